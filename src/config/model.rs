@@ -1,0 +1,338 @@
+//! What the config means: checked values only, nothing optional that must be there.
+//!
+//! `config::compile` is the only maker of a [`Config`]. Whatever can be wrong with a file has been said before one of
+//! these exists, so the rest of the program asks no further questions.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
+
+/// A whole valid config: the input of a snapshot.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub server: Server,
+    pub admin: Admin,
+    pub log: Log,
+    pub access_log: AccessLog,
+    pub listeners: Vec<Listener>,
+    /// In file order; precedence is the router's business.
+    pub routes: Vec<Route>,
+    /// In file order; names are unique.
+    pub pools: Vec<Pool>,
+    pub tests: Vec<RouteTest>,
+}
+
+/// What cannot change without a new process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Worker threads; the number of cores unless written.
+    pub threads: usize,
+    /// How long requests in flight may go on after a stop was asked for.
+    pub drain: Duration,
+    /// How long listeners stay open after a stop was asked for, while readiness already says 503.
+    pub drain_delay: Duration,
+}
+
+/// The local address that answers `evenkeel status`, health questions and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    pub listen: AdminListen,
+    /// What a client must send as `Authorization: Bearer` over TCP; always there when the address is not loopback.
+    pub token: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminListen {
+    Off,
+    /// Not written: the default socket, with its fallbacks for those who are not root.
+    Default,
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A level, or `target=level` directives, as `env_filter` reads them.
+    pub level: String,
+    pub format: EventFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    pub output: LogOutput,
+    pub format: AccessFormat,
+    /// How many lines may wait for the writer before lines are dropped and counted.
+    pub queue: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogOutput {
+    Off,
+    Stdout,
+    Stderr,
+    File(PathBuf),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    Text,
+    Json,
+    Combined,
+}
+
+/// An address that accepts clients, with its limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    pub name: Arc<str>,
+    pub address: ListenAddress,
+    /// Peers whose `X-Forwarded-*` and `Forwarded` are believed and appended to.
+    pub trusted_proxies: Vec<IpNet>,
+    pub limits: Limits,
+    pub timeouts: ClientTimeouts,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    Inet(SocketAddr),
+    /// `:8080`: every address of the machine, IPv4 and IPv6 where it has both.
+    AnyPort(u16),
+    Unix(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the request's header fields (431 above).
+    pub header_bytes: usize,
+    /// Number of the request's header fields (431 above).
+    pub header_count: usize,
+    /// Bytes of the request target (414 above).
+    pub target_bytes: usize,
+    /// Bytes of the request body (413 above); `None`: no limit.
+    pub body_bytes: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// For a request's header to arrive (408).
+    pub header: Duration,
+    /// Between two pieces of a request's body (408).
+    pub body: Duration,
+    /// For the client to take the next piece of a response.
+    pub write: Duration,
+    /// Of an idle connection between two requests.
+    pub keep_alive: Duration,
+}
+
+/// A match, and the pool that gets what it matches.
+#[derive(Debug, Clone)]
+pub struct Route {
+    pub name: Arc<str>,
+    pub matches: RouteMatch,
+    /// The name of one of `Config::pools`.
+    pub pool: Arc<str>,
+}
+
+/// Conditions that must all hold; within `hosts`, `paths` and `methods` one is enough; an empty list matches all.
+#[derive(Debug, Clone, Default)]
+pub struct RouteMatch {
+    pub hosts: Vec<HostPattern>,
+    pub paths: Vec<PathPattern>,
+    pub methods: Vec<Method>,
+    pub headers: Vec<HeaderMatch>,
+    pub query: Vec<QueryMatch>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// Lower case, without port or trailing dot.
+    Exact(String),
+    /// `*.example.com` keeps `example.com`: one label or more before it.
+    Wildcard(String),
+}
+
+#[derive(Debug, Clone)]
+pub enum PathPattern {
+    Exact(String),
+    /// Whole segments: `/v1` matches `/v1` and `/v1/x`, not `/v10`. Stored without trailing slash, `/` as "".
+    Prefix(String),
+    Regex(regex::Regex),
+}
+
+#[derive(Debug, Clone)]
+pub struct HeaderMatch {
+    pub name: HeaderName,
+    pub value: ValueMatch,
+}
+
+#[derive(Debug, Clone)]
+pub struct QueryMatch {
+    pub name: String,
+    pub value: ValueMatch,
+}
+
+#[derive(Debug, Clone)]
+pub enum ValueMatch {
+    Exact(String),
+    Regex(regex::Regex),
+    /// There, whatever its value.
+    Present,
+}
+
+/// A named group of interchangeable endpoints.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    pub name: Arc<str>,
+    pub balance: Balance,
+    /// Never empty, and at least one has a weight above 0.
+    pub endpoints: Vec<EndpointSpec>,
+    pub health_check: Option<HealthCheck>,
+    pub when_none_healthy: WhenNoneHealthy,
+    pub timeouts: EndpointTimeouts,
+    pub retry: Retry,
+    pub host: HostHeader,
+    /// How often host names of endpoints are resolved again.
+    pub resolve: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    RoundRobin,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointSpec {
+    pub address: EndpointAddress,
+    /// Share of the traffic relative to the others; 0 gets none.
+    pub weight: u16,
+    /// Gets traffic only while no endpoint that is not a backup is healthy.
+    pub backup: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum EndpointAddress {
+    Inet(SocketAddr),
+    /// Resolved again and again while it runs; every address it has is an endpoint.
+    Name {
+        host: Arc<str>,
+        port: u16,
+    },
+    Unix(PathBuf),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    pub kind: CheckKind,
+    pub interval: Duration,
+    /// The total deadline of one probe.
+    pub timeout: Duration,
+    /// Passing probes in a row that make an unhealthy endpoint healthy.
+    pub healthy_after: u32,
+    /// Failing probes in a row that make a healthy endpoint unhealthy.
+    pub unhealthy_after: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckKind {
+    Tcp,
+    Http {
+        path: String,
+        /// The `Host` sent; `None`: the endpoint's address.
+        host: Option<String>,
+        /// Statuses that pass.
+        expect: Vec<RangeInclusive<u16>>,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhenNoneHealthy {
+    /// Hold requests until an endpoint is healthy, at most `limit`, at most `queue` of them; then 503. A zero limit
+    /// answers at once.
+    Wait { limit: Duration, queue: usize },
+    /// Try unhealthy endpoints as if they were healthy.
+    FailOpen,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointTimeouts {
+    /// To connect.
+    pub connect: Duration,
+    /// From the request's end to the end of the response's header.
+    pub response: Duration,
+    /// Between two pieces of the response's body.
+    pub idle: Duration,
+    /// For the endpoint to take the next piece of the request.
+    pub write: Duration,
+    /// Of an idle connection that waits for its next request.
+    pub keep_alive: Duration,
+    /// Of an upgraded connection (WebSocket) on which nothing moves.
+    pub tunnel: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts after the first one; 0 turns retries off.
+    pub limit: u8,
+    pub on: RetryOn,
+}
+
+/// Which failures another attempt may follow. Only `connect` is for every method: nothing has been sent then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryOn {
+    pub connect: bool,
+    /// A reset or close before the first byte of the response.
+    pub reset: bool,
+    /// No response header in time.
+    pub timeout: bool,
+    /// Statuses of responses (502, 503, 504 and the like).
+    pub statuses: Vec<u16>,
+}
+
+/// The `Host` that an endpoint sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostHeader {
+    /// What the client sent.
+    Preserve,
+    /// The endpoint's own address, as written in the config.
+    Endpoint,
+    Fixed(HeaderValue),
+}
+
+/// An assertion on routing, run by `evenkeel check`.
+#[derive(Debug, Clone)]
+pub struct RouteTest {
+    /// Where it is written.
+    pub line: usize,
+    pub column: usize,
+    pub request: TestRequest,
+    /// `None`: not asserted.
+    pub route: Option<String>,
+    pub pool: Option<String>,
+    /// Asserts that no route matches.
+    pub no_route: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct TestRequest {
+    pub method: Method,
+    /// Host with port, if written.
+    pub authority: String,
+    pub path: String,
+    pub query: Option<String>,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}

@@ -1,0 +1,50 @@
+//! What a pool and its endpoints look like at one moment: for `evenkeel status` and the metrics.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PoolStatus {
+    pub name: String,
+    pub balance: String,
+    /// Requests that wait now because no endpoint is healthy.
+    pub waiting: u64,
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// `10.0.0.1:3000`, `unix:/path`, or `name:port (10.0.0.1:3000)` where the config has a host name.
+    pub address: String,
+    pub state: EndpointState,
+    /// Seconds since the Unix epoch at which it entered this state.
+    pub since: f64,
+    /// Why: the last probe's failure, or what made it healthy.
+    pub reason: String,
+    pub weight: u16,
+    pub backup: bool,
+    /// Attempts that were sent here.
+    pub requests: u64,
+    pub in_flight: u64,
+    /// Attempts that failed here.
+    pub failures: u64,
+    /// Body bytes from clients to it.
+    pub bytes_in: u64,
+    /// Body bytes from it to clients.
+    pub bytes_out: u64,
+    /// Of the pool's requests, 0 to 1.
+    pub share: f64,
+    /// What its weight would give it among the endpoints that get traffic now, 0 to 1.
+    pub expected_share: f64,
+    /// Probes that passed and failed.
+    pub checks_passed: u64,
+    pub checks_failed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndpointState {
+    /// Not probed yet.
+    Checking,
+    Healthy,
+    Unhealthy,
+}

@@ -1,0 +1,41 @@
+//! Which route a request takes: pure, and asked through a small borrowed view of the request.
+
+/// What may be asked of a request's head, whoever carries it.
+///
+/// Implemented for `http::request::Parts` and for whatever a carrier has parsed, so that nobody builds a header map
+/// to ask a question.
+pub trait RequestHead {
+    fn method(&self) -> &str;
+    /// The host and port that the request is for: the target's authority, else the `Host` field; "" if neither.
+    fn authority(&self) -> &str;
+    /// The path as sent, without query.
+    fn path(&self) -> &str;
+    fn query(&self) -> Option<&str>;
+    /// The first field of that name (lower case), as text where it is visible ASCII.
+    fn header(&self, name: &str) -> Option<&str>;
+}
+
+impl RequestHead for http::request::Parts {
+    fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    fn authority(&self) -> &str {
+        match self.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => self.header("host").unwrap_or(""),
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.uri.query()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}

@@ -1,0 +1,93 @@
+//! The record of one request: what happened to it, and why. The access log and the request metrics are made of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// One request, finished.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// When its header had arrived.
+    pub time: SystemTime,
+    pub listener: Arc<str>,
+    /// The client's address: the peer's, or what a trusted proxy says.
+    pub client: ClientAddress,
+    /// The peer of the connection, where it is a trusted proxy and so differs from the client.
+    pub peer: Option<ClientAddress>,
+    pub method: Box<str>,
+    /// As sent; "" if it sent none.
+    pub host: Box<str>,
+    /// Path and query as sent.
+    pub target: Box<str>,
+    pub protocol: Protocol,
+    pub request_id: Box<str>,
+    pub user_agent: Option<Box<str>>,
+    pub referer: Option<Box<str>>,
+    /// `None`: no status was sent (499: the client had gone before).
+    pub status: u16,
+    /// Body bytes from the client.
+    pub bytes_in: u64,
+    /// Body bytes to the client.
+    pub bytes_out: u64,
+    pub route: Option<Arc<str>>,
+    pub pool: Option<Arc<str>>,
+    /// The generation of the snapshot that decided.
+    pub generation: u64,
+    pub attempts: Vec<Attempt>,
+    /// Endpoints that were passed over, and why.
+    pub skipped: Vec<Skipped>,
+    /// How long it was held because no endpoint was healthy.
+    pub waited: Option<Duration>,
+    /// It was sent to an unhealthy endpoint, as `fail_open` asks.
+    pub failed_open: bool,
+    /// Why it did not end well: the label of a `Failure`; `None`: it did.
+    pub cause: Option<&'static str>,
+    /// One line of detail for the operator; never shown to the client.
+    pub detail: Option<Box<str>>,
+    /// From the header's arrival to the last byte of the response.
+    pub duration: Duration,
+}
+
+/// One try of a request at one endpoint.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// As `EndpointStatus::address` has it.
+    pub endpoint: Arc<str>,
+    /// `None`: the connection was already there.
+    pub connect: Option<Duration>,
+    /// From the attempt's start to the first byte of the response's header.
+    pub first_byte: Option<Duration>,
+    pub result: AttemptResult,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptResult {
+    /// The endpoint answered with this status.
+    Status(u16),
+    /// The label of the `Failure`.
+    Failed(&'static str),
+}
+
+/// An endpoint that was not taken.
+#[derive(Debug, Clone)]
+pub struct Skipped {
+    pub endpoint: Arc<str>,
+    /// `unhealthy`, `checking`, `tried`, `backup`, `weight_0`.
+    pub reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientAddress {
+    Inet(SocketAddr),
+    /// What a trusted proxy wrote, where it has no port.
+    Ip(std::net::IpAddr),
+    /// A unix socket has no address worth the name.
+    Unix,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Http10,
+    Http11,
+    Http2,
+}
