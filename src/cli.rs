@@ -1,0 +1,57 @@
+//! The command line: one file a subcommand, and the only place that prints.
+
+use clap::{Parser, Subcommand};
+
+mod check;
+mod demo;
+mod health;
+mod run;
+mod schema;
+mod status;
+
+/// How a command ended, as the process's exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    /// A file that cannot be read, a port in use, a forced stop.
+    Failed = 1,
+    /// An invalid config (`EX_CONFIG`), so that a service manager does not start it again and again.
+    InvalidConfig = 78,
+}
+
+/// A load balancer and HTTP reverse proxy.
+#[derive(Debug, Parser)]
+#[command(name = "evenkeel", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Try it with nothing written: three endpoints and the proxy in front of them.
+    Demo(demo::Demo),
+    /// Run the proxy, from a config file or from addresses.
+    Run(run::Run),
+    /// Check a config file and run its tests.
+    Check(check::Check),
+    /// Show the state of a running process: pools, endpoints, shares of traffic.
+    Status(status::Status),
+    /// Ask a running process whether it is ready; for Docker's HEALTHCHECK.
+    Health(health::Health),
+    /// Print the JSON Schema of the config file, for editors.
+    Schema(schema::Schema),
+}
+
+impl Cli {
+    pub fn execute(self) -> Exit {
+        match self.command {
+            Command::Demo(command) => command.execute(),
+            Command::Run(command) => command.execute(),
+            Command::Check(command) => command.execute(),
+            Command::Status(command) => command.execute(),
+            Command::Health(command) => command.execute(),
+            Command::Schema(command) => command.execute(),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! `evenkeel schema`.
+
+use super::Exit;
+
+#[derive(Debug, clap::Args)]
+pub struct Schema {}
+
+impl Schema {
+    pub fn execute(self) -> Exit {
+        Exit::Done
+    }
+}
