@@ -8,4 +8,7 @@
 
 mod harness;
 
+mod balance;
+mod health;
+mod retry;
 mod self_test;

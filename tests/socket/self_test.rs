@@ -42,7 +42,9 @@ fn a_client_tells_how_a_body_ended() {
 fn an_endpoint_reads_chunked_bodies() {
     let endpoint = Endpoint::named("a");
     let mut client = Client::connect(endpoint.address());
-    client.send("POST /up HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+    client.send(
+        "POST /up HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+    );
     client.response().expect(200);
     assert_eq!(endpoint.seen("/up").body, b"abcde");
 }
@@ -66,6 +68,7 @@ fn refusing_and_silent_addresses_are_what_they_say() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
     let silent = silent_network();
     let address = silent.address.parse().unwrap();
-    let error = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)).expect_err("silence");
+    let error =
+        std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)).expect_err("silence");
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
 }

@@ -26,7 +26,8 @@ enum More {
 impl Client {
     #[track_caller]
     pub fn connect(address: &str) -> Client {
-        let stream = Stream::connect(address).unwrap_or_else(|error| panic!("connecting to {address}: {error}"));
+        let stream =
+            Stream::connect(address).unwrap_or_else(|error| panic!("connecting to {address}: {error}"));
         Client::over(stream)
     }
 
@@ -100,8 +101,10 @@ impl Client {
         let mut interim = Vec::new();
         let (status, head) = loop {
             let head = self.head(deadline)?;
-            let status: u16 =
-                head.word(1).parse().map_err(|_| io::Error::other(format!("not a response: {}", head.raw)))?;
+            let status: u16 = head
+                .word(1)
+                .parse()
+                .map_err(|_| io::Error::other(format!("not a response: {}", head.raw)))?;
             if (200..1000).contains(&status) || status == 101 {
                 break (status, head);
             }

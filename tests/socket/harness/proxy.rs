@@ -300,7 +300,9 @@ impl Proxy {
         assert_eq!(panicked, None);
         self.get("/after").expect(200);
         let most = self.descriptors + kept + 4;
-        eventually(&format!("at most {most} descriptors"), || (self.open_descriptors() <= most).then_some(()));
+        eventually(&format!("at most {most} descriptors"), || {
+            (self.open_descriptors() <= most).then_some(())
+        });
     }
 }
 
@@ -311,7 +313,11 @@ impl Drop for Proxy {
         if thread::panicking() {
             let log = fs::read_to_string(self.access_log_path()).unwrap_or_default();
             eprintln!("--- config\n{}\n--- standard error\n{}", self.config, self.stderr());
-            eprintln!("--- standard output\n{}\n--- access log\n{}", tail(&self.stdout().join("\n")), tail(&log));
+            eprintln!(
+                "--- standard output\n{}\n--- access log\n{}",
+                tail(&self.stdout().join("\n")),
+                tail(&log)
+            );
         }
     }
 }
