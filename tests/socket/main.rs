@@ -9,6 +9,8 @@
 mod harness;
 
 mod balance;
+mod client_faults;
 mod health;
+mod response_faults;
 mod retry;
 mod self_test;
