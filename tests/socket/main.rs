@@ -10,6 +10,8 @@ mod harness;
 
 mod balance;
 mod client_faults;
+mod forwarding;
+mod headers;
 mod health;
 mod response_faults;
 mod retry;
