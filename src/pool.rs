@@ -27,6 +27,7 @@ pub use rotation::Member;
 pub use supervisor::{Supervisor, SupervisorHandle};
 
 use crate::config::{self, WhenNoneHealthy};
+use crate::telemetry::record::Skipped;
 use discovery::Discovery;
 use health::Thresholds;
 use rotation::Turns;
@@ -45,7 +46,7 @@ pub struct Pool {
 /// What came of asking a pool for an endpoint.
 #[derive(Debug)]
 pub enum Picked {
-    Endpoint { lease: Lease, failed_open: bool },
+    Endpoint { lease: Lease, failed_open: bool, skipped: Arc<[Skipped]> },
     NoneHealthy,
 }
 
@@ -93,6 +94,7 @@ impl Pool {
             Some(member) => Picked::Endpoint {
                 lease: Lease::new(member.endpoint.clone()),
                 failed_open: rotation.failed_open(),
+                skipped: rotation.skipped(),
             },
             None => Picked::NoneHealthy,
         }

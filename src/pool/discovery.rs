@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::discovery::ServiceDiscovery;
+use tokio::task::JoinSet;
 
 use super::endpoint::{EndpointTable, Target};
 use super::rotation::Member;
@@ -18,13 +20,18 @@ use crate::config::{self, EndpointAddress, EndpointSpec};
 /// How long one resolution of a name may take.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 
+/// Host and port.
+type Name = (Arc<str>, u16);
+
 pub(super) struct Discovery {
     pool: Arc<str>,
     specs: Vec<EndpointSpec>,
     checked: bool,
     table: Arc<EndpointTable>,
     /// The last addresses of each name: a name that stops resolving keeps them.
-    resolved: Mutex<HashMap<(Arc<str>, u16), Resolved>>,
+    resolved: Mutex<HashMap<Name, Resolved>>,
+    /// The first round takes no name up, so that a pool has its plain addresses from the beginning.
+    started: AtomicBool,
 }
 
 #[derive(Default, Clone)]
@@ -42,26 +49,26 @@ impl Discovery {
             checked: spec.health_check.is_some(),
             table,
             resolved: Mutex::default(),
+            started: AtomicBool::new(false),
         }
     }
 
-    async fn resolve(&self, host: &Arc<str>, port: u16) -> Vec<SocketAddr> {
-        let lookup = tokio::time::timeout(RESOLVE_LIMIT, tokio::net::lookup_host((&**host, port))).await;
-        let found = match lookup {
-            Ok(Ok(addresses)) => {
-                let mut addresses: Vec<_> = addresses.collect();
-                addresses.sort();
-                addresses.dedup();
-                if addresses.is_empty() { Err("it has no address".to_owned()) } else { Ok(addresses) }
+    /// Looks all names up at the same time, so that one slow name delays no other.
+    async fn resolve(&self) {
+        let mut lookups = JoinSet::new();
+        for spec in &self.specs {
+            if let EndpointAddress::Name { host, port } = &spec.address {
+                let name = (host.clone(), *port);
+                lookups.spawn(async move { (name.clone(), lookup(&name).await) });
             }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {} s", RESOLVE_LIMIT.as_secs())),
-        };
-        self.remember((host.clone(), port), found)
+        }
+        while let Some(Ok((name, found))) = lookups.join_next().await {
+            self.remember(name, found);
+        }
     }
 
     /// Keeps what was found, or what had been found before; each change is said once.
-    fn remember(&self, name: (Arc<str>, u16), found: Result<Vec<SocketAddr>, String>) -> Vec<SocketAddr> {
+    fn remember(&self, name: Name, found: Result<Vec<SocketAddr>, String>) {
         let (pool, host) = (&*self.pool, name.0.clone());
         let host = &*host;
         let mut resolved = self.resolved.lock();
@@ -81,7 +88,10 @@ impl Discovery {
                 known.failing = true;
             }
         }
-        known.addresses.clone()
+    }
+
+    fn addresses(&self, name: &Name) -> Vec<SocketAddr> {
+        self.resolved.lock().get(name).map(|known| known.addresses.clone()).unwrap_or_default()
     }
 
     fn backend(&self, place: usize, target: Target, label: &str, written: &Arc<str>) -> Option<Backend> {
@@ -103,6 +113,9 @@ impl Discovery {
 #[async_trait]
 impl ServiceDiscovery for Discovery {
     async fn discover(&self) -> pingora_core::Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
+        if self.started.swap(true, Relaxed) {
+            self.resolve().await;
+        }
         let mut backends = BTreeSet::new();
         for (place, spec) in self.specs.iter().enumerate() {
             match &spec.address {
@@ -117,7 +130,7 @@ impl ServiceDiscovery for Discovery {
                 }
                 EndpointAddress::Name { host, port } => {
                     let written: Arc<str> = format!("{host}:{port}").into();
-                    for address in self.resolve(host, *port).await {
+                    for address in self.addresses(&(host.clone(), *port)) {
                         let label = format!("{written} ({address})");
                         backends.extend(self.backend(place, Target::Inet(address), &label, &written));
                     }
@@ -126,4 +139,16 @@ impl ServiceDiscovery for Discovery {
         }
         Ok((backends, HashMap::new()))
     }
+}
+
+async fn lookup((host, port): &Name) -> Result<Vec<SocketAddr>, String> {
+    let found = tokio::time::timeout(RESOLVE_LIMIT, tokio::net::lookup_host((&**host, *port))).await;
+    let mut addresses: Vec<SocketAddr> = match found {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err(format!("no answer within {} s", RESOLVE_LIMIT.as_secs())),
+    };
+    addresses.sort();
+    addresses.dedup();
+    if addresses.is_empty() { Err("it has no address".to_owned()) } else { Ok(addresses) }
 }

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::endpoint::Endpoint;
 use super::round_robin;
 use super::status::EndpointState;
+use crate::telemetry::record::Skipped;
 
 /// An endpoint as a member of one pool. Travels in `Backend::ext`.
 #[derive(Debug, Clone)]
@@ -51,7 +52,7 @@ impl Turns {
     pub fn new(fail_open: bool) -> Self {
         Self {
             members: Mutex::default(),
-            rotation: ArcSwap::from_pointee(Rotation::default()),
+            rotation: ArcSwap::from_pointee(Rotation::new(&[], false)),
             next: AtomicUsize::new(0),
             fail_open,
             available: Notify::new(),
@@ -92,7 +93,6 @@ impl Turns {
 }
 
 /// The order in which endpoints are picked, for one membership and one state of health.
-#[derive(Default)]
 pub struct Rotation {
     backends: Vec<Backend>,
     /// One period of turns among those who get traffic now, as indexes into `backends`.
@@ -101,6 +101,8 @@ pub struct Rotation {
     then: Vec<u32>,
     /// Nobody was healthy, and those who are not are tried all the same.
     failed_open: bool,
+    /// Who is passed over because of health, ready for the access log.
+    skipped: Arc<[Skipped]>,
 }
 
 impl Rotation {
@@ -125,6 +127,7 @@ impl Rotation {
             then: order.flatten().collect(),
             backends: backends.to_vec(),
             failed_open,
+            skipped: backends.iter().filter_map(Member::of).filter_map(skipped).collect(),
         }
     }
 
@@ -134,6 +137,10 @@ impl Rotation {
 
     pub fn failed_open(&self) -> bool {
         self.failed_open
+    }
+
+    pub fn skipped(&self) -> Arc<[Skipped]> {
+        self.skipped.clone()
     }
 
     /// How many steps reach every endpoint that may be picked.
@@ -177,6 +184,15 @@ fn tier(member: &Member) -> Option<usize> {
         (EndpointState::Checking, true) => Some(3),
         (EndpointState::Unhealthy, _) => None,
     }
+}
+
+fn skipped(member: &Member) -> Option<Skipped> {
+    let reason = match member.endpoint.state() {
+        EndpointState::Healthy => return None,
+        EndpointState::Checking => "checking",
+        EndpointState::Unhealthy => "unhealthy",
+    };
+    Some(Skipped { endpoint: member.endpoint.label().clone(), reason })
 }
 
 fn turns(backends: &[Backend], tier: &[u32]) -> Vec<u32> {
