@@ -174,7 +174,9 @@ fn bears(headers: &HeaderMap, token: &str) -> bool {
 }
 
 fn host_is_local(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(http::header::HOST).and_then(|value| value.to_str().ok()) else { return false };
+    let Some(host) = headers.get(http::header::HOST).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
     let Ok(authority) = host.parse::<http::uri::Authority>() else { return false };
     let host = authority.host();
     let address = host.trim_start_matches('[').trim_end_matches(']');

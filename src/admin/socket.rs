@@ -20,7 +20,8 @@ pub struct AdminSocket {
 
 #[derive(Debug)]
 pub(super) enum Listener {
-    Unix(UnixListener, #[expect(dead_code, reason = "held for its Drop")] Remove),
+    /// With what its end has to do.
+    Unix(UnixListener, Remove),
     Tcp(TcpListener),
 }
 

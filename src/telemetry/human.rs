@@ -43,12 +43,20 @@ pub fn long(value: Duration) -> String {
     }
 }
 
+/// `2026-11-24 12:00:01 UTC`, from seconds since the Unix epoch.
+pub fn date(seconds: f64) -> String {
+    let since = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let mut out = Vec::new();
+    super::time::date(&mut out, std::time::UNIX_EPOCH + since);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// `1,234,567`
 pub fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -67,7 +75,8 @@ mod tests {
 
     #[test]
     fn bytes_have_two_or_three_digits() {
-        let shown = [0, 999, 1000, 1234, 9949, 9950, 99_499, 999_499, 999_500, 1_200_000, u64::MAX].map(bytes);
+        let shown =
+            [0, 999, 1000, 1234, 9949, 9950, 99_499, 999_499, 999_500, 1_200_000, u64::MAX].map(bytes);
         assert_eq!(
             shown,
             ["0B", "999B", "1.0kB", "1.2kB", "9.9kB", "10kB", "99kB", "999kB", "1.0MB", "1.2MB", "18EB"]

@@ -9,11 +9,7 @@ use jiff::tz::Offset;
 /// `2026-11-24T12:00:01.123456Z`
 pub(super) fn rfc3339(out: &mut Vec<u8>, time: SystemTime) {
     let at = civil(time);
-    digits(out, at.year().unsigned_abs().into(), 4);
-    out.push(b'-');
-    digits(out, at.month().unsigned_abs().into(), 2);
-    out.push(b'-');
-    digits(out, at.day().unsigned_abs().into(), 2);
+    calendar(out, at);
     out.push(b'T');
     clock(out, at);
     out.push(b'.');
@@ -43,6 +39,23 @@ pub(super) fn common_log(out: &mut Vec<u8>, time: SystemTime) {
     out.push(b':');
     clock(out, at);
     out.extend_from_slice(b" +0000");
+}
+
+/// `2026-11-24 12:00:01 UTC`
+pub(super) fn date(out: &mut Vec<u8>, time: SystemTime) {
+    let at = civil(time);
+    calendar(out, at);
+    out.push(b' ');
+    clock(out, at);
+    out.extend_from_slice(b" UTC");
+}
+
+fn calendar(out: &mut Vec<u8>, at: DateTime) {
+    digits(out, at.year().unsigned_abs().into(), 4);
+    out.push(b'-');
+    digits(out, at.month().unsigned_abs().into(), 2);
+    out.push(b'-');
+    digits(out, at.day().unsigned_abs().into(), 2);
 }
 
 fn clock(out: &mut Vec<u8>, at: DateTime) {
@@ -82,6 +95,7 @@ mod tests {
         assert_eq!(run(rfc3339, time), "2026-11-24T12:00:01.012345Z");
         assert_eq!(run(of_day, time), "12:00:01.012");
         assert_eq!(run(common_log, time), "24/Nov/2026:12:00:01 +0000");
+        assert_eq!(run(date, time), "2026-11-24 12:00:01 UTC");
     }
 
     #[test]

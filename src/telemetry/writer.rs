@@ -125,7 +125,9 @@ impl LineWriter {
     /// queue is full.
     pub fn write(&self, line: &[u8]) {
         let waiting = self.shared.waiting_bytes.fetch_add(line.len(), Ordering::Relaxed);
-        if waiting + line.len() > WAITING_BYTES_MAX || self.sender.try_send(Message::Line(line.into())).is_err() {
+        if waiting + line.len() > WAITING_BYTES_MAX
+            || self.sender.try_send(Message::Line(line.into())).is_err()
+        {
             self.shared.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
         }

@@ -13,7 +13,12 @@ pub(super) fn process(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>)
         unix_seconds(shared.started)
     });
     let successful = u8::from(shared.reload_successful.load(Ordering::Relaxed));
-    gauge(out, "evenkeel_config_last_reload_successful", "1 if the last reload was, 0 if refused.", successful);
+    gauge(
+        out,
+        "evenkeel_config_last_reload_successful",
+        "1 if the last reload was, 0 if refused.",
+        successful,
+    );
     gauge(
         out,
         "evenkeel_config_last_reload_timestamp_seconds",
@@ -21,7 +26,12 @@ pub(super) fn process(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>)
         shared.reload_time.load(Ordering::Relaxed),
     );
     let generation = shared.generation.load(Ordering::Relaxed);
-    gauge(out, "evenkeel_config_generation", "The number of the config in force, 1 at the start.", generation);
+    gauge(
+        out,
+        "evenkeel_config_generation",
+        "The number of the config in force, 1 at the start.",
+        generation,
+    );
     let active = shared.active.load(Ordering::Relaxed).max(0);
     gauge(out, "evenkeel_active_requests", "Requests in progress.", active);
     out.metric("evenkeel_request_failures_total", Kind::Counter, "Requests that did not end well, by cause.");

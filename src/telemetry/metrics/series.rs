@@ -70,7 +70,8 @@ impl Series {
             return found.clone();
         }
         let of_pool = map.values().flatten().find(|entry| *entry.pool.name == *pool);
-        let of_route = map.get(route).and_then(|entries| entries.iter().find(|entry| *entry.pool.name == *pool));
+        let of_route =
+            map.get(route).and_then(|entries| entries.iter().find(|entry| *entry.pool.name == *pool));
         let added = Arc::new(RequestSeries {
             listener: listener.into(),
             route: route.into(),
@@ -89,7 +90,11 @@ impl Series {
         // Ordered, so that two scrapes differ in their numbers only.
         let mut entries: Vec<_> = map.values().flatten().collect();
         entries.sort_by_key(|entry| (&entry.listener, &entry.route, &entry.pool.name));
-        out.metric("evenkeel_requests_total", Kind::Counter, "Requests answered, or given up by their clients.");
+        out.metric(
+            "evenkeel_requests_total",
+            Kind::Counter,
+            "Requests answered, or given up by their clients.",
+        );
         for entry in &entries {
             entry.encode(out);
         }
@@ -106,7 +111,7 @@ impl Series {
         let pools: BTreeMap<_, _> = entries
             .iter()
             .filter(|entry| !entry.pool.name.is_empty())
-            .map(|entry| (&entry.pool.name, &*entry.pool))
+            .map(|entry| (&*entry.pool.name, &*entry.pool))
             .collect();
         encode_pools(out, &pools);
     }
@@ -116,7 +121,7 @@ fn find<'a>(entries: &'a [Arc<RequestSeries>], listener: &str, pool: &str) -> Op
     entries.iter().find(|entry| *entry.listener == *listener && *entry.pool.name == *pool)
 }
 
-fn encode_pools(out: &mut Exposition, pools: &BTreeMap<&Box<str>, &PoolSeries>) {
+fn encode_pools(out: &mut Exposition, pools: &BTreeMap<&str, &PoolSeries>) {
     out.metric("evenkeel_retries_total", Kind::Counter, "Attempts that followed a failed one.");
     for (name, pool) in pools {
         pool.retries.encode(out, &[("pool", name)], "reason");

@@ -82,7 +82,9 @@ impl Sink {
                 Ok(count) => written += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // A parent may have made a shared output non-blocking; then this is where it blocks.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(10)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    thread::sleep(Duration::from_millis(10))
+                }
                 Err(error) => return (written, Err(error)),
             }
         }
