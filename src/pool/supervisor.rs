@@ -166,7 +166,10 @@ async fn watch_pool(pool: Arc<Pool>, observe: ProbeObserver, probed: watch::Send
 }
 
 fn has_names(pool: &Pool) -> bool {
-    pool.spec().endpoints.iter().any(|spec| matches!(spec.address, crate::config::EndpointAddress::Name { .. }))
+    pool.spec()
+        .endpoints
+        .iter()
+        .any(|spec| matches!(spec.address, crate::config::EndpointAddress::Name { .. }))
 }
 
 /// Probes one endpoint for as long as it is a member.

@@ -8,11 +8,14 @@
 
 mod harness;
 
+mod admin;
 mod balance;
 mod client_faults;
 mod forwarding;
 mod headers;
 mod health;
+mod refusals;
 mod response_faults;
 mod retry;
+mod routing;
 mod self_test;

@@ -296,7 +296,8 @@ impl Proxy {
     #[track_caller]
     pub fn is_unharmed(&mut self, kept: usize) {
         assert!(self.is_running(), "the proxy has ended");
-        let panicked = self.stderr.snapshot().into_iter().find(|line| line.contains("panicked"));
+        let is_panic = |line: &String| line.contains("panicked at") || line.contains("evenkeel::panic");
+        let panicked = self.stderr.snapshot().into_iter().find(is_panic);
         assert_eq!(panicked, None);
         self.get("/after").expect(200);
         let most = self.descriptors + kept + 4;
