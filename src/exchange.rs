@@ -9,8 +9,6 @@ mod failure;
 mod forwarded;
 mod headers;
 mod request_id;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

@@ -1,5 +1,6 @@
 //! The carrier on Pingora's `ProxyHttp`: each hook translates and asks `exchange`; policy is not here.
 
+mod addresses;
 mod classify;
 mod connection;
 mod context;
@@ -21,10 +22,10 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::exchange::{Arrival, Circumstances, Edit, Exchange, Failure, Head, Next};
 use crate::lifecycle::Lifecycle;
-use crate::listening::Addresses;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{ClientAddress, Protocol};
+pub use addresses::{Addresses, BoundAddress};
 use connection::{Connections, Watch};
 use context::{Carried, Context};
 
