@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod pool;
 pub mod routing;
 pub mod telemetry;
