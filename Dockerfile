@@ -8,6 +8,9 @@
 ARG BUILD_IMAGE=rust:1.95-slim-bookworm
 
 FROM ${BUILD_IMAGE} AS build
+# `dev` builds in a tenth of the time, for tests of the image itself.
+ARG PROFILE=release
+ENV CARGO_TARGET_DIR=/target
 WORKDIR /src
 COPY scripts/setup.sh scripts/setup.sh
 RUN scripts/setup.sh
@@ -15,14 +18,15 @@ RUN scripts/setup.sh
 # The dependencies first, in a layer of their own: a change of evenkeel's sources does not build them again.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
-    && cargo build --release --locked && rm -r src target/release/deps/*evenkeel* target/release/.fingerprint/evenkeel-*
+    && cargo build --profile "$PROFILE" --locked && rm -r src
 COPY src src
-RUN cargo build --release --locked
+# cargo goes by modification times, and the copied sources may be older than the stand-ins above.
+RUN find src -name '*.rs' -exec touch {} + && cargo build --profile "$PROFILE" --locked \
+    && install -D -s /target/*/evenkeel /image/usr/bin/evenkeel
 
 # The file tree of the final image. The C library is copied as the loader finds it.
 COPY LICENSE /image/usr/share/doc/evenkeel/LICENSE
-RUN install -D -s target/release/evenkeel /image/usr/bin/evenkeel \
-    && ldd target/release/evenkeel | grep -o '/[^ ]*' | while read -r library; do \
+RUN ldd /image/usr/bin/evenkeel | grep -o '/[^ ]*' | while read -r library; do \
          install -D "$library" "/image$library"; done \
     && install -d -m 1777 /image/tmp \
     && install -d /image/etc/evenkeel \
