@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+mod ask;
 mod check;
 mod demo;
 mod health;
