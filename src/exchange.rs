@@ -9,6 +9,8 @@ mod failure;
 mod forwarded;
 mod headers;
 mod request_id;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -171,11 +173,14 @@ impl Exchange {
             return Err(Failure::BodyTooLarge);
         }
         let decision = decide(&self.snapshot, head);
-        let (Some(route), Some(pool)) = (decision.route, decision.pool) else { return Err(Failure::NoRoute) };
+        let Some(route) = decision.route else {
+            self.failed(Failure::NoRoute, Some(decision.trace.to_string()));
+            return Err(Failure::NoRoute);
+        };
         self.record.route = Some(route.name.clone());
-        self.record.pool = Some(pool.name().clone());
-        self.retries_left = pool.spec().retry.limit;
-        self.pool = Some(pool.clone());
+        self.record.pool = Some(route.pool.name().clone());
+        self.retries_left = route.pool.spec().retry.limit;
+        self.pool = Some(route.pool.clone());
         Ok(())
     }
 
