@@ -25,7 +25,7 @@ pub use headers::Edit;
 
 use crate::config::{HostHeader, Listener, WhenNoneHealthy};
 use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
-use crate::routing::RequestHead;
+use crate::routing::{RequestHead, RouteOutcome};
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, Protocol, Record};
 use disguise::Disguise;
@@ -174,7 +174,9 @@ impl Exchange {
         }
         let decision = decide(&self.snapshot, head);
         let Some(route) = decision.route else {
-            self.failed(Failure::NoRoute, Some(decision.trace.to_string()));
+            if let RouteOutcome::Missed(miss) = decision.trace {
+                self.record.detail = Some(miss.to_string().into());
+            }
             return Err(Failure::NoRoute);
         };
         self.record.route = Some(route.name.clone());
@@ -402,7 +404,7 @@ impl Exchange {
     pub fn failed(&mut self, failure: Failure, detail: Option<String>) {
         if self.record.cause.is_none() {
             self.record.cause = Some(failure.label());
-            self.record.detail = detail.map(Into::into);
+            self.record.detail = detail.map(Into::into).or(self.record.detail.take());
         }
     }
 
