@@ -6,6 +6,11 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod exchange;
+pub mod lifecycle;
 pub mod pool;
+pub mod proxy;
 pub mod routing;
+pub mod server;
+pub mod snapshot;
 pub mod telemetry;

@@ -35,7 +35,7 @@ pub struct Record {
     pub generation: u64,
     pub attempts: Vec<Attempt>,
     /// Endpoints that were passed over, and why.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Arc<[Skipped]>,
     /// How long it was held because no endpoint was healthy.
     pub waited: Option<Duration>,
     /// It was sent to an unhealthy endpoint, as `fail_open` asks.
