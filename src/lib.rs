@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod exchange;
 pub mod lifecycle;
 pub mod pool;

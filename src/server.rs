@@ -51,7 +51,9 @@ pub enum StartError {
     Admin(#[from] admin::BindError),
     #[error("the access log cannot be written: {0}")]
     AccessLog(io::Error),
-    #[error("the limit of open files is {0}, and at least {DESCRIPTORS_MIN} are needed: raise it (ulimit -n, LimitNOFILE=)")]
+    #[error(
+        "the limit of open files is {0}, and at least {DESCRIPTORS_MIN} are needed: raise it (ulimit -n, LimitNOFILE=)"
+    )]
     Descriptors(u64),
     #[error("the process cannot start: {0}")]
     Process(#[from] io::Error),
@@ -75,7 +77,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     events::install_panic_hook(telemetry.metrics.panics());
     announce(&sockets, admin.as_ref());
 
-    let (supervisor, handle) = supervisor(&telemetry);
+    let (supervisor, handle) = Supervisor::new();
     let snapshot = Snapshot::build(config, None);
     telemetry.metrics.reload_succeeded(snapshot.generation(), started);
     handle.set_pools(snapshot.pools().iter().cloned());
@@ -121,11 +123,6 @@ fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, sockets: Vec<Bound>) -
     server
 }
 
-fn supervisor(telemetry: &Arc<Telemetry>) -> (Supervisor, crate::pool::SupervisorHandle) {
-    let telemetry = telemetry.clone();
-    Supervisor::new(Arc::new(move |pool, endpoint, passed| telemetry.metrics.health_check(pool, endpoint, passed)))
-}
-
 fn addresses(sockets: &[Bound]) -> Addresses {
     Addresses::new(sockets.iter().map(|bound| (bound.address.clone(), bound.listener.clone())))
 }
@@ -153,4 +150,3 @@ fn raise_descriptor_limit() -> Result<(), StartError> {
     }
     Ok(())
 }
-

@@ -85,7 +85,12 @@ pub struct Control {
 }
 
 /// Starts the thread; what comes back makes Pingora stop when it should.
-pub fn start(runtime: Runtime, signals: Signals, admin: Option<AdminSocket>, shared: Arc<Shared>) -> std::io::Result<CloseListeners> {
+pub fn start(
+    runtime: Runtime,
+    signals: Signals,
+    admin: Option<AdminSocket>,
+    shared: Arc<Shared>,
+) -> std::io::Result<CloseListeners> {
     let (close, close_seen) = watch::channel(false);
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async {

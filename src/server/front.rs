@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora_core::server::{ListenFds, ShutdownWatch};
-use pingora_core::services::listening::Service;
-use pingora_core::services::{Service as _, ServiceReadyNotifier, ServiceWithDependents};
+use pingora_core::services::listening;
+use pingora_core::services::{Service, ServiceReadyNotifier, ServiceWithDependents};
 use pingora_proxy::HttpProxy;
 
 use super::bind::Bound;
@@ -15,7 +15,7 @@ use crate::pool::SupervisorHandle;
 use crate::proxy::{BoundAddress, Carrier};
 
 pub struct Front {
-    proxy: Service<HttpProxy<Carrier>>,
+    proxy: listening::Service<HttpProxy<Carrier>>,
     sockets: Vec<Bound>,
     supervisor: SupervisorHandle,
     lifecycle: Arc<Lifecycle>,
@@ -23,7 +23,7 @@ pub struct Front {
 
 impl Front {
     pub fn new(
-        mut proxy: Service<HttpProxy<Carrier>>,
+        mut proxy: listening::Service<HttpProxy<Carrier>>,
         sockets: Vec<Bound>,
         supervisor: SupervisorHandle,
         lifecycle: Arc<Lifecycle>,
@@ -65,7 +65,7 @@ impl ServiceWithDependents for Front {
         log::info!("ready");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         ready.notify_ready();
-        self.proxy.start_service(fds, shutdown, listeners_per_fd).await;
+        Service::start_service(&mut self.proxy, fds, shutdown, listeners_per_fd).await;
     }
 
     fn name(&self) -> &str {

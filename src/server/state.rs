@@ -44,7 +44,10 @@ impl crate::admin::Inspect for Shared {
             listeners: self
                 .addresses
                 .iter()
-                .map(|(address, name)| ListenerStatus { name: name.to_string(), address: address.to_string() })
+                .map(|(address, name)| ListenerStatus {
+                    name: name.to_string(),
+                    address: address.to_string(),
+                })
                 .collect(),
             pools: snapshot.status(),
             log_dropped: LogDropped {
