@@ -30,7 +30,7 @@ fn record() -> Record {
         pool: Some("api-v1".into()),
         generation: 1,
         attempts: vec![attempt(Some(400), AttemptResult::Status(200))],
-        skipped: Vec::new(),
+        skipped: [].into(),
         waited: None,
         failed_open: false,
         cause: None,
