@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span as YamlSpan, StrInput};
 
-use super::decode::Context;
+use super::decode::{Context, shown};
 use super::source::Span;
 
 /// Nodes that aliases may add to a file.
@@ -23,7 +23,12 @@ pub(crate) struct Node {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
     Null,
-    Scalar { text: String, plain: bool },
+    /// Cannot be read, which has been said.
+    Broken,
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
 }
@@ -36,12 +41,12 @@ pub(crate) struct Key {
 
 impl Node {
     /// What it is, for "expected a list, found ...".
-    pub(crate) fn what(&self) -> &'static str {
+    pub(crate) fn what(&self) -> String {
         match &self.kind {
-            Kind::Null => "nothing",
-            Kind::Scalar { .. } => "a text",
-            Kind::List(_) => "a list",
-            Kind::Map(_) => "a section of keys",
+            Kind::Null | Kind::Broken => "nothing".to_owned(),
+            Kind::Scalar { text, .. } => format!("`{}`", shown(text)),
+            Kind::List(_) => "a list".to_owned(),
+            Kind::Map(_) => "a section of keys".to_owned(),
         }
     }
 
@@ -79,7 +84,7 @@ impl Node {
 
     fn size(&self) -> usize {
         1 + match &self.kind {
-            Kind::Null | Kind::Scalar { .. } => 0,
+            Kind::Null | Kind::Broken | Kind::Scalar { .. } => 0,
             Kind::List(items) => items.iter().map(Node::size).sum(),
             Kind::Map(entries) => entries.iter().map(|(_, value)| 1 + value.size()).sum(),
         }
@@ -287,6 +292,7 @@ fn syntax_remedy(kind: &ErrorKind, line: &str) -> &'static str {
             "a second `: ` on a line needs quotes around the value, or a line of its own"
         }
         ErrorKind::UnclosedFlowCollection { .. }
+        | ErrorKind::InvalidColonPlacement
         | ErrorKind::UnexpectedEofFlowMapping
         | ErrorKind::UnexpectedEofFlowSequence
         | ErrorKind::ExpectedFlowMappingSeparator

@@ -7,9 +7,10 @@ use serde_json::{Value as Json, json};
 
 use super::AddressText;
 use super::matching::{HeaderText, PathText};
-use crate::config::decode::{Fault, List, Named, OrOff, Scalar, ShortOr, section};
+use crate::config::decode::{Fault, List, Named, OrOff, Scalar, ShortOr};
 use crate::config::model::{Balance, HostHeader};
 use crate::config::scalar::{Count, Flag, Limit, Period, word_fault, words};
+use crate::config::section::section;
 
 /// A pool: a plain list is its endpoints.
 pub(crate) type PoolForm = ShortOr<List<EndpointForm>, PoolSection>;
