@@ -30,6 +30,13 @@ impl Context {
         self.findings.push(Finding { severity, span, message, remedy });
     }
 
+    /// Adds to the remedy of the newest finding, if it is about this place, that a word would do too.
+    fn add_choice(&mut self, span: Span, word: &str) {
+        if let Some(finding) = self.findings.last_mut().filter(|finding| finding.span == span) {
+            finding.remedy = format!("{}, or {word}", finding.remedy);
+        }
+    }
+
     pub(crate) fn fault(&mut self, span: Span, fault: Fault) {
         self.error(span, fault.message, fault.remedy);
     }
@@ -232,7 +239,13 @@ impl<T: Value> Value for OrOff<T> {
     fn decode(node: &Node, context: &mut Context) -> Option<OrOff<T>> {
         match &node.kind {
             Kind::Scalar { text, .. } if is_off(text) => Some(OrOff::Off),
-            _ => T::decode(node, context).map(OrOff::On),
+            _ => {
+                let value = T::decode(node, context).map(OrOff::On);
+                if value.is_none() {
+                    context.add_choice(node.span, "off");
+                }
+                value
+            }
         }
     }
 

@@ -41,6 +41,12 @@ impl<'n, 'c> Fields<'n, 'c> {
         let before = context.losses();
         let mut misspelt = Vec::new();
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
+            if let Some(known) = known.iter().find(|known| key.text.starts_with(&format!("{known}:"))) {
+                let message = format!("`{}` is one word to YAML", shown(&key.text));
+                context.error(key.span, message, format!("write a space after the colon: `{known}: ...`"));
+                misspelt.push((*known).to_owned());
+                continue;
+            }
             let remedy = match suggest::nearest(&key.text, known.iter().copied()) {
                 Some(nearest) => {
                     misspelt.push(nearest.to_owned());

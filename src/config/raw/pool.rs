@@ -254,7 +254,7 @@ impl Scalar for RetryCause {
                 Some(status) if status >= 500 => Ok(RetryCause::Status(status)),
                 Some(_) => Err(Self::fault(text)),
                 None => {
-                    let fault = word_fault(text, &["connect", "reset", "timeout"]);
+                    let fault = word_fault(text, Self::WHAT, &["connect", "reset", "timeout"]);
                     let is_near = fault.remedy.starts_with("did you mean");
                     Err(if is_near { fault } else { Self::fault(text) })
                 }
