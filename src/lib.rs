@@ -3,8 +3,15 @@
 //! `ARCHITECTURE.md` is the map. Calls go down only: the command line and the server adapters at the top, then the
 //! carriers, the life of a request, and the parts that know no socket, no clock and no global at the bottom.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod exchange;
+pub mod lifecycle;
 pub mod pool;
+pub mod proxy;
 pub mod routing;
+pub mod server;
+pub mod snapshot;
 pub mod telemetry;

@@ -1,3 +1,205 @@
 //! Pools of endpoints: their live state, how one is picked, and the health checks.
+//!
+//! A [`Pool`] is a Pingora `LoadBalancer`: discovery and selection go through it, the balance policy is ours. The live
+//! state of endpoints is in a table of ours that reloads hand on, because Pingora's own forgets it.
 
+mod discovery;
+mod endpoint;
+mod health;
+mod probe;
+mod rotation;
+mod round_robin;
 pub mod status;
+mod supervisor;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Waker};
+use std::time::{Duration, SystemTime};
+
+use pingora_load_balancing::{Backends, LoadBalancer};
+
+pub use endpoint::{Endpoint, EndpointTable, Lease, Target};
+pub use rotation::Member;
+pub use supervisor::{Supervisor, SupervisorHandle};
+
+use crate::config::{self, WhenNoneHealthy};
+use crate::telemetry::record::Skipped;
+use discovery::Discovery;
+use health::Thresholds;
+use rotation::Turns;
+use round_robin::RoundRobin;
+use status::{EndpointState, EndpointStatus, PoolStatus};
+
+/// A pool as it runs.
+pub struct Pool {
+    spec: config::Pool,
+    balancer: LoadBalancer<RoundRobin>,
+    turns: Arc<Turns>,
+    table: Arc<EndpointTable>,
+    waiting: AtomicUsize,
+}
+
+/// What came of asking a pool for an endpoint.
+#[derive(Debug)]
+pub enum Picked {
+    Endpoint { lease: Lease, failed_open: bool, skipped: Arc<[Skipped]> },
+    NoneHealthy,
+}
+
+/// More requests wait already than the pool's `when_none_healthy.queue` allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueFull;
+
+impl Pool {
+    /// Makes the pool; the endpoints that it shares with `previous` keep their live state.
+    pub fn new(spec: config::Pool, previous: Option<&Pool>) -> Arc<Self> {
+        let table = previous.map(|pool| pool.table.clone()).unwrap_or_default();
+        let turns = Arc::new(Turns::new(spec.when_none_healthy == WhenNoneHealthy::FailOpen));
+        let discovery = Discovery::new(&spec, table.clone());
+        let balancer =
+            LoadBalancer::from_backends_with_config(Backends::new(Box::new(discovery)), Some(turns.clone()));
+        let pool = Arc::new(Self { spec, balancer, turns, table, waiting: AtomicUsize::new(0) });
+        pool.discover_at_once();
+        pool
+    }
+
+    /// Finds the members that need no name to be resolved, so that a pool of addresses is whole from the beginning.
+    fn discover_at_once(&self) {
+        let discovery = std::pin::pin!(self.balancer.update());
+        let _ = discovery.poll(&mut Context::from_waker(Waker::noop()));
+    }
+
+    pub fn name(&self) -> &Arc<str> {
+        &self.spec.name
+    }
+
+    pub fn spec(&self) -> &config::Pool {
+        &self.spec
+    }
+
+    /// The endpoint whose turn it is, other than those in `tried` as long as another is left.
+    pub fn pick(&self, tried: &[Arc<Endpoint>]) -> Picked {
+        let rotation = self.turns.rotation();
+        let steps = rotation.steps();
+        let fresh = |member: &Member| !tried.iter().any(|tried| Arc::ptr_eq(tried, &member.endpoint));
+        let select = |accept: &dyn Fn(&Member) -> bool| {
+            self.balancer.select_with(b"", steps, |backend, _| Member::of(backend).is_some_and(accept))
+        };
+        let picked = select(&fresh).or_else(|| if tried.is_empty() { None } else { select(&|_| true) });
+        match picked.as_ref().and_then(Member::of) {
+            Some(member) => Picked::Endpoint {
+                lease: Lease::new(member.endpoint.clone()),
+                failed_open: rotation.failed_open(),
+                skipped: rotation.skipped(),
+            },
+            None => Picked::NoneHealthy,
+        }
+    }
+
+    /// A place among the requests that wait for an endpoint.
+    pub fn wait(self: &Arc<Self>) -> Result<Wait, QueueFull> {
+        let WhenNoneHealthy::Wait { queue, .. } = self.spec.when_none_healthy else { return Err(QueueFull) };
+        let place = Wait { pool: self.clone() };
+        if self.waiting.fetch_add(1, Relaxed) >= queue { Err(QueueFull) } else { Ok(place) }
+    }
+
+    /// Finds the members anew: resolves the host names among the endpoints.
+    pub async fn discover(&self) {
+        // Ours never fails: what cannot be resolved keeps its last addresses.
+        let _ = self.balancer.update().await;
+        let members: HashSet<Arc<str>> =
+            self.turns.rotation().members().map(|member| member.endpoint.label().clone()).collect();
+        self.table.retain(|label| members.contains(label));
+    }
+
+    pub fn members(&self) -> Vec<Member> {
+        self.turns.rotation().members().cloned().collect()
+    }
+
+    /// Takes a probe's result in, and says it once when it changes the endpoint's state.
+    fn probed(&self, endpoint: &Endpoint, result: Result<(), String>, thresholds: Thresholds) {
+        if !endpoint.probed(result, thresholds, SystemTime::now()) {
+            return;
+        }
+        self.turns.health_changed();
+        let health = endpoint.health();
+        let (pool, label, reason) = (&*self.spec.name, &**endpoint.label(), health.reason());
+        match health.state() {
+            EndpointState::Healthy => {
+                log::info!(pool, endpoint = label, reason; "endpoint is healthy");
+            }
+            _ => log::warn!(pool, endpoint = label, reason; "endpoint is unhealthy"),
+        }
+    }
+
+    pub fn status(&self) -> PoolStatus {
+        let rotation = self.turns.rotation();
+        let loads: Vec<_> = rotation.members().map(|member| (member, member.endpoint.load())).collect();
+        let total: u64 = loads.iter().map(|(_, load)| load.requests).sum();
+        let endpoints = loads
+            .iter()
+            .zip(rotation.expected_shares())
+            .map(|((member, load), expected_share)| {
+                let health = member.endpoint.health();
+                EndpointStatus {
+                    address: member.endpoint.label().to_string(),
+                    state: health.state(),
+                    since: health
+                        .since()
+                        .duration_since(SystemTime::UNIX_EPOCH)
+                        .map_or(0.0, |at| at.as_secs_f64()),
+                    reason: health.reason().to_owned(),
+                    weight: member.weight,
+                    backup: member.backup,
+                    requests: load.requests,
+                    in_flight: load.in_flight,
+                    failures: load.failures,
+                    bytes_in: load.bytes_in,
+                    bytes_out: load.bytes_out,
+                    share: if total == 0 { 0.0 } else { load.requests as f64 / total as f64 },
+                    expected_share,
+                    checks_passed: load.checks_passed,
+                    checks_failed: load.checks_failed,
+                }
+            })
+            .collect();
+        PoolStatus {
+            name: self.spec.name.to_string(),
+            balance: "round_robin".into(),
+            waiting: self.waiting.load(Relaxed) as u64,
+            endpoints,
+        }
+    }
+}
+
+/// A request that waits for an endpoint; it counts against the pool's queue while it lives.
+pub struct Wait {
+    pool: Arc<Pool>,
+}
+
+impl Wait {
+    /// Returns as soon as there is an endpoint to pick; `false` when `limit` was over first.
+    pub async fn until_available(&self, limit: Duration) -> bool {
+        let available = async {
+            loop {
+                let notified = self.pool.turns.available.notified();
+                tokio::pin!(notified);
+                // Registered before the look, so that a probe that passes in between is not missed.
+                notified.as_mut().enable();
+                if !self.pool.turns.rotation().is_empty() {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        tokio::time::timeout(limit, available).await.is_ok()
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.pool.waiting.fetch_sub(1, Relaxed);
+    }
+}

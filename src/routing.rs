@@ -41,6 +41,13 @@ pub trait RequestHead {
     fn query(&self) -> Option<&str>;
     /// The first field of that name (lower case), as text where it is visible ASCII.
     fn header(&self, name: &str) -> Option<&str>;
+
+    /// Gives every field of that name to `each`, in order.
+    fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
+        if let Some(value) = self.header(name) {
+            each(value);
+        }
+    }
 }
 
 impl RequestHead for http::request::Parts {
@@ -65,5 +72,9 @@ impl RequestHead for http::request::Parts {
 
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
+        self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).for_each(each);
     }
 }

@@ -194,7 +194,7 @@ pub enum ValueMatch {
 }
 
 /// A named group of interchangeable endpoints.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
     pub name: Arc<str>,
     pub balance: Balance,

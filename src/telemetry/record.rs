@@ -23,7 +23,7 @@ pub struct Record {
     pub request_id: Box<str>,
     pub user_agent: Option<Box<str>>,
     pub referer: Option<Box<str>>,
-    /// `None`: no status was sent (499: the client had gone before).
+    /// 499: none was sent, the client had gone before.
     pub status: u16,
     /// Body bytes from the client.
     pub bytes_in: u64,
@@ -35,7 +35,7 @@ pub struct Record {
     pub generation: u64,
     pub attempts: Vec<Attempt>,
     /// Endpoints that were passed over, and why.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Arc<[Skipped]>,
     /// How long it was held because no endpoint was healthy.
     pub waited: Option<Duration>,
     /// It was sent to an unhealthy endpoint, as `fail_open` asks.
@@ -90,4 +90,16 @@ pub enum Protocol {
     Http10,
     Http11,
     Http2,
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Http10 => "HTTP/1.0",
+            Protocol::Http11 => "HTTP/1.1",
+            Protocol::Http2 => "HTTP/2.0",
+        }
+    }
 }

@@ -1,0 +1,33 @@
+# Every target does its own set-up. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint release docker-test systemd-test clients
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install cmake and a C compiler with apt-get, if they are missing
+	@scripts/setup.sh
+
+demo: setup ## build quickly, then balance over three built-in endpoints
+	cargo build --locked
+	@"$${CARGO_TARGET_DIR:-target}/debug/evenkeel" demo $(ARGS)
+
+test: setup ## all that CI runs: format, lints, licences, docs, config files, tests
+	@scripts/lint.sh
+	@scripts/test.sh
+
+lint: setup ## only the part of `make test` that runs nothing
+	@scripts/lint.sh
+
+release: setup ## build target/release/evenkeel, optimised to the last
+	cargo build --locked --release
+
+docker-test: ## build the image and use it as people do (needs a Docker engine)
+	@tests/docker.sh
+
+systemd-test: setup ## start, reload, stop and crash under a real systemd
+	@tests/systemd.sh
+
+clients: setup ## real clients through the proxy: curl, Python, Java, Node
+	@tests/clients/run.sh

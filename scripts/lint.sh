@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Everything that judges the sources without running them. A tool that is missing and cannot be installed from here is
+# named with the reason; one that is there must pass.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly CARGO_DENY=0.20.2
+
+step() { printf '== %s\n' "$*"; }
+skip() { printf '   skipped: %s\n' "$*"; }
+
+step "format"
+if cargo fmt --version >/dev/null 2>&1; then
+  cargo fmt --all --check
+else
+  skip "rustfmt is not part of this toolchain"
+fi
+
+step "clippy"
+if cargo clippy --version >/dev/null 2>&1; then
+  cargo clippy --locked --all-targets --quiet -- -D warnings
+else
+  skip "clippy is not part of this toolchain"
+fi
+
+step "licences, bans and sources of the dependencies"
+tools=$PWD/target/tools
+export PATH="$PATH:$tools/bin"
+if ! cargo deny --version >/dev/null 2>&1; then
+  printf '   installing cargo-deny %s into target/tools\n' "$CARGO_DENY"
+  CARGO_TARGET_DIR=$tools/build cargo install --quiet --locked --root "$tools" --version "$CARGO_DENY" cargo-deny
+fi
+cargo deny --locked --log-level error check --hide-inclusion-graph bans licenses sources
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+
+step "shell scripts"
+scripts=(.ci/run scripts/*.sh tests/*.sh tests/clients/*.sh)
+for script in "${scripts[@]}"; do bash -n "$script"; done
+if command -v shellcheck >/dev/null 2>&1; then
+  shellcheck -x "${scripts[@]}"
+else
+  skip "shellcheck is not here (apt-get install shellcheck); the syntax of ${#scripts[@]} scripts was checked"
+fi

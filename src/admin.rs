@@ -1,0 +1,17 @@
+//! The local address that answers questions about the running process: health, metrics, status.
+//!
+//! It has an accept loop of its own, not one of Pingora's services: those close when a stop begins, and just then
+//! somebody wants to know how the draining goes.
+
+pub mod address;
+pub mod client;
+pub mod serve;
+pub mod socket;
+pub mod status;
+#[cfg(test)]
+mod tests;
+
+pub use address::Address;
+pub use serve::Inspect;
+pub use socket::{AdminSocket, BindError};
+pub use status::Status;

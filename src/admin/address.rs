@@ -1,0 +1,118 @@
+//! Admin addresses: as people write them, and where the default one is.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Where an admin server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no admin address: write unix:/path or 127.0.0.1:9900")]
+pub struct AddressError(String);
+
+/// What the default address depends on. A value, so that tests can have their own.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// `/run`
+    pub run: PathBuf,
+    /// `$XDG_RUNTIME_DIR`
+    pub runtime: Option<PathBuf>,
+    /// `/tmp`
+    pub tmp: PathBuf,
+    pub uid: u32,
+}
+
+/// One of the places where the default socket may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub directory: PathBuf,
+    /// The directory lies where everybody can write: it must be ours, and closed to others.
+    pub private: bool,
+}
+
+// === impl Address ===
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Tcp(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let path = text.strip_prefix("unix:").or_else(|| text.starts_with(['/', '.']).then_some(text));
+        if let Some(path) = path {
+            return match path.is_empty() {
+                true => Err(AddressError(text.to_owned())),
+                false => Ok(Address::Unix(path.into())),
+            };
+        }
+        // A name such as localhost:9900 is resolved; everything else resolves to itself.
+        let resolved = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+        resolved.map(Address::Tcp).ok_or_else(|| AddressError(text.to_owned()))
+    }
+}
+
+// === impl Environment ===
+
+impl Environment {
+    pub fn of_process() -> Environment {
+        Environment {
+            run: "/run".into(),
+            runtime: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute()),
+            tmp: "/tmp".into(),
+            uid: nix::unistd::geteuid().as_raw(),
+        }
+    }
+
+    /// Where the default socket may be, best first.
+    pub fn places(&self) -> Vec<Place> {
+        let mut places = vec![Place { directory: self.run.join("evenkeel"), private: false }];
+        places.extend(
+            self.runtime.as_ref().map(|path| Place { directory: path.join("evenkeel"), private: false }),
+        );
+        places.push(Place { directory: self.tmp.join(format!("evenkeel-{}", self.uid)), private: true });
+        places
+    }
+
+    /// The sockets that exist: the default ones, then those of processes that found theirs taken.
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        let (mut named, mut numbered) = (Vec::new(), Vec::new());
+        for Place { directory, .. } in self.places() {
+            named.extend(Some(directory.join(SOCKET)).filter(|path| path.exists()));
+            numbered.extend(numbered_sockets(&directory));
+        }
+        named.extend(numbered);
+        named
+    }
+}
+
+/// The default socket's file name.
+pub(super) const SOCKET: &str = "admin.sock";
+
+/// The file name for a process that finds [`SOCKET`] taken.
+pub(super) fn numbered(pid: u32) -> String {
+    format!("admin-{pid}.sock")
+}
+
+fn numbered_sockets(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = directory.read_dir() else { return Vec::new() };
+    let is_ours = |name: &str| name.starts_with("admin-") && name.ends_with(".sock");
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_ours))
+        .collect();
+    found.sort();
+    found
+}

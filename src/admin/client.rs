@@ -1,0 +1,145 @@
+//! Asking a running process, for the commands: one request, one connection, no runtime.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use super::address::{Address, Environment};
+
+/// For the whole exchange.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Metrics of ten thousand endpoints fit.
+const RESPONSE_BYTES_MAX: u64 = 64 << 20;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    pub status: u16,
+    pub body: String,
+}
+
+/// Why there is no answer; one line, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("no evenkeel answers on {address} ({source}): is it running?")]
+    Unreachable { address: Address, source: io::Error },
+    #[error("{address} may not be used by this user ({source}): try as root or as evenkeel's user")]
+    Forbidden { address: Address, source: io::Error },
+    #[error("no evenkeel answers on {0}: is it running? --admin ADDRESS asks elsewhere")]
+    NoneFound(String),
+    #[error("{address} did not answer: {source}")]
+    Broken { address: Address, source: io::Error },
+    #[error("what answers on {0} is not evenkeel's admin server")]
+    NotHttp(Address),
+}
+
+/// Gets a path from the admin server at an address.
+pub fn get(address: &Address, path: &str, token: Option<&str>) -> Result<Response, ClientError> {
+    match address {
+        Address::Unix(socket) => {
+            let stream = UnixStream::connect(socket).map_err(|source| unreachable(address, source))?;
+            let timeouts = |left| {
+                stream.set_read_timeout(Some(left)).and_then(|()| stream.set_write_timeout(Some(left)))
+            };
+            exchange(address, &stream, timeouts, &request(address, path, token))
+        }
+        Address::Tcp(socket) => {
+            let stream =
+                TcpStream::connect_timeout(socket, LIMIT).map_err(|source| unreachable(address, source))?;
+            let timeouts = |left| {
+                stream.set_read_timeout(Some(left)).and_then(|()| stream.set_write_timeout(Some(left)))
+            };
+            exchange(address, &stream, timeouts, &request(address, path, token))
+        }
+    }
+}
+
+/// Gets a path from whichever default socket somebody answers on.
+pub fn get_default(path: &str) -> Result<Response, ClientError> {
+    get_default_in(path, &Environment::of_process())
+}
+
+pub(super) fn get_default_in(path: &str, environment: &Environment) -> Result<Response, ClientError> {
+    let mut forbidden = None;
+    for socket in environment.sockets() {
+        match get(&Address::Unix(socket), path, None) {
+            Err(ClientError::Unreachable { .. }) => {}
+            Err(error @ ClientError::Forbidden { .. }) => forbidden = Some(error),
+            answer => return answer,
+        }
+    }
+    Err(forbidden.unwrap_or_else(|| {
+        let places = environment.places();
+        let names: Vec<_> =
+            places.iter().map(|place| place.directory.join("admin.sock").display().to_string()).collect();
+        ClientError::NoneFound(names.join(", "))
+    }))
+}
+
+fn unreachable(address: &Address, source: io::Error) -> ClientError {
+    let address = address.clone();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::Forbidden { address, source },
+        _ => ClientError::Unreachable { address, source },
+    }
+}
+
+fn request(address: &Address, path: &str, token: Option<&str>) -> String {
+    let host = match address {
+        Address::Unix(_) => "localhost".to_owned(),
+        Address::Tcp(address) => address.to_string(),
+    };
+    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{authorization}Connection: close\r\n\r\n")
+}
+
+fn exchange<S>(
+    address: &Address,
+    mut stream: S,
+    timeouts: impl Fn(Duration) -> io::Result<()>,
+    request: &str,
+) -> Result<Response, ClientError>
+where
+    S: Read + Write,
+{
+    let deadline = Instant::now() + LIMIT;
+    let broken = |source| ClientError::Broken { address: address.clone(), source: plain(source) };
+    timeouts(LIMIT).map_err(broken)?;
+    stream.write_all(request.as_bytes()).map_err(broken)?;
+    let mut received = Vec::new();
+    let mut piece = [0; 16 << 10];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(broken(io::ErrorKind::TimedOut.into()));
+        }
+        timeouts(left).map_err(broken)?;
+        match stream.read(&mut piece).map_err(broken)? {
+            0 => break,
+            count => received.extend_from_slice(&piece[..count]),
+        }
+        if received.len() as u64 > RESPONSE_BYTES_MAX {
+            return Err(ClientError::NotHttp(address.clone()));
+        }
+    }
+    parse(&received).ok_or_else(|| ClientError::NotHttp(address.clone()))
+}
+
+/// A socket's timeout is EAGAIN, which nobody understands.
+fn plain(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", LIMIT.as_secs()))
+        }
+        _ => error,
+    }
+}
+
+/// The admin server closes after each response and never sends chunks, so the body is all that follows the header.
+fn parse(received: &[u8]) -> Option<Response> {
+    let text = String::from_utf8_lossy(received);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
+    Some(Response { status, body: body.to_owned() })
+}

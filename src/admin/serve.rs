@@ -1,0 +1,219 @@
+//! Answering on the admin address. Pingora parses the requests and writes the responses; each connection is for one.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, Response, StatusCode};
+use pingora_core::apps::HttpServerApp;
+use pingora_core::apps::http_app::ServeHttp;
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::l4::stream::Stream as Connection;
+use tokio::sync::{Semaphore, watch};
+
+use super::socket::{AdminSocket, Listener};
+use super::status::Status;
+
+/// Connections at once; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+
+/// For a whole exchange, so that nobody can hold a connection by sending or reading slowly.
+const EXCHANGE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Without free descriptors every accept fails at once; this keeps the loop from spinning.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// What the admin server asks the rest of the process.
+pub trait Inspect: Send + Sync {
+    fn status(&self) -> Status;
+    /// Why not, if not.
+    fn ready(&self) -> Result<(), String>;
+    /// In Prometheus' text format.
+    fn metrics(&self) -> String;
+}
+
+/// The requests of one admin address.
+pub(super) struct App {
+    pub(super) inspect: Arc<dyn Inspect>,
+    /// What a TCP client must send; `None` on a unix socket, and on loopback if none is configured.
+    pub(super) token: Option<String>,
+    pub(super) tcp: bool,
+}
+
+impl AdminSocket {
+    /// Answers until dropped. Must run within a tokio runtime.
+    pub async fn serve(self, inspect: Arc<dyn Inspect>) -> io::Result<()> {
+        let tcp = matches!(self.listener, Listener::Tcp(_));
+        let app = Arc::new(App { inspect, token: self.token, tcp });
+        match self.listener {
+            Listener::Unix(listener, _remove) => {
+                let listener = tokio::net::UnixListener::from_std(listener)?;
+                accept(app, || async { Ok(listener.accept().await?.0.into()) }).await
+            }
+            Listener::Tcp(listener) => {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                accept(app, || async { Ok(listener.accept().await?.0.into()) }).await
+            }
+        }
+    }
+}
+
+async fn accept<F>(app: Arc<App>, next: impl Fn() -> F) -> io::Result<()>
+where
+    F: Future<Output = io::Result<Connection>>,
+{
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut reported: Option<Instant> = None;
+    loop {
+        let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+        match next().await {
+            Ok(connection) => {
+                let app = app.clone();
+                tokio::spawn(async move {
+                    // Too slow, or gone: nobody is left to be told.
+                    let _ = tokio::time::timeout(EXCHANGE_LIMIT, exchange(&app, connection)).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                if reported.is_none_or(|at| at.elapsed() >= ACCEPT_REPORT_EVERY) {
+                    reported = Some(Instant::now());
+                    log::error!(reason = error.to_string().as_str(); "the admin address cannot accept connections");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn exchange(app: &Arc<App>, connection: Connection) {
+    let stream: Stream = Box::new(connection);
+    // Pingora turns keep-alive off by this; it is off here anyway, and stopping ends by dropping the whole server.
+    let (_stop, shutdown) = watch::channel(true);
+    app.process_new_http(ServerSession::new_http1(stream), &shutdown).await;
+}
+
+// === impl App ===
+
+#[async_trait]
+impl ServeHttp for App {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let request = session.req_header();
+        let answer = self.answer(&request.method, request.uri.path(), &request.headers);
+        answer.into_response(&request.method)
+    }
+}
+
+impl App {
+    pub(super) fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
+        if let Some(refusal) = self.refusal(path, headers) {
+            return refusal;
+        }
+        if method != Method::GET && method != Method::HEAD {
+            return Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
+        }
+        match path {
+            "/livez" => Answer::text(StatusCode::OK, "ok\n"),
+            "/readyz" => match self.inspect.ready() {
+                Ok(()) => Answer::text(StatusCode::OK, "ok\n"),
+                Err(reason) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+            },
+            "/metrics" => Answer {
+                status: StatusCode::OK,
+                content_type: "text/plain; version=0.0.4; charset=utf-8",
+                body: self.inspect.metrics().into_bytes(),
+            },
+            "/status" => self.status(),
+            _ => Answer::text(StatusCode::NOT_FOUND, "here are /livez, /readyz, /metrics and /status\n"),
+        }
+    }
+
+    fn status(&self) -> Answer {
+        match serde_json::to_vec(&self.inspect.status()) {
+            Ok(body) => Answer { status: StatusCode::OK, content_type: "application/json", body },
+            Err(error) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
+    }
+
+    /// With a token, only its bearer is let in. Without one (loopback), the danger is a web page whose own name
+    /// resolves to 127.0.0.1: the browser of somebody on this machine would carry it in, under that name as `Host`.
+    ///
+    /// `/livez` and `/readyz` need no token: load balancers and orchestrators have none to send, and learn nothing.
+    fn refusal(&self, path: &str, headers: &HeaderMap) -> Option<Answer> {
+        match &self.token {
+            Some(_) if matches!(path, "/livez" | "/readyz") => None,
+            Some(token) if bears(headers, token) => None,
+            Some(_) => Some(Answer::text(
+                StatusCode::UNAUTHORIZED,
+                "send the token of the config's `admin` section: Authorization: Bearer TOKEN\n",
+            )),
+            None if self.tcp && !host_is_local(headers) => Some(Answer::text(
+                StatusCode::FORBIDDEN,
+                "the Host must be an IP address or localhost; other names need `admin: { token: ... }`\n",
+            )),
+            None => None,
+        }
+    }
+}
+
+/// Compares in a time that does not tell how much of a guess was right.
+fn bears(headers: &HeaderMap, token: &str) -> bool {
+    let sent = headers.get(http::header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
+    let Some((scheme, sent)) = sent.split_at_checked(7) else { return false };
+    if !scheme.eq_ignore_ascii_case(b"bearer ") || sent.len() != token.len() {
+        return false;
+    }
+    let differences = sent.iter().zip(token.as_bytes()).fold(0, |all, (a, b)| all | (a ^ b));
+    std::hint::black_box(differences) == 0
+}
+
+fn host_is_local(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(http::header::HOST).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let Ok(authority) = host.parse::<http::uri::Authority>() else { return false };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+}
+
+/// A response, before it becomes HTTP.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) content_type: &'static str,
+    pub(super) body: Vec<u8>,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn text(status: StatusCode, body: impl Into<Vec<u8>>) -> Answer {
+        Answer { status, content_type: "text/plain; charset=utf-8", body: body.into() }
+    }
+
+    fn into_response(self, method: &Method) -> Response<Vec<u8>> {
+        let mut response = Response::new(Vec::new());
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(self.content_type));
+        headers.insert(CONTENT_LENGTH, self.body.len().into());
+        headers.insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
+        }
+        if method != Method::HEAD {
+            *response.body_mut() = self.body;
+        }
+        response
+    }
+}

@@ -1,0 +1,214 @@
+//! Binding the admin address: what stands in the way is named, and what is left over from a dead process removed.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use super::address::{self, Address, Environment, Place};
+use crate::config::{self, AdminListen};
+
+/// A bound admin address. Dropped, a unix socket's file is removed.
+#[derive(Debug)]
+pub struct AdminSocket {
+    pub(super) listener: Listener,
+    pub(super) token: Option<String>,
+    address: Address,
+    instead_of: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+pub(super) enum Listener {
+    /// With what its end has to do.
+    Unix(UnixListener, Remove),
+    Tcp(TcpListener),
+}
+
+/// Removes the socket's file, unless somebody else's lies there by now.
+#[derive(Debug)]
+pub(super) struct Remove {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+/// Why there is no admin socket; one line, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("another process answers on the admin socket {}: stop it, or set another `admin: {{ listen: ... }}`", .0.display())]
+    Taken(PathBuf),
+    #[error("{} is in the way of the admin socket and is no socket: remove it, or set another `admin: {{ listen: ... }}`", .0.display())]
+    NotASocket(PathBuf),
+    #[error("cannot create {} for the admin socket: {source}: create it for this user, or set another `admin: {{ listen: ... }}`", path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("{} is not a directory of this user alone, so no admin socket goes there: remove it", .0.display())]
+    NotPrivate(PathBuf),
+    #[error("cannot listen on the admin address {address}: {source}: set another `admin: {{ listen: ... }}`")]
+    Listen { address: Address, source: io::Error },
+    #[error("the admin address {0} is not loopback: set `admin: {{ token: ... }}`, or listen on 127.0.0.1")]
+    NoToken(SocketAddr),
+}
+
+// === impl AdminSocket ===
+
+impl AdminSocket {
+    /// Binds what the config says; `None` when admin is off.
+    pub fn bind(config: &config::Admin) -> Result<Option<AdminSocket>, BindError> {
+        Self::bind_in(config, &Environment::of_process())
+    }
+
+    pub(super) fn bind_in(
+        config: &config::Admin,
+        environment: &Environment,
+    ) -> Result<Option<AdminSocket>, BindError> {
+        let (listener, address, instead_of) = match &config.listen {
+            AdminListen::Off => return Ok(None),
+            AdminListen::Default => {
+                let (listener, path, instead_of) = bind_default(environment)?;
+                (listener, Address::Unix(path), instead_of)
+            }
+            AdminListen::Unix(path) => {
+                if let Some(directory) = path.parent() {
+                    create_directory(directory, 0o750)?;
+                }
+                (bind_unix(path)?, Address::Unix(path.clone()), None)
+            }
+            AdminListen::Tcp(address) => {
+                let (listener, bound) = bind_tcp(*address, config.token.is_some())?;
+                (listener, Address::Tcp(bound), None)
+            }
+        };
+        // Whoever may open the socket's file is allowed in; the file's mode is the check.
+        let token = config.token.clone().filter(|_| matches!(address, Address::Tcp(_)));
+        Ok(Some(AdminSocket { listener, token, address, instead_of }))
+    }
+
+    /// As bound: port 0 is resolved.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The default socket, where another process has it and this one took a name with its pid. Worth a line in the log.
+    pub fn instead_of(&self) -> Option<&Path> {
+        self.instead_of.as_deref()
+    }
+}
+
+/// The first place where a socket can be; a living process's socket is left alone.
+fn bind_default(environment: &Environment) -> Result<(Listener, PathBuf, Option<PathBuf>), BindError> {
+    let mut refused = None;
+    for place in environment.places() {
+        match bind_in_place(&place) {
+            Ok(bound) => return Ok(bound),
+            // No permission here is what the next place is for; anything else would be found there again or matters.
+            Err(error) if error.is_about_permission() => refused = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| BindError::NotPrivate(environment.tmp.clone())))
+}
+
+fn bind_in_place(place: &Place) -> Result<(Listener, PathBuf, Option<PathBuf>), BindError> {
+    create_directory(&place.directory, if place.private { 0o700 } else { 0o750 })?;
+    if place.private {
+        check_private(&place.directory)?;
+    }
+    let path = place.directory.join(address::SOCKET);
+    match bind_unix(&path) {
+        Err(BindError::Taken(taken)) => {
+            let own = place.directory.join(address::numbered(std::process::id()));
+            Ok((bind_unix(&own)?, own, Some(taken)))
+        }
+        bound => Ok((bound?, path, None)),
+    }
+}
+
+/// In a directory open to all, somebody else may have made ours first, to read or to replace what is in it.
+fn check_private(directory: &Path) -> Result<(), BindError> {
+    let uid = nix::unistd::geteuid().as_raw();
+    match directory.symlink_metadata() {
+        Ok(found) if found.is_dir() && found.uid() == uid && found.mode() & 0o077 == 0 => Ok(()),
+        _ => Err(BindError::NotPrivate(directory.to_owned())),
+    }
+}
+
+fn create_directory(directory: &Path, mode: u32) -> Result<(), BindError> {
+    if directory.as_os_str().is_empty() || directory.is_dir() {
+        return Ok(());
+    }
+    let created = std::fs::DirBuilder::new().recursive(true).mode(mode).create(directory);
+    created.map_err(|source| BindError::Directory { path: directory.to_owned(), source })
+}
+
+fn bind_unix(path: &Path) -> Result<Listener, BindError> {
+    let failed = |source| BindError::Listen { address: Address::Unix(path.to_owned()), source };
+    remove_stale(path)?;
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    // From here on the file is ours to remove, whatever fails next.
+    let remove = Remove { path: path.to_owned(), identity: identity(path) };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(Listener::Unix(listener, remove))
+}
+
+/// Removes a socket on which nobody answers.
+fn remove_stale(path: &Path) -> Result<(), BindError> {
+    let failed = |source| BindError::Listen { address: Address::Unix(path.to_owned()), source };
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed)
+        }
+        // Gone meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(failed(error)),
+        // A full backlog is an answer too.
+        _ => Err(BindError::Taken(path.to_owned())),
+    }
+}
+
+fn bind_tcp(address: SocketAddr, has_token: bool) -> Result<(Listener, SocketAddr), BindError> {
+    if !has_token && !address.ip().to_canonical().is_loopback() {
+        return Err(BindError::NoToken(address));
+    }
+    let failed = |source| BindError::Listen { address: Address::Tcp(address), source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((Listener::Tcp(listener), bound))
+}
+
+// === impl BindError ===
+
+impl BindError {
+    fn is_about_permission(&self) -> bool {
+        match self {
+            BindError::Directory { source, .. } | BindError::Listen { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+            }
+            _ => false,
+        }
+    }
+}
+
+// === impl Remove ===
+
+impl Drop for Remove {
+    fn drop(&mut self) {
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            // Left over, it is found stale by the next process.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Device and inode.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = path.symlink_metadata().ok()?;
+    Some((found.dev(), found.ino()))
+}

@@ -1,0 +1,43 @@
+//! What `/status` answers and `evenkeel status` shows.
+
+use serde::{Deserialize, Serialize};
+
+use crate::pool::status::PoolStatus;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    /// The number of the config in force.
+    pub generation: u64,
+    /// Seconds since the Unix epoch.
+    pub started: f64,
+    pub uptime_seconds: f64,
+    pub state: State,
+    pub listeners: Vec<ListenerStatus>,
+    pub pools: Vec<PoolStatus>,
+    pub log_dropped: LogDropped,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Starting,
+    Ready,
+    /// Asked to stop: takes no new connections, or soon will not.
+    Draining,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    pub name: String,
+    /// As bound: port 0 is resolved.
+    pub address: String,
+}
+
+/// Lines lost since the start.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct LogDropped {
+    pub access: u64,
+    pub events: u64,
+}

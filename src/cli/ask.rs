@@ -1,0 +1,84 @@
+//! How commands find the running process: an address, or the config file it was started with.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::admin::client::{self, ClientError, Response};
+use crate::admin::{Address, address::AddressError};
+use crate::config::{self, AdminListen};
+
+/// Used where no file is named.
+pub(super) const DEFAULT_FILE: &str = "/etc/evenkeel/evenkeel.yaml";
+
+/// The token for `--admin`; an argument would be seen by everybody who lists the processes.
+const TOKEN_VARIABLE: &str = "EVENKEEL_ADMIN_TOKEN";
+
+#[derive(Debug, clap::Args)]
+pub struct Where {
+    /// The config file of the running process; its admin address is asked.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "admin")]
+    config: Option<PathBuf>,
+    /// The admin address to ask: unix:/path or 127.0.0.1:9900. A token is taken from EVENKEEL_ADMIN_TOKEN.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<Address>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{}: {reason}", path.display())]
+    Config { path: PathBuf, reason: String },
+    #[error("{} says `admin: {{ listen: off }}`, so there is nobody to ask", .0.display())]
+    Off(PathBuf),
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Address(#[from] AddressError),
+}
+
+// === impl Where ===
+
+impl Where {
+    pub(super) fn get(&self, path: &str) -> Result<Response, AskError> {
+        if let Some(address) = &self.admin {
+            let token = std::env::var(TOKEN_VARIABLE).ok();
+            return Ok(client::get(address, path, token.as_deref())?);
+        }
+        let file = self.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+        let admin = match admin_of(file) {
+            // A process without a file has the default socket.
+            Err(error) if self.config.is_none() && error.kind() == ErrorKind::NotFound => {
+                return Ok(client::get_default(path)?);
+            }
+            Err(error) => return Err(AskError::Config { path: file.to_owned(), reason: error.to_string() }),
+            Ok(admin) => admin,
+        };
+        let address = match admin.listen {
+            AdminListen::Off => return Err(AskError::Off(file.to_owned())),
+            AdminListen::Default => return Ok(client::get_default(path)?),
+            AdminListen::Unix(path) => Address::Unix(path),
+            AdminListen::Tcp(address) => Address::Tcp(address),
+        };
+        Ok(client::get(&address, path, admin.token.as_deref())?)
+    }
+
+    /// The body of a 200; anything else is an error.
+    pub(super) fn get_ok(&self, path: &str) -> Result<String, AskError> {
+        let response = self.get(path)?;
+        match response.status {
+            200 => Ok(response.body),
+            status => Err(AskError::Refused(format!(
+                "the admin server answered {status}: {}",
+                response.body.trim()
+            ))),
+        }
+    }
+}
+
+/// The `admin` section of a config file.
+fn admin_of(file: &Path) -> std::io::Result<config::Admin> {
+    // Until `config::load` is there: the file must exist, and its process has the default socket.
+    std::fs::metadata(file)?;
+    Ok(config::Admin { listen: AdminListen::Default, token: None })
+}

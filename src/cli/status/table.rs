@@ -1,0 +1,200 @@
+//! The status as people read it: a line for the process, one for each pool, and a table of its endpoints.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::admin::Status;
+use crate::admin::status::State;
+use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
+use crate::telemetry::human;
+
+const BOLD: &str = "1";
+const DIM: &str = "2";
+const RED: &str = "31";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+
+/// Before the endpoint that has had the most requests of its pool.
+const MOST: &str = "*";
+
+const HEADINGS: [&str; 12] = [
+    "",
+    "ENDPOINT",
+    "STATE",
+    "FOR",
+    "WEIGHT",
+    "REQUESTS",
+    "SHARE",
+    "IN FLIGHT",
+    "IN",
+    "OUT",
+    "FAILURES",
+    "WHY",
+];
+
+/// Columns of words; those of numbers are aligned to the right.
+const WORDS: [usize; 4] = [0, 1, 2, 11];
+
+type Row = [String; HEADINGS.len()];
+
+struct Painter {
+    colours: bool,
+}
+
+pub(super) fn render(status: &Status, colours: bool) -> String {
+    let painter = Painter { colours };
+    let now = status.started + status.uptime_seconds;
+    let mut out = String::new();
+    header(&mut out, status, &painter);
+    let mut marked = false;
+    for pool in &status.pools {
+        out.push('\n');
+        pool_line(&mut out, pool, &painter);
+        let most = most_requests(pool);
+        marked |= most.is_some();
+        let rows: Vec<_> = (pool.endpoints.iter().enumerate())
+            .map(|(index, endpoint)| row(endpoint, now, most == Some(index)))
+            .collect();
+        table(&mut out, &rows, &pool.endpoints, &painter);
+    }
+    if marked {
+        let _ = writeln!(out, "\n{}", painter.paint(DIM, &format!("{MOST} most requests of its pool")));
+    }
+    out
+}
+
+fn header(out: &mut String, status: &Status, painter: &Painter) {
+    let (state, colour) = match status.state {
+        State::Ready => ("ready", GREEN),
+        State::Starting => ("starting", YELLOW),
+        State::Draining => ("draining", YELLOW),
+    };
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(
+        out,
+        "{} {}, pid {}, generation {}, up {} since {}",
+        painter.paint(BOLD, &format!("evenkeel {}", human::safe(&status.version))),
+        painter.paint(colour, state),
+        status.pid,
+        status.generation,
+        human::long(seconds(status.uptime_seconds)),
+        human::date(status.started),
+    );
+    for listener in &status.listeners {
+        let _ =
+            writeln!(out, "listener {} on {}", human::safe(&listener.name), human::safe(&listener.address));
+    }
+    let dropped = status.log_dropped;
+    if dropped.access + dropped.events > 0 {
+        let lost = format!(
+            "log lines lost: {} of the access log, {} events",
+            human::count(dropped.access),
+            human::count(dropped.events)
+        );
+        let _ = writeln!(out, "{}", painter.paint(YELLOW, &lost));
+    }
+}
+
+fn pool_line(out: &mut String, pool: &PoolStatus, painter: &Painter) {
+    let all = pool.endpoints.len();
+    let healthy = pool.endpoints.iter().filter(|endpoint| endpoint.state == EndpointState::Healthy).count();
+    let colour = match healthy {
+        0 => RED,
+        _ if healthy < all => YELLOW,
+        _ => GREEN,
+    };
+    let _ = write!(
+        out,
+        "pool {}, {}, {}",
+        painter.paint(BOLD, &human::safe(&pool.name)),
+        human::safe(&pool.balance),
+        painter.paint(colour, &format!("{healthy} of {all} healthy")),
+    );
+    if pool.waiting > 0 {
+        let waiting = format!("{} waiting", human::count(pool.waiting));
+        let _ = write!(out, ", {}", painter.paint(YELLOW, &waiting));
+    }
+    out.push('\n');
+}
+
+/// Which endpoint has had the most requests, where that is one and not all the same.
+fn most_requests(pool: &PoolStatus) -> Option<usize> {
+    let most = pool.endpoints.iter().map(|endpoint| endpoint.requests).max()?;
+    let mut busiest = pool.endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.requests == most);
+    let (index, _) = busiest.next()?;
+    (most > 0 && pool.endpoints.len() > 1 && busiest.next().is_none()).then_some(index)
+}
+
+fn row(endpoint: &EndpointStatus, now: f64, most: bool) -> Row {
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let weight =
+        if endpoint.backup { format!("{} backup", endpoint.weight) } else { endpoint.weight.to_string() };
+    [
+        if most { MOST } else { "" }.to_owned(),
+        human::safe(&endpoint.address),
+        state_name(endpoint.state).to_owned(),
+        human::long(seconds(now - endpoint.since)),
+        weight,
+        human::count(endpoint.requests),
+        format!("{} of {:>7}", percent(endpoint.share), percent(endpoint.expected_share)),
+        human::count(endpoint.in_flight),
+        human::bytes(endpoint.bytes_in),
+        human::bytes(endpoint.bytes_out),
+        human::count(endpoint.failures),
+        human::safe(&endpoint.reason),
+    ]
+}
+
+fn table(out: &mut String, rows: &[Row], endpoints: &[EndpointStatus], painter: &Painter) {
+    let headings = HEADINGS.map(str::to_owned);
+    let width = |column: usize| {
+        rows.iter().chain([&headings]).map(|row| row[column].chars().count()).max().unwrap_or_default()
+    };
+    let widths: [usize; HEADINGS.len()] = std::array::from_fn(width);
+    let _ = writeln!(out, "{}", painter.paint(DIM, &line(&headings, &widths)));
+    for (row, endpoint) in rows.iter().zip(endpoints) {
+        let colour = match endpoint.state {
+            EndpointState::Healthy => "",
+            EndpointState::Checking => YELLOW,
+            EndpointState::Unhealthy => RED,
+        };
+        let _ = writeln!(out, "{}", painter.paint(colour, &line(row, &widths)));
+    }
+}
+
+fn line(row: &Row, widths: &[usize]) -> String {
+    let mut line = String::new();
+    for (column, (cell, &width)) in row.iter().zip(widths).enumerate() {
+        let fill = " ".repeat(width.saturating_sub(cell.chars().count()));
+        let (before, after) = if WORDS.contains(&column) { ("", &*fill) } else { (&*fill, "") };
+        let gap = match column {
+            0 => " ",
+            1 => " ",
+            _ => "  ",
+        };
+        let _ = write!(line, "{gap}{before}{cell}{after}");
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+fn state_name(state: EndpointState) -> &'static str {
+    match state {
+        EndpointState::Checking => "checking",
+        EndpointState::Healthy => "healthy",
+        EndpointState::Unhealthy => "unhealthy",
+    }
+}
+
+/// A clock that was set back makes no negative durations.
+fn seconds(value: f64) -> Duration {
+    Duration::try_from_secs_f64(value).unwrap_or_default()
+}
+
+// === impl Painter ===
+
+impl Painter {
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.colours && !code.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}

@@ -1,0 +1,435 @@
+//! The life of one request, whoever carries it: decide, attempt, outcome, retry or answer, record.
+//!
+//! A carrier moves the bytes and asks here what to do. Nothing here knows a socket or a clock: time is an argument.
+
+mod answer;
+mod decide;
+mod disguise;
+mod failure;
+mod forwarded;
+mod headers;
+mod request_id;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderName, HeaderValue, StatusCode};
+
+pub use answer::Answer;
+pub use decide::{Decision, decide};
+pub use failure::{Failure, Side};
+pub use forwarded::Origin;
+pub use headers::Edit;
+
+use crate::config::{HostHeader, Listener, WhenNoneHealthy};
+use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
+use crate::routing::RequestHead;
+use crate::snapshot::Snapshot;
+use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, Protocol, Record};
+use disguise::Disguise;
+
+/// One request from its header's arrival to its record.
+pub struct Exchange {
+    snapshot: Arc<Snapshot>,
+    listener: Arc<Listener>,
+    origin: Origin,
+    /// What the client calls this place.
+    authority: Box<str>,
+    accept: Option<Box<str>>,
+    idempotent: bool,
+    upgrade: bool,
+    pool: Option<Arc<Pool>>,
+    tried: Vec<Arc<Endpoint>>,
+    retries_left: u8,
+    open: Option<OpenAttempt>,
+    started: Instant,
+    waiting_until: Option<Instant>,
+    record: Record,
+}
+
+/// The attempt that is under way.
+struct OpenAttempt {
+    lease: Lease,
+    started: Instant,
+    record: Attempt,
+}
+
+/// What a carrier knows of a request when its header has arrived.
+pub struct Arrival<'a, H> {
+    pub head: &'a H,
+    pub peer: ClientAddress,
+    pub protocol: Protocol,
+    /// The request target as sent.
+    pub target: &'a str,
+    /// The client wants to speak another protocol on this connection (WebSocket).
+    pub upgrade: bool,
+    pub now: Instant,
+    pub time: SystemTime,
+}
+
+/// What to do next for a request that has no response yet.
+pub enum Next {
+    /// Send it to the endpoint of [`Exchange::endpoint`].
+    Attempt,
+    /// No endpoint is healthy: wait for one, at most so long, and ask again.
+    Wait(Wait, Duration),
+    Fail(Failure),
+}
+
+/// What a carrier knows of an attempt that failed.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances {
+    /// The request can be sent again: its body is empty or kept.
+    pub replayable: bool,
+    /// The attempt used a connection that had served another request before.
+    pub reused: bool,
+    /// The client has seen the beginning of a response.
+    pub response_begun: bool,
+}
+
+/// What to do with a response's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    Forward,
+    /// Drop it and ask for the next attempt.
+    Retry,
+}
+
+impl Exchange {
+    pub fn begin<H: RequestHead>(
+        snapshot: Arc<Snapshot>,
+        listener: Arc<Listener>,
+        arrival: Arrival<'_, H>,
+    ) -> Self {
+        let head = arrival.head;
+        let origin = Origin::new(arrival.peer, &listener.trusted_proxies, head);
+        let record = Record {
+            time: arrival.time,
+            listener: listener.name.clone(),
+            client: origin.client.clone(),
+            peer: (origin.client != origin.peer).then(|| origin.peer.clone()),
+            method: head.method().into(),
+            host: head.authority().into(),
+            target: arrival.target.into(),
+            protocol: arrival.protocol,
+            request_id: request_id::of(head),
+            user_agent: head.header("user-agent").map(Into::into),
+            referer: head.header("referer").map(Into::into),
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            route: None,
+            pool: None,
+            generation: snapshot.generation(),
+            attempts: Vec::new(),
+            skipped: Arc::default(),
+            waited: None,
+            failed_open: false,
+            cause: None,
+            detail: None,
+            duration: Duration::ZERO,
+        };
+        Self {
+            authority: record.host.clone(),
+            accept: head.header("accept").map(Into::into),
+            idempotent: is_idempotent(head.method()),
+            upgrade: arrival.upgrade,
+            pool: None,
+            tried: Vec::new(),
+            retries_left: 0,
+            open: None,
+            started: arrival.now,
+            waiting_until: None,
+            snapshot,
+            listener,
+            origin,
+            record,
+        }
+    }
+
+    /// Checks the request against the listener's limits and finds its route.
+    ///
+    /// `fields` gives the size of each header field, as sent.
+    pub fn admit<H: RequestHead>(
+        &mut self,
+        head: &H,
+        fields: impl Iterator<Item = usize>,
+    ) -> Result<(), Failure> {
+        let limits = &self.listener.limits;
+        if self.record.target.len() > limits.target_bytes {
+            return Err(Failure::TargetTooLong);
+        }
+        let (count, bytes) = fields.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
+        if count > limits.header_count || bytes > limits.header_bytes {
+            return Err(Failure::HeadersTooLarge);
+        }
+        if head.authority().is_empty() && self.record.protocol != Protocol::Http10 {
+            return Err(Failure::MissingHost);
+        }
+        let announced = head.header("content-length").and_then(|length| length.parse::<u64>().ok());
+        if announced.is_some_and(|length| limits.body_bytes.is_some_and(|limit| length > limit)) {
+            return Err(Failure::BodyTooLarge);
+        }
+        let decision = decide(&self.snapshot, head);
+        let (Some(route), Some(pool)) = (decision.route, decision.pool) else { return Err(Failure::NoRoute) };
+        self.record.route = Some(route.name.clone());
+        self.record.pool = Some(pool.name().clone());
+        self.retries_left = pool.spec().retry.limit;
+        self.pool = Some(pool.clone());
+        Ok(())
+    }
+
+    /// Opens the next attempt, or says what to do instead.
+    pub fn next(&mut self, now: Instant) -> Next {
+        let Some(pool) = self.pool.clone() else { return Next::Fail(Failure::NoRoute) };
+        match pool.pick(&self.tried) {
+            Picked::Endpoint { lease, failed_open, skipped } => {
+                self.stop_waiting(now);
+                self.record.failed_open |= failed_open;
+                self.record.skipped = skipped;
+                let record = Attempt {
+                    endpoint: lease.endpoint().label().clone(),
+                    connect: None,
+                    first_byte: None,
+                    result: AttemptResult::Failed(Failure::Internal.label()),
+                };
+                self.open = Some(OpenAttempt { lease, started: now, record });
+                Next::Attempt
+            }
+            Picked::NoneHealthy => self.wait(&pool, now),
+        }
+    }
+
+    fn wait(&mut self, pool: &Arc<Pool>, now: Instant) -> Next {
+        let limit = match pool.spec().when_none_healthy {
+            WhenNoneHealthy::Wait { limit, .. } if !limit.is_zero() => limit,
+            _ => return Next::Fail(Failure::NoHealthyEndpoint),
+        };
+        let until = *self.waiting_until.get_or_insert(now + limit);
+        if until <= now {
+            self.stop_waiting(now);
+            return Next::Fail(Failure::WaitExpired);
+        }
+        match pool.wait() {
+            Ok(wait) => Next::Wait(wait, until - now),
+            Err(QueueFull) => Next::Fail(Failure::WaitQueueFull),
+        }
+    }
+
+    fn stop_waiting(&mut self, now: Instant) {
+        let limit = self.pool.as_ref().map(|pool| &pool.spec().when_none_healthy);
+        if let (Some(until), Some(WhenNoneHealthy::Wait { limit, .. })) = (self.waiting_until.take(), limit) {
+            let since = until.checked_sub(*limit).unwrap_or(now);
+            let waited = self.record.waited.unwrap_or_default() + now.saturating_duration_since(since);
+            self.record.waited = Some(waited);
+        }
+    }
+
+    /// The endpoint of the attempt that is under way.
+    pub fn endpoint(&self) -> Option<&Arc<Endpoint>> {
+        self.open.as_ref().map(|open| open.lease.endpoint())
+    }
+
+    pub fn pool(&self) -> Option<&Arc<Pool>> {
+        self.pool.as_ref()
+    }
+
+    pub fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    pub fn request_id(&self) -> &str {
+        &self.record.request_id
+    }
+
+    pub fn is_upgrade(&self) -> bool {
+        self.upgrade
+    }
+
+    pub fn connected(&mut self, reused: bool, now: Instant) {
+        if let Some(open) = &mut self.open {
+            open.record.connect = (!reused).then(|| now.saturating_duration_since(open.started));
+        }
+    }
+
+    /// The request's head as the endpoint is to see it.
+    ///
+    /// `connection` gives the values of the client's `Connection` fields.
+    pub fn request_edits<'a, H: RequestHead>(
+        &self,
+        head: &H,
+        connection: impl Iterator<Item = &'a str>,
+    ) -> Vec<Edit> {
+        let mut edits = Vec::with_capacity(16);
+        headers::remove_hop_by_hop(&mut edits, connection, self.upgrade);
+        self.origin.tell(&mut edits, head);
+        edits.push(Edit::set(request_id::NAME, &self.record.request_id));
+        if let Some(host) = self.host_for_endpoint() {
+            edits.push(Edit::Set(http::header::HOST, host));
+        }
+        edits
+    }
+
+    /// The `Host` that the pool's endpoints are sent; `None`: the client's.
+    fn host_for_endpoint(&self) -> Option<HeaderValue> {
+        match &self.pool.as_ref()?.spec().host {
+            HostHeader::Preserve => None,
+            HostHeader::Endpoint => HeaderValue::from_str(self.endpoint()?.written()).ok(),
+            HostHeader::Fixed(host) => Some(host.clone()),
+        }
+    }
+
+    /// A response's header has arrived.
+    pub fn response_head(&mut self, status: u16, circumstances: Circumstances, now: Instant) -> Head {
+        let retry = self.may_retry_status(status, circumstances);
+        let Some(open) = &mut self.open else { return Head::Forward };
+        open.record.first_byte = Some(now.saturating_duration_since(open.started));
+        open.record.result = AttemptResult::Status(status);
+        if !retry {
+            return Head::Forward;
+        }
+        open.lease.failed();
+        self.retries_left -= 1;
+        self.close_attempt();
+        Head::Retry
+    }
+
+    fn may_retry_status(&self, status: u16, circumstances: Circumstances) -> bool {
+        let Some(pool) = &self.pool else { return false };
+        pool.spec().retry.on.statuses.contains(&status)
+            && self.retries_left > 0
+            && self.idempotent
+            && circumstances.replayable
+            && !circumstances.response_begun
+    }
+
+    /// The response's head as the client is to see it.
+    ///
+    /// `fields` gives the values of a field, in order.
+    pub fn response_edits<'a>(
+        &self,
+        status: u16,
+        fields: impl Fn(&HeaderName) -> Vec<&'a HeaderValue>,
+    ) -> Vec<Edit> {
+        let mut edits = Vec::with_capacity(8);
+        let connection = fields(&http::header::CONNECTION);
+        let connection = connection.iter().filter_map(|value| value.to_str().ok());
+        headers::remove_hop_by_hop(&mut edits, connection, status == 101);
+        let sent_host = self.host_for_endpoint();
+        let disguise = Disguise {
+            scheme: &self.origin.scheme,
+            authority: &self.authority,
+            sent_host: sent_host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(&self.authority),
+            endpoints: &|| {
+                self.pool.iter().flat_map(|pool| pool.members()).map(|member| member.endpoint).collect()
+            },
+        };
+        disguise.apply(&mut edits, fields);
+        edits
+    }
+
+    /// A piece of the request's body is on its way.
+    pub fn request_body(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.record.bytes_in += bytes as u64;
+        if let Some(open) = &self.open {
+            open.lease.sent(bytes as u64);
+        }
+        match self.listener.limits.body_bytes {
+            // An upgraded connection has no body.
+            Some(limit) if self.record.bytes_in > limit && !self.upgrade => Err(Failure::BodyTooLarge),
+            _ => Ok(()),
+        }
+    }
+
+    /// The body is sent again from its beginning.
+    pub fn request_body_again(&mut self) {
+        self.record.bytes_in = 0;
+    }
+
+    /// A piece of the response's body is on its way.
+    pub fn response_body(&mut self, bytes: usize) {
+        self.record.bytes_out += bytes as u64;
+        if let Some(open) = &self.open {
+            open.lease.received(bytes as u64);
+        }
+    }
+
+    /// The attempt under way has failed; `true`: ask for the next one.
+    pub fn attempt_failed(&mut self, failure: Failure, circumstances: Circumstances) -> bool {
+        let Some(open) = &mut self.open else { return false };
+        open.record.result = AttemptResult::Failed(failure.label());
+        // A kept connection that the endpoint closed just then says nothing about the endpoint, and there may be more
+        // of its kind: such an attempt counts neither as its failure nor as a retry.
+        let stale = failure == Failure::EndpointReset && circumstances.reused;
+        if failure.side() == Side::Endpoint && !stale {
+            open.lease.failed();
+        }
+        let retry = self.may_retry(failure, circumstances, stale);
+        if retry && !stale {
+            self.retries_left -= 1;
+        }
+        self.close_attempt();
+        retry
+    }
+
+    fn may_retry(&self, failure: Failure, circumstances: Circumstances, stale: bool) -> bool {
+        let Some(pool) = &self.pool else { return false };
+        let on = &pool.spec().retry.on;
+        let again = circumstances.replayable && !circumstances.response_begun;
+        let allowed = match failure {
+            // Nothing has been sent: any method.
+            Failure::ConnectFailed | Failure::ConnectTimeout => on.connect && again,
+            Failure::EndpointReset => on.reset && again && self.idempotent,
+            Failure::ResponseTimeout => on.timeout && again && self.idempotent,
+            _ => false,
+        };
+        allowed && (stale || self.retries_left > 0)
+    }
+
+    fn close_attempt(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.tried.push(open.lease.endpoint().clone());
+            self.record.attempts.push(open.record);
+        }
+    }
+
+    /// Notes why the request does not end well, for the log; the first cause stays.
+    pub fn failed(&mut self, failure: Failure, detail: Option<String>) {
+        if self.record.cause.is_none() {
+            self.record.cause = Some(failure.label());
+            self.record.detail = detail.map(Into::into);
+        }
+    }
+
+    /// The answer that is ours for a failure.
+    pub fn answer(&self, failure: Failure) -> Answer {
+        Answer::to(failure, self.accept.as_deref(), &self.record.request_id)
+    }
+
+    /// Ends the request's life: what is left of it is its record.
+    ///
+    /// `status` is what the client was sent, `bytes_out` the body bytes that it took.
+    pub fn finish(&mut self, status: Option<u16>, bytes_out: u64, now: Instant) -> &Record {
+        if let Some(open) = &mut self.open
+            && let Some(cause) = self.record.cause
+        {
+            open.record.result = AttemptResult::Failed(cause);
+        }
+        self.close_attempt();
+        self.stop_waiting(now);
+        self.record.status = status.unwrap_or(499);
+        self.record.bytes_out = bytes_out;
+        self.record.duration = now.saturating_duration_since(self.started);
+        &self.record
+    }
+}
+
+/// RFC 9110, section 9.2.2.
+fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+}
+
+/// Whether a response with this status may have a body for this method (RFC 9110, section 6.4.1).
+pub fn has_body(method: &str, status: StatusCode) -> bool {
+    method != "HEAD" && !status.is_informational() && !matches!(status.as_u16(), 204 | 304)
+}

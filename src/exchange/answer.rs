@@ -1,0 +1,110 @@
+//! The answers that are ours: short, in the form the client accepts, and silent about what is behind.
+
+use http::{HeaderName, HeaderValue, header};
+
+use super::Failure;
+
+/// The name in `Server`.
+pub const SERVER_NAME: HeaderValue = HeaderValue::from_static("evenkeel");
+
+/// A whole response.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: http::StatusCode,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+    Html,
+}
+
+impl Answer {
+    pub fn to(failure: Failure, accept: Option<&str>, request_id: &str) -> Self {
+        let status = failure.status();
+        let form = form(accept);
+        let reason = status.canonical_reason().unwrap_or("Error");
+        let code = status.as_u16();
+        let (content_type, body) = match form {
+            Form::Text => ("text/plain; charset=utf-8", format!("{code} {reason}\nrequest {request_id}\n")),
+            Form::Json => (
+                "application/json",
+                format!("{{\"status\":{code},\"error\":\"{reason}\",\"request_id\":\"{request_id}\"}}\n"),
+            ),
+            Form::Html => (
+                "text/html; charset=utf-8",
+                format!(
+                    "<!doctype html>\n<html lang=\"en\"><title>{code} {reason}</title>\n\
+                     <h1>{code} {reason}</h1>\n<p>Request {request_id}</p>\n</html>\n"
+                ),
+            ),
+        };
+        let mut headers = vec![
+            (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+            (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (header::SERVER, SERVER_NAME),
+        ];
+        if let Some(seconds) = failure.retry_after() {
+            headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        Self { status, headers, body }
+    }
+}
+
+/// The first media type in `Accept` that we have, by quality (RFC 9110, section 12.5.1); text for all the others.
+fn form(accept: Option<&str>) -> Form {
+    let mut best = (Form::Text, 0.0);
+    for range in accept.unwrap_or("").split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let form = match parts.next().unwrap_or("").to_ascii_lowercase().as_str() {
+            "application/json" => Form::Json,
+            "text/html" | "application/xhtml+xml" => Form::Html,
+            "text/plain" | "text/*" | "*/*" => Form::Text,
+            other if other.ends_with("+json") => Form::Json,
+            _ => continue,
+        };
+        let quality = parts
+            .find_map(|parameter| parameter.strip_prefix("q="))
+            .map_or(1.0, |quality| quality.parse::<f32>().unwrap_or(0.0));
+        if quality > best.1 {
+            best = (form, quality);
+        }
+    }
+    best.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_is_the_one_the_client_likes_best() {
+        let cases = [
+            (None, Form::Text),
+            (Some("*/*"), Form::Text),
+            (Some("application/json"), Form::Json),
+            (Some("application/problem+json"), Form::Json),
+            (Some("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"), Form::Html),
+            (Some("text/plain;q=0.5, application/json;q=0.7"), Form::Json),
+            (Some("application/json;q=0, text/plain"), Form::Text),
+            (Some("image/png"), Form::Text),
+            (Some(";;,q=,"), Form::Text),
+        ];
+        for (accept, expected) in cases {
+            assert_eq!(form(accept), expected, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn every_form_names_status_and_request_and_nothing_else() {
+        for accept in ["text/plain", "application/json", "text/html"] {
+            let answer = Answer::to(Failure::NoHealthyEndpoint, Some(accept), "abc123");
+            assert!(answer.body.contains("503") && answer.body.contains("abc123"), "{}", answer.body);
+            assert!(answer.headers.iter().any(|(name, _)| name == header::RETRY_AFTER));
+        }
+    }
+}

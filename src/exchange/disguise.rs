@@ -1,0 +1,185 @@
+//! Keeps endpoints hidden: their addresses in `Location` and cookie domains become the host that the client asked for.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, header};
+
+use super::answer::SERVER_NAME;
+use super::headers::Edit;
+use crate::pool::{Endpoint, Target};
+
+/// What the client and the endpoint call this place.
+pub struct Disguise<'a> {
+    /// The scheme and authority that the client used.
+    pub scheme: &'a str,
+    pub authority: &'a str,
+    /// The `Host` that the endpoint was sent.
+    pub sent_host: &'a str,
+    /// Asked only where a field could name one.
+    pub endpoints: &'a dyn Fn() -> Vec<Arc<Endpoint>>,
+}
+
+impl Disguise<'_> {
+    pub fn apply<'a>(&self, edits: &mut Vec<Edit>, fields: impl Fn(&HeaderName) -> Vec<&'a HeaderValue>) {
+        edits.push(Edit::Set(header::SERVER, SERVER_NAME));
+        for name in [header::LOCATION, header::CONTENT_LOCATION] {
+            let rewritten = fields(&name).first().and_then(|value| self.location(value.to_str().ok()?));
+            edits.extend(rewritten.map(|value| Edit::set(name, &value)));
+        }
+        let cookies = fields(&header::SET_COOKIE);
+        if cookies.iter().any(|cookie| self.cookie(cookie).is_some()) {
+            edits.push(Edit::Remove(header::SET_COOKIE));
+            let disguised = cookies.iter().map(|cookie| self.cookie(cookie).unwrap_or((*cookie).clone()));
+            edits.extend(disguised.map(|cookie| Edit::Append(header::SET_COOKIE, cookie)));
+        }
+    }
+
+    /// The location as the client may see it; `None`: it may see the one there is.
+    fn location(&self, location: &str) -> Option<String> {
+        let (scheme, rest) = location.split_once("//")?;
+        if !["", "http:", "https:"].contains(&scheme.to_ascii_lowercase().as_str()) {
+            return None;
+        }
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority.eq_ignore_ascii_case(self.authority) || !self.names_endpoint(authority) {
+            return None;
+        }
+        Some(format!("{}://{}{path}", self.scheme, self.authority))
+    }
+
+    /// The cookie as the client may see it; `None`: it may see the one there is.
+    fn cookie(&self, cookie: &HeaderValue) -> Option<HeaderValue> {
+        let cookie = cookie.to_str().ok()?;
+        let names_endpoint = |attribute: &str| {
+            let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
+            let domain = value.trim().trim_start_matches('.');
+            name.trim().eq_ignore_ascii_case("domain") && self.names_endpoint_host(domain)
+        };
+        if !cookie.split(';').skip(1).any(names_endpoint) {
+            return None;
+        }
+        let ours = host_of(self.authority);
+        let kept = cookie.split(';').enumerate().filter_map(|(index, part)| match part {
+            part if index == 0 || !names_endpoint(part) => Some(part.to_owned()),
+            // An address cannot be a cookie's domain; without one the cookie is for this host alone.
+            _ if ours.parse::<std::net::IpAddr>().is_ok() || ours.starts_with('[') || !ours.contains('.') => {
+                None
+            }
+            _ => Some(format!(" Domain={ours}")),
+        });
+        HeaderValue::from_str(&kept.collect::<Vec<_>>().join(";")).ok()
+    }
+
+    fn names_endpoint(&self, authority: &str) -> bool {
+        let with_port = |default: &str| {
+            if authority == host_of(authority) {
+                format!("{authority}:{default}")
+            } else {
+                authority.to_owned()
+            }
+        };
+        let (plain, secure) = (with_port("80"), with_port("443"));
+        let is = |name: &str| name.eq_ignore_ascii_case(&plain) || name.eq_ignore_ascii_case(&secure);
+        let sent = self.sent_host != self.authority
+            && (self.sent_host.eq_ignore_ascii_case(authority) || is(self.sent_host));
+        sent || (self.endpoints)().iter().any(|endpoint| match endpoint.target() {
+            Target::Inet(address) => is(&address.to_string()) || is(endpoint.written()),
+            Target::Unix(_) => false,
+        })
+    }
+
+    fn names_endpoint_host(&self, host: &str) -> bool {
+        if host.eq_ignore_ascii_case(host_of(self.authority)) {
+            return false;
+        }
+        let sent = self.sent_host != self.authority && host_of(self.sent_host).eq_ignore_ascii_case(host);
+        sent || (self.endpoints)().iter().any(|endpoint| match endpoint.target() {
+            Target::Inet(address) => {
+                host_of(endpoint.written()).eq_ignore_ascii_case(host) || host.parse() == Ok(address.ip())
+            }
+            Target::Unix(_) => false,
+        })
+    }
+}
+
+/// An authority without its port; an IPv6 address keeps its brackets.
+fn host_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => {
+            if host.starts_with('[') == host.ends_with(']') {
+                host
+            } else {
+                authority
+            }
+        }
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::EndpointTable;
+
+    fn disguised(location: &str, authority: &str, sent_host: &str) -> Option<String> {
+        with(authority, sent_host, |disguise| disguise.location(location))
+    }
+
+    fn with<T>(authority: &str, sent_host: &str, ask: impl Fn(&Disguise<'_>) -> T) -> T {
+        let target = Target::Inet("10.0.0.1:3000".parse().expect("an address"));
+        let endpoint = EndpointTable::default().endpoint("x", &"app.internal:3000".into(), &target, false);
+        let endpoints = move || vec![endpoint.clone()];
+        ask(&Disguise { scheme: "http", authority, sent_host, endpoints: &endpoints })
+    }
+
+    #[test]
+    fn a_location_that_names_an_endpoint_names_us_instead() {
+        let cases = [
+            ("http://10.0.0.1:3000/x?y#z", Some("http://example.com/x?y#z")),
+            ("http://app.internal:3000/x", Some("http://example.com/x")),
+            ("HTTP://APP.internal:3000", Some("http://example.com")),
+            ("//10.0.0.1:3000/x", Some("http://example.com/x")),
+            ("http://10.0.0.1:3001/x", None),
+            ("http://elsewhere.example/10.0.0.1:3000", None),
+            ("http://example.com/x", None),
+            ("/x", None),
+            ("", None),
+            ("ftp://10.0.0.1:3000/x", None),
+        ];
+        for (location, expected) in cases {
+            assert_eq!(disguised(location, "example.com", "example.com").as_deref(), expected, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_location_that_names_the_host_we_sent_names_us_instead() {
+        let location = disguised("http://fixed.internal/x", "example.com:8080", "fixed.internal");
+        assert_eq!(location.as_deref(), Some("http://example.com:8080/x"));
+    }
+
+    #[test]
+    fn a_cookie_for_an_endpoint_is_for_us_instead() {
+        let cases = [
+            ("a=1; Domain=app.internal; Path=/", "example.com", Some("a=1; Domain=example.com; Path=/")),
+            ("a=1; domain=.App.Internal", "example.com:80", Some("a=1; Domain=example.com")),
+            ("a=1; Domain=10.0.0.1; Secure", "127.0.0.1:8080", Some("a=1; Secure")),
+            ("a=Domain=app.internal", "example.com", None),
+            ("a=1; Domain=example.com", "example.com", None),
+            ("a=1", "example.com", None),
+        ];
+        for (cookie, authority, expected) in cases {
+            let value = HeaderValue::from_static(cookie);
+            let got = with(authority, authority, |disguise| disguise.cookie(&value));
+            assert_eq!(got.as_ref().and_then(|value| value.to_str().ok()), expected, "{cookie}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_told_from_ports() {
+        let cases = [("a:1", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("::1", "::1")];
+        for (authority, host) in cases {
+            assert_eq!(host_of(authority), host, "{authority}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Everything that can keep a request from a good end: one table of status, label, side and retry.
+
+use http::StatusCode;
+
+/// Why a request, or one attempt of it, failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Failure {
+    BadRequest,
+    MissingHost,
+    NoRoute,
+    RequestTimeout,
+    BodyTooLarge,
+    TargetTooLong,
+    HeadersTooLarge,
+    ClientGone,
+    ClientStalled,
+    NoHealthyEndpoint,
+    WaitExpired,
+    WaitQueueFull,
+    ConnectFailed,
+    ConnectTimeout,
+    EndpointReset,
+    BadResponse,
+    RequestWriteTimeout,
+    ResponseTimeout,
+    ResponseCut,
+    Internal,
+}
+
+/// Whose doing a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Client,
+    Endpoint,
+    Proxy,
+}
+
+impl Failure {
+    /// The status that the client gets, label for logs and metrics, and side; in this one place.
+    fn row(self) -> (u16, &'static str, Side) {
+        use Side::{Client, Endpoint, Proxy};
+        match self {
+            Self::BadRequest => (400, "bad_request", Client),
+            Self::MissingHost => (400, "missing_host", Client),
+            Self::NoRoute => (404, "no_route", Client),
+            Self::RequestTimeout => (408, "request_timeout", Client),
+            Self::BodyTooLarge => (413, "body_too_large", Client),
+            Self::TargetTooLong => (414, "target_too_long", Client),
+            Self::HeadersTooLarge => (431, "headers_too_large", Client),
+            // Nobody is left to read these two.
+            Self::ClientGone => (499, "client_gone", Client),
+            Self::ClientStalled => (499, "client_stalled", Client),
+            Self::Internal => (500, "internal", Proxy),
+            Self::EndpointReset => (502, "endpoint_reset", Endpoint),
+            Self::BadResponse => (502, "bad_response", Endpoint),
+            Self::ResponseCut => (502, "response_cut", Endpoint),
+            Self::NoHealthyEndpoint => (503, "no_healthy_endpoint", Endpoint),
+            Self::WaitExpired => (503, "wait_expired", Endpoint),
+            Self::WaitQueueFull => (503, "wait_queue_full", Endpoint),
+            Self::ConnectFailed => (503, "connect_failed", Endpoint),
+            Self::ConnectTimeout => (503, "connect_timeout", Endpoint),
+            Self::RequestWriteTimeout => (504, "request_write_timeout", Endpoint),
+            Self::ResponseTimeout => (504, "response_timeout", Endpoint),
+        }
+    }
+
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.row().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    pub fn label(self) -> &'static str {
+        self.row().1
+    }
+
+    pub fn side(self) -> Side {
+        self.row().2
+    }
+
+    /// Seconds after which it makes sense to come back, for the statuses that mean "not now".
+    pub fn retry_after(self) -> Option<u32> {
+        (self.row().0 == 503).then_some(1)
+    }
+
+    /// Every failure, for tests and documents.
+    pub const ALL: [Self; 20] = [
+        Self::BadRequest,
+        Self::MissingHost,
+        Self::NoRoute,
+        Self::RequestTimeout,
+        Self::BodyTooLarge,
+        Self::TargetTooLong,
+        Self::HeadersTooLarge,
+        Self::ClientGone,
+        Self::ClientStalled,
+        Self::NoHealthyEndpoint,
+        Self::WaitExpired,
+        Self::WaitQueueFull,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::EndpointReset,
+        Self::BadResponse,
+        Self::RequestWriteTimeout,
+        Self::ResponseTimeout,
+        Self::ResponseCut,
+        Self::Internal,
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_a_label_of_its_own() {
+        let labels: std::collections::HashSet<_> =
+            Failure::ALL.iter().map(|failure| failure.label()).collect();
+        assert_eq!(labels.len(), Failure::ALL.len());
+    }
+
+    #[test]
+    fn only_statuses_that_mean_not_now_ask_to_come_back() {
+        for failure in Failure::ALL {
+            assert_eq!(failure.retry_after().is_some(), failure.status() == StatusCode::SERVICE_UNAVAILABLE);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! One endpoint's live state: health, load and counters. It belongs to (pool, address) and outlives reloads.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+use super::health::{Health, Thresholds};
+use super::status::EndpointState;
+
+/// Where an endpoint is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    Inet(SocketAddr),
+    Unix(PathBuf),
+}
+
+#[derive(Debug)]
+pub struct Endpoint {
+    /// How people know it: `10.0.0.1:3000`, `unix:/path`, or `name:port (10.0.0.1:3000)`.
+    label: Arc<str>,
+    /// The address as the config has it: what `host: endpoint` sends.
+    written: Arc<str>,
+    target: Target,
+    health: Mutex<Health>,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    requests: AtomicU64,
+    in_flight: AtomicU64,
+    failures: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    checks_passed: AtomicU64,
+    checks_failed: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    pub requests: u64,
+    pub in_flight: u64,
+    pub failures: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub checks_passed: u64,
+    pub checks_failed: u64,
+}
+
+impl Endpoint {
+    fn new(label: Arc<str>, written: Arc<str>, target: Target, health: Health) -> Self {
+        Self { label, written, target, health: Mutex::new(health), counters: Counters::default() }
+    }
+
+    pub fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    pub fn written(&self) -> &Arc<str> {
+        &self.written
+    }
+
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub fn state(&self) -> EndpointState {
+        self.health.lock().state()
+    }
+
+    pub fn health(&self) -> Health {
+        self.health.lock().clone()
+    }
+
+    /// Takes a probe's result in; `true` if the state changed.
+    pub(super) fn probed(&self, result: Result<(), String>, thresholds: Thresholds, now: SystemTime) -> bool {
+        let counter =
+            if result.is_ok() { &self.counters.checks_passed } else { &self.counters.checks_failed };
+        counter.fetch_add(1, Relaxed);
+        self.health.lock().record(result, thresholds, now)
+    }
+
+    /// Its pool has no health check any more, or has none yet.
+    pub(super) fn unchecked(&self, now: SystemTime) {
+        let mut health = self.health.lock();
+        if health.state() != EndpointState::Healthy {
+            *health = Health::unchecked(now);
+        }
+    }
+
+    pub fn load(&self) -> Load {
+        let Counters { requests, in_flight, failures, bytes_in, bytes_out, checks_passed, checks_failed } =
+            &self.counters;
+        Load {
+            requests: requests.load(Relaxed),
+            in_flight: in_flight.load(Relaxed),
+            failures: failures.load(Relaxed),
+            bytes_in: bytes_in.load(Relaxed),
+            bytes_out: bytes_out.load(Relaxed),
+            checks_passed: checks_passed.load(Relaxed),
+            checks_failed: checks_failed.load(Relaxed),
+        }
+    }
+}
+
+/// The right to send one attempt to an endpoint; while it lives, the attempt counts as in flight.
+#[derive(Debug)]
+pub struct Lease {
+    endpoint: Arc<Endpoint>,
+}
+
+impl Lease {
+    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.counters.requests.fetch_add(1, Relaxed);
+        endpoint.counters.in_flight.fetch_add(1, Relaxed);
+        Self { endpoint }
+    }
+
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    pub fn failed(&self) {
+        self.endpoint.counters.failures.fetch_add(1, Relaxed);
+    }
+
+    /// Body bytes on their way to the endpoint.
+    pub fn sent(&self, bytes: u64) {
+        self.endpoint.counters.bytes_in.fetch_add(bytes, Relaxed);
+    }
+
+    /// Body bytes on their way from the endpoint.
+    pub fn received(&self, bytes: u64) {
+        self.endpoint.counters.bytes_out.fetch_add(bytes, Relaxed);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.endpoint.counters.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Every endpoint that a pool of this name has had and may still need.
+///
+/// A reload gives the table on from the old pool to the new one, and so the live state.
+#[derive(Debug, Default)]
+pub struct EndpointTable {
+    entries: Mutex<HashMap<Arc<str>, Arc<Endpoint>>>,
+}
+
+impl EndpointTable {
+    /// The endpoint of that label, made if it is new.
+    pub fn endpoint(&self, label: &str, written: &Arc<str>, target: &Target, checked: bool) -> Arc<Endpoint> {
+        let mut entries = self.entries.lock();
+        if let Some(known) = entries.get(label) {
+            if !checked {
+                known.unchecked(SystemTime::now());
+            }
+            return known.clone();
+        }
+        let now = SystemTime::now();
+        let health = if checked { Health::checking(now) } else { Health::unchecked(now) };
+        let label: Arc<str> = label.into();
+        let new = Arc::new(Endpoint::new(label.clone(), written.clone(), target.clone(), health));
+        entries.insert(label, new.clone());
+        new
+    }
+
+    /// Forgets endpoints that are no member any more and have nothing in flight.
+    pub fn retain(&self, is_member: impl Fn(&str) -> bool) {
+        self.entries
+            .lock()
+            .retain(|label, endpoint| is_member(label) || endpoint.counters.in_flight.load(Relaxed) > 0);
+    }
+}

@@ -1,0 +1,118 @@
+//! One probe of one endpoint, made with Pingora's health checks, within a total deadline.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_load_balancing::Backend;
+use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
+
+use super::endpoint::{Endpoint, Target};
+use crate::config::{self, CheckKind};
+
+pub(super) struct Probe {
+    check: Box<dyn HealthCheck + Send + Sync>,
+    target: Backend,
+    timeout: Duration,
+}
+
+impl Probe {
+    pub fn new(endpoint: &Endpoint, spec: &config::HealthCheck) -> Option<Self> {
+        let addr = match endpoint.target() {
+            Target::Inet(address) => PingoraAddr::Inet(*address),
+            Target::Unix(path) => {
+                PingoraAddr::Unix(std::os::unix::net::SocketAddr::from_pathname(path).ok()?)
+            }
+        };
+        let check: Box<dyn HealthCheck + Send + Sync> = match &spec.kind {
+            CheckKind::Tcp => {
+                let mut check = TcpHealthCheck::new();
+                check.peer_template.options.connection_timeout = Some(spec.timeout);
+                check
+            }
+            CheckKind::Http { .. } => Box::new(http_check(endpoint, spec)?),
+        };
+        Some(Self {
+            check,
+            target: Backend { addr, weight: 1, ext: http::Extensions::new() },
+            timeout: spec.timeout,
+        })
+    }
+
+    /// Passes, or says why not.
+    ///
+    /// Pingora's own limits are for each step: an endpoint that trickles its answer would hold a probe for ever. So
+    /// there is a limit for the whole.
+    pub async fn run(&self) -> Result<(), String> {
+        match tokio::time::timeout(self.timeout, self.check.check(&self.target)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(reason(&error, self.timeout)),
+            Err(_) => Err(format!("no answer within {:?}", self.timeout)),
+        }
+    }
+}
+
+fn http_check(endpoint: &Endpoint, spec: &config::HealthCheck) -> Option<HttpHealthCheck> {
+    let CheckKind::Http { path, host, expect, headers } = &spec.kind else { return None };
+    let host = host.as_deref().unwrap_or(endpoint.written());
+    let mut check = HttpHealthCheck::new(host, false);
+    let mut request = RequestHeader::build("GET", path.as_bytes(), None).ok()?;
+    request.insert_header(http::header::HOST, host).ok()?;
+    request
+        .insert_header(
+            http::header::USER_AGENT,
+            concat!("evenkeel/", env!("CARGO_PKG_VERSION"), " (health check)"),
+        )
+        .ok()?;
+    for (name, value) in headers {
+        request.insert_header(name.clone(), value.clone()).ok()?;
+    }
+    check.req = request;
+    check.peer_template.options = limits(&check.peer_template, spec.timeout);
+    let expect = expect.clone();
+    check.validator = Some(Box::new(move |response| validate(response, &expect)));
+    Some(check)
+}
+
+fn limits(template: &HttpPeer, timeout: Duration) -> pingora_core::upstreams::peer::PeerOptions {
+    let mut options = template.options.clone();
+    options.connection_timeout = Some(timeout);
+    options.read_timeout = Some(timeout);
+    options.write_timeout = Some(timeout);
+    options
+}
+
+fn validate(response: &ResponseHeader, expect: &[RangeInclusive<u16>]) -> pingora_core::Result<()> {
+    let status = response.status.as_u16();
+    if expect.iter().any(|range| range.contains(&status)) {
+        return Ok(());
+    }
+    Error::e_explain(ErrorType::CustomCode("unexpected status", status), "health check")
+}
+
+/// A probe's failure in the operator's words.
+fn reason(error: &Error, timeout: Duration) -> String {
+    match &error.etype {
+        ErrorType::ConnectRefused => "connection refused".into(),
+        ErrorType::ConnectTimedout => format!("no connection within {timeout:?}"),
+        ErrorType::ConnectNoRoute => "no route to it".into(),
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => format!("no answer within {timeout:?}"),
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
+            "connection closed before an answer".into()
+        }
+        ErrorType::CustomCode(_, status) => format!("status {status} is not expected"),
+        ErrorType::InvalidHTTPHeader => "the answer is not HTTP".into(),
+        _ => root_cause(error),
+    }
+}
+
+fn root_cause(error: &Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

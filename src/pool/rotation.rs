@@ -1,0 +1,204 @@
+//! Who may be picked now, and whose turn it is.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use pingora_load_balancing::Backend;
+use tokio::sync::Notify;
+
+use super::endpoint::Endpoint;
+use super::round_robin;
+use super::status::EndpointState;
+use crate::telemetry::record::Skipped;
+
+/// An endpoint as a member of one pool. Travels in `Backend::ext`.
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub endpoint: Arc<Endpoint>,
+    /// Place in the config: Pingora keeps its backends sorted by address.
+    pub place: usize,
+    pub weight: u16,
+    pub backup: bool,
+}
+
+impl Member {
+    pub fn of(backend: &Backend) -> Option<&Self> {
+        backend.ext.get()
+    }
+}
+
+/// The turns in force, and what they were made of.
+///
+/// Health changes and membership changes make a new [`Rotation`]; the place reached goes on from one to the next.
+pub struct Turns {
+    members: Mutex<Vec<Backend>>,
+    rotation: ArcSwap<Rotation>,
+    next: AtomicUsize,
+    fail_open: bool,
+    /// Notified when there is somebody to pick again.
+    pub(super) available: Notify,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self::new(false)
+    }
+}
+
+impl Turns {
+    pub fn new(fail_open: bool) -> Self {
+        Self {
+            members: Mutex::default(),
+            rotation: ArcSwap::from_pointee(Rotation::new(&[], false)),
+            next: AtomicUsize::new(0),
+            fail_open,
+            available: Notify::new(),
+        }
+    }
+
+    pub(super) fn set_members(&self, backends: &BTreeSet<Backend>) {
+        let mut members: Vec<Backend> = backends.iter().cloned().collect();
+        members.sort_by_key(|backend| Member::of(backend).map_or(usize::MAX, |member| member.place));
+        let mut current = self.members.lock();
+        *current = members;
+        self.publish(&current);
+    }
+
+    /// An endpoint's health has changed.
+    pub(super) fn health_changed(&self) {
+        self.publish(&self.members.lock());
+    }
+
+    /// The caller holds the lock of `members`, so that an older view never replaces a newer one.
+    fn publish(&self, members: &[Backend]) {
+        let rotation = Rotation::new(members, self.fail_open);
+        let available = !rotation.is_empty();
+        self.rotation.store(Arc::new(rotation));
+        if available {
+            self.available.notify_waiters();
+        }
+    }
+
+    /// The rotation in force and a place in it that nobody else gets.
+    pub(super) fn take(&self) -> (Arc<Rotation>, usize) {
+        (self.rotation.load_full(), self.next.fetch_add(1, Relaxed))
+    }
+
+    pub fn rotation(&self) -> Arc<Rotation> {
+        self.rotation.load_full()
+    }
+}
+
+/// The order in which endpoints are picked, for one membership and one state of health.
+pub struct Rotation {
+    backends: Vec<Backend>,
+    /// One period of turns among those who get traffic now, as indexes into `backends`.
+    turns: Vec<u32>,
+    /// Who is tried once all of those have been.
+    then: Vec<u32>,
+    /// Nobody was healthy, and those who are not are tried all the same.
+    failed_open: bool,
+    /// Who is passed over because of health, ready for the access log.
+    skipped: Arc<[Skipped]>,
+}
+
+impl Rotation {
+    fn new(backends: &[Backend], fail_open: bool) -> Self {
+        let mut tiers: [Vec<u32>; 4] = Default::default();
+        let mut last = Vec::new();
+        for (index, backend) in (0..).zip(backends) {
+            let Some(member) = Member::of(backend).filter(|member| member.weight > 0) else { continue };
+            match tier(member) {
+                Some(tier) => tiers.get_mut(tier).into_iter().for_each(|tier| tier.push(index)),
+                None => last.push(index),
+            }
+        }
+        let [healthy, healthy_backups, checking, checking_backups] = tiers;
+        let mut order = [healthy, healthy_backups, checking, checking_backups]
+            .into_iter()
+            .filter(|tier| !tier.is_empty());
+        let first = order.next();
+        let failed_open = first.is_none() && fail_open && !last.is_empty();
+        let first = first.or(failed_open.then_some(last)).unwrap_or_default();
+        Self {
+            turns: turns(backends, &first),
+            then: order.flatten().collect(),
+            backends: backends.to_vec(),
+            failed_open,
+            skipped: backends.iter().filter_map(Member::of).filter_map(skipped).collect(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    pub fn failed_open(&self) -> bool {
+        self.failed_open
+    }
+
+    pub fn skipped(&self) -> Arc<[Skipped]> {
+        self.skipped.clone()
+    }
+
+    /// How many steps reach every endpoint that may be picked.
+    pub(super) fn steps(&self) -> usize {
+        self.turns.len() + self.then.len()
+    }
+
+    /// Who a request that has taken the place `start` tries in its `step`-th step.
+    pub(super) fn place(&self, start: usize, step: usize) -> Option<&Backend> {
+        let index = if step < self.turns.len() {
+            let place = start.wrapping_add(step) % self.turns.len();
+            self.turns.get(place)
+        } else {
+            self.then.get(step - self.turns.len())
+        };
+        self.backends.get(*index? as usize)
+    }
+
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.backends.iter().filter_map(Member::of)
+    }
+
+    /// The share of the traffic that each member's weight gives it now, in the order of [`Rotation::members`].
+    pub fn expected_shares(&self) -> Vec<f64> {
+        let mut shares = vec![0.0; self.backends.len()];
+        for turn in &self.turns {
+            if let Some(share) = shares.get_mut(*turn as usize) {
+                *share += 1.0 / self.turns.len() as f64;
+            }
+        }
+        shares
+    }
+}
+
+/// Who comes first: lower is earlier; `None`: only when open failure is asked for.
+fn tier(member: &Member) -> Option<usize> {
+    match (member.endpoint.state(), member.backup) {
+        (EndpointState::Healthy, false) => Some(0),
+        (EndpointState::Healthy, true) => Some(1),
+        (EndpointState::Checking, false) => Some(2),
+        (EndpointState::Checking, true) => Some(3),
+        (EndpointState::Unhealthy, _) => None,
+    }
+}
+
+fn skipped(member: &Member) -> Option<Skipped> {
+    let reason = match member.endpoint.state() {
+        EndpointState::Healthy => return None,
+        EndpointState::Checking => "checking",
+        EndpointState::Unhealthy => "unhealthy",
+    };
+    Some(Skipped { endpoint: member.endpoint.label().clone(), reason })
+}
+
+fn turns(backends: &[Backend], tier: &[u32]) -> Vec<u32> {
+    let weight =
+        |index: &u32| backends.get(*index as usize).and_then(Member::of).map_or(0, |member| member.weight);
+    let weights: Vec<u16> = tier.iter().map(weight).collect();
+    round_robin::period(&weights).iter().filter_map(|turn| tier.get(*turn as usize).copied()).collect()
+}

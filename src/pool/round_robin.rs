@@ -1,0 +1,170 @@
+//! Round robin: smooth with weights, exact over all threads.
+//!
+//! The order in which endpoints take turns is computed once for each change of membership or health: one period of
+//! smooth weighted round robin, in which every endpoint occurs as often as its weight says and as evenly spread as can
+//! be. A request takes the next place in that order by one atomic addition, so that N requests are spread as one
+//! thread would spread them, however many threads there are.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use pingora_load_balancing::Backend;
+use pingora_load_balancing::selection::{BackendIter, BackendSelection};
+
+use super::rotation::{Rotation, Turns};
+
+/// Places in one period: above that, weights are rounded to shares of it.
+const PERIOD_MAX: usize = 65_536;
+
+/// The balance policy as Pingora's `LoadBalancer` wants it.
+///
+/// Pingora builds a new selector at each change of membership; the turns themselves live on in [`Turns`].
+pub struct RoundRobin {
+    turns: Arc<Turns>,
+}
+
+impl BackendSelection for RoundRobin {
+    type Iter = Turn;
+    type Config = Arc<Turns>;
+
+    fn build_with_config(backends: &BTreeSet<Backend>, turns: &Arc<Turns>) -> Self {
+        turns.set_members(backends);
+        Self { turns: turns.clone() }
+    }
+
+    fn build(backends: &BTreeSet<Backend>) -> Self {
+        Self::build_with_config(backends, &Arc::new(Turns::default()))
+    }
+
+    fn iter(self: &Arc<Self>, _key: &[u8]) -> Turn {
+        let (rotation, start) = self.turns.take();
+        Turn { rotation, start, step: 0 }
+    }
+}
+
+/// The endpoints in the order in which one request should try them.
+pub struct Turn {
+    rotation: Arc<Rotation>,
+    start: usize,
+    step: usize,
+}
+
+impl BackendIter for Turn {
+    fn next(&mut self) -> Option<&Backend> {
+        let step = self.step;
+        self.step += 1;
+        self.rotation.place(self.start, step)
+    }
+}
+
+/// One period of smooth weighted round robin over `weights`, as indexes into them; zero weights do not occur.
+///
+/// Each step raises every endpoint's credit by its weight, takes the one with most credit (the first of equals) and
+/// lowers its credit by the sum of all weights.
+pub fn period(weights: &[u16]) -> Vec<u32> {
+    let weights = reduced(weights);
+    let total: i64 = weights.iter().sum();
+    let mut order = Vec::with_capacity(total as usize);
+    if weights.iter().all(|weight| *weight <= 1) {
+        order.extend((0..).zip(&weights).filter(|(_, weight)| **weight == 1).map(|(index, _)| index));
+        return order;
+    }
+    let mut credits = vec![0i64; weights.len()];
+    for _ in 0..total {
+        let mut best = None;
+        for (index, (credit, weight)) in credits.iter_mut().zip(&weights).enumerate() {
+            *credit += weight;
+            if *weight > 0 && best.is_none_or(|(_, most)| *credit > most) {
+                best = Some((index, *credit));
+            }
+        }
+        let Some((index, _)) = best else { break };
+        if let Some(credit) = credits.get_mut(index) {
+            *credit -= total;
+        }
+        order.push(index as u32);
+    }
+    order
+}
+
+/// The weights divided by their greatest common divisor, and rounded down where a period would be too long.
+fn reduced(weights: &[u16]) -> Vec<i64> {
+    let divisor = weights.iter().fold(0u16, |divisor, weight| gcd(divisor, *weight)).max(1);
+    let reduced: Vec<i64> = weights.iter().map(|weight| i64::from(weight / divisor)).collect();
+    let total: i64 = reduced.iter().sum();
+    let limit = PERIOD_MAX.max(weights.len()) as i64;
+    if total <= limit {
+        return reduced;
+    }
+    reduced.iter().map(|weight| if *weight == 0 { 0 } else { (weight * limit / total).max(1) }).collect()
+}
+
+fn gcd(a: u16, b: u16) -> u16 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn letters(weights: &[u16]) -> String {
+        period(weights).iter().map(|index| char::from(b'a' + *index as u8)).collect()
+    }
+
+    #[test]
+    fn weights_are_spread_smoothly() {
+        assert_eq!(letters(&[5, 1, 1]), "aabacaa");
+        assert_eq!(letters(&[1, 1, 1]), "abc");
+        assert_eq!(letters(&[2, 2]), "ab");
+        assert_eq!(letters(&[1, 0, 2]), "cac");
+    }
+
+    #[test]
+    fn no_weight_at_all_is_an_empty_period() {
+        assert_eq!(letters(&[0, 0]), "");
+        assert_eq!(letters(&[]), "");
+    }
+
+    #[test]
+    fn a_period_has_a_limit() {
+        let weights: Vec<u16> = (0..1_000).map(|index| 60_000 + index).collect();
+        let order = period(&weights);
+        assert!(order.len() <= PERIOD_MAX);
+        assert!((0..1_000).all(|index| order.contains(&index)));
+    }
+
+    proptest! {
+        #[test]
+        fn every_endpoint_occurs_as_often_as_its_weight_says(
+            weights in prop::collection::vec(0u16..=32, 1..12)
+        ) {
+            let order = period(&weights);
+            let divisor = weights.iter().fold(0, |divisor, weight| gcd(divisor, *weight)).max(1);
+            for (index, weight) in weights.iter().enumerate() {
+                let count = order.iter().filter(|taken| **taken as usize == index).count();
+                prop_assert_eq!(count, usize::from(weight / divisor));
+            }
+        }
+
+        #[test]
+        fn no_prefix_strays_further_than_one_turn_an_endpoint(
+            weights in prop::collection::vec(1u16..=16, 2..8)
+        ) {
+            let order = period(&weights);
+            let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+            for (index, weight) in weights.iter().enumerate() {
+                let mut count = 0.0;
+                for (step, taken) in order.iter().enumerate() {
+                    if *taken as usize == index {
+                        count += 1.0;
+                    }
+                    let ideal = (step + 1) as f64 * f64::from(*weight) / total;
+                    let stray: f64 = count - ideal;
+                    prop_assert!(stray.abs() <= weights.len() as f64 / 2.0 + 0.5, "strays by {}", stray);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! The carrier on Pingora's `ProxyHttp`: each hook translates and asks `exchange`; policy is not here.
+
+mod addresses;
+mod classify;
+mod connection;
+mod context;
+mod peer;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Version, header};
+use pingora_core::protocols::Digest;
+use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+
+use crate::exchange::{Arrival, Circumstances, Edit, Exchange, Failure, Head, Next};
+use crate::lifecycle::Lifecycle;
+use crate::snapshot::Snapshot;
+use crate::telemetry::Telemetry;
+use crate::telemetry::record::{ClientAddress, Protocol};
+pub use addresses::{Addresses, BoundAddress};
+use connection::{Connections, Watch};
+use context::{Carried, Context};
+
+/// More than any `retry.limit`, and a bound for attempts that do not count (see `Exchange::attempt_failed`).
+pub const ATTEMPTS_MAX: usize = 300;
+
+pub struct Carrier {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    addresses: Arc<Addresses>,
+    telemetry: Arc<Telemetry>,
+    lifecycle: Arc<Lifecycle>,
+    connections: Arc<Connections>,
+}
+
+impl Carrier {
+    pub fn new(
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        addresses: Arc<Addresses>,
+        telemetry: Arc<Telemetry>,
+        lifecycle: Arc<Lifecycle>,
+    ) -> Self {
+        Self { snapshot, addresses, telemetry, lifecycle, connections: Arc::default() }
+    }
+
+    fn begin(&self, session: &Session) -> Option<Exchange> {
+        let snapshot = self.snapshot.load_full();
+        let listener = self.addresses.listener(session.server_addr()?)?;
+        let listener = snapshot.listener(listener)?.clone();
+        let request = session.req_header();
+        let arrival = Arrival {
+            head: &**request,
+            peer: client_address(session.client_addr()),
+            protocol: protocol(request.version),
+            target: &String::from_utf8_lossy(request.raw_path()),
+            upgrade: session.is_upgrade_req(),
+            now: Instant::now(),
+            time: SystemTime::now(),
+        };
+        Some(Exchange::begin(snapshot, listener, arrival))
+    }
+
+    /// Sends our own answer, and notes why.
+    async fn answer(
+        &self,
+        session: &mut Session,
+        carried: &mut Carried,
+        failure: Failure,
+        detail: Option<String>,
+    ) {
+        carried.exchange.failed(failure, detail);
+        if failure.status().as_u16() == 499 {
+            return;
+        }
+        let answer = carried.exchange.answer(failure);
+        // What is left of the body would be taken for the next request; and a client that was refused may be hostile.
+        if !session.is_body_done() || failure != Failure::NoRoute {
+            session.set_keepalive(None);
+        }
+        let Ok(mut response) = ResponseHeader::build(answer.status, Some(answer.headers.len())) else {
+            return;
+        };
+        for (name, value) in answer.headers {
+            let _ = response.insert_header(name, value);
+        }
+        let bodiless = session.req_header().method == http::Method::HEAD;
+        let body = Bytes::from(answer.body);
+        // A client that does not take the answer has gone; there is nobody to tell.
+        if session.write_response_header(Box::new(response), bodiless).await.is_ok() && !bodiless {
+            let _ = session.write_response_body(Some(body), true).await;
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Carrier {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::default()
+    }
+
+    /// Compression is Pingora's only module, and not ours to add unasked.
+    fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        let Some(exchange) = self.begin(session) else {
+            return Error::e_explain(ErrorType::InternalError, "a connection of no listener");
+        };
+        let timeouts = &exchange.listener().timeouts;
+        // Pingora keeps idle connections for ever from the second request on, unless told at each one.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(timeouts.keep_alive.as_secs().max(1)));
+        }
+        session.set_read_timeout(Some(timeouts.body));
+        session.set_write_timeout(Some(timeouts.write));
+        // A client that has sent its request and closed its side still wants the answer (RFC 9112, section 9.6).
+        session.set_abort_on_close(false);
+        session.set_pipelining_enabled(true);
+        ctx.carry(exchange, self.telemetry.clone());
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        let carried = ctx.carried()?;
+        inject_fault(session);
+        let fields =
+            session.req_header().headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        let admitted = carried.exchange.admit(&**session.req_header(), fields);
+        let Err(failure) = admitted else {
+            if carried.exchange.is_upgrade() {
+                // It is Pingora's limit for a silent tunnel, too.
+                session.set_read_timeout(carried.exchange.pool().map(|pool| pool.spec().timeouts.tunnel));
+            }
+            return Ok(false);
+        };
+        self.answer(session, carried, failure, None).await;
+        Ok(true)
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        let carried = ctx.carried()?;
+        loop {
+            match carried.exchange.next(Instant::now()) {
+                Next::Attempt => break,
+                Next::Wait(wait, limit) => {
+                    wait.until_available(limit).await;
+                }
+                Next::Fail(failure) => return Err(carried.fail(failure)),
+            }
+        }
+        carried.exchange.request_body_again();
+        carried.connection = None;
+        carried.watch = None;
+        peer::build(&carried.exchange, &self.connections)
+            .ok_or_else(|| Error::explain(ErrorType::InternalError, "no peer for this endpoint"))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        fd: std::os::fd::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let carried = ctx.carried()?;
+        carried.exchange.connected(reused, Instant::now());
+        carried.connection = self.connections.get(fd);
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let carried = ctx.carried()?;
+        let client = session.req_header();
+        let connection =
+            client.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        for edit in carried.exchange.request_edits(&**client, connection) {
+            match edit {
+                Edit::Remove(name) => drop(request.remove_header(&name)),
+                Edit::Set(name, value) => request.insert_header(name, value)?,
+                Edit::Append(name, value) => drop(request.append_header(name, value)?),
+            }
+        }
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let carried = ctx.carried()?;
+        if let Some(body) = body
+            && let Err(failure) = carried.exchange.request_body(body.len())
+        {
+            return Err(carried.fail(failure));
+        }
+        if end_of_stream && !carried.begun {
+            let limit = carried.exchange.pool().map(|pool| pool.spec().timeouts.response);
+            carried.watch = limit.zip(carried.connection.clone()).map(|(limit, of)| Watch::start(of, limit));
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let carried = ctx.carried()?;
+        let status = response.status.as_u16();
+        if response.status.is_informational() && status != 101 {
+            return Ok(());
+        }
+        let circumstances = circumstances(session, carried, false);
+        carried.watch = carried.body_watch(status);
+        match carried.exchange.response_head(status, circumstances, Instant::now()) {
+            Head::Forward => Ok(()),
+            Head::Retry => {
+                let mut error = Error::explain(ErrorType::HTTPStatus(status), "this status is retried");
+                error.set_retry(true);
+                Err(error.into_up())
+            }
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        let carried = ctx.carried()?;
+        let status = response.status.as_u16();
+        if response.status.is_informational() && status != 101 {
+            return Ok(());
+        }
+        carried.begun = true;
+        let edits = carried.exchange.response_edits(status, |name| values(&response.headers, name));
+        for edit in edits {
+            match edit {
+                Edit::Remove(name) => drop(response.remove_header(&name)),
+                Edit::Set(name, value) => response.insert_header(name, value)?,
+                Edit::Append(name, value) => drop(response.append_header(name, value)?),
+            }
+        }
+        // Trailers do not pass this carrier, so none may be announced.
+        response.remove_header(&header::TRAILER);
+        if session.req_header().version < Version::HTTP_11
+            && response.headers.contains_key(header::TRANSFER_ENCODING)
+        {
+            // An HTTP/1.0 client knows no chunks: the end of the connection ends the body.
+            response.remove_header(&header::TRANSFER_ENCODING);
+            session.set_keepalive(None);
+        }
+        if session.is_process_shutting_down() || self.lifecycle.is_stopping() {
+            session.set_keepalive(None);
+        }
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        let carried = ctx.carried()?;
+        if let Some(body) = body {
+            carried.exchange.response_body(body.len());
+        }
+        if let Some(watch) = &carried.watch {
+            watch.touch();
+        }
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let Ok(carried) = ctx.carried() else { return error };
+        let failure = classify::connect_error(&error);
+        let circumstances = circumstances(session, carried, false);
+        error.set_retry(carried.exchange.attempt_failed(failure, circumstances));
+        carried.failure = Some(failure);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        let Ok(carried) = ctx.carried() else { return error };
+        // A status that is retried has been counted where it was seen.
+        if matches!(error.etype, ErrorType::HTTPStatus(_)) && error.retry() {
+            return error;
+        }
+        let expired = carried.watch.as_ref().is_some_and(Watch::has_expired);
+        let failure = carried.failure.unwrap_or_else(|| classify::error(&error, carried.begun, expired));
+        let circumstances = circumstances(session, carried, reused);
+        error.set_retry(carried.exchange.attempt_failed(failure, circumstances));
+        carried.watch = None;
+        carried.failure = (!error.retry()).then_some(failure);
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        let none = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        let Ok(carried) = ctx.carried() else { return none };
+        let failure = carried.failure.take().unwrap_or_else(|| classify::error(error, carried.begun, false));
+        let detail = classify::detail(error);
+        if carried.begun
+            || session.response_written().is_some_and(|response| !response.status.is_informational())
+        {
+            carried.exchange.failed(failure, detail);
+            return none;
+        }
+        self.answer(session, carried, failure, detail).await;
+        FailToProxy { error_code: failure.status().as_u16(), can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+        let status = session.response_written().map(|response| response.status.as_u16());
+        let bytes_out = session.body_bytes_sent() as u64;
+        if let Ok(carried) = ctx.carried() {
+            carried.finish(status, bytes_out);
+        }
+    }
+
+    /// The access log has a line with the cause for each of them.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Context,
+        _error: &Error,
+        _context: pingora_proxy::ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+fn circumstances(session: &Session, carried: &Carried, reused: bool) -> Circumstances {
+    Circumstances {
+        replayable: !session.as_ref().retry_buffer_truncated(),
+        reused,
+        response_begun: carried.begun,
+    }
+}
+
+fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a http::HeaderValue> {
+    headers.get_all(name).iter().collect()
+}
+
+fn client_address(address: Option<&PingoraAddr>) -> ClientAddress {
+    match address {
+        Some(PingoraAddr::Inet(address)) => ClientAddress::Inet(*address),
+        _ => ClientAddress::Unix,
+    }
+}
+
+fn protocol(version: Version) -> Protocol {
+    match version {
+        Version::HTTP_2 => Protocol::Http2,
+        Version::HTTP_11 => Protocol::Http11,
+        _ => Protocol::Http10,
+    }
+}
+
+/// Lets a test see what a panic in a request does; not in a release.
+#[cfg(debug_assertions)]
+#[expect(clippy::panic, reason = "this is the panic that the test asks for")]
+fn inject_fault(session: &Session) {
+    if session.req_header().headers.contains_key("x-evenkeel-test-panic")
+        && std::env::var_os("EVENKEEL_TEST_PANIC").is_some()
+    {
+        panic!("a test asked for this panic");
+    }
+}
+
+#[cfg(not(debug_assertions))]
+fn inject_fault(_session: &Session) {}

@@ -1,0 +1,192 @@
+//! Connections to endpoints, held by a second handle, so that one can be cut when its endpoint takes too long.
+//!
+//! Pingora's read timeout is for each read: an endpoint that sends one byte a second is never too late for it. A
+//! [`Watch`] is a deadline for the whole; when it passes, the connection is shut down and Pingora's read ends.
+
+use std::collections::HashMap;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use pingora_core::connectors::l4::Connect;
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::protocols::l4::stream::Stream;
+use pingora_core::upstreams::peer::{Tracer, Tracing};
+use pingora_core::{Error, ErrorType, Result};
+use socket2::SockRef;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// A second handle of an open connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Gone as soon as Pingora closes its own, or the endpoint would not see the end.
+    handle: Mutex<Option<OwnedFd>>,
+}
+
+impl Connection {
+    fn cut(&self) {
+        if let Some(handle) = &*self.handle.lock() {
+            // It may be closed by the other side already.
+            let _ = SockRef::from(handle).shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// The open connections by Pingora's descriptor.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: Mutex<HashMap<RawFd, Arc<Connection>>>,
+}
+
+impl Connections {
+    pub fn get(&self, fd: RawFd) -> Option<Arc<Connection>> {
+        self.open.lock().get(&fd).cloned()
+    }
+
+    fn opened(&self, stream: &impl AsFd) -> std::io::Result<RawFd> {
+        let fd = stream.as_fd();
+        let handle = Mutex::new(Some(fd.try_clone_to_owned()?));
+        self.open.lock().insert(fd.as_raw_fd(), Arc::new(Connection { handle }));
+        Ok(fd.as_raw_fd())
+    }
+
+    /// Pingora is about to close `fd`.
+    fn closed(&self, fd: RawFd) {
+        if let Some(connection) = self.open.lock().remove(&fd) {
+            connection.handle.lock().take();
+        }
+    }
+}
+
+/// Opens a connection and keeps its second handle.
+#[derive(Debug)]
+pub struct Dial {
+    limit: Duration,
+    slot: Slot,
+}
+
+/// What the dial leaves for the day on which its connection ends.
+#[derive(Debug, Clone)]
+struct Slot {
+    connections: Arc<Connections>,
+    fd: Arc<Mutex<Option<RawFd>>>,
+}
+
+impl Dial {
+    pub fn new(limit: Duration, connections: Arc<Connections>) -> Self {
+        Self { limit, slot: Slot { connections, fd: Arc::default() } }
+    }
+
+    /// Must go with the connection.
+    pub fn tracer(&self) -> Tracer {
+        Tracer(Box::new(self.slot.clone()))
+    }
+
+    async fn open(&self, address: &SocketAddr) -> std::io::Result<(Stream, RawFd)> {
+        match address {
+            SocketAddr::Inet(address) => {
+                let stream = TcpStream::connect(address).await?;
+                let fd = self.slot.connections.opened(&stream)?;
+                Ok((stream.into(), fd))
+            }
+            SocketAddr::Unix(address) => {
+                let path = address.as_pathname().ok_or(std::io::ErrorKind::InvalidInput)?;
+                let stream = UnixStream::connect(path).await?;
+                let fd = self.slot.connections.opened(&stream)?;
+                Ok((stream.into(), fd))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Connect for Dial {
+    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
+        match timeout(self.limit, self.open(address)).await {
+            Ok(Ok((stream, fd))) => {
+                *self.slot.fd.lock() = Some(fd);
+                Ok(stream)
+            }
+            Ok(Err(error)) => Err(Error::because(kind(&error), "to endpoint", error)),
+            Err(_) => {
+                Error::e_explain(ErrorType::ConnectTimedout, format!("no connection within {:?}", self.limit))
+            }
+        }
+    }
+}
+
+fn kind(error: &std::io::Error) -> ErrorType {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+        std::io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+        std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => {
+            ErrorType::ConnectNoRoute
+        }
+        _ => ErrorType::ConnectError,
+    }
+}
+
+impl Tracing for Slot {
+    fn on_connected(&self) {}
+
+    fn on_disconnected(&self) {
+        if let Some(fd) = self.fd.lock().take() {
+            self.connections.closed(fd);
+        }
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Tracing> {
+        Box::new(self.clone())
+    }
+}
+
+/// Cuts a connection unless it is dropped or touched in time.
+pub struct Watch {
+    limit: Duration,
+    deadline: Arc<Mutex<Instant>>,
+    expired: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Watch {
+    pub fn start(connection: Arc<Connection>, limit: Duration) -> Self {
+        let deadline = Arc::new(Mutex::new(Instant::now() + limit));
+        let expired = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn({
+            let (deadline, expired) = (deadline.clone(), expired.clone());
+            async move {
+                loop {
+                    let until = *deadline.lock();
+                    if until <= Instant::now() {
+                        break;
+                    }
+                    sleep_until(until).await;
+                }
+                expired.store(true, Relaxed);
+                connection.cut();
+            }
+        });
+        Self { limit, deadline, expired, task: task.abort_handle() }
+    }
+
+    /// Something has come: the time starts again.
+    pub fn touch(&self) {
+        *self.deadline.lock() = Instant::now() + self.limit;
+    }
+
+    pub fn has_expired(&self) -> bool {
+        self.expired.load(Relaxed)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,84 @@
+//! What Pingora carries along with a request: the exchange, and what this carrier needs to serve it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pingora_core::{Error, ErrorType, Result};
+
+use super::connection::{Connection, Watch};
+use crate::exchange::{Exchange, Failure};
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::ActiveRequest;
+
+/// Pingora makes the context before it knows anything of the request.
+#[derive(Default)]
+pub struct Context(Option<Box<Carried>>);
+
+pub struct Carried {
+    pub exchange: Exchange,
+    /// The connection of the attempt under way.
+    pub connection: Option<Arc<Connection>>,
+    /// Cuts that connection if the endpoint takes too long.
+    pub watch: Option<Watch>,
+    /// Why the request failed, where a hook knows better than Pingora's error.
+    pub failure: Option<Failure>,
+    /// The client has been sent the beginning of a final response.
+    pub begun: bool,
+    finished: bool,
+    telemetry: Arc<Telemetry>,
+    _active: ActiveRequest,
+}
+
+impl Context {
+    pub fn carry(&mut self, exchange: Exchange, telemetry: Arc<Telemetry>) {
+        let active = telemetry.metrics.track();
+        self.0 = Some(Box::new(Carried {
+            exchange,
+            connection: None,
+            watch: None,
+            failure: None,
+            begun: false,
+            finished: false,
+            telemetry,
+            _active: active,
+        }));
+    }
+
+    pub fn carried(&mut self) -> Result<&mut Carried> {
+        self.0
+            .as_deref_mut()
+            .ok_or_else(|| Error::explain(ErrorType::InternalError, "a request without exchange"))
+    }
+}
+
+impl Carried {
+    /// Turns a failure into the error that Pingora wants, and remembers it.
+    pub fn fail(&mut self, failure: Failure) -> Box<Error> {
+        self.failure = Some(failure);
+        Error::new(ErrorType::HTTPStatus(failure.status().as_u16()))
+    }
+
+    /// Watches the response's body where `idle` is shorter than Pingora's read timeout, which is the longer of the two.
+    pub fn body_watch(&self, status: u16) -> Option<Watch> {
+        let timeouts = &self.exchange.pool()?.spec().timeouts;
+        let watched = status != 101 && timeouts.idle < timeouts.response;
+        watched.then(|| self.connection.clone()).flatten().map(|of| Watch::start(of, timeouts.idle))
+    }
+
+    pub fn finish(&mut self, status: Option<u16>, bytes_out: u64) {
+        self.finished = true;
+        self.watch = None;
+        let record = self.exchange.finish(status, bytes_out, Instant::now());
+        self.telemetry.record(record);
+    }
+}
+
+impl Drop for Carried {
+    /// A request that Pingora dropped, in a panic or at a forced stop, has its line in the log all the same.
+    fn drop(&mut self) {
+        if !self.finished {
+            self.exchange.failed(Failure::Internal, Some("dropped before its end".into()));
+            self.finish(Some(Failure::Internal.status().as_u16()), 0);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The one place that tells Pingora how to reach an endpoint.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::protocols::l4::ext::TcpKeepalive;
+use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
+
+use super::connection::{Connections, Dial};
+use crate::exchange::Exchange;
+use crate::pool::Target;
+
+/// The peer for the attempt under way.
+pub fn build(exchange: &Exchange, connections: &Arc<Connections>) -> Option<Box<HttpPeer>> {
+    let timeouts = &exchange.pool()?.spec().timeouts;
+    let mut peer = match exchange.endpoint()?.target() {
+        Target::Inet(address) => HttpPeer::new(address, false, String::new()),
+        Target::Unix(path) => HttpPeer::new_uds(path.to_str()?, false, String::new()).ok()?,
+    };
+    let options = &mut peer.options;
+    // Pingora has one limit for every read; the header's is watched apart (see `Watch`), so this is the longer one.
+    let read = if exchange.is_upgrade() { timeouts.tunnel } else { timeouts.response.max(timeouts.idle) };
+    options.read_timeout = Some(read);
+    options.write_timeout = Some(timeouts.write);
+    options.idle_timeout = Some(timeouts.keep_alive);
+    options.total_connection_timeout = Some(timeouts.connect);
+    options.tcp_keepalive = Some(keepalive());
+    dial(options, timeouts.connect, connections);
+    Some(Box::new(peer))
+}
+
+fn dial(options: &mut PeerOptions, connect: Duration, connections: &Arc<Connections>) {
+    let dial = Dial::new(connect, connections.clone());
+    options.tracer = Some(dial.tracer());
+    options.custom_l4 = Some(Arc::new(dial));
+}
+
+/// Finds out within a minute and a half that a silent endpoint's machine is gone.
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive {
+        idle: Duration::from_secs(60),
+        interval: Duration::from_secs(10),
+        count: 3,
+        #[cfg(target_os = "linux")]
+        user_timeout: Duration::ZERO,
+    }
+}

@@ -1,0 +1,85 @@
+//! The validated, compiled, immutable config in force.
+//!
+//! A request pins one snapshot when it starts and uses it to its end. A reload builds a whole new one and swaps it in,
+//! or changes nothing; pools whose definition has not changed are the same pools, and endpoints keep their live state.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::{self, Config, Listener};
+use crate::pool::Pool;
+use crate::pool::status::PoolStatus;
+use crate::routing::{RequestHead, Router};
+
+pub struct Snapshot {
+    generation: u64,
+    config: Config,
+    router: Router,
+    routes: Vec<Route>,
+    pools: Vec<Arc<Pool>>,
+    listeners: Vec<Arc<Listener>>,
+}
+
+/// A route with its pool found.
+pub struct Route {
+    pub name: Arc<str>,
+    pub pool: Arc<Pool>,
+}
+
+impl Snapshot {
+    pub fn build(config: Config, previous: Option<&Snapshot>) -> Self {
+        let pools: Vec<Arc<Pool>> = config.pools.iter().map(|spec| pool(spec, previous)).collect();
+        let by_name: HashMap<&str, &Arc<Pool>> = pools.iter().map(|pool| (&**pool.name(), pool)).collect();
+        let routes: Vec<Route> = config
+            .routes
+            .iter()
+            .filter_map(|route| {
+                let pool = by_name.get(&*route.pool).map(|pool| Arc::clone(pool));
+                // `config::compile` lets no route through without its pool.
+                debug_assert!(pool.is_some(), "route {} names an unknown pool", route.name);
+                Some(Route { name: route.name.clone(), pool: pool? })
+            })
+            .collect();
+        Self {
+            generation: previous.map_or(1, |previous| previous.generation + 1),
+            router: Router::new(&config.routes),
+            listeners: config.listeners.iter().cloned().map(Arc::new).collect(),
+            routes,
+            pools,
+            config,
+        }
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn pools(&self) -> &[Arc<Pool>] {
+        &self.pools
+    }
+
+    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+        self.listeners.iter().find(|listener| &*listener.name == name)
+    }
+
+    pub fn route(&self, head: &impl RequestHead) -> Option<&Route> {
+        self.routes.get(self.router.find(head).route()?)
+    }
+
+    pub fn status(&self) -> Vec<PoolStatus> {
+        self.pools.iter().map(|pool| pool.status()).collect()
+    }
+}
+
+/// The running pool if its definition has not changed, else a new one with the live state of the old.
+fn pool(spec: &config::Pool, previous: Option<&Snapshot>) -> Arc<Pool> {
+    let running = previous.and_then(|previous| previous.pools.iter().find(|pool| *pool.name() == spec.name));
+    match running {
+        Some(running) if running.spec() == spec => running.clone(),
+        running => Pool::new(spec.clone(), running.map(|running| &**running)),
+    }
+}

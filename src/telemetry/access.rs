@@ -1,0 +1,116 @@
+//! The access log: one line for every request, in one of three formats. `docs/logs.md` says what each field means.
+
+mod combined;
+mod json;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::cell::Cell;
+use std::io;
+use std::time::Duration;
+
+use super::record::{ClientAddress, Record};
+use super::writer::{LineWriter, Output};
+use crate::config::{self, AccessFormat, LogOutput};
+
+thread_local! {
+    /// The line in the making; taken out while in use, so that nothing here can be borrowed twice.
+    static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A line longer than this does not keep its buffer.
+const KEPT_BYTES: usize = 16 << 10;
+
+/// Where records become lines. Share it by reference; `log` never blocks.
+pub struct AccessLog {
+    /// `None`: off.
+    writer: Option<LineWriter>,
+    format: Format,
+}
+
+/// The format, decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Text { colour: bool },
+    Json,
+    Combined,
+}
+
+// === impl AccessLog ===
+
+impl AccessLog {
+    /// Opens the output; the error names it.
+    pub fn start(config: &config::AccessLog) -> io::Result<AccessLog> {
+        let output = match &config.output {
+            LogOutput::Off => return Ok(AccessLog { writer: None, format: Format::Json }),
+            LogOutput::Stdout => Output::Stdout,
+            LogOutput::Stderr => Output::Stderr,
+            LogOutput::File(path) => Output::File(path.clone()),
+        };
+        let format = Format::choose(config.format, output.is_terminal());
+        let writer = LineWriter::start("access", output, config.queue)?;
+        Ok(AccessLog { writer: Some(writer), format })
+    }
+
+    pub fn log(&self, record: &Record) {
+        let Some(writer) = &self.writer else { return };
+        let mut line = LINE.take();
+        line.clear();
+        self.format.write(&mut line, record);
+        line.push(b'\n');
+        writer.write(&line);
+        line.shrink_to(KEPT_BYTES);
+        LINE.set(line);
+    }
+
+    /// Lines lost since the start.
+    pub fn dropped(&self) -> u64 {
+        self.writer.as_ref().map_or(0, LineWriter::dropped)
+    }
+
+    /// Closes a log file and opens it anew, after it was renamed. Returns at once.
+    pub fn reopen(&self) {
+        if let Some(writer) = &self.writer {
+            writer.reopen();
+        }
+    }
+
+    /// Waits until all lines so far are written; false if `limit` was too short.
+    pub fn flush(&self, limit: Duration) -> bool {
+        self.writer.as_ref().is_none_or(|writer| writer.flush(limit))
+    }
+}
+
+// === impl Format ===
+
+impl Format {
+    fn choose(format: AccessFormat, terminal: bool) -> Format {
+        match format {
+            AccessFormat::Text => Format::Text { colour: terminal && super::colours_wanted() },
+            AccessFormat::Auto if terminal => Format::Text { colour: super::colours_wanted() },
+            AccessFormat::Auto | AccessFormat::Json => Format::Json,
+            AccessFormat::Combined => Format::Combined,
+        }
+    }
+
+    fn write(self, out: &mut Vec<u8>, record: &Record) {
+        match self {
+            Format::Text { colour } => text::write(out, record, colour),
+            Format::Json => json::write(out, record),
+            Format::Combined => combined::write(out, record),
+        }
+    }
+}
+
+/// `10.0.0.1:5000`, `10.0.0.1` or `unix`. A listener for both IP versions sees IPv4 clients as `::ffff:a.b.c.d`;
+/// nobody searches a log for that.
+fn address(client: &ClientAddress) -> String {
+    match client {
+        ClientAddress::Inet(address) => {
+            std::net::SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
+        }
+        ClientAddress::Ip(address) => address.to_canonical().to_string(),
+        ClientAddress::Unix => "unix".to_owned(),
+    }
+}

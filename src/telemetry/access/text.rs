@@ -1,0 +1,86 @@
+//! The access log for people at a terminal: short, aligned, and longer only when something happened.
+//!
+//! `12:00:01.123 200 GET     example.com/v1/x                  1.2kB  3.4ms api > 10.0.0.1:3000`
+
+use std::io::Write;
+
+use crate::telemetry::record::{AttemptResult, Record};
+use crate::telemetry::{escape, human, time};
+
+/// Columns for the URL; a longer one pushes the rest of its line to the right.
+const URL_COLUMNS: usize = 32;
+
+pub(super) fn write(out: &mut Vec<u8>, record: &Record, colour: bool) {
+    time::of_day(out, record.time);
+    status(out, record.status, colour);
+    let method = if record.method.is_empty() { "-" } else { &record.method };
+    padded(out, 8, |out| escape::text(out, method));
+    padded(out, URL_COLUMNS, |out| {
+        escape::text(out, &record.host);
+        escape::text(out, &record.target);
+    });
+    // Writing to a `Vec` cannot fail.
+    let _ = write!(out, " {:>6} {:>6}", human::bytes(record.bytes_out), human::short(record.duration));
+    path(out, record);
+    happenings(out, record);
+}
+
+fn status(out: &mut Vec<u8>, status: u16, colour: bool) {
+    let code = match status {
+        _ if !colour => return drop(write!(out, " {status} ")),
+        500.. => 31,
+        400..500 => 33,
+        300..400 => 36,
+        _ => 32,
+    };
+    let _ = write!(out, " \x1b[{code}m{status}\x1b[0m ");
+}
+
+/// `api > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000`
+fn path(out: &mut Vec<u8>, record: &Record) {
+    out.push(b' ');
+    match &record.route {
+        Some(route) => escape::text(out, route),
+        None => out.push(b'-'),
+    }
+    // The result of the last attempt is the request's own, which the line has already.
+    let last = record.attempts.len().saturating_sub(1);
+    for (index, attempt) in record.attempts.iter().enumerate() {
+        out.extend_from_slice(b" > ");
+        escape::text(out, &attempt.endpoint);
+        match attempt.result {
+            AttemptResult::Failed(label) => drop(write!(out, " {label}")),
+            AttemptResult::Status(status) if index < last => drop(write!(out, " {status}")),
+            AttemptResult::Status(_) => {}
+        }
+    }
+}
+
+fn happenings(out: &mut Vec<u8>, record: &Record) {
+    if let Some(waited) = record.waited {
+        let _ = write!(out, ", waited {}", human::short(waited));
+    }
+    if record.failed_open {
+        out.extend_from_slice(b", failed open");
+    }
+    let Some(cause) = record.cause else { return };
+    let _ = write!(out, ", {cause}");
+    if let Some(detail) = &record.detail {
+        out.extend_from_slice(b": ");
+        escape::text(out, detail);
+    }
+    for skipped in record.skipped.iter() {
+        out.extend_from_slice(b", skipped ");
+        escape::text(out, &skipped.endpoint);
+        let _ = write!(out, " ({})", skipped.reason);
+    }
+}
+
+/// What `write` adds, filled up with blanks to `columns` characters.
+fn padded(out: &mut Vec<u8>, columns: usize, write: impl Fn(&mut Vec<u8>)) {
+    let from = out.len();
+    write(out);
+    // Characters, as UTF-8 has them: all bytes but the continuations.
+    let shown = out[from..].iter().filter(|&&byte| byte & 0xc0 != 0x80).count();
+    out.resize(out.len() + columns.saturating_sub(shown), b' ');
+}

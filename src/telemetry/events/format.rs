@@ -1,0 +1,158 @@
+//! An event as a line: one JSON object, or text for people.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::time::SystemTime;
+
+use log::kv::{Error, Key, Value, VisitSource, VisitValue};
+use log::{Level, Record};
+
+use crate::telemetry::json::Object;
+use crate::telemetry::{escape, time};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    Text { colour: bool },
+    Json,
+}
+
+/// Key-values as further members of the JSON object.
+struct JsonPairs<'a, 'b>(&'a mut Object<'b>);
+
+/// One value, with its own JSON type where it has one.
+struct JsonValue<'a, 'b> {
+    object: &'a mut Object<'b>,
+    key: &'a str,
+}
+
+/// Key-values as ` key=value`.
+struct TextPairs<'a>(&'a mut Vec<u8>);
+
+// === impl Style ===
+
+impl Style {
+    pub(super) fn write(self, out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>) {
+        match self {
+            Style::Json => json(out, now, record),
+            Style::Text { colour } => text(out, now, record, colour),
+        }
+    }
+}
+
+fn json(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>) {
+    let mut line = Object::begin(out);
+    let at = line.key("time");
+    at.push(b'"');
+    time::rfc3339(at, now);
+    at.push(b'"');
+    line.string("level", level(record.level()));
+    line.string("target", record.target());
+    let message = record.args();
+    match message.as_str() {
+        Some(message) => line.string("message", message),
+        None => line.string("message", &message.to_string()),
+    }
+    // The visitor itself never fails.
+    let _ = record.key_values().visit(&mut JsonPairs(&mut line));
+    line.end();
+}
+
+/// `12:00:01.123 INFO  message key=value`; other people's lines begin with their target.
+fn text(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>, colour: bool) {
+    time::of_day(out, now);
+    let (name, code) = match record.level() {
+        Level::Error => ("ERROR", 31),
+        Level::Warn => ("WARN ", 33),
+        Level::Info => ("INFO ", 32),
+        Level::Debug => ("DEBUG", 36),
+        Level::Trace => ("TRACE", 36),
+    };
+    // Writing to a `Vec` cannot fail.
+    let _ = match colour {
+        true => write!(out, " \x1b[{code}m{name}\x1b[0m "),
+        false => write!(out, " {name} "),
+    };
+    if !record.target().starts_with("evenkeel") {
+        escape::text(out, record.target());
+        out.extend_from_slice(b": ");
+    }
+    escape::text(out, &record.args().to_string());
+    let _ = record.key_values().visit(&mut TextPairs(out));
+}
+
+fn level(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    }
+}
+
+// === impl JsonPairs ===
+
+impl<'kvs> VisitSource<'kvs> for JsonPairs<'_, '_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        value.visit(JsonValue { object: self.0, key: key.as_str() })
+    }
+}
+
+// === impl JsonValue ===
+
+impl JsonValue<'_, '_> {
+    fn literal(&mut self, value: impl Display) -> Result<(), Error> {
+        // Writing to a `Vec` cannot fail.
+        let _ = write!(self.object.key(self.key), "{value}");
+        Ok(())
+    }
+}
+
+impl<'v> VisitValue<'v> for JsonValue<'_, '_> {
+    fn visit_any(&mut self, value: Value<'_>) -> Result<(), Error> {
+        self.object.string(self.key, &value.to_string());
+        Ok(())
+    }
+
+    fn visit_str(&mut self, value: &str) -> Result<(), Error> {
+        self.object.string(self.key, value);
+        Ok(())
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), Error> {
+        self.literal(value)
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), Error> {
+        self.literal(value)
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), Error> {
+        self.literal(value)
+    }
+
+    fn visit_f64(&mut self, value: f64) -> Result<(), Error> {
+        // JSON has no infinity and no NaN.
+        if value.is_finite() { self.literal(value) } else { self.visit_str(&value.to_string()) }
+    }
+}
+
+// === impl TextPairs ===
+
+impl<'kvs> VisitSource<'kvs> for TextPairs<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        self.0.push(b' ');
+        escape::text(self.0, key.as_str());
+        self.0.push(b'=');
+        let value = value.to_string();
+        let quoted = value.is_empty() || value.contains([' ', '"', '=']);
+        if quoted {
+            self.0.push(b'"');
+            escape::text(self.0, &value.replace('"', "'"));
+            self.0.push(b'"');
+        } else {
+            escape::text(self.0, &value);
+        }
+        Ok(())
+    }
+}

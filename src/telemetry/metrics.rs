@@ -1,0 +1,152 @@
+//! What is counted, and how Prometheus reads it. `docs/metrics.md` explains each metric.
+//!
+//! Written by hand: a client library looks each label set up under a lock for every request, wants a collector of its
+//! own for what is known only at the scrape, and writes OpenMetrics, whose names differ. Here a request finds its
+//! counters by its route in a map that is read without a lock, and the rest is atomic additions.
+//!
+//! Every label is bounded: names come from the config, methods from a fixed set, statuses are classes, causes and
+//! reasons are the labels of `exchange`'s failures. Nothing a client writes becomes a label.
+
+mod exposition;
+mod histogram;
+mod scrape;
+mod series;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use super::record::{AttemptResult, Record};
+use crate::pool::status::PoolStatus;
+use series::{Counters, Series};
+
+/// All that is counted in this process; clones share it.
+#[derive(Clone)]
+pub struct Metrics {
+    shared: Arc<Shared>,
+}
+
+/// What others know, at the moment of a scrape.
+#[derive(Debug, Clone, Copy)]
+pub struct Scrape<'a> {
+    pub pools: &'a [PoolStatus],
+    pub access_log_dropped: u64,
+    pub events_dropped: u64,
+}
+
+/// A request in progress; dropped, it no longer is.
+#[must_use = "the request counts as active only while this lives"]
+pub struct ActiveRequest {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    started: SystemTime,
+    series: Series,
+    failures: Counters,
+    active: AtomicI64,
+    panics: Arc<AtomicU64>,
+    reload_successful: AtomicBool,
+    /// Seconds since the Unix epoch.
+    reload_time: AtomicU64,
+    generation: AtomicU64,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// `started` is when the process did, and when its first config came into force.
+    pub fn new(started: SystemTime) -> Metrics {
+        let shared = Shared {
+            started,
+            series: Series::default(),
+            failures: Counters::default(),
+            active: AtomicI64::new(0),
+            panics: Arc::default(),
+            reload_successful: AtomicBool::new(true),
+            reload_time: AtomicU64::new(unix_seconds(started) as u64),
+            generation: AtomicU64::new(1),
+        };
+        Metrics { shared: Arc::new(shared) }
+    }
+
+    /// Counts a finished request.
+    pub fn request(&self, record: &Record) {
+        let (route, pool) = (record.route.as_deref().unwrap_or(""), record.pool.as_deref().unwrap_or(""));
+        self.shared.series.with(&record.listener, route, pool, |requests| {
+            requests.count(&record.method, record.status, record.duration);
+            attempts(&requests.pool, record);
+        });
+        if let Some(cause) = record.cause {
+            self.shared.failures.add(cause);
+        }
+    }
+
+    /// Counts a request as active until the answer is dropped.
+    pub fn track(&self) -> ActiveRequest {
+        self.shared.active.fetch_add(1, Ordering::Relaxed);
+        ActiveRequest { shared: self.shared.clone() }
+    }
+
+    pub fn active_requests(&self) -> u64 {
+        u64::try_from(self.shared.active.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// A config came into force at `now`.
+    pub fn reload_succeeded(&self, generation: u64, now: SystemTime) {
+        self.shared.generation.store(generation, Ordering::Relaxed);
+        self.shared.reload_time.store(unix_seconds(now) as u64, Ordering::Relaxed);
+        self.shared.reload_successful.store(true, Ordering::Relaxed);
+    }
+
+    /// A reload was refused; the config in force stays.
+    pub fn reload_failed(&self) {
+        self.shared.reload_successful.store(false, Ordering::Relaxed);
+    }
+
+    /// For `events::install_panic_hook`.
+    pub fn panics(&self) -> Arc<AtomicU64> {
+        self.shared.panics.clone()
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn encode(&self, scrape: Scrape<'_>) -> String {
+        let mut out = exposition::Exposition::default();
+        scrape::process(&mut out, &self.shared, scrape);
+        self.shared.series.encode(&mut out);
+        scrape::pools(&mut out, scrape.pools);
+        out.finish()
+    }
+}
+
+/// What the attempts of one request add to its pool.
+fn attempts(pool: &series::PoolSeries, record: &Record) {
+    for (index, attempt) in record.attempts.iter().enumerate() {
+        if let Some(connect) = attempt.connect {
+            pool.connect.observe(connect);
+        }
+        if let Some(first_byte) = attempt.first_byte {
+            pool.first_byte.observe(first_byte);
+        }
+        if index + 1 < record.attempts.len() {
+            pool.retries.add(match attempt.result {
+                AttemptResult::Failed(label) => label,
+                AttemptResult::Status(_) => "status",
+            });
+        }
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+// === impl ActiveRequest ===
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.shared.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,133 @@
+//! What is known only at the moment of a scrape: the process, and the state of pools and endpoints.
+
+use std::sync::atomic::Ordering;
+
+use super::exposition::{Exposition, Kind};
+use super::{Scrape, Shared, unix_seconds};
+use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
+
+pub(super) fn process(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>) {
+    out.metric("evenkeel_build_info", Kind::Gauge, "Always 1; the version is its label.");
+    out.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    gauge(out, "evenkeel_start_time_seconds", "When the process started, since the Unix epoch.", {
+        unix_seconds(shared.started)
+    });
+    let successful = u8::from(shared.reload_successful.load(Ordering::Relaxed));
+    gauge(
+        out,
+        "evenkeel_config_last_reload_successful",
+        "1 if the last reload was, 0 if refused.",
+        successful,
+    );
+    gauge(
+        out,
+        "evenkeel_config_last_reload_timestamp_seconds",
+        "When the config in force came into force, since the Unix epoch.",
+        shared.reload_time.load(Ordering::Relaxed),
+    );
+    let generation = shared.generation.load(Ordering::Relaxed);
+    gauge(
+        out,
+        "evenkeel_config_generation",
+        "The number of the config in force, 1 at the start.",
+        generation,
+    );
+    let active = shared.active.load(Ordering::Relaxed).max(0);
+    gauge(out, "evenkeel_active_requests", "Requests in progress.", active);
+    out.metric("evenkeel_request_failures_total", Kind::Counter, "Requests that did not end well, by cause.");
+    shared.failures.encode(out, &[], "cause");
+    out.metric("evenkeel_panics_total", Kind::Counter, "Panics; each is a bug.");
+    out.sample(&[], shared.panics.load(Ordering::Relaxed));
+    out.metric("evenkeel_log_dropped_total", Kind::Counter, "Log lines that were lost.");
+    out.sample(&[("log", "access")], scrape.access_log_dropped);
+    out.sample(&[("log", "events")], scrape.events_dropped);
+}
+
+fn gauge(out: &mut Exposition, name: &'static str, help: &str, value: impl std::fmt::Display) {
+    out.metric(name, Kind::Gauge, help);
+    out.sample(&[], value);
+}
+
+pub(super) fn pools(out: &mut Exposition, pools: &[PoolStatus]) {
+    out.metric(
+        "evenkeel_pool_waiting_requests",
+        Kind::Gauge,
+        "Requests held because no endpoint of the pool is healthy.",
+    );
+    for pool in pools {
+        out.sample(&[("pool", &pool.name)], pool.waiting);
+    }
+    checks(out, pools);
+    for metric in ENDPOINT_METRICS {
+        out.metric(metric.name, metric.kind, metric.help);
+        for (pool, endpoint) in endpoints(pools) {
+            out.sample(&[("pool", &pool.name), ("endpoint", &endpoint.address)], (metric.value)(endpoint));
+        }
+    }
+}
+
+fn checks(out: &mut Exposition, pools: &[PoolStatus]) {
+    out.metric("evenkeel_health_checks_total", Kind::Counter, "Probes of endpoints, by result.");
+    for (pool, endpoint) in endpoints(pools) {
+        for (result, count) in [("passed", endpoint.checks_passed), ("failed", endpoint.checks_failed)] {
+            let labels = [("pool", &*pool.name), ("endpoint", &*endpoint.address), ("result", result)];
+            out.sample(&labels, count);
+        }
+    }
+}
+
+fn endpoints(pools: &[PoolStatus]) -> impl Iterator<Item = (&PoolStatus, &EndpointStatus)> {
+    pools.iter().flat_map(|pool| pool.endpoints.iter().map(move |endpoint| (pool, endpoint)))
+}
+
+struct EndpointMetric {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    value: fn(&EndpointStatus) -> u64,
+}
+
+const ENDPOINT_METRICS: [EndpointMetric; 7] = [
+    EndpointMetric {
+        name: "evenkeel_endpoint_up",
+        kind: Kind::Gauge,
+        help: "1 if the endpoint is healthy, 0 if it is unhealthy or not probed yet.",
+        value: |endpoint| u64::from(endpoint.state == EndpointState::Healthy),
+    },
+    EndpointMetric {
+        name: "evenkeel_endpoint_weight",
+        kind: Kind::Gauge,
+        help: "The endpoint's share of traffic relative to the others.",
+        value: |endpoint| endpoint.weight.into(),
+    },
+    EndpointMetric {
+        name: "evenkeel_endpoint_in_flight",
+        kind: Kind::Gauge,
+        help: "Attempts in progress at the endpoint.",
+        value: |endpoint| endpoint.in_flight,
+    },
+    EndpointMetric {
+        name: "evenkeel_endpoint_requests_total",
+        kind: Kind::Counter,
+        help: "Attempts sent to the endpoint.",
+        value: |endpoint| endpoint.requests,
+    },
+    EndpointMetric {
+        name: "evenkeel_endpoint_failures_total",
+        kind: Kind::Counter,
+        help: "Attempts that failed at the endpoint.",
+        value: |endpoint| endpoint.failures,
+    },
+    EndpointMetric {
+        name: "evenkeel_endpoint_sent_bytes_total",
+        kind: Kind::Counter,
+        help: "Body bytes sent to the endpoint, from clients.",
+        value: |endpoint| endpoint.bytes_in,
+    },
+    EndpointMetric {
+        name: "evenkeel_endpoint_received_bytes_total",
+        kind: Kind::Counter,
+        help: "Body bytes received from the endpoint, for clients.",
+        value: |endpoint| endpoint.bytes_out,
+    },
+];

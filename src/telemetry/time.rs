@@ -1,0 +1,105 @@
+//! Times as the logs write them, always in UTC: a log that follows the local clock repeats an hour every autumn.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
+
+/// `2026-11-24T12:00:01.123456Z`
+pub(super) fn rfc3339(out: &mut Vec<u8>, time: SystemTime) {
+    let at = civil(time);
+    calendar(out, at);
+    out.push(b'T');
+    clock(out, at);
+    out.push(b'.');
+    digits(out, at.subsec_nanosecond().unsigned_abs() / 1000, 6);
+    out.push(b'Z');
+}
+
+/// `12:00:01.123`
+pub(super) fn of_day(out: &mut Vec<u8>, time: SystemTime) {
+    let at = civil(time);
+    clock(out, at);
+    out.push(b'.');
+    digits(out, at.subsec_nanosecond().unsigned_abs() / 1_000_000, 3);
+}
+
+/// `24/Nov/2026:12:00:01 +0000`
+pub(super) fn common_log(out: &mut Vec<u8>, time: SystemTime) {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let at = civil(time);
+    digits(out, at.day().unsigned_abs().into(), 2);
+    out.push(b'/');
+    let month = MONTHS.get(usize::from(at.month().unsigned_abs()).wrapping_sub(1)).unwrap_or(&"Jan");
+    out.extend_from_slice(month.as_bytes());
+    out.push(b'/');
+    digits(out, at.year().unsigned_abs().into(), 4);
+    out.push(b':');
+    clock(out, at);
+    out.extend_from_slice(b" +0000");
+}
+
+/// `2026-11-24 12:00:01 UTC`
+pub(super) fn date(out: &mut Vec<u8>, time: SystemTime) {
+    let at = civil(time);
+    calendar(out, at);
+    out.push(b' ');
+    clock(out, at);
+    out.extend_from_slice(b" UTC");
+}
+
+fn calendar(out: &mut Vec<u8>, at: DateTime) {
+    digits(out, at.year().unsigned_abs().into(), 4);
+    out.push(b'-');
+    digits(out, at.month().unsigned_abs().into(), 2);
+    out.push(b'-');
+    digits(out, at.day().unsigned_abs().into(), 2);
+}
+
+fn clock(out: &mut Vec<u8>, at: DateTime) {
+    digits(out, at.hour().unsigned_abs().into(), 2);
+    out.push(b':');
+    digits(out, at.minute().unsigned_abs().into(), 2);
+    out.push(b':');
+    digits(out, at.second().unsigned_abs().into(), 2);
+}
+
+fn civil(time: SystemTime) -> DateTime {
+    // A clock beyond the year 9999 is not worth an error in every log line.
+    Offset::UTC.to_datetime(Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+fn digits(out: &mut Vec<u8>, value: u32, width: u32) {
+    for place in (0..width).rev() {
+        out.push(b'0' + (value / 10_u32.pow(place) % 10) as u8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn run(write: fn(&mut Vec<u8>, SystemTime), time: SystemTime) -> String {
+        let mut out = Vec::new();
+        write(&mut out, time);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    #[test]
+    fn every_form_of_one_time() {
+        let time = UNIX_EPOCH + Duration::new(1_795_521_601, 12_345_678);
+        assert_eq!(run(rfc3339, time), "2026-11-24T12:00:01.012345Z");
+        assert_eq!(run(of_day, time), "12:00:01.012");
+        assert_eq!(run(common_log, time), "24/Nov/2026:12:00:01 +0000");
+        assert_eq!(run(date, time), "2026-11-24 12:00:01 UTC");
+    }
+
+    #[test]
+    fn a_time_before_1970_keeps_its_form() {
+        assert_eq!(run(rfc3339, UNIX_EPOCH - Duration::from_millis(1)), "1969-12-31T23:59:59.999000Z");
+    }
+}

@@ -1,0 +1,291 @@
+//! Lines to an output without ever waiting for it: a bounded queue, and one thread for each output.
+//!
+//! `write` either takes a line into the queue or drops and counts it. Only the thread touches the output, so a stalled
+//! reader, a full disk or a dead pipe costs lines, never a request. The thread gathers what waits into one buffer and
+//! writes it in one call.
+
+mod sink;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use sink::Output;
+use sink::Sink;
+
+/// Lines are bounded by the length of their requests, so a bound on their number alone would allow gigabytes.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// Where a batch ends even if more waits.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// How long the thread rests after a batch. Waking a sleeping thread costs the request a system call; while the thread
+/// rests, a line costs none. A small queue would overflow meanwhile, so its thread does not rest.
+const REST: Duration = Duration::from_millis(4);
+const REST_QUEUE_MIN: usize = 1024;
+
+/// Losses go to the event log at most this often.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// The writing end: share it by reference. Dropped, its thread writes what is queued and ends.
+pub struct LineWriter {
+    sender: SyncSender<Message>,
+    shared: Arc<Shared>,
+}
+
+/// Lines lost since the last report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Loss {
+    pub(super) log: &'static str,
+    pub(super) lines: u64,
+    pub(super) reason: String,
+}
+
+/// Who hears of losses, and how often.
+pub(super) struct Reporter {
+    pub(super) every: Duration,
+    pub(super) tell: Box<dyn Fn(Loss) + Send>,
+}
+
+struct Shared {
+    dropped: AtomicU64,
+    waiting_bytes: AtomicUsize,
+    reopen: AtomicBool,
+}
+
+enum Message {
+    Line(Box<[u8]>),
+    /// Look at `Shared::reopen`.
+    Wake,
+    /// Answer when everything before this is written.
+    Flush(SyncSender<()>),
+}
+
+struct Thread {
+    name: &'static str,
+    receiver: Receiver<Message>,
+    shared: Arc<Shared>,
+    output: Output,
+    sink: Sink,
+    buffer: Vec<u8>,
+    /// The output ends within a line: the next write begins with a line break.
+    torn: bool,
+    rests: bool,
+    reporter: Reporter,
+    reported: u64,
+    reported_at: Option<Instant>,
+    last_error: Option<String>,
+}
+
+// === impl LineWriter ===
+
+impl LineWriter {
+    /// Opens the output and starts its thread. `name` is what reports call this log, `queue` how many lines may wait.
+    pub fn start(name: &'static str, output: Output, queue: usize) -> io::Result<LineWriter> {
+        Self::start_with(name, output, queue, Reporter::to_event_log())
+    }
+
+    pub(super) fn start_with(
+        name: &'static str,
+        output: Output,
+        queue: usize,
+        reporter: Reporter,
+    ) -> io::Result<LineWriter> {
+        let sink = output.open()?;
+        let (sender, receiver) = mpsc::sync_channel(queue.max(1));
+        let shared = Arc::new(Shared {
+            dropped: AtomicU64::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            reopen: AtomicBool::new(false),
+        });
+        let thread = Thread {
+            name,
+            receiver,
+            shared: shared.clone(),
+            output,
+            sink,
+            buffer: Vec::new(),
+            torn: false,
+            rests: queue >= REST_QUEUE_MIN,
+            reporter,
+            reported: 0,
+            reported_at: None,
+            last_error: None,
+        };
+        thread::Builder::new().name(format!("log-{name}")).spawn(move || thread.run())?;
+        Ok(LineWriter { sender, shared })
+    }
+
+    /// Queues a line, which ends with its line break and has no other. Never blocks: dropped and counted when the
+    /// queue is full.
+    pub fn write(&self, line: &[u8]) {
+        let waiting = self.shared.waiting_bytes.fetch_add(line.len(), Ordering::Relaxed);
+        if waiting + line.len() > WAITING_BYTES_MAX
+            || self.sender.try_send(Message::Line(line.into())).is_err()
+        {
+            self.shared.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lines lost since the start: the queue was full, or the output took them not.
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Has the thread close a file output and open it anew. Returns at once.
+    pub fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Release);
+        // A full queue needs no wake-up: the thread has work, and looks at the flag.
+        let _ = self.sender.try_send(Message::Wake);
+    }
+
+    /// Waits until everything queued so far is written; false if that took longer than `limit`.
+    pub fn flush(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let (done, finished) = mpsc::sync_channel(1);
+        let mut message = Message::Flush(done);
+        loop {
+            match self.sender.try_send(message) {
+                Ok(()) => break,
+                Err(TrySendError::Full(back)) if Instant::now() < deadline => message = back,
+                Err(_) => return false,
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        finished.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
+    }
+}
+
+// === impl Reporter ===
+
+impl Reporter {
+    /// As an ordinary event. The event log may report on itself: a report is one more line to queue, at most once a
+    /// minute, so nothing can build up.
+    fn to_event_log() -> Reporter {
+        let tell = |loss: Loss| {
+            log::error!(
+                target: "evenkeel::telemetry",
+                log = loss.log, lines = loss.lines, reason = loss.reason.as_str();
+                "log lines were lost"
+            );
+        };
+        Reporter { every: REPORT_EVERY, tell: Box::new(tell) }
+    }
+}
+
+// === impl Thread ===
+
+impl Thread {
+    fn run(mut self) {
+        while let Some(first) = self.next() {
+            self.reopen_if_asked();
+            let flush = self.gather(first);
+            self.write_batch();
+            if let Some(done) = flush {
+                // Nobody waits any more if the flush ran out of time.
+                let _ = done.try_send(());
+            } else if self.rests {
+                thread::sleep(REST);
+            }
+            self.report();
+        }
+    }
+
+    /// The next message; `None` when the writing end is gone.
+    fn next(&mut self) -> Option<Message> {
+        loop {
+            let Some(wait) = self.until_report() else { return self.receiver.recv().ok() };
+            match self.receiver.recv_timeout(wait) {
+                Ok(message) => return Some(message),
+                Err(RecvTimeoutError::Timeout) => self.report(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    /// Fills the buffer with what waits, up to a flush.
+    fn gather(&mut self, first: Message) -> Option<SyncSender<()>> {
+        self.buffer.clear();
+        // After a burst of long lines, give the memory back.
+        self.buffer.shrink_to(2 * BATCH_BYTES);
+        if self.torn {
+            self.buffer.push(b'\n');
+        }
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Line(line) => {
+                    self.shared.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+                    self.buffer.extend_from_slice(&line);
+                }
+                Message::Wake => {}
+                Message::Flush(done) => return Some(done),
+            }
+            next = if self.buffer.len() < BATCH_BYTES { self.receiver.try_recv().ok() } else { None };
+        }
+        None
+    }
+
+    fn reopen_if_asked(&mut self) {
+        if !self.shared.reopen.swap(false, Ordering::Acquire) {
+            return;
+        }
+        match self.output.reopen() {
+            Ok(None) => {}
+            Ok(Some(sink)) => {
+                self.sink = sink;
+                self.torn = false;
+            }
+            // Better the old file than none.
+            Err(error) => {
+                log::error!(
+                    target: "evenkeel::telemetry",
+                    log = self.name, reason = error.to_string().as_str();
+                    "log file was not opened anew, the old one is kept"
+                );
+            }
+        }
+    }
+
+    fn write_batch(&mut self) {
+        let lead = usize::from(self.torn);
+        if self.buffer.len() == lead {
+            return;
+        }
+        let (written, result) = self.sink.write(&self.buffer);
+        if written > 0 {
+            self.torn = self.buffer[written - 1] != b'\n';
+        }
+        if let Err(error) = result {
+            let unwritten = self.buffer[written.max(lead)..].iter().filter(|&&byte| byte == b'\n').count();
+            self.shared.dropped.fetch_add(unwritten as u64, Ordering::Relaxed);
+            self.last_error = Some(error.to_string());
+        }
+    }
+
+    /// How long until there is something to report; `None`: nothing.
+    fn until_report(&self) -> Option<Duration> {
+        (self.shared.dropped.load(Ordering::Relaxed) > self.reported).then(|| match self.reported_at {
+            Some(at) => self.reporter.every.saturating_sub(at.elapsed()),
+            None => Duration::ZERO,
+        })
+    }
+
+    fn report(&mut self) {
+        if self.until_report() != Some(Duration::ZERO) {
+            return;
+        }
+        let dropped = self.shared.dropped.load(Ordering::Relaxed);
+        let reason = self.last_error.take().unwrap_or_else(|| "the queue is full".to_owned());
+        let loss = Loss { log: self.name, lines: dropped - self.reported, reason };
+        self.reported = dropped;
+        self.reported_at = Some(Instant::now());
+        (self.reporter.tell)(loss);
+    }
+}

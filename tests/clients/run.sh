@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Real clients through a running proxy: curl, Python (httpx, aiohttp, websockets), Java's HttpClient, Node. Each client's
+# program asserts for itself and prints one line a check; a client that is not here is skipped with the reason.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+# shellcheck source=tests/lib.sh
+. tests/lib.sh
+
+readonly HERE=tests/clients
+# Versions that this suite was written against; a newer one may be tried by editing this line.
+readonly PYTHON_PACKAGES=(httpx==0.28.1 aiohttp==3.13.2 websockets==15.0.1)
+
+start_proxy() {
+  "$binary" demo --listen "127.0.0.1:$(free_port)" >"$work/demo.log" 2>&1 </dev/null &
+  jobs_started+=($!)
+  wait_for 10 grep -q '^  c  http' "$work/demo.log" || { cat "$work/demo.log"; return 1; }
+  local endpoints
+  endpoints=$(sed -n 's#^  [abc]  http://\([0-9.:]*\).*#\1#p' "$work/demo.log" | paste -sd,)
+  python_port=$(free_port)
+  node_port=$(free_port)
+  port=$(free_port)
+  cat >"$work/evenkeel.yaml" <<YAML
+admin: { listen: "unix:$work/admin.sock" }
+access_log: { output: $work/access.log, format: json }
+listeners:
+  - { name: tcp, address: "127.0.0.1:$port" }
+  - { name: local, address: "unix:$work/http.sock" }
+routes:
+  - { name: python, match: { paths: [/python] }, pool: python }
+  - { name: node, match: { paths: [/node] }, pool: node }
+  - { name: demo, pool: demo }
+pools:
+  demo: [$endpoints]
+  # The suites start these endpoints themselves; the proxy is there before them, and waits for them.
+  python:
+    endpoints: ["127.0.0.1:$python_port"]
+    health_check: { interval: 100ms }
+    when_none_healthy: { wait: 10s }
+  node:
+    endpoints: ["127.0.0.1:$node_port"]
+    health_check: { interval: 100ms }
+    when_none_healthy: { wait: 10s }
+YAML
+  "$binary" run -c "$work/evenkeel.yaml" >"$work/proxy.log" 2>&1 </dev/null &
+  jobs_started+=($!)
+  wait_for 10 curl -sf "http://127.0.0.1:$port/" || { cat "$work/proxy.log"; return 1; }
+}
+
+# suite NAME COMMAND...: counts the `ok` lines the client's program prints; its failure is one failed check.
+suite() {
+  local name=$1 code=0 oks
+  shift
+  printf '== %s\n' "$name"
+  "$@" 2>&1 | tee "$work/output" || code=$?
+  oks=$(grep -c '^ok ' "$work/output" || true)
+  passed=$((passed + oks))
+  if [ "$code" -ne 0 ]; then fail "$name: exit code $code"; elif [ "$oks" -eq 0 ]; then fail "$name: no check ran"; fi
+}
+
+python_suite() {
+  local venv
+  venv=$PWD/${CARGO_TARGET_DIR:-target}/clients/venv
+  command -v python3 >/dev/null 2>&1 || { skip "Python" "python3 is not here"; return; }
+  [ -x "$venv/bin/python" ] || python3 -m venv "$venv" >"$work/venv.log" 2>&1 \
+    || { skip "Python" "no virtual environment can be made (Debian package: python3-venv)"; rm -rf "$venv"; return; }
+  "$venv/bin/pip" install --quiet --disable-pip-version-check "${PYTHON_PACKAGES[@]}" >"$work/pip.log" 2>&1 \
+    || { skip "Python" "pip cannot install the clients: $(tail -n 1 "$work/pip.log")"; return; }
+  suite "Python" "$venv/bin/python" "$HERE/client.py" "http://127.0.0.1:$port" "$python_port"
+}
+
+java_suite() {
+  command -v java >/dev/null 2>&1 || { skip "Java" "java is not here (Debian package: default-jdk-headless)"; return; }
+  java --list-modules 2>/dev/null | grep -q '^jdk.compiler' \
+    || { skip "Java" "this Java cannot run a source file (a JDK 11 or later can)"; return; }
+  suite "Java" java "$HERE/Client.java" "http://127.0.0.1:$port"
+}
+
+node_suite() {
+  command -v node >/dev/null 2>&1 || { skip "Node" "node is not here"; return; }
+  node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 18 ? 0 : 1)' \
+    || { skip "Node" "Node 18 or later has fetch; this is $(node --version)"; return; }
+  suite "Node" node "$HERE/client.mjs" "http://127.0.0.1:$port" "$node_port"
+}
+
+curl_suite() {
+  command -v curl >/dev/null 2>&1 || { skip "curl" "curl is not here"; return; }
+  suite "curl" "$HERE/curl.sh" "http://127.0.0.1:$port" "$work/http.sock"
+}
+
+finish() {
+  kill "${jobs_started[@]}" 2>/dev/null || true
+  wait || true
+  [ "$failed" -eq 0 ] || { echo "--- the proxy's last lines"; tail -n 20 "$work/proxy.log" "$work/access.log"; }
+  rm -rf "$work"
+}
+
+command -v curl >/dev/null 2>&1 || skip_all "clients" "curl is not here, which also tells when the proxy is up"
+cargo build --locked --quiet
+binary=${CARGO_TARGET_DIR:-target}/debug/evenkeel
+work=$(mktemp -d)
+jobs_started=()
+trap finish EXIT
+start_proxy
+curl_suite
+python_suite
+java_suite
+node_suite
+summary
