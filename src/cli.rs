@@ -1,6 +1,10 @@
 //! The command line: one file a subcommand, and the only place that prints.
 
+use std::io::{self, Write};
+
 use clap::{Parser, Subcommand};
+
+use crate::config::LoadError;
 
 mod ask;
 mod check;
@@ -9,6 +13,9 @@ mod health;
 mod run;
 mod schema;
 mod status;
+
+/// Where the config is unless `-c` says otherwise.
+const DEFAULT_CONFIG: &str = "/etc/evenkeel/evenkeel.yaml";
 
 /// How a command ended, as the process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +60,33 @@ impl Cli {
             Command::Status(command) => command.execute(),
             Command::Health(command) => command.execute(),
             Command::Schema(command) => command.execute(),
+        }
+    }
+}
+
+/// Not `print!`, which panics when `| head` has seen enough.
+fn print(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// Says on standard error what went wrong.
+fn complain(what: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "error: {what}");
+}
+
+/// Says what went wrong, and how the command has ended with it.
+fn fail(what: impl std::fmt::Display) -> Exit {
+    complain(what);
+    Exit::Failed
+}
+
+/// A report has its own form, snippets and all.
+fn refuse(error: &LoadError) -> Exit {
+    match error {
+        LoadError::Io { .. } => fail(error),
+        LoadError::Invalid(report) => {
+            let _ = writeln!(io::stderr(), "{report}");
+            Exit::InvalidConfig
         }
     }
 }

@@ -1,5 +1,97 @@
 //! The config file: what is written (`raw`), what it means (`model`), and how one becomes the other (`compile`).
+//!
+//! Text becomes a tree with positions (`tree`), environment variables are put in (`environment`), sections are read
+//! from the tree (`raw`, whose types are also the JSON Schema and the list of known keys), and `compile` judges the
+//! whole. No stage stops at its first error: a [`Report`] holds everything that is wrong with a file.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
+mod address;
+mod compile;
+mod decode;
+mod environment;
 pub mod model;
+mod raw;
+mod report;
+mod scalar;
+mod source;
+mod suggest;
+mod tree;
+mod write;
+
+#[cfg(test)]
+mod tests;
 
 pub use model::*;
+pub use raw::schema;
+pub use report::{Problem, Report, Severity};
+pub use write::short_form;
+
+use decode::Context;
+use source::Source;
+
+/// No config is larger; a wrong path may well be.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// A valid config, and what should be said about it all the same.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// Holds no errors; may be empty.
+    pub warnings: Report,
+}
+
+/// Why there is no config.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read (exit code 1).
+    #[error("cannot read {}: {why}", path.display())]
+    Io { path: PathBuf, why: io::Error },
+    /// The file says something wrong (exit code 78).
+    #[error("{0}")]
+    Invalid(Report),
+}
+
+/// Reads and compiles a file, with the variables of this process.
+pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    let text = read(path).map_err(|why| LoadError::Io { path: path.to_owned(), why })?;
+    let name = path.display().to_string();
+    parse_with(&text, &name, &|variable| std::env::var(variable).ok()).map_err(LoadError::Invalid)
+}
+
+/// Compiles a text, with the variables of this process. `file_name` is what errors call it.
+pub fn parse(text: &str, file_name: &str) -> Result<Config, Report> {
+    parse_with(text, file_name, &|variable| std::env::var(variable).ok()).map(|loaded| loaded.config)
+}
+
+/// Compiles a text, with variables from `lookup`.
+pub fn parse_with(
+    text: &str,
+    file_name: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Report> {
+    let source = Source::new(file_name, text);
+    let mut context = Context::default();
+    let config = tree::parse(source.text(), &mut context).and_then(|mut root| {
+        environment::interpolate(&mut root, lookup, &mut context);
+        compile::compile(&root, &source, &mut context)
+    });
+    let report = Report::new(source, context.into_findings());
+    match config {
+        Some(config) if !report.has_errors() => Ok(Loaded { config, warnings: report }),
+        _ => Err(report),
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let length = std::fs::metadata(path)?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
+    }
+    let bytes = std::fs::read(path)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        io::Error::new(io::ErrorKind::InvalidData, format!("it is not UTF-8 text (byte {at})"))
+    })
+}

@@ -9,8 +9,6 @@ mod failure;
 mod forwarded;
 mod headers;
 mod request_id;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -98,7 +96,11 @@ pub enum Head {
 }
 
 impl Exchange {
-    pub fn begin<H: RequestHead>(snapshot: Arc<Snapshot>, listener: Arc<Listener>, arrival: Arrival<'_, H>) -> Self {
+    pub fn begin<H: RequestHead>(
+        snapshot: Arc<Snapshot>,
+        listener: Arc<Listener>,
+        arrival: Arrival<'_, H>,
+    ) -> Self {
         let head = arrival.head;
         let origin = Origin::new(arrival.peer, &listener.trusted_proxies, head);
         let record = Record {
@@ -148,7 +150,11 @@ impl Exchange {
     /// Checks the request against the listener's limits and finds its route.
     ///
     /// `fields` gives the size of each header field, as sent.
-    pub fn admit<H: RequestHead>(&mut self, head: &H, fields: impl Iterator<Item = usize>) -> Result<(), Failure> {
+    pub fn admit<H: RequestHead>(
+        &mut self,
+        head: &H,
+        fields: impl Iterator<Item = usize>,
+    ) -> Result<(), Failure> {
         let limits = &self.listener.limits;
         if self.record.target.len() > limits.target_bytes {
             return Err(Failure::TargetTooLong);
@@ -314,7 +320,9 @@ impl Exchange {
             scheme: &self.origin.scheme,
             authority: &self.authority,
             sent_host: sent_host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(&self.authority),
-            endpoints: &|| self.pool.iter().flat_map(|pool| pool.members()).map(|member| member.endpoint).collect(),
+            endpoints: &|| {
+                self.pool.iter().flat_map(|pool| pool.members()).map(|member| member.endpoint).collect()
+            },
         };
         disguise.apply(&mut edits, fields);
         edits

@@ -12,8 +12,6 @@ mod round_robin;
 pub mod status;
 mod supervisor;
 
-
-
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -148,7 +146,10 @@ impl Pool {
                 EndpointStatus {
                     address: member.endpoint.label().to_string(),
                     state: health.state(),
-                    since: health.since().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |at| at.as_secs_f64()),
+                    since: health
+                        .since()
+                        .duration_since(SystemTime::UNIX_EPOCH)
+                        .map_or(0.0, |at| at.as_secs_f64()),
                     reason: health.reason().to_owned(),
                     weight: member.weight,
                     backup: member.backup,

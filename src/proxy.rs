@@ -1,5 +1,6 @@
 //! The carrier on Pingora's `ProxyHttp`: each hook translates and asks `exchange`; policy is not here.
 
+mod addresses;
 mod classify;
 mod connection;
 mod context;
@@ -21,10 +22,10 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::exchange::{Arrival, Circumstances, Edit, Exchange, Failure, Head, Next};
 use crate::lifecycle::Lifecycle;
-use crate::listening::Addresses;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{ClientAddress, Protocol};
+pub use addresses::{Addresses, BoundAddress};
 use connection::{Connections, Watch};
 use context::{Carried, Context};
 
@@ -67,7 +68,13 @@ impl Carrier {
     }
 
     /// Sends our own answer, and notes why.
-    async fn answer(&self, session: &mut Session, carried: &mut Carried, failure: Failure, detail: Option<String>) {
+    async fn answer(
+        &self,
+        session: &mut Session,
+        carried: &mut Carried,
+        failure: Failure,
+        detail: Option<String>,
+    ) {
         carried.exchange.failed(failure, detail);
         if failure.status().as_u16() == 499 {
             return;
@@ -77,7 +84,9 @@ impl Carrier {
         if !session.is_body_done() || failure != Failure::NoRoute {
             session.set_keepalive(None);
         }
-        let Ok(mut response) = ResponseHeader::build(answer.status, Some(answer.headers.len())) else { return };
+        let Ok(mut response) = ResponseHeader::build(answer.status, Some(answer.headers.len())) else {
+            return;
+        };
         for (name, value) in answer.headers {
             let _ = response.insert_header(name, value);
         }
@@ -122,7 +131,8 @@ impl ProxyHttp for Carrier {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let carried = ctx.carried()?;
         inject_fault(session);
-        let fields = session.req_header().headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        let fields =
+            session.req_header().headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         let admitted = carried.exchange.admit(&**session.req_header(), fields);
         let Err(failure) = admitted else {
             if carried.exchange.is_upgrade() {
@@ -176,7 +186,8 @@ impl ProxyHttp for Carrier {
     ) -> Result<()> {
         let carried = ctx.carried()?;
         let client = session.req_header();
-        let connection = client.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        let connection =
+            client.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
         for edit in carried.exchange.request_edits(&**client, connection) {
             match edit {
                 Edit::Remove(name) => drop(request.remove_header(&name)),
@@ -252,7 +263,9 @@ impl ProxyHttp for Carrier {
         }
         // Trailers do not pass this carrier, so none may be announced.
         response.remove_header(&header::TRAILER);
-        if session.req_header().version < Version::HTTP_11 && response.headers.contains_key(header::TRANSFER_ENCODING) {
+        if session.req_header().version < Version::HTTP_11
+            && response.headers.contains_key(header::TRANSFER_ENCODING)
+        {
             // An HTTP/1.0 client knows no chunks: the end of the connection ends the body.
             response.remove_header(&header::TRANSFER_ENCODING);
             session.set_keepalive(None);
@@ -322,7 +335,9 @@ impl ProxyHttp for Carrier {
         let Ok(carried) = ctx.carried() else { return none };
         let failure = carried.failure.take().unwrap_or_else(|| classify::error(error, carried.begun, false));
         let detail = classify::detail(error);
-        if carried.begun || session.response_written().is_some_and(|response| !response.status.is_informational()) {
+        if carried.begun
+            || session.response_written().is_some_and(|response| !response.status.is_informational())
+        {
             carried.exchange.failed(failure, detail);
             return none;
         }
@@ -385,7 +400,8 @@ fn protocol(version: Version) -> Protocol {
 #[cfg(debug_assertions)]
 #[expect(clippy::panic, reason = "this is the panic that the test asks for")]
 fn inject_fault(session: &Session) {
-    if session.req_header().headers.contains_key("x-evenkeel-test-panic") && std::env::var_os("EVENKEEL_TEST_PANIC").is_some()
+    if session.req_header().headers.contains_key("x-evenkeel-test-panic")
+        && std::env::var_os("EVENKEEL_TEST_PANIC").is_some()
     {
         panic!("a test asked for this panic");
     }

@@ -1,4 +1,32 @@
 //! Which route a request takes: pure, and asked through a small borrowed view of the request.
+//!
+//! Every route stands for rules, one for each pair of its hosts and paths. All rules of all routes have one order of
+//! precedence, and the first rule in it whose conditions all hold decides:
+//!
+//! 1. host: exact, then wildcards (the longest first), then any;
+//! 2. path: exact, then prefixes (the longest first), then regular expressions, then any;
+//! 3. a method condition before none;
+//! 4. more header conditions before fewer;
+//! 5. more query conditions before fewer;
+//! 6. the order of the file.
+//!
+//! This is the order of the Kubernetes Gateway API, with one decision of ours: the prefix `/` is no condition at all, so
+//! it comes after regular expressions; otherwise a catch-all route would hide every one of them. It follows that a more
+//! specific host does not shut out a less specific one: where no rule of `api.example.com` matches the path, those of
+//! `*.example.com` and then those of any host get their chance.
+
+mod assertion;
+mod host;
+mod matching;
+mod router;
+mod unreachable;
+
+#[cfg(test)]
+mod tests;
+
+pub use assertion::{Decided, TestFailure, judge};
+pub use router::{HostKind, Miss, PathKind, RouteOutcome, Router, Why};
+pub use unreachable::unreachable;
 
 /// What may be asked of a request's head, whoever carries it.
 ///

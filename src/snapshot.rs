@@ -67,7 +67,7 @@ impl Snapshot {
     }
 
     pub fn route(&self, head: &impl RequestHead) -> Option<&Route> {
-        self.routes.get(self.router.find(head).route?)
+        self.routes.get(self.router.find(head).route()?)
     }
 
     pub fn status(&self) -> Vec<PoolStatus> {

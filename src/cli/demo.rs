@@ -4,8 +4,11 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use super::Exit;
+use super::run::serve;
+use super::{Exit, fail};
+use crate::config;
 use crate::demo::Endpoints;
+use crate::server::Start;
 
 /// The admin port of the demo, where it is free: TCP, so that a browser and curl can look too.
 const ADMIN_PORT: u16 = 9900;
@@ -33,8 +36,10 @@ impl Demo {
         let admin = free_port(ADMIN_PORT);
         let yaml = yaml(self.listen, admin, endpoints.addresses());
         let _ = io::stdout().write_all(welcome(self.listen, admin, endpoints.addresses(), &yaml).as_bytes());
-        // The proxy runs here: compile `yaml`, then hand the config to the server, which returns when it has stopped.
-        Exit::Done
+        match config::parse(&yaml, "the demo's config") {
+            Ok(config) => serve(Start { config, file: None }),
+            Err(report) => fail(report),
+        }
     }
 }
 

@@ -1,12 +1,66 @@
-//! `evenkeel run`.
+//! `evenkeel run`: the proxy, from a config file or from addresses on the command line.
+
+use std::path::{Path, PathBuf};
 
 use super::Exit;
+use super::{fail, print, refuse};
+use crate::config::{self, LoadError};
+use crate::server::{self, Start};
 
+/// The name that errors give to a config that was made from arguments.
+const COMMAND_LINE: &str = "command line";
+
+/// Run the proxy, from a config file or from addresses.
 #[derive(Debug, clap::Args)]
-pub struct Run {}
+#[command(
+    after_help = "Examples:\n  evenkeel run -c evenkeel.yaml\n  evenkeel run --listen :8080 127.0.0.1:3001 127.0.0.1:3002"
+)]
+pub struct Run {
+    /// The config file [default: /etc/evenkeel/evenkeel.yaml]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["listen", "endpoints"])]
+    config: Option<PathBuf>,
+
+    /// Listen here instead of reading a file
+    #[arg(long, value_name = "ADDRESS", requires = "endpoints")]
+    listen: Option<String>,
+
+    /// Endpoints to balance over
+    #[arg(value_name = "ENDPOINT", requires = "listen")]
+    endpoints: Vec<String>,
+
+    /// Print the config that the arguments stand for, and exit
+    #[arg(long, requires = "listen")]
+    print: bool,
+}
 
 impl Run {
     pub fn execute(self) -> Exit {
-        Exit::Done
+        let Some(listen) = &self.listen else {
+            let file = self.config.as_deref().unwrap_or(Path::new(super::DEFAULT_CONFIG));
+            return serve_file(file);
+        };
+        let text = config::short_form(listen, &self.endpoints);
+        match config::parse(&text, COMMAND_LINE) {
+            Err(report) => refuse(&LoadError::Invalid(report)),
+            Ok(_) if self.print => {
+                print(&text);
+                Exit::Done
+            }
+            Ok(config) => serve(Start { config, file: None }),
+        }
+    }
+}
+
+fn serve_file(file: &Path) -> Exit {
+    match config::load(file) {
+        Ok(loaded) => serve(Start { config: loaded.config, file: Some(file.to_owned()) }),
+        Err(error) => refuse(&error),
+    }
+}
+
+pub(super) fn serve(start: Start) -> Exit {
+    match server::run(start) {
+        Ok(()) => Exit::Done,
+        Err(error) => fail(error),
     }
 }

@@ -63,7 +63,9 @@ impl Disguise<'_> {
         let kept = cookie.split(';').enumerate().filter_map(|(index, part)| match part {
             part if index == 0 || !names_endpoint(part) => Some(part.to_owned()),
             // An address cannot be a cookie's domain; without one the cookie is for this host alone.
-            _ if ours.parse::<std::net::IpAddr>().is_ok() || ours.starts_with('[') || !ours.contains('.') => None,
+            _ if ours.parse::<std::net::IpAddr>().is_ok() || ours.starts_with('[') || !ours.contains('.') => {
+                None
+            }
             _ => Some(format!(" Domain={ours}")),
         });
         HeaderValue::from_str(&kept.collect::<Vec<_>>().join(";")).ok()
@@ -71,7 +73,11 @@ impl Disguise<'_> {
 
     fn names_endpoint(&self, authority: &str) -> bool {
         let with_port = |default: &str| {
-            if authority == host_of(authority) { format!("{authority}:{default}") } else { authority.to_owned() }
+            if authority == host_of(authority) {
+                format!("{authority}:{default}")
+            } else {
+                authority.to_owned()
+            }
         };
         let (plain, secure) = (with_port("80"), with_port("443"));
         let is = |name: &str| name.eq_ignore_ascii_case(&plain) || name.eq_ignore_ascii_case(&secure);
@@ -90,8 +96,7 @@ impl Disguise<'_> {
         let sent = self.sent_host != self.authority && host_of(self.sent_host).eq_ignore_ascii_case(host);
         sent || (self.endpoints)().iter().any(|endpoint| match endpoint.target() {
             Target::Inet(address) => {
-                host_of(endpoint.written()).eq_ignore_ascii_case(host)
-                    || host.parse() == Ok(address.ip())
+                host_of(endpoint.written()).eq_ignore_ascii_case(host) || host.parse() == Ok(address.ip())
             }
             Target::Unix(_) => false,
         })
@@ -102,7 +107,11 @@ impl Disguise<'_> {
 fn host_of(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => {
-            if host.starts_with('[') == host.ends_with(']') { host } else { authority }
+            if host.starts_with('[') == host.ends_with(']') {
+                host
+            } else {
+                authority
+            }
         }
         _ => authority,
     }

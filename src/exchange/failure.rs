@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn every_failure_has_a_label_of_its_own() {
-        let labels: std::collections::HashSet<_> = Failure::ALL.iter().map(|failure| failure.label()).collect();
+        let labels: std::collections::HashSet<_> =
+            Failure::ALL.iter().map(|failure| failure.label()).collect();
         assert_eq!(labels.len(), Failure::ALL.len());
     }
 

@@ -50,7 +50,8 @@ impl Origin {
         append(&mut chain, &peer.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string()));
         edits.push(Edit::set(X_FORWARDED_FOR, &chain));
         edits.push(Edit::set(X_FORWARDED_PROTO, &self.scheme));
-        let host = self.trusted.then(|| head.header("x-forwarded-host")).flatten().unwrap_or(head.authority());
+        let host =
+            self.trusted.then(|| head.header("x-forwarded-host")).flatten().unwrap_or(head.authority());
         edits.push(Edit::set(X_FORWARDED_HOST, host));
         let mut forwarded = self.believed(head, "forwarded");
         append(&mut forwarded, &element(peer, head.authority()));
@@ -89,9 +90,10 @@ fn first_untrusted(trusted_proxies: &[IpNet], head: &impl RequestHead) -> Option
 
 /// An address with or without port or brackets.
 fn address(text: &str) -> Option<IpAddr> {
-    text.parse().ok().or_else(|| text.parse().ok().map(|address: std::net::SocketAddr| address.ip())).or_else(
-        || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok(),
-    )
+    text.parse()
+        .ok()
+        .or_else(|| text.parse().ok().map(|address: std::net::SocketAddr| address.ip()))
+        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
 }
 
 fn element(peer: Option<IpAddr>, host: &str) -> String {
@@ -103,7 +105,12 @@ fn element(peer: Option<IpAddr>, host: &str) -> String {
         None => write!(element, "unknown"),
     };
     if !host.is_empty() && !host.contains(['"', '\\']) {
-        let quote = if host.contains(|byte: char| !byte.is_ascii_alphanumeric() && byte != '.' && byte != '-') { "\"" } else { "" };
+        let quote = if host.contains(|byte: char| !byte.is_ascii_alphanumeric() && byte != '.' && byte != '-')
+        {
+            "\""
+        } else {
+            ""
+        };
         let _ = write!(element, ";host={quote}{host}{quote}");
     }
     element.push_str(";proto=http");

@@ -25,7 +25,8 @@ impl Edit {
 
 /// Fields that belong to one connection (RFC 9110, section 7.6.1); `Transfer-Encoding` is framing and so the carrier's,
 /// and `Upgrade` goes unless the connection is upgraded.
-const HOP_BY_HOP: [&str; 5] = ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te"];
+const HOP_BY_HOP: [&str; 5] =
+    ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te"];
 
 /// Fields that must reach the other side whatever `Connection` says, because somebody trusts them.
 const PROTECTED: [&str; 9] = [
@@ -43,7 +44,11 @@ const PROTECTED: [&str; 9] = [
 /// Removes what belongs to one connection: the fields of that kind, and those that `Connection` names.
 ///
 /// `connection` gives every `Connection` field's value.
-pub fn remove_hop_by_hop<'a>(edits: &mut Vec<Edit>, connection: impl Iterator<Item = &'a str>, upgrade: bool) {
+pub fn remove_hop_by_hop<'a>(
+    edits: &mut Vec<Edit>,
+    connection: impl Iterator<Item = &'a str>,
+    upgrade: bool,
+) {
     for name in connection.flat_map(|value| value.split(',')).map(str::trim) {
         if PROTECTED.iter().any(|protected| protected.eq_ignore_ascii_case(name))
             || (upgrade && name.eq_ignore_ascii_case("upgrade"))
@@ -83,7 +88,9 @@ mod tests {
     #[test]
     fn fields_that_somebody_trusts_stay() {
         let removed = removed("Authorization, X-Forwarded-For, Host", false);
-        assert!(!removed.iter().any(|name| ["authorization", "x-forwarded-for", "host"].contains(&name.as_str())));
+        assert!(
+            !removed.iter().any(|name| ["authorization", "x-forwarded-for", "host"].contains(&name.as_str()))
+        );
     }
 
     #[test]

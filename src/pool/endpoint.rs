@@ -79,12 +79,7 @@ impl Endpoint {
     }
 
     /// Takes a probe's result in; `true` if the state changed.
-    pub(super) fn probed(
-        &self,
-        result: Result<(), String>,
-        thresholds: Thresholds,
-        now: SystemTime,
-    ) -> bool {
+    pub(super) fn probed(&self, result: Result<(), String>, thresholds: Thresholds, now: SystemTime) -> bool {
         let counter =
             if result.is_ok() { &self.counters.checks_passed } else { &self.counters.checks_failed };
         counter.fetch_add(1, Relaxed);
@@ -162,13 +157,7 @@ pub struct EndpointTable {
 
 impl EndpointTable {
     /// The endpoint of that label, made if it is new.
-    pub fn endpoint(
-        &self,
-        label: &str,
-        written: &Arc<str>,
-        target: &Target,
-        checked: bool,
-    ) -> Arc<Endpoint> {
+    pub fn endpoint(&self, label: &str, written: &Arc<str>, target: &Target, checked: bool) -> Arc<Endpoint> {
         let mut entries = self.entries.lock();
         if let Some(known) = entries.get(label) {
             if !checked {
@@ -186,8 +175,8 @@ impl EndpointTable {
 
     /// Forgets endpoints that are no member any more and have nothing in flight.
     pub fn retain(&self, is_member: impl Fn(&str) -> bool) {
-        self.entries.lock().retain(|label, endpoint| {
-            is_member(label) || endpoint.counters.in_flight.load(Relaxed) > 0
-        });
+        self.entries
+            .lock()
+            .retain(|label, endpoint| is_member(label) || endpoint.counters.in_flight.load(Relaxed) > 0);
     }
 }

@@ -35,7 +35,11 @@ impl Probe {
             }
             CheckKind::Http { .. } => Box::new(http_check(endpoint, spec)?),
         };
-        Some(Self { check, target: Backend { addr, weight: 1, ext: http::Extensions::new() }, timeout: spec.timeout })
+        Some(Self {
+            check,
+            target: Backend { addr, weight: 1, ext: http::Extensions::new() },
+            timeout: spec.timeout,
+        })
     }
 
     /// Passes, or says why not.
@@ -57,7 +61,12 @@ fn http_check(endpoint: &Endpoint, spec: &config::HealthCheck) -> Option<HttpHea
     let mut check = HttpHealthCheck::new(host, false);
     let mut request = RequestHeader::build("GET", path.as_bytes(), None).ok()?;
     request.insert_header(http::header::HOST, host).ok()?;
-    request.insert_header(http::header::USER_AGENT, concat!("evenkeel/", env!("CARGO_PKG_VERSION"), " (health check)")).ok()?;
+    request
+        .insert_header(
+            http::header::USER_AGENT,
+            concat!("evenkeel/", env!("CARGO_PKG_VERSION"), " (health check)"),
+        )
+        .ok()?;
     for (name, value) in headers {
         request.insert_header(name.clone(), value.clone()).ok()?;
     }

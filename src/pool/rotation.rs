@@ -117,8 +117,9 @@ impl Rotation {
             }
         }
         let [healthy, healthy_backups, checking, checking_backups] = tiers;
-        let mut order =
-            [healthy, healthy_backups, checking, checking_backups].into_iter().filter(|tier| !tier.is_empty());
+        let mut order = [healthy, healthy_backups, checking, checking_backups]
+            .into_iter()
+            .filter(|tier| !tier.is_empty());
         let first = order.next();
         let failed_open = first.is_none() && fail_open && !last.is_empty();
         let first = first.or(failed_open.then_some(last)).unwrap_or_default();
@@ -196,7 +197,8 @@ fn skipped(member: &Member) -> Option<Skipped> {
 }
 
 fn turns(backends: &[Backend], tier: &[u32]) -> Vec<u32> {
-    let weight = |index: &u32| backends.get(*index as usize).and_then(Member::of).map_or(0, |member| member.weight);
+    let weight =
+        |index: &u32| backends.get(*index as usize).and_then(Member::of).map_or(0, |member| member.weight);
     let weights: Vec<u16> = tier.iter().map(weight).collect();
     round_robin::period(&weights).iter().filter_map(|turn| tier.get(*turn as usize).copied()).collect()
 }

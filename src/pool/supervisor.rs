@@ -32,13 +32,9 @@ const FIRST_ROUND_LIMIT: Duration = Duration::from_secs(2);
 
 type Pools = Arc<[Arc<Pool>]>;
 
-/// Told of every probe: pool, endpoint, whether it passed.
-pub type ProbeObserver = Arc<dyn Fn(&str, &str, bool) + Send + Sync>;
-
 pub struct Supervisor {
     pools: watch::Receiver<Pools>,
     first_round: watch::Sender<bool>,
-    observe: ProbeObserver,
 }
 
 /// Tells the supervisor which pools there are, and when the first of them have been probed.
@@ -62,11 +58,11 @@ impl SupervisorHandle {
 }
 
 impl Supervisor {
-    pub fn new(observe: ProbeObserver) -> (Self, SupervisorHandle) {
+    pub fn new() -> (Self, SupervisorHandle) {
         let (pools, pools_seen) = watch::channel(Pools::default());
         let (first_round, first_round_seen) = watch::channel(false);
         let handle = SupervisorHandle { pools: Arc::new(pools), first_round: first_round_seen };
-        (Self { pools: pools_seen, first_round, observe }, handle)
+        (Self { pools: pools_seen, first_round }, handle)
     }
 
     pub async fn run(&self) {
@@ -77,7 +73,7 @@ impl Supervisor {
             running.retain(|(pool, _)| wanted.iter().any(|wanted| Arc::ptr_eq(wanted, pool)));
             for pool in wanted.iter() {
                 if !running.iter().any(|(running, _)| Arc::ptr_eq(running, pool)) {
-                    running.push((pool.clone(), Watched::start(pool.clone(), self.observe.clone())));
+                    running.push((pool.clone(), Watched::start(pool.clone())));
                 }
             }
             if !*self.first_round.borrow() {
@@ -113,9 +109,9 @@ struct Watched {
 }
 
 impl Watched {
-    fn start(pool: Arc<Pool>, observe: ProbeObserver) -> Self {
+    fn start(pool: Arc<Pool>) -> Self {
         let (probed, probed_seen) = watch::channel(false);
-        let task = tokio::spawn(watch_pool(pool, observe, probed)).abort_handle();
+        let task = tokio::spawn(watch_pool(pool, probed)).abort_handle();
         Self { task, probed: probed_seen }
     }
 }
@@ -127,7 +123,7 @@ impl Drop for Watched {
 }
 
 /// Resolves names again and again, and keeps one checking task for each member.
-async fn watch_pool(pool: Arc<Pool>, observe: ProbeObserver, probed: watch::Sender<bool>) {
+async fn watch_pool(pool: Arc<Pool>, probed: watch::Sender<bool>) {
     let mut checks = JoinSet::new();
     let mut checked: HashMap<Arc<str>, AbortHandle> = HashMap::new();
     loop {
@@ -146,7 +142,7 @@ async fn watch_pool(pool: Arc<Pool>, observe: ProbeObserver, probed: watch::Send
                 && !checked.contains_key(member.endpoint.label())
             {
                 let label = member.endpoint.label().clone();
-                let task = check(pool.clone(), member.endpoint, spec.clone(), observe.clone(), first.clone());
+                let task = check(pool.clone(), member.endpoint, spec.clone(), first.clone());
                 checked.insert(label, checks.spawn(task));
             }
         }
@@ -166,7 +162,10 @@ async fn watch_pool(pool: Arc<Pool>, observe: ProbeObserver, probed: watch::Send
 }
 
 fn has_names(pool: &Pool) -> bool {
-    pool.spec().endpoints.iter().any(|spec| matches!(spec.address, crate::config::EndpointAddress::Name { .. }))
+    pool.spec()
+        .endpoints
+        .iter()
+        .any(|spec| matches!(spec.address, crate::config::EndpointAddress::Name { .. }))
 }
 
 /// Probes one endpoint for as long as it is a member.
@@ -174,7 +173,6 @@ async fn check(
     pool: Arc<Pool>,
     endpoint: Arc<Endpoint>,
     spec: HealthCheck,
-    observe: ProbeObserver,
     first: tokio::sync::mpsc::Sender<()>,
 ) {
     let Some(probe) = Probe::new(&endpoint, &spec) else {
@@ -186,7 +184,6 @@ async fn check(
     loop {
         let started = Instant::now();
         let result = probe.run().await;
-        observe(pool.name(), endpoint.label(), result.is_ok());
         pool.probed(&endpoint, result, thresholds);
         drop(first.take());
         // From start to start, so that a slow endpoint is probed as often as a fast one.

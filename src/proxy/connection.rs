@@ -114,7 +114,9 @@ impl Connect for Dial {
                 Ok(stream)
             }
             Ok(Err(error)) => Err(Error::because(kind(&error), "to endpoint", error)),
-            Err(_) => Error::e_explain(ErrorType::ConnectTimedout, format!("no connection within {:?}", self.limit)),
+            Err(_) => {
+                Error::e_explain(ErrorType::ConnectTimedout, format!("no connection within {:?}", self.limit))
+            }
         }
     }
 }
@@ -123,7 +125,9 @@ fn kind(error: &std::io::Error) -> ErrorType {
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
         std::io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
-        std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
+        std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => {
+            ErrorType::ConnectNoRoute
+        }
         _ => ErrorType::ConnectError,
     }
 }

@@ -45,7 +45,9 @@ impl Context {
     }
 
     pub fn carried(&mut self) -> Result<&mut Carried> {
-        self.0.as_deref_mut().ok_or_else(|| Error::explain(ErrorType::InternalError, "a request without exchange"))
+        self.0
+            .as_deref_mut()
+            .ok_or_else(|| Error::explain(ErrorType::InternalError, "a request without exchange"))
     }
 }
 

@@ -69,7 +69,7 @@ fn happenings(out: &mut Vec<u8>, record: &Record) {
         out.extend_from_slice(b": ");
         escape::text(out, detail);
     }
-    for skipped in &record.skipped {
+    for skipped in record.skipped.iter() {
         out.extend_from_slice(b", skipped ");
         escape::text(out, &skipped.endpoint);
         let _ = write!(out, " ({})", skipped.reason);

@@ -1,0 +1,178 @@
+//! What is written becomes what is meant, or is refused with everything that is wrong with it.
+
+use std::sync::Arc;
+
+use crate::config::decode::{Context, Value};
+use crate::config::model::{AccessLog, Admin, AdminListen, Config, Listener, Log, Pool, Route, Server};
+use crate::config::raw::FileSection;
+use crate::config::source::{Source, Span};
+use crate::config::tree::{Kind, Node};
+
+mod assertions;
+mod listeners;
+mod pools;
+mod routes;
+
+/// The name that the short form gives to its listener, route and pool.
+pub(crate) const DEFAULT_NAME: &str = "default";
+
+/// What every part of compile needs: where to report, and what the lines of the file are called.
+pub(crate) struct Compiler<'a> {
+    pub(crate) context: &'a mut Context,
+    source: &'a Source,
+}
+
+impl Compiler<'_> {
+    /// The line of a place, for "line 3 has it already".
+    pub(crate) fn line(&self, span: Span) -> usize {
+        self.source.position(span.start).0
+    }
+
+    pub(crate) fn position(&self, span: Span) -> (usize, usize) {
+        self.source.position(span.start)
+    }
+}
+
+/// `None`, or a config that nobody may use if the context has errors.
+pub(crate) fn compile(root: &Node, source: &Source, context: &mut Context) -> Option<Config> {
+    if root.is_null() {
+        context.error(
+            root.span,
+            "the file says nothing",
+            "write at least `listen: :8080` and `endpoints: [10.0.0.1:3000]`",
+        );
+        return None;
+    }
+    let file = FileSection::decode(root, context)?;
+    let form = Form::of(root, context)?;
+    let mut compiler = Compiler { context, source };
+    let (listeners, routes, pools) = match form {
+        Form::Short => compiler.short_form(&file)?,
+        Form::Long => compiler.long_form(&file),
+    };
+    let admin = compiler.admin(&file);
+    Some(Config {
+        server: server(&file),
+        admin,
+        log: Log { level: file.log.level.0.clone(), format: file.log.format.value },
+        access_log: AccessLog {
+            output: file.access_log.output.value.clone(),
+            format: file.access_log.format.value,
+            queue: file.access_log.queue.0 as usize,
+        },
+        tests: compiler.tests(&file, &routes, &pools),
+        listeners,
+        routes,
+        pools,
+    })
+}
+
+/// Which of the two ways a file is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Short,
+    Long,
+}
+
+const SHORT_KEYS: [&str; 2] = ["listen", "endpoints"];
+const LONG_KEYS: [&str; 3] = ["listeners", "routes", "pools"];
+
+impl Form {
+    fn of(root: &Node, context: &mut Context) -> Option<Form> {
+        let Kind::Map(entries) = &root.kind else { return None };
+        let first = |keys: &[&str]| {
+            entries.iter().map(|(key, _)| key).find(|key| keys.contains(&key.text.as_str())).cloned()
+        };
+        match (first(&SHORT_KEYS), first(&LONG_KEYS)) {
+            (Some(short), Some(long)) => {
+                let message = format!(
+                    "`{}` belongs to the short form, but `{}` to the long one",
+                    short.text, long.text
+                );
+                let remedy = "write either `listen` and `endpoints`, or `listeners`, `routes` and `pools`";
+                context.error(short.span, message, remedy);
+                Some(Form::Long)
+            }
+            (Some(_), None) => Some(Form::Short),
+            (None, Some(_)) => Some(Form::Long),
+            (None, None) => {
+                let remedy = "write `listen` and `endpoints`, or `listeners`, `routes` and `pools`";
+                context.error(root.span, "the file has no listeners", remedy);
+                None
+            }
+        }
+    }
+}
+
+type Parts = (Vec<Listener>, Vec<Route>, Vec<Pool>);
+
+impl Compiler<'_> {
+    fn short_form(&mut self, file: &FileSection) -> Option<Parts> {
+        let name: Arc<str> = DEFAULT_NAME.into();
+        self.short_form_is_whole(file);
+        let pool = self.pool_of_list(&name, file.endpoints.as_ref()?)?;
+        let listener = self.default_listener(name.clone(), file.listen.as_ref()?);
+        let route = Route { name: name.clone(), matches: Default::default(), pool: name };
+        Some((vec![listener], vec![route], vec![pool]))
+    }
+
+    fn short_form_is_whole(&mut self, file: &FileSection) {
+        let remedy = |key: &str, example: &str| format!("add `{key}: {example}`");
+        match (&file.listen, &file.endpoints) {
+            (Some(listen), None) if file.complete => {
+                self.context.error(
+                    listen.span,
+                    "`listen` needs `endpoints`",
+                    remedy("endpoints", "[10.0.0.1:3000]"),
+                );
+            }
+            (None, Some(endpoints)) if file.complete => {
+                self.context.error(endpoints.span, "`endpoints` needs `listen`", remedy("listen", ":8080"));
+            }
+            _ => {}
+        }
+    }
+
+    fn long_form(&mut self, file: &FileSection) -> Parts {
+        let listeners = self.listeners(file);
+        let pools = self.pools(file);
+        let routes = self.routes(file);
+        self.unused_pools(file, &routes);
+        (listeners, routes, pools)
+    }
+
+    fn admin(&mut self, file: &FileSection) -> Admin {
+        let section = &file.admin;
+        let token = section.token.as_ref().map(|token| token.0.clone());
+        if let Some(written) = &section.token {
+            let is_sendable = !written.0.is_empty() && written.0.bytes().all(|byte| byte.is_ascii_graphic());
+            if !is_sendable {
+                self.context.error(
+                    written.span,
+                    "a token cannot have these characters",
+                    "use letters, digits and `-`",
+                );
+            }
+        }
+        let listen = section.listen.as_ref().map_or(AdminListen::Default, |listen| listen.value.clone());
+        if let (AdminListen::Tcp(address), Some(written)) = (&listen, &section.listen)
+            && !address.ip().is_loopback()
+            && token.is_none()
+        {
+            let message =
+                format!("the admin address {address} can be reached from elsewhere, and has no token");
+            let remedy = format!("add `token: ${{ADMIN_TOKEN}}`, or write 127.0.0.1:{}", address.port());
+            self.context.error(written.span, message, remedy);
+        }
+        Admin { listen, token }
+    }
+}
+
+fn server(file: &FileSection) -> Server {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    Server {
+        threads: file.server.threads.as_ref().map_or_else(cores, |threads| threads.0 as usize),
+        drain: file.server.drain.0,
+        drain_delay: file.server.drain_delay.0,
+    }
+}

@@ -1,0 +1,137 @@
+//! Listeners: each has a name and an address of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Compiler, DEFAULT_NAME};
+use crate::config::decode::{Context, List, OrOff, Spanned, Value};
+use crate::config::model::{ClientTimeouts, Limits, ListenAddress, Listener};
+use crate::config::raw::{FileSection, ListenerSection};
+use crate::config::source::Span;
+use crate::config::tree::{Kind, Node};
+
+impl Compiler<'_> {
+    pub(super) fn listeners(&mut self, file: &FileSection) -> Vec<Listener> {
+        let Some(list) = &file.listeners else {
+            if file.complete && file.listen.is_none() {
+                let span = file.routes.as_ref().map(|routes| routes.span);
+                let span = span.or(file.pools.as_ref().map(|pools| pools.span)).unwrap_or_default();
+                self.context.error(
+                    span,
+                    "the file has no listeners",
+                    "add `listeners: [{ address: :8080 }]`",
+                );
+            }
+            return Vec::new();
+        };
+        if list.length == 0 {
+            self.context.error(list.span, "the file has no listeners", "add one: [{ address: :8080 }]");
+        }
+        let mut taken: Vec<(Listener, Span)> = Vec::new();
+        self.listener_names(list);
+        for section in list.iter() {
+            if let Some(listener) = self.listener(section, list.length == 1, &taken) {
+                taken.push((listener, section.span));
+            }
+        }
+        taken.into_iter().map(|(listener, _)| listener).collect()
+    }
+
+    fn listener_names(&mut self, list: &List<ListenerSection>) {
+        let mut names: HashMap<&str, Span> = HashMap::new();
+        for name in list.iter().filter_map(|section| section.name.as_ref()) {
+            match names.get(name.0.as_str()) {
+                Some(first) => {
+                    let remedy = format!("line {} has it already; choose another", self.line(*first));
+                    self.context.error(name.span, format!("two listeners are called `{}`", name.0), remedy);
+                }
+                None => {
+                    names.insert(&name.0, name.span);
+                }
+            }
+        }
+    }
+
+    fn listener(
+        &mut self,
+        section: &Spanned<ListenerSection>,
+        is_only: bool,
+        taken: &[(Listener, Span)],
+    ) -> Option<Listener> {
+        let name: Arc<str> = match &section.name {
+            Some(name) => name.0.as_str().into(),
+            None if is_only || !section.complete => DEFAULT_NAME.into(),
+            None => {
+                let message = "a listener beside others needs a name";
+                self.context.error(
+                    section.span,
+                    message,
+                    "add `name: NAME`, which logs and metrics will show",
+                );
+                return None;
+            }
+        };
+        let address = section.address.as_ref()?;
+        if let Some((other, first)) = taken.iter().find(|(other, _)| overlap(&other.address, &address.value))
+        {
+            let message = format!("this address belongs to the listener `{}` already", other.name);
+            let remedy = format!("line {} has it; remove one of them, or change its port", self.line(*first));
+            self.context.error(address.span, message, remedy);
+        }
+        Some(compiled(name, address, section))
+    }
+
+    /// The listener of the short form: an address, and every default.
+    pub(super) fn default_listener(&mut self, name: Arc<str>, address: &Spanned<ListenAddress>) -> Listener {
+        let nothing = Node { span: Span::default(), kind: Kind::Map(Vec::new()) };
+        // Its own context: that `address` is missing in nothing is no news.
+        let section = ListenerSection::decode(&nothing, &mut Context::default());
+        compiled(name, address, &section.expect("a section of no keys can be read"))
+    }
+}
+
+fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &ListenerSection) -> Listener {
+    let (limits, timeouts) = (&section.limits, &section.timeouts);
+    Listener {
+        name,
+        address: address.value.clone(),
+        trusted_proxies: section.trusted_proxies.iter().map(|net| net.value).collect(),
+        limits: Limits {
+            header_bytes: bytes(limits.header_size.0),
+            header_count: bytes(limits.header_count.0),
+            target_bytes: bytes(limits.target_size.0),
+            body_bytes: match &limits.body_size.value {
+                OrOff::On(size) => Some(size.0),
+                OrOff::Off => None,
+            },
+        },
+        timeouts: ClientTimeouts {
+            header: timeouts.header.0,
+            body: timeouts.body.0,
+            write: timeouts.write.0,
+            keep_alive: timeouts.keep_alive.0,
+        },
+    }
+}
+
+fn bytes(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Whether the second address cannot be bound beside the first. Port 0 never clashes.
+fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
+    match (a, b) {
+        (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a == b,
+        (ListenAddress::AnyPort(a), ListenAddress::AnyPort(b)) => a == b && *a != 0,
+        (ListenAddress::AnyPort(port), ListenAddress::Inet(address))
+        | (ListenAddress::Inet(address), ListenAddress::AnyPort(port)) => {
+            address.port() == *port && *port != 0
+        }
+        (ListenAddress::Inet(a), ListenAddress::Inet(b)) => {
+            let same_family = a.is_ipv4() == b.is_ipv4();
+            let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+            a.port() == b.port() && a.port() != 0 && same_family && same_ip
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,292 @@
+//! Pools: never empty, never of weight 0, no endpoint twice.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Compiler;
+use crate::config::decode::{Context, List, OrOff, Scalar, ShortOr, Spanned, Value};
+use crate::config::model::{
+    CheckKind, EndpointAddress, EndpointSpec, EndpointTimeouts, HealthCheck, Pool, Retry, RetryOn, Route,
+    WhenNoneHealthy,
+};
+use crate::config::raw::{
+    CheckSection, CheckType, EndpointForm, FileSection, NoneHealthySection, PoolForm, PoolSection,
+    RetryCause, RetrySection, StatusRange, header_name,
+};
+use crate::config::scalar::Name;
+use crate::config::source::Span;
+use crate::config::tree::{Kind, Node};
+
+impl Compiler<'_> {
+    pub(super) fn pools(&mut self, file: &FileSection) -> Vec<Pool> {
+        let Some(pools) = &file.pools else {
+            if file.complete && file.endpoints.is_none() {
+                let span = file.routes.as_ref().map(|routes| routes.span);
+                let span = span.or(file.listeners.as_ref().map(|list| list.span)).unwrap_or_default();
+                self.context.error(
+                    span,
+                    "the file has no pools",
+                    "add `pools: { default: [10.0.0.1:3000] }`",
+                );
+            }
+            return Vec::new();
+        };
+        if pools.entries.is_empty() {
+            self.context.error(pools.span, "the file has no pools", "add one: `default: [10.0.0.1:3000]`");
+        }
+        let mut compiled = Vec::new();
+        for (key, form) in &pools.entries {
+            if let Err(fault) = Name::parse(&key.text) {
+                self.context.fault(key.span, fault);
+            }
+            let name: Arc<str> = key.text.as_str().into();
+            compiled.extend(form.as_ref().and_then(|form| self.pool(&name, form)));
+        }
+        compiled
+    }
+
+    fn pool(&mut self, name: &Arc<str>, form: &Spanned<PoolForm>) -> Option<Pool> {
+        match &form.value {
+            ShortOr::Short(list) => {
+                let list = Spanned { span: form.span, written: true, value: list.clone() };
+                self.pool_of_list(name, &list)
+            }
+            ShortOr::Long(section) => {
+                let endpoints = self.endpoints(name, section.endpoints.as_ref()?);
+                Some(self.pool_of_section(name, section, endpoints))
+            }
+        }
+    }
+
+    /// A pool of which only the endpoints are written.
+    pub(super) fn pool_of_list(
+        &mut self,
+        name: &Arc<str>,
+        list: &Spanned<List<EndpointForm>>,
+    ) -> Option<Pool> {
+        let endpoints = self.endpoints(name, list);
+        let nothing = Node { span: list.span, kind: Kind::Map(Vec::new()) };
+        // Its own context: that `endpoints` is missing in nothing is no news.
+        let section = PoolSection::decode(&nothing, &mut Context::default())?;
+        Some(self.pool_of_section(name, &section, endpoints))
+    }
+
+    fn pool_of_section(
+        &mut self,
+        name: &Arc<str>,
+        section: &PoolSection,
+        endpoints: Vec<EndpointSpec>,
+    ) -> Pool {
+        let timeouts = &section.timeouts;
+        Pool {
+            name: name.clone(),
+            balance: section.balance.value,
+            endpoints,
+            health_check: match &section.health_check.value {
+                OrOff::On(check) => Some(self.health_check(check)),
+                OrOff::Off => None,
+            },
+            when_none_healthy: self.when_none_healthy(&section.when_none_healthy),
+            timeouts: EndpointTimeouts {
+                connect: timeouts.connect.0,
+                response: timeouts.response.0,
+                idle: timeouts.idle.0,
+                write: timeouts.write.0,
+                keep_alive: timeouts.keep_alive.0,
+                tunnel: timeouts.tunnel.0,
+            },
+            retry: match &section.retry.value {
+                OrOff::On(retry) => retry_of(retry),
+                OrOff::Off => Retry {
+                    limit: 0,
+                    on: RetryOn { connect: false, reset: false, timeout: false, statuses: vec![] },
+                },
+            },
+            host: section.host.0.clone(),
+            resolve: section.resolve.0,
+        }
+    }
+
+    fn endpoints(&mut self, pool: &str, list: &Spanned<List<EndpointForm>>) -> Vec<EndpointSpec> {
+        let mut compiled: Vec<EndpointSpec> = Vec::new();
+        let mut seen: HashMap<EndpointAddress, Span> = HashMap::new();
+        let mut is_complete = list.is_complete();
+        for form in list.iter() {
+            let Some((endpoint, span)) = endpoint(form) else {
+                is_complete = false;
+                continue;
+            };
+            if let Some(first) = seen.get(&endpoint.address) {
+                let message = format!("this endpoint is in the pool `{pool}` twice");
+                let remedy = match self.line(*first) {
+                    line if line == self.line(span) => {
+                        "remove one; `weight` gives an endpoint more traffic".to_owned()
+                    }
+                    line => format!("line {line} has it already; `weight` gives an endpoint more traffic"),
+                };
+                self.context.error(span, message, remedy);
+                continue;
+            }
+            seen.insert(endpoint.address.clone(), span);
+            compiled.push(endpoint);
+        }
+        if list.length == 0 {
+            self.context.error(
+                list.span,
+                format!("the pool `{pool}` has no endpoints"),
+                "add one, such as 10.0.0.1:3000",
+            );
+        } else if is_complete && compiled.iter().all(|endpoint| endpoint.weight == 0) {
+            let message = format!("every endpoint of the pool `{pool}` has weight 0, so none gets traffic");
+            self.context.error(list.span, message, "give at least one a weight from 1 to 256");
+        }
+        compiled
+    }
+
+    fn health_check(&mut self, section: &CheckSection) -> HealthCheck {
+        if section.timeout.0 > section.interval.0 {
+            let (span, which) = match section.timeout.written {
+                true => (section.timeout.span, "write a shorter `timeout`, or a longer `interval`"),
+                false => (section.interval.span, "write a shorter `timeout` too"),
+            };
+            let message = format!(
+                "a probe may take longer (`timeout: {}`) than the time to the next one (`interval: {}`), which then waits",
+                text(section.timeout.0),
+                text(section.interval.0),
+            );
+            self.context.warn(span, message, which);
+        }
+        HealthCheck {
+            kind: self.check_kind(section),
+            interval: section.interval.0,
+            timeout: section.timeout.0,
+            healthy_after: section.healthy_after.0 as u32,
+            unhealthy_after: section.unhealthy_after.0 as u32,
+        }
+    }
+
+    fn check_kind(&mut self, section: &CheckSection) -> CheckKind {
+        if section.r#type.value == CheckType::Tcp {
+            let only_http = [
+                ("path", section.path.as_ref().map(|value| value.span)),
+                ("host", section.host.as_ref().map(|value| value.span)),
+                ("expect", section.expect.as_ref().map(|value| value.span)),
+                ("headers", section.headers.as_ref().map(|value| value.span)),
+            ];
+            for (key, span) in only_http.into_iter().filter_map(|(key, span)| Some((key, span?))) {
+                let message = format!("a TCP health check has no `{key}`");
+                self.context.error(span, message, "add `type: http`, or remove it");
+            }
+            return CheckKind::Tcp;
+        }
+        let mut headers = Vec::new();
+        for (key, value) in section.headers.iter().flat_map(|named| &named.entries) {
+            match (header_name(&key.text), value) {
+                (Ok(name), Some(value)) => headers.push((name, value.0.clone())),
+                (Ok(_), None) => {}
+                (Err(fault), _) => self.context.fault(key.span, fault),
+            }
+        }
+        CheckKind::Http {
+            path: section.path.as_ref().map_or_else(|| "/".to_owned(), |path| path.0.clone()),
+            host: section.host.as_ref().map(|host| host.0.clone()),
+            expect: self.expected_statuses(section.expect.as_ref()),
+            headers,
+        }
+    }
+
+    fn expected_statuses(
+        &mut self,
+        expect: Option<&Spanned<List<StatusRange>>>,
+    ) -> Vec<std::ops::RangeInclusive<u16>> {
+        match expect {
+            None => vec![200..=399],
+            Some(list) => {
+                if list.length == 0 {
+                    self.context.error(
+                        list.span,
+                        "no status would pass",
+                        "write [200-399], or leave `expect` out",
+                    );
+                }
+                list.iter().map(|range| range.0.clone()).collect()
+            }
+        }
+    }
+
+    fn when_none_healthy(&mut self, section: &NoneHealthySection) -> WhenNoneHealthy {
+        if section.fail_open.0 {
+            for (key, span) in [
+                ("wait", section.wait.written.then_some(section.wait.span)),
+                ("queue", section.queue.written.then_some(section.queue.span)),
+            ] {
+                if let Some(span) = span {
+                    let message = format!("with `fail_open: true` nothing waits, so `{key}` means nothing");
+                    self.context.error(span, message, format!("remove `{key}`, or `fail_open`"));
+                }
+            }
+            return WhenNoneHealthy::FailOpen;
+        }
+        WhenNoneHealthy::Wait { limit: section.wait.0, queue: section.queue.0 as usize }
+    }
+
+    /// Pools that no route sends anything to; said only about a file that is right otherwise.
+    pub(super) fn unused_pools(&mut self, file: &FileSection, routes: &[Route]) {
+        if self.context.has_errors() {
+            return;
+        }
+        for (key, _) in file.pools.iter().flat_map(|pools| &pools.entries) {
+            if !routes.iter().any(|route| *route.pool == *key.text) {
+                let message = format!("no route sends anything to the pool `{}`", key.text);
+                self.context.warn(
+                    key.span,
+                    message,
+                    format!("add a route with `pool: {}`, or remove it", key.text),
+                );
+            }
+        }
+    }
+}
+
+fn endpoint(form: &Spanned<EndpointForm>) -> Option<(EndpointSpec, Span)> {
+    match &form.value {
+        ShortOr::Short(address) => {
+            Some((EndpointSpec { address: address.clone(), weight: 1, backup: false }, form.span))
+        }
+        ShortOr::Long(section) => {
+            let address = section.address.as_ref()?;
+            let spec = EndpointSpec {
+                address: address.value.clone(),
+                weight: section.weight.0 as u16,
+                backup: section.backup.0,
+            };
+            Some((spec, address.span))
+        }
+    }
+}
+
+fn retry_of(section: &RetrySection) -> Retry {
+    let has = |cause: RetryCause| section.on.iter().any(|written| written.value == cause);
+    let statuses = section.on.iter().filter_map(|cause| match cause.value {
+        RetryCause::Status(status) => Some(status),
+        _ => None,
+    });
+    Retry {
+        limit: section.limit.0 as u8,
+        on: RetryOn {
+            connect: has(RetryCause::Connect),
+            reset: has(RetryCause::Reset),
+            timeout: has(RetryCause::Timeout),
+            statuses: statuses.collect(),
+        },
+    }
+}
+
+/// A duration as the file writes it.
+fn text(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
+        millis => format!("{millis}ms"),
+    }
+}

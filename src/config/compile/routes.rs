@@ -1,0 +1,209 @@
+//! Routes: each has a name, conditions that can hold, and a pool that exists.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::header::HOST;
+
+use super::{Compiler, DEFAULT_NAME};
+use crate::config::decode::{Named, ShortOr, Spanned};
+use crate::config::model::{HeaderMatch, PathPattern, QueryMatch, Route, RouteMatch, ValueMatch};
+use crate::config::raw::{FileSection, MatchSection, PathForm, RouteSection, ValueForm, header_name};
+use crate::config::source::Span;
+use crate::config::suggest;
+use crate::routing;
+
+impl Compiler<'_> {
+    pub(super) fn routes(&mut self, file: &FileSection) -> Vec<Route> {
+        let Some(list) = &file.routes else {
+            if file.complete && file.listen.is_none() {
+                let span = file.listeners.as_ref().map(|listeners| listeners.span);
+                let span = span.or(file.pools.as_ref().map(|pools| pools.span)).unwrap_or_default();
+                self.context.error(span, "the file has no routes", "add `routes: [{ pool: NAME }]`");
+            }
+            return Vec::new();
+        };
+        if list.length == 0 {
+            self.context.error(list.span, "the file has no routes", "add one: [{ pool: NAME }]");
+        }
+        let mut routes = Vec::new();
+        let mut spans: Vec<Span> = Vec::new();
+        let mut names: HashMap<Arc<str>, Span> = HashMap::new();
+        for section in list.iter() {
+            let name = self.route_name(section, list.length == 1, &mut names);
+            let matches = self.matches(&section.r#match);
+            let pool = self.route_pool(section, file);
+            if let (Some(name), Some(matches), Some(pool)) = (name, matches, pool) {
+                routes.push(Route { name, matches, pool });
+                spans.push(section.name.as_ref().map_or(section.span, |name| name.span));
+            }
+        }
+        self.unreachable_routes(&routes, &spans);
+        routes
+    }
+
+    fn route_name(
+        &mut self,
+        section: &Spanned<RouteSection>,
+        is_only: bool,
+        names: &mut HashMap<Arc<str>, Span>,
+    ) -> Option<Arc<str>> {
+        let Some(written) = &section.name else {
+            if is_only || !section.complete {
+                return Some(DEFAULT_NAME.into());
+            }
+            let message = "a route beside others needs a name";
+            self.context.error(section.span, message, "add `name: NAME`, which logs and tests will show");
+            return None;
+        };
+        let name: Arc<str> = written.0.as_str().into();
+        if &*name == "none" {
+            self.context.error(
+                written.span,
+                "a route cannot be called `none`",
+                "tests say `none` for no route; choose another name",
+            );
+        }
+        match names.get(&name) {
+            Some(first) => {
+                let remedy = format!("line {} has it already; choose another", self.line(*first));
+                self.context.error(written.span, format!("two routes are called `{name}`"), remedy);
+            }
+            None => {
+                names.insert(name.clone(), written.span);
+            }
+        }
+        Some(name)
+    }
+
+    fn route_pool(&mut self, section: &RouteSection, file: &FileSection) -> Option<Arc<str>> {
+        let written = section.pool.as_ref()?;
+        let name = written.0.as_str();
+        let Some(pools) = &file.pools else { return Some(name.into()) };
+        let known = || pools.entries.iter().map(|(key, _)| key.text.as_str());
+        if !known().any(|pool| pool == name) {
+            let remedy = match suggest::nearest(name, known()) {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => format!("the pools are {}", known().collect::<Vec<_>>().join(", ")),
+            };
+            self.context.error(written.span, format!("there is no pool `{name}`"), remedy);
+        }
+        Some(name.into())
+    }
+
+    fn matches(&mut self, section: &MatchSection) -> Option<RouteMatch> {
+        let paths: Vec<PathPattern> = section.paths.iter().filter_map(|path| self.path(path)).collect();
+        let headers = self.headers(&section.headers);
+        let query = self.query(&section.query);
+        let is_whole = section.complete && paths.len() == section.paths.length;
+        is_whole.then(|| RouteMatch {
+            hosts: section.hosts.iter().map(|host| host.0.clone()).collect(),
+            paths,
+            methods: section.methods.iter().map(|method| method.value.clone()).collect(),
+            headers,
+            query,
+        })
+    }
+
+    fn path(&mut self, form: &Spanned<PathForm>) -> Option<PathPattern> {
+        let prefix = |text: &str| PathPattern::Prefix(text.trim_end_matches('/').to_owned());
+        let section = match &form.value {
+            ShortOr::Short(path) => return Some(prefix(&path.0)),
+            ShortOr::Long(section) => section,
+        };
+        match (&section.exact, &section.prefix, &section.regex) {
+            (Some(path), None, None) => Some(PathPattern::Exact(path.0.clone())),
+            (None, Some(path), None) => Some(prefix(&path.0)),
+            (None, None, Some(regex)) => Some(PathPattern::Regex(regex.0.clone())),
+            _ => {
+                if section.complete {
+                    let message = "a path is one of `exact`, `prefix` and `regex`";
+                    self.context.error(
+                        form.span,
+                        message,
+                        "keep one of them; write further paths as items of their own",
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    fn headers(&mut self, named: &Named<ValueForm>) -> Vec<HeaderMatch> {
+        let mut compiled: Vec<HeaderMatch> = Vec::new();
+        for (key, form) in &named.entries {
+            let name = match header_name(&key.text) {
+                Ok(name) => name,
+                Err(fault) => {
+                    self.context.fault(key.span, fault);
+                    continue;
+                }
+            };
+            if name == HOST {
+                self.context.error(key.span, "the host is not matched as a header", "write it under `hosts`");
+            } else if compiled.iter().any(|other| other.name == name) {
+                let message = format!("`{}` is written twice", key.text);
+                self.context.error(
+                    key.span,
+                    message,
+                    "the case of header names does not matter; keep one of them",
+                );
+            }
+            if let Some(value) = form.as_ref().and_then(|form| self.value(form)) {
+                compiled.push(HeaderMatch { name, value });
+            }
+        }
+        compiled
+    }
+
+    fn query(&mut self, named: &Named<ValueForm>) -> Vec<QueryMatch> {
+        let mut compiled = Vec::new();
+        for (key, form) in &named.entries {
+            if let Some(value) = form.as_ref().and_then(|form| self.value(form)) {
+                compiled.push(QueryMatch { name: key.text.clone(), value });
+            }
+        }
+        compiled
+    }
+
+    fn value(&mut self, form: &Spanned<ValueForm>) -> Option<ValueMatch> {
+        let section = match &form.value {
+            ShortOr::Short(text) => return Some(ValueMatch::Exact(text.0.clone())),
+            ShortOr::Long(section) => section,
+        };
+        match (&section.exact, &section.regex, &section.present) {
+            (Some(text), None, None) => Some(ValueMatch::Exact(text.0.clone())),
+            (None, Some(regex), None) => Some(ValueMatch::Regex(regex.0.clone())),
+            (None, None, Some(present)) => {
+                if !present.0 {
+                    let message = "`present: false` cannot be matched";
+                    self.context.error(
+                        present.span,
+                        message,
+                        "match what is there in a route of its own, which comes first",
+                    );
+                }
+                Some(ValueMatch::Present)
+            }
+            _ => {
+                if section.complete {
+                    let message = "a value is one of `exact`, `regex` and `present`";
+                    self.context.error(form.span, message, "keep one of them");
+                }
+                None
+            }
+        }
+    }
+
+    fn unreachable_routes(&mut self, routes: &[Route], spans: &[Span]) {
+        for (hidden, winner) in routing::unreachable(routes) {
+            let message = format!(
+                "the route `{}` gets no requests: `{}` always wins over it",
+                routes[hidden].name, routes[winner].name
+            );
+            let remedy =
+                format!("match less in line {}, match more here, or remove it", self.line(spans[winner]));
+            self.context.error(spans[hidden], message, remedy);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `${NAME}` and `${NAME:-default}` inside values.
+//!
+//! `${NAME:-default}` also stands in for an empty variable, as in a shell. `$${` writes a literal `${`; every other
+//! dollar sign is itself, so regular expressions need no escapes. Keys are never touched, and what a variable holds is
+//! text only: it cannot add keys, items or further variables.
+
+use super::decode::Context;
+use super::tree::{Kind, Node};
+
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Puts the variables into every value of a tree.
+pub(crate) fn interpolate(node: &mut Node, lookup: Lookup<'_>, context: &mut Context) {
+    match &mut node.kind {
+        Kind::Null => {}
+        Kind::List(items) => items.iter_mut().for_each(|item| interpolate(item, lookup, context)),
+        Kind::Map(entries) => entries.iter_mut().for_each(|(_, value)| interpolate(value, lookup, context)),
+        Kind::Scalar { text, plain } if text.contains("${") => match expand(text, lookup) {
+            Ok(expanded) => node.kind = Node::scalar(expanded, *plain),
+            Err(Fault::Missing(name)) => context.error(
+                node.span,
+                format!("the environment variable {name} is not set"),
+                format!("set it, or give a default: ${{{name}:-default}}"),
+            ),
+            Err(Fault::Syntax) => context.error(
+                node.span,
+                "this is not a variable",
+                "write ${NAME} or ${NAME:-default}, or $${ for a literal ${",
+            ),
+        },
+        Kind::Scalar { .. } => {}
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Fault {
+    Missing(String),
+    Syntax,
+}
+
+fn expand(text: &str, lookup: Lookup<'_>) -> Result<String, Fault> {
+    let mut expanded = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, from) = rest.split_at(at);
+        if let Some(before) = before.strip_suffix('$') {
+            expanded.push_str(before);
+            expanded.push_str("${");
+            rest = &from[2..];
+            continue;
+        }
+        expanded.push_str(before);
+        let (inside, after) = from[2..].split_once('}').ok_or(Fault::Syntax)?;
+        expanded.push_str(&value(inside, lookup)?);
+        rest = after;
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}
+
+fn value(inside: &str, lookup: Lookup<'_>) -> Result<String, Fault> {
+    let (name, default) = match inside.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (inside, None),
+    };
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !starts_well || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return Err(Fault::Syntax);
+    }
+    match (lookup(name), default) {
+        (Some(value), None) => Ok(value),
+        (Some(value), Some(_)) if !value.is_empty() => Ok(value),
+        (_, Some(default)) => Ok(default.to_owned()),
+        (None, None) => Err(Fault::Missing(name.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lookup(name: &str) -> Option<String> {
+        match name {
+            "PORT" => Some("8080".into()),
+            "EMPTY" => Some(String::new()),
+            "TRICK" => Some("${PORT}".into()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn variables_and_defaults_become_text() {
+        for (text, expected) in [
+            (":${PORT}", ":8080"),
+            ("${PORT:-1}${PORT}", "80808080"),
+            ("${NONE:-a b}", "a b"),
+            ("${NONE:-}", ""),
+            ("${EMPTY}", ""),
+            ("${EMPTY:-x}", "x"),
+            ("$${PORT}", "${PORT}"),
+            ("$$${PORT}", "$${PORT}"),
+            ("^/x$ $5 ${TRICK}", "^/x$ $5 ${PORT}"),
+        ] {
+            assert_eq!(expand(text, &lookup).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        assert_eq!(expand("${NONE}", &lookup), Err(Fault::Missing("NONE".into())));
+        for text in ["${", "${}", "${A B}", "${1}", "${PORT", "${PORT-x}"] {
+            assert_eq!(expand(text, &lookup), Err(Fault::Syntax), "{text}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The file as it is written: every section and key, with type, default and documentation.
+//!
+//! These types are the one list of known keys. The JSON Schema comes from them, and so does what is said about a key
+//! that is not in them; a test holds `conf/reference.yaml` to them.
+
+use super::decode::{List, Named, OrOff, ShortOr, section};
+use super::model::{AccessFormat, AdminListen, EndpointAddress, EventFormat, ListenAddress};
+use super::scalar::{Count, Name, Period, Size, Text, words};
+
+mod matching;
+mod outputs;
+mod pool;
+
+pub(crate) use matching::{MatchSection, PathForm, RouteExpected, ValueForm, header_name};
+pub(crate) use outputs::LevelText;
+pub(crate) use pool::{
+    CheckSection, CheckType, EndpointForm, NoneHealthySection, PoolForm, PoolSection, RetryCause,
+    RetrySection, StatusRange,
+};
+
+use super::model::LogOutput;
+use super::scalar::Limit;
+use matching::{HeaderText, RequestText};
+
+section! {
+    /// The config of evenkeel. Write either `listen` and `endpoints`, or `listeners`, `routes` and `pools`. Durations
+    /// are written as 250ms, 5s, 2m or 1h; sizes as 512B, 64KiB or 10MiB. `${NAME}` and `${NAME:-default}` inside a
+    /// value are replaced by environment variables; `$${` is a literal `${`.
+    FileSection "the file" {
+        /// What cannot change without a restart.
+        server: ServerSection = {};
+        /// The local address that answers `evenkeel status`, health questions and metrics.
+        admin: AdminSection = {};
+        /// The event log, on standard error.
+        log: LogSection = {};
+        /// One line for every request.
+        access_log: AccessLogSection = {};
+        /// Short form: the address to listen on. Stands for one listener and one route, both called `default`.
+        listen: ListenAddress, optional;
+        /// Short form: the endpoints to balance over. Stands for one pool, called `default`.
+        endpoints: List<EndpointForm>, optional;
+        /// The addresses that accept clients.
+        listeners: List<ListenerSection>, optional;
+        /// Which requests go to which pool. The most specific match wins: an exact host before a wildcard before any
+        /// host; then an exact path, the longest prefix, a regular expression, any path; then a method; then more
+        /// headers; then more query parameters; then the order of the file.
+        routes: List<RouteSection>, optional;
+        /// The groups of endpoints, by name. A pool may be a plain list of endpoints.
+        pools: Named<ShortOr<List<EndpointForm>, PoolSection>>, optional;
+        /// Assertions on routing: `evenkeel check` runs them, and a reload whose tests fail is refused.
+        tests: List<TestSection> = [];
+    }
+}
+
+section! {
+    /// What cannot change without a restart.
+    ServerSection "`server`" {
+        /// Worker threads. Default: the number of cores.
+        threads: Count<1, 1024>, optional;
+        /// How long requests in flight may go on after a stop was asked for.
+        drain: Period = "30s";
+        /// How long listeners stay open after a stop was asked for, while readiness already answers 503.
+        drain_delay: Period = "0s";
+    }
+}
+
+section! {
+    /// The local address that answers `evenkeel status`, health questions and metrics.
+    AdminSection "`admin`" {
+        /// `unix:/path` (a socket of mode 0660), an address and port, or `off`. Default:
+        /// unix:/run/evenkeel/admin.sock; for users other than root, a path of their own.
+        listen: AdminListen, optional;
+        /// What clients must send as `Authorization: Bearer TOKEN`. Required if `listen` is an address that is not
+        /// loopback. Default: none.
+        token: Text, optional;
+    }
+}
+
+section! {
+    /// The event log, on standard error.
+    LogSection "`log`" {
+        /// `error`, `warn`, `info` or `debug`; also directives such as `info,evenkeel::pool=debug`.
+        level: LevelText = "info";
+        /// `text`, `json`, or `auto`: text on a terminal, JSON otherwise.
+        format: EventFormat = "auto";
+    }
+}
+
+words!(EventFormat, "a format" {
+    "auto" => EventFormat::Auto,
+    "text" => EventFormat::Text,
+    "json" => EventFormat::Json,
+});
+
+section! {
+    /// One line for every request.
+    AccessLogSection "`access_log`" {
+        /// `stdout`, `stderr`, `off`, or a file's absolute path, which is opened again at USR1.
+        output: LogOutput = "stdout";
+        /// `text`, `json`, `combined`, or `auto`: text on a terminal, JSON otherwise.
+        format: AccessFormat = "auto";
+        /// How many lines may wait to be written; beyond that, lines are dropped and counted.
+        queue: Count<1, 1_000_000> = 8192;
+    }
+}
+
+words!(AccessFormat, "a format" {
+    "auto" => AccessFormat::Auto,
+    "text" => AccessFormat::Text,
+    "json" => AccessFormat::Json,
+    "combined" => AccessFormat::Combined,
+});
+
+section! {
+    /// An address that accepts clients, with its limits.
+    ListenerSection "a listener" {
+        /// Its name in logs and metrics. Default: `default` if it is the only one.
+        name: Name, optional;
+        /// `0.0.0.0:8080`, `[::1]:8080`, `:8080` (every address, IPv4 and IPv6) or `unix:/path`. Port 0 takes any free
+        /// port.
+        address: ListenAddress, required "0.0.0.0:8080";
+        /// Networks or addresses of proxies in front, whose `X-Forwarded-*` and `Forwarded` fields are believed and
+        /// appended to. From anybody else, these fields are written afresh.
+        trusted_proxies: List<ipnet::IpNet> = [];
+        /// How large a request may be.
+        limits: LimitsSection = {};
+        /// How long a client may take.
+        timeouts: ClientTimeoutsSection = {};
+    }
+}
+
+section! {
+    /// How large a request may be.
+    LimitsSection "`limits`" {
+        /// All header fields together; above it, 431.
+        header_size: Size = "32KiB";
+        /// Number of header fields; above it, 431.
+        header_count: Count<1, 10_000> = 100;
+        /// The request target; above it, 414.
+        target_size: Size = "8KiB";
+        /// The body; above it, 413. `off`: no limit.
+        body_size: OrOff<Size> = "off";
+    }
+}
+
+section! {
+    /// How long a client may take.
+    ClientTimeoutsSection "a listener's `timeouts`" {
+        /// For the whole header of a request; after it, 408.
+        header: Limit = "10s";
+        /// Between two pieces of a request's body; after it, 408.
+        body: Limit = "60s";
+        /// To take the next piece of a response; after it, the connection is closed.
+        write: Limit = "60s";
+        /// Between two requests on a connection; after it, the connection is closed.
+        keep_alive: Limit = "75s";
+    }
+}
+
+section! {
+    /// A match, and the pool that gets what it matches.
+    RouteSection "a route" {
+        /// Its name in logs and tests. Default: `default` if it is the only one.
+        name: Name, optional;
+        /// What a request must be like. Default: every request matches.
+        r#match: MatchSection = {};
+        /// The pool that gets the requests.
+        pool: Name, required "NAME";
+    }
+}
+
+section! {
+    /// An assertion on routing.
+    TestSection "a test" {
+        /// Method and URL of a request.
+        request: RequestText, required "GET http://api.example.com/v1/users";
+        /// Header fields of the request.
+        headers: Named<HeaderText> = {};
+        /// What must be decided.
+        expect: ExpectSection, required "{ route: NAME }";
+    }
+}
+
+section! {
+    /// What must be decided.
+    ExpectSection "`expect`" {
+        /// The name of the route that matches; `none`: no route does.
+        route: RouteExpected, optional;
+        /// The name of the pool that gets the request.
+        pool: Name, optional;
+    }
+}
+
+/// The JSON Schema of the config file (draft 2020-12).
+pub fn schema() -> serde_json::Value {
+    let mut schema = schemars::generate::SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<FileSection>()
+        .to_value();
+    schema["title"] = "evenkeel config".into();
+    schema
+}
+
+/// An endpoint's address; here because both forms of the file use it.
+pub(crate) type AddressText = EndpointAddress;

@@ -1,0 +1,270 @@
+//! Pools: their endpoints, and how these are picked, checked and asked.
+
+use std::ops::RangeInclusive;
+
+use http::HeaderValue;
+use serde_json::{Value as Json, json};
+
+use super::AddressText;
+use super::matching::{HeaderText, PathText};
+use crate::config::decode::{Fault, List, Named, OrOff, Scalar, ShortOr, section};
+use crate::config::model::{Balance, HostHeader};
+use crate::config::scalar::{Count, Flag, Limit, Period, word_fault, words};
+
+/// A pool: a plain list is its endpoints.
+pub(crate) type PoolForm = ShortOr<List<EndpointForm>, PoolSection>;
+
+section! {
+    /// A named group of interchangeable endpoints.
+    PoolSection "a pool" {
+        /// How an endpoint is picked. `round_robin`: each in turn, as often as its weight says.
+        balance: Balance = "round_robin";
+        /// `10.0.0.1:3000`, `[::1]:3000`, `name.local:3000` (resolved again and again; each of its addresses is an
+        /// endpoint), `unix:/path`, or `{ address: ..., weight: 1, backup: false }`.
+        endpoints: List<EndpointForm>, required "[10.0.0.1:3000]";
+        /// The `Host` that endpoints see: `preserve` (what the client sent), `endpoint` (the endpoint's own address), or
+        /// a fixed host.
+        host: HeaderSetting = "preserve";
+        /// How often host names of endpoints are resolved again.
+        resolve: Limit = "10s";
+        /// How endpoints are probed, or `off`.
+        health_check: OrOff<CheckSection> = {};
+        /// What happens to requests while no endpoint is healthy: `{ wait: 5s }` or `{ fail_open: true }`.
+        when_none_healthy: NoneHealthySection = {};
+        /// How long an endpoint may take.
+        timeouts: EndpointTimeoutsSection = {};
+        /// When a request is tried again, on another endpoint if there is one; or `off`.
+        retry: OrOff<RetrySection> = {};
+    }
+}
+
+words!(Balance, "a balance policy" {
+    "round_robin" => Balance::RoundRobin,
+});
+
+/// An endpoint: plain text is its address.
+pub(crate) type EndpointForm = ShortOr<AddressText, EndpointSection>;
+
+section! {
+    /// One address in a pool.
+    EndpointSection "an endpoint" {
+        /// Its address, such as `10.0.0.1:3000`.
+        address: AddressText, required "10.0.0.1:3000";
+        /// Its share of the traffic relative to the others; 0 gets none.
+        weight: Count<0, 256> = 1;
+        /// `true`: it gets traffic only while no other endpoint is healthy.
+        backup: Flag = false;
+    }
+}
+
+/// The `Host` that an endpoint sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeaderSetting(pub(crate) HostHeader);
+
+impl Scalar for HeaderSetting {
+    const WHAT: &'static str = "a host";
+    const REMEDY: &'static str =
+        "write preserve, endpoint, or a host such as api.internal or api.internal:8080";
+
+    fn parse(text: &str) -> Result<HeaderSetting, Fault> {
+        let setting = match text {
+            "preserve" => HostHeader::Preserve,
+            "endpoint" => HostHeader::Endpoint,
+            host => {
+                let is_authority =
+                    host.parse::<http::uri::Authority>().is_ok_and(|a| !a.as_str().contains('@'));
+                let value = HeaderValue::from_str(host).ok().filter(|_| is_authority);
+                HostHeader::Fixed(value.ok_or_else(|| Self::fault(text))?)
+            }
+        };
+        Ok(HeaderSetting(setting))
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "examples": ["preserve", "endpoint", "api.internal"] })
+    }
+}
+
+section! {
+    /// How endpoints are probed.
+    CheckSection "`health_check`" {
+        /// `tcp`: a connection opens. `http`: a GET is answered with an expected status.
+        r#type: CheckType = "tcp";
+        /// From the start of a probe to the start of the next one, give or take 10 %.
+        interval: Limit = "2s";
+        /// The whole time of one probe.
+        timeout: Limit = "1s";
+        /// Passing probes in a row that make an unhealthy endpoint healthy.
+        healthy_after: Count<1, 1000> = 2;
+        /// Failing probes in a row that make a healthy endpoint unhealthy.
+        unhealthy_after: Count<1, 1000> = 3;
+        /// `type: http` only: path and query to ask for. Default: `/`.
+        path: CheckPath, optional;
+        /// `type: http` only: the `Host` to send. Default: the endpoint's address.
+        host: CheckHost, optional;
+        /// `type: http` only: statuses that pass, single or as ranges. Default: `[200-399]`.
+        expect: List<StatusRange>, optional;
+        /// `type: http` only: header fields to send.
+        headers: Named<HeaderText>, optional;
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CheckType {
+    Tcp,
+    Http,
+}
+
+words!(CheckType, "a type of health check" {
+    "tcp" => CheckType::Tcp,
+    "http" => CheckType::Http,
+});
+
+/// What an HTTP probe asks for: a path that may have a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CheckPath(pub(crate) String);
+
+impl Scalar for CheckPath {
+    const WHAT: &'static str = "a path";
+    const REMEDY: &'static str = "write a path such as /healthz";
+
+    fn parse(text: &str) -> Result<CheckPath, Fault> {
+        let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        PathText::parse(path)?;
+        if !query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+            return Err(Self::fault(text));
+        }
+        Ok(CheckPath(text.to_owned()))
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "pattern": "^/", "examples": ["/healthz"] })
+    }
+}
+
+/// The `Host` of an HTTP probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CheckHost(pub(crate) String);
+
+impl Scalar for CheckHost {
+    const WHAT: &'static str = "a host";
+    const REMEDY: &'static str = "write a host such as api.internal";
+
+    fn parse(text: &str) -> Result<CheckHost, Fault> {
+        let is_authority = text.parse::<http::uri::Authority>().is_ok_and(|a| !a.as_str().contains('@'));
+        if is_authority { Ok(CheckHost(text.to_owned())) } else { Err(Self::fault(text)) }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "examples": ["api.internal"] })
+    }
+}
+
+/// `204`, or `200-399`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StatusRange(pub(crate) RangeInclusive<u16>);
+
+impl Scalar for StatusRange {
+    const WHAT: &'static str = "a status or a range of them";
+    const REMEDY: &'static str = "write a status such as 204, or a range such as 200-399";
+
+    fn parse(text: &str) -> Result<StatusRange, Fault> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (parse_status(first), parse_status(last));
+        let (Some(first), Some(last)) = (first, last) else { return Err(Self::fault(text)) };
+        if first > last {
+            return Err(Fault::new(Self::fault(text).message, format!("write {last}-{first}")));
+        }
+        Ok(StatusRange(first..=last))
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "anyOf": [
+            { "type": "integer", "minimum": 100, "maximum": 599 },
+            { "type": "string", "pattern": "^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$" },
+        ] })
+    }
+}
+
+fn parse_status(text: &str) -> Option<u16> {
+    let is_number = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|status| is_number && (100..=599).contains(status))
+}
+
+section! {
+    /// What happens to requests while no endpoint is healthy.
+    NoneHealthySection "`when_none_healthy`" {
+        /// How long requests wait for an endpoint; then they are answered 503. `0s`: at once.
+        wait: Period = "0s";
+        /// How many requests may wait; those beyond it are answered 503 at once.
+        queue: Count<1, 1_000_000> = 1024;
+        /// `true`: requests go to unhealthy endpoints as if they were healthy.
+        fail_open: Flag = false;
+    }
+}
+
+section! {
+    /// How long an endpoint may take.
+    EndpointTimeoutsSection "a pool's `timeouts`" {
+        /// To connect; after it, 503.
+        connect: Limit = "2s";
+        /// From the end of the request to the end of the response's header; after it, 504.
+        response: Limit = "60s";
+        /// Between two pieces of the response's body.
+        idle: Limit = "60s";
+        /// To take the next piece of the request; after it, 504.
+        write: Limit = "60s";
+        /// How long an idle connection is kept for the next request.
+        keep_alive: Limit = "55s";
+        /// How long an upgraded connection (WebSocket) may be silent.
+        tunnel: Limit = "1h";
+    }
+}
+
+section! {
+    /// When a request is tried again.
+    RetrySection "`retry`" {
+        /// Attempts after the first one.
+        limit: Count<0, 20> = 2;
+        /// After which failures: `connect` (any method: nothing was sent); for idempotent methods also `reset` (closed
+        /// before the first byte of a response), `timeout` (no response in time), and statuses from 500 to 599.
+        on: List<RetryCause> = ["connect", "reset"];
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RetryCause {
+    Connect,
+    Reset,
+    Timeout,
+    Status(u16),
+}
+
+impl Scalar for RetryCause {
+    const WHAT: &'static str = "a failure to retry after";
+    const REMEDY: &'static str = "write connect, reset, timeout, or a status from 500 to 599";
+
+    fn parse(text: &str) -> Result<RetryCause, Fault> {
+        match text {
+            "connect" => Ok(RetryCause::Connect),
+            "reset" => Ok(RetryCause::Reset),
+            "timeout" => Ok(RetryCause::Timeout),
+            _ => match parse_status(text) {
+                Some(status) if status >= 500 => Ok(RetryCause::Status(status)),
+                Some(_) => Err(Self::fault(text)),
+                None => {
+                    let fault = word_fault(text, &["connect", "reset", "timeout"]);
+                    let is_near = fault.remedy.starts_with("did you mean");
+                    Err(if is_near { fault } else { Self::fault(text) })
+                }
+            },
+        }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "anyOf": [
+            { "enum": ["connect", "reset", "timeout"] },
+            { "type": "integer", "minimum": 500, "maximum": 599 },
+        ] })
+    }
+}

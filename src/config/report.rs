@@ -1,0 +1,168 @@
+//! Everything that is wrong with a file, in file order, and how it is shown.
+
+use std::fmt;
+
+use super::source::{Source, Span};
+
+/// How much a problem matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The config is refused.
+    Error,
+    /// The config works, but probably not as meant.
+    Warning,
+}
+
+/// A problem and its place, before it is known to which file it belongs.
+#[derive(Debug, Clone)]
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    pub(crate) span: Span,
+    pub(crate) message: String,
+    pub(crate) remedy: String,
+}
+
+/// One thing that is wrong, where, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub severity: Severity,
+    /// Counted from 1.
+    pub line: usize,
+    /// Counted from 1, in characters.
+    pub column: usize,
+    pub message: String,
+    /// What is written there.
+    pub text: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+/// All problems of one file.
+#[derive(Debug, Clone)]
+pub struct Report {
+    source: Source,
+    findings: Vec<Finding>,
+}
+
+impl Report {
+    pub(crate) fn new(source: Source, mut findings: Vec<Finding>) -> Report {
+        // Stable: what was found first at one place is said first.
+        findings.sort_by_key(|finding| finding.span.start);
+        Report { source, findings }
+    }
+
+    pub fn file(&self) -> &str {
+        self.source.name()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.count(Severity::Error) > 0
+    }
+
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+
+    pub fn problems(&self) -> impl Iterator<Item = Problem> + '_ {
+        self.findings.iter().map(|finding| {
+            let (line, column) = self.source.position(finding.span.start);
+            Problem {
+                severity: finding.severity,
+                line,
+                column,
+                message: finding.message.clone(),
+                text: self.source.slice(finding.span).to_owned(),
+                remedy: finding.remedy.clone(),
+            }
+        })
+    }
+
+    /// Adds an error that was found later than compile, such as a failed test.
+    pub fn add_error(&mut self, line: usize, column: usize, message: String, remedy: String) {
+        let start = self.source.offset(line, column);
+        let rest = self.source.text()[start..].lines().next().unwrap_or("");
+        let span = Span { start, end: start + rest.trim_end().len() };
+        let at = self.findings.partition_point(|finding| finding.span.start <= start);
+        self.findings.insert(at, Finding { severity: Severity::Error, span, message, remedy });
+    }
+
+    fn summary(&self) -> String {
+        let count = |severity, one: &str| match self.count(severity) {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            n => Some(format!("{n} {one}s")),
+        };
+        let parts = [count(Severity::Error, "error"), count(Severity::Warning, "warning")];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        format!("{} in {}", parts.join(" and "), self.source.name())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            writeln!(f, "{}", Snippet::new(&self.source, finding))?;
+        }
+        write!(f, "{}", self.summary())
+    }
+}
+
+/// Characters of a source line that are shown at most.
+const LINE_CHARS_MAX: usize = 160;
+
+/// One problem with the line it points at.
+struct Snippet<'a> {
+    finding: &'a Finding,
+    file: &'a str,
+    line: usize,
+    column: usize,
+    text: String,
+    /// Characters before the marks, and how many marks.
+    indent: usize,
+    marks: usize,
+}
+
+impl<'a> Snippet<'a> {
+    fn new(source: &'a Source, finding: &'a Finding) -> Snippet<'a> {
+        let (line, column) = source.position(finding.span.start);
+        let whole: Vec<char> = source.line(line).chars().map(visible).collect();
+        let pointed = source.slice(finding.span).lines().next().unwrap_or("");
+        let skipped = if column > LINE_CHARS_MAX { column - LINE_CHARS_MAX / 2 } else { 0 };
+        let text: String = whole.iter().skip(skipped).take(LINE_CHARS_MAX).collect();
+        let text = text.trim_end().to_owned();
+        let indent = column - 1 - skipped;
+        let room = text.chars().count().saturating_sub(indent);
+        let marks = pointed.trim_end().chars().count().clamp(1, room.max(1));
+        Snippet { finding, file: source.name(), line, column, text, indent, marks }
+    }
+}
+
+/// Whatever could move a terminal's cursor is shown as a blank or a mark.
+fn visible(character: char) -> char {
+    match character {
+        '\t' => ' ',
+        other if other.is_control() => '\u{fffd}',
+        other => other,
+    }
+}
+
+impl fmt::Display for Snippet<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let number = self.line.to_string();
+        let gutter = " ".repeat(number.len());
+        writeln!(f, "{kind}: {}", self.finding.message)?;
+        writeln!(f, "{gutter}--> {}:{}:{}", self.file, self.line, self.column)?;
+        writeln!(f, "{gutter} |")?;
+        writeln!(f, "{}", format!("{number} | {}", self.text).trim_end())?;
+        let marks = format!("{}{}", " ".repeat(self.indent), "^".repeat(self.marks));
+        writeln!(f, "{}", format!("{gutter} | {marks} {}", self.finding.remedy).trim_end())
+    }
+}

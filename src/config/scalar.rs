@@ -1,0 +1,276 @@
+//! The values that are one text: numbers, durations, sizes, words, names.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde_json::{Value as Json, json};
+
+use super::decode::{Fault, Scalar, shown};
+use super::suggest;
+
+/// Any text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Text(pub(crate) String);
+
+impl Scalar for Text {
+    const WHAT: &'static str = "a text";
+    const REMEDY: &'static str = "write one text, in quotes if it has special characters";
+
+    fn parse(text: &str) -> Result<Text, Fault> {
+        Ok(Text(text.to_owned()))
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": ["string", "number", "boolean"] })
+    }
+}
+
+/// The name of a listener, route or pool: short and safe in logs, metrics and commands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Name(pub(crate) String);
+
+const NAME_BYTES_MAX: usize = 100;
+
+impl Scalar for Name {
+    const WHAT: &'static str = "a name";
+    const REMEDY: &'static str = "use letters, digits, `-`, `_` and `.`, at most 100 of them";
+
+    fn parse(text: &str) -> Result<Name, Fault> {
+        let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let fits = (1..=NAME_BYTES_MAX).contains(&text.len());
+        if fits && text.bytes().all(is_safe) { Ok(Name(text.to_owned())) } else { Err(Self::fault(text)) }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,100}$" })
+    }
+}
+
+/// `true` or `false`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flag(pub(crate) bool);
+
+impl Scalar for Flag {
+    const WHAT: &'static str = "true or false";
+    const REMEDY: &'static str = "write true or false";
+
+    fn parse(text: &str) -> Result<Flag, Fault> {
+        match text {
+            "true" | "True" | "TRUE" => Ok(Flag(true)),
+            "false" | "False" | "FALSE" => Ok(Flag(false)),
+            _ => Err(Self::fault(text)),
+        }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "boolean" })
+    }
+}
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Count<const MIN: u64, const MAX: u64>(pub(crate) u64);
+
+impl<const MIN: u64, const MAX: u64> Scalar for Count<MIN, MAX> {
+    const WHAT: &'static str = "a whole number";
+    const REMEDY: &'static str = "write digits only";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let range = format!("write a whole number from {MIN} to {MAX}");
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits {
+            return Err(Fault::new(Self::fault(text).message, range));
+        }
+        if text.len() > 1 && text.starts_with('0') {
+            let meant = text.trim_start_matches('0');
+            let meant = if meant.is_empty() { "0" } else { meant };
+            let message = format!("`{}` starts with 0, which some readers take for octal", shown(text));
+            return Err(Fault::new(message, format!("write {}", shown(meant))));
+        }
+        match text.parse() {
+            Ok(number) if (MIN..=MAX).contains(&number) => Ok(Count(number)),
+            _ => Err(Fault::new(format!("`{}` is out of range", shown(text)), range)),
+        }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+const DURATION_PATTERN: &str = "^([0-9]+(ms|s|m|h|d))+$";
+const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0)?;
+        let (number, after) = rest.split_at(digits);
+        let number: u64 = number.parse().ok()?;
+        let unit_end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_end);
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::from_millis(number.checked_mul(millis)?))?;
+        rest = after;
+    }
+    Some(total).filter(|total| *total <= DURATION_MAX && !text.is_empty())
+}
+
+fn duration_fault(text: &str) -> Fault {
+    let remedy = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("add the unit: {0}s, {0}ms or {0}m", shown(text))
+    } else {
+        Period::REMEDY.to_owned()
+    };
+    Fault::new(format!("`{}` is not a duration", shown(text)), remedy)
+}
+
+/// A duration, zero included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Period(pub(crate) Duration);
+
+impl Scalar for Period {
+    const WHAT: &'static str = "a duration";
+    const REMEDY: &'static str = "write a duration such as 250ms, 5s or 2m";
+
+    fn parse(text: &str) -> Result<Period, Fault> {
+        parse_duration(text).map(Period).ok_or_else(|| duration_fault(text))
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "pattern": DURATION_PATTERN, "examples": ["250ms", "5s", "2m"] })
+    }
+}
+
+/// A duration above zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit(pub(crate) Duration);
+
+impl Scalar for Limit {
+    const WHAT: &'static str = "a duration";
+    const REMEDY: &'static str = Period::REMEDY;
+
+    fn parse(text: &str) -> Result<Limit, Fault> {
+        let duration = parse_duration(text).ok_or_else(|| duration_fault(text))?;
+        if duration.is_zero() {
+            return Err(Fault::new(
+                "this duration may not be zero",
+                "write a longer one; `24h` is as good as never",
+            ));
+        }
+        Ok(Limit(duration))
+    }
+
+    fn scalar_schema() -> Json {
+        Period::scalar_schema()
+    }
+}
+
+/// A number of bytes above zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+impl Scalar for Size {
+    const WHAT: &'static str = "a size";
+    const REMEDY: &'static str = "write a size such as 512B, 64KiB or 10MiB";
+
+    fn parse(text: &str) -> Result<Size, Fault> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        if !number.is_empty() && unit.is_empty() {
+            let remedy = format!("add the unit: {0}B, {0}KiB or {0}MiB", shown(number));
+            return Err(Fault::new(Self::fault(text).message, remedy));
+        }
+        let is_unit = matches!(unit, "B" | "KiB" | "MiB" | "GiB" | "TiB" | "kB" | "KB" | "MB" | "GB" | "TB");
+        let size = text.parse::<ByteSize>().ok().filter(|_| is_unit && !number.is_empty());
+        match size.map(|size| size.as_u64()) {
+            Some(0) => Err(Fault::new("this size may not be zero", Self::REMEDY)),
+            Some(bytes) if bytes < u64::MAX / 2 => Ok(Size(bytes)),
+            _ => Err(Self::fault(text)),
+        }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "pattern": "^[0-9]+([KMGT]iB|[kKMGT]?B)$", "examples": ["32KiB", "10MiB"] })
+    }
+}
+
+/// The fault of a word that is none of the known ones.
+pub(crate) fn word_fault(text: &str, words: &[&str]) -> Fault {
+    let remedy = match suggest::nearest(text, words.iter().copied()) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None if words.len() == 1 => format!("write {}", words[0]),
+        None => format!("write one of {}", words.join(", ")),
+    };
+    Fault::new(format!("`{}` is not known here", shown(text)), remedy)
+}
+
+/// An enum written as one of a few words.
+macro_rules! words {
+    ($ty:ty, $what:literal { $($word:literal => $value:expr),* $(,)? }) => {
+        impl $crate::config::decode::Scalar for $ty {
+            const WHAT: &'static str = $what;
+            const REMEDY: &'static str = concat!("write one of", $(" ", $word),*);
+
+            fn parse(text: &str) -> Result<Self, $crate::config::decode::Fault> {
+                match text {
+                    $($word => Ok($value),)*
+                    _ => Err($crate::config::scalar::word_fault(text, &[$($word),*])),
+                }
+            }
+
+            fn scalar_schema() -> serde_json::Value {
+                serde_json::json!({ "enum": [$($word),*] })
+            }
+        }
+    };
+}
+
+pub(crate) use words;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        for (text, millis) in [("250ms", 250), ("5s", 5_000), ("2m", 120_000), ("1m30s", 90_000), ("0s", 0)] {
+            assert_eq!(Period::parse(text), Ok(Period(Duration::from_millis(millis))), "{text}");
+        }
+        for text in ["", "s", "5", "5 s", "5sec", "1.5s", "-1s", "99999999999999999999s", "9999999d", "1e3s"]
+        {
+            assert!(Period::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(Period::parse("30").map_err(|f| f.remedy), Err("add the unit: 30s, 30ms or 30m".into()));
+        assert!(Limit::parse("0s").is_err());
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in
+            [("512B", 512), ("64KiB", 65_536), ("10MiB", 10_485_760), ("1kB", 1_000), ("1MB", 1_000_000)]
+        {
+            assert_eq!(Size::parse(text), Ok(Size(bytes)), "{text}");
+        }
+        for text in ["", "64", "KiB", "64K", "64 KiB", "-1B", "0B", "1.5MiB", "99999999999TiB"] {
+            assert!(Size::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_what_they_look_like() {
+        type Small = Count<1, 10>;
+        assert_eq!(Small::parse("10"), Ok(Count(10)));
+        for text in ["", "0", "11", "010", "1e1", "0x1", "1_0", "+1", "-1", "1.0", "99999999999999999999"] {
+            assert!(Small::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! YAML text to a tree that keeps positions and the text of plain scalars.
+//!
+//! What `off`, `8080`, `010` and `1e3` mean is for the reader of a value to say, so nothing is typed here. Anchors and
+//! aliases are followed; tags, merge keys and a second document are refused. The YAML parser itself stops at a broken
+//! line, so that is the one error that hides those after it.
+
+use std::collections::HashMap;
+
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span as YamlSpan, StrInput};
+
+use super::decode::Context;
+use super::source::Span;
+
+/// Nodes that aliases may add to a file.
+const ALIASED_NODES_MAX: usize = 100_000;
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) span: Span,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kind {
+    Null,
+    Scalar { text: String, plain: bool },
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Key {
+    pub(crate) span: Span,
+    pub(crate) text: String,
+}
+
+impl Node {
+    /// What it is, for "expected a list, found ...".
+    pub(crate) fn what(&self) -> &'static str {
+        match &self.kind {
+            Kind::Null => "nothing",
+            Kind::Scalar { .. } => "a text",
+            Kind::List(_) => "a list",
+            Kind::Map(_) => "a section of keys",
+        }
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        self.kind == Kind::Null
+    }
+
+    /// A scalar's kind: plain words for "nothing" are nothing.
+    pub(crate) fn scalar(text: String, plain: bool) -> Kind {
+        if plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") {
+            Kind::Null
+        } else {
+            Kind::Scalar { text, plain }
+        }
+    }
+
+    /// A value that nobody wrote, such as a default.
+    pub(crate) fn from_json(value: &serde_json::Value, span: Span) -> Node {
+        use serde_json::Value;
+        let kind = match value {
+            Value::Null => Kind::Null,
+            Value::Bool(value) => Kind::Scalar { text: value.to_string(), plain: true },
+            Value::Number(value) => Kind::Scalar { text: value.to_string(), plain: true },
+            Value::String(text) => Kind::Scalar { text: text.clone(), plain: false },
+            Value::Array(items) => Kind::List(items.iter().map(|item| Node::from_json(item, span)).collect()),
+            Value::Object(entries) => Kind::Map(
+                entries
+                    .iter()
+                    .map(|(key, value)| (Key { span, text: key.clone() }, Node::from_json(value, span)))
+                    .collect(),
+            ),
+        };
+        Node { span, kind }
+    }
+
+    fn size(&self) -> usize {
+        1 + match &self.kind {
+            Kind::Null | Kind::Scalar { .. } => 0,
+            Kind::List(items) => items.iter().map(Node::size).sum(),
+            Kind::Map(entries) => entries.iter().map(|(_, value)| 1 + value.size()).sum(),
+        }
+    }
+}
+
+/// The document's root; `None` if it cannot be read as YAML, which has been said then.
+pub(crate) fn parse(text: &str, context: &mut Context) -> Option<Node> {
+    let mut builder =
+        Builder { text, parser: Parser::new_from_str(text), anchors: HashMap::new(), aliased: 0, context };
+    match builder.document() {
+        Ok(root) => Some(root),
+        Err(Stop::Syntax(error)) => {
+            report_syntax(text, &error, context);
+            None
+        }
+        Err(Stop::Reported) => None,
+    }
+}
+
+/// Why building ended early.
+enum Stop {
+    Syntax(ScanError),
+    Reported,
+}
+
+struct Builder<'a, 'c> {
+    text: &'a str,
+    parser: Parser<'a, StrInput<'a>>,
+    anchors: HashMap<usize, Node>,
+    aliased: usize,
+    context: &'c mut Context,
+}
+
+impl<'a> Builder<'a, '_> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), Stop> {
+        match self.parser.next_event() {
+            Some(Ok((event, span))) => {
+                let span = self.span(span);
+                Ok((event, span))
+            }
+            Some(Err(error)) => Err(Stop::Syntax(error)),
+            None => Ok((Event::StreamEnd, Span { start: self.text.len(), end: self.text.len() })),
+        }
+    }
+
+    fn span(&self, span: YamlSpan) -> Span {
+        let length = self.text.len();
+        let range = span.byte_range().unwrap_or(length..length);
+        let start = range.start.min(length);
+        Span { start, end: range.end.clamp(start, length) }
+    }
+
+    fn document(&mut self) -> Result<Node, Stop> {
+        let mut root = None;
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamEnd => break,
+                Event::DocumentStart(..) if root.is_some() => {
+                    let message = "a config is one document";
+                    self.context.error(
+                        span,
+                        message,
+                        "remove this line and what follows, or write a file of its own",
+                    );
+                    return Err(Stop::Reported);
+                }
+                Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
+                event => root = Some(self.node(event, span)?),
+            }
+        }
+        Ok(root.unwrap_or(Node { span: Span::default(), kind: Kind::Null }))
+    }
+
+    fn node(&mut self, event: Event<'a>, span: Span) -> Result<Node, Stop> {
+        let has_tag = event.tag().is_some();
+        let anchor = event.anchor_id();
+        let node = match event {
+            Event::Scalar(text, style, ..) => {
+                let kind = Node::scalar(text.into_owned(), style == ScalarStyle::Plain);
+                Node { span: self.trimmed(span), kind }
+            }
+            Event::SequenceStart(..) => self.list(span)?,
+            Event::MappingStart(..) => self.map(span)?,
+            Event::Alias(id) => self.alias(id, span)?,
+            _ => Node { span, kind: Kind::Null },
+        };
+        if has_tag {
+            self.context.error(
+                node.span,
+                "YAML tags (`!name`) mean nothing here",
+                "write the value without its tag",
+            );
+        }
+        if let Some(id) = anchor {
+            self.anchors.insert(id, node.clone());
+        }
+        Ok(node)
+    }
+
+    /// Some spans reach to the start of what follows.
+    fn trimmed(&self, span: Span) -> Span {
+        let text = self.text.get(span.start..span.end).unwrap_or("");
+        Span { start: span.start, end: span.start + text.trim_end().len() }
+    }
+
+    fn list(&mut self, start: Span) -> Result<Node, Stop> {
+        let mut items = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::SequenceEnd {
+                let end = span.end.max(start.end);
+                let span = self.trimmed(Span { start: start.start, end });
+                return Ok(Node { span, kind: Kind::List(items) });
+            }
+            items.push(self.node(event, span)?);
+        }
+    }
+
+    fn map(&mut self, start: Span) -> Result<Node, Stop> {
+        let mut entries: Vec<(Key, Node)> = Vec::new();
+        let mut seen: HashMap<String, Span> = HashMap::new();
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::MappingEnd {
+                // A block of many lines is pointed at through its first key.
+                let first = entries.first().map(|(key, _)| key.span);
+                let braces = Span { start: start.start, end: span.end.max(start.end) };
+                let is_flow = self.text[start.start..].starts_with('{');
+                let span = if is_flow { self.trimmed(braces) } else { first.unwrap_or(start) };
+                return Ok(Node { span, kind: Kind::Map(entries) });
+            }
+            let key = self.node(event, span)?;
+            let (event, span) = self.next()?;
+            let value = self.node(event, span)?;
+            if let Some(key) = self.key(key, &mut seen) {
+                entries.push((key, value));
+            }
+        }
+    }
+
+    fn key(&mut self, node: Node, seen: &mut HashMap<String, Span>) -> Option<Key> {
+        let text = match node.kind {
+            Kind::Scalar { text, plain } if !(plain && text == "<<") => text,
+            Kind::Scalar { .. } => {
+                self.context.error(node.span, "merge keys (`<<`) are not read", "write the keys out here");
+                return None;
+            }
+            _ => {
+                self.context.error(node.span, "a key must be a text", "write `key: value`");
+                return None;
+            }
+        };
+        if let Some(first) = seen.get(&text) {
+            let line = self.text[..first.start].matches('\n').count() + 1;
+            let message = format!("`{text}` is written twice");
+            self.context.error(node.span, message, format!("line {line} has it already; keep one of them"));
+            return None;
+        }
+        seen.insert(text.clone(), node.span);
+        Some(Key { span: node.span, text })
+    }
+
+    fn alias(&mut self, id: usize, span: Span) -> Result<Node, Stop> {
+        let Some(node) = self.anchors.get(&id) else {
+            let remedy = "an anchor (`&name`) must be complete before its alias (`*name`)";
+            self.context.error(span, "this alias contains itself", remedy);
+            return Err(Stop::Reported);
+        };
+        self.aliased = self.aliased.saturating_add(node.size());
+        if self.aliased > ALIASED_NODES_MAX {
+            self.context.error(span, "the aliases of this file repeat too much", "write the values out");
+            return Err(Stop::Reported);
+        }
+        Ok(node.clone())
+    }
+}
+
+fn report_syntax(text: &str, error: &ScanError, context: &mut Context) {
+    let start = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
+    let start = (0..=start).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let end = text[start..].chars().next().map_or(start, |first| start + first.len_utf8());
+    let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[line_start..].lines().next().unwrap_or("");
+    context.error(
+        Span { start, end },
+        format!("this is not YAML: {}", error.info()),
+        syntax_remedy(error.kind(), line),
+    );
+}
+
+fn syntax_remedy(kind: &ErrorKind, line: &str) -> &'static str {
+    if line.contains("${") && line.contains(['[', '{']) {
+        return "between [ ] or { }, write a variable in quotes: \"${NAME}\"";
+    }
+    match kind {
+        ErrorKind::TabInIndentation | ErrorKind::TabInBlockIndentation | ErrorKind::TabNotAllowed => {
+            "indent with spaces, not with tabs"
+        }
+        ErrorKind::UnknownAnchor if line.contains('*') => {
+            "put a text that starts with `*` in quotes: \"*.example.com\""
+        }
+        ErrorKind::MappingValueNotAllowed => {
+            "a second `: ` on a line needs quotes around the value, or a line of its own"
+        }
+        ErrorKind::UnclosedFlowCollection { .. }
+        | ErrorKind::UnexpectedEofFlowMapping
+        | ErrorKind::UnexpectedEofFlowSequence
+        | ErrorKind::ExpectedFlowMappingSeparator
+        | ErrorKind::ExpectedFlowSequenceSeparator => "close every [ with ] and every { with }",
+        ErrorKind::UnclosedQuotedScalar => "close the quotes",
+        ErrorKind::InvalidIndentation | ErrorKind::ExpectedBlockMappingKey => {
+            "keys of one section start in the same column"
+        }
+        ErrorKind::SimpleKeyExpected => "write `key: value`, with a space after the colon",
+        _ => "look at the indentation, the quotes and the brackets here",
+    }
+}

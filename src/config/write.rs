@@ -1,0 +1,33 @@
+//! Configs written by us: what `evenkeel run --listen ADDRESS ENDPOINT...` stands for.
+
+use std::fmt::Write;
+
+/// The long form of a listener and a pool's endpoints, as YAML that parses to the same config as the short form.
+///
+/// The arguments are text as a user wrote it: whether they are addresses is for [`super::parse`] to say.
+pub fn short_form(listen: &str, endpoints: &[impl AsRef<str>]) -> String {
+    let mut yaml = String::from("listeners:\n  - name: default\n");
+    let _ = writeln!(yaml, "    address: {}", quoted(listen));
+    yaml.push_str("routes:\n  - name: default\n    pool: default\n");
+    yaml.push_str("pools:\n  default:\n    balance: round_robin\n    endpoints:\n");
+    for endpoint in endpoints {
+        let _ = writeln!(yaml, "      - {}", quoted(endpoint.as_ref()));
+    }
+    yaml.push_str(
+        "    health_check: { type: tcp, interval: 2s, timeout: 1s, healthy_after: 2, unhealthy_after: 3 }\n    \
+         when_none_healthy: { wait: 0s }\n",
+    );
+    yaml
+}
+
+/// A text as a YAML scalar: plain where that is safe, in double quotes otherwise.
+fn quoted(text: &str) -> String {
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'/');
+    let starts_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if starts_well && text.bytes().all(is_plain) && !text.ends_with(':') {
+        return text.to_owned();
+    }
+    // JSON strings are YAML, and a dollar sign that opens a variable is written as one that does not.
+    serde_json::Value::from(text.replace("${", "$${")).to_string()
+}

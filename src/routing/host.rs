@@ -1,0 +1,48 @@
+//! Hosts as they are compared: without case, port, and one trailing dot.
+
+use std::borrow::Cow;
+
+/// The host of an authority, ready to be looked up. Allocates only if it has capital letters.
+pub(super) fn normal(authority: &str) -> Cow<'_, str> {
+    let host = without_port(authority);
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    }
+}
+
+fn without_port(authority: &str) -> &str {
+    // What stands before an @ names a user, not a host.
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if authority.starts_with('[') {
+        return authority.find(']').map_or(authority, |end| &authority[..=end]);
+    }
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_port_and_one_dot_do_not_matter() {
+        for (authority, expected) in [
+            ("example.com", "example.com"),
+            ("Example.COM:8080", "example.com"),
+            ("example.com.", "example.com"),
+            ("example.com.:80", "example.com"),
+            ("example.com..", "example.com."),
+            ("[::1]:80", "[::1]"),
+            ("[2001:DB8::1]", "[2001:db8::1]"),
+            ("[::1", "[::1"),
+            ("user@example.com", "example.com"),
+            ("", ""),
+            (":80", ""),
+        ] {
+            assert_eq!(normal(authority), expected, "{authority}");
+        }
+        assert!(matches!(normal("example.com:80"), Cow::Borrowed(_)));
+    }
+}

@@ -1,0 +1,100 @@
+//! Header fields and query parameters.
+
+use std::borrow::Cow;
+
+use super::RequestHead;
+use crate::config::{HeaderMatch, QueryMatch, ValueMatch};
+
+pub(super) fn header_holds(condition: &HeaderMatch, head: &impl RequestHead) -> bool {
+    match (head.header(condition.name.as_str()), &condition.value) {
+        (None, _) => false,
+        (Some(_), ValueMatch::Present) => true,
+        (Some(value), ValueMatch::Exact(expected)) => value == expected,
+        (Some(value), ValueMatch::Regex(regex)) => regex.is_match(value),
+    }
+}
+
+/// The first parameter of the name decides, as it does for most servers behind us.
+pub(super) fn query_holds(condition: &QueryMatch, query: Option<&str>) -> bool {
+    let mut parameters =
+        query.unwrap_or("").split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let Some((_, value)) = parameters.find(|(name, _)| decoded(name).eq(condition.name.bytes())) else {
+        return false;
+    };
+    match &condition.value {
+        ValueMatch::Present => true,
+        ValueMatch::Exact(expected) => decoded(value).eq(expected.bytes()),
+        ValueMatch::Regex(regex) => regex.is_match(&text(value)),
+    }
+}
+
+/// The bytes that a part of a query stands for: `%41` is `A`, and a plus sign is a space. A percent sign that no two
+/// digits follow is itself.
+fn decoded(part: &str) -> impl Iterator<Item = u8> + '_ {
+    let bytes = part.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let byte = *bytes.get(at)?;
+        let escaped = (byte == b'%').then(|| bytes.get(at + 1..at + 3)).flatten().and_then(hex_byte);
+        at += if escaped.is_some() { 3 } else { 1 };
+        Some(match (escaped, byte) {
+            (Some(escaped), _) => escaped,
+            (None, b'+') => b' ',
+            (None, byte) => byte,
+        })
+    })
+}
+
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let digit = |byte: u8| (byte as char).to_digit(16);
+    let (high, low) = (digit(*digits.first()?)?, digit(*digits.get(1)?)?);
+    u8::try_from(high * 16 + low).ok()
+}
+
+fn text(part: &str) -> Cow<'_, str> {
+    if part.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        let bytes: Vec<u8> = decoded(part).collect();
+        Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+    } else {
+        Cow::Borrowed(part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exact(name: &str, value: &str) -> QueryMatch {
+        QueryMatch { name: name.into(), value: ValueMatch::Exact(value.into()) }
+    }
+
+    #[test]
+    fn query_values_are_compared_decoded() {
+        let a_b = exact("k y", "a b");
+        for (query, holds) in [
+            ("k+y=a+b", true),
+            ("x=1&k%20y=a%20b", true),
+            ("k%20y=a%2bb", false),
+            ("k y=a b&k+y=other", true),
+            ("k+y=other&k+y=a+b", false),
+            ("k+y", false),
+            ("", false),
+        ] {
+            assert_eq!(query_holds(&a_b, Some(query)), holds, "{query}");
+        }
+        assert!(query_holds(&exact("a", "%zz%4"), Some("a=%zz%4")));
+        assert!(query_holds(&exact("a", ""), Some("a&b")));
+        assert!(!query_holds(&exact("a", ""), None));
+    }
+
+    #[test]
+    fn presence_and_expressions() {
+        let present = QueryMatch { name: "a".into(), value: ValueMatch::Present };
+        assert!(query_holds(&present, Some("b=1&a")));
+        assert!(!query_holds(&present, Some("ab=1")));
+        let regex =
+            QueryMatch { name: "a".into(), value: ValueMatch::Regex(regex::Regex::new("^é$").unwrap()) };
+        assert!(query_holds(&regex, Some("a=%C3%A9")));
+        assert!(!query_holds(&regex, Some("a=%C3")));
+    }
+}

@@ -1,0 +1,334 @@
+//! The routes, laid out for looking up.
+//!
+//! A lookup costs a few hash lookups: one for an exact host, one for each length that wildcards have, and for each of
+//! the hosts found one for an exact path and one for each length that its prefixes have. How many routes there are
+//! matters only where several share host and path, and for regular expressions. Nothing is allocated unless the host
+//! has capital letters.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use regex::Regex;
+
+use super::matching::{header_holds, query_holds};
+use super::{RequestHead, host};
+use crate::config::{HostPattern, PathPattern, Route, RouteMatch};
+
+/// Finds the route of a request; built once for a snapshot.
+#[derive(Debug, Default)]
+pub struct Router {
+    exact_hosts: HashMap<Box<str>, Paths>,
+    /// By the part behind the star.
+    wildcards: HashMap<Box<str>, Paths>,
+    /// Lengths of the keys of `wildcards`, longest first.
+    wildcard_lengths: Vec<usize>,
+    any_host: Paths,
+    /// By route, as in the config.
+    conditions: Vec<Conditions>,
+}
+
+/// What one host's rules ask of a path. Lists are in order of precedence.
+#[derive(Debug, Default)]
+struct Paths {
+    exact: HashMap<Box<str>, Vec<usize>>,
+    prefixes: HashMap<Box<str>, Vec<usize>>,
+    /// Lengths of the keys of `prefixes`, longest first.
+    prefix_lengths: Vec<usize>,
+    regexes: Vec<(Regex, usize)>,
+    any: Vec<usize>,
+}
+
+/// What a route asks besides host and path.
+#[derive(Debug)]
+struct Conditions {
+    methods: Vec<http::Method>,
+    headers: Vec<crate::config::HeaderMatch>,
+    query: Vec<crate::config::QueryMatch>,
+}
+
+/// Which route matched, or how near it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteOutcome {
+    /// The index of a route, as in the config.
+    Matched(usize, Why),
+    Missed(Miss),
+}
+
+impl RouteOutcome {
+    pub fn route(&self) -> Option<usize> {
+        match self {
+            RouteOutcome::Matched(route, _) => Some(*route),
+            RouteOutcome::Missed(_) => None,
+        }
+    }
+}
+
+/// By what a route matched. Displays as `exact host, prefix, method, 2 headers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Why {
+    pub host: HostKind,
+    pub path: PathKind,
+    pub method: bool,
+    pub headers: u16,
+    pub query: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostKind {
+    Exact,
+    /// Bytes of the host that the star does not stand for, its dot not counted.
+    Wildcard(u16),
+    Any,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathKind {
+    Exact,
+    /// Bytes of the path that are the prefix.
+    Prefix(u16),
+    Regex,
+    Any,
+}
+
+/// How far the nearest route was from matching.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Miss {
+    /// No route is for this host.
+    Host,
+    /// None of this host's routes is for this path.
+    Path,
+    /// Routes are for this host and path, but ask for another method, header or query.
+    Conditions,
+}
+
+impl Router {
+    pub fn new(routes: &[Route]) -> Router {
+        let mut router = Router {
+            conditions: routes.iter().map(|route| Conditions::new(&route.matches)).collect(),
+            ..Router::default()
+        };
+        let mut order: Vec<usize> = (0..routes.len()).collect();
+        order.sort_by_key(|route| rank(&routes[*route].matches));
+        for route in order {
+            let matches = &routes[route].matches;
+            if matches.hosts.is_empty() {
+                router.any_host.add_all(&matches.paths, route);
+            }
+            for pattern in &matches.hosts {
+                router.paths_of(pattern).add_all(&matches.paths, route);
+            }
+        }
+        router.wildcard_lengths = lengths(&router.wildcards);
+        router.any_host.finish();
+        router.exact_hosts.values_mut().chain(router.wildcards.values_mut()).for_each(Paths::finish);
+        router
+    }
+
+    fn paths_of(&mut self, pattern: &HostPattern) -> &mut Paths {
+        match pattern {
+            HostPattern::Exact(name) => self.exact_hosts.entry(name.as_str().into()).or_default(),
+            HostPattern::Wildcard(parent) => self.wildcards.entry(parent.as_str().into()).or_default(),
+        }
+    }
+
+    /// The first rule in the order of precedence whose conditions all hold.
+    pub fn find(&self, head: &impl RequestHead) -> RouteOutcome {
+        let host = host::normal(head.authority());
+        let mut miss = Miss::Host;
+        if let Some(paths) = self.exact_hosts.get(&*host)
+            && let Some(found) = self.find_path(paths, HostKind::Exact, head, &mut miss)
+        {
+            return found;
+        }
+        for length in &self.wildcard_lengths {
+            if let Some(paths) = self.wildcard(&host, *length)
+                && let Some(found) =
+                    self.find_path(paths, HostKind::Wildcard(short(*length)), head, &mut miss)
+            {
+                return found;
+            }
+        }
+        self.find_path(&self.any_host, HostKind::Any, head, &mut miss).unwrap_or(RouteOutcome::Missed(miss))
+    }
+
+    /// The wildcard of this length that the host falls under: a dot before it, and a label before the dot.
+    fn wildcard(&self, host: &str, length: usize) -> Option<&Paths> {
+        let star = host.len().checked_sub(length + 1).filter(|star| *star > 0)?;
+        let parent = host.get(star..)?.strip_prefix('.')?;
+        self.wildcards.get(parent)
+    }
+
+    fn find_path(
+        &self,
+        paths: &Paths,
+        host: HostKind,
+        head: &impl RequestHead,
+        miss: &mut Miss,
+    ) -> Option<RouteOutcome> {
+        if !paths.is_empty() {
+            *miss = Miss::Path.max(*miss);
+        }
+        let path = head.path();
+        let mut first = |rules: &[usize], kind: PathKind| self.first(rules, (host, kind), head, miss);
+        if let Some(rules) = paths.exact.get(path)
+            && let Some(found) = first(rules, PathKind::Exact)
+        {
+            return Some(found);
+        }
+        for length in &paths.prefix_lengths {
+            if let Some(rules) = paths.prefix(path, *length)
+                && let Some(found) = first(rules, PathKind::Prefix(short(*length)))
+            {
+                return Some(found);
+            }
+        }
+        for (regex, route) in &paths.regexes {
+            if regex.is_match(path)
+                && let Some(found) = first(&[*route], PathKind::Regex)
+            {
+                return Some(found);
+            }
+        }
+        first(&paths.any, PathKind::Any)
+    }
+
+    fn first(
+        &self,
+        rules: &[usize],
+        (host, path): (HostKind, PathKind),
+        head: &impl RequestHead,
+        miss: &mut Miss,
+    ) -> Option<RouteOutcome> {
+        for route in rules {
+            let conditions = &self.conditions[*route];
+            if conditions.hold(head) {
+                return Some(RouteOutcome::Matched(*route, conditions.why(host, path)));
+            }
+            *miss = Miss::Conditions;
+        }
+        None
+    }
+}
+
+impl Paths {
+    fn add_all(&mut self, patterns: &[PathPattern], route: usize) {
+        if patterns.is_empty() {
+            add(&mut self.any, route);
+        }
+        for pattern in patterns {
+            match pattern {
+                PathPattern::Exact(path) => add(self.exact.entry(path.as_str().into()).or_default(), route),
+                // The prefix `/` holds for every path, so it is no condition.
+                PathPattern::Prefix(prefix) if prefix.is_empty() => add(&mut self.any, route),
+                PathPattern::Prefix(prefix) => {
+                    add(self.prefixes.entry(prefix.as_str().into()).or_default(), route);
+                }
+                PathPattern::Regex(regex) => self.regexes.push((regex.clone(), route)),
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.prefix_lengths = lengths(&self.prefixes);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty() && self.regexes.is_empty() && self.any.is_empty()
+    }
+
+    /// The rules of the prefix of this length, if the path has one that ends with a segment.
+    fn prefix(&self, path: &str, length: usize) -> Option<&Vec<usize>> {
+        let ends_segment = path.as_bytes().get(length).is_none_or(|next| *next == b'/');
+        let prefix = path.get(..length).filter(|_| ends_segment)?;
+        self.prefixes.get(prefix)
+    }
+}
+
+/// Routes come in order of precedence; one that names a host or path twice is there once.
+fn add(rules: &mut Vec<usize>, route: usize) {
+    if rules.last() != Some(&route) {
+        rules.push(route);
+    }
+}
+
+fn lengths(keys: &HashMap<Box<str>, impl Sized>) -> Vec<usize> {
+    let mut lengths: Vec<usize> = keys.keys().map(|key| key.len()).collect();
+    lengths.sort_unstable_by(|a, b| b.cmp(a));
+    lengths.dedup();
+    lengths
+}
+
+fn short(length: usize) -> u16 {
+    u16::try_from(length).unwrap_or(u16::MAX)
+}
+
+/// Precedence among rules of the same host and path; sorting by it must be stable, for the order of the file.
+pub(super) fn rank(matches: &RouteMatch) -> impl Ord + use<> {
+    use std::cmp::Reverse;
+    (Reverse(!matches.methods.is_empty()), Reverse(matches.headers.len()), Reverse(matches.query.len()))
+}
+
+impl Conditions {
+    fn new(matches: &RouteMatch) -> Conditions {
+        Conditions {
+            methods: matches.methods.clone(),
+            headers: matches.headers.clone(),
+            query: matches.query.clone(),
+        }
+    }
+
+    fn hold(&self, head: &impl RequestHead) -> bool {
+        let method_holds =
+            self.methods.is_empty() || self.methods.iter().any(|method| method.as_str() == head.method());
+        method_holds
+            && self.headers.iter().all(|header| header_holds(header, head))
+            && (self.query.is_empty() || self.query.iter().all(|query| query_holds(query, head.query())))
+    }
+
+    fn why(&self, host: HostKind, path: PathKind) -> Why {
+        Why {
+            host,
+            path,
+            method: !self.methods.is_empty(),
+            headers: short(self.headers.len()),
+            query: short(self.query.len()),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.host {
+            HostKind::Exact => "exact host",
+            HostKind::Wildcard(_) => "wildcard host",
+            HostKind::Any => "any host",
+        })?;
+        f.write_str(match self.path {
+            PathKind::Exact => ", exact path",
+            PathKind::Prefix(_) => ", prefix",
+            PathKind::Regex => ", regular expression",
+            PathKind::Any => ", any path",
+        })?;
+        if self.method {
+            f.write_str(", method")?;
+        }
+        for (count, what) in [(self.headers, "header"), (self.query, "query parameter")] {
+            match count {
+                0 => {}
+                1 => write!(f, ", 1 {what}")?,
+                count => write!(f, ", {count} {what}s")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Miss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Miss::Host => "no route is for this host",
+            Miss::Path => "no route of this host is for this path",
+            Miss::Conditions => "the routes of this host and path ask for another method, header or query",
+        })
+    }
+}

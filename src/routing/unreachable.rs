@@ -1,0 +1,92 @@
+//! Routes that can never win.
+
+use std::collections::HashMap;
+
+use super::router::rank;
+use crate::config::{HeaderMatch, HostPattern, PathPattern, QueryMatch, Route, RouteMatch, ValueMatch};
+
+/// Each route that gets no request, with a route that gets them instead.
+///
+/// A rule is hidden by one that comes before it and holds whenever it does. Rules that come before it by their host or
+/// path are more specific, so they cannot hide all of it: what hides it has the same host and path. Whether one
+/// regular expression covers another one is not asked, nor whether several rules together hide one.
+pub fn unreachable(routes: &[Route]) -> Vec<(usize, usize)> {
+    let mut order: Vec<usize> = (0..routes.len()).collect();
+    order.sort_by_key(|route| rank(&routes[*route].matches));
+    let mut seen: HashMap<(HostKey<'_>, PathKey<'_>), Vec<usize>> = HashMap::new();
+    let mut hidden = Vec::new();
+    for route in order {
+        let mut winner = None;
+        let mut is_hidden = true;
+        for key in keys(&routes[route].matches) {
+            let rules = seen.entry(key).or_default();
+            match rules.iter().find(|other| covers(&routes[**other].matches, &routes[route].matches)) {
+                Some(other) if *other != route => winner = winner.or(Some(*other)),
+                Some(_) => {}
+                None => {
+                    is_hidden = false;
+                    rules.push(route);
+                }
+            }
+        }
+        if let (true, Some(winner)) = (is_hidden, winner) {
+            hidden.push((route, winner));
+        }
+    }
+    hidden.sort_unstable();
+    hidden
+}
+
+type HostKey<'a> = Option<&'a HostPattern>;
+
+#[derive(PartialEq, Eq, Hash, Clone, Copy)]
+enum PathKey<'a> {
+    Exact(&'a str),
+    Prefix(&'a str),
+    Regex(&'a str),
+    Any,
+}
+
+/// One key for each rule of a route.
+fn keys(matches: &RouteMatch) -> Vec<(HostKey<'_>, PathKey<'_>)> {
+    let hosts: Vec<HostKey<'_>> =
+        if matches.hosts.is_empty() { vec![None] } else { matches.hosts.iter().map(Some).collect() };
+    let paths: Vec<PathKey<'_>> = if matches.paths.is_empty() {
+        vec![PathKey::Any]
+    } else {
+        matches.paths.iter().map(path_key).collect()
+    };
+    hosts.iter().flat_map(|host| paths.iter().map(|path| (*host, *path))).collect()
+}
+
+fn path_key(pattern: &PathPattern) -> PathKey<'_> {
+    match pattern {
+        PathPattern::Exact(path) => PathKey::Exact(path),
+        PathPattern::Prefix(prefix) if prefix.is_empty() => PathKey::Any,
+        PathPattern::Prefix(prefix) => PathKey::Prefix(prefix),
+        PathPattern::Regex(regex) => PathKey::Regex(regex.as_str()),
+    }
+}
+
+/// Whether the conditions of `a` besides host and path hold whenever those of `b` do.
+fn covers(a: &RouteMatch, b: &RouteMatch) -> bool {
+    let methods = a.methods.is_empty()
+        || (!b.methods.is_empty() && b.methods.iter().all(|method| a.methods.contains(method)));
+    let header = |wanted: &HeaderMatch| {
+        b.headers.iter().any(|given| given.name == wanted.name && implies(&given.value, &wanted.value))
+    };
+    let query = |wanted: &QueryMatch| {
+        b.query.iter().any(|given| given.name == wanted.name && implies(&given.value, &wanted.value))
+    };
+    methods && a.headers.iter().all(header) && a.query.iter().all(query)
+}
+
+fn implies(given: &ValueMatch, wanted: &ValueMatch) -> bool {
+    match (given, wanted) {
+        (_, ValueMatch::Present) => true,
+        (ValueMatch::Exact(given), ValueMatch::Exact(wanted)) => given == wanted,
+        (ValueMatch::Exact(given), ValueMatch::Regex(wanted)) => wanted.is_match(given),
+        (ValueMatch::Regex(given), ValueMatch::Regex(wanted)) => given.as_str() == wanted.as_str(),
+        _ => false,
+    }
+}

@@ -1,0 +1,152 @@
+//! Assembles the Pingora server from a config, and runs it until it is told to stop.
+
+mod bind;
+mod control;
+mod front;
+mod reload;
+mod state;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server};
+use pingora_core::services::background::background_service;
+
+use crate::admin::{self, AdminSocket};
+use crate::config::Config;
+use crate::lifecycle::Lifecycle;
+use crate::pool::Supervisor;
+use crate::proxy::{self, Addresses, Carrier};
+use crate::snapshot::Snapshot;
+use crate::telemetry::{Telemetry, access, events};
+use bind::Bound;
+use control::Signals;
+use front::Front;
+use state::Shared;
+
+/// Idle connections to endpoints that are kept, for each worker thread.
+const KEPT_CONNECTIONS: usize = 1024;
+
+/// Fewer descriptors than this cannot even start the runtimes.
+const DESCRIPTORS_MIN: u64 = 64;
+
+/// What a server is started with.
+pub struct Start {
+    pub config: Config,
+    /// Where the config was read, and a reload reads it again.
+    pub file: Option<PathBuf>,
+}
+
+/// Why a server did not start: one line, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] bind::BindError),
+    #[error(transparent)]
+    Admin(#[from] admin::BindError),
+    #[error("the access log cannot be written: {0}")]
+    AccessLog(io::Error),
+    #[error(
+        "the limit of open files is {0}, and at least {DESCRIPTORS_MIN} are needed: raise it (ulimit -n, LimitNOFILE=)"
+    )]
+    Descriptors(u64),
+    #[error("the process cannot start: {0}")]
+    Process(#[from] io::Error),
+}
+
+/// Runs until a signal ends the process; returns only if it could not start.
+pub fn run(start: Start) -> Result<(), StartError> {
+    raise_descriptor_limit()?;
+    let Start { config, file } = start;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signals = {
+        let _entered = runtime.enter();
+        Signals::install()?
+    };
+    let events = events::init(&config.log)?;
+    let access_log = access::AccessLog::start(&config.access_log).map_err(StartError::AccessLog)?;
+    let sockets = config.listeners.iter().map(bind::bind).collect::<Result<Vec<_>, _>>()?;
+    let admin = AdminSocket::bind(&config.admin)?;
+    let started = SystemTime::now();
+    let telemetry = Arc::new(Telemetry::new(access_log, started));
+    events::install_panic_hook(telemetry.metrics.panics());
+    announce(&sockets, admin.as_ref());
+
+    let (supervisor, handle) = Supervisor::new();
+    let snapshot = Snapshot::build(config, None);
+    telemetry.metrics.reload_succeeded(snapshot.generation(), started);
+    handle.set_pools(snapshot.pools().iter().cloned());
+    let shared = Arc::new(Shared {
+        snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        telemetry,
+        lifecycle: Arc::new(Lifecycle::default()),
+        addresses: Arc::new(addresses(&sockets)),
+        supervisor: handle,
+        events,
+        started,
+        file,
+    });
+    let server = assemble(&shared, supervisor, sockets);
+    let close = control::start(runtime, signals, admin, shared)?;
+    server.run(RunArgs { shutdown_signal: Box::new(close) });
+    Ok(())
+}
+
+fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, sockets: Vec<Bound>) -> Server {
+    let settings = shared.snapshot.load().config().server.clone();
+    let conf = ServerConf {
+        threads: settings.threads,
+        max_retries: proxy::ATTEMPTS_MAX,
+        upstream_keepalive_pool_size: KEPT_CONNECTIONS,
+        // The control thread ends the process before, as soon as nothing is left to do.
+        grace_period_seconds: Some(settings.drain.as_secs() + 60),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let carrier = Carrier::new(
+        shared.snapshot.clone(),
+        shared.addresses.clone(),
+        shared.telemetry.clone(),
+        shared.lifecycle.clone(),
+    );
+    let service = pingora_proxy::http_proxy_service(&server.configuration, carrier);
+    let front = Front::new(service, sockets, shared.supervisor.clone(), shared.lifecycle.clone());
+    server.add_service(background_service("health checks", supervisor));
+    server.add_service(front);
+    server
+}
+
+fn addresses(sockets: &[Bound]) -> Addresses {
+    Addresses::new(sockets.iter().map(|bound| (bound.address.clone(), bound.listener.clone())))
+}
+
+fn announce(sockets: &[Bound], admin: Option<&AdminSocket>) {
+    for bound in sockets {
+        log::info!(listener = &*bound.listener, address:% = bound.address; "listening");
+    }
+    if let Some(admin) = admin {
+        log::info!(address:% = admin.address(); "admin address open");
+        if let Some(taken) = admin.instead_of() {
+            log::warn!(taken:% = taken.display(); "another process has the default admin socket");
+        }
+    }
+}
+
+/// As many descriptors as the service manager allows: two for each connection that is served.
+fn raise_descriptor_limit() -> Result<(), StartError> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
+    if hard < DESCRIPTORS_MIN {
+        return Err(StartError::Descriptors(hard));
+    }
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(io::Error::from)?;
+    }
+    Ok(())
+}

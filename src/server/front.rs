@@ -1,0 +1,78 @@
+//! The proxy as a Pingora service: gives Pingora the sockets that are bound already, and says when it is ready.
+
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora_core::server::{ListenFds, ShutdownWatch};
+use pingora_core::services::listening;
+use pingora_core::services::{Service, ServiceReadyNotifier, ServiceWithDependents};
+use pingora_proxy::HttpProxy;
+
+use super::bind::Bound;
+use crate::lifecycle::Lifecycle;
+use crate::pool::SupervisorHandle;
+use crate::proxy::{BoundAddress, Carrier};
+
+pub struct Front {
+    proxy: listening::Service<HttpProxy<Carrier>>,
+    sockets: Vec<Bound>,
+    supervisor: SupervisorHandle,
+    lifecycle: Arc<Lifecycle>,
+}
+
+impl Front {
+    pub fn new(
+        mut proxy: listening::Service<HttpProxy<Carrier>>,
+        sockets: Vec<Bound>,
+        supervisor: SupervisorHandle,
+        lifecycle: Arc<Lifecycle>,
+    ) -> Self {
+        for bound in &sockets {
+            match &bound.address {
+                BoundAddress::Inet(address) => proxy.add_tcp(&address.to_string()),
+                BoundAddress::Unix(path) => proxy.add_uds(&path.to_string_lossy(), None),
+            }
+        }
+        Self { proxy, sockets, supervisor, lifecycle }
+    }
+
+    /// Pingora finds a listening socket by its address in a table meant for upgrades; what it finds it does not bind.
+    fn hand_over(&mut self, fds: &ListenFds) {
+        for bound in self.sockets.drain(..) {
+            let key = match &bound.address {
+                BoundAddress::Inet(address) => address.to_string(),
+                BoundAddress::Unix(path) => path.to_string_lossy().into_owned(),
+            };
+            fds.lock().add(key, bound.socket.into_raw_fd());
+        }
+    }
+}
+
+#[async_trait]
+impl ServiceWithDependents for Front {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+        ready: ServiceReadyNotifier,
+    ) {
+        // Clients wait in the sockets' queues for the moment that the first probes take.
+        self.supervisor.clone().first_round().await;
+        fds.iter().for_each(|fds| self.hand_over(fds));
+        self.lifecycle.ready();
+        log::info!("ready");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        ready.notify_ready();
+        Service::start_service(&mut self.proxy, fds, shutdown, listeners_per_fd).await;
+    }
+
+    fn name(&self) -> &str {
+        "proxy"
+    }
+
+    fn threads(&self) -> Option<usize> {
+        None
+    }
+}

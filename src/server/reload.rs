@@ -1,0 +1,75 @@
+//! A reload: a whole new snapshot, or nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::state::Shared;
+use crate::config::{self, Config};
+use crate::snapshot::Snapshot;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error("there is no config file to reload: it was given on the command line")]
+    NoFile,
+    #[error("{0}")]
+    Config(#[from] config::LoadError),
+    #[error("a change of `{0}` needs a restart")]
+    NeedsRestart(&'static str),
+}
+
+/// Reads the config file again and puts it in force; says in the log what came of it.
+pub async fn reload(shared: &Shared) {
+    match try_reload(shared).await {
+        Ok(generation) => log::info!(generation; "config reloaded"),
+        Err(error) => {
+            shared.telemetry.metrics.reload_failed();
+            let generation = shared.snapshot.load().generation();
+            log::error!(generation, reason:% = error; "reload refused, the config in force stays");
+        }
+    }
+}
+
+async fn try_reload(shared: &Shared) -> Result<u64, ReloadError> {
+    let file = shared.file.as_deref().ok_or(ReloadError::NoFile)?;
+    let config = read(file)?;
+    let previous = shared.snapshot.load_full();
+    if let Some(key) = restart_only(previous.config(), &config) {
+        return Err(ReloadError::NeedsRestart(key));
+    }
+    shared.events.set(&config.log);
+    let snapshot = Arc::new(Snapshot::build(config, Some(&previous)));
+    // A new pool whose endpoints are names has none until they are resolved.
+    for pool in snapshot.pools() {
+        if !previous.pools().iter().any(|known| Arc::ptr_eq(known, pool)) {
+            pool.discover().await;
+        }
+    }
+    let generation = snapshot.generation();
+    shared.supervisor.set_pools(snapshot.pools().iter().cloned());
+    shared.snapshot.store(snapshot);
+    shared.telemetry.metrics.reload_succeeded(generation, SystemTime::now());
+    Ok(generation)
+}
+
+fn read(file: &Path) -> Result<Config, config::LoadError> {
+    Ok(config::load(file)?.config)
+}
+
+/// The first key whose change cannot be put in force by this process.
+fn restart_only(old: &Config, new: &Config) -> Option<&'static str> {
+    let addresses = |config: &Config| -> Vec<_> {
+        config.listeners.iter().map(|listener| (listener.name.clone(), listener.address.clone())).collect()
+    };
+    if old.server != new.server {
+        Some("server")
+    } else if old.admin != new.admin {
+        Some("admin")
+    } else if old.access_log != new.access_log {
+        Some("access_log")
+    } else if addresses(old) != addresses(new) {
+        Some("listeners")
+    } else {
+        None
+    }
+}

@@ -1,0 +1,76 @@
+//! What the running parts share: the snapshot in force, telemetry, and where the process is in its life.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+
+use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
+use crate::lifecycle::{Lifecycle, Phase};
+use crate::pool::SupervisorHandle;
+use crate::proxy::Addresses;
+use crate::snapshot::Snapshot;
+use crate::telemetry::Telemetry;
+use crate::telemetry::events::EventLog;
+use crate::telemetry::metrics::Scrape;
+
+pub struct Shared {
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub telemetry: Arc<Telemetry>,
+    pub lifecycle: Arc<Lifecycle>,
+    pub addresses: Arc<Addresses>,
+    pub supervisor: SupervisorHandle,
+    pub events: EventLog,
+    pub started: SystemTime,
+    /// Where a reload reads the config; `None`: it was given on the command line.
+    pub file: Option<PathBuf>,
+}
+
+impl crate::admin::Inspect for Shared {
+    fn status(&self) -> Status {
+        let snapshot = self.snapshot.load();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            generation: snapshot.generation(),
+            started: self.started.duration_since(UNIX_EPOCH).map_or(0.0, |at| at.as_secs_f64()),
+            uptime_seconds: self.started.elapsed().map_or(0.0, |uptime| uptime.as_secs_f64()),
+            state: match self.lifecycle.phase() {
+                Phase::Starting => State::Starting,
+                Phase::Ready => State::Ready,
+                Phase::Stopping => State::Draining,
+            },
+            listeners: self
+                .addresses
+                .iter()
+                .map(|(address, name)| ListenerStatus {
+                    name: name.to_string(),
+                    address: address.to_string(),
+                })
+                .collect(),
+            pools: snapshot.status(),
+            log_dropped: LogDropped {
+                access: self.telemetry.access_log.dropped(),
+                events: self.events.dropped(),
+            },
+        }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        match self.lifecycle.phase() {
+            Phase::Starting => Err("starting".into()),
+            Phase::Ready => Ok(()),
+            Phase::Stopping => Err("stopping".into()),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let pools = self.snapshot.load().status();
+        self.telemetry.metrics.encode(Scrape {
+            pools: &pools,
+            access_log_dropped: self.telemetry.access_log.dropped(),
+            events_dropped: self.events.dropped(),
+        })
+    }
+}
