@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::Exit;
+use super::ask::DEFAULT_FILE;
 use crate::config::{self, Config, LoadError, Loaded, Report, TestRequest};
 use crate::routing::{Decided, RouteOutcome, Router, judge};
-
-/// Where the config is unless `-c` says otherwise.
-const DEFAULT_FILE: &str = "/etc/evenkeel/evenkeel.yaml";
 
 #[derive(Debug, clap::Args)]
 pub struct Check {
