@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::Exit;
-use super::ask::DEFAULT_FILE;
 use crate::config::{self, Config, LoadError, Loaded, Report, TestRequest};
 use crate::routing::{Decided, RouteOutcome, Router, judge};
 
 #[derive(Debug, clap::Args)]
 pub struct Check {
     /// The config file.
-    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
+    #[arg(short, long, value_name = "FILE", default_value = super::DEFAULT_CONFIG)]
     config: PathBuf,
     /// Say nothing about a file that is right.
     #[arg(short, long)]
