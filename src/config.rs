@@ -15,6 +15,7 @@ pub mod model;
 mod raw;
 mod report;
 mod scalar;
+mod section;
 mod source;
 mod suggest;
 mod tree;

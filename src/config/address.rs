@@ -24,7 +24,7 @@ impl Scalar for ListenAddress {
         if let Some(port) = text.strip_prefix("*:").filter(|port| parse_port(port).is_some()) {
             return Err(Fault::new(Self::fault(text).message, format!("write :{port} for all addresses")));
         }
-        if let Some(port) = text.strip_prefix(':') {
+        if let Some(port) = text.strip_prefix(':').filter(|port| !port.contains(':')) {
             return parse_port(port).map(ListenAddress::AnyPort).ok_or_else(|| Self::fault(text));
         }
         match text.parse::<SocketAddr>() {
@@ -63,6 +63,7 @@ impl Scalar for EndpointAddress {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix_path(text, path).map(EndpointAddress::Unix);
         }
+        refuse_https(text)?;
         refuse_url(text, Self::WHAT)?;
         let fault = |remedy: String| Fault::new(Self::fault(text).message, remedy);
         if let Ok(address) = text.parse::<SocketAddr>() {
@@ -77,6 +78,9 @@ impl Scalar for EndpointAddress {
         }
         if let Some(remedy) = common_remedy(text, 3000) {
             return Err(fault(remedy));
+        }
+        if is_host_name(text) {
+            return Err(fault(format!("add the port: {text}:3000")));
         }
         match text.rsplit_once(':') {
             Some((host, port)) if is_host_name(host) => match parse_port(port) {
@@ -165,12 +169,24 @@ fn parse_port(text: &str) -> Option<u16> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) { None } else { text.parse().ok() }
 }
 
+/// An endpoint that speaks TLS, as its URL says.
+fn refuse_https(text: &str) -> Result<(), Fault> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok(()) };
+    if !scheme.eq_ignore_ascii_case("https") {
+        return Ok(());
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let remedy = format!("endpoints are asked over plain HTTP: write {}:PORT with such a port", shown(host));
+    Err(Fault::new(format!("`{}` is a URL, not {}", shown(text), EndpointAddress::WHAT), remedy))
+}
+
 /// A URL where an address belongs, with the address that is in it.
 fn refuse_url(text: &str, what: &str) -> Result<(), Fault> {
     let Some((scheme, rest)) = text.split_once("://") else { return Ok(()) };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| parse_port(port).is_some());
-    let port = if scheme == "https" { ":443" } else { ":80" };
+    let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
     let address = if has_port { authority.to_owned() } else { format!("{authority}{port}") };
     Err(Fault::new(format!("`{}` is a URL, not {what}", shown(text)), format!("write {}", shown(&address))))
 }
@@ -257,7 +273,7 @@ mod tests {
     fn a_wrong_endpoint_is_told_what_to_write() {
         for (text, remedy) in [
             ("http://10.0.0.1:3000", "write 10.0.0.1:3000"),
-            ("https://a.local/x", "write a.local:443"),
+            ("https://a.local/x", "endpoints are asked over plain HTTP: write a.local:PORT with such a port"),
             ("3000", "write its host too, such as 127.0.0.1:3000"),
             (":3000", "write its host too, such as 127.0.0.1:3000"),
             ("10.0.0.1:0", "write the port it listens on, such as 10.0.0.1:3000"),
@@ -265,7 +281,7 @@ mod tests {
             ("a.local:99999", "write a port from 1 to 65535, such as a.local:3000"),
             ("10.0.0.256:80", EndpointAddress::REMEDY),
             ("a b:80", EndpointAddress::REMEDY),
-            ("a.local", EndpointAddress::REMEDY),
+            ("a.local", "add the port: a.local:3000"),
         ] {
             assert_eq!(endpoint(text), Err(remedy.to_owned()), "{text}");
         }

@@ -43,6 +43,11 @@ pub(crate) fn compile(root: &Node, source: &Source, context: &mut Context) -> Op
         );
         return None;
     }
+    if !matches!(root.kind, Kind::Map(_)) {
+        let remedy = "write keys and their values, such as `listen: :8080` and `endpoints: [10.0.0.1:3000]`";
+        context.error(root.span, format!("the file is {}, not a section of keys", root.what()), remedy);
+        return None;
+    }
     let file = FileSection::decode(root, context)?;
     let form = Form::of(root, context)?;
     let mut compiler = Compiler { context, source };

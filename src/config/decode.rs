@@ -1,20 +1,20 @@
-//! Reading typed values from the tree, and describing them for the JSON Schema: one trait for both, and the
-//! `section!` macro, from which the known keys, their types, their defaults and their documentation all come.
+//! Reading typed values from the tree, and describing them for the JSON Schema: one trait for both.
 //!
 //! Nothing stops at an error: what cannot be read is reported and left out, so compile sees the rest.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::{Map, Value as Json, json};
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::Value as Json;
 
 use super::report::{Finding, Severity};
 use super::source::Span;
-use super::suggest;
 use super::tree::{Key, Kind, Node};
 
 /// Collects what is wrong.
 #[derive(Debug, Default)]
 pub(crate) struct Context {
     findings: Vec<Finding>,
+    /// Values that were left out because of a finding of before.
+    broken: usize,
 }
 
 impl Context {
@@ -30,8 +30,20 @@ impl Context {
         self.findings.push(Finding { severity, span, message, remedy });
     }
 
+    /// Adds to the remedy of the newest finding, if it is about this place, that a word would do too.
+    fn add_choice(&mut self, span: Span, word: &str) {
+        if let Some(finding) = self.findings.last_mut().filter(|finding| finding.span == span) {
+            finding.remedy = format!("{}, or {word}", finding.remedy);
+        }
+    }
+
     pub(crate) fn fault(&mut self, span: Span, fault: Fault) {
         self.error(span, fault.message, fault.remedy);
+    }
+
+    /// Grows with whatever is left out.
+    pub(super) fn losses(&self) -> usize {
+        self.findings.len() + self.broken
     }
 
     pub(crate) fn has_errors(&self) -> bool {
@@ -75,7 +87,8 @@ pub(crate) trait Scalar: Sized {
 
     /// The fault that only says what was expected.
     fn fault(text: &str) -> Fault {
-        Fault::new(format!("`{}` is not {}", shown(text), Self::WHAT), Self::REMEDY)
+        let text = if text.is_empty() { "an empty text".to_owned() } else { format!("`{}`", shown(text)) };
+        Fault::new(format!("{text} is not {}", Self::WHAT), Self::REMEDY)
     }
 }
 
@@ -134,7 +147,11 @@ impl<T> std::ops::Deref for Spanned<T> {
     }
 }
 
-fn spanned<T: Value>(node: &Node, context: &mut Context) -> Option<Spanned<T>> {
+pub(super) fn spanned<T: Value>(node: &Node, context: &mut Context) -> Option<Spanned<T>> {
+    if node.kind == Kind::Broken {
+        context.broken += 1;
+        return None;
+    }
     T::decode(node, context).map(|value| Spanned { span: node.span, written: true, value })
 }
 
@@ -222,7 +239,13 @@ impl<T: Value> Value for OrOff<T> {
     fn decode(node: &Node, context: &mut Context) -> Option<OrOff<T>> {
         match &node.kind {
             Kind::Scalar { text, .. } if is_off(text) => Some(OrOff::Off),
-            _ => T::decode(node, context).map(OrOff::On),
+            _ => {
+                let value = T::decode(node, context).map(OrOff::On);
+                if value.is_none() {
+                    context.add_choice(node.span, "off");
+                }
+                value
+            }
         }
     }
 
@@ -255,231 +278,3 @@ impl<S: Value, L: Value> Value for ShortOr<S, L> {
         json_schema!({ "anyOf": [S::schema(generator), L::schema(generator)] })
     }
 }
-
-/// A section's keys while it is read.
-pub(crate) struct Fields<'n, 'c> {
-    what: &'static str,
-    span: Span,
-    entries: &'n [(Key, Node)],
-    context: &'c mut Context,
-    /// Keys that the unknown ones were probably meant to be: these are not missed once more.
-    misspelt: Vec<String>,
-    /// Findings before this section.
-    before: usize,
-}
-
-impl<'n, 'c> Fields<'n, 'c> {
-    /// Reports unknown keys; `None` if it is no section at all.
-    pub(crate) fn new(
-        node: &'n Node,
-        what: &'static str,
-        known: &[&str],
-        context: &'c mut Context,
-    ) -> Option<Fields<'n, 'c>> {
-        let entries: &[(Key, Node)] = match &node.kind {
-            Kind::Map(entries) => entries,
-            Kind::Null => &[],
-            _ => {
-                let message = format!("expected {what}, found {}", node.what());
-                context.error(node.span, message, format!("write its keys: {}", known.join(", ")));
-                return None;
-            }
-        };
-        let before = context.findings.len();
-        let mut misspelt = Vec::new();
-        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
-            let remedy = match suggest::nearest(&key.text, known.iter().copied()) {
-                Some(nearest) => {
-                    misspelt.push(nearest.to_owned());
-                    format!("did you mean `{nearest}`?")
-                }
-                None => format!("its keys are {}", known.join(", ")),
-            };
-            context.error(key.span, format!("{what} has no key `{}`", shown(&key.text)), remedy);
-        }
-        Some(Fields { what, span: node.span, entries, context, misspelt, before })
-    }
-
-    pub(crate) fn is_complete(&self) -> bool {
-        self.context.findings.len() == self.before
-    }
-
-    fn take<T: Value>(&mut self, key: &str) -> Option<Spanned<T>> {
-        let (_, node) = self.entries.iter().find(|(entry, node)| entry.text == key && !node.is_null())?;
-        spanned(node, self.context)
-    }
-
-    pub(crate) fn optional<T: Value>(&mut self, key: &str) -> Option<Spanned<T>> {
-        self.take(key)
-    }
-
-    /// `example` is what the error says to write.
-    pub(crate) fn required<T: Value>(&mut self, key: &str, example: &str) -> Option<Spanned<T>> {
-        match self.entries.iter().find(|(entry, _)| entry.text == key) {
-            Some((_, node)) if !node.is_null() => {}
-            Some((entry, _)) => {
-                let message = format!("`{key}` has no value");
-                self.context.error(entry.span, message, format!("write `{key}: {example}`"));
-            }
-            None if self.misspelt.iter().any(|misspelt| misspelt == key) => {}
-            None => {
-                let message = format!("{} needs `{key}`", self.what);
-                self.context.error(self.span, message, format!("add `{key}: {example}`"));
-            }
-        }
-        self.take(key)
-    }
-
-    pub(crate) fn defaulted<T: Value>(&mut self, key: &str, default: &Json) -> Spanned<T> {
-        self.take(key).unwrap_or_else(|| {
-            let node = Node::from_json(default, self.span);
-            let value = T::decode(&node, &mut Context::default())
-                .expect("a test reads every section from nothing, so every default is a value");
-            Spanned { span: self.span, written: false, value }
-        })
-    }
-}
-
-/// A section as a schema: what `section!` knows of its keys, in order.
-pub(crate) struct SectionSchema {
-    object: Map<String, Json>,
-    required: Vec<Json>,
-}
-
-impl SectionSchema {
-    pub(crate) fn new() -> SectionSchema {
-        SectionSchema { object: Map::new(), required: Vec::new() }
-    }
-
-    pub(crate) fn field(&mut self, key: &str, doc: &str, schema: Schema) -> &mut Map<String, Json> {
-        let mut property = match schema.to_value() {
-            Json::Object(object) => object,
-            _ => Map::new(),
-        };
-        property.insert("description".into(), doc.into());
-        let entry = self.object.entry(key).or_insert(Json::Null);
-        *entry = Json::Object(property);
-        entry.as_object_mut().expect("it was just made one")
-    }
-
-    pub(crate) fn require(&mut self, key: &str) {
-        self.required.push(key.into());
-    }
-
-    pub(crate) fn finish(self, doc: &str) -> Schema {
-        let mut object = json!({
-            "type": "object",
-            "description": doc,
-            "properties": self.object,
-            "additionalProperties": false,
-        });
-        if !self.required.is_empty() {
-            object["required"] = Json::Array(self.required);
-        }
-        schema_from(object)
-    }
-}
-
-/// The lines of a doc comment as one text.
-pub(crate) fn doc_text(lines: &[&str]) -> String {
-    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ").trim().to_owned()
-}
-
-/// `match` and `type` are written `r#match` and `r#type` as fields.
-pub(crate) const fn key_name(field: &'static str) -> &'static str {
-    match field.as_bytes() {
-        [b'r', b'#', ..] => field.split_at(2).1,
-        _ => field,
-    }
-}
-
-/// A schema that other schemas refer to by name.
-pub(crate) fn reference<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<T>()
-}
-
-/// A section of the file: its keys, with type, documentation and one of
-/// `= default` (a JSON value), `, optional` or `, required "example"`.
-macro_rules! section {
-    (
-        $(#[doc = $section_doc:literal])*
-        $name:ident $what:literal {
-            $(
-                $(#[doc = $doc:literal])*
-                $field:ident : $ty:ty $(= $default:tt)? $(, $kind:ident $($example:literal)?)? ;
-            )*
-        }
-    ) => {
-        $(#[doc = $section_doc])*
-        #[derive(Debug, Clone)]
-        pub(crate) struct $name {
-            $(
-                $(#[doc = $doc])*
-                pub(crate) $field: section!(@type $ty $(= $default)? $(, $kind)?),
-            )*
-            /// Nothing in it had to be left out.
-            #[allow(dead_code, reason = "only sections that count their keys ask")]
-            pub(crate) complete: bool,
-        }
-
-        impl $crate::config::decode::Value for $name {
-            fn decode(
-                node: &$crate::config::tree::Node,
-                context: &mut $crate::config::decode::Context,
-            ) -> Option<Self> {
-                const KEYS: &[&str] = &[$($crate::config::decode::key_name(stringify!($field))),*];
-                let mut fields = $crate::config::decode::Fields::new(node, $what, KEYS, context)?;
-                Some(Self {
-                    $($field: section!(@take fields $field $(= $default)? $(, $kind $($example)?)?),)*
-                    complete: fields.is_complete(),
-                })
-            }
-
-            fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                $crate::config::decode::reference::<Self>(generator)
-            }
-        }
-
-        impl schemars::JsonSchema for $name {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                let mut section = $crate::config::decode::SectionSchema::new();
-                $({
-                    let key = $crate::config::decode::key_name(stringify!($field));
-                    let doc = $crate::config::decode::doc_text(&[$($doc),*]);
-                    let schema = <$ty as $crate::config::decode::Value>::schema(generator);
-                    let property = section.field(key, &doc, schema);
-                    section!(@describe section property key $(= $default)? $(, $kind)?);
-                })*
-                section.finish(&$crate::config::decode::doc_text(&[$($section_doc),*]))
-            }
-        }
-    };
-
-    (@type $ty:ty = $default:tt) => { $crate::config::decode::Spanned<$ty> };
-    (@type $ty:ty, $kind:ident) => { Option<$crate::config::decode::Spanned<$ty>> };
-
-    (@take $fields:ident $field:ident = $default:tt) => {
-        $fields.defaulted($crate::config::decode::key_name(stringify!($field)), &serde_json::json!($default))
-    };
-    (@take $fields:ident $field:ident, optional) => {
-        $fields.optional($crate::config::decode::key_name(stringify!($field)))
-    };
-    (@take $fields:ident $field:ident, required $example:literal) => {
-        $fields.required($crate::config::decode::key_name(stringify!($field)), $example)
-    };
-
-    (@describe $section:ident $property:ident $key:ident = $default:tt) => {
-        $property.insert("default".into(), serde_json::json!($default))
-    };
-    (@describe $section:ident $property:ident $key:ident, optional) => { let _ = ($property, $key); };
-    (@describe $section:ident $property:ident $key:ident, required) => {
-        let _ = $property;
-        $section.require($key);
-    };
-}
-
-pub(crate) use section;

@@ -5,6 +5,7 @@
 //! text only: it cannot add keys, items or further variables.
 
 use super::decode::Context;
+use super::source::Span;
 use super::tree::{Kind, Node};
 
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -12,23 +13,34 @@ pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// Puts the variables into every value of a tree.
 pub(crate) fn interpolate(node: &mut Node, lookup: Lookup<'_>, context: &mut Context) {
     match &mut node.kind {
-        Kind::Null => {}
+        Kind::Null | Kind::Broken => {}
         Kind::List(items) => items.iter_mut().for_each(|item| interpolate(item, lookup, context)),
         Kind::Map(entries) => entries.iter_mut().for_each(|(_, value)| interpolate(value, lookup, context)),
-        Kind::Scalar { text, plain } if text.contains("${") => match expand(text, lookup) {
-            Ok(expanded) => node.kind = Node::scalar(expanded, *plain),
-            Err(Fault::Missing(name)) => context.error(
-                node.span,
-                format!("the environment variable {name} is not set"),
-                format!("set it, or give a default: ${{{name}:-default}}"),
-            ),
-            Err(Fault::Syntax) => context.error(
-                node.span,
-                "this is not a variable",
-                "write ${NAME} or ${NAME:-default}, or $${ for a literal ${",
-            ),
-        },
+        Kind::Scalar { text, plain } if text.contains("${") => {
+            node.kind = match expand(text, lookup) {
+                Ok(expanded) => Node::scalar(expanded, *plain),
+                Err(fault) => {
+                    report(node.span, &fault, context);
+                    Kind::Broken
+                }
+            }
+        }
         Kind::Scalar { .. } => {}
+    }
+}
+
+fn report(span: Span, fault: &Fault, context: &mut Context) {
+    match fault {
+        Fault::Missing(name) => context.error(
+            span,
+            format!("the environment variable {name} is not set"),
+            format!("set it, or give a default: ${{{name}:-default}}"),
+        ),
+        Fault::Syntax => context.error(
+            span,
+            "this is not a variable",
+            "write ${NAME} or ${NAME:-default}, or $${ for a literal ${",
+        ),
     }
 }
 

@@ -3,9 +3,10 @@
 //! These types are the one list of known keys. The JSON Schema comes from them, and so does what is said about a key
 //! that is not in them; a test holds `conf/reference.yaml` to them.
 
-use super::decode::{List, Named, OrOff, ShortOr, section};
+use super::decode::{List, Named, OrOff, ShortOr};
 use super::model::{AccessFormat, AdminListen, EndpointAddress, EventFormat, ListenAddress};
 use super::scalar::{Count, Name, Period, Size, Text, words};
+use super::section::section;
 
 mod matching;
 mod outputs;

@@ -204,13 +204,13 @@ impl Scalar for Size {
 }
 
 /// The fault of a word that is none of the known ones.
-pub(crate) fn word_fault(text: &str, words: &[&str]) -> Fault {
+pub(crate) fn word_fault(text: &str, what: &str, words: &[&str]) -> Fault {
     let remedy = match suggest::nearest(text, words.iter().copied()) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None if words.len() == 1 => format!("write {}", words[0]),
         None => format!("write one of {}", words.join(", ")),
     };
-    Fault::new(format!("`{}` is not known here", shown(text)), remedy)
+    Fault::new(format!("`{}` is not {what}", shown(text)), remedy)
 }
 
 /// An enum written as one of a few words.
@@ -223,7 +223,7 @@ macro_rules! words {
             fn parse(text: &str) -> Result<Self, $crate::config::decode::Fault> {
                 match text {
                     $($word => Ok($value),)*
-                    _ => Err($crate::config::scalar::word_fault(text, &[$($word),*])),
+                    _ => Err($crate::config::scalar::word_fault(text, $what, &[$($word),*])),
                 }
             }
 

@@ -1,1 +1,25 @@
+//! The config as a whole: every refusal word by word, what the samples mean, and that no text breaks it.
 
+use super::*;
+
+mod meaning;
+mod random;
+mod refusals;
+mod samples;
+
+/// Only these variables exist.
+fn variables(name: &str) -> Option<String> {
+    match name {
+        "PORT" => Some("8081".into()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    }
+}
+
+fn loaded(text: &str) -> Result<Loaded, Report> {
+    parse_with(text, "evenkeel.yaml", &variables)
+}
+
+fn config(text: &str) -> Config {
+    loaded(text).map_or_else(|report| panic!("{report}\n{text}"), |loaded| loaded.config)
+}

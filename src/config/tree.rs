@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span as YamlSpan, StrInput};
 
-use super::decode::Context;
+use super::decode::{Context, shown};
 use super::source::Span;
 
 /// Nodes that aliases may add to a file.
@@ -23,7 +23,12 @@ pub(crate) struct Node {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
     Null,
-    Scalar { text: String, plain: bool },
+    /// Cannot be read, which has been said.
+    Broken,
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
 }
@@ -36,12 +41,12 @@ pub(crate) struct Key {
 
 impl Node {
     /// What it is, for "expected a list, found ...".
-    pub(crate) fn what(&self) -> &'static str {
+    pub(crate) fn what(&self) -> String {
         match &self.kind {
-            Kind::Null => "nothing",
-            Kind::Scalar { .. } => "a text",
-            Kind::List(_) => "a list",
-            Kind::Map(_) => "a section of keys",
+            Kind::Null | Kind::Broken => "nothing".to_owned(),
+            Kind::Scalar { text, .. } => format!("`{}`", shown(text)),
+            Kind::List(_) => "a list".to_owned(),
+            Kind::Map(_) => "a section of keys".to_owned(),
         }
     }
 
@@ -79,7 +84,7 @@ impl Node {
 
     fn size(&self) -> usize {
         1 + match &self.kind {
-            Kind::Null | Kind::Scalar { .. } => 0,
+            Kind::Null | Kind::Broken | Kind::Scalar { .. } => 0,
             Kind::List(items) => items.iter().map(Node::size).sum(),
             Kind::Map(entries) => entries.iter().map(|(_, value)| 1 + value.size()).sum(),
         }
@@ -265,37 +270,46 @@ fn report_syntax(text: &str, error: &ScanError, context: &mut Context) {
     let end = text[start..].chars().next().map_or(start, |first| start + first.len_utf8());
     let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
     let line = text[line_start..].lines().next().unwrap_or("");
-    context.error(
-        Span { start, end },
-        format!("this is not YAML: {}", error.info()),
-        syntax_remedy(error.kind(), line),
-    );
+    let (message, remedy) = syntax_words(error.kind(), line);
+    let message = message.map_or_else(|| format!("this is not YAML: {}", error.info()), str::to_owned);
+    context.error(Span { start, end }, message, remedy);
 }
 
-fn syntax_remedy(kind: &ErrorKind, line: &str) -> &'static str {
+/// What a broken line is called, if we have plainer words than the parser's, and what to do about it.
+fn syntax_words(kind: &ErrorKind, line: &str) -> (Option<&'static str>, &'static str) {
     if line.contains("${") && line.contains(['[', '{']) {
-        return "between [ ] or { }, write a variable in quotes: \"${NAME}\"";
+        let remedy = "between [ ] or { }, write a variable in quotes: \"${NAME}\"";
+        return (Some("a brace of a variable is taken for one of YAML's"), remedy);
     }
     match kind {
         ErrorKind::TabInIndentation | ErrorKind::TabInBlockIndentation | ErrorKind::TabNotAllowed => {
-            "indent with spaces, not with tabs"
+            (Some("a tab is used for indentation"), "indent with spaces")
         }
-        ErrorKind::UnknownAnchor if line.contains('*') => {
-            "put a text that starts with `*` in quotes: \"*.example.com\""
-        }
-        ErrorKind::MappingValueNotAllowed => {
-            "a second `: ` on a line needs quotes around the value, or a line of its own"
-        }
+        ErrorKind::UnknownAnchor => (
+            Some("a `*` starts an alias, and there is no anchor of this name"),
+            "put a text that starts with `*` in quotes: \"*.example.com\"",
+        ),
+        ErrorKind::MappingValueNotAllowed => (
+            Some("there is a second `: ` on this line"),
+            "put the value in quotes, or the second key on a line of its own",
+        ),
         ErrorKind::UnclosedFlowCollection { .. }
+        | ErrorKind::InvalidColonPlacement
         | ErrorKind::UnexpectedEofFlowMapping
         | ErrorKind::UnexpectedEofFlowSequence
         | ErrorKind::ExpectedFlowMappingSeparator
-        | ErrorKind::ExpectedFlowSequenceSeparator => "close every [ with ] and every { with }",
-        ErrorKind::UnclosedQuotedScalar => "close the quotes",
-        ErrorKind::InvalidIndentation | ErrorKind::ExpectedBlockMappingKey => {
-            "keys of one section start in the same column"
+        | ErrorKind::ExpectedFlowSequenceSeparator => (
+            Some("a bracket before this place is not closed, or a comma is missing"),
+            "close every [ with ] and every { with }",
+        ),
+        ErrorKind::UnclosedQuotedScalar => (Some("the quotes are not closed"), "close them"),
+        ErrorKind::InvalidIndentation | ErrorKind::ExpectedBlockMappingKey => (
+            Some("this line does not start where its section does"),
+            "start the keys of one section in the same column",
+        ),
+        ErrorKind::SimpleKeyExpected => {
+            (Some("this line is no `key: value`"), "write a colon and a space between key and value")
         }
-        ErrorKind::SimpleKeyExpected => "write `key: value`, with a space after the colon",
-        _ => "look at the indentation, the quotes and the brackets here",
+        _ => (None, "look at the indentation, the quotes and the brackets here"),
     }
 }

@@ -1,1 +1,371 @@
+//! The router against tables, and against a model that tries every rule in order of precedence.
 
+use std::cmp::Reverse;
+
+use http::Method;
+use proptest::prelude::*;
+use regex::Regex;
+
+use super::*;
+use crate::config::{
+    HeaderMatch, HostPattern, PathPattern, QueryMatch, Route, RouteMatch, TestRequest, ValueMatch,
+};
+
+fn request(text: &str, headers: &[(&str, &str)]) -> TestRequest {
+    let (method, url) = text.split_once(' ').unwrap();
+    let uri: http::Uri = url.parse().unwrap();
+    TestRequest {
+        method: method.parse().unwrap(),
+        authority: uri.authority().unwrap().to_string(),
+        path: uri.path().to_owned(),
+        query: uri.query().map(str::to_owned),
+        headers: headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect(),
+    }
+}
+
+/// The routes of a config that has only these.
+fn routes(yaml: &str) -> Vec<Route> {
+    let text = format!("listeners: [{{ address: \":80\" }}]\npools: {{ p: [10.0.0.1:80] }}\nroutes:\n{yaml}");
+    crate::config::parse(&text, "routes.yaml").unwrap_or_else(|report| panic!("{report}")).routes
+}
+
+fn found(routes: &[Route], head: &impl RequestHead) -> String {
+    match Router::new(routes).find(head) {
+        RouteOutcome::Matched(index, why) => format!("{}: {why}", routes[index].name),
+        RouteOutcome::Missed(miss) => miss.to_string(),
+    }
+}
+
+#[test]
+fn the_most_specific_match_wins_whatever_its_place_in_the_file() {
+    let routes = routes(
+        r#"
+  - { name: rest, pool: p }
+  - { name: regex, match: { paths: [{ regex: "^/v[0-9]/x$" }] }, pool: p }
+  - { name: v1, match: { paths: [/v1] }, pool: p }
+  - { name: v1-deep, match: { paths: [/v1/deep] }, pool: p }
+  - { name: v1-exact, match: { paths: [{ exact: /v1/deep/er }] }, pool: p }
+  - { name: v1-post, match: { paths: [/v1], methods: [POST] }, pool: p }
+  - { name: v1-one, match: { paths: [/v1], headers: { X-A: a } }, pool: p }
+  - { name: v1-two, match: { paths: [/v1], headers: { X-A: a, X-B: { present: true } } }, pool: p }
+  - { name: v1-query, match: { paths: [/v1], query: { q: "1" } }, pool: p }
+  - { name: wild, match: { hosts: ["*.example.com"], paths: [/w] }, pool: p }
+  - { name: wilder, match: { hosts: ["*.a.example.com"], paths: [/w] }, pool: p }
+  - { name: exact-host, match: { hosts: [x.a.example.com], paths: [/e] }, pool: p }
+"#,
+    );
+    let a = ("x-a", "a");
+    let b = ("x-b", "");
+    for (text, headers, expected) in [
+        ("GET http://h/", &[][..], "rest: any host, any path"),
+        ("GET http://h/v2/x", &[], "regex: any host, regular expression"),
+        ("GET http://h/v1/x", &[], "v1: any host, prefix"),
+        ("GET http://h/v1", &[], "v1: any host, prefix"),
+        ("GET http://h/v1/", &[], "v1: any host, prefix"),
+        ("GET http://h/v10", &[], "rest: any host, any path"),
+        ("GET http://h/v1/deep", &[], "v1-deep: any host, prefix"),
+        ("GET http://h/v1/deeper", &[], "v1: any host, prefix"),
+        ("GET http://h/v1/deep/er", &[], "v1-exact: any host, exact path"),
+        ("GET http://h/v1/deep/er/", &[], "v1-deep: any host, prefix"),
+        ("POST http://h/v1", &[a, b], "v1-post: any host, prefix, method"),
+        ("GET http://h/v1?q=1", &[a], "v1-one: any host, prefix, 1 header"),
+        ("GET http://h/v1", &[a, b], "v1-two: any host, prefix, 2 headers"),
+        ("GET http://h/v1?q=1", &[], "v1-query: any host, prefix, 1 query parameter"),
+        ("GET http://b.example.com/w", &[], "wild: wildcard host, prefix"),
+        ("GET http://b.a.example.com/w", &[], "wilder: wildcard host, prefix"),
+        ("GET http://c.b.a.example.com/w", &[], "wilder: wildcard host, prefix"),
+        ("GET http://a.example.com/w", &[], "wild: wildcard host, prefix"),
+        ("GET http://example.com/w", &[], "rest: any host, any path"),
+        ("GET http://badexample.com/w", &[], "rest: any host, any path"),
+        ("GET http://X.A.Example.COM:8080/e", &[], "exact-host: exact host, prefix"),
+        ("GET http://x.a.example.com./e", &[], "exact-host: exact host, prefix"),
+        // A host with routes of its own still falls back to wildcards and to any host.
+        ("GET http://x.a.example.com/w", &[], "wilder: wildcard host, prefix"),
+        ("GET http://x.a.example.com/v1", &[], "v1: any host, prefix"),
+    ] {
+        assert_eq!(found(&routes, &request(text, headers)), expected, "{text} {headers:?}");
+    }
+}
+
+#[test]
+fn a_miss_says_what_came_nearest() {
+    let routes = routes(
+        r#"
+  - { name: a, match: { hosts: [a.example.com], paths: [/v1], methods: [GET] }, pool: p }
+  - { name: b, match: { hosts: [b.example.com], paths: [/v1] }, pool: p }
+"#,
+    );
+    for (text, expected) in [
+        ("GET http://c.example.com/v1", "no route is for this host"),
+        ("GET http://a.example.com/v2", "no route of this host is for this path"),
+        (
+            "POST http://a.example.com/v1",
+            "the routes of this host and path ask for another method, header or query",
+        ),
+    ] {
+        assert_eq!(found(&routes, &request(text, &[])), expected, "{text}");
+    }
+    assert_eq!(Router::new(&[]).find(&request("GET http://a/", &[])), RouteOutcome::Missed(Miss::Host));
+}
+
+#[test]
+fn strange_requests_find_what_takes_everything() {
+    let routes = routes("  - { name: rest, pool: p }\n  - { name: x, match: { paths: [/x] }, pool: p }\n");
+    let mut head = request("OPTIONS http://a/", &[]);
+    head.path = "*".into();
+    head.authority = String::new();
+    assert_eq!(found(&routes, &head), "rest: any host, any path");
+    head.path = String::new();
+    assert_eq!(found(&routes, &head), "rest: any host, any path");
+    head.path = "/x\u{fc}".into();
+    head.authority = "\u{fc}.example.com".into();
+    assert_eq!(found(&routes, &head), "rest: any host, any path");
+}
+
+#[test]
+fn a_request_s_parts_are_a_head() {
+    let request = http::Request::builder().uri("/v1?a=b").header("Host", "a.example.com").body(()).unwrap();
+    let (parts, ()) = request.into_parts();
+    assert_eq!((parts.authority(), RequestHead::query(&parts)), ("a.example.com", Some("a=b")));
+    assert_eq!((RequestHead::method(&parts), parts.path(), parts.header("x-none")), ("GET", "/v1", None));
+}
+
+// === the model ===
+
+/// Every rule of every route, tried in order of precedence. Written from the words, not from the router.
+fn model(routes: &[Route], head: &TestRequest) -> Option<usize> {
+    let mut rules = Vec::new();
+    for (index, route) in routes.iter().enumerate() {
+        let matches = &route.matches;
+        let hosts: Vec<Option<&HostPattern>> =
+            if matches.hosts.is_empty() { vec![None] } else { matches.hosts.iter().map(Some).collect() };
+        let paths: Vec<Option<&PathPattern>> =
+            if matches.paths.is_empty() { vec![None] } else { matches.paths.iter().map(Some).collect() };
+        for host in &hosts {
+            for path in &paths {
+                rules.push((*host, *path, index));
+            }
+        }
+    }
+    rules.sort_by_key(|(host, path, index)| {
+        let matches = &routes[*index].matches;
+        let rest = (matches.methods.is_empty(), Reverse(matches.headers.len()), Reverse(matches.query.len()));
+        (host_rank(*host), path_rank(*path), rest, *index)
+    });
+    let holds = |(host, path, index): &(Option<&HostPattern>, Option<&PathPattern>, usize)| {
+        host_matches(*host, &head.authority)
+            && path_matches(*path, &head.path)
+            && rest_matches(&routes[*index].matches, head)
+    };
+    rules.into_iter().find(holds).map(|(_, _, index)| index)
+}
+
+fn host_rank(host: Option<&HostPattern>) -> (u8, Reverse<usize>) {
+    match host {
+        Some(HostPattern::Exact(_)) => (0, Reverse(0)),
+        Some(HostPattern::Wildcard(parent)) => (1, Reverse(parent.len())),
+        None => (2, Reverse(0)),
+    }
+}
+
+fn path_rank(path: Option<&PathPattern>) -> (u8, Reverse<usize>) {
+    match path {
+        Some(PathPattern::Exact(_)) => (0, Reverse(0)),
+        Some(PathPattern::Prefix(prefix)) if !prefix.is_empty() => (1, Reverse(prefix.len())),
+        Some(PathPattern::Regex(_)) => (2, Reverse(0)),
+        _ => (3, Reverse(0)),
+    }
+}
+
+fn host_matches(pattern: Option<&HostPattern>, authority: &str) -> bool {
+    let host = authority.to_lowercase();
+    let host = host.split(':').next().unwrap_or("");
+    let host = host.strip_suffix('.').unwrap_or(host);
+    match pattern {
+        None => true,
+        Some(HostPattern::Exact(name)) => host == name,
+        Some(HostPattern::Wildcard(parent)) => {
+            host.ends_with(&format!(".{parent}")) && host.len() > parent.len() + 1
+        }
+    }
+}
+
+fn path_matches(pattern: Option<&PathPattern>, path: &str) -> bool {
+    match pattern {
+        None => true,
+        Some(PathPattern::Exact(exact)) => path == exact,
+        Some(PathPattern::Prefix(prefix)) => path == prefix || path.starts_with(&format!("{prefix}/")),
+        Some(PathPattern::Regex(regex)) => regex.is_match(path),
+    }
+}
+
+fn rest_matches(matches: &RouteMatch, head: &TestRequest) -> bool {
+    let method = matches.methods.is_empty() || matches.methods.contains(&head.method);
+    let headers =
+        matches.headers.iter().all(|wanted| match (head.header(wanted.name.as_str()), &wanted.value) {
+            (Some(value), ValueMatch::Exact(exact)) => value == exact,
+            (Some(_), _) => true,
+            (None, _) => false,
+        });
+    let pairs: Vec<&str> = head.query.iter().flat_map(|query| query.split('&')).collect();
+    let query = matches.query.iter().all(|wanted| {
+        let first = pairs.iter().find_map(|pair| pair.strip_prefix(&format!("{}=", wanted.name)));
+        match (first, &wanted.value) {
+            (Some(value), ValueMatch::Exact(exact)) => value == exact,
+            (Some(_), _) => true,
+            (None, _) => false,
+        }
+    });
+    method && headers && query
+}
+
+// === random routes and requests, from few words so that they meet ===
+
+fn host() -> impl Strategy<Value = HostPattern> {
+    prop_oneof![
+        prop::sample::select(&["a.b", "x.a.b", "y.x.a.b", "b"][..])
+            .prop_map(|name| HostPattern::Exact(name.into())),
+        prop::sample::select(&["b", "a.b", "x.a.b"][..]).prop_map(|name| HostPattern::Wildcard(name.into())),
+    ]
+}
+
+fn path() -> impl Strategy<Value = PathPattern> {
+    prop_oneof![
+        prop::sample::select(&["/", "/p", "/p/q", "/p/"][..])
+            .prop_map(|path| PathPattern::Exact(path.into())),
+        prop::sample::select(&["", "/p", "/p/q", "/pq", "/p/q/r"][..])
+            .prop_map(|path| PathPattern::Prefix(path.into())),
+        prop::sample::select(&["^/p", "q$", "/q/"][..])
+            .prop_map(|text| PathPattern::Regex(Regex::new(text).unwrap())),
+    ]
+}
+
+fn value() -> impl Strategy<Value = ValueMatch> {
+    prop_oneof![
+        Just(ValueMatch::Present),
+        prop::sample::select(&["1", "2"][..]).prop_map(|v| ValueMatch::Exact(v.into()))
+    ]
+}
+
+fn route() -> impl Strategy<Value = Route> {
+    let methods = prop::collection::vec(prop::sample::select(&[Method::GET, Method::POST][..]), 0..2);
+    let headers = prop::collection::btree_map(prop::sample::select(&["x-a", "x-b"][..]), value(), 0..3);
+    let query = prop::collection::btree_map(prop::sample::select(&["a", "b"][..]), value(), 0..3);
+    let conditions = (methods, headers, query);
+    (prop::collection::vec(host(), 0..3), prop::collection::vec(path(), 0..3), conditions).prop_map(
+        |(hosts, paths, (methods, headers, query))| Route {
+            name: "r".into(),
+            pool: "p".into(),
+            matches: RouteMatch {
+                hosts,
+                paths,
+                methods,
+                headers: headers
+                    .into_iter()
+                    .map(|(name, value)| HeaderMatch { name: name.parse().unwrap(), value })
+                    .collect(),
+                query: query
+                    .into_iter()
+                    .map(|(name, value)| QueryMatch { name: name.into(), value })
+                    .collect(),
+            },
+        },
+    )
+}
+
+fn head() -> impl Strategy<Value = TestRequest> {
+    let authority =
+        prop::sample::select(&["a.b", "X.a.B:80", "y.x.a.b.", "z.y.x.a.b", "b", "c", "q.a.b"][..]);
+    let path = prop::sample::select(&["/", "/p", "/p/", "/p/q", "/p/q/r", "/pq", "/pq/q", "/r"][..]);
+    let query = prop::sample::select(&[None, Some("a=1"), Some("a=2&b=1"), Some("b=2&a=1&a=2")][..]);
+    let headers = prop::collection::btree_map(prop::sample::select(&["x-a", "x-b"][..]), "[12]", 0..3);
+    let method = prop::sample::select(&[Method::GET, Method::POST, Method::PUT][..]);
+    (authority, path, query, headers, method).prop_map(|(authority, path, query, headers, method)| {
+        TestRequest {
+            method,
+            authority: authority.into(),
+            path: path.into(),
+            query: query.map(str::to_owned),
+            headers: headers
+                .into_iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect(),
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn the_router_finds_what_the_model_finds(
+        routes in prop::collection::vec(route(), 0..8),
+        heads in prop::collection::vec(head(), 1..20),
+    ) {
+        let router = Router::new(&routes);
+        for head in heads {
+            prop_assert_eq!(router.find(&head).route(), model(&routes, &head), "{:?}", head);
+        }
+    }
+
+    #[test]
+    fn an_unreachable_route_is_never_found(
+        routes in prop::collection::vec(route(), 0..8),
+        heads in prop::collection::vec(head(), 1..20),
+    ) {
+        let router = Router::new(&routes);
+        let hidden = unreachable(&routes);
+        for head in heads {
+            let found = router.find(&head).route();
+            prop_assert!(!hidden.iter().any(|(route, _)| Some(*route) == found), "{:?} {:?}", hidden, head);
+        }
+    }
+
+    #[test]
+    fn a_route_written_twice_is_unreachable(routes in prop::collection::vec(route(), 1..6), at in any::<prop::sample::Index>()) {
+        let mut routes = routes;
+        let copy = routes[at.index(routes.len())].clone();
+        routes.push(copy);
+        let last = routes.len() - 1;
+        prop_assert!(unreachable(&routes).iter().any(|(route, winner)| *route == last && *winner != last));
+    }
+}
+
+#[test]
+fn failed_tests_say_what_was_expected_and_what_was_decided() {
+    let text = "
+listeners: [{ address: \":80\" }]
+routes:
+  - { name: web, pool: w }
+  - { name: api, match: { hosts: [a.example.com], paths: [/v1] }, pool: a }
+pools: { w: [10.0.0.1:80], a: [10.0.0.2:80] }
+tests:
+  - { request: GET http://a.example.com/v1/x, expect: { route: api, pool: a } }
+  - { request: GET http://a.example.com/v2?x=1, expect: { route: api } }
+  - { request: GET http://b.example.com/, expect: { route: none } }
+  - { request: GET http://b.example.com/, expect: { pool: a } }
+";
+    let config = crate::config::parse(text, "t.yaml").unwrap();
+    let router = Router::new(&config.routes);
+    let failures = judge(&config.tests, |request| match router.find(request) {
+        RouteOutcome::Matched(index, why) => Decided::Route {
+            route: config.routes[index].name.to_string(),
+            pool: config.routes[index].pool.to_string(),
+            why: why.to_string(),
+        },
+        RouteOutcome::Missed(miss) => Decided::NoRoute { why: miss.to_string() },
+    });
+    let texts: Vec<String> =
+        failures.iter().map(|failure| format!("{}:{} {failure}", failure.line, failure.column)).collect();
+    assert_eq!(
+        texts,
+        [
+            "9:16 GET a.example.com/v2?x=1: expected route `api`, decided route `web` and pool `w` (any host, any path)",
+            "10:16 GET b.example.com/: expected no route, decided route `web` and pool `w` (any host, any path)",
+            "11:16 GET b.example.com/: expected pool `a`, decided route `web` and pool `w` (any host, any path)",
+        ]
+    );
+}

@@ -19,13 +19,17 @@ impl Compiler<'_> {
                 self.context.error(
                     span,
                     "the file has no listeners",
-                    "add `listeners: [{ address: :8080 }]`",
+                    "add `listeners: [{ address: 0.0.0.0:8080 }]`",
                 );
             }
             return Vec::new();
         };
         if list.length == 0 {
-            self.context.error(list.span, "the file has no listeners", "add one: [{ address: :8080 }]");
+            self.context.error(
+                list.span,
+                "the file has no listeners",
+                "add one: [{ address: 0.0.0.0:8080 }]",
+            );
         }
         let mut taken: Vec<(Listener, Span)> = Vec::new();
         self.listener_names(list);

@@ -5,9 +5,10 @@ use regex::Regex;
 use serde_json::{Value as Json, json};
 
 use crate::config::address::is_host_name;
-use crate::config::decode::{Fault, List, Named, Scalar, ShortOr, section, shown};
+use crate::config::decode::{Fault, List, Named, Scalar, ShortOr, shown};
 use crate::config::model::{HostPattern, TestRequest};
 use crate::config::scalar::{Flag, Name, Text};
+use crate::config::section::section;
 use crate::config::suggest;
 
 section! {

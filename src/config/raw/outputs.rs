@@ -25,7 +25,7 @@ impl Scalar for LogOutput {
                 Err(Fault::new(message, "write a path such as /var/log/evenkeel/access.log"))
             }
             word => {
-                let fault = word_fault(word, &["stdout", "stderr", "off"]);
+                let fault = word_fault(word, Self::WHAT, &["stdout", "stderr", "off"]);
                 let is_near = fault.remedy.starts_with("did you mean");
                 Err(if is_near { fault } else { Self::fault(word) })
             }
@@ -51,7 +51,7 @@ impl Scalar for LevelText {
         for directive in text.split(',') {
             let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
             if !LEVELS.contains(&level.to_lowercase().as_str()) {
-                return Err(word_fault(level, &LEVELS[1..5]));
+                return Err(word_fault(level, Self::WHAT, &LEVELS[1..5]));
             }
         }
         Ok(LevelText(text.to_owned()))

@@ -7,9 +7,10 @@ use serde_json::{Value as Json, json};
 
 use super::AddressText;
 use super::matching::{HeaderText, PathText};
-use crate::config::decode::{Fault, List, Named, OrOff, Scalar, ShortOr, section};
+use crate::config::decode::{Fault, List, Named, OrOff, Scalar, ShortOr};
 use crate::config::model::{Balance, HostHeader};
 use crate::config::scalar::{Count, Flag, Limit, Period, word_fault, words};
+use crate::config::section::section;
 
 /// A pool: a plain list is its endpoints.
 pub(crate) type PoolForm = ShortOr<List<EndpointForm>, PoolSection>;
@@ -253,7 +254,7 @@ impl Scalar for RetryCause {
                 Some(status) if status >= 500 => Ok(RetryCause::Status(status)),
                 Some(_) => Err(Self::fault(text)),
                 None => {
-                    let fault = word_fault(text, &["connect", "reset", "timeout"]);
+                    let fault = word_fault(text, Self::WHAT, &["connect", "reset", "timeout"]);
                     let is_near = fault.remedy.starts_with("did you mean");
                     Err(if is_near { fault } else { Self::fault(text) })
                 }

@@ -1,0 +1,244 @@
+//! Sections of the file: the `section!` macro, from which the known keys, their types, their defaults and their
+//! documentation all come.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value as Json, json};
+
+use super::decode::{Context, Spanned, Value, schema_from, shown, spanned};
+use super::source::Span;
+use super::suggest;
+use super::tree::{Key, Kind, Node};
+
+/// A section's keys while it is read.
+pub(crate) struct Fields<'n, 'c> {
+    what: &'static str,
+    span: Span,
+    entries: &'n [(Key, Node)],
+    context: &'c mut Context,
+    /// Keys that the unknown ones were probably meant to be: these are not missed once more.
+    misspelt: Vec<String>,
+    /// Losses before this section.
+    before: usize,
+}
+
+impl<'n, 'c> Fields<'n, 'c> {
+    /// Reports unknown keys; `None` if it is no section at all.
+    pub(crate) fn new(
+        node: &'n Node,
+        what: &'static str,
+        known: &[&str],
+        context: &'c mut Context,
+    ) -> Option<Fields<'n, 'c>> {
+        let entries: &[(Key, Node)] = match &node.kind {
+            Kind::Map(entries) => entries,
+            Kind::Null => &[],
+            _ => {
+                let message = format!("expected {what}, found {}", node.what());
+                context.error(node.span, message, format!("write its keys: {}", known.join(", ")));
+                return None;
+            }
+        };
+        let before = context.losses();
+        let mut misspelt = Vec::new();
+        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
+            if let Some(known) = known.iter().find(|known| key.text.starts_with(&format!("{known}:"))) {
+                let message = format!("`{}` is one word to YAML", shown(&key.text));
+                context.error(key.span, message, format!("write a space after the colon: `{known}: ...`"));
+                misspelt.push((*known).to_owned());
+                continue;
+            }
+            let remedy = match suggest::nearest(&key.text, known.iter().copied()) {
+                Some(nearest) => {
+                    misspelt.push(nearest.to_owned());
+                    format!("did you mean `{nearest}`?")
+                }
+                None => format!("its keys are {}", known.join(", ")),
+            };
+            context.error(key.span, format!("{what} has no key `{}`", shown(&key.text)), remedy);
+        }
+        Some(Fields { what, span: node.span, entries, context, misspelt, before })
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.context.losses() == self.before
+    }
+
+    fn take<T: Value>(&mut self, key: &str) -> Option<Spanned<T>> {
+        let (_, node) = self.entries.iter().find(|(entry, node)| entry.text == key && !node.is_null())?;
+        spanned(node, self.context)
+    }
+
+    pub(crate) fn optional<T: Value>(&mut self, key: &str) -> Option<Spanned<T>> {
+        self.take(key)
+    }
+
+    /// `example` is what the error says to write.
+    pub(crate) fn required<T: Value>(&mut self, key: &str, example: &str) -> Option<Spanned<T>> {
+        match self.entries.iter().find(|(entry, _)| entry.text == key) {
+            Some((_, node)) if !node.is_null() => {}
+            Some((entry, _)) => {
+                let message = format!("`{key}` has no value");
+                self.context.error(entry.span, message, format!("write `{key}: {example}`"));
+            }
+            None if self.misspelt.iter().any(|misspelt| misspelt == key) => {}
+            None => {
+                let message = format!("{} needs `{key}`", self.what);
+                self.context.error(self.span, message, format!("add `{key}: {example}`"));
+            }
+        }
+        self.take(key)
+    }
+
+    pub(crate) fn defaulted<T: Value>(&mut self, key: &str, default: &Json) -> Spanned<T> {
+        self.take(key).unwrap_or_else(|| {
+            let node = Node::from_json(default, self.span);
+            let value = T::decode(&node, &mut Context::default())
+                .expect("a test reads every section from nothing, so every default is a value");
+            Spanned { span: self.span, written: false, value }
+        })
+    }
+}
+
+/// A section as a schema: what `section!` knows of its keys, in order.
+pub(crate) struct SectionSchema {
+    object: Map<String, Json>,
+    required: Vec<Json>,
+}
+
+impl SectionSchema {
+    pub(crate) fn new() -> SectionSchema {
+        SectionSchema { object: Map::new(), required: Vec::new() }
+    }
+
+    pub(crate) fn field(&mut self, key: &str, doc: &str, schema: Schema) -> &mut Map<String, Json> {
+        let mut property = match schema.to_value() {
+            Json::Object(object) => object,
+            _ => Map::new(),
+        };
+        property.insert("description".into(), doc.into());
+        let entry = self.object.entry(key).or_insert(Json::Null);
+        *entry = Json::Object(property);
+        entry.as_object_mut().expect("it was just made one")
+    }
+
+    pub(crate) fn require(&mut self, key: &str) {
+        self.required.push(key.into());
+    }
+
+    pub(crate) fn finish(self, doc: &str) -> Schema {
+        let mut object = json!({
+            "type": "object",
+            "description": doc,
+            "properties": self.object,
+            "additionalProperties": false,
+        });
+        if !self.required.is_empty() {
+            object["required"] = Json::Array(self.required);
+        }
+        schema_from(object)
+    }
+}
+
+/// The lines of a doc comment as one text.
+pub(crate) fn doc_text(lines: &[&str]) -> String {
+    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ").trim().to_owned()
+}
+
+/// `match` and `type` are written `r#match` and `r#type` as fields.
+pub(crate) const fn key_name(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
+
+/// A schema that other schemas refer to by name.
+pub(crate) fn reference<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// A section of the file: its keys, with type, documentation and one of
+/// `= default` (a JSON value), `, optional` or `, required "example"`.
+macro_rules! section {
+    (
+        $(#[doc = $section_doc:literal])*
+        $name:ident $what:literal {
+            $(
+                $(#[doc = $doc:literal])*
+                $field:ident : $ty:ty $(= $default:tt)? $(, $kind:ident $($example:literal)?)? ;
+            )*
+        }
+    ) => {
+        $(#[doc = $section_doc])*
+        #[derive(Debug, Clone)]
+        pub(crate) struct $name {
+            $(
+                $(#[doc = $doc])*
+                pub(crate) $field: section!(@type $ty $(= $default)? $(, $kind)?),
+            )*
+            /// Nothing in it had to be left out.
+            #[allow(dead_code, reason = "only sections that count their keys ask")]
+            pub(crate) complete: bool,
+        }
+
+        impl $crate::config::decode::Value for $name {
+            fn decode(
+                node: &$crate::config::tree::Node,
+                context: &mut $crate::config::decode::Context,
+            ) -> Option<Self> {
+                const KEYS: &[&str] = &[$($crate::config::section::key_name(stringify!($field))),*];
+                let mut fields = $crate::config::section::Fields::new(node, $what, KEYS, context)?;
+                Some(Self {
+                    $($field: section!(@take fields $field $(= $default)? $(, $kind $($example)?)?),)*
+                    complete: fields.is_complete(),
+                })
+            }
+
+            fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $crate::config::section::reference::<Self>(generator)
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let mut section = $crate::config::section::SectionSchema::new();
+                $({
+                    let key = $crate::config::section::key_name(stringify!($field));
+                    let doc = $crate::config::section::doc_text(&[$($doc),*]);
+                    let schema = <$ty as $crate::config::decode::Value>::schema(generator);
+                    let property = section.field(key, &doc, schema);
+                    section!(@describe section property key $(= $default)? $(, $kind)?);
+                })*
+                section.finish(&$crate::config::section::doc_text(&[$($section_doc),*]))
+            }
+        }
+    };
+
+    (@type $ty:ty = $default:tt) => { $crate::config::decode::Spanned<$ty> };
+    (@type $ty:ty, $kind:ident) => { Option<$crate::config::decode::Spanned<$ty>> };
+
+    (@take $fields:ident $field:ident = $default:tt) => {
+        $fields.defaulted($crate::config::section::key_name(stringify!($field)), &serde_json::json!($default))
+    };
+    (@take $fields:ident $field:ident, optional) => {
+        $fields.optional($crate::config::section::key_name(stringify!($field)))
+    };
+    (@take $fields:ident $field:ident, required $example:literal) => {
+        $fields.required($crate::config::section::key_name(stringify!($field)), $example)
+    };
+
+    (@describe $section:ident $property:ident $key:ident = $default:tt) => {
+        $property.insert("default".into(), serde_json::json!($default))
+    };
+    (@describe $section:ident $property:ident $key:ident, optional) => { let _ = ($property, $key); };
+    (@describe $section:ident $property:ident $key:ident, required) => {
+        let _ = $property;
+        $section.require($key);
+    };
+}
+
+pub(crate) use section;

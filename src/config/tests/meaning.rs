@@ -1,0 +1,203 @@
+//! What right files mean: defaults, forms, units.
+
+use std::time::Duration;
+
+use super::*;
+
+const SHORT: &str = "listen: :8080\nendpoints: [10.0.0.1:3000, 10.0.0.2:3000]\n";
+
+/// As design.md puts it.
+const LONG: &str = "
+listeners:
+  - name: default
+    address: :8080
+routes:
+  - name: default
+    pool: default
+pools:
+  default:
+    balance: round_robin
+    endpoints: [10.0.0.1:3000, 10.0.0.2:3000]
+    health_check: { type: tcp, interval: 2s, timeout: 1s, healthy_after: 2, unhealthy_after: 3 }
+    when_none_healthy: { wait: 0s }
+";
+
+fn same(a: &Config, b: &Config) -> bool {
+    format!("{a:?}") == format!("{b:?}")
+}
+
+#[test]
+fn the_short_form_stands_for_the_long_one() {
+    assert!(same(&config(SHORT), &config(LONG)));
+    assert!(!same(&config(SHORT), &config(&LONG.replace("3000]", "3001]"))));
+}
+
+#[test]
+fn the_written_form_of_arguments_is_the_same_config() {
+    let yaml = short_form(":8080", &["10.0.0.1:3000", "10.0.0.2:3000"]);
+    assert!(same(&config(SHORT), &config(&yaml)), "{yaml}");
+    for endpoints in [["[::1]:3000", "unix:/run/a b.sock"], ["name.local:80", "NAME:81"]] {
+        let yaml = short_form("[::]:8080", &endpoints);
+        let short = format!("listen: '[::]:8080'\nendpoints: ['{}', '{}']\n", endpoints[0], endpoints[1]);
+        assert!(same(&config(&short), &config(&yaml)), "{yaml}");
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_reference() {
+    let config = config(SHORT);
+    assert_eq!(config.server.drain, Duration::from_secs(30));
+    assert_eq!(config.server.drain_delay, Duration::ZERO);
+    assert!(config.server.threads >= 1);
+    assert_eq!(config.admin, Admin { listen: AdminListen::Default, token: None });
+    assert_eq!(config.log, Log { level: "info".into(), format: EventFormat::Auto });
+    assert_eq!(
+        config.access_log,
+        AccessLog { output: LogOutput::Stdout, format: AccessFormat::Auto, queue: 8192 }
+    );
+    let listener = &config.listeners[0];
+    assert_eq!(
+        listener.limits,
+        Limits { header_bytes: 32 * 1024, header_count: 100, target_bytes: 8 * 1024, body_bytes: None }
+    );
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        listener.timeouts,
+        ClientTimeouts {
+            header: seconds(10),
+            body: seconds(60),
+            write: seconds(60),
+            keep_alive: seconds(75)
+        }
+    );
+    let pool = &config.pools[0];
+    assert_eq!(pool.when_none_healthy, WhenNoneHealthy::Wait { limit: Duration::ZERO, queue: 1024 });
+    assert_eq!(
+        pool.retry,
+        Retry { limit: 2, on: RetryOn { connect: true, reset: true, timeout: false, statuses: vec![] } }
+    );
+    assert_eq!(
+        pool.timeouts,
+        EndpointTimeouts {
+            connect: seconds(2),
+            response: seconds(60),
+            idle: seconds(60),
+            write: seconds(60),
+            keep_alive: seconds(55),
+            tunnel: seconds(3600),
+        }
+    );
+    assert_eq!((&pool.host, pool.resolve), (&HostHeader::Preserve, seconds(10)));
+}
+
+fn pool(keys: &str) -> Pool {
+    let text = format!(
+        "listeners: [{{ address: \":8080\" }}]\nroutes: [{{ pool: a }}]\npools:\n  a:\n    endpoints: [10.0.0.1:3000]\n{keys}"
+    );
+    config(&text).pools.remove(0)
+}
+
+#[test]
+fn off_is_a_word_and_a_boolean() {
+    for off in ["off", "false", "\"off\"", "OFF", "False"] {
+        assert_eq!(pool(&format!("    health_check: {off}\n")).health_check, None, "{off}");
+        assert_eq!(pool(&format!("    retry: {off}\n")).retry.limit, 0, "{off}");
+        let text = format!("{SHORT}admin: {{ listen: {off} }}\naccess_log: {{ output: {off} }}\n");
+        let config = config(&text);
+        assert_eq!(
+            (config.admin.listen, config.access_log.output),
+            (AdminListen::Off, LogOutput::Off),
+            "{off}"
+        );
+    }
+}
+
+#[test]
+fn an_http_check_has_its_own_keys() {
+    let check = pool(
+        "    health_check: { type: http, path: /up?x=1, host: a.b, expect: [204, 300-399], headers: { X-A: b } }\n",
+    );
+    let check = check.health_check.unwrap();
+    let CheckKind::Http { path, host, expect, headers } = check.kind else { panic!("not http") };
+    assert_eq!((path.as_str(), host.as_deref()), ("/up?x=1", Some("a.b")));
+    assert_eq!(expect, [204..=204, 300..=399]);
+    assert_eq!(headers[0].0.as_str(), "x-a");
+    let bare = pool("    health_check: { type: http }\n").health_check.unwrap();
+    assert_eq!(
+        bare.kind,
+        CheckKind::Http { path: "/".into(), host: None, expect: vec![200..=399], headers: vec![] }
+    );
+}
+
+#[test]
+fn retries_and_waiting() {
+    let retry = pool("    retry: { limit: 1, on: [timeout, 502, 503] }\n").retry;
+    let on = RetryOn { connect: false, reset: false, timeout: true, statuses: vec![502, 503] };
+    assert_eq!(retry, Retry { limit: 1, on });
+    let wait = pool("    when_none_healthy: { wait: 5s }\n").when_none_healthy;
+    assert_eq!(wait, WhenNoneHealthy::Wait { limit: Duration::from_secs(5), queue: 1024 });
+    let open = pool("    when_none_healthy: { fail_open: true }\n").when_none_healthy;
+    assert_eq!(open, WhenNoneHealthy::FailOpen);
+}
+
+#[test]
+fn what_is_written_as_nothing_has_its_default() {
+    let text = format!(
+        "{SHORT}server:\nadmin: {{ token: null, listen: ~ }}\ntests:\nlog: {{ level: \"${{EMPTY:-}}\" }}\n"
+    );
+    // A quoted empty text is a text.
+    assert!(loaded(&text).is_err());
+    let text = text.replace("\"${EMPTY:-}\"", "");
+    assert!(same(&config(SHORT), &config(&text)));
+}
+
+#[test]
+fn variables_stand_inside_values() {
+    let text = "listen: :${PORT}\nendpoints: [\"${NAME:-a.local}:${PORT}\"]\nadmin:\n  token: ${EMPTY}\n";
+    let config = config(text);
+    assert_eq!(config.listeners[0].address, ListenAddress::AnyPort(8081));
+    let address = EndpointAddress::Name { host: "a.local".into(), port: 8081 };
+    assert_eq!(config.pools[0].endpoints[0].address, address);
+    assert_eq!(config.admin.token, None, "an empty variable is nothing");
+}
+
+#[test]
+fn anchors_and_aliases_are_followed() {
+    let text = "
+listeners: [{ address: \":8080\" }]
+routes:
+  - { name: a, match: { paths: [/a] }, pool: a }
+  - { name: b, match: { paths: [/b] }, pool: b }
+pools:
+  a: { endpoints: [10.0.0.1:3000], health_check: &check { interval: 7s } }
+  b: { endpoints: [10.0.0.2:3000], health_check: *check }
+";
+    let config = config(text);
+    let intervals: Vec<_> = config.pools.iter().map(|p| p.health_check.as_ref().unwrap().interval).collect();
+    assert_eq!(intervals, [Duration::from_secs(7); 2]);
+}
+
+#[test]
+fn matches_keep_what_is_written() {
+    let text = "
+listeners: [{ address: \":8080\" }]
+routes:
+  - match:
+      hosts: [API.example.com., \"*.Example.com\"]
+      paths: [/, /v1/, { exact: /x/ }, { prefix: /y }, { regex: ^/z$ }]
+      methods: [GET]
+      headers: { X-Env: canary, X-Num: 7 }
+      query: { V: { present: true } }
+    pool: a
+pools: { a: [10.0.0.1:3000] }
+";
+    let route = config(text).routes.remove(0);
+    assert_eq!(&*route.name, "default");
+    let hosts = [HostPattern::Exact("api.example.com".into()), HostPattern::Wildcard("example.com".into())];
+    assert_eq!(route.matches.hosts, hosts);
+    let paths = format!("{:?}", route.matches.paths);
+    assert_eq!(paths, r#"[Prefix(""), Prefix("/v1"), Exact("/x/"), Prefix("/y"), Regex(Regex("^/z$"))]"#);
+    let headers = format!("{:?}", route.matches.headers);
+    assert!(headers.contains(r#"Exact("canary")"#) && headers.contains(r#"Exact("7")"#), "{headers}");
+    assert_eq!(route.matches.query[0].name, "V");
+}

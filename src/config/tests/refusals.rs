@@ -1,0 +1,67 @@
+//! What is said about wrong files: `tests/data/config` holds each file and, below `=====`, all that is printed.
+//!
+//! `EVENKEEL_WRITE_EXPECTED=1` writes the second half anew, to be read before it is committed.
+
+use std::path::Path;
+
+use super::*;
+
+#[test]
+fn every_wrong_file_is_refused_word_by_word() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/config");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let case = std::fs::read_to_string(&path).unwrap();
+        let (text, expected) = case.split_once("=====\n").unwrap_or((&case, ""));
+        let report = loaded(text).map_or_else(|report| report, |loaded| loaded.warnings);
+        let actual = format!("{report}\n");
+        if std::env::var_os("EVENKEEL_WRITE_EXPECTED").is_some() {
+            std::fs::write(&path, format!("{text}=====\n{actual}")).unwrap();
+        } else {
+            assert_eq!(actual, expected, "{}", path.display());
+        }
+        seen += 1;
+    }
+    assert!(seen >= 30, "only {seen} files");
+}
+
+#[test]
+fn a_problem_knows_its_place() {
+    let report = loaded("listen: :8080\nendpoints: [http://10.0.0.1:3000]\n").unwrap_err();
+    let problems: Vec<Problem> = report.problems().collect();
+    assert_eq!(
+        problems,
+        [Problem {
+            severity: Severity::Error,
+            line: 2,
+            column: 13,
+            message: "`http://10.0.0.1:3000` is a URL, not an endpoint's address".into(),
+            text: "http://10.0.0.1:3000".into(),
+            remedy: "write 10.0.0.1:3000".into(),
+        }]
+    );
+}
+
+#[test]
+fn columns_are_characters_and_nothing_moves_the_cursor() {
+    let report = loaded("listen: :8080 # ü\nendpoints: [\"üü\", x]\n").unwrap_err();
+    let places: Vec<(usize, usize)> = report.problems().map(|p| (p.line, p.column)).collect();
+    assert_eq!(places, [(2, 13), (2, 19)]);
+    for text in ["listen: \"\u{1b}[2J\"\n", "listen: \u{9b}2J\n", "\u{7}: x\n", "listen: \"\\e[2J\"\n"] {
+        let report = loaded(text).unwrap_err().to_string();
+        assert!(report.chars().all(|c| c == '\n' || !c.is_control()), "{report:?}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_no_invalid_config() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none.yaml");
+    let error = load(&missing).unwrap_err();
+    assert!(matches!(error, LoadError::Io { .. }));
+    assert!(error.to_string().starts_with(&format!("cannot read {}: ", missing.display())), "{error}");
+    let binary = folder.path().join("binary.yaml");
+    std::fs::write(&binary, [b'a', 0xff]).unwrap();
+    assert!(load(&binary).unwrap_err().to_string().ends_with("it is not UTF-8 text (byte 1)"));
+}

@@ -1,0 +1,102 @@
+//! `evenkeel check` and `evenkeel schema` as a user runs them: what goes where, and the exit code.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn evenkeel(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_evenkeel")).args(arguments).output().expect("the binary was built")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("output is text")
+}
+
+fn written(folder: &Path, yaml: &str) -> PathBuf {
+    let file = folder.join("evenkeel.yaml");
+    std::fs::write(&file, yaml).expect("the folder is ours");
+    file
+}
+
+#[test]
+fn a_right_file_is_summed_up_in_one_line() {
+    let output = evenkeel(&["check", "-c", concat!(env!("CARGO_MANIFEST_DIR"), "/conf/typical.yaml")]);
+    assert_eq!(output.status.code(), Some(0));
+    let summary = "conf/typical.yaml: ok, 1 listener, 3 routes, 3 pools, 7 endpoints, 4 tests passed\n";
+    assert!(text(&output.stdout).ends_with(summary), "{}", text(&output.stdout));
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn quiet_says_nothing_of_a_right_file() {
+    let output = evenkeel(&["check", "-q", "-c", concat!(env!("CARGO_MANIFEST_DIR"), "/conf/minimal.yaml")]);
+    assert_eq!((output.status.code(), text(&output.stdout), text(&output.stderr)), (Some(0), "", ""));
+}
+
+#[test]
+fn a_wrong_file_exits_78_and_a_missing_one_1() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = written(folder.path(), "listen: :8080\nendpoint: [10.0.0.1:3000]\n");
+    let output = evenkeel(&["check", "-c", &file.display().to_string()]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(78), ""));
+    assert!(text(&output.stderr).contains("did you mean `endpoints`?"), "{}", text(&output.stderr));
+    let missing = folder.path().join("none.yaml").display().to_string();
+    let output = evenkeel(&["check", "-c", &missing]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        format!("cannot read {missing}: No such file or directory (os error 2)\n")
+    );
+}
+
+#[test]
+fn a_failed_test_points_at_itself() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let yaml = "\
+listeners: [{ address: \":8080\" }]
+routes:
+  - { name: api, match: { paths: [/v1] }, pool: web }
+  - { name: web, pool: web }
+pools: { web: [10.0.0.1:3000] }
+tests:
+  - request: GET http://a.example.com/v10
+    expect: { route: api }
+";
+    let file = written(folder.path(), yaml);
+    let output = evenkeel(&["check", "-c", &file.display().to_string()]);
+    assert_eq!(output.status.code(), Some(78));
+    let expected = format!(
+        "\
+error: a test fails: it expects route `api`
+ --> {0}:7:14
+  |
+7 |   - request: GET http://a.example.com/v10
+  |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^ decided: route `web` and pool `web` (any host, any path)
+
+1 error in {0}
+",
+        file.display()
+    );
+    assert_eq!(text(&output.stderr), expected);
+}
+
+#[test]
+fn warnings_do_not_fail_the_check() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = written(
+        folder.path(),
+        "listeners: [{ address: \":1\" }]\nroutes: [{ pool: a }]\npools: { a: [a.local:1], b: [b.local:1] }\n",
+    );
+    let output = evenkeel(&["check", "-c", &file.display().to_string()]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).starts_with("warning: no route sends anything to the pool `b`"));
+    assert!(text(&output.stdout).contains(": ok, "));
+}
+
+#[test]
+fn the_schema_is_json() {
+    let output = evenkeel(&["schema"]);
+    assert_eq!(output.status.code(), Some(0));
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a JSON text");
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert!(schema["properties"]["pools"].is_object());
+}
