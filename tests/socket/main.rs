@@ -19,3 +19,4 @@ mod response_faults;
 mod retry;
 mod routing;
 mod self_test;
+mod service;

@@ -9,11 +9,26 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::proxy::{Ended, Proxy};
+use super::proxy::{Ended, Output, Proxy};
 
 /// The variable that chooses the carrier for the whole suite, and the one that the proxy is told it by.
 const CARRIER_WANTED: &str = "EVENKEEL_TEST_CARRIER";
 const CARRIER: &str = "EVENKEEL_CARRIER";
+
+/// The id of a user who is nobody in particular, if the proxy can be run as that user; else why not.
+pub fn nobody() -> Result<u32, String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("only root may run the proxy as another user".into());
+    }
+    let open = |path: &Path| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o005 == 0o005)
+    };
+    match Path::new(env!("CARGO_BIN_EXE_evenkeel")).ancestors().find(|path| !open(path)) {
+        Some(closed) => Err(format!("{} is closed to other users", closed.display())),
+        None => Ok(65_534),
+    }
+}
 
 pub struct ProxyBuilder {
     folder: TempDir,
@@ -28,7 +43,8 @@ pub struct ProxyBuilder {
     environment: Vec<(String, String)>,
     shell: Option<String>,
     user: Option<u32>,
-    stalled: bool,
+    output: Output,
+    arguments: Option<Vec<String>>,
 }
 
 struct Listener {
@@ -59,7 +75,8 @@ impl ProxyBuilder {
             environment: Vec::new(),
             shell: None,
             user: None,
-            stalled: false,
+            output: Output::Read,
+            arguments: None,
         }
     }
 
@@ -142,6 +159,12 @@ impl ProxyBuilder {
         self
     }
 
+    /// These arguments in place of `run -c FILE`.
+    pub fn arguments(mut self, arguments: &[&str]) -> ProxyBuilder {
+        self.arguments = Some(arguments.iter().map(|argument| (*argument).to_owned()).collect());
+        self
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> ProxyBuilder {
         self.environment.push((name.into(), value.into()));
         self
@@ -153,15 +176,30 @@ impl ProxyBuilder {
         self
     }
 
-    /// Runs the proxy as another user; only root may.
+    /// Runs the proxy as another user; only root may. The folder becomes that user's.
     pub fn as_user(mut self, uid: u32) -> ProxyBuilder {
+        std::os::unix::fs::chown(self.folder.path(), Some(uid), Some(uid)).unwrap();
         self.user = Some(uid);
         self
     }
 
+    /// Runs the proxy as nobody in particular where that can be had: then its default paths are in this folder.
+    pub fn as_nobody(self) -> ProxyBuilder {
+        match nobody() {
+            Ok(uid) => self.as_user(uid),
+            Err(_) => self,
+        }
+    }
+
     /// Reads nothing of the proxy's standard output.
     pub fn with_stalled_stdout(mut self) -> ProxyBuilder {
-        self.stalled = true;
+        self.output = Output::Stalled;
+        self
+    }
+
+    /// Closes the reading end of the proxy's standard output.
+    pub fn with_closed_stdout(mut self) -> ProxyBuilder {
+        self.output = Output::Closed;
         self
     }
 
@@ -170,7 +208,7 @@ impl ProxyBuilder {
     pub fn start(self) -> Proxy {
         let command = self.command();
         let text = self.text();
-        Proxy::start(command, self.folder, text, self.stalled)
+        Proxy::start(command, self.folder, text, self.output)
     }
 
     /// Starts it, and waits until it has ended by itself: for configs and surroundings that are refused.
@@ -178,14 +216,14 @@ impl ProxyBuilder {
     pub fn start_and_fail(self) -> Ended {
         let command = self.command();
         let text = self.text();
-        Proxy::spawn(command, self.folder, text, self.stalled).ended()
+        Proxy::spawn(command, self.folder, text, self.output).ended()
     }
 
     /// Starts it and waits for nothing.
     pub fn spawn(self) -> Proxy {
         let command = self.command();
         let text = self.text();
-        Proxy::spawn(command, self.folder, text, self.stalled)
+        Proxy::spawn(command, self.folder, text, self.output)
     }
 
     pub fn config_path(&self) -> PathBuf {
@@ -249,7 +287,10 @@ impl ProxyBuilder {
                 shell
             }
         };
-        command.args(["run", "-c"]).arg(&path);
+        match &self.arguments {
+            Some(arguments) => command.args(arguments),
+            None => command.args(["run", "-c"]).arg(&path),
+        };
         self.environment(&mut command);
         if let Some(uid) = self.user {
             use std::os::unix::process::CommandExt;

@@ -20,6 +20,7 @@ use super::response::Response;
 use super::wait::{PATIENCE, eventually, within};
 use output::Lines;
 
+pub use output::Output;
 pub use said::{Event, Record};
 
 pub struct Proxy {
@@ -53,8 +54,8 @@ impl Proxy {
     }
 
     #[track_caller]
-    pub(super) fn start(command: Command, folder: TempDir, config: String, stalled: bool) -> Proxy {
-        let mut proxy = Proxy::spawn(command, folder, config, stalled);
+    pub(super) fn start(command: Command, folder: TempDir, config: String, output: Output) -> Proxy {
+        let mut proxy = Proxy::spawn(command, folder, config, output);
         eventually("the proxy to be ready", || {
             let ended = proxy.child.try_wait().unwrap();
             assert!(ended.is_none(), "the proxy ended at its start: {ended:?}");
@@ -64,11 +65,15 @@ impl Proxy {
         proxy
     }
 
-    pub(super) fn spawn(mut command: Command, folder: TempDir, config: String, stalled: bool) -> Proxy {
+    pub(super) fn spawn(mut command: Command, folder: TempDir, config: String, output: Output) -> Proxy {
         let mut child = command.spawn().expect("the proxy's binary can be run");
         let stderr = Lines::read(child.stderr.take().expect("stderr is piped"));
         let stdout = child.stdout.take().expect("stdout is piped");
-        let stdout = if stalled { Lines::ignore(stdout) } else { Lines::read(stdout) };
+        let stdout = match output {
+            Output::Read => Lines::read(stdout),
+            Output::Stalled => Lines::keep(Some(stdout)),
+            Output::Closed => Lines::keep(None),
+        };
         Proxy { child, folder, config, stderr, stdout, descriptors: 0 }
     }
 

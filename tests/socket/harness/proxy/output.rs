@@ -5,11 +5,21 @@ use std::process::ChildStdout;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
+/// What is done with a proxy's standard output.
+#[derive(Debug, Clone, Copy)]
+pub enum Output {
+    Read,
+    /// The pipe is there, and nobody reads.
+    Stalled,
+    /// The pipe's reading end is closed.
+    Closed,
+}
+
 pub(super) struct Lines {
     lines: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
     /// Kept open and never read.
-    _ignored: Option<ChildStdout>,
+    _unread: Option<ChildStdout>,
 }
 
 impl Lines {
@@ -21,11 +31,12 @@ impl Lines {
                 kept.lock().unwrap().push(line);
             }
         });
-        Lines { lines, reader: Some(reader), _ignored: None }
+        Lines { lines, reader: Some(reader), _unread: None }
     }
 
-    pub(super) fn ignore(pipe: ChildStdout) -> Lines {
-        Lines { lines: Arc::default(), reader: None, _ignored: Some(pipe) }
+    /// Keeps the pipe open, or closes it; either way there are no lines.
+    pub(super) fn keep(pipe: Option<ChildStdout>) -> Lines {
+        Lines { lines: Arc::default(), reader: None, _unread: pipe }
     }
 
     pub(super) fn snapshot(&self) -> Vec<String> {

@@ -1,0 +1,8 @@
+//! The process as a service: how it starts, stops, reloads, logs, and what it survives.
+
+mod commands;
+mod faults;
+mod logs;
+mod reload;
+mod start;
+mod stop;

@@ -1,0 +1,235 @@
+//! Reloading: a whole new config or nothing, and no request that notices.
+
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal::SIGHUP;
+
+use crate::harness::{Endpoint, Event, Gate, Proxy, SteadyLoad, eventually, nobody_listens};
+
+/// Reloads, and waits until this generation is in force.
+#[track_caller]
+fn reload_to(proxy: &Proxy, config: &str, generation: u64) {
+    proxy.reload(config);
+    eventually(&format!("generation {generation}"), || {
+        (proxy.status()["generation"] == generation).then_some(())
+    });
+}
+
+/// Reloads, and waits until it has been refused for the n-th time.
+#[track_caller]
+fn reload_in_vain(proxy: &Proxy, config: &str, times: usize) -> Event {
+    proxy.reload(config);
+    let refusals = || {
+        let mut errors = proxy.events();
+        errors.retain(|event| event.level() == "error" && event.message().contains("reload"));
+        errors
+    };
+    eventually("a refusal", || (refusals().len() >= times).then_some(()));
+    refusals().pop().unwrap()
+}
+
+/// A good config takes effect for the next request, on old connections too; what is in flight ends as it began.
+#[test]
+fn a_good_config_takes_effect() {
+    let gate = Gate::closed();
+    let opened = gate.clone();
+    let old = Endpoint::scripted("old", move |exchange| {
+        if exchange.target() == "/held" {
+            opened.wait();
+        }
+        exchange.answer("old");
+    });
+    let new = Endpoint::named("new");
+    let proxy = Proxy::to([&old]).start();
+    let mut idle = proxy.client();
+    assert_eq!(idle.get("/1").expect(200).text(), "old");
+    let mut held = proxy.client();
+    held.send("GET /held HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    old.wait_for_requests(2);
+
+    reload_to(&proxy, &proxy.config_text().replace(old.address(), new.address()), 2);
+    assert_eq!(idle.get("/2").expect(200).text(), "new");
+    assert_eq!(proxy.get("/3").expect(200).text(), "new");
+    gate.open();
+    assert_eq!(held.response().expect(200).text(), "old");
+    let generation = |target: &str| proxy.record(target).number("generation");
+    assert_eq!([generation("/1"), generation("/held"), generation("/2")], [1, 1, 2]);
+    assert_eq!(proxy.metric("evenkeel_config_last_reload_successful", &[]) as u64, 1);
+    assert!(proxy.endpoint_status(old.address()).is_none());
+}
+
+/// Fault 52: an invalid config changes nothing, and the log says what is wrong with it and where.
+#[test]
+fn a_bad_config_changes_nothing() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let good = proxy.config_text().to_owned();
+    let bad = good.replace("health_check: off", "health_check: off\n    balanse: round_robin");
+    let line = bad.lines().position(|line| line.contains("balanse")).unwrap() + 1;
+    let refusal = reload_in_vain(&proxy, &bad, 1).0.to_string();
+    assert!(refusal.contains("balanse") && refusal.contains(&format!("evenkeel.yaml:{line}:")), "{refusal}");
+    proxy.get("/x").expect(200);
+    assert_eq!(proxy.status()["generation"], 1);
+    assert_eq!(proxy.metric("evenkeel_config_last_reload_successful", &[]) as u64, 0);
+
+    reload_to(&proxy, &good, 2);
+    assert_eq!(proxy.metric("evenkeel_config_last_reload_successful", &[]) as u64, 1);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 53: so does a file that is only half written, empty, gone, or no file.
+#[test]
+fn a_half_written_config_changes_nothing() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let good = proxy.config_text().to_owned();
+    reload_in_vain(&proxy, &good[..good.len() - 40], 1);
+    reload_in_vain(&proxy, "", 2);
+    reload_in_vain(&proxy, "{[", 3);
+    std::fs::remove_file(proxy.config_path()).unwrap();
+    proxy.signal(SIGHUP);
+    eventually("a fourth refusal", || {
+        (proxy.events().iter().filter(|event| event.level() == "error").count() >= 4).then_some(())
+    });
+    proxy.get("/x").expect(200);
+    assert_eq!(proxy.status()["generation"], 1);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// A config whose own tests fail is refused like any other bad one.
+#[test]
+fn a_config_whose_tests_fail_changes_nothing() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let test = "tests:\n  - request: GET http://x.example/\n    expect: { route: other }\n";
+    let refusal = reload_in_vain(&proxy, &format!("{}{test}", proxy.config_text()), 1).0.to_string();
+    assert!(refusal.contains("other"), "{refusal}");
+    assert_eq!(proxy.status()["generation"], 1);
+    proxy.get("/x").expect(200);
+}
+
+/// What needs a restart is refused with its name, and nothing of the rest is applied.
+#[test]
+fn what_needs_a_restart_is_refused() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let proxy = Proxy::to([&a]).start();
+    let moved = proxy.config_text().replace(a.address(), b.address());
+    for (count, (old, new, key)) in [
+        ("threads: 2", "threads: 1", "server"),
+        ("address: 127.0.0.1:0", "address: 127.0.0.2:0", "listeners"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let refusal = reload_in_vain(&proxy, &moved.replace(old, new), count + 1).0.to_string();
+        assert!(refusal.contains(key), "{refusal}");
+        assert_eq!(proxy.get("/x").expect(200).text(), "a");
+    }
+}
+
+/// Live state belongs to the endpoint, not to the config: what is unhealthy stays so, and counts go on.
+#[test]
+fn states_and_counts_survive() {
+    let well = Endpoint::named("well");
+    let dead = nobody_listens();
+    let proxy = Proxy::to([&well, &dead])
+        .health_check("type: tcp, interval: 2s, timeout: 1s, healthy_after: 1, unhealthy_after: 1")
+        .start();
+    proxy.wait_until(well.address(), "healthy");
+    proxy.wait_until(dead.address(), "unhealthy");
+    for _ in 0..5 {
+        proxy.get("/before").expect(200);
+    }
+    proxy.records_of("/before", 5);
+    let before = proxy.endpoint_status(well.address()).unwrap();
+    let changes = proxy.changes_of("127.0.0.1").len();
+
+    let config =
+        proxy.config_text().replace("    endpoints:", "    timeouts: { response: 7s }\n    endpoints:");
+    reload_to(&proxy, &config, 2);
+    for _ in 0..10 {
+        proxy.get("/after").expect(200);
+    }
+    for record in proxy.records_of("/after", 10) {
+        assert_eq!(record.endpoints(), [well.address()], "an attempt at a dead endpoint");
+    }
+    let after = proxy.endpoint_status(well.address()).unwrap();
+    assert_eq!((after["requests"].as_u64(), &after["since"]), (Some(15), &before["since"]));
+    assert_eq!(proxy.endpoint_status(dead.address()).unwrap()["state"], "unhealthy");
+    assert_eq!(proxy.changes_of("127.0.0.1").len(), changes, "a reload is no change of state");
+}
+
+/// An endpoint that is new, in a pool where others are healthy, gets nothing before it has passed a check.
+#[test]
+fn a_new_endpoint_is_checked_first() {
+    let well = Endpoint::named("well");
+    let dead = nobody_listens();
+    let proxy = Proxy::to([&well])
+        .health_check("type: tcp, interval: 1s, timeout: 1s, healthy_after: 1, unhealthy_after: 3")
+        .start();
+    proxy.wait_until(well.address(), "healthy");
+    let added = format!("      - {well}\n      - {dead}\n");
+    let config = proxy.config_text().replace(&format!("      - {well}\n"), &added);
+    reload_to(&proxy, &config, 2);
+    for _ in 0..10 {
+        proxy.get("/after").expect(200);
+    }
+    for record in proxy.records_of("/after", 10) {
+        assert_eq!(record.endpoints(), [well.address()]);
+    }
+}
+
+/// A changed weight takes effect, and does not make the endpoint a stranger.
+#[test]
+fn a_changed_weight_takes_effect() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let proxy = Proxy::to([a.weight(1), b.weight(1)])
+        .health_check("type: tcp, interval: 30s, timeout: 1s, healthy_after: 1")
+        .start();
+    proxy.wait_until(a.address(), "healthy");
+    proxy.wait_until(b.address(), "healthy");
+    reload_to(&proxy, &proxy.config_text().replace(&b.weight(1), &b.weight(3)), 2);
+    assert_eq!(
+        crate::harness::load(&proxy.address(), 1, 40),
+        [("a".to_owned(), 10), ("b".to_owned(), 30)].into()
+    );
+}
+
+/// Fault 51: a storm of reloads under load fails no request.
+#[test]
+fn a_storm_of_reloads_fails_nothing() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let mut proxy = Proxy::to([&a, &b]).health_check("type: tcp, interval: 300ms, timeout: 1s").start();
+    let steady = SteadyLoad::start(&proxy.address(), 3);
+    for _ in 0..100 {
+        proxy.signal(SIGHUP);
+        thread::sleep(Duration::from_millis(10));
+    }
+    eventually("the last reload", || {
+        let generation = proxy.status()["generation"].as_u64()?;
+        (generation > 1).then_some(())
+    });
+    let (sent, failures) = steady.stop();
+    assert!(failures.is_empty(), "{} of {sent} failed: {failures:?}", failures.len());
+    proxy.is_unharmed(a.open() + b.open());
+}
+
+/// A reload that moves everything, under load: no request fails.
+#[test]
+fn a_reload_under_load_fails_nothing() {
+    let endpoints = ["a", "b", "c", "d"].map(Endpoint::named);
+    let [a, b, c, d] = &endpoints;
+    let proxy = Proxy::to([a, b]).start();
+    let (one, two) = (
+        proxy.config_text().to_owned(),
+        proxy.config_text().replace(a.address(), c.address()).replace(b.address(), d.address()),
+    );
+    let steady = SteadyLoad::start(&proxy.address(), 4);
+    for generation in 2..12 {
+        reload_to(&proxy, if generation % 2 == 0 { &two } else { &one }, generation);
+    }
+    let (sent, failures) = steady.stop();
+    assert!(failures.is_empty(), "{} of {sent} failed: {failures:?}", failures.len());
+    assert!(endpoints.iter().all(|endpoint| endpoint.count() > 0));
+}

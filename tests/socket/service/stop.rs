@@ -1,0 +1,240 @@
+//! How it stops: what is in flight finishes, nothing is waited for that is not there, and a second signal is an order.
+
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal::{self, SIGINT, SIGQUIT, SIGTERM};
+
+use crate::harness::{Client, End, Endpoint, Gate, Proxy, eventually};
+
+/// An endpoint that answers `/x` when the gate is open, and everything else at once.
+fn gated(gate: &Gate) -> Endpoint {
+    let gate = gate.clone();
+    Endpoint::scripted("a", move |exchange| {
+        if exchange.target() == "/x" {
+            gate.wait();
+        }
+        exchange.answer("whole answer");
+    })
+}
+
+/// A proxy with all the time in the world to drain, and a request in flight through it.
+fn with_a_request_in_flight(gate: &Gate, server: &str) -> (Endpoint, Proxy, Client) {
+    let endpoint = gated(gate);
+    let proxy = Proxy::to([&endpoint]).server(server).start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    endpoint.wait_for_requests(1);
+    (endpoint, proxy, client)
+}
+
+/// Waits until no new connection is accepted.
+fn closes_its_door(address: &str) {
+    eventually("no new connections", || TcpStream::connect(address).is_err().then_some(()));
+}
+
+/// The request in flight gets its whole answer and is told that the connection ends; new ones are not accepted; the
+/// process ends with 0 as soon as the answer is out. Pingora alone says keep-alive, cuts, and sleeps the drain out.
+#[test]
+fn what_is_in_flight_finishes() {
+    let gate = Gate::closed();
+    let (_endpoint, mut proxy, mut client) = with_a_request_in_flight(&gate, "threads: 2, drain: 30s");
+    proxy.signal(SIGTERM);
+    closes_its_door(&proxy.address());
+    gate.open();
+    let response = client.response().expect(200);
+    assert_eq!((response.text(), response.header("connection")), ("whole answer", Some("close")));
+    let answered = Instant::now();
+    assert_eq!(proxy.ended().code, Some(0));
+    assert!(answered.elapsed() < Duration::from_secs(1), "ended {:?} after the answer", answered.elapsed());
+    assert_eq!(proxy.record("/x").status(), 200);
+}
+
+/// A long answer that is under way is not cut.
+#[test]
+fn a_long_answer_is_not_cut() {
+    let gate = Gate::closed();
+    let opened = gate.clone();
+    let endpoint = Endpoint::scripted("a", move |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        exchange.chunk("first ");
+        opened.wait();
+        exchange.chunk("last");
+        exchange.send("0\r\n\r\n");
+    });
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 30s").start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    client.until(b"first ");
+    proxy.signal(SIGTERM);
+    closes_its_door(&proxy.address());
+    gate.open();
+    client.until(b"last\r\n0\r\n\r\n");
+    assert_eq!(proxy.ended().code, Some(0));
+}
+
+fn idle_ends_at_once(signal: Signal) {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint])
+        .server("threads: 2, drain: 30s")
+        .health_check("type: tcp, interval: 1s, timeout: 1s")
+        .start();
+    // An idle connection on either side is nothing to wait for.
+    let mut idle = proxy.client();
+    idle.get("/").expect(200);
+    let start = Instant::now();
+    proxy.signal(signal);
+    assert_eq!(proxy.ended().code, Some(0));
+    assert!(start.elapsed() < Duration::from_secs(1), "{signal} took {:?}", start.elapsed());
+    assert!(idle.rest().is_empty());
+}
+
+/// With nothing in flight the end comes at once, though it had 30 s. Pingora alone always sleeps them out.
+#[test]
+fn an_idle_one_ends_at_once() {
+    idle_ends_at_once(SIGTERM);
+}
+
+#[test]
+fn an_interrupt_is_a_stop() {
+    idle_ends_at_once(SIGINT);
+}
+
+/// Pingora alone takes this one for an upgrade, and stops serving with nobody to take over.
+#[test]
+fn a_quit_is_a_stop() {
+    idle_ends_at_once(SIGQUIT);
+}
+
+fn second_signal_is_an_order(first: Signal, second: Signal) {
+    let gate = Gate::closed();
+    let (_endpoint, mut proxy, mut client) = with_a_request_in_flight(&gate, "threads: 2, drain: 30s");
+    proxy.signal(first);
+    closes_its_door(&proxy.address());
+    assert!(proxy.is_running());
+    let start = Instant::now();
+    proxy.signal(second);
+    assert_eq!(proxy.ended().code, Some(1));
+    assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
+    assert!(client.try_response_to("GET").is_err());
+    gate.open();
+}
+
+/// Fault 58: a second signal ends it at once, with 1. Pingora alone swallows it.
+#[test]
+fn a_second_term_is_an_order() {
+    second_signal_is_an_order(SIGTERM, SIGTERM);
+}
+
+#[test]
+fn an_interrupt_after_a_term_is_an_order() {
+    second_signal_is_an_order(SIGTERM, SIGINT);
+}
+
+/// A second signal during the delay before the drain is an order as well.
+#[test]
+fn a_second_term_in_the_delay_is_an_order() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 30s, drain_delay: 30s").start();
+    proxy.signal(SIGTERM);
+    eventually("readiness to be gone", || (proxy.admin("/readyz").status == 503).then_some(()));
+    proxy.signal(SIGTERM);
+    assert_eq!(proxy.ended_within(Duration::from_secs(1)).code, Some(1));
+}
+
+/// The drain has an end: what does not finish in it is cut, and counted.
+#[test]
+fn the_drain_ends() {
+    let gate = Gate::closed();
+    let (_endpoint, mut proxy, mut client) = with_a_request_in_flight(&gate, "threads: 2, drain: 1s");
+    let start = Instant::now();
+    proxy.signal(SIGTERM);
+    let ended = proxy.ended();
+    let expected = Duration::from_millis(950)..Duration::from_millis(2500);
+    assert!(expected.contains(&start.elapsed()), "it took {:?}", start.elapsed());
+    assert_eq!(ended.code, Some(1), "a forced stop");
+    assert!(client.try_response_to("GET").is_err());
+    let stopped = proxy.event("how many were cut", |event| event.message().starts_with("stopped"));
+    assert_eq!(stopped.0["cut"], 1);
+    gate.open();
+}
+
+/// A tunnel that is open is given the drain time, and no more.
+#[test]
+fn a_tunnel_does_not_hold_it() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange
+            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        while !exchange.receive().is_empty() {}
+        exchange.close();
+    });
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 1s").start();
+    let mut client = proxy.client();
+    client.send("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.head_only().word(1), "101");
+    proxy.signal(SIGTERM);
+    proxy.ended_within(Duration::from_secs(3));
+    client.rest();
+}
+
+/// During `drain_delay` it still accepts and serves, while readiness tells the load balancers in front to go
+/// elsewhere; the admin address answers until the end.
+#[test]
+fn the_delay_before_the_drain() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 5s, drain_delay: 1500ms").start();
+    let start = Instant::now();
+    proxy.signal(SIGTERM);
+    eventually("readiness to be gone", || (proxy.admin("/readyz").status == 503).then_some(()));
+    proxy.admin("/livez").expect(200);
+    assert_eq!(proxy.status()["state"], "draining");
+    while start.elapsed() < Duration::from_millis(1000) {
+        // Whoever asks now is served, and sent away afterwards.
+        let response = proxy.client().get("/x").expect(200);
+        assert_eq!(response.header("connection"), Some("close"));
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(proxy.ended().code, Some(0));
+    let expected = Duration::from_millis(1450)..Duration::from_millis(3000);
+    assert!(expected.contains(&start.elapsed()), "it took {:?}", start.elapsed());
+}
+
+/// The admin address answers while requests finish: just then somebody wants to know how it goes.
+#[test]
+fn the_admin_address_answers_during_the_drain() {
+    let gate = Gate::closed();
+    let (endpoint, mut proxy, mut client) = with_a_request_in_flight(&gate, "threads: 2, drain: 30s");
+    proxy.signal(SIGTERM);
+    closes_its_door(&proxy.address());
+    proxy.admin("/readyz").expect(503);
+    assert_eq!(proxy.endpoint_status(endpoint.address()).unwrap()["in_flight"], 1);
+    gate.open();
+    client.response().expect(200);
+    assert_eq!(proxy.ended().code, Some(0));
+}
+
+/// Of the requests that were sent before the stop none is lost: a hundred at once, all answered.
+#[test]
+fn a_stop_under_load_loses_nothing_in_flight() {
+    let gate = Gate::closed();
+    let endpoint = gated(&gate);
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 30s").start();
+    let mut clients: Vec<Client> = (0..100)
+        .map(|_| {
+            let mut client = proxy.client();
+            client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
+            client
+        })
+        .collect();
+    endpoint.wait_for_requests(100);
+    proxy.signal(SIGTERM);
+    closes_its_door(&proxy.address());
+    gate.open();
+    for client in &mut clients {
+        let response = client.response();
+        assert_eq!((response.status, response.end), (200, End::Whole));
+    }
+    assert_eq!(proxy.ended().code, Some(0));
+    assert_eq!(proxy.records().len(), 100, "every request has its line in the log");
+}
