@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::config::LoadError;
+use crate::config::{LoadError, Report};
 
 mod ask;
 mod check;
@@ -78,6 +78,13 @@ fn complain(what: impl std::fmt::Display) {
 fn fail(what: impl std::fmt::Display) -> Exit {
     complain(what);
     Exit::Failed
+}
+
+/// Warnings are said, and change nothing.
+fn complain_of_warnings(warnings: &Report) {
+    if !warnings.is_empty() {
+        let _ = writeln!(io::stderr(), "{warnings}");
+    }
 }
 
 /// A report has its own form, snippets and all.

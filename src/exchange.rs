@@ -95,6 +95,8 @@ pub enum Head {
     Forward,
     /// Drop it and ask for the next attempt.
     Retry,
+    /// It must not reach the client; the attempt has failed.
+    Refuse(Failure),
 }
 
 impl Exchange {
@@ -203,7 +205,10 @@ impl Exchange {
                 self.open = Some(OpenAttempt { lease, started: now, record });
                 Next::Attempt
             }
-            Picked::NoneHealthy => self.wait(&pool, now),
+            Picked::NoneHealthy { skipped } => {
+                self.record.skipped = skipped;
+                self.wait(&pool, now)
+            }
         }
     }
 
@@ -288,6 +293,9 @@ impl Exchange {
 
     /// A response's header has arrived.
     pub fn response_head(&mut self, status: u16, circumstances: Circumstances, now: Instant) -> Head {
+        if status == 101 && !self.upgrade {
+            return Head::Refuse(Failure::BadResponse);
+        }
         let retry = self.may_retry_status(status, circumstances);
         let Some(open) = &mut self.open else { return Head::Forward };
         open.record.first_byte = Some(now.saturating_duration_since(open.started));

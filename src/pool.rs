@@ -47,7 +47,7 @@ pub struct Pool {
 #[derive(Debug)]
 pub enum Picked {
     Endpoint { lease: Lease, failed_open: bool, skipped: Arc<[Skipped]> },
-    NoneHealthy,
+    NoneHealthy { skipped: Arc<[Skipped]> },
 }
 
 /// More requests wait already than the pool's `when_none_healthy.queue` allows.
@@ -85,9 +85,10 @@ impl Pool {
     pub fn pick(&self, tried: &[Arc<Endpoint>]) -> Picked {
         let rotation = self.turns.rotation();
         let steps = rotation.steps();
+        let key = if tried.is_empty() { b"" } else { round_robin::RETRY };
         let fresh = |member: &Member| !tried.iter().any(|tried| Arc::ptr_eq(tried, &member.endpoint));
         let select = |accept: &dyn Fn(&Member) -> bool| {
-            self.balancer.select_with(b"", steps, |backend, _| Member::of(backend).is_some_and(accept))
+            self.balancer.select_with(key, steps, |backend, _| Member::of(backend).is_some_and(accept))
         };
         let picked = select(&fresh).or_else(|| if tried.is_empty() { None } else { select(&|_| true) });
         match picked.as_ref().and_then(Member::of) {
@@ -96,7 +97,7 @@ impl Pool {
                 failed_open: rotation.failed_open(),
                 skipped: rotation.skipped(),
             },
-            None => Picked::NoneHealthy,
+            None => Picked::NoneHealthy { skipped: rotation.skipped() },
         }
     }
 

@@ -145,14 +145,15 @@ impl ProxyHttp for Carrier {
         Ok(true)
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let carried = ctx.carried()?;
         loop {
             match carried.exchange.next(Instant::now()) {
                 Next::Attempt => break,
-                Next::Wait(wait, limit) => {
-                    wait.until_available(limit).await;
-                }
+                Next::Wait(wait, limit) => tokio::select! {
+                    _ = wait.until_available(limit) => {}
+                    () = client_gone(session) => return Err(carried.fail(Failure::ClientGone)),
+                },
                 Next::Fail(failure) => return Err(carried.fail(failure)),
             }
         }
@@ -233,6 +234,7 @@ impl ProxyHttp for Carrier {
         carried.watch = carried.body_watch(status);
         match carried.exchange.response_head(status, circumstances, Instant::now()) {
             Head::Forward => Ok(()),
+            Head::Refuse(failure) => Err(carried.fail(failure).into_up()),
             Head::Retry => {
                 let mut error = Error::explain(ErrorType::HTTPStatus(status), "this status is retried");
                 error.set_retry(true);
@@ -318,7 +320,7 @@ impl ProxyHttp for Carrier {
     ) -> Box<Error> {
         let Ok(carried) = ctx.carried() else { return error };
         // A status that is retried has been counted where it was seen.
-        if matches!(error.etype, ErrorType::HTTPStatus(_)) && error.retry() {
+        if carried.failure.is_none() && matches!(error.etype, ErrorType::HTTPStatus(_)) && error.retry() {
             return error;
         }
         let expired = carried.watch.as_ref().is_some_and(Watch::has_expired);
@@ -367,6 +369,15 @@ impl ProxyHttp for Carrier {
     ) -> bool {
         true
     }
+}
+
+/// Returns when the client has reset its connection; never while the rest of a request's body may still come, because
+/// that must not be read here.
+async fn client_gone(session: &mut Session) {
+    if session.is_body_done() && session.read_body_or_idle(true).await.is_err() {
+        return;
+    }
+    std::future::pending().await
 }
 
 fn circumstances(session: &Session, carried: &Carried, reused: bool) -> Circumstances {

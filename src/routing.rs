@@ -24,7 +24,7 @@ mod unreachable;
 #[cfg(test)]
 mod tests;
 
-pub use assertion::{Decided, TestFailure, judge};
+pub use assertion::{Decided, TestFailure, judge, tested};
 pub use router::{HostKind, Miss, PathKind, RouteOutcome, Router, Why};
 pub use unreachable::unreachable;
 

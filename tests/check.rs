@@ -44,7 +44,7 @@ fn a_wrong_file_exits_78_and_a_missing_one_1() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         text(&output.stderr),
-        format!("cannot read {missing}: No such file or directory (os error 2)\n")
+        format!("error: cannot read {missing}: No such file or directory (os error 2)\n")
     );
 }
 

@@ -6,9 +6,6 @@ use crate::admin::client::{self, ClientError, Response};
 use crate::admin::{Address, address::AddressError};
 use crate::config::{self, AdminListen, LoadError};
 
-/// Used where no file is named.
-pub(super) const DEFAULT_FILE: &str = "/etc/evenkeel/evenkeel.yaml";
-
 /// The token for `--admin`; an argument would be seen by everybody who lists the processes.
 const TOKEN_VARIABLE: &str = "EVENKEEL_ADMIN_TOKEN";
 
@@ -46,7 +43,7 @@ impl Where {
             let token = std::env::var(TOKEN_VARIABLE).ok();
             return Ok(client::get(address, path, token.as_deref())?);
         }
-        let file = self.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+        let file = self.config.as_deref().unwrap_or(Path::new(super::DEFAULT_CONFIG));
         let admin = match admin_of(file) {
             Ok(admin) => admin,
             // No file was named and the usual one cannot be read: a process without a file has the default socket.

@@ -1,11 +1,10 @@
 //! `evenkeel demo`: three built-in endpoints, the proxy in front of them, and what to try next.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use super::run::serve;
-use super::{Exit, fail};
+use super::{Exit, fail, print};
 use crate::config;
 use crate::demo::Endpoints;
 use crate::server::Start;
@@ -23,19 +22,23 @@ pub struct Demo {
 
 impl Demo {
     pub fn execute(self) -> Exit {
+        // Asked before anything is shown, so that nobody reads what to try at an address that is somebody else's.
+        if let Err(error) = TcpListener::bind(self.listen) {
+            return fail(format!(
+                "{}: {error}. Another address: evenkeel demo --listen 127.0.0.1:8088",
+                self.listen
+            ));
+        }
         match Endpoints::start() {
             Ok(endpoints) => self.serve(&endpoints),
-            Err(error) => {
-                let _ = writeln!(io::stderr(), "evenkeel: the demo endpoints cannot start: {error}");
-                Exit::Failed
-            }
+            Err(error) => fail(format!("the demo endpoints cannot start: {error}")),
         }
     }
 
     fn serve(&self, endpoints: &Endpoints) -> Exit {
         let admin = free_port(ADMIN_PORT);
         let yaml = yaml(self.listen, admin, endpoints.addresses());
-        let _ = io::stdout().write_all(welcome(self.listen, admin, endpoints.addresses(), &yaml).as_bytes());
+        print(&welcome(reachable(self.listen), admin, endpoints.addresses(), &yaml));
         match config::parse(&yaml, "the demo's config") {
             Ok(config) => serve(Start { config, file: None }),
             Err(report) => fail(report),
@@ -43,43 +46,66 @@ impl Demo {
     }
 }
 
-/// The config a user would write for the same thing, and the demo's only addition: where it is looked at.
+/// The config a user would write for the same thing, and what the demo adds: a way to look at it, and logs for people.
 fn yaml(listen: SocketAddr, admin: SocketAddr, endpoints: &[(String, SocketAddr)]) -> String {
     let addresses: Vec<String> = endpoints.iter().map(|(_, address)| address.to_string()).collect();
     format!(
-        "listen: {listen}\nendpoints: [{}]\nadmin: {{ listen: \"{admin}\" }}\naccess_log: {{ format: text }}\n",
+        "listen: {listen}\nendpoints: [{}]\nadmin: {{ listen: \"{admin}\" }}\nlog: {{ format: text }}\naccess_log: {{ format: text }}\n",
         addresses.join(", ")
     )
 }
 
-/// What runs, and what to try; the access log scrolls beneath it.
-fn welcome(listen: SocketAddr, admin: SocketAddr, endpoints: &[(String, SocketAddr)], yaml: &str) -> String {
-    let mut text = format!("evenkeel demo: http://{listen} is balanced over three endpoints\n");
+/// Where this machine's clients find a listener: one on all addresses is found on loopback too.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    match listen.ip() {
+        ip if !ip.is_unspecified() => listen,
+        IpAddr::V4(_) => (Ipv4Addr::LOCALHOST, listen.port()).into(),
+        IpAddr::V6(_) => (Ipv6Addr::LOCALHOST, listen.port()).into(),
+    }
+}
+
+/// What runs, and what to try; the log scrolls beneath it.
+fn welcome(proxy: SocketAddr, admin: SocketAddr, endpoints: &[(String, SocketAddr)], yaml: &str) -> String {
+    let mut text = format!("http://{proxy} is balanced over three endpoints:\n\n");
     for (name, address) in endpoints {
         let _ = writeln!(text, "  {name}  http://{address}");
     }
-    text.push_str("\nIt runs this config:\n");
+    text.push_str("\nThe config for it, which evenkeel run -c FILE would run the same way:\n\n");
     for line in yaml.lines() {
         let _ = writeln!(text, "  {line}");
     }
-    let one = endpoints.get(1).map_or(listen, |(_, address)| *address);
-    let _ = write!(
-        text,
-        "
-Try, in another terminal:
-  curl http://{listen}/                                       who answers; again, and it is the next one
-  curl -s 'http://{listen}/?[1-6000]' | grep -c 'Hello from a'  2000 of 6000: its exact share
-  curl -X POST 'http://{one}/stop?for=20s'                b leaves and comes back; no request fails
-  evenkeel status --admin {admin}                         states, requests and shares
-  curl http://{listen}/slow                                   2 s (?ms=500); also /fail?status=503, /big?size=1GiB
-  curl -N http://{listen}/events                              server-sent events, one a second
-  curl http://{admin}/metrics                             the same for Prometheus
-
-Ctrl-C stops it. Beneath is its log: one line a request, with the endpoint that answered.
-
-"
-    );
+    text.push_str("\nTry, in another terminal:\n\n");
+    for (what, command) in things_to_try(proxy, admin, endpoints) {
+        let _ = writeln!(text, "  # {what}\n  {command}\n");
+    }
+    text.push_str("Ctrl-C stops it. Beneath is its log: what happens, and one line a request.\n\n");
     text
+}
+
+fn things_to_try(
+    proxy: SocketAddr,
+    admin: SocketAddr,
+    endpoints: &[(String, SocketAddr)],
+) -> Vec<(&'static str, String)> {
+    // As this very program was called: it need not be on the path.
+    let program = std::env::args().next().unwrap_or_else(|| "evenkeel".to_owned());
+    let second = endpoints.get(1).map_or(proxy, |(_, address)| *address);
+    vec![
+        ("One request. Ask again, and the next endpoint answers.", format!("curl http://{proxy}/")),
+        (
+            "6,000 requests: 2,000 for each.",
+            format!("curl -s 'http://{proxy}/?[1-6000]' | grep Hello | sort | uniq -c"),
+        ),
+        (
+            "Endpoint b goes away for 20 seconds. No request fails; watch it leave and return in the log.",
+            format!("curl -X POST 'http://{second}/stop?for=20s'"),
+        ),
+        ("Who has how much of the traffic, and why.", format!("{program} status --admin {admin}")),
+        (
+            "Other answers: /slow?ms=500, /fail?status=503, /big?size=100MiB, and one event a second:",
+            format!("curl -N http://{proxy}/events"),
+        ),
+    ]
 }
 
 /// The wanted loopback port, or any free one; the socket is given back for the server to take.
@@ -110,8 +136,23 @@ mod tests {
             "listen: 127.0.0.1:8080\n\
              endpoints: [127.0.0.1:3001, 127.0.0.1:3002, 127.0.0.1:3003]\n\
              admin: { listen: \"127.0.0.1:9900\" }\n\
+             log: { format: text }\n\
              access_log: { format: text }\n"
         );
+    }
+
+    #[test]
+    fn the_config_is_valid() {
+        let [listen, admin] = [8080, 9900].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        config::parse(&yaml(listen, admin, &three()), "test")
+            .expect("what the demo shows can be written to a file");
+    }
+
+    #[test]
+    fn a_listener_on_all_addresses_is_shown_as_loopback() {
+        assert_eq!(reachable("0.0.0.0:80".parse().expect("an address")).to_string(), "127.0.0.1:80");
+        assert_eq!(reachable("[::]:80".parse().expect("an address")).to_string(), "[::1]:80");
+        assert_eq!(reachable("10.1.2.3:80".parse().expect("an address")).to_string(), "10.1.2.3:80");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `evenkeel health`.
 
-use super::Exit;
 use super::ask::Where;
+use super::{Exit, fail};
 use crate::telemetry::human;
 
 #[derive(Debug, clap::Args)]
@@ -11,15 +11,12 @@ pub struct Health {
 }
 
 impl Health {
-    /// Silent when all is well, so that Docker's log of the check stays empty.
-    #[expect(clippy::print_stderr, reason = "the command line prints")]
+    /// Silent when all is well, so that Docker's record of its checks stays empty.
     pub fn execute(self) -> Exit {
-        let reason = match self.place.get("/readyz") {
-            Ok(response) if response.status == 200 => return Exit::Done,
-            Ok(response) => human::safe(response.body.trim()),
-            Err(error) => error.to_string(),
-        };
-        eprintln!("not ready: {reason}");
-        Exit::Failed
+        match self.place.get("/readyz") {
+            Ok(response) if response.status == 200 => Exit::Done,
+            Ok(response) => fail(format_args!("not ready: {}", human::safe(response.body.trim()))),
+            Err(error) => fail(error),
+        }
     }
 }

@@ -4,10 +4,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
-use super::Exit;
 use super::ask::{AskError, Where};
+use super::{Exit, fail, print};
 use crate::admin;
 use crate::telemetry::colours_wanted;
 
@@ -21,22 +21,13 @@ pub struct Status {
 }
 
 impl Status {
-    #[expect(clippy::print_stderr, reason = "the command line prints")]
     pub fn execute(self) -> Exit {
-        let text = match self.text() {
-            Ok(text) => text,
-            Err(error) => {
-                eprintln!("error: {error}");
-                return Exit::Failed;
+        match self.text() {
+            Ok(text) => {
+                print(&text);
+                Exit::Done
             }
-        };
-        // Not `print!`, which panics when `| head` has seen enough.
-        match io::stdout().write_all(text.as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                eprintln!("error: cannot write to standard output: {error}");
-                Exit::Failed
-            }
-            _ => Exit::Done,
+            Err(error) => fail(error),
         }
     }
 

@@ -52,7 +52,7 @@ pub(crate) fn compile(root: &Node, source: &Source, context: &mut Context) -> Op
     let form = Form::of(root, context)?;
     let mut compiler = Compiler { context, source };
     let (listeners, routes, pools) = match form {
-        Form::Short => compiler.short_form(&file)?,
+        Form::Short => compiler.short_form(&file, root.span)?,
         Form::Long => compiler.long_form(&file),
     };
     let admin = compiler.admin(&file);
@@ -112,16 +112,16 @@ impl Form {
 type Parts = (Vec<Listener>, Vec<Route>, Vec<Pool>);
 
 impl Compiler<'_> {
-    fn short_form(&mut self, file: &FileSection) -> Option<Parts> {
+    fn short_form(&mut self, file: &FileSection, root: Span) -> Option<Parts> {
         let name: Arc<str> = DEFAULT_NAME.into();
-        self.short_form_is_whole(file);
+        self.short_form_is_whole(file, root);
         let pool = self.pool_of_list(&name, file.endpoints.as_ref()?)?;
         let listener = self.default_listener(name.clone(), file.listen.as_ref()?);
         let route = Route { name: name.clone(), matches: Default::default(), pool: name };
         Some((vec![listener], vec![route], vec![pool]))
     }
 
-    fn short_form_is_whole(&mut self, file: &FileSection) {
+    fn short_form_is_whole(&mut self, file: &FileSection, root: Span) {
         let remedy = |key: &str, example: &str| format!("add `{key}: {example}`");
         match (&file.listen, &file.endpoints) {
             (Some(listen), None) if file.complete => {
@@ -133,6 +133,10 @@ impl Compiler<'_> {
             }
             (None, Some(endpoints)) if file.complete => {
                 self.context.error(endpoints.span, "`endpoints` needs `listen`", remedy("listen", ":8080"));
+            }
+            (None, None) if file.complete => {
+                let remedy = "write `listen: :8080` and `endpoints: [10.0.0.1:3000]`";
+                self.context.error(root, "`listen` and `endpoints` have no values", remedy);
             }
             _ => {}
         }

@@ -139,6 +139,14 @@ impl SectionSchema {
     }
 }
 
+/// What is optional may also be written as nothing.
+pub(crate) fn or_null(property: &mut Map<String, Json>) {
+    let description = property.remove("description");
+    let written = Json::Object(std::mem::take(property));
+    property.insert("anyOf".into(), json!([written, { "type": "null" }]));
+    property.extend(description.map(|text| ("description".to_owned(), text)));
+}
+
 /// The lines of a doc comment as one text.
 pub(crate) fn doc_text(lines: &[&str]) -> String {
     lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ").trim().to_owned()
@@ -234,7 +242,10 @@ macro_rules! section {
     (@describe $section:ident $property:ident $key:ident = $default:tt) => {
         $property.insert("default".into(), serde_json::json!($default))
     };
-    (@describe $section:ident $property:ident $key:ident, optional) => { let _ = ($property, $key); };
+    (@describe $section:ident $property:ident $key:ident, optional) => {{
+        let _ = $key;
+        $crate::config::section::or_null($property);
+    }};
     (@describe $section:ident $property:ident $key:ident, required) => {
         let _ = $property;
         $section.require($key);

@@ -6,6 +6,7 @@ mod meaning;
 mod random;
 mod refusals;
 mod samples;
+mod schema;
 
 /// Only these variables exist.
 fn variables(name: &str) -> Option<String> {

@@ -118,6 +118,27 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_has_exactly_the_causes_that_there_are() {
+        let mut documented: Vec<_> = include_str!("../../docs/logs.md")
+            .lines()
+            .skip_while(|line| !line.starts_with("| cause |"))
+            .skip(2)
+            .map_while(|row| {
+                let mut cells = row.split('|').map(str::trim).skip(1);
+                let label = cells.next()?.replace('`', "");
+                Some((label, cells.next()?.split(',').next()?.parse::<u16>().ok()?))
+            })
+            .collect();
+        documented.sort();
+        let mut there: Vec<_> = Failure::ALL
+            .iter()
+            .map(|failure| (failure.label().to_owned(), failure.status().as_u16()))
+            .collect();
+        there.sort();
+        assert_eq!(documented, there);
+    }
+
+    #[test]
     fn only_statuses_that_mean_not_now_ask_to_come_back() {
         for failure in Failure::ALL {
             assert_eq!(failure.retry_after().is_some(), failure.status() == StatusCode::SERVICE_UNAVAILABLE);

@@ -37,6 +37,9 @@ pub struct Turns {
     members: Mutex<Vec<Backend>>,
     rotation: ArcSwap<Rotation>,
     next: AtomicUsize,
+    /// Retries have turns of their own: if they took those of first attempts, every second request could meet the same
+    /// failing endpoint first.
+    next_retry: AtomicUsize,
     fail_open: bool,
     /// Notified when there is somebody to pick again.
     pub(super) available: Notify,
@@ -54,6 +57,7 @@ impl Turns {
             members: Mutex::default(),
             rotation: ArcSwap::from_pointee(Rotation::new(&[], false)),
             next: AtomicUsize::new(0),
+            next_retry: AtomicUsize::new(0),
             fail_open,
             available: Notify::new(),
         }
@@ -83,8 +87,9 @@ impl Turns {
     }
 
     /// The rotation in force and a place in it that nobody else gets.
-    pub(super) fn take(&self) -> (Arc<Rotation>, usize) {
-        (self.rotation.load_full(), self.next.fetch_add(1, Relaxed))
+    pub(super) fn take(&self, retry: bool) -> (Arc<Rotation>, usize) {
+        let next = if retry { &self.next_retry } else { &self.next };
+        (self.rotation.load_full(), next.fetch_add(1, Relaxed))
     }
 
     pub fn rotation(&self) -> Arc<Rotation> {

@@ -16,6 +16,9 @@ use super::rotation::{Rotation, Turns};
 /// Places in one period: above that, weights are rounded to shares of it.
 const PERIOD_MAX: usize = 65_536;
 
+/// The key that asks for a retry's turn; any other asks for a first attempt's.
+pub(super) const RETRY: &[u8] = b"retry";
+
 /// The balance policy as Pingora's `LoadBalancer` wants it.
 ///
 /// Pingora builds a new selector at each change of membership; the turns themselves live on in [`Turns`].
@@ -36,8 +39,8 @@ impl BackendSelection for RoundRobin {
         Self::build_with_config(backends, &Arc::new(Turns::default()))
     }
 
-    fn iter(self: &Arc<Self>, _key: &[u8]) -> Turn {
-        let (rotation, start) = self.turns.take();
+    fn iter(self: &Arc<Self>, key: &[u8]) -> Turn {
+        let (rotation, start) = self.turns.take(key == RETRY);
         Turn { rotation, start, step: 0 }
     }
 }

@@ -83,7 +83,7 @@ fn letter(pool: &Pool, endpoint: &Arc<Endpoint>) -> char {
 fn pick(pool: &Pool) -> char {
     match pool.pick(&[]) {
         Picked::Endpoint { lease, .. } => letter(pool, lease.endpoint()),
-        Picked::NoneHealthy => '-',
+        Picked::NoneHealthy { .. } => '-',
     }
 }
 

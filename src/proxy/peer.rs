@@ -7,6 +7,7 @@ use pingora_core::protocols::l4::ext::TcpKeepalive;
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 
 use super::connection::{Connections, Dial};
+use crate::config::EndpointTimeouts;
 use crate::exchange::Exchange;
 use crate::pool::Target;
 
@@ -25,12 +26,12 @@ pub fn build(exchange: &Exchange, connections: &Arc<Connections>) -> Option<Box<
     options.idle_timeout = Some(timeouts.keep_alive);
     options.total_connection_timeout = Some(timeouts.connect);
     options.tcp_keepalive = Some(keepalive());
-    dial(options, timeouts.connect, connections);
+    dial(options, timeouts, connections);
     Some(Box::new(peer))
 }
 
-fn dial(options: &mut PeerOptions, connect: Duration, connections: &Arc<Connections>) {
-    let dial = Dial::new(connect, connections.clone());
+fn dial(options: &mut PeerOptions, timeouts: &EndpointTimeouts, connections: &Arc<Connections>) {
+    let dial = Dial::new(timeouts, connections.clone());
     options.tracer = Some(dial.tracer());
     options.custom_l4 = Some(Arc::new(dial));
 }

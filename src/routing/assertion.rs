@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::RequestHead;
-use crate::config::{RouteTest, TestRequest};
+use super::{RequestHead, RouteOutcome, Router};
+use crate::config::{Config, LoadError, Loaded, RouteTest, TestRequest};
 
 impl RequestHead for TestRequest {
     fn method(&self) -> &str {
@@ -51,6 +51,32 @@ pub struct TestFailure {
     pub request: String,
     pub expected: String,
     pub decided: String,
+}
+
+/// A config whose own tests pass; otherwise, each that fails is an error at its place.
+pub fn tested(loaded: Loaded) -> Result<Loaded, LoadError> {
+    let Loaded { config, warnings: mut report } = loaded;
+    let router = Router::new(&config.routes);
+    for failure in judge(&config.tests, |request| decided(&config, &router, request)) {
+        let message = format!("a test fails: it expects {}", failure.expected);
+        report.add_error(failure.line, failure.column, message, format!("decided: {}", failure.decided));
+    }
+    if report.has_errors() {
+        Err(LoadError::Invalid(report))
+    } else {
+        Ok(Loaded { config, warnings: report })
+    }
+}
+
+fn decided(config: &Config, router: &Router, request: &TestRequest) -> Decided {
+    match router.find(request) {
+        RouteOutcome::Matched(index, why) => Decided::Route {
+            route: config.routes[index].name.to_string(),
+            pool: config.routes[index].pool.to_string(),
+            why: why.to_string(),
+        },
+        RouteOutcome::Missed(miss) => Decided::NoRoute { why: miss.to_string() },
+    }
 }
 
 /// The tests that fail, in file order. `decide` is whatever decides for real requests.

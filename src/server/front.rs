@@ -4,6 +4,7 @@ use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::listening;
 use pingora_core::services::{Service, ServiceReadyNotifier, ServiceWithDependents};
@@ -13,6 +14,10 @@ use super::bind::Bound;
 use crate::lifecycle::Lifecycle;
 use crate::pool::SupervisorHandle;
 use crate::proxy::{BoundAddress, Carrier};
+
+/// Nothing that is sent waits in a buffer: Pingora flushes a body of known length only at its end, and a client that is
+/// sent an event at a time would wait for it.
+const BUFFERS: L4BufferSettings = L4BufferSettings { read: Some(4096), write: Some(0) };
 
 pub struct Front {
     proxy: listening::Service<HttpProxy<Carrier>>,
@@ -29,10 +34,11 @@ impl Front {
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
         for bound in &sockets {
-            match &bound.address {
-                BoundAddress::Inet(address) => proxy.add_tcp(&address.to_string()),
-                BoundAddress::Unix(path) => proxy.add_uds(&path.to_string_lossy(), None),
-            }
+            let config = match &bound.address {
+                BoundAddress::Inet(address) => ListenerConfig::tcp(address.to_string()),
+                BoundAddress::Unix(path) => ListenerConfig::uds(path.to_string_lossy()),
+            };
+            proxy.add_listener(config.l4_buffer(BUFFERS));
         }
         Self { proxy, sockets, supervisor, lifecycle }
     }

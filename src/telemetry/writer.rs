@@ -31,6 +31,7 @@ const REST_QUEUE_MIN: usize = 1024;
 
 /// Losses go to the event log at most this often.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
+const QUEUE_FULL: &str = "the queue is full";
 
 /// The writing end: share it by reference. Dropped, its thread writes what is queued and ends.
 pub struct LineWriter {
@@ -49,13 +50,20 @@ pub(super) struct Loss {
 /// Who hears of losses, and how often.
 pub(super) struct Reporter {
     pub(super) every: Duration,
-    pub(super) tell: Box<dyn Fn(Loss) + Send>,
+    pub(super) tell: Box<dyn Fn(Loss) + Send + Sync>,
 }
 
 struct Shared {
+    name: &'static str,
+    started: Instant,
     dropped: AtomicU64,
     waiting_bytes: AtomicUsize,
     reopen: AtomicBool,
+    reporter: Reporter,
+    /// Of the dropped lines, those that were told.
+    reported: AtomicU64,
+    /// When the next report may be, in nanoseconds since the start.
+    next_report: AtomicU64,
 }
 
 enum Message {
@@ -67,7 +75,6 @@ enum Message {
 }
 
 struct Thread {
-    name: &'static str,
     receiver: Receiver<Message>,
     shared: Arc<Shared>,
     output: Output,
@@ -76,9 +83,6 @@ struct Thread {
     /// The output ends within a line: the next write begins with a line break.
     torn: bool,
     rests: bool,
-    reporter: Reporter,
-    reported: u64,
-    reported_at: Option<Instant>,
     last_error: Option<String>,
 }
 
@@ -98,13 +102,8 @@ impl LineWriter {
     ) -> io::Result<LineWriter> {
         let sink = output.open()?;
         let (sender, receiver) = mpsc::sync_channel(queue.max(1));
-        let shared = Arc::new(Shared {
-            dropped: AtomicU64::new(0),
-            waiting_bytes: AtomicUsize::new(0),
-            reopen: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared::new(name, reporter));
         let thread = Thread {
-            name,
             receiver,
             shared: shared.clone(),
             output,
@@ -112,9 +111,6 @@ impl LineWriter {
             buffer: Vec::new(),
             torn: false,
             rests: queue >= REST_QUEUE_MIN,
-            reporter,
-            reported: 0,
-            reported_at: None,
             last_error: None,
         };
         thread::Builder::new().name(format!("log-{name}")).spawn(move || thread.run())?;
@@ -130,6 +126,8 @@ impl LineWriter {
         {
             self.shared.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+            // Here, not in the thread: the reason that the queue is full may be that the thread is stuck.
+            self.shared.report(QUEUE_FULL);
         }
     }
 
@@ -160,6 +158,53 @@ impl LineWriter {
         }
         finished.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
     }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn new(name: &'static str, reporter: Reporter) -> Shared {
+        Shared {
+            name,
+            started: Instant::now(),
+            dropped: AtomicU64::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            reopen: AtomicBool::new(false),
+            reporter,
+            reported: AtomicU64::new(0),
+            next_report: AtomicU64::new(0),
+        }
+    }
+
+    /// How long until losses may be reported; `None`: there are none to report.
+    fn until_report(&self) -> Option<Duration> {
+        let untold = self.dropped.load(Ordering::Relaxed) > self.reported.load(Ordering::Relaxed);
+        untold.then(|| {
+            Duration::from_nanos(self.next_report.load(Ordering::Relaxed))
+                .saturating_sub(self.started.elapsed())
+        })
+    }
+
+    /// Reports losses, if there are any and it is time. Where the event log tells of its own, this is called again from
+    /// within; it is too early by then.
+    fn report(&self, reason: &str) {
+        if self.until_report() != Some(Duration::ZERO) {
+            return;
+        }
+        let now = self.next_report.load(Ordering::Relaxed);
+        let next = nanos(self.started.elapsed() + self.reporter.every);
+        if self.next_report.compare_exchange(now, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            // Another thread does it.
+            return;
+        }
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        let lines = dropped.saturating_sub(self.reported.swap(dropped, Ordering::Relaxed));
+        (self.reporter.tell)(Loss { log: self.name, lines, reason: reason.to_owned() });
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 // === impl Reporter ===
@@ -200,7 +245,7 @@ impl Thread {
     /// The next message; `None` when the writing end is gone.
     fn next(&mut self) -> Option<Message> {
         loop {
-            let Some(wait) = self.until_report() else { return self.receiver.recv().ok() };
+            let Some(wait) = self.shared.until_report() else { return self.receiver.recv().ok() };
             match self.receiver.recv_timeout(wait) {
                 Ok(message) => return Some(message),
                 Err(RecvTimeoutError::Timeout) => self.report(),
@@ -246,7 +291,7 @@ impl Thread {
             Err(error) => {
                 log::error!(
                     target: "evenkeel::telemetry",
-                    log = self.name, reason = error.to_string().as_str();
+                    log = self.shared.name, reason = error.to_string().as_str();
                     "log file was not opened anew, the old one is kept"
                 );
             }
@@ -269,23 +314,10 @@ impl Thread {
         }
     }
 
-    /// How long until there is something to report; `None`: nothing.
-    fn until_report(&self) -> Option<Duration> {
-        (self.shared.dropped.load(Ordering::Relaxed) > self.reported).then(|| match self.reported_at {
-            Some(at) => self.reporter.every.saturating_sub(at.elapsed()),
-            None => Duration::ZERO,
-        })
-    }
-
     fn report(&mut self) {
-        if self.until_report() != Some(Duration::ZERO) {
-            return;
+        if self.shared.until_report() == Some(Duration::ZERO) {
+            let error = self.last_error.take();
+            self.shared.report(error.as_deref().unwrap_or(QUEUE_FULL));
         }
-        let dropped = self.shared.dropped.load(Ordering::Relaxed);
-        let reason = self.last_error.take().unwrap_or_else(|| "the queue is full".to_owned());
-        let loss = Loss { log: self.name, lines: dropped - self.reported, reason };
-        self.reported = dropped;
-        self.reported_at = Some(Instant::now());
-        (self.reporter.tell)(loss);
     }
 }

@@ -59,7 +59,7 @@ suite() {
 
 python_suite() {
   local venv
-  venv=$PWD/${CARGO_TARGET_DIR:-target}/clients/venv
+  venv=${CARGO_TARGET_DIR:-target}/clients/venv
   command -v python3 >/dev/null 2>&1 || { skip "Python" "python3 is not here"; return; }
   [ -x "$venv/bin/python" ] || python3 -m venv "$venv" >"$work/venv.log" 2>&1 \
     || { skip "Python" "no virtual environment can be made (Debian package: python3-venv)"; rm -rf "$venv"; return; }

@@ -64,7 +64,6 @@ fn defaults_are_those_of_the_reference() {
     assert_eq!(
         listener.timeouts,
         ClientTimeouts {
-            header: seconds(10),
             body: seconds(60),
             write: seconds(60),
             keep_alive: seconds(75)

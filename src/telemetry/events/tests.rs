@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::UNIX_EPOCH;
 
@@ -155,6 +156,39 @@ fn events_are_written_filtered_reloaded_and_panics_are_among_them() {
     let location = ours[1]["location"].as_str().expect("location");
     assert!(location.starts_with("src/telemetry/events/tests.rs:"), "{location}");
     assert_eq!(log.dropped(), 0);
+}
+
+/// Level and message of every event in the source, tests aside.
+fn in_the_source(directory: &std::path::Path, found: &mut BTreeSet<(String, String)>) {
+    let event =
+        regex::Regex::new(r#"log::(error|warn|info)!\((?:[^;]*?;)?\s*"([^"]+)"\s*\)"#).expect("regex");
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            in_the_source(&path, found);
+        } else if path.extension().is_some_and(|name| name == "rs") && !path.ends_with("tests.rs") {
+            let source = fs::read_to_string(&path).expect("a source file");
+            found
+                .extend(event.captures_iter(&source).map(|event| (event[2].to_owned(), event[1].to_owned())));
+        }
+    }
+}
+
+#[test]
+fn the_documentation_has_exactly_the_events_that_are_written() {
+    let mut written = BTreeSet::new();
+    in_the_source(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut written);
+    assert!(written.contains(&("ready".to_owned(), "info".to_owned())));
+    let documented: BTreeSet<_> = include_str!("../../../docs/logs.md")
+        .lines()
+        .skip_while(|line| !line.starts_with("| message |"))
+        .skip(2)
+        .filter_map(|row| {
+            let mut cells = row.split('|').map(str::trim).skip(1);
+            Some((cells.next()?.replace('`', ""), cells.next()?.to_owned()))
+        })
+        .collect();
+    assert_eq!(documented, written);
 }
 
 #[test]

@@ -96,6 +96,23 @@ fn a_stalled_reader_costs_lines_and_no_time_and_every_line_is_accounted_for() {
 }
 
 #[test]
+fn a_full_queue_is_told_although_its_thread_is_stuck() {
+    let directory = TempDir::new().expect("tempdir");
+    let (reporter, losses) = noting(Duration::from_secs(3600));
+    let writer = LineWriter::start_with("test", Output::File(pipe(&directory)), 4, reporter).expect("start");
+    let line = [&[b'x'; 4095][..], b"\n"].concat();
+    while writer.flush(Duration::from_millis(50)) {
+        writer.write(&line);
+    }
+    while writer.dropped() < 10 {
+        writer.write(&line);
+    }
+    let losses = losses.lock();
+    assert_eq!(losses.len(), 1);
+    assert_eq!(losses[0], Loss { log: "test", lines: 1, reason: "the queue is full".to_owned() });
+}
+
+#[test]
 fn long_lines_are_bounded_by_their_bytes() {
     let directory = TempDir::new().expect("tempdir");
     let writer = file_writer(&pipe(&directory), 1_000_000);
@@ -236,7 +253,6 @@ fn a_torn_line_is_ended_before_the_next() {
     let writer = file_writer(&directory.path().join("log"), 64);
     let (_sender, receiver) = mpsc::sync_channel(64);
     let mut thread = Thread {
-        name: "test",
         receiver,
         shared: writer.shared.clone(),
         output: Output::Stderr,
@@ -244,9 +260,6 @@ fn a_torn_line_is_ended_before_the_next() {
         buffer: Vec::new(),
         torn: false,
         rests: false,
-        reporter: noting(SOON).0,
-        reported: 0,
-        reported_at: None,
         last_error: None,
     };
     for line in ["first\n", "second\n", "third\n"] {
