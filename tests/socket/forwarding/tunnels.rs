@@ -67,7 +67,7 @@ fn bytes_go_both_ways_and_are_logged() {
 fn a_used_tunnel_outlives_the_timeouts_of_bodies() {
     let endpoint = Endpoint::scripted("a", echo);
     let proxy = Proxy::to([&endpoint])
-        .listener("timeouts: { body: 500ms, write: 500ms, keep_alive: 500ms, header: 500ms }")
+        .listener("timeouts: { body: 500ms, write: 500ms, keep_alive: 500ms }")
         .with("timeouts: { idle: 500ms, response: 500ms, write: 500ms, keep_alive: 500ms, tunnel: 10s }")
         .start();
     let mut client = tunnel(&proxy);
