@@ -9,6 +9,8 @@ mod failure;
 mod forwarded;
 mod headers;
 mod request_id;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,7 +25,7 @@ pub use headers::Edit;
 
 use crate::config::{HostHeader, Listener, WhenNoneHealthy};
 use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
-use crate::routing::RequestHead;
+use crate::routing::{RequestHead, RouteOutcome};
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, Protocol, Record};
 use disguise::Disguise;
@@ -171,11 +173,16 @@ impl Exchange {
             return Err(Failure::BodyTooLarge);
         }
         let decision = decide(&self.snapshot, head);
-        let (Some(route), Some(pool)) = (decision.route, decision.pool) else { return Err(Failure::NoRoute) };
+        let Some(route) = decision.route else {
+            if let RouteOutcome::Missed(miss) = decision.trace {
+                self.record.detail = Some(miss.to_string().into());
+            }
+            return Err(Failure::NoRoute);
+        };
         self.record.route = Some(route.name.clone());
-        self.record.pool = Some(pool.name().clone());
-        self.retries_left = pool.spec().retry.limit;
-        self.pool = Some(pool.clone());
+        self.record.pool = Some(route.pool.name().clone());
+        self.retries_left = route.pool.spec().retry.limit;
+        self.pool = Some(route.pool.clone());
         Ok(())
     }
 
@@ -397,7 +404,7 @@ impl Exchange {
     pub fn failed(&mut self, failure: Failure, detail: Option<String>) {
         if self.record.cause.is_none() {
             self.record.cause = Some(failure.label());
-            self.record.detail = detail.map(Into::into);
+            self.record.detail = detail.map(Into::into).or(self.record.detail.take());
         }
     }
 

@@ -11,6 +11,8 @@ mod rotation;
 mod round_robin;
 pub mod status;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;

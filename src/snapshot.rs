@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::config::{self, Config, Listener};
 use crate::pool::Pool;
 use crate::pool::status::PoolStatus;
-use crate::routing::{RequestHead, Router};
+use crate::routing::{RequestHead, RouteOutcome, Router};
 
 pub struct Snapshot {
     generation: u64,
@@ -66,8 +66,10 @@ impl Snapshot {
         self.listeners.iter().find(|listener| &*listener.name == name)
     }
 
-    pub fn route(&self, head: &impl RequestHead) -> Option<&Route> {
-        self.routes.get(self.router.find(head).route()?)
+    /// For `exchange::decide`, whom everybody else asks.
+    pub fn route(&self, head: &impl RequestHead) -> (Option<&Route>, RouteOutcome) {
+        let outcome = self.router.find(head);
+        (outcome.route().and_then(|index| self.routes.get(index)), outcome)
     }
 
     pub fn status(&self) -> Vec<PoolStatus> {

@@ -100,8 +100,7 @@ fn bind_default(environment: &Environment) -> Result<(Listener, PathBuf, Option<
     for place in environment.places() {
         match bind_in_place(&place) {
             Ok(bound) => return Ok(bound),
-            // No permission here is what the next place is for; anything else would be found there again or matters.
-            Err(error) if error.is_about_permission() => refused = Some(error),
+            Err(error) if error.is_about_the_place() => refused = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -186,9 +185,11 @@ fn bind_tcp(address: SocketAddr, has_token: bool) -> Result<(Listener, SocketAdd
 // === impl BindError ===
 
 impl BindError {
-    fn is_about_permission(&self) -> bool {
+    /// Whether another place may do: this one is not for us.
+    fn is_about_the_place(&self) -> bool {
         match self {
-            BindError::Directory { source, .. } | BindError::Listen { source, .. } => {
+            BindError::Directory { .. } => true,
+            BindError::Listen { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
             }
             _ => false,

@@ -1,1 +1,387 @@
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use super::address::Environment;
+use super::client::{self, ClientError, Response};
+use super::status::{LogDropped, State};
+use super::*;
+use crate::config::{self, AdminListen};
+
+/// A process with nothing in it.
+struct Idle {
+    ready: Result<(), String>,
+}
+
+impl Inspect for Idle {
+    fn status(&self) -> Status {
+        Status {
+            version: "1.2.3".into(),
+            pid: 42,
+            generation: 7,
+            started: 1.5,
+            uptime_seconds: 2.5,
+            state: State::Ready,
+            listeners: Vec::new(),
+            pools: Vec::new(),
+            log_dropped: LogDropped::default(),
+        }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.ready.clone()
+    }
+
+    fn metrics(&self) -> String {
+        "evenkeel_build_info{version=\"1.2.3\"} 1\n".into()
+    }
+}
+
+/// A running admin server, and the runtime it runs on.
+struct Running {
+    runtime: Runtime,
+    task: JoinHandle<()>,
+    address: Address,
+}
+
+impl Running {
+    fn start(config: &config::Admin) -> Running {
+        Running::start_with(config, Ok(()))
+    }
+
+    fn start_with(config: &config::Admin, ready: Result<(), String>) -> Running {
+        let socket = AdminSocket::bind(config).expect("bind").expect("not off");
+        let address = socket.address().clone();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("runtime");
+        let task = runtime.spawn(async move { socket.serve(Arc::new(Idle { ready })).await.expect("serve") });
+        Running { runtime, task, address }
+    }
+
+    fn get(&self, path: &str) -> Response {
+        client::get(&self.address, path, None).expect("an answer")
+    }
+
+    fn stop(self) {
+        self.task.abort();
+        let ended = self.runtime.block_on(self.task);
+        assert!(ended.is_err_and(|error| error.is_cancelled()));
+    }
+
+    /// Sends bytes as they are over TCP, and reads to the end.
+    fn raw(&self, request: &str) -> String {
+        let Address::Tcp(address) = self.address else { panic!("not TCP") };
+        let mut stream = TcpStream::connect(address).expect("connect");
+        stream.write_all(request.as_bytes()).expect("write");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("read");
+        answer
+    }
+
+    /// The status for a GET with these header lines.
+    fn status(&self, path: &str, headers: &str) -> u16 {
+        let answer = self.raw(&format!("GET {path} HTTP/1.1\r\n{headers}\r\n"));
+        answer
+            .get(9..12)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_else(|| panic!("{answer:?} for {headers:?}"))
+    }
+}
+
+fn unix(path: &Path) -> config::Admin {
+    config::Admin { listen: AdminListen::Unix(path.to_owned()), token: None }
+}
+
+fn tcp(token: Option<&str>) -> config::Admin {
+    let address: SocketAddr = ([127, 0, 0, 1], 0).into();
+    config::Admin { listen: AdminListen::Tcp(address), token: token.map(str::to_owned) }
+}
+
+fn temporary() -> (TempDir, PathBuf) {
+    let directory = TempDir::new().expect("tempdir");
+    let path = directory.path().join("run/admin.sock");
+    (directory, path)
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("metadata").permissions().mode() & 0o777
+}
+
+fn bind_error(config: &config::Admin) -> String {
+    let error = AdminSocket::bind(config).expect_err("must be refused").to_string();
+    assert_eq!(error.lines().count(), 1);
+    error
+}
+
+#[test]
+fn a_unix_socket_answers_and_is_removed_at_the_end() {
+    let (_directory, path) = temporary();
+    let running = Running::start(&unix(&path));
+    assert_eq!(mode(&path), 0o660);
+    assert_eq!(mode(path.parent().expect("parent")) & !0o750, 0, "nothing for others");
+    assert_eq!(running.get("/livez"), Response { status: 200, body: "ok\n".into() });
+    assert_eq!(running.get("/readyz"), Response { status: 200, body: "ok\n".into() });
+    assert_eq!(running.get("/metrics").body, "evenkeel_build_info{version=\"1.2.3\"} 1\n");
+    let status: Status = serde_json::from_str(&running.get("/status").body).expect("JSON");
+    assert_eq!((status.pid, status.generation, status.state), (42, 7, State::Ready));
+    for path in ["/", "/status/", "/metricsx", "/livez/../status"] {
+        assert_eq!(running.get(path).status, 404, "{path}");
+    }
+    assert_eq!(running.get("/livez?verbose=1").status, 200);
+    running.stop();
+    assert!(!path.exists());
+}
+
+#[test]
+fn not_ready_is_503_with_the_reason() {
+    let (_directory, path) = temporary();
+    let running = Running::start_with(&unix(&path), Err("draining".into()));
+    assert_eq!(running.get("/readyz"), Response { status: 503, body: "draining\n".into() });
+    assert_eq!(running.get("/livez").status, 200);
+}
+
+#[test]
+fn a_socket_left_over_is_taken_over() {
+    let (_directory, path) = temporary();
+    fs::create_dir(path.parent().expect("parent")).expect("mkdir");
+    drop(UnixListener::bind(&path).expect("bind"));
+    assert!(path.exists());
+    assert_eq!(Running::start(&unix(&path)).get("/livez").status, 200);
+}
+
+#[test]
+fn a_socket_on_which_somebody_answers_is_left_alone() {
+    let (_directory, path) = temporary();
+    let running = Running::start(&unix(&path));
+    let error = bind_error(&unix(&path));
+    assert!(
+        error.contains("another process answers on") && error.contains(&*path.to_string_lossy()),
+        "{error}"
+    );
+    assert_eq!(running.get("/livez").status, 200);
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let (directory, _) = temporary();
+    let path = directory.path().join("precious");
+    fs::write(&path, "data").expect("write");
+    let error = bind_error(&unix(&path));
+    assert!(error.contains("is no socket"), "{error}");
+    assert_eq!(fs::read_to_string(&path).expect("read"), "data");
+}
+
+#[test]
+fn a_successors_socket_is_not_removed() {
+    let (_directory, path) = temporary();
+    let old = AdminSocket::bind(&unix(&path)).expect("bind");
+    fs::remove_file(&path).expect("remove");
+    let new = AdminSocket::bind(&unix(&path)).expect("bind");
+    drop(old);
+    assert!(path.exists());
+    drop(new);
+    assert!(!path.exists());
+}
+
+#[test]
+fn addresses_that_cannot_be_bound_are_named() {
+    let (directory, _) = temporary();
+    let long = directory.path().join("x".repeat(120));
+    assert!(bind_error(&unix(&long)).contains("cannot listen on the admin address unix:"));
+    let file = directory.path().join("file");
+    fs::write(&file, "").expect("write");
+    assert!(bind_error(&unix(&file.join("admin.sock"))).contains("cannot create"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = taken.local_addr().expect("address");
+    let error = bind_error(&config::Admin { listen: AdminListen::Tcp(address), token: None });
+    assert!(error.contains(&format!("{address}: Address already in use")), "{error}");
+    let open = ([0, 0, 0, 0], 0).into();
+    let error = bind_error(&config::Admin { listen: AdminListen::Tcp(open), token: None });
+    assert!(error.contains("token"), "{error}");
+    assert!(
+        AdminSocket::bind(&config::Admin { listen: AdminListen::Off, token: None }).expect("off").is_none()
+    );
+}
+
+/// Everything that the default address depends on lies in a directory of the test.
+fn environment(directory: &TempDir) -> Environment {
+    let path = |name: &str| {
+        let path = directory.path().join(name);
+        fs::create_dir_all(&path).expect("mkdir");
+        path
+    };
+    Environment { run: path("run"), runtime: Some(path("runtime")), tmp: path("tmp"), uid: 1000 }
+}
+
+/// Where nobody can create anything, root included: below a file.
+fn nowhere(directory: &TempDir) -> PathBuf {
+    let path = directory.path().join("file");
+    fs::write(&path, "").expect("write");
+    path
+}
+
+fn bind_default(environment: &Environment) -> AdminSocket {
+    let config = config::Admin { listen: AdminListen::Default, token: None };
+    AdminSocket::bind_in(&config, environment).expect("bind").expect("not off")
+}
+
+fn address_of(path: PathBuf) -> Address {
+    Address::Unix(path)
+}
+
+#[test]
+fn a_second_process_takes_a_name_with_its_pid_and_says_so() {
+    let directory = TempDir::new().expect("tempdir");
+    let environment = environment(&directory);
+    let first = bind_default(&environment);
+    let default = environment.run.join("evenkeel/admin.sock");
+    assert_eq!((first.address(), first.instead_of()), (&address_of(default.clone()), None));
+    let second = bind_default(&environment);
+    let own = default.with_file_name(format!("admin-{}.sock", std::process::id()));
+    assert_eq!((second.address(), second.instead_of()), (&address_of(own.clone()), Some(&*default)));
+    assert_eq!(environment.sockets(), [default, own.clone()]);
+    drop(first);
+    assert_eq!(environment.sockets(), [own]);
+}
+
+#[test]
+fn a_process_without_rights_uses_a_directory_of_its_own() {
+    let directory = TempDir::new().expect("tempdir");
+    let mut environment = environment(&directory);
+    environment.run = nowhere(&directory);
+    let socket = bind_default(&environment);
+    assert_eq!(socket.address(), &address_of(directory.path().join("runtime/evenkeel/admin.sock")));
+    drop(socket);
+    environment.runtime = None;
+    let socket = bind_default(&environment);
+    let private = environment.tmp.join("evenkeel-1000");
+    assert_eq!(socket.address(), &address_of(private.join("admin.sock")));
+    assert_eq!(mode(&private), 0o700);
+    assert_eq!(fs::metadata(&private).expect("metadata").uid(), nix::unistd::geteuid().as_raw());
+}
+
+#[test]
+fn a_directory_that_others_may_open_is_not_trusted() {
+    let directory = TempDir::new().expect("tempdir");
+    let mut environment = environment(&directory);
+    environment.run = nowhere(&directory);
+    environment.runtime = None;
+    let place = environment.tmp.join("evenkeel-1000");
+    let config = config::Admin { listen: AdminListen::Default, token: None };
+    let refused = || AdminSocket::bind_in(&config, &environment).expect_err("must be refused");
+    fs::create_dir(&place).expect("mkdir");
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).expect("chmod");
+    assert!(matches!(refused(), BindError::NotPrivate(path) if path == place));
+    fs::remove_dir(&place).expect("rmdir");
+    let elsewhere = directory.path().join("elsewhere");
+    fs::create_dir(&elsewhere).expect("mkdir");
+    fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o700)).expect("chmod");
+    std::os::unix::fs::symlink(&elsewhere, &place).expect("symlink");
+    assert!(matches!(refused(), BindError::NotPrivate(path) if path == place));
+}
+
+#[test]
+fn the_client_finds_whoever_answers_on_a_default_socket() {
+    let directory = TempDir::new().expect("tempdir");
+    let environment = environment(&directory);
+    let nobody = client::get_default_in("/livez", &environment).expect_err("nobody").to_string();
+    assert!(nobody.starts_with("no evenkeel answers on ") && nobody.contains("runtime/evenkeel"), "{nobody}");
+    // A dead process's socket is no answer.
+    fs::create_dir(environment.run.join("evenkeel")).expect("mkdir");
+    drop(UnixListener::bind(environment.run.join("evenkeel/admin.sock")).expect("bind"));
+    let living = environment.runtime.as_ref().expect("set").join("evenkeel/admin-77.sock");
+    let _running = Running::start(&unix(&living));
+    assert_eq!(client::get_default_in("/livez", &environment).expect("an answer").status, 200);
+}
+
+#[test]
+fn loopback_refuses_names_that_a_web_page_could_have() {
+    let running = Running::start(&tcp(None));
+    let Address::Tcp(address) = running.address else { panic!("not TCP") };
+    for host in ["127.0.0.1", "localhost", "LOCALHOST:9900", "[::1]:80", &address.to_string()] {
+        assert_eq!(running.status("/status", &format!("Host: {host}\r\n")), 200, "{host}");
+    }
+    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:9900"] {
+        assert_eq!(running.status("/status", &format!("Host: {host}\r\n")), 403, "{host}");
+    }
+    assert_eq!(running.status("/status", ""), 403, "no Host at all");
+    assert_eq!(running.get("/status").status, 200);
+}
+
+#[test]
+fn a_token_is_asked_for_and_probes_need_none() {
+    let running = Running::start(&tcp(Some("secret")));
+    for path in ["/status", "/metrics", "/nothing"] {
+        assert_eq!(running.status(path, "Host: localhost\r\n"), 401, "{path}");
+    }
+    for sent in ["Bearer secreT", "Bearer secret2", "Bearer ", "Basic secret", "secret", "Bearer"] {
+        let headers = format!("Host: localhost\r\nAuthorization: {sent}\r\n");
+        assert_eq!(running.status("/status", &headers), 401, "{sent}");
+    }
+    assert_eq!(running.status("/status", "Host: name.example\r\nAuthorization: Bearer secret\r\n"), 200);
+    assert_eq!(client::get(&running.address, "/metrics", Some("secret")).expect("an answer").status, 200);
+    assert_eq!(running.status("/livez", "Host: name.example\r\n"), 200);
+    assert_eq!(running.status("/readyz", "Host: name.example\r\n"), 200);
+}
+
+#[test]
+fn only_get_and_head() {
+    let running = Running::start(&tcp(None));
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let request = format!("{method} /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+        let answer = running.raw(&request);
+        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("GET, HEAD"), "{answer}");
+    }
+    let answer = running.raw("HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    assert!(answer.to_lowercase().contains("content-length: 3\r\n"), "{answer}");
+}
+
+#[test]
+fn silent_connections_keep_nobody_out() {
+    let running = Running::start(&tcp(None));
+    let Address::Tcp(address) = running.address else { panic!("not TCP") };
+    let silent: Vec<_> = (0..60).map(|_| TcpStream::connect(address).expect("connect")).collect();
+    assert_eq!(running.get("/livez").status, 200);
+    drop(silent);
+}
+
+#[test]
+fn whoever_is_no_evenkeel_is_told_apart() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = Address::Tcp(listener.local_addr().expect("address"));
+    let other = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("accept");
+        stream.write_all(b"220 mail.example ESMTP\r\n").expect("write");
+        let _ = stream.read(&mut [0; 1024]).expect("read");
+    });
+    let error = client::get(&address, "/livez", None).expect_err("no answer");
+    other.join().expect("the other one");
+    assert!(matches!(error, ClientError::NotHttp(_) | ClientError::Broken { .. }), "{error}");
+    let error = client::get(&address, "/livez", None).expect_err("nobody").to_string();
+    assert!(error.contains("is it running?"), "{error}");
+}
+
+#[test]
+fn addresses_as_people_write_them() {
+    let parse =
+        |text: &str| text.parse::<Address>().map(|address| address.to_string()).map_err(|e| e.to_string());
+    assert_eq!(parse("unix:/run/x.sock").as_deref(), Ok("unix:/run/x.sock"));
+    assert_eq!(parse("/run/x.sock").as_deref(), Ok("unix:/run/x.sock"));
+    assert_eq!(parse("127.0.0.1:9900").as_deref(), Ok("127.0.0.1:9900"));
+    assert_eq!(parse("[::1]:9900").as_deref(), Ok("[::1]:9900"));
+    for wrong in ["", "unix:", "9900", "127.0.0.1"] {
+        assert!(parse(wrong).is_err_and(|error| error.contains("is no admin address")), "{wrong}");
+    }
+}

@@ -1,11 +1,10 @@
 //! How commands find the running process: an address, or the config file it was started with.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::admin::client::{self, ClientError, Response};
 use crate::admin::{Address, address::AddressError};
-use crate::config::{self, AdminListen};
+use crate::config::{self, AdminListen, LoadError};
 
 /// Used where no file is named.
 pub(super) const DEFAULT_FILE: &str = "/etc/evenkeel/evenkeel.yaml";
@@ -27,8 +26,10 @@ pub struct Where {
 pub(super) enum AskError {
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("{}: {reason}", path.display())]
-    Config { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Config(LoadError),
+    #[error("{} is invalid as it is now, so its admin address is not known: see `evenkeel check`, or use --admin ADDRESS", .0.display())]
+    Invalid(PathBuf),
     #[error("{} says `admin: {{ listen: off }}`, so there is nobody to ask", .0.display())]
     Off(PathBuf),
     #[error("{0}")]
@@ -47,12 +48,11 @@ impl Where {
         }
         let file = self.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
         let admin = match admin_of(file) {
-            // A process without a file has the default socket.
-            Err(error) if self.config.is_none() && error.kind() == ErrorKind::NotFound => {
-                return Ok(client::get_default(path)?);
-            }
-            Err(error) => return Err(AskError::Config { path: file.to_owned(), reason: error.to_string() }),
             Ok(admin) => admin,
+            // No file was named and the usual one cannot be read: a process without a file has the default socket.
+            Err(LoadError::Io { .. }) if self.config.is_none() => return Ok(client::get_default(path)?),
+            Err(LoadError::Invalid(_)) => return Err(AskError::Invalid(file.to_owned())),
+            Err(error) => return Err(AskError::Config(error)),
         };
         let address = match admin.listen {
             AdminListen::Off => return Err(AskError::Off(file.to_owned())),
@@ -77,8 +77,6 @@ impl Where {
 }
 
 /// The `admin` section of a config file.
-fn admin_of(file: &Path) -> std::io::Result<config::Admin> {
-    // Until `config::load` is there: the file must exist, and its process has the default socket.
-    std::fs::metadata(file)?;
-    Ok(config::Admin { listen: AdminListen::Default, token: None })
+fn admin_of(file: &Path) -> Result<config::Admin, LoadError> {
+    config::load(file).map(|loaded| loaded.config.admin)
 }

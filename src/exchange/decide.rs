@@ -1,18 +1,26 @@
-//! The one decision: which route and pool a request takes. Everybody who wants to know asks here.
+//! The one decision: which route and pool a request takes, and why. Everybody who wants to know asks here.
 
 use std::sync::Arc;
 
 use crate::pool::Pool;
-use crate::routing::RequestHead;
+use crate::routing::{RequestHead, RouteOutcome};
 use crate::snapshot::{Route, Snapshot};
 
 /// What was decided, and why.
 pub struct Decision<'a> {
+    /// `None`: no route matches.
     pub route: Option<&'a Route>,
-    pub pool: Option<&'a Arc<Pool>>,
+    /// What it was that matched, or did not.
+    pub trace: RouteOutcome,
+}
+
+impl<'a> Decision<'a> {
+    pub fn pool(&self) -> Option<&'a Arc<Pool>> {
+        self.route.map(|route| &route.pool)
+    }
 }
 
 pub fn decide<'a>(snapshot: &'a Snapshot, head: &impl RequestHead) -> Decision<'a> {
-    let route = snapshot.route(head);
-    Decision { route, pool: route.map(|route| &route.pool) }
+    let (route, trace) = snapshot.route(head);
+    Decision { route, trace }
 }

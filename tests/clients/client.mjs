@@ -7,6 +7,7 @@
 
 import assert from 'node:assert/strict';
 import http from 'node:http';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
@@ -19,7 +20,10 @@ setTimeout(() => { console.error('60 s have passed: something hangs'); process.e
 const server = http.createServer((request, response) => response.end(`plain ${request.url}`));
 server.on('upgrade', (request, socket) => {
   socket.on('error', () => {});
-  socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nwelcome ');
+  const key = `${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
+  const accept = createHash('sha1').update(key).digest('base64');
+  socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
+    + `Sec-WebSocket-Accept: ${accept}\r\n\r\nwelcome `);
   socket.pipe(socket);
 });
 server.listen(port, '127.0.0.1');

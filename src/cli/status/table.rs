@@ -130,13 +130,13 @@ fn row(endpoint: &EndpointStatus, now: f64, most: bool) -> Row {
     let weight =
         if endpoint.backup { format!("{} backup", endpoint.weight) } else { endpoint.weight.to_string() };
     [
-        if most { MOST } else { "" }.to_owned(),
+        if most { MOST } else { " " }.to_owned(),
         human::safe(&endpoint.address),
         state_name(endpoint.state).to_owned(),
         human::long(seconds(now - endpoint.since)),
         weight,
         human::count(endpoint.requests),
-        format!("{} of {:>7}", percent(endpoint.share), percent(endpoint.expected_share)),
+        format!("{} of {}", percent(endpoint.share), percent(endpoint.expected_share)),
         human::count(endpoint.in_flight),
         human::bytes(endpoint.bytes_in),
         human::bytes(endpoint.bytes_out),

@@ -1,1 +1,123 @@
+use super::table::render;
+use crate::admin::Status;
+use crate::admin::status::{ListenerStatus, LogDropped, State};
+use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
 
+const NOW: f64 = 1_795_521_601.0;
+
+fn endpoint(address: &str, requests: u64) -> EndpointStatus {
+    EndpointStatus {
+        address: address.into(),
+        state: EndpointState::Healthy,
+        since: NOW - 7380.0,
+        reason: "probe passed".into(),
+        weight: 1,
+        backup: false,
+        requests,
+        in_flight: 1,
+        failures: 0,
+        bytes_in: 1234,
+        bytes_out: 34_000_000,
+        share: 0.3341,
+        expected_share: 1.0 / 3.0,
+        checks_passed: 9,
+        checks_failed: 0,
+    }
+}
+
+fn pool(name: &str, waiting: u64, endpoints: Vec<EndpointStatus>) -> PoolStatus {
+    PoolStatus { name: name.into(), balance: "round_robin".into(), waiting, endpoints }
+}
+
+fn status(pools: Vec<PoolStatus>) -> Status {
+    Status {
+        version: "0.1.0".into(),
+        pid: 1234,
+        generation: 3,
+        started: NOW - 7384.0,
+        uptime_seconds: 7384.0,
+        state: State::Ready,
+        listeners: vec![ListenerStatus { name: "default".into(), address: "0.0.0.0:8080".into() }],
+        pools,
+        log_dropped: LogDropped::default(),
+    }
+}
+
+fn mixed() -> Status {
+    let down = EndpointStatus {
+        state: EndpointState::Unhealthy,
+        since: NOW - 12.0,
+        reason: "connection refused".into(),
+        failures: 12,
+        share: 0.3318,
+        expected_share: 0.0,
+        ..endpoint("10.0.0.3:3000", 1991)
+    };
+    let backup = EndpointStatus { backup: true, weight: 10, ..endpoint("unix:/run/b.sock", 0) };
+    status(vec![
+        pool("api", 2, vec![endpoint("10.0.0.1:3000", 2005), endpoint("10.0.0.2:3000", 2004), down]),
+        pool("rest", 0, vec![backup]),
+    ])
+}
+
+#[test]
+fn the_table_is_aligned() {
+    let expected = "\
+evenkeel 0.1.0 ready, pid 1234, generation 3, up 2h 03m since 2026-11-24 09:56:57 UTC
+listener default on 0.0.0.0:8080
+
+pool api, round_robin, 2 of 3 healthy, 2 waiting
+   ENDPOINT       STATE         FOR  WEIGHT  REQUESTS             SHARE  IN FLIGHT     IN   OUT  FAILURES  WHY
+ * 10.0.0.1:3000  healthy    2h 03m       1     2,005  33.4 % of 33.3 %          1  1.2kB  34MB         0  probe passed
+   10.0.0.2:3000  healthy    2h 03m       1     2,004  33.4 % of 33.3 %          1  1.2kB  34MB         0  probe passed
+   10.0.0.3:3000  unhealthy     12s       1     1,991   33.2 % of 0.0 %          1  1.2kB  34MB        12  connection refused
+
+pool rest, round_robin, 1 of 1 healthy
+   ENDPOINT          STATE       FOR     WEIGHT  REQUESTS             SHARE  IN FLIGHT     IN   OUT  FAILURES  WHY
+   unix:/run/b.sock  healthy  2h 03m  10 backup         0  33.4 % of 33.3 %          1  1.2kB  34MB         0  probe passed
+
+* most requests of its pool
+";
+    assert_eq!(render(&mixed(), false), expected);
+}
+
+#[test]
+fn nobody_has_the_most_of_equals() {
+    let equal = status(vec![pool("api", 0, vec![endpoint("a:1", 5), endpoint("b:1", 5)])]);
+    let alone = status(vec![pool("api", 0, vec![endpoint("a:1", 5)])]);
+    let idle = status(vec![pool("api", 0, vec![endpoint("a:1", 0), endpoint("b:1", 0)])]);
+    for status in [equal, alone, idle] {
+        assert!(!render(&status, false).contains('*'));
+    }
+}
+
+#[test]
+fn colours_change_nothing_but_colours() {
+    let coloured = render(&mixed(), true);
+    assert!(coloured.contains("\x1b[32mready\x1b[0m") && coloured.contains("\x1b[33m2 of 3 healthy\x1b[0m"));
+    assert!(coloured.contains("\x1b[31m   10.0.0.3:3000  unhealthy"));
+    let codes = regex::Regex::new("\x1b\\[[0-9]+m").expect("regex");
+    assert_eq!(codes.replace_all(&coloured, ""), render(&mixed(), false));
+}
+
+#[test]
+fn what_the_process_says_does_not_reach_the_terminal_raw() {
+    let mut status = mixed();
+    status.pools[0].endpoints[0].reason = "a\nb\x1b[2J".into();
+    status.pools[0].name = "x\x1b]0;title\x07".into();
+    assert!(!render(&status, false).chars().any(|c| c.is_control() && c != '\n'));
+}
+
+#[test]
+fn lost_log_lines_and_odd_clocks_are_shown() {
+    let mut status = mixed();
+    status.log_dropped = LogDropped { access: 1234, events: 0 };
+    status.state = State::Draining;
+    status.pools[0].endpoints[0].since = NOW + 100.0;
+    let shown = render(&status, false);
+    assert!(
+        shown.contains("draining, pid")
+            && shown.contains("log lines lost: 1,234 of the access log, 0 events")
+    );
+    assert!(shown.contains("10.0.0.1:3000  healthy        0s "), "{shown}");
+}

@@ -1,1 +1,300 @@
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
+use proptest::prelude::*;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::*;
+use crate::telemetry::record::{Attempt, AttemptResult, Protocol, Skipped};
+
+const SOON: Duration = Duration::from_secs(10);
+const TEXT: Format = Format::Text { colour: false };
+
+/// Everything happened.
+fn full() -> Record {
+    Record {
+        time: UNIX_EPOCH + Duration::new(1_795_521_601, 123_456_000),
+        listener: "default".into(),
+        client: ClientAddress::Inet(([203, 0, 113, 9], 41_000).into()),
+        peer: Some(ClientAddress::Inet(([10, 0, 0, 9], 5000).into())),
+        method: "GET".into(),
+        host: "example.com".into(),
+        target: "/v1/x?a=b".into(),
+        protocol: Protocol::Http11,
+        request_id: "0123456789abcdef".into(),
+        user_agent: Some("curl/8.5".into()),
+        referer: Some("https://example.com/".into()),
+        status: 502,
+        bytes_in: 12,
+        bytes_out: 1234,
+        route: Some("api".into()),
+        pool: Some("api-v1".into()),
+        generation: 3,
+        attempts: vec![
+            Attempt {
+                endpoint: "10.0.0.1:3000".into(),
+                connect: None,
+                first_byte: None,
+                result: AttemptResult::Failed("connect_failed"),
+            },
+            Attempt {
+                endpoint: "10.0.0.2:3000".into(),
+                connect: Some(Duration::from_micros(210)),
+                first_byte: Some(Duration::from_micros(3300)),
+                result: AttemptResult::Status(502),
+            },
+        ],
+        skipped: [Skipped { endpoint: "10.0.0.3:3000".into(), reason: "unhealthy" }].into(),
+        waited: Some(Duration::from_millis(1200)),
+        failed_open: true,
+        cause: Some("bad_response"),
+        detail: Some("invalid status line".into()),
+        duration: Duration::from_micros(1_203_412),
+    }
+}
+
+/// A request that was no request.
+fn minimal() -> Record {
+    Record {
+        peer: None,
+        client: ClientAddress::Unix,
+        method: "".into(),
+        host: "".into(),
+        target: "".into(),
+        request_id: "".into(),
+        user_agent: None,
+        referer: None,
+        status: 400,
+        bytes_in: 0,
+        bytes_out: 0,
+        route: None,
+        pool: None,
+        attempts: Vec::new(),
+        skipped: [].into(),
+        waited: None,
+        failed_open: false,
+        cause: None,
+        detail: None,
+        duration: Duration::ZERO,
+        ..full()
+    }
+}
+
+fn plain() -> Record {
+    let mut record = full();
+    record.attempts.remove(0);
+    Record { status: 200, waited: None, failed_open: false, cause: None, ..record }
+}
+
+fn line(format: Format, record: &Record) -> String {
+    let mut out = Vec::new();
+    format.write(&mut out, record);
+    String::from_utf8(out).expect("UTF-8")
+}
+
+fn parsed(record: &Record) -> Value {
+    serde_json::from_str(&line(Format::Json, record)).expect("JSON")
+}
+
+#[test]
+fn json_has_every_field() {
+    let expected = concat!(
+        r#"{"time":"2026-11-24T12:00:01.123456Z","listener":"default","client":"203.0.113.9:41000","#,
+        r#""peer":"10.0.0.9:5000","method":"GET","host":"example.com","target":"/v1/x?a=b","#,
+        r#""protocol":"HTTP/1.1","status":502,"bytes_in":12,"bytes_out":1234,"#,
+        r#""request_id":"0123456789abcdef","user_agent":"curl/8.5","referer":"https://example.com/","#,
+        r#""route":"api","pool":"api-v1","generation":3,"#,
+        r#""attempts":[{"endpoint":"10.0.0.1:3000","failure":"connect_failed"},"#,
+        r#"{"endpoint":"10.0.0.2:3000","connect_seconds":0.000210,"first_byte_seconds":0.003300,"status":502}],"#,
+        r#""skipped":[{"endpoint":"10.0.0.3:3000","reason":"unhealthy"}],"waited_seconds":1.200000,"#,
+        r#""failed_open":true,"cause":"bad_response","detail":"invalid status line","#,
+        r#""duration_seconds":1.203412}"#
+    );
+    assert_eq!(line(Format::Json, &full()), expected);
+    assert_eq!(parsed(&full())["attempts"][1]["first_byte_seconds"], 0.0033);
+}
+
+#[test]
+fn json_leaves_out_what_is_not_there() {
+    let expected = concat!(
+        r#"{"time":"2026-11-24T12:00:01.123456Z","listener":"default","client":"unix","protocol":"HTTP/1.1","#,
+        r#""status":400,"bytes_in":0,"bytes_out":0,"generation":3,"duration_seconds":0.000000}"#
+    );
+    assert_eq!(line(Format::Json, &minimal()), expected);
+}
+
+#[test]
+fn text_is_aligned_and_short_when_all_went_well() {
+    assert_eq!(
+        line(TEXT, &plain()),
+        "12:00:01.123 200 GET     example.com/v1/x?a=b              1.2kB   1.2s api > 10.0.0.2:3000"
+    );
+    let short = Record { host: "é.example".into(), target: "/".into(), ..plain() };
+    assert_eq!(
+        line(TEXT, &short),
+        "12:00:01.123 200 GET     é.example/                        1.2kB   1.2s api > 10.0.0.2:3000"
+    );
+}
+
+#[test]
+fn text_tells_what_happened() {
+    let told = "1.2s api > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, waited 1.2s, failed open, \
+                bad_response: invalid status line, skipped 10.0.0.3:3000 (unhealthy)";
+    let line = line(TEXT, &full());
+    assert!(line.ends_with(told), "{line}");
+}
+
+#[test]
+fn text_of_a_request_that_was_none() {
+    assert_eq!(line(TEXT, &minimal()), format!("12:00:01.123 400 -       {:32}     0B 0.00ms -", ""));
+}
+
+#[test]
+fn the_status_is_coloured_on_a_terminal() {
+    let coloured = line(Format::Text { colour: true }, &full());
+    assert!(coloured.starts_with("12:00:01.123 \x1b[31m502\x1b[0m GET "), "{coloured}");
+}
+
+#[test]
+fn combined_is_as_nginx_and_apache_write_it() {
+    assert_eq!(
+        line(Format::Combined, &full()),
+        r#"203.0.113.9 - - [24/Nov/2026:12:00:01 +0000] "GET /v1/x?a=b HTTP/1.1" 502 1234 "https://example.com/" "curl/8.5""#
+    );
+    assert_eq!(
+        line(Format::Combined, &minimal()),
+        r#"unix: - - [24/Nov/2026:12:00:01 +0000] "-" 400 0 "-" "-""#
+    );
+}
+
+#[test]
+fn ipv4_clients_of_an_ipv6_listener_are_shown_as_ipv4() {
+    let mapped = Ipv4Addr::new(10, 1, 2, 3).to_ipv6_mapped();
+    let record = Record { client: ClientAddress::Inet((mapped, 5).into()), ..full() };
+    assert_eq!(parsed(&record)["client"], "10.1.2.3:5");
+    assert!(line(Format::Combined, &record).starts_with("10.1.2.3 - - "));
+    let record = Record { client: ClientAddress::Ip(IpAddr::V6(mapped)), ..full() };
+    assert_eq!(parsed(&record)["client"], "10.1.2.3");
+}
+
+#[test]
+fn auto_is_text_on_a_terminal_only() {
+    assert!(matches!(Format::choose(AccessFormat::Auto, true), Format::Text { .. }));
+    assert_eq!(Format::choose(AccessFormat::Auto, false), Format::Json);
+    assert_eq!(Format::choose(AccessFormat::Text, false), Format::Text { colour: false });
+    assert_eq!(Format::choose(AccessFormat::Combined, true), Format::Combined);
+}
+
+#[test]
+fn a_log_file_gets_one_line_a_request() {
+    let directory = TempDir::new().expect("tempdir");
+    let path = directory.path().join("access.log");
+    let output = LogOutput::File(path.clone());
+    let log = AccessLog::start(&config::AccessLog { output, format: AccessFormat::Json, queue: 64 })
+        .expect("start");
+    log.log(&full());
+    log.log(&minimal());
+    assert!(log.flush(SOON));
+    let written = fs::read_to_string(&path).expect("read");
+    assert_eq!(written, format!("{}\n{}\n", line(Format::Json, &full()), line(Format::Json, &minimal())));
+    fs::rename(&path, directory.path().join("access.log.1")).expect("rename");
+    log.reopen();
+    log.log(&plain());
+    assert!(log.flush(SOON));
+    assert_eq!(fs::read_to_string(&path).expect("read").lines().count(), 1);
+    assert_eq!(log.dropped(), 0);
+}
+
+#[test]
+fn a_full_disk_is_counted_and_off_is_silent() {
+    let start =
+        |output| AccessLog::start(&config::AccessLog { output, format: AccessFormat::Auto, queue: 64 });
+    let full_disk = start(LogOutput::File("/dev/full".into())).expect("start");
+    full_disk.log(&plain());
+    assert!(full_disk.flush(SOON));
+    assert_eq!(full_disk.dropped(), 1);
+    let off = start(LogOutput::Off).expect("start");
+    off.log(&plain());
+    off.reopen();
+    assert!(off.flush(Duration::ZERO));
+    assert_eq!(off.dropped(), 0);
+}
+
+#[test]
+fn the_documentation_has_exactly_the_fields_that_are_written() {
+    let written =
+        |value: &Value| -> Vec<String> { value.as_object().expect("an object").keys().cloned().collect() };
+    let record = parsed(&full());
+    // serde_json sorts keys; the order is held by `json_has_every_field`.
+    assert_eq!(sorted(documented("field")), written(&record));
+    assert_eq!(sorted(documented("field of a skipped endpoint")), written(&record["skipped"][0]));
+    let mut attempt = written(&record["attempts"][1]);
+    attempt.extend(written(&record["attempts"][0]));
+    attempt = sorted(attempt);
+    attempt.dedup();
+    assert_eq!(sorted(documented("field of an attempt")), attempt);
+    let json = line(Format::Json, &full());
+    let places: Vec<_> = documented("field").iter().map(|name| json.find(&format!("\"{name}\":"))).collect();
+    assert!(places.is_sorted(), "the documentation has another order");
+}
+
+/// The names in the first column of a table in `docs/logs.md`, found by its heading.
+fn documented(heading: &str) -> Vec<String> {
+    let rows = include_str!("../../../docs/logs.md")
+        .lines()
+        .skip_while(|line| !line.starts_with(&format!("| {heading} |")))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    rows.filter_map(|row| Some(row.split('`').nth(1)?.to_owned())).collect()
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort();
+    names
+}
+
+/// A record in which everything that comes from outside is `text`.
+fn hostile(text: &str) -> Record {
+    let mut record = full();
+    record.attempts[0].endpoint = Arc::from(text);
+    Record {
+        method: text.into(),
+        host: text.into(),
+        target: text.into(),
+        request_id: text.into(),
+        user_agent: Some(text.into()),
+        referer: Some(text.into()),
+        detail: Some(text.into()),
+        ..record
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_from_outside_breaks_a_line(text in "(?s).{0,80}") {
+        let record = hostile(&text);
+        for format in [Format::Json, TEXT, Format::Combined] {
+            let line = line(format, &record);
+            prop_assert!(!line.chars().any(char::is_control), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn json_parses_back_to_what_came_in(text in "(?s).{1,80}") {
+        let value = parsed(&hostile(&text));
+        for field in ["method", "host", "target", "request_id", "user_agent", "referer", "detail"] {
+            prop_assert_eq!(value[field].as_str(), Some(&*text));
+        }
+        prop_assert_eq!(value["attempts"][0]["endpoint"].as_str(), Some(&*text));
+    }
+
+    #[test]
+    fn combined_fields_can_be_taken_apart_again(text in "(?s).{1,80}") {
+        let line = line(Format::Combined, &hostile(&text));
+        // Quotes only delimit: three quoted fields, whatever was sent.
+        prop_assert_eq!(line.matches('"').count(), 6);
+    }
+}

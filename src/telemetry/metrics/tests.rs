@@ -1,1 +1,288 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, UNIX_EPOCH};
 
+use super::*;
+use crate::pool::status::{EndpointState, EndpointStatus};
+use crate::telemetry::record::{Attempt, ClientAddress, Protocol};
+
+fn attempt(connect: Option<u64>, result: AttemptResult) -> Attempt {
+    let connect = connect.map(Duration::from_micros);
+    Attempt { endpoint: "10.0.0.1:3000".into(), connect, first_byte: Some(Duration::from_millis(3)), result }
+}
+
+fn record() -> Record {
+    Record {
+        time: UNIX_EPOCH,
+        listener: "default".into(),
+        client: ClientAddress::Unix,
+        peer: None,
+        method: "GET".into(),
+        host: "example.com".into(),
+        target: "/".into(),
+        protocol: Protocol::Http11,
+        request_id: "".into(),
+        user_agent: None,
+        referer: None,
+        status: 200,
+        bytes_in: 0,
+        bytes_out: 0,
+        route: Some("api".into()),
+        pool: Some("api-v1".into()),
+        generation: 1,
+        attempts: vec![attempt(Some(400), AttemptResult::Status(200))],
+        skipped: [].into(),
+        waited: None,
+        failed_open: false,
+        cause: None,
+        detail: None,
+        duration: Duration::from_millis(4),
+    }
+}
+
+fn pools() -> Vec<PoolStatus> {
+    let endpoint = EndpointStatus {
+        address: "10.0.0.1:3000".into(),
+        state: EndpointState::Healthy,
+        since: 0.0,
+        reason: String::new(),
+        weight: 5,
+        backup: false,
+        requests: 10,
+        in_flight: 1,
+        failures: 2,
+        bytes_in: 100,
+        bytes_out: 2000,
+        share: 1.0,
+        expected_share: 1.0,
+        checks_passed: 7,
+        checks_failed: 3,
+    };
+    let down =
+        EndpointStatus { address: "x\"y\\z\n".into(), state: EndpointState::Checking, ..endpoint.clone() };
+    let endpoints = vec![endpoint, down];
+    vec![PoolStatus { name: "api-v1".into(), balance: "round_robin".into(), waiting: 4, endpoints }]
+}
+
+/// A process in which everything has happened once.
+fn busy() -> Metrics {
+    let metrics = Metrics::new(UNIX_EPOCH + Duration::from_millis(1_500));
+    metrics.request(&record());
+    let failed = Record {
+        status: 503,
+        cause: Some("connect_failed"),
+        attempts: vec![
+            attempt(None, AttemptResult::Failed("connect_failed")),
+            attempt(None, AttemptResult::Status(502)),
+            attempt(None, AttemptResult::Failed("connect_failed")),
+        ],
+        ..record()
+    };
+    metrics.request(&failed);
+    metrics
+}
+
+fn encode(metrics: &Metrics) -> String {
+    metrics.encode(Scrape { pools: &pools(), access_log_dropped: 11, events_dropped: 12 })
+}
+
+fn assert_has(text: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(text.lines().any(|found| found == *line), "no line {line}\n{text}");
+    }
+}
+
+#[test]
+fn requests_are_counted_where_they_belong() {
+    let text = encode(&busy());
+    let api = r#"listener="default",route="api",pool="api-v1""#;
+    assert_has(
+        &text,
+        &[
+            &format!(r#"evenkeel_requests_total{{{api},method="GET",status="2xx"}} 1"#),
+            &format!(r#"evenkeel_requests_total{{{api},method="GET",status="5xx"}} 1"#),
+            r#"evenkeel_request_duration_seconds_bucket{route="api",pool="api-v1",le="0.0025"} 0"#,
+            r#"evenkeel_request_duration_seconds_bucket{route="api",pool="api-v1",le="0.005"} 2"#,
+            r#"evenkeel_request_duration_seconds_bucket{route="api",pool="api-v1",le="+Inf"} 2"#,
+            r#"evenkeel_request_duration_seconds_sum{route="api",pool="api-v1"} 0.008"#,
+            r#"evenkeel_request_duration_seconds_count{route="api",pool="api-v1"} 2"#,
+            r#"evenkeel_request_failures_total{cause="connect_failed"} 1"#,
+            r#"evenkeel_retries_total{pool="api-v1",reason="connect_failed"} 1"#,
+            r#"evenkeel_retries_total{pool="api-v1",reason="status"} 1"#,
+            r#"evenkeel_connect_duration_seconds_bucket{pool="api-v1",le="0.0005"} 1"#,
+            r#"evenkeel_connect_duration_seconds_count{pool="api-v1"} 1"#,
+            r#"evenkeel_first_byte_duration_seconds_count{pool="api-v1"} 4"#,
+        ],
+    );
+}
+
+#[test]
+fn what_clients_write_never_becomes_a_label() {
+    let metrics = Metrics::new(UNIX_EPOCH);
+    for number in 0..100 {
+        let method = format!("BREW{number}").into();
+        metrics.request(&Record { method, status: 700 + number, route: None, pool: None, ..record() });
+    }
+    metrics.request(&Record { method: "get".into(), status: 0, route: None, pool: None, ..record() });
+    let text = encode(&metrics);
+    let requests: Vec<_> = text.lines().filter(|line| line.starts_with("evenkeel_requests_total")).collect();
+    let none = r#"evenkeel_requests_total{listener="default",route="",pool="",method="other""#;
+    assert_eq!(requests, [format!(r#"{none},status="1xx"}} 1"#), format!(r#"{none},status="5xx"}} 100"#)]);
+}
+
+#[test]
+fn a_route_on_two_listeners_has_one_duration_and_a_pool_of_two_routes_one_connect() {
+    let metrics = Metrics::new(UNIX_EPOCH);
+    for (listener, route) in [("one", "a"), ("two", "a"), ("one", "b")] {
+        metrics.request(&Record { listener: listener.into(), route: Some(route.into()), ..record() });
+    }
+    assert_has(
+        &encode(&metrics),
+        &[
+            r#"evenkeel_request_duration_seconds_count{route="a",pool="api-v1"} 2"#,
+            r#"evenkeel_request_duration_seconds_count{route="b",pool="api-v1"} 1"#,
+            r#"evenkeel_connect_duration_seconds_count{pool="api-v1"} 3"#,
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_lost_when_threads_find_a_route_together() {
+    let metrics = Metrics::new(UNIX_EPOCH);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for number in 0..500 {
+                    let route = Some(format!("route-{}", number % 50).into());
+                    metrics.request(&Record { route, cause: Some("no_route"), ..record() });
+                }
+            });
+        }
+    });
+    let text = encode(&metrics);
+    let count = |name: &str| -> u64 {
+        let values = text.lines().filter(|line| line.starts_with(name));
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    };
+    assert_eq!(count("evenkeel_requests_total{"), 4000);
+    assert_eq!(count("evenkeel_request_duration_seconds_count{"), 4000);
+    assert_eq!(count("evenkeel_connect_duration_seconds_count{"), 4000);
+    assert_eq!(count("evenkeel_request_failures_total{"), 4000);
+}
+
+#[test]
+fn a_request_is_active_until_its_guard_goes() {
+    let metrics = busy();
+    let one = metrics.track();
+    let two = metrics.track();
+    assert_eq!(metrics.active_requests(), 2);
+    drop(one);
+    assert_has(&encode(&metrics), &["evenkeel_active_requests 1"]);
+    drop(two);
+    assert_eq!(metrics.active_requests(), 0);
+}
+
+#[test]
+fn reloads_panics_and_pools_show() {
+    let metrics = busy();
+    let version = format!("evenkeel_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+    assert_has(
+        &encode(&metrics),
+        &[
+            &version,
+            "evenkeel_start_time_seconds 1.5",
+            "evenkeel_config_generation 1",
+            "evenkeel_config_last_reload_successful 1",
+            "evenkeel_config_last_reload_timestamp_seconds 1",
+            r#"evenkeel_log_dropped_total{log="access"} 11"#,
+            r#"evenkeel_log_dropped_total{log="events"} 12"#,
+            r#"evenkeel_pool_waiting_requests{pool="api-v1"} 4"#,
+            r#"evenkeel_health_checks_total{pool="api-v1",endpoint="10.0.0.1:3000",result="failed"} 3"#,
+            r#"evenkeel_endpoint_up{pool="api-v1",endpoint="10.0.0.1:3000"} 1"#,
+            r#"evenkeel_endpoint_up{pool="api-v1",endpoint="x\"y\\z\n"} 0"#,
+            r#"evenkeel_endpoint_sent_bytes_total{pool="api-v1",endpoint="10.0.0.1:3000"} 100"#,
+            r#"evenkeel_endpoint_received_bytes_total{pool="api-v1",endpoint="10.0.0.1:3000"} 2000"#,
+        ],
+    );
+    metrics.reload_succeeded(2, UNIX_EPOCH + Duration::from_secs(50));
+    metrics.reload_failed();
+    metrics.panics().fetch_add(1, Ordering::Relaxed);
+    assert_has(
+        &encode(&metrics),
+        &[
+            "evenkeel_config_generation 2",
+            "evenkeel_config_last_reload_successful 0",
+            "evenkeel_config_last_reload_timestamp_seconds 50",
+            "evenkeel_panics_total 1",
+        ],
+    );
+}
+
+/// What a scrape says of one metric.
+#[derive(Debug, Default)]
+struct Described {
+    kind: String,
+    labels: BTreeSet<String>,
+}
+
+/// Reads a scrape as strictly as Prometheus and `promtool check metrics` do.
+fn described(text: &str) -> BTreeMap<String, Described> {
+    let name = regex::Regex::new("^evenkeel_[a-z_]+$").expect("regex");
+    let sample =
+        regex::Regex::new(r#"^([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+)\})? ([0-9.e+-]+)$"#)
+            .expect("regex");
+    let label = regex::Regex::new(r#"([a-z_]+)="(?:[^"\\]|\\.)*""#).expect("regex");
+    let mut metrics: BTreeMap<String, Described> = BTreeMap::new();
+    let mut current = String::new();
+    let mut seen = BTreeSet::new();
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (found, help) = help.split_once(' ').expect("a help text");
+            assert!(name.is_match(found) && help.ends_with('.'), "{line}");
+            current = found.to_owned();
+            assert!(metrics.insert(current.clone(), Described::default()).is_none(), "{current} comes twice");
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (found, kind) = kind.split_once(' ').expect("a type");
+            assert_eq!(found, current);
+            metrics.get_mut(found).expect("help first").kind = kind.to_owned();
+        } else {
+            let parts = sample.captures(line).unwrap_or_else(|| panic!("no sample: {line}"));
+            assert!(seen.insert(line.rsplit_once(' ').expect("a value").0.to_owned()), "twice: {line}");
+            let suffix = parts[1].strip_prefix(&current).unwrap_or_else(|| panic!("{line} within {current}"));
+            let metric = metrics.get_mut(&current).expect("help first");
+            assert_eq!(suffix.is_empty(), metric.kind != "histogram", "{line}");
+            assert_eq!(current.ends_with("_total"), metric.kind == "counter", "{line}");
+            let labels = parts.get(2).map_or("", |labels| labels.as_str());
+            metric.labels.extend(label.captures_iter(labels).map(|found| found[1].to_owned()));
+        }
+    }
+    metrics
+}
+
+#[test]
+fn the_documentation_has_exactly_the_metrics_that_are_written() {
+    let written: Vec<_> = described(&encode(&busy()))
+        .into_iter()
+        .map(|(name, mut metric)| {
+            metric.labels.remove("le");
+            (name, metric.kind, metric.labels)
+        })
+        .collect();
+    let mut documented: Vec<_> = include_str!("../../../docs/metrics.md")
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| {
+            let cells: Vec<_> = line.split('|').map(str::trim).collect();
+            let labels = cells[3].split_whitespace().map(|label| label.replace('`', "")).collect();
+            (cells[1].replace('`', ""), cells[2].to_owned(), labels)
+        })
+        .collect();
+    documented.sort();
+    assert_eq!(documented, written);
+}
+
+#[test]
+fn a_fresh_process_has_a_valid_scrape() {
+    let text =
+        Metrics::new(UNIX_EPOCH).encode(Scrape { pools: &[], access_log_dropped: 0, events_dropped: 0 });
+    assert_eq!(described(&text).len(), described(&encode(&busy())).len());
+}

@@ -21,7 +21,7 @@ pub enum Output {
 
 /// An open output. Bare, not `std::io::Stdout`: its lock and buffer would tie this log to whoever else prints.
 pub(super) struct Sink {
-    file: File,
+    output: Box<dyn Write + Send>,
     pipe: bool,
 }
 
@@ -43,7 +43,7 @@ impl Output {
             Output::File(path) => open_file(path).map_err(|error| named(path, &error))?,
         };
         let pipe = file.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo());
-        Ok(Sink { file, pipe })
+        Ok(Sink { output: Box::new(file), pipe })
     }
 
     /// `None` for what cannot be opened anew.
@@ -71,13 +71,18 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 // === impl Sink ===
 
 impl Sink {
+    #[cfg(test)]
+    pub(super) fn of(output: impl Write + Send + 'static) -> Sink {
+        Sink { output: Box::new(output), pipe: false }
+    }
+
     /// Writes it all, or says how much was written before the error.
     pub(super) fn write(&mut self, buffer: &[u8]) -> (usize, io::Result<()>) {
         let mut written = 0;
         while written < buffer.len() {
             let rest = &buffer[written..];
             let piece = if self.pipe { whole_lines(rest) } else { rest };
-            match self.file.write(piece) {
+            match self.output.write(piece) {
                 Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
                 Ok(count) => written += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

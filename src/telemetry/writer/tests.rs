@@ -1,1 +1,260 @@
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 
+use nix::sys::stat::Mode;
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Reports land in a list.
+fn noting(every: Duration) -> (Reporter, Arc<Mutex<Vec<Loss>>>) {
+    let losses = Arc::new(Mutex::new(Vec::new()));
+    let noted = losses.clone();
+    (Reporter { every, tell: Box::new(move |loss| noted.lock().push(loss)) }, losses)
+}
+
+fn file_writer(path: &Path, queue: usize) -> LineWriter {
+    LineWriter::start("test", Output::File(path.to_owned()), queue).expect("start")
+}
+
+fn pipe(directory: &TempDir) -> std::path::PathBuf {
+    let path = directory.path().join("pipe");
+    nix::unistd::mkfifo(&path, Mode::S_IRWXU).expect("mkfifo");
+    path
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    fs::read_to_string(path).expect("read").lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn lines_of_many_threads_arrive_whole_and_in_their_order() {
+    let directory = TempDir::new().expect("tempdir");
+    let path = directory.path().join("log");
+    let writer = file_writer(&path, 100_000);
+    thread::scope(|scope| {
+        for name in 0..8 {
+            let writer = &writer;
+            scope.spawn(move || {
+                for number in 0..1000 {
+                    writer.write(format!("{name} {number} {}\n", "x".repeat(number % 300)).as_bytes());
+                }
+            });
+        }
+    });
+    assert!(writer.flush(SOON));
+    assert_eq!(writer.dropped(), 0);
+    let mut next = [0; 8];
+    for line in lines(&path) {
+        let mut words = line.split(' ').map(str::to_owned);
+        let name: usize = words.next().expect("name").parse().expect("name");
+        let number: usize = words.next().expect("number").parse().expect("number");
+        assert_eq!(words.next().expect("padding").len(), number % 300);
+        assert_eq!(number, next[name]);
+        next[name] += 1;
+    }
+    assert_eq!(next, [1000; 8]);
+}
+
+#[test]
+fn a_stalled_reader_costs_lines_and_no_time_and_every_line_is_accounted_for() {
+    let directory = TempDir::new().expect("tempdir");
+    let path = pipe(&directory);
+    // Opens at once, although nobody reads.
+    let writer = file_writer(&path, 16);
+    let line = [&[b'x'; 999][..], b"\n"].concat();
+    let mut sent = 0;
+    let mut send = |count| {
+        (0..count).for_each(|_| {
+            writer.write(&line);
+            sent += 1;
+        })
+    };
+    // Until the pipe is full and the thread waits for its reader.
+    while writer.flush(Duration::from_millis(50)) {
+        send(10);
+    }
+    let (began, before) = (Instant::now(), writer.dropped());
+    send(10_000);
+    assert!(began.elapsed() < SOON, "writing waited for the reader");
+    assert!(writer.dropped() - before >= 10_000 - 16, "only the queue had room");
+
+    let reader = BufReader::new(File::open(&path).expect("open"));
+    let read = thread::spawn(move || {
+        let lines = reader.lines().map(|line| line.expect("line")).take_while(|line| line != "end");
+        lines.inspect(|line| assert_eq!(line.len(), 999)).count() as u64
+    });
+    while !writer.flush(SOON) {}
+    let dropped = writer.dropped();
+    writer.write(b"end\n");
+    assert_eq!(read.join().expect("reader") + dropped, sent);
+}
+
+#[test]
+fn long_lines_are_bounded_by_their_bytes() {
+    let directory = TempDir::new().expect("tempdir");
+    let writer = file_writer(&pipe(&directory), 1_000_000);
+    let line = vec![b'x'; 1 << 20];
+    for _ in 0..200 {
+        writer.write(&line);
+    }
+    // One batch is with the thread, 64 MiB wait.
+    assert!((130..=136).contains(&writer.dropped()), "{}", writer.dropped());
+}
+
+#[test]
+fn a_full_disk_drops_lines_counts_them_and_is_told_once() {
+    let (reporter, losses) = noting(Duration::from_secs(3600));
+    let writer =
+        LineWriter::start_with("test", Output::File("/dev/full".into()), 64, reporter).expect("start");
+    for _ in 0..10 {
+        writer.write(b"lost\n");
+        assert!(writer.flush(SOON));
+    }
+    assert_eq!(writer.dropped(), 10);
+    let losses = losses.lock();
+    assert_eq!(losses.len(), 1);
+    assert_eq!((losses[0].log, losses[0].lines), ("test", 1));
+    assert!(losses[0].reason.contains("No space left"), "{}", losses[0].reason);
+}
+
+#[test]
+fn what_was_lost_since_is_told_later_even_if_nothing_is_written_any_more() {
+    let (reporter, losses) = noting(Duration::from_millis(50));
+    let writer =
+        LineWriter::start_with("test", Output::File("/dev/full".into()), 64, reporter).expect("start");
+    writer.write(b"one\n");
+    assert!(writer.flush(SOON));
+    writer.write(b"two\n");
+    writer.write(b"three\n");
+    let began = Instant::now();
+    while losses.lock().iter().map(|loss| loss.lines).sum::<u64>() < 3 {
+        assert!(began.elapsed() < SOON, "{:?}", losses.lock());
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_renamed_file_is_followed_until_it_is_reopened() {
+    let directory = TempDir::new().expect("tempdir");
+    let (path, old) = (directory.path().join("log"), directory.path().join("log.1"));
+    let writer = file_writer(&path, 64);
+    writer.write(b"one\n");
+    assert!(writer.flush(SOON));
+    fs::rename(&path, &old).expect("rename");
+    writer.write(b"two\n");
+    assert!(writer.flush(SOON));
+    writer.reopen();
+    writer.write(b"three\n");
+    assert!(writer.flush(SOON));
+    assert_eq!(lines(&old), ["one", "two"]);
+    assert_eq!(lines(&path), ["three"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_reopened_is_kept() {
+    let directory = TempDir::new().expect("tempdir");
+    let (inner, moved) = (directory.path().join("inner"), directory.path().join("moved"));
+    fs::create_dir(&inner).expect("mkdir");
+    let writer = file_writer(&inner.join("log"), 64);
+    fs::rename(&inner, &moved).expect("rename");
+    writer.reopen();
+    writer.write(b"kept\n");
+    assert!(writer.flush(SOON));
+    assert_eq!(lines(&moved.join("log")), ["kept"]);
+    assert_eq!(writer.dropped(), 0);
+}
+
+#[test]
+fn after_a_full_disk_it_goes_on() {
+    let directory = TempDir::new().expect("tempdir");
+    let path = directory.path().join("log");
+    std::os::unix::fs::symlink("/dev/full", &path).expect("symlink");
+    let writer = file_writer(&path, 64);
+    writer.write(b"lost\n");
+    assert!(writer.flush(SOON));
+    fs::remove_file(&path).expect("remove");
+    writer.reopen();
+    writer.write(b"written\n");
+    assert!(writer.flush(SOON));
+    assert_eq!(lines(&path), ["written"]);
+    assert_eq!(writer.dropped(), 1);
+}
+
+#[test]
+fn an_output_that_cannot_be_opened_is_named() {
+    let error = LineWriter::start("test", Output::File("/nowhere/log".into()), 64).err().expect("an error");
+    assert!(error.to_string().contains("/nowhere/log"), "{error}");
+}
+
+#[test]
+fn dropped_it_writes_what_is_queued() {
+    let directory = TempDir::new().expect("tempdir");
+    let path = directory.path().join("log");
+    let writer = file_writer(&path, 64);
+    writer.write(b"last\n");
+    drop(writer);
+    let began = Instant::now();
+    while lines(&path) != ["last"] {
+        assert!(began.elapsed() < SOON);
+        thread::yield_now();
+    }
+}
+
+/// Takes or refuses as told, call by call.
+struct Scripted {
+    takes: VecDeque<Option<usize>>,
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Write for Scripted {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let Some(limit) = self.takes.pop_front().unwrap_or(Some(usize::MAX)) else {
+            return Err(io::ErrorKind::StorageFull.into());
+        };
+        let taken = &buffer[..buffer.len().min(limit)];
+        self.written.lock().extend_from_slice(taken);
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_torn_line_is_ended_before_the_next() {
+    let written = Arc::new(Mutex::new(Vec::new()));
+    // Half of the first line, an error; nothing of the second batch; then everything.
+    let takes = [Some(3), None, None].into();
+    let directory = TempDir::new().expect("tempdir");
+    let writer = file_writer(&directory.path().join("log"), 64);
+    let (_sender, receiver) = mpsc::sync_channel(64);
+    let mut thread = Thread {
+        name: "test",
+        receiver,
+        shared: writer.shared.clone(),
+        output: Output::Stderr,
+        sink: Sink::of(Scripted { takes, written: written.clone() }),
+        buffer: Vec::new(),
+        torn: false,
+        rests: false,
+        reporter: noting(SOON).0,
+        reported: 0,
+        reported_at: None,
+        last_error: None,
+    };
+    for line in ["first\n", "second\n", "third\n"] {
+        // As if it had been queued.
+        writer.shared.waiting_bytes.fetch_add(line.len(), Ordering::Relaxed);
+        assert!(thread.gather(Message::Line(line.as_bytes().into())).is_none());
+        thread.write_batch();
+    }
+    assert_eq!(String::from_utf8_lossy(&written.lock()), "fir\nthird\n");
+    assert_eq!(writer.dropped(), 2);
+}

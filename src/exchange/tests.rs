@@ -1,0 +1,254 @@
+//! The life of a request without a network: what is tried, how often, and what is written down.
+
+use super::*;
+use crate::config;
+use crate::telemetry::record::Skipped;
+
+const TWO: &str = "listen: 127.0.0.1:0\nendpoints: [127.0.0.1:3001, 127.0.0.1:3002]";
+
+fn snapshot(yaml: &str) -> Arc<Snapshot> {
+    let config = config::parse(yaml, "test").unwrap_or_else(|report| panic!("{report}"));
+    Arc::new(Snapshot::build(config, None))
+}
+
+fn pool_of_two(extra: &str) -> Arc<Snapshot> {
+    snapshot(&format!(
+        "listeners: [{{ address: 127.0.0.1:0 }}]\nroutes: [{{ pool: p }}]\npools:\n  p:\n    \
+         endpoints: [127.0.0.1:3001, 127.0.0.1:3002]\n    health_check: off\n    {extra}\n"
+    ))
+}
+
+fn head(method: &str, target: &str, fields: &[(&str, &str)]) -> http::request::Parts {
+    let mut request = http::Request::builder().method(method).uri(target).header("host", "example.com");
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    request.body(()).expect("a valid request").into_parts().0
+}
+
+fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {
+    let listener = snapshot.listener("default").expect("there is one").clone();
+    let target = head.uri.to_string();
+    let arrival = Arrival {
+        head,
+        peer: ClientAddress::Inet(([192, 0, 2, 1], 4000).into()),
+        protocol: Protocol::Http11,
+        target: &target,
+        upgrade: false,
+        now: Instant::now(),
+        time: SystemTime::now(),
+    };
+    Exchange::begin(snapshot.clone(), listener, arrival)
+}
+
+fn admitted(snapshot: &Arc<Snapshot>, method: &str) -> Exchange {
+    let head = head(method, "/", &[]);
+    let mut exchange = begin(snapshot, &head);
+    exchange.admit(&head, [9].into_iter()).expect("nothing is wrong with it");
+    exchange
+}
+
+fn refused(yaml: &str, head: &http::request::Parts, fields: &[usize]) -> Failure {
+    let mut exchange = begin(&snapshot(yaml), head);
+    exchange.admit(head, fields.iter().copied()).expect_err("something is wrong with it")
+}
+
+fn attempt(exchange: &mut Exchange) -> Arc<str> {
+    match exchange.next(Instant::now()) {
+        Next::Attempt => exchange.endpoint().expect("just opened").label().clone(),
+        Next::Wait(..) => panic!("told to wait"),
+        Next::Fail(failure) => panic!("failed: {failure:?}"),
+    }
+}
+
+const FRESH: Circumstances = Circumstances { replayable: true, reused: false, response_begun: false };
+
+#[test]
+fn a_failed_connect_moves_on_whatever_the_method_and_at_most_twice() {
+    let mut exchange = admitted(&pool_of_two("retry: { limit: 2 }"), "POST");
+    let first = attempt(&mut exchange);
+    assert!(exchange.attempt_failed(Failure::ConnectFailed, FRESH));
+    let second = attempt(&mut exchange);
+    assert_ne!(first, second, "the other one is left");
+    assert!(exchange.attempt_failed(Failure::ConnectTimeout, FRESH));
+    attempt(&mut exchange);
+    assert!(!exchange.attempt_failed(Failure::ConnectFailed, FRESH), "two retries are all");
+    let record = exchange.finish(Some(503), 0, Instant::now());
+    let results: Vec<_> = record.attempts.iter().map(|attempt| attempt.result).collect();
+    let failed = |failure: Failure| AttemptResult::Failed(failure.label());
+    let expected = [Failure::ConnectFailed, Failure::ConnectTimeout, Failure::ConnectFailed].map(failed);
+    assert_eq!(results, expected);
+}
+
+#[test]
+fn after_the_connect_only_idempotent_requests_are_repeated() {
+    let snapshot = pool_of_two("retry: { limit: 2, on: [connect, reset, timeout] }");
+    for failure in [Failure::EndpointReset, Failure::ResponseTimeout] {
+        for (method, again) in
+            [("GET", true), ("PUT", true), ("DELETE", true), ("POST", false), ("PATCH", false)]
+        {
+            let mut exchange = admitted(&snapshot, method);
+            attempt(&mut exchange);
+            assert_eq!(exchange.attempt_failed(failure, FRESH), again, "{method} {failure:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_repeated_that_cannot_be_or_that_the_client_has_seen() {
+    let snapshot = pool_of_two("retry: { limit: 2 }");
+    let lost = Circumstances { replayable: false, ..FRESH };
+    let begun = Circumstances { response_begun: true, ..FRESH };
+    for circumstances in [lost, begun] {
+        let mut exchange = admitted(&snapshot, "GET");
+        attempt(&mut exchange);
+        assert!(!exchange.attempt_failed(Failure::EndpointReset, circumstances), "{circumstances:?}");
+    }
+}
+
+#[test]
+fn only_what_the_config_names_is_retried() {
+    for (retry, failure) in [
+        ("retry: off", Failure::ConnectFailed),
+        ("retry: { on: [reset] }", Failure::ConnectFailed),
+        ("retry: { on: [connect] }", Failure::EndpointReset),
+        ("retry: { on: [connect, reset] }", Failure::ResponseTimeout),
+        ("retry: { on: [connect, reset, timeout] }", Failure::BadResponse),
+    ] {
+        let mut exchange = admitted(&pool_of_two(retry), "GET");
+        attempt(&mut exchange);
+        assert!(!exchange.attempt_failed(failure, FRESH), "{retry} {failure:?}");
+    }
+}
+
+#[test]
+fn kept_connections_that_were_closed_cost_no_retry_and_no_failure() {
+    let snapshot = pool_of_two("retry: { limit: 0, on: [reset] }");
+    let stale = Circumstances { reused: true, ..FRESH };
+    let mut exchange = admitted(&snapshot, "GET");
+    for _ in 0..5 {
+        attempt(&mut exchange);
+        assert!(exchange.attempt_failed(Failure::EndpointReset, stale));
+    }
+    assert!(snapshot.status()[0].endpoints.iter().all(|endpoint| endpoint.failures == 0));
+    let mut exchange = admitted(&snapshot, "POST");
+    attempt(&mut exchange);
+    assert!(!exchange.attempt_failed(Failure::EndpointReset, stale), "it may have been executed");
+}
+
+#[test]
+fn a_status_is_retried_where_the_config_says_so() {
+    let snapshot = pool_of_two("retry: { limit: 1, on: [503] }");
+    let mut exchange = admitted(&snapshot, "GET");
+    attempt(&mut exchange);
+    assert_eq!(exchange.response_head(503, FRESH, Instant::now()), Head::Retry);
+    attempt(&mut exchange);
+    assert_eq!(exchange.response_head(503, FRESH, Instant::now()), Head::Forward, "the limit is reached");
+    let mut exchange = admitted(&snapshot, "POST");
+    attempt(&mut exchange);
+    assert_eq!(
+        exchange.response_head(503, FRESH, Instant::now()),
+        Head::Forward,
+        "a POST may have been executed"
+    );
+    let mut exchange = admitted(&snapshot, "GET");
+    attempt(&mut exchange);
+    assert_eq!(exchange.response_head(500, FRESH, Instant::now()), Head::Forward, "not named");
+}
+
+#[test]
+fn limits_refuse_before_anything_is_chosen() {
+    let yaml = "listeners:\n  - address: 127.0.0.1:0\n    limits: { header_size: 100B, header_count: 2, target_size: 20B, \
+                body_size: 10B }\nroutes: [{ pool: p, match: { paths: [/a] } }]\npools: { p: [127.0.0.1:3001] }";
+    let plain = head("GET", "/a", &[]);
+    assert_eq!(refused(yaml, &head("GET", "/a?123456789012345678", &[]), &[1]), Failure::TargetTooLong);
+    assert_eq!(refused(yaml, &plain, &[101]), Failure::HeadersTooLarge);
+    assert_eq!(refused(yaml, &plain, &[1, 1, 1]), Failure::HeadersTooLarge);
+    assert_eq!(refused(yaml, &head("POST", "/a", &[("content-length", "11")]), &[1]), Failure::BodyTooLarge);
+    assert_eq!(refused(yaml, &head("GET", "/b", &[]), &[1]), Failure::NoRoute);
+    let mut nobody = plain;
+    nobody.headers.remove("host");
+    assert_eq!(refused(yaml, &nobody, &[1]), Failure::MissingHost);
+}
+
+#[test]
+fn a_body_is_too_large_as_soon_as_it_is() {
+    let yaml = "listeners: [{ address: 127.0.0.1:0, limits: { body_size: 10B } }]\nroutes: [{ pool: p }]\n\
+                pools: { p: [127.0.0.1:3001] }";
+    let mut exchange = admitted(&snapshot(yaml), "POST");
+    assert_eq!(exchange.request_body(10), Ok(()));
+    assert_eq!(exchange.request_body(1), Err(Failure::BodyTooLarge));
+    exchange.request_body_again();
+    assert_eq!(exchange.request_body(10), Ok(()), "a retry sends it from the beginning");
+}
+
+#[test]
+fn the_host_is_what_the_pool_says() {
+    for (host, expected) in
+        [("preserve", None), ("endpoint", Some("127.0.0.1:300")), ("app.local", Some("app.local"))]
+    {
+        let mut exchange = admitted(&pool_of_two(&format!("host: {host}")), "GET");
+        attempt(&mut exchange);
+        let edits = exchange.request_edits(&head("GET", "/", &[]), std::iter::empty());
+        let set = edits.iter().find_map(|edit| match edit {
+            Edit::Set(name, value) if name == http::header::HOST => value.to_str().ok(),
+            _ => None,
+        });
+        assert_eq!(set.map(|set| set.trim_end_matches(['1', '2'])), expected, "{host}");
+    }
+}
+
+#[test]
+fn nobody_healthy_is_said_at_once_or_waited_for() {
+    let mut exchange = admitted(&none_healthy("{ wait: 0s }"), "GET");
+    assert!(matches!(exchange.next(Instant::now()), Next::Fail(Failure::NoHealthyEndpoint)));
+
+    let mut exchange = admitted(&none_healthy("{ wait: 5s, queue: 1 }"), "GET");
+    let now = Instant::now();
+    let Next::Wait(wait, limit) = exchange.next(now) else { panic!("it waits") };
+    assert_eq!(limit, Duration::from_secs(5));
+    let mut other = admitted(&exchange.snapshot, "GET");
+    assert!(matches!(other.next(now), Next::Fail(Failure::WaitQueueFull)));
+    drop(wait);
+    let later = now + Duration::from_secs(5);
+    assert!(matches!(exchange.next(later), Next::Fail(Failure::WaitExpired)));
+    assert_eq!(exchange.finish(Some(503), 0, later).waited, Some(Duration::from_secs(5)));
+}
+
+/// A pool whose only endpoint gets no traffic: its name does not resolve.
+fn none_healthy(when: &str) -> Arc<Snapshot> {
+    snapshot(&format!(
+        "listeners: [{{ address: 127.0.0.1:0 }}]\nroutes: [{{ pool: p }}]\npools:\n  p:\n    \
+         endpoints: [nowhere.invalid:80]\n    when_none_healthy: {when}\n"
+    ))
+}
+
+#[test]
+fn the_record_tells_the_story() {
+    let snapshot = snapshot(TWO);
+    let head = head("GET", "/x?y=1", &[("user-agent", "test"), ("x-request-id", "abc")]);
+    let mut exchange = begin(&snapshot, &head);
+    exchange.admit(&head, [9].into_iter()).expect("nothing is wrong with it");
+    attempt(&mut exchange);
+    exchange.connected(true, Instant::now());
+    assert_eq!(exchange.response_head(200, FRESH, Instant::now()), Head::Forward);
+    exchange.response_body(5);
+    let record = exchange.finish(Some(200), 5, Instant::now());
+    assert_eq!((record.status, record.bytes_out, record.cause), (200, 5, None));
+    assert_eq!((&*record.target, &*record.host, &*record.request_id), ("/x?y=1", "example.com", "abc"));
+    assert_eq!((record.route.as_deref(), record.pool.as_deref()), (Some("default"), Some("default")));
+    assert_eq!(record.attempts[0].result, AttemptResult::Status(200));
+    assert_eq!(record.attempts[0].connect, None, "the connection was there");
+    let skipped: Vec<&Skipped> = record.skipped.iter().collect();
+    assert_eq!(skipped.len(), 2, "both have not been probed yet: {skipped:?}");
+}
+
+#[test]
+fn a_client_that_leaves_before_an_answer_is_499() {
+    let mut exchange = admitted(&snapshot(TWO), "GET");
+    attempt(&mut exchange);
+    exchange.failed(Failure::ClientGone, None);
+    exchange.failed(Failure::Internal, None);
+    let record = exchange.finish(None, 0, Instant::now());
+    assert_eq!((record.status, record.cause), (499, Some("client_gone")), "the first cause stays");
+}

@@ -1,0 +1,283 @@
+//! The pool as a request sees it: who is picked, how evenly, and what happens when nobody can be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::health::Thresholds;
+use super::status::EndpointState;
+use super::*;
+use crate::config::{
+    Balance, CheckKind, EndpointAddress, EndpointSpec, EndpointTimeouts, HealthCheck, HostHeader, Retry,
+    RetryOn,
+};
+
+const AT_ONCE: Thresholds = Thresholds { healthy_after: 1, unhealthy_after: 1 };
+
+fn spec(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config::Pool {
+    let second = Duration::from_secs(1);
+    let endpoints = (1u8..).zip(endpoints).map(|(index, (weight, backup))| EndpointSpec {
+        address: EndpointAddress::Inet(([127, 0, 0, index], 3000).into()),
+        weight: *weight,
+        backup: *backup,
+    });
+    config::Pool {
+        name: "test".into(),
+        balance: Balance::RoundRobin,
+        endpoints: endpoints.collect(),
+        health_check: Some(HealthCheck {
+            kind: CheckKind::Tcp,
+            interval: second,
+            timeout: second,
+            healthy_after: 1,
+            unhealthy_after: 1,
+        }),
+        when_none_healthy,
+        timeouts: EndpointTimeouts {
+            connect: second,
+            response: second,
+            idle: second,
+            write: second,
+            keep_alive: second,
+            tunnel: second,
+        },
+        retry: Retry {
+            limit: 2,
+            on: RetryOn { connect: true, reset: true, timeout: false, statuses: Vec::new() },
+        },
+        host: HostHeader::Preserve,
+        resolve: second,
+    }
+}
+
+fn no_wait() -> WhenNoneHealthy {
+    WhenNoneHealthy::Wait { limit: Duration::ZERO, queue: 0 }
+}
+
+/// A pool of endpoints `a`, `b`, `c` and so on, all probed and healthy.
+fn healthy(endpoints: &[(u16, bool)]) -> Arc<Pool> {
+    let pool = Pool::new(spec(endpoints, no_wait()), None);
+    for index in 0..endpoints.len() {
+        set(&pool, index, true);
+    }
+    pool
+}
+
+fn equal(count: usize) -> Arc<Pool> {
+    healthy(&vec![(1, false); count])
+}
+
+fn set(pool: &Pool, index: usize, up: bool) {
+    let member = pool.members().swap_remove(index);
+    pool.probed(&member.endpoint, if up { Ok(()) } else { Err("down".into()) }, AT_ONCE);
+}
+
+fn letter(pool: &Pool, endpoint: &Arc<Endpoint>) -> char {
+    let index = pool.members().iter().position(|member| Arc::ptr_eq(&member.endpoint, endpoint));
+    index.map_or('?', |index| char::from(b'a' + index as u8))
+}
+
+/// One pick as a letter; '-' when there is none.
+fn pick(pool: &Pool) -> char {
+    match pool.pick(&[]) {
+        Picked::Endpoint { lease, .. } => letter(pool, lease.endpoint()),
+        Picked::NoneHealthy => '-',
+    }
+}
+
+fn picks(pool: &Pool, count: usize) -> String {
+    (0..count).map(|_| pick(pool)).collect()
+}
+
+fn counts(picked: &str) -> BTreeMap<char, usize> {
+    picked.chars().fold(BTreeMap::new(), |mut counts, letter| {
+        *counts.entry(letter).or_default() += 1;
+        counts
+    })
+}
+
+#[test]
+fn weights_are_smooth_in_the_order_of_the_file() {
+    assert_eq!(picks(&healthy(&[(5, false), (1, false), (1, false)]), 7), "aabacaa");
+}
+
+#[test]
+fn many_threads_share_one_exact_round() {
+    let pool = equal(3);
+    let picked: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| picks(&pool, 750))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    assert_eq!(counts(&picked.concat()), BTreeMap::from([('a', 2000), ('b', 2000), ('c', 2000)]));
+}
+
+#[test]
+fn an_unhealthy_endpoint_gets_nothing_and_its_share_back_when_it_returns() {
+    let pool = equal(3);
+    set(&pool, 1, false);
+    assert_eq!(counts(&picks(&pool, 10)), BTreeMap::from([('a', 5), ('c', 5)]));
+    set(&pool, 1, true);
+    assert_eq!(counts(&picks(&pool, 9)), BTreeMap::from([('a', 3), ('b', 3), ('c', 3)]));
+}
+
+#[test]
+fn backups_wait_until_no_other_is_healthy() {
+    let pool = healthy(&[(1, false), (1, true)]);
+    assert_eq!(picks(&pool, 3), "aaa");
+    set(&pool, 0, false);
+    assert_eq!(picks(&pool, 3), "bbb");
+    set(&pool, 0, true);
+    assert_eq!(picks(&pool, 3), "aaa");
+}
+
+#[test]
+fn an_endpoint_that_has_not_been_probed_gets_nothing_while_another_is_healthy() {
+    let pool = Pool::new(spec(&[(1, false), (1, false)], no_wait()), None);
+    assert_eq!(
+        counts(&picks(&pool, 4)),
+        BTreeMap::from([('a', 2), ('b', 2)]),
+        "nobody is known to be better"
+    );
+    set(&pool, 1, true);
+    assert_eq!(picks(&pool, 4), "bbbb");
+}
+
+#[test]
+fn weight_0_gets_nothing_not_even_as_the_last() {
+    let pool = healthy(&[(0, false), (1, false)]);
+    assert_eq!(picks(&pool, 3), "bbb");
+    set(&pool, 1, false);
+    assert_eq!(pick(&pool), '-');
+}
+
+#[test]
+fn a_retry_takes_another_endpoint_as_long_as_one_is_left() {
+    let pool = healthy(&[(5, false), (1, false), (1, true)]);
+    let mut tried = Vec::new();
+    let mut letters = Vec::new();
+    for _ in 0..4 {
+        let Picked::Endpoint { lease, .. } = pool.pick(&tried) else { panic!("there is always one") };
+        letters.push(letter(&pool, lease.endpoint()));
+        tried.push(lease.endpoint().clone());
+    }
+    let mut first = letters.clone();
+    first.truncate(3);
+    first.sort_unstable();
+    assert_eq!(first, ['a', 'b', 'c'], "all three before any twice, the backup among them: {letters:?}");
+}
+
+#[test]
+fn fail_open_tries_those_that_are_not_healthy_and_says_so() {
+    let pool = Pool::new(spec(&[(1, false), (1, false)], WhenNoneHealthy::FailOpen), None);
+    set(&pool, 0, false);
+    set(&pool, 1, false);
+    for _ in 0..2 {
+        let Picked::Endpoint { failed_open, .. } = pool.pick(&[]) else { panic!("fail_open picks") };
+        assert!(failed_open);
+    }
+    set(&pool, 0, true);
+    let Picked::Endpoint { failed_open, .. } = pool.pick(&[]) else { panic!("one is healthy") };
+    assert!(!failed_open);
+}
+
+#[test]
+fn a_lease_counts_in_flight_until_it_is_dropped() {
+    let pool = equal(1);
+    let Picked::Endpoint { lease, .. } = pool.pick(&[]) else { panic!("one is healthy") };
+    let endpoint = lease.endpoint().clone();
+    assert_eq!((endpoint.load().requests, endpoint.load().in_flight), (1, 1));
+    drop(lease);
+    assert_eq!((endpoint.load().requests, endpoint.load().in_flight), (1, 0));
+}
+
+#[tokio::test]
+async fn the_passing_probe_itself_wakes_those_who_wait() {
+    let limit = Duration::from_secs(30);
+    let pool = Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None);
+    set(&pool, 0, false);
+    let waiting = pool.wait().expect("there is room");
+    assert_eq!(pool.wait().err(), Some(QueueFull));
+    assert_eq!(pool.status().waiting, 1);
+    let started = Instant::now();
+    let (available, ()) = tokio::join!(waiting.until_available(limit), async {
+        tokio::task::yield_now().await;
+        set(&pool, 0, true);
+    });
+    assert!(available && started.elapsed() < Duration::from_secs(5));
+    drop(waiting);
+    assert_eq!(pool.status().waiting, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_has_an_end() {
+    let limit = Duration::from_secs(5);
+    let pool = Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None);
+    set(&pool, 0, false);
+    assert!(!pool.wait().expect("there is room").until_available(limit).await);
+}
+
+#[test]
+fn a_successor_keeps_the_live_state_of_the_endpoints_that_stay() {
+    let old = equal(2);
+    set(&old, 0, false);
+    drop(old.pick(&[]));
+    let new = Pool::new(spec(&[(3, false), (1, false), (1, false)], no_wait()), Some(&old));
+    let status = new.status();
+    let states: Vec<_> = status.endpoints.iter().map(|endpoint| endpoint.state).collect();
+    use EndpointState::{Checking, Healthy, Unhealthy};
+    assert_eq!(states, [Unhealthy, Healthy, Checking]);
+    assert_eq!(status.endpoints.iter().map(|endpoint| endpoint.requests).sum::<u64>(), 1);
+}
+
+#[test]
+fn status_compares_the_share_with_the_expected_one() {
+    let pool = healthy(&[(3, false), (1, false)]);
+    picks(&pool, 8);
+    let status = pool.status();
+    let shares: Vec<_> =
+        status.endpoints.iter().map(|endpoint| (endpoint.share, endpoint.expected_share)).collect();
+    assert_eq!(shares, [(0.75, 0.75), (0.25, 0.25)]);
+}
+
+proptest! {
+    /// Whoever is healthy: between two changes of health, the counts of equals differ by at most one.
+    #[test]
+    fn between_health_changes_counts_differ_by_at_most_one(
+        count in 1usize..8,
+        changes in prop::collection::vec((0usize..8, any::<bool>(), 0usize..40), 1..12),
+    ) {
+        let pool = equal(count);
+        for (index, up, requests) in changes {
+            set(&pool, index % count, up);
+            let healthy: Vec<char> = (b'a'..).map(char::from).zip(pool.members())
+                .filter(|(_, member)| member.endpoint.state() == EndpointState::Healthy)
+                .map(|(letter, _)| letter)
+                .collect();
+            let counts = counts(&picks(&pool, requests));
+            if healthy.is_empty() {
+                prop_assert!(counts.keys().all(|letter| *letter == '-'));
+                continue;
+            }
+            prop_assert!(counts.keys().all(|letter| healthy.contains(letter)), "{counts:?} of {healthy:?}");
+            let of = |letter: &char| counts.get(letter).copied().unwrap_or(0);
+            let (least, most) = (healthy.iter().map(of).min(), healthy.iter().map(of).max());
+            prop_assert!(most <= least.map(|least| least + 1), "{counts:?}");
+        }
+    }
+
+    /// The order of the file does not change who gets how much.
+    #[test]
+    fn shares_follow_weights_in_any_order(mut weights in prop::collection::vec(1u16..=9, 1..7), turn in 0usize..7) {
+        let turn = turn % weights.len();
+        weights.rotate_left(turn);
+        let endpoints: Vec<_> = weights.iter().map(|weight| (*weight, false)).collect();
+        let pool = healthy(&endpoints);
+        let total: usize = weights.iter().map(|weight| usize::from(*weight)).sum();
+        let counts = counts(&picks(&pool, total * 3));
+        for (letter, weight) in (b'a'..).map(char::from).zip(&weights) {
+            prop_assert_eq!(counts.get(&letter).copied().unwrap_or(0), usize::from(*weight) * 3);
+        }
+    }
+}

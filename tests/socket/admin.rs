@@ -1,0 +1,5 @@
+//! The admin address: who may ask, what is answered, and that the numbers are true.
+
+mod access;
+mod metrics;
+mod status;

@@ -1,0 +1,148 @@
+//! Fault 63: the admin address is closed to strangers, to the network, and to web pages.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::harness::{Client, Endpoint, Proxy, Response, eventually};
+
+/// A GET at a TCP admin address, with this Host and these fields.
+fn ask(address: &str, path: &str, host: &str, fields: &str) -> Response {
+    Client::connect(address).send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n")).response()
+}
+
+/// Where the admin server says that it is bound.
+fn admin_address(proxy: &Proxy) -> String {
+    eventually("the admin server's address", || {
+        let event = proxy.events().into_iter().find(|event| event.message().contains("admin"))?;
+        Some(event.text("address").to_owned())
+    })
+}
+
+#[test]
+fn the_questions_that_it_answers() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    assert_eq!(proxy.admin("/livez").expect(200).text().trim(), "ok");
+    proxy.admin("/readyz").expect(200);
+    let metrics = proxy.admin("/metrics").expect(200);
+    assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
+    let status = proxy.admin("/status").expect(200);
+    assert!(status.header("content-type").unwrap().starts_with("application/json"));
+    for path in ["/", "/nothing", "/../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/livez/.."] {
+        let response = proxy.admin(path);
+        assert!([400, 404].contains(&response.status), "{path}: {}", response.status);
+    }
+}
+
+/// The socket is for its owner and group alone, and gone when the proxy is.
+#[test]
+fn the_socket_is_not_for_everybody() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let socket = proxy.folder().join("admin.sock");
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    proxy.signal(nix::sys::signal::Signal::SIGTERM);
+    proxy.ended();
+    assert!(!socket.exists());
+}
+
+#[test]
+fn only_questions_are_answered() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let socket = format!("unix:{}", proxy.folder().join("admin.sock").display());
+    for method in ["POST", "PUT", "DELETE"] {
+        let mut client = Client::connect(&socket);
+        client.send(format!("{method} /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"));
+        client.response().expect(405);
+    }
+}
+
+/// On loopback no token is needed, but the Host must be an address or localhost: a web page whose own name leads to
+/// this machine is kept out.
+#[test]
+fn a_tcp_address_checks_the_host() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).admin("listen: '127.0.0.1:0'").start();
+    let address = admin_address(&proxy);
+    for host in [address.as_str(), "localhost", "127.0.0.1:1", "[::1]:9900"] {
+        ask(&address, "/status", host, "").expect(200);
+    }
+    for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", ""] {
+        let response = ask(&address, "/status", host, "");
+        assert!([400, 403, 421].contains(&response.status), "{host}: {}", response.status);
+        assert!(!response.text().contains(endpoint.address()));
+    }
+}
+
+/// Open to the network, every question that tells something needs the token.
+#[test]
+fn a_network_address_needs_a_token() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).admin("listen: '0.0.0.0:0', token: s3cret").start();
+    let port = admin_address(&proxy).rsplit(':').next().unwrap().to_owned();
+    let address = format!("127.0.0.1:{port}");
+    for path in ["/status", "/metrics"] {
+        for fields in [
+            "",
+            "Authorization: Bearer wrong\r\n",
+            "Authorization: Bearer s3cre\r\n",
+            "Authorization: s3cret\r\n",
+        ] {
+            let response = ask(&address, path, "balancer.example", fields).expect(401);
+            assert!(response.head.has("www-authenticate"));
+            assert!(!response.text().contains(endpoint.address()));
+        }
+        ask(&address, path, "balancer.example", "Authorization: Bearer s3cret\r\n").expect(200);
+    }
+}
+
+/// Without a token such a config is refused.
+#[test]
+fn a_network_address_without_a_token_is_refused() {
+    let endpoint = Endpoint::named("a");
+    let ended = Proxy::to([&endpoint]).admin("listen: '0.0.0.0:0'").start_and_fail();
+    assert_eq!(ended.code, Some(78), "{}", ended.stderr);
+    assert!(ended.stderr.contains("token"), "{}", ended.stderr);
+}
+
+/// The proxy's own addresses do not answer the admin's questions.
+#[test]
+fn clients_do_not_reach_it() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    for path in ["/status", "/metrics", "/livez"] {
+        assert_eq!(proxy.get(path).expect(200).text(), "a");
+    }
+}
+
+#[test]
+fn it_can_be_off() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).admin("listen: off").start();
+    proxy.get("/").expect(200);
+    assert!(!proxy.folder().join("admin.sock").exists());
+}
+
+/// A socket that a killed process left behind is no obstacle; one of a living process is.
+#[test]
+fn a_stale_socket_is_taken_over_and_a_living_one_is_not() {
+    let endpoint = Endpoint::named("a");
+    let first = Proxy::to([&endpoint]).start();
+    let socket = first.folder().join("admin.sock");
+    let shared = format!("listen: \"unix:{}\"", socket.display());
+
+    let refused = Proxy::to([&endpoint]).admin(&shared).start_and_fail();
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("admin.sock"), "{}", refused.stderr);
+
+    first.signal(nix::sys::signal::Signal::SIGKILL);
+    let mut first = first;
+    first.ended();
+    assert!(socket.exists());
+    let _second = Proxy::to([&endpoint]).admin(&shared).start();
+    Client::connect(&format!("unix:{}", socket.display()))
+        .send("GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .response()
+        .expect(200);
+}

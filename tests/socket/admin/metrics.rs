@@ -1,0 +1,114 @@
+//! The metrics: their names, their form, and that they count what happened.
+
+use std::collections::HashSet;
+
+use crate::harness::{Endpoint, Proxy, load, nobody_listens};
+
+/// Every name that others may build upon.
+const NAMES: [&str; 8] = [
+    "evenkeel_requests_total",
+    "evenkeel_request_duration_seconds",
+    "evenkeel_endpoint_up",
+    "evenkeel_health_checks_total",
+    "evenkeel_retries_total",
+    "evenkeel_log_dropped_total",
+    "evenkeel_config_last_reload_successful",
+    "evenkeel_build_info",
+];
+
+#[test]
+fn every_promised_name_is_there_from_the_start() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).health_check("type: tcp, interval: 200ms, timeout: 1s").start();
+    proxy.get("/").expect(200);
+    let metrics = proxy.metrics();
+    for name in NAMES {
+        assert!(metrics.contains(&format!("# TYPE {name} ")), "no {name} in:\n{metrics}");
+        assert!(metrics.contains(&format!("# HELP {name} ")), "no help for {name}");
+    }
+    assert_eq!(proxy.metric("evenkeel_build_info", &["version="]) as u64, 1);
+    assert_eq!(proxy.metric("evenkeel_config_last_reload_successful", &[]) as u64, 1);
+    assert_eq!(proxy.metric("evenkeel_log_dropped_total", &[]) as u64, 0);
+}
+
+/// After so many requests the counters say so, by status class, and the histogram has as many observations.
+#[test]
+fn requests_are_counted() {
+    let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
+        "/missing" => exchange.status("404 Not Found", "", ""),
+        _ => exchange.answer("a"),
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    load(&proxy.address(), 2, 50);
+    for _ in 0..7 {
+        proxy.get("/missing").expect(404);
+    }
+    proxy.records_of("/missing", 7);
+    proxy.records_of("/load", 100);
+    assert_eq!(proxy.metric("evenkeel_requests_total", &[]) as u64, 107);
+    assert_eq!(proxy.metric("evenkeel_requests_total", &["\"default\"", "\"2"]) as u64, 100);
+    assert_eq!(proxy.metric("evenkeel_requests_total", &["\"4"]) as u64, 7);
+    assert_eq!(proxy.metric("evenkeel_request_duration_seconds_count", &[]) as u64, 107);
+    assert!(proxy.metric("evenkeel_request_duration_seconds_sum", &[]) > 0.0);
+}
+
+/// An endpoint is up or it is not, and its probes are counted by how they ended.
+#[test]
+fn endpoints_are_up_or_down() {
+    let well = Endpoint::named("well");
+    let dead = nobody_listens();
+    let proxy = Proxy::to([&well, &dead])
+        .health_check("type: tcp, interval: 100ms, timeout: 500ms, healthy_after: 1, unhealthy_after: 1")
+        .start();
+    proxy.wait_until(well.address(), "healthy");
+    proxy.wait_until(dead.address(), "unhealthy");
+    assert_eq!(proxy.metric("evenkeel_endpoint_up", &[well.address()]) as u64, 1);
+    assert_eq!(proxy.metric("evenkeel_endpoint_up", &[dead.address()]) as u64, 0);
+    assert!(
+        proxy
+            .metrics()
+            .lines()
+            .any(|line| { line.starts_with("evenkeel_endpoint_up{") && line.contains(dead.address()) })
+    );
+    assert!(proxy.metric("evenkeel_health_checks_total", &[]) >= 2.0);
+}
+
+/// Labels are bounded: what a client makes up (methods, paths, hosts) does not become a series.
+#[test]
+fn clients_cannot_make_series() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    proxy.get("/first").expect(200);
+    let series = || proxy.metrics().lines().filter(|line| !line.starts_with('#')).count();
+    proxy.client().request("MADEUP0", "/", "").expect(200);
+    let before = series();
+    for n in 1..30 {
+        let mut client = proxy.client();
+        client.send(format!("MADEUP{n} /path/{n} HTTP/1.1\r\nHost: host{n}.example\r\n\r\n"));
+        client.response().expect(200);
+    }
+    proxy.records_of("/path/29", 1);
+    assert_eq!(series(), before);
+}
+
+/// The text can be read by what reads such texts: every sample's family has a type, no series comes twice.
+#[test]
+fn the_text_is_well_formed() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let proxy = Proxy::to([&a, &b]).start();
+    load(&proxy.address(), 2, 10);
+    let metrics = proxy.metrics();
+    let types: HashSet<&str> =
+        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let mut series = HashSet::new();
+    for line in metrics.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let (sample, value) = line.rsplit_once(' ').expect("a name and a value");
+        assert!(value == "+Inf" || value.parse::<f64>().is_ok(), "{line}");
+        assert!(series.insert(sample), "{sample} comes twice");
+        let name = sample.split('{').next().unwrap();
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let known = types.contains(name) || family.is_some_and(|family| types.contains(family));
+        assert!(known, "{name} has no type");
+        assert!(name.starts_with("evenkeel_") || name.starts_with("process_"), "{name}");
+    }
+}

@@ -1,0 +1,158 @@
+//! Who gets which request: exact shares, weights, backups, and endpoints that come and go.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Endpoint, Proxy, SteadyLoad, load, nobody_listens, silent_network};
+
+/// A TCP check that is quick to notice.
+const QUICK: &str = "type: tcp, interval: 200ms, timeout: 200ms, healthy_after: 1, unhealthy_after: 3";
+
+/// Three endpoints and 6,000 requests on twelve connections at once: 2,000 each, not one more.
+#[test]
+fn three_endpoints_get_a_third_each() {
+    let endpoints = ["a", "b", "c"].map(Endpoint::named);
+    let proxy = Proxy::to(&endpoints).health_check("type: tcp").start();
+    for endpoint in &endpoints {
+        proxy.wait_until(endpoint.address(), "healthy");
+    }
+    let tally = load(&proxy.address(), 12, 500);
+    assert_eq!(tally, [("a", 2000), ("b", 2000), ("c", 2000)].map(|(name, n)| (name.to_owned(), n)).into());
+}
+
+/// Weights 5, 1, 1 are mixed smoothly: `a a b a c a a`, again and again. Pingora alone gives `a a a a a b c`.
+#[test]
+fn weights_are_mixed_smoothly() {
+    let [a, b, c] = ["a", "b", "c"].map(Endpoint::named);
+    let proxy = Proxy::to([a.weight(5), b.weight(1), c.weight(1)]).start();
+    let mut client = proxy.client();
+    let answers: Vec<String> = (0..70).map(|_| client.get("/").expect(200).text().to_owned()).collect();
+    for round in answers.chunks(7) {
+        assert_eq!(round.concat(), "aabacaa");
+    }
+}
+
+/// Weights hold exactly over connections and threads too.
+#[test]
+fn weights_are_exact_under_concurrency() {
+    let [a, b, c] = ["a", "b", "c"].map(Endpoint::named);
+    let proxy = Proxy::to([a.weight(5), b.weight(1), c.weight(1)]).start();
+    let tally = load(&proxy.address(), 7, 200);
+    assert_eq!(tally, [("a", 1000), ("b", 200), ("c", 200)].map(|(name, n)| (name.to_owned(), n)).into());
+}
+
+/// A weight of 0 means no traffic, and says so, however healthy the endpoint is. Pingora alone panics where no weight
+/// is left.
+#[test]
+fn weight_zero_gets_nothing() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let proxy = Proxy::to([a.weight(0), b.weight(1)]).health_check(QUICK).start();
+    proxy.wait_until(b.address(), "healthy");
+    let tally = load(&proxy.address(), 2, 50);
+    assert_eq!(tally, [("b".to_owned(), 100)].into());
+    assert_eq!(a.count(), 0);
+    assert_eq!(proxy.wait_until(a.address(), "healthy").as_secs(), 0);
+    assert_eq!(proxy.endpoint_status(a.address()).unwrap()["expected_share"], 0.0);
+}
+
+/// Weight 0 takes no traffic even as the last one that is alive: the others' fault is no reason to override it.
+#[test]
+fn weight_zero_is_no_last_resort() {
+    let a = Endpoint::named("a");
+    let dead = nobody_listens();
+    let mut proxy = Proxy::to([a.weight(0), dead.weight(1)]).start();
+    proxy.get("/x").expect(503);
+    assert_eq!(a.count(), 0);
+    assert!(proxy.is_running());
+}
+
+/// A backup gets traffic only while no other endpoint is healthy.
+#[test]
+fn backups_wait_until_they_are_needed() {
+    let [mut a, mut b, spare] = ["a", "b", "spare"].map(Endpoint::named);
+    let proxy = Proxy::to([a.to_string(), b.to_string(), spare.backup()]).health_check(QUICK).start();
+    for endpoint in [&a, &b, &spare] {
+        proxy.wait_until(endpoint.address(), "healthy");
+    }
+    assert_eq!(load(&proxy.address(), 2, 50), [("a".to_owned(), 50), ("b".to_owned(), 50)].into());
+
+    a.stop();
+    proxy.wait_until(a.address(), "unhealthy");
+    assert_eq!(load(&proxy.address(), 2, 20), [("b".to_owned(), 40)].into());
+
+    b.stop();
+    proxy.wait_until(b.address(), "unhealthy");
+    assert_eq!(load(&proxy.address(), 2, 20), [("spare".to_owned(), 40)].into());
+
+    a.start();
+    proxy.wait_until(a.address(), "healthy");
+    assert_eq!(load(&proxy.address(), 2, 20), [("a".to_owned(), 40)].into());
+}
+
+/// An endpoint that stops leaves within `interval` x `unhealthy_after` and one timeout, and no GET fails meanwhile; it
+/// comes back and gets its share again (the endpoint's end of fault 1).
+#[test]
+fn a_stopped_endpoint_leaves_without_a_failed_get_and_comes_back() {
+    let [a, mut b, c] = ["a", "b", "c"].map(Endpoint::named);
+    let proxy = Proxy::to([&a, &b, &c]).health_check(QUICK).start();
+    for endpoint in [&a, &b, &c] {
+        proxy.wait_until(endpoint.address(), "healthy");
+    }
+    let steady = SteadyLoad::start(&proxy.address(), 3);
+    b.wait_for_requests(20);
+    let stopped = Instant::now();
+    b.stop();
+    proxy.event("the endpoint to leave", |event| {
+        event.message() == "endpoint is unhealthy" && event.text("endpoint") == b.address()
+    });
+    // Three intervals with their jitter, one timeout, and what a busy machine needs to say so.
+    let limit = Duration::from_millis(3 * 220 + 200 + 400);
+    assert!(stopped.elapsed() < limit, "left after {:?}", stopped.elapsed());
+
+    let (a_before, c_before) = (a.count(), c.count());
+    a.wait_for_requests(a_before + 50);
+    c.wait_for_requests(c_before + 50);
+    let gone = b.count();
+    b.start();
+    proxy.wait_until(b.address(), "healthy");
+    b.wait_for_requests(gone + 50);
+    let (sent, failures) = steady.stop();
+    assert!(failures.is_empty(), "{} of {sent} failed: {failures:?}", failures.len());
+
+    let tally = load(&proxy.address(), 3, 100);
+    assert_eq!(tally, [("a", 100), ("b", 100), ("c", 100)].map(|(name, n)| (name.to_owned(), n)).into());
+}
+
+/// After it has left, nothing is tried at it any more: no request pays for it.
+#[test]
+fn an_unhealthy_endpoint_gets_no_attempts() {
+    let [a, mut b] = ["a", "b"].map(Endpoint::named);
+    let proxy = Proxy::to([&a, &b]).health_check(QUICK).start();
+    proxy.wait_until(b.address(), "healthy");
+    b.stop();
+    proxy.wait_until(b.address(), "unhealthy");
+    for _ in 0..20 {
+        proxy.get("/after-it-left").expect(200);
+    }
+    for record in proxy.records_of("/after-it-left", 20) {
+        assert_eq!(record.endpoints(), [a.address()]);
+        assert_eq!(record.skipped(b.address()).as_deref(), Some("unhealthy"));
+    }
+}
+
+/// At the start nothing is sent to an endpoint that is dead while another one is up, whether it refuses or swallows
+/// connections. Pingora alone takes every endpoint for healthy until its first check has failed.
+#[test]
+fn the_start_sends_nothing_to_the_dead() {
+    let refusing = nobody_listens();
+    let silent = silent_network();
+    let up = Endpoint::named("up");
+    let proxy = Proxy::to([refusing.to_string(), silent.to_string(), up.to_string()])
+        .health_check("type: tcp, interval: 5s, timeout: 2s")
+        .start();
+    for _ in 0..30 {
+        proxy.get("/start").expect(200);
+    }
+    for record in proxy.records_of("/start", 30) {
+        assert_eq!(record.endpoints(), [up.address()]);
+    }
+}

@@ -1,0 +1,230 @@
+//! Faults 28 to 31 over HTTP/1.1: clients that do not read, half-close, go away, or do not wait.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Client, Endpoint, Gate, Proxy, eventually};
+
+/// A body far beyond what the kernel keeps for a connection.
+const LONG: usize = 60_000_000;
+
+/// Answers `/long` with [`LONG`] bytes, and anything else at once.
+fn generous() -> Endpoint {
+    Endpoint::scripted("a", |exchange| {
+        if exchange.target() != "/long" {
+            return exchange.answer("well");
+        }
+        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n"));
+        let piece = vec![b'x'; 100_000];
+        for _ in 0..LONG / piece.len() {
+            if !exchange.send(&piece) {
+                return;
+            }
+        }
+    })
+}
+
+/// Fault 28: a client that never reads. The write timeout ends it, the endpoint is free again, and memory does not grow
+/// with the body. Pingora alone waits for ever.
+#[test]
+fn a_client_that_never_reads_is_given_up() {
+    let endpoint = generous();
+    let mut proxy = Proxy::to([&endpoint]).listener("timeouts: { write: 1s }").start();
+    proxy.get("/before").expect(200);
+    let before = proxy.memory();
+    let start = Instant::now();
+    let stalled: Vec<Client> = (0..8)
+        .map(|_| {
+            let mut client = proxy.client();
+            client.send("GET /long HTTP/1.1\r\nHost: test.example\r\n\r\n");
+            client
+        })
+        .collect();
+    endpoint.wait_for_requests(9);
+    let records = proxy.records_of("/long", 8);
+    assert!(start.elapsed() < Duration::from_secs(6), "given up after {:?}", start.elapsed());
+    for record in records {
+        assert_eq!((record.status(), record.cause()), (200, "client_stalled"));
+        assert!(record.number("bytes_out") < LONG as u64);
+    }
+    // The one connection of the first request may be kept; those of the stalled ones are not.
+    endpoint.wait_within(Duration::from_secs(2), "the endpoint to be free", |_| true);
+    eventually("the endpoint to be free", || (endpoint.open() <= 1).then_some(()));
+    let grown = proxy.peak_memory().saturating_sub(before);
+    assert!(grown < 8 * 256 * 1024 + 8_000_000, "memory grew by {grown} bytes");
+    drop(stalled);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 28, the other side of it: a client that reads slowly, yet reads, is served to the end.
+#[test]
+fn a_slow_reader_is_served_to_the_end() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 8000000\r\n\r\n");
+        exchange.send(vec![b'x'; 8_000_000]);
+    });
+    let proxy = Proxy::to([&endpoint]).listener("timeouts: { write: 1s }").start();
+    let mut client = proxy.client();
+    client.send("GET /long HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    client.head_only();
+    for _ in 0..8 {
+        client.bytes(1_000_000);
+        thread::sleep(Duration::from_millis(300));
+    }
+    assert_eq!(proxy.record("/long").cause(), "");
+}
+
+/// Fault 29: a client that has said all it has to say, and says so, is answered. Pingora alone takes it for gone.
+#[test]
+fn a_half_closed_client_is_answered() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        thread::sleep(Duration::from_millis(300));
+        exchange.answer("a late answer");
+    });
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    client.half_close();
+    assert_eq!(client.response().expect(200).text(), "a late answer");
+    let record = proxy.record("/x");
+    assert_eq!((record.status(), record.cause()), (200, ""));
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 29 with a body before the half-close, and a response that streams on after it.
+#[test]
+fn a_half_closed_upload_is_answered_whole() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.drain_body();
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for _ in 0..4 {
+            thread::sleep(Duration::from_millis(150));
+            exchange.chunk("part ");
+        }
+        exchange.send("0\r\n\r\n");
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    client.send("POST /x HTTP/1.1\r\nHost: test.example\r\nContent-Length: 4\r\n\r\nbody");
+    client.half_close();
+    assert_eq!(client.response().expect(200).text(), "part part part part ");
+}
+
+/// An endpoint that streams without end, and says through the gate that the proxy has let go of it.
+fn endless(released: Gate) -> Endpoint {
+    Endpoint::scripted("a", move |exchange| {
+        if exchange.target() != "/x" {
+            return exchange.answer("well");
+        }
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while exchange.chunk("tick") {
+            thread::sleep(Duration::from_millis(20));
+        }
+        released.open();
+    })
+}
+
+/// Fault 30: the client goes away in the middle of the answer. The endpoint's side ends within a second, and it counts
+/// as the client's doing, not as an error of ours or the endpoint's.
+#[test]
+fn a_client_that_goes_mid_answer_frees_the_endpoint() {
+    let released = Gate::closed();
+    let endpoint = endless(released.clone());
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    client.until(b"tick");
+    let gone = Instant::now();
+    client.reset();
+    released.wait();
+    assert!(gone.elapsed() < Duration::from_secs(1), "released after {:?}", gone.elapsed());
+    let record = proxy.record("/x");
+    assert_eq!(record.cause(), "client_gone");
+    assert!(record.status() < 500, "{}", record.status());
+    assert_eq!(proxy.endpoint_status(endpoint.address()).unwrap()["failures"], 0);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 30 before the answer has begun: 499 in the log, and the endpoint is let go of.
+#[test]
+fn a_client_that_goes_before_the_answer_is_499() {
+    let (went, asked) = (Gate::closed(), Gate::closed());
+    let (let_go, arrived) = (went.clone(), asked.clone());
+    let endpoint = Endpoint::scripted("a", move |exchange| {
+        if exchange.target() != "/x" {
+            return exchange.answer("well");
+        }
+        arrived.open();
+        if exchange.ended_within(Duration::from_secs(5)) {
+            let_go.open();
+        }
+        exchange.close();
+    });
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    asked.wait();
+    let gone = Instant::now();
+    client.reset();
+    went.wait();
+    assert!(gone.elapsed() < Duration::from_secs(1), "released after {:?}", gone.elapsed());
+    let record = proxy.record("/x");
+    assert_eq!((record.status(), record.cause()), (499, "client_gone"));
+    assert_eq!(proxy.endpoint_status(endpoint.address()).unwrap()["failures"], 0);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 30 in the middle of an upload.
+#[test]
+fn a_client_that_goes_mid_upload_is_499() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    client.send("POST /x HTTP/1.1\r\nHost: test.example\r\nContent-Length: 1000\r\n\r\nonly this");
+    endpoint.wait_for_requests(1);
+    client.reset();
+    let record = proxy.record("/x");
+    assert_eq!((record.status(), record.cause()), (499, "client_gone"));
+    assert!(!endpoint.seen("/x").whole, "half a body was passed on as a whole one");
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fifty clients that go away leave nothing behind: no descriptor, nothing in flight.
+#[test]
+fn departures_leak_nothing() {
+    let endpoint = endless(Gate::closed());
+    let mut proxy = Proxy::to([&endpoint]).start();
+    for _ in 0..50 {
+        let mut client = proxy.client();
+        client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
+        client.until(b"tick");
+        client.reset();
+    }
+    proxy.records_of("/x", 50);
+    proxy.is_unharmed(endpoint.open());
+    eventually("nothing in flight", || {
+        (proxy.endpoint_status(endpoint.address())?["in_flight"] == 0).then_some(())
+    });
+}
+
+/// Fault 31: three requests sent at once are answered in order, or the first is and the connection ends; never mixed.
+#[test]
+fn pipelined_requests_are_never_mixed() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        let target = exchange.target().to_owned();
+        thread::sleep(Duration::from_millis(if target == "/1" { 100 } else { 0 }));
+        exchange.answer(&target);
+    });
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    let request = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    client.send([request("/1"), request("/2"), request("/3")].concat());
+    assert_eq!(client.response().expect(200).text(), "/1");
+    for target in ["/2", "/3"] {
+        match client.try_response_to("GET") {
+            Ok(response) => assert_eq!(response.expect(200).text(), target),
+            Err(_) => break,
+        }
+    }
+    proxy.is_unharmed(endpoint.open());
+}

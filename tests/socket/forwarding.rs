@@ -1,0 +1,7 @@
+//! What passes through unchanged: connections, framing, interim answers, streams, tunnels.
+
+mod addresses;
+mod connections;
+mod framing;
+mod streams;
+mod tunnels;

@@ -1,0 +1,226 @@
+//! Upgraded connections: bytes both ways for as long as they are used, and nothing of it where the upgrade is refused.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Client, Endpoint, Exchange, Proxy};
+
+const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: test.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// Switches, greets in the same breath, and sends back whatever comes.
+fn echo(exchange: &mut Exchange) {
+    if exchange.header("upgrade").is_none() {
+        return exchange.answer("plain");
+    }
+    exchange.send(format!("{SWITCHING}hello"));
+    loop {
+        let bytes = exchange.receive();
+        if bytes.is_empty() || !exchange.send(&bytes) {
+            break;
+        }
+    }
+    exchange.close();
+}
+
+/// A tunnel through the proxy, greeted.
+fn tunnel(proxy: &Proxy) -> Client {
+    let mut client = proxy.client();
+    client.send(UPGRADE);
+    let head = client.head_only();
+    assert_eq!(head.word(1), "101");
+    assert_eq!(head.header("upgrade"), Some("websocket"));
+    assert!(
+        head.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("upgrade")),
+        "{}",
+        head.raw
+    );
+    assert_eq!(head.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert_eq!(client.bytes(5), b"hello");
+    client
+}
+
+#[test]
+fn bytes_go_both_ways_and_are_logged() {
+    let endpoint = Endpoint::scripted("a", echo);
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = tunnel(&proxy);
+    for n in 0..20 {
+        let message = format!("message {n}");
+        client.send(&message);
+        assert_eq!(client.bytes(message.len()), message.as_bytes());
+    }
+    let seen = endpoint.seen("/ws");
+    assert_eq!(seen.header("upgrade"), Some("websocket"));
+    assert_eq!(seen.header("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    drop(client);
+    let record = proxy.record("/ws");
+    assert_eq!((record.status(), record.cause()), (101, ""));
+    endpoint.wait_until_free(Duration::from_secs(2));
+}
+
+/// A tunnel lives for as long as it is used, past every timeout that is meant for bodies, and a pause shorter than
+/// `tunnel` does it no harm. Pingora alone cuts it when the client is silent for the length of a body's timeout.
+#[test]
+fn a_used_tunnel_outlives_the_timeouts_of_bodies() {
+    let endpoint = Endpoint::scripted("a", echo);
+    let proxy = Proxy::to([&endpoint])
+        .listener("timeouts: { body: 500ms, write: 500ms, keep_alive: 500ms, header: 500ms }")
+        .with("timeouts: { idle: 500ms, response: 500ms, write: 500ms, keep_alive: 500ms, tunnel: 10s }")
+        .start();
+    let mut client = tunnel(&proxy);
+    for pause in [200, 200, 200, 200, 1800, 200] {
+        thread::sleep(Duration::from_millis(pause));
+        client.send("ping");
+        assert_eq!(client.bytes(4), b"ping");
+    }
+}
+
+/// A tunnel in which only one side speaks is used.
+#[test]
+fn a_tunnel_with_one_speaker_is_used() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.send(format!("{SWITCHING}hello"));
+        for _ in 0..12 {
+            thread::sleep(Duration::from_millis(200));
+            if !exchange.send("tick") {
+                return;
+            }
+        }
+        exchange.close();
+    });
+    let proxy = Proxy::to([&endpoint])
+        .listener("timeouts: { body: 600ms }")
+        .with("timeouts: { idle: 600ms, tunnel: 1s }")
+        .start();
+    let mut client = tunnel(&proxy);
+    assert_eq!(client.rest(), b"tick".repeat(12));
+}
+
+/// A tunnel on which nothing moves ends after `tunnel`.
+#[test]
+fn a_silent_tunnel_ends() {
+    let endpoint = Endpoint::scripted("a", echo);
+    let proxy = Proxy::to([&endpoint]).with("timeouts: { tunnel: 1s }").start();
+    let mut client = tunnel(&proxy);
+    client.send("ping");
+    client.bytes(4);
+    let start = Instant::now();
+    client.closed_within(Duration::from_secs(4));
+    assert!(start.elapsed() > Duration::from_millis(900), "ended after {:?}", start.elapsed());
+    endpoint.wait_until_free(Duration::from_secs(2));
+}
+
+/// Either side's end is the tunnel's end, and what was sent before it arrives.
+#[test]
+fn either_side_ends_a_tunnel() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.send(format!("{SWITCHING}hello"));
+        let asked = exchange.receive();
+        exchange.send(format!("{} bye", String::from_utf8_lossy(&asked)));
+        exchange.close();
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = tunnel(&proxy);
+    client.send("well?");
+    assert_eq!(client.rest(), b"well? bye");
+
+    let client = tunnel(&proxy);
+    drop(client);
+    endpoint.wait_until_free(Duration::from_secs(2));
+}
+
+/// A lot of bytes both ways at once.
+#[test]
+fn a_tunnel_carries_megabytes() {
+    let endpoint = Endpoint::scripted("a", echo);
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = tunnel(&proxy);
+    let piece: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+    let mut sender = Client::over(client.stream().try_clone().unwrap());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..50 {
+                sender.send(&piece);
+            }
+        });
+        for _ in 0..50 {
+            assert!(client.bytes(piece.len()) == piece);
+        }
+    });
+}
+
+/// The endpoint's 101 may be there before the proxy has ended with the request: no tunnel is torn down by that. Pingora
+/// alone loses some.
+#[test]
+fn a_fast_101_loses_no_tunnel() {
+    let endpoint = Endpoint::scripted("a", echo);
+    let mut proxy = Proxy::to([&endpoint]).start();
+    for _ in 0..150 {
+        let mut client = tunnel(&proxy);
+        client.send("ping");
+        assert_eq!(client.bytes(4), b"ping");
+    }
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 18: an upgrade that is refused is a plain answer, and bytes that follow are a request of their own, not a
+/// tunnel past the proxy.
+#[test]
+fn a_refused_upgrade_is_a_plain_answer() {
+    let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
+        "/ws" => exchange.status("403 Forbidden", "", "no tunnel"),
+        _ => exchange.answer("plain"),
+    });
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    client.send(UPGRADE);
+    assert_eq!(client.response().expect(403).text(), "no tunnel");
+    // Either the connection ends here, or this is a request like any other.
+    if client
+        .try_send("GET /smuggled HTTP/1.1\r\nHost: test.example\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n")
+        .is_ok()
+        && let Ok(response) = client.try_response_to("GET")
+    {
+        assert_eq!(response.expect(200).text(), "plain");
+        assert_eq!(endpoint.seen("/smuggled").header("x-forwarded-for"), Some("127.0.0.1"));
+        proxy.record("/smuggled");
+    }
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 18, sent in the same breath: the second request is not tunnelled with the first.
+#[test]
+fn bytes_behind_an_upgrade_are_not_tunnelled() {
+    let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
+        "/ws" => exchange.status("200 OK", "", "no tunnel"),
+        _ => exchange.answer("plain"),
+    });
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    client.send(format!("{UPGRADE}GET /smuggled HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"));
+    assert_eq!(client.response().expect(200).text(), "no tunnel");
+    let _ = client.try_response_to("GET");
+    for seen in endpoint.requests().iter().filter(|seen| seen.target() == "/smuggled") {
+        assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
+    }
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 19: a switch that nobody asked for is no answer.
+#[test]
+fn a_switch_that_nobody_asked_for_is_502() {
+    let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
+        "/x" => {
+            exchange.send(format!("{SWITCHING}hello"));
+            exchange.close();
+        }
+        _ => exchange.answer("plain"),
+    });
+    let mut proxy = Proxy::to([&endpoint]).with("retry: off").start();
+    proxy.get("/x").expect(502);
+    assert_eq!(proxy.record("/x").cause(), "bad_response");
+    proxy.is_unharmed(endpoint.open());
+}

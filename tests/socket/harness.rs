@@ -1,0 +1,23 @@
+//! What the scenarios are made of: a proxy in a process of its own, scripted endpoints, and a client that sees bytes.
+
+mod client;
+mod config;
+mod endpoint;
+mod gate;
+mod load;
+mod proxy;
+mod request;
+mod response;
+mod stream;
+mod wait;
+
+pub use client::Client;
+pub use config::ProxyBuilder;
+pub use endpoint::{Endpoint, Exchange, Seen, nobody_listens, silent_network};
+pub use gate::Gate;
+pub use load::{SteadyLoad, load};
+pub use proxy::{Ended, Event, Proxy, Record};
+pub use request::Head;
+pub use response::{End, Response};
+pub use stream::Stream;
+pub use wait::{PATIENCE, eventually, within};

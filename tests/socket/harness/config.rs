@@ -1,0 +1,272 @@
+//! Builds a config and starts a proxy with it.
+//!
+//! What a scenario does not speak about has a value that keeps the scenario quiet: no health checks, an access log in
+//! a file as JSON, an admin socket and every other file in a folder of the test's own.
+
+use std::fmt::{Display, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::proxy::{Ended, Proxy};
+
+/// The variable that chooses the carrier for the whole suite, and the one that the proxy is told it by.
+const CARRIER_WANTED: &str = "EVENKEEL_TEST_CARRIER";
+const CARRIER: &str = "EVENKEEL_CARRIER";
+
+pub struct ProxyBuilder {
+    folder: TempDir,
+    whole: Option<String>,
+    server: String,
+    admin: Option<String>,
+    access_log: Option<String>,
+    log: String,
+    listeners: Vec<Listener>,
+    routes: String,
+    pools: Vec<Pool>,
+    environment: Vec<(String, String)>,
+    shell: Option<String>,
+    user: Option<u32>,
+    stalled: bool,
+}
+
+struct Listener {
+    name: String,
+    address: String,
+    lines: Vec<String>,
+}
+
+struct Pool {
+    name: String,
+    endpoints: Vec<String>,
+    health_check: String,
+    lines: Vec<String>,
+}
+
+impl ProxyBuilder {
+    pub fn new() -> ProxyBuilder {
+        ProxyBuilder {
+            folder: tempfile::Builder::new().prefix("evk").tempdir().unwrap(),
+            whole: None,
+            server: "threads: 2, drain: 10s".into(),
+            admin: None,
+            access_log: None,
+            log: "level: info, format: json".into(),
+            listeners: Vec::new(),
+            routes: "  - { name: default, pool: default }\n".into(),
+            pools: Vec::new(),
+            environment: Vec::new(),
+            shell: None,
+            user: None,
+            stalled: false,
+        }
+    }
+
+    /// A folder for the files of this test; gone after it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// This text in place of everything that the other methods say about the config.
+    pub fn yaml(mut self, text: impl Into<String>) -> ProxyBuilder {
+        self.whole = Some(text.into());
+        self
+    }
+
+    /// The inside of `server: { }`.
+    pub fn server(mut self, keys: &str) -> ProxyBuilder {
+        self.server = keys.into();
+        self
+    }
+
+    /// The inside of `admin: { }`.
+    pub fn admin(mut self, keys: &str) -> ProxyBuilder {
+        self.admin = Some(keys.into());
+        self
+    }
+
+    /// The inside of `access_log: { }`.
+    pub fn access_log(mut self, keys: &str) -> ProxyBuilder {
+        self.access_log = Some(keys.into());
+        self
+    }
+
+    /// The inside of `log: { }`.
+    pub fn log(mut self, keys: &str) -> ProxyBuilder {
+        self.log = keys.into();
+        self
+    }
+
+    /// A key of the default listener.
+    pub fn listener(mut self, line: &str) -> ProxyBuilder {
+        if self.listeners.is_empty() {
+            self = self.listen("default", "127.0.0.1:0");
+        }
+        self.listeners[0].lines.push(line.into());
+        self
+    }
+
+    /// One more listener.
+    pub fn listen(mut self, name: &str, address: &str) -> ProxyBuilder {
+        self.listeners.push(Listener { name: name.into(), address: address.into(), lines: Vec::new() });
+        self
+    }
+
+    /// The routes, one per item, each the inside of `{ }`.
+    pub fn routes(mut self, routes: &[&str]) -> ProxyBuilder {
+        self.routes = routes.iter().map(|route| format!("  - {{ {route} }}\n")).collect();
+        self
+    }
+
+    /// One more pool; the first one is where the default route goes if it is named `default`.
+    pub fn pool<E: Display>(mut self, name: &str, endpoints: impl IntoIterator<Item = E>) -> ProxyBuilder {
+        self.pools.push(Pool {
+            name: name.into(),
+            endpoints: endpoints.into_iter().map(|endpoint| endpoint.to_string()).collect(),
+            health_check: "off".into(),
+            lines: Vec::new(),
+        });
+        self
+    }
+
+    /// A key of the pool named last.
+    pub fn with(mut self, line: &str) -> ProxyBuilder {
+        self.pools.last_mut().expect("a pool to set a key of").lines.push(line.into());
+        self
+    }
+
+    /// The health check of the pool named last: the inside of `{ }`.
+    pub fn health_check(mut self, keys: &str) -> ProxyBuilder {
+        self.pools.last_mut().expect("a pool to check").health_check = format!("{{ {keys} }}");
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> ProxyBuilder {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Shell commands that run before the proxy in its process, for limits.
+    pub fn after_shell(mut self, commands: &str) -> ProxyBuilder {
+        self.shell = Some(commands.into());
+        self
+    }
+
+    /// Runs the proxy as another user; only root may.
+    pub fn as_user(mut self, uid: u32) -> ProxyBuilder {
+        self.user = Some(uid);
+        self
+    }
+
+    /// Reads nothing of the proxy's standard output.
+    pub fn with_stalled_stdout(mut self) -> ProxyBuilder {
+        self.stalled = true;
+        self
+    }
+
+    /// Starts it, and waits until it says that it is ready.
+    #[track_caller]
+    pub fn start(self) -> Proxy {
+        let command = self.command();
+        let text = self.text();
+        Proxy::start(command, self.folder, text, self.stalled)
+    }
+
+    /// Starts it, and waits until it has ended by itself: for configs and surroundings that are refused.
+    #[track_caller]
+    pub fn start_and_fail(self) -> Ended {
+        let command = self.command();
+        let text = self.text();
+        Proxy::spawn(command, self.folder, text, self.stalled).ended()
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn spawn(self) -> Proxy {
+        let command = self.command();
+        let text = self.text();
+        Proxy::spawn(command, self.folder, text, self.stalled)
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.path().join("evenkeel.yaml")
+    }
+
+    pub fn access_log_path(&self) -> PathBuf {
+        self.folder.path().join("access.log")
+    }
+
+    /// The config as it will be written.
+    pub fn text(&self) -> String {
+        if let Some(text) = &self.whole {
+            return text.clone();
+        }
+        let folder = self.folder.path().display();
+        let admin = self.admin.clone().unwrap_or_else(|| format!("listen: \"unix:{folder}/admin.sock\""));
+        let access_log = self
+            .access_log
+            .clone()
+            .unwrap_or_else(|| format!("output: \"{}\", format: json", self.access_log_path().display()));
+        let mut text = format!(
+            "server: {{ {} }}\nadmin: {{ {admin} }}\nlog: {{ {} }}\naccess_log: {{ {access_log} }}\n",
+            self.server, self.log
+        );
+        text.push_str("listeners:\n");
+        if self.listeners.is_empty() {
+            text.push_str("  - name: default\n    address: 127.0.0.1:0\n");
+        }
+        for listener in &self.listeners {
+            let _ = writeln!(text, "  - name: {}\n    address: \"{}\"", listener.name, listener.address);
+            for line in &listener.lines {
+                let _ = writeln!(text, "    {line}");
+            }
+        }
+        let _ = write!(text, "routes:\n{}pools:\n", self.routes);
+        for pool in &self.pools {
+            let _ = writeln!(text, "  {}:\n    health_check: {}", pool.name, pool.health_check);
+            for line in &pool.lines {
+                let _ = writeln!(text, "    {line}");
+            }
+            text.push_str("    endpoints:\n");
+            for endpoint in &pool.endpoints {
+                let _ = writeln!(text, "      - {endpoint}");
+            }
+        }
+        text
+    }
+
+    fn command(&self) -> Command {
+        let path = self.config_path();
+        if !path.exists() {
+            std::fs::write(&path, self.text()).unwrap();
+        }
+        let binary = env!("CARGO_BIN_EXE_evenkeel");
+        let mut command = match &self.shell {
+            None => Command::new(binary),
+            Some(commands) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("{commands}; exec \"$0\" \"$@\""), binary]);
+                shell
+            }
+        };
+        command.args(["run", "-c"]).arg(&path);
+        self.environment(&mut command);
+        if let Some(uid) = self.user {
+            use std::os::unix::process::CommandExt;
+            command.uid(uid).gid(uid);
+        }
+        command
+    }
+
+    fn environment(&self, command: &mut Command) {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env("XDG_RUNTIME_DIR", self.folder.path()).env("XDG_STATE_HOME", self.folder.path());
+        command.env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS").env_remove("RUST_LOG");
+        if let Ok(carrier) = std::env::var(CARRIER_WANTED) {
+            command.env(CARRIER, carrier);
+        }
+        for (name, value) in &self.environment {
+            command.env(name, value);
+        }
+    }
+}

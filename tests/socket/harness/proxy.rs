@@ -1,0 +1,330 @@
+//! The proxy under test: a process, what it says, and what may be done to it.
+
+mod output;
+mod said;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::config::ProxyBuilder;
+use super::response::Response;
+use super::wait::{PATIENCE, eventually, within};
+use output::Lines;
+
+pub use said::{Event, Record};
+
+pub struct Proxy {
+    child: Child,
+    folder: TempDir,
+    config: String,
+    stderr: Lines,
+    stdout: Lines,
+    /// Descriptors it had open when it was ready.
+    descriptors: usize,
+}
+
+/// How a proxy ended, and what it said until then.
+#[derive(Debug)]
+pub struct Ended {
+    /// `None`: by a signal.
+    pub code: Option<i32>,
+    pub stderr: String,
+    pub stdout: String,
+    pub after: Duration,
+}
+
+impl Proxy {
+    /// A config with one pool of these endpoints, to which every request goes.
+    pub fn to<E: std::fmt::Display>(endpoints: impl IntoIterator<Item = E>) -> ProxyBuilder {
+        ProxyBuilder::new().pool("default", endpoints)
+    }
+
+    pub fn config() -> ProxyBuilder {
+        ProxyBuilder::new()
+    }
+
+    #[track_caller]
+    pub(super) fn start(command: Command, folder: TempDir, config: String, stalled: bool) -> Proxy {
+        let mut proxy = Proxy::spawn(command, folder, config, stalled);
+        eventually("the proxy to be ready", || {
+            let ended = proxy.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the proxy ended at its start: {ended:?}");
+            proxy.events().iter().any(|event| event.message() == "ready").then_some(())
+        });
+        proxy.descriptors = proxy.open_descriptors();
+        proxy
+    }
+
+    pub(super) fn spawn(mut command: Command, folder: TempDir, config: String, stalled: bool) -> Proxy {
+        let mut child = command.spawn().expect("the proxy's binary can be run");
+        let stderr = Lines::read(child.stderr.take().expect("stderr is piped"));
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let stdout = if stalled { Lines::ignore(stdout) } else { Lines::read(stdout) };
+        Proxy { child, folder, config, stderr, stdout, descriptors: 0 }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.folder().join("evenkeel.yaml")
+    }
+
+    pub fn access_log_path(&self) -> PathBuf {
+        self.folder().join("access.log")
+    }
+
+    /// The config that it was started with.
+    pub fn config_text(&self) -> &str {
+        &self.config
+    }
+
+    /// Where its first listener is bound.
+    pub fn address(&self) -> String {
+        self.listening(None)
+    }
+
+    /// Where the listener of that name is bound.
+    pub fn address_of(&self, listener: &str) -> String {
+        self.listening(Some(listener))
+    }
+
+    fn listening(&self, name: Option<&str>) -> String {
+        eventually("the address of a listener", || {
+            self.events()
+                .iter()
+                .filter(|event| event.message() == "listening")
+                .find(|event| name.is_none_or(|name| event.text("listener") == name))
+                .map(|event| event.text("address").to_owned())
+        })
+    }
+
+    #[track_caller]
+    pub fn client(&self) -> Client {
+        Client::connect(&self.address())
+    }
+
+    /// A GET on a connection of its own.
+    #[track_caller]
+    pub fn get(&self, target: &str) -> Response {
+        self.client().request("GET", target, "Connection: close\r\n")
+    }
+
+    // --- what it says
+
+    pub fn events(&self) -> Vec<Event> {
+        self.stderr.snapshot().iter().filter_map(|line| Event::parse(line)).collect()
+    }
+
+    /// Everything that it wrote to its standard error.
+    pub fn stderr(&self) -> String {
+        self.stderr.snapshot().join("\n")
+    }
+
+    pub fn stdout(&self) -> Vec<String> {
+        self.stdout.snapshot()
+    }
+
+    /// The first event that meets the condition; waits for it.
+    #[track_caller]
+    pub fn event(&self, what: &str, meets: impl Fn(&Event) -> bool) -> Event {
+        self.event_within(PATIENCE, what, meets)
+    }
+
+    #[track_caller]
+    pub fn event_within(&self, limit: Duration, what: &str, meets: impl Fn(&Event) -> bool) -> Event {
+        within(limit, what, || self.events().into_iter().find(|event| meets(event)))
+    }
+
+    /// The changes of state of one endpoint, in order.
+    pub fn changes_of(&self, endpoint: &str) -> Vec<Event> {
+        let of_endpoint = |event: &Event| {
+            event.message().starts_with("endpoint is ") && event.text("endpoint").contains(endpoint)
+        };
+        self.events().into_iter().filter(of_endpoint).collect()
+    }
+
+    /// Waits until the last that it said about an endpoint is this state.
+    #[track_caller]
+    pub fn wait_until(&self, endpoint: &str, state: &str) -> Duration {
+        let start = Instant::now();
+        eventually(&format!("{endpoint} to be {state}"), || {
+            let status = self.endpoint_status(endpoint)?;
+            (status["state"] == state).then_some(())
+        });
+        start.elapsed()
+    }
+
+    /// The records of all requests until now, from the access log file.
+    pub fn records(&self) -> Vec<Record> {
+        let text = fs::read_to_string(self.access_log_path()).unwrap_or_default();
+        // A line without its end is still being written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(Record::parse).collect()
+    }
+
+    /// The only record of requests for this target; waits for it.
+    #[track_caller]
+    pub fn record(&self, target: &str) -> Record {
+        let mut found = self.records_of(target, 1);
+        assert_eq!(found.len(), 1, "records of {target}");
+        found.remove(0)
+    }
+
+    /// The records of requests for this target, once there are `count`.
+    #[track_caller]
+    pub fn records_of(&self, target: &str, count: usize) -> Vec<Record> {
+        eventually(&format!("{count} records of {target}"), || {
+            let found: Vec<Record> =
+                self.records().into_iter().filter(|record| record.text("target") == target).collect();
+            (found.len() >= count).then_some(found)
+        })
+    }
+
+    // --- its admin socket
+
+    /// A GET at its admin socket.
+    #[track_caller]
+    pub fn admin(&self, path: &str) -> Response {
+        let address = format!("unix:{}", self.folder().join("admin.sock").display());
+        Client::connect(&address)
+            .send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+            .response()
+    }
+
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        serde_json::from_slice(&self.admin("/status").expect(200).body).expect("/status is JSON")
+    }
+
+    /// What `/status` says about the endpoint, in whatever pool; `None` if it is in none.
+    pub fn endpoint_status(&self, endpoint: &str) -> Option<Value> {
+        let status = self.status();
+        let pools = status["pools"].as_array().expect("/status has pools").clone();
+        pools
+            .iter()
+            .flat_map(|pool| pool["endpoints"].as_array().cloned().unwrap_or_default())
+            .find(|found| found["address"].as_str().is_some_and(|address| address.contains(endpoint)))
+    }
+
+    pub fn metrics(&self) -> String {
+        self.admin("/metrics").expect(200).text().to_owned()
+    }
+
+    /// The sum of all samples of a metric whose labels contain each of `labels`; 0 if there are none.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        said::metric(&self.metrics(), name, labels)
+    }
+
+    // --- its process
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
+    /// Writes a new config and asks for it to be loaded.
+    pub fn reload(&self, config: &str) {
+        fs::write(self.config_path(), config).unwrap();
+        self.signal(Signal::SIGHUP);
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn ended(&mut self) -> Ended {
+        self.ended_within(PATIENCE)
+    }
+
+    #[track_caller]
+    pub fn ended_within(&mut self, limit: Duration) -> Ended {
+        let start = Instant::now();
+        let status = within(limit, "the end of the proxy", || self.child.try_wait().unwrap());
+        let after = start.elapsed();
+        self.stderr.wait_for_end();
+        Ended { code: status.code(), stderr: self.stderr(), stdout: self.stdout().join("\n"), after }
+    }
+
+    pub fn open_descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// Its resident memory now, in bytes.
+    pub fn memory(&self) -> usize {
+        self.proc_status("VmRSS:")
+    }
+
+    /// The most resident memory that it has ever had, in bytes.
+    pub fn peak_memory(&self) -> usize {
+        self.proc_status("VmHWM:")
+    }
+
+    fn proc_status(&self, key: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(key)).expect("a line of that name");
+        let kilobytes: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kilobytes * 1024
+    }
+
+    /// The processor time it has used, user and system.
+    pub fn processor_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // After the name, which may hold blanks, `utime` and `stime` are the 12th and 13th, in hundredths of a second.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// What holds after every fault: the process lives, nothing panicked, the next request is served, and no
+    /// descriptor is left over beyond the connections that endpoints still hold (`kept`).
+    #[track_caller]
+    pub fn is_unharmed(&mut self, kept: usize) {
+        assert!(self.is_running(), "the proxy has ended");
+        let is_panic = |line: &String| line.contains("panicked at") || line.contains("evenkeel::panic");
+        let panicked = self.stderr.snapshot().into_iter().find(is_panic);
+        assert_eq!(panicked, None);
+        self.get("/after").expect(200);
+        let most = self.descriptors + kept + 4;
+        eventually(&format!("at most {most} descriptors"), || {
+            (self.open_descriptors() <= most).then_some(())
+        });
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let log = fs::read_to_string(self.access_log_path()).unwrap_or_default();
+            eprintln!("--- config\n{}\n--- standard error\n{}", self.config, self.stderr());
+            eprintln!(
+                "--- standard output\n{}\n--- access log\n{}",
+                tail(&self.stdout().join("\n")),
+                tail(&log)
+            );
+        }
+    }
+}
+
+/// The end of a long text: enough to see what happened last.
+fn tail(text: &str) -> &str {
+    let start = text.char_indices().rev().nth(6000).map_or(0, |(at, _)| at);
+    &text[start..]
+}

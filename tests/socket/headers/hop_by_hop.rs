@@ -1,0 +1,68 @@
+//! Fields that belong to one connection do not cross to the next, in either direction.
+
+use crate::harness::{Endpoint, Proxy};
+
+#[test]
+fn a_clients_connection_fields_stay_with_us() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let fields = "Connection: keep-alive, X-Secret-Hop\r\nX-Secret-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
+                  TE: trailers\r\nTrailer: X-T\r\nProxy-Authorization: Basic eDp5\r\nProxy-Connection: keep-alive\r\n\
+                  X-End-To-End: 1\r\nAuthorization: Basic eDp5\r\n";
+    proxy.client().request("GET", "/x", fields).expect(200);
+    let seen = endpoint.seen("/x");
+    for name in
+        ["x-secret-hop", "keep-alive", "te", "trailer", "proxy-authorization", "proxy-connection", "upgrade"]
+    {
+        assert!(!seen.head.has(name), "{name} crossed:\n{}", seen.head.raw);
+    }
+    assert!(seen.header("connection").is_none_or(|value| !value.contains("X-Secret-Hop")));
+    assert_eq!(seen.header("x-end-to-end"), Some("1"));
+    assert_eq!(seen.header("authorization"), Some("Basic eDp5"));
+}
+
+/// Pingora alone passes an endpoint's nominated fields, Keep-Alive, Proxy-Authenticate, Trailer and Upgrade on.
+#[test]
+fn an_endpoints_connection_fields_stay_with_us() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.answer_with(
+            "Connection: X-Internal, keep-alive\r\nX-Internal: 1\r\nKeep-Alive: timeout=5\r\n\
+             Proxy-Authenticate: Basic\r\nProxy-Connection: keep-alive\r\nTrailer: X-T\r\nUpgrade: h2c\r\n\
+             X-End-To-End: 1\r\n",
+            "well",
+        );
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    let response = proxy.client().get("/x").expect(200);
+    for name in ["x-internal", "keep-alive", "proxy-authenticate", "proxy-connection", "trailer", "upgrade"] {
+        assert!(!response.head.has(name), "{name} crossed:\n{}", response.head.raw);
+    }
+    assert!(response.header("connection").is_none_or(|value| !value.contains("X-Internal")));
+    assert_eq!(response.header("x-end-to-end"), Some("1"));
+}
+
+/// Fault 37: naming a field that protects somebody as one of the connection's does not remove it.
+#[test]
+fn protected_fields_cannot_be_nominated_away() {
+    for name in ["X-Forwarded-For", "X-Forwarded-Proto", "Host", "Forwarded", "X-Request-Id"] {
+        let endpoint = Endpoint::named("a");
+        let proxy = Proxy::to([&endpoint]).start();
+        let response = proxy.client().request("GET", "/x", &format!("Connection: {name}\r\n"));
+        assert!([200, 400].contains(&response.status), "{name}: {}", response.status);
+        if response.status == 200 {
+            assert!(endpoint.seen("/x").head.has(name), "{name} is gone:\n{}", endpoint.seen("/x").head.raw);
+        } else {
+            assert_eq!(endpoint.count(), 0);
+        }
+    }
+}
+
+/// A client that does not ask for an upgrade properly does not get one through.
+#[test]
+fn an_upgrade_field_alone_does_not_cross() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    proxy.client().request("GET", "/x", "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n").expect(200);
+    let seen = endpoint.seen("/x");
+    assert!(!seen.head.has("http2-settings"), "{}", seen.head.raw);
+}

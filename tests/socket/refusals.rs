@@ -1,0 +1,5 @@
+//! What is refused, and how: one status, one cause in the log, and a short body that shows nothing of what is behind.
+
+mod bodies;
+mod limits;
+mod requests;

@@ -1,0 +1,154 @@
+//! The limits of a listener: what just fits is served, what is over it is refused with the status that says so.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Client, Endpoint, Proxy, Response};
+
+fn limited(limits: &str) -> (Endpoint, Proxy) {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).listener(&format!("limits: {{ {limits} }}")).start();
+    (endpoint, proxy)
+}
+
+#[track_caller]
+fn expect_refusal(proxy: &Proxy, endpoint: &Endpoint, target: &str, status: u16, cause: &str) {
+    let record = proxy.record(target);
+    assert_eq!((record.status(), record.cause()), (u64::from(status), cause));
+    assert!(endpoint.requests().iter().all(|seen| seen.target() != target || !seen.whole));
+}
+
+fn upload_chunks(client: &mut Client, target: &str, chunks: &[usize]) -> Response {
+    client
+        .send(format!("POST {target} HTTP/1.1\r\nHost: test.example\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    for size in chunks {
+        let _ = client.try_send(format!("{size:x}\r\n{}\r\n", "x".repeat(*size)));
+    }
+    let _ = client.try_send("0\r\n\r\n");
+    client.response()
+}
+
+/// 413 by the length that is announced, before a byte of it is sent on.
+#[test]
+fn a_body_that_is_announced_too_long_is_413() {
+    let (endpoint, mut proxy) = limited("body_size: 1KiB");
+    proxy.client().upload("POST", "/fits", &[b'x'; 1024]).expect(200);
+    proxy.client().upload("POST", "/over", &[b'x'; 1025]).expect(413);
+    expect_refusal(&proxy, &endpoint, "/over", 413, "body_too_large");
+    assert_eq!(endpoint.count_of("/over"), 0);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// 413 by what comes, where no length is announced.
+#[test]
+fn a_chunked_body_that_grows_too_long_is_413() {
+    let (endpoint, mut proxy) = limited("body_size: 1KiB");
+    upload_chunks(&mut proxy.client(), "/fits", &[512, 512]).expect(200);
+    upload_chunks(&mut proxy.client(), "/over", &[512, 512, 1]).expect(413);
+    expect_refusal(&proxy, &endpoint, "/over", 413, "body_too_large");
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Without a limit there is none.
+#[test]
+fn there_is_no_limit_of_bodies_by_default() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    proxy.client().upload("POST", "/x", &vec![b'x'; 12_000_000]).expect(200);
+    assert_eq!(endpoint.seen("/x").body_length, 12_000_000);
+}
+
+/// 414. Pingora alone knows no limit of its own for targets.
+#[test]
+fn a_target_that_is_too_long_is_414() {
+    let (endpoint, mut proxy) = limited("target_size: 100");
+    let fits = format!("/{}", "x".repeat(99));
+    proxy.get(&fits).expect(200);
+    let over = format!("/{}", "x".repeat(100));
+    proxy.get(&over).expect(414);
+    expect_refusal(&proxy, &endpoint, &over, 414, "target_too_long");
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// 431 by the number of fields.
+#[test]
+fn too_many_fields_are_431() {
+    let (endpoint, mut proxy) = limited("header_count: 20");
+    let fields = |count: usize| (0..count).map(|n| format!("X-{n}: 1\r\n")).collect::<String>();
+    // The client adds a Host of its own.
+    proxy.client().request("GET", "/fits", &fields(19)).expect(200);
+    proxy.client().request("GET", "/over", &fields(20)).expect(431);
+    expect_refusal(&proxy, &endpoint, "/over", 431, "headers_too_large");
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// 431 by the size of all fields.
+#[test]
+fn too_large_fields_are_431() {
+    let (endpoint, mut proxy) = limited("header_size: 4KiB");
+    let field = |length: usize| format!("X-Long: {}\r\n", "x".repeat(length));
+    proxy.client().request("GET", "/fits", &field(3900)).expect(200);
+    proxy.client().request("GET", "/over", &field(4200)).expect(431);
+    expect_refusal(&proxy, &endpoint, "/over", 431, "headers_too_large");
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// The limits that hold when nothing is written: 32 KiB, 100 fields, 8 KiB of target. Pingora alone takes 1 MiB and
+/// 256 fields, and answers 400 above.
+#[test]
+fn the_default_limits() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let many = |count: usize| (0..count).map(|n| format!("X-{n}: 1\r\n")).collect::<String>();
+    proxy.client().request("GET", "/many", &many(99)).expect(200);
+    proxy.client().request("GET", "/too-many", &many(101)).expect(431);
+    proxy.client().request("GET", "/long", &format!("X: {}\r\n", "x".repeat(30_000))).expect(200);
+    proxy.client().request("GET", "/too-long", &format!("X: {}\r\n", "x".repeat(33_000))).expect(431);
+    proxy.get(&format!("/{}", "t".repeat(8000))).expect(200);
+    proxy.get(&format!("/{}", "t".repeat(8200))).expect(414);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// 408: a body that stops coming, long before it is whole.
+#[test]
+fn a_body_that_stops_is_408() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).listener("timeouts: { body: 700ms }").start();
+    let mut client = proxy.client();
+    client.send("POST /x HTTP/1.1\r\nHost: test.example\r\nContent-Length: 100\r\n\r\nonly this");
+    let start = Instant::now();
+    client.response().expect(408);
+    let took = start.elapsed();
+    let expected = Duration::from_millis(690)..Duration::from_millis(1700);
+    assert!(expected.contains(&took), "it took {took:?}");
+    expect_refusal(&proxy, &endpoint, "/x", 408, "request_timeout");
+    endpoint.wait_until_free(Duration::from_secs(2));
+    assert_eq!(proxy.endpoint_status(endpoint.address()).unwrap()["failures"], 0);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// A body that comes slowly, yet comes, is whole in the end.
+#[test]
+fn a_body_that_is_slow_is_served() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).listener("timeouts: { body: 700ms }").start();
+    let mut client = proxy.client();
+    client.send("POST /x HTTP/1.1\r\nHost: test.example\r\nContent-Length: 6\r\n\r\n");
+    for byte in b"slowly" {
+        thread::sleep(Duration::from_millis(250));
+        client.send([*byte]);
+    }
+    client.response().expect(200);
+    assert_eq!(endpoint.seen("/x").body, b"slowly");
+}
+
+/// Limits belong to a listener: another one of the same proxy has its own.
+#[test]
+fn each_listener_has_its_own_limits() {
+    let endpoint = Endpoint::named("a");
+    let proxy =
+        Proxy::to([&endpoint]).listener("limits: { target_size: 50 }").listen("wide", "127.0.0.1:0").start();
+    let target = format!("/{}", "x".repeat(80));
+    Client::connect(&proxy.address_of("default")).get(&target).expect(414);
+    Client::connect(&proxy.address_of("wide")).get(&target).expect(200);
+}

@@ -1,0 +1,96 @@
+//! Faults 15 and 16: very many tiny pieces, and more than was announced.
+
+use std::time::Duration;
+
+use crate::harness::{Endpoint, Proxy};
+
+/// Fault 16: more bytes than `Content-Length`. The client gets the announced ones, and what is over reaches nobody,
+/// least of all as the answer to somebody else's request.
+#[test]
+fn surplus_bytes_reach_nobody() {
+    let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
+        "/x" => {
+            exchange.send(
+                "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngoodHTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npoisoned",
+            );
+        }
+        _ => exchange.answer("well"),
+    });
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let mut first = proxy.client();
+    let mut second = proxy.client();
+    for _ in 0..20 {
+        assert_eq!(first.get("/x").expect(200).text(), "good");
+        assert_eq!(second.get("/other").expect(200).text(), "well");
+        assert_eq!(first.get("/mine").expect(200).text(), "well");
+    }
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 16, late: the surplus comes when the connection is idle in the pool already.
+#[test]
+fn a_late_surplus_reaches_nobody() {
+    let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
+        "/x" => {
+            exchange.answer("good");
+            std::thread::sleep(Duration::from_millis(30));
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npoisoned");
+        }
+        _ => exchange.answer("well"),
+    });
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    for _ in 0..10 {
+        assert_eq!(client.get("/x").expect(200).text(), "good");
+        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!(client.get("/other").expect(200).text(), "well");
+    }
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// A body after a response that has none: a 204 with bytes, or the answer to a HEAD.
+#[test]
+fn a_body_where_none_belongs_reaches_nobody() {
+    let endpoint = Endpoint::scripted("a", |exchange| match (exchange.method(), exchange.target()) {
+        ("HEAD", _) => {
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npoisoned");
+        }
+        (_, "/204") => {
+            exchange.send("HTTP/1.1 204 No Content\r\n\r\npoisoned");
+        }
+        _ => exchange.answer("well"),
+    });
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    for _ in 0..5 {
+        client.request("HEAD", "/head", "").expect(200);
+        assert_eq!(client.get("/1").expect(200).text(), "well");
+        client.get("/204").expect(204);
+        assert_eq!(client.get("/2").expect(200).text(), "well");
+    }
+    proxy.is_unharmed(endpoint.open());
+}
+
+const CHUNKS: usize = 100_000;
+
+/// An endpoint that answers `/many` in chunks of one byte, and `/one` with the same body in one chunk.
+fn chunking() -> Endpoint {
+    let many = "1\r\nx\r\n".repeat(CHUNKS);
+    let one = format!("{CHUNKS:x}\r\n{}\r\n", "x".repeat(CHUNKS));
+    Endpoint::scripted("a", move |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        exchange.send(if exchange.target() == "/many" { &many } else { &one });
+        exchange.send("0\r\n\r\n");
+    })
+}
+
+/// Fault 15: 100,000 chunks of one byte arrive as the body that they are.
+#[test]
+fn a_hundred_thousand_tiny_chunks_are_one_body() {
+    let endpoint = chunking();
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    for target in ["/many", "/one", "/many"] {
+        assert_eq!(client.get(target).expect(200).body, vec![b'x'; CHUNKS]);
+    }
+}

@@ -1,0 +1,5 @@
+//! When a request is tried again, and when never.
+
+mod connect;
+mod policy;
+mod reset;

@@ -1,0 +1,116 @@
+//! Faults 1 and 2: no connection is made. Nothing was sent, so every method may move on.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Endpoint, Proxy, nobody_listens, silent_network};
+
+/// Fault 1: an endpoint refuses; GET and POST alike are served by another one at once, and the record names both
+/// attempts.
+#[test]
+fn a_refused_connection_moves_on_whatever_the_method() {
+    let refusing = nobody_listens();
+    let well = Endpoint::named("well");
+    let mut proxy = Proxy::to([&refusing, &well]).start();
+    let start = Instant::now();
+    for _ in 0..10 {
+        proxy.get("/get").expect(200);
+        proxy.client().upload("POST", "/post", b"a body").expect(200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "20 requests took {:?}", start.elapsed());
+    assert_eq!((well.count_of("/get"), well.count_of("/post")), (10, 10));
+    assert!(well.requests().iter().filter(|seen| seen.method() == "POST").all(|seen| seen.body == b"a body"));
+    let mut moved = proxy.records_of("/post", 10);
+    moved.extend(proxy.records_of("/get", 10));
+    moved.retain(|record| record.attempts().len() > 1);
+    assert_eq!(moved.len(), 10, "every second request meets the refusing endpoint first");
+    for record in moved {
+        assert_eq!(record.endpoints(), [refusing.address(), well.address()]);
+        assert_eq!(record.results(), ["connect_failed", "200"]);
+        assert_eq!((record.status(), record.cause()), (200, ""));
+    }
+    proxy.is_unharmed(well.open());
+}
+
+/// Fault 1, all of them: each is tried once, then the answer is 503.
+#[test]
+fn when_all_refuse_the_answer_is_503() {
+    let refusing = [nobody_listens(), nobody_listens(), nobody_listens()];
+    let proxy = Proxy::to(&refusing).start();
+    let start = Instant::now();
+    proxy.get("/x").expect(503);
+    assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
+    let record = proxy.record("/x");
+    assert_eq!((record.status(), record.cause()), (503, "connect_failed"));
+    assert_eq!(record.results(), ["connect_failed"; 3]);
+    let mut tried = record.endpoints();
+    tried.sort();
+    tried.dedup();
+    assert_eq!(tried.len(), 3, "an endpoint was tried twice while another one was left");
+}
+
+/// Fault 1: a body that has not begun to flow is not lost by the move, however long it is.
+#[test]
+fn a_long_body_survives_a_refused_connection() {
+    let refusing = [nobody_listens(), nobody_listens()];
+    let well = Endpoint::named("well");
+    let proxy = Proxy::to([refusing[0].to_string(), refusing[1].to_string(), well.to_string()]).start();
+    let body = vec![b'x'; 2_000_000];
+    for _ in 0..3 {
+        proxy.client().upload("POST", "/long", &body).expect(200);
+    }
+    assert!(well.requests().iter().all(|seen| seen.whole && seen.body_length == body.len()));
+    assert_eq!(well.count(), 3);
+}
+
+/// Fault 2: nothing comes back from an endpoint's network; the connect timeout, then as with a refusal. Pingora alone
+/// waits for as long as the kernel does.
+#[test]
+fn a_silent_network_costs_one_connect_timeout() {
+    let silent = silent_network();
+    let well = Endpoint::named("well");
+    let mut proxy =
+        Proxy::to([silent.to_string(), well.to_string()]).with("timeouts: { connect: 400ms }").start();
+    let start = Instant::now();
+    for target in ["/1", "/2"] {
+        proxy.client().upload("POST", target, b"body").expect(200);
+    }
+    let took = start.elapsed();
+    let expected = Duration::from_millis(390)..Duration::from_millis(1400);
+    assert!(expected.contains(&took), "it took {took:?}");
+    let moved: Vec<_> =
+        proxy.records_of("/1", 1).into_iter().chain(proxy.records_of("/2", 1)).map(|r| r.results()).collect();
+    assert!(moved.contains(&vec!["connect_timeout".to_owned(), "200".to_owned()]), "{moved:?}");
+    proxy.is_unharmed(well.open());
+}
+
+/// Fault 2, all of them: 503 after one timeout for each attempt.
+#[test]
+fn when_all_networks_are_silent_the_answer_is_503() {
+    let silent = [silent_network(), silent_network()];
+    let proxy = Proxy::to(&silent).with("timeouts: { connect: 300ms }").with("retry: { limit: 1 }").start();
+    let start = Instant::now();
+    proxy.get("/x").expect(503);
+    let took = start.elapsed();
+    let expected = Duration::from_millis(590)..Duration::from_millis(1500);
+    assert!(expected.contains(&took), "it took {took:?}");
+    let record = proxy.record("/x");
+    assert_eq!((record.status(), record.cause()), (503, "connect_timeout"));
+    assert_eq!(record.results(), ["connect_timeout"; 2]);
+}
+
+/// A failing connect is counted at the endpoint that it failed at.
+#[test]
+fn failed_connects_are_counted() {
+    let refusing = nobody_listens();
+    let well = Endpoint::named("well");
+    let proxy = Proxy::to([&refusing, &well]).start();
+    for _ in 0..10 {
+        proxy.get("/x").expect(200);
+    }
+    proxy.records_of("/x", 10);
+    let failures = |endpoint: &Endpoint| {
+        proxy.endpoint_status(endpoint.address()).unwrap()["failures"].as_u64().unwrap()
+    };
+    assert_eq!((failures(&refusing), failures(&well)), (5, 0));
+    assert_eq!(proxy.metric("evenkeel_retries_total", &[]) as u64, 5);
+}

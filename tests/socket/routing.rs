@@ -1,0 +1,183 @@
+//! Routes from end to end: which request comes to which pool.
+
+use crate::harness::{Endpoint, Proxy, ProxyBuilder};
+
+/// A request, and the pool that gets it; "" for none.
+type Case = (&'static str, &'static str, &'static str, &'static str, &'static str);
+
+/// A pool for each name, of one endpoint that answers with it, and these routes to them.
+fn routed(pools: &[&str], routes: &[&str]) -> (Vec<Endpoint>, ProxyBuilder) {
+    let endpoints: Vec<Endpoint> = pools.iter().map(|name| Endpoint::named(name)).collect();
+    let mut builder = Proxy::config().routes(routes);
+    for endpoint in &endpoints {
+        builder = builder.pool(&endpoint.name, [endpoint]);
+    }
+    (endpoints, builder)
+}
+
+#[track_caller]
+fn holds(proxy: &Proxy, cases: &[Case]) {
+    let mut client = proxy.client();
+    for (method, host, target, fields, pool) in cases {
+        client.send(format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n"));
+        let response = client.response_to(method);
+        let got = if response.status == 404 { "" } else { response.text() };
+        assert_eq!(got, *pool, "{method} {host}{target} {fields}");
+    }
+}
+
+/// An exact host comes before a wildcard, the longer wildcard before the shorter one, any host last; case and port do
+/// not matter; a wildcard needs a label.
+#[test]
+fn hosts() {
+    let (_endpoints, builder) = routed(
+        &["any", "wild", "wilder", "exact"],
+        &[
+            "name: any, pool: any",
+            "name: wild, match: { hosts: ['*.example.com'] }, pool: wild",
+            "name: wilder, match: { hosts: ['*.api.example.com'] }, pool: wilder",
+            "name: exact, match: { hosts: [www.example.com, other.example] }, pool: exact",
+        ],
+    );
+    holds(
+        &builder.start(),
+        &[
+            ("GET", "www.example.com", "/", "", "exact"),
+            ("GET", "WWW.Example.COM:8080", "/", "", "exact"),
+            ("GET", "other.example", "/", "", "exact"),
+            ("GET", "shop.example.com", "/", "", "wild"),
+            ("GET", "a.b.example.com", "/", "", "wild"),
+            ("GET", "v1.api.example.com", "/", "", "wilder"),
+            ("GET", "api.example.com", "/", "", "wild"),
+            ("GET", "example.com", "/", "", "any"),
+            ("GET", "notexample.com", "/", "", "any"),
+        ],
+    );
+}
+
+/// An exact path comes first, then the longest prefix by whole segments, then a regex.
+#[test]
+fn paths() {
+    let (_endpoints, builder) = routed(
+        &["short", "long", "exact", "regex"],
+        &[
+            "name: regex, match: { paths: [{ regex: '^/z[0-9]+$' }] }, pool: regex",
+            "name: short, match: { paths: [/v1] }, pool: short",
+            "name: long, match: { paths: [{ prefix: /v1/users }] }, pool: long",
+            "name: exact, match: { paths: [{ exact: /v1/users/me }] }, pool: exact",
+        ],
+    );
+    holds(
+        &builder.start(),
+        &[
+            ("GET", "x", "/v1", "", "short"),
+            ("GET", "x", "/v1/", "", "short"),
+            ("GET", "x", "/v1?a=b", "", "short"),
+            ("GET", "x", "/v1/usersx", "", "short"),
+            ("GET", "x", "/v1/users", "", "long"),
+            ("GET", "x", "/v1/users/7", "", "long"),
+            ("GET", "x", "/v1/users/me", "", "exact"),
+            ("GET", "x", "/v1/users/me/x", "", "long"),
+            ("GET", "x", "/v10", "", ""),
+            ("GET", "x", "/z42", "", "regex"),
+            ("GET", "x", "/z42x", "", ""),
+            ("GET", "x", "/", "", ""),
+        ],
+    );
+}
+
+/// Methods, headers and query narrow a match, in this order of precedence; more of them win over fewer.
+#[test]
+fn methods_headers_and_query() {
+    let (_endpoints, builder) = routed(
+        &["plain", "post", "canary", "both", "regex", "present", "query"],
+        &[
+            "name: plain, match: { paths: [/] }, pool: plain",
+            "name: post, match: { paths: [/], methods: [POST, PUT] }, pool: post",
+            "name: canary, match: { paths: [/], headers: { X-Env: canary } }, pool: canary",
+            "name: both, match: { paths: [/], headers: { X-Env: canary, X-Two: '2' } }, pool: both",
+            "name: regex, match: { paths: [/], headers: { X-Id: { regex: '^[0-9]+$' } } }, pool: regex",
+            "name: present, match: { paths: [/], headers: { X-Any: { present: true } } }, pool: present",
+            "name: query, match: { paths: [/], query: { v: '2' } }, pool: query",
+        ],
+    );
+    holds(
+        &builder.start(),
+        &[
+            ("GET", "x", "/", "", "plain"),
+            ("PUT", "x", "/", "Content-Length: 0\r\n", "post"),
+            ("GET", "x", "/", "x-env: canary\r\n", "canary"),
+            ("GET", "x", "/", "X-Env: canary2\r\n", "plain"),
+            ("GET", "x", "/", "X-Env: canary\r\nX-Two: 2\r\n", "both"),
+            ("GET", "x", "/", "X-Id: 123\r\n", "regex"),
+            ("GET", "x", "/", "X-Id: 12a\r\n", "plain"),
+            ("GET", "x", "/", "X-Any: whatever\r\n", "present"),
+            ("GET", "x", "/?v=2", "", "query"),
+            ("GET", "x", "/?a=1&v=2&b", "", "query"),
+            ("GET", "x", "/?v=20", "", "plain"),
+            ("PUT", "x", "/?v=2", "Content-Length: 0\r\n", "post"),
+            ("GET", "x", "/?v=2", "X-Env: canary\r\n", "canary"),
+        ],
+    );
+}
+
+/// The host decides before the path, however good the path is.
+#[test]
+fn the_host_decides_first() {
+    let (_endpoints, builder) = routed(
+        &["by-path", "by-host"],
+        &[
+            "name: by-path, match: { paths: [{ exact: /x }] }, pool: by-path",
+            "name: by-host, match: { hosts: [a.example], paths: [/] }, pool: by-host",
+        ],
+    );
+    holds(
+        &builder.start(),
+        &[("GET", "a.example", "/x", "", "by-host"), ("GET", "b.example", "/x", "", "by-path")],
+    );
+}
+
+/// A target in absolute form is routed by its own host.
+#[test]
+fn absolute_targets() {
+    let (endpoints, builder) =
+        routed(&["a"], &["name: a, match: { hosts: [a.example], paths: [/x] }, pool: a"]);
+    let proxy = builder.start();
+    let mut client = proxy.client();
+    client.send("GET http://a.example/x?q=1 HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    client.response().expect(200);
+    assert_eq!(endpoints[0].requests()[0].header("host"), Some("a.example"));
+}
+
+/// The log says which route and pool it was.
+#[test]
+fn the_log_names_the_route() {
+    let (_endpoints, builder) = routed(
+        &["one", "two"],
+        &[
+            "name: first, match: { paths: [/1] }, pool: one",
+            "name: second, match: { paths: [/2] }, pool: two",
+        ],
+    );
+    let proxy = builder.start();
+    proxy.get("/2").expect(200);
+    let record = proxy.record("/2");
+    assert_eq!((record.text("route"), record.text("pool")), ("second", "two"));
+}
+
+/// The three-line config, as the README has it, and the same as a list.
+#[test]
+fn the_short_form() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let builder = Proxy::config();
+    let folder = builder.folder().display().to_string();
+    let text = format!(
+        "listen: 127.0.0.1:0\nendpoints: [{a}, {b}]\nadmin: {{ listen: 'unix:{folder}/admin.sock' }}\n"
+    );
+    let proxy = builder.yaml(text).start();
+    proxy.wait_until(a.address(), "healthy");
+    proxy.wait_until(b.address(), "healthy");
+    let mut answers: Vec<String> = (0..4).map(|_| proxy.get("/").expect(200).text().to_owned()).collect();
+    answers.sort();
+    assert_eq!(answers, ["a", "a", "b", "b"]);
+}
