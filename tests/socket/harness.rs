@@ -17,7 +17,6 @@ pub use endpoint::{Endpoint, Exchange, Seen, nobody_listens, silent_network};
 pub use gate::Gate;
 pub use load::{SteadyLoad, load};
 pub use proxy::{Ended, Event, Proxy, Record};
-pub use request::Head;
 pub use response::{End, Response};
 pub use stream::Stream;
-pub use wait::{PATIENCE, eventually, within};
+pub use wait::eventually;

@@ -61,7 +61,7 @@ fn there_is_no_limit_of_bodies_by_default() {
 /// 414. Pingora alone knows no limit of its own for targets.
 #[test]
 fn a_target_that_is_too_long_is_414() {
-    let (endpoint, mut proxy) = limited("target_size: 100");
+    let (endpoint, mut proxy) = limited("target_size: 100B");
     let fits = format!("/{}", "x".repeat(99));
     proxy.get(&fits).expect(200);
     let over = format!("/{}", "x".repeat(100));
@@ -147,7 +147,7 @@ fn a_body_that_is_slow_is_served() {
 fn each_listener_has_its_own_limits() {
     let endpoint = Endpoint::named("a");
     let proxy =
-        Proxy::to([&endpoint]).listener("limits: { target_size: 50 }").listen("wide", "127.0.0.1:0").start();
+        Proxy::to([&endpoint]).listener("limits: { target_size: 50B }").listen("wide", "127.0.0.1:0").start();
     let target = format!("/{}", "x".repeat(80));
     Client::connect(&proxy.address_of("default")).get(&target).expect(414);
     Client::connect(&proxy.address_of("wide")).get(&target).expect(200);

@@ -29,14 +29,16 @@ fn beside_a_well_one(script: fn(&mut Exchange)) -> (Endpoint, Endpoint, Proxy) {
     (faulty, well, proxy)
 }
 
-/// Sends ten GETs: all are answered, the half that met the fault by a second attempt elsewhere.
+/// Sends ten GETs: all are answered, those that met the fault by a second attempt elsewhere.
 fn gets_move_on(script: fn(&mut Exchange)) {
     let (faulty, well, mut proxy) = beside_a_well_one(script);
     for _ in 0..10 {
         assert_eq!(proxy.get("/get").expect(200).text(), "well");
     }
-    assert_eq!((faulty.count(), well.count()), (5, 10));
-    let moved = proxy.records_of("/get", 10).into_iter().filter(|record| record.attempts().len() == 2);
+    assert_eq!(well.count(), 10);
+    let mut moved = proxy.records_of("/get", 10);
+    moved.retain(|record| record.attempts().len() == 2);
+    assert!(moved.len() == faulty.count() && faulty.count() > 0, "{} met the fault", faulty.count());
     for record in moved {
         assert_eq!(record.results(), ["endpoint_reset", "200"]);
     }

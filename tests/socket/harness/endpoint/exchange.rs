@@ -18,7 +18,6 @@ pub struct Exchange<'a> {
     /// Received and not consumed.
     buffer: Vec<u8>,
     head: Head,
-    connection: usize,
     /// The place of this request among all that the endpoint has seen.
     number: usize,
     body_read: bool,
@@ -62,7 +61,6 @@ pub(super) fn serve(inner: &Arc<Inner>, connection: usize, mut stream: Stream) {
             stream: &mut stream,
             buffer: std::mem::take(&mut buffer),
             head,
-            connection,
             number,
             body_read: false,
             then: Then::Continue,
@@ -117,11 +115,6 @@ impl Exchange<'_> {
 
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.all(name).first().copied()
-    }
-
-    /// Which of the endpoint's connections this is, counted from 0.
-    pub fn connection(&self) -> usize {
-        self.connection
     }
 
     /// How many requests the endpoint had seen before this one.
