@@ -251,7 +251,10 @@ impl ProxyHttp for Carrier {
     ) -> Result<()> {
         let carried = ctx.carried()?;
         let status = response.status.as_u16();
-        if response.status.is_informational() && status != 101 {
+        // A final response to an unfinished request ends the connection; an interim one, `100 Continue`, must not.
+        let interim = response.status.is_informational() && status != 101;
+        session.set_close_on_response_before_downstream_finish(!interim);
+        if interim {
             return Ok(());
         }
         carried.begun = true;

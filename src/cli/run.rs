@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Exit;
-use super::{fail, print, refuse};
+use super::{complain_of_warnings, fail, print, refuse};
 use crate::config::{self, LoadError};
 use crate::server::{self, Start};
 
@@ -53,7 +53,10 @@ impl Run {
 
 fn serve_file(file: &Path) -> Exit {
     match config::load(file) {
-        Ok(loaded) => serve(Start { config: loaded.config, file: Some(file.to_owned()) }),
+        Ok(loaded) => {
+            complain_of_warnings(&loaded.warnings);
+            serve(Start { config: loaded.config, file: Some(file.to_owned()) })
+        }
         Err(error) => refuse(&error),
     }
 }

@@ -25,7 +25,7 @@ use matching::{HeaderText, RequestText};
 
 section! {
     /// The config of evenkeel. Write either `listen` and `endpoints`, or `listeners`, `routes` and `pools`. Durations
-    /// are written as 250ms, 5s, 2m or 1h; sizes as 512B, 64KiB or 10MiB. `${NAME}` and `${NAME:-default}` inside a
+    /// are written as 250ms, 5s, 2m or 1h; sizes as 512B, 64KiB or 10MiB (a plain number is bytes). `${NAME}` and `${NAME:-default}` inside a
     /// value are replaced by environment variables; `$${` is a literal `${`.
     FileSection "the file" {
         /// What cannot change without a restart.

@@ -185,12 +185,13 @@ impl Scalar for Size {
     fn parse(text: &str) -> Result<Size, Fault> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
-        if !number.is_empty() && unit.is_empty() {
-            let remedy = format!("add the unit: {0}B, {0}KiB or {0}MiB", shown(number));
-            return Err(Fault::new(Self::fault(text).message, remedy));
-        }
-        let is_unit = matches!(unit, "B" | "KiB" | "MiB" | "GiB" | "TiB" | "kB" | "KB" | "MB" | "GB" | "TB");
-        let size = text.parse::<ByteSize>().ok().filter(|_| is_unit && !number.is_empty());
+        // A plain number is bytes; one that starts with 0 could be octal to somebody.
+        let is_unit =
+            matches!(unit, "" | "B" | "KiB" | "MiB" | "GiB" | "TiB" | "kB" | "KB" | "MB" | "GB" | "TB");
+        let size = text
+            .parse::<ByteSize>()
+            .ok()
+            .filter(|_| is_unit && !number.is_empty() && (number == "0" || !number.starts_with('0')));
         match size.map(|size| size.as_u64()) {
             Some(0) => Err(Fault::new("this size may not be zero", Self::REMEDY)),
             Some(bytes) if bytes < u64::MAX / 2 => Ok(Size(bytes)),
@@ -199,7 +200,8 @@ impl Scalar for Size {
     }
 
     fn scalar_schema() -> Json {
-        json!({ "type": "string", "pattern": "^[0-9]+([KMGT]iB|[kKMGT]?B)$", "examples": ["32KiB", "10MiB"] })
+        let written = "^[0-9]+([KMGT]iB|[kKMGT]?B)?$";
+        json!({ "type": ["string", "integer"], "pattern": written, "minimum": 1, "examples": ["32KiB", "10MiB"] })
     }
 }
 
@@ -255,12 +257,17 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        for (text, bytes) in
-            [("512B", 512), ("64KiB", 65_536), ("10MiB", 10_485_760), ("1kB", 1_000), ("1MB", 1_000_000)]
-        {
+        for (text, bytes) in [
+            ("512B", 512),
+            ("64KiB", 65_536),
+            ("10MiB", 10_485_760),
+            ("1kB", 1_000),
+            ("1MB", 1_000_000),
+            ("100", 100),
+        ] {
             assert_eq!(Size::parse(text), Ok(Size(bytes)), "{text}");
         }
-        for text in ["", "64", "KiB", "64K", "64 KiB", "-1B", "0B", "1.5MiB", "99999999999TiB"] {
+        for text in ["", "064", "0", "KiB", "64K", "64 KiB", "-1B", "0B", "1.5MiB", "99999999999TiB"] {
             assert!(Size::parse(text).is_err(), "{text}");
         }
     }

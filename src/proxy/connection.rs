@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::config::EndpointTimeouts;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora_core::connectors::l4::Connect;
@@ -69,8 +68,6 @@ impl Connections {
 #[derive(Debug)]
 pub struct Dial {
     limit: Duration,
-    /// For the endpoint to take what it is sent.
-    write_limit: Duration,
     slot: Slot,
 }
 
@@ -82,9 +79,8 @@ struct Slot {
 }
 
 impl Dial {
-    pub fn new(timeouts: &EndpointTimeouts, connections: Arc<Connections>) -> Self {
-        let (limit, write_limit) = (timeouts.connect, timeouts.write);
-        Self { limit, write_limit, slot: Slot { connections, fd: Arc::default() } }
+    pub fn new(limit: Duration, connections: Arc<Connections>) -> Self {
+        Self { limit, slot: Slot { connections, fd: Arc::default() } }
     }
 
     /// Must go with the connection.
@@ -96,8 +92,6 @@ impl Dial {
         match address {
             SocketAddr::Inet(address) => {
                 let stream = TcpStream::connect(address).await?;
-                // Pingora notices a write that takes too long, but then waits for an answer all the same.
-                SockRef::from(&stream).set_tcp_user_timeout(Some(self.write_limit))?;
                 let fd = self.slot.connections.opened(&stream)?;
                 Ok((stream.into(), fd))
             }

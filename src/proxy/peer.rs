@@ -25,24 +25,25 @@ pub fn build(exchange: &Exchange, connections: &Arc<Connections>) -> Option<Box<
     options.write_timeout = Some(timeouts.write);
     options.idle_timeout = Some(timeouts.keep_alive);
     options.total_connection_timeout = Some(timeouts.connect);
-    options.tcp_keepalive = Some(keepalive());
+    options.tcp_keepalive = Some(keepalive(timeouts.write));
     dial(options, timeouts, connections);
     Some(Box::new(peer))
 }
 
 fn dial(options: &mut PeerOptions, timeouts: &EndpointTimeouts, connections: &Arc<Connections>) {
-    let dial = Dial::new(timeouts, connections.clone());
+    let dial = Dial::new(timeouts.connect, connections.clone());
     options.tracer = Some(dial.tracer());
     options.custom_l4 = Some(Arc::new(dial));
 }
 
-/// Finds out within a minute and a half that a silent endpoint's machine is gone.
-fn keepalive() -> TcpKeepalive {
+/// Finds out within a minute and a half that a silent endpoint's machine is gone, and that it does not take what it is
+/// sent: Pingora notices a write that takes too long, but then waits for an answer all the same.
+fn keepalive(write: Duration) -> TcpKeepalive {
     TcpKeepalive {
         idle: Duration::from_secs(60),
         interval: Duration::from_secs(10),
         count: 3,
         #[cfg(target_os = "linux")]
-        user_timeout: Duration::ZERO,
+        user_timeout: write,
     }
 }
