@@ -88,7 +88,7 @@ fn a_privileged_port() {
     }
     let Some(user) = another_user() else { return };
     let (_endpoint, builder) = any();
-    let ended = builder.as_user(user).listen("default", "127.0.0.1:81").start_and_fail();
+    let ended = builder.run_by(user).listen("default", "127.0.0.1:81").start_and_fail();
     ended_with_one_line(&ended, 1, &["127.0.0.1:81", "ermission"]);
 }
 
@@ -98,7 +98,7 @@ fn a_config_that_may_not_be_read() {
     let (_endpoint, builder) = any();
     fs::write(builder.config_path(), builder.text()).unwrap();
     fs::set_permissions(builder.config_path(), fs::Permissions::from_mode(0o600)).unwrap();
-    let ended = builder.as_user(user).start_and_fail();
+    let ended = builder.run_by(user).start_and_fail();
     ended_with_one_line(&ended, 1, &["evenkeel.yaml", "ermission"]);
 }
 
@@ -114,7 +114,7 @@ fn an_access_log_that_may_not_be_written() {
 fn any_user_may_run_it() {
     let Some(user) = another_user() else { return };
     let (_endpoint, builder) = any();
-    builder.as_user(user).start().get("/").expect(200);
+    builder.run_by(user).start().get("/").expect(200);
 }
 
 #[test]
