@@ -137,5 +137,5 @@ fn names_that_do_not_resolve_are_shown() {
     let whole = status(vec![pool.clone()]);
     pool.names = vec![name(Some("no such host"), Some(whole.started + whole.uptime_seconds - 60.0))];
     let shown = render(&status(vec![pool]), false);
-    assert!(shown.contains("does not resolve for 1m, keeping 2 addresses: no such host\n"), "{shown}");
+    assert!(shown.contains("does not resolve for 1m 00s, keeping 2 addresses: no such host\n"), "{shown}");
 }
