@@ -3,6 +3,7 @@
 //! A carrier moves the bytes and asks here what to do. Nothing here knows a socket or a clock: time is an argument.
 
 mod answer;
+mod assertion;
 mod decide;
 mod disguise;
 mod failure;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 pub use answer::Answer;
+pub use assertion::tested;
 pub use decide::{Decision, decide};
 pub use failure::{Failure, Side};
 pub use forwarded::Origin;
@@ -25,7 +27,7 @@ pub use headers::Edit;
 
 use crate::config::{HostHeader, Listener, WhenNoneHealthy};
 use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
-use crate::routing::{RequestHead, RouteOutcome};
+use crate::routing::RequestHead;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, Protocol, Record};
 use disguise::Disguise;
@@ -176,9 +178,7 @@ impl Exchange {
         }
         let decision = decide(&self.snapshot, head);
         let Some(route) = decision.route else {
-            if let RouteOutcome::Missed(miss) = decision.trace {
-                self.record.detail = Some(miss.to_string().into());
-            }
+            self.record.detail = Some(decision.trace.to_string().into());
             return Err(Failure::NoRoute);
         };
         self.record.route = Some(route.name.clone());

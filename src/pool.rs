@@ -6,6 +6,7 @@
 mod discovery;
 mod endpoint;
 mod health;
+mod names;
 mod probe;
 mod rotation;
 mod round_robin;
@@ -30,6 +31,7 @@ use crate::config::{self, WhenNoneHealthy};
 use crate::telemetry::record::Skipped;
 use discovery::Discovery;
 use health::Thresholds;
+use names::Names;
 use rotation::Turns;
 use round_robin::RoundRobin;
 use status::{EndpointState, EndpointStatus, PoolStatus};
@@ -40,6 +42,7 @@ pub struct Pool {
     balancer: LoadBalancer<RoundRobin>,
     turns: Arc<Turns>,
     table: Arc<EndpointTable>,
+    names: Arc<Names>,
     waiting: AtomicUsize,
 }
 
@@ -58,16 +61,17 @@ impl Pool {
     /// Makes the pool; the endpoints that it shares with `previous` keep their live state.
     pub fn new(spec: config::Pool, previous: Option<&Pool>) -> Arc<Self> {
         let table = previous.map(|pool| pool.table.clone()).unwrap_or_default();
+        let names = previous.map(|pool| pool.names.clone()).unwrap_or_default();
         let turns = Arc::new(Turns::new(spec.when_none_healthy == WhenNoneHealthy::FailOpen));
-        let discovery = Discovery::new(&spec, table.clone());
+        let discovery = Discovery::new(&spec, table.clone(), names.clone());
         let balancer =
             LoadBalancer::from_backends_with_config(Backends::new(Box::new(discovery)), Some(turns.clone()));
-        let pool = Arc::new(Self { spec, balancer, turns, table, waiting: AtomicUsize::new(0) });
+        let pool = Arc::new(Self { spec, balancer, turns, table, names, waiting: AtomicUsize::new(0) });
         pool.discover_at_once();
         pool
     }
 
-    /// Finds the members that need no name to be resolved, so that a pool of addresses is whole from the beginning.
+    /// Finds the members that need no name to be looked up, so that a pool of addresses is whole from the beginning.
     fn discover_at_once(&self) {
         let discovery = std::pin::pin!(self.balancer.update());
         let _ = discovery.poll(&mut Context::from_waker(Waker::noop()));
@@ -149,10 +153,7 @@ impl Pool {
                 EndpointStatus {
                     address: member.endpoint.label().to_string(),
                     state: health.state(),
-                    since: health
-                        .since()
-                        .duration_since(SystemTime::UNIX_EPOCH)
-                        .map_or(0.0, |at| at.as_secs_f64()),
+                    since: unix_seconds(health.since()),
                     reason: health.reason().to_owned(),
                     weight: member.weight,
                     backup: member.backup,
@@ -172,6 +173,7 @@ impl Pool {
             name: self.spec.name.to_string(),
             balance: "round_robin".into(),
             waiting: self.waiting.load(Relaxed) as u64,
+            names: self.names.status(),
             endpoints,
         }
     }
@@ -205,4 +207,8 @@ impl Drop for Wait {
     fn drop(&mut self) {
         self.pool.waiting.fetch_sub(1, Relaxed);
     }
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

@@ -4,6 +4,7 @@ mod addresses;
 mod classify;
 mod connection;
 mod context;
+mod edits;
 mod peer;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use crate::exchange::{Arrival, Circumstances, Edit, Exchange, Failure, Head, Next};
+use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next};
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
@@ -189,14 +190,7 @@ impl ProxyHttp for Carrier {
         let client = session.req_header();
         let connection =
             client.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        for edit in carried.exchange.request_edits(&**client, connection) {
-            match edit {
-                Edit::Remove(name) => drop(request.remove_header(&name)),
-                Edit::Set(name, value) => request.insert_header(name, value)?,
-                Edit::Append(name, value) => drop(request.append_header(name, value)?),
-            }
-        }
-        Ok(())
+        edits::apply(request, carried.exchange.request_edits(&**client, connection))
     }
 
     async fn request_body_filter(
@@ -259,13 +253,7 @@ impl ProxyHttp for Carrier {
         }
         carried.begun = true;
         let edits = carried.exchange.response_edits(status, |name| values(&response.headers, name));
-        for edit in edits {
-            match edit {
-                Edit::Remove(name) => drop(response.remove_header(&name)),
-                Edit::Set(name, value) => response.insert_header(name, value)?,
-                Edit::Append(name, value) => drop(response.append_header(name, value)?),
-            }
-        }
+        edits::apply(response, edits)?;
         // Trailers do not pass this carrier, so none may be announced.
         response.remove_header(&header::TRAILER);
         if session.req_header().version < Version::HTTP_11

@@ -15,7 +15,6 @@
 //! specific host does not shut out a less specific one: where no rule of `api.example.com` matches the path, those of
 //! `*.example.com` and then those of any host get their chance.
 
-mod assertion;
 mod host;
 mod matching;
 mod router;
@@ -24,9 +23,10 @@ mod unreachable;
 #[cfg(test)]
 mod tests;
 
-pub use assertion::{Decided, TestFailure, judge, tested};
 pub use router::{HostKind, Miss, PathKind, RouteOutcome, Router, Why};
 pub use unreachable::unreachable;
+
+use crate::config::TestRequest;
 
 /// What may be asked of a request's head, whoever carries it.
 ///
@@ -76,5 +76,29 @@ impl RequestHead for http::request::Parts {
 
     fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
         self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).for_each(each);
+    }
+}
+
+impl RequestHead for TestRequest {
+    fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    fn authority(&self) -> &str {
+        // A `Host` field of the test's own is what a client would have sent.
+        self.header("host").unwrap_or(&self.authority)
+    }
+
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(other, _)| other.as_str() == name)?;
+        value.to_str().ok()
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, complain_of_warnings, print, refuse};
 use crate::config::{self, Config, LoadError, Loaded};
-use crate::routing;
+use crate::exchange;
 
 #[derive(Debug, clap::Args)]
 pub struct Check {
@@ -33,7 +33,7 @@ impl Check {
 }
 
 fn checked(file: &Path) -> Result<Loaded, LoadError> {
-    routing::tested(config::load(file)?)
+    exchange::tested(config::load(file)?)
 }
 
 /// `2 listeners, 3 routes, 4 pools, 9 endpoints, 5 tests passed`

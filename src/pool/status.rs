@@ -8,7 +8,22 @@ pub struct PoolStatus {
     pub balance: String,
     /// Requests that wait now because no endpoint is healthy.
     pub waiting: u64,
+    /// Host names among its endpoints.
+    pub names: Vec<NameStatus>,
     pub endpoints: Vec<EndpointStatus>,
+}
+
+/// A host name of a pool, and how fresh its addresses are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NameStatus {
+    /// With its port.
+    pub name: String,
+    /// How many it has, from its last resolution that succeeded.
+    pub addresses: usize,
+    /// When that was, in seconds since the Unix epoch; `None`: never.
+    pub resolved: Option<f64>,
+    /// Why it does not resolve now.
+    pub failing: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -323,6 +323,15 @@ impl fmt::Display for Why {
     }
 }
 
+impl fmt::Display for RouteOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RouteOutcome::Matched(_, why) => why.fmt(f),
+            RouteOutcome::Missed(miss) => miss.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for Miss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

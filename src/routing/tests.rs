@@ -333,36 +333,3 @@ proptest! {
         prop_assert!(unreachable(&routes).iter().any(|(route, winner)| *route == last && *winner != last));
     }
 }
-
-#[test]
-fn failed_tests_say_what_was_expected_and_what_was_decided() {
-    let text = "
-listeners: [{ address: \":80\" }]
-routes:
-  - { name: web, pool: w }
-  - { name: api, match: { hosts: [a.example.com], paths: [/v1] }, pool: a }
-pools: { w: [10.0.0.1:80], a: [10.0.0.2:80] }
-tests:
-  - { request: GET http://a.example.com/v1/x, expect: { route: api, pool: a } }
-  - { request: GET http://a.example.com/v2?x=1, expect: { route: api } }
-  - { request: GET http://b.example.com/, expect: { route: none } }
-  - { request: GET http://b.example.com/, expect: { pool: a } }
-";
-    let config = crate::config::parse(text, "t.yaml").unwrap();
-    let decide = |request: &TestRequest| match request.path.as_str() {
-        "/v1/x" => Decided::Route { route: "api".into(), pool: "a".into(), why: "prefix".into() },
-        "/v2" => Decided::NoRoute { why: "no path".into() },
-        _ => Decided::Route { route: "web".into(), pool: "w".into(), why: "any path".into() },
-    };
-    let failures = judge(&config.tests, decide);
-    let texts: Vec<String> =
-        failures.iter().map(|failure| format!("{}:{} {failure}", failure.line, failure.column)).collect();
-    assert_eq!(
-        texts,
-        [
-            "9:16 GET a.example.com/v2?x=1: expected route `api`, decided no route (no path)",
-            "10:16 GET b.example.com/: expected no route, decided route `web` and pool `w` (any path)",
-            "11:16 GET b.example.com/: expected pool `a`, decided route `web` and pool `w` (any path)",
-        ]
-    );
-}

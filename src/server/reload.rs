@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::state::Shared;
 use crate::config::{self, Config};
-use crate::routing;
+use crate::exchange;
 use crate::snapshot::Snapshot;
 
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ async fn try_reload(shared: &Shared) -> Result<u64, ReloadError> {
 }
 
 fn read(file: &Path) -> Result<Config, config::LoadError> {
-    Ok(routing::tested(config::load(file)?)?.config)
+    Ok(exchange::tested(config::load(file)?)?.config)
 }
 
 /// The first key whose change cannot be put in force by this process.

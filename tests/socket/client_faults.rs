@@ -3,10 +3,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Endpoint, Gate, Proxy, eventually};
+use crate::harness::{Client, Endpoint, Gate, Proxy, carrier, eventually};
 
 /// A body far beyond what the kernel keeps for a connection.
 const LONG: usize = 60_000_000;
+
+/// Clients that do not read, at once.
+const STALLED: usize = 16;
 
 /// Answers `/long` with [`LONG`] bytes, and anything else at once.
 fn generous() -> Endpoint {
@@ -24,6 +27,15 @@ fn generous() -> Endpoint {
     })
 }
 
+/// What a connection may cost whose client does not read: 256 KiB. Pingora's carrier holds three rows of four pieces of
+/// 64 KiB each, and the batch it makes of them.
+fn held_for_a_stalled_client() -> usize {
+    match carrier().as_deref() {
+        None | Some("pingora") => 1_400_000,
+        Some(_) => 256 * 1024,
+    }
+}
+
 /// Fault 28: a client that never reads. The write timeout ends it, the endpoint is free again, and memory does not grow
 /// with the body. Pingora alone waits for ever.
 #[test]
@@ -33,25 +45,24 @@ fn a_client_that_never_reads_is_given_up() {
     proxy.get("/before").expect(200);
     let before = proxy.memory();
     let start = Instant::now();
-    let stalled: Vec<Client> = (0..8)
+    let stalled: Vec<Client> = (0..STALLED)
         .map(|_| {
             let mut client = proxy.client();
             client.send("GET /long HTTP/1.1\r\nHost: test.example\r\n\r\n");
             client
         })
         .collect();
-    endpoint.wait_for_requests(9);
-    let records = proxy.records_of("/long", 8);
+    endpoint.wait_for_requests(1 + STALLED);
+    let records = proxy.records_of("/long", STALLED);
     assert!(start.elapsed() < Duration::from_secs(6), "given up after {:?}", start.elapsed());
     for record in records {
         assert_eq!((record.status(), record.cause()), (200, "client_stalled"));
         assert!(record.number("bytes_out") < LONG as u64);
     }
-    // The one connection of the first request may be kept; those of the stalled ones are not.
-    endpoint.wait_within(Duration::from_secs(2), "the endpoint to be free", |_| true);
-    eventually("the endpoint to be free", || (endpoint.open() <= 1).then_some(()));
+    eventually("the endpoint to be free", || (endpoint.open() == 0).then_some(()));
     let grown = proxy.peak_memory().saturating_sub(before);
-    assert!(grown < 8 * 256 * 1024 + 8_000_000, "memory grew by {grown} bytes");
+    // Beside what is held, code that runs for the first time comes in.
+    assert!(grown < STALLED * held_for_a_stalled_client() + 8_000_000, "memory grew by {grown} bytes");
     drop(stalled);
     proxy.is_unharmed(endpoint.open());
 }

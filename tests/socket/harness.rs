@@ -12,11 +12,11 @@ mod stream;
 mod wait;
 
 pub use client::Client;
-pub use config::{ProxyBuilder, nobody};
+pub use config::{ProxyBuilder, carrier, nobody};
 pub use endpoint::{Endpoint, Exchange, Seen, nobody_listens, silent_network};
 pub use gate::Gate;
 pub use load::{SteadyLoad, load};
 pub use proxy::{Ended, Event, Proxy, Record};
 pub use response::{End, Response};
 pub use stream::Stream;
-pub use wait::eventually;
+pub use wait::{eventually, within};

@@ -50,6 +50,7 @@ pub(super) fn render(status: &Status, colours: bool) -> String {
     for pool in &status.pools {
         out.push('\n');
         pool_line(&mut out, pool, &painter);
+        failing_names(&mut out, pool, now, &painter);
         let most = most_requests(pool);
         marked |= most.is_some();
         let rows: Vec<_> = (pool.endpoints.iter().enumerate())
@@ -61,6 +62,22 @@ pub(super) fn render(status: &Status, colours: bool) -> String {
         let _ = writeln!(out, "\n{}", painter.paint(DIM, &format!("{MOST} most requests of its pool")));
     }
     out
+}
+
+/// Names that do not resolve now: their endpoints may be old.
+fn failing_names(out: &mut String, pool: &PoolStatus, now: f64, painter: &Painter) {
+    for name in &pool.names {
+        let Some(reason) = &name.failing else { continue };
+        let since = match name.resolved {
+            Some(at) => {
+                format!("for {}, keeping {} addresses", human::long(seconds(now - at)), name.addresses)
+            }
+            None => "yet".to_owned(),
+        };
+        let line =
+            format!("name {} does not resolve {since}: {}", human::safe(&name.name), human::safe(reason));
+        let _ = writeln!(out, "{}", painter.paint(YELLOW, &line));
+    }
 }
 
 fn header(out: &mut String, status: &Status, painter: &Painter) {

@@ -1,7 +1,7 @@
 use super::table::render;
 use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, LogDropped, State};
-use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
+use crate::pool::status::{EndpointState, EndpointStatus, NameStatus, PoolStatus};
 
 const NOW: f64 = 1_795_521_601.0;
 
@@ -26,7 +26,7 @@ fn endpoint(address: &str, requests: u64) -> EndpointStatus {
 }
 
 fn pool(name: &str, waiting: u64, endpoints: Vec<EndpointStatus>) -> PoolStatus {
-    PoolStatus { name: name.into(), balance: "round_robin".into(), waiting, endpoints }
+    PoolStatus { name: name.into(), balance: "round_robin".into(), waiting, names: Vec::new(), endpoints }
 }
 
 fn status(pools: Vec<PoolStatus>) -> Status {
@@ -120,4 +120,22 @@ fn lost_log_lines_and_odd_clocks_are_shown() {
             && shown.contains("log lines lost: 1,234 of the access log, 0 events")
     );
     assert!(shown.contains("10.0.0.1:3000  healthy        0s "), "{shown}");
+}
+
+#[test]
+fn names_that_do_not_resolve_are_shown() {
+    let mut pool = pool("api", 0, vec![endpoint("10.0.0.1:3000", 1)]);
+    let name = |failing: Option<&str>, resolved| NameStatus {
+        name: "app.internal:80".into(),
+        addresses: 2,
+        resolved,
+        failing: failing.map(Into::into),
+    };
+    pool.names = vec![name(None, None), name(Some("no such host"), None)];
+    let shown = render(&status(vec![pool.clone()]), false);
+    assert!(shown.contains("name app.internal:80 does not resolve yet: no such host\n"), "{shown}");
+    let whole = status(vec![pool.clone()]);
+    pool.names = vec![name(Some("no such host"), Some(whole.started + whole.uptime_seconds - 60.0))];
+    let shown = render(&status(vec![pool]), false);
+    assert!(shown.contains("does not resolve for 1m 00s, keeping 2 addresses: no such host\n"), "{shown}");
 }

@@ -57,11 +57,25 @@ pub(super) fn pools(out: &mut Exposition, pools: &[PoolStatus]) {
     for pool in pools {
         out.sample(&[("pool", &pool.name)], pool.waiting);
     }
+    names(out, pools);
     checks(out, pools);
     for metric in ENDPOINT_METRICS {
         out.metric(metric.name, metric.kind, metric.help);
         for (pool, endpoint) in endpoints(pools) {
             out.sample(&[("pool", &pool.name), ("endpoint", &endpoint.address)], (metric.value)(endpoint));
+        }
+    }
+}
+
+fn names(out: &mut Exposition, pools: &[PoolStatus]) {
+    out.metric(
+        "evenkeel_name_resolved_timestamp_seconds",
+        Kind::Gauge,
+        "When a host name of the pool resolved last, since the Unix epoch; 0: never.",
+    );
+    for pool in pools {
+        for name in &pool.names {
+            out.sample(&[("pool", &pool.name), ("name", &name.name)], name.resolved.unwrap_or(0.0));
         }
     }
 }

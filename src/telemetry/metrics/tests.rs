@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::pool::status::{EndpointState, EndpointStatus};
+use crate::pool::status::{EndpointState, EndpointStatus, NameStatus};
 use crate::telemetry::record::{Attempt, ClientAddress, Protocol};
 
 fn attempt(connect: Option<u64>, result: AttemptResult) -> Attempt {
@@ -60,7 +60,18 @@ fn pools() -> Vec<PoolStatus> {
     let down =
         EndpointStatus { address: "x\"y\\z\n".into(), state: EndpointState::Checking, ..endpoint.clone() };
     let endpoints = vec![endpoint, down];
-    vec![PoolStatus { name: "api-v1".into(), balance: "round_robin".into(), waiting: 4, endpoints }]
+    vec![PoolStatus {
+        name: "api-v1".into(),
+        balance: "round_robin".into(),
+        waiting: 4,
+        names: vec![NameStatus {
+            name: "app.internal:80".into(),
+            addresses: 2,
+            resolved: Some(7.5),
+            failing: None,
+        }],
+        endpoints,
+    }]
 }
 
 /// A process in which everything has happened once.

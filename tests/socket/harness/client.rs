@@ -151,6 +151,21 @@ impl Client {
         }
     }
 
+    /// Whether exactly these bytes come; `false` if the connection ends first.
+    #[track_caller]
+    pub fn receives(&mut self, expected: &[u8]) -> bool {
+        let deadline = Instant::now() + self.patience;
+        while self.buffer.len() < expected.len() {
+            match self.more(deadline).expect("more bytes, or the end") {
+                More::Some => {}
+                More::Closed | More::Reset => return false,
+            }
+        }
+        let received: Vec<u8> = self.buffer.drain(..expected.len()).collect();
+        assert!(received == expected, "other bytes: {}", String::from_utf8_lossy(&received));
+        true
+    }
+
     /// Everything up to the end of the connection, however it ends.
     pub fn rest(&mut self) -> Vec<u8> {
         let deadline = Instant::now() + self.patience;

@@ -15,6 +15,11 @@ use super::proxy::{Ended, Output, Proxy};
 const CARRIER_WANTED: &str = "EVENKEEL_TEST_CARRIER";
 const CARRIER: &str = "EVENKEEL_CARRIER";
 
+/// The carrier that the suite was told to run with; `None`: the proxy's own choice.
+pub fn carrier() -> Option<String> {
+    std::env::var(CARRIER_WANTED).ok()
+}
+
 /// The id of a user who is nobody in particular, if the proxy can be run as that user; else why not.
 pub fn nobody() -> Result<u32, String> {
     if !nix::unistd::geteuid().is_root() {
@@ -42,6 +47,7 @@ pub struct ProxyBuilder {
     pools: Vec<Pool>,
     environment: Vec<(String, String)>,
     shell: Option<String>,
+    own_mounts: bool,
     user: Option<u32>,
     output: Output,
     arguments: Option<Vec<String>>,
@@ -74,6 +80,7 @@ impl ProxyBuilder {
             pools: Vec::new(),
             environment: Vec::new(),
             shell: None,
+            own_mounts: false,
             user: None,
             output: Output::Read,
             arguments: None,
@@ -176,17 +183,24 @@ impl ProxyBuilder {
         self
     }
 
+    /// Runs these shell commands and then the proxy where mounts are seen by nobody else; only root may.
+    pub fn in_mount_namespace(mut self, commands: &str) -> ProxyBuilder {
+        self.shell = Some(commands.into());
+        self.own_mounts = true;
+        self
+    }
+
     /// Runs the proxy as another user; only root may. The folder becomes that user's.
-    pub fn as_user(mut self, uid: u32) -> ProxyBuilder {
+    pub fn run_by(mut self, uid: u32) -> ProxyBuilder {
         std::os::unix::fs::chown(self.folder.path(), Some(uid), Some(uid)).unwrap();
         self.user = Some(uid);
         self
     }
 
     /// Runs the proxy as nobody in particular where that can be had: then its default paths are in this folder.
-    pub fn as_nobody(self) -> ProxyBuilder {
+    pub fn run_by_nobody(self) -> ProxyBuilder {
         match nobody() {
-            Ok(uid) => self.as_user(uid),
+            Ok(uid) => self.run_by(uid),
             Err(_) => self,
         }
     }
@@ -282,7 +296,10 @@ impl ProxyBuilder {
         let mut command = match &self.shell {
             None => Command::new(binary),
             Some(commands) => {
-                let mut shell = Command::new("sh");
+                let mut shell = Command::new(if self.own_mounts { "unshare" } else { "sh" });
+                if self.own_mounts {
+                    shell.args(["-m", "sh"]);
+                }
                 shell.args(["-c", &format!("{commands}; exec \"$0\" \"$@\""), binary]);
                 shell
             }
@@ -303,7 +320,7 @@ impl ProxyBuilder {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("XDG_RUNTIME_DIR", self.folder.path()).env("XDG_STATE_HOME", self.folder.path());
         command.env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS").env_remove("RUST_LOG");
-        if let Ok(carrier) = std::env::var(CARRIER_WANTED) {
+        if let Some(carrier) = carrier() {
             command.env(CARRIER, carrier);
         }
         for (name, value) in &self.environment {

@@ -10,7 +10,7 @@ fn it_runs_without_a_file() {
     let [a, b] = ["a", "b"].map(Endpoint::named);
     let proxy = Proxy::config()
         .arguments(&["run", "--listen", "127.0.0.1:0", a.address(), b.address()])
-        .as_nobody()
+        .run_by_nobody()
         .start();
     let mut answers: Vec<String> = (0..4).map(|_| proxy.get("/").expect(200).text().to_owned()).collect();
     answers.sort();
@@ -39,7 +39,7 @@ fn it_prints_what_the_arguments_stand_for() {
 fn a_reload_without_a_file_is_refused() {
     let a = Endpoint::named("a");
     let mut proxy =
-        Proxy::config().arguments(&["run", "--listen", "127.0.0.1:0", a.address()]).as_nobody().start();
+        Proxy::config().arguments(&["run", "--listen", "127.0.0.1:0", a.address()]).run_by_nobody().start();
     proxy.signal(nix::sys::signal::Signal::SIGHUP);
     proxy.event("a refusal", |event| event.level() == "error" && event.message().contains("reload"));
     proxy.get("/").expect(200);

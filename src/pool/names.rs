@@ -1,0 +1,136 @@
+//! The addresses that the host names of a pool's endpoints have: the last ones that were found, however long ago.
+//!
+//! A name that stops resolving keeps its addresses, and a reload hands them on, so that a broken resolver takes no
+//! endpoint out of service.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+
+use super::status::NameStatus;
+use super::unix_seconds;
+
+/// How long one resolution may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Host and port.
+pub(super) type Name = (Arc<str>, u16);
+
+#[derive(Debug, Default)]
+pub(super) struct Names(Mutex<BTreeMap<Name, Resolved>>);
+
+#[derive(Debug, Default)]
+struct Resolved {
+    addresses: Vec<SocketAddr>,
+    /// When it resolved last.
+    at: Option<SystemTime>,
+    failing: Option<String>,
+}
+
+impl Names {
+    pub fn addresses(&self, name: &Name) -> Vec<SocketAddr> {
+        self.0.lock().get(name).map(|known| known.addresses.clone()).unwrap_or_default()
+    }
+
+    /// Looks all of them up at the same time, so that one slow name delays no other.
+    pub async fn resolve(&self, pool: &str, names: impl Iterator<Item = Name>) {
+        let mut lookups: JoinSet<_> = names.map(|name| async move { (lookup(&name).await, name) }).collect();
+        while let Some(Ok((found, name))) = lookups.join_next().await {
+            self.remember(pool, name, found, SystemTime::now());
+        }
+    }
+
+    /// Keeps what was found, or what had been found before; each change is said once.
+    fn remember(&self, pool: &str, name: Name, found: Result<Vec<SocketAddr>, String>, now: SystemTime) {
+        let host = &*name.0.clone();
+        let mut names = self.0.lock();
+        let known = names.entry(name).or_default();
+        match found {
+            Ok(addresses) => {
+                if known.addresses != addresses || known.failing.is_some() {
+                    log::info!(pool, name = host, addresses:? = addresses; "name resolved");
+                }
+                *known = Resolved { addresses, at: Some(now), failing: None };
+            }
+            Err(reason) => {
+                if known.failing.is_none() {
+                    let kept = known.addresses.len();
+                    log::warn!(pool, name = host, reason = &*reason, kept; "name does not resolve, keeping its last addresses");
+                }
+                known.failing = Some(reason);
+            }
+        }
+    }
+
+    /// Forgets the names that the config has no more.
+    pub fn retain(&self, wanted: impl Fn(&Name) -> bool) {
+        self.0.lock().retain(|name, _| wanted(name));
+    }
+
+    pub fn status(&self) -> Vec<NameStatus> {
+        let names = self.0.lock();
+        let status = |((host, port), resolved): (&Name, &Resolved)| NameStatus {
+            name: format!("{host}:{port}"),
+            addresses: resolved.addresses.len(),
+            resolved: resolved.at.map(unix_seconds),
+            failing: resolved.failing.clone(),
+        };
+        names.iter().map(status).collect()
+    }
+}
+
+async fn lookup((host, port): &Name) -> Result<Vec<SocketAddr>, String> {
+    let found = tokio::time::timeout(LIMIT, tokio::net::lookup_host((&**host, *port))).await;
+    let mut addresses: Vec<SocketAddr> = match found {
+        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err(format!("no answer within {} s", LIMIT.as_secs())),
+    };
+    addresses.sort();
+    addresses.dedup();
+    if addresses.is_empty() { Err("it has no address".to_owned()) } else { Ok(addresses) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> Name {
+        ("app.internal".into(), 80)
+    }
+
+    #[test]
+    fn a_name_that_stops_resolving_keeps_its_last_addresses() {
+        let names = Names::default();
+        let address: SocketAddr = ([10, 0, 0, 1], 80).into();
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+        names.remember("p", name(), Ok(vec![address]), then);
+        names.remember("p", name(), Err("no such host".into()), SystemTime::now());
+        assert_eq!(names.addresses(&name()), [address]);
+        let status = names.status();
+        assert_eq!((status[0].resolved, status[0].failing.as_deref()), (Some(7.0), Some("no such host")));
+    }
+
+    #[test]
+    fn a_name_that_moves_has_its_new_addresses_only() {
+        let names = Names::default();
+        for last in [1, 2] {
+            names.remember("p", name(), Ok(vec![([10, 0, 0, last], 80).into()]), SystemTime::now());
+        }
+        assert_eq!(names.addresses(&name()), [([10, 0, 0, 2], 80).into()]);
+    }
+
+    #[tokio::test]
+    async fn names_are_really_looked_up() {
+        let names = Names::default();
+        let unknown: Name = ("nowhere.invalid".into(), 80);
+        names.resolve("p", [("localhost".into(), 80), unknown.clone()].into_iter()).await;
+        assert!(names.addresses(&("localhost".into(), 80)).iter().all(|address| address.ip().is_loopback()));
+        assert!(!names.addresses(&("localhost".into(), 80)).is_empty());
+        assert!(names.addresses(&unknown).is_empty());
+    }
+}
