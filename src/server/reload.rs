@@ -4,9 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::task::JoinSet;
+
 use super::state::Shared;
 use crate::config::{self, Config};
 use crate::exchange;
+use crate::pool::Pool;
 use crate::snapshot::Snapshot;
 
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +44,16 @@ async fn try_reload(shared: &Shared) -> Result<u64, ReloadError> {
     shared.events.set(&config.log);
     let snapshot = Arc::new(Snapshot::build(config, Some(&previous)));
     // A new pool whose endpoints are names has none until they are resolved.
-    for pool in snapshot.pools() {
-        if !previous.pools().iter().any(|known| Arc::ptr_eq(known, pool)) {
-            pool.discover().await;
-        }
-    }
+    let is_new = |pool: &&Arc<Pool>| !previous.pools().iter().any(|known| Arc::ptr_eq(known, pool));
+    let mut discoveries: JoinSet<_> = snapshot
+        .pools()
+        .iter()
+        .filter(is_new)
+        .cloned()
+        // All at the same time: names that do not resolve must not add up to a minute in which no signal is heard.
+        .map(|pool| async move { pool.discover().await })
+        .collect();
+    while discoveries.join_next().await.is_some() {}
     let generation = snapshot.generation();
     shared.supervisor.set_pools(snapshot.pools().iter().cloned());
     shared.snapshot.store(snapshot);
