@@ -154,6 +154,8 @@ impl ProxyHttp for Carrier {
             }
         }
         carried.exchange.request_body_again();
+        // Of the attempt before: this one is judged by what becomes of it.
+        carried.failure = None;
         carried.connection = None;
         carried.watch = None;
         peer::build(&carried.exchange, &self.connections)
