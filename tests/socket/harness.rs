@@ -19,4 +19,4 @@ pub use load::{SteadyLoad, load};
 pub use proxy::{Ended, Event, Proxy, Record};
 pub use response::{End, Response};
 pub use stream::Stream;
-pub use wait::eventually;
+pub use wait::{eventually, within};

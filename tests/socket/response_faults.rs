@@ -1,6 +1,7 @@
-//! Faults 6 to 10, 13, and 15 to 17: an endpoint that answers wrongly, slowly or only in part.
+//! Faults 6 to 17, 20 and 21: an endpoint that answers wrongly, slowly or only in part.
 
 mod cut;
+mod framing;
 mod garbage;
 mod slow;
 mod surplus;

@@ -3,6 +3,7 @@
 mod commands;
 mod faults;
 mod logs;
+mod names;
 mod reload;
 mod start;
 mod stop;

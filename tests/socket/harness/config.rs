@@ -47,6 +47,7 @@ pub struct ProxyBuilder {
     pools: Vec<Pool>,
     environment: Vec<(String, String)>,
     shell: Option<String>,
+    own_mounts: bool,
     user: Option<u32>,
     output: Output,
     arguments: Option<Vec<String>>,
@@ -79,6 +80,7 @@ impl ProxyBuilder {
             pools: Vec::new(),
             environment: Vec::new(),
             shell: None,
+            own_mounts: false,
             user: None,
             output: Output::Read,
             arguments: None,
@@ -178,6 +180,13 @@ impl ProxyBuilder {
     /// Shell commands that run before the proxy in its process, for limits.
     pub fn after_shell(mut self, commands: &str) -> ProxyBuilder {
         self.shell = Some(commands.into());
+        self
+    }
+
+    /// Runs these shell commands and then the proxy where mounts are seen by nobody else; only root may.
+    pub fn in_mount_namespace(mut self, commands: &str) -> ProxyBuilder {
+        self.shell = Some(commands.into());
+        self.own_mounts = true;
         self
     }
 
@@ -287,7 +296,10 @@ impl ProxyBuilder {
         let mut command = match &self.shell {
             None => Command::new(binary),
             Some(commands) => {
-                let mut shell = Command::new("sh");
+                let mut shell = Command::new(if self.own_mounts { "unshare" } else { "sh" });
+                if self.own_mounts {
+                    shell.args(["-m", "sh"]);
+                }
                 shell.args(["-c", &format!("{commands}; exec \"$0\" \"$@\""), binary]);
                 shell
             }

@@ -1,0 +1,129 @@
+//! Faults 11, 12, 14, 20 and 21: answers whose framing is doubtful, too large, or too early.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::{Client, Endpoint, Proxy, carrier};
+
+/// An endpoint that answers `/x` with these bytes and is well otherwise; it keeps the connection.
+fn answering(bytes: impl Into<Vec<u8>>) -> Endpoint {
+    let bytes = bytes.into();
+    Endpoint::scripted("faulty", move |exchange| match exchange.target() {
+        "/x" => {
+            exchange.send(&bytes);
+        }
+        _ => exchange.answer("well"),
+    })
+}
+
+/// Fault 11: two lengths that differ are no length.
+#[test]
+fn two_differing_lengths_are_502() {
+    let endpoint = answering("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 9\r\n\r\nfour-nine");
+    let mut proxy = Proxy::to([&endpoint]).with("retry: off").start();
+    proxy.get("/x").expect(502);
+    assert_eq!(proxy.record("/x").cause(), "bad_response");
+    proxy.get("/next").expect(200);
+    assert_ne!(endpoint.seen("/next").connection, endpoint.seen("/x").connection);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 12: a length beside chunks. The chunks hold, or it is 502; either way nobody reads what the length would have
+/// cut off. The connection is not used again; Pingora, where it carries, keeps it.
+#[test]
+fn a_length_beside_chunks_is_no_length() {
+    let endpoint = answering(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n0\r\n\r\n",
+    );
+    let mut proxy = Proxy::to([&endpoint]).with("retry: off").start();
+    let response = proxy.get("/x");
+    match response.status {
+        200 => assert_eq!(response.expect(200).text(), "four"),
+        status => assert_eq!(status, 502),
+    }
+    assert_eq!(proxy.get("/next").expect(200).text(), "well");
+    if carrier().is_some_and(|carrier| carrier != "pingora") {
+        assert_ne!(endpoint.seen("/next").connection, endpoint.seen("/x").connection);
+    }
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 14: a header without end is refused, and not kept.
+#[test]
+fn an_endless_header_is_502() {
+    let endpoint = Endpoint::scripted("faulty", |exchange| {
+        if exchange.target() != "/x" {
+            return exchange.answer("well");
+        }
+        exchange.send("HTTP/1.1 200 OK\r\n");
+        let field = format!("X-Long: {}\r\n", "x".repeat(8000));
+        for _ in 0..8000 {
+            if !exchange.send(&field) {
+                return;
+            }
+        }
+    });
+    let mut proxy = Proxy::to([&endpoint]).with("retry: off").start();
+    proxy.get("/before").expect(200);
+    let before = proxy.memory();
+    proxy.get("/x").expect(502);
+    assert_eq!(proxy.record("/x").cause(), "bad_response");
+    let grown = proxy.peak_memory().saturating_sub(before);
+    assert!(grown < 16_000_000, "memory grew by {grown} bytes");
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 20: a few interim answers pass, and the final one comes after them.
+#[test]
+fn interim_answers_pass() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n".repeat(3);
+    let endpoint = answering(format!("{hints}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone"));
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let response = proxy.client().get("/x").expect(200);
+    assert_eq!((response.interim, response.head.word(1)), (vec![103; 3], "200"));
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 21: the endpoint answers before it has read the body. The client gets that answer while it still sends.
+#[test]
+fn an_early_answer_is_passed_on() {
+    let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
+        "/x" => {
+            exchange.send(
+                "HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo much",
+            );
+            // As a server should: what is on its way is read, or the answer is lost to a reset.
+            exchange.ended_within(Duration::from_secs(3));
+            exchange.close();
+        }
+        _ => exchange.answer("well"),
+    });
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    client.send("POST /x HTTP/1.1\r\nHost: test.example\r\nContent-Length: 50000000\r\n\r\n");
+    let response = thread::scope(|scope| {
+        let mut upload = Client::over(client.stream().try_clone().unwrap());
+        scope.spawn(move || {
+            let piece = vec![b'x'; 10_000];
+            while upload.try_send(&piece).is_ok() {
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        client.response()
+    });
+    assert_eq!((response.status, response.body.as_slice()), (413, b"too much".as_slice()));
+    assert_eq!(proxy.record("/x").status(), 413);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// A length that is no number, or one beyond every number, is no length.
+#[test]
+fn absurd_lengths_are_502() {
+    for length in ["-1", "1e3", "0x10", "99999999999999999999999"] {
+        let endpoint = answering(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nbody"));
+        let mut proxy = Proxy::to([&endpoint]).with("retry: off").start();
+        let response = proxy.get("/x");
+        assert_eq!(response.status, 502, "Content-Length: {length}");
+        proxy.is_unharmed(endpoint.open());
+    }
+}

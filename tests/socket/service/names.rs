@@ -1,0 +1,146 @@
+//! Fault 55: endpoints with names, and a resolver that fails, hangs, or changes its mind.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Endpoint, Proxy, ProxyBuilder, eventually, within};
+
+/// A name that does not resolve stops nothing, and delays nothing.
+#[test]
+fn a_name_that_does_not_resolve() {
+    let endpoint = Endpoint::named("a");
+    let start = Instant::now();
+    let proxy = Proxy::to([endpoint.to_string(), "no-such-host.invalid:80".to_owned()])
+        .health_check("type: tcp, interval: 200ms, timeout: 200ms, healthy_after: 1")
+        .start();
+    assert!(start.elapsed() < Duration::from_secs(5), "ready after {:?}", start.elapsed());
+    for _ in 0..6 {
+        proxy.get("/x").expect(200);
+    }
+    assert!(proxy.records_of("/x", 6).iter().all(|record| record.endpoints() == [endpoint.address()]));
+}
+
+/// With nothing but such names it runs, answers 503, and says which name it is.
+#[test]
+fn only_names_that_do_not_resolve() {
+    let mut proxy = Proxy::to(["no-such-host.invalid:80"]).start();
+    proxy.get("/x").expect(503);
+    assert_eq!(proxy.record("/x").cause(), "no_healthy_endpoint");
+    proxy.event("the name in the log", |event| event.0.to_string().contains("no-such-host.invalid"));
+    assert!(proxy.is_running());
+}
+
+/// A file of the test's own in the place of one of the machine's, for the proxy alone; `None`, with the reason said,
+/// where that cannot be had.
+fn instead_of(file: &str, builder: &ProxyBuilder, content: &str) -> Option<(PathBuf, String)> {
+    let own = builder.folder().join(file.replace('/', "_"));
+    fs::write(&own, content).unwrap();
+    let mount = format!("mount --bind '{}' {file}", own.display());
+    let tried = Command::new("unshare").args(["-m", "sh", "-c", &mount]).status();
+    if tried.is_ok_and(|status| status.success()) {
+        return Some((own, mount));
+    }
+    eprintln!("skipped: no mount namespace of its own");
+    None
+}
+
+/// A resolver that takes questions and never answers; a free address of it is the test's own.
+fn deaf_resolver() -> Option<(UdpSocket, String)> {
+    let found = (1..250).find_map(|n| {
+        let address = format!("127.0.77.{n}");
+        Some((UdpSocket::bind((address.as_str(), 53)).ok()?, address))
+    });
+    if found.is_none() {
+        eprintln!("skipped: port 53 cannot be bound");
+    }
+    found
+}
+
+/// The resolver does not answer at all. Neither the start nor a reload nor the stop waits for it.
+#[test]
+fn a_resolver_that_does_not_answer() {
+    let endpoint = Endpoint::named("a");
+    let builder = Proxy::to([endpoint.to_string(), "name-one.example:80".to_owned()]);
+    let Some((_deaf, address)) = deaf_resolver() else { return };
+    let resolver = format!("nameserver {address}\noptions timeout:30 attempts:1\n");
+    let Some((_, mount)) = instead_of("/etc/resolv.conf", &builder, &resolver) else { return };
+    let start = Instant::now();
+    let mut proxy = builder.in_mount_namespace(&mount).start();
+    assert!(start.elapsed() < Duration::from_secs(5), "ready after {:?}", start.elapsed());
+    proxy.get("/x").expect(200);
+
+    let config = proxy.config_text().replace("name-one", "name-two");
+    proxy.reload(&config);
+    within(Duration::from_secs(4), "the reload", || (proxy.status()["generation"] == 2).then_some(()));
+    proxy.get("/x").expect(200);
+
+    proxy.reload(&config.replace("name-two", "name-three"));
+    proxy.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(proxy.ended_within(Duration::from_secs(3)).code, Some(0));
+}
+
+/// A proxy whose only endpoint is a name, and the hosts file that alone knows it.
+fn known_by_file(endpoint: &Endpoint, pool: &str) -> Option<(Proxy, PathBuf)> {
+    let builder = Proxy::to([format!("app.test:{}", endpoint.port())]).with(pool);
+    let (hosts, mount) = instead_of("/etc/hosts", &builder, "127.0.0.1 app.test\n")?;
+    let proxy = builder.in_mount_namespace(&mount).start();
+    proxy.get("/first").expect(200);
+    Some((proxy, hosts))
+}
+
+/// A name that no longer resolves keeps its last good addresses, and a reload meanwhile does not lose them.
+#[test]
+fn a_name_that_stops_resolving_keeps_its_addresses() {
+    let endpoint = Endpoint::named("a");
+    let Some((proxy, hosts)) = known_by_file(&endpoint, "resolve: 1s") else { return };
+    fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
+    proxy.event("a line that says so", |event| {
+        event.level() == "warn" && event.0.to_string().contains("app.test")
+    });
+    for _ in 0..5 {
+        proxy.get("/x").expect(200);
+    }
+
+    proxy.reload(&proxy.config_text().replace("resolve: 1s", "resolve: 1s\n    timeouts: { connect: 1s }"));
+    eventually("the reload", || (proxy.status()["generation"] == 2).then_some(()));
+    for _ in 0..5 {
+        proxy.get("/after").expect(200);
+    }
+    assert!(proxy.records_of("/after", 5).iter().all(|record| record.number("generation") == 2));
+}
+
+/// A name that comes to mean another address is followed, without a restart.
+#[test]
+fn a_name_that_moves_is_followed() {
+    let here = Endpoint::named("here");
+    let Some((proxy, hosts)) = known_by_file(&here, "resolve: 1s") else { return };
+    let there = Endpoint::bound("there", ([127, 0, 0, 9], here.port()).into(), |exchange| {
+        exchange.answer("there");
+    });
+    fs::write(&hosts, "127.0.0.9 app.test\n").unwrap();
+    eventually("the move", || (proxy.get("/x").expect(200).text() == "there").then_some(()));
+    let moved = here.count();
+    for _ in 0..5 {
+        assert_eq!(proxy.get("/x").expect(200).text(), "there");
+    }
+    assert_eq!(here.count(), moved);
+    drop(there);
+}
+
+/// A name with several addresses is as many endpoints.
+#[test]
+fn every_address_of_a_name_is_an_endpoint() {
+    let one = Endpoint::named("one");
+    let two = Endpoint::bound("two", ([127, 0, 0, 9], one.port()).into(), |exchange| exchange.answer("two"));
+    let builder = Proxy::to([format!("app.test:{}", one.port())]);
+    let content = "127.0.0.1 app.test\n127.0.0.9 app.test\n";
+    let Some((_, mount)) = instead_of("/etc/hosts", &builder, content) else { return };
+    let proxy = builder.in_mount_namespace(&mount).start();
+    for _ in 0..10 {
+        proxy.get("/x").expect(200);
+    }
+    assert_eq!((one.count(), two.count()), (5, 5));
+}
