@@ -64,7 +64,7 @@ impl Carried {
         let timeouts = &self.exchange.pool()?.spec().timeouts;
         let shorter = timeouts.idle < timeouts.response || self.exchange.is_upgrade();
         let watched = status != 101 && shorter;
-        watched.then(|| self.connection.clone()).flatten().map(|of| Watch::start(of, timeouts.idle))
+        watched.then(|| self.connection.clone()).flatten().map(|of| Watch::idle(of, timeouts.idle))
     }
 
     pub fn finish(&mut self, status: Option<u16>, bytes_out: u64) {
