@@ -5,6 +5,7 @@ mod classify;
 mod connection;
 mod context;
 mod edits;
+mod heads;
 mod peer;
 
 use std::sync::Arc;
@@ -135,13 +136,7 @@ impl ProxyHttp for Carrier {
         let fields =
             session.req_header().headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         let admitted = carried.exchange.admit(&**session.req_header(), fields);
-        let Err(failure) = admitted else {
-            if carried.exchange.is_upgrade() {
-                // It is Pingora's limit for a silent tunnel, too.
-                session.set_read_timeout(carried.exchange.pool().map(|pool| pool.spec().timeouts.tunnel));
-            }
-            return Ok(false);
-        };
+        let Err(failure) = admitted else { return Ok(false) };
         self.answer(session, carried, failure, None).await;
         Ok(true)
     }
@@ -159,6 +154,8 @@ impl ProxyHttp for Carrier {
             }
         }
         carried.exchange.request_body_again();
+        // Of the attempt before: this one is judged by what becomes of it.
+        carried.failure = None;
         carried.connection = None;
         carried.watch = None;
         peer::build(&carried.exchange, &self.connections)
@@ -190,7 +187,9 @@ impl ProxyHttp for Carrier {
         let client = session.req_header();
         let connection =
             client.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        edits::apply(request, carried.exchange.request_edits(&**client, connection))
+        edits::apply(request, carried.exchange.request_edits(&**client, connection))?;
+        heads::restore_end_to_end(client, request)?;
+        heads::origin_form(request)
     }
 
     async fn request_body_filter(
@@ -208,7 +207,7 @@ impl ProxyHttp for Carrier {
         }
         if end_of_stream && !carried.begun {
             let limit = carried.exchange.pool().map(|pool| pool.spec().timeouts.response);
-            carried.watch = limit.zip(carried.connection.clone()).map(|(limit, of)| Watch::start(of, limit));
+            carried.watch = limit.zip(carried.connection.clone()).map(|(limit, of)| Watch::total(of, limit));
         }
         Ok(())
     }
@@ -254,8 +253,11 @@ impl ProxyHttp for Carrier {
         carried.begun = true;
         let edits = carried.exchange.response_edits(status, |name| values(&response.headers, name));
         edits::apply(response, edits)?;
-        // Trailers do not pass this carrier, so none may be announced.
-        response.remove_header(&header::TRAILER);
+        heads::own_framing(response)?;
+        if status == 101 {
+            // It is Pingora's limit for a silent tunnel, too.
+            session.set_read_timeout(carried.exchange.pool().map(|pool| pool.spec().timeouts.tunnel));
+        }
         if session.req_header().version < Version::HTTP_11
             && response.headers.contains_key(header::TRANSFER_ENCODING)
         {
@@ -273,14 +275,17 @@ impl ProxyHttp for Carrier {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
         let carried = ctx.carried()?;
         if let Some(body) = body {
             carried.exchange.response_body(body.len());
         }
-        if let Some(watch) = &carried.watch {
+        if end_of_stream {
+            // The endpoint has done its part; what is left is the client's time.
+            carried.watch = None;
+        } else if let Some(watch) = &carried.watch {
             watch.touch();
         }
         Ok(None)
