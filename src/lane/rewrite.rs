@@ -70,12 +70,12 @@ pub fn request(out: &mut Vec<u8>, head: RequestView<'_>, form: &RequestForm<'_>)
         }
     }
     if !host {
-        field(out, b"host", form.host.as_bytes());
+        field(out, b"Host", form.host.as_bytes());
     }
     edits.write(out, form.framing);
     framing(out, form.framing);
     if form.upgrade {
-        field(out, b"connection", b"upgrade");
+        field(out, b"Connection", b"upgrade");
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -97,15 +97,15 @@ pub fn response(out: &mut Vec<u8>, head: ResponseView<'_>, form: &ResponseForm<'
     if let Some(now) = form.date
         && !date
     {
-        field(out, b"date", now);
+        field(out, b"Date", now);
     }
     edits.write(out, form.framing);
     framing(out, form.framing);
     match form.connection {
         Connection::Silent => {}
-        Connection::Close => field(out, b"connection", b"close"),
-        Connection::KeepAlive => field(out, b"connection", b"keep-alive"),
-        Connection::Upgrade => field(out, b"connection", b"upgrade"),
+        Connection::Close => field(out, b"Connection", b"close"),
+        Connection::KeepAlive => field(out, b"Connection", b"keep-alive"),
+        Connection::Upgrade => field(out, b"Connection", b"upgrade"),
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -120,9 +120,9 @@ fn framing(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::Length(length) => {
             // Writing to memory cannot fail.
-            let _ = write!(out, "content-length: {length}\r\n");
+            let _ = write!(out, "Content-Length: {length}\r\n");
         }
-        Framing::Chunked => field(out, b"transfer-encoding", b"chunked"),
+        Framing::Chunked => field(out, b"Transfer-Encoding", b"chunked"),
         Framing::None | Framing::UntilClose => {}
     }
 }
