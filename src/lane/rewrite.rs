@@ -130,14 +130,25 @@ fn framing(out: &mut Vec<u8>, framing: Framing) {
 /// Fields that are written here and nowhere else, or that mean nothing on another connection. `Upgrade` and the rest of
 /// the hop-by-hop fields are the edits' concern.
 fn is_ours(name: &[u8], framing: Framing) -> bool {
-    match name.len() {
+    let named = match name.len() {
         7 => same_name(name, b"trailer") && framing != Framing::Chunked,
         10 => same_name(name, b"connection") || same_name(name, b"keep-alive"),
-        14 => same_name(name, b"content-length") || same_name(name, b"http2-settings"),
+        14 => same_name(name, b"http2-settings"),
         16 => same_name(name, b"proxy-connection"),
-        17 => same_name(name, b"transfer-encoding"),
         _ => false,
-    }
+    };
+    named || reads_like(name, b"contentlength") || reads_like(name, b"transferencoding")
+}
+
+/// Whether a name has just these letters: `Content_Length` and `Transfer--Encoding` are no framing to us, but somebody
+/// behind us may take them for it.
+fn reads_like(name: &[u8], letters: &[u8]) -> bool {
+    name.len() >= letters.len()
+        && name
+            .iter()
+            .filter(|byte| byte.is_ascii_alphanumeric())
+            .map(u8::to_ascii_lowercase)
+            .eq(letters.iter().copied())
 }
 
 /// Edits, made quick to ask.
