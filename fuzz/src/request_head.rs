@@ -13,10 +13,14 @@ use super::model;
 pub const LIMITS: Limits =
     Limits { header_bytes: 4096, header_count: 20, target_bytes: 1024, body_bytes: None };
 
+/// Limits that bite in the middle of small heads.
+const TIGHT: Limits = Limits { header_bytes: 48, header_count: 3, target_bytes: 8, body_bytes: None };
+
 pub fn check(bytes: &[u8]) {
+    arrives_in_pieces(bytes, &TIGHT, Request::default().parse(bytes, &TIGHT));
     let mut head = Request::default();
     let verdict = head.parse(bytes, &LIMITS);
-    arrives_in_pieces(bytes, verdict);
+    arrives_in_pieces(bytes, &LIMITS, verdict);
     let view = head.view(bytes);
     match (verdict, model::request(bytes)) {
         (Parse::Complete { length }, Some(model)) => {
@@ -35,11 +39,11 @@ pub fn check(bytes: &[u8]) {
 
 /// Bytes that come one by one, or seven at a time, are judged as if they came together; nothing that is refused is
 /// waited for longer than need be.
-fn arrives_in_pieces(bytes: &[u8], verdict: Parse) {
+fn arrives_in_pieces(bytes: &[u8], limits: &Limits, verdict: Parse) {
     for step in [1, 7] {
         let mut head = Request::default();
         let ends = (0..bytes.len()).step_by(step).chain([bytes.len()]);
-        let mut verdicts = ends.map(|end| head.parse(&bytes[..end], &LIMITS));
+        let mut verdicts = ends.map(|end| head.parse(&bytes[..end], limits));
         let first = verdicts.find(|verdict| *verdict != Parse::Partial).unwrap_or(Parse::Partial);
         assert_eq!(first, verdict, "in steps of {step}");
     }
