@@ -70,14 +70,15 @@ where
 {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut reported: Option<Instant> = None;
+    let mut reserve = Reserve::default();
     loop {
         let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+        reserve.hold();
         match next().await {
             Ok(connection) => {
                 let app = app.clone();
                 tokio::spawn(async move {
-                    // Too slow, or gone: nobody is left to be told.
-                    let _ = tokio::time::timeout(EXCHANGE_LIMIT, exchange(&app, connection)).await;
+                    exchange(&app, connection).await;
                     drop(permit);
                 });
             }
@@ -86,13 +87,41 @@ where
                     reported = Some(Instant::now());
                     log::error!(reason = error.to_string().as_str(); "the admin address cannot accept connections");
                 }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                reserve.let_go();
+                // Somebody waits, or it had not failed; but may be gone, or the place taken by a client of the proxy.
+                match tokio::time::timeout(ACCEPT_PAUSE, next()).await {
+                    // One at a time: there is one place.
+                    Ok(Ok(connection)) => exchange(&app, connection).await,
+                    _ => tokio::time::sleep(ACCEPT_PAUSE).await,
+                }
             }
         }
     }
 }
 
+/// A descriptor for the time when the process has no other left: whoever wants to know what is wrong must get in.
+#[derive(Default)]
+struct Reserve(Option<std::fs::File>);
+
+impl Reserve {
+    fn hold(&mut self) {
+        if self.0.is_none() {
+            // Without it the admin address is as good as it can be then.
+            self.0 = std::fs::File::open("/dev/null").ok();
+        }
+    }
+
+    fn let_go(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// Too slow, or gone: nobody is left to be told.
 async fn exchange(app: &Arc<App>, connection: Connection) {
+    let _ = tokio::time::timeout(EXCHANGE_LIMIT, answer(app, connection)).await;
+}
+
+async fn answer(app: &Arc<App>, connection: Connection) {
     let stream: Stream = Box::new(connection);
     // Pingora turns keep-alive off by this; it is off here anyway, and stopping ends by dropping the whole server.
     let (_stop, shutdown) = watch::channel(true);
