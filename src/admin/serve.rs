@@ -27,6 +27,8 @@ const EXCHANGE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Without free descriptors every accept fails at once; this keeps the loop from spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Descriptors kept back.
+const RESERVE: usize = 8;
 const ACCEPT_REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// What the admin server asks the rest of the process.
@@ -99,20 +101,23 @@ where
     }
 }
 
-/// A descriptor for the time when the process has no other left: whoever wants to know what is wrong must get in.
+/// Descriptors for the time when the process has no other left: whoever wants to know what is wrong must get in.
+///
+/// Several, because a client of the proxy may be quicker to take the one that is let go.
 #[derive(Default)]
-struct Reserve(Option<std::fs::File>);
+struct Reserve(Vec<std::fs::File>);
 
 impl Reserve {
     fn hold(&mut self) {
-        if self.0.is_none() {
-            // Without it the admin address is as good as it can be then.
-            self.0 = std::fs::File::open("/dev/null").ok();
+        while self.0.len() < RESERVE
+            && let Ok(file) = std::fs::File::open("/dev/null")
+        {
+            self.0.push(file);
         }
     }
 
     fn let_go(&mut self) {
-        self.0 = None;
+        self.0.pop();
     }
 }
 
