@@ -101,7 +101,6 @@ fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, sockets: Vec<Bound>) -
     let settings = shared.snapshot.load().config().server.clone();
     let conf = ServerConf {
         threads: settings.threads,
-        work_stealing: false,
         max_retries: proxy::ATTEMPTS_MAX,
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,
         // The control thread ends the process before, as soon as nothing is left to do.
