@@ -12,6 +12,7 @@ mod headers;
 mod request_id;
 #[cfg(test)]
 mod tests;
+mod tracked;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -24,6 +25,7 @@ pub use decide::{Decision, decide};
 pub use failure::{Failure, Side};
 pub use forwarded::Origin;
 pub use headers::Edit;
+pub use tracked::Tracked;
 
 use crate::config::{HostHeader, Listener, WhenNoneHealthy};
 use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
@@ -324,11 +326,11 @@ impl Exchange {
     pub fn response_edits<'a>(
         &self,
         status: u16,
-        fields: impl Fn(&HeaderName) -> Vec<&'a HeaderValue>,
+        fields: impl Fn(&HeaderName) -> Vec<&'a [u8]>,
     ) -> Vec<Edit> {
         let mut edits = Vec::with_capacity(8);
         let connection = fields(&http::header::CONNECTION);
-        let connection = connection.iter().filter_map(|value| value.to_str().ok());
+        let connection = connection.iter().filter_map(|value| std::str::from_utf8(value).ok());
         headers::remove_hop_by_hop(&mut edits, connection, status == 101);
         let sent_host = self.host_for_endpoint();
         let disguise = Disguise {

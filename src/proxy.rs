@@ -342,7 +342,8 @@ impl ProxyHttp for Carrier {
         let status = session.response_written().map(|response| response.status.as_u16());
         let bytes_out = session.body_bytes_sent() as u64;
         if let Ok(carried) = ctx.carried() {
-            carried.finish(status, bytes_out);
+            carried.watch = None;
+            carried.exchange.finish(status, bytes_out);
         }
     }
 
@@ -379,8 +380,8 @@ fn circumstances(session: &Session, carried: &Carried, reused: bool) -> Circumst
     }
 }
 
-fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a http::HeaderValue> {
-    headers.get_all(name).iter().collect()
+fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a [u8]> {
+    headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect()
 }
 
 fn client_address(address: Option<&PingoraAddr>) -> ClientAddress {

@@ -20,16 +20,17 @@ pub struct Disguise<'a> {
 }
 
 impl Disguise<'_> {
-    pub fn apply<'a>(&self, edits: &mut Vec<Edit>, fields: impl Fn(&HeaderName) -> Vec<&'a HeaderValue>) {
+    pub fn apply<'a>(&self, edits: &mut Vec<Edit>, fields: impl Fn(&HeaderName) -> Vec<&'a [u8]>) {
         edits.push(Edit::Set(header::SERVER, SERVER_NAME));
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
-            let rewritten = fields(&name).first().and_then(|value| self.location(value.to_str().ok()?));
+            let rewritten = fields(&name).first().and_then(|value| self.location(text(value)?));
             edits.extend(rewritten.map(|value| Edit::set(name, &value)));
         }
         let cookies = fields(&header::SET_COOKIE);
         if cookies.iter().any(|cookie| self.cookie(cookie).is_some()) {
             edits.push(Edit::Remove(header::SET_COOKIE));
-            let disguised = cookies.iter().map(|cookie| self.cookie(cookie).unwrap_or((*cookie).clone()));
+            let disguised = (cookies.iter())
+                .filter_map(|cookie| self.cookie(cookie).or_else(|| HeaderValue::from_bytes(cookie).ok()));
             edits.extend(disguised.map(|cookie| Edit::Append(header::SET_COOKIE, cookie)));
         }
     }
@@ -49,8 +50,8 @@ impl Disguise<'_> {
     }
 
     /// The cookie as the client may see it; `None`: it may see the one there is.
-    fn cookie(&self, cookie: &HeaderValue) -> Option<HeaderValue> {
-        let cookie = cookie.to_str().ok()?;
+    fn cookie(&self, cookie: &[u8]) -> Option<HeaderValue> {
+        let cookie = text(cookie)?;
         let names_endpoint = |attribute: &str| {
             let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
             let domain = value.trim().trim_start_matches('.');
@@ -101,6 +102,11 @@ impl Disguise<'_> {
             Target::Unix(_) => false,
         })
     }
+}
+
+/// Visible ASCII; what is not cannot name an endpoint.
+fn text(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok().filter(|text| text.is_ascii())
 }
 
 /// An authority without its port; an IPv6 address keeps its brackets.
@@ -169,8 +175,7 @@ mod tests {
             ("a=1", "example.com", None),
         ];
         for (cookie, authority, expected) in cases {
-            let value = HeaderValue::from_static(cookie);
-            let got = with(authority, authority, |disguise| disguise.cookie(&value));
+            let got = with(authority, authority, |disguise| disguise.cookie(cookie.as_bytes()));
             assert_eq!(got.as_ref().and_then(|value| value.to_str().ok()), expected, "{cookie}");
         }
     }
