@@ -24,7 +24,7 @@ pub use assertion::tested;
 pub use decide::{Decision, decide};
 pub use failure::{Failure, Side};
 pub use forwarded::Origin;
-pub use headers::Edit;
+pub use headers::{END_TO_END, Edit};
 pub use tracked::Tracked;
 
 use crate::config::{HostHeader, Listener, WhenNoneHealthy};
@@ -44,6 +44,8 @@ pub struct Exchange {
     accept: Option<Box<str>>,
     idempotent: bool,
     upgrade: bool,
+    /// The endpoint has agreed to the upgrade.
+    tunnel: bool,
     pool: Option<Arc<Pool>>,
     tried: Vec<Arc<Endpoint>>,
     retries_left: u8,
@@ -142,6 +144,7 @@ impl Exchange {
             accept: head.header("accept").map(Into::into),
             idempotent: is_idempotent(head.method()),
             upgrade: arrival.upgrade,
+            tunnel: false,
             pool: None,
             tried: Vec::new(),
             retries_left: 0,
@@ -287,8 +290,11 @@ impl Exchange {
     /// The `Host` that the pool's endpoints are sent; `None`: the client's.
     fn host_for_endpoint(&self) -> Option<HeaderValue> {
         match &self.pool.as_ref()?.spec().host {
-            HostHeader::Preserve => None,
-            HostHeader::Endpoint => HeaderValue::from_str(self.endpoint()?.written()).ok(),
+            HostHeader::Preserve if !self.authority.is_empty() => None,
+            // An HTTP/1.0 client need not name a host, but what it asks for is passed on as HTTP/1.1, which must.
+            HostHeader::Preserve | HostHeader::Endpoint => {
+                HeaderValue::from_str(self.endpoint()?.written()).ok()
+            }
             HostHeader::Fixed(host) => Some(host.clone()),
         }
     }
@@ -298,6 +304,7 @@ impl Exchange {
         if status == 101 && !self.upgrade {
             return Head::Refuse(Failure::BadResponse);
         }
+        self.tunnel = status == 101;
         let retry = self.may_retry_status(status, circumstances);
         let Some(open) = &mut self.open else { return Head::Forward };
         open.record.first_byte = Some(now.saturating_duration_since(open.started));
@@ -352,8 +359,8 @@ impl Exchange {
             open.lease.sent(bytes as u64);
         }
         match self.listener.limits.body_bytes {
-            // An upgraded connection has no body.
-            Some(limit) if self.record.bytes_in > limit && !self.upgrade => Err(Failure::BodyTooLarge),
+            // An upgraded connection has no body; one that only asks to be upgraded may have.
+            Some(limit) if self.record.bytes_in > limit && !self.tunnel => Err(Failure::BodyTooLarge),
             _ => Ok(()),
         }
     }

@@ -32,7 +32,7 @@ use crate::telemetry::record::Skipped;
 use discovery::Discovery;
 use health::Thresholds;
 use names::Names;
-use rotation::Turns;
+use rotation::{Generations, Turns};
 use round_robin::RoundRobin;
 use status::{EndpointState, EndpointStatus, PoolStatus};
 
@@ -41,6 +41,7 @@ pub struct Pool {
     spec: config::Pool,
     balancer: LoadBalancer<RoundRobin>,
     turns: Arc<Turns>,
+    generations: Arc<Generations>,
     table: Arc<EndpointTable>,
     names: Arc<Names>,
     waiting: AtomicUsize,
@@ -63,10 +64,13 @@ impl Pool {
         let table = previous.map(|pool| pool.table.clone()).unwrap_or_default();
         let names = previous.map(|pool| pool.names.clone()).unwrap_or_default();
         let turns = Arc::new(Turns::new(spec.when_none_healthy == WhenNoneHealthy::FailOpen));
+        let generations = previous.map(|pool| pool.generations.clone()).unwrap_or_default();
+        generations.add(&turns);
         let discovery = Discovery::new(&spec, table.clone(), names.clone());
         let balancer =
             LoadBalancer::from_backends_with_config(Backends::new(Box::new(discovery)), Some(turns.clone()));
-        let pool = Arc::new(Self { spec, balancer, turns, table, names, waiting: AtomicUsize::new(0) });
+        let pool =
+            Arc::new(Self { spec, balancer, turns, generations, table, names, waiting: AtomicUsize::new(0) });
         pool.discover_at_once();
         pool
     }
@@ -130,7 +134,7 @@ impl Pool {
         if !endpoint.probed(result, thresholds, SystemTime::now()) {
             return;
         }
-        self.turns.health_changed();
+        self.generations.health_changed();
         let health = endpoint.health();
         let (pool, label, reason) = (&*self.spec.name, &**endpoint.label(), health.reason());
         match health.state() {

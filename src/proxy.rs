@@ -5,6 +5,7 @@ mod classify;
 mod connection;
 mod context;
 mod edits;
+mod heads;
 mod peer;
 
 use std::sync::Arc;
@@ -135,13 +136,7 @@ impl ProxyHttp for Carrier {
         let fields =
             session.req_header().headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         let admitted = carried.exchange.admit(&**session.req_header(), fields);
-        let Err(failure) = admitted else {
-            if carried.exchange.is_upgrade() {
-                // It is Pingora's limit for a silent tunnel, too.
-                session.set_read_timeout(carried.exchange.pool().map(|pool| pool.spec().timeouts.tunnel));
-            }
-            return Ok(false);
-        };
+        let Err(failure) = admitted else { return Ok(false) };
         self.answer(session, carried, failure, None).await;
         Ok(true)
     }
@@ -190,7 +185,9 @@ impl ProxyHttp for Carrier {
         let client = session.req_header();
         let connection =
             client.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        edits::apply(request, carried.exchange.request_edits(&**client, connection))
+        edits::apply(request, carried.exchange.request_edits(&**client, connection))?;
+        heads::restore_end_to_end(client, request)?;
+        heads::origin_form(request)
     }
 
     async fn request_body_filter(
@@ -254,8 +251,11 @@ impl ProxyHttp for Carrier {
         carried.begun = true;
         let edits = carried.exchange.response_edits(status, |name| values(&response.headers, name));
         edits::apply(response, edits)?;
-        // Trailers do not pass this carrier, so none may be announced.
-        response.remove_header(&header::TRAILER);
+        heads::own_framing(response)?;
+        if status == 101 {
+            // It is Pingora's limit for a silent tunnel, too.
+            session.set_read_timeout(carried.exchange.pool().map(|pool| pool.spec().timeouts.tunnel));
+        }
         if session.req_header().version < Version::HTTP_11
             && response.headers.contains_key(header::TRANSFER_ENCODING)
         {

@@ -29,7 +29,7 @@ pub struct Run {
     endpoints: Vec<String>,
 
     /// Print the config that the arguments stand for, and exit
-    #[arg(long, requires = "listen")]
+    #[arg(long, requires = "listen", conflicts_with = "config")]
     print: bool,
 }
 

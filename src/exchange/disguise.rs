@@ -23,15 +23,29 @@ impl Disguise<'_> {
     pub fn apply<'a>(&self, edits: &mut Vec<Edit>, fields: impl Fn(&HeaderName) -> Vec<&'a [u8]>) {
         edits.push(Edit::Set(header::SERVER, SERVER_NAME));
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
-            let rewritten = fields(&name).first().and_then(|value| self.location(text(value)?));
-            edits.extend(rewritten.map(|value| Edit::set(name, &value)));
+            self.replace(edits, name.clone(), &fields(&name), |value| self.location(value));
         }
-        let cookies = fields(&header::SET_COOKIE);
-        if cookies.iter().any(|cookie| self.cookie(cookie).is_some()) {
-            edits.push(Edit::Remove(header::SET_COOKIE));
-            let disguised = (cookies.iter())
-                .filter_map(|cookie| self.cookie(cookie).or_else(|| HeaderValue::from_bytes(cookie).ok()));
-            edits.extend(disguised.map(|cookie| Edit::Append(header::SET_COOKIE, cookie)));
+        self.replace(edits, header::SET_COOKIE, &fields(&header::SET_COOKIE), |value| self.cookie(value));
+    }
+
+    /// Changes those of a name's fields that `disguised` has another value for, and keeps their order.
+    fn replace(
+        &self,
+        edits: &mut Vec<Edit>,
+        name: HeaderName,
+        fields: &[&[u8]],
+        disguised: impl Fn(&str) -> Option<String>,
+    ) {
+        let disguised =
+            |field: &[u8]| HeaderValue::from_str(&disguised(std::str::from_utf8(field).ok()?)?).ok();
+        let changed: Vec<_> = fields.iter().map(|field| disguised(field)).collect();
+        if changed.iter().any(Option::is_some) {
+            edits.push(Edit::Remove(name.clone()));
+            let kept = changed
+                .into_iter()
+                .zip(fields)
+                .filter_map(|(new, old)| new.or_else(|| HeaderValue::from_bytes(old).ok()));
+            edits.extend(kept.map(|value| Edit::Append(name.clone(), value)));
         }
     }
 
@@ -43,6 +57,8 @@ impl Disguise<'_> {
         }
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
+        // A name and password are for the endpoint, like its address.
+        let authority = authority.rsplit_once('@').map_or(authority, |(_, authority)| authority);
         if authority.eq_ignore_ascii_case(self.authority) || !self.names_endpoint(authority) {
             return None;
         }
@@ -50,8 +66,7 @@ impl Disguise<'_> {
     }
 
     /// The cookie as the client may see it; `None`: it may see the one there is.
-    fn cookie(&self, cookie: &[u8]) -> Option<HeaderValue> {
-        let cookie = text(cookie)?;
+    fn cookie(&self, cookie: &str) -> Option<String> {
         let names_endpoint = |attribute: &str| {
             let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
             let domain = value.trim().trim_start_matches('.');
@@ -69,7 +84,7 @@ impl Disguise<'_> {
             }
             _ => Some(format!(" Domain={ours}")),
         });
-        HeaderValue::from_str(&kept.collect::<Vec<_>>().join(";")).ok()
+        Some(kept.collect::<Vec<_>>().join(";"))
     }
 
     fn names_endpoint(&self, authority: &str) -> bool {
@@ -102,11 +117,6 @@ impl Disguise<'_> {
             Target::Unix(_) => false,
         })
     }
-}
-
-/// Visible ASCII; what is not cannot name an endpoint.
-fn text(value: &[u8]) -> Option<&str> {
-    std::str::from_utf8(value).ok().filter(|text| text.is_ascii())
 }
 
 /// An authority without its port; an IPv6 address keeps its brackets.
@@ -152,6 +162,8 @@ mod tests {
             ("/x", None),
             ("", None),
             ("ftp://10.0.0.1:3000/x", None),
+            ("http://user:secret@10.0.0.1:3000/x", Some("http://example.com/x")),
+            ("http://10.0.0.1:3000/größe", Some("http://example.com/größe")),
         ];
         for (location, expected) in cases {
             assert_eq!(disguised(location, "example.com", "example.com").as_deref(), expected, "{location}");
@@ -175,8 +187,8 @@ mod tests {
             ("a=1", "example.com", None),
         ];
         for (cookie, authority, expected) in cases {
-            let got = with(authority, authority, |disguise| disguise.cookie(cookie.as_bytes()));
-            assert_eq!(got.as_ref().and_then(|value| value.to_str().ok()), expected, "{cookie}");
+            let got = with(authority, authority, |disguise| disguise.cookie(cookie));
+            assert_eq!(got.as_deref(), expected, "{cookie}");
         }
     }
 

@@ -37,7 +37,7 @@ impl Origin {
         }
         let client = first_untrusted(trusted_proxies, head).map_or_else(|| peer.clone(), ClientAddress::Ip);
         let scheme = match head.header("x-forwarded-proto") {
-            Some("https") => "https",
+            Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
             _ => "http",
         };
         Self { client, peer, trusted, scheme: scheme.into() }
@@ -52,7 +52,10 @@ impl Origin {
         edits.push(Edit::set(X_FORWARDED_PROTO, &self.scheme));
         let host =
             self.trusted.then(|| head.header("x-forwarded-host")).flatten().unwrap_or(head.authority());
-        edits.push(Edit::set(X_FORWARDED_HOST, host));
+        edits.push(match host {
+            "" => Edit::Remove(X_FORWARDED_HOST),
+            host => Edit::set(X_FORWARDED_HOST, host),
+        });
         let mut forwarded = self.believed(head, "forwarded");
         append(&mut forwarded, &element(peer, head.authority()));
         edits.push(Edit::set(http::header::FORWARDED, &forwarded));

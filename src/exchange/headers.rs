@@ -41,6 +41,9 @@ const PROTECTED: [&str; 9] = [
     "forwarded",
 ];
 
+/// Of those, the ones that the client has written: a carrier that lets `Connection` remove them puts them back.
+pub const END_TO_END: [HeaderName; 2] = [http::header::AUTHORIZATION, http::header::COOKIE];
+
 /// Removes what belongs to one connection: the fields of that kind, and those that `Connection` names.
 ///
 /// `connection` gives every `Connection` field's value.

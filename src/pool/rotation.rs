@@ -1,8 +1,8 @@
 //! Who may be picked now, and whose turn it is.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -43,6 +43,27 @@ pub struct Turns {
     fail_open: bool,
     /// Notified when there is somebody to pick again.
     pub(super) available: Notify,
+}
+
+/// The turns of all pools of one name, from reload to reload, that still serve a request.
+///
+/// Only the newest pool is probed; requests that wait or retry in an older one must hear of it all the same.
+#[derive(Default)]
+pub(super) struct Generations(Mutex<Vec<Weak<Turns>>>);
+
+impl Generations {
+    pub fn add(&self, turns: &Arc<Turns>) {
+        self.0.lock().push(Arc::downgrade(turns));
+    }
+
+    /// The health of an endpoint has changed.
+    pub fn health_changed(&self) {
+        self.0.lock().retain(|turns| {
+            let turns = turns.upgrade();
+            turns.iter().for_each(|turns| turns.health_changed());
+            turns.is_some()
+        });
+    }
 }
 
 impl Default for Turns {

@@ -210,6 +210,24 @@ async fn the_passing_probe_itself_wakes_those_who_wait() {
     assert_eq!(pool.status().waiting, 0);
 }
 
+/// A reload makes a new pool, and only that is probed from then on.
+#[tokio::test]
+async fn those_who_wait_in_a_pool_that_a_reload_replaced_are_woken_too() {
+    let limit = Duration::from_secs(30);
+    let wait = WhenNoneHealthy::Wait { limit, queue: 1 };
+    let old = Pool::new(spec(&[(1, false)], wait.clone()), None);
+    set(&old, 0, false);
+    let waiting = old.wait().expect("there is room");
+    let new = Pool::new(spec(&[(2, false), (1, false)], wait), Some(&old));
+    let started = Instant::now();
+    let (available, ()) = tokio::join!(waiting.until_available(limit), async {
+        tokio::task::yield_now().await;
+        set(&new, 0, true);
+    });
+    assert!(available && started.elapsed() < Duration::from_secs(5));
+    assert_eq!(pick(&old), 'a');
+}
+
 #[tokio::test(start_paused = true)]
 async fn waiting_has_an_end() {
     let limit = Duration::from_secs(5);

@@ -11,6 +11,9 @@ pub fn connect_error(error: &Error) -> Failure {
     }
 }
 
+/// An error's words may quote what the other side sent, which can be long.
+const DETAIL_MAX: usize = 300;
+
 /// `begun`: the client has seen the beginning of a response; `expired`: we have cut the connection for its slowness.
 pub fn error(error: &Error, begun: bool, expired: bool) -> Failure {
     match error.esource {
@@ -44,9 +47,18 @@ fn client(error: &Error) -> Failure {
 
 /// The innermost cause, for the operator.
 pub fn detail(error: &Error) -> Option<String> {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    Some(cause.to_string().trim().to_owned()).filter(|detail| !detail.is_empty())
+    let mut error = error;
+    let cause = loop {
+        match &error.cause {
+            Some(cause) => match cause.downcast_ref::<Box<Error>>() {
+                Some(next) => error = next,
+                None => break Some(cause.to_string()),
+            },
+            None => break error.context.as_ref().map(|context| context.as_str().to_owned()),
+        }
+    };
+    let cause = cause.unwrap_or_else(|| error.etype.as_str().to_owned());
+    // Pingora's words for a response that it cannot read contain all of it, the secrets of some client among them.
+    let told = cause.split("buf: ").next().unwrap_or_default().trim();
+    Some(told.chars().take(DETAIL_MAX).collect()).filter(|detail: &String| !detail.is_empty())
 }

@@ -49,10 +49,12 @@ impl Carried {
         Error::new(ErrorType::HTTPStatus(failure.status().as_u16()))
     }
 
-    /// Watches the response's body where `idle` is shorter than Pingora's read timeout, which is the longer of the two.
+    /// Watches the response's body where `idle` is shorter than Pingora's read timeout, which is the longest of those
+    /// that may apply (see `peer::build`).
     pub fn body_watch(&self, status: u16) -> Option<Watch> {
         let timeouts = &self.exchange.pool()?.spec().timeouts;
-        let watched = status != 101 && timeouts.idle < timeouts.response;
+        let shorter = timeouts.idle < timeouts.response || self.exchange.is_upgrade();
+        let watched = status != 101 && shorter;
         watched.then(|| self.connection.clone()).flatten().map(|of| Watch::start(of, timeouts.idle))
     }
 }

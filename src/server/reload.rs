@@ -2,12 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::JoinSet;
 
 use super::state::Shared;
 use crate::config::{self, Config};
 use crate::exchange;
+use crate::pool::Pool;
 use crate::snapshot::Snapshot;
+
+/// How long a reload waits for names that are new: it must not hang, nor keep a stop waiting, because a resolver does.
+const NAMES_LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
@@ -40,17 +46,24 @@ async fn try_reload(shared: &Shared) -> Result<u64, ReloadError> {
     }
     shared.events.set(&config.log);
     let snapshot = Arc::new(Snapshot::build(config, Some(&previous)));
-    // A new pool whose endpoints are names has none until they are resolved.
-    for pool in snapshot.pools() {
-        if !previous.pools().iter().any(|known| Arc::ptr_eq(known, pool)) {
-            pool.discover().await;
-        }
-    }
+    resolve_names(&snapshot, &previous).await;
     let generation = snapshot.generation();
     shared.supervisor.set_pools(snapshot.pools().iter().cloned());
     shared.snapshot.store(snapshot);
     shared.telemetry.metrics.reload_succeeded(generation, SystemTime::now());
     Ok(generation)
+}
+
+/// A new pool whose endpoints are names has none until they are resolved.
+async fn resolve_names(snapshot: &Snapshot, previous: &Snapshot) {
+    let is_new = |pool: &&Arc<Pool>| !previous.pools().iter().any(|known| Arc::ptr_eq(known, pool));
+    let mut lookups = JoinSet::new();
+    for pool in snapshot.pools().iter().filter(is_new) {
+        let pool = pool.clone();
+        lookups.spawn(async move { pool.discover().await });
+    }
+    // What is left over is resolved by the supervisor, as at every start.
+    let _ = tokio::time::timeout(NAMES_LIMIT, lookups.join_all()).await;
 }
 
 fn read(file: &Path) -> Result<Config, config::LoadError> {

@@ -80,14 +80,17 @@ fn clients_cannot_make_series() {
     let proxy = Proxy::to([&endpoint]).start();
     proxy.get("/first").expect(200);
     let series = || proxy.metrics().lines().filter(|line| !line.starts_with('#')).count();
-    proxy.client().request("MADEUP0", "/", "").expect(200);
+    proxy.client().request("MADEUP0", "/path/0", "").expect(200);
+    proxy.record("/path/0");
     let before = series();
     for n in 1..30 {
         let mut client = proxy.client();
         client.send(format!("MADEUP{n} /path/{n} HTTP/1.1\r\nHost: host{n}.example\r\n\r\n"));
         client.response().expect(200);
     }
-    proxy.records_of("/path/29", 1);
+    for n in 1..30 {
+        proxy.record(&format!("/path/{n}"));
+    }
     assert_eq!(series(), before);
 }
 

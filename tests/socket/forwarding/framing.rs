@@ -285,3 +285,58 @@ fn fields_come_through() {
     assert_eq!(seen.head.all("x-twice"), ["1", "2"]);
     assert_eq!(seen.header("cookie"), Some("c=d"));
 }
+
+/// A request of HTTP/1.0 without Host goes on as HTTP/1.1, which must have one: the endpoint's own.
+#[test]
+fn http_1_0_without_host_is_given_one() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    http_1_0(&proxy, "/x", "").0.expect(200);
+    let seen = endpoint.seen("/x");
+    assert_eq!(seen.header("host"), Some(endpoint.address()));
+    assert!(!seen.head.has("x-forwarded-host"), "{}", seen.head.raw);
+}
+
+/// What the client sends as it would to a forward proxy, the endpoint sees as a server does: else the authority in the
+/// target would count more for it than the Host that the pool wants.
+#[test]
+fn an_absolute_target_goes_on_as_a_path() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).with("host: internal.example").start();
+    for (method, sent, seen) in [
+        ("GET", "http://test.example/a/b?c=d", "/a/b?c=d"),
+        ("GET", "http://test.example", "/"),
+        ("GET", "http://test.example?c=d", "/?c=d"),
+        ("OPTIONS", "http://test.example", "*"),
+    ] {
+        proxy.client().request(method, sent, "").expect(200);
+        let last = endpoint.requests().pop().expect("a request");
+        assert_eq!((last.target(), last.header("host")), (seen, Some("internal.example")), "{sent}");
+    }
+}
+
+/// An endpoint that speaks HTTP/1.0 does not make HTTP/1.0 of our connection, and what it says of a body that cannot
+/// be does not reach a client, who might wait for it.
+#[test]
+fn the_framing_of_responses_is_ours() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        let response = match exchange.target() {
+            "/old" => "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
+            "/twice" => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+            "/length" => "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n",
+            _ => "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+        };
+        exchange.send(response);
+        exchange.close();
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    let old = client.get("/old").expect(200);
+    assert!(old.head.raw.starts_with("HTTP/1.1 "), "{}", old.head.raw);
+    assert_eq!(client.get("/twice").expect(200).head.all("content-length"), ["2"]);
+    for target in ["/length", "/chunks"] {
+        let empty = client.get(target).expect(204);
+        assert!(!empty.head.has("content-length"), "{}", empty.head.raw);
+        assert!(!empty.head.has("transfer-encoding"), "{}", empty.head.raw);
+    }
+}

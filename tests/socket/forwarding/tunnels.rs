@@ -246,3 +246,42 @@ fn a_switch_that_nobody_asked_for_is_502() {
     assert_eq!(proxy.record("/x").cause(), "bad_response");
     proxy.is_unharmed(endpoint.open());
 }
+
+/// The endpoint that refuses an upgrade has the time for its answer that any other has, not that of a tunnel.
+#[test]
+fn a_refused_upgrade_has_the_timeouts_of_bodies() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+        exchange.hang();
+    });
+    let proxy = Proxy::to([&endpoint]).with("timeouts: { idle: 500ms, response: 500ms }").start();
+    let mut client = proxy.client();
+    client.send(UPGRADE);
+    client.head_only();
+    assert_eq!(client.bytes(4), b"half");
+    client.closed_within(Duration::from_secs(4));
+    assert_eq!(proxy.record("/ws").cause(), "response_cut");
+}
+
+/// Nor has the client that asks for one with a body: it is no tunnel yet.
+#[test]
+fn a_stalled_body_that_asks_for_an_upgrade_is_408() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).listener("timeouts: { body: 500ms }").start();
+    let mut client = proxy.client();
+    client.send(UPGRADE.replace("GET", "POST").replace("\r\n\r\n", "\r\nContent-Length: 10\r\n\r\nhalf"));
+    client.response().expect(408);
+}
+
+/// An endpoint that takes its time for its 101 is waited for as long as for any other answer.
+#[test]
+fn a_slow_101_is_waited_for() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        thread::sleep(Duration::from_millis(1500));
+        echo(exchange);
+    });
+    let proxy = Proxy::to([&endpoint]).listener("timeouts: { body: 500ms }").start();
+    let mut client = tunnel(&proxy);
+    client.send("ping");
+    assert_eq!(client.bytes(4), b"ping");
+}

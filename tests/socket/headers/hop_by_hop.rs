@@ -66,3 +66,15 @@ fn an_upgrade_field_alone_does_not_cross() {
     let seen = endpoint.seen("/x");
     assert!(!seen.head.has("http2-settings"), "{}", seen.head.raw);
 }
+
+/// Fault 37 again, for what Pingora alone removes: the endpoint must not take the request for an anonymous one.
+#[test]
+fn credentials_cannot_be_nominated_away() {
+    for (name, value) in [("Authorization", "Basic eDp5"), ("Cookie", "session=1")] {
+        let endpoint = Endpoint::named("a");
+        let proxy = Proxy::to([&endpoint]).start();
+        let fields = format!("Connection: {name}\r\n{name}: {value}\r\n");
+        proxy.client().request("GET", "/x", &fields).expect(200);
+        assert_eq!(endpoint.seen("/x").header(name), Some(value));
+    }
+}

@@ -139,7 +139,7 @@ fn each_change_is_one_line_with_a_reason() {
     endpoint.stop();
     proxy.wait_until(endpoint.address(), "unhealthy");
     endpoint.start();
-    proxy.wait_until(endpoint.address(), "healthy");
+    proxy.event("a third change", |_| proxy.changes_of(endpoint.address()).len() >= 3);
 
     let changes = proxy.changes_of(endpoint.address());
     let messages: Vec<&str> = changes.iter().map(crate::harness::Event::message).collect();

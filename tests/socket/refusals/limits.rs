@@ -152,3 +152,20 @@ fn each_listener_has_its_own_limits() {
     Client::connect(&proxy.address_of("default")).get(&target).expect(414);
     Client::connect(&proxy.address_of("wide")).get(&target).expect(200);
 }
+
+/// Asking for an upgrade is no way around the limit: until there is one, a body is a body.
+#[test]
+fn a_body_that_asks_for_an_upgrade_has_the_limit_too() {
+    let (endpoint, mut proxy) = limited("body_size: 1KiB");
+    let mut client = proxy.client();
+    client.send(
+        "POST /over HTTP/1.1\r\nHost: test.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Transfer-Encoding: chunked\r\n\r\n",
+    );
+    for _ in 0..3 {
+        let _ = client.try_send(format!("200\r\n{}\r\n", "x".repeat(512)));
+    }
+    client.response().expect(413);
+    expect_refusal(&proxy, &endpoint, "/over", 413, "body_too_large");
+    proxy.is_unharmed(endpoint.open());
+}

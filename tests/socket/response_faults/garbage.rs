@@ -39,3 +39,18 @@ fn a_status_that_is_no_number() {
 fn a_field_that_is_none() {
     is_bad_response(b"HTTP/1.1 200 OK\r\nthis is no field\x00secret\r\n\r\n");
 }
+
+/// The log says what was wrong with a header, and does not quote it: it may be long, and somebody's cookies are in it.
+#[test]
+fn the_log_does_not_quote_the_answer() {
+    let endpoint = Endpoint::scripted("faulty", |exchange| {
+        let long = "x".repeat(50_000);
+        exchange.send(format!("HTTP/1.1 200 OK\r\nSet-Cookie: secret={long}\r\nno field\r\n\r\n"));
+        exchange.close();
+    });
+    let proxy = Proxy::to([&endpoint]).with("retry: off").start();
+    proxy.get("/x").expect(502);
+    let record = proxy.record("/x");
+    let detail = record.text("detail");
+    assert!(!detail.is_empty() && detail.len() < 1000 && !detail.contains("secret"), "{detail}");
+}

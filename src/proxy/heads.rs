@@ -1,0 +1,52 @@
+//! What Pingora leaves in heads, or takes out of them, that neither side should see; policy is in `exchange`.
+
+use http::{Version, header};
+use pingora_core::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use crate::exchange::END_TO_END;
+
+/// Puts back what Pingora lets the client's `Connection` remove, and an endpoint may rely on.
+pub fn restore_end_to_end(client: &RequestHeader, request: &mut RequestHeader) -> Result<()> {
+    for name in END_TO_END {
+        if !request.headers.contains_key(&name) {
+            for value in client.headers.get_all(&name) {
+                request.append_header(name.clone(), value.clone())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A server that is asked directly is asked by path alone (RFC 9112, section 3.2): an authority in the target would
+/// count more for it than the `Host` that the pool wants.
+pub fn origin_form(request: &mut RequestHeader) -> Result<()> {
+    let raw = String::from_utf8_lossy(request.raw_path());
+    let Some((_, rest)) = raw.split_once("://").filter(|_| !raw.starts_with(['/', '?', '*'])) else {
+        return Ok(());
+    };
+    if request.method == http::Method::OPTIONS && !rest.contains(['/', '?']) {
+        return request.set_raw_path(b"*");
+    }
+    // Pingora keeps the bytes of such a target apart from its path; this is the path alone.
+    request.set_uri(request.uri.clone());
+    Ok(())
+}
+
+/// Makes the response's framing one of ours: the endpoint's version and its ambiguities end here.
+pub fn own_framing(response: &mut ResponseHeader) -> Result<()> {
+    response.set_version(Version::HTTP_11);
+    // Trailers do not pass this carrier, so none may be announced.
+    response.remove_header(&header::TRAILER);
+    if response.status == http::StatusCode::NO_CONTENT {
+        // It has no body, and some clients wait for one that is announced (RFC 9110, section 8.6).
+        response.remove_header(&header::CONTENT_LENGTH);
+        response.remove_header(&header::TRANSFER_ENCODING);
+    }
+    let mut lengths = response.headers.get_all(header::CONTENT_LENGTH).iter();
+    if let (Some(length), Some(_)) = (lengths.next().cloned(), lengths.next()) {
+        // Pingora has made sure that they are equal.
+        response.insert_header(header::CONTENT_LENGTH, length)?;
+    }
+    Ok(())
+}
