@@ -28,7 +28,10 @@ tools=$PWD/target/tools
 export PATH="$PATH:$tools/bin"
 if ! cargo deny --version >/dev/null 2>&1; then
   printf '   installing cargo-deny %s into target/tools\n' "$CARGO_DENY"
-  CARGO_TARGET_DIR=$tools/build cargo install --quiet --locked --root "$tools" --version "$CARGO_DENY" cargo-deny
+  # Its own release settings would take longer than everything else here together.
+  CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+    CARGO_TARGET_DIR=$tools/build cargo install --quiet --locked --root "$tools" --version "$CARGO_DENY" cargo-deny
+  rm -rf "$tools/build"
 fi
 cargo deny --locked --log-level error check --hide-inclusion-graph bans licenses sources
 

@@ -4,7 +4,7 @@
 //! from the tree (`raw`, whose types are also the JSON Schema and the list of known keys), and `compile` judges the
 //! whole. No stage stops at its first error: a [`Report`] holds everything that is wrong with a file.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 mod address;
@@ -86,11 +86,12 @@ pub fn parse_with(
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let length = std::fs::metadata(path)?.len();
-    if length > FILE_BYTES_MAX {
+    // The length is not asked for: that of a device or a pipe is 0, and some never end.
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
     }
-    let bytes = std::fs::read(path)?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         io::Error::new(io::ErrorKind::InvalidData, format!("it is not UTF-8 text (byte {at})"))

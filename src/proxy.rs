@@ -154,6 +154,8 @@ impl ProxyHttp for Carrier {
             }
         }
         carried.exchange.request_body_again();
+        // Of the attempt before: this one is judged by what becomes of it.
+        carried.failure = None;
         carried.connection = None;
         carried.watch = None;
         peer::build(&carried.exchange, &self.connections)
@@ -205,7 +207,7 @@ impl ProxyHttp for Carrier {
         }
         if end_of_stream && !carried.begun {
             let limit = carried.exchange.pool().map(|pool| pool.spec().timeouts.response);
-            carried.watch = limit.zip(carried.connection.clone()).map(|(limit, of)| Watch::start(of, limit));
+            carried.watch = limit.zip(carried.connection.clone()).map(|(limit, of)| Watch::total(of, limit));
         }
         Ok(())
     }
@@ -273,14 +275,17 @@ impl ProxyHttp for Carrier {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
         let carried = ctx.carried()?;
         if let Some(body) = body {
             carried.exchange.response_body(body.len());
         }
-        if let Some(watch) = &carried.watch {
+        if end_of_stream {
+            // The endpoint has done its part; what is left is the client's time.
+            carried.watch = None;
+        } else if let Some(watch) = &carried.watch {
             watch.touch();
         }
         Ok(None)

@@ -48,6 +48,20 @@ fn a_wrong_file_exits_78_and_a_missing_one_1() {
     );
 }
 
+/// Not a file that would be read until the memory is full.
+#[test]
+fn a_file_without_end_is_refused() {
+    let output = evenkeel(&["check", "-c", "/dev/zero"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("larger than 16 MiB"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn printing_takes_no_file() {
+    let output = evenkeel(&["run", "--print", "-c", "/nonexistent"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+}
+
 #[test]
 fn a_failed_test_points_at_itself() {
     let folder = tempfile::tempdir().expect("a temporary folder");

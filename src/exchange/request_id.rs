@@ -30,7 +30,7 @@ fn is_well_formed(id: &str) -> bool {
 /// Unique in this process by its counter, and among processes by a random number.
 fn new() -> String {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    static COUNTER: AtomicU64 = AtomicU64::new(1);
     format!("{:016x}{:016x}", *PROCESS, COUNTER.fetch_add(1, Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 

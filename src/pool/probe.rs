@@ -46,11 +46,14 @@ impl Probe {
     ///
     /// Pingora's own limits are for each step: an endpoint that trickles its answer would hold a probe for ever. So
     /// there is a limit for the whole.
-    pub async fn run(&self) -> Result<(), String> {
+    ///
+    /// `None`: this process could not even ask, which says nothing about the endpoint.
+    pub async fn run(&self) -> Option<Result<(), String>> {
         match tokio::time::timeout(self.timeout, self.check.check(&self.target)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(reason(&error, self.timeout)),
-            Err(_) => Err(format!("no answer within {:?}", self.timeout)),
+            Ok(Ok(())) => Some(Ok(())),
+            Ok(Err(error)) if is_ours(&error) => None,
+            Ok(Err(error)) => Some(Err(reason(&error, self.timeout))),
+            Err(_) => Some(Err(format!("no answer within {:?}", self.timeout))),
         }
     }
 }
@@ -93,6 +96,21 @@ fn validate(response: &ResponseHeader, expect: &[RangeInclusive<u16>]) -> pingor
     Error::e_explain(ErrorType::CustomCode("unexpected status", status), "health check")
 }
 
+/// Whether this process, or its machine, is out of descriptors. If that counted, a rush of clients would take every
+/// endpoint out of service at once.
+fn is_ours(error: &Error) -> bool {
+    let mut error = error;
+    while let Some(cause) = &error.cause {
+        if let Some(next) = cause.downcast_ref::<Box<Error>>() {
+            error = next;
+            continue;
+        }
+        let code = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        return matches!(code, Some(libc::EMFILE | libc::ENFILE));
+    }
+    false
+}
+
 /// A probe's failure in the operator's words.
 fn reason(error: &Error, timeout: Duration) -> String {
     match &error.etype {
@@ -115,4 +133,21 @@ fn root_cause(error: &Error) -> String {
         cause = next;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lack_of_descriptors_is_ours() {
+        let failed = |code| {
+            let error = std::io::Error::from_raw_os_error(code);
+            let inner = Error::because(ErrorType::SocketError, "socket", error);
+            Error::because(ErrorType::ConnectError, "health check", inner)
+        };
+        assert!(is_ours(&failed(libc::EMFILE)) && is_ours(&failed(libc::ENFILE)));
+        assert!(!is_ours(&failed(libc::ECONNREFUSED)));
+        assert!(!is_ours(&Error::new(ErrorType::ConnectTimedout)));
+    }
 }

@@ -183,8 +183,9 @@ async fn check(
     let mut first = Some(first);
     loop {
         let started = Instant::now();
-        let result = probe.run().await;
-        pool.probed(&endpoint, result, thresholds);
+        if let Some(result) = probe.run().await {
+            pool.probed(&endpoint, result, thresholds);
+        }
         drop(first.take());
         // From start to start, so that a slow endpoint is probed as often as a fast one.
         sleep_until(started + spec.interval.mul_f64(1.0 + JITTER * (2.0 * unit_random() - 1.0))).await;

@@ -4,6 +4,7 @@
 //! [`Watch`] is a deadline for the whole; when it passes, the connection is shut down and Pingora's read ends.
 
 use std::collections::HashMap;
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -35,6 +36,16 @@ impl Connection {
             // It may be closed by the other side already.
             let _ = SockRef::from(handle).shutdown(Shutdown::Both);
         }
+    }
+
+    /// Something has come and nobody has read it yet: the client is slow, not the endpoint.
+    fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        // It does not block: Pingora's handle has made the socket non-blocking.
+        self.handle
+            .lock()
+            .as_ref()
+            .is_some_and(|handle| matches!(SockRef::from(handle).peek(&mut byte), Ok(1..)))
     }
 }
 
@@ -155,7 +166,17 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn start(connection: Arc<Connection>, limit: Duration) -> Self {
+    /// A limit for the whole, whatever comes meanwhile.
+    pub fn total(connection: Arc<Connection>, limit: Duration) -> Self {
+        Self::start(connection, limit, |_| false)
+    }
+
+    /// A limit for the time in which nothing comes.
+    pub fn idle(connection: Arc<Connection>, limit: Duration) -> Self {
+        Self::start(connection, limit, Connection::has_unread)
+    }
+
+    fn start(connection: Arc<Connection>, limit: Duration, excuse: fn(&Connection) -> bool) -> Self {
         let deadline = Arc::new(Mutex::new(Instant::now() + limit));
         let expired = Arc::new(AtomicBool::new(false));
         let task = tokio::spawn({
@@ -163,10 +184,13 @@ impl Watch {
             async move {
                 loop {
                     let until = *deadline.lock();
-                    if until <= Instant::now() {
+                    if until > Instant::now() {
+                        sleep_until(until).await;
+                    } else if excuse(&connection) {
+                        *deadline.lock() = Instant::now() + limit;
+                    } else {
                         break;
                     }
-                    sleep_until(until).await;
                 }
                 expired.store(true, Relaxed);
                 connection.cut();

@@ -55,6 +55,6 @@ impl Carried {
         let timeouts = &self.exchange.pool()?.spec().timeouts;
         let shorter = timeouts.idle < timeouts.response || self.exchange.is_upgrade();
         let watched = status != 101 && shorter;
-        watched.then(|| self.connection.clone()).flatten().map(|of| Watch::start(of, timeouts.idle))
+        watched.then(|| self.connection.clone()).flatten().map(|of| Watch::idle(of, timeouts.idle))
     }
 }

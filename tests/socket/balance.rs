@@ -140,15 +140,23 @@ fn an_unhealthy_endpoint_gets_no_attempts() {
 }
 
 /// At the start nothing is sent to an endpoint that is dead while another one is up, whether it refuses or swallows
-/// connections. Pingora alone takes every endpoint for healthy until its first check has failed.
+/// connections; not even by a client that is there before the first check. Pingora alone takes every endpoint for
+/// healthy until a check has failed.
 #[test]
 fn the_start_sends_nothing_to_the_dead() {
     let refusing = nobody_listens();
     let silent = silent_network();
-    let up = Endpoint::named("up");
+    // Its check takes long enough for clients to come first.
+    let up = Endpoint::scripted("up", |exchange| {
+        if exchange.target() == "/healthz" {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        exchange.answer("up");
+    });
     let proxy = Proxy::to([refusing.to_string(), silent.to_string(), up.to_string()])
-        .health_check("type: tcp, interval: 5s, timeout: 2s")
-        .start();
+        .health_check("type: http, path: /healthz, interval: 5s, timeout: 2s")
+        .spawn();
+    // It listens before it is ready: who comes then waits in the socket's queue.
     for _ in 0..30 {
         proxy.get("/start").expect(200);
     }

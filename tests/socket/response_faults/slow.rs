@@ -184,3 +184,21 @@ fn an_endpoint_that_does_not_read_is_504() {
     gate.open();
     proxy.is_unharmed(endpoint.open());
 }
+
+/// A client that pauses longer than an endpoint may is no endpoint that pauses: within its own time it gets it all.
+#[test]
+fn a_slow_reader_is_not_taken_for_a_slow_endpoint() {
+    const LENGTH: usize = 30_000_000;
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"));
+        exchange.send(vec![b'x'; LENGTH]);
+    });
+    let proxy = Proxy::to([&endpoint]).with("timeouts: { idle: 500ms, response: 10s }").start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    client.head_only();
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(client.bytes(LENGTH).len(), LENGTH);
+    drop(client);
+    assert_eq!(proxy.record("/x").cause(), "");
+}

@@ -116,3 +116,37 @@ fn failed_connects_are_counted() {
     assert_eq!((failures(&refusing), failures(&well)), (failed, 0));
     assert_eq!(proxy.metric("evenkeel_retries_total", &[]) as u64, failed);
 }
+
+/// What went wrong first is forgotten by the next attempt: a request that has been sent is not sent again because an
+/// earlier one had not been.
+#[test]
+fn a_retry_that_fails_otherwise_is_judged_by_that() {
+    let dead = nobody_listens();
+    let resets = || {
+        Endpoint::scripted("resets", |exchange| {
+            exchange.drain_body();
+            exchange.reset();
+        })
+    };
+    let [a, b] = [resets(), resets()];
+    let proxy = Proxy::to([dead.address(), a.address(), b.address()]).start();
+    proxy.client().upload("POST", "/x", b"once").expect(502);
+    let record = proxy.record("/x");
+    assert_eq!(
+        (record.cause(), record.results()),
+        ("endpoint_reset", ["connect_failed", "endpoint_reset"].map(String::from).to_vec())
+    );
+    assert_eq!(a.count() + b.count(), 1);
+}
+
+/// The same for the status: what comes too late is 504, whatever was refused before.
+#[test]
+fn a_retry_that_hangs_is_504() {
+    let dead = nobody_listens();
+    let hangs = Endpoint::scripted("hangs", |exchange| {
+        exchange.hang();
+    });
+    let proxy = Proxy::to([dead.address(), hangs.address()]).with("timeouts: { response: 500ms }").start();
+    proxy.get("/x").expect(504);
+    assert_eq!(proxy.record("/x").cause(), "response_timeout");
+}
