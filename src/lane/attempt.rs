@@ -4,37 +4,49 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::buffer::{Buffer, HEAD};
 use super::deadline::Timer;
 use super::head::{Parse, Response};
 use super::kept::Connection;
-use super::pump::{Pump, PumpError, WaitsFor};
+use super::pump::{Ends, Pump, PumpError, WaitsFor};
 use super::stream::Stream;
-use crate::config::EndpointTimeouts;
+use crate::config::{ClientTimeouts, EndpointTimeouts};
 use crate::exchange::Failure;
 
 /// More interim responses than anybody needs (RFC 9110, section 15.2).
 const INTERIM_MAX: usize = 20;
 
 /// The client's side of an attempt.
-pub struct Client<'a> {
+pub struct ClientSide<'a> {
     pub stream: &'a mut Stream,
     /// What has been read of the client's and not used: the body, then requests that came too early.
     pub input: &'a mut Buffer,
     /// It has sent FIN: it sends no more, and is answered all the same.
     pub half_closed: &'a mut bool,
-    pub body_timeout: Duration,
+    pub timer: &'a Timer,
 }
 
-/// Limits of an attempt.
+impl ClientSide<'_> {
+    /// An error if the client has reset its connection; reads what it sends ahead, as far as there is room.
+    pub fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        self.input.grow(HEAD);
+        while !*self.half_closed && !self.input.is_full() {
+            match self.input.poll_read(context, Pin::new(&mut *self.stream)) {
+                Poll::Pending => break,
+                Poll::Ready(read) => *self.half_closed = read? == 0,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The limits of an attempt.
+#[derive(Clone, Copy)]
 pub struct Limits<'a> {
-    pub timer: &'a Timer,
-    pub timeouts: &'a EndpointTimeouts,
-    pub write: Duration,
-    /// The response's head may take no longer than a tunnel is silent: the client has asked for one.
-    pub upgrade: bool,
+    pub endpoint: &'a EndpointTimeouts,
+    pub client: &'a ClientTimeouts,
 }
 
 /// Why there is no response, and what of one there was.
@@ -63,7 +75,7 @@ enum Waits {
 
 /// An attempt that has been sent off.
 pub struct Attempt<'a> {
-    pub client: Client<'a>,
+    pub client: ClientSide<'a>,
     pub connection: &'a mut Connection,
     /// What has been read of the endpoint's.
     pub answer: &'a mut Buffer,
@@ -78,7 +90,7 @@ pub struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     pub fn new(
-        client: Client<'a>,
+        client: ClientSide<'a>,
         connection: &'a mut Connection,
         answer: &'a mut Buffer,
         upload: &'a mut Pump,
@@ -113,8 +125,8 @@ impl<'a> Attempt<'a> {
                 failed.answered |= !self.answer.is_empty() || self.interim > 0;
                 failed
             })?;
-            if !response.is_interim() {
-                self.limits.timer.clear();
+            if !response.view(self.answer.bytes()).is_interim() {
+                self.client.timer.clear();
                 return Ok(length);
             }
             self.interim += 1;
@@ -131,7 +143,7 @@ impl<'a> Attempt<'a> {
 
     async fn send_to_client(&mut self, bytes: &[u8]) -> Result<(), Failed> {
         let write = tokio::io::AsyncWriteExt::write_all(self.client.stream, bytes);
-        match self.limits.timer.within(self.limits.write, write).await {
+        match self.client.timer.within(self.limits.client.write, write).await {
             Ok(Ok(())) => {
                 self.waits = Waits::Nothing;
                 Ok(())
@@ -158,7 +170,7 @@ impl<'a> Attempt<'a> {
             return Poll::Ready(Err(failed));
         }
         self.watch();
-        self.limits.timer.poll_passed(context).map(|()| Err(self.too_late()))
+        self.client.timer.poll_passed(context).map(|()| Err(self.too_late()))
     }
 
     fn poll_upload(
@@ -169,8 +181,9 @@ impl<'a> Attempt<'a> {
         if self.uploaded || self.upload_failed.is_some() {
             return Ok(());
         }
-        let Client { stream, input, .. } = &mut self.client;
-        match self.upload.poll(context, stream, input, &mut self.connection.stream, count) {
+        let ClientSide { stream, input, .. } = &mut self.client;
+        let mut ends = Ends { from: stream, buffer: input, to: &mut self.connection.stream };
+        match self.upload.poll(context, &mut ends, count) {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
                 self.uploaded = true;
@@ -219,25 +232,12 @@ impl<'a> Attempt<'a> {
         Failed::new(failure, detail)
     }
 
-    /// Notices a client that has reset its connection, and keeps what it sends ahead of time, as far as there is room.
+    /// Notices a client that has reset its connection.
     fn poll_client(&mut self, context: &mut Context<'_>) -> Result<(), Failed> {
-        let Client { stream, input, half_closed, .. } = &mut self.client;
-        if !self.uploaded || **half_closed {
+        if !self.uploaded {
             return Ok(());
         }
-        input.grow(HEAD);
-        while !input.is_full() {
-            match input.poll_read(context, Pin::new(&mut **stream)) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(0)) => {
-                    **half_closed = true;
-                    break;
-                }
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Err(Failed::new(Failure::ClientGone, error.to_string())),
-            }
-        }
-        Ok(())
+        self.client.poll_gone(context).map_err(|error| Failed::new(Failure::ClientGone, error.to_string()))
     }
 
     /// Sets the deadline anew where something has moved or something else is waited for.
@@ -251,9 +251,9 @@ impl<'a> Attempt<'a> {
             return;
         }
         self.waits = waits;
-        let timeouts = self.limits.timeouts;
-        self.limits.timer.set(match waits {
-            Waits::ClientBody => self.client.body_timeout,
+        let timeouts = self.limits.endpoint;
+        self.client.timer.set(match waits {
+            Waits::ClientBody => self.limits.client.body,
             Waits::EndpointWrite => timeouts.write,
             Waits::Nothing | Waits::Response => timeouts.response,
         });

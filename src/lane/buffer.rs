@@ -70,6 +70,14 @@ impl Buffer {
         Poll::Ready(Ok(count))
     }
 
+    /// Puts bytes back in front of all the others.
+    pub fn prepend(&mut self, bytes: &[u8]) {
+        let mut all = bytes.to_vec();
+        all.extend_from_slice(self.bytes());
+        self.used = 0..all.len();
+        self.memory = all;
+    }
+
     pub fn is_full(&self) -> bool {
         self.used.len() >= self.memory.len()
     }

@@ -32,8 +32,20 @@ struct Slot {
     deadline: Cell<Option<Instant>>,
     passed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// Nothing is under way: a stop may end it at once.
+    idle: Cell<bool>,
     /// Its timer is gone; the clock forgets it at its next look.
     gone: Cell<bool>,
+}
+
+impl Slot {
+    fn pass(&self) {
+        self.deadline.set(None);
+        self.passed.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Clock {
@@ -55,18 +67,19 @@ impl Clock {
         let mut any = false;
         for slot in slots.iter() {
             match slot.deadline.get() {
-                Some(deadline) if deadline <= now => {
-                    slot.deadline.set(None);
-                    slot.passed.set(true);
-                    if let Some(waker) = slot.waker.borrow_mut().take() {
-                        waker.wake();
-                    }
-                }
+                Some(deadline) if deadline <= now => slot.pass(),
                 Some(_) => any = true,
                 None => {}
             }
         }
         any
+    }
+
+    /// Lets the deadlines of all who are idle pass now.
+    pub fn end_idle(&self) {
+        for slot in self.slots.borrow().iter().filter(|slot| slot.idle.get()) {
+            slot.pass();
+        }
     }
 
     pub fn timer(self: &Rc<Self>) -> Timer {
@@ -88,6 +101,11 @@ impl Timer {
         self.slot.passed.set(false);
         self.slot.deadline.set(Instant::now().checked_add(limit));
         self.clock.wanted.notify_one();
+    }
+
+    /// Whether nothing is under way, and a stop may end it at once.
+    pub fn idle(&self, idle: bool) {
+        self.slot.idle.set(idle);
     }
 
     pub fn clear(&self) {

@@ -6,37 +6,30 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
+use super::body::Body;
 use super::buffer::{BODY, Buffer};
-use super::chunked::{self, ChunkError, Decoder};
+use super::chunked::ChunkError;
 use super::framing::Framing;
+use super::rewrite;
 use super::stream::Stream;
 use crate::exchange::Failure;
 
 /// A body on its way.
 pub struct Pump {
-    source: Source,
-    sink: Sink,
+    body: Body,
+    /// Whether it goes on in chunks; if not, its bytes go as they are.
+    chunked: bool,
     /// Bytes of our own making (heads, chunk headers, re-framed data) that go before anything else.
     out: Vec<u8>,
     sent: usize,
+    ended: bool,
+    touched: bool,
     /// What the last poll waited for.
     pub waits_for: WaitsFor,
     /// Something has moved since this was last cleared.
     pub moved: bool,
-}
-
-enum Source {
-    Length(u64),
-    Chunked(Decoder),
-    UntilClose,
-    Done,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sink {
-    /// The bytes as they are: their number is known, or the end of the connection is theirs.
-    Raw,
-    Chunked,
+    /// Bytes of the body that the sink has taken, as far as that is known.
+    pub delivered: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,21 +50,39 @@ pub enum PumpError {
     Refused(Failure),
 }
 
+/// What a pump moves between.
+pub struct Ends<'a> {
+    pub from: &'a mut Stream,
+    /// What has been read of the source and not used.
+    pub buffer: &'a mut Buffer,
+    pub to: &'a mut Stream,
+}
+
 impl Pump {
-    /// `head` goes out before the body.
-    pub fn new(framing: Framing, sink: Sink, head: Vec<u8>) -> Self {
-        let source = match framing {
-            Framing::None | Framing::Length(0) => Source::Done,
-            Framing::Length(length) => Source::Length(length),
-            Framing::Chunked => Source::Chunked(Decoder::default()),
-            Framing::UntilClose => Source::UntilClose,
-        };
-        Self { source, sink, out: head, sent: 0, waits_for: WaitsFor::Sink, moved: false }
+    /// `head` goes out before the body; `onward` is how the body is delimited at the other end.
+    pub fn new(body: Framing, onward: Framing, head: Vec<u8>) -> Self {
+        let body = Body::new(body);
+        Self {
+            ended: body.is_done(),
+            body,
+            chunked: onward == Framing::Chunked,
+            out: head,
+            sent: 0,
+            waits_for: WaitsFor::Sink,
+            moved: false,
+            delivered: 0,
+            touched: false,
+        }
     }
 
-    /// All that is to be read of the source has been read.
-    pub fn source_done(&self) -> bool {
-        matches!(self.source, Source::Done)
+    /// Something of the body has been taken from the source.
+    pub fn touched(&self) -> bool {
+        self.touched
+    }
+
+    /// None of our own bytes wait for the sink.
+    fn is_empty(&self) -> bool {
+        self.sent >= self.out.len()
     }
 
     /// Gives back the memory of its own bytes, for the next one.
@@ -86,35 +97,33 @@ impl Pump {
     pub fn poll(
         &mut self,
         context: &mut Context<'_>,
-        from: &mut Stream,
-        buffer: &mut Buffer,
-        to: &mut Stream,
+        ends: &mut Ends<'_>,
         count: &mut impl FnMut(usize) -> Result<(), Failure>,
     ) -> Poll<Result<(), PumpError>> {
         loop {
             self.waits_for = WaitsFor::Sink;
-            if self.sent < self.out.len() || self.direct(buffer) > 0 {
-                ready!(self.poll_send(context, buffer, to, count))?;
+            if !self.is_empty() || self.direct(ends.buffer) > 0 {
+                ready!(self.poll_send(context, ends, count))?;
                 continue;
             }
             self.out.clear();
             self.sent = 0;
-            if self.source_done() {
+            if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            if self.reframe(buffer, count)? {
+            if self.reframe(ends.buffer, count)? {
                 continue;
             }
             self.waits_for = WaitsFor::Source;
-            ready!(self.poll_fill(context, from, buffer))?;
+            ready!(self.poll_fill(context, ends))?;
         }
     }
 
     /// How many of the buffered bytes go out as they are.
     fn direct(&self, buffer: &Buffer) -> usize {
-        match (&self.source, self.sink) {
-            (Source::Length(left), _) => buffer.len().min(usize::try_from(*left).unwrap_or(usize::MAX)),
-            (Source::UntilClose, Sink::Raw) => buffer.len(),
+        match &self.body {
+            Body::Length { left } => usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len())),
+            Body::UntilClose if !self.chunked && !self.ended => buffer.len(),
             _ => 0,
         }
     }
@@ -123,16 +132,16 @@ impl Pump {
     fn poll_send(
         &mut self,
         context: &mut Context<'_>,
-        buffer: &mut Buffer,
-        to: &mut Stream,
+        ends: &mut Ends<'_>,
         count: &mut impl FnMut(usize) -> Result<(), Failure>,
     ) -> Poll<Result<(), PumpError>> {
-        let own = self.out.get(self.sent..).unwrap_or(&[]);
-        let body = buffer.bytes().get(..self.direct(buffer)).unwrap_or(&[]);
+        let own = self.out.get(self.sent..).unwrap_or_default();
+        let body = ends.buffer.bytes().get(..self.direct(ends.buffer)).unwrap_or_default();
+        let to = Pin::new(&mut *ends.to);
         let written = match (own.is_empty(), body.is_empty()) {
-            (true, _) => ready!(Pin::new(to).poll_write(context, body)),
-            (_, true) => ready!(Pin::new(to).poll_write(context, own)),
-            _ => ready!(Pin::new(to).poll_write_vectored(context, &[IoSlice::new(own), IoSlice::new(body)])),
+            (true, _) => ready!(to.poll_write(context, body)),
+            (_, true) => ready!(to.poll_write(context, own)),
+            _ => ready!(to.poll_write_vectored(context, &[IoSlice::new(own), IoSlice::new(body)])),
         };
         let written = written.map_err(PumpError::Sink)?;
         if written == 0 {
@@ -140,17 +149,24 @@ impl Pump {
         }
         self.moved = true;
         let of_own = written.min(own.len());
-        let of_body = written - of_own;
         self.sent += of_own;
-        if of_body > 0 {
-            buffer.consume(of_body);
-            if let Source::Length(left) = &mut self.source {
-                *left -= of_body as u64;
-                if *left == 0 {
-                    self.source = Source::Done;
-                }
-            }
-            count(of_body).map_err(PumpError::Refused)?;
+        self.used(ends.buffer, written - of_own, count)
+    }
+
+    /// So many of the buffered bytes were body, and have gone out.
+    fn used(
+        &mut self,
+        buffer: &mut Buffer,
+        bytes: usize,
+        count: &mut impl FnMut(usize) -> Result<(), Failure>,
+    ) -> Poll<Result<(), PumpError>> {
+        if bytes > 0 {
+            let step = self.body.decode(buffer.bytes().get(..bytes).unwrap_or_default());
+            self.ended = step.map_err(PumpError::Framing)?.done;
+            buffer.consume(bytes);
+            self.touched = true;
+            self.delivered += bytes as u64;
+            count(bytes).map_err(PumpError::Refused)?;
         }
         Poll::Ready(Ok(()))
     }
@@ -161,59 +177,44 @@ impl Pump {
         buffer: &mut Buffer,
         count: &mut impl FnMut(usize) -> Result<(), Failure>,
     ) -> Result<bool, PumpError> {
-        match &mut self.source {
-            Source::Chunked(decoder) => {
-                let step = decoder.decode(buffer.bytes()).map_err(PumpError::Framing)?;
-                if step.consumed == 0 {
-                    return Ok(false);
-                }
-                let data = buffer.bytes().get(step.data.clone()).unwrap_or(&[]);
-                let length = data.len();
-                match self.sink {
-                    Sink::Raw => self.out.extend_from_slice(data),
-                    Sink::Chunked => chunked::write_chunk(&mut self.out, data),
-                }
-                buffer.consume(step.consumed);
-                self.moved = true;
-                if step.done {
-                    if self.sink == Sink::Chunked {
-                        chunked::write_last(&mut self.out, decoder.trailers());
-                    }
-                    self.source = Source::Done;
-                }
-                count(length).map_err(PumpError::Refused)?;
-                Ok(true)
-            }
-            Source::UntilClose if self.sink == Sink::Chunked && !buffer.is_empty() => {
-                let length = buffer.len();
-                chunked::write_chunk(&mut self.out, buffer.bytes());
-                buffer.consume(length);
-                count(length).map_err(PumpError::Refused)?;
-                Ok(true)
-            }
-            _ => Ok(false),
+        if buffer.is_empty() {
+            return Ok(false);
+        }
+        let step = self.body.decode(buffer.bytes()).map_err(PumpError::Framing)?;
+        let data = buffer.bytes().get(step.data.clone()).unwrap_or_default();
+        if self.chunked && !data.is_empty() {
+            rewrite::chunk(&mut self.out, data);
+        } else {
+            self.out.extend_from_slice(data);
+        }
+        let length = data.len();
+        buffer.consume(step.consumed);
+        self.touched |= step.consumed > 0;
+        self.moved |= step.consumed > 0;
+        if step.done {
+            self.end();
+        }
+        self.delivered += length as u64;
+        count(length).map_err(PumpError::Refused)?;
+        Ok(step.consumed > 0 || step.done)
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        if self.chunked {
+            rewrite::last_chunk(&mut self.out, self.body.trailers());
         }
     }
 
-    fn poll_fill(
-        &mut self,
-        context: &mut Context<'_>,
-        from: &mut Stream,
-        buffer: &mut Buffer,
-    ) -> Poll<Result<(), PumpError>> {
-        buffer.grow(BODY);
-        let read = ready!(buffer.poll_read(context, Pin::new(from))).map_err(|error| PumpError::Source(Some(error)))?;
-        if read > 0 {
-            self.moved = true;
-            return Poll::Ready(Ok(()));
+    fn poll_fill(&mut self, context: &mut Context<'_>, ends: &mut Ends<'_>) -> Poll<Result<(), PumpError>> {
+        ends.buffer.grow(BODY);
+        let read = ready!(ends.buffer.poll_read(context, Pin::new(&mut *ends.from)));
+        match read {
+            Ok(0) if self.body.may_end() => self.end(),
+            Ok(0) => return Poll::Ready(Err(PumpError::Source(None))),
+            Ok(_) => self.moved = true,
+            Err(error) => return Poll::Ready(Err(PumpError::Source(Some(error)))),
         }
-        if !matches!(self.source, Source::UntilClose) {
-            return Poll::Ready(Err(PumpError::Source(None)));
-        }
-        if self.sink == Sink::Chunked {
-            chunked::write_last(&mut self.out, &[]);
-        }
-        self.source = Source::Done;
         Poll::Ready(Ok(()))
     }
 }

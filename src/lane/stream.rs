@@ -56,6 +56,14 @@ impl Stream {
         !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Ends the connection with a reset, so that nobody takes what was sent for whole.
+    pub fn reset(&self) {
+        if let Self::Tcp(stream) = self {
+            // What cannot be reset is closed.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// No more will be written.
     pub fn shut_down_write(&self) {
         let _ = match self {
