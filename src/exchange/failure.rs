@@ -8,6 +8,7 @@ pub enum Failure {
     BadRequest,
     MissingHost,
     NoRoute,
+    MethodNotAllowed,
     RequestTimeout,
     BodyTooLarge,
     TargetTooLong,
@@ -43,6 +44,7 @@ impl Failure {
             Self::BadRequest => (400, "bad_request", Client),
             Self::MissingHost => (400, "missing_host", Client),
             Self::NoRoute => (404, "no_route", Client),
+            Self::MethodNotAllowed => (405, "method_not_allowed", Client),
             Self::RequestTimeout => (408, "request_timeout", Client),
             Self::BodyTooLarge => (413, "body_too_large", Client),
             Self::TargetTooLong => (414, "target_too_long", Client),
@@ -82,10 +84,11 @@ impl Failure {
     }
 
     /// Every failure, for tests and documents.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::MissingHost,
         Self::NoRoute,
+        Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::BodyTooLarge,
         Self::TargetTooLong,

@@ -1,0 +1,12 @@
+//! The carrier of HTTP/1.1 to HTTP/1.1, on the acceptor's own streams.
+//!
+//! It moves bytes and asks `exchange` for every decision. The modules that read and write the protocol know no socket
+//! and no clock: they take bytes and say what these mean, so that they can be fuzzed.
+
+pub mod body;
+pub mod chunked;
+pub mod fields;
+pub mod framing;
+pub mod head;
+pub mod rewrite;
+mod syntax;

@@ -1,0 +1,170 @@
+//! The chunked coding (RFC 9112, section 7.1), read by the grammar and nothing beside it, and written in normal form.
+//!
+//! A size has 1 to 16 digits, extensions are names and values as the grammar has them and at most 8 KiB for each chunk,
+//! lines end with CRLF, trailers are fields like any other. Extensions end here: nobody behind us is told of them.
+
+mod line;
+mod trailers;
+
+#[cfg(test)]
+mod tests;
+
+use super::body::Step;
+use line::SizeLine;
+use trailers::Trailers;
+
+/// Bytes of a chunk's extensions.
+pub const EXTENSION_MAX: usize = 8 * 1024;
+/// Bytes of a body's trailers.
+pub const TRAILERS_MAX: usize = 64 * 1024;
+/// Fields of a body's trailers.
+pub const TRAILER_FIELDS_MAX: usize = 100;
+
+/// Why a body cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChunkError {
+    #[error("bad byte in a chunk's size")]
+    Size,
+    #[error("a chunk's size is too large")]
+    SizeTooLarge,
+    #[error("bad byte in a chunk's extension")]
+    Extension,
+    #[error("a chunk's extensions are too long")]
+    ExtensionTooLong,
+    #[error("a chunk's line does not end with CRLF")]
+    LineEnd,
+    #[error("a chunk's data does not end with CRLF")]
+    DataEnd,
+    #[error("bad trailers: {0}")]
+    Trailers(&'static str),
+}
+
+/// Reads one chunked body.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    state: State,
+    trailers: Trailers,
+}
+
+#[derive(Debug)]
+enum State {
+    Size(SizeLine),
+    Data {
+        left: u64,
+    },
+    /// The CRLF behind the data; `true` once the CR was seen.
+    DataEnd {
+        returned: bool,
+    },
+    Trailers,
+    Done,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Size(SizeLine::default())
+    }
+}
+
+impl Decoder {
+    /// Takes the next piece of input: framing, and at most one range of data. To be called again while there is input
+    /// left and the body is not done.
+    pub fn decode(&mut self, input: &[u8]) -> Result<Step, ChunkError> {
+        let mut at = 0;
+        loop {
+            let rest = input.get(at..).unwrap_or_default();
+            if rest.is_empty() || matches!(self.state, State::Done) {
+                return Ok(Step { consumed: at, data: at..at, done: self.is_done() });
+            }
+            match &mut self.state {
+                State::Size(line) => {
+                    let (taken, size) = line.read(rest)?;
+                    at += taken;
+                    match size {
+                        None => {}
+                        Some(0) => self.state = State::Trailers,
+                        Some(left) => self.state = State::Data { left },
+                    }
+                }
+                State::Data { left } => {
+                    let taken = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
+                    *left -= taken as u64;
+                    if *left == 0 {
+                        self.state = State::DataEnd { returned: false };
+                    }
+                    return Ok(Step { consumed: at + taken, data: at..at + taken, done: false });
+                }
+                State::DataEnd { returned } => {
+                    match (rest.first(), *returned) {
+                        (Some(b'\r'), false) => *returned = true,
+                        (Some(b'\n'), true) => self.state = State::default(),
+                        _ => return Err(ChunkError::DataEnd),
+                    }
+                    at += 1;
+                }
+                State::Trailers => {
+                    let (taken, complete) = self.trailers.read(rest).map_err(ChunkError::Trailers)?;
+                    at += taken;
+                    if complete {
+                        self.state = State::Done;
+                    }
+                }
+                State::Done => {}
+            }
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// The trailers that may go on, once the body is done.
+    pub fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.trailers.allowed()
+    }
+}
+
+/// The line before a chunk's data.
+#[derive(Debug, Clone, Copy)]
+pub struct ChunkHead {
+    bytes: [u8; 18],
+    begin: usize,
+}
+
+impl ChunkHead {
+    /// `length` must not be 0: that would be the last chunk.
+    pub fn new(length: usize) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut bytes = *b"0000000000000000\r\n";
+        let (mut begin, mut rest) = (16, length);
+        for (at, byte) in bytes.iter_mut().enumerate().take(16).rev() {
+            *byte = DIGITS.get(rest & 15).copied().unwrap_or(b'0');
+            (begin, rest) = (at, rest >> 4);
+            if rest == 0 {
+                break;
+            }
+        }
+        Self { bytes, begin }
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(self.begin..).unwrap_or_default()
+    }
+}
+
+/// What follows a chunk's data.
+pub const CHUNK_END: &[u8] = b"\r\n";
+
+/// The end of a body without trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Writes the end of a body with these trailers.
+pub fn write_last<'a>(out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers {
+        for part in [name, b": ", value, b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,99 @@
+//! The fields behind the last chunk.
+
+use super::super::fields::{Bounds, Fault, Fields};
+use super::super::syntax::same_name;
+use super::{TRAILER_FIELDS_MAX, TRAILERS_MAX};
+
+/// Collected as they arrive; empty, and without memory, for nearly every body.
+#[derive(Debug, Default)]
+pub(super) struct Trailers {
+    bytes: Vec<u8>,
+    fields: Fields,
+}
+
+/// Names that mean something only before the body, or to somebody who trusts them (RFC 9110, section 6.5.1): framing,
+/// routing, authentication, request modifiers, response control, content format, hop by hop, and what we tell endpoints.
+const FORBIDDEN: [&str; 54] = [
+    "transfer-encoding",
+    "content-length",
+    "trailer",
+    "host",
+    "authorization",
+    "authentication-info",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "www-authenticate",
+    "cookie",
+    "set-cookie",
+    "cache-control",
+    "expect",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "max-forwards",
+    "pragma",
+    "range",
+    "te",
+    "age",
+    "date",
+    "expires",
+    "location",
+    "retry-after",
+    "vary",
+    "warning",
+    "content-encoding",
+    "content-type",
+    "content-range",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "upgrade",
+    "http2-settings",
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-prefix",
+    "x-forwarded-server",
+    "x-real-ip",
+    "x-request-id",
+    "x-http-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    "origin",
+    "sec-websocket-key",
+    "strict-transport-security",
+];
+
+impl Trailers {
+    /// Gives how many bytes it took, and whether the section is complete.
+    pub(super) fn read(&mut self, input: &[u8]) -> Result<(usize, bool), &'static str> {
+        if self.bytes.is_empty() && input.starts_with(b"\r\n") {
+            return Ok((2, true));
+        }
+        let mut taken = 0;
+        for line in input.split_inclusive(|byte| *byte == b'\n') {
+            self.bytes.extend_from_slice(line);
+            taken += line.len();
+            let bounds = Bounds { bytes: TRAILERS_MAX, count: TRAILER_FIELDS_MAX };
+            let read = self.fields.read(&self.bytes, bounds).map_err(|fault| match fault {
+                Fault::Malformed(reason) | Fault::TooLarge(reason) => reason,
+            });
+            if read?.is_some() {
+                return Ok((taken, true));
+            }
+        }
+        Ok((taken, false))
+    }
+
+    pub(super) fn allowed(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields
+            .iter(&self.bytes)
+            .filter(|(name, _)| !FORBIDDEN.iter().any(|forbidden| same_name(forbidden.as_bytes(), name)))
+    }
+}

@@ -1,0 +1,168 @@
+//! Field lines: of a head, and of the trailers of a chunked body. Every line ends with CRLF and stands for itself.
+
+use super::syntax::{Span, is_blank, is_token, is_value, trim};
+
+/// A section of fields that is read as its bytes arrive.
+#[derive(Debug, Default)]
+pub struct Fields {
+    lines: Vec<Line>,
+    /// Where the section begins.
+    begin: usize,
+    /// Where the line begins that is not complete yet.
+    line: usize,
+    /// Up to here there is no end of that line.
+    searched: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    name: Span,
+    value: Span,
+}
+
+/// How large a section may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Bytes of all lines, with their ends.
+    pub bytes: usize,
+    pub count: usize,
+}
+
+/// What is wrong with a section, in words for the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Malformed(&'static str),
+    TooLarge(&'static str),
+}
+
+/// The next line of a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NextLine {
+    Partial,
+    /// Ends before `end`; the next one begins at `next`.
+    Complete {
+        end: usize,
+        next: usize,
+    },
+    /// Ends with a line feed that no carriage return precedes.
+    Bare {
+        next: usize,
+    },
+}
+
+pub(super) const BARE_FEED: &str = "line feed without carriage return";
+
+/// Finds the end of the line that begins at `begin`; up to `searched` there is none.
+pub(super) fn next_line(bytes: &[u8], begin: usize, searched: usize) -> NextLine {
+    let searched = searched.max(begin);
+    let rest = bytes.get(searched..).unwrap_or_default();
+    let Some(feed) = memchr::memchr(b'\n', rest).map(|at| searched + at) else {
+        return NextLine::Partial;
+    };
+    match bytes.get(begin..feed).and_then(<[u8]>::last) {
+        Some(b'\r') => NextLine::Complete { end: feed - 1, next: feed + 1 },
+        _ => NextLine::Bare { next: feed + 1 },
+    }
+}
+
+impl Fields {
+    /// Starts anew: a section begins at `at`.
+    pub(super) fn restart(&mut self, at: usize) {
+        self.lines.clear();
+        (self.begin, self.line, self.searched) = (at, at, at);
+    }
+
+    /// Reads on. `Some`: the section is complete, and this is where its empty line ends.
+    pub(super) fn read(&mut self, bytes: &[u8], bounds: Bounds) -> Result<Option<usize>, Fault> {
+        loop {
+            match next_line(bytes, self.line, self.searched) {
+                NextLine::Complete { end, next } if end == self.line => return Ok(Some(next)),
+                NextLine::Complete { end, next } => {
+                    self.fits(next, bounds)?;
+                    self.lines.push(line(bytes, self.line, end).map_err(Fault::Malformed)?);
+                    (self.line, self.searched) = (next, next);
+                }
+                // The limits come first everywhere: what is said of a section does not depend on how it arrives.
+                NextLine::Bare { next } => {
+                    self.fits(next, bounds)?;
+                    return Err(Fault::Malformed(BARE_FEED));
+                }
+                NextLine::Partial => {
+                    self.searched = bytes.len();
+                    // A lone CR may become the empty line, which does not count.
+                    if !matches!(bytes.get(self.line..), None | Some(b"" | b"\r")) {
+                        self.fits(bytes.len(), bounds)?;
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Whether there is room for one more line that reaches to `end`.
+    fn fits(&self, end: usize, bounds: Bounds) -> Result<(), Fault> {
+        if self.lines.len() >= bounds.count {
+            return Err(Fault::TooLarge("too many fields"));
+        }
+        if end - self.begin > bounds.bytes {
+            return Err(Fault::TooLarge("too many bytes of fields"));
+        }
+        Ok(())
+    }
+
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Name and value of each field, in order.
+    pub fn iter<'a>(
+        &'a self,
+        bytes: &'a [u8],
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
+        self.lines.iter().map(|line| (line.name.of(bytes), line.value.of(bytes)))
+    }
+
+    /// The size of each line, with its end.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = usize> + '_ {
+        let begins = self.lines.iter().map(|line| line.name.start());
+        let ends = begins.clone().skip(1).chain([self.line]);
+        begins.zip(ends).map(|(begin, end)| end.saturating_sub(begin))
+    }
+}
+
+fn line(bytes: &[u8], begin: usize, end: usize) -> Result<Line, &'static str> {
+    let line = bytes.get(begin..end).unwrap_or_default();
+    let name = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
+    match line.get(name) {
+        Some(b':') if name > 0 => {}
+        Some(b':') => return Err("field without a name"),
+        Some(byte) if is_blank(*byte) && name == 0 => return Err("folded or indented field line"),
+        Some(byte) if is_blank(*byte) => return Err("blank before the colon of a field"),
+        Some(_) => return Err("bad byte in a field name"),
+        None => return Err("field line without a colon"),
+    }
+    let untrimmed = line.get(name + 1..).unwrap_or_default();
+    if !is_value(untrimmed) {
+        return Err(value_fault(untrimmed));
+    }
+    let value = trim(untrimmed);
+    let lead = untrimmed.iter().take_while(|byte| is_blank(**byte)).count();
+    let lead = if value.is_empty() { 0 } else { lead };
+    let begin_of_value = begin + name + 1 + lead;
+    Ok(Line {
+        name: Span::new(begin, begin + name),
+        value: Span::new(begin_of_value, begin_of_value + value.len()),
+    })
+}
+
+fn value_fault(value: &[u8]) -> &'static str {
+    match value.iter().find(|byte| byte.is_ascii_control() && **byte != b'\t') {
+        Some(0) => "NUL in a field value",
+        Some(b'\r') => "carriage return without line feed",
+        _ => "control byte in a field value",
+    }
+}

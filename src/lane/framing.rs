@@ -1,0 +1,118 @@
+//! Where a message's body ends (RFC 9112, section 6.3), and how it is announced on the other side.
+
+use super::syntax::trim;
+
+/// How a body is delimited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// There is no body.
+    #[default]
+    None,
+    Length(u64),
+    Chunked,
+    /// Up to the end of the connection; only responses.
+    UntilClose,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    Http10,
+    Http11,
+}
+
+/// What the framing fields of a head announce, whatever its method or status makes of it. Fed with the fields in order.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Announced {
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Announced {
+    pub(super) fn content_length(&mut self, value: &[u8]) -> Result<(), &'static str> {
+        match self.length.replace(length(value)?) {
+            None => Ok(()),
+            // Even if they agree: whoever comes next might count differently.
+            Some(_) => Err("more than one Content-Length"),
+        }
+    }
+
+    pub(super) fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), &'static str> {
+        if !value.eq_ignore_ascii_case(b"chunked") {
+            return Err("Transfer-Encoding other than chunked");
+        }
+        if std::mem::replace(&mut self.chunked, true) {
+            return Err("more than one Transfer-Encoding");
+        }
+        Ok(())
+    }
+
+    /// What all fields together announce; `Framing::None` if nothing.
+    pub(super) fn framing(self, version: Version) -> Result<Framing, &'static str> {
+        match self {
+            Self { length: Some(_), chunked: true } => Err("Transfer-Encoding and Content-Length"),
+            Self { chunked: true, .. } if version == Version::Http10 => {
+                Err("Transfer-Encoding in an HTTP/1.0 message")
+            }
+            Self { chunked: true, .. } => Ok(Framing::Chunked),
+            Self { length: Some(length), .. } => Ok(Framing::Length(length)),
+            Self { .. } => Ok(Framing::None),
+        }
+    }
+}
+
+/// Digits, and nothing else. Half of the range is left out, because many count with a sign.
+fn length(value: &[u8]) -> Result<u64, &'static str> {
+    const BAD: &str = "Content-Length is not a number";
+    if value.is_empty() {
+        return Err(BAD);
+    }
+    value.iter().try_fold(0_u64, |length, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0')).ok_or(BAD)?;
+        let length = length.checked_mul(10).and_then(|length| length.checked_add(digit));
+        length.filter(|length| i64::try_from(*length).is_ok()).ok_or("Content-Length is too large")
+    })
+}
+
+/// The body of a response to a request with this method.
+pub(super) fn of_response(method: &str, status: u16, announced: Framing) -> Framing {
+    match (method, status, announced) {
+        ("HEAD", ..) | (_, 100..=199 | 204 | 304, _) | ("CONNECT", 200..=299, _) => Framing::None,
+        (.., Framing::None) => Framing::UntilClose,
+        (.., announced) => announced,
+    }
+}
+
+/// How a response is sent on to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Onward {
+    /// What its head says: more than the body has where there is none, as for HEAD and 304.
+    pub announced: Framing,
+    /// What follows the head.
+    pub body: Framing,
+}
+
+impl Onward {
+    /// `announced` and `body` are those of the endpoint's response, `client` is the version of the request.
+    pub(super) fn new(announced: Framing, body: Framing, status: u16, client: Version) -> Self {
+        let suited = |framing| match (framing, client) {
+            (Framing::Chunked, Version::Http10) => Framing::UntilClose,
+            (Framing::UntilClose, Version::Http11) => Framing::Chunked,
+            (framing, _) => framing,
+        };
+        let announced = match (body, status) {
+            // RFC 9110, section 8.6, and RFC 9112, section 6.1.
+            (Framing::None, 100..=199 | 204) => Framing::None,
+            (Framing::None, _) => match suited(announced) {
+                Framing::UntilClose => Framing::None,
+                announced => announced,
+            },
+            (body, _) => suited(body),
+        };
+        Self { announced, body: suited(body) }
+    }
+}
+
+/// Whether a `Connection` field, as a list, has this element.
+pub(super) fn lists(value: &[u8], element: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|other| trim(other).eq_ignore_ascii_case(element))
+}

@@ -1,0 +1,76 @@
+//! The host and port that a request is for, in `Host` or in an absolute target.
+//!
+//! Narrower than the grammar of RFC 3986: a registered name has letters, digits and `-._~` only, no escapes and no
+//! delimiters; it has no empty label but a trailing dot; a port is 1 to 65535 and not empty; an address in brackets is
+//! IPv6 without a zone. Nobody's real name is beyond that, and every way of writing a name twice is.
+
+use std::net::Ipv6Addr;
+
+use super::super::syntax::is_host;
+
+/// DNS allows 253 bytes.
+const NAME_MAX: usize = 255;
+
+/// Judges a host with or without port; not empty.
+pub(super) fn check(authority: &[u8]) -> Result<(), &'static str> {
+    let (host, port) = split(authority)?;
+    if let Some(port) = port
+        && !is_port(port)
+    {
+        return Err("bad port in the host");
+    }
+    match host {
+        [b'[', address @ .., b']'] => {
+            let address = str::from_utf8(address).ok().and_then(|text| text.parse::<Ipv6Addr>().ok());
+            address.map(drop).ok_or("bad address in the host")
+        }
+        name => check_name(name),
+    }
+}
+
+fn split(authority: &[u8]) -> Result<(&[u8], Option<&[u8]>), &'static str> {
+    let host = match authority {
+        [b'[', ..] => {
+            let end = authority.iter().position(|byte| *byte == b']').ok_or("bad address in the host")?;
+            end + 1
+        }
+        _ => authority.iter().position(|byte| *byte == b':').unwrap_or(authority.len()),
+    };
+    match authority.split_at_checked(host) {
+        Some((host, [])) => Ok((host, None)),
+        Some((host, [b':', port @ ..])) => Ok((host, Some(port))),
+        _ => Err("bad byte in the host"),
+    }
+}
+
+fn is_port(port: &[u8]) -> bool {
+    let digits = (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
+    let number = str::from_utf8(port).ok().and_then(|text| text.parse::<u16>().ok());
+    digits && number.is_some_and(|number| number > 0)
+}
+
+fn check_name(name: &[u8]) -> Result<(), &'static str> {
+    if let Some(byte) = name.iter().find(|byte| !is_host(**byte)) {
+        return Err(match byte {
+            b',' => "more than one host in the host field",
+            b'@' => "user information in the host",
+            b'/' => "path in the host",
+            _ => "bad byte in the host",
+        });
+    }
+    let labels = name.strip_suffix(b".").unwrap_or(name);
+    if labels.split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
+        return Err("empty label in the host");
+    }
+    if name.len() > NAME_MAX { Err("the host is too long") } else { Ok(()) }
+}
+
+/// Whether two authorities, each well formed, are one for a scheme with this default port.
+pub(super) fn agree(one: &[u8], other: &[u8], default_port: &[u8]) -> bool {
+    let bare = |authority: &'_ [u8]| -> usize {
+        let with_port = authority.strip_suffix(default_port).and_then(|rest| rest.strip_suffix(b":"));
+        with_port.map_or(authority.len(), <[u8]>::len)
+    };
+    let (one, other) = (one.get(..bare(one)), other.get(..bare(other)));
+    one.zip(other).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
+}

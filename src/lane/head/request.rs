@@ -1,0 +1,424 @@
+//! The head of a request.
+
+use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, NextLine, next_line};
+use super::super::framing::{Announced, Framing, Version, lists};
+use super::super::syntax::{BUFFER_MAX, Span, is_token, list};
+use super::target::{self, Target};
+use super::{Parse, Refusal, host};
+use crate::config::Limits;
+use crate::exchange::Failure;
+use crate::routing::RequestHead;
+
+const METHOD_MAX: usize = 32;
+const VERSION_LENGTH: usize = "HTTP/1.1".len();
+
+/// A request's head as places in the buffer that holds it. A connection keeps one for all its requests.
+#[derive(Debug, Default)]
+pub struct Request {
+    stage: Stage,
+    /// Where the request line begins: behind a leading empty line.
+    begin: usize,
+    searched: usize,
+    method: Span,
+    written_target: Span,
+    version: Option<Version>,
+    target: Target,
+    /// Path and query as they go on, where they differ from what was sent; and where in it the path ends.
+    encoded: String,
+    encoded_path: usize,
+    fields: Fields,
+    facts: Facts,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Start,
+    Line,
+    Fields,
+    Done,
+}
+
+/// What the fields say about the message and its connection.
+#[derive(Debug, Default, Clone, Copy)]
+struct Facts {
+    framing: Framing,
+    keep_alive: bool,
+    upgrade: bool,
+    continue_expected: bool,
+}
+
+// === impl Request ===
+
+impl Request {
+    /// Reads a head that begins at the beginning of `bytes`.
+    ///
+    /// After [`Parse::Partial`], call it again with the same bytes and more; after anything else, with the next head.
+    pub fn parse(&mut self, bytes: &[u8], limits: &Limits) -> Parse {
+        if self.stage == Stage::Done {
+            self.restart();
+        }
+        let parse = match self.advance(bytes, limits) {
+            Ok(Some(length)) => Parse::Complete { length },
+            Ok(None) => return Parse::Partial,
+            Err(refusal) => Parse::Refused(refusal),
+        };
+        self.stage = Stage::Done;
+        parse
+    }
+
+    /// Forgets a head that was not completed.
+    pub fn restart(&mut self) {
+        self.stage = Stage::Start;
+        (self.begin, self.searched) = (0, 0);
+        (self.method, self.written_target, self.version) = (Span::default(), Span::default(), None);
+        self.target = Target::default();
+        self.encoded.clear();
+        self.fields.restart(0);
+        self.facts = Facts::default();
+    }
+
+    /// What has been read so far. `bytes` are those that were parsed; of a refused head, some parts are empty.
+    pub fn view<'a>(&'a self, bytes: &'a [u8]) -> RequestView<'a> {
+        RequestView { head: self, bytes }
+    }
+
+    fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {
+        if self.stage == Stage::Start {
+            match bytes {
+                [] | b"\r" => return Ok(None),
+                // An empty line before the request line, which some clients leave behind a body (RFC 9112, section 2.2).
+                [b'\r', b'\n', ..] => self.begin = 2,
+                _ => {}
+            }
+            self.stage = Stage::Line;
+        }
+        if self.stage == Stage::Line {
+            let Some(next) = self.request_line(bytes, limits)? else { return Ok(None) };
+            self.fields.restart(next);
+            self.stage = Stage::Fields;
+        }
+        let bounds = Bounds { bytes: limits.header_bytes.min(BUFFER_MAX), count: limits.header_count };
+        let Some(length) = self.fields.read(bytes, bounds).map_err(refusal)? else { return Ok(None) };
+        self.understand(bytes)?;
+        Ok(Some(length))
+    }
+
+    /// Reads the request line and gives the place behind it.
+    ///
+    /// What a part of the line shows is judged before what only the whole line shows, so that the verdict does not
+    /// depend on how the bytes arrive.
+    fn request_line(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {
+        let found = next_line(bytes, self.begin, self.searched);
+        self.searched = bytes.len();
+        let end = match found {
+            NextLine::Complete { end, .. } => end,
+            NextLine::Bare { next } => next - 1,
+            // A carriage return may be the beginning of the line's end.
+            NextLine::Partial if bytes.last() == Some(&b'\r') => bytes.len() - 1,
+            NextLine::Partial => bytes.len(),
+        };
+        let Some(rest) = self.read_method(bytes, Span::new(self.begin, end))? else {
+            return partial_or(found, "request line without a target");
+        };
+        let Some(version) = self.read_target(bytes, rest, limits)? else {
+            return partial_or(found, "request line without a version");
+        };
+        let version = version.of(bytes);
+        match found {
+            NextLine::Partial if version.len() <= VERSION_LENGTH => return Ok(None),
+            NextLine::Bare { .. } if version.len() <= VERSION_LENGTH => {
+                return Err(Refusal::bad_request(BARE_FEED));
+            }
+            _ => {}
+        }
+        self.version = Some(match version {
+            b"HTTP/1.1" => Version::Http11,
+            b"HTTP/1.0" => Version::Http10,
+            _ => return Err(Refusal::bad_request("no HTTP/1.0 or HTTP/1.1 behind the target")),
+        });
+        self.understand_target(bytes)?;
+        match found {
+            NextLine::Complete { next, .. } => Ok(Some(next)),
+            NextLine::Partial | NextLine::Bare { .. } => Ok(None),
+        }
+    }
+
+    /// Takes the method off the beginning of the line, and gives the rest if there is one.
+    fn read_method(&mut self, bytes: &[u8], line: Span) -> Result<Option<Span>, Refusal> {
+        let text = line.of(bytes);
+        let seen = text.get(..=METHOD_MAX).unwrap_or(text);
+        let length = seen.iter().position(|byte| !is_token(*byte)).unwrap_or(seen.len());
+        if length > METHOD_MAX {
+            return Err(Refusal::bad_request("the method is too long"));
+        }
+        match text.get(length) {
+            None => return Ok(None),
+            Some(b' ') if length > 0 => {}
+            Some(_) => return Err(Refusal::bad_request("bad byte in the method")),
+        }
+        self.method = Span::new(line.start(), line.start() + length);
+        Ok(Some(Span::new(self.method.end() + 1, line.end())))
+    }
+
+    /// Takes the target off the rest of the line, and gives the version if there is one.
+    fn read_target(&mut self, bytes: &[u8], rest: Span, limits: &Limits) -> Result<Option<Span>, Refusal> {
+        let text = rest.of(bytes);
+        let space = memchr::memchr(b' ', text);
+        let length = space.unwrap_or(text.len());
+        self.written_target = Span::new(rest.start(), rest.start() + length);
+        if length > limits.target_bytes.min(BUFFER_MAX) {
+            return Err(Refusal { failure: Failure::TargetTooLong, reason: "the target is too long" });
+        }
+        Ok(space.map(|space| Span::new(rest.start() + space + 1, rest.end())))
+    }
+
+    fn understand_target(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        if self.method.of(bytes) == b"CONNECT" {
+            return Err(Refusal { failure: Failure::MethodNotAllowed, reason: "CONNECT is not served" });
+        }
+        self.target =
+            Target::read(bytes, self.written_target, self.method.of(bytes)).map_err(Refusal::bad_request)?;
+        if self.target.raw {
+            target::encode(self.target.path.of(bytes), &mut self.encoded);
+            self.encoded_path = self.encoded.len();
+            if let Some(query) = self.target.query {
+                self.encoded.push('?');
+                target::encode(query.of(bytes), &mut self.encoded);
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges the fields together.
+    fn understand(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        let version = self.version.unwrap_or(Version::Http11);
+        let mut noted = Noted::default();
+        for (name, value) in self.fields.iter(bytes) {
+            noted.note(name, value).map_err(Refusal::bad_request)?;
+        }
+        self.facts.framing = noted.announced.framing(version).map_err(Refusal::bad_request)?;
+        let http11 = version == Version::Http11;
+        self.facts.keep_alive = !noted.close && (http11 || noted.keep_alive);
+        self.facts.continue_expected = http11
+            && noted.expects_continue
+            && !matches!(self.facts.framing, Framing::None | Framing::Length(0));
+        self.facts.upgrade = http11
+            && noted.upgrade
+            && noted.upgrade_field
+            && !noted.upgrades_to_http
+            && self.method.of(bytes) == b"GET"
+            && matches!(self.facts.framing, Framing::None | Framing::Length(0));
+        self.check_host(bytes, noted.host, version)
+    }
+
+    fn check_host(&self, bytes: &[u8], field: Option<&[u8]>, version: Version) -> Result<(), Refusal> {
+        let target = self.target.authority.of(bytes);
+        let missing = |reason| Err(Refusal { failure: Failure::MissingHost, reason });
+        match field {
+            None if version == Version::Http11 => return missing("no Host"),
+            None => return Ok(()),
+            Some([]) => return missing("empty Host"),
+            Some(field) => host::check(field).map_err(Refusal::bad_request)?,
+        }
+        let default_port: &[u8] = if self.target.secure { b"443" } else { b"80" };
+        let agrees = field.is_none_or(|field| host::agree(field, target, default_port));
+        if !target.is_empty() && !agrees {
+            return Err(Refusal::bad_request("Host and target disagree"));
+        }
+        Ok(())
+    }
+}
+
+/// What a pass over the fields finds.
+#[derive(Default)]
+struct Noted<'a> {
+    host: Option<&'a [u8]>,
+    announced: Announced,
+    close: bool,
+    keep_alive: bool,
+    upgrade: bool,
+    upgrade_field: bool,
+    upgrades_to_http: bool,
+    expects_continue: bool,
+}
+
+impl<'a> Noted<'a> {
+    fn note(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), &'static str> {
+        // The length decides for nearly every field.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") && self.host.replace(value).is_some() => {
+                return Err("more than one Host");
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.upgrade_field = true;
+                // RFC 9113 has given up h2c, and passing it on would hide requests within a tunnel.
+                self.upgrades_to_http |= list(value).any(is_http);
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.close |= lists(value, b"close");
+                self.keep_alive |= lists(value, b"keep-alive");
+                self.upgrade |= lists(value, b"upgrade");
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.announced.content_length(value)?,
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.announced.transfer_encoding(value)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether a protocol of `Upgrade` is some HTTP.
+fn is_http(protocol: &[u8]) -> bool {
+    let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
+    name.eq_ignore_ascii_case(b"http")
+        || name.eq_ignore_ascii_case(b"h2c")
+        || name.eq_ignore_ascii_case(b"h2")
+}
+
+/// `None` while more of the line is to come; else it ends here, and that is why it cannot be read.
+fn partial_or(found: NextLine, reason: &'static str) -> Result<Option<usize>, Refusal> {
+    if found == NextLine::Partial { Ok(None) } else { Err(Refusal::bad_request(reason)) }
+}
+
+fn refusal(fault: Fault) -> Refusal {
+    match fault {
+        Fault::Malformed(reason) => Refusal::bad_request(reason),
+        Fault::TooLarge(reason) => Refusal { failure: Failure::HeadersTooLarge, reason },
+    }
+}
+
+/// A request's head, with the buffer that it lies in.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestView<'a> {
+    head: &'a Request,
+    bytes: &'a [u8],
+}
+
+impl<'a> RequestView<'a> {
+    pub fn method(self) -> &'a str {
+        self.head.method.text(self.bytes)
+    }
+
+    /// The target as sent; of a refused head, what is ASCII of it.
+    pub fn target(self) -> &'a str {
+        self.head.written_target.text(self.bytes)
+    }
+
+    pub fn version(self) -> Version {
+        self.head.version.unwrap_or(Version::Http11)
+    }
+
+    /// The host and port that the request is for, "" if it does not say.
+    pub fn authority(self) -> &'a str {
+        match self.head.target.authority.text(self.bytes) {
+            "" => self.header("host").unwrap_or(""),
+            authority => authority,
+        }
+    }
+
+    /// Begins with `/`, or is `*`.
+    pub fn path(self) -> &'a str {
+        if self.head.target.raw {
+            return self.or_root(self.head.encoded.get(..self.head.encoded_path).unwrap_or_default());
+        }
+        self.or_root(self.head.target.path.text(self.bytes))
+    }
+
+    /// An absolute target without a path asks for the root, or for no resource in particular (RFC 9112, section 3.2.4).
+    fn or_root(self, path: &'a str) -> &'a str {
+        match path {
+            "" if self.method() == "OPTIONS" && self.head.target.query.is_none() => "*",
+            "" => "/",
+            path => path,
+        }
+    }
+
+    pub fn query(self) -> Option<&'a str> {
+        if self.head.target.raw {
+            return self.head.encoded.get(self.head.encoded_path + 1..);
+        }
+        self.head.target.query.map(|query| query.text(self.bytes))
+    }
+
+    /// Name and value of each field, in order, as sent.
+    pub fn fields(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
+        self.head.fields.iter(self.bytes)
+    }
+
+    /// The values of all fields of that name.
+    pub fn values(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let named = self.fields().filter(move |(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
+        named.map(|(_, value)| value)
+    }
+
+    /// The first field of that name, as text where it is visible ASCII.
+    pub fn header(self, name: &str) -> Option<&'a str> {
+        self.values(name).next().and_then(visible)
+    }
+
+    /// The size of each field line, with its end.
+    pub fn sizes(self) -> impl Iterator<Item = usize> + 'a {
+        self.head.fields.sizes()
+    }
+
+    /// The elements of all `Connection` fields.
+    pub fn connection(self) -> impl Iterator<Item = &'a str> {
+        self.values("connection").flat_map(list).filter_map(visible)
+    }
+
+    pub fn framing(self) -> Framing {
+        self.head.facts.framing
+    }
+
+    /// The client would send another request on this connection.
+    pub fn keep_alive(self) -> bool {
+        self.head.facts.keep_alive
+    }
+
+    /// The client wants to speak another protocol on this connection, and not some other HTTP.
+    pub fn is_upgrade(self) -> bool {
+        self.head.facts.upgrade
+    }
+
+    /// The client waits for 100 before it sends the body.
+    pub fn expects_continue(self) -> bool {
+        self.head.facts.continue_expected
+    }
+}
+
+fn visible(value: &[u8]) -> Option<&str> {
+    let plain = value.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ' || *byte == b'\t');
+    if plain { str::from_utf8(value).ok() } else { None }
+}
+
+impl RequestHead for RequestView<'_> {
+    fn method(&self) -> &str {
+        (*self).method()
+    }
+
+    fn authority(&self) -> &str {
+        (*self).authority()
+    }
+
+    fn path(&self) -> &str {
+        (*self).path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        (*self).query()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        (*self).header(name)
+    }
+
+    fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
+        self.values(name).filter_map(visible).for_each(each);
+    }
+}

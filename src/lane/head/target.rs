@@ -1,0 +1,115 @@
+//! The request target: its four forms, and which bytes may stand in it.
+//!
+//! | bytes | in a path | in a query |
+//! |---|---|---|
+//! | those of RFC 3986 | as they are | as they are |
+//! | `\|` `[` `]` `^` `{` `}` | percent-encoded | percent-encoded |
+//! | `` ` `` `\` | refused | percent-encoded |
+//! | `"` `<` `>` `#`, blanks, controls, all beyond ASCII | refused | refused |
+//!
+//! Browsers send the second row as it stands, and the third one in queries; they never send those in a path (`\`
+//! becomes `/`), nor any of the last row. What is percent-encoded is so from here on: routing, endpoint and log of
+//! routes see the same. `%` needs two digits behind it in a path, and `%00` is refused there; a query is passed on as
+//! it is.
+
+use super::super::syntax::{Span, is_path, is_query};
+use super::host;
+
+/// A target in its parts, as places in the head's buffer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Target {
+    /// Of the absolute form; empty otherwise.
+    pub(super) authority: Span,
+    pub(super) secure: bool,
+    /// Empty where an absolute target has none.
+    pub(super) path: Span,
+    pub(super) query: Option<Span>,
+    /// Some byte has to be percent-encoded before it goes on.
+    pub(super) raw: bool,
+}
+
+impl Target {
+    /// `method` decides whether `*` may be asked for. CONNECT is not asked here.
+    pub(super) fn read(bytes: &[u8], place: Span, method: &[u8]) -> Result<Self, &'static str> {
+        let target = place.of(bytes);
+        match target {
+            [b'/', ..] => Self::default().rest(bytes, place.start(), place.end()),
+            b"*" if method == b"OPTIONS" => Ok(Self { path: place, ..Self::default() }),
+            b"*" => Err("target * for a method other than OPTIONS"),
+            [] => Err("empty target"),
+            _ => Self::absolute(bytes, place, target),
+        }
+    }
+
+    fn absolute(bytes: &[u8], place: Span, target: &[u8]) -> Result<Self, &'static str> {
+        let scheme = |name: &[u8]| target.get(..name.len()).is_some_and(|is| is.eq_ignore_ascii_case(name));
+        let (secure, skipped) = match () {
+            () if scheme(b"http://") => (false, 7),
+            () if scheme(b"https://") => (true, 8),
+            () => return Err("target is neither a path nor an http URL"),
+        };
+        let rest = target.get(skipped..).unwrap_or_default();
+        let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+        let begin = place.start() + skipped;
+        let authority = Span::new(begin, begin + length);
+        match authority.of(bytes) {
+            [] => return Err("no host in the target"),
+            authority => host::check(authority)?,
+        }
+        Self { authority, secure, ..Self::default() }.rest(bytes, authority.end(), place.end())
+    }
+
+    /// Path and query.
+    fn rest(mut self, bytes: &[u8], begin: usize, end: usize) -> Result<Self, &'static str> {
+        let rest = bytes.get(begin..end).unwrap_or_default();
+        let path = memchr::memchr(b'?', rest).unwrap_or(rest.len());
+        self.path = Span::new(begin, begin + path);
+        self.query = (path < rest.len()).then(|| Span::new(begin + path + 1, end));
+        let path = self.path.of(bytes);
+        if !path.iter().all(|byte| is_path(*byte)) {
+            check(path, is_path, b"|[]^{}")?;
+            self.raw = true;
+        }
+        if !escapes_are_whole(path) {
+            return Err("bad percent escape in the path");
+        }
+        let query = self.query.unwrap_or_default().of(bytes);
+        if !query.iter().all(|byte| is_query(*byte)) {
+            check(query, is_query, b"|[]^{}`\\")?;
+            self.raw = true;
+        }
+        Ok(self)
+    }
+}
+
+fn check(part: &[u8], allowed: fn(u8) -> bool, encoded: &[u8]) -> Result<(), &'static str> {
+    match part.iter().find(|byte| !allowed(**byte) && !encoded.contains(byte)) {
+        None => Ok(()),
+        Some(0) => Err("NUL in the target"),
+        Some(b' ' | b'\t') => Err("blank in the target"),
+        Some(b'#') => Err("fragment in the target"),
+        Some(byte) if byte.is_ascii_control() => Err("control byte in the target"),
+        Some(byte) if !byte.is_ascii() => Err("byte beyond ASCII in the target"),
+        Some(_) => Err("unsafe byte in the target"),
+    }
+}
+
+fn escapes_are_whole(path: &[u8]) -> bool {
+    memchr::memchr_iter(b'%', path).all(|at| match path.get(at + 1..at + 3) {
+        Some(digits) => digits.iter().all(u8::is_ascii_hexdigit) && digits != b"00",
+        None => false,
+    })
+}
+
+/// Writes a part of a target with what must not stand there percent-encoded.
+pub(super) fn encode(part: &[u8], out: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digit = |value: u8| DIGITS.get(usize::from(value & 15)).map_or('0', |digit| char::from(*digit));
+    for byte in part {
+        if is_query(*byte) {
+            out.push(char::from(*byte));
+        } else {
+            out.extend(['%', digit(byte >> 4), digit(*byte)]);
+        }
+    }
+}

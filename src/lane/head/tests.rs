@@ -1,0 +1,4 @@
+//! Heads, one table a rule.
+
+mod requests;
+mod responses;

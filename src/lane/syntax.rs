@@ -1,0 +1,138 @@
+//! The byte classes of RFC 9110 and 9112, and places within a buffer.
+
+/// A place within a buffer, so that nothing of a head is borrowed while the buffer grows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// Callers refuse buffers of more than [`BUFFER_MAX`] bytes; what lies beyond would be an empty place.
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        let place = |at| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { start: place(start), end: place(end) }
+    }
+
+    pub(super) fn start(self) -> usize {
+        self.start as usize
+    }
+
+    pub(super) fn end(self) -> usize {
+        self.end as usize
+    }
+
+    pub(super) fn of(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.start()..self.end()).unwrap_or_default()
+    }
+
+    /// The text of a place whose bytes have been checked to be ASCII; "" otherwise.
+    pub(super) fn text(self, bytes: &[u8]) -> &str {
+        str::from_utf8(self.of(bytes)).unwrap_or_default()
+    }
+}
+
+/// A head is never that large, whatever a listener's limits say.
+pub(super) const BUFFER_MAX: usize = 1 << 28;
+
+/// What a byte may be part of, one bit each.
+const TOKEN: u8 = 1;
+const PATH: u8 = 2;
+const QUERY: u8 = 4;
+const HOST: u8 = 8;
+
+static CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let letter = byte as u8;
+        let alphanumeric = letter.is_ascii_alphanumeric();
+        let unreserved = alphanumeric || matches!(letter, b'-' | b'.' | b'_' | b'~');
+        let delimiter =
+            matches!(letter, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+        let path = unreserved || delimiter || matches!(letter, b':' | b'@' | b'/' | b'%');
+        let token = alphanumeric
+            || matches!(letter, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.')
+            || matches!(letter, b'^' | b'_' | b'`' | b'|' | b'~');
+        let mut class = 0;
+        if token {
+            class |= TOKEN;
+        }
+        if path {
+            class |= PATH;
+        }
+        if path || letter == b'?' {
+            class |= QUERY;
+        }
+        if unreserved {
+            class |= HOST;
+        }
+        classes[byte] = class;
+        byte += 1;
+    }
+    classes
+}
+
+fn class(byte: u8) -> u8 {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(0)
+}
+
+/// `tchar`: the bytes of methods and field names.
+pub(super) fn is_token(byte: u8) -> bool {
+    class(byte) & TOKEN != 0
+}
+
+/// The bytes of a path, `%` and `/` included.
+pub(super) fn is_path(byte: u8) -> bool {
+    class(byte) & PATH != 0
+}
+
+/// The bytes of a query, `%` included.
+pub(super) fn is_query(byte: u8) -> bool {
+    class(byte) & QUERY != 0
+}
+
+/// The bytes of a registered name, as hosts are really called: no escapes, no delimiters.
+pub(super) fn is_host(byte: u8) -> bool {
+    class(byte) & HOST != 0
+}
+
+pub(super) fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+/// Whether these bytes may stand in a field's value: no control bytes but the tab. Without branches, so that the
+/// compiler makes it wide.
+pub(super) fn is_value(bytes: &[u8]) -> bool {
+    let bad = |byte: u8| ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f);
+    !bytes.iter().fold(false, |found, byte| found | bad(*byte))
+}
+
+/// Without the blanks around it (optional whitespace).
+pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = bytes
+        && is_blank(*first)
+    {
+        bytes = rest;
+    }
+    while let [rest @ .., last] = bytes
+        && is_blank(*last)
+    {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// Whether two field names are one to an endpoint: without case, and with `_` for `-`, since what is handed on as
+/// CGI variables (WSGI, PHP, Rack) has the same letter for both.
+pub(super) fn same_name(one: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
+}
+
+/// The elements of a comma-separated list, without blanks and empty ones.
+pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(trim).filter(|element| !element.is_empty())
+}
