@@ -121,17 +121,21 @@ impl<'a> Attempt<'a> {
         interim: &mut impl FnMut(&Response, &[u8]) -> Option<Vec<u8>>,
     ) -> Result<usize, Failed> {
         loop {
-            let length = poll_fn(|context| self.poll_head(context, response, count)).await.map_err(|mut failed| {
-                failed.answered |= !self.answer.is_empty() || self.interim > 0;
-                failed
-            })?;
+            let length =
+                poll_fn(|context| self.poll_head(context, response, count)).await.map_err(|mut failed| {
+                    failed.answered |= !self.answer.is_empty() || self.interim > 0;
+                    failed
+                })?;
             if !response.view(self.answer.bytes()).is_interim() {
                 self.client.timer.clear();
                 return Ok(length);
             }
             self.interim += 1;
             if self.interim > INTERIM_MAX {
-                return Err(Failed { answered: true, ..Failed::new(Failure::BadResponse, "too many interim responses".to_owned()) });
+                return Err(Failed {
+                    answered: true,
+                    ..Failed::new(Failure::BadResponse, "too many interim responses".to_owned())
+                });
             }
             let bytes = interim(response, self.answer.bytes().get(..length).unwrap_or(&[]));
             self.answer.consume(length);
@@ -194,15 +198,22 @@ impl<'a> Attempt<'a> {
                 Ok(())
             }
             Poll::Ready(Err(PumpError::Source(error))) => {
-                let detail = error.map_or("closed in the middle of its body".to_owned(), |error| error.to_string());
+                let detail =
+                    error.map_or("closed in the middle of its body".to_owned(), |error| error.to_string());
                 Err(Failed::new(Failure::ClientGone, detail))
             }
-            Poll::Ready(Err(PumpError::Framing(error))) => Err(Failed::new(Failure::BadRequest, error.to_string())),
+            Poll::Ready(Err(PumpError::Framing(error))) => {
+                Err(Failed::new(Failure::BadRequest, error.to_string()))
+            }
             Poll::Ready(Err(PumpError::Refused(failure))) => Err(Failed::new(failure, None)),
         }
     }
 
-    fn poll_answer(&mut self, context: &mut Context<'_>, response: &mut Response) -> Poll<Result<usize, Failed>> {
+    fn poll_answer(
+        &mut self,
+        context: &mut Context<'_>,
+        response: &mut Response,
+    ) -> Poll<Result<usize, Failed>> {
         loop {
             match response.parse(self.answer.bytes()) {
                 Parse::Complete { length } => return Poll::Ready(Ok(length)),
@@ -228,7 +239,8 @@ impl<'a> Attempt<'a> {
         let error = error.or(self.upload_failed.take());
         let timed_out = error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
         let failure = if timed_out { Failure::RequestWriteTimeout } else { Failure::EndpointReset };
-        let detail = error.map_or("closed before a whole response head".to_owned(), |error| error.to_string());
+        let detail =
+            error.map_or("closed before a whole response head".to_owned(), |error| error.to_string());
         Failed::new(failure, detail)
     }
 

@@ -57,7 +57,11 @@ impl Buffer {
     }
 
     /// Reads once into the room that is left; 0 is the end of the stream. Must not be called when it is full.
-    pub fn poll_read(&mut self, context: &mut Context<'_>, stream: Pin<&mut impl AsyncRead>) -> Poll<io::Result<usize>> {
+    pub fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: Pin<&mut impl AsyncRead>,
+    ) -> Poll<io::Result<usize>> {
         self.compact();
         let room = self.memory.get_mut(self.used.end..).unwrap_or_default();
         if room.is_empty() {
@@ -104,7 +108,9 @@ mod tests {
     use super::*;
 
     async fn read(buffer: &mut Buffer, stream: &mut &[u8]) -> usize {
-        std::future::poll_fn(|context| buffer.poll_read(context, Pin::new(&mut *stream))).await.expect("bytes")
+        std::future::poll_fn(|context| buffer.poll_read(context, Pin::new(&mut *stream)))
+            .await
+            .expect("bytes")
     }
 
     #[tokio::test]

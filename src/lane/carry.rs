@@ -154,14 +154,16 @@ async fn attempt(
     tracked.connected(connection.reused, Instant::now());
     tracked.request_body_again();
     let saved = saved_body(client, manner);
-    let mut upload = Pump::new(manner.framing, manner.framing, request_head(client, tracked, manner, &endpoint));
+    let mut upload =
+        Pump::new(manner.framing, manner.framing, request_head(client, tracked, manner, &endpoint));
     let mut answer = Buffer::default();
     answer.adopt(client.worker.memory());
     let mut response = Response::default();
     let limits = attempt::Limits { endpoint: timeouts, client: &listener.timeouts };
     let mut carried = Attempt::new(client.side(), &mut connection, &mut answer, &mut upload, limits);
     let mut count = |bytes| tracked.request_body(bytes);
-    let length = carried.response(&mut response, &mut count, &mut |head, bytes| interim(manner, head, bytes)).await;
+    let length =
+        carried.response(&mut response, &mut count, &mut |head, bytes| interim(manner, head, bytes)).await;
     let uploaded = carried.uploaded;
     let length = match length {
         Ok(length) => length,
@@ -174,8 +176,11 @@ async fn attempt(
             return failure(tracked, failed, replayable, connection.reused);
         }
     };
-    let circumstances =
-        Circumstances { replayable: !upload.touched() || saved.is_some(), reused: false, response_begun: false };
+    let circumstances = Circumstances {
+        replayable: !upload.touched() || saved.is_some(),
+        reused: false,
+        response_begun: false,
+    };
     let status = response.view(answer.bytes()).status();
     match tracked.response_head(status, circumstances, Instant::now()) {
         Head::Forward => {}
@@ -190,7 +195,8 @@ async fn attempt(
             return failure(tracked, failed, false, false);
         }
     }
-    let delivery = Delivery { connection, answer, response, length, upload, uploaded, manner, timeouts, endpoint };
+    let delivery =
+        Delivery { connection, answer, response, length, upload, uploaded, manner, timeouts, endpoint };
     Outcome::Served(deliver::deliver(client, listener, tracked, sent, delivery).await)
 }
 
@@ -244,8 +250,12 @@ fn interim(manner: Manner, head: &Response, bytes: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let mut out = Vec::new();
-    let form =
-        ResponseForm { edits: &[], framing: Framing::None, connection: rewrite::Connection::Silent, date: None };
+    let form = ResponseForm {
+        edits: &[],
+        framing: Framing::None,
+        connection: rewrite::Connection::Silent,
+        date: None,
+    };
     rewrite::response(&mut out, head.view(bytes), &form);
     Some(out)
 }

@@ -234,4 +234,3 @@ impl Client {
         self.worker.give_back(waste);
     }
 }
-

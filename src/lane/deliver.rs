@@ -51,7 +51,8 @@ pub async fn deliver(
     let method = client.view().method();
     let onward = view.onward(method, delivery.manner.version);
     let body = view.framing(method);
-    let reusable = view.is_reusable(method) && delivery.uploaded && delivery.manner.framing != Framing::UntilClose;
+    let reusable =
+        view.is_reusable(method) && delivery.uploaded && delivery.manner.framing != Framing::UntilClose;
     let keep = delivery.keeps(client, onward.body);
     let head = response_head(client, tracked, &delivery, onward.announced, keep);
     delivery.answer.consume(delivery.length);
@@ -186,9 +187,13 @@ impl Delivery<'_> {
         download.poll(context, &mut ends, &mut count).map_err(|error| match error {
             PumpError::Source(error) => Cut {
                 failure: Failure::ResponseCut,
-                detail: Some(error.map_or("closed in the middle of its body".into(), |error| error.to_string())),
+                detail: Some(
+                    error.map_or("closed in the middle of its body".into(), |error| error.to_string()),
+                ),
             },
-            PumpError::Framing(error) => Cut { failure: Failure::ResponseCut, detail: Some(error.to_string()) },
+            PumpError::Framing(error) => {
+                Cut { failure: Failure::ResponseCut, detail: Some(error.to_string()) }
+            }
             PumpError::Sink(error) => Cut { failure: Failure::ClientGone, detail: Some(error.to_string()) },
             PumpError::Refused(failure) => Cut { failure, detail: None },
         })
@@ -202,10 +207,9 @@ impl Delivery<'_> {
         tracked: &mut Tracked,
     ) -> Result<(), Cut> {
         if self.uploaded {
-            return client.poll_gone(context).map_err(|error| Cut {
-                failure: Failure::ClientGone,
-                detail: Some(error.to_string()),
-            });
+            return client
+                .poll_gone(context)
+                .map_err(|error| Cut { failure: Failure::ClientGone, detail: Some(error.to_string()) });
         }
         let mut ends =
             Ends { from: &mut client.stream, buffer: &mut client.input, to: &mut self.connection.stream };
@@ -238,7 +242,9 @@ impl Delivery<'_> {
 
 fn too_late(waits: WaitsFor) -> Cut {
     match waits {
-        WaitsFor::Source => Cut { failure: Failure::ResponseCut, detail: Some("nothing came for too long".into()) },
+        WaitsFor::Source => {
+            Cut { failure: Failure::ResponseCut, detail: Some("nothing came for too long".into()) }
+        }
         WaitsFor::Sink => Cut { failure: Failure::ClientStalled, detail: None },
     }
 }

@@ -8,9 +8,8 @@ use tokio::io::AsyncWrite;
 
 use super::body::Body;
 use super::buffer::{BODY, Buffer};
-use super::chunked::ChunkError;
+use super::chunked::{self, ChunkError};
 use super::framing::Framing;
-use super::rewrite;
 use super::stream::Stream;
 use crate::exchange::Failure;
 
@@ -122,7 +121,9 @@ impl Pump {
     /// How many of the buffered bytes go out as they are.
     fn direct(&self, buffer: &Buffer) -> usize {
         match &self.body {
-            Body::Length { left } => usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len())),
+            Body::Length { left } => {
+                usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()))
+            }
             Body::UntilClose if !self.chunked && !self.ended => buffer.len(),
             _ => 0,
         }
@@ -183,7 +184,7 @@ impl Pump {
         let step = self.body.decode(buffer.bytes()).map_err(PumpError::Framing)?;
         let data = buffer.bytes().get(step.data.clone()).unwrap_or_default();
         if self.chunked && !data.is_empty() {
-            rewrite::chunk(&mut self.out, data);
+            chunked::write_chunk(&mut self.out, data);
         } else {
             self.out.extend_from_slice(data);
         }
@@ -202,7 +203,7 @@ impl Pump {
     fn end(&mut self) {
         self.ended = true;
         if self.chunked {
-            rewrite::last_chunk(&mut self.out, self.body.trailers());
+            chunked::write_last(&mut self.out, self.body.trailers());
         }
     }
 

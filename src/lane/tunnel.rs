@@ -62,7 +62,12 @@ pub async fn run(mut client: Side<'_>, mut endpoint: Side<'_>, timer: &Timer, id
 }
 
 /// Moves what can be moved in one direction; `Err` if a side has failed.
-fn poll_flow(context: &mut Context<'_>, from: &mut Side<'_>, to: &mut Stream, flow: &mut Flow) -> Result<u64, ()> {
+fn poll_flow(
+    context: &mut Context<'_>,
+    from: &mut Side<'_>,
+    to: &mut Stream,
+    flow: &mut Flow,
+) -> Result<u64, ()> {
     let mut moved = 0;
     while *flow != Flow::Ended {
         if !from.buffer.is_empty() {

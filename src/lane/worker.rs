@@ -32,7 +32,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, telemetry: Arc<Telemetry>, lifecycle: Arc<Lifecycle>) -> Rc<Self> {
+    pub fn new(
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        telemetry: Arc<Telemetry>,
+        lifecycle: Arc<Lifecycle>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             snapshot,
             telemetry,
