@@ -166,6 +166,7 @@ impl Exchange {
         head: &H,
         fields: impl Iterator<Item = usize>,
     ) -> Result<(), Failure> {
+        inject_fault(head);
         let limits = &self.listener.limits;
         if self.record.target.len() > limits.target_bytes {
             return Err(Failure::TargetTooLong);
@@ -457,3 +458,15 @@ fn is_idempotent(method: &str) -> bool {
 pub fn has_body(method: &str, status: StatusCode) -> bool {
     method != "HEAD" && !status.is_informational() && !matches!(status.as_u16(), 204 | 304)
 }
+
+/// Lets a test see what a panic in a request does; not in a release.
+#[cfg(debug_assertions)]
+#[expect(clippy::panic, reason = "this is the panic that the test asks for")]
+fn inject_fault(head: &impl RequestHead) {
+    if head.header("x-evenkeel-test-panic").is_some() && std::env::var_os("EVENKEEL_TEST_PANIC").is_some() {
+        panic!("a test asked for this panic");
+    }
+}
+
+#[cfg(not(debug_assertions))]
+fn inject_fault(_head: &impl RequestHead) {}

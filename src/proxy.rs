@@ -132,7 +132,6 @@ impl ProxyHttp for Carrier {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let carried = ctx.carried()?;
-        inject_fault(session);
         let fields =
             session.req_header().headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         let admitted = carried.exchange.admit(&**session.req_header(), fields);
@@ -403,17 +402,3 @@ fn protocol(version: Version) -> Protocol {
         _ => Protocol::Http10,
     }
 }
-
-/// Lets a test see what a panic in a request does; not in a release.
-#[cfg(debug_assertions)]
-#[expect(clippy::panic, reason = "this is the panic that the test asks for")]
-fn inject_fault(session: &Session) {
-    if session.req_header().headers.contains_key("x-evenkeel-test-panic")
-        && std::env::var_os("EVENKEEL_TEST_PANIC").is_some()
-    {
-        panic!("a test asked for this panic");
-    }
-}
-
-#[cfg(not(debug_assertions))]
-fn inject_fault(_session: &Session) {}

@@ -19,6 +19,7 @@ use super::stream::Stream;
 use super::worker::Worker;
 use crate::config::Listener;
 use crate::exchange::Failure;
+use crate::snapshot::Snapshot;
 use crate::telemetry::record::ClientAddress;
 
 /// How long a connection is kept after its last answer for the client to read it, and how much is thrown away meanwhile.
@@ -84,9 +85,11 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, list
 impl Client {
     async fn requests(&mut self) -> After {
         loop {
-            let snapshot = self.worker.snapshot.load_full();
-            let Some(listener) = snapshot.listener(&self.listener).cloned() else { return After::Close };
-            let after = match self.next(&listener).await {
+            let Some((_, listener)) = self.in_force() else { return After::Close };
+            let arrived = self.next(&listener).await;
+            // While it waited, the config may have changed.
+            let Some((snapshot, listener)) = self.in_force() else { return After::Close };
+            let after = match arrived {
                 Arrived::Nothing => return After::Close,
                 Arrived::Request => carry::request(self, snapshot, &listener).await,
                 Arrived::Refused(refusal) => carry::refused(self, snapshot, &listener, refusal).await,
@@ -96,6 +99,13 @@ impl Client {
                 return after;
             }
         }
+    }
+
+    /// The snapshot in force, and what it says of this listener.
+    fn in_force(&self) -> Option<(Arc<Snapshot>, Arc<Listener>)> {
+        let snapshot = self.worker.snapshot.load_full();
+        let listener = snapshot.listener(&self.listener)?.clone();
+        Some((snapshot, listener))
     }
 
     /// Waits for a request, and reads its head.

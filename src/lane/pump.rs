@@ -21,6 +21,8 @@ pub struct Pump {
     /// Bytes of our own making (heads, chunk headers, re-framed data) that go before anything else.
     out: Vec<u8>,
     sent: usize,
+    /// Memory for pieces of a body that go on together.
+    gathered: Vec<u8>,
     ended: bool,
     touched: bool,
     /// What the last poll waited for.
@@ -66,6 +68,7 @@ impl Pump {
             body,
             chunked: onward == Framing::Chunked,
             out: head,
+            gathered: Vec::new(),
             sent: 0,
             waits_for: WaitsFor::Sink,
             moved: false,
@@ -181,23 +184,32 @@ impl Pump {
         if buffer.is_empty() {
             return Ok(false);
         }
-        let step = self.body.decode(buffer.bytes()).map_err(PumpError::Framing)?;
-        let data = buffer.bytes().get(step.data.clone()).unwrap_or_default();
+        let mut data = std::mem::take(&mut self.gathered);
+        let mut consumed = 0;
+        // Many small pieces go on as few larger ones.
+        while !buffer.is_empty() && data.len() < BODY && !self.ended {
+            let step = self.body.decode(buffer.bytes()).map_err(PumpError::Framing)?;
+            data.extend_from_slice(buffer.bytes().get(step.data).unwrap_or_default());
+            buffer.consume(step.consumed);
+            consumed += step.consumed;
+            self.ended = step.done;
+        }
         if self.chunked && !data.is_empty() {
-            chunked::write_chunk(&mut self.out, data);
+            chunked::write_chunk(&mut self.out, &data);
         } else {
-            self.out.extend_from_slice(data);
+            self.out.extend_from_slice(&data);
         }
         let length = data.len();
-        buffer.consume(step.consumed);
-        self.touched |= step.consumed > 0;
-        self.moved |= step.consumed > 0;
-        if step.done {
+        data.clear();
+        self.gathered = data;
+        self.moved |= consumed > 0;
+        self.touched |= consumed > 0;
+        if self.ended {
             self.end();
         }
         self.delivered += length as u64;
         count(length).map_err(PumpError::Refused)?;
-        Ok(step.consumed > 0 || step.done)
+        Ok(consumed > 0)
     }
 
     fn end(&mut self) {
