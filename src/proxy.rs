@@ -344,6 +344,8 @@ impl ProxyHttp for Carrier {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
         let status = session.response_written().map(|response| response.status.as_u16());
+        // Where a `100 Continue` was all that the client stayed for, it has had no answer.
+        let status = status.filter(|status| *status == 101 || *status >= 200);
         let bytes_out = session.body_bytes_sent() as u64;
         if let Ok(carried) = ctx.carried() {
             carried.watch = None;

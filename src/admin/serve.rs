@@ -27,6 +27,8 @@ const EXCHANGE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Without free descriptors every accept fails at once; this keeps the loop from spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Descriptors kept back.
+const RESERVE: usize = 8;
 const ACCEPT_REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// What the admin server asks the rest of the process.
@@ -70,14 +72,15 @@ where
 {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut reported: Option<Instant> = None;
+    let mut reserve = Reserve::default();
     loop {
         let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+        reserve.hold();
         match next().await {
             Ok(connection) => {
                 let app = app.clone();
                 tokio::spawn(async move {
-                    // Too slow, or gone: nobody is left to be told.
-                    let _ = tokio::time::timeout(EXCHANGE_LIMIT, exchange(&app, connection)).await;
+                    exchange(&app, connection).await;
                     drop(permit);
                 });
             }
@@ -86,13 +89,44 @@ where
                     reported = Some(Instant::now());
                     log::error!(reason = error.to_string().as_str(); "the admin address cannot accept connections");
                 }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                reserve.let_go();
+                // Somebody waits, or it had not failed; but may be gone, or the place taken by a client of the proxy.
+                match tokio::time::timeout(ACCEPT_PAUSE, next()).await {
+                    // One at a time: there is one place.
+                    Ok(Ok(connection)) => exchange(&app, connection).await,
+                    _ => tokio::time::sleep(ACCEPT_PAUSE).await,
+                }
             }
         }
     }
 }
 
+/// Descriptors for the time when the process has no other left: whoever wants to know what is wrong must get in.
+///
+/// Several, because a client of the proxy may be quicker to take the one that is let go.
+#[derive(Default)]
+struct Reserve(Vec<std::fs::File>);
+
+impl Reserve {
+    fn hold(&mut self) {
+        while self.0.len() < RESERVE
+            && let Ok(file) = std::fs::File::open("/dev/null")
+        {
+            self.0.push(file);
+        }
+    }
+
+    fn let_go(&mut self) {
+        self.0.pop();
+    }
+}
+
+/// Too slow, or gone: nobody is left to be told.
 async fn exchange(app: &Arc<App>, connection: Connection) {
+    let _ = tokio::time::timeout(EXCHANGE_LIMIT, answer(app, connection)).await;
+}
+
+async fn answer(app: &Arc<App>, connection: Connection) {
     let stream: Stream = Box::new(connection);
     // Pingora turns keep-alive off by this; it is off here anyway, and stopping ends by dropping the whole server.
     let (_stop, shutdown) = watch::channel(true);

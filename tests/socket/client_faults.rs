@@ -239,3 +239,21 @@ fn pipelined_requests_are_never_mixed() {
     }
     proxy.is_unharmed(endpoint.open());
 }
+
+/// Fault 30, after an interim response: that was no answer, so the status is not its one.
+#[test]
+fn a_client_that_leaves_after_100_continue_is_499() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.send("HTTP/1.1 100 Continue\r\n\r\n");
+        exchange.hang();
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    client.send(
+        "POST /x HTTP/1.1\r\nHost: test.example\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\nhalf",
+    );
+    assert_eq!(client.head_only().word(1), "100");
+    client.reset();
+    let record = proxy.record("/x");
+    assert_eq!((record.status(), record.cause()), (499, "client_gone"));
+}

@@ -1,6 +1,7 @@
 //! What the process survives while it runs.
 
 use std::thread;
+use std::time::Duration;
 
 use crate::harness::{Endpoint, Proxy, eventually};
 
@@ -109,4 +110,32 @@ fn chaos_leaves_nothing_behind() {
     });
     // The endpoint that is at fault is still in the pool: the request after is one that moves on.
     proxy.is_unharmed(well.open() + faulty.open());
+}
+
+/// Part of fault 47: when clients hold every descriptor, the admin address answers all the same, no endpoint is blamed,
+/// and once they are gone all is as before.
+#[test]
+fn a_lack_of_descriptors_does_not_shut_the_operator_out() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint])
+        .health_check("type: tcp, interval: 200ms, timeout: 200ms, unhealthy_after: 1")
+        .after_shell("ulimit -n 96")
+        .start();
+    proxy.wait_until(endpoint.address(), "healthy");
+    let clients: Vec<_> = (0..150).map(|_| proxy.client()).collect();
+    eventually("the lack", || {
+        proxy.events().iter().any(|event| event.0.to_string().contains("os error 24")).then_some(())
+    });
+    for _ in 0..5 {
+        // Longer than the time between two probes.
+        thread::sleep(Duration::from_millis(250));
+        let status = proxy.endpoint_status(endpoint.address()).expect("it is in the pool");
+        assert_eq!(status["state"], "healthy");
+    }
+    drop(clients);
+    eventually("an answer", || {
+        let mut client = proxy.client();
+        client.try_send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n").ok()?;
+        client.try_response_to("GET").ok().filter(|response| response.status == 200).map(drop)
+    });
 }
