@@ -260,6 +260,10 @@ impl Exchange {
         &self.record.request_id
     }
 
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
     pub fn is_upgrade(&self) -> bool {
         self.upgrade
     }

@@ -113,18 +113,18 @@ fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, sockets: Vec<Bound>, d
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     server.add_service(background_service("health checks", supervisor));
-    if forced_carrier().as_deref() == Some("lane") {
-        server.add_service(Acceptor::new(shared.clone(), sockets, settings.threads, descriptors));
-    } else {
+    if pingora_carries() {
         let front = front(shared, &server, sockets);
         server.add_service(front);
+    } else {
+        server.add_service(Acceptor::new(shared.clone(), sockets, settings.threads, descriptors));
     }
     server
 }
 
-/// A setting for tests, which run on both carriers.
-fn forced_carrier() -> Option<String> {
-    std::env::var("EVENKEEL_CARRIER").ok()
+/// A setting for tests, which run on both carriers: HTTP/1.1 goes by the lane unless it is given.
+fn pingora_carries() -> bool {
+    std::env::var("EVENKEEL_CARRIER").is_ok_and(|carrier| carrier == "pingora")
 }
 
 fn front(shared: &Arc<Shared>, server: &Server, sockets: Vec<Bound>) -> Front {

@@ -19,9 +19,6 @@ use crate::pool::Endpoint;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Protocol;
 
-/// Bodies up to this size that came with their head can be sent again.
-const REPLAY_MAX: u64 = 64 * 1024;
-
 /// What becomes of the client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
@@ -153,9 +150,7 @@ async fn attempt(
     };
     tracked.connected(connection.reused, Instant::now());
     tracked.request_body_again();
-    let saved = saved_body(client, manner);
-    let mut upload =
-        Pump::new(manner.framing, manner.framing, request_head(client, tracked, manner, &endpoint));
+    let mut upload = upload(client, tracked, manner, &endpoint);
     let mut answer = Buffer::default();
     answer.adopt(client.worker.memory());
     let mut response = Response::default();
@@ -168,28 +163,16 @@ async fn attempt(
     let length = match length {
         Ok(length) => length,
         Err(failed) => {
-            let untouched = manner.framing == Framing::None || !upload.touched();
-            let replayable = untouched || saved.is_some();
-            if let Some(saved) = saved.filter(|_| upload.touched()) {
-                client.input.prepend(&saved);
-            }
-            return failure(tracked, failed, replayable, connection.reused);
+            let outcome = failure(tracked, failed, upload.can_begin_again(), connection.reused);
+            return again(client, upload, outcome);
         }
     };
-    let circumstances = Circumstances {
-        replayable: !upload.touched() || saved.is_some(),
-        reused: false,
-        response_begun: false,
-    };
+    let replayable = upload.can_begin_again();
+    let circumstances = Circumstances { replayable, reused: false, response_begun: false };
     let status = response.view(answer.bytes()).status();
     match tracked.response_head(status, circumstances, Instant::now()) {
         Head::Forward => {}
-        Head::Retry => {
-            if let Some(saved) = saved.filter(|_| upload.touched()) {
-                client.input.prepend(&saved);
-            }
-            return Outcome::Again;
-        }
+        Head::Retry => return again(client, upload, Outcome::Again),
         Head::Refuse(refused) => {
             let failed = Failed { failure: refused, detail: None, answered: true };
             return failure(tracked, failed, false, false);
@@ -221,12 +204,22 @@ fn failure(tracked: &mut Tracked, failed: Failed, replayable: bool, reused: bool
     }
 }
 
-/// The whole body, if it came with the head and may be sent again.
-fn saved_body(client: &Client, manner: Manner) -> Option<Vec<u8>> {
-    let Framing::Length(length) = manner.framing else { return None };
-    let length = usize::try_from(length.min(REPLAY_MAX + 1)).ok()?;
-    let here = client.input.bytes().get(..length).filter(|_| length as u64 <= REPLAY_MAX)?;
-    Some(here.to_vec())
+/// Puts back what the attempt has taken of the body, if there is to be another.
+fn again(client: &mut Client, mut upload: Pump, outcome: Outcome) -> Outcome {
+    if let (Outcome::Again, Some(taken)) = (&outcome, upload.begin_again())
+        && !taken.is_empty()
+    {
+        client.input.prepend(&taken);
+    }
+    client.out = upload.into_memory();
+    outcome
+}
+
+/// The request on its way to the endpoint; what may be sent again is kept.
+fn upload(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint: &Endpoint) -> Pump {
+    let head = request_head(client, tracked, manner, endpoint);
+    let upload = Pump::new(manner.framing, manner.framing, head);
+    if manner.framing == Framing::None || !tracked.is_idempotent() { upload } else { upload.keeping() }
 }
 
 fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint: &Endpoint) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -110,7 +110,7 @@ impl Client {
 
     /// Waits for a request, and reads its head.
     async fn next(&mut self, listener: &Listener) -> Arrived {
-        if self.input.is_empty() && !self.first_byte(listener).await {
+        if self.input.is_empty() && !self.first_bytes(listener).await {
             return Arrived::Nothing;
         }
         self.request.restart();
@@ -141,7 +141,7 @@ impl Client {
     }
 
     /// Waits, without a buffer, for the client to say something; `false` if it did not, or went.
-    async fn first_byte(&mut self, listener: &Listener) -> bool {
+    async fn first_bytes(&mut self, listener: &Listener) -> bool {
         self.release();
         if self.half_closed || (self.requests > 0 && self.worker.is_stopping()) {
             return false;
@@ -149,15 +149,24 @@ impl Client {
         let timeouts = &listener.timeouts;
         self.timer.set(if self.requests == 0 { timeouts.header } else { timeouts.keep_alive });
         self.timer.idle(self.requests > 0);
-        let stream = &self.stream;
-        let readable = self.timer.before_deadline(poll_fn(|context| stream.poll_readable(context))).await;
+        let Self { worker, stream, input, timer, .. } = self;
+        let first = poll_fn(|context| {
+            loop {
+                if let Err(error) = ready!(stream.poll_readable(context)) {
+                    return Poll::Ready(Err(error));
+                }
+                input.adopt(worker.memory());
+                input.grow(HEAD);
+                if let Poll::Ready(read) = input.poll_read(context, Pin::new(&mut *stream)) {
+                    return Poll::Ready(read);
+                }
+                // It was a false alarm, as the first one often is.
+                worker.give_back(input.release());
+            }
+        });
+        let read = timer.before_deadline(first).await;
         self.timer.idle(false);
-        let readable = matches!(readable, Ok(Ok(())));
-        if readable {
-            self.input.adopt(self.worker.memory());
-            self.input.grow(HEAD);
-        }
-        readable
+        matches!(read, Ok(Ok(read)) if read > 0)
     }
 
     /// `false`: the client has gone.

@@ -13,6 +13,9 @@ use super::framing::Framing;
 use super::stream::Stream;
 use crate::exchange::Failure;
 
+/// Longer bodies are not sent again.
+const KEPT_MAX: usize = 64 * 1024;
+
 /// A body on its way.
 pub struct Pump {
     body: Body,
@@ -21,6 +24,8 @@ pub struct Pump {
     /// Bytes of our own making (heads, chunk headers, re-framed data) that go before anything else.
     out: Vec<u8>,
     sent: usize,
+    /// What has been taken from the source, for another attempt; `None` if it is not wanted, or too much.
+    kept: Option<Vec<u8>>,
     /// Memory for pieces of a body that go on together.
     gathered: Vec<u8>,
     ended: bool,
@@ -68,6 +73,7 @@ impl Pump {
             body,
             chunked: onward == Framing::Chunked,
             out: head,
+            kept: None,
             gathered: Vec::new(),
             sent: 0,
             waits_for: WaitsFor::Sink,
@@ -77,9 +83,31 @@ impl Pump {
         }
     }
 
-    /// Something of the body has been taken from the source.
-    pub fn touched(&self) -> bool {
-        self.touched
+    /// Keeps what is taken from the source, as long as it is little, so that another pump can begin again.
+    pub fn keeping(mut self) -> Self {
+        self.kept = Some(Vec::new());
+        self
+    }
+
+    /// What to put back in front of the source to begin again; `None` if that is not possible any more.
+    pub fn begin_again(&mut self) -> Option<Vec<u8>> {
+        if self.touched { self.kept.take() } else { Some(Vec::new()) }
+    }
+
+    /// Whether another pump could begin again.
+    pub fn can_begin_again(&self) -> bool {
+        !self.touched || self.kept.is_some()
+    }
+
+    fn take(&mut self, buffer: &mut Buffer, bytes: usize) {
+        self.touched |= bytes > 0;
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(buffer.bytes().get(..bytes).unwrap_or_default());
+            if kept.len() > KEPT_MAX {
+                self.kept = None;
+            }
+        }
+        buffer.consume(bytes);
     }
 
     /// None of our own bytes wait for the sink.
@@ -167,8 +195,7 @@ impl Pump {
         if bytes > 0 {
             let step = self.body.decode(buffer.bytes().get(..bytes).unwrap_or_default());
             self.ended = step.map_err(PumpError::Framing)?.done;
-            buffer.consume(bytes);
-            self.touched = true;
+            self.take(buffer, bytes);
             self.delivered += bytes as u64;
             count(bytes).map_err(PumpError::Refused)?;
         }
@@ -190,7 +217,7 @@ impl Pump {
         while !buffer.is_empty() && data.len() < BODY && !self.ended {
             let step = self.body.decode(buffer.bytes()).map_err(PumpError::Framing)?;
             data.extend_from_slice(buffer.bytes().get(step.data).unwrap_or_default());
-            buffer.consume(step.consumed);
+            self.take(buffer, step.consumed);
             consumed += step.consumed;
             self.ended = step.done;
         }
@@ -203,7 +230,6 @@ impl Pump {
         data.clear();
         self.gathered = data;
         self.moved |= consumed > 0;
-        self.touched |= consumed > 0;
         if self.ended {
             self.end();
         }
