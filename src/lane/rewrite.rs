@@ -70,12 +70,12 @@ pub fn request(out: &mut Vec<u8>, head: RequestView<'_>, form: &RequestForm<'_>)
         }
     }
     if !host {
-        field(out, b"host", form.host.as_bytes());
+        field(out, b"Host", form.host.as_bytes());
     }
     edits.write(out, form.framing);
     framing(out, form.framing);
     if form.upgrade {
-        field(out, b"connection", b"upgrade");
+        field(out, b"Connection", b"upgrade");
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -97,15 +97,15 @@ pub fn response(out: &mut Vec<u8>, head: ResponseView<'_>, form: &ResponseForm<'
     if let Some(now) = form.date
         && !date
     {
-        field(out, b"date", now);
+        field(out, b"Date", now);
     }
     edits.write(out, form.framing);
     framing(out, form.framing);
     match form.connection {
         Connection::Silent => {}
-        Connection::Close => field(out, b"connection", b"close"),
-        Connection::KeepAlive => field(out, b"connection", b"keep-alive"),
-        Connection::Upgrade => field(out, b"connection", b"upgrade"),
+        Connection::Close => field(out, b"Connection", b"close"),
+        Connection::KeepAlive => field(out, b"Connection", b"keep-alive"),
+        Connection::Upgrade => field(out, b"Connection", b"upgrade"),
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -120,9 +120,9 @@ fn framing(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::Length(length) => {
             // Writing to memory cannot fail.
-            let _ = write!(out, "content-length: {length}\r\n");
+            let _ = write!(out, "Content-Length: {length}\r\n");
         }
-        Framing::Chunked => field(out, b"transfer-encoding", b"chunked"),
+        Framing::Chunked => field(out, b"Transfer-Encoding", b"chunked"),
         Framing::None | Framing::UntilClose => {}
     }
 }
@@ -130,14 +130,25 @@ fn framing(out: &mut Vec<u8>, framing: Framing) {
 /// Fields that are written here and nowhere else, or that mean nothing on another connection. `Upgrade` and the rest of
 /// the hop-by-hop fields are the edits' concern.
 fn is_ours(name: &[u8], framing: Framing) -> bool {
-    match name.len() {
+    let named = match name.len() {
         7 => same_name(name, b"trailer") && framing != Framing::Chunked,
         10 => same_name(name, b"connection") || same_name(name, b"keep-alive"),
-        14 => same_name(name, b"content-length") || same_name(name, b"http2-settings"),
+        14 => same_name(name, b"http2-settings"),
         16 => same_name(name, b"proxy-connection"),
-        17 => same_name(name, b"transfer-encoding"),
         _ => false,
-    }
+    };
+    named || reads_like(name, b"contentlength") || reads_like(name, b"transferencoding")
+}
+
+/// Whether a name has just these letters: `Content_Length` and `Transfer--Encoding` are no framing to us, but somebody
+/// behind us may take them for it.
+fn reads_like(name: &[u8], letters: &[u8]) -> bool {
+    name.len() >= letters.len()
+        && name
+            .iter()
+            .filter(|byte| byte.is_ascii_alphanumeric())
+            .map(u8::to_ascii_lowercase)
+            .eq(letters.iter().copied())
 }
 
 /// Edits, made quick to ask.

@@ -13,7 +13,7 @@ pub(super) struct Trailers {
 
 /// Names that mean something only before the body, or to somebody who trusts them (RFC 9110, section 6.5.1): framing,
 /// routing, authentication, request modifiers, response control, content format, hop by hop, and what we tell endpoints.
-const FORBIDDEN: [&str; 54] = [
+const FORBIDDEN: [&str; 51] = [
     "transfer-encoding",
     "content-length",
     "trailer",
@@ -65,9 +65,6 @@ const FORBIDDEN: [&str; 54] = [
     "x-http-method-override",
     "x-original-url",
     "x-rewrite-url",
-    "origin",
-    "sec-websocket-key",
-    "strict-transport-security",
 ];
 
 impl Trailers {

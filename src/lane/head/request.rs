@@ -2,7 +2,7 @@
 
 use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, NextLine, next_line};
 use super::super::framing::{Announced, Framing, Version, lists};
-use super::super::syntax::{BUFFER_MAX, Span, is_token, list};
+use super::super::syntax::{BUFFER_MAX, Span, is_path, is_query, is_token, list};
 use super::target::{self, Target};
 use super::{Parse, Refusal, host};
 use crate::config::Limits;
@@ -180,14 +180,25 @@ impl Request {
         self.target =
             Target::read(bytes, self.written_target, self.method.of(bytes)).map_err(Refusal::bad_request)?;
         if self.target.raw {
-            target::encode(self.target.path.of(bytes), &mut self.encoded);
-            self.encoded_path = self.encoded.len();
-            if let Some(query) = self.target.query {
-                self.encoded.push('?');
-                target::encode(query.of(bytes), &mut self.encoded);
-            }
+            self.encode(bytes, self.target.path.of(bytes));
         }
         Ok(())
+    }
+
+    /// Puts another path in the place of the one that was sent: what is routed and what goes on. The query stays.
+    pub fn set_path(&mut self, bytes: &[u8], path: &str) {
+        self.target.raw = true;
+        self.encode(bytes, path.as_bytes());
+    }
+
+    fn encode(&mut self, bytes: &[u8], path: &[u8]) {
+        self.encoded.clear();
+        target::encode(path, is_path, &mut self.encoded);
+        self.encoded_path = self.encoded.len();
+        if let Some(query) = self.target.query {
+            self.encoded.push('?');
+            target::encode(query.of(bytes), is_query, &mut self.encoded);
+        }
     }
 
     /// Judges the fields together.

@@ -102,11 +102,11 @@ fn escapes_are_whole(path: &[u8]) -> bool {
 }
 
 /// Writes a part of a target with what must not stand there percent-encoded.
-pub(super) fn encode(part: &[u8], out: &mut String) {
+pub(super) fn encode(part: &[u8], allowed: fn(u8) -> bool, out: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |value: u8| DIGITS.get(usize::from(value & 15)).map_or('0', |digit| char::from(*digit));
     for byte in part {
-        if is_query(*byte) {
+        if allowed(*byte) {
             out.push(char::from(*byte));
         } else {
             out.extend(['%', digit(byte >> 4), digit(*byte)]);

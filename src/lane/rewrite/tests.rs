@@ -1,1 +1,168 @@
+use http::{HeaderName, HeaderValue, header};
 
+use super::*;
+use crate::config::Limits;
+use crate::lane::head::{Parse, Request, Response};
+
+const LIMITS: Limits =
+    Limits { header_bytes: 32 * 1024, header_count: 100, target_bytes: 8 * 1024, body_bytes: None };
+
+fn set(name: HeaderName, value: &'static str) -> Edit {
+    Edit::Set(name, HeaderValue::from_static(value))
+}
+
+fn form(edits: &[Edit]) -> RequestForm<'_> {
+    RequestForm { edits, framing: Framing::None, upgrade: false, host: "fallback" }
+}
+
+#[track_caller]
+fn sent(bytes: &str, form: &RequestForm<'_>) -> String {
+    let mut head = Request::default();
+    assert!(matches!(head.parse(bytes.as_bytes(), &LIMITS), Parse::Complete { .. }), "{bytes}");
+    let mut out = Vec::new();
+    request(&mut out, head.view(bytes.as_bytes()), form);
+    String::from_utf8(out).unwrap()
+}
+
+#[track_caller]
+fn answered(bytes: &str, form: &ResponseForm<'_>) -> String {
+    let mut head = Response::default();
+    assert!(matches!(head.parse(bytes.as_bytes()), Parse::Complete { .. }), "{bytes}");
+    let mut out = Vec::new();
+    response(&mut out, head.view(bytes.as_bytes()), form);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn fields_keep_their_case_and_order() {
+    let bytes = "GET /a?b HTTP/1.1\r\nHOST: a\r\nx-B:  1 \r\nX-a:\r\nx-b: 2\r\n\r\n";
+    assert_eq!(sent(bytes, &form(&[])), "GET /a?b HTTP/1.1\r\nHOST: a\r\nx-B: 1\r\nX-a: \r\nx-b: 2\r\n\r\n");
+}
+
+#[test]
+fn targets_go_on_in_origin_form_and_encoded() {
+    for (method, target, expected) in [
+        ("GET", "http://a/x?y", "/x?y"),
+        ("GET", "http://a", "/"),
+        ("GET", "http://a?y", "/?y"),
+        ("OPTIONS", "http://a", "*"),
+        ("OPTIONS", "*", "*"),
+        ("GET", "/a|b?c[]=1", "/a%7Cb?c%5B%5D=1"),
+        ("GET", "/?", "/?"),
+    ] {
+        let bytes = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(sent(&bytes, &form(&[])), format!("{method} {expected} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    }
+}
+
+#[test]
+fn edits_apply_in_order() {
+    let x = || HeaderName::from_static("x-a");
+    let edits = [
+        Edit::Append(x(), HeaderValue::from_static("gone")),
+        Edit::Remove(x()),
+        Edit::Append(x(), HeaderValue::from_static("1")),
+        set(HeaderName::from_static("x-b"), "old"),
+        set(HeaderName::from_static("x-b"), "new"),
+        Edit::Append(x(), HeaderValue::from_static("2")),
+        Edit::Append(header::ACCEPT, HeaderValue::from_static("more")),
+        set(HeaderName::from_static("x-c"), "gone"),
+        Edit::Remove(HeaderName::from_static("x-c")),
+    ];
+    let bytes = "GET / HTTP/1.1\r\nHost: a\r\nX-A: 0\r\nAccept: first\r\nX-B: 0\r\nX-C: 0\r\nX-D: 0\r\n\r\n";
+    assert_eq!(
+        sent(bytes, &form(&edits)),
+        "GET / HTTP/1.1\r\nHost: a\r\nAccept: first\r\nX-D: 0\r\n\
+         x-a: 1\r\nx-b: new\r\nx-a: 2\r\naccept: more\r\n\r\n"
+    );
+}
+
+/// To a CGI-like endpoint, `X_Forwarded_For` is `X-Forwarded-For`.
+#[test]
+fn an_underscore_smuggles_nothing_in() {
+    let edits = [set(HeaderName::from_static("x-forwarded-for"), "1.2.3.4")];
+    let bytes = "GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 9.9.9.9\r\nx-forwarded_FOR: 9.9.9.9\r\n\
+                 Content_Length: 7\r\nTransfer_Encoding: chunked\r\nMY_OWN: 1\r\n\r\n";
+    assert_eq!(
+        sent(bytes, &form(&edits)),
+        "GET / HTTP/1.1\r\nHost: a\r\nMY_OWN: 1\r\nx-forwarded-for: 1.2.3.4\r\n\r\n"
+    );
+}
+
+#[test]
+fn framing_and_connection_are_written_anew() {
+    let edits = [
+        set(header::CONNECTION, "close"),
+        set(header::CONTENT_LENGTH, "77"),
+        set(header::TRANSFER_ENCODING, "gzip"),
+    ];
+    let bytes = "POST / HTTP/1.1\r\nHost: a\r\nConnection: x\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\n\
+                 HTTP2-Settings: x\r\nContent-Length: 007\r\nTrailer: X\r\n\r\n";
+    let with = |framing, upgrade| sent(bytes, &RequestForm { framing, upgrade, ..form(&edits) });
+    let head = "POST / HTTP/1.1\r\nHost: a\r\n";
+    assert_eq!(with(Framing::Length(7), false), format!("{head}Content-Length: 7\r\n\r\n"));
+    assert_eq!(with(Framing::None, true), format!("{head}Connection: upgrade\r\n\r\n"));
+    assert_eq!(
+        with(Framing::Chunked, false),
+        format!("{head}Trailer: X\r\nTransfer-Encoding: chunked\r\n\r\n")
+    );
+}
+
+#[test]
+fn http_1_0_goes_on_as_1_1() {
+    let bytes = "POST /x HTTP/1.0\r\nExpect: 100-continue\r\nX: 1\r\n\r\n";
+    assert_eq!(sent(bytes, &form(&[])), "POST /x HTTP/1.1\r\nX: 1\r\nHost: fallback\r\n\r\n");
+    let edits = [set(header::HOST, "b")];
+    assert_eq!(sent(bytes, &form(&edits)), "POST /x HTTP/1.1\r\nX: 1\r\nhost: b\r\n\r\n");
+}
+
+#[test]
+fn a_host_of_an_edit_is_the_only_one() {
+    let edits = [set(header::HOST, "b")];
+    assert_eq!(sent("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &form(&edits)), "GET / HTTP/1.1\r\nhost: b\r\n\r\n");
+}
+
+/// There is no way to make an edit of a value with a line end in it.
+#[test]
+fn an_edit_cannot_hold_a_line_end() {
+    for value in ["a\r\nb", "a\rb", "a\nb", "a\0b"] {
+        assert!(matches!(Edit::set(header::HOST, value), Edit::Remove(_)));
+    }
+}
+
+#[test]
+fn responses() {
+    let form = ResponseForm {
+        edits: &[],
+        framing: Framing::Length(5),
+        connection: Connection::Silent,
+        date: Some(b"now"),
+    };
+    let bytes = "HTTP/1.0 200\r\nServer: x\r\nContent-Length: 0005\r\nConnection: close\r\n\r\n";
+    assert_eq!(
+        answered(bytes, &form),
+        "HTTP/1.1 200 \r\nServer: x\r\nDate: now\r\nContent-Length: 5\r\n\r\n"
+    );
+    for (connection, expected) in [
+        (Connection::Close, "Connection: close\r\n"),
+        (Connection::KeepAlive, "Connection: keep-alive\r\n"),
+        (Connection::Upgrade, "Connection: upgrade\r\n"),
+    ] {
+        let form = ResponseForm { connection, framing: Framing::UntilClose, date: None, ..form };
+        assert_eq!(answered(bytes, &form), format!("HTTP/1.1 200 \r\nServer: x\r\n{expected}\r\n"));
+    }
+}
+
+#[test]
+fn a_response_has_one_date() {
+    let form = ResponseForm {
+        edits: &[set(header::SERVER, "us")],
+        framing: Framing::Chunked,
+        connection: Connection::Silent,
+        date: Some(b"now"),
+    };
+    assert_eq!(
+        answered("HTTP/1.1 404 Not here\r\nDATE: then\r\nServer: x\r\n\r\n", &form),
+        "HTTP/1.1 404 Not here\r\nDATE: then\r\nserver: us\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+}
