@@ -18,10 +18,13 @@ for file in conf/*.yaml; do
 done
 [ "$checked" -gt 0 ] || { echo "conf/ holds no YAML file" >&2; exit 1; }
 
+# Socket tests run on both carriers: HTTP/1.1 goes by the lane, and on Pingora's ProxyHttp where that is asked for.
 step "tests"
 if cargo nextest --version >/dev/null 2>&1; then
   cargo test --locked --doc --quiet
+  EVENKEEL_TEST_CARRIER=pingora cargo nextest run --locked --no-fail-fast --test socket
   cargo nextest run --locked --no-fail-fast
 else
+  EVENKEEL_TEST_CARRIER=pingora cargo test --locked --no-fail-fast --test socket
   cargo test --locked --no-fail-fast
 fi

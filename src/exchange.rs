@@ -12,6 +12,7 @@ mod headers;
 mod request_id;
 #[cfg(test)]
 mod tests;
+mod tracked;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -24,6 +25,7 @@ pub use decide::{Decision, decide};
 pub use failure::{Failure, Side};
 pub use forwarded::Origin;
 pub use headers::{END_TO_END, Edit};
+pub use tracked::Tracked;
 
 use crate::config::{HostHeader, Listener, WhenNoneHealthy};
 use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
@@ -164,6 +166,7 @@ impl Exchange {
         head: &H,
         fields: impl Iterator<Item = usize>,
     ) -> Result<(), Failure> {
+        inject_fault(head);
         let limits = &self.listener.limits;
         if self.record.target.len() > limits.target_bytes {
             return Err(Failure::TargetTooLong);
@@ -257,6 +260,10 @@ impl Exchange {
         &self.record.request_id
     }
 
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
     pub fn is_upgrade(&self) -> bool {
         self.upgrade
     }
@@ -331,11 +338,11 @@ impl Exchange {
     pub fn response_edits<'a>(
         &self,
         status: u16,
-        fields: impl Fn(&HeaderName) -> Vec<&'a HeaderValue>,
+        fields: impl Fn(&HeaderName) -> Vec<&'a [u8]>,
     ) -> Vec<Edit> {
         let mut edits = Vec::with_capacity(8);
         let connection = fields(&http::header::CONNECTION);
-        let connection = connection.iter().filter_map(|value| value.to_str().ok());
+        let connection = connection.iter().filter_map(|value| std::str::from_utf8(value).ok());
         headers::remove_hop_by_hop(&mut edits, connection, status == 101);
         let sent_host = self.host_for_endpoint();
         let disguise = Disguise {
@@ -455,3 +462,15 @@ fn is_idempotent(method: &str) -> bool {
 pub fn has_body(method: &str, status: StatusCode) -> bool {
     method != "HEAD" && !status.is_informational() && !matches!(status.as_u16(), 204 | 304)
 }
+
+/// Lets a test see what a panic in a request does; not in a release.
+#[cfg(debug_assertions)]
+#[expect(clippy::panic, reason = "this is the panic that the test asks for")]
+fn inject_fault(head: &impl RequestHead) {
+    if head.header("x-evenkeel-test-panic").is_some() && std::env::var_os("EVENKEEL_TEST_PANIC").is_some() {
+        panic!("a test asked for this panic");
+    }
+}
+
+#[cfg(not(debug_assertions))]
+fn inject_fault(_head: &impl RequestHead) {}

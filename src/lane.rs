@@ -10,3 +10,16 @@ pub mod framing;
 pub mod head;
 pub mod rewrite;
 mod syntax;
+
+mod answer;
+mod attempt;
+mod buffer;
+mod carry;
+pub mod connection;
+mod deadline;
+mod deliver;
+mod kept;
+mod pump;
+pub mod stream;
+mod tunnel;
+pub mod worker;

@@ -132,7 +132,6 @@ impl ProxyHttp for Carrier {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let carried = ctx.carried()?;
-        inject_fault(session);
         let fields =
             session.req_header().headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         let admitted = carried.exchange.admit(&**session.req_header(), fields);
@@ -349,7 +348,8 @@ impl ProxyHttp for Carrier {
         let status = status.filter(|status| *status == 101 || *status >= 200);
         let bytes_out = session.body_bytes_sent() as u64;
         if let Ok(carried) = ctx.carried() {
-            carried.finish(status, bytes_out);
+            carried.watch = None;
+            carried.exchange.finish(status, bytes_out);
         }
     }
 
@@ -386,8 +386,8 @@ fn circumstances(session: &Session, carried: &Carried, reused: bool) -> Circumst
     }
 }
 
-fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a http::HeaderValue> {
-    headers.get_all(name).iter().collect()
+fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a [u8]> {
+    headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect()
 }
 
 fn client_address(address: Option<&PingoraAddr>) -> ClientAddress {
@@ -404,17 +404,3 @@ fn protocol(version: Version) -> Protocol {
         _ => Protocol::Http10,
     }
 }
-
-/// Lets a test see what a panic in a request does; not in a release.
-#[cfg(debug_assertions)]
-#[expect(clippy::panic, reason = "this is the panic that the test asks for")]
-fn inject_fault(session: &Session) {
-    if session.req_header().headers.contains_key("x-evenkeel-test-panic")
-        && std::env::var_os("EVENKEEL_TEST_PANIC").is_some()
-    {
-        panic!("a test asked for this panic");
-    }
-}
-
-#[cfg(not(debug_assertions))]
-fn inject_fault(_session: &Session) {}

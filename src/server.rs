@@ -1,5 +1,6 @@
 //! Assembles the Pingora server from a config, and runs it until it is told to stop.
 
+mod acceptor;
 mod bind;
 mod control;
 mod front;
@@ -24,6 +25,7 @@ use crate::pool::Supervisor;
 use crate::proxy::{self, Addresses, Carrier};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Telemetry, access, events};
+use acceptor::Acceptor;
 use bind::Bound;
 use control::Signals;
 use front::Front;
@@ -61,7 +63,7 @@ pub enum StartError {
 
 /// Runs until a signal ends the process; returns only if it could not start.
 pub fn run(start: Start) -> Result<(), StartError> {
-    raise_descriptor_limit()?;
+    let descriptors = raise_descriptor_limit()?;
     let Start { config, file } = start;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
@@ -91,13 +93,13 @@ pub fn run(start: Start) -> Result<(), StartError> {
         started,
         file,
     });
-    let server = assemble(&shared, supervisor, sockets);
+    let server = assemble(&shared, supervisor, sockets, descriptors);
     let close = control::start(runtime, signals, admin, shared)?;
     server.run(RunArgs { shutdown_signal: Box::new(close) });
     Ok(())
 }
 
-fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, sockets: Vec<Bound>) -> Server {
+fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, sockets: Vec<Bound>, descriptors: usize) -> Server {
     let settings = shared.snapshot.load().config().server.clone();
     let conf = ServerConf {
         threads: settings.threads,
@@ -110,6 +112,22 @@ fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, sockets: Vec<Bound>) -
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
+    server.add_service(background_service("health checks", supervisor));
+    if pingora_carries() {
+        let front = front(shared, &server, sockets);
+        server.add_service(front);
+    } else {
+        server.add_service(Acceptor::new(shared.clone(), sockets, settings.threads, descriptors));
+    }
+    server
+}
+
+/// A setting for tests, which run on both carriers: HTTP/1.1 goes by the lane unless it is given.
+fn pingora_carries() -> bool {
+    std::env::var("EVENKEEL_CARRIER").is_ok_and(|carrier| carrier == "pingora")
+}
+
+fn front(shared: &Arc<Shared>, server: &Server, sockets: Vec<Bound>) -> Front {
     let carrier = Carrier::new(
         shared.snapshot.clone(),
         shared.addresses.clone(),
@@ -117,10 +135,7 @@ fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, sockets: Vec<Bound>) -
         shared.lifecycle.clone(),
     );
     let service = pingora_proxy::http_proxy_service(&server.configuration, carrier);
-    let front = Front::new(service, sockets, shared.supervisor.clone(), shared.lifecycle.clone());
-    server.add_service(background_service("health checks", supervisor));
-    server.add_service(front);
-    server
+    Front::new(service, sockets, shared.supervisor.clone(), shared.lifecycle.clone())
 }
 
 fn addresses(sockets: &[Bound]) -> Addresses {
@@ -140,7 +155,7 @@ fn announce(sockets: &[Bound], admin: Option<&AdminSocket>) {
 }
 
 /// As many descriptors as the service manager allows: two for each connection that is served.
-fn raise_descriptor_limit() -> Result<(), StartError> {
+fn raise_descriptor_limit() -> Result<usize, StartError> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
     if hard < DESCRIPTORS_MIN {
         return Err(StartError::Descriptors(hard));
@@ -148,5 +163,5 @@ fn raise_descriptor_limit() -> Result<(), StartError> {
     if soft < hard {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(io::Error::from)?;
     }
-    Ok(())
+    Ok(usize::try_from(hard).unwrap_or(usize::MAX))
 }

@@ -128,6 +128,8 @@ pub struct Limits {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientTimeouts {
+    /// For a request's header to arrive, in all (408).
+    pub header: Duration,
     /// Between two pieces of a request's body (408).
     pub body: Duration,
     /// For the client to take the next piece of a response.

@@ -147,6 +147,8 @@ section! {
 section! {
     /// How long a client may take.
     ClientTimeoutsSection "a listener's `timeouts`" {
+        /// For the whole header of a request, from its first byte; after it, 408.
+        header: Limit = "10s";
         /// Between two pieces of a request's body; after it, 408.
         body: Limit = "60s";
         /// To take the next piece of a response; after it, the connection is closed.

@@ -20,7 +20,7 @@ pub struct Disguise<'a> {
 }
 
 impl Disguise<'_> {
-    pub fn apply<'a>(&self, edits: &mut Vec<Edit>, fields: impl Fn(&HeaderName) -> Vec<&'a HeaderValue>) {
+    pub fn apply<'a>(&self, edits: &mut Vec<Edit>, fields: impl Fn(&HeaderName) -> Vec<&'a [u8]>) {
         edits.push(Edit::Set(header::SERVER, SERVER_NAME));
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
             self.replace(edits, name.clone(), &fields(&name), |value| self.location(value));
@@ -33,17 +33,18 @@ impl Disguise<'_> {
         &self,
         edits: &mut Vec<Edit>,
         name: HeaderName,
-        fields: &[&HeaderValue],
+        fields: &[&[u8]],
         disguised: impl Fn(&str) -> Option<String>,
     ) {
-        let disguised = |field: &HeaderValue| {
-            // Not `to_str`, which knows ASCII alone.
-            HeaderValue::from_str(&disguised(std::str::from_utf8(field.as_bytes()).ok()?)?).ok()
-        };
+        let disguised =
+            |field: &[u8]| HeaderValue::from_str(&disguised(std::str::from_utf8(field).ok()?)?).ok();
         let changed: Vec<_> = fields.iter().map(|field| disguised(field)).collect();
         if changed.iter().any(Option::is_some) {
             edits.push(Edit::Remove(name.clone()));
-            let kept = changed.into_iter().zip(fields).map(|(new, old)| new.unwrap_or((*old).clone()));
+            let kept = changed
+                .into_iter()
+                .zip(fields)
+                .filter_map(|(new, old)| new.or_else(|| HeaderValue::from_bytes(old).ok()));
             edits.extend(kept.map(|value| Edit::Append(name.clone(), value)));
         }
     }

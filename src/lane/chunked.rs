@@ -158,6 +158,13 @@ pub const CHUNK_END: &[u8] = b"\r\n";
 /// The end of a body without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
+/// Writes a whole chunk; `data` must not be empty.
+pub fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
+    for part in [ChunkHead::new(data.len()).as_bytes(), data, CHUNK_END] {
+        out.extend_from_slice(part);
+    }
+}
+
 /// Writes the end of a body with these trailers.
 pub fn write_last<'a>(out: &mut Vec<u8>, trailers: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
     out.extend_from_slice(b"0\r\n");

@@ -1,21 +1,19 @@
 //! What Pingora carries along with a request: the exchange, and what this carrier needs to serve it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use pingora_core::{Error, ErrorType, Result};
 
 use super::connection::{Connection, Watch};
-use crate::exchange::{Exchange, Failure};
+use crate::exchange::{Exchange, Failure, Tracked};
 use crate::telemetry::Telemetry;
-use crate::telemetry::metrics::ActiveRequest;
 
 /// Pingora makes the context before it knows anything of the request.
 #[derive(Default)]
 pub struct Context(Option<Box<Carried>>);
 
 pub struct Carried {
-    pub exchange: Exchange,
+    pub exchange: Tracked,
     /// The connection of the attempt under way.
     pub connection: Option<Arc<Connection>>,
     /// Cuts that connection if the endpoint takes too long.
@@ -24,23 +22,16 @@ pub struct Carried {
     pub failure: Option<Failure>,
     /// The client has been sent the beginning of a final response.
     pub begun: bool,
-    finished: bool,
-    telemetry: Arc<Telemetry>,
-    _active: ActiveRequest,
 }
 
 impl Context {
     pub fn carry(&mut self, exchange: Exchange, telemetry: Arc<Telemetry>) {
-        let active = telemetry.metrics.track();
         self.0 = Some(Box::new(Carried {
-            exchange,
+            exchange: Tracked::new(exchange, telemetry),
             connection: None,
             watch: None,
             failure: None,
             begun: false,
-            finished: false,
-            telemetry,
-            _active: active,
         }));
     }
 
@@ -65,22 +56,5 @@ impl Carried {
         let shorter = timeouts.idle < timeouts.response || self.exchange.is_upgrade();
         let watched = status != 101 && shorter;
         watched.then(|| self.connection.clone()).flatten().map(|of| Watch::idle(of, timeouts.idle))
-    }
-
-    pub fn finish(&mut self, status: Option<u16>, bytes_out: u64) {
-        self.finished = true;
-        self.watch = None;
-        let record = self.exchange.finish(status, bytes_out, Instant::now());
-        self.telemetry.record(record);
-    }
-}
-
-impl Drop for Carried {
-    /// A request that Pingora dropped, in a panic or at a forced stop, has its line in the log all the same.
-    fn drop(&mut self) {
-        if !self.finished {
-            self.exchange.failed(Failure::Internal, Some("dropped before its end".into()));
-            self.finish(Some(Failure::Internal.status().as_u16()), 0);
-        }
     }
 }

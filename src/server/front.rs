@@ -67,9 +67,7 @@ impl ServiceWithDependents for Front {
         // Clients wait in the sockets' queues for the moment that the first probes take.
         self.supervisor.clone().first_round().await;
         fds.iter().for_each(|fds| self.hand_over(fds));
-        self.lifecycle.ready();
-        log::info!("ready");
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        announce_ready(&self.lifecycle);
         ready.notify_ready();
         Service::start_service(&mut self.proxy, fds, shutdown, listeners_per_fd).await;
     }
@@ -81,4 +79,11 @@ impl ServiceWithDependents for Front {
     fn threads(&self) -> Option<usize> {
         None
     }
+}
+
+/// Says that clients are served from now on: to the log, and to a service manager.
+pub fn announce_ready(lifecycle: &Lifecycle) {
+    lifecycle.ready();
+    log::info!("ready");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Endpoint, Gate, Proxy, carrier, eventually};
+use crate::harness::{Carrier, Client, Endpoint, Gate, Proxy, carrier, eventually};
 
 /// A body far beyond what the kernel keeps for a connection.
 const LONG: usize = 60_000_000;
@@ -30,9 +30,9 @@ fn generous() -> Endpoint {
 /// What a connection may cost whose client does not read: 256 KiB. Pingora's carrier holds three rows of four pieces of
 /// 64 KiB each, and the batch it makes of them.
 fn held_for_a_stalled_client() -> usize {
-    match carrier().as_deref() {
-        None | Some("pingora") => 1_400_000,
-        Some(_) => 256 * 1024,
+    match carrier() {
+        Carrier::Pingora => 1_400_000,
+        Carrier::Lane => 256 * 1024,
     }
 }
 
@@ -59,7 +59,8 @@ fn a_client_that_never_reads_is_given_up() {
         assert_eq!((record.status(), record.cause()), (200, "client_stalled"));
         assert!(record.number("bytes_out") < LONG as u64);
     }
-    eventually("the endpoint to be free", || (endpoint.open() == 0).then_some(()));
+    // The connection of the first request may be kept by a worker that served none of the stalled ones.
+    eventually("the endpoint to be free", || (endpoint.open() <= 1).then_some(()));
     let grown = proxy.peak_memory().saturating_sub(before);
     // Beside what is held, code that runs for the first time comes in.
     assert!(grown < STALLED * held_for_a_stalled_client() + 8_000_000, "memory grew by {grown} bytes");

@@ -12,7 +12,7 @@ mod stream;
 mod wait;
 
 pub use client::Client;
-pub use config::{ProxyBuilder, carrier, nobody};
+pub use config::{Carrier, ProxyBuilder, carrier, nobody};
 pub use endpoint::{Endpoint, Exchange, Seen, nobody_listens, silent_network};
 pub use gate::Gate;
 pub use load::{SteadyLoad, load};

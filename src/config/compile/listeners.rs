@@ -110,6 +110,7 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
             },
         },
         timeouts: ClientTimeouts {
+            header: timeouts.header.0,
             body: timeouts.body.0,
             write: timeouts.write.0,
             keep_alive: timeouts.keep_alive.0,

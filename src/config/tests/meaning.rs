@@ -63,7 +63,12 @@ fn defaults_are_those_of_the_reference() {
     let seconds = Duration::from_secs;
     assert_eq!(
         listener.timeouts,
-        ClientTimeouts { body: seconds(60), write: seconds(60), keep_alive: seconds(75) }
+        ClientTimeouts {
+            header: seconds(10),
+            body: seconds(60),
+            write: seconds(60),
+            keep_alive: seconds(75)
+        }
     );
     let pool = &config.pools[0];
     assert_eq!(pool.when_none_healthy, WhenNoneHealthy::Wait { limit: Duration::ZERO, queue: 1024 });

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{End, Endpoint, Exchange, Proxy, Response};
+use crate::harness::{Carrier, End, Endpoint, Exchange, Proxy, Response, carrier};
 
 /// Answers in two chunks.
 fn chunked(exchange: &mut Exchange) {
@@ -333,7 +333,11 @@ fn the_framing_of_responses_is_ours() {
     let mut client = proxy.client();
     let old = client.get("/old").expect(200);
     assert!(old.head.raw.starts_with("HTTP/1.1 "), "{}", old.head.raw);
-    assert_eq!(client.get("/twice").expect(200).head.all("content-length"), ["2"]);
+    // Two lengths are one too many, even if they agree; Pingora, where it carries, makes one of them.
+    match carrier() {
+        Carrier::Lane => drop(client.get("/twice").expect(502)),
+        Carrier::Pingora => assert_eq!(client.get("/twice").expect(200).head.all("content-length"), ["2"]),
+    }
     for target in ["/length", "/chunks"] {
         let empty = client.get(target).expect(204);
         assert!(!empty.head.has("content-length"), "{}", empty.head.raw);

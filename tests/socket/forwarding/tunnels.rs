@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Endpoint, Exchange, Proxy, carrier};
+use crate::harness::{Carrier, Client, Endpoint, Exchange, Proxy, carrier};
 
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: test.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -183,7 +183,7 @@ fn a_fast_101_loses_no_tunnel() {
             lost += 1;
         }
     }
-    let most = if carrier().is_none_or(|carrier| carrier == "pingora") { 20 } else { 0 };
+    let most = if carrier() == Carrier::Pingora { 20 } else { 0 };
     assert!(lost <= most, "{lost} of 200 tunnels were lost");
     proxy.is_unharmed(endpoint.open());
 }

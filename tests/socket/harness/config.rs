@@ -15,9 +15,19 @@ use super::proxy::{Ended, Output, Proxy};
 const CARRIER_WANTED: &str = "EVENKEEL_TEST_CARRIER";
 const CARRIER: &str = "EVENKEEL_CARRIER";
 
-/// The carrier that the suite was told to run with; `None`: the proxy's own choice.
-pub fn carrier() -> Option<String> {
-    std::env::var(CARRIER_WANTED).ok()
+/// What carries the requests; the suite is told by [`CARRIER_WANTED`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    Lane,
+    Pingora,
+}
+
+pub fn carrier() -> Carrier {
+    match std::env::var(CARRIER_WANTED).as_deref() {
+        Ok("pingora") => Carrier::Pingora,
+        Ok("lane") | Err(_) => Carrier::Lane,
+        Ok(other) => panic!("{CARRIER_WANTED} is lane or pingora, not {other}"),
+    }
 }
 
 /// The id of a user who is nobody in particular, if the proxy can be run as that user; else why not.
@@ -320,8 +330,8 @@ impl ProxyBuilder {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("XDG_RUNTIME_DIR", self.folder.path()).env("XDG_STATE_HOME", self.folder.path());
         command.env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS").env_remove("RUST_LOG");
-        if let Some(carrier) = carrier() {
-            command.env(CARRIER, carrier);
+        if carrier() == Carrier::Pingora {
+            command.env(CARRIER, "pingora");
         }
         for (name, value) in &self.environment {
             command.env(name, value);

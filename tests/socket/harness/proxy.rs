@@ -61,6 +61,10 @@ impl Proxy {
             assert!(ended.is_none(), "the proxy ended at its start: {ended:?}");
             proxy.events().iter().any(|event| event.message() == "ready").then_some(())
         });
+        if proxy.folder().join("admin.sock").exists() {
+            // The admin address has its descriptors once it answers.
+            proxy.admin("/livez");
+        }
         proxy.descriptors = proxy.open_descriptors();
         proxy
     }

@@ -1,0 +1,54 @@
+//! An exchange that counts as active while it lives, and whose record is written whatever becomes of it.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Exchange, Failure};
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::ActiveRequest;
+
+pub struct Tracked {
+    exchange: Exchange,
+    telemetry: Arc<Telemetry>,
+    finished: bool,
+    _active: ActiveRequest,
+}
+
+impl Tracked {
+    pub fn new(exchange: Exchange, telemetry: Arc<Telemetry>) -> Self {
+        let active = telemetry.metrics.track();
+        Self { exchange, telemetry, finished: false, _active: active }
+    }
+
+    /// Writes the record; what the client was sent, and how much of the body it took.
+    pub fn finish(&mut self, status: Option<u16>, bytes_out: u64) {
+        self.finished = true;
+        let record = self.exchange.finish(status, bytes_out, Instant::now());
+        self.telemetry.record(record);
+    }
+}
+
+impl Deref for Tracked {
+    type Target = Exchange;
+
+    fn deref(&self) -> &Exchange {
+        &self.exchange
+    }
+}
+
+impl DerefMut for Tracked {
+    fn deref_mut(&mut self) -> &mut Exchange {
+        &mut self.exchange
+    }
+}
+
+impl Drop for Tracked {
+    /// A request that its carrier dropped, in a panic or at a forced stop, has its line in the log all the same.
+    fn drop(&mut self) {
+        if !self.finished {
+            self.exchange.failed(Failure::Internal, Some("dropped before its end".into()));
+            self.finish(Some(Failure::Internal.status().as_u16()), 0);
+        }
+    }
+}

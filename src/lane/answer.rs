@@ -1,0 +1,66 @@
+//! Answers that are ours, written to the client.
+
+use super::carry::{After, Sent};
+use super::connection::Client;
+use super::framing::{Framing, Version};
+use crate::config::Listener;
+use crate::exchange::{Failure, Tracked};
+
+/// Notes why the request failed and, if the client has seen nothing of a response yet, says so to it.
+pub async fn send(
+    client: &mut Client,
+    listener: &Listener,
+    tracked: &mut Tracked,
+    sent: &mut Sent,
+    failure: Failure,
+    detail: Option<String>,
+) -> After {
+    tracked.failed(failure, detail);
+    if sent.status.is_some() || failure.status().as_u16() == 499 {
+        return After::Close;
+    }
+    let keep = keeps(client, failure);
+    let answer = tracked.answer(failure);
+    let bodiless = client.view().method() == "HEAD";
+    let mut out = format!("HTTP/1.1 {}\r\ndate: {}\r\n", answer.status, client.worker.date()).into_bytes();
+    for (name, value) in &answer.headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
+    out.extend_from_slice(if keep { b"\r\n" } else { b"connection: close\r\n\r\n" });
+    if !bodiless {
+        out.extend_from_slice(answer.body.as_bytes());
+        sent.bytes = answer.body.len() as u64;
+    }
+    sent.status = Some(answer.status.as_u16());
+    match client.send(&out, listener).await {
+        Ok(()) if keep => After::KeepAlive,
+        Ok(()) => After::Linger,
+        // It has gone; there is nobody to tell.
+        Err(_) => After::Close,
+    }
+}
+
+/// Whether the connection may go on: nothing of the request is left on it, and its sender is not suspect.
+fn keeps(client: &Client, failure: Failure) -> bool {
+    let view = client.view();
+    let innocent = matches!(
+        failure,
+        Failure::NoRoute
+            | Failure::NoHealthyEndpoint
+            | Failure::WaitExpired
+            | Failure::WaitQueueFull
+            | Failure::ConnectFailed
+            | Failure::ConnectTimeout
+            | Failure::EndpointReset
+            | Failure::BadResponse
+            | Failure::ResponseTimeout
+    );
+    innocent
+        && view.version() == Version::Http11
+        && view.framing() == Framing::None
+        && view.keep_alive()
+        && !client.half_closed
+        && !client.worker.is_stopping()
+}

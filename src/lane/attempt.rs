@@ -1,0 +1,294 @@
+//! One attempt: the request goes to an endpoint, the head of its response comes back, whichever way they overlap.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::buffer::{Buffer, HEAD};
+use super::deadline::Timer;
+use super::head::{Parse, Response};
+use super::kept::Connection;
+use super::pump::{Ends, Pump, PumpError, WaitsFor};
+use super::stream::Stream;
+use crate::config::{ClientTimeouts, EndpointTimeouts};
+use crate::exchange::Failure;
+
+/// More interim responses than anybody needs (RFC 9110, section 15.2).
+const INTERIM_MAX: usize = 20;
+
+/// The client's side of an attempt.
+pub struct ClientSide<'a> {
+    pub stream: &'a mut Stream,
+    /// What has been read of the client's and not used: the body, then requests that came too early.
+    pub input: &'a mut Buffer,
+    /// It has sent FIN: it sends no more, and is answered all the same.
+    pub half_closed: &'a mut bool,
+    pub timer: &'a Timer,
+}
+
+impl ClientSide<'_> {
+    /// An error if the client has reset its connection; reads what it sends ahead, as far as there is room.
+    pub fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        self.input.grow(HEAD);
+        while !*self.half_closed && !self.input.is_full() {
+            match self.input.poll_read(context, Pin::new(&mut *self.stream)) {
+                Poll::Pending => break,
+                Poll::Ready(read) => *self.half_closed = read? == 0,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The limits of an attempt.
+#[derive(Clone, Copy)]
+pub struct Limits<'a> {
+    pub endpoint: &'a EndpointTimeouts,
+    pub client: &'a ClientTimeouts,
+}
+
+/// Why there is no response, and what of one there was.
+#[derive(Debug)]
+pub struct Failed {
+    pub failure: Failure,
+    pub detail: Option<String>,
+    /// The endpoint has sent something: it lives, and the connection was no stale one.
+    pub answered: bool,
+}
+
+impl Failed {
+    fn new(failure: Failure, detail: impl Into<Option<String>>) -> Self {
+        Self { failure, detail: detail.into(), answered: false }
+    }
+}
+
+/// What the attempt waits for now, and so which limit holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    Nothing,
+    ClientBody,
+    EndpointWrite,
+    Response,
+}
+
+/// An attempt that has been sent off.
+pub struct Attempt<'a> {
+    pub client: ClientSide<'a>,
+    pub connection: &'a mut Connection,
+    /// What has been read of the endpoint's.
+    pub answer: &'a mut Buffer,
+    pub upload: &'a mut Pump,
+    pub uploaded: bool,
+    /// The upload cannot go on: the endpoint takes no more. It may have answered.
+    pub upload_failed: Option<io::Error>,
+    limits: Limits<'a>,
+    waits: Waits,
+    interim: usize,
+}
+
+impl<'a> Attempt<'a> {
+    pub fn new(
+        client: ClientSide<'a>,
+        connection: &'a mut Connection,
+        answer: &'a mut Buffer,
+        upload: &'a mut Pump,
+        limits: Limits<'a>,
+    ) -> Self {
+        answer.grow(HEAD);
+        Self {
+            client,
+            connection,
+            answer,
+            upload,
+            uploaded: false,
+            upload_failed: None,
+            limits,
+            waits: Waits::Nothing,
+            interim: 0,
+        }
+    }
+
+    /// Sends the request, as far as the endpoint takes it, and reads the final response's head.
+    ///
+    /// Interim responses go to the client through `interim`, which gives their bytes back as the client is to see them.
+    /// Returns the length of the head in `answer`.
+    pub async fn response(
+        &mut self,
+        response: &mut Response,
+        count: &mut impl FnMut(usize) -> Result<(), Failure>,
+        interim: &mut impl FnMut(&Response, &[u8]) -> Option<Vec<u8>>,
+    ) -> Result<usize, Failed> {
+        loop {
+            let length =
+                poll_fn(|context| self.poll_head(context, response, count)).await.map_err(|mut failed| {
+                    failed.answered |= !self.answer.is_empty() || self.interim > 0;
+                    failed
+                })?;
+            if !response.view(self.answer.bytes()).is_interim() {
+                self.client.timer.clear();
+                return Ok(length);
+            }
+            self.interim += 1;
+            if self.interim > INTERIM_MAX {
+                return Err(Failed {
+                    answered: true,
+                    ..Failed::new(Failure::BadResponse, "too many interim responses".to_owned())
+                });
+            }
+            let bytes = interim(response, self.answer.bytes().get(..length).unwrap_or(&[]));
+            self.answer.consume(length);
+            if let Some(bytes) = bytes {
+                self.send_to_client(&bytes).await?;
+            }
+        }
+    }
+
+    async fn send_to_client(&mut self, bytes: &[u8]) -> Result<(), Failed> {
+        let write = tokio::io::AsyncWriteExt::write_all(self.client.stream, bytes);
+        match self.client.timer.within(self.limits.client.write, write).await {
+            Ok(Ok(())) => {
+                self.waits = Waits::Nothing;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(Failed::new(Failure::ClientGone, error.to_string())),
+            Err(_) => Err(Failed::new(Failure::ClientStalled, None)),
+        }
+    }
+
+    fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        response: &mut Response,
+        count: &mut impl FnMut(usize) -> Result<(), Failure>,
+    ) -> Poll<Result<usize, Failed>> {
+        self.upload.moved = false;
+        if let Err(failed) = self.poll_upload(context, count) {
+            return Poll::Ready(Err(failed));
+        }
+        if let Poll::Ready(head) = self.poll_answer(context, response) {
+            return Poll::Ready(head);
+        }
+        if let Err(failed) = self.poll_client(context) {
+            return Poll::Ready(Err(failed));
+        }
+        self.watch();
+        self.client.timer.poll_passed(context).map(|()| Err(self.too_late()))
+    }
+
+    fn poll_upload(
+        &mut self,
+        context: &mut Context<'_>,
+        count: &mut impl FnMut(usize) -> Result<(), Failure>,
+    ) -> Result<(), Failed> {
+        if self.uploaded || self.upload_failed.is_some() {
+            return Ok(());
+        }
+        let ClientSide { stream, input, .. } = &mut self.client;
+        let mut ends = Ends { from: stream, buffer: input, to: &mut self.connection.stream };
+        match self.upload.poll(context, &mut ends, count) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(())) => {
+                self.uploaded = true;
+                Ok(())
+            }
+            Poll::Ready(Err(PumpError::Sink(error))) => {
+                self.upload_failed = Some(error);
+                Ok(())
+            }
+            Poll::Ready(Err(PumpError::Source(error))) => {
+                let detail =
+                    error.map_or("closed in the middle of its body".to_owned(), |error| error.to_string());
+                Err(Failed::new(Failure::ClientGone, detail))
+            }
+            Poll::Ready(Err(PumpError::Framing(error))) => {
+                Err(Failed::new(Failure::BadRequest, error.to_string()))
+            }
+            Poll::Ready(Err(PumpError::Refused(failure))) => Err(Failed::new(failure, None)),
+        }
+    }
+
+    fn poll_answer(
+        &mut self,
+        context: &mut Context<'_>,
+        response: &mut Response,
+    ) -> Poll<Result<usize, Failed>> {
+        loop {
+            match response.parse(self.answer.bytes()) {
+                Parse::Complete { length } => return Poll::Ready(Ok(length)),
+                Parse::Refused(refusal) => {
+                    return Poll::Ready(Err(Failed::new(Failure::BadResponse, refusal.reason.to_owned())));
+                }
+                Parse::Partial => {}
+            }
+            if self.answer.is_full() {
+                self.answer.grow(self.answer.len() * 2);
+            }
+            match self.answer.poll_read(context, Pin::new(&mut self.connection.stream)) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.gone(None))),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.gone(Some(error)))),
+            }
+        }
+    }
+
+    /// The endpoint has closed the connection, or it broke.
+    fn gone(&mut self, error: Option<io::Error>) -> Failed {
+        let error = error.or(self.upload_failed.take());
+        let timed_out = error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        let failure = if timed_out { Failure::RequestWriteTimeout } else { Failure::EndpointReset };
+        let detail =
+            error.map_or("closed before a whole response head".to_owned(), |error| error.to_string());
+        Failed::new(failure, detail)
+    }
+
+    /// Notices a client that has reset its connection.
+    fn poll_client(&mut self, context: &mut Context<'_>) -> Result<(), Failed> {
+        if !self.uploaded {
+            return Ok(());
+        }
+        self.client.poll_gone(context).map_err(|error| Failed::new(Failure::ClientGone, error.to_string()))
+    }
+
+    /// Sets the deadline anew where something has moved or something else is waited for.
+    fn watch(&mut self) {
+        let waits = match self.upload.waits_for {
+            _ if self.uploaded || self.upload_failed.is_some() => Waits::Response,
+            WaitsFor::Source => Waits::ClientBody,
+            WaitsFor::Sink => Waits::EndpointWrite,
+        };
+        if waits == self.waits && !self.upload.moved {
+            return;
+        }
+        self.waits = waits;
+        let timeouts = self.limits.endpoint;
+        self.client.timer.set(match waits {
+            Waits::ClientBody => self.limits.client.body,
+            Waits::EndpointWrite => timeouts.write,
+            Waits::Nothing | Waits::Response => timeouts.response,
+        });
+    }
+
+    fn too_late(&self) -> Failed {
+        match self.waits {
+            Waits::ClientBody => Failed::new(Failure::RequestTimeout, None),
+            Waits::EndpointWrite => Failed::new(Failure::RequestWriteTimeout, None),
+            Waits::Nothing | Waits::Response => Failed::new(Failure::ResponseTimeout, None),
+        }
+    }
+}
+
+/// Opens a connection to an endpoint.
+pub async fn connect(
+    target: &crate::pool::Target,
+    timeouts: &EndpointTimeouts,
+    timer: &Timer,
+) -> Result<Connection, Failed> {
+    match timer.within(timeouts.connect, Stream::connect(target, timeouts.write)).await {
+        Ok(Ok(stream)) => Ok(Connection { stream, opened: Instant::now(), reused: false }),
+        Ok(Err(error)) => Err(Failed::new(Failure::ConnectFailed, error.to_string())),
+        Err(_) => Err(Failed::new(Failure::ConnectTimeout, None)),
+    }
+}

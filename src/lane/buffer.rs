@@ -1,0 +1,130 @@
+//! The bytes of a connection that have been read and not yet used up.
+
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// Not a power of two: 65,536 bytes would be one loopback segment and a runt, which costs twice as much.
+pub const BODY: usize = 60_000;
+
+/// What a head is read into at first; it grows to the limits of the listener.
+pub const HEAD: usize = 8_192;
+
+/// Memory that is initialised once and then handed around, with the bytes in use somewhere in it.
+#[derive(Default)]
+pub struct Buffer {
+    memory: Vec<u8>,
+    used: Range<usize>,
+}
+
+impl Buffer {
+    pub fn bytes(&self) -> &[u8] {
+        self.memory.get(self.used.clone()).unwrap_or(&[])
+    }
+
+    pub fn len(&self) -> usize {
+        self.used.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.used.is_empty()
+    }
+
+    /// The first `count` bytes have been used up.
+    pub fn consume(&mut self, count: usize) {
+        self.used.start = (self.used.start + count).min(self.used.end);
+        if self.used.is_empty() {
+            self.used = 0..0;
+        }
+    }
+
+    /// Makes room for `capacity` bytes in all.
+    pub fn grow(&mut self, capacity: usize) {
+        if self.memory.len() < capacity {
+            self.memory.resize(capacity, 0);
+        }
+    }
+
+    /// Moves what is in use to the front, so that all the room is behind it.
+    fn compact(&mut self) {
+        if self.used.start > 0 {
+            self.memory.copy_within(self.used.clone(), 0);
+            self.used = 0..self.used.len();
+        }
+    }
+
+    /// Reads once into the room that is left; 0 is the end of the stream. Must not be called when it is full.
+    pub fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: Pin<&mut impl AsyncRead>,
+    ) -> Poll<io::Result<usize>> {
+        self.compact();
+        let room = self.memory.get_mut(self.used.end..).unwrap_or_default();
+        if room.is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+        }
+        let mut read = ReadBuf::new(room);
+        ready!(stream.poll_read(context, &mut read))?;
+        let count = read.filled().len();
+        self.used.end += count;
+        Poll::Ready(Ok(count))
+    }
+
+    /// Puts bytes back in front of all the others.
+    pub fn prepend(&mut self, bytes: &[u8]) {
+        let mut all = bytes.to_vec();
+        all.extend_from_slice(self.bytes());
+        self.used = 0..all.len();
+        self.memory = all;
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.used.len() >= self.memory.len()
+    }
+
+    /// Takes its memory, which another connection may use; nothing of it must be in use.
+    pub fn release(&mut self) -> Vec<u8> {
+        self.used = 0..0;
+        std::mem::take(&mut self.memory)
+    }
+
+    pub fn adopt(&mut self, memory: Vec<u8>) {
+        if self.memory.is_empty() {
+            self.memory = memory;
+        }
+    }
+
+    pub fn has_memory(&self) -> bool {
+        !self.memory.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(buffer: &mut Buffer, stream: &mut &[u8]) -> usize {
+        std::future::poll_fn(|context| buffer.poll_read(context, Pin::new(&mut *stream)))
+            .await
+            .expect("bytes")
+    }
+
+    #[tokio::test]
+    async fn what_is_used_up_makes_room() {
+        let mut buffer = Buffer::default();
+        buffer.grow(4);
+        let mut stream: &[u8] = b"abcdef";
+        assert_eq!(read(&mut buffer, &mut stream).await, 4);
+        assert!(buffer.is_full());
+        buffer.consume(3);
+        assert_eq!(read(&mut buffer, &mut stream).await, 2);
+        assert_eq!(buffer.bytes(), b"def");
+        buffer.consume(9);
+        assert!(buffer.is_empty());
+        assert_eq!(read(&mut buffer, &mut stream).await, 0);
+    }
+}

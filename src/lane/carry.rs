@@ -1,0 +1,254 @@
+//! One request from its head to its record: asks `exchange` what to do, and does it.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::attempt::{self, Attempt, Failed};
+use super::buffer::Buffer;
+use super::connection::Client;
+use super::deliver::{self, Delivery};
+use super::framing::{Framing, Version};
+use super::head::{RequestView, Response};
+use super::kept::Connection;
+use super::pump::Pump;
+use super::rewrite::{self, RequestForm, ResponseForm};
+use super::{answer, head};
+use crate::config::{EndpointTimeouts, Listener};
+use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next, Tracked};
+use crate::pool::Endpoint;
+use crate::snapshot::Snapshot;
+use crate::telemetry::record::Protocol;
+
+/// What becomes of the client's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    KeepAlive,
+    Close,
+    /// Close, but let the client read the answer first: it may still be sending.
+    Linger,
+    /// End it so that nobody takes what was sent for whole.
+    Abort,
+}
+
+/// What the request's head says about its way.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    pub version: Version,
+    pub framing: Framing,
+    pub keep_alive: bool,
+    pub upgrade: bool,
+}
+
+/// What the client has been sent.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Sent {
+    pub status: Option<u16>,
+    pub bytes: u64,
+}
+
+/// What came of an attempt.
+enum Outcome {
+    Served(After),
+    Again,
+    Failed(Failure, Option<String>),
+}
+
+/// Serves the request whose head is in `client`.
+pub async fn request(client: &mut Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> After {
+    let mut tracked = begin(client, snapshot, listener);
+    let mut sent = Sent::default();
+    let view = client.view();
+    let admitted = tracked.admit(&view, view.sizes());
+    let after = match admitted {
+        Ok(()) => serve(client, listener, &mut tracked, &mut sent).await,
+        Err(failure) => answer::send(client, listener, &mut tracked, &mut sent, failure, None).await,
+    };
+    tracked.finish(sent.status, sent.bytes);
+    after
+}
+
+/// Answers a request whose head was refused; it has its line in the log like any other.
+pub async fn refused(
+    client: &mut Client,
+    snapshot: Arc<Snapshot>,
+    listener: &Arc<Listener>,
+    refusal: head::Refusal,
+) -> After {
+    let mut tracked = begin(client, snapshot, listener);
+    let mut sent = Sent::default();
+    let detail = Some(refusal.reason.to_owned());
+    answer::send(client, listener, &mut tracked, &mut sent, refusal.failure, detail).await;
+    tracked.finish(sent.status, sent.bytes);
+    After::Linger
+}
+
+fn begin(client: &Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> Tracked {
+    let view = client.view();
+    let arrival = Arrival {
+        head: &view,
+        peer: client.peer.clone(),
+        protocol: match view.version() {
+            Version::Http10 => Protocol::Http10,
+            Version::Http11 => Protocol::Http11,
+        },
+        target: view.target(),
+        upgrade: view.is_upgrade(),
+        now: Instant::now(),
+        time: SystemTime::now(),
+    };
+    Tracked::new(Exchange::begin(snapshot, listener.clone(), arrival), client.worker.telemetry.clone())
+}
+
+async fn serve(client: &mut Client, listener: &Listener, tracked: &mut Tracked, sent: &mut Sent) -> After {
+    let manner = Manner::of(&client.view());
+    loop {
+        match tracked.next(Instant::now()) {
+            Next::Attempt => match attempt(client, listener, manner, tracked, sent).await {
+                Outcome::Served(after) => return after,
+                Outcome::Again => {}
+                Outcome::Failed(failure, detail) => {
+                    return answer::send(client, listener, tracked, sent, failure, detail).await;
+                }
+            },
+            Next::Wait(wait, limit) => tokio::select! {
+                _ = wait.until_available(limit) => {}
+                () = client.gone(), if manner.framing == Framing::None => {
+                    tracked.failed(Failure::ClientGone, None);
+                    return After::Close;
+                }
+            },
+            Next::Fail(failure) => return answer::send(client, listener, tracked, sent, failure, None).await,
+        }
+    }
+}
+
+impl Manner {
+    fn of(view: &RequestView<'_>) -> Self {
+        Self {
+            version: view.version(),
+            framing: view.framing(),
+            keep_alive: view.keep_alive(),
+            upgrade: view.is_upgrade(),
+        }
+    }
+}
+
+async fn attempt(
+    client: &mut Client,
+    listener: &Listener,
+    manner: Manner,
+    tracked: &mut Tracked,
+    sent: &mut Sent,
+) -> Outcome {
+    let (Some(endpoint), Some(pool)) = (tracked.endpoint().cloned(), tracked.pool().cloned()) else {
+        return Outcome::Failed(Failure::Internal, None);
+    };
+    let timeouts = &pool.spec().timeouts;
+    let mut connection = match connection(client, &endpoint, timeouts).await {
+        Ok(connection) => connection,
+        Err(failed) => return failure(tracked, failed, true, false),
+    };
+    tracked.connected(connection.reused, Instant::now());
+    tracked.request_body_again();
+    let mut upload = upload(client, tracked, manner, &endpoint);
+    let mut answer = Buffer::default();
+    answer.adopt(client.worker.memory());
+    let mut response = Response::default();
+    let limits = attempt::Limits { endpoint: timeouts, client: &listener.timeouts };
+    let mut carried = Attempt::new(client.side(), &mut connection, &mut answer, &mut upload, limits);
+    let mut count = |bytes| tracked.request_body(bytes);
+    let length =
+        carried.response(&mut response, &mut count, &mut |head, bytes| interim(manner, head, bytes)).await;
+    let uploaded = carried.uploaded;
+    let length = match length {
+        Ok(length) => length,
+        Err(failed) => {
+            let outcome = failure(tracked, failed, upload.can_begin_again(), connection.reused);
+            return again(client, upload, outcome);
+        }
+    };
+    let replayable = upload.can_begin_again();
+    let circumstances = Circumstances { replayable, reused: false, response_begun: false };
+    let status = response.view(answer.bytes()).status();
+    match tracked.response_head(status, circumstances, Instant::now()) {
+        Head::Forward => {}
+        Head::Retry => return again(client, upload, Outcome::Again),
+        Head::Refuse(refused) => {
+            let failed = Failed { failure: refused, detail: None, answered: true };
+            return failure(tracked, failed, false, false);
+        }
+    }
+    let delivery =
+        Delivery { connection, answer, response, length, upload, uploaded, manner, timeouts, endpoint };
+    Outcome::Served(deliver::deliver(client, listener, tracked, sent, delivery).await)
+}
+
+async fn connection(
+    client: &Client,
+    endpoint: &Arc<Endpoint>,
+    timeouts: &EndpointTimeouts,
+) -> Result<Connection, Failed> {
+    match client.worker.kept.take(endpoint, Instant::now()) {
+        Some(connection) => Ok(connection),
+        None => attempt::connect(endpoint.target(), timeouts, &client.timer).await,
+    }
+}
+
+fn failure(tracked: &mut Tracked, failed: Failed, replayable: bool, reused: bool) -> Outcome {
+    let circumstances =
+        Circumstances { replayable, reused: reused && !failed.answered, response_begun: false };
+    if tracked.attempt_failed(failed.failure, circumstances) {
+        Outcome::Again
+    } else {
+        Outcome::Failed(failed.failure, failed.detail)
+    }
+}
+
+/// Puts back what the attempt has taken of the body, if there is to be another.
+fn again(client: &mut Client, mut upload: Pump, outcome: Outcome) -> Outcome {
+    if let (Outcome::Again, Some(taken)) = (&outcome, upload.begin_again())
+        && !taken.is_empty()
+    {
+        client.input.prepend(&taken);
+    }
+    client.out = upload.into_memory();
+    outcome
+}
+
+/// The request on its way to the endpoint; what may be sent again is kept.
+fn upload(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint: &Endpoint) -> Pump {
+    let head = request_head(client, tracked, manner, endpoint);
+    let upload = Pump::new(manner.framing, manner.framing, head);
+    if manner.framing == Framing::None || !tracked.is_idempotent() { upload } else { upload.keeping() }
+}
+
+fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint: &Endpoint) -> Vec<u8> {
+    let mut out = std::mem::take(&mut client.out);
+    out.clear();
+    let view = client.view();
+    let edits = tracked.request_edits(&view, view.connection());
+    let form = RequestForm {
+        edits: &edits,
+        framing: manner.framing,
+        upgrade: manner.upgrade,
+        host: endpoint.written(),
+    };
+    rewrite::request(&mut out, view, &form);
+    out
+}
+
+/// An interim response as the client is to see it; an HTTP/1.0 client knows none (RFC 9110, section 15.2).
+fn interim(manner: Manner, head: &Response, bytes: &[u8]) -> Option<Vec<u8>> {
+    if manner.version == Version::Http10 {
+        return None;
+    }
+    let mut out = Vec::new();
+    let form = ResponseForm {
+        edits: &[],
+        framing: Framing::None,
+        connection: rewrite::Connection::Silent,
+        date: None,
+    };
+    rewrite::response(&mut out, head.view(bytes), &form);
+    Some(out)
+}

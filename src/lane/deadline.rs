@@ -1,0 +1,190 @@
+//! Deadlines that cost a store: a coarse clock of each worker looks at all of them ten times a second.
+//!
+//! A timer of the runtime's own costs a registration each time; a connection sets several deadlines for each request,
+//! and hardly any of them passes.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// How late a deadline may be noticed.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The time was over before the work was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elapsed;
+
+/// One worker's deadlines.
+#[derive(Default)]
+pub struct Clock {
+    slots: RefCell<Vec<Rc<Slot>>>,
+    /// Somebody has a deadline: the clock has to run.
+    wanted: Notify,
+}
+
+#[derive(Default)]
+struct Slot {
+    deadline: Cell<Option<Instant>>,
+    passed: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    /// Nothing is under way: a stop may end it at once.
+    idle: Cell<bool>,
+    /// Its timer is gone; the clock forgets it at its next look.
+    gone: Cell<bool>,
+}
+
+impl Slot {
+    fn pass(&self) {
+        self.deadline.set(None);
+        self.passed.set(true);
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Clock {
+    /// Runs as long as the worker does; sleeps while nobody has a deadline.
+    pub async fn run(&self) {
+        loop {
+            if self.look(Instant::now()) {
+                tokio::time::sleep(TICK).await;
+            } else {
+                self.wanted.notified().await;
+            }
+        }
+    }
+
+    /// Wakes those whose time is over; `true` while there is any deadline left.
+    fn look(&self, now: Instant) -> bool {
+        let mut slots = self.slots.borrow_mut();
+        slots.retain(|slot| !slot.gone.get());
+        let mut any = false;
+        for slot in slots.iter() {
+            match slot.deadline.get() {
+                Some(deadline) if deadline <= now => slot.pass(),
+                Some(_) => any = true,
+                None => {}
+            }
+        }
+        any
+    }
+
+    /// Lets the deadlines of all who are idle pass now.
+    pub fn end_idle(&self) {
+        for slot in self.slots.borrow().iter().filter(|slot| slot.idle.get()) {
+            slot.pass();
+        }
+    }
+
+    pub fn timer(self: &Rc<Self>) -> Timer {
+        let slot = Rc::new(Slot::default());
+        self.slots.borrow_mut().push(slot.clone());
+        Timer { clock: self.clone(), slot }
+    }
+}
+
+/// One connection's deadline; it has one at a time.
+pub struct Timer {
+    clock: Rc<Clock>,
+    slot: Rc<Slot>,
+}
+
+impl Timer {
+    /// From now on; replaces the deadline before.
+    pub fn set(&self, limit: Duration) {
+        self.slot.passed.set(false);
+        self.slot.deadline.set(Instant::now().checked_add(limit));
+        self.clock.wanted.notify_one();
+    }
+
+    /// Whether nothing is under way, and a stop may end it at once.
+    pub fn idle(&self, idle: bool) {
+        self.slot.idle.set(idle);
+    }
+
+    pub fn clear(&self) {
+        self.slot.passed.set(false);
+        self.slot.deadline.set(None);
+    }
+
+    /// Ready once the deadline has passed. The task is woken then.
+    pub fn poll_passed(&self, context: &Context<'_>) -> Poll<()> {
+        if self.slot.passed.get() {
+            return Poll::Ready(());
+        }
+        let mut waker = self.slot.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Does `work` within `limit`.
+    pub async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+        self.set(limit);
+        let done = self.before_deadline(work).await;
+        self.clear();
+        done
+    }
+
+    /// Does `work` before the deadline that is set.
+    pub async fn before_deadline<T>(&self, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+        let mut work = pin!(work);
+        poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending => self.poll_passed(context).map(|()| Err(Elapsed)),
+        })
+        .await
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.slot.gone.set(true);
+        self.slot.deadline.set(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn with_clock<T>(work: impl Future<Output = T>, clock: Rc<Clock>) -> T {
+        tokio::select! {
+            done = work => done,
+            () = clock.run() => unreachable!("the clock runs for ever"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_ended_and_the_timer_goes_on() {
+        let clock = Rc::new(Clock::default());
+        let timer = clock.timer();
+        let work = async {
+            let late = timer.within(Duration::from_millis(50), std::future::pending::<()>()).await;
+            assert_eq!(late, Err(Elapsed));
+            assert_eq!(timer.within(Duration::from_secs(60), async { 7 }).await, Ok(7));
+        };
+        tokio::time::timeout(Duration::from_secs(5), with_clock(work, clock.clone())).await.expect("in time");
+    }
+
+    #[test]
+    fn the_clock_rests_when_nobody_has_a_deadline() {
+        let clock = Rc::new(Clock::default());
+        let timer = clock.timer();
+        assert!(!clock.look(Instant::now()));
+        timer.set(Duration::from_secs(60));
+        assert!(clock.look(Instant::now()));
+        timer.clear();
+        assert!(!clock.look(Instant::now()));
+        drop(timer);
+        clock.look(Instant::now());
+        assert!(clock.slots.borrow().is_empty());
+    }
+}

@@ -1,0 +1,250 @@
+//! The response's way to the client, while the request's body may still be on its own.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::buffer::Buffer;
+use super::carry::{After, Manner, Sent};
+use super::connection::Client;
+use super::framing::{Framing, Version};
+use super::head::Response;
+use super::kept::Connection;
+use super::pump::{Ends, Pump, PumpError, WaitsFor};
+use super::rewrite::{self, ResponseForm};
+use super::tunnel::{self, Side};
+use crate::config::{EndpointTimeouts, Listener};
+use crate::exchange::{Circumstances, Failure, Tracked};
+use crate::pool::Endpoint;
+
+/// A response whose head has arrived.
+pub struct Delivery<'a> {
+    pub connection: Connection,
+    /// What has been read of the endpoint's: first the head.
+    pub answer: Buffer,
+    pub response: Response,
+    /// Of the head.
+    pub length: usize,
+    pub upload: Pump,
+    pub uploaded: bool,
+    pub manner: Manner,
+    pub timeouts: &'a EndpointTimeouts,
+    pub endpoint: Arc<Endpoint>,
+}
+
+/// Why a response did not reach its client whole.
+struct Cut {
+    failure: Failure,
+    detail: Option<String>,
+}
+
+pub async fn deliver(
+    client: &mut Client,
+    listener: &Listener,
+    tracked: &mut Tracked,
+    sent: &mut Sent,
+    mut delivery: Delivery<'_>,
+) -> After {
+    let view = delivery.response.view(delivery.answer.bytes());
+    let status = view.status();
+    let method = client.view().method();
+    let onward = view.onward(method, delivery.manner.version);
+    let body = view.framing(method);
+    let reusable =
+        view.is_reusable(method) && delivery.uploaded && delivery.manner.framing != Framing::UntilClose;
+    let keep = delivery.keeps(client, onward.body);
+    let head = response_head(client, tracked, &delivery, onward.announced, keep);
+    delivery.answer.consume(delivery.length);
+    sent.status = Some(status);
+    if status == 101 {
+        return upgrade(client, tracked, sent, delivery, head).await;
+    }
+    let mut download = Pump::new(body, onward.body, head);
+    let cut = delivery.carry(client, listener, tracked, &mut download).await;
+    sent.bytes = download.delivered;
+    client.out = download.into_memory();
+    match cut {
+        Ok(()) => delivery.finish(client, reusable, keep),
+        Err(cut) => {
+            let circumstances = Circumstances { replayable: false, reused: false, response_begun: true };
+            tracked.attempt_failed(cut.failure, circumstances);
+            tracked.failed(cut.failure, cut.detail);
+            // A body that ends with its connection must not seem to end well.
+            if onward.body == Framing::UntilClose { After::Abort } else { After::Close }
+        }
+    }
+}
+
+fn response_head(
+    client: &mut Client,
+    tracked: &Tracked,
+    delivery: &Delivery<'_>,
+    announced: Framing,
+    keep: bool,
+) -> Vec<u8> {
+    let view = delivery.response.view(delivery.answer.bytes());
+    let edits = tracked.response_edits(view.status(), |name| view.values(name.as_str()).collect());
+    let connection = match delivery.manner.version {
+        _ if view.status() == 101 => rewrite::Connection::Upgrade,
+        _ if !keep => rewrite::Connection::Close,
+        Version::Http10 => rewrite::Connection::KeepAlive,
+        Version::Http11 => rewrite::Connection::Silent,
+    };
+    let date = client.worker.date();
+    let mut out = std::mem::take(&mut client.out);
+    out.clear();
+    let form = ResponseForm { edits: &edits, framing: announced, connection, date: Some(date.as_bytes()) };
+    rewrite::response(&mut out, view, &form);
+    out
+}
+
+async fn upgrade(
+    client: &mut Client,
+    tracked: &mut Tracked,
+    sent: &mut Sent,
+    mut delivery: Delivery<'_>,
+    head: Vec<u8>,
+) -> After {
+    let limit = delivery.timeouts.tunnel;
+    let write = tokio::io::AsyncWriteExt::write_all(&mut client.stream, &head);
+    if !matches!(client.timer.within(delivery.timeouts.write, write).await, Ok(Ok(()))) {
+        tracked.failed(Failure::ClientGone, None);
+        return After::Close;
+    }
+    if !client.input.has_memory() {
+        client.input.adopt(client.worker.memory());
+    }
+    let near = Side { stream: &mut client.stream, buffer: &mut client.input };
+    let far = Side { stream: &mut delivery.connection.stream, buffer: &mut delivery.answer };
+    let carried = tunnel::run(near, far, &client.timer, limit).await;
+    // A tunnel has no limit for its bytes.
+    let _ = tracked.request_body(usize::try_from(carried.from_client).unwrap_or(usize::MAX));
+    tracked.response_body(usize::try_from(carried.from_endpoint).unwrap_or(usize::MAX));
+    sent.bytes = carried.from_endpoint;
+    After::Close
+}
+
+impl Delivery<'_> {
+    /// Whether the client's connection can serve another request after this response.
+    fn keeps(&self, client: &Client, body: Framing) -> bool {
+        self.manner.keep_alive
+            && self.uploaded
+            && body != Framing::UntilClose
+            && !client.half_closed
+            && !client.worker.is_stopping()
+    }
+
+    async fn carry(
+        &mut self,
+        client: &mut Client,
+        listener: &Listener,
+        tracked: &mut Tracked,
+        download: &mut Pump,
+    ) -> Result<(), Cut> {
+        self.set_deadline(client, listener, download.waits_for);
+        let mut waits = download.waits_for;
+        let done = poll_fn(|context| {
+            download.moved = false;
+            self.upload.moved = false;
+            if let Poll::Ready(done) = self.poll_download(context, client, tracked, download) {
+                return Poll::Ready(done);
+            }
+            if let Err(cut) = self.poll_client(context, client, tracked) {
+                return Poll::Ready(Err(cut));
+            }
+            if download.moved || self.upload.moved || waits != download.waits_for {
+                waits = download.waits_for;
+                self.set_deadline(client, listener, waits);
+            }
+            client.timer.poll_passed(context).map(|()| Err(too_late(waits)))
+        })
+        .await;
+        client.timer.clear();
+        done
+    }
+
+    fn set_deadline(&self, client: &Client, listener: &Listener, waits: WaitsFor) {
+        client.timer.set(match waits {
+            WaitsFor::Source => self.timeouts.idle,
+            WaitsFor::Sink => listener.timeouts.write,
+        });
+    }
+
+    fn poll_download(
+        &mut self,
+        context: &mut Context<'_>,
+        client: &mut Client,
+        tracked: &mut Tracked,
+        download: &mut Pump,
+    ) -> Poll<Result<(), Cut>> {
+        let mut ends =
+            Ends { from: &mut self.connection.stream, buffer: &mut self.answer, to: &mut client.stream };
+        let mut count = |bytes| {
+            tracked.response_body(bytes);
+            Ok(())
+        };
+        download.poll(context, &mut ends, &mut count).map_err(|error| match error {
+            PumpError::Source(error) => Cut {
+                failure: Failure::ResponseCut,
+                detail: Some(
+                    error.map_or("closed in the middle of its body".into(), |error| error.to_string()),
+                ),
+            },
+            PumpError::Framing(error) => {
+                Cut { failure: Failure::ResponseCut, detail: Some(error.to_string()) }
+            }
+            PumpError::Sink(error) => Cut { failure: Failure::ClientGone, detail: Some(error.to_string()) },
+            PumpError::Refused(failure) => Cut { failure, detail: None },
+        })
+    }
+
+    /// Carries on the request's body; or else notices a client that has reset its connection.
+    fn poll_client(
+        &mut self,
+        context: &mut Context<'_>,
+        client: &mut Client,
+        tracked: &mut Tracked,
+    ) -> Result<(), Cut> {
+        if self.uploaded {
+            return client
+                .poll_gone(context)
+                .map_err(|error| Cut { failure: Failure::ClientGone, detail: Some(error.to_string()) });
+        }
+        let mut ends =
+            Ends { from: &mut client.stream, buffer: &mut client.input, to: &mut self.connection.stream };
+        match self.upload.poll(context, &mut ends, &mut |bytes| tracked.request_body(bytes)) {
+            Poll::Pending => Ok(()),
+            // The endpoint has answered and takes no more, or the client does not send on: the answer is what counts.
+            Poll::Ready(_) => {
+                self.uploaded = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(mut self, client: &mut Client, reusable: bool, keep: bool) -> After {
+        let worker = client.worker.clone();
+        // Bytes that nobody asked for would be the beginning of somebody else's answer.
+        if reusable && self.answer.is_empty() {
+            worker.kept.keep(&self.endpoint, self.connection, self.timeouts.keep_alive, Instant::now());
+        }
+        if self.answer.is_empty() {
+            worker.give_back(self.answer.release());
+        }
+        match keep {
+            true => After::KeepAlive,
+            false if self.manner.framing == Framing::None && client.input.is_empty() => After::Close,
+            false => After::Linger,
+        }
+    }
+}
+
+fn too_late(waits: WaitsFor) -> Cut {
+    match waits {
+        WaitsFor::Source => {
+            Cut { failure: Failure::ResponseCut, detail: Some("nothing came for too long".into()) }
+        }
+        WaitsFor::Sink => Cut { failure: Failure::ClientStalled, detail: None },
+    }
+}

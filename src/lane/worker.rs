@@ -1,0 +1,95 @@
+//! What the connections of one worker share. A worker is one thread: nothing here is locked.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use super::deadline::Clock;
+use super::kept::KeptConnections;
+use crate::lifecycle::Lifecycle;
+use crate::snapshot::Snapshot;
+use crate::telemetry::Telemetry;
+
+/// How often idle connections to endpoints are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Buffers that wait for the next connection that has something to read.
+const SPARE_MAX: usize = 64;
+
+pub struct Worker {
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub telemetry: Arc<Telemetry>,
+    pub lifecycle: Arc<Lifecycle>,
+    pub kept: KeptConnections,
+    pub clock: Rc<Clock>,
+    spare: RefCell<Vec<Vec<u8>>>,
+    /// The second of the last `Date`, and its text.
+    date: RefCell<(u64, String)>,
+    stopping: Cell<bool>,
+}
+
+impl Worker {
+    pub fn new(
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        telemetry: Arc<Telemetry>,
+        lifecycle: Arc<Lifecycle>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            snapshot,
+            telemetry,
+            lifecycle,
+            kept: KeptConnections::default(),
+            clock: Rc::default(),
+            spare: RefCell::default(),
+            date: RefCell::default(),
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// The worker's own chores, for as long as it lives.
+    pub async fn run(&self) {
+        let sweep = async {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                self.kept.sweep(Instant::now());
+            }
+        };
+        tokio::join!(self.clock.run(), sweep);
+    }
+
+    /// Idle connections of clients are closed from now on; those in use after their response.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        self.clock.end_idle();
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get() || self.lifecycle.is_stopping()
+    }
+
+    /// Memory for a buffer: used and given back, so that few of them serve many connections.
+    pub fn memory(&self) -> Vec<u8> {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub fn give_back(&self, memory: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_MAX && !memory.is_empty() {
+            spare.push(memory);
+        }
+    }
+
+    /// For `Date` (RFC 9110, section 6.6.1), made once a second.
+    pub fn date(&self) -> String {
+        let now = std::time::SystemTime::now();
+        let second = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut date = self.date.borrow_mut();
+        if date.0 != second || date.1.is_empty() {
+            *date = (second, httpdate::fmt_http_date(now));
+        }
+        date.1.clone()
+    }
+}
