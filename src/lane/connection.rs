@@ -75,7 +75,7 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, list
     };
     let after = client.requests().await;
     match after {
-        After::Linger => client.linger().await,
+        After::Linger => Box::pin(client.linger()).await,
         After::Abort => client.stream.reset(),
         After::KeepAlive | After::Close => {}
     }
@@ -91,8 +91,11 @@ impl Client {
             let Some((snapshot, listener)) = self.in_force() else { return After::Close };
             let after = match arrived {
                 Arrived::Nothing => return After::Close,
-                Arrived::Request => carry::request(self, snapshot, &listener).await,
-                Arrived::Refused(refusal) => carry::refused(self, snapshot, &listener, refusal).await,
+                // In a box, so that a connection that waits does not carry the room for a request along.
+                Arrived::Request => Box::pin(carry::request(self, snapshot, &listener)).await,
+                Arrived::Refused(refusal) => {
+                    Box::pin(carry::refused(self, snapshot, &listener, refusal)).await
+                }
             };
             self.requests += 1;
             if after != After::KeepAlive {

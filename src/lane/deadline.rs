@@ -1,4 +1,5 @@
-//! Deadlines that cost a store: a coarse clock of each worker looks at all of them ten times a second.
+//! Deadlines that cost a store: a coarse clock of each worker looks at all of them when the earliest may be due, and at
+//! most ten times a second.
 //!
 //! A timer of the runtime's own costs a registration each time; a connection sets several deadlines for each request,
 //! and hardly any of them passes.
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// How late a deadline may be noticed.
+/// How late a deadline may be noticed, and so how often the clock looks at most.
 const TICK: Duration = Duration::from_millis(100);
 
 /// The time was over before the work was done.
@@ -23,7 +24,9 @@ pub struct Elapsed;
 #[derive(Default)]
 pub struct Clock {
     slots: RefCell<Vec<Rc<Slot>>>,
-    /// Somebody has a deadline: the clock has to run.
+    /// When the clock will look next; `None`: not before it is asked to.
+    next: Cell<Option<Instant>>,
+    /// Somebody has a deadline before that.
     wanted: Notify,
 }
 
@@ -52,27 +55,31 @@ impl Clock {
     /// Runs as long as the worker does; sleeps while nobody has a deadline.
     pub async fn run(&self) {
         loop {
-            if self.look(Instant::now()) {
-                tokio::time::sleep(TICK).await;
-            } else {
-                self.wanted.notified().await;
+            self.next.set(self.look(Instant::now()));
+            match self.next.get() {
+                // Asked or not, it is over.
+                Some(next) => drop(tokio::time::timeout_at(next.into(), self.wanted.notified()).await),
+                None => self.wanted.notified().await,
             }
+            tokio::time::sleep(TICK).await;
         }
     }
 
-    /// Wakes those whose time is over; `true` while there is any deadline left.
-    fn look(&self, now: Instant) -> bool {
+    /// Wakes those whose time is over; returns the earliest of the others.
+    fn look(&self, now: Instant) -> Option<Instant> {
         let mut slots = self.slots.borrow_mut();
         slots.retain(|slot| !slot.gone.get());
-        let mut any = false;
+        let mut earliest: Option<Instant> = None;
         for slot in slots.iter() {
             match slot.deadline.get() {
                 Some(deadline) if deadline <= now => slot.pass(),
-                Some(_) => any = true,
+                Some(deadline) => {
+                    earliest = Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)))
+                }
                 None => {}
             }
         }
-        any
+        earliest
     }
 
     /// Lets the deadlines of all who are idle pass now.
@@ -99,8 +106,12 @@ impl Timer {
     /// From now on; replaces the deadline before.
     pub fn set(&self, limit: Duration) {
         self.slot.passed.set(false);
-        self.slot.deadline.set(Instant::now().checked_add(limit));
-        self.clock.wanted.notify_one();
+        let deadline = Instant::now().checked_add(limit);
+        self.slot.deadline.set(deadline);
+        if self.clock.next.get().is_none_or(|next| deadline.is_some_and(|deadline| deadline < next)) {
+            self.clock.next.set(deadline);
+            self.clock.wanted.notify_one();
+        }
     }
 
     /// Whether nothing is under way, and a stop may end it at once.
@@ -178,11 +189,11 @@ mod tests {
     fn the_clock_rests_when_nobody_has_a_deadline() {
         let clock = Rc::new(Clock::default());
         let timer = clock.timer();
-        assert!(!clock.look(Instant::now()));
+        assert_eq!(clock.look(Instant::now()), None);
         timer.set(Duration::from_secs(60));
-        assert!(clock.look(Instant::now()));
+        assert!(clock.look(Instant::now()).is_some());
         timer.clear();
-        assert!(!clock.look(Instant::now()));
+        assert_eq!(clock.look(Instant::now()), None);
         drop(timer);
         clock.look(Instant::now());
         assert!(clock.slots.borrow().is_empty());
