@@ -3,6 +3,12 @@
 //! It moves bytes and asks `exchange` for every decision. The modules that read and write the protocol know no socket
 //! and no clock: they take bytes and say what these mean, so that they can be fuzzed.
 
+// What comes from a client or an endpoint must never end a worker.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::expect_used, clippy::string_slice, clippy::unreachable)
+)]
+
 pub mod body;
 pub mod chunked;
 pub mod fields;
