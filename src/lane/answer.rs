@@ -61,6 +61,6 @@ fn keeps(client: &Client, failure: Failure) -> bool {
         && view.version() == Version::Http11
         && view.framing() == Framing::None
         && view.keep_alive()
-        && !client.half_closed
+        && client.may_go_on()
         && !client.worker.is_stopping()
 }

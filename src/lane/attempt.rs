@@ -246,7 +246,7 @@ impl<'a> Attempt<'a> {
 
     /// Notices a client that has reset its connection.
     fn poll_client(&mut self, context: &mut Context<'_>) -> Result<(), Failed> {
-        if !self.uploaded {
+        if !self.uploaded && self.upload_failed.is_none() {
             return Ok(());
         }
         self.client.poll_gone(context).map_err(|error| Failed::new(Failure::ClientGone, error.to_string()))

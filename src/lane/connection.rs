@@ -26,6 +26,9 @@ use crate::telemetry::record::ClientAddress;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
+/// Memory that an idle connection may keep for the heads of its next request: what a browser sends fits.
+const KEPT_FOR_HEADS: usize = 1024;
+
 /// Beside its fields a head has a request line and the line ends.
 const LINE_BYTES: usize = 512;
 
@@ -190,8 +193,13 @@ impl Client {
         self.input.consume(length);
     }
 
-    /// Gives the buffer back, if nothing is in it.
+    /// Gives the buffer back, if nothing is in it, and lets go of memory that only an unusual request or response needs:
+    /// a chunked body leaves more than 100 kB, and thousands of connections may be idle.
     fn release(&mut self) {
+        for memory in [&mut self.head, &mut self.out] {
+            memory.clear();
+            memory.shrink_to(KEPT_FOR_HEADS);
+        }
         if self.input.is_empty() && self.input.has_memory() {
             self.worker.give_back(self.input.release());
         }
@@ -218,6 +226,11 @@ impl Client {
     /// An error if the client has reset its connection; reads what it sends ahead, as far as there is room.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         self.side().poll_gone(context)
+    }
+
+    /// Whether another request may come: what has arrived before a FIN is answered, like anything else.
+    pub fn may_go_on(&self) -> bool {
+        !self.half_closed || !self.input.is_empty()
     }
 
     /// The request's head.

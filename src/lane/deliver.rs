@@ -122,7 +122,8 @@ async fn upgrade(
     let _ = tracked.request_body(usize::try_from(carried.from_client).unwrap_or(usize::MAX));
     tracked.response_body(usize::try_from(carried.from_endpoint).unwrap_or(usize::MAX));
     sent.bytes = carried.from_endpoint;
-    After::Close
+    // The client may still be sending, and has to get what the endpoint said last.
+    After::Linger
 }
 
 impl Delivery<'_> {
@@ -131,7 +132,7 @@ impl Delivery<'_> {
         self.manner.keep_alive
             && self.uploaded
             && body != Framing::UntilClose
-            && !client.half_closed
+            && client.may_go_on()
             && !client.worker.is_stopping()
     }
 
@@ -206,21 +207,19 @@ impl Delivery<'_> {
         client: &mut Client,
         tracked: &mut Tracked,
     ) -> Result<(), Cut> {
-        if self.uploaded {
-            return client
-                .poll_gone(context)
-                .map_err(|error| Cut { failure: Failure::ClientGone, detail: Some(error.to_string()) });
+        if !self.uploaded {
+            let mut ends =
+                Ends { from: &mut client.stream, buffer: &mut client.input, to: &mut self.connection.stream };
+            // The endpoint has answered: if it takes no more, or the client does not send on, the answer is what counts.
+            self.uploaded =
+                self.upload.poll(context, &mut ends, &mut |bytes| tracked.request_body(bytes)).is_ready();
         }
-        let mut ends =
-            Ends { from: &mut client.stream, buffer: &mut client.input, to: &mut self.connection.stream };
-        match self.upload.poll(context, &mut ends, &mut |bytes| tracked.request_body(bytes)) {
-            Poll::Pending => Ok(()),
-            // The endpoint has answered and takes no more, or the client does not send on: the answer is what counts.
-            Poll::Ready(_) => {
-                self.uploaded = true;
-                Ok(())
-            }
+        if !self.uploaded {
+            return Ok(());
         }
+        client
+            .poll_gone(context)
+            .map_err(|error| Cut { failure: Failure::ClientGone, detail: Some(error.to_string()) })
     }
 
     fn finish(mut self, client: &mut Client, reusable: bool, keep: bool) -> After {
@@ -232,9 +231,12 @@ impl Delivery<'_> {
         if self.answer.is_empty() {
             worker.give_back(self.answer.release());
         }
+        // A client that was not going to close may have its next request on the way.
+        let silent =
+            self.manner.framing == Framing::None && !self.manner.keep_alive && client.input.is_empty();
         match keep {
             true => After::KeepAlive,
-            false if self.manner.framing == Framing::None && client.input.is_empty() => After::Close,
+            false if silent => After::Close,
             false => After::Linger,
         }
     }

@@ -122,6 +122,57 @@ fn a_half_closed_upload_is_answered_whole() {
     assert_eq!(client.response().expect(200).text(), "part part part part ");
 }
 
+/// Fault 29 with requests that were sent ahead: the FIN is behind them, so they are answered too.
+#[test]
+fn what_was_pipelined_before_a_half_close_is_answered() {
+    if carrier() == Carrier::Pingora {
+        // It takes a client that has half-closed for gone.
+        return;
+    }
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        let target = exchange.target().to_owned();
+        thread::sleep(Duration::from_millis(50));
+        exchange.answer(&target);
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    let request = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    client.send([request("/1"), request("/2"), request("/3")].concat());
+    client.half_close();
+    for target in ["/1", "/2", "/3"] {
+        assert_eq!(client.response().expect(200).text(), target);
+    }
+}
+
+/// What a request or a response needed is not kept for as long as its client is idle.
+#[test]
+fn idle_clients_do_not_keep_what_a_body_needed() {
+    const CLIENTS: usize = 200;
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        exchange.chunk(&"x".repeat(50_000));
+        exchange.send("0\r\n\r\n");
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    let idle_after_a_response = || {
+        let mut client = proxy.client();
+        client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
+        assert_eq!(client.response().expect(200).text().len(), 50_000);
+        client
+    };
+    // Beside the clients' own memory, what all share comes in at first.
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| idle_after_a_response()).collect();
+    let before = proxy.memory();
+    clients.extend((0..CLIENTS).map(|_| idle_after_a_response()));
+    let each = proxy.memory().saturating_sub(before) / CLIENTS;
+    let most = match carrier() {
+        Carrier::Pingora => 128 * 1024,
+        Carrier::Lane => 16 * 1024,
+    };
+    assert!(each < most, "{each} bytes for each idle client");
+    drop(clients);
+}
+
 /// An endpoint that streams without end, and says through the gate that the proxy has let go of it.
 fn endless(released: Gate) -> Endpoint {
     Endpoint::scripted("a", move |exchange| {
@@ -184,6 +235,38 @@ fn a_client_that_goes_before_the_answer_is_499() {
     assert_eq!((record.status(), record.cause()), (499, "client_gone"));
     assert_eq!(proxy.endpoint_status(endpoint.address()).unwrap()["failures"], 0);
     proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 30, where the answer began before the upload was through, and is silent now.
+#[test]
+fn a_client_that_goes_after_an_early_answer_frees_the_endpoint() {
+    if carrier() == Carrier::Pingora {
+        // It looks for clients that have gone only when it reads or writes.
+        return;
+    }
+    let (uploaded, released) = (Gate::closed(), Gate::closed());
+    let (got_all, let_go) = (uploaded.clone(), released.clone());
+    let endpoint = Endpoint::scripted("a", move |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        exchange.chunk("tick");
+        exchange.drain_body();
+        got_all.open();
+        if exchange.ended_within(Duration::from_secs(5)) {
+            let_go.open();
+        }
+        exchange.close();
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    client.send("POST /x HTTP/1.1\r\nHost: test.example\r\nContent-Length: 10\r\n\r\nfirst");
+    client.until(b"tick");
+    client.send("later");
+    uploaded.wait();
+    let gone = Instant::now();
+    client.reset();
+    released.wait();
+    assert!(gone.elapsed() < Duration::from_secs(1), "released after {:?}", gone.elapsed());
+    assert_eq!(proxy.record("/x").cause(), "client_gone");
 }
 
 /// Fault 30 in the middle of an upload.

@@ -285,3 +285,27 @@ fn a_slow_101_is_waited_for() {
     client.send("ping");
     assert_eq!(client.bytes(4), b"ping");
 }
+
+/// What an endpoint says last arrives, though the client goes on talking: its bytes must not turn the end into a reset.
+#[test]
+fn the_last_words_of_an_endpoint_arrive_at_a_client_that_still_sends() {
+    const WORDS: usize = 3_000_000;
+    if carrier() == Carrier::Pingora {
+        // It closes both sides as soon as one has ended.
+        return;
+    }
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        switch(exchange);
+        exchange.receive();
+        exchange.send(vec![b'z'; WORDS]);
+        exchange.half_close();
+        exchange.hang();
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = tunnel(&proxy);
+    for _ in 0..30 {
+        client.send("still talking");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(client.bytes(WORDS).len(), WORDS);
+}

@@ -158,6 +158,11 @@ impl Exchange<'_> {
         self.then = Then::Close;
     }
 
+    /// Says nothing more, and goes on listening.
+    pub fn half_close(&self) {
+        let _ = self.stream.half_close();
+    }
+
     /// Resets the connection when the script has ended.
     pub fn reset(&mut self) {
         self.then = Then::Reset;
