@@ -4,6 +4,7 @@ mod acceptor;
 mod bind;
 mod control;
 mod front;
+mod hall;
 mod reload;
 mod state;
 
@@ -117,7 +118,8 @@ fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, sockets: Vec<Bound>, d
         let front = front(shared, &server, sockets);
         server.add_service(front);
     } else {
-        server.add_service(Acceptor::new(shared.clone(), sockets, settings.threads, descriptors));
+        let most = hall::most_connections(settings.max_connections, descriptors);
+        server.add_service(Acceptor::new(shared.clone(), sockets, settings.threads, most));
     }
     server
 }

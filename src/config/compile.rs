@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::decode::{Context, Value};
 use crate::config::model::{AccessLog, Admin, AdminListen, Config, Listener, Log, Pool, Route, Server};
 use crate::config::raw::FileSection;
+use crate::config::scalar::AutoOrCount;
 use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
 
@@ -181,6 +182,10 @@ fn server(file: &FileSection) -> Server {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     Server {
         threads: file.server.threads.as_ref().map_or_else(cores, |threads| threads.0 as usize),
+        max_connections: match file.server.max_connections.value {
+            AutoOrCount::Auto => None,
+            AutoOrCount::Count(most) => Some(usize::try_from(most).unwrap_or(usize::MAX)),
+        },
         drain: file.server.drain.0,
         drain_delay: file.server.drain_delay.0,
     }

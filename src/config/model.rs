@@ -32,6 +32,8 @@ pub struct Config {
 pub struct Server {
     /// Worker threads; the number of cores unless written.
     pub threads: usize,
+    /// Clients' connections over all listeners; `None`: what the limit of open files allows.
+    pub max_connections: Option<usize>,
     /// How long requests in flight may go on after a stop was asked for.
     pub drain: Duration,
     /// How long listeners stay open after a stop was asked for, while readiness already says 503.
@@ -103,6 +105,7 @@ pub struct Listener {
     /// Peers whose `X-Forwarded-*` and `Forwarded` are believed and appended to.
     pub trusted_proxies: Vec<IpNet>,
     pub limits: Limits,
+    pub connections: ConnectionLimits,
     pub timeouts: ClientTimeouts,
 }
 
@@ -124,6 +127,15 @@ pub struct Limits {
     pub target_bytes: usize,
     /// Bytes of the request body (413 above); `None`: no limit.
     pub body_bytes: Option<u64>,
+}
+
+/// How many connections a listener serves; `None`: no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ConnectionLimits {
+    /// In all (clients wait).
+    pub all: Option<usize>,
+    /// Of one IPv4 address or IPv6 network (503 above).
+    pub per_client: Option<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

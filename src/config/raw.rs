@@ -5,7 +5,7 @@
 
 use super::decode::{List, Named, OrOff, ShortOr};
 use super::model::{AccessFormat, AdminListen, EndpointAddress, EventFormat, ListenAddress};
-use super::scalar::{Count, Name, Period, Size, Text, words};
+use super::scalar::{AutoOrCount, Count, Name, Period, Size, Text, words};
 use super::section::section;
 
 mod matching;
@@ -58,6 +58,9 @@ section! {
     ServerSection "`server`" {
         /// Worker threads. Default: the number of cores.
         threads: Count<1, 1024>, optional;
+        /// Clients' connections over all listeners; beyond it, clients wait until others have gone. `auto`: what the
+        /// limit of open files allows.
+        max_connections: AutoOrCount<1, 10_000_000> = "auto";
         /// How long requests in flight may go on after a stop was asked for.
         drain: Period = "30s";
         /// How long listeners stay open after a stop was asked for, while readiness already answers 503.
@@ -123,7 +126,7 @@ section! {
         /// Networks or addresses of proxies in front, whose `X-Forwarded-*` and `Forwarded` fields are believed and
         /// appended to. From anybody else, these fields are written afresh.
         trusted_proxies: List<ipnet::IpNet> = [];
-        /// How large a request may be.
+        /// How large a request may be, and how many connections are served.
         limits: LimitsSection = {};
         /// How long a client may take.
         timeouts: ClientTimeoutsSection = {};
@@ -131,7 +134,7 @@ section! {
 }
 
 section! {
-    /// How large a request may be.
+    /// How large a request may be, and how many connections are served.
     LimitsSection "`limits`" {
         /// All header fields together; above it, 431.
         header_size: Size = "32KiB";
@@ -141,6 +144,12 @@ section! {
         target_size: Size = "8KiB";
         /// The body; above it, 413. `off`: no limit.
         body_size: OrOff<Size> = "off";
+        /// Connections of this listener; beyond it, clients wait until others have gone. `off`: no limit but
+        /// `server.max_connections`.
+        connections: OrOff<Count<1, 10_000_000>> = "off";
+        /// Connections of one client: an IPv4 address, or a /64 of IPv6; above it, 503. Those in `trusted_proxies`
+        /// are not counted. `off`: no limit.
+        connections_per_client: OrOff<Count<1, 10_000_000>> = "off";
     }
 }
 

@@ -13,6 +13,7 @@ pub enum Failure {
     BodyTooLarge,
     TargetTooLong,
     HeadersTooLarge,
+    TooManyConnections,
     ClientGone,
     ClientStalled,
     NoHealthyEndpoint,
@@ -59,6 +60,7 @@ impl Failure {
             Self::NoHealthyEndpoint => (503, "no_healthy_endpoint", Endpoint),
             Self::WaitExpired => (503, "wait_expired", Endpoint),
             Self::WaitQueueFull => (503, "wait_queue_full", Endpoint),
+            Self::TooManyConnections => (503, "too_many_connections", Client),
             Self::ConnectFailed => (503, "connect_failed", Endpoint),
             Self::ConnectTimeout => (503, "connect_timeout", Endpoint),
             Self::RequestWriteTimeout => (504, "request_write_timeout", Endpoint),
@@ -84,7 +86,7 @@ impl Failure {
     }
 
     /// Every failure, for tests and documents.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::BadRequest,
         Self::MissingHost,
         Self::NoRoute,
@@ -93,6 +95,7 @@ impl Failure {
         Self::BodyTooLarge,
         Self::TargetTooLong,
         Self::HeadersTooLarge,
+        Self::TooManyConnections,
         Self::ClientGone,
         Self::ClientStalled,
         Self::NoHealthyEndpoint,

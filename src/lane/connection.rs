@@ -14,6 +14,7 @@ use super::attempt;
 use super::buffer::{Buffer, HEAD};
 use super::carry::{self, After};
 use super::deadline::{Elapsed, Timer};
+use super::door::{Door, TooMany};
 use super::head::{Parse, Refusal, Request, RequestView};
 use super::stream::Stream;
 use super::worker::Worker;
@@ -37,8 +38,8 @@ pub struct Client {
     pub worker: Rc<Worker>,
     pub stream: Stream,
     pub peer: ClientAddress,
-    /// The name of the listener it came in on.
-    pub listener: Arc<str>,
+    /// Where it came in.
+    door: Arc<Door>,
     /// What has been read and not used.
     pub input: Buffer,
     pub request: Request,
@@ -61,13 +62,13 @@ enum Arrived {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, listener: Arc<str>) {
+pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door: Arc<Door>) {
     let timer = worker.clock.timer();
     let mut client = Client {
         worker,
         stream,
         peer,
-        listener,
+        door,
         input: Buffer::default(),
         request: Request::default(),
         head: Vec::new(),
@@ -76,7 +77,7 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, list
         out: Vec::new(),
         requests: 0,
     };
-    let after = client.requests().await;
+    let after = client.visit().await;
     match after {
         After::Linger => Box::pin(client.linger()).await,
         After::Abort => client.stream.reset(),
@@ -86,6 +87,33 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, list
 }
 
 impl Client {
+    /// Serves the client, unless it has too many connections already.
+    async fn visit(&mut self) -> After {
+        let Some((snapshot, listener)) = self.in_force() else { return After::Close };
+        match self.door.admit(&self.peer, &listener) {
+            Ok(_guest) => {
+                drop((snapshot, listener));
+                self.requests().await
+            }
+            Err(TooMany) => self.turn_away(snapshot, &listener).await,
+        }
+    }
+
+    /// Refuses the connection before a request was read.
+    async fn turn_away(&mut self, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> After {
+        let failure = Failure::TooManyConnections;
+        self.door.counters.refused(failure.label());
+        let reason = "the client has as many connections as limits.connections_per_client allows";
+        let after = carry::refused(self, snapshot, listener, Refusal { failure, reason }).await;
+        match self.door.may_linger() {
+            Some(_place) if after == After::Linger => {
+                self.linger().await;
+                After::Close
+            }
+            _ => After::Close,
+        }
+    }
+
     async fn requests(&mut self) -> After {
         loop {
             let Some((_, listener)) = self.in_force() else { return After::Close };
@@ -110,7 +138,7 @@ impl Client {
     /// The snapshot in force, and what it says of this listener.
     fn in_force(&self) -> Option<(Arc<Snapshot>, Arc<Listener>)> {
         let snapshot = self.worker.snapshot.load_full();
-        let listener = snapshot.listener(&self.listener)?.clone();
+        let listener = snapshot.listener(&self.door.listener)?.clone();
         Some((snapshot, listener))
     }
 

@@ -3,13 +3,13 @@
 //! Each worker has a runtime of its own and shares nothing with the others but the sockets: a connection lives and dies
 //! on the thread that accepted it.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use pingora_core::server::{ListenFds, ShutdownWatch};
@@ -21,57 +21,41 @@ use tokio::task::LocalSet;
 
 use super::bind::Bound;
 use super::front::announce_ready;
+use super::hall::{Hall, Pause, Seat};
 use super::state::Shared;
 use crate::lane::connection;
+use crate::lane::door::Door;
 use crate::lane::stream::Stream;
 use crate::lane::worker::Worker;
 use crate::proxy::BoundAddress;
 use crate::telemetry::record::ClientAddress;
 
-/// After an accept that failed for want of descriptors or memory: trying again at once would only spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// How often the log says that accepting fails.
-const ACCEPT_REPORT_EVERY: Duration = Duration::from_secs(10);
-
-/// Descriptors that are not for clients and their endpoints: sockets, logs, the admin address, health checks.
-const DESCRIPTORS_KEPT: usize = 128;
-
 pub struct Acceptor {
     shared: Arc<Shared>,
     sockets: Vec<Bound>,
+    /// One for each socket.
+    doors: Vec<Arc<Door>>,
     threads: usize,
-    open: Arc<OpenConnections>,
+    hall: Arc<Hall>,
 }
-
-/// Clients' connections over all workers, and how many there may be.
-struct OpenConnections {
-    count: AtomicUsize,
-    most: usize,
-}
-
-/// One open connection.
-struct Permit(Arc<OpenConnections>);
 
 impl Acceptor {
-    /// `descriptors` is the process's limit: a client may need one more for its endpoint.
-    pub fn new(shared: Arc<Shared>, sockets: Vec<Bound>, threads: usize, descriptors: usize) -> Self {
-        let most = (descriptors.saturating_sub(DESCRIPTORS_KEPT) / 2).max(16);
-        Self {
-            shared,
-            sockets,
-            threads,
-            open: Arc::new(OpenConnections { count: AtomicUsize::new(0), most }),
-        }
+    /// `most` is how many connections there may be in all.
+    pub fn new(shared: Arc<Shared>, sockets: Vec<Bound>, threads: usize, most: usize) -> Self {
+        let metrics = &shared.telemetry.metrics;
+        let door = |bound: &Bound| Door::new(bound.listener.clone(), metrics.connections(&bound.listener));
+        let doors = sockets.iter().map(door).collect();
+        Self { hall: Hall::new(shared.snapshot.clone(), most), shared, sockets, doors, threads }
     }
 
     fn start_workers(&self, stop: &watch::Receiver<bool>) -> io::Result<()> {
         for index in 0..self.threads {
-            let listeners = self.sockets.iter().map(Listening::of).collect::<io::Result<Vec<_>>>()?;
+            let listeners =
+                self.sockets.iter().zip(&self.doors).map(Listening::of).collect::<io::Result<Vec<_>>>()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (shared, open, stop) = (self.shared.clone(), self.open.clone(), stop.clone());
+            let (shared, hall, stop) = (self.shared.clone(), self.hall.clone(), stop.clone());
             std::thread::Builder::new().name(format!("worker {index}")).spawn(move || {
-                LocalSet::new().block_on(&runtime, work(shared, open, listeners, stop));
+                LocalSet::new().block_on(&runtime, work(shared, hall, listeners, stop));
             })?;
         }
         Ok(())
@@ -115,15 +99,15 @@ impl ServiceWithDependents for Acceptor {
 
 /// A listening socket, as one worker holds it.
 struct Listening {
-    listener: Arc<str>,
+    door: Arc<Door>,
     socket: OwnedFd,
     unix: bool,
 }
 
 impl Listening {
-    fn of(bound: &Bound) -> io::Result<Self> {
+    fn of((bound, door): (&Bound, &Arc<Door>)) -> io::Result<Self> {
         let unix = matches!(bound.address, BoundAddress::Unix(_));
-        Ok(Self { listener: bound.listener.clone(), socket: bound.socket.try_clone()?, unix })
+        Ok(Self { door: door.clone(), socket: bound.socket.try_clone()?, unix })
     }
 }
 
@@ -141,15 +125,29 @@ impl Socket {
         })
     }
 
-    async fn accept(&self) -> io::Result<(Stream, ClientAddress)> {
-        match self {
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Stream, ClientAddress)>> {
+        Poll::Ready(match self {
             Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
+                let (stream, peer) = ready!(listener.poll_accept(context))?;
                 SockRef::from(&stream).set_tcp_nodelay(true)?;
                 Ok((Stream::Tcp(stream), ClientAddress::Inet(canonical(peer))))
             }
-            Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), ClientAddress::Unix)),
-        }
+            Self::Unix(listener) => {
+                let (stream, _) = ready!(listener.poll_accept(context))?;
+                Ok((Stream::Unix(stream), ClientAddress::Unix))
+            }
+        })
+    }
+
+    /// Takes a seat first: without one, the client stays in the socket's queue.
+    async fn accept(&self, hall: &Hall, door: &Arc<Door>) -> Result<(Stream, ClientAddress, Seat), Pause> {
+        poll_fn(|context| {
+            let seat = hall.seat(door)?;
+            // Given back if nobody is there.
+            let (stream, peer) = ready!(self.poll_accept(context)).map_err(Pause::System)?;
+            Poll::Ready(Ok((stream, peer, seat)))
+        })
+        .await
     }
 }
 
@@ -160,20 +158,20 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
 
 async fn work(
     shared: Arc<Shared>,
-    open: Arc<OpenConnections>,
+    hall: Arc<Hall>,
     listeners: Vec<Listening>,
     mut stop: watch::Receiver<bool>,
 ) {
     let worker = Worker::new(shared.snapshot.clone(), shared.telemetry.clone(), shared.lifecycle.clone());
     let chores = worker.clone();
     tokio::task::spawn_local(async move { chores.run().await });
-    for Listening { listener, socket, unix } in listeners {
+    for Listening { door, socket, unix } in listeners {
         match Socket::new(socket, unix) {
             Ok(socket) => {
-                let accepting = accept(worker.clone(), open.clone(), listener, socket, stop.clone());
+                let accepting = accept(worker.clone(), hall.clone(), door, socket, stop.clone());
                 tokio::task::spawn_local(accepting);
             }
-            Err(error) => log::error!(listener = &*listener, reason:% = error; "listener lost"),
+            Err(error) => log::error!(listener = &*door.listener, reason:% = error; "listener lost"),
         }
     }
     // An error means that nobody is left to ask for a stop.
@@ -184,62 +182,40 @@ async fn work(
 
 async fn accept(
     worker: Rc<Worker>,
-    open: Arc<OpenConnections>,
-    listener: Arc<str>,
+    hall: Arc<Hall>,
+    door: Arc<Door>,
     socket: Socket,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut reported: Option<Instant> = None;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => return,
-            accepted = async { open.room().await; socket.accept().await } => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let permit = Permit::new(&open);
-                let (worker, listener) = (worker.clone(), listener.clone());
-                tokio::task::spawn_local(async move {
-                    connection::serve(worker, stream, peer, listener).await;
-                    drop(permit);
-                });
-            }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                if reported.is_none_or(|at| at.elapsed() >= ACCEPT_REPORT_EVERY) {
-                    log::error!(listener = &*listener, reason:% = error; "connections cannot be accepted");
-                    reported = Some(Instant::now());
+    let accepting = async {
+        let mut paused = false;
+        loop {
+            match socket.accept(&hall, &door).await {
+                Ok((stream, peer, seat)) => {
+                    paused = false;
+                    let open = door.counters.accepted();
+                    let (worker, door) = (worker.clone(), door.clone());
+                    tokio::task::spawn_local(async move {
+                        connection::serve(worker, stream, peer, door).await;
+                        drop((seat, open));
+                    });
                 }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                Err(Pause::System(error)) if is_of_one_connection(&error) => {}
+                Err(pause) => {
+                    hall.wait(&door, &pause, paused).await;
+                    paused = true;
+                }
             }
         }
+    };
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = accepting => {}
     }
 }
 
 /// The client had gone before it was accepted.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
-}
-
-impl OpenConnections {
-    /// Returns when another connection may be accepted; until then clients wait in the socket's queue.
-    async fn room(&self) {
-        while self.count.load(Relaxed) >= self.most {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-        }
-    }
-}
-
-impl Permit {
-    fn new(open: &Arc<OpenConnections>) -> Self {
-        open.count.fetch_add(1, Relaxed);
-        Self(open.clone())
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Relaxed);
-    }
 }

@@ -7,6 +7,7 @@
 //! Every label is bounded: names come from the config, methods from a fixed set, statuses are classes, causes and
 //! reasons are the labels of `exchange`'s failures. Nothing a client writes becomes a label.
 
+pub mod connections;
 mod exposition;
 mod histogram;
 mod scrape;
@@ -20,6 +21,7 @@ use std::time::SystemTime;
 
 use super::record::{AttemptResult, Record};
 use crate::pool::status::PoolStatus;
+use connections::{ByListener, Connections};
 use series::{Counters, Series};
 
 /// All that is counted in this process; clones share it.
@@ -47,6 +49,7 @@ struct Shared {
     series: Series,
     failures: Counters,
     active: AtomicI64,
+    connections: ByListener,
     panics: Arc<AtomicU64>,
     reload_successful: AtomicBool,
     /// Seconds since the Unix epoch.
@@ -64,6 +67,7 @@ impl Metrics {
             series: Series::default(),
             failures: Counters::default(),
             active: AtomicI64::new(0),
+            connections: ByListener::default(),
             panics: Arc::default(),
             reload_successful: AtomicBool::new(true),
             reload_time: AtomicU64::new(unix_seconds(started) as u64),
@@ -88,6 +92,11 @@ impl Metrics {
     pub fn track(&self) -> ActiveRequest {
         self.shared.active.fetch_add(1, Ordering::Relaxed);
         ActiveRequest { shared: self.shared.clone() }
+    }
+
+    /// The counters of a listener's connections.
+    pub fn connections(&self, listener: &Arc<str>) -> Arc<Connections> {
+        self.shared.connections.of(listener)
     }
 
     pub fn active_requests(&self) -> u64 {
@@ -115,6 +124,7 @@ impl Metrics {
     pub fn encode(&self, scrape: Scrape<'_>) -> String {
         let mut out = exposition::Exposition::default();
         scrape::process(&mut out, &self.shared, scrape);
+        self.shared.connections.encode(&mut out);
         self.shared.series.encode(&mut out);
         scrape::pools(&mut out, scrape.pools);
         out.finish()

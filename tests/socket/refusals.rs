@@ -1,5 +1,6 @@
 //! What is refused, and how: one status, one cause in the log, and a short body that shows nothing of what is behind.
 
 mod bodies;
+mod connections;
 mod limits;
 mod requests;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::{Compiler, DEFAULT_NAME};
 use crate::config::decode::{Context, List, OrOff, Spanned, Value};
-use crate::config::model::{ClientTimeouts, Limits, ListenAddress, Listener};
+use crate::config::model::{ClientTimeouts, ConnectionLimits, Limits, ListenAddress, Listener};
 use crate::config::raw::{FileSection, ListenerSection};
+use crate::config::scalar::Count;
 use crate::config::source::Span;
 use crate::config::tree::{Kind, Node};
 
@@ -109,12 +110,23 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
                 OrOff::Off => None,
             },
         },
+        connections: ConnectionLimits {
+            all: count(&limits.connections.value),
+            per_client: count(&limits.connections_per_client.value),
+        },
         timeouts: ClientTimeouts {
             header: timeouts.header.0,
             body: timeouts.body.0,
             write: timeouts.write.0,
             keep_alive: timeouts.keep_alive.0,
         },
+    }
+}
+
+fn count<const MIN: u64, const MAX: u64>(written: &OrOff<Count<MIN, MAX>>) -> Option<usize> {
+    match written {
+        OrOff::On(count) => Some(bytes(count.0)),
+        OrOff::Off => None,
     }
 }
 

@@ -60,6 +60,8 @@ fn defaults_are_those_of_the_reference() {
         listener.limits,
         Limits { header_bytes: 32 * 1024, header_count: 100, target_bytes: 8 * 1024, body_bytes: None }
     );
+    assert_eq!(config.server.max_connections, None);
+    assert_eq!(listener.connections, ConnectionLimits { all: None, per_client: None });
     let seconds = Duration::from_secs;
     assert_eq!(
         listener.timeouts,
@@ -200,4 +202,13 @@ pools: { a: [10.0.0.1:3000] }
     let headers = format!("{:?}", route.matches.headers);
     assert!(headers.contains(r#"Exact("canary")"#) && headers.contains(r#"Exact("7")"#), "{headers}");
     assert_eq!(route.matches.query[0].name, "V");
+}
+
+#[test]
+fn connections_have_limits() {
+    let text = "server: { max_connections: 1000 }\n".to_owned() + LONG;
+    let limits = "    address: :8080\n    limits: { connections: 100, connections_per_client: 10 }\n";
+    let config = config(&text.replace("    address: :8080\n", limits));
+    assert_eq!(config.server.max_connections, Some(1000));
+    assert_eq!(config.listeners[0].connections, ConnectionLimits { all: Some(100), per_client: Some(10) });
 }

@@ -89,6 +89,12 @@ fn busy() -> Metrics {
         ..record()
     };
     metrics.request(&failed);
+    let connections = metrics.connections(&"default".into());
+    drop(connections.accepted());
+    // The process goes on with it.
+    std::mem::forget(metrics.connections(&"default".into()).accepted());
+    connections.refused("too_many_connections");
+    connections.paused("connections");
     metrics
 }
 
@@ -100,6 +106,20 @@ fn assert_has(text: &str, lines: &[&str]) {
     for line in lines {
         assert!(text.lines().any(|found| found == *line), "no line {line}\n{text}");
     }
+}
+
+#[test]
+fn connections_are_counted_by_listener() {
+    let labels = r#"{listener="default""#;
+    assert_has(
+        &encode(&busy()),
+        &[
+            &format!("evenkeel_connections{labels}}} 1"),
+            &format!("evenkeel_connections_total{labels}}} 2"),
+            &format!(r#"evenkeel_connections_refused_total{labels},reason="too_many_connections"}} 1"#),
+            &format!(r#"evenkeel_accept_pauses_total{labels},reason="connections"}} 1"#),
+        ],
+    );
 }
 
 #[test]

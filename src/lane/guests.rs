@@ -1,0 +1,97 @@
+//! How many connections each client has.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// IPv6 clients have whole networks of addresses: this many bits are one client.
+const IPV6_BITS: u32 = 64;
+
+/// The connections of each client that has any: never more entries than there are connections.
+#[derive(Default)]
+pub struct Guests(Mutex<HashMap<IpAddr, usize>>);
+
+/// One connection of a client; dropped, it no longer counts.
+pub struct Guest {
+    guests: Arc<Guests>,
+    client: IpAddr,
+}
+
+impl Guests {
+    /// Counts one more connection of the client; `None` if it has `most` already.
+    pub fn admit(self: &Arc<Self>, client: IpAddr, most: usize) -> Option<Guest> {
+        let client = network(client);
+        let mut counts = self.0.lock();
+        let count = counts.get(&client).copied().unwrap_or_default();
+        if count >= most {
+            return None;
+        }
+        counts.insert(client, count + 1);
+        Some(Guest { guests: self.clone(), client })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut entry) = self.guests.0.lock().entry(self.client) {
+            match entry.get().saturating_sub(1) {
+                0 => drop(entry.remove()),
+                left => *entry.get_mut() = left,
+            }
+        }
+    }
+}
+
+/// The client that an address belongs to.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let mask = u128::MAX << (128 - IPV6_BITS);
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn each_client_has_a_count_of_its_own() {
+        let guests = Arc::new(Guests::default());
+        let first = guests.admit(ip("192.0.2.1"), 2);
+        let second = guests.admit(ip("::ffff:192.0.2.1"), 2);
+        assert!(first.is_some() && second.is_some());
+        assert!(guests.admit(ip("192.0.2.1"), 2).is_none());
+        assert!(guests.admit(ip("192.0.2.2"), 2).is_some());
+        drop(first);
+        assert!(guests.admit(ip("192.0.2.1"), 2).is_some());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        let guests = Arc::new(Guests::default());
+        let _first = guests.admit(ip("2001:db8:0:1::1"), 1);
+        assert!(guests.admit(ip("2001:db8:0:1:ffff::2"), 1).is_none());
+        assert!(guests.admit(ip("2001:db8:0:2::1"), 1).is_some());
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_who_went_or_were_refused() {
+        let guests = Arc::new(Guests::default());
+        let open: Vec<_> = (1..=9).map(|n| guests.admit(IpAddr::from([192, 0, 2, n]), 1)).collect();
+        assert!(guests.admit(ip("192.0.2.1"), 1).is_none());
+        assert!(guests.admit(ip("192.0.2.10"), 0).is_none());
+        assert_eq!(guests.0.lock().len(), 9);
+        drop(open);
+        assert!(guests.0.lock().is_empty());
+    }
+}

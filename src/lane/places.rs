@@ -1,0 +1,82 @@
+//! A number of places, each taken by one connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+#[derive(Default)]
+pub struct Places {
+    taken: AtomicUsize,
+    waiting: AtomicUsize,
+    left: Notify,
+}
+
+/// Dropped, it is free again.
+#[must_use = "the place is free again when this is dropped"]
+pub struct Place(Arc<Places>);
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Places {
+    /// Takes a place; `None` if `most` are taken.
+    pub fn take(self: &Arc<Self>, most: usize) -> Option<Place> {
+        let next = |taken: usize| (taken < most).then_some(taken + 1);
+        self.taken.fetch_update(SeqCst, SeqCst, next).ok().map(|_| Place(self.clone()))
+    }
+
+    /// Returns when a place has become free, or after `limit`: how many there are may change too.
+    pub async fn left(&self, limit: Duration) {
+        self.waiting.fetch_add(1, SeqCst);
+        let _waiting = Waiting(&self.waiting);
+        // Either way it is time to look again.
+        let _ = tokio::time::timeout(limit, self.left.notified()).await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, SeqCst);
+        if self.0.waiting.load(SeqCst) > 0 {
+            self.0.left.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_there_are_and_each_again() {
+        let places = Arc::new(Places::default());
+        let first = places.take(2);
+        let second = places.take(2);
+        assert!(first.is_some() && second.is_some());
+        assert!(places.take(2).is_none());
+        assert!(places.take(3).is_some());
+        drop(first);
+        assert!(places.take(2).is_some());
+        assert_eq!(places.taken.load(SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_told() {
+        let places = Arc::new(Places::default());
+        let place = places.take(1);
+        let begun = tokio::time::Instant::now();
+        let limit = Duration::from_secs(9);
+        tokio::join!(places.left(limit), async { drop(place) });
+        assert!(begun.elapsed() < limit);
+        places.left(limit).await;
+        assert_eq!(begun.elapsed(), limit);
+        assert_eq!(places.waiting.load(SeqCst), 0);
+    }
+}

@@ -1,0 +1,144 @@
+//! How many connections there may be, in all and for each listener, and what happens when there are so many.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::lane::door::Door;
+use crate::lane::places::{Place, Places};
+use crate::snapshot::Snapshot;
+
+/// Trying again at once would only spin.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often the log says that accepting pauses, for each listener.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Descriptors that are not for clients and their endpoints: sockets, logs, the admin address, health checks.
+const DESCRIPTORS_KEPT: usize = 128;
+
+/// However few descriptors there are.
+const CONNECTIONS_MIN: usize = 16;
+
+/// All the connections of the process.
+pub struct Hall {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    places: Arc<Places>,
+    most: usize,
+    reported: Mutex<Vec<(Arc<str>, Instant)>>,
+}
+
+/// What an open connection occupies.
+#[must_use = "the place is free again when this is dropped"]
+pub struct Seat {
+    _in_all: Place,
+    _of_listener: Place,
+}
+
+/// Why no connection can be accepted now.
+#[derive(Debug)]
+pub enum Pause {
+    /// `server.max_connections`.
+    InAll(usize),
+    /// `limits.connections` of the listener.
+    OfListener(usize),
+    System(io::Error),
+}
+
+/// The most connections that are served with so many descriptors; `wanted` is what the config says.
+pub fn most_connections(wanted: Option<usize>, descriptors: usize) -> usize {
+    let for_clients = descriptors.saturating_sub(DESCRIPTORS_KEPT);
+    let Some(wanted) = wanted else {
+        // A client may need one more for its endpoint.
+        return (for_clients / 2).max(CONNECTIONS_MIN);
+    };
+    let most = for_clients.max(CONNECTIONS_MIN);
+    if wanted > most {
+        log::warn!(wanted, most; "max_connections is more than the limit of open files allows");
+    }
+    wanted.min(most)
+}
+
+impl Hall {
+    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, most: usize) -> Arc<Self> {
+        Arc::new(Self { snapshot, places: Arc::default(), most, reported: Mutex::default() })
+    }
+
+    /// Takes the place of one connection.
+    pub fn seat(&self, door: &Arc<Door>) -> Result<Seat, Pause> {
+        let most =
+            self.snapshot.load().listener(&door.listener).and_then(|listener| listener.connections.all);
+        let most = most.unwrap_or(usize::MAX);
+        let of_listener = door.places.take(most).ok_or(Pause::OfListener(most))?;
+        let in_all = self.places.take(self.most).ok_or(Pause::InAll(self.most))?;
+        Ok(Seat { _in_all: in_all, _of_listener: of_listener })
+    }
+
+    /// Returns when it makes sense to try again; says in the log why it had to wait.
+    ///
+    /// `again`: it was so at the last try already. The first time may be no more than another worker that holds the
+    /// last seat for as long as it looks for a client.
+    pub async fn wait(&self, door: &Door, pause: &Pause, again: bool) {
+        if !again {
+            door.counters.paused(pause.reason());
+        }
+        if (again || matches!(pause, Pause::System(_))) && self.report_is_due(&door.listener) {
+            pause.report(&door.listener);
+        }
+        match pause {
+            Pause::InAll(_) => self.places.left(PAUSE).await,
+            Pause::OfListener(_) => door.places.left(PAUSE).await,
+            Pause::System(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+
+    fn report_is_due(&self, listener: &Arc<str>) -> bool {
+        let mut reported = self.reported.lock();
+        let now = Instant::now();
+        match reported.iter_mut().find(|(known, _)| known == listener) {
+            Some((_, last)) if now.duration_since(*last) < REPORT_EVERY => return false,
+            Some((_, last)) => *last = now,
+            None => reported.push((listener.clone(), now)),
+        }
+        true
+    }
+}
+
+impl Pause {
+    /// For a limit, the key of the config.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::InAll(_) => "max_connections",
+            Self::OfListener(_) => "connections",
+            Self::System(_) => "system",
+        }
+    }
+
+    fn report(&self, listener: &str) {
+        match self {
+            Self::InAll(most) | Self::OfListener(most) => {
+                log::warn!(listener, limit = self.reason(), most; "connection limit reached");
+            }
+            Self::System(error) => {
+                log::error!(listener, reason:% = error; "connections cannot be accepted");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_descriptors_bound_the_connections() {
+        assert_eq!(most_connections(None, 1128), 500);
+        assert_eq!(most_connections(None, 64), CONNECTIONS_MIN);
+        assert_eq!(most_connections(Some(10), 1128), 10);
+        assert_eq!(most_connections(Some(5000), 1128), 1000);
+        assert_eq!(most_connections(Some(5000), 64), CONNECTIONS_MIN);
+    }
+}
