@@ -9,6 +9,7 @@ mod disguise;
 mod failure;
 mod forwarded;
 mod headers;
+mod path;
 mod request_id;
 #[cfg(test)]
 mod tests;
@@ -121,6 +122,7 @@ impl Exchange {
             method: head.method().into(),
             host: head.authority().into(),
             target: arrival.target.into(),
+            path: None,
             protocol: arrival.protocol,
             request_id: request_id::of(head),
             user_agent: head.header("user-agent").map(Into::into),

@@ -132,6 +132,10 @@ impl ProxyHttp for Carrier {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let carried = ctx.carried()?;
+        if let Err(failure) = normalise(session, carried)? {
+            self.answer(session, carried, failure, None).await;
+            return Ok(true);
+        }
         let fields =
             session.req_header().headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         let admitted = carried.exchange.admit(&**session.req_header(), fields);
@@ -366,6 +370,16 @@ impl ProxyHttp for Carrier {
         _context: pingora_proxy::ProxyWarnLogContext,
     ) -> bool {
         true
+    }
+}
+
+/// Puts the path's normal form in the place of the one that was sent.
+fn normalise(session: &mut Session, carried: &mut Carried) -> Result<std::result::Result<(), Failure>> {
+    let request = session.req_header_mut();
+    match carried.exchange.normal_path(&**request) {
+        Ok(Some(path)) => heads::set_path(request, &path).map(Ok),
+        Ok(None) => Ok(Ok(())),
+        Err(failure) => Ok(Err(failure)),
     }
 }
 

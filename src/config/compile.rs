@@ -146,7 +146,7 @@ impl Compiler<'_> {
     fn long_form(&mut self, file: &FileSection) -> Parts {
         let listeners = self.listeners(file);
         let pools = self.pools(file);
-        let routes = self.routes(file);
+        let routes = self.routes(file, &listeners);
         self.unused_pools(file, &routes);
         (listeners, routes, pools)
     }

@@ -104,6 +104,7 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Peers whose `X-Forwarded-*` and `Forwarded` are believed and appended to.
     pub trusted_proxies: Vec<IpNet>,
+    pub paths: PathRules,
     pub limits: Limits,
     pub connections: ConnectionLimits,
     pub timeouts: ClientTimeouts,
@@ -115,6 +116,25 @@ pub enum ListenAddress {
     /// `:8080`: every address of the machine, IPv4 and IPv6 where it has both.
     AnyPort(u16),
     Unix(PathBuf),
+}
+
+/// How paths are brought into the form that is matched and goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathRules {
+    /// `//` is `/`.
+    pub merge_slashes: bool,
+    pub escaped_slashes: EscapedSlashes,
+}
+
+/// What becomes of `%2F`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    /// It is part of its segment, and no slash.
+    Keep,
+    /// 400.
+    Refuse,
+    /// It becomes a slash.
+    Decode,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -57,14 +57,20 @@ enum Outcome {
 pub async fn request(client: &mut Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> After {
     let mut tracked = begin(client, snapshot, listener);
     let mut sent = Sent::default();
-    let view = client.view();
-    let admitted = tracked.admit(&view, view.sizes());
-    let after = match admitted {
+    let after = match admit(client, &mut tracked) {
         Ok(()) => serve(client, listener, &mut tracked, &mut sent).await,
         Err(failure) => answer::send(client, listener, &mut tracked, &mut sent, failure, None).await,
     };
     tracked.finish(sent.status, sent.bytes);
     after
+}
+
+fn admit(client: &mut Client, tracked: &mut Tracked) -> Result<(), Failure> {
+    if let Some(path) = tracked.normal_path(&client.view())? {
+        client.request.set_path(&client.head, &path);
+    }
+    let view = client.view();
+    tracked.admit(&view, view.sizes())
 }
 
 /// Answers a request whose head was refused; it has its line in the log like any other.

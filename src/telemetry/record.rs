@@ -19,6 +19,8 @@ pub struct Record {
     pub host: Box<str>,
     /// Path and query as sent.
     pub target: Box<str>,
+    /// The path that was matched and went on, where it is not the one in `target`.
+    pub path: Option<Box<str>>,
     pub protocol: Protocol,
     pub request_id: Box<str>,
     pub user_agent: Option<Box<str>>,

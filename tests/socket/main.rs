@@ -14,6 +14,7 @@ mod client_faults;
 mod forwarding;
 mod headers;
 mod health;
+mod paths;
 mod refusals;
 mod response_faults;
 mod retry;

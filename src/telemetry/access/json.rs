@@ -17,6 +17,7 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record) {
     line.optional("method", present(&record.method));
     line.optional("host", present(&record.host));
     line.optional("target", present(&record.target));
+    line.optional("path", record.path.as_deref());
     line.string("protocol", record.protocol.as_str());
     line.number("status", record.status.into());
     line.number("bytes_in", record.bytes_in);

@@ -22,7 +22,8 @@ fn full() -> Record {
         peer: Some(ClientAddress::Inet(([10, 0, 0, 9], 5000).into())),
         method: "GET".into(),
         host: "example.com".into(),
-        target: "/v1/x?a=b".into(),
+        target: "/%761/./x?a=b".into(),
+        path: Some("/v1/x".into()),
         protocol: Protocol::Http11,
         request_id: "0123456789abcdef".into(),
         user_agent: Some("curl/8.5".into()),
@@ -64,6 +65,7 @@ fn minimal() -> Record {
         method: "".into(),
         host: "".into(),
         target: "".into(),
+        path: None,
         request_id: "".into(),
         user_agent: None,
         referer: None,
@@ -86,7 +88,8 @@ fn minimal() -> Record {
 fn plain() -> Record {
     let mut record = full();
     record.attempts.remove(0);
-    Record { status: 200, waited: None, failed_open: false, cause: None, ..record }
+    let target = "/v1/x?a=b".into();
+    Record { target, path: None, status: 200, waited: None, failed_open: false, cause: None, ..record }
 }
 
 fn line(format: Format, record: &Record) -> String {
@@ -103,7 +106,7 @@ fn parsed(record: &Record) -> Value {
 fn json_has_every_field() {
     let expected = concat!(
         r#"{"time":"2026-11-24T12:00:01.123456Z","listener":"default","client":"203.0.113.9:41000","#,
-        r#""peer":"10.0.0.9:5000","method":"GET","host":"example.com","target":"/v1/x?a=b","#,
+        r#""peer":"10.0.0.9:5000","method":"GET","host":"example.com","target":"/%761/./x?a=b","path":"/v1/x","#,
         r#""protocol":"HTTP/1.1","status":502,"bytes_in":12,"bytes_out":1234,"#,
         r#""request_id":"0123456789abcdef","user_agent":"curl/8.5","referer":"https://example.com/","#,
         r#""route":"api","pool":"api-v1","generation":3,"#,
@@ -162,7 +165,7 @@ fn the_status_is_coloured_on_a_terminal() {
 fn combined_is_as_nginx_and_apache_write_it() {
     assert_eq!(
         line(Format::Combined, &full()),
-        r#"203.0.113.9 - - [24/Nov/2026:12:00:01 +0000] "GET /v1/x?a=b HTTP/1.1" 502 1234 "https://example.com/" "curl/8.5""#
+        r#"203.0.113.9 - - [24/Nov/2026:12:00:01 +0000] "GET /%761/./x?a=b HTTP/1.1" 502 1234 "https://example.com/" "curl/8.5""#
     );
     assert_eq!(
         line(Format::Combined, &minimal()),

@@ -19,6 +19,7 @@ fn record() -> Record {
         method: "GET".into(),
         host: "example.com".into(),
         target: "/".into(),
+        path: None,
         protocol: Protocol::Http11,
         request_id: "".into(),
         user_agent: None,
