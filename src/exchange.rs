@@ -9,6 +9,7 @@ mod disguise;
 mod failure;
 mod forwarded;
 mod headers;
+mod limits;
 mod path;
 mod request_id;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::routing::RequestHead;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, Protocol, Record};
 use disguise::Disguise;
+use limits::HeadSize;
 
 /// One request from its header's arrival to its record.
 pub struct Exchange {
@@ -50,6 +52,10 @@ pub struct Exchange {
     pool: Option<Arc<Pool>>,
     tried: Vec<Arc<Endpoint>>,
     retries_left: u8,
+    /// Bytes of the request's body; `None`: no limit.
+    body_limit: Option<u64>,
+    /// When the whole request must be over.
+    deadline: Option<Instant>,
     open: Option<OpenAttempt>,
     started: Instant,
     waiting_until: Option<Instant>,
@@ -150,6 +156,8 @@ impl Exchange {
             pool: None,
             tried: Vec::new(),
             retries_left: 0,
+            body_limit: listener.limits.body_bytes,
+            deadline: None,
             open: None,
             started: arrival.now,
             waiting_until: None,
@@ -160,7 +168,7 @@ impl Exchange {
         }
     }
 
-    /// Checks the request against the listener's limits and finds its route.
+    /// Checks the request against the limits of its listener and its route, which it finds.
     ///
     /// `fields` gives the size of each header field, as sent.
     pub fn admit<H: RequestHead>(
@@ -169,20 +177,10 @@ impl Exchange {
         fields: impl Iterator<Item = usize>,
     ) -> Result<(), Failure> {
         inject_fault(head);
-        let limits = &self.listener.limits;
-        if self.record.target.len() > limits.target_bytes {
-            return Err(Failure::TargetTooLong);
-        }
-        let (count, bytes) = fields.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
-        if count > limits.header_count || bytes > limits.header_bytes {
-            return Err(Failure::HeadersTooLarge);
-        }
+        let size = HeadSize::of(&self.record.target, fields);
+        size.fits(&self.listener.limits)?;
         if head.authority().is_empty() && self.record.protocol != Protocol::Http10 {
             return Err(Failure::MissingHost);
-        }
-        let announced = head.header("content-length").and_then(|length| length.parse::<u64>().ok());
-        if announced.is_some_and(|length| limits.body_bytes.is_some_and(|limit| length > limit)) {
-            return Err(Failure::BodyTooLarge);
         }
         let decision = decide(&self.snapshot, head);
         let Some(route) = decision.route else {
@@ -193,6 +191,13 @@ impl Exchange {
         self.record.pool = Some(route.pool.name().clone());
         self.retries_left = route.pool.spec().retry.limit;
         self.pool = Some(route.pool.clone());
+        self.deadline = route.timeout.and_then(|timeout| self.started.checked_add(timeout));
+        size.fits_route(&route.limits)?;
+        self.body_limit = limits::of_body(&route.limits, &self.listener.limits);
+        let announced = head.header("content-length").and_then(|length| length.parse::<u64>().ok());
+        if announced.is_some_and(|length| self.body_limit.is_some_and(|limit| length > limit)) {
+            return Err(Failure::BodyTooLarge);
+        }
         Ok(())
     }
 
@@ -365,7 +370,7 @@ impl Exchange {
         if let Some(open) = &self.open {
             open.lease.sent(bytes as u64);
         }
-        match self.listener.limits.body_bytes {
+        match self.body_limit {
             // An upgraded connection has no body; one that only asks to be upgraded may have.
             Some(limit) if self.record.bytes_in > limit && !self.tunnel => Err(Failure::BodyTooLarge),
             _ => Ok(()),

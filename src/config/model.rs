@@ -177,6 +177,27 @@ pub struct Route {
     pub matches: RouteMatch,
     /// The name of one of `Config::pools`.
     pub pool: Arc<str>,
+    pub limits: RouteLimits,
+    /// From the arrival of a request's head to the last byte of its response; `None`: no limit.
+    pub timeout: Option<Duration>,
+}
+
+/// Limits of a route's own; where there are none, the listener's hold alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RouteLimits {
+    pub header_bytes: Option<usize>,
+    pub header_count: Option<usize>,
+    pub target_bytes: Option<usize>,
+    pub body: RouteBodyLimit,
+}
+
+/// How large the body of a route's request may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RouteBodyLimit {
+    #[default]
+    OfListener,
+    Off,
+    Bytes(u64),
 }
 
 /// Conditions that must all hold; within `hosts`, `paths` and `methods` one is enough; an empty list matches all.

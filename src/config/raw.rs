@@ -196,6 +196,27 @@ section! {
         r#match: MatchSection = {};
         /// The pool that gets the requests.
         pool: Name, required "NAME";
+        /// How large its requests may be, where that is not what the listener's `limits` say.
+        limits: RouteLimitsSection = {};
+        /// How long a request may take in all: from the arrival of its header to the last byte of its response, with
+        /// waiting and retries; after it, 504, or a response that is cut. Upgraded connections are exempt. `off`: no
+        /// limit.
+        timeout: OrOff<Limit> = "off";
+    }
+}
+
+section! {
+    /// How large a route's requests may be. The first three are judged by the listener before the route is known, so
+    /// they can only be narrower here.
+    RouteLimitsSection "a route's `limits`" {
+        /// All header fields together; above it, 431. Default: the listener's.
+        header_size: Size, optional;
+        /// Number of header fields; above it, 431. Default: the listener's.
+        header_count: Count<1, 10_000>, optional;
+        /// The request target; above it, 414. Default: the listener's.
+        target_size: Size, optional;
+        /// The body; above it, 413. More or less than the listener's; `off`: no limit. Default: the listener's.
+        body_size: OrOff<Size>, optional;
     }
 }
 

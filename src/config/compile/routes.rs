@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::HOST;
 
 use super::{Compiler, DEFAULT_NAME};
-use crate::config::decode::{Named, ShortOr, Spanned};
+use crate::config::decode::{Named, OrOff, ShortOr, Spanned};
 use crate::config::model::{HeaderMatch, Listener, PathPattern, QueryMatch, Route, RouteMatch, ValueMatch};
 use crate::config::raw::{
     FileSection, MatchSection, PathForm, PathText, RouteSection, ValueForm, header_name,
@@ -36,8 +36,13 @@ impl Compiler<'_> {
             let matches = self.matches(&section.r#match);
             self.normal_paths(&section.r#match, listeners);
             let pool = self.route_pool(section, file);
+            let limits = self.route_limits(&section.limits, listeners);
             if let (Some(name), Some(matches), Some(pool)) = (name, matches, pool) {
-                routes.push(Route { name, matches, pool });
+                let timeout = match &section.timeout.value {
+                    OrOff::On(limit) => Some(limit.0),
+                    OrOff::Off => None,
+                };
+                routes.push(Route { name, matches, pool, limits, timeout });
                 spans.push(section.name.as_ref().map_or(section.span, |name| name.span));
             }
         }
