@@ -54,7 +54,7 @@ pub struct Exchange {
     retries_left: u8,
     /// Bytes of the request's body; `None`: no limit.
     body_limit: Option<u64>,
-    /// When the whole request must be over.
+    /// When the whole request must be over; an upgraded connection has no such end.
     deadline: Option<Instant>,
     open: Option<OpenAttempt>,
     started: Instant,
@@ -204,6 +204,10 @@ impl Exchange {
     /// Opens the next attempt, or says what to do instead.
     pub fn next(&mut self, now: Instant) -> Next {
         let Some(pool) = self.pool.clone() else { return Next::Fail(Failure::NoRoute) };
+        if self.is_late(now) {
+            self.stop_waiting(now);
+            return Next::Fail(Failure::RequestDeadline);
+        }
         match pool.pick(&self.tried) {
             Picked::Endpoint { lease, failed_open, skipped } => {
                 self.stop_waiting(now);
@@ -236,7 +240,7 @@ impl Exchange {
             return Next::Fail(Failure::WaitExpired);
         }
         match pool.wait() {
-            Ok(wait) => Next::Wait(wait, until - now),
+            Ok(wait) => Next::Wait(wait, self.deadline.map_or(until, |deadline| until.min(deadline)) - now),
             Err(QueueFull) => Next::Fail(Failure::WaitQueueFull),
         }
     }
@@ -248,6 +252,15 @@ impl Exchange {
             let waited = self.record.waited.unwrap_or_default() + now.saturating_duration_since(since);
             self.record.waited = Some(waited);
         }
+    }
+
+    /// When the whole request must be over, with everything that belongs to it.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     /// The endpoint of the attempt that is under way.
@@ -317,6 +330,7 @@ impl Exchange {
             return Head::Refuse(Failure::BadResponse);
         }
         self.tunnel = status == 101;
+        self.deadline = self.deadline.filter(|_| !self.tunnel);
         let retry = self.may_retry_status(status, circumstances);
         let Some(open) = &mut self.open else { return Head::Forward };
         open.record.first_byte = Some(now.saturating_duration_since(open.started));

@@ -58,9 +58,13 @@ pub async fn request(client: &mut Client, snapshot: Arc<Snapshot>, listener: &Ar
     let mut tracked = begin(client, snapshot, listener);
     let mut sent = Sent::default();
     let after = match admit(client, &mut tracked) {
-        Ok(()) => serve(client, listener, &mut tracked, &mut sent).await,
+        Ok(()) => {
+            client.timer.bound(tracked.deadline());
+            serve(client, listener, &mut tracked, &mut sent).await
+        }
         Err(failure) => answer::send(client, listener, &mut tracked, &mut sent, failure, None).await,
     };
+    client.timer.bound(None);
     tracked.finish(sent.status, sent.bytes);
     after
 }
@@ -180,7 +184,7 @@ async fn attempt(
         Head::Forward => {}
         Head::Retry => return again(client, upload, Outcome::Again),
         Head::Refuse(refused) => {
-            let failed = Failed { failure: refused, detail: None, answered: true };
+            let failed = Failed { failure: refused, detail: None, answered: true, client_waited_for: false };
             return failure(tracked, failed, false, false);
         }
     }
@@ -201,6 +205,9 @@ async fn connection(
 }
 
 fn failure(tracked: &mut Tracked, failed: Failed, replayable: bool, reused: bool) -> Outcome {
+    if failed.client_waited_for {
+        return Outcome::Failed(failed.failure, failed.detail);
+    }
     let circumstances =
         Circumstances { replayable, reused: reused && !failed.answered, response_begun: false };
     if tracked.attempt_failed(failed.failure, circumstances) {

@@ -11,6 +11,7 @@ mod harness;
 mod admin;
 mod balance;
 mod client_faults;
+mod deadlines;
 mod forwarding;
 mod headers;
 mod health;
