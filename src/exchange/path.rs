@@ -10,7 +10,7 @@ impl Exchange {
         let path = head.path();
         match path::normal(path, self.listener.paths) {
             Ok(normal) => {
-                let sent = &self.record.target;
+                let sent = self.record.text.target();
                 let changes = normal != path;
                 // The carrier has escaped something already; in a target in absolute form, the path is in its middle.
                 let differs = changes || !(sent.starts_with(path) || sent.contains(path));
