@@ -256,6 +256,7 @@ pub struct Pool {
     pub health_check: Option<HealthCheck>,
     pub when_none_healthy: WhenNoneHealthy,
     pub timeouts: EndpointTimeouts,
+    pub connections: EndpointConnections,
     pub retry: Retry,
     pub host: HostHeader,
     /// How often host names of endpoints are resolved again.
@@ -335,6 +336,15 @@ pub struct EndpointTimeouts {
     pub keep_alive: Duration,
     /// Of an upgraded connection (WebSocket) on which nothing moves.
     pub tunnel: Duration,
+}
+
+/// Connections to an endpoint that are kept for the next requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndpointConnections {
+    /// Idle ones of one endpoint, over all workers; the oldest goes when there are more.
+    pub idle: u64,
+    /// Since it was opened; older ones are not kept.
+    pub age: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

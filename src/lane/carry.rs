@@ -188,8 +188,17 @@ async fn attempt(
             return failure(tracked, failed, false, false);
         }
     }
-    let delivery =
-        Delivery { connection, answer, response, length, upload, uploaded, manner, timeouts, endpoint };
+    let delivery = Delivery {
+        connection,
+        answer,
+        response,
+        length,
+        upload,
+        uploaded,
+        manner,
+        pool: pool.spec(),
+        endpoint,
+    };
     Outcome::Served(deliver::deliver(client, listener, tracked, sent, delivery).await)
 }
 

@@ -14,7 +14,7 @@ use super::kept::Connection;
 use super::pump::{Ends, Pump, PumpError, WaitsFor};
 use super::rewrite::{self, ResponseForm};
 use super::tunnel::{self, Side};
-use crate::config::{EndpointTimeouts, Listener};
+use crate::config::{self, Listener};
 use crate::exchange::{Circumstances, Failure, Tracked};
 use crate::pool::Endpoint;
 
@@ -29,7 +29,7 @@ pub struct Delivery<'a> {
     pub upload: Pump,
     pub uploaded: bool,
     pub manner: Manner,
-    pub timeouts: &'a EndpointTimeouts,
+    pub pool: &'a config::Pool,
     pub endpoint: Arc<Endpoint>,
 }
 
@@ -119,9 +119,9 @@ async fn upgrade(
     head: Vec<u8>,
 ) -> After {
     client.timer.bound(None);
-    let limit = delivery.timeouts.tunnel;
+    let limit = delivery.pool.timeouts.tunnel;
     let write = tokio::io::AsyncWriteExt::write_all(&mut client.stream, &head);
-    if !matches!(client.timer.within(delivery.timeouts.write, write).await, Ok(Ok(()))) {
+    if !matches!(client.timer.within(delivery.pool.timeouts.write, write).await, Ok(Ok(()))) {
         tracked.failed(Failure::ClientGone, None);
         return After::Close;
     }
@@ -180,7 +180,7 @@ impl Delivery<'_> {
 
     fn set_deadline(&self, client: &Client, listener: &Listener, waits: WaitsFor) {
         client.timer.set(match waits {
-            WaitsFor::Source => self.timeouts.idle,
+            WaitsFor::Source => self.pool.timeouts.idle,
             WaitsFor::Sink => listener.timeouts.write,
         });
     }
@@ -234,7 +234,7 @@ impl Delivery<'_> {
         let worker = client.worker.clone();
         // Bytes that nobody asked for would be the beginning of somebody else's answer.
         if reusable && self.answer.is_empty() {
-            worker.kept.keep(&self.endpoint, self.connection, self.timeouts.keep_alive, Instant::now());
+            worker.kept.keep(&self.endpoint, self.connection, self.pool, Instant::now());
         }
         if self.answer.is_empty() {
             worker.give_back(self.answer.release());

@@ -51,6 +51,7 @@ fn pools() -> Vec<PoolStatus> {
         backup: false,
         requests: 10,
         in_flight: 1,
+        idle_connections: 6,
         failures: 2,
         bytes_in: 100,
         bytes_out: 2000,
