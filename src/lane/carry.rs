@@ -254,6 +254,7 @@ fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint
         edits: &edits,
         framing: manner.framing,
         upgrade: manner.upgrade,
+        trailers: view.takes_trailers(),
         host: endpoint.written(),
     };
     rewrite::request(&mut out, view, &form);
