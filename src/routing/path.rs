@@ -166,12 +166,15 @@ fn is_dots(segment: &str) -> bool {
 /// Whether a segment that is no dot segment is one, or holds one, to a server that cuts parameters off first, or takes
 /// an escaped slash or backslash for a slash.
 fn is_disguised(segment: &str) -> bool {
-    let parts = segment.split("%2F").flat_map(|part| part.split("%5C"));
+    // Most segments need no closer look.
+    if is_dots(segment) || !segment.contains('.') || !segment.contains(['%', ';']) {
+        return false;
+    }
     let without_parameters = |part: &str| {
         let end = part.find(';').unwrap_or(part.len()).min(part.find("%3B").unwrap_or(part.len()));
         is_dots(&part[..end])
     };
-    !is_dots(segment) && segment.contains('.') && parts.into_iter().any(without_parameters)
+    segment.split("%2F").flat_map(|part| part.split("%5C")).any(without_parameters)
 }
 
 #[cfg(test)]
