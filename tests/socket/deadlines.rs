@@ -36,8 +36,7 @@ fn hang_at_x(exchange: &mut Exchange) {
 fn a_request_that_takes_too_long_is_504_and_not_retried() {
     let endpoints = ["a", "b"].map(|name| Endpoint::scripted(name, hang_at_x));
     let retry = "retry: { limit: 5, on: [connect, reset, timeout, 504] }";
-    let mut proxy =
-        limited("500ms").pool("default", &endpoints.each_ref().map(|e| e.to_string())).with(retry).start();
+    let mut proxy = limited("500ms").pool("default", &endpoints).with(retry).start();
     let start = Instant::now();
     proxy.get("/x").expect(504);
     took(start);
@@ -56,7 +55,7 @@ fn a_request_that_takes_too_long_is_504_and_not_retried() {
 fn retries_do_not_begin_it_anew() {
     let endpoints = ["a", "b"].map(|name| Endpoint::scripted(name, hang_at_x));
     let proxy = limited("500ms")
-        .pool("default", &endpoints.each_ref().map(|e| e.to_string()))
+        .pool("default", &endpoints)
         .with("timeouts: { response: 300ms }")
         .with("retry: { limit: 5, on: [timeout] }")
         .start();
