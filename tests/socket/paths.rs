@@ -92,10 +92,10 @@ fn what_servers_read_differently_is_400() {
 }
 
 #[test]
-fn escaped_controls_and_bad_escapes_are_400() {
+fn controls_backslashes_and_bad_escapes_are_400() {
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::to([&endpoint]).start();
-    for target in ["/a%00b", "/a%0d%0ab", "/%7f", "/%", "/%zz", "/a%2"] {
+    for target in ["/a%00b", "/a%0d%0ab", "/%7f", "/%", "/%zz", "/a%2", "/a\\b", "/..\\x"] {
         proxy.get(target).expect(400);
         assert_eq!(proxy.record(target).cause(), "bad_request");
     }
