@@ -10,6 +10,8 @@ mod edits;
 mod failure;
 mod forwarded;
 mod headers;
+mod limits;
+mod path;
 mod request_id;
 #[cfg(test)]
 mod tests;
@@ -38,6 +40,7 @@ use crate::telemetry::record::{
     Attempt, AttemptResult, ClientAddress, Protocol, Record, RequestText, TextParts,
 };
 use disguise::Disguise;
+use limits::HeadSize;
 use request_id::RequestId;
 
 /// One request from its header's arrival to its record.
@@ -52,6 +55,10 @@ pub struct Exchange {
     pool: Option<Arc<Pool>>,
     tried: SmallVec<[Arc<Endpoint>; 2]>,
     retries_left: u8,
+    /// Bytes of the request's body; `None`: no limit.
+    body_limit: Option<u64>,
+    /// When the whole request must be over; an upgraded connection has no such end.
+    deadline: Option<Instant>,
     open: Option<OpenAttempt>,
     started: Instant,
     waiting_until: Option<Instant>,
@@ -132,6 +139,7 @@ impl Exchange {
             client: origin.client.clone(),
             peer: (origin.client != origin.peer).then(|| origin.peer.clone()),
             text: RequestText::new(text),
+            path: None,
             protocol: arrival.protocol,
             status: 0,
             bytes_in: 0,
@@ -154,6 +162,8 @@ impl Exchange {
             pool: None,
             tried: SmallVec::new(),
             retries_left: 0,
+            body_limit: listener.limits.body_bytes,
+            deadline: None,
             open: None,
             started: arrival.now,
             waiting_until: None,
@@ -164,7 +174,7 @@ impl Exchange {
         }
     }
 
-    /// Checks the request against the listener's limits and finds its route.
+    /// Checks the request against the limits of its listener and its route, which it finds.
     ///
     /// `fields` gives the size of each header field, as sent.
     pub fn admit<H: RequestHead>(
@@ -173,20 +183,10 @@ impl Exchange {
         fields: impl Iterator<Item = usize>,
     ) -> Result<(), Failure> {
         inject_fault(head);
-        let limits = &self.listener.limits;
-        if self.record.text.target().len() > limits.target_bytes {
-            return Err(Failure::TargetTooLong);
-        }
-        let (count, bytes) = fields.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
-        if count > limits.header_count || bytes > limits.header_bytes {
-            return Err(Failure::HeadersTooLarge);
-        }
+        let size = HeadSize::of(self.record.text.target(), fields);
+        size.fits(&self.listener.limits)?;
         if head.authority().is_empty() && self.record.protocol != Protocol::Http10 {
             return Err(Failure::MissingHost);
-        }
-        let announced = head.header("content-length").and_then(|length| length.parse::<u64>().ok());
-        if announced.is_some_and(|length| limits.body_bytes.is_some_and(|limit| length > limit)) {
-            return Err(Failure::BodyTooLarge);
         }
         let decision = decide(&self.snapshot, head);
         let Some(route) = decision.route else {
@@ -197,12 +197,23 @@ impl Exchange {
         self.record.pool = Some(route.pool.name().clone());
         self.retries_left = route.pool.spec().retry.limit;
         self.pool = Some(route.pool.clone());
+        self.deadline = route.timeout.and_then(|timeout| self.started.checked_add(timeout));
+        size.fits_route(&route.limits)?;
+        self.body_limit = limits::of_body(&route.limits, &self.listener.limits);
+        let announced = head.header("content-length").and_then(|length| length.parse::<u64>().ok());
+        if announced.is_some_and(|length| self.body_limit.is_some_and(|limit| length > limit)) {
+            return Err(Failure::BodyTooLarge);
+        }
         Ok(())
     }
 
     /// Opens the next attempt, or says what to do instead.
     pub fn next(&mut self, now: Instant) -> Next {
         let Some(pool) = self.pool.clone() else { return Next::Fail(Failure::NoRoute) };
+        if self.is_late(now) {
+            self.stop_waiting(now);
+            return Next::Fail(Failure::RequestDeadline);
+        }
         match pool.pick(&self.tried) {
             Picked::Endpoint { lease, failed_open, skipped } => {
                 self.stop_waiting(now);
@@ -235,7 +246,7 @@ impl Exchange {
             return Next::Fail(Failure::WaitExpired);
         }
         match pool.wait() {
-            Ok(wait) => Next::Wait(wait, until - now),
+            Ok(wait) => Next::Wait(wait, self.deadline.map_or(until, |deadline| until.min(deadline)) - now),
             Err(QueueFull) => Next::Fail(Failure::WaitQueueFull),
         }
     }
@@ -247,6 +258,15 @@ impl Exchange {
             let waited = self.record.waited.unwrap_or_default() + now.saturating_duration_since(since);
             self.record.waited = Some(waited);
         }
+    }
+
+    /// When the whole request must be over, with everything that belongs to it.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     /// The endpoint of the attempt that is under way.
@@ -315,6 +335,7 @@ impl Exchange {
             return Head::Refuse(Failure::BadResponse);
         }
         self.tunnel = status == 101;
+        self.deadline = self.deadline.filter(|_| !self.tunnel);
         let retry = self.may_retry_status(status, circumstances);
         let Some(open) = &mut self.open else { return Head::Forward };
         open.record.first_byte = Some(now.saturating_duration_since(open.started));
@@ -380,7 +401,7 @@ impl Exchange {
         if let Some(open) = &self.open {
             open.lease.sent(bytes as u64);
         }
-        match self.listener.limits.body_bytes {
+        match self.body_limit {
             // An upgraded connection has no body; one that only asks to be upgraded may have.
             Some(limit) if self.record.bytes_in > limit && !self.tunnel => Err(Failure::BodyTooLarge),
             _ => Ok(()),

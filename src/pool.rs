@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 
 use pingora_load_balancing::{Backends, LoadBalancer};
 
-pub use endpoint::{Endpoint, EndpointTable, Lease, Target};
+pub use endpoint::{Endpoint, EndpointTable, IdleConnections, Lease, Target};
 pub use rotation::Member;
 pub use supervisor::{Supervisor, SupervisorHandle};
 
@@ -160,6 +160,7 @@ impl Pool {
                     backup: member.backup,
                     requests: load.requests,
                     in_flight: load.in_flight,
+                    idle_connections: load.idle_connections,
                     failures: load.failures,
                     bytes_in: load.bytes_in,
                     bytes_out: load.bytes_out,

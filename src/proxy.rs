@@ -132,6 +132,10 @@ impl ProxyHttp for Carrier {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let carried = ctx.carried()?;
+        if let Err(failure) = normalise(session, carried)? {
+            self.answer(session, carried, failure, None).await;
+            return Ok(true);
+        }
         let fields =
             session.req_header().headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         let admitted = carried.exchange.admit(&**session.req_header(), fields);
@@ -157,7 +161,8 @@ impl ProxyHttp for Carrier {
         carried.failure = None;
         carried.connection = None;
         carried.watch = None;
-        peer::build(&carried.exchange, &self.connections)
+        carried.deadline = None;
+        peer::build(&carried.exchange, &self.connections, Instant::now())
             .ok_or_else(|| Error::explain(ErrorType::InternalError, "no peer for this endpoint"))
     }
 
@@ -171,8 +176,11 @@ impl ProxyHttp for Carrier {
         ctx: &mut Context,
     ) -> Result<()> {
         let carried = ctx.carried()?;
-        carried.exchange.connected(reused, Instant::now());
+        let now = Instant::now();
+        carried.exchange.connected(reused, now);
         carried.connection = self.connections.get(fd);
+        let left = carried.exchange.deadline().map(|deadline| deadline.saturating_duration_since(now));
+        carried.deadline = carried.connection.clone().zip(left).map(|(of, left)| Watch::total(of, left));
         Ok(())
     }
 
@@ -259,6 +267,7 @@ impl ProxyHttp for Carrier {
         edits::apply(response, &edits)?;
         heads::own_framing(response)?;
         if status == 101 {
+            carried.deadline = None;
             // It is Pingora's limit for a silent tunnel, too.
             session.set_read_timeout(carried.exchange.pool().map(|pool| pool.spec().timeouts.tunnel));
         }
@@ -287,8 +296,13 @@ impl ProxyHttp for Carrier {
             carried.exchange.response_body(body.len());
         }
         if end_of_stream {
+            if carried.is_late() {
+                // What ends with its connection would seem to be whole.
+                return Err(carried.fail(Failure::RequestDeadline).into_up());
+            }
             // The endpoint has done its part; what is left is the client's time.
             carried.watch = None;
+            carried.deadline = None;
         } else if let Some(watch) = &carried.watch {
             watch.touch();
         }
@@ -303,7 +317,10 @@ impl ProxyHttp for Carrier {
         mut error: Box<Error>,
     ) -> Box<Error> {
         let Ok(carried) = ctx.carried() else { return error };
-        let failure = classify::connect_error(&error);
+        let failure = match carried.exchange.is_late(Instant::now()) {
+            true => Failure::RequestDeadline,
+            false => classify::connect_error(&error),
+        };
         let circumstances = circumstances(session, carried, false);
         error.set_retry(carried.exchange.attempt_failed(failure, circumstances));
         carried.failure = Some(failure);
@@ -324,10 +341,13 @@ impl ProxyHttp for Carrier {
             return error;
         }
         let expired = carried.watch.as_ref().is_some_and(Watch::has_expired);
-        let failure = carried.failure.unwrap_or_else(|| classify::error(&error, carried.begun, expired));
+        let late = carried.is_late().then_some(Failure::RequestDeadline);
+        let failure =
+            carried.failure.or(late).unwrap_or_else(|| classify::error(&error, carried.begun, expired));
         let circumstances = circumstances(session, carried, reused);
         error.set_retry(carried.exchange.attempt_failed(failure, circumstances));
         carried.watch = None;
+        carried.deadline = None;
         carried.failure = (!error.retry()).then_some(failure);
         error
     }
@@ -354,6 +374,7 @@ impl ProxyHttp for Carrier {
         let bytes_out = session.body_bytes_sent() as u64;
         if let Ok(carried) = ctx.carried() {
             carried.watch = None;
+            carried.deadline = None;
             carried.exchange.finish(status, bytes_out, Instant::now());
         }
     }
@@ -371,6 +392,16 @@ impl ProxyHttp for Carrier {
         _context: pingora_proxy::ProxyWarnLogContext,
     ) -> bool {
         true
+    }
+}
+
+/// Puts the path's normal form in the place of the one that was sent.
+fn normalise(session: &mut Session, carried: &mut Carried) -> Result<std::result::Result<(), Failure>> {
+    let request = session.req_header_mut();
+    match carried.exchange.normal_path(&**request) {
+        Ok(Some(path)) => heads::set_path(request, &path).map(Ok),
+        Ok(None) => Ok(Ok(())),
+        Err(failure) => Ok(Err(failure)),
     }
 }
 

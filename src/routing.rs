@@ -10,6 +10,8 @@
 //! 5. more query conditions before fewer;
 //! 6. the order of the file.
 //!
+//! Paths are compared in their normal form (see [`path`]), which is also what goes on to the endpoint.
+//!
 //! This is the order of the Kubernetes Gateway API, with one decision of ours: the prefix `/` is no condition at all, so
 //! it comes after regular expressions; otherwise a catch-all route would hide every one of them. It follows that a more
 //! specific host does not shut out a less specific one: where no rule of `api.example.com` matches the path, those of
@@ -17,6 +19,7 @@
 
 mod host;
 mod matching;
+pub mod path;
 mod router;
 mod unreachable;
 
@@ -36,7 +39,7 @@ pub trait RequestHead {
     fn method(&self) -> &str;
     /// The host and port that the request is for: the target's authority, else the `Host` field; "" if neither.
     fn authority(&self) -> &str;
-    /// The path as sent, without query.
+    /// The path without query: as sent, until a carrier has put its normal form (see [`path`]) in its place.
     fn path(&self) -> &str;
     fn query(&self) -> Option<&str>;
     /// The first field of that name (lower case), as text where it is visible ASCII.

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::{self, Config, Listener};
+use crate::config::{self, Config, Listener, RouteLimits};
 use crate::pool::Pool;
 use crate::pool::status::PoolStatus;
 use crate::routing::{RequestHead, RouteOutcome, Router};
@@ -24,6 +25,8 @@ pub struct Snapshot {
 pub struct Route {
     pub name: Arc<str>,
     pub pool: Arc<Pool>,
+    pub limits: RouteLimits,
+    pub timeout: Option<Duration>,
 }
 
 impl Snapshot {
@@ -37,7 +40,12 @@ impl Snapshot {
                 let pool = by_name.get(&*route.pool).map(|pool| Arc::clone(pool));
                 // `config::compile` lets no route through without its pool.
                 debug_assert!(pool.is_some(), "route {} names an unknown pool", route.name);
-                Some(Route { name: route.name.clone(), pool: pool? })
+                Some(Route {
+                    name: route.name.clone(),
+                    pool: pool?,
+                    limits: route.limits,
+                    timeout: route.timeout,
+                })
             })
             .collect();
         Self {

@@ -109,8 +109,13 @@ pub fn expected(fields: &[model::Field], framing: model::Framing, request10: boo
 
 fn goes_on(view: RequestView<'_>, before: &model::Request) {
     let edits = edits();
-    let form =
-        RequestForm { edits: &edits, framing: view.framing(), upgrade: false, host: "fallback.example" };
+    let form = RequestForm {
+        edits: &edits,
+        framing: view.framing(),
+        upgrade: false,
+        trailers: false,
+        host: "fallback.example",
+    };
     let mut out = Vec::new();
     rewrite::request(&mut out, view, &form);
     let after = model::request(&out).expect("the model reads what was written");

@@ -1,9 +1,9 @@
-//! Route matching, against each route's own words.
+//! Route matching, against each route's own words; and the form in which paths are matched.
 
 use std::sync::LazyLock;
 
-use evenkeel::config::Route;
-use evenkeel::routing::{RequestHead, Router};
+use evenkeel::config::{EscapedSlashes, PathRules, Route};
+use evenkeel::routing::{RequestHead, Router, path};
 
 const CONFIG: &str = r#"
 listeners: [{ address: ":80" }]
@@ -51,8 +51,39 @@ impl RequestHead for Asked<'_> {
     }
 }
 
+const RULES: [PathRules; 4] = [
+    PathRules { merge_slashes: true, escaped_slashes: EscapedSlashes::Keep },
+    PathRules { merge_slashes: false, escaped_slashes: EscapedSlashes::Keep },
+    PathRules { merge_slashes: true, escaped_slashes: EscapedSlashes::Refuse },
+    PathRules { merge_slashes: true, escaped_slashes: EscapedSlashes::Decode },
+];
+
 pub fn check(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
+    text.split('\n').for_each(normalised);
+    matched(text);
+}
+
+/// The form of a path is found once, and nothing in it could be read otherwise.
+fn normalised(path: &str) {
+    for rules in RULES {
+        let Ok(normal) = path::normal(path, rules) else { continue };
+        assert!(normal.len() <= path.len(), "{path:?} became {normal:?}");
+        assert_eq!(path::normal(&normal, rules).as_ref(), Ok(&normal), "{path:?}");
+        if !path.starts_with('/') {
+            assert_eq!(normal, path);
+            continue;
+        }
+        let server = normal.replace("%2F", "/").replace("%5C", "/");
+        let cut = |segment: &str| segment.split(';').next() == Some("..");
+        let climbs = !server.starts_with('/') || server.split('/').any(cut);
+        let decodes = normal.to_ascii_lowercase().contains("%2e") || normal.contains("%00");
+        let doubled = rules.merge_slashes && normal.contains("//");
+        assert!(!climbs && !decodes && !doubled && !normal.contains('\\'), "{path:?} became {normal:?}");
+    }
+}
+
+fn matched(text: &str) {
     let mut lines = text.split('\n');
     let mut line = || lines.next().unwrap_or("");
     let asked = Asked { method: line(), authority: line(), path: line(), query: lines.next() };

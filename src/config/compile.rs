@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use crate::config::decode::{Context, Value};
-use crate::config::model::{AccessLog, Admin, AdminListen, Config, Listener, Log, Pool, Route, Server};
+use crate::config::model::{
+    AccessLog, Admin, AdminListen, Config, Listener, Log, Pool, Route, RouteLimits, Server,
+};
 use crate::config::raw::FileSection;
 use crate::config::scalar::AutoOrCount;
 use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
 
 mod assertions;
+mod limits;
 mod listeners;
 mod pools;
 mod routes;
@@ -118,7 +121,13 @@ impl Compiler<'_> {
         self.short_form_is_whole(file, root);
         let pool = self.pool_of_list(&name, file.endpoints.as_ref()?)?;
         let listener = self.default_listener(name.clone(), file.listen.as_ref()?);
-        let route = Route { name: name.clone(), matches: Default::default(), pool: name };
+        let route = Route {
+            name: name.clone(),
+            matches: Default::default(),
+            pool: name,
+            limits: RouteLimits::default(),
+            timeout: None,
+        };
         Some((vec![listener], vec![route], vec![pool]))
     }
 
@@ -146,7 +155,7 @@ impl Compiler<'_> {
     fn long_form(&mut self, file: &FileSection) -> Parts {
         let listeners = self.listeners(file);
         let pools = self.pools(file);
-        let routes = self.routes(file);
+        let routes = self.routes(file, &listeners);
         self.unused_pools(file, &routes);
         (listeners, routes, pools)
     }

@@ -104,6 +104,7 @@ pub struct Listener {
     pub address: ListenAddress,
     /// Peers whose `X-Forwarded-*` and `Forwarded` are believed and appended to.
     pub trusted_proxies: Vec<IpNet>,
+    pub paths: PathRules,
     pub limits: Limits,
     pub connections: ConnectionLimits,
     pub timeouts: ClientTimeouts,
@@ -115,6 +116,25 @@ pub enum ListenAddress {
     /// `:8080`: every address of the machine, IPv4 and IPv6 where it has both.
     AnyPort(u16),
     Unix(PathBuf),
+}
+
+/// How paths are brought into the form that is matched and goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathRules {
+    /// `//` is `/`.
+    pub merge_slashes: bool,
+    pub escaped_slashes: EscapedSlashes,
+}
+
+/// What becomes of `%2F`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    /// It is part of its segment, and no slash.
+    Keep,
+    /// 400.
+    Refuse,
+    /// It becomes a slash.
+    Decode,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,6 +177,27 @@ pub struct Route {
     pub matches: RouteMatch,
     /// The name of one of `Config::pools`.
     pub pool: Arc<str>,
+    pub limits: RouteLimits,
+    /// From the arrival of a request's head to the last byte of its response; `None`: no limit.
+    pub timeout: Option<Duration>,
+}
+
+/// Limits of a route's own; where there are none, the listener's hold alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RouteLimits {
+    pub header_bytes: Option<usize>,
+    pub header_count: Option<usize>,
+    pub target_bytes: Option<usize>,
+    pub body: RouteBodyLimit,
+}
+
+/// How large the body of a route's request may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RouteBodyLimit {
+    #[default]
+    OfListener,
+    Off,
+    Bytes(u64),
 }
 
 /// Conditions that must all hold; within `hosts`, `paths` and `methods` one is enough; an empty list matches all.
@@ -215,6 +256,7 @@ pub struct Pool {
     pub health_check: Option<HealthCheck>,
     pub when_none_healthy: WhenNoneHealthy,
     pub timeouts: EndpointTimeouts,
+    pub connections: EndpointConnections,
     pub retry: Retry,
     pub host: HostHeader,
     /// How often host names of endpoints are resolved again.
@@ -294,6 +336,15 @@ pub struct EndpointTimeouts {
     pub keep_alive: Duration,
     /// Of an upgraded connection (WebSocket) on which nothing moves.
     pub tunnel: Duration,
+}
+
+/// Connections to an endpoint that are kept for the next requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndpointConnections {
+    /// Idle ones of one endpoint, over all workers; the oldest goes when there are more.
+    pub idle: u64,
+    /// Since it was opened; older ones are not kept.
+    pub age: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

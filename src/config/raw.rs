@@ -4,15 +4,15 @@
 //! that is not in them; a test holds `conf/reference.yaml` to them.
 
 use super::decode::{List, Named, OrOff, ShortOr};
-use super::model::{AccessFormat, AdminListen, EndpointAddress, EventFormat, ListenAddress};
-use super::scalar::{AutoOrCount, Count, Name, Period, Size, Text, words};
+use super::model::{AccessFormat, AdminListen, EndpointAddress, EscapedSlashes, EventFormat, ListenAddress};
+use super::scalar::{AutoOrCount, Count, Flag, Name, Period, Size, Text, words};
 use super::section::section;
 
 mod matching;
 mod outputs;
 mod pool;
 
-pub(crate) use matching::{MatchSection, PathForm, RouteExpected, ValueForm, header_name};
+pub(crate) use matching::{MatchSection, PathForm, PathText, RouteExpected, ValueForm, header_name};
 pub(crate) use outputs::LevelText;
 pub(crate) use pool::{
     CheckSection, CheckType, EndpointForm, NoneHealthySection, PoolForm, PoolSection, RetryCause,
@@ -126,12 +126,32 @@ section! {
         /// Networks or addresses of proxies in front, whose `X-Forwarded-*` and `Forwarded` fields are believed and
         /// appended to. From anybody else, these fields are written afresh.
         trusted_proxies: List<ipnet::IpNet> = [];
+        /// How paths are brought into the form that routes match and endpoints get.
+        paths: PathsSection = {};
         /// How large a request may be, and how many connections are served.
         limits: LimitsSection = {};
         /// How long a client may take.
         timeouts: ClientTimeoutsSection = {};
     }
 }
+
+section! {
+    /// How paths are brought into the form that routes match and endpoints get. Dot segments are always resolved, and
+    /// escapes always have one form.
+    PathsSection "`paths`" {
+        /// `//` is taken for `/`.
+        merge_slashes: Flag = true;
+        /// What becomes of `%2F`. `keep`: it stays, and is no slash to routes; `refuse`: 400; `decode`: it becomes a
+        /// slash. An escaped backslash stays with `keep`, and is refused otherwise.
+        escaped_slashes: EscapedSlashes = "keep";
+    }
+}
+
+words!(EscapedSlashes, "a way with escaped slashes" {
+    "keep" => EscapedSlashes::Keep,
+    "refuse" => EscapedSlashes::Refuse,
+    "decode" => EscapedSlashes::Decode,
+});
 
 section! {
     /// How large a request may be, and how many connections are served.
@@ -176,6 +196,27 @@ section! {
         r#match: MatchSection = {};
         /// The pool that gets the requests.
         pool: Name, required "NAME";
+        /// How large its requests may be, where that is not what the listener's `limits` say.
+        limits: RouteLimitsSection = {};
+        /// How long a request may take in all: from the arrival of its header to the last byte of its response, with
+        /// waiting and retries; after it, 504, or a response that is cut. Upgraded connections are exempt. `off`: no
+        /// limit.
+        timeout: OrOff<Limit> = "off";
+    }
+}
+
+section! {
+    /// How large a route's requests may be. The first three are judged by the listener before the route is known, so
+    /// they can only be narrower here.
+    RouteLimitsSection "a route's `limits`" {
+        /// All header fields together; above it, 431. Default: the listener's.
+        header_size: Size, optional;
+        /// Number of header fields; above it, 431. Default: the listener's.
+        header_count: Count<1, 10_000>, optional;
+        /// The request target; above it, 414. Default: the listener's.
+        target_size: Size, optional;
+        /// The body; above it, 413. More or less than the listener's; `off`: no limit. Default: the listener's.
+        body_size: OrOff<Size>, optional;
     }
 }
 

@@ -3,18 +3,24 @@
 use std::fmt;
 
 use super::{Decision, decide};
-use crate::config::{LoadError, Loaded, RouteTest};
+use crate::config::{Config, Listener, LoadError, Loaded, RouteTest};
+use crate::routing::path;
 use crate::snapshot::Snapshot;
 
 /// A config whose own tests pass; otherwise, each that fails is an error at its place.
 pub fn tested(loaded: Loaded) -> Result<Loaded, LoadError> {
     let Loaded { config, warnings: mut report } = loaded;
     let snapshot = Snapshot::build(config.clone(), None);
+    let listeners = different(&config);
     for test in &config.tests {
-        let decision = decide(&snapshot, &test.request);
-        if !holds(test, &decision) {
+        // A test that fails at one listener has failed.
+        let failed =
+            listeners.iter().find_map(|listener| Some((listener, failure(&snapshot, listener, test)?)));
+        if let Some((listener, decided)) = failed {
             let message = format!("a test fails: it expects {}", expected(test));
-            report.add_error(test.line, test.column, message, format!("decided: {decision}"));
+            let place =
+                if listeners.len() > 1 { format!(" at listener `{}`", listener.name) } else { String::new() };
+            report.add_error(test.line, test.column, message, format!("decided{place}: {decided}"));
         }
     }
     if report.has_errors() {
@@ -22,6 +28,29 @@ pub fn tested(loaded: Loaded) -> Result<Loaded, LoadError> {
     } else {
         Ok(Loaded { config, warnings: report })
     }
+}
+
+/// One listener for each way to read a path.
+fn different(config: &Config) -> Vec<&Listener> {
+    let mut listeners: Vec<&Listener> = Vec::new();
+    for listener in &config.listeners {
+        if listeners.iter().all(|other| other.paths != listener.paths) {
+            listeners.push(listener);
+        }
+    }
+    listeners
+}
+
+/// What is decided instead of what was expected; `None`: the test passes.
+fn failure(snapshot: &Snapshot, listener: &Listener, test: &RouteTest) -> Option<String> {
+    let mut request = test.request.clone();
+    match path::normal(&test.request.path, listener.paths) {
+        Ok(normal) => request.path = normal.into_owned(),
+        Err(_) if test.no_route => return None,
+        Err(fault) => return Some(format!("400, {}", fault.reason())),
+    }
+    let decision = decide(snapshot, &request);
+    (!holds(test, &decision)).then(|| decision.to_string())
 }
 
 fn holds(test: &RouteTest, decision: &Decision<'_>) -> bool {
@@ -55,6 +84,41 @@ impl fmt::Display for Decision<'_> {
 mod tests {
     use super::*;
     use crate::config::parse_with;
+
+    #[test]
+    fn tests_see_the_paths_that_each_listener_makes() {
+        let text = "
+listeners:
+  - { name: a, address: \":80\" }
+  - { name: b, address: \":81\", paths: { merge_slashes: false, escaped_slashes: decode } }
+routes:
+  - { name: web, pool: w }
+  - { name: admin, match: { paths: [/admin] }, pool: w }
+pools: { w: [10.0.0.1:80] }
+tests:
+  - { request: GET http://h/x/%2e%2e/%61dmin/y, expect: { route: admin } }
+  - { request: GET http://h/../admin, expect: { route: none } }
+  - { request: GET http://h//admin, expect: { route: admin } }
+  - { request: GET http://h/admin%2fx, expect: { route: web } }
+  - { request: GET http://h/..;/admin, expect: { route: web } }
+";
+        let loaded = parse_with(text, "t.yaml", &|_| None).unwrap();
+        let Err(LoadError::Invalid(report)) = tested(loaded) else { panic!("three of them fail") };
+        let remedies: Vec<(usize, String)> =
+            report.problems().map(|problem| (problem.line, problem.remedy)).collect();
+        assert_eq!(
+            remedies,
+            [
+                (12, "decided at listener `b`: route `web` and pool `w` (any host, any path)".to_owned()),
+                (13, "decided at listener `b`: route `admin` and pool `w` (any host, prefix)".to_owned()),
+                (
+                    14,
+                    "decided at listener `a`: 400, a segment of the path is a dot segment to some servers"
+                        .to_owned()
+                ),
+            ]
+        );
+    }
 
     #[test]
     fn failed_tests_say_what_was_expected_and_what_was_decided() {

@@ -119,7 +119,7 @@ impl Edits {
         let value = self.lines.len();
         write(&mut self.lines);
         let value = value..self.lines.len();
-        if sendable(self.lines.get(value.clone())?) && !CARRIERS.contains(&name) {
+        if sendable(self.lines.get(value.clone())?) && !is_carriers(name) {
             self.lines.extend_from_slice(b"\r\n");
             return Some(value);
         }
@@ -156,7 +156,8 @@ impl Edits {
 
     /// The names whose fields of the original go and that are as long as `name`; nearly always none.
     pub fn replaced(&self, name: &[u8]) -> impl Iterator<Item = &str> {
-        let (length, possible) = (name.len(), self.replacing >> (name.len() & 63) & 1 != 0);
+        let length = name.len();
+        let possible = self.replacing >> (length & 63) & 1 != 0;
         let (hop_by_hop, list) = if possible { (self.hop_by_hop, &*self.list) } else { Default::default() };
         let named = list.iter().filter(|edit| !matches!(edit.change, Change::Append(_)));
         let all = hop_by_hop.iter().copied().chain(named.map(|edit| edit.name.as_str()));
@@ -204,6 +205,11 @@ const fn bits(names: &[&str]) -> u64 {
         index += 1;
     }
     bits
+}
+
+fn is_carriers(name: &str) -> bool {
+    const LENGTHS: u64 = bits(&CARRIERS);
+    LENGTHS & bit(name) != 0 && CARRIERS.contains(&name)
 }
 
 /// Whether these bytes can be a field's value. Without branches, so that the compiler makes it wide.

@@ -25,6 +25,7 @@ pub enum Failure {
     BadResponse,
     RequestWriteTimeout,
     ResponseTimeout,
+    RequestDeadline,
     ResponseCut,
     Internal,
 }
@@ -65,6 +66,7 @@ impl Failure {
             Self::ConnectTimeout => (503, "connect_timeout", Endpoint),
             Self::RequestWriteTimeout => (504, "request_write_timeout", Endpoint),
             Self::ResponseTimeout => (504, "response_timeout", Endpoint),
+            Self::RequestDeadline => (504, "request_deadline", Endpoint),
         }
     }
 
@@ -86,7 +88,7 @@ impl Failure {
     }
 
     /// Every failure, for tests and documents.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest,
         Self::MissingHost,
         Self::NoRoute,
@@ -107,6 +109,7 @@ impl Failure {
         Self::BadResponse,
         Self::RequestWriteTimeout,
         Self::ResponseTimeout,
+        Self::RequestDeadline,
         Self::ResponseCut,
         Self::Internal,
     ];

@@ -24,11 +24,9 @@ pub const END_TO_END: [HeaderName; 2] = [http::header::AUTHORIZATION, http::head
 /// `Connection` field, names.
 pub fn remove_named(edits: &mut Edits, connection: &str, upgrade: bool) {
     for name in connection.split(',').map(str::trim) {
-        let protected = PROTECTED.iter().any(|protected| protected.eq_ignore_ascii_case(name));
-        if !protected
-            && !(upgrade && name.eq_ignore_ascii_case("upgrade"))
-            && let Ok(name) = HeaderName::try_from(name)
-        {
+        let stays = PROTECTED.iter().any(|protected| protected.eq_ignore_ascii_case(name))
+            || (upgrade && name.eq_ignore_ascii_case("upgrade"));
+        if !stays && let Ok(name) = HeaderName::try_from(name) {
             edits.remove_other(name);
         }
     }

@@ -256,3 +256,40 @@ fn a_client_that_leaves_before_an_answer_is_499() {
     let record = exchange.finish(None, 0, Instant::now());
     assert_eq!((record.status, record.cause), (499, Some("client_gone")), "the first cause stays");
 }
+
+#[test]
+fn nothing_is_tried_when_the_time_for_the_request_is_over() {
+    let snapshot = snapshot(
+        "listeners: [{ address: 127.0.0.1:0 }]\nroutes: [{ pool: p, timeout: 5s }]\npools:\n  p:\n    \
+         endpoints: [127.0.0.1:3001, 127.0.0.1:3002]\n    health_check: off\n    retry: { on: [connect] }\n",
+    );
+    let mut exchange = admitted(&snapshot, "GET");
+    attempt(&mut exchange);
+    assert!(exchange.attempt_failed(Failure::ConnectFailed, FRESH));
+    let late = Instant::now() + Duration::from_secs(6);
+    assert!(matches!(exchange.next(late), Next::Fail(Failure::RequestDeadline)));
+    attempt(&mut exchange);
+    assert!(!exchange.attempt_failed(Failure::RequestDeadline, FRESH), "it is never retried");
+}
+
+#[test]
+fn a_path_is_brought_into_form_and_kept_for_the_log() {
+    let snapshot = snapshot(TWO);
+    for (sent, form, logged) in [
+        ("/a/../b?c=..", Some("/b"), Some("/b")),
+        ("/b?c=..", None, None),
+        ("http://example.com/b", None, None),
+        ("http://example.com/a/%62", Some("/a/b"), Some("/a/b")),
+    ] {
+        let head = head("GET", sent, &[]);
+        let mut exchange = begin(&snapshot, &head);
+        assert_eq!(exchange.normal_path(&head).expect(sent).as_deref(), form, "{sent}");
+        assert_eq!(exchange.finish(None, 0, Instant::now()).path.as_deref(), logged, "{sent}");
+    }
+    let head = head("GET", "/../b", &[]);
+    let mut exchange = begin(&snapshot, &head);
+    assert_eq!(exchange.normal_path(&head), Err(Failure::BadRequest));
+    exchange.failed(Failure::BadRequest, None);
+    let detail = exchange.finish(None, 0, Instant::now()).detail.clone();
+    assert_eq!(detail.as_deref(), Some("the path climbs above its root"));
+}

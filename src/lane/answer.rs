@@ -18,6 +18,8 @@ pub async fn send(
     detail: Option<String>,
 ) -> After {
     tracked.failed(failure, detail);
+    // If the time for the request is over, there is still some to say so.
+    client.timer.bound(None);
     if sent.status.is_some() || failure.status().as_u16() == 499 {
         return After::Close;
     }
@@ -61,6 +63,7 @@ fn keeps(client: &Client, failure: Failure) -> bool {
             | Failure::EndpointReset
             | Failure::BadResponse
             | Failure::ResponseTimeout
+            | Failure::RequestDeadline
     );
     innocent
         && view.version() == Version::Http11

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::buffer::{Buffer, HEAD};
-use super::deadline::Timer;
+use super::deadline::{Elapsed, Timer};
 use super::head::{Parse, Response};
 use super::kept::Connection;
 use super::pump::{Ends, Pump, PumpError, WaitsFor};
@@ -56,11 +56,26 @@ pub struct Failed {
     pub detail: Option<String>,
     /// The endpoint has sent something: it lives, and the connection was no stale one.
     pub answered: bool,
+    /// It was the client's turn, so the endpoint is not to blame.
+    pub client_waited_for: bool,
 }
 
 impl Failed {
+    /// The time for the whole request is over.
+    fn late(waits: Waits) -> Self {
+        let waited_for = match waits {
+            Waits::Connection => "waiting for a connection",
+            Waits::Client => "waiting for the client to take an interim response",
+            Waits::ClientBody => "waiting for the request's body",
+            Waits::EndpointWrite => "waiting for the endpoint to take the request",
+            Waits::Nothing | Waits::Response => "waiting for the response",
+        };
+        let client_waited_for = matches!(waits, Waits::Client | Waits::ClientBody);
+        Self { client_waited_for, ..Self::new(Failure::RequestDeadline, waited_for.to_owned()) }
+    }
+
     fn new(failure: Failure, detail: impl Into<Option<String>>) -> Self {
-        Self { failure, detail: detail.into(), answered: false }
+        Self { failure, detail: detail.into(), answered: false, client_waited_for: false }
     }
 }
 
@@ -68,6 +83,9 @@ impl Failed {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waits {
     Nothing,
+    Connection,
+    /// To take an interim response.
+    Client,
     ClientBody,
     EndpointWrite,
     Response,
@@ -157,7 +175,8 @@ impl<'a> Attempt<'a> {
                 Ok(())
             }
             Ok(Err(error)) => Err(Failed::new(Failure::ClientGone, error.to_string())),
-            Err(_) => Err(Failed::new(Failure::ClientStalled, None)),
+            Err(Elapsed) if self.client.timer.is_at_bound() => Err(Failed::late(Waits::Client)),
+            Err(Elapsed) => Err(Failed::new(Failure::ClientStalled, None)),
         }
     }
 
@@ -269,21 +288,20 @@ impl<'a> Attempt<'a> {
         self.waits = waits;
         let timeouts = self.limits.endpoint;
         let start = self.began.take().unwrap_or_else(Instant::now);
-        self.client.timer.set_from(
-            start,
-            match waits {
-                Waits::ClientBody => self.limits.client.body,
-                Waits::EndpointWrite => timeouts.write,
-                Waits::Nothing | Waits::Response => timeouts.response,
-            },
-        );
+        let limit = match waits {
+            Waits::ClientBody => self.limits.client.body,
+            Waits::EndpointWrite => timeouts.write,
+            _ => timeouts.response,
+        };
+        self.client.timer.set_from(start, limit);
     }
 
     fn too_late(&self) -> Failed {
         match self.waits {
+            waits if self.client.timer.is_at_bound() => Failed::late(waits),
             Waits::ClientBody => Failed::new(Failure::RequestTimeout, None),
             Waits::EndpointWrite => Failed::new(Failure::RequestWriteTimeout, None),
-            Waits::Nothing | Waits::Response => Failed::new(Failure::ResponseTimeout, None),
+            _ => Failed::new(Failure::ResponseTimeout, None),
         }
     }
 }
@@ -297,6 +315,7 @@ pub async fn connect(
     match timer.within(timeouts.connect, Stream::connect(target, timeouts.write)).await {
         Ok(Ok(stream)) => Ok(Connection { stream, opened: Instant::now(), reused: false }),
         Ok(Err(error)) => Err(Failed::new(Failure::ConnectFailed, error.to_string())),
-        Err(_) => Err(Failed::new(Failure::ConnectTimeout, None)),
+        Err(Elapsed) if timer.is_at_bound() => Err(Failed::late(Waits::Connection)),
+        Err(Elapsed) => Err(Failed::new(Failure::ConnectTimeout, None)),
     }
 }

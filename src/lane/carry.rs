@@ -60,14 +60,24 @@ enum Outcome {
 pub async fn request(client: &mut Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> After {
     let mut tracked = begin(client, snapshot, listener);
     let mut sent = Sent::default();
-    let view = client.view();
-    let admitted = tracked.admit(&view, view.sizes());
-    let after = match admitted {
-        Ok(()) => serve(client, listener, &mut tracked, &mut sent).await,
+    let after = match admit(client, &mut tracked) {
+        Ok(()) => {
+            client.timer.bound(tracked.deadline());
+            serve(client, listener, &mut tracked, &mut sent).await
+        }
         Err(failure) => answer::send(client, listener, &mut tracked, &mut sent, failure, None).await,
     };
+    client.timer.bound(None);
     tracked.finish(sent.status, sent.bytes, client.now);
     after
+}
+
+fn admit(client: &mut Client, tracked: &mut Tracked) -> Result<(), Failure> {
+    if let Some(path) = tracked.normal_path(&client.view())? {
+        client.request.set_path(&client.head, &path);
+    }
+    let view = client.view();
+    tracked.admit(&view, view.sizes())
 }
 
 /// Answers a request whose head was refused; it has its line in the log like any other.
@@ -183,12 +193,21 @@ async fn attempt(
         Head::Forward => {}
         Head::Retry => return again(client, upload, Outcome::Again),
         Head::Refuse(refused) => {
-            let failed = Failed { failure: refused, detail: None, answered: true };
+            let failed = Failed { failure: refused, detail: None, answered: true, client_waited_for: false };
             return failure(tracked, failed, false, false);
         }
     }
-    let delivery =
-        Delivery { connection, answer, response, length, upload, uploaded, manner, timeouts, endpoint };
+    let delivery = Delivery {
+        connection,
+        answer,
+        response,
+        length,
+        upload,
+        uploaded,
+        manner,
+        pool: pool.spec(),
+        endpoint,
+    };
     Outcome::Served(deliver::deliver(client, listener, tracked, sent, delivery).await)
 }
 
@@ -206,6 +225,9 @@ async fn connection(
 }
 
 fn failure(tracked: &mut Tracked, failed: Failed, replayable: bool, reused: bool) -> Outcome {
+    if failed.client_waited_for {
+        return Outcome::Failed(failed.failure, failed.detail);
+    }
     let circumstances =
         Circumstances { replayable, reused: reused && !failed.answered, response_begun: false };
     if tracked.attempt_failed(failed.failure, circumstances) {
@@ -243,6 +265,7 @@ fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint
         edits: &edits,
         framing: manner.framing,
         upgrade: manner.upgrade,
+        trailers: view.takes_trailers(),
         host: endpoint.written(),
     };
     rewrite::request(&mut out, view, &form);

@@ -111,7 +111,7 @@ impl Clock {
     pub fn timer(self: &Rc<Self>) -> Timer {
         let slot = Rc::new(Slot::default());
         self.slots.borrow_mut().push(slot.clone());
-        Timer { clock: self.clone(), slot }
+        Timer { clock: self.clone(), slot, bound: Cell::default(), at_bound: Cell::default() }
     }
 }
 
@@ -119,6 +119,10 @@ impl Clock {
 pub struct Timer {
     clock: Rc<Clock>,
     slot: Rc<Slot>,
+    /// No deadline is later than this.
+    bound: Cell<Option<Instant>>,
+    /// The deadline is the bound.
+    at_bound: Cell<bool>,
 }
 
 impl Timer {
@@ -127,15 +131,29 @@ impl Timer {
         self.set_from(Instant::now(), limit);
     }
 
-    /// From `start` on; replaces the deadline before.
+    /// From `start` on, which is not long ago; replaces the deadline before.
     pub fn set_from(&self, start: Instant, limit: Duration) {
-        self.slot.passed.set(false);
-        let deadline = start.checked_add(limit);
+        let step = start.checked_add(limit);
+        let bound = self.bound.get().filter(|bound| step.is_none_or(|step| *bound < step));
+        self.at_bound.set(bound.is_some());
+        // Who sets deadlines all the time, because something moves all the time, must not outrun the bound.
+        self.slot.passed.set(bound.is_some_and(|bound| bound <= start));
+        let deadline = bound.or(step);
         self.slot.deadline.set(deadline);
         if self.clock.next.get().is_none_or(|next| deadline.is_some_and(|deadline| deadline < next)) {
             self.clock.next.set(deadline);
             self.clock.wanted.notify_one();
         }
+    }
+
+    /// Lets no deadline that is set from now on be later than this.
+    pub fn bound(&self, bound: Option<Instant>) {
+        self.bound.set(bound);
+    }
+
+    /// Whether the deadline that was set last is the bound, and not the limit of a step.
+    pub fn is_at_bound(&self) -> bool {
+        self.at_bound.get()
     }
 
     /// Whether nothing is under way, and a stop may end it at once.
@@ -205,6 +223,33 @@ mod tests {
             let late = timer.within(Duration::from_millis(50), std::future::pending::<()>()).await;
             assert_eq!(late, Err(Elapsed));
             assert_eq!(timer.within(Duration::from_secs(60), async { 7 }).await, Ok(7));
+        };
+        tokio::time::timeout(Duration::from_secs(5), with_clock(work, clock.clone())).await.expect("in time");
+    }
+
+    #[tokio::test]
+    async fn no_step_goes_on_beyond_the_bound() {
+        let clock = Rc::new(Clock::default());
+        let timer = clock.timer();
+        let work = async {
+            let long = Duration::from_secs(60);
+            timer.bound(Some(Instant::now() + Duration::from_millis(50)));
+            let short = timer.within(Duration::from_millis(1), std::future::pending::<()>()).await;
+            assert_eq!((short, timer.is_at_bound()), (Err(Elapsed), false));
+            let late = timer.within(long, std::future::pending::<()>()).await;
+            assert_eq!((late, timer.is_at_bound()), (Err(Elapsed), true));
+            // However often it is set now, it has passed.
+            let busy = timer.within(
+                long,
+                poll_fn(|_| {
+                    timer.set(long);
+                    Poll::<()>::Pending
+                }),
+            );
+            assert_eq!(busy.await, Err(Elapsed));
+            timer.bound(None);
+            assert_eq!(timer.within(long, async { 7 }).await, Ok(7));
+            assert!(!timer.is_at_bound());
         };
         tokio::time::timeout(Duration::from_secs(5), with_clock(work, clock.clone())).await.expect("in time");
     }

@@ -14,7 +14,7 @@ use super::kept::Connection;
 use super::pump::{Ends, Pump, PumpError, WaitsFor};
 use super::rewrite::{self, ResponseForm};
 use super::tunnel::{self, Side};
-use crate::config::{EndpointTimeouts, Listener};
+use crate::config::{self, Listener};
 use crate::exchange::{Circumstances, Failure, Tracked};
 use crate::pool::Endpoint;
 
@@ -29,7 +29,7 @@ pub struct Delivery<'a> {
     pub upload: Pump,
     pub uploaded: bool,
     pub manner: Manner,
-    pub timeouts: &'a EndpointTimeouts,
+    pub pool: &'a config::Pool,
     pub endpoint: Arc<Endpoint>,
 }
 
@@ -37,6 +37,14 @@ pub struct Delivery<'a> {
 struct Cut {
     failure: Failure,
     detail: Option<String>,
+    /// It was the client's turn, so the endpoint is not to blame.
+    client_waited_for: bool,
+}
+
+impl Cut {
+    fn new(failure: Failure, detail: impl Into<Option<String>>) -> Self {
+        Self { failure, detail: detail.into(), client_waited_for: false }
+    }
 }
 
 pub async fn deliver(
@@ -69,7 +77,9 @@ pub async fn deliver(
         Ok(()) => delivery.finish(client, reusable, keep),
         Err(cut) => {
             let circumstances = Circumstances { replayable: false, reused: false, response_begun: true };
-            tracked.attempt_failed(cut.failure, circumstances);
+            if !cut.client_waited_for {
+                tracked.attempt_failed(cut.failure, circumstances);
+            }
             tracked.failed(cut.failure, cut.detail);
             // A body that ends with its connection must not seem to end well.
             if onward.body == Framing::UntilClose { After::Abort } else { After::Close }
@@ -109,9 +119,10 @@ async fn upgrade(
     mut delivery: Delivery<'_>,
     head: Vec<u8>,
 ) -> After {
-    let limit = delivery.timeouts.tunnel;
+    client.timer.bound(None);
+    let limit = delivery.pool.timeouts.tunnel;
     let write = tokio::io::AsyncWriteExt::write_all(&mut client.stream, &head);
-    if !matches!(client.timer.within(delivery.timeouts.write, write).await, Ok(Ok(()))) {
+    if !matches!(client.timer.within(delivery.pool.timeouts.write, write).await, Ok(Ok(()))) {
         tracked.failed(Failure::ClientGone, None);
         return After::Close;
     }
@@ -162,7 +173,8 @@ impl Delivery<'_> {
                 waits = Some(download.waits_for);
                 self.set_deadline(client, listener, download.waits_for);
             }
-            client.timer.poll_passed(context).map(|()| Err(too_late(download.waits_for)))
+            let at_bound = client.timer.is_at_bound();
+            client.timer.poll_passed(context).map(|()| Err(too_late(download.waits_for, at_bound)))
         })
         .await;
         client.timer.clear();
@@ -171,7 +183,7 @@ impl Delivery<'_> {
 
     fn set_deadline(&self, client: &Client, listener: &Listener, waits: WaitsFor) {
         client.timer.set(match waits {
-            WaitsFor::Source => self.timeouts.idle,
+            WaitsFor::Source => self.pool.timeouts.idle,
             WaitsFor::Sink => listener.timeouts.write,
         });
     }
@@ -190,17 +202,14 @@ impl Delivery<'_> {
             Ok(())
         };
         download.poll(context, &mut ends, &mut count).map_err(|error| match error {
-            PumpError::Source(error) => Cut {
-                failure: Failure::ResponseCut,
-                detail: Some(
-                    error.map_or("closed in the middle of its body".into(), |error| error.to_string()),
-                ),
-            },
-            PumpError::Framing(error) => {
-                Cut { failure: Failure::ResponseCut, detail: Some(error.to_string()) }
+            PumpError::Source(error) => {
+                let detail =
+                    error.map_or("closed in the middle of its body".into(), |error| error.to_string());
+                Cut::new(Failure::ResponseCut, detail)
             }
-            PumpError::Sink(error) => Cut { failure: Failure::ClientGone, detail: Some(error.to_string()) },
-            PumpError::Refused(failure) => Cut { failure, detail: None },
+            PumpError::Framing(error) => Cut::new(Failure::ResponseCut, error.to_string()),
+            PumpError::Sink(error) => Cut::new(Failure::ClientGone, error.to_string()),
+            PumpError::Refused(failure) => Cut::new(failure, None),
         })
     }
 
@@ -221,16 +230,14 @@ impl Delivery<'_> {
         if !self.uploaded {
             return Ok(());
         }
-        client
-            .poll_gone(context)
-            .map_err(|error| Cut { failure: Failure::ClientGone, detail: Some(error.to_string()) })
+        client.poll_gone(context).map_err(|error| Cut::new(Failure::ClientGone, error.to_string()))
     }
 
     fn finish(mut self, client: &mut Client, reusable: bool, keep: bool) -> After {
         let worker = client.worker.clone();
         // Bytes that nobody asked for would be the beginning of somebody else's answer.
         if reusable && self.answer.is_empty() {
-            worker.kept.keep(&self.endpoint, self.connection, self.timeouts.keep_alive, client.now);
+            worker.kept.keep(&self.endpoint, self.connection, self.pool, client.now);
         }
         if self.answer.is_empty() {
             worker.give_back(self.answer.release());
@@ -247,11 +254,17 @@ impl Delivery<'_> {
     }
 }
 
-fn too_late(waits: WaitsFor) -> Cut {
+/// `over`: it is the time for the whole request that has passed.
+fn too_late(waits: WaitsFor, over: bool) -> Cut {
     match waits {
-        WaitsFor::Source => {
-            Cut { failure: Failure::ResponseCut, detail: Some("nothing came for too long".into()) }
+        WaitsFor::Source if over => {
+            Cut::new(Failure::RequestDeadline, "waiting for the rest of the response".to_owned())
         }
-        WaitsFor::Sink => Cut { failure: Failure::ClientStalled, detail: None },
+        WaitsFor::Sink if over => Cut {
+            client_waited_for: true,
+            ..Cut::new(Failure::RequestDeadline, "waiting for the client to take the response".to_owned())
+        },
+        WaitsFor::Source => Cut::new(Failure::ResponseCut, "nothing came for too long".to_owned()),
+        WaitsFor::Sink => Cut::new(Failure::ClientStalled, None),
     }
 }

@@ -1,6 +1,6 @@
 //! Field lines: of a head, and of the trailers of a chunked body. Every line ends with CRLF and stands for itself.
 
-use super::syntax::{Span, is_blank, is_token, is_value, trim};
+use super::syntax::{Span, is_blank, is_token, is_value, trim, value_length};
 
 /// A section of fields that is read as its bytes arrive.
 #[derive(Debug, Default)]
@@ -78,14 +78,18 @@ impl Fields {
     /// Reads on. `Some`: the section is complete, and this is where its empty line ends.
     pub(super) fn read(&mut self, bytes: &[u8], bounds: Bounds) -> Result<Option<usize>, Fault> {
         loop {
+            // Nearly every line is good and all there; what is wrong with another is found out below.
+            if let Some((line, next)) = good_line(bytes, self.line) {
+                self.fits(next, bounds)?;
+                self.push(line, next);
+                continue;
+            }
             match next_line(bytes, self.line, self.searched) {
                 NextLine::Complete { end, next } if end == self.line => return Ok(Some(next)),
                 NextLine::Complete { end, next } => {
                     self.fits(next, bounds)?;
                     let line = line(bytes, self.line, end).map_err(Fault::Malformed)?;
-                    self.lengths |= 1 << ((line.name.end() - line.name.start()) & 63);
-                    self.lines.push(line);
-                    (self.line, self.searched) = (next, next);
+                    self.push(line, next);
                 }
                 // The limits come first everywhere: what is said of a section does not depend on how it arrives.
                 NextLine::Bare { next } => {
@@ -102,6 +106,12 @@ impl Fields {
                 }
             }
         }
+    }
+
+    fn push(&mut self, line: Line, next: usize) {
+        self.lengths |= 1 << ((line.name.end() - line.name.start()) & 63);
+        self.lines.push(line);
+        (self.line, self.searched) = (next, next);
     }
 
     /// Whether there is room for one more line that reaches to `end`.
@@ -197,6 +207,27 @@ impl Line {
             && bytes.get(self.name.end() + 1) == Some(&b' ')
             && bytes.get(self.value.end()) == Some(&b'\r')
     }
+}
+
+/// Reads a line in one pass, if it is complete and nothing is wrong with it; also gives where the next one begins.
+fn good_line(bytes: &[u8], begin: usize) -> Option<(Line, usize)> {
+    let rest = bytes.get(begin..)?;
+    let name = rest.iter().position(|byte| !is_token(*byte))?;
+    if name == 0 || rest.get(name) != Some(&b':') {
+        return None;
+    }
+    let blanks = rest.get(name + 1..)?.iter().take_while(|byte| is_blank(**byte)).count();
+    let value = name + 1 + blanks;
+    let end = value + value_length(rest.get(value..)?);
+    if rest.get(end..end + 2)? != b"\r\n" {
+        return None;
+    }
+    let trimmed = value + trim(rest.get(value..end)?).len();
+    // An empty value stands right behind the colon, whatever blanks there are.
+    let (value, trimmed) = if trimmed == value { (name + 1, name + 1) } else { (value, trimmed) };
+    let line =
+        Line { name: Span::new(begin, begin + name), value: Span::new(begin + value, begin + trimmed) };
+    Some((line, begin + end + 2))
 }
 
 fn line(bytes: &[u8], begin: usize, end: usize) -> Result<Line, &'static str> {

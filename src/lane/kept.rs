@@ -3,18 +3,13 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ahash::AHashMap;
 
 use super::stream::Stream;
-use crate::pool::Endpoint;
-
-/// Of one endpoint and worker; the oldest goes when there are more.
-const PER_ENDPOINT_MAX: usize = 1024;
-
-/// However busy it is, so that what moves behind an address is noticed.
-const AGE_MAX: Duration = Duration::from_secs(3600);
+use crate::config;
+use crate::pool::{Endpoint, IdleConnections};
 
 /// An open connection to an endpoint.
 pub struct Connection {
@@ -30,8 +25,11 @@ struct Idle {
     until: Instant,
 }
 
-/// The endpoint stands beside its connections so that its address, which is the key, is nobody else's.
-type OfEndpoint = (Arc<Endpoint>, VecDeque<Idle>);
+/// Those of one endpoint; its address is the key, and so it must be nobody else's while they are here.
+struct OfEndpoint {
+    idle: VecDeque<Idle>,
+    counted: IdleConnections,
+}
 
 #[derive(Default)]
 pub struct KeptConnections(RefCell<AHashMap<usize, OfEndpoint>>);
@@ -39,35 +37,68 @@ pub struct KeptConnections(RefCell<AHashMap<usize, OfEndpoint>>);
 impl KeptConnections {
     /// The one used last: it is the least likely to have been closed.
     pub fn take(&self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Connection> {
+        self.0.borrow_mut().get_mut(&key(endpoint))?.take(now)
+    }
+
+    /// Keeps a connection that may serve other requests, for as long as its pool allows.
+    pub fn keep(&self, endpoint: &Arc<Endpoint>, connection: Connection, pool: &config::Pool, now: Instant) {
+        let Connection { stream, opened, .. } = connection;
+        let limits = &pool.connections;
+        let too_old = limits.age.is_some_and(|age| now.duration_since(opened) >= age);
+        if too_old || limits.idle == 0 {
+            return;
+        }
         let mut all = self.0.borrow_mut();
-        let (_, kept) = all.get_mut(&key(endpoint))?;
-        while let Some(Idle { stream, opened, until }) = kept.pop_back() {
-            if until > now && !stream.is_stale() {
-                return Some(Connection { stream, opened, reused: true });
+        let kept = all.entry(key(endpoint)).or_insert_with(|| OfEndpoint::new(endpoint.clone()));
+        kept.keep(Idle { stream, opened, until: now + pool.timeouts.keep_alive }, limits.idle);
+    }
+
+    /// Closes those that are over their time, and those that the endpoint has closed.
+    pub fn sweep(&self, now: Instant) {
+        self.0.borrow_mut().retain(|_, kept| {
+            kept.sweep(now);
+            !kept.idle.is_empty()
+        });
+    }
+}
+
+impl OfEndpoint {
+    fn new(endpoint: Arc<Endpoint>) -> Self {
+        Self { idle: VecDeque::new(), counted: IdleConnections::of(endpoint) }
+    }
+
+    fn take(&mut self, now: Instant) -> Option<Connection> {
+        while let Some(idle) = self.idle.pop_back() {
+            self.counted.remove(1);
+            if idle.is_good(now) {
+                return Some(Connection { stream: idle.stream, opened: idle.opened, reused: true });
             }
         }
         None
     }
 
-    pub fn keep(&self, endpoint: &Arc<Endpoint>, connection: Connection, idle: Duration, now: Instant) {
-        let Connection { stream, opened, .. } = connection;
-        if now.duration_since(opened) >= AGE_MAX {
-            return;
+    fn keep(&mut self, idle: Idle, most: u64) {
+        while self.counted.all() >= most {
+            // If none of them is ours, other workers have them all.
+            if self.idle.pop_front().is_none() {
+                return;
+            }
+            self.counted.remove(1);
         }
-        let mut all = self.0.borrow_mut();
-        let (_, kept) = all.entry(key(endpoint)).or_insert_with(|| (endpoint.clone(), VecDeque::new()));
-        if kept.len() >= PER_ENDPOINT_MAX {
-            kept.pop_front();
-        }
-        kept.push_back(Idle { stream, opened, until: now + idle });
+        self.idle.push_back(idle);
+        self.counted.add();
     }
 
-    /// Closes those that are over their time, and those that the endpoint has closed.
-    pub fn sweep(&self, now: Instant) {
-        self.0.borrow_mut().retain(|_, (_, kept)| {
-            kept.retain(|idle| idle.until > now && !idle.stream.is_stale());
-            !kept.is_empty()
-        });
+    fn sweep(&mut self, now: Instant) {
+        let before = self.idle.len();
+        self.idle.retain(|idle| idle.is_good(now));
+        self.counted.remove((before - self.idle.len()) as u64);
+    }
+}
+
+impl Idle {
+    fn is_good(&self, now: Instant) -> bool {
+        self.until > now && !self.stream.is_stale()
     }
 }
 

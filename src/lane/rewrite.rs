@@ -19,6 +19,8 @@ pub struct RequestForm<'a> {
     pub framing: Framing,
     /// Ask the endpoint to upgrade. `Upgrade` itself is a field like others, and the edits' to remove.
     pub upgrade: bool,
+    /// Tell the endpoint that trailers are welcome. Whatever else the client's `TE` says ends here: the edits remove it.
+    pub trailers: bool,
     /// For `Host`, where neither the client nor an edit names one (HTTP/1.0).
     pub host: &'a str,
 }
@@ -66,7 +68,13 @@ pub fn request(out: &mut Vec<u8>, head: RequestView<'_>, form: &RequestForm<'_>)
     }
     form.edits.write_lines(out);
     framing(out, form.framing);
-    out.extend_from_slice(if form.upgrade { b"Connection: upgrade\r\n\r\n" } else { b"\r\n" });
+    // `TE` is for one connection, so `Connection` has to name it (RFC 9110, section 10.1.4).
+    out.extend_from_slice(match (form.upgrade, form.trailers) {
+        (false, false) => b"\r\n",
+        (true, false) => b"Connection: upgrade\r\n\r\n",
+        (false, true) => b"TE: trailers\r\nConnection: TE\r\n\r\n",
+        (true, true) => b"TE: trailers\r\nConnection: upgrade, TE\r\n\r\n",
+    });
 }
 
 /// Writes a response's head.

@@ -114,6 +114,26 @@ pub(super) fn is_value(bytes: &[u8]) -> bool {
     !bytes.iter().fold(false, |found, byte| found | bad(*byte))
 }
 
+/// How many of the first bytes may stand in a field's value; eight of them are looked at together.
+pub(super) fn value_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let mut length = 0;
+    for word in bytes.as_chunks::<8>().0 {
+        let word = u64::from_le_bytes(*word);
+        // The high bit of each byte below 0x20, and of each that is 0x7f; a borrow can add false ones behind a true one.
+        let delete = word ^ (0x7f * ONES);
+        let control = word.wrapping_sub(0x20 * ONES) & !word & HIGH;
+        let delete = delete.wrapping_sub(ONES) & !delete & HIGH;
+        if control | delete != 0 {
+            break;
+        }
+        length += 8;
+    }
+    let rest = bytes.get(length..).unwrap_or_default();
+    length + rest.iter().position(|byte| !is_value(&[*byte])).unwrap_or(rest.len())
+}
+
 /// Without the blanks around it (optional whitespace).
 pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = bytes
@@ -139,4 +159,21 @@ pub(super) fn same_name(one: &[u8], other: &[u8]) -> bool {
 /// The elements of a comma-separated list, without blanks and empty ones.
 pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(trim).filter(|element| !element.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_ends_where_one_byte_after_the_other_says() {
+        for byte in 0..=255 {
+            for at in 0..20 {
+                let mut bytes = *b"abcdefgh\tjklmnop\xff\xe4s~";
+                bytes[at] = byte;
+                let expected = bytes.iter().position(|byte| !is_value(&[*byte])).unwrap_or(bytes.len());
+                assert_eq!(value_length(&bytes), expected, "{byte} at {at}");
+            }
+        }
+    }
 }

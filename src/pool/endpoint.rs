@@ -34,6 +34,7 @@ pub struct Endpoint {
 struct Counters {
     requests: AtomicU64,
     in_flight: AtomicU64,
+    idle_connections: AtomicU64,
     failures: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -46,6 +47,7 @@ struct Counters {
 pub struct Load {
     pub requests: u64,
     pub in_flight: u64,
+    pub idle_connections: u64,
     pub failures: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
@@ -95,17 +97,61 @@ impl Endpoint {
     }
 
     pub fn load(&self) -> Load {
-        let Counters { requests, in_flight, failures, bytes_in, bytes_out, checks_passed, checks_failed } =
-            &self.counters;
+        let Counters {
+            requests,
+            in_flight,
+            idle_connections,
+            failures,
+            bytes_in,
+            bytes_out,
+            checks_passed,
+            checks_failed,
+        } = &self.counters;
         Load {
             requests: requests.load(Relaxed),
             in_flight: in_flight.load(Relaxed),
+            idle_connections: idle_connections.load(Relaxed),
             failures: failures.load(Relaxed),
             bytes_in: bytes_in.load(Relaxed),
             bytes_out: bytes_out.load(Relaxed),
             checks_passed: checks_passed.load(Relaxed),
             checks_failed: checks_failed.load(Relaxed),
         }
+    }
+}
+
+/// Connections to an endpoint that wait for their next request; while this lives, they count.
+#[derive(Debug)]
+pub struct IdleConnections {
+    endpoint: Arc<Endpoint>,
+    /// Of this owner.
+    count: u64,
+}
+
+impl IdleConnections {
+    pub fn of(endpoint: Arc<Endpoint>) -> Self {
+        Self { endpoint, count: 0 }
+    }
+
+    /// Those of all owners.
+    pub fn all(&self) -> u64 {
+        self.endpoint.counters.idle_connections.load(Relaxed)
+    }
+
+    pub fn add(&mut self) {
+        self.count += 1;
+        self.endpoint.counters.idle_connections.fetch_add(1, Relaxed);
+    }
+
+    pub fn remove(&mut self, count: u64) {
+        self.count -= count;
+        self.endpoint.counters.idle_connections.fetch_sub(count, Relaxed);
+    }
+}
+
+impl Drop for IdleConnections {
+    fn drop(&mut self) {
+        self.remove(self.count);
     }
 }
 

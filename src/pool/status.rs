@@ -40,6 +40,8 @@ pub struct EndpointStatus {
     /// Attempts that were sent here.
     pub requests: u64,
     pub in_flight: u64,
+    /// Open connections to it that wait for their next request.
+    pub idle_connections: u64,
     /// Attempts that failed here.
     pub failures: u64,
     /// Body bytes from clients to it.

@@ -18,6 +18,8 @@ pub struct Carried {
     pub connection: Option<Arc<Connection>>,
     /// Cuts that connection if the endpoint takes too long.
     pub watch: Option<Watch>,
+    /// Cuts that connection when the time for the whole request is over.
+    pub deadline: Option<Watch>,
     /// Why the request failed, where a hook knows better than Pingora's error.
     pub failure: Option<Failure>,
     /// The client has been sent the beginning of a final response.
@@ -30,6 +32,7 @@ impl Context {
             exchange: Tracked::new(exchange, telemetry),
             connection: None,
             watch: None,
+            deadline: None,
             failure: None,
             begun: false,
         }));
@@ -47,6 +50,11 @@ impl Carried {
     pub fn fail(&mut self, failure: Failure) -> Box<Error> {
         self.failure = Some(failure);
         Error::new(ErrorType::HTTPStatus(failure.status().as_u16()))
+    }
+
+    /// The time for the whole request is over, and so the connection was cut.
+    pub fn is_late(&self) -> bool {
+        self.deadline.as_ref().is_some_and(Watch::has_expired)
     }
 
     /// Watches the response's body where `idle` is shorter than Pingora's read timeout, which is the longest of those

@@ -18,6 +18,15 @@ pub fn restore_end_to_end(client: &RequestHeader, request: &mut RequestHeader) -
     Ok(())
 }
 
+/// Puts another path in the place of the one that was sent; the query stays.
+pub fn set_path(request: &mut RequestHeader, path: &str) -> Result<()> {
+    let target = match request.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    request.set_raw_path(target.as_bytes())
+}
+
 /// A server that is asked directly is asked by path alone (RFC 9112, section 3.2): an authority in the target would
 /// count more for it than the `Host` that the pool wants.
 pub fn origin_form(request: &mut RequestHeader) -> Result<()> {

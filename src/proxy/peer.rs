@@ -1,19 +1,20 @@
 //! The one place that tells Pingora how to reach an endpoint.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pingora_core::protocols::l4::ext::TcpKeepalive;
 use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
 
 use super::connection::{Connections, Dial};
-use crate::config::EndpointTimeouts;
 use crate::exchange::Exchange;
 use crate::pool::Target;
 
 /// The peer for the attempt under way.
-pub fn build(exchange: &Exchange, connections: &Arc<Connections>) -> Option<Box<HttpPeer>> {
+pub fn build(exchange: &Exchange, connections: &Arc<Connections>, now: Instant) -> Option<Box<HttpPeer>> {
     let timeouts = &exchange.pool()?.spec().timeouts;
+    let left = exchange.deadline().map(|deadline| deadline.saturating_duration_since(now));
+    let connect = left.map_or(timeouts.connect, |left| left.min(timeouts.connect));
     let mut peer = match exchange.endpoint()?.target() {
         Target::Inet(address) => HttpPeer::new(address, false, String::new()),
         Target::Unix(path) => HttpPeer::new_uds(path.to_str()?, false, String::new()).ok()?,
@@ -24,14 +25,14 @@ pub fn build(exchange: &Exchange, connections: &Arc<Connections>) -> Option<Box<
     options.read_timeout = Some(read);
     options.write_timeout = Some(timeouts.write);
     options.idle_timeout = Some(timeouts.keep_alive);
-    options.total_connection_timeout = Some(timeouts.connect);
+    options.total_connection_timeout = Some(connect);
     options.tcp_keepalive = Some(keepalive(timeouts.write));
-    dial(options, timeouts, connections);
+    dial(options, connect, connections);
     Some(Box::new(peer))
 }
 
-fn dial(options: &mut PeerOptions, timeouts: &EndpointTimeouts, connections: &Arc<Connections>) {
-    let dial = Dial::new(timeouts.connect, connections.clone());
+fn dial(options: &mut PeerOptions, limit: Duration, connections: &Arc<Connections>) {
+    let dial = Dial::new(limit, connections.clone());
     options.tracer = Some(dial.tracer());
     options.custom_l4 = Some(Arc::new(dial));
 }

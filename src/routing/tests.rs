@@ -8,7 +8,8 @@ use regex::Regex;
 
 use super::*;
 use crate::config::{
-    HeaderMatch, HostPattern, PathPattern, QueryMatch, Route, RouteMatch, TestRequest, ValueMatch,
+    HeaderMatch, HostPattern, PathPattern, QueryMatch, Route, RouteLimits, RouteMatch, TestRequest,
+    ValueMatch,
 };
 
 fn request(text: &str, headers: &[(&str, &str)]) -> TestRequest {
@@ -257,6 +258,8 @@ fn route() -> impl Strategy<Value = Route> {
     let conditions = (methods, headers, query);
     (prop::collection::vec(host(), 0..3), prop::collection::vec(path(), 0..3), conditions).prop_map(
         |(hosts, paths, (methods, headers, query))| Route {
+            limits: RouteLimits::default(),
+            timeout: None,
             name: "r".into(),
             pool: "p".into(),
             matches: RouteMatch {

@@ -39,7 +39,7 @@ fn hostile(c: char) -> bool {
 
 /// Printable ASCII that no format needs to escape.
 fn plain(byte: u8) -> bool {
-    (byte >= b' ') & (byte <= b'~') & (byte != b'"') & (byte != b'\\')
+    (byte.wrapping_sub(b' ') <= b'~' - b' ') & (byte != b'"') & (byte != b'\\')
 }
 
 fn escape(out: &mut Vec<u8>, text: &str, special: fn(char) -> bool, write: fn(&mut Vec<u8>, char)) {

@@ -23,6 +23,8 @@ pub struct Record {
     pub peer: Option<ClientAddress>,
     /// What the request's head says.
     pub text: RequestText,
+    /// The path that was matched and went on, where it is not the one in the target.
+    pub path: Option<Box<str>>,
     pub protocol: Protocol,
     /// 499: none was sent, the client had gone before.
     pub status: u16,

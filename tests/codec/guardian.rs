@@ -23,8 +23,13 @@ fn sent(bytes: &[u8]) -> Option<Vec<u8>> {
     }
     let view = head.view(bytes);
     let edits = edits();
-    let form =
-        RequestForm { edits: &edits, framing: view.framing(), upgrade: view.is_upgrade(), host: "a.example" };
+    let form = RequestForm {
+        edits: &edits,
+        framing: view.framing(),
+        upgrade: view.is_upgrade(),
+        trailers: view.takes_trailers(),
+        host: "a.example",
+    };
     let mut out = Vec::new();
     rewrite::request(&mut out, view, &form);
     Some(out)

@@ -3,5 +3,6 @@
 mod addresses;
 mod connections;
 mod framing;
+mod kept;
 mod streams;
 mod tunnels;

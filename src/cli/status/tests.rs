@@ -15,6 +15,7 @@ fn endpoint(address: &str, requests: u64) -> EndpointStatus {
         backup: false,
         requests,
         in_flight: 1,
+        idle_connections: 0,
         failures: 0,
         bytes_in: 1234,
         bytes_out: 34_000_000,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Compiler, DEFAULT_NAME};
 use crate::config::decode::{Context, List, OrOff, Spanned, Value};
-use crate::config::model::{ClientTimeouts, ConnectionLimits, Limits, ListenAddress, Listener};
+use crate::config::model::{ClientTimeouts, ConnectionLimits, Limits, ListenAddress, Listener, PathRules};
 use crate::config::raw::{FileSection, ListenerSection};
 use crate::config::scalar::Count;
 use crate::config::source::Span;
@@ -101,6 +101,10 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
         name,
         address: address.value.clone(),
         trusted_proxies: section.trusted_proxies.iter().map(|net| net.value).collect(),
+        paths: PathRules {
+            merge_slashes: section.paths.merge_slashes.0,
+            escaped_slashes: section.paths.escaped_slashes.value,
+        },
         limits: Limits {
             header_bytes: bytes(limits.header_size.0),
             header_count: bytes(limits.header_count.0),

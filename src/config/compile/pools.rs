@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::Compiler;
 use crate::config::decode::{Context, List, OrOff, Scalar, ShortOr, Spanned, Value};
 use crate::config::model::{
-    CheckKind, EndpointAddress, EndpointSpec, EndpointTimeouts, HealthCheck, Pool, Retry, RetryOn, Route,
-    WhenNoneHealthy,
+    CheckKind, EndpointAddress, EndpointConnections, EndpointSpec, EndpointTimeouts, HealthCheck, Pool,
+    Retry, RetryOn, Route, WhenNoneHealthy,
 };
 use crate::config::raw::{
     CheckSection, CheckType, EndpointForm, FileSection, NoneHealthySection, PoolForm, PoolSection,
@@ -95,6 +95,13 @@ impl Compiler<'_> {
                 write: timeouts.write.0,
                 keep_alive: timeouts.keep_alive.0,
                 tunnel: timeouts.tunnel.0,
+            },
+            connections: EndpointConnections {
+                idle: section.connections.idle.0,
+                age: match &section.connections.age.value {
+                    OrOff::On(age) => Some(age.0),
+                    OrOff::Off => None,
+                },
             },
             retry: match &section.retry.value {
                 OrOff::On(retry) => retry_of(retry),

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use http::header::HOST;
 
 use super::{Compiler, DEFAULT_NAME};
-use crate::config::decode::{Named, ShortOr, Spanned};
-use crate::config::model::{HeaderMatch, PathPattern, QueryMatch, Route, RouteMatch, ValueMatch};
-use crate::config::raw::{FileSection, MatchSection, PathForm, RouteSection, ValueForm, header_name};
+use crate::config::decode::{Named, OrOff, ShortOr, Spanned};
+use crate::config::model::{HeaderMatch, Listener, PathPattern, QueryMatch, Route, RouteMatch, ValueMatch};
+use crate::config::raw::{
+    FileSection, MatchSection, PathForm, PathText, RouteSection, ValueForm, header_name,
+};
 use crate::config::source::Span;
 use crate::config::suggest;
 use crate::routing;
 
 impl Compiler<'_> {
-    pub(super) fn routes(&mut self, file: &FileSection) -> Vec<Route> {
+    pub(super) fn routes(&mut self, file: &FileSection, listeners: &[Listener]) -> Vec<Route> {
         let Some(list) = &file.routes else {
             if file.complete && file.listen.is_none() {
                 let span = file.listeners.as_ref().map(|listeners| listeners.span);
@@ -32,9 +34,15 @@ impl Compiler<'_> {
         for section in list.iter() {
             let name = self.route_name(section, list.length == 1, &mut names);
             let matches = self.matches(&section.r#match);
+            self.normal_paths(&section.r#match, listeners);
             let pool = self.route_pool(section, file);
+            let limits = self.route_limits(&section.limits, listeners);
             if let (Some(name), Some(matches), Some(pool)) = (name, matches, pool) {
-                routes.push(Route { name, matches, pool });
+                let timeout = match &section.timeout.value {
+                    OrOff::On(limit) => Some(limit.0),
+                    OrOff::Off => None,
+                };
+                routes.push(Route { name, matches, pool, limits, timeout });
                 spans.push(section.name.as_ref().map_or(section.span, |name| name.span));
             }
         }
@@ -103,6 +111,33 @@ impl Compiler<'_> {
             headers,
             query,
         })
+    }
+
+    /// A path that no request has once it is in its normal form would never match.
+    fn normal_paths(&mut self, section: &MatchSection, listeners: &[Listener]) {
+        for form in section.paths.iter() {
+            let (path, span) = match &form.value {
+                ShortOr::Short(path) => (Some(path), form.span),
+                ShortOr::Long(section) => match section.exact.as_ref().or(section.prefix.as_ref()) {
+                    Some(path) => (Some(&path.value), path.span),
+                    None => (None, form.span),
+                },
+            };
+            let Some(PathText(path)) = path else { continue };
+            let forms = || listeners.iter().map(|listener| routing::path::normal(path, listener.paths));
+            if forms().any(|form| form.as_deref() == Ok(path)) {
+                continue;
+            }
+            let (why, remedy) = match forms().next() {
+                None => continue,
+                Some(Ok(normal)) => ("is not in its normal form".to_owned(), format!("write {normal}")),
+                Some(Err(fault)) => {
+                    (format!("is refused: {}", fault.reason()), "write another one".to_owned())
+                }
+            };
+            let message = format!("no request has this path when it is matched: it {why}");
+            self.context.error(span, message, remedy);
+        }
     }
 
     fn path(&mut self, form: &Spanned<PathForm>) -> Option<PathPattern> {

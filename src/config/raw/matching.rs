@@ -19,7 +19,8 @@ section! {
         hosts: List<HostText> = [];
         /// `/v1` is a prefix of whole segments: it matches `/v1` and `/v1/x`, not `/v10`. Also `{ exact: /x }`,
         /// `{ prefix: /x }` and `{ regex: "^/x[0-9]+$" }`, which is searched for anywhere in the path unless it has `^`
-        /// and `$`. Paths are compared as they were sent, percent signs and all.
+        /// and `$`. Paths are compared in the form that goes on to the endpoint: without dot segments, and with escapes
+        /// only where they are needed, in capital letters.
         paths: List<PathForm> = [];
         /// Methods such as GET.
         methods: List<Method> = [];

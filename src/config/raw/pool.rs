@@ -34,6 +34,8 @@ section! {
         when_none_healthy: NoneHealthySection = {};
         /// How long an endpoint may take.
         timeouts: EndpointTimeoutsSection = {};
+        /// Which connections to endpoints are kept for the next requests.
+        connections: EndpointConnectionsSection = {};
         /// When a request is tried again, on another endpoint if there is one; or `off`.
         retry: OrOff<RetrySection> = {};
     }
@@ -219,6 +221,17 @@ section! {
         keep_alive: Limit = "55s";
         /// How long an upgraded connection (WebSocket) may be silent.
         tunnel: Limit = "1h";
+    }
+}
+
+section! {
+    /// Which connections to endpoints are kept for the next requests. How long one may be idle is
+    /// `timeouts.keep_alive`.
+    EndpointConnectionsSection "a pool's `connections`" {
+        /// Idle connections kept of each endpoint, those of all workers together; 0: each request opens its own.
+        idle: Count<0, 1_000_000> = 1024;
+        /// Since it was opened, however busy it is; an older one is closed after its response. `off`: no limit.
+        age: OrOff<Limit> = "1h";
     }
 }
 

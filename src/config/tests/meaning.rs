@@ -60,6 +60,7 @@ fn defaults_are_those_of_the_reference() {
         listener.limits,
         Limits { header_bytes: 32 * 1024, header_count: 100, target_bytes: 8 * 1024, body_bytes: None }
     );
+    assert_eq!(listener.paths, PathRules { merge_slashes: true, escaped_slashes: EscapedSlashes::Keep });
     assert_eq!(config.server.max_connections, None);
     assert_eq!(listener.connections, ConnectionLimits { all: None, per_client: None });
     let seconds = Duration::from_secs;
@@ -89,6 +90,7 @@ fn defaults_are_those_of_the_reference() {
             tunnel: seconds(3600),
         }
     );
+    assert_eq!(pool.connections, EndpointConnections { idle: 1024, age: Some(seconds(3600)) });
     assert_eq!((&pool.host, pool.resolve), (&HostHeader::Preserve, seconds(10)));
 }
 
@@ -202,6 +204,32 @@ pools: { a: [10.0.0.1:3000] }
     let headers = format!("{:?}", route.matches.headers);
     assert!(headers.contains(r#"Exact("canary")"#) && headers.contains(r#"Exact("7")"#), "{headers}");
     assert_eq!(route.matches.query[0].name, "V");
+}
+
+#[test]
+fn routes_have_limits_and_a_timeout() {
+    let route = |keys: &str| {
+        let keys = format!("routes:\n  - name: default\n    {keys}\n");
+        config(&LONG.replace("routes:\n  - name: default\n", &keys)).routes.remove(0)
+    };
+    let none = route("timeout: off");
+    assert_eq!((none.limits, none.timeout), (RouteLimits::default(), None));
+    let narrow = route("limits: { header_size: 1KiB, header_count: 5, target_size: 10B, body_size: 1MiB }");
+    let expected = RouteLimits {
+        header_bytes: Some(1024),
+        header_count: Some(5),
+        target_bytes: Some(10),
+        body: RouteBodyLimit::Bytes(1_048_576),
+    };
+    assert_eq!(narrow.limits, expected);
+    assert_eq!(route("limits: { body_size: off }").limits.body, RouteBodyLimit::Off);
+    assert_eq!(route("timeout: 1m30s").timeout, Some(Duration::from_secs(90)));
+}
+
+#[test]
+fn kept_connections_have_limits() {
+    let connections = pool("    connections: { idle: 0, age: off }\n").connections;
+    assert_eq!(connections, EndpointConnections { idle: 0, age: None });
 }
 
 #[test]

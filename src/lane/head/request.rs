@@ -47,6 +47,7 @@ struct Facts {
     keep_alive: bool,
     upgrade: bool,
     continue_expected: bool,
+    trailers: bool,
 }
 
 // === impl Request ===
@@ -215,6 +216,7 @@ impl Request {
         self.facts.continue_expected = http11
             && noted.expects_continue
             && !matches!(self.facts.framing, Framing::None | Framing::Length(0));
+        self.facts.trailers = http11 && noted.trailers;
         self.facts.upgrade = http11
             && noted.upgrade
             && noted.upgrade_field
@@ -255,12 +257,14 @@ struct Noted<'a> {
     upgrade_field: bool,
     upgrades_to_http: bool,
     expects_continue: bool,
+    trailers: bool,
 }
 
 impl<'a> Noted<'a> {
     fn note(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), &'static str> {
         // The length decides for nearly every field.
         match name.len() {
+            2 if name.eq_ignore_ascii_case(b"te") => self.trailers |= lists(value, b"trailers"),
             4 if name.eq_ignore_ascii_case(b"host") && self.host.replace(value).is_some() => {
                 return Err("more than one Host");
             }
@@ -405,6 +409,11 @@ impl<'a> RequestView<'a> {
     /// The client wants to speak another protocol on this connection, and not some other HTTP.
     pub fn is_upgrade(self) -> bool {
         self.head.facts.upgrade
+    }
+
+    /// The client reads the trailers of a response.
+    pub fn takes_trailers(self) -> bool {
+        self.head.facts.trailers
     }
 
     /// The client waits for 100 before it sends the body.

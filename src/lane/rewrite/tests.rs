@@ -13,7 +13,7 @@ fn set(fields: &[(&'static str, &str)]) -> Edits {
 }
 
 fn form(edits: &Edits) -> RequestForm<'_> {
-    RequestForm { edits, framing: Framing::None, upgrade: false, host: "fallback" }
+    RequestForm { edits, framing: Framing::None, upgrade: false, trailers: false, host: "fallback" }
 }
 
 #[track_caller]
@@ -107,6 +107,19 @@ fn framing_and_connection_are_written_anew() {
         with(Framing::Chunked, false),
         format!("{head}Trailer: X\r\nTransfer-Encoding: chunked\r\n\r\n")
     );
+}
+
+#[test]
+fn trailers_are_asked_for_by_name_and_for_one_connection() {
+    let mut edits = Edits::default();
+    edits.remove("te");
+    let with = |upgrade| {
+        let form = RequestForm { upgrade, trailers: true, ..form(&edits) };
+        sent("GET / HTTP/1.1\r\nHost: a\r\nTE: gzip;q=0.5, trailers\r\nConnection: TE\r\n\r\n", &form)
+    };
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n";
+    assert_eq!(with(false), format!("{head}Connection: TE\r\n\r\n"));
+    assert_eq!(with(true), format!("{head}Connection: upgrade, TE\r\n\r\n"));
 }
 
 #[test]

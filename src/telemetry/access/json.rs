@@ -11,13 +11,14 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record) {
     at.push(b'"');
     time::rfc3339(at, record.time);
     at.push(b'"');
-    line.string(key!("listener"), &record.listener);
+    line.plain(key!("listener"), &record.listener);
     line.plain(key!("client"), record.client.text());
     line.optional(key!("peer"), record.peer.as_ref().map(ClientAddress::text));
     let text = record.text.parts();
     line.optional(key!("method"), present(text.method));
     line.optional(key!("host"), present(text.host));
     line.optional(key!("target"), present(text.target));
+    line.optional(key!("path"), record.path.as_deref());
     line.plain(key!("protocol"), record.protocol.as_str());
     line.number(key!("status"), record.status.into());
     line.number(key!("bytes_in"), record.bytes_in);
@@ -31,8 +32,13 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record) {
 }
 
 fn decision(line: &mut Object<'_>, record: &Record) {
-    line.optional(key!("route"), record.route.as_deref());
-    line.optional(key!("pool"), record.pool.as_deref());
+    // The config allows no names that would have to be escaped.
+    if let Some(route) = &record.route {
+        line.plain(key!("route"), route);
+    }
+    if let Some(pool) = &record.pool {
+        line.plain(key!("pool"), pool);
+    }
     line.number(key!("generation"), record.generation);
     line.list(key!("attempts"), &record.attempts, attempt);
     line.list(key!("skipped"), record.skipped.as_deref().unwrap_or_default(), skipped);

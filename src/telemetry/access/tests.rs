@@ -19,7 +19,7 @@ const TEXT: Format = Format::Text { colour: false };
 const PARTS: TextParts<'_> = TextParts {
     method: "GET",
     host: "example.com",
-    target: "/v1/x?a=b",
+    target: "/%761/./x?a=b",
     request_id: "0123456789abcdef",
     user_agent: "curl/8.5",
     referer: "https://example.com/",
@@ -34,6 +34,7 @@ fn full() -> Record {
         client: ClientAddress::inet(([203, 0, 113, 9], 41_000).into()),
         peer: Some(ClientAddress::inet(([10, 0, 0, 9], 5000).into())),
         text: RequestText::new(PARTS),
+        path: Some("/v1/x".into()),
         protocol: Protocol::Http11,
         status: 502,
         bytes_in: 12,
@@ -70,6 +71,7 @@ fn minimal() -> Record {
         peer: None,
         client: ClientAddress::unix(),
         text: RequestText::default(),
+        path: None,
         status: 400,
         bytes_in: 0,
         bytes_out: 0,
@@ -89,7 +91,8 @@ fn minimal() -> Record {
 fn plain() -> Record {
     let mut record = full();
     record.attempts.remove(0);
-    Record { status: 200, waited: None, failed_open: false, cause: None, ..record }
+    let text = RequestText::new(TextParts { target: "/v1/x?a=b", ..PARTS });
+    Record { text, path: None, status: 200, waited: None, failed_open: false, cause: None, ..record }
 }
 
 fn line(format: Format, record: &Record) -> String {
@@ -106,7 +109,7 @@ fn parsed(record: &Record) -> Value {
 fn json_has_every_field() {
     let expected = concat!(
         r#"{"time":"2026-11-24T12:00:01.123456Z","listener":"default","client":"203.0.113.9:41000","#,
-        r#""peer":"10.0.0.9:5000","method":"GET","host":"example.com","target":"/v1/x?a=b","#,
+        r#""peer":"10.0.0.9:5000","method":"GET","host":"example.com","target":"/%761/./x?a=b","path":"/v1/x","#,
         r#""protocol":"HTTP/1.1","status":502,"bytes_in":12,"bytes_out":1234,"#,
         r#""request_id":"0123456789abcdef","user_agent":"curl/8.5","referer":"https://example.com/","#,
         r#""route":"api","pool":"api-v1","generation":3,"#,
@@ -166,7 +169,7 @@ fn the_status_is_coloured_on_a_terminal() {
 fn combined_is_as_nginx_and_apache_write_it() {
     assert_eq!(
         line(Format::Combined, &full()),
-        r#"203.0.113.9 - - [24/Nov/2026:12:00:01 +0000] "GET /v1/x?a=b HTTP/1.1" 502 1234 "https://example.com/" "curl/8.5""#
+        r#"203.0.113.9 - - [24/Nov/2026:12:00:01 +0000] "GET /%761/./x?a=b HTTP/1.1" 502 1234 "https://example.com/" "curl/8.5""#
     );
     assert_eq!(
         line(Format::Combined, &minimal()),

@@ -101,7 +101,7 @@ struct EndpointMetric {
     value: fn(&EndpointStatus) -> u64,
 }
 
-const ENDPOINT_METRICS: [EndpointMetric; 7] = [
+const ENDPOINT_METRICS: [EndpointMetric; 8] = [
     EndpointMetric {
         name: "evenkeel_endpoint_up",
         kind: Kind::Gauge,
@@ -119,6 +119,12 @@ const ENDPOINT_METRICS: [EndpointMetric; 7] = [
         kind: Kind::Gauge,
         help: "Attempts in progress at the endpoint.",
         value: |endpoint| endpoint.in_flight,
+    },
+    EndpointMetric {
+        name: "evenkeel_endpoint_idle_connections",
+        kind: Kind::Gauge,
+        help: "Open connections to the endpoint that wait for their next request.",
+        value: |endpoint| endpoint.idle_connections,
     },
     EndpointMetric {
         name: "evenkeel_endpoint_requests_total",

@@ -9,22 +9,27 @@ pub struct ClientAddress {
     /// `None`: a unix socket has no address worth the name.
     ip: Option<IpAddr>,
     text: Arc<str>,
+    /// Where in the text the address without its port ends; where it begins follows from its kind.
+    ip_end: u8,
 }
 
 impl ClientAddress {
     pub fn inet(address: SocketAddr) -> Self {
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self { ip: Some(address.ip()), text: address.to_string().into() }
+        let ip = address.ip().to_canonical();
+        let text: Arc<str> = SocketAddr::new(ip, address.port()).to_string().into();
+        let end = text.rfind(if ip.is_ipv4() { ':' } else { ']' }).unwrap_or(text.len());
+        Self { ip: Some(ip), ip_end: short(end), text }
     }
 
     /// What a trusted proxy wrote, where it has no port.
     pub fn of_ip(ip: IpAddr) -> Self {
         let ip = ip.to_canonical();
-        Self { ip: Some(ip), text: ip.to_string().into() }
+        let text: Arc<str> = ip.to_string().into();
+        Self { ip: Some(ip), ip_end: short(text.len()), text }
     }
 
     pub fn unix() -> Self {
-        Self { ip: None, text: "unix".into() }
+        Self { ip: None, text: "unix".into(), ip_end: 0 }
     }
 
     pub fn ip(&self) -> Option<IpAddr> {
@@ -38,14 +43,15 @@ impl ClientAddress {
 
     /// `10.0.0.1` or `::1`.
     pub fn ip_text(&self) -> Option<&str> {
-        let text = &*self.text;
-        Some(match self.ip? {
-            IpAddr::V4(_) => text.split_once(':').map_or(text, |(ip, _)| ip),
-            IpAddr::V6(_) => {
-                text.strip_prefix('[').and_then(|text| text.split_once(']')).map_or(text, |(ip, _)| ip)
-            }
-        })
+        self.ip?;
+        let begin = usize::from(self.text.starts_with('['));
+        self.text.get(begin..usize::from(self.ip_end))
     }
+}
+
+/// No address is that long.
+fn short(end: usize) -> u8 {
+    u8::try_from(end).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]

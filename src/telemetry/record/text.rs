@@ -38,38 +38,45 @@ impl RequestText {
     }
 
     pub fn parts(&self) -> TextParts<'_> {
-        let [method, host, target, request_id, user_agent, referer] = self.ends;
-        let part = |begin: u32, end: u32| self.all.get(begin as usize..end as usize).unwrap_or_default();
+        let [_, _, _, request_id, user_agent, referer] = self.ends;
         TextParts {
-            method: part(0, method),
-            host: part(method, host),
-            target: part(host, target),
-            request_id: part(target, request_id),
-            user_agent: part(request_id, user_agent),
-            referer: part(user_agent, referer),
-            accept: self.all.get(referer as usize..).unwrap_or_default(),
+            method: self.method(),
+            host: self.host(),
+            target: self.target(),
+            request_id: self.request_id(),
+            user_agent: self.part(request_id, user_agent),
+            referer: self.part(user_agent, referer),
+            accept: self.accept(),
         }
     }
 
     pub fn method(&self) -> &str {
-        let [end, ..] = self.ends;
-        self.all.get(..end as usize).unwrap_or_default()
+        let [method, ..] = self.ends;
+        self.part(0, method)
     }
 
     pub fn host(&self) -> &str {
-        self.parts().host
+        let [method, host, ..] = self.ends;
+        self.part(method, host)
     }
 
     pub fn target(&self) -> &str {
-        self.parts().target
+        let [_, host, target, ..] = self.ends;
+        self.part(host, target)
     }
 
     pub fn request_id(&self) -> &str {
-        self.parts().request_id
+        let [_, _, target, request_id, ..] = self.ends;
+        self.part(target, request_id)
     }
 
     pub fn accept(&self) -> &str {
-        self.parts().accept
+        let [.., referer] = self.ends;
+        self.all.get(referer as usize..).unwrap_or_default()
+    }
+
+    fn part(&self, begin: u32, end: u32) -> &str {
+        self.all.get(begin as usize..end as usize).unwrap_or_default()
     }
 }
 

@@ -123,6 +123,14 @@ impl Client {
         self.head(Instant::now() + self.patience).expect("a response's head")
     }
 
+    /// How many bytes came, which are forgotten; 0 at the end of the connection.
+    pub fn some(&mut self) -> usize {
+        match self.more(Instant::now() + self.patience).expect("more bytes, or the end") {
+            More::Some => std::mem::take(&mut self.buffer).len(),
+            More::Closed | More::Reset => 0,
+        }
+    }
+
     /// Exactly `length` bytes.
     #[track_caller]
     pub fn bytes(&mut self, length: usize) -> Vec<u8> {

@@ -1,13 +1,13 @@
 //! Fields that belong to one connection do not cross to the next, in either direction.
 
-use crate::harness::{Endpoint, Proxy};
+use crate::harness::{Carrier, Endpoint, Proxy, carrier};
 
 #[test]
 fn a_clients_connection_fields_stay_with_us() {
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::to([&endpoint]).start();
     let fields = "Connection: keep-alive, X-Secret-Hop\r\nX-Secret-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
-                  TE: trailers\r\nTrailer: X-T\r\nProxy-Authorization: Basic eDp5\r\nProxy-Connection: keep-alive\r\n\
+                  TE: gzip\r\nTrailer: X-T\r\nProxy-Authorization: Basic eDp5\r\nProxy-Connection: keep-alive\r\n\
                   X-End-To-End: 1\r\nAuthorization: Basic eDp5\r\n";
     proxy.client().request("GET", "/x", fields).expect(200);
     let seen = endpoint.seen("/x");
@@ -76,5 +76,35 @@ fn credentials_cannot_be_nominated_away() {
         let fields = format!("Connection: {name}\r\n{name}: {value}\r\n");
         proxy.client().request("GET", "/x", &fields).expect(200);
         assert_eq!(endpoint.seen("/x").header(name), Some(value));
+    }
+}
+
+/// Endpoints of the stricter kind send trailers only to those who say that they read them. The lane passes trailers on,
+/// so it asks for them where the client does; Pingora drops them, so there nobody asks.
+#[test]
+fn trailers_are_asked_for_where_they_arrive() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.drain_body();
+        let wanted = exchange.header("te") == Some("trailers");
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwell\r\n0\r\n");
+        exchange.send(if wanted { "Checksum: 1234\r\n\r\n" } else { "\r\n" });
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    let lane = carrier() == Carrier::Lane;
+    for (target, fields, wanted) in [
+        ("/asks", "TE: gzip;q=0.5, trailers\r\nConnection: TE\r\n", lane),
+        ("/asks-alone", "TE: trailers\r\n", lane),
+        ("/does-not", "", false),
+        ("/wants-gzip", "TE: gzip\r\nConnection: TE\r\n", false),
+    ] {
+        let mut client = proxy.client();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: test.example\r\n{fields}\r\n"));
+        let all = String::from_utf8(client.until(b"\r\n0\r\n")).unwrap();
+        assert!(all.contains("well"), "{all}");
+        let trailers = if wanted { "Checksum: 1234\r\n\r\n" } else { "\r\n" };
+        assert!(client.receives(trailers.as_bytes()), "{target}");
+        let seen = endpoint.seen(target);
+        assert_eq!(seen.header("te"), wanted.then_some("trailers"), "{target}");
+        assert_eq!(seen.header("connection"), wanted.then_some("TE"), "{target}");
     }
 }

@@ -169,3 +169,62 @@ fn a_body_that_asks_for_an_upgrade_has_the_limit_too() {
     expect_refusal(&proxy, &endpoint, "/over", 413, "body_too_large");
     proxy.is_unharmed(endpoint.open());
 }
+
+/// A proxy with one route for everything and one for `/small`, which has these keys.
+fn routed(listener: &str, keys: &str) -> (Endpoint, Proxy) {
+    let endpoint = Endpoint::named("a");
+    let small = format!("name: small, match: {{ paths: [/small] }}, pool: default, {keys}");
+    let proxy = Proxy::config()
+        .listener(&format!("limits: {{ {listener} }}"))
+        .routes(&["name: rest, pool: default", &small])
+        .pool("default", [&endpoint])
+        .start();
+    (endpoint, proxy)
+}
+
+/// A route's own limits refuse with the same statuses as a listener's, and the log says which route it was.
+#[test]
+fn a_route_has_limits_of_its_own() {
+    let (endpoint, mut proxy) = routed(
+        "header_count: 30",
+        "limits: { header_size: 2KiB, header_count: 10, target_size: 50B, body_size: 1KiB }",
+    );
+    let fields = |count: usize| (0..count).map(|n| format!("X-{n}: 1\r\n")).collect::<String>();
+    let long = |length: usize| format!("X: {}\r\n", "x".repeat(length));
+    let target = |start: &str| format!("{start}{}", "x".repeat(50));
+    let refused = |target: &str, status: u16, cause: &str| {
+        expect_refusal(&proxy, &endpoint, target, status, cause);
+        assert_eq!(proxy.record(target).text("route"), "small");
+        assert_eq!(endpoint.count_of(target), 0);
+    };
+    proxy.client().request("GET", "/small/fits", &fields(9)).expect(200);
+    proxy.client().request("GET", "/small/count", &fields(10)).expect(431);
+    refused("/small/count", 431, "headers_too_large");
+    proxy.client().request("GET", "/small/size", &long(3000)).expect(431);
+    refused("/small/size", 431, "headers_too_large");
+    proxy.get(&target("/small/")).expect(414);
+    refused(&target("/small/"), 414, "target_too_long");
+    proxy.client().upload("POST", "/small/body", &[b'x'; 1025]).expect(413);
+    refused("/small/body", 413, "body_too_large");
+    // Elsewhere, what the listener says holds alone.
+    proxy.client().request("GET", "/rest/fits", &(fields(20) + &long(3000))).expect(200);
+    proxy.get(&target("/rest/")).expect(200);
+    proxy.client().upload("POST", "/rest/body", &[b'x'; 5000]).expect(200);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// A body may be larger on a route than the listener says, or as large as it wants; chunked ones are counted.
+#[test]
+fn a_route_may_take_larger_bodies() {
+    for (keys, fits) in [("limits: { body_size: 4KiB }", 4096), ("limits: { body_size: off }", 200_000)] {
+        let (endpoint, proxy) = routed("body_size: 1KiB", keys);
+        proxy.client().upload("POST", "/small/x", &vec![b'x'; fits]).expect(200);
+        assert_eq!(endpoint.seen("/small/x").body_length, fits);
+        upload_chunks(&mut proxy.client(), "/small/chunks", &[2000, 2000]).expect(200);
+        proxy.client().upload("POST", "/rest", &[b'x'; 1025]).expect(413);
+        if fits == 4096 {
+            upload_chunks(&mut proxy.client(), "/small/over", &[2000, 2000, 97]).expect(413);
+            expect_refusal(&proxy, &endpoint, "/small/over", 413, "body_too_large");
+        }
+    }
+}

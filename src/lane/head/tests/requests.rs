@@ -464,3 +464,21 @@ fn another_path_takes_the_place_of_the_one_sent() {
     assert_eq!((view.path(), view.query()), ("/b%20%3F%0D%0A", Some("c%7Cd")));
     assert_eq!(view.target(), "/a/../b?c|d");
 }
+
+#[test]
+fn who_takes_trailers() {
+    for (fields, trailers) in [
+        ("", false),
+        ("TE: trailers\r\n", true),
+        ("te: gzip;q=0.5 , Trailers\r\nConnection: TE\r\n", true),
+        ("TE: gzip\r\nTE: trailers\r\n", true),
+        ("TE: gzip, trailersx\r\n", false),
+        ("TE: trailers;q=1\r\n", false),
+        ("TE:\r\n", false),
+    ] {
+        let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        assert_eq!(accepted(&bytes).view(bytes.as_bytes()).takes_trailers(), trailers, "{fields}");
+        let bytes = bytes.replace("HTTP/1.1", "HTTP/1.0");
+        assert!(!accepted(&bytes).view(bytes.as_bytes()).takes_trailers(), "{fields}");
+    }
+}

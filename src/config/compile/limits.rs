@@ -1,0 +1,69 @@
+//! Limits of routes: none that a listener would have refused already.
+
+use super::Compiler;
+use crate::config::decode::OrOff;
+use crate::config::model::{Limits, Listener, RouteBodyLimit, RouteLimits};
+use crate::config::raw::RouteLimitsSection;
+use crate::config::source::Span;
+
+impl Compiler<'_> {
+    pub(super) fn route_limits(
+        &mut self,
+        section: &RouteLimitsSection,
+        listeners: &[Listener],
+    ) -> RouteLimits {
+        let most = |of: fn(&Limits) -> usize| listeners.iter().map(|listener| of(&listener.limits)).max();
+        let header_size = section.header_size.as_ref().map(|size| (size.span, size.0));
+        let header_count = section.header_count.as_ref().map(|count| (count.span, count.0));
+        let target_size = section.target_size.as_ref().map(|size| (size.span, size.0));
+        RouteLimits {
+            header_bytes: self.narrower("header_size", header_size, most(|limits| limits.header_bytes), size),
+            header_count: self.narrower(
+                "header_count",
+                header_count,
+                most(|limits| limits.header_count),
+                count,
+            ),
+            target_bytes: self.narrower("target_size", target_size, most(|limits| limits.target_bytes), size),
+            body: match section.body_size.as_ref().map(|written| &written.value) {
+                None => RouteBodyLimit::OfListener,
+                Some(OrOff::Off) => RouteBodyLimit::Off,
+                Some(OrOff::On(size)) => RouteBodyLimit::Bytes(size.0),
+            },
+        }
+    }
+
+    /// A limit that is judged before the route is known cannot be wider than that of every listener.
+    fn narrower(
+        &mut self,
+        key: &str,
+        written: Option<(Span, u64)>,
+        most: Option<usize>,
+        text: fn(usize) -> String,
+    ) -> Option<usize> {
+        let (span, value) = written?;
+        let value = usize::try_from(value).unwrap_or(usize::MAX);
+        if let Some(most) = most.filter(|most| value > *most) {
+            let most = text(most);
+            let message =
+                format!("no listener lets more than {most} through, and that is judged before the route");
+            let remedy = format!("write {most} or less, or raise `limits.{key}` of a listener");
+            self.context.error(span, message, remedy);
+        }
+        Some(value)
+    }
+}
+
+fn count(number: usize) -> String {
+    number.to_string()
+}
+
+/// A size as the file writes it.
+fn size(bytes: usize) -> String {
+    const KIB: usize = 1024;
+    match bytes {
+        bytes if bytes % (KIB * KIB) == 0 => format!("{}MiB", bytes / KIB / KIB),
+        bytes if bytes % KIB == 0 => format!("{}KiB", bytes / KIB),
+        bytes => format!("{bytes}B"),
+    }
+}

@@ -1,0 +1,47 @@
+//! How large a request may be: its listener says so, and then its route.
+
+use super::Failure;
+use crate::config::{Limits, RouteBodyLimit, RouteLimits};
+
+/// How large a head is.
+pub(super) struct HeadSize {
+    target: usize,
+    count: usize,
+    bytes: usize,
+}
+
+impl HeadSize {
+    /// `fields` gives the size of each header field, as sent.
+    pub(super) fn of(target: &str, fields: impl Iterator<Item = usize>) -> Self {
+        let (count, bytes) = fields.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
+        Self { target: target.len(), count, bytes }
+    }
+
+    pub(super) fn fits(&self, limits: &Limits) -> Result<(), Failure> {
+        self.within(limits.target_bytes, limits.header_count, limits.header_bytes)
+    }
+
+    pub(super) fn fits_route(&self, limits: &RouteLimits) -> Result<(), Failure> {
+        let or_any = |limit: Option<usize>| limit.unwrap_or(usize::MAX);
+        self.within(or_any(limits.target_bytes), or_any(limits.header_count), or_any(limits.header_bytes))
+    }
+
+    fn within(&self, target: usize, count: usize, bytes: usize) -> Result<(), Failure> {
+        if self.target > target {
+            return Err(Failure::TargetTooLong);
+        }
+        if self.count > count || self.bytes > bytes {
+            return Err(Failure::HeadersTooLarge);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that a body may have; `None`: any number.
+pub(super) fn of_body(route: &RouteLimits, listener: &Limits) -> Option<u64> {
+    match route.body {
+        RouteBodyLimit::OfListener => listener.body_bytes,
+        RouteBodyLimit::Off => None,
+        RouteBodyLimit::Bytes(limit) => Some(limit),
+    }
+}

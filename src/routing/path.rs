@@ -1,0 +1,181 @@
+//! One form for each path, found once, before anything is matched: what is matched is what goes on to the endpoint.
+//!
+//! Whoever writes `/admin` as `/x/../admin`, `//admin` or `/%61dmin` means `/admin` to nearly every endpoint, so it
+//! must mean `/admin` to the router. What endpoints do not agree on has no such form, and is refused.
+//!
+//! | written | becomes |
+//! |---|---|
+//! | an escaped letter, digit, `-`, `.`, `_` or `~` | itself (RFC 3986, section 6.2.2.2) |
+//! | any other escape | the same in capital letters |
+//! | `/./`, `/x/../`, escaped or not | `/` (section 5.2.4) |
+//! | `..` above the root | refused, where the RFC would ignore it |
+//! | `//` | `/`, unless `merge_slashes` is off |
+//! | `%2F` | as `escaped_slashes` says; kept, it is part of its segment |
+//! | `%5C` | kept with `escaped_slashes: keep`, and no slash; otherwise refused |
+//! | `\`, control bytes, their escapes, `%` without two digits | refused |
+//! | `..;x`, `..%2Fx`, `x%5C..` and the like | refused: to some endpoints these are dot segments |
+//!
+//! Parameters (`/a;x=1`) are part of their segment otherwise. `*` is no path and stays as it is, and so does the query.
+
+use std::borrow::Cow;
+
+use crate::config::{EscapedSlashes, PathRules};
+
+/// Why a path has no form that everybody understands alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathFault {
+    AboveRoot,
+    DisguisedDots,
+    EscapedSlash,
+    Backslash,
+    Control,
+    BadEscape,
+}
+
+impl PathFault {
+    /// In words for the operator.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::AboveRoot => "the path climbs above its root",
+            Self::DisguisedDots => "a segment of the path is a dot segment to some servers",
+            Self::EscapedSlash => "escaped slash in the path",
+            Self::Backslash => "backslash in the path",
+            Self::Control => "control byte in the path",
+            Self::BadEscape => "bad percent escape in the path",
+        }
+    }
+}
+
+/// The normal form of a path; borrowed if it is the path itself. What does not begin with `/` is no path.
+pub fn normal(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
+    if !path.starts_with('/') || is_plain(path.as_bytes()) {
+        return Ok(Cow::Borrowed(path));
+    }
+    match unescaped(path, rules)? {
+        Cow::Borrowed(path) => Ok(resolved(path, rules)?.map_or(Cow::Borrowed(path), Cow::Owned)),
+        Cow::Owned(path) => Ok(Cow::Owned(resolved(&path, rules)?.unwrap_or(path))),
+    }
+}
+
+/// Whether nothing in a path needs a look: one pass without branches, which the compiler makes wide.
+fn is_plain(path: &[u8]) -> bool {
+    let odd = |byte: u8| (byte == b'%') | (byte == b'\\') | (byte < b' ') | (byte == 0x7f);
+    let meets = |one: u8, next: u8| (one == b'/') & ((next == b'/') | (next == b'.'));
+    let pairs = path.iter().zip(path.get(1..).unwrap_or_default());
+    !pairs.fold(false, |found, (one, next)| found | odd(*next) | meets(*one, *next))
+}
+
+/// What becomes of an escape.
+enum Escape {
+    /// It is in its normal form.
+    Stays,
+    Becomes(char),
+    InCapitals,
+}
+
+/// Escapes in their normal form.
+fn unescaped(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
+    if path.bytes().any(|byte| byte.is_ascii_control()) {
+        return Err(PathFault::Control);
+    }
+    if path.contains('\\') {
+        return Err(PathFault::Backslash);
+    }
+    let escapes =
+        || path.split('%').skip(1).map(|piece| piece.split_at_checked(2).ok_or(PathFault::BadEscape));
+    let mut changes = false;
+    for escape in escapes() {
+        changes |= !matches!(judged(escape?.0, rules)?, Escape::Stays);
+    }
+    if !changes {
+        return Ok(Cow::Borrowed(path));
+    }
+    let mut out = String::with_capacity(path.len());
+    out.push_str(path.split('%').next().unwrap_or_default());
+    for escape in escapes() {
+        let (digits, rest) = escape?;
+        match judged(digits, rules)? {
+            Escape::Stays => out.extend(["%", digits]),
+            Escape::Becomes(letter) => out.push(letter),
+            Escape::InCapitals => out.extend(["%", &digits.to_ascii_uppercase()]),
+        }
+        out.push_str(rest);
+    }
+    Ok(Cow::Owned(out))
+}
+
+fn judged(digits: &str, rules: PathRules) -> Result<Escape, PathFault> {
+    let value = digits.chars().try_fold(0, |value, digit| Some(value * 16 + digit.to_digit(16)?));
+    let letter = value.and_then(char::from_u32).ok_or(PathFault::BadEscape)?;
+    match (letter, rules.escaped_slashes) {
+        ('/', EscapedSlashes::Decode) => return Ok(Escape::Becomes('/')),
+        ('/', EscapedSlashes::Refuse) => return Err(PathFault::EscapedSlash),
+        // Decoded it would be a backslash, and no path may hold one.
+        ('\\', EscapedSlashes::Decode | EscapedSlashes::Refuse) => return Err(PathFault::Backslash),
+        _ if letter.is_ascii_control() => return Err(PathFault::Control),
+        _ => {}
+    }
+    if letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_' | '~') {
+        return Ok(Escape::Becomes(letter));
+    }
+    let in_capitals = digits.bytes().any(|digit| digit.is_ascii_lowercase());
+    Ok(if in_capitals { Escape::InCapitals } else { Escape::Stays })
+}
+
+/// Without dot segments, and without empty ones where these are merged; `None` if there are none. Escapes are in their
+/// normal form already.
+fn resolved(path: &str, rules: PathRules) -> Result<Option<String>, PathFault> {
+    let mut changes = false;
+    for (segment, is_last) in segments(path) {
+        if is_disguised(segment) {
+            return Err(PathFault::DisguisedDots);
+        }
+        changes |= is_dots(segment) || (segment.is_empty() && rules.merge_slashes && !is_last);
+    }
+    if !changes {
+        return Ok(None);
+    }
+    let mut out = String::with_capacity(path.len());
+    for (segment, is_last) in segments(path) {
+        match segment {
+            ".." => out.truncate(out.rfind('/').ok_or(PathFault::AboveRoot)?),
+            "." => {}
+            "" if rules.merge_slashes && !is_last => {}
+            segment => out.extend(["/", segment]),
+        }
+        if is_last && is_dots(segment) {
+            out.push('/');
+        }
+    }
+    Ok(Some(out))
+}
+
+/// What stands between the slashes, and whether it is the last of its kind.
+fn segments(path: &str) -> impl Iterator<Item = (&str, bool)> {
+    let mut segments = path.split('/').skip(1).peekable();
+    std::iter::from_fn(move || {
+        let segment = segments.next()?;
+        Some((segment, segments.peek().is_none()))
+    })
+}
+
+fn is_dots(segment: &str) -> bool {
+    matches!(segment, "." | "..")
+}
+
+/// Whether a segment that is no dot segment is one, or holds one, to a server that cuts parameters off first, or takes
+/// an escaped slash or backslash for a slash.
+fn is_disguised(segment: &str) -> bool {
+    // Most segments need no closer look.
+    if is_dots(segment) || !segment.contains('.') || !segment.contains(['%', ';']) {
+        return false;
+    }
+    let without_parameters = |part: &str| {
+        let end = part.find(';').unwrap_or(part.len()).min(part.find("%3B").unwrap_or(part.len()));
+        is_dots(&part[..end])
+    };
+    segment.split("%2F").flat_map(|part| part.split("%5C")).any(without_parameters)
+}
+
+#[cfg(test)]
+mod tests;
