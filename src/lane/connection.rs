@@ -63,7 +63,7 @@ enum Arrived {
 
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door: Arc<Door>) {
-    let timer = worker.clock.timer();
+    let timer = worker.clock.timer(door.key());
     let mut client = Client {
         worker,
         stream,
@@ -135,11 +135,16 @@ impl Client {
         }
     }
 
-    /// The snapshot in force, and what it says of this listener.
+    /// The snapshot in force, and what the listener is like.
     fn in_force(&self) -> Option<(Arc<Snapshot>, Arc<Listener>)> {
         let snapshot = self.worker.snapshot.load_full();
-        let listener = snapshot.listener(&self.door.listener)?.clone();
+        let listener = self.door.in_force(&snapshot)?.clone();
         Some((snapshot, listener))
+    }
+
+    /// The connection serves no more requests than those that have arrived.
+    pub fn has_to_go(&self) -> bool {
+        self.worker.is_stopping() || self.door.is_retired()
     }
 
     /// Waits for a request, and reads its head.
@@ -177,12 +182,24 @@ impl Client {
     /// Waits, without a buffer, for the client to say something; `false` if it did not, or went.
     async fn first_bytes(&mut self, listener: &Listener) -> bool {
         self.release();
-        if self.half_closed || (self.requests > 0 && self.worker.is_stopping()) {
+        let is_first = self.requests == 0;
+        if self.half_closed || (!is_first && self.has_to_go() && !self.stream.has_unread()) {
             return false;
         }
         let timeouts = &listener.timeouts;
-        self.timer.set(if self.requests == 0 { timeouts.header } else { timeouts.keep_alive });
-        self.timer.idle(self.requests > 0);
+        self.timer.set(if is_first { timeouts.header } else { timeouts.keep_alive });
+        self.timer.idle(!is_first);
+        let mut read = self.read_first().await;
+        self.timer.idle(false);
+        if read.is_err() && self.stream.has_unread() {
+            // It came in the last moment, and nobody has been told of it yet.
+            self.timer.set(timeouts.header);
+            read = self.read_first().await;
+        }
+        matches!(read, Ok(Ok(read)) if read > 0)
+    }
+
+    async fn read_first(&mut self) -> Result<io::Result<usize>, Elapsed> {
         let Self { worker, stream, input, timer, .. } = self;
         let first = poll_fn(|context| {
             loop {
@@ -198,9 +215,7 @@ impl Client {
                 worker.give_back(input.release());
             }
         });
-        let read = timer.before_deadline(first).await;
-        self.timer.idle(false);
-        matches!(read, Ok(Ok(read)) if read > 0)
+        timer.before_deadline(first).await
     }
 
     /// `false`: the client has gone.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::deadline::Clock;
+use super::door::Door;
 use super::kept::KeptConnections;
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
@@ -63,7 +64,12 @@ impl Worker {
     /// Idle connections of clients are closed from now on; those in use after their response.
     pub fn stop(&self) {
         self.stopping.set(true);
-        self.clock.end_idle();
+        self.clock.end_idle(|_| true);
+    }
+
+    /// The same for the clients of doors that have been retired.
+    pub fn retire(&self, doors: &[Arc<Door>]) {
+        self.clock.end_idle(|group| doors.iter().any(|door| door.key() == group));
     }
 
     pub fn is_stopping(&self) -> bool {

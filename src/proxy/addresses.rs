@@ -26,12 +26,8 @@ impl std::fmt::Display for BoundAddress {
 pub struct Addresses(Vec<(BoundAddress, Arc<str>)>);
 
 impl Addresses {
-    pub fn new(bound: impl IntoIterator<Item = (BoundAddress, Arc<str>)>) -> Self {
-        Self(bound.into_iter().collect())
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (&BoundAddress, &Arc<str>)> {
-        self.0.iter().map(|(address, listener)| (address, listener))
+    pub fn new(bound: impl IntoIterator<Item = (Arc<str>, BoundAddress)>) -> Self {
+        Self(bound.into_iter().map(|(listener, address)| (address, listener)).collect())
     }
 
     /// The name of the listener whose connections have this local address.
@@ -63,9 +59,9 @@ mod tests {
     fn the_own_address_comes_before_any_address() {
         let bound = |address: &str| BoundAddress::Inet(address.parse().expect("an address"));
         let addresses = Addresses::new([
-            (bound("0.0.0.0:80"), "any".into()),
-            (bound("127.0.0.1:80"), "local".into()),
-            (bound("[::]:81"), "dual".into()),
+            ("any".into(), bound("0.0.0.0:80")),
+            ("local".into(), bound("127.0.0.1:80")),
+            ("dual".into(), bound("[::]:81")),
         ]);
         assert_eq!(addresses.listener(&local("127.0.0.1:80")), Some("local"));
         assert_eq!(addresses.listener(&local("10.0.0.1:80")), Some("any"));

@@ -10,7 +10,7 @@ use pingora_core::services::listening;
 use pingora_core::services::{Service, ServiceReadyNotifier, ServiceWithDependents};
 use pingora_proxy::HttpProxy;
 
-use super::bind::Bound;
+use super::entrance::Entrances;
 use crate::lifecycle::Lifecycle;
 use crate::pool::SupervisorHandle;
 use crate::proxy::{BoundAddress, Carrier};
@@ -21,7 +21,7 @@ const BUFFERS: L4BufferSettings = L4BufferSettings { read: Some(4096), write: So
 
 pub struct Front {
     proxy: listening::Service<HttpProxy<Carrier>>,
-    sockets: Vec<Bound>,
+    entrances: Arc<Entrances>,
     supervisor: SupervisorHandle,
     lifecycle: Arc<Lifecycle>,
 }
@@ -29,28 +29,31 @@ pub struct Front {
 impl Front {
     pub fn new(
         mut proxy: listening::Service<HttpProxy<Carrier>>,
-        sockets: Vec<Bound>,
+        entrances: Arc<Entrances>,
         supervisor: SupervisorHandle,
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
-        for bound in &sockets {
+        for bound in &*entrances.subscribe().borrow() {
             let config = match &bound.address {
                 BoundAddress::Inet(address) => ListenerConfig::tcp(address.to_string()),
                 BoundAddress::Unix(path) => ListenerConfig::uds(path.to_string_lossy()),
             };
             proxy.add_listener(config.l4_buffer(BUFFERS));
         }
-        Self { proxy, sockets, supervisor, lifecycle }
+        Self { proxy, entrances, supervisor, lifecycle }
     }
 
     /// Pingora finds a listening socket by its address in a table meant for upgrades; what it finds it does not bind.
     fn hand_over(&mut self, fds: &ListenFds) {
-        for bound in self.sockets.drain(..) {
-            let key = match &bound.address {
+        for entrance in &*self.entrances.subscribe().borrow() {
+            let key = match &entrance.address {
                 BoundAddress::Inet(address) => address.to_string(),
                 BoundAddress::Unix(path) => path.to_string_lossy().into_owned(),
             };
-            fds.lock().add(key, bound.socket.into_raw_fd());
+            match entrance.duplicate() {
+                Ok(socket) => fds.lock().add(key, socket.into_raw_fd()),
+                Err(error) => log::error!(reason:% = error; "listener lost"),
+            }
         }
     }
 }
@@ -67,6 +70,12 @@ impl ServiceWithDependents for Front {
         // Clients wait in the sockets' queues for the moment that the first probes take.
         self.supervisor.clone().first_round().await;
         fds.iter().for_each(|fds| self.hand_over(fds));
+        let (entrances, mut stop) = (self.entrances.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            if stop.wait_for(|stopping| *stopping).await.is_ok() {
+                entrances.close();
+            }
+        });
         announce_ready(&self.lifecycle);
         ready.notify_ready();
         Service::start_service(&mut self.proxy, fds, shutdown, listeners_per_fd).await;
