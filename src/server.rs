@@ -5,7 +5,6 @@ mod bind;
 mod control;
 mod crew;
 mod entrance;
-mod front;
 mod hall;
 mod post;
 mod reload;
@@ -26,14 +25,13 @@ use crate::admin::{self, AdminSocket};
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::pool::Supervisor;
-use crate::proxy::{self, Addresses, Carrier};
+use crate::proxy;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Telemetry, access, events};
 use acceptor::Acceptor;
 use control::Signals;
 use crew::Loads;
 use entrance::Entrances;
-use front::Front;
 use state::Shared;
 
 /// Idle connections to endpoints that are kept, for each worker thread.
@@ -122,30 +120,15 @@ fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, descriptors: usize) ->
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     server.add_service(background_service("health checks", supervisor));
-    if pingora_carries() {
-        let front = front(shared, &server);
-        server.add_service(front);
-    } else {
-        let most = hall::most_connections(settings.max_connections, descriptors);
-        server.add_service(Acceptor::new(shared.clone(), most));
-    }
+    let most = hall::most_connections(settings.max_connections, descriptors);
+    let acceptor = Acceptor::new(shared.clone(), most, server.configuration.clone(), pingora_carries());
+    server.add_service(acceptor);
     server
 }
 
 /// A setting for tests, which run on both carriers: HTTP/1.1 goes by the lane unless it is given.
 fn pingora_carries() -> bool {
     std::env::var("EVENKEEL_CARRIER").is_ok_and(|carrier| carrier == "pingora")
-}
-
-fn front(shared: &Arc<Shared>, server: &Server) -> Front {
-    let carrier = Carrier::new(
-        shared.snapshot.clone(),
-        Arc::new(Addresses::new(shared.entrances.list())),
-        shared.telemetry.clone(),
-        shared.lifecycle.clone(),
-    );
-    let service = pingora_proxy::http_proxy_service(&server.configuration, carrier);
-    Front::new(service, shared.entrances.clone(), shared.supervisor.clone(), shared.lifecycle.clone())
 }
 
 fn announce(admin: Option<&AdminSocket>) {

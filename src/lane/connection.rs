@@ -15,6 +15,8 @@ use super::buffer::{Buffer, HEAD};
 use super::carry::{self, After};
 use super::deadline::{Elapsed, Timer};
 use super::door::{Door, TooMany};
+use super::guests::Guest;
+use super::handover::{Handover, Preface};
 use super::head::{Parse, Refusal, Request, RequestView};
 use super::stream::Stream;
 use super::worker::Worker;
@@ -59,6 +61,16 @@ enum Arrived {
     Request,
     Nothing,
     Refused(Refusal),
+    /// It is for the other carrier.
+    ForOther {
+        http2: bool,
+    },
+}
+
+/// What becomes of a connection.
+enum Stay {
+    Over(After),
+    Elsewhere { http2: bool },
 }
 
 /// Serves a connection to its end.
@@ -77,26 +89,39 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
         out: Vec::new(),
         requests: 0,
     };
-    let after = client.visit().await;
-    match after {
-        After::Linger => Box::pin(client.linger()).await,
-        After::Abort => client.stream.reset(),
-        After::KeepAlive | After::Close => {}
+    let (stay, _guest) = client.visit().await;
+    match stay {
+        Stay::Over(After::Linger) => Box::pin(client.linger()).await,
+        Stay::Over(After::Abort) => client.stream.reset(),
+        Stay::Over(After::KeepAlive | After::Close) => {}
+        Stay::Elsewhere { http2 } => return Box::pin(client.hand_over(http2)).await,
     }
     client.release();
 }
 
 impl Client {
     /// Serves the client, unless it has too many connections already.
-    async fn visit(&mut self) -> After {
-        let Some((snapshot, listener)) = self.in_force() else { return After::Close };
+    async fn visit(&mut self) -> (Stay, Option<Guest>) {
+        let Some((snapshot, listener)) = self.in_force() else { return (Stay::Over(After::Close), None) };
         match self.door.admit(&self.peer, &listener) {
-            Ok(_guest) => {
-                drop((snapshot, listener));
-                self.requests().await
+            Ok(guest) if self.worker.hands_over_all && !listener.h2c => {
+                (Stay::Elsewhere { http2: false }, guest)
             }
-            Err(TooMany) => self.turn_away(snapshot, &listener).await,
+            Ok(guest) => {
+                drop((snapshot, listener));
+                (self.requests().await, guest)
+            }
+            Err(TooMany) => (Stay::Over(self.turn_away(snapshot, &listener).await), None),
         }
+    }
+
+    /// Another carrier serves the connection to its end.
+    async fn hand_over(self, http2: bool) {
+        let Self { worker, stream, peer, door, input, timer, .. } = self;
+        drop(timer);
+        let ahead = input.bytes().to_vec();
+        drop(input);
+        worker.other.serve(Handover { stream, ahead, peer, door, http2 }).await;
     }
 
     /// Refuses the connection before a request was read.
@@ -114,14 +139,15 @@ impl Client {
         }
     }
 
-    async fn requests(&mut self) -> After {
+    async fn requests(&mut self) -> Stay {
         loop {
-            let Some((_, listener)) = self.in_force() else { return After::Close };
+            let Some((_, listener)) = self.in_force() else { return Stay::Over(After::Close) };
             let arrived = self.next(&listener).await;
             // While it waited, the config may have changed.
-            let Some((snapshot, listener)) = self.in_force() else { return After::Close };
+            let Some((snapshot, listener)) = self.in_force() else { return Stay::Over(After::Close) };
             let after = match arrived {
-                Arrived::Nothing => return After::Close,
+                Arrived::Nothing => return Stay::Over(After::Close),
+                Arrived::ForOther { http2 } => return Stay::Elsewhere { http2 },
                 // In a box, so that a connection that waits does not carry the room for a request along.
                 Arrived::Request => Box::pin(carry::request(self, snapshot, &listener)).await,
                 Arrived::Refused(refusal) => {
@@ -130,7 +156,7 @@ impl Client {
             };
             self.requests += 1;
             if after != After::KeepAlive {
-                return after;
+                return Stay::Over(after);
             }
         }
     }
@@ -154,8 +180,21 @@ impl Client {
         }
         self.request.restart();
         self.timer.set(listener.timeouts.header);
+        let mut may_be_http2 = self.requests == 0 && listener.h2c;
         loop {
-            match self.request.parse(self.input.bytes(), &listener.limits) {
+            let bytes = self.input.bytes();
+            let parsed = match may_be_http2.then(|| Preface::of(bytes)) {
+                Some(Preface::Whole) => return Arrived::ForOther { http2: true },
+                Some(Preface::None) if self.worker.hands_over_all => {
+                    return Arrived::ForOther { http2: false };
+                }
+                Some(Preface::Part) => Parse::Partial,
+                Some(Preface::None) | None => {
+                    may_be_http2 = false;
+                    self.request.parse(bytes, &listener.limits)
+                }
+            };
+            match parsed {
                 Parse::Complete { length } => {
                     self.timer.clear();
                     self.take_head(length);

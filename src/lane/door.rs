@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use tokio::sync::watch;
+
 use super::guests::{Guest, Guests};
 use super::places::{Place, Places};
 use crate::config::Listener;
@@ -21,6 +23,8 @@ pub struct Door {
     refused: Arc<Places>,
     /// What the listener was like when it went out of the config.
     retired: OnceLock<Arc<Listener>>,
+    /// Its clients have to go: it is retired, or the process stops.
+    leaving: watch::Sender<bool>,
 }
 
 /// The client has as many connections as it may have.
@@ -36,6 +40,7 @@ impl Door {
             guests: Arc::default(),
             refused: Arc::default(),
             retired: OnceLock::new(),
+            leaving: watch::Sender::new(false),
         })
     }
 
@@ -48,6 +53,7 @@ impl Door {
             guests: self.guests.clone(),
             refused: self.refused.clone(),
             retired: OnceLock::new(),
+            leaving: watch::Sender::new(false),
         })
     }
 
@@ -60,6 +66,16 @@ impl Door {
     pub fn retire(&self, last: Arc<Listener>) {
         // Twice is once.
         let _ = self.retired.set(last);
+        self.leave();
+    }
+
+    pub fn leave(&self) {
+        self.leaving.send_replace(true);
+    }
+
+    /// Whether the clients have to go; changes once.
+    pub fn leaving(&self) -> watch::Receiver<bool> {
+        self.leaving.subscribe()
     }
 
     pub fn is_retired(&self) -> bool {

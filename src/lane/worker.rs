@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::deadline::Clock;
 use super::door::Door;
+use super::handover::OtherCarrier;
 use super::kept::KeptConnections;
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
@@ -26,6 +27,10 @@ pub struct Worker {
     pub lifecycle: Arc<Lifecycle>,
     pub kept: KeptConnections,
     pub clock: Rc<Clock>,
+    /// For HTTP/2.
+    pub other: Rc<dyn OtherCarrier>,
+    /// Everything goes there.
+    pub hands_over_all: bool,
     spare: RefCell<Vec<Vec<u8>>>,
     /// The second of the last `Date`, and its text.
     date: RefCell<(u64, String)>,
@@ -37,6 +42,7 @@ impl Worker {
         snapshot: Arc<ArcSwap<Snapshot>>,
         telemetry: Arc<Telemetry>,
         lifecycle: Arc<Lifecycle>,
+        (other, hands_over_all): (Rc<dyn OtherCarrier>, bool),
     ) -> Rc<Self> {
         Rc::new(Self {
             snapshot,
@@ -44,6 +50,8 @@ impl Worker {
             lifecycle,
             kept: KeptConnections::default(),
             clock: Rc::default(),
+            other,
+            hands_over_all,
             spare: RefCell::default(),
             date: RefCell::default(),
             stopping: Cell::new(false),

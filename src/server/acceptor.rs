@@ -1,12 +1,14 @@
-//! The front door: worker threads that accept connections from the listening sockets and serve them on the lane.
+//! The front door: worker threads that accept connections from the listening sockets and serve them.
 //!
 //! Each worker has a runtime of its own and shares nothing with the others but the sockets: a connection lives and dies
 //! on one thread.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::{ServiceReadyNotifier, ServiceWithDependents};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -14,21 +16,26 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::crew::{Burdened, Member, crew};
-use super::front::announce_ready;
 use super::hall::Hall;
 use super::post::{Accepted, Post};
 use super::state::Shared;
 use crate::lane::worker::Worker;
+use crate::lifecycle::Lifecycle;
+use crate::proxy::{Carrier, Proxy};
 
 pub struct Acceptor {
     shared: Arc<Shared>,
     hall: Arc<Hall>,
+    pingora: Arc<ServerConf>,
+    /// All connections go to Pingora's carrier, for tests.
+    pingora_carries: bool,
 }
 
 /// What a worker starts with.
 struct Start {
     shared: Arc<Shared>,
     hall: Arc<Hall>,
+    other: (Arc<ServerConf>, bool),
     member: Member<Accepted>,
     arrived: UnboundedReceiver<Burdened<Accepted>>,
     stop: watch::Receiver<bool>,
@@ -36,15 +43,16 @@ struct Start {
 
 impl Acceptor {
     /// `most` is how many connections there may be in all.
-    pub fn new(shared: Arc<Shared>, most: usize) -> Self {
-        Self { hall: Hall::new(shared.snapshot.clone(), most), shared }
+    pub fn new(shared: Arc<Shared>, most: usize, pingora: Arc<ServerConf>, pingora_carries: bool) -> Self {
+        Self { hall: Hall::new(shared.snapshot.clone(), most), shared, pingora, pingora_carries }
     }
 
     fn start_workers(&self, stop: &watch::Receiver<bool>) -> io::Result<()> {
         for (index, (member, arrived)) in crew(&self.shared.loads).into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (shared, hall, stop) = (self.shared.clone(), self.hall.clone(), stop.clone());
-            let start = Start { shared, hall, member, arrived, stop };
+            let other = (self.pingora.clone(), self.pingora_carries);
+            let start = Start { shared, hall, other, member, arrived, stop };
             std::thread::Builder::new()
                 .name(format!("worker {index}"))
                 .spawn(move || LocalSet::new().block_on(&runtime, work(start)))?;
@@ -88,8 +96,12 @@ impl ServiceWithDependents for Acceptor {
 }
 
 async fn work(start: Start) {
-    let Start { shared, hall, member, arrived, mut stop } = start;
-    let worker = Worker::new(shared.snapshot.clone(), shared.telemetry.clone(), shared.lifecycle.clone());
+    let Start { shared, hall, other: (conf, always), member, arrived, mut stop } = start;
+    let parts = || (shared.snapshot.clone(), shared.telemetry.clone(), shared.lifecycle.clone());
+    let (snapshot, telemetry, lifecycle) = parts();
+    let proxy = Proxy::new(conf, Carrier::new(snapshot, telemetry, lifecycle));
+    let (snapshot, telemetry, lifecycle) = parts();
+    let worker = Worker::new(snapshot, telemetry, lifecycle, (Rc::new(proxy), always));
     let post = Post::new(worker.clone(), hall, member);
     let chores = worker.clone();
     spawn_local(async move { chores.run().await });
@@ -99,4 +111,11 @@ async fn work(start: Start) {
     let _ = stop.wait_for(|stop| *stop).await;
     worker.stop();
     std::future::pending::<()>().await;
+}
+
+/// Says that clients are served from now on: to the log, and to a service manager.
+fn announce_ready(lifecycle: &Lifecycle) {
+    lifecycle.ready();
+    log::info!("ready");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }

@@ -5,18 +5,33 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use socket2::{Domain, Socket, Type};
 
 use crate::config::{ListenAddress, Listener};
 use crate::lane::stream::keepalive;
-use crate::proxy::BoundAddress;
 use crate::socket_file::SocketFile;
 
 /// As long as the kernel allows: it caps this by `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
+
+/// An address as bound: port 0 is resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BoundAddress {
+    Inet(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for BoundAddress {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(out),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
 
 /// A socket that listens.
 #[derive(Debug)]

@@ -13,10 +13,9 @@ use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::sync::watch;
 
-use super::bind::{self, BindError, Bound};
+use super::bind::{self, BindError, Bound, BoundAddress};
 use crate::config::{ListenAddress, Listener};
 use crate::lane::door::Door;
-use crate::proxy::BoundAddress;
 use crate::snapshot::Snapshot;
 use crate::socket_file::SocketFile;
 use crate::telemetry::metrics::Metrics;
@@ -73,10 +72,6 @@ impl Entrance {
 
     pub fn is_unix(&self) -> bool {
         matches!(self.address, BoundAddress::Unix(_))
-    }
-
-    pub fn duplicate(&self) -> io::Result<OwnedFd> {
-        self.socket.try_clone()
     }
 
     /// Takes one client from the queue, if there is one.
@@ -163,6 +158,7 @@ impl Entrances {
     /// The workers serve those who wait in the queues, and close the sockets.
     pub fn close(&self) {
         for entrance in self.open.send_replace(Vec::new()) {
+            entrance.door().leave();
             closed(&entrance);
         }
     }

@@ -100,6 +100,7 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
     Listener {
         name,
         address: address.value.clone(),
+        h2c: section.h2c.0,
         trusted_proxies: section.trusted_proxies.iter().map(|net| net.value).collect(),
         limits: Limits {
             header_bytes: bytes(limits.header_size.0),
