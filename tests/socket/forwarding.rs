@@ -3,5 +3,6 @@
 mod addresses;
 mod connections;
 mod framing;
+mod http2;
 mod streams;
 mod tunnels;
