@@ -21,7 +21,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::visit::Visit;
 use crate::lane::stream::Stream;
-use crate::telemetry::record::ClientAddress;
 
 #[derive(Debug)]
 pub struct ClientStream {
@@ -38,9 +37,9 @@ pub struct ClientStream {
 impl ClientStream {
     pub fn new(stream: Stream, ahead: Vec<u8>, visit: Arc<Visit>, http2: bool) -> Self {
         let socket = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        if let ClientAddress::Inet(peer) = &visit.peer {
+        if let Ok(peer) = visit.peer.text().parse() {
             // Nobody has asked for it yet.
-            let _ = socket.peer_addr.set(Some(SocketAddr::Inet(*peer)));
+            let _ = socket.peer_addr.set(Some(SocketAddr::Inet(peer)));
         }
         let response = ResponseHeader::build(200, Some(0)).ok();
         let digest =

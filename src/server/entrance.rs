@@ -4,7 +4,6 @@
 //! closed would take the clients in its queue along.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -78,7 +77,7 @@ impl Entrance {
     pub fn accept(&self) -> io::Result<(OwnedFd, ClientAddress)> {
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         let (socket, peer) = SockRef::from(&self.socket).accept4(flags)?;
-        let peer = peer.as_socket().map_or(ClientAddress::Unix, |peer| ClientAddress::Inet(canonical(peer)));
+        let peer = peer.as_socket().map_or_else(ClientAddress::unix, ClientAddress::inet);
         Ok((socket.into(), peer))
     }
 }
@@ -87,11 +86,6 @@ impl AsRawFd for Entrance {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
-}
-
-/// An IPv4 client of an IPv6 socket is an IPv4 client.
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 // === impl Entrances ===
