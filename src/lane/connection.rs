@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -53,6 +53,8 @@ pub struct Client {
     /// Memory for heads that are written.
     pub out: Vec<u8>,
     requests: u64,
+    /// When the last thing happened that it waited for: its clock is looked at no more often than that.
+    pub now: Instant,
 }
 
 /// What came of waiting for the next request.
@@ -88,6 +90,7 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
         half_closed: false,
         out: Vec::new(),
         requests: 0,
+        now: Instant::now(),
     };
     let (stay, _guest) = client.visit().await;
     match stay {
@@ -179,8 +182,8 @@ impl Client {
             return Arrived::Nothing;
         }
         self.request.restart();
-        self.timer.set(listener.timeouts.header);
         let mut may_be_http2 = self.requests == 0 && listener.h2c;
+        let mut partial = false;
         loop {
             let bytes = self.input.bytes();
             let parsed = match may_be_http2.then(|| Preface::of(bytes)) {
@@ -196,7 +199,10 @@ impl Client {
             };
             match parsed {
                 Parse::Complete { length } => {
-                    self.timer.clear();
+                    if partial {
+                        self.timer.clear();
+                        self.now = Instant::now();
+                    }
                     self.take_head(length);
                     return Arrived::Request;
                 }
@@ -204,8 +210,10 @@ impl Client {
                     self.take_head(self.input.len());
                     return Arrived::Refused(refusal);
                 }
-                Parse::Partial => {}
+                Parse::Partial if partial => {}
+                Parse::Partial => self.timer.set_from(self.now, listener.timeouts.header),
             }
+            partial = true;
             match self.read_more(listener).await {
                 Ok(true) => {}
                 Ok(false) => return Arrived::Nothing,
@@ -226,7 +234,7 @@ impl Client {
             return false;
         }
         let timeouts = &listener.timeouts;
-        self.timer.set(if is_first { timeouts.header } else { timeouts.keep_alive });
+        self.timer.set_from(self.now, if is_first { timeouts.header } else { timeouts.keep_alive });
         self.timer.idle(!is_first);
         let mut read = self.read_first().await;
         self.timer.idle(false);
@@ -235,6 +243,8 @@ impl Client {
             self.timer.set(timeouts.header);
             read = self.read_first().await;
         }
+        self.timer.clear();
+        self.now = Instant::now();
         matches!(read, Ok(Ok(read)) if read > 0)
     }
 
