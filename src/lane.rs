@@ -26,6 +26,7 @@ mod deadline;
 mod deliver;
 pub mod door;
 mod guests;
+pub mod handover;
 mod kept;
 pub mod places;
 mod pump;

@@ -15,4 +15,5 @@ pub mod proxy;
 pub mod routing;
 pub mod server;
 pub mod snapshot;
+mod socket_file;
 pub mod telemetry;

@@ -1,12 +1,13 @@
 //! The carrier on Pingora's `ProxyHttp`: each hook translates and asks `exchange`; policy is not here.
 
-mod addresses;
 mod classify;
 mod connection;
 mod context;
 mod edits;
 mod heads;
 mod peer;
+mod stream;
+mod visit;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +17,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Version, header};
 use pingora_core::protocols::Digest;
-use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -26,17 +26,18 @@ use crate::exchange::{Arrival, Circumstances, Edits, Exchange, Failure, Head, Ne
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
-use crate::telemetry::record::{ClientAddress, Protocol};
-pub use addresses::{Addresses, BoundAddress};
+use crate::telemetry::record::Protocol;
 use connection::{Connections, Watch};
 use context::{Carried, Context};
+pub use visit::Proxy;
+use visit::Visit;
 
 /// More than any `retry.limit`, and a bound for attempts that do not count (see `Exchange::attempt_failed`).
 pub const ATTEMPTS_MAX: usize = 300;
 
+#[derive(Clone)]
 pub struct Carrier {
     snapshot: Arc<ArcSwap<Snapshot>>,
-    addresses: Arc<Addresses>,
     telemetry: Arc<Telemetry>,
     lifecycle: Arc<Lifecycle>,
     connections: Arc<Connections>,
@@ -45,21 +46,20 @@ pub struct Carrier {
 impl Carrier {
     pub fn new(
         snapshot: Arc<ArcSwap<Snapshot>>,
-        addresses: Arc<Addresses>,
         telemetry: Arc<Telemetry>,
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
-        Self { snapshot, addresses, telemetry, lifecycle, connections: Arc::default() }
+        Self { snapshot, telemetry, lifecycle, connections: Arc::default() }
     }
 
     fn begin(&self, session: &Session) -> Option<Exchange> {
         let snapshot = self.snapshot.load_full();
-        let listener = self.addresses.listener(session.server_addr()?)?;
-        let listener = snapshot.listener(listener)?.clone();
+        let visit = Visit::of(session)?;
+        let listener = visit.door.in_force(&snapshot)?.clone();
         let request = session.req_header();
         let arrival = Arrival {
             head: &**request,
-            peer: client_address(session.client_addr()),
+            peer: visit.peer.clone(),
             protocol: protocol(request.version),
             target: &String::from_utf8_lossy(request.raw_path()),
             upgrade: session.is_upgrade_req(),
@@ -214,6 +214,10 @@ impl ProxyHttp for Carrier {
         {
             return Err(carried.fail(failure));
         }
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            // An empty last piece, as HTTP/2 clients send it, would become a second last chunk.
+            *body = None;
+        }
         if end_of_stream && !carried.begun {
             let limit = carried.exchange.pool().map(|pool| pool.spec().timeouts.response);
             carried.watch = limit.zip(carried.connection.clone()).map(|(limit, of)| Watch::total(of, limit));
@@ -278,7 +282,7 @@ impl ProxyHttp for Carrier {
             response.remove_header(&header::TRANSFER_ENCODING);
             session.set_keepalive(None);
         }
-        if session.is_process_shutting_down() || self.lifecycle.is_stopping() {
+        if self.lifecycle.is_stopping() || Visit::of(session).is_some_and(|visit| visit.door.is_retired()) {
             session.set_keepalive(None);
         }
         Ok(())
@@ -377,6 +381,9 @@ impl ProxyHttp for Carrier {
             carried.deadline = None;
             carried.exchange.finish(status, bytes_out, Instant::now());
         }
+        if let Some(visit) = Visit::of(session) {
+            visit.answered();
+        }
     }
 
     /// The access log has a line with the cause for each of them.
@@ -419,13 +426,6 @@ fn circumstances(session: &Session, carried: &Carried, reused: bool) -> Circumst
         replayable: !session.as_ref().retry_buffer_truncated(),
         reused,
         response_begun: carried.begun,
-    }
-}
-
-fn client_address(address: Option<&PingoraAddr>) -> ClientAddress {
-    match address {
-        Some(PingoraAddr::Inet(address)) => ClientAddress::inet(*address),
-        _ => ClientAddress::unix(),
     }
 }
 

@@ -3,8 +3,10 @@
 mod acceptor;
 mod bind;
 mod control;
-mod front;
+mod crew;
+mod entrance;
 mod hall;
+mod post;
 mod reload;
 mod state;
 
@@ -23,13 +25,13 @@ use crate::admin::{self, AdminSocket};
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::pool::Supervisor;
-use crate::proxy::{self, Addresses, Carrier};
+use crate::proxy;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Telemetry, access, events};
 use acceptor::Acceptor;
-use bind::Bound;
 use control::Signals;
-use front::Front;
+use crew::Loads;
+use entrance::Entrances;
 use state::Shared;
 
 /// Idle connections to endpoints that are kept, for each worker thread.
@@ -73,34 +75,38 @@ pub fn run(start: Start) -> Result<(), StartError> {
     };
     let events = events::init(&config.log)?;
     let access_log = access::AccessLog::start(&config.access_log).map_err(StartError::AccessLog)?;
-    let sockets = config.listeners.iter().map(bind::bind).collect::<Result<Vec<_>, _>>()?;
-    let admin = AdminSocket::bind(&config.admin)?;
     let started = SystemTime::now();
     let telemetry = Arc::new(Telemetry::new(access_log, started));
+    let entrances = Arc::new(Entrances::new(telemetry.metrics.clone()));
+    let sockets = entrances.prepare(&config.listeners)?;
+    let admin = AdminSocket::bind(&config.admin)?;
     events::install_panic_hook(telemetry.metrics.panics());
-    announce(&sockets, admin.as_ref());
+    entrances.put(sockets);
+    announce(admin.as_ref());
 
     let (supervisor, handle) = Supervisor::new();
     let snapshot = Snapshot::build(config, None);
     telemetry.metrics.reload_succeeded(snapshot.generation(), started);
     handle.set_pools(snapshot.pools().iter().cloned());
+    let workers = snapshot.config().server.threads;
     let shared = Arc::new(Shared {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
         telemetry,
         lifecycle: Arc::new(Lifecycle::default()),
-        addresses: Arc::new(addresses(&sockets)),
+        entrances,
+        loads: Loads::new(workers),
         supervisor: handle,
         events,
         started,
         file,
     });
-    let server = assemble(&shared, supervisor, sockets, descriptors);
+    let server = assemble(&shared, supervisor, descriptors);
     let close = control::start(runtime, signals, admin, shared)?;
     server.run(RunArgs { shutdown_signal: Box::new(close) });
     Ok(())
 }
 
-fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, sockets: Vec<Bound>, descriptors: usize) -> Server {
+fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, descriptors: usize) -> Server {
     let settings = shared.snapshot.load().config().server.clone();
     let conf = ServerConf {
         threads: settings.threads,
@@ -114,13 +120,9 @@ fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, sockets: Vec<Bound>, d
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     server.add_service(background_service("health checks", supervisor));
-    if pingora_carries() {
-        let front = front(shared, &server, sockets);
-        server.add_service(front);
-    } else {
-        let most = hall::most_connections(settings.max_connections, descriptors);
-        server.add_service(Acceptor::new(shared.clone(), sockets, settings.threads, most));
-    }
+    let most = hall::most_connections(settings.max_connections, descriptors);
+    let acceptor = Acceptor::new(shared.clone(), most, server.configuration.clone(), pingora_carries());
+    server.add_service(acceptor);
     server
 }
 
@@ -129,25 +131,7 @@ fn pingora_carries() -> bool {
     std::env::var("EVENKEEL_CARRIER").is_ok_and(|carrier| carrier == "pingora")
 }
 
-fn front(shared: &Arc<Shared>, server: &Server, sockets: Vec<Bound>) -> Front {
-    let carrier = Carrier::new(
-        shared.snapshot.clone(),
-        shared.addresses.clone(),
-        shared.telemetry.clone(),
-        shared.lifecycle.clone(),
-    );
-    let service = pingora_proxy::http_proxy_service(&server.configuration, carrier);
-    Front::new(service, sockets, shared.supervisor.clone(), shared.lifecycle.clone())
-}
-
-fn addresses(sockets: &[Bound]) -> Addresses {
-    Addresses::new(sockets.iter().map(|bound| (bound.address.clone(), bound.listener.clone())))
-}
-
-fn announce(sockets: &[Bound], admin: Option<&AdminSocket>) {
-    for bound in sockets {
-        log::info!(listener = &*bound.listener, address:% = bound.address; "listening");
-    }
+fn announce(admin: Option<&AdminSocket>) {
     if let Some(admin) = admin {
         log::info!(address:% = admin.address(); "admin address open");
         if let Some(taken) = admin.instead_of() {

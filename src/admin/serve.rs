@@ -54,7 +54,7 @@ impl AdminSocket {
         let tcp = matches!(self.listener, Listener::Tcp(_));
         let app = Arc::new(App { inspect, token: self.token, tcp });
         match self.listener {
-            Listener::Unix(listener, _remove) => {
+            Listener::Unix(listener, _file) => {
                 let listener = tokio::net::UnixListener::from_std(listener)?;
                 accept(app, || async { Ok(listener.accept().await?.0.into()) }).await
             }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::address::{self, Address, Environment, Place};
 use crate::config::{self, AdminListen};
+use crate::socket_file::SocketFile;
 
 /// A bound admin address. Dropped, a unix socket's file is removed.
 #[derive(Debug)]
@@ -21,15 +22,8 @@ pub struct AdminSocket {
 #[derive(Debug)]
 pub(super) enum Listener {
     /// With what its end has to do.
-    Unix(UnixListener, Remove),
+    Unix(UnixListener, SocketFile),
     Tcp(TcpListener),
-}
-
-/// Removes the socket's file, unless somebody else's lies there by now.
-#[derive(Debug)]
-pub(super) struct Remove {
-    path: PathBuf,
-    identity: Option<(u64, u64)>,
 }
 
 /// Why there is no admin socket; one line, with what to do about it.
@@ -143,11 +137,10 @@ fn bind_unix(path: &Path) -> Result<Listener, BindError> {
     let failed = |source| BindError::Listen { address: Address::Unix(path.to_owned()), source };
     remove_stale(path)?;
     let listener = UnixListener::bind(path).map_err(failed)?;
-    // From here on the file is ours to remove, whatever fails next.
-    let remove = Remove { path: path.to_owned(), identity: identity(path) };
+    let file = SocketFile::of(path);
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
-    Ok(Listener::Unix(listener, remove))
+    Ok(Listener::Unix(listener, file))
 }
 
 /// Removes a socket on which nobody answers.
@@ -195,21 +188,4 @@ impl BindError {
             _ => false,
         }
     }
-}
-
-// === impl Remove ===
-
-impl Drop for Remove {
-    fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            // Left over, it is found stale by the next process.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Device and inode.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let found = path.symlink_metadata().ok()?;
-    Some((found.dev(), found.ino()))
 }

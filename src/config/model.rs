@@ -102,6 +102,8 @@ pub enum AccessFormat {
 pub struct Listener {
     pub name: Arc<str>,
     pub address: ListenAddress,
+    /// HTTP/2 without TLS is served too, to clients that know of it.
+    pub h2c: bool,
     /// Peers whose `X-Forwarded-*` and `Forwarded` are believed and appended to.
     pub trusted_proxies: Vec<IpNet>,
     pub paths: PathRules,

@@ -123,6 +123,8 @@ section! {
         /// `0.0.0.0:8080`, `[::1]:8080`, `:8080` (every address, IPv4 and IPv6) or `unix:/path`. Port 0 takes any free
         /// port.
         address: ListenAddress, required "0.0.0.0:8080";
+        /// HTTP/2 without TLS, by prior knowledge, beside HTTP/1.1.
+        h2c: Flag = false;
         /// Networks or addresses of proxies in front, whose `X-Forwarded-*` and `Forwarded` fields are believed and
         /// appended to. From anybody else, these fields are written afresh.
         trusted_proxies: List<ipnet::IpNet> = [];

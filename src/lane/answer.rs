@@ -70,5 +70,5 @@ fn keeps(client: &Client, failure: Failure) -> bool {
         && view.framing() == Framing::None
         && view.keep_alive()
         && client.may_go_on()
-        && !client.worker.is_stopping()
+        && !client.has_to_go()
 }

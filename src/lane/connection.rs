@@ -15,6 +15,8 @@ use super::buffer::{Buffer, HEAD};
 use super::carry::{self, After};
 use super::deadline::{Elapsed, Timer};
 use super::door::{Door, TooMany};
+use super::guests::Guest;
+use super::handover::{Handover, Preface};
 use super::head::{Parse, Refusal, Request, RequestView};
 use super::stream::Stream;
 use super::worker::Worker;
@@ -61,11 +63,21 @@ enum Arrived {
     Request,
     Nothing,
     Refused(Refusal),
+    /// It is for the other carrier.
+    ForOther {
+        http2: bool,
+    },
+}
+
+/// What becomes of a connection.
+enum Stay {
+    Over(After),
+    Elsewhere { http2: bool },
 }
 
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door: Arc<Door>) {
-    let timer = worker.clock.timer();
+    let timer = worker.clock.timer(door.key());
     let mut client = Client {
         worker,
         stream,
@@ -80,26 +92,39 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
         requests: 0,
         now: Instant::now(),
     };
-    let after = client.visit().await;
-    match after {
-        After::Linger => Box::pin(client.linger()).await,
-        After::Abort => client.stream.reset(),
-        After::KeepAlive | After::Close => {}
+    let (stay, _guest) = client.visit().await;
+    match stay {
+        Stay::Over(After::Linger) => Box::pin(client.linger()).await,
+        Stay::Over(After::Abort) => client.stream.reset(),
+        Stay::Over(After::KeepAlive | After::Close) => {}
+        Stay::Elsewhere { http2 } => return Box::pin(client.hand_over(http2)).await,
     }
     client.release();
 }
 
 impl Client {
     /// Serves the client, unless it has too many connections already.
-    async fn visit(&mut self) -> After {
-        let Some((snapshot, listener)) = self.in_force() else { return After::Close };
+    async fn visit(&mut self) -> (Stay, Option<Guest>) {
+        let Some((snapshot, listener)) = self.in_force() else { return (Stay::Over(After::Close), None) };
         match self.door.admit(&self.peer, &listener) {
-            Ok(_guest) => {
-                drop((snapshot, listener));
-                self.requests().await
+            Ok(guest) if self.worker.hands_over_all && !listener.h2c => {
+                (Stay::Elsewhere { http2: false }, guest)
             }
-            Err(TooMany) => self.turn_away(snapshot, &listener).await,
+            Ok(guest) => {
+                drop((snapshot, listener));
+                (self.requests().await, guest)
+            }
+            Err(TooMany) => (Stay::Over(self.turn_away(snapshot, &listener).await), None),
         }
+    }
+
+    /// Another carrier serves the connection to its end.
+    async fn hand_over(self, http2: bool) {
+        let Self { worker, stream, peer, door, input, timer, .. } = self;
+        drop(timer);
+        let ahead = input.bytes().to_vec();
+        drop(input);
+        worker.other.serve(Handover { stream, ahead, peer, door, http2 }).await;
     }
 
     /// Refuses the connection before a request was read.
@@ -117,14 +142,15 @@ impl Client {
         }
     }
 
-    async fn requests(&mut self) -> After {
+    async fn requests(&mut self) -> Stay {
         loop {
-            let Some((_, listener)) = self.in_force() else { return After::Close };
+            let Some((_, listener)) = self.in_force() else { return Stay::Over(After::Close) };
             let arrived = self.next(&listener).await;
             // While it waited, the config may have changed.
-            let Some((snapshot, listener)) = self.in_force() else { return After::Close };
+            let Some((snapshot, listener)) = self.in_force() else { return Stay::Over(After::Close) };
             let after = match arrived {
-                Arrived::Nothing => return After::Close,
+                Arrived::Nothing => return Stay::Over(After::Close),
+                Arrived::ForOther { http2 } => return Stay::Elsewhere { http2 },
                 // In a box, so that a connection that waits does not carry the room for a request along.
                 Arrived::Request => Box::pin(carry::request(self, snapshot, &listener)).await,
                 Arrived::Refused(refusal) => {
@@ -133,16 +159,21 @@ impl Client {
             };
             self.requests += 1;
             if after != After::KeepAlive {
-                return after;
+                return Stay::Over(after);
             }
         }
     }
 
-    /// The snapshot in force, and what it says of this listener.
+    /// The snapshot in force, and what the listener is like.
     fn in_force(&self) -> Option<(Arc<Snapshot>, Arc<Listener>)> {
         let snapshot = self.worker.snapshot.load_full();
-        let listener = snapshot.listener(&self.door.listener)?.clone();
+        let listener = self.door.in_force(&snapshot)?.clone();
         Some((snapshot, listener))
+    }
+
+    /// The connection serves no more requests than those that have arrived.
+    pub fn has_to_go(&self) -> bool {
+        self.worker.is_stopping() || self.door.is_retired()
     }
 
     /// Waits for a request, and reads its head.
@@ -151,9 +182,22 @@ impl Client {
             return Arrived::Nothing;
         }
         self.request.restart();
+        let mut may_be_http2 = self.requests == 0 && listener.h2c;
         let mut partial = false;
         loop {
-            match self.request.parse(self.input.bytes(), &listener.limits) {
+            let bytes = self.input.bytes();
+            let parsed = match may_be_http2.then(|| Preface::of(bytes)) {
+                Some(Preface::Whole) => return Arrived::ForOther { http2: true },
+                Some(Preface::None) if self.worker.hands_over_all => {
+                    return Arrived::ForOther { http2: false };
+                }
+                Some(Preface::Part) => Parse::Partial,
+                Some(Preface::None) | None => {
+                    may_be_http2 = false;
+                    self.request.parse(bytes, &listener.limits)
+                }
+            };
+            match parsed {
                 Parse::Complete { length } => {
                     if partial {
                         self.timer.clear();
@@ -185,13 +229,26 @@ impl Client {
     /// Waits, without a buffer, for the client to say something; `false` if it did not, or went.
     async fn first_bytes(&mut self, listener: &Listener) -> bool {
         self.release();
-        if self.half_closed || (self.requests > 0 && self.worker.is_stopping()) {
+        let is_first = self.requests == 0;
+        if self.half_closed || (!is_first && self.has_to_go() && !self.stream.has_unread()) {
             return false;
         }
         let timeouts = &listener.timeouts;
-        let limit = if self.requests == 0 { timeouts.header } else { timeouts.keep_alive };
-        self.timer.set_from(self.now, limit);
-        self.timer.idle(self.requests > 0);
+        self.timer.set_from(self.now, if is_first { timeouts.header } else { timeouts.keep_alive });
+        self.timer.idle(!is_first);
+        let mut read = self.read_first().await;
+        self.timer.idle(false);
+        if read.is_err() && self.stream.has_unread() {
+            // It came in the last moment, and nobody has been told of it yet.
+            self.timer.set(timeouts.header);
+            read = self.read_first().await;
+        }
+        self.timer.clear();
+        self.now = Instant::now();
+        matches!(read, Ok(Ok(read)) if read > 0)
+    }
+
+    async fn read_first(&mut self) -> Result<io::Result<usize>, Elapsed> {
         let Self { worker, stream, input, timer, .. } = self;
         let first = poll_fn(|context| {
             loop {
@@ -207,11 +264,7 @@ impl Client {
                 worker.give_back(input.release());
             }
         });
-        let read = timer.before_deadline(first).await;
-        timer.clear();
-        timer.idle(false);
-        self.now = Instant::now();
-        matches!(read, Ok(Ok(read)) if read > 0)
+        timer.before_deadline(first).await
     }
 
     /// `false`: the client has gone.

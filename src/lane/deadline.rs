@@ -42,6 +42,8 @@ struct Slot {
     waker: RefCell<Option<Waker>>,
     /// Nothing is under way: a stop may end it at once.
     idle: Cell<bool>,
+    /// Whose deadline it is: those of one door end together.
+    group: usize,
     /// Its timer is gone; the clock forgets it at its next look.
     gone: Cell<bool>,
 }
@@ -87,9 +89,9 @@ impl Clock {
         earliest
     }
 
-    /// Lets the deadlines of all who are idle pass now.
-    pub fn end_idle(&self) {
-        for slot in self.slots.borrow().iter().filter(|slot| slot.idle.get()) {
+    /// Lets the deadlines of those who are idle pass now, where their group is concerned.
+    pub fn end_idle(&self, concerned: impl Fn(usize) -> bool) {
+        for slot in self.slots.borrow().iter().filter(|slot| slot.idle.get() && concerned(slot.group)) {
             slot.pass();
         }
     }
@@ -108,8 +110,8 @@ impl Clock {
         })
     }
 
-    pub fn timer(self: &Rc<Self>) -> Timer {
-        let slot = Rc::new(Slot::default());
+    pub fn timer(self: &Rc<Self>, group: usize) -> Timer {
+        let slot = Rc::new(Slot { group, ..Slot::default() });
         self.slots.borrow_mut().push(slot.clone());
         Timer { clock: self.clone(), slot, bound: Cell::default(), at_bound: Cell::default() }
     }
@@ -218,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn what_takes_too_long_is_ended_and_the_timer_goes_on() {
         let clock = Rc::new(Clock::default());
-        let timer = clock.timer();
+        let timer = clock.timer(0);
         let work = async {
             let late = timer.within(Duration::from_millis(50), std::future::pending::<()>()).await;
             assert_eq!(late, Err(Elapsed));
@@ -257,7 +259,7 @@ mod tests {
     #[test]
     fn the_clock_rests_when_nobody_has_a_deadline() {
         let clock = Rc::new(Clock::default());
-        let timer = clock.timer();
+        let timer = clock.timer(0);
         assert_eq!(clock.look(Instant::now()), None);
         timer.set(Duration::from_secs(60));
         assert!(clock.look(Instant::now()).is_some());

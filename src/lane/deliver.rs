@@ -148,7 +148,7 @@ impl Delivery<'_> {
             && self.uploaded
             && body != Framing::UntilClose
             && client.may_go_on()
-            && !client.worker.is_stopping()
+            && !client.has_to_go()
     }
 
     async fn carry(

@@ -1,10 +1,13 @@
-//! What the connections of one listener share, over all workers: who may come in.
+//! What the connections of one listener share, over all workers: who may come in, and whether they have to go.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
 
 use super::guests::{Guest, Guests};
 use super::places::{Place, Places};
 use crate::config::Listener;
+use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::connections::Connections;
 use crate::telemetry::record::ClientAddress;
 
@@ -18,6 +21,10 @@ pub struct Door {
     pub counters: Arc<Connections>,
     guests: Arc<Guests>,
     refused: Arc<Places>,
+    /// What the listener was like when it went out of the config.
+    retired: OnceLock<Arc<Listener>>,
+    /// Its clients have to go: it is retired, or the process stops.
+    leaving: watch::Sender<bool>,
 }
 
 /// The client has as many connections as it may have.
@@ -32,7 +39,52 @@ impl Door {
             counters,
             guests: Arc::default(),
             refused: Arc::default(),
+            retired: OnceLock::new(),
+            leaving: watch::Sender::new(false),
         })
+    }
+
+    /// A door of the same listener at another address: whoever is inside still counts.
+    pub fn elsewhere(&self) -> Arc<Self> {
+        Arc::new(Self {
+            listener: self.listener.clone(),
+            places: self.places.clone(),
+            counters: self.counters.clone(),
+            guests: self.guests.clone(),
+            refused: self.refused.clone(),
+            retired: OnceLock::new(),
+            leaving: watch::Sender::new(false),
+        })
+    }
+
+    /// What the listener is like: a retired one stays as it was.
+    pub fn in_force<'a>(&'a self, snapshot: &'a Snapshot) -> Option<&'a Arc<Listener>> {
+        self.retired.get().or_else(|| snapshot.listener(&self.listener))
+    }
+
+    /// The listener is about to go out of the config: who is inside is served, and told to go.
+    pub fn retire(&self, last: Arc<Listener>) {
+        // Twice is once.
+        let _ = self.retired.set(last);
+        self.leave();
+    }
+
+    pub fn leave(&self) {
+        self.leaving.send_replace(true);
+    }
+
+    /// Whether the clients have to go; changes once.
+    pub fn leaving(&self) -> watch::Receiver<bool> {
+        self.leaving.subscribe()
+    }
+
+    pub fn is_retired(&self) -> bool {
+        self.retired.get().is_some()
+    }
+
+    /// Tells apart the doors that are alive.
+    pub fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Counts the connection of a client; `None` where nobody counts it.

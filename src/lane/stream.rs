@@ -1,6 +1,8 @@
 //! The streams that the lane carries bytes between. TLS will be one more kind.
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::pool::Target;
 
 /// A connection to a client or an endpoint.
+#[derive(Debug)]
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -33,6 +36,25 @@ impl Stream {
             }
             Target::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
         }
+    }
+
+    /// A client's connection as it was accepted; from now on it belongs to this thread's runtime.
+    pub fn accepted(socket: OwnedFd, unix: bool) -> io::Result<Self> {
+        Ok(if unix {
+            Self::Unix(UnixStream::from_std(socket.into())?)
+        } else {
+            Self::Tcp(TcpStream::from_std(socket.into())?)
+        })
+    }
+
+    /// Whether bytes have arrived that nobody has read: asks the kernel itself, which knows before the runtime does.
+    pub fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = match self {
+            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+        };
+        matches!(peeked, Ok(1..))
     }
 
     /// Ready when reading would not block: there are bytes, the end, or an error.
@@ -74,11 +96,20 @@ impl Stream {
 }
 
 /// Finds out within a minute and a half that the machine at the other end is gone.
-fn keepalive() -> TcpKeepalive {
+pub fn keepalive() -> TcpKeepalive {
     TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(10))
         .with_retries(3)
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::deadline::Clock;
+use super::door::Door;
+use super::handover::OtherCarrier;
 use super::head::Response;
 use super::kept::KeptConnections;
 use crate::exchange::Edits;
@@ -27,6 +29,10 @@ pub struct Worker {
     pub lifecycle: Arc<Lifecycle>,
     pub kept: KeptConnections,
     pub clock: Rc<Clock>,
+    /// For HTTP/2.
+    pub other: Rc<dyn OtherCarrier>,
+    /// Everything goes there.
+    pub hands_over_all: bool,
     spare: RefCell<Vec<Vec<u8>>>,
     /// Taken for as long as one head is written.
     pub edits: Cell<Edits>,
@@ -41,6 +47,7 @@ impl Worker {
         snapshot: Arc<ArcSwap<Snapshot>>,
         telemetry: Arc<Telemetry>,
         lifecycle: Arc<Lifecycle>,
+        (other, hands_over_all): (Rc<dyn OtherCarrier>, bool),
     ) -> Rc<Self> {
         Rc::new(Self {
             snapshot,
@@ -48,6 +55,8 @@ impl Worker {
             lifecycle,
             kept: KeptConnections::default(),
             clock: Rc::default(),
+            other,
+            hands_over_all,
             spare: RefCell::default(),
             edits: Cell::default(),
             responses: RefCell::default(),
@@ -70,7 +79,12 @@ impl Worker {
     /// Idle connections of clients are closed from now on; those in use after their response.
     pub fn stop(&self) {
         self.stopping.set(true);
-        self.clock.end_idle();
+        self.clock.end_idle(|_| true);
+    }
+
+    /// The same for the clients of doors that have been retired.
+    pub fn retire(&self, doors: &[Arc<Door>]) {
+        self.clock.end_idle(|group| doors.iter().any(|door| door.key() == group));
     }
 
     pub fn is_stopping(&self) -> bool {

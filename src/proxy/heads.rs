@@ -30,6 +30,13 @@ pub fn set_path(request: &mut RequestHeader, path: &str) -> Result<()> {
 /// A server that is asked directly is asked by path alone (RFC 9112, section 3.2): an authority in the target would
 /// count more for it than the `Host` that the pool wants.
 pub fn origin_form(request: &mut RequestHeader) -> Result<()> {
+    if request.uri.authority().is_some() {
+        // Of an HTTP/2 request: `Host` has been made of it.
+        let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
+        if let Ok(path) = path.parse() {
+            request.set_uri(path);
+        }
+    }
     let raw = String::from_utf8_lossy(request.raw_path());
     let Some((_, rest)) = raw.split_once("://").filter(|_| !raw.starts_with(['/', '?', '*'])) else {
         return Ok(());

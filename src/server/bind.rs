@@ -5,24 +5,41 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use socket2::{Domain, Socket, Type};
 
 use crate::config::{ListenAddress, Listener};
-use crate::proxy::BoundAddress;
+use crate::lane::stream::keepalive;
+use crate::socket_file::SocketFile;
 
 /// As long as the kernel allows: it caps this by `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
+/// An address as bound: port 0 is resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BoundAddress {
+    Inet(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for BoundAddress {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(out),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// A socket that listens.
 #[derive(Debug)]
 pub struct Bound {
-    pub listener: Arc<str>,
     pub address: BoundAddress,
     pub socket: OwnedFd,
+    /// Of a unix socket.
+    pub file: Option<SocketFile>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +48,21 @@ pub struct BindError {
     listener: Arc<str>,
     address: String,
     source: io::Error,
-    remedy: &'static str,
+    remedy: String,
+}
+
+impl BindError {
+    /// Another listener of this process stands in the way until the reload is done.
+    pub fn behind(mut self, listener: &str) -> Self {
+        self.remedy = format!(
+            ": listener {listener} has it until this reload is done; remove that one in a reload before, or restart"
+        );
+        self
+    }
+
+    pub fn is_in_use(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
 }
 
 pub fn bind(listener: &Listener) -> Result<Bound, BindError> {
@@ -40,16 +71,13 @@ pub fn bind(listener: &Listener) -> Result<Bound, BindError> {
         ListenAddress::AnyPort(port) => (format!(":{port}"), any_address(*port)),
         ListenAddress::Unix(path) => (format!("unix:{}", path.display()), unix(path)),
     };
-    match bound {
-        Ok((socket, address)) => Ok(Bound { listener: listener.name.clone(), address, socket }),
-        Err(source) => {
-            let remedy = remedy(&source);
-            Err(BindError { listener: listener.name.clone(), address: written, source, remedy })
-        }
-    }
+    bound.map_err(|source| {
+        let remedy = remedy(&source).to_owned();
+        BindError { listener: listener.name.clone(), address: written, source, remedy }
+    })
 }
 
-fn tcp(address: SocketAddr) -> io::Result<(OwnedFd, BoundAddress)> {
+fn tcp(address: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -60,7 +88,7 @@ fn tcp(address: SocketAddr) -> io::Result<(OwnedFd, BoundAddress)> {
 }
 
 /// IPv6 and IPv4 by one socket; IPv4 alone where the machine has no IPv6.
-fn any_address(port: u16) -> io::Result<(OwnedFd, BoundAddress)> {
+fn any_address(port: u16) -> io::Result<Bound> {
     let dual = || {
         let socket = Socket::new(Domain::IPV6, Type::STREAM.nonblocking().cloexec(), None)?;
         socket.set_reuse_address(true)?;
@@ -75,34 +103,49 @@ fn any_address(port: u16) -> io::Result<(OwnedFd, BoundAddress)> {
     }
 }
 
-fn listen(socket: Socket, address: SocketAddr) -> io::Result<(OwnedFd, BoundAddress)> {
+fn listen(socket: Socket, address: SocketAddr) -> io::Result<Bound> {
+    // Connections inherit these, so that none of them costs a system call for it.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive())?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let local = socket.local_addr()?.as_socket().unwrap_or(address);
-    Ok((socket.into(), BoundAddress::Inet(local)))
+    Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None })
 }
 
 /// A file that nobody listens on any more is in nobody's way.
-fn unix(path: &Path) -> io::Result<(OwnedFd, BoundAddress)> {
+fn unix(path: &Path) -> io::Result<Bound> {
     use std::os::unix::fs::FileTypeExt;
     if let Ok(found) = std::fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
         }
-        if UnixStream::connect(path).is_ok() {
+        if is_answered(path)? {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         std::fs::remove_file(path)?;
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
+    let file = SocketFile::of(path);
     socket.listen(BACKLOG)?;
-    Ok((socket.into(), BoundAddress::Unix(path.to_owned())))
+    Ok(Bound { address: BoundAddress::Unix(path.to_owned()), socket: socket.into(), file: Some(file) })
+}
+
+/// Whether somebody listens there; a full queue is an answer too.
+fn is_answered(path: &Path) -> io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    Ok(match socket.connect(&socket2::SockAddr::unix(path)?) {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    })
 }
 
 fn remedy(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
-        Some(libc::EADDRINUSE) => ": stop the process that uses it, or choose another address",
+        _ if error.kind() == io::ErrorKind::AddrInUse => {
+            ": stop the process that uses it, or choose another address"
+        }
         Some(libc::EACCES | libc::EPERM) => {
             ": ports below 1024 need root or the capability CAP_NET_BIND_SERVICE; a unix socket needs a directory that \
              this user may write to"

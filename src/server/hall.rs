@@ -69,8 +69,7 @@ impl Hall {
 
     /// Takes the place of one connection.
     pub fn seat(&self, door: &Arc<Door>) -> Result<Seat, Pause> {
-        let most =
-            self.snapshot.load().listener(&door.listener).and_then(|listener| listener.connections.all);
+        let most = door.in_force(&self.snapshot.load()).and_then(|listener| listener.connections.all);
         let most = most.unwrap_or(usize::MAX);
         let of_listener = door.places.take(most).ok_or(Pause::OfListener(most))?;
         let in_all = self.places.take(self.most).ok_or(Pause::InAll(self.most))?;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
 
+use super::bind::BindError;
 use super::state::Shared;
 use crate::config::{self, Config};
 use crate::exchange;
@@ -23,6 +24,8 @@ pub enum ReloadError {
     Config(#[from] config::LoadError),
     #[error("a change of `{0}` needs a restart")]
     NeedsRestart(&'static str),
+    #[error(transparent)]
+    Bind(#[from] BindError),
 }
 
 /// Reads the config file again and puts it in force; says in the log what came of it.
@@ -44,12 +47,15 @@ async fn try_reload(shared: &Shared) -> Result<u64, ReloadError> {
     if let Some(key) = restart_only(previous.config(), &config) {
         return Err(ReloadError::NeedsRestart(key));
     }
+    let sockets = shared.entrances.prepare(&config.listeners)?;
     shared.events.set(&config.log);
     let snapshot = Arc::new(Snapshot::build(config, Some(&previous)));
     resolve_names(&snapshot, &previous).await;
     let generation = snapshot.generation();
     shared.supervisor.set_pools(snapshot.pools().iter().cloned());
+    sockets.retire(&previous);
     shared.snapshot.store(snapshot);
+    shared.entrances.put(sockets);
     shared.telemetry.metrics.reload_succeeded(generation, SystemTime::now());
     Ok(generation)
 }
@@ -72,17 +78,12 @@ fn read(file: &Path) -> Result<Config, config::LoadError> {
 
 /// The first key whose change cannot be put in force by this process.
 fn restart_only(old: &Config, new: &Config) -> Option<&'static str> {
-    let addresses = |config: &Config| -> Vec<_> {
-        config.listeners.iter().map(|listener| (listener.name.clone(), listener.address.clone())).collect()
-    };
     if old.server != new.server {
         Some("server")
     } else if old.admin != new.admin {
         Some("admin")
     } else if old.access_log != new.access_log {
         Some("access_log")
-    } else if addresses(old) != addresses(new) {
-        Some("listeners")
     } else {
         None
     }

@@ -6,10 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
+use super::crew::Loads;
+use super::entrance::Entrances;
 use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::pool::SupervisorHandle;
-use crate::proxy::Addresses;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventLog;
@@ -19,7 +20,9 @@ pub struct Shared {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub telemetry: Arc<Telemetry>,
     pub lifecycle: Arc<Lifecycle>,
-    pub addresses: Arc<Addresses>,
+    pub entrances: Arc<Entrances>,
+    /// Of the workers.
+    pub loads: Loads,
     pub supervisor: SupervisorHandle,
     pub events: EventLog,
     pub started: SystemTime,
@@ -42,9 +45,10 @@ impl crate::admin::Inspect for Shared {
                 Phase::Stopping => State::Draining,
             },
             listeners: self
-                .addresses
-                .iter()
-                .map(|(address, name)| ListenerStatus {
+                .entrances
+                .list()
+                .into_iter()
+                .map(|(name, address)| ListenerStatus {
                     name: name.to_string(),
                     address: address.to_string(),
                 })
@@ -69,6 +73,7 @@ impl crate::admin::Inspect for Shared {
         let pools = self.snapshot.load().status();
         self.telemetry.metrics.encode(Scrape {
             pools: &pools,
+            workers: &self.loads.list(),
             access_log_dropped: self.telemetry.access_log.dropped(),
             events_dropped: self.events.dropped(),
         })

@@ -34,6 +34,8 @@ pub struct Metrics {
 #[derive(Debug, Clone, Copy)]
 pub struct Scrape<'a> {
     pub pools: &'a [PoolStatus],
+    /// How many connections each worker has.
+    pub workers: &'a [usize],
     pub access_log_dropped: u64,
     pub events_dropped: u64,
 }
@@ -125,6 +127,7 @@ impl Metrics {
         let mut out = exposition::Exposition::default();
         scrape::process(&mut out, &self.shared, scrape);
         self.shared.connections.encode(&mut out);
+        scrape::workers(&mut out, scrape.workers);
         self.shared.series.encode(&mut out);
         scrape::pools(&mut out, scrape.pools);
         out.finish()

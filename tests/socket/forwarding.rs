@@ -3,6 +3,7 @@
 mod addresses;
 mod connections;
 mod framing;
+mod http2;
 mod kept;
 mod streams;
 mod tunnels;

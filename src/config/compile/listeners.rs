@@ -100,6 +100,7 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
     Listener {
         name,
         address: address.value.clone(),
+        h2c: section.h2c.0,
         trusted_proxies: section.trusted_proxies.iter().map(|net| net.value).collect(),
         paths: PathRules {
             merge_slashes: section.paths.merge_slashes.0,

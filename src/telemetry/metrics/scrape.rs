@@ -48,6 +48,17 @@ fn gauge(out: &mut Exposition, name: &'static str, help: &str, value: impl std::
     out.sample(&[], value);
 }
 
+pub(super) fn workers(out: &mut Exposition, connections: &[usize]) {
+    out.metric(
+        "evenkeel_worker_connections",
+        Kind::Gauge,
+        "Clients' connections that a worker thread serves.",
+    );
+    for (worker, count) in connections.iter().enumerate() {
+        out.sample(&[("worker", &worker.to_string())], count);
+    }
+}
+
 pub(super) fn pools(out: &mut Exposition, pools: &[PoolStatus]) {
     out.metric(
         "evenkeel_pool_waiting_requests",

@@ -102,7 +102,7 @@ fn busy() -> Metrics {
 }
 
 fn encode(metrics: &Metrics) -> String {
-    metrics.encode(Scrape { pools: &pools(), access_log_dropped: 11, events_dropped: 12 })
+    metrics.encode(Scrape { pools: &pools(), workers: &[3, 4], access_log_dropped: 11, events_dropped: 12 })
 }
 
 fn assert_has(text: &str, lines: &[&str]) {
@@ -119,6 +119,7 @@ fn connections_are_counted_by_listener() {
         &[
             &format!("evenkeel_connections{labels}}} 1"),
             &format!("evenkeel_connections_total{labels}}} 2"),
+            r#"evenkeel_worker_connections{worker="1"} 4"#,
             &format!(r#"evenkeel_connections_refused_total{labels},reason="too_many_connections"}} 1"#),
             &format!(r#"evenkeel_accept_pauses_total{labels},reason="connections"}} 1"#),
         ],
@@ -316,7 +317,11 @@ fn the_documentation_has_exactly_the_metrics_that_are_written() {
 
 #[test]
 fn a_fresh_process_has_a_valid_scrape() {
-    let text =
-        Metrics::new(UNIX_EPOCH).encode(Scrape { pools: &[], access_log_dropped: 0, events_dropped: 0 });
+    let text = Metrics::new(UNIX_EPOCH).encode(Scrape {
+        pools: &[],
+        workers: &[],
+        access_log_dropped: 0,
+        events_dropped: 0,
+    });
     assert_eq!(described(&text).len(), described(&encode(&busy())).len());
 }

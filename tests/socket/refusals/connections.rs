@@ -1,4 +1,4 @@
-//! The limits of connections. Pingora knows none: these are the lane's alone.
+//! The limits of connections.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -7,13 +7,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Carrier, Client, Endpoint, Proxy, Stream, carrier, eventually, within};
+use crate::harness::{Client, Endpoint, Proxy, Stream, eventually, within};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n";
-
-fn pingora() -> bool {
-    carrier() == Carrier::Pingora
-}
 
 /// A client with another address of this machine.
 fn client_from(source: &str, proxy: &Proxy) -> Client {
@@ -72,9 +68,6 @@ fn one_more_than(proxy: &mut Proxy, endpoint: &Endpoint, most: usize, limit: &st
 
 #[test]
 fn beyond_the_limit_of_a_listener_clients_wait() {
-    if pingora() {
-        return;
-    }
     let endpoint = Endpoint::named("a");
     let mut proxy = Proxy::to([&endpoint]).listener("limits: { connections: 3 }").start();
     one_more_than(&mut proxy, &endpoint, 3, "connections");
@@ -82,9 +75,6 @@ fn beyond_the_limit_of_a_listener_clients_wait() {
 
 #[test]
 fn beyond_the_limit_of_all_clients_wait() {
-    if pingora() {
-        return;
-    }
     let endpoint = Endpoint::named("a");
     let mut proxy = Proxy::to([&endpoint]).server("threads: 2, max_connections: 3").start();
     one_more_than(&mut proxy, &endpoint, 3, "max_connections");
@@ -93,9 +83,6 @@ fn beyond_the_limit_of_all_clients_wait() {
 /// A listener that is full does not concern the others.
 #[test]
 fn each_listener_has_its_own_limit() {
-    if pingora() {
-        return;
-    }
     let endpoint = Endpoint::named("a");
     let proxy =
         Proxy::to([&endpoint]).listener("limits: { connections: 1 }").listen("other", "127.0.0.1:0").start();
@@ -112,9 +99,6 @@ fn each_listener_has_its_own_limit() {
 
 #[test]
 fn a_reload_changes_the_limit_of_a_listener() {
-    if pingora() {
-        return;
-    }
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::to([&endpoint]).listener("limits: { connections: 1 }").start();
     let mut only = proxy.client();
@@ -130,9 +114,6 @@ fn a_reload_changes_the_limit_of_a_listener() {
 /// 503 at once, before anything is read; other clients are served, and so is this one when it has fewer.
 #[test]
 fn beyond_the_limit_of_a_client_it_is_503() {
-    if pingora() {
-        return;
-    }
     let endpoint = Endpoint::named("a");
     let mut proxy = Proxy::to([&endpoint]).listener("limits: { connections_per_client: 2 }").start();
     let mut clients = [proxy.client(), proxy.client()];
@@ -164,9 +145,6 @@ fn beyond_the_limit_of_a_client_it_is_503() {
 /// The answer arrives although the client was sending: the connection is not reset.
 #[test]
 fn a_client_that_sends_meanwhile_reads_its_refusal() {
-    if pingora() {
-        return;
-    }
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::to([&endpoint]).listener("limits: { connections_per_client: 1 }").start();
     let mut first = proxy.client();
@@ -183,9 +161,6 @@ fn a_client_that_sends_meanwhile_reads_its_refusal() {
 /// A client that is refused again and again and stays holds no more than a few connections, and not for long.
 #[test]
 fn the_refused_do_not_take_the_places_of_others() {
-    if pingora() {
-        return;
-    }
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::to([&endpoint]).listener("limits: { connections_per_client: 1 }").start();
     let mut first = proxy.client();
@@ -204,9 +179,6 @@ fn the_refused_do_not_take_the_places_of_others() {
 /// A trusted proxy is no client: many are behind it.
 #[test]
 fn the_connections_of_trusted_proxies_are_not_counted() {
-    if pingora() {
-        return;
-    }
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::to([&endpoint])
         .listener("trusted_proxies: [127.0.0.1]")
@@ -224,9 +196,6 @@ fn the_connections_of_trusted_proxies_are_not_counted() {
 /// More than the descriptors are good for is not promised, and said at the start.
 #[test]
 fn the_limit_of_open_files_bounds_the_limit_of_all() {
-    if pingora() {
-        return;
-    }
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::to([&endpoint])
         .server("threads: 1, max_connections: 5000")
@@ -243,9 +212,6 @@ fn the_limit_of_open_files_bounds_the_limit_of_all() {
 /// answered, and soon after clients have gone all is as before.
 #[test]
 fn without_descriptors_nothing_spins() {
-    if pingora() {
-        return;
-    }
     let endpoint = Endpoint::named("a");
     let mut proxy = Proxy::to([&endpoint]).start();
     let few = proxy.open_descriptors() + 8;

@@ -1,0 +1,135 @@
+//! Serving a connection that was handed over, and what is known of it during its requests.
+
+use std::cell::OnceCell;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::time::Duration;
+
+use pingora::apps::{HttpServerOptions, ServerApp};
+use pingora_core::protocols::http::v2::server::default_h2_options;
+use pingora_core::server::configuration::ServerConf;
+use pingora_proxy::{HttpProxy, Session};
+use tokio::sync::{Notify, watch};
+
+use super::Carrier;
+use super::stream::ClientStream;
+use crate::lane::door::Door;
+use crate::lane::handover::{Handover, OtherCarrier};
+use crate::telemetry::record::ClientAddress;
+
+/// How long an HTTP/2 connection may be open without a request. Pingora has one such limit for all listeners.
+const IDLE: Duration = Duration::from_secs(75);
+
+/// One client's connection.
+pub struct Visit {
+    pub peer: ClientAddress,
+    pub door: Arc<Door>,
+    stage: AtomicU8,
+    idle: Notify,
+}
+
+/// A request has begun, or the first one is waited for.
+const BUSY: u8 = 0;
+/// Its answer is out.
+const ANSWERED: u8 = 1;
+/// The next one is waited for.
+const IDLING: u8 = 2;
+
+/// One worker's Pingora proxy, made when it is first needed: it has its own connections to endpoints.
+pub struct Proxy {
+    http: OnceCell<Arc<HttpProxy<Carrier>>>,
+    conf: Arc<ServerConf>,
+    carrier: Carrier,
+}
+
+impl Visit {
+    fn new(peer: ClientAddress, door: Arc<Door>) -> Arc<Self> {
+        Arc::new(Self { peer, door, stage: AtomicU8::new(BUSY), idle: Notify::new() })
+    }
+
+    /// The visit that a request belongs to.
+    pub fn of(session: &Session) -> Option<&Arc<Self>> {
+        session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
+    }
+
+    pub fn begins(&self) {
+        self.stage.store(BUSY, SeqCst);
+    }
+
+    pub fn answered(&self) {
+        self.stage.store(ANSWERED, SeqCst);
+    }
+
+    /// There is nothing to read.
+    pub fn waits(&self) {
+        if self.stage.compare_exchange(ANSWERED, IDLING, SeqCst, SeqCst).is_ok() {
+            self.idle.notify_one();
+        }
+    }
+
+    /// Returns when the listener is leaving and the client is not in the middle of anything.
+    async fn is_over(&self, mut leaving: watch::Receiver<bool>) {
+        // An error means that the door is gone, which this visit holds.
+        let _ = leaving.wait_for(|leaving| *leaving).await;
+        loop {
+            if self.stage.load(SeqCst) == IDLING {
+                // What has arrived is read before this goes on.
+                tokio::task::yield_now().await;
+                if self.stage.load(SeqCst) == IDLING {
+                    return;
+                }
+            } else {
+                self.idle.notified().await;
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Visit {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Visit").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+impl Proxy {
+    pub fn new(conf: Arc<ServerConf>, carrier: Carrier) -> Self {
+        Self { http: OnceCell::new(), conf, carrier }
+    }
+
+    fn http(&self) -> Arc<HttpProxy<Carrier>> {
+        let make = || {
+            let mut http = pingora_proxy::http_proxy(&self.conf, self.carrier.clone());
+            let mut options = HttpServerOptions::default();
+            options.h2_idle_timeout = Some(IDLE);
+            http.server_options = Some(options);
+            http.h2_options = Some(default_h2_options());
+            Arc::new(http)
+        };
+        self.http.get_or_init(make).clone()
+    }
+}
+
+impl OtherCarrier for Proxy {
+    fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>> {
+        let http = self.http();
+        Box::pin(async move {
+            let Handover { stream, ahead, peer, door, http2 } = handover;
+            let leaving = door.leaving();
+            let visit = Visit::new(peer, door);
+            let stream = ClientStream::new(stream, ahead, visit.clone(), http2);
+            let served = http.process_new(Box::new(stream), &leaving);
+            if http2 {
+                // It is told to go by a GOAWAY frame.
+                served.await;
+                return;
+            }
+            tokio::select! {
+                // What has arrived comes first.
+                biased;
+                _ = served => {}
+                () = visit.is_over(leaving.clone()) => {}
+            }
+        })
+    }
+}

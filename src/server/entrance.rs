@@ -1,0 +1,299 @@
+//! The listening sockets of the process, which come and go with the listeners of the config.
+//!
+//! There is one socket for each address, and all workers accept from it: of several that share an address, one that is
+//! closed would take the clients in its queue along.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use socket2::SockRef;
+use tokio::sync::watch;
+
+use super::bind::{self, BindError, Bound, BoundAddress};
+use crate::config::{ListenAddress, Listener};
+use crate::lane::door::Door;
+use crate::snapshot::Snapshot;
+use crate::socket_file::SocketFile;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::record::ClientAddress;
+
+/// A listening socket; closed when the last worker has let go of it.
+pub struct Entrance {
+    pub address: BoundAddress,
+    /// As the config has it.
+    written: ListenAddress,
+    socket: OwnedFd,
+    /// Another one once the listener has been renamed.
+    door: ArcSwap<Door>,
+    file: Mutex<Option<SocketFile>>,
+}
+
+/// All that are open.
+pub struct Entrances {
+    open: watch::Sender<Vec<Arc<Entrance>>>,
+    metrics: Metrics,
+}
+
+/// What the sockets will be: everything that can fail has been done, and nothing has changed yet.
+#[must_use = "nothing changes until it is put in force"]
+pub struct Change {
+    next: Vec<Next>,
+    /// Doors of listeners that go.
+    retiring: Vec<Arc<Door>>,
+}
+
+enum Next {
+    Kept(Arc<Entrance>),
+    Renamed(Arc<Entrance>, Arc<Door>),
+    New(Box<Entrance>),
+}
+
+// === impl Entrance ===
+
+impl Entrance {
+    fn new(bound: Bound, written: ListenAddress, door: Arc<Door>) -> Self {
+        Self {
+            address: bound.address,
+            written,
+            socket: bound.socket,
+            door: ArcSwap::new(door),
+            file: Mutex::new(bound.file),
+        }
+    }
+
+    /// Whose clients come in here.
+    pub fn door(&self) -> Arc<Door> {
+        self.door.load_full()
+    }
+
+    pub fn is_unix(&self) -> bool {
+        matches!(self.address, BoundAddress::Unix(_))
+    }
+
+    /// Takes one client from the queue, if there is one.
+    pub fn accept(&self) -> io::Result<(OwnedFd, ClientAddress)> {
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        let (socket, peer) = SockRef::from(&self.socket).accept4(flags)?;
+        let peer = peer.as_socket().map_or_else(ClientAddress::unix, ClientAddress::inet);
+        Ok((socket.into(), peer))
+    }
+}
+
+impl AsRawFd for Entrance {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+// === impl Entrances ===
+
+impl Entrances {
+    pub fn new(metrics: Metrics) -> Self {
+        Self { open: watch::Sender::new(Vec::new()), metrics }
+    }
+
+    /// What is open, and what becomes of it.
+    pub fn subscribe(&self) -> watch::Receiver<Vec<Arc<Entrance>>> {
+        self.open.subscribe()
+    }
+
+    /// The listeners' names with their addresses.
+    pub fn list(&self) -> Vec<(Arc<str>, BoundAddress)> {
+        self.open.borrow().iter().map(|open| (open.door().listener.clone(), open.address.clone())).collect()
+    }
+
+    /// Binds what is new. A listener whose address has not changed keeps its socket.
+    pub fn prepare(&self, listeners: &[Listener]) -> Result<Change, BindError> {
+        let open = self.open.borrow().clone();
+        let kept = keep(&open, listeners);
+        let mut next = Vec::new();
+        for (listener, kept) in listeners.iter().zip(&kept) {
+            next.push(match kept {
+                Some(entrance) if entrance.door().listener == listener.name => Next::Kept(entrance.clone()),
+                Some(entrance) => Next::Renamed(entrance.clone(), self.door(&open, listener)),
+                None => {
+                    let bound = bind::bind(listener).map_err(|error| explained(error, &open, listener))?;
+                    let door = self.door(&open, listener);
+                    Next::New(Box::new(Entrance::new(bound, listener.address.clone(), door)))
+                }
+            });
+        }
+        let stays = |entrance: &Arc<Entrance>| {
+            next.iter().any(|next| matches!(next, Next::Kept(kept) if Arc::ptr_eq(kept, entrance)))
+        };
+        let retiring =
+            open.iter().filter(|entrance| !stays(entrance)).map(|entrance| entrance.door()).collect();
+        Ok(Change { next, retiring })
+    }
+
+    /// A new door for the listener; whoever came in by the one that it had counts for it.
+    fn door(&self, open: &[Arc<Entrance>], listener: &Listener) -> Arc<Door> {
+        let had = open.iter().map(|entrance| entrance.door()).find(|door| door.listener == listener.name);
+        match had {
+            Some(door) => door.elsewhere(),
+            None => Door::new(listener.name.clone(), self.metrics.connections(&listener.name)),
+        }
+    }
+
+    /// Puts the change in force; its listeners are in the snapshot by now.
+    pub fn put(&self, change: Change) {
+        let next = change.next.into_iter().map(Next::open).collect();
+        let before = self.open.send_replace(next);
+        for entrance in before {
+            if !self.open.borrow().iter().any(|open| Arc::ptr_eq(open, &entrance)) {
+                closed(&entrance);
+            }
+        }
+    }
+
+    /// The workers serve those who wait in the queues, and close the sockets.
+    pub fn close(&self) {
+        for entrance in self.open.send_replace(Vec::new()) {
+            entrance.door().leave();
+            closed(&entrance);
+        }
+    }
+}
+
+/// Nobody finds it any more. It is closed once its queue is empty.
+fn closed(entrance: &Entrance) {
+    entrance.file.lock().take();
+    log::info!(listener = &*entrance.door().listener, address:% = entrance.address; "listener closed");
+}
+
+/// The open socket of each listener that has its address: its own, or that of a listener with another name.
+fn keep(open: &[Arc<Entrance>], listeners: &[Listener]) -> Vec<Option<Arc<Entrance>>> {
+    let own = |listener: &Listener| {
+        let is_it = |entrance: &&Arc<Entrance>| {
+            entrance.written == listener.address && entrance.door().listener == listener.name
+        };
+        open.iter().find(is_it).cloned()
+    };
+    let mut kept: Vec<_> = listeners.iter().map(own).collect();
+    for (index, listener) in listeners.iter().enumerate() {
+        let is_free = |entrance: &&Arc<Entrance>| {
+            entrance.written == listener.address
+                && !kept.iter().flatten().any(|kept| Arc::ptr_eq(kept, entrance))
+        };
+        if kept.get(index).is_some_and(Option::is_none)
+            && let Some(free) = open.iter().find(is_free).cloned()
+            && let Some(slot) = kept.get_mut(index)
+        {
+            *slot = Some(free);
+        }
+    }
+    kept
+}
+
+/// Names the socket of ours that stands in the way: it is only closed once all others are bound.
+fn explained(error: BindError, open: &[Arc<Entrance>], listener: &Listener) -> BindError {
+    let port = match &listener.address {
+        ListenAddress::Inet(address) => address.port(),
+        ListenAddress::AnyPort(port) => *port,
+        ListenAddress::Unix(_) => return error,
+    };
+    let in_the_way = |entrance: &&Arc<Entrance>| matches!(entrance.address, BoundAddress::Inet(address) if address.port() == port);
+    match open.iter().find(in_the_way) {
+        Some(entrance) if error.is_in_use() => error.behind(&entrance.door().listener),
+        _ => error,
+    }
+}
+
+// === impl Change ===
+
+impl Change {
+    /// Tells the clients of listeners that go to go as well. Call this before these are gone from the snapshot.
+    pub fn retire(&self, in_force: &Snapshot) {
+        for door in &self.retiring {
+            if let Some(last) = in_force.listener(&door.listener) {
+                door.retire(last.clone());
+            }
+        }
+    }
+}
+
+impl Next {
+    fn open(self) -> Arc<Entrance> {
+        match self {
+            Self::Kept(entrance) => entrance,
+            Self::Renamed(entrance, door) => {
+                let was = entrance.door.swap(door.clone());
+                log::info!(
+                    listener = &*door.listener,
+                    address:% = entrance.address,
+                    was = &*was.listener;
+                    "listening"
+                );
+                entrance
+            }
+            Self::New(entrance) => {
+                log::info!(listener = &*entrance.door().listener, address:% = entrance.address; "listening");
+                Arc::from(entrance)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn listener(name: &str, address: &str) -> Listener {
+        let text = format!(
+            "listeners: [{{ name: {name}, address: \"{address}\" }}]\nroutes: [{{ pool: p }}]\npools: {{ p: [127.0.0.1:1] }}"
+        );
+        let config = crate::config::parse(&text, "a file").expect("a valid config");
+        config.listeners.into_iter().next().expect("a listener")
+    }
+
+    fn open(entrances: &Entrances, listeners: &[Listener]) -> Vec<RawFd> {
+        let change = entrances.prepare(listeners).expect("free addresses");
+        entrances.put(change);
+        entrances.open.borrow().iter().map(|open| open.as_raw_fd()).collect()
+    }
+
+    fn names(entrances: &Entrances) -> Vec<String> {
+        entrances.list().into_iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    #[test]
+    fn an_address_keeps_its_socket_whatever_its_listener_is_called() {
+        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
+        let first = open(&entrances, &[listener("a", "127.0.0.1:0"), listener("b", "127.0.0.2:0")]);
+        let swapped = open(&entrances, &[listener("a", "127.0.0.2:0"), listener("b", "127.0.0.1:0")]);
+        assert_eq!(swapped, [first[1], first[0]]);
+        assert_eq!(names(&entrances), ["a", "b"]);
+        let renamed = open(&entrances, &[listener("c", "127.0.0.1:0"), listener("d", "127.0.0.2:0")]);
+        assert_eq!(renamed, first);
+        assert_eq!(names(&entrances), ["c", "d"]);
+    }
+
+    /// Several listeners may ask for any free port: each has its own.
+    #[test]
+    fn a_name_decides_between_listeners_of_one_address() {
+        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
+        let first = open(&entrances, &[listener("a", "127.0.0.1:0"), listener("b", "127.0.0.1:0")]);
+        let turned = open(&entrances, &[listener("b", "127.0.0.1:0"), listener("a", "127.0.0.1:0")]);
+        assert_eq!(turned, [first[1], first[0]]);
+        let one = open(&entrances, &[listener("b", "127.0.0.1:0")]);
+        assert_eq!(one, [first[1]]);
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_bound_changes_nothing() {
+        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
+        let first = open(&entrances, &[listener("a", "127.0.0.1:0")]);
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let taken = taken.local_addr().expect("an address");
+        let refused =
+            entrances.prepare(&[listener("b", "127.0.0.2:0"), listener("c", &taken.to_string())]).err();
+        assert!(refused.is_some_and(|error| error.to_string().starts_with("listener c cannot listen on")));
+        assert_eq!(names(&entrances), ["a"]);
+        assert_eq!(open(&entrances, &[listener("a", "127.0.0.1:0")]), first);
+    }
+}

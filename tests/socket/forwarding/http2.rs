@@ -1,0 +1,236 @@
+//! HTTP/2 without TLS, by prior knowledge, on a listener that has it beside HTTP/1.1.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{HeaderMap, Request, StatusCode};
+use nix::sys::signal::Signal::SIGTERM;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+
+use crate::harness::{Client, Endpoint, Gate, Proxy, ProxyBuilder, eventually};
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+fn with_http2(endpoint: &Endpoint) -> ProxyBuilder {
+    Proxy::to([endpoint]).listener("h2c: true")
+}
+
+async fn connect(address: &str) -> SendRequest<Bytes> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Sends the pieces of a body, and then an empty one that ends it.
+async fn request(client: &SendRequest<Bytes>, request: Request<()>, pieces: &[&'static str]) -> Answer {
+    let mut client = client.clone().ready().await.unwrap();
+    let (response, mut body) = client.send_request(request, pieces.is_empty()).unwrap();
+    for piece in pieces {
+        body.send_data(Bytes::from_static(piece.as_bytes()), false).unwrap();
+    }
+    if !pieces.is_empty() {
+        body.send_data(Bytes::new(), true).unwrap();
+    }
+    let (parts, mut stream) = response.await.unwrap().into_parts();
+    let mut body = Vec::new();
+    while let Some(piece) = stream.data().await {
+        body.extend_from_slice(&piece.unwrap());
+    }
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+async fn get(client: &SendRequest<Bytes>, path: &str) -> Answer {
+    request(client, Request::get(format!("http://test.example{path}")).body(()).unwrap(), &[]).await
+}
+
+/// Many at once on one connection; endpoints see HTTP/1.1 with the right host, the log HTTP/2. HTTP/1.1 goes on beside.
+#[test]
+fn both_versions_on_one_listener() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = with_http2(&endpoint).start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let all: Vec<_> = (0..50)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move { get(&client, "/many").await })
+            })
+            .collect();
+        for one in all {
+            let answer = one.await.unwrap();
+            assert_eq!((answer.status, answer.body.as_slice()), (StatusCode::OK, b"a".as_slice()));
+            assert_eq!(answer.headers.get("connection"), None);
+        }
+        get(&client, "/seen?a=b").await;
+    });
+    let seen = endpoint.seen("/seen?a=b");
+    assert_eq!(seen.header("host"), Some("test.example"));
+    assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
+    assert!(proxy.records_of("/many", 50).iter().all(|record| record.text("protocol") == "HTTP/2.0"));
+    proxy.get("/one").expect(200);
+    assert_eq!(proxy.record("/one").text("protocol"), "HTTP/1.1");
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// The `Host` that the pool wants counts for more than the authority that the client named.
+#[test]
+fn a_pool_chooses_the_host() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint).with("host: inner.example").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        assert_eq!(get(&client, "/x").await.status, 200);
+    });
+    let seen = endpoint.seen("/x");
+    assert_eq!(
+        (seen.header("host"), seen.header("x-forwarded-host")),
+        (Some("inner.example"), Some("test.example"))
+    );
+}
+
+/// The end of an HTTP/2 upload may be an empty piece: made a second last chunk, it would spoil the next request.
+#[test]
+fn uploads_end_once() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        let length = exchange.drain_body();
+        exchange.answer(&length.to_string());
+    });
+    let proxy = with_http2(&endpoint).start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        for _ in 0..20 {
+            let post = Request::post("http://test.example/up").body(()).unwrap();
+            let answer = request(&client, post, &["one", "three"]).await;
+            assert_eq!((answer.status, answer.body.as_slice()), (StatusCode::OK, b"8".as_slice()));
+        }
+    });
+    assert_eq!(endpoint.count(), 20);
+}
+
+/// Telling the versions apart must not make anybody wait: not those who say less than the preface, nor for those who
+/// say nothing.
+#[test]
+fn short_and_silent_clients() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint).listener("timeouts: { header: 1s }").start();
+    let mut short = proxy.client();
+    short.send("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(short.response().status, 200);
+    proxy.client().closed_within(Duration::from_secs(4));
+    let begun = Instant::now();
+    let mut half = proxy.client();
+    half.send("PRI * HTTP/2.0\r\n\r\n");
+    half.rest();
+    assert!((Duration::from_millis(500)..Duration::from_secs(4)).contains(&begun.elapsed()));
+    for wrong in ["PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", "PRI / HTTP/1.1\r\n\r\n", "P\r\n\r\n"] {
+        let mut client = proxy.client();
+        client.send(wrong);
+        assert_eq!(client.response().status, 400, "{wrong}");
+    }
+}
+
+/// Where it was not asked for, it is a bad request as ever.
+#[test]
+fn it_is_off_by_default() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(client.response().status, 400);
+}
+
+/// The listener's limits hold for it as well.
+#[test]
+fn limits_hold() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint)
+        .listener("limits: { target_size: 100B, body_size: 5B, connections_per_client: 1 }")
+        .start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        assert_eq!(get(&client, &format!("/{}", "x".repeat(200))).await.status, 414);
+        let post = Request::post("http://test.example/up").body(()).unwrap();
+        assert_eq!(request(&client, post, &["one", "three"]).await.status, 413);
+        assert_eq!(get(&client, "/x").await.status, 200);
+        assert_eq!(proxy.client().response().status, 503);
+    });
+}
+
+fn held(gate: &Gate) -> Endpoint {
+    let gate = gate.clone();
+    Endpoint::scripted("a", move |exchange| {
+        if exchange.target() == "/held" {
+            gate.wait();
+        }
+        exchange.answer("whole");
+    })
+}
+
+/// What is in flight at a stop is answered.
+#[test]
+fn what_is_in_flight_finishes() {
+    let gate = Gate::closed();
+    let endpoint = held(&gate);
+    let mut proxy = with_http2(&endpoint).start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let in_flight = {
+            let client = client.clone();
+            tokio::spawn(async move { get(&client, "/held").await })
+        };
+        tokio::task::spawn_blocking({
+            let address = proxy.address();
+            move || Client::connect(&address).get("/beside").expect(200)
+        })
+        .await
+        .unwrap();
+        while endpoint.count_of("/held") == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        proxy.signal(SIGTERM);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        gate.open();
+        assert_eq!(in_flight.await.unwrap().body, b"whole");
+    });
+    assert_eq!(proxy.ended().code, Some(0));
+}
+
+/// A listener that goes tells its clients so: what is in flight is answered, nothing new is begun, and then it is over.
+#[test]
+fn a_removed_listener_says_goodbye() {
+    let gate = Gate::closed();
+    let endpoint = held(&gate);
+    let proxy = with_http2(&endpoint).start();
+    let other = proxy.config_text().replace("address: \"127.0.0.1:0\"", "address: \"127.0.0.2:0\"");
+    runtime().block_on(async {
+        let stream = TcpStream::connect(proxy.address()).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let in_flight = {
+            let client = client.clone();
+            tokio::spawn(async move { get(&client, "/held").await })
+        };
+        while endpoint.count_of("/held") == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::task::block_in_place(|| {
+            proxy.reload(&other);
+            eventually("the reload", || (proxy.status()["generation"] == 2).then_some(()));
+            gate.open();
+        });
+        assert_eq!(in_flight.await.unwrap().body, b"whole");
+        drop(client);
+        tokio::time::timeout(Duration::from_secs(5), connection).await.expect("an end").unwrap().unwrap();
+    });
+}
