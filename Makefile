@@ -35,5 +35,8 @@ clients: setup ## real clients through the proxy: curl, Python, Java, Node
 differential: setup ## mutated requests through evenkeel, nginx and HAProxy side by side; ARGS="--seed 2" for others
 	@tests/differential/run.sh $(ARGS)
 
+chaos: setup ## 100,000 POSTs while endpoints refuse, reset, close, hang and trickle: none arrives twice
+	cargo test --locked --test socket -- --ignored --nocapture no_post_of_a_hundred_thousand
+
 fuzz: setup ## a minute for each fuzz target (needs nightly Rust); ARGS="600 request_head" for more
 	@scripts/fuzz.sh $(ARGS)

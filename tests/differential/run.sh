@@ -12,6 +12,6 @@ corpus=$(mktemp)
 trap 'rm -f "$corpus"' EXIT
 python3 tests/differential/corpus.py 1 4000 "$corpus"
 printf 'http_desync_guardian: '
-EVENKEEL_CORPUS=$corpus cargo test --locked --quiet --test codec -- --ignored --nocapture the_differential_corpus \
+EVENKEEL_CORPUS=$corpus cargo test --locked --quiet --test codec -- --ignored --nocapture the_differential_corpus 2>&1 \
   | grep -E 'severe payloads|^test result'
 EVENKEEL=${CARGO_TARGET_DIR:-target}/debug/evenkeel python3 tests/differential/run.py "$@"
