@@ -37,10 +37,9 @@ impl Door {
 
     /// Counts the connection of a client; `None` where nobody counts it.
     pub fn admit(&self, client: &ClientAddress, listener: &Listener) -> Result<Option<Guest>, TooMany> {
-        let (ClientAddress::Inet(address), Some(most)) = (client, listener.connections.per_client) else {
+        let (Some(ip), Some(most)) = (client.ip(), listener.connections.per_client) else {
             return Ok(None);
         };
-        let ip = address.ip().to_canonical();
         // Behind such an address are many clients.
         if listener.trusted_proxies.iter().any(|net| net.contains(&ip)) {
             return Ok(None);
