@@ -197,8 +197,8 @@ fn no_post_of_a_hundred_thousand_arrives_twice() {
 /// Fault 5: ten thousand GETs at one endpoint that closes its idle connections at moments of its own. Not one fails.
 #[test]
 fn ten_thousand_gets_survive_idle_closes() {
-    const CLIENTS: usize = 4;
-    const EACH: usize = 2_500;
+    const CLIENTS: usize = 8;
+    const EACH: usize = 1_250;
     let endpoint = Endpoint::scripted("a", |exchange| {
         exchange.answer("ok");
         if exchange.number() % 3 != 0 {
