@@ -1,5 +1,6 @@
 """Plays one payload through one proxy, and says what each side saw."""
 
+import random
 import re
 import socket
 import time
@@ -10,6 +11,8 @@ from endpoint import Endpoint, Seen
 # How long the first answer is waited for before the next request is sent: some payloads have none.
 PAUSE = 0.02
 PATIENCE = 6.0
+# Enough for a piece to be read before the next one comes, mostly.
+BETWEEN = 0.001
 
 
 @dataclass
@@ -45,11 +48,11 @@ class Outcome:
         return ",".join(str(answer.status) for answer in self.answers) or "closed"
 
 
-def play(number: int, sent: bytes, port: int, endpoint: Endpoint) -> Outcome:
+def play(number: int, sent: bytes, port: int, endpoint: Endpoint, pieces: bool = False) -> Outcome:
     canary, later = b"/canary-%d" % number, b"/later-%d" % number
     start, began = (len(endpoint.seen), len(endpoint.refused)), time.time()
-    received, hung, client_port = converse(port, sent, simple(canary))
-    said, _, _ = converse(port, simple(later), b"")
+    received, hung, client_port = converse(port, cut(sent, number) if pieces else [sent], simple(canary))
+    said, _, _ = converse(port, [simple(later)], b"")
 
     with endpoint.lock:
         seen, refused = endpoint.seen[start[0] :], endpoint.refused[start[1] :]
@@ -94,15 +97,27 @@ def target(line: bytes) -> bytes:
     return (line.split(b" ") + [b""])[1]
 
 
-def converse(port: int, first: bytes, second: bytes) -> tuple[bytes, bool, int]:
-    """Sends `first`, a little later `second`, says that this is all, and reads to the end."""
+def cut(sent: bytes, seed: int) -> list[bytes]:
+    """Up to four pieces; the cuts are anywhere, and often within a line end."""
+    rng = random.Random(seed)
+    ends = [at + rng.choice((0, 1, 2)) for at, byte in enumerate(sent) if byte in b"\r\n"]
+    cuts = sorted(rng.choice(ends) if ends and rng.random() < 0.6 else rng.randint(0, len(sent)) for _ in range(3))
+    edges = [0, *cuts, len(sent)]
+    return [sent[begin:end] for begin, end in zip(edges, edges[1:], strict=False) if begin < end]
+
+
+def converse(port: int, first: list[bytes], second: bytes) -> tuple[bytes, bool, int]:
+    """Sends the pieces of `first`, a little later `second`, says that this is all, and reads to the end."""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client_port = client.getsockname()[1]
         received = bytearray()
         deadline = time.monotonic() + PATIENCE
         try:
-            client.sendall(first)
+            for at, piece in enumerate(first):
+                if at > 0:
+                    time.sleep(BETWEEN)
+                client.sendall(piece)
             if second:
                 client.settimeout(PAUSE)
                 try:

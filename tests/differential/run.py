@@ -1,7 +1,7 @@
 """Plays the corpus through evenkeel, nginx and HAProxy, and judges what differs. See docs/testing.md.
 
 The run fails if
-  (a) anything desynchronises through evenkeel, with either reading of the endpoint;
+  (a) anything desynchronises through evenkeel, with either reading of the endpoint, in one piece or in several;
   (b) anything passes evenkeel that both nginx and HAProxy refuse, unless exceptions.txt says why;
   (c) the naive proxy, which must desynchronise, does not: then the judge is blind.
 What evenkeel refuses and both others pass is listed as "stricter", for a reader to judge.
@@ -28,7 +28,8 @@ from play import Outcome, play
 from tails import Bench
 
 HERE = Path(__file__).parent
-LANES = [("evenkeel", "strict"), ("evenkeel", "lenient"), ("nginx", "lenient"), ("haproxy", "lenient")]
+# "pieces": what is sent to a strict endpoint's proxy arrives in several pieces.
+LANES = [("evenkeel", "strict"), ("evenkeel", "pieces"), ("evenkeel", "lenient"), ("nginx", "lenient"), ("haproxy", "lenient")]
 NAIVE_COUNT = 80
 SHOWN = 12
 
@@ -58,7 +59,7 @@ def travel(task) -> Lane:
         try:
             outcomes = []
             for number, payload in enumerate(payloads):
-                outcomes.append(play(number, payload.sent, subject.port, endpoint))
+                outcomes.append(play(number, payload.sent, subject.port, endpoint, reading == "pieces"))
                 if not subject.alive():
                     raise RuntimeError(f"{kind} ended at {payload.name}: {payload.sent[:300]!r}")
         finally:
@@ -117,15 +118,20 @@ def faults_of(report: Report, lane: Lane) -> list[tuple[Payload, str]]:
     return [(payload, "; ".join(outcome.faults)) for payload, outcome in pairs if outcome.faults]
 
 
-def judge_evenkeel(report: Report, strict: Lane, lenient: Lane):
-    for lane in (strict, lenient):
-        report.rule(f"(a) no desync, {lane.reading} endpoint", faults_of(report, lane))
-    differing = [
+def differing(report: Report, strict: Lane, other: Lane) -> list[tuple[Payload, str]]:
+    """Payloads of which the endpoint saw other requests there."""
+    return [
         (payload, f"{[seen.line[:80] for seen in one.seen]} and {[seen.line[:80] for seen in other.seen]}")
-        for payload, one, other in zip(report.payloads, strict.outcomes, lenient.outcomes, strict=True)
+        for payload, one, other in zip(report.payloads, strict.outcomes, other.outcomes, strict=True)
         if [seen.line for seen in one.seen] != [seen.line for seen in other.seen]
     ]
-    report.rule("(a) both readings see the same requests", differing)
+
+
+def judge_evenkeel(report: Report, strict: Lane, pieces: Lane, lenient: Lane):
+    for lane in (strict, pieces, lenient):
+        report.rule(f"(a) no desync, {lane.reading}", faults_of(report, lane))
+    report.rule("(a) a strict and a lenient endpoint see the same requests", differing(report, strict, lenient))
+    report.rule("(a) they see the same requests however the bytes arrive", differing(report, strict, pieces))
     hung = [(payload, "no end") for payload, one in zip(report.payloads, strict.outcomes, strict=True) if one.hung]
     report.rule("every conversation ends", hung)
 
@@ -203,7 +209,7 @@ def main() -> int:
     caught = sum(1 for outcome in naive.outcomes if outcome.faults)
     report.check("the judge sees what a naive proxy does", caught > 20, f"{caught} of {len(wrong)} payloads desynchronise through it")
     of = {(lane.kind, lane.reading): lane for lane in lanes}
-    judge_evenkeel(report, of["evenkeel", "strict"], of["evenkeel", "lenient"])
+    judge_evenkeel(report, of["evenkeel", "strict"], of["evenkeel", "pieces"], of["evenkeel", "lenient"])
     if ("nginx", "lenient") in of and ("haproxy", "lenient") in of:
         judge_peers(report, of["evenkeel", "lenient"], of["nginx", "lenient"], of["haproxy", "lenient"])
         tell_peers(report, [lane for lane in lanes if lane.kind != "evenkeel"])
