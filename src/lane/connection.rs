@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -23,9 +23,10 @@ use crate::exchange::Failure;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::ClientAddress;
 
-/// How long a connection is kept after its last answer for the client to read it, and how much is thrown away meanwhile.
+/// How long a connection is kept after its last answer for the client to read it: while it still sends, and in all.
+/// Many clients read nothing before they have sent everything.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER_MAX: Duration = Duration::from_secs(10);
 
 /// Memory that an idle connection may keep for the heads of its next request: what a browser sends fits.
 const KEPT_FOR_HEADS: usize = 1024;
@@ -282,18 +283,13 @@ impl Client {
         self.stream.shut_down_write();
         let mut waste = self.worker.memory();
         waste.resize(HEAD, 0);
-        let stream = &mut self.stream;
-        let drain = async {
-            let mut total = 0;
-            while total < LINGER_BYTES {
-                match stream.read(&mut waste).await {
-                    Ok(0) | Err(_) => return,
-                    Ok(read) => total += read,
-                }
+        let end = Instant::now() + LINGER_MAX;
+        while Instant::now() < end && !self.worker.is_stopping() {
+            match self.timer.within(LINGER, self.stream.read(&mut waste)).await {
+                Ok(Ok(read)) if read > 0 => {}
+                _ => break,
             }
-        };
-        // Either way it is over.
-        let _ = self.timer.within(LINGER, drain).await;
+        }
         self.worker.give_back(waste);
     }
 }

@@ -158,6 +158,31 @@ fn an_early_answer_is_passed_on() {
     proxy.is_unharmed(endpoint.open());
 }
 
+/// Fault 21 for clients that send everything before they read anything: they are let finish, and have their answer.
+#[test]
+fn an_early_answer_waits_for_a_client_that_sends_first() {
+    if carrier() == Carrier::Pingora {
+        // It closes behind its answer.
+        return;
+    }
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\n\r\ntoo much");
+        exchange.hang();
+    });
+    let refusing = Proxy::to([&endpoint]).listener("limits: { body_size: 1MiB }").start();
+    let passing = Proxy::to([&endpoint]).start();
+    for proxy in [&passing, &refusing] {
+        let mut client = proxy.client();
+        client.send("POST /x HTTP/1.1\r\nHost: test.example\r\nContent-Length: 30000000\r\n\r\n");
+        for _ in 0..300 {
+            client.send(vec![b'x'; 100_000]);
+        }
+        client.response().expect(413);
+        client.half_close();
+        client.rest();
+    }
+}
+
 /// A length that is no number, or one beyond every number, is no length.
 #[test]
 fn absurd_lengths_are_502() {
