@@ -151,7 +151,10 @@ fn an_early_answer_is_passed_on() {
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        client.response()
+        let response = client.response();
+        // Ends the upload: the proxy would go on reading it for a while.
+        client.half_close();
+        response
     });
     assert_eq!((response.status, response.body.as_slice()), (413, b"too much".as_slice()));
     assert_eq!(proxy.record("/x").status(), 413);
