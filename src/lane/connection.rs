@@ -53,6 +53,8 @@ pub struct Client {
     /// Memory for heads that are written.
     pub out: Vec<u8>,
     requests: u64,
+    /// When the last thing happened that it waited for: its clock is looked at no more often than that.
+    pub now: Instant,
 }
 
 /// What came of waiting for the next request.
@@ -78,6 +80,7 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
         half_closed: false,
         out: Vec::new(),
         requests: 0,
+        now: Instant::now(),
     };
     let after = client.visit().await;
     match after {
@@ -150,11 +153,14 @@ impl Client {
             return Arrived::Nothing;
         }
         self.request.restart();
-        self.timer.set(listener.timeouts.header);
+        let mut partial = false;
         loop {
             match self.request.parse(self.input.bytes(), &listener.limits) {
                 Parse::Complete { length } => {
-                    self.timer.clear();
+                    if partial {
+                        self.timer.clear();
+                        self.now = Instant::now();
+                    }
                     self.take_head(length);
                     return Arrived::Request;
                 }
@@ -162,8 +168,10 @@ impl Client {
                     self.take_head(self.input.len());
                     return Arrived::Refused(refusal);
                 }
-                Parse::Partial => {}
+                Parse::Partial if partial => {}
+                Parse::Partial => self.timer.set_from(self.now, listener.timeouts.header),
             }
+            partial = true;
             match self.read_more(listener).await {
                 Ok(true) => {}
                 Ok(false) => return Arrived::Nothing,
@@ -183,7 +191,8 @@ impl Client {
             return false;
         }
         let timeouts = &listener.timeouts;
-        self.timer.set(if self.requests == 0 { timeouts.header } else { timeouts.keep_alive });
+        let limit = if self.requests == 0 { timeouts.header } else { timeouts.keep_alive };
+        self.timer.set_from(self.now, limit);
         self.timer.idle(self.requests > 0);
         let Self { worker, stream, input, timer, .. } = self;
         let first = poll_fn(|context| {
@@ -201,7 +210,9 @@ impl Client {
             }
         });
         let read = timer.before_deadline(first).await;
-        self.timer.idle(false);
+        timer.clear();
+        timer.idle(false);
+        self.now = Instant::now();
         matches!(read, Ok(Ok(read)) if read > 0)
     }
 
