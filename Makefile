@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint release docker-test systemd-test clients fuzz
+.PHONY: help setup demo test lint release docker-test systemd-test clients fuzz differential chaos
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ systemd-test: setup ## start, reload, stop and crash under a real systemd
 
 clients: setup ## real clients through the proxy: curl, Python, Java, Node
 	@tests/clients/run.sh
+
+differential: setup ## mutated requests through evenkeel, nginx and HAProxy side by side; ARGS="--seed 2" for others
+	@tests/differential/run.sh $(ARGS)
+
+chaos: setup ## 100,000 POSTs while endpoints refuse, reset, close, hang and trickle: none arrives twice
+	cargo test --locked --test socket -- --ignored --nocapture no_post_of_a_hundred_thousand
 
 fuzz: setup ## a minute for each fuzz target (needs nightly Rust); ARGS="600 request_head" for more
 	@scripts/fuzz.sh $(ARGS)

@@ -12,7 +12,7 @@ use super::head::{RequestView, Response};
 use super::kept::Connection;
 use super::pump::Pump;
 use super::rewrite::{self, RequestForm, ResponseForm};
-use super::{answer, head};
+use super::{answer, chunked, head};
 use crate::config::{EndpointTimeouts, Listener};
 use crate::exchange::{Arrival, Circumstances, Edits, Exchange, Failure, Head, Next, Tracked};
 use crate::pool::Endpoint;
@@ -114,6 +114,13 @@ fn begin(client: &Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> 
 
 async fn serve(client: &mut Client, listener: &Listener, tracked: &mut Tracked, sent: &mut Sent) -> After {
     let manner = Manner::of(&client.view());
+    // What came with the head is judged before an endpoint hears of it.
+    if manner.framing == Framing::Chunked
+        && let Err(error) = chunked::check(client.input.bytes())
+    {
+        let detail = Some(error.to_string());
+        return answer::send(client, listener, tracked, sent, Failure::BadRequest, detail).await;
+    }
     loop {
         match tracked.next(client.now) {
             Next::Attempt => match attempt(client, listener, manner, tracked, sent).await {

@@ -124,6 +124,17 @@ impl Decoder {
     }
 }
 
+/// Whether a body may begin like this.
+pub fn check(beginning: &[u8]) -> Result<(), ChunkError> {
+    let mut decoder = Decoder::default();
+    let mut rest = beginning;
+    while !rest.is_empty() && !decoder.is_done() {
+        let step = decoder.decode(rest)?;
+        rest = rest.get(step.consumed..).unwrap_or_default();
+    }
+    Ok(())
+}
+
 /// The line before a chunk's data.
 #[derive(Debug, Clone, Copy)]
 pub struct ChunkHead {

@@ -25,9 +25,11 @@ use crate::exchange::Failure;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::ClientAddress;
 
-/// How long a connection is kept after its last answer for the client to read it, and how much is thrown away meanwhile.
+/// How long a connection is kept after its last answer for the client to read it. Many clients read nothing before they
+/// have sent everything: who sends at this rate, in bytes a second, has longer.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER_MAX: Duration = Duration::from_secs(10);
+const LINGER_RATE: u64 = 64 * 1024;
 
 /// Memory that an idle connection may keep for the heads of its next request: what a browser sends fits.
 const KEPT_FOR_HEADS: usize = 1024;
@@ -346,18 +348,32 @@ impl Client {
         self.stream.shut_down_write();
         let mut waste = self.worker.memory();
         waste.resize(HEAD, 0);
-        let stream = &mut self.stream;
-        let drain = async {
-            let mut total = 0;
-            while total < LINGER_BYTES {
-                match stream.read(&mut waste).await {
-                    Ok(0) | Err(_) => return,
-                    Ok(read) => total += read,
-                }
+        let (begun, mut total) = (Instant::now(), 0);
+        while lingers(begun.elapsed(), total) && !self.worker.is_stopping() {
+            match self.timer.within(LINGER, self.stream.read(&mut waste)).await {
+                Ok(Ok(read)) if read > 0 => total += read as u64,
+                _ => break,
             }
-        };
-        // Either way it is over.
-        let _ = self.timer.within(LINGER, drain).await;
+        }
         self.worker.give_back(waste);
+    }
+}
+
+/// Whether a client that has sent so many bytes since its last answer is still waited for.
+fn lingers(since: Duration, bytes: u64) -> bool {
+    since < LINGER || (since < LINGER_MAX && bytes >= LINGER_RATE * since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_sends_much_is_waited_for_longer() {
+        let seconds = Duration::from_secs;
+        assert!(lingers(Duration::ZERO, 0) && lingers(seconds(1), 0));
+        assert!(!lingers(seconds(2), 100) && !lingers(seconds(5), 5 * LINGER_RATE - 1));
+        assert!(lingers(seconds(5), 5 * LINGER_RATE) && lingers(seconds(9), u64::MAX));
+        assert!(!lingers(seconds(10), u64::MAX));
     }
 }

@@ -232,7 +232,7 @@ mod tests {
     #[tokio::test]
     async fn no_step_goes_on_beyond_the_bound() {
         let clock = Rc::new(Clock::default());
-        let timer = clock.timer();
+        let timer = clock.timer(0);
         let work = async {
             let long = Duration::from_secs(60);
             timer.bound(Some(Instant::now() + Duration::from_millis(50)));

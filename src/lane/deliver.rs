@@ -169,7 +169,9 @@ impl Delivery<'_> {
             if let Err(cut) = self.poll_client(context, client, tracked) {
                 return Poll::Ready(Err(cut));
             }
-            if download.moved || self.upload.moved || waits != Some(download.waits_for) {
+            // What a client sends is no reason to wait longer for it to read.
+            let uploads = self.upload.moved && download.waits_for == WaitsFor::Source;
+            if download.moved || uploads || waits != Some(download.waits_for) {
                 waits = Some(download.waits_for);
                 self.set_deadline(client, listener, download.waits_for);
             }

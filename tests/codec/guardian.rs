@@ -124,6 +124,32 @@ fn severe_requests_are_refused() {
     }
 }
 
+/// The corpus of `tests/differential`, whose path is in the environment: `make differential` writes it and runs this.
+#[test]
+#[ignore = "make differential runs it, with its corpus"]
+fn the_differential_corpus_is_harmless() {
+    let path = std::env::var("EVENKEEL_CORPUS").unwrap();
+    let (mut severe, mut refused, mut passed) = (0, 0, 0);
+    for line in std::fs::read_to_string(path).unwrap().lines() {
+        let bytes = unhex(line.split(' ').nth(1).unwrap());
+        if verdict(&bytes).0 == RequestSafetyTier::Severe {
+            severe += 1;
+            match sent(&bytes) {
+                Some(_) => passed += 1,
+                None => refused += 1,
+            }
+        }
+        is_harmless(&bytes);
+    }
+    eprintln!("{severe} severe payloads: {refused} refused, {passed} passed and made harmless");
+    assert!(severe > 1000, "{severe}");
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 

@@ -68,6 +68,24 @@ fn a_client_that_never_reads_is_given_up() {
     proxy.is_unharmed(endpoint.open());
 }
 
+/// Fault 28 of a client that goes on sending its body: that is no reading of its answer.
+#[test]
+fn a_client_that_sends_and_never_reads_is_given_up() {
+    let endpoint = generous();
+    let mut proxy = Proxy::to([&endpoint]).listener("timeouts: { write: 1s }").start();
+    let mut client = proxy.client();
+    let start = Instant::now();
+    client.send("POST /long HTTP/1.1\r\nHost: test.example\r\nContent-Length: 1000\r\n\r\n");
+    while start.elapsed() < Duration::from_secs(6) && client.try_send("x").is_ok() {
+        thread::sleep(Duration::from_millis(150));
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "given up after {:?}", start.elapsed());
+    assert_eq!(proxy.record("/long").cause(), "client_stalled");
+    endpoint.wait_until_free(Duration::from_secs(2));
+    drop(client);
+    proxy.is_unharmed(endpoint.open());
+}
+
 /// Fault 28, the other side of it: a client that reads slowly, yet reads, is served to the end.
 #[test]
 fn a_slow_reader_is_served_to_the_end() {

@@ -1,6 +1,7 @@
 //! What passes through unchanged: connections, framing, interim answers, streams, tunnels.
 
 mod addresses;
+mod boundaries;
 mod connections;
 mod framing;
 mod http2;

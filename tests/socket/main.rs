@@ -10,6 +10,7 @@ mod harness;
 
 mod admin;
 mod balance;
+mod chaos;
 mod client_faults;
 mod deadlines;
 mod forwarding;

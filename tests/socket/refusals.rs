@@ -2,5 +2,6 @@
 
 mod bodies;
 mod connections;
+mod framing;
 mod limits;
 mod requests;

@@ -3,5 +3,6 @@
 mod cut;
 mod framing;
 mod garbage;
+mod mutated;
 mod slow;
 mod surplus;

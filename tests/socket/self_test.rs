@@ -72,3 +72,31 @@ fn refusing_and_silent_addresses_are_what_they_say() {
         std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)).expect_err("silence");
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
 }
+
+/// Every test that `docs/faults.md` names is there, and every fault that is promised has one.
+#[test]
+fn the_table_of_faults_is_true() {
+    let table = include_str!("../../docs/faults.md");
+    let mut faults = Vec::new();
+    for row in table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| # ")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        faults.extend(cells[1].parse::<u8>());
+        let named: Vec<&str> = cells[4].split(", ").map(|name| name.trim_matches('`')).collect();
+        assert!(named.iter().all(|name| name.contains("::")), "{row}");
+        for name in named {
+            assert!(is_test(name), "docs/faults.md names {name}, which is no test");
+        }
+    }
+    let promised: Vec<u8> = (1..=21).chain(23..=38).chain(46..=50).collect();
+    assert_eq!(faults, promised);
+}
+
+/// Whether `module::name` is a test of this suite.
+fn is_test(path: &str) -> bool {
+    let (module, name) = path.rsplit_once("::").expect("a path with a module");
+    let file = format!("{}/tests/socket/{}.rs", env!("CARGO_MANIFEST_DIR"), module.replace("::", "/"));
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let at = lines.iter().position(|line| *line == format!("fn {name}() {{"));
+    at.is_some_and(|at| lines[at.saturating_sub(3)..at].contains(&"#[test]"))
+}

@@ -201,3 +201,19 @@ fn what_is_written_can_be_read() {
     assert_eq!((payload.as_slice(), left), (&b"hello world"[..], 0));
     assert_eq!(trailers, [("X-Sum".to_owned(), "1".to_owned())]);
 }
+
+/// A beginning is good if some whole body begins like that.
+#[test]
+fn beginnings_are_judged_as_far_as_they_go() {
+    for good in ["", "5", "5\r\nhel", "5\r\nhello\r\n0\r\n", "0\r\n\r\nGET / HTTP/1.1\r\n", "1;a=\"b"] {
+        assert_eq!(super::check(good.as_bytes()), Ok(()), "{good:?}");
+    }
+    for (bad, error) in [
+        ("x", ChunkError::Size),
+        ("5\n", ChunkError::LineEnd),
+        ("1\r\nab", ChunkError::DataEnd),
+        ("1\r\na\r\n0\r\nX : y\r\n", ChunkError::Trailers("blank before the colon of a field")),
+    ] {
+        assert_eq!(super::check(bad.as_bytes()), Err(error), "{bad:?}");
+    }
+}

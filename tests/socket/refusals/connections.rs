@@ -236,3 +236,37 @@ fn without_descriptors_nothing_spins() {
     });
     proxy.is_unharmed(endpoint.open());
 }
+
+/// Fault 47: a thousand clients at once where 256 descriptors are allowed. Some are served and the others wait; nothing
+/// spins, the operator is answered, and once they have gone everybody is served within two seconds.
+#[test]
+fn a_thousand_clients_share_256_descriptors() {
+    if pingora() {
+        return;
+    }
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).after_shell("ulimit -n 256").start();
+    let mut clients: Vec<_> = (0..1000).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.send(GET);
+    }
+    within(Duration::from_secs(5), "connections up to the limit", || {
+        (proxy.metric("evenkeel_accept_pauses_total", &[]) >= 1.0).then_some(())
+    });
+    // Those who are served keep their connections: the others wait, and that costs nothing.
+    thread::sleep(Duration::from_millis(500));
+    let before = proxy.processor_time();
+    thread::sleep(Duration::from_secs(1));
+    assert!(proxy.processor_time() - before < Duration::from_millis(300), "it spins");
+    assert!(proxy.open_descriptors() < 256);
+    proxy.admin("/livez").expect(200);
+    let served = endpoint.count();
+    assert!((50..256).contains(&served), "{served} were served");
+    drop(clients);
+    within(Duration::from_secs(2), "an answer", || {
+        let mut client = proxy.client();
+        client.try_send(GET).ok()?;
+        client.try_response_to("GET").ok().filter(|response| response.status == 200).map(drop)
+    });
+    proxy.is_unharmed(endpoint.open());
+}

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Endpoint, Proxy, Response};
+use crate::harness::{Carrier, Client, Endpoint, Proxy, Response, carrier};
 
 fn limited(limits: &str) -> (Endpoint, Proxy) {
     let endpoint = Endpoint::named("a");
@@ -227,4 +227,67 @@ fn a_route_may_take_larger_bodies() {
             expect_refusal(&proxy, &endpoint, "/small/over", 413, "body_too_large");
         }
     }
+}
+
+/// Fault 26: a header that comes byte by byte has one deadline in all, on a fresh connection and on a used one. The
+/// other carrier has a timeout for each read, which a trickle never meets.
+#[test]
+fn a_header_that_trickles_is_408() {
+    if carrier() == Carrier::Pingora {
+        return;
+    }
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).listener("timeouts: { header: 1s }").start();
+    let mut used = proxy.client();
+    used.get("/before").expect(200);
+    for (mut client, target) in [(proxy.client(), "/fresh"), (used, "/used")] {
+        let start = Instant::now();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: test.example\r\nX: "));
+        while start.elapsed() < Duration::from_millis(800) {
+            client.send("y");
+            thread::sleep(Duration::from_millis(50));
+        }
+        client.response().expect(408);
+        let took = start.elapsed();
+        let expected = Duration::from_millis(990)..Duration::from_millis(1800);
+        assert!(expected.contains(&took), "it took {took:?}");
+        client.rest();
+        expect_refusal(&proxy, &endpoint, target, 408, "request_timeout");
+    }
+    assert_eq!(endpoint.count(), 1);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 26: a client that says nothing at all is let go of as soon.
+#[test]
+fn a_silent_client_is_let_go_of() {
+    if carrier() == Carrier::Pingora {
+        return;
+    }
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).listener("timeouts: { header: 500ms }").start();
+    let took = proxy.client().closed_within(Duration::from_secs(3));
+    assert!(took > Duration::from_millis(400), "after {took:?}");
+}
+
+/// Fault 38: a header of a megabyte, or of ten thousand fields, is refused as soon as it is too large, and not kept.
+#[test]
+fn a_header_bomb_is_431() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).start();
+    proxy.get("/before").expect(200);
+    let before = proxy.memory();
+    let bombs = [format!("X: {}\r\n", "x".repeat(1 << 20)), "X: y\r\n".repeat(10_000)];
+    for bomb in bombs.iter().cycle().take(20) {
+        let mut client = proxy.client();
+        let _ = client.try_send(format!("GET /x HTTP/1.1\r\nHost: test.example\r\n{bomb}\r\n"));
+        // The other carrier has a parser with limits of its own.
+        let status = if carrier() == Carrier::Pingora { 400 } else { 431 };
+        client.response().expect(status);
+    }
+    let grown = proxy.peak_memory().saturating_sub(before);
+    let most = if carrier() == Carrier::Pingora { 48_000_000 } else { 8_000_000 };
+    assert!(grown < most, "memory grew by {grown} bytes");
+    assert_eq!(endpoint.count(), 1);
+    proxy.is_unharmed(endpoint.open());
 }

@@ -84,6 +84,48 @@ fn interim_answers_pass() {
     proxy.is_unharmed(endpoint.open());
 }
 
+/// Fault 20: more interim answers than anybody needs are no answer.
+#[test]
+fn a_flood_of_interim_answers_is_502() {
+    let hints = |count: usize| "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n".repeat(count);
+    let done = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone";
+    let endpoint = answering(hints(20) + done);
+    assert_eq!(Proxy::to([&endpoint]).start().client().get("/x").expect(200).interim, vec![103; 20]);
+    if carrier() == Carrier::Pingora {
+        // It passes on any number of them.
+        return;
+    }
+    let endpoint = answering(hints(21) + done);
+    let mut proxy = Proxy::to([&endpoint]).with("retry: off").start();
+    proxy.client().get("/x").expect(502);
+    assert_eq!(proxy.record("/x").cause(), "bad_response");
+    proxy.get("/next").expect(200);
+    assert_ne!(endpoint.seen("/next").connection, endpoint.seen("/x").connection);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 14: a header of 60 KiB passes, one of 64 KiB and one of a megabyte do not; nor do 201 fields.
+#[test]
+fn headers_of_responses_have_a_limit() {
+    if carrier() == Carrier::Pingora {
+        // It takes 256 fields and a megabyte.
+        return;
+    }
+    let with = |fields: String| format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 4\r\n\r\nwell");
+    let long = |length: usize| with(format!("X: {}\r\n", "x".repeat(length)));
+    for (bytes, status) in [
+        (long(60 * 1024), 200),
+        (long(64 * 1024), 502),
+        (long(1 << 20), 502),
+        (with("X: y\r\n".repeat(199)), 200),
+        (with("X: y\r\n".repeat(200)), 502),
+    ] {
+        let endpoint = answering(bytes);
+        let proxy = Proxy::to([&endpoint]).with("retry: off").start();
+        proxy.get("/x").expect(status);
+    }
+}
+
 /// Fault 21: the endpoint answers before it has read the body. The client gets that answer while it still sends.
 #[test]
 fn an_early_answer_is_passed_on() {
@@ -109,11 +151,39 @@ fn an_early_answer_is_passed_on() {
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        client.response()
+        let response = client.response();
+        // Ends the upload: the proxy would go on reading it for a while.
+        client.half_close();
+        response
     });
     assert_eq!((response.status, response.body.as_slice()), (413, b"too much".as_slice()));
     assert_eq!(proxy.record("/x").status(), 413);
     proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault 21 for clients that send everything before they read anything: they are let finish, and have their answer.
+#[test]
+fn an_early_answer_waits_for_a_client_that_sends_first() {
+    if carrier() == Carrier::Pingora {
+        // It closes behind its answer.
+        return;
+    }
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\n\r\ntoo much");
+        exchange.hang();
+    });
+    let refusing = Proxy::to([&endpoint]).listener("limits: { body_size: 1MiB }").start();
+    let passing = Proxy::to([&endpoint]).start();
+    for proxy in [&passing, &refusing] {
+        let mut client = proxy.client();
+        client.send("POST /x HTTP/1.1\r\nHost: test.example\r\nContent-Length: 30000000\r\n\r\n");
+        for _ in 0..300 {
+            client.send(vec![b'x'; 100_000]);
+        }
+        client.response().expect(413);
+        client.half_close();
+        client.rest();
+    }
 }
 
 /// A length that is no number, or one beyond every number, is no length.
