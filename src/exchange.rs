@@ -4,6 +4,7 @@
 
 mod answer;
 mod assertion;
+mod caller;
 mod decide;
 mod disguise;
 mod failure;
@@ -21,6 +22,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 pub use answer::Answer;
 pub use assertion::tested;
+pub use caller::Caller;
 pub use decide::{Decision, decide};
 pub use failure::{Failure, Side};
 pub use forwarded::Origin;
@@ -31,7 +33,7 @@ use crate::config::{HostHeader, Listener, WhenNoneHealthy};
 use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
 use crate::routing::RequestHead;
 use crate::snapshot::Snapshot;
-use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, Protocol, Record};
+use crate::telemetry::record::{Attempt, AttemptResult, Protocol, Record};
 use disguise::Disguise;
 
 /// One request from its header's arrival to its record.
@@ -65,7 +67,7 @@ struct OpenAttempt {
 /// What a carrier knows of a request when its header has arrived.
 pub struct Arrival<'a, H> {
     pub head: &'a H,
-    pub peer: ClientAddress,
+    pub caller: Caller,
     pub protocol: Protocol,
     /// The request target as sent.
     pub target: &'a str,
@@ -112,7 +114,7 @@ impl Exchange {
         arrival: Arrival<'_, H>,
     ) -> Self {
         let head = arrival.head;
-        let origin = Origin::new(arrival.peer, &listener.trusted_proxies, head);
+        let origin = Origin::new(arrival.caller, &listener.trusted_proxies, head);
         let record = Record {
             time: arrival.time,
             listener: listener.name.clone(),

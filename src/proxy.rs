@@ -22,7 +22,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next};
+use crate::exchange::{Arrival, Caller, Circumstances, Exchange, Failure, Head, Next};
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
@@ -59,7 +59,7 @@ impl Carrier {
         let request = session.req_header();
         let arrival = Arrival {
             head: &**request,
-            peer: client_address(session.client_addr()),
+            caller: Caller::Peer(client_address(session.client_addr())),
             protocol: protocol(request.version),
             target: &String::from_utf8_lossy(request.raw_path()),
             upgrade: session.is_upgrade_req(),

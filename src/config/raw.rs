@@ -4,7 +4,7 @@
 //! that is not in them; a test holds `conf/reference.yaml` to them.
 
 use super::decode::{List, Named, OrOff, ShortOr};
-use super::model::{AccessFormat, AdminListen, EndpointAddress, EventFormat, ListenAddress};
+use super::model::{AccessFormat, AdminListen, EndpointAddress, EventFormat, ListenAddress, ProxyProtocol};
 use super::scalar::{AutoOrCount, Count, Name, Period, Size, Text, words};
 use super::section::section;
 
@@ -124,14 +124,24 @@ section! {
         /// port.
         address: ListenAddress, required "0.0.0.0:8080";
         /// Networks or addresses of proxies in front, whose `X-Forwarded-*` and `Forwarded` fields are believed and
-        /// appended to. From anybody else, these fields are written afresh.
+        /// appended to, and whose PROXY headers, if `proxy_protocol` is on. From anybody else, these fields are written
+        /// afresh; where a PROXY header names the client, it is the client who must be listed.
         trusted_proxies: List<ipnet::IpNet> = [];
+        /// The PROXY protocol, version 1 or 2, which tells the client's address. `off`; `accept`: connections from
+        /// `trusted_proxies` may begin with it; `require`: all connections must, and come from there. On a unix socket
+        /// every peer is trusted.
+        proxy_protocol: OrOff<ProxyProtocol> = "off";
         /// How large a request may be, and how many connections are served.
         limits: LimitsSection = {};
         /// How long a client may take.
         timeouts: ClientTimeoutsSection = {};
     }
 }
+
+words!(ProxyProtocol, "a use of the PROXY protocol" {
+    "accept" => ProxyProtocol::Accept,
+    "require" => ProxyProtocol::Require,
+});
 
 section! {
     /// How large a request may be, and how many connections are served.

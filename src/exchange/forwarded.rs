@@ -1,7 +1,8 @@
 //! What an endpoint learns about the client: X-Forwarded-*, Forwarded (RFC 7239), X-Real-IP, X-Request-Id.
 //!
-//! These fields are written afresh, because anybody can send them; only a peer in `trusted_proxies` is believed, and
-//! then its list is appended to.
+//! These fields are written afresh, because anybody can send them; only what comes from an address in `trusted_proxies`
+//! is believed, and then its list is appended to. Where a PROXY header names the client, that client is who must be
+//! trusted: a balancer of TCP connections does not see the fields that it passes on.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use std::net::IpAddr;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::caller::Caller;
 use super::headers::Edit;
 use crate::routing::RequestHead;
 use crate::telemetry::record::ClientAddress;
@@ -24,30 +26,39 @@ pub struct Origin {
     pub client: ClientAddress,
     /// The peer of the connection.
     pub peer: ClientAddress,
+    /// Who has sent the fields that are believed, or not.
+    sender: ClientAddress,
     pub trusted: bool,
     /// `http` or `https`, as the client sees it.
     pub scheme: Box<str>,
 }
 
 impl Origin {
-    pub fn new(peer: ClientAddress, trusted_proxies: &[IpNet], head: &impl RequestHead) -> Self {
-        let trusted = ip(&peer).is_some_and(|ip| contains(trusted_proxies, ip));
+    pub fn new(caller: Caller, trusted_proxies: &[IpNet], head: &impl RequestHead) -> Self {
+        let (peer, sender) = (caller.peer().clone(), caller.address().clone());
+        let trusted = match caller {
+            Caller::Peer(_) | Caller::Relayed { .. } => {
+                ip(&sender).is_some_and(|ip| contains(trusted_proxies, ip))
+            }
+            // Whoever sent the fields, it was not this peer.
+            Caller::Anonymous { .. } => false,
+        };
         if !trusted {
-            return Self { client: peer.clone(), peer, trusted, scheme: "http".into() };
+            return Self { client: sender.clone(), peer, sender, trusted, scheme: "http".into() };
         }
-        let client = first_untrusted(trusted_proxies, head).map_or_else(|| peer.clone(), ClientAddress::Ip);
+        let client = first_untrusted(trusted_proxies, head).map_or_else(|| sender.clone(), ClientAddress::Ip);
         let scheme = match head.header("x-forwarded-proto") {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
             _ => "http",
         };
-        Self { client, peer, trusted, scheme: scheme.into() }
+        Self { client, peer, sender, trusted, scheme: scheme.into() }
     }
 
     /// Says to the endpoint who is asking.
     pub fn tell(&self, edits: &mut Vec<Edit>, head: &impl RequestHead) {
-        let peer = ip(&self.peer);
+        let sender = ip(&self.sender);
         let mut chain = self.believed(head, "x-forwarded-for");
-        append(&mut chain, &peer.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string()));
+        append(&mut chain, &sender.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string()));
         edits.push(Edit::set(X_FORWARDED_FOR, &chain));
         edits.push(Edit::set(X_FORWARDED_PROTO, &self.scheme));
         let host =
@@ -57,7 +68,7 @@ impl Origin {
             host => Edit::set(X_FORWARDED_HOST, host),
         });
         let mut forwarded = self.believed(head, "forwarded");
-        append(&mut forwarded, &element(peer, head.authority()));
+        append(&mut forwarded, &element(sender, head.authority()));
         edits.push(Edit::set(http::header::FORWARDED, &forwarded));
         edits.push(match ip(&self.client) {
             Some(ip) => Edit::set(X_REAL_IP, &ip.to_string()),
@@ -65,7 +76,7 @@ impl Origin {
         });
     }
 
-    /// What a trusted peer has sent under that name, as one list.
+    /// What a trusted sender has sent under that name, as one list.
     fn believed(&self, head: &impl RequestHead, name: &str) -> String {
         let mut list = String::new();
         if self.trusted {
@@ -99,10 +110,10 @@ fn address(text: &str) -> Option<IpAddr> {
         .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
 }
 
-fn element(peer: Option<IpAddr>, host: &str) -> String {
+fn element(sender: Option<IpAddr>, host: &str) -> String {
     let mut element = String::from("for=");
     // Writing to a string cannot fail.
-    let _ = match peer {
+    let _ = match sender {
         Some(IpAddr::V4(ip)) => write!(element, "{ip}"),
         Some(IpAddr::V6(ip)) => write!(element, "\"[{ip}]\""),
         None => write!(element, "unknown"),
@@ -153,10 +164,18 @@ mod tests {
         request.body(()).expect("a valid request").into_parts().0
     }
 
+    fn inet(address: &str) -> ClientAddress {
+        ClientAddress::Inet(address.parse().expect("an address"))
+    }
+
     fn tell(peer: &str, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Vec<Edit>) {
+        tell_of(Caller::Peer(inet(peer)), trusted, fields)
+    }
+
+    fn tell_of(caller: Caller, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Vec<Edit>) {
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().expect("a net")).collect();
         let head = head(fields);
-        let origin = Origin::new(ClientAddress::Inet(peer.parse().expect("an address")), &trusted, &head);
+        let origin = Origin::new(caller, &trusted, &head);
         let mut edits = Vec::new();
         origin.tell(&mut edits, &head);
         (origin, edits)
@@ -210,6 +229,26 @@ mod tests {
         let chain = [("x-forwarded-for", "1.1.1.1, garbage, 10.0.0.7")];
         let (origin, _) = tell("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
         assert_eq!(origin.client, ClientAddress::Ip("10.0.0.7".parse().expect("an address")));
+    }
+
+    #[test]
+    fn a_relayed_client_is_who_must_be_trusted() {
+        let relayed = |client: &str| Caller::Relayed { client: inet(client), by: inet("10.0.0.9:4000") };
+        let (origin, edits) = tell_of(relayed("192.0.2.1:5000"), &["10.0.0.0/8"], &SPOOFED);
+        assert_eq!(value(&edits, "x-forwarded-for"), "192.0.2.1");
+        assert_eq!(value(&edits, "forwarded"), "for=192.0.2.1;host=example.com;proto=http");
+        assert_eq!((origin.client, origin.peer), (inet("192.0.2.1:5000"), inet("10.0.0.9:4000")));
+        let (origin, edits) = tell_of(relayed("10.1.1.1:5000"), &["10.0.0.0/8"], &SPOOFED);
+        assert_eq!(value(&edits, "x-forwarded-for"), "6.6.6.6, 10.1.1.1");
+        assert_eq!(origin.client, ClientAddress::Ip("6.6.6.6".parse().expect("an address")));
+    }
+
+    #[test]
+    fn a_client_whom_nobody_can_name_is_not_believed() {
+        let (origin, edits) =
+            tell_of(Caller::Anonymous { by: inet("10.0.0.9:4000") }, &["10.0.0.0/8"], &SPOOFED);
+        assert_eq!(value(&edits, "x-forwarded-for"), "10.0.0.9");
+        assert_eq!(origin.client, inet("10.0.0.9:4000"));
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::attempt;
 use super::buffer::{Buffer, HEAD};
+use super::caller::{self, Unknown};
 use super::carry::{self, After};
 use super::deadline::{Elapsed, Timer};
 use super::door::{Door, TooMany};
@@ -19,7 +20,7 @@ use super::head::{Parse, Refusal, Request, RequestView};
 use super::stream::Stream;
 use super::worker::Worker;
 use crate::config::Listener;
-use crate::exchange::Failure;
+use crate::exchange::{Caller, Failure};
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::ClientAddress;
 
@@ -37,7 +38,7 @@ const LINE_BYTES: usize = 512;
 pub struct Client {
     pub worker: Rc<Worker>,
     pub stream: Stream,
-    pub peer: ClientAddress,
+    pub caller: Caller,
     /// Where it came in.
     door: Arc<Door>,
     /// What has been read and not used.
@@ -67,7 +68,7 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
     let mut client = Client {
         worker,
         stream,
-        peer,
+        caller: Caller::Peer(peer),
         door,
         input: Buffer::default(),
         request: Request::default(),
@@ -87,15 +88,36 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
 }
 
 impl Client {
-    /// Serves the client, unless it has too many connections already.
+    /// Serves the client, unless nobody knows who it is or it has too many connections already.
     async fn visit(&mut self) -> After {
+        if !self.is_identified().await {
+            return After::Close;
+        }
         let Some((snapshot, listener)) = self.in_force() else { return After::Close };
-        match self.door.admit(&self.peer, &listener) {
+        match self.door.admit(self.caller.address(), &listener) {
             Ok(_guest) => {
                 drop((snapshot, listener));
                 self.requests().await
             }
             Err(TooMany) => self.turn_away(snapshot, &listener).await,
+        }
+    }
+
+    /// Finds out whose connection it is.
+    async fn is_identified(&mut self) -> bool {
+        let Some((_, listener)) = self.in_force() else { return false };
+        let Self { worker, stream, input, timer, .. } = self;
+        let peer = self.caller.peer().clone();
+        match caller::identify(worker, stream, input, timer, &listener, peer).await {
+            Ok(caller) => {
+                self.caller = caller;
+                true
+            }
+            Err(Unknown::Gone) => false,
+            Err(Unknown::Refused { reason, detail }) => {
+                self.door.turned_away(self.caller.peer(), reason, detail);
+                false
+            }
         }
     }
 
@@ -184,21 +206,7 @@ impl Client {
         self.timer.set(if self.requests == 0 { timeouts.header } else { timeouts.keep_alive });
         self.timer.idle(self.requests > 0);
         let Self { worker, stream, input, timer, .. } = self;
-        let first = poll_fn(|context| {
-            loop {
-                if let Err(error) = ready!(stream.poll_readable(context)) {
-                    return Poll::Ready(Err(error));
-                }
-                input.adopt(worker.memory());
-                input.grow(HEAD);
-                if let Poll::Ready(read) = input.poll_read(context, Pin::new(&mut *stream)) {
-                    return Poll::Ready(read);
-                }
-                // It was a false alarm, as the first one often is.
-                worker.give_back(input.release());
-            }
-        });
-        let read = timer.before_deadline(first).await;
+        let read = timer.before_deadline(worker.first_bytes(stream, input)).await;
         self.timer.idle(false);
         matches!(read, Ok(Ok(read)) if read > 0)
     }

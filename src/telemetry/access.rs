@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
-use super::record::{ClientAddress, Record};
+use super::record::Record;
 use super::writer::{LineWriter, Output};
 use crate::config::{self, AccessFormat, LogOutput};
 
@@ -100,17 +100,5 @@ impl Format {
             Format::Json => json::write(out, record),
             Format::Combined => combined::write(out, record),
         }
-    }
-}
-
-/// `10.0.0.1:5000`, `10.0.0.1` or `unix`. A listener for both IP versions sees IPv4 clients as `::ffff:a.b.c.d`;
-/// nobody searches a log for that.
-fn address(client: &ClientAddress) -> String {
-    match client {
-        ClientAddress::Inet(address) => {
-            std::net::SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
-        }
-        ClientAddress::Ip(address) => address.to_canonical().to_string(),
-        ClientAddress::Unix => "unix".to_owned(),
     }
 }

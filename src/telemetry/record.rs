@@ -1,5 +1,6 @@
 //! The record of one request: what happened to it, and why. The access log and the request metrics are made of it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,7 @@ pub struct Record {
     /// When its header had arrived.
     pub time: SystemTime,
     pub listener: Arc<str>,
-    /// The client's address: the peer's, or what a trusted proxy says.
+    /// The client's address: the peer's, or what a trusted proxy says in a PROXY header or in X-Forwarded-For.
     pub client: ClientAddress,
     /// The peer of the connection, where it is a trusted proxy and so differs from the client.
     pub peer: Option<ClientAddress>,
@@ -90,6 +91,20 @@ pub enum Protocol {
     Http10,
     Http11,
     Http2,
+}
+
+// === impl ClientAddress ===
+
+/// `10.0.0.1:5000`, `10.0.0.1` or `unix`. A listener for both IP versions sees IPv4 clients as `::ffff:a.b.c.d`; nobody
+/// searches a log for that.
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).fmt(out),
+            Self::Ip(address) => address.to_canonical().fmt(out),
+            Self::Unix => out.write_str("unix"),
+        }
+    }
 }
 
 // === impl Protocol ===

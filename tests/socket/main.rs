@@ -14,6 +14,7 @@ mod client_faults;
 mod forwarding;
 mod headers;
 mod health;
+mod proxy_protocol;
 mod refusals;
 mod response_faults;
 mod retry;

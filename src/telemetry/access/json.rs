@@ -1,7 +1,7 @@
 //! The access log as one JSON object a line. Names and order are an interface: tools are built on them.
 
 use crate::telemetry::json::Object;
-use crate::telemetry::record::{Attempt, AttemptResult, Record, Skipped};
+use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, Record, Skipped};
 use crate::telemetry::{escape, time};
 
 /// What is not there is left out: an absent value, an empty text, an empty list, a `false`.
@@ -12,8 +12,8 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record) {
     time::rfc3339(at, record.time);
     at.push(b'"');
     line.string("listener", &record.listener);
-    line.string("client", &super::address(&record.client));
-    line.optional("peer", record.peer.as_ref().map(super::address).as_deref());
+    line.string("client", &record.client.to_string());
+    line.optional("peer", record.peer.as_ref().map(ClientAddress::to_string).as_deref());
     line.optional("method", present(&record.method));
     line.optional("host", present(&record.host));
     line.optional("target", present(&record.target));

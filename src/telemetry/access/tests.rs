@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::*;
-use crate::telemetry::record::{Attempt, AttemptResult, Protocol, Skipped};
+use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, Protocol, Skipped};
 
 const SOON: Duration = Duration::from_secs(10);
 const TEXT: Format = Format::Text { colour: false };
