@@ -29,7 +29,7 @@ docker-test: ## build the image and use it as people do (needs a Docker engine)
 systemd-test: setup ## start, reload, stop and crash under a real systemd
 	@tests/systemd.sh
 
-clients: setup ## real clients through the proxy: curl, Python, Java, Node
+clients: setup ## real clients through the proxy: curl, HAProxy, Python, Java, Node
 	@tests/clients/run.sh
 
 fuzz: setup ## a minute for each fuzz target (needs nightly Rust); ARGS="600 request_head" for more
