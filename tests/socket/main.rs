@@ -21,3 +21,4 @@ mod retry;
 mod routing;
 mod self_test;
 mod service;
+mod slow_clients;
