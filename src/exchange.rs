@@ -7,6 +7,7 @@ mod assertion;
 mod caller;
 mod decide;
 mod disguise;
+mod edits;
 mod failure;
 mod forwarded;
 mod headers;
@@ -18,38 +19,38 @@ mod tracked;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
+use smallvec::SmallVec;
 
 pub use answer::Answer;
 pub use assertion::tested;
 pub use caller::Caller;
 pub use decide::{Decision, decide};
+pub use edits::{Action, Edits};
 pub use failure::{Failure, Side};
 pub use forwarded::Origin;
-pub use headers::{END_TO_END, Edit};
+pub use headers::END_TO_END;
 pub use tracked::Tracked;
 
 use crate::config::{HostHeader, Listener, WhenNoneHealthy};
 use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
 use crate::routing::RequestHead;
 use crate::snapshot::Snapshot;
-use crate::telemetry::record::{Attempt, AttemptResult, Protocol, Record};
+use crate::telemetry::record::{Attempt, AttemptResult, Protocol, Record, RequestText, TextParts};
 use disguise::Disguise;
+use request_id::RequestId;
 
 /// One request from its header's arrival to its record.
 pub struct Exchange {
     snapshot: Arc<Snapshot>,
     listener: Arc<Listener>,
     origin: Origin,
-    /// What the client calls this place.
-    authority: Box<str>,
-    accept: Option<Box<str>>,
     idempotent: bool,
     upgrade: bool,
     /// The endpoint has agreed to the upgrade.
     tunnel: bool,
     pool: Option<Arc<Pool>>,
-    tried: Vec<Arc<Endpoint>>,
+    tried: SmallVec<[Arc<Endpoint>; 2]>,
     retries_left: u8,
     open: Option<OpenAttempt>,
     started: Instant,
@@ -115,26 +116,31 @@ impl Exchange {
     ) -> Self {
         let head = arrival.head;
         let origin = Origin::new(arrival.caller, &listener.trusted_proxies, head);
+        let request_id = RequestId::of(head);
+        let text = TextParts {
+            method: head.method(),
+            host: head.authority(),
+            target: arrival.target,
+            request_id: request_id.as_str(),
+            user_agent: head.header("user-agent").unwrap_or_default(),
+            referer: head.header("referer").unwrap_or_default(),
+            accept: head.header("accept").unwrap_or_default(),
+        };
         let record = Record {
             time: arrival.time,
             listener: listener.name.clone(),
             client: origin.client.clone(),
             peer: (origin.client != origin.peer).then(|| origin.peer.clone()),
-            method: head.method().into(),
-            host: head.authority().into(),
-            target: arrival.target.into(),
+            text: RequestText::new(text),
             protocol: arrival.protocol,
-            request_id: request_id::of(head),
-            user_agent: head.header("user-agent").map(Into::into),
-            referer: head.header("referer").map(Into::into),
             status: 0,
             bytes_in: 0,
             bytes_out: 0,
             route: None,
             pool: None,
             generation: snapshot.generation(),
-            attempts: Vec::new(),
-            skipped: Arc::default(),
+            attempts: SmallVec::new(),
+            skipped: None,
             waited: None,
             failed_open: false,
             cause: None,
@@ -142,13 +148,11 @@ impl Exchange {
             duration: Duration::ZERO,
         };
         Self {
-            authority: record.host.clone(),
-            accept: head.header("accept").map(Into::into),
             idempotent: is_idempotent(head.method()),
             upgrade: arrival.upgrade,
             tunnel: false,
             pool: None,
-            tried: Vec::new(),
+            tried: SmallVec::new(),
             retries_left: 0,
             open: None,
             started: arrival.now,
@@ -170,7 +174,7 @@ impl Exchange {
     ) -> Result<(), Failure> {
         inject_fault(head);
         let limits = &self.listener.limits;
-        if self.record.target.len() > limits.target_bytes {
+        if self.record.text.target().len() > limits.target_bytes {
             return Err(Failure::TargetTooLong);
         }
         let (count, bytes) = fields.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
@@ -259,7 +263,7 @@ impl Exchange {
     }
 
     pub fn request_id(&self) -> &str {
-        &self.record.request_id
+        self.record.text.request_id()
     }
 
     pub fn is_idempotent(&self) -> bool {
@@ -283,26 +287,25 @@ impl Exchange {
         &self,
         head: &H,
         connection: impl Iterator<Item = &'a str>,
-    ) -> Vec<Edit> {
-        let mut edits = Vec::with_capacity(16);
-        headers::remove_hop_by_hop(&mut edits, connection, self.upgrade);
-        self.origin.tell(&mut edits, head);
-        edits.push(Edit::set(request_id::NAME, &self.record.request_id));
+        edits: &mut Edits,
+    ) {
+        edits.clear();
+        connection.for_each(|value| headers::remove_named(edits, value, self.upgrade));
+        headers::remove_hop_by_hop(edits, self.upgrade);
+        self.origin.tell(edits, head);
+        edits.set(request_id::NAME, self.record.text.request_id());
         if let Some(host) = self.host_for_endpoint() {
-            edits.push(Edit::Set(http::header::HOST, host));
+            edits.set("host", host);
         }
-        edits
     }
 
     /// The `Host` that the pool's endpoints are sent; `None`: the client's.
-    fn host_for_endpoint(&self) -> Option<HeaderValue> {
+    fn host_for_endpoint(&self) -> Option<&str> {
         match &self.pool.as_ref()?.spec().host {
-            HostHeader::Preserve if !self.authority.is_empty() => None,
+            HostHeader::Preserve if !self.record.text.host().is_empty() => None,
             // An HTTP/1.0 client need not name a host, but what it asks for is passed on as HTTP/1.1, which must.
-            HostHeader::Preserve | HostHeader::Endpoint => {
-                HeaderValue::from_str(self.endpoint()?.written()).ok()
-            }
-            HostHeader::Fixed(host) => Some(host.clone()),
+            HostHeader::Preserve | HostHeader::Endpoint => Some(self.endpoint()?.written()),
+            HostHeader::Fixed(host) => host.to_str().ok(),
         }
     }
 
@@ -334,29 +337,41 @@ impl Exchange {
             && !circumstances.response_begun
     }
 
-    /// The response's head as the client is to see it.
-    ///
-    /// `fields` gives the values of a field, in order.
-    pub fn response_edits<'a>(
+    /// The response's head as the client is to see it; `fields` gives its names and values, in order.
+    pub fn response_edits<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
         &self,
         status: u16,
-        fields: impl Fn(&HeaderName) -> Vec<&'a [u8]>,
-    ) -> Vec<Edit> {
-        let mut edits = Vec::with_capacity(8);
-        let connection = fields(&http::header::CONNECTION);
-        let connection = connection.iter().filter_map(|value| std::str::from_utf8(value).ok());
-        headers::remove_hop_by_hop(&mut edits, connection, status == 101);
-        let sent_host = self.host_for_endpoint();
-        let disguise = Disguise {
-            scheme: &self.origin.scheme,
-            authority: &self.authority,
-            sent_host: sent_host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or(&self.authority),
-            endpoints: &|| {
+        fields: impl Fn() -> I,
+        edits: &mut Edits,
+    ) {
+        edits.clear();
+        let upgrade = status == 101;
+        let mut may_name_endpoint = false;
+        for (name, value) in fields() {
+            may_name_endpoint |= disguise::concerns(name);
+            if name.eq_ignore_ascii_case(b"connection")
+                && let Ok(value) = str::from_utf8(value)
+            {
+                headers::remove_named(edits, value, upgrade);
+            }
+        }
+        headers::remove_hop_by_hop(edits, upgrade);
+        edits.set("server", answer::SERVER_NAME);
+        if may_name_endpoint {
+            self.disguise().apply(edits, fields);
+        }
+    }
+
+    fn disguise(&self) -> Disguise<'_, impl Fn() -> Vec<Arc<Endpoint>>> {
+        let authority = self.record.text.host();
+        Disguise {
+            scheme: self.origin.scheme,
+            authority,
+            sent_host: self.host_for_endpoint().unwrap_or(authority),
+            endpoints: || {
                 self.pool.iter().flat_map(|pool| pool.members()).map(|member| member.endpoint).collect()
             },
-        };
-        disguise.apply(&mut edits, fields);
-        edits
+        }
     }
 
     /// A piece of the request's body is on its way.
@@ -418,9 +433,9 @@ impl Exchange {
     }
 
     fn close_attempt(&mut self) {
-        if let Some(open) = self.open.take() {
-            self.tried.push(open.lease.endpoint().clone());
-            self.record.attempts.push(open.record);
+        if let Some(OpenAttempt { lease, record, .. }) = self.open.take() {
+            self.tried.push(lease.into_endpoint());
+            self.record.attempts.push(record);
         }
     }
 
@@ -434,7 +449,7 @@ impl Exchange {
 
     /// The answer that is ours for a failure.
     pub fn answer(&self, failure: Failure) -> Answer {
-        Answer::to(failure, self.accept.as_deref(), &self.record.request_id)
+        Answer::to(failure, Some(self.record.text.accept()), self.record.text.request_id())
     }
 
     /// Ends the request's life: what is left of it is its record.

@@ -50,8 +50,8 @@ pub struct Pool {
 /// What came of asking a pool for an endpoint.
 #[derive(Debug)]
 pub enum Picked {
-    Endpoint { lease: Lease, failed_open: bool, skipped: Arc<[Skipped]> },
-    NoneHealthy { skipped: Arc<[Skipped]> },
+    Endpoint { lease: Lease, failed_open: bool, skipped: Option<Arc<[Skipped]>> },
+    NoneHealthy { skipped: Option<Arc<[Skipped]>> },
 }
 
 /// More requests wait already than the pool's `when_none_healthy.queue` allows.
@@ -90,22 +90,19 @@ impl Pool {
     }
 
     /// The endpoint whose turn it is, other than those in `tried` as long as another is left.
+    ///
+    /// The turns of the balancer's selector are asked directly: `LoadBalancer::select_with` clones the backend and keeps
+    /// a set of those it has seen, at ten times the cost.
     pub fn pick(&self, tried: &[Arc<Endpoint>]) -> Picked {
-        let rotation = self.turns.rotation();
-        let steps = rotation.steps();
-        let key = if tried.is_empty() { b"" } else { round_robin::RETRY };
-        let fresh = |member: &Member| !tried.iter().any(|tried| Arc::ptr_eq(tried, &member.endpoint));
-        let select = |accept: &dyn Fn(&Member) -> bool| {
-            self.balancer.select_with(key, steps, |backend, _| Member::of(backend).is_some_and(accept))
-        };
-        let picked = select(&fresh).or_else(|| if tried.is_empty() { None } else { select(&|_| true) });
-        match picked.as_ref().and_then(Member::of) {
+        let (rotation, start) = self.turns.look(!tried.is_empty());
+        let skipped = rotation.skipped();
+        match rotation.pick(start, tried) {
             Some(member) => Picked::Endpoint {
                 lease: Lease::new(member.endpoint.clone()),
                 failed_open: rotation.failed_open(),
-                skipped: rotation.skipped(),
+                skipped,
             },
-            None => Picked::NoneHealthy { skipped: rotation.skipped() },
+            None => Picked::NoneHealthy { skipped },
         }
     }
 

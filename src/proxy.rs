@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Version, header};
+use http::{Version, header};
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -22,7 +22,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use crate::exchange::{Arrival, Caller, Circumstances, Exchange, Failure, Head, Next};
+use crate::exchange::{Arrival, Caller, Circumstances, Edits, Exchange, Failure, Head, Next};
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
@@ -186,7 +186,9 @@ impl ProxyHttp for Carrier {
         let client = session.req_header();
         let connection =
             client.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        edits::apply(request, carried.exchange.request_edits(&**client, connection))?;
+        let mut edits = Edits::default();
+        carried.exchange.request_edits(&**client, connection, &mut edits);
+        edits::apply(request, &edits)?;
         heads::restore_end_to_end(client, request)?;
         heads::origin_form(request)
     }
@@ -250,8 +252,11 @@ impl ProxyHttp for Carrier {
             return Ok(());
         }
         carried.begun = true;
-        let edits = carried.exchange.response_edits(status, |name| values(&response.headers, name));
-        edits::apply(response, edits)?;
+        let mut edits = Edits::default();
+        let fields =
+            || response.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        carried.exchange.response_edits(status, fields, &mut edits);
+        edits::apply(response, &edits)?;
         heads::own_framing(response)?;
         if status == 101 {
             // It is Pingora's limit for a silent tunnel, too.
@@ -386,14 +391,10 @@ fn circumstances(session: &Session, carried: &Carried, reused: bool) -> Circumst
     }
 }
 
-fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a [u8]> {
-    headers.get_all(name).iter().map(http::HeaderValue::as_bytes).collect()
-}
-
 fn client_address(address: Option<&PingoraAddr>) -> ClientAddress {
     match address {
-        Some(PingoraAddr::Inet(address)) => ClientAddress::Inet(*address),
-        _ => ClientAddress::Unix,
+        Some(PingoraAddr::Inet(address)) => ClientAddress::inet(*address),
+        _ => ClientAddress::unix(),
     }
 }
 

@@ -2,11 +2,10 @@
 //! others as what was read here.
 
 use evenkeel::config::Limits;
-use evenkeel::exchange::{Edit, Failure};
+use evenkeel::exchange::{Edits, Failure};
 use evenkeel::lane::framing::{Framing, Version};
 use evenkeel::lane::head::{Parse, Request, RequestView};
 use evenkeel::lane::rewrite::{self, RequestForm};
-use http::{HeaderName, HeaderValue};
 
 use super::model;
 
@@ -76,15 +75,13 @@ pub fn framing(framing: Framing) -> model::Framing {
 }
 
 /// Some of each kind.
-pub fn edits() -> Vec<Edit> {
-    let name = HeaderName::from_static;
-    let value = HeaderValue::from_static;
-    vec![
-        Edit::Remove(name("te")),
-        Edit::Remove(name("x-hop")),
-        Edit::Set(name("x-forwarded-for"), value("192.0.2.1")),
-        Edit::Append(name("via"), value("us")),
-    ]
+pub fn edits() -> Edits {
+    let mut edits = Edits::default();
+    edits.remove("te");
+    edits.remove("x-hop");
+    edits.set("x-forwarded-for", "192.0.2.1");
+    edits.append("via", b"us");
+    edits
 }
 
 /// What is left of the fields, in order, once [`edits`] and the carrier's own rules have been applied.

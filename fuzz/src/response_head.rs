@@ -50,7 +50,7 @@ fn goes_on(view: ResponseView<'_>, before: &model::Response) {
             edits: &edits,
             framing: onward.announced,
             connection: Connection::Close,
-            date: Some(b"today"),
+            date: Some("today"),
         };
         let mut out = Vec::new();
         rewrite::response(&mut out, view, &form);

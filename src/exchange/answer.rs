@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, header};
 use super::Failure;
 
 /// The name in `Server`.
-pub const SERVER_NAME: HeaderValue = HeaderValue::from_static("evenkeel");
+pub const SERVER_NAME: &str = "evenkeel";
 
 /// A whole response.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl Answer {
             (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
             (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            (header::SERVER, SERVER_NAME),
+            (header::SERVER, HeaderValue::from_static(SERVER_NAME)),
         ];
         if let Some(seconds) = failure.retry_after() {
             headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));

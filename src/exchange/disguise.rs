@@ -2,51 +2,43 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, header};
-
-use super::answer::SERVER_NAME;
-use super::headers::Edit;
+use super::edits::Edits;
 use crate::pool::{Endpoint, Target};
 
 /// What the client and the endpoint call this place.
-pub struct Disguise<'a> {
+pub struct Disguise<'a, F> {
     /// The scheme and authority that the client used.
     pub scheme: &'a str,
     pub authority: &'a str,
     /// The `Host` that the endpoint was sent.
     pub sent_host: &'a str,
     /// Asked only where a field could name one.
-    pub endpoints: &'a dyn Fn() -> Vec<Arc<Endpoint>>,
+    pub endpoints: F,
 }
 
-impl Disguise<'_> {
-    pub fn apply<'a>(&self, edits: &mut Vec<Edit>, fields: impl Fn(&HeaderName) -> Vec<&'a [u8]>) {
-        edits.push(Edit::Set(header::SERVER, SERVER_NAME));
-        for name in [header::LOCATION, header::CONTENT_LOCATION] {
-            self.replace(edits, name.clone(), &fields(&name), |value| self.location(value));
-        }
-        self.replace(edits, header::SET_COOKIE, &fields(&header::SET_COOKIE), |value| self.cookie(value));
+/// Whether a field of that name can name an endpoint.
+pub fn concerns(name: &[u8]) -> bool {
+    match name.len() {
+        8 => name.eq_ignore_ascii_case(b"location"),
+        10 => name.eq_ignore_ascii_case(b"set-cookie"),
+        16 => name.eq_ignore_ascii_case(b"content-location"),
+        _ => false,
     }
+}
 
-    /// Changes those of a name's fields that `disguised` has another value for, and keeps their order.
-    fn replace(
-        &self,
-        edits: &mut Vec<Edit>,
-        name: HeaderName,
-        fields: &[&[u8]],
-        disguised: impl Fn(&str) -> Option<String>,
-    ) {
-        let disguised =
-            |field: &[u8]| HeaderValue::from_str(&disguised(std::str::from_utf8(field).ok()?)?).ok();
-        let changed: Vec<_> = fields.iter().map(|field| disguised(field)).collect();
-        if changed.iter().any(Option::is_some) {
-            edits.push(Edit::Remove(name.clone()));
-            let kept = changed
-                .into_iter()
-                .zip(fields)
-                .filter_map(|(new, old)| new.or_else(|| HeaderValue::from_bytes(old).ok()));
-            edits.extend(kept.map(|value| Edit::Append(name.clone(), value)));
+impl<F: Fn() -> Vec<Arc<Endpoint>>> Disguise<'_, F> {
+    pub fn apply<'a, I>(&self, edits: &mut Edits, fields: impl Fn() -> I)
+    where
+        I: Iterator<Item = (&'a [u8], &'a [u8])>,
+    {
+        let values = |name: &'static str| {
+            let named = fields().filter(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
+            named.map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        for name in ["location", "content-location"] {
+            replace(edits, name, &values(name), |value| self.location(value));
         }
+        replace(edits, "set-cookie", &values("set-cookie"), |value| self.cookie(value));
     }
 
     /// The location as the client may see it; `None`: it may see the one there is.
@@ -119,6 +111,23 @@ impl Disguise<'_> {
     }
 }
 
+/// Changes those of a name's fields that `disguised` has another value for, and keeps their order.
+fn replace(
+    edits: &mut Edits,
+    name: &'static str,
+    fields: &[&[u8]],
+    disguised: impl Fn(&str) -> Option<String>,
+) {
+    let changed: Vec<_> =
+        fields.iter().map(|field| str::from_utf8(field).ok().and_then(&disguised)).collect();
+    if changed.iter().any(Option::is_some) {
+        edits.remove(name);
+        for (new, old) in changed.iter().zip(fields) {
+            edits.append(name, new.as_ref().map_or(old, |new| new.as_bytes()));
+        }
+    }
+}
+
 /// An authority without its port; an IPv6 address keeps its brackets.
 fn host_of(authority: &str) -> &str {
     match authority.rsplit_once(':') {
@@ -142,7 +151,11 @@ mod tests {
         with(authority, sent_host, |disguise| disguise.location(location))
     }
 
-    fn with<T>(authority: &str, sent_host: &str, ask: impl Fn(&Disguise<'_>) -> T) -> T {
+    fn with<T>(
+        authority: &str,
+        sent_host: &str,
+        ask: impl Fn(&Disguise<'_, &dyn Fn() -> Vec<Arc<Endpoint>>>) -> T,
+    ) -> T {
         let target = Target::Inet("10.0.0.1:3000".parse().expect("an address"));
         let endpoint = EndpointTable::default().endpoint("x", &"app.internal:3000".into(), &target, false);
         let endpoints = move || vec![endpoint.clone()];

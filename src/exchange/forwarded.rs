@@ -4,21 +4,14 @@
 //! is believed, and then its list is appended to. Where a PROXY header names the client, that client is who must be
 //! trusted: a balancer of TCP connections does not see the fields that it passes on.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 
-use http::HeaderName;
 use ipnet::IpNet;
 
 use super::caller::Caller;
-use super::headers::Edit;
+use super::edits::Edits;
 use crate::routing::RequestHead;
 use crate::telemetry::record::ClientAddress;
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Who sent a request, as far as we believe it.
 #[derive(Debug, Clone)]
@@ -30,7 +23,7 @@ pub struct Origin {
     sender: ClientAddress,
     pub trusted: bool,
     /// `http` or `https`, as the client sees it.
-    pub scheme: Box<str>,
+    pub scheme: &'static str,
 }
 
 impl Origin {
@@ -38,51 +31,56 @@ impl Origin {
         let (peer, sender) = (caller.peer().clone(), caller.address().clone());
         let trusted = match caller {
             Caller::Peer(_) | Caller::Relayed { .. } => {
-                ip(&sender).is_some_and(|ip| contains(trusted_proxies, ip))
+                sender.ip().is_some_and(|ip| contains(trusted_proxies, ip))
             }
             // Whoever sent the fields, it was not this peer.
             Caller::Anonymous { .. } => false,
         };
         if !trusted {
-            return Self { client: sender.clone(), peer, sender, trusted, scheme: "http".into() };
+            return Self { client: sender.clone(), peer, sender, trusted, scheme: "http" };
         }
-        let client = first_untrusted(trusted_proxies, head).map_or_else(|| sender.clone(), ClientAddress::Ip);
+        let client =
+            first_untrusted(trusted_proxies, head).map_or_else(|| sender.clone(), ClientAddress::of_ip);
         let scheme = match head.header("x-forwarded-proto") {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
             _ => "http",
         };
-        Self { client, peer, sender, trusted, scheme: scheme.into() }
+        Self { client, peer, sender, trusted, scheme }
     }
 
     /// Says to the endpoint who is asking.
-    pub fn tell(&self, edits: &mut Vec<Edit>, head: &impl RequestHead) {
-        let sender = ip(&self.sender);
-        let mut chain = self.believed(head, "x-forwarded-for");
-        append(&mut chain, &sender.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string()));
-        edits.push(Edit::set(X_FORWARDED_FOR, &chain));
-        edits.push(Edit::set(X_FORWARDED_PROTO, &self.scheme));
-        let host =
-            self.trusted.then(|| head.header("x-forwarded-host")).flatten().unwrap_or(head.authority());
-        edits.push(match host {
-            "" => Edit::Remove(X_FORWARDED_HOST),
-            host => Edit::set(X_FORWARDED_HOST, host),
+    pub fn tell(&self, edits: &mut Edits, head: &impl RequestHead) {
+        let host = head.authority();
+        edits.set_with("x-forwarded-for", |text| {
+            self.believed(text, head, "x-forwarded-for");
+            text.extend_from_slice(self.sender.ip_text().unwrap_or("unknown").as_bytes());
         });
-        let mut forwarded = self.believed(head, "forwarded");
-        append(&mut forwarded, &element(sender, head.authority()));
-        edits.push(Edit::set(http::header::FORWARDED, &forwarded));
-        edits.push(match ip(&self.client) {
-            Some(ip) => Edit::set(X_REAL_IP, &ip.to_string()),
-            None => Edit::Remove(X_REAL_IP),
+        edits.set("x-forwarded-proto", self.scheme);
+        match self.trusted.then(|| head.header("x-forwarded-host")).flatten().unwrap_or(host) {
+            "" => edits.remove("x-forwarded-host"),
+            host => edits.set("x-forwarded-host", host),
+        }
+        edits.set_with("forwarded", |text| {
+            self.believed(text, head, "forwarded");
+            element(text, &self.sender, host);
         });
+        match self.client.ip_text() {
+            Some(ip) => edits.set("x-real-ip", ip),
+            None => edits.remove("x-real-ip"),
+        }
     }
 
-    /// What a trusted sender has sent under that name, as one list.
-    fn believed(&self, head: &impl RequestHead, name: &str) -> String {
-        let mut list = String::new();
+    /// What a trusted sender has sent under that name, as the beginning of a list.
+    fn believed(&self, list: &mut Vec<u8>, head: &impl RequestHead, name: &str) {
         if self.trusted {
-            head.each_header(name, &mut |value| append(&mut list, value.trim()));
+            head.each_header(name, &mut |value| {
+                let value = value.trim();
+                if !value.is_empty() {
+                    list.extend_from_slice(value.as_bytes());
+                    list.extend_from_slice(b", ");
+                }
+            });
         }
-        list
     }
 }
 
@@ -110,32 +108,19 @@ fn address(text: &str) -> Option<IpAddr> {
         .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
 }
 
-fn element(sender: Option<IpAddr>, host: &str) -> String {
-    let mut element = String::from("for=");
-    // Writing to a string cannot fail.
-    let _ = match sender {
-        Some(IpAddr::V4(ip)) => write!(element, "{ip}"),
-        Some(IpAddr::V6(ip)) => write!(element, "\"[{ip}]\""),
-        None => write!(element, "unknown"),
-    };
+/// One hop (RFC 7239, section 4).
+fn element(out: &mut Vec<u8>, sender: &ClientAddress, host: &str) {
+    let mut write = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    match (sender.ip(), sender.ip_text().unwrap_or("unknown")) {
+        (Some(IpAddr::V6(_)), ip) => write(&["for=\"[", ip, "]\""]),
+        (_, ip) => write(&["for=", ip]),
+    }
     if !host.is_empty() && !host.contains(['"', '\\']) {
-        let quote = if host.contains(|byte: char| !byte.is_ascii_alphanumeric() && byte != '.' && byte != '-')
-        {
-            "\""
-        } else {
-            ""
-        };
-        let _ = write!(element, ";host={quote}{host}{quote}");
+        let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-');
+        let quote = if plain { "" } else { "\"" };
+        write(&[";host=", quote, host, quote]);
     }
-    element.push_str(";proto=http");
-    element
-}
-
-fn append(list: &mut String, entry: &str) {
-    if !list.is_empty() && !entry.is_empty() {
-        list.push_str(", ");
-    }
-    list.push_str(entry);
+    write(&[";proto=http"]);
 }
 
 fn contains(nets: &[IpNet], ip: IpAddr) -> bool {
@@ -143,18 +128,10 @@ fn contains(nets: &[IpNet], ip: IpAddr) -> bool {
     nets.iter().any(|net| net.contains(&ip))
 }
 
-/// An IPv4 client of an IPv6 socket is an IPv4 client.
-fn ip(address: &ClientAddress) -> Option<IpAddr> {
-    match address {
-        ClientAddress::Inet(address) => Some(address.ip().to_canonical()),
-        ClientAddress::Ip(ip) => Some(ip.to_canonical()),
-        ClientAddress::Unix => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::edits::Action;
 
     fn head(fields: &[(&str, &str)]) -> http::request::Parts {
         let mut request = http::Request::builder().uri("/").header("host", "example.com");
@@ -165,25 +142,25 @@ mod tests {
     }
 
     fn inet(address: &str) -> ClientAddress {
-        ClientAddress::Inet(address.parse().expect("an address"))
+        ClientAddress::inet(address.parse().expect("an address"))
     }
 
-    fn tell(peer: &str, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Vec<Edit>) {
+    fn tell(peer: &str, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Edits) {
         tell_of(Caller::Peer(inet(peer)), trusted, fields)
     }
 
-    fn tell_of(caller: Caller, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Vec<Edit>) {
+    fn tell_of(caller: Caller, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Edits) {
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().expect("a net")).collect();
         let head = head(fields);
         let origin = Origin::new(caller, &trusted, &head);
-        let mut edits = Vec::new();
+        let mut edits = Edits::default();
         origin.tell(&mut edits, &head);
         (origin, edits)
     }
 
-    fn value(edits: &[Edit], wanted: &str) -> String {
-        let found = edits.iter().find_map(|edit| match edit {
-            Edit::Set(name, value) if name == wanted => value.to_str().ok().map(str::to_owned),
+    fn value(edits: &Edits, wanted: &str) -> String {
+        let found = edits.iter().find_map(|(name, action)| match action {
+            Action::Set(value) if name == wanted => Some(String::from_utf8_lossy(value).into_owned()),
             _ => None,
         });
         found.unwrap_or_default()
@@ -204,7 +181,7 @@ mod tests {
         assert_eq!(value(&edits, "x-forwarded-host"), "example.com");
         assert_eq!(value(&edits, "forwarded"), "for=192.0.2.1;host=example.com;proto=http");
         assert_eq!(value(&edits, "x-real-ip"), "192.0.2.1");
-        assert_eq!(origin.client, ClientAddress::Inet("192.0.2.1:4000".parse().expect("an address")));
+        assert_eq!(origin.client, ClientAddress::inet("192.0.2.1:4000".parse().expect("an address")));
     }
 
     #[test]
@@ -214,21 +191,21 @@ mod tests {
         assert_eq!(value(&edits, "x-forwarded-proto"), "https");
         assert_eq!(value(&edits, "x-forwarded-host"), "evil.example");
         assert_eq!(value(&edits, "forwarded"), "for=6.6.6.6, for=10.0.0.9;host=example.com;proto=http");
-        assert_eq!(origin.client, ClientAddress::Ip("6.6.6.6".parse().expect("an address")));
+        assert_eq!(origin.client, ClientAddress::of_ip("6.6.6.6".parse().expect("an address")));
     }
 
     #[test]
     fn the_client_is_the_last_that_no_trusted_proxy_is() {
         let chain = [("x-forwarded-for", "1.1.1.1, 2.2.2.2"), ("x-forwarded-for", "10.0.0.7")];
         let (origin, _) = tell("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
-        assert_eq!(origin.client, ClientAddress::Ip("2.2.2.2".parse().expect("an address")));
+        assert_eq!(origin.client, ClientAddress::of_ip("2.2.2.2".parse().expect("an address")));
     }
 
     #[test]
     fn nothing_left_of_an_unreadable_entry_is_believed() {
         let chain = [("x-forwarded-for", "1.1.1.1, garbage, 10.0.0.7")];
         let (origin, _) = tell("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
-        assert_eq!(origin.client, ClientAddress::Ip("10.0.0.7".parse().expect("an address")));
+        assert_eq!(origin.client, ClientAddress::of_ip("10.0.0.7".parse().expect("an address")));
     }
 
     #[test]
@@ -240,7 +217,7 @@ mod tests {
         assert_eq!((origin.client, origin.peer), (inet("192.0.2.1:5000"), inet("10.0.0.9:4000")));
         let (origin, edits) = tell_of(relayed("10.1.1.1:5000"), &["10.0.0.0/8"], &SPOOFED);
         assert_eq!(value(&edits, "x-forwarded-for"), "6.6.6.6, 10.1.1.1");
-        assert_eq!(origin.client, ClientAddress::Ip("6.6.6.6".parse().expect("an address")));
+        assert_eq!(origin.client, ClientAddress::of_ip("6.6.6.6".parse().expect("an address")));
     }
 
     #[test]

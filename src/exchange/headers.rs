@@ -1,27 +1,8 @@
-//! Which header fields are changed on the way, as a list of edits that each carrier applies to its own form.
+//! Which header fields belong to one connection only, and so end here.
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 
-/// One change of a head. Edits apply in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Edit {
-    /// All fields of that name go.
-    Remove(HeaderName),
-    /// One field of that name, in the place of all others.
-    Set(HeaderName, HeaderValue),
-    /// One more field of that name.
-    Append(HeaderName, HeaderValue),
-}
-
-impl Edit {
-    /// Sets `name`, or removes it where `value` could not be sent.
-    pub fn set(name: HeaderName, value: &str) -> Self {
-        match HeaderValue::from_str(value) {
-            Ok(value) => Self::Set(name, value),
-            Err(_) => Self::Remove(name),
-        }
-    }
-}
+use super::edits::Edits;
 
 /// Fields that belong to one connection (RFC 9110, section 7.6.1); `Transfer-Encoding` is framing and so the carrier's,
 /// and `Upgrade` goes unless the connection is upgraded.
@@ -44,25 +25,27 @@ const PROTECTED: [&str; 9] = [
 /// Of those, the ones that the client has written: a carrier that lets `Connection` remove them puts them back.
 pub const END_TO_END: [HeaderName; 2] = [http::header::AUTHORIZATION, http::header::COOKIE];
 
-/// Removes what belongs to one connection: the fields of that kind, and those that `Connection` names.
-///
-/// `connection` gives every `Connection` field's value.
-pub fn remove_hop_by_hop<'a>(
-    edits: &mut Vec<Edit>,
-    connection: impl Iterator<Item = &'a str>,
-    upgrade: bool,
-) {
-    for name in connection.flat_map(|value| value.split(',')).map(str::trim) {
-        if PROTECTED.iter().any(|protected| protected.eq_ignore_ascii_case(name))
-            || (upgrade && name.eq_ignore_ascii_case("upgrade"))
+/// Removes what belongs to one connection: the fields of that kind, and those that `connection`, the value of a
+/// `Connection` field, names.
+pub fn remove_named(edits: &mut Edits, connection: &str, upgrade: bool) {
+    for name in connection.split(',').map(str::trim) {
+        let protected = PROTECTED.iter().any(|protected| protected.eq_ignore_ascii_case(name));
+        if !protected
+            && !(upgrade && name.eq_ignore_ascii_case("upgrade"))
+            && let Ok(name) = HeaderName::try_from(name)
         {
-            continue;
+            edits.remove_other(name);
         }
-        edits.extend(HeaderName::try_from(name).ok().map(Edit::Remove));
     }
-    edits.extend(HOP_BY_HOP.into_iter().map(HeaderName::from_static).map(Edit::Remove));
+}
+
+/// Removes the fields that belong to one connection by their nature.
+pub fn remove_hop_by_hop(edits: &mut Edits, upgrade: bool) {
+    for name in HOP_BY_HOP {
+        edits.remove(name);
+    }
     if !upgrade {
-        edits.push(Edit::Remove(http::header::UPGRADE));
+        edits.remove("upgrade");
     }
 }
 
@@ -71,15 +54,10 @@ mod tests {
     use super::*;
 
     fn removed(connection: &str, upgrade: bool) -> Vec<String> {
-        let mut edits = Vec::new();
-        remove_hop_by_hop(&mut edits, [connection].into_iter(), upgrade);
-        edits
-            .into_iter()
-            .map(|edit| match edit {
-                Edit::Remove(name) => name.to_string(),
-                other => panic!("{other:?}"),
-            })
-            .collect()
+        let mut edits = Edits::default();
+        remove_named(&mut edits, connection, upgrade);
+        remove_hop_by_hop(&mut edits, upgrade);
+        edits.iter().map(|(name, _)| name.to_owned()).collect()
     }
 
     #[test]

@@ -5,19 +5,32 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use http::HeaderName;
-
 use crate::routing::RequestHead;
 
-pub const NAME: HeaderName = HeaderName::from_static("x-request-id");
+pub const NAME: &str = "x-request-id";
 
 /// Longer ones are replaced: they go into every log line.
 const LENGTH_MAX: usize = 128;
 
-pub fn of(head: &impl RequestHead) -> Box<str> {
-    match head.header(NAME.as_str()) {
-        Some(id) if is_well_formed(id) => id.into(),
-        _ => new().into(),
+/// The id of one request.
+pub enum RequestId<'a> {
+    Sent(&'a str),
+    New([u8; 32]),
+}
+
+impl<'a> RequestId<'a> {
+    pub fn of(head: &'a impl RequestHead) -> Self {
+        match head.header(NAME) {
+            Some(id) if is_well_formed(id) => Self::Sent(id),
+            _ => Self::New(new()),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Sent(id) => id,
+            Self::New(digits) => str::from_utf8(digits).unwrap_or_default(),
+        }
     }
 }
 
@@ -28,10 +41,17 @@ fn is_well_formed(id: &str) -> bool {
 }
 
 /// Unique in this process by its counter, and among processes by a random number.
-fn new() -> String {
+fn new() -> [u8; 32] {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
     static COUNTER: AtomicU64 = AtomicU64::new(1);
-    format!("{:016x}{:016x}", *PROCESS, COUNTER.fetch_add(1, Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    let count = COUNTER.fetch_add(1, Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut rest = u128::from(*PROCESS) << 64 | u128::from(count);
+    let mut digits = [b'0'; 32];
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(rest & 15) as usize];
+        rest >>= 4;
+    }
+    digits
 }
 
 #[cfg(test)]
@@ -49,6 +69,6 @@ mod tests {
     #[test]
     fn new_ids_differ() {
         assert_ne!(new(), new());
-        assert!(is_well_formed(&new()));
+        assert!(is_well_formed(RequestId::New(new()).as_str()));
     }
 }

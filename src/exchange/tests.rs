@@ -31,7 +31,7 @@ fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {
     let target = head.uri.to_string();
     let arrival = Arrival {
         head,
-        caller: Caller::Peer(ClientAddress::Inet(([192, 0, 2, 1], 4000).into())),
+        caller: Caller::Peer(ClientAddress::inet(([192, 0, 2, 1], 4000).into())),
         protocol: Protocol::Http11,
         target: &target,
         upgrade: false,
@@ -189,9 +189,10 @@ fn the_host_is_what_the_pool_says() {
     {
         let mut exchange = admitted(&pool_of_two(&format!("host: {host}")), "GET");
         attempt(&mut exchange);
-        let edits = exchange.request_edits(&head("GET", "/", &[]), std::iter::empty());
-        let set = edits.iter().find_map(|edit| match edit {
-            Edit::Set(name, value) if name == http::header::HOST => value.to_str().ok(),
+        let mut edits = Edits::default();
+        exchange.request_edits(&head("GET", "/", &[]), std::iter::empty(), &mut edits);
+        let set = edits.iter().find_map(|(name, action)| match action {
+            Action::Set(value) if name == "host" => str::from_utf8(value).ok(),
             _ => None,
         });
         assert_eq!(set.map(|set| set.trim_end_matches(['1', '2'])), expected, "{host}");
@@ -235,11 +236,14 @@ fn the_record_tells_the_story() {
     exchange.response_body(5);
     let record = exchange.finish(Some(200), 5, Instant::now());
     assert_eq!((record.status, record.bytes_out, record.cause), (200, 5, None));
-    assert_eq!((&*record.target, &*record.host, &*record.request_id), ("/x?y=1", "example.com", "abc"));
+    assert_eq!(
+        (record.text.target(), record.text.host(), record.text.request_id()),
+        ("/x?y=1", "example.com", "abc")
+    );
     assert_eq!((record.route.as_deref(), record.pool.as_deref()), (Some("default"), Some("default")));
     assert_eq!(record.attempts[0].result, AttemptResult::Status(200));
     assert_eq!(record.attempts[0].connect, None, "the connection was there");
-    let skipped: Vec<&Skipped> = record.skipped.iter().collect();
+    let skipped: Vec<&Skipped> = record.skipped.iter().flat_map(|skipped| skipped.iter()).collect();
     assert_eq!(skipped.len(), 2, "both have not been probed yet: {skipped:?}");
 }
 

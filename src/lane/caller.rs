@@ -59,7 +59,7 @@ pub async fn identify(
     let header = timer.within(listener.timeouts.header, header(worker, stream, input, required)).await;
     match header {
         Ok(Ok(Some(Says::Client(client)))) => {
-            Ok(Caller::Relayed { client: ClientAddress::Inet(client), by: peer })
+            Ok(Caller::Relayed { client: ClientAddress::inet(client), by: peer })
         }
         Ok(Ok(Some(Says::Unknown))) => Ok(Caller::Anonymous { by: peer }),
         Ok(Ok(Some(Says::Local) | None)) => Ok(Caller::Peer(peer)),
@@ -71,11 +71,7 @@ pub async fn identify(
 
 /// The peers of a unix socket are those whom its permissions let in.
 fn is_trusted(peer: &ClientAddress, listener: &Listener) -> bool {
-    match peer {
-        ClientAddress::Inet(address) => listener.trusts(address.ip()),
-        ClientAddress::Ip(ip) => listener.trusts(*ip),
-        ClientAddress::Unix => true,
-    }
+    peer.ip().is_none_or(|ip| listener.trusts(ip))
 }
 
 /// `None`: there is no header, and none is needed.

@@ -14,7 +14,7 @@ use super::pump::Pump;
 use super::rewrite::{self, RequestForm, ResponseForm};
 use super::{answer, head};
 use crate::config::{EndpointTimeouts, Listener};
-use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next, Tracked};
+use crate::exchange::{Arrival, Circumstances, Edits, Exchange, Failure, Head, Next, Tracked};
 use crate::pool::Endpoint;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Protocol;
@@ -226,7 +226,8 @@ fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint
     let mut out = std::mem::take(&mut client.out);
     out.clear();
     let view = client.view();
-    let edits = tracked.request_edits(&view, view.connection());
+    let mut edits = client.worker.edits.take();
+    tracked.request_edits(&view, view.connection(), &mut edits);
     let form = RequestForm {
         edits: &edits,
         framing: manner.framing,
@@ -234,6 +235,7 @@ fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint
         host: endpoint.written(),
     };
     rewrite::request(&mut out, view, &form);
+    client.worker.edits.set(edits);
     out
 }
 
@@ -244,7 +246,7 @@ fn interim(manner: Manner, head: &Response, bytes: &[u8]) -> Option<Vec<u8>> {
     }
     let mut out = Vec::new();
     let form = ResponseForm {
-        edits: &[],
+        edits: &Edits::default(),
         framing: Framing::None,
         connection: rewrite::Connection::Silent,
         date: None,

@@ -84,7 +84,8 @@ fn response_head(
     keep: bool,
 ) -> Vec<u8> {
     let view = delivery.response.view(delivery.answer.bytes());
-    let edits = tracked.response_edits(view.status(), |name| view.values(name.as_str()).collect());
+    let mut edits = client.worker.edits.take();
+    tracked.response_edits(view.status(), || view.fields(), &mut edits);
     let connection = match delivery.manner.version {
         _ if view.status() == 101 => rewrite::Connection::Upgrade,
         _ if !keep => rewrite::Connection::Close,
@@ -94,8 +95,9 @@ fn response_head(
     let date = client.worker.date();
     let mut out = std::mem::take(&mut client.out);
     out.clear();
-    let form = ResponseForm { edits: &edits, framing: announced, connection, date: Some(date.as_bytes()) };
+    let form = ResponseForm { edits: &edits, framing: announced, connection, date: Some(&date) };
     rewrite::response(&mut out, view, &form);
+    client.worker.edits.set(edits);
     out
 }
 

@@ -53,10 +53,9 @@ impl Door {
 
     /// Counts the connection of a client; `None` where nobody counts it.
     pub fn admit(&self, client: &ClientAddress, listener: &Listener) -> Result<Option<Guest>, TooMany> {
-        let (ClientAddress::Inet(address), Some(most)) = (client, listener.connections.per_client) else {
+        let (Some(ip), Some(most)) = (client.ip(), listener.connections.per_client) else {
             return Ok(None);
         };
-        let ip = address.ip().to_canonical();
         // Behind such an address are many clients.
         if listener.trusts(ip) {
             return Ok(None);
@@ -68,8 +67,8 @@ impl Door {
     pub fn turned_away(&self, peer: &ClientAddress, reason: &'static str, detail: &'static str) {
         self.counters.refused(reason);
         if let Some(count) = self.report.lock().due(Instant::now()) {
-            let (listener, peer) = (&*self.listener, peer.to_string());
-            log::warn!(listener, peer = peer.as_str(), reason, detail, count; "connection turned away");
+            let (listener, peer) = (&*self.listener, peer.text());
+            log::warn!(listener, peer, reason, detail, count; "connection turned away");
         }
     }
 

@@ -12,6 +12,8 @@ pub struct Fields {
     line: usize,
     /// Up to here there is no end of that line.
     searched: usize,
+    /// A bit for each length of a name.
+    lengths: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +72,7 @@ impl Fields {
     pub(super) fn restart(&mut self, at: usize) {
         self.lines.clear();
         (self.begin, self.line, self.searched) = (at, at, at);
+        self.lengths = 0;
     }
 
     /// Reads on. `Some`: the section is complete, and this is where its empty line ends.
@@ -79,7 +82,9 @@ impl Fields {
                 NextLine::Complete { end, next } if end == self.line => return Ok(Some(next)),
                 NextLine::Complete { end, next } => {
                     self.fits(next, bounds)?;
-                    self.lines.push(line(bytes, self.line, end).map_err(Fault::Malformed)?);
+                    let line = line(bytes, self.line, end).map_err(Fault::Malformed)?;
+                    self.lengths |= 1 << ((line.name.end() - line.name.start()) & 63);
+                    self.lines.push(line);
                     (self.line, self.searched) = (next, next);
                 }
                 // The limits come first everywhere: what is said of a section does not depend on how it arrives.
@@ -126,11 +131,65 @@ impl Fields {
         self.lines.iter().map(|line| (line.name.of(bytes), line.value.of(bytes)))
     }
 
+    /// Whether there may be a field of that name, as far as lengths tell.
+    pub(super) fn may_have(&self, name: &str) -> bool {
+        self.lengths >> (name.len() & 63) & 1 != 0
+    }
+
+    /// The lines with the bytes that they lie in.
+    pub(super) fn lines<'a>(&'a self, bytes: &'a [u8]) -> Lines<'a> {
+        Lines { lines: &self.lines, bytes }
+    }
+
     /// The size of each line, with its end.
     pub(super) fn sizes(&self) -> impl Iterator<Item = usize> + '_ {
         let begins = self.lines.iter().map(|line| line.name.start());
         let ends = begins.clone().skip(1).chain([self.line]);
         begins.zip(ends).map(|(begin, end)| end.saturating_sub(begin))
+    }
+}
+
+/// The lines of a section that has been read.
+#[derive(Clone, Copy)]
+pub struct Lines<'a> {
+    lines: &'a [Line],
+    bytes: &'a [u8],
+}
+
+impl Lines<'_> {
+    /// Writes those of them that `keep`, asked with name and value, wants, each as `Name: value`. Neighbours that came in
+    /// this form are copied in one piece.
+    pub(super) fn copy_to(self, out: &mut Vec<u8>, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let mut piece = 0..0;
+        for line in self.lines {
+            let (name, value) = (line.name.of(self.bytes), line.value.of(self.bytes));
+            if !keep(name, value) {
+                continue;
+            }
+            let (begin, end) = (line.name.start(), line.value.end() + 2);
+            if piece.end == begin && line.is_plain(self.bytes) {
+                piece.end = end;
+                continue;
+            }
+            out.extend_from_slice(self.bytes.get(piece).unwrap_or_default());
+            piece = begin..end;
+            if !line.is_plain(self.bytes) {
+                for part in [name, b": ", value, b"\r\n"] {
+                    out.extend_from_slice(part);
+                }
+                piece = end..end;
+            }
+        }
+        out.extend_from_slice(self.bytes.get(piece).unwrap_or_default());
+    }
+}
+
+impl Line {
+    /// Whether it is written as we write it: one blank before the value, and none behind.
+    fn is_plain(self, bytes: &[u8]) -> bool {
+        self.value.start() == self.name.end() + 2
+            && bytes.get(self.name.end() + 1) == Some(&b' ')
+            && bytes.get(self.value.end()) == Some(&b'\r')
     }
 }
 

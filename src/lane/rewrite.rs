@@ -7,19 +7,15 @@
 #[cfg(test)]
 mod tests;
 
-use std::io::Write;
-
-use http::HeaderName;
-
 use super::framing::{Framing, Version};
 use super::head::{RequestView, ResponseView};
 use super::syntax::same_name;
-use crate::exchange::Edit;
+use crate::exchange::{Action, Edits};
 
 /// How a request goes on.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestForm<'a> {
-    pub edits: &'a [Edit],
+    pub edits: &'a Edits,
     pub framing: Framing,
     /// Ask the endpoint to upgrade. `Upgrade` itself is a field like others, and the edits' to remove.
     pub upgrade: bool,
@@ -30,12 +26,12 @@ pub struct RequestForm<'a> {
 /// How a response goes on.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseForm<'a> {
-    pub edits: &'a [Edit],
+    pub edits: &'a Edits,
     /// What the head announces: see [`Onward`](super::framing::Onward).
     pub framing: Framing,
     pub connection: Connection,
     /// For `Date`, where the endpoint sent none. Not for interim responses.
-    pub date: Option<&'a [u8]>,
+    pub date: Option<&'a str>,
 }
 
 /// What `Connection` says.
@@ -51,78 +47,72 @@ pub enum Connection {
 
 /// Writes a request's head.
 pub fn request(out: &mut Vec<u8>, head: RequestView<'_>, form: &RequestForm<'_>) {
-    for part in [head.method(), " ", head.path()] {
-        out.extend_from_slice(part.as_bytes());
-    }
+    write(out, &[head.method(), " ", head.path()]);
     if let Some(query) = head.query() {
-        out.push(b'?');
-        out.extend_from_slice(query.as_bytes());
+        write(out, &["?", query]);
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    let edits = Edits::new(form.edits);
-    let mut host = edits.sets(&http::header::HOST);
-    for (name, value) in head.fields() {
+    let mut host = has(form.edits, "host");
+    let http10 = head.version() == Version::Http10;
+    head.lines().copy_to(out, |name, _| {
         // Interim responses are not for clients of HTTP/1.0, so an endpoint must not be asked for one.
-        let unfit = head.version() == Version::Http10 && same_name(name, b"expect");
-        if !unfit && !is_ours(name, form.framing) && !edits.replace(name) {
-            host |= name.eq_ignore_ascii_case(b"host");
-            field(out, name, value);
-        }
-    }
+        let unfit = http10 && same_name(name, b"expect");
+        let goes = unfit || is_ours(name, form.framing) || is_replaced(form.edits, name);
+        host |= !goes && name.eq_ignore_ascii_case(b"host");
+        !goes
+    });
     if !host {
-        field(out, b"Host", form.host.as_bytes());
+        write(out, &["Host: ", form.host, "\r\n"]);
     }
-    edits.write(out, form.framing);
+    apply(out, form.edits, form.framing);
     framing(out, form.framing);
-    if form.upgrade {
-        field(out, b"Connection", b"upgrade");
-    }
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(if form.upgrade { b"Connection: upgrade\r\n\r\n" } else { b"\r\n" });
 }
 
 /// Writes a response's head.
 pub fn response(out: &mut Vec<u8>, head: ResponseView<'_>, form: &ResponseForm<'_>) {
-    // Writing to memory cannot fail.
-    let _ = write!(out, "HTTP/1.1 {:03} ", head.status());
-    out.extend_from_slice(head.reason());
-    out.extend_from_slice(b"\r\n");
-    let edits = Edits::new(form.edits);
-    let mut date = edits.sets(&http::header::DATE);
-    for (name, value) in head.fields() {
-        if !is_ours(name, form.framing) && !edits.replace(name) {
-            date |= name.eq_ignore_ascii_case(b"date");
-            field(out, name, value);
-        }
-    }
+    status_line(out, head);
+    let mut date = has(form.edits, "date");
+    head.lines().copy_to(out, |name, _| {
+        let goes = is_ours(name, form.framing) || is_replaced(form.edits, name);
+        date |= !goes && name.eq_ignore_ascii_case(b"date");
+        !goes
+    });
     if let Some(now) = form.date
         && !date
     {
-        field(out, b"Date", now);
+        write(out, &["Date: ", now, "\r\n"]);
     }
-    edits.write(out, form.framing);
+    apply(out, form.edits, form.framing);
     framing(out, form.framing);
-    match form.connection {
-        Connection::Silent => {}
-        Connection::Close => field(out, b"Connection", b"close"),
-        Connection::KeepAlive => field(out, b"Connection", b"keep-alive"),
-        Connection::Upgrade => field(out, b"Connection", b"upgrade"),
-    }
+    out.extend_from_slice(match form.connection {
+        Connection::Silent => b"\r\n",
+        Connection::Close => b"Connection: close\r\n\r\n",
+        // For clients of HTTP/1.0 that have asked for it.
+        Connection::KeepAlive => b"Connection: keep-alive\r\n\r\n",
+        Connection::Upgrade => b"Connection: upgrade\r\n\r\n",
+    });
+}
+
+fn status_line(out: &mut Vec<u8>, head: ResponseView<'_>) {
+    let status = head.status();
+    let digit = |value: u16| b'0' + (value % 10) as u8;
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(&[digit(status / 100), digit(status / 10), digit(status), b' ']);
+    out.extend_from_slice(head.reason());
     out.extend_from_slice(b"\r\n");
 }
 
-fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    for part in [name, b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
-    }
+fn write(out: &mut Vec<u8>, parts: &[&str]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
 }
 
 fn framing(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::Length(length) => {
-            // Writing to memory cannot fail.
-            let _ = write!(out, "Content-Length: {length}\r\n");
+            write(out, &["Content-Length: ", itoa::Buffer::new().format(length), "\r\n"]);
         }
-        Framing::Chunked => field(out, b"Transfer-Encoding", b"chunked"),
+        Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         Framing::None | Framing::UntilClose => {}
     }
 }
@@ -137,7 +127,8 @@ fn is_ours(name: &[u8], framing: Framing) -> bool {
         16 => same_name(name, b"proxy-connection"),
         _ => false,
     };
-    named || reads_like(name, b"contentlength") || reads_like(name, b"transferencoding")
+    named
+        || (name.len() > 12 && (reads_like(name, b"contentlength") || reads_like(name, b"transferencoding")))
 }
 
 /// Whether a name has just these letters: `Content_Length` and `Transfer--Encoding` are no framing to us, but somebody
@@ -151,53 +142,25 @@ fn reads_like(name: &[u8], letters: &[u8]) -> bool {
             .eq(letters.iter().copied())
 }
 
-/// Edits, made quick to ask.
-struct Edits<'a> {
-    edits: &'a [Edit],
-    /// One bit for each length of a name that some edit replaces.
-    lengths: u64,
+/// Whether a field of the original goes, because of an edit of its name.
+fn is_replaced(edits: &Edits, name: &[u8]) -> bool {
+    edits.replaced(name).any(|other| same_name(other.as_bytes(), name))
 }
 
-impl<'a> Edits<'a> {
-    fn new(edits: &'a [Edit]) -> Self {
-        let bit = |name: &HeaderName| 1 << (name.as_str().len() & 63);
-        let lengths = edits.iter().filter_map(replaced).fold(0, |lengths, name| lengths | bit(name));
-        Self { edits, lengths }
-    }
+/// Whether some edit gives a field of that name.
+fn has(edits: &Edits, name: &str) -> bool {
+    edits.iter().any(|(other, action)| action != Action::Remove && other == name)
+}
 
-    /// Whether a field of the original goes, because of an edit of its name.
-    fn replace(&self, name: &[u8]) -> bool {
-        self.lengths >> (name.len() & 63) & 1 != 0
-            && self.edits.iter().filter_map(replaced).any(|other| same_name(other.as_str().as_bytes(), name))
-    }
-
-    /// Whether some edit gives a field of that name.
-    fn sets(&self, name: &HeaderName) -> bool {
-        self.outcome().any(|(other, _)| other == name)
-    }
-
-    /// The fields that remain once all edits have been applied in order.
-    fn outcome(&self) -> impl Iterator<Item = (&'a HeaderName, &'a [u8])> {
-        let edits = self.edits;
-        edits.iter().enumerate().filter_map(move |(at, edit)| {
-            let (Edit::Set(name, value) | Edit::Append(name, value)) = edit else { return None };
-            let later = edits.get(at + 1..).unwrap_or_default();
-            let undone = later.iter().filter_map(replaced).any(|other| other == name);
-            (!undone).then(|| (name, value.as_bytes()))
-        })
-    }
-
-    fn write(&self, out: &mut Vec<u8>, framing: Framing) {
-        for (name, value) in self.outcome().filter(|(name, _)| !is_ours(name.as_str().as_bytes(), framing)) {
-            field(out, name.as_str().as_bytes(), value);
+/// Writes the fields that the edits give.
+fn apply(out: &mut Vec<u8>, edits: &Edits, framing: Framing) {
+    for (name, action) in edits.iter() {
+        if let Action::Set(value) | Action::Append(value) = action
+            && !is_ours(name.as_bytes(), framing)
+        {
+            for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
         }
-    }
-}
-
-/// The name whose fields an edit replaces.
-fn replaced(edit: &Edit) -> Option<&HeaderName> {
-    match edit {
-        Edit::Remove(name) | Edit::Set(name, _) => Some(name),
-        Edit::Append(..) => None,
     }
 }

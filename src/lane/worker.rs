@@ -15,6 +15,7 @@ use super::buffer::{Buffer, HEAD};
 use super::deadline::Clock;
 use super::kept::KeptConnections;
 use super::stream::Stream;
+use crate::exchange::Edits;
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
@@ -32,8 +33,10 @@ pub struct Worker {
     pub kept: KeptConnections,
     pub clock: Rc<Clock>,
     spare: RefCell<Vec<Vec<u8>>>,
+    /// Taken for as long as one head is written.
+    pub edits: Cell<Edits>,
     /// The second of the last `Date`, and its text.
-    date: RefCell<(u64, String)>,
+    date: RefCell<(u64, Rc<str>)>,
     stopping: Cell<bool>,
 }
 
@@ -50,7 +53,8 @@ impl Worker {
             kept: KeptConnections::default(),
             clock: Rc::default(),
             spare: RefCell::default(),
-            date: RefCell::default(),
+            edits: Cell::default(),
+            date: RefCell::new((0, "".into())),
             stopping: Cell::new(false),
         })
     }
@@ -108,12 +112,12 @@ impl Worker {
     }
 
     /// For `Date` (RFC 9110, section 6.6.1), made once a second.
-    pub fn date(&self) -> String {
+    pub fn date(&self) -> Rc<str> {
         let now = std::time::SystemTime::now();
         let second = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut date = self.date.borrow_mut();
         if date.0 != second || date.1.is_empty() {
-            *date = (second, httpdate::fmt_http_date(now));
+            *date = (second, httpdate::fmt_http_date(now).into());
         }
         date.1.clone()
     }

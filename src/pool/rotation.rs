@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use pingora_load_balancing::Backend;
 use tokio::sync::Notify;
@@ -108,9 +108,9 @@ impl Turns {
     }
 
     /// The rotation in force and a place in it that nobody else gets.
-    pub(super) fn take(&self, retry: bool) -> (Arc<Rotation>, usize) {
+    pub(super) fn look(&self, retry: bool) -> (Guard<Arc<Rotation>>, usize) {
         let next = if retry { &self.next_retry } else { &self.next };
-        (self.rotation.load_full(), next.fetch_add(1, Relaxed))
+        (self.rotation.load(), next.fetch_add(1, Relaxed))
     }
 
     pub fn rotation(&self) -> Arc<Rotation> {
@@ -128,7 +128,7 @@ pub struct Rotation {
     /// Nobody was healthy, and those who are not are tried all the same.
     failed_open: bool,
     /// Who is passed over because of health, ready for the access log.
-    skipped: Arc<[Skipped]>,
+    skipped: Option<Arc<[Skipped]>>,
 }
 
 impl Rotation {
@@ -149,12 +149,13 @@ impl Rotation {
         let first = order.next();
         let failed_open = first.is_none() && fail_open && !last.is_empty();
         let first = first.or(failed_open.then_some(last)).unwrap_or_default();
+        let skipped: Arc<[Skipped]> = backends.iter().filter_map(Member::of).filter_map(skipped).collect();
         Self {
             turns: turns(backends, &first),
             then: order.flatten().collect(),
             backends: backends.to_vec(),
             failed_open,
-            skipped: backends.iter().filter_map(Member::of).filter_map(skipped).collect(),
+            skipped: Some(skipped).filter(|skipped| !skipped.is_empty()),
         }
     }
 
@@ -166,13 +167,20 @@ impl Rotation {
         self.failed_open
     }
 
-    pub fn skipped(&self) -> Arc<[Skipped]> {
+    pub fn skipped(&self) -> Option<Arc<[Skipped]>> {
         self.skipped.clone()
     }
 
-    /// How many steps reach every endpoint that may be picked.
-    pub(super) fn steps(&self) -> usize {
-        self.turns.len() + self.then.len()
+    /// Whose turn it is for a request that has taken the place `start`: somebody not in `tried`, if there is one.
+    pub(super) fn pick(&self, start: usize, tried: &[Arc<Endpoint>]) -> Option<&Member> {
+        let mut members = (0..self.turns.len() + self.then.len())
+            .filter_map(|step| self.place(start, step))
+            .filter_map(Member::of);
+        if tried.is_empty() {
+            return members.next();
+        }
+        let fresh = |member: &&Member| !tried.iter().any(|tried| Arc::ptr_eq(tried, &member.endpoint));
+        members.clone().find(fresh).or_else(|| members.next())
     }
 
     /// Who a request that has taken the place `start` tries in its `step`-th step.

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arc_swap::Guard;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
@@ -15,9 +16,6 @@ use super::rotation::{Rotation, Turns};
 
 /// Places in one period: above that, weights are rounded to shares of it.
 const PERIOD_MAX: usize = 65_536;
-
-/// The key that asks for a retry's turn; any other asks for a first attempt's.
-pub(super) const RETRY: &[u8] = b"retry";
 
 /// The balance policy as Pingora's `LoadBalancer` wants it.
 ///
@@ -39,9 +37,9 @@ impl BackendSelection for RoundRobin {
         Self::build_with_config(backends, &Arc::new(Turns::default()))
     }
 
-    fn iter(self: &Arc<Self>, key: &[u8]) -> Turn {
-        let (rotation, start) = self.turns.take(key == RETRY);
-        Turn { rotation, start, step: 0 }
+    fn iter(self: &Arc<Self>, _key: &[u8]) -> Turn {
+        let (rotation, start) = self.turns.look(false);
+        Turn { rotation: Guard::into_inner(rotation), start, step: 0 }
     }
 }
 

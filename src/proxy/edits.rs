@@ -4,21 +4,24 @@ use http::{HeaderName, HeaderValue};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use crate::exchange::Edit;
+use crate::exchange::{Action, Edits};
 
 /// What Pingora's two heads can do alike.
 pub trait Head {
     fn remove(&mut self, name: &HeaderName);
-    fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<()>;
     fn append(&mut self, name: HeaderName, value: HeaderValue) -> Result<()>;
 }
 
-pub fn apply(head: &mut impl Head, edits: Vec<Edit>) -> Result<()> {
-    for edit in edits {
-        match edit {
-            Edit::Remove(name) => head.remove(&name),
-            Edit::Set(name, value) => head.set(name, value)?,
-            Edit::Append(name, value) => head.append(name, value)?,
+pub fn apply(head: &mut impl Head, edits: &Edits) -> Result<()> {
+    for (name, action) in edits.iter() {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+        if !matches!(action, Action::Append(_)) {
+            head.remove(&name);
+        }
+        if let Action::Set(value) | Action::Append(value) = action
+            && let Ok(value) = HeaderValue::from_bytes(value)
+        {
+            head.append(name, value)?;
         }
     }
     Ok(())
@@ -29,10 +32,6 @@ impl Head for RequestHeader {
         self.remove_header(name);
     }
 
-    fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        self.insert_header(name, value)
-    }
-
     fn append(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
         self.append_header(name, value).map(drop)
     }
@@ -41,10 +40,6 @@ impl Head for RequestHeader {
 impl Head for ResponseHeader {
     fn remove(&mut self, name: &HeaderName) {
         self.remove_header(name);
-    }
-
-    fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        self.insert_header(name, value)
     }
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {

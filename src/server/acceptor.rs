@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -130,11 +129,11 @@ impl Socket {
             Self::Tcp(listener) => {
                 let (stream, peer) = ready!(listener.poll_accept(context))?;
                 SockRef::from(&stream).set_tcp_nodelay(true)?;
-                Ok((Stream::Tcp(stream), ClientAddress::Inet(canonical(peer))))
+                Ok((Stream::Tcp(stream), ClientAddress::inet(peer)))
             }
             Self::Unix(listener) => {
                 let (stream, _) = ready!(listener.poll_accept(context))?;
-                Ok((Stream::Unix(stream), ClientAddress::Unix))
+                Ok((Stream::Unix(stream), ClientAddress::unix()))
             }
         })
     }
@@ -149,11 +148,6 @@ impl Socket {
         })
         .await
     }
-}
-
-/// An IPv4 client of an IPv6 socket is an IPv4 client.
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 async fn work(

@@ -39,12 +39,12 @@ fn hostile(c: char) -> bool {
 
 /// Printable ASCII that no format needs to escape.
 fn plain(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+    (byte >= b' ') & (byte <= b'~') & (byte != b'"') & (byte != b'\\')
 }
 
 fn escape(out: &mut Vec<u8>, text: &str, special: fn(char) -> bool, write: fn(&mut Vec<u8>, char)) {
-    // Nearly everything is plain ASCII, and this test is fast.
-    if text.bytes().all(plain) {
+    // Nearly everything is plain ASCII, and this test is fast: without branches, so that the compiler makes it wide.
+    if !text.bytes().fold(false, |found, byte| found | !plain(byte)) {
         out.extend_from_slice(text.as_bytes());
         return;
     }

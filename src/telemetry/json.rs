@@ -1,6 +1,5 @@
 //! A JSON writer for log lines: straight into a reused buffer, in the order of the calls, nothing allocated.
 
-use std::io::Write;
 use std::time::Duration;
 
 use super::escape;
@@ -21,48 +20,65 @@ impl<'a> Object<'a> {
         self.out.push(b'}');
     }
 
-    /// The key; whatever is written to the buffer next is its value.
-    pub(super) fn key(&mut self, key: &str) -> &mut Vec<u8> {
-        if !self.empty {
-            self.out.push(b',');
-        }
-        self.empty = false;
+    /// A key of ours, which needs no escaping; whatever is written to the buffer next is its value.
+    pub(super) fn key(&mut self, key: &'static str) -> &mut Vec<u8> {
+        self.separate();
+        self.out.reserve(key.len() + 3);
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        self.out
+    }
+
+    /// A key from elsewhere.
+    pub(super) fn foreign_key(&mut self, key: &str) -> &mut Vec<u8> {
+        self.separate();
         escape::json(self.out, key);
         self.out.push(b':');
         self.out
     }
 
-    pub(super) fn string(&mut self, key: &str, value: &str) {
+    fn separate(&mut self) {
+        if !self.empty {
+            self.out.push(b',');
+        }
+        self.empty = false;
+    }
+
+    pub(super) fn string(&mut self, key: &'static str, value: &str) {
         escape::json(self.key(key), value);
     }
 
     /// Left out when there is none.
-    pub(super) fn optional(&mut self, key: &str, value: Option<&str>) {
+    pub(super) fn optional(&mut self, key: &'static str, value: Option<&str>) {
         if let Some(value) = value {
             self.string(key, value);
         }
     }
 
-    pub(super) fn number(&mut self, key: &str, value: u64) {
+    pub(super) fn number(&mut self, key: &'static str, value: u64) {
         number(self.key(key), value);
     }
 
-    pub(super) fn seconds(&mut self, key: &str, value: Duration) {
+    /// With six digits behind the point.
+    pub(super) fn seconds(&mut self, key: &'static str, value: Duration) {
         let out = self.key(key);
         number(out, value.as_secs());
-        out.push(b'.');
-        let micros = value.subsec_micros();
-        for place in [100_000, 10_000, 1000, 100, 10, 1] {
-            out.push(b'0' + (micros / place % 10) as u8);
+        let mut fraction = *b".000000";
+        let mut rest = value.subsec_micros();
+        for digit in fraction.iter_mut().skip(1).rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
         }
+        out.extend_from_slice(&fraction);
     }
 
-    pub(super) fn literal(&mut self, key: &str, value: &str) {
+    pub(super) fn literal(&mut self, key: &'static str, value: &str) {
         self.key(key).extend_from_slice(value.as_bytes());
     }
 
     /// A list of objects; left out when empty.
-    pub(super) fn list<T>(&mut self, key: &str, items: &[T], write: impl Fn(&mut Object<'_>, &T)) {
+    pub(super) fn list<T>(&mut self, key: &'static str, items: &[T], write: impl Fn(&mut Object<'_>, &T)) {
         if items.is_empty() {
             return;
         }
@@ -81,6 +97,5 @@ impl<'a> Object<'a> {
 }
 
 fn number(out: &mut Vec<u8>, value: u64) {
-    // Writing to a `Vec` cannot fail.
-    let _ = write!(out, "{value}");
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }

@@ -80,7 +80,7 @@ impl Metrics {
     pub fn request(&self, record: &Record) {
         let (route, pool) = (record.route.as_deref().unwrap_or(""), record.pool.as_deref().unwrap_or(""));
         self.shared.series.with(&record.listener, route, pool, |requests| {
-            requests.count(&record.method, record.status, record.duration);
+            requests.count(record.text.method(), record.status, record.duration);
             attempts(&requests.pool, record);
         });
         if let Some(cause) = record.cause {

@@ -1,9 +1,15 @@
 //! The record of one request: what happened to it, and why. The access log and the request metrics are made of it.
 
-use std::fmt;
-use std::net::SocketAddr;
+mod client;
+mod text;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use smallvec::SmallVec;
+
+pub use client::ClientAddress;
+pub use text::{RequestText, TextParts};
 
 /// One request, finished.
 #[derive(Debug, Clone)]
@@ -15,15 +21,9 @@ pub struct Record {
     pub client: ClientAddress,
     /// The peer of the connection, where it is a trusted proxy and so differs from the client.
     pub peer: Option<ClientAddress>,
-    pub method: Box<str>,
-    /// As sent; "" if it sent none.
-    pub host: Box<str>,
-    /// Path and query as sent.
-    pub target: Box<str>,
+    /// What the request's head says.
+    pub text: RequestText,
     pub protocol: Protocol,
-    pub request_id: Box<str>,
-    pub user_agent: Option<Box<str>>,
-    pub referer: Option<Box<str>>,
     /// 499: none was sent, the client had gone before.
     pub status: u16,
     /// Body bytes from the client.
@@ -34,9 +34,9 @@ pub struct Record {
     pub pool: Option<Arc<str>>,
     /// The generation of the snapshot that decided.
     pub generation: u64,
-    pub attempts: Vec<Attempt>,
+    pub attempts: SmallVec<[Attempt; 1]>,
     /// Endpoints that were passed over, and why.
-    pub skipped: Arc<[Skipped]>,
+    pub skipped: Option<Arc<[Skipped]>>,
     /// How long it was held because no endpoint was healthy.
     pub waited: Option<Duration>,
     /// It was sent to an unhealthy endpoint, as `fail_open` asks.
@@ -77,34 +77,11 @@ pub struct Skipped {
     pub reason: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClientAddress {
-    Inet(SocketAddr),
-    /// What a trusted proxy wrote, where it has no port.
-    Ip(std::net::IpAddr),
-    /// A unix socket has no address worth the name.
-    Unix,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Http10,
     Http11,
     Http2,
-}
-
-// === impl ClientAddress ===
-
-/// `10.0.0.1:5000`, `10.0.0.1` or `unix`. A listener for both IP versions sees IPv4 clients as `::ffff:a.b.c.d`; nobody
-/// searches a log for that.
-impl fmt::Display for ClientAddress {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inet(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).fmt(out),
-            Self::Ip(address) => address.to_canonical().fmt(out),
-            Self::Unix => out.write_str("unix"),
-        }
-    }
 }
 
 // === impl Protocol ===

@@ -1,19 +1,44 @@
 //! Times as the logs write them, always in UTC: a log that follows the local clock repeats an hour every autumn.
 
-use std::time::SystemTime;
+use std::cell::Cell;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
 
+thread_local! {
+    /// The second that was written last, since the Unix epoch, and its text.
+    static LAST: Cell<(u64, [u8; 19])> = const { Cell::new((0, *b"1970-01-01T00:00:00")) };
+}
+
 /// `2026-11-24T12:00:01.123456Z`
 pub(super) fn rfc3339(out: &mut Vec<u8>, time: SystemTime) {
-    let at = civil(time);
-    calendar(out, at);
+    let Ok(since) = time.duration_since(UNIX_EPOCH) else {
+        let at = civil(time);
+        out.extend_from_slice(&to_the_second(at));
+        return fraction(out, at.subsec_nanosecond().unsigned_abs() / 1000);
+    };
+    let (second, mut text) = LAST.get();
+    if second != since.as_secs() {
+        text = to_the_second(civil(time));
+        LAST.set((since.as_secs(), text));
+    }
+    out.extend_from_slice(&text);
+    fraction(out, since.subsec_micros());
+}
+
+fn to_the_second(at: DateTime) -> [u8; 19] {
+    let mut out = Vec::with_capacity(19);
+    calendar(&mut out, at);
     out.push(b'T');
-    clock(out, at);
+    clock(&mut out, at);
+    out.try_into().unwrap_or(*b"1970-01-01T00:00:00")
+}
+
+fn fraction(out: &mut Vec<u8>, micros: u32) {
     out.push(b'.');
-    digits(out, at.subsec_nanosecond().unsigned_abs() / 1000, 6);
+    digits(out, micros, 6);
     out.push(b'Z');
 }
 
@@ -71,10 +96,15 @@ fn civil(time: SystemTime) -> DateTime {
     Offset::UTC.to_datetime(Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
-fn digits(out: &mut Vec<u8>, value: u32, width: u32) {
-    for place in (0..width).rev() {
-        out.push(b'0' + (value / 10_u32.pow(place) % 10) as u8);
+/// At most nine of them.
+fn digits(out: &mut Vec<u8>, value: u32, width: usize) {
+    let mut text = [b'0'; 9];
+    let mut rest = value;
+    for digit in text.iter_mut().rev().take(width) {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
     }
+    out.extend_from_slice(&text[text.len() - width.min(text.len())..]);
 }
 
 #[cfg(test)]

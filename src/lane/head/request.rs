@@ -1,6 +1,6 @@
 //! The head of a request.
 
-use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, NextLine, next_line};
+use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, Lines, NextLine, next_line};
 use super::super::framing::{Announced, Framing, Version, lists};
 use super::super::syntax::{BUFFER_MAX, Span, is_path, is_query, is_token, list};
 use super::target::{self, Target};
@@ -362,6 +362,10 @@ impl<'a> RequestView<'a> {
         self.head.fields.iter(self.bytes)
     }
 
+    pub(in crate::lane) fn lines(self) -> Lines<'a> {
+        self.head.fields.lines(self.bytes)
+    }
+
     /// The values of all fields of that name.
     pub fn values(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let named = self.fields().filter(move |(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
@@ -370,7 +374,7 @@ impl<'a> RequestView<'a> {
 
     /// The first field of that name, as text where it is visible ASCII.
     pub fn header(self, name: &str) -> Option<&'a str> {
-        self.values(name).next().and_then(visible)
+        if self.head.fields.may_have(name) { self.values(name).next().and_then(visible) } else { None }
     }
 
     /// The size of each field line, with its end.
@@ -404,7 +408,8 @@ impl<'a> RequestView<'a> {
 }
 
 fn visible(value: &[u8]) -> Option<&str> {
-    let plain = value.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ' || *byte == b'\t');
+    // Controls have been refused. Without branches, so that the compiler makes it wide.
+    let plain = value.iter().fold(true, |plain, byte| plain & ((*byte < 0x7f) | (*byte == b'\t')));
     if plain { str::from_utf8(value).ok() } else { None }
 }
 

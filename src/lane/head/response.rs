@@ -1,6 +1,6 @@
 //! The head of a response.
 
-use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, NextLine, next_line};
+use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, Lines, NextLine, next_line};
 use super::super::framing::{self, Announced, Framing, Onward, Version, lists};
 use super::super::syntax::{Span, is_value, list};
 use super::{Parse, Refusal};
@@ -171,6 +171,10 @@ impl<'a> ResponseView<'a> {
     /// Name and value of each field, in order, as sent.
     pub fn fields(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
         self.head.fields.iter(self.bytes)
+    }
+
+    pub(in crate::lane) fn lines(self) -> Lines<'a> {
+        self.head.fields.lines(self.bytes)
     }
 
     /// The values of all fields of that name.

@@ -4,46 +4,38 @@
 
 use std::io::Write;
 
-use crate::telemetry::record::{ClientAddress, Record};
+use crate::telemetry::record::{Protocol, Record, TextParts};
 use crate::telemetry::{escape, time};
 
 pub(super) fn write(out: &mut Vec<u8>, record: &Record) {
-    client(out, &record.client);
+    let text = record.text.parts();
+    out.extend_from_slice(record.client.ip_text().unwrap_or("unix:").as_bytes());
     out.extend_from_slice(b" - - [");
     time::common_log(out, record.time);
     out.extend_from_slice(b"] ");
-    request(out, record);
+    request(out, &text, record.protocol);
     // Writing to a `Vec` cannot fail.
     let _ = write!(out, " {} {} ", record.status, record.bytes_out);
-    quoted(out, record.referer.as_deref());
+    quoted(out, text.referer);
     out.push(b' ');
-    quoted(out, record.user_agent.as_deref());
+    quoted(out, text.user_agent);
 }
 
-fn client(out: &mut Vec<u8>, client: &ClientAddress) {
-    let ip = match client {
-        ClientAddress::Inet(address) => address.ip(),
-        ClientAddress::Ip(ip) => *ip,
-        ClientAddress::Unix => return out.extend_from_slice(b"unix:"),
-    };
-    let _ = write!(out, "{}", ip.to_canonical());
-}
-
-fn request(out: &mut Vec<u8>, record: &Record) {
-    if record.method.is_empty() {
+fn request(out: &mut Vec<u8>, text: &TextParts<'_>, protocol: Protocol) {
+    if text.method.is_empty() {
         return out.extend_from_slice(b"\"-\"");
     }
     out.push(b'"');
-    escape::combined(out, &record.method);
+    escape::combined(out, text.method);
     out.push(b' ');
-    escape::combined(out, &record.target);
+    escape::combined(out, text.target);
     out.push(b' ');
-    out.extend_from_slice(record.protocol.as_str().as_bytes());
+    out.extend_from_slice(protocol.as_str().as_bytes());
     out.push(b'"');
 }
 
-fn quoted(out: &mut Vec<u8>, text: Option<&str>) {
+fn quoted(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    escape::combined(out, text.filter(|text| !text.is_empty()).unwrap_or("-"));
+    escape::combined(out, if text.is_empty() { "-" } else { text });
     out.push(b'"');
 }

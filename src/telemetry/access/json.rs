@@ -12,18 +12,19 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record) {
     time::rfc3339(at, record.time);
     at.push(b'"');
     line.string("listener", &record.listener);
-    line.string("client", &record.client.to_string());
-    line.optional("peer", record.peer.as_ref().map(ClientAddress::to_string).as_deref());
-    line.optional("method", present(&record.method));
-    line.optional("host", present(&record.host));
-    line.optional("target", present(&record.target));
+    line.string("client", record.client.text());
+    line.optional("peer", record.peer.as_ref().map(ClientAddress::text));
+    let text = record.text.parts();
+    line.optional("method", present(text.method));
+    line.optional("host", present(text.host));
+    line.optional("target", present(text.target));
     line.string("protocol", record.protocol.as_str());
     line.number("status", record.status.into());
     line.number("bytes_in", record.bytes_in);
     line.number("bytes_out", record.bytes_out);
-    line.optional("request_id", present(&record.request_id));
-    line.optional("user_agent", record.user_agent.as_deref());
-    line.optional("referer", record.referer.as_deref());
+    line.optional("request_id", present(text.request_id));
+    line.optional("user_agent", present(text.user_agent));
+    line.optional("referer", present(text.referer));
     decision(&mut line, record);
     outcome(&mut line, record);
     line.end();
@@ -34,7 +35,7 @@ fn decision(line: &mut Object<'_>, record: &Record) {
     line.optional("pool", record.pool.as_deref());
     line.number("generation", record.generation);
     line.list("attempts", &record.attempts, attempt);
-    line.list("skipped", &record.skipped, skipped);
+    line.list("skipped", record.skipped.as_deref().unwrap_or_default(), skipped);
 }
 
 fn outcome(line: &mut Object<'_>, record: &Record) {

@@ -5,35 +5,43 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use serde_json::Value;
+use smallvec::{SmallVec, smallvec};
 use tempfile::TempDir;
 
 use super::*;
-use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, Protocol, Skipped};
+use crate::telemetry::record::{
+    Attempt, AttemptResult, ClientAddress, Protocol, RequestText, Skipped, TextParts,
+};
 
 const SOON: Duration = Duration::from_secs(10);
 const TEXT: Format = Format::Text { colour: false };
+
+const PARTS: TextParts<'_> = TextParts {
+    method: "GET",
+    host: "example.com",
+    target: "/v1/x?a=b",
+    request_id: "0123456789abcdef",
+    user_agent: "curl/8.5",
+    referer: "https://example.com/",
+    accept: "",
+};
 
 /// Everything happened.
 fn full() -> Record {
     Record {
         time: UNIX_EPOCH + Duration::new(1_795_521_601, 123_456_000),
         listener: "default".into(),
-        client: ClientAddress::Inet(([203, 0, 113, 9], 41_000).into()),
-        peer: Some(ClientAddress::Inet(([10, 0, 0, 9], 5000).into())),
-        method: "GET".into(),
-        host: "example.com".into(),
-        target: "/v1/x?a=b".into(),
+        client: ClientAddress::inet(([203, 0, 113, 9], 41_000).into()),
+        peer: Some(ClientAddress::inet(([10, 0, 0, 9], 5000).into())),
+        text: RequestText::new(PARTS),
         protocol: Protocol::Http11,
-        request_id: "0123456789abcdef".into(),
-        user_agent: Some("curl/8.5".into()),
-        referer: Some("https://example.com/".into()),
         status: 502,
         bytes_in: 12,
         bytes_out: 1234,
         route: Some("api".into()),
         pool: Some("api-v1".into()),
         generation: 3,
-        attempts: vec![
+        attempts: smallvec![
             Attempt {
                 endpoint: "10.0.0.1:3000".into(),
                 connect: None,
@@ -47,7 +55,7 @@ fn full() -> Record {
                 result: AttemptResult::Status(502),
             },
         ],
-        skipped: [Skipped { endpoint: "10.0.0.3:3000".into(), reason: "unhealthy" }].into(),
+        skipped: Some([Skipped { endpoint: "10.0.0.3:3000".into(), reason: "unhealthy" }].into()),
         waited: Some(Duration::from_millis(1200)),
         failed_open: true,
         cause: Some("bad_response"),
@@ -60,20 +68,15 @@ fn full() -> Record {
 fn minimal() -> Record {
     Record {
         peer: None,
-        client: ClientAddress::Unix,
-        method: "".into(),
-        host: "".into(),
-        target: "".into(),
-        request_id: "".into(),
-        user_agent: None,
-        referer: None,
+        client: ClientAddress::unix(),
+        text: RequestText::default(),
         status: 400,
         bytes_in: 0,
         bytes_out: 0,
         route: None,
         pool: None,
-        attempts: Vec::new(),
-        skipped: [].into(),
+        attempts: SmallVec::new(),
+        skipped: None,
         waited: None,
         failed_open: false,
         cause: None,
@@ -132,7 +135,8 @@ fn text_is_aligned_and_short_when_all_went_well() {
         line(TEXT, &plain()),
         "12:00:01.123 200 GET     example.com/v1/x?a=b              1.2kB   1.2s api > 10.0.0.2:3000"
     );
-    let short = Record { host: "é.example".into(), target: "/".into(), ..plain() };
+    let text = RequestText::new(TextParts { host: "é.example", target: "/", ..PARTS });
+    let short = Record { text, ..plain() };
     assert_eq!(
         line(TEXT, &short),
         "12:00:01.123 200 GET     é.example/                        1.2kB   1.2s api > 10.0.0.2:3000"
@@ -173,10 +177,10 @@ fn combined_is_as_nginx_and_apache_write_it() {
 #[test]
 fn ipv4_clients_of_an_ipv6_listener_are_shown_as_ipv4() {
     let mapped = Ipv4Addr::new(10, 1, 2, 3).to_ipv6_mapped();
-    let record = Record { client: ClientAddress::Inet((mapped, 5).into()), ..full() };
+    let record = Record { client: ClientAddress::inet((mapped, 5).into()), ..full() };
     assert_eq!(parsed(&record)["client"], "10.1.2.3:5");
     assert!(line(Format::Combined, &record).starts_with("10.1.2.3 - - "));
-    let record = Record { client: ClientAddress::Ip(IpAddr::V6(mapped)), ..full() };
+    let record = Record { client: ClientAddress::of_ip(IpAddr::V6(mapped)), ..full() };
     assert_eq!(parsed(&record)["client"], "10.1.2.3");
 }
 
@@ -261,12 +265,15 @@ fn hostile(text: &str) -> Record {
     let mut record = full();
     record.attempts[0].endpoint = Arc::from(text);
     Record {
-        method: text.into(),
-        host: text.into(),
-        target: text.into(),
-        request_id: text.into(),
-        user_agent: Some(text.into()),
-        referer: Some(text.into()),
+        text: RequestText::new(TextParts {
+            method: text,
+            host: text,
+            target: text,
+            request_id: text,
+            user_agent: text,
+            referer: text,
+            accept: text,
+        }),
         detail: Some(text.into()),
         ..record
     }

@@ -13,11 +13,12 @@ const URL_COLUMNS: usize = 32;
 pub(super) fn write(out: &mut Vec<u8>, record: &Record, colour: bool) {
     time::of_day(out, record.time);
     status(out, record.status, colour);
-    let method = if record.method.is_empty() { "-" } else { &record.method };
+    let text = record.text.parts();
+    let method = if text.method.is_empty() { "-" } else { text.method };
     padded(out, 8, |out| escape::text(out, method));
     padded(out, URL_COLUMNS, |out| {
-        escape::text(out, &record.host);
-        escape::text(out, &record.target);
+        escape::text(out, text.host);
+        escape::text(out, text.target);
     });
     // Writing to a `Vec` cannot fail.
     let _ = write!(out, " {:>6} {:>6}", human::bytes(record.bytes_out), human::short(record.duration));
@@ -69,7 +70,7 @@ fn happenings(out: &mut Vec<u8>, record: &Record) {
         out.extend_from_slice(b": ");
         escape::text(out, detail);
     }
-    for skipped in record.skipped.iter() {
+    for skipped in record.skipped.iter().flat_map(|skipped| skipped.iter()) {
         out.extend_from_slice(b", skipped ");
         escape::text(out, &skipped.endpoint);
         let _ = write!(out, " ({})", skipped.reason);

@@ -103,19 +103,19 @@ impl<'kvs> VisitSource<'kvs> for JsonPairs<'_, '_> {
 impl JsonValue<'_, '_> {
     fn literal(&mut self, value: impl Display) -> Result<(), Error> {
         // Writing to a `Vec` cannot fail.
-        let _ = write!(self.object.key(self.key), "{value}");
+        let _ = write!(self.object.foreign_key(self.key), "{value}");
         Ok(())
     }
 }
 
 impl<'v> VisitValue<'v> for JsonValue<'_, '_> {
     fn visit_any(&mut self, value: Value<'_>) -> Result<(), Error> {
-        self.object.string(self.key, &value.to_string());
+        escape::json(self.object.foreign_key(self.key), &value.to_string());
         Ok(())
     }
 
     fn visit_str(&mut self, value: &str) -> Result<(), Error> {
-        self.object.string(self.key, value);
+        escape::json(self.object.foreign_key(self.key), value);
         Ok(())
     }
 

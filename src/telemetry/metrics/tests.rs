@@ -1,36 +1,37 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
 
+use smallvec::smallvec;
+
 use super::*;
 use crate::pool::status::{EndpointState, EndpointStatus, NameStatus};
-use crate::telemetry::record::{Attempt, ClientAddress, Protocol};
+use crate::telemetry::record::{Attempt, ClientAddress, Protocol, RequestText, TextParts};
 
 fn attempt(connect: Option<u64>, result: AttemptResult) -> Attempt {
     let connect = connect.map(Duration::from_micros);
     Attempt { endpoint: "10.0.0.1:3000".into(), connect, first_byte: Some(Duration::from_millis(3)), result }
 }
 
+fn asking_with(method: &str) -> RequestText {
+    RequestText::new(TextParts { method, host: "example.com", target: "/", ..TextParts::default() })
+}
+
 fn record() -> Record {
     Record {
         time: UNIX_EPOCH,
         listener: "default".into(),
-        client: ClientAddress::Unix,
+        client: ClientAddress::unix(),
         peer: None,
-        method: "GET".into(),
-        host: "example.com".into(),
-        target: "/".into(),
+        text: asking_with("GET"),
         protocol: Protocol::Http11,
-        request_id: "".into(),
-        user_agent: None,
-        referer: None,
         status: 200,
         bytes_in: 0,
         bytes_out: 0,
         route: Some("api".into()),
         pool: Some("api-v1".into()),
         generation: 1,
-        attempts: vec![attempt(Some(400), AttemptResult::Status(200))],
-        skipped: [].into(),
+        attempts: smallvec![attempt(Some(400), AttemptResult::Status(200))],
+        skipped: None,
         waited: None,
         failed_open: false,
         cause: None,
@@ -81,7 +82,7 @@ fn busy() -> Metrics {
     let failed = Record {
         status: 503,
         cause: Some("connect_failed"),
-        attempts: vec![
+        attempts: smallvec![
             attempt(None, AttemptResult::Failed("connect_failed")),
             attempt(None, AttemptResult::Status(502)),
             attempt(None, AttemptResult::Failed("connect_failed")),
@@ -150,10 +151,10 @@ fn requests_are_counted_where_they_belong() {
 fn what_clients_write_never_becomes_a_label() {
     let metrics = Metrics::new(UNIX_EPOCH);
     for number in 0..100 {
-        let method = format!("BREW{number}").into();
-        metrics.request(&Record { method, status: 700 + number, route: None, pool: None, ..record() });
+        let text = asking_with(&format!("BREW{number}"));
+        metrics.request(&Record { text, status: 700 + number, route: None, pool: None, ..record() });
     }
-    metrics.request(&Record { method: "get".into(), status: 0, route: None, pool: None, ..record() });
+    metrics.request(&Record { text: asking_with("get"), status: 0, route: None, pool: None, ..record() });
     let text = encode(&metrics);
     let requests: Vec<_> = text.lines().filter(|line| line.starts_with("evenkeel_requests_total")).collect();
     let none = r#"evenkeel_requests_total{listener="default",route="",pool="",method="other""#;
