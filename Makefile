@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint release docker-test systemd-test clients fuzz
+.PHONY: help setup demo test lint release docker-test systemd-test clients autobahn pressure fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ systemd-test: setup ## start, reload, stop and crash under a real systemd
 
 clients: setup ## real clients through the proxy: curl, HAProxy, Python, Java, Node
 	@tests/clients/run.sh
+
+autobahn: setup ## the Autobahn WebSocket suite, direct and proxied (needs Python 2.7)
+	@tests/autobahn/run.sh
+
+pressure: setup ## slowhttptest's attacks, and more clients than descriptors; ARGS="read" for one of them
+	@tests/pressure/run.sh $(ARGS)
 
 fuzz: setup ## a minute for each fuzz target (needs nightly Rust); ARGS="600 request_head" for more
 	@scripts/fuzz.sh $(ARGS)

@@ -67,7 +67,8 @@ routes:
   - { name: library, pool: library }
 pools:
   library: { endpoints: ["127.0.0.1:$library"], health_check: off }
-  own: { endpoints: ["127.0.0.1:$own"], health_check: off }
+  # It serves no other Host than its own address.
+  own: { endpoints: ["127.0.0.1:$own"], health_check: off, host: endpoint }
 YAML
   "$binary" run -c "$work/evenkeel.yaml" >"$work/proxy.log" 2>&1 </dev/null &
   jobs_started+=($!)
@@ -88,10 +89,12 @@ work=$(mktemp -d)
 jobs_started=()
 trap finish EXIT
 install
-cargo build --locked --quiet
-binary=${CARGO_TARGET_DIR:-target}/debug/evenkeel
+[ -n "${EVENKEEL_BINARY:-}" ] || cargo build --locked --quiet
+binary=${EVENKEEL_BINARY:-${CARGO_TARGET_DIR:-target}/debug/evenkeel}
 start
-cat >"$work/spec.json" <<JSON
+# play CASES: a report on all four agents, in $work/reports.
+play() {
+  cat >"$work/spec.json" <<JSON
 {
   "outdir": "$work/reports",
   "servers": [
@@ -100,12 +103,31 @@ cat >"$work/spec.json" <<JSON
     { "agent": "testee direct", "url": "ws://127.0.0.1:$own" },
     { "agent": "testee proxied", "url": "ws://localhost:$own_proxied" }
   ],
-  "cases": $CASES, "exclude-cases": [], "exclude-agent-cases": {}
+  "cases": $1, "exclude-cases": [], "exclude-agent-cases": {}
 }
 JSON
-wstest -m fuzzingclient -s "$work/spec.json" >"$work/suite.log" 2>&1 || { tail "$work/suite.log"; false; }
-for server in websockets testee; do
-  report=$(python3 "$HERE/compare.py" "$work/reports/index.json" "$server") && code=0 || code=$?
-  if [ "$code" -eq 0 ]; then pass "$server: $report"; else fail "$server" "$report"; fi
-done
+  wstest -m fuzzingclient -s "$work/spec.json" >"$work/suite.log" 2>&1 || { tail "$work/suite.log"; return 1; }
+}
+
+# Some verdicts depend on what was faster, an answer or a close: a case that differs is played again, and again; what is
+# another verdict each time is one.
+compare() {
+  local server=$1 differing again report
+  report=$(python3 "$HERE/compare.py" "$work/reports/index.json" "$server" "$work/differing")
+  for again in 1 2 3; do
+    differing=$(cat "$work/differing")
+    [ "$differing" != "[]" ] || { pass "$server: $report"; return; }
+    printf 'played again (%s): %s\n' "$again" "$differing"
+    play "$differing"
+    report="$report; then: $(python3 "$HERE/compare.py" "$work/reports/index.json" "$server" "$work/differing")"
+  done
+  if [ "$(cat "$work/differing")" = "[]" ]; then pass "$server: $report"; else fail "$server" "$report"; fi
+}
+
+play "$CASES"
+cp -r "$work/reports" "$work/first"
+compare websockets
+rm -rf "$work/reports"
+cp -r "$work/first" "$work/reports"
+compare testee
 summary
