@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+use super::accept_error::is_of_one_connection;
 use super::bind::Bound;
 use super::front::announce_ready;
 use super::hall::{Hall, Pause, Seat};
@@ -207,9 +208,4 @@ async fn accept(
         _ = stop.wait_for(|stop| *stop) => {}
         () = accepting => {}
     }
-}
-
-/// The client had gone before it was accepted.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
