@@ -291,7 +291,7 @@ impl Exchange {
     ) {
         edits.clear();
         connection.for_each(|value| headers::remove_named(edits, value, self.upgrade));
-        headers::remove_hop_by_hop(edits, self.upgrade);
+        edits.remove_hop_by_hop(self.upgrade);
         self.origin.tell(edits, head);
         edits.set(request_id::NAME, self.record.text.request_id());
         if let Some(host) = self.host_for_endpoint() {
@@ -355,7 +355,7 @@ impl Exchange {
                 headers::remove_named(edits, value, upgrade);
             }
         }
-        headers::remove_hop_by_hop(edits, upgrade);
+        edits.remove_hop_by_hop(upgrade);
         edits.set("server", answer::SERVER_NAME);
         if may_name_endpoint {
             self.disguise().apply(edits, fields);

@@ -354,7 +354,7 @@ impl ProxyHttp for Carrier {
         let bytes_out = session.body_bytes_sent() as u64;
         if let Ok(carried) = ctx.carried() {
             carried.watch = None;
-            carried.exchange.finish(status, bytes_out);
+            carried.exchange.finish(status, bytes_out, Instant::now());
         }
     }
 

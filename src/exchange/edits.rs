@@ -6,11 +6,31 @@ use std::ops::Range;
 
 use http::HeaderName;
 
+/// Fields that belong to one connection (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: [&str; 6] =
+    ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "upgrade"];
+
+/// Framing and connection are the carriers' own: no edit gives these.
+const CARRIERS: [&str; 7] = [
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "trailer",
+    "keep-alive",
+    "proxy-connection",
+    "http2-settings",
+];
+
 /// Edits in order; what a later one undoes is not there any more.
 #[derive(Debug, Default)]
 pub struct Edits {
+    /// The hop-by-hop fields go; on a connection that is upgraded, all but `Upgrade`.
+    hop_by_hop: &'static [&'static str],
     list: Vec<Edit>,
-    text: Vec<u8>,
+    /// The lines that are added, as they are sent.
+    lines: Vec<u8>,
+    /// Some of the lines have been undone.
+    torn: bool,
     /// A bit for each length of a name that some edit has, and of one whose fields some edit replaces.
     named: u64,
     replacing: u64,
@@ -29,6 +49,7 @@ enum EditName {
     Other(HeaderName),
 }
 
+/// The ranges are those of the values.
 #[derive(Debug, Clone)]
 enum Change {
     Remove,
@@ -49,9 +70,17 @@ pub enum Action<'a> {
 
 impl Edits {
     pub fn clear(&mut self) {
-        self.list.clear();
-        self.text.clear();
-        (self.named, self.replacing) = (0, 0);
+        let Self { hop_by_hop, list, lines, torn, named, replacing } = self;
+        list.clear();
+        lines.clear();
+        (*hop_by_hop, *torn, *named, *replacing) = (&[], false, 0, 0);
+    }
+
+    /// The fields go that belong to one connection by their nature; `Upgrade` stays where the connection is upgraded.
+    pub fn remove_hop_by_hop(&mut self, upgrade: bool) {
+        let [rest @ .., _] = &HOP_BY_HOP;
+        self.hop_by_hop = if upgrade { rest } else { &HOP_BY_HOP };
+        self.replacing |= const { bits(&HOP_BY_HOP) };
     }
 
     /// All fields of that name go. `name` is in lower case.
@@ -65,36 +94,45 @@ impl Edits {
 
     /// One field of that name, in the place of all others; none where `value` could not be sent.
     pub fn set(&mut self, name: &'static str, value: &str) {
-        self.set_with(name, |text| text.extend_from_slice(value.as_bytes()));
+        self.set_with(name, |line| line.extend_from_slice(value.as_bytes()));
     }
 
     /// As [`Edits::set`], with a value that is written in place.
     pub fn set_with(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
-        let begin = self.text.len();
-        write(&mut self.text);
-        if sendable(self.text.get(begin..).unwrap_or_default()) {
-            self.replace(EditName::Known(name), Change::Set(begin..self.text.len()));
-        } else {
-            self.text.truncate(begin);
-            self.remove(name);
-        }
+        let change = self.line(name, write).map_or(Change::Remove, Change::Set);
+        self.replace(EditName::Known(name), change);
     }
 
     /// One more field of that name; none where `value` could not be sent.
     pub fn append(&mut self, name: &'static str, value: &[u8]) {
-        if sendable(value) {
-            let begin = self.text.len();
-            self.text.extend_from_slice(value);
-            let change = Change::Append(begin..self.text.len());
+        if let Some(value) = self.line(name, |line| line.extend_from_slice(value)) {
             self.named |= bit(name);
-            self.list.push(Edit { name: EditName::Known(name), change });
+            self.list.push(Edit { name: EditName::Known(name), change: Change::Append(value) });
         }
+    }
+
+    /// Writes a line, and says where its value is; `None`: it cannot be sent.
+    fn line(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) -> Option<Range<usize>> {
+        let begin = self.lines.len();
+        self.lines.extend_from_slice(name.as_bytes());
+        self.lines.extend_from_slice(b": ");
+        let value = self.lines.len();
+        write(&mut self.lines);
+        let value = value..self.lines.len();
+        if sendable(self.lines.get(value.clone())?) && !CARRIERS.contains(&name) {
+            self.lines.extend_from_slice(b"\r\n");
+            return Some(value);
+        }
+        self.lines.truncate(begin);
+        None
     }
 
     fn replace(&mut self, name: EditName, change: Change) {
         let bit = bit(name.as_str());
         if self.named & bit != 0 {
+            let before = self.list.len();
             self.list.retain(|edit| edit.name.as_str() != name.as_str());
+            self.torn |= self.list.len() < before;
         }
         self.named |= bit;
         self.replacing |= bit;
@@ -103,26 +141,46 @@ impl Edits {
 
     /// Name and change of each.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Action<'_>)> {
-        self.list.iter().map(|edit| {
-            let value = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or_default();
-            let action = match &edit.change {
-                Change::Remove => Action::Remove,
-                Change::Set(range) => Action::Set(value(range)),
-                Change::Append(range) => Action::Append(value(range)),
-            };
-            (edit.name.as_str(), action)
-        })
+        let hop_by_hop = self.hop_by_hop.iter().map(|name| (*name, Action::Remove));
+        hop_by_hop.chain(self.list.iter().map(|edit| (edit.name.as_str(), self.action(&edit.change))))
+    }
+
+    fn action(&self, change: &Change) -> Action<'_> {
+        let value = |range: &Range<usize>| self.lines.get(range.clone()).unwrap_or_default();
+        match change {
+            Change::Remove => Action::Remove,
+            Change::Set(range) => Action::Set(value(range)),
+            Change::Append(range) => Action::Append(value(range)),
+        }
     }
 
     /// The names whose fields of the original go and that are as long as `name`; nearly always none.
     pub fn replaced(&self, name: &[u8]) -> impl Iterator<Item = &str> {
-        let possible = self.replacing >> (name.len() & 63) & 1 != 0;
-        let length = name.len();
-        self.list
-            .iter()
-            .filter(move |edit| possible && !matches!(edit.change, Change::Append(_)))
-            .map(|edit| edit.name.as_str())
-            .filter(move |name| name.len() == length)
+        let (length, possible) = (name.len(), self.replacing >> (name.len() & 63) & 1 != 0);
+        let (hop_by_hop, list) = if possible { (self.hop_by_hop, &*self.list) } else { Default::default() };
+        let named = list.iter().filter(|edit| !matches!(edit.change, Change::Append(_)));
+        let all = hop_by_hop.iter().copied().chain(named.map(|edit| edit.name.as_str()));
+        all.filter(move |name| name.len() == length)
+    }
+
+    /// Whether some edit gives a field of that name.
+    pub fn gives(&self, name: &str) -> bool {
+        let gives = |edit: &Edit| !matches!(edit.change, Change::Remove) && edit.name.as_str() == name;
+        self.named & bit(name) != 0 && self.list.iter().any(gives)
+    }
+
+    /// Writes the lines that are added.
+    pub fn write_lines(&self, out: &mut Vec<u8>) {
+        if !self.torn {
+            return out.extend_from_slice(&self.lines);
+        }
+        for edit in &self.list {
+            if let Action::Set(value) | Action::Append(value) = self.action(&edit.change) {
+                for part in [edit.name.as_str().as_bytes(), b": ", value, b"\r\n"] {
+                    out.extend_from_slice(part);
+                }
+            }
+        }
     }
 }
 
@@ -135,8 +193,17 @@ impl EditName {
     }
 }
 
-fn bit(name: &str) -> u64 {
+const fn bit(name: &str) -> u64 {
     1 << (name.len() & 63)
+}
+
+const fn bits(names: &[&str]) -> u64 {
+    let (mut bits, mut index) = (0, 0);
+    while index < names.len() {
+        bits |= bit(names[index]);
+        index += 1;
+    }
+    bits
 }
 
 /// Whether these bytes can be a field's value. Without branches, so that the compiler makes it wide.
@@ -170,6 +237,32 @@ mod tests {
         assert_eq!(edits.replaced(b"host").count(), 0);
         edits.clear();
         assert_eq!((list(&edits), edits.replaced(b"X_A").count()), (vec![], 0));
+    }
+
+    #[test]
+    fn lines_are_those_of_the_edits_that_are_left() {
+        let mut edits = Edits::default();
+        let lines = |edits: &Edits| {
+            let mut out = Vec::new();
+            edits.write_lines(&mut out);
+            String::from_utf8(out).expect("ASCII")
+        };
+        edits.set("x-a", "1");
+        edits.append("x-b", b"2");
+        edits.set("connection", "close");
+        assert_eq!(lines(&edits), "x-a: 1\r\nx-b: 2\r\n");
+        edits.set("x-a", "3");
+        assert_eq!(lines(&edits), "x-b: 2\r\nx-a: 3\r\n");
+        assert!(edits.gives("x-a") && !edits.gives("connection") && !edits.gives("x-c"));
+    }
+
+    #[test]
+    fn an_upgrade_keeps_its_field() {
+        let mut edits = Edits::default();
+        edits.remove_hop_by_hop(true);
+        assert_eq!(edits.replaced(b"Upgrade").count(), 0);
+        edits.remove_hop_by_hop(false);
+        assert_eq!(edits.replaced(b"Upgrade").collect::<Vec<_>>(), ["upgrade"]);
     }
 
     #[test]

@@ -1,13 +1,8 @@
-//! Which header fields belong to one connection only, and so end here.
+//! What a client or endpoint may remove from a message by naming it in `Connection` (RFC 9110, section 7.6.1).
 
 use http::HeaderName;
 
 use super::edits::Edits;
-
-/// Fields that belong to one connection (RFC 9110, section 7.6.1); `Transfer-Encoding` is framing and so the carrier's,
-/// and `Upgrade` goes unless the connection is upgraded.
-const HOP_BY_HOP: [&str; 5] =
-    ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te"];
 
 /// Fields that must reach the other side whatever `Connection` says, because somebody trusts them.
 const PROTECTED: [&str; 9] = [
@@ -39,16 +34,6 @@ pub fn remove_named(edits: &mut Edits, connection: &str, upgrade: bool) {
     }
 }
 
-/// Removes the fields that belong to one connection by their nature.
-pub fn remove_hop_by_hop(edits: &mut Edits, upgrade: bool) {
-    for name in HOP_BY_HOP {
-        edits.remove(name);
-    }
-    if !upgrade {
-        edits.remove("upgrade");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,7 +41,7 @@ mod tests {
     fn removed(connection: &str, upgrade: bool) -> Vec<String> {
         let mut edits = Edits::default();
         remove_named(&mut edits, connection, upgrade);
-        remove_hop_by_hop(&mut edits, upgrade);
+        edits.remove_hop_by_hop(upgrade);
         edits.iter().map(|(name, _)| name.to_owned()).collect()
     }
 

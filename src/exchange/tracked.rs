@@ -22,9 +22,9 @@ impl Tracked {
     }
 
     /// Writes the record; what the client was sent, and how much of the body it took.
-    pub fn finish(&mut self, status: Option<u16>, bytes_out: u64) {
+    pub fn finish(&mut self, status: Option<u16>, bytes_out: u64, now: Instant) {
         self.finished = true;
-        let record = self.exchange.finish(status, bytes_out, Instant::now());
+        let record = self.exchange.finish(status, bytes_out, now);
         self.telemetry.record(record);
     }
 }
@@ -48,7 +48,7 @@ impl Drop for Tracked {
     fn drop(&mut self) {
         if !self.finished {
             self.exchange.failed(Failure::Internal, Some("dropped before its end".into()));
-            self.finish(Some(Failure::Internal.status().as_u16()), 0);
+            self.finish(Some(Failure::Internal.status().as_u16()), 0, Instant::now());
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Answers that are ours, written to the client.
 
+use std::time::Instant;
+
 use super::carry::{After, Sent};
 use super::connection::Client;
 use super::framing::{Framing, Version};
@@ -22,7 +24,8 @@ pub async fn send(
     let keep = keeps(client, failure);
     let answer = tracked.answer(failure);
     let bodiless = client.view().method() == "HEAD";
-    let mut out = format!("HTTP/1.1 {}\r\ndate: {}\r\n", answer.status, client.worker.date()).into_bytes();
+    let mut out =
+        format!("HTTP/1.1 {}\r\ndate: {}\r\n", answer.status, client.worker.date(client.now)).into_bytes();
     for (name, value) in &answer.headers {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             out.extend_from_slice(part);
@@ -34,7 +37,9 @@ pub async fn send(
         sent.bytes = answer.body.len() as u64;
     }
     sent.status = Some(answer.status.as_u16());
-    match client.send(&out, listener).await {
+    let told = client.send(&out, listener).await;
+    client.now = Instant::now();
+    match told {
         Ok(()) if keep => After::KeepAlive,
         Ok(()) => After::Linger,
         // It has gone; there is nobody to tell.

@@ -84,6 +84,8 @@ pub struct Attempt<'a> {
     /// The upload cannot go on: the endpoint takes no more. It may have answered.
     pub upload_failed: Option<io::Error>,
     limits: Limits<'a>,
+    /// When it began, until its first deadline has been set.
+    began: Option<Instant>,
     waits: Waits,
     interim: usize,
 }
@@ -95,6 +97,7 @@ impl<'a> Attempt<'a> {
         answer: &'a mut Buffer,
         upload: &'a mut Pump,
         limits: Limits<'a>,
+        began: Instant,
     ) -> Self {
         answer.grow(HEAD);
         Self {
@@ -105,6 +108,7 @@ impl<'a> Attempt<'a> {
             uploaded: false,
             upload_failed: None,
             limits,
+            began: Some(began),
             waits: Waits::Nothing,
             interim: 0,
         }
@@ -264,11 +268,15 @@ impl<'a> Attempt<'a> {
         }
         self.waits = waits;
         let timeouts = self.limits.endpoint;
-        self.client.timer.set(match waits {
-            Waits::ClientBody => self.limits.client.body,
-            Waits::EndpointWrite => timeouts.write,
-            Waits::Nothing | Waits::Response => timeouts.response,
-        });
+        let start = self.began.take().unwrap_or_else(Instant::now);
+        self.client.timer.set_from(
+            start,
+            match waits {
+                Waits::ClientBody => self.limits.client.body,
+                Waits::EndpointWrite => timeouts.write,
+                Waits::Nothing | Waits::Response => timeouts.response,
+            },
+        );
     }
 
     fn too_late(&self) -> Failed {

@@ -18,6 +18,8 @@ pub const HEAD: usize = 8_192;
 pub struct Buffer {
     memory: Vec<u8>,
     used: Range<usize>,
+    /// What is read is put behind so many bytes.
+    gap: usize,
 }
 
 impl Buffer {
@@ -37,22 +39,38 @@ impl Buffer {
     pub fn consume(&mut self, count: usize) {
         self.used.start = (self.used.start + count).min(self.used.end);
         if self.used.is_empty() {
-            self.used = 0..0;
+            self.used = self.gap..self.gap;
         }
     }
 
     /// Makes room for `capacity` bytes in all.
     pub fn grow(&mut self, capacity: usize) {
+        let capacity = capacity + self.gap;
         if self.memory.len() < capacity {
             self.memory.resize(capacity, 0);
         }
     }
 
+    /// From now on there is room for so many bytes before those that are read. Nothing must be in use.
+    pub fn leave_gap(&mut self, gap: usize) {
+        self.gap = gap;
+        self.used = gap..gap;
+    }
+
+    /// Puts these bytes right before those in use, if there is room.
+    pub fn put_before(&mut self, bytes: &[u8]) -> bool {
+        let Some(start) = self.used.start.checked_sub(bytes.len()) else { return false };
+        let Some(room) = self.memory.get_mut(start..self.used.start) else { return false };
+        room.copy_from_slice(bytes);
+        self.used.start = start;
+        true
+    }
+
     /// Moves what is in use to the front, so that all the room is behind it.
     fn compact(&mut self) {
-        if self.used.start > 0 {
-            self.memory.copy_within(self.used.clone(), 0);
-            self.used = 0..self.used.len();
+        if self.used.start > self.gap {
+            self.memory.copy_within(self.used.clone(), self.gap);
+            self.used = self.gap..self.gap + self.used.len();
         }
     }
 
@@ -78,17 +96,17 @@ impl Buffer {
     pub fn prepend(&mut self, bytes: &[u8]) {
         let mut all = bytes.to_vec();
         all.extend_from_slice(self.bytes());
-        self.used = 0..all.len();
+        (self.used, self.gap) = (0..all.len(), 0);
         self.memory = all;
     }
 
     pub fn is_full(&self) -> bool {
-        self.used.len() >= self.memory.len()
+        self.used.len() + self.gap >= self.memory.len()
     }
 
     /// Takes its memory, which another connection may use; nothing of it must be in use.
     pub fn release(&mut self) -> Vec<u8> {
-        self.used = 0..0;
+        (self.used, self.gap) = (0..0, 0);
         std::mem::take(&mut self.memory)
     }
 
@@ -124,7 +142,24 @@ mod tests {
         assert_eq!(read(&mut buffer, &mut stream).await, 2);
         assert_eq!(buffer.bytes(), b"def");
         buffer.consume(9);
-        assert!(buffer.is_empty());
+        assert!(buffer.is_empty() && !buffer.put_before(b"x"));
         assert_eq!(read(&mut buffer, &mut stream).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_gap_is_room_for_what_goes_first() {
+        let mut buffer = Buffer::default();
+        buffer.leave_gap(3);
+        buffer.grow(4);
+        let mut stream: &[u8] = b"abcdef";
+        assert_eq!(read(&mut buffer, &mut stream).await, 4);
+        assert!(buffer.is_full() && !buffer.put_before(b"wxyz") && buffer.put_before(b"xyz"));
+        assert_eq!(buffer.bytes(), b"xyzabcd");
+        buffer.consume(6);
+        assert!(buffer.put_before(b"uvwxyz"));
+        assert_eq!(buffer.bytes(), b"uvwxyzd");
+        buffer.consume(7);
+        assert_eq!(read(&mut buffer, &mut stream).await, 2);
+        assert_eq!(buffer.bytes(), b"ef");
     }
 }

@@ -1,7 +1,7 @@
 //! One request from its head to its record: asks `exchange` what to do, and does it.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::attempt::{self, Attempt, Failed};
 use super::buffer::Buffer;
@@ -18,6 +18,9 @@ use crate::exchange::{Arrival, Circumstances, Edits, Exchange, Failure, Head, Ne
 use crate::pool::Endpoint;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Protocol;
+
+/// Room before a response, so that its head, which grows on the way, can go out in one piece with the body.
+const GAP: usize = 512;
 
 /// What becomes of the client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +66,7 @@ pub async fn request(client: &mut Client, snapshot: Arc<Snapshot>, listener: &Ar
         Ok(()) => serve(client, listener, &mut tracked, &mut sent).await,
         Err(failure) => answer::send(client, listener, &mut tracked, &mut sent, failure, None).await,
     };
-    tracked.finish(sent.status, sent.bytes);
+    tracked.finish(sent.status, sent.bytes, client.now);
     after
 }
 
@@ -78,7 +81,7 @@ pub async fn refused(
     let mut sent = Sent::default();
     let detail = Some(refusal.reason.to_owned());
     answer::send(client, listener, &mut tracked, &mut sent, refusal.failure, detail).await;
-    tracked.finish(sent.status, sent.bytes);
+    tracked.finish(sent.status, sent.bytes, client.now);
     After::Linger
 }
 
@@ -93,8 +96,8 @@ fn begin(client: &Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> 
         },
         target: view.target(),
         upgrade: view.is_upgrade(),
-        now: Instant::now(),
-        time: SystemTime::now(),
+        now: client.now,
+        time: client.worker.clock.time_of_day(client.now),
     };
     Tracked::new(Exchange::begin(snapshot, listener.clone(), arrival), client.worker.telemetry.clone())
 }
@@ -102,7 +105,7 @@ fn begin(client: &Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> 
 async fn serve(client: &mut Client, listener: &Listener, tracked: &mut Tracked, sent: &mut Sent) -> After {
     let manner = Manner::of(&client.view());
     loop {
-        match tracked.next(Instant::now()) {
+        match tracked.next(client.now) {
             Next::Attempt => match attempt(client, listener, manner, tracked, sent).await {
                 Outcome::Served(after) => return after,
                 Outcome::Again => {}
@@ -110,13 +113,16 @@ async fn serve(client: &mut Client, listener: &Listener, tracked: &mut Tracked, 
                     return answer::send(client, listener, tracked, sent, failure, detail).await;
                 }
             },
-            Next::Wait(wait, limit) => tokio::select! {
-                _ = wait.until_available(limit) => {}
-                () = client.gone(), if manner.framing == Framing::None => {
-                    tracked.failed(Failure::ClientGone, None);
-                    return After::Close;
+            Next::Wait(wait, limit) => {
+                tokio::select! {
+                    _ = wait.until_available(limit) => {}
+                    () = client.gone(), if manner.framing == Framing::None => {
+                        tracked.failed(Failure::ClientGone, None);
+                        return After::Close;
+                    }
                 }
-            },
+                client.now = Instant::now();
+            }
             Next::Fail(failure) => return answer::send(client, listener, tracked, sent, failure, None).await,
         }
     }
@@ -148,18 +154,21 @@ async fn attempt(
         Ok(connection) => connection,
         Err(failed) => return failure(tracked, failed, true, false),
     };
-    tracked.connected(connection.reused, Instant::now());
+    tracked.connected(connection.reused, client.now);
     tracked.request_body_again();
     let mut upload = upload(client, tracked, manner, &endpoint);
     let mut answer = Buffer::default();
     answer.adopt(client.worker.memory());
-    let mut response = Response::default();
+    answer.leave_gap(GAP);
+    let mut response = client.worker.response();
     let limits = attempt::Limits { endpoint: timeouts, client: &listener.timeouts };
-    let mut carried = Attempt::new(client.side(), &mut connection, &mut answer, &mut upload, limits);
+    let began = client.now;
+    let mut carried = Attempt::new(client.side(), &mut connection, &mut answer, &mut upload, limits, began);
     let mut count = |bytes| tracked.request_body(bytes);
     let length =
         carried.response(&mut response, &mut count, &mut |head, bytes| interim(manner, head, bytes)).await;
     let uploaded = carried.uploaded;
+    client.now = Instant::now();
     let length = match length {
         Ok(length) => length,
         Err(failed) => {
@@ -170,7 +179,7 @@ async fn attempt(
     let replayable = upload.can_begin_again();
     let circumstances = Circumstances { replayable, reused: false, response_begun: false };
     let status = response.view(answer.bytes()).status();
-    match tracked.response_head(status, circumstances, Instant::now()) {
+    match tracked.response_head(status, circumstances, client.now) {
         Head::Forward => {}
         Head::Retry => return again(client, upload, Outcome::Again),
         Head::Refuse(refused) => {
@@ -184,14 +193,16 @@ async fn attempt(
 }
 
 async fn connection(
-    client: &Client,
+    client: &mut Client,
     endpoint: &Arc<Endpoint>,
     timeouts: &EndpointTimeouts,
 ) -> Result<Connection, Failed> {
-    match client.worker.kept.take(endpoint, Instant::now()) {
-        Some(connection) => Ok(connection),
-        None => attempt::connect(endpoint.target(), timeouts, &client.timer).await,
+    if let Some(connection) = client.worker.kept.take(endpoint, client.now) {
+        return Ok(connection);
     }
+    let opened = attempt::connect(endpoint.target(), timeouts, &client.timer).await;
+    client.now = Instant::now();
+    opened
 }
 
 fn failure(tracked: &mut Tracked, failed: Failed, replayable: bool, reused: bool) -> Outcome {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -19,7 +19,7 @@ use super::door::{Door, TooMany};
 use super::head::{Parse, Refusal, Request, RequestView};
 use super::stream::Stream;
 use super::worker::Worker;
-use crate::config::Listener;
+use crate::config::{Listener, ProxyProtocol};
 use crate::exchange::{Caller, Failure};
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::ClientAddress;
@@ -52,6 +52,8 @@ pub struct Client {
     /// Memory for heads that are written.
     pub out: Vec<u8>,
     requests: u64,
+    /// When the last thing happened that it waited for: its clock is looked at no more often than that.
+    pub now: Instant,
 }
 
 /// What came of waiting for the next request.
@@ -77,6 +79,7 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
         half_closed: false,
         out: Vec::new(),
         requests: 0,
+        now: Instant::now(),
     };
     let after = client.visit().await;
     match after {
@@ -111,6 +114,10 @@ impl Client {
         match caller::identify(worker, stream, input, timer, &listener, peer).await {
             Ok(caller) => {
                 self.caller = caller;
+                // It may have waited for a header.
+                if listener.proxy_protocol != ProxyProtocol::Off {
+                    self.now = Instant::now();
+                }
                 true
             }
             Err(Unknown::Gone) => false,
@@ -170,11 +177,14 @@ impl Client {
             return Arrived::Nothing;
         }
         self.request.restart();
-        self.timer.set(listener.timeouts.header);
+        let mut partial = false;
         loop {
             match self.request.parse(self.input.bytes(), &listener.limits) {
                 Parse::Complete { length } => {
-                    self.timer.clear();
+                    if partial {
+                        self.timer.clear();
+                        self.now = Instant::now();
+                    }
                     self.take_head(length);
                     return Arrived::Request;
                 }
@@ -182,8 +192,10 @@ impl Client {
                     self.take_head(self.input.len());
                     return Arrived::Refused(refusal);
                 }
-                Parse::Partial => {}
+                Parse::Partial if partial => {}
+                Parse::Partial => self.timer.set_from(self.now, listener.timeouts.header),
             }
+            partial = true;
             match self.read_more(listener).await {
                 Ok(true) => {}
                 Ok(false) => return Arrived::Nothing,
@@ -203,11 +215,14 @@ impl Client {
             return false;
         }
         let timeouts = &listener.timeouts;
-        self.timer.set(if self.requests == 0 { timeouts.header } else { timeouts.keep_alive });
+        let limit = if self.requests == 0 { timeouts.header } else { timeouts.keep_alive };
+        self.timer.set_from(self.now, limit);
         self.timer.idle(self.requests > 0);
         let Self { worker, stream, input, timer, .. } = self;
         let read = timer.before_deadline(worker.first_bytes(stream, input)).await;
-        self.timer.idle(false);
+        timer.clear();
+        timer.idle(false);
+        self.now = Instant::now();
         matches!(read, Ok(Ok(read)) if read > 0)
     }
 

@@ -9,12 +9,15 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
 /// How late a deadline may be noticed, and so how often the clock looks at most.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How long the time of day is reckoned from one look at the system's clock.
+const MOMENT_MAX: Duration = Duration::from_secs(1);
 
 /// The time was over before the work was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct Clock {
     next: Cell<Option<Instant>>,
     /// Somebody has a deadline before that.
     wanted: Notify,
+    /// One moment on both of the system's clocks.
+    moment: Cell<Option<(Instant, SystemTime)>>,
 }
 
 #[derive(Default)]
@@ -89,6 +94,20 @@ impl Clock {
         }
     }
 
+    /// The time of day at `now`, without asking the system for it each time; a change of its clock is seen within a
+    /// second.
+    pub fn time_of_day(&self, now: Instant) -> SystemTime {
+        let known = self.moment.get().and_then(|(instant, time)| {
+            let since = now.checked_duration_since(instant).filter(|since| *since < MOMENT_MAX)?;
+            time.checked_add(since)
+        });
+        known.unwrap_or_else(|| {
+            let time = SystemTime::now();
+            self.moment.set(Some((Instant::now(), time)));
+            time
+        })
+    }
+
     pub fn timer(self: &Rc<Self>) -> Timer {
         let slot = Rc::new(Slot::default());
         self.slots.borrow_mut().push(slot.clone());
@@ -105,8 +124,13 @@ pub struct Timer {
 impl Timer {
     /// From now on; replaces the deadline before.
     pub fn set(&self, limit: Duration) {
+        self.set_from(Instant::now(), limit);
+    }
+
+    /// From `start` on; replaces the deadline before.
+    pub fn set_from(&self, start: Instant, limit: Duration) {
         self.slot.passed.set(false);
-        let deadline = Instant::now().checked_add(limit);
+        let deadline = start.checked_add(limit);
         self.slot.deadline.set(deadline);
         if self.clock.next.get().is_none_or(|next| deadline.is_some_and(|deadline| deadline < next)) {
             self.clock.next.set(deadline);

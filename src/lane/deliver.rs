@@ -60,8 +60,9 @@ pub async fn deliver(
     if status == 101 {
         return upgrade(client, tracked, sent, delivery, head).await;
     }
-    let mut download = Pump::new(body, onward.body, head);
+    let mut download = Pump::new(body, onward.body, head).joining();
     let cut = delivery.carry(client, listener, tracked, &mut download).await;
+    client.now = Instant::now();
     sent.bytes = download.delivered;
     client.out = download.into_memory();
     match cut {
@@ -92,7 +93,7 @@ fn response_head(
         Version::Http10 => rewrite::Connection::KeepAlive,
         Version::Http11 => rewrite::Connection::Silent,
     };
-    let date = client.worker.date();
+    let date = client.worker.date(client.now);
     let mut out = std::mem::take(&mut client.out);
     out.clear();
     let form = ResponseForm { edits: &edits, framing: announced, connection, date: Some(&date) };
@@ -124,6 +125,7 @@ async fn upgrade(
     let _ = tracked.request_body(usize::try_from(carried.from_client).unwrap_or(usize::MAX));
     tracked.response_body(usize::try_from(carried.from_endpoint).unwrap_or(usize::MAX));
     sent.bytes = carried.from_endpoint;
+    client.now = Instant::now();
     // The client may still be sending, and has to get what the endpoint said last.
     After::Linger
 }
@@ -145,8 +147,8 @@ impl Delivery<'_> {
         tracked: &mut Tracked,
         download: &mut Pump,
     ) -> Result<(), Cut> {
-        self.set_deadline(client, listener, download.waits_for);
-        let mut waits = download.waits_for;
+        // Nearly every response goes out at once, and needs no deadline.
+        let mut waits = None;
         let done = poll_fn(|context| {
             download.moved = false;
             self.upload.moved = false;
@@ -156,11 +158,11 @@ impl Delivery<'_> {
             if let Err(cut) = self.poll_client(context, client, tracked) {
                 return Poll::Ready(Err(cut));
             }
-            if download.moved || self.upload.moved || waits != download.waits_for {
-                waits = download.waits_for;
-                self.set_deadline(client, listener, waits);
+            if download.moved || self.upload.moved || waits != Some(download.waits_for) {
+                waits = Some(download.waits_for);
+                self.set_deadline(client, listener, download.waits_for);
             }
-            client.timer.poll_passed(context).map(|()| Err(too_late(waits)))
+            client.timer.poll_passed(context).map(|()| Err(too_late(download.waits_for)))
         })
         .await;
         client.timer.clear();
@@ -228,11 +230,12 @@ impl Delivery<'_> {
         let worker = client.worker.clone();
         // Bytes that nobody asked for would be the beginning of somebody else's answer.
         if reusable && self.answer.is_empty() {
-            worker.kept.keep(&self.endpoint, self.connection, self.timeouts.keep_alive, Instant::now());
+            worker.kept.keep(&self.endpoint, self.connection, self.timeouts.keep_alive, client.now);
         }
         if self.answer.is_empty() {
             worker.give_back(self.answer.release());
         }
+        worker.give_back_response(self.response);
         // A client that was not going to close may have its next request on the way.
         let silent =
             self.manner.framing == Framing::None && !self.manner.keep_alive && client.input.is_empty();

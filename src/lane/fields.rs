@@ -136,6 +136,12 @@ impl Fields {
         self.lengths >> (name.len() & 63) & 1 != 0
     }
 
+    /// The place of the first value of that name.
+    pub(super) fn find(&self, bytes: &[u8], name: &[u8]) -> Option<Span> {
+        let named = |line: &&Line| line.name.of(bytes).eq_ignore_ascii_case(name);
+        self.lines.iter().find(named).map(|line| line.value)
+    }
+
     /// The lines with the bytes that they lie in.
     pub(super) fn lines<'a>(&'a self, bytes: &'a [u8]) -> Lines<'a> {
         Lines { lines: &self.lines, bytes }

@@ -1,9 +1,11 @@
 //! Idle connections to endpoints, kept by each worker for its next requests.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use ahash::AHashMap;
 
 use super::stream::Stream;
 use crate::pool::Endpoint;
@@ -32,7 +34,7 @@ struct Idle {
 type OfEndpoint = (Arc<Endpoint>, VecDeque<Idle>);
 
 #[derive(Default)]
-pub struct KeptConnections(RefCell<HashMap<usize, OfEndpoint>>);
+pub struct KeptConnections(RefCell<AHashMap<usize, OfEndpoint>>);
 
 impl KeptConnections {
     /// The one used last: it is the least likely to have been closed.

@@ -24,6 +24,10 @@ pub struct Pump {
     /// Bytes of our own making (heads, chunk headers, re-framed data) that go before anything else.
     out: Vec<u8>,
     sent: usize,
+    /// Our own bytes may be put into the source's buffer, before the body's, to go out in one piece.
+    joins: bool,
+    /// So many of the buffered bytes are our own.
+    joined: usize,
     /// What has been taken from the source, for another attempt; `None` if it is not wanted, or too much.
     kept: Option<Vec<u8>>,
     /// Memory for pieces of a body that go on together.
@@ -76,6 +80,8 @@ impl Pump {
             kept: None,
             gathered: Vec::new(),
             sent: 0,
+            joins: false,
+            joined: 0,
             waits_for: WaitsFor::Sink,
             moved: false,
             delivered: 0,
@@ -86,6 +92,12 @@ impl Pump {
     /// Keeps what is taken from the source, as long as it is little, so that another pump can begin again.
     pub fn keeping(mut self) -> Self {
         self.kept = Some(Vec::new());
+        self
+    }
+
+    /// What is buffered of the source will be nobody else's, even if this fails.
+    pub fn joining(mut self) -> Self {
+        self.joins = true;
         self
     }
 
@@ -112,7 +124,7 @@ impl Pump {
 
     /// None of our own bytes wait for the sink.
     fn is_empty(&self) -> bool {
-        self.sent >= self.out.len()
+        self.sent >= self.out.len() && self.joined == 0
     }
 
     /// Gives back the memory of its own bytes, for the next one.
@@ -151,11 +163,10 @@ impl Pump {
 
     /// How many of the buffered bytes go out as they are.
     fn direct(&self, buffer: &Buffer) -> usize {
+        let buffered = buffer.len() - self.joined.min(buffer.len());
         match &self.body {
-            Body::Length { left } => {
-                usize::try_from(*left).map_or(buffer.len(), |left| left.min(buffer.len()))
-            }
-            Body::UntilClose if !self.chunked && !self.ended => buffer.len(),
+            Body::Length { left } => usize::try_from(*left).map_or(buffered, |left| left.min(buffered)),
+            Body::UntilClose if !self.chunked && !self.ended => buffered,
             _ => 0,
         }
     }
@@ -167,13 +178,18 @@ impl Pump {
         ends: &mut Ends<'_>,
         count: &mut impl FnMut(usize) -> Result<(), Failure>,
     ) -> Poll<Result<(), PumpError>> {
+        let direct = self.direct(ends.buffer);
+        if self.joins && self.sent == 0 && direct > 0 && ends.buffer.put_before(&self.out) {
+            self.joined += self.out.len();
+            self.out.clear();
+        }
         let own = self.out.get(self.sent..).unwrap_or_default();
-        let body = ends.buffer.bytes().get(..self.direct(ends.buffer)).unwrap_or_default();
+        let buffered = ends.buffer.bytes().get(..self.joined + direct).unwrap_or_default();
         let to = Pin::new(&mut *ends.to);
-        let written = match (own.is_empty(), body.is_empty()) {
-            (true, _) => ready!(to.poll_write(context, body)),
+        let written = match (own.is_empty(), buffered.is_empty()) {
+            (true, _) => ready!(to.poll_write(context, buffered)),
             (_, true) => ready!(to.poll_write(context, own)),
-            _ => ready!(to.poll_write_vectored(context, &[IoSlice::new(own), IoSlice::new(body)])),
+            _ => ready!(to.poll_write_vectored(context, &[IoSlice::new(own), IoSlice::new(buffered)])),
         };
         let written = written.map_err(PumpError::Sink)?;
         if written == 0 {
@@ -182,7 +198,10 @@ impl Pump {
         self.moved = true;
         let of_own = written.min(own.len());
         self.sent += of_own;
-        self.used(ends.buffer, written - of_own, count)
+        let of_joined = self.joined.min(written - of_own);
+        self.joined -= of_joined;
+        ends.buffer.consume(of_joined);
+        self.used(ends.buffer, written - of_own - of_joined, count)
     }
 
     /// So many of the buffered bytes were body, and have gone out.

@@ -10,7 +10,7 @@ mod tests;
 use super::framing::{Framing, Version};
 use super::head::{RequestView, ResponseView};
 use super::syntax::same_name;
-use crate::exchange::{Action, Edits};
+use crate::exchange::Edits;
 
 /// How a request goes on.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +52,7 @@ pub fn request(out: &mut Vec<u8>, head: RequestView<'_>, form: &RequestForm<'_>)
         write(out, &["?", query]);
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    let mut host = has(form.edits, "host");
+    let mut host = form.edits.gives("host");
     let http10 = head.version() == Version::Http10;
     head.lines().copy_to(out, |name, _| {
         // Interim responses are not for clients of HTTP/1.0, so an endpoint must not be asked for one.
@@ -64,7 +64,7 @@ pub fn request(out: &mut Vec<u8>, head: RequestView<'_>, form: &RequestForm<'_>)
     if !host {
         write(out, &["Host: ", form.host, "\r\n"]);
     }
-    apply(out, form.edits, form.framing);
+    form.edits.write_lines(out);
     framing(out, form.framing);
     out.extend_from_slice(if form.upgrade { b"Connection: upgrade\r\n\r\n" } else { b"\r\n" });
 }
@@ -72,7 +72,7 @@ pub fn request(out: &mut Vec<u8>, head: RequestView<'_>, form: &RequestForm<'_>)
 /// Writes a response's head.
 pub fn response(out: &mut Vec<u8>, head: ResponseView<'_>, form: &ResponseForm<'_>) {
     status_line(out, head);
-    let mut date = has(form.edits, "date");
+    let mut date = form.edits.gives("date");
     head.lines().copy_to(out, |name, _| {
         let goes = is_ours(name, form.framing) || is_replaced(form.edits, name);
         date |= !goes && name.eq_ignore_ascii_case(b"date");
@@ -83,7 +83,7 @@ pub fn response(out: &mut Vec<u8>, head: ResponseView<'_>, form: &ResponseForm<'
     {
         write(out, &["Date: ", now, "\r\n"]);
     }
-    apply(out, form.edits, form.framing);
+    form.edits.write_lines(out);
     framing(out, form.framing);
     out.extend_from_slice(match form.connection {
         Connection::Silent => b"\r\n",
@@ -145,22 +145,4 @@ fn reads_like(name: &[u8], letters: &[u8]) -> bool {
 /// Whether a field of the original goes, because of an edit of its name.
 fn is_replaced(edits: &Edits, name: &[u8]) -> bool {
     edits.replaced(name).any(|other| same_name(other.as_bytes(), name))
-}
-
-/// Whether some edit gives a field of that name.
-fn has(edits: &Edits, name: &str) -> bool {
-    edits.iter().any(|(other, action)| action != Action::Remove && other == name)
-}
-
-/// Writes the fields that the edits give.
-fn apply(out: &mut Vec<u8>, edits: &Edits, framing: Framing) {
-    for (name, action) in edits.iter() {
-        if let Action::Set(value) | Action::Append(value) = action
-            && !is_ours(name.as_bytes(), framing)
-        {
-            for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-                out.extend_from_slice(part);
-            }
-        }
-    }
 }

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 
 use super::buffer::{Buffer, HEAD};
 use super::deadline::Clock;
+use super::head::Response;
 use super::kept::KeptConnections;
 use super::stream::Stream;
 use crate::exchange::Edits;
@@ -35,6 +36,7 @@ pub struct Worker {
     spare: RefCell<Vec<Vec<u8>>>,
     /// Taken for as long as one head is written.
     pub edits: Cell<Edits>,
+    responses: RefCell<Vec<Response>>,
     /// The second of the last `Date`, and its text.
     date: RefCell<(u64, Rc<str>)>,
     stopping: Cell<bool>,
@@ -54,6 +56,7 @@ impl Worker {
             clock: Rc::default(),
             spare: RefCell::default(),
             edits: Cell::default(),
+            responses: RefCell::default(),
             date: RefCell::new((0, "".into())),
             stopping: Cell::new(false),
         })
@@ -111,13 +114,26 @@ impl Worker {
         .await
     }
 
+    /// Room for a response's head: used and given back, like buffers.
+    pub fn response(&self) -> Response {
+        self.responses.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub fn give_back_response(&self, mut response: Response) {
+        let mut responses = self.responses.borrow_mut();
+        if responses.len() < SPARE_MAX {
+            response.restart();
+            responses.push(response);
+        }
+    }
+
     /// For `Date` (RFC 9110, section 6.6.1), made once a second.
-    pub fn date(&self) -> Rc<str> {
-        let now = std::time::SystemTime::now();
-        let second = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    pub fn date(&self, now: Instant) -> Rc<str> {
+        let time = self.clock.time_of_day(now);
+        let second = time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut date = self.date.borrow_mut();
         if date.0 != second || date.1.is_empty() {
-            *date = (second, httpdate::fmt_http_date(now).into());
+            *date = (second, httpdate::fmt_http_date(time).into());
         }
         date.1.clone()
     }

@@ -5,9 +5,9 @@
 //! matters only where several share host and path, and for regular expressions. Nothing is allocated unless the host
 //! has capital letters.
 
-use std::collections::HashMap;
 use std::fmt;
 
+use ahash::AHashMap;
 use regex::Regex;
 
 use super::matching::{header_holds, query_holds};
@@ -17,9 +17,9 @@ use crate::config::{HostPattern, PathPattern, Route, RouteMatch};
 /// Finds the route of a request; built once for a snapshot.
 #[derive(Debug, Default)]
 pub struct Router {
-    exact_hosts: HashMap<Box<str>, Paths>,
+    exact_hosts: AHashMap<Box<str>, Paths>,
     /// By the part behind the star.
-    wildcards: HashMap<Box<str>, Paths>,
+    wildcards: AHashMap<Box<str>, Paths>,
     /// Lengths of the keys of `wildcards`, longest first.
     wildcard_lengths: Vec<usize>,
     any_host: Paths,
@@ -30,8 +30,8 @@ pub struct Router {
 /// What one host's rules ask of a path. Lists are in order of precedence.
 #[derive(Debug, Default)]
 struct Paths {
-    exact: HashMap<Box<str>, Vec<usize>>,
-    prefixes: HashMap<Box<str>, Vec<usize>>,
+    exact: AHashMap<Box<str>, Vec<usize>>,
+    prefixes: AHashMap<Box<str>, Vec<usize>>,
     /// Lengths of the keys of `prefixes`, longest first.
     prefix_lengths: Vec<usize>,
     regexes: Vec<(Regex, usize)>,
@@ -251,7 +251,7 @@ fn add(rules: &mut Vec<usize>, route: usize) {
     }
 }
 
-fn lengths(keys: &HashMap<Box<str>, impl Sized>) -> Vec<usize> {
+fn lengths(keys: &AHashMap<Box<str>, impl Sized>) -> Vec<usize> {
     let mut lengths: Vec<usize> = keys.keys().map(|key| key.len()).collect();
     lengths.sort_unstable_by(|a, b| b.cmp(a));
     lengths.dedup();

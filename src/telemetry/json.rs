@@ -4,6 +4,18 @@ use std::time::Duration;
 
 use super::escape;
 
+/// A key of ours, with what stands around it: see [`key!`].
+#[derive(Clone, Copy)]
+pub(super) struct Key(pub(super) &'static str);
+
+/// A key as it is written, made by the compiler.
+macro_rules! key {
+    ($name:literal) => {
+        $crate::telemetry::json::Key(concat!(",\"", $name, "\":"))
+    };
+}
+pub(super) use key;
+
 /// An object, open until [`Object::end`].
 pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
@@ -20,48 +32,51 @@ impl<'a> Object<'a> {
         self.out.push(b'}');
     }
 
-    /// A key of ours, which needs no escaping; whatever is written to the buffer next is its value.
-    pub(super) fn key(&mut self, key: &'static str) -> &mut Vec<u8> {
-        self.separate();
-        self.out.reserve(key.len() + 3);
-        self.out.push(b'"');
+    /// Writes the key; whatever is written to the buffer next is its value.
+    pub(super) fn key(&mut self, Key(key): Key) -> &mut Vec<u8> {
+        // Without its comma, if it is the first.
+        let key = if self.empty { key.get(1..).unwrap_or_default() } else { key };
+        self.empty = false;
         self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
         self.out
     }
 
     /// A key from elsewhere.
     pub(super) fn foreign_key(&mut self, key: &str) -> &mut Vec<u8> {
-        self.separate();
+        if !self.empty {
+            self.out.push(b',');
+        }
+        self.empty = false;
         escape::json(self.out, key);
         self.out.push(b':');
         self.out
     }
 
-    fn separate(&mut self) {
-        if !self.empty {
-            self.out.push(b',');
-        }
-        self.empty = false;
+    /// For a text of which it is known that nothing in it needs to be escaped.
+    pub(super) fn plain(&mut self, key: Key, value: &str) {
+        let out = self.key(key);
+        out.push(b'"');
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
     }
 
-    pub(super) fn string(&mut self, key: &'static str, value: &str) {
+    pub(super) fn string(&mut self, key: Key, value: &str) {
         escape::json(self.key(key), value);
     }
 
     /// Left out when there is none.
-    pub(super) fn optional(&mut self, key: &'static str, value: Option<&str>) {
+    pub(super) fn optional(&mut self, key: Key, value: Option<&str>) {
         if let Some(value) = value {
             self.string(key, value);
         }
     }
 
-    pub(super) fn number(&mut self, key: &'static str, value: u64) {
+    pub(super) fn number(&mut self, key: Key, value: u64) {
         number(self.key(key), value);
     }
 
     /// With six digits behind the point.
-    pub(super) fn seconds(&mut self, key: &'static str, value: Duration) {
+    pub(super) fn seconds(&mut self, key: Key, value: Duration) {
         let out = self.key(key);
         number(out, value.as_secs());
         let mut fraction = *b".000000";
@@ -73,12 +88,12 @@ impl<'a> Object<'a> {
         out.extend_from_slice(&fraction);
     }
 
-    pub(super) fn literal(&mut self, key: &'static str, value: &str) {
+    pub(super) fn literal(&mut self, key: Key, value: &str) {
         self.key(key).extend_from_slice(value.as_bytes());
     }
 
     /// A list of objects; left out when empty.
-    pub(super) fn list<T>(&mut self, key: &'static str, items: &[T], write: impl Fn(&mut Object<'_>, &T)) {
+    pub(super) fn list<T>(&mut self, key: Key, items: &[T], write: impl Fn(&mut Object<'_>, &T)) {
         if items.is_empty() {
             return;
         }

@@ -27,6 +27,7 @@ pub struct Request {
     encoded: String,
     encoded_path: usize,
     fields: Fields,
+    host: Span,
     facts: Facts,
 }
 
@@ -72,7 +73,7 @@ impl Request {
         self.stage = Stage::Start;
         (self.begin, self.searched) = (0, 0);
         (self.method, self.written_target, self.version) = (Span::default(), Span::default(), None);
-        self.target = Target::default();
+        (self.target, self.host) = (Target::default(), Span::default());
         self.encoded.clear();
         self.fields.restart(0);
         self.facts = Facts::default();
@@ -220,7 +221,9 @@ impl Request {
             && !noted.upgrades_to_http
             && self.method.of(bytes) == b"GET"
             && matches!(self.facts.framing, Framing::None | Framing::Length(0));
-        self.check_host(bytes, noted.host, version)
+        self.check_host(bytes, noted.host, version)?;
+        self.host = self.fields.find(bytes, b"host").unwrap_or_default();
+        Ok(())
     }
 
     fn check_host(&self, bytes: &[u8], field: Option<&[u8]>, version: Version) -> Result<(), Refusal> {
@@ -327,9 +330,12 @@ impl<'a> RequestView<'a> {
 
     /// The host and port that the request is for, "" if it does not say.
     pub fn authority(self) -> &'a str {
-        match self.head.target.authority.text(self.bytes) {
-            "" => self.header("host").unwrap_or(""),
-            authority => authority,
+        let target = self.head.target.authority;
+        match (target.text(self.bytes), self.head.host.text(self.bytes)) {
+            // Of a refused head it has not been noted.
+            ("", "") => self.header("host").unwrap_or(""),
+            ("", host) => host,
+            (authority, _) => authority,
         }
     }
 

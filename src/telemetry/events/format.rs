@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use log::{Level, Record};
 
-use crate::telemetry::json::Object;
+use crate::telemetry::json::{Object, key};
 use crate::telemetry::{escape, time};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,16 +41,16 @@ impl Style {
 
 fn json(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>) {
     let mut line = Object::begin(out);
-    let at = line.key("time");
+    let at = line.key(key!("time"));
     at.push(b'"');
     time::rfc3339(at, now);
     at.push(b'"');
-    line.string("level", level(record.level()));
-    line.string("target", record.target());
+    line.string(key!("level"), level(record.level()));
+    line.string(key!("target"), record.target());
     let message = record.args();
     match message.as_str() {
-        Some(message) => line.string("message", message),
-        None => line.string("message", &message.to_string()),
+        Some(message) => line.string(key!("message"), message),
+        None => line.string(key!("message"), &message.to_string()),
     }
     // The visitor itself never fails.
     let _ = record.key_values().visit(&mut JsonPairs(&mut line));

@@ -4,11 +4,12 @@
 //! has routes and listeners. Nothing is ever removed, for a counter that vanishes at a reload breaks every rate; the
 //! names of all configs since the start are the limit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ahash::AHashMap;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 
@@ -23,7 +24,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 #[derive(Default)]
 pub(super) struct Series {
     /// By route; the few listeners and pools of a route are searched.
-    by_route: ArcSwap<HashMap<Box<str>, Vec<Arc<RequestSeries>>>>,
+    by_route: ArcSwap<AHashMap<Box<str>, Vec<Arc<RequestSeries>>>>,
     /// Held while a combination is added.
     adding: Mutex<()>,
 }
@@ -79,7 +80,7 @@ impl Series {
             duration: of_route.map(|entry| entry.duration.clone()).unwrap_or_default(),
             pool: of_pool.map_or_else(|| Arc::new(PoolSeries::new(pool)), |entry| entry.pool.clone()),
         });
-        let mut next = HashMap::clone(&map);
+        let mut next = AHashMap::clone(&map);
         next.entry(route.into()).or_default().push(added.clone());
         self.by_route.store(Arc::new(next));
         added
