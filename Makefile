@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint release docker-test systemd-test clients fuzz differential chaos
+.PHONY: help setup demo test lint release docker-test systemd-test clients autobahn pressure differential chaos fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ docker-test: ## build the image and use it as people do (needs a Docker engine)
 systemd-test: setup ## start, reload, stop and crash under a real systemd
 	@tests/systemd.sh
 
-clients: setup ## real clients through the proxy: curl, Python, Java, Node
+clients: setup ## real clients through the proxy: curl, HAProxy, Python, Java, Node
 	@tests/clients/run.sh
 
 differential: setup ## mutated requests through evenkeel, nginx and HAProxy side by side; ARGS="--seed 2" for others
@@ -37,6 +37,12 @@ differential: setup ## mutated requests through evenkeel, nginx and HAProxy side
 
 chaos: setup ## 100,000 POSTs while endpoints refuse, reset, close, hang and trickle: none arrives twice
 	cargo test --locked --test socket -- --ignored --nocapture no_post_of_a_hundred_thousand
+
+autobahn: setup ## the Autobahn WebSocket suite, direct and proxied (needs Python 2.7)
+	@tests/autobahn/run.sh
+
+pressure: setup ## slowhttptest's attacks, and more clients than descriptors; ARGS="read" for one of them
+	@tests/pressure/run.sh $(ARGS)
 
 fuzz: setup ## a minute for each fuzz target (needs nightly Rust); ARGS="600 request_head" for more
 	@scripts/fuzz.sh $(ARGS)

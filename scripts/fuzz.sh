@@ -11,7 +11,7 @@ readonly CARGO_FUZZ=0.13.1
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(request_head response_head chunked_body route config)
+[ ${#targets[@]} -gt 0 ] || targets=(request_head response_head chunked_body proxy_protocol route config)
 
 if ! cargo +nightly --version >/dev/null 2>&1; then
   echo "fuzzing needs the nightly toolchain: rustup toolchain install nightly" >&2

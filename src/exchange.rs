@@ -4,6 +4,7 @@
 
 mod answer;
 mod assertion;
+mod caller;
 mod decide;
 mod disguise;
 mod edits;
@@ -25,6 +26,7 @@ use smallvec::SmallVec;
 
 pub use answer::Answer;
 pub use assertion::tested;
+pub use caller::Caller;
 pub use decide::{Decision, decide};
 pub use edits::{Action, Edits};
 pub use failure::{Failure, Side};
@@ -36,9 +38,7 @@ use crate::config::{HostHeader, Listener, WhenNoneHealthy};
 use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
 use crate::routing::RequestHead;
 use crate::snapshot::Snapshot;
-use crate::telemetry::record::{
-    Attempt, AttemptResult, ClientAddress, Protocol, Record, RequestText, TextParts,
-};
+use crate::telemetry::record::{Attempt, AttemptResult, Protocol, Record, RequestText, TextParts};
 use disguise::Disguise;
 use limits::HeadSize;
 use request_id::RequestId;
@@ -75,7 +75,7 @@ struct OpenAttempt {
 /// What a carrier knows of a request when its header has arrived.
 pub struct Arrival<'a, H> {
     pub head: &'a H,
-    pub peer: ClientAddress,
+    pub caller: Caller,
     pub protocol: Protocol,
     /// The request target as sent.
     pub target: &'a str,
@@ -122,7 +122,7 @@ impl Exchange {
         arrival: Arrival<'_, H>,
     ) -> Self {
         let head = arrival.head;
-        let origin = Origin::new(arrival.peer, &listener.trusted_proxies, head);
+        let origin = Origin::new(arrival.caller, &listener.trusted_proxies, head);
         let request_id = RequestId::of(head);
         let text = TextParts {
             method: head.method(),

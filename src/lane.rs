@@ -14,12 +14,14 @@ pub mod chunked;
 pub mod fields;
 pub mod framing;
 pub mod head;
+pub mod proxy_protocol;
 pub mod rewrite;
 mod syntax;
 
 mod answer;
 mod attempt;
 mod buffer;
+mod caller;
 mod carry;
 pub mod connection;
 mod deadline;

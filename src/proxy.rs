@@ -59,7 +59,7 @@ impl Carrier {
         let request = session.req_header();
         let arrival = Arrival {
             head: &**request,
-            peer: visit.peer.clone(),
+            caller: visit.caller.clone(),
             protocol: protocol(request.version),
             target: &String::from_utf8_lossy(request.raw_path()),
             upgrade: session.is_upgrade_req(),

@@ -1,5 +1,6 @@
 //! Assembles the Pingora server from a config, and runs it until it is told to stop.
 
+mod accept_error;
 mod acceptor;
 mod bind;
 mod control;

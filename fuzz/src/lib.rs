@@ -5,6 +5,7 @@
 pub mod chunked_body;
 pub mod config;
 mod model;
+pub mod proxy_protocol;
 pub mod request_head;
 pub mod response_head;
 pub mod route;

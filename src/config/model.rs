@@ -3,7 +3,7 @@
 //! `config::compile` is the only maker of a [`Config`]. Whatever can be wrong with a file has been said before one of
 //! these exists, so the rest of the program asks no further questions.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -104,12 +104,31 @@ pub struct Listener {
     pub address: ListenAddress,
     /// HTTP/2 without TLS is served too, to clients that know of it.
     pub h2c: bool,
-    /// Peers whose `X-Forwarded-*` and `Forwarded` are believed and appended to.
+    /// Whose `X-Forwarded-*` and `Forwarded` are believed and appended to, and whose PROXY headers.
     pub trusted_proxies: Vec<IpNet>,
+    pub proxy_protocol: ProxyProtocol,
     pub paths: PathRules,
     pub limits: Limits,
     pub connections: ConnectionLimits,
     pub timeouts: ClientTimeouts,
+}
+
+/// Whether connections begin with a PROXY header, which names their client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    Off,
+    /// Those of `trusted_proxies` may.
+    Accept,
+    /// All must, and come from `trusted_proxies`.
+    Require,
+}
+
+impl Listener {
+    /// Whether the address is that of a trusted proxy.
+    pub fn trusts(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&ip))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

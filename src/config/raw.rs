@@ -4,7 +4,9 @@
 //! that is not in them; a test holds `conf/reference.yaml` to them.
 
 use super::decode::{List, Named, OrOff, ShortOr};
-use super::model::{AccessFormat, AdminListen, EndpointAddress, EscapedSlashes, EventFormat, ListenAddress};
+use super::model::{
+    AccessFormat, AdminListen, EndpointAddress, EscapedSlashes, EventFormat, ListenAddress, ProxyProtocol,
+};
 use super::scalar::{AutoOrCount, Count, Flag, Name, Period, Size, Text, words};
 use super::section::section;
 
@@ -126,8 +128,13 @@ section! {
         /// HTTP/2 without TLS, by prior knowledge, beside HTTP/1.1.
         h2c: Flag = false;
         /// Networks or addresses of proxies in front, whose `X-Forwarded-*` and `Forwarded` fields are believed and
-        /// appended to. From anybody else, these fields are written afresh.
+        /// appended to, and whose PROXY headers, if `proxy_protocol` is on. From anybody else, these fields are written
+        /// afresh; where a PROXY header names the client, it is the client who must be listed.
         trusted_proxies: List<ipnet::IpNet> = [];
+        /// The PROXY protocol, version 1 or 2, which tells the client's address. `off`; `accept`: connections from
+        /// `trusted_proxies` may begin with it; `require`: all connections must, and come from there. On a unix socket
+        /// every peer is trusted.
+        proxy_protocol: OrOff<ProxyProtocol> = "off";
         /// How paths are brought into the form that routes match and endpoints get.
         paths: PathsSection = {};
         /// How large a request may be, and how many connections are served.
@@ -136,6 +143,11 @@ section! {
         timeouts: ClientTimeoutsSection = {};
     }
 }
+
+words!(ProxyProtocol, "a use of the PROXY protocol" {
+    "accept" => ProxyProtocol::Accept,
+    "require" => ProxyProtocol::Require,
+});
 
 section! {
     /// How paths are brought into the form that routes match and endpoints get. Dot segments are always resolved, and

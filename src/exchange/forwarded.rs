@@ -1,12 +1,14 @@
 //! What an endpoint learns about the client: X-Forwarded-*, Forwarded (RFC 7239), X-Real-IP, X-Request-Id.
 //!
-//! These fields are written afresh, because anybody can send them; only a peer in `trusted_proxies` is believed, and
-//! then its list is appended to.
+//! These fields are written afresh, because anybody can send them; only what comes from an address in `trusted_proxies`
+//! is believed, and then its list is appended to. Where a PROXY header names the client, that client is who must be
+//! trusted: a balancer of TCP connections does not see the fields that it passes on.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::caller::Caller;
 use super::edits::Edits;
 use crate::routing::RequestHead;
 use crate::telemetry::record::ClientAddress;
@@ -17,24 +19,33 @@ pub struct Origin {
     pub client: ClientAddress,
     /// The peer of the connection.
     pub peer: ClientAddress,
+    /// Who has sent the fields that are believed, or not.
+    sender: ClientAddress,
     pub trusted: bool,
     /// `http` or `https`, as the client sees it.
     pub scheme: &'static str,
 }
 
 impl Origin {
-    pub fn new(peer: ClientAddress, trusted_proxies: &[IpNet], head: &impl RequestHead) -> Self {
-        let trusted = peer.ip().is_some_and(|ip| contains(trusted_proxies, ip));
+    pub fn new(caller: Caller, trusted_proxies: &[IpNet], head: &impl RequestHead) -> Self {
+        let (peer, sender) = (caller.peer().clone(), caller.address().clone());
+        let trusted = match caller {
+            Caller::Peer(_) | Caller::Relayed { .. } => {
+                sender.ip().is_some_and(|ip| contains(trusted_proxies, ip))
+            }
+            // Whoever sent the fields, it was not this peer.
+            Caller::Anonymous { .. } => false,
+        };
         if !trusted {
-            return Self { client: peer.clone(), peer, trusted, scheme: "http" };
+            return Self { client: sender.clone(), peer, sender, trusted, scheme: "http" };
         }
         let client =
-            first_untrusted(trusted_proxies, head).map_or_else(|| peer.clone(), ClientAddress::of_ip);
+            first_untrusted(trusted_proxies, head).map_or_else(|| sender.clone(), ClientAddress::of_ip);
         let scheme = match head.header("x-forwarded-proto") {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
             _ => "http",
         };
-        Self { client, peer, trusted, scheme }
+        Self { client, peer, sender, trusted, scheme }
     }
 
     /// Says to the endpoint who is asking.
@@ -42,7 +53,7 @@ impl Origin {
         let host = head.authority();
         edits.set_with("x-forwarded-for", |text| {
             self.believed(text, head, "x-forwarded-for");
-            text.extend_from_slice(self.peer.ip_text().unwrap_or("unknown").as_bytes());
+            text.extend_from_slice(self.sender.ip_text().unwrap_or("unknown").as_bytes());
         });
         edits.set("x-forwarded-proto", self.scheme);
         match self.trusted.then(|| head.header("x-forwarded-host")).flatten().unwrap_or(host) {
@@ -51,7 +62,7 @@ impl Origin {
         }
         edits.set_with("forwarded", |text| {
             self.believed(text, head, "forwarded");
-            element(text, &self.peer, host);
+            element(text, &self.sender, host);
         });
         match self.client.ip_text() {
             Some(ip) => edits.set("x-real-ip", ip),
@@ -59,7 +70,7 @@ impl Origin {
         }
     }
 
-    /// What a trusted peer has sent under that name, as the beginning of a list.
+    /// What a trusted sender has sent under that name, as the beginning of a list.
     fn believed(&self, list: &mut Vec<u8>, head: &impl RequestHead, name: &str) {
         if self.trusted {
             head.each_header(name, &mut |value| {
@@ -98,9 +109,9 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// One hop (RFC 7239, section 4).
-fn element(out: &mut Vec<u8>, peer: &ClientAddress, host: &str) {
+fn element(out: &mut Vec<u8>, sender: &ClientAddress, host: &str) {
     let mut write = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
-    match (peer.ip(), peer.ip_text().unwrap_or("unknown")) {
+    match (sender.ip(), sender.ip_text().unwrap_or("unknown")) {
         (Some(IpAddr::V6(_)), ip) => write(&["for=\"[", ip, "]\""]),
         (_, ip) => write(&["for=", ip]),
     }
@@ -130,10 +141,18 @@ mod tests {
         request.body(()).expect("a valid request").into_parts().0
     }
 
+    fn inet(address: &str) -> ClientAddress {
+        ClientAddress::inet(address.parse().expect("an address"))
+    }
+
     fn tell(peer: &str, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Edits) {
+        tell_of(Caller::Peer(inet(peer)), trusted, fields)
+    }
+
+    fn tell_of(caller: Caller, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Edits) {
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().expect("a net")).collect();
         let head = head(fields);
-        let origin = Origin::new(ClientAddress::inet(peer.parse().expect("an address")), &trusted, &head);
+        let origin = Origin::new(caller, &trusted, &head);
         let mut edits = Edits::default();
         origin.tell(&mut edits, &head);
         (origin, edits)
@@ -187,6 +206,26 @@ mod tests {
         let chain = [("x-forwarded-for", "1.1.1.1, garbage, 10.0.0.7")];
         let (origin, _) = tell("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
         assert_eq!(origin.client, ClientAddress::of_ip("10.0.0.7".parse().expect("an address")));
+    }
+
+    #[test]
+    fn a_relayed_client_is_who_must_be_trusted() {
+        let relayed = |client: &str| Caller::Relayed { client: inet(client), by: inet("10.0.0.9:4000") };
+        let (origin, edits) = tell_of(relayed("192.0.2.1:5000"), &["10.0.0.0/8"], &SPOOFED);
+        assert_eq!(value(&edits, "x-forwarded-for"), "192.0.2.1");
+        assert_eq!(value(&edits, "forwarded"), "for=192.0.2.1;host=example.com;proto=http");
+        assert_eq!((origin.client, origin.peer), (inet("192.0.2.1:5000"), inet("10.0.0.9:4000")));
+        let (origin, edits) = tell_of(relayed("10.1.1.1:5000"), &["10.0.0.0/8"], &SPOOFED);
+        assert_eq!(value(&edits, "x-forwarded-for"), "6.6.6.6, 10.1.1.1");
+        assert_eq!(origin.client, ClientAddress::of_ip("6.6.6.6".parse().expect("an address")));
+    }
+
+    #[test]
+    fn a_client_whom_nobody_can_name_is_not_believed() {
+        let (origin, edits) =
+            tell_of(Caller::Anonymous { by: inet("10.0.0.9:4000") }, &["10.0.0.0/8"], &SPOOFED);
+        assert_eq!(value(&edits, "x-forwarded-for"), "10.0.0.9");
+        assert_eq!(origin.client, inet("10.0.0.9:4000"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config;
-use crate::telemetry::record::Skipped;
+use crate::telemetry::record::{ClientAddress, Skipped};
 
 const TWO: &str = "listen: 127.0.0.1:0\nendpoints: [127.0.0.1:3001, 127.0.0.1:3002]";
 
@@ -31,7 +31,7 @@ fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {
     let target = head.uri.to_string();
     let arrival = Arrival {
         head,
-        peer: ClientAddress::inet(([192, 0, 2, 1], 4000).into()),
+        caller: Caller::Peer(ClientAddress::inet(([192, 0, 2, 1], 4000).into())),
         protocol: Protocol::Http11,
         target: &target,
         upgrade: false,

@@ -99,7 +99,7 @@ fn begin(client: &Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> 
     let view = client.view();
     let arrival = Arrival {
         head: &view,
-        peer: client.peer.clone(),
+        caller: client.caller.clone(),
         protocol: match view.version() {
             Version::Http10 => Protocol::Http10,
             Version::Http11 => Protocol::Http11,

@@ -5,13 +5,14 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::attempt;
 use super::buffer::{Buffer, HEAD};
+use super::caller::{self, Unknown};
 use super::carry::{self, After};
 use super::deadline::{Elapsed, Timer};
 use super::door::{Door, TooMany};
@@ -20,8 +21,8 @@ use super::handover::{Handover, Preface};
 use super::head::{Parse, Refusal, Request, RequestView};
 use super::stream::Stream;
 use super::worker::Worker;
-use crate::config::Listener;
-use crate::exchange::Failure;
+use crate::config::{Listener, ProxyProtocol};
+use crate::exchange::{Caller, Failure};
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::ClientAddress;
 
@@ -41,7 +42,7 @@ const LINE_BYTES: usize = 512;
 pub struct Client {
     pub worker: Rc<Worker>,
     pub stream: Stream,
-    pub peer: ClientAddress,
+    pub caller: Caller,
     /// Where it came in.
     door: Arc<Door>,
     /// What has been read and not used.
@@ -83,7 +84,7 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
     let mut client = Client {
         worker,
         stream,
-        peer,
+        caller: Caller::Peer(peer),
         door,
         input: Buffer::default(),
         request: Request::default(),
@@ -105,10 +106,15 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
 }
 
 impl Client {
-    /// Serves the client, unless it has too many connections already.
+    /// Serves the client, unless nobody knows who it is or it has too many connections already.
     async fn visit(&mut self) -> (Stay, Option<Guest>) {
-        let Some((snapshot, listener)) = self.in_force() else { return (Stay::Over(After::Close), None) };
-        match self.door.admit(&self.peer, &listener) {
+        let over = (Stay::Over(After::Close), None);
+        let Some((_, listener)) = self.in_force() else { return over };
+        if listener.proxy_protocol != ProxyProtocol::Off && !Box::pin(self.is_identified(&listener)).await {
+            return over;
+        }
+        let Some((snapshot, listener)) = self.in_force() else { return over };
+        match self.door.admit(self.caller.address(), &listener) {
             Ok(guest) if self.worker.hands_over_all && !listener.h2c => {
                 (Stay::Elsewhere { http2: false }, guest)
             }
@@ -122,11 +128,30 @@ impl Client {
 
     /// Another carrier serves the connection to its end.
     async fn hand_over(self, http2: bool) {
-        let Self { worker, stream, peer, door, input, timer, .. } = self;
+        let Self { worker, stream, caller, door, input, timer, .. } = self;
         drop(timer);
         let ahead = input.bytes().to_vec();
         drop(input);
-        worker.other.serve(Handover { stream, ahead, peer, door, http2 }).await;
+        worker.other.serve(Handover { stream, ahead, caller, door, http2 }).await;
+    }
+
+    /// Finds out whose connection it is.
+    async fn is_identified(&mut self, listener: &Listener) -> bool {
+        let Self { worker, stream, input, timer, .. } = self;
+        let peer = self.caller.peer().clone();
+        match caller::identify(worker, stream, input, timer, listener, peer).await {
+            Ok(caller) => {
+                self.caller = caller;
+                // It may have waited for a header.
+                self.now = Instant::now();
+                true
+            }
+            Err(Unknown::Gone) => false,
+            Err(Unknown::Refused { reason, detail }) => {
+                self.door.turned_away(self.caller.peer(), reason, detail);
+                false
+            }
+        }
     }
 
     /// Refuses the connection before a request was read.
@@ -252,21 +277,7 @@ impl Client {
 
     async fn read_first(&mut self) -> Result<io::Result<usize>, Elapsed> {
         let Self { worker, stream, input, timer, .. } = self;
-        let first = poll_fn(|context| {
-            loop {
-                if let Err(error) = ready!(stream.poll_readable(context)) {
-                    return Poll::Ready(Err(error));
-                }
-                input.adopt(worker.memory());
-                input.grow(HEAD);
-                if let Poll::Ready(read) = input.poll_read(context, Pin::new(&mut *stream)) {
-                    return Poll::Ready(read);
-                }
-                // It was a false alarm, as the first one often is.
-                worker.give_back(input.release());
-            }
-        });
-        timer.before_deadline(first).await
+        timer.before_deadline(worker.first_bytes(stream, input)).await
     }
 
     /// `false`: the client has gone.

@@ -1,7 +1,9 @@
 //! What the connections of one listener share, over all workers: who may come in, and whether they have to go.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::guests::{Guest, Guests};
@@ -14,6 +16,9 @@ use crate::telemetry::record::ClientAddress;
 /// Refused clients that are given time to read why: more of them would take the places of others.
 const REFUSED_LINGERING: usize = 64;
 
+/// How often the log says that connections were turned away.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
 pub struct Door {
     /// The listener's name.
     pub listener: Arc<str>,
@@ -25,6 +30,15 @@ pub struct Door {
     retired: OnceLock<Arc<Listener>>,
     /// Its clients have to go: it is retired, or the process stops.
     leaving: watch::Sender<bool>,
+    report: Mutex<Report>,
+}
+
+/// What the log has been told of connections that were turned away.
+#[derive(Default)]
+struct Report {
+    last: Option<Instant>,
+    /// Since then.
+    untold: u64,
 }
 
 /// The client has as many connections as it may have.
@@ -41,6 +55,7 @@ impl Door {
             refused: Arc::default(),
             retired: OnceLock::new(),
             leaving: watch::Sender::new(false),
+            report: Mutex::default(),
         })
     }
 
@@ -54,6 +69,7 @@ impl Door {
             refused: self.refused.clone(),
             retired: OnceLock::new(),
             leaving: watch::Sender::new(false),
+            report: Mutex::default(),
         })
     }
 
@@ -93,14 +109,51 @@ impl Door {
             return Ok(None);
         };
         // Behind such an address are many clients.
-        if listener.trusted_proxies.iter().any(|net| net.contains(&ip)) {
+        if listener.trusts(ip) {
             return Ok(None);
         }
         self.guests.admit(ip, most).map(Some).ok_or(TooMany)
     }
 
+    /// Counts a connection that was closed without an answer, and says so in the log, but not each time.
+    pub fn turned_away(&self, peer: &ClientAddress, reason: &'static str, detail: &'static str) {
+        self.counters.refused(reason);
+        if let Some(count) = self.report.lock().due(Instant::now()) {
+            let (listener, peer) = (&*self.listener, peer.text());
+            log::warn!(listener, peer, reason, detail, count; "connection turned away");
+        }
+    }
+
     /// Whether a refused client may be given time to read why.
     pub fn may_linger(&self) -> Option<Place> {
         self.refused.take(REFUSED_LINGERING)
+    }
+}
+
+impl Report {
+    /// How many to tell of, if it is time to.
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        self.untold += 1;
+        if self.last.is_some_and(|last| now.duration_since(last) < REPORT_EVERY) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_told_of_all_but_not_at_once() {
+        let mut report = Report::default();
+        let start = Instant::now();
+        assert_eq!(report.due(start), Some(1));
+        assert_eq!(report.due(start), None);
+        assert_eq!(report.due(start + REPORT_EVERY / 2), None);
+        assert_eq!(report.due(start + REPORT_EVERY), Some(3));
+        assert_eq!(report.due(start + REPORT_EVERY * 3), Some(1));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::door::Door;
 use super::stream::Stream;
-use crate::telemetry::record::ClientAddress;
+use crate::exchange::Caller;
 
 /// What an HTTP/2 client sends first where it knows that the server speaks it (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -15,7 +15,7 @@ pub struct Handover {
     pub stream: Stream,
     /// What has been read of it.
     pub ahead: Vec<u8>,
-    pub peer: ClientAddress,
+    pub caller: Caller,
     pub door: Arc<Door>,
     pub http2: bool,
 }

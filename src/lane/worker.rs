@@ -1,17 +1,23 @@
 //! What the connections of one worker share. A worker is one thread: nothing here is locked.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::buffer::{Buffer, HEAD};
 use super::deadline::Clock;
 use super::door::Door;
 use super::handover::OtherCarrier;
 use super::head::Response;
 use super::kept::KeptConnections;
+use super::stream::Stream;
 use crate::exchange::Edits;
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
@@ -101,6 +107,25 @@ impl Worker {
         if spare.len() < SPARE_MAX && !memory.is_empty() {
             spare.push(memory);
         }
+    }
+
+    /// Waits, without a buffer, until there is something to read, and reads it into `input`; 0 is the stream's end.
+    pub async fn first_bytes(&self, stream: &mut Stream, input: &mut Buffer) -> io::Result<usize> {
+        poll_fn(|context| {
+            loop {
+                if let Err(error) = ready!(stream.poll_readable(context)) {
+                    return Poll::Ready(Err(error));
+                }
+                input.adopt(self.memory());
+                input.grow(HEAD);
+                if let Poll::Ready(read) = input.poll_read(context, Pin::new(&mut *stream)) {
+                    return Poll::Ready(read);
+                }
+                // It was a false alarm, as the first one often is.
+                self.give_back(input.release());
+            }
+        })
+        .await
     }
 
     /// Room for a response's head: used and given back, like buffers.

@@ -37,7 +37,7 @@ pub struct ClientStream {
 impl ClientStream {
     pub fn new(stream: Stream, ahead: Vec<u8>, visit: Arc<Visit>, http2: bool) -> Self {
         let socket = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        if let Ok(peer) = visit.peer.text().parse() {
+        if let Ok(peer) = visit.caller.peer().text().parse() {
             // Nobody has asked for it yet.
             let _ = socket.peer_addr.set(Some(SocketAddr::Inet(peer)));
         }

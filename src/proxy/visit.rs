@@ -14,16 +14,16 @@ use tokio::sync::{Notify, watch};
 
 use super::Carrier;
 use super::stream::ClientStream;
+use crate::exchange::Caller;
 use crate::lane::door::Door;
 use crate::lane::handover::{Handover, OtherCarrier};
-use crate::telemetry::record::ClientAddress;
 
 /// How long an HTTP/2 connection may be open without a request. Pingora has one such limit for all listeners.
 const IDLE: Duration = Duration::from_secs(75);
 
 /// One client's connection.
 pub struct Visit {
-    pub peer: ClientAddress,
+    pub caller: Caller,
     pub door: Arc<Door>,
     stage: AtomicU8,
     idle: Notify,
@@ -44,8 +44,8 @@ pub struct Proxy {
 }
 
 impl Visit {
-    fn new(peer: ClientAddress, door: Arc<Door>) -> Arc<Self> {
-        Arc::new(Self { peer, door, stage: AtomicU8::new(BUSY), idle: Notify::new() })
+    fn new(caller: Caller, door: Arc<Door>) -> Arc<Self> {
+        Arc::new(Self { caller, door, stage: AtomicU8::new(BUSY), idle: Notify::new() })
     }
 
     /// The visit that a request belongs to.
@@ -88,7 +88,7 @@ impl Visit {
 
 impl std::fmt::Debug for Visit {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Visit").field("peer", &self.peer).finish_non_exhaustive()
+        out.debug_struct("Visit").field("caller", &self.caller).finish_non_exhaustive()
     }
 }
 
@@ -114,9 +114,9 @@ impl OtherCarrier for Proxy {
     fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>> {
         let http = self.http();
         Box::pin(async move {
-            let Handover { stream, ahead, peer, door, http2 } = handover;
+            let Handover { stream, ahead, caller, door, http2 } = handover;
             let leaving = door.leaving();
-            let visit = Visit::new(peer, door);
+            let visit = Visit::new(caller, door);
             let stream = ClientStream::new(stream, ahead, visit.clone(), http2);
             let served = http.process_new(Box::new(stream), &leaving);
             if http2 {

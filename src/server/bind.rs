@@ -14,6 +14,11 @@ use crate::config::{ListenAddress, Listener};
 use crate::lane::stream::keepalive;
 use crate::socket_file::SocketFile;
 
+/// Bytes that the kernel keeps for a client which does not take them. Without a limit these are megabytes: a response
+/// would be done with before its client has read any of it, `timeouts.write` would never begin, and a thousand such
+/// clients would take what memory all sockets of the machine have together.
+const UNSENT: u32 = 128 * 1024;
+
 /// As long as the kernel allows: it caps this by `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
@@ -108,6 +113,8 @@ fn listen(socket: Socket, address: SocketAddr) -> io::Result<Bound> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive())?;
     socket.bind(&address.into())?;
+    // What is accepted inherits it.
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.listen(BACKLOG)?;
     let local = socket.local_addr()?.as_socket().unwrap_or(address);
     Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None })

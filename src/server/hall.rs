@@ -132,6 +132,25 @@ impl Pause {
 mod tests {
     use super::*;
 
+    /// Out of descriptors or memory: a pause each time, and the log is told now and then.
+    #[tokio::test(start_paused = true)]
+    async fn a_lack_of_anything_is_waited_out() {
+        let config = crate::config::parse("listen: 127.0.0.1:0\nendpoints: [127.0.0.1:1]", "test");
+        let snapshot = Snapshot::build(config.expect("a valid config"), None);
+        let hall = Hall::new(Arc::new(ArcSwap::from_pointee(snapshot)), 100);
+        let metrics = crate::telemetry::metrics::Metrics::new(std::time::SystemTime::now());
+        let listener: Arc<str> = "default".into();
+        let door = Door::new(listener.clone(), metrics.connections(&listener));
+        let begun = tokio::time::Instant::now();
+        for (count, code) in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM].into_iter().enumerate()
+        {
+            hall.wait(&door, &Pause::System(io::Error::from_raw_os_error(code)), count > 0).await;
+            assert!(begun.elapsed() >= PAUSE * u32::try_from(count + 1).expect("a few"));
+        }
+        assert_eq!(hall.reported.lock().len(), 1);
+        assert!(!hall.report_is_due(&listener));
+    }
+
     #[test]
     fn the_descriptors_bound_the_connections() {
         assert_eq!(most_connections(None, 1128), 500);

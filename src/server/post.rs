@@ -13,6 +13,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
 
+use super::accept_error::is_of_one_connection;
 use super::crew::{Burdened, Member};
 use super::entrance::Entrance;
 use super::hall::{Hall, Pause, Seat};
@@ -207,9 +208,4 @@ impl Accepted {
 )]
 fn register(entrance: &Arc<Entrance>) -> io::Result<AsyncFd<Arc<Entrance>>> {
     AsyncFd::with_interest(entrance.clone(), Interest::READABLE)
-}
-
-/// The client had gone before it was accepted.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }

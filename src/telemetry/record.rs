@@ -17,7 +17,7 @@ pub struct Record {
     /// When its header had arrived.
     pub time: SystemTime,
     pub listener: Arc<str>,
-    /// The client's address: the peer's, or what a trusted proxy says.
+    /// The client's address: the peer's, or what a trusted proxy says in a PROXY header or in X-Forwarded-For.
     pub client: ClientAddress,
     /// The peer of the connection, where it is a trusted proxy and so differs from the client.
     pub peer: Option<ClientAddress>,

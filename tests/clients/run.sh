@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Real clients through a running proxy: curl, Python (httpx, aiohttp, websockets), Java's HttpClient, Node. Each client's
-# program asserts for itself and prints one line a check; a client that is not here is skipped with the reason.
+# Real clients through a running proxy: curl, HAProxy in front, Python (httpx, aiohttp, websockets), Java's HttpClient,
+# Node. Each client's program asserts for itself and prints one line a check; a client that is not here is skipped with the
+# reason.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=tests/lib.sh
@@ -19,12 +20,14 @@ start_proxy() {
   python_port=$(free_port)
   node_port=$(free_port)
   port=$(free_port)
+  proxied_port=$(free_port)
   cat >"$work/evenkeel.yaml" <<YAML
 admin: { listen: "unix:$work/admin.sock" }
 access_log: { output: $work/access.log, format: json }
 listeners:
   - { name: tcp, address: "127.0.0.1:$port" }
   - { name: local, address: "unix:$work/http.sock" }
+  - { name: proxied, address: "127.0.0.1:$proxied_port", proxy_protocol: require, trusted_proxies: [127.0.0.1] }
 routes:
   - { name: python, match: { paths: [/python] }, pool: python }
   - { name: node, match: { paths: [/node] }, pool: node }
@@ -87,6 +90,11 @@ curl_suite() {
   suite "curl" "$HERE/curl.sh" "http://127.0.0.1:$port" "$work/http.sock"
 }
 
+balancers_suite() {
+  command -v curl >/dev/null 2>&1 || { skip "balancers" "curl is not here"; return; }
+  suite "balancers" "$HERE/balancers.sh" "$proxied_port" "$work/access.log"
+}
+
 finish() {
   kill "${jobs_started[@]}" 2>/dev/null || true
   wait || true
@@ -102,6 +110,7 @@ jobs_started=()
 trap finish EXIT
 start_proxy
 curl_suite
+balancers_suite
 python_suite
 java_suite
 node_suite

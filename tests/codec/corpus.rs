@@ -32,6 +32,11 @@ fn chunked_bodies() {
 }
 
 #[test]
+fn proxy_headers() {
+    replay("proxy_protocol", checks::proxy_protocol::check);
+}
+
+#[test]
 fn configs() {
     replay("config", checks::config::check);
 }

@@ -4,7 +4,7 @@ use evenkeel::lane::head::{Parse, Request, Response};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::checks::{chunked_body, request_head, response_head};
+use crate::checks::{chunked_body, proxy_protocol, request_head, response_head};
 
 const BAD_BYTES: [&[u8]; 14] = [
     b"\0", b"\r", b"\n", b"\r\n", b"\t", b" ", b"\x0b", b"\x7f", b"\x80", b"\xff", b":", b";", b",", b"\r\n ",
@@ -181,6 +181,38 @@ fn chunked() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// A PROXY header of version 1, of words that are right and wrong.
+fn proxy_text() -> impl Strategy<Value = Vec<u8>> {
+    let family = select(&["TCP4", "TCP6", "UNKNOWN", "UDP4", "tcp4", ""][..]);
+    let ip = select(
+        &["192.0.2.1", "::1", "::ffff:192.0.2.1", "1.2.3", "192.0.2.01", "256.0.0.1", "fe80::1%1", "", "1:2"]
+            [..],
+    );
+    let port = select(&["0", "80", "65535", "65536", "080", "+80", "", "8o"][..]);
+    let space = select(&[" ", " ", " ", " ", "  ", "\t", ""][..]);
+    let end = select(&["\r\n", "\r\n", "\n", "\r", "", " \r\n", "\r\r\n"][..]);
+    (family, [ip.clone(), ip], [port.clone(), port], space, end).prop_map(
+        |(family, ips, ports, space, end)| {
+            let words = ["PROXY", family, ips[0], ips[1], ports[0], ports[1]];
+            let line = if family == "UNKNOWN" { words[..2].join(space) } else { words.join(space) };
+            format!("{line}{end}GET / HTTP/1.1\r\n").into_bytes()
+        },
+    )
+}
+
+/// A PROXY header of version 2, with any block and a length that may be wrong.
+fn proxy_binary() -> impl Strategy<Value = Vec<u8>> {
+    let command = select(&[0x20, 0x21, 0x21, 0x21, 0x22, 0x11, 0x00][..]);
+    let family = select(&[0x00, 0x11, 0x11, 0x12, 0x21, 0x21, 0x22, 0x31, 0x32, 0x10, 0x41][..]);
+    let block = prop::collection::vec(any::<u8>(), 0..60);
+    (command, family, block, select(&[0, 0, 0, 1, 40, 5000][..])).prop_map(
+        |(command, family, block, more)| {
+            let length = u16::try_from(block.len() + more).unwrap().to_be_bytes();
+            [b"\r\n\r\n\0\r\nQUIT\n", &[command, family][..], &length, &block].concat()
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -200,10 +232,21 @@ proptest! {
     }
 
     #[test]
+    fn proxy_headers(text in proxy_text(), binary in proxy_binary(), cut in 0..80_usize) {
+        for bytes in [&text, &binary] {
+            proxy_protocol::check(bytes);
+            proxy_protocol::check(&bytes[..bytes.len().saturating_sub(cut)]);
+        }
+    }
+
+    #[test]
     fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         request_head::check(&bytes);
         response_head::check(&bytes);
         chunked_body::check(&bytes);
+        proxy_protocol::check(&bytes);
+        proxy_protocol::check(&[b"PROXY ", &bytes[..]].concat());
+        proxy_protocol::check(&[b"\r\n\r\n\0\r\nQUIT\n", &bytes[..]].concat());
     }
 
     /// A parser of another family reads the same fields in whatever is accepted.

@@ -86,6 +86,21 @@ fn a_client_that_sends_and_never_reads_is_given_up() {
     proxy.is_unharmed(endpoint.open());
 }
 
+/// Fault 28, with a response that the kernel could keep as a whole: it is not done with before its client has taken it.
+#[test]
+fn a_client_that_never_reads_a_megabyte_is_given_up_too() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+        exchange.send(vec![b'x'; 1_000_000]);
+    });
+    let proxy = Proxy::to([&endpoint]).listener("timeouts: { write: 1s }").start();
+    let mut client = proxy.client();
+    client.send("GET /megabyte HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    let record = proxy.record("/megabyte");
+    assert_eq!((record.status(), record.cause()), (200, "client_stalled"));
+    assert!(record.number("bytes_out") < 1_000_000);
+}
+
 /// Fault 28, the other side of it: a client that reads slowly, yet reads, is served to the end.
 #[test]
 fn a_slow_reader_is_served_to_the_end() {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::{Compiler, DEFAULT_NAME};
 use crate::config::decode::{Context, List, OrOff, Spanned, Value};
-use crate::config::model::{ClientTimeouts, ConnectionLimits, Limits, ListenAddress, Listener, PathRules};
+use crate::config::model::{
+    ClientTimeouts, ConnectionLimits, Limits, ListenAddress, Listener, PathRules, ProxyProtocol,
+};
 use crate::config::raw::{FileSection, ListenerSection};
 use crate::config::scalar::Count;
 use crate::config::source::Span;
@@ -83,7 +85,19 @@ impl Compiler<'_> {
             let remedy = format!("line {} has it; remove one of them, or change its port", self.line(*first));
             self.context.error(address.span, message, remedy);
         }
+        self.proxy_protocol_is_trusted(section, &address.value);
         Some(compiled(name, address, section))
+    }
+
+    /// Whoever may name the client can be anybody.
+    fn proxy_protocol_is_trusted(&mut self, section: &ListenerSection, address: &ListenAddress) {
+        let is_off = matches!(section.proxy_protocol.value, OrOff::Off);
+        if is_off || section.trusted_proxies.length > 0 || matches!(address, ListenAddress::Unix(_)) {
+            return;
+        }
+        let message = "`proxy_protocol` needs to know whose word is good";
+        let remedy = "add `trusted_proxies: [ADDRESS]`, with the addresses of the balancers in front";
+        self.context.error(section.proxy_protocol.span, message, remedy);
     }
 
     /// The listener of the short form: an address, and every default.
@@ -102,6 +116,10 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
         address: address.value.clone(),
         h2c: section.h2c.0,
         trusted_proxies: section.trusted_proxies.iter().map(|net| net.value).collect(),
+        proxy_protocol: match section.proxy_protocol.value {
+            OrOff::On(wanted) => wanted,
+            OrOff::Off => ProxyProtocol::Off,
+        },
         paths: PathRules {
             merge_slashes: section.paths.merge_slashes.0,
             escaped_slashes: section.paths.escaped_slashes.value,

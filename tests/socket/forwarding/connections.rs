@@ -76,7 +76,7 @@ fn idle_client_connections_end_after_any_number_of_requests() {
 #[test]
 fn half_a_header_does_not_hold_a_connection() {
     let endpoint = Endpoint::named("a");
-    let proxy = Proxy::to([&endpoint]).listener("timeouts: { header: 2s, keep_alive: 1s }").start();
+    let proxy = Proxy::to([&endpoint]).listener("timeouts: { keep_alive: 1s, header: 3s }").start();
     thread::scope(|scope| {
         for requests in 1..=2 {
             let mut client = proxy.client();

@@ -241,9 +241,6 @@ fn without_descriptors_nothing_spins() {
 /// spins, the operator is answered, and once they have gone everybody is served within two seconds.
 #[test]
 fn a_thousand_clients_share_256_descriptors() {
-    if pingora() {
-        return;
-    }
     let endpoint = Endpoint::named("a");
     let mut proxy = Proxy::to([&endpoint]).after_shell("ulimit -n 256").start();
     let mut clients: Vec<_> = (0..1000).map(|_| proxy.client()).collect();

@@ -1,0 +1,108 @@
+//! Finds out whose connection it is, before anything else is read: its peer's, or that of a client whom a balancer in
+//! front names in a PROXY header.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use super::buffer::Buffer;
+use super::deadline::Timer;
+use super::proxy_protocol::{Parse, Says, parse};
+use super::stream::Stream;
+use super::worker::Worker;
+use crate::config::{Listener, ProxyProtocol};
+use crate::exchange::Caller;
+use crate::telemetry::record::ClientAddress;
+
+/// Why a connection is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// It has ended, or said nothing for too long, and owed nothing.
+    Gone,
+    Refused {
+        /// For the metric.
+        reason: &'static str,
+        /// For the log.
+        detail: &'static str,
+    },
+}
+
+const UNTRUSTED: Unknown =
+    Unknown::Refused { reason: "proxy_header_untrusted", detail: "the peer is not in trusted_proxies" };
+
+const MISSING: Unknown =
+    Unknown::Refused { reason: "proxy_header_missing", detail: "the connection begins with something else" };
+
+const LATE: Unknown = Unknown::Refused {
+    reason: "proxy_header_timeout",
+    detail: "the header did not arrive within timeouts.header",
+};
+
+const CUT: Unknown =
+    Unknown::Refused { reason: "proxy_header_malformed", detail: "the connection ended within the header" };
+
+/// Takes the PROXY header from the stream, where the listener has one and believes the peer. What has been read beyond
+/// it stays in `input`.
+pub async fn identify(
+    worker: &Worker,
+    stream: &mut Stream,
+    input: &mut Buffer,
+    timer: &Timer,
+    listener: &Listener,
+    peer: ClientAddress,
+) -> Result<Caller, Unknown> {
+    let required = match (listener.proxy_protocol, is_trusted(&peer, listener)) {
+        (ProxyProtocol::Off, _) | (ProxyProtocol::Accept, false) => return Ok(Caller::Peer(peer)),
+        (ProxyProtocol::Require, false) => return Err(UNTRUSTED),
+        (ProxyProtocol::Accept, true) => false,
+        (ProxyProtocol::Require, true) => true,
+    };
+    let header = timer.within(listener.timeouts.header, header(worker, stream, input, required)).await;
+    match header {
+        Ok(Ok(Some(Says::Client(client)))) => {
+            Ok(Caller::Relayed { client: ClientAddress::inet(client), by: peer })
+        }
+        Ok(Ok(Some(Says::Unknown))) => Ok(Caller::Anonymous { by: peer }),
+        Ok(Ok(Some(Says::Local) | None)) => Ok(Caller::Peer(peer)),
+        Ok(Err(unknown)) => Err(unknown),
+        Err(_) if input.is_empty() && !required => Err(Unknown::Gone),
+        Err(_) => Err(LATE),
+    }
+}
+
+/// The peers of a unix socket are those whom its permissions let in.
+fn is_trusted(peer: &ClientAddress, listener: &Listener) -> bool {
+    peer.ip().is_none_or(|ip| listener.trusts(ip))
+}
+
+/// `None`: there is no header, and none is needed.
+async fn header(
+    worker: &Worker,
+    stream: &mut Stream,
+    input: &mut Buffer,
+    required: bool,
+) -> Result<Option<Says>, Unknown> {
+    loop {
+        match parse(input.bytes()) {
+            Parse::Complete { length, says } => {
+                input.consume(length);
+                return Ok(Some(says));
+            }
+            Parse::Absent if required => return Err(MISSING),
+            Parse::Absent => return Ok(None),
+            Parse::Malformed(detail) => {
+                return Err(Unknown::Refused { reason: "proxy_header_malformed", detail });
+            }
+            Parse::Partial => {}
+        }
+        let read = if input.is_empty() {
+            worker.first_bytes(stream, input).await
+        } else {
+            poll_fn(|context| input.poll_read(context, Pin::new(&mut *stream))).await
+        };
+        match read {
+            Ok(1..) => {}
+            Ok(0) | Err(_) if input.is_empty() => return Err(Unknown::Gone),
+            Ok(0) | Err(_) => return Err(CUT),
+        }
+    }
+}

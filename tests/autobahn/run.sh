@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# The Autobahn test suite, groups 1 to 7 (framing, pings, reserved bits, opcodes, fragmentation, UTF-8, closing) and 10:
+# every verdict on a WebSocket server through the proxy must be the one that it gets without. Two servers: the library
+# `websockets`, and the suite's own.
+#
+# The suite needs Python 2.7. AUTOBAHN_CASES chooses other cases, as a JSON list: ["9.*"] is messages of up to 16 MiB.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+# shellcheck source=tests/lib.sh
+. tests/lib.sh
+
+readonly HERE=tests/autobahn
+readonly SUITE=autobahntestsuite==0.8.2 WEBSOCKETS=websockets==15.0.1
+readonly CASES=${AUTOBAHN_CASES:-'["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"]'}
+
+python_2() {
+  local candidate
+  for candidate in python2.7 "$HOME"/.pyenv/versions/2.7*/bin/python2.7; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (2, 7))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+# Installs both beside each other, once.
+install() {
+  python=$(python_2) || skip_all "autobahn" "the suite needs Python 2.7, which is not here"
+  command -v python3 >/dev/null 2>&1 || skip_all "autobahn" "python3 is not here"
+  if [ ! -e "$kept/suite/done" ]; then
+    "$python" -m pip install --quiet --disable-pip-version-check --target "$kept/suite" "$SUITE" >"$work/pip.log" 2>&1 \
+      || skip_all "autobahn" "the suite cannot be installed: $(tail -n 1 "$work/pip.log")"
+    touch "$kept/suite/done"
+  fi
+  if [ ! -e "$kept/server/done" ]; then
+    python3 -m pip install --quiet --disable-pip-version-check --target "$kept/server" "$WEBSOCKETS" >"$work/pip.log" 2>&1 \
+      || skip_all "autobahn" "the server cannot be installed: $(tail -n 1 "$work/pip.log")"
+    touch "$kept/server/done"
+  fi
+}
+
+wstest() {
+  # `addsitedir` and not a path in the environment: the suite's dependencies are namespace packages.
+  PYTHONWARNINGS=ignore "$python" -c \
+    'import site, sys; site.addsitedir(sys.argv.pop(1)); from autobahntestsuite.wstest import run; run()' "$kept/suite" "$@"
+}
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1"); }
+
+start() {
+  library=$(free_port)
+  own=$(free_port)
+  library_proxied=$(free_port)
+  own_proxied=$(free_port)
+  PYTHONPATH=$kept/server python3 "$HERE/echo.py" "$library" >"$work/library.log" 2>&1 </dev/null &
+  jobs_started+=($!)
+  wstest -m testeeserver -w "ws://127.0.0.1:$own" >"$work/own.log" 2>&1 </dev/null &
+  jobs_started+=($!)
+  cat >"$work/evenkeel.yaml" <<YAML
+admin: { listen: "unix:$work/admin.sock" }
+access_log: { output: $work/access.log, format: json }
+listeners:
+  - { name: library, address: "127.0.0.1:$library_proxied" }
+  - { name: own, address: "127.0.0.1:$own_proxied" }
+routes:
+  - { name: own, match: { hosts: [localhost] }, pool: own }
+  - { name: library, pool: library }
+pools:
+  library: { endpoints: ["127.0.0.1:$library"], health_check: off }
+  # It serves no other Host than its own address.
+  own: { endpoints: ["127.0.0.1:$own"], health_check: off, host: endpoint }
+YAML
+  "$binary" run -c "$work/evenkeel.yaml" >"$work/proxy.log" 2>&1 </dev/null &
+  jobs_started+=($!)
+  for port in "$library" "$own" "$library_proxied" "$own_proxied"; do
+    wait_for 20 listens "$port" || { tail "$work"/*.log; return 1; }
+  done
+}
+
+finish() {
+  kill "${jobs_started[@]}" 2>/dev/null || true
+  wait || true
+  [ "$failed" -eq 0 ] || { echo "--- the proxy's last lines"; tail -n 20 "$work/proxy.log" "$work/access.log"; }
+  rm -rf "$work"
+}
+
+kept=${CARGO_TARGET_DIR:-target}/autobahn
+work=$(mktemp -d)
+jobs_started=()
+trap finish EXIT
+install
+[ -n "${EVENKEEL_BINARY:-}" ] || cargo build --locked --quiet
+binary=${EVENKEEL_BINARY:-${CARGO_TARGET_DIR:-target}/debug/evenkeel}
+start
+# play CASES: a report on all four agents, in $work/reports.
+play() {
+  cat >"$work/spec.json" <<JSON
+{
+  "outdir": "$work/reports",
+  "servers": [
+    { "agent": "websockets direct", "url": "ws://127.0.0.1:$library" },
+    { "agent": "websockets proxied", "url": "ws://127.0.0.1:$library_proxied" },
+    { "agent": "testee direct", "url": "ws://127.0.0.1:$own" },
+    { "agent": "testee proxied", "url": "ws://localhost:$own_proxied" }
+  ],
+  "cases": $1, "exclude-cases": [], "exclude-agent-cases": {}
+}
+JSON
+  wstest -m fuzzingclient -s "$work/spec.json" >"$work/suite.log" 2>&1 || { tail "$work/suite.log"; return 1; }
+}
+
+# Some verdicts depend on what was faster, an answer or a close: a case that differs is played again, and again; what is
+# another verdict each time is one.
+compare() {
+  local server=$1 differing again report
+  report=$(python3 "$HERE/compare.py" "$work/reports/index.json" "$server" "$work/differing")
+  for again in 1 2 3; do
+    differing=$(cat "$work/differing")
+    [ "$differing" != "[]" ] || { pass "$server: $report"; return; }
+    printf 'played again (%s): %s\n' "$again" "$differing"
+    play "$differing"
+    report="$report; then: $(python3 "$HERE/compare.py" "$work/reports/index.json" "$server" "$work/differing")"
+  done
+  if [ "$(cat "$work/differing")" = "[]" ]; then pass "$server: $report"; else fail "$server" "$report"; fi
+}
+
+play "$CASES"
+cp -r "$work/reports" "$work/first"
+compare websockets
+rm -rf "$work/reports"
+cp -r "$work/first" "$work/reports"
+compare testee
+summary

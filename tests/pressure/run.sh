@@ -1,0 +1,179 @@
+#!/usr/bin/env bash
+# More clients, and slower ones, than a server likes: slowhttptest's attacks with 1,000 connections beside honest clients,
+# and 5,000 clients where there are 1,000 descriptors. run.sh [header|body|read|descriptors] runs one of them.
+#
+# What is set for slow clients, and why: `timeouts.header` keeps its default, 10 s for a whole header. `body` and `write`
+# are 60 s by default, for honest clients on bad networks; here they are 5 s, so that a client that sends or takes nothing
+# for so long is gone well within 15 s. Both are times between two pieces: a client that sends a little more often than
+# that is not slow to them.
+#
+# The machine must have nothing else to do: with other work on its cores, times say nothing. EVENKEEL_BINARY names a build
+# other than the release.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+# shellcheck source=tests/lib.sh
+. tests/lib.sh
+
+readonly HERE=tests/pressure
+part=${1:-all}
+readonly SLOW=1000 SLOW_GONE=15          # slow clients, and the seconds within which all of them must be gone
+readonly RATE=200 HONEST=8               # honest clients: requests a second, and the connections for them
+# Below this many milliseconds a p99 says more about the machine than about the server.
+readonly P99_FLOOR=5
+readonly CROWD=5000 DESCRIPTORS=1000
+
+# start_proxy CARRIER DESCRIPTORS: sets $proxy, $port and $admin.
+start_proxy() {
+  port=$(free_port)
+  admin=$work/admin.sock
+  cat >"$work/evenkeel.yaml" <<YAML
+server: { threads: 2 }
+admin: { listen: "unix:$admin" }
+access_log: { output: $work/access.log, format: json }
+listeners:
+  - { name: front, address: "127.0.0.1:$port", timeouts: { body: 5s, write: 5s } }
+routes: [{ pool: demo }]
+pools: { demo: [$endpoints] }
+YAML
+  (
+    ulimit -n "$2"
+    EVENKEEL_CARRIER=$1 exec "$binary" run -c "$work/evenkeel.yaml" >"$work/proxy.log" 2>&1 </dev/null
+  ) &
+  proxy=$!
+  jobs_started+=("$proxy")
+  wait_for 10 ask || { cat "$work/proxy.log"; return 1; }
+}
+
+stop_proxy() {
+  kill -KILL "$proxy"
+  wait "$proxy" 2>/dev/null || true
+}
+
+start_endpoints() {
+  (
+    ulimit -n 8192
+    exec "$binary" demo --listen "127.0.0.1:$(free_port)" >"$work/demo.log" 2>&1 </dev/null
+  ) &
+  jobs_started+=($!)
+  wait_for 10 grep -q '^  c  http' "$work/demo.log" || { cat "$work/demo.log"; return 1; }
+  endpoints=$(sed -n 's#^  [abc]  http://\([0-9.:]*\).*#\1#p' "$work/demo.log" | paste -sd,)
+}
+
+ask() { curl -sf -o /dev/null --max-time "${1:-5}" "http://127.0.0.1:$port/"; }
+operator() { curl -sf --max-time 2 --unix-socket "$admin" "http://localhost/$1"; }
+metric() { operator metrics | awk -v name="$1" 'index($0, name "{") == 1 { sum += $NF } END { print sum + 0 }'; }
+open_connections() { metric evenkeel_connections; }
+now_ms() { date +%s%3N; }
+seconds() { awk -v ms="$1" 'BEGIN { printf "%.1f s", ms / 1000 }'; }
+# Processor time in hundredths of a second; the process's name has no blanks.
+processor() { awk '{ print $14 + $15 }' "/proc/$proxy/stat"; }
+memory() { awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$proxy/status"; }
+honest() { python3 "$HERE/honest.py" "$port" "$1" "$RATE" "$HONEST"; }
+at_most() { [ "$(open_connections)" -le "$1" ]; }
+at_least() { [ "$(open_connections)" -ge "$1" ]; }
+
+wanted() { [ "$part" = all ] || [ "$part" = "$1" ]; }
+
+# slow MODE PATH OPTION...: one attack beside the honest clients.
+slow() {
+  local mode=$1 path=$2 attack begun arrived gone load served failures p50 p99 max before limit peak
+  shift 2
+  before=$(honest 15)
+  read -r served failures p50 p99 max <<<"$before"
+  printf '%s: alone %s requests, %s failed, p50 %s ms, p99 %s ms, max %s ms\n' "$mode" "$served" "$failures" "$p50" "$p99" "$max"
+  limit=$(awk -v p99="$p99" -v floor="$P99_FLOOR" 'BEGIN { print (2 * p99 > floor ? 2 * p99 : floor) }')
+  honest 15 >"$work/honest" 2>"$work/honest.err" &
+  load=$!
+  begun=$(now_ms)
+  slowhttptest "$@" -c "$SLOW" -r "$SLOW" -l 60 -p 5 -u "http://127.0.0.1:$port$path" >"$work/slow.log" 2>&1 </dev/null &
+  attack=$!
+  jobs_started+=("$attack")
+  if wait_for 5 at_least $((SLOW * 9 / 10)); then pass "$mode: they are all there"; else fail "$mode: they are all there" "$(open_connections) connections"; fi
+  arrived=$(now_ms)
+  peak=$(memory)
+  if wait_for "$SLOW_GONE" at_most $((HONEST + 1)); then
+    gone=$(now_ms)
+    pass "$mode: all gone within $SLOW_GONE s ($(seconds $((gone - begun))) after the first came, $(seconds $((gone - arrived))) after the last)"
+  else
+    fail "$mode: all gone within $SLOW_GONE s" "$(open_connections) connections are left"
+  fi
+  wait "$load" || true
+  read -r served failures p50 p99 max <"$work/honest"
+  printf '%s: beside %s slow clients %s requests, %s failed, p50 %s ms, p99 %s ms, max %s ms; %s MiB\n' \
+    "$mode" "$SLOW" "$served" "$failures" "$p50" "$p99" "$max" "$peak"
+  equals "$mode: no honest request fails" 0 "$failures"
+  check "$mode: the honest p99 at most doubles ($p99 ms, limit $limit ms)" awk -v a="$p99" -v b="$limit" 'BEGIN { exit !(a <= b) }'
+  kill "$attack" 2>/dev/null || true
+  wait "$attack" 2>/dev/null || true
+}
+
+slow_clients() {
+  command -v slowhttptest >/dev/null 2>&1 || { skip "slow clients" "slowhttptest is not here (a Debian package)"; return; }
+  start_proxy lane 8192
+  # A header field every 3 s: none of them moves the deadline.
+  if wanted header; then slow header / -H -i 3; fi
+  # slowhttptest's own interval, 10 s.
+  if wanted body; then slow body / -B -i 10 -s 8192; fi
+  # A few bytes every 5 s. What the endpoint's socket holds of a thousand answers must be had on this machine, too.
+  if wanted read; then slow read "/big?size=512KiB" -X -n 5 -z 32 -w 512 -y 1024; fi
+  check "the proxy is well" operator livez
+  equals "nothing panicked" 0 "$(operator metrics | awk '/^evenkeel_panics_total/ { print $NF }')"
+  stop_proxy
+}
+
+# descriptors CARRIER
+descriptors() {
+  local carrier=$1 before after here connected answered left crowd
+  start_proxy "$carrier" "$DESCRIPTORS"
+  mkfifo "$work/stay"
+  python3 "$HERE/crowd.py" "$port" "$CROWD" <"$work/stay" >"$work/crowd" 2>&1 &
+  crowd=$!
+  jobs_started+=("$crowd")
+  exec 9>"$work/stay"
+  if wait_for 30 grep -q '^here ' "$work/crowd"; then
+    read -r here connected answered <"$work/crowd"
+    pass "$carrier: $CROWD clients, $connected of them $here, $answered answered"
+  else
+    fail "$carrier: $CROWD clients" "$(cat "$work/crowd")"
+  fi
+  before=$(processor)
+  sleep 3
+  after=$(processor)
+  check "$carrier: it does not spin ($(((after - before) / 3)) % of a core)" [ $(((after - before) / 3)) -lt 50 ]
+  check "$carrier: the operator is answered" operator livez
+  check "$carrier: and sees why" grep -Eq 'connection limit reached|connections cannot be accepted|os error 24' "$work/proxy.log"
+  exec 9>&-
+  wait "$crowd" || true
+  left=$(now_ms)
+  if wait_for 10 ask 2; then
+    left=$(($(now_ms) - left))
+    check "$carrier: it serves within 2 s of their leaving ($left ms)" [ "$left" -lt 2000 ]
+  else
+    fail "$carrier: it serves within 2 s of their leaving" "not within 10 s"
+  fi
+  check "$carrier: no connection is left over" wait_for 5 at_most 1
+  rm "$work/stay"
+  stop_proxy
+}
+
+finish() {
+  kill "${jobs_started[@]}" 2>/dev/null || true
+  wait || true
+  [ "$failed" -eq 0 ] || { echo "--- the proxy's last lines"; tail -n 20 "$work/proxy.log"; }
+  rm -rf "$work"
+}
+
+for tool in curl python3; do
+  command -v "$tool" >/dev/null 2>&1 || skip_all "pressure" "$tool is not here"
+done
+ulimit -n 8192 2>/dev/null || skip_all "pressure" "8192 open files are needed, and the hard limit is $(ulimit -Hn)"
+# A debug build is several times slower, which is all that would be measured.
+binary=${EVENKEEL_BINARY:-${CARGO_TARGET_DIR:-target}/release/evenkeel}
+[ -n "${EVENKEEL_BINARY:-}" ] || cargo build --locked --release --quiet
+work=$(mktemp -d)
+jobs_started=()
+trap finish EXIT
+start_endpoints
+if wanted header || wanted body || wanted read; then slow_clients; fi
+if wanted descriptors; then descriptors lane; fi
+summary
