@@ -2,16 +2,16 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::buffer::{Buffer, HEAD};
+use super::buffer::Buffer;
 use super::deadline::{Elapsed, Timer};
 use super::head::{Parse, Response};
 use super::kept::Connection;
 use super::pump::{Ends, Pump, PumpError, WaitsFor};
 use super::stream::Stream;
+use super::worker::Worker;
 use crate::config::{ClientTimeouts, EndpointTimeouts};
 use crate::exchange::Failure;
 
@@ -20,6 +20,7 @@ const INTERIM_MAX: usize = 20;
 
 /// The client's side of an attempt.
 pub struct ClientSide<'a> {
+    pub worker: &'a Worker,
     pub stream: &'a mut Stream,
     /// What has been read of the client's and not used: the body, then requests that came too early.
     pub input: &'a mut Buffer,
@@ -31,9 +32,11 @@ pub struct ClientSide<'a> {
 impl ClientSide<'_> {
     /// An error if the client has reset its connection; reads what it sends ahead, as far as there is room.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        self.input.grow(HEAD);
+        if self.input.is_empty() && self.input.has_memory() {
+            self.worker.give_back(self.input.release());
+        }
         while !*self.half_closed && !self.input.is_full() {
-            match self.input.poll_read(context, Pin::new(&mut *self.stream)) {
+            match self.worker.poll_read(context, self.stream, self.input) {
                 Poll::Pending => break,
                 Poll::Ready(read) => *self.half_closed = read? == 0,
             }
@@ -117,7 +120,6 @@ impl<'a> Attempt<'a> {
         limits: Limits<'a>,
         began: Instant,
     ) -> Self {
-        answer.grow(HEAD);
         Self {
             client,
             connection,
@@ -248,7 +250,7 @@ impl<'a> Attempt<'a> {
             if self.answer.is_full() {
                 self.answer.grow(self.answer.len() * 2);
             }
-            match self.answer.poll_read(context, Pin::new(&mut self.connection.stream)) {
+            match self.client.worker.poll_read(context, &mut self.connection.stream, self.answer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.gone(None))),
                 Poll::Ready(Ok(_)) => {}

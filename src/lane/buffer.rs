@@ -100,13 +100,14 @@ impl Buffer {
         self.memory = all;
     }
 
+    /// There is memory, and no room in it.
     pub fn is_full(&self) -> bool {
-        self.used.len() + self.gap >= self.memory.len()
+        self.has_memory() && self.used.len() + self.gap >= self.memory.len()
     }
 
     /// Takes its memory, which another connection may use; nothing of it must be in use.
     pub fn release(&mut self) -> Vec<u8> {
-        (self.used, self.gap) = (0..0, 0);
+        self.used = self.gap..self.gap;
         std::mem::take(&mut self.memory)
     }
 

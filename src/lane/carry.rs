@@ -175,7 +175,6 @@ async fn attempt(
     tracked.request_body_again();
     let mut upload = upload(client, tracked, manner, &endpoint);
     let mut answer = Buffer::default();
-    answer.adopt(client.worker.memory());
     answer.leave_gap(GAP);
     let mut response = client.worker.response();
     let limits = attempt::Limits { endpoint: timeouts, client: &listener.timeouts };

@@ -346,6 +346,7 @@ impl Client {
     /// What an attempt needs of the client.
     pub fn side(&mut self) -> attempt::ClientSide<'_> {
         attempt::ClientSide {
+            worker: &self.worker,
             stream: &mut self.stream,
             input: &mut self.input,
             half_closed: &mut self.half_closed,

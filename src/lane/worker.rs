@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -109,23 +109,29 @@ impl Worker {
         }
     }
 
-    /// Waits, without a buffer, until there is something to read, and reads it into `input`; 0 is the stream's end.
-    pub async fn first_bytes(&self, stream: &mut Stream, input: &mut Buffer) -> io::Result<usize> {
-        poll_fn(|context| {
-            loop {
-                if let Err(error) = ready!(stream.poll_readable(context)) {
-                    return Poll::Ready(Err(error));
-                }
-                input.adopt(self.memory());
-                input.grow(HEAD);
-                if let Poll::Ready(read) = input.poll_read(context, Pin::new(&mut *stream)) {
-                    return Poll::Ready(read);
-                }
-                // It was a false alarm, as the first one often is.
-                self.give_back(input.release());
+    /// Waits, without memory, until there is something to read, and reads it into `buffer`; 0 is the stream's end.
+    pub async fn first_bytes(&self, stream: &mut Stream, buffer: &mut Buffer) -> io::Result<usize> {
+        poll_fn(|context| self.poll_read(context, stream, buffer)).await
+    }
+
+    /// Reads into `buffer`, which takes memory only once there is something to read; 0 is the stream's end.
+    pub fn poll_read(
+        &self,
+        context: &mut Context<'_>,
+        stream: &mut Stream,
+        buffer: &mut Buffer,
+    ) -> Poll<io::Result<usize>> {
+        while !buffer.has_memory() {
+            ready!(stream.poll_readable(context))?;
+            buffer.adopt(self.memory());
+            buffer.grow(HEAD);
+            if let Poll::Ready(read) = buffer.poll_read(context, Pin::new(&mut *stream)) {
+                return Poll::Ready(read);
             }
-        })
-        .await
+            // It was a false alarm, as the first one often is.
+            self.give_back(buffer.release());
+        }
+        buffer.poll_read(context, Pin::new(stream))
     }
 
     /// Room for a response's head: used and given back, like buffers.
