@@ -1,28 +1,22 @@
 //! Lines to an output without ever waiting for it: a bounded queue, and one thread for each output.
 //!
 //! `write` either takes a line into the queue or drops and counts it. Only the thread touches the output, so a stalled
-//! reader, a full disk or a dead pipe costs lines, never a request. The thread gathers what waits into one buffer and
-//! writes it in one call.
+//! reader, a full disk or a dead pipe costs lines, never a request. The thread writes all that waits in one call.
 
+mod queue;
 mod sink;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use queue::{Queue, Task};
 pub use sink::Output;
 use sink::Sink;
-
-/// Lines are bounded by the length of their requests, so a bound on their number alone would allow gigabytes.
-const WAITING_BYTES_MAX: usize = 64 << 20;
-
-/// Where a batch ends even if more waits.
-const BATCH_BYTES: usize = 256 << 10;
 
 /// How long the thread rests after a batch. Waking a sleeping thread costs the request a system call; while the thread
 /// rests, a line costs none. A small queue would overflow meanwhile, so its thread does not rest.
@@ -35,7 +29,6 @@ const QUEUE_FULL: &str = "the queue is full";
 
 /// The writing end: share it by reference. Dropped, its thread writes what is queued and ends.
 pub struct LineWriter {
-    sender: SyncSender<Message>,
     shared: Arc<Shared>,
 }
 
@@ -56,9 +49,8 @@ pub(super) struct Reporter {
 struct Shared {
     name: &'static str,
     started: Instant,
+    queue: Queue,
     dropped: AtomicU64,
-    waiting_bytes: AtomicUsize,
-    reopen: AtomicBool,
     reporter: Reporter,
     /// Of the dropped lines, those that were told.
     reported: AtomicU64,
@@ -66,16 +58,7 @@ struct Shared {
     next_report: AtomicU64,
 }
 
-enum Message {
-    Line(Box<[u8]>),
-    /// Look at `Shared::reopen`.
-    Wake,
-    /// Answer when everything before this is written.
-    Flush(SyncSender<()>),
-}
-
 struct Thread {
-    receiver: Receiver<Message>,
     shared: Arc<Shared>,
     output: Output,
     sink: Sink,
@@ -101,10 +84,8 @@ impl LineWriter {
         reporter: Reporter,
     ) -> io::Result<LineWriter> {
         let sink = output.open()?;
-        let (sender, receiver) = mpsc::sync_channel(queue.max(1));
-        let shared = Arc::new(Shared::new(name, reporter));
+        let shared = Arc::new(Shared::new(name, queue, reporter));
         let thread = Thread {
-            receiver,
             shared: shared.clone(),
             output,
             sink,
@@ -114,17 +95,13 @@ impl LineWriter {
             last_error: None,
         };
         thread::Builder::new().name(format!("log-{name}")).spawn(move || thread.run())?;
-        Ok(LineWriter { sender, shared })
+        Ok(LineWriter { shared })
     }
 
     /// Queues a line, which ends with its line break and has no other. Never blocks: dropped and counted when the
     /// queue is full.
     pub fn write(&self, line: &[u8]) {
-        let waiting = self.shared.waiting_bytes.fetch_add(line.len(), Ordering::Relaxed);
-        if waiting + line.len() > WAITING_BYTES_MAX
-            || self.sender.try_send(Message::Line(line.into())).is_err()
-        {
-            self.shared.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+        if !self.shared.queue.add(line) {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             // Here, not in the thread: the reason that the queue is full may be that the thread is stuck.
             self.shared.report(QUEUE_FULL);
@@ -138,38 +115,30 @@ impl LineWriter {
 
     /// Has the thread close a file output and open it anew. Returns at once.
     pub fn reopen(&self) {
-        self.shared.reopen.store(true, Ordering::Release);
-        // A full queue needs no wake-up: the thread has work, and looks at the flag.
-        let _ = self.sender.try_send(Message::Wake);
+        self.shared.queue.reopen();
     }
 
     /// Waits until everything queued so far is written; false if that took longer than `limit`.
     pub fn flush(&self, limit: Duration) -> bool {
-        let deadline = Instant::now() + limit;
-        let (done, finished) = mpsc::sync_channel(1);
-        let mut message = Message::Flush(done);
-        loop {
-            match self.sender.try_send(message) {
-                Ok(()) => break,
-                Err(TrySendError::Full(back)) if Instant::now() < deadline => message = back,
-                Err(_) => return false,
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        finished.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
+        self.shared.queue.flush(limit)
+    }
+}
+
+impl Drop for LineWriter {
+    fn drop(&mut self) {
+        self.shared.queue.close();
     }
 }
 
 // === impl Shared ===
 
 impl Shared {
-    fn new(name: &'static str, reporter: Reporter) -> Shared {
+    fn new(name: &'static str, queue: usize, reporter: Reporter) -> Shared {
         Shared {
             name,
             started: Instant::now(),
+            queue: Queue::new(queue),
             dropped: AtomicU64::new(0),
-            waiting_bytes: AtomicUsize::new(0),
-            reopen: AtomicBool::new(false),
             reporter,
             reported: AtomicU64::new(0),
             next_report: AtomicU64::new(0),
@@ -228,59 +197,23 @@ impl Reporter {
 
 impl Thread {
     fn run(mut self) {
-        while let Some(first) = self.next() {
-            self.reopen_if_asked();
-            let flush = self.gather(first);
+        loop {
+            let task = self.shared.queue.take(&mut self.buffer, self.shared.until_report());
+            match task {
+                Task::End => return,
+                Task::Reopen => self.reopen(),
+                Task::Write | Task::Nothing => {}
+            }
             self.write_batch();
-            if let Some(done) = flush {
-                // Nobody waits any more if the flush ran out of time.
-                let _ = done.try_send(());
-            } else if self.rests {
+            self.shared.queue.done(&self.buffer);
+            self.report();
+            if self.rests && task == Task::Write {
                 thread::sleep(REST);
             }
-            self.report();
         }
     }
 
-    /// The next message; `None` when the writing end is gone.
-    fn next(&mut self) -> Option<Message> {
-        loop {
-            let Some(wait) = self.shared.until_report() else { return self.receiver.recv().ok() };
-            match self.receiver.recv_timeout(wait) {
-                Ok(message) => return Some(message),
-                Err(RecvTimeoutError::Timeout) => self.report(),
-                Err(RecvTimeoutError::Disconnected) => return None,
-            }
-        }
-    }
-
-    /// Fills the buffer with what waits, up to a flush.
-    fn gather(&mut self, first: Message) -> Option<SyncSender<()>> {
-        self.buffer.clear();
-        // After a burst of long lines, give the memory back.
-        self.buffer.shrink_to(2 * BATCH_BYTES);
-        if self.torn {
-            self.buffer.push(b'\n');
-        }
-        let mut next = Some(first);
-        while let Some(message) = next {
-            match message {
-                Message::Line(line) => {
-                    self.shared.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
-                    self.buffer.extend_from_slice(&line);
-                }
-                Message::Wake => {}
-                Message::Flush(done) => return Some(done),
-            }
-            next = if self.buffer.len() < BATCH_BYTES { self.receiver.try_recv().ok() } else { None };
-        }
-        None
-    }
-
-    fn reopen_if_asked(&mut self) {
-        if !self.shared.reopen.swap(false, Ordering::Acquire) {
-            return;
-        }
+    fn reopen(&mut self) {
         match self.output.reopen() {
             Ok(None) => {}
             Ok(Some(sink)) => {
@@ -299,19 +232,27 @@ impl Thread {
     }
 
     fn write_batch(&mut self) {
-        let lead = usize::from(self.torn);
-        if self.buffer.len() == lead {
+        if self.buffer.is_empty() {
             return;
         }
-        let (written, result) = self.sink.write(&self.buffer);
+        let (written, result) =
+            self.end_torn_line().map_or_else(|error| (0, Err(error)), |()| self.sink.write(&self.buffer));
         if written > 0 {
             self.torn = self.buffer[written - 1] != b'\n';
         }
         if let Err(error) = result {
-            let unwritten = self.buffer[written.max(lead)..].iter().filter(|&&byte| byte == b'\n').count();
+            let unwritten = self.buffer[written..].iter().filter(|&&byte| byte == b'\n').count();
             self.shared.dropped.fetch_add(unwritten as u64, Ordering::Relaxed);
             self.last_error = Some(error.to_string());
         }
+    }
+
+    fn end_torn_line(&mut self) -> io::Result<()> {
+        if self.torn {
+            self.sink.write(b"\n").1?;
+            self.torn = false;
+        }
+        Ok(())
     }
 
     fn report(&mut self) {

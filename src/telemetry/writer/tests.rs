@@ -251,9 +251,7 @@ fn a_torn_line_is_ended_before_the_next() {
     let takes = [Some(3), None, None].into();
     let directory = TempDir::new().expect("tempdir");
     let writer = file_writer(&directory.path().join("log"), 64);
-    let (_sender, receiver) = mpsc::sync_channel(64);
     let mut thread = Thread {
-        receiver,
         shared: writer.shared.clone(),
         output: Output::Stderr,
         sink: Sink::of(Scripted { takes, written: written.clone() }),
@@ -263,9 +261,7 @@ fn a_torn_line_is_ended_before_the_next() {
         last_error: None,
     };
     for line in ["first\n", "second\n", "third\n"] {
-        // As if it had been queued.
-        writer.shared.waiting_bytes.fetch_add(line.len(), Ordering::Relaxed);
-        assert!(thread.gather(Message::Line(line.as_bytes().into())).is_none());
+        thread.buffer = line.into();
         thread.write_batch();
     }
     assert_eq!(String::from_utf8_lossy(&written.lock()), "fir\nthird\n");

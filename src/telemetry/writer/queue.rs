@@ -1,0 +1,141 @@
+//! The lines that wait for their thread, one behind the other in one piece of memory: adding one is a copy, and taking
+//! them all is a swap.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+/// Lines are bounded by the length of their requests, so a bound on their number alone would allow gigabytes.
+const BYTES_MAX: usize = 64 << 20;
+
+/// After a burst, more memory than this is given back.
+const KEPT_BYTES: usize = 512 << 10;
+
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// There is something for the thread to do.
+    work: Condvar,
+    /// The thread has written something.
+    progress: Condvar,
+    lines_max: usize,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Vec<u8>,
+    /// Lines and bytes that wait or are being written.
+    lines: usize,
+    bytes: usize,
+    /// All lines so far, and those that the thread is done with.
+    added: u64,
+    done: u64,
+    reopen: bool,
+    closed: bool,
+    /// The thread waits to be woken.
+    asleep: bool,
+}
+
+/// What the thread is given to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// The lines are in the buffer.
+    Write,
+    /// Open the output anew; lines may be in the buffer as well, which came later.
+    Reopen,
+    /// Nothing came within the time.
+    Nothing,
+    /// There will be nothing more.
+    End,
+}
+
+impl Queue {
+    pub(super) fn new(lines_max: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            progress: Condvar::new(),
+            lines_max: lines_max.max(1),
+        }
+    }
+
+    /// `false`: it is full.
+    pub(super) fn add(&self, line: &[u8]) -> bool {
+        let mut state = self.state.lock();
+        if state.lines >= self.lines_max || state.bytes + line.len() > BYTES_MAX {
+            return false;
+        }
+        state.waiting.extend_from_slice(line);
+        state.lines += 1;
+        state.bytes += line.len();
+        state.added += 1;
+        self.wake(&mut state);
+        true
+    }
+
+    pub(super) fn reopen(&self) {
+        let mut state = self.state.lock();
+        state.reopen = true;
+        self.wake(&mut state);
+    }
+
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.wake(&mut state);
+    }
+
+    /// Waking costs a system call, and is needed only where the thread sleeps.
+    fn wake(&self, state: &mut State) {
+        if std::mem::take(&mut state.asleep) {
+            self.work.notify_one();
+        }
+    }
+
+    /// For the thread: waits for something to do, at most so long, and puts all lines that wait into `buffer`.
+    pub(super) fn take(&self, buffer: &mut Vec<u8>, limit: Option<Duration>) -> Task {
+        buffer.clear();
+        buffer.shrink_to(KEPT_BYTES);
+        let until = limit.map(|limit| Instant::now() + limit);
+        let mut state = self.state.lock();
+        while state.waiting.is_empty() && !state.reopen {
+            if state.closed {
+                return Task::End;
+            }
+            state.asleep = true;
+            match until {
+                None => self.work.wait(&mut state),
+                Some(until) => {
+                    if self.work.wait_until(&mut state, until).timed_out() {
+                        state.asleep = false;
+                        return Task::Nothing;
+                    }
+                }
+            }
+        }
+        std::mem::swap(&mut state.waiting, buffer);
+        if std::mem::take(&mut state.reopen) { Task::Reopen } else { Task::Write }
+    }
+
+    /// For the thread: it is done with these lines.
+    pub(super) fn done(&self, buffer: &[u8]) {
+        let lines = buffer.iter().filter(|&&byte| byte == b'\n').count();
+        let mut state = self.state.lock();
+        state.lines = state.lines.saturating_sub(lines);
+        state.bytes = state.bytes.saturating_sub(buffer.len());
+        state.done += lines as u64;
+        self.progress.notify_all();
+    }
+
+    /// Waits until the thread is done with all lines so far; `false` if that took longer than `limit`.
+    pub(super) fn flush(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let mut state = self.state.lock();
+        let wanted = state.added;
+        while state.done < wanted || state.reopen {
+            if self.progress.wait_until(&mut state, until).timed_out() {
+                return state.done >= wanted && !state.reopen;
+            }
+        }
+        true
+    }
+}
