@@ -74,7 +74,7 @@ pub async fn request(client: &mut Client, snapshot: Arc<Snapshot>, listener: &Ar
 
 fn admit(client: &mut Client, tracked: &mut Tracked) -> Result<(), Failure> {
     if let Some(path) = tracked.normal_path(&client.view())? {
-        client.request.set_path(&client.head, &path);
+        client.request.set_path(client.room.head.bytes(), &path);
     }
     let view = client.view();
     tracked.admit(&view, view.sizes())
@@ -250,7 +250,7 @@ fn again(client: &mut Client, mut upload: Pump, outcome: Outcome) -> Outcome {
     {
         client.input.prepend(&taken);
     }
-    client.out = upload.into_memory();
+    client.room.out = upload.into_memory();
     outcome
 }
 
@@ -262,7 +262,7 @@ fn upload(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint: &End
 }
 
 fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint: &Endpoint) -> Vec<u8> {
-    let mut out = std::mem::take(&mut client.out);
+    let mut out = std::mem::take(&mut client.room.out);
     out.clear();
     let view = client.view();
     let mut edits = client.worker.edits.take();

@@ -18,7 +18,7 @@ use super::deadline::{Elapsed, Timer};
 use super::door::{Door, TooMany};
 use super::guests::Guest;
 use super::handover::{Handover, Preface};
-use super::head::{Parse, Refusal, Request, RequestView};
+use super::head::{HeadRoom, Parse, Refusal, Request, RequestView};
 use super::stream::Stream;
 use super::worker::Worker;
 use crate::config::{Listener, ProxyProtocol};
@@ -31,9 +31,6 @@ use crate::telemetry::record::ClientAddress;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_MAX: Duration = Duration::from_secs(10);
 const LINGER_RATE: u64 = 64 * 1024;
-
-/// Memory that an idle connection may keep for the heads of its next request: what a browser sends fits.
-const KEPT_FOR_HEADS: usize = 1024;
 
 /// Beside its fields a head has a request line and the line ends.
 const LINE_BYTES: usize = 512;
@@ -48,13 +45,11 @@ pub struct Client {
     /// What has been read and not used.
     pub input: Buffer,
     pub request: Request,
-    /// The bytes of the request's head: `request` points into them.
-    pub head: Vec<u8>,
+    /// `request` points into its head.
+    pub room: HeadRoom,
     pub timer: Timer,
     /// It has sent FIN.
     pub half_closed: bool,
-    /// Memory for heads that are written.
-    pub out: Vec<u8>,
     requests: u64,
     /// When the last thing happened that it waited for: its clock is looked at no more often than that.
     pub now: Instant,
@@ -88,10 +83,9 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
         door,
         input: Buffer::default(),
         request: Request::default(),
-        head: Vec::new(),
+        room: HeadRoom::default(),
         timer,
         half_closed: false,
-        out: Vec::new(),
         requests: 0,
         now: Instant::now(),
     };
@@ -293,17 +287,17 @@ impl Client {
     }
 
     fn take_head(&mut self, length: usize) {
-        self.head.clear();
-        self.head.extend_from_slice(self.input.bytes().get(..length).unwrap_or_default());
+        if !self.room.is_there() {
+            self.room = self.worker.head_room();
+        }
+        self.room.head.set(self.input.bytes().get(..length).unwrap_or_default());
         self.input.consume(length);
     }
 
-    /// Gives the buffer back, if nothing is in it, and lets go of memory that only an unusual request or response needs:
-    /// a chunked body leaves more than 100 kB, and thousands of connections may be idle.
+    /// Gives its memory back, if nothing is in it: thousands of connections may be idle.
     fn release(&mut self) {
-        for memory in [&mut self.head, &mut self.out] {
-            memory.clear();
-            memory.shrink_to(KEPT_FOR_HEADS);
+        if self.room.is_there() {
+            self.worker.give_back_head_room(std::mem::take(&mut self.room));
         }
         if self.input.is_empty() && self.input.has_memory() {
             self.worker.give_back(self.input.release());
@@ -340,7 +334,7 @@ impl Client {
 
     /// The request's head.
     pub fn view(&self) -> RequestView<'_> {
-        self.request.view(&self.head)
+        self.request.view_of(&self.room.head)
     }
 
     /// What an attempt needs of the client.

@@ -16,6 +16,57 @@ pub use response::{RESPONSE_BYTES_MAX, RESPONSE_FIELDS_MAX, Response, ResponseVi
 
 use crate::exchange::Failure;
 
+/// The bytes of a head that has been taken off its stream. Nearly always they are ASCII, and kept as a text: its parts need
+/// not be looked at again.
+#[derive(Debug, Default)]
+pub struct HeadBytes {
+    text: String,
+    /// If they are no such text.
+    other: Vec<u8>,
+}
+
+impl HeadBytes {
+    pub fn set(&mut self, bytes: &[u8]) {
+        self.text.clear();
+        self.other.clear();
+        match str::from_utf8(bytes) {
+            Ok(text) if text.is_ascii() => self.text.push_str(text),
+            _ => self.other.extend_from_slice(bytes),
+        }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        if self.other.is_empty() { self.text.as_bytes() } else { &self.other }
+    }
+}
+
+/// What a request needs memory for that an idle connection does without.
+#[derive(Debug, Default)]
+pub struct HeadRoom {
+    /// The request's head.
+    pub head: HeadBytes,
+    /// Heads that are written.
+    pub out: Vec<u8>,
+}
+
+/// Room for more than this is not kept: few heads need it, and a chunked body leaves more than 100 kB.
+const KEPT_MAX: usize = 16 * 1024;
+
+impl HeadRoom {
+    pub fn is_there(&self) -> bool {
+        self.head.text.capacity() + self.head.other.capacity() + self.out.capacity() > 0
+    }
+
+    /// Makes it ready for the next request.
+    pub fn empty(&mut self) {
+        self.head.text.clear();
+        self.head.text.shrink_to(KEPT_MAX);
+        self.head.other = Vec::new();
+        self.out.clear();
+        self.out.shrink_to(KEPT_MAX);
+    }
+}
+
 /// What has become of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parse {

@@ -26,6 +26,15 @@ impl Span {
         bytes.get(self.start()..self.end()).unwrap_or_default()
     }
 
+    /// The text of a place in a head that is kept as text, or as `bytes` if that is empty.
+    pub(super) fn text_of<'a>(self, text: &'a str, bytes: &'a [u8]) -> &'a str {
+        if text.is_empty() {
+            self.text(bytes)
+        } else {
+            text.get(self.start()..self.end()).unwrap_or_default()
+        }
+    }
+
     /// The text of a place whose bytes have been checked to be ASCII; "" otherwise.
     pub(super) fn text(self, bytes: &[u8]) -> &str {
         str::from_utf8(self.of(bytes)).unwrap_or_default()

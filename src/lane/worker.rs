@@ -15,7 +15,7 @@ use super::buffer::{Buffer, HEAD};
 use super::deadline::Clock;
 use super::door::Door;
 use super::handover::OtherCarrier;
-use super::head::Response;
+use super::head::{HeadRoom, Response};
 use super::kept::KeptConnections;
 use super::stream::Stream;
 use crate::exchange::Edits;
@@ -43,6 +43,7 @@ pub struct Worker {
     /// Taken for as long as one head is written.
     pub edits: Cell<Edits>,
     responses: RefCell<Vec<Response>>,
+    heads: RefCell<Vec<HeadRoom>>,
     /// The second of the last `Date`, and its text.
     date: RefCell<(u64, Rc<str>)>,
     stopping: Cell<bool>,
@@ -66,6 +67,7 @@ impl Worker {
             spare: RefCell::default(),
             edits: Cell::default(),
             responses: RefCell::default(),
+            heads: RefCell::default(),
             date: RefCell::new((0, "".into())),
             stopping: Cell::new(false),
         })
@@ -132,6 +134,19 @@ impl Worker {
             self.give_back(buffer.release());
         }
         buffer.poll_read(context, Pin::new(stream))
+    }
+
+    /// Room for a request's head and for heads that are written, for as long as a request takes.
+    pub fn head_room(&self) -> HeadRoom {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub fn give_back_head_room(&self, mut room: HeadRoom) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < SPARE_MAX {
+            room.empty();
+            heads.push(room);
+        }
     }
 
     /// Room for a response's head: used and given back, like buffers.

@@ -4,7 +4,7 @@ use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, Lines, NextLine, ne
 use super::super::framing::{Announced, Framing, Version, lists};
 use super::super::syntax::{BUFFER_MAX, Span, is_path, is_query, is_token, list};
 use super::target::{self, Target};
-use super::{Parse, Refusal, host};
+use super::{HeadBytes, Parse, Refusal, host};
 use crate::config::Limits;
 use crate::exchange::Failure;
 use crate::routing::RequestHead;
@@ -82,7 +82,12 @@ impl Request {
 
     /// What has been read so far. `bytes` are those that were parsed; of a refused head, some parts are empty.
     pub fn view<'a>(&'a self, bytes: &'a [u8]) -> RequestView<'a> {
-        RequestView { head: self, bytes }
+        RequestView { head: self, bytes, text: "" }
+    }
+
+    /// The same, of bytes that have been put aside.
+    pub fn view_of<'a>(&'a self, bytes: &'a HeadBytes) -> RequestView<'a> {
+        RequestView { head: self, bytes: bytes.bytes(), text: &bytes.text }
     }
 
     fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {
@@ -316,16 +321,22 @@ fn refusal(fault: Fault) -> Refusal {
 pub struct RequestView<'a> {
     head: &'a Request,
     bytes: &'a [u8],
+    /// The same, where they are known to be ASCII; otherwise empty.
+    text: &'a str,
 }
 
 impl<'a> RequestView<'a> {
+    fn part(self, place: Span) -> &'a str {
+        place.text_of(self.text, self.bytes)
+    }
+
     pub fn method(self) -> &'a str {
-        self.head.method.text(self.bytes)
+        self.part(self.head.method)
     }
 
     /// The target as sent; of a refused head, what is ASCII of it.
     pub fn target(self) -> &'a str {
-        self.head.written_target.text(self.bytes)
+        self.part(self.head.written_target)
     }
 
     pub fn version(self) -> Version {
@@ -335,7 +346,7 @@ impl<'a> RequestView<'a> {
     /// The host and port that the request is for, "" if it does not say.
     pub fn authority(self) -> &'a str {
         let target = self.head.target.authority;
-        match (target.text(self.bytes), self.head.host.text(self.bytes)) {
+        match (self.part(target), self.part(self.head.host)) {
             // Of a refused head it has not been noted.
             ("", "") => self.header("host").unwrap_or(""),
             ("", host) => host,
@@ -348,7 +359,7 @@ impl<'a> RequestView<'a> {
         if self.head.target.raw {
             return self.or_root(self.head.encoded.get(..self.head.encoded_path).unwrap_or_default());
         }
-        self.or_root(self.head.target.path.text(self.bytes))
+        self.or_root(self.part(self.head.target.path))
     }
 
     /// An absolute target without a path asks for the root, or for no resource in particular (RFC 9112, section 3.2.4).
@@ -364,7 +375,7 @@ impl<'a> RequestView<'a> {
         if self.head.target.raw {
             return self.head.encoded.get(self.head.encoded_path + 1..);
         }
-        self.head.target.query.map(|query| query.text(self.bytes))
+        self.head.target.query.map(|query| self.part(query))
     }
 
     /// Name and value of each field, in order, as sent.
@@ -384,7 +395,12 @@ impl<'a> RequestView<'a> {
 
     /// The first field of that name, as text where it is visible ASCII.
     pub fn header(self, name: &str) -> Option<&'a str> {
-        if self.head.fields.may_have(name) { self.values(name).next().and_then(visible) } else { None }
+        if !self.head.fields.may_have(name) {
+            return None;
+        }
+        let value = self.head.fields.find(self.bytes, name.as_bytes())?;
+        // What is ASCII is visible: controls have been refused.
+        if self.text.is_empty() { visible(value.of(self.bytes)) } else { Some(self.part(value)) }
     }
 
     /// The size of each field line, with its end.
