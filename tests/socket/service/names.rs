@@ -112,14 +112,26 @@ fn a_name_that_stops_resolving_keeps_its_addresses() {
     assert!(proxy.records_of("/after", 5).iter().all(|record| record.number("generation") == 2));
 }
 
+/// A port that is free on both addresses. Others may take it before we do, but hardly ever.
+fn port_of_two() -> u16 {
+    let free = || {
+        let first = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
+        let port = first.local_addr().ok()?.port();
+        std::net::TcpListener::bind(("127.0.0.9", port)).ok().map(|_| port)
+    };
+    (0..100).find_map(|_| free()).expect("a port that is free on both addresses")
+}
+
+fn on(name: &'static str, ip: [u8; 4], port: u16) -> Endpoint {
+    Endpoint::bound(name, (ip, port).into(), move |exchange| exchange.answer(name))
+}
+
 /// A name that comes to mean another address is followed, without a restart.
 #[test]
 fn a_name_that_moves_is_followed() {
-    let here = Endpoint::named("here");
+    let port = port_of_two();
+    let (here, there) = (on("here", [127, 0, 0, 1], port), on("there", [127, 0, 0, 9], port));
     let Some((proxy, hosts)) = known_by_file(&here, "resolve: 1s") else { return };
-    let there = Endpoint::bound("there", ([127, 0, 0, 9], here.port()).into(), |exchange| {
-        exchange.answer("there");
-    });
     fs::write(&hosts, "127.0.0.9 app.test\n").unwrap();
     eventually("the move", || (proxy.get("/x").expect(200).text() == "there").then_some(()));
     let moved = here.count();
@@ -133,8 +145,8 @@ fn a_name_that_moves_is_followed() {
 /// A name with several addresses is as many endpoints.
 #[test]
 fn every_address_of_a_name_is_an_endpoint() {
-    let one = Endpoint::named("one");
-    let two = Endpoint::bound("two", ([127, 0, 0, 9], one.port()).into(), |exchange| exchange.answer("two"));
+    let port = port_of_two();
+    let (one, two) = (on("one", [127, 0, 0, 1], port), on("two", [127, 0, 0, 9], port));
     let builder = Proxy::to([format!("app.test:{}", one.port())]);
     let content = "127.0.0.1 app.test\n127.0.0.9 app.test\n";
     let Some((_, mount)) = instead_of("/etc/hosts", &builder, content) else { return };
