@@ -83,6 +83,22 @@ fn both_versions_on_one_listener() {
     proxy.is_unharmed(endpoint.open());
 }
 
+/// A path that is not in its normal form costs neither the host nor the query.
+#[test]
+fn paths_are_normalised() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint).start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        for path in ["/a//b?c=//d", "/%7Eu"] {
+            assert_eq!(get(&client, path).await.status, 200, "{path}");
+        }
+    });
+    for path in ["/a/b?c=//d", "/~u"] {
+        assert_eq!(endpoint.seen(path).header("host"), Some("test.example"), "{path}");
+    }
+}
+
 /// The `Host` that the pool wants counts for more than the authority that the client named.
 #[test]
 fn a_pool_chooses_the_host() {
