@@ -99,6 +99,23 @@ fn paths_are_normalised() {
     }
 }
 
+/// Fields that an endpoint may take for those that are written here, because it reads `_` as `-`.
+#[test]
+fn no_field_comes_in_disguise() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint).start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let disguised = ["x_real_ip", "x_forwarded_for", "content_length", "transfer_encoding"];
+        let get = Request::get("http://test.example/x").header("x_other", "kept");
+        let get = disguised.into_iter().fold(get, |get, name| get.header(name, "6666"));
+        assert_eq!(request(&client, get.body(()).unwrap(), &[]).await.status, 200);
+    });
+    let seen = endpoint.seen("/x");
+    assert!(!seen.head.raw.contains("6666"), "{}", seen.head.raw);
+    assert_eq!((seen.header("x-forwarded-for"), seen.header("x_other")), (Some("127.0.0.1"), Some("kept")));
+}
+
 /// The `Host` that the pool wants counts for more than the authority that the client named.
 #[test]
 fn a_pool_chooses_the_host() {
