@@ -267,3 +267,25 @@ fn a_removed_listener_says_goodbye() {
         tokio::time::timeout(Duration::from_secs(5), connection).await.expect("an end").unwrap().unwrap();
     });
 }
+
+/// Who says the first word after its listener has gone is told to go like the others.
+#[test]
+fn who_comes_late_is_sent_away_too() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint).start();
+    let other = proxy.config_text().replace("address: \"127.0.0.1:0\"", "address: \"127.0.0.2:0\"");
+    runtime().block_on(async {
+        let stream = TcpStream::connect(proxy.address()).await.unwrap();
+        tokio::task::block_in_place(|| {
+            let inside =
+                || (proxy.metric("evenkeel_connections", &["listener=\"default\""]) == 1.0).then_some(());
+            eventually("the connection", inside);
+            proxy.reload(&other);
+            eventually("the reload", || (proxy.status()["generation"] == 2).then_some(()));
+        });
+        // This client would stay.
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), connection).await.expect("an end").unwrap();
+        drop(client);
+    });
+}
