@@ -75,7 +75,7 @@ enum Stay {
 
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door: Arc<Door>) {
-    let timer = worker.clock.timer(door.key());
+    let timer = worker.clock.timer(door.clone());
     let mut client = Client {
         worker,
         stream,
