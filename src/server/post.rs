@@ -143,18 +143,22 @@ impl Post {
         let mut paused = false;
         loop {
             let door = entrance.door();
-            let seat = match self.hall.seat(&door) {
-                Ok(seat) => seat,
+            let accepted = self.hall.seat(&door).and_then(|seat| {
+                let accepted = entrance.accept().map_err(Pause::System)?;
+                Ok(Accepted::new(accepted, entrance, seat))
+            });
+            match accepted {
+                Ok(accepted) => {
+                    paused = false;
+                    self.place(accepted);
+                }
+                Err(Pause::System(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(Pause::System(error)) if is_of_one_connection(&error) => {}
+                // Without descriptors or memory there may be somebody still.
                 Err(pause) => {
                     self.hall.wait(&door, &pause, paused).await;
                     paused = true;
-                    continue;
                 }
-            };
-            match entrance.accept() {
-                Ok(accepted) => self.place(Accepted::new(accepted, entrance, seat)),
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(_) => return,
             }
         }
     }

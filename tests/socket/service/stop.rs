@@ -200,6 +200,25 @@ fn the_delay_before_the_drain() {
     assert!(expected.contains(&start.elapsed()), "it took {:?}", start.elapsed());
 }
 
+/// Clients in the queue of a socket that is to be closed are let in once there are descriptors for them again.
+#[test]
+fn a_lack_of_descriptors_does_not_empty_the_queue() {
+    let gate = Gate::closed();
+    let (_endpoint, mut proxy, mut client) = with_a_request_in_flight(&gate, "threads: 2, drain: 30s");
+    proxy.limit_descriptors(1);
+    let mut waiting = proxy.client();
+    waiting.send("GET /waiting HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    proxy.event("the lack", |event| event.message() == "connections cannot be accepted");
+    proxy.signal(SIGTERM);
+    proxy.event("the end of the listener", |event| event.message() == "listener closed");
+    thread::sleep(Duration::from_millis(200));
+    proxy.limit_descriptors(1024);
+    waiting.response().expect(200);
+    gate.open();
+    client.response().expect(200);
+    assert_eq!(proxy.ended().code, Some(0));
+}
+
 /// The admin address answers while requests finish: just then somebody wants to know how it goes.
 #[test]
 fn the_admin_address_answers_during_the_drain() {
