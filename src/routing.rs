@@ -29,6 +29,8 @@ mod tests;
 pub use router::{HostKind, Miss, PathKind, RouteOutcome, Router, Why};
 pub use unreachable::unreachable;
 
+use std::borrow::Cow;
+
 use crate::config::TestRequest;
 
 /// What may be asked of a request's head, whoever carries it.
@@ -45,11 +47,21 @@ pub trait RequestHead {
     /// The first field of that name (lower case), as text where it is visible ASCII.
     fn header(&self, name: &str) -> Option<&str>;
 
-    /// Gives every field of that name to `each`, in order.
+    /// Gives every field of that name to `each`, in order; what is not visible ASCII of one is `?`.
     fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
         if let Some(value) = self.header(name) {
             each(value);
         }
+    }
+}
+
+/// A value as text, with `?` for every byte that is not visible ASCII: whoever reads a list element by element must not
+/// lose all of it to one.
+pub fn readable(value: &[u8]) -> Cow<'_, str> {
+    let shown = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
+    match str::from_utf8(value) {
+        Ok(text) if value.iter().all(|byte| shown(*byte)) => Cow::Borrowed(text),
+        _ => value.iter().map(|byte| if shown(*byte) { char::from(*byte) } else { '?' }).collect(),
     }
 }
 
@@ -78,7 +90,7 @@ impl RequestHead for http::request::Parts {
     }
 
     fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
-        self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).for_each(each);
+        self.headers.get_all(name).iter().for_each(|value| each(&readable(value.as_bytes())));
     }
 }
 

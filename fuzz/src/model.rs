@@ -162,7 +162,15 @@ fn values(fields: &[Field], name: &str) -> Vec<Vec<u8>> {
     fields.iter().filter(|(other, _)| other == name).map(|(_, value)| value.clone()).collect()
 }
 
+/// No more than 64 names are nominated in `Connection`.
+fn nominations(fields: &[Field]) -> Option<usize> {
+    let count =
+        values(fields, "connection").iter().map(|names| names.split(|byte| *byte == b',').count()).sum();
+    (count <= 64).then_some(count)
+}
+
 fn framing(fields: &[Field], http11: bool) -> Option<Framing> {
+    nominations(fields)?;
     let coding = values(fields, "transfer-encoding");
     let lengths = values(fields, "content-length");
     match (coding.as_slice(), lengths.as_slice()) {

@@ -10,6 +10,19 @@ use http::HeaderName;
 const HOP_BY_HOP: [&str; 6] =
     ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "upgrade"];
 
+/// What endpoints believe of a proxy in front of them, beside what we tell them ourselves.
+const CLAIMS: [&str; 9] = [
+    "x-forwarded-by",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-original-host",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
 /// Framing and connection are the carriers' own: no edit gives these.
 const CARRIERS: [&str; 7] = [
     "connection",
@@ -24,8 +37,10 @@ const CARRIERS: [&str; 7] = [
 /// Edits in order; what a later one undoes is not there any more.
 #[derive(Debug, Default)]
 pub struct Edits {
-    /// The hop-by-hop fields go; on a connection that is upgraded, all but `Upgrade`.
+    /// Fields that go whoever sent them: those that are hop by hop, on a connection that is upgraded all but `Upgrade`.
     hop_by_hop: &'static [&'static str],
+    /// Fields that go because nobody may say such things.
+    claims: &'static [&'static str],
     list: Vec<Edit>,
     /// The lines that are added, as they are sent.
     lines: Vec<u8>,
@@ -70,10 +85,10 @@ pub enum Action<'a> {
 
 impl Edits {
     pub fn clear(&mut self) {
-        let Self { hop_by_hop, list, lines, torn, named, replacing } = self;
+        let Self { hop_by_hop, claims, list, lines, torn, named, replacing } = self;
         list.clear();
         lines.clear();
-        (*hop_by_hop, *torn, *named, *replacing) = (&[], false, 0, 0);
+        (*hop_by_hop, *claims, *torn, *named, *replacing) = (&[], &[], false, 0, 0);
     }
 
     /// The fields go that belong to one connection by their nature; `Upgrade` stays where the connection is upgraded.
@@ -81,6 +96,13 @@ impl Edits {
         let [rest @ .., _] = &HOP_BY_HOP;
         self.hop_by_hop = if upgrade { rest } else { &HOP_BY_HOP };
         self.replacing |= const { bits(&HOP_BY_HOP) };
+    }
+
+    /// The fields go in which proxies tell endpoints about the client, and which anybody can send, but for those that are
+    /// written afresh.
+    pub fn remove_claims(&mut self) {
+        self.claims = &CLAIMS;
+        self.replacing |= const { bits(&CLAIMS) };
     }
 
     /// All fields of that name go. `name` is in lower case.
@@ -141,8 +163,8 @@ impl Edits {
 
     /// Name and change of each.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Action<'_>)> {
-        let hop_by_hop = self.hop_by_hop.iter().map(|name| (*name, Action::Remove));
-        hop_by_hop.chain(self.list.iter().map(|edit| (edit.name.as_str(), self.action(&edit.change))))
+        let standing = self.hop_by_hop.iter().chain(self.claims).map(|name| (*name, Action::Remove));
+        standing.chain(self.list.iter().map(|edit| (edit.name.as_str(), self.action(&edit.change))))
     }
 
     fn action(&self, change: &Change) -> Action<'_> {
@@ -158,9 +180,10 @@ impl Edits {
     pub fn replaced(&self, name: &[u8]) -> impl Iterator<Item = &str> {
         let length = name.len();
         let possible = self.replacing >> (length & 63) & 1 != 0;
-        let (hop_by_hop, list) = if possible { (self.hop_by_hop, &*self.list) } else { Default::default() };
+        let (hop_by_hop, claims, list) =
+            if possible { (self.hop_by_hop, self.claims, &*self.list) } else { Default::default() };
         let named = list.iter().filter(|edit| !matches!(edit.change, Change::Append(_)));
-        let all = hop_by_hop.iter().copied().chain(named.map(|edit| edit.name.as_str()));
+        let all = hop_by_hop.iter().chain(claims).copied().chain(named.map(|edit| edit.name.as_str()));
         all.filter(move |name| name.len() == length)
     }
 

@@ -51,6 +51,9 @@ impl Origin {
     /// Says to the endpoint who is asking.
     pub fn tell(&self, edits: &mut Edits, head: &impl RequestHead) {
         let host = head.authority();
+        if !self.trusted {
+            edits.remove_claims();
+        }
         edits.set_with("x-forwarded-for", |text| {
             self.believed(text, head, "x-forwarded-for");
             text.extend_from_slice(self.sender.ip_text().unwrap_or("unknown").as_bytes());

@@ -13,7 +13,7 @@ use super::pump::{Ends, Pump, PumpError, WaitsFor};
 use super::stream::Stream;
 use super::worker::Worker;
 use crate::config::{ClientTimeouts, EndpointTimeouts};
-use crate::exchange::Failure;
+use crate::exchange::{Failure, Tracked};
 
 /// More interim responses than anybody needs (RFC 9110, section 15.2).
 const INTERIM_MAX: usize = 20;
@@ -68,12 +68,11 @@ impl Failed {
     fn late(waits: Waits) -> Self {
         let waited_for = match waits {
             Waits::Connection => "waiting for a connection",
-            Waits::Client => "waiting for the client to take an interim response",
             Waits::ClientBody => "waiting for the request's body",
             Waits::EndpointWrite => "waiting for the endpoint to take the request",
             Waits::Nothing | Waits::Response => "waiting for the response",
         };
-        let client_waited_for = matches!(waits, Waits::Client | Waits::ClientBody);
+        let client_waited_for = waits == Waits::ClientBody;
         Self { client_waited_for, ..Self::new(Failure::RequestDeadline, waited_for.to_owned()) }
     }
 
@@ -88,7 +87,6 @@ enum Waits {
     Nothing,
     Connection,
     /// To take an interim response.
-    Client,
     ClientBody,
     EndpointWrite,
     Response,
@@ -141,15 +139,16 @@ impl<'a> Attempt<'a> {
     pub async fn response(
         &mut self,
         response: &mut Response,
-        count: &mut impl FnMut(usize) -> Result<(), Failure>,
-        interim: &mut impl FnMut(&Response, &[u8]) -> Option<Vec<u8>>,
+        tracked: &mut Tracked,
+        interim: &mut impl FnMut(&Tracked, &Response, &[u8]) -> Option<Vec<u8>>,
     ) -> Result<usize, Failed> {
         loop {
-            let length =
-                poll_fn(|context| self.poll_head(context, response, count)).await.map_err(|mut failed| {
+            let length = poll_fn(|context| self.poll_head(context, response, tracked)).await.map_err(
+                |mut failed| {
                     failed.answered |= !self.answer.is_empty() || self.interim > 0;
                     failed
-                })?;
+                },
+            )?;
             if !response.view(self.answer.bytes()).is_interim() {
                 self.client.timer.clear();
                 return Ok(length);
@@ -161,7 +160,7 @@ impl<'a> Attempt<'a> {
                     ..Failed::new(Failure::BadResponse, "too many interim responses".to_owned())
                 });
             }
-            let bytes = interim(response, self.answer.bytes().get(..length).unwrap_or(&[]));
+            let bytes = interim(tracked, response, self.answer.bytes().get(..length).unwrap_or(&[]));
             self.answer.consume(length);
             if let Some(bytes) = bytes {
                 self.send_to_client(&bytes).await?;
@@ -177,7 +176,7 @@ impl<'a> Attempt<'a> {
                 Ok(())
             }
             Ok(Err(error)) => Err(Failed::new(Failure::ClientGone, error.to_string())),
-            Err(Elapsed) if self.client.timer.is_at_bound() => Err(Failed::late(Waits::Client)),
+            // Whatever it was that ran out: behind a part of a response there is no place for another.
             Err(Elapsed) => Err(Failed::new(Failure::ClientStalled, None)),
         }
     }
@@ -186,10 +185,10 @@ impl<'a> Attempt<'a> {
         &mut self,
         context: &mut Context<'_>,
         response: &mut Response,
-        count: &mut impl FnMut(usize) -> Result<(), Failure>,
+        tracked: &mut Tracked,
     ) -> Poll<Result<usize, Failed>> {
         self.upload.moved = false;
-        if let Err(failed) = self.poll_upload(context, count) {
+        if let Err(failed) = self.poll_upload(context, tracked) {
             return Poll::Ready(Err(failed));
         }
         if let Poll::Ready(head) = self.poll_answer(context, response) {
@@ -202,17 +201,13 @@ impl<'a> Attempt<'a> {
         self.client.timer.poll_passed(context).map(|()| Err(self.too_late()))
     }
 
-    fn poll_upload(
-        &mut self,
-        context: &mut Context<'_>,
-        count: &mut impl FnMut(usize) -> Result<(), Failure>,
-    ) -> Result<(), Failed> {
+    fn poll_upload(&mut self, context: &mut Context<'_>, tracked: &mut Tracked) -> Result<(), Failed> {
         if self.uploaded || self.upload_failed.is_some() {
             return Ok(());
         }
         let ClientSide { stream, input, .. } = &mut self.client;
         let mut ends = Ends { from: stream, buffer: input, to: &mut self.connection.stream };
-        match self.upload.poll(context, &mut ends, count) {
+        match self.upload.poll(context, &mut ends, &mut |bytes| tracked.request_body(bytes)) {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
                 self.uploaded = true;

@@ -12,9 +12,10 @@ use super::head::{RequestView, Response};
 use super::kept::Connection;
 use super::pump::Pump;
 use super::rewrite::{self, RequestForm, ResponseForm};
+use super::worker::Worker;
 use super::{answer, chunked, head};
 use crate::config::{EndpointTimeouts, Listener};
-use crate::exchange::{Arrival, Circumstances, Edits, Exchange, Failure, Head, Next, Tracked};
+use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next, Tracked};
 use crate::pool::Endpoint;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Protocol;
@@ -178,11 +179,11 @@ async fn attempt(
     answer.leave_gap(GAP);
     let mut response = client.worker.response();
     let limits = attempt::Limits { endpoint: timeouts, client: &listener.timeouts };
-    let began = client.now;
+    let (began, worker) = (client.now, client.worker.clone());
     let mut carried = Attempt::new(client.side(), &mut connection, &mut answer, &mut upload, limits, began);
-    let mut count = |bytes| tracked.request_body(bytes);
-    let length =
-        carried.response(&mut response, &mut count, &mut |head, bytes| interim(manner, head, bytes)).await;
+    let mut interim =
+        |tracked: &Tracked, head: &Response, bytes: &[u8]| interim(&worker, tracked, manner, head, bytes);
+    let length = carried.response(&mut response, tracked, &mut interim).await;
     let uploaded = carried.uploaded;
     client.now = Instant::now();
     let length = match length {
@@ -280,17 +281,27 @@ fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint
 }
 
 /// An interim response as the client is to see it; an HTTP/1.0 client knows none (RFC 9110, section 15.2).
-fn interim(manner: Manner, head: &Response, bytes: &[u8]) -> Option<Vec<u8>> {
+fn interim(
+    worker: &Worker,
+    tracked: &Tracked,
+    manner: Manner,
+    head: &Response,
+    bytes: &[u8],
+) -> Option<Vec<u8>> {
     if manner.version == Version::Http10 {
         return None;
     }
     let mut out = Vec::new();
+    let view = head.view(bytes);
+    let mut edits = worker.edits.take();
+    tracked.response_edits(view.status(), || view.fields(), &mut edits);
     let form = ResponseForm {
-        edits: &Edits::default(),
+        edits: &edits,
         framing: Framing::None,
         connection: rewrite::Connection::Silent,
         date: None,
     };
-    rewrite::response(&mut out, head.view(bytes), &form);
+    rewrite::response(&mut out, view, &form);
+    worker.edits.set(edits);
     Some(out)
 }

@@ -78,8 +78,11 @@ impl Fields {
     /// Reads on. `Some`: the section is complete, and this is where its empty line ends.
     pub(super) fn read(&mut self, bytes: &[u8], bounds: Bounds) -> Result<Option<usize>, Fault> {
         loop {
-            // Nearly every line is good and all there; what is wrong with another is found out below.
-            if let Some((line, next)) = good_line(bytes, self.line) {
+            // Nearly every line is good and all there; what is wrong with another is found out below. One that comes in
+            // pieces is not read again with each of them.
+            if self.searched == self.line
+                && let Some((line, next)) = good_line(bytes, self.line)
+            {
                 self.fits(next, bounds)?;
                 self.push(line, next);
                 continue;

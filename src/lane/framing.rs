@@ -112,6 +112,15 @@ impl Onward {
     }
 }
 
+/// More names than anybody nominates in `Connection`; each costs a look at every field.
+const NOMINATED_MAX: usize = 64;
+
+/// How many names `Connection` fields have, with those of one more.
+pub(super) fn nominated(so_far: usize, value: &[u8]) -> Result<usize, &'static str> {
+    let count = so_far + 1 + memchr::memchr_iter(b',', value).count();
+    if count > NOMINATED_MAX { Err("too many names in Connection") } else { Ok(count) }
+}
+
 /// Whether a `Connection` field, as a list, has this element.
 pub(super) fn lists(value: &[u8], element: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|other| trim(other).eq_ignore_ascii_case(element))

@@ -1,13 +1,13 @@
 //! The head of a request.
 
 use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, Lines, NextLine, next_line};
-use super::super::framing::{Announced, Framing, Version, lists};
+use super::super::framing::{Announced, Framing, Version, lists, nominated};
 use super::super::syntax::{BUFFER_MAX, Span, is_path, is_query, is_token, list};
 use super::target::{self, Target};
 use super::{HeadBytes, Parse, Refusal, host};
 use crate::config::Limits;
 use crate::exchange::Failure;
-use crate::routing::RequestHead;
+use crate::routing::{RequestHead, readable};
 
 const METHOD_MAX: usize = 32;
 const VERSION_LENGTH: usize = "HTTP/1.1".len();
@@ -263,6 +263,7 @@ struct Noted<'a> {
     upgrades_to_http: bool,
     expects_continue: bool,
     trailers: bool,
+    nominated: usize,
 }
 
 impl<'a> Noted<'a> {
@@ -285,6 +286,7 @@ impl<'a> Noted<'a> {
                 self.close |= lists(value, b"close");
                 self.keep_alive |= lists(value, b"keep-alive");
                 self.upgrade |= lists(value, b"upgrade");
+                self.nominated = nominated(self.nominated, value)?;
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => self.announced.content_length(value)?,
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
@@ -466,6 +468,6 @@ impl RequestHead for RequestView<'_> {
     }
 
     fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
-        self.values(name).filter_map(visible).for_each(each);
+        self.values(name).for_each(|value| each(&readable(value)));
     }
 }

@@ -1,7 +1,7 @@
 //! The head of a response.
 
 use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, Lines, NextLine, next_line};
-use super::super::framing::{self, Announced, Framing, Onward, Version, lists};
+use super::super::framing::{self, Announced, Framing, Onward, Version, lists, nominated};
 use super::super::syntax::{Span, is_value, list};
 use super::{Parse, Refusal};
 
@@ -113,12 +113,13 @@ impl Response {
     fn understand(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
         let version = self.version.unwrap_or(Version::Http11);
         let mut announced = Announced::default();
-        let (mut close, mut keep_alive) = (false, false);
+        let (mut close, mut keep_alive, mut names) = (false, false, 0);
         for (name, value) in self.fields.iter(bytes) {
             match name.len() {
                 10 if name.eq_ignore_ascii_case(b"connection") => {
                     close |= lists(value, b"close");
                     keep_alive |= lists(value, b"keep-alive");
+                    names = nominated(names, value)?;
                 }
                 14 if name.eq_ignore_ascii_case(b"content-length") => announced.content_length(value)?,
                 17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {

@@ -121,3 +121,28 @@ fn the_host_is_told_with_its_port() {
     client.response().expect(200);
     assert_eq!(endpoint.seen("/x").header("x-forwarded-host"), Some("shop.example:8443"));
 }
+
+/// Nor in what only some endpoints listen to.
+#[test]
+fn a_stranger_has_nothing_to_say_of_paths_and_ports() {
+    let fields = "X-Forwarded-Prefix: /evil\r\nX-Forwarded-Port: 666\r\nX_Forwarded_Ssl: evil\r\n\
+                  X-Forwarded-Server: evil\r\nX-Original-URL: /evil\r\nX-Rewrite-Url: /evil\r\nX-Other: kept\r\n";
+    let (seen, _) = seen_through("trusted_proxies: []", fields);
+    assert!(!seen.head.raw.contains("evil") && !seen.head.raw.contains("666"), "{}", seen.head.raw);
+    assert_eq!(seen.header("x-other"), Some("kept"));
+    let (seen, _) = seen_through("trusted_proxies: [127.0.0.0/8]", "X-Forwarded-Prefix: /app\r\n");
+    assert_eq!(seen.header("x-forwarded-prefix"), Some("/app"));
+}
+
+/// A byte that is no text does not make the trusted proxy's own entry disappear.
+#[test]
+fn an_unreadable_entry_hides_nobody() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).listener("trusted_proxies: [127.0.0.0/8]").start();
+    let mut client = proxy.client();
+    client.send(b"GET /x HTTP/1.1\r\nHost: test.example\r\nX-Forwarded-For: \xff, 203.0.113.9\r\n\r\n");
+    client.response().expect(200);
+    assert_eq!(endpoint.seen("/x").header("x-forwarded-for"), Some("?, 203.0.113.9, 127.0.0.1"));
+    assert_eq!(endpoint.seen("/x").header("x-real-ip"), Some("203.0.113.9"));
+    assert_eq!(proxy.record("/x").text("client"), "203.0.113.9");
+}

@@ -84,6 +84,28 @@ fn interim_answers_pass() {
     proxy.is_unharmed(endpoint.open());
 }
 
+/// An interim answer hides its endpoint like any other, and keeps what belongs to the connection to itself.
+#[test]
+fn interim_answers_tell_nothing_of_their_endpoint() {
+    if carrier() == Carrier::Pingora {
+        return;
+    }
+    let endpoint = Endpoint::scripted("faulty", |exchange| {
+        let address = exchange.header("host").unwrap().to_owned();
+        exchange.send(format!(
+            "HTTP/1.1 103 Early Hints\r\nServer: secret\r\nContent-Location: http://{address}/\r\n\
+             Connection: X-Hop\r\nX-Hop: secret\r\nLink: </a.css>\r\n\r\n"
+        ));
+        exchange.answer("done");
+    });
+    let proxy = Proxy::to([&endpoint]).with("host: endpoint").start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: test.example\r\nConnection: close\r\n\r\n");
+    let all = String::from_utf8(client.rest()).unwrap();
+    assert!(all.starts_with("HTTP/1.1 103 ") && all.contains("Link: </a.css>"), "{all}");
+    assert!(!all.contains("secret") && !all.contains(endpoint.address()), "{all}");
+}
+
 /// Fault 20: more interim answers than anybody needs are no answer.
 #[test]
 fn a_flood_of_interim_answers_is_502() {

@@ -397,6 +397,17 @@ fn who_waits_for_100() {
     }
 }
 
+/// Each name that `Connection` nominates costs a look at every field.
+#[test]
+fn connection_nominates_only_so_many() {
+    let with = |names: usize| {
+        let names = (0..names).map(|n| format!("x{n}")).collect::<Vec<_>>().join(",");
+        format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nConnection: {names}\r\n\r\n")
+    };
+    accepted(with(63));
+    bad(with(64), "too many names in Connection");
+}
+
 /// The limits hold for what is there, whole or not: whoever never ends a line is refused all the same.
 #[test]
 fn limits_hold_before_the_end() {

@@ -99,6 +99,8 @@ fn broken_framing_is_refused() {
 
 #[test]
 fn the_limits_of_a_response() {
+    accepted(with(&format!("Connection: {}\r\n", ["x"; 64].join(","))));
+    bad(with(&format!("Connection: {}\r\n", ["x"; 65].join(","))), "too many names in Connection");
     accepted(with(&"A: 1\r\n".repeat(200)));
     bad(with(&"A: 1\r\n".repeat(201)), "too many fields");
     // The line, 17 bytes, and the field's own 7 around the value.
