@@ -21,7 +21,6 @@ mod tracked;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::StatusCode;
 use smallvec::SmallVec;
 
 pub use answer::Answer;
@@ -494,11 +493,6 @@ impl Exchange {
 /// RFC 9110, section 9.2.2.
 fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
-}
-
-/// Whether a response with this status may have a body for this method (RFC 9110, section 6.4.1).
-pub fn has_body(method: &str, status: StatusCode) -> bool {
-    method != "HEAD" && !status.is_informational() && !matches!(status.as_u16(), 204 | 304)
 }
 
 /// Lets a test see what a panic in a request does; not in a release.

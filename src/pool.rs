@@ -1,7 +1,8 @@
 //! Pools of endpoints: their live state, how one is picked, and the health checks.
 //!
-//! A [`Pool`] is a Pingora `LoadBalancer`: discovery and selection go through it, the balance policy is ours. The live
-//! state of endpoints is in a table of ours that reloads hand on, because Pingora's own forgets it.
+//! A [`Pool`] has a Pingora `LoadBalancer`: discovery and membership go through it, and it makes the turns anew when the
+//! members change. Picking asks the turns directly. The live state of endpoints is in a table of ours that reloads hand
+//! on, because Pingora's own forgets it.
 
 mod discovery;
 mod endpoint;

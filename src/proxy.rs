@@ -8,6 +8,7 @@ mod heads;
 mod peer;
 mod stream;
 mod visit;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -27,10 +28,11 @@ use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::Protocol;
-use connection::{Connections, Watch};
+use connection::Connections;
 use context::{Carried, Context};
 pub use visit::Proxy;
 use visit::Visit;
+use watch::Watch;
 
 /// More than any `retry.limit`, and a bound for attempts that do not count (see `Exchange::attempt_failed`).
 pub const ATTEMPTS_MAX: usize = 300;

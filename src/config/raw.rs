@@ -27,16 +27,17 @@ use matching::{HeaderText, RequestText};
 
 section! {
     /// The config of evenkeel. Write either `listen` and `endpoints`, or `listeners`, `routes` and `pools`. Durations
-    /// are written as 250ms, 5s, 2m or 1h; sizes as 512B, 64KiB or 10MiB (a plain number is bytes). `${NAME}` and `${NAME:-default}` inside a
-    /// value are replaced by environment variables; `$${` is a literal `${`.
+    /// are written as 250ms, 5s, 2m or 1h; sizes as 512B, 64KiB or 10MiB (a plain number is bytes). `${NAME}` and
+    /// `${NAME:-default}` inside a value are replaced by environment variables; `$${` is a literal `${`. A change of
+    /// `server`, `admin` or `access_log` needs a restart; everything else is put in force by a reload.
     FileSection "the file" {
-        /// What cannot change without a restart.
+        /// The process: its threads, its connections, its end. A change needs a restart.
         server: ServerSection = {};
-        /// The local address that answers `evenkeel status`, health questions and metrics.
+        /// The local address that answers `evenkeel status`, health questions and metrics. A change needs a restart.
         admin: AdminSection = {};
         /// The event log, on standard error.
         log: LogSection = {};
-        /// One line for every request.
+        /// One line for every request. A change needs a restart.
         access_log: AccessLogSection = {};
         /// Short form: the address to listen on. Stands for one listener and one route, both called `default`.
         listen: ListenAddress, optional;
@@ -56,7 +57,7 @@ section! {
 }
 
 section! {
-    /// What cannot change without a restart.
+    /// The process: its threads, its connections, its end. A change needs a restart.
     ServerSection "`server`" {
         /// Worker threads. Default: the number of cores.
         threads: Count<1, 1024>, optional;
@@ -71,7 +72,7 @@ section! {
 }
 
 section! {
-    /// The local address that answers `evenkeel status`, health questions and metrics.
+    /// The local address that answers `evenkeel status`, health questions and metrics. A change needs a restart.
     AdminSection "`admin`" {
         /// `unix:/path` (a socket of mode 0660), an address and port, or `off`. Default:
         /// unix:/run/evenkeel/admin.sock; for users other than root, a path of their own.
@@ -85,7 +86,7 @@ section! {
 section! {
     /// The event log, on standard error.
     LogSection "`log`" {
-        /// `error`, `warn`, `info` or `debug`; also directives such as `info,evenkeel::pool=debug`.
+        /// `error`, `warn`, `info`, `debug`, or `off`; also directives such as `info,evenkeel::pool=debug`.
         level: LevelText = "info";
         /// `text`, `json`, or `auto`: text on a terminal, JSON otherwise.
         format: EventFormat = "auto";
@@ -99,7 +100,7 @@ words!(EventFormat, "a format" {
 });
 
 section! {
-    /// One line for every request.
+    /// One line for every request. A change needs a restart.
     AccessLogSection "`access_log`" {
         /// `stdout`, `stderr`, `off`, or a file's absolute path, which is opened again at USR1.
         output: LogOutput = "stdout";

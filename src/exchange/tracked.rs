@@ -44,7 +44,8 @@ impl DerefMut for Tracked {
 }
 
 impl Drop for Tracked {
-    /// A request that its carrier dropped, in a panic or at a forced stop, has its line in the log all the same.
+    /// A request that its carrier dropped, as a panic does, has its line in the log all the same. A forced stop ends the
+    /// process at once, without this.
     fn drop(&mut self) {
         if !self.finished {
             self.exchange.failed(Failure::Internal, Some("dropped before its end".into()));

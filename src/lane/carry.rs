@@ -190,7 +190,7 @@ async fn attempt(
         Ok(length) => length,
         Err(failed) => {
             let outcome = failure(tracked, failed, upload.can_begin_again(), connection.reused);
-            return again(client, upload, outcome);
+            return again(client, upload, (response, answer), outcome);
         }
     };
     let replayable = upload.can_begin_again();
@@ -198,10 +198,11 @@ async fn attempt(
     let status = response.view(answer.bytes()).status();
     match tracked.response_head(status, circumstances, client.now) {
         Head::Forward => {}
-        Head::Retry => return again(client, upload, Outcome::Again),
+        Head::Retry => return again(client, upload, (response, answer), Outcome::Again),
         Head::Refuse(refused) => {
             let failed = Failed { failure: refused, detail: None, answered: true, client_waited_for: false };
-            return failure(tracked, failed, false, false);
+            let outcome = failure(tracked, failed, false, false);
+            return again(client, upload, (response, answer), outcome);
         }
     }
     let delivery = Delivery {
@@ -244,8 +245,15 @@ fn failure(tracked: &mut Tracked, failed: Failed, replayable: bool, reused: bool
     }
 }
 
-/// Puts back what the attempt has taken of the body, if there is to be another.
-fn again(client: &mut Client, mut upload: Pump, outcome: Outcome) -> Outcome {
+/// Gives back what the attempt has taken: its memory, and the body's begin, if there is to be another attempt.
+fn again(
+    client: &mut Client,
+    mut upload: Pump,
+    (response, mut answer): (Response, Buffer),
+    outcome: Outcome,
+) -> Outcome {
+    client.worker.give_back_response(response);
+    client.worker.give_back(answer.release());
     if let (Outcome::Again, Some(taken)) = (&outcome, upload.begin_again())
         && !taken.is_empty()
     {

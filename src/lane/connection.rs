@@ -116,7 +116,8 @@ impl Client {
                 drop((snapshot, listener));
                 (self.requests().await, guest)
             }
-            Err(TooMany) => (Stay::Over(self.turn_away(snapshot, &listener).await), None),
+            // In a box, so that those who are let in do not carry the room for it along.
+            Err(TooMany) => (Stay::Over(Box::pin(self.turn_away(snapshot, &listener)).await), None),
         }
     }
 

@@ -66,7 +66,7 @@ pub async fn deliver(
     delivery.answer.consume(delivery.length);
     sent.status = Some(status);
     if status == 101 {
-        return upgrade(client, tracked, sent, delivery, head).await;
+        return upgrade(client, listener, tracked, sent, delivery, head).await;
     }
     let mut download = Pump::new(body, onward.body, head).joining();
     let cut = delivery.carry(client, listener, tracked, &mut download).await;
@@ -114,6 +114,7 @@ fn response_head(
 
 async fn upgrade(
     client: &mut Client,
+    listener: &Listener,
     tracked: &mut Tracked,
     sent: &mut Sent,
     mut delivery: Delivery<'_>,
@@ -121,9 +122,8 @@ async fn upgrade(
 ) -> After {
     client.timer.bound(None);
     let limit = delivery.pool.timeouts.tunnel;
-    let write = tokio::io::AsyncWriteExt::write_all(&mut client.stream, &head);
-    if !matches!(client.timer.within(delivery.pool.timeouts.write, write).await, Ok(Ok(()))) {
-        tracked.failed(Failure::ClientGone, None);
+    if let Err(failure) = client.send(&head, listener).await {
+        tracked.failed(failure, None);
         return After::Close;
     }
     if !client.input.has_memory() {

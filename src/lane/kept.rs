@@ -78,7 +78,7 @@ impl OfEndpoint {
     }
 
     fn keep(&mut self, idle: Idle, most: u64) {
-        while self.counted.all() >= most {
+        while !self.counted.add_within(most) {
             // If none of them is ours, other workers have them all.
             if self.idle.pop_front().is_none() {
                 return;
@@ -86,7 +86,6 @@ impl OfEndpoint {
             self.counted.remove(1);
         }
         self.idle.push_back(idle);
-        self.counted.add();
     }
 
     fn sweep(&mut self, now: Instant) {

@@ -49,6 +49,7 @@ const TOKEN: u8 = 1;
 const PATH: u8 = 2;
 const QUERY: u8 = 4;
 const HOST: u8 = 8;
+const VALUE: u8 = 16;
 
 static CLASSES: [u8; 256] = classes();
 
@@ -81,6 +82,9 @@ const fn classes() -> [u8; 256] {
         }
         if unreserved {
             class |= HOST;
+        }
+        if letter == b'\t' || (letter >= b' ' && letter != 0x7f) {
+            class |= VALUE;
         }
         classes[byte] = class;
         byte += 1;
@@ -140,7 +144,7 @@ pub(super) fn value_length(bytes: &[u8]) -> usize {
         length += 8;
     }
     let rest = bytes.get(length..).unwrap_or_default();
-    length + rest.iter().position(|byte| !is_value(&[*byte])).unwrap_or(rest.len())
+    length + rest.iter().position(|byte| class(*byte) & VALUE == 0).unwrap_or(rest.len())
 }
 
 /// Without the blanks around it (optional whitespace).

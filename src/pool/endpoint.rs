@@ -133,14 +133,13 @@ impl IdleConnections {
         Self { endpoint, count: 0 }
     }
 
-    /// Those of all owners.
-    pub fn all(&self) -> u64 {
-        self.endpoint.counters.idle_connections.load(Relaxed)
-    }
-
-    pub fn add(&mut self) {
-        self.count += 1;
-        self.endpoint.counters.idle_connections.fetch_add(1, Relaxed);
+    /// Counts one more, unless all owners together have `most` already.
+    pub fn add_within(&mut self, most: u64) -> bool {
+        let more = |all: u64| (all < most).then_some(all + 1);
+        // Look and count are one step: owners on other threads add at the same time.
+        let added = self.endpoint.counters.idle_connections.fetch_update(Relaxed, Relaxed, more).is_ok();
+        self.count += u64::from(added);
+        added
     }
 
     pub fn remove(&mut self, count: u64) {

@@ -16,10 +16,10 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::Pool;
 use super::endpoint::Endpoint;
 use super::health::Thresholds;
 use super::probe::Probe;
-use super::{Pool, Target};
 use crate::config::HealthCheck;
 
 /// Probes start up to this share of the interval early or late, so that those of many endpoints, and of many proxies,
@@ -196,10 +196,4 @@ async fn check(
 fn unit_random() -> f64 {
     let bits = RandomState::new().build_hasher().finish();
     (bits >> 11) as f64 / (1u64 << 53) as f64
-}
-
-impl Target {
-    pub fn is_unix(&self) -> bool {
-        matches!(self, Self::Unix(_))
-    }
 }

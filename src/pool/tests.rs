@@ -115,6 +115,26 @@ fn many_threads_share_one_exact_round() {
 }
 
 #[test]
+fn many_threads_keep_no_more_idle_connections_than_they_may() {
+    let pool = equal(1);
+    let endpoint = pool.members().swap_remove(0).endpoint;
+    for most in 1..200 {
+        let owners: Vec<IdleConnections> = std::thread::scope(|scope| {
+            let keep = || {
+                let mut idle = IdleConnections::of(endpoint.clone());
+                while idle.add_within(most) {}
+                idle
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(keep)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        assert_eq!(endpoint.load().idle_connections, most);
+        drop(owners);
+        assert_eq!(endpoint.load().idle_connections, 0);
+    }
+}
+
+#[test]
 fn an_unhealthy_endpoint_gets_nothing_and_its_share_back_when_it_returns() {
     let pool = equal(3);
     set(&pool, 1, false);

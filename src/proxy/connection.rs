@@ -1,14 +1,10 @@
-//! Connections to endpoints, held by a second handle, so that one can be cut when its endpoint takes too long.
-//!
-//! Pingora's read timeout is for each read: an endpoint that sends one byte a second is never too late for it. A
-//! [`Watch`] is a deadline for the whole; when it passes, the connection is shut down and Pingora's read ends.
+//! Connections to endpoints, held by a second handle, so that one can be cut while Pingora reads from it.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,8 +16,7 @@ use pingora_core::upstreams::peer::{Tracer, Tracing};
 use pingora_core::{Error, ErrorType, Result};
 use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 
 /// A second handle of an open connection.
 #[derive(Debug)]
@@ -31,7 +26,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn cut(&self) {
+    pub fn cut(&self) {
         if let Some(handle) = &*self.handle.lock() {
             // It may be closed by the other side already.
             let _ = SockRef::from(handle).shutdown(Shutdown::Both);
@@ -39,7 +34,7 @@ impl Connection {
     }
 
     /// Something has come and nobody has read it yet: the client is slow, not the endpoint.
-    fn has_unread(&self) -> bool {
+    pub fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         // It does not block: Pingora's handle has made the socket non-blocking.
         self.handle
@@ -154,63 +149,5 @@ impl Tracing for Slot {
 
     fn boxed_clone(&self) -> Box<dyn Tracing> {
         Box::new(self.clone())
-    }
-}
-
-/// Cuts a connection unless it is dropped or touched in time.
-pub struct Watch {
-    limit: Duration,
-    deadline: Arc<Mutex<Instant>>,
-    expired: Arc<AtomicBool>,
-    task: AbortHandle,
-}
-
-impl Watch {
-    /// A limit for the whole, whatever comes meanwhile.
-    pub fn total(connection: Arc<Connection>, limit: Duration) -> Self {
-        Self::start(connection, limit, |_| false)
-    }
-
-    /// A limit for the time in which nothing comes.
-    pub fn idle(connection: Arc<Connection>, limit: Duration) -> Self {
-        Self::start(connection, limit, Connection::has_unread)
-    }
-
-    fn start(connection: Arc<Connection>, limit: Duration, excuse: fn(&Connection) -> bool) -> Self {
-        let deadline = Arc::new(Mutex::new(Instant::now() + limit));
-        let expired = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn({
-            let (deadline, expired) = (deadline.clone(), expired.clone());
-            async move {
-                loop {
-                    let until = *deadline.lock();
-                    if until > Instant::now() {
-                        sleep_until(until).await;
-                    } else if excuse(&connection) {
-                        *deadline.lock() = Instant::now() + limit;
-                    } else {
-                        break;
-                    }
-                }
-                expired.store(true, Relaxed);
-                connection.cut();
-            }
-        });
-        Self { limit, deadline, expired, task: task.abort_handle() }
-    }
-
-    /// Something has come: the time starts again.
-    pub fn touch(&self) {
-        *self.deadline.lock() = Instant::now() + self.limit;
-    }
-
-    pub fn has_expired(&self) -> bool {
-        self.expired.load(Relaxed)
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }

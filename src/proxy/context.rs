@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use pingora_core::{Error, ErrorType, Result};
 
-use super::connection::{Connection, Watch};
+use super::connection::Connection;
+use super::watch::Watch;
 use crate::exchange::{Exchange, Failure, Tracked};
 use crate::telemetry::Telemetry;
 

@@ -75,7 +75,7 @@ pub enum AttemptResult {
 #[derive(Debug, Clone)]
 pub struct Skipped {
     pub endpoint: Arc<str>,
-    /// `unhealthy`, `checking`, `tried`, `backup`, `weight_0`.
+    /// `unhealthy` or `checking`.
     pub reason: &'static str,
 }
 

@@ -37,21 +37,21 @@ impl Scalar for LogOutput {
     }
 }
 
-/// A level, or directives as `env_filter` reads them.
+/// A level, or directives as `env_filter` reads them. `trace` is none: a release has no such events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LevelText(pub(crate) String);
 
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "off"];
 
 impl Scalar for LevelText {
     const WHAT: &'static str = "a level";
-    const REMEDY: &'static str = "write error, warn, info or debug";
+    const REMEDY: &'static str = "write error, warn, info, debug or off";
 
     fn parse(text: &str) -> Result<LevelText, Fault> {
         for directive in text.split(',') {
             let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
             if !LEVELS.contains(&level.to_lowercase().as_str()) {
-                return Err(word_fault(level, Self::WHAT, &LEVELS[1..5]));
+                return Err(word_fault(level, Self::WHAT, &LEVELS));
             }
         }
         Ok(LevelText(text.to_owned()))

@@ -201,7 +201,8 @@ section! {
         wait: Period = "0s";
         /// How many requests may wait; those beyond it are answered 503 at once.
         queue: Count<1, 1_000_000> = 1024;
-        /// `true`: requests go to unhealthy endpoints as if they were healthy.
+        /// `true`: requests go to unhealthy endpoints as if they were healthy, so none waits: `wait` and `queue` may
+        /// not be written beside it.
         fail_open: Flag = false;
     }
 }
@@ -228,7 +229,8 @@ section! {
     /// Which connections to endpoints are kept for the next requests. How long one may be idle is
     /// `timeouts.keep_alive`.
     EndpointConnectionsSection "a pool's `connections`" {
-        /// Idle connections kept of each endpoint, those of all workers together; 0: each request opens its own.
+        /// Idle connections kept of each endpoint, those of all workers together; beyond it, the oldest is
+        /// closed. 0: each request opens its own.
         idle: Count<0, 1_000_000> = 1024;
         /// Since it was opened, however busy it is; an older one is closed after its response. `off`: no limit.
         age: OrOff<Limit> = "1h";

@@ -145,6 +145,11 @@ fn retries_and_waiting() {
 }
 
 #[test]
+fn the_event_log_may_be_off() {
+    assert_eq!(config(&format!("{SHORT}log: {{ level: off }}\n")).log.level, "off");
+}
+
+#[test]
 fn what_is_written_as_nothing_has_its_default() {
     let text = format!(
         "{SHORT}server:\nadmin: {{ token: null, listen: ~ }}\ntests:\nlog: {{ level: \"${{EMPTY:-}}\" }}\n"

@@ -46,7 +46,6 @@ struct Facts {
     framing: Framing,
     keep_alive: bool,
     upgrade: bool,
-    continue_expected: bool,
     trailers: bool,
 }
 
@@ -218,9 +217,6 @@ impl Request {
         self.facts.framing = noted.announced.framing(version).map_err(Refusal::bad_request)?;
         let http11 = version == Version::Http11;
         self.facts.keep_alive = !noted.close && (http11 || noted.keep_alive);
-        self.facts.continue_expected = http11
-            && noted.expects_continue
-            && !matches!(self.facts.framing, Framing::None | Framing::Length(0));
         self.facts.trailers = http11 && noted.trailers;
         self.facts.upgrade = http11
             && noted.upgrade
@@ -261,7 +257,6 @@ struct Noted<'a> {
     upgrade: bool,
     upgrade_field: bool,
     upgrades_to_http: bool,
-    expects_continue: bool,
     trailers: bool,
     nominated: usize,
 }
@@ -273,9 +268,6 @@ impl<'a> Noted<'a> {
             2 if name.eq_ignore_ascii_case(b"te") => self.trailers |= lists(value, b"trailers"),
             4 if name.eq_ignore_ascii_case(b"host") && self.host.replace(value).is_some() => {
                 return Err("more than one Host");
-            }
-            6 if name.eq_ignore_ascii_case(b"expect") => {
-                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 self.upgrade_field = true;
@@ -432,11 +424,6 @@ impl<'a> RequestView<'a> {
     /// The client reads the trailers of a response.
     pub fn takes_trailers(self) -> bool {
         self.head.facts.trailers
-    }
-
-    /// The client waits for 100 before it sends the body.
-    pub fn expects_continue(self) -> bool {
-        self.head.facts.continue_expected
     }
 }
 

@@ -1,6 +1,6 @@
 //! A client's address with its text, which is written several times for each request and made once for a connection.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Where a client is: an IPv4 client of an IPv6 socket is an IPv4 client.
@@ -16,7 +16,10 @@ pub struct ClientAddress {
 impl ClientAddress {
     pub fn inet(address: SocketAddr) -> Self {
         let ip = address.ip().to_canonical();
-        let text: Arc<str> = SocketAddr::new(ip, address.port()).to_string().into();
+        let text: Arc<str> = match ip {
+            IpAddr::V4(ip) => inet4(ip, address.port()).into(),
+            IpAddr::V6(_) => SocketAddr::new(ip, address.port()).to_string().into(),
+        };
         let end = text.rfind(if ip.is_ipv4() { ':' } else { ']' }).unwrap_or(text.len());
         Self { ip: Some(ip), ip_end: short(end), text }
     }
@@ -49,6 +52,21 @@ impl ClientAddress {
     }
 }
 
+/// As `SocketAddrV4` displays itself, at a tenth of its cost, which every new connection has to pay.
+fn inet4(ip: Ipv4Addr, port: u16) -> String {
+    let mut text = String::with_capacity("255.255.255.255:65535".len());
+    let mut number = itoa::Buffer::new();
+    let [first, rest @ ..] = ip.octets();
+    text.push_str(number.format(first));
+    for octet in rest {
+        text.push('.');
+        text.push_str(number.format(octet));
+    }
+    text.push(':');
+    text.push_str(number.format(port));
+    text
+}
+
 /// No address is that long.
 fn short(end: usize) -> u8 {
     u8::try_from(end).unwrap_or(u8::MAX)
@@ -64,6 +82,7 @@ mod tests {
         let of_ip = |text: &str| ClientAddress::of_ip(text.parse().expect("an address"));
         for (address, text, ip) in [
             (inet("10.0.0.1:5000"), "10.0.0.1:5000", Some("10.0.0.1")),
+            (inet("255.200.30.4:65535"), "255.200.30.4:65535", Some("255.200.30.4")),
             (inet("[::ffff:10.0.0.1]:5000"), "10.0.0.1:5000", Some("10.0.0.1")),
             (inet("[2001:db8::1]:80"), "[2001:db8::1]:80", Some("2001:db8::1")),
             (of_ip("::ffff:10.0.0.1"), "10.0.0.1", Some("10.0.0.1")),

@@ -15,6 +15,19 @@ fn pattern(offset: usize, length: usize) -> Vec<u8> {
     (offset..offset + length).map(|n| (n % 251) as u8).collect()
 }
 
+/// An endpoint whose `/big` is so many megabytes of it.
+fn sender(megabytes: usize) -> Endpoint {
+    Endpoint::scripted("a", move |exchange| {
+        if exchange.target() != "/big" {
+            return exchange.answer("small");
+        }
+        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", megabytes * MEGABYTE));
+        for n in 0..megabytes {
+            exchange.send(pattern(n * MEGABYTE, MEGABYTE));
+        }
+    })
+}
+
 /// Reads a pattern of this length and compares each piece of it.
 #[track_caller]
 fn expect_pattern(client: &mut Client, length: usize) {
@@ -26,15 +39,7 @@ fn expect_pattern(client: &mut Client, length: usize) {
 /// 100 MB to the client: all of it arrives as it was, and the proxy's memory does not grow with it.
 #[test]
 fn a_hundred_megabytes_down() {
-    let endpoint = Endpoint::scripted("a", |exchange| {
-        if exchange.target() != "/big" {
-            return exchange.answer("small");
-        }
-        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 100 * MEGABYTE));
-        for n in 0..100 {
-            exchange.send(pattern(n * MEGABYTE, MEGABYTE));
-        }
-    });
+    let endpoint = sender(100);
     let proxy = Proxy::to([&endpoint]).start();
     proxy.get("/small").expect(200);
     let before = proxy.memory();
@@ -42,8 +47,7 @@ fn a_hundred_megabytes_down() {
     client.send("GET /big HTTP/1.1\r\nHost: test.example\r\n\r\n");
     assert_eq!(client.head_only().content_length(), Some(100 * MEGABYTE));
     expect_pattern(&mut client, 100 * MEGABYTE);
-    let grown = proxy.peak_memory().saturating_sub(before);
-    assert!(grown < MEMORY, "memory grew by {grown} bytes");
+    proxy.grew_less_than(MEMORY, before);
     let record = proxy.record("/big");
     assert_eq!((record.number("bytes_out"), record.cause()), (100 * MEGABYTE as u64, ""));
     client.get("/after").expect(200);
@@ -64,8 +68,7 @@ fn a_hundred_megabytes_up() {
     }
     client.send("0\r\n\r\n");
     client.response().expect(200);
-    let grown = proxy.peak_memory().saturating_sub(before);
-    assert!(grown < MEMORY, "memory grew by {grown} bytes");
+    proxy.grew_less_than(MEMORY, before);
     let seen = endpoint.seen("/big");
     assert!(seen.whole);
     assert_eq!(seen.body_length, 100 * MEGABYTE);
@@ -75,15 +78,7 @@ fn a_hundred_megabytes_up() {
 /// A slow reader slows the endpoint down: what it has not read is not piled up in the proxy.
 #[test]
 fn a_slow_reader_holds_the_endpoint_back() {
-    let endpoint = Endpoint::scripted("a", |exchange| {
-        if exchange.target() != "/big" {
-            return exchange.answer("small");
-        }
-        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 60 * MEGABYTE));
-        for n in 0..60 {
-            exchange.send(pattern(n * MEGABYTE, MEGABYTE));
-        }
-    });
+    let endpoint = sender(60);
     let proxy = Proxy::to([&endpoint]).start();
     proxy.get("/small").expect(200);
     let before = proxy.memory();
@@ -92,8 +87,7 @@ fn a_slow_reader_holds_the_endpoint_back() {
     client.head_only();
     // Time enough to pile up sixty megabytes, if it were of the piling kind.
     thread::sleep(Duration::from_millis(1500));
-    let grown = proxy.peak_memory().saturating_sub(before);
-    assert!(grown < MEMORY, "memory grew by {grown} bytes");
+    proxy.grew_less_than(MEMORY, before);
     expect_pattern(&mut client, 60 * MEGABYTE);
 }
 

@@ -307,3 +307,33 @@ fn the_last_words_of_an_endpoint_arrive_at_a_client_that_still_sends() {
     }
     assert_eq!(client.bytes(WORDS).len(), WORDS);
 }
+
+/// A client that does not even take the 101 is given up in the listener's time, as with any response. How much the kernel
+/// takes before that is not ours to say, so each of these has more before its 101 than the last.
+#[test]
+fn a_client_that_does_not_take_the_101_has_stalled() {
+    if carrier() == Carrier::Pingora {
+        return;
+    }
+    let endpoint = Endpoint::scripted("a", |exchange| match exchange.target().strip_prefix("/fill/") {
+        Some(length) => exchange.answer(&"x".repeat(length.parse().unwrap())),
+        None => {
+            let long = format!("X-Long: {}\r\n", "x".repeat(8000)).repeat(6);
+            exchange.send(SWITCHING.replace("\r\n\r\n", &format!("\r\n{long}\r\n")));
+            echo_on(exchange);
+        }
+    });
+    let builder = Proxy::to([&endpoint]);
+    let path = format!("unix:{}", builder.folder().join("listen.sock").display());
+    let proxy = builder.listen("local", &path).listener("timeouts: { write: 500ms }").start();
+    let clients: Vec<Client> = (0..12)
+        .map(|n| {
+            let mut client = Client::connect(&path);
+            client.send(format!("GET /fill/{} HTTP/1.1\r\nHost: test.example\r\n\r\n{UPGRADE}", n * 24_000));
+            client
+        })
+        .collect();
+    let record = proxy.record("/ws");
+    assert_eq!((record.status(), record.cause()), (101, "client_stalled"));
+    drop(clients);
+}

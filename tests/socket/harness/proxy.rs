@@ -283,9 +283,11 @@ impl Proxy {
         self.proc_status("VmRSS:")
     }
 
-    /// The most resident memory that it has ever had, in bytes.
-    pub fn peak_memory(&self) -> usize {
-        self.proc_status("VmHWM:")
+    /// Its resident memory has never been larger than it was `before` by as many bytes.
+    #[track_caller]
+    pub fn grew_less_than(&self, bytes: usize, before: usize) {
+        let grown = self.proc_status("VmHWM:").saturating_sub(before);
+        assert!(grown < bytes, "memory grew by {grown} bytes");
     }
 
     fn proc_status(&self, key: &str) -> usize {

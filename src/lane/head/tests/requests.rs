@@ -383,20 +383,6 @@ fn what_is_an_upgrade() {
     }
 }
 
-#[test]
-fn who_waits_for_100() {
-    for (request, expects) in [
-        ("POST / HTTP/1.1\r\nExpect: 100-Continue\r\nContent-Length: 5\r\n", true),
-        ("POST / HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n", true),
-        ("POST / HTTP/1.1\r\nExpect: 100-continue\r\n", false),
-        ("POST / HTTP/1.1\r\nExpect: other\r\nContent-Length: 5\r\n", false),
-        ("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n", false),
-    ] {
-        let bytes = format!("{request}Host: a\r\n\r\n");
-        assert_eq!(accepted(&bytes).view(bytes.as_bytes()).expects_continue(), expects, "{bytes}");
-    }
-}
-
 /// Each name that `Connection` nominates costs a look at every field.
 #[test]
 fn connection_nominates_only_so_many() {
