@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod exchange;
+mod field_name;
 pub mod lane;
 pub mod lifecycle;
 pub mod pool;

@@ -75,7 +75,7 @@ enum Stay {
 
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door: Arc<Door>) {
-    let timer = worker.clock.timer(door.key());
+    let timer = worker.clock.timer(door.clone());
     let mut client = Client {
         worker,
         stream,
@@ -350,13 +350,13 @@ impl Client {
     }
 
     /// Ends the connection so that the last answer arrives: closing with bytes unread would be a reset, which may
-    /// overtake the answer (RFC 9112, section 9.6).
+    /// overtake the answer (RFC 9112, section 9.6). A stop waits for requests, and for nobody here.
     async fn linger(&mut self) {
         self.stream.shut_down_write();
         let mut waste = self.worker.memory();
         waste.resize(HEAD, 0);
         let (begun, mut total) = (Instant::now(), 0);
-        while lingers(begun.elapsed(), total) && !self.worker.is_stopping() {
+        while lingers(begun.elapsed(), total) {
             match self.timer.within(LINGER, self.stream.read(&mut waste)).await {
                 Ok(Ok(read)) if read > 0 => total += read as u64,
                 _ => break,

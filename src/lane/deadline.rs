@@ -8,10 +8,13 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
+
+use super::door::Door;
 
 /// How late a deadline may be noticed, and so how often the clock looks at most.
 const TICK: Duration = Duration::from_millis(100);
@@ -35,15 +38,14 @@ pub struct Clock {
     moment: Cell<Option<(Instant, SystemTime)>>,
 }
 
-#[derive(Default)]
 struct Slot {
     deadline: Cell<Option<Instant>>,
     passed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Nothing is under way: a stop may end it at once.
     idle: Cell<bool>,
-    /// Whose deadline it is: those of one door end together.
-    group: usize,
+    /// Where the client came in: those of one door may end together.
+    door: Arc<Door>,
     /// Its timer is gone; the clock forgets it at its next look.
     gone: Cell<bool>,
 }
@@ -89,9 +91,9 @@ impl Clock {
         earliest
     }
 
-    /// Lets the deadlines of those who are idle pass now, where their group is concerned.
-    pub fn end_idle(&self, concerned: impl Fn(usize) -> bool) {
-        for slot in self.slots.borrow().iter().filter(|slot| slot.idle.get() && concerned(slot.group)) {
+    /// Lets the deadlines of those who are idle pass now, where their door is concerned.
+    pub fn end_idle(&self, concerned: impl Fn(&Door) -> bool) {
+        for slot in self.slots.borrow().iter().filter(|slot| slot.idle.get() && concerned(&slot.door)) {
             slot.pass();
         }
     }
@@ -110,8 +112,15 @@ impl Clock {
         })
     }
 
-    pub fn timer(self: &Rc<Self>, group: usize) -> Timer {
-        let slot = Rc::new(Slot { group, ..Slot::default() });
+    pub fn timer(self: &Rc<Self>, door: Arc<Door>) -> Timer {
+        let slot = Rc::new(Slot {
+            deadline: Cell::default(),
+            passed: Cell::default(),
+            waker: RefCell::default(),
+            idle: Cell::default(),
+            door,
+            gone: Cell::default(),
+        });
         self.slots.borrow_mut().push(slot.clone());
         Timer { clock: self.clone(), slot, bound: Cell::default(), at_bound: Cell::default() }
     }
@@ -209,6 +218,11 @@ impl Drop for Timer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::metrics::Metrics;
+
+    fn door() -> Arc<Door> {
+        Door::new("a".into(), Metrics::new(SystemTime::now()).connections(&"a".into()))
+    }
 
     async fn with_clock<T>(work: impl Future<Output = T>, clock: Rc<Clock>) -> T {
         tokio::select! {
@@ -220,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn what_takes_too_long_is_ended_and_the_timer_goes_on() {
         let clock = Rc::new(Clock::default());
-        let timer = clock.timer(0);
+        let timer = clock.timer(door());
         let work = async {
             let late = timer.within(Duration::from_millis(50), std::future::pending::<()>()).await;
             assert_eq!(late, Err(Elapsed));
@@ -232,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn no_step_goes_on_beyond_the_bound() {
         let clock = Rc::new(Clock::default());
-        let timer = clock.timer(0);
+        let timer = clock.timer(door());
         let work = async {
             let long = Duration::from_secs(60);
             timer.bound(Some(Instant::now() + Duration::from_millis(50)));
@@ -259,7 +273,7 @@ mod tests {
     #[test]
     fn the_clock_rests_when_nobody_has_a_deadline() {
         let clock = Rc::new(Clock::default());
-        let timer = clock.timer(0);
+        let timer = clock.timer(door());
         assert_eq!(clock.look(Instant::now()), None);
         timer.set(Duration::from_secs(60));
         assert!(clock.look(Instant::now()).is_some());

@@ -98,11 +98,6 @@ impl Door {
         self.retired.get().is_some()
     }
 
-    /// Tells apart the doors that are alive.
-    pub fn key(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
     /// Counts the connection of a client; `None` where nobody counts it.
     pub fn admit(&self, client: &ClientAddress, listener: &Listener) -> Result<Option<Guest>, TooMany> {
         let (Some(ip), Some(most)) = (client.ip(), listener.connections.per_client) else {

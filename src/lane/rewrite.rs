@@ -9,8 +9,8 @@ mod tests;
 
 use super::framing::{Framing, Version};
 use super::head::{RequestView, ResponseView};
-use super::syntax::same_name;
 use crate::exchange::Edits;
+use crate::field_name::{is_framing, is_of_connection, same_name};
 
 /// How a request goes on.
 #[derive(Debug, Clone, Copy)]
@@ -125,29 +125,11 @@ fn framing(out: &mut Vec<u8>, framing: Framing) {
     }
 }
 
-/// Fields that are written here and nowhere else, or that mean nothing on another connection. `Upgrade` and the rest of
-/// the hop-by-hop fields are the edits' concern.
+/// Fields that are written here and nowhere else, or that mean nothing on another connection.
 fn is_ours(name: &[u8], framing: Framing) -> bool {
-    let named = match name.len() {
-        7 => same_name(name, b"trailer") && framing != Framing::Chunked,
-        10 => same_name(name, b"connection") || same_name(name, b"keep-alive"),
-        14 => same_name(name, b"http2-settings"),
-        16 => same_name(name, b"proxy-connection"),
-        _ => false,
-    };
-    named
-        || (name.len() > 12 && (reads_like(name, b"contentlength") || reads_like(name, b"transferencoding")))
-}
-
-/// Whether a name has just these letters: `Content_Length` and `Transfer--Encoding` are no framing to us, but somebody
-/// behind us may take them for it.
-fn reads_like(name: &[u8], letters: &[u8]) -> bool {
-    name.len() >= letters.len()
-        && name
-            .iter()
-            .filter(|byte| byte.is_ascii_alphanumeric())
-            .map(u8::to_ascii_lowercase)
-            .eq(letters.iter().copied())
+    is_of_connection(name)
+        || is_framing(name)
+        || (name.len() == 7 && framing != Framing::Chunked && same_name(name, b"trailer"))
 }
 
 /// Whether a field of the original goes, because of an edit of its name.

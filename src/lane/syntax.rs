@@ -162,13 +162,6 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Whether two field names are one to an endpoint: without case, and with `_` for `-`, since what is handed on as
-/// CGI variables (WSGI, PHP, Rack) has the same letter for both.
-pub(super) fn same_name(one: &[u8], other: &[u8]) -> bool {
-    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
-}
-
 /// The elements of a comma-separated list, without blanks and empty ones.
 pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(trim).filter(|element| !element.is_empty())

@@ -90,9 +90,9 @@ impl Worker {
         self.clock.end_idle(|_| true);
     }
 
-    /// The same for the clients of doors that have been retired.
-    pub fn retire(&self, doors: &[Arc<Door>]) {
-        self.clock.end_idle(|group| doors.iter().any(|door| door.key() == group));
+    /// The same for the clients of doors that have been retired, whenever that was.
+    pub fn end_retired(&self) {
+        self.clock.end_idle(Door::is_retired);
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -5,20 +5,21 @@ use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::exchange::{Action, Edits};
+use crate::field_name::{is_framing, is_of_connection, same_name};
 
 /// What Pingora's two heads can do alike.
 pub trait Head {
+    fn names(&self) -> impl Iterator<Item = &HeaderName>;
     fn remove(&mut self, name: &HeaderName);
     fn append(&mut self, name: HeaderName, value: HeaderValue) -> Result<()>;
 }
 
 pub fn apply(head: &mut impl Head, edits: &Edits) -> Result<()> {
+    let going: Vec<_> = head.names().filter(|name| goes(name.as_str().as_bytes(), edits)).cloned().collect();
+    going.iter().for_each(|name| head.remove(name));
     for (name, action) in edits.iter() {
-        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
-        if !matches!(action, Action::Append(_)) {
-            head.remove(&name);
-        }
         if let Action::Set(value) | Action::Append(value) = action
+            && let Ok(name) = HeaderName::from_bytes(name.as_bytes())
             && let Ok(value) = HeaderValue::from_bytes(value)
         {
             head.append(name, value)?;
@@ -27,7 +28,19 @@ pub fn apply(head: &mut impl Head, edits: &Edits) -> Result<()> {
     Ok(())
 }
 
+/// Whether a field of the original goes: because of an edit of its name, or because somebody behind us may take it for
+/// a field that Pingora writes.
+fn goes(name: &[u8], edits: &Edits) -> bool {
+    let is_pingoras = || matches!(name, b"content-length" | b"transfer-encoding" | b"connection");
+    edits.replaced(name).any(|other| same_name(other.as_bytes(), name))
+        || ((is_framing(name) || is_of_connection(name)) && !is_pingoras())
+}
+
 impl Head for RequestHeader {
+    fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.headers.keys()
+    }
+
     fn remove(&mut self, name: &HeaderName) {
         self.remove_header(name);
     }
@@ -38,11 +51,49 @@ impl Head for RequestHeader {
 }
 
 impl Head for ResponseHeader {
+    fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.headers.keys()
+    }
+
     fn remove(&mut self, name: &HeaderName) {
         self.remove_header(name);
     }
 
     fn append(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
         self.append_header(name, value).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reads_like_a_field_of_ours_goes() {
+        let mut head = RequestHeader::build("POST", b"/", None).expect("a head");
+        for name in [
+            "x_real_ip",
+            "x-real-ip",
+            "x_gone",
+            "x_more",
+            "content_length",
+            "transfer_encoding",
+            "http2_settings",
+            "content-length",
+            "connection",
+        ] {
+            head.append_header(name, "sent").expect("a field");
+        }
+        let mut edits = Edits::default();
+        edits.set("x-real-ip", "ours");
+        edits.remove("x-gone");
+        edits.append("x-more", b"ours");
+        apply(&mut head, &edits).expect("it can be applied");
+        let mut left: Vec<_> =
+            head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        left.sort_unstable();
+        let expected = [("connection", "sent"), ("content-length", "sent"), ("x-more", "ours")];
+        let expected = expected.into_iter().chain([("x-real-ip", "ours"), ("x_more", "sent")]);
+        assert_eq!(left, expected.map(|(name, value)| (name, value.as_bytes())).collect::<Vec<_>>());
     }
 }

@@ -1,7 +1,8 @@
 //! What Pingora leaves in heads, or takes out of them, that neither side should see; policy is in `exchange`.
 
-use http::{Version, header};
-use pingora_core::Result;
+use http::uri::Scheme;
+use http::{Uri, Version, header};
+use pingora_core::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::exchange::END_TO_END;
@@ -24,7 +25,16 @@ pub fn set_path(request: &mut RequestHeader, path: &str) -> Result<()> {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
-    request.set_raw_path(target.as_bytes())
+    if request.uri.authority().is_none() {
+        return request.set_raw_path(target.as_bytes());
+    }
+    // Of an HTTP/2 request: its authority is what names the host.
+    let mut parts = request.uri.clone().into_parts();
+    parts.scheme.get_or_insert(Scheme::HTTP);
+    let refused = || format!("no target: {target}");
+    parts.path_and_query = Some(target.parse().or_err_with(ErrorType::InvalidHTTPHeader, refused)?);
+    request.set_uri(Uri::from_parts(parts).or_err_with(ErrorType::InvalidHTTPHeader, refused)?);
+    Ok(())
 }
 
 /// A server that is asked directly is asked by path alone (RFC 9112, section 3.2): an authority in the target would
@@ -65,4 +75,23 @@ pub fn own_framing(response: &mut ResponseHeader) -> Result<()> {
         response.insert_header(header::CONTENT_LENGTH, length)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_path(uri: &str, path: &str) -> String {
+        let mut request = RequestHeader::build("GET", b"/", None).expect("a head");
+        request.set_uri(uri.parse().expect("a target"));
+        set_path(&mut request, path).expect("a path");
+        request.uri.to_string()
+    }
+
+    #[test]
+    fn another_path_keeps_all_but_the_path() {
+        assert_eq!(with_path("http://test.example/a//b?c", "/a/b"), "http://test.example/a/b?c");
+        assert_eq!(with_path("http://test.example:81/%7Eu", "/~u"), "http://test.example:81/~u");
+        assert_eq!(with_path("/a//b?c", "/a/b"), "/a/b?c");
+    }
 }

@@ -115,7 +115,11 @@ impl OtherCarrier for Proxy {
         let http = self.http();
         Box::pin(async move {
             let Handover { stream, ahead, caller, door, http2 } = handover;
-            let leaving = door.leaving();
+            let mut leaving = door.leaving();
+            if http2 && *leaving.borrow() {
+                // Pingora only looks at changes: a client that came late would never be told to go.
+                leaving.mark_changed();
+            }
             let visit = Visit::new(caller, door);
             let stream = ClientStream::new(stream, ahead, visit.clone(), http2);
             let served = http.process_new(Box::new(stream), &leaving);

@@ -63,7 +63,7 @@ impl Signals {
     }
 }
 
-/// Tells Pingora to close its listeners, when the control thread says so.
+/// Begins Pingora's stop when the control thread says so. What it stops is the acceptor, whose listeners these are.
 pub struct CloseListeners(watch::Receiver<bool>);
 
 #[async_trait]

@@ -46,7 +46,6 @@ pub struct Accepted {
 /// A socket that this worker accepts from.
 struct Tended {
     entrance: Arc<Entrance>,
-    door: Arc<Door>,
     /// Dropped, it tells the task to close.
     _closing: oneshot::Sender<()>,
 }
@@ -68,23 +67,14 @@ impl Post {
         let mut tended: Vec<Tended> = Vec::new();
         loop {
             let wanted = open.borrow_and_update().clone();
-            let (stay, go): (Vec<_>, Vec<_>) = tended
-                .into_iter()
-                .partition(|tended| wanted.iter().any(|wanted| Arc::ptr_eq(wanted, &tended.entrance)));
-            let mut retired: Vec<_> = go.into_iter().map(|gone| gone.door).collect();
-            tended = stay;
-            for tended in &mut tended {
-                let door = tended.entrance.door();
-                if !Arc::ptr_eq(&door, &tended.door) {
-                    retired.push(std::mem::replace(&mut tended.door, door));
-                }
-            }
+            tended.retain(|tended| wanted.iter().any(|wanted| Arc::ptr_eq(wanted, &tended.entrance)));
             for entrance in wanted {
                 if !tended.iter().any(|tended| Arc::ptr_eq(&entrance, &tended.entrance)) {
                     tended.push(self.start(entrance));
                 }
             }
-            self.worker.retire(&retired);
+            // Of several changes only the last is seen here, but a door knows that it was retired.
+            self.worker.end_retired();
             if open.changed().await.is_err() {
                 break;
             }
@@ -93,9 +83,8 @@ impl Post {
 
     fn start(self: &Rc<Self>, entrance: Arc<Entrance>) -> Tended {
         let (closing, closed) = oneshot::channel();
-        let door = entrance.door();
         tokio::task::spawn_local(self.clone().accept_from(entrance.clone(), closed));
-        Tended { entrance, door, _closing: closing }
+        Tended { entrance, _closing: closing }
     }
 
     async fn accept_from(self: Rc<Self>, entrance: Arc<Entrance>, closed: oneshot::Receiver<()>) {
@@ -154,18 +143,22 @@ impl Post {
         let mut paused = false;
         loop {
             let door = entrance.door();
-            let seat = match self.hall.seat(&door) {
-                Ok(seat) => seat,
+            let accepted = self.hall.seat(&door).and_then(|seat| {
+                let accepted = entrance.accept().map_err(Pause::System)?;
+                Ok(Accepted::new(accepted, entrance, seat))
+            });
+            match accepted {
+                Ok(accepted) => {
+                    paused = false;
+                    self.place(accepted);
+                }
+                Err(Pause::System(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(Pause::System(error)) if is_of_one_connection(&error) => {}
+                // Without descriptors or memory there may be somebody still.
                 Err(pause) => {
                     self.hall.wait(&door, &pause, paused).await;
                     paused = true;
-                    continue;
                 }
-            };
-            match entrance.accept() {
-                Ok(accepted) => self.place(Accepted::new(accepted, entrance, seat)),
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(_) => return,
             }
         }
     }
@@ -208,4 +201,69 @@ impl Accepted {
 )]
 fn register(entrance: &Arc<Entrance>) -> io::Result<AsyncFd<Arc<Entrance>>> {
     AsyncFd::with_interest(entrance.clone(), Interest::READABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use arc_swap::ArcSwap;
+    use pingora_core::server::configuration::ServerConf;
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    use super::super::crew::{Loads, crew};
+    use super::super::entrance::Entrances;
+    use super::*;
+    use crate::config::{AccessFormat, AccessLog, LogOutput};
+    use crate::proxy::{Carrier, Proxy};
+    use crate::snapshot::Snapshot;
+    use crate::telemetry::{Telemetry, access};
+
+    fn snapshot(listener: &str) -> Arc<Snapshot> {
+        let text = format!(
+            "listeners: [{{ name: {listener}, address: \"127.0.0.1:0\" }}]\nroutes: [{{ pool: p }}]\npools: {{ p: [127.0.0.1:1] }}"
+        );
+        Arc::new(Snapshot::build(crate::config::parse(&text, "test").expect("a valid config"), None))
+    }
+
+    fn worker(snapshot: Arc<ArcSwap<Snapshot>>) -> Rc<Worker> {
+        let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
+        let log = access::AccessLog::start(&off).expect("no log");
+        let telemetry = Arc::new(Telemetry::new(log, SystemTime::now()));
+        let carrier = Carrier::new(snapshot.clone(), telemetry.clone(), Arc::default());
+        let other = Rc::new(Proxy::new(Arc::new(ServerConf::default()), carrier));
+        Worker::new(snapshot, telemetry, Arc::default(), (other, false))
+    }
+
+    /// A worker that is busy sees only the second of two changes, and has clients of the door in between.
+    #[tokio::test]
+    async fn no_door_is_forgotten_between_two_changes() {
+        let current = Arc::new(ArcSwap::new(snapshot("a")));
+        let worker = worker(current.clone());
+        let entrances = Entrances::new(worker.telemetry.metrics.clone());
+        let to = |name| {
+            let next = snapshot(name);
+            let change = entrances.prepare(&next.config().listeners).expect("a free port");
+            change.retire(&current.load());
+            current.store(next);
+            entrances.put(change);
+            entrances.subscribe().borrow()[0].door()
+        };
+        to("a");
+        let (member, _arrived) = crew(&Loads::new(1)).remove(0);
+        let post = Post::new(worker.clone(), Hall::new(current.clone(), 100), member);
+        let work = async {
+            spawn_local(post.tend(entrances.subscribe()));
+            yield_now().await;
+            let timers = ["b", "c"].map(|name| worker.clock.timer(to(name)));
+            timers.iter().for_each(|timer| timer.idle(true));
+            yield_now().await;
+            let ended = timers.map(|timer| {
+                let context = std::task::Context::from_waker(std::task::Waker::noop());
+                timer.poll_passed(&context).is_ready()
+            });
+            assert_eq!(ended, [true, false]);
+        };
+        LocalSet::new().run_until(work).await;
+    }
 }

@@ -1,8 +1,8 @@
 //! The fields behind the last chunk.
 
 use super::super::fields::{Bounds, Fault, Fields};
-use super::super::syntax::same_name;
 use super::{TRAILER_FIELDS_MAX, TRAILERS_MAX};
+use crate::field_name::same_name;
 
 /// Collected as they arrive; empty, and without memory, for nearly every body.
 #[derive(Debug, Default)]

@@ -83,6 +83,39 @@ fn both_versions_on_one_listener() {
     proxy.is_unharmed(endpoint.open());
 }
 
+/// A path that is not in its normal form costs neither the host nor the query.
+#[test]
+fn paths_are_normalised() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint).start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        for path in ["/a//b?c=//d", "/%7Eu"] {
+            assert_eq!(get(&client, path).await.status, 200, "{path}");
+        }
+    });
+    for path in ["/a/b?c=//d", "/~u"] {
+        assert_eq!(endpoint.seen(path).header("host"), Some("test.example"), "{path}");
+    }
+}
+
+/// Fields that an endpoint may take for those that are written here, because it reads `_` as `-`.
+#[test]
+fn no_field_comes_in_disguise() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint).start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let disguised = ["x_real_ip", "x_forwarded_for", "content_length", "transfer_encoding"];
+        let get = Request::get("http://test.example/x").header("x_other", "kept");
+        let get = disguised.into_iter().fold(get, |get, name| get.header(name, "6666"));
+        assert_eq!(request(&client, get.body(()).unwrap(), &[]).await.status, 200);
+    });
+    let seen = endpoint.seen("/x");
+    assert!(!seen.head.raw.contains("6666"), "{}", seen.head.raw);
+    assert_eq!((seen.header("x-forwarded-for"), seen.header("x_other")), (Some("127.0.0.1"), Some("kept")));
+}
+
 /// The `Host` that the pool wants counts for more than the authority that the client named.
 #[test]
 fn a_pool_chooses_the_host() {
@@ -232,5 +265,27 @@ fn a_removed_listener_says_goodbye() {
         assert_eq!(in_flight.await.unwrap().body, b"whole");
         drop(client);
         tokio::time::timeout(Duration::from_secs(5), connection).await.expect("an end").unwrap().unwrap();
+    });
+}
+
+/// Who says the first word after its listener has gone is told to go like the others.
+#[test]
+fn who_comes_late_is_sent_away_too() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint).start();
+    let other = proxy.config_text().replace("address: \"127.0.0.1:0\"", "address: \"127.0.0.2:0\"");
+    runtime().block_on(async {
+        let stream = TcpStream::connect(proxy.address()).await.unwrap();
+        tokio::task::block_in_place(|| {
+            let inside =
+                || (proxy.metric("evenkeel_connections", &["listener=\"default\""]) == 1.0).then_some(());
+            eventually("the connection", inside);
+            proxy.reload(&other);
+            eventually("the reload", || (proxy.status()["generation"] == 2).then_some(()));
+        });
+        // This client would stay.
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), connection).await.expect("an end").unwrap();
+        drop(client);
     });
 }

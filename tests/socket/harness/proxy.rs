@@ -266,6 +266,14 @@ impl Proxy {
         Ended { code: status.code(), stderr: self.stderr(), stdout: self.stdout().join("\n"), after }
     }
 
+    /// Lets it open no descriptor from this number on; those that it has stay open.
+    #[track_caller]
+    pub fn limit_descriptors(&self, most: usize) {
+        let pid = self.child.id().to_string();
+        let done = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={most}:")]).status();
+        assert!(done.expect("prlimit is part of util-linux").success());
+    }
+
     pub fn open_descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }

@@ -41,6 +41,17 @@ fn a_stranger_who_repeats_himself_is_not_believed() {
     }
 }
 
+/// Nor does an underscore, which some endpoints read as a hyphen.
+#[test]
+fn a_stranger_in_disguise_is_not_believed() {
+    let fields = "X_Forwarded_For: 6.6.6.6\r\nx_forwarded-proto: https6.6.6.6\r\nX_Real_IP: 6.6.6.6\r\n\
+                  Content_Length: 6.6.6.6\r\nTransfer_Encoding: 6.6.6.6\r\nX_Other: kept\r\n";
+    let (seen, _) = seen_through("trusted_proxies: []", fields);
+    assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(seen.header("x_other"), Some("kept"));
+    assert!(!seen.head.raw.contains("6.6.6.6"), "{}", seen.head.raw);
+}
+
 /// A stranger in the config's list of trusted ones somewhere else stays a stranger.
 #[test]
 fn trust_in_others_is_no_trust_in_all() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{self, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::harness::{Client, End, Endpoint, Gate, Proxy, eventually};
+use crate::harness::{Carrier, Client, End, Endpoint, Gate, Proxy, carrier, eventually};
 
 /// An endpoint that answers `/x` when the gate is open, and everything else at once.
 fn gated(gate: &Gate) -> Endpoint {
@@ -198,6 +198,53 @@ fn the_delay_before_the_drain() {
     assert_eq!(proxy.ended().code, Some(0));
     let expected = Duration::from_millis(1450)..Duration::from_millis(3000);
     assert!(expected.contains(&start.elapsed()), "it took {:?}", start.elapsed());
+}
+
+/// Whoever is refused early while it stops can send on for a while, and read why: a reset might take the answer along.
+/// Nobody waits for such a client at the end.
+#[test]
+fn who_is_refused_in_a_stop_reads_why() {
+    if carrier() == Carrier::Pingora {
+        // It closes at once, stop or not.
+        return;
+    }
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint])
+        .listener("limits: { body_size: 1KiB }")
+        .server("threads: 2, drain: 30s, drain_delay: 1500ms")
+        .start();
+    let start = Instant::now();
+    proxy.signal(SIGTERM);
+    eventually("readiness to be gone", || (proxy.admin("/readyz").status == 503).then_some(()));
+    let mut client = proxy.client();
+    client.send("POST /x HTTP/1.1\r\nHost: test.example\r\nContent-Length: 1000000\r\n\r\n");
+    for _ in 0..10 {
+        client.send([b'x'; 1000]);
+        thread::sleep(Duration::from_millis(50));
+    }
+    let response = client.response().expect(413);
+    assert_eq!(response.header("connection"), Some("close"));
+    assert_eq!(proxy.ended().code, Some(0));
+    assert!(start.elapsed() < Duration::from_millis(2500), "it took {:?}", start.elapsed());
+}
+
+/// Clients in the queue of a socket that is to be closed are let in once there are descriptors for them again.
+#[test]
+fn a_lack_of_descriptors_does_not_empty_the_queue() {
+    let gate = Gate::closed();
+    let (_endpoint, mut proxy, mut client) = with_a_request_in_flight(&gate, "threads: 2, drain: 30s");
+    proxy.limit_descriptors(1);
+    let mut waiting = proxy.client();
+    waiting.send("GET /waiting HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    proxy.event("the lack", |event| event.message() == "connections cannot be accepted");
+    proxy.signal(SIGTERM);
+    proxy.event("the end of the listener", |event| event.message() == "listener closed");
+    thread::sleep(Duration::from_millis(200));
+    proxy.limit_descriptors(1024);
+    waiting.response().expect(200);
+    gate.open();
+    client.response().expect(200);
+    assert_eq!(proxy.ended().code, Some(0));
 }
 
 /// The admin address answers while requests finish: just then somebody wants to know how it goes.

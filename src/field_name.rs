@@ -1,0 +1,53 @@
+//! Names of header fields as those behind us may read them, and not only as they are written.
+
+/// Whether two field names are one to an endpoint: without case, and with `_` for `-`, since what is handed on as
+/// CGI variables (WSGI, PHP, Rack) has the same letter for both.
+pub fn same_name(one: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
+}
+
+/// Whether a field speaks of one connection, whatever is sent over it. `Upgrade` and the rest of the hop-by-hop fields
+/// are the edits' concern.
+pub fn is_of_connection(name: &[u8]) -> bool {
+    match name.len() {
+        10 => same_name(name, b"connection") || same_name(name, b"keep-alive"),
+        14 => same_name(name, b"http2-settings"),
+        16 => same_name(name, b"proxy-connection"),
+        _ => false,
+    }
+}
+
+/// Whether a field is the framing of a body, or has just the letters of it: `Content_Length` and `Transfer--Encoding`
+/// are no framing to us, but somebody behind us may take them for it.
+pub fn is_framing(name: &[u8]) -> bool {
+    name.len() > 12 && (reads_like(name, b"contentlength") || reads_like(name, b"transferencoding"))
+}
+
+fn reads_like(name: &[u8], letters: &[u8]) -> bool {
+    name.len() >= letters.len()
+        && name
+            .iter()
+            .filter(|byte| byte.is_ascii_alphanumeric())
+            .map(u8::to_ascii_lowercase)
+            .eq(letters.iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_they_are_read_as() {
+        assert!(same_name(b"X_Real-ip", b"x-real-ip") && !same_name(b"x-real-ip", b"xrealip"));
+        for name in ["Keep_Alive", "HTTP2_Settings", "proxy-connection", "Connection"] {
+            assert!(is_of_connection(name.as_bytes()), "{name}");
+        }
+        for name in ["Content-Length", "content_length", "Transfer--Encoding", "TransferEncoding"] {
+            assert!(is_framing(name.as_bytes()), "{name}");
+        }
+        for name in ["x-content-length", "content-lengths", "content-type", "upgrade"] {
+            assert!(!is_framing(name.as_bytes()) && !is_of_connection(name.as_bytes()), "{name}");
+        }
+    }
+}
