@@ -8,7 +8,7 @@ use super::buffer::Buffer;
 use super::connection::Client;
 use super::deliver::{self, Delivery};
 use super::framing::{Framing, Version};
-use super::head::{RequestView, Response};
+use super::head::{HeadRoom, RequestView, Response};
 use super::kept::Connection;
 use super::pump::Pump;
 use super::rewrite::{self, RequestForm, ResponseForm};
@@ -75,7 +75,8 @@ pub async fn request(client: &mut Client, snapshot: Arc<Snapshot>, listener: &Ar
 
 fn admit(client: &mut Client, tracked: &mut Tracked) -> Result<(), Failure> {
     if let Some(path) = tracked.normal_path(&client.view())? {
-        client.request.set_path(client.room.head.bytes(), &path);
+        let HeadRoom { request, head, .. } = client.room();
+        request.set_path(head.bytes(), &path);
     }
     let view = client.view();
     tracked.admit(&view, view.sizes())
@@ -259,7 +260,7 @@ fn again(
     {
         client.input.prepend(&taken);
     }
-    client.room.out = upload.into_memory();
+    client.room().out = upload.into_memory();
     outcome
 }
 
@@ -271,7 +272,7 @@ fn upload(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint: &End
 }
 
 fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint: &Endpoint) -> Vec<u8> {
-    let mut out = std::mem::take(&mut client.room.out);
+    let mut out = std::mem::take(&mut client.room().out);
     out.clear();
     let view = client.view();
     let mut edits = client.worker.edits.take();

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use super::deadline::{Elapsed, Timer};
 use super::door::{Door, TooMany};
 use super::guests::Guest;
 use super::handover::{Handover, Preface};
-use super::head::{HeadRoom, Parse, Refusal, Request, RequestView};
+use super::head::{HeadRoom, Parse, Refusal, RequestView};
 use super::stream::Stream;
 use super::worker::Worker;
 use crate::config::{Listener, ProxyProtocol};
@@ -44,9 +44,8 @@ pub struct Client {
     door: Arc<Door>,
     /// What has been read and not used.
     pub input: Buffer,
-    pub request: Request,
-    /// `request` points into its head.
-    pub room: HeadRoom,
+    /// `None` between requests.
+    room: Option<Box<HeadRoom>>,
     pub timer: Timer,
     /// It has sent FIN.
     pub half_closed: bool,
@@ -82,8 +81,7 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
         caller: Caller::Peer(peer),
         door,
         input: Buffer::default(),
-        request: Request::default(),
-        room: HeadRoom::default(),
+        room: None,
         timer,
         half_closed: false,
         requests: 0,
@@ -203,7 +201,6 @@ impl Client {
         if self.input.is_empty() && !self.first_bytes(listener).await {
             return Arrived::Nothing;
         }
-        self.request.restart();
         let mut may_be_http2 = self.requests == 0 && listener.h2c;
         let mut partial = false;
         loop {
@@ -216,7 +213,8 @@ impl Client {
                 Some(Preface::Part) => Parse::Partial,
                 Some(Preface::None) | None => {
                     may_be_http2 = false;
-                    self.request.parse(bytes, &listener.limits)
+                    let room = self.room.get_or_insert_with(|| self.worker.head_room());
+                    room.request.parse(bytes, &listener.limits)
                 }
             };
             match parsed {
@@ -288,17 +286,16 @@ impl Client {
     }
 
     fn take_head(&mut self, length: usize) {
-        if !self.room.is_there() {
-            self.room = self.worker.head_room();
-        }
-        self.room.head.set(self.input.bytes().get(..length).unwrap_or_default());
-        self.input.consume(length);
+        let Self { worker, input, room, .. } = self;
+        let room = room.get_or_insert_with(|| worker.head_room());
+        room.head.set(input.bytes().get(..length).unwrap_or_default());
+        input.consume(length);
     }
 
     /// Gives its memory back, if nothing is in it: thousands of connections may be idle.
     fn release(&mut self) {
-        if self.room.is_there() {
-            self.worker.give_back_head_room(std::mem::take(&mut self.room));
+        if let Some(room) = self.room.take() {
+            self.worker.give_back_head_room(room);
         }
         if self.input.is_empty() && self.input.has_memory() {
             self.worker.give_back(self.input.release());
@@ -333,9 +330,15 @@ impl Client {
         !self.half_closed || !self.input.is_empty()
     }
 
-    /// The request's head.
+    /// The request's head; an empty one where none has been read.
     pub fn view(&self) -> RequestView<'_> {
-        self.request.view_of(&self.room.head)
+        static NOTHING: LazyLock<HeadRoom> = LazyLock::new(HeadRoom::default);
+        self.room.as_deref().unwrap_or(&NOTHING).view()
+    }
+
+    /// Room for the request's head and for those that are written.
+    pub fn room(&mut self) -> &mut HeadRoom {
+        self.room.get_or_insert_with(|| self.worker.head_room())
     }
 
     /// What an attempt needs of the client.

@@ -72,7 +72,7 @@ pub async fn deliver(
     let cut = delivery.carry(client, listener, tracked, &mut download).await;
     client.now = Instant::now();
     sent.bytes = download.delivered;
-    client.room.out = download.into_memory();
+    client.room().out = download.into_memory();
     match cut {
         Ok(()) => delivery.finish(client, reusable, keep),
         Err(cut) => {
@@ -104,7 +104,7 @@ fn response_head(
         Version::Http11 => rewrite::Connection::Silent,
     };
     let date = client.worker.date(client.now);
-    let mut out = std::mem::take(&mut client.room.out);
+    let mut out = std::mem::take(&mut client.room().out);
     out.clear();
     let form = ResponseForm { edits: &edits, framing: announced, connection, date: Some(&date) };
     rewrite::response(&mut out, view, &form);

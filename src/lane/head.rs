@@ -43,7 +43,8 @@ impl HeadBytes {
 /// What a request needs memory for that an idle connection does without.
 #[derive(Debug, Default)]
 pub struct HeadRoom {
-    /// The request's head.
+    pub request: Request,
+    /// The bytes that `request` points into.
     pub head: HeadBytes,
     /// Heads that are written.
     pub out: Vec<u8>,
@@ -53,17 +54,18 @@ pub struct HeadRoom {
 const KEPT_MAX: usize = 16 * 1024;
 
 impl HeadRoom {
-    pub fn is_there(&self) -> bool {
-        self.head.text.capacity() + self.head.other.capacity() + self.out.capacity() > 0
-    }
-
     /// Makes it ready for the next request.
     pub fn empty(&mut self) {
+        self.request.restart();
         self.head.text.clear();
         self.head.text.shrink_to(KEPT_MAX);
         self.head.other = Vec::new();
         self.out.clear();
         self.out.shrink_to(KEPT_MAX);
+    }
+
+    pub fn view(&self) -> RequestView<'_> {
+        self.request.view_of(&self.head)
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Worker {
     /// Taken for as long as one head is written.
     pub edits: Cell<Edits>,
     responses: RefCell<Vec<Response>>,
-    heads: RefCell<Vec<HeadRoom>>,
+    heads: RefCell<Vec<Box<HeadRoom>>>,
     /// The second of the last `Date`, and its text.
     date: RefCell<(u64, Rc<str>)>,
     stopping: Cell<bool>,
@@ -137,11 +137,11 @@ impl Worker {
     }
 
     /// Room for a request's head and for heads that are written, for as long as a request takes.
-    pub fn head_room(&self) -> HeadRoom {
+    pub fn head_room(&self) -> Box<HeadRoom> {
         self.heads.borrow_mut().pop().unwrap_or_default()
     }
 
-    pub fn give_back_head_room(&self, mut room: HeadRoom) {
+    pub fn give_back_head_room(&self, mut room: Box<HeadRoom>) {
         let mut heads = self.heads.borrow_mut();
         if heads.len() < SPARE_MAX {
             room.empty();

@@ -58,7 +58,8 @@ fn idle_connections_are_counted_and_used_again() {
     }
     // Each worker has its own, so there may be one more that was opened.
     assert!(endpoint.connections() <= 6, "{}", endpoint.connections());
-    assert_eq!(idle(&proxy), endpoint.open() as u64);
+    // The last one is kept when its client has the answer already.
+    eventually("all of them idle", || (idle(&proxy) == endpoint.open() as u64).then_some(()));
 }
 
 /// The limit is for all workers together, and what is beyond it is closed.
