@@ -43,6 +43,7 @@ pub struct Worker {
     /// Taken for as long as one head is written.
     pub edits: Cell<Edits>,
     responses: RefCell<Vec<Response>>,
+    #[expect(clippy::vec_box, reason = "the box is what a connection takes, and gives back")]
     heads: RefCell<Vec<Box<HeadRoom>>>,
     /// The second of the last `Date`, and its text.
     date: RefCell<(u64, Rc<str>)>,
