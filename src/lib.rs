@@ -8,7 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod exchange;
-mod field_name;
+mod field;
 pub mod lane;
 pub mod lifecycle;
 pub mod pool;

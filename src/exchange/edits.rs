@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use http::HeaderName;
 
+use crate::field::{is_framing, is_of_connection, is_value};
+
 /// Fields that belong to one connection (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [&str; 6] =
     ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "upgrade"];
@@ -21,17 +23,6 @@ const CLAIMS: [&str; 9] = [
     "x-original-host",
     "x-original-url",
     "x-rewrite-url",
-];
-
-/// Framing and connection are the carriers' own: no edit gives these.
-const CARRIERS: [&str; 7] = [
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "trailer",
-    "keep-alive",
-    "proxy-connection",
-    "http2-settings",
 ];
 
 /// Edits in order; what a later one undoes is not there any more.
@@ -141,7 +132,7 @@ impl Edits {
         let value = self.lines.len();
         write(&mut self.lines);
         let value = value..self.lines.len();
-        if sendable(self.lines.get(value.clone())?) && !is_carriers(name) {
+        if is_value(self.lines.get(value.clone())?) && !is_carriers(name) {
             self.lines.extend_from_slice(b"\r\n");
             return Some(value);
         }
@@ -230,15 +221,9 @@ const fn bits(names: &[&str]) -> u64 {
     bits
 }
 
+/// Framing and connection are the carriers' own: no edit gives these.
 fn is_carriers(name: &str) -> bool {
-    const LENGTHS: u64 = bits(&CARRIERS);
-    LENGTHS & bit(name) != 0 && CARRIERS.contains(&name)
-}
-
-/// Whether these bytes can be a field's value. Without branches, so that the compiler makes it wide.
-fn sendable(value: &[u8]) -> bool {
-    let bad = |byte: u8| ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f);
-    !value.iter().fold(false, |found, byte| found | bad(*byte))
+    name == "trailer" || is_of_connection(name.as_bytes()) || is_framing(name.as_bytes())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Field lines: of a head, and of the trailers of a chunked body. Every line ends with CRLF and stands for itself.
 
-use super::syntax::{Span, is_blank, is_token, is_value, trim, value_length};
+use super::syntax::{Span, is_blank, is_token, trim, value_length};
+use crate::field::is_value;
 
 /// A section of fields that is read as its bytes arrive.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ mod tests;
 use super::framing::{Framing, Version};
 use super::head::{RequestView, ResponseView};
 use crate::exchange::Edits;
-use crate::field_name::{is_framing, is_of_connection, same_name};
+use crate::field::{is_framing, is_of_connection, same_name};
 
 /// How a request goes on.
 #[derive(Debug, Clone, Copy)]

@@ -120,13 +120,6 @@ pub(super) fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
-/// Whether these bytes may stand in a field's value: no control bytes but the tab. Without branches, so that the
-/// compiler makes it wide.
-pub(super) fn is_value(bytes: &[u8]) -> bool {
-    let bad = |byte: u8| ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f);
-    !bytes.iter().fold(false, |found, byte| found | bad(*byte))
-}
-
 /// How many of the first bytes may stand in a field's value; eight of them are looked at together.
 pub(super) fn value_length(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -170,6 +163,7 @@ pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::is_value;
 
     #[test]
     fn a_value_ends_where_one_byte_after_the_other_says() {

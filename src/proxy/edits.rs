@@ -5,7 +5,7 @@ use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::exchange::{Action, Edits};
-use crate::field_name::{is_framing, is_of_connection, same_name};
+use crate::field::{is_framing, is_of_connection, same_name};
 
 /// What Pingora's two heads can do alike.
 pub trait Head {

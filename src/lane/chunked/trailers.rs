@@ -2,7 +2,7 @@
 
 use super::super::fields::{Bounds, Fault, Fields};
 use super::{TRAILER_FIELDS_MAX, TRAILERS_MAX};
-use crate::field_name::same_name;
+use crate::field::same_name;
 
 /// Collected as they arrive; empty, and without memory, for nearly every body.
 #[derive(Debug, Default)]

@@ -2,8 +2,9 @@
 
 use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, Lines, NextLine, next_line};
 use super::super::framing::{self, Announced, Framing, Onward, Version, lists, nominated};
-use super::super::syntax::{Span, is_value, list};
+use super::super::syntax::{Span, list};
 use super::{Parse, Refusal};
+use crate::field::is_value;
 
 /// Bytes of a response's head, status line included.
 pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;

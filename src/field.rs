@@ -1,4 +1,4 @@
-//! Names of header fields as those behind us may read them, and not only as they are written.
+//! Header fields as those behind us may read them, and not only as they are written.
 
 /// Whether two field names are one to an endpoint: without case, and with `_` for `-`, since what is handed on as
 /// CGI variables (WSGI, PHP, Rack) has the same letter for both.
@@ -31,6 +31,13 @@ fn reads_like(name: &[u8], letters: &[u8]) -> bool {
             .filter(|byte| byte.is_ascii_alphanumeric())
             .map(u8::to_ascii_lowercase)
             .eq(letters.iter().copied())
+}
+
+/// Whether these bytes may stand in a field's value: no control bytes but the tab. Without branches, so that the
+/// compiler makes it wide.
+pub fn is_value(bytes: &[u8]) -> bool {
+    let bad = |byte: u8| ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f);
+    !bytes.iter().fold(false, |found, byte| found | bad(*byte))
 }
 
 #[cfg(test)]
