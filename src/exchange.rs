@@ -49,6 +49,7 @@ pub struct Exchange {
     origin: Origin,
     idempotent: bool,
     upgrade: bool,
+    short_of_memory: bool,
     /// The endpoint has agreed to the upgrade.
     tunnel: bool,
     pool: Option<Arc<Pool>>,
@@ -80,6 +81,8 @@ pub struct Arrival<'a, H> {
     pub target: &'a str,
     /// The client wants to speak another protocol on this connection (WebSocket).
     pub upgrade: bool,
+    /// The process has no memory for another request.
+    pub short_of_memory: bool,
     pub now: Instant,
     pub time: SystemTime,
 }
@@ -157,6 +160,7 @@ impl Exchange {
         Self {
             idempotent: is_idempotent(head.method()),
             upgrade: arrival.upgrade,
+            short_of_memory: arrival.short_of_memory,
             tunnel: false,
             pool: None,
             tried: SmallVec::new(),
@@ -182,6 +186,9 @@ impl Exchange {
         fields: impl Iterator<Item = usize>,
     ) -> Result<(), Failure> {
         inject_fault(head);
+        if self.short_of_memory {
+            return Err(Failure::MemoryShort);
+        }
         let size = HeadSize::of(self.record.text.target(), fields);
         size.fits(&self.listener.limits)?;
         if head.authority().is_empty() && self.record.protocol != Protocol::Http10 {

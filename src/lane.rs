@@ -30,6 +30,7 @@ pub mod door;
 mod guests;
 pub mod handover;
 mod kept;
+mod pace;
 pub mod places;
 mod pump;
 pub mod stream;

@@ -1,6 +1,7 @@
-//! Where the process is in its life; readiness and the last response of a connection depend on it.
+//! Where the process is in its life, and whether it can take more work; readiness, new requests and the last response of
+//! a connection depend on it.
 
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed, Ordering::SeqCst};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -11,11 +12,14 @@ pub enum Phase {
 }
 
 #[derive(Debug, Default)]
-pub struct Lifecycle(AtomicU8);
+pub struct Lifecycle {
+    phase: AtomicU8,
+    short_of_memory: AtomicBool,
+}
 
 impl Lifecycle {
     pub fn phase(&self) -> Phase {
-        match self.0.load(SeqCst) {
+        match self.phase.load(SeqCst) {
             0 => Phase::Starting,
             1 => Phase::Ready,
             _ => Phase::Stopping,
@@ -24,14 +28,23 @@ impl Lifecycle {
 
     /// A stop that came first stays.
     pub fn ready(&self) {
-        let _ = self.0.compare_exchange(Phase::Starting as u8, Phase::Ready as u8, SeqCst, SeqCst);
+        let _ = self.phase.compare_exchange(Phase::Starting as u8, Phase::Ready as u8, SeqCst, SeqCst);
     }
 
     pub fn stop(&self) {
-        self.0.store(Phase::Stopping as u8, SeqCst);
+        self.phase.store(Phase::Stopping as u8, SeqCst);
     }
 
     pub fn is_stopping(&self) -> bool {
         self.phase() == Phase::Stopping
+    }
+
+    /// Whether requests must be refused that have not begun.
+    pub fn is_short_of_memory(&self) -> bool {
+        self.short_of_memory.load(Relaxed)
+    }
+
+    pub fn set_short_of_memory(&self, short: bool) {
+        self.short_of_memory.store(short, Relaxed);
     }
 }

@@ -65,6 +65,7 @@ impl Carrier {
             protocol: protocol(request.version),
             target: &String::from_utf8_lossy(request.raw_path()),
             upgrade: session.is_upgrade_req(),
+            short_of_memory: self.lifecycle.is_short_of_memory(),
             now: Instant::now(),
             time: SystemTime::now(),
         };

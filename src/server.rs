@@ -7,6 +7,7 @@ mod control;
 mod crew;
 mod entrance;
 mod hall;
+mod memory;
 mod post;
 mod reload;
 mod state;

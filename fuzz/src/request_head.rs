@@ -10,10 +10,11 @@ use evenkeel::lane::rewrite::{self, RequestForm};
 use super::model;
 
 pub const LIMITS: Limits =
-    Limits { header_bytes: 4096, header_count: 20, target_bytes: 1024, body_bytes: None };
+    Limits { header_bytes: 4096, header_count: 20, target_bytes: 1024, body_bytes: None, body_rate: None };
 
 /// Limits that bite in the middle of small heads.
-const TIGHT: Limits = Limits { header_bytes: 48, header_count: 3, target_bytes: 8, body_bytes: None };
+const TIGHT: Limits =
+    Limits { header_bytes: 48, header_count: 3, target_bytes: 8, body_bytes: None, body_rate: None };
 
 pub fn check(bytes: &[u8]) {
     arrives_in_pieces(bytes, &TIGHT, Request::default().parse(bytes, &TIGHT));

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::config::decode::{Context, Value};
+use crate::config::decode::{AutoOr, Context, OrOff, Value};
 use crate::config::model::{
-    AccessLog, Admin, AdminListen, Config, Listener, Log, Pool, Route, RouteLimits, Server,
+    AccessLog, Admin, AdminListen, Config, Listener, Log, MaxMemory, Pool, Route, RouteLimits, Server,
 };
 use crate::config::raw::FileSection;
-use crate::config::scalar::AutoOrCount;
 use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
 
@@ -192,8 +191,13 @@ fn server(file: &FileSection) -> Server {
     Server {
         threads: file.server.threads.as_ref().map_or_else(cores, |threads| threads.0 as usize),
         max_connections: match file.server.max_connections.value {
-            AutoOrCount::Auto => None,
-            AutoOrCount::Count(most) => Some(usize::try_from(most).unwrap_or(usize::MAX)),
+            AutoOr::Auto => None,
+            AutoOr::Value(most) => Some(usize::try_from(most.0).unwrap_or(usize::MAX)),
+        },
+        max_memory: match file.server.max_memory.value {
+            OrOff::Off => MaxMemory::Off,
+            OrOff::On(AutoOr::Auto) => MaxMemory::OfGroup,
+            OrOff::On(AutoOr::Value(size)) => MaxMemory::Bytes(size.0),
         },
         drain: file.server.drain.0,
         drain_delay: file.server.drain_delay.0,

@@ -254,6 +254,32 @@ impl<T: Value> Value for OrOff<T> {
     }
 }
 
+/// A value, or `auto`.
+#[derive(Debug, Clone)]
+pub(crate) enum AutoOr<T> {
+    Auto,
+    Value(T),
+}
+
+impl<T: Value> Value for AutoOr<T> {
+    fn decode(node: &Node, context: &mut Context) -> Option<AutoOr<T>> {
+        match &node.kind {
+            Kind::Scalar { text, .. } if text == "auto" => Some(AutoOr::Auto),
+            _ => {
+                let value = T::decode(node, context).map(AutoOr::Value);
+                if value.is_none() {
+                    context.add_choice(node.span, "auto");
+                }
+                value
+            }
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [T::schema(generator), { "enum": ["auto"] }] })
+    }
+}
+
 /// `off`, also as the YAML boolean that older parsers make of it.
 pub(crate) fn is_off(text: &str) -> bool {
     matches!(text, "off" | "Off" | "OFF" | "false" | "False" | "FALSE")

@@ -34,10 +34,21 @@ pub struct Server {
     pub threads: usize,
     /// Clients' connections over all listeners; `None`: what the limit of open files allows.
     pub max_connections: Option<usize>,
+    pub max_memory: MaxMemory,
     /// How long requests in flight may go on after a stop was asked for.
     pub drain: Duration,
     /// How long listeners stay open after a stop was asked for, while readiness already says 503.
     pub drain_delay: Duration,
+}
+
+/// Where memory ends, and new requests are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxMemory {
+    Off,
+    /// The limit of the control group that the process is in.
+    OfGroup,
+    /// Of the process's resident memory.
+    Bytes(u64),
 }
 
 /// The local address that answers `evenkeel status`, health questions and metrics.
@@ -168,6 +179,8 @@ pub struct Limits {
     pub target_bytes: usize,
     /// Bytes of the request body (413 above); `None`: no limit.
     pub body_bytes: Option<u64>,
+    /// Bytes a second at which the request body must come (408 below); `None`: no least rate.
+    pub body_rate: Option<u64>,
 }
 
 /// How many connections a listener serves; `None`: no limit.

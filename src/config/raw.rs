@@ -3,11 +3,11 @@
 //! These types are the one list of known keys. The JSON Schema comes from them, and so does what is said about a key
 //! that is not in them; a test holds `conf/reference.yaml` to them.
 
-use super::decode::{List, Named, OrOff, ShortOr};
+use super::decode::{AutoOr, List, Named, OrOff, ShortOr};
 use super::model::{
     AccessFormat, AdminListen, EndpointAddress, EscapedSlashes, EventFormat, ListenAddress, ProxyProtocol,
 };
-use super::scalar::{AutoOrCount, Count, Flag, Name, Period, Size, Text, words};
+use super::scalar::{Count, Flag, Name, Period, Size, Text, words};
 use super::section::section;
 
 mod matching;
@@ -63,7 +63,11 @@ section! {
         threads: Count<1, 1024>, optional;
         /// Clients' connections over all listeners; beyond it, clients wait until others have gone. `auto`: what the
         /// limit of open files allows.
-        max_connections: AutoOrCount<1, 10_000_000> = "auto";
+        max_connections: AutoOr<Count<1, 10_000_000>> = "auto";
+        /// Memory that the process may use; when 95 % of it is used, new requests are answered 503 until it is less
+        /// than 90 %. A size is compared with the process's resident memory. `auto`: the limit of the container or
+        /// service, if it has one, compared with what counts for that. `off`: no limit.
+        max_memory: OrOff<AutoOr<Size>> = "auto";
         /// How long requests in flight may go on after a stop was asked for.
         drain: Period = "30s";
         /// How long listeners stay open after a stop was asked for, while readiness already answers 503.
@@ -179,6 +183,9 @@ section! {
         target_size: Size = "8KiB";
         /// The body; above it, 413. `off`: no limit.
         body_size: OrOff<Size> = "off";
+        /// Bytes a second at which the body must come: a client may take `timeouts.body`, and a second more for each
+        /// so many bytes; after it, 408. Time in which the endpoint takes nothing does not count. `off`: no least rate.
+        body_rate: OrOff<Size> = "off";
         /// Connections of this listener; beyond it, clients wait until others have gone. `off`: no limit but
         /// `server.max_connections`.
         connections: OrOff<Count<1, 10_000_000>> = "off";

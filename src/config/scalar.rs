@@ -98,32 +98,6 @@ impl<const MIN: u64, const MAX: u64> Scalar for Count<MIN, MAX> {
     }
 }
 
-/// A whole number from `MIN` to `MAX`, or `auto`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AutoOrCount<const MIN: u64, const MAX: u64> {
-    Auto,
-    Count(u64),
-}
-
-impl<const MIN: u64, const MAX: u64> Scalar for AutoOrCount<MIN, MAX> {
-    const WHAT: &'static str = "a whole number, or auto";
-    const REMEDY: &'static str = "write digits only, or auto";
-
-    fn parse(text: &str) -> Result<Self, Fault> {
-        if text == "auto" {
-            return Ok(Self::Auto);
-        }
-        match Count::<MIN, MAX>::parse(text) {
-            Ok(Count(number)) => Ok(Self::Count(number)),
-            Err(Fault { message, remedy }) => Err(Fault::new(message, format!("{remedy}, or auto"))),
-        }
-    }
-
-    fn scalar_schema() -> Json {
-        json!({ "anyOf": [Count::<MIN, MAX>::scalar_schema(), { "enum": ["auto"] }] })
-    }
-}
-
 const DURATION_PATTERN: &str = "^([0-9]+(ms|s|m|h|d))+$";
 const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
 
@@ -304,12 +278,6 @@ mod tests {
         assert_eq!(Small::parse("10"), Ok(Count(10)));
         for text in ["", "0", "11", "010", "1e1", "0x1", "1_0", "+1", "-1", "1.0", "99999999999999999999"] {
             assert!(Small::parse(text).is_err(), "{text}");
-        }
-        type OrAuto = AutoOrCount<1, 10>;
-        assert_eq!(OrAuto::parse("10"), Ok(AutoOrCount::Count(10)));
-        assert_eq!(OrAuto::parse("auto"), Ok(AutoOrCount::Auto));
-        for text in ["", "0", "11", "Auto", "off"] {
-            assert!(OrAuto::parse(text).is_err_and(|fault| fault.remedy.ends_with("or auto")), "{text}");
         }
     }
 }

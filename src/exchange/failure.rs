@@ -14,6 +14,7 @@ pub enum Failure {
     TargetTooLong,
     HeadersTooLarge,
     TooManyConnections,
+    MemoryShort,
     ClientGone,
     ClientStalled,
     NoHealthyEndpoint,
@@ -62,6 +63,7 @@ impl Failure {
             Self::WaitExpired => (503, "wait_expired", Endpoint),
             Self::WaitQueueFull => (503, "wait_queue_full", Endpoint),
             Self::TooManyConnections => (503, "too_many_connections", Client),
+            Self::MemoryShort => (503, "memory_short", Proxy),
             Self::ConnectFailed => (503, "connect_failed", Endpoint),
             Self::ConnectTimeout => (503, "connect_timeout", Endpoint),
             Self::RequestWriteTimeout => (504, "request_write_timeout", Endpoint),
@@ -88,7 +90,7 @@ impl Failure {
     }
 
     /// Every failure, for tests and documents.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::MissingHost,
         Self::NoRoute,
@@ -98,6 +100,7 @@ impl Failure {
         Self::TargetTooLong,
         Self::HeadersTooLarge,
         Self::TooManyConnections,
+        Self::MemoryShort,
         Self::ClientGone,
         Self::ClientStalled,
         Self::NoHealthyEndpoint,

@@ -35,6 +35,7 @@ fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {
         protocol: Protocol::Http11,
         target: &target,
         upgrade: false,
+        short_of_memory: false,
         now: Instant::now(),
         time: SystemTime::now(),
     };

@@ -9,10 +9,11 @@ use super::buffer::Buffer;
 use super::deadline::{Elapsed, Timer};
 use super::head::{Parse, Response};
 use super::kept::Connection;
+use super::pace::Pace;
 use super::pump::{Ends, Pump, PumpError, WaitsFor};
 use super::stream::Stream;
 use super::worker::Worker;
-use crate::config::{ClientTimeouts, EndpointTimeouts};
+use crate::config::{EndpointTimeouts, Listener};
 use crate::exchange::{Failure, Tracked};
 
 /// More interim responses than anybody needs (RFC 9110, section 15.2).
@@ -49,7 +50,7 @@ impl ClientSide<'_> {
 #[derive(Clone, Copy)]
 pub struct Limits<'a> {
     pub endpoint: &'a EndpointTimeouts,
-    pub client: &'a ClientTimeouts,
+    pub listener: &'a Listener,
 }
 
 /// Why there is no response, and what of one there was.
@@ -106,6 +107,8 @@ pub struct Attempt<'a> {
     /// When it began, until its first deadline has been set.
     began: Option<Instant>,
     waits: Waits,
+    /// Of the client's body.
+    pace: Pace,
     interim: usize,
 }
 
@@ -125,6 +128,7 @@ impl<'a> Attempt<'a> {
             upload,
             uploaded: false,
             upload_failed: None,
+            pace: Pace::new(limits.listener.limits.body_rate),
             limits,
             began: Some(began),
             waits: Waits::Nothing,
@@ -170,7 +174,7 @@ impl<'a> Attempt<'a> {
 
     async fn send_to_client(&mut self, bytes: &[u8]) -> Result<(), Failed> {
         let write = tokio::io::AsyncWriteExt::write_all(self.client.stream, bytes);
-        match self.client.timer.within(self.limits.client.write, write).await {
+        match self.client.timer.within(self.limits.listener.timeouts.write, write).await {
             Ok(Ok(())) => {
                 self.waits = Waits::Nothing;
                 Ok(())
@@ -286,16 +290,24 @@ impl<'a> Attempt<'a> {
         let timeouts = self.limits.endpoint;
         let start = self.began.take().unwrap_or_else(Instant::now);
         let limit = match waits {
-            Waits::ClientBody => self.limits.client.body,
+            Waits::ClientBody => {
+                self.pace.wait(start, self.upload.delivered, self.limits.listener.timeouts.body)
+            }
             Waits::EndpointWrite => timeouts.write,
             _ => timeouts.response,
         };
+        if waits != Waits::ClientBody {
+            self.pace.stop(start);
+        }
         self.client.timer.set_from(start, limit);
     }
 
     fn too_late(&self) -> Failed {
         match self.waits {
             waits if self.client.timer.is_at_bound() => Failed::late(waits),
+            Waits::ClientBody if self.pace.is_slow(Instant::now(), self.limits.listener.timeouts.body) => {
+                Failed::new(Failure::RequestTimeout, "slower than limits.body_rate".to_owned())
+            }
             Waits::ClientBody => Failed::new(Failure::RequestTimeout, None),
             Waits::EndpointWrite => Failed::new(Failure::RequestWriteTimeout, None),
             _ => Failed::new(Failure::ResponseTimeout, None),

@@ -10,6 +10,14 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// Not a power of two: 65,536 bytes would be one loopback segment and a runt, which costs twice as much.
 pub const BODY: usize = 60_000;
 
+/// Room for the beginning of a body. Only who has taken more than the kernel keeps for one who takes nothing is worth
+/// more room: the memory of a thousand slow clients takes longer to come by than what it is to carry.
+pub const BODY_FIRST: usize = 16_384;
+pub const BODY_BEGINNING: u64 = 96 * 1024;
+
+/// So many bytes are carried for one connection, then it is the turn of the worker's others.
+pub const TURN: u64 = 4 * BODY as u64;
+
 /// What a head is read into at first; it grows to the limits of the listener.
 pub const HEAD: usize = 8_192;
 

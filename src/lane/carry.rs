@@ -108,6 +108,7 @@ fn begin(client: &Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> 
         },
         target: view.target(),
         upgrade: view.is_upgrade(),
+        short_of_memory: client.worker.lifecycle.is_short_of_memory(),
         now: client.now,
         time: client.worker.clock.time_of_day(client.now),
     };
@@ -179,7 +180,7 @@ async fn attempt(
     let mut answer = Buffer::default();
     answer.leave_gap(GAP);
     let mut response = client.worker.response();
-    let limits = attempt::Limits { endpoint: timeouts, client: &listener.timeouts };
+    let limits = attempt::Limits { endpoint: timeouts, listener };
     let (began, worker) = (client.now, client.worker.clone());
     let mut carried = Attempt::new(client.side(), &mut connection, &mut answer, &mut upload, limits, began);
     let mut interim =

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
 
 use super::body::Body;
-use super::buffer::{BODY, Buffer};
+use super::buffer::{BODY, BODY_BEGINNING, BODY_FIRST, Buffer, TURN};
 use super::chunked::{self, ChunkError};
 use super::framing::Framing;
 use super::stream::Stream;
@@ -133,7 +133,8 @@ impl Pump {
         self.out
     }
 
-    /// Moves bytes until a side has no more to give or to take; ready when the body is through.
+    /// Moves bytes until a side has no more to give or to take, or it is somebody else's turn; ready when the body is
+    /// through.
     ///
     /// `count` is told of each piece of the body that has been taken from the source.
     pub fn poll(
@@ -142,8 +143,13 @@ impl Pump {
         ends: &mut Ends<'_>,
         count: &mut impl FnMut(usize) -> Result<(), Failure>,
     ) -> Poll<Result<(), PumpError>> {
+        let begun = self.delivered;
         loop {
             self.waits_for = WaitsFor::Sink;
+            if self.delivered - begun > TURN {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if !self.is_empty() || self.direct(ends.buffer) > 0 {
                 ready!(self.poll_send(context, ends, count))?;
                 continue;
@@ -265,7 +271,7 @@ impl Pump {
     }
 
     fn poll_fill(&mut self, context: &mut Context<'_>, ends: &mut Ends<'_>) -> Poll<Result<(), PumpError>> {
-        ends.buffer.grow(BODY);
+        ends.buffer.grow(if self.delivered < BODY_BEGINNING { BODY_FIRST } else { BODY });
         let read = ready!(ends.buffer.poll_read(context, Pin::new(&mut *ends.from)));
         match read {
             Ok(0) if self.body.may_end() => self.end(),

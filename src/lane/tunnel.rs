@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWrite;
 
-use super::buffer::{BODY, Buffer};
+use super::buffer::{BODY, Buffer, TURN};
 use super::deadline::Timer;
 use super::stream::Stream;
 
@@ -40,6 +40,7 @@ pub async fn run(mut client: Side<'_>, mut endpoint: Side<'_>, timer: &Timer, id
     endpoint.buffer.grow(BODY);
     timer.set(idle);
     poll_fn(|context| {
+        let mut turn = 0;
         loop {
             let sent = poll_flow(context, &mut client, endpoint.stream, &mut up);
             let received = poll_flow(context, &mut endpoint, client.stream, &mut down);
@@ -54,6 +55,11 @@ pub async fn run(mut client: Side<'_>, mut endpoint: Side<'_>, timer: &Timer, id
                 return timer.poll_passed(context);
             }
             timer.set(idle);
+            turn += sent + received;
+            if turn > TURN {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
     })
     .await;
@@ -61,7 +67,7 @@ pub async fn run(mut client: Side<'_>, mut endpoint: Side<'_>, timer: &Timer, id
     carried
 }
 
-/// Moves what can be moved in one direction; `Err` if a side has failed.
+/// Moves what can be moved in one direction, as far as a turn goes; `Err` if a side has failed.
 fn poll_flow(
     context: &mut Context<'_>,
     from: &mut Side<'_>,
@@ -69,7 +75,7 @@ fn poll_flow(
     flow: &mut Flow,
 ) -> Result<u64, ()> {
     let mut moved = 0;
-    while *flow != Flow::Ended {
+    while *flow != Flow::Ended && moved <= TURN {
         if !from.buffer.is_empty() {
             match Pin::new(&mut *to).poll_write(context, from.buffer.bytes()) {
                 Poll::Pending => break,

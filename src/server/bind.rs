@@ -17,7 +17,7 @@ use crate::socket_file::SocketFile;
 /// Bytes that the kernel keeps for a client which does not take them. Without a limit these are megabytes: a response
 /// would be done with before its client has read any of it, `timeouts.write` would never begin, and a thousand such
 /// clients would take what memory all sockets of the machine have together.
-const UNSENT: u32 = 128 * 1024;
+const UNSENT: u32 = 64 * 1024;
 
 /// As long as the kernel allows: it caps this by `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;

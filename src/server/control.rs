@@ -12,8 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::reload;
 use super::state::Shared;
+use super::{memory, reload};
 use crate::admin::AdminSocket;
 
 /// How often a stop looks whether everything is finished.
@@ -94,6 +94,9 @@ pub fn start(
     let (close, close_seen) = watch::channel(false);
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async {
+            if let Some(gauge) = memory::gauge(shared.snapshot.load().config().server.max_memory) {
+                tokio::spawn(memory::watch(gauge, shared.lifecycle.clone()));
+            }
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
             Control { shared, admin, close }.run(signals).await;
         });

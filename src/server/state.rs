@@ -8,13 +8,14 @@ use arc_swap::ArcSwap;
 
 use super::crew::Loads;
 use super::entrance::Entrances;
+use super::memory;
 use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::pool::SupervisorHandle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventLog;
-use crate::telemetry::metrics::Scrape;
+use crate::telemetry::metrics::{Memory, Scrape};
 
 pub struct Shared {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
@@ -64,6 +65,7 @@ impl crate::admin::Inspect for Shared {
     fn ready(&self) -> Result<(), String> {
         match self.lifecycle.phase() {
             Phase::Starting => Err("starting".into()),
+            Phase::Ready if self.lifecycle.is_short_of_memory() => Err("short of memory".into()),
             Phase::Ready => Ok(()),
             Phase::Stopping => Err("stopping".into()),
         }
@@ -74,6 +76,10 @@ impl crate::admin::Inspect for Shared {
         self.telemetry.metrics.encode(Scrape {
             pools: &pools,
             workers: &self.loads.list(),
+            memory: Memory {
+                resident: memory::resident().unwrap_or_default(),
+                short: self.lifecycle.is_short_of_memory(),
+            },
             access_log_dropped: self.telemetry.access_log.dropped(),
             events_dropped: self.events.dropped(),
         })

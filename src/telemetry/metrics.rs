@@ -36,8 +36,17 @@ pub struct Scrape<'a> {
     pub pools: &'a [PoolStatus],
     /// How many connections each worker has.
     pub workers: &'a [usize],
+    pub memory: Memory,
     pub access_log_dropped: u64,
     pub events_dropped: u64,
+}
+
+/// What the process uses.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Memory {
+    pub resident: u64,
+    /// New requests are refused.
+    pub short: bool,
 }
 
 /// A request in progress; dropped, it no longer is.

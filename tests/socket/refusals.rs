@@ -4,4 +4,5 @@ mod bodies;
 mod connections;
 mod framing;
 mod limits;
+mod memory;
 mod requests;

@@ -9,7 +9,7 @@ use crate::config::model::{
     ClientTimeouts, ConnectionLimits, Limits, ListenAddress, Listener, PathRules, ProxyProtocol,
 };
 use crate::config::raw::{FileSection, ListenerSection};
-use crate::config::scalar::Count;
+use crate::config::scalar::{Count, Size};
 use crate::config::source::Span;
 use crate::config::tree::{Kind, Node};
 
@@ -128,10 +128,8 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
             header_bytes: bytes(limits.header_size.0),
             header_count: bytes(limits.header_count.0),
             target_bytes: bytes(limits.target_size.0),
-            body_bytes: match &limits.body_size.value {
-                OrOff::On(size) => Some(size.0),
-                OrOff::Off => None,
-            },
+            body_bytes: size(&limits.body_size.value),
+            body_rate: size(&limits.body_rate.value),
         },
         connections: ConnectionLimits {
             all: count(&limits.connections.value),
@@ -143,6 +141,13 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
             write: timeouts.write.0,
             keep_alive: timeouts.keep_alive.0,
         },
+    }
+}
+
+fn size(written: &OrOff<Size>) -> Option<u64> {
+    match written {
+        OrOff::On(size) => Some(size.0),
+        OrOff::Off => None,
     }
 }
 

@@ -58,10 +58,16 @@ fn defaults_are_those_of_the_reference() {
     let listener = &config.listeners[0];
     assert_eq!(
         listener.limits,
-        Limits { header_bytes: 32 * 1024, header_count: 100, target_bytes: 8 * 1024, body_bytes: None }
+        Limits {
+            header_bytes: 32 * 1024,
+            header_count: 100,
+            target_bytes: 8 * 1024,
+            body_bytes: None,
+            body_rate: None
+        }
     );
     assert_eq!(listener.paths, PathRules { merge_slashes: true, escaped_slashes: EscapedSlashes::Keep });
-    assert_eq!(config.server.max_connections, None);
+    assert_eq!((config.server.max_connections, config.server.max_memory), (None, MaxMemory::OfGroup));
     assert_eq!(listener.connections, ConnectionLimits { all: None, per_client: None });
     let seconds = Duration::from_secs;
     assert_eq!(

@@ -2,8 +2,13 @@ use super::*;
 use crate::config::Limits;
 use crate::lane::head::{Parse, Request, Response};
 
-const LIMITS: Limits =
-    Limits { header_bytes: 32 * 1024, header_count: 100, target_bytes: 8 * 1024, body_bytes: None };
+const LIMITS: Limits = Limits {
+    header_bytes: 32 * 1024,
+    header_count: 100,
+    target_bytes: 8 * 1024,
+    body_bytes: None,
+    body_rate: None,
+};
 
 /// Edits that set these fields.
 fn set(fields: &[(&'static str, &str)]) -> Edits {

@@ -32,6 +32,13 @@ pub(super) fn process(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>)
         "The number of the config in force, 1 at the start.",
         generation,
     );
+    gauge(out, "evenkeel_memory_bytes", "Resident memory of the process.", scrape.memory.resident);
+    gauge(
+        out,
+        "evenkeel_memory_short",
+        "1 if new requests are refused because `server.max_memory` is nearly used, else 0.",
+        u8::from(scrape.memory.short),
+    );
     let active = shared.active.load(Ordering::Relaxed).max(0);
     gauge(out, "evenkeel_active_requests", "Requests in progress.", active);
     out.metric("evenkeel_request_failures_total", Kind::Counter, "Requests that did not end well, by cause.");

@@ -102,7 +102,13 @@ fn busy() -> Metrics {
 }
 
 fn encode(metrics: &Metrics) -> String {
-    metrics.encode(Scrape { pools: &pools(), workers: &[3, 4], access_log_dropped: 11, events_dropped: 12 })
+    metrics.encode(Scrape {
+        pools: &pools(),
+        workers: &[3, 4],
+        memory: Memory { resident: 13, short: true },
+        access_log_dropped: 11,
+        events_dropped: 12,
+    })
 }
 
 fn assert_has(text: &str, lines: &[&str]) {
@@ -320,6 +326,7 @@ fn a_fresh_process_has_a_valid_scrape() {
     let text = Metrics::new(UNIX_EPOCH).encode(Scrape {
         pools: &[],
         workers: &[],
+        memory: Memory::default(),
         access_log_dropped: 0,
         events_dropped: 0,
     });

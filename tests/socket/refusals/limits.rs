@@ -142,6 +142,36 @@ fn a_body_that_is_slow_is_served() {
     assert_eq!(endpoint.seen("/x").body, b"slowly");
 }
 
+/// Fault 27: a byte now and then moves each deadline, but is less than the least rate.
+#[test]
+fn a_body_below_the_least_rate_is_408() {
+    if carrier() == Carrier::Pingora {
+        return;
+    }
+    let endpoint = Endpoint::named("a");
+    let listener = "limits: { body_rate: 100B }, timeouts: { body: 700ms }";
+    let proxy = Proxy::to([&endpoint]).listener(listener).start();
+    let mut slow = proxy.client();
+    slow.send("POST /slow HTTP/1.1\r\nHost: test.example\r\nContent-Length: 60\r\n\r\n");
+    let start = Instant::now();
+    while slow.try_send("x").is_ok() && start.elapsed() < Duration::from_secs(3) && slow.is_open() {
+        thread::sleep(Duration::from_millis(100));
+    }
+    slow.response().expect(408);
+    assert!(start.elapsed() < Duration::from_secs(2));
+    let record = proxy.record("/slow");
+    assert_eq!((record.cause(), record.text("detail")), ("request_timeout", "slower than limits.body_rate"));
+    // Who sends more than that may take its time.
+    let mut steady = proxy.client();
+    steady.send("POST /steady HTTP/1.1\r\nHost: test.example\r\nContent-Length: 240\r\n\r\n");
+    for _ in 0..12 {
+        thread::sleep(Duration::from_millis(100));
+        steady.send([b'x'; 20]);
+    }
+    steady.response().expect(200);
+    assert_eq!(endpoint.seen("/steady").body_length, 240);
+}
+
 /// Limits belong to a listener: another one of the same proxy has its own.
 #[test]
 fn each_listener_has_its_own_limits() {

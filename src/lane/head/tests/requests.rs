@@ -5,8 +5,13 @@ use crate::exchange::Failure;
 use crate::lane::framing::{Framing, Version};
 use crate::lane::head::{Parse, Refusal, Request};
 
-pub(super) const LIMITS: Limits =
-    Limits { header_bytes: 32 * 1024, header_count: 100, target_bytes: 8 * 1024, body_bytes: None };
+pub(super) const LIMITS: Limits = Limits {
+    header_bytes: 32 * 1024,
+    header_count: 100,
+    target_bytes: 8 * 1024,
+    body_bytes: None,
+    body_rate: None,
+};
 
 fn parse(bytes: &[u8]) -> (Request, Parse) {
     let mut head = Request::default();
@@ -397,7 +402,8 @@ fn connection_nominates_only_so_many() {
 /// The limits hold for what is there, whole or not: whoever never ends a line is refused all the same.
 #[test]
 fn limits_hold_before_the_end() {
-    let limits = Limits { header_bytes: 20, header_count: 2, target_bytes: 5, body_bytes: None };
+    let limits =
+        Limits { header_bytes: 20, header_count: 2, target_bytes: 5, body_bytes: None, body_rate: None };
     let too_long =
         Parse::Refused(Refusal { failure: Failure::TargetTooLong, reason: "the target is too long" });
     let too_many = Parse::Refused(Refusal { failure: Failure::HeadersTooLarge, reason: "too many fields" });

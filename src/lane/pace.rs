@@ -1,0 +1,80 @@
+//! How slowly a client may send a body.
+
+use std::time::{Duration, Instant};
+
+/// The time that a client has taken for a body, held against a least rate.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Bytes a second; `None`: any.
+    rate: Option<u64>,
+    waited: Duration,
+    since: Option<Instant>,
+}
+
+impl Pace {
+    pub fn new(rate: Option<u64>) -> Self {
+        Self { rate, waited: Duration::ZERO, since: None }
+    }
+
+    /// How long the client may be waited for from `now` on: at most `pause`, and no longer than it has left in all. It
+    /// has `pause` and a second more for every `rate` bytes, of which it has sent `received`.
+    pub fn wait(&mut self, now: Instant, received: u64, pause: Duration) -> Duration {
+        let Some(rate) = self.rate else { return pause };
+        self.stop(now);
+        self.since = Some(now);
+        let allowed =
+            pause.saturating_add(Duration::from_millis(received.saturating_mul(1000) / rate.max(1)));
+        allowed.saturating_sub(self.waited).min(pause)
+    }
+
+    /// It is somebody else who is waited for.
+    pub fn stop(&mut self, now: Instant) {
+        if let Some(since) = self.since.take() {
+            self.waited += now.saturating_duration_since(since);
+        }
+    }
+
+    /// Whether the client was cut short: it has sent something within the pause that it may make.
+    pub fn is_slow(&self, now: Instant, pause: Duration) -> bool {
+        self.since.is_some_and(|since| now.saturating_duration_since(since) < pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(10);
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn without_a_rate_only_pauses_count() {
+        let (mut pace, start) = (Pace::new(None), Instant::now());
+        for second in 0..100 {
+            assert_eq!(pace.wait(start + seconds(second * 9), second, PAUSE), PAUSE);
+        }
+    }
+
+    #[test]
+    fn a_client_has_a_pause_and_a_second_for_each_so_many_bytes() {
+        let (mut pace, start) = (Pace::new(Some(100)), Instant::now());
+        assert_eq!(pace.wait(start, 0, PAUSE), PAUSE);
+        // 4 s are gone and 1 s was earned.
+        assert_eq!(pace.wait(start + seconds(4), 100, PAUSE), seconds(7));
+        assert_eq!(pace.wait(start + seconds(11), 100, PAUSE), Duration::ZERO);
+        assert!(pace.is_slow(start + seconds(12), PAUSE) && !pace.is_slow(start + seconds(21), PAUSE));
+        // Who is ahead may still not pause for longer.
+        assert_eq!(pace.wait(start + seconds(12), 1_000_000, PAUSE), PAUSE);
+    }
+
+    #[test]
+    fn time_in_which_others_are_waited_for_does_not_count() {
+        let (mut pace, start) = (Pace::new(Some(100)), Instant::now());
+        pace.wait(start, 0, PAUSE);
+        pace.stop(start + seconds(1));
+        assert_eq!(pace.wait(start + seconds(90), 0, PAUSE), seconds(9));
+    }
+}
