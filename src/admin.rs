@@ -1,10 +1,11 @@
-//! The local address that answers questions about the running process: health, metrics, status.
+//! The local address that answers questions about the running process (health, metrics, status) and takes orders for it.
 //!
 //! It has an accept loop of its own, not one of Pingora's services: those close when a stop begins, and just then
 //! somebody wants to know how the draining goes.
 
 pub mod address;
 pub mod client;
+pub mod operate;
 pub mod serve;
 pub mod socket;
 pub mod status;
@@ -12,6 +13,7 @@ pub mod status;
 mod tests;
 
 pub use address::Address;
-pub use serve::Inspect;
+pub use operate::{Operation, Outcome, Verdict};
+pub use serve::Process;
 pub use socket::{AdminSocket, BindError};
 pub use status::Status;

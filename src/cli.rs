@@ -10,6 +10,7 @@ mod ask;
 mod check;
 mod demo;
 mod health;
+mod reload;
 mod run;
 mod schema;
 mod status;
@@ -43,6 +44,8 @@ enum Command {
     Run(run::Run),
     /// Check a config file and run its tests.
     Check(check::Check),
+    /// Put the config file of a running process in force as it is now, or say why not.
+    Reload(reload::Reload),
     /// Show the state of a running process: pools, endpoints, shares of traffic.
     Status(status::Status),
     /// Ask a running process whether it is ready; for Docker's HEALTHCHECK.
@@ -57,6 +60,7 @@ impl Cli {
             Command::Demo(command) => command.execute(),
             Command::Run(command) => command.execute(),
             Command::Check(command) => command.execute(),
+            Command::Reload(command) => command.execute(),
             Command::Status(command) => command.execute(),
             Command::Health(command) => command.execute(),
             Command::Schema(command) => command.execute(),

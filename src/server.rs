@@ -39,6 +39,9 @@ use state::Shared;
 /// Idle connections to endpoints that are kept, for each worker thread.
 const KEPT_CONNECTIONS: usize = 1024;
 
+/// Operations that wait while another one is carried out.
+const ORDERS_MAX: usize = 16;
+
 /// Fewer descriptors than this cannot even start the runtimes.
 const DESCRIPTORS_MIN: u64 = 64;
 
@@ -90,6 +93,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let snapshot = Snapshot::build(config, None);
     telemetry.metrics.reload_succeeded(snapshot.generation(), started);
     handle.set_pools(snapshot.pools().iter().cloned());
+    let (orders, orders_seen) = tokio::sync::mpsc::channel(ORDERS_MAX);
     let workers = snapshot.config().server.threads;
     let shared = Arc::new(Shared {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
@@ -99,11 +103,12 @@ pub fn run(start: Start) -> Result<(), StartError> {
         loads: Loads::new(workers),
         supervisor: handle,
         events,
+        orders,
         started,
         file,
     });
     let server = assemble(&shared, supervisor, descriptors);
-    let close = control::start(runtime, signals, admin, shared)?;
+    let close = control::start(runtime, signals, admin, shared, orders_seen)?;
     server.run(RunArgs { shutdown_signal: Box::new(close) });
     Ok(())
 }

@@ -7,8 +7,17 @@ use std::time::{Duration, Instant};
 
 use super::address::{Address, Environment};
 
-/// For the whole exchange.
+/// For a whole exchange.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// What is asked of the admin server.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    method: &'static str,
+    path: &'a str,
+    body: &'a str,
+    limit: Duration,
+}
 
 /// Metrics of ten thousand endpoints fit.
 const RESPONSE_BYTES_MAX: u64 = 64 << 20;
@@ -34,15 +43,26 @@ pub enum ClientError {
     NotHttp(Address),
 }
 
-/// Gets a path from the admin server at an address.
-pub fn get(address: &Address, path: &str, token: Option<&str>) -> Result<Response, ClientError> {
+impl<'a> Question<'a> {
+    pub fn get(path: &'a str) -> Self {
+        Self { method: "GET", path, body: "", limit: LIMIT }
+    }
+
+    /// Something to be done, which may take so long.
+    pub fn post(path: &'a str, body: &'a str, limit: Duration) -> Self {
+        Self { method: "POST", path, body, limit: LIMIT + limit }
+    }
+}
+
+/// Asks the admin server at an address.
+pub fn ask(address: &Address, question: Question<'_>, token: Option<&str>) -> Result<Response, ClientError> {
     match address {
         Address::Unix(socket) => {
             let stream = UnixStream::connect(socket).map_err(|source| unreachable(address, source))?;
             let timeouts = |left| {
                 stream.set_read_timeout(Some(left)).and_then(|()| stream.set_write_timeout(Some(left)))
             };
-            exchange(address, &stream, timeouts, &request(address, path, token))
+            exchange(address, &stream, timeouts, &request(address, question, token), question.limit)
         }
         Address::Tcp(socket) => {
             let stream =
@@ -50,20 +70,23 @@ pub fn get(address: &Address, path: &str, token: Option<&str>) -> Result<Respons
             let timeouts = |left| {
                 stream.set_read_timeout(Some(left)).and_then(|()| stream.set_write_timeout(Some(left)))
             };
-            exchange(address, &stream, timeouts, &request(address, path, token))
+            exchange(address, &stream, timeouts, &request(address, question, token), question.limit)
         }
     }
 }
 
-/// Gets a path from whichever default socket somebody answers on.
-pub fn get_default(path: &str) -> Result<Response, ClientError> {
-    get_default_in(path, &Environment::of_process())
+/// Asks whoever answers on one of the default sockets.
+pub fn ask_default(question: Question<'_>) -> Result<Response, ClientError> {
+    ask_default_in(question, &Environment::of_process())
 }
 
-pub(super) fn get_default_in(path: &str, environment: &Environment) -> Result<Response, ClientError> {
+pub(super) fn ask_default_in(
+    question: Question<'_>,
+    environment: &Environment,
+) -> Result<Response, ClientError> {
     let mut forbidden = None;
     for socket in environment.sockets() {
-        match get(&Address::Unix(socket), path, None) {
+        match ask(&Address::Unix(socket), question, None) {
             Err(ClientError::Unreachable { .. }) => {}
             Err(error @ ClientError::Forbidden { .. }) => forbidden = Some(error),
             answer => return answer,
@@ -85,13 +108,20 @@ fn unreachable(address: &Address, source: io::Error) -> ClientError {
     }
 }
 
-fn request(address: &Address, path: &str, token: Option<&str>) -> String {
+fn request(address: &Address, question: Question<'_>, token: Option<&str>) -> String {
+    let Question { method, path, body, .. } = question;
     let host = match address {
         Address::Unix(_) => "localhost".to_owned(),
         Address::Tcp(address) => address.to_string(),
     };
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{authorization}Connection: close\r\n\r\n")
+    let length = match method {
+        "GET" => String::new(),
+        _ => format!("Content-Length: {}\r\n", body.len()),
+    };
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{authorization}{length}Connection: close\r\n\r\n{body}"
+    )
 }
 
 fn exchange<S>(
@@ -99,13 +129,14 @@ fn exchange<S>(
     mut stream: S,
     timeouts: impl Fn(Duration) -> io::Result<()>,
     request: &str,
+    limit: Duration,
 ) -> Result<Response, ClientError>
 where
     S: Read + Write,
 {
-    let deadline = Instant::now() + LIMIT;
-    let broken = |source| ClientError::Broken { address: address.clone(), source: plain(source) };
-    timeouts(LIMIT).map_err(broken)?;
+    let deadline = Instant::now() + limit;
+    let broken = |source| ClientError::Broken { address: address.clone(), source: plain(source, limit) };
+    timeouts(limit).map_err(broken)?;
     stream.write_all(request.as_bytes()).map_err(broken)?;
     let mut received = Vec::new();
     let mut piece = [0; 16 << 10];
@@ -127,10 +158,10 @@ where
 }
 
 /// A socket's timeout is EAGAIN, which nobody understands.
-fn plain(error: io::Error) -> io::Error {
+fn plain(error: io::Error, limit: Duration) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", LIMIT.as_secs()))
+            io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs()))
         }
         _ => error,
     }

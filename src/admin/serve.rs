@@ -9,20 +9,18 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Response, StatusCode};
-use pingora_core::apps::HttpServerApp;
-use pingora_core::apps::http_app::ServeHttp;
-use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream as Connection;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
+use super::operate::{Operation, Outcome};
 use super::socket::{AdminSocket, Listener};
 use super::status::Status;
 
 /// Connections at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
 
-/// For a whole exchange, so that nobody can hold a connection by sending or reading slowly.
+/// For a request to arrive, and for its response to be taken, so that nobody can hold a connection by being slow.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Without free descriptors every accept fails at once; this keeps the loop from spinning.
@@ -32,17 +30,19 @@ const RESERVE: usize = 8;
 const ACCEPT_REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// What the admin server asks the rest of the process.
-pub trait Inspect: Send + Sync {
+#[async_trait]
+pub trait Process: Send + Sync {
     fn status(&self) -> Status;
     /// Why not, if not.
     fn ready(&self) -> Result<(), String>;
     /// In Prometheus' text format.
     fn metrics(&self) -> String;
+    async fn perform(&self, operation: Operation) -> Outcome;
 }
 
 /// The requests of one admin address.
 pub(super) struct App {
-    pub(super) inspect: Arc<dyn Inspect>,
+    pub(super) process: Arc<dyn Process>,
     /// What a TCP client must send; `None` on a unix socket, and on loopback if none is configured.
     pub(super) token: Option<String>,
     pub(super) tcp: bool,
@@ -50,9 +50,9 @@ pub(super) struct App {
 
 impl AdminSocket {
     /// Answers until dropped. Must run within a tokio runtime.
-    pub async fn serve(self, inspect: Arc<dyn Inspect>) -> io::Result<()> {
+    pub async fn serve(self, process: Arc<dyn Process>) -> io::Result<()> {
         let tcp = matches!(self.listener, Listener::Tcp(_));
-        let app = Arc::new(App { inspect, token: self.token, tcp });
+        let app = Arc::new(App { process, token: self.token, tcp });
         match self.listener {
             Listener::Unix(listener, _file) => {
                 let listener = tokio::net::UnixListener::from_std(listener)?;
@@ -123,45 +123,76 @@ impl Reserve {
 
 /// Too slow, or gone: nobody is left to be told.
 async fn exchange(app: &Arc<App>, connection: Connection) {
-    let _ = tokio::time::timeout(EXCHANGE_LIMIT, answer(app, connection)).await;
+    let mut session = ServerSession::new_http1(Box::new(connection));
+    let read = tokio::time::timeout(EXCHANGE_LIMIT, session.read_request()).await;
+    if matches!(read, Ok(Ok(true))) {
+        session.set_keepalive(None);
+        let response = app.respond(&session).await;
+        let _ = tokio::time::timeout(EXCHANGE_LIMIT, write(session, response)).await;
+    }
 }
 
-async fn answer(app: &Arc<App>, connection: Connection) {
-    let stream: Stream = Box::new(connection);
-    // Pingora turns keep-alive off by this; it is off here anyway, and stopping ends by dropping the whole server.
-    let (_stop, shutdown) = watch::channel(true);
-    app.process_new_http(ServerSession::new_http1(stream), &shutdown).await;
+async fn write(mut session: ServerSession, response: Response<Vec<u8>>) -> pingora_core::Result<()> {
+    let (head, body) = response.into_parts();
+    session.write_response_header(Box::new(head.into())).await?;
+    if !body.is_empty() {
+        session.write_response_body(body.into(), true).await?;
+    }
+    session.finish().await?;
+    Ok(())
 }
 
 // === impl App ===
 
-#[async_trait]
-impl ServeHttp for App {
-    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        let request = session.req_header();
-        let answer = self.answer(&request.method, request.uri.path(), &request.headers);
-        answer.into_response(&request.method)
-    }
-}
-
 impl App {
+    async fn respond(&self, session: &ServerSession) -> Response<Vec<u8>> {
+        let request = session.req_header();
+        let (method, path) = (&request.method, request.uri.path());
+        let answer = match Operation::at(path, request.uri.query().unwrap_or_default()) {
+            Some(operation) => self.perform(operation, method, path, &request.headers).await,
+            None => self.answer(method, path, &request.headers),
+        };
+        answer.into_response(method)
+    }
+
+    pub(super) async fn perform(
+        &self,
+        operation: Operation,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Answer {
+        if let Some(refusal) = self.refusal(path, headers) {
+            return refusal;
+        }
+        if method != Method::POST {
+            return Answer::not_allowed("POST", "this is done by a POST\n");
+        }
+        // A web page in the browser of somebody on this machine could send one, too.
+        if self.tcp && self.token.is_none() {
+            let remedy = "over TCP, changes need `admin: { token: ... }`; or use a unix socket\n";
+            return Answer::text(StatusCode::FORBIDDEN, remedy);
+        }
+        let Outcome { verdict, text } = self.process.perform(operation).await;
+        Answer::text(verdict.status(), text)
+    }
+
     pub(super) fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
         if let Some(refusal) = self.refusal(path, headers) {
             return refusal;
         }
         if method != Method::GET && method != Method::HEAD {
-            return Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n");
+            return Answer::not_allowed("GET, HEAD", "only GET and HEAD are answered here\n");
         }
         match path {
             "/livez" => Answer::text(StatusCode::OK, "ok\n"),
-            "/readyz" => match self.inspect.ready() {
+            "/readyz" => match self.process.ready() {
                 Ok(()) => Answer::text(StatusCode::OK, "ok\n"),
                 Err(reason) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
             },
             "/metrics" => Answer {
-                status: StatusCode::OK,
                 content_type: "text/plain; version=0.0.4; charset=utf-8",
-                body: self.inspect.metrics().into_bytes(),
+                ..Answer::text(StatusCode::OK, self.process.metrics())
             },
             "/status" => self.status(),
             _ => Answer::text(StatusCode::NOT_FOUND, "here are /livez, /readyz, /metrics and /status\n"),
@@ -169,8 +200,8 @@ impl App {
     }
 
     fn status(&self) -> Answer {
-        match serde_json::to_vec(&self.inspect.status()) {
-            Ok(body) => Answer { status: StatusCode::OK, content_type: "application/json", body },
+        match serde_json::to_vec(&self.process.status()) {
+            Ok(body) => Answer { content_type: "application/json", ..Answer::text(StatusCode::OK, body) },
             Err(error) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         }
     }
@@ -223,13 +254,19 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) body: Vec<u8>,
+    /// The methods that would do.
+    allow: Option<&'static str>,
 }
 
 // === impl Answer ===
 
 impl Answer {
     fn text(status: StatusCode, body: impl Into<Vec<u8>>) -> Answer {
-        Answer { status, content_type: "text/plain; charset=utf-8", body: body.into() }
+        Answer { status, content_type: "text/plain; charset=utf-8", body: body.into(), allow: None }
+    }
+
+    fn not_allowed(allow: &'static str, body: &str) -> Answer {
+        Answer { allow: Some(allow), ..Answer::text(StatusCode::METHOD_NOT_ALLOWED, body) }
     }
 
     fn into_response(self, method: &Method) -> Response<Vec<u8>> {
@@ -239,8 +276,8 @@ impl Answer {
         headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(self.content_type));
         headers.insert(CONTENT_LENGTH, self.body.len().into());
         headers.insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, http::HeaderValue::from_static(allow));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::address::Environment;
-use super::client::{self, ClientError, Response};
+use super::client::{self, ClientError, Question, Response};
 use super::status::{LogDropped, State};
 use super::*;
 use crate::config::{self, AdminListen};
@@ -21,7 +21,8 @@ struct Idle {
     ready: Result<(), String>,
 }
 
-impl Inspect for Idle {
+#[async_trait::async_trait]
+impl Process for Idle {
     fn status(&self) -> Status {
         Status {
             version: "1.2.3".into(),
@@ -42,6 +43,13 @@ impl Inspect for Idle {
 
     fn metrics(&self) -> String {
         "evenkeel_build_info{version=\"1.2.3\"} 1\n".into()
+    }
+
+    async fn perform(&self, operation: Operation) -> Outcome {
+        match self.ready {
+            Ok(()) => Outcome::done(format!("{operation:?}\n")),
+            Err(_) => Outcome { verdict: Verdict::InvalidConfig, text: "wrong\n".into() },
+        }
     }
 }
 
@@ -70,7 +78,7 @@ impl Running {
     }
 
     fn get(&self, path: &str) -> Response {
-        client::get(&self.address, path, None).expect("an answer")
+        client::ask(&self.address, Question::get(path), None).expect("an answer")
     }
 
     fn stop(self) {
@@ -295,14 +303,15 @@ fn a_directory_that_others_may_open_is_not_trusted() {
 fn the_client_finds_whoever_answers_on_a_default_socket() {
     let directory = TempDir::new().expect("tempdir");
     let environment = environment(&directory);
-    let nobody = client::get_default_in("/livez", &environment).expect_err("nobody").to_string();
+    let nobody =
+        client::ask_default_in(Question::get("/livez"), &environment).expect_err("nobody").to_string();
     assert!(nobody.starts_with("no evenkeel answers on ") && nobody.contains("runtime/evenkeel"), "{nobody}");
     // A dead process's socket is no answer.
     fs::create_dir(environment.run.join("evenkeel")).expect("mkdir");
     drop(UnixListener::bind(environment.run.join("evenkeel/admin.sock")).expect("bind"));
     let living = environment.runtime.as_ref().expect("set").join("evenkeel/admin-77.sock");
     let _running = Running::start(&unix(&living));
-    assert_eq!(client::get_default_in("/livez", &environment).expect("an answer").status, 200);
+    assert_eq!(client::ask_default_in(Question::get("/livez"), &environment).expect("an answer").status, 200);
 }
 
 #[test]
@@ -330,7 +339,10 @@ fn a_token_is_asked_for_and_probes_need_none() {
         assert_eq!(running.status("/status", &headers), 401, "{sent}");
     }
     assert_eq!(running.status("/status", "Host: name.example\r\nAuthorization: Bearer secret\r\n"), 200);
-    assert_eq!(client::get(&running.address, "/metrics", Some("secret")).expect("an answer").status, 200);
+    assert_eq!(
+        client::ask(&running.address, Question::get("/metrics"), Some("secret")).expect("an answer").status,
+        200
+    );
     assert_eq!(running.status("/livez", "Host: name.example\r\n"), 200);
     assert_eq!(running.status("/readyz", "Host: name.example\r\n"), 200);
 }
@@ -366,10 +378,10 @@ fn whoever_is_no_evenkeel_is_told_apart() {
         stream.write_all(b"220 mail.example ESMTP\r\n").expect("write");
         let _ = stream.read(&mut [0; 1024]).expect("read");
     });
-    let error = client::get(&address, "/livez", None).expect_err("no answer");
+    let error = client::ask(&address, Question::get("/livez"), None).expect_err("no answer");
     other.join().expect("the other one");
     assert!(matches!(error, ClientError::NotHttp(_) | ClientError::Broken { .. }), "{error}");
-    let error = client::get(&address, "/livez", None).expect_err("nobody").to_string();
+    let error = client::ask(&address, Question::get("/livez"), None).expect_err("nobody").to_string();
     assert!(error.contains("is it running?"), "{error}");
 }
 

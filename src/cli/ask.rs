@@ -1,8 +1,10 @@
 //! How commands find the running process: an address, or the config file it was started with.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::admin::client::{self, ClientError, Response};
+use super::{Exit, complain, fail, print};
+use crate::admin::client::{self, ClientError, Question, Response};
 use crate::admin::{Address, address::AddressError};
 use crate::config::{self, AdminListen, LoadError};
 
@@ -39,25 +41,29 @@ pub(super) enum AskError {
 
 impl Where {
     pub(super) fn get(&self, path: &str) -> Result<Response, AskError> {
+        self.ask(Question::get(path))
+    }
+
+    pub(super) fn ask(&self, question: Question<'_>) -> Result<Response, AskError> {
         if let Some(address) = &self.admin {
             let token = std::env::var(TOKEN_VARIABLE).ok();
-            return Ok(client::get(address, path, token.as_deref())?);
+            return Ok(client::ask(address, question, token.as_deref())?);
         }
         let file = self.config.as_deref().unwrap_or(Path::new(super::DEFAULT_CONFIG));
         let admin = match admin_of(file) {
             Ok(admin) => admin,
             // No file was named and the usual one cannot be read: a process without a file has the default socket.
-            Err(LoadError::Io { .. }) if self.config.is_none() => return Ok(client::get_default(path)?),
+            Err(LoadError::Io { .. }) if self.config.is_none() => return Ok(client::ask_default(question)?),
             Err(LoadError::Invalid(_)) => return Err(AskError::Invalid(file.to_owned())),
             Err(error) => return Err(AskError::Config(error)),
         };
         let address = match admin.listen {
             AdminListen::Off => return Err(AskError::Off(file.to_owned())),
-            AdminListen::Default => return Ok(client::get_default(path)?),
+            AdminListen::Default => return Ok(client::ask_default(question)?),
             AdminListen::Unix(path) => Address::Unix(path),
             AdminListen::Tcp(address) => Address::Tcp(address),
         };
-        Ok(client::get(&address, path, admin.token.as_deref())?)
+        Ok(client::ask(&address, question, admin.token.as_deref())?)
     }
 
     /// The body of a 200; anything else is an error.
@@ -70,6 +76,22 @@ impl Where {
                 response.body.trim()
             ))),
         }
+    }
+}
+
+/// Has the running process do something; prints what came of it.
+pub(super) fn perform(place: &Where, path: &str, body: &str, limit: Duration) -> Exit {
+    match place.ask(Question::post(path, body, limit)) {
+        Ok(Response { status: 200, body }) => {
+            print(&body);
+            Exit::Done
+        }
+        Ok(Response { status: 422, body }) => {
+            complain(body.trim_end());
+            Exit::InvalidConfig
+        }
+        Ok(Response { body, .. }) => fail(body.trim_end()),
+        Err(error) => fail(error),
     }
 }
 

@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::state::Shared;
 use super::{memory, reload};
-use crate::admin::AdminSocket;
+use crate::admin::{AdminSocket, Operation, Outcome};
 
 /// How often a stop looks whether everything is finished.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -38,6 +38,13 @@ enum Asked {
     Stop(&'static str),
     Reload,
     Reopen,
+    Operation(Order),
+}
+
+/// An operation, and where somebody waits to hear what came of it.
+pub struct Order {
+    pub operation: Operation,
+    pub reply: oneshot::Sender<Outcome>,
 }
 
 impl Signals {
@@ -90,6 +97,7 @@ pub fn start(
     signals: Signals,
     admin: Option<AdminSocket>,
     shared: Arc<Shared>,
+    orders: mpsc::Receiver<Order>,
 ) -> std::io::Result<CloseListeners> {
     let (close, close_seen) = watch::channel(false);
     std::thread::Builder::new().name("control".into()).spawn(move || {
@@ -98,7 +106,7 @@ pub fn start(
                 tokio::spawn(memory::watch(gauge, shared.lifecycle.clone()));
             }
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
-            Control { shared, admin, close }.run(signals).await;
+            Control { shared, admin, close }.run(signals, orders).await;
         });
     })?;
     Ok(CloseListeners(close_seen))
@@ -111,10 +119,18 @@ async fn serve(socket: AdminSocket, shared: Arc<Shared>) {
 }
 
 impl Control {
-    async fn run(mut self, mut signals: Signals) {
+    async fn run(mut self, mut signals: Signals, mut orders: mpsc::Receiver<Order>) {
         loop {
-            match signals.next().await {
-                Asked::Reload => reload::reload(&self.shared).await,
+            let asked = tokio::select! {
+                asked = signals.next() => asked,
+                Some(order) = orders.recv() => Asked::Operation(order),
+            };
+            match asked {
+                Asked::Operation(Order { operation, reply }) => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(self.perform(operation).await);
+                }
+                Asked::Reload => drop(reload::reload(&self.shared).await),
                 Asked::Reopen => self.shared.telemetry.access_log.reopen(),
                 Asked::Stop(signal) => {
                     let cut = tokio::select! {
@@ -128,6 +144,15 @@ impl Control {
                     self.exit(if cut == 0 { 0 } else { 1 }).await;
                 }
             }
+        }
+    }
+
+    async fn perform(&self, operation: Operation) -> Outcome {
+        match operation {
+            Operation::Reload => match reload::reload(&self.shared).await {
+                Ok(generation) => Outcome::done(format!("generation {generation} is in force\n")),
+                Err(error) => error.into(),
+            },
         }
     }
 

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::bind::BindError;
 use super::state::Shared;
+use crate::admin::{Outcome, Verdict};
 use crate::config::{self, Config};
 use crate::exchange;
 use crate::pool::Pool;
@@ -29,14 +30,26 @@ pub enum ReloadError {
 }
 
 /// Reads the config file again and puts it in force; says in the log what came of it.
-pub async fn reload(shared: &Shared) {
-    match try_reload(shared).await {
-        Ok(generation) => log::info!(generation; "config reloaded"),
+pub async fn reload(shared: &Shared) -> Result<u64, ReloadError> {
+    let reloaded = try_reload(shared).await;
+    match &reloaded {
+        Ok(generation) => log::info!(generation:%; "config reloaded"),
         Err(error) => {
             shared.telemetry.metrics.reload_failed();
             let generation = shared.snapshot.load().generation();
             log::error!(generation, reason:% = error; "reload refused, the config in force stays");
         }
+    }
+    reloaded
+}
+
+impl From<ReloadError> for Outcome {
+    fn from(error: ReloadError) -> Self {
+        let verdict = match &error {
+            ReloadError::Config(config::LoadError::Invalid(_)) => Verdict::InvalidConfig,
+            _ => Verdict::Refused,
+        };
+        Self { verdict, text: format!("{error}\n") }
     }
 }
 

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
 
+use super::control::Order;
 use super::crew::Loads;
 use super::entrance::Entrances;
 use super::memory;
 use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
+use crate::admin::{Operation, Outcome};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::pool::SupervisorHandle;
 use crate::snapshot::Snapshot;
@@ -26,12 +30,15 @@ pub struct Shared {
     pub loads: Loads,
     pub supervisor: SupervisorHandle,
     pub events: EventLog,
+    /// To the control thread.
+    pub orders: mpsc::Sender<Order>,
     pub started: SystemTime,
     /// Where a reload reads the config; `None`: it was given on the command line.
     pub file: Option<PathBuf>,
 }
 
-impl crate::admin::Inspect for Shared {
+#[async_trait]
+impl crate::admin::Process for Shared {
     fn status(&self) -> Status {
         let snapshot = self.snapshot.load();
         Status {
@@ -60,6 +67,12 @@ impl crate::admin::Inspect for Shared {
                 events: self.events.dropped(),
             },
         }
+    }
+
+    async fn perform(&self, operation: Operation) -> Outcome {
+        let (reply, outcome) = oneshot::channel();
+        let _ = self.orders.send(Order { operation, reply }).await;
+        outcome.await.unwrap_or_else(|_| Outcome::refused("the process stops\n"))
     }
 
     fn ready(&self) -> Result<(), String> {
