@@ -2,6 +2,7 @@
 
 mod commands;
 mod faults;
+mod ledger;
 mod listeners;
 mod logs;
 mod names;
