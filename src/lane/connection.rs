@@ -94,7 +94,7 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
     let (stay, _guest) = client.visit().await;
     match stay {
         Stay::Over(After::Linger) => Box::pin(client.linger()).await,
-        Stay::Over(After::Abort) => client.stream.reset(),
+        Stay::Over(After::Abort) => client.stream.ends_with_reset(true),
         Stay::Over(After::KeepAlive | After::Close) => {}
         Stay::Elsewhere { http2 } => return Box::pin(client.hand_over(http2)).await,
     }

@@ -70,21 +70,30 @@ pub async fn deliver(
     if status == 101 {
         return upgrade(client, listener, tracked, sent, delivery, (head, websocket)).await;
     }
+    // A body that ends with its connection must not seem to end well.
+    let until_close = onward.body == Framing::UntilClose;
+    if until_close {
+        client.stream.ends_with_reset(true);
+    }
     let mut download = Pump::new(body, onward.body, head).joining();
     let cut = delivery.carry(client, listener, tracked, &mut download).await;
     client.now = Instant::now();
     sent.bytes = download.delivered;
     client.room().out = download.into_memory();
     match cut {
-        Ok(()) => delivery.finish(client, reusable, keep),
+        Ok(()) => {
+            if until_close {
+                client.stream.ends_with_reset(false);
+            }
+            delivery.finish(client, reusable, keep)
+        }
         Err(cut) => {
             let circumstances = Circumstances { replayable: false, reused: false, response_begun: true };
             if !cut.client_waited_for {
                 tracked.attempt_failed(cut.failure, circumstances);
             }
             tracked.failed(cut.failure, cut.detail);
-            // A body that ends with its connection must not seem to end well.
-            if onward.body == Framing::UntilClose { After::Abort } else { After::Close }
+            if until_close { After::Abort } else { After::Close }
         }
     }
 }

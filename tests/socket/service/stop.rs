@@ -243,6 +243,31 @@ fn the_drain_ends() {
     gate.open();
 }
 
+/// What is cut does not seem whole to a client of HTTP/1.0, which takes the end of the connection for the end of a body.
+#[test]
+fn a_cut_response_does_not_seem_whole() {
+    if carrier() == Carrier::Pingora {
+        return;
+    }
+    let gate = Gate::closed();
+    let opened = gate.clone();
+    let endpoint = Endpoint::scripted("a", move |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        exchange.chunk("the beginning");
+        opened.wait();
+    });
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 0s").start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.0\r\nHost: test.example\r\n\r\n");
+    client.until(b"the beginning");
+    proxy.signal(SIGTERM);
+    assert!(client.is_reset());
+    assert_eq!(proxy.ended().code, Some(1));
+    let record = proxy.record("/x");
+    assert_eq!((record.status(), record.cause()), (200, "stopped"));
+    gate.open();
+}
+
 /// A tunnel that is open is given the drain time, and no more.
 #[test]
 fn a_tunnel_does_not_hold_it() {
