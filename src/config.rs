@@ -27,13 +27,14 @@ mod tests;
 pub use model::*;
 pub use raw::schema;
 pub use report::{Problem, Report, Severity};
+pub use scalar::duration;
 pub use write::short_form;
 
 use decode::Context;
 use source::Source;
 
 /// No config is larger; a wrong path may well be.
-const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A valid config, and what should be said about it all the same.
 #[derive(Debug)]
@@ -56,9 +57,17 @@ pub enum LoadError {
 
 /// Reads and compiles a file, with the variables of this process.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
-    let text = read(path).map_err(|why| LoadError::Io { path: path.to_owned(), why })?;
-    let name = path.display().to_string();
-    parse_with(&text, &name, &|variable| std::env::var(variable).ok()).map_err(LoadError::Invalid)
+    compile_text(&read(path)?, &path.display().to_string())
+}
+
+/// The text of a config file.
+pub fn read(path: &Path) -> Result<String, LoadError> {
+    read_text(path).map_err(|why| LoadError::Io { path: path.to_owned(), why })
+}
+
+/// Compiles a text that was read before, with the variables of this process. `file_name` is what errors call it.
+pub fn compile_text(text: &str, file_name: &str) -> Result<Loaded, LoadError> {
+    parse_with(text, file_name, &|variable| std::env::var(variable).ok()).map_err(LoadError::Invalid)
 }
 
 /// Compiles a text, with the variables of this process. `file_name` is what errors call it.
@@ -85,7 +94,7 @@ pub fn parse_with(
     }
 }
 
-fn read(path: &Path) -> io::Result<String> {
+fn read_text(path: &Path) -> io::Result<String> {
     // The length is not asked for: that of a device or a pipe is 0, and some never end.
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::decode::{AutoOr, Context, OrOff, Value};
 use crate::config::model::{
     AccessLog, Admin, AdminListen, Config, Listener, Log, MaxMemory, Pool, Route, RouteLimits, Server,
+    StateDirectory,
 };
 use crate::config::raw::FileSection;
 use crate::config::source::{Source, Span};
@@ -60,6 +61,7 @@ pub(crate) fn compile(root: &Node, source: &Source, context: &mut Context) -> Op
     };
     let admin = compiler.admin(&file);
     Some(Config {
+        text: source.text().into(),
         server: server(&file),
         admin,
         log: Log { level: file.log.level.0.clone(), format: file.log.format.value },
@@ -201,5 +203,7 @@ fn server(file: &FileSection) -> Server {
         },
         drain: file.server.drain.0,
         drain_delay: file.server.drain_delay.0,
+        watch: file.server.watch.0,
+        state: file.server.state.as_ref().map_or(StateDirectory::Default, |state| state.value.clone()),
     }
 }

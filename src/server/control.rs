@@ -12,8 +12,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::memory;
+use super::reload::{By, Due, Reloads};
 use super::state::Shared;
-use super::{memory, reload};
 use crate::admin::{AdminSocket, Operation, Outcome};
 
 /// How often a stop looks whether everything is finished.
@@ -37,6 +38,7 @@ pub struct Signals {
 enum Asked {
     Stop(&'static str),
     Reload,
+    Due(Due),
     Reopen,
     Operation(Order),
 }
@@ -87,6 +89,7 @@ impl ShutdownSignalWatch for CloseListeners {
 
 pub struct Control {
     shared: Arc<Shared>,
+    reloads: Reloads,
     admin: Option<JoinHandle<()>>,
     close: watch::Sender<bool>,
 }
@@ -106,7 +109,8 @@ pub fn start(
                 tokio::spawn(memory::watch(gauge, shared.lifecycle.clone()));
             }
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
-            Control { shared, admin, close }.run(signals, orders).await;
+            let reloads = Reloads::start(shared.clone());
+            Control { shared, reloads, admin, close }.run(signals, orders).await;
         });
     })?;
     Ok(CloseListeners(close_seen))
@@ -124,13 +128,15 @@ impl Control {
             let asked = tokio::select! {
                 asked = signals.next() => asked,
                 Some(order) = orders.recv() => Asked::Operation(order),
+                due = self.reloads.due() => Asked::Due(due),
             };
             match asked {
                 Asked::Operation(Order { operation, reply }) => {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.perform(operation).await);
                 }
-                Asked::Reload => drop(reload::reload(&self.shared).await),
+                Asked::Reload => drop(self.reloads.reload(By::Signal, None).await),
+                Asked::Due(due) => self.reloads.attend(due).await,
                 Asked::Reopen => self.shared.telemetry.access_log.reopen(),
                 Asked::Stop(signal) => {
                     let cut = tokio::select! {
@@ -147,12 +153,12 @@ impl Control {
         }
     }
 
-    async fn perform(&self, operation: Operation) -> Outcome {
+    async fn perform(&mut self, operation: Operation) -> Outcome {
         match operation {
-            Operation::Reload => match reload::reload(&self.shared).await {
-                Ok(generation) => Outcome::done(format!("generation {generation} is in force\n")),
-                Err(error) => error.into(),
-            },
+            Operation::Reload { confirm } => self.reloads.reload(By::Command, confirm).await,
+            Operation::Confirm => self.reloads.confirm().await,
+            Operation::Rollback => self.reloads.rollback(By::Rollback).await,
+            Operation::Plan { text, name } => self.reloads.plan(&text, &name).await,
         }
     }
 

@@ -1,10 +1,14 @@
 //! The process as a service: how it starts, stops, reloads, logs, and what it survives.
 
 mod commands;
+mod confirm;
 mod faults;
 mod listeners;
 mod logs;
 mod names;
+mod plan;
 mod reload;
+mod rollback;
 mod start;
 mod stop;
+mod watch;

@@ -97,6 +97,14 @@ fn header(out: &mut String, status: &Status, painter: &Painter) {
         human::long(seconds(status.uptime_seconds)),
         human::date(status.started),
     );
+    if let Some(left) = status.confirm_seconds {
+        let waits = format!(
+            "generation {} waits for `evenkeel confirm`: the config before comes back in {}",
+            status.generation,
+            human::long(seconds(left))
+        );
+        let _ = writeln!(out, "{}", painter.paint(YELLOW, &waits));
+    }
     for listener in &status.listeners {
         let _ =
             writeln!(out, "listener {} on {}", human::safe(&listener.name), human::safe(&listener.address));
