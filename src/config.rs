@@ -60,6 +60,23 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     compile_text(&read(path)?, &path.display().to_string())
 }
 
+/// The `admin` section of a file whose other sections may be wrong: somebody may want to ask the process about them.
+pub fn load_admin(path: &Path) -> Result<Admin, LoadError> {
+    let text = read(path)?;
+    let report = match compile_text(&text, &path.display().to_string()) {
+        Ok(loaded) => return Ok(loaded.config.admin),
+        Err(report) => report,
+    };
+    let source = Source::new("", &text);
+    let mut context = Context::default();
+    let admin = tree::parse(source.text(), &mut context).and_then(|mut root| {
+        root.keep_only("admin");
+        environment::interpolate(&mut root, &|variable| std::env::var(variable).ok(), &mut context);
+        compile::admin_alone(&root, &source, &mut context)
+    });
+    admin.filter(|_| !context.has_errors()).ok_or(report)
+}
+
 /// The text of a config file.
 pub fn read(path: &Path) -> Result<String, LoadError> {
     read_text(path).map_err(|why| LoadError::Io { path: path.to_owned(), why })

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ask::Where;
+use super::ask::{Where, cannot_ask};
 use super::{Exit, complain, fail, print, refuse};
 use crate::admin::client::{Question, Response};
 use crate::admin::encoded;
@@ -41,7 +41,7 @@ impl Plan {
                 Exit::InvalidConfig
             }
             Ok(Response { body, .. }) => fail(body.trim_end()),
-            Err(error) => fail(error),
+            Err(error) => cannot_ask(&error),
         }
     }
 

@@ -77,6 +77,12 @@ pub(crate) fn compile(root: &Node, source: &Source, context: &mut Context) -> Op
     })
 }
 
+/// The `admin` section of a file of which nothing else is left.
+pub(crate) fn admin_alone(root: &Node, source: &Source, context: &mut Context) -> Option<Admin> {
+    let file = FileSection::decode(root, context)?;
+    Some(Compiler { context, source }.admin(&file))
+}
+
 /// Which of the two ways a file is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {

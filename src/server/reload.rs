@@ -106,8 +106,11 @@ impl Reloads {
                 let generation = self.shared.snapshot.load().generation();
                 log::warn!(generation; "config not confirmed in time");
                 drop(self.rollback(By::Expiry).await);
-                // Where that was refused, it is for a person to look at, and nothing is to be tried again.
-                self.settle();
+                if let Some(was) = self.unconfirmed.clone() {
+                    // That was refused. It is for a person to look at, and not tried again and again.
+                    self.settle();
+                    self.remember(&was).await;
+                }
             }
         }
     }
@@ -189,7 +192,6 @@ impl Reloads {
         let in_force = self.shared.snapshot.load_full();
         let mut changes = Changes::between(in_force.config(), &config);
         let next = Snapshot::build(config, None);
-        prepare::resolve_names(pools_of_arrivals(&changes, &next)).await;
         prepare::try_arrivals(&mut changes, &next).await;
         prepare::remark_departures(&mut changes, &in_force);
         Ok(Plan { generation: in_force.generation(), changes, warnings: written(&warnings) })
@@ -216,8 +218,7 @@ impl Reloads {
         }
         let sockets = shared.entrances.prepare(&config.listeners)?;
         let snapshot = Arc::new(Snapshot::build(config, Some(&previous)));
-        prepare::resolve_names(new_pools(&snapshot, &previous)).await;
-        prepare::probe_new(new_pools(&snapshot, &previous)).await;
+        prepare::make_ready(&new_pools(&snapshot, &previous)).await;
         // Nothing fails from here on, and nothing waits.
         let generation = snapshot.generation();
         shared.events.set(&snapshot.config().log);
@@ -268,16 +269,9 @@ fn shown(file: &Path) -> String {
 }
 
 /// Those that are not the very same as before.
-fn new_pools(snapshot: &Snapshot, previous: &Snapshot) -> impl Iterator<Item = Arc<Pool>> {
+fn new_pools(snapshot: &Snapshot, previous: &Snapshot) -> Vec<Arc<Pool>> {
     let is_new = |pool: &&Arc<Pool>| !previous.pools().iter().any(|known| Arc::ptr_eq(known, pool));
-    snapshot.pools().iter().filter(is_new).cloned().collect::<Vec<_>>().into_iter()
-}
-
-fn pools_of_arrivals(changes: &Changes, next: &Snapshot) -> impl Iterator<Item = Arc<Pool>> {
-    let has_some = |pool: &&Arc<Pool>| {
-        changes.endpoints.added.iter().any(|item| item.pool.as_deref() == Some(&**pool.name()))
-    };
-    next.pools().iter().filter(has_some).cloned().collect::<Vec<_>>().into_iter()
+    snapshot.pools().iter().filter(is_new).cloned().collect()
 }
 
 /// `` `server.threads` and `admin.listen` ``

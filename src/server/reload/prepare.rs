@@ -11,23 +11,32 @@ use crate::pool::status::EndpointState;
 use crate::pool::{Member, Pool};
 use crate::snapshot::Snapshot;
 
-/// How long a reload waits for names that are new: it must not hang, nor keep a stop waiting, because a resolver does.
+/// How long a reload waits in all: it must not hang, nor keep a stop waiting, because a resolver or an endpoint does.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Of that, for names, so that something is left for probes.
 const NAMES_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long it waits for the first probes of new endpoints: as long as a start does.
-const PROBES_LIMIT: Duration = Duration::from_secs(2);
+/// Resolves the names of these pools, and probes their endpoints that never were: a dead one gets no request. What is
+/// left over is for the supervisor, as at every start.
+pub async fn make_ready(pools: &[Arc<Pool>]) {
+    let _ = timeout(LIMIT, async {
+        resolve_names(pools).await;
+        probe_new(pools).await;
+    })
+    .await;
+}
 
-/// Looks up the names of these pools. What is left over is resolved by the supervisor, as at every start.
-pub async fn resolve_names(pools: impl Iterator<Item = Arc<Pool>>) {
+async fn resolve_names(pools: &[Arc<Pool>]) {
     let mut lookups = JoinSet::new();
     for pool in pools {
+        let pool = pool.clone();
         lookups.spawn(async move { pool.discover().await });
     }
     let _ = timeout(NAMES_LIMIT, lookups.join_all()).await;
 }
 
-/// Probes the endpoints of these pools that never were, so that a dead one gets no request.
-pub async fn probe_new(pools: impl Iterator<Item = Arc<Pool>>) {
+async fn probe_new(pools: &[Arc<Pool>]) {
     let mut probes = JoinSet::new();
     for pool in pools {
         for member in pool.members() {
@@ -37,7 +46,7 @@ pub async fn probe_new(pools: impl Iterator<Item = Arc<Pool>>) {
             }
         }
     }
-    let _ = timeout(PROBES_LIMIT, probes.join_all()).await;
+    probes.join_all().await;
 }
 
 /// Says of new endpoints what the first probe has found, and of those that go what they still have to do.
@@ -80,29 +89,20 @@ fn arrival(next: &Snapshot, item: &Item) -> Option<String> {
     }
 }
 
+/// What probes have found, by the place of the endpoint among those that come.
+type Found = Vec<Option<Result<(), String>>>;
+
 /// Probes the endpoints that a config would bring, and says what was found. `next` shares nothing with what runs.
 pub async fn try_arrivals(changes: &mut Changes, next: &Snapshot) {
-    let mut probes = JoinSet::new();
-    for (index, item) in changes.endpoints.added.iter().enumerate() {
-        let Some(pool) = pool_of(next, item) else { continue };
-        for member in members(next, item) {
-            let pool = pool.clone();
-            probes.spawn(async move { (index, pool.probe_once(&member).await) });
-        }
-    }
-    let mut found: Vec<Option<Result<(), String>>> = vec![None; changes.endpoints.added.len()];
-    let collect = async {
-        while let Some(probed) = probes.join_next().await {
-            // Where a name has several addresses, one that fails is worth the line.
-            if let Ok((index, Some(result))) = probed
-                && let Some(slot) = found.get_mut(index)
-                && !matches!(slot, Some(Err(_)))
-            {
-                *slot = Some(result);
-            }
-        }
-    };
-    let _ = timeout(PROBES_LIMIT, collect).await;
+    let arrivals = &changes.endpoints.added;
+    let mut found: Found = vec![None; arrivals.len()];
+    let _ = timeout(LIMIT, async {
+        let has_some =
+            |pool: &&Arc<Pool>| arrivals.iter().any(|item| item.pool.as_deref() == Some(&**pool.name()));
+        resolve_names(&next.pools().iter().filter(has_some).cloned().collect::<Vec<_>>()).await;
+        probe_once(arrivals, next, &mut found).await;
+    })
+    .await;
     for (item, found) in changes.endpoints.added.iter_mut().zip(found) {
         let is_checked = pool_of(next, item).is_some_and(|pool| pool.spec().health_check.is_some());
         match found {
@@ -111,6 +111,26 @@ pub async fn try_arrivals(changes: &mut Changes, next: &Snapshot) {
             None if members(next, item).is_empty() => item.remark("does not resolve"),
             None if is_checked => item.remark("no probe was answered in time"),
             None => {}
+        }
+    }
+}
+
+async fn probe_once(arrivals: &[Item], next: &Snapshot, found: &mut Found) {
+    let mut probes = JoinSet::new();
+    for (index, item) in arrivals.iter().enumerate() {
+        let Some(pool) = pool_of(next, item) else { continue };
+        for member in members(next, item) {
+            let pool = pool.clone();
+            probes.spawn(async move { (index, pool.probe_once(&member).await) });
+        }
+    }
+    while let Some(probed) = probes.join_next().await {
+        // Where a name has several addresses, one that fails is worth the line.
+        if let Ok((index, Some(result))) = probed
+            && let Some(slot) = found.get_mut(index)
+            && !matches!(slot, Some(Err(_)))
+        {
+            *slot = Some(result);
         }
     }
 }

@@ -369,3 +369,50 @@ fn a_refused_reload_leaves_no_socket_behind() {
     std::net::TcpListener::bind(free).expect("it is free again");
     assert_eq!(proxy.status()["generation"], 1);
 }
+
+/// A hundred signals while a reload is under way are one more reload after it, and no other.
+#[test]
+fn signals_during_a_reload_are_one_more_reload() {
+    let (well, silent) = (Endpoint::named("well"), silent_network());
+    let mut proxy = Proxy::to([&well]).health_check("type: tcp, interval: 30s, timeout: 1s").start();
+    proxy.wait_until(well.address(), "healthy");
+    let steady = SteadyLoad::start(&proxy.address(), 2);
+    // The first reload waits a second for its probe.
+    proxy.reload(&proxy.config_text().replace(&well.to_string(), &format!("{well}\n      - {silent}")));
+    for _ in 0..100 {
+        proxy.signal(SIGHUP);
+        thread::sleep(Duration::from_millis(5));
+    }
+    eventually("the second reload", || (proxy.status()["generation"] == 3).then_some(()));
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(proxy.status()["generation"], 3);
+    let (sent, failures) = steady.stop();
+    assert!(failures.is_empty(), "{} of {sent} failed: {failures:?}", failures.len());
+    proxy.is_unharmed(well.open());
+}
+
+/// Without `--admin`, the address is in the config file, even if the rest of that is wrong; where nothing of it can be
+/// read, the report and the exit code are those of a check.
+#[test]
+fn a_broken_file_still_says_whom_to_ask() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let run = |command: &str| {
+        let file = proxy.config_path();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args([command, "-c", file.to_str().unwrap()])
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    proxy.write_config(&proxy.config_text().replace("health_check: off", "health_chek: off"));
+    assert_eq!(run("health"), (Some(0), String::new()));
+    let (code, stderr) = run("reload");
+    assert_eq!(code, Some(78));
+    assert!(stderr.contains("did you mean `health_check`?"), "{stderr}");
+    proxy.event("the process was asked", |event| event.level() == "error" && event.text("by") == "command");
+    proxy.write_config("admin: [\n");
+    let (code, stderr) = run("reload");
+    assert_eq!(code, Some(78));
+    assert!(stderr.contains("evenkeel.yaml:") && stderr.contains("--admin ADDRESS"), "{stderr}");
+}
