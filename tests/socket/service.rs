@@ -2,11 +2,15 @@
 
 mod clock;
 mod commands;
+mod confirm;
 mod faults;
 mod ledger;
 mod listeners;
 mod logs;
 mod names;
+mod plan;
 mod reload;
+mod rollback;
 mod start;
 mod stop;
+mod watch;
