@@ -15,5 +15,5 @@ mod tests;
 pub use address::Address;
 pub use operate::{Operation, Outcome, Verdict};
 pub use serve::Process;
-pub use socket::{AdminSocket, BindError};
+pub use socket::{AdminSocket, BindError, Share};
 pub use status::Status;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use clap::{Parser, Subcommand};
 
 use crate::config::{LoadError, Report};
+use crate::server::upgrade::launch;
 
 mod ask;
 mod check;
@@ -14,6 +15,7 @@ mod reload;
 mod run;
 mod schema;
 mod status;
+mod upgrade;
 
 /// Where the config is unless `-c` says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/evenkeel/evenkeel.yaml";
@@ -46,6 +48,10 @@ enum Command {
     Check(check::Check),
     /// Put the config file of a running process in force as it is now, or say why not.
     Reload(reload::Reload),
+    /// Have the binary that is on the disk now take over from a running process; no request is lost.
+    Upgrade(upgrade::Upgrade),
+    #[command(name = launch::COMMAND, hide = true)]
+    StartSuccessor(upgrade::StartSuccessor),
     /// Show the state of a running process: pools, endpoints, shares of traffic.
     Status(status::Status),
     /// Ask a running process whether it is ready; for Docker's HEALTHCHECK.
@@ -61,6 +67,8 @@ impl Cli {
             Command::Run(command) => command.execute(),
             Command::Check(command) => command.execute(),
             Command::Reload(command) => command.execute(),
+            Command::Upgrade(command) => command.execute(),
+            Command::StartSuccessor(command) => command.execute(),
             Command::Status(command) => command.execute(),
             Command::Health(command) => command.execute(),
             Command::Schema(command) => command.execute(),

@@ -5,12 +5,16 @@ mod acceptor;
 mod bind;
 mod control;
 mod crew;
+mod descriptors;
 mod entrance;
 mod hall;
+pub mod inherit;
 mod memory;
 mod post;
 mod reload;
 mod state;
+mod store;
+pub mod upgrade;
 
 use std::io;
 use std::path::PathBuf;
@@ -34,7 +38,9 @@ use acceptor::Acceptor;
 use control::Signals;
 use crew::Loads;
 use entrance::Entrances;
+use inherit::Heritage;
 use state::Shared;
+use upgrade::launch::Invocation;
 
 /// Idle connections to endpoints that are kept, for each worker thread.
 const KEPT_CONNECTIONS: usize = 1024;
@@ -50,6 +56,10 @@ pub struct Start {
     pub config: Config,
     /// Where the config was read, and a reload reads it again.
     pub file: Option<PathBuf>,
+    /// How it was started, and an upgrade starts a successor; `None`: it cannot have one.
+    pub invocation: Option<Invocation>,
+    /// What was open before.
+    pub heritage: Heritage,
 }
 
 /// Why a server did not start: one line, with what to do about it.
@@ -71,8 +81,17 @@ pub enum StartError {
 
 /// Runs until a signal ends the process; returns only if it could not start.
 pub fn run(start: Start) -> Result<(), StartError> {
+    let predecessor = start.heritage.predecessor();
+    let ran = start_and_run(start);
+    if let (Err(error), Some(predecessor)) = (&ran, predecessor) {
+        predecessor.refuse(&error.to_string(), false);
+    }
+    ran
+}
+
+fn start_and_run(start: Start) -> Result<(), StartError> {
     let descriptors = raise_descriptor_limit()?;
-    let Start { config, file } = start;
+    let Start { config, file, invocation, mut heritage } = start;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _entered = runtime.enter();
@@ -83,8 +102,12 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let started = SystemTime::now();
     let telemetry = Arc::new(Telemetry::new(access_log, started));
     let entrances = Arc::new(Entrances::new(telemetry.metrics.clone()));
-    let sockets = entrances.prepare(&config.listeners)?;
-    let admin = AdminSocket::bind(&config.admin)?;
+    let sockets = entrances.prepare_with(&config.listeners, &mut heritage)?;
+    let admin = match heritage.take_admin(&config.admin.listen) {
+        Some(socket) => Some(AdminSocket::inherited(&config.admin, socket)?),
+        None => AdminSocket::bind(&config.admin)?,
+    };
+    let succession = heritage.settle(admin.as_ref().and_then(AdminSocket::claim));
     events::install_panic_hook(telemetry.metrics.panics());
     entrances.put(sockets);
     announce(admin.as_ref());
@@ -92,6 +115,9 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let (supervisor, handle) = Supervisor::new();
     let snapshot = Snapshot::build(config, None);
     telemetry.metrics.reload_succeeded(snapshot.generation(), started);
+    if succession.is_successor() {
+        telemetry.metrics.upgraded();
+    }
     handle.set_pools(snapshot.pools().iter().cloned());
     let (orders, orders_seen) = tokio::sync::mpsc::channel(ORDERS_MAX);
     let workers = snapshot.config().server.threads;
@@ -104,11 +130,12 @@ pub fn run(start: Start) -> Result<(), StartError> {
         supervisor: handle,
         events,
         orders,
+        succession,
         started,
         file,
     });
     let server = assemble(&shared, supervisor, descriptors);
-    let close = control::start(runtime, signals, admin, shared, orders_seen)?;
+    let close = control::start(runtime, signals, admin, shared, orders_seen, invocation)?;
     server.run(RunArgs { shutdown_signal: Box::new(close) });
     Ok(())
 }

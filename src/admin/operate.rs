@@ -7,6 +7,8 @@ use http::StatusCode;
 pub enum Operation {
     /// Put the config file as it is now in force.
     Reload,
+    /// Have a new process of the binary on the disk take over.
+    Upgrade,
 }
 
 /// How an operation ended.
@@ -31,6 +33,7 @@ impl Operation {
     pub fn at(path: &str, _query: &str) -> Option<Self> {
         match path {
             "/reload" => Some(Self::Reload),
+            "/upgrade" => Some(Self::Upgrade),
             _ => None,
         }
     }

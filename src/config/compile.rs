@@ -201,5 +201,6 @@ fn server(file: &FileSection) -> Server {
         },
         drain: file.server.drain.0,
         drain_delay: file.server.drain_delay.0,
+        upgrade_timeout: file.server.upgrade_timeout.0,
     }
 }

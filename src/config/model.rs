@@ -3,6 +3,7 @@
 //! `config::compile` is the only maker of a [`Config`]. Whatever can be wrong with a file has been said before one of
 //! these exists, so the rest of the program asks no further questions.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ pub struct Server {
     pub drain: Duration,
     /// How long listeners stay open after a stop was asked for, while readiness already says 503.
     pub drain_delay: Duration,
+    /// How long a successor may take until it serves.
+    pub upgrade_timeout: Duration,
 }
 
 /// Where memory ends, and new requests are refused.
@@ -66,6 +69,17 @@ pub enum AdminListen {
     Default,
     Unix(PathBuf),
     Tcp(SocketAddr),
+}
+
+impl fmt::Display for AdminListen {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => out.write_str("off"),
+            Self::Default => out.write_str("default"),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+            Self::Tcp(address) => address.fmt(out),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +162,17 @@ pub enum ListenAddress {
     /// `:8080`: every address of the machine, IPv4 and IPv6 where it has both.
     AnyPort(u16),
     Unix(PathBuf),
+}
+
+/// As it is written.
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(out),
+            Self::AnyPort(port) => write!(out, ":{port}"),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// How paths are brought into the form that is matched and goes on.

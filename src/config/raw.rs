@@ -72,6 +72,9 @@ section! {
         drain: Period = "30s";
         /// How long listeners stay open after a stop was asked for, while readiness already answers 503.
         drain_delay: Period = "0s";
+        /// How long the process that takes over in an upgrade may take until it serves; after that it is killed, and
+        /// this one goes on.
+        upgrade_timeout: Period = "30s";
     }
 }
 

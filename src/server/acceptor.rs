@@ -20,7 +20,6 @@ use super::hall::Hall;
 use super::post::{Accepted, Post};
 use super::state::Shared;
 use crate::lane::worker::Worker;
-use crate::lifecycle::Lifecycle;
 use crate::proxy::{Carrier, Proxy};
 
 pub struct Acceptor {
@@ -77,7 +76,9 @@ impl ServiceWithDependents for Acceptor {
             log::error!(reason:% = error; "no worker can be started");
             std::process::exit(1);
         }
-        announce_ready(&self.shared.lifecycle);
+        self.shared.lifecycle.ready();
+        log::info!("ready");
+        self.shared.succession.announce(&self.shared.entrances);
         ready.notify_ready();
         if shutdown.wait_for(|stopping| *stopping).await.is_ok() {
             self.shared.entrances.close();
@@ -111,11 +112,4 @@ async fn work(start: Start) {
     let _ = stop.wait_for(|stop| *stop).await;
     worker.stop();
     std::future::pending::<()>().await;
-}
-
-/// Says that clients are served from now on: to the log, and to a service manager.
-fn announce_ready(lifecycle: &Lifecycle) {
-    lifecycle.ready();
-    log::info!("ready");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }

@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::state::Shared;
+use super::upgrade::Upgrades;
+use super::upgrade::launch::Invocation;
 use super::{memory, reload};
 use crate::admin::{AdminSocket, Operation, Outcome};
 
@@ -32,12 +34,17 @@ pub struct Signals {
     quit: Signal,
     term: Signal,
     usr1: Signal,
+    usr2: Signal,
 }
 
 enum Asked {
     Stop(&'static str),
     Reload,
     Reopen,
+    /// With somebody who waits for the outcome, or nobody.
+    Upgrade(Option<oneshot::Sender<Outcome>>),
+    /// A successor serves.
+    Upgraded,
     Operation(Order),
 }
 
@@ -56,6 +63,7 @@ impl Signals {
             quit: signal(SignalKind::quit())?,
             term: signal(SignalKind::terminate())?,
             usr1: signal(SignalKind::user_defined1())?,
+            usr2: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -66,6 +74,17 @@ impl Signals {
             _ = self.quit.recv() => Asked::Stop("SIGQUIT"),
             _ = self.hup.recv() => Asked::Reload,
             _ = self.usr1.recv() => Asked::Reopen,
+            _ = self.usr2.recv() => Asked::Upgrade(None),
+        }
+    }
+}
+
+impl From<Order> for Asked {
+    fn from(order: Order) -> Self {
+        match order.operation {
+            // It takes its time, and others may ask for something meanwhile.
+            Operation::Upgrade => Self::Upgrade(Some(order.reply)),
+            _ => Self::Operation(order),
         }
     }
 }
@@ -89,6 +108,9 @@ pub struct Control {
     shared: Arc<Shared>,
     admin: Option<JoinHandle<()>>,
     close: watch::Sender<bool>,
+    upgrades: Upgrades,
+    /// A successor has our sockets.
+    succeeded: bool,
 }
 
 /// Starts the thread; what comes back makes Pingora stop when it should.
@@ -98,6 +120,7 @@ pub fn start(
     admin: Option<AdminSocket>,
     shared: Arc<Shared>,
     orders: mpsc::Receiver<Order>,
+    invocation: Option<Invocation>,
 ) -> std::io::Result<CloseListeners> {
     let (close, close_seen) = watch::channel(false);
     std::thread::Builder::new().name("control".into()).spawn(move || {
@@ -105,14 +128,17 @@ pub fn start(
             if let Some(gauge) = memory::gauge(shared.snapshot.load().config().server.max_memory) {
                 tokio::spawn(memory::watch(gauge, shared.lifecycle.clone()));
             }
+            let upgrades = Upgrades::new(invocation, admin.as_ref().map(AdminSocket::share));
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
-            Control { shared, admin, close }.run(signals, orders).await;
+            Control { shared, admin, close, upgrades, succeeded: false }.run(signals, orders).await;
         });
     })?;
     Ok(CloseListeners(close_seen))
 }
 
 async fn serve(socket: AdminSocket, shared: Arc<Shared>) {
+    // Until then the process before this one answers.
+    shared.succession.begun().await;
     if let Err(error) = socket.serve(shared).await {
         log::error!(reason:% = error; "admin address closed");
     }
@@ -123,36 +149,53 @@ impl Control {
         loop {
             let asked = tokio::select! {
                 asked = signals.next() => asked,
-                Some(order) = orders.recv() => Asked::Operation(order),
+                Some(order) = orders.recv() => order.into(),
+                _ = self.upgrades.succeeded(&self.shared) => Asked::Upgraded,
             };
             match asked {
+                Asked::Upgrade(reply) => self.upgrades.begin(&self.shared, reply),
                 Asked::Operation(Order { operation, reply }) => {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.perform(operation).await);
                 }
-                Asked::Reload => drop(reload::reload(&self.shared).await),
+                Asked::Reload => drop(self.perform(Operation::Reload).await),
                 Asked::Reopen => self.shared.telemetry.access_log.reopen(),
                 Asked::Stop(signal) => {
-                    let cut = tokio::select! {
-                        cut = self.drain(signal) => cut,
-                        () = second_stop(&mut signals) => {
-                            let cut = self.in_flight();
-                            log::warn!(cut; "stopped at once: a second signal came");
-                            self.exit(1).await
-                        }
-                    };
-                    self.exit(if cut == 0 { 0 } else { 1 }).await;
+                    self.upgrades.abandon(&self.shared).await;
+                    self.stop(signal, &mut signals).await
+                }
+                Asked::Upgraded => {
+                    self.succeeded = true;
+                    self.close_admin().await;
+                    self.stop("upgrade", &mut signals).await
                 }
             }
         }
     }
 
+    async fn stop(&mut self, signal: &str, signals: &mut Signals) -> ! {
+        let cut = tokio::select! {
+            cut = self.drain(signal) => cut,
+            () = second_stop(signals) => {
+                let cut = self.in_flight();
+                log::warn!(cut; "stopped at once: a second signal came");
+                self.exit(1).await
+            }
+        };
+        self.exit(if cut == 0 { 0 } else { 1 }).await
+    }
+
     async fn perform(&self, operation: Operation) -> Outcome {
         match operation {
+            Operation::Reload if self.upgrades.is_under_way() => {
+                log::error!("not reloaded: an upgrade is under way");
+                Outcome::refused("an upgrade is under way: its successor has read the config already\n")
+            }
             Operation::Reload => match reload::reload(&self.shared).await {
                 Ok(generation) => Outcome::done(format!("generation {generation} is in force\n")),
                 Err(error) => error.into(),
             },
+            Operation::Upgrade => Outcome::refused("an upgrade is begun elsewhere\n"),
         }
     }
 
@@ -166,8 +209,10 @@ impl Control {
         self.shared.lifecycle.stop();
         let in_flight = self.in_flight();
         log::info!(signal, in_flight, drain_seconds = server.drain.as_secs_f64(); "stopping");
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        tokio::time::sleep(server.drain_delay).await;
+        if !self.succeeded {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+            tokio::time::sleep(server.drain_delay).await;
+        }
         self.close.send_replace(true);
         let begun = Instant::now();
         let mut idle_since = None;
@@ -188,13 +233,17 @@ impl Control {
         }
     }
 
-    /// Ends the process: Pingora would sleep out its grace period, however little is left to do.
-    async fn exit(&mut self, code: i32) -> ! {
+    async fn close_admin(&mut self) {
         if let Some(admin) = self.admin.take() {
             // Dropping it removes the socket's file.
             admin.abort();
             let _ = admin.await;
         }
+    }
+
+    /// Ends the process: Pingora would sleep out its grace period, however little is left to do.
+    async fn exit(&mut self, code: i32) -> ! {
+        self.close_admin().await;
         self.shared.telemetry.access_log.flush(FLUSH_LIMIT);
         self.shared.events.flush(FLUSH_LIMIT);
         std::process::exit(code)

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::control::Order;
 use super::crew::Loads;
 use super::entrance::Entrances;
+use super::inherit::Succession;
 use super::memory;
 use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
 use crate::admin::{Operation, Outcome};
@@ -32,6 +33,7 @@ pub struct Shared {
     pub events: EventLog,
     /// To the control thread.
     pub orders: mpsc::Sender<Order>,
+    pub succession: Succession,
     pub started: SystemTime,
     /// Where a reload reads the config; `None`: it was given on the command line.
     pub file: Option<PathBuf>,

@@ -66,6 +66,7 @@ struct Shared {
     /// Seconds since the Unix epoch.
     reload_time: AtomicU64,
     generation: AtomicU64,
+    upgrades: Counters,
 }
 
 // === impl Metrics ===
@@ -83,6 +84,7 @@ impl Metrics {
             reload_successful: AtomicBool::new(true),
             reload_time: AtomicU64::new(unix_seconds(started) as u64),
             generation: AtomicU64::new(1),
+            upgrades: Counters::default(),
         };
         Metrics { shared: Arc::new(shared) }
     }
@@ -124,6 +126,16 @@ impl Metrics {
     /// A reload was refused; the config in force stays.
     pub fn reload_failed(&self) {
         self.shared.reload_successful.store(false, Ordering::Relaxed);
+    }
+
+    /// This process has taken over from another one.
+    pub fn upgraded(&self) {
+        self.shared.upgrades.add("succeeded");
+    }
+
+    /// Nobody has taken over from this process.
+    pub fn upgrade_failed(&self) {
+        self.shared.upgrades.add("failed");
     }
 
     /// For `events::install_panic_hook`.
