@@ -207,7 +207,10 @@ async fn hear(
         let sent = send(channel, sockets).await;
         match receive(channel).await {
             Ok(message) if !message.is_empty() => Ok(Message::parse(&message)),
-            _ => sent.map(|()| None),
+            _ => match sent {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+                _ => Ok(None),
+            },
         }
     };
     tokio::select! {

@@ -66,7 +66,8 @@ struct Shared {
     /// Seconds since the Unix epoch.
     reload_time: AtomicU64,
     generation: AtomicU64,
-    upgrades: Counters,
+    upgrades_succeeded: AtomicU64,
+    upgrades_failed: AtomicU64,
 }
 
 // === impl Metrics ===
@@ -84,7 +85,8 @@ impl Metrics {
             reload_successful: AtomicBool::new(true),
             reload_time: AtomicU64::new(unix_seconds(started) as u64),
             generation: AtomicU64::new(1),
-            upgrades: Counters::default(),
+            upgrades_succeeded: AtomicU64::new(0),
+            upgrades_failed: AtomicU64::new(0),
         };
         Metrics { shared: Arc::new(shared) }
     }
@@ -130,12 +132,12 @@ impl Metrics {
 
     /// This process has taken over from another one.
     pub fn upgraded(&self) {
-        self.shared.upgrades.add("succeeded");
+        self.shared.upgrades_succeeded.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Nobody has taken over from this process.
     pub fn upgrade_failed(&self) {
-        self.shared.upgrades.add("failed");
+        self.shared.upgrades_failed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// For `events::install_panic_hook`.

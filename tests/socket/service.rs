@@ -8,3 +8,4 @@ mod names;
 mod reload;
 mod start;
 mod stop;
+mod upgrade;

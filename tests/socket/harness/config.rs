@@ -15,6 +15,12 @@ use super::proxy::{Ended, Output, Proxy};
 const CARRIER_WANTED: &str = "EVENKEEL_TEST_CARRIER";
 const CARRIER: &str = "EVENKEEL_CARRIER";
 
+/// The binary under test.
+pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_evenkeel");
+
+/// Its name in a test's folder.
+pub(super) const OWN_BINARY: &str = "evenkeel";
+
 /// What carries the requests; the suite is told by [`CARRIER_WANTED`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carrier {
@@ -61,6 +67,7 @@ pub struct ProxyBuilder {
     user: Option<u32>,
     output: Output,
     arguments: Option<Vec<String>>,
+    own_binary: bool,
 }
 
 struct Listener {
@@ -94,6 +101,7 @@ impl ProxyBuilder {
             user: None,
             output: Output::Read,
             arguments: None,
+            own_binary: false,
         }
     }
 
@@ -179,6 +187,13 @@ impl ProxyBuilder {
     /// These arguments in place of `run -c FILE`.
     pub fn arguments(mut self, arguments: &[&str]) -> ProxyBuilder {
         self.arguments = Some(arguments.iter().map(|argument| (*argument).to_owned()).collect());
+        self
+    }
+
+    /// Runs the binary by a path in this folder, where [`Proxy::replace_binary`] puts another one in its place.
+    pub fn with_own_binary(mut self) -> ProxyBuilder {
+        std::os::unix::fs::symlink(BINARY, self.folder.path().join(OWN_BINARY)).unwrap();
+        self.own_binary = true;
         self
     }
 
@@ -302,7 +317,8 @@ impl ProxyBuilder {
         if !path.exists() {
             std::fs::write(&path, self.text()).unwrap();
         }
-        let binary = env!("CARGO_BIN_EXE_evenkeel");
+        let own = self.folder.path().join(OWN_BINARY);
+        let binary = if self.own_binary { own.as_path() } else { Path::new(BINARY) };
         let mut command = match &self.shell {
             None => Command::new(binary),
             Some(commands) => {
@@ -310,7 +326,7 @@ impl ProxyBuilder {
                 if self.own_mounts {
                     shell.args(["-m", "sh"]);
                 }
-                shell.args(["-c", &format!("{commands}; exec \"$0\" \"$@\""), binary]);
+                shell.args(["-c", &format!("{commands}; exec \"$0\" \"$@\"")]).arg(binary);
                 shell
             }
         };
