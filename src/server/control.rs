@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::state::Shared;
-use super::upgrade::Upgrades;
 use super::upgrade::launch::Invocation;
+use super::upgrade::{Successor, Upgrades};
 use super::{memory, reload};
 use crate::admin::{AdminSocket, Operation, Outcome};
 
@@ -43,8 +43,7 @@ enum Asked {
     Reopen,
     /// With somebody who waits for the outcome, or nobody.
     Upgrade(Option<oneshot::Sender<Outcome>>),
-    /// A successor serves.
-    Upgraded,
+    Upgraded(Successor),
     Operation(Order),
 }
 
@@ -110,7 +109,7 @@ pub struct Control {
     close: watch::Sender<bool>,
     upgrades: Upgrades,
     /// A successor has our sockets.
-    succeeded: bool,
+    succeeded: Option<Successor>,
 }
 
 /// Starts the thread; what comes back makes Pingora stop when it should.
@@ -130,7 +129,7 @@ pub fn start(
             }
             let upgrades = Upgrades::new(invocation, admin.as_ref().map(AdminSocket::share));
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
-            Control { shared, admin, close, upgrades, succeeded: false }.run(signals, orders).await;
+            Control { shared, admin, close, upgrades, succeeded: None }.run(signals, orders).await;
         });
     })?;
     Ok(CloseListeners(close_seen))
@@ -150,7 +149,7 @@ impl Control {
             let asked = tokio::select! {
                 asked = signals.next() => asked,
                 Some(order) = orders.recv() => order.into(),
-                _ = self.upgrades.succeeded(&self.shared) => Asked::Upgraded,
+                successor = self.upgrades.succeeded(&self.shared) => Asked::Upgraded(successor),
             };
             match asked {
                 Asked::Upgrade(reply) => self.upgrades.begin(&self.shared, reply),
@@ -164,8 +163,8 @@ impl Control {
                     self.upgrades.abandon(&self.shared).await;
                     self.stop(signal, &mut signals).await
                 }
-                Asked::Upgraded => {
-                    self.succeeded = true;
+                Asked::Upgraded(successor) => {
+                    self.succeeded = Some(successor);
                     self.close_admin().await;
                     self.stop("upgrade", &mut signals).await
                 }
@@ -174,8 +173,14 @@ impl Control {
     }
 
     async fn stop(&mut self, signal: &str, signals: &mut Signals) -> ! {
+        let drained = async {
+            let cut = self.drain(signal).await;
+            // A service manager kills what is left of the process before this one as soon as this one is gone.
+            self.shared.succession.predecessor_gone().await;
+            cut
+        };
         let cut = tokio::select! {
-            cut = self.drain(signal) => cut,
+            cut = drained => cut,
             () = second_stop(signals) => {
                 let cut = self.in_flight();
                 log::warn!(cut; "stopped at once: a second signal came");
@@ -209,7 +214,7 @@ impl Control {
         self.shared.lifecycle.stop();
         let in_flight = self.in_flight();
         log::info!(signal, in_flight, drain_seconds = server.drain.as_secs_f64(); "stopping");
-        if !self.succeeded {
+        if self.succeeded.is_none() {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
             tokio::time::sleep(server.drain_delay).await;
         }

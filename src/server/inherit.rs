@@ -11,12 +11,12 @@ use parking_lot::Mutex;
 use socket2::{SockRef, Type};
 use tokio::sync::watch;
 
-use super::bind::{self, Bound};
+use super::bind::{self, Bound, BoundAddress};
 use super::entrance::Entrances;
 use super::upgrade::message::{Handed, Message, Role};
 use super::{descriptors, store};
 use crate::config::{AdminListen, ListenAddress, Listener};
-use crate::socket_file::Claim;
+use crate::socket_file::{Claim, SocketFile};
 pub use predecessor::Predecessor;
 
 /// What was inherited and has not been taken yet.
@@ -39,6 +39,9 @@ pub struct Succession {
     predecessor: Option<Predecessor>,
     admin: Option<Claim>,
     begun: watch::Sender<bool>,
+    gone: watch::Sender<bool>,
+    /// Files of unix sockets that were handed over, and are wanted by nobody any more.
+    left: Mutex<Vec<SocketFile>>,
     /// In the service manager's store, and wanted by nobody any more.
     stale: Mutex<Vec<String>>,
 }
@@ -89,10 +92,11 @@ impl Heritage {
 
     /// Everything has been taken that is wanted; the rest is closed. `admin` is the claim to an inherited file.
     pub fn settle(self, admin: Option<Claim>) -> Succession {
-        let mut stale: Vec<String> = Vec::new();
-        for (handed, socket) in &self.handed {
-            if handed.role == Role::Listener {
-                stale.extend(bind::local(socket).map(|address| store::name(&address)));
+        let (mut stale, mut left) = (Vec::new(), Vec::new());
+        for address in self.handed.iter().filter_map(|(_, socket)| bind::local(socket)) {
+            stale.push(store::name(&address));
+            if let BoundAddress::Unix(path) = &address {
+                left.push(SocketFile::of_another(path));
             }
         }
         for Activated { name, .. } in &self.activated {
@@ -106,6 +110,8 @@ impl Heritage {
             predecessor: self.predecessor,
             admin,
             begun: watch::Sender::new(false),
+            gone: watch::Sender::new(false),
+            left: Mutex::new(left),
             stale: Mutex::new(stale),
         }
     }
@@ -155,6 +161,13 @@ impl Succession {
         }
     }
 
+    /// Returns once the process before this one has finished what it had in flight; at once where there was none.
+    pub async fn predecessor_gone(&self) {
+        if self.predecessor.is_some() {
+            let _ = self.gone.subscribe().wait_for(|gone| *gone).await;
+        }
+    }
+
     pub fn is_successor(&self) -> bool {
         self.predecessor.is_some()
     }
@@ -169,14 +182,17 @@ impl Succession {
         };
         entrances.own_files();
         self.admin.iter().for_each(Claim::own);
+        self.left.lock().drain(..).for_each(|file| file.claim().own());
         self.begun.send_replace(true);
         predecessor.tell(&Message::Ready { version: env!("CARGO_PKG_VERSION").to_owned() });
         let stale = std::mem::take(&mut *self.stale.lock());
-        let entrances = entrances.clone();
+        let (entrances, gone) = (entrances.clone(), self.gone.clone());
         tokio::task::spawn_blocking(move || {
-            predecessor.wait_until_gone();
+            predecessor.wait_until_it_lets_go();
             stale.iter().for_each(|name| store::forget(name));
             entrances.store();
+            predecessor.wait_until_gone();
+            gone.send_replace(true);
         });
     }
 

@@ -41,10 +41,12 @@ struct UnderWay {
 }
 
 /// A process that serves in our place.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Successor {
     pid: u32,
     version: String,
+    /// Its other end tells the successor when we are gone.
+    _channel: AsyncFd<OwnedFd>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +136,7 @@ impl Upgrades {
         if let Some(admin) = &self.admin {
             admin.let_go();
         }
-        let Successor { pid, version } = successor;
+        let Successor { pid, version, .. } = successor;
         log::info!(successor = *pid, version = version.as_str(); "upgraded, the successor serves");
         if let Some(reply) = reply {
             let old = std::process::id();
@@ -193,7 +195,7 @@ async fn upgrade(
     // Only the main process may say who comes after it, and what the next one says counts from here on.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::MainPid(pid)]);
     let _ = descriptors::send(channel.get_ref(), &Message::Yours.to_bytes(), &[]);
-    Ok(Successor { pid, version })
+    Ok(Successor { pid, version, _channel: channel })
 }
 
 /// Hands the sockets over; returns what the successor says, `None` if it ends without a word.

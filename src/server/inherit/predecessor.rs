@@ -60,7 +60,13 @@ impl Predecessor {
     }
 
     /// Waits until it has said that everything is ours now, or is dead.
-    pub fn wait_until_gone(&self) {
+    pub fn wait_until_it_lets_go(&self) {
         let _ = descriptors::receive(&*self.0);
+    }
+
+    /// Waits for its end.
+    pub fn wait_until_gone(&self) {
+        let _ = SockRef::from(&*self.0).set_read_timeout(None);
+        while descriptors::receive(&*self.0).is_ok_and(|(message, _)| !message.is_empty()) {}
     }
 }

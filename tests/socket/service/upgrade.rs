@@ -85,7 +85,7 @@ fn what_is_in_flight_finishes() {
         }
         exchange.answer("whole answer");
     });
-    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 30s, drain_delay: 30s").start();
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 30s").start();
     let mut client = proxy.client();
     client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
     endpoint.wait_for_requests(1);
@@ -93,16 +93,24 @@ fn what_is_in_flight_finishes() {
     proxy.upgrade();
     proxy.get("/").expect(200);
     assert!(proxy.processes().contains(&old));
+    // A service manager would kill the old process with the new one.
+    let new = proxy.pid();
+    proxy.signal(SIGTERM);
+    eventually("the new one's drain", || {
+        let stopped = proxy.events().into_iter().find(|event| event.message() == "stopped");
+        stopped.map(|_| assert!(proxy.processes().contains(&new)))
+    });
     gate.open();
     assert_eq!(client.response().expect(200).text(), "whole answer");
     assert_eq!(proxy.ended().code, Some(0));
+    eventually("no process left", || proxy.processes().is_empty().then_some(()));
 }
 
-/// The signal does the same; the log says who serves now.
+/// The signal does the same, and waits for nothing; the log says who serves now.
 #[test]
 fn a_signal_upgrades() {
     let endpoint = Endpoint::named("a");
-    let mut proxy = Proxy::to([&endpoint]).start();
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain_delay: 30s").start();
     proxy.signal(SIGUSR2);
     let upgraded = proxy.event("an upgrade", |event| event.message().starts_with("upgraded"));
     proxy.follow_successor();
@@ -155,6 +163,24 @@ fn unix_sockets_keep_their_files() {
     eventually("the files' end", || (!path.exists() && !admin.exists()).then_some(()));
 }
 
+/// What the new config does not want any more leaves no file behind.
+#[test]
+fn unix_sockets_that_go_lose_their_files() {
+    let endpoint = Endpoint::named("a");
+    let builder = Proxy::to([&endpoint]).listen("tcp", "127.0.0.1:0");
+    let folder = builder.folder().to_owned();
+    let mut proxy = builder.listen("web", &format!("unix:{}/web.sock", folder.display())).start();
+    let config = proxy.config_text().replace("admin.sock", "other.sock");
+    let start = config.find("  - name: web").unwrap();
+    let end = config.find("routes:").unwrap();
+    fs::write(proxy.config_path(), format!("{}{}", &config[..start], &config[end..])).unwrap();
+    assert!(proxy.command("upgrade").status.success());
+    assert_eq!(proxy.ended().code, Some(0));
+    assert!(folder.join("other.sock").exists());
+    assert!(!folder.join("web.sock").exists() && !folder.join("admin.sock").exists());
+    Client::connect(&proxy.address()).get("/").expect(200);
+}
+
 /// The number of sockets has no bound.
 #[test]
 fn forty_listeners_are_handed_over() {
@@ -182,6 +208,7 @@ fn goes_on(mut proxy: Proxy, output: &Output, code: i32, reason: &str) {
     assert_eq!(proxy.metric("evenkeel_upgrades_total", &["failed"]), 1.0);
     assert_eq!(proxy.status()["pid"], proxy.pid());
     eventually("the end of the successor", || (proxy.processes() == [proxy.pid()]).then_some(()));
+    proxy.is_unharmed(0);
     // It can still be upgraded.
     fs::write(proxy.config_path(), proxy.config_text()).unwrap();
     proxy.replace_binary("exec $BINARY \"$@\"");
