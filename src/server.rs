@@ -81,15 +81,6 @@ pub enum StartError {
 
 /// Runs until a signal ends the process; returns only if it could not start.
 pub fn run(start: Start) -> Result<(), StartError> {
-    let predecessor = start.heritage.predecessor();
-    let ran = start_and_run(start);
-    if let (Err(error), Some(predecessor)) = (&ran, predecessor) {
-        predecessor.refuse(&error.to_string(), false);
-    }
-    ran
-}
-
-fn start_and_run(start: Start) -> Result<(), StartError> {
     let descriptors = raise_descriptor_limit()?;
     let Start { config, file, invocation, mut heritage } = start;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -70,17 +70,21 @@ fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
             serve(Start { config: loaded.config, file: Some(file.to_owned()), invocation, heritage })
         }
         Err(error) => {
-            if let Some(predecessor) = heritage.predecessor() {
-                predecessor.refuse(&error.to_string(), matches!(error, LoadError::Invalid(_)));
+            let invalid = matches!(error, LoadError::Invalid(_));
+            match heritage.predecessor() {
+                Some(predecessor) if predecessor.refuse(&error.to_string(), invalid) => Exit::Failed,
+                _ => refuse(&error),
             }
-            refuse(&error)
         }
     }
 }
 
 pub(super) fn serve(start: Start) -> Exit {
-    match server::run(start) {
-        Ok(()) => Exit::Done,
-        Err(error) => fail(error),
+    let predecessor = start.heritage.predecessor();
+    match (server::run(start), predecessor) {
+        (Ok(()), _) => Exit::Done,
+        // That one says it in its log.
+        (Err(error), Some(predecessor)) if predecessor.refuse(&error.to_string(), false) => Exit::Failed,
+        (Err(error), _) => fail(error),
     }
 }

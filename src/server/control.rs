@@ -160,7 +160,7 @@ impl Control {
                 Asked::Reload => drop(self.perform(Operation::Reload).await),
                 Asked::Reopen => self.shared.telemetry.access_log.reopen(),
                 Asked::Stop(signal) => {
-                    self.upgrades.abandon(&self.shared).await;
+                    self.succeeded = self.upgrades.abandon(&self.shared).await;
                     self.stop(signal, &mut signals).await
                 }
                 Asked::Upgraded(successor) => {

@@ -2,6 +2,8 @@
 //! manager keeps. They are taken by the listeners that have their addresses; everything else is bound as at any start.
 
 mod predecessor;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -51,7 +53,10 @@ pub struct Succession {
 impl Heritage {
     /// Call this once, at the start: it takes standard input and the descriptors that the environment names.
     pub fn receive() -> Self {
-        let mut heritage = Self { activated: activated(), ..Self::default() };
+        let mut activated = activated();
+        // A socket unit's own first: of the same socket there may be a copy in the store.
+        activated.sort_by_key(|activated| store::is_ours(&activated.name));
+        let mut heritage = Self { activated, ..Self::default() };
         if let Some(predecessor) = Predecessor::of_process() {
             heritage.handed = predecessor.sockets();
             heritage.predecessor = Some(predecessor);
@@ -79,7 +84,7 @@ impl Heritage {
             return Some(bind::handed(listener, socket));
         }
         let found = self.activated.iter().position(|activated| activated.is_at(&listener.address))?;
-        let Activated { name, socket } = self.activated.swap_remove(found);
+        let Activated { name, socket } = self.activated.remove(found);
         Some(bind::activated(listener, socket, store::is_ours(&name)))
     }
 
@@ -142,9 +147,10 @@ impl Activated {
         listens
             && match address {
                 ListenAddress::Inet(wanted) => local.as_socket() == Some(*wanted),
-                ListenAddress::AnyPort(port) => local
-                    .as_socket()
-                    .is_some_and(|local| local.ip().is_unspecified() && local.port() == *port),
+                ListenAddress::AnyPort(port) => local.as_socket().is_some_and(|local| {
+                    let all = local.is_ipv4() || socket.only_v6().is_ok_and(|only| !only);
+                    all && local.ip().is_unspecified() && local.port() == *port
+                }),
                 ListenAddress::Unix(path) => local.as_pathname() == Some(path),
             }
     }

@@ -10,8 +10,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -147,12 +149,28 @@ impl Upgrades {
         }
     }
 
-    /// Kills a successor that does not serve yet: this process stops.
-    pub async fn abandon(&mut self, shared: &Shared) {
-        let Some(UnderWay { task, reply }) = self.under_way.take() else { return };
+    /// This process stops: kills a successor that does not serve yet. One that does is told to stop too, since whoever
+    /// asked did not know of it.
+    pub async fn abandon(&mut self, shared: &Shared) -> Option<Successor> {
+        let UnderWay { task, reply } = self.under_way.take()?;
         task.abort();
-        let _ = task.await;
-        failed(shared, &UpgradeError::Stopped, reply);
+        match task.await {
+            Ok(Ok(successor)) => {
+                self.let_go(shared, &successor, reply);
+                let pid = Pid::from_raw(successor.pid.cast_signed());
+                // An error means that it has ended.
+                let _ = kill(pid, Signal::SIGTERM);
+                Some(successor)
+            }
+            Ok(Err(error)) => {
+                failed(shared, &error, reply);
+                None
+            }
+            Err(_) => {
+                failed(shared, &UpgradeError::Stopped, reply);
+                None
+            }
+        }
     }
 }
 
@@ -174,16 +192,10 @@ async fn upgrade(
     sockets: Vec<(Handed, OwnedFd)>,
     limit: Duration,
 ) -> Result<Successor, UpgradeError> {
-    let begun = Instant::now();
-    let (ours, theirs) = descriptors::pair()?;
     let binary = invocation.binary().to_owned();
-    let launch = tokio::task::spawn_blocking(move || Ok((invocation.launch(&ours, theirs)?, ours)));
-    let (launched, channel) = launch.await.map_err(io::Error::other)?.map_err(UpgradeError::Launch)?;
-    SockRef::from(&channel).set_nonblocking(true)?;
-    let channel = watch(channel)?;
-    let left = limit.saturating_sub(begun.elapsed());
-    let heard = tokio::time::timeout(left, hear(&channel, &sockets, &launched)).await;
-    let version = match heard.map_err(|_| UpgradeError::Timeout(limit))?? {
+    let heard = tokio::time::timeout(limit, start_and_hear(invocation, &sockets)).await;
+    let (launched, channel, said) = heard.map_err(|_| UpgradeError::Timeout(limit))??;
+    let version = match said {
         Some(Message::Ready { version }) => version,
         Some(Message::Failed { reason, invalid_config }) => {
             return Err(UpgradeError::Refused { reason, invalid_config });
@@ -196,6 +208,19 @@ async fn upgrade(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::MainPid(pid)]);
     let _ = descriptors::send(channel.get_ref(), &Message::Yours.to_bytes(), &[]);
     Ok(Successor { pid, version, _channel: channel })
+}
+
+async fn start_and_hear(
+    invocation: Invocation,
+    sockets: &[(Handed, OwnedFd)],
+) -> Result<(Launched, AsyncFd<OwnedFd>, Option<Message>), UpgradeError> {
+    let (ours, theirs) = descriptors::pair()?;
+    let launch = tokio::task::spawn_blocking(move || Ok((invocation.launch(&ours, theirs)?, ours)));
+    let (launched, channel) = launch.await.map_err(io::Error::other)?.map_err(UpgradeError::Launch)?;
+    SockRef::from(&channel).set_nonblocking(true)?;
+    let channel = watch(channel)?;
+    let said = hear(&channel, sockets, &launched).await?;
+    Ok((launched, channel, said))
 }
 
 /// Hands the sockets over; returns what the successor says, `None` if it ends without a word.

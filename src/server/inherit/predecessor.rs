@@ -49,14 +49,18 @@ impl Predecessor {
 
     /// It may be dead; then nobody needs to know.
     pub fn tell(&self, message: &Message) {
-        let _ = descriptors::send(&*self.0, &message.to_bytes(), &[]);
+        let _ = self.send(message);
     }
 
-    /// This process ends, and says why.
-    pub fn refuse(&self, reason: &str, invalid_config: bool) {
+    fn send(&self, message: &Message) -> io::Result<()> {
+        descriptors::send(&*self.0, &message.to_bytes(), &[])
+    }
+
+    /// This process ends, and says why; returns whether that one will pass it on.
+    pub fn refuse(&self, reason: &str, invalid_config: bool) -> bool {
         let end = reason.floor_char_boundary(REASON_BYTES_MAX);
         let reason = reason.get(..end).unwrap_or_default().to_owned();
-        self.tell(&Message::Failed { reason, invalid_config });
+        self.send(&Message::Failed { reason, invalid_config }).is_ok()
     }
 
     /// Waits until it has said that everything is ours now, or is dead.

@@ -4,6 +4,7 @@
 //! a file as JSON, an admin socket and every other file in a folder of the test's own.
 
 use std::fmt::{Display, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -68,6 +69,7 @@ pub struct ProxyBuilder {
     output: Output,
     arguments: Option<Vec<String>>,
     own_binary: bool,
+    stdin: Option<OwnedFd>,
 }
 
 struct Listener {
@@ -102,6 +104,7 @@ impl ProxyBuilder {
             output: Output::Read,
             arguments: None,
             own_binary: false,
+            stdin: None,
         }
     }
 
@@ -194,6 +197,12 @@ impl ProxyBuilder {
     pub fn with_own_binary(mut self) -> ProxyBuilder {
         std::os::unix::fs::symlink(BINARY, self.folder.path().join(OWN_BINARY)).unwrap();
         self.own_binary = true;
+        self
+    }
+
+    /// What its standard input is, in place of nothing.
+    pub fn stdin(mut self, stdin: OwnedFd) -> ProxyBuilder {
+        self.stdin = Some(stdin);
         self
     }
 
@@ -343,7 +352,11 @@ impl ProxyBuilder {
     }
 
     fn environment(&self, command: &mut Command) {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stdin = self.stdin.as_ref().map(|stdin| stdin.try_clone().unwrap());
+        command
+            .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.env("XDG_RUNTIME_DIR", self.folder.path()).env("XDG_STATE_HOME", self.folder.path());
         command.env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS").env_remove("RUST_LOG");
         if carrier() == Carrier::Pingora {
