@@ -17,5 +17,5 @@ pub use address::Address;
 pub use operate::{Operation, Outcome, Verdict};
 pub use query::encoded;
 pub use serve::Process;
-pub use socket::{AdminSocket, BindError};
+pub use socket::{AdminSocket, BindError, Share};
 pub use status::Status;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use clap::{Parser, Subcommand};
 
 use crate::config::{LoadError, Report};
+use crate::server::upgrade::launch;
 
 mod ask;
 mod check;
@@ -17,6 +18,7 @@ mod rollback;
 mod run;
 mod schema;
 mod status;
+mod upgrade;
 
 /// Where the config is unless `-c` says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/evenkeel/evenkeel.yaml";
@@ -57,6 +59,10 @@ enum Command {
     Rollback(rollback::Rollback),
     /// Say what a config file would change in a running process, and change nothing.
     Plan(plan::Plan),
+    /// Have the binary that is on the disk now take over from a running process; no request is lost.
+    Upgrade(upgrade::Upgrade),
+    #[command(name = launch::COMMAND, hide = true)]
+    StartSuccessor(upgrade::StartSuccessor),
     /// Show the state of a running process: pools, endpoints, shares of traffic.
     Status(status::Status),
     /// Ask a running process whether it is ready; for Docker's HEALTHCHECK.
@@ -75,6 +81,8 @@ impl Cli {
             Command::Confirm(command) => command.execute(),
             Command::Rollback(command) => command.execute(),
             Command::Plan(command) => command.execute(),
+            Command::Upgrade(command) => command.execute(),
+            Command::StartSuccessor(command) => command.execute(),
             Command::Status(command) => command.execute(),
             Command::Health(command) => command.execute(),
             Command::Schema(command) => command.execute(),

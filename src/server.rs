@@ -5,13 +5,17 @@ mod acceptor;
 mod bind;
 mod control;
 mod crew;
+mod descriptors;
 mod drain;
 mod entrance;
 mod hall;
+pub mod inherit;
 mod memory;
 mod post;
 mod reload;
 mod state;
+mod store;
+pub mod upgrade;
 
 use std::io;
 use std::path::PathBuf;
@@ -35,8 +39,10 @@ use acceptor::Acceptor;
 use control::Signals;
 use crew::Loads;
 use entrance::Entrances;
+use inherit::Heritage;
 use reload::confirm::Confirmation;
 use state::Shared;
+use upgrade::launch::Invocation;
 
 /// Idle connections to endpoints that are kept, for each worker thread.
 const KEPT_CONNECTIONS: usize = 1024;
@@ -52,6 +58,10 @@ pub struct Start {
     pub config: Config,
     /// Where the config was read, and a reload reads it again.
     pub file: Option<PathBuf>,
+    /// How it was started, and an upgrade starts a successor; `None`: it cannot have one.
+    pub invocation: Option<Invocation>,
+    /// What was open before.
+    pub heritage: Heritage,
 }
 
 /// Why a server did not start: one line, with what to do about it.
@@ -74,7 +84,7 @@ pub enum StartError {
 /// Runs until a signal ends the process; returns only if it could not start.
 pub fn run(start: Start) -> Result<(), StartError> {
     let descriptors = raise_descriptor_limit()?;
-    let Start { config, file } = start;
+    let Start { config, file, invocation, mut heritage } = start;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _entered = runtime.enter();
@@ -85,8 +95,12 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let started = SystemTime::now();
     let telemetry = Arc::new(Telemetry::new(access_log, started));
     let entrances = Arc::new(Entrances::new(telemetry.metrics.clone()));
-    let sockets = entrances.prepare(&config.listeners)?;
-    let admin = AdminSocket::bind(&config.admin)?;
+    let sockets = entrances.prepare_with(&config.listeners, &mut heritage)?;
+    let admin = match heritage.take_admin(&config.admin.listen) {
+        Some(socket) => Some(AdminSocket::inherited(&config.admin, socket)?),
+        None => AdminSocket::bind(&config.admin)?,
+    };
+    let succession = heritage.settle(admin.as_ref().and_then(AdminSocket::claim));
     events::install_panic_hook(telemetry.metrics.panics());
     entrances.put(sockets);
     announce(admin.as_ref());
@@ -94,6 +108,9 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let (supervisor, handle) = Supervisor::new();
     let snapshot = Snapshot::build(config, None);
     telemetry.metrics.config_in_force(snapshot.generation(), started);
+    if succession.is_successor() {
+        telemetry.metrics.upgraded();
+    }
     handle.set_pools(snapshot.pools().iter().cloned());
     let (orders, orders_seen) = tokio::sync::mpsc::channel(ORDERS_MAX);
     let workers = snapshot.config().server.threads;
@@ -107,12 +124,13 @@ pub fn run(start: Start) -> Result<(), StartError> {
         events,
         stage: Default::default(),
         orders,
+        succession,
         started,
         confirmation: Confirmation::default(),
         file,
     });
     let server = assemble(&shared, supervisor, descriptors);
-    control::start(runtime, signals, admin, shared, orders_seen)?;
+    control::start(runtime, signals, admin, shared, orders_seen, invocation)?;
     server.run(RunArgs { shutdown_signal: Box::new(control::EndsTheProcess) });
     Ok(())
 }

@@ -2,25 +2,57 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-/// Removes the file when it is dropped, unless another socket has taken its place.
+/// Removes the file when it is dropped, unless another socket has taken its place, or another process this one's.
 #[derive(Debug)]
 #[must_use = "the file is removed when this is dropped"]
 pub struct SocketFile {
     path: PathBuf,
     identity: Option<(u64, u64)>,
+    claim: Claim,
 }
+
+/// Whether the file is this process's to remove: one process hands its sockets to another, and the file with them.
+#[derive(Debug, Clone)]
+pub struct Claim(Arc<AtomicBool>);
 
 impl SocketFile {
     /// Call this right after the socket was bound: from then on the file is ours to remove, whatever fails next.
     pub fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), identity: identity(path) }
+        Self {
+            path: path.to_owned(),
+            identity: identity(path),
+            claim: Claim(Arc::new(AtomicBool::new(true))),
+        }
+    }
+
+    /// Of a socket that another process has, and will let go of.
+    pub fn of_another(path: &Path) -> Self {
+        let file = Self::of(path);
+        file.claim.let_go();
+        file
+    }
+
+    pub fn claim(&self) -> Claim {
+        self.claim.clone()
+    }
+}
+
+impl Claim {
+    pub fn own(&self) {
+        self.0.store(true, SeqCst);
+    }
+
+    pub fn let_go(&self) {
+        self.0.store(false, SeqCst);
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
+        if self.claim.0.load(SeqCst) && self.identity.is_some() && identity(&self.path) == self.identity {
             // Left over, it is found stale by the next process.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -52,6 +84,22 @@ mod tests {
         drop(ours);
         assert!(path.exists());
         drop(theirs);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn who_owns_the_file_removes_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.sock");
+        let _socket = UnixListener::bind(&path).expect("a socket");
+        let (old, new) = (SocketFile::of(&path), SocketFile::of_another(&path));
+        drop(SocketFile::of_another(&path));
+        assert!(path.exists(), "a successor that fails leaves the file");
+        new.claim().own();
+        old.claim().let_go();
+        drop(old);
+        assert!(path.exists());
+        drop(new);
         assert!(!path.exists());
     }
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The service as systemd sees it: ready only when it serves, reloaded, stopped without losing a request, restarted
-# after a crash, left alone after an invalid config. PID 1 need not be systemd: a user manager runs in a mount
+# The service as systemd sees it: ready only when it serves, reloaded, upgraded, stopped without losing a request,
+# restarted after a crash that refuses nobody, given its sockets, left alone after an invalid config. PID 1 need not be systemd: a user manager runs in a mount
 # namespace of its own and reads the unit made here from deploy/evenkeel.service. Sandboxing is for the system manager;
 # `systemd-analyze` judges it.
 set -euo pipefail
@@ -17,6 +17,7 @@ outside() {
   need script bsdutils
   need unshare util-linux
   need curl curl
+  need pgrep procps
   [ -x /lib/systemd/systemd ] || skip_all "systemd suite" "/lib/systemd/systemd is not here"
   [ "$(id -u)" -eq 0 ] || skip_all "systemd suite" "it needs root for a mount namespace"
   unshare --mount -- true 2>/dev/null || skip_all "systemd suite" "no mount namespace can be made here"
@@ -28,9 +29,11 @@ outside() {
 # (users, capabilities, sandboxing, directories) is left out.
 write_unit() {
   mkdir -p "$work/units"
-  grep -E '^(\[Service\]$|(Type|NotifyAccess|ExecReload|KillMode|TimeoutStopSec|Restart|RestartSec|RestartPreventExitStatus)=)' \
+  grep -E '^(\[Service\]$|(Type|NotifyAccess|ExecReload|KillMode|TimeoutStopSec|Restart|RestartSec|RestartPreventExitStatus|FileDescriptorStoreMax)=)' \
     "$UNIT" >"$work/units/evenkeel.service"
   printf 'ExecStart=%s run -c %s\n' "$binary" "$config" >>"$work/units/evenkeel.service"
+  # Not started with the service: where it is not, the service binds for itself.
+  printf '[Socket]\nListenStream=127.0.0.1:%s\nListenStream=127.0.0.1:%s\n' "$port" "$(free_port)" >"$work/units/evenkeel.socket"
 }
 
 write_config() { # TEXT OF THE HOST HEADER, to tell one config from another
@@ -91,6 +94,88 @@ reload_changes_and_survives() {
   check "a refused reload keeps the old one" sees_host two.test
   equals "a reload keeps the process" "$pid" "$(property MainPID)"
   write_config two.test
+}
+
+# A client that never tries again asks all the time, until the file is gone; $work/failures has what went wrong.
+ask_all_the_time() {
+  : >"$work/asking"
+  : >"$work/failures"
+  while [ -e "$work/asking" ]; do
+    get / >/dev/null 2>>"$work/failures" || echo "failed" >>"$work/failures"
+  done &
+  asking=$!
+}
+
+nobody_was_refused() { # NAME
+  rm -f "$work/asking"
+  wait "$asking"
+  equals "$1" "" "$(cat "$work/failures")"
+}
+
+upgrade_once() {
+  "$binary" upgrade --admin "unix:$work/admin.sock" 2>&1
+}
+
+upgrade_keeps_the_unit() {
+  local before after
+  before=$(property MainPID)
+  ask_all_the_time
+  for _ in 1 2 3; do
+    contains "an upgrade succeeds" "has handed over" "$(upgrade_once)"
+  done
+  sleep 0.5 # What the last old process has in flight.
+  nobody_was_refused "three upgrades refuse nobody"
+  after=$(property MainPID)
+  check "systemd knows the new process" test "$before" != "$after"
+  contains "which is the one that answers" "pid $after" "$("$binary" status --admin "unix:$work/admin.sock")"
+  check "and there is no other" wait_for 5 only_process "$after"
+  equals "the unit is running" "active running" "$(property ActiveState) $(property SubState)"
+  equals "nothing was restarted since the crash" 1 "$(property NRestarts)"
+  write_config three.test
+  systemctl --user reload evenkeel.service
+  check "a reload goes to the new process" wait_for 5 sees_host three.test
+  write_config two.test
+  systemctl --user restart evenkeel.service
+  check "a restart is one of the new process" wait_for 5 sees_host two.test
+  upgrade_once >/dev/null
+}
+
+only_process() { [ "$(pgrep -f "^$binary run -c $config")" = "$1" ]; }
+
+failed_upgrade_keeps_the_unit() {
+  local before
+  before=$(property MainPID)
+  printf 'listen: nonsense\n' >"$config"
+  contains "an upgrade with an invalid config is refused" "not upgraded" "$(upgrade_once || true)"
+  write_config two.test
+  equals "and keeps the process" "$before active" "$(property MainPID) $(property ActiveState)"
+  check "which is alone" wait_for 5 only_process "$before"
+}
+
+crash_refuses_nobody() {
+  ask_all_the_time
+  sleep 0.2 # Some requests before the crash.
+  systemctl --user show -P NFileDescriptorStore evenkeel.service >"$work/stored"
+  equals "a copy of the socket is stored" 1 "$(cat "$work/stored")"
+  # The request that is in the process at this moment dies with it; from then on nobody is refused.
+  kill -KILL "$(property MainPID)"
+  sleep 0.05
+  : >"$work/failures"
+  sleep 2
+  nobody_was_refused "a crash after an upgrade refuses nobody"
+  equals "the socket is still stored once" 1 "$(property NFileDescriptorStore)"
+}
+
+sockets_are_taken() {
+  systemctl --user start evenkeel.socket
+  ask_all_the_time
+  check "systemd's socket starts the service" wait_for 10 sees_host two.test
+  upgrade_once >/dev/null
+  check "and is still served after an upgrade" sees_host two.test
+  systemctl --user restart evenkeel.service
+  check "and after a restart" sees_host two.test
+  nobody_was_refused "with systemd's socket a start, an upgrade and a restart refuse nobody"
+  systemctl --user stop evenkeel.socket evenkeel.service 2>/dev/null
 }
 
 crash_is_restarted() {
@@ -171,8 +256,13 @@ start_manager
 start_is_ready
 reload_changes_and_survives
 crash_is_restarted
+upgrade_keeps_the_unit
+failed_upgrade_keeps_the_unit
+crash_refuses_nobody
+upgrade_once >/dev/null
 stop_finishes_requests
 idle_stop_is_quick
+sockets_are_taken
 taken_port_fails_the_start
 invalid_config_is_not_restarted
 summary

@@ -22,6 +22,8 @@ pub enum Operation {
     Rollback,
     /// Say what this text would change as a config, as JSON; `name` is what errors call it.
     Plan { text: String, name: String },
+    /// Have a new process of the binary on the disk take over.
+    Upgrade,
 }
 
 /// How an operation ended.
@@ -48,6 +50,7 @@ impl Operation {
             "/reload" => Some(Self::Reload { confirm: confirm(query)? }),
             "/confirm" => Some(Self::Confirm),
             "/rollback" => Some(Self::Rollback),
+            "/upgrade" => Some(Self::Upgrade),
             "/plan" => {
                 let name = query::value(query, "name").unwrap_or_else(|| "the plan".to_owned());
                 Some(Self::Plan { text: String::new(), name })
@@ -60,7 +63,7 @@ impl Operation {
     pub fn body(&mut self) -> Option<&mut String> {
         match self {
             Self::Plan { text, .. } => Some(text),
-            Self::Reload { .. } | Self::Confirm | Self::Rollback => None,
+            Self::Reload { .. } | Self::Confirm | Self::Rollback | Self::Upgrade => None,
         }
     }
 }

@@ -2,14 +2,17 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use socket2::SockRef;
+
 use super::address::{self, Address, Environment, Place};
 use crate::config::{self, AdminListen};
 use crate::directory;
-use crate::socket_file::SocketFile;
+use crate::socket_file::{Claim, SocketFile};
 
 /// A bound admin address. Dropped, a unix socket's file is removed.
 #[derive(Debug)]
@@ -18,6 +21,15 @@ pub struct AdminSocket {
     pub(super) token: Option<String>,
     address: Address,
     instead_of: Option<PathBuf>,
+    written: String,
+}
+
+/// What another process is handed of an admin address.
+#[derive(Debug)]
+pub struct Share {
+    socket: io::Result<OwnedFd>,
+    written: String,
+    claim: Option<Claim>,
 }
 
 #[derive(Debug)]
@@ -42,6 +54,8 @@ pub enum BindError {
     Listen { address: Address, source: io::Error },
     #[error("the admin address {0} is not loopback: set `admin: {{ token: ... }}`, or listen on 127.0.0.1")]
     NoToken(SocketAddr),
+    #[error("the admin address of the process before this one cannot be taken over: {0}")]
+    Inherit(io::Error),
 }
 
 // === impl AdminSocket ===
@@ -73,9 +87,57 @@ impl AdminSocket {
                 (listener, Address::Tcp(bound), None)
             }
         };
+        Ok(Some(Self::new(config, listener, address, instead_of)))
+    }
+
+    fn new(
+        config: &config::Admin,
+        listener: Listener,
+        address: Address,
+        instead_of: Option<PathBuf>,
+    ) -> Self {
         // Whoever may open the socket's file is allowed in; the file's mode is the check.
         let token = config.token.clone().filter(|_| matches!(address, Address::Tcp(_)));
-        Ok(Some(AdminSocket { listener, token, address, instead_of }))
+        Self { listener, token, address, instead_of, written: config.listen.to_string() }
+    }
+
+    /// The socket of the process before this one, which answers on it for now. It had the same `listen`.
+    pub fn inherited(config: &config::Admin, socket: OwnedFd) -> Result<AdminSocket, BindError> {
+        if let AdminListen::Tcp(address) = config.listen {
+            check_token(address, config.token.is_some())?;
+        }
+        let inherited = || {
+            let local = SockRef::from(&socket).local_addr()?;
+            Ok(match local.as_pathname() {
+                Some(path) => {
+                    let listener = UnixListener::from(socket.try_clone()?);
+                    (Listener::Unix(listener, SocketFile::of_another(path)), Address::Unix(path.to_owned()))
+                }
+                None => {
+                    let listener = TcpListener::from(socket.try_clone()?);
+                    let address = listener.local_addr()?;
+                    (Listener::Tcp(listener), Address::Tcp(address))
+                }
+            })
+        };
+        let (listener, address) = inherited().map_err(BindError::Inherit)?;
+        Ok(Self::new(config, listener, address, None))
+    }
+
+    /// To the file of a unix socket.
+    pub fn claim(&self) -> Option<Claim> {
+        match &self.listener {
+            Listener::Unix(_, file) => Some(file.claim()),
+            Listener::Tcp(_) => None,
+        }
+    }
+
+    pub fn share(&self) -> Share {
+        let socket = match &self.listener {
+            Listener::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
+            Listener::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+        };
+        Share { socket, written: self.written.clone(), claim: self.claim() }
     }
 
     /// As bound: port 0 is resolved.
@@ -86,6 +148,25 @@ impl AdminSocket {
     /// The default socket, where another process has it and this one took a name with its pid. Worth a line in the log.
     pub fn instead_of(&self) -> Option<&Path> {
         self.instead_of.as_deref()
+    }
+}
+
+impl Share {
+    pub fn socket(&self) -> io::Result<OwnedFd> {
+        match &self.socket {
+            Ok(socket) => socket.try_clone(),
+            Err(error) => Err(error.kind().into()),
+        }
+    }
+
+    /// The address as the config has it.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+
+    /// The file is another process's now.
+    pub fn let_go(&self) {
+        self.claim.iter().for_each(Claim::let_go);
     }
 }
 
@@ -153,10 +234,15 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     }
 }
 
-fn bind_tcp(address: SocketAddr, has_token: bool) -> Result<(Listener, SocketAddr), BindError> {
-    if !has_token && !address.ip().to_canonical().is_loopback() {
-        return Err(BindError::NoToken(address));
+fn check_token(address: SocketAddr, has_token: bool) -> Result<(), BindError> {
+    match has_token || address.ip().to_canonical().is_loopback() {
+        true => Ok(()),
+        false => Err(BindError::NoToken(address)),
     }
+}
+
+fn bind_tcp(address: SocketAddr, has_token: bool) -> Result<(Listener, SocketAddr), BindError> {
+    check_token(address, has_token)?;
     let failed = |source| BindError::Listen { address: Address::Tcp(address), source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;

@@ -8,6 +8,7 @@ use super::{Exit, fail, print};
 use crate::config;
 use crate::demo::Endpoints;
 use crate::server::Start;
+use crate::server::inherit::Heritage;
 
 /// The admin port of the demo, where it is free: TCP, so that a browser and curl can look too.
 const ADMIN_PORT: u16 = 9900;
@@ -40,7 +41,9 @@ impl Demo {
         let yaml = yaml(self.listen, admin, endpoints.addresses());
         print(&welcome(reachable(self.listen), admin, endpoints.addresses(), &yaml));
         match config::parse(&yaml, "the demo's config") {
-            Ok(config) => serve(Start { config, file: None }),
+            Ok(config) => {
+                serve(Start { config, file: None, invocation: None, heritage: Heritage::default() })
+            }
             Err(report) => fail(report),
         }
     }

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use super::Exit;
 use super::{complain_of_warnings, fail, print, refuse};
 use crate::config::{self, LoadError};
+use crate::exchange;
+use crate::server::inherit::Heritage;
+use crate::server::upgrade::launch::Invocation;
 use crate::server::{self, Start};
 
 /// The name that errors give to a config that was made from arguments.
@@ -37,7 +40,7 @@ impl Run {
     pub fn execute(self) -> Exit {
         let Some(listen) = &self.listen else {
             let file = self.config.as_deref().unwrap_or(Path::new(super::DEFAULT_CONFIG));
-            return serve_file(file);
+            return serve_file(file, Invocation::of_process().ok());
         };
         let text = config::short_form(listen, &self.endpoints);
         match config::parse(&text, COMMAND_LINE) {
@@ -46,24 +49,42 @@ impl Run {
                 print(&text);
                 Exit::Done
             }
-            Ok(config) => serve(Start { config, file: None }),
+            Ok(config) => {
+                let (invocation, heritage) = (Invocation::of_process().ok(), Heritage::receive());
+                serve(Start { config, file: None, invocation, heritage })
+            }
         }
     }
 }
 
-fn serve_file(file: &Path) -> Exit {
-    match config::load(file) {
+fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
+    let heritage = Heritage::receive();
+    let loaded = match heritage.predecessor() {
+        // As in a reload: what the config says about itself must be true.
+        Some(_) => config::load(file).and_then(exchange::tested),
+        None => config::load(file),
+    };
+    match loaded {
         Ok(loaded) => {
             complain_of_warnings(&loaded.warnings);
-            serve(Start { config: loaded.config, file: Some(file.to_owned()) })
+            serve(Start { config: loaded.config, file: Some(file.to_owned()), invocation, heritage })
         }
-        Err(error) => refuse(&error),
+        Err(error) => {
+            let invalid = matches!(error, LoadError::Invalid(_));
+            match heritage.predecessor() {
+                Some(predecessor) if predecessor.refuse(&error.to_string(), invalid) => Exit::Failed,
+                _ => refuse(&error),
+            }
+        }
     }
 }
 
 pub(super) fn serve(start: Start) -> Exit {
-    match server::run(start) {
-        Ok(()) => Exit::Done,
-        Err(error) => fail(error),
+    let predecessor = start.heritage.predecessor();
+    match (server::run(start), predecessor) {
+        (Ok(()), _) => Exit::Done,
+        // That one says it in its log.
+        (Err(error), Some(predecessor)) if predecessor.refuse(&error.to_string(), false) => Exit::Failed,
+        (Err(error), _) => fail(error),
     }
 }

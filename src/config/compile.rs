@@ -210,6 +210,7 @@ fn server(file: &FileSection) -> Server {
         drain: file.server.drain.0,
         drain_idle: file.server.drain_idle.0,
         drain_delay: file.server.drain_delay.0,
+        upgrade_timeout: file.server.upgrade_timeout.0,
         watch: file.server.watch.0,
         state: file.server.state.as_ref().map_or(StateDirectory::Default, |state| state.value.clone()),
     }

@@ -44,6 +44,8 @@ pub struct Server {
     pub drain_idle: Duration,
     /// How long listeners stay open after a stop was asked for, while readiness already says 503.
     pub drain_delay: Duration,
+    /// How long a successor may take until it serves.
+    pub upgrade_timeout: Duration,
     /// The config file is read again and again, and a change of it is a reload.
     pub watch: bool,
     pub state: StateDirectory,
@@ -83,6 +85,17 @@ pub enum AdminListen {
     Default,
     Unix(PathBuf),
     Tcp(SocketAddr),
+}
+
+impl fmt::Display for AdminListen {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => out.write_str("off"),
+            Self::Default => out.write_str("default"),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+            Self::Tcp(address) => address.fmt(out),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -76,6 +76,9 @@ section! {
         drain_idle: Period = "2s";
         /// How long listeners stay open after a stop was asked for, while readiness already answers 503.
         drain_delay: Period = "0s";
+        /// How long the process that takes over in an upgrade may take until it serves; after that it is killed, and
+        /// this one goes on.
+        upgrade_timeout: Period = "30s";
         /// `on`: the config file is read again and again, and a reload follows each change of what it says.
         watch: Switch = "off";
         /// The directory that keeps the texts of the config in force and of the one before it, for `evenkeel rollback`;

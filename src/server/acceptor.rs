@@ -21,7 +21,6 @@ use super::hall::Hall;
 use super::post::{Accepted, Post};
 use super::state::Shared;
 use crate::lane::worker::Worker;
-use crate::lifecycle::Lifecycle;
 use crate::proxy::{Carrier, Proxy};
 
 pub struct Acceptor {
@@ -76,7 +75,9 @@ impl ServiceWithDependents for Acceptor {
             log::error!(reason:% = error; "no worker can be started");
             std::process::exit(1);
         }
-        announce_ready(&self.shared.lifecycle);
+        self.shared.lifecycle.ready();
+        log::info!("ready");
+        self.shared.succession.announce(&self.shared.entrances);
         ready.notify_ready();
         std::future::pending().await
     }
@@ -116,11 +117,4 @@ async fn see_the_end(worker: &Worker, mut stage: watch::Receiver<Stage>) {
     let _ = stage.wait_for(|stage| *stage >= Stage::Farewell).await;
     worker.say_farewell();
     let _ = stage.wait_for(|stage| *stage >= Stage::Cut).await;
-}
-
-/// Says that clients are served from now on: to the log, and to a service manager.
-fn announce_ready(lifecycle: &Lifecycle) {
-    lifecycle.ready();
-    log::info!("ready");
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::config::{ListenAddress, Listener};
 use crate::lane::stream::keepalive;
@@ -57,6 +57,11 @@ pub struct BindError {
 }
 
 impl BindError {
+    pub fn new(listener: &Listener, source: io::Error) -> Self {
+        let (address, remedy) = (listener.address.to_string(), remedy(&source).to_owned());
+        Self { listener: listener.name.clone(), address, source, remedy }
+    }
+
     /// Another listener of this process stands in the way until the reload is done.
     pub fn behind(mut self, listener: &str) -> Self {
         self.remedy = format!(
@@ -71,15 +76,44 @@ impl BindError {
 }
 
 pub fn bind(listener: &Listener) -> Result<Bound, BindError> {
-    let (written, bound) = match &listener.address {
-        ListenAddress::Inet(address) => (address.to_string(), tcp(*address)),
-        ListenAddress::AnyPort(port) => (format!(":{port}"), any_address(*port)),
-        ListenAddress::Unix(path) => (format!("unix:{}", path.display()), unix(path)),
+    let bound = match &listener.address {
+        ListenAddress::Inet(address) => tcp(*address),
+        ListenAddress::AnyPort(port) => any_address(*port),
+        ListenAddress::Unix(path) => unix(path),
     };
-    bound.map_err(|source| {
-        let remedy = remedy(&source).to_owned();
-        BindError { listener: listener.name.clone(), address: written, source, remedy }
-    })
+    bound.map_err(|source| BindError::new(listener, source))
+}
+
+/// A socket of the process before this one, which goes on listening for now: the file of a unix socket is still its own.
+pub fn handed(listener: &Listener, socket: OwnedFd) -> io::Result<Bound> {
+    let mut bound = activated(listener, socket, false)?;
+    if let BoundAddress::Unix(path) = &bound.address {
+        bound.file = Some(SocketFile::of_another(path));
+    }
+    Ok(bound)
+}
+
+/// A socket from the service manager, which may have been ours before a crash; whoever made it removes its file.
+pub fn activated(listener: &Listener, socket: OwnedFd, ours: bool) -> io::Result<Bound> {
+    let socket = Socket::from(socket);
+    socket.set_nonblocking(true)?;
+    if let ListenAddress::Unix(path) = &listener.address {
+        let file = ours.then(|| SocketFile::of(path));
+        return Ok(Bound { address: BoundAddress::Unix(path.clone()), socket: socket.into(), file });
+    }
+    let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+    set_options(&socket)?;
+    socket.listen(BACKLOG)?;
+    Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None })
+}
+
+/// Where a socket is bound.
+pub fn local(socket: &OwnedFd) -> Option<BoundAddress> {
+    let address = SockRef::from(socket).local_addr().ok()?;
+    match address.as_socket() {
+        Some(address) => Some(BoundAddress::Inet(address)),
+        None => address.as_pathname().map(|path| BoundAddress::Unix(path.to_owned())),
+    }
 }
 
 fn tcp(address: SocketAddr) -> io::Result<Bound> {
@@ -109,15 +143,18 @@ fn any_address(port: u16) -> io::Result<Bound> {
 }
 
 fn listen(socket: Socket, address: SocketAddr) -> io::Result<Bound> {
-    // Connections inherit these, so that none of them costs a system call for it.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&keepalive())?;
+    set_options(&socket)?;
     socket.bind(&address.into())?;
-    // What is accepted inherits it.
-    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.listen(BACKLOG)?;
     let local = socket.local_addr()?.as_socket().unwrap_or(address);
     Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None })
+}
+
+/// Connections inherit these, so that none of them costs a system call for it.
+fn set_options(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive())?;
+    socket.set_tcp_notsent_lowat(UNSENT)
 }
 
 /// A file that nobody listens on any more is in nobody's way.

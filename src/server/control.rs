@@ -16,6 +16,8 @@ use super::drain::{Drain, Drained};
 use super::memory;
 use super::reload::{By, Due, Reloads};
 use super::state::Shared;
+use super::upgrade::launch::Invocation;
+use super::upgrade::{Successor, Upgrades};
 use crate::admin::{AdminSocket, Operation, Outcome};
 
 /// How long the last log lines may take.
@@ -28,6 +30,7 @@ pub struct Signals {
     quit: Signal,
     term: Signal,
     usr1: Signal,
+    usr2: Signal,
 }
 
 enum Asked {
@@ -35,6 +38,9 @@ enum Asked {
     Reload,
     Due(Due),
     Reopen,
+    /// With somebody who waits for the outcome, or nobody.
+    Upgrade(Option<oneshot::Sender<Outcome>>),
+    Upgraded(Successor),
     Operation(Order),
 }
 
@@ -53,6 +59,7 @@ impl Signals {
             quit: signal(SignalKind::quit())?,
             term: signal(SignalKind::terminate())?,
             usr1: signal(SignalKind::user_defined1())?,
+            usr2: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -63,6 +70,17 @@ impl Signals {
             _ = self.quit.recv() => Asked::Stop("SIGQUIT"),
             _ = self.hup.recv() => Asked::Reload,
             _ = self.usr1.recv() => Asked::Reopen,
+            _ = self.usr2.recv() => Asked::Upgrade(None),
+        }
+    }
+}
+
+impl From<Order> for Asked {
+    fn from(order: Order) -> Self {
+        match order.operation {
+            // It takes its time, and others may ask for something meanwhile.
+            Operation::Upgrade => Self::Upgrade(Some(order.reply)),
+            _ => Self::Operation(order),
         }
     }
 }
@@ -81,6 +99,9 @@ pub struct Control {
     shared: Arc<Shared>,
     reloads: Reloads,
     admin: Option<JoinHandle<()>>,
+    upgrades: Upgrades,
+    /// A successor has our sockets.
+    succeeded: Option<Successor>,
 }
 
 /// Starts the thread.
@@ -90,21 +111,25 @@ pub fn start(
     admin: Option<AdminSocket>,
     shared: Arc<Shared>,
     orders: mpsc::Receiver<Order>,
+    invocation: Option<Invocation>,
 ) -> std::io::Result<()> {
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async {
             if let Some(gauge) = memory::gauge(shared.snapshot.load().config().server.max_memory) {
                 tokio::spawn(memory::watch(gauge, shared.lifecycle.clone()));
             }
+            let upgrades = Upgrades::new(invocation, admin.as_ref().map(AdminSocket::share));
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
             let reloads = Reloads::start(shared.clone());
-            Control { shared, reloads, admin }.run(signals, orders).await;
+            Control { shared, reloads, admin, upgrades, succeeded: None }.run(signals, orders).await;
         });
     })?;
     Ok(())
 }
 
 async fn serve(socket: AdminSocket, shared: Arc<Shared>) {
+    // Until then the process before this one answers.
+    shared.succession.begun().await;
     if let Err(error) = socket.serve(shared).await {
         log::error!(reason:% = error; "admin address closed");
     }
@@ -115,20 +140,28 @@ impl Control {
         loop {
             let asked = tokio::select! {
                 asked = signals.next() => asked,
-                Some(order) = orders.recv() => Asked::Operation(order),
+                Some(order) = orders.recv() => order.into(),
                 due = self.reloads.due() => Asked::Due(due),
+                successor = self.upgrades.succeeded(&self.shared) => Asked::Upgraded(successor),
             };
             match asked {
+                Asked::Upgrade(reply) => self.upgrades.begin(&self.shared, reply),
                 Asked::Operation(Order { operation, reply }) => {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.perform(operation).await);
                 }
-                Asked::Reload => drop(self.reloads.reload(By::Signal, None).await),
+                Asked::Reload => drop(self.reload(By::Signal, None).await),
                 Asked::Due(due) => self.reloads.attend(due).await,
                 Asked::Reopen => self.shared.telemetry.access_log.reopen(),
                 Asked::Stop(signal) => {
+                    self.succeeded = self.upgrades.abandon(&self.shared).await;
                     let delay = self.shared.snapshot.load().config().server.drain_delay;
                     self.stop(signal, delay, &mut signals).await
+                }
+                Asked::Upgraded(successor) => {
+                    self.succeeded = Some(successor);
+                    self.close_admin().await;
+                    self.stop("upgrade", Duration::ZERO, &mut signals).await
                 }
             }
         }
@@ -136,19 +169,36 @@ impl Control {
 
     async fn perform(&mut self, operation: Operation) -> Outcome {
         match operation {
-            Operation::Reload { confirm } => self.reloads.reload(By::Command, confirm).await,
+            Operation::Reload { confirm } => self.reload(By::Command, confirm).await,
             Operation::Confirm => self.reloads.confirm().await,
             Operation::Rollback => self.reloads.rollback(By::Rollback).await,
             Operation::Plan { text, name } => self.reloads.plan(&text, &name).await,
+            Operation::Upgrade => Outcome::refused("an upgrade is begun elsewhere\n"),
         }
+    }
+
+    async fn reload(&mut self, by: By, confirm: Option<Duration>) -> Outcome {
+        if self.upgrades.is_under_way() {
+            log::error!("not reloaded: an upgrade is under way");
+            return Outcome::refused("an upgrade is under way: its successor has read the config already\n");
+        }
+        self.reloads.reload(by, confirm).await
     }
 
     /// Stops, and ends the process.
     async fn stop(&mut self, reason: &str, delay: Duration, signals: &mut Signals) -> ! {
         let mut drain = Drain::begin(self.shared.clone(), reason);
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        if self.succeeded.is_none() {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        }
+        let drained = async {
+            let drained = drain.run(delay).await;
+            // A service manager kills what is left of the process before this one as soon as this one is gone.
+            self.shared.succession.predecessor_gone().await;
+            drained
+        };
         let drained = tokio::select! {
-            drained = drain.run(delay) => Some(drained),
+            drained = drained => Some(drained),
             () = second_stop(signals) => None,
         };
         let code = match drained {
@@ -162,13 +212,17 @@ impl Control {
         self.exit(code).await
     }
 
-    /// Ends the process: Pingora would sleep out its grace period, however little is left to do.
-    async fn exit(&mut self, code: i32) -> ! {
+    async fn close_admin(&mut self) {
         if let Some(admin) = self.admin.take() {
             // Dropping it removes the socket's file.
             admin.abort();
             let _ = admin.await;
         }
+    }
+
+    /// Ends the process: Pingora would sleep out its grace period, however little is left to do.
+    async fn exit(&mut self, code: i32) -> ! {
+        self.close_admin().await;
         self.shared.telemetry.access_log.flush(FLUSH_LIMIT);
         self.shared.events.flush(FLUSH_LIMIT);
         std::process::exit(code)

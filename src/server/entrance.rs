@@ -4,7 +4,8 @@
 //! closed would take the clients in its queue along.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -13,10 +14,13 @@ use socket2::SockRef;
 use tokio::sync::watch;
 
 use super::bind::{self, BindError, Bound, BoundAddress};
+use super::inherit::Heritage;
+use super::store;
+use super::upgrade::message::{Handed, Role};
 use crate::config::{ListenAddress, Listener};
 use crate::lane::door::Door;
 use crate::snapshot::Snapshot;
-use crate::socket_file::SocketFile;
+use crate::socket_file::{Claim, SocketFile};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::ClientAddress;
 
@@ -37,6 +41,8 @@ pub struct Entrances {
     /// Taken out, but somebody may still have it.
     closing: Mutex<Vec<Weak<Entrance>>>,
     metrics: Metrics,
+    /// Whether copies lie in the service manager's store, and this process looks after them.
+    stored: AtomicBool,
 }
 
 /// What the sockets will be: everything that can fail has been done, and nothing has changed yet.
@@ -94,7 +100,12 @@ impl AsRawFd for Entrance {
 
 impl Entrances {
     pub fn new(metrics: Metrics) -> Self {
-        Self { open: watch::Sender::new(Vec::new()), closing: Mutex::default(), metrics }
+        Self {
+            open: watch::Sender::new(Vec::new()),
+            closing: Mutex::default(),
+            metrics,
+            stored: AtomicBool::new(false),
+        }
     }
 
     /// What is open, and what becomes of it.
@@ -109,6 +120,11 @@ impl Entrances {
 
     /// Binds what is new. A listener whose address has not changed keeps its socket.
     pub fn prepare(&self, listeners: &[Listener]) -> Result<Change, BindError> {
+        self.prepare_with(listeners, &mut Heritage::default())
+    }
+
+    /// The same; what was open before this process was is not bound but taken.
+    pub fn prepare_with(&self, listeners: &[Listener], heritage: &mut Heritage) -> Result<Change, BindError> {
         let open = self.open.borrow().clone();
         let kept = keep(&open, listeners);
         let mut next = Vec::new();
@@ -117,7 +133,10 @@ impl Entrances {
                 Some(entrance) if entrance.door().listener == listener.name => Next::Kept(entrance.clone()),
                 Some(entrance) => Next::Renamed(entrance.clone(), self.door(&open, listener)),
                 None => {
-                    let bound = bind::bind(listener).map_err(|error| explained(error, &open, listener))?;
+                    let bound = match heritage.take(listener, listeners) {
+                        Some(taken) => taken.map_err(|error| BindError::new(listener, error))?,
+                        None => bind::bind(listener).map_err(|error| explained(error, &open, listener))?,
+                    };
                     let door = self.door(&open, listener);
                     Next::New(Box::new(Entrance::new(bound, listener.address.clone(), door)))
                 }
@@ -146,8 +165,11 @@ impl Entrances {
         let before = self.open.send_replace(next);
         for entrance in before {
             if !self.open.borrow().iter().any(|open| Arc::ptr_eq(open, &entrance)) {
-                closed(&entrance);
+                self.closed(&entrance);
             }
+        }
+        if self.stored.load(SeqCst) {
+            self.store();
         }
     }
 
@@ -155,7 +177,7 @@ impl Entrances {
     pub fn close(&self) {
         for entrance in self.open.send_replace(Vec::new()) {
             entrance.door().leave();
-            closed(&entrance);
+            self.closed(&entrance);
             self.closing.lock().push(Arc::downgrade(&entrance));
         }
     }
@@ -164,12 +186,51 @@ impl Entrances {
     pub fn are_closed(&self) -> bool {
         self.open.borrow().is_empty() && self.closing.lock().iter().all(|gone| gone.strong_count() == 0)
     }
-}
 
-/// Nobody finds it any more. It is closed once its queue is empty.
-fn closed(entrance: &Entrance) {
-    entrance.file.lock().take();
-    log::info!(listener = &*entrance.door().listener, address:% = entrance.address; "listener closed");
+    /// Nobody finds it any more. It is closed once its queue is empty.
+    fn closed(&self, entrance: &Entrance) {
+        entrance.file.lock().take();
+        if self.stored.load(SeqCst) {
+            store::forget(&store::name(&entrance.address));
+        }
+        log::info!(listener = &*entrance.door().listener, address:% = entrance.address; "listener closed");
+    }
+
+    /// A copy of each socket, for a successor.
+    pub fn hand_over(&self) -> io::Result<Vec<(Handed, OwnedFd)>> {
+        let copy = |entrance: &Arc<Entrance>| {
+            let (name, written) = (entrance.door().listener.to_string(), entrance.written.to_string());
+            Ok((Handed { role: Role::Listener, name, written }, entrance.socket.try_clone()?))
+        };
+        self.open.borrow().iter().map(copy).collect()
+    }
+
+    /// The sockets are the successor's now, with their files and their copies in the store.
+    pub fn let_go(&self) {
+        self.stored.store(false, SeqCst);
+        self.for_each_file(|claim| claim.let_go());
+    }
+
+    /// The files of sockets that were handed over are ours now.
+    pub fn own_files(&self) {
+        self.for_each_file(|claim| claim.own());
+    }
+
+    fn for_each_file(&self, what: impl Fn(Claim)) {
+        for entrance in self.open.borrow().iter() {
+            if let Some(file) = &*entrance.file.lock() {
+                what(file.claim());
+            }
+        }
+    }
+
+    /// Has the service manager keep a copy of each socket, of those to come as well.
+    pub fn store(&self) {
+        self.stored.store(true, SeqCst);
+        for entrance in self.open.borrow().iter() {
+            store::keep(&store::name(&entrance.address), entrance.socket.as_fd());
+        }
+    }
 }
 
 /// The open socket of each listener that has its address: its own, or that of a listener with another name.

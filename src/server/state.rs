@@ -12,6 +12,7 @@ use super::control::Order;
 use super::crew::Loads;
 use super::drain::Stage;
 use super::entrance::Entrances;
+use super::inherit::Succession;
 use super::memory;
 use super::reload::confirm::Confirmation;
 use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
@@ -36,6 +37,7 @@ pub struct Shared {
     pub stage: watch::Sender<Stage>,
     /// To the control thread.
     pub orders: mpsc::Sender<Order>,
+    pub succession: Succession,
     pub started: SystemTime,
     pub confirmation: Confirmation,
     /// Where a reload reads the config; `None`: it was given on the command line.

@@ -74,6 +74,8 @@ struct Shared {
     generation: AtomicU64,
     /// By [`Reload`].
     reloads: [AtomicU64; 3],
+    upgrades_succeeded: AtomicU64,
+    upgrades_failed: AtomicU64,
 }
 
 // === impl Metrics ===
@@ -91,6 +93,8 @@ impl Metrics {
             reload_time: AtomicU64::new(unix_seconds(started) as u64),
             generation: AtomicU64::new(1),
             reloads: Default::default(),
+            upgrades_succeeded: AtomicU64::new(0),
+            upgrades_failed: AtomicU64::new(0),
         };
         Metrics { shared: Arc::new(shared) }
     }
@@ -132,6 +136,16 @@ impl Metrics {
             Reload::RolledBack => rolled_back,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// This process has taken over from another one.
+    pub fn upgraded(&self) {
+        self.shared.upgrades_succeeded.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Nobody has taken over from this process.
+    pub fn upgrade_failed(&self) {
+        self.shared.upgrades_failed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// For `events::install_panic_hook`.

@@ -13,4 +13,5 @@ mod reload;
 mod rollback;
 mod start;
 mod stop;
+mod upgrade;
 mod watch;

@@ -53,6 +53,9 @@ pub(super) fn process(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>)
     gauge(out, "evenkeel_active_requests", "Requests in progress.", active);
     out.metric("evenkeel_request_failures_total", Kind::Counter, "Requests that did not end well, by cause.");
     shared.failures.encode(out, &[], "cause");
+    out.metric("evenkeel_upgrades_total", Kind::Counter, "Upgrades, by how they ended.");
+    out.sample(&[("result", "succeeded")], shared.upgrades_succeeded.load(Ordering::Relaxed));
+    out.sample(&[("result", "failed")], shared.upgrades_failed.load(Ordering::Relaxed));
     out.metric("evenkeel_panics_total", Kind::Counter, "Panics; each is a bug.");
     out.sample(&[], shared.panics.load(Ordering::Relaxed));
     out.metric("evenkeel_log_dropped_total", Kind::Counter, "Log lines that were lost.");

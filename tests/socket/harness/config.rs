@@ -4,6 +4,7 @@
 //! a file as JSON, an admin socket and every other file in a folder of the test's own.
 
 use std::fmt::{Display, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -14,6 +15,12 @@ use super::proxy::{Ended, Output, Proxy};
 /// The variable that chooses the carrier for the whole suite, and the one that the proxy is told it by.
 const CARRIER_WANTED: &str = "EVENKEEL_TEST_CARRIER";
 const CARRIER: &str = "EVENKEEL_CARRIER";
+
+/// The binary under test.
+pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_evenkeel");
+
+/// Its name in a test's folder.
+pub(super) const OWN_BINARY: &str = "evenkeel";
 
 /// What carries the requests; the suite is told by [`CARRIER_WANTED`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +68,8 @@ pub struct ProxyBuilder {
     user: Option<u32>,
     output: Output,
     arguments: Option<Vec<String>>,
+    own_binary: bool,
+    stdin: Option<OwnedFd>,
 }
 
 struct Listener {
@@ -94,6 +103,8 @@ impl ProxyBuilder {
             user: None,
             output: Output::Read,
             arguments: None,
+            own_binary: false,
+            stdin: None,
         }
     }
 
@@ -179,6 +190,19 @@ impl ProxyBuilder {
     /// These arguments in place of `run -c FILE`.
     pub fn arguments(mut self, arguments: &[&str]) -> ProxyBuilder {
         self.arguments = Some(arguments.iter().map(|argument| (*argument).to_owned()).collect());
+        self
+    }
+
+    /// Runs the binary by a path in this folder, where [`Proxy::replace_binary`] puts another one in its place.
+    pub fn with_own_binary(mut self) -> ProxyBuilder {
+        std::os::unix::fs::symlink(BINARY, self.folder.path().join(OWN_BINARY)).unwrap();
+        self.own_binary = true;
+        self
+    }
+
+    /// What its standard input is, in place of nothing.
+    pub fn stdin(mut self, stdin: OwnedFd) -> ProxyBuilder {
+        self.stdin = Some(stdin);
         self
     }
 
@@ -302,7 +326,8 @@ impl ProxyBuilder {
         if !path.exists() {
             std::fs::write(&path, self.text()).unwrap();
         }
-        let binary = env!("CARGO_BIN_EXE_evenkeel");
+        let own = self.folder.path().join(OWN_BINARY);
+        let binary = if self.own_binary { own.as_path() } else { Path::new(BINARY) };
         let mut command = match &self.shell {
             None => Command::new(binary),
             Some(commands) => {
@@ -310,7 +335,7 @@ impl ProxyBuilder {
                 if self.own_mounts {
                     shell.args(["-m", "sh"]);
                 }
-                shell.args(["-c", &format!("{commands}; exec \"$0\" \"$@\""), binary]);
+                shell.args(["-c", &format!("{commands}; exec \"$0\" \"$@\"")]).arg(binary);
                 shell
             }
         };
@@ -327,7 +352,11 @@ impl ProxyBuilder {
     }
 
     fn environment(&self, command: &mut Command) {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stdin = self.stdin.as_ref().map(|stdin| stdin.try_clone().unwrap());
+        command
+            .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.env("XDG_RUNTIME_DIR", self.folder.path()).env("XDG_STATE_HOME", self.folder.path());
         command.env("STATE_DIRECTORY", self.folder.path().join("state"));
         command.env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS").env_remove("RUST_LOG");

@@ -4,6 +4,7 @@ mod output;
 mod said;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread;
@@ -15,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::Client;
-use super::config::ProxyBuilder;
+use super::config::{BINARY, OWN_BINARY, ProxyBuilder};
 use super::response::Response;
 use super::wait::{PATIENCE, eventually, within};
 use output::Lines;
@@ -26,6 +27,8 @@ pub use said::{Event, Record};
 pub struct Proxy {
     command: Command,
     child: Child,
+    /// The process that serves: the child, or its successor.
+    pid: u32,
     folder: TempDir,
     config: String,
     stderr: Lines,
@@ -96,7 +99,8 @@ impl Proxy {
             Output::Stalled => Lines::keep(Some(stdout)),
             Output::Closed => Lines::keep(None),
         };
-        Proxy { command, child, folder, config, stderr, stdout, descriptors: 0 }
+        let pid = child.id();
+        Proxy { command, child, pid, folder, config, stderr, stdout, descriptors: 0 }
     }
 
     pub fn folder(&self) -> &Path {
@@ -257,7 +261,7 @@ impl Proxy {
     #[track_caller]
     pub fn command(&self, arguments: &[&str]) -> Ended {
         let start = Instant::now();
-        let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        let output = Command::new(BINARY)
             .args(arguments)
             .arg(format!("--admin=unix:{}", self.folder().join("admin.sock").display()))
             .output()
@@ -279,7 +283,47 @@ impl Proxy {
     // --- its process
 
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+        kill(Pid::from_raw(self.pid.cast_signed()), signal).unwrap();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Puts a shell script in the place of its own binary; in it, `$BINARY` is the true one.
+    pub fn replace_binary(&self, script: &str) {
+        let (path, new) = (self.folder().join(OWN_BINARY), self.folder().join("new"));
+        fs::write(&new, format!("#!/bin/sh\nBINARY={BINARY}\n{script}\n")).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(new, path).unwrap();
+    }
+
+    /// Upgrades it; from then on this is the successor.
+    #[track_caller]
+    pub fn upgrade(&mut self) {
+        let Ended { code, stderr, stdout: said, .. } = self.command(&["upgrade"]);
+        assert_eq!(code, Some(0), "{stderr}");
+        let pids: Vec<u32> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        assert_eq!(pids.first(), Some(&self.pid), "{said}");
+        self.pid = *pids.last().unwrap();
+        assert_eq!(self.status()["pid"], self.pid);
+    }
+
+    /// From now on this is the process that has taken over.
+    #[track_caller]
+    pub fn follow_successor(&mut self) {
+        let is_successor =
+            |pid: &u32| *pid != self.pid && words(*pid, "environ").contains("EVENKEEL_SUCCESSOR=");
+        self.pid = eventually("a successor", || self.processes().into_iter().find(is_successor));
+    }
+
+    /// All processes with its arguments, whoever started them.
+    pub fn processes(&self) -> Vec<u32> {
+        let ours = self.folder().to_string_lossy().into_owned();
+        let all = fs::read_dir("/proc").unwrap();
+        let pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| ["cmdline", "environ"].iter().any(|file| words(*pid, file).contains(&ours)))
+            .collect()
     }
 
     /// Writes a new config and asks for it to be loaded.
@@ -303,7 +347,10 @@ impl Proxy {
         let start = Instant::now();
         let status = within(limit, "the end of the proxy", || self.child.try_wait().unwrap());
         let after = start.elapsed();
-        self.stderr.wait_for_end();
+        // A successor has the same pipe.
+        if self.processes().is_empty() {
+            self.stderr.wait_for_end();
+        }
         Ended { code: status.code(), stderr: self.stderr(), stdout: self.stdout().join("\n"), after }
     }
 
@@ -316,7 +363,7 @@ impl Proxy {
     }
 
     pub fn open_descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+        fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().count()
     }
 
     /// Its resident memory now, in bytes.
@@ -368,6 +415,9 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for successor in self.processes() {
+            let _ = kill(Pid::from_raw(successor.cast_signed()), Signal::SIGKILL);
+        }
         if thread::panicking() {
             let log = fs::read_to_string(self.access_log_path()).unwrap_or_default();
             eprintln!("--- config\n{}\n--- standard error\n{}", self.config, self.stderr());
@@ -378,6 +428,12 @@ impl Drop for Proxy {
             );
         }
     }
+}
+
+/// What a process was started with; empty if it has ended.
+fn words(pid: u32, file: &str) -> String {
+    let words = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    String::from_utf8_lossy(&words).into_owned()
 }
 
 /// The end of a long text: enough to see what happened last.

@@ -176,9 +176,15 @@ fn the_service_manager_is_told() {
     manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut proxy = builder.env("NOTIFY_SOCKET", path.to_str().unwrap()).spawn();
     let told = || {
-        let mut message = [0; 4096];
-        let length = manager.recv(&mut message).expect("a message for the service manager");
-        String::from_utf8_lossy(&message[..length]).into_owned()
+        loop {
+            let mut message = [0; 4096];
+            let length = manager.recv(&mut message).expect("a message for the service manager");
+            let message = String::from_utf8_lossy(&message[..length]).into_owned();
+            // Sockets for its store are no news.
+            if !message.starts_with("FDSTORE") {
+                return message;
+            }
+        }
     };
     let first = told();
     assert!(first.lines().any(|line| line == "READY=1"), "{first}");
@@ -188,6 +194,23 @@ fn the_service_manager_is_told() {
     let last = told();
     assert!(last.lines().any(|line| line == "STOPPING=1"), "{last}");
     assert_eq!(proxy.ended().code, Some(0));
+}
+
+/// A socket that the service manager passes is used and not bound anew; the environment of a successor says nothing
+/// about it, and it has it all the same.
+#[test]
+fn a_socket_of_the_service_manager_is_used() {
+    let endpoint = Endpoint::named("a");
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    let mut proxy = Proxy::to([&endpoint])
+        .listen("web", &address)
+        .stdin(socket.into())
+        .after_shell("exec 3<&0 0</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=web")
+        .start();
+    proxy.get("/").expect(200);
+    proxy.upgrade();
+    proxy.get("/").expect(200);
 }
 
 /// Endpoints that are all dead are no reason not to start.

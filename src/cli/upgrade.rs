@@ -1,0 +1,41 @@
+//! `evenkeel upgrade`.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use super::ask::{Where, perform};
+use super::{Exit, fail};
+use crate::server::upgrade::launch;
+
+/// The process has a limit of its own, `server.upgrade_timeout`, and answers when that is over.
+const LIMIT: Duration = Duration::from_secs(3600);
+
+/// Have the binary that is on the disk now take over from a running process; no request is lost.
+#[derive(Debug, clap::Args)]
+pub struct Upgrade {
+    #[command(flatten)]
+    place: Where,
+}
+
+/// Start a successor and end: for an upgrade, which runs this itself.
+#[derive(Debug, clap::Args)]
+pub struct StartSuccessor {
+    /// A binary, the name by which it is called, and its arguments.
+    #[arg(last = true)]
+    command: Vec<OsString>,
+}
+
+impl Upgrade {
+    pub fn execute(self) -> Exit {
+        perform(&self.place, "/upgrade", "", LIMIT)
+    }
+}
+
+impl StartSuccessor {
+    pub fn execute(self) -> Exit {
+        match launch::start(&self.command) {
+            Ok(()) => Exit::Done,
+            Err(error) => fail(error),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Sockets that were open before this process was: those of the process that it succeeds, and those that a service
+//! manager keeps. They are taken by the listeners that have their addresses; everything else is bound as at any start.
+
+mod predecessor;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use socket2::{SockRef, Type};
+use tokio::sync::watch;
+
+use super::bind::{self, Bound, BoundAddress};
+use super::entrance::Entrances;
+use super::upgrade::message::{Handed, Message, Role};
+use super::{descriptors, store};
+use crate::config::{AdminListen, ListenAddress, Listener};
+use crate::socket_file::{Claim, SocketFile};
+pub use predecessor::Predecessor;
+
+/// What was inherited and has not been taken yet.
+#[derive(Debug, Default)]
+pub struct Heritage {
+    predecessor: Option<Predecessor>,
+    handed: Vec<(Handed, OwnedFd)>,
+    activated: Vec<Activated>,
+}
+
+/// From the service manager.
+#[derive(Debug)]
+struct Activated {
+    name: String,
+    socket: OwnedFd,
+}
+
+/// What is left to do once this process serves.
+pub struct Succession {
+    predecessor: Option<Predecessor>,
+    admin: Option<Claim>,
+    begun: watch::Sender<bool>,
+    gone: watch::Sender<bool>,
+    /// Files of unix sockets that were handed over, and are wanted by nobody any more.
+    left: Mutex<Vec<SocketFile>>,
+    /// In the service manager's store, and wanted by nobody any more.
+    stale: Mutex<Vec<String>>,
+}
+
+// === impl Heritage ===
+
+impl Heritage {
+    /// Call this once, at the start: it takes standard input and the descriptors that the environment names.
+    pub fn receive() -> Self {
+        let mut activated = activated();
+        // A socket unit's own first: of the same socket there may be a copy in the store.
+        activated.sort_by_key(|activated| store::is_ours(&activated.name));
+        let mut heritage = Self { activated, ..Self::default() };
+        if let Some(predecessor) = Predecessor::of_process() {
+            heritage.handed = predecessor.sockets();
+            heritage.predecessor = Some(predecessor);
+        }
+        heritage
+    }
+
+    pub fn predecessor(&self) -> Option<Predecessor> {
+        self.predecessor.clone()
+    }
+
+    /// The socket that this listener finds open.
+    pub fn take(&mut self, listener: &Listener, all: &[Listener]) -> Option<io::Result<Bound>> {
+        let written = listener.address.to_string();
+        let has = |handed: &Handed, listener: &Listener| handed.name == *listener.name;
+        let own = |handed: &Handed| has(handed, listener);
+        let nobodys = |handed: &Handed| {
+            !all.iter().any(|other| has(handed, other) && other.address.to_string() == handed.written)
+        };
+        let of = |handed: &Handed| handed.role == Role::Listener && handed.written == written;
+        let found = (self.handed.iter().position(|(handed, _)| of(handed) && own(handed)))
+            .or_else(|| self.handed.iter().position(|(handed, _)| of(handed) && nobodys(handed)));
+        if let Some(found) = found {
+            let (_, socket) = self.handed.swap_remove(found);
+            return Some(bind::handed(listener, socket));
+        }
+        let found = self.activated.iter().position(|activated| activated.is_at(&listener.address))?;
+        let Activated { name, socket } = self.activated.remove(found);
+        Some(bind::activated(listener, socket, store::is_ours(&name)))
+    }
+
+    pub fn take_admin(&mut self, listen: &AdminListen) -> Option<OwnedFd> {
+        let written = listen.to_string();
+        let is_it = |(handed, _): &(Handed, OwnedFd)| handed.role == Role::Admin && handed.written == written;
+        let found = self.handed.iter().position(is_it)?;
+        Some(self.handed.swap_remove(found).1)
+    }
+
+    /// Everything has been taken that is wanted; the rest is closed. `admin` is the claim to an inherited file.
+    pub fn settle(self, admin: Option<Claim>) -> Succession {
+        let (mut stale, mut left) = (Vec::new(), Vec::new());
+        for address in self.handed.iter().filter_map(|(_, socket)| bind::local(socket)) {
+            stale.push(store::name(&address));
+            if let BoundAddress::Unix(path) = &address {
+                left.push(SocketFile::of_another(path));
+            }
+        }
+        for Activated { name, .. } in &self.activated {
+            if store::is_ours(name) {
+                stale.push(name.clone());
+            } else {
+                log::warn!(name = name.as_str(); "no listener has the address of a socket from the service manager");
+            }
+        }
+        Succession {
+            predecessor: self.predecessor,
+            admin,
+            begun: watch::Sender::new(false),
+            gone: watch::Sender::new(false),
+            left: Mutex::new(left),
+            stale: Mutex::new(stale),
+        }
+    }
+}
+
+/// As systemd passes them: numbered from 3, for the process that it has started and for no other.
+fn activated() -> Vec<Activated> {
+    let Ok(found) = sd_notify::listen_fds() else { return Vec::new() };
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    found
+        .filter_map(|number| {
+            let name = names.next().unwrap_or_default().to_owned();
+            Some(Activated { name, socket: descriptors::adopt(number).ok()? })
+        })
+        .collect()
+}
+
+// === impl Activated ===
+
+impl Activated {
+    /// Whether it listens there.
+    fn is_at(&self, address: &ListenAddress) -> bool {
+        let socket = SockRef::from(&self.socket);
+        let listens =
+            socket.is_listener().unwrap_or(false) && socket.r#type().is_ok_and(|is| is == Type::STREAM);
+        let Ok(local) = socket.local_addr() else { return false };
+        listens
+            && match address {
+                ListenAddress::Inet(wanted) => local.as_socket() == Some(*wanted),
+                ListenAddress::AnyPort(port) => local.as_socket().is_some_and(|local| {
+                    let all = local.is_ipv4() || socket.only_v6().is_ok_and(|only| !only);
+                    all && local.ip().is_unspecified() && local.port() == *port
+                }),
+                ListenAddress::Unix(path) => local.as_pathname() == Some(path),
+            }
+    }
+}
+
+// === impl Succession ===
+
+impl Succession {
+    /// Returns once this process serves in place of another; at once where it succeeds nobody.
+    pub async fn begun(&self) {
+        if self.predecessor.is_some() {
+            // An error cannot be: the sender is here.
+            let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
+        }
+    }
+
+    /// Returns once the process before this one has finished what it had in flight; at once where there was none.
+    pub async fn predecessor_gone(&self) {
+        if self.predecessor.is_some() {
+            let _ = self.gone.subscribe().wait_for(|gone| *gone).await;
+        }
+    }
+
+    pub fn is_successor(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
+    /// Says that clients are served from now on: to a service manager, or to the process that was there before, which
+    /// tells it who is the main process.
+    pub fn announce(&self, entrances: &Arc<Entrances>) {
+        let Some(predecessor) = self.predecessor.clone() else {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            self.store(entrances);
+            return;
+        };
+        entrances.own_files();
+        self.admin.iter().for_each(Claim::own);
+        self.left.lock().drain(..).for_each(|file| file.claim().own());
+        self.begun.send_replace(true);
+        predecessor.tell(&Message::Ready { version: env!("CARGO_PKG_VERSION").to_owned() });
+        let stale = std::mem::take(&mut *self.stale.lock());
+        let (entrances, gone) = (entrances.clone(), self.gone.clone());
+        tokio::task::spawn_blocking(move || {
+            predecessor.wait_until_it_lets_go();
+            stale.iter().for_each(|name| store::forget(name));
+            entrances.store();
+            predecessor.wait_until_gone();
+            gone.send_replace(true);
+        });
+    }
+
+    fn store(&self, entrances: &Entrances) {
+        self.stale.lock().drain(..).for_each(|name| store::forget(&name));
+        entrances.store();
+    }
+}

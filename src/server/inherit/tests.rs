@@ -1,0 +1,72 @@
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+
+use super::*;
+
+fn listener(name: &str, address: &str) -> Listener {
+    let text = format!(
+        "listeners: [{{ name: {name}, address: \"{address}\" }}]\nroutes: [{{ pool: p }}]\npools: {{ p: [127.0.0.1:1] }}"
+    );
+    let config = crate::config::parse(&text, "a file").expect("a valid config");
+    config.listeners.into_iter().next().expect("a listener")
+}
+
+fn socket() -> (TcpListener, String) {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = socket.local_addr().expect("bound").to_string();
+    (socket, address)
+}
+
+/// Sockets that are all written `127.0.0.1:0`, and their true addresses.
+fn handed(names: &[&str]) -> (Heritage, Vec<String>) {
+    let (mut heritage, mut addresses) = (Heritage::default(), Vec::new());
+    for name in names {
+        let (socket, address) = socket();
+        let written = "127.0.0.1:0".to_owned();
+        let handed = Handed { role: Role::Listener, name: (*name).to_owned(), written };
+        heritage.handed.push((handed, socket.into()));
+        addresses.push(address);
+    }
+    (heritage, addresses)
+}
+
+fn taken(heritage: &mut Heritage, listeners: &[Listener]) -> Vec<Option<String>> {
+    let take = |listener| {
+        let bound = heritage.take(listener, listeners)?;
+        Some(bound.expect("a socket that listens").address.to_string())
+    };
+    listeners.iter().map(take).collect()
+}
+
+#[test]
+fn a_listener_takes_its_own_socket_first_and_then_one_that_nobody_has() {
+    let (mut heritage, addresses) = handed(&["a", "b"]);
+    let listeners =
+        [listener("new", "127.0.0.1:0"), listener("b", "127.0.0.1:0"), listener("c", "127.0.0.1:0")];
+    let [a, b] = [0, 1].map(|index| Some(addresses[index].clone()));
+    assert_eq!(taken(&mut heritage, &listeners), [a, b, None]);
+}
+
+#[test]
+fn what_is_written_otherwise_is_not_taken() {
+    let (mut heritage, addresses) = handed(&["a"]);
+    assert_eq!(taken(&mut heritage, &[listener("a", &addresses[0])]), [None]);
+    assert_eq!(heritage.settle(None).stale.lock().len(), 1);
+}
+
+#[test]
+fn a_socket_from_the_service_manager_is_found_by_its_address() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.sock");
+    let unix = UnixListener::bind(&path).expect("a socket");
+    let (tcp, address) = socket();
+    let mut heritage = Heritage::default();
+    for (name, socket) in [("web", OwnedFd::from(tcp)), ("local", unix.into())] {
+        heritage.activated.push(Activated { name: name.to_owned(), socket });
+    }
+    let local = format!("unix:{}", path.display());
+    let listeners = [listener("a", "127.0.0.1:1"), listener("b", &local), listener("c", &address)];
+    assert_eq!(taken(&mut heritage, &listeners), [None, Some(local), Some(address)]);
+    drop(heritage);
+    assert!(path.exists(), "the file is the service manager's");
+}

@@ -1,0 +1,289 @@
+//! Upgrades: a successor, started from the binary that is on the disk now, takes over the listening sockets.
+//!
+//! Until it says that it serves, nothing changes for this process; if it does not come to that, it is killed. From then
+//! on there is no way back: both accept from the same queues for a moment, and this one drains.
+
+pub mod launch;
+pub mod message;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::descriptors::{self, DESCRIPTORS_MAX};
+use super::state::Shared;
+use crate::admin::{self, Outcome, Verdict};
+use launch::{Invocation, Launched};
+use message::{Handed, Message, Role};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The upgrades of a process: one at a time.
+pub struct Upgrades {
+    /// `None`: there is nothing that could be started in place of this process.
+    invocation: Option<Invocation>,
+    admin: Option<admin::Share>,
+    under_way: Option<UnderWay>,
+}
+
+struct UnderWay {
+    task: JoinHandle<Result<Successor, UpgradeError>>,
+    /// Somebody may wait for the outcome.
+    reply: Option<oneshot::Sender<Outcome>>,
+}
+
+/// A process that serves in our place.
+#[derive(Debug)]
+pub struct Successor {
+    pid: u32,
+    version: String,
+    /// Its other end tells the successor when we are gone.
+    _channel: AsyncFd<OwnedFd>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    #[error("an upgrade is under way already")]
+    UnderWay,
+    #[error(
+        "this is the first process of its container, which would end with it: replace the container instead"
+    )]
+    FirstProcess,
+    #[error("this process cannot be started a second time")]
+    NoInvocation,
+    #[error("no successor can be started: {0}")]
+    Launch(io::Error),
+    #[error("the successor refuses: {reason}")]
+    Refused { reason: String, invalid_config: bool },
+    #[error("the successor ended and did not say why: what it wrote is in the log; {} is what was started", .0.display())]
+    Ended(PathBuf),
+    #[error("the successor was not ready within {} s (server.upgrade_timeout)", .0.as_secs_f64())]
+    Timeout(Duration),
+    #[error("a stop came first")]
+    Stopped,
+    #[error("the successor cannot be talked to: {0}")]
+    Channel(#[from] io::Error),
+}
+
+// === impl Upgrades ===
+
+impl Upgrades {
+    pub fn new(invocation: Option<Invocation>, admin: Option<admin::Share>) -> Self {
+        Self { invocation, admin, under_way: None }
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Starts a successor, or says why not.
+    pub fn begin(&mut self, shared: &Arc<Shared>, reply: Option<oneshot::Sender<Outcome>>) {
+        match self.start(shared) {
+            Ok(task) => self.under_way = Some(UnderWay { task, reply }),
+            Err(error) => failed(shared, &error, reply),
+        }
+    }
+
+    fn start(
+        &self,
+        shared: &Arc<Shared>,
+    ) -> Result<JoinHandle<Result<Successor, UpgradeError>>, UpgradeError> {
+        if self.is_under_way() {
+            return Err(UpgradeError::UnderWay);
+        }
+        if std::process::id() == 1 {
+            return Err(UpgradeError::FirstProcess);
+        }
+        let invocation = self.invocation.clone().ok_or(UpgradeError::NoInvocation)?;
+        let mut sockets = shared.entrances.hand_over()?;
+        if let Some(admin) = &self.admin {
+            let written = admin.written().to_owned();
+            sockets.push((Handed { role: Role::Admin, name: String::new(), written }, admin.socket()?));
+        }
+        let limit = shared.snapshot.load().config().server.upgrade_timeout;
+        log::info!(binary:% = invocation.binary().display(), limit_seconds = limit.as_secs_f64(); "upgrading");
+        Ok(tokio::spawn(upgrade(invocation, sockets, limit)))
+    }
+
+    /// Waits for the end of the upgrade that is under way, for ever if there is none, and tells who asked for it. A
+    /// successor that is returned serves.
+    pub async fn succeeded(&mut self, shared: &Shared) -> Successor {
+        loop {
+            let Some(under_way) = &mut self.under_way else { return std::future::pending().await };
+            let ended = (&mut under_way.task).await;
+            let reply = self.under_way.take().and_then(|under_way| under_way.reply);
+            match ended.unwrap_or(Err(UpgradeError::Stopped)) {
+                Ok(successor) => {
+                    self.let_go(shared, &successor, reply);
+                    return successor;
+                }
+                Err(error) => failed(shared, &error, reply),
+            }
+        }
+    }
+
+    /// What this process had is the successor's now.
+    fn let_go(&self, shared: &Shared, successor: &Successor, reply: Option<oneshot::Sender<Outcome>>) {
+        shared.entrances.let_go();
+        if let Some(admin) = &self.admin {
+            admin.let_go();
+        }
+        let Successor { pid, version, .. } = successor;
+        log::info!(successor = *pid, version = version.as_str(); "upgraded, the successor serves");
+        if let Some(reply) = reply {
+            let old = std::process::id();
+            // Whoever asked may have gone.
+            let _ = reply.send(Outcome::done(format!(
+                "process {old} (evenkeel {VERSION}) has handed over to process {pid} (evenkeel {version})\n"
+            )));
+        }
+    }
+
+    /// This process stops: kills a successor that does not serve yet. One that does is told to stop too, since whoever
+    /// asked did not know of it.
+    pub async fn abandon(&mut self, shared: &Shared) -> Option<Successor> {
+        let UnderWay { task, reply } = self.under_way.take()?;
+        task.abort();
+        match task.await {
+            Ok(Ok(successor)) => {
+                self.let_go(shared, &successor, reply);
+                let pid = Pid::from_raw(successor.pid.cast_signed());
+                // An error means that it has ended.
+                let _ = kill(pid, Signal::SIGTERM);
+                Some(successor)
+            }
+            Ok(Err(error)) => {
+                failed(shared, &error, reply);
+                None
+            }
+            Err(_) => {
+                failed(shared, &UpgradeError::Stopped, reply);
+                None
+            }
+        }
+    }
+}
+
+fn failed(shared: &Shared, error: &UpgradeError, reply: Option<oneshot::Sender<Outcome>>) {
+    shared.telemetry.metrics.upgrade_failed();
+    log::error!(reason:% = error; "upgrade failed, this process goes on");
+    if let Some(reply) = reply {
+        let verdict = match error {
+            UpgradeError::Refused { invalid_config: true, .. } => Verdict::InvalidConfig,
+            _ => Verdict::Refused,
+        };
+        let _ = reply.send(Outcome { verdict, text: format!("not upgraded: {error}\n") });
+    }
+}
+
+/// Returns once the successor serves. Dropped before that, it leaves no successor behind.
+async fn upgrade(
+    invocation: Invocation,
+    sockets: Vec<(Handed, OwnedFd)>,
+    limit: Duration,
+) -> Result<Successor, UpgradeError> {
+    let binary = invocation.binary().to_owned();
+    let heard = tokio::time::timeout(limit, start_and_hear(invocation, &sockets)).await;
+    let (launched, channel, said) = heard.map_err(|_| UpgradeError::Timeout(limit))??;
+    let version = match said {
+        Some(Message::Ready { version }) => version,
+        Some(Message::Failed { reason, invalid_config }) => {
+            return Err(UpgradeError::Refused { reason, invalid_config });
+        }
+        _ => return Err(UpgradeError::Ended(binary)),
+    };
+    let pid = launched.pid;
+    launched.let_go();
+    // Only the main process may say who comes after it, and what the next one says counts from here on.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::MainPid(pid)]);
+    let _ = descriptors::send(channel.get_ref(), &Message::Yours.to_bytes(), &[]);
+    Ok(Successor { pid, version, _channel: channel })
+}
+
+async fn start_and_hear(
+    invocation: Invocation,
+    sockets: &[(Handed, OwnedFd)],
+) -> Result<(Launched, AsyncFd<OwnedFd>, Option<Message>), UpgradeError> {
+    let (ours, theirs) = descriptors::pair()?;
+    let launch = tokio::task::spawn_blocking(move || Ok((invocation.launch(&ours, theirs)?, ours)));
+    let (launched, channel) = launch.await.map_err(io::Error::other)?.map_err(UpgradeError::Launch)?;
+    SockRef::from(&channel).set_nonblocking(true)?;
+    let channel = watch(channel)?;
+    let said = hear(&channel, sockets, &launched).await?;
+    Ok((launched, channel, said))
+}
+
+/// Hands the sockets over; returns what the successor says, `None` if it ends without a word.
+async fn hear(
+    channel: &AsyncFd<OwnedFd>,
+    sockets: &[(Handed, OwnedFd)],
+    launched: &Launched,
+) -> Result<Option<Message>, UpgradeError> {
+    let said = async {
+        // One that has refused already does not read any more, but has said why.
+        let sent = send(channel, sockets).await;
+        match receive(channel).await {
+            Ok(message) if !message.is_empty() => Ok(Message::parse(&message)),
+            _ => match sent {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+                _ => Ok(None),
+            },
+        }
+    };
+    tokio::select! {
+        biased;
+        said = said => Ok(said?),
+        () = end_of(launched) => Ok(None),
+    }
+}
+
+async fn send(channel: &AsyncFd<OwnedFd>, sockets: &[(Handed, OwnedFd)]) -> io::Result<()> {
+    let mut batches = sockets.chunks(DESCRIPTORS_MAX).peekable();
+    if batches.peek().is_none() {
+        let none = Message::Sockets { sockets: Vec::new(), last: true }.to_bytes();
+        return channel.async_io(Interest::WRITABLE, |socket| descriptors::send(socket, &none, &[])).await;
+    }
+    while let Some(batch) = batches.next() {
+        let sockets = batch.iter().map(|(handed, _)| handed.clone()).collect();
+        let message = Message::Sockets { sockets, last: batches.peek().is_none() }.to_bytes();
+        let with: Vec<_> = batch.iter().map(|(_, socket)| socket.as_fd()).collect();
+        channel.async_io(Interest::WRITABLE, |socket| descriptors::send(socket, &message, &with)).await?;
+    }
+    Ok(())
+}
+
+async fn receive(channel: &AsyncFd<OwnedFd>) -> io::Result<Vec<u8>> {
+    loop {
+        match channel.async_io(Interest::READABLE, |socket| descriptors::receive(socket)).await {
+            // It ended with something unread; what it has said comes after this.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            received => return Ok(received?.0),
+        }
+    }
+}
+
+/// Scripts may end and leave something behind that holds the channel open.
+async fn end_of(launched: &Launched) {
+    match launched.process().and_then(|process| watch(process).ok()) {
+        Some(process) => drop(process.readable().await),
+        None => std::future::pending().await,
+    }
+}
+
+#[allow(
+    deprecated,
+    reason = "what replaces it is unsafe, and a descriptor that is owned stays open while it lives"
+)]
+fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(descriptor)
+}

@@ -1,0 +1,132 @@
+//! Starting a successor: the binary that is now at the path by which this process was started, with the same arguments.
+//!
+//! It must not be a child of ours. A service manager that is told of a new main process wants to be its parent, and
+//! kills it at the next stop otherwise. So a process in between starts it and ends at once. That one is the binary that
+//! runs now, whatever is on the disk.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::message::{Message, SUCCESSOR};
+use crate::server::descriptors;
+
+/// The hidden command by which this binary is the process in between.
+pub const COMMAND: &str = "start-successor";
+
+/// The running binary, even where another one has taken its place on the disk.
+const OURSELVES: &str = "/proc/self/exe";
+
+/// What concerns the process that a service manager has started, and not its successor.
+const OF_THIS_PROCESS: [&str; 5] =
+    ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
+/// How this process was started.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    binary: PathBuf,
+    name: OsString,
+    arguments: Vec<OsString>,
+}
+
+/// A process that was started; killed when this is dropped, unless it was let go.
+#[must_use = "the process is killed when this is dropped"]
+pub struct Launched {
+    pub pid: u32,
+    process: Option<OwnedFd>,
+}
+
+// === impl Invocation ===
+
+impl Invocation {
+    /// Call this at the start: paths are relative to where the process is then.
+    pub fn of_process() -> io::Result<Self> {
+        let mut arguments = std::env::args_os();
+        let name = arguments.next().ok_or(io::ErrorKind::NotFound)?;
+        let binary = match find(Path::new(&name)) {
+            Some(path) => std::path::absolute(path)?,
+            None => std::env::current_exe()?,
+        };
+        Ok(Self { binary, name, arguments: arguments.collect() })
+    }
+
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// Blocks for the moment that a start takes. `theirs` becomes the successor's standard input.
+    pub fn launch(&self, ours: impl AsFd, theirs: OwnedFd) -> io::Result<Launched> {
+        let mut between = Command::new(OURSELVES);
+        between.arg(COMMAND).arg("--").arg(&self.binary).arg(&self.name).args(&self.arguments);
+        for name in OF_THIS_PROCESS {
+            between.env_remove(name);
+        }
+        let mut child = between.stdin(Stdio::from(theirs)).spawn()?;
+        // With it goes our copy of the other end: whoever waits for a message must see the end.
+        drop(between);
+        child.wait()?;
+        match Message::parse(&descriptors::receive(ours)?.0) {
+            Some(Message::Launched { pid }) => {
+                let process = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
+                // One that has ended already cannot be opened, and need not be killed.
+                let process = pidfd_open(process, PidfdFlags::empty()).ok();
+                Ok(Launched { pid: pid.unsigned_abs(), process })
+            }
+            Some(Message::Failed { reason, .. }) => Err(io::Error::other(reason)),
+            _ => Err(io::Error::other("it was not started")),
+        }
+    }
+}
+
+/// As a shell would find it.
+fn find(name: &Path) -> Option<PathBuf> {
+    if name.components().count() > 1 {
+        return Some(name.to_owned());
+    }
+    let paths = std::env::var_os("PATH")?;
+    std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// What the process in between does: starts `command` (a binary, its name, its arguments), and says which process that
+/// is, or why there is none.
+pub fn start(command: &[OsString]) -> io::Result<()> {
+    let [binary, name, arguments @ ..] = command else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let mut successor = Command::new(binary);
+    successor.arg0(name).args(arguments).env(SUCCESSOR, "1");
+    let message = match successor.spawn() {
+        Ok(child) => Message::Launched { pid: child.id().cast_signed() },
+        Err(error) => {
+            let reason = format!("{} cannot be run: {error}", Path::new(binary).display());
+            Message::Failed { reason, invalid_config: false }
+        }
+    };
+    descriptors::send(io::stdin(), &message.to_bytes(), &[])
+}
+
+// === impl Launched ===
+
+impl Launched {
+    /// It lives on, whatever becomes of us.
+    pub fn let_go(mut self) {
+        self.process = None;
+    }
+
+    /// Readable once the process has ended.
+    pub fn process(&self) -> Option<OwnedFd> {
+        self.process.as_ref()?.try_clone().ok()
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            // An error means that it has ended.
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+    }
+}

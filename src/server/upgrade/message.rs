@@ -1,0 +1,49 @@
+//! What the process that goes and the one that comes say to each other. They may be of different versions: fields may
+//! be added here, and none removed.
+
+use serde::{Deserialize, Serialize};
+
+/// Set for a successor: its standard input is the channel to the process before it.
+pub const SUCCESSOR: &str = "EVENKEEL_SUCCESSOR";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// From the process in between, the first of all.
+    Launched { pid: i32 },
+    /// From the old one: listening sockets, one descriptor for each.
+    Sockets { sockets: Vec<Handed>, last: bool },
+    /// From the new one: it serves.
+    Ready { version: String },
+    /// From the new one: it ends, and why.
+    Failed { reason: String, invalid_config: bool },
+    /// From the old one: it accepts no more, and has told the service manager who is the main process now.
+    Yours,
+}
+
+/// A socket as the config of the old process has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handed {
+    pub role: Role,
+    /// Of the listener; empty for the admin address.
+    pub name: String,
+    /// The address as it is written, so with port 0 where the system chose one.
+    pub written: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Listener,
+    Admin,
+}
+
+impl Message {
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}

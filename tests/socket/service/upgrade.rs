@@ -1,0 +1,340 @@
+//! The binary is upgraded: a successor takes over the sockets, and whatever goes wrong with it changes nothing.
+
+use std::fs;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal::{SIGHUP, SIGKILL, SIGTERM, SIGUSR2};
+
+use crate::harness::{Client, Ended, Endpoint, Gate, Proxy, ProxyBuilder, SteadyLoad, Stream, eventually};
+
+/// Takes its time before it is what it should be.
+const SLOW: &str = "sleep 1.5; exec $BINARY \"$@\"";
+
+/// Clients that connect, ask once and go, until they are stopped: what went wrong.
+struct NewClients(Arc<AtomicBool>, JoinHandle<(usize, Vec<String>)>);
+
+impl NewClients {
+    fn start(address: &str) -> NewClients {
+        let (address, stop) = (address.to_owned(), Arc::new(AtomicBool::new(false)));
+        let stopped = stop.clone();
+        let clients = thread::spawn(move || {
+            let (mut sent, mut failures) = (0, Vec::new());
+            while !stopped.load(Ordering::Relaxed) {
+                sent += 1;
+                let answer = Stream::connect(&address).and_then(|stream| {
+                    let mut client = Client::over(stream);
+                    client.try_send("GET /new HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+                    client.try_response_to("GET")
+                });
+                match answer {
+                    Ok(response) if response.status == 200 => {}
+                    Ok(response) => failures.push(response.status.to_string()),
+                    Err(error) => failures.push(error.to_string()),
+                }
+            }
+            (sent, failures)
+        });
+        NewClients(stop, clients)
+    }
+
+    fn stop(self) -> (usize, Vec<String>) {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.join().unwrap()
+    }
+}
+
+/// Several in a row under load, with clients that never try again: nobody notices.
+#[test]
+fn no_request_is_lost() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let address = proxy.address();
+    let (steady, new) = (SteadyLoad::start(&address, 4), NewClients::start(&address));
+    let first = proxy.pid();
+    for _ in 0..3 {
+        thread::sleep(Duration::from_millis(200));
+        proxy.upgrade();
+    }
+    thread::sleep(Duration::from_millis(200));
+    let ((sent, failed), (connected, refused)) = (steady.stop(), new.stop());
+    assert_eq!(failed, Vec::<String>::new(), "of {sent}");
+    assert_eq!(refused, Vec::<String>::new(), "of {connected}");
+    assert_ne!(proxy.pid(), first);
+    assert_eq!(proxy.ended().code, Some(0));
+    assert_eq!(proxy.metric("evenkeel_upgrades_total", &["succeeded"]), 1.0);
+    eventually("the end of those before", || (proxy.processes() == [proxy.pid()]).then_some(()));
+}
+
+/// What is in flight stays with the old process, and has its answer there.
+#[test]
+fn what_is_in_flight_finishes() {
+    let gate = Gate::closed();
+    let opened = gate.clone();
+    let endpoint = Endpoint::scripted("a", move |exchange| {
+        if exchange.target() == "/x" {
+            opened.wait();
+        }
+        exchange.answer("whole answer");
+    });
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 30s").start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    endpoint.wait_for_requests(1);
+    let old = proxy.pid();
+    proxy.upgrade();
+    proxy.get("/").expect(200);
+    assert!(proxy.processes().contains(&old));
+    // A service manager would kill the old process with the new one.
+    let new = proxy.pid();
+    proxy.signal(SIGTERM);
+    eventually("the new one's drain", || {
+        let stopped = proxy.events().into_iter().find(|event| event.message() == "stopped");
+        stopped.map(|_| assert!(proxy.processes().contains(&new)))
+    });
+    gate.open();
+    assert_eq!(client.response().expect(200).text(), "whole answer");
+    assert_eq!(proxy.ended().code, Some(0));
+    eventually("no process left", || proxy.processes().is_empty().then_some(()));
+}
+
+/// The signal does the same, and waits for nothing; the log says who serves now.
+#[test]
+fn a_signal_upgrades() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain_delay: 30s").start();
+    proxy.signal(SIGUSR2);
+    let upgraded = proxy.event("an upgrade", |event| event.message().starts_with("upgraded"));
+    proxy.follow_successor();
+    assert_eq!(upgraded.0["successor"], proxy.pid());
+    assert_eq!(proxy.ended().code, Some(0));
+    proxy.get("/").expect(200);
+}
+
+/// Arguments in place of a file are given again.
+#[test]
+fn a_process_without_a_file_is_upgraded() {
+    let a = Endpoint::named("a");
+    let arguments = ["run", "--listen", "127.0.0.1:0", a.address()];
+    let mut proxy = Proxy::config().arguments(&arguments).run_by_nobody().start();
+    proxy.signal(SIGUSR2);
+    proxy.event("an upgrade", |event| event.message().starts_with("upgraded"));
+    assert_eq!(proxy.ended().code, Some(0));
+    proxy.get("/").expect(200);
+}
+
+/// The new process reads the config: what is new is bound, what is gone is closed, what stays was never closed.
+#[test]
+fn listeners_may_change_with_it() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).listen("one", "127.0.0.1:0").listen("two", "127.0.0.2:0").start();
+    let (one, two) = (proxy.address_of("one"), proxy.address_of("two"));
+    let config =
+        proxy.config_text().replace("name: two", "name: three").replace("127.0.0.2:0", "127.0.0.3:0");
+    fs::write(proxy.config_path(), config.replace("threads: 2", "threads: 1")).unwrap();
+    proxy.upgrade();
+    Client::connect(&one).get("/").expect(200);
+    Client::connect(&proxy.address_of("three")).get("/").expect(200);
+    eventually("the end of listener two", || TcpStream::connect(&two).is_err().then_some(()));
+}
+
+/// The file of a unix socket stays where it is, and goes with the last process.
+#[test]
+fn unix_sockets_keep_their_files() {
+    let endpoint = Endpoint::named("a");
+    let builder = Proxy::to([&endpoint]);
+    let path = builder.folder().join("web.sock");
+    let address = format!("unix:{}", path.display());
+    let mut proxy = builder.listen("web", &address).start();
+    proxy.upgrade();
+    assert_eq!(proxy.ended().code, Some(0));
+    Client::connect(&address).get("/").expect(200);
+    let admin = proxy.folder().join("admin.sock");
+    assert!(admin.exists());
+    proxy.signal(SIGTERM);
+    eventually("the files' end", || (!path.exists() && !admin.exists()).then_some(()));
+}
+
+/// What the new config does not want any more leaves no file behind.
+#[test]
+fn unix_sockets_that_go_lose_their_files() {
+    let endpoint = Endpoint::named("a");
+    let builder = Proxy::to([&endpoint]).listen("tcp", "127.0.0.1:0");
+    let folder = builder.folder().to_owned();
+    let mut proxy = builder.listen("web", &format!("unix:{}/web.sock", folder.display())).start();
+    let config = proxy.config_text().replace("admin.sock", "other.sock");
+    let start = config.find("  - name: web").unwrap();
+    let end = config.find("routes:").unwrap();
+    fs::write(proxy.config_path(), format!("{}{}", &config[..start], &config[end..])).unwrap();
+    assert_eq!(proxy.command(&["upgrade"]).code, Some(0));
+    assert_eq!(proxy.ended().code, Some(0));
+    assert!(folder.join("other.sock").exists());
+    assert!(!folder.join("web.sock").exists() && !folder.join("admin.sock").exists());
+    Client::connect(&proxy.address()).get("/").expect(200);
+}
+
+/// The number of sockets has no bound.
+#[test]
+fn forty_listeners_are_handed_over() {
+    let endpoint = Endpoint::named("a");
+    let builder = (0..40).fold(Proxy::to([&endpoint]), |builder, index| {
+        builder.listen(&format!("l{index}"), &format!("127.0.0.{}:0", index + 1))
+    });
+    let mut proxy = builder.start();
+    let addresses: Vec<String> = (0..40).map(|index| proxy.address_of(&format!("l{index}"))).collect();
+    proxy.upgrade();
+    assert_eq!(proxy.ended().code, Some(0));
+    for address in &addresses {
+        Client::connect(address).get("/").expect(200);
+    }
+}
+
+/// The process is the same as before, and says what went wrong.
+#[track_caller]
+fn goes_on(mut proxy: Proxy, output: &Ended, code: i32, reason: &str) {
+    let errors = &output.stderr;
+    assert_eq!(output.code, Some(code), "{errors}");
+    assert!(errors.contains(reason), "{errors}");
+    let event = proxy.event("a failure", |event| event.message().starts_with("upgrade failed"));
+    assert!(event.text("reason").contains(reason));
+    assert_eq!(proxy.metric("evenkeel_upgrades_total", &["failed"]), 1.0);
+    assert_eq!(proxy.status()["pid"], proxy.pid());
+    eventually("the end of the successor", || (proxy.processes() == [proxy.pid()]).then_some(()));
+    proxy.is_unharmed(0);
+    // It can still be upgraded.
+    fs::write(proxy.config_path(), proxy.config_text()).unwrap();
+    proxy.replace_binary("exec $BINARY \"$@\"");
+    proxy.upgrade();
+    proxy.get("/").expect(200);
+}
+
+fn upgradable(endpoint: &Endpoint) -> ProxyBuilder {
+    Proxy::to([endpoint]).with_own_binary()
+}
+
+fn fails_with_binary(script: &str, reason: &str) {
+    let endpoint = Endpoint::named("a");
+    let proxy = upgradable(&endpoint).server("threads: 2, upgrade_timeout: 700ms").start();
+    proxy.replace_binary(script);
+    let output = proxy.command(&["upgrade"]);
+    goes_on(proxy, &output, 1, reason);
+}
+
+#[test]
+fn a_binary_that_ends_changes_nothing() {
+    fails_with_binary("exit 3", "did not say why");
+}
+
+#[test]
+fn a_binary_that_crashes_changes_nothing() {
+    fails_with_binary("kill -SEGV $$", "did not say why");
+}
+
+#[test]
+fn a_binary_that_hangs_changes_nothing() {
+    fails_with_binary("exec sleep 60", "not ready within 0.7 s");
+}
+
+#[test]
+fn a_file_that_cannot_be_run_changes_nothing() {
+    let endpoint = Endpoint::named("a");
+    let proxy = upgradable(&endpoint).start();
+    let (path, new) = (proxy.folder().join("evenkeel"), proxy.folder().join("plain"));
+    fs::write(&new, "no program").unwrap();
+    fs::rename(new, path).unwrap();
+    let output = proxy.command(&["upgrade"]);
+    goes_on(proxy, &output, 1, "cannot be run");
+}
+
+#[test]
+fn an_invalid_config_changes_nothing() {
+    let endpoint = Endpoint::named("a");
+    let proxy = upgradable(&endpoint).start();
+    fs::write(proxy.config_path(), "listen: nonsense\nunknown: key\n").unwrap();
+    let output = proxy.command(&["upgrade"]);
+    goes_on(proxy, &output, 78, "unknown");
+}
+
+#[test]
+fn an_address_that_is_taken_changes_nothing() {
+    let endpoint = Endpoint::named("a");
+    let proxy = upgradable(&endpoint).start();
+    let config = proxy.config_text().replace("127.0.0.1:0", endpoint.address());
+    fs::write(proxy.config_path(), config).unwrap();
+    let output = proxy.command(&["upgrade"]);
+    goes_on(proxy, &output, 1, "cannot listen on");
+}
+
+/// The successor has the sockets before the old process knows that it serves.
+#[test]
+fn a_kill_in_the_middle_leaves_the_successor() {
+    let endpoint = Endpoint::named("a");
+    let builder = upgradable(&endpoint);
+    let socket = format!("unix:{}", builder.folder().join("web.sock").display());
+    let mut proxy = builder.listen("tcp", "127.0.0.1:0").listen("unix", &socket).start();
+    let address = proxy.address_of("tcp");
+    proxy.replace_binary(SLOW);
+    proxy.signal(SIGUSR2);
+    proxy.event("the upgrade", |event| event.message() == "upgrading");
+    let old = proxy.pid();
+    proxy.follow_successor();
+    thread::sleep(Duration::from_millis(300));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(old.cast_signed()), SIGKILL).unwrap();
+    // This client is in the queue, and nobody is there to accept it yet.
+    Client::connect(&address).get("/").expect(200);
+    eventually("the successor's admin address", || fs::metadata(proxy.folder().join("admin.sock")).ok());
+    Client::connect(&socket).get("/").expect(200);
+    assert_eq!(proxy.status()["state"], "ready");
+}
+
+/// One at a time; and what the successor has read already is not read again by the old process.
+#[test]
+fn a_second_one_is_refused() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = upgradable(&endpoint).start();
+    proxy.replace_binary(SLOW);
+    proxy.signal(SIGUSR2);
+    proxy.event("the upgrade", |event| event.message() == "upgrading");
+    for (command, reason) in [("upgrade", "under way already"), ("reload", "an upgrade is under way")] {
+        let output = proxy.command(&[command]);
+        assert_eq!(output.code, Some(1));
+        assert!(output.stderr.contains(reason), "{}", output.stderr);
+    }
+    proxy.signal(SIGHUP);
+    proxy.event("a success", |event| event.message().starts_with("upgraded"));
+    assert_eq!(proxy.ended().code, Some(0));
+}
+
+/// A stop is a stop: nothing is left behind.
+#[test]
+fn a_stop_ends_the_successor() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = upgradable(&endpoint).start();
+    proxy.replace_binary("exec sleep 60");
+    proxy.signal(SIGUSR2);
+    proxy.event("the upgrade", |event| event.message() == "upgrading");
+    let start = Instant::now();
+    proxy.signal(SIGTERM);
+    assert_eq!(proxy.ended().code, Some(0));
+    assert!(start.elapsed() < Duration::from_secs(2), "it took {:?}", start.elapsed());
+    eventually("no process left", || proxy.processes().is_empty().then_some(()));
+}
+
+/// A container lives as long as its first process.
+#[test]
+fn the_first_process_of_a_container_is_not_upgraded() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root may make a namespace of processes");
+        return;
+    }
+    let endpoint = Endpoint::named("a");
+    let proxy =
+        Proxy::to([&endpoint]).after_shell("exec unshare --pid --fork --kill-child \"$0\" \"$@\"").start();
+    let output = proxy.command(&["upgrade"]);
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("first process of its container"), "{}", output.stderr);
+    proxy.get("/").expect(200);
+}
