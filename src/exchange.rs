@@ -8,12 +8,14 @@ mod caller;
 mod decide;
 mod disguise;
 mod edits;
+mod ending;
 mod failure;
 mod forwarded;
 mod headers;
 mod limits;
 mod path;
 mod request_id;
+mod retry;
 #[cfg(test)]
 mod tests;
 mod tracked;
@@ -31,16 +33,18 @@ pub use edits::{Action, Edits};
 pub use failure::{Failure, Side};
 pub use forwarded::Origin;
 pub use headers::END_TO_END;
+pub use retry::Circumstances;
 pub use tracked::Tracked;
 
 use crate::config::{HostHeader, Listener, WhenNoneHealthy};
 use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
 use crate::routing::RequestHead;
 use crate::snapshot::Snapshot;
-use crate::telemetry::record::{Attempt, AttemptResult, Protocol, Record, RequestText, TextParts};
+use crate::telemetry::record::{Attempt, AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
 use disguise::Disguise;
 use limits::HeadSize;
 use request_id::RequestId;
+use retry::is_idempotent;
 
 /// One request from its header's arrival to its record.
 pub struct Exchange {
@@ -62,6 +66,8 @@ pub struct Exchange {
     open: Option<OpenAttempt>,
     started: Instant,
     waiting_until: Option<Instant>,
+    /// Why it does not end well.
+    failure: Option<Failure>,
     record: Record,
 }
 
@@ -94,17 +100,6 @@ pub enum Next {
     /// No endpoint is healthy: wait for one, at most so long, and ask again.
     Wait(Wait, Duration),
     Fail(Failure),
-}
-
-/// What a carrier knows of an attempt that failed.
-#[derive(Debug, Clone, Copy)]
-pub struct Circumstances {
-    /// The request can be sent again: its body is empty or kept.
-    pub replayable: bool,
-    /// The attempt used a connection that had served another request before.
-    pub reused: bool,
-    /// The client has seen the beginning of a response.
-    pub response_begun: bool,
 }
 
 /// What to do with a response's header.
@@ -154,6 +149,7 @@ impl Exchange {
             waited: None,
             failed_open: false,
             cause: None,
+            outcome: Outcome::Answered,
             detail: None,
             duration: Duration::ZERO,
         };
@@ -170,6 +166,7 @@ impl Exchange {
             open: None,
             started: arrival.now,
             waiting_until: None,
+            failure: None,
             snapshot,
             listener,
             origin,
@@ -355,15 +352,6 @@ impl Exchange {
         Head::Retry
     }
 
-    fn may_retry_status(&self, status: u16, circumstances: Circumstances) -> bool {
-        let Some(pool) = &self.pool else { return false };
-        pool.spec().retry.on.statuses.contains(&status)
-            && self.retries_left > 0
-            && self.idempotent
-            && circumstances.replayable
-            && !circumstances.response_begun
-    }
-
     /// The response's head as the client is to see it; `fields` gives its names and values, in order.
     pub fn response_edits<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
         &self,
@@ -426,80 +414,6 @@ impl Exchange {
             open.lease.received(bytes as u64);
         }
     }
-
-    /// The attempt under way has failed; `true`: ask for the next one.
-    pub fn attempt_failed(&mut self, failure: Failure, circumstances: Circumstances) -> bool {
-        let Some(open) = &mut self.open else { return false };
-        open.record.result = AttemptResult::Failed(failure.label());
-        // A kept connection that the endpoint closed just then says nothing about the endpoint, and there may be more
-        // of its kind: such an attempt counts neither as its failure nor as a retry.
-        let stale = failure == Failure::EndpointReset && circumstances.reused;
-        if failure.side() == Side::Endpoint && !stale {
-            open.lease.failed();
-        }
-        let retry = self.may_retry(failure, circumstances, stale);
-        if retry && !stale {
-            self.retries_left -= 1;
-        }
-        self.close_attempt();
-        retry
-    }
-
-    fn may_retry(&self, failure: Failure, circumstances: Circumstances, stale: bool) -> bool {
-        let Some(pool) = &self.pool else { return false };
-        let on = &pool.spec().retry.on;
-        let again = circumstances.replayable && !circumstances.response_begun;
-        let allowed = match failure {
-            // Nothing has been sent: any method.
-            Failure::ConnectFailed | Failure::ConnectTimeout => on.connect && again,
-            Failure::EndpointReset => on.reset && again && self.idempotent,
-            Failure::ResponseTimeout => on.timeout && again && self.idempotent,
-            _ => false,
-        };
-        allowed && (stale || self.retries_left > 0)
-    }
-
-    fn close_attempt(&mut self) {
-        if let Some(OpenAttempt { lease, record, .. }) = self.open.take() {
-            self.tried.push(lease.into_endpoint());
-            self.record.attempts.push(record);
-        }
-    }
-
-    /// Notes why the request does not end well, for the log; the first cause stays.
-    pub fn failed(&mut self, failure: Failure, detail: Option<String>) {
-        if self.record.cause.is_none() {
-            self.record.cause = Some(failure.label());
-            self.record.detail = detail.map(Into::into).or(self.record.detail.take());
-        }
-    }
-
-    /// The answer that is ours for a failure.
-    pub fn answer(&self, failure: Failure) -> Answer {
-        Answer::to(failure, Some(self.record.text.accept()), self.record.text.request_id())
-    }
-
-    /// Ends the request's life: what is left of it is its record.
-    ///
-    /// `status` is what the client was sent, `bytes_out` the body bytes that it took.
-    pub fn finish(&mut self, status: Option<u16>, bytes_out: u64, now: Instant) -> &Record {
-        if let Some(open) = &mut self.open
-            && let Some(cause) = self.record.cause
-        {
-            open.record.result = AttemptResult::Failed(cause);
-        }
-        self.close_attempt();
-        self.stop_waiting(now);
-        self.record.status = status.unwrap_or(499);
-        self.record.bytes_out = bytes_out;
-        self.record.duration = now.saturating_duration_since(self.started);
-        &self.record
-    }
-}
-
-/// RFC 9110, section 9.2.2.
-fn is_idempotent(method: &str) -> bool {
-    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
 }
 
 /// Lets a test see what a panic in a request does; not in a release.
