@@ -161,6 +161,7 @@ impl Control {
                 Asked::Upgraded(successor) => {
                     self.succeeded = Some(successor);
                     self.close_admin().await;
+                    // The successor accepts already.
                     self.stop("upgrade", Duration::ZERO, &mut signals).await
                 }
             }
@@ -191,14 +192,14 @@ impl Control {
         if self.succeeded.is_none() {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         }
-        let drained = async {
+        let ends = async {
             let drained = drain.run(delay).await;
             // A service manager kills what is left of the process before this one as soon as this one is gone.
             self.shared.succession.predecessor_gone().await;
             drained
         };
         let drained = tokio::select! {
-            drained = drained => Some(drained),
+            drained = ends => Some(drained),
             () = second_stop(signals) => None,
         };
         let code = match drained {

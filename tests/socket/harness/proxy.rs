@@ -70,6 +70,7 @@ impl Proxy {
         self.signal(Signal::SIGTERM);
         self.ended();
         self.child = self.command.spawn().expect("it was run before");
+        self.pid = self.child.id();
         self.stderr = Lines::read(self.child.stderr.take().expect("stderr is piped"));
         self.stdout = Lines::read(self.child.stdout.take().expect("stdout is piped"));
         self.wait_until_ready();

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGHUP, SIGKILL, SIGTERM, SIGUSR2};
 
-use crate::harness::{Client, Ended, Endpoint, Gate, Proxy, ProxyBuilder, SteadyLoad, Stream, eventually};
+use crate::harness::{
+    Carrier, Client, Ended, Endpoint, Gate, Proxy, ProxyBuilder, SteadyLoad, Stream, carrier, eventually,
+};
 
 /// Takes its time before it is what it should be.
 const SLOW: &str = "sleep 1.5; exec $BINARY \"$@\"";
@@ -99,6 +101,37 @@ fn what_is_in_flight_finishes() {
     assert_eq!(client.response().expect(200).text(), "whole answer");
     assert_eq!(proxy.ended().code, Some(0));
     eventually("no process left", || proxy.processes().is_empty().then_some(()));
+}
+
+/// A WebSocket stays with the old process, works there, and is told when the drain is over.
+#[test]
+fn a_websocket_lives_to_the_end_of_the_drain() {
+    if carrier() == Carrier::Pingora {
+        // It carries no upgrades but in tests, and cuts them.
+        return;
+    }
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        if exchange.target() != "/ws" {
+            return exchange.answer("hello");
+        }
+        exchange
+            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        exchange.receive();
+        exchange.send(b"\x81\x05hello");
+        while !exchange.receive().is_empty() {}
+        exchange.close();
+    });
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 1s").start();
+    let mut client = proxy.client();
+    client.send("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.head_only().word(1), "101");
+    proxy.upgrade();
+    client.send(b"\x81\x82\0\0\0\0hi");
+    client.until(b"hello");
+    proxy.get("/").expect(200);
+    assert_eq!(client.rest(), b"\x88\x02\x03\xe9");
+    drop(client);
+    assert_eq!(proxy.ended().code, Some(0));
 }
 
 /// The signal does the same, and waits for nothing; the log says who serves now.
