@@ -10,6 +10,7 @@ mod ask;
 mod check;
 mod demo;
 mod health;
+mod prove;
 mod reload;
 mod run;
 mod schema;
@@ -50,6 +51,8 @@ enum Command {
     Status(status::Status),
     /// Ask a running process whether it is ready; for Docker's HEALTHCHECK.
     Health(health::Health),
+    /// Prove on this machine that reloads, restarts and upgrades lose nothing.
+    Prove(prove::Prove),
     /// Print the JSON Schema of the config file, for editors.
     Schema(schema::Schema),
 }
@@ -63,6 +66,7 @@ impl Cli {
             Command::Reload(command) => command.execute(),
             Command::Status(command) => command.execute(),
             Command::Health(command) => command.execute(),
+            Command::Prove(command) => command.execute(),
             Command::Schema(command) => command.execute(),
         }
     }
