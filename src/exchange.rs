@@ -37,7 +37,7 @@ use crate::config::{HostHeader, Listener, WhenNoneHealthy};
 use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
 use crate::routing::RequestHead;
 use crate::snapshot::Snapshot;
-use crate::telemetry::record::{Attempt, AttemptResult, Protocol, Record, RequestText, TextParts};
+use crate::telemetry::record::{Attempt, AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
 use disguise::Disguise;
 use limits::HeadSize;
 use request_id::RequestId;
@@ -62,6 +62,8 @@ pub struct Exchange {
     open: Option<OpenAttempt>,
     started: Instant,
     waiting_until: Option<Instant>,
+    /// Why it does not end well.
+    failure: Option<Failure>,
     record: Record,
 }
 
@@ -154,6 +156,7 @@ impl Exchange {
             waited: None,
             failed_open: false,
             cause: None,
+            outcome: Outcome::Answered,
             detail: None,
             duration: Duration::ZERO,
         };
@@ -170,6 +173,7 @@ impl Exchange {
             open: None,
             started: arrival.now,
             waiting_until: None,
+            failure: None,
             snapshot,
             listener,
             origin,
@@ -468,7 +472,8 @@ impl Exchange {
 
     /// Notes why the request does not end well, for the log; the first cause stays.
     pub fn failed(&mut self, failure: Failure, detail: Option<String>) {
-        if self.record.cause.is_none() {
+        if self.failure.is_none() {
+            self.failure = Some(failure);
             self.record.cause = Some(failure.label());
             self.record.detail = detail.map(Into::into).or(self.record.detail.take());
         }
@@ -491,9 +496,35 @@ impl Exchange {
         self.close_attempt();
         self.stop_waiting(now);
         self.record.status = status.unwrap_or(499);
+        self.record.outcome = self.outcome();
         self.record.bytes_out = bytes_out;
         self.record.duration = now.saturating_duration_since(self.started);
         &self.record
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self.failure {
+            None => Outcome::Answered,
+            Some(Failure::ClientGone | Failure::ClientStalled) => Outcome::ClientGone,
+            // Nothing was sent that says so.
+            Some(Failure::Stopped) => Outcome::Cut,
+            Some(failure) if failure.status().as_u16() == self.record.status => Outcome::Refused,
+            // Behind the beginning of another response there is no place for an answer.
+            Some(_) => Outcome::Cut,
+        }
+    }
+
+    /// The status of the response that is under way.
+    fn status_of_endpoint(&self) -> Option<u16> {
+        match self.open.as_ref()?.record.result {
+            AttemptResult::Status(status) => Some(status),
+            AttemptResult::Failed(_) => None,
+        }
+    }
+
+    /// Bytes of the response's body on their way so far.
+    fn bytes_out(&self) -> u64 {
+        self.record.bytes_out
     }
 }
 

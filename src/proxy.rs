@@ -23,7 +23,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use crate::exchange::{Arrival, Circumstances, Edits, Exchange, Failure, Head, Next};
+use crate::exchange::{Arrival, Circumstances, Edits, Exchange, Failure, Head, Next, Tracked};
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
@@ -54,7 +54,12 @@ impl Carrier {
         Self { snapshot, telemetry, lifecycle, connections: Arc::default() }
     }
 
-    fn begin(&self, session: &Session) -> Option<Exchange> {
+    /// How long idle connections of clients that have to go may stay.
+    fn drain_idle(&self) -> Duration {
+        self.snapshot.load().config().server.drain_idle
+    }
+
+    fn begin(&self, session: &Session) -> Option<Tracked> {
         let snapshot = self.snapshot.load_full();
         let visit = Visit::of(session)?;
         let listener = visit.door.in_force(&snapshot)?.clone();
@@ -69,7 +74,8 @@ impl Carrier {
             now: Instant::now(),
             time: SystemTime::now(),
         };
-        Some(Exchange::begin(snapshot, listener, arrival))
+        let exchange = Exchange::begin(snapshot, listener, arrival);
+        Some(Tracked::new(exchange, self.telemetry.clone(), &visit.door.counters))
     }
 
     /// Sends our own answer, and notes why.
@@ -129,7 +135,7 @@ impl ProxyHttp for Carrier {
         // A client that has sent its request and closed its side still wants the answer (RFC 9112, section 9.6).
         session.set_abort_on_close(false);
         session.set_pipelining_enabled(true);
-        ctx.carry(exchange, self.telemetry.clone());
+        ctx.carry(exchange);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod acceptor;
 mod bind;
 mod control;
 mod crew;
+mod drain;
 mod entrance;
 mod hall;
 mod memory;
@@ -103,13 +104,14 @@ pub fn run(start: Start) -> Result<(), StartError> {
         loads: Loads::new(workers),
         supervisor: handle,
         events,
+        stage: Default::default(),
         orders,
         started,
         file,
     });
     let server = assemble(&shared, supervisor, descriptors);
-    let close = control::start(runtime, signals, admin, shared, orders_seen)?;
-    server.run(RunArgs { shutdown_signal: Box::new(close) });
+    control::start(runtime, signals, admin, shared, orders_seen)?;
+    server.run(RunArgs { shutdown_signal: Box::new(control::EndsTheProcess) });
     Ok(())
 }
 
@@ -119,9 +121,6 @@ fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, descriptors: usize) ->
         threads: settings.threads,
         max_retries: proxy::ATTEMPTS_MAX,
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,
-        // The control thread ends the process before, as soon as nothing is left to do.
-        grace_period_seconds: Some(settings.drain.as_secs() + 60),
-        graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);

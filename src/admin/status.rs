@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::pool::status::PoolStatus;
+use crate::telemetry::metrics::ledger::Balance;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
@@ -33,6 +34,10 @@ pub struct ListenerStatus {
     pub name: String,
     /// As bound: port 0 is resolved.
     pub address: String,
+    /// Clients' connections that are open.
+    pub connections: u64,
+    /// The books of its requests.
+    pub requests: Balance,
 }
 
 /// Lines lost since the start.

@@ -200,6 +200,7 @@ fn server(file: &FileSection) -> Server {
             OrOff::On(AutoOr::Value(size)) => MaxMemory::Bytes(size.0),
         },
         drain: file.server.drain.0,
+        drain_idle: file.server.drain_idle.0,
         drain_delay: file.server.drain_delay.0,
     }
 }

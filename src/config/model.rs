@@ -37,6 +37,8 @@ pub struct Server {
     pub max_memory: MaxMemory,
     /// How long requests in flight may go on after a stop was asked for.
     pub drain: Duration,
+    /// How long idle connections stay open once listeners have closed, to be told with their next response.
+    pub drain_idle: Duration,
     /// How long listeners stay open after a stop was asked for, while readiness already says 503.
     pub drain_delay: Duration,
 }

@@ -70,6 +70,9 @@ section! {
         max_memory: OrOff<AutoOr<Size>> = "auto";
         /// How long requests in flight may go on after a stop was asked for.
         drain: Period = "30s";
+        /// How long idle connections of clients stay open once listeners have closed, so that their next response can
+        /// say that it is the last one; then they are closed.
+        drain_idle: Period = "2s";
         /// How long listeners stay open after a stop was asked for, while readiness already answers 503.
         drain_delay: Period = "0s";
     }

@@ -15,6 +15,7 @@ pub enum Failure {
     HeadersTooLarge,
     TooManyConnections,
     MemoryShort,
+    Stopped,
     ClientGone,
     ClientStalled,
     NoHealthyEndpoint,
@@ -63,6 +64,7 @@ impl Failure {
             Self::WaitExpired => (503, "wait_expired", Endpoint),
             Self::WaitQueueFull => (503, "wait_queue_full", Endpoint),
             Self::TooManyConnections => (503, "too_many_connections", Client),
+            Self::Stopped => (503, "stopped", Proxy),
             Self::MemoryShort => (503, "memory_short", Proxy),
             Self::ConnectFailed => (503, "connect_failed", Endpoint),
             Self::ConnectTimeout => (503, "connect_timeout", Endpoint),
@@ -90,7 +92,7 @@ impl Failure {
     }
 
     /// Every failure, for tests and documents.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BadRequest,
         Self::MissingHost,
         Self::NoRoute,
@@ -101,6 +103,7 @@ impl Failure {
         Self::HeadersTooLarge,
         Self::TooManyConnections,
         Self::MemoryShort,
+        Self::Stopped,
         Self::ClientGone,
         Self::ClientStalled,
         Self::NoHealthyEndpoint,

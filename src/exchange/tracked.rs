@@ -6,19 +6,18 @@ use std::time::Instant;
 
 use super::{Exchange, Failure};
 use crate::telemetry::Telemetry;
-use crate::telemetry::metrics::ActiveRequest;
+use crate::telemetry::metrics::listeners::{ActiveRequest, ListenerCounters};
 
 pub struct Tracked {
     exchange: Exchange,
     telemetry: Arc<Telemetry>,
     finished: bool,
-    _active: ActiveRequest,
+    active: ActiveRequest,
 }
 
 impl Tracked {
-    pub fn new(exchange: Exchange, telemetry: Arc<Telemetry>) -> Self {
-        let active = telemetry.metrics.track();
-        Self { exchange, telemetry, finished: false, _active: active }
+    pub fn new(exchange: Exchange, telemetry: Arc<Telemetry>, listener: &Arc<ListenerCounters>) -> Self {
+        Self { exchange, telemetry, finished: false, active: listener.request() }
     }
 
     /// Writes the record; what the client was sent, and how much of the body it took.
@@ -26,6 +25,7 @@ impl Tracked {
         self.finished = true;
         let record = self.exchange.finish(status, bytes_out, now);
         self.telemetry.record(record);
+        self.active.close(record.outcome);
     }
 }
 
@@ -44,12 +44,20 @@ impl DerefMut for Tracked {
 }
 
 impl Drop for Tracked {
-    /// A request that its carrier dropped, as a panic does, has its line in the log all the same. A forced stop ends the
-    /// process at once, without this.
+    /// A request that its carrier dropped has its line in the log all the same: in a panic, or because a stop cuts it.
     fn drop(&mut self) {
-        if !self.finished {
+        if self.finished {
+            return;
+        }
+        if std::thread::panicking() {
             self.exchange.failed(Failure::Internal, Some("dropped before its end".into()));
             self.finish(Some(Failure::Internal.status().as_u16()), 0, Instant::now());
+        } else {
+            self.exchange.failed(Failure::Stopped, None);
+            let begun = self.exchange.status_of_endpoint();
+            let (status, bytes) =
+                (begun.unwrap_or(Failure::Stopped.status().as_u16()), self.exchange.bytes_out());
+            self.finish(Some(status), bytes, Instant::now());
         }
     }
 }

@@ -112,7 +112,8 @@ fn begin(client: &Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> 
         now: client.now,
         time: client.worker.clock.time_of_day(client.now),
     };
-    Tracked::new(Exchange::begin(snapshot, listener.clone(), arrival), client.worker.telemetry.clone())
+    let exchange = Exchange::begin(snapshot, listener.clone(), arrival);
+    Tracked::new(exchange, client.worker.telemetry.clone(), client.counters())
 }
 
 async fn serve(client: &mut Client, listener: &Listener, tracked: &mut Tracked, sent: &mut Sent) -> After {

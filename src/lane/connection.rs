@@ -14,7 +14,7 @@ use super::attempt;
 use super::buffer::{Buffer, HEAD};
 use super::caller::{self, Unknown};
 use super::carry::{self, After};
-use super::deadline::{Elapsed, Timer};
+use super::deadline::{Elapsed, Pursuit, Timer};
 use super::door::{Door, TooMany};
 use super::guests::Guest;
 use super::handover::{Handover, Preface};
@@ -24,6 +24,7 @@ use super::worker::Worker;
 use crate::config::{Listener, ProxyProtocol};
 use crate::exchange::{Caller, Failure};
 use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::listeners::ListenerCounters;
 use crate::telemetry::record::ClientAddress;
 
 /// How long a connection is kept after its last answer for the client to read it. Many clients read nothing before they
@@ -31,6 +32,9 @@ use crate::telemetry::record::ClientAddress;
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_MAX: Duration = Duration::from_secs(10);
 const LINGER_RATE: u64 = 64 * 1024;
+
+/// The same in a stop, for who sends nothing more: the answer is on its way, and arrives without this process.
+const LINGER_IN_STOP: Duration = Duration::from_millis(200);
 
 /// Beside its fields a head has a request line and the line ends.
 const LINE_BYTES: usize = 512;
@@ -90,7 +94,7 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
     let (stay, _guest) = client.visit().await;
     match stay {
         Stay::Over(After::Linger) => Box::pin(client.linger()).await,
-        Stay::Over(After::Abort) => client.stream.reset(),
+        Stay::Over(After::Abort) => client.stream.ends_with_reset(true),
         Stay::Over(After::KeepAlive | After::Close) => {}
         Stay::Elsewhere { http2 } => return Box::pin(client.hand_over(http2)).await,
     }
@@ -250,14 +254,15 @@ impl Client {
     async fn first_bytes(&mut self, listener: &Listener) -> bool {
         self.release();
         let is_first = self.requests == 0;
-        if self.half_closed || (!is_first && self.has_to_go() && !self.stream.has_unread()) {
+        let timeouts = &listener.timeouts;
+        let limit = self.idle_limit(if is_first { timeouts.header } else { timeouts.keep_alive });
+        if self.half_closed || (!is_first && limit.is_zero() && !self.stream.has_unread()) {
             return false;
         }
-        let timeouts = &listener.timeouts;
-        self.timer.set_from(self.now, if is_first { timeouts.header } else { timeouts.keep_alive });
-        self.timer.idle(!is_first);
+        self.timer.set_from(self.now, if is_first { timeouts.header } else { limit });
+        self.timer.pursue(if is_first { Pursuit::First } else { Pursuit::Idle });
         let mut read = self.read_first().await;
-        self.timer.idle(false);
+        self.timer.pursue(Pursuit::Request);
         if read.is_err() && self.stream.has_unread() {
             // It came in the last moment, and nobody has been told of it yet.
             self.timer.set(timeouts.header);
@@ -266,6 +271,12 @@ impl Client {
         self.timer.clear();
         self.now = Instant::now();
         matches!(read, Ok(Ok(read)) if read > 0)
+    }
+
+    /// How long the client may say nothing: one that has to go has time enough to ask once more, and be told.
+    fn idle_limit(&self, limit: Duration) -> Duration {
+        let end = self.worker.idle_end(&self.door);
+        end.map_or(limit, |end| limit.min(end.saturating_duration_since(self.now)))
     }
 
     async fn read_first(&mut self) -> Result<io::Result<usize>, Elapsed> {
@@ -341,6 +352,11 @@ impl Client {
         self.room.get_or_insert_with(|| self.worker.head_room())
     }
 
+    /// Of the listener where it came in.
+    pub fn counters(&self) -> &Arc<ListenerCounters> {
+        &self.door.counters
+    }
+
     /// What an attempt needs of the client.
     pub fn side(&mut self) -> attempt::ClientSide<'_> {
         attempt::ClientSide {
@@ -353,14 +369,15 @@ impl Client {
     }
 
     /// Ends the connection so that the last answer arrives: closing with bytes unread would be a reset, which may
-    /// overtake the answer (RFC 9112, section 9.6). A stop waits for requests, and for nobody here.
+    /// overtake the answer (RFC 9112, section 9.6).
     async fn linger(&mut self) {
         self.stream.shut_down_write();
         let mut waste = self.worker.memory();
         waste.resize(HEAD, 0);
         let (begun, mut total) = (Instant::now(), 0);
         while lingers(begun.elapsed(), total) {
-            match self.timer.within(LINGER, self.stream.read(&mut waste)).await {
+            let limit = if self.worker.is_stopping() { LINGER_IN_STOP } else { LINGER };
+            match self.timer.within(limit, self.stream.read(&mut waste)).await {
                 Ok(Ok(read)) if read > 0 => total += read as u64,
                 _ => break,
             }

@@ -38,12 +38,24 @@ pub struct Clock {
     moment: Cell<Option<(Instant, SystemTime)>>,
 }
 
+/// What a connection is about, for whoever wants to end it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pursuit {
+    #[default]
+    Request,
+    /// The first request of a client that has just come.
+    First,
+    /// Nothing is under way.
+    Idle,
+    /// An upgraded connection.
+    Tunnel,
+}
+
 struct Slot {
     deadline: Cell<Option<Instant>>,
     passed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    /// Nothing is under way: a stop may end it at once.
-    idle: Cell<bool>,
+    pursuit: Cell<Pursuit>,
     /// Where the client came in: those of one door may end together.
     door: Arc<Door>,
     /// Its timer is gone; the clock forgets it at its next look.
@@ -91,11 +103,10 @@ impl Clock {
         earliest
     }
 
-    /// Lets the deadlines of those who are idle pass now, where their door is concerned.
-    pub fn end_idle(&self, concerned: impl Fn(&Door) -> bool) {
-        for slot in self.slots.borrow().iter().filter(|slot| slot.idle.get() && concerned(&slot.door)) {
-            slot.pass();
-        }
+    /// Lets the deadlines of those who are about this pass now, where their door is concerned.
+    pub fn end(&self, pursuit: Pursuit, concerned: impl Fn(&Door) -> bool) {
+        let is_meant = |slot: &&Rc<Slot>| slot.pursuit.get() == pursuit && concerned(&slot.door);
+        self.slots.borrow().iter().filter(is_meant).for_each(|slot| slot.pass());
     }
 
     /// The time of day at `now`, without asking the system for it each time; a change of its clock is seen within a
@@ -117,7 +128,7 @@ impl Clock {
             deadline: Cell::default(),
             passed: Cell::default(),
             waker: RefCell::default(),
-            idle: Cell::default(),
+            pursuit: Cell::default(),
             door,
             gone: Cell::default(),
         });
@@ -167,9 +178,9 @@ impl Timer {
         self.at_bound.get()
     }
 
-    /// Whether nothing is under way, and a stop may end it at once.
-    pub fn idle(&self, idle: bool) {
-        self.slot.idle.set(idle);
+    /// What the connection is about from now on.
+    pub fn pursue(&self, pursuit: Pursuit) {
+        self.slot.pursuit.set(pursuit);
     }
 
     pub fn clear(&self) {
@@ -221,7 +232,7 @@ mod tests {
     use crate::telemetry::metrics::Metrics;
 
     fn door() -> Arc<Door> {
-        Door::new("a".into(), Metrics::new(SystemTime::now()).connections(&"a".into()))
+        Door::new("a".into(), Metrics::new(SystemTime::now()).listener(&"a".into()))
     }
 
     async fn with_clock<T>(work: impl Future<Output = T>, clock: Rc<Clock>) -> T {

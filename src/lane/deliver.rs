@@ -14,6 +14,7 @@ use super::kept::Connection;
 use super::pump::{Ends, Pump, PumpError, WaitsFor};
 use super::rewrite::{self, ResponseForm};
 use super::tunnel::{self, Side};
+use super::websocket::Frames;
 use crate::config::{self, Listener};
 use crate::exchange::{Circumstances, Failure, Tracked};
 use crate::pool::Endpoint;
@@ -62,11 +63,17 @@ pub async fn deliver(
     let reusable =
         view.is_reusable(method) && delivery.uploaded && delivery.manner.framing != Framing::UntilClose;
     let keep = delivery.keeps(client, onward.body);
+    let websocket = status == 101 && is_websocket(view.fields());
     let head = response_head(client, tracked, &delivery, onward.announced, keep);
     delivery.answer.consume(delivery.length);
     sent.status = Some(status);
     if status == 101 {
-        return upgrade(client, listener, tracked, sent, delivery, head).await;
+        return upgrade(client, listener, tracked, sent, delivery, (head, websocket)).await;
+    }
+    // A body that ends with its connection must not seem to end well.
+    let until_close = onward.body == Framing::UntilClose;
+    if until_close {
+        client.stream.ends_with_reset(true);
     }
     let mut download = Pump::new(body, onward.body, head).joining();
     let cut = delivery.carry(client, listener, tracked, &mut download).await;
@@ -74,15 +81,19 @@ pub async fn deliver(
     sent.bytes = download.delivered;
     client.room().out = download.into_memory();
     match cut {
-        Ok(()) => delivery.finish(client, reusable, keep),
+        Ok(()) => {
+            if until_close {
+                client.stream.ends_with_reset(false);
+            }
+            delivery.finish(client, reusable, keep)
+        }
         Err(cut) => {
             let circumstances = Circumstances { replayable: false, reused: false, response_begun: true };
             if !cut.client_waited_for {
                 tracked.attempt_failed(cut.failure, circumstances);
             }
             tracked.failed(cut.failure, cut.detail);
-            // A body that ends with its connection must not seem to end well.
-            if onward.body == Framing::UntilClose { After::Abort } else { After::Close }
+            if until_close { After::Abort } else { After::Close }
         }
     }
 }
@@ -112,13 +123,20 @@ fn response_head(
     out
 }
 
+/// Whether it is a WebSocket that the endpoint has switched to.
+fn is_websocket<'a>(mut fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> bool {
+    fields.any(|(name, value)| {
+        name.eq_ignore_ascii_case(b"upgrade") && value.trim_ascii().eq_ignore_ascii_case(b"websocket")
+    })
+}
+
 async fn upgrade(
     client: &mut Client,
     listener: &Listener,
     tracked: &mut Tracked,
     sent: &mut Sent,
     mut delivery: Delivery<'_>,
-    head: Vec<u8>,
+    (head, websocket): (Vec<u8>, bool),
 ) -> After {
     client.timer.bound(None);
     let limit = delivery.pool.timeouts.tunnel;
@@ -129,9 +147,11 @@ async fn upgrade(
     if !client.input.has_memory() {
         client.input.adopt(client.worker.memory());
     }
-    let near = Side { stream: &mut client.stream, buffer: &mut client.input };
-    let far = Side { stream: &mut delivery.connection.stream, buffer: &mut delivery.answer };
-    let carried = tunnel::run(near, far, &client.timer, limit).await;
+    let frames = || websocket.then(Frames::default);
+    let near = Side { stream: &mut client.stream, buffer: &mut client.input, frames: frames() };
+    let far =
+        Side { stream: &mut delivery.connection.stream, buffer: &mut delivery.answer, frames: frames() };
+    let carried = tunnel::run(&client.worker, near, far, &client.timer, limit).await;
     // A tunnel has no limit for its bytes.
     let _ = tracked.request_body(usize::try_from(carried.from_client).unwrap_or(usize::MAX));
     tracked.response_body(usize::try_from(carried.from_endpoint).unwrap_or(usize::MAX));

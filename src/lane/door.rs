@@ -10,7 +10,7 @@ use super::guests::{Guest, Guests};
 use super::places::{Place, Places};
 use crate::config::Listener;
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::connections::Connections;
+use crate::telemetry::metrics::listeners::ListenerCounters;
 use crate::telemetry::record::ClientAddress;
 
 /// Refused clients that are given time to read why: more of them would take the places of others.
@@ -23,11 +23,11 @@ pub struct Door {
     /// The listener's name.
     pub listener: Arc<str>,
     pub places: Arc<Places>,
-    pub counters: Arc<Connections>,
+    pub counters: Arc<ListenerCounters>,
     guests: Arc<Guests>,
     refused: Arc<Places>,
-    /// What the listener was like when it went out of the config.
-    retired: OnceLock<Arc<Listener>>,
+    /// What the listener was like when it went out of the config, and when that was.
+    retired: OnceLock<(Arc<Listener>, Instant)>,
     /// Its clients have to go: it is retired, or the process stops.
     leaving: watch::Sender<bool>,
     report: Mutex<Report>,
@@ -46,7 +46,7 @@ struct Report {
 pub struct TooMany;
 
 impl Door {
-    pub fn new(listener: Arc<str>, counters: Arc<Connections>) -> Arc<Self> {
+    pub fn new(listener: Arc<str>, counters: Arc<ListenerCounters>) -> Arc<Self> {
         Arc::new(Self {
             listener,
             places: Arc::default(),
@@ -75,13 +75,14 @@ impl Door {
 
     /// What the listener is like: a retired one stays as it was.
     pub fn in_force<'a>(&'a self, snapshot: &'a Snapshot) -> Option<&'a Arc<Listener>> {
-        self.retired.get().or_else(|| snapshot.listener(&self.listener))
+        let last = self.retired.get().map(|(last, _)| last);
+        last.or_else(|| snapshot.listener(&self.listener))
     }
 
     /// The listener is about to go out of the config: who is inside is served, and told to go.
     pub fn retire(&self, last: Arc<Listener>) {
         // Twice is once.
-        let _ = self.retired.set(last);
+        let _ = self.retired.set((last, Instant::now()));
         self.leave();
     }
 
@@ -96,6 +97,10 @@ impl Door {
 
     pub fn is_retired(&self) -> bool {
         self.retired.get().is_some()
+    }
+
+    pub fn retired_at(&self) -> Option<Instant> {
+        self.retired.get().map(|(_, at)| *at)
     }
 
     /// Counts the connection of a client; `None` where nobody counts it.

@@ -78,11 +78,11 @@ impl Stream {
         !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Ends the connection with a reset, so that nobody takes what was sent for whole.
-    pub fn reset(&self) {
+    /// Whether the connection ends with a reset, whoever ends it, so that nobody takes what was sent for whole.
+    pub fn ends_with_reset(&self, reset: bool) {
         if let Self::Tcp(stream) = self {
             // What cannot be reset is closed.
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
         }
     }
 

@@ -2,19 +2,23 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
 
 use super::buffer::{BODY, Buffer, TURN};
-use super::deadline::Timer;
+use super::deadline::{Pursuit, Timer};
 use super::stream::Stream;
+use super::websocket::{Frames, GOING_AWAY, GOING_AWAY_MASKED};
+use super::worker::Worker;
 
 /// One side of a tunnel, and what has been read of it.
 pub struct Side<'a> {
     pub stream: &'a mut Stream,
     pub buffer: &'a mut Buffer,
+    /// Of what has gone from here to the other side, if it is a WebSocket.
+    pub frames: Option<Frames>,
 }
 
 /// How many bytes went each way.
@@ -33,12 +37,21 @@ enum Flow {
 }
 
 /// Carries bytes until both sides have ended, one fails, or nothing has moved for `idle`.
-pub async fn run(mut client: Side<'_>, mut endpoint: Side<'_>, timer: &Timer, idle: Duration) -> Carried {
+///
+/// When the worker says farewell, both sides of a WebSocket are told to go as soon as they have had a whole frame.
+pub async fn run(
+    worker: &Worker,
+    mut client: Side<'_>,
+    mut endpoint: Side<'_>,
+    timer: &Timer,
+    idle: Duration,
+) -> Carried {
     let mut carried = Carried::default();
     let (mut up, mut down) = (Flow::Open, Flow::Open);
     client.buffer.grow(BODY);
     endpoint.buffer.grow(BODY);
     timer.set(idle);
+    timer.pursue(Pursuit::Tunnel);
     poll_fn(|context| {
         let mut turn = 0;
         loop {
@@ -51,8 +64,16 @@ pub async fn run(mut client: Side<'_>, mut endpoint: Side<'_>, timer: &Timer, id
             if down == Flow::Ended || (up == Flow::Ended && down != Flow::Open) {
                 return Poll::Ready(());
             }
+            if worker.says_farewell() && endpoint.may_tell() {
+                endpoint.tell(context, client.stream, &GOING_AWAY);
+                client.tell(context, endpoint.stream, &GOING_AWAY_MASKED);
+                return Poll::Ready(());
+            }
             if sent + received == 0 {
-                return timer.poll_passed(context);
+                ready!(timer.poll_passed(context));
+                if !worker.says_farewell() {
+                    return Poll::Ready(());
+                }
             }
             timer.set(idle);
             turn += sent + received;
@@ -63,8 +84,24 @@ pub async fn run(mut client: Side<'_>, mut endpoint: Side<'_>, timer: &Timer, id
         }
     })
     .await;
+    timer.pursue(Pursuit::Request);
     timer.clear();
     carried
+}
+
+impl Side<'_> {
+    /// Whether another frame may be put behind what has gone from here.
+    fn may_tell(&self) -> bool {
+        self.frames.as_ref().is_some_and(Frames::may_follow)
+    }
+
+    /// Sends `to` the other side a last frame, if there is a place for it. What is buffered here stays behind.
+    fn tell(&mut self, context: &mut Context<'_>, to: &mut Stream, last: &[u8]) {
+        if self.may_tell() {
+            // Who takes nothing cannot be told.
+            let _ = Pin::new(to).poll_write(context, last);
+        }
+    }
 }
 
 /// Moves what can be moved in one direction, as far as a turn goes; `Err` if a side has failed.
@@ -81,6 +118,9 @@ fn poll_flow(
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Err(()),
                 Poll::Ready(Ok(count)) => {
+                    if let Some(frames) = &mut from.frames {
+                        frames.pass(from.buffer.bytes().get(..count).unwrap_or_default());
+                    }
                     from.buffer.consume(count);
                     moved += count as u64;
                 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 use super::buffer::{Buffer, HEAD};
-use super::deadline::Clock;
+use super::deadline::{Clock, Pursuit};
 use super::door::Door;
 use super::handover::OtherCarrier;
 use super::head::{HeadRoom, Response};
@@ -47,7 +47,11 @@ pub struct Worker {
     heads: RefCell<Vec<Box<HeadRoom>>>,
     /// The second of the last `Date`, and its text.
     date: RefCell<(u64, Rc<str>)>,
-    stopping: Cell<bool>,
+    /// How long who is idle may stay to be told.
+    drain_idle: Duration,
+    stopped: Cell<Option<Instant>>,
+    /// Tunnels have to end.
+    farewell: Cell<bool>,
 }
 
 impl Worker {
@@ -57,6 +61,7 @@ impl Worker {
         lifecycle: Arc<Lifecycle>,
         (other, hands_over_all): (Rc<dyn OtherCarrier>, bool),
     ) -> Rc<Self> {
+        let drain_idle = snapshot.load().config().server.drain_idle;
         Rc::new(Self {
             snapshot,
             telemetry,
@@ -70,7 +75,9 @@ impl Worker {
             responses: RefCell::default(),
             heads: RefCell::default(),
             date: RefCell::new((0, "".into())),
-            stopping: Cell::new(false),
+            drain_idle,
+            stopped: Cell::default(),
+            farewell: Cell::default(),
         })
     }
 
@@ -85,19 +92,47 @@ impl Worker {
         tokio::join!(self.clock.run(), sweep);
     }
 
-    /// Idle connections of clients are closed from now on; those in use after their response.
-    pub fn stop(&self) {
-        self.stopping.set(true);
-        self.clock.end_idle(|_| true);
+    /// The listeners are closed. Idle connections of clients are closed after a while; those in use after their response,
+    /// which says so.
+    pub async fn stop(&self) {
+        self.stopped.set(Some(Instant::now()));
+        tokio::time::sleep(self.drain_idle).await;
+        self.end_idle();
     }
 
-    /// The same for the clients of doors that have been retired, whenever that was.
-    pub fn end_retired(&self) {
-        self.clock.end_idle(Door::is_retired);
+    /// Whoever is not in the middle of anything.
+    fn end_idle(&self) {
+        self.clock.end(Pursuit::Idle, |_| true);
+        self.clock.end(Pursuit::First, |_| true);
+    }
+
+    /// The same for the clients of doors that have been retired, whenever that was. Who has not had a request yet may
+    /// still ask for something.
+    pub async fn end_retired(&self) {
+        tokio::time::sleep(self.drain_idle).await;
+        let is_over = |at: Instant| at.elapsed() >= self.drain_idle;
+        self.clock.end(Pursuit::Idle, |door| door.retired_at().is_some_and(is_over));
+    }
+
+    /// Ends tunnels that can be told, and whoever is idle.
+    pub fn say_farewell(&self) {
+        self.farewell.set(true);
+        self.end_idle();
+        self.clock.end(Pursuit::Tunnel, |_| true);
+    }
+
+    pub fn says_farewell(&self) -> bool {
+        self.farewell.get()
+    }
+
+    /// When clients that came in by this door have been idle for long enough, if they have to go.
+    pub fn idle_end(&self, door: &Door) -> Option<Instant> {
+        let begun = self.stopped.get().into_iter().chain(door.retired_at()).min()?;
+        begun.checked_add(self.drain_idle)
     }
 
     pub fn is_stopping(&self) -> bool {
-        self.stopping.get() || self.lifecycle.is_stopping()
+        self.stopped.get().is_some() || self.lifecycle.is_stopping()
     }
 
     /// Memory for a buffer: used and given back, so that few of them serve many connections.

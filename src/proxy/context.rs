@@ -6,8 +6,7 @@ use pingora_core::{Error, ErrorType, Result};
 
 use super::connection::Connection;
 use super::watch::Watch;
-use crate::exchange::{Exchange, Failure, Tracked};
-use crate::telemetry::Telemetry;
+use crate::exchange::{Failure, Tracked};
 
 /// Pingora makes the context before it knows anything of the request.
 #[derive(Default)]
@@ -28,9 +27,9 @@ pub struct Carried {
 }
 
 impl Context {
-    pub fn carry(&mut self, exchange: Exchange, telemetry: Arc<Telemetry>) {
+    pub fn carry(&mut self, exchange: Tracked) {
         self.0 = Some(Box::new(Carried {
-            exchange: Tracked::new(exchange, telemetry),
+            exchange,
             connection: None,
             watch: None,
             deadline: None,

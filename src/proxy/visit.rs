@@ -69,9 +69,12 @@ impl Visit {
     }
 
     /// Returns when the listener is leaving and the client is not in the middle of anything.
-    async fn is_over(&self, mut leaving: watch::Receiver<bool>) {
+    ///
+    /// `told_within`: how long it may stay to be told with its next response.
+    async fn is_over(&self, mut leaving: watch::Receiver<bool>, told_within: Duration) {
         // An error means that the door is gone, which this visit holds.
         let _ = leaving.wait_for(|leaving| *leaving).await;
+        tokio::time::sleep(told_within).await;
         loop {
             if self.stage.load(SeqCst) == IDLING {
                 // What has arrived is read before this goes on.
@@ -113,6 +116,7 @@ impl Proxy {
 impl OtherCarrier for Proxy {
     fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>> {
         let http = self.http();
+        let told_within = self.carrier.drain_idle();
         Box::pin(async move {
             let Handover { stream, ahead, caller, door, http2 } = handover;
             let mut leaving = door.leaving();
@@ -132,7 +136,7 @@ impl OtherCarrier for Proxy {
                 // What has arrived comes first.
                 biased;
                 _ = served => {}
-                () = visit.is_over(leaving.clone()) => {}
+                () = visit.is_over(leaving.clone(), told_within) => {}
             }
         })
     }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::crew::{Burdened, Member, crew};
+use super::drain::Stage;
 use super::hall::Hall;
 use super::post::{Accepted, Post};
 use super::state::Shared;
@@ -38,7 +39,6 @@ struct Start {
     other: (Arc<ServerConf>, bool),
     member: Member<Accepted>,
     arrived: UnboundedReceiver<Burdened<Accepted>>,
-    stop: watch::Receiver<bool>,
 }
 
 impl Acceptor {
@@ -47,12 +47,12 @@ impl Acceptor {
         Self { hall: Hall::new(shared.snapshot.clone(), most), shared, pingora, pingora_carries }
     }
 
-    fn start_workers(&self, stop: &watch::Receiver<bool>) -> io::Result<()> {
+    fn start_workers(&self) -> io::Result<()> {
         for (index, (member, arrived)) in crew(&self.shared.loads).into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (shared, hall, stop) = (self.shared.clone(), self.hall.clone(), stop.clone());
+            let (shared, hall) = (self.shared.clone(), self.hall.clone());
             let other = (self.pingora.clone(), self.pingora_carries);
-            let start = Start { shared, hall, other, member, arrived, stop };
+            let start = Start { shared, hall, other, member, arrived };
             std::thread::Builder::new()
                 .name(format!("worker {index}"))
                 .spawn(move || LocalSet::new().block_on(&runtime, work(start)))?;
@@ -66,23 +66,18 @@ impl ServiceWithDependents for Acceptor {
     async fn start_service(
         &mut self,
         _fds: Option<ListenFds>,
-        mut shutdown: ShutdownWatch,
+        _shutdown: ShutdownWatch,
         _listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
         // Clients wait in the sockets' queues for the moment that the first probes take.
         self.shared.supervisor.clone().first_round().await;
-        let (stop, stop_seen) = watch::channel(false);
-        if let Err(error) = self.start_workers(&stop_seen) {
+        if let Err(error) = self.start_workers() {
             log::error!(reason:% = error; "no worker can be started");
             std::process::exit(1);
         }
         announce_ready(&self.shared.lifecycle);
         ready.notify_ready();
-        if shutdown.wait_for(|stopping| *stopping).await.is_ok() {
-            self.shared.entrances.close();
-            stop.send_replace(true);
-        }
         std::future::pending().await
     }
 
@@ -96,7 +91,7 @@ impl ServiceWithDependents for Acceptor {
 }
 
 async fn work(start: Start) {
-    let Start { shared, hall, other: (conf, always), member, arrived, mut stop } = start;
+    let Start { shared, hall, other: (conf, always), member, arrived } = start;
     let parts = || (shared.snapshot.clone(), shared.telemetry.clone(), shared.lifecycle.clone());
     let (snapshot, telemetry, lifecycle) = parts();
     let proxy = Proxy::new(conf, Carrier::new(snapshot, telemetry, lifecycle));
@@ -107,10 +102,20 @@ async fn work(start: Start) {
     spawn_local(async move { chores.run().await });
     spawn_local(post.clone().take_over(arrived));
     spawn_local(post.tend(shared.entrances.subscribe()));
-    // An error means that nobody is left to ask for a stop.
-    let _ = stop.wait_for(|stop| *stop).await;
-    worker.stop();
-    std::future::pending::<()>().await;
+    see_the_end(&worker, shared.stage.subscribe()).await;
+}
+
+/// Returns when whatever is left has to be dropped.
+async fn see_the_end(worker: &Worker, mut stage: watch::Receiver<Stage>) {
+    // An error means that nobody is left to ask for a stop; but the process has one.
+    let _ = stage.wait_for(|stage| *stage >= Stage::Leaving).await;
+    tokio::select! {
+        () = worker.stop() => {}
+        _ = stage.wait_for(|stage| *stage >= Stage::Farewell) => {}
+    }
+    let _ = stage.wait_for(|stage| *stage >= Stage::Farewell).await;
+    worker.say_farewell();
+    let _ = stage.wait_for(|stage| *stage >= Stage::Cut).await;
 }
 
 /// Says that clients are served from now on: to the log, and to a service manager.

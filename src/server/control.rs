@@ -3,24 +3,19 @@
 //! It has a runtime of its own, because Pingora's end with the stop that this thread has to see through.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::drain::{Drain, Drained};
 use super::state::Shared;
 use super::{memory, reload};
 use crate::admin::{AdminSocket, Operation, Outcome};
-
-/// How often a stop looks whether everything is finished.
-const DRAIN_LOOK: Duration = Duration::from_millis(10);
-
-/// For requests that had arrived but not begun when the last one seen was finished.
-const DRAIN_SETTLE: Duration = Duration::from_millis(50);
 
 /// How long the last log lines may take.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -70,46 +65,39 @@ impl Signals {
     }
 }
 
-/// Begins Pingora's stop when the control thread says so. What it stops is the acceptor, whose listeners these are.
-pub struct CloseListeners(watch::Receiver<bool>);
+/// Pingora's own stop is never begun: the control thread drains, and ends the process.
+pub struct EndsTheProcess;
 
 #[async_trait]
-impl ShutdownSignalWatch for CloseListeners {
+impl ShutdownSignalWatch for EndsTheProcess {
     async fn recv(&self) -> ShutdownSignal {
-        let mut close = self.0.clone();
-        if close.wait_for(|close| *close).await.is_err() {
-            // The control thread is gone, and with it everybody who could ask.
-            std::future::pending::<()>().await;
-        }
-        ShutdownSignal::GracefulTerminate
+        std::future::pending().await
     }
 }
 
 pub struct Control {
     shared: Arc<Shared>,
     admin: Option<JoinHandle<()>>,
-    close: watch::Sender<bool>,
 }
 
-/// Starts the thread; what comes back makes Pingora stop when it should.
+/// Starts the thread.
 pub fn start(
     runtime: Runtime,
     signals: Signals,
     admin: Option<AdminSocket>,
     shared: Arc<Shared>,
     orders: mpsc::Receiver<Order>,
-) -> std::io::Result<CloseListeners> {
-    let (close, close_seen) = watch::channel(false);
+) -> std::io::Result<()> {
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async {
             if let Some(gauge) = memory::gauge(shared.snapshot.load().config().server.max_memory) {
                 tokio::spawn(memory::watch(gauge, shared.lifecycle.clone()));
             }
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
-            Control { shared, admin, close }.run(signals, orders).await;
+            Control { shared, admin }.run(signals, orders).await;
         });
     })?;
-    Ok(CloseListeners(close_seen))
+    Ok(())
 }
 
 async fn serve(socket: AdminSocket, shared: Arc<Shared>) {
@@ -133,15 +121,8 @@ impl Control {
                 Asked::Reload => drop(reload::reload(&self.shared).await),
                 Asked::Reopen => self.shared.telemetry.access_log.reopen(),
                 Asked::Stop(signal) => {
-                    let cut = tokio::select! {
-                        cut = self.drain(signal) => cut,
-                        () = second_stop(&mut signals) => {
-                            let cut = self.in_flight();
-                            log::warn!(cut; "stopped at once: a second signal came");
-                            self.exit(1).await
-                        }
-                    };
-                    self.exit(if cut == 0 { 0 } else { 1 }).await;
+                    let delay = self.shared.snapshot.load().config().server.drain_delay;
+                    self.stop(signal, delay, &mut signals).await
                 }
             }
         }
@@ -156,36 +137,23 @@ impl Control {
         }
     }
 
-    fn in_flight(&self) -> u64 {
-        self.shared.telemetry.metrics.active_requests()
-    }
-
-    /// Lets what is in flight finish; returns how many requests were not finished in time.
-    async fn drain(&self, signal: &str) -> u64 {
-        let server = self.shared.snapshot.load().config().server.clone();
-        self.shared.lifecycle.stop();
-        let in_flight = self.in_flight();
-        log::info!(signal, in_flight, drain_seconds = server.drain.as_secs_f64(); "stopping");
+    /// Stops, and ends the process.
+    async fn stop(&mut self, reason: &str, delay: Duration, signals: &mut Signals) -> ! {
+        let mut drain = Drain::begin(self.shared.clone(), reason);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        tokio::time::sleep(server.drain_delay).await;
-        self.close.send_replace(true);
-        let begun = Instant::now();
-        let mut idle_since = None;
-        loop {
-            tokio::time::sleep(DRAIN_LOOK).await;
-            let left = self.in_flight();
-            if left > 0 {
-                idle_since = None;
-            } else if idle_since.get_or_insert_with(Instant::now).elapsed() >= DRAIN_SETTLE {
-                let seconds = begun.elapsed().as_secs_f64();
-                log::info!(cut = 0, seconds; "stopped");
-                return 0;
+        let drained = tokio::select! {
+            drained = drain.run(delay) => Some(drained),
+            () = second_stop(signals) => None,
+        };
+        let code = match drained {
+            Some(Drained { cut: 0, .. }) => 0,
+            Some(_) => 1,
+            None => {
+                drain.abandon().await;
+                1
             }
-            if begun.elapsed() >= server.drain && left > 0 {
-                log::warn!(cut = left, seconds = begun.elapsed().as_secs_f64(); "stopped: the drain time is over");
-                return left;
-            }
-        }
+        };
+        self.exit(code).await
     }
 
     /// Ends the process: Pingora would sleep out its grace period, however little is left to do.

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -34,6 +34,8 @@ pub struct Entrance {
 /// All that are open.
 pub struct Entrances {
     open: watch::Sender<Vec<Arc<Entrance>>>,
+    /// Taken out, but somebody may still have it.
+    closing: Mutex<Vec<Weak<Entrance>>>,
     metrics: Metrics,
 }
 
@@ -92,7 +94,7 @@ impl AsRawFd for Entrance {
 
 impl Entrances {
     pub fn new(metrics: Metrics) -> Self {
-        Self { open: watch::Sender::new(Vec::new()), metrics }
+        Self { open: watch::Sender::new(Vec::new()), closing: Mutex::default(), metrics }
     }
 
     /// What is open, and what becomes of it.
@@ -100,9 +102,9 @@ impl Entrances {
         self.open.subscribe()
     }
 
-    /// The listeners' names with their addresses.
-    pub fn list(&self) -> Vec<(Arc<str>, BoundAddress)> {
-        self.open.borrow().iter().map(|open| (open.door().listener.clone(), open.address.clone())).collect()
+    /// The doors of the listeners with their addresses.
+    pub fn list(&self) -> Vec<(Arc<Door>, BoundAddress)> {
+        self.open.borrow().iter().map(|open| (open.door(), open.address.clone())).collect()
     }
 
     /// Binds what is new. A listener whose address has not changed keeps its socket.
@@ -134,7 +136,7 @@ impl Entrances {
         let had = open.iter().map(|entrance| entrance.door()).find(|door| door.listener == listener.name);
         match had {
             Some(door) => door.elsewhere(),
-            None => Door::new(listener.name.clone(), self.metrics.connections(&listener.name)),
+            None => Door::new(listener.name.clone(), self.metrics.listener(&listener.name)),
         }
     }
 
@@ -154,7 +156,13 @@ impl Entrances {
         for entrance in self.open.send_replace(Vec::new()) {
             entrance.door().leave();
             closed(&entrance);
+            self.closing.lock().push(Arc::downgrade(&entrance));
         }
+    }
+
+    /// Whether the queues of those that [`Entrances::close`] has closed are empty, too.
+    pub fn are_closed(&self) -> bool {
+        self.open.borrow().is_empty() && self.closing.lock().iter().all(|gone| gone.strong_count() == 0)
     }
 }
 
@@ -258,7 +266,7 @@ mod tests {
     }
 
     fn names(entrances: &Entrances) -> Vec<String> {
-        entrances.list().into_iter().map(|(name, _)| name.to_string()).collect()
+        entrances.list().into_iter().map(|(door, _)| door.listener.to_string()).collect()
     }
 
     #[test]

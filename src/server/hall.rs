@@ -140,7 +140,7 @@ mod tests {
         let hall = Hall::new(Arc::new(ArcSwap::from_pointee(snapshot)), 100);
         let metrics = crate::telemetry::metrics::Metrics::new(std::time::SystemTime::now());
         let listener: Arc<str> = "default".into();
-        let door = Door::new(listener.clone(), metrics.connections(&listener));
+        let door = Door::new(listener.clone(), metrics.listener(&listener));
         let begun = tokio::time::Instant::now();
         for (count, code) in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM].into_iter().enumerate()
         {

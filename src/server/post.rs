@@ -21,7 +21,7 @@ use crate::lane::connection;
 use crate::lane::door::Door;
 use crate::lane::stream::Stream;
 use crate::lane::worker::Worker;
-use crate::telemetry::metrics::connections::Open;
+use crate::telemetry::metrics::listeners::Open;
 use crate::telemetry::record::ClientAddress;
 
 /// How long the clients in the queue of a socket that is to be closed may wait for a seat.
@@ -74,7 +74,8 @@ impl Post {
                 }
             }
             // Of several changes only the last is seen here, but a door knows that it was retired.
-            self.worker.end_retired();
+            let worker = self.worker.clone();
+            tokio::task::spawn_local(async move { worker.end_retired().await });
             if open.changed().await.is_err() {
                 break;
             }
@@ -215,13 +216,14 @@ mod tests {
     use super::super::entrance::Entrances;
     use super::*;
     use crate::config::{AccessFormat, AccessLog, LogOutput};
+    use crate::lane::deadline::Pursuit;
     use crate::proxy::{Carrier, Proxy};
     use crate::snapshot::Snapshot;
     use crate::telemetry::{Telemetry, access};
 
     fn snapshot(listener: &str) -> Arc<Snapshot> {
         let text = format!(
-            "listeners: [{{ name: {listener}, address: \"127.0.0.1:0\" }}]\nroutes: [{{ pool: p }}]\npools: {{ p: [127.0.0.1:1] }}"
+            "listeners: [{{ name: {listener}, address: \"127.0.0.1:0\" }}]\nroutes: [{{ pool: p }}]\npools: {{ p: [127.0.0.1:1] }}\nserver: {{ drain_idle: 10ms }}"
         );
         Arc::new(Snapshot::build(crate::config::parse(&text, "test").expect("a valid config"), None))
     }
@@ -256,8 +258,8 @@ mod tests {
             spawn_local(post.tend(entrances.subscribe()));
             yield_now().await;
             let timers = ["b", "c"].map(|name| worker.clock.timer(to(name)));
-            timers.iter().for_each(|timer| timer.idle(true));
-            yield_now().await;
+            timers.iter().for_each(|timer| timer.pursue(Pursuit::Idle));
+            tokio::time::sleep(Duration::from_millis(50)).await;
             let ended = timers.map(|timer| {
                 let context = std::task::Context::from_waker(std::task::Waker::noop());
                 timer.poll_passed(&context).is_ready()

@@ -6,10 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::control::Order;
 use super::crew::Loads;
+use super::drain::Stage;
 use super::entrance::Entrances;
 use super::memory;
 use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
@@ -30,6 +31,8 @@ pub struct Shared {
     pub loads: Loads,
     pub supervisor: SupervisorHandle,
     pub events: EventLog,
+    /// How far the stop has come.
+    pub stage: watch::Sender<Stage>,
     /// To the control thread.
     pub orders: mpsc::Sender<Order>,
     pub started: SystemTime,
@@ -56,9 +59,11 @@ impl crate::admin::Process for Shared {
                 .entrances
                 .list()
                 .into_iter()
-                .map(|(name, address)| ListenerStatus {
-                    name: name.to_string(),
+                .map(|(door, address)| ListenerStatus {
+                    name: door.listener.to_string(),
                     address: address.to_string(),
+                    connections: door.counters.open(),
+                    requests: door.counters.balance(),
                 })
                 .collect(),
             pools: snapshot.status(),

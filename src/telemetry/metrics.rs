@@ -7,21 +7,23 @@
 //! Every label is bounded: names come from the config, methods from a fixed set, statuses are classes, causes and
 //! reasons are the labels of `exchange`'s failures. Nothing a client writes becomes a label.
 
-pub mod connections;
 mod exposition;
 mod histogram;
+pub mod ledger;
+pub mod listeners;
 mod scrape;
 mod series;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::record::{AttemptResult, Record};
 use crate::pool::status::PoolStatus;
-use connections::{ByListener, Connections};
+use ledger::Balance;
+use listeners::{ByListener, ListenerCounters};
 use series::{Counters, Series};
 
 /// All that is counted in this process; clones share it.
@@ -49,18 +51,11 @@ pub struct Memory {
     pub short: bool,
 }
 
-/// A request in progress; dropped, it no longer is.
-#[must_use = "the request counts as active only while this lives"]
-pub struct ActiveRequest {
-    shared: Arc<Shared>,
-}
-
 struct Shared {
     started: SystemTime,
     series: Series,
     failures: Counters,
-    active: AtomicI64,
-    connections: ByListener,
+    listeners: ByListener,
     panics: Arc<AtomicU64>,
     reload_successful: AtomicBool,
     /// Seconds since the Unix epoch.
@@ -77,8 +72,7 @@ impl Metrics {
             started,
             series: Series::default(),
             failures: Counters::default(),
-            active: AtomicI64::new(0),
-            connections: ByListener::default(),
+            listeners: ByListener::default(),
             panics: Arc::default(),
             reload_successful: AtomicBool::new(true),
             reload_time: AtomicU64::new(unix_seconds(started) as u64),
@@ -99,19 +93,14 @@ impl Metrics {
         }
     }
 
-    /// Counts a request as active until the answer is dropped.
-    pub fn track(&self) -> ActiveRequest {
-        self.shared.active.fetch_add(1, Ordering::Relaxed);
-        ActiveRequest { shared: self.shared.clone() }
+    /// The counters of a listener.
+    pub fn listener(&self, listener: &Arc<str>) -> Arc<ListenerCounters> {
+        self.shared.listeners.of(listener)
     }
 
-    /// The counters of a listener's connections.
-    pub fn connections(&self, listener: &Arc<str>) -> Arc<Connections> {
-        self.shared.connections.of(listener)
-    }
-
-    pub fn active_requests(&self) -> u64 {
-        u64::try_from(self.shared.active.load(Ordering::Relaxed)).unwrap_or(0)
+    /// The books of all listeners together.
+    pub fn balance(&self) -> Balance {
+        self.shared.listeners.balance()
     }
 
     /// A config came into force at `now`.
@@ -135,7 +124,7 @@ impl Metrics {
     pub fn encode(&self, scrape: Scrape<'_>) -> String {
         let mut out = exposition::Exposition::default();
         scrape::process(&mut out, &self.shared, scrape);
-        self.shared.connections.encode(&mut out);
+        self.shared.listeners.encode(&mut out);
         scrape::workers(&mut out, scrape.workers);
         self.shared.series.encode(&mut out);
         scrape::pools(&mut out, scrape.pools);
@@ -163,12 +152,4 @@ fn attempts(pool: &series::PoolSeries, record: &Record) {
 
 fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
-}
-
-// === impl ActiveRequest ===
-
-impl Drop for ActiveRequest {
-    fn drop(&mut self) {
-        self.shared.active.fetch_sub(1, Ordering::Relaxed);
-    }
 }

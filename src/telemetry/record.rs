@@ -45,10 +45,25 @@ pub struct Record {
     pub failed_open: bool,
     /// Why it did not end well: the label of a `Failure`; `None`: it did.
     pub cause: Option<&'static str>,
+    /// For the books.
+    pub outcome: Outcome,
     /// One line of detail for the operator; never shown to the client.
     pub detail: Option<Box<str>>,
     /// From the header's arrival to the last byte of the response.
     pub duration: Duration,
+}
+
+/// How a request ended, for whoever keeps the books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It had its whole response.
+    Answered,
+    /// It had an answer of ours that says why not.
+    Refused,
+    /// Nobody was left to take the response.
+    ClientGone,
+    /// The response broke off, or there was none.
+    Cut,
 }
 
 /// One try of a request at one endpoint.

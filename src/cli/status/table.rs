@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::admin::Status;
-use crate::admin::status::State;
+use crate::admin::status::{ListenerStatus, State};
 use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
 use crate::telemetry::human;
+use crate::telemetry::metrics::ledger::Balance;
 
 const BOLD: &str = "1";
 const DIM: &str = "2";
@@ -80,6 +81,24 @@ fn failing_names(out: &mut String, pool: &PoolStatus, now: f64, painter: &Painte
     }
 }
 
+/// Where it listens, and its books.
+fn listener_lines(out: &mut String, listener: &ListenerStatus) {
+    let count = human::count;
+    let Balance { accepted, answered, refused, client_gone, cut, in_flight } = listener.requests;
+    let (name, address) = (human::safe(&listener.name), human::safe(&listener.address));
+    let _ = writeln!(out, "listener {name} on {address}, {} connections", count(listener.connections));
+    let _ = writeln!(
+        out,
+        "  {} requests: {} answered, {} refused, {} left by their clients, {} cut, {} in flight",
+        count(accepted),
+        count(answered),
+        count(refused),
+        count(client_gone),
+        count(cut),
+        count(in_flight),
+    );
+}
+
 fn header(out: &mut String, status: &Status, painter: &Painter) {
     let (state, colour) = match status.state {
         State::Ready => ("ready", GREEN),
@@ -97,10 +116,7 @@ fn header(out: &mut String, status: &Status, painter: &Painter) {
         human::long(seconds(status.uptime_seconds)),
         human::date(status.started),
     );
-    for listener in &status.listeners {
-        let _ =
-            writeln!(out, "listener {} on {}", human::safe(&listener.name), human::safe(&listener.address));
-    }
+    status.listeners.iter().for_each(|listener| listener_lines(out, listener));
     let dropped = status.log_dropped;
     if dropped.access + dropped.events > 0 {
         let lost = format!(

@@ -2,6 +2,7 @@ use super::table::render;
 use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, LogDropped, State};
 use crate::pool::status::{EndpointState, EndpointStatus, NameStatus, PoolStatus};
+use crate::telemetry::metrics::ledger::Balance;
 
 const NOW: f64 = 1_795_521_601.0;
 
@@ -30,6 +31,22 @@ fn pool(name: &str, waiting: u64, endpoints: Vec<EndpointStatus>) -> PoolStatus 
     PoolStatus { name: name.into(), balance: "round_robin".into(), waiting, names: Vec::new(), endpoints }
 }
 
+fn listener() -> ListenerStatus {
+    ListenerStatus {
+        name: "default".into(),
+        address: "0.0.0.0:8080".into(),
+        connections: 3,
+        requests: Balance {
+            accepted: 6010,
+            answered: 6000,
+            refused: 4,
+            client_gone: 3,
+            cut: 1,
+            in_flight: 2,
+        },
+    }
+}
+
 fn status(pools: Vec<PoolStatus>) -> Status {
     Status {
         version: "0.1.0".into(),
@@ -38,7 +55,7 @@ fn status(pools: Vec<PoolStatus>) -> Status {
         started: NOW - 7384.0,
         uptime_seconds: 7384.0,
         state: State::Ready,
-        listeners: vec![ListenerStatus { name: "default".into(), address: "0.0.0.0:8080".into() }],
+        listeners: vec![listener()],
         pools,
         log_dropped: LogDropped::default(),
     }
@@ -65,7 +82,8 @@ fn mixed() -> Status {
 fn the_table_is_aligned() {
     let expected = "\
 evenkeel 0.1.0 ready, pid 1234, generation 3, up 2h 03m since 2026-11-24 09:56:57 UTC
-listener default on 0.0.0.0:8080
+listener default on 0.0.0.0:8080, 3 connections
+  6,010 requests: 6,000 answered, 4 refused, 3 left by their clients, 1 cut, 2 in flight
 
 pool api, round_robin, 2 of 3 healthy, 2 waiting
    ENDPOINT       STATE         FOR  WEIGHT  REQUESTS             SHARE  IN FLIGHT     IN   OUT  FAILURES  WHY

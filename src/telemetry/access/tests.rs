@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::telemetry::record::{
-    Attempt, AttemptResult, ClientAddress, Protocol, RequestText, Skipped, TextParts,
+    Attempt, AttemptResult, ClientAddress, Outcome, Protocol, RequestText, Skipped, TextParts,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -39,6 +39,7 @@ fn full() -> Record {
         status: 502,
         bytes_in: 12,
         bytes_out: 1234,
+        outcome: Outcome::Cut,
         route: Some("api".into()),
         pool: Some("api-v1".into()),
         generation: 3,

@@ -39,7 +39,7 @@ pub(super) fn process(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>)
         "1 if new requests are refused because `server.max_memory` is nearly used, else 0.",
         u8::from(scrape.memory.short),
     );
-    let active = shared.active.load(Ordering::Relaxed).max(0);
+    let active = shared.listeners.balance().in_flight;
     gauge(out, "evenkeel_active_requests", "Requests in progress.", active);
     out.metric("evenkeel_request_failures_total", Kind::Counter, "Requests that did not end well, by cause.");
     shared.failures.encode(out, &[], "cause");

@@ -5,7 +5,7 @@ use smallvec::smallvec;
 
 use super::*;
 use crate::pool::status::{EndpointState, EndpointStatus, NameStatus};
-use crate::telemetry::record::{Attempt, ClientAddress, Protocol, RequestText, TextParts};
+use crate::telemetry::record::{Attempt, ClientAddress, Outcome, Protocol, RequestText, TextParts};
 
 fn attempt(connect: Option<u64>, result: AttemptResult) -> Attempt {
     let connect = connect.map(Duration::from_micros);
@@ -36,6 +36,7 @@ fn record() -> Record {
         waited: None,
         failed_open: false,
         cause: None,
+        outcome: Outcome::Answered,
         detail: None,
         duration: Duration::from_millis(4),
     }
@@ -92,10 +93,10 @@ fn busy() -> Metrics {
         ..record()
     };
     metrics.request(&failed);
-    let connections = metrics.connections(&"default".into());
+    let connections = metrics.listener(&"default".into());
     drop(connections.accepted());
     // The process goes on with it.
-    std::mem::forget(metrics.connections(&"default".into()).accepted());
+    std::mem::forget(metrics.listener(&"default".into()).accepted());
     connections.refused("too_many_connections");
     connections.paused("connections");
     metrics
@@ -211,15 +212,23 @@ fn nothing_is_lost_when_threads_find_a_route_together() {
 }
 
 #[test]
-fn a_request_is_active_until_its_guard_goes() {
+fn a_request_is_in_flight_until_its_outcome_is_known() {
     let metrics = busy();
-    let one = metrics.track();
-    let two = metrics.track();
-    assert_eq!(metrics.active_requests(), 2);
-    drop(one);
-    assert_has(&encode(&metrics), &["evenkeel_active_requests 1"]);
-    drop(two);
-    assert_eq!(metrics.active_requests(), 0);
+    let (one, two) = (metrics.listener(&"default".into()).request(), metrics.listener(&"b".into()).request());
+    assert_eq!(metrics.balance().in_flight, 2);
+    one.close(Outcome::Refused);
+    assert_has(
+        &encode(&metrics),
+        &[
+            "evenkeel_active_requests 1",
+            r#"evenkeel_requests_accepted_total{listener="default"} 1"#,
+            r#"evenkeel_request_outcomes_total{listener="default",outcome="refused"} 1"#,
+            r#"evenkeel_requests_in_flight{listener="default"} 0"#,
+            r#"evenkeel_requests_in_flight{listener="b"} 1"#,
+        ],
+    );
+    two.close(Outcome::Answered);
+    assert_eq!((metrics.balance().in_flight, metrics.balance().ended()), (0, 2));
 }
 
 #[test]

@@ -58,6 +58,43 @@ fn only_questions_are_answered() {
     }
 }
 
+/// Whoever may open the socket may give orders, by POST alone.
+#[test]
+fn orders_are_posts() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let socket = format!("unix:{}", proxy.folder().join("admin.sock").display());
+    for method in ["GET", "HEAD", "PUT"] {
+        let mut client = Client::connect(&socket);
+        client.send(format!("{method} /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"));
+        assert_eq!(client.response_to(method).expect(405).header("allow"), Some("POST"));
+    }
+    assert_eq!(proxy.status()["generation"], 1);
+    let mut client = Client::connect(&socket);
+    client.send("POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    client.response().expect(200);
+    assert_eq!(proxy.status()["generation"], 2);
+}
+
+/// Fault 63: over TCP, orders need a token, loopback or not: a web page in the browser of somebody on this machine could
+/// send a POST, too.
+#[test]
+fn orders_over_tcp_need_a_token() {
+    let endpoint = Endpoint::named("a");
+    let reload = |proxy: &Proxy, fields: &str| {
+        let mut client = Client::connect(&admin_address(proxy));
+        client.send(format!("POST /reload HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}Content-Length: 0\r\n\r\n"));
+        client.response()
+    };
+    let open = Proxy::to([&endpoint]).admin("listen: '127.0.0.1:0'").start();
+    reload(&open, "").expect(403);
+    reload(&open, "Origin: http://127.0.0.1:8080\r\n").expect(403);
+    let closed = Proxy::to([&endpoint]).admin("listen: '127.0.0.1:0', token: secret").start();
+    reload(&closed, "").expect(401);
+    reload(&closed, "Authorization: Bearer wrong!\r\n").expect(401);
+    reload(&closed, "Authorization: Bearer secret\r\n").expect(200);
+}
+
 /// On loopback no token is needed, but the Host must be an address or localhost: a web page whose own name leads to
 /// this machine is kept out.
 #[test]

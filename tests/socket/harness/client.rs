@@ -184,6 +184,12 @@ impl Client {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Whether the connection ends with a reset, and with nothing before.
+    pub fn is_reset(&mut self) -> bool {
+        let deadline = Instant::now() + self.patience;
+        matches!(self.more(deadline), Ok(More::Reset))
+    }
+
     /// How long it took until the proxy closed this connection; fails if it sends anything more or keeps it open.
     #[track_caller]
     pub fn closed_within(&mut self, limit: Duration) -> Duration {

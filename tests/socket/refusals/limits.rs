@@ -149,8 +149,10 @@ fn a_body_below_the_least_rate_is_408() {
         return;
     }
     let endpoint = Endpoint::named("a");
-    let listener = "limits: { body_rate: 100B }, timeouts: { body: 700ms }";
-    let proxy = Proxy::to([&endpoint]).listener(listener).start();
+    let proxy = Proxy::to([&endpoint])
+        .listener("limits: { body_rate: 100B }")
+        .listener("timeouts: { body: 700ms }")
+        .start();
     let mut slow = proxy.client();
     slow.send("POST /slow HTTP/1.1\r\nHost: test.example\r\nContent-Length: 60\r\n\r\n");
     let start = Instant::now();

@@ -64,6 +64,7 @@ fn the_demo_balances_over_three() {
     answers.sort();
     answers.dedup();
     assert_eq!(answers.len(), 3, "{answers:?}");
+    drop(client);
     proxy.signal(nix::sys::signal::Signal::SIGINT);
     assert_eq!(proxy.ended_within(Duration::from_secs(2)).code, Some(0));
 }

@@ -80,14 +80,94 @@ fn idle_ends_at_once(signal: Signal) {
         .server("threads: 2, drain: 30s")
         .health_check("type: tcp, interval: 1s, timeout: 1s")
         .start();
-    // An idle connection on either side is nothing to wait for.
-    let mut idle = proxy.client();
-    idle.get("/").expect(200);
+    // An idle connection to an endpoint is nothing to wait for.
+    proxy.client().get("/").expect(200);
+    eventually("the client to be gone", || (proxy.metric("evenkeel_connections", &[]) == 0.0).then_some(()));
     let start = Instant::now();
     proxy.signal(signal);
     assert_eq!(proxy.ended().code, Some(0));
     assert!(start.elapsed() < Duration::from_secs(1), "{signal} took {:?}", start.elapsed());
-    assert!(idle.rest().is_empty());
+}
+
+/// Clients that keep their connections are closed only after they could have been told: whoever asks once more is
+/// answered, and sent away; whoever does not is closed after `drain_idle`.
+#[test]
+fn idle_clients_are_told_first() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 30s, drain_idle: 1s").start();
+    let mut clients = [proxy.client(), proxy.client()];
+    for client in &mut clients {
+        client.get("/kept").expect(200);
+    }
+    let [mut asks, mut silent] = clients;
+    let start = Instant::now();
+    proxy.signal(SIGTERM);
+    closes_its_door(&proxy.address());
+    thread::sleep(Duration::from_millis(300));
+    let last = asks.get("/last").expect(200);
+    assert_eq!(last.header("connection"), Some("close"));
+    assert!(silent.rest().is_empty());
+    let expected = Duration::from_millis(900)..Duration::from_millis(1900);
+    assert!(expected.contains(&start.elapsed()), "closed after {:?}", start.elapsed());
+    assert_eq!(proxy.ended_within(Duration::from_secs(1)).code, Some(0));
+    let stopped = proxy.event("the end", |event| event.message() == "stopped");
+    assert_eq!((stopped.0["finished"].as_u64(), stopped.0["cut"].as_u64()), (Some(1), Some(0)));
+}
+
+/// A request whose header has begun to arrive is finished, however long nothing comes of it.
+#[test]
+fn a_half_read_request_is_finished() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 30s, drain_idle: 200ms").start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: te");
+    eventually("the connection", || (proxy.metric("evenkeel_connections", &[]) == 1.0).then_some(()));
+    proxy.signal(SIGTERM);
+    closes_its_door(&proxy.address());
+    thread::sleep(Duration::from_millis(600));
+    client.send("st.example\r\n\r\n");
+    assert_eq!(client.response().expect(200).header("connection"), Some("close"));
+    assert_eq!(proxy.ended().code, Some(0));
+}
+
+/// At the end of the drain a WebSocket is told that its server goes away (RFC 6455, section 7.4.1), on both sides, behind
+/// a whole frame; that is no cut.
+#[test]
+fn a_websocket_is_told_at_the_end() {
+    if carrier() == Carrier::Pingora {
+        // It carries no upgrades but in tests, and cuts them.
+        return;
+    }
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange
+            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        exchange.send(b"\x81\x05hello");
+        let mut heard = Vec::new();
+        loop {
+            let bytes = exchange.receive();
+            if bytes.is_empty() {
+                break;
+            }
+            heard.extend(bytes);
+        }
+        assert_eq!(heard, b"\x81\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe9", "what the endpoint is told");
+        exchange.close();
+    });
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 1s").start();
+    let mut client = proxy.client();
+    client.send("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.head_only().word(1), "101");
+    client.until(b"hello");
+    client.send(b"\x81\x82\0\0\0\0hi");
+    let start = Instant::now();
+    proxy.signal(SIGTERM);
+    assert_eq!(client.rest(), b"\x88\x02\x03\xe9");
+    let expected = Duration::from_millis(950)..Duration::from_millis(2000);
+    assert!(expected.contains(&start.elapsed()), "told after {:?}", start.elapsed());
+    drop(client);
+    assert_eq!(proxy.ended_within(Duration::from_secs(2)).code, Some(0));
+    let record = proxy.record("/ws");
+    assert_eq!((record.status(), record.cause()), (101, ""));
 }
 
 /// With nothing in flight the end comes at once, though it had 30 s. Pingora alone always sleeps them out.
@@ -118,6 +198,7 @@ fn second_signal_is_an_order(first: Signal, second: Signal) {
     assert_eq!(proxy.ended().code, Some(1));
     assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
     assert!(client.try_response_to("GET").is_err());
+    assert_eq!(proxy.record("/x").cause(), "stopped");
     gate.open();
 }
 
@@ -151,12 +232,39 @@ fn the_drain_ends() {
     let start = Instant::now();
     proxy.signal(SIGTERM);
     let ended = proxy.ended();
-    let expected = Duration::from_millis(950)..Duration::from_millis(2500);
+    let expected = Duration::from_millis(950)..Duration::from_millis(3500);
     assert!(expected.contains(&start.elapsed()), "it took {:?}", start.elapsed());
     assert_eq!(ended.code, Some(1), "a forced stop");
     assert!(client.try_response_to("GET").is_err());
     let stopped = proxy.event("how many were cut", |event| event.message().starts_with("stopped"));
     assert_eq!(stopped.0["cut"], 1);
+    let record = proxy.record("/x");
+    assert_eq!((record.status(), record.cause()), (503, "stopped"));
+    gate.open();
+}
+
+/// What is cut does not seem whole to a client of HTTP/1.0, which takes the end of the connection for the end of a body.
+#[test]
+fn a_cut_response_does_not_seem_whole() {
+    if carrier() == Carrier::Pingora {
+        return;
+    }
+    let gate = Gate::closed();
+    let opened = gate.clone();
+    let endpoint = Endpoint::scripted("a", move |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        exchange.chunk("the beginning");
+        opened.wait();
+    });
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 0s").start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.0\r\nHost: test.example\r\n\r\n");
+    client.until(b"the beginning");
+    proxy.signal(SIGTERM);
+    assert!(client.is_reset());
+    assert_eq!(proxy.ended().code, Some(1));
+    let record = proxy.record("/x");
+    assert_eq!((record.status(), record.cause()), (200, "stopped"));
     gate.open();
 }
 

@@ -1,4 +1,4 @@
-//! The counters of clients' connections, by listener.
+//! What is counted by listener: its connections, and the books of its requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -6,26 +6,33 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use super::exposition::{Exposition, Kind};
+use super::ledger::{Balance, Ledger};
 use super::series::Counters;
+use crate::telemetry::record::Outcome;
 
 /// Of one listener.
-pub struct Connections {
+pub struct ListenerCounters {
     listener: Arc<str>,
     open: AtomicU64,
     accepted: AtomicU64,
     refused: Counters,
     pauses: Counters,
+    ledger: Ledger,
 }
+
+/// A request in progress, until it is closed with its outcome.
+#[must_use = "a request that is not closed is in flight for ever"]
+pub struct ActiveRequest(Arc<ListenerCounters>);
 
 /// An open connection; dropped, it no longer is.
 #[must_use = "the connection counts as open only while this lives"]
-pub struct Open(Arc<Connections>);
+pub struct Open(Arc<ListenerCounters>);
 
 /// There are as many as listeners in all configs since the start: a counter that vanishes breaks every rate.
 #[derive(Default)]
-pub(super) struct ByListener(Mutex<Vec<Arc<Connections>>>);
+pub(super) struct ByListener(Mutex<Vec<Arc<ListenerCounters>>>);
 
-impl Connections {
+impl ListenerCounters {
     fn new(listener: Arc<str>) -> Self {
         Self {
             listener,
@@ -33,6 +40,7 @@ impl Connections {
             accepted: AtomicU64::new(0),
             refused: Counters::default(),
             pauses: Counters::default(),
+            ledger: Ledger::default(),
         }
     }
 
@@ -48,9 +56,30 @@ impl Connections {
         self.refused.add(reason);
     }
 
+    /// Counts a request as active until it is closed.
+    pub fn request(self: &Arc<Self>) -> ActiveRequest {
+        self.ledger.accept();
+        ActiveRequest(self.clone())
+    }
+
+    /// Open connections.
+    pub fn open(&self) -> u64 {
+        self.open.load(Relaxed)
+    }
+
+    pub fn balance(&self) -> Balance {
+        self.ledger.balance()
+    }
+
     /// Counts that no more could be accepted for the time being.
     pub fn paused(&self, reason: &'static str) {
         self.pauses.add(reason);
+    }
+}
+
+impl ActiveRequest {
+    pub fn close(&self, outcome: Outcome) {
+        self.0.ledger.close(outcome);
     }
 }
 
@@ -61,14 +90,19 @@ impl Drop for Open {
 }
 
 impl ByListener {
-    pub(super) fn of(&self, listener: &Arc<str>) -> Arc<Connections> {
+    pub(super) fn of(&self, listener: &Arc<str>) -> Arc<ListenerCounters> {
         let mut all = self.0.lock();
         if let Some(found) = all.iter().find(|found| found.listener == *listener) {
             return found.clone();
         }
-        let added = Arc::new(Connections::new(listener.clone()));
+        let added = Arc::new(ListenerCounters::new(listener.clone()));
         all.push(added.clone());
         added
+    }
+
+    /// The books of all together.
+    pub(super) fn balance(&self) -> Balance {
+        self.0.lock().iter().map(|of| of.balance()).fold(Balance::default(), std::ops::Add::add)
     }
 
     pub(super) fn encode(&self, out: &mut Exposition) {
@@ -98,5 +132,34 @@ impl ByListener {
         for of in &all {
             of.pauses.encode(out, &[("listener", &of.listener)], "reason");
         }
+        ledger(out, &all);
+    }
+}
+
+fn ledger(out: &mut Exposition, all: &[Arc<ListenerCounters>]) {
+    let balances: Vec<_> = all.iter().map(|of| (&*of.listener, of.balance())).collect();
+    out.metric(
+        "evenkeel_requests_accepted_total",
+        Kind::Counter,
+        "Requests whose header arrived, or was refused.",
+    );
+    for (listener, balance) in &balances {
+        out.sample(&[("listener", listener)], balance.accepted);
+    }
+    out.metric("evenkeel_request_outcomes_total", Kind::Counter, "Requests that have ended, by how.");
+    for (listener, balance) in &balances {
+        let outcomes = [
+            ("answered", balance.answered),
+            ("refused", balance.refused),
+            ("client_gone", balance.client_gone),
+            ("cut", balance.cut),
+        ];
+        for (outcome, count) in outcomes {
+            out.sample(&[("listener", listener), ("outcome", outcome)], count);
+        }
+    }
+    out.metric("evenkeel_requests_in_flight", Kind::Gauge, "Requests accepted that have not ended.");
+    for (listener, balance) in &balances {
+        out.sample(&[("listener", listener)], balance.in_flight);
     }
 }

@@ -1,0 +1,120 @@
+//! The books of a listener: whatever was accepted was answered, refused with a reason, left by its client, or cut; or it
+//! is in flight.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::record::Outcome;
+
+/// Requests of one listener since the start.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    accepted: AtomicU64,
+    answered: AtomicU64,
+    refused: AtomicU64,
+    client_gone: AtomicU64,
+    cut: AtomicU64,
+}
+
+/// The books at one moment. `accepted` is always the sum of all others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// Requests whose header arrived, or was refused.
+    pub accepted: u64,
+    pub answered: u64,
+    pub refused: u64,
+    pub client_gone: u64,
+    pub cut: u64,
+    pub in_flight: u64,
+}
+
+impl Ledger {
+    pub(super) fn accept(&self) {
+        self.accepted.fetch_add(1, SeqCst);
+    }
+
+    pub(super) fn close(&self, outcome: Outcome) {
+        self.of(outcome).fetch_add(1, SeqCst);
+    }
+
+    fn of(&self, outcome: Outcome) -> &AtomicU64 {
+        match outcome {
+            Outcome::Answered => &self.answered,
+            Outcome::Refused => &self.refused,
+            Outcome::ClientGone => &self.client_gone,
+            Outcome::Cut => &self.cut,
+        }
+    }
+
+    pub fn balance(&self) -> Balance {
+        let count = |outcome| self.of(outcome).load(SeqCst);
+        let (answered, refused) = (count(Outcome::Answered), count(Outcome::Refused));
+        let (client_gone, cut) = (count(Outcome::ClientGone), count(Outcome::Cut));
+        // Read last: whatever has ended by then was accepted before.
+        let accepted = self.accepted.load(SeqCst);
+        let in_flight = accepted.saturating_sub(answered + refused + client_gone + cut);
+        Balance { accepted, answered, refused, client_gone, cut, in_flight }
+    }
+}
+
+impl Balance {
+    /// Requests that have ended, however.
+    pub fn ended(&self) -> u64 {
+        self.accepted - self.in_flight
+    }
+}
+
+impl std::ops::Add for Balance {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            accepted: self.accepted + other.accepted,
+            answered: self.answered + other.answered,
+            refused: self.refused + other.refused,
+            client_gone: self.client_gone + other.client_gone,
+            cut: self.cut + other.cut,
+            in_flight: self.in_flight + other.in_flight,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_not_ended_is_in_flight() {
+        let ledger = Ledger::default();
+        (0..9).for_each(|_| ledger.accept());
+        let ends =
+            [Outcome::Answered, Outcome::Answered, Outcome::Refused, Outcome::ClientGone, Outcome::Cut];
+        ends.into_iter().for_each(|outcome| ledger.close(outcome));
+        let balance = ledger.balance();
+        let expected = Balance { accepted: 9, answered: 2, refused: 1, client_gone: 1, cut: 1, in_flight: 4 };
+        assert_eq!((balance, balance.ended()), (expected, 5));
+        assert_eq!((balance + balance).in_flight, 8);
+    }
+
+    /// Read at any moment, the books are square.
+    #[test]
+    fn they_are_square_while_others_write() {
+        let ledger = Ledger::default();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        ledger.accept();
+                        ledger.close(Outcome::Answered);
+                    }
+                });
+            }
+            for _ in 0..1000 {
+                let Balance { accepted, answered, in_flight, .. } = ledger.balance();
+                assert_eq!(accepted, answered + in_flight);
+            }
+        });
+        assert_eq!(ledger.balance().in_flight, 0);
+    }
+}
