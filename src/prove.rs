@@ -20,6 +20,8 @@ mod settings;
 mod stage;
 mod subject;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod websocket;
 
 pub use client::Clients;
@@ -124,9 +126,6 @@ impl Proof<'_> {
         let began = Instant::now();
         if let Err(error) = self.steps(&mut crowd).await {
             self.operator.complain(began, "a proxy that goes on", error.to_string());
-            // Nobody serves the clients any more; those who had not begun anything have lost nothing.
-            self.operator.load.stage.gap_begins();
-            self.operator.load.stage.end();
         }
         if let Some(crowd) = crowd {
             crowd.stop().await;

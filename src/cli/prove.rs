@@ -17,13 +17,17 @@ const THREADS: usize = 2;
 /// Runs this binary on a loopback port, under load by clients that retry nothing, and changes it under them. Touches
 /// nothing that runs already.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exits with 0 if nothing was lost, else with 1 and a list of what was.")]
+#[command(
+    // `make prove ARGS=...` has its own numbers, which those of ARGS replace.
+    args_override_self = true,
+    after_help = "Exits with 0 if nothing was lost, else with 1 and a list of what was."
+)]
 pub struct Prove {
     /// How often the config is changed and put in force
     #[arg(long, value_name = "N", default_value_t = 100)]
     reloads: u64,
     /// How often a new process takes over
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 5)]
     upgrades: u64,
     /// How often a new process tries to, and cannot
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -136,10 +140,13 @@ fn line(progress: &Progress<'_>) -> String {
         Progress::Begun { pid, listen, clients } => {
             let Clients { keep_alive, new_connections, downloads, uploads, websockets } = clients;
             format!(
-                "evenkeel {} on {listen}, first process {pid}, under load: {keep_alive} keep-alive clients, \
-                 {new_connections} new connections at a time, {downloads} downloads, {uploads} uploads, \
-                 {websockets} WebSockets\n",
+                "evenkeel {} on {listen}, first process {pid}, under load: {}, {} at a time, {}, {}, {}\n",
                 env!("CARGO_PKG_VERSION"),
+                many(*keep_alive, "keep-alive client"),
+                many(*new_connections, "new connection"),
+                many(*downloads, "download"),
+                many(*uploads, "upload"),
+                many(*websockets, "WebSocket"),
             )
         }
         Progress::Step(step) => step_line(step),
@@ -183,6 +190,10 @@ fn step_line(step: &Step) -> String {
     }
     text.push('\n');
     text
+}
+
+fn many(count: usize, what: &str) -> String {
+    format!("{} {what}{}", human::count(count as u64), if count == 1 { "" } else { "s" })
 }
 
 fn mib(kib: u64) -> f64 {

@@ -156,7 +156,8 @@ async fn answer_to(wire: &mut Wire, id: u64, before: &str) -> Result<Head, Wrong
     }
     match head.field("x-prove-id") {
         Some(got) if got == id.to_string() => Ok(head),
-        got => Err(Wrong::new(format!("the answer to request {id}"), format!("that to {got:?}"))),
+        Some(got) => Err(Wrong::new(format!("the answer to request {id}"), format!("that to request {got}"))),
+        None => Err(Wrong::new(format!("the answer to request {id}"), "one that is to no request")),
     }
 }
 

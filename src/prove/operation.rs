@@ -17,6 +17,7 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 /// After each operation the load goes on for a moment with nothing done to it.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_AFTER_A_START: Duration = Duration::from_millis(200);
+const PAUSE_AT_THE_END: Duration = Duration::from_millis(300);
 
 /// What makes an upgrade fail, in turns.
 const OBSTACLES: [Obstacle; 4] = [
@@ -79,30 +80,37 @@ impl Operation {
 impl Operator<'_> {
     /// Does it once. An error is the end, during that operation: there is no proxy any more.
     pub(super) async fn perform(&mut self, operation: Operation, number: u64) -> Result<After, SubjectError> {
-        if let Some(how) = self.subject.ended() {
-            return Err(SubjectError::Ended(how));
-        }
         self.load.stage.begin(operation.name(), number);
         let after = match operation {
+            _ if let Some(how) = self.subject.ended() => Err(SubjectError::Ended(how)),
             Operation::Reload => self.reload().await,
             Operation::Upgrade => self.upgrade().await,
             Operation::FailedUpgrade => self.failed_upgrade(number).await,
             Operation::Restart => self.restart().await,
             Operation::Stop => self.stop().await.map(|()| After::GoesOn),
-        }?;
+        };
+        if let Err(error) = after {
+            return Err(self.end_behind(error).await);
+        }
         tokio::time::sleep(PAUSE).await;
         self.load.stage.end();
-        Ok(after)
+        after
+    }
+
+    /// What is behind an error, if it is the end of the proxy. The clients notice it meanwhile.
+    async fn end_behind(&self, error: SubjectError) -> SubjectError {
+        let ended = match error {
+            SubjectError::Ended(_) => None,
+            _ => Subject::end_of(self.subject.pid(), PAUSE_AT_THE_END).await.ok(),
+        };
+        tokio::time::sleep(PAUSE_AT_THE_END).await;
+        ended.map_or(error, SubjectError::Ended)
     }
 
     async fn reload(&mut self) -> Result<After, SubjectError> {
         let began = Instant::now();
         self.next_config()?;
-        let response = subject::order(self.folder, "/reload", RELOAD_LIMIT).await;
-        if let Some(how) = self.subject.ended() {
-            return Err(SubjectError::Ended(how));
-        }
-        let response = response?;
+        let response = subject::order(self.folder, "/reload", RELOAD_LIMIT).await?;
         if response.status != 200 {
             let got = format!("{} {}", response.status, response.body.trim_end());
             self.complain(began, "a reload that is in force", got);

@@ -24,7 +24,7 @@ impl Settings<'_> {
     pub(super) fn yaml(&self, number: usize) -> String {
         let Self { listen, other, admin, .. } = self;
         let mut yaml = format!(
-            "server: {{ drain: 5s }}\n\
+            "server: {{ drain: 3s }}\n\
              admin: {{ listen: 'unix:{}' }}\n\
              log: {{ format: text }}\n\
              access_log: {{ output: off }}\n\

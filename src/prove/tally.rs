@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::latency::Latencies;
 use super::stage::Stage;
 
-/// Of more failures than this, only the number is kept.
+/// Of more failures than this, of clients and of operations, only the number is kept.
 const KEPT_MAX: usize = 20;
 /// So many that are alike are kept in full: a thousand of one kind must not hide the one of another.
 const ALIKE_MAX: usize = 3;
@@ -122,7 +122,10 @@ impl Counted {
     fn keep(&mut self, failure: Failure) {
         self.failures_in_all += 1;
         let alike = self.failures.iter().filter(|kept| kept.is_like(&failure)).count();
-        if alike < ALIKE_MAX && self.failures.len() < KEPT_MAX {
+        // Operations are few, and what failed of them explains the rest.
+        let is_operator = |of: &Failure| of.client == Kind::Operator;
+        let kept = self.failures.iter().filter(|kept| is_operator(kept) == is_operator(&failure)).count();
+        if alike < ALIKE_MAX && kept < KEPT_MAX {
             self.failures.push(failure);
         } else if let Some(last) = self.failures.iter_mut().rfind(|kept| kept.is_like(&failure)) {
             last.alike += 1;
@@ -159,16 +162,9 @@ impl Tally {
             alike: 0,
         };
         let counted = &mut *self.counted.lock();
-        match kind {
-            Kind::Operator => {}
-            Kind::WebSocket => {
-                counted.counts.cut += 1;
-                counted.counts.failed += 1;
-            }
-            _ => {
-                counted.counts.requests += 1;
-                counted.counts.failed += 1;
-            }
+        if kind != Kind::Operator {
+            counted.counts.requests += 1;
+            counted.counts.failed += 1;
         }
         counted.keep(failure);
     }
@@ -188,6 +184,10 @@ impl Tally {
     pub(super) fn websocket_ended(&self) {
         let websockets = &mut self.counted.lock().websockets;
         *websockets = websockets.saturating_sub(1);
+    }
+
+    pub(super) fn cut(&self) {
+        self.counted.lock().counts.cut += 1;
     }
 
     pub(super) fn told(&self) {
@@ -236,7 +236,7 @@ mod tests {
             [(websocket, "1", 0), (websocket, "2", 0), (websocket, "3", 997), (Kind::Download, "502", 0)]
         );
         let counts = tally.take();
-        assert_eq!((counts.failed, counts.cut, counts.requests), (1001, 1000, 1));
+        assert_eq!((counts.failed, counts.cut, counts.requests), (1001, 0, 1001));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod ledger;
 mod listeners;
 mod logs;
 mod names;
+mod prove;
 mod reload;
 mod start;
 mod stop;

@@ -13,6 +13,9 @@ use super::{Kind, LIMIT, Load, said, up_to_ms};
 /// Between two messages, at most.
 const PAUSE_MS: u64 = 200;
 
+/// What is expected of it.
+const ON: &str = "a WebSocket that goes on";
+
 /// How a WebSocket ended.
 enum End {
     /// The other side sent a close frame.
@@ -33,18 +36,21 @@ pub(super) async fn run(load: Arc<Load>) {
         load.tally.websocket_opened();
         let ended = converse(&load, &mut wire).await;
         load.tally.websocket_ended();
-        match ended {
-            Ok(End::Over) => {}
+        let wrong = match ended {
+            Ok(End::Over) => continue,
             Ok(End::Closed(Some(GOING_AWAY))) if load.stage.permits_farewell() => {
                 let _ = wire.write(&Frame::Close(Some(GOING_AWAY)).bytes(Some(mask(load.next_id())))).await;
                 load.tally.told();
+                continue;
             }
             Ok(End::Closed(code)) => {
-                let got = format!("a close frame with the code {code:?}");
-                load.failed(Kind::WebSocket, began, Wrong::new("a WebSocket that goes on", got)).await;
+                let code = code.map_or("no code".to_owned(), |code| format!("the code {code}"));
+                Wrong::new(ON, format!("a close frame with {code}"))
             }
-            Err(wrong) => load.failed(Kind::WebSocket, began, wrong).await,
-        }
+            Err(wrong) => wrong,
+        };
+        load.tally.cut();
+        load.failed(Kind::WebSocket, began, wrong).await;
     }
 }
 
@@ -80,7 +86,7 @@ async fn converse(load: &Load, wire: &mut Wire) -> Result<End, Wrong> {
             // What was said before may still be there to be read.
             return match frame(wire, Duration::from_millis(100)).await {
                 Ok(Some(Frame::Close(code))) => Ok(End::Closed(code)),
-                _ => Err(Wrong::new("a WebSocket that goes on", said(&error))),
+                _ => Err(Wrong::new(ON, said(&error))),
             };
         }
         match frame(wire, LIMIT).await? {
@@ -115,9 +121,9 @@ async fn frame(wire: &mut Wire, limit: Duration) -> Result<Option<Frame>, Wrong>
         }
         match tokio::time::timeout_at(deadline, wire.fill()).await {
             Err(_) => return Ok(None),
-            Ok(Ok(0)) => return Err(Wrong::new("a WebSocket that goes on", "closed without a close frame")),
+            Ok(Ok(0)) => return Err(Wrong::new(ON, "closed without a close frame")),
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(Wrong::new("a WebSocket that goes on", said(&error))),
+            Ok(Err(error)) => return Err(Wrong::new(ON, said(&error))),
         }
     }
 }
