@@ -64,7 +64,7 @@ fn nothing_is_lost() {
     let names: Vec<&str> = steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["load", "reload", "upgrade", "failed upgrade", "restart", "stop"]);
     for step in steps.iter().filter(|step| step["skipped"].is_null()) {
-        assert!(step["requests"].as_u64().unwrap() > 10, "{step}");
+        assert!(step["requests"].as_u64().unwrap() > 0, "{step}");
         assert_eq!(step["failed"], 0, "{step}");
         assert_eq!(step["done"], step["count"], "{step}");
     }
