@@ -14,6 +14,9 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(60);
 const UPGRADE_LIMIT: Duration = Duration::from_secs(120);
 const END_LIMIT: Duration = Duration::from_secs(60);
 
+/// For a process that was told to end because it could not take over.
+const LEFT_OVER_LIMIT: Duration = Duration::from_secs(5);
+
 /// After each operation the load goes on for a moment with nothing done to it.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_AFTER_A_START: Duration = Duration::from_millis(200);
@@ -172,7 +175,21 @@ impl Operator<'_> {
             self.complain(began, "the process as before", format!("{} and process {now}", response.status));
             self.subject.is_now(now);
         }
+        self.nobody_is_left_beside_it(began).await;
         Ok(After::GoesOn)
+    }
+
+    /// A process that could not take over must be ended.
+    async fn nobody_is_left_beside_it(&self, began: Instant) {
+        let deadline = Instant::now() + LEFT_OVER_LIMIT;
+        let mut others = self.subject.others();
+        while !others.is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(PAUSE).await;
+            others = self.subject.others();
+        }
+        if let Some(other) = others.first() {
+            self.complain(began, "nobody beside the process", format!("process {other}"));
+        }
     }
 
     async fn restart(&mut self) -> Result<After, SubjectError> {

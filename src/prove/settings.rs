@@ -38,7 +38,7 @@ impl Settings<'_> {
             yaml,
             "routes:\n  - {{ name: tested, pool: tested }}\n\
              \x20 - {{ name: other-{number}, match: {{ paths: [/other-{number}] }}, pool: other-{number} }}\n\
-             pools:\n  tested:\n    health_check: {{ timeout: 10s }}\n    endpoints:\n"
+             pools:\n  tested:\n    health_check: {{ interval: 5s, timeout: 5s }}\n    endpoints:\n"
         );
         let away = number % self.endpoints.len().max(1);
         for (at, endpoint) in self.endpoints.iter().enumerate().filter(|(at, _)| *at != away) {

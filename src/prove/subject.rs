@@ -130,6 +130,13 @@ impl Subject {
         }
     }
 
+    /// Who runs beside it of those that were started with it or by it.
+    pub(super) fn others(&self) -> Vec<u32> {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| *pid != self.pid() && runs_in(*pid, self.group)).collect()
+    }
+
     /// Resident memory in KiB.
     pub(super) fn memory_kib(&self) -> Option<u64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
@@ -163,6 +170,16 @@ fn ended(pid: Pid) -> Option<String> {
         // It is not ours, or not yet, or not any more.
         Err(_) => (kill(pid, None) == Err(Errno::ESRCH)).then(|| GONE.to_owned()),
     }
+}
+
+/// Whether a process belongs to a group, and has not ended.
+fn runs_in(pid: u32, group: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which may contain anything: state, parent, group.
+    let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
+    let mut fields = rest.split(' ');
+    let state = fields.next();
+    state != Some("Z") && fields.nth(1).is_some_and(|field| field == group.to_string())
 }
 
 /// Asks the admin address; the time is for what is to be done.
