@@ -204,3 +204,16 @@ async fn ask(
     let gone = ClientError::NoneFound(folder.admin().display().to_string());
     tokio::task::spawn_blocking(move || client::ask(&address, question(), None)).await.unwrap_or(Err(gone))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_runs_in_its_group() {
+        let (own, group) = (std::process::id(), nix::unistd::getpgrp());
+        assert!(runs_in(own, group));
+        assert!(!runs_in(own, Pid::from_raw(group.as_raw() + 1)));
+        assert!(!runs_in(u32::MAX, group), "nobody");
+    }
+}
