@@ -31,6 +31,7 @@ RUN ldd /image/usr/bin/evenkeel | grep -o '/[^ ]*' | while read -r library; do \
     && install -d -m 1777 /image/tmp \
     && install -d /image/etc/evenkeel \
     && install -d -m 0750 -o 65532 -g 65532 /image/run/evenkeel \
+    && install -d -m 0700 -o 65532 -g 65532 /image/var/lib/evenkeel \
     && echo 'evenkeel:x:65532:65532:evenkeel:/:/usr/sbin/nologin' >/image/etc/passwd \
     && echo 'evenkeel:x:65532:' >/image/etc/group \
     && echo 'hosts: files dns' >/image/etc/nsswitch.conf
@@ -45,8 +46,9 @@ LABEL org.opencontainers.image.title="evenkeel" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /image /
 USER 65532:65532
-# The admin socket. A volume, so that it can be written where the root file system is read-only.
-VOLUME /run/evenkeel
+# The admin socket, and what a rollback needs. Volumes, so that they can be written where the root file system is
+# read-only.
+VOLUME /run/evenkeel /var/lib/evenkeel
 EXPOSE 8080
 # A graceful stop; keep `server.drain` below the engine's own patience (docker stop: 10 s, or -t).
 STOPSIGNAL SIGTERM

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod client;
 pub mod operate;
+mod query;
 pub mod serve;
 pub mod socket;
 pub mod status;
@@ -14,6 +15,7 @@ mod tests;
 
 pub use address::Address;
 pub use operate::{Operation, Outcome, Verdict};
+pub use query::encoded;
 pub use serve::Process;
 pub use socket::{AdminSocket, BindError};
 pub use status::Status;

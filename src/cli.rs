@@ -8,10 +8,13 @@ use crate::config::{LoadError, Report};
 
 mod ask;
 mod check;
+mod confirm;
 mod demo;
 mod health;
+mod plan;
 mod prove;
 mod reload;
+mod rollback;
 mod run;
 mod schema;
 mod status;
@@ -25,6 +28,8 @@ pub enum Exit {
     Done = 0,
     /// A file that cannot be read, a port in use, a forced stop.
     Failed = 1,
+    /// `plan` has found changes.
+    Changes = 3,
     /// An invalid config (`EX_CONFIG`), so that a service manager does not start it again and again.
     InvalidConfig = 78,
 }
@@ -47,6 +52,12 @@ enum Command {
     Check(check::Check),
     /// Put the config file of a running process in force as it is now, or say why not.
     Reload(reload::Reload),
+    /// Keep the config that `reload --confirm` has put in force for a while.
+    Confirm(confirm::Confirm),
+    /// Put the config in force again that a running process had before.
+    Rollback(rollback::Rollback),
+    /// Say what a config file would change in a running process, and change nothing.
+    Plan(plan::Plan),
     /// Show the state of a running process: pools, endpoints, shares of traffic.
     Status(status::Status),
     /// Ask a running process whether it is ready; for Docker's HEALTHCHECK.
@@ -64,6 +75,9 @@ impl Cli {
             Command::Run(command) => command.execute(),
             Command::Check(command) => command.execute(),
             Command::Reload(command) => command.execute(),
+            Command::Confirm(command) => command.execute(),
+            Command::Rollback(command) => command.execute(),
+            Command::Plan(command) => command.execute(),
             Command::Status(command) => command.execute(),
             Command::Health(command) => command.execute(),
             Command::Prove(command) => command.execute(),

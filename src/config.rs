@@ -27,13 +27,14 @@ mod tests;
 pub use model::*;
 pub use raw::schema;
 pub use report::{Problem, Report, Severity};
+pub use scalar::duration;
 pub use write::short_form;
 
 use decode::Context;
 use source::Source;
 
 /// No config is larger; a wrong path may well be.
-const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A valid config, and what should be said about it all the same.
 #[derive(Debug)]
@@ -56,9 +57,34 @@ pub enum LoadError {
 
 /// Reads and compiles a file, with the variables of this process.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
-    let text = read(path).map_err(|why| LoadError::Io { path: path.to_owned(), why })?;
-    let name = path.display().to_string();
-    parse_with(&text, &name, &|variable| std::env::var(variable).ok()).map_err(LoadError::Invalid)
+    compile_text(&read(path)?, &path.display().to_string())
+}
+
+/// The `admin` section of a file whose other sections may be wrong: somebody may want to ask the process about them.
+pub fn load_admin(path: &Path) -> Result<Admin, LoadError> {
+    let text = read(path)?;
+    let report = match compile_text(&text, &path.display().to_string()) {
+        Ok(loaded) => return Ok(loaded.config.admin),
+        Err(report) => report,
+    };
+    let source = Source::new("", &text);
+    let mut context = Context::default();
+    let admin = tree::parse(source.text(), &mut context).and_then(|mut root| {
+        root.keep_only("admin");
+        environment::interpolate(&mut root, &|variable| std::env::var(variable).ok(), &mut context);
+        compile::admin_alone(&root, &source, &mut context)
+    });
+    admin.filter(|_| !context.has_errors()).ok_or(report)
+}
+
+/// The text of a config file.
+pub fn read(path: &Path) -> Result<String, LoadError> {
+    read_text(path).map_err(|why| LoadError::Io { path: path.to_owned(), why })
+}
+
+/// Compiles a text that was read before, with the variables of this process. `file_name` is what errors call it.
+pub fn compile_text(text: &str, file_name: &str) -> Result<Loaded, LoadError> {
+    parse_with(text, file_name, &|variable| std::env::var(variable).ok()).map_err(LoadError::Invalid)
 }
 
 /// Compiles a text, with the variables of this process. `file_name` is what errors call it.
@@ -85,7 +111,7 @@ pub fn parse_with(
     }
 }
 
-fn read(path: &Path) -> io::Result<String> {
+fn read_text(path: &Path) -> io::Result<String> {
     // The length is not asked for: that of a device or a pipe is 0, and some never end.
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;

@@ -8,12 +8,14 @@ mod caller;
 mod decide;
 mod disguise;
 mod edits;
+mod ending;
 mod failure;
 mod forwarded;
 mod headers;
 mod limits;
 mod path;
 mod request_id;
+mod retry;
 #[cfg(test)]
 mod tests;
 mod tracked;
@@ -31,6 +33,7 @@ pub use edits::{Action, Edits};
 pub use failure::{Failure, Side};
 pub use forwarded::Origin;
 pub use headers::END_TO_END;
+pub use retry::Circumstances;
 pub use tracked::Tracked;
 
 use crate::config::{HostHeader, Listener, WhenNoneHealthy};
@@ -41,6 +44,7 @@ use crate::telemetry::record::{Attempt, AttemptResult, Outcome, Protocol, Record
 use disguise::Disguise;
 use limits::HeadSize;
 use request_id::RequestId;
+use retry::is_idempotent;
 
 /// One request from its header's arrival to its record.
 pub struct Exchange {
@@ -96,17 +100,6 @@ pub enum Next {
     /// No endpoint is healthy: wait for one, at most so long, and ask again.
     Wait(Wait, Duration),
     Fail(Failure),
-}
-
-/// What a carrier knows of an attempt that failed.
-#[derive(Debug, Clone, Copy)]
-pub struct Circumstances {
-    /// The request can be sent again: its body is empty or kept.
-    pub replayable: bool,
-    /// The attempt used a connection that had served another request before.
-    pub reused: bool,
-    /// The client has seen the beginning of a response.
-    pub response_begun: bool,
 }
 
 /// What to do with a response's header.
@@ -359,15 +352,6 @@ impl Exchange {
         Head::Retry
     }
 
-    fn may_retry_status(&self, status: u16, circumstances: Circumstances) -> bool {
-        let Some(pool) = &self.pool else { return false };
-        pool.spec().retry.on.statuses.contains(&status)
-            && self.retries_left > 0
-            && self.idempotent
-            && circumstances.replayable
-            && !circumstances.response_begun
-    }
-
     /// The response's head as the client is to see it; `fields` gives its names and values, in order.
     pub fn response_edits<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
         &self,
@@ -430,107 +414,6 @@ impl Exchange {
             open.lease.received(bytes as u64);
         }
     }
-
-    /// The attempt under way has failed; `true`: ask for the next one.
-    pub fn attempt_failed(&mut self, failure: Failure, circumstances: Circumstances) -> bool {
-        let Some(open) = &mut self.open else { return false };
-        open.record.result = AttemptResult::Failed(failure.label());
-        // A kept connection that the endpoint closed just then says nothing about the endpoint, and there may be more
-        // of its kind: such an attempt counts neither as its failure nor as a retry.
-        let stale = failure == Failure::EndpointReset && circumstances.reused;
-        if failure.side() == Side::Endpoint && !stale {
-            open.lease.failed();
-        }
-        let retry = self.may_retry(failure, circumstances, stale);
-        if retry && !stale {
-            self.retries_left -= 1;
-        }
-        self.close_attempt();
-        retry
-    }
-
-    fn may_retry(&self, failure: Failure, circumstances: Circumstances, stale: bool) -> bool {
-        let Some(pool) = &self.pool else { return false };
-        let on = &pool.spec().retry.on;
-        let again = circumstances.replayable && !circumstances.response_begun;
-        let allowed = match failure {
-            // Nothing has been sent: any method.
-            Failure::ConnectFailed | Failure::ConnectTimeout => on.connect && again,
-            Failure::EndpointReset => on.reset && again && self.idempotent,
-            Failure::ResponseTimeout => on.timeout && again && self.idempotent,
-            _ => false,
-        };
-        allowed && (stale || self.retries_left > 0)
-    }
-
-    fn close_attempt(&mut self) {
-        if let Some(OpenAttempt { lease, record, .. }) = self.open.take() {
-            self.tried.push(lease.into_endpoint());
-            self.record.attempts.push(record);
-        }
-    }
-
-    /// Notes why the request does not end well, for the log; the first cause stays.
-    pub fn failed(&mut self, failure: Failure, detail: Option<String>) {
-        if self.failure.is_none() {
-            self.failure = Some(failure);
-            self.record.cause = Some(failure.label());
-            self.record.detail = detail.map(Into::into).or(self.record.detail.take());
-        }
-    }
-
-    /// The answer that is ours for a failure.
-    pub fn answer(&self, failure: Failure) -> Answer {
-        Answer::to(failure, Some(self.record.text.accept()), self.record.text.request_id())
-    }
-
-    /// Ends the request's life: what is left of it is its record.
-    ///
-    /// `status` is what the client was sent, `bytes_out` the body bytes that it took.
-    pub fn finish(&mut self, status: Option<u16>, bytes_out: u64, now: Instant) -> &Record {
-        if let Some(open) = &mut self.open
-            && let Some(cause) = self.record.cause
-        {
-            open.record.result = AttemptResult::Failed(cause);
-        }
-        self.close_attempt();
-        self.stop_waiting(now);
-        self.record.status = status.unwrap_or(499);
-        self.record.outcome = self.outcome();
-        self.record.bytes_out = bytes_out;
-        self.record.duration = now.saturating_duration_since(self.started);
-        &self.record
-    }
-
-    fn outcome(&self) -> Outcome {
-        match self.failure {
-            None => Outcome::Answered,
-            Some(Failure::ClientGone | Failure::ClientStalled) => Outcome::ClientGone,
-            // Nothing was sent that says so.
-            Some(Failure::Stopped) => Outcome::Cut,
-            Some(failure) if failure.status().as_u16() == self.record.status => Outcome::Refused,
-            // Behind the beginning of another response there is no place for an answer.
-            Some(_) => Outcome::Cut,
-        }
-    }
-
-    /// The status of the response that is under way.
-    fn status_of_endpoint(&self) -> Option<u16> {
-        match self.open.as_ref()?.record.result {
-            AttemptResult::Status(status) => Some(status),
-            AttemptResult::Failed(_) => None,
-        }
-    }
-
-    /// Bytes of the response's body on their way so far.
-    fn bytes_out(&self) -> u64 {
-        self.record.bytes_out
-    }
-}
-
-/// RFC 9110, section 9.2.2.
-fn is_idempotent(method: &str) -> bool {
-    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
 }
 
 /// Lets a test see what a panic in a request does; not in a release.

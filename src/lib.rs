@@ -4,9 +4,11 @@
 //! carriers, the life of a request, and the parts that know no socket, no clock and no global at the bottom.
 
 pub mod admin;
+pub mod changes;
 pub mod cli;
 pub mod config;
 pub mod demo;
+mod directory;
 pub mod exchange;
 mod field;
 pub mod lane;

@@ -33,6 +33,7 @@ use crate::telemetry::record::Skipped;
 use discovery::Discovery;
 use health::Thresholds;
 use names::Names;
+use probe::Probe;
 use rotation::{Generations, Turns};
 use round_robin::RoundRobin;
 use status::{EndpointState, EndpointStatus, PoolStatus};
@@ -125,6 +126,21 @@ impl Pool {
 
     pub fn members(&self) -> Vec<Member> {
         self.turns.rotation().members().cloned().collect()
+    }
+
+    /// Probes a member once and does nothing about what was found; `None`: there is no health check, or no probe could
+    /// be made.
+    pub async fn probe_once(&self, member: &Member) -> Option<Result<(), String>> {
+        let probe = Probe::new(&member.endpoint, self.spec.health_check.as_ref()?)?;
+        probe.run().await
+    }
+
+    /// The first probe of a member, before the supervisor knows of it.
+    pub async fn probe_first(&self, member: &Member) {
+        let Some(check) = &self.spec.health_check else { return };
+        if let Some(result) = self.probe_once(member).await {
+            self.probed(&member.endpoint, result, Thresholds::of(check));
+        }
     }
 
     /// Takes a probe's result in, and says it once when it changes the endpoint's state.

@@ -35,6 +35,7 @@ use acceptor::Acceptor;
 use control::Signals;
 use crew::Loads;
 use entrance::Entrances;
+use reload::confirm::Confirmation;
 use state::Shared;
 
 /// Idle connections to endpoints that are kept, for each worker thread.
@@ -92,7 +93,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
 
     let (supervisor, handle) = Supervisor::new();
     let snapshot = Snapshot::build(config, None);
-    telemetry.metrics.reload_succeeded(snapshot.generation(), started);
+    telemetry.metrics.config_in_force(snapshot.generation(), started);
     handle.set_pools(snapshot.pools().iter().cloned());
     let (orders, orders_seen) = tokio::sync::mpsc::channel(ORDERS_MAX);
     let workers = snapshot.config().server.threads;
@@ -107,6 +108,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
         stage: Default::default(),
         orders,
         started,
+        confirmation: Confirmation::default(),
         file,
     });
     let server = assemble(&shared, supervisor, descriptors);

@@ -70,6 +70,10 @@ impl Snapshot {
         &self.pools
     }
 
+    pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.iter().find(|pool| &**pool.name() == name)
+    }
+
     pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
         self.listeners.iter().find(|listener| &*listener.name == name)
     }

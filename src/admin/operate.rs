@@ -1,12 +1,27 @@
 //! What can be done to the running process from outside, and what came of it.
 
+use std::time::Duration;
+
 use http::StatusCode;
+
+use super::query;
+use crate::config;
+
+/// How long a config may wait for its confirmation.
+const CONFIRM_MAX: Duration = Duration::from_hours(24);
 
 /// An order to the process; one is carried out at a time, in the order in which they came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// Put the config file as it is now in force.
-    Reload,
+    /// Put the config file as it is now in force; with `confirm`, the config before comes back after that time unless
+    /// there is a [`Operation::Confirm`].
+    Reload { confirm: Option<Duration> },
+    /// Keep the config that waits for it.
+    Confirm,
+    /// Put the config before in force again.
+    Rollback,
+    /// Say what this text would change as a config, as JSON; `name` is what errors call it.
+    Plan { text: String, name: String },
 }
 
 /// How an operation ended.
@@ -27,12 +42,39 @@ pub struct Outcome {
 }
 
 impl Operation {
-    /// The operation behind a path of the admin address.
-    pub fn at(path: &str, _query: &str) -> Option<Self> {
-        match path {
-            "/reload" => Some(Self::Reload),
+    /// The operation behind a path of the admin address, or what is wrong with its query.
+    pub fn at(path: &str, query: &str) -> Result<Option<Self>, String> {
+        Ok(match path {
+            "/reload" => Some(Self::Reload { confirm: confirm(query)? }),
+            "/confirm" => Some(Self::Confirm),
+            "/rollback" => Some(Self::Rollback),
+            "/plan" => {
+                let name = query::value(query, "name").unwrap_or_else(|| "the plan".to_owned());
+                Some(Self::Plan { text: String::new(), name })
+            }
             _ => None,
+        })
+    }
+
+    /// Where the request's body belongs, if it takes one.
+    pub fn body(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Plan { text, .. } => Some(text),
+            Self::Reload { .. } | Self::Confirm | Self::Rollback => None,
         }
+    }
+}
+
+fn confirm(query: &str) -> Result<Option<Duration>, String> {
+    query::value(query, "confirm").map(|text| confirm_time(&text)).transpose()
+}
+
+/// How long to wait for a confirmation, as people write it.
+pub fn confirm_time(text: &str) -> Result<Duration, String> {
+    match config::duration(text) {
+        Some(time) if !time.is_zero() && time <= CONFIRM_MAX => Ok(time),
+        Some(_) => Err("the time to confirm is more than none and at most 24h".to_owned()),
+        None => Err("the time to confirm is written as 60s or 5m".to_owned()),
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use super::operate::{Operation, Outcome};
 use super::socket::{AdminSocket, Listener};
 use super::status::Status;
+use crate::config::FILE_BYTES_MAX;
 
 /// Connections at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -127,9 +128,25 @@ async fn exchange(app: &Arc<App>, connection: Connection) {
     let read = tokio::time::timeout(EXCHANGE_LIMIT, session.read_request()).await;
     if matches!(read, Ok(Ok(true))) {
         session.set_keepalive(None);
-        let response = app.respond(&session).await;
+        let response = app.respond(&mut session).await;
         let _ = tokio::time::timeout(EXCHANGE_LIMIT, write(session, response)).await;
     }
+}
+
+/// The text of a config.
+async fn read_body(session: &mut ServerSession) -> Result<String, Answer> {
+    let mut body = Vec::new();
+    loop {
+        match session.read_request_body().await {
+            Ok(None) => break,
+            Ok(Some(piece)) => body.extend_from_slice(&piece),
+            Err(error) => return Err(Answer::text(StatusCode::BAD_REQUEST, format!("{error}\n"))),
+        }
+        if body.len() as u64 > FILE_BYTES_MAX {
+            return Err(Answer::text(StatusCode::PAYLOAD_TOO_LARGE, "no config is larger than 16 MiB\n"));
+        }
+    }
+    String::from_utf8(body).map_err(|_| Answer::text(StatusCode::BAD_REQUEST, "the body is not UTF-8 text\n"))
 }
 
 async fn write(mut session: ServerSession, response: Response<Vec<u8>>) -> pingora_core::Result<()> {
@@ -145,33 +162,46 @@ async fn write(mut session: ServerSession, response: Response<Vec<u8>>) -> pingo
 // === impl App ===
 
 impl App {
-    async fn respond(&self, session: &ServerSession) -> Response<Vec<u8>> {
+    async fn respond(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
-        let (method, path) = (&request.method, request.uri.path());
+        let (method, path) = (request.method.clone(), request.uri.path());
         let answer = match Operation::at(path, request.uri.query().unwrap_or_default()) {
-            Some(operation) => self.perform(operation, method, path, &request.headers).await,
-            None => self.answer(method, path, &request.headers),
+            Ok(Some(operation)) => match self.refused_order(&method, path, &request.headers) {
+                Some(refusal) => refusal,
+                None => self.perform(operation, session).await,
+            },
+            Ok(None) => self.answer(&method, path, &request.headers),
+            Err(fault) => Answer::text(StatusCode::BAD_REQUEST, fault + "\n"),
         };
-        answer.into_response(method)
+        answer.into_response(&method)
     }
 
-    pub(super) async fn perform(
-        &self,
-        operation: Operation,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
-    ) -> Answer {
+    /// Why an operation is not even begun.
+    fn refused_order(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Answer> {
         if let Some(refusal) = self.refusal(path, headers) {
-            return refusal;
+            return Some(refusal);
         }
         if method != Method::POST {
-            return Answer::not_allowed("POST", "this is done by a POST\n");
+            return Some(Answer::not_allowed("POST", "this is done by a POST\n"));
         }
         // A web page in the browser of somebody on this machine could send one, too.
         if self.tcp && self.token.is_none() {
             let remedy = "over TCP, changes need `admin: { token: ... }`; or use a unix socket\n";
-            return Answer::text(StatusCode::FORBIDDEN, remedy);
+            return Some(Answer::text(StatusCode::FORBIDDEN, remedy));
+        }
+        None
+    }
+
+    async fn perform(&self, mut operation: Operation, session: &mut ServerSession) -> Answer {
+        if let Some(body) = operation.body() {
+            let read = tokio::time::timeout(EXCHANGE_LIMIT, read_body(session)).await;
+            *body = match read {
+                Ok(Ok(text)) => text,
+                Ok(Err(refusal)) => return refusal,
+                Err(_) => {
+                    return Answer::text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n");
+                }
+            };
         }
         let Outcome { verdict, text } = self.process.perform(operation).await;
         Answer::text(verdict.status(), text)

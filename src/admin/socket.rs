@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::address::{self, Address, Environment, Place};
 use crate::config::{self, AdminListen};
+use crate::directory;
 use crate::socket_file::SocketFile;
 
 /// A bound admin address. Dropped, a unix socket's file is removed.
@@ -103,8 +104,8 @@ fn bind_default(environment: &Environment) -> Result<(Listener, PathBuf, Option<
 
 fn bind_in_place(place: &Place) -> Result<(Listener, PathBuf, Option<PathBuf>), BindError> {
     create_directory(&place.directory, if place.private { 0o700 } else { 0o750 })?;
-    if place.private {
-        check_private(&place.directory)?;
+    if place.private && !directory::is_private(&place.directory) {
+        return Err(BindError::NotPrivate(place.directory.clone()));
     }
     let path = place.directory.join(address::SOCKET);
     match bind_unix(&path) {
@@ -116,21 +117,9 @@ fn bind_in_place(place: &Place) -> Result<(Listener, PathBuf, Option<PathBuf>), 
     }
 }
 
-/// In a directory open to all, somebody else may have made ours first, to read or to replace what is in it.
-fn check_private(directory: &Path) -> Result<(), BindError> {
-    let uid = nix::unistd::geteuid().as_raw();
-    match directory.symlink_metadata() {
-        Ok(found) if found.is_dir() && found.uid() == uid && found.mode() & 0o077 == 0 => Ok(()),
-        _ => Err(BindError::NotPrivate(directory.to_owned())),
-    }
-}
-
 fn create_directory(directory: &Path, mode: u32) -> Result<(), BindError> {
-    if directory.as_os_str().is_empty() || directory.is_dir() {
-        return Ok(());
-    }
-    let created = std::fs::DirBuilder::new().recursive(true).mode(mode).create(directory);
-    created.map_err(|source| BindError::Directory { path: directory.to_owned(), source })
+    directory::create(directory, mode)
+        .map_err(|source| BindError::Directory { path: directory.to_owned(), source })
 }
 
 fn bind_unix(path: &Path) -> Result<Listener, BindError> {

@@ -11,6 +11,9 @@ pub struct Status {
     pub pid: u32,
     /// The number of the config in force.
     pub generation: u64,
+    /// How long it is still waited for the confirmation of that config, if it is: then the one before comes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_seconds: Option<f64>,
     /// Seconds since the Unix epoch.
     pub started: f64,
     pub uptime_seconds: f64,

@@ -28,6 +28,7 @@ impl Process for Idle {
             version: "1.2.3".into(),
             pid: 42,
             generation: 7,
+            confirm_seconds: None,
             started: 1.5,
             uptime_seconds: 2.5,
             state: State::Ready,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Exit, complain, fail, print};
 use crate::admin::client::{self, ClientError, Question, Response};
 use crate::admin::{Address, address::AddressError};
-use crate::config::{self, AdminListen, LoadError};
+use crate::config::{self, AdminListen, LoadError, Report};
 
 /// The token for `--admin`; an argument would be seen by everybody who lists the processes.
 const TOKEN_VARIABLE: &str = "EVENKEEL_ADMIN_TOKEN";
@@ -27,8 +27,8 @@ pub(super) enum AskError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Config(LoadError),
-    #[error("{} is invalid as it is now, so its admin address is not known: see `evenkeel check`, or use --admin ADDRESS", .0.display())]
-    Invalid(PathBuf),
+    #[error("{} is invalid as it is now, so its admin address is not known: see `evenkeel check`, or use --admin ADDRESS", file.display())]
+    Invalid { file: PathBuf, report: Box<Report> },
     #[error("{} says `admin: {{ listen: off }}`, so there is nobody to ask", .0.display())]
     Off(PathBuf),
     #[error("{0}")]
@@ -50,11 +50,13 @@ impl Where {
             return Ok(client::ask(address, question, token.as_deref())?);
         }
         let file = self.config.as_deref().unwrap_or(Path::new(super::DEFAULT_CONFIG));
-        let admin = match admin_of(file) {
+        let admin = match config::load_admin(file) {
             Ok(admin) => admin,
             // No file was named and the usual one cannot be read: a process without a file has the default socket.
             Err(LoadError::Io { .. }) if self.config.is_none() => return Ok(client::ask_default(question)?),
-            Err(LoadError::Invalid(_)) => return Err(AskError::Invalid(file.to_owned())),
+            Err(LoadError::Invalid(report)) => {
+                return Err(AskError::Invalid { file: file.to_owned(), report: Box::new(report) });
+            }
             Err(error) => return Err(AskError::Config(error)),
         };
         let address = match admin.listen {
@@ -91,11 +93,16 @@ pub(super) fn perform(place: &Where, path: &str, body: &str, limit: Duration) ->
             Exit::InvalidConfig
         }
         Ok(Response { body, .. }) => fail(body.trim_end()),
-        Err(error) => fail(error),
+        Err(error) => cannot_ask(&error),
     }
 }
 
-/// The `admin` section of a config file.
-fn admin_of(file: &Path) -> Result<config::Admin, LoadError> {
-    config::load(file).map(|loaded| loaded.config.admin)
+/// Nobody was asked, and where that is because of the config file, its report says more than the error.
+pub(super) fn cannot_ask(error: &AskError) -> Exit {
+    if let AskError::Invalid { report, .. } = error {
+        complain(report);
+        complain(error);
+        return Exit::InvalidConfig;
+    }
+    fail(error)
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Exit;
 use super::ask::{Where, perform};
+use crate::admin::operate::confirm_time;
 
 /// New names are resolved, and new endpoints probed, before the config is put in force.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -13,10 +14,17 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Reload {
     #[command(flatten)]
     place: Where,
+    /// Go back to the config before after this time, such as 60s, unless `evenkeel confirm` comes first.
+    #[arg(long, value_name = "TIME", value_parser = confirm_time)]
+    confirm: Option<Duration>,
 }
 
 impl Reload {
     pub fn execute(self) -> Exit {
-        perform(&self.place, "/reload", "", LIMIT)
+        let path = match self.confirm {
+            Some(time) => format!("/reload?confirm={}ms", time.as_millis()),
+            None => "/reload".to_owned(),
+        };
+        perform(&self.place, &path, "", LIMIT)
     }
 }

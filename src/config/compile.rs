@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::decode::{AutoOr, Context, OrOff, Value};
 use crate::config::model::{
     AccessLog, Admin, AdminListen, Config, Listener, Log, MaxMemory, Pool, Route, RouteLimits, Server,
+    StateDirectory,
 };
 use crate::config::raw::FileSection;
 use crate::config::source::{Source, Span};
@@ -60,6 +61,7 @@ pub(crate) fn compile(root: &Node, source: &Source, context: &mut Context) -> Op
     };
     let admin = compiler.admin(&file);
     Some(Config {
+        text: source.text().into(),
         server: server(&file),
         admin,
         log: Log { level: file.log.level.0.clone(), format: file.log.format.value },
@@ -73,6 +75,12 @@ pub(crate) fn compile(root: &Node, source: &Source, context: &mut Context) -> Op
         routes,
         pools,
     })
+}
+
+/// The `admin` section of a file of which nothing else is left.
+pub(crate) fn admin_alone(root: &Node, source: &Source, context: &mut Context) -> Option<Admin> {
+    let file = FileSection::decode(root, context)?;
+    Some(Compiler { context, source }.admin(&file))
 }
 
 /// Which of the two ways a file is written in.
@@ -202,5 +210,7 @@ fn server(file: &FileSection) -> Server {
         drain: file.server.drain.0,
         drain_idle: file.server.drain_idle.0,
         drain_delay: file.server.drain_delay.0,
+        watch: file.server.watch.0,
+        state: file.server.state.as_ref().map_or(StateDirectory::Default, |state| state.value.clone()),
     }
 }

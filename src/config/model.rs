@@ -3,6 +3,7 @@
 //! `config::compile` is the only maker of a [`Config`]. Whatever can be wrong with a file has been said before one of
 //! these exists, so the rest of the program asks no further questions.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -15,6 +16,8 @@ use ipnet::IpNet;
 /// A whole valid config: the input of a snapshot.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The whole of it as it was written, variables and all.
+    pub text: Arc<str>,
     pub server: Server,
     pub admin: Admin,
     pub log: Log,
@@ -41,6 +44,18 @@ pub struct Server {
     pub drain_idle: Duration,
     /// How long listeners stay open after a stop was asked for, while readiness already says 503.
     pub drain_delay: Duration,
+    /// The config file is read again and again, and a change of it is a reload.
+    pub watch: bool,
+    pub state: StateDirectory,
+}
+
+/// Where the texts of the configs that were in force are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateDirectory {
+    Off,
+    /// Not written: the usual one, with its fallbacks for those who are not root.
+    Default,
+    At(PathBuf),
 }
 
 /// Where memory ends, and new requests are refused.
@@ -152,6 +167,17 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
+/// As the config has it.
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(out),
+            Self::AnyPort(port) => write!(out, ":{port}"),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// How paths are brought into the form that is matched and goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathRules {
@@ -207,7 +233,7 @@ pub struct ClientTimeouts {
 }
 
 /// A match, and the pool that gets what it matches.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     pub name: Arc<str>,
     pub matches: RouteMatch,
@@ -237,7 +263,7 @@ pub enum RouteBodyLimit {
 }
 
 /// Conditions that must all hold; within `hosts`, `paths` and `methods` one is enough; an empty list matches all.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteMatch {
     pub hosts: Vec<HostPattern>,
     pub paths: Vec<PathPattern>,
@@ -262,13 +288,26 @@ pub enum PathPattern {
     Regex(regex::Regex),
 }
 
-#[derive(Debug, Clone)]
+/// Regular expressions are the same if they are written the same.
+impl PartialEq for PathPattern {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(a), Self::Exact(b)) | (Self::Prefix(a), Self::Prefix(b)) => a == b,
+            (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for PathPattern {}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderMatch {
     pub name: HeaderName,
     pub value: ValueMatch,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryMatch {
     pub name: String,
     pub value: ValueMatch,
@@ -281,6 +320,19 @@ pub enum ValueMatch {
     /// There, whatever its value.
     Present,
 }
+
+impl PartialEq for ValueMatch {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(a), Self::Exact(b)) => a == b,
+            (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
+            (Self::Present, Self::Present) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for ValueMatch {}
 
 /// A named group of interchangeable endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -322,6 +374,17 @@ pub enum EndpointAddress {
         port: u16,
     },
     Unix(PathBuf),
+}
+
+/// As the config has it.
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(out),
+            Self::Name { host, port } => write!(out, "{host}:{port}"),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

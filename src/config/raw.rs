@@ -6,8 +6,9 @@
 use super::decode::{AutoOr, List, Named, OrOff, ShortOr};
 use super::model::{
     AccessFormat, AdminListen, EndpointAddress, EscapedSlashes, EventFormat, ListenAddress, ProxyProtocol,
+    StateDirectory,
 };
-use super::scalar::{Count, Flag, Name, Period, Size, Text, words};
+use super::scalar::{Count, Flag, Name, Period, Size, Switch, Text, words};
 use super::section::section;
 
 mod matching;
@@ -75,6 +76,11 @@ section! {
         drain_idle: Period = "2s";
         /// How long listeners stay open after a stop was asked for, while readiness already answers 503.
         drain_delay: Period = "0s";
+        /// `on`: the config file is read again and again, and a reload follows each change of what it says.
+        watch: Switch = "off";
+        /// The directory that keeps the texts of the config in force and of the one before it, for `evenkeel rollback`;
+        /// an absolute path, or `off`. Default: /var/lib/evenkeel; for users other than root, a path of their own.
+        state: StateDirectory, optional;
     }
 }
 

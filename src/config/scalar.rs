@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde_json::{Value as Json, json};
 
-use super::decode::{Fault, Scalar, shown};
+use super::decode::{Fault, Scalar, is_off, shown};
 use super::suggest;
 
 /// Any text.
@@ -67,6 +67,27 @@ impl Scalar for Flag {
     }
 }
 
+/// `on` or `off`; YAML parsers make booleans of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Switch(pub(crate) bool);
+
+impl Scalar for Switch {
+    const WHAT: &'static str = "on or off";
+    const REMEDY: &'static str = "write on or off";
+
+    fn parse(text: &str) -> Result<Switch, Fault> {
+        match text {
+            "on" | "On" | "ON" | "true" | "True" | "TRUE" => Ok(Switch(true)),
+            _ if is_off(text) => Ok(Switch(false)),
+            _ => Err(Self::fault(text)),
+        }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "enum": ["on", "off", true, false] })
+    }
+}
+
 /// A whole number from `MIN` to `MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Count<const MIN: u64, const MAX: u64>(pub(crate) u64);
@@ -101,7 +122,8 @@ impl<const MIN: u64, const MAX: u64> Scalar for Count<MIN, MAX> {
 const DURATION_PATTERN: &str = "^([0-9]+(ms|s|m|h|d))+$";
 const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A duration as it is written in the file and on the command line; `None`: it is none.
+pub fn duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() {
@@ -142,7 +164,7 @@ impl Scalar for Period {
     const REMEDY: &'static str = "write a duration such as 250ms, 5s or 2m";
 
     fn parse(text: &str) -> Result<Period, Fault> {
-        parse_duration(text).map(Period).ok_or_else(|| duration_fault(text))
+        duration(text).map(Period).ok_or_else(|| duration_fault(text))
     }
 
     fn scalar_schema() -> Json {
@@ -159,7 +181,7 @@ impl Scalar for Limit {
     const REMEDY: &'static str = Period::REMEDY;
 
     fn parse(text: &str) -> Result<Limit, Fault> {
-        let duration = parse_duration(text).ok_or_else(|| duration_fault(text))?;
+        let duration = duration(text).ok_or_else(|| duration_fault(text))?;
         if duration.is_zero() {
             return Err(Fault::new(
                 "this duration may not be zero",

@@ -50,6 +50,13 @@ impl Node {
         }
     }
 
+    /// Forgets all keys but one.
+    pub(crate) fn keep_only(&mut self, wanted: &str) {
+        if let Kind::Map(entries) = &mut self.kind {
+            entries.retain(|(key, _)| key.text == wanted);
+        }
+    }
+
     pub(crate) fn is_null(&self) -> bool {
         self.kind == Kind::Null
     }

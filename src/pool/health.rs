@@ -9,12 +9,19 @@
 use std::time::SystemTime;
 
 use super::status::EndpointState;
+use crate::config::HealthCheck;
 
 /// How many probes in a row change a state.
 #[derive(Debug, Clone, Copy)]
 pub struct Thresholds {
     pub healthy_after: u32,
     pub unhealthy_after: u32,
+}
+
+impl Thresholds {
+    pub fn of(check: &HealthCheck) -> Self {
+        Self { healthy_after: check.healthy_after, unhealthy_after: check.unhealthy_after }
+    }
 }
 
 #[derive(Debug, Clone)]

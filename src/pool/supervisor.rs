@@ -179,7 +179,7 @@ async fn check(
         log::error!(pool = &**pool.name(), endpoint = &**endpoint.label(); "endpoint cannot be probed");
         return;
     };
-    let thresholds = Thresholds { healthy_after: spec.healthy_after, unhealthy_after: spec.unhealthy_after };
+    let thresholds = Thresholds::of(&spec);
     let mut first = Some(first);
     loop {
         let started = Instant::now();

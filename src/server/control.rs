@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::drain::{Drain, Drained};
+use super::memory;
+use super::reload::{By, Due, Reloads};
 use super::state::Shared;
-use super::{memory, reload};
 use crate::admin::{AdminSocket, Operation, Outcome};
 
 /// How long the last log lines may take.
@@ -32,6 +33,7 @@ pub struct Signals {
 enum Asked {
     Stop(&'static str),
     Reload,
+    Due(Due),
     Reopen,
     Operation(Order),
 }
@@ -77,6 +79,7 @@ impl ShutdownSignalWatch for EndsTheProcess {
 
 pub struct Control {
     shared: Arc<Shared>,
+    reloads: Reloads,
     admin: Option<JoinHandle<()>>,
 }
 
@@ -94,7 +97,8 @@ pub fn start(
                 tokio::spawn(memory::watch(gauge, shared.lifecycle.clone()));
             }
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
-            Control { shared, admin }.run(signals, orders).await;
+            let reloads = Reloads::start(shared.clone());
+            Control { shared, reloads, admin }.run(signals, orders).await;
         });
     })?;
     Ok(())
@@ -112,13 +116,15 @@ impl Control {
             let asked = tokio::select! {
                 asked = signals.next() => asked,
                 Some(order) = orders.recv() => Asked::Operation(order),
+                due = self.reloads.due() => Asked::Due(due),
             };
             match asked {
                 Asked::Operation(Order { operation, reply }) => {
                     // Whoever asked may have gone.
                     let _ = reply.send(self.perform(operation).await);
                 }
-                Asked::Reload => drop(reload::reload(&self.shared).await),
+                Asked::Reload => drop(self.reloads.reload(By::Signal, None).await),
+                Asked::Due(due) => self.reloads.attend(due).await,
                 Asked::Reopen => self.shared.telemetry.access_log.reopen(),
                 Asked::Stop(signal) => {
                     let delay = self.shared.snapshot.load().config().server.drain_delay;
@@ -128,12 +134,12 @@ impl Control {
         }
     }
 
-    async fn perform(&self, operation: Operation) -> Outcome {
+    async fn perform(&mut self, operation: Operation) -> Outcome {
         match operation {
-            Operation::Reload => match reload::reload(&self.shared).await {
-                Ok(generation) => Outcome::done(format!("generation {generation} is in force\n")),
-                Err(error) => error.into(),
-            },
+            Operation::Reload { confirm } => self.reloads.reload(By::Command, confirm).await,
+            Operation::Confirm => self.reloads.confirm().await,
+            Operation::Rollback => self.reloads.rollback(By::Rollback).await,
+            Operation::Plan { text, name } => self.reloads.plan(&text, &name).await,
         }
     }
 

@@ -1,103 +1,284 @@
-//! A reload: a whole new snapshot, or nothing.
+//! Reloads: a whole new snapshot, or nothing; and the way back to the config before.
+//!
+//! In this order: read, compile, run the config's tests, bind the new listeners, resolve the new names, probe the new
+//! endpoints, and then one swap. Whatever fails before it leaves the config in force, and what was opened is closed.
+
+pub mod confirm;
+mod memory;
+mod prepare;
+mod report;
+mod state_dir;
+mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::task::JoinSet;
-
+use self::memory::Memory;
+use self::report::Applied;
+pub use self::report::By;
+use self::watch::{Seen, Watch};
 use super::bind::BindError;
 use super::state::Shared;
 use crate::admin::{Outcome, Verdict};
-use crate::config::{self, Config};
+use crate::changes::{Changes, Plan};
+use crate::config::{self, LoadError, Loaded, Report};
 use crate::exchange;
 use crate::pool::Pool;
 use crate::snapshot::Snapshot;
+use crate::telemetry::human;
+use crate::telemetry::metrics::Reload;
 
-/// How long a reload waits for names that are new: it must not hang, nor keep a stop waiting, because a resolver does.
-const NAMES_LIMIT: Duration = Duration::from_secs(1);
+/// What errors call the text of a config that was in force before.
+const EARLIER: &str = "the earlier config";
 
 #[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
+enum ReloadError {
     #[error("there is no config file to reload: it was given on the command line")]
     NoFile,
     #[error("{0}")]
-    Config(#[from] config::LoadError),
-    #[error("a change of `{0}` needs a restart")]
-    NeedsRestart(&'static str),
+    Config(#[from] LoadError),
+    #[error("a change of {} needs `evenkeel upgrade` or a restart", keys(.0))]
+    NeedsUpgrade(Vec<String>),
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error(
+        "the config in force waits for its confirmation: first `evenkeel confirm` it, or `evenkeel rollback`"
+    )]
+    Unconfirmed,
+    #[error("there is no earlier config to go back to")]
+    NothingEarlier,
 }
 
-/// Reads the config file again and puts it in force; says in the log what came of it.
-pub async fn reload(shared: &Shared) -> Result<u64, ReloadError> {
-    let reloaded = try_reload(shared).await;
-    match &reloaded {
-        Ok(generation) => log::info!(generation:%; "config reloaded"),
-        Err(error) => {
-            shared.telemetry.metrics.reload_failed();
-            let generation = shared.snapshot.load().generation();
-            log::error!(generation, reason:% = error; "reload refused, the config in force stays");
-        }
-    }
-    reloaded
+/// What is due by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    FileChanged,
+    ConfirmationExpired,
+}
+
+/// Puts configs in force, one at a time.
+pub struct Reloads {
+    shared: Arc<Shared>,
+    watch: Watch,
+    memory: Memory,
+    /// While a confirmation is awaited: the text of the config to which it goes back without one.
+    unconfirmed: Option<Arc<str>>,
 }
 
 impl From<ReloadError> for Outcome {
     fn from(error: ReloadError) -> Self {
         let verdict = match &error {
-            ReloadError::Config(config::LoadError::Invalid(_)) => Verdict::InvalidConfig,
+            ReloadError::Config(LoadError::Invalid(_)) => Verdict::InvalidConfig,
             _ => Verdict::Refused,
         };
         Self { verdict, text: format!("{error}\n") }
     }
 }
 
-async fn try_reload(shared: &Shared) -> Result<u64, ReloadError> {
-    let file = shared.file.as_deref().ok_or(ReloadError::NoFile)?;
-    let config = read(file)?;
-    let previous = shared.snapshot.load_full();
-    if let Some(key) = restart_only(previous.config(), &config) {
-        return Err(ReloadError::NeedsRestart(key));
+impl Reloads {
+    /// Must run within the runtime that will wait.
+    pub fn start(shared: Arc<Shared>) -> Self {
+        let snapshot = shared.snapshot.load_full();
+        let (server, text) = (&snapshot.config().server, &snapshot.config().text);
+        let watched = shared.file.clone().filter(|_| server.watch);
+        let memory = match &shared.file {
+            Some(file) => Memory::of_file(&server.state, file, text),
+            None => Memory::default(),
+        };
+        Self { watch: Watch::new(watched, text.clone()), memory, unconfirmed: None, shared }
     }
-    let sockets = shared.entrances.prepare(&config.listeners)?;
-    shared.events.set(&config.log);
-    let snapshot = Arc::new(Snapshot::build(config, Some(&previous)));
-    resolve_names(&snapshot, &previous).await;
-    let generation = snapshot.generation();
-    shared.supervisor.set_pools(snapshot.pools().iter().cloned());
-    sockets.retire(&previous);
-    shared.snapshot.store(snapshot);
-    shared.entrances.put(sockets);
-    shared.telemetry.metrics.reload_succeeded(generation, SystemTime::now());
-    Ok(generation)
+
+    /// Returns when there is something to do. May be dropped and called again.
+    pub async fn due(&mut self) -> Due {
+        if self.unconfirmed.is_some() {
+            self.shared.confirmation.expired().await;
+            return Due::ConfirmationExpired;
+        }
+        self.watch.changed().await;
+        Due::FileChanged
+    }
+
+    pub async fn attend(&mut self, due: Due) {
+        match due {
+            Due::FileChanged => drop(self.reload(By::Watch, None).await),
+            Due::ConfirmationExpired => {
+                let generation = self.shared.snapshot.load().generation();
+                log::warn!(generation; "config not confirmed in time");
+                drop(self.rollback(By::Expiry).await);
+                if let Some(was) = self.unconfirmed.clone() {
+                    // That was refused. It is for a person to look at, and not tried again and again.
+                    self.settle();
+                    self.remember(&was).await;
+                }
+            }
+        }
+    }
+
+    /// Reads the config file again and puts it in force: for good, or until the time to confirm it is over.
+    pub async fn reload(&mut self, by: By, confirm: Option<Duration>) -> Outcome {
+        let was = self.shared.snapshot.load().config().text.clone();
+        let applied = match self.read_and_apply().await {
+            Ok(applied) => applied,
+            Err(error) => return self.refused(by, error),
+        };
+        applied.log(by);
+        self.shared.telemetry.metrics.count_reload(Reload::Done);
+        match confirm {
+            Some(limit) => self.wait_for_confirmation(&applied, was, limit),
+            None => {
+                self.remember(&was).await;
+                Outcome::done(applied.text(""))
+            }
+        }
+    }
+
+    fn wait_for_confirmation(&mut self, applied: &Applied, was: Arc<str>, limit: Duration) -> Outcome {
+        self.unconfirmed = Some(was);
+        self.shared.confirmation.await_for(limit);
+        let generation = applied.generation;
+        log::info!(generation, seconds = limit.as_secs_f64(); "config waits for its confirmation");
+        let limit = human::long(limit);
+        Outcome::done(applied.text(&format!(
+            ", and waits for `evenkeel confirm`: without it, the config before comes back in {limit}"
+        )))
+    }
+
+    /// The config in force stays.
+    pub async fn confirm(&mut self) -> Outcome {
+        let Some(was) = self.unconfirmed.clone() else {
+            return Outcome::refused("no config waits for its confirmation\n");
+        };
+        self.settle();
+        self.remember(&was).await;
+        let generation = self.shared.snapshot.load().generation();
+        log::info!(generation; "config confirmed");
+        Outcome::done(format!("generation {generation} is confirmed\n"))
+    }
+
+    /// Puts the config in force again that was so before the last reload.
+    pub async fn rollback(&mut self, by: By) -> Outcome {
+        let earlier = self.unconfirmed.clone().or_else(|| self.memory.before());
+        let applied = match earlier {
+            Some(earlier) => self.apply(&earlier, EARLIER).await,
+            None => Err(ReloadError::NothingEarlier),
+        };
+        let applied = match applied {
+            Ok(applied) => applied,
+            Err(error) => return self.refused(by, error),
+        };
+        applied.log(by);
+        self.shared.telemetry.metrics.count_reload(Reload::RolledBack);
+        if self.unconfirmed.is_none() {
+            self.memory.went_back().await;
+        }
+        self.settle();
+        Outcome::done(applied.text("") + &self.file_differs())
+    }
+
+    /// What a config would change, and nothing of it done.
+    pub async fn plan(&self, text: &str, name: &str) -> Outcome {
+        match self.planned(text, name).await {
+            Ok(plan) => match serde_json::to_string(&plan) {
+                Ok(json) => Outcome::done(json),
+                Err(error) => Outcome::refused(format!("{error}\n")),
+            },
+            Err(error) => error.into(),
+        }
+    }
+
+    async fn planned(&self, text: &str, name: &str) -> Result<Plan, ReloadError> {
+        let Loaded { config, warnings } = exchange::tested(config::compile_text(text, name)?)?;
+        let in_force = self.shared.snapshot.load_full();
+        let mut changes = Changes::between(in_force.config(), &config);
+        let next = Snapshot::build(config, None);
+        prepare::try_arrivals(&mut changes, &next).await;
+        prepare::remark_departures(&mut changes, &in_force);
+        Ok(Plan { generation: in_force.generation(), changes, warnings: written(&warnings) })
+    }
+
+    async fn read_and_apply(&mut self) -> Result<Applied, ReloadError> {
+        if self.unconfirmed.is_some() {
+            return Err(ReloadError::Unconfirmed);
+        }
+        let file = self.shared.file.as_deref().ok_or(ReloadError::NoFile)?;
+        let read = config::read(file);
+        self.watch.tried(Seen::of(&read));
+        self.apply(&read?, &file.display().to_string()).await
+    }
+
+    /// All of it, or nothing.
+    async fn apply(&self, text: &str, name: &str) -> Result<Applied, ReloadError> {
+        let shared = &self.shared;
+        let Loaded { config, warnings } = exchange::tested(config::compile_text(text, name)?)?;
+        let previous = shared.snapshot.load_full();
+        let mut changes = Changes::between(previous.config(), &config);
+        if !changes.upgrade.is_empty() {
+            return Err(ReloadError::NeedsUpgrade(changes.upgrade));
+        }
+        let sockets = shared.entrances.prepare(&config.listeners)?;
+        let snapshot = Arc::new(Snapshot::build(config, Some(&previous)));
+        prepare::make_ready(&new_pools(&snapshot, &previous)).await;
+        // Nothing fails from here on, and nothing waits.
+        let generation = snapshot.generation();
+        shared.events.set(&snapshot.config().log);
+        shared.supervisor.set_pools(snapshot.pools().iter().cloned());
+        sockets.retire(&previous);
+        shared.snapshot.store(snapshot.clone());
+        shared.entrances.put(sockets);
+        shared.telemetry.metrics.config_in_force(generation, SystemTime::now());
+        prepare::remark(&mut changes, &previous, &snapshot);
+        Ok(Applied { generation, changes, warnings: written(&warnings) })
+    }
+
+    fn refused(&self, by: By, error: ReloadError) -> Outcome {
+        self.shared.telemetry.metrics.count_reload(Reload::Refused);
+        let generation = self.shared.snapshot.load().generation();
+        log::error!(generation, by = by.name(), reason:% = error; "reload refused, the config in force stays");
+        error.into()
+    }
+
+    /// Nobody is waited for any more.
+    fn settle(&mut self) {
+        self.unconfirmed = None;
+        self.shared.confirmation.end();
+    }
+
+    async fn remember(&mut self, was: &Arc<str>) {
+        let is = self.shared.snapshot.load().config().text.clone();
+        self.memory.remember(was, &is).await;
+    }
+
+    /// For whoever has gone back, and may expect that the file has, too.
+    fn file_differs(&self) -> String {
+        let snapshot = self.shared.snapshot.load();
+        match self.shared.file.as_deref() {
+            Some(file) if Seen::of(&config::read(file)) != Seen::Text(snapshot.config().text.clone()) => {
+                format!(
+                    "{} says something else and is not touched: the next reload reads it again\n",
+                    shown(file)
+                )
+            }
+            _ => String::new(),
+        }
+    }
 }
 
-/// A new pool whose endpoints are names has none until they are resolved.
-async fn resolve_names(snapshot: &Snapshot, previous: &Snapshot) {
+fn shown(file: &Path) -> String {
+    human::safe(&file.display().to_string())
+}
+
+/// Those that are not the very same as before.
+fn new_pools(snapshot: &Snapshot, previous: &Snapshot) -> Vec<Arc<Pool>> {
     let is_new = |pool: &&Arc<Pool>| !previous.pools().iter().any(|known| Arc::ptr_eq(known, pool));
-    let mut lookups = JoinSet::new();
-    for pool in snapshot.pools().iter().filter(is_new) {
-        let pool = pool.clone();
-        lookups.spawn(async move { pool.discover().await });
-    }
-    // What is left over is resolved by the supervisor, as at every start.
-    let _ = tokio::time::timeout(NAMES_LIMIT, lookups.join_all()).await;
+    snapshot.pools().iter().filter(is_new).cloned().collect()
 }
 
-fn read(file: &Path) -> Result<Config, config::LoadError> {
-    Ok(exchange::tested(config::load(file)?)?.config)
+/// `` `server.threads` and `admin.listen` ``
+fn keys(keys: &[String]) -> String {
+    keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" and ")
 }
 
-/// The first key whose change cannot be put in force by this process.
-fn restart_only(old: &Config, new: &Config) -> Option<&'static str> {
-    if old.server != new.server {
-        Some("server")
-    } else if old.admin != new.admin {
-        Some("admin")
-    } else if old.access_log != new.access_log {
-        Some("access_log")
-    } else {
-        None
-    }
+fn written(warnings: &Report) -> String {
+    if warnings.is_empty() { String::new() } else { format!("{warnings}\n") }
 }

@@ -13,6 +13,7 @@ use super::crew::Loads;
 use super::drain::Stage;
 use super::entrance::Entrances;
 use super::memory;
+use super::reload::confirm::Confirmation;
 use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
 use crate::admin::{Operation, Outcome};
 use crate::lifecycle::{Lifecycle, Phase};
@@ -36,6 +37,7 @@ pub struct Shared {
     /// To the control thread.
     pub orders: mpsc::Sender<Order>,
     pub started: SystemTime,
+    pub confirmation: Confirmation,
     /// Where a reload reads the config; `None`: it was given on the command line.
     pub file: Option<PathBuf>,
 }
@@ -48,6 +50,7 @@ impl crate::admin::Process for Shared {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             generation: snapshot.generation(),
+            confirm_seconds: self.confirmation.left().map(|left| left.as_secs_f64()),
             started: self.started.duration_since(UNIX_EPOCH).map_or(0.0, |at| at.as_secs_f64()),
             uptime_seconds: self.started.elapsed().map_or(0.0, |uptime| uptime.as_secs_f64()),
             state: match self.lifecycle.phase() {
@@ -94,6 +97,7 @@ impl crate::admin::Process for Shared {
         self.telemetry.metrics.encode(Scrape {
             pools: &pools,
             workers: &self.loads.list(),
+            confirmation_awaited: self.confirmation.left().is_some(),
             memory: Memory {
                 resident: memory::resident().unwrap_or_default(),
                 short: self.lifecycle.is_short_of_memory(),

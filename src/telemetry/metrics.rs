@@ -38,6 +38,8 @@ pub struct Scrape<'a> {
     pub pools: &'a [PoolStatus],
     /// How many connections each worker has.
     pub workers: &'a [usize],
+    /// The config in force goes unless it is confirmed.
+    pub confirmation_awaited: bool,
     pub memory: Memory,
     pub access_log_dropped: u64,
     pub events_dropped: u64,
@@ -51,6 +53,15 @@ pub struct Memory {
     pub short: bool,
 }
 
+/// What came of a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    Done,
+    Refused,
+    /// An earlier config is back.
+    RolledBack,
+}
+
 struct Shared {
     started: SystemTime,
     series: Series,
@@ -61,6 +72,8 @@ struct Shared {
     /// Seconds since the Unix epoch.
     reload_time: AtomicU64,
     generation: AtomicU64,
+    /// By [`Reload`].
+    reloads: [AtomicU64; 3],
 }
 
 // === impl Metrics ===
@@ -77,6 +90,7 @@ impl Metrics {
             reload_successful: AtomicBool::new(true),
             reload_time: AtomicU64::new(unix_seconds(started) as u64),
             generation: AtomicU64::new(1),
+            reloads: Default::default(),
         };
         Metrics { shared: Arc::new(shared) }
     }
@@ -104,15 +118,20 @@ impl Metrics {
     }
 
     /// A config came into force at `now`.
-    pub fn reload_succeeded(&self, generation: u64, now: SystemTime) {
+    pub fn config_in_force(&self, generation: u64, now: SystemTime) {
         self.shared.generation.store(generation, Ordering::Relaxed);
         self.shared.reload_time.store(unix_seconds(now) as u64, Ordering::Relaxed);
-        self.shared.reload_successful.store(true, Ordering::Relaxed);
     }
 
-    /// A reload was refused; the config in force stays.
-    pub fn reload_failed(&self) {
-        self.shared.reload_successful.store(false, Ordering::Relaxed);
+    pub fn count_reload(&self, result: Reload) {
+        self.shared.reload_successful.store(result != Reload::Refused, Ordering::Relaxed);
+        let [done, refused, rolled_back] = &self.shared.reloads;
+        let counter = match result {
+            Reload::Done => done,
+            Reload::Refused => refused,
+            Reload::RolledBack => rolled_back,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// For `events::install_panic_hook`.

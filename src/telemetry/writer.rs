@@ -205,7 +205,7 @@ impl Thread {
                 Task::Write | Task::Nothing => {}
             }
             self.write_batch();
-            self.shared.queue.done(&self.buffer);
+            self.shared.queue.done();
             self.report();
             if self.rests && task == Task::Write {
                 thread::sleep(REST);

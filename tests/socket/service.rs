@@ -2,12 +2,16 @@
 
 mod clock;
 mod commands;
+mod confirm;
 mod faults;
 mod ledger;
 mod listeners;
 mod logs;
 mod names;
+mod plan;
 mod prove;
 mod reload;
+mod rollback;
 mod start;
 mod stop;
+mod watch;

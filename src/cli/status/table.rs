@@ -116,6 +116,14 @@ fn header(out: &mut String, status: &Status, painter: &Painter) {
         human::long(seconds(status.uptime_seconds)),
         human::date(status.started),
     );
+    if let Some(left) = status.confirm_seconds {
+        let waits = format!(
+            "generation {} waits for `evenkeel confirm`: the config before comes back in {}",
+            status.generation,
+            human::long(seconds(left))
+        );
+        let _ = writeln!(out, "{}", painter.paint(YELLOW, &waits));
+    }
     status.listeners.iter().for_each(|listener| listener_lines(out, listener));
     let dropped = status.log_dropped;
     if dropped.access + dropped.events > 0 {

@@ -52,6 +52,7 @@ fn status(pools: Vec<PoolStatus>) -> Status {
         version: "0.1.0".into(),
         pid: 1234,
         generation: 3,
+        confirm_seconds: None,
         started: NOW - 7384.0,
         uptime_seconds: 7384.0,
         state: State::Ready,

@@ -1,11 +1,11 @@
-//! Where logs go, and how much of them.
+//! Where logs go, and how much of them; and where state is kept.
 
 use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
 use crate::config::decode::{Fault, Scalar, is_off, shown};
-use crate::config::model::LogOutput;
+use crate::config::model::{LogOutput, StateDirectory};
 use crate::config::scalar::word_fault;
 
 impl Scalar for LogOutput {
@@ -34,6 +34,25 @@ impl Scalar for LogOutput {
 
     fn scalar_schema() -> Json {
         json!({ "anyOf": [{ "enum": ["stdout", "stderr", "off", false] }, { "type": "string", "pattern": "^/" }] })
+    }
+}
+
+impl Scalar for StateDirectory {
+    const WHAT: &'static str = "a directory";
+    const REMEDY: &'static str = "write an absolute path such as /var/lib/evenkeel, or off";
+
+    fn parse(text: &str) -> Result<StateDirectory, Fault> {
+        match text {
+            _ if is_off(text) => Ok(StateDirectory::Off),
+            path if path.starts_with('/') && !path.contains('\0') => {
+                Ok(StateDirectory::At(PathBuf::from(path)))
+            }
+            _ => Err(Self::fault(text)),
+        }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "anyOf": [{ "enum": ["off", false] }, { "type": "string", "pattern": "^/" }] })
     }
 }
 

@@ -22,8 +22,10 @@ pools:
     when_none_healthy: { wait: 0s }
 ";
 
+/// Whether they mean the same, however they are written.
 fn same(a: &Config, b: &Config) -> bool {
-    format!("{a:?}") == format!("{b:?}")
+    let meaning = |config: &Config| format!("{:?}", Config { text: "".into(), ..config.clone() });
+    meaning(a) == meaning(b)
 }
 
 #[test]

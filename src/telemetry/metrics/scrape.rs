@@ -32,6 +32,16 @@ pub(super) fn process(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>)
         "The number of the config in force, 1 at the start.",
         generation,
     );
+    out.metric("evenkeel_config_reloads_total", Kind::Counter, "Reloads, by what came of them.");
+    for (result, count) in ["done", "refused", "rolled_back"].into_iter().zip(&shared.reloads) {
+        out.sample(&[("result", result)], count.load(Ordering::Relaxed));
+    }
+    gauge(
+        out,
+        "evenkeel_config_confirmation_awaited",
+        "1 if the config in force goes unless it is confirmed, else 0.",
+        u8::from(scrape.confirmation_awaited),
+    );
     gauge(out, "evenkeel_memory_bytes", "Resident memory of the process.", scrape.memory.resident);
     gauge(
         out,

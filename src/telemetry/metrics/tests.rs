@@ -106,6 +106,7 @@ fn encode(metrics: &Metrics) -> String {
     metrics.encode(Scrape {
         pools: &pools(),
         workers: &[3, 4],
+        confirmation_awaited: false,
         memory: Memory { resident: 13, short: true },
         access_log_dropped: 11,
         events_dropped: 12,
@@ -253,8 +254,8 @@ fn reloads_panics_and_pools_show() {
             r#"evenkeel_endpoint_received_bytes_total{pool="api-v1",endpoint="10.0.0.1:3000"} 2000"#,
         ],
     );
-    metrics.reload_succeeded(2, UNIX_EPOCH + Duration::from_secs(50));
-    metrics.reload_failed();
+    metrics.config_in_force(2, UNIX_EPOCH + Duration::from_secs(50));
+    metrics.count_reload(Reload::Refused);
     metrics.panics().fetch_add(1, Ordering::Relaxed);
     assert_has(
         &encode(&metrics),
@@ -335,6 +336,7 @@ fn a_fresh_process_has_a_valid_scrape() {
     let text = Metrics::new(UNIX_EPOCH).encode(Scrape {
         pools: &[],
         workers: &[],
+        confirmation_awaited: false,
         memory: Memory::default(),
         access_log_dropped: 0,
         events_dropped: 0,

@@ -26,6 +26,8 @@ struct State {
     /// Lines and bytes that wait or are being written.
     lines: usize,
     bytes: usize,
+    /// Of these, what is being written.
+    taken: (usize, usize),
     /// All lines so far, and those that the thread is done with.
     added: u64,
     done: u64,
@@ -113,15 +115,16 @@ impl Queue {
             }
         }
         std::mem::swap(&mut state.waiting, buffer);
+        state.taken = (state.lines, state.bytes);
         if std::mem::take(&mut state.reopen) { Task::Reopen } else { Task::Write }
     }
 
-    /// For the thread: it is done with these lines.
-    pub(super) fn done(&self, buffer: &[u8]) {
-        let lines = buffer.iter().filter(|&&byte| byte == b'\n').count();
+    /// For the thread: it is done with the lines that it has taken.
+    pub(super) fn done(&self) {
         let mut state = self.state.lock();
-        state.lines = state.lines.saturating_sub(lines);
-        state.bytes = state.bytes.saturating_sub(buffer.len());
+        let (lines, bytes) = std::mem::take(&mut state.taken);
+        state.lines -= lines;
+        state.bytes -= bytes;
         state.done += lines as u64;
         self.progress.notify_all();
     }

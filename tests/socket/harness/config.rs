@@ -329,6 +329,7 @@ impl ProxyBuilder {
     fn environment(&self, command: &mut Command) {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("XDG_RUNTIME_DIR", self.folder.path()).env("XDG_STATE_HOME", self.folder.path());
+        command.env("STATE_DIRECTORY", self.folder.path().join("state"));
         command.env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS").env_remove("RUST_LOG");
         if carrier() == Carrier::Pingora {
             command.env(CARRIER, "pingora");

@@ -24,6 +24,7 @@ pub use output::Output;
 pub use said::{Event, Record};
 
 pub struct Proxy {
+    command: Command,
     child: Child,
     folder: TempDir,
     config: String,
@@ -56,17 +57,34 @@ impl Proxy {
     #[track_caller]
     pub(super) fn start(command: Command, folder: TempDir, config: String, output: Output) -> Proxy {
         let mut proxy = Proxy::spawn(command, folder, config, output);
-        eventually("the proxy to be ready", || {
-            let ended = proxy.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the proxy ended at its start: {ended:?}");
-            proxy.events().iter().any(|event| event.message() == "ready").then_some(())
-        });
-        if proxy.folder().join("admin.sock").exists() {
-            // The admin address has its descriptors once it answers.
-            proxy.admin("/livez");
-        }
-        proxy.descriptors = proxy.open_descriptors();
+        proxy.wait_until_ready();
         proxy
+    }
+
+    /// Ends the process and starts another one in its place: whatever it says is said anew.
+    #[track_caller]
+    pub fn restarted(mut self) -> Proxy {
+        self.signal(Signal::SIGTERM);
+        self.ended();
+        self.child = self.command.spawn().expect("it was run before");
+        self.stderr = Lines::read(self.child.stderr.take().expect("stderr is piped"));
+        self.stdout = Lines::read(self.child.stdout.take().expect("stdout is piped"));
+        self.wait_until_ready();
+        self
+    }
+
+    #[track_caller]
+    fn wait_until_ready(&mut self) {
+        eventually("the proxy to be ready", || {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the proxy ended at its start: {ended:?}");
+            self.events().iter().any(|event| event.message() == "ready").then_some(())
+        });
+        if self.folder().join("admin.sock").exists() {
+            // The admin address has its descriptors once it answers.
+            self.admin("/livez");
+        }
+        self.descriptors = self.open_descriptors();
     }
 
     pub(super) fn spawn(mut command: Command, folder: TempDir, config: String, output: Output) -> Proxy {
@@ -78,7 +96,7 @@ impl Proxy {
             Output::Stalled => Lines::keep(Some(stdout)),
             Output::Closed => Lines::keep(None),
         };
-        Proxy { child, folder, config, stderr, stdout, descriptors: 0 }
+        Proxy { command, child, folder, config, stderr, stdout, descriptors: 0 }
     }
 
     pub fn folder(&self) -> &Path {
@@ -233,6 +251,29 @@ impl Proxy {
     /// The sum of all samples of a metric whose labels contain each of `labels`; 0 if there are none.
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         said::metric(&self.metrics(), name, labels)
+    }
+
+    /// Runs a command against its admin socket, and waits for its end.
+    #[track_caller]
+    pub fn command(&self, arguments: &[&str]) -> Ended {
+        let start = Instant::now();
+        let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args(arguments)
+            .arg(format!("--admin=unix:{}", self.folder().join("admin.sock").display()))
+            .output()
+            .expect("the binary can be run");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints text");
+        Ended {
+            code: output.status.code(),
+            stderr: text(output.stderr),
+            stdout: text(output.stdout),
+            after: start.elapsed(),
+        }
+    }
+
+    /// Writes a config for its next reload.
+    pub fn write_config(&self, config: &str) {
+        fs::write(self.config_path(), config).unwrap();
     }
 
     // --- its process

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal::SIGHUP;
 
-use crate::harness::{Endpoint, Event, Gate, Proxy, SteadyLoad, eventually, nobody_listens};
+use crate::harness::{Endpoint, Event, Gate, Proxy, SteadyLoad, eventually, nobody_listens, silent_network};
 
 /// Reloads, and waits until this generation is in force.
 #[track_caller]
@@ -230,4 +230,189 @@ fn a_reload_under_load_fails_nothing() {
     let (sent, failures) = steady.stop();
     assert!(failures.is_empty(), "{} of {sent} failed: {failures:?}", failures.len());
     assert!(endpoints.iter().all(|endpoint| endpoint.count() > 0));
+}
+
+/// `evenkeel reload` waits, and says what has changed; the log line says the same as fields.
+#[test]
+fn a_reload_says_what_it_changed() {
+    let gate = Gate::closed();
+    let opened = gate.clone();
+    let old = Endpoint::scripted("old", move |exchange| {
+        if exchange.target() == "/held" {
+            opened.wait();
+        }
+        exchange.answer("old");
+    });
+    let [kept, new] = ["kept", "new"].map(Endpoint::named);
+    let proxy = Proxy::to([&old, &kept]).health_check("type: tcp, interval: 30s, timeout: 1s").start();
+    proxy.wait_until(old.address(), "healthy");
+    let held: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = proxy.client();
+            client.send("GET /held HTTP/1.1\r\nHost: test.example\r\n\r\n");
+            client
+        })
+        .collect();
+    eventually("two held requests", || {
+        (proxy.endpoint_status(old.address())?["in_flight"] == 2).then_some(())
+    });
+    proxy.write_config(&proxy.config_text().replace(old.address(), new.address()));
+    let said = proxy.command(&["reload"]);
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    assert_eq!(
+        said.stdout,
+        format!(
+            "generation 2 is in force\nlisteners: 1 kept\nroutes: 1 kept\npools: 1 changed\n  \
+             ~ default: endpoints, its turns begin anew\nendpoints: 1 added, 1 removed, 1 kept\n  \
+             + {} of default, healthy: a probe passed\n  - {} of default, drains: 2 requests\n",
+            new.address(),
+            old.address()
+        )
+    );
+    let line = proxy.event("the reload", |event| event.message() == "config reloaded");
+    assert_eq!(line.text("by"), "command");
+    for (field, count) in [
+        ("generation", 2),
+        ("endpoints_kept", 1),
+        ("endpoints_added", 1),
+        ("endpoints_removed", 1),
+        ("pools_changed", 1),
+        ("pools_kept", 0),
+        ("routes_kept", 1),
+        ("listeners_kept", 1),
+        ("listeners_removed", 0),
+    ] {
+        assert_eq!(line.0[field], count, "{field}");
+    }
+    assert_eq!(proxy.metric("evenkeel_config_reloads_total", &["done"]) as u64, 1);
+    let same = proxy.command(&["reload"]);
+    assert!(same.stdout.starts_with("generation 3 is in force\nnothing has changed\n"), "{}", same.stdout);
+    gate.open();
+    for mut client in held {
+        client.response().expect(200);
+    }
+}
+
+/// The whole report comes back, with its exit code; what is merely impossible has another one.
+#[test]
+fn a_refused_reload_says_why() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let good = proxy.config_text().to_owned();
+    proxy.write_config(&good.replace("health_check: off", "health_chek: off"));
+    let said = proxy.command(&["reload"]);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(78), ""));
+    for part in ["health_chek", "evenkeel.yaml:", "did you mean `health_check`?", "1 error in "] {
+        assert!(said.stderr.contains(part), "{part} is not in {}", said.stderr);
+    }
+    proxy.write_config(
+        &good.replace("threads: 2", "threads: 1, watch: on").replace("format: json", "format: text"),
+    );
+    let said = proxy.command(&["reload"]);
+    assert_eq!(said.code, Some(1));
+    assert_eq!(
+        said.stderr,
+        "error: a change of `server.threads` and `server.watch` and `access_log.format` needs `evenkeel upgrade` or \
+         a restart\n"
+    );
+    std::fs::remove_file(proxy.config_path()).unwrap();
+    let said = proxy.command(&["reload"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.stderr.contains("cannot read"), "{}", said.stderr);
+    assert_eq!(proxy.metric("evenkeel_config_reloads_total", &["refused"]) as u64, 3);
+    assert_eq!(proxy.metric("evenkeel_config_last_reload_successful", &[]) as u64, 0);
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// An endpoint that is dead from the beginning is known to be dead before the first request could go there.
+#[test]
+fn a_new_endpoint_is_probed_before_it_is_used() {
+    let well = Endpoint::named("well");
+    let (dead, silent) = (nobody_listens(), silent_network());
+    let proxy = Proxy::to([&well]).health_check("type: tcp, interval: 30s, timeout: 1s").start();
+    proxy.wait_until(well.address(), "healthy");
+    let more = format!("{well}\n      - {dead}\n      - {silent}");
+    let config = proxy
+        .config_text()
+        .replace(&well.to_string(), &more)
+        .replace("    endpoints:", "    retry: off\n    endpoints:");
+    proxy.write_config(&config);
+    let said = proxy.command(&["reload"]);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let expected = format!("  + {} of default, unhealthy: connection refused\n", dead.address());
+    assert!(said.stdout.contains(&expected), "{}", said.stdout);
+    assert!(
+        said.stdout.contains(&format!("  + {} of default, unhealthy: ", silent.address)),
+        "{}",
+        said.stdout
+    );
+    for _ in 0..10 {
+        proxy.get("/x").expect(200);
+    }
+}
+
+/// What was bound for a reload that fails later is closed again.
+#[test]
+fn a_refused_reload_leaves_no_socket_behind() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let more = format!(
+        "  - {{ name: free, address: \"{free}\" }}\n  - {{ name: taken, address: \"{}\" }}\nroutes:",
+        taken.local_addr().unwrap()
+    );
+    proxy.write_config(&proxy.config_text().replace("routes:", &more));
+    let said = proxy.command(&["reload"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.stderr.contains("listener taken cannot listen on"), "{}", said.stderr);
+    std::net::TcpListener::bind(free).expect("it is free again");
+    assert_eq!(proxy.status()["generation"], 1);
+}
+
+/// A hundred signals while a reload is under way are one more reload after it, and no other.
+#[test]
+fn signals_during_a_reload_are_one_more_reload() {
+    let (well, silent) = (Endpoint::named("well"), silent_network());
+    let mut proxy = Proxy::to([&well]).health_check("type: tcp, interval: 30s, timeout: 1s").start();
+    proxy.wait_until(well.address(), "healthy");
+    let steady = SteadyLoad::start(&proxy.address(), 2);
+    // The first reload waits a second for its probe.
+    proxy.reload(&proxy.config_text().replace(&well.to_string(), &format!("{well}\n      - {silent}")));
+    for _ in 0..100 {
+        proxy.signal(SIGHUP);
+        thread::sleep(Duration::from_millis(5));
+    }
+    eventually("the second reload", || (proxy.status()["generation"] == 3).then_some(()));
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(proxy.status()["generation"], 3);
+    let (sent, failures) = steady.stop();
+    assert!(failures.is_empty(), "{} of {sent} failed: {failures:?}", failures.len());
+    proxy.is_unharmed(well.open());
+}
+
+/// Without `--admin`, the address is in the config file, even if the rest of that is wrong; where nothing of it can be
+/// read, the report and the exit code are those of a check.
+#[test]
+fn a_broken_file_still_says_whom_to_ask() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let run = |command: &str| {
+        let file = proxy.config_path();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args([command, "-c", file.to_str().unwrap()])
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    proxy.write_config(&proxy.config_text().replace("health_check: off", "health_chek: off"));
+    assert_eq!(run("health"), (Some(0), String::new()));
+    let (code, stderr) = run("reload");
+    assert_eq!(code, Some(78));
+    assert!(stderr.contains("did you mean `health_check`?"), "{stderr}");
+    proxy.event("the process was asked", |event| event.level() == "error" && event.text("by") == "command");
+    proxy.write_config("admin: [\n");
+    let (code, stderr) = run("reload");
+    assert_eq!(code, Some(78));
+    assert!(stderr.contains("evenkeel.yaml:") && stderr.contains("--admin ADDRESS"), "{stderr}");
 }

@@ -1,0 +1,151 @@
+//! The comparison itself. Every field of what is compared is named here, so that a new one cannot be forgotten.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Changes, Difference, Item};
+use crate::config::{AccessLog, Admin, Config, EndpointSpec, Listener, Pool, Route, Server};
+
+/// The names of the fields that differ, each after `prefix`. The type is taken apart, so that a field which is not
+/// listed does not compile; those after `but` are left out.
+macro_rules! differing {
+    ($old:expr, $new:expr, $type:ident { $($field:ident),* } but { $($left:ident),* }, $prefix:literal) => {{
+        let $type { $($field: _,)* $($left: _,)* } = $new;
+        let mut keys: Vec<String> = Vec::new();
+        $(
+            if $old.$field != $new.$field {
+                keys.push(concat!($prefix, stringify!($field)).to_owned());
+            }
+        )*
+        keys
+    }};
+}
+
+pub(super) fn between(old: &Config, new: &Config) -> Changes {
+    Changes {
+        listeners: difference(&old.listeners, &new.listeners, |listener| listener.name.to_string(), listener),
+        routes: difference(&old.routes, &new.routes, |route| route.name.to_string(), route),
+        pools: difference(&old.pools, &new.pools, |pool| pool.name.to_string(), pool),
+        endpoints: difference(&endpoints(old), &endpoints(new), Placed::identity, endpoint),
+        reordered: order(&old.routes, &new.routes) != order(&new.routes, &old.routes),
+        log: old.log != new.log,
+        upgrade: upgrade(old, new),
+    }
+}
+
+/// How one thing is described: alone, where it came or went, or beside what it was before.
+struct Described {
+    item: Item,
+    /// Has a meaning only beside what it was before.
+    keys: Vec<String>,
+}
+
+fn difference<T>(
+    old: &[T],
+    new: &[T],
+    identity: impl Fn(&T) -> String,
+    describe: impl Fn(Option<&T>, &T) -> Described,
+) -> Difference {
+    let index = |things: &[T]| -> HashMap<String, usize> {
+        things.iter().enumerate().map(|(index, thing)| (identity(thing), index)).collect()
+    };
+    let (had, has) = (index(old), index(new));
+    let mut difference = Difference::default();
+    for thing in new {
+        match had.get(&identity(thing)).and_then(|at| old.get(*at)) {
+            None => difference.added.push(describe(None, thing).item),
+            Some(was) => match describe(Some(was), thing) {
+                Described { keys, .. } if keys.is_empty() => difference.kept += 1,
+                Described { item, keys } => difference.changed.push(Item { keys, ..item }),
+            },
+        }
+    }
+    let is_gone = |thing: &&T| !has.contains_key(&identity(thing));
+    difference.removed.extend(old.iter().filter(is_gone).map(|thing| describe(None, thing).item));
+    difference
+}
+
+fn listener(was: Option<&Listener>, is: &Listener) -> Described {
+    let keys = was.map(|was| {
+        differing!(was, is, Listener {
+            address, h2c, trusted_proxies, proxy_protocol, paths, limits, connections, timeouts
+        } but { name }, "")
+    });
+    // `connections` are two keys of `limits`.
+    let mut keys: Vec<String> =
+        keys.unwrap_or_default().into_iter().map(|key| key.replace("connections", "limits")).collect();
+    keys.dedup();
+    let note = match was {
+        Some(was) if was.address != is.address => {
+            Some(format!("moves from {} to {}", was.address, is.address))
+        }
+        Some(_) => None,
+        None => Some(format!("on {}", is.address)),
+    };
+    Described { item: Item { name: is.name.to_string(), note, ..Item::default() }, keys }
+}
+
+fn route(was: Option<&Route>, is: &Route) -> Described {
+    let keys = was.map(|was| differing!(was, is, Route { matches, pool, limits, timeout } but { name }, ""));
+    let keys = keys.unwrap_or_default().into_iter().map(|key| key.replace("matches", "match")).collect();
+    let note = match was {
+        Some(was) if was.pool != is.pool => Some(format!("goes to pool {}, not to {}", is.pool, was.pool)),
+        Some(_) => None,
+        None => Some(format!("to pool {}", is.pool)),
+    };
+    Described { item: Item { name: is.name.to_string(), note, ..Item::default() }, keys }
+}
+
+fn pool(was: Option<&Pool>, is: &Pool) -> Described {
+    let keys = was.map(|was| {
+        differing!(was, is, Pool {
+            balance, endpoints, health_check, when_none_healthy, timeouts, connections, retry, host, resolve
+        } but { name }, "")
+    });
+    let keys = keys.unwrap_or_default();
+    let note = (!keys.is_empty()).then(|| "its turns begin anew".to_owned());
+    Described { item: Item { name: is.name.to_string(), note, ..Item::default() }, keys }
+}
+
+/// An endpoint and whose it is.
+struct Placed<'a> {
+    pool: &'a str,
+    spec: &'a EndpointSpec,
+}
+
+impl Placed<'_> {
+    fn identity(&self) -> String {
+        format!("{} {}", self.pool, self.spec.address)
+    }
+}
+
+fn endpoints(config: &Config) -> Vec<Placed<'_>> {
+    let pools = config.pools.iter();
+    pools.flat_map(|pool| pool.endpoints.iter().map(|spec| Placed { pool: &pool.name, spec })).collect()
+}
+
+fn endpoint(was: Option<&Placed<'_>>, is: &Placed<'_>) -> Described {
+    let keys =
+        was.map(|was| differing!(was.spec, is.spec, EndpointSpec { weight, backup } but { address }, ""));
+    let item = Item { name: is.spec.address.to_string(), pool: Some(is.pool.to_owned()), ..Item::default() };
+    Described { item, keys: keys.unwrap_or_default() }
+}
+
+/// The names of those routes that the others have too, in their order.
+fn order<'a>(routes: &'a [Route], others: &[Route]) -> Vec<&'a str> {
+    let known: HashSet<&str> = others.iter().map(|route| &*route.name).collect();
+    routes.iter().map(|route| &*route.name).filter(|name| known.contains(name)).collect()
+}
+
+fn upgrade(old: &Config, new: &Config) -> Vec<String> {
+    // Whatever else there is in a config can change while it serves.
+    let Config { server, admin, access_log, text: _, log: _, listeners: _, routes: _, pools: _, tests: _ } =
+        new;
+    let mut keys = differing!(old.server, server, Server {
+        threads, max_connections, max_memory, drain, drain_idle, drain_delay, watch, state
+    } but {}, "server.");
+    keys.extend(differing!(old.admin, admin, Admin { listen, token } but {}, "admin."));
+    keys.extend(
+        differing!(old.access_log, access_log, AccessLog { output, format, queue } but {}, "access_log."),
+    );
+    keys
+}

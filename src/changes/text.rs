@@ -1,0 +1,66 @@
+//! The changes as people read them: a line of counts for each kind of thing, and its items where there are some.
+
+use std::fmt::Write;
+
+use super::{Changes, Difference, Item};
+use crate::telemetry::human;
+
+/// Items of each sort that are shown; the rest is counted.
+const ITEMS_MAX: usize = 12;
+
+pub(super) fn of(changes: &Changes) -> String {
+    let mut out = String::new();
+    difference(&mut out, "listeners", &changes.listeners);
+    difference(&mut out, "routes", &changes.routes);
+    difference(&mut out, "pools", &changes.pools);
+    difference(&mut out, "endpoints", &changes.endpoints);
+    if changes.reordered {
+        out.push_str("the routes stand in another order\n");
+    }
+    if changes.log {
+        out.push_str("log: changed\n");
+    }
+    for key in &changes.upgrade {
+        let _ = writeln!(out, "{}: needs `evenkeel upgrade` or a restart", human::safe(key));
+    }
+    out
+}
+
+fn difference(out: &mut String, what: &str, difference: &Difference) {
+    let Difference { added, removed, changed, kept } = difference;
+    let counts =
+        [(added.len(), "added"), (changed.len(), "changed"), (removed.len(), "removed"), (*kept, "kept")];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    if counts.is_empty() {
+        return;
+    }
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(out, "{what}: {}", counts.join(", "));
+    for (mark, items) in [('+', added), ('~', changed), ('-', removed)] {
+        for item in items.iter().take(ITEMS_MAX) {
+            let _ = writeln!(out, "  {mark} {}", line(item));
+        }
+        if items.len() > ITEMS_MAX {
+            let _ = writeln!(out, "  {mark} and {} more", items.len() - ITEMS_MAX);
+        }
+    }
+}
+
+/// `10.0.0.1:3000 of api, drains: 3 requests`
+fn line(item: &Item) -> String {
+    let mut line = human::safe(&item.name);
+    if let Some(pool) = &item.pool {
+        let _ = write!(line, " of {}", human::safe(pool));
+    }
+    if !item.keys.is_empty() {
+        let _ = write!(line, ": {}", item.keys.join(", "));
+    }
+    if let Some(note) = &item.note {
+        let _ = write!(line, ", {}", human::safe(note));
+    }
+    line
+}

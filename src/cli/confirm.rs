@@ -1,0 +1,22 @@
+//! `evenkeel confirm`.
+
+use std::time::Duration;
+
+use super::Exit;
+use super::ask::{Where, perform};
+
+/// It waits for the operation under way, if there is one.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Keep the config that `reload --confirm` has put in force for a while.
+#[derive(Debug, clap::Args)]
+pub struct Confirm {
+    #[command(flatten)]
+    place: Where,
+}
+
+impl Confirm {
+    pub fn execute(self) -> Exit {
+        perform(&self.place, "/confirm", "", LIMIT)
+    }
+}

@@ -1,0 +1,60 @@
+//! `evenkeel plan`: what a config file would change in a running process.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::ask::{Where, cannot_ask};
+use super::{Exit, complain, fail, print, refuse};
+use crate::admin::client::{Question, Response};
+use crate::admin::encoded;
+use crate::changes;
+use crate::config;
+
+/// New names are resolved, and new endpoints probed.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Say what a config file would change in a running process, and change nothing.
+///
+/// Exits with 0 if nothing would change, 3 if something would, 78 if the file is invalid, 1 if nobody can be asked.
+#[derive(Debug, clap::Args)]
+pub struct Plan {
+    /// The file to try
+    file: PathBuf,
+    #[command(flatten)]
+    place: Where,
+    /// Print the changes as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Plan {
+    pub fn execute(self) -> Exit {
+        let text = match config::read(&self.file) {
+            Ok(text) => text,
+            Err(error) => return refuse(&error),
+        };
+        let path = format!("/plan?name={}", encoded(&self.file.display().to_string()));
+        match self.place.ask(Question::post(&path, &text, LIMIT)) {
+            Ok(Response { status: 200, body }) => self.show(&body),
+            Ok(Response { status: 422, body }) => {
+                complain(body.trim_end());
+                Exit::InvalidConfig
+            }
+            Ok(Response { body, .. }) => fail(body.trim_end()),
+            Err(error) => cannot_ask(&error),
+        }
+    }
+
+    fn show(&self, body: &str) -> Exit {
+        let plan: changes::Plan = match serde_json::from_str(body) {
+            Ok(plan) => plan,
+            Err(error) => return fail(format!("the plan is not understood: {error}")),
+        };
+        if self.json {
+            print(&format!("{body}\n"));
+        } else {
+            print(&plan.text());
+        }
+        if plan.changes.is_empty() { Exit::Done } else { Exit::Changes }
+    }
+}

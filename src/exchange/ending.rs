@@ -1,0 +1,65 @@
+//! How a request ends: why, what its client is told, and what is left of it.
+
+use std::time::Instant;
+
+use super::{Answer, Exchange, Failure};
+use crate::telemetry::record::{AttemptResult, Outcome, Record};
+
+impl Exchange {
+    /// Notes why the request does not end well, for the log; the first cause stays.
+    pub fn failed(&mut self, failure: Failure, detail: Option<String>) {
+        if self.failure.is_none() {
+            self.failure = Some(failure);
+            self.record.cause = Some(failure.label());
+            self.record.detail = detail.map(Into::into).or(self.record.detail.take());
+        }
+    }
+
+    /// The answer that is ours for a failure.
+    pub fn answer(&self, failure: Failure) -> Answer {
+        Answer::to(failure, Some(self.record.text.accept()), self.record.text.request_id())
+    }
+
+    /// Ends the request's life: what is left of it is its record.
+    ///
+    /// `status` is what the client was sent, `bytes_out` the body bytes that it took.
+    pub fn finish(&mut self, status: Option<u16>, bytes_out: u64, now: Instant) -> &Record {
+        if let Some(open) = &mut self.open
+            && let Some(cause) = self.record.cause
+        {
+            open.record.result = AttemptResult::Failed(cause);
+        }
+        self.close_attempt();
+        self.stop_waiting(now);
+        self.record.status = status.unwrap_or(499);
+        self.record.outcome = self.outcome();
+        self.record.bytes_out = bytes_out;
+        self.record.duration = now.saturating_duration_since(self.started);
+        &self.record
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self.failure {
+            None => Outcome::Answered,
+            Some(Failure::ClientGone | Failure::ClientStalled) => Outcome::ClientGone,
+            // Nothing was sent that says so.
+            Some(Failure::Stopped) => Outcome::Cut,
+            Some(failure) if failure.status().as_u16() == self.record.status => Outcome::Refused,
+            // Behind the beginning of another response there is no place for an answer.
+            Some(_) => Outcome::Cut,
+        }
+    }
+
+    /// The status of the response that is under way.
+    pub(super) fn status_of_endpoint(&self) -> Option<u16> {
+        match self.open.as_ref()?.record.result {
+            AttemptResult::Status(status) => Some(status),
+            AttemptResult::Failed(_) => None,
+        }
+    }
+
+    /// Bytes of the response's body on their way so far.
+    pub(super) fn bytes_out(&self) -> u64 {
+        self.record.bytes_out
+    }
+}

@@ -1,0 +1,68 @@
+//! What is said of a config that has come into force: to the log, and to whoever asked for it.
+
+use crate::changes::Changes;
+
+/// What made a config come into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Signal,
+    Command,
+    Watch,
+    Rollback,
+    /// Nobody confirmed the one after it.
+    Expiry,
+}
+
+/// A config that has come into force.
+pub struct Applied {
+    pub generation: u64,
+    pub changes: Changes,
+    /// What the config's own warnings are.
+    pub warnings: String,
+}
+
+impl By {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Command => "command",
+            Self::Watch => "watch",
+            Self::Rollback => "rollback",
+            Self::Expiry => "expiry",
+        }
+    }
+}
+
+impl Applied {
+    pub fn log(&self, by: By) {
+        let Changes { listeners, routes, pools, endpoints, .. } = &self.changes;
+        log::info!(
+            generation = self.generation,
+            by = by.name(),
+            endpoints_kept = endpoints.kept,
+            endpoints_added = endpoints.added.len(),
+            endpoints_changed = endpoints.changed.len(),
+            endpoints_removed = endpoints.removed.len(),
+            pools_kept = pools.kept,
+            pools_added = pools.added.len(),
+            pools_changed = pools.changed.len(),
+            pools_removed = pools.removed.len(),
+            routes_kept = routes.kept,
+            routes_added = routes.added.len(),
+            routes_changed = routes.changed.len(),
+            routes_removed = routes.removed.len(),
+            listeners_kept = listeners.kept,
+            listeners_added = listeners.added.len(),
+            listeners_changed = listeners.changed.len(),
+            listeners_removed = listeners.removed.len();
+            "config reloaded"
+        );
+    }
+
+    /// `condition` follows the words that it is in force.
+    pub fn text(&self, condition: &str) -> String {
+        let Self { generation, changes, warnings } = self;
+        let same = if changes.is_empty() { "nothing has changed\n" } else { "" };
+        format!("generation {generation} is in force{condition}\n{same}{}{warnings}", changes.text())
+    }
+}

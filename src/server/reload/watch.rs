@@ -1,0 +1,100 @@
+//! Watching the config file: by what it says, not by its inode or its time, so that files which are replaced, and
+//! symlinks which are turned elsewhere (a ConfigMap of Kubernetes), are seen as well.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::config;
+
+/// How often the file is read. A change is acted upon once two looks in a row have found the same: a file that is being
+/// written may be a valid config with half of its pools missing.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What a look has found: the text, or why there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    Text(Arc<str>),
+    Unreadable(String),
+}
+
+pub struct Watch {
+    /// `None`: nothing is watched.
+    watched: Option<(PathBuf, Interval)>,
+    /// What a reload has been tried with; it is not tried again.
+    tried: Seen,
+    /// What the last look has found, where that is something else.
+    found: Option<Seen>,
+}
+
+impl Watch {
+    /// Must run within the runtime that will wait.
+    pub fn new(file: Option<PathBuf>, text: Arc<str>) -> Self {
+        let watched = file.map(|file| {
+            let mut looks = interval(LOOK);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            (file, looks)
+        });
+        Self { watched, tried: Seen::Text(text), found: None }
+    }
+
+    /// What the file says has been tried, with whatever result.
+    pub fn tried(&mut self, seen: Seen) {
+        self.tried = seen;
+        self.found = None;
+    }
+
+    /// Returns when the file says something that has not been tried. May be dropped and called again.
+    pub async fn changed(&mut self) {
+        let Some((file, looks)) = &mut self.watched else { return std::future::pending().await };
+        loop {
+            looks.tick().await;
+            let file = file.clone();
+            // A file system that hangs must not hold up signals.
+            let Ok(seen) = tokio::task::spawn_blocking(move || Seen::of(&config::read(&file))).await else {
+                continue;
+            };
+            if is_settled(&self.tried, &mut self.found, seen) {
+                return;
+            }
+        }
+    }
+}
+
+impl Seen {
+    pub fn of(read: &Result<String, config::LoadError>) -> Self {
+        match read {
+            Ok(text) => Self::Text(text.strip_prefix('\u{feff}').unwrap_or(text).into()),
+            Err(error) => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
+/// Whether this is new, and was seen by the look before as well.
+fn is_settled(tried: &Seen, found: &mut Option<Seen>, seen: Seen) -> bool {
+    if seen == *tried {
+        *found = None;
+        return false;
+    }
+    let is_settled = found.as_ref() == Some(&seen);
+    *found = Some(seen);
+    is_settled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_same_twice_is_settled() {
+        let text = |text: &str| Seen::Text(text.into());
+        let gone = || Seen::Unreadable("gone".into());
+        let (tried, mut found) = (text("a"), None);
+        let mut look = |seen| is_settled(&tried, &mut found, seen);
+        assert!(!look(text("a")) && !look(text("a")));
+        assert!(!look(text("half")) && !look(text("whole")) && look(text("whole")));
+        assert!(!look(text("a")) && !look(text("whole")) && !look(gone()) && look(gone()));
+    }
+}

@@ -1,0 +1,120 @@
+//! `evenkeel rollback`: the config before, from memory or from the state directory.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use crate::harness::{Endpoint, Proxy, eventually};
+
+/// The files in the state directory, in order.
+fn state(proxy: &Proxy) -> Vec<PathBuf> {
+    let entries = fs::read_dir(proxy.folder().join("state")).expect("there is a state directory");
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_rollback_returns_to_the_config_before() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let mut proxy = Proxy::to([&a]).start();
+    let none = proxy.command(&["rollback"]);
+    assert_eq!(
+        (none.code, none.stderr.as_str()),
+        (Some(1), "error: there is no earlier config to go back to\n")
+    );
+
+    let next = proxy.config_text().replace(a.address(), b.address());
+    proxy.reload(&next);
+    eventually("generation 2", || (proxy.status()["generation"] == 2).then_some(()));
+    // A reload of the same text is none to go back from.
+    assert_eq!(proxy.command(&["reload"]).code, Some(0));
+
+    let said = proxy.command(&["rollback"]);
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    assert!(said.stdout.starts_with("generation 4 is in force\n"), "{}", said.stdout);
+    assert!(said.stdout.contains(&format!("  + {} of default\n", a.address())), "{}", said.stdout);
+    let note = format!("{} says something else and is not touched: ", proxy.config_path().display());
+    assert!(said.stdout.contains(&note), "{}", said.stdout);
+    assert_eq!(proxy.get("/x").expect(200).text(), "a");
+    assert_eq!(fs::read_to_string(proxy.config_path()).unwrap(), next);
+    proxy.event("the rollback", |event| {
+        event.message() == "config reloaded" && event.text("by") == "rollback"
+    });
+
+    // Once more would bring back what somebody did not want.
+    assert_eq!(proxy.command(&["rollback"]).code, Some(1));
+    assert_eq!(proxy.command(&["reload"]).code, Some(0));
+    assert_eq!(proxy.get("/x").expect(200).text(), "b");
+    proxy.is_unharmed(a.open() + b.open());
+}
+
+/// What is kept survives the process: two files of the owner alone, whole at any time.
+#[test]
+fn the_state_directory_survives_the_process() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let builder = Proxy::to([&a]);
+    let state_path = builder.folder().join("kept");
+    let builder = builder.server(&format!("threads: 2, state: {}", state_path.display()));
+    let first = builder.text();
+    let second = first.replace(a.address(), b.address());
+    let proxy = builder.start();
+    proxy.reload(&second);
+    let texts = eventually("both texts", || {
+        let files = fs::read_dir(&state_path).ok()?.map(|entry| entry.unwrap().path());
+        let mut texts: Vec<_> =
+            files.filter_map(|path| Some((fs::read_to_string(&path).ok()?, path))).collect();
+        // The one before has the longer ending, and comes first.
+        texts.sort_by_key(|(_, path)| !path.to_string_lossy().ends_with(".before.yaml"));
+        (texts.len() == 2 && texts[0].0 == first && texts[1].0 == second).then_some(texts)
+    });
+    for (_, path) in texts {
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    // A process of the same file, after this one: it goes back to where that one would have.
+    let mut proxy = proxy.restarted();
+    assert_eq!(proxy.get("/x").expect(200).text(), "b");
+    assert_eq!(proxy.command(&["rollback"]).code, Some(0));
+    assert_eq!(proxy.get("/x").expect(200).text(), "a");
+    proxy.is_unharmed(a.open() + b.open());
+}
+
+/// Without a place to write to, everything but the rollback after a restart works, and it is said.
+#[test]
+fn without_a_state_directory_memory_serves() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let proxy = Proxy::to([&a]).server("threads: 2, state: /proc/no/such/place").start();
+    let warning = proxy
+        .event("a warning", |event| event.level() == "warn" && event.message().contains("state directory"));
+    assert!(warning.text("reason").starts_with("/proc/no/such/place: "), "{warning:?}");
+    proxy.write_config(&proxy.config_text().replace(a.address(), b.address()));
+    assert_eq!(proxy.command(&["reload"]).code, Some(0));
+    assert_eq!(proxy.command(&["rollback"]).code, Some(0));
+    assert_eq!(proxy.get("/x").expect(200).text(), "a");
+}
+
+#[test]
+fn with_state_off_nothing_is_written() {
+    let a = Endpoint::named("a");
+    let proxy = Proxy::to([&a]).server("threads: 2, state: off").start();
+    assert_eq!(proxy.command(&["reload"]).code, Some(0));
+    assert!(!proxy.folder().join("state").exists());
+    assert!(proxy.events().iter().all(|event| event.level() == "info"));
+}
+
+/// What was kept may have been spoilt since: then the config in force stays.
+#[test]
+fn a_spoilt_state_is_refused() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let proxy = Proxy::to([&a]).start();
+    proxy.reload(&proxy.config_text().replace(a.address(), b.address()));
+    let is_before = |path: &PathBuf| path.to_string_lossy().ends_with(".before.yaml");
+    let before = eventually("what is kept", || state(&proxy).into_iter().find(is_before));
+    fs::write(before, "listen: nonsense\n").unwrap();
+    let proxy = proxy.restarted();
+    let said = proxy.command(&["rollback"]);
+    assert_eq!(said.code, Some(78), "{}", said.stderr);
+    assert!(said.stderr.contains("the earlier config"), "{}", said.stderr);
+    assert_eq!(proxy.get("/x").expect(200).text(), "b");
+}
