@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint release docker-test systemd-test clients autobahn pressure differential chaos fuzz
+.PHONY: help setup demo test lint release docker-test systemd-test clients autobahn pressure differential chaos prove fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ differential: setup ## mutated requests through evenkeel, nginx and HAProxy side
 
 chaos: setup ## 100,000 POSTs while endpoints refuse, reset, close, hang and trickle: none arrives twice
 	cargo test --locked --test socket -- --ignored --nocapture no_post_of_a_hundred_thousand
+
+prove: release ## 1,000 reloads, 100 upgrades, 50 that fail, 20 restarts, under clients that retry nothing
+	@"$${CARGO_TARGET_DIR:-target}/release/evenkeel" prove --reloads 1000 --upgrades 100 --failed-upgrades 50 \
+	  --restarts 20 $(ARGS)
 
 autobahn: setup ## the Autobahn WebSocket suite, direct and proxied (needs Python 2.7)
 	@tests/autobahn/run.sh

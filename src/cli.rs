@@ -13,6 +13,7 @@ mod confirm;
 mod demo;
 mod health;
 mod plan;
+mod prove;
 mod reload;
 mod rollback;
 mod run;
@@ -67,6 +68,8 @@ enum Command {
     Status(status::Status),
     /// Ask a running process whether it is ready; for Docker's HEALTHCHECK.
     Health(health::Health),
+    /// Prove on this machine that reloads, restarts and upgrades lose nothing.
+    Prove(prove::Prove),
     /// Print the JSON Schema of the config file, for editors.
     Schema(schema::Schema),
 }
@@ -85,6 +88,7 @@ impl Cli {
             Command::StartSuccessor(command) => command.execute(),
             Command::Status(command) => command.execute(),
             Command::Health(command) => command.execute(),
+            Command::Prove(command) => command.execute(),
             Command::Schema(command) => command.execute(),
         }
     }

@@ -14,6 +14,7 @@ mod field;
 pub mod lane;
 pub mod lifecycle;
 pub mod pool;
+pub mod prove;
 pub mod proxy;
 pub mod routing;
 pub mod server;

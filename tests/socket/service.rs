@@ -9,6 +9,7 @@ mod listeners;
 mod logs;
 mod names;
 mod plan;
+mod prove;
 mod reload;
 mod rollback;
 mod start;

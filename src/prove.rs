@@ -1,0 +1,239 @@
+//! The proof that reloads, restarts, upgrades and stops lose nothing: the real binary as a process of its own, clients
+//! that retry nothing, and whoever changes the proxy under them.
+//!
+//! Clients and endpoints are in this process; everything is on loopback, and in a folder that goes with it.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+mod client;
+mod content;
+mod endpoint;
+mod folder;
+mod latency;
+mod message;
+mod operation;
+mod report;
+mod settings;
+mod stage;
+mod subject;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod websocket;
+
+pub use client::Clients;
+pub use report::{Memory, Report, Step};
+pub use subject::SubjectError;
+pub use tally::{Failure, Kind};
+
+use client::{Crowd, Load};
+use folder::Folder;
+use operation::{After, Operation, Operator};
+use settings::Settings;
+use subject::Subject;
+
+/// One of them is away at any time.
+const ENDPOINTS: usize = 4;
+
+/// By so much may the memory grow over all reloads.
+const GROWTH_KIB_MAX: u64 = 5 * 1024;
+/// Reloads before the memory is measured: the first ones fill what the later ones use again.
+const RELOADS_TO_SETTLE: u64 = 5;
+/// The memory is measured so often, and the least is taken: what is in flight is not what is kept.
+const MEASURES: usize = 20;
+const MEASURE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where ports are looked for: below those that the operating system gives to connections, or a client would meet
+/// itself on the proxy's port while nothing listens there.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// What to do, and with whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// How long the load runs with nothing done to it, for comparison.
+    pub load: Duration,
+    pub reloads: u64,
+    pub upgrades: u64,
+    pub failed_upgrades: u64,
+    pub restarts: u64,
+    pub clients: Clients,
+}
+
+/// What is told while it runs.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    Begun { pid: u32, listen: SocketAddr, clients: &'a Clients },
+    Step(&'a Step),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    #[error("the proof needs a folder, loopback ports and a copy of this binary: {0}")]
+    SetUp(#[from] io::Error),
+    #[error("no loopback port is free between {} and {}", PORTS.start, PORTS.end)]
+    NoPort,
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+}
+
+/// The run as far as it has come.
+struct Proof<'a> {
+    operator: Operator<'a>,
+    plan: &'a Plan,
+    tell: &'a mut dyn FnMut(Progress<'_>),
+    steps: Vec<Step>,
+    /// How many operations of the present step.
+    done: u64,
+}
+
+/// Does everything. Dropped before its end, it ends what it has started.
+pub async fn run(plan: &Plan, tell: &mut dyn FnMut(Progress<'_>)) -> Result<Report, ProveError> {
+    let began = Instant::now();
+    let mut folder = Folder::make()?;
+    let endpoints = endpoint::start(ENDPOINTS).await?;
+    let mut ports = free_ports();
+    let listen = ports.next().ok_or(ProveError::NoPort)?;
+    let other = ports.next().ok_or(ProveError::NoPort)?;
+    let admin = folder.admin();
+    let settings = Settings { listen, other, admin: &admin, endpoints: &endpoints };
+    folder.put_config(&settings.yaml(0))?;
+    let subject = Subject::start(&folder).await?;
+    tell(Progress::Begun { pid: subject.pid(), listen, clients: &plan.clients });
+    let load = Arc::new(Load::new(listen, began));
+    let operator = Operator { load: load.clone(), folder: &folder, settings, subject, number: 0 };
+    let mut proof = Proof { operator, plan, tell, steps: Vec::new(), done: 0 };
+    proof.under_load().await;
+    let Proof { operator, steps, .. } = proof;
+    drop(operator);
+    let (failures, failures_in_all) = load.tally.complaints();
+    let mut log = None;
+    if failures_in_all > 0 {
+        folder.keep();
+        log = Some(folder.log().display().to_string());
+    }
+    Ok(Report { version: env!("CARGO_PKG_VERSION"), steps, failures, failures_in_all, log })
+}
+
+// === impl Proof ===
+
+impl Proof<'_> {
+    /// Every step, until there is no proxy any more.
+    async fn under_load(&mut self) {
+        let mut crowd = Some(Crowd::start(&self.operator.load, &self.plan.clients));
+        let began = Instant::now();
+        if let Err(error) = self.steps(&mut crowd).await {
+            self.operator.complain(began, "a proxy that goes on", error.to_string());
+        }
+        if let Some(crowd) = crowd {
+            crowd.stop().await;
+        }
+    }
+
+    async fn steps(&mut self, crowd: &mut Option<Crowd>) -> Result<(), SubjectError> {
+        let plan = self.plan;
+        self.quiet_load().await;
+        self.reloads().await?;
+        self.repeat(Operation::Upgrade, plan.upgrades).await?;
+        self.repeat(Operation::FailedUpgrade, plan.failed_upgrades).await?;
+        self.repeat(Operation::Restart, plan.restarts).await?;
+        if plan.restarts == 0
+            && let Some(crowd) = crowd.take()
+        {
+            crowd.stop().await;
+        }
+        self.repeat(Operation::Stop, 1).await
+    }
+
+    async fn quiet_load(&mut self) {
+        let began = Instant::now();
+        tokio::time::sleep(self.plan.load).await;
+        self.conclude("load", 0, began, |_| {});
+    }
+
+    async fn reloads(&mut self) -> Result<(), SubjectError> {
+        let count = self.plan.reloads;
+        if count == 0 {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let measured = self.reloads_measured(count).await;
+        if let Ok(Some(Memory { before_kib, after_kib })) = measured
+            && after_kib > before_kib + GROWTH_KIB_MAX
+        {
+            let limit = format!("at most {GROWTH_KIB_MAX} KiB more memory after {count} reloads");
+            self.operator.complain(began, &limit, format!("{} KiB more", after_kib - before_kib));
+        }
+        let memory = measured.as_ref().ok().copied().flatten();
+        self.conclude(Operation::Reload.name(), count, began, |step| step.memory = memory);
+        measured.map(drop)
+    }
+
+    async fn reloads_measured(&mut self, count: u64) -> Result<Option<Memory>, SubjectError> {
+        let settling = count.min(RELOADS_TO_SETTLE);
+        self.times(Operation::Reload, 1..=settling).await?;
+        let before = self.memory().await;
+        self.times(Operation::Reload, settling + 1..=count).await?;
+        let after = self.memory().await;
+        Ok(before.zip(after).map(|(before_kib, after_kib)| Memory { before_kib, after_kib }))
+    }
+
+    async fn repeat(&mut self, operation: Operation, count: u64) -> Result<(), SubjectError> {
+        if count == 0 {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let ended = self.times(operation, 1..=count).await;
+        let skipped = matches!(ended, Ok(After::Unknown)).then_some("this binary cannot upgrade");
+        self.conclude(operation.name(), count, began, |step| step.skipped = skipped);
+        ended.map(drop)
+    }
+
+    async fn times(
+        &mut self,
+        operation: Operation,
+        numbers: std::ops::RangeInclusive<u64>,
+    ) -> Result<After, SubjectError> {
+        for number in numbers {
+            if self.operator.perform(operation, number).await? == After::Unknown {
+                return Ok(After::Unknown);
+            }
+            self.done = number;
+        }
+        Ok(After::GoesOn)
+    }
+
+    async fn memory(&self) -> Option<u64> {
+        let mut least = None;
+        for _ in 0..MEASURES {
+            let now = self.operator.subject.memory_kib();
+            least = [least, now].into_iter().flatten().min();
+            tokio::time::sleep(MEASURE_PAUSE).await;
+        }
+        least
+    }
+
+    /// Ends a step and tells of it.
+    fn conclude(&mut self, name: &'static str, count: u64, began: Instant, more: impl FnOnce(&mut Step)) {
+        let tally = &self.operator.load.tally;
+        let done = std::mem::take(&mut self.done);
+        let mut step = Step::new(name, (done, count), began.elapsed(), &tally.take());
+        step.websockets = tally.websockets();
+        step.failures = tally.failures() - self.steps.iter().map(|step| step.failures).sum::<u64>();
+        more(&mut step);
+        (self.tell)(Progress::Step(&step));
+        self.steps.push(step);
+    }
+}
+
+/// Ports on which nobody listens now. Two runs at once begin in different places.
+fn free_ports() -> impl Iterator<Item = SocketAddr> {
+    let count = u32::from(PORTS.end - PORTS.start);
+    let first = std::process::id().wrapping_mul(17) % count;
+    (0..count)
+        .filter_map(move |step| u16::try_from((first + step) % count).ok())
+        .map(|step| SocketAddr::from((Ipv4Addr::LOCALHOST, PORTS.start + step)))
+        .filter(|address| TcpListener::bind(address).is_ok())
+}

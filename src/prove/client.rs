@@ -1,0 +1,203 @@
+//! The clients, none of which tries anything a second time: what is lost is lost, and counted.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::content::{Content, mixed};
+use super::message::{Head, Wire};
+use super::stage::Stage;
+use super::tally::{Kind, Tally, Wrong};
+
+mod keep_alive;
+mod new_connection;
+mod transfer;
+mod websocket;
+
+/// For one whole exchange; a loss, if it takes longer.
+const LIMIT: Duration = Duration::from_secs(30);
+/// After something that failed.
+const PAUSE: Duration = Duration::from_millis(20);
+/// What the small answers have at most.
+const SMALL_BYTES_MAX: u64 = 8 * 1024;
+
+/// What all clients share.
+#[derive(Debug)]
+pub(super) struct Load {
+    /// The listener that must never fail.
+    pub(super) target: SocketAddr,
+    pub(super) stage: Stage,
+    pub(super) tally: Tally,
+    over: AtomicBool,
+    ids: AtomicU64,
+}
+
+/// How many clients of each kind there are.
+#[derive(Debug, Clone, Copy)]
+pub struct Clients {
+    pub keep_alive: usize,
+    pub new_connections: usize,
+    pub downloads: usize,
+    pub uploads: usize,
+    pub websockets: usize,
+}
+
+/// The running clients.
+pub(super) struct Crowd {
+    load: Arc<Load>,
+    tasks: JoinSet<()>,
+}
+
+// === impl Load ===
+
+impl Load {
+    pub(super) fn new(target: SocketAddr, began: Instant) -> Self {
+        Self {
+            target,
+            stage: Stage::default(),
+            tally: Tally::new(began),
+            over: AtomicBool::new(false),
+            ids: AtomicU64::new(1),
+        }
+    }
+
+    fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// A connection, unless there is none to be had; then that has been counted, and some time has passed.
+    async fn connect(&self, kind: Kind) -> Option<Wire> {
+        let began = Instant::now();
+        let got = match tokio::time::timeout(LIMIT, TcpStream::connect(self.target)).await {
+            Ok(Ok(stream)) => return Some(Wire::new(stream)),
+            Ok(Err(error)) => Wrong::new("a connection", said(&error)),
+            Err(_) => Wrong::new("a connection", format!("nothing for {} s", LIMIT.as_secs())),
+        };
+        if self.stage.had_a_gap_since(began) {
+            self.tally.refused();
+            tokio::time::sleep(PAUSE).await;
+        } else {
+            self.failed(kind, began, got).await;
+        }
+        None
+    }
+
+    /// Counts a failure, and does not hurry to the next one.
+    async fn failed(&self, kind: Kind, began: Instant, wrong: Wrong) {
+        self.tally.failed(kind, began, wrong, &self.stage);
+        tokio::time::sleep(PAUSE).await;
+    }
+
+    /// Has one exchange within the time that it may take, and counts it.
+    async fn count<T>(&self, kind: Kind, exchange: impl Future<Output = Result<T, Wrong>>) -> Option<T> {
+        let began = Instant::now();
+        let result = tokio::time::timeout(LIMIT, exchange).await;
+        match result.unwrap_or_else(|_| Err(Wrong::new("a whole answer", "not all of it in 30 s"))) {
+            Ok(done) => {
+                self.tally.answered(kind, began.elapsed());
+                Some(done)
+            }
+            Err(wrong) => {
+                self.failed(kind, began, wrong).await;
+                None
+            }
+        }
+    }
+}
+
+// === impl Crowd ===
+
+impl Crowd {
+    pub(super) fn start(load: &Arc<Load>, clients: &Clients) -> Self {
+        let mut tasks = JoinSet::new();
+        for _ in 0..clients.keep_alive {
+            tasks.spawn(keep_alive::run(load.clone()));
+        }
+        for _ in 0..clients.new_connections {
+            tasks.spawn(new_connection::run(load.clone()));
+        }
+        for _ in 0..clients.downloads {
+            tasks.spawn(transfer::download(load.clone()));
+        }
+        for _ in 0..clients.uploads {
+            tasks.spawn(transfer::upload(load.clone()));
+        }
+        for _ in 0..clients.websockets {
+            tasks.spawn(websocket::run(load.clone()));
+        }
+        Self { load: load.clone(), tasks }
+    }
+
+    /// Lets each finish what it has begun.
+    pub(super) async fn stop(mut self) {
+        self.load.over.store(true, Ordering::Relaxed);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// The head of a response that must be a 200 to this request.
+async fn answer_to(wire: &mut Wire, id: u64, before: &str) -> Result<Head, Wrong> {
+    let head = match wire.head().await {
+        Ok(Some(head)) => head,
+        Ok(None) => return Err(Wrong::new("an answer", format!("the connection was closed {before}"))),
+        Err(error) => return Err(Wrong::new("an answer", format!("{}, {before}", said(&error)))),
+    };
+    if head.status() != Some(200) {
+        return Err(Wrong::new("200", head.line));
+    }
+    match head.field("x-prove-id") {
+        Some(got) if got == id.to_string() => Ok(head),
+        Some(got) => Err(Wrong::new(format!("the answer to request {id}"), format!("that to request {got}"))),
+        None => Err(Wrong::new(format!("the answer to request {id}"), "one that is to no request")),
+    }
+}
+
+/// The body of an answer, which must be this content.
+async fn content_of(wire: &mut Wire, head: &Head, id: u64, size: u64) -> Result<(), Wrong> {
+    let expected = || format!("{size} bytes of content {id}");
+    let Some(length) = head.length() else { return Err(Wrong::new(expected(), "a body without a length")) };
+    let mut content = Content::of(id);
+    let mut same = true;
+    let received = wire.body(length, |piece| same &= content.goes_on_with(piece)).await;
+    match received {
+        Err(error) => Err(Wrong::new(expected(), said(&error))),
+        Ok(received) if received != size => Err(Wrong::new(expected(), format!("{received} bytes"))),
+        Ok(_) if !same => Err(Wrong::new(expected(), "other bytes")),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// A small request with an answer of some kilobytes; whether the connection goes on after it.
+async fn small(wire: &mut Wire, id: u64, fields: &str, before: &str) -> Result<bool, Wrong> {
+    let size = mixed(id) % SMALL_BYTES_MAX;
+    let request = format!("GET /bytes/{id}/{size} HTTP/1.1\r\nHost: prove.test\r\n{fields}\r\n");
+    if let Err(error) = wire.write(request.as_bytes()).await {
+        return Err(Wrong::new("a connection that takes a request", format!("{}, {before}", said(&error))));
+    }
+    let head = answer_to(wire, id, before).await?;
+    content_of(wire, &head, id, size).await?;
+    Ok(!head.announces_close())
+}
+
+/// From nothing to this many milliseconds, different each time.
+fn up_to_ms(most: u64, id: u64) -> Duration {
+    Duration::from_millis(mixed(!id) % (most + 1))
+}
+
+/// Without the number that the operating system has for it.
+fn said(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_lowercase(),
+        None => text,
+    }
+}

@@ -1,0 +1,92 @@
+//! Long bodies in both directions, with a length or in chunks, one after the other on one connection.
+
+use std::sync::Arc;
+
+use super::super::content::{Content, mixed};
+use super::super::endpoint::{PAUSE, PIECE};
+use super::super::message::Wire;
+use super::super::tally::Wrong;
+use super::{Kind, Load, answer_to, content_of, said};
+
+/// Half a second and more each.
+const DOWNLOAD_PIECES: u64 = 64;
+const UPLOAD_PIECES: u64 = 32;
+
+pub(super) async fn download(load: Arc<Load>) {
+    transfers(load, Kind::Download).await;
+}
+
+pub(super) async fn upload(load: Arc<Load>) {
+    transfers(load, Kind::Upload).await;
+}
+
+async fn transfers(load: Arc<Load>, kind: Kind) {
+    let mut kept = None;
+    while !load.is_over() {
+        let mut wire = match kept.take() {
+            Some(wire) => wire,
+            None => match load.connect(kind).await {
+                Some(wire) => wire,
+                None => continue,
+            },
+        };
+        let id = load.next_id();
+        let goes_on = match kind {
+            Kind::Upload => load.count(kind, send(&mut wire, id)).await,
+            _ => load.count(kind, receive(&mut wire, id)).await,
+        };
+        match goes_on {
+            Some(true) => kept = Some(wire),
+            Some(false) => load.tally.announced(),
+            None => {}
+        }
+    }
+}
+
+async fn receive(wire: &mut Wire, id: u64) -> Result<bool, Wrong> {
+    let size = pieces(id, DOWNLOAD_PIECES) + mixed(id) % 1000;
+    let form = if mixed(id).is_multiple_of(2) { "chunked" } else { "length" };
+    let request = format!("GET /download/{id}/{size}/{form} HTTP/1.1\r\nHost: prove.test\r\n\r\n");
+    wire.write(request.as_bytes()).await.map_err(not_taken)?;
+    let head = answer_to(wire, id, "before the download").await?;
+    content_of(wire, &head, id, size).await?;
+    Ok(!head.announces_close())
+}
+
+async fn send(wire: &mut Wire, id: u64) -> Result<bool, Wrong> {
+    let size = pieces(id, UPLOAD_PIECES);
+    let chunked = mixed(id).is_multiple_of(2);
+    let framing = match chunked {
+        true => "Transfer-Encoding: chunked".to_owned(),
+        false => format!("Content-Length: {size}"),
+    };
+    let request = format!("POST /upload/{id} HTTP/1.1\r\nHost: prove.test\r\n{framing}\r\n\r\n");
+    wire.write(request.as_bytes()).await.map_err(not_taken)?;
+    let mut content = Content::of(id);
+    for _ in 0..size / PIECE as u64 {
+        let piece = content.next(PIECE);
+        let sent = if chunked { wire.write_chunk(&piece).await } else { wire.write(&piece).await };
+        sent.map_err(not_taken)?;
+        tokio::time::sleep(PAUSE).await;
+    }
+    if chunked {
+        wire.write_chunk(b"").await.map_err(not_taken)?;
+    }
+    let head = answer_to(wire, id, "after the upload").await?;
+    let Some(length) = head.length() else { return Err(Wrong::new("an answer", "one without a length")) };
+    let mut answer = Vec::new();
+    wire.body(length, |piece| answer.extend_from_slice(piece))
+        .await
+        .map_err(|error| Wrong::new("an answer", said(&error)))?;
+    let (expected, got) = (format!("{size} whole"), String::from_utf8_lossy(&answer).into_owned());
+    if got == expected { Ok(!head.announces_close()) } else { Err(Wrong::new(expected, got)) }
+}
+
+/// From half of the pieces to all of them.
+fn pieces(id: u64, most: u64) -> u64 {
+    (most / 2 + mixed(id) % (most / 2 + 1)) * PIECE as u64
+}
+
+fn not_taken(error: std::io::Error) -> Wrong {
+    Wrong::new("a connection that takes a request", said(&error))
+}

@@ -1,0 +1,81 @@
+//! What bodies consist of: bytes that belong to one id, so that a hole, a repeat or somebody else's answer is seen.
+
+use std::sync::LazyLock;
+
+/// A prime, so that no buffer's size is a multiple of it.
+const PERIOD: usize = 65_521;
+
+/// Every content is this, begun at a place of its own.
+static PATTERN: LazyLock<Vec<u8>> =
+    LazyLock::new(|| (0..).flat_map(|word: u64| mixed(word).to_le_bytes()).take(PERIOD).collect());
+
+/// The content of one id, piece by piece.
+#[derive(Debug)]
+pub(super) struct Content {
+    at: usize,
+}
+
+impl Content {
+    pub(super) fn of(id: u64) -> Self {
+        let place = mixed(!id) % PERIOD as u64;
+        Self { at: usize::try_from(place).unwrap_or_default() }
+    }
+
+    /// The next so many bytes.
+    pub(super) fn next(&mut self, length: usize) -> Vec<u8> {
+        let mut piece = Vec::with_capacity(length);
+        while piece.len() < length {
+            piece.extend_from_slice(self.run(length - piece.len()));
+        }
+        piece
+    }
+
+    /// Whether these are the next bytes.
+    pub(super) fn goes_on_with(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let run = self.run(bytes.len());
+            let Some(rest) = bytes.strip_prefix(run) else { return false };
+            bytes = rest;
+        }
+        true
+    }
+
+    /// As much of the next so many bytes as lies in one piece.
+    fn run(&mut self, length: usize) -> &'static [u8] {
+        let rest = PATTERN.get(self.at..).unwrap_or_default();
+        let run = rest.get(..length).unwrap_or(rest);
+        self.at = (self.at + run.len()) % PERIOD;
+        run
+    }
+}
+
+/// A number without a visible pattern for each number (splitmix64).
+pub(super) fn mixed(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_the_same_in_any_pieces() {
+        let whole = Content::of(7).next(200_000);
+        let mut pieces = Content::of(7);
+        let cut: Vec<u8> = [1, 99_999, 100_000].into_iter().flat_map(|length| pieces.next(length)).collect();
+        assert_eq!(whole, cut);
+        let mut judge = Content::of(7);
+        assert!(whole.chunks(777).all(|piece| judge.goes_on_with(piece)));
+    }
+
+    #[test]
+    fn another_id_a_hole_and_a_repeat_are_seen() {
+        let whole = Content::of(7).next(1000);
+        assert!(!Content::of(8).goes_on_with(&whole));
+        assert!(!Content::of(7).goes_on_with(&[&whole[..500], &whole[501..]].concat()));
+        assert!(!Content::of(7).goes_on_with(&[&whole[..500], &whole[499..]].concat()));
+    }
+}

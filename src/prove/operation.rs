@@ -1,0 +1,237 @@
+//! What is done to the proxy while it has clients.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::client::Load;
+use super::folder::{Binary, Folder};
+use super::settings::{BROKEN, Settings};
+use super::subject::{self, Subject, SubjectError};
+use super::tally::{Kind, Wrong};
+
+/// For a reload, an upgrade, and the end of a process with all that it has in flight.
+const RELOAD_LIMIT: Duration = Duration::from_secs(60);
+const UPGRADE_LIMIT: Duration = Duration::from_secs(120);
+const END_LIMIT: Duration = Duration::from_secs(60);
+
+/// For a process that was told to end because it could not take over.
+const LEFT_OVER_LIMIT: Duration = Duration::from_secs(5);
+
+/// After each operation the load goes on for a moment with nothing done to it.
+const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_AFTER_A_START: Duration = Duration::from_millis(200);
+const PAUSE_AT_THE_END: Duration = Duration::from_millis(300);
+
+/// What makes an upgrade fail, in turns.
+const OBSTACLES: [Obstacle; 4] = [
+    Obstacle::Config,
+    Obstacle::Binary(Binary::Crashes),
+    Obstacle::Binary(Binary::NotExecutable),
+    Obstacle::Binary(Binary::Hangs),
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Obstacle {
+    Config,
+    Binary(Binary),
+}
+
+/// Something that is done again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    Reload,
+    Upgrade,
+    FailedUpgrade,
+    Restart,
+    Stop,
+}
+
+/// Whether there is anything to go on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    GoesOn,
+    /// This binary knows no such operation.
+    Unknown,
+}
+
+/// Does the operations; counts what fails of them among what fails of the clients.
+pub(super) struct Operator<'a> {
+    pub(super) load: Arc<Load>,
+    pub(super) folder: &'a Folder,
+    pub(super) settings: Settings<'a>,
+    pub(super) subject: Subject,
+    /// Of the config.
+    pub(super) number: usize,
+}
+
+// === impl Operation ===
+
+impl Operation {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Reload => "reload",
+            Self::Upgrade => "upgrade",
+            Self::FailedUpgrade => "failed upgrade",
+            Self::Restart => "restart",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+// === impl Operator ===
+
+impl Operator<'_> {
+    /// Does it once. An error is the end, during that operation: there is no proxy any more.
+    pub(super) async fn perform(&mut self, operation: Operation, number: u64) -> Result<After, SubjectError> {
+        self.load.stage.begin(operation.name(), number);
+        let after = match operation {
+            _ if let Some(how) = self.subject.ended() => Err(SubjectError::Ended(how)),
+            Operation::Reload => self.reload().await,
+            Operation::Upgrade => self.upgrade().await,
+            Operation::FailedUpgrade => self.failed_upgrade(number).await,
+            Operation::Restart => self.restart().await,
+            Operation::Stop => self.stop().await.map(|()| After::GoesOn),
+        };
+        if let Err(error) = after {
+            return Err(self.end_behind(error).await);
+        }
+        tokio::time::sleep(PAUSE).await;
+        self.load.stage.end();
+        after
+    }
+
+    /// What is behind an error, if it is the end of the proxy. The clients notice it meanwhile.
+    async fn end_behind(&self, error: SubjectError) -> SubjectError {
+        let ended = match error {
+            SubjectError::Ended(_) => None,
+            _ => Subject::end_of(self.subject.pid(), PAUSE_AT_THE_END).await.ok(),
+        };
+        tokio::time::sleep(PAUSE_AT_THE_END).await;
+        ended.map_or(error, SubjectError::Ended)
+    }
+
+    async fn reload(&mut self) -> Result<After, SubjectError> {
+        let began = Instant::now();
+        self.next_config()?;
+        let response = subject::order(self.folder, "/reload", RELOAD_LIMIT).await?;
+        if response.status != 200 {
+            let got = format!("{} {}", response.status, response.body.trim_end());
+            self.complain(began, "a reload that is in force", got);
+        }
+        Ok(After::GoesOn)
+    }
+
+    async fn upgrade(&mut self) -> Result<After, SubjectError> {
+        let began = Instant::now();
+        let old = self.subject.pid();
+        self.next_config()?;
+        self.folder.put(Binary::Good).map_err(SubjectError::Files)?;
+        self.load.stage.farewell_begins();
+        let response = subject::order(self.folder, "/upgrade", UPGRADE_LIMIT).await?;
+        match response.status {
+            200 => {}
+            status if is_unknown(status) => {
+                self.load.stage.farewell_ends();
+                return Ok(After::Unknown);
+            }
+            status => {
+                self.load.stage.farewell_ends();
+                self.complain(began, "an upgrade", format!("{status} {}", response.body.trim_end()));
+                return Ok(After::GoesOn);
+            }
+        }
+        let new = subject::status(self.folder).await?.pid;
+        if new == old {
+            self.complain(began, "another process after the upgrade", format!("{old} as before"));
+            return Ok(After::GoesOn);
+        }
+        self.subject.is_now(new);
+        self.is_ended_well(old).await?;
+        self.load.stage.farewell_ends();
+        tokio::time::sleep(PAUSE_AFTER_A_START).await;
+        Ok(After::GoesOn)
+    }
+
+    /// The old process must say no, and go on.
+    async fn failed_upgrade(&mut self, number: u64) -> Result<After, SubjectError> {
+        let began = Instant::now();
+        let old = self.subject.pid();
+        let turn = usize::try_from(number.saturating_sub(1)).unwrap_or_default() % OBSTACLES.len();
+        let obstacle = OBSTACLES.get(turn).copied().unwrap_or(Obstacle::Config);
+        match obstacle {
+            Obstacle::Config => self.folder.put_config(BROKEN),
+            Obstacle::Binary(binary) => self.folder.put(binary),
+        }
+        .map_err(SubjectError::Files)?;
+        let response = subject::order(self.folder, "/upgrade", UPGRADE_LIMIT).await;
+        self.folder.put(Binary::Good).map_err(SubjectError::Files)?;
+        self.folder.put_config(&self.settings.yaml(self.number)).map_err(SubjectError::Files)?;
+        let response = response?;
+        if is_unknown(response.status) {
+            return Ok(After::Unknown);
+        }
+        let now = subject::status(self.folder).await?.pid;
+        if response.status == 200 || now != old {
+            self.complain(began, "the process as before", format!("{} and process {now}", response.status));
+            self.subject.is_now(now);
+        }
+        self.nobody_is_left_beside_it(began).await;
+        Ok(After::GoesOn)
+    }
+
+    /// A process that could not take over must be ended.
+    async fn nobody_is_left_beside_it(&self, began: Instant) {
+        let deadline = Instant::now() + LEFT_OVER_LIMIT;
+        let mut others = self.subject.others();
+        while !others.is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(PAUSE).await;
+            others = self.subject.others();
+        }
+        if let Some(other) = others.first() {
+            self.complain(began, "nobody beside the process", format!("process {other}"));
+        }
+    }
+
+    async fn restart(&mut self) -> Result<After, SubjectError> {
+        self.stop().await?;
+        self.next_config()?;
+        self.subject = Subject::start(self.folder).await?;
+        self.load.stage.gap_ends();
+        self.load.stage.farewell_ends();
+        tokio::time::sleep(PAUSE_AFTER_A_START).await;
+        Ok(After::GoesOn)
+    }
+
+    /// After it nothing listens.
+    async fn stop(&mut self) -> Result<(), SubjectError> {
+        self.load.stage.farewell_begins();
+        self.load.stage.gap_begins();
+        self.subject.terminate();
+        self.is_ended_well(self.subject.pid()).await
+    }
+
+    /// Waits for the end of a process that had to finish what it had begun.
+    async fn is_ended_well(&self, pid: u32) -> Result<(), SubjectError> {
+        let began = Instant::now();
+        let how = Subject::end_of(pid, END_LIMIT).await?;
+        // An upgraded process ends when nobody but the operating system is its parent any more.
+        if how != "exit code 0" && how != subject::GONE {
+            self.complain(began, "exit code 0", how);
+        }
+        Ok(())
+    }
+
+    fn next_config(&mut self) -> Result<(), SubjectError> {
+        self.number += 1;
+        self.folder.put_config(&self.settings.yaml(self.number)).map_err(SubjectError::Files)
+    }
+
+    pub(super) fn complain(&self, began: Instant, expected: &str, got: impl Into<String>) {
+        self.load.tally.failed(Kind::Operator, began, Wrong::new(expected, got), &self.load.stage);
+    }
+}
+
+/// Nobody is there who would do it, or everything that is not a question is refused.
+fn is_unknown(status: u16) -> bool {
+    matches!(status, 404 | 405)
+}

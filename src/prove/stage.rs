@@ -1,0 +1,115 @@
+//! What is being done to the proxy, as the clients know it: what a failure happened during, and what is none.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// A client may notice a moment later what an operation has done.
+const GRACE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+pub(super) struct Stage(Mutex<Now>);
+
+#[derive(Debug, Default)]
+struct Now {
+    /// The operation, and its number.
+    operation: Option<(&'static str, u64)>,
+    /// What clients may have to put up with since when, and until when.
+    farewell: Span,
+    gap: Span,
+}
+
+/// A time that has not been, is, or has been.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    from: Option<Instant>,
+    until: Option<Instant>,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    pub(super) fn begin(&self, operation: &'static str, number: u64) {
+        self.0.lock().operation = Some((operation, number));
+    }
+
+    pub(super) fn end(&self) {
+        self.0.lock().operation = None;
+    }
+
+    pub(super) fn name(&self) -> String {
+        match self.0.lock().operation {
+            Some((operation, number)) => format!("{operation} {number}"),
+            None => "no operation".to_owned(),
+        }
+    }
+
+    /// From now on a WebSocket may end with the code 1001.
+    pub(super) fn farewell_begins(&self) {
+        self.0.lock().farewell = Span::begun();
+    }
+
+    pub(super) fn farewell_ends(&self) {
+        self.0.lock().farewell.end();
+    }
+
+    pub(super) fn permits_farewell(&self) -> bool {
+        self.0.lock().farewell.touches(Instant::now() - GRACE)
+    }
+
+    /// From now on nothing may be listening.
+    pub(super) fn gap_begins(&self) {
+        self.0.lock().gap = Span::begun();
+    }
+
+    pub(super) fn gap_ends(&self) {
+        self.0.lock().gap.end();
+    }
+
+    /// Whether nothing may have listened at some time since then.
+    pub(super) fn had_a_gap_since(&self, since: Instant) -> bool {
+        self.0.lock().gap.touches(since)
+    }
+}
+
+// === impl Span ===
+
+impl Span {
+    fn begun() -> Self {
+        Self { from: Some(Instant::now()), until: None }
+    }
+
+    fn end(&mut self) {
+        self.until = Some(Instant::now());
+    }
+
+    fn touches(self, since: Instant) -> bool {
+        self.from.is_some() && self.until.is_none_or(|until| until >= since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_counts_for_those_who_met_it() {
+        let stage = Stage::default();
+        let before = Instant::now();
+        assert!(!stage.had_a_gap_since(before));
+        stage.gap_begins();
+        assert!(stage.had_a_gap_since(Instant::now()));
+        stage.gap_ends();
+        assert!(stage.had_a_gap_since(before));
+        assert!(!stage.had_a_gap_since(Instant::now() + GRACE));
+    }
+
+    #[test]
+    fn operations_have_their_numbers() {
+        let stage = Stage::default();
+        stage.begin("reload", 17);
+        assert_eq!(stage.name(), "reload 17");
+        stage.end();
+        assert_eq!(stage.name(), "no operation");
+    }
+}

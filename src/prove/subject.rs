@@ -1,0 +1,219 @@
+//! The proxy under test: a process, and whoever comes after it. Whatever was started is ended when this is dropped.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::folder::Folder;
+use crate::admin::client::{self, ClientError, Question, Response};
+use crate::admin::status::State;
+use crate::admin::{Address, Status};
+
+/// How often something is looked at that is waited for.
+const LOOK: Duration = Duration::from_millis(10);
+/// For a start, on a machine that has much else to do.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How often it is looked whether what was killed has gone.
+const KILL_LOOKS_MAX: usize = 200;
+
+/// How a process has ended of which nobody knows.
+pub(super) const GONE: &str = "it is not there any more";
+
+/// A process that listens, and the processes that it has started.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pid: Pid,
+    /// All that came of the first process have this group, and nobody else.
+    group: Pid,
+}
+
+/// Why there is no proxy to go on with.
+#[derive(Debug, thiserror::Error)]
+pub enum SubjectError {
+    #[error("the proxy cannot be started: {0}")]
+    Spawn(io::Error),
+    #[error("its files cannot be written: {0}")]
+    Files(io::Error),
+    #[error("the proxy ended: {0}")]
+    Ended(String),
+    #[error("the proxy was not ready within {} s", START_LIMIT.as_secs())]
+    NotReady,
+    #[error("the proxy did not end within {0} s")]
+    DoesNotEnd(u64),
+    #[error(transparent)]
+    Admin(#[from] ClientError),
+    #[error("the proxy's status cannot be read: {0}")]
+    Status(serde_json::Error),
+}
+
+// === impl Subject ===
+
+impl Subject {
+    /// Starts it and waits until it is ready.
+    pub(super) async fn start(folder: &Folder) -> Result<Self, SubjectError> {
+        let subject = Self::spawn(folder).map_err(SubjectError::Spawn)?;
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            if let Some(how) = ended(subject.pid) {
+                return Err(SubjectError::Ended(how));
+            }
+            if let Ok(status) = status(folder).await
+                && status.state == State::Ready
+                && status.pid == subject.pid()
+            {
+                return Ok(subject);
+            }
+            if Instant::now() > deadline {
+                return Err(SubjectError::NotReady);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn spawn(folder: &Folder) -> io::Result<Self> {
+        // Successors whose parent has gone are this process's children from then on: their end can be seen.
+        nix::sys::prctl::set_child_subreaper(true)?;
+        let log = File::options().create(true).append(true).open(folder.log())?;
+        let child = Command::new(folder.binary())
+            .args(["run", "-c"])
+            .arg(folder.config())
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // Ctrl-C is for whoever proves; it ends the proxy itself.
+            .process_group(0)
+            .spawn()?;
+        let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+        Ok(Self { pid, group: pid })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw().unsigned_abs()
+    }
+
+    /// From now on it is this process.
+    pub(super) fn is_now(&mut self, pid: u32) {
+        if let Ok(pid) = i32::try_from(pid) {
+            self.pid = Pid::from_raw(pid);
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn ended(&self) -> Option<String> {
+        ended(self.pid)
+    }
+
+    pub(super) fn terminate(&self) {
+        let _ = kill(self.pid, Signal::SIGTERM);
+    }
+
+    /// Waits for the end of a process; how it ended.
+    pub(super) async fn end_of(pid: u32, limit: Duration) -> Result<String, SubjectError> {
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX));
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(how) = ended(pid) {
+                return Ok(how);
+            }
+            if Instant::now() > deadline {
+                return Err(SubjectError::DoesNotEnd(limit.as_secs()));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Who runs beside it of those that were started with it or by it.
+    pub(super) fn others(&self) -> Vec<u32> {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| *pid != self.pid() && runs_in(*pid, self.group)).collect()
+    }
+
+    /// Resident memory in KiB.
+    pub(super) fn memory_kib(&self) -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        for _ in 0..KILL_LOOKS_MAX {
+            // Only while a process of the group is this one's child can its number be nobody else's.
+            match waitpid(Pid::from_raw(-self.group.as_raw()), Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => {
+                    let _ = killpg(self.group, Signal::SIGKILL);
+                    std::thread::sleep(LOOK);
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// How a process ended; `None` while it runs.
+fn ended(pid: Pid) -> Option<String> {
+    match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::Exited(_, code)) => Some(format!("exit code {code}")),
+        Ok(WaitStatus::Signaled(_, signal, _)) => Some(signal.to_string()),
+        Ok(_) => None,
+        // It is not ours, or not yet, or not any more.
+        Err(_) => (kill(pid, None) == Err(Errno::ESRCH)).then(|| GONE.to_owned()),
+    }
+}
+
+/// Whether a process belongs to a group, and has not ended.
+fn runs_in(pid: u32, group: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which may contain anything: state, parent, group.
+    let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
+    let mut fields = rest.split(' ');
+    let state = fields.next();
+    state != Some("Z") && fields.nth(1).is_some_and(|field| field == group.to_string())
+}
+
+/// Asks the admin address; the time is for what is to be done.
+pub(super) async fn order(
+    folder: &Folder,
+    path: &'static str,
+    limit: Duration,
+) -> Result<Response, ClientError> {
+    ask(folder, move || Question::post(path, "", limit)).await
+}
+
+pub(super) async fn status(folder: &Folder) -> Result<Status, SubjectError> {
+    let response = ask(folder, || Question::get("/status")).await?;
+    serde_json::from_str(&response.body).map_err(SubjectError::Status)
+}
+
+async fn ask(
+    folder: &Folder,
+    question: impl FnOnce() -> Question<'static> + Send + 'static,
+) -> Result<Response, ClientError> {
+    let address = Address::Unix(folder.admin());
+    let gone = ClientError::NoneFound(folder.admin().display().to_string());
+    tokio::task::spawn_blocking(move || client::ask(&address, question(), None)).await.unwrap_or(Err(gone))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_runs_in_its_group() {
+        let (own, group) = (std::process::id(), nix::unistd::getpgrp());
+        assert!(runs_in(own, group));
+        assert!(!runs_in(own, Pid::from_raw(group.as_raw() + 1)));
+        assert!(!runs_in(u32::MAX, group), "nobody");
+    }
+}
