@@ -7,6 +7,9 @@ use http::StatusCode;
 use super::query;
 use crate::config;
 
+/// The content type of what is written for people.
+pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
+
 /// How long a config may wait for its confirmation.
 const CONFIRM_MAX: Duration = Duration::from_hours(24);
 
@@ -59,6 +62,14 @@ impl Operation {
         })
     }
 
+    /// What its answer is where it was done.
+    pub fn content_type(&self) -> &'static str {
+        match self {
+            Self::Plan { .. } => "application/json",
+            Self::Reload { .. } | Self::Confirm | Self::Rollback => PLAIN,
+        }
+    }
+
     /// Where the request's body belongs, if it takes one.
     pub fn body(&mut self) -> Option<&mut String> {
         match self {
@@ -98,5 +109,21 @@ impl Outcome {
 
     pub fn refused(text: impl Into<String>) -> Self {
         Self { verdict: Verdict::Refused, text: text.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_time_is_no_plain_reload() {
+        let reload = |confirm| Ok(Some(Operation::Reload { confirm }));
+        assert_eq!(Operation::at("/reload", ""), reload(None));
+        assert_eq!(Operation::at("/reload", "confirm=1m30s"), reload(Some(Duration::from_secs(90))));
+        for time in ["", "60", "0s", "25h", "%31"] {
+            assert!(Operation::at("/reload", &format!("confirm={time}")).is_err(), "{time}");
+        }
+        assert_eq!(Operation::at("/reload/", "confirm=x"), Ok(None));
     }
 }

@@ -13,7 +13,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream as Connection;
 use tokio::sync::Semaphore;
 
-use super::operate::{Operation, Outcome};
+use super::operate::{Operation, Outcome, PLAIN, Verdict};
 use super::socket::{AdminSocket, Listener};
 use super::status::Status;
 use crate::config::FILE_BYTES_MAX;
@@ -203,8 +203,10 @@ impl App {
                 }
             };
         }
+        let done = operation.content_type();
         let Outcome { verdict, text } = self.process.perform(operation).await;
-        Answer::text(verdict.status(), text)
+        let content_type = if verdict == Verdict::Done { done } else { PLAIN };
+        Answer { content_type, ..Answer::text(verdict.status(), text) }
     }
 
     pub(super) fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
@@ -292,7 +294,7 @@ pub(super) struct Answer {
 
 impl Answer {
     fn text(status: StatusCode, body: impl Into<Vec<u8>>) -> Answer {
-        Answer { status, content_type: "text/plain; charset=utf-8", body: body.into(), allow: None }
+        Answer { status, content_type: PLAIN, body: body.into(), allow: None }
     }
 
     fn not_allowed(allow: &'static str, body: &str) -> Answer {

@@ -6,6 +6,7 @@
 pub mod confirm;
 mod memory;
 mod prepare;
+mod remarks;
 mod report;
 mod state_dir;
 mod watch;
@@ -192,8 +193,8 @@ impl Reloads {
         let in_force = self.shared.snapshot.load_full();
         let mut changes = Changes::between(in_force.config(), &config);
         let next = Snapshot::build(config, None);
-        prepare::try_arrivals(&mut changes, &next).await;
-        prepare::remark_departures(&mut changes, &in_force);
+        remarks::try_arrivals(&mut changes, &next).await;
+        remarks::add_departures(&mut changes, &in_force);
         Ok(Plan { generation: in_force.generation(), changes, warnings: written(&warnings) })
     }
 
@@ -227,7 +228,7 @@ impl Reloads {
         shared.snapshot.store(snapshot.clone());
         shared.entrances.put(sockets);
         shared.telemetry.metrics.config_in_force(generation, SystemTime::now());
-        prepare::remark(&mut changes, &previous, &snapshot);
+        remarks::add(&mut changes, &previous, &snapshot);
         Ok(Applied { generation, changes, warnings: written(&warnings) })
     }
 

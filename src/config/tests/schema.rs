@@ -106,6 +106,7 @@ fn the_schema_accepts_every_sample_and_what_we_write() {
     assert_eq!(verdict(&short_form("[::]:8080", &["[::1]:80", "unix:/run/a.sock", "a.local:80"])), Ok(()));
     let rest = "
 admin: { listen: off }
+server: { watch: on, state: off }
 access_log: { output: false }
 routes: [{ pool: a, match: { methods: [PURGE], headers: { A: 1, B: true } } }]
 pools: { a: { endpoints: [a.b:1], retry: off, health_check: { type: http, expect: [200, 300-399] } } }
@@ -119,6 +120,8 @@ fn the_schema_refuses_what_we_refuse() {
         "listner: :80\n",
         "server: { threads: 0 }\n",
         "server: { drain: 30 }\n",
+        "server: { watch: sometimes }\n",
+        "server: { state: lib/evenkeel }\n",
         "log: { format: xml }\n",
         "listeners: [{ name: a }]\n",
         "listeners: { address: a }\n",

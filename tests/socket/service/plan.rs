@@ -119,6 +119,10 @@ fn bad_bodies_are_refused() {
     let admin = format!("unix:{}", proxy.folder().join("admin.sock").display());
     let head =
         |rest: &str| format!("POST /plan HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{rest}\r\n");
+    let body = proxy.config_text();
+    let good =
+        Client::connect(&admin).send(head(&format!("Content-Length: {}\r\n", body.len())) + body).response();
+    assert_eq!(good.expect(200).header("content-type"), Some("application/json"));
     Client::connect(&admin).send(head("Content-Length: 0\r\n")).response().expect(422);
     Client::connect(&admin).send(head("")).response().expect(422);
     let not_text = [head("Content-Length: 3\r\n").as_bytes(), b"\xff\xfe\xfd"].concat();

@@ -416,3 +416,25 @@ fn a_broken_file_still_says_whom_to_ask() {
     assert_eq!(code, Some(78));
     assert!(stderr.contains("evenkeel.yaml:") && stderr.contains("--admin ADDRESS"), "{stderr}");
 }
+
+/// New names have their addresses when the config comes into force, and those that have none are named.
+#[test]
+fn new_names_are_resolved_first() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let proxy = Proxy::to([&a]).start();
+    let (_, port) = b.address().rsplit_once(':').unwrap();
+    let names = format!("- localhost:{port}\n      - nowhere.invalid:80");
+    let next = proxy.config_text().replace(&format!("- {a}"), &names);
+    proxy.write_config(&next);
+    let plan = proxy.command(&["plan", proxy.config_path().to_str().unwrap()]);
+    assert_eq!(plan.code, Some(3), "{}", plan.stderr);
+    assert!(plan.stdout.contains("  + nowhere.invalid:80 of default, does not resolve\n"), "{}", plan.stdout);
+    let said = proxy.command(&["reload"]);
+    assert!(said.stdout.contains(&format!("  + localhost:{port} of default\n")), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("  + nowhere.invalid:80 of default, does not resolve yet\n"),
+        "{}",
+        said.stdout
+    );
+    assert_eq!(proxy.get("/x").expect(200).text(), "b");
+}

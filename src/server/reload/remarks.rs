@@ -1,0 +1,165 @@
+//! What the running process adds to the changes: what probes have found of endpoints that come, and what those that go
+//! still have to do.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::prepare::{self, LIMIT};
+use crate::changes::{Changes, Item};
+use crate::config::EndpointAddress;
+use crate::pool::status::EndpointState;
+use crate::pool::{Member, Pool};
+use crate::snapshot::Snapshot;
+
+/// The endpoints of a snapshot as they are now, by what the config says of them.
+struct Present {
+    /// A name has one for each of its addresses.
+    members: HashMap<String, Vec<(Arc<Pool>, Member)>>,
+    unresolved: HashSet<String>,
+}
+
+/// What probes have found, by the place of the endpoint among those that come.
+type Found = Vec<Option<Result<(), String>>>;
+
+/// Of a config that has come into force.
+pub fn add(changes: &mut Changes, previous: &Snapshot, next: &Snapshot) {
+    let present = Present::of(next);
+    for item in &mut changes.endpoints.added {
+        if let Some(remark) = present.arrival(item) {
+            item.remark(&remark);
+        }
+    }
+    add_departures(changes, previous);
+}
+
+/// Of the endpoints that go.
+pub fn add_departures(changes: &mut Changes, previous: &Snapshot) {
+    let present = Present::of(previous);
+    for item in &mut changes.endpoints.removed {
+        let members = present.members(item);
+        match members.iter().map(|(_, member)| member.endpoint.load().in_flight).sum::<u64>() {
+            0 => {}
+            1 => item.remark("drains: 1 request"),
+            in_flight => item.remark(&format!("drains: {in_flight} requests")),
+        }
+    }
+}
+
+/// Probes the endpoints that a config would bring, and says what was found. `next` shares nothing with what runs.
+pub async fn try_arrivals(changes: &mut Changes, next: &Snapshot) {
+    let arrivals = &mut changes.endpoints.added;
+    let mut found: Found = vec![None; arrivals.len()];
+    let pools: HashSet<&str> = arrivals.iter().filter_map(|item| item.pool.as_deref()).collect();
+    let pools: Vec<_> = next.pools().iter().filter(|pool| pools.contains(&**pool.name())).cloned().collect();
+    let _ = timeout(LIMIT, async {
+        prepare::resolve_names(&pools).await;
+        probe_once(&Present::of(next), arrivals, &mut found).await;
+    })
+    .await;
+    let present = Present::of(next);
+    for (item, found) in arrivals.iter_mut().zip(found) {
+        match found {
+            Some(Ok(())) => item.remark("a probe passed"),
+            Some(Err(reason)) => item.remark(&format!("a probe failed: {reason}")),
+            None if present.is_unresolved(item) => item.remark("does not resolve"),
+            None if present.is_checked(item) => item.remark("no probe was answered in time"),
+            None => {}
+        }
+    }
+}
+
+async fn probe_once(present: &Present, arrivals: &[Item], found: &mut Found) {
+    let mut probes = JoinSet::new();
+    for (index, item) in arrivals.iter().enumerate() {
+        for (pool, member) in present.members(item) {
+            let (pool, member) = (pool.clone(), member.clone());
+            probes.spawn(async move { (index, pool.probe_once(&member).await) });
+        }
+    }
+    while let Some(probed) = probes.join_next().await {
+        // Where a name has several addresses, one that fails is worth the line.
+        if let Ok((index, Some(result))) = probed
+            && let Some(slot) = found.get_mut(index)
+            && !matches!(slot, Some(Err(_)))
+        {
+            *slot = Some(result);
+        }
+    }
+}
+
+// === impl Present ===
+
+impl Present {
+    fn of(snapshot: &Snapshot) -> Self {
+        let mut present = Self { members: HashMap::new(), unresolved: HashSet::new() };
+        for pool in snapshot.pools() {
+            for member in pool.members() {
+                let key = key(pool.name(), written(member.endpoint.label()));
+                present.members.entry(key).or_default().push((pool.clone(), member));
+            }
+            let resolved: HashSet<String> = (pool.status().names.into_iter())
+                .filter(|name| name.addresses > 0)
+                .map(|name| name.name)
+                .collect();
+            let names = pool.spec().endpoints.iter().map(|spec| &spec.address);
+            let names = names.filter(|address| matches!(address, EndpointAddress::Name { .. }));
+            let names = names.map(EndpointAddress::to_string).filter(|name| !resolved.contains(name));
+            present.unresolved.extend(names.map(|name| key(pool.name(), &name)));
+        }
+        present
+    }
+
+    fn members(&self, item: &Item) -> &[(Arc<Pool>, Member)] {
+        self.members.get(&key_of(item)).map_or(&[], Vec::as_slice)
+    }
+
+    fn is_unresolved(&self, item: &Item) -> bool {
+        self.unresolved.contains(&key_of(item))
+    }
+
+    fn is_checked(&self, item: &Item) -> bool {
+        self.members(item).iter().any(|(pool, _)| pool.spec().health_check.is_some())
+    }
+
+    fn arrival(&self, item: &Item) -> Option<String> {
+        if self.is_unresolved(item) {
+            return Some("does not resolve yet".to_owned());
+        }
+        if !self.is_checked(item) {
+            return None;
+        }
+        // The worst of a name's addresses is worth the line.
+        let rank = |member: &&Member| match member.endpoint.state() {
+            EndpointState::Unhealthy => 0,
+            EndpointState::Checking => 1,
+            EndpointState::Healthy => 2,
+        };
+        let worst = self.members(item).iter().map(|(_, member)| member).min_by_key(rank)?;
+        let health = worst.endpoint.health();
+        Some(match health.state() {
+            EndpointState::Healthy => format!("healthy: {}", health.reason()),
+            EndpointState::Unhealthy => format!("unhealthy: {}", health.reason()),
+            EndpointState::Checking => health.reason().to_owned(),
+        })
+    }
+}
+
+/// Names of pools have no blanks.
+fn key(pool: &str, address: &str) -> String {
+    format!("{pool} {address}")
+}
+
+fn key_of(item: &Item) -> String {
+    key(item.pool.as_deref().unwrap_or_default(), &item.name)
+}
+
+/// What the config says of an endpoint with that label.
+fn written(label: &str) -> &str {
+    match label.split_once(" (") {
+        Some((name, _)) if !label.starts_with("unix:") => name,
+        _ => label,
+    }
+}
