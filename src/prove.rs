@@ -97,8 +97,8 @@ pub async fn run(plan: &Plan, tell: &mut dyn FnMut(Progress<'_>)) -> Result<Repo
     let mut ports = free_ports();
     let listen = ports.next().ok_or(ProveError::NoPort)?;
     let other = ports.next().ok_or(ProveError::NoPort)?;
-    let admin = folder.admin();
-    let settings = Settings { listen, other, admin: &admin, endpoints: &endpoints };
+    let (admin, state) = (folder.admin(), folder.state());
+    let settings = Settings { listen, other, admin: &admin, state: &state, endpoints: &endpoints };
     folder.put_config(&settings.yaml(0))?;
     let subject = Subject::start(&folder).await?;
     tell(Progress::Begun { pid: subject.pid(), listen, clients: &plan.clients });

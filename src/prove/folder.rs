@@ -47,6 +47,11 @@ impl Folder {
         self.path.join("admin.sock")
     }
 
+    /// What the proxy wants to remember.
+    pub(super) fn state(&self) -> PathBuf {
+        self.path.join("state")
+    }
+
     /// What the proxy writes to its standard error and output.
     pub(super) fn log(&self) -> PathBuf {
         self.path.join("evenkeel.log")

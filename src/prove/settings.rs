@@ -12,6 +12,8 @@ pub(super) struct Settings<'a> {
     /// One that comes and goes.
     pub(super) other: SocketAddr,
     pub(super) admin: &'a Path,
+    /// Where the proxy keeps what it wants to remember.
+    pub(super) state: &'a Path,
     pub(super) endpoints: &'a [SocketAddr],
 }
 
@@ -22,14 +24,15 @@ impl Settings<'_> {
     /// The config with this number: one endpoint is away each time, weights change, and there are routes, a pool and
     /// a listener that the one before did not have.
     pub(super) fn yaml(&self, number: usize) -> String {
-        let Self { listen, other, admin, .. } = self;
+        let Self { listen, other, .. } = self;
+        let [admin, state] =
+            [self.admin, self.state].map(|path| path.display().to_string().replace('\'', "''"));
         let mut yaml = format!(
-            "server: {{ drain: 3s }}\n\
-             admin: {{ listen: 'unix:{}' }}\n\
+            "server: {{ drain: 3s, state: '{state}' }}\n\
+             admin: {{ listen: 'unix:{admin}' }}\n\
              log: {{ format: text }}\n\
              access_log: {{ output: off }}\n\
-             listeners:\n  - {{ name: tested, address: '{listen}' }}\n",
-            admin.display()
+             listeners:\n  - {{ name: tested, address: '{listen}' }}\n"
         );
         if !number.is_multiple_of(2) {
             let _ = writeln!(yaml, "  - {{ name: other-{number}, address: '{other}' }}");
@@ -63,7 +66,8 @@ mod tests {
             (1..=4).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
         let listen = SocketAddr::from(([127, 0, 0, 1], 20_000));
         let other = SocketAddr::from(([127, 0, 0, 1], 20_001));
-        Settings { listen, other, admin: Path::new("/tmp/admin.sock"), endpoints: &endpoints }.yaml(number)
+        let (admin, state) = (Path::new("/tmp/it's mine/admin.sock"), Path::new("/tmp/it's mine/state"));
+        Settings { listen, other, admin, state, endpoints: &endpoints }.yaml(number)
     }
 
     #[test]
