@@ -66,7 +66,7 @@ impl Operation {
     pub fn content_type(&self) -> &'static str {
         match self {
             Self::Plan { .. } => "application/json",
-            Self::Reload { .. } | Self::Confirm | Self::Rollback => PLAIN,
+            Self::Reload { .. } | Self::Confirm | Self::Rollback | Self::Upgrade => PLAIN,
         }
     }
 
