@@ -30,15 +30,15 @@ section! {
     /// The config of evenkeel. Write either `listen` and `endpoints`, or `listeners`, `routes` and `pools`. Durations
     /// are written as 250ms, 5s, 2m or 1h; sizes as 512B, 64KiB or 10MiB (a plain number is bytes). `${NAME}` and
     /// `${NAME:-default}` inside a value are replaced by environment variables; `$${` is a literal `${`. A change of
-    /// `server`, `admin` or `access_log` needs a restart; everything else is put in force by a reload.
+    /// `server`, `admin` or `access_log` needs `evenkeel upgrade`; everything else is put in force by a reload.
     FileSection "the file" {
-        /// The process: its threads, its connections, its end. A change needs a restart.
+        /// The process: its threads, its connections, its end. A change needs `evenkeel upgrade`.
         server: ServerSection = {};
-        /// The local address that answers `evenkeel status`, health questions and metrics. A change needs a restart.
+        /// The local address that answers `evenkeel status`, health questions and metrics. A change needs `evenkeel upgrade`.
         admin: AdminSection = {};
         /// The event log, on standard error.
         log: LogSection = {};
-        /// One line for every request. A change needs a restart.
+        /// One line for every request. A change needs `evenkeel upgrade`.
         access_log: AccessLogSection = {};
         /// Short form: the address to listen on. Stands for one listener and one route, both called `default`.
         listen: ListenAddress, optional;
@@ -58,7 +58,7 @@ section! {
 }
 
 section! {
-    /// The process: its threads, its connections, its end. A change needs a restart.
+    /// The process: its threads, its connections, its end. A change needs `evenkeel upgrade`.
     ServerSection "`server`" {
         /// Worker threads. Default: the number of cores.
         threads: Count<1, 1024>, optional;
@@ -88,7 +88,7 @@ section! {
 }
 
 section! {
-    /// The local address that answers `evenkeel status`, health questions and metrics. A change needs a restart.
+    /// The local address that answers `evenkeel status`, health questions and metrics. A change needs `evenkeel upgrade`.
     AdminSection "`admin`" {
         /// `unix:/path` (a socket of mode 0660), an address and port, or `off`. Default:
         /// unix:/run/evenkeel/admin.sock; for users other than root, a path of their own.
@@ -116,7 +116,7 @@ words!(EventFormat, "a format" {
 });
 
 section! {
-    /// One line for every request. A change needs a restart.
+    /// One line for every request. A change needs `evenkeel upgrade`.
     AccessLogSection "`access_log`" {
         /// `stdout`, `stderr`, `off`, or a file's absolute path, which is opened again at USR1.
         output: LogOutput = "stdout";

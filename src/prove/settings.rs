@@ -28,7 +28,7 @@ impl Settings<'_> {
         let [admin, state] =
             [self.admin, self.state].map(|path| path.display().to_string().replace('\'', "''"));
         let mut yaml = format!(
-            "server: {{ drain: 3s, state: '{state}' }}\n\
+            "server: {{ drain: 3s, upgrade_timeout: 10s, state: '{state}' }}\n\
              admin: {{ listen: 'unix:{admin}' }}\n\
              log: {{ format: text }}\n\
              access_log: {{ output: off }}\n\
