@@ -80,6 +80,9 @@ impl crate::admin::Process for Shared {
     }
 
     async fn perform(&self, operation: Operation) -> Outcome {
+        if self.lifecycle.is_stopping() {
+            return Outcome::refused("the process stops\n");
+        }
         let (reply, outcome) = oneshot::channel();
         let _ = self.orders.send(Order { operation, reply }).await;
         outcome.await.unwrap_or_else(|_| Outcome::refused("the process stops\n"))

@@ -56,6 +56,10 @@ pub enum UpgradeError {
     #[error("an upgrade is under way already")]
     UnderWay,
     #[error(
+        "a config waits for `evenkeel confirm`, and would be in force for good: confirm it or roll it back first"
+    )]
+    Unconfirmed,
+    #[error(
         "this is the first process of its container, which would end with it: replace the container instead"
     )]
     FirstProcess,
@@ -100,6 +104,9 @@ impl Upgrades {
     ) -> Result<JoinHandle<Result<Successor, UpgradeError>>, UpgradeError> {
         if self.is_under_way() {
             return Err(UpgradeError::UnderWay);
+        }
+        if shared.confirmation.left().is_some() {
+            return Err(UpgradeError::Unconfirmed);
         }
         if std::process::id() == 1 {
             return Err(UpgradeError::FirstProcess);

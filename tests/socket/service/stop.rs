@@ -365,6 +365,8 @@ fn the_admin_address_answers_during_the_drain() {
     proxy.signal(SIGTERM);
     closes_its_door(&proxy.address());
     proxy.admin("/readyz").expect(503);
+    let refused = proxy.command(&["reload"]);
+    assert_eq!((refused.code, refused.stderr.as_str()), (Some(1), "error: the process stops\n"));
     assert_eq!(proxy.endpoint_status(endpoint.address()).unwrap()["in_flight"], 1);
     gate.open();
     client.response().expect(200);

@@ -323,6 +323,20 @@ fn a_kill_in_the_middle_leaves_the_successor() {
     assert_eq!(proxy.status()["state"], "ready");
 }
 
+/// A successor would take it for confirmed.
+#[test]
+fn a_config_that_waits_for_its_confirmation_is_not_handed_on() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = upgradable(&endpoint).start();
+    assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(0));
+    let refused = proxy.command(&["upgrade"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("evenkeel confirm"), "{}", refused.stderr);
+    assert_eq!(proxy.command(&["confirm"]).code, Some(0));
+    proxy.upgrade();
+    proxy.get("/x").expect(200);
+}
+
 /// One at a time; and what the successor has read already is not read again by the old process.
 #[test]
 fn a_second_one_is_refused() {
