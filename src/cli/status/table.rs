@@ -86,10 +86,10 @@ fn listener_lines(out: &mut String, listener: &ListenerStatus) {
     let count = human::count;
     let Balance { accepted, answered, refused, client_gone, cut, in_flight } = listener.requests;
     let (name, address) = (human::safe(&listener.name), human::safe(&listener.address));
-    let _ = writeln!(out, "listener {name} on {address}, {} connections", count(listener.connections));
+    let _ = writeln!(out, "listener {name} on {address}, open connections: {}", count(listener.connections));
     let _ = writeln!(
         out,
-        "  {} requests: {} answered, {} refused, {} left by their clients, {} cut, {} in flight",
+        "  {} accepted = {} answered + {} refused + {} left by their clients + {} cut + {} in flight",
         count(accepted),
         count(answered),
         count(refused),

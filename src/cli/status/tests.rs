@@ -83,8 +83,8 @@ fn mixed() -> Status {
 fn the_table_is_aligned() {
     let expected = "\
 evenkeel 0.1.0 ready, pid 1234, generation 3, up 2h 03m since 2026-11-24 09:56:57 UTC
-listener default on 0.0.0.0:8080, 3 connections
-  6,010 requests: 6,000 answered, 4 refused, 3 left by their clients, 1 cut, 2 in flight
+listener default on 0.0.0.0:8080, open connections: 3
+  6,010 accepted = 6,000 answered + 4 refused + 3 left by their clients + 1 cut + 2 in flight
 
 pool api, round_robin, 2 of 3 healthy, 2 waiting
    ENDPOINT       STATE         FOR  WEIGHT  REQUESTS             SHARE  IN FLIGHT     IN   OUT  FAILURES  WHY
