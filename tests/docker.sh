@@ -97,6 +97,23 @@ hup_reloads() {
   check "HUP brings the new config in" wait_for 5 sees_host two.test
 }
 
+commands_work_inside() {
+  local code=0
+  inside() { docker exec "$proxy" /usr/bin/evenkeel "$@" 2>&1; }
+  write_config three.test
+  contains "a reload says what it has done" "generation 3" "$(inside reload || true)"
+  check "and has done it" sees_host three.test
+  printf 'listen: 0.0.0.0:8080\nendpoint: [typo]\n' >"$work/evenkeel.yaml"
+  inside reload >"$work/refused" || code=$?
+  equals "a reload of an invalid config exits 78" 78 "$code"
+  contains "and says why" "endpoint" "$(cat "$work/refused")"
+  check "and changes nothing" sees_host three.test
+  write_config three.test
+  contains "an upgrade is refused: the container would end with its first process" "first process of its container" \
+    "$(inside upgrade || true)"
+  check "and changes nothing" sees_host three.test
+}
+
 restart_serves() {
   docker kill -s KILL "$proxy" >/dev/null
   docker start "$proxy" >/dev/null
@@ -161,6 +178,7 @@ image_is_small_and_bare
 config_is_checked
 proxy_serves
 hup_reloads
+commands_work_inside
 restart_serves
 stop_is_graceful
 fresh_clone_demo
