@@ -66,7 +66,7 @@ section! {
         /// limit of open files allows.
         max_connections: AutoOr<Count<1, 10_000_000>> = "auto";
         /// Memory that the process may use; when 95 % of it is used, new requests are answered 503 until it is less
-        /// than 90 %. A size is compared with the process's resident memory. `auto`: the limit of the container or
+        /// than 90 %, or half of the connections have gone. A size is compared with the process's resident memory. `auto`: the limit of the container or
         /// service, if it has one, compared with what counts for that. `off`: no limit.
         max_memory: OrOff<AutoOr<Size>> = "auto";
         /// How long requests in flight may go on after a stop was asked for.

@@ -116,7 +116,7 @@ pub fn start(
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async {
             if let Some(gauge) = memory::gauge(shared.snapshot.load().config().server.max_memory) {
-                tokio::spawn(memory::watch(gauge, shared.lifecycle.clone()));
+                tokio::spawn(memory::watch(gauge, shared.lifecycle.clone(), shared.loads.clone()));
             }
             let upgrades = Upgrades::new(invocation, admin.as_ref().map(AdminSocket::share));
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));

@@ -6,15 +6,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::crew::Loads;
 use crate::config::MaxMemory;
 use crate::lifecycle::Lifecycle;
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Of a hundred parts of the limit: from so many on requests are refused, and below so many served again.
+/// Of a hundred parts of the limit: from so many on requests are refused, and below so many all is well.
 const REFUSE: u64 = 95;
 const SERVE: u64 = 90;
+
+/// So many more than what the allocator keeps is a lack again.
+const MORE: u64 = 2;
 
 /// Where control groups are, of the second version and of the first.
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -45,21 +49,50 @@ pub fn gauge(max: MaxMemory) -> Option<Gauge> {
 }
 
 /// Looks again and again, and says in the log when it begins and ends to refuse.
-pub async fn watch(gauge: Gauge, lifecycle: Arc<Lifecycle>) {
+pub async fn watch(gauge: Gauge, lifecycle: Arc<Lifecycle>, loads: Loads) {
+    let mut lack = Lack::default();
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(used) = gauge.used() else { continue };
-        let was_short = lifecycle.is_short_of_memory();
-        let is_short = gauge.is_short(used, was_short);
-        if is_short == was_short {
+        let limit = gauge.limit;
+        let is_short = lack.look(limit, used, loads.list().into_iter().sum());
+        if is_short == lifecycle.is_short_of_memory() {
             continue;
         }
         lifecycle.set_short_of_memory(is_short);
-        let limit = gauge.limit;
         match is_short {
             true => log::warn!(used, limit; "memory is short, new requests are refused"),
-            false => log::info!(used, limit; "there is memory again, requests are served"),
+            false => log::info!(used, limit; "memory is no longer short, requests are served"),
         }
+    }
+}
+
+/// What the looks so far have found.
+#[derive(Debug, Default)]
+struct Lack {
+    /// The connections that there were when memory became short; `None`: it is not.
+    since: Option<usize>,
+    /// What was still used when half of them had gone. It is the allocator's, who gives it to the next ones: refusing
+    /// these would free nothing.
+    kept: u64,
+}
+
+impl Lack {
+    /// Whether requests are to be refused.
+    fn look(&mut self, limit: u64, used: u64, connections: usize) -> bool {
+        let part = |hundredths: u64| limit / 100 * hundredths;
+        if used < part(SERVE) {
+            *self = Self::default();
+            return false;
+        }
+        match self.since {
+            Some(then) if connections <= then / 2 => *self = Self { since: None, kept: used },
+            None if used >= part(REFUSE).max(self.kept.saturating_add(part(MORE))) => {
+                self.since = Some(connections);
+            }
+            _ => {}
+        }
+        self.since.is_some()
     }
 }
 
@@ -73,11 +106,6 @@ impl Gauge {
                 Some(used.saturating_sub(value(&details, droppable)))
             }
         }
-    }
-
-    fn is_short(&self, used: u64, was_short: bool) -> bool {
-        let part = if was_short { SERVE } else { REFUSE };
-        u128::from(used) * 100 >= u128::from(self.limit) * u128::from(part)
     }
 }
 
@@ -136,15 +164,28 @@ mod tests {
 
     #[test]
     fn it_serves_again_only_when_there_is_some_room() {
-        let gauge = Gauge { limit: 1000, source: Source::Process };
-        for (used, was_short, is_short) in [
-            (949, false, false),
-            (950, false, true),
-            (949, true, true),
-            (900, true, true),
-            (899, true, false),
+        let mut lack = Lack::default();
+        let looks = [(949, false), (950, true), (949, true), (900, true), (899, false), (949, false)];
+        for (used, is_short) in looks {
+            assert_eq!(lack.look(1000, used, 100), is_short, "{used}");
+        }
+    }
+
+    /// An allocator may keep what it had for as long as it likes.
+    #[test]
+    fn memory_that_nobody_uses_is_no_lack() {
+        let mut lack = Lack::default();
+        for (used, connections, is_short) in [
+            (960, 100, true),
+            (960, 51, true),
+            (960, 50, false),
+            (960, 100, false),
+            (979, 100, false),
+            (980, 100, true),
+            (980, 0, false),
+            (980, 0, false),
         ] {
-            assert_eq!(gauge.is_short(used, was_short), is_short, "{used}, {was_short}");
+            assert_eq!(lack.look(1000, used, connections), is_short, "{used}, {connections}");
         }
     }
 

@@ -34,7 +34,7 @@ fn near_the_limit_new_requests_are_refused() {
     waits.response().expect(200);
     drop(heavy);
     within(Duration::from_secs(5), "its end", || (proxy.get("/honest").status == 200).then_some(()));
-    proxy.event("its end", |event| event.message() == "there is memory again, requests are served");
+    proxy.event("its end", |event| event.message() == "memory is no longer short, requests are served");
     assert_eq!(proxy.metric("evenkeel_memory_short", &[]), 0.0);
     drop(waits);
     proxy.is_unharmed(endpoint.open());
