@@ -117,6 +117,12 @@ fn complain_of_warnings(warnings: &Report) {
     }
 }
 
+/// What a running process says of an invalid config: mostly a report, which says itself that it is of errors.
+fn refuse_with(said: &str) -> Exit {
+    complain(said.strip_prefix("error: ").unwrap_or(said).trim_end());
+    Exit::InvalidConfig
+}
+
 /// A report has its own form, snippets and all.
 fn refuse(error: &LoadError) -> Exit {
     match error {

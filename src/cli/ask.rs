@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Exit, complain, fail, print};
+use super::{Exit, complain, fail, print, refuse_with};
 use crate::admin::client::{self, ClientError, Question, Response};
 use crate::admin::{Address, address::AddressError};
 use crate::config::{self, AdminListen, LoadError, Report};
@@ -88,10 +88,7 @@ pub(super) fn perform(place: &Where, path: &str, body: &str, limit: Duration) ->
             print(&body);
             Exit::Done
         }
-        Ok(Response { status: 422, body }) => {
-            complain(body.trim_end());
-            Exit::InvalidConfig
-        }
+        Ok(Response { status: 422, body }) => refuse_with(&body),
         Ok(Response { body, .. }) => fail(body.trim_end()),
         Err(error) => cannot_ask(&error),
     }

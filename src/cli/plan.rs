@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ask::{Where, cannot_ask};
-use super::{Exit, complain, fail, print, refuse};
+use super::{Exit, fail, print, refuse, refuse_with};
 use crate::admin::client::{Question, Response};
 use crate::admin::encoded;
 use crate::changes;
@@ -36,10 +36,7 @@ impl Plan {
         let path = format!("/plan?name={}", encoded(&self.file.display().to_string()));
         match self.place.ask(Question::post(&path, &text, LIMIT)) {
             Ok(Response { status: 200, body }) => self.show(&body),
-            Ok(Response { status: 422, body }) => {
-                complain(body.trim_end());
-                Exit::InvalidConfig
-            }
+            Ok(Response { status: 422, body }) => refuse_with(&body),
             Ok(Response { body, .. }) => fail(body.trim_end()),
             Err(error) => cannot_ask(&error),
         }
