@@ -19,6 +19,11 @@ use super::door::Door;
 /// How late a deadline may be noticed, and so how often the clock looks at most.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Of many whose time is over in the same moment, so many are woken at once; the others after a breath, in which the
+/// worker serves those who have more to do than to go.
+const AT_ONCE: usize = 16;
+const BREATH: Duration = Duration::from_millis(1);
+
 /// How long the time of day is reckoned from one look at the system's clock.
 const MOMENT_MAX: Duration = Duration::from_secs(1);
 
@@ -62,6 +67,14 @@ struct Slot {
     gone: Cell<bool>,
 }
 
+/// What a look at the deadlines has come to.
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    Done,
+    /// There may be more whose time is over.
+    Again,
+}
+
 impl Slot {
     fn pass(&self) {
         self.deadline.set(None);
@@ -76,7 +89,9 @@ impl Clock {
     /// Runs as long as the worker does; sleeps while nobody has a deadline.
     pub async fn run(&self) {
         loop {
-            self.next.set(self.look(Instant::now()));
+            while let Look::Again = self.look(Instant::now()) {
+                tokio::time::sleep(BREATH).await;
+            }
             match self.next.get() {
                 // Asked or not, it is over.
                 Some(next) => drop(tokio::time::timeout_at(next.into(), self.wanted.notified()).await),
@@ -86,21 +101,17 @@ impl Clock {
         }
     }
 
-    /// Wakes those whose time is over; returns the earliest of the others.
-    fn look(&self, now: Instant) -> Option<Instant> {
+    /// Wakes some of those whose time is over; once these are all, finds the earliest deadline of the others.
+    fn look(&self, now: Instant) -> Look {
         let mut slots = self.slots.borrow_mut();
         slots.retain(|slot| !slot.gone.get());
-        let mut earliest: Option<Instant> = None;
-        for slot in slots.iter() {
-            match slot.deadline.get() {
-                Some(deadline) if deadline <= now => slot.pass(),
-                Some(deadline) => {
-                    earliest = Some(earliest.map_or(deadline, |earliest| earliest.min(deadline)))
-                }
-                None => {}
-            }
+        let is_over = |slot: &&Rc<Slot>| slot.deadline.get().is_some_and(|deadline| deadline <= now);
+        let woken = slots.iter().filter(is_over).take(AT_ONCE).map(|slot| slot.pass()).count();
+        if woken == AT_ONCE {
+            return Look::Again;
         }
-        earliest
+        self.next.set(slots.iter().filter_map(|slot| slot.deadline.get()).min());
+        Look::Done
     }
 
     /// Lets the deadlines of those who are about this pass now, where their door is concerned.
@@ -285,13 +296,27 @@ mod tests {
     fn the_clock_rests_when_nobody_has_a_deadline() {
         let clock = Rc::new(Clock::default());
         let timer = clock.timer(door());
-        assert_eq!(clock.look(Instant::now()), None);
+        let next = || {
+            assert_eq!(clock.look(Instant::now()), Look::Done);
+            clock.next.get()
+        };
+        assert_eq!(next(), None);
         timer.set(Duration::from_secs(60));
-        assert!(clock.look(Instant::now()).is_some());
+        assert!(next().is_some());
         timer.clear();
-        assert_eq!(clock.look(Instant::now()), None);
+        assert_eq!(next(), None);
         drop(timer);
-        clock.look(Instant::now());
+        assert_eq!(next(), None);
         assert!(clock.slots.borrow().is_empty());
+    }
+
+    #[test]
+    fn not_all_are_woken_at_once() {
+        let clock = Rc::new(Clock::default());
+        let timers: Vec<_> = (0..AT_ONCE + 1).map(|_| clock.timer(door())).collect();
+        timers.iter().for_each(|timer| timer.set(Duration::ZERO));
+        let passed = || timers.iter().filter(|timer| timer.slot.passed.get()).count();
+        assert_eq!((clock.look(Instant::now()), passed()), (Look::Again, AT_ONCE));
+        assert_eq!((clock.look(Instant::now()), passed()), (Look::Done, AT_ONCE + 1));
     }
 }

@@ -24,6 +24,9 @@ use crate::lane::worker::Worker;
 use crate::telemetry::metrics::listeners::Open;
 use crate::telemetry::record::ClientAddress;
 
+/// How many clients may come in one after the other before those who are inside have their turn.
+const AT_ONCE: u32 = 16;
+
 /// How long the clients in the queue of a socket that is to be closed may wait for a seat.
 const QUEUE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -108,12 +111,18 @@ impl Post {
 
     async fn accept_all(self: &Rc<Self>, socket: &AsyncFd<Arc<Entrance>>) {
         let mut paused = false;
+        let mut accepted_since = 0;
         loop {
             let door = socket.get_ref().door();
             match self.accept(socket, &door).await {
                 Ok(accepted) => {
                     paused = false;
                     self.place(accepted);
+                    accepted_since += 1;
+                    if accepted_since == AT_ONCE {
+                        accepted_since = 0;
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Err(Pause::System(error)) if is_of_one_connection(&error) => {}
                 Err(pause) => {
