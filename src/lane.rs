@@ -33,6 +33,7 @@ mod kept;
 mod pace;
 pub mod places;
 mod pump;
+pub mod socket;
 pub mod stream;
 mod tunnel;
 mod websocket;

@@ -68,7 +68,7 @@ impl OfEndpoint {
     }
 
     fn take(&mut self, now: Instant) -> Option<Connection> {
-        while let Some(idle) = self.idle.pop_back() {
+        while let Some(mut idle) = self.idle.pop_back() {
             self.counted.remove(1);
             if idle.is_good(now) {
                 return Some(Connection { stream: idle.stream, opened: idle.opened, reused: true });
@@ -90,13 +90,13 @@ impl OfEndpoint {
 
     fn sweep(&mut self, now: Instant) {
         let before = self.idle.len();
-        self.idle.retain(|idle| idle.is_good(now));
+        self.idle.retain_mut(|idle| idle.is_good(now));
         self.counted.remove((before - self.idle.len()) as u64);
     }
 }
 
 impl Idle {
-    fn is_good(&self, now: Instant) -> bool {
+    fn is_good(&mut self, now: Instant) -> bool {
         self.until > now && !self.stream.is_stale()
     }
 }

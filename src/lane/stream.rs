@@ -1,23 +1,25 @@
-//! The streams that the lane carries bytes between. TLS will be one more kind.
+//! The streams that carry bytes to and from clients and endpoints: a socket, with TLS above it or not.
+//!
+//! TLS keeps what the socket has not taken yet. That goes on with whatever is done next with the stream, reading
+//! included, so that nobody has to think of it before the stream is closed.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 
+use super::socket::Socket;
 use crate::pool::Target;
 
 /// A connection to a client or an endpoint.
 #[derive(Debug)]
 pub enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {
@@ -25,90 +27,92 @@ impl Stream {
     ///
     /// `write_limit` is how long the kernel may try to get rid of what has been written.
     pub async fn connect(target: &Target, write_limit: Duration) -> io::Result<Self> {
-        match target {
-            Target::Inet(address) => {
-                let stream = TcpStream::connect(address).await?;
-                let socket = SockRef::from(&stream);
-                socket.set_tcp_nodelay(true)?;
-                socket.set_tcp_keepalive(&keepalive())?;
-                socket.set_tcp_user_timeout(Some(write_limit))?;
-                Ok(Self::Tcp(stream))
-            }
-            Target::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
-        }
+        Ok(Self::Plain(Socket::connect(target, write_limit).await?))
     }
 
     /// A client's connection as it was accepted; from now on it belongs to this thread's runtime.
     pub fn accepted(socket: OwnedFd, unix: bool) -> io::Result<Self> {
-        Ok(if unix {
-            Self::Unix(UnixStream::from_std(socket.into())?)
-        } else {
-            Self::Tcp(TcpStream::from_std(socket.into())?)
-        })
+        Ok(Self::Plain(Socket::accepted(socket, unix)?))
+    }
+
+    fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
     }
 
     /// Whether bytes have arrived that nobody has read: asks the kernel itself, which knows before the runtime does.
     pub fn has_unread(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
-        let peeked = match self {
-            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
-            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
-        };
-        matches!(peeked, Ok(1..))
+        match self {
+            Self::Plain(socket) => socket.has_unread(),
+            Self::Tls(tls) => has_decrypted(tls) || tls.get_ref().0.has_unread(),
+        }
     }
 
-    /// Ready when reading would not block: there are bytes, the end, or an error.
-    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when reading would probably not block: there are bytes, the end, or an error.
+    pub fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => stream.poll_read_ready(context),
-            Self::Unix(stream) => stream.poll_read_ready(context),
+            Self::Plain(socket) => socket.poll_readable(context),
+            Self::Tls(tls) => {
+                push(tls, context);
+                if has_decrypted(tls) {
+                    return Poll::Ready(Ok(()));
+                }
+                tls.get_ref().0.poll_readable(context)
+            }
         }
     }
 
     /// Whether an idle connection has become useless: closed, or with bytes that nobody asked for.
-    ///
-    /// Makes no system call unless the kernel has reported an event; the small race that is left is what retries of
-    /// stale connections are for.
-    pub fn is_stale(&self) -> bool {
-        let mut probe = [0];
-        let read = match self {
-            Self::Tcp(stream) => stream.try_read(&mut probe),
-            Self::Unix(stream) => stream.try_read(&mut probe),
-        };
-        !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub fn is_stale(&mut self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.is_stale(),
+            Self::Tls(tls) => {
+                // What has come may be for TLS alone, such as a session ticket.
+                let mut probe = [0];
+                let mut context = Context::from_waker(Waker::noop());
+                Pin::new(tls).poll_read(&mut context, &mut ReadBuf::new(&mut probe)).is_ready()
+            }
+        }
     }
 
     /// Whether the connection ends with a reset, whoever ends it, so that nobody takes what was sent for whole.
     pub fn ends_with_reset(&self, reset: bool) {
-        if let Self::Tcp(stream) = self {
-            // What cannot be reset is closed.
-            let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
-        }
+        self.socket().ends_with_reset(reset);
     }
 
     /// No more will be written.
-    pub fn shut_down_write(&self) {
-        let _ = match self {
-            Self::Tcp(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
-            Self::Unix(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
-        };
+    pub fn shut_down_write(&mut self) {
+        match self {
+            Self::Plain(socket) => socket.shut_down_write(),
+            Self::Tls(tls) => {
+                // What the socket does not take at once is lost, and the end with it: the other side sees a cut.
+                let mut context = Context::from_waker(Waker::noop());
+                if Pin::new(&mut *tls).poll_shutdown(&mut context).is_pending() {
+                    tls.get_ref().0.shut_down_write();
+                }
+            }
+        }
     }
 }
 
-/// Finds out within a minute and a half that the machine at the other end is gone.
-pub fn keepalive() -> TcpKeepalive {
-    TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(10))
-        .with_retries(3)
+/// Whether something has been decrypted that nobody has read.
+fn has_decrypted(tls: &TlsStream<Socket>) -> bool {
+    !tls.get_ref().1.wants_read()
+}
+
+/// Lets the socket take what it can of what is encrypted already.
+fn push(tls: &mut TlsStream<Socket>, context: &mut Context<'_>) {
+    if tls.get_ref().1.wants_write() {
+        // Whoever reads or writes next is told of an error.
+        let _ = Pin::new(tls).poll_flush(context);
+    }
 }
 
 impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
-        match self {
-            Self::Tcp(stream) => stream.as_raw_fd(),
-            Self::Unix(stream) => stream.as_raw_fd(),
-        }
+        self.socket().as_raw_fd()
     }
 }
 
@@ -119,8 +123,17 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
+            Self::Tls(tls) => {
+                push(tls, context);
+                match (ready!(Pin::new(&mut **tls).poll_read(context, buffer)), &**tls) {
+                    // Many clients close without saying so. What they send has a length, or a last chunk.
+                    (Err(error), TlsStream::Server(_)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        Poll::Ready(Ok(()))
+                    }
+                    (read, _) => Poll::Ready(read),
+                }
+            }
         }
     }
 }
@@ -128,8 +141,11 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
+            Self::Tls(tls) => {
+                ready!(Pin::new(&mut *tls).poll_flush(context))?;
+                Pin::new(tls).poll_write(context, bytes)
+            }
         }
     }
 
@@ -139,8 +155,11 @@ impl AsyncWrite for Stream {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
+            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(context, bytes),
+            Self::Tls(tls) => {
+                ready!(Pin::new(&mut *tls).poll_flush(context))?;
+                Pin::new(tls).poll_write_vectored(context, bytes)
+            }
         }
     }
 
@@ -148,14 +167,17 @@ impl AsyncWrite for Stream {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(context),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(context),
         }
     }
 }

@@ -1,0 +1,161 @@
+//! A connection as the kernel has it, with nothing above it.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::pool::Target;
+
+#[derive(Debug)]
+pub enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Connects to an endpoint.
+    ///
+    /// `write_limit` is how long the kernel may try to get rid of what has been written.
+    pub async fn connect(target: &Target, write_limit: Duration) -> io::Result<Self> {
+        match target {
+            Target::Inet(address) => {
+                let stream = TcpStream::connect(address).await?;
+                let socket = SockRef::from(&stream);
+                socket.set_tcp_nodelay(true)?;
+                socket.set_tcp_keepalive(&keepalive())?;
+                socket.set_tcp_user_timeout(Some(write_limit))?;
+                Ok(Self::Tcp(stream))
+            }
+            Target::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+        }
+    }
+
+    /// A client's connection as it was accepted; from now on it belongs to this thread's runtime.
+    pub fn accepted(socket: OwnedFd, unix: bool) -> io::Result<Self> {
+        Ok(if unix {
+            Self::Unix(UnixStream::from_std(socket.into())?)
+        } else {
+            Self::Tcp(TcpStream::from_std(socket.into())?)
+        })
+    }
+
+    /// Whether bytes have arrived that nobody has read: asks the kernel itself, which knows before the runtime does.
+    pub fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = match self {
+            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+        };
+        matches!(peeked, Ok(1..))
+    }
+
+    /// Ready when reading would not block: there are bytes, the end, or an error.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(context),
+            Self::Unix(stream) => stream.poll_read_ready(context),
+        }
+    }
+
+    /// Whether an idle connection has become useless: closed, or with bytes that nobody asked for.
+    ///
+    /// Makes no system call unless the kernel has reported an event; the small race that is left is what retries of
+    /// stale connections are for.
+    pub fn is_stale(&self) -> bool {
+        let mut probe = [0];
+        let read = match self {
+            Self::Tcp(stream) => stream.try_read(&mut probe),
+            Self::Unix(stream) => stream.try_read(&mut probe),
+        };
+        !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Whether the connection ends with a reset, whoever ends it, so that nobody takes what was sent for whole.
+    pub fn ends_with_reset(&self, reset: bool) {
+        if let Self::Tcp(stream) = self {
+            // What cannot be reset is closed.
+            let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
+        }
+    }
+
+    /// No more will be written.
+    pub fn shut_down_write(&self) {
+        let _ = match self {
+            Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Self::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+        };
+    }
+}
+
+/// Finds out within a minute and a half that the machine at the other end is gone.
+pub fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3)
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
