@@ -12,6 +12,7 @@ mod ending;
 mod failure;
 mod forwarded;
 mod headers;
+mod https;
 mod limits;
 mod path;
 mod request_id;
@@ -41,6 +42,7 @@ use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
 use crate::routing::RequestHead;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::{Attempt, AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
+use crate::tls::Secured;
 use disguise::Disguise;
 use limits::HeadSize;
 use request_id::RequestId;
@@ -51,6 +53,8 @@ pub struct Exchange {
     snapshot: Arc<Snapshot>,
     listener: Arc<Listener>,
     origin: Origin,
+    /// `None`: it came without TLS.
+    secured: Option<Arc<Secured>>,
     idempotent: bool,
     upgrade: bool,
     short_of_memory: bool,
@@ -82,6 +86,7 @@ struct OpenAttempt {
 pub struct Arrival<'a, H> {
     pub head: &'a H,
     pub caller: Caller,
+    pub secured: Option<Arc<Secured>>,
     pub protocol: Protocol,
     /// The request target as sent.
     pub target: &'a str,
@@ -119,7 +124,7 @@ impl Exchange {
         arrival: Arrival<'_, H>,
     ) -> Self {
         let head = arrival.head;
-        let origin = Origin::new(arrival.caller, &listener.trusted_proxies, head);
+        let origin = Origin::new(arrival.caller, arrival.secured.is_some(), &listener.trusted_proxies, head);
         let request_id = RequestId::of(head);
         let text = TextParts {
             method: head.method(),
@@ -170,6 +175,7 @@ impl Exchange {
             snapshot,
             listener,
             origin,
+            secured: arrival.secured,
             record,
         }
     }
@@ -191,6 +197,7 @@ impl Exchange {
         if head.authority().is_empty() && self.record.protocol != Protocol::Http10 {
             return Err(Failure::MissingHost);
         }
+        self.check_way(head.authority())?;
         let decision = decide(&self.snapshot, head);
         let Some(route) = decision.route else {
             self.record.detail = Some(decision.trace.to_string().into());
@@ -316,6 +323,7 @@ impl Exchange {
         connection.for_each(|value| headers::remove_named(edits, value, self.upgrade));
         edits.remove_hop_by_hop(self.upgrade);
         self.origin.tell(edits, head);
+        self.tell_certificate(edits);
         edits.set(request_id::NAME, self.record.text.request_id());
         if let Some(host) = self.host_for_endpoint() {
             edits.set("host", host);
@@ -372,6 +380,9 @@ impl Exchange {
         }
         edits.remove_hop_by_hop(upgrade);
         edits.set("server", answer::SERVER_NAME);
+        if let Some(policy) = self.strict_transport() {
+            edits.set("strict-transport-security", policy);
+        }
         if may_name_endpoint {
             self.disguise().apply(edits, fields);
         }

@@ -29,6 +29,7 @@ mod deliver;
 pub mod door;
 mod guests;
 pub mod handover;
+mod handshake;
 mod kept;
 mod pace;
 pub mod places;

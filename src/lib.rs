@@ -21,3 +21,4 @@ pub mod server;
 pub mod snapshot;
 mod socket_file;
 pub mod telemetry;
+pub mod tls;

@@ -67,6 +67,7 @@ impl Carrier {
         let arrival = Arrival {
             head: &**request,
             caller: visit.caller.clone(),
+            secured: visit.secured.clone(),
             protocol: protocol(request.version),
             target: &String::from_utf8_lossy(request.raw_path()),
             upgrade: session.is_upgrade_req(),

@@ -51,7 +51,7 @@ impl Snapshot {
         Self {
             generation: previous.map_or(1, |previous| previous.generation + 1),
             router: Router::new(&config.routes),
-            listeners: config.listeners.iter().cloned().map(Arc::new).collect(),
+            listeners: config.listeners.iter().map(|listener| self::listener(listener, previous)).collect(),
             routes,
             pools,
             config,
@@ -87,6 +87,12 @@ impl Snapshot {
     pub fn status(&self) -> Vec<PoolStatus> {
         self.pools.iter().map(|pool| pool.status()).collect()
     }
+}
+
+/// The listener in force if nothing has changed: the sessions of its TLS clients go on to be resumed.
+fn listener(is: &Listener, previous: Option<&Snapshot>) -> Arc<Listener> {
+    let was = previous.and_then(|previous| previous.listener(&is.name)).filter(|was| ***was == *is);
+    was.cloned().unwrap_or_else(|| Arc::new(is.clone()))
 }
 
 /// The running pool if its definition has not changed, else a new one with the live state of the old.

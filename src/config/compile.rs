@@ -16,6 +16,7 @@ mod limits;
 mod listeners;
 mod pools;
 mod routes;
+mod tls;
 
 /// The name that the short form gives to its listener, route and pool.
 pub(crate) const DEFAULT_NAME: &str = "default";

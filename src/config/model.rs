@@ -13,6 +13,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+use crate::tls::ServerTls;
+
 /// A whole valid config: the input of a snapshot.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -143,6 +145,11 @@ pub enum AccessFormat {
 pub struct Listener {
     pub name: Arc<str>,
     pub address: ListenAddress,
+    pub tls: Option<Arc<ServerTls>>,
+    /// Requests without TLS are sent to this port of the same host.
+    pub redirect_https: Option<u16>,
+    /// The value of `Strict-Transport-Security`.
+    pub hsts: Option<Arc<str>>,
     /// HTTP/2 without TLS is served too, to clients that know of it.
     pub h2c: bool,
     /// Whose `X-Forwarded-*` and `Forwarded` are believed and appended to, and whose PROXY headers.
@@ -237,6 +244,8 @@ pub struct ConnectionLimits {
 pub struct ClientTimeouts {
     /// For a request's header to arrive, in all (408).
     pub header: Duration,
+    /// For the whole handshake of TLS.
+    pub handshake: Duration,
     /// Between two pieces of a request's body (408).
     pub body: Duration,
     /// For the client to take the next piece of a response.

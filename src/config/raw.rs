@@ -14,12 +14,16 @@ use super::section::section;
 mod matching;
 mod outputs;
 mod pool;
+mod tls;
 
 pub(crate) use matching::{MatchSection, PathForm, PathText, RouteExpected, ValueForm, header_name};
 pub(crate) use outputs::LevelText;
 pub(crate) use pool::{
     CheckSection, CheckType, EndpointForm, NoneHealthySection, PoolForm, PoolSection, RetryCause,
     RetrySection, StatusRange,
+};
+pub(crate) use tls::{
+    CertificateSection, ClientCertificateMode, ClientCertificatesSection, TicketsSection, TlsSection,
 };
 
 use super::model::LogOutput;
@@ -142,6 +146,13 @@ section! {
         /// `0.0.0.0:8080`, `[::1]:8080`, `:8080` (every address, IPv4 and IPv6) or `unix:/path`. Port 0 takes any free
         /// port.
         address: ListenAddress, required "0.0.0.0:8080";
+        /// TLS with its clients; HTTP/2 and HTTP/1.1 are both spoken then (ALPN). Default: none.
+        tls: TlsSection, optional;
+        /// Requests without TLS are answered 308, with the same by HTTPS; the value is the port where that is, as clients
+        /// see it, such as 443. `off`: they are served.
+        redirect_https: OrOff<Count<1, 65_535>> = "off";
+        /// `Strict-Transport-Security` on responses over TLS (RFC 6797), or `off`.
+        hsts: OrOff<HstsSection> = "off";
         /// HTTP/2 without TLS, by prior knowledge, beside HTTP/1.1.
         h2c: Flag = false;
         /// Networks or addresses of proxies in front, whose `X-Forwarded-*` and `Forwarded` fields are believed and
@@ -158,6 +169,18 @@ section! {
         limits: LimitsSection = {};
         /// How long a client may take.
         timeouts: ClientTimeoutsSection = {};
+    }
+}
+
+section! {
+    /// `Strict-Transport-Security`: browsers use HTTPS only, for as long as this says.
+    HstsSection "`hsts`" {
+        /// For how long.
+        max_age: Period = "365d";
+        /// For the subdomains, too.
+        include_subdomains: Flag = false;
+        /// The domain may be built into browsers; needs `include_subdomains`, and a year.
+        preload: Flag = false;
     }
 }
 
@@ -212,6 +235,8 @@ section! {
     ClientTimeoutsSection "a listener's `timeouts`" {
         /// For the whole header of a request, from its first byte; after it, 408.
         header: Limit = "10s";
+        /// For the whole handshake of TLS.
+        handshake: Limit = "10s";
         /// Between two pieces of a request's body; after it, 408.
         body: Limit = "60s";
         /// To take the next piece of a response; after it, the connection is closed.

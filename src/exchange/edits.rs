@@ -13,7 +13,11 @@ const HOP_BY_HOP: [&str; 6] =
     ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "upgrade"];
 
 /// What endpoints believe of a proxy in front of them, beside what we tell them ourselves.
-const CLAIMS: [&str; 9] = [
+const CLAIMS: [&str; 13] = [
+    "client-cert",
+    "client-cert-chain",
+    "x-client-cert-fingerprint",
+    "x-client-cert-subject",
     "x-forwarded-by",
     "x-forwarded-port",
     "x-forwarded-prefix",

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use http::{HeaderValue, header};
+
 use super::{Answer, Exchange, Failure};
 use crate::telemetry::record::{AttemptResult, Outcome, Record};
 
@@ -17,7 +19,14 @@ impl Exchange {
 
     /// The answer that is ours for a failure.
     pub fn answer(&self, failure: Failure) -> Answer {
-        Answer::to(failure, Some(self.record.text.accept()), self.record.text.request_id())
+        let mut answer = Answer::to(failure, Some(self.record.text.accept()), self.record.text.request_id());
+        if let Some(location) = self.https_location().filter(|_| failure == Failure::RedirectHttps) {
+            answer.headers.push((header::LOCATION, location));
+        }
+        if let Some(policy) = self.strict_transport().and_then(|policy| HeaderValue::from_str(policy).ok()) {
+            answer.headers.push((header::STRICT_TRANSPORT_SECURITY, policy));
+        }
+        answer
     }
 
     /// Ends the request's life: what is left of it is its record.
@@ -40,7 +49,7 @@ impl Exchange {
 
     fn outcome(&self) -> Outcome {
         match self.failure {
-            None => Outcome::Answered,
+            None | Some(Failure::RedirectHttps) => Outcome::Answered,
             Some(Failure::ClientGone | Failure::ClientStalled) => Outcome::ClientGone,
             // Nothing was sent that says so.
             Some(Failure::Stopped) => Outcome::Cut,

@@ -7,8 +7,11 @@ use http::StatusCode;
 pub enum Failure {
     BadRequest,
     MissingHost,
+    PlainHttp,
+    RedirectHttps,
     NoRoute,
     MethodNotAllowed,
+    Misdirected,
     RequestTimeout,
     BodyTooLarge,
     TargetTooLong,
@@ -47,11 +50,14 @@ impl Failure {
         match self {
             Self::BadRequest => (400, "bad_request", Client),
             Self::MissingHost => (400, "missing_host", Client),
+            Self::PlainHttp => (400, "plain_http", Client),
+            Self::RedirectHttps => (308, "redirect_https", Client),
             Self::NoRoute => (404, "no_route", Client),
             Self::MethodNotAllowed => (405, "method_not_allowed", Client),
             Self::RequestTimeout => (408, "request_timeout", Client),
             Self::BodyTooLarge => (413, "body_too_large", Client),
             Self::TargetTooLong => (414, "target_too_long", Client),
+            Self::Misdirected => (421, "misdirected", Client),
             Self::HeadersTooLarge => (431, "headers_too_large", Client),
             // Nobody is left to read these two.
             Self::ClientGone => (499, "client_gone", Client),
@@ -92,11 +98,14 @@ impl Failure {
     }
 
     /// Every failure, for tests and documents.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::BadRequest,
         Self::MissingHost,
+        Self::PlainHttp,
+        Self::RedirectHttps,
         Self::NoRoute,
         Self::MethodNotAllowed,
+        Self::Misdirected,
         Self::RequestTimeout,
         Self::BodyTooLarge,
         Self::TargetTooLong,

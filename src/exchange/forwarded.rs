@@ -24,10 +24,12 @@ pub struct Origin {
     pub trusted: bool,
     /// `http` or `https`, as the client sees it.
     pub scheme: &'static str,
+    /// The same of the connection that the request came by.
+    hop: &'static str,
 }
 
 impl Origin {
-    pub fn new(caller: Caller, trusted_proxies: &[IpNet], head: &impl RequestHead) -> Self {
+    pub fn new(caller: Caller, secured: bool, trusted_proxies: &[IpNet], head: &impl RequestHead) -> Self {
         let (peer, sender) = (caller.peer().clone(), caller.address().clone());
         let trusted = match caller {
             Caller::Peer(_) | Caller::Relayed { .. } => {
@@ -36,16 +38,18 @@ impl Origin {
             // Whoever sent the fields, it was not this peer.
             Caller::Anonymous { .. } => false,
         };
+        let hop = if secured { "https" } else { "http" };
         if !trusted {
-            return Self { client: sender.clone(), peer, sender, trusted, scheme: "http" };
+            return Self { client: sender.clone(), peer, sender, trusted, scheme: hop, hop };
         }
         let client =
             first_untrusted(trusted_proxies, head).map_or_else(|| sender.clone(), ClientAddress::of_ip);
         let scheme = match head.header("x-forwarded-proto") {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
-            _ => "http",
+            Some(_) => "http",
+            None => hop,
         };
-        Self { client, peer, sender, trusted, scheme }
+        Self { client, peer, sender, trusted, scheme, hop }
     }
 
     /// Says to the endpoint who is asking.
@@ -65,7 +69,7 @@ impl Origin {
         }
         edits.set_with("forwarded", |text| {
             self.believed(text, head, "forwarded");
-            element(text, &self.sender, host);
+            element(text, &self.sender, host, self.hop);
         });
         match self.client.ip_text() {
             Some(ip) => edits.set("x-real-ip", ip),
@@ -112,7 +116,7 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// One hop (RFC 7239, section 4).
-fn element(out: &mut Vec<u8>, sender: &ClientAddress, host: &str) {
+fn element(out: &mut Vec<u8>, sender: &ClientAddress, host: &str, scheme: &str) {
     let mut write = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
     match (sender.ip(), sender.ip_text().unwrap_or("unknown")) {
         (Some(IpAddr::V6(_)), ip) => write(&["for=\"[", ip, "]\""]),
@@ -123,7 +127,7 @@ fn element(out: &mut Vec<u8>, sender: &ClientAddress, host: &str) {
         let quote = if plain { "" } else { "\"" };
         write(&[";host=", quote, host, quote]);
     }
-    write(&[";proto=http"]);
+    write(&[";proto=", scheme]);
 }
 
 fn contains(nets: &[IpNet], ip: IpAddr) -> bool {
@@ -155,7 +159,7 @@ mod tests {
     fn tell_of(caller: Caller, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Edits) {
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().expect("a net")).collect();
         let head = head(fields);
-        let origin = Origin::new(caller, &trusted, &head);
+        let origin = Origin::new(caller, false, &trusted, &head);
         let mut edits = Edits::default();
         origin.tell(&mut edits, &head);
         (origin, edits)

@@ -32,6 +32,7 @@ fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {
     let arrival = Arrival {
         head,
         caller: Caller::Peer(ClientAddress::inet(([192, 0, 2, 1], 4000).into())),
+        secured: None,
         protocol: Protocol::Http11,
         target: &target,
         upgrade: false,

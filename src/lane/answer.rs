@@ -55,6 +55,8 @@ fn keeps(client: &Client, failure: Failure) -> bool {
     let innocent = matches!(
         failure,
         Failure::NoRoute
+            | Failure::RedirectHttps
+            | Failure::Misdirected
             | Failure::NoHealthyEndpoint
             | Failure::WaitExpired
             | Failure::WaitQueueFull

@@ -102,6 +102,7 @@ fn begin(client: &Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> 
     let arrival = Arrival {
         head: &view,
         caller: client.caller.clone(),
+        secured: client.secured.clone(),
         protocol: match view.version() {
             Version::Http10 => Protocol::Http10,
             Version::Http11 => Protocol::Http11,

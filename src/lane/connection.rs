@@ -18,6 +18,7 @@ use super::deadline::{Elapsed, Pursuit, Timer};
 use super::door::{Door, TooMany};
 use super::guests::Guest;
 use super::handover::{Handover, Preface};
+use super::handshake::{self, NoTls};
 use super::head::{HeadRoom, Parse, Refusal, RequestView};
 use super::stream::Stream;
 use super::worker::Worker;
@@ -26,6 +27,7 @@ use crate::exchange::{Caller, Failure};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::listeners::ListenerCounters;
 use crate::telemetry::record::ClientAddress;
+use crate::tls::{Secured, ServerTls};
 
 /// How long a connection is kept after its last answer for the client to read it. Many clients read nothing before they
 /// have sent everything: who sends at this rate, in bytes a second, has longer.
@@ -35,6 +37,9 @@ const LINGER_RATE: u64 = 64 * 1024;
 
 /// The same in a stop, for who sends nothing more: the answer is on its way, and arrives without this process.
 const LINGER_IN_STOP: Duration = Duration::from_millis(200);
+
+/// How long a client may take for the end of TLS.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Beside its fields a head has a request line and the line ends.
 const LINE_BYTES: usize = 512;
@@ -54,6 +59,8 @@ pub struct Client {
     /// It has sent FIN.
     pub half_closed: bool,
     requests: u64,
+    /// What TLS was agreed on; `None`: there is none.
+    pub secured: Option<Arc<Secured>>,
     /// When the last thing happened that it waited for: its clock is looked at no more often than that.
     pub now: Instant,
 }
@@ -90,46 +97,106 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
         half_closed: false,
         requests: 0,
         now: Instant::now(),
+        secured: None,
     };
-    let (stay, _guest) = client.visit().await;
-    match stay {
-        Stay::Over(After::Linger) => Box::pin(client.linger()).await,
-        Stay::Over(After::Abort) => client.stream.ends_with_reset(true),
-        Stay::Over(After::KeepAlive | After::Close) => {}
-        Stay::Elsewhere { http2 } => return Box::pin(client.hand_over(http2)).await,
+    let _guest = match client.comes_in().await {
+        Ok(guest) => guest,
+        Err(after) => return client.end(after).await,
+    };
+    let tls = client.in_force().and_then(|(_, listener)| listener.tls.clone());
+    if let Some(tls) = tls {
+        match Box::pin(client.secure(&tls)).await {
+            Some(secured) => client = secured,
+            None => return,
+        }
     }
-    client.release();
+    match client.stays().await {
+        Stay::Over(after) => client.end(after).await,
+        Stay::Elsewhere { http2 } => Box::pin(client.hand_over(http2)).await,
+    }
 }
 
 impl Client {
-    /// Serves the client, unless nobody knows who it is or it has too many connections already.
-    async fn visit(&mut self) -> (Stay, Option<Guest>) {
-        let over = (Stay::Over(After::Close), None);
-        let Some((_, listener)) = self.in_force() else { return over };
+    /// Lets the client in, unless nobody knows who it is or it has too many connections already.
+    async fn comes_in(&mut self) -> Result<Option<Guest>, After> {
+        let Some((_, listener)) = self.in_force() else { return Err(After::Close) };
         if listener.proxy_protocol != ProxyProtocol::Off && !Box::pin(self.is_identified(&listener)).await {
-            return over;
+            return Err(After::Close);
         }
-        let Some((snapshot, listener)) = self.in_force() else { return over };
+        let Some((snapshot, listener)) = self.in_force() else { return Err(After::Close) };
         match self.door.admit(self.caller.address(), &listener) {
-            Ok(guest) if self.worker.hands_over_all && !listener.h2c => {
-                (Stay::Elsewhere { http2: false }, guest)
-            }
-            Ok(guest) => {
-                drop((snapshot, listener));
-                (self.requests().await, guest)
-            }
+            Ok(guest) => Ok(guest),
             // In a box, so that those who are let in do not carry the room for it along.
-            Err(TooMany) => (Stay::Over(Box::pin(self.turn_away(snapshot, &listener)).await), None),
+            Err(TooMany) => Err(Box::pin(self.turn_away(snapshot, &listener)).await),
         }
+    }
+
+    /// Agrees on TLS; `None`: there is none, and the connection is over.
+    async fn secure(mut self, tls: &Arc<ServerTls>) -> Option<Self> {
+        let (_, listener) = self.in_force()?;
+        let Self { worker, stream, mut input, timer, .. } = self;
+        let limit = listener.timeouts.handshake;
+        match handshake::agree(&worker, stream, &mut input, &timer, tls, limit).await {
+            Ok((stream, secured)) => {
+                let now = Instant::now();
+                Some(Self { worker, stream, input, timer, now, secured: Some(secured), ..self })
+            }
+            Err(NoTls::Gone) => None,
+            Err(NoTls::PlainHttp(stream)) => {
+                self = Self { worker, stream, input, timer, ..self };
+                self.refuse_plain_http(&listener).await;
+                None
+            }
+            Err(NoTls::Failed { reason, detail }) => {
+                self.door.turned_away(self.caller.peer(), reason, &detail);
+                None
+            }
+        }
+    }
+
+    /// Says to a client that speaks HTTP without TLS what it has come to.
+    async fn refuse_plain_http(mut self, listener: &Arc<Listener>) {
+        let Some((snapshot, _)) = self.in_force() else { return };
+        self.now = Instant::now();
+        self.take_head(self.input.len());
+        let refusal =
+            Refusal { failure: Failure::PlainHttp, reason: "HTTP without TLS came to a TLS listener" };
+        let after = carry::refused(&mut self, snapshot, listener, refusal).await;
+        self.end(after).await;
+    }
+
+    async fn stays(&mut self) -> Stay {
+        let http2 = self.secured.as_ref().is_some_and(|secured| secured.http2);
+        let other = self.worker.hands_over_all
+            && self.in_force().is_some_and(|(_, listener)| !listener.h2c || self.secured.is_some());
+        if http2 || other { Stay::Elsewhere { http2 } } else { self.requests().await }
+    }
+
+    /// Ends the connection.
+    async fn end(mut self, after: After) {
+        match after {
+            After::Linger => Box::pin(self.linger()).await,
+            After::Abort => self.stream.ends_with_reset(true),
+            After::KeepAlive | After::Close if self.secured.is_some() => Box::pin(self.say_goodbye()).await,
+            After::KeepAlive | After::Close => {}
+        }
+        self.release();
+    }
+
+    /// What TLS still holds goes out, and that this was all.
+    async fn say_goodbye(&mut self) {
+        let Self { timer, stream, .. } = self;
+        // Who does not take it has gone.
+        let _ = timer.within(GOODBYE, stream.shutdown()).await;
     }
 
     /// Another carrier serves the connection to its end.
     async fn hand_over(self, http2: bool) {
-        let Self { worker, stream, caller, door, input, timer, .. } = self;
+        let Self { worker, stream, caller, door, input, timer, secured, .. } = self;
         drop(timer);
         let ahead = input.bytes().to_vec();
         drop(input);
-        worker.other.serve(Handover { stream, ahead, caller, door, http2 }).await;
+        worker.other.serve(Handover { stream, ahead, caller, door, secured, http2 }).await;
     }
 
     /// Finds out whose connection it is.
@@ -154,8 +221,13 @@ impl Client {
     /// Refuses the connection before a request was read.
     async fn turn_away(&mut self, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> After {
         let failure = Failure::TooManyConnections;
-        self.door.counters.refused(failure.label());
         let reason = "the client has as many connections as limits.connections_per_client allows";
+        if listener.tls.is_some() {
+            // It could not read an answer yet, and a handshake is what it should not cost.
+            self.door.turned_away(self.caller.peer(), failure.label(), reason);
+            return After::Close;
+        }
+        self.door.counters.refused(failure.label());
         let after = carry::refused(self, snapshot, listener, Refusal { failure, reason }).await;
         match self.door.may_linger() {
             Some(_place) if after == After::Linger => {
@@ -205,7 +277,7 @@ impl Client {
         if self.input.is_empty() && !self.first_bytes(listener).await {
             return Arrived::Nothing;
         }
-        let mut may_be_http2 = self.requests == 0 && listener.h2c;
+        let mut may_be_http2 = self.requests == 0 && listener.h2c && self.secured.is_none();
         let mut partial = false;
         loop {
             let bytes = self.input.bytes();

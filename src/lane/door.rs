@@ -116,7 +116,7 @@ impl Door {
     }
 
     /// Counts a connection that was closed without an answer, and says so in the log, but not each time.
-    pub fn turned_away(&self, peer: &ClientAddress, reason: &'static str, detail: &'static str) {
+    pub fn turned_away(&self, peer: &ClientAddress, reason: &'static str, detail: &str) {
         self.counters.refused(reason);
         if let Some(count) = self.report.lock().due(Instant::now()) {
             let (listener, peer) = (&*self.listener, peer.text());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::door::Door;
 use super::stream::Stream;
 use crate::exchange::Caller;
+use crate::tls::Secured;
 
 /// What an HTTP/2 client sends first where it knows that the server speaks it (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -17,6 +18,7 @@ pub struct Handover {
     pub ahead: Vec<u8>,
     pub caller: Caller,
     pub door: Arc<Door>,
+    pub secured: Option<Arc<Secured>>,
     pub http2: bool,
 }
 

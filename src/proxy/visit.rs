@@ -17,6 +17,7 @@ use super::stream::ClientStream;
 use crate::exchange::Caller;
 use crate::lane::door::Door;
 use crate::lane::handover::{Handover, OtherCarrier};
+use crate::tls::Secured;
 
 /// How long an HTTP/2 connection may be open without a request. Pingora has one such limit for all listeners.
 const IDLE: Duration = Duration::from_secs(75);
@@ -25,6 +26,7 @@ const IDLE: Duration = Duration::from_secs(75);
 pub struct Visit {
     pub caller: Caller,
     pub door: Arc<Door>,
+    pub secured: Option<Arc<Secured>>,
     stage: AtomicU8,
     idle: Notify,
 }
@@ -44,8 +46,8 @@ pub struct Proxy {
 }
 
 impl Visit {
-    fn new(caller: Caller, door: Arc<Door>) -> Arc<Self> {
-        Arc::new(Self { caller, door, stage: AtomicU8::new(BUSY), idle: Notify::new() })
+    fn new(caller: Caller, door: Arc<Door>, secured: Option<Arc<Secured>>) -> Arc<Self> {
+        Arc::new(Self { caller, door, secured, stage: AtomicU8::new(BUSY), idle: Notify::new() })
     }
 
     /// The visit that a request belongs to.
@@ -118,13 +120,13 @@ impl OtherCarrier for Proxy {
         let http = self.http();
         let told_within = self.carrier.drain_idle();
         Box::pin(async move {
-            let Handover { stream, ahead, caller, door, http2 } = handover;
+            let Handover { stream, ahead, caller, door, secured, http2 } = handover;
             let mut leaving = door.leaving();
             if http2 && *leaving.borrow() {
                 // Pingora only looks at changes: a client that came late would never be told to go.
                 leaving.mark_changed();
             }
-            let visit = Visit::new(caller, door);
+            let visit = Visit::new(caller, door, secured);
             let stream = ClientStream::new(stream, ahead, visit.clone(), http2);
             let served = http.process_new(Box::new(stream), &leaving);
             if http2 {

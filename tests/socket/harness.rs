@@ -9,6 +9,7 @@ mod proxy;
 mod request;
 mod response;
 mod stream;
+mod tls;
 mod wait;
 
 pub use client::Client;
@@ -19,4 +20,5 @@ pub use load::{SteadyLoad, load};
 pub use proxy::{Ended, Event, Proxy, Record};
 pub use response::{End, Response};
 pub use stream::Stream;
+pub use tls::{Authority, Issued, Oddity, TlsClient, ask, handshake};
 pub use wait::{eventually, within};

@@ -25,3 +25,4 @@ mod routing;
 mod self_test;
 mod service;
 mod slow_clients;
+mod tls;

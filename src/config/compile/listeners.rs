@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Compiler, DEFAULT_NAME};
 use crate::config::decode::{Context, List, OrOff, Spanned, Value};
 use crate::config::model::{
     ClientTimeouts, ConnectionLimits, Limits, ListenAddress, Listener, PathRules, ProxyProtocol,
 };
-use crate::config::raw::{FileSection, ListenerSection};
+use crate::config::raw::{FileSection, HstsSection, ListenerSection};
 use crate::config::scalar::{Count, Size};
 use crate::config::source::Span;
 use crate::config::tree::{Kind, Node};
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Compiler<'_> {
     pub(super) fn listeners(&mut self, file: &FileSection) -> Vec<Listener> {
@@ -86,7 +89,12 @@ impl Compiler<'_> {
             self.context.error(address.span, message, remedy);
         }
         self.proxy_protocol_is_trusted(section, &address.value);
-        Some(compiled(name, address, section))
+        self.https_makes_sense(section);
+        let mut listener = compiled(name, address, section);
+        if let Some(tls) = &section.tls {
+            listener.tls = self.tls(tls);
+        }
+        Some(listener)
     }
 
     /// Whoever may name the client can be anybody.
@@ -98,6 +106,30 @@ impl Compiler<'_> {
         let message = "`proxy_protocol` needs to know whose word is good";
         let remedy = "add `trusted_proxies: [ADDRESS]`, with the addresses of the balancers in front";
         self.context.error(section.proxy_protocol.span, message, remedy);
+    }
+
+    fn https_makes_sense(&mut self, section: &ListenerSection) {
+        if section.tls.is_some() && matches!(section.redirect_https.value, OrOff::On(_)) {
+            let message = "a listener with `tls` has nobody to redirect to HTTPS";
+            self.context.error(
+                section.redirect_https.span,
+                message,
+                "write it at the listener without `tls`",
+            );
+        }
+        if section.tls.is_some() && section.h2c.0 {
+            let message = "`h2c` is HTTP/2 without TLS, and this listener has `tls`";
+            self.context.error(section.h2c.span, message, "remove it: HTTP/2 over TLS needs nothing");
+        }
+        if let OrOff::On(hsts) = &section.hsts.value
+            && hsts.preload.0
+            && (!hsts.include_subdomains.0 || hsts.max_age.0 < YEAR)
+        {
+            let message =
+                "browsers take no domain into their list for less than a year, or without subdomains";
+            let remedy = "add `include_subdomains: true` and `max_age: 365d`, or remove `preload`";
+            self.context.error(hsts.preload.span, message, remedy);
+        }
     }
 
     /// The listener of the short form: an address, and every default.
@@ -114,6 +146,15 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
     Listener {
         name,
         address: address.value.clone(),
+        tls: None,
+        redirect_https: match &section.redirect_https.value {
+            OrOff::On(port) => u16::try_from(port.0).ok(),
+            OrOff::Off => None,
+        },
+        hsts: match &section.hsts.value {
+            OrOff::On(hsts) => Some(strict_transport(hsts).into()),
+            OrOff::Off => None,
+        },
         h2c: section.h2c.0,
         trusted_proxies: section.trusted_proxies.iter().map(|net| net.value).collect(),
         proxy_protocol: match section.proxy_protocol.value {
@@ -137,11 +178,19 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
         },
         timeouts: ClientTimeouts {
             header: timeouts.header.0,
+            handshake: timeouts.handshake.0,
             body: timeouts.body.0,
             write: timeouts.write.0,
             keep_alive: timeouts.keep_alive.0,
         },
     }
+}
+
+/// The value of `Strict-Transport-Security` (RFC 6797, section 6.1).
+fn strict_transport(hsts: &HstsSection) -> String {
+    let subdomains = if hsts.include_subdomains.0 { "; includeSubDomains" } else { "" };
+    let preload = if hsts.preload.0 { "; preload" } else { "" };
+    format!("max-age={}{subdomains}{preload}", hsts.max_age.0.as_secs())
 }
 
 fn size(written: &OrOff<Size>) -> Option<u64> {

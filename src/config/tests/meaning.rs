@@ -76,6 +76,7 @@ fn defaults_are_those_of_the_reference() {
         listener.timeouts,
         ClientTimeouts {
             header: seconds(10),
+            handshake: Duration::from_secs(10),
             body: seconds(60),
             write: seconds(60),
             keep_alive: seconds(75)

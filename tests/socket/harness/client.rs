@@ -75,7 +75,7 @@ impl Client {
         self.response_to(method)
     }
 
-    pub fn half_close(&self) {
+    pub fn half_close(&mut self) {
         if let Err(error) = self.stream.half_close() {
             // What the proxy has reset has no half to close.
             assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);

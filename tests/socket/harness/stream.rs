@@ -6,11 +6,13 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use super::tls::TlsStream;
 use super::wait::PATIENCE;
 
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -31,6 +33,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.set_read_timeout(limit),
             Stream::Unix(stream) => stream.set_read_timeout(limit),
+            Stream::Tls(stream) => stream.sock.set_read_timeout(limit),
         }
     }
 
@@ -38,14 +41,20 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.set_write_timeout(Some(limit)),
             Stream::Unix(stream) => stream.set_write_timeout(Some(limit)),
+            Stream::Tls(stream) => stream.sock.set_write_timeout(Some(limit)),
         }
     }
 
     /// Says that nothing more will be sent; what the other side sends can still be read.
-    pub fn half_close(&self) -> io::Result<()> {
+    pub fn half_close(&mut self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tls(stream) => {
+                stream.conn.send_close_notify();
+                stream.conn.complete_io(&mut stream.sock)?;
+                stream.sock.shutdown(Shutdown::Write)
+            }
         }
     }
 
@@ -60,6 +69,7 @@ impl Stream {
         Ok(match self {
             Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
             Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
+            Stream::Tls(_) => return Err(io::Error::other("a session cannot be shared")),
         })
     }
 }
@@ -69,6 +79,7 @@ impl Read for Stream {
         match self {
             Stream::Tcp(stream) => stream.read(buffer),
             Stream::Unix(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -78,10 +89,14 @@ impl Write for Stream {
         match self {
             Stream::Tcp(stream) => stream.write(bytes),
             Stream::Unix(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if let Stream::Tls(stream) = self {
+            stream.flush()?;
+        }
         Ok(())
     }
 }

@@ -1,0 +1,115 @@
+//! TLS of listeners: the files are read here, so that whatever is wrong with them is said with the rest.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::Compiler;
+use crate::config::decode::{List, OrOff, Spanned};
+use crate::config::raw::{
+    CertificateSection, ClientCertificateMode, ClientCertificatesSection, TicketsSection, TlsSection,
+};
+use crate::config::scalar::Text;
+use crate::config::source::Span;
+use crate::tls::{
+    Certificate, CertificateFiles, ClientCertificates, LoadError, Part, ServerSettings, ServerTls, Tickets,
+};
+
+impl Compiler<'_> {
+    /// `None`: something is wrong with it, and has been said.
+    pub(super) fn tls(&mut self, section: &Spanned<TlsSection>) -> Option<Arc<ServerTls>> {
+        let list = section.certificates.as_ref()?;
+        if list.length == 0 {
+            let remedy = "add one: [{ cert: /path/site.pem, key: /path/site.key }]";
+            self.context.error(list.span, "TLS needs a certificate", remedy);
+        }
+        let certificates: Vec<Certificate> =
+            list.iter().filter_map(|certificate| self.certificate(certificate)).collect();
+        let settings = ServerSettings {
+            unknown_names: section.unknown_names.value,
+            min_version: section.min_version.value,
+            ciphers: words(section.ciphers.as_ref()),
+            key_exchange: words(section.key_exchange.as_ref()),
+            tickets: tickets(&section.session_tickets.value),
+            client_certificates: client_certificates(&section.client_certificates.value),
+            http2: true,
+        };
+        if certificates.is_empty() || certificates.len() < list.length {
+            return None;
+        }
+        match ServerTls::new(settings, certificates) {
+            Ok(tls) => Some(Arc::new(tls)),
+            Err(error) => {
+                let span = part(section, error.part);
+                self.context.error(span, error.message, error.remedy);
+                None
+            }
+        }
+    }
+
+    fn certificate(&mut self, section: &CertificateSection) -> Option<Certificate> {
+        let (cert, key) = (section.cert.as_ref()?, section.key.as_ref()?);
+        let files = CertificateFiles {
+            cert: cert.0.clone(),
+            key: key.0.clone(),
+            ocsp: section.ocsp.as_ref().map(|ocsp| ocsp.0.clone()),
+        };
+        match Certificate::load(&files) {
+            Ok(certificate) => {
+                // What will be wrong tomorrow is no error today, and no reason to serve nobody.
+                for warning in certificate.warnings(SystemTime::now()) {
+                    self.context.warn(
+                        cert.span,
+                        warning,
+                        "replace the file; it is read again when it changes",
+                    );
+                }
+                Some(certificate)
+            }
+            Err(LoadError { part, message, remedy }) => {
+                let span = match part {
+                    Part::Key => key.span,
+                    Part::Ocsp => section.ocsp.as_ref().map_or(cert.span, |ocsp| ocsp.span),
+                    _ => cert.span,
+                };
+                self.context.error(span, message, remedy);
+                None
+            }
+        }
+    }
+}
+
+/// Where the part of the settings is written.
+fn part(section: &Spanned<TlsSection>, part: Part) -> Span {
+    let (ciphers, exchange) = (section.ciphers.as_ref(), section.key_exchange.as_ref());
+    match part {
+        Part::Ciphers => ciphers.map_or(section.span, |list| list.span),
+        Part::KeyExchange => exchange.map_or(section.span, |list| list.span),
+        Part::TicketKeys => section.session_tickets.span,
+        Part::ClientAuthority => section.client_certificates.span,
+        Part::Certificate | Part::Key | Part::Ocsp => section.span,
+    }
+}
+
+fn words(list: Option<&Spanned<List<Text>>>) -> Vec<String> {
+    list.into_iter().flat_map(|list| list.iter()).map(|word| word.0.clone()).collect()
+}
+
+fn tickets(written: &OrOff<TicketsSection>) -> Tickets {
+    match written {
+        OrOff::Off => Tickets::Off,
+        OrOff::On(section) => Tickets::On {
+            lifetime: section.lifetime.0,
+            keys: section.keys.as_ref().map(|file| file.0.clone()),
+        },
+    }
+}
+
+fn client_certificates(written: &OrOff<ClientCertificatesSection>) -> ClientCertificates {
+    match written {
+        OrOff::On(ClientCertificatesSection { ca: Some(ca), mode, .. }) => ClientCertificates::On {
+            ca: ca.0.clone(),
+            required: mode.value == ClientCertificateMode::Required,
+        },
+        _ => ClientCertificates::Off,
+    }
+}

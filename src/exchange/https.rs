@@ -1,0 +1,60 @@
+//! What a request over TLS has that others have not: where it may go, and what both sides are told of it.
+
+use http::HeaderValue;
+
+use super::edits::Edits;
+use super::{Exchange, Failure};
+use crate::tls::without_port;
+
+impl Exchange {
+    /// Whether the request has come the right way.
+    pub(super) fn check_way(&self, host: &str) -> Result<(), Failure> {
+        match &self.secured {
+            // RFC 9110, section 15.5.20: one certificate's clients must not get at what is behind another.
+            Some(secured) if !secured.is_for(host) => Err(Failure::Misdirected),
+            Some(_) => Ok(()),
+            None if self.listener.redirect_https.is_some()
+                && self.origin.scheme == "http"
+                && !host.is_empty() =>
+            {
+                Err(Failure::RedirectHttps)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Where the same is to be had by HTTPS.
+    pub(super) fn https_location(&self) -> Option<HeaderValue> {
+        let port = self.listener.redirect_https?;
+        let host = without_port(self.record.text.host());
+        let target = self.record.text.target();
+        // Of the absolute form, the host is known already.
+        let path = target
+            .split_once("://")
+            .map_or(target, |(_, rest)| rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or("/"));
+        let path = if path == "*" { "/" } else { path };
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        let port = if port == 443 { String::new() } else { format!(":{port}") };
+        HeaderValue::from_str(&format!("https://{host}{port}{slash}{path}")).ok()
+    }
+
+    /// `Strict-Transport-Security`, which means nothing without TLS (RFC 6797, section 7.2).
+    pub(super) fn strict_transport(&self) -> Option<&str> {
+        let https = self.origin.scheme == "https";
+        self.listener.hsts.as_deref().filter(|_| https)
+    }
+
+    /// Says to the endpoint who the client is by its certificate.
+    pub(super) fn tell_certificate(&self, edits: &mut Edits) {
+        let Some(client) = self.secured.as_ref().and_then(|secured| secured.client.as_ref()) else { return };
+        edits.set_with("client-cert", |value| {
+            // RFC 9440, section 2.2: a byte sequence of RFC 8941.
+            for part in [":", &client.der_base64, ":"] {
+                value.extend_from_slice(part.as_bytes());
+            }
+        });
+        edits.remove("client-cert-chain");
+        edits.set("x-client-cert-subject", &client.subject);
+        edits.set("x-client-cert-fingerprint", &client.fingerprint);
+    }
+}

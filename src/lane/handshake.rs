@@ -1,0 +1,91 @@
+//! TLS with a client, before its first request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConnection;
+use tokio_rustls::{TlsAcceptor, TlsStream};
+
+use super::buffer::Buffer;
+use super::deadline::{Elapsed, Timer};
+use super::stream::Stream;
+use super::worker::Worker;
+use crate::tls::{Secured, ServerTls};
+
+/// The type of a TLS record that carries a handshake (RFC 8446, section 5.1).
+const HANDSHAKE: u8 = 22;
+
+/// Why there is no TLS with the client.
+#[derive(Debug)]
+pub enum NoTls {
+    /// It has gone without a word.
+    Gone,
+    /// It speaks HTTP without TLS, and may be told so.
+    PlainHttp(Stream),
+    Failed {
+        /// For the metric.
+        reason: &'static str,
+        /// For the log.
+        detail: String,
+    },
+}
+
+/// Agrees on TLS with the client within `limit`. What has been read of it is in `input`.
+pub async fn agree(
+    worker: &Worker,
+    mut stream: Stream,
+    input: &mut Buffer,
+    timer: &Timer,
+    tls: &Arc<ServerTls>,
+    limit: Duration,
+) -> Result<(Stream, Arc<Secured>), NoTls> {
+    timer.set(limit);
+    let agreed = timer.before_deadline(async {
+        if input.is_empty() {
+            // Until it says something, nothing is kept for it.
+            let read = worker.first_bytes(&mut stream, input).await;
+            if !read.is_ok_and(|read| read > 0) {
+                return Err(NoTls::Gone);
+            }
+        }
+        let ahead = input.bytes().to_vec();
+        match ahead.first() {
+            Some(&HANDSHAKE) => {}
+            Some(first) if first.is_ascii_alphabetic() => return Err(NoTls::PlainHttp(stream)),
+            _ => return Err(failed("the connection begins with something else")),
+        }
+        input.consume(ahead.len());
+        worker.give_back(input.release());
+        let Stream::Plain(socket) = stream else { return Err(failed("TLS within TLS")) };
+        let acceptor = TlsAcceptor::from(tls.config.clone());
+        match acceptor.accept_with(socket, |session| feed(session, &ahead)).await {
+            Ok(stream) => {
+                let secured = Arc::new(Secured::of(stream.get_ref().1, tls));
+                Ok((Stream::Tls(Box::new(TlsStream::Server(stream))), secured))
+            }
+            Err(error) => Err(failed(error.to_string())),
+        }
+    });
+    let agreed = agreed.await;
+    timer.clear();
+    agreed.unwrap_or_else(|Elapsed| {
+        Err(NoTls::Failed {
+            reason: "tls_handshake_timeout",
+            detail: "the handshake was not over within timeouts.handshake".into(),
+        })
+    })
+}
+
+fn failed(detail: impl Into<String>) -> NoTls {
+    NoTls::Failed { reason: "tls_handshake", detail: detail.into() }
+}
+
+/// Gives the session what was read before it began.
+fn feed(session: &mut ServerConnection, mut bytes: &[u8]) {
+    while !bytes.is_empty() && session.read_tls(&mut bytes).is_ok_and(|read| read > 0) {
+        // What is wrong with it, the handshake finds again.
+        if session.process_new_packets().is_err() {
+            return;
+        }
+    }
+}

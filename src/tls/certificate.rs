@@ -1,0 +1,203 @@
+//! A certificate with its key, read from files and checked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+use super::{LoadError, Part};
+
+/// From so long before its end on, a certificate is warned of.
+const NEAR_ITS_END: Duration = Duration::from_secs(21 * 24 * 60 * 60);
+
+const PEM: &str = "it must be PEM, as it comes from the authority, and whole";
+
+/// Where they are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CertificateFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub ocsp: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    pub files: CertificateFiles,
+    pub key: Arc<CertifiedKey>,
+    /// DNS names in lower case; `*.` stands for one label.
+    pub names: Vec<String>,
+    pub not_before: SystemTime,
+    pub not_after: SystemTime,
+    /// Each certificate of the file is the issuer of the one before it.
+    in_order: bool,
+    /// Nothing more is needed than what clients have: it is its own issuer, or the issuer follows.
+    has_issuer: bool,
+}
+
+impl Certificate {
+    pub fn load(files: &CertificateFiles) -> Result<Self, LoadError> {
+        let chain = chain(&files.cert)?;
+        let key = private_key(&files.key)?;
+        let ocsp = files.ocsp.as_deref().map(ocsp).transpose()?;
+        let signer = any_supported_type(&key).map_err(|_| {
+            let message = format!("the key in {} is of no kind that is used", files.key.display());
+            LoadError::new(Part::Key, message, "use an ECDSA, RSA or Ed25519 key")
+        })?;
+        let facts = Facts::of(&chain, &files.cert)?;
+        let mut certified = CertifiedKey::new(chain, signer);
+        certified.ocsp = ocsp;
+        if certified.keys_match().is_err() {
+            let message = format!(
+                "the key in {} is not that of the certificate in {}",
+                files.key.display(),
+                files.cert.display()
+            );
+            return Err(LoadError::new(Part::Key, message, "name the two files that belong together"));
+        }
+        let Facts { names, not_before, not_after, in_order, has_issuer } = facts;
+        Ok(Self {
+            files: files.clone(),
+            key: Arc::new(certified),
+            names,
+            not_before,
+            not_after,
+            in_order,
+            has_issuer,
+        })
+    }
+
+    /// What is no reason to serve nobody, and should be known.
+    pub fn warnings(&self, now: SystemTime) -> Vec<String> {
+        let name = self.name();
+        let mut warnings = Vec::new();
+        if self.not_after <= now {
+            warnings.push(format!("the certificate of {name} has expired"));
+        } else if let Some(days) = self.near_its_end(now) {
+            warnings.push(format!("the certificate of {name} expires in {days} days"));
+        }
+        if self.not_before > now {
+            warnings.push(format!("the certificate of {name} is not valid yet"));
+        }
+        if !self.in_order {
+            warnings.push(format!(
+                "the certificates behind that of {name} are not in order: issuers must follow"
+            ));
+        } else if !self.has_issuer {
+            warnings.push(format!(
+                "the certificate of {name} comes without its issuer's: many clients will refuse it"
+            ));
+        }
+        if self.names.is_empty() {
+            warnings.push("the certificate names no host".to_owned());
+        }
+        warnings
+    }
+
+    /// Whole days, if they are few.
+    pub fn near_its_end(&self, now: SystemTime) -> Option<u64> {
+        let left = self.not_after.duration_since(now).ok()?;
+        (left <= NEAR_ITS_END).then_some(left.as_secs() / 86_400)
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        self.names.first().map_or("no host", |name| name)
+    }
+
+    /// Whether clients would see no difference.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.files == other.files && self.key.cert == other.key.cert && self.key.ocsp == other.key.ocsp
+    }
+}
+
+/// What the certificates themselves say.
+struct Facts {
+    names: Vec<String>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+    in_order: bool,
+    has_issuer: bool,
+}
+
+impl Facts {
+    fn of(chain: &[CertificateDer<'_>], path: &Path) -> Result<Self, LoadError> {
+        let parsed: Result<Vec<_>, _> =
+            chain.iter().map(|der| X509Certificate::from_der(der).map(|(_, parsed)| parsed)).collect();
+        let unreadable = || {
+            let message = format!("{} holds something that is no certificate", path.display());
+            LoadError::new(Part::Certificate, message, PEM)
+        };
+        let parsed = parsed.map_err(|_| unreadable())?;
+        let leaf = parsed.first().ok_or_else(unreadable)?;
+        let follows = |pair: &[X509Certificate<'_>]| match pair {
+            [one, next] => one.issuer() == next.subject(),
+            _ => true,
+        };
+        Ok(Self {
+            names: names(leaf),
+            not_before: time(leaf.validity().not_before.timestamp()),
+            not_after: time(leaf.validity().not_after.timestamp()),
+            in_order: parsed.windows(2).all(follows),
+            has_issuer: parsed.len() > 1 || leaf.issuer() == leaf.subject(),
+        })
+    }
+}
+
+fn names(leaf: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(alternatives)) = leaf.subject_alternative_name() else { return Vec::new() };
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    };
+    alternatives.value.general_names.iter().filter_map(name).collect()
+}
+
+fn time(timestamp: i64) -> SystemTime {
+    let seconds = u64::try_from(timestamp).unwrap_or_default();
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
+}
+
+/// The certificates of a PEM file, at least one.
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+    authorities(path, Part::Certificate)
+}
+
+/// The same, of whatever part it is.
+pub(super) fn authorities(path: &Path, part: Part) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+    let text = fs::read(path).map_err(|error| LoadError::unreadable(part, path, &error))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(LoadError::new(part, format!("{} holds no certificate", path.display()), PEM)),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, LoadError> {
+    let text = fs::read(path).map_err(|error| LoadError::unreadable(Part::Key, path, &error))?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
+        let remedy = "it must be PEM, whole, and without a passphrase";
+        LoadError::new(Part::Key, format!("{} holds no private key", path.display()), remedy)
+    })
+}
+
+fn ocsp(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let response = fs::read(path).map_err(|error| LoadError::unreadable(Part::Ocsp, path, &error))?;
+    // A SEQUENCE of DER (RFC 6960, section 4.2.1).
+    if response.first() != Some(&0x30) {
+        let message = format!("{} holds no OCSP response", path.display());
+        return Err(LoadError::new(
+            Part::Ocsp,
+            message,
+            "it must be DER, as `openssl ocsp -respout` writes it",
+        ));
+    }
+    Ok(response)
+}

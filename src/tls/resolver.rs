@@ -1,0 +1,74 @@
+//! Which certificate a client gets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::certificate::Certificate;
+
+/// What becomes of clients that ask for a name of no certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownNames {
+    /// They get the first certificate.
+    Default,
+    /// Their handshake ends.
+    Refuse,
+}
+
+/// An exact name before a wildcard.
+#[derive(Debug)]
+pub struct Resolver {
+    keys: Vec<Arc<CertifiedKey>>,
+    /// Those of a name, in the config's order.
+    exact: HashMap<String, Vec<usize>>,
+    /// The same of a wildcard, by what stands behind its `*.`.
+    wildcards: HashMap<String, Vec<usize>>,
+    unknown: UnknownNames,
+}
+
+impl Resolver {
+    pub fn new(certificates: &[Certificate], unknown: UnknownNames) -> Self {
+        let mut exact: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut wildcards: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, certificate) in certificates.iter().enumerate() {
+            for name in &certificate.names {
+                match name.strip_prefix("*.") {
+                    Some(parent) => wildcards.entry(parent.to_owned()).or_default().push(index),
+                    None => exact.entry(name.clone()).or_default().push(index),
+                }
+            }
+        }
+        let keys = certificates.iter().map(|certificate| certificate.key.clone()).collect();
+        Self { keys, exact, wildcards, unknown }
+    }
+
+    /// The first certificate for a name in lower case; `None`: whoever asks for it is refused.
+    pub fn find(&self, name: Option<&str>) -> Option<usize> {
+        self.candidates(name)?.first().copied()
+    }
+
+    fn candidates(&self, name: Option<&str>) -> Option<&[usize]> {
+        let name = name.map(|name| name.strip_suffix('.').unwrap_or(name));
+        let known = name.and_then(|name| {
+            let parent = name.split_once('.').map(|(_, parent)| parent);
+            self.exact.get(name).or_else(|| self.wildcards.get(parent?))
+        });
+        match (known, self.unknown) {
+            (Some(known), _) => Some(known),
+            (None, UnknownNames::Default) => Some(&[0]),
+            (None, UnknownNames::Refuse) => None,
+        }
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().map(str::to_ascii_lowercase);
+        let candidates = self.candidates(name.as_deref())?;
+        let keys = || candidates.iter().filter_map(|index| self.keys.get(*index));
+        let usable = keys().find(|key| key.key.choose_scheme(hello.signature_schemes()).is_some());
+        usable.or_else(|| keys().next()).cloned()
+    }
+}

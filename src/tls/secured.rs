@@ -1,0 +1,73 @@
+//! What was agreed on with one client.
+
+use std::sync::Arc;
+
+use rustls::{ProtocolVersion, ServerConnection};
+
+use super::identity::Identity;
+use super::resolver::Resolver;
+use super::server::ServerTls;
+
+/// A client's TLS, after its handshake.
+#[derive(Debug)]
+pub struct Secured {
+    /// The name that it asked for (SNI), in lower case.
+    pub server_name: Option<Box<str>>,
+    /// By ALPN.
+    pub http2: bool,
+    /// `TLSv1.3`
+    pub version: &'static str,
+    /// Whom its certificate names.
+    pub client: Option<Identity>,
+    resolver: Arc<Resolver>,
+}
+
+impl Secured {
+    pub fn of(session: &ServerConnection, tls: &ServerTls) -> Self {
+        let certificate = session.peer_certificates().and_then(<[_]>::first);
+        Self {
+            server_name: session.server_name().map(|name| name.to_ascii_lowercase().into()),
+            http2: session.alpn_protocol() == Some(b"h2"),
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                _ => "TLSv1.3",
+            },
+            client: certificate.map(Identity::of),
+            resolver: tls.resolver.clone(),
+        }
+    }
+
+    /// Whether a request for this host may come by this connection: its certificate is the one that the client has
+    /// seen. Who has asked for no name may ask for any host.
+    pub fn is_for(&self, authority: &str) -> bool {
+        let Some(name) = &self.server_name else { return true };
+        let host = without_port(authority);
+        **name == *host
+            || self.resolver.find(Some(name)) == self.resolver.find(Some(&host.to_ascii_lowercase()))
+    }
+}
+
+/// `a.example:8443` is `a.example`.
+pub fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => host,
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_no_part_of_a_host() {
+        for (authority, host) in [
+            ("a.example:80", "a.example"),
+            ("a.example", "a.example"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+        ] {
+            assert_eq!(without_port(authority), host);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! A listener's TLS: what was asked for, and the settings made of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+
+use super::certificate::{Certificate, authorities};
+use super::resolver::{Resolver, UnknownNames};
+use super::{LoadError, Part, tickets};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    pub unknown_names: UnknownNames,
+    pub min_version: Version,
+    /// By their IANA names, best first; empty: all that are safe.
+    pub ciphers: Vec<String>,
+    /// By their IANA names, best first; empty: all that are safe.
+    pub key_exchange: Vec<String>,
+    pub tickets: Tickets,
+    pub client_certificates: ClientCertificates,
+    /// HTTP/2 is offered beside HTTP/1.1.
+    pub http2: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    Tls12,
+    Tls13,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tickets {
+    Off,
+    On {
+        lifetime: Duration,
+        /// `None`: keys of the process's own.
+        keys: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientCertificates {
+    Off,
+    On { ca: PathBuf, required: bool },
+}
+
+#[derive(Debug)]
+pub struct ServerTls {
+    pub settings: ServerSettings,
+    pub certificates: Vec<Certificate>,
+    pub resolver: Arc<Resolver>,
+    pub config: Arc<ServerConfig>,
+    /// What was read beside the certificates.
+    others: Vec<Vec<u8>>,
+}
+
+/// Whether clients would see no difference.
+impl PartialEq for ServerTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.settings == other.settings
+            && self.others == other.others
+            && self.certificates.len() == other.certificates.len()
+            && self.certificates.iter().zip(&other.certificates).all(|(one, other)| one.is_same(other))
+    }
+}
+
+impl Eq for ServerTls {}
+
+impl ServerTls {
+    /// `certificates` is not empty.
+    pub fn new(settings: ServerSettings, certificates: Vec<Certificate>) -> Result<Self, LoadError> {
+        let resolver = Arc::new(Resolver::new(&certificates, settings.unknown_names));
+        let mut others = Vec::new();
+        let config = Arc::new(config(&settings, resolver.clone(), &mut others)?);
+        Ok(Self { settings, certificates, resolver, config, others })
+    }
+
+    /// The files that all of it is made of.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let of_certificates = self.certificates.iter().flat_map(|certificate| {
+            let files = &certificate.files;
+            [&files.cert, &files.key].into_iter().chain(&files.ocsp)
+        });
+        let ca = match &self.settings.client_certificates {
+            ClientCertificates::On { ca, .. } => Some(ca),
+            ClientCertificates::Off => None,
+        };
+        let keys = match &self.settings.tickets {
+            Tickets::On { keys, .. } => keys.as_ref(),
+            Tickets::Off => None,
+        };
+        of_certificates.chain(ca).chain(keys)
+    }
+}
+
+fn config(
+    settings: &ServerSettings,
+    resolver: Arc<Resolver>,
+    others: &mut Vec<Vec<u8>>,
+) -> Result<ServerConfig, LoadError> {
+    let provider = Arc::new(provider(settings)?);
+    let versions: &[&SupportedProtocolVersion] = match settings.min_version {
+        Version::Tls12 => &[&version::TLS13, &version::TLS12],
+        Version::Tls13 => &[&version::TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
+        .map_err(|_| LoadError::new(Part::Ciphers, "no cipher suite is left for the versions", SUITES))?;
+    let builder = match verifier(settings, provider, others)? {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(resolver);
+    config.alpn_protocols =
+        if settings.http2 { vec![b"h2".into(), b"http/1.1".into()] } else { vec![b"http/1.1".into()] };
+    config.ignore_client_order = true;
+    // Tickets are what sessions are resumed by: the memory of who has been here is the clients'.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    match &settings.tickets {
+        Tickets::Off => config.send_tls13_tickets = 0,
+        Tickets::On { lifetime, keys } => {
+            config.ticketer = tickets::ticketer(*lifetime, keys.as_deref(), others)?;
+        }
+    }
+    Ok(config)
+}
+
+const SUITES: &str = "remove `ciphers`, or write names such as TLS13_AES_256_GCM_SHA384";
+
+fn provider(settings: &ServerSettings) -> Result<CryptoProvider, LoadError> {
+    let mut provider = aws_lc_rs::default_provider();
+    if !settings.ciphers.is_empty() {
+        let known = std::mem::take(&mut provider.cipher_suites);
+        provider.cipher_suites = chosen(&settings.ciphers, &known, |suite| format!("{:?}", suite.suite()))
+            .map_err(|unknown| unknown.error(Part::Ciphers, "a cipher suite"))?;
+    }
+    if !settings.key_exchange.is_empty() {
+        let known = std::mem::take(&mut provider.kx_groups);
+        provider.kx_groups = chosen(&settings.key_exchange, &known, |group| format!("{:?}", group.name()))
+            .map_err(|unknown| unknown.error(Part::KeyExchange, "a key exchange"))?;
+    }
+    Ok(provider)
+}
+
+struct Unknown {
+    word: String,
+    known: Vec<String>,
+}
+
+impl Unknown {
+    fn error(self, part: Part, what: &str) -> LoadError {
+        let remedy = format!("write some of {}", self.known.join(", "));
+        LoadError::new(part, format!("`{}` is not {what}", self.word), remedy)
+    }
+}
+
+/// Those of the words, in their order; upper and lower case are one.
+fn chosen<T: Copy>(words: &[String], known: &[T], name: impl Fn(&T) -> String) -> Result<Vec<T>, Unknown> {
+    let find = |word: &String| {
+        let found = known.iter().find(|one| name(one).eq_ignore_ascii_case(word)).copied();
+        found.ok_or_else(|| Unknown { word: word.clone(), known: known.iter().map(&name).collect() })
+    };
+    words.iter().map(find).collect()
+}
+
+fn verifier(
+    settings: &ServerSettings,
+    provider: Arc<CryptoProvider>,
+    others: &mut Vec<Vec<u8>>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, LoadError> {
+    let ClientCertificates::On { ca, required } = &settings.client_certificates else { return Ok(None) };
+    let wrong = |error: String| {
+        let message = format!("{} holds no authority that can be used: {error}", ca.display());
+        LoadError::new(Part::ClientAuthority, message, "it must hold the CA certificates, as PEM")
+    };
+    let mut roots = RootCertStore::empty();
+    for authority in authorities(ca, Part::ClientAuthority)? {
+        others.push(authority.to_vec());
+        roots.add(authority).map_err(|error| wrong(error.to_string()))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = if *required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map(Some).map_err(|error| wrong(error.to_string()))
+}

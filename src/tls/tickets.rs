@@ -1,0 +1,141 @@
+//! Session tickets (RFC 5077; RFC 8446, section 4.6.1): a client keeps its session, encrypted for us.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::rand;
+use rustls::crypto::GetRandomFailed;
+use rustls::server::ProducesTickets;
+use rustls::ticketer::TicketRotator;
+
+use super::{LoadError, Part};
+
+const KEY_BYTES: usize = 32;
+
+const REMEDY: &str = "write lines of 64 hex digits, such as `openssl rand -hex 32` prints, the newest first";
+
+/// Keys of the process's own, which rotate, or those of a file, which others share.
+///
+/// A ticket is good for `lifetime` at most: own keys encrypt for half of it, and decrypt for the other half. For a
+/// file's keys, whoever writes it decides.
+pub fn ticketer(
+    lifetime: Duration,
+    keys: Option<&Path>,
+    read: &mut Vec<Vec<u8>>,
+) -> Result<Arc<dyn ProducesTickets>, LoadError> {
+    let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX).max(2);
+    let Some(path) = keys else {
+        let rotating = TicketRotator::new(seconds / 2, own_keys);
+        return rotating.map(|rotating| Arc::new(rotating) as _).map_err(|error| {
+            LoadError::new(Part::TicketKeys, format!("no random key: {error}"), "try again")
+        });
+    };
+    let text =
+        fs::read_to_string(path).map_err(|error| LoadError::unreadable(Part::TicketKeys, path, &error))?;
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let keys: Option<Vec<_>> = lines.iter().map(|line| key(line)).collect();
+    match keys {
+        Some(keys) if !keys.is_empty() => {
+            read.push(text.into_bytes());
+            Ok(Arc::new(Keys { keys, lifetime: seconds }))
+        }
+        _ => Err(LoadError::new(Part::TicketKeys, format!("{} holds no keys", path.display()), REMEDY)),
+    }
+}
+
+fn own_keys() -> Result<Box<dyn ProducesTickets>, GetRandomFailed> {
+    let mut bytes = [0; KEY_BYTES];
+    rand::fill(&mut bytes).map_err(|_| GetRandomFailed)?;
+    let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| GetRandomFailed)?;
+    Ok(Box::new(Keys { keys: vec![key], lifetime: u32::MAX }))
+}
+
+fn key(hex: &str) -> Option<RandomizedNonceKey> {
+    let digits = hex.as_bytes();
+    if digits.len() != 2 * KEY_BYTES || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
+    RandomizedNonceKey::new(&AES_256_GCM, &bytes?).ok()
+}
+
+/// The first encrypts, all decrypt.
+struct Keys {
+    keys: Vec<RandomizedNonceKey>,
+    lifetime: u32,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Keys").field("count", &self.keys.len()).finish_non_exhaustive()
+    }
+}
+
+/// A nonce, and what it and the key have made of the session.
+impl ProducesTickets for Keys {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.lifetime
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let mut sealed = plain.to_vec();
+        let nonce = self.keys.first()?.seal_in_place_append_tag(Aad::empty(), &mut sealed).ok()?;
+        Some([nonce.as_ref().as_slice(), &sealed].concat())
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, sealed) = ticket.split_first_chunk::<NONCE_LEN>()?;
+        self.keys.iter().find_map(|key| {
+            let mut opened = sealed.to_vec();
+            let plain = key.open_in_place(Nonce::from(nonce), Aad::empty(), &mut opened).ok()?.len();
+            opened.truncate(plain);
+            Some(opened)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(of: &[char]) -> Keys {
+        let keys = of.iter().map(|digit| key(&digit.to_string().repeat(64)).expect("a key")).collect();
+        Keys { keys, lifetime: 60 }
+    }
+
+    #[test]
+    fn the_machines_that_share_a_key_read_each_others_tickets() {
+        let ticket = keys(&['a']).encrypt(b"a session").expect("a ticket");
+        assert_eq!(keys(&['b', 'a']).decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
+        assert_eq!(keys(&['b']).decrypt(&ticket), None);
+        assert_ne!(keys(&['a']).encrypt(b"a session").as_ref(), Some(&ticket));
+    }
+
+    #[test]
+    fn what_was_tampered_with_is_no_ticket() {
+        let ticket = keys(&['a']).encrypt(b"a session").expect("a ticket");
+        for at in 0..ticket.len() {
+            let mut other = ticket.clone();
+            other[at] ^= 1;
+            assert_eq!(keys(&['a']).decrypt(&other), None, "byte {at}");
+        }
+        assert_eq!(keys(&['a']).decrypt(&ticket[..20]), None);
+        assert_eq!(keys(&['a']).decrypt(b""), None);
+    }
+
+    #[test]
+    fn keys_are_64_hex_digits() {
+        for wrong in ["", "ab", &"g".repeat(64), &"a".repeat(63), &"é".repeat(32)] {
+            assert!(key(wrong).is_none(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Handshakes that go wrong; whoever comes next is served.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use super::with_tls;
+use crate::harness::{Authority, Client, Endpoint, eventually, within};
+
+const PATIENT: &str = "timeouts: { handshake: 500ms }";
+
+/// Fault: a client says nothing, or half of its first word.
+#[test]
+fn silent_and_half_handshakes_end_in_time() {
+    let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
+    let mut proxy = with_tls(&endpoint, &authority, "").listener(PATIENT).start();
+    for beginning in [&b""[..], &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..]] {
+        let mut client = Client::connect(&proxy.address());
+        client.send(beginning);
+        let after = client.closed_within(Duration::from_secs(5));
+        assert!(after >= Duration::from_millis(400), "{after:?}");
+    }
+    eventually("the refusal", || {
+        let labels = ["reason=\"tls_handshake_timeout\""];
+        (proxy.metric("evenkeel_connections_refused_total", &labels) >= 1.0).then_some(())
+    });
+    assert!(authority.client().connect(&proxy.address(), "a.example").is_ok());
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Fault: HTTP without TLS on its port.
+#[test]
+fn plain_http_is_told_so() {
+    let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
+    let mut proxy = with_tls(&endpoint, &authority, "").start();
+    let mut client = Client::connect(&proxy.address());
+    client.send("GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    client.response().expect(400);
+    let record = proxy.records_of("", 1).remove(0);
+    assert_eq!(record.text("cause"), "plain_http");
+    assert_eq!(endpoint.requests().len(), 0);
+    proxy.is_unharmed(endpoint.open());
+}
+
+#[test]
+fn what_is_no_tls_is_closed_and_counted() {
+    let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
+    let proxy = with_tls(&endpoint, &authority, "").start();
+    for garbage in [&b"\0\0\0\0"[..], &b"\x16\x03\x01\x00\x05hello"[..], &b"\x15\x03\x01\x00\x02\x02\x28"[..]] {
+        let mut stream = TcpStream::connect(proxy.address()).unwrap();
+        stream.write_all(garbage).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        // An alert at most.
+        assert!(answer.len() <= 7, "{answer:?}");
+    }
+    within(Duration::from_secs(5), "the refusals", || {
+        let labels = ["reason=\"tls_handshake\""];
+        (proxy.metric("evenkeel_connections_refused_total", &labels) == 3.0).then_some(())
+    });
+    assert!(authority.client().connect(&proxy.address(), "a.example").is_ok());
+}
