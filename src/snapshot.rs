@@ -74,6 +74,10 @@ impl Snapshot {
         self.pools.iter().find(|pool| &**pool.name() == name)
     }
 
+    pub fn listeners(&self) -> &[Arc<Listener>] {
+        &self.listeners
+    }
+
     pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
         self.listeners.iter().find(|listener| &*listener.name == name)
     }

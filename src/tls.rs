@@ -12,7 +12,7 @@ mod tickets;
 #[cfg(test)]
 mod tests;
 
-pub use certificate::{Certificate, CertificateFiles};
+pub use certificate::{Certificate, CertificateFiles, CertificateStatus};
 pub use identity::Identity;
 pub use resolver::{Resolver, UnknownNames};
 pub use secured::{Secured, without_port};

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pool::status::PoolStatus;
 use crate::telemetry::metrics::ledger::Balance;
+use crate::tls::CertificateStatus;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
@@ -41,6 +42,8 @@ pub struct ListenerStatus {
     pub connections: u64,
     /// The books of its requests.
     pub requests: Balance,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateStatus>,
 }
 
 /// Lines lost since the start.

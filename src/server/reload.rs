@@ -3,6 +3,7 @@
 //! In this order: read, compile, run the config's tests, bind the new listeners, resolve the new names, probe the new
 //! endpoints, and then one swap. Whatever fails before it leaves the config in force, and what was opened is closed.
 
+mod certificates;
 pub mod confirm;
 mod memory;
 mod prepare;
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use self::certificates::{Certificates, News};
 use self::memory::Memory;
 use self::report::Applied;
 pub use self::report::By;
@@ -29,6 +31,9 @@ use crate::pool::Pool;
 use crate::snapshot::Snapshot;
 use crate::telemetry::human;
 use crate::telemetry::metrics::Reload;
+
+/// What errors call the text of the config in force.
+const IN_FORCE: &str = "the config in force";
 
 /// What errors call the text of a config that was in force before.
 const EARLIER: &str = "the earlier config";
@@ -56,12 +61,15 @@ enum ReloadError {
 pub enum Due {
     FileChanged,
     ConfirmationExpired,
+    CertificatesChanged,
+    CertificatesReminder,
 }
 
 /// Puts configs in force, one at a time.
 pub struct Reloads {
     shared: Arc<Shared>,
     watch: Watch,
+    certificates: Certificates,
     memory: Memory,
     /// While a confirmation is awaited: the text of the config to which it goes back without one.
     unconfirmed: Option<Arc<str>>,
@@ -87,7 +95,8 @@ impl Reloads {
             Some(file) => Memory::of_file(&server.state, file, text),
             None => Memory::default(),
         };
-        Self { watch: Watch::new(watched, text.clone()), memory, unconfirmed: None, shared }
+        let certificates = Certificates::new(shared.snapshot.clone());
+        Self { watch: Watch::new(watched, text.clone()), certificates, memory, unconfirmed: None, shared }
     }
 
     /// Returns when there is something to do. May be dropped and called again.
@@ -96,13 +105,20 @@ impl Reloads {
             self.shared.confirmation.expired().await;
             return Due::ConfirmationExpired;
         }
-        self.watch.changed().await;
-        Due::FileChanged
+        tokio::select! {
+            () = self.watch.changed() => Due::FileChanged,
+            news = self.certificates.news() => match news {
+                News::Changed => Due::CertificatesChanged,
+                News::Reminder => Due::CertificatesReminder,
+            }
+        }
     }
 
     pub async fn attend(&mut self, due: Due) {
         match due {
             Due::FileChanged => drop(self.reload(By::Watch, None).await),
+            Due::CertificatesChanged => self.replace_certificates().await,
+            Due::CertificatesReminder => self.remind_of_certificates(),
             Due::ConfirmationExpired => {
                 let generation = self.shared.snapshot.load().generation();
                 log::warn!(generation; "config not confirmed in time");
@@ -111,6 +127,37 @@ impl Reloads {
                     // That was refused. It is for a person to look at, and not tried again and again.
                     self.settle();
                     self.remember(&was).await;
+                }
+            }
+        }
+    }
+
+    /// Puts the config in force once more, with what its files say now; the config file is not looked at.
+    async fn replace_certificates(&mut self) {
+        let text = self.shared.snapshot.load().config().text.clone();
+        match self.apply(&text, IN_FORCE).await {
+            Ok(applied) => {
+                applied.log(By::Certificates);
+                self.shared.telemetry.metrics.count_reload(Reload::Done);
+                self.remind_of_certificates();
+            }
+            Err(error) => {
+                self.shared.telemetry.metrics.count_reload(Reload::Refused);
+                let generation = self.shared.snapshot.load().generation();
+                log::error!(generation, reason:% = error; "certificates not replaced, those in force stay");
+            }
+        }
+    }
+
+    /// Says which certificates are near their end, or beyond it.
+    fn remind_of_certificates(&self) {
+        let (snapshot, now) = (self.shared.snapshot.load(), SystemTime::now());
+        for listener in snapshot.listeners() {
+            for certificate in listener.tls.iter().flat_map(|tls| &tls.certificates) {
+                if certificate.not_after <= now {
+                    log::error!(listener = &*listener.name, certificate = certificate.name(); "certificate has expired");
+                } else if let Some(days) = certificate.near_its_end(now) {
+                    log::warn!(listener = &*listener.name, certificate = certificate.name(), days; "certificate expires soon");
                 }
             }
         }

@@ -17,12 +17,14 @@ use super::memory;
 use super::reload::confirm::Confirmation;
 use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
 use crate::admin::{Operation, Outcome};
+use crate::config::Listener;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::pool::SupervisorHandle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventLog;
 use crate::telemetry::metrics::{Memory, Scrape};
+use crate::tls::{Certificate, CertificateStatus};
 
 pub struct Shared {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
@@ -69,6 +71,7 @@ impl crate::admin::Process for Shared {
                     address: address.to_string(),
                     connections: door.counters.open(),
                     requests: door.counters.balance(),
+                    certificates: certificates(snapshot.listener(&door.listener)).collect(),
                 })
                 .collect(),
             pools: snapshot.status(),
@@ -98,9 +101,18 @@ impl crate::admin::Process for Shared {
     }
 
     fn metrics(&self) -> String {
-        let pools = self.snapshot.load().status();
+        let snapshot = self.snapshot.load();
+        let pools = snapshot.status();
+        let of_listener = |listener: &Arc<Listener>| {
+            let name = listener.name.to_string();
+            certificates(Some(listener))
+                .map(move |certificate| (name.clone(), certificate))
+                .collect::<Vec<_>>()
+        };
+        let certificates: Vec<_> = snapshot.listeners().iter().flat_map(of_listener).collect();
         self.telemetry.metrics.encode(Scrape {
             pools: &pools,
+            certificates: &certificates,
             workers: &self.loads.list(),
             confirmation_awaited: self.confirmation.left().is_some(),
             memory: Memory {
@@ -111,4 +123,9 @@ impl crate::admin::Process for Shared {
             events_dropped: self.events.dropped(),
         })
     }
+}
+
+fn certificates(listener: Option<&Arc<Listener>>) -> impl Iterator<Item = CertificateStatus> {
+    let tls = listener.and_then(|listener| listener.tls.as_ref());
+    tls.into_iter().flat_map(|tls| tls.certificates.iter().map(Certificate::status))
 }

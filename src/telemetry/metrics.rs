@@ -22,6 +22,7 @@ use std::time::SystemTime;
 
 use super::record::{AttemptResult, Record};
 use crate::pool::status::PoolStatus;
+use crate::tls::CertificateStatus;
 use ledger::Balance;
 use listeners::{ByListener, ListenerCounters};
 use series::{Counters, Series};
@@ -36,6 +37,8 @@ pub struct Metrics {
 #[derive(Debug, Clone, Copy)]
 pub struct Scrape<'a> {
     pub pools: &'a [PoolStatus],
+    /// Each with the listener that has it.
+    pub certificates: &'a [(String, CertificateStatus)],
     /// How many connections each worker has.
     pub workers: &'a [usize],
     /// The config in force goes unless it is confirmed.
@@ -158,6 +161,7 @@ impl Metrics {
         let mut out = exposition::Exposition::default();
         scrape::process(&mut out, &self.shared, scrape);
         self.shared.listeners.encode(&mut out);
+        scrape::certificates(&mut out, scrape.certificates);
         scrape::workers(&mut out, scrape.workers);
         self.shared.series.encode(&mut out);
         scrape::pools(&mut out, scrape.pools);

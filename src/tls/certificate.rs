@@ -9,6 +9,7 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use serde::{Deserialize, Serialize};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
@@ -26,6 +27,16 @@ pub struct CertificateFiles {
     pub cert: PathBuf,
     pub key: PathBuf,
     pub ocsp: Option<PathBuf>,
+}
+
+/// A certificate as operators see it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// The first host that it names.
+    pub name: String,
+    pub file: String,
+    /// Since the Unix epoch, in seconds.
+    pub expires: f64,
 }
 
 #[derive(Debug, Clone)]
@@ -105,6 +116,15 @@ impl Certificate {
     pub fn near_its_end(&self, now: SystemTime) -> Option<u64> {
         let left = self.not_after.duration_since(now).ok()?;
         (left <= NEAR_ITS_END).then_some(left.as_secs() / 86_400)
+    }
+
+    pub fn status(&self) -> CertificateStatus {
+        let expires = self.not_after.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        CertificateStatus {
+            name: self.name().to_owned(),
+            file: self.files.cert.display().to_string(),
+            expires,
+        }
     }
 
     /// What people call it.

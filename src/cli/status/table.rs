@@ -97,6 +97,11 @@ fn listener_lines(out: &mut String, listener: &ListenerStatus) {
         count(cut),
         count(in_flight),
     );
+    for certificate in &listener.certificates {
+        let (name, file) = (human::safe(&certificate.name), human::safe(&certificate.file));
+        let expires = human::date(certificate.expires);
+        let _ = writeln!(out, "  certificate of {name} ({file}) expires {expires}");
+    }
 }
 
 fn header(out: &mut String, status: &Status, painter: &Painter) {

@@ -44,6 +44,7 @@ fn listener() -> ListenerStatus {
             cut: 1,
             in_flight: 2,
         },
+        certificates: Vec::new(),
     }
 }
 

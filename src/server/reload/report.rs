@@ -8,6 +8,8 @@ pub enum By {
     Signal,
     Command,
     Watch,
+    /// Files that TLS is made of have changed.
+    Certificates,
     Rollback,
     /// Nobody confirmed the one after it.
     Expiry,
@@ -27,6 +29,7 @@ impl By {
             Self::Signal => "signal",
             Self::Command => "command",
             Self::Watch => "watch",
+            Self::Certificates => "certificates",
             Self::Rollback => "rollback",
             Self::Expiry => "expiry",
         }

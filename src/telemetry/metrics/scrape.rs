@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::exposition::{Exposition, Kind};
 use super::{Scrape, Shared, unix_seconds};
 use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
+use crate::tls::CertificateStatus;
 
 pub(super) fn process(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>) {
     out.metric("evenkeel_build_info", Kind::Gauge, "Always 1; the version is its label.");
@@ -76,6 +77,17 @@ pub(super) fn workers(out: &mut Exposition, connections: &[usize]) {
     );
     for (worker, count) in connections.iter().enumerate() {
         out.sample(&[("worker", &worker.to_string())], count);
+    }
+}
+
+pub(super) fn certificates(out: &mut Exposition, certificates: &[(String, CertificateStatus)]) {
+    out.metric(
+        "evenkeel_certificate_expiry_timestamp_seconds",
+        Kind::Gauge,
+        "When a listener's certificate expires, since the Unix epoch.",
+    );
+    for (listener, certificate) in certificates {
+        out.sample(&[("listener", listener), ("certificate", &certificate.file)], certificate.expires);
     }
 }
 

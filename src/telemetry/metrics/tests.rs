@@ -102,9 +102,15 @@ fn busy() -> Metrics {
     metrics
 }
 
+fn certificates() -> Vec<(String, CertificateStatus)> {
+    let certificate = CertificateStatus { name: "a.example".into(), file: "/a.pem".into(), expires: 14.0 };
+    vec![("default".into(), certificate)]
+}
+
 fn encode(metrics: &Metrics) -> String {
     metrics.encode(Scrape {
         pools: &pools(),
+        certificates: &certificates(),
         workers: &[3, 4],
         confirmation_awaited: false,
         memory: Memory { resident: 13, short: true },
@@ -335,6 +341,7 @@ fn the_documentation_has_exactly_the_metrics_that_are_written() {
 fn a_fresh_process_has_a_valid_scrape() {
     let text = Metrics::new(UNIX_EPOCH).encode(Scrape {
         pools: &[],
+        certificates: &[],
         workers: &[],
         confirmation_awaited: false,
         memory: Memory::default(),

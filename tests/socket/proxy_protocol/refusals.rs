@@ -67,7 +67,7 @@ fn a_malformed_header_ends_the_connection() {
         for case in &cases {
             turned_away(proxy.client(), case);
         }
-        let client = proxy.client();
+        let mut client = proxy.client();
         client.half_close();
         let mut cut = proxy.client();
         cut.send(&V1[..20]);

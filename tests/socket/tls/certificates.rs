@@ -91,13 +91,15 @@ fn a_certificate_is_replaced_and_no_handshake_fails() {
         // Half of it; then one that the key is not of.
         fs::write(&cert, &good.0[..300]).unwrap();
         proxy.event("the refusal", |event| {
-            event.message().starts_with("certificates not replaced") && event.text("reason").contains("holds no certificate")
+            event.message().starts_with("certificates not replaced")
+                && event.text("reason").contains("holds no certificate")
         });
         let elsewhere = tempfile::TempDir::new().unwrap();
         let new = authority.issue(elsewhere.path(), "a", &["a.example"]);
         fs::write(&cert, fs::read(&new.cert).unwrap()).unwrap();
         proxy.event("the refusal", |event| {
-            event.message().starts_with("certificates not replaced") && event.text("reason").contains("is not that of the certificate")
+            event.message().starts_with("certificates not replaced")
+                && event.text("reason").contains("is not that of the certificate")
         });
         assert_eq!(served(&authority, &proxy, "a.example"), Some(first.clone()));
         fs::write(&key, fs::read(&new.key).unwrap()).unwrap();

@@ -159,7 +159,7 @@ impl Exchange<'_> {
     }
 
     /// Says nothing more, and goes on listening.
-    pub fn half_close(&self) {
+    pub fn half_close(&mut self) {
         let _ = self.stream.half_close();
     }
 
