@@ -4,6 +4,7 @@
 //! members change. Picking asks the turns directly. The live state of endpoints is in a table of ours that reloads hand
 //! on, because Pingora's own forgets it.
 
+pub mod dial;
 mod discovery;
 mod endpoint;
 mod health;
@@ -131,7 +132,7 @@ impl Pool {
     /// Probes a member once and does nothing about what was found; `None`: there is no health check, or no probe could
     /// be made.
     pub async fn probe_once(&self, member: &Member) -> Option<Result<(), String>> {
-        let probe = Probe::new(&member.endpoint, self.spec.health_check.as_ref()?)?;
+        let probe = Probe::new(&member.endpoint, self.spec.health_check.as_ref()?, &self.spec.tls)?;
         probe.run().await
     }
 

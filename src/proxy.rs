@@ -28,7 +28,7 @@ use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::Protocol;
-use connection::Connections;
+use connection::{Connections, Slot};
 use context::{Carried, Context};
 pub use visit::Proxy;
 use visit::Visit;
@@ -172,8 +172,10 @@ impl ProxyHttp for Carrier {
         carried.connection = None;
         carried.watch = None;
         carried.deadline = None;
-        peer::build(&carried.exchange, &self.connections, Instant::now())
-            .ok_or_else(|| Error::explain(ErrorType::InternalError, "no peer for this endpoint"))
+        let (peer, slot) = peer::build(&carried.exchange, &self.connections, Instant::now())
+            .ok_or_else(|| Error::explain(ErrorType::InternalError, "no peer for this endpoint"))?;
+        carried.slot = Some(slot);
+        Ok(peer)
     }
 
     async fn connected_to_upstream(
@@ -188,7 +190,8 @@ impl ProxyHttp for Carrier {
         let carried = ctx.carried()?;
         let now = Instant::now();
         carried.exchange.connected(reused, now);
-        carried.connection = self.connections.get(fd);
+        let found = self.connections.get(fd);
+        carried.connection = found.or_else(|| carried.slot.as_ref().and_then(Slot::connection));
         let left = carried.exchange.deadline().map(|deadline| deadline.saturating_duration_since(now));
         carried.deadline = carried.connection.clone().zip(left).map(|(of, left)| Watch::total(of, left));
         Ok(())
@@ -208,6 +211,11 @@ impl ProxyHttp for Carrier {
         carried.exchange.request_edits(&**client, connection, &mut edits);
         edits::apply(request, &edits)?;
         heads::restore_end_to_end(client, request)?;
+        let secured = carried.exchange.pool().is_some_and(|pool| pool.spec().tls.is_some());
+        if secured && !carried.exchange.is_upgrade() {
+            // See `peer::build`: the endpoint must not keep it, either.
+            request.insert_header(header::CONNECTION, "close")?;
+        }
         heads::origin_form(request)
     }
 

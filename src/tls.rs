@@ -1,22 +1,26 @@
-//! TLS: certificates and keys as they lie on the disk, and what is made of them for listeners.
+//! TLS: certificates and keys as they lie on the disk, and what is made of them for listeners and pools.
 //!
 //! Nothing here knows a connection; whoever has one asks [`ServerTls`] for the settings and makes a [`Secured`] of it.
 
 mod certificate;
+mod client;
 mod identity;
 mod resolver;
 mod secured;
 mod server;
+mod source;
 mod tickets;
 
 #[cfg(test)]
 mod tests;
 
 pub use certificate::{Certificate, CertificateFiles, CertificateStatus};
+pub use client::{ClientSettings, ClientTls};
 pub use identity::Identity;
 pub use resolver::{Resolver, UnknownNames};
 pub use secured::{Secured, without_port};
 pub use server::{ClientCertificates, ServerSettings, ServerTls, Tickets, Version};
+pub use source::Source;
 
 /// Which of the things that were written is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub enum Part {
     KeyExchange,
     TicketKeys,
     ClientAuthority,
+    /// Of endpoints.
+    Authority,
 }
 
 /// What is wrong with it, and what to do.
@@ -41,10 +47,5 @@ pub struct LoadError {
 impl LoadError {
     fn new(part: Part, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { part, message: message.into(), remedy: remedy.into() }
-    }
-
-    fn unreadable(part: Part, path: &std::path::Path, error: &std::io::Error) -> Self {
-        let remedy = "name a file that the process may read";
-        Self::new(part, format!("cannot read {}: {error}", path.display()), remedy)
     }
 }

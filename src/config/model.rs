@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
-use crate::tls::ServerTls;
+use crate::tls::{ClientTls, ServerTls};
 
 /// A whole valid config: the input of a snapshot.
 #[derive(Debug, Clone)]
@@ -365,6 +365,7 @@ pub struct Pool {
     pub endpoints: Vec<EndpointSpec>,
     pub health_check: Option<HealthCheck>,
     pub when_none_healthy: WhenNoneHealthy,
+    pub tls: Option<Arc<ClientTls>>,
     pub timeouts: EndpointTimeouts,
     pub connections: EndpointConnections,
     pub retry: Retry,

@@ -23,7 +23,8 @@ pub(crate) use pool::{
     RetrySection, StatusRange,
 };
 pub(crate) use tls::{
-    CertificateSection, ClientCertificateMode, ClientCertificatesSection, TicketsSection, TlsSection,
+    CertificateSection, ClientCertificateMode, ClientCertificatesSection, PoolTlsSection, TicketsSection,
+    TlsSection,
 };
 
 use super::model::LogOutput;

@@ -26,6 +26,7 @@ pub enum Failure {
     WaitQueueFull,
     ConnectFailed,
     ConnectTimeout,
+    EndpointTls,
     EndpointReset,
     BadResponse,
     RequestWriteTimeout,
@@ -63,6 +64,7 @@ impl Failure {
             Self::ClientGone => (499, "client_gone", Client),
             Self::ClientStalled => (499, "client_stalled", Client),
             Self::Internal => (500, "internal", Proxy),
+            Self::EndpointTls => (502, "endpoint_tls", Endpoint),
             Self::EndpointReset => (502, "endpoint_reset", Endpoint),
             Self::BadResponse => (502, "bad_response", Endpoint),
             Self::ResponseCut => (502, "response_cut", Endpoint),
@@ -98,7 +100,7 @@ impl Failure {
     }
 
     /// Every failure, for tests and documents.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::BadRequest,
         Self::MissingHost,
         Self::PlainHttp,
@@ -120,6 +122,7 @@ impl Failure {
         Self::WaitQueueFull,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::EndpointTls,
         Self::EndpointReset,
         Self::BadResponse,
         Self::RequestWriteTimeout,

@@ -39,7 +39,7 @@ impl Exchange {
         let again = circumstances.replayable && !circumstances.response_begun;
         let allowed = match failure {
             // Nothing has been sent: any method.
-            Failure::ConnectFailed | Failure::ConnectTimeout => on.connect && again,
+            Failure::ConnectFailed | Failure::ConnectTimeout | Failure::EndpointTls => on.connect && again,
             Failure::EndpointReset => on.reset && again && self.idempotent,
             Failure::ResponseTimeout => on.timeout && again && self.idempotent,
             _ => false,

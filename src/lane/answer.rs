@@ -62,6 +62,7 @@ fn keeps(client: &Client, failure: Failure) -> bool {
             | Failure::WaitQueueFull
             | Failure::ConnectFailed
             | Failure::ConnectTimeout
+            | Failure::EndpointTls
             | Failure::EndpointReset
             | Failure::BadResponse
             | Failure::ResponseTimeout

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -11,10 +12,13 @@ use super::head::{Parse, Response};
 use super::kept::Connection;
 use super::pace::Pace;
 use super::pump::{Ends, Pump, PumpError, WaitsFor};
+use super::socket::Socket;
 use super::stream::Stream;
 use super::worker::Worker;
-use crate::config::{EndpointTimeouts, Listener};
+use crate::config::{self, EndpointTimeouts, Listener};
 use crate::exchange::{Failure, Tracked};
+use crate::pool::Endpoint;
+use crate::tls::ClientTls;
 
 /// More interim responses than anybody needs (RFC 9110, section 15.2).
 const INTERIM_MAX: usize = 20;
@@ -316,15 +320,38 @@ impl<'a> Attempt<'a> {
 }
 
 /// Opens a connection to an endpoint.
-pub async fn connect(
-    target: &crate::pool::Target,
-    timeouts: &EndpointTimeouts,
-    timer: &Timer,
-) -> Result<Connection, Failed> {
-    match timer.within(timeouts.connect, Stream::connect(target, timeouts.write)).await {
-        Ok(Ok(stream)) => Ok(Connection { stream, opened: Instant::now(), reused: false }),
-        Ok(Err(error)) => Err(Failed::new(Failure::ConnectFailed, error.to_string())),
+pub async fn connect(endpoint: &Endpoint, pool: &config::Pool, timer: &Timer) -> Result<Connection, Failed> {
+    let timeouts = &pool.timeouts;
+    let connected = timer.within(timeouts.connect, async {
+        let socket = Socket::connect(endpoint.target(), timeouts.write);
+        let socket = socket.await.map_err(|error| Failed::new(Failure::ConnectFailed, error.to_string()))?;
+        match &pool.tls {
+            None => Ok(Stream::Plain(socket)),
+            Some(tls) => secured(socket, tls, endpoint).await,
+        }
+    });
+    match connected.await {
+        Ok(stream) => stream.map(|stream| Connection {
+            stream,
+            tls: pool.tls.clone(),
+            opened: Instant::now(),
+            reused: false,
+        }),
         Err(Elapsed) if timer.is_at_bound() => Err(Failed::late(Waits::Connection)),
         Err(Elapsed) => Err(Failed::new(Failure::ConnectTimeout, None)),
     }
+}
+
+/// In a box, so that attempts without TLS do not carry the room for it along.
+fn secured<'a>(
+    socket: Socket,
+    tls: &'a ClientTls,
+    endpoint: &'a Endpoint,
+) -> Pin<Box<dyn Future<Output = Result<Stream, Failed>> + 'a>> {
+    Box::pin(async move {
+        let failed = |detail: String| Failed::new(Failure::EndpointTls, detail);
+        let written = endpoint.written();
+        let name = tls.name(written).ok_or_else(|| failed(format!("{written} has no name to verify")))?;
+        Stream::secured(socket, tls, name).await.map_err(|error| failed(error.to_string()))
+    })
 }

@@ -14,7 +14,7 @@ use super::pump::Pump;
 use super::rewrite::{self, RequestForm, ResponseForm};
 use super::worker::Worker;
 use super::{answer, chunked, head};
-use crate::config::{EndpointTimeouts, Listener};
+use crate::config::{self, Listener};
 use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next, Tracked};
 use crate::pool::Endpoint;
 use crate::snapshot::Snapshot;
@@ -172,7 +172,7 @@ async fn attempt(
         return Outcome::Failed(Failure::Internal, None);
     };
     let timeouts = &pool.spec().timeouts;
-    let mut connection = match connection(client, &endpoint, timeouts).await {
+    let mut connection = match connection(client, &endpoint, pool.spec()).await {
         Ok(connection) => connection,
         Err(failed) => return failure(tracked, failed, true, false),
     };
@@ -226,12 +226,12 @@ async fn attempt(
 async fn connection(
     client: &mut Client,
     endpoint: &Arc<Endpoint>,
-    timeouts: &EndpointTimeouts,
+    pool: &config::Pool,
 ) -> Result<Connection, Failed> {
-    if let Some(connection) = client.worker.kept.take(endpoint, client.now) {
+    if let Some(connection) = client.worker.kept.take(endpoint, &pool.tls, client.now) {
         return Ok(connection);
     }
-    let opened = attempt::connect(endpoint.target(), timeouts, &client.timer).await;
+    let opened = attempt::connect(endpoint, pool, &client.timer).await;
     client.now = Instant::now();
     opened
 }

@@ -10,10 +10,13 @@ use ahash::AHashMap;
 use super::stream::Stream;
 use crate::config;
 use crate::pool::{Endpoint, IdleConnections};
+use crate::tls::ClientTls;
 
 /// An open connection to an endpoint.
 pub struct Connection {
     pub stream: Stream,
+    /// What TLS it was opened with.
+    pub tls: Option<Arc<ClientTls>>,
     pub opened: Instant,
     /// It has served a request before.
     pub reused: bool,
@@ -21,6 +24,7 @@ pub struct Connection {
 
 struct Idle {
     stream: Stream,
+    tls: Option<Arc<ClientTls>>,
     opened: Instant,
     until: Instant,
 }
@@ -36,13 +40,20 @@ pub struct KeptConnections(RefCell<AHashMap<usize, OfEndpoint>>);
 
 impl KeptConnections {
     /// The one used last: it is the least likely to have been closed.
-    pub fn take(&self, endpoint: &Arc<Endpoint>, now: Instant) -> Option<Connection> {
-        self.0.borrow_mut().get_mut(&key(endpoint))?.take(now)
+    ///
+    /// One that was opened with other settings of TLS than these is closed.
+    pub fn take(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        tls: &Option<Arc<ClientTls>>,
+        now: Instant,
+    ) -> Option<Connection> {
+        self.0.borrow_mut().get_mut(&key(endpoint))?.take(tls, now)
     }
 
     /// Keeps a connection that may serve other requests, for as long as its pool allows.
     pub fn keep(&self, endpoint: &Arc<Endpoint>, connection: Connection, pool: &config::Pool, now: Instant) {
-        let Connection { stream, opened, .. } = connection;
+        let Connection { stream, tls, opened, .. } = connection;
         let limits = &pool.connections;
         let too_old = limits.age.is_some_and(|age| now.duration_since(opened) >= age);
         if too_old || limits.idle == 0 {
@@ -50,7 +61,7 @@ impl KeptConnections {
         }
         let mut all = self.0.borrow_mut();
         let kept = all.entry(key(endpoint)).or_insert_with(|| OfEndpoint::new(endpoint.clone()));
-        kept.keep(Idle { stream, opened, until: now + pool.timeouts.keep_alive }, limits.idle);
+        kept.keep(Idle { stream, tls, opened, until: now + pool.timeouts.keep_alive }, limits.idle);
     }
 
     /// Closes those that are over their time, and those that the endpoint has closed.
@@ -67,11 +78,12 @@ impl OfEndpoint {
         Self { idle: VecDeque::new(), counted: IdleConnections::of(endpoint) }
     }
 
-    fn take(&mut self, now: Instant) -> Option<Connection> {
+    fn take(&mut self, tls: &Option<Arc<ClientTls>>, now: Instant) -> Option<Connection> {
         while let Some(mut idle) = self.idle.pop_back() {
             self.counted.remove(1);
-            if idle.is_good(now) {
-                return Some(Connection { stream: idle.stream, opened: idle.opened, reused: true });
+            if is_same(&idle.tls, tls) && idle.is_good(now) {
+                let Idle { stream, tls, opened, .. } = idle;
+                return Some(Connection { stream, tls, opened, reused: true });
             }
         }
         None
@@ -98,6 +110,14 @@ impl OfEndpoint {
 impl Idle {
     fn is_good(&mut self, now: Instant) -> bool {
         self.until > now && !self.stream.is_stale()
+    }
+}
+
+fn is_same(one: &Option<Arc<ClientTls>>, other: &Option<Arc<ClientTls>>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        _ => false,
     }
 }
 

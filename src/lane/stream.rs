@@ -7,13 +7,13 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::TlsStream;
+use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::socket::Socket;
-use crate::pool::Target;
+use crate::tls::ClientTls;
 
 /// A connection to a client or an endpoint.
 #[derive(Debug)]
@@ -23,11 +23,10 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Connects to an endpoint.
-    ///
-    /// `write_limit` is how long the kernel may try to get rid of what has been written.
-    pub async fn connect(target: &Target, write_limit: Duration) -> io::Result<Self> {
-        Ok(Self::Plain(Socket::connect(target, write_limit).await?))
+    /// TLS with an endpoint, on a connection to it.
+    pub async fn secured(socket: Socket, tls: &ClientTls, name: ServerName<'static>) -> io::Result<Self> {
+        let stream = TlsConnector::from(tls.config.clone()).connect(name, socket).await?;
+        Ok(Self::Tls(Box::new(TlsStream::Client(stream))))
     }
 
     /// A client's connection as it was accepted; from now on it belongs to this thread's runtime.

@@ -1,16 +1,19 @@
 //! One endpoint's live state: health, load and counters. It belongs to (pool, address) and outlives reloads.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
 
+use super::dial::Expected;
 use super::health::{Health, Thresholds};
 use super::status::EndpointState;
+use crate::tls::ClientTls;
 
 /// Where an endpoint is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -66,6 +69,15 @@ impl Endpoint {
 
     pub fn written(&self) -> &Arc<str> {
         &self.written
+    }
+
+    /// What it must be with these settings of TLS; `None`: there are none. Where they give no name that a certificate
+    /// can have, no certificate has it.
+    pub fn expected(&self, tls: &Option<Arc<ClientTls>>) -> Option<Expected> {
+        let tls = tls.clone()?;
+        let nobody = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
+        let name = tls.name(&self.written).unwrap_or(nobody);
+        Some(Expected { tls, name })
     }
 
     pub fn target(&self) -> &Target {

@@ -1,6 +1,7 @@
 //! One probe of one endpoint, made with Pingora's health checks, within a total deadline.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
@@ -10,8 +11,10 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
 
+use super::dial::ProbeDial;
 use super::endpoint::{Endpoint, Target};
 use crate::config::{self, CheckKind};
+use crate::tls::ClientTls;
 
 pub(super) struct Probe {
     check: Box<dyn HealthCheck + Send + Sync>,
@@ -20,7 +23,12 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub fn new(endpoint: &Endpoint, spec: &config::HealthCheck) -> Option<Self> {
+    pub fn new(
+        endpoint: &Endpoint,
+        spec: &config::HealthCheck,
+        tls: &Option<Arc<ClientTls>>,
+    ) -> Option<Self> {
+        let dial = endpoint.expected(tls).map(|expected| Arc::new(ProbeDial(expected)) as Arc<_>);
         let addr = match endpoint.target() {
             Target::Inet(address) => PingoraAddr::Inet(*address),
             Target::Unix(path) => {
@@ -31,9 +39,14 @@ impl Probe {
             CheckKind::Tcp => {
                 let mut check = TcpHealthCheck::new();
                 check.peer_template.options.connection_timeout = Some(spec.timeout);
+                check.peer_template.options.custom_l4 = dial;
                 check
             }
-            CheckKind::Http { .. } => Box::new(http_check(endpoint, spec)?),
+            CheckKind::Http { .. } => {
+                let mut check = http_check(endpoint, spec)?;
+                check.peer_template.options.custom_l4 = dial;
+                Box::new(check)
+            }
         };
         Some(Self {
             check,

@@ -24,6 +24,7 @@ fn spec(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config
         backup: *backup,
     });
     config::Pool {
+        tls: None,
         name: "test".into(),
         balance: Balance::RoundRobin,
         endpoints: endpoints.collect(),

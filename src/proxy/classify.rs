@@ -7,6 +7,7 @@ use crate::exchange::Failure;
 pub fn connect_error(error: &Error) -> Failure {
     match error.etype {
         ErrorType::ConnectTimedout => Failure::ConnectTimeout,
+        ErrorType::TLSHandshakeFailure => Failure::EndpointTls,
         _ => Failure::ConnectFailed,
     }
 }

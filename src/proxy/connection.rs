@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +18,8 @@ use pingora_core::{Error, ErrorType, Result};
 use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+
+use crate::pool::dial::{Expected, NoTls, secured};
 
 /// A second handle of an open connection.
 #[derive(Debug)]
@@ -48,9 +51,15 @@ impl Connection {
 #[derive(Debug, Default)]
 pub struct Connections {
     open: Mutex<HashMap<RawFd, Arc<Connection>>>,
+    alone: AtomicU64,
 }
 
 impl Connections {
+    /// Another number each time: what Pingora keeps under one of them, it never finds again.
+    pub fn alone(&self) -> u64 {
+        self.alone.fetch_add(1, Relaxed) + 1
+    }
+
     pub fn get(&self, fd: RawFd) -> Option<Arc<Connection>> {
         self.open.lock().get(&fd).cloned()
     }
@@ -74,19 +83,24 @@ impl Connections {
 #[derive(Debug)]
 pub struct Dial {
     limit: Duration,
+    tls: Option<Expected>,
     slot: Slot,
 }
 
 /// What the dial leaves for the day on which its connection ends.
 #[derive(Debug, Clone)]
-struct Slot {
+pub struct Slot {
     connections: Arc<Connections>,
     fd: Arc<Mutex<Option<RawFd>>>,
 }
 
 impl Dial {
-    pub fn new(limit: Duration, connections: Arc<Connections>) -> Self {
-        Self { limit, slot: Slot { connections, fd: Arc::default() } }
+    pub fn new(limit: Duration, tls: Option<Expected>, connections: Arc<Connections>) -> Self {
+        Self { limit, tls, slot: Slot { connections, fd: Arc::default() } }
+    }
+
+    pub fn slot(&self) -> Slot {
+        self.slot.clone()
     }
 
     /// Must go with the connection.
@@ -94,18 +108,24 @@ impl Dial {
         Tracer(Box::new(self.slot.clone()))
     }
 
-    async fn open(&self, address: &SocketAddr) -> std::io::Result<(Stream, RawFd)> {
+    async fn open(&self, address: &SocketAddr) -> std::io::Result<Stream> {
         match address {
             SocketAddr::Inet(address) => {
                 let stream = TcpStream::connect(address).await?;
-                let fd = self.slot.connections.opened(&stream)?;
-                Ok((stream.into(), fd))
+                self.slot.opened(&stream)?;
+                match &self.tls {
+                    None => Ok(stream.into()),
+                    Some(tls) => secured(stream, tls).await,
+                }
             }
             SocketAddr::Unix(address) => {
                 let path = address.as_pathname().ok_or(std::io::ErrorKind::InvalidInput)?;
                 let stream = UnixStream::connect(path).await?;
-                let fd = self.slot.connections.opened(&stream)?;
-                Ok((stream.into(), fd))
+                self.slot.opened(&stream)?;
+                match &self.tls {
+                    None => Ok(stream.into()),
+                    Some(tls) => secured(stream, tls).await,
+                }
             }
         }
     }
@@ -115,12 +135,13 @@ impl Dial {
 impl Connect for Dial {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
         match timeout(self.limit, self.open(address)).await {
-            Ok(Ok((stream, fd))) => {
-                *self.slot.fd.lock() = Some(fd);
-                Ok(stream)
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => {
+                self.slot.on_disconnected();
+                Err(Error::because(kind(&error), "to endpoint", error))
             }
-            Ok(Err(error)) => Err(Error::because(kind(&error), "to endpoint", error)),
             Err(_) => {
+                self.slot.on_disconnected();
                 Error::e_explain(ErrorType::ConnectTimedout, format!("no connection within {:?}", self.limit))
             }
         }
@@ -128,6 +149,9 @@ impl Connect for Dial {
 }
 
 fn kind(error: &std::io::Error) -> ErrorType {
+    if error.get_ref().is_some_and(|error| error.is::<NoTls>()) {
+        return ErrorType::TLSHandshakeFailure;
+    }
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
         std::io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
@@ -135,6 +159,19 @@ fn kind(error: &std::io::Error) -> ErrorType {
             ErrorType::ConnectNoRoute
         }
         _ => ErrorType::ConnectError,
+    }
+}
+
+impl Slot {
+    fn opened(&self, stream: &impl AsFd) -> std::io::Result<()> {
+        *self.fd.lock() = Some(self.connections.opened(stream)?);
+        Ok(())
+    }
+
+    /// The second handle of the connection, where Pingora knows no descriptor of it.
+    pub fn connection(&self) -> Option<Arc<Connection>> {
+        let fd = (*self.fd.lock())?;
+        self.connections.get(fd)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pingora_core::{Error, ErrorType, Result};
 
-use super::connection::Connection;
+use super::connection::{Connection, Slot};
 use super::watch::Watch;
 use crate::exchange::{Failure, Tracked};
 
@@ -14,6 +14,8 @@ pub struct Context(Option<Box<Carried>>);
 
 pub struct Carried {
     pub exchange: Tracked,
+    /// Where the connection of the attempt under way is found if Pingora has no descriptor of it.
+    pub slot: Option<Slot>,
     /// The connection of the attempt under way.
     pub connection: Option<Arc<Connection>>,
     /// Cuts that connection if the endpoint takes too long.
@@ -30,6 +32,7 @@ impl Context {
     pub fn carry(&mut self, exchange: Tracked) {
         self.0 = Some(Box::new(Carried {
             exchange,
+            slot: None,
             connection: None,
             watch: None,
             deadline: None,

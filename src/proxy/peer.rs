@@ -4,14 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pingora_core::protocols::l4::ext::TcpKeepalive;
-use pingora_core::upstreams::peer::{HttpPeer, PeerOptions};
+use pingora_core::upstreams::peer::HttpPeer;
 
-use super::connection::{Connections, Dial};
+use super::connection::{Connections, Dial, Slot};
 use crate::exchange::Exchange;
 use crate::pool::Target;
 
-/// The peer for the attempt under way.
-pub fn build(exchange: &Exchange, connections: &Arc<Connections>, now: Instant) -> Option<Box<HttpPeer>> {
+/// The peer for the attempt under way, and where the second handle of its connection will be.
+pub fn build(
+    exchange: &Exchange,
+    connections: &Arc<Connections>,
+    now: Instant,
+) -> Option<(Box<HttpPeer>, Slot)> {
     let timeouts = &exchange.pool()?.spec().timeouts;
     let left = exchange.deadline().map(|deadline| deadline.saturating_duration_since(now));
     let connect = left.map_or(timeouts.connect, |left| left.min(timeouts.connect));
@@ -27,14 +31,17 @@ pub fn build(exchange: &Exchange, connections: &Arc<Connections>, now: Instant) 
     options.idle_timeout = Some(timeouts.keep_alive);
     options.total_connection_timeout = Some(connect);
     options.tcp_keepalive = Some(keepalive(timeouts.write));
-    dial(options, connect, connections);
-    Some(Box::new(peer))
-}
-
-fn dial(options: &mut PeerOptions, limit: Duration, connections: &Arc<Connections>) {
-    let dial = Dial::new(limit, connections.clone());
+    let tls = exchange.endpoint()?.expected(&exchange.pool()?.spec().tls);
+    if tls.is_some() {
+        // Pingora tells connections apart by their descriptors, and sees none here: it must not keep any.
+        options.idle_timeout = Some(Duration::from_millis(1));
+        peer.group_key = connections.alone();
+    }
+    let dial = Dial::new(connect, tls, connections.clone());
+    let (slot, options) = (dial.slot(), &mut peer.options);
     options.tracer = Some(dial.tracer());
     options.custom_l4 = Some(Arc::new(dial));
+    Some((Box::new(peer), slot))
 }
 
 /// Finds out within a minute and a half that a silent endpoint's machine is gone, and that it does not take what it is

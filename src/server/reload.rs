@@ -149,7 +149,7 @@ impl Reloads {
         }
     }
 
-    /// Says which certificates are near their end, or beyond it.
+    /// Says which certificates are near their end, or beyond it, and which are not looked at.
     fn remind_of_certificates(&self) {
         let (snapshot, now) = (self.shared.snapshot.load(), SystemTime::now());
         for listener in snapshot.listeners() {
@@ -159,6 +159,11 @@ impl Reloads {
                 } else if let Some(days) = certificate.near_its_end(now) {
                     log::warn!(listener = &*listener.name, certificate = certificate.name(), days; "certificate expires soon");
                 }
+            }
+        }
+        for pool in snapshot.pools() {
+            if pool.spec().tls.as_ref().is_some_and(|tls| !tls.settings.verify) {
+                log::warn!(pool = &**pool.name(); "certificates of endpoints are not verified");
             }
         }
     }
@@ -171,6 +176,7 @@ impl Reloads {
             Err(error) => return self.refused(by, error),
         };
         applied.log(by);
+        self.remind_of_certificates();
         self.shared.telemetry.metrics.count_reload(Reload::Done);
         match confirm {
             Some(limit) => self.wait_for_confirmation(&applied, was, limit),

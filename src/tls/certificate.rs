@@ -1,6 +1,5 @@
 //! A certificate with its key, read from files and checked.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +13,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-use super::{LoadError, Part};
+use super::{LoadError, Part, Source};
 
 /// From so long before its end on, a certificate is warned of.
 const NEAR_ITS_END: Duration = Duration::from_secs(21 * 24 * 60 * 60);
@@ -42,6 +41,7 @@ pub struct CertificateStatus {
 #[derive(Debug, Clone)]
 pub struct Certificate {
     pub files: CertificateFiles,
+    pub sources: Vec<Source>,
     pub key: Arc<CertifiedKey>,
     /// DNS names in lower case; `*.` stands for one label.
     pub names: Vec<String>,
@@ -55,9 +55,10 @@ pub struct Certificate {
 
 impl Certificate {
     pub fn load(files: &CertificateFiles) -> Result<Self, LoadError> {
-        let chain = chain(&files.cert)?;
-        let key = private_key(&files.key)?;
-        let ocsp = files.ocsp.as_deref().map(ocsp).transpose()?;
+        let mut sources = Vec::new();
+        let chain = authorities(&files.cert, Part::Certificate, &mut sources)?;
+        let key = private_key(&files.key, &mut sources)?;
+        let ocsp = files.ocsp.as_deref().map(|path| ocsp(path, &mut sources)).transpose()?;
         let signer = any_supported_type(&key).map_err(|_| {
             let message = format!("the key in {} is of no kind that is used", files.key.display());
             LoadError::new(Part::Key, message, "use an ECDSA, RSA or Ed25519 key")
@@ -76,6 +77,7 @@ impl Certificate {
         let Facts { names, not_before, not_after, in_order, has_issuer } = facts;
         Ok(Self {
             files: files.clone(),
+            sources,
             key: Arc::new(certified),
             names,
             not_before,
@@ -131,11 +133,6 @@ impl Certificate {
     pub fn name(&self) -> &str {
         self.names.first().map_or("no host", |name| name)
     }
-
-    /// Whether clients would see no difference.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.files == other.files && self.key.cert == other.key.cert && self.key.ocsp == other.key.ocsp
-    }
 }
 
 /// What the certificates themselves say.
@@ -186,13 +183,13 @@ fn time(timestamp: i64) -> SystemTime {
 }
 
 /// The certificates of a PEM file, at least one.
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, LoadError> {
-    authorities(path, Part::Certificate)
-}
-
-/// The same, of whatever part it is.
-pub(super) fn authorities(path: &Path, part: Part) -> Result<Vec<CertificateDer<'static>>, LoadError> {
-    let text = fs::read(path).map_err(|error| LoadError::unreadable(part, path, &error))?;
+pub(super) fn authorities(
+    path: &Path,
+    part: Part,
+    sources: &mut Vec<Source>,
+) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+    let (text, source) = Source::read(part, path)?;
+    sources.push(source);
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
@@ -200,16 +197,18 @@ pub(super) fn authorities(path: &Path, part: Part) -> Result<Vec<CertificateDer<
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, LoadError> {
-    let text = fs::read(path).map_err(|error| LoadError::unreadable(Part::Key, path, &error))?;
+fn private_key(path: &Path, sources: &mut Vec<Source>) -> Result<PrivateKeyDer<'static>, LoadError> {
+    let (text, source) = Source::read(Part::Key, path)?;
+    sources.push(source);
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
         let remedy = "it must be PEM, whole, and without a passphrase";
         LoadError::new(Part::Key, format!("{} holds no private key", path.display()), remedy)
     })
 }
 
-fn ocsp(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let response = fs::read(path).map_err(|error| LoadError::unreadable(Part::Ocsp, path, &error))?;
+fn ocsp(path: &Path, sources: &mut Vec<Source>) -> Result<Vec<u8>, LoadError> {
+    let (response, source) = Source::read(Part::Ocsp, path)?;
+    sources.push(source);
     // A SEQUENCE of DER (RFC 6960, section 4.2.1).
     if response.first() != Some(&0x30) {
         let message = format!("{} holds no OCSP response", path.display());

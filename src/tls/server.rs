@@ -11,7 +11,7 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use super::certificate::{Certificate, authorities};
 use super::resolver::{Resolver, UnknownNames};
-use super::{LoadError, Part, tickets};
+use super::{LoadError, Part, Source, tickets};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
@@ -55,17 +55,14 @@ pub struct ServerTls {
     pub certificates: Vec<Certificate>,
     pub resolver: Arc<Resolver>,
     pub config: Arc<ServerConfig>,
-    /// What was read beside the certificates.
-    others: Vec<Vec<u8>>,
+    /// All that was read.
+    pub sources: Vec<Source>,
 }
 
 /// Whether clients would see no difference.
 impl PartialEq for ServerTls {
     fn eq(&self, other: &Self) -> bool {
-        self.settings == other.settings
-            && self.others == other.others
-            && self.certificates.len() == other.certificates.len()
-            && self.certificates.iter().zip(&other.certificates).all(|(one, other)| one.is_same(other))
+        self.settings == other.settings && self.sources == other.sources
     }
 }
 
@@ -75,33 +72,17 @@ impl ServerTls {
     /// `certificates` is not empty.
     pub fn new(settings: ServerSettings, certificates: Vec<Certificate>) -> Result<Self, LoadError> {
         let resolver = Arc::new(Resolver::new(&certificates, settings.unknown_names));
-        let mut others = Vec::new();
-        let config = Arc::new(config(&settings, resolver.clone(), &mut others)?);
-        Ok(Self { settings, certificates, resolver, config, others })
-    }
-
-    /// The files that all of it is made of.
-    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        let of_certificates = self.certificates.iter().flat_map(|certificate| {
-            let files = &certificate.files;
-            [&files.cert, &files.key].into_iter().chain(&files.ocsp)
-        });
-        let ca = match &self.settings.client_certificates {
-            ClientCertificates::On { ca, .. } => Some(ca),
-            ClientCertificates::Off => None,
-        };
-        let keys = match &self.settings.tickets {
-            Tickets::On { keys, .. } => keys.as_ref(),
-            Tickets::Off => None,
-        };
-        of_certificates.chain(ca).chain(keys)
+        let mut sources: Vec<Source> =
+            certificates.iter().flat_map(|certificate| certificate.sources.clone()).collect();
+        let config = Arc::new(config(&settings, resolver.clone(), &mut sources)?);
+        Ok(Self { settings, certificates, resolver, config, sources })
     }
 }
 
 fn config(
     settings: &ServerSettings,
     resolver: Arc<Resolver>,
-    others: &mut Vec<Vec<u8>>,
+    sources: &mut Vec<Source>,
 ) -> Result<ServerConfig, LoadError> {
     let provider = Arc::new(provider(settings)?);
     let versions: &[&SupportedProtocolVersion] = match settings.min_version {
@@ -111,7 +92,7 @@ fn config(
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)
         .map_err(|_| LoadError::new(Part::Ciphers, "no cipher suite is left for the versions", SUITES))?;
-    let builder = match verifier(settings, provider, others)? {
+    let builder = match verifier(settings, provider, sources)? {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
@@ -124,7 +105,7 @@ fn config(
     match &settings.tickets {
         Tickets::Off => config.send_tls13_tickets = 0,
         Tickets::On { lifetime, keys } => {
-            config.ticketer = tickets::ticketer(*lifetime, keys.as_deref(), others)?;
+            config.ticketer = tickets::ticketer(*lifetime, keys.as_deref(), sources)?;
         }
     }
     Ok(config)
@@ -171,7 +152,7 @@ fn chosen<T: Copy>(words: &[String], known: &[T], name: impl Fn(&T) -> String) -
 fn verifier(
     settings: &ServerSettings,
     provider: Arc<CryptoProvider>,
-    others: &mut Vec<Vec<u8>>,
+    sources: &mut Vec<Source>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, LoadError> {
     let ClientCertificates::On { ca, required } = &settings.client_certificates else { return Ok(None) };
     let wrong = |error: String| {
@@ -179,8 +160,7 @@ fn verifier(
         LoadError::new(Part::ClientAuthority, message, "it must hold the CA certificates, as PEM")
     };
     let mut roots = RootCertStore::empty();
-    for authority in authorities(ca, Part::ClientAuthority)? {
-        others.push(authority.to_vec());
+    for authority in authorities(ca, Part::ClientAuthority, sources)? {
         roots.add(authority).map_err(|error| wrong(error.to_string()))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);

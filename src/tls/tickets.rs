@@ -1,7 +1,6 @@
 //! Session tickets (RFC 5077; RFC 8446, section 4.6.1): a client keeps its session, encrypted for us.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use rustls::crypto::GetRandomFailed;
 use rustls::server::ProducesTickets;
 use rustls::ticketer::TicketRotator;
 
-use super::{LoadError, Part};
+use super::{LoadError, Part, Source};
 
 const KEY_BYTES: usize = 32;
 
@@ -25,7 +24,7 @@ const REMEDY: &str = "write lines of 64 hex digits, such as `openssl rand -hex 3
 pub fn ticketer(
     lifetime: Duration,
     keys: Option<&Path>,
-    read: &mut Vec<Vec<u8>>,
+    sources: &mut Vec<Source>,
 ) -> Result<Arc<dyn ProducesTickets>, LoadError> {
     let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX).max(2);
     let Some(path) = keys else {
@@ -34,15 +33,13 @@ pub fn ticketer(
             LoadError::new(Part::TicketKeys, format!("no random key: {error}"), "try again")
         });
     };
-    let text =
-        fs::read_to_string(path).map_err(|error| LoadError::unreadable(Part::TicketKeys, path, &error))?;
+    let (content, source) = Source::read(Part::TicketKeys, path)?;
+    sources.push(source);
+    let text = String::from_utf8_lossy(&content);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let keys: Option<Vec<_>> = lines.iter().map(|line| key(line)).collect();
     match keys {
-        Some(keys) if !keys.is_empty() => {
-            read.push(text.into_bytes());
-            Ok(Arc::new(Keys { keys, lifetime: seconds }))
-        }
+        Some(keys) if !keys.is_empty() => Ok(Arc::new(Keys { keys, lifetime: seconds })),
         _ => Err(LoadError::new(Part::TicketKeys, format!("{} holds no keys", path.display()), REMEDY)),
     }
 }

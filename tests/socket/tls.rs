@@ -2,6 +2,7 @@
 
 mod certificates;
 mod clients;
+mod endpoints;
 mod faults;
 
 use crate::harness::{Authority, Endpoint, Issued, Proxy, ProxyBuilder};

@@ -82,11 +82,12 @@ impl Compiler<'_> {
         Pool {
             name: name.clone(),
             balance: section.balance.value,
-            endpoints,
             health_check: match &section.health_check.value {
                 OrOff::On(check) => Some(self.health_check(check)),
                 OrOff::Off => None,
             },
+            tls: section.tls.as_ref().and_then(|tls| self.pool_tls(tls, &endpoints)),
+            endpoints,
             when_none_healthy: self.when_none_healthy(&section.when_none_healthy),
             timeouts: EndpointTimeouts {
                 connect: timeouts.connect.0,

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::pki_types::ServerName;
+
 use super::Compiler;
-use crate::config::decode::{List, OrOff, Spanned};
+use crate::config::decode::{List, OrOff, Spanned, shown};
+use crate::config::model::{EndpointAddress, EndpointSpec};
 use crate::config::raw::{
-    CertificateSection, ClientCertificateMode, ClientCertificatesSection, TicketsSection, TlsSection,
+    CertificateSection, ClientCertificateMode, ClientCertificatesSection, PoolTlsSection, TicketsSection,
+    TlsSection,
 };
 use crate::config::scalar::Text;
 use crate::config::source::Span;
 use crate::tls::{
-    Certificate, CertificateFiles, ClientCertificates, LoadError, Part, ServerSettings, ServerTls, Tickets,
+    Certificate, CertificateFiles, ClientCertificates, ClientSettings, ClientTls, LoadError, Part,
+    ServerSettings, ServerTls, Tickets,
 };
 
 impl Compiler<'_> {
@@ -41,6 +46,58 @@ impl Compiler<'_> {
             Err(error) => {
                 let span = part(section, error.part);
                 self.context.error(span, error.message, error.remedy);
+                None
+            }
+        }
+    }
+
+    /// TLS with the endpoints of a pool.
+    pub(super) fn pool_tls(
+        &mut self,
+        section: &Spanned<PoolTlsSection>,
+        endpoints: &[EndpointSpec],
+    ) -> Option<Arc<ClientTls>> {
+        let identity = match (&section.cert, &section.key) {
+            (Some(cert), Some(key)) => {
+                Some(CertificateFiles { cert: cert.0.clone(), key: key.0.clone(), ocsp: None })
+            }
+            (None, None) => None,
+            (Some(one), None) | (None, Some(one)) => {
+                let message = "a certificate and its key belong together";
+                self.context.error(one.span, message, "write both `cert` and `key`, or neither");
+                None
+            }
+        };
+        if let (Some(ca), false) = (&section.ca, section.verify.0) {
+            let message = "with `verify: false` no authority is asked, so `ca` means nothing";
+            self.context.error(ca.span, message, "remove `ca`, or `verify`");
+        }
+        let is_unix = |spec: &EndpointSpec| matches!(spec.address, EndpointAddress::Unix(_));
+        if section.name.is_none() && endpoints.iter().any(is_unix) {
+            let message = "an endpoint on a unix socket has no name that its certificate could have";
+            self.context.error(section.span, message, "add `name: NAME` to `tls`");
+        }
+        if let Some(name) = &section.name
+            && ServerName::try_from(name.0.as_str()).is_err()
+        {
+            let message = format!("`{}` is no name that a certificate could have", shown(&name.0));
+            self.context.error(name.span, message, "write a host name or an IP address");
+        }
+        let settings = ClientSettings {
+            name: section.name.as_ref().map(|name| name.0.clone()),
+            ca: section.ca.as_ref().map(|ca| ca.0.clone()),
+            identity,
+            verify: section.verify.0,
+        };
+        match ClientTls::new(settings) {
+            Ok(tls) => Some(Arc::new(tls)),
+            Err(LoadError { part, message, remedy }) => {
+                let written = match part {
+                    Part::Key => &section.key,
+                    Part::Certificate => &section.cert,
+                    _ => &section.ca,
+                };
+                self.context.error(written.as_ref().map_or(section.span, |file| file.span), message, remedy);
                 None
             }
         }
@@ -86,7 +143,7 @@ fn part(section: &Spanned<TlsSection>, part: Part) -> Span {
         Part::KeyExchange => exchange.map_or(section.span, |list| list.span),
         Part::TicketKeys => section.session_tickets.span,
         Part::ClientAuthority => section.client_certificates.span,
-        Part::Certificate | Part::Key | Part::Ocsp => section.span,
+        Part::Certificate | Part::Key | Part::Ocsp | Part::Authority => section.span,
     }
 }
 

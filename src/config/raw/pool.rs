@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::AddressText;
 use super::matching::{HeaderText, PathText};
+use super::tls::PoolTlsSection;
 use crate::config::decode::{Fault, List, Named, OrOff, Scalar, ShortOr};
 use crate::config::model::{Balance, HostHeader};
 use crate::config::scalar::{Count, Flag, Limit, Period, word_fault, words};
@@ -32,6 +33,8 @@ section! {
         health_check: OrOff<CheckSection> = {};
         /// What happens to requests while no endpoint is healthy: `{ wait: 5s }` or `{ fail_open: true }`.
         when_none_healthy: NoneHealthySection = {};
+        /// TLS with its endpoints. Default: none.
+        tls: PoolTlsSection, optional;
         /// How long an endpoint may take.
         timeouts: EndpointTimeoutsSection = {};
         /// Which connections to endpoints are kept for the next requests.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value as Json, json};
 
 use crate::config::decode::{Fault, List, OrOff, Scalar, shown};
-use crate::config::scalar::{Period, Text, word_fault, words};
+use crate::config::scalar::{Flag, Period, Text, word_fault, words};
 use crate::config::section::section;
 use crate::tls::{UnknownNames, Version};
 
@@ -62,6 +62,23 @@ section! {
         ca: FilePath, required "/etc/evenkeel/tls/clients-ca.pem";
         /// `required`: no handshake without one; `optional`: those who have none are let in as well.
         mode: ClientCertificateMode = "required";
+    }
+}
+
+section! {
+    /// TLS with the endpoints of a pool; `{}` has every default.
+    PoolTlsSection "a pool's `tls`" {
+        /// The name that endpoints are asked for (SNI), and that their certificates must have. Default: the endpoint's
+        /// host, as it is written.
+        name: Text, optional;
+        /// PEM: the authorities that endpoints' certificates must come from. Default: those of the system.
+        ca: FilePath, optional;
+        /// PEM: the certificate that endpoints are shown, where they ask for one. Default: none.
+        cert: FilePath, optional;
+        /// PEM: its private key.
+        key: FilePath, optional;
+        /// `false`: any certificate will do, and whoever is in between can read and change everything.
+        verify: Flag = true;
     }
 }
 

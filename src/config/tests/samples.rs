@@ -43,7 +43,7 @@ fn the_tests_of_every_sample_pass() {
 const REFERENCE: &str = include_str!("../../../conf/reference.yaml");
 
 /// Keys that the reference shows in a comment, because a file cannot have them beside the others, or without files.
-const IN_COMMENTS: [&str; 21] = [
+const IN_COMMENTS: [&str; 27] = [
     "FileSection.listen",
     "FileSection.endpoints",
     "ServerSection.threads",
@@ -65,6 +65,12 @@ const IN_COMMENTS: [&str; 21] = [
     "TicketsSection.keys",
     "ClientCertificatesSection.ca",
     "ClientCertificatesSection.mode",
+    "PoolSection.tls",
+    "PoolTlsSection.name",
+    "PoolTlsSection.ca",
+    "PoolTlsSection.cert",
+    "PoolTlsSection.key",
+    "PoolTlsSection.verify",
 ];
 
 #[test]

@@ -1,7 +1,5 @@
 //! Watching the files that TLS is made of: they are replaced by somebody else, who tells nobody.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::snapshot::Snapshot;
+use crate::tls::Source;
 
 /// How often they are read. A change is acted upon once two looks in a row have found the same.
 const LOOK: Duration = Duration::from_secs(1);
@@ -29,9 +28,9 @@ pub struct Certificates {
     looks: Interval,
     reminders: Interval,
     /// Of which generation, and what its files said when they were last tried.
-    tried: Option<(u64, u64)>,
+    tried: Option<(u64, Vec<u64>)>,
     /// What the last look has found, where that is something else.
-    found: Option<u64>,
+    found: Option<Vec<u64>>,
 }
 
 impl Certificates {
@@ -50,47 +49,37 @@ impl Certificates {
                 _ = self.reminders.tick() => return News::Reminder,
             }
             let snapshot = self.snapshot.load_full();
-            let files: Vec<PathBuf> = files(&snapshot);
-            if files.is_empty() {
+            let sources = sources(&snapshot);
+            if sources.is_empty() {
                 continue;
             }
+            let said: Vec<u64> = sources.iter().map(Source::said).collect();
+            let look = move || sources.iter().map(Source::says).collect();
             // A file system that hangs must not hold up signals.
-            let Ok(seen) = tokio::task::spawn_blocking(move || digest(&files)).await else { continue };
-            if self.is_new(snapshot.generation(), seen) {
+            let Ok(says) = tokio::task::spawn_blocking(look).await else { continue };
+            if self.is_new(snapshot.generation(), said, says) {
                 return News::Changed;
             }
         }
     }
 
-    fn is_new(&mut self, generation: u64, seen: u64) -> bool {
-        match self.tried {
-            Some((of, tried)) if of == generation => {
-                let is_settled = tried != seen && self.found == Some(seen);
-                self.found = (tried != seen).then_some(seen);
-                if is_settled {
-                    self.tried = Some((generation, seen));
-                }
-                is_settled
-            }
-            // They were read a moment ago, when that config was.
-            _ => {
-                (self.tried, self.found) = (Some((generation, seen)), None);
-                false
-            }
+    fn is_new(&mut self, generation: u64, said: Vec<u64>, says: Vec<u64>) -> bool {
+        if self.tried.as_ref().is_none_or(|(of, _)| *of != generation) {
+            (self.tried, self.found) = (Some((generation, said)), None);
         }
+        let is_known = self.tried.as_ref().is_some_and(|(_, tried)| *tried == says);
+        let is_settled = !is_known && self.found.as_ref() == Some(&says);
+        if is_settled {
+            self.tried = Some((generation, says.clone()));
+        }
+        self.found = (!is_known).then_some(says);
+        is_settled
     }
 }
 
-fn files(snapshot: &Snapshot) -> Vec<PathBuf> {
-    let tls = snapshot.listeners().iter().filter_map(|listener| listener.tls.as_ref());
-    tls.flat_map(|tls| tls.files().cloned()).collect()
-}
-
-/// One number for what all of them say; it is the process's own, and says nothing about keys.
-fn digest(files: &[PathBuf]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for file in files {
-        std::fs::read(file).map_err(|error| error.kind()).hash(&mut hasher);
-    }
-    hasher.finish()
+fn sources(snapshot: &Snapshot) -> Vec<Source> {
+    let of_listeners = snapshot.listeners().iter().filter_map(|listener| listener.tls.as_ref());
+    let of_pools = snapshot.pools().iter().filter_map(|pool| pool.spec().tls.as_ref());
+    let of_listeners = of_listeners.flat_map(|tls| &tls.sources);
+    of_listeners.chain(of_pools.flat_map(|tls| &tls.sources)).cloned().collect()
 }

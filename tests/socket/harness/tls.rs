@@ -34,8 +34,11 @@ impl Authority {
     pub fn new() -> Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "test authority");
-        Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+        let key = KeyPair::generate().unwrap();
+        // A name of its own: of two with one name, the wrong one's signature is what clients complain of.
+        let name = format!("test authority {:x?}", &key.public_key_raw()[1..5]);
+        params.distinguished_name.push(DnType::CommonName, name);
+        Authority(CertifiedIssuer::self_signed(params, key).unwrap())
     }
 
     /// Writes `NAME.pem`, with the authority's certificate behind, and `NAME.key` for these hosts.

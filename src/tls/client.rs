@@ -1,0 +1,154 @@
+//! TLS with the endpoints of a pool.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::certificate::{Certificate, CertificateFiles, authorities};
+use super::{LoadError, Part, Source};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// The name that is asked for (SNI) and must be in the certificate; `None`: the endpoint's host as it is written.
+    pub name: Option<String>,
+    /// `None`: the system's authorities.
+    pub ca: Option<PathBuf>,
+    /// What we show of ourselves.
+    pub identity: Option<CertificateFiles>,
+    /// `false`: whatever certificate there is will do.
+    pub verify: bool,
+}
+
+/// The settings of one pool. Sessions are resumed.
+#[derive(Debug)]
+pub struct ClientTls {
+    pub settings: ClientSettings,
+    pub config: Arc<ClientConfig>,
+    /// All that was read.
+    pub sources: Vec<Source>,
+}
+
+/// Whether endpoints would see no difference, and what was agreed on would be agreed on again.
+impl PartialEq for ClientTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.settings == other.settings && self.sources == other.sources
+    }
+}
+
+impl Eq for ClientTls {}
+
+impl ClientTls {
+    pub fn new(settings: ClientSettings) -> Result<Self, LoadError> {
+        let mut sources = Vec::new();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = verifier(&settings, &provider, &mut sources)?;
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| LoadError::new(Part::Ciphers, error.to_string(), "this is a fault in evenkeel"))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match &settings.identity {
+            Some(files) => {
+                let identity = Certificate::load(files)?;
+                sources.extend(identity.sources);
+                builder
+                    .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity.key)))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self { settings, config: Arc::new(config), sources })
+    }
+
+    /// The name for an endpoint that is written so in the config; `None`: it has none, and none was given.
+    pub fn name(&self, written: &str) -> Option<ServerName<'static>> {
+        let host = match &self.settings.name {
+            Some(name) => name,
+            None => super::without_port(written).trim_start_matches('[').trim_end_matches(']'),
+        };
+        ServerName::try_from(host.to_owned()).ok()
+    }
+}
+
+fn verifier(
+    settings: &ClientSettings,
+    provider: &Arc<CryptoProvider>,
+    sources: &mut Vec<Source>,
+) -> Result<Arc<dyn ServerCertVerifier>, LoadError> {
+    if !settings.verify {
+        return Ok(Arc::new(Anybody(provider.clone())));
+    }
+    let mut roots = RootCertStore::empty();
+    match &settings.ca {
+        Some(ca) => {
+            for authority in authorities(ca, Part::Authority, sources)? {
+                roots.add(authority).map_err(|error| {
+                    let message = format!("{} holds no authority that can be used: {error}", ca.display());
+                    LoadError::new(Part::Authority, message, "it must hold the CA certificates, as PEM")
+                })?;
+            }
+        }
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(found.certs);
+            if roots.is_empty() {
+                let remedy = "install ca-certificates, or name the authorities with `ca`";
+                return Err(LoadError::new(
+                    Part::Authority,
+                    "the system has no authorities to trust",
+                    remedy,
+                ));
+            }
+        }
+    }
+    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+    built.map(|verifier| verifier as _).map_err(|error| {
+        LoadError::new(Part::Authority, error.to_string(), "it must hold the CA certificates, as PEM")
+    })
+}
+
+/// Believes any certificate, but not that somebody has it who has not.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

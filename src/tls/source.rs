@@ -1,0 +1,46 @@
+//! A file that was read, and whether it says something else by now.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use super::{LoadError, Part};
+
+/// It remembers one number for what the file said, which tells nothing about a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    path: PathBuf,
+    said: u64,
+}
+
+impl Source {
+    pub(super) fn read(part: Part, path: &Path) -> Result<(Vec<u8>, Self), LoadError> {
+        match fs::read(path) {
+            Ok(content) => {
+                let said = number(&Ok(&content));
+                Ok((content, Self { path: path.to_owned(), said }))
+            }
+            Err(error) => {
+                let message = format!("cannot read {}: {error}", path.display());
+                Err(LoadError::new(part, message, "name a file that the process may read"))
+            }
+        }
+    }
+
+    /// What it said when it was read.
+    pub fn said(&self) -> u64 {
+        self.said
+    }
+
+    /// What it says now.
+    pub fn says(&self) -> u64 {
+        let content = fs::read(&self.path);
+        number(&content.as_deref().map_err(std::io::Error::kind))
+    }
+}
+
+fn number(content: &Result<&[u8], std::io::ErrorKind>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    hasher.finish()
+}

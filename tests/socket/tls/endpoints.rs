@@ -1,0 +1,144 @@
+//! TLS with endpoints. The endpoint is another proxy, which has TLS with its clients and tells an endpoint without it.
+
+use std::fs;
+use std::path::Path;
+
+use super::tls;
+use crate::harness::{
+    Authority, Carrier, Endpoint, Issued, Oddity, Proxy, ProxyBuilder, carrier, eventually,
+};
+
+/// A TLS server for these names before the endpoint.
+fn secured(endpoint: &Endpoint, authority: &Authority, hosts: &[&str], oddity: Oddity) -> Proxy {
+    let proxy = Proxy::to([endpoint]);
+    let issued = authority.issue_odd(proxy.folder(), "server", hosts, oddity);
+    proxy.listener(&tls(&[&issued], "")).start()
+}
+
+fn ca(authority: &Authority, folder: &Path) -> String {
+    let path = folder.join("ca.pem");
+    authority.write(&path);
+    path.display().to_string()
+}
+
+fn to(server: &Proxy, authority: &Authority, more: &str) -> ProxyBuilder {
+    let proxy = Proxy::to([server.address()]);
+    let ca = ca(authority, proxy.folder());
+    proxy.with(&format!("tls: {{ ca: {ca}{more} }}"))
+}
+
+#[test]
+fn requests_go_over_tls_and_connections_are_kept() {
+    let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
+    let server = secured(&endpoint, &authority, &["127.0.0.1"], Oddity::None);
+    let proxy = to(&server, &authority, "").start();
+    let mut client = proxy.client();
+    for _ in 0..5 {
+        assert_eq!(client.get("/x").expect(200).text(), "a");
+    }
+    let body = "0123456789".repeat(100_000);
+    client.upload("POST", "/upload", body.as_bytes()).expect(200);
+    assert_eq!(endpoint.seen("/upload").body_length, body.len());
+    if carrier() == Carrier::Lane {
+        let opened = server.record("/upload").text("client").to_owned();
+        assert!(server.records_of("/x", 5).iter().all(|record| record.text("client") == opened));
+    }
+}
+
+/// Fault: the endpoint's certificate is not trusted, has expired, or has another name.
+#[test]
+fn nobody_is_believed_without_a_good_certificate() {
+    let (endpoint, authority, strangers) = (Endpoint::named("a"), Authority::new(), Authority::new());
+    let good = ["127.0.0.1"];
+    let cases = [
+        (secured(&endpoint, &strangers, &good, Oddity::None), "UnknownIssuer"),
+        (secured(&endpoint, &authority, &good, Oddity::Expired), "expired"),
+        (secured(&endpoint, &authority, &["b.example"], Oddity::None), "not valid for name"),
+    ];
+    for (server, why) in cases {
+        let proxy = to(&server, &authority, "").start();
+        let answer = proxy.client().request("POST", "/x", "Content-Length: 0\r\n");
+        answer.expect(502);
+        let record = proxy.record("/x");
+        assert_eq!(record.text("cause"), "endpoint_tls");
+        assert!(record.text("detail").contains(why), "{}", record.text("detail"));
+    }
+    assert_eq!(endpoint.requests().len(), 0);
+}
+
+/// Fault: an endpoint of a pool with TLS has none.
+#[test]
+fn there_is_no_downgrade() {
+    let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
+    let proxy = Proxy::to([&endpoint]);
+    let ca = ca(&authority, proxy.folder());
+    let proxy = proxy.with(&format!("tls: {{ ca: {ca} }}")).start();
+    // It waits for the rest of a request, which the first word of TLS is not.
+    proxy.get("/x").expect(503);
+    assert_eq!(endpoint.requests().len(), 0);
+}
+
+#[test]
+fn a_name_may_be_given_and_verification_turned_off_by_that_word() {
+    let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
+    let server = secured(&endpoint, &authority, &["b.example"], Oddity::None);
+    to(&server, &authority, ", name: b.example").start().get("/x").expect(200);
+    let proxy = Proxy::to([server.address()]).with("tls: { verify: false }").start();
+    proxy.get("/x").expect(200);
+    proxy.event("the warning", |event| event.message() == "certificates of endpoints are not verified");
+}
+
+/// A connection that was opened with other settings is not used again.
+#[test]
+fn a_change_of_the_settings_is_for_the_next_request() {
+    let (endpoint, authority, others) = (Endpoint::named("a"), Authority::new(), Authority::new());
+    let server = secured(&endpoint, &authority, &["127.0.0.1"], Oddity::None);
+    let proxy = to(&server, &authority, "").start();
+    let mut client = proxy.client();
+    client.get("/x").expect(200);
+    let other = proxy.folder().join("other.pem");
+    others.write(&other);
+    let config = proxy.config_text().replace("ca.pem", "other.pem");
+    proxy.reload(&config);
+    eventually("the other authority", || (client.get("/x").status == 502).then_some(()));
+    // The file itself changes, too.
+    fs::copy(proxy.folder().join("ca.pem"), &other).unwrap();
+    eventually("the first authority", || (client.get("/x").status == 200).then_some(()));
+}
+
+#[test]
+fn endpoints_may_ask_for_a_certificate() {
+    let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
+    let server = Proxy::to([&endpoint]);
+    let clients = ca(&authority, server.folder());
+    let issued = authority.issue(server.folder(), "server", &["127.0.0.1"]);
+    let line = tls(&[&issued], &format!(", client_certificates: {{ ca: {clients} }}"));
+    let server = server.listener(&line).start();
+    to(&server, &authority, "").start().get("/x").expect(502);
+    let proxy = Proxy::to([server.address()]);
+    let Issued { cert, key } = authority.issue(proxy.folder(), "proxy", &["proxy.example"]);
+    let ca = ca(&authority, proxy.folder());
+    let line = format!("tls: {{ ca: {ca}, cert: {}, key: {} }}", cert.display(), key.display());
+    proxy.with(&line).start().get("/known").expect(200);
+    let subject = endpoint.seen("/known").header("x-client-cert-subject").map(str::to_owned);
+    assert!(subject.as_deref().is_some_and(|subject| subject.contains("CN=proxy")), "{subject:?}");
+}
+
+/// Probes judge the certificate as requests do.
+#[test]
+fn probes_go_over_tls() {
+    let (endpoint, authority, strangers) = (Endpoint::named("a"), Authority::new(), Authority::new());
+    let good = secured(&endpoint, &authority, &["127.0.0.1"], Oddity::None);
+    let bad = secured(&endpoint, &strangers, &["127.0.0.1"], Oddity::None);
+    for check in ["type: tcp, interval: 100ms", "type: http, path: /health, interval: 100ms"] {
+        let proxy = Proxy::to([good.address(), bad.address()]);
+        let ca = ca(&authority, proxy.folder());
+        let proxy = proxy.health_check(check).with(&format!("tls: {{ ca: {ca} }}")).start();
+        proxy.wait_until(&good.address(), "healthy");
+        proxy.wait_until(&bad.address(), "unhealthy");
+        for _ in 0..4 {
+            proxy.get("/x").expect(200);
+        }
+    }
+    assert!(endpoint.requests().iter().any(|seen| seen.target() == "/health"));
+}
