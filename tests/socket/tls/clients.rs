@@ -188,9 +188,9 @@ fn a_host_behind_another_certificate_is_misdirected() {
     let a = authority.issue(proxy.folder(), "a", &["a.example", "also.example"]);
     let b = authority.issue(proxy.folder(), "b", &["b.example"]);
     let proxy = proxy.listener(&tls(&[&a, &b], "")).start();
-    let stream = authority.client().connect(&proxy.address(), "a.example").unwrap();
-    let mut client = Client::over(stream.into());
-    let mut ask = |host: &str| {
+    let ask = |host: &str| {
+        let stream = authority.client().connect(&proxy.address(), "a.example").unwrap();
+        let mut client = Client::over(stream.into());
         client.send(format!("GET /{host} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         client.response().status
     };
@@ -198,7 +198,6 @@ fn a_host_behind_another_certificate_is_misdirected() {
         [ask("a.example"), ask("A.EXAMPLE:8443"), ask("also.example"), ask("b.example")],
         [200, 200, 200, 421]
     );
-    assert_eq!(ask("a.example"), 200);
     assert_eq!(proxy.record("/b.example").text("cause"), "misdirected");
 }
 

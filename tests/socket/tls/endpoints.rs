@@ -94,16 +94,15 @@ fn a_change_of_the_settings_is_for_the_next_request() {
     let (endpoint, authority, others) = (Endpoint::named("a"), Authority::new(), Authority::new());
     let server = secured(&endpoint, &authority, &["127.0.0.1"], Oddity::None);
     let proxy = to(&server, &authority, "").start();
-    let mut client = proxy.client();
-    client.get("/x").expect(200);
+    proxy.get("/x").expect(200);
     let other = proxy.folder().join("other.pem");
     others.write(&other);
     let config = proxy.config_text().replace("ca.pem", "other.pem");
     proxy.reload(&config);
-    eventually("the other authority", || (client.get("/x").status == 502).then_some(()));
+    eventually("the other authority", || (proxy.get("/x").status == 502).then_some(()));
     // The file itself changes, too.
     fs::copy(proxy.folder().join("ca.pem"), &other).unwrap();
-    eventually("the first authority", || (client.get("/x").status == 200).then_some(()));
+    eventually("the first authority", || (proxy.get("/x").status == 200).then_some(()));
 }
 
 #[test]
