@@ -5,6 +5,7 @@ mod connection;
 mod context;
 mod edits;
 mod heads;
+mod http2;
 mod peer;
 mod stream;
 mod visit;
@@ -24,12 +25,14 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::exchange::{Arrival, Circumstances, Edits, Exchange, Failure, Head, Next, Tracked};
+use crate::lane::door::Door;
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::Protocol;
 use connection::Connections;
 use context::{Carried, Context};
+use http2::Terms;
 pub use visit::Proxy;
 use visit::Visit;
 use watch::Watch;
@@ -57,6 +60,13 @@ impl Carrier {
     /// How long idle connections of clients that have to go may stay.
     fn drain_idle(&self) -> Duration {
         self.snapshot.load().config().server.drain_idle
+    }
+
+    /// What HTTP/2 connections at this door are held to, as the config is now.
+    fn terms(&self, door: &Door) -> Option<Terms> {
+        let snapshot = self.snapshot.load();
+        let listener = door.in_force(&snapshot)?;
+        Some(Terms::of(listener, snapshot.config().server.drain_idle))
     }
 
     fn begin(&self, session: &Session) -> Option<Tracked> {
