@@ -31,9 +31,6 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What is kept of one response for a client that does not take it, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// A client has this long until it is told to come anew: a balancer before us may have others by then.
-const AGE: Duration = Duration::from_secs(60 * 60);
-
 /// Requests that are refused before they are any, on one connection; one that sends more is closed.
 const MALFORMED: usize = 32;
 
@@ -49,6 +46,8 @@ pub struct Terms {
     idle: Duration,
     /// The same, after the client was told to go.
     farewell: Duration,
+    /// After it the client is told to go; `None`: never.
+    age: Option<Duration>,
 }
 
 impl Terms {
@@ -62,7 +61,7 @@ impl Terms {
             .max_header_list_size(u32::try_from(listener.limits.header_bytes).unwrap_or(u32::MAX));
         let idle = listener.timeouts.keep_alive;
         let farewell = idle.min(drain_idle.max(FAREWELL));
-        Self { options, greeting: listener.timeouts.header, idle, farewell }
+        Self { options, greeting: listener.timeouts.header, idle, farewell, age: listener.timeouts.age }
     }
 }
 
@@ -113,7 +112,7 @@ pub async fn serve(
     let active = Active(Arc::new(watch::Sender::new(0)));
     let mut told = false;
     let mut malformed = 0;
-    let has_to_go = has_to_go(leaving.clone());
+    let has_to_go = has_to_go(leaving.clone(), terms.age);
     tokio::pin!(has_to_go);
     loop {
         let idle = if told { terms.farewell } else { terms.idle };
@@ -137,10 +136,16 @@ pub async fn serve(
 }
 
 /// Returns when the client has to be told.
-async fn has_to_go(mut leaving: watch::Receiver<bool>) {
+async fn has_to_go(mut leaving: watch::Receiver<bool>, age: Option<Duration>) {
+    let old = async {
+        match age {
+            Some(age) => sleep(age).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         _ = leaving.wait_for(|leaving| *leaving) => {}
-        () = sleep(AGE) => {}
+        () = old => {}
     }
 }
 
