@@ -8,6 +8,7 @@ mod heads;
 mod http2;
 mod peer;
 mod stream;
+mod strict;
 mod visit;
 mod watch;
 
@@ -151,6 +152,10 @@ impl ProxyHttp for Carrier {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let carried = ctx.carried()?;
+        if let Err(reason) = strict::check(session.req_header()) {
+            self.answer(session, carried, Failure::BadRequest, Some(reason.to_owned())).await;
+            return Ok(true);
+        }
         if let Err(failure) = normalise(session, carried)? {
             self.answer(session, carried, failure, None).await;
             return Ok(true);
@@ -217,6 +222,7 @@ impl ProxyHttp for Carrier {
         carried.exchange.request_edits(&**client, connection, &mut edits);
         edits::apply(request, &edits)?;
         heads::restore_end_to_end(client, request)?;
+        heads::join_cookies(request)?;
         heads::origin_form(request)
     }
 
