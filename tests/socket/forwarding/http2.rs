@@ -338,3 +338,24 @@ fn cookies_are_joined() {
     assert_eq!(seen.header("cookie"), Some("a=1; b=2"));
     assert_eq!(seen.head.raw.to_ascii_lowercase().matches("cookie:").count(), 1);
 }
+
+/// A client that gives no window for a response has the listener's time to do so; then its stream is reset.
+#[test]
+fn who_takes_nothing_is_not_waited_for() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint).listener("timeouts: { write: 1s }").start();
+    runtime().block_on(async {
+        let stream = TcpStream::connect(proxy.address()).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        let (client, connection) =
+            builder.initial_window_size(0).handshake::<_, Bytes>(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut client = client.ready().await.unwrap();
+        let get = Request::get("http://test.example/x").body(()).unwrap();
+        let begun = Instant::now();
+        let mut body = client.send_request(get, true).unwrap().0.await.unwrap().into_body();
+        let end = tokio::time::timeout(Duration::from_secs(5), body.data()).await.expect("an end");
+        assert!(matches!(end, Some(Err(_))), "{end:?}");
+        assert!(begun.elapsed() >= Duration::from_millis(900));
+    });
+}
