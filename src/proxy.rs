@@ -5,8 +5,10 @@ mod connection;
 mod context;
 mod edits;
 mod heads;
+mod http2;
 mod peer;
 mod stream;
+mod strict;
 mod visit;
 mod watch;
 
@@ -24,12 +26,14 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::exchange::{Arrival, Circumstances, Edits, Exchange, Failure, Head, Next, Tracked};
+use crate::lane::door::Door;
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::Protocol;
 use connection::{Connections, Slot};
 use context::{Carried, Context};
+use http2::Terms;
 pub use visit::Proxy;
 use visit::Visit;
 use watch::Watch;
@@ -57,6 +61,13 @@ impl Carrier {
     /// How long idle connections of clients that have to go may stay.
     fn drain_idle(&self) -> Duration {
         self.snapshot.load().config().server.drain_idle
+    }
+
+    /// What HTTP/2 connections at this door are held to, as the config is now.
+    fn terms(&self, door: &Door) -> Option<Terms> {
+        let snapshot = self.snapshot.load();
+        let listener = door.in_force(&snapshot)?;
+        Some(Terms::of(listener, snapshot.config().server.drain_idle))
     }
 
     fn begin(&self, session: &Session) -> Option<Tracked> {
@@ -142,6 +153,10 @@ impl ProxyHttp for Carrier {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let carried = ctx.carried()?;
+        if let Err(reason) = strict::check(session.req_header()) {
+            self.answer(session, carried, Failure::BadRequest, Some(reason.to_owned())).await;
+            return Ok(true);
+        }
         if let Err(failure) = normalise(session, carried)? {
             self.answer(session, carried, failure, None).await;
             return Ok(true);
@@ -216,6 +231,7 @@ impl ProxyHttp for Carrier {
             // See `peer::build`: the endpoint must not keep it, either.
             request.insert_header(header::CONNECTION, "close")?;
         }
+        heads::join_cookies(request)?;
         heads::origin_form(request)
     }
 

@@ -252,6 +252,8 @@ pub struct ClientTimeouts {
     pub write: Duration,
     /// Of an idle connection between two requests.
     pub keep_alive: Duration,
+    /// Of an HTTP/2 connection until its client is told to come anew; `None`: no limit.
+    pub age: Option<Duration>,
 }
 
 /// A match, and the pool that gets what it matches.

@@ -244,6 +244,9 @@ section! {
         write: Limit = "60s";
         /// Between two requests on a connection; after it, the connection is closed.
         keep_alive: Limit = "75s";
+        /// An HTTP/2 connection; after it, the client is told to come anew, and what it has asked for is answered.
+        /// `off`: no limit.
+        age: OrOff<Limit> = "1h";
     }
 }
 

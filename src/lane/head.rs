@@ -16,6 +16,19 @@ pub use response::{RESPONSE_BYTES_MAX, RESPONSE_FIELDS_MAX, Response, ResponseVi
 
 use crate::exchange::Failure;
 
+/// Judges a target that is a path, as the lane does for a request of its own.
+pub fn check_path(target: &[u8], method: &[u8]) -> Result<(), &'static str> {
+    if target.first().is_some_and(|first| !matches!(first, b'/' | b'*')) {
+        return Err("target is no path");
+    }
+    target::Target::read(target, super::syntax::Span::new(0, target.len()), method).map(drop)
+}
+
+/// Judges a host with or without port, as the lane does.
+pub fn check_host(host: &[u8]) -> Result<(), &'static str> {
+    if host.is_empty() { Err("empty host") } else { host::check(host) }
+}
+
 /// The bytes of a head that has been taken off its stream. Nearly always they are ASCII, and kept as a text: its parts need
 /// not be looked at again.
 #[derive(Debug, Default)]

@@ -19,6 +19,16 @@ pub fn restore_end_to_end(client: &RequestHeader, request: &mut RequestHeader) -
     Ok(())
 }
 
+/// HTTP/2 clients may send their cookies in several fields; in HTTP/1.1 they are one (RFC 9113, section 8.2.3).
+pub fn join_cookies(request: &mut RequestHeader) -> Result<()> {
+    let cookies: Vec<_> = request.headers.get_all(header::COOKIE).iter().map(|one| one.as_bytes()).collect();
+    if cookies.len() < 2 {
+        return Ok(());
+    }
+    let joined = cookies.join(&b"; "[..]);
+    request.insert_header(header::COOKIE, joined)
+}
+
 /// Puts another path in the place of the one that was sent; the query stays.
 pub fn set_path(request: &mut RequestHeader, path: &str) -> Result<()> {
     let target = match request.uri.query() {

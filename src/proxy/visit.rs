@@ -6,21 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::time::Duration;
 
-use pingora::apps::{HttpServerOptions, ServerApp};
-use pingora_core::protocols::http::v2::server::default_h2_options;
+use pingora::apps::ServerApp;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, Session};
 use tokio::sync::{Notify, watch};
 
 use super::Carrier;
+use super::http2;
 use super::stream::ClientStream;
 use crate::exchange::Caller;
 use crate::lane::door::Door;
 use crate::lane::handover::{Handover, OtherCarrier};
 use crate::tls::Secured;
-
-/// How long an HTTP/2 connection may be open without a request. Pingora has one such limit for all listeners.
-const IDLE: Duration = Duration::from_secs(75);
 
 /// One client's connection.
 pub struct Visit {
@@ -103,14 +100,7 @@ impl Proxy {
     }
 
     fn http(&self) -> Arc<HttpProxy<Carrier>> {
-        let make = || {
-            let mut http = pingora_proxy::http_proxy(&self.conf, self.carrier.clone());
-            let mut options = HttpServerOptions::default();
-            options.h2_idle_timeout = Some(IDLE);
-            http.server_options = Some(options);
-            http.h2_options = Some(default_h2_options());
-            Arc::new(http)
-        };
+        let make = || Arc::new(pingora_proxy::http_proxy(&self.conf, self.carrier.clone()));
         self.http.get_or_init(make).clone()
     }
 }
@@ -119,21 +109,18 @@ impl OtherCarrier for Proxy {
     fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>> {
         let http = self.http();
         let told_within = self.carrier.drain_idle();
+        let terms = self.carrier.terms(&handover.door);
         Box::pin(async move {
             let Handover { stream, ahead, caller, door, secured, http2 } = handover;
-            let mut leaving = door.leaving();
-            if http2 && *leaving.borrow() {
-                // Pingora only looks at changes: a client that came late would never be told to go.
-                leaving.mark_changed();
-            }
+            let leaving = door.leaving();
+            let terms = terms.filter(|_| http2);
             let visit = Visit::new(caller, door, secured);
-            let stream = ClientStream::new(stream, ahead, visit.clone(), http2);
-            let served = http.process_new(Box::new(stream), &leaving);
-            if http2 {
-                // It is told to go by a GOAWAY frame.
-                served.await;
+            let stream = Box::new(ClientStream::new(stream, ahead, visit.clone(), http2));
+            if let Some(terms) = terms {
+                http2::serve(http, stream, terms, leaving).await;
                 return;
             }
+            let served = http.process_new(stream, &leaving);
             tokio::select! {
                 // What has arrived comes first.
                 biased;

@@ -5,6 +5,7 @@ mod boundaries;
 mod connections;
 mod framing;
 mod http2;
+mod http2_ends;
 mod kept;
 mod streams;
 mod tunnels;

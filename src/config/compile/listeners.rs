@@ -182,6 +182,10 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
             body: timeouts.body.0,
             write: timeouts.write.0,
             keep_alive: timeouts.keep_alive.0,
+            age: match timeouts.age.value {
+                OrOff::On(age) => Some(age.0),
+                OrOff::Off => None,
+            },
         },
     }
 }

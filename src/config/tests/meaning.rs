@@ -79,7 +79,8 @@ fn defaults_are_those_of_the_reference() {
             handshake: Duration::from_secs(10),
             body: seconds(60),
             write: seconds(60),
-            keep_alive: seconds(75)
+            keep_alive: seconds(75),
+            age: Some(seconds(3600))
         }
     );
     let pool = &config.pools[0];

@@ -289,3 +289,73 @@ fn who_comes_late_is_sent_away_too() {
         drop(client);
     });
 }
+
+/// What would mean something else in HTTP/1.1 is refused before an endpoint sees it, and the log says why.
+#[test]
+fn what_is_malformed_is_refused() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint).start();
+    let get = |uri: &str| Request::get(uri);
+    let cases = [
+        ("a quote", get("http://test.example/a\"b")),
+        ("an escaped NUL", get("http://test.example/%00")),
+        ("half an escape", get("http://test.example/%4")),
+        ("a delimiter in the host", get("http://a,b/x")),
+        ("port 0", get("http://test.example:0/x")),
+        ("another host", get("http://test.example/x").header("host", "other.example")),
+        ("a blank before a value", get("http://test.example/x").header("x-a", " 1")),
+        ("a tab behind a value", get("http://test.example/x").header("x-a", "1\t")),
+    ];
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        for (what, case) in cases {
+            let answer = request(&client, case.body(()).expect(what), &[]).await;
+            assert_eq!(answer.status, 400, "{what}");
+        }
+        let good = Request::get("http://test.example/good").body(()).unwrap();
+        assert_eq!(request(&client, good, &[]).await.status, 200);
+    });
+    assert_eq!(endpoint.count(), 1);
+    let told = |detail: &str| {
+        let log = std::fs::read_to_string(proxy.access_log_path()).unwrap_or_default();
+        log.contains(detail).then_some(())
+    };
+    eventually("the reason in the log", || told("bad percent escape in the path"));
+    eventually("the reason in the log", || told("blank at the beginning or end of a field's value"));
+}
+
+/// Cookies in several fields are one field for an endpoint of HTTP/1.1.
+#[test]
+fn cookies_are_joined() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint).start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let get = Request::get("http://test.example/x").header("cookie", "a=1").header("cookie", "b=2");
+        assert_eq!(request(&client, get.body(()).unwrap(), &[]).await.status, 200);
+    });
+    let seen = endpoint.seen("/x");
+    assert_eq!(seen.header("cookie"), Some("a=1; b=2"));
+    assert_eq!(seen.head.raw.to_ascii_lowercase().matches("cookie:").count(), 1);
+}
+
+/// A client that gives no window for a response has the listener's time to do so; then its stream is reset.
+#[test]
+fn who_takes_nothing_is_not_waited_for() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint).listener("timeouts: { write: 1s }").start();
+    runtime().block_on(async {
+        let stream = TcpStream::connect(proxy.address()).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        let (client, connection) =
+            builder.initial_window_size(0).handshake::<_, Bytes>(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut client = client.ready().await.unwrap();
+        let get = Request::get("http://test.example/x").body(()).unwrap();
+        let begun = Instant::now();
+        let mut body = client.send_request(get, true).unwrap().0.await.unwrap().into_body();
+        let end = tokio::time::timeout(Duration::from_secs(5), body.data()).await.expect("an end");
+        assert!(matches!(end, Some(Err(_))), "{end:?}");
+        assert!(begun.elapsed() >= Duration::from_millis(900));
+    });
+}
