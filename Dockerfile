@@ -29,6 +29,8 @@ COPY LICENSE /image/usr/share/doc/evenkeel/LICENSE
 RUN ldd /image/usr/bin/evenkeel | grep -o '/[^ ]*' | while read -r library; do \
          install -D "$library" "/image$library"; done \
     && install -d -m 1777 /image/tmp \
+    && if [ -f /etc/ssl/certs/ca-certificates.crt ]; then \
+         install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt; fi \
     && install -d /image/etc/evenkeel \
     && install -d -m 0750 -o 65532 -g 65532 /image/run/evenkeel \
     && install -d -m 0700 -o 65532 -g 65532 /image/var/lib/evenkeel \

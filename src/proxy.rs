@@ -4,6 +4,7 @@ mod classify;
 mod connection;
 mod context;
 mod edits;
+mod frames;
 mod heads;
 mod http2;
 mod peer;

@@ -25,6 +25,10 @@ const STREAMS: u32 = 100;
 /// What may be on its way of one request's body before it is read, in bytes.
 const STREAM_WINDOW: u32 = 64 * 1024;
 
+/// What unread DATA frames that are smaller than 256 bytes may cost beside what is in them, on one connection: as much as
+/// a stream of messages of five bytes that fills its window. By default h2 ends such a connection much sooner.
+const SMALL_MESSAGES: usize = STREAM_WINDOW as usize / 5 * 256;
+
 /// What may be on its way of all bodies of one connection, in bytes.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
@@ -58,6 +62,7 @@ impl Terms {
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(SEND_BUFFER)
+            .data_frame_budget(SMALL_MESSAGES)
             .max_header_list_size(u32::try_from(listener.limits.header_bytes).unwrap_or(u32::MAX));
         let idle = listener.timeouts.keep_alive;
         let farewell = idle.min(drain_idle.max(FAREWELL));

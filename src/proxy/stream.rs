@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use pingora_core::protocols::l4::socket::SocketAddr;
@@ -19,6 +20,7 @@ use pingora_core::protocols::{
 use pingora_http::ResponseHeader;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::frames::{Flood, Frames};
 use super::visit::Visit;
 use crate::lane::stream::Stream;
 
@@ -32,6 +34,8 @@ pub struct ClientStream {
     /// Made for those who connect through a proxy; here it is the one place where something of ours comes along.
     digest: Option<Arc<ProxyDigest>>,
     http2: bool,
+    /// What an HTTP/2 client has sent.
+    frames: Option<Frames>,
 }
 
 impl ClientStream {
@@ -44,7 +48,18 @@ impl ClientStream {
         let response = ResponseHeader::build(200, Some(0)).ok();
         let digest =
             response.map(|none| Arc::new(ProxyDigest::new(Box::new(none), Some(Box::new(visit.clone())))));
-        Self { stream, ahead, visit, socket: Arc::new(socket), digest, http2 }
+        let frames = http2.then(|| Frames::new(Instant::now()));
+        Self { stream, ahead, visit, socket: Arc::new(socket), digest, http2, frames }
+    }
+
+    /// Looks at what has been read.
+    fn inspect(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(frames) = &mut self.frames else { return Ok(()) };
+        frames.take(bytes, Instant::now()).map_err(|Flood(kind)| {
+            let detail = format!("too many {kind} frames");
+            self.visit.door.turned_away(self.visit.caller.peer(), "http2_flood", &detail);
+            io::Error::new(io::ErrorKind::InvalidData, detail)
+        })
     }
 }
 
@@ -64,7 +79,10 @@ impl AsyncRead for ClientStream {
         };
         match &read {
             Poll::Pending => self.visit.waits(),
-            Poll::Ready(_) if buffer.filled().len() > before => self.visit.begins(),
+            Poll::Ready(_) if buffer.filled().len() > before => {
+                self.visit.begins();
+                self.inspect(buffer.filled().get(before..).unwrap_or_default())?;
+            }
             Poll::Ready(_) => {}
         }
         read

@@ -6,6 +6,7 @@ mod connections;
 mod framing;
 mod http2;
 mod http2_ends;
+mod http2_floods;
 mod kept;
 mod streams;
 mod tunnels;

@@ -1,0 +1,141 @@
+//! The frames that an HTTP/2 client sends, as far as their headers tell (RFC 9113, section 4.1): those that cost it little
+//! and us something are counted, and too many of them end the connection (RFC 9113, section 10.5).
+//!
+//! It knows no socket and no clock.
+
+use std::time::{Duration, Instant};
+
+/// What comes before the first frame.
+const PREFACE: usize = 24;
+
+/// The header of a frame.
+const HEADER: usize = 9;
+
+/// So many counted frames may come at once, and so many a second for ever.
+const BURST: f64 = 2000.0;
+const RATE: f64 = 1000.0;
+
+/// More of these than a client has reason to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flood(pub &'static str);
+
+#[derive(Debug)]
+pub struct Frames {
+    header: [u8; HEADER],
+    /// How much of the header has come.
+    have: usize,
+    /// Bytes until the next header begins.
+    skip: usize,
+    budget: f64,
+    since: Instant,
+}
+
+impl Frames {
+    pub fn new(now: Instant) -> Self {
+        Self { header: [0; HEADER], have: 0, skip: PREFACE, budget: BURST, since: now }
+    }
+
+    /// These bytes have come next.
+    pub fn take(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Flood> {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            let missing = bytes.iter().skip(skipped).take(HEADER - self.have);
+            let before = self.have;
+            for (place, byte) in self.header.iter_mut().skip(before).zip(missing) {
+                *place = *byte;
+                self.have += 1;
+            }
+            bytes = bytes.get(skipped + self.have - before..).unwrap_or_default();
+            if self.have < HEADER {
+                return Ok(());
+            }
+            self.have = 0;
+            self.frame(now)?;
+        }
+    }
+
+    fn frame(&mut self, now: Instant) -> Result<(), Flood> {
+        let [high, middle, low, kind, flags, ..] = self.header;
+        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+        self.skip = length;
+        let counted = match kind {
+            // One that ends the stream is how many clients end a body.
+            0x0 if length == 0 && flags & 0x1 == 0 => "empty DATA",
+            0x2 => "PRIORITY",
+            0x3 => "RST_STREAM",
+            0x4 => "SETTINGS",
+            0x6 => "PING",
+            0x9 => "CONTINUATION",
+            _ => return Ok(()),
+        };
+        self.refill(now);
+        self.budget -= 1.0;
+        if self.budget < 0.0 { Err(Flood(counted)) } else { Ok(()) }
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.since);
+        if passed > Duration::ZERO {
+            self.budget = (self.budget + passed.as_secs_f64() * RATE).min(BURST);
+            self.since = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let length = (payload as u32).to_be_bytes();
+        let mut frame = vec![length[1], length[2], length[3], kind, flags, 0, 0, 0, 1];
+        frame.resize(HEADER + payload, 0xff);
+        frame
+    }
+
+    /// How many of these are let through at once.
+    fn let_through(frame: &[u8], piece: usize) -> usize {
+        let now = Instant::now();
+        let mut frames = Frames::new(now);
+        let all = [vec![b'x'; PREFACE], frame.repeat(5000)].concat();
+        let mut taken = 0;
+        for bytes in all.chunks(piece) {
+            if frames.take(bytes, now).is_err() {
+                return (taken + bytes.len() - PREFACE) / frame.len();
+            }
+            taken += bytes.len();
+        }
+        5000
+    }
+
+    #[test]
+    fn frames_that_cost_a_client_little_are_counted_however_they_come() {
+        for (kind, payload) in [(0x0, 0), (0x2, 5), (0x3, 4), (0x4, 0), (0x4, 6), (0x6, 8), (0x9, 0)] {
+            let frame = frame(kind, 0, payload);
+            for piece in [1, 7, frame.len(), 16 * 1024] {
+                let through = let_through(&frame, piece);
+                let slack = 16 * 1024 / frame.len() + 1;
+                assert!((2000..=2000 + slack).contains(&through), "{kind}: {through} by {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn requests_bodies_and_their_windows_are_free() {
+        for (kind, flags, payload) in [(0x1, 0x5, 40), (0x0, 0, 5), (0x0, 1, 0), (0x8, 0, 4)] {
+            assert_eq!(let_through(&frame(kind, flags, payload), 1024), 5000, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_comes_in_time_is_let_through() {
+        let start = Instant::now();
+        let mut frames = Frames::new(start);
+        frames.take(&[b'x'; PREFACE], start).unwrap();
+        for second in 0..20 {
+            let now = start + Duration::from_secs(second);
+            assert_eq!(frames.take(&frame(0x6, 0, 8).repeat(900), now), Ok(()), "{second}");
+        }
+    }
+}
