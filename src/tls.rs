@@ -11,9 +11,6 @@ mod server;
 mod source;
 mod tickets;
 
-#[cfg(test)]
-mod tests;
-
 pub use certificate::{Certificate, CertificateFiles, CertificateStatus};
 pub use client::{ClientSettings, ClientTls};
 pub use identity::Identity;

@@ -72,3 +72,40 @@ impl ResolvesServerCert for Resolver {
         usable.or_else(|| keys().next()).cloned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolver(unknown: UnknownNames) -> Resolver {
+        let names = |names: &[(&str, usize)]| {
+            names.iter().map(|(name, index)| ((*name).to_owned(), vec![*index])).collect()
+        };
+        let exact = names(&[("a.example", 0), ("x.b.example", 2)]);
+        Resolver { keys: Vec::new(), exact, wildcards: names(&[("b.example", 1)]), unknown }
+    }
+
+    #[test]
+    fn an_exact_name_comes_first_and_a_wildcard_is_one_label() {
+        let resolver = resolver(UnknownNames::Refuse);
+        let cases = [
+            ("a.example", Some(0)),
+            ("a.example.", Some(0)),
+            ("x.b.example", Some(2)),
+            ("y.b.example", Some(1)),
+            ("b.example", None),
+            ("z.y.b.example", None),
+            ("example", None),
+        ];
+        for (name, index) in cases {
+            assert_eq!(resolver.find(Some(name)), index, "{name}");
+        }
+        assert_eq!(resolver.find(None), None);
+    }
+
+    #[test]
+    fn who_asks_for_nothing_known_gets_the_first_unless_refused() {
+        let resolver = resolver(UnknownNames::Default);
+        assert_eq!((resolver.find(Some("c.example")), resolver.find(None)), (Some(0), Some(0)));
+    }
+}
