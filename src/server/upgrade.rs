@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 
 use super::descriptors::{self, DESCRIPTORS_MAX};
@@ -28,12 +28,17 @@ use message::{Handed, Message, Role};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// How long a stop waits for a process that is being started.
+const LAUNCH_LIMIT: Duration = Duration::from_secs(1);
+
 /// The upgrades of a process: one at a time.
 pub struct Upgrades {
     /// `None`: there is nothing that could be started in place of this process.
     invocation: Option<Invocation>,
     admin: Option<admin::Share>,
     under_way: Option<UnderWay>,
+    /// Held while a process is being started.
+    launching: Arc<Mutex<()>>,
 }
 
 struct UnderWay {
@@ -83,7 +88,7 @@ pub enum UpgradeError {
 
 impl Upgrades {
     pub fn new(invocation: Option<Invocation>, admin: Option<admin::Share>) -> Self {
-        Self { invocation, admin, under_way: None }
+        Self { invocation, admin, under_way: None, launching: Arc::default() }
     }
 
     pub fn is_under_way(&self) -> bool {
@@ -119,7 +124,7 @@ impl Upgrades {
         }
         let limit = shared.snapshot.load().config().server.upgrade_timeout;
         log::info!(binary:% = invocation.binary().display(), limit_seconds = limit.as_secs_f64(); "upgrading");
-        Ok(tokio::spawn(upgrade(invocation, sockets, limit)))
+        Ok(tokio::spawn(upgrade(invocation, sockets, limit, self.launching.clone())))
     }
 
     /// Waits for the end of the upgrade that is under way, for ever if there is none, and tells who asked for it. A
@@ -161,7 +166,10 @@ impl Upgrades {
     pub async fn abandon(&mut self, shared: &Shared) -> Option<Successor> {
         let UnderWay { task, reply } = self.under_way.take()?;
         task.abort();
-        match task.await {
+        let ended = task.await;
+        // Who is being started in this moment is killed as soon as it is there: not before, and not after our end.
+        drop(tokio::time::timeout(LAUNCH_LIMIT, self.launching.lock()).await);
+        match ended {
             Ok(Ok(successor)) => {
                 self.let_go(shared, &successor, reply);
                 let pid = Pid::from_raw(successor.pid.cast_signed());
@@ -198,9 +206,10 @@ async fn upgrade(
     invocation: Invocation,
     sockets: Vec<(Handed, OwnedFd)>,
     limit: Duration,
+    launching: Arc<Mutex<()>>,
 ) -> Result<Successor, UpgradeError> {
     let binary = invocation.binary().to_owned();
-    let heard = tokio::time::timeout(limit, start_and_hear(invocation, &sockets)).await;
+    let heard = tokio::time::timeout(limit, start_and_hear(invocation, &sockets, launching)).await;
     let (launched, channel, said) = heard.map_err(|_| UpgradeError::Timeout(limit))??;
     let version = match said {
         Some(Message::Ready { version }) => version,
@@ -220,10 +229,16 @@ async fn upgrade(
 async fn start_and_hear(
     invocation: Invocation,
     sockets: &[(Handed, OwnedFd)],
+    launching: Arc<Mutex<()>>,
 ) -> Result<(Launched, AsyncFd<OwnedFd>, Option<Message>), UpgradeError> {
     let (ours, theirs) = descriptors::pair()?;
-    let launch = tokio::task::spawn_blocking(move || Ok((invocation.launch(&ours, theirs)?, ours)));
-    let (launched, channel) = launch.await.map_err(io::Error::other)?.map_err(UpgradeError::Launch)?;
+    let launching = launching.lock_owned().await;
+    // If nobody waits for it any more, what it returns is dropped in this order.
+    let launch =
+        tokio::task::spawn_blocking(move || Ok((invocation.launch(&ours, theirs)?, ours, launching)));
+    let (launched, channel, launching) =
+        launch.await.map_err(io::Error::other)?.map_err(UpgradeError::Launch)?;
+    drop(launching);
     SockRef::from(&channel).set_nonblocking(true)?;
     let channel = watch(channel)?;
     let said = hear(&channel, sockets, &launched).await?;
