@@ -3,7 +3,9 @@
 mod client;
 mod config;
 mod endpoint;
+pub mod frames;
 mod gate;
+pub mod http2;
 mod load;
 mod proxy;
 mod request;
