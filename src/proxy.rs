@@ -10,6 +10,7 @@ mod http2;
 mod peer;
 mod stream;
 mod strict;
+mod unread;
 mod visit;
 mod watch;
 
@@ -68,7 +69,7 @@ impl Carrier {
     fn terms(&self, door: &Door) -> Option<Terms> {
         let snapshot = self.snapshot.load();
         let listener = door.in_force(&snapshot)?;
-        Some(Terms::of(listener, snapshot.config().server.drain_idle))
+        Terms::of(listener, snapshot.config().server.drain_idle)
     }
 
     fn begin(&self, session: &Session) -> Option<Tracked> {

@@ -110,14 +110,17 @@ impl OtherCarrier for Proxy {
         let http = self.http();
         let told_within = self.carrier.drain_idle();
         let terms = self.carrier.terms(&handover.door);
+        let carrier = self.carrier.clone();
         Box::pin(async move {
             let Handover { stream, ahead, caller, door, secured, http2 } = handover;
             let leaving = door.leaving();
-            let terms = terms.filter(|_| http2);
             let visit = Visit::new(caller, door, secured);
             let stream = Box::new(ClientStream::new(stream, ahead, visit.clone(), http2));
-            if let Some(terms) = terms {
-                http2::serve(http, stream, terms, leaving).await;
+            if http2 {
+                // Without terms the listener has just stopped to speak it.
+                if let Some(terms) = terms {
+                    http2::Served { http, carrier, visit, leaving }.serve(stream, terms).await;
+                }
                 return;
             }
             let served = http.process_new(stream, &leaving);
