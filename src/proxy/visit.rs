@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use pingora::apps::ServerApp;
@@ -26,6 +26,11 @@ pub struct Visit {
     pub secured: Option<Arc<Secured>>,
     stage: AtomicU8,
     idle: Notify,
+    /// Responses in a row that the client has not taken.
+    stalled: AtomicUsize,
+    gone: Notify,
+    /// What the client takes of each response on HTTP/2 before it has to be asked.
+    window: AtomicU32,
 }
 
 /// A request has begun, or the first one is waited for.
@@ -34,6 +39,9 @@ const BUSY: u8 = 0;
 const ANSWERED: u8 = 1;
 /// The next one is waited for.
 const IDLING: u8 = 2;
+
+/// Responses that are not taken, with none between them that is, say that nothing will be.
+const STALLED: usize = 2;
 
 /// One worker's Pingora proxy, made when it is first needed: it has its own connections to endpoints.
 pub struct Proxy {
@@ -44,7 +52,16 @@ pub struct Proxy {
 
 impl Visit {
     fn new(caller: Caller, door: Arc<Door>, secured: Option<Arc<Secured>>) -> Arc<Self> {
-        Arc::new(Self { caller, door, secured, stage: AtomicU8::new(BUSY), idle: Notify::new() })
+        Arc::new(Self {
+            caller,
+            door,
+            secured,
+            stage: AtomicU8::new(BUSY),
+            idle: Notify::new(),
+            stalled: AtomicUsize::new(0),
+            gone: Notify::new(),
+            window: AtomicU32::new(u32::MAX),
+        })
     }
 
     /// The visit that a request belongs to.
@@ -65,6 +82,32 @@ impl Visit {
         if self.stage.compare_exchange(ANSWERED, IDLING, SeqCst, SeqCst).is_ok() {
             self.idle.notify_one();
         }
+    }
+
+    pub fn has_window(&self, window: u32) {
+        self.window.store(window, SeqCst);
+    }
+
+    /// In bytes; of any response.
+    pub fn window(&self) -> u32 {
+        self.window.load(SeqCst)
+    }
+
+    /// A response has been taken.
+    pub fn takes(&self) {
+        self.stalled.store(0, SeqCst);
+    }
+
+    /// A response has not been taken in its time.
+    pub fn stalls(&self) {
+        if self.stalled.fetch_add(1, SeqCst) + 1 >= STALLED {
+            self.gone.notify_one();
+        }
+    }
+
+    /// Returns when several responses in a row have not been taken: the client takes nothing any more.
+    pub async fn takes_nothing(&self) {
+        self.gone.notified().await;
     }
 
     /// Returns when the listener is leaving and the client is not in the middle of anything.
