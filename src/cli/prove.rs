@@ -44,6 +44,9 @@ pub struct Prove {
     /// Clients with a new connection for each request
     #[arg(long, value_name = "N", default_value_t = 8)]
     new_connections: usize,
+    /// Clients with one connection of HTTP/2 each, and four requests at a time
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    http2: usize,
     #[arg(long, value_name = "N", default_value_t = 4)]
     downloads: usize,
     #[arg(long, value_name = "N", default_value_t = 2)]
@@ -115,6 +118,7 @@ impl Prove {
             clients: Clients {
                 keep_alive: self.keep_alive,
                 new_connections: self.new_connections,
+                http2: self.http2,
                 downloads: self.downloads,
                 uploads: self.uploads,
                 websockets: self.websockets,
@@ -138,12 +142,13 @@ async fn interrupted() -> String {
 fn line(progress: &Progress<'_>) -> String {
     match progress {
         Progress::Begun { pid, listen, clients } => {
-            let Clients { keep_alive, new_connections, downloads, uploads, websockets } = clients;
+            let Clients { keep_alive, new_connections, http2, downloads, uploads, websockets } = clients;
             format!(
-                "evenkeel {} on {listen}, first process {pid}, under load: {}, {} at a time, {}, {}, {}\n",
+                "evenkeel {} on {listen}, first process {pid}, under load: {}, {} at a time, {}, {}, {}, {}\n",
                 env!("CARGO_PKG_VERSION"),
                 many(*keep_alive, "keep-alive client"),
                 many(*new_connections, "new connection"),
+                many(*http2, "HTTP/2 client"),
                 many(*downloads, "download"),
                 many(*uploads, "upload"),
                 many(*websockets, "WebSocket"),

@@ -14,6 +14,7 @@ use super::message::{Head, Wire};
 use super::stage::Stage;
 use super::tally::{Kind, Tally, Wrong};
 
+mod http2;
 mod keep_alive;
 mod new_connection;
 mod transfer;
@@ -42,6 +43,8 @@ pub(super) struct Load {
 pub struct Clients {
     pub keep_alive: usize,
     pub new_connections: usize,
+    /// Connections, each with a few requests at a time.
+    pub http2: usize,
     pub downloads: usize,
     pub uploads: usize,
     pub websockets: usize,
@@ -74,11 +77,15 @@ impl Load {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// A connection, unless there is none to be had; then that has been counted, and some time has passed.
     async fn connect(&self, kind: Kind) -> Option<Wire> {
+        self.stream(kind).await.map(Wire::new)
+    }
+
+    /// A connection, unless there is none to be had; then that has been counted, and some time has passed.
+    async fn stream(&self, kind: Kind) -> Option<TcpStream> {
         let began = Instant::now();
         let got = match tokio::time::timeout(LIMIT, TcpStream::connect(self.target)).await {
-            Ok(Ok(stream)) => return Some(Wire::new(stream)),
+            Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => Wrong::new("a connection", said(&error)),
             Err(_) => Wrong::new("a connection", format!("nothing for {} s", LIMIT.as_secs())),
         };
@@ -124,6 +131,9 @@ impl Crowd {
         }
         for _ in 0..clients.new_connections {
             tasks.spawn(new_connection::run(load.clone()));
+        }
+        for _ in 0..clients.http2 {
+            tasks.spawn(http2::run(load.clone()));
         }
         for _ in 0..clients.downloads {
             tasks.spawn(transfer::download(load.clone()));

@@ -32,7 +32,7 @@ impl Settings<'_> {
              admin: {{ listen: 'unix:{admin}' }}\n\
              log: {{ format: text }}\n\
              access_log: {{ output: off }}\n\
-             listeners:\n  - {{ name: tested, address: '{listen}' }}\n"
+             listeners:\n  - {{ name: tested, address: '{listen}', h2c: true }}\n"
         );
         if !number.is_multiple_of(2) {
             let _ = writeln!(yaml, "  - {{ name: other-{number}, address: '{other}' }}");

@@ -21,6 +21,8 @@ pub enum Kind {
     KeepAlive,
     /// A connection for each request.
     NewConnection,
+    /// A few requests at a time on one connection of HTTP/2.
+    Http2,
     Download,
     Upload,
     WebSocket,
@@ -97,6 +99,7 @@ impl Kind {
         match self {
             Self::KeepAlive => "keep-alive client",
             Self::NewConnection => "new connection",
+            Self::Http2 => "HTTP/2 client",
             Self::Download => "download",
             Self::Upload => "upload",
             Self::WebSocket => "WebSocket",

@@ -11,7 +11,8 @@ use super::content::{Content, mixed};
 use super::endpoint;
 use super::message::{Length, Wire};
 
-const NONE: Clients = Clients { keep_alive: 0, new_connections: 0, downloads: 0, uploads: 0, websockets: 0 };
+const NONE: Clients =
+    Clients { keep_alive: 0, new_connections: 0, http2: 0, downloads: 0, uploads: 0, websockets: 0 };
 
 /// What the clients complain of after this time, and how many requests were answered.
 async fn complaints(load: &Arc<Load>, clients: &Clients, time: Duration) -> (Vec<String>, u64) {
@@ -44,7 +45,8 @@ fn answer(head: &str, body: &[u8]) -> Vec<u8> {
 async fn clients_and_endpoints_understand_each_other() {
     let endpoint = endpoint::start(1).await.unwrap().remove(0);
     let load = Arc::new(Load::new(endpoint, Instant::now()));
-    let clients = Clients { keep_alive: 2, new_connections: 2, downloads: 2, uploads: 4, websockets: 3 };
+    let clients =
+        Clients { keep_alive: 2, new_connections: 2, downloads: 2, uploads: 4, websockets: 3, ..NONE };
     let (complaints, requests) = complaints(&load, &clients, Duration::from_millis(100)).await;
     assert_eq!(complaints, Vec::<String>::new());
     assert!(requests > 10, "{requests}");

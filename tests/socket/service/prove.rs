@@ -14,13 +14,15 @@ const LIMIT: Duration = Duration::from_secs(50);
 
 /// A proof with few clients, and its folder in that of the test.
 fn prove(arguments: &[&str]) -> Proxy {
-    const FEW: [&str; 13] = [
+    const FEW: [&str; 15] = [
         "prove",
         "--load-seconds",
         "1",
         "--keep-alive",
         "4",
         "--new-connections",
+        "2",
+        "--http2",
         "2",
         "--downloads",
         "1",
