@@ -37,7 +37,7 @@ pub use headers::END_TO_END;
 pub use retry::Circumstances;
 pub use tracked::Tracked;
 
-use crate::config::{HostHeader, Listener, WhenNoneHealthy};
+use crate::config::{EndpointProtocol, HostHeader, Listener, WhenNoneHealthy};
 use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
 use crate::routing::RequestHead;
 use crate::snapshot::Snapshot;
@@ -207,6 +207,8 @@ impl Exchange {
         self.record.pool = Some(route.pool.name().clone());
         self.retries_left = route.pool.spec().retry.limit;
         self.pool = Some(route.pool.clone());
+        // What HTTP/1.1 does with `Upgrade`, HTTP/2 has no word for (RFC 9113, section 8.6).
+        self.upgrade &= route.pool.spec().protocol == EndpointProtocol::Http11;
         self.deadline = route.timeout.and_then(|timeout| self.started.checked_add(timeout));
         size.fits_route(&route.limits)?;
         self.body_limit = limits::of_body(&route.limits, &self.listener.limits);
@@ -286,6 +288,11 @@ impl Exchange {
 
     pub fn pool(&self) -> Option<&Arc<Pool>> {
         self.pool.as_ref()
+    }
+
+    /// Whether its endpoints are asked by HTTP/2.
+    pub fn speaks_http2(&self) -> bool {
+        self.pool.as_ref().is_some_and(|pool| pool.spec().protocol == EndpointProtocol::Http2)
     }
 
     pub fn listener(&self) -> &Listener {

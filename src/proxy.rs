@@ -10,6 +10,7 @@ mod http2;
 mod peer;
 mod stream;
 mod strict;
+mod to_http2;
 mod visit;
 mod watch;
 
@@ -48,6 +49,8 @@ pub struct Carrier {
     telemetry: Arc<Telemetry>,
     lifecycle: Arc<Lifecycle>,
     connections: Arc<Connections>,
+    /// Those to HTTP/2 endpoints.
+    multiplexed: Arc<to_http2::Connections>,
 }
 
 impl Carrier {
@@ -56,7 +59,12 @@ impl Carrier {
         telemetry: Arc<Telemetry>,
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
-        Self { snapshot, telemetry, lifecycle, connections: Arc::default() }
+        Self { snapshot, telemetry, lifecycle, connections: Arc::default(), multiplexed: Arc::default() }
+    }
+
+    /// The same for another worker: a connection's bytes are moved by the one that has opened it.
+    fn for_worker(&self) -> Self {
+        Self { multiplexed: Arc::default(), ..self.clone() }
     }
 
     /// How long idle connections of clients that have to go may stay.
@@ -89,6 +97,20 @@ impl Carrier {
         };
         let exchange = Exchange::begin(snapshot, listener, arrival);
         Some(Tracked::new(exchange, self.telemetry.clone(), &visit.door.counters))
+    }
+
+    /// Carries an admitted request to where Pingora does not carry it; `true`: that is done.
+    async fn pass_on(&self, session: &mut Session, carried: &mut Carried) -> Result<bool> {
+        let ours = carried.exchange.speaks_http2();
+        if ours {
+            to_http2::serve(self, session, carried).await?;
+        }
+        Ok(ours)
+    }
+
+    /// The client's connection serves no more requests than those that have arrived.
+    fn lets_go(&self, session: &Session) -> bool {
+        self.lifecycle.is_stopping() || Visit::of(session).is_some_and(|visit| visit.door.is_retired())
     }
 
     /// Sends our own answer, and notes why.
@@ -135,9 +157,15 @@ impl ProxyHttp for Carrier {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
-        let Some(exchange) = self.begin(session) else {
+        let admitted = Visit::of(session).and_then(|visit| visit.take_admitted());
+        let is_admitted = admitted.is_some();
+        let Some(exchange) = admitted.or_else(|| self.begin(session)) else {
             return Error::e_explain(ErrorType::InternalError, "a connection of no listener");
         };
+        if is_admitted && session.req_header().headers.contains_key(header::TRANSFER_ENCODING) {
+            // See `visit::serve_one`.
+            session.set_keepalive(None);
+        }
         let timeouts = &exchange.listener().timeouts;
         // Pingora keeps idle connections for ever from the second request on, unless told at each one.
         if session.get_keepalive().is_some() {
@@ -148,7 +176,7 @@ impl ProxyHttp for Carrier {
         // A client that has sent its request and closed its side still wants the answer (RFC 9112, section 9.6).
         session.set_abort_on_close(false);
         session.set_pipelining_enabled(true);
-        ctx.carry(exchange);
+        ctx.carry(exchange, is_admitted);
         Ok(())
     }
 
@@ -162,25 +190,23 @@ impl ProxyHttp for Carrier {
             self.answer(session, carried, failure, None).await;
             return Ok(true);
         }
+        if carried.admitted {
+            return self.pass_on(session, carried).await;
+        }
         let fields =
             session.req_header().headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         let admitted = carried.exchange.admit(&**session.req_header(), fields);
-        let Err(failure) = admitted else { return Ok(false) };
-        self.answer(session, carried, failure, None).await;
-        Ok(true)
+        if let Err(failure) = admitted {
+            self.answer(session, carried, failure, None).await;
+            return Ok(true);
+        }
+        self.pass_on(session, carried).await
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let carried = ctx.carried()?;
-        loop {
-            match carried.exchange.next(Instant::now()) {
-                Next::Attempt => break,
-                Next::Wait(wait, limit) => tokio::select! {
-                    _ = wait.until_available(limit) => {}
-                    () = client_gone(session) => return Err(carried.fail(Failure::ClientGone)),
-                },
-                Next::Fail(failure) => return Err(carried.fail(failure)),
-            }
+        if let Err(failure) = next_attempt(session, carried).await {
+            return Err(carried.fail(failure));
         }
         carried.exchange.request_body_again();
         // Of the attempt before: this one is judged by what becomes of it.
@@ -317,7 +343,7 @@ impl ProxyHttp for Carrier {
             response.remove_header(&header::TRANSFER_ENCODING);
             session.set_keepalive(None);
         }
-        if self.lifecycle.is_stopping() || Visit::of(session).is_some_and(|visit| visit.door.is_retired()) {
+        if self.lets_go(session) {
             session.set_keepalive(None);
         }
         Ok(())
@@ -444,6 +470,20 @@ fn normalise(session: &mut Session, carried: &mut Carried) -> Result<std::result
         Ok(Some(path)) => heads::set_path(request, &path).map(Ok),
         Ok(None) => Ok(Ok(())),
         Err(failure) => Ok(Err(failure)),
+    }
+}
+
+/// Opens the next attempt, once there is an endpoint for it.
+async fn next_attempt(session: &mut Session, carried: &mut Carried) -> std::result::Result<(), Failure> {
+    loop {
+        match carried.exchange.next(Instant::now()) {
+            Next::Attempt => return Ok(()),
+            Next::Wait(wait, limit) => tokio::select! {
+                _ = wait.until_available(limit) => {}
+                () = client_gone(session) => return Err(Failure::ClientGone),
+            },
+            Next::Fail(failure) => return Err(failure),
+        }
     }
 }
 

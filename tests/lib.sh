@@ -32,7 +32,7 @@ wait_for() {
   shift
   until "$@" >/dev/null 2>&1; do
     [ "$SECONDS" -lt "$deadline" ] || return 1
-    sleep 0.05
+    sleep "${PAUSE:-0.05}"
   done
 }
 

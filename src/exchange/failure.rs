@@ -27,6 +27,7 @@ pub enum Failure {
     ConnectFailed,
     ConnectTimeout,
     EndpointTls,
+    StreamRefused,
     EndpointReset,
     BadResponse,
     RequestWriteTimeout,
@@ -76,6 +77,7 @@ impl Failure {
             Self::MemoryShort => (503, "memory_short", Proxy),
             Self::ConnectFailed => (503, "connect_failed", Endpoint),
             Self::ConnectTimeout => (503, "connect_timeout", Endpoint),
+            Self::StreamRefused => (503, "stream_refused", Endpoint),
             Self::RequestWriteTimeout => (504, "request_write_timeout", Endpoint),
             Self::ResponseTimeout => (504, "response_timeout", Endpoint),
             Self::RequestDeadline => (504, "request_deadline", Endpoint),
@@ -100,7 +102,7 @@ impl Failure {
     }
 
     /// Every failure, for tests and documents.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::BadRequest,
         Self::MissingHost,
         Self::PlainHttp,
@@ -123,6 +125,7 @@ impl Failure {
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::EndpointTls,
+        Self::StreamRefused,
         Self::EndpointReset,
         Self::BadResponse,
         Self::RequestWriteTimeout,

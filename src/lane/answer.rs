@@ -63,6 +63,7 @@ fn keeps(client: &Client, failure: Failure) -> bool {
             | Failure::ConnectFailed
             | Failure::ConnectTimeout
             | Failure::EndpointTls
+            | Failure::StreamRefused
             | Failure::EndpointReset
             | Failure::BadResponse
             | Failure::ResponseTimeout

@@ -14,6 +14,8 @@ pub struct Context(Option<Box<Carried>>);
 
 pub struct Carried {
     pub exchange: Tracked,
+    /// It has been admitted before it came here.
+    pub admitted: bool,
     /// Where the connection of the attempt under way is found if Pingora has no descriptor of it.
     pub slot: Option<Slot>,
     /// The connection of the attempt under way.
@@ -29,9 +31,10 @@ pub struct Carried {
 }
 
 impl Context {
-    pub fn carry(&mut self, exchange: Tracked) {
+    pub fn carry(&mut self, exchange: Tracked, admitted: bool) {
         self.0 = Some(Box::new(Carried {
             exchange,
+            admitted,
             slot: None,
             connection: None,
             watch: None,
