@@ -11,6 +11,7 @@ mod edits;
 mod ending;
 mod failure;
 mod forwarded;
+mod grpc;
 mod headers;
 mod https;
 mod limits;
@@ -58,6 +59,9 @@ pub struct Exchange {
     idempotent: bool,
     upgrade: bool,
     short_of_memory: bool,
+    /// It is one of gRPC, whose clients are told in their own way what went wrong.
+    grpc: bool,
+    answered_by_grpc: bool,
     /// The endpoint has agreed to the upgrade.
     tunnel: bool,
     pool: Option<Arc<Pool>>,
@@ -153,6 +157,7 @@ impl Exchange {
             skipped: None,
             waited: None,
             failed_open: false,
+            grpc_status: None,
             cause: None,
             outcome: Outcome::Answered,
             detail: None,
@@ -162,6 +167,8 @@ impl Exchange {
             idempotent: is_idempotent(head.method()),
             upgrade: arrival.upgrade,
             short_of_memory: arrival.short_of_memory,
+            grpc: arrival.protocol == Protocol::Http2 && grpc::is_grpc(head),
+            answered_by_grpc: false,
             tunnel: false,
             pool: None,
             tried: SmallVec::new(),
@@ -209,7 +216,9 @@ impl Exchange {
         self.pool = Some(route.pool.clone());
         // What HTTP/1.1 does with `Upgrade`, HTTP/2 has no word for (RFC 9113, section 8.6).
         self.upgrade &= route.pool.spec().protocol == EndpointProtocol::Http11;
-        self.deadline = route.timeout.and_then(|timeout| self.started.checked_add(timeout));
+        let of_client = if self.grpc { grpc::timeout(head) } else { None };
+        let timeout = route.timeout.into_iter().chain(of_client).min();
+        self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
         size.fits_route(&route.limits)?;
         self.body_limit = limits::of_body(&route.limits, &self.listener.limits);
         let announced = head.header("content-length").and_then(|length| length.parse::<u64>().ok());

@@ -127,7 +127,7 @@ impl Carrier {
         }
         let answer = carried.exchange.answer(failure);
         // What is left of the body would be taken for the next request; and a client that was refused may be hostile.
-        if !session.is_body_done() || failure != Failure::NoRoute {
+        if !session.is_body_done() || !failure.leaves_connection() {
             session.set_keepalive(None);
         }
         let Ok(mut response) = ResponseHeader::build(answer.status, Some(answer.headers.len())) else {
@@ -136,7 +136,7 @@ impl Carrier {
         for (name, value) in answer.headers {
             let _ = response.insert_header(name, value);
         }
-        let bodiless = session.req_header().method == http::Method::HEAD;
+        let bodiless = session.req_header().method == http::Method::HEAD || answer.body.is_empty();
         let body = Bytes::from(answer.body);
         // A client that does not take the answer has gone; there is nobody to tell.
         if session.write_response_header(Box::new(response), bodiless).await.is_ok() && !bodiless {

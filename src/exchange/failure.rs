@@ -96,6 +96,27 @@ impl Failure {
         self.row().2
     }
 
+    /// Whether the client's connection may go on: its sender is not suspect.
+    pub fn leaves_connection(self) -> bool {
+        matches!(
+            self,
+            Self::NoRoute
+                | Self::RedirectHttps
+                | Self::Misdirected
+                | Self::NoHealthyEndpoint
+                | Self::WaitExpired
+                | Self::WaitQueueFull
+                | Self::ConnectFailed
+                | Self::ConnectTimeout
+                | Self::EndpointTls
+                | Self::StreamRefused
+                | Self::EndpointReset
+                | Self::BadResponse
+                | Self::ResponseTimeout
+                | Self::RequestDeadline
+        )
+    }
+
     /// Seconds after which it makes sense to come back, for the statuses that mean "not now".
     pub fn retry_after(self) -> Option<u32> {
         (self.row().0 == 503).then_some(1)

@@ -81,6 +81,10 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
         return Ok(());
     }
     carried.exchange.failed(failure, detail);
+    if let Some(trailers) = carried.exchange.grpc_end(failure) {
+        // If the client does not take them, its stream ends with a reset.
+        let _ = session.as_downstream_mut().write_response_trailers(trailers).await;
+    }
     carried.failure = Some(failure);
     Error::e_explain(ErrorType::ConnectionClosed, "the response has broken off")
 }

@@ -247,6 +247,7 @@ impl Transfer<'_> {
     /// The response's head has come; `true`: and that was all.
     async fn begin(&mut self, response: Response<RecvStream>) -> Result<bool, Ended> {
         let (parts, body) = response.into_parts();
+        self.carried.exchange.grpc_status(&parts.headers);
         let circumstances = circumstances(self.session, self.carried, false);
         match self.carried.exchange.response_head(parts.status.as_u16(), circumstances, Instant::now()) {
             Head::Forward => {}
@@ -289,6 +290,7 @@ impl Transfer<'_> {
         let Some(body) = &mut self.body else { return Ok(()) };
         let trailers = poll_fn(|context| body.poll_trailers(context)).await;
         let trailers = trailers.map_err(|error| Failed::new(Failure::ResponseCut, error.to_string()))?;
+        trailers.iter().for_each(|trailers| self.carried.exchange.grpc_status(trailers));
         let end = self.end_of_time();
         let http2 = self.session.req_header().version == Version::HTTP_2;
         match trailers {
