@@ -11,6 +11,7 @@ mod peer;
 mod stream;
 mod strict;
 mod to_http2;
+mod unread;
 mod visit;
 mod watch;
 
@@ -76,7 +77,7 @@ impl Carrier {
     fn terms(&self, door: &Door) -> Option<Terms> {
         let snapshot = self.snapshot.load();
         let listener = door.in_force(&snapshot)?;
-        Some(Terms::of(listener, snapshot.config().server.drain_idle))
+        Terms::of(listener, snapshot.config().server.drain_idle)
     }
 
     fn begin(&self, session: &Session) -> Option<Tracked> {

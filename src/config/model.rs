@@ -152,6 +152,8 @@ pub struct Listener {
     pub hsts: Option<Arc<str>>,
     /// HTTP/2 without TLS is served too, to clients that know of it.
     pub h2c: bool,
+    /// `None`: HTTP/1.1 is all that is spoken.
+    pub http2: Option<Http2>,
     /// Whose `X-Forwarded-*` and `Forwarded` are believed and appended to, and whose PROXY headers.
     pub trusted_proxies: Vec<IpNet>,
     pub proxy_protocol: ProxyProtocol,
@@ -159,6 +161,17 @@ pub struct Listener {
     pub limits: Limits,
     pub connections: ConnectionLimits,
     pub timeouts: ClientTimeouts,
+}
+
+/// What one HTTP/2 connection may do at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2 {
+    /// Requests that it has open.
+    pub max_streams: u32,
+    /// Bytes of one request's body that have come and were not read.
+    pub stream_window: u32,
+    /// Bytes of all bodies that have come and were not read.
+    pub connection_window: u32,
 }
 
 /// Whether connections begin with a PROXY header, which names their client.

@@ -8,7 +8,7 @@ use super::model::{
     AccessFormat, AdminListen, EndpointAddress, EscapedSlashes, EventFormat, ListenAddress, ProxyProtocol,
     StateDirectory,
 };
-use super::scalar::{Count, Flag, Name, Period, Size, Switch, Text, words};
+use super::scalar::{Count, Flag, Name, Period, Size, SizeIn, Switch, Text, words};
 use super::section::section;
 
 mod matching;
@@ -147,7 +147,7 @@ section! {
         /// `0.0.0.0:8080`, `[::1]:8080`, `:8080` (every address, IPv4 and IPv6) or `unix:/path`. Port 0 takes any free
         /// port.
         address: ListenAddress, required "0.0.0.0:8080";
-        /// TLS with its clients; HTTP/2 and HTTP/1.1 are both spoken then (ALPN). Default: none.
+        /// TLS with its clients; HTTP/2 and HTTP/1.1 are both offered then (ALPN). Default: none.
         tls: TlsSection, optional;
         /// Requests without TLS are answered 308, with the same by HTTPS; the value is the port where that is, as clients
         /// see it, such as 443. `off`: they are served.
@@ -156,6 +156,8 @@ section! {
         hsts: OrOff<HstsSection> = "off";
         /// HTTP/2 without TLS, by prior knowledge, beside HTTP/1.1.
         h2c: Flag = false;
+        /// HTTP/2. `off`: none is offered in TLS, only HTTP/1.1.
+        http2: OrOff<Http2Section> = {};
         /// Networks or addresses of proxies in front, whose `X-Forwarded-*` and `Forwarded` fields are believed and
         /// appended to, and whose PROXY headers, if `proxy_protocol` is on. From anybody else, these fields are written
         /// afresh; where a PROXY header names the client, it is the client who must be listed.
@@ -170,6 +172,19 @@ section! {
         limits: LimitsSection = {};
         /// How long a client may take.
         timeouts: ClientTimeoutsSection = {};
+    }
+}
+
+section! {
+    /// What one HTTP/2 connection may do at a time.
+    Http2Section "`http2`" {
+        /// Requests that it may have open; more are refused, and clients know by themselves to wait.
+        max_streams: Count<1, 10_000> = 100;
+        /// What may be on its way of one request's body before it is read. An upload is not faster than one of these in
+        /// each round trip.
+        stream_window: SizeIn<{ 16 * 1024 }, { 1024 * 1024 * 1024 }> = "64KiB";
+        /// The same, of all bodies together.
+        connection_window: SizeIn<{ 64 * 1024 }, { 1024 * 1024 * 1024 }> = "1MiB";
     }
 }
 

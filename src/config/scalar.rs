@@ -227,6 +227,35 @@ impl Scalar for Size {
     }
 }
 
+/// A size from `MIN` to `MAX` bytes, both of them whole KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SizeIn<const MIN: u64, const MAX: u64>(pub(crate) u64);
+
+impl<const MIN: u64, const MAX: u64> Scalar for SizeIn<MIN, MAX> {
+    const WHAT: &'static str = Size::WHAT;
+    const REMEDY: &'static str = Size::REMEDY;
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let Size(bytes) = Size::parse(text)?;
+        if (MIN..=MAX).contains(&bytes) {
+            return Ok(Self(bytes));
+        }
+        let range = format!("write a size from {} to {}", in_units(MIN), in_units(MAX));
+        Err(Fault::new(format!("`{}` is out of range", shown(text)), range))
+    }
+
+    fn scalar_schema() -> Json {
+        Size::scalar_schema()
+    }
+}
+
+/// The largest unit in which it is a whole number.
+fn in_units(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.into_iter().find(|(unit, _)| bytes.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{bytes}B"), |(unit, name)| format!("{}{name}", bytes / unit))
+}
+
 /// The fault of a word that is none of the known ones.
 pub(crate) fn word_fault(text: &str, what: &str, words: &[&str]) -> Fault {
     let remedy = match suggest::nearest(text, words.iter().copied()) {

@@ -1,5 +1,6 @@
 //! The frames that an HTTP/2 client sends, as far as their headers tell (RFC 9113, section 4.1): those that cost it little
-//! and us something are counted, and too many of them end the connection (RFC 9113, section 10.5).
+//! and us something are counted, and too many of them end the connection (RFC 9113, section 10.5). So does a beginning
+//! without SETTINGS, which the codec would not mind (section 3.4).
 //!
 //! It knows no socket and no clock.
 
@@ -15,9 +16,17 @@ const HEADER: usize = 9;
 const BURST: f64 = 2000.0;
 const RATE: f64 = 1000.0;
 
-/// More of these than a client has reason to send.
+const SETTINGS: u8 = 0x4;
+const ACK: u8 = 0x1;
+
+/// Why the connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flood(pub &'static str);
+pub enum Violation {
+    /// More of these than a client has reason to send.
+    Flood(&'static str),
+    /// It does not begin with SETTINGS.
+    NoSettings,
+}
 
 #[derive(Debug)]
 pub struct Frames {
@@ -26,17 +35,36 @@ pub struct Frames {
     have: usize,
     /// Bytes until the next header begins.
     skip: usize,
+    /// The first frame has come.
+    begun: bool,
     budget: f64,
     since: Instant,
 }
 
+impl Violation {
+    /// As metrics and the log have it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Flood(_) => "http2_flood",
+            Self::NoSettings => "http2_malformed",
+        }
+    }
+
+    pub fn detail(self) -> String {
+        match self {
+            Self::Flood(kind) => format!("too many {kind} frames"),
+            Self::NoSettings => "the first frame is not SETTINGS".to_owned(),
+        }
+    }
+}
+
 impl Frames {
     pub fn new(now: Instant) -> Self {
-        Self { header: [0; HEADER], have: 0, skip: PREFACE, budget: BURST, since: now }
+        Self { header: [0; HEADER], have: 0, skip: PREFACE, begun: false, budget: BURST, since: now }
     }
 
     /// These bytes have come next.
-    pub fn take(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Flood> {
+    pub fn take(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Violation> {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -55,23 +83,27 @@ impl Frames {
         }
     }
 
-    fn frame(&mut self, now: Instant) -> Result<(), Flood> {
+    fn frame(&mut self, now: Instant) -> Result<(), Violation> {
         let [high, middle, low, kind, flags, ..] = self.header;
         let length = u32::from_be_bytes([0, high, middle, low]) as usize;
         self.skip = length;
+        if !self.begun && (kind != SETTINGS || flags & ACK != 0) {
+            return Err(Violation::NoSettings);
+        }
+        self.begun = true;
         let counted = match kind {
             // One that ends the stream is how many clients end a body.
             0x0 if length == 0 && flags & 0x1 == 0 => "empty DATA",
             0x2 => "PRIORITY",
             0x3 => "RST_STREAM",
-            0x4 => "SETTINGS",
+            SETTINGS => "SETTINGS",
             0x6 => "PING",
             0x9 => "CONTINUATION",
             _ => return Ok(()),
         };
         self.refill(now);
         self.budget -= 1.0;
-        if self.budget < 0.0 { Err(Flood(counted)) } else { Ok(()) }
+        if self.budget < 0.0 { Err(Violation::Flood(counted)) } else { Ok(()) }
     }
 
     fn refill(&mut self, now: Instant) {
@@ -94,15 +126,20 @@ mod tests {
         frame
     }
 
+    /// What every client begins with.
+    fn beginning() -> Vec<u8> {
+        [vec![b'x'; PREFACE], frame(SETTINGS, 0, 6)].concat()
+    }
+
     /// How many of these are let through at once.
     fn let_through(frame: &[u8], piece: usize) -> usize {
         let now = Instant::now();
         let mut frames = Frames::new(now);
-        let all = [vec![b'x'; PREFACE], frame.repeat(5000)].concat();
+        let all = [beginning(), frame.repeat(5000)].concat();
         let mut taken = 0;
         for bytes in all.chunks(piece) {
             if frames.take(bytes, now).is_err() {
-                return (taken + bytes.len() - PREFACE) / frame.len();
+                return (taken + bytes.len() - beginning().len()) / frame.len();
             }
             taken += bytes.len();
         }
@@ -116,7 +153,7 @@ mod tests {
             for piece in [1, 7, frame.len(), 16 * 1024] {
                 let through = let_through(&frame, piece);
                 let slack = 16 * 1024 / frame.len() + 1;
-                assert!((2000..=2000 + slack).contains(&through), "{kind}: {through} by {piece}");
+                assert!((1999..=1999 + slack).contains(&through), "{kind}: {through} by {piece}");
             }
         }
     }
@@ -132,10 +169,20 @@ mod tests {
     fn what_comes_in_time_is_let_through() {
         let start = Instant::now();
         let mut frames = Frames::new(start);
-        frames.take(&[b'x'; PREFACE], start).unwrap();
+        frames.take(&beginning(), start).unwrap();
         for second in 0..20 {
             let now = start + Duration::from_secs(second);
             assert_eq!(frames.take(&frame(0x6, 0, 8).repeat(900), now), Ok(()), "{second}");
+        }
+    }
+
+    #[test]
+    fn a_connection_begins_with_settings() {
+        let now = Instant::now();
+        let first = |frame: Vec<u8>| Frames::new(now).take(&[vec![b'x'; PREFACE], frame].concat(), now);
+        assert_eq!(first(frame(SETTINGS, 0, 0)), Ok(()));
+        for other in [frame(SETTINGS, ACK, 0), frame(0x1, 0x5, 40), frame(0x6, 0, 8), frame(0xbb, 0, 0)] {
+            assert_eq!(first(other), Err(Violation::NoSettings));
         }
     }
 }

@@ -16,21 +16,13 @@ use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::Carrier;
+use super::visit::Visit;
+use super::{Carrier, unread};
 use crate::config::Listener;
 
-/// Requests that one connection may have open at a time.
-const STREAMS: u32 = 100;
-
-/// What may be on its way of one request's body before it is read, in bytes.
-const STREAM_WINDOW: u32 = 64 * 1024;
-
 /// What unread DATA frames that are smaller than 256 bytes may cost beside what is in them, on one connection: as much as
-/// a stream of messages of five bytes that fills its window. By default h2 ends such a connection much sooner.
-const SMALL_MESSAGES: usize = STREAM_WINDOW as usize / 5 * 256;
-
-/// What may be on its way of all bodies of one connection, in bytes.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// a stream of messages of five bytes that fills a window of 64 KiB. By default h2 ends such a connection much sooner.
+const SMALL_MESSAGES: usize = 64 * 1024 / 5 * 256;
 
 /// What is kept of one response for a client that does not take it, in bytes.
 const SEND_BUFFER: usize = 64 * 1024;
@@ -55,18 +47,20 @@ pub struct Terms {
 }
 
 impl Terms {
-    pub fn of(listener: &Listener, drain_idle: Duration) -> Self {
+    /// `None`: the listener speaks no HTTP/2.
+    pub fn of(listener: &Listener, drain_idle: Duration) -> Option<Self> {
+        let http2 = listener.http2?;
         let mut options = default_h2_options();
         options
-            .max_concurrent_streams(STREAMS)
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(http2.max_streams)
+            .initial_window_size(http2.stream_window)
+            .initial_connection_window_size(http2.connection_window)
             .max_send_buffer_size(SEND_BUFFER)
             .data_frame_budget(SMALL_MESSAGES)
             .max_header_list_size(u32::try_from(listener.limits.header_bytes).unwrap_or(u32::MAX));
         let idle = listener.timeouts.keep_alive;
         let farewell = idle.min(drain_idle.max(FAREWELL));
-        Self { options, greeting: listener.timeouts.header, idle, farewell, age: listener.timeouts.age }
+        Some(Self { options, greeting: listener.timeouts.header, idle, farewell, age: listener.timeouts.age })
     }
 }
 
@@ -97,46 +91,67 @@ impl Drop for Serving {
     }
 }
 
-/// Serves the connection to its end. When the listener is `leaving`, or the connection is old, the client is told by a
-/// GOAWAY frame, and the streams that it has are finished (RFC 9113, section 6.8).
-pub async fn serve(
-    http: Arc<HttpProxy<Carrier>>,
-    stream: Stream,
-    terms: Terms,
-    leaving: watch::Receiver<bool>,
-) {
-    let digest = Arc::new(Digest {
-        ssl_digest: stream.get_ssl_digest(),
-        timing_digest: stream.get_timing_digest(),
-        proxy_digest: stream.get_proxy_digest(),
-        socket_digest: stream.get_socket_digest(),
-    });
-    let Ok(Ok(mut connection)) = timeout(terms.greeting, handshake(stream, Some(terms.options))).await else {
-        return;
-    };
-    let active = Active(Arc::new(watch::Sender::new(0)));
-    let mut told = false;
-    let mut malformed = 0;
-    let has_to_go = has_to_go(leaving.clone(), terms.age);
-    tokio::pin!(has_to_go);
-    loop {
-        let idle = if told { terms.farewell } else { terms.idle };
-        let accepted = tokio::select! {
-            biased;
-            () = &mut has_to_go, if !told => {
-                connection.graceful_shutdown();
-                told = true;
-                continue;
-            }
-            accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => accepted,
-            () = active.idle_for(idle) => return,
+/// A connection that is served, and whose it is.
+pub struct Served {
+    pub http: Arc<HttpProxy<Carrier>>,
+    pub carrier: Carrier,
+    pub visit: Arc<Visit>,
+    pub leaving: watch::Receiver<bool>,
+}
+
+impl Served {
+    /// Serves the connection to its end. When the listener is `leaving`, or the connection is old, the client is told by a
+    /// GOAWAY frame, and the streams that it has are finished (RFC 9113, section 6.8).
+    pub async fn serve(self, stream: Stream, terms: Terms) {
+        let digest = Arc::new(Digest {
+            ssl_digest: stream.get_ssl_digest(),
+            timing_digest: stream.get_timing_digest(),
+            proxy_digest: stream.get_proxy_digest(),
+            socket_digest: stream.get_socket_digest(),
+        });
+        let mut connection = match timeout(terms.greeting, handshake(stream, Some(terms.options))).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return unread::connection(&self.visit, &error),
+            Err(_) => return,
         };
-        match accepted {
-            Ok(Some(H2Accept::Session(session))) => begin(&http, session, &active, &leaving),
-            Ok(Some(H2Accept::Rejected)) if malformed < MALFORMED => malformed += 1,
-            // It is over, or the client is not worth it.
-            Ok(_) | Err(_) => return,
+        let active = Active(Arc::new(watch::Sender::new(0)));
+        let mut told = false;
+        let mut malformed = 0;
+        let has_to_go = has_to_go(self.leaving.clone(), terms.age);
+        tokio::pin!(has_to_go);
+        loop {
+            let idle = if told { terms.farewell } else { terms.idle };
+            let accepted = tokio::select! {
+                biased;
+                () = &mut has_to_go, if !told => {
+                    connection.graceful_shutdown();
+                    told = true;
+                    continue;
+                }
+                accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => accepted,
+                () = active.idle_for(idle) => return,
+            };
+            match accepted {
+                Ok(Some(H2Accept::Session(session))) => self.begin(session, &active),
+                Ok(Some(H2Accept::Rejected)) => {
+                    unread::request(&self.carrier, &self.visit);
+                    malformed += 1;
+                    if malformed > MALFORMED {
+                        return unread::too_many(&self.visit);
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => return unread::connection(&self.visit, &error),
+            }
         }
+    }
+
+    fn begin(&self, session: HttpSession, active: &Active) {
+        let (http, leaving, serving) = (self.http.clone(), self.leaving.clone(), active.begin());
+        tokio::spawn(async move {
+            let _serving = serving;
+            http.process_new_http(ServerSession::new_http2(session), &leaving).await;
+        });
     }
 }
 
@@ -152,17 +167,4 @@ async fn has_to_go(mut leaving: watch::Receiver<bool>, age: Option<Duration>) {
         _ = leaving.wait_for(|leaving| *leaving) => {}
         () = old => {}
     }
-}
-
-fn begin(
-    http: &Arc<HttpProxy<Carrier>>,
-    session: HttpSession,
-    active: &Active,
-    leaving: &watch::Receiver<bool>,
-) {
-    let (http, leaving, serving) = (http.clone(), leaving.clone(), active.begin());
-    tokio::spawn(async move {
-        let _serving = serving;
-        http.process_new_http(ServerSession::new_http2(session), &leaving).await;
-    });
 }

@@ -20,7 +20,7 @@ use pingora_core::protocols::{
 use pingora_http::ResponseHeader;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::frames::{Flood, Frames};
+use super::frames::Frames;
 use super::visit::Visit;
 use crate::lane::handover::Returned;
 use crate::lane::stream::Stream;
@@ -122,9 +122,9 @@ impl ClientStream {
     /// Looks at what has been read.
     fn inspect(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(frames) = &mut self.frames else { return Ok(()) };
-        frames.take(bytes, Instant::now()).map_err(|Flood(kind)| {
-            let detail = format!("too many {kind} frames");
-            self.visit.door.turned_away(self.visit.caller.peer(), "http2_flood", &detail);
+        frames.take(bytes, Instant::now()).map_err(|violation| {
+            let detail = violation.detail();
+            self.visit.door.turned_away(self.visit.caller.peer(), violation.reason(), &detail);
             io::Error::new(io::ErrorKind::InvalidData, detail)
         })
     }

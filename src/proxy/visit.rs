@@ -121,6 +121,7 @@ impl OtherCarrier for Proxy {
         let http = self.http();
         let told_within = self.carrier.drain_idle();
         let terms = self.carrier.terms(&handover.door);
+        let carrier = self.carrier.clone();
         Box::pin(async move {
             let Handover { stream, ahead, caller, door, secured, what } = handover;
             let leaving = door.leaving();
@@ -128,8 +129,10 @@ impl OtherCarrier for Proxy {
             let stream = ClientStream::new(stream, ahead, visit.clone());
             match what {
                 What::Http2 => {
+                    // Without terms the listener has just stopped to speak it.
                     if let Some(terms) = terms {
-                        http2::serve(http, Box::new(stream.of_http2()), terms, leaving).await;
+                        let stream = Box::new(stream.of_http2());
+                        http2::Served { http, carrier, visit, leaving }.serve(stream, terms).await;
                     }
                     None
                 }

@@ -7,6 +7,8 @@ mod framing;
 mod http2;
 mod http2_ends;
 mod http2_floods;
+mod http2_malformed;
+mod http2_responses;
 mod kept;
 mod streams;
 mod tunnels;

@@ -3,7 +3,10 @@
 mod client;
 mod config;
 mod endpoint;
+pub mod frames;
 mod gate;
+pub mod http2;
+pub mod http2_endpoint;
 mod load;
 mod proxy;
 mod request;

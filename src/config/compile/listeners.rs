@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Compiler, DEFAULT_NAME};
 use crate::config::decode::{Context, List, OrOff, Spanned, Value};
 use crate::config::model::{
-    ClientTimeouts, ConnectionLimits, Limits, ListenAddress, Listener, PathRules, ProxyProtocol,
+    ClientTimeouts, ConnectionLimits, Http2, Limits, ListenAddress, Listener, PathRules, ProxyProtocol,
 };
 use crate::config::raw::{FileSection, HstsSection, ListenerSection};
 use crate::config::scalar::{Count, Size};
@@ -90,9 +90,10 @@ impl Compiler<'_> {
         }
         self.proxy_protocol_is_trusted(section, &address.value);
         self.https_makes_sense(section);
+        self.http2_makes_sense(section);
         let mut listener = compiled(name, address, section);
         if let Some(tls) = &section.tls {
-            listener.tls = self.tls(tls);
+            listener.tls = self.tls(tls, listener.http2.is_some());
         }
         Some(listener)
     }
@@ -132,6 +133,22 @@ impl Compiler<'_> {
         }
     }
 
+    fn http2_makes_sense(&mut self, section: &ListenerSection) {
+        match &section.http2.value {
+            OrOff::Off if section.h2c.0 => {
+                let message = "`h2c` is HTTP/2, and `http2` is off";
+                self.context.error(section.h2c.span, message, "remove one of them");
+            }
+            OrOff::On(http2) if http2.connection_window.0 < http2.stream_window.0 => {
+                let (stream, connection) = (&http2.stream_window, &http2.connection_window);
+                let span = if stream.written { stream.span } else { connection.span };
+                let message = "a stream's window larger than its connection's is never filled";
+                self.context.error(span, message, "make `connection_window` at least as large");
+            }
+            OrOff::On(_) | OrOff::Off => {}
+        }
+    }
+
     /// The listener of the short form: an address, and every default.
     pub(super) fn default_listener(&mut self, name: Arc<str>, address: &Spanned<ListenAddress>) -> Listener {
         let nothing = Node { span: Span::default(), kind: Kind::Map(Vec::new()) };
@@ -156,6 +173,14 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
             OrOff::Off => None,
         },
         h2c: section.h2c.0,
+        http2: match &section.http2.value {
+            OrOff::On(http2) => Some(Http2 {
+                max_streams: u32::try_from(http2.max_streams.0).unwrap_or(u32::MAX),
+                stream_window: u32::try_from(http2.stream_window.0).unwrap_or(u32::MAX),
+                connection_window: u32::try_from(http2.connection_window.0).unwrap_or(u32::MAX),
+            }),
+            OrOff::Off => None,
+        },
         trusted_proxies: section.trusted_proxies.iter().map(|net| net.value).collect(),
         proxy_protocol: match section.proxy_protocol.value {
             OrOff::On(wanted) => wanted,

@@ -21,7 +21,7 @@ use crate::tls::{
 
 impl Compiler<'_> {
     /// `None`: something is wrong with it, and has been said.
-    pub(super) fn tls(&mut self, section: &Spanned<TlsSection>) -> Option<Arc<ServerTls>> {
+    pub(super) fn tls(&mut self, section: &Spanned<TlsSection>, http2: bool) -> Option<Arc<ServerTls>> {
         let list = section.certificates.as_ref()?;
         if list.length == 0 {
             let remedy = "add one: [{ cert: /path/site.pem, key: /path/site.key }]";
@@ -36,7 +36,7 @@ impl Compiler<'_> {
             key_exchange: words(section.key_exchange.as_ref()),
             tickets: tickets(&section.session_tickets.value),
             client_certificates: client_certificates(&section.client_certificates.value),
-            http2: true,
+            http2,
         };
         if certificates.is_empty() || certificates.len() < list.length {
             return None;

@@ -3,55 +3,15 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use h2::client::SendRequest;
-use http::{HeaderMap, Request, StatusCode};
+use http::{Request, StatusCode};
 use nix::sys::signal::Signal::SIGTERM;
 use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
 
+use crate::harness::http2::{connect, get, request, runtime};
 use crate::harness::{Client, Endpoint, Gate, Proxy, ProxyBuilder, eventually};
-
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
-}
 
 fn with_http2(endpoint: &Endpoint) -> ProxyBuilder {
     Proxy::to([endpoint]).listener("h2c: true")
-}
-
-async fn connect(address: &str) -> SendRequest<Bytes> {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (client, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-/// Sends the pieces of a body, and then an empty one that ends it.
-async fn request(client: &SendRequest<Bytes>, request: Request<()>, pieces: &[&'static str]) -> Answer {
-    let mut client = client.clone().ready().await.unwrap();
-    let (response, mut body) = client.send_request(request, pieces.is_empty()).unwrap();
-    for piece in pieces {
-        body.send_data(Bytes::from_static(piece.as_bytes()), false).unwrap();
-    }
-    if !pieces.is_empty() {
-        body.send_data(Bytes::new(), true).unwrap();
-    }
-    let (parts, mut stream) = response.await.unwrap().into_parts();
-    let mut body = Vec::new();
-    while let Some(piece) = stream.data().await {
-        body.extend_from_slice(&piece.unwrap());
-    }
-    Answer { status: parts.status, headers: parts.headers, body }
-}
-
-async fn get(client: &SendRequest<Bytes>, path: &str) -> Answer {
-    request(client, Request::get(format!("http://test.example{path}")).body(()).unwrap(), &[]).await
 }
 
 /// Many at once on one connection; endpoints see HTTP/1.1 with the right host, the log HTTP/2. HTTP/1.1 goes on beside.

@@ -9,18 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 
+use crate::harness::frames::*;
 use crate::harness::{Endpoint, Proxy};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const MEGABYTE: usize = 1024 * 1024;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend_from_slice(&stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
 
 /// The fields of `GET /`, or of a request whose body comes: `POST /`.
 fn fields(method: u8) -> Vec<u8> {
@@ -35,7 +27,7 @@ fn is_ended(proxy: &Proxy, beginning: &[u8], flood: impl Fn(u32) -> Vec<u8>) {
     let mut stream = TcpStream::connect(proxy.address()).unwrap();
     stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let hello = [PREFACE, &frame(4, 0, 0, &[]), beginning].concat();
+    let hello = [PREFACE, &frame(SETTINGS, 0, 0, []), beginning].concat();
     stream.write_all(&hello).unwrap();
     for number in (0..50_000).step_by(100) {
         let batch: Vec<u8> = (number..number + 100).flat_map(&flood).collect();
@@ -56,21 +48,21 @@ fn floods_end_their_connection_alone() {
     let mut proxy = Proxy::to([&endpoint]).listener("h2c: true").start();
     proxy.get("/before").expect(200);
     let memory = proxy.memory();
-    let open = frame(1, 0x4, 1, &fields(POST));
-    is_ended(&proxy, &[], |_| frame(6, 0, 0, b"12345678"));
-    is_ended(&proxy, &[], |_| frame(4, 0, 0, &[]));
-    is_ended(&proxy, &[], |_| frame(4, 0, 0, &[0, 4, 0, 1, 0, 0]));
-    is_ended(&proxy, &open, |_| frame(0, 0, 1, &[]));
-    is_ended(&proxy, &open, |_| frame(2, 0, 1, &[0, 0, 0, 0, 1]));
+    let open = frame(HEADERS, END_HEADERS, 1, fields(POST));
+    is_ended(&proxy, &[], |_| frame(PING, 0, 0, b"12345678"));
+    is_ended(&proxy, &[], |_| frame(SETTINGS, 0, 0, []));
+    is_ended(&proxy, &[], |_| frame(SETTINGS, 0, 0, setting(4, 0x1_0000)));
+    is_ended(&proxy, &open, |_| frame(DATA, 0, 1, []));
+    is_ended(&proxy, &open, |_| frame(PRIORITY, 0, 1, [0, 0, 0, 0, 1]));
     // Rapid reset.
     is_ended(&proxy, &[], |number| {
         let stream = number * 2 + 1;
-        [frame(1, 0x5, stream, &fields(GET)), frame(3, 0, stream, &[0, 0, 0, 8])].concat()
+        [frame(HEADERS, WHOLE, stream, fields(GET)), frame(RST_STREAM, 0, stream, [0, 0, 0, 8])].concat()
     });
     // A header that never ends, in empty and in full pieces.
-    let endless = frame(1, 0, 1, &fields(GET));
-    is_ended(&proxy, &endless, |_| frame(9, 0, 1, &[]));
-    is_ended(&proxy, &endless, |_| frame(9, 0, 1, &[0x82; 1000]));
+    let endless = frame(HEADERS, 0, 1, fields(GET));
+    is_ended(&proxy, &endless, |_| frame(CONTINUATION, 0, 1, []));
+    is_ended(&proxy, &endless, |_| frame(CONTINUATION, 0, 1, [0x82; 1000]));
     proxy.get("/after").expect(200);
     proxy.grew_less_than(40 * MEGABYTE, memory);
     assert!(proxy.metric("evenkeel_connections_refused_total", &["reason=\"http2_flood\""]) >= 4.0);

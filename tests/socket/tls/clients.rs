@@ -80,6 +80,26 @@ fn http2_is_agreed_on() {
     assert!(ask(&mut stream, GET).unwrap().starts_with("HTTP/1.1 200"));
 }
 
+/// Where it is off, clients that offer it speak HTTP/1.1, from a reload on.
+#[test]
+fn http2_can_be_off() {
+    let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
+    let proxy = with_tls(&endpoint, &authority, "").start();
+    let agreed = || {
+        let client = authority.client().alpn(&["h2", "http/1.1"]);
+        let mut stream = client.connect(&proxy.address(), "a.example").unwrap();
+        let protocol = stream.conn.alpn_protocol().map(<[u8]>::to_vec);
+        if protocol.as_deref() == Some(b"http/1.1") {
+            assert!(ask(&mut stream, GET).unwrap().starts_with("HTTP/1.1 200"));
+        }
+        protocol
+    };
+    assert_eq!(agreed().as_deref(), Some(&b"h2"[..]));
+    proxy.reload(&proxy.config_text().replace("routes:", "    http2: off\nroutes:"));
+    eventually("the reload", || (proxy.status()["generation"] == 2).then_some(()));
+    assert_eq!(agreed().as_deref(), Some(&b"http/1.1"[..]));
+}
+
 /// Without another whole handshake, before and after a reload that leaves the listener as it is.
 #[test]
 fn sessions_are_resumed() {

@@ -1,0 +1,163 @@
+//! What an endpoint of HTTP/1.1 may answer, and an HTTP/2 client must not be sent (RFC 9113, sections 8.2 and 8.3.2). The
+//! client takes nothing that is malformed.
+
+use crate::harness::http2::{connect, get, get_of, runtime, try_request};
+use crate::harness::{Endpoint, Proxy};
+
+/// Answers with what belongs to the target, as it is; everything else honestly.
+fn scripted(answers: Vec<(&'static str, Vec<u8>)>) -> Endpoint {
+    Endpoint::scripted("a", move |exchange| {
+        match answers.iter().find(|(target, _)| *target == exchange.target()) {
+            Some((_, answer)) => {
+                exchange.drain_body();
+                exchange.send(answer);
+                exchange.close();
+            }
+            None => exchange.answer("honest"),
+        }
+    })
+}
+
+#[test]
+fn fields_of_the_connection_end_here() {
+    let answer = "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop , x-other\r\nConnection: X-Third\r\n\
+                  Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nUpgrade: h2c, websocket\r\n\
+                  Transfer-Encoding: chunked\r\nTE: trailers\r\nTrailer: X-End\r\nProxy-Authenticate: Basic\r\n\
+                  X-Hop: 1\r\nX-Other: 2\r\nX-Third: 3\r\nX-Kept: 4\r\n\r\n\
+                  5\r\nhello\r\n0\r\nX-End: 5\r\n\r\n";
+    let endpoint = scripted(vec![("/hop", answer.into())]);
+    let mut proxy = Proxy::to([&endpoint]).listener("h2c: true").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let answer = get(&client, "/hop").await;
+        assert_eq!((answer.status.as_u16(), answer.body.as_slice()), (200, b"hello".as_slice()));
+        let mut names: Vec<_> = answer.headers.keys().map(|name| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["date", "server", "x-kept"]);
+        assert_eq!(get(&client, "/next").await.body, b"honest");
+    });
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Nobody has asked for another protocol: what follows would be taken for what it is not.
+#[test]
+fn an_unasked_switch_of_protocols_is_a_502() {
+    let answer =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nsecret";
+    let endpoint = scripted(vec![("/switch", answer.into())]);
+    let mut proxy = Proxy::to([&endpoint]).listener("h2c: true").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let answer = get(&client, "/switch").await;
+        assert_eq!(answer.status.as_u16(), 502);
+        assert!(!String::from_utf8_lossy(&answer.body).contains("secret"));
+        assert_eq!(get(&client, "/next").await.body, b"honest");
+    });
+    assert_eq!(proxy.record("/switch").text("cause"), "bad_response");
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Heads that are refused.
+#[test]
+fn malformed_heads_are_a_502() {
+    let fields: [&[u8]; 12] = [
+        b"X A: 1",
+        b"X-A\0: 1",
+        b": 1",
+        b":status: 500",
+        b"X\xe9: 1",
+        b"X(A): 1",
+        b"no colon",
+        b"X-A: a\0b",
+        b"X-A: a\x01b",
+        b"X-A: a\x7fb",
+        b"X-A: a\rb",
+        b"Content-Length: 5\r\nContent-Length: 6",
+    ];
+    let targets: Vec<&'static str> =
+        vec!["/0", "/1", "/2", "/3", "/4", "/5", "/6", "/7", "/8", "/9", "/10", "/11"];
+    let head = |field: &[u8]| [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", field, b"\r\n\r\nhello"].concat();
+    let mut answers: Vec<_> = targets.iter().copied().zip(fields.iter().map(|field| head(field))).collect();
+    answers.push(("/status", b"HTTP/1.1 099 Less\r\nContent-Length: 0\r\n\r\n".to_vec()));
+    let all: Vec<_> = answers.iter().map(|(target, _)| *target).collect();
+    let endpoint = scripted(answers);
+    let mut proxy = Proxy::to([&endpoint]).listener("h2c: true").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        for target in all {
+            assert_eq!(get(&client, target).await.status.as_u16(), 502, "{target}");
+        }
+        assert_eq!(get(&client, "/next").await.body, b"honest");
+    });
+    proxy.is_unharmed(endpoint.open());
+}
+
+/// Heads that become those of HTTP/2.
+#[test]
+fn unusual_heads_are_put_right() {
+    let head = |fields: &str| format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\nhello").into_bytes();
+    let mut beyond = head("Content-Length: 5\r\nX-A: ?");
+    let at = beyond.iter().position(|byte| *byte == b'?').unwrap();
+    beyond[at] = 0xe9;
+    let endpoint = scripted(vec![
+        ("/case", head("CONTENT-LENGTH: 5\r\nX-A: 1")),
+        ("/blanks", head("Content-Length:   5  \r\nX-A: \t 1 \t ")),
+        ("/fold", head("Content-Length: 5\r\nX-A: 1\r\n  2\r\n\t3")),
+        ("/empty", head("Content-Length: 5\r\nX-A:")),
+        ("/beyond", beyond),
+        ("/twice", head("Content-Length: 5\r\nContent-Length: 5\r\nX-A: 1")),
+        (
+            "/interim",
+            [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".to_vec(), head("Content-Length: 5\r\nX-A: 1")]
+                .concat(),
+        ),
+        ("/more", [head("Content-Length: 5\r\nX-A: 1"), b"HTTP/1.1 200 OK\r\n\r\n".to_vec()].concat()),
+        ("/end", head("X-A: 1")),
+    ]);
+    let proxy = Proxy::to([&endpoint]).listener("h2c: true").start();
+    let expected: [(&str, &[u8]); 9] = [
+        ("/case", b"1"),
+        ("/blanks", b"1"),
+        ("/fold", b"1 2 3"),
+        ("/empty", b""),
+        ("/beyond", b"\xe9"),
+        ("/twice", b"1"),
+        ("/interim", b"1"),
+        ("/more", b"1"),
+        ("/end", b"1"),
+    ];
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        for (target, value) in expected {
+            let answer = get(&client, target).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.body.as_slice()),
+                (200, b"hello".as_slice()),
+                "{target}"
+            );
+            assert_eq!(answer.headers["x-a"].as_bytes(), value, "{target}");
+            let lengths = answer.headers.get_all("content-length").iter().count();
+            assert_eq!(lengths, usize::from(target != "/end"), "{target}");
+        }
+    });
+}
+
+/// Fault: a body that is shorter than was said, or whose chunks break, must not seem whole.
+#[test]
+fn a_body_that_breaks_off_is_reset() {
+    let endpoint = scripted(vec![
+        ("/length", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello".to_vec()),
+        ("/chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n".to_vec()),
+        ("/broken", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nx\r\n".to_vec()),
+    ]);
+    let mut proxy = Proxy::to([&endpoint]).listener("h2c: true").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        for target in ["/length", "/chunks", "/broken"] {
+            let ended = try_request(&client, get_of(target), &[]).await;
+            assert!(ended.as_ref().is_err_and(h2::Error::is_reset), "{target}: {ended:?}");
+        }
+        assert_eq!(get(&client, "/next").await.body, b"honest");
+    });
+    proxy.is_unharmed(endpoint.open());
+}
