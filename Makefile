@@ -29,7 +29,7 @@ docker-test: ## build the image and use it as people do (needs a Docker engine)
 systemd-test: setup ## start, reload, stop and crash under a real systemd
 	@tests/systemd.sh
 
-clients: setup ## real clients through the proxy, plain and over TLS: curl, HAProxy, nghttp2, Python, Java, Node
+clients: setup ## real clients through the proxy, plain and over TLS: curl, nghttp2, Python, Java, Node, gRPC
 	@tests/clients/run.sh
 
 differential: setup ## mutated requests through evenkeel, nginx and HAProxy side by side; ARGS="--seed 2" for others

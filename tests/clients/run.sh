@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real clients through a running proxy: curl, HAProxy in front, Python (httpx, aiohttp, websockets), Java's HttpClient,
-# Node; then all of them, and more, over TLS (tls/run.sh). Each client's program asserts for itself and prints one line a
-# check; a client that is not here is skipped with the reason.
+# Node; then all of them, and more, over TLS (tls/run.sh), and gRPC (grpc/run.sh). Each client's program asserts for
+# itself and prints one line a check; a client that is not here is skipped with the reason.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=tests/lib.sh
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 
 readonly HERE=tests/clients
 # Versions that this suite was written against; a newer one may be tried by editing this line.
-readonly PYTHON_PACKAGES=("httpx[http2]==0.28.1" aiohttp==3.13.2 websockets==15.0.1)
+readonly PYTHON_PACKAGES=("httpx[http2]==0.28.1" aiohttp==3.13.2 websockets==15.0.1) GRPC=grpcio==1.85.3
 
 start_proxy() {
   "$binary" demo --listen "127.0.0.1:$(free_port)" >"$work/demo.log" 2>&1 </dev/null &
@@ -84,6 +84,14 @@ tls_suite() {
   suite "over TLS" "$HERE/tls/run.sh" "$python"
 }
 
+# Apart from the others, which need not be built where there is no wheel of it.
+grpc_suite() {
+  [ -n "$python" ] || { skip "gRPC" "$no_python"; return; }
+  "$python" -m pip install --quiet --disable-pip-version-check --only-binary :all: "$GRPC" >"$work/pip.log" 2>&1 \
+    || { skip "gRPC" "pip cannot install it: $(tail -n 1 "$work/pip.log")"; return; }
+  suite "gRPC" "$HERE/grpc/run.sh" "$python"
+}
+
 java_suite() {
   command -v java >/dev/null 2>&1 || { skip "Java" "java is not here (Debian package: default-jdk-headless)"; return; }
   java --list-modules 2>/dev/null | grep -q '^jdk.compiler' \
@@ -129,4 +137,5 @@ python_suite
 java_suite
 node_suite
 tls_suite
+grpc_suite
 summary

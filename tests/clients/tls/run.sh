@@ -8,26 +8,12 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 # shellcheck source=tests/lib.sh
 . tests/lib.sh
+# shellcheck source=tests/clients/tls/certificates.sh
+. tests/clients/tls/certificates.sh
 unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 export PYTHONDONTWRITEBYTECODE=1
 
 readonly HERE=tests/clients/tls PYTHON=$1
-
-# certificate NAME: signed by the authority of the run.
-certificate() {
-  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$work/$1.key" -out "$work/$1.csr" \
-    -subj "/CN=$1" 2>>"$work/openssl.log"
-  openssl x509 -req -in "$work/$1.csr" -CA "$work/ca.pem" -CAkey "$work/ca.key" -CAcreateserial -days 90 \
-    -extfile <(printf 'subjectAltName=DNS:%s\nextendedKeyUsage=serverAuth' "$1") -out "$work/$1.pem" 2>>"$work/openssl.log"
-}
-
-certificates() {
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -subj "/CN=clients of evenkeel" \
-    -addext keyUsage=critical,keyCertSign -keyout "$work/ca.key" -out "$work/ca.pem" 2>>"$work/openssl.log"
-  certificate one.test
-  certificate two.test
-  printf '127.0.0.1 %s\n' one.test two.test three.test >"$work/hosts"
-}
 
 start() {
   local endpoint
@@ -121,14 +107,15 @@ binary=${CARGO_TARGET_DIR:-target}/debug/evenkeel
 work=$(mktemp -d)
 jobs_started=()
 trap finish EXIT
-certificates
+certificates "$work" one.test two.test
+printf '127.0.0.1 %s\n' one.test two.test three.test >"$work/hosts"
 start
 curl_rows
 nghttp2_rows
 rows "$PYTHON" "$HERE/client.py" "$port" "$work/ca.pem"
 java_rows
 node_rows
-"$PYTHON" "$HERE/table.py" "$work/cells" "$work/access.log" | tee -a "$work/cells" || true
+"$PYTHON" "$HERE/table.py" tls "$work/cells" "$work/access.log" | tee -a "$work/cells" || true
 passed=$(grep -c '^ok ' "$work/cells" || true)
 failed=$((failed + $(grep -c '^FAILED ' "$work/cells" || true)))
 skipped=$(grep -c '^skipped ' "$work/cells" || true)

@@ -1,7 +1,8 @@
-"""Makes the table of the matrix: table.py CELLS ACCESS_LOG. CELLS has the lines of all rows (cells.py).
+"""Makes the table of a matrix: table.py tls CELLS ACCESS_LOG, or table.py grpc CELLS. CELLS has the lines of all rows
+(cells.py).
 
-The access log is the other witness: each request had the protocol of its row, one after the other they shared a connection,
-and the parallel ones of HTTP/2 did. A cell that should be there and is not has failed: a row cannot end early unseen.
+Over TLS the access log is another witness: each request had the protocol of its row, one after the other they shared a
+connection, and the parallel ones of HTTP/2 did. A cell that should be there and is not has failed: no row ends early unseen.
 """
 
 import collections
@@ -10,10 +11,10 @@ import re
 import sys
 import time
 
-COLUMNS = "GET,POST,upload,streamed upload,download,Expect,redirect,HEAD,keep-alive,names,parallel,events,WebSocket".split(",")
+TLS_COLUMNS = "GET,POST,upload,streamed upload,download,Expect,redirect,HEAD,keep-alive,names,parallel,events,WebSocket".split(",")
 
 # The columns that a row lacks: its client has no such thing.
-ROWS = {
+TLS_ROWS = {
     "curl-1.1": ["WebSocket"],
     "curl-2": ["Expect", "WebSocket"],
     "nghttp-2": ["redirect", "events", "WebSocket"],
@@ -23,13 +24,19 @@ ROWS = {
     "httpx-2": ["Expect", "WebSocket"],
     "aiohttp-1.1": [],
     "urllib-1.1": ["Expect", "keep-alive", "WebSocket"],
-    "websockets-1.1": [column for column in COLUMNS if column != "WebSocket"],
+    "websockets-1.1": [column for column in TLS_COLUMNS if column != "WebSocket"],
     "java-1.1": [],
     "java-2": ["WebSocket"],
     "node-https-1.1": [],
     "node-http2-2": ["WebSocket"],
     "node-fetch-1.1": ["Expect"],
 }
+GRPC_COLUMNS = (
+    "unary,client stream,server stream,both ways,deadline,statuses,no method,cancel,metadata,tiny messages,dying endpoint,"
+    "no endpoint"
+).split(",")
+GRPC_ROWS = {f"grpc-{way}-to-{pool}": [] for way in ("tls", "h2c") for pool in ("h2c", "tls")}
+
 # Connections that those clients may take which use more than one: h2load as it is told; fetch has a pool, and takes another
 # one of it after a HEAD.
 CONNECTIONS = {("h2load-2", "parallel"): 10, ("node-fetch-1.1", "keep-alive"): 2}
@@ -60,30 +67,33 @@ def wrong(row, requests):
     for tag, fewest, bound in (("keep-alive", 20, True), ("parallel", 200, protocol == "HTTP/2.0")):
         connections = len(clients[tag])
         too_many = bound and connections > CONNECTIONS.get((row, tag), 1)
-        if tag not in ROWS[row] and (counts[tag] < fewest or too_many):
+        if tag not in TLS_ROWS[row] and (counts[tag] < fewest or too_many):
             return f"{tag}: {counts[tag]} requests on {connections} connections"
     return None
 
 
 def main():
+    columns, rows = {"tls": (TLS_COLUMNS, TLS_ROWS), "grpc": (GRPC_COLUMNS, GRPC_ROWS)}[sys.argv[1]]
     cells, reasons = {}, {}
-    with open(sys.argv[1]) as file:
+    with open(sys.argv[2]) as file:
         for line in file:
             if said := re.match(r"(ok|FAILED|skipped|no) +([a-z0-9.-]+) \| ([^|]+?) \| (.*)", line):
                 cells[said[2], said[3]] = said[1]
             elif said := re.match(r"skipped ([a-z0-9.-]+): (.*)", line):
                 reasons[said[1]] = said[2]
     time.sleep(0.5)  # The log's last lines.
-    log = requests_by_row(sys.argv[2])
+    log = requests_by_row(sys.argv[3]) if len(sys.argv) > 3 else None
     failed = 0
-    print(f"\n| row | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
+    print(f"\n| row | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     notes = []
-    for row, lacks in ROWS.items():
+    for row, lacks in rows.items():
         if row in reasons:
             print(f"| {row} | skipped: {reasons[row]} |")
             continue
-        seen = {column: cells.get((row, column), "–" if column in lacks else "missing") for column in COLUMNS}
-        if against := wrong(row, log[row]):
+        seen = {column: cells.get((row, column), "–" if column in lacks else "missing") for column in columns}
+        if log is None:
+            pass
+        elif against := wrong(row, log[row]):
             notes.append(f"FAILED  {row} | log | {against}")
         else:
             notes.append(f"ok      {row} | log | {len(log[row])} requests")
