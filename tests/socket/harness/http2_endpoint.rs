@@ -15,8 +15,6 @@ use tokio::runtime::Runtime;
 
 /// One request, and the means to answer it.
 pub struct Call {
-    /// Which of the endpoint's connections it came on, counted from 0.
-    pub connection: usize,
     pub head: http::request::Parts,
     pub body: RecvStream,
     pub respond: SendResponse<Bytes>,
@@ -84,9 +82,14 @@ impl Http2Endpoint {
             while let Ok((stream, _)) = listener.accept().await {
                 let (script, count, requests) = (script.clone(), count.clone(), requests.clone());
                 tokio::spawn(async move {
+                    // Whoever sends many small frames is no attacker here.
+                    let mut builder = h2::server::Builder::new();
                     // A health check that only connects ends here.
-                    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-                    let number = count.fetch_add(1, SeqCst);
+                    let Ok(mut connection) = builder.data_frame_budget(1 << 24).handshake(stream).await
+                    else {
+                        return;
+                    };
+                    count.fetch_add(1, SeqCst);
                     let leave = Arc::new(tokio::sync::Notify::new());
                     loop {
                         let accepted = tokio::select! {
@@ -101,7 +104,7 @@ impl Http2Endpoint {
                         let (head, body) = request.into_parts();
                         requests.lock().unwrap().push(head.clone());
                         let leave = leave.clone();
-                        tokio::spawn(script(Call { connection: number, head, body, respond, leave }));
+                        tokio::spawn(script(Call { head, body, respond, leave }));
                     }
                 });
             }
