@@ -174,7 +174,7 @@ fn a_response_without_a_body_ends_with_its_head() {
         let response = Response::builder().header("grpc-status", "5").body(()).unwrap();
         call.respond.send_response(response, true).unwrap();
     });
-    let mut proxy = Proxy::to([&endpoint]).with("protocol: h2").listener("h2c: true").start();
+    let proxy = Proxy::to([&endpoint]).with("protocol: h2").listener("h2c: true").start();
     runtime().block_on(async {
         let mut client = connect(&proxy.address()).await.ready().await.unwrap();
         let (response, mut body) = client.send_request(get_of("/fails"), false).unwrap();
