@@ -11,6 +11,7 @@ mod peer;
 mod stream;
 mod strict;
 mod to_http2;
+mod turns;
 mod unread;
 mod visit;
 mod watch;
@@ -37,12 +38,16 @@ use crate::telemetry::record::Protocol;
 use connection::{Connections, Slot};
 use context::{Carried, Context};
 use http2::Terms;
+use turns::Turns;
 pub use visit::Proxy;
 use visit::Visit;
 use watch::Watch;
 
 /// More than any `retry.limit`, and a bound for attempts that do not count (see `Exchange::attempt_failed`).
 pub const ATTEMPTS_MAX: usize = 300;
+
+/// For a client to take an answer of ours, which says little.
+const OWN_ANSWER: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct Carrier {
@@ -52,6 +57,7 @@ pub struct Carrier {
     connections: Arc<Connections>,
     /// Those to HTTP/2 endpoints.
     multiplexed: Arc<to_http2::Connections>,
+    turns: Arc<Turns>,
 }
 
 impl Carrier {
@@ -60,12 +66,15 @@ impl Carrier {
         telemetry: Arc<Telemetry>,
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
-        Self { snapshot, telemetry, lifecycle, connections: Arc::default(), multiplexed: Arc::default() }
+        let turns = Arc::new(Turns::new(&snapshot.load().config().server));
+        let (connections, multiplexed) = (Arc::default(), Arc::default());
+        Self { snapshot, telemetry, lifecycle, connections, multiplexed, turns }
     }
 
     /// The same for another worker: a connection's bytes are moved by the one that has opened it.
     fn for_worker(&self) -> Self {
-        Self { multiplexed: Arc::default(), ..self.clone() }
+        let turns = Arc::new(Turns::new(&self.snapshot.load().config().server));
+        Self { multiplexed: Arc::default(), turns, ..self.clone() }
     }
 
     /// How long idle connections of clients that have to go may stay.
@@ -139,9 +148,16 @@ impl Carrier {
         }
         let bodiless = session.req_header().method == http::Method::HEAD || answer.body.is_empty();
         let body = Bytes::from(answer.body);
+        let limit = carried.exchange.listener().timeouts.write.min(OWN_ANSWER);
+        session.set_write_timeout(Some(limit));
         // A client that does not take the answer has gone; there is nobody to tell.
-        if session.write_response_header(Box::new(response), bodiless).await.is_ok() && !bodiless {
-            let _ = session.write_response_body(Some(body), true).await;
+        if session.write_response_header(Box::new(response), bodiless).await.is_ok()
+            && !bodiless
+            && let Err(error) = session.write_response_body(Some(body), true).await
+            && let Some(visit) = Visit::of(session)
+            && error.etype == ErrorType::WriteTimedout
+        {
+            visit.stalls();
         }
     }
 }
@@ -433,7 +449,7 @@ impl ProxyHttp for Carrier {
         FailToProxy { error_code: failure.status().as_u16(), can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
         let status = session.response_written().map(|response| response.status.as_u16());
         // Where a `100 Continue` was all that the client stayed for, it has had no answer.
         let status = status.filter(|status| *status == 101 || *status >= 200);
@@ -445,6 +461,11 @@ impl ProxyHttp for Carrier {
         }
         if let Some(visit) = Visit::of(session) {
             visit.answered();
+            match error {
+                None => visit.takes(),
+                Some(error) if classify::is_stalled(error) => visit.stalls(),
+                Some(_) => {}
+            }
         }
     }
 

@@ -142,7 +142,7 @@ fn upgrade(old: &Config, new: &Config) -> Vec<String> {
     let Config { server, admin, access_log, text: _, log: _, listeners: _, routes: _, pools: _, tests: _ } =
         new;
     let mut keys = differing!(old.server, server, Server {
-        threads, max_connections, max_memory, drain, drain_idle, drain_delay, upgrade_timeout, watch, state
+        threads, max_connections, max_http2_requests, max_memory, drain, drain_idle, drain_delay, upgrade_timeout, watch, state
     } but {}, "server.");
     keys.extend(differing!(old.admin, admin, Admin { listen, token } but {}, "admin."));
     keys.extend(

@@ -8,6 +8,7 @@ use crate::config::model::{
     StateDirectory,
 };
 use crate::config::raw::FileSection;
+use crate::config::scalar::Count;
 use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
 
@@ -195,14 +196,20 @@ impl Compiler<'_> {
     }
 }
 
+/// `None`: it is for us to say.
+fn count<const MIN: u64, const MAX: u64>(written: &AutoOr<Count<MIN, MAX>>) -> Option<usize> {
+    match written {
+        AutoOr::Auto => None,
+        AutoOr::Value(count) => Some(usize::try_from(count.0).unwrap_or(usize::MAX)),
+    }
+}
+
 fn server(file: &FileSection) -> Server {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     Server {
         threads: file.server.threads.as_ref().map_or_else(cores, |threads| threads.0 as usize),
-        max_connections: match file.server.max_connections.value {
-            AutoOr::Auto => None,
-            AutoOr::Value(most) => Some(usize::try_from(most.0).unwrap_or(usize::MAX)),
-        },
+        max_connections: count(&file.server.max_connections.value),
+        max_http2_requests: count(&file.server.max_http2_requests.value),
         max_memory: match file.server.max_memory.value {
             OrOff::Off => MaxMemory::Off,
             OrOff::On(AutoOr::Auto) => MaxMemory::OfGroup,

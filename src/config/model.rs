@@ -39,6 +39,9 @@ pub struct Server {
     pub threads: usize,
     /// Clients' connections over all listeners; `None`: what the limit of open files allows.
     pub max_connections: Option<usize>,
+    /// Requests over HTTP/2 that are served at a time, beyond some of each connection; `None`: as many as threads can do
+    /// well with.
+    pub max_http2_requests: Option<usize>,
     pub max_memory: MaxMemory,
     /// How long requests in flight may go on after a stop was asked for.
     pub drain: Duration,

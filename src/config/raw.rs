@@ -70,6 +70,9 @@ section! {
         /// Clients' connections over all listeners; beyond it, clients wait until others have gone. `auto`: what the
         /// limit of open files allows.
         max_connections: AutoOr<Count<1, 10_000_000>> = "auto";
+        /// Requests over HTTP/2 that are served at a time, beyond six of each connection; the others wait. `auto`: 512 for
+        /// each thread.
+        max_http2_requests: AutoOr<Count<1, 10_000_000>> = "auto";
         /// Memory that the process may use; when 95 % of it is used, new requests are answered 503 until it is less
         /// than 90 %, or half of the connections have gone. A size is compared with the process's resident memory. `auto`: the limit of the container or
         /// service, if it has one, compared with what counts for that. `off`: no limit.

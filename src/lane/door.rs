@@ -31,9 +31,10 @@ pub struct Door {
     /// Its clients have to go: it is retired, or the process stops.
     leaving: watch::Sender<bool>,
     report: Mutex<Report>,
+    waiting: Mutex<Report>,
 }
 
-/// What the log has been told of connections that were turned away.
+/// What the log has been told of something that may happen often.
 #[derive(Default)]
 struct Report {
     last: Option<Instant>,
@@ -56,6 +57,7 @@ impl Door {
             retired: OnceLock::new(),
             leaving: watch::Sender::new(false),
             report: Mutex::default(),
+            waiting: Mutex::default(),
         })
     }
 
@@ -70,6 +72,7 @@ impl Door {
             retired: OnceLock::new(),
             leaving: watch::Sender::new(false),
             report: Mutex::default(),
+            waiting: Mutex::default(),
         })
     }
 
@@ -121,6 +124,15 @@ impl Door {
         if let Some(count) = self.report.lock().due(Instant::now()) {
             let (listener, peer) = (&*self.listener, peer.text());
             log::warn!(listener, peer, reason, detail, count; "connection turned away");
+        }
+    }
+
+    /// Counts a request that cannot be begun yet because there are so many, and says so in the log, but not each time.
+    pub fn waits_for_turn(&self) {
+        self.counters.paused("http2_requests");
+        if let Some(count) = self.waiting.lock().due(Instant::now()) {
+            let listener = &*self.listener;
+            log::warn!(listener, count; "HTTP/2 requests wait");
         }
     }
 

@@ -41,9 +41,17 @@ pub fn client(error: &Error) -> Failure {
     match error.etype {
         ErrorType::ReadTimedout => Failure::RequestTimeout,
         ErrorType::WriteTimedout => Failure::ClientStalled,
-        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => Failure::ClientGone,
+        // The last one is what its writes come to on HTTP/2.
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError | ErrorType::H2Error => {
+            Failure::ClientGone
+        }
         _ => Failure::BadRequest,
     }
+}
+
+/// The client has not taken a piece of the response in its time.
+pub fn is_stalled(error: &Error) -> bool {
+    error.esource == ErrorSource::Downstream && error.etype == ErrorType::WriteTimedout
 }
 
 /// The innermost cause, for the operator.

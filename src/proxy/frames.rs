@@ -1,6 +1,6 @@
 //! The frames that an HTTP/2 client sends, as far as their headers tell (RFC 9113, section 4.1): those that cost it little
 //! and us something are counted, and too many of them end the connection (RFC 9113, section 10.5). So does a beginning
-//! without SETTINGS, which the codec would not mind (section 3.4).
+//! without SETTINGS, which the codec would not mind (section 3.4). Of the settings, the window of streams is looked at.
 //!
 //! It knows no socket and no clock.
 
@@ -18,6 +18,13 @@ const RATE: f64 = 1000.0;
 
 const SETTINGS: u8 = 0x4;
 const ACK: u8 = 0x1;
+
+/// One setting: its identifier and its value.
+const SETTING: usize = 6;
+const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
+
+/// Of streams, unless the client says something else (RFC 9113, section 6.5.2).
+const WINDOW: u32 = 65_535;
 
 /// Why the connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +44,10 @@ pub struct Frames {
     skip: usize,
     /// The first frame has come.
     begun: bool,
+    /// What is skipped are settings; the one that is coming, and how much of it has come.
+    setting: Option<([u8; SETTING], usize)>,
+    /// What the client takes of a response before it has to be asked.
+    window: u32,
     budget: f64,
     since: Instant,
 }
@@ -60,7 +71,13 @@ impl Violation {
 
 impl Frames {
     pub fn new(now: Instant) -> Self {
-        Self { header: [0; HEADER], have: 0, skip: PREFACE, begun: false, budget: BURST, since: now }
+        let (header, setting, window) = ([0; HEADER], None, WINDOW);
+        Self { header, have: 0, skip: PREFACE, begun: false, setting, window, budget: BURST, since: now }
+    }
+
+    /// What the client takes of a response, in bytes, before it has said that it takes more.
+    pub fn window(&self) -> u32 {
+        self.window
     }
 
     /// These bytes have come next.
@@ -68,6 +85,7 @@ impl Frames {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
+            self.settings(bytes.get(..skipped).unwrap_or_default());
             let missing = bytes.iter().skip(skipped).take(HEADER - self.have);
             let before = self.have;
             for (place, byte) in self.header.iter_mut().skip(before).zip(missing) {
@@ -91,6 +109,7 @@ impl Frames {
             return Err(Violation::NoSettings);
         }
         self.begun = true;
+        self.setting = (kind == SETTINGS && flags & ACK == 0).then_some(([0; SETTING], 0));
         let counted = match kind {
             // One that ends the stream is how many clients end a body.
             0x0 if length == 0 && flags & 0x1 == 0 => "empty DATA",
@@ -104,6 +123,24 @@ impl Frames {
         self.refill(now);
         self.budget -= 1.0;
         if self.budget < 0.0 { Err(Violation::Flood(counted)) } else { Ok(()) }
+    }
+
+    /// Reads settings, where these bytes are of some.
+    fn settings(&mut self, bytes: &[u8]) {
+        let Some((setting, have)) = &mut self.setting else { return };
+        for byte in bytes {
+            if let Some(place) = setting.get_mut(*have) {
+                *place = *byte;
+            }
+            *have += 1;
+            if *have == SETTING {
+                *have = 0;
+                let [high, low, value @ ..] = *setting;
+                if [high, low] == INITIAL_WINDOW_SIZE {
+                    self.window = u32::from_be_bytes(value);
+                }
+            }
+        }
     }
 
     fn refill(&mut self, now: Instant) {
@@ -173,6 +210,34 @@ mod tests {
         for second in 0..20 {
             let now = start + Duration::from_secs(second);
             assert_eq!(frames.take(&frame(0x6, 0, 8).repeat(900), now), Ok(()), "{second}");
+        }
+    }
+
+    #[test]
+    fn the_window_of_streams_is_known() {
+        let now = Instant::now();
+        let settings = |entries: &[[u8; 6]]| {
+            let mut frame = frame(SETTINGS, 0, 6 * entries.len());
+            frame.truncate(HEADER);
+            [frame, entries.concat()].concat()
+        };
+        let (table, none, some) = ([0, 1, 0, 0, 0, 9], [0, 4, 0, 0, 0, 0], [0, 4, 0, 2, 0, 0]);
+        for piece in [1, 5, 1000] {
+            let window = |sent: &[Vec<u8>]| {
+                let mut frames = Frames::new(now);
+                let all = [vec![vec![b'x'; PREFACE]], sent.to_vec()].concat().concat();
+                all.chunks(piece).for_each(|bytes| frames.take(bytes, now).unwrap());
+                frames.window()
+            };
+            assert_eq!(window(&[settings(&[])]), WINDOW);
+            assert_eq!(window(&[settings(&[table, none])]), 0);
+            assert_eq!(
+                window(&[settings(&[none]), frame(0x6, 0, 8), settings(&[table, some, table])]),
+                0x2_0000
+            );
+            // Something else looks like one.
+            let ping = [&frame(0x6, 0, 8)[..HEADER], &none, &[0, 0]].concat();
+            assert_eq!(window(&[settings(&[table]), ping]), WINDOW);
         }
     }
 

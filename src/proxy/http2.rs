@@ -16,6 +16,7 @@ use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::turns::OfConnection;
 use super::visit::Visit;
 use super::{Carrier, unread};
 use crate::config::Listener;
@@ -44,6 +45,8 @@ pub struct Terms {
     farewell: Duration,
     /// After it the client is told to go; `None`: never.
     age: Option<Duration>,
+    /// Of a request's fields.
+    header_count: usize,
 }
 
 impl Terms {
@@ -60,7 +63,14 @@ impl Terms {
             .max_header_list_size(u32::try_from(listener.limits.header_bytes).unwrap_or(u32::MAX));
         let idle = listener.timeouts.keep_alive;
         let farewell = idle.min(drain_idle.max(FAREWELL));
-        Some(Self { options, greeting: listener.timeouts.header, idle, farewell, age: listener.timeouts.age })
+        Some(Self {
+            options,
+            greeting: listener.timeouts.header,
+            idle,
+            farewell,
+            age: listener.timeouts.age,
+            header_count: listener.limits.header_count,
+        })
     }
 }
 
@@ -115,6 +125,7 @@ impl Served {
             Err(_) => return,
         };
         let active = Active(Arc::new(watch::Sender::new(0)));
+        let turns = Arc::new(OfConnection::new(&self.carrier.turns));
         let mut told = false;
         let mut malformed = 0;
         let has_to_go = has_to_go(self.leaving.clone(), terms.age);
@@ -130,9 +141,16 @@ impl Served {
                 }
                 accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => accepted,
                 () = active.idle_for(idle) => return,
+                () = self.visit.takes_nothing() => return unread::stalled(&self.visit),
             };
             match accepted {
-                Ok(Some(H2Accept::Session(session))) => self.begin(session, &active),
+                Ok(Some(H2Accept::Session(session)))
+                    if session.req_header().headers.len() > terms.header_count =>
+                {
+                    // At once, because so many fields may take far more memory than they have bytes.
+                    unread::too_many_fields(&self.carrier, &self.visit, session);
+                }
+                Ok(Some(H2Accept::Session(session))) => self.begin(session, &active, &turns),
                 Ok(Some(H2Accept::Rejected)) => {
                     unread::request(&self.carrier, &self.visit);
                     malformed += 1;
@@ -146,11 +164,29 @@ impl Served {
         }
     }
 
-    fn begin(&self, session: HttpSession, active: &Active) {
+    fn begin(&self, mut session: HttpSession, active: &Active, turns: &Arc<OfConnection>) {
         let (http, leaving, serving) = (self.http.clone(), self.leaving.clone(), active.begin());
+        let serve = async move |session, _turn| {
+            http.process_new_http(ServerSession::new_http2(session), &leaving).await;
+        };
+        let window = self.visit.window();
+        if let Some(turn) = turns.now(window) {
+            tokio::spawn(async move {
+                let _serving = serving;
+                serve(session, turn).await;
+            });
+            return;
+        }
+        self.visit.door.waits_for_turn();
+        let (carrier, visit, turns) = (self.carrier.clone(), self.visit.clone(), turns.clone());
         tokio::spawn(async move {
             let _serving = serving;
-            http.process_new_http(ServerSession::new_http2(session), &leaving).await;
+            let turn = tokio::select! {
+                turn = turns.turn(window) => turn,
+                _ = session.idle() => return unread::gone(&carrier, &visit, &session),
+            };
+            // In a box, so that those who wait do not carry the room for being served along.
+            Box::pin(serve(session, turn)).await;
         });
     }
 }

@@ -122,7 +122,9 @@ impl ClientStream {
     /// Looks at what has been read.
     fn inspect(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(frames) = &mut self.frames else { return Ok(()) };
-        frames.take(bytes, Instant::now()).map_err(|violation| {
+        let taken = frames.take(bytes, Instant::now());
+        self.visit.has_window(frames.window());
+        taken.map_err(|violation| {
             let detail = violation.detail();
             self.visit.door.turned_away(self.visit.caller.peer(), violation.reason(), &detail);
             io::Error::new(io::ErrorKind::InvalidData, detail)

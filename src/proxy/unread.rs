@@ -5,6 +5,8 @@ use std::time::{Instant, SystemTime};
 
 use h2::Reason;
 use pingora_core::Error;
+use pingora_core::protocols::http::v2::server::HttpSession;
+use pingora_http::ResponseHeader;
 
 use super::Carrier;
 use super::visit::Visit;
@@ -14,24 +16,52 @@ use crate::telemetry::record::Protocol;
 
 /// A request that Pingora has answered with 400 or a reset, and does not show.
 pub fn request(carrier: &Carrier, visit: &Visit) {
+    let Some(mut tracked) = begin(carrier, visit, &Unread, "") else { return };
+    let detail = "malformed HTTP/2 request: its target, authority or length can be read in two ways";
+    tracked.failed(Failure::BadRequest, Some(detail.to_owned()));
+    tracked.finish(Some(Failure::BadRequest.status().as_u16()), 0, Instant::now());
+}
+
+/// A request that has more fields than the listener allows. Its answer has no body, which the client might not take.
+pub fn too_many_fields(carrier: &Carrier, visit: &Visit, mut session: HttpSession) {
+    let failure = Failure::HeadersTooLarge;
+    fails(carrier, visit, &session, failure);
+    if let Ok(response) = ResponseHeader::build(failure.status(), Some(1)) {
+        // Who has gone needs no answer.
+        let _ = session.write_response_header(Box::new(response), true);
+    }
+}
+
+/// A request that was reset before its turn.
+pub fn gone(carrier: &Carrier, visit: &Visit, session: &HttpSession) {
+    fails(carrier, visit, session, Failure::ClientGone);
+}
+
+fn fails(carrier: &Carrier, visit: &Visit, session: &HttpSession, failure: Failure) {
+    let head = session.req_header();
+    let target = String::from_utf8_lossy(head.raw_path());
+    if let Some(mut tracked) = begin(carrier, visit, &**head, &target) {
+        tracked.failed(failure, None);
+        tracked.finish(Some(failure.status().as_u16()), 0, Instant::now());
+    }
+}
+
+fn begin(carrier: &Carrier, visit: &Visit, head: &impl RequestHead, target: &str) -> Option<Tracked> {
     let snapshot = carrier.snapshot.load_full();
-    let Some(listener) = visit.door.in_force(&snapshot).cloned() else { return };
+    let listener = visit.door.in_force(&snapshot)?.clone();
     let arrival = Arrival {
-        head: &Unread,
+        head,
         caller: visit.caller.clone(),
         secured: visit.secured.clone(),
         protocol: Protocol::Http2,
-        target: "",
+        target,
         upgrade: false,
         short_of_memory: false,
         now: Instant::now(),
         time: SystemTime::now(),
     };
     let exchange = Exchange::begin(snapshot, listener, arrival);
-    let mut tracked = Tracked::new(exchange, carrier.telemetry.clone(), &visit.door.counters);
-    let detail = "malformed HTTP/2 request: its target, authority or length can be read in two ways";
-    tracked.failed(Failure::BadRequest, Some(detail.to_owned()));
-    tracked.finish(Some(Failure::BadRequest.status().as_u16()), 0, Instant::now());
+    Some(Tracked::new(exchange, carrier.telemetry.clone(), &visit.door.counters))
 }
 
 /// A connection that is over, perhaps because of what its client sent.
@@ -49,6 +79,11 @@ pub fn connection(visit: &Visit, error: &Error) {
 /// A connection that is ended for the number of its requests that were none.
 pub fn too_many(visit: &Visit) {
     visit.door.turned_away(visit.caller.peer(), "http2_malformed", "too many malformed requests");
+}
+
+/// A connection whose client takes nothing of what it has asked for.
+pub fn stalled(visit: &Visit) {
+    visit.door.turned_away(visit.caller.peer(), "http2_stalled", "several responses in a row were not taken");
 }
 
 /// The head of a request that nobody has read.

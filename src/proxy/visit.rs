@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -31,6 +31,11 @@ pub struct Visit {
     admitted: Mutex<Option<Tracked>>,
     stage: AtomicU8,
     idle: Notify,
+    /// Responses in a row that the client has not taken.
+    stalled: AtomicUsize,
+    gone: Notify,
+    /// What the client takes of each response on HTTP/2 before it has to be asked.
+    window: AtomicU32,
 }
 
 /// A request has begun, or the first one is waited for.
@@ -39,6 +44,9 @@ const BUSY: u8 = 0;
 const ANSWERED: u8 = 1;
 /// The next one is waited for.
 const IDLING: u8 = 2;
+
+/// Responses that are not taken, with none between them that is, say that nothing will be.
+const STALLED: usize = 2;
 
 /// One worker's Pingora proxy, made when it is first needed: it has its own connections to endpoints.
 pub struct Proxy {
@@ -49,8 +57,17 @@ pub struct Proxy {
 
 impl Visit {
     fn new(caller: Caller, door: Arc<Door>, secured: Option<Arc<Secured>>) -> Arc<Self> {
-        let (admitted, stage, idle) = (Mutex::default(), AtomicU8::new(BUSY), Notify::new());
-        Arc::new(Self { caller, door, secured, admitted, stage, idle })
+        Arc::new(Self {
+            caller,
+            door,
+            secured,
+            admitted: Mutex::default(),
+            stage: AtomicU8::new(BUSY),
+            idle: Notify::new(),
+            stalled: AtomicUsize::new(0),
+            gone: Notify::new(),
+            window: AtomicU32::new(u32::MAX),
+        })
     }
 
     /// The request that it has come with.
@@ -76,6 +93,32 @@ impl Visit {
         if self.stage.compare_exchange(ANSWERED, IDLING, SeqCst, SeqCst).is_ok() {
             self.idle.notify_one();
         }
+    }
+
+    pub fn has_window(&self, window: u32) {
+        self.window.store(window, SeqCst);
+    }
+
+    /// In bytes; of any response.
+    pub fn window(&self) -> u32 {
+        self.window.load(SeqCst)
+    }
+
+    /// A response has been taken.
+    pub fn takes(&self) {
+        self.stalled.store(0, SeqCst);
+    }
+
+    /// A response has not been taken in its time.
+    pub fn stalls(&self) {
+        if self.stalled.fetch_add(1, SeqCst) + 1 >= STALLED {
+            self.gone.notify_one();
+        }
+    }
+
+    /// Returns when several responses in a row have not been taken: the client takes nothing any more.
+    pub async fn takes_nothing(&self) {
+        self.gone.notified().await;
     }
 
     /// Returns when the listener is leaving and the client is not in the middle of anything.
@@ -107,11 +150,11 @@ impl std::fmt::Debug for Visit {
 
 impl Proxy {
     pub fn new(conf: Arc<ServerConf>, carrier: Carrier) -> Self {
-        Self { http: OnceCell::new(), conf, carrier }
+        Self { http: OnceCell::new(), conf, carrier: carrier.for_worker() }
     }
 
     fn http(&self) -> Arc<HttpProxy<Carrier>> {
-        let make = || Arc::new(pingora_proxy::http_proxy(&self.conf, self.carrier.for_worker()));
+        let make = || Arc::new(pingora_proxy::http_proxy(&self.conf, self.carrier.clone()));
         self.http.get_or_init(make).clone()
     }
 }

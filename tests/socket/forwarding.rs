@@ -5,6 +5,7 @@ mod boundaries;
 mod connections;
 mod framing;
 mod http2;
+mod http2_bombs;
 mod http2_ends;
 mod http2_floods;
 mod http2_malformed;

@@ -46,6 +46,11 @@ pub fn field(name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> {
     [vec![0], string(name.as_ref()), string(value.as_ref())].concat()
 }
 
+/// The same, put into the dynamic table: from then on it is number 62, until the next one is put there.
+pub fn indexed_field(name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> {
+    [vec![0x40], string(name.as_ref()), string(value.as_ref())].concat()
+}
+
 fn string(bytes: &[u8]) -> Vec<u8> {
     let mut string = Vec::new();
     // An integer with a prefix of seven bits (RFC 7541, section 5.1).

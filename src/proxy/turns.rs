@@ -1,0 +1,131 @@
+//! Whose turn it is among the requests of HTTP/2 clients.
+//!
+//! A connection may have many of them, each of which costs memory and a connection to an endpoint from the moment in which
+//! it is begun, and half a megabyte more if the endpoint sends a large response that the client does not take: Pingora
+//! reads on until so much waits. So a few requests of each connection are begun at once, and for the others each worker has
+//! so many places; who finds none waits, in order.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::Server;
+
+/// Requests of each connection that are begun whatever others do.
+const OWN: usize = 6;
+
+/// The same, of a client that takes little of a response before it has to be asked; others' places are not for it.
+const OWN_OF_RELUCTANT: usize = 2;
+
+/// Who takes less than this is reluctant: the default is four times as much (RFC 9113, section 6.5.2).
+const WINDOW: u32 = 16 * 1024;
+
+/// Of one worker, beyond those that connections have of their own, unless the config says something else.
+const OF_WORKER: usize = 512;
+
+/// Of one worker.
+pub struct Turns(Arc<Semaphore>);
+
+/// Of one connection.
+pub struct OfConnection {
+    own: Arc<Semaphore>,
+    of_reluctant: Arc<Semaphore>,
+    shared: Arc<Semaphore>,
+}
+
+/// Dropped, it is somebody else's.
+#[must_use = "the turn is over when this is dropped"]
+pub struct Turn {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Turns {
+    /// Of one of all the workers that the config wants.
+    pub fn new(server: &Server) -> Self {
+        let all = server.max_http2_requests;
+        let most = all.map_or(OF_WORKER, |all| all.div_ceil(server.threads.max(1)));
+        Self(Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))
+    }
+}
+
+impl OfConnection {
+    pub fn new(Turns(shared): &Turns) -> Self {
+        let places = |most| Arc::new(Semaphore::new(most));
+        Self { own: places(OWN), of_reluctant: places(OWN_OF_RELUCTANT), shared: shared.clone() }
+    }
+
+    /// Takes a turn, if there is one now. The client takes `window` bytes of a response before it has to be asked.
+    pub fn now(&self, window: u32) -> Option<Turn> {
+        let one = |of: &Arc<Semaphore>| of.clone().try_acquire_owned().ok();
+        let permit = match window < WINDOW {
+            true => one(&self.of_reluctant),
+            false => one(&self.own).or_else(|| one(&self.shared)),
+        };
+        permit.map(|permit| Turn { _permit: Some(permit) })
+    }
+
+    /// Waits for a turn.
+    pub async fn turn(&self, window: u32) -> Turn {
+        let one = |of: &Arc<Semaphore>| of.clone().acquire_owned();
+        let permit = tokio::select! {
+            biased;
+            permit = one(&self.of_reluctant), if window < WINDOW => permit,
+            permit = one(&self.own), if window >= WINDOW => permit,
+            permit = one(&self.shared), if window >= WINDOW => permit,
+        };
+        // An error would mean that there are no turns any more, and nobody ends them.
+        Turn { _permit: permit.ok() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn turns(most: &str) -> Turns {
+        let text = format!("server: {{ threads: 4{most} }}\nlisten: :8080\nendpoints: [127.0.0.1:1]\n");
+        Turns::new(&crate::config::parse(&text, "test").expect("a config").server)
+    }
+
+    /// As many turns as there are now.
+    fn all(connection: &OfConnection, window: u32) -> Vec<Turn> {
+        std::iter::from_fn(|| connection.now(window)).collect()
+    }
+
+    #[test]
+    fn a_connection_has_places_of_its_own_and_shares_the_others() {
+        for (most, shared) in [("", OF_WORKER), (", max_http2_requests: 41", 11)] {
+            let turns = turns(most);
+            let (greedy, modest) = (OfConnection::new(&turns), OfConnection::new(&turns));
+            let taken = all(&greedy, WINDOW);
+            assert_eq!(taken.len(), OWN + shared);
+            assert_eq!(all(&modest, WINDOW).len(), OWN);
+            drop(taken);
+            assert_eq!(all(&modest, WINDOW).len(), OWN + shared);
+        }
+    }
+
+    #[test]
+    fn who_takes_nothing_gets_little() {
+        let turns = turns("");
+        let reluctant = OfConnection::new(&turns);
+        assert_eq!(all(&reluctant, 0).len(), OWN_OF_RELUCTANT);
+        assert_eq!(all(&reluctant, WINDOW - 1).len(), OWN_OF_RELUCTANT);
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_next() {
+        let turns = turns(", max_http2_requests: 1");
+        let (one, other) = (OfConnection::new(&turns), OfConnection::new(&turns));
+        let mut taken = all(&one, WINDOW);
+        let waits = one.turn(WINDOW);
+        tokio::pin!(waits);
+        let mut look = || waits.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(look().is_pending());
+        taken.pop();
+        let Poll::Ready(_turn) = look() else { panic!("it is its turn") };
+        assert_eq!(all(&other, WINDOW).len(), OWN);
+    }
+}
