@@ -13,6 +13,7 @@ mod strict;
 mod to_http2;
 mod turns;
 mod unread;
+mod upload;
 mod visit;
 mod watch;
 
@@ -239,7 +240,7 @@ impl ProxyHttp for Carrier {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
         fd: std::os::fd::RawFd,
@@ -249,6 +250,11 @@ impl ProxyHttp for Carrier {
         let carried = ctx.carried()?;
         let now = Instant::now();
         carried.exchange.connected(reused, now);
+        if !session.is_body_done()
+            && let Some(upload) = &carried.upload
+        {
+            upload.awaits(carried.exchange.listener().timeouts.body);
+        }
         let found = self.connections.get(fd);
         carried.connection = found.or_else(|| carried.slot.as_ref().and_then(Slot::connection));
         let left = carried.exchange.deadline().map(|deadline| deadline.saturating_duration_since(now));
@@ -295,6 +301,9 @@ impl ProxyHttp for Carrier {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             // An empty last piece, as HTTP/2 clients send it, would become a second last chunk.
             *body = None;
+        }
+        if let Some(upload) = &carried.upload {
+            if end_of_stream { upload.ends() } else { upload.moves() }
         }
         if end_of_stream && !carried.begun {
             let limit = carried.exchange.pool().map(|pool| pool.spec().timeouts.response);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pingora_core::{Error, ErrorType, Result};
 
 use super::connection::{Connection, Slot};
+use super::upload::Upload;
 use super::watch::Watch;
 use crate::exchange::{Failure, Tracked};
 
@@ -24,6 +25,8 @@ pub struct Carried {
     pub watch: Option<Watch>,
     /// Cuts that connection when the time for the whole request is over.
     pub deadline: Option<Watch>,
+    /// Of an HTTP/2 client.
+    pub upload: Option<Arc<Upload>>,
     /// Why the request failed, where a hook knows better than Pingora's error.
     pub failure: Option<Failure>,
     /// The client has been sent the beginning of a final response.
@@ -39,6 +42,7 @@ impl Context {
             connection: None,
             watch: None,
             deadline: None,
+            upload: Upload::of_task(),
             failure: None,
             begun: false,
         }));
@@ -48,6 +52,15 @@ impl Context {
         self.0
             .as_deref_mut()
             .ok_or_else(|| Error::explain(ErrorType::InternalError, "a request without exchange"))
+    }
+}
+
+impl Drop for Carried {
+    /// A request whose body has stopped coming is dropped where it waits.
+    fn drop(&mut self) {
+        if self.upload.as_ref().is_some_and(|upload| upload.was_late()) {
+            self.exchange.cut(Failure::RequestTimeout, Some("the body did not arrive in time".to_owned()));
+        }
     }
 }
 
