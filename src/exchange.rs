@@ -147,6 +147,7 @@ impl Exchange {
             text: RequestText::new(text),
             path: None,
             protocol: arrival.protocol,
+            tls: arrival.secured.as_ref().map(|secured| secured.version),
             status: 0,
             bytes_in: 0,
             bytes_out: 0,

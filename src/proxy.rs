@@ -16,6 +16,7 @@ mod unread;
 mod upload;
 mod visit;
 mod watch;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -90,7 +91,7 @@ impl Carrier {
         Terms::of(listener, snapshot.config().server.drain_idle)
     }
 
-    fn begin(&self, session: &Session) -> Option<Tracked> {
+    fn begin(&self, session: &Session, websocket: bool) -> Option<Tracked> {
         let snapshot = self.snapshot.load_full();
         let visit = Visit::of(session)?;
         let listener = visit.door.in_force(&snapshot)?.clone();
@@ -101,7 +102,7 @@ impl Carrier {
             secured: visit.secured.clone(),
             protocol: protocol(request.version),
             target: &String::from_utf8_lossy(request.raw_path()),
-            upgrade: session.is_upgrade_req(),
+            upgrade: session.is_upgrade_req() || websocket,
             short_of_memory: self.lifecycle.is_short_of_memory(),
             now: Instant::now(),
             time: SystemTime::now(),
@@ -112,11 +113,18 @@ impl Carrier {
 
     /// Carries an admitted request to where Pingora does not carry it; `true`: that is done.
     async fn pass_on(&self, session: &mut Session, carried: &mut Carried) -> Result<bool> {
-        let ours = carried.exchange.speaks_http2();
-        if ours {
-            to_http2::serve(self, session, carried).await?;
+        if carried.websocket && !carried.exchange.is_upgrade() {
+            let why = "a WebSocket over HTTP/2 needs endpoints that speak HTTP/1.1";
+            self.answer(session, carried, Failure::MethodNotAllowed, Some(why.to_owned())).await;
+            return Ok(true);
         }
-        Ok(ours)
+        match () {
+            () if carried.websocket => websocket::serve(self, session, carried).await.map(|()| true),
+            () if carried.exchange.speaks_http2() => {
+                to_http2::serve(self, session, carried).await.map(|()| true)
+            }
+            () => Ok(false),
+        }
     }
 
     /// The client's connection serves no more requests than those that have arrived.
@@ -175,9 +183,13 @@ impl ProxyHttp for Carrier {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        let websocket = websocket::is_asked_for(session.req_header());
+        if websocket {
+            websocket::as_upgrade(session.req_header_mut());
+        }
         let admitted = Visit::of(session).and_then(|visit| visit.take_admitted());
         let is_admitted = admitted.is_some();
-        let Some(exchange) = admitted.or_else(|| self.begin(session)) else {
+        let Some(exchange) = admitted.or_else(|| self.begin(session, websocket)) else {
             return Error::e_explain(ErrorType::InternalError, "a connection of no listener");
         };
         if is_admitted && session.req_header().headers.contains_key(header::TRANSFER_ENCODING) {
@@ -194,12 +206,16 @@ impl ProxyHttp for Carrier {
         // A client that has sent its request and closed its side still wants the answer (RFC 9112, section 9.6).
         session.set_abort_on_close(false);
         session.set_pipelining_enabled(true);
-        ctx.carry(exchange, is_admitted);
+        ctx.carry(exchange, is_admitted, websocket);
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let carried = ctx.carried()?;
+        if session.req_header().method == http::Method::CONNECT {
+            self.answer(session, carried, Failure::MethodNotAllowed, None).await;
+            return Ok(true);
+        }
         if let Err(reason) = strict::check(session.req_header()) {
             self.answer(session, carried, Failure::BadRequest, Some(reason.to_owned())).await;
             return Ok(true);
@@ -356,7 +372,7 @@ impl ProxyHttp for Carrier {
             || response.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
         carried.exchange.response_edits(status, fields, &mut edits);
         edits::apply(response, &edits)?;
-        heads::own_framing(response)?;
+        heads::own_framing(response, false)?;
         if status == 101 {
             carried.deadline = None;
             // It is Pingora's limit for a silent tunnel, too.

@@ -17,6 +17,8 @@ pub struct Carried {
     pub exchange: Tracked,
     /// It has been admitted before it came here.
     pub admitted: bool,
+    /// It asks for a WebSocket over HTTP/2.
+    pub websocket: bool,
     /// Where the connection of the attempt under way is found if Pingora has no descriptor of it.
     pub slot: Option<Slot>,
     /// The connection of the attempt under way.
@@ -34,10 +36,11 @@ pub struct Carried {
 }
 
 impl Context {
-    pub fn carry(&mut self, exchange: Tracked, admitted: bool) {
+    pub fn carry(&mut self, exchange: Tracked, admitted: bool, websocket: bool) {
         self.0 = Some(Box::new(Carried {
             exchange,
             admitted,
+            websocket,
             slot: None,
             connection: None,
             watch: None,

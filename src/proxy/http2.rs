@@ -56,6 +56,7 @@ impl Terms {
         let http2 = listener.http2?;
         let mut options = default_h2_options();
         options
+            .enable_connect_protocol()
             .max_concurrent_streams(http2.max_streams)
             .initial_window_size(http2.stream_window)
             .initial_connection_window_size(http2.connection_window)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, Session};
@@ -154,8 +154,16 @@ impl Proxy {
     }
 
     fn http(&self) -> Arc<HttpProxy<Carrier>> {
-        let make = || Arc::new(pingora_proxy::http_proxy(&self.conf, self.carrier.clone()));
-        self.http.get_or_init(make).clone()
+        self.http.get_or_init(|| Arc::new(self.make())).clone()
+    }
+
+    fn make(&self) -> HttpProxy<Carrier> {
+        let mut http = pingora_proxy::http_proxy(&self.conf, self.carrier.clone());
+        let mut options = HttpServerOptions::default();
+        // It is answered, or a WebSocket, in `proxy`.
+        options.allow_connect_method_proxying = true;
+        http.server_options = Some(options);
+        http
     }
 }
 

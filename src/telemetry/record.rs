@@ -26,6 +26,8 @@ pub struct Record {
     /// The path that was matched and went on, where it is not the one in the target.
     pub path: Option<Box<str>>,
     pub protocol: Protocol,
+    /// The version of TLS with the client; `None`: there was none.
+    pub tls: Option<&'static str>,
     /// 499: none was sent, the client had gone before.
     pub status: u16,
     /// Body bytes from the client.

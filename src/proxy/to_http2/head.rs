@@ -75,9 +75,10 @@ pub fn response(
     let fields = || response.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
     exchange.response_edits(status, fields, &mut changes);
     edits::apply(&mut response, &changes)?;
-    heads::own_framing(&mut response)?;
     let client = session.req_header();
     let http2 = client.version == Version::HTTP_2;
+    // Pingora has no trailers for HTTP/1.1 clients.
+    heads::own_framing(&mut response, http2)?;
     let bodiless = client.method == Method::HEAD || matches!(status, 204 | 304);
     if !http2 && !bodiless && !response.headers.contains_key(header::CONTENT_LENGTH) {
         if ended {

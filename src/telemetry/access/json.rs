@@ -20,6 +20,7 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record) {
     line.optional(key!("target"), present(text.target));
     line.optional(key!("path"), record.path.as_deref());
     line.plain(key!("protocol"), record.protocol.as_str());
+    line.optional(key!("tls"), record.tls);
     line.number(key!("status"), record.status.into());
     line.number(key!("bytes_in"), record.bytes_in);
     line.number(key!("bytes_out"), record.bytes_out);

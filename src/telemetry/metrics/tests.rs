@@ -25,6 +25,7 @@ fn record() -> Record {
         text: asking_with("GET"),
         path: None,
         protocol: Protocol::Http11,
+        tls: None,
         status: 200,
         bytes_in: 0,
         bytes_out: 0,

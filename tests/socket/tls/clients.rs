@@ -75,7 +75,8 @@ fn http2_is_agreed_on() {
     });
     let seen = endpoint.requests();
     assert!(seen.iter().all(|seen| seen.header("x-forwarded-proto") == Some("https")));
-    assert_eq!(proxy.records_of("/two", 10)[0].text("protocol"), "HTTP/2.0");
+    let record = proxy.records_of("/two", 10).remove(0);
+    assert_eq!((record.text("protocol"), record.text("tls")), ("HTTP/2.0", "TLSv1.3"));
     let mut stream = authority.client().alpn(&["http/1.1"]).connect(&address, "a.example").unwrap();
     assert!(ask(&mut stream, GET).unwrap().starts_with("HTTP/1.1 200"));
 }
