@@ -255,7 +255,21 @@ const expects = (client) => async () => {
   return '20 MiB after 100 Continue';
 };
 
-/// A WebSocket by hand: the upgrade, and one masked frame of text that comes back.
+const text = Buffer.from('hello');
+// With zeros as mask, masked is what was.
+const sentFrame = Buffer.concat([Buffer.from([0x81, 0x80 | text.length, 0, 0, 0, 0]), text]);
+const echoedFrame = Buffer.concat([Buffer.from([0x81, text.length]), text]);
+
+/// One frame of text, which has to come back.
+async function echo(socket) {
+  socket.write(sentFrame);
+  let frame = Buffer.alloc(0);
+  while (frame.length < echoedFrame.length) frame = Buffer.concat([frame, (await once(socket, 'data'))[0]]);
+  assert.deepEqual(frame, echoedFrame);
+  socket.destroy();
+}
+
+/// A WebSocket by hand, over HTTP/1.1.
 async function upgrade() {
   const key = randomBytes(16).toString('base64');
   const headers = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': key };
@@ -265,15 +279,24 @@ async function upgrade() {
   assert.equal(response.statusCode, 101);
   const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
   assert.equal(response.headers['sec-websocket-accept'], accept);
-  const text = Buffer.from('hello');
-  // With zeros as mask, masked is what was.
-  socket.write(Buffer.concat([Buffer.from([0x81, 0x80 | text.length, 0, 0, 0, 0]), text]));
-  let frame = Buffer.alloc(0);
-  for (; frame.length < 2 + text.length; frame = Buffer.concat([frame, (await once(socket, 'data'))[0]]));
-  assert.deepEqual(frame, Buffer.concat([Buffer.from([0x81, text.length]), text]));
-  socket.destroy();
+  await echo(socket);
   return 'an upgrade, and a frame there and back';
 }
+
+/// A WebSocket by hand, over HTTP/2 (RFC 8441): a stream beside others.
+const extendedConnect = (client) => async () => {
+  const { origin, pathname, search } = new URL(at(client.row, '/socket'));
+  const session = await client.session(origin);
+  if (!session.remoteSettings.enableConnectProtocol) await once(session, 'remoteSettings');
+  assert(session.remoteSettings.enableConnectProtocol, 'it is not offered');
+  const asked = { ':method': 'CONNECT', ':protocol': 'websocket', ':path': pathname + search, 'sec-websocket-version': '13' };
+  const stream = session.request(asked, { endStream: false });
+  const [got] = await once(stream, 'response');
+  assert.equal(got[':status'], 200);
+  await echo(stream);
+  assert.equal((await client.ask('GET', at(client.row, '/report'))).status, 200);
+  return 'an extended CONNECT, and a frame there and back';
+};
 
 async function webSocket() {
   const socket = new WebSocket(at('node-fetch-1.1', '/socket').replace('https:', 'wss:'));
@@ -299,6 +322,7 @@ for (const client of [new Https(), new Http2(), new Fetch()]) {
   const all = Object.entries(checks(client));
   if (client.row !== 'node-fetch-1.1') all.push(['Expect', expects(client)]);
   if (client.row === 'node-https-1.1') all.push(['WebSocket', upgrade]);
+  if (client.row === 'node-http2-2') all.push(['WebSocket', extendedConnect(client)]);
   for (const [column, check] of all) await cell(client.row, column, check);
   client.close();
 }

@@ -28,7 +28,7 @@ TLS_ROWS = {
     "java-1.1": [],
     "java-2": ["WebSocket"],
     "node-https-1.1": [],
-    "node-http2-2": ["WebSocket"],
+    "node-http2-2": [],
     "node-fetch-1.1": ["Expect"],
 }
 GRPC_COLUMNS = (
