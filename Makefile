@@ -29,7 +29,7 @@ docker-test: ## build the image and use it as people do (needs a Docker engine)
 systemd-test: setup ## start, reload, stop and crash under a real systemd
 	@tests/systemd.sh
 
-clients: setup ## real clients through the proxy: curl, HAProxy, Python, Java, Node
+clients: setup ## real clients through the proxy, plain and over TLS: curl, nghttp2, Python, Java, Node, gRPC
 	@tests/clients/run.sh
 
 differential: setup ## mutated requests through evenkeel, nginx and HAProxy side by side; ARGS="--seed 2" for others
@@ -42,7 +42,7 @@ prove: release ## 1,000 reloads, 100 upgrades, 50 that fail, 20 restarts, under 
 	@"$${CARGO_TARGET_DIR:-target}/release/evenkeel" prove --reloads 1000 --upgrades 100 --failed-upgrades 50 \
 	  --restarts 20 $(ARGS)
 
-autobahn: setup ## the Autobahn WebSocket suite, direct and proxied (needs Python 2.7)
+autobahn: setup ## the Autobahn WebSocket suite, direct, proxied, and over TLS (needs Python 2.7)
 	@tests/autobahn/run.sh
 
 pressure: setup ## slowhttptest's attacks, and more clients than descriptors; ARGS="read" for one of them

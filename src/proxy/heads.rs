@@ -2,8 +2,10 @@
 
 use http::uri::Scheme;
 use http::{Uri, Version, header};
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
 
 use crate::exchange::END_TO_END;
 
@@ -67,6 +69,17 @@ pub fn origin_form(request: &mut RequestHeader) -> Result<()> {
     // Pingora keeps the bytes of such a target apart from its path; this is the path alone.
     request.set_uri(request.uri.clone());
     Ok(())
+}
+
+/// Sends the head of a response; `ended`: and there is nothing more.
+///
+/// HTTP/2 says so in the head's own frame, and clients of gRPC insist on that where a call fails at once. Pingora would send
+/// an empty DATA frame after it.
+pub async fn send(session: &mut Session, response: Box<ResponseHeader>, ended: bool) -> Result<()> {
+    match session.as_downstream_mut() {
+        ServerSession::H2(client) if ended => client.write_response_header(response, true),
+        _ => session.write_response_header(response, ended).await,
+    }
 }
 
 /// Makes the response's framing one of ours: the endpoint's version and its ambiguities end here. `trailers`: they may pass.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The Autobahn test suite, groups 1 to 7 (framing, pings, reserved bits, opcodes, fragmentation, UTF-8, closing) and 10:
-# every verdict on a WebSocket server through the proxy must be the one that it gets without. Two servers: the library
-# `websockets`, and the suite's own.
+# every verdict on a WebSocket server through the proxy, over TCP and over TLS, must be the one that it gets without. Two
+# servers: the library `websockets`, and the suite's own.
 #
 # The suite needs Python 2.7. AUTOBAHN_CASES chooses other cases, as a JSON list: ["9.*"] is messages of up to 16 MiB.
 set -euo pipefail
@@ -47,11 +47,25 @@ wstest() {
 }
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1"); }
 
+# The suite asks for no name and verifies nothing; what matters here is what happens to the frames.
+certificate() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+    -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1' -keyout "$work/tls.key" -out "$work/tls.pem" \
+    >"$work/openssl.log" 2>&1
+}
+
+tls_listener() {
+  [ -z "$tls" ] || printf '  - { name: %s, address: "127.0.0.1:%s", tls: { certificates: [{ cert: %s, key: %s }] } }\n' \
+    "$1" "$2" "$work/tls.pem" "$work/tls.key"
+}
+
 start() {
   library=$(free_port)
   own=$(free_port)
   library_proxied=$(free_port)
   own_proxied=$(free_port)
+  library_tls=$(free_port)
+  own_tls=$(free_port)
   PYTHONPATH=$kept/server python3 "$HERE/echo.py" "$library" >"$work/library.log" 2>&1 </dev/null &
   jobs_started+=($!)
   wstest -m testeeserver -w "ws://127.0.0.1:$own" >"$work/own.log" 2>&1 </dev/null &
@@ -62,6 +76,8 @@ access_log: { output: $work/access.log, format: json }
 listeners:
   - { name: library, address: "127.0.0.1:$library_proxied" }
   - { name: own, address: "127.0.0.1:$own_proxied" }
+$(tls_listener library-tls "$library_tls")
+$(tls_listener own-tls "$own_tls")
 routes:
   - { name: own, match: { hosts: [localhost] }, pool: own }
   - { name: library, pool: library }
@@ -72,7 +88,7 @@ pools:
 YAML
   "$binary" run -c "$work/evenkeel.yaml" >"$work/proxy.log" 2>&1 </dev/null &
   jobs_started+=($!)
-  for port in "$library" "$own" "$library_proxied" "$own_proxied"; do
+  for port in "$library" "$own" "$library_proxied" "$own_proxied" ${tls:+"$library_tls" "$own_tls"}; do
     wait_for 20 listens "$port" || { tail "$work"/*.log; return 1; }
   done
 }
@@ -91,8 +107,10 @@ trap finish EXIT
 install
 [ -n "${EVENKEEL_BINARY:-}" ] || cargo build --locked --quiet
 binary=${EVENKEEL_BINARY:-${CARGO_TARGET_DIR:-target}/debug/evenkeel}
+tls=
+if certificate; then tls=yes; else skip "over TLS" "openssl, which makes the certificate, is not here or failed"; fi
 start
-# play CASES: a report on all four agents, in $work/reports.
+# play CASES: a report on all agents, in $work/reports.
 play() {
   cat >"$work/spec.json" <<JSON
 {
@@ -100,6 +118,8 @@ play() {
   "servers": [
     { "agent": "websockets direct", "url": "ws://127.0.0.1:$library" },
     { "agent": "websockets proxied", "url": "ws://127.0.0.1:$library_proxied" },
+    ${tls:+"{ \"agent\": \"websockets over TLS\", \"url\": \"wss://127.0.0.1:$library_tls\" },
+    { \"agent\": \"testee over TLS\", \"url\": \"wss://localhost:$own_tls\" },"}
     { "agent": "testee direct", "url": "ws://127.0.0.1:$own" },
     { "agent": "testee proxied", "url": "ws://localhost:$own_proxied" }
   ],
@@ -112,22 +132,26 @@ JSON
 # Some verdicts depend on what was faster, an answer or a close: a case that differs is played again, and again; what is
 # another verdict each time is one.
 compare() {
-  local server=$1 differing again report
-  report=$(python3 "$HERE/compare.py" "$work/reports/index.json" "$server" "$work/differing")
+  local server=$1 way=$2 differing again report
+  report=$(verdicts "$server" "$way")
   for again in 1 2 3; do
     differing=$(cat "$work/differing")
-    [ "$differing" != "[]" ] || { pass "$server: $report"; return; }
+    [ "$differing" != "[]" ] || { pass "$server $way: $report"; return; }
     printf 'played again (%s): %s\n' "$again" "$differing"
     play "$differing"
-    report="$report; then: $(python3 "$HERE/compare.py" "$work/reports/index.json" "$server" "$work/differing")"
+    report="$report; then: $(verdicts "$server" "$way")"
   done
-  if [ "$(cat "$work/differing")" = "[]" ]; then pass "$server: $report"; else fail "$server" "$report"; fi
+  if [ "$(cat "$work/differing")" = "[]" ]; then pass "$server $way: $report"; else fail "$server $way" "$report"; fi
 }
+verdicts() { python3 "$HERE/compare.py" "$work/reports/index.json" "$1" "$2" "$work/differing"; }
 
 play "$CASES"
 cp -r "$work/reports" "$work/first"
-compare websockets
-rm -rf "$work/reports"
-cp -r "$work/first" "$work/reports"
-compare testee
+for server in websockets testee; do
+  for way in proxied ${tls:+"over TLS"}; do
+    rm -rf "$work/reports"
+    cp -r "$work/first" "$work/reports"
+    compare "$server" "$way"
+  done
+done
 summary

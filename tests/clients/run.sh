@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real clients through a running proxy: curl, HAProxy in front, Python (httpx, aiohttp, websockets), Java's HttpClient,
-# Node. Each client's program asserts for itself and prints one line a check; a client that is not here is skipped with the
-# reason.
+# Node; then all of them, and more, over TLS (tls/run.sh), and gRPC (grpc/run.sh). Each client's program asserts for
+# itself and prints one line a check; a client that is not here is skipped with the reason.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=tests/lib.sh
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 
 readonly HERE=tests/clients
 # Versions that this suite was written against; a newer one may be tried by editing this line.
-readonly PYTHON_PACKAGES=(httpx==0.28.1 aiohttp==3.13.2 websockets==15.0.1)
+readonly PYTHON_PACKAGES=("httpx[http2]==0.28.1" aiohttp==3.13.2 websockets==15.0.1) GRPC=grpcio==1.85.3
 
 start_proxy() {
   "$binary" demo --listen "127.0.0.1:$(free_port)" >"$work/demo.log" 2>&1 </dev/null &
@@ -57,18 +57,39 @@ suite() {
   "$@" 2>&1 | tee "$work/output" || code=$?
   oks=$(grep -c '^ok ' "$work/output" || true)
   passed=$((passed + oks))
+  skipped=$((skipped + $(grep -c '^skipped ' "$work/output" || true)))
   if [ "$code" -ne 0 ]; then fail "$name: exit code $code"; elif [ "$oks" -eq 0 ]; then fail "$name: no check ran"; fi
 }
 
-python_suite() {
+# Sets `python` to an interpreter that has the clients, or `no_python` to why there is none.
+find_python() {
   local venv
+  python=
   venv=${CARGO_TARGET_DIR:-target}/clients/venv
-  command -v python3 >/dev/null 2>&1 || { skip "Python" "python3 is not here"; return; }
+  command -v python3 >/dev/null 2>&1 || { no_python="python3 is not here"; return; }
   [ -x "$venv/bin/python" ] || python3 -m venv "$venv" >"$work/venv.log" 2>&1 \
-    || { skip "Python" "no virtual environment can be made (Debian package: python3-venv)"; rm -rf "$venv"; return; }
+    || { no_python="no virtual environment can be made (Debian package: python3-venv)"; rm -rf "$venv"; return; }
   "$venv/bin/pip" install --quiet --disable-pip-version-check "${PYTHON_PACKAGES[@]}" >"$work/pip.log" 2>&1 \
-    || { skip "Python" "pip cannot install the clients: $(tail -n 1 "$work/pip.log")"; return; }
-  suite "Python" "$venv/bin/python" "$HERE/client.py" "http://127.0.0.1:$port" "$python_port"
+    || { no_python="pip cannot install the clients: $(tail -n 1 "$work/pip.log")"; return; }
+  python=$venv/bin/python
+}
+
+python_suite() {
+  [ -n "$python" ] || { skip "Python" "$no_python"; return; }
+  suite "Python" "$python" "$HERE/client.py" "http://127.0.0.1:$port" "$python_port"
+}
+
+tls_suite() {
+  [ -n "$python" ] || { skip "clients over TLS" "the endpoint is Python's: $no_python"; return; }
+  suite "over TLS" "$HERE/tls/run.sh" "$python"
+}
+
+# Apart from the others, which need not be built where there is no wheel of it.
+grpc_suite() {
+  [ -n "$python" ] || { skip "gRPC" "$no_python"; return; }
+  "$python" -m pip install --quiet --disable-pip-version-check --only-binary :all: "$GRPC" >"$work/pip.log" 2>&1 \
+    || { skip "gRPC" "pip cannot install it: $(tail -n 1 "$work/pip.log")"; return; }
+  suite "gRPC" "$HERE/grpc/run.sh" "$python"
 }
 
 java_suite() {
@@ -108,10 +129,13 @@ binary=${CARGO_TARGET_DIR:-target}/debug/evenkeel
 work=$(mktemp -d)
 jobs_started=()
 trap finish EXIT
+find_python
 start_proxy
 curl_suite
 balancers_suite
 python_suite
 java_suite
 node_suite
+tls_suite
+grpc_suite
 summary

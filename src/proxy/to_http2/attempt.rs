@@ -14,7 +14,7 @@ use super::connections::Place;
 use super::{Ended, Failed, circumstances, head, read_before};
 use crate::exchange::{Failure, Head};
 use crate::proxy::context::Carried;
-use crate::proxy::{Carrier, classify};
+use crate::proxy::{Carrier, classify, heads};
 
 /// The client's body on its way.
 struct Upload {
@@ -263,7 +263,7 @@ impl Transfer<'_> {
         self.carried.begun = true;
         self.body = Some(body);
         let (end, session) = (self.end_of_time(), &mut *self.session);
-        let sent = timeout_at(end.into(), session.write_response_header(head, ended)).await;
+        let sent = timeout_at(end.into(), heads::send(session, head, ended)).await;
         written(sent)?;
         Ok(ended)
     }

@@ -1,7 +1,11 @@
 //! What an endpoint of HTTP/1.1 may answer, and an HTTP/2 client must not be sent (RFC 9113, sections 8.2 and 8.3.2). The
 //! client takes nothing that is malformed.
 
+use bytes::Bytes;
+use http::Response;
+
 use crate::harness::http2::{connect, get, get_of, runtime, try_request};
+use crate::harness::http2_endpoint::Http2Endpoint;
 use crate::harness::{Endpoint, Proxy};
 
 /// Answers with what belongs to the target, as it is; everything else honestly.
@@ -160,4 +164,24 @@ fn a_body_that_breaks_off_is_reset() {
         assert_eq!(get(&client, "/next").await.body, b"honest");
     });
     proxy.is_unharmed(endpoint.open());
+}
+
+/// What gRPC calls trailers only: its clients take an empty DATA frame behind such a head for a fault.
+#[test]
+fn a_response_without_a_body_ends_with_its_head() {
+    let endpoint = Http2Endpoint::scripted(|mut call| async move {
+        let _ = call.body_length().await;
+        let response = Response::builder().header("grpc-status", "5").body(()).unwrap();
+        call.respond.send_response(response, true).unwrap();
+    });
+    let proxy = Proxy::to([&endpoint]).with("protocol: h2").listener("h2c: true").start();
+    runtime().block_on(async {
+        let mut client = connect(&proxy.address()).await.ready().await.unwrap();
+        let (response, mut body) = client.send_request(get_of("/fails"), false).unwrap();
+        body.send_data(Bytes::from_static(b"call"), true).unwrap();
+        let response = response.await.unwrap();
+        assert_eq!(response.headers().get("grpc-status").unwrap(), "5");
+        assert!(response.body().is_end_stream());
+    });
+    assert_eq!(proxy.record("/fails").number("status"), 200);
 }
