@@ -24,6 +24,10 @@ use super::frames::Frames;
 use super::visit::Visit;
 use crate::lane::stream::Stream;
 
+/// What an HTTP/2 client may have read of it before its worker's others have their turn: frames may cost far more than
+/// they have bytes.
+const TURN: usize = 16 * 1024;
+
 #[derive(Debug)]
 pub struct ClientStream {
     stream: Stream,
@@ -36,6 +40,8 @@ pub struct ClientStream {
     http2: bool,
     /// What an HTTP/2 client has sent.
     frames: Option<Frames>,
+    /// Bytes of that since others had their turn.
+    turn: usize,
 }
 
 impl ClientStream {
@@ -49,7 +55,7 @@ impl ClientStream {
         let digest =
             response.map(|none| Arc::new(ProxyDigest::new(Box::new(none), Some(Box::new(visit.clone())))));
         let frames = http2.then(|| Frames::new(Instant::now()));
-        Self { stream, ahead, visit, socket: Arc::new(socket), digest, http2, frames }
+        Self { stream, ahead, visit, socket: Arc::new(socket), digest, http2, frames, turn: 0 }
     }
 
     /// Looks at what has been read.
@@ -71,6 +77,11 @@ impl AsyncRead for ClientStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.http2 && self.turn >= TURN {
+            self.turn = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let read = if self.ahead.is_empty() {
             Pin::new(&mut self.stream).poll_read(context, buffer)
@@ -80,8 +91,12 @@ impl AsyncRead for ClientStream {
             Poll::Ready(Ok(()))
         };
         match &read {
-            Poll::Pending => self.visit.waits(),
+            Poll::Pending => {
+                self.turn = 0;
+                self.visit.waits();
+            }
             Poll::Ready(_) if buffer.filled().len() > before => {
+                self.turn += buffer.filled().len() - before;
                 self.visit.begins();
                 self.inspect(buffer.filled().get(before..).unwrap_or_default())?;
             }
