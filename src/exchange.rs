@@ -11,6 +11,7 @@ mod edits;
 mod ending;
 mod failure;
 mod forwarded;
+mod grpc;
 mod headers;
 mod https;
 mod limits;
@@ -37,7 +38,7 @@ pub use headers::END_TO_END;
 pub use retry::Circumstances;
 pub use tracked::Tracked;
 
-use crate::config::{HostHeader, Listener, WhenNoneHealthy};
+use crate::config::{EndpointProtocol, HostHeader, Listener, WhenNoneHealthy};
 use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
 use crate::routing::RequestHead;
 use crate::snapshot::Snapshot;
@@ -58,6 +59,9 @@ pub struct Exchange {
     idempotent: bool,
     upgrade: bool,
     short_of_memory: bool,
+    /// It is one of gRPC, whose clients are told in their own way what went wrong.
+    grpc: bool,
+    answered_by_grpc: bool,
     /// The endpoint has agreed to the upgrade.
     tunnel: bool,
     pool: Option<Arc<Pool>>,
@@ -153,6 +157,7 @@ impl Exchange {
             skipped: None,
             waited: None,
             failed_open: false,
+            grpc_status: None,
             cause: None,
             outcome: Outcome::Answered,
             detail: None,
@@ -162,6 +167,8 @@ impl Exchange {
             idempotent: is_idempotent(head.method()),
             upgrade: arrival.upgrade,
             short_of_memory: arrival.short_of_memory,
+            grpc: arrival.protocol == Protocol::Http2 && grpc::is_grpc(head),
+            answered_by_grpc: false,
             tunnel: false,
             pool: None,
             tried: SmallVec::new(),
@@ -207,7 +214,11 @@ impl Exchange {
         self.record.pool = Some(route.pool.name().clone());
         self.retries_left = route.pool.spec().retry.limit;
         self.pool = Some(route.pool.clone());
-        self.deadline = route.timeout.and_then(|timeout| self.started.checked_add(timeout));
+        // What HTTP/1.1 does with `Upgrade`, HTTP/2 has no word for (RFC 9113, section 8.6).
+        self.upgrade &= route.pool.spec().protocol == EndpointProtocol::Http11;
+        let of_client = if self.grpc { grpc::timeout(head) } else { None };
+        let timeout = route.timeout.into_iter().chain(of_client).min();
+        self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
         size.fits_route(&route.limits)?;
         self.body_limit = limits::of_body(&route.limits, &self.listener.limits);
         let announced = head.header("content-length").and_then(|length| length.parse::<u64>().ok());
@@ -286,6 +297,11 @@ impl Exchange {
 
     pub fn pool(&self) -> Option<&Arc<Pool>> {
         self.pool.as_ref()
+    }
+
+    /// Whether its endpoints are asked by HTTP/2.
+    pub fn speaks_http2(&self) -> bool {
+        self.pool.as_ref().is_some_and(|pool| pool.spec().protocol == EndpointProtocol::Http2)
     }
 
     pub fn listener(&self) -> &Listener {

@@ -19,7 +19,7 @@ pub mod rewrite;
 mod syntax;
 
 mod answer;
-mod attempt;
+pub mod attempt;
 mod buffer;
 mod caller;
 mod carry;

@@ -4,6 +4,7 @@
 //! carriers, the life of a request, and the parts that know no socket, no clock and no global at the bottom.
 
 pub mod admin;
+mod base64;
 pub mod changes;
 pub mod cli;
 pub mod config;
@@ -22,3 +23,4 @@ pub mod snapshot;
 mod socket_file;
 pub mod telemetry;
 pub mod tls;
+mod websocket;

@@ -132,7 +132,7 @@ impl Pool {
     /// Probes a member once and does nothing about what was found; `None`: there is no health check, or no probe could
     /// be made.
     pub async fn probe_once(&self, member: &Member) -> Option<Result<(), String>> {
-        let probe = Probe::new(&member.endpoint, self.spec.health_check.as_ref()?, &self.spec.tls)?;
+        let probe = Probe::new(&member.endpoint, self.spec.health_check.as_ref()?, &self.spec)?;
         probe.run().await
     }
 

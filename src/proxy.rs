@@ -10,10 +10,13 @@ mod http2;
 mod peer;
 mod stream;
 mod strict;
+mod to_http2;
 mod turns;
 mod unread;
+mod upload;
 mod visit;
 mod watch;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -54,6 +57,8 @@ pub struct Carrier {
     telemetry: Arc<Telemetry>,
     lifecycle: Arc<Lifecycle>,
     connections: Arc<Connections>,
+    /// Those to HTTP/2 endpoints.
+    multiplexed: Arc<to_http2::Connections>,
     turns: Arc<Turns>,
 }
 
@@ -64,7 +69,14 @@ impl Carrier {
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
         let turns = Arc::new(Turns::new(&snapshot.load().config().server));
-        Self { snapshot, telemetry, lifecycle, connections: Arc::default(), turns }
+        let (connections, multiplexed) = (Arc::default(), Arc::default());
+        Self { snapshot, telemetry, lifecycle, connections, multiplexed, turns }
+    }
+
+    /// The same for another worker: a connection's bytes are moved by the one that has opened it.
+    fn for_worker(&self) -> Self {
+        let turns = Arc::new(Turns::new(&self.snapshot.load().config().server));
+        Self { multiplexed: Arc::default(), turns, ..self.clone() }
     }
 
     /// How long idle connections of clients that have to go may stay.
@@ -79,7 +91,7 @@ impl Carrier {
         Terms::of(listener, snapshot.config().server.drain_idle)
     }
 
-    fn begin(&self, session: &Session) -> Option<Tracked> {
+    fn begin(&self, session: &Session, websocket: bool) -> Option<Tracked> {
         let snapshot = self.snapshot.load_full();
         let visit = Visit::of(session)?;
         let listener = visit.door.in_force(&snapshot)?.clone();
@@ -90,13 +102,34 @@ impl Carrier {
             secured: visit.secured.clone(),
             protocol: protocol(request.version),
             target: &String::from_utf8_lossy(request.raw_path()),
-            upgrade: session.is_upgrade_req(),
+            upgrade: session.is_upgrade_req() || websocket,
             short_of_memory: self.lifecycle.is_short_of_memory(),
             now: Instant::now(),
             time: SystemTime::now(),
         };
         let exchange = Exchange::begin(snapshot, listener, arrival);
         Some(Tracked::new(exchange, self.telemetry.clone(), &visit.door.counters))
+    }
+
+    /// Carries an admitted request to where Pingora does not carry it; `true`: that is done.
+    async fn pass_on(&self, session: &mut Session, carried: &mut Carried) -> Result<bool> {
+        if carried.websocket && !carried.exchange.is_upgrade() {
+            let why = "a WebSocket over HTTP/2 needs endpoints that speak HTTP/1.1";
+            self.answer(session, carried, Failure::MethodNotAllowed, Some(why.to_owned())).await;
+            return Ok(true);
+        }
+        match () {
+            () if carried.websocket => websocket::serve(self, session, carried).await.map(|()| true),
+            () if carried.exchange.speaks_http2() => {
+                to_http2::serve(self, session, carried).await.map(|()| true)
+            }
+            () => Ok(false),
+        }
+    }
+
+    /// The client's connection serves no more requests than those that have arrived.
+    fn lets_go(&self, session: &Session) -> bool {
+        self.lifecycle.is_stopping() || Visit::of(session).is_some_and(|visit| visit.door.is_retired())
     }
 
     /// Sends our own answer, and notes why.
@@ -113,7 +146,7 @@ impl Carrier {
         }
         let answer = carried.exchange.answer(failure);
         // What is left of the body would be taken for the next request; and a client that was refused may be hostile.
-        if !session.is_body_done() || failure != Failure::NoRoute {
+        if !session.is_body_done() || !failure.leaves_connection() {
             session.set_keepalive(None);
         }
         let Ok(mut response) = ResponseHeader::build(answer.status, Some(answer.headers.len())) else {
@@ -122,7 +155,7 @@ impl Carrier {
         for (name, value) in answer.headers {
             let _ = response.insert_header(name, value);
         }
-        let bodiless = session.req_header().method == http::Method::HEAD;
+        let bodiless = session.req_header().method == http::Method::HEAD || answer.body.is_empty();
         let body = Bytes::from(answer.body);
         let limit = carried.exchange.listener().timeouts.write.min(OWN_ANSWER);
         session.set_write_timeout(Some(limit));
@@ -150,9 +183,19 @@ impl ProxyHttp for Carrier {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
-        let Some(exchange) = self.begin(session) else {
+        let websocket = websocket::is_asked_for(session.req_header());
+        if websocket {
+            websocket::as_upgrade(session.req_header_mut());
+        }
+        let admitted = Visit::of(session).and_then(|visit| visit.take_admitted());
+        let is_admitted = admitted.is_some();
+        let Some(exchange) = admitted.or_else(|| self.begin(session, websocket)) else {
             return Error::e_explain(ErrorType::InternalError, "a connection of no listener");
         };
+        if is_admitted && session.req_header().headers.contains_key(header::TRANSFER_ENCODING) {
+            // See `visit::serve_one`.
+            session.set_keepalive(None);
+        }
         let timeouts = &exchange.listener().timeouts;
         // Pingora keeps idle connections for ever from the second request on, unless told at each one.
         if session.get_keepalive().is_some() {
@@ -163,12 +206,16 @@ impl ProxyHttp for Carrier {
         // A client that has sent its request and closed its side still wants the answer (RFC 9112, section 9.6).
         session.set_abort_on_close(false);
         session.set_pipelining_enabled(true);
-        ctx.carry(exchange);
+        ctx.carry(exchange, is_admitted, websocket);
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let carried = ctx.carried()?;
+        if session.req_header().method == http::Method::CONNECT {
+            self.answer(session, carried, Failure::MethodNotAllowed, None).await;
+            return Ok(true);
+        }
         if let Err(reason) = strict::check(session.req_header()) {
             self.answer(session, carried, Failure::BadRequest, Some(reason.to_owned())).await;
             return Ok(true);
@@ -177,25 +224,23 @@ impl ProxyHttp for Carrier {
             self.answer(session, carried, failure, None).await;
             return Ok(true);
         }
+        if carried.admitted {
+            return self.pass_on(session, carried).await;
+        }
         let fields =
             session.req_header().headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
         let admitted = carried.exchange.admit(&**session.req_header(), fields);
-        let Err(failure) = admitted else { return Ok(false) };
-        self.answer(session, carried, failure, None).await;
-        Ok(true)
+        if let Err(failure) = admitted {
+            self.answer(session, carried, failure, None).await;
+            return Ok(true);
+        }
+        self.pass_on(session, carried).await
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let carried = ctx.carried()?;
-        loop {
-            match carried.exchange.next(Instant::now()) {
-                Next::Attempt => break,
-                Next::Wait(wait, limit) => tokio::select! {
-                    _ = wait.until_available(limit) => {}
-                    () = client_gone(session) => return Err(carried.fail(Failure::ClientGone)),
-                },
-                Next::Fail(failure) => return Err(carried.fail(failure)),
-            }
+        if let Err(failure) = next_attempt(session, carried).await {
+            return Err(carried.fail(failure));
         }
         carried.exchange.request_body_again();
         // Of the attempt before: this one is judged by what becomes of it.
@@ -211,7 +256,7 @@ impl ProxyHttp for Carrier {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
         fd: std::os::fd::RawFd,
@@ -221,6 +266,11 @@ impl ProxyHttp for Carrier {
         let carried = ctx.carried()?;
         let now = Instant::now();
         carried.exchange.connected(reused, now);
+        if !session.is_body_done()
+            && let Some(upload) = &carried.upload
+        {
+            upload.awaits(carried.exchange.listener().timeouts.body);
+        }
         let found = self.connections.get(fd);
         carried.connection = found.or_else(|| carried.slot.as_ref().and_then(Slot::connection));
         let left = carried.exchange.deadline().map(|deadline| deadline.saturating_duration_since(now));
@@ -267,6 +317,9 @@ impl ProxyHttp for Carrier {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             // An empty last piece, as HTTP/2 clients send it, would become a second last chunk.
             *body = None;
+        }
+        if let Some(upload) = &carried.upload {
+            if end_of_stream { upload.ends() } else { upload.moves() }
         }
         if end_of_stream && !carried.begun {
             let limit = carried.exchange.pool().map(|pool| pool.spec().timeouts.response);
@@ -319,7 +372,7 @@ impl ProxyHttp for Carrier {
             || response.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
         carried.exchange.response_edits(status, fields, &mut edits);
         edits::apply(response, &edits)?;
-        heads::own_framing(response)?;
+        heads::own_framing(response, false)?;
         if status == 101 {
             carried.deadline = None;
             // It is Pingora's limit for a silent tunnel, too.
@@ -332,7 +385,7 @@ impl ProxyHttp for Carrier {
             response.remove_header(&header::TRANSFER_ENCODING);
             session.set_keepalive(None);
         }
-        if self.lifecycle.is_stopping() || Visit::of(session).is_some_and(|visit| visit.door.is_retired()) {
+        if self.lets_go(session) {
             session.set_keepalive(None);
         }
         Ok(())
@@ -470,6 +523,20 @@ fn normalise(session: &mut Session, carried: &mut Carried) -> Result<std::result
         Ok(Some(path)) => heads::set_path(request, &path).map(Ok),
         Ok(None) => Ok(Ok(())),
         Err(failure) => Ok(Err(failure)),
+    }
+}
+
+/// Opens the next attempt, once there is an endpoint for it.
+async fn next_attempt(session: &mut Session, carried: &mut Carried) -> std::result::Result<(), Failure> {
+    loop {
+        match carried.exchange.next(Instant::now()) {
+            Next::Attempt => return Ok(()),
+            Next::Wait(wait, limit) => tokio::select! {
+                _ = wait.until_available(limit) => {}
+                () = client_gone(session) => return Err(Failure::ClientGone),
+            },
+            Next::Fail(failure) => return Err(failure),
+        }
     }
 }
 

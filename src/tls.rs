@@ -12,7 +12,7 @@ mod source;
 mod tickets;
 
 pub use certificate::{Certificate, CertificateFiles, CertificateStatus};
-pub use client::{ClientSettings, ClientTls};
+pub use client::{ClientSettings, ClientTls, HTTP2};
 pub use identity::Identity;
 pub use resolver::{Resolver, UnknownNames};
 pub use secured::{Secured, without_port};

@@ -383,6 +383,7 @@ pub struct Pool {
     pub endpoints: Vec<EndpointSpec>,
     pub health_check: Option<HealthCheck>,
     pub when_none_healthy: WhenNoneHealthy,
+    pub protocol: EndpointProtocol,
     pub tls: Option<Arc<ClientTls>>,
     pub timeouts: EndpointTimeouts,
     pub connections: EndpointConnections,
@@ -390,6 +391,14 @@ pub struct Pool {
     pub host: HostHeader,
     /// How often host names of endpoints are resolved again.
     pub resolve: Duration,
+}
+
+/// What is spoken with endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointProtocol {
+    Http11,
+    /// By ALPN where there is TLS, by prior knowledge where there is none (RFC 9113, section 3).
+    Http2,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -451,6 +460,11 @@ pub enum CheckKind {
         expect: Vec<RangeInclusive<u16>>,
         headers: Vec<(HeaderName, HeaderValue)>,
     },
+    /// The gRPC health checking protocol.
+    Grpc {
+        /// The service that is asked for; empty: the server as a whole.
+        service: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -485,6 +499,8 @@ pub struct EndpointConnections {
     pub idle: u64,
     /// Since it was opened; older ones are not kept.
     pub age: Option<Duration>,
+    /// HTTP/2 only: requests that one carries at a time.
+    pub streams: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,7 +18,10 @@ impl Exchange {
     }
 
     /// The answer that is ours for a failure.
-    pub fn answer(&self, failure: Failure) -> Answer {
+    pub fn answer(&mut self, failure: Failure) -> Answer {
+        if self.grpc {
+            return self.grpc_answer(failure);
+        }
         let mut answer = Answer::to(failure, Some(self.record.text.accept()), self.record.text.request_id());
         if let Some(location) = self.https_location().filter(|_| failure == Failure::RedirectHttps) {
             answer.headers.push((header::LOCATION, location));
@@ -54,6 +57,7 @@ impl Exchange {
             // Nothing was sent that says so.
             Some(Failure::Stopped) => Outcome::Cut,
             Some(failure) if failure.status().as_u16() == self.record.status => Outcome::Refused,
+            Some(_) if self.answered_by_grpc && self.record.status == 200 => Outcome::Refused,
             // Behind the beginning of another response there is no place for an answer.
             Some(_) => Outcome::Cut,
         }

@@ -27,6 +27,7 @@ pub enum Failure {
     ConnectFailed,
     ConnectTimeout,
     EndpointTls,
+    StreamRefused,
     EndpointReset,
     BadResponse,
     RequestWriteTimeout,
@@ -76,6 +77,7 @@ impl Failure {
             Self::MemoryShort => (503, "memory_short", Proxy),
             Self::ConnectFailed => (503, "connect_failed", Endpoint),
             Self::ConnectTimeout => (503, "connect_timeout", Endpoint),
+            Self::StreamRefused => (503, "stream_refused", Endpoint),
             Self::RequestWriteTimeout => (504, "request_write_timeout", Endpoint),
             Self::ResponseTimeout => (504, "response_timeout", Endpoint),
             Self::RequestDeadline => (504, "request_deadline", Endpoint),
@@ -94,13 +96,34 @@ impl Failure {
         self.row().2
     }
 
+    /// Whether the client's connection may go on: its sender is not suspect.
+    pub fn leaves_connection(self) -> bool {
+        matches!(
+            self,
+            Self::NoRoute
+                | Self::RedirectHttps
+                | Self::Misdirected
+                | Self::NoHealthyEndpoint
+                | Self::WaitExpired
+                | Self::WaitQueueFull
+                | Self::ConnectFailed
+                | Self::ConnectTimeout
+                | Self::EndpointTls
+                | Self::StreamRefused
+                | Self::EndpointReset
+                | Self::BadResponse
+                | Self::ResponseTimeout
+                | Self::RequestDeadline
+        )
+    }
+
     /// Seconds after which it makes sense to come back, for the statuses that mean "not now".
     pub fn retry_after(self) -> Option<u32> {
         (self.row().0 == 503).then_some(1)
     }
 
     /// Every failure, for tests and documents.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::BadRequest,
         Self::MissingHost,
         Self::PlainHttp,
@@ -123,6 +146,7 @@ impl Failure {
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::EndpointTls,
+        Self::StreamRefused,
         Self::EndpointReset,
         Self::BadResponse,
         Self::RequestWriteTimeout,

@@ -21,7 +21,8 @@ impl Exchange {
         open.record.result = AttemptResult::Failed(failure.label());
         // A kept connection that the endpoint closed just then says nothing about the endpoint, and there may be more
         // of its kind: such an attempt counts neither as its failure nor as a retry.
-        let stale = failure == Failure::EndpointReset && circumstances.reused;
+        let at_its_end = matches!(failure, Failure::EndpointReset | Failure::StreamRefused);
+        let stale = at_its_end && circumstances.reused;
         if failure.side() == Side::Endpoint && !stale {
             open.lease.failed();
         }
@@ -38,8 +39,11 @@ impl Exchange {
         let on = &pool.spec().retry.on;
         let again = circumstances.replayable && !circumstances.response_begun;
         let allowed = match failure {
-            // Nothing has been sent: any method.
-            Failure::ConnectFailed | Failure::ConnectTimeout | Failure::EndpointTls => on.connect && again,
+            // Nothing has been sent, or nobody has looked at it: any method.
+            Failure::ConnectFailed
+            | Failure::ConnectTimeout
+            | Failure::EndpointTls
+            | Failure::StreamRefused => on.connect && again,
             Failure::EndpointReset => on.reset && again && self.idempotent,
             Failure::ResponseTimeout => on.timeout && again && self.idempotent,
             _ => false,

@@ -52,23 +52,7 @@ pub async fn send(
 /// Whether the connection may go on: nothing of the request is left on it, and its sender is not suspect.
 fn keeps(client: &Client, failure: Failure) -> bool {
     let view = client.view();
-    let innocent = matches!(
-        failure,
-        Failure::NoRoute
-            | Failure::RedirectHttps
-            | Failure::Misdirected
-            | Failure::NoHealthyEndpoint
-            | Failure::WaitExpired
-            | Failure::WaitQueueFull
-            | Failure::ConnectFailed
-            | Failure::ConnectTimeout
-            | Failure::EndpointTls
-            | Failure::EndpointReset
-            | Failure::BadResponse
-            | Failure::ResponseTimeout
-            | Failure::RequestDeadline
-    );
-    innocent
+    failure.leaves_connection()
         && view.version() == Version::Http11
         && view.framing() == Framing::None
         && view.keep_alive()

@@ -321,16 +321,7 @@ impl<'a> Attempt<'a> {
 
 /// Opens a connection to an endpoint.
 pub async fn connect(endpoint: &Endpoint, pool: &config::Pool, timer: &Timer) -> Result<Connection, Failed> {
-    let timeouts = &pool.timeouts;
-    let connected = timer.within(timeouts.connect, async {
-        let socket = Socket::connect(endpoint.target(), timeouts.write);
-        let socket = socket.await.map_err(|error| Failed::new(Failure::ConnectFailed, error.to_string()))?;
-        match &pool.tls {
-            None => Ok(Stream::Plain(socket)),
-            Some(tls) => secured(socket, tls, endpoint).await,
-        }
-    });
-    match connected.await {
+    match timer.within(pool.timeouts.connect, open(endpoint, pool)).await {
         Ok(stream) => stream.map(|stream| Connection {
             stream,
             tls: pool.tls.clone(),
@@ -342,12 +333,22 @@ pub async fn connect(endpoint: &Endpoint, pool: &config::Pool, timer: &Timer) ->
     }
 }
 
+/// The same without a limit to its time.
+pub async fn open(endpoint: &Endpoint, pool: &config::Pool) -> Result<Stream, Failed> {
+    let socket = Socket::connect(endpoint.target(), pool.timeouts.write);
+    let socket = socket.await.map_err(|error| Failed::new(Failure::ConnectFailed, error.to_string()))?;
+    match &pool.tls {
+        None => Ok(Stream::Plain(socket)),
+        Some(tls) => secured(socket, tls, endpoint).await,
+    }
+}
+
 /// In a box, so that attempts without TLS do not carry the room for it along.
 fn secured<'a>(
     socket: Socket,
     tls: &'a ClientTls,
     endpoint: &'a Endpoint,
-) -> Pin<Box<dyn Future<Output = Result<Stream, Failed>> + 'a>> {
+) -> Pin<Box<dyn Future<Output = Result<Stream, Failed>> + Send + 'a>> {
     Box::pin(async move {
         let failed = |detail: String| Failed::new(Failure::EndpointTls, detail);
         let written = endpoint.written();

@@ -8,6 +8,7 @@ use super::buffer::Buffer;
 use super::connection::Client;
 use super::deliver::{self, Delivery};
 use super::framing::{Framing, Version};
+use super::handover::Judged;
 use super::head::{HeadRoom, RequestView, Response};
 use super::kept::Connection;
 use super::pump::Pump;
@@ -57,29 +58,49 @@ enum Outcome {
     Failed(Failure, Option<String>),
 }
 
-/// Serves the request whose head is in `client`.
-pub async fn request(client: &mut Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> After {
+/// Who serves a request.
+pub enum Served {
+    Here(After),
+    /// Its endpoints speak HTTP/2.
+    Elsewhere(Box<Judged>),
+}
+
+/// Serves the request whose head is in `client`, unless it is for the other carrier.
+pub async fn request(client: &mut Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> Served {
     let mut tracked = begin(client, snapshot, listener);
     let mut sent = Sent::default();
     let after = match admit(client, &mut tracked) {
+        Ok(()) if tracked.speaks_http2() => {
+            let framing = client.view().framing();
+            return Served::Elsewhere(Box::new(Judged { tracked, framing, head_length: 0 }));
+        }
         Ok(()) => {
             client.timer.bound(tracked.deadline());
             serve(client, listener, &mut tracked, &mut sent).await
         }
-        Err(failure) => answer::send(client, listener, &mut tracked, &mut sent, failure, None).await,
+        Err((failure, detail)) => {
+            answer::send(client, listener, &mut tracked, &mut sent, failure, detail).await
+        }
     };
     client.timer.bound(None);
     tracked.finish(sent.status, sent.bytes, client.now);
-    after
+    Served::Here(after)
 }
 
-fn admit(client: &mut Client, tracked: &mut Tracked) -> Result<(), Failure> {
-    if let Some(path) = tracked.normal_path(&client.view())? {
+fn admit(client: &mut Client, tracked: &mut Tracked) -> Result<(), (Failure, Option<String>)> {
+    let plain = |failure| (failure, None);
+    if let Some(path) = tracked.normal_path(&client.view()).map_err(plain)? {
         let HeadRoom { request, head, .. } = client.room();
         request.set_path(head.bytes(), &path);
     }
     let view = client.view();
-    tracked.admit(&view, view.sizes())
+    tracked.admit(&view, view.sizes()).map_err(plain)?;
+    // What came with the head is judged before an endpoint hears of it.
+    match view.framing() {
+        Framing::Chunked => chunked::check(client.input.bytes())
+            .map_err(|error| (Failure::BadRequest, Some(error.to_string()))),
+        _ => Ok(()),
+    }
 }
 
 /// Answers a request whose head was refused; it has its line in the log like any other.
@@ -119,13 +140,6 @@ fn begin(client: &Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> 
 
 async fn serve(client: &mut Client, listener: &Listener, tracked: &mut Tracked, sent: &mut Sent) -> After {
     let manner = Manner::of(&client.view());
-    // What came with the head is judged before an endpoint hears of it.
-    if manner.framing == Framing::Chunked
-        && let Err(error) = chunked::check(client.input.bytes())
-    {
-        let detail = Some(error.to_string());
-        return answer::send(client, listener, tracked, sent, Failure::BadRequest, detail).await;
-    }
     loop {
         match tracked.next(client.now) {
             Next::Attempt => match attempt(client, listener, manner, tracked, sent).await {

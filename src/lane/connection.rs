@@ -13,11 +13,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::attempt;
 use super::buffer::{Buffer, HEAD};
 use super::caller::{self, Unknown};
-use super::carry::{self, After};
+use super::carry::{self, After, Served};
 use super::deadline::{Elapsed, Pursuit, Timer};
 use super::door::{Door, TooMany};
 use super::guests::Guest;
-use super::handover::{Handover, Preface};
+use super::handover::{Handover, Preface, What};
 use super::handshake::{self, NoTls};
 use super::head::{HeadRoom, Parse, Refusal, RequestView};
 use super::stream::Stream;
@@ -80,7 +80,7 @@ enum Arrived {
 /// What becomes of a connection.
 enum Stay {
     Over(After),
-    Elsewhere { http2: bool },
+    Elsewhere(What),
 }
 
 /// Serves a connection to its end.
@@ -110,9 +110,14 @@ pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door
             None => return,
         }
     }
-    match client.stays().await {
-        Stay::Over(after) => client.end(after).await,
-        Stay::Elsewhere { http2 } => Box::pin(client.hand_over(http2)).await,
+    loop {
+        match client.stays().await {
+            Stay::Over(after) => return client.end(after).await,
+            Stay::Elsewhere(what) => match Box::pin(client.hand_over(what)).await {
+                Some(returned) => client = returned,
+                None => return,
+            },
+        }
     }
 }
 
@@ -169,7 +174,11 @@ impl Client {
         let http2 = self.secured.as_ref().is_some_and(|secured| secured.http2);
         let other = self.worker.hands_over_all
             && self.in_force().is_some_and(|(_, listener)| !listener.h2c || self.secured.is_some());
-        if http2 || other { Stay::Elsewhere { http2 } } else { self.requests().await }
+        match () {
+            () if http2 => Stay::Elsewhere(What::Http2),
+            () if other => Stay::Elsewhere(What::Http1),
+            () => self.requests().await,
+        }
     }
 
     /// Ends the connection.
@@ -190,13 +199,32 @@ impl Client {
         let _ = timer.within(GOODBYE, stream.shutdown()).await;
     }
 
-    /// Another carrier serves the connection to its end.
-    async fn hand_over(self, http2: bool) {
-        let Self { worker, stream, caller, door, input, timer, secured, .. } = self;
-        drop(timer);
-        let ahead = input.bytes().to_vec();
-        drop(input);
-        worker.other.serve(Handover { stream, ahead, caller, door, secured, http2 }).await;
+    /// Another carrier serves it; `None`: and the connection is over.
+    async fn hand_over(mut self, mut what: What) -> Option<Self> {
+        let mut ahead = Vec::new();
+        if let What::Request(judged) = &mut what {
+            ahead.extend_from_slice(self.head());
+            judged.head_length = ahead.len();
+        }
+        ahead.extend_from_slice(self.input.bytes());
+        self.input.consume(self.input.len());
+        self.release();
+        let Self { worker, stream, caller, door, secured, .. } = self;
+        let handover = Handover {
+            stream,
+            ahead,
+            caller: caller.clone(),
+            door: door.clone(),
+            secured: secured.clone(),
+            what,
+        };
+        let returned = worker.other.serve(handover).await?;
+        let mut client = Self { worker, stream: returned.stream, caller, door, secured, ..self };
+        if !returned.ahead.is_empty() {
+            client.input.prepend(&returned.ahead);
+        }
+        client.now = Instant::now();
+        Some(client)
     }
 
     /// Finds out whose connection it is.
@@ -246,9 +274,16 @@ impl Client {
             let Some((snapshot, listener)) = self.in_force() else { return Stay::Over(After::Close) };
             let after = match arrived {
                 Arrived::Nothing => return Stay::Over(After::Close),
-                Arrived::ForOther { http2 } => return Stay::Elsewhere { http2 },
+                Arrived::ForOther { http2: true } => return Stay::Elsewhere(What::Http2),
+                Arrived::ForOther { http2: false } => return Stay::Elsewhere(What::Http1),
                 // In a box, so that a connection that waits does not carry the room for a request along.
-                Arrived::Request => Box::pin(carry::request(self, snapshot, &listener)).await,
+                Arrived::Request => match Box::pin(carry::request(self, snapshot, &listener)).await {
+                    Served::Here(after) => after,
+                    Served::Elsewhere(judged) => {
+                        self.requests += 1;
+                        return Stay::Elsewhere(What::Request(judged));
+                    }
+                },
                 Arrived::Refused(refusal) => {
                     Box::pin(carry::refused(self, snapshot, &listener, refusal)).await
                 }
@@ -411,6 +446,11 @@ impl Client {
     /// Whether another request may come: what has arrived before a FIN is answered, like anything else.
     pub fn may_go_on(&self) -> bool {
         !self.half_closed || !self.input.is_empty()
+    }
+
+    /// The request's head as it was sent.
+    fn head(&self) -> &[u8] {
+        self.room.as_ref().map_or(&[], |room| room.head.bytes())
     }
 
     /// The request's head; an empty one where none has been read.

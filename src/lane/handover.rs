@@ -1,11 +1,12 @@
-//! Connections that the lane does not serve: it has met the client, and hands over what it has.
+//! What the lane does not serve, a connection or one request: it has met the client, and hands over what it has.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use super::door::Door;
+use super::framing::Framing;
 use super::stream::Stream;
-use crate::exchange::Caller;
+use crate::exchange::{Caller, Tracked};
 use crate::tls::Secured;
 
 /// What an HTTP/2 client sends first where it knows that the server speaks it (RFC 9113, section 3.4).
@@ -19,13 +20,37 @@ pub struct Handover {
     pub caller: Caller,
     pub door: Arc<Door>,
     pub secured: Option<Arc<Secured>>,
-    pub http2: bool,
+    pub what: What,
+}
+
+/// What there is to serve.
+pub enum What {
+    /// All of an HTTP/2 connection.
+    Http2,
+    /// All of an HTTP/1.1 connection.
+    Http1,
+    /// One HTTP/1.1 request. It has been admitted; its head begins what has been read.
+    Request(Box<Judged>),
+}
+
+/// A request whose head has been read and judged.
+pub struct Judged {
+    pub tracked: Tracked,
+    pub head_length: usize,
+    pub framing: Framing,
+}
+
+/// A connection whose next request the lane reads again.
+pub struct Returned {
+    pub stream: Stream,
+    /// What has been read of it.
+    pub ahead: Vec<u8>,
 }
 
 /// The carrier that such connections go to.
 pub trait OtherCarrier {
-    /// Serves the connection to its end.
-    fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>>;
+    /// Serves it to its end; after a single request the connection may come back.
+    fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = Option<Returned>>>>;
 }
 
 /// What the first bytes of a connection say.

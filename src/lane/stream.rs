@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::socket::Socket;
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, HTTP2};
 
 /// A connection to a client or an endpoint.
 #[derive(Debug)]
@@ -32,6 +32,14 @@ impl Stream {
     /// A client's connection as it was accepted; from now on it belongs to this thread's runtime.
     pub fn accepted(socket: OwnedFd, unix: bool) -> io::Result<Self> {
         Ok(Self::Plain(Socket::accepted(socket, unix)?))
+    }
+
+    /// Whether the other side has not said, by TLS, that it speaks something else.
+    pub fn may_be_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(HTTP2),
+        }
     }
 
     fn socket(&self) -> &Socket {

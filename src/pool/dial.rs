@@ -19,7 +19,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::tls::ClientTls;
+use crate::tls::{ClientTls, HTTP2};
 
 /// What an endpoint must be.
 #[derive(Debug, Clone)]
@@ -27,6 +27,9 @@ pub struct Expected {
     pub tls: Arc<ClientTls>,
     pub name: ServerName<'static>,
 }
+
+/// What is wrong with an endpoint that has TLS and no HTTP/2, where that is what is spoken with it.
+pub const NO_HTTP2: &str = "the endpoint did not agree on HTTP/2 (ALPN)";
 
 /// Why there is no TLS with the endpoint.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,9 @@ where
 {
     let connector = TlsConnector::from(expected.tls.config.clone());
     match connector.connect(expected.name.clone(), stream).await {
+        Ok(stream) if expected.tls.settings.http2 && stream.get_ref().1.alpn_protocol() != Some(HTTP2) => {
+            Err(io::Error::other(NoTls(NO_HTTP2.into())))
+        }
         Ok(stream) => Ok(VirtualSocketStream::new(Box::new(Secured(stream))).into()),
         Err(error) => Err(io::Error::other(NoTls(error.to_string()))),
     }
@@ -46,21 +52,34 @@ where
 
 /// Opens connections for probes.
 #[derive(Debug)]
-pub(super) struct ProbeDial(pub Expected);
+pub(super) struct ProbeDial(pub Option<Expected>);
+
+impl ProbeDial {
+    async fn open(&self, address: &SocketAddr) -> io::Result<Stream> {
+        match address {
+            SocketAddr::Inet(address) => {
+                let stream = TcpStream::connect(address).await?;
+                match &self.0 {
+                    Some(expected) => secured(stream, expected).await,
+                    None => Ok(stream.into()),
+                }
+            }
+            SocketAddr::Unix(address) => {
+                let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
+                let stream = UnixStream::connect(path).await?;
+                match &self.0 {
+                    Some(expected) => secured(stream, expected).await,
+                    None => Ok(stream.into()),
+                }
+            }
+        }
+    }
+}
 
 #[async_trait]
 impl Connect for ProbeDial {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
-        let opened = async {
-            match address {
-                SocketAddr::Inet(address) => secured(TcpStream::connect(address).await?, &self.0).await,
-                SocketAddr::Unix(address) => {
-                    let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
-                    secured(UnixStream::connect(path).await?, &self.0).await
-                }
-            }
-        };
-        opened.await.map_err(|error| {
+        self.open(address).await.map_err(|error| {
             let kind = match error.kind() {
                 io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
                 io::ErrorKind::Other => ErrorType::TLSHandshakeFailure,

@@ -1,5 +1,7 @@
 //! One probe of one endpoint, made with Pingora's health checks, within a total deadline.
 
+mod http2;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +15,11 @@ use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck, TcpHeal
 
 use super::dial::ProbeDial;
 use super::endpoint::{Endpoint, Target};
-use crate::config::{self, CheckKind};
-use crate::tls::ClientTls;
+use crate::config::{self, CheckKind, EndpointProtocol};
+use http2::Http2Check;
+
+/// What probes call themselves.
+const USER_AGENT: &str = concat!("evenkeel/", env!("CARGO_PKG_VERSION"), " (health check)");
 
 pub(super) struct Probe {
     check: Box<dyn HealthCheck + Send + Sync>,
@@ -23,12 +28,9 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub fn new(
-        endpoint: &Endpoint,
-        spec: &config::HealthCheck,
-        tls: &Option<Arc<ClientTls>>,
-    ) -> Option<Self> {
-        let dial = endpoint.expected(tls).map(|expected| Arc::new(ProbeDial(expected)) as Arc<_>);
+    pub fn new(endpoint: &Endpoint, spec: &config::HealthCheck, pool: &config::Pool) -> Option<Self> {
+        let expected = endpoint.expected(&pool.tls);
+        let dial = expected.clone().map(|expected| Arc::new(ProbeDial(Some(expected))) as Arc<_>);
         let addr = match endpoint.target() {
             Target::Inet(address) => PingoraAddr::Inet(*address),
             Target::Unix(path) => {
@@ -42,6 +44,10 @@ impl Probe {
                 check.peer_template.options.custom_l4 = dial;
                 check
             }
+            CheckKind::Http { .. } if pool.protocol == EndpointProtocol::Http2 => {
+                Box::new(Http2Check::get(endpoint, spec, expected)?)
+            }
+            CheckKind::Grpc { service } => Box::new(Http2Check::grpc(endpoint, service, expected)?),
             CheckKind::Http { .. } => {
                 let mut check = http_check(endpoint, spec)?;
                 check.peer_template.options.custom_l4 = dial;
@@ -77,12 +83,7 @@ fn http_check(endpoint: &Endpoint, spec: &config::HealthCheck) -> Option<HttpHea
     let mut check = HttpHealthCheck::new(host, false);
     let mut request = RequestHeader::build("GET", path.as_bytes(), None).ok()?;
     request.insert_header(http::header::HOST, host).ok()?;
-    request
-        .insert_header(
-            http::header::USER_AGENT,
-            concat!("evenkeel/", env!("CARGO_PKG_VERSION"), " (health check)"),
-        )
-        .ok()?;
+    request.insert_header(http::header::USER_AGENT, USER_AGENT).ok()?;
     for (name, value) in headers {
         request.insert_header(name.clone(), value.clone()).ok()?;
     }
@@ -106,6 +107,10 @@ fn validate(response: &ResponseHeader, expect: &[RangeInclusive<u16>]) -> pingor
     if expect.iter().any(|range| range.contains(&status)) {
         return Ok(());
     }
+    unexpected(status)
+}
+
+fn unexpected(status: u16) -> pingora_core::Result<()> {
     Error::e_explain(ErrorType::CustomCode("unexpected status", status), "health check")
 }
 

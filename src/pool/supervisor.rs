@@ -175,7 +175,7 @@ async fn check(
     spec: HealthCheck,
     first: tokio::sync::mpsc::Sender<()>,
 ) {
-    let Some(probe) = Probe::new(&endpoint, &spec, &pool.spec().tls) else {
+    let Some(probe) = Probe::new(&endpoint, &spec, pool.spec()) else {
         log::error!(pool = &**pool.name(), endpoint = &**endpoint.label(); "endpoint cannot be probed");
         return;
     };

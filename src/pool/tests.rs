@@ -10,8 +10,8 @@ use super::health::Thresholds;
 use super::status::EndpointState;
 use super::*;
 use crate::config::{
-    Balance, CheckKind, EndpointAddress, EndpointConnections, EndpointSpec, EndpointTimeouts, HealthCheck,
-    HostHeader, Retry, RetryOn,
+    Balance, CheckKind, EndpointAddress, EndpointConnections, EndpointProtocol, EndpointSpec,
+    EndpointTimeouts, HealthCheck, HostHeader, Retry, RetryOn,
 };
 
 const AT_ONCE: Thresholds = Thresholds { healthy_after: 1, unhealthy_after: 1 };
@@ -24,6 +24,7 @@ fn spec(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config
         backup: *backup,
     });
     config::Pool {
+        protocol: EndpointProtocol::Http11,
         tls: None,
         name: "test".into(),
         balance: Balance::RoundRobin,
@@ -44,7 +45,7 @@ fn spec(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config
             keep_alive: second,
             tunnel: second,
         },
-        connections: EndpointConnections { idle: 1, age: None },
+        connections: EndpointConnections { idle: 1, age: None, streams: 100 },
         retry: Retry {
             limit: 2,
             on: RetryOn { connect: true, reset: true, timeout: false, statuses: Vec::new() },

@@ -1,9 +1,5 @@
 //! The little of WebSocket (RFC 6455) that an echo needs: one frame a message, and the proof of the handshake.
 
-mod accept;
-
-pub(super) use accept::{accept_key, base64};
-
 /// Nothing longer is sent here.
 const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 

@@ -37,7 +37,7 @@ fn endpoint(error: &Error, begun: bool, expired: bool) -> Failure {
     }
 }
 
-fn client(error: &Error) -> Failure {
+pub fn client(error: &Error) -> Failure {
     match error.etype {
         ErrorType::ReadTimedout => Failure::RequestTimeout,
         ErrorType::WriteTimedout => Failure::ClientStalled,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pingora_core::{Error, ErrorType, Result};
 
 use super::connection::{Connection, Slot};
+use super::upload::Upload;
 use super::watch::Watch;
 use crate::exchange::{Failure, Tracked};
 
@@ -14,6 +15,10 @@ pub struct Context(Option<Box<Carried>>);
 
 pub struct Carried {
     pub exchange: Tracked,
+    /// It has been admitted before it came here.
+    pub admitted: bool,
+    /// It asks for a WebSocket over HTTP/2.
+    pub websocket: bool,
     /// Where the connection of the attempt under way is found if Pingora has no descriptor of it.
     pub slot: Option<Slot>,
     /// The connection of the attempt under way.
@@ -22,6 +27,8 @@ pub struct Carried {
     pub watch: Option<Watch>,
     /// Cuts that connection when the time for the whole request is over.
     pub deadline: Option<Watch>,
+    /// Of an HTTP/2 client.
+    pub upload: Option<Arc<Upload>>,
     /// Why the request failed, where a hook knows better than Pingora's error.
     pub failure: Option<Failure>,
     /// The client has been sent the beginning of a final response.
@@ -29,13 +36,16 @@ pub struct Carried {
 }
 
 impl Context {
-    pub fn carry(&mut self, exchange: Tracked) {
+    pub fn carry(&mut self, exchange: Tracked, admitted: bool, websocket: bool) {
         self.0 = Some(Box::new(Carried {
             exchange,
+            admitted,
+            websocket,
             slot: None,
             connection: None,
             watch: None,
             deadline: None,
+            upload: Upload::of_task(),
             failure: None,
             begun: false,
         }));
@@ -45,6 +55,15 @@ impl Context {
         self.0
             .as_deref_mut()
             .ok_or_else(|| Error::explain(ErrorType::InternalError, "a request without exchange"))
+    }
+}
+
+impl Drop for Carried {
+    /// A request whose body has stopped coming is dropped where it waits.
+    fn drop(&mut self) {
+        if self.upload.as_ref().is_some_and(|upload| upload.was_late()) {
+            self.exchange.cut(Failure::RequestTimeout, Some("the body did not arrive in time".to_owned()));
+        }
     }
 }
 

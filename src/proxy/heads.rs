@@ -69,11 +69,13 @@ pub fn origin_form(request: &mut RequestHeader) -> Result<()> {
     Ok(())
 }
 
-/// Makes the response's framing one of ours: the endpoint's version and its ambiguities end here.
-pub fn own_framing(response: &mut ResponseHeader) -> Result<()> {
+/// Makes the response's framing one of ours: the endpoint's version and its ambiguities end here. `trailers`: they may pass.
+pub fn own_framing(response: &mut ResponseHeader, trailers: bool) -> Result<()> {
     response.set_version(Version::HTTP_11);
-    // Trailers do not pass this carrier, so none may be announced.
-    response.remove_header(&header::TRAILER);
+    if !trailers {
+        // What does not come must not be announced.
+        response.remove_header(&header::TRAILER);
+    }
     if response.status == http::StatusCode::NO_CONTENT {
         // It has no body, and some clients wait for one that is announced (RFC 9110, section 8.6).
         response.remove_header(&header::CONTENT_LENGTH);

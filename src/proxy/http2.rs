@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::turns::OfConnection;
+use super::upload::Upload;
 use super::visit::Visit;
 use super::{Carrier, unread};
 use crate::config::Listener;
@@ -62,6 +63,7 @@ impl Terms {
         let http2 = listener.http2?;
         let mut options = default_h2_options();
         options
+            .enable_connect_protocol()
             .max_concurrent_streams(http2.max_streams)
             .initial_window_size(http2.stream_window)
             .initial_connection_window_size(http2.connection_window)
@@ -184,7 +186,8 @@ impl Served {
     fn begin(&self, mut session: HttpSession, active: &Active, turns: &Arc<OfConnection>) {
         let (http, leaving, serving) = (self.http.clone(), self.leaving.clone(), active.begin());
         let serve = async move |session, _turn| {
-            http.process_new_http(ServerSession::new_http2(session), &leaving).await;
+            let served = http.process_new_http(ServerSession::new_http2(session), &leaving);
+            Upload::watched(async { drop(served.await) }).await;
         };
         let window = self.visit.window();
         if let Some(turn) = turns.now(window) {

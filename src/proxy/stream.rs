@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::frames::Frames;
 use super::visit::Visit;
+use crate::lane::handover::Returned;
 use crate::lane::stream::Stream;
 
 /// What an HTTP/2 client may have read of it before its worker's others have their turn: frames may cost far more than
@@ -42,10 +43,15 @@ pub struct ClientStream {
     frames: Option<Frames>,
     /// Bytes of that since others had their turn.
     turn: usize,
+    /// Bytes that Pingora may still read, because they are the request's; `None`: all that there are.
+    left: Option<u64>,
 }
 
+/// What is read on for somebody else, so that a client is heard that resets its connection.
+const AHEAD_MAX: usize = 16 * 1024;
+
 impl ClientStream {
-    pub fn new(stream: Stream, ahead: Vec<u8>, visit: Arc<Visit>, http2: bool) -> Self {
+    pub fn new(stream: Stream, ahead: Vec<u8>, visit: Arc<Visit>) -> Self {
         let socket = SocketDigest::from_raw_fd(stream.as_raw_fd());
         if let Ok(peer) = visit.caller.peer().text().parse() {
             // Nobody has asked for it yet.
@@ -54,8 +60,69 @@ impl ClientStream {
         let response = ResponseHeader::build(200, Some(0)).ok();
         let digest =
             response.map(|none| Arc::new(ProxyDigest::new(Box::new(none), Some(Box::new(visit.clone())))));
-        let frames = http2.then(|| Frames::new(Instant::now()));
-        Self { stream, ahead, visit, socket: Arc::new(socket), digest, http2, frames, turn: 0 }
+        let socket = Arc::new(socket);
+        Self { stream, ahead, visit, socket, digest, http2: false, frames: None, turn: 0, left: None }
+    }
+
+    /// The same for a client that speaks HTTP/2.
+    pub fn of_http2(self) -> Self {
+        Self { http2: true, frames: Some(Frames::new(Instant::now())), ..self }
+    }
+
+    /// The same for one request of so many bytes.
+    pub fn within(self, bytes: u64) -> Self {
+        Self { left: Some(bytes), ..self }
+    }
+
+    /// What of it the next one needs to serve it.
+    pub fn give_back(self) -> Returned {
+        Returned { stream: self.stream, ahead: self.ahead }
+    }
+
+    /// The request is whole: keeps what comes for whoever reads the next one. Ready at the connection's end.
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut memory = [0; 1024];
+        while self.ahead.len() < AHEAD_MAX {
+            let mut rest = ReadBuf::new(&mut memory);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut rest))?;
+            if rest.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.ahead.extend_from_slice(rest.filled());
+        }
+        Poll::Pending
+    }
+
+    fn poll_ahead_or_stream(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let count = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(self.ahead.drain(..count).as_slice());
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads no more than what is left of the request.
+    fn poll_within(
+        &mut self,
+        left: u64,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if left == 0 {
+            return self.poll_rest(context);
+        }
+        let room = buffer.remaining().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        ready!(self.poll_ahead_or_stream(context, &mut part))?;
+        let read = part.filled().len();
+        buffer.advance(read);
+        self.left = Some(left - read as u64);
+        Poll::Ready(Ok(()))
     }
 
     /// Looks at what has been read.
@@ -83,12 +150,9 @@ impl AsyncRead for ClientStream {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        let read = if self.ahead.is_empty() {
-            Pin::new(&mut self.stream).poll_read(context, buffer)
-        } else {
-            let count = self.ahead.len().min(buffer.remaining());
-            buffer.put_slice(self.ahead.drain(..count).as_slice());
-            Poll::Ready(Ok(()))
+        let read = match self.left {
+            Some(left) => self.poll_within(left, context, buffer),
+            None => self.poll_ahead_or_stream(context, buffer),
         };
         match &read {
             Poll::Pending => {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use pingora::apps::ServerApp;
+use parking_lot::Mutex;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
+use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, Session};
 use tokio::sync::{Notify, watch};
@@ -14,9 +16,10 @@ use tokio::sync::{Notify, watch};
 use super::Carrier;
 use super::stream::ClientStream;
 use super::{http2, turns};
-use crate::exchange::Caller;
+use crate::exchange::{Caller, Tracked};
 use crate::lane::door::Door;
-use crate::lane::handover::{Handover, OtherCarrier};
+use crate::lane::framing::Framing;
+use crate::lane::handover::{Handover, Judged, OtherCarrier, Returned, What};
 use crate::tls::Secured;
 
 /// One client's connection.
@@ -24,6 +27,8 @@ pub struct Visit {
     pub caller: Caller,
     pub door: Arc<Door>,
     pub secured: Option<Arc<Secured>>,
+    /// A request that has been admitted already, until it is carried on.
+    admitted: Mutex<Option<Tracked>>,
     stage: AtomicU8,
     idle: Notify,
     /// Responses in a row that the client has not taken.
@@ -59,12 +64,18 @@ impl Visit {
             caller,
             door,
             secured,
+            admitted: Mutex::default(),
             stage: AtomicU8::new(BUSY),
             idle: Notify::new(),
             stalled: AtomicUsize::new(0),
             gone: Notify::new(),
             window: AtomicU32::new(u32::MAX),
         })
+    }
+
+    /// The request that it has come with.
+    pub fn take_admitted(&self) -> Option<Tracked> {
+        self.admitted.lock().take()
     }
 
     /// The visit that a request belongs to.
@@ -143,40 +154,81 @@ impl std::fmt::Debug for Visit {
 
 impl Proxy {
     pub fn new(conf: Arc<ServerConf>, carrier: Carrier) -> Self {
-        Self { http: OnceCell::new(), conf, carrier }
+        Self { http: OnceCell::new(), conf, carrier: carrier.for_worker() }
     }
 
     fn http(&self) -> Arc<HttpProxy<Carrier>> {
-        let make = || Arc::new(pingora_proxy::http_proxy(&self.conf, self.carrier.clone()));
-        self.http.get_or_init(make).clone()
+        self.http.get_or_init(|| Arc::new(self.make())).clone()
+    }
+
+    fn make(&self) -> HttpProxy<Carrier> {
+        let mut http = pingora_proxy::http_proxy(&self.conf, self.carrier.clone());
+        let mut options = HttpServerOptions::default();
+        // It is answered, or a WebSocket, in `proxy`.
+        options.allow_connect_method_proxying = true;
+        http.server_options = Some(options);
+        http
     }
 }
 
 impl OtherCarrier for Proxy {
-    fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>> {
+    fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = Option<Returned>>>> {
         let http = self.http();
         let told_within = self.carrier.drain_idle();
         let terms = self.carrier.terms(&handover.door);
         let carrier = self.carrier.clone();
         Box::pin(async move {
-            let Handover { stream, ahead, caller, door, secured, http2 } = handover;
+            let Handover { stream, ahead, caller, door, secured, what } = handover;
             let leaving = door.leaving();
             let visit = Visit::new(caller, door, secured);
-            let stream = Box::new(ClientStream::new(stream, ahead, visit.clone(), http2));
-            if http2 {
-                // Without terms the listener has just stopped to speak it.
-                if let Some(terms) = terms {
-                    http2::Served { http, carrier, visit, leaving }.serve(stream, terms).await;
+            let stream = ClientStream::new(stream, ahead, visit.clone());
+            match what {
+                What::Http2 => {
+                    // Without terms the listener has just stopped to speak it.
+                    if let Some(terms) = terms {
+                        let stream = Box::new(stream.of_http2());
+                        http2::Served { http, carrier, visit, leaving }.serve(stream, terms).await;
+                    }
+                    None
                 }
-                return;
-            }
-            let served = http.process_new(stream, &leaving);
-            tokio::select! {
-                // What has arrived comes first.
-                biased;
-                _ = served => {}
-                () = visit.is_over(leaving.clone(), told_within) => {}
+                What::Http1 => {
+                    let served = http.process_new(Box::new(stream), &leaving);
+                    tokio::select! {
+                        // What has arrived comes first.
+                        biased;
+                        _ = served => {}
+                        () = visit.is_over(leaving.clone(), told_within) => {}
+                    }
+                    None
+                }
+                What::Request(judged) => serve_one(&http, stream, &visit, *judged, &leaving).await,
             }
         })
     }
+}
+
+/// Serves one request; gives the connection back if another may follow.
+async fn serve_one(
+    http: &Arc<HttpProxy<Carrier>>,
+    stream: ClientStream,
+    visit: &Visit,
+    judged: Judged,
+    leaving: &watch::Receiver<bool>,
+) -> Option<Returned> {
+    let Judged { tracked, head_length, framing } = judged;
+    *visit.admitted.lock() = Some(tracked);
+    let body = match framing {
+        Framing::None => Some(0),
+        Framing::Length(length) => Some(length),
+        _ => None,
+    };
+    let stream = match body {
+        Some(body) => stream.within(body.saturating_add(head_length as u64)),
+        None => stream,
+    };
+    let session = ServerSession::new_http1(Box::new(stream));
+    let (stream, _) = http.process_new_http(session, leaving).await?.consume();
+    // Where a body of chunks ends, Pingora has found out, and may have read on.
+    let stream = stream.into_any().downcast::<ClientStream>().ok().filter(|_| body.is_some())?;
+    Some(stream.give_back())
 }

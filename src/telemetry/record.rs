@@ -43,6 +43,8 @@ pub struct Record {
     pub waited: Option<Duration>,
     /// It was sent to an unhealthy endpoint, as `fail_open` asks.
     pub failed_open: bool,
+    /// How a call of gRPC ended.
+    pub grpc_status: Option<u16>,
     /// Why it did not end well: the label of a `Failure`; `None`: it did.
     pub cause: Option<&'static str>,
     /// For the books.

@@ -12,6 +12,9 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use super::certificate::{Certificate, CertificateFiles, authorities};
 use super::{LoadError, Part, Source};
 
+/// The name of HTTP/2 in ALPN (RFC 9113, section 3.2).
+pub const HTTP2: &[u8] = b"h2";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSettings {
     /// The name that is asked for (SNI) and must be in the certificate; `None`: the endpoint's host as it is written.
@@ -22,6 +25,8 @@ pub struct ClientSettings {
     pub identity: Option<CertificateFiles>,
     /// `false`: whatever certificate there is will do.
     pub verify: bool,
+    /// What is to be agreed on: HTTP/2, or HTTP/1.1.
+    pub http2: bool,
 }
 
 /// The settings of one pool. Sessions are resumed.
@@ -61,7 +66,7 @@ impl ClientTls {
             }
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![if settings.http2 { HTTP2.to_vec() } else { b"http/1.1".to_vec() }];
         Ok(Self { settings, config: Arc::new(config), sources })
     }
 

@@ -6,6 +6,7 @@ mod endpoint;
 pub mod frames;
 mod gate;
 pub mod http2;
+pub mod http2_endpoint;
 mod load;
 mod proxy;
 mod request;

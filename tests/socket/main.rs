@@ -26,3 +26,4 @@ mod self_test;
 mod service;
 mod slow_clients;
 mod tls;
+mod to_http2;

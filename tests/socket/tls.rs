@@ -16,7 +16,7 @@ fn with_tls(endpoint: &Endpoint, authority: &Authority, more: &str) -> ProxyBuil
 }
 
 /// The line of a listener.
-fn tls(certificates: &[&Issued], more: &str) -> String {
+pub fn tls(certificates: &[&Issued], more: &str) -> String {
     let certificates: Vec<_> = certificates.iter().map(|issued| issued.written()).collect();
     format!("tls: {{ certificates: [{}]{more} }}", certificates.join(", "))
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::Compiler;
 use crate::config::decode::{Context, List, OrOff, Scalar, ShortOr, Spanned, Value};
 use crate::config::model::{
-    CheckKind, EndpointAddress, EndpointConnections, EndpointSpec, EndpointTimeouts, HealthCheck, Pool,
-    Retry, RetryOn, Route, WhenNoneHealthy,
+    CheckKind, EndpointAddress, EndpointConnections, EndpointProtocol, EndpointSpec, EndpointTimeouts,
+    HealthCheck, Pool, Retry, RetryOn, Route, WhenNoneHealthy,
 };
 use crate::config::raw::{
     CheckSection, CheckType, EndpointForm, FileSection, NoneHealthySection, PoolForm, PoolSection,
@@ -79,6 +79,8 @@ impl Compiler<'_> {
         endpoints: Vec<EndpointSpec>,
     ) -> Pool {
         let timeouts = &section.timeouts;
+        let protocol = section.protocol.value;
+        self.only_of_http2(section, protocol);
         Pool {
             name: name.clone(),
             balance: section.balance.value,
@@ -86,7 +88,8 @@ impl Compiler<'_> {
                 OrOff::On(check) => Some(self.health_check(check)),
                 OrOff::Off => None,
             },
-            tls: section.tls.as_ref().and_then(|tls| self.pool_tls(tls, &endpoints)),
+            protocol,
+            tls: section.tls.as_ref().and_then(|tls| self.pool_tls(tls, &endpoints, protocol)),
             endpoints,
             when_none_healthy: self.when_none_healthy(&section.when_none_healthy),
             timeouts: EndpointTimeouts {
@@ -103,6 +106,7 @@ impl Compiler<'_> {
                     OrOff::On(age) => Some(age.0),
                     OrOff::Off => None,
                 },
+                streams: section.connections.streams.0 as u32,
             },
             retry: match &section.retry.value {
                 OrOff::On(retry) => retry_of(retry),
@@ -113,6 +117,29 @@ impl Compiler<'_> {
             },
             host: section.host.0.clone(),
             resolve: section.resolve.0,
+        }
+    }
+
+    /// What is written of HTTP/2 where it is not spoken.
+    fn only_of_http2(&mut self, section: &PoolSection, protocol: EndpointProtocol) {
+        if protocol == EndpointProtocol::Http2 {
+            return;
+        }
+        if let OrOff::On(check) = &section.health_check.value
+            && check.r#type.value == CheckType::Grpc
+        {
+            let message = "gRPC needs HTTP/2, and this pool speaks HTTP/1.1";
+            self.context.error(
+                check.r#type.span,
+                message,
+                "add `protocol: h2` to the pool, or write `type: http`",
+            );
+        }
+        let streams = &section.connections.streams;
+        if streams.written {
+            let message =
+                "over HTTP/1.1 a connection carries one request at a time, so `streams` means nothing";
+            self.context.error(streams.span, message, "add `protocol: h2` to the pool, or remove it");
         }
     }
 
@@ -175,19 +202,30 @@ impl Compiler<'_> {
     }
 
     fn check_kind(&mut self, section: &CheckSection) -> CheckKind {
-        if section.r#type.value == CheckType::Tcp {
-            let only_http = [
-                ("path", section.path.as_ref().map(|value| value.span)),
-                ("host", section.host.as_ref().map(|value| value.span)),
-                ("expect", section.expect.as_ref().map(|value| value.span)),
-                ("headers", section.headers.as_ref().map(|value| value.span)),
-            ];
-            for (key, span) in only_http.into_iter().filter_map(|(key, span)| Some((key, span?))) {
-                let message = format!("a TCP health check has no `{key}`");
-                self.context.error(span, message, "add `type: http`, or remove it");
+        let kind = section.r#type.value;
+        for (key, of, span) in [
+            ("path", CheckType::Http, section.path.as_ref().map(|value| value.span)),
+            ("host", CheckType::Http, section.host.as_ref().map(|value| value.span)),
+            ("expect", CheckType::Http, section.expect.as_ref().map(|value| value.span)),
+            ("headers", CheckType::Http, section.headers.as_ref().map(|value| value.span)),
+            ("service", CheckType::Grpc, section.service.as_ref().map(|value| value.span)),
+        ] {
+            if let Some(span) = span.filter(|_| of != kind) {
+                let message = format!("{} health check has no `{key}`", a_check(kind));
+                let of = if of == CheckType::Http { "http" } else { "grpc" };
+                self.context.error(span, message, format!("add `type: {of}`, or remove it"));
             }
-            return CheckKind::Tcp;
         }
+        match kind {
+            CheckType::Tcp => CheckKind::Tcp,
+            CheckType::Http => self.http_check(section),
+            CheckType::Grpc => CheckKind::Grpc {
+                service: section.service.as_ref().map(|service| service.0.clone()).unwrap_or_default(),
+            },
+        }
+    }
+
+    fn http_check(&mut self, section: &CheckSection) -> CheckKind {
         let mut headers = Vec::new();
         for (key, value) in section.headers.iter().flat_map(|named| &named.entries) {
             match (header_name(&key.text), value) {
@@ -288,6 +326,14 @@ fn retry_of(section: &RetrySection) -> Retry {
             timeout: has(RetryCause::Timeout),
             statuses: statuses.collect(),
         },
+    }
+}
+
+fn a_check(kind: CheckType) -> &'static str {
+    match kind {
+        CheckType::Tcp => "a TCP",
+        CheckType::Http => "an HTTP",
+        CheckType::Grpc => "a gRPC",
     }
 }
 

@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 
 use super::Compiler;
 use crate::config::decode::{List, OrOff, Spanned, shown};
-use crate::config::model::{EndpointAddress, EndpointSpec};
+use crate::config::model::{EndpointAddress, EndpointProtocol, EndpointSpec};
 use crate::config::raw::{
     CertificateSection, ClientCertificateMode, ClientCertificatesSection, PoolTlsSection, TicketsSection,
     TlsSection,
@@ -56,6 +56,7 @@ impl Compiler<'_> {
         &mut self,
         section: &Spanned<PoolTlsSection>,
         endpoints: &[EndpointSpec],
+        protocol: EndpointProtocol,
     ) -> Option<Arc<ClientTls>> {
         let identity = match (&section.cert, &section.key) {
             (Some(cert), Some(key)) => {
@@ -88,6 +89,7 @@ impl Compiler<'_> {
             ca: section.ca.as_ref().map(|ca| ca.0.clone()),
             identity,
             verify: section.verify.0,
+            http2: protocol == EndpointProtocol::Http2,
         };
         match ClientTls::new(settings) {
             Ok(tls) => Some(Arc::new(tls)),

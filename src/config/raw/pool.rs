@@ -9,7 +9,7 @@ use super::AddressText;
 use super::matching::{HeaderText, PathText};
 use super::tls::PoolTlsSection;
 use crate::config::decode::{Fault, List, Named, OrOff, Scalar, ShortOr};
-use crate::config::model::{Balance, HostHeader};
+use crate::config::model::{Balance, EndpointProtocol, HostHeader};
 use crate::config::scalar::{Count, Flag, Limit, Period, word_fault, words};
 use crate::config::section::section;
 
@@ -33,6 +33,9 @@ section! {
         health_check: OrOff<CheckSection> = {};
         /// What happens to requests while no endpoint is healthy: `{ wait: 5s }` or `{ fail_open: true }`.
         when_none_healthy: NoneHealthySection = {};
+        /// What is spoken with its endpoints: `http/1.1`, or `h2` (HTTP/2; without `tls` by prior knowledge), which gRPC
+        /// needs.
+        protocol: EndpointProtocol = "http/1.1";
         /// TLS with its endpoints. Default: none.
         tls: PoolTlsSection, optional;
         /// How long an endpoint may take.
@@ -46,6 +49,11 @@ section! {
 
 words!(Balance, "a balance policy" {
     "round_robin" => Balance::RoundRobin,
+});
+
+words!(EndpointProtocol, "a protocol" {
+    "http/1.1" => EndpointProtocol::Http11,
+    "h2" => EndpointProtocol::Http2,
 });
 
 /// An endpoint: plain text is its address.
@@ -94,7 +102,8 @@ impl Scalar for HeaderSetting {
 section! {
     /// How endpoints are probed.
     CheckSection "`health_check`" {
-        /// `tcp`: a connection opens. `http`: a GET is answered with an expected status.
+        /// `tcp`: a connection opens. `http`: a GET is answered with an expected status. `grpc`: the standard health
+        /// service says SERVING; `protocol: h2` only.
         r#type: CheckType = "tcp";
         /// From the start of a probe to the start of the next one, give or take 10 %.
         interval: Limit = "2s";
@@ -112,6 +121,8 @@ section! {
         expect: List<StatusRange>, optional;
         /// `type: http` only: header fields to send.
         headers: Named<HeaderText>, optional;
+        /// `type: grpc` only: the service to ask about. Default: the server as a whole.
+        service: ServiceName, optional;
     }
 }
 
@@ -119,12 +130,33 @@ section! {
 pub(crate) enum CheckType {
     Tcp,
     Http,
+    Grpc,
 }
 
 words!(CheckType, "a type of health check" {
     "tcp" => CheckType::Tcp,
     "http" => CheckType::Http,
+    "grpc" => CheckType::Grpc,
 });
+
+/// What a gRPC probe asks about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServiceName(pub(crate) String);
+
+impl Scalar for ServiceName {
+    const WHAT: &'static str = "a gRPC service";
+    const REMEDY: &'static str = "write its full name, such as shop.v1.Orders";
+
+    fn parse(text: &str) -> Result<ServiceName, Fault> {
+        let is_name =
+            !text.is_empty() && text.len() <= 255 && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_name { Ok(ServiceName(text.to_owned())) } else { Err(Self::fault(text)) }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "examples": ["shop.v1.Orders"] })
+    }
+}
 
 /// What an HTTP probe asks for: a path that may have a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -237,6 +269,9 @@ section! {
         idle: Count<0, 1_000_000> = 1024;
         /// Since it was opened, however busy it is; an older one is closed after its response. `off`: no limit.
         age: OrOff<Limit> = "1h";
+        /// `protocol: h2` only: requests that one carries at a time, and fewer where the endpoint wants that; beyond it,
+        /// another one is opened.
+        streams: Count<1, 10_000> = 100;
     }
 }
 

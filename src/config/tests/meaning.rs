@@ -100,7 +100,7 @@ fn defaults_are_those_of_the_reference() {
             tunnel: seconds(3600),
         }
     );
-    assert_eq!(pool.connections, EndpointConnections { idle: 1024, age: Some(seconds(3600)) });
+    assert_eq!(pool.connections, EndpointConnections { idle: 1024, age: Some(seconds(3600)), streams: 100 });
     assert_eq!((&pool.host, pool.resolve), (&HostHeader::Preserve, seconds(10)));
 }
 
@@ -244,7 +244,7 @@ fn routes_have_limits_and_a_timeout() {
 #[test]
 fn kept_connections_have_limits() {
     let connections = pool("    connections: { idle: 0, age: off }\n").connections;
-    assert_eq!(connections, EndpointConnections { idle: 0, age: None });
+    assert_eq!(connections, EndpointConnections { idle: 0, age: None, streams: 100 });
 }
 
 #[test]

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use super::super::content::mixed;
 use super::super::message::Wire;
 use super::super::tally::Wrong;
-use super::super::websocket::{Frame, GOING_AWAY, accept_key, base64};
+use super::super::websocket::{Frame, GOING_AWAY};
 use super::{Kind, LIMIT, Load, said, up_to_ms};
+use crate::base64;
+use crate::websocket::accept_key;
 
 /// Between two messages, at most.
 const PAUSE_MS: u64 = 200;
@@ -55,7 +57,7 @@ pub(super) async fn run(load: Arc<Load>) {
 }
 
 async fn open(wire: &mut Wire, id: u64) -> Result<(), Wrong> {
-    let key = base64(&[mixed(id).to_be_bytes(), mixed(!id).to_be_bytes()].concat());
+    let key = base64::encode(&[mixed(id).to_be_bytes(), mixed(!id).to_be_bytes()].concat());
     let request = format!(
         "GET /echo HTTP/1.1\r\nHost: prove.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"

@@ -51,6 +51,9 @@ fn outcome(line: &mut Object<'_>, record: &Record) {
     if record.failed_open {
         line.literal(key!("failed_open"), "true");
     }
+    if let Some(status) = record.grpc_status {
+        line.number(key!("grpc_status"), status.into());
+    }
     line.optional(key!("cause"), record.cause);
     line.optional(key!("detail"), record.detail.as_deref());
     line.seconds(key!("duration_seconds"), record.duration);

@@ -60,6 +60,7 @@ fn full() -> Record {
         skipped: Some([Skipped { endpoint: "10.0.0.3:3000".into(), reason: "unhealthy" }].into()),
         waited: Some(Duration::from_millis(1200)),
         failed_open: true,
+        grpc_status: Some(14),
         cause: Some("bad_response"),
         detail: Some("invalid status line".into()),
         duration: Duration::from_micros(1_203_412),
@@ -82,6 +83,7 @@ fn minimal() -> Record {
         skipped: None,
         waited: None,
         failed_open: false,
+        grpc_status: None,
         cause: None,
         detail: None,
         duration: Duration::ZERO,
@@ -93,7 +95,16 @@ fn plain() -> Record {
     let mut record = full();
     record.attempts.remove(0);
     let text = RequestText::new(TextParts { target: "/v1/x?a=b", ..PARTS });
-    Record { text, path: None, status: 200, waited: None, failed_open: false, cause: None, ..record }
+    Record {
+        text,
+        path: None,
+        status: 200,
+        waited: None,
+        failed_open: false,
+        grpc_status: None,
+        cause: None,
+        ..record
+    }
 }
 
 fn line(format: Format, record: &Record) -> String {
@@ -117,7 +128,7 @@ fn json_has_every_field() {
         r#""attempts":[{"endpoint":"10.0.0.1:3000","failure":"connect_failed"},"#,
         r#"{"endpoint":"10.0.0.2:3000","connect_seconds":0.000210,"first_byte_seconds":0.003300,"status":502}],"#,
         r#""skipped":[{"endpoint":"10.0.0.3:3000","reason":"unhealthy"}],"waited_seconds":1.200000,"#,
-        r#""failed_open":true,"cause":"bad_response","detail":"invalid status line","#,
+        r#""failed_open":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
         r#""duration_seconds":1.203412}"#
     );
     assert_eq!(line(Format::Json, &full()), expected);
@@ -149,7 +160,7 @@ fn text_is_aligned_and_short_when_all_went_well() {
 
 #[test]
 fn text_tells_what_happened() {
-    let told = "1.2s api > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, waited 1.2s, failed open, \
+    let told = "1.2s api > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, waited 1.2s, gRPC status 14, failed open, \
                 bad_response: invalid status line, skipped 10.0.0.3:3000 (unhealthy)";
     let line = line(TEXT, &full());
     assert!(line.ends_with(told), "{line}");

@@ -61,6 +61,9 @@ fn happenings(out: &mut Vec<u8>, record: &Record) {
     if let Some(waited) = record.waited {
         let _ = write!(out, ", waited {}", human::short(waited));
     }
+    if let Some(status) = record.grpc_status {
+        let _ = write!(out, ", gRPC status {status}");
+    }
     if record.failed_open {
         out.extend_from_slice(b", failed open");
     }

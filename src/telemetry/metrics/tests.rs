@@ -35,6 +35,7 @@ fn record() -> Record {
         skipped: None,
         waited: None,
         failed_open: false,
+        grpc_status: None,
         cause: None,
         outcome: Outcome::Answered,
         detail: None,

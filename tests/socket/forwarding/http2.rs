@@ -319,3 +319,25 @@ fn who_takes_nothing_is_not_waited_for() {
         assert!(begun.elapsed() >= Duration::from_millis(900));
     });
 }
+
+/// A client that stops within a body has the listener's time to go on; then its stream is reset, and its endpoint is free.
+#[test]
+fn who_stops_within_a_body_is_not_waited_for() {
+    let endpoint = Endpoint::named("a");
+    let proxy = with_http2(&endpoint).listener("timeouts: { body: 600ms }").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let post = Request::post("http://test.example/half").body(()).unwrap();
+        let (response, mut body) = client.clone().ready().await.unwrap().send_request(post, false).unwrap();
+        for _ in 0..4 {
+            body.send_data(Bytes::from_static(b"some of it"), false).unwrap();
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        let end = tokio::time::timeout(Duration::from_secs(5), response).await.expect("an end");
+        assert!(end.unwrap_err().is_reset());
+        assert_eq!(get(&client, "/next").await.status, 200);
+    });
+    let record = proxy.record("/half");
+    assert_eq!((record.text("cause"), record.number("bytes_in")), ("request_timeout", 40));
+    assert_eq!(proxy.metric("evenkeel_requests_in_flight", &[]), 0.0);
+}

@@ -1,0 +1,172 @@
+//! What gRPC adds to a request: when its client wants it to be over, and how it is told that something went wrong.
+//!
+//! A gRPC client expects status 200 whatever happens, and finds in `grpc-status` what that was.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::answer::SERVER_NAME;
+use super::{Answer, Exchange, Failure};
+use crate::routing::RequestHead;
+
+const STATUS: &str = "grpc-status";
+
+/// The codes of gRPC's status that we say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Code {
+    Cancelled = 1,
+    Unknown = 2,
+    DeadlineExceeded = 4,
+    ResourceExhausted = 8,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+}
+
+/// Whether a request over HTTP/2 is one of gRPC. Its sister for browsers, gRPC-Web, has its status in the body.
+pub(super) fn is_grpc(head: &impl RequestHead) -> bool {
+    let content_type = head.header("content-type").unwrap_or_default();
+    let rest = content_type.get(..16).filter(|begin| begin.eq_ignore_ascii_case("application/grpc"));
+    rest.is_some() && matches!(content_type.as_bytes().get(16), None | Some(b'+' | b';' | b' '))
+}
+
+/// The time that the client gives the request: at most eight digits and a unit.
+pub(super) fn timeout(head: &impl RequestHead) -> Option<Duration> {
+    let text = head.header("grpc-timeout")?;
+    let (amount, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let is_amount = (1..=8).contains(&amount.len()) && amount.bytes().all(|byte| byte.is_ascii_digit());
+    let amount: u64 = amount.parse().ok().filter(|_| is_amount)?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+/// The table of gRPC for statuses of HTTP, but for what evenkeel knows better.
+fn code(failure: Failure) -> Code {
+    match failure {
+        Failure::ClientGone | Failure::ClientStalled => Code::Cancelled,
+        Failure::ResponseTimeout
+        | Failure::RequestDeadline
+        | Failure::RequestWriteTimeout
+        | Failure::RequestTimeout => Code::DeadlineExceeded,
+        Failure::BodyTooLarge | Failure::TargetTooLong | Failure::HeadersTooLarge => Code::ResourceExhausted,
+        other => match other.status() {
+            StatusCode::BAD_REQUEST => Code::Internal,
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Code::Unimplemented,
+            StatusCode::INTERNAL_SERVER_ERROR => Code::Internal,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+            _ => Code::Unknown,
+        },
+    }
+}
+
+/// What a call's end says.
+fn fields(failure: Failure, request_id: &str) -> Vec<(HeaderName, HeaderValue)> {
+    let mut fields = vec![(HeaderName::from_static(STATUS), HeaderValue::from(code(failure) as u16))];
+    let reason = failure.status().canonical_reason().unwrap_or("Error");
+    // Of the characters that could be in it, none would have to be escaped.
+    if let Ok(message) = HeaderValue::from_str(&format!("{reason}, request {request_id}")) {
+        fields.push((HeaderName::from_static("grpc-message"), message));
+    }
+    fields
+}
+
+/// A response that is nothing but its end.
+fn answer(failure: Failure, request_id: &str) -> Answer {
+    let mut headers = vec![
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
+        (header::SERVER, HeaderValue::from_static(SERVER_NAME)),
+    ];
+    headers.extend(fields(failure, request_id));
+    Answer { status: StatusCode::OK, headers, body: String::new() }
+}
+
+impl Exchange {
+    /// The status of gRPC that the endpoint gives, in its response's head or its trailers.
+    pub fn grpc_status(&mut self, fields: &HeaderMap) {
+        if self.grpc
+            && let Some(status) = fields.get(STATUS).and_then(|status| status.to_str().ok()?.parse().ok())
+        {
+            self.record.grpc_status = Some(status);
+        }
+    }
+
+    /// The trailers that end a response which has broken off, for a gRPC client; `None`: it is none.
+    pub fn grpc_end(&mut self, failure: Failure) -> Option<HeaderMap> {
+        if !self.grpc {
+            return None;
+        }
+        self.record.grpc_status = Some(code(failure) as u16);
+        let told = fields(failure, self.record.text.request_id());
+        Some(told.into_iter().collect())
+    }
+
+    /// The answer that is ours for a failure, to a gRPC client.
+    pub(super) fn grpc_answer(&mut self, failure: Failure) -> Answer {
+        self.record.grpc_status = Some(code(failure) as u16);
+        self.answered_by_grpc = true;
+        answer(failure, self.record.text.request_id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(name: &str, value: &str) -> http::request::Parts {
+        http::Request::post("/a.B/C").header(name, value).body(()).expect("a request").into_parts().0
+    }
+
+    #[test]
+    fn grpc_is_known_by_its_type() {
+        for (value, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("Application/gRPC;x=y", true),
+            ("application/grpc-web", false),
+            ("application/grpcx", false),
+            ("application/json", false),
+            ("application", false),
+            ("äpplication/grpc", false),
+        ] {
+            assert_eq!(is_grpc(&head("content-type", value)), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_is_digits_and_a_unit() {
+        let told = |value| timeout(&head("grpc-timeout", value));
+        assert_eq!(told("2H"), Some(Duration::from_secs(7200)));
+        assert_eq!(told("3M"), Some(Duration::from_secs(180)));
+        assert_eq!(told("99999999S"), Some(Duration::from_secs(99_999_999)));
+        assert_eq!(told("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(told("5u"), Some(Duration::from_micros(5)));
+        assert_eq!(told("7n"), Some(Duration::from_nanos(7)));
+        for wrong in ["", "S", "1", "1s", "-1S", "1.5S", "123456789S", "+1S", "1 S", "1ä"] {
+            assert_eq!(told(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_failure_has_a_code() {
+        for failure in Failure::ALL {
+            let expected = match failure.status().as_u16() {
+                502 | 503 => Code::Unavailable,
+                504 | 408 => Code::DeadlineExceeded,
+                404 | 405 => Code::Unimplemented,
+                413 | 414 | 431 => Code::ResourceExhausted,
+                400 | 500 => Code::Internal,
+                499 => Code::Cancelled,
+                _ => Code::Unknown,
+            };
+            assert_eq!(code(failure), expected, "{failure:?}");
+        }
+    }
+}

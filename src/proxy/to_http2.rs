@@ -1,0 +1,100 @@
+//! Carries requests to endpoints that speak HTTP/2, whatever the client speaks.
+//!
+//! Pingora's own way there has one time limit for each read, none for a whole request, and cannot end one stream of a
+//! connection that others share; so the streams are ours, and Pingora carries the client's side alone.
+
+mod attempt;
+mod connections;
+mod head;
+
+use bytes::Bytes;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+
+use super::context::Carried;
+use super::{ATTEMPTS_MAX, Carrier, next_attempt};
+use crate::exchange::{Circumstances, Failure};
+use attempt::attempt;
+pub use connections::Connections;
+
+/// Why an attempt has come to nothing.
+#[derive(Debug)]
+pub struct Failed {
+    failure: Failure,
+    detail: Option<String>,
+    /// The endpoint is not to blame, and another would do no better.
+    of_client: bool,
+    /// The connection was there before, and the endpoint has said nothing.
+    stale: bool,
+}
+
+/// How an attempt ends without a response for the client.
+enum Ended {
+    /// What came is not for the client: the next one.
+    Again,
+    Failed(Failed),
+}
+
+impl Failed {
+    fn new(failure: Failure, detail: impl Into<Option<String>>) -> Self {
+        Self { failure, detail: detail.into(), of_client: false, stale: false }
+    }
+
+    fn of_client(failure: Failure, detail: impl Into<Option<String>>) -> Self {
+        Self { of_client: true, ..Self::new(failure, detail) }
+    }
+}
+
+impl From<Failed> for Ended {
+    fn from(failed: Failed) -> Self {
+        Self::Failed(failed)
+    }
+}
+
+/// Serves the request to its end. An error means that a response has broken off.
+pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carried) -> Result<()> {
+    session.as_downstream_mut().enable_retry_buffering();
+    let mut last = Failed::new(Failure::Internal, "too many attempts".to_owned());
+    for _ in 0..ATTEMPTS_MAX {
+        if let Err(failure) = next_attempt(session, carried).await {
+            last = Failed::new(failure, None);
+            break;
+        }
+        match attempt(carrier, session, carried).await {
+            Ok(()) => return Ok(()),
+            Err(Ended::Again) => {}
+            Err(Ended::Failed(failed)) => {
+                let again = !failed.of_client && {
+                    let circumstances = circumstances(session, carried, failed.stale);
+                    carried.exchange.attempt_failed(failed.failure, circumstances)
+                };
+                if !again {
+                    last = failed;
+                    break;
+                }
+            }
+        }
+    }
+    let Failed { failure, detail, .. } = last;
+    if !carried.begun {
+        carrier.answer(session, carried, failure, detail).await;
+        return Ok(());
+    }
+    carried.exchange.failed(failure, detail);
+    if let Some(trailers) = carried.exchange.grpc_end(failure) {
+        // If the client does not take them, its stream ends with a reset.
+        let _ = session.as_downstream_mut().write_response_trailers(trailers).await;
+    }
+    carried.failure = Some(failure);
+    Error::e_explain(ErrorType::ConnectionClosed, "the response has broken off")
+}
+
+fn circumstances(session: &Session, carried: &Carried, stale: bool) -> Circumstances {
+    let replayable = !session.as_downstream().retry_buffer_truncated();
+    Circumstances { replayable, reused: stale, response_begun: carried.begun }
+}
+
+/// What has been read of the client's body and may be sent once more.
+fn read_before(session: &Session) -> Bytes {
+    session.as_downstream().get_retry_buffer().unwrap_or_default()
+}

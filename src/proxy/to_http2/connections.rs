@@ -1,0 +1,263 @@
+//! One worker's connections to HTTP/2 endpoints, each shared by many requests.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use h2::client::{Builder, Connection, SendRequest};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::Failed;
+use crate::config;
+use crate::exchange::Failure;
+use crate::lane::attempt;
+use crate::lane::stream::Stream;
+use crate::pool::dial::NO_HTTP2;
+use crate::pool::{Endpoint, IdleConnections};
+use crate::tls::ClientTls;
+
+/// What may be on its way of one response before the client has taken it, in bytes.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// The largest window that there is (RFC 9113, section 6.9.1).
+const WINDOW_MAX: u32 = (1 << 31) - 1;
+
+/// What is kept of one request's body that the endpoint does not take, in bytes.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// All fields of one response's head, in bytes, as HTTP/2 counts them.
+const HEADER_LIST: u32 = 64 * 1024;
+
+/// What unread DATA frames that are smaller than 256 bytes may cost beside what is in them; see `proxy::http2`.
+const SMALL_MESSAGES: usize = STREAM_WINDOW as usize / 5 * 256;
+
+/// By endpoint; its address is the key, and so it must be nobody else's while they are here.
+#[derive(Debug, Default)]
+pub struct Connections(Mutex<AHashMap<usize, Arc<OfEndpoint>>>);
+
+#[derive(Debug)]
+struct OfEndpoint {
+    endpoint: Arc<Endpoint>,
+    open: Mutex<Vec<Arc<Open>>>,
+    /// Held by who opens one: whoever comes meanwhile may find room on it.
+    opening: tokio::sync::Mutex<()>,
+}
+
+/// An open connection.
+#[derive(Debug)]
+struct Open {
+    sender: SendRequest<Bytes>,
+    tls: Option<Arc<ClientTls>>,
+    opened: Instant,
+    /// How many requests it carries.
+    carries: watch::Sender<usize>,
+    /// It has carried others before.
+    used: AtomicBool,
+    /// No other request may use it.
+    retired: AtomicBool,
+}
+
+/// Room for one request on a connection.
+#[derive(Debug)]
+pub struct Place {
+    open: Arc<Open>,
+    pub reused: bool,
+}
+
+impl Connections {
+    /// Room for a request, on a connection that is there or a new one, within `limit`.
+    pub async fn place(
+        self: &Arc<Self>,
+        endpoint: &Arc<Endpoint>,
+        pool: &config::Pool,
+        limit: Duration,
+    ) -> Result<Place, Failed> {
+        let of = self.of(endpoint);
+        if let Some(place) = of.take(pool) {
+            return Ok(place);
+        }
+        let opened = async {
+            let _turn = of.opening.lock().await;
+            match of.take(pool) {
+                Some(place) => Ok(place),
+                None => self.open(&of, pool).await,
+            }
+        };
+        timeout(limit, opened).await.unwrap_or_else(|_| Err(Failed::new(Failure::ConnectTimeout, None)))
+    }
+
+    fn of(&self, endpoint: &Arc<Endpoint>) -> Arc<OfEndpoint> {
+        let new = || {
+            let endpoint = endpoint.clone();
+            Arc::new(OfEndpoint { endpoint, open: Mutex::default(), opening: tokio::sync::Mutex::default() })
+        };
+        self.0.lock().entry(key(endpoint)).or_insert_with(new).clone()
+    }
+
+    async fn open(self: &Arc<Self>, of: &Arc<OfEndpoint>, pool: &config::Pool) -> Result<Place, Failed> {
+        let stream = attempt::open(&of.endpoint, pool)
+            .await
+            .map_err(|failed| Failed::new(failed.failure, failed.detail))?;
+        if !stream.may_be_http2() {
+            return Err(Failed::new(Failure::EndpointTls, NO_HTTP2.to_owned()));
+        }
+        let handshake = builder(pool).handshake(stream).await;
+        let (sender, connection) =
+            handshake.map_err(|error| Failed::new(Failure::ConnectFailed, error.to_string()))?;
+        let open = Arc::new(Open {
+            sender,
+            tls: pool.tls.clone(),
+            opened: Instant::now(),
+            carries: watch::Sender::new(0),
+            used: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
+        });
+        // Before it is driven, so that it is not idle.
+        let place = open.place();
+        of.open.lock().push(open.clone());
+        let life = Life {
+            carries: open.carries.subscribe(),
+            open: Arc::downgrade(&open),
+            of: of.clone(),
+            all: Arc::downgrade(self),
+            keep_alive: pool.timeouts.keep_alive,
+            idle_most: pool.connections.idle,
+        };
+        tokio::spawn(life.drive(connection));
+        Ok(place)
+    }
+}
+
+fn builder(pool: &config::Pool) -> Builder {
+    let mut builder = Builder::new();
+    // One whose client is slow must not hold up the others: there is room for all of them.
+    let all = STREAM_WINDOW.saturating_mul(pool.connections.streams).min(WINDOW_MAX);
+    builder
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(all.max(STREAM_WINDOW))
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(HEADER_LIST)
+        .data_frame_budget(SMALL_MESSAGES);
+    builder
+}
+
+impl OfEndpoint {
+    /// Room on a connection that is there: the one with the fewest requests.
+    fn take(&self, pool: &config::Pool) -> Option<Place> {
+        let now = Instant::now();
+        let mut open = self.open.lock();
+        open.retain(|open| open.is_good(pool, now));
+        let most = pool.connections.streams as usize;
+        let (carries, least) =
+            open.iter().map(|open| (open.carries(), open)).min_by_key(|(carries, _)| *carries)?;
+        let limit = most.min(least.sender.current_max_send_streams());
+        (carries < limit).then(|| least.place())
+    }
+
+    fn forget(&self, gone: &Weak<Open>) {
+        self.open.lock().retain(|open| !std::ptr::eq(Arc::as_ptr(open), gone.as_ptr()));
+    }
+}
+
+impl Open {
+    /// Whether it may take another request; what it carries goes on all the same.
+    fn is_good(&self, pool: &config::Pool, now: Instant) -> bool {
+        let too_old = pool.connections.age.is_some_and(|age| now.duration_since(self.opened) >= age);
+        let same = match (&self.tls, &pool.tls) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        same && !too_old && !self.retired.load(Relaxed)
+    }
+
+    fn carries(&self) -> usize {
+        *self.carries.borrow()
+    }
+
+    fn place(self: &Arc<Self>) -> Place {
+        self.carries.send_modify(|count| *count += 1);
+        Place { reused: self.used.swap(true, Relaxed), open: self.clone() }
+    }
+}
+
+impl Place {
+    pub fn sender(&self) -> SendRequest<Bytes> {
+        self.open.sender.clone()
+    }
+
+    /// Something is wrong with the connection: it gets no other requests.
+    pub fn retire(&self) {
+        self.open.retired.store(true, Relaxed);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.carries.send_modify(|count| *count -= 1);
+    }
+}
+
+/// What moves a connection's bytes, and ends it.
+struct Life {
+    open: Weak<Open>,
+    carries: watch::Receiver<usize>,
+    of: Arc<OfEndpoint>,
+    all: Weak<Connections>,
+    keep_alive: Duration,
+    /// Idle connections that the endpoint may have.
+    idle_most: u64,
+}
+
+impl Life {
+    async fn drive(mut self, connection: Connection<Stream, Bytes>) {
+        tokio::pin!(connection);
+        let over = tokio::select! {
+            // Why it ended, its streams have heard.
+            _ = &mut connection => true,
+            () = self.idle() => false,
+        };
+        self.of.forget(&self.open);
+        if !over {
+            // With its last handle gone, it says goodbye.
+            let _ = connection.await;
+        }
+        self.leave();
+    }
+
+    /// Returns when it has carried nothing for too long, or is one idle connection too many.
+    async fn idle(&mut self) {
+        let mut counted = IdleConnections::of(self.of.endpoint.clone());
+        loop {
+            if self.carries.wait_for(|count| *count == 0).await.is_err()
+                || !counted.add_within(self.idle_most)
+            {
+                return;
+            }
+            tokio::select! {
+                () = sleep(self.keep_alive) => return,
+                _ = self.carries.wait_for(|count| *count > 0) => counted.remove(1),
+            }
+        }
+    }
+
+    /// Forgets the endpoint with its last connection.
+    fn leave(&self) {
+        if let Some(all) = self.all.upgrade() {
+            let mut all = all.0.lock();
+            let is_last = |of: &Arc<OfEndpoint>| of.open.lock().is_empty() && of.opening.try_lock().is_ok();
+            if all.get(&key(&self.of.endpoint)).is_some_and(is_last) {
+                all.remove(&key(&self.of.endpoint));
+            }
+        }
+    }
+}
+
+fn key(endpoint: &Arc<Endpoint>) -> usize {
+    Arc::as_ptr(endpoint).addr()
+}

@@ -1,0 +1,38 @@
+//! The proof in a WebSocket's handshake that the server has understood it (RFC 6455, section 4.2.2).
+
+use aws_lc_rs::{digest, rand};
+
+use crate::base64;
+
+/// What is put behind the client's key.
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// A key that nobody has used before; `None`: the system has no chance to give.
+pub fn fresh_key() -> Option<String> {
+    let mut nonce = [0; 16];
+    rand::fill(&mut nonce).ok()?;
+    Some(base64::encode(&nonce))
+}
+
+/// What a server answers to a client's key.
+pub fn accept_key(key: &str) -> String {
+    let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes());
+    base64::encode(hash.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 6455, section 1.3.
+    #[test]
+    fn the_handshake_of_the_standard() {
+        assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn no_key_comes_twice() {
+        let keys = [fresh_key().expect("a key"), fresh_key().expect("a key")];
+        assert!(keys[0] != keys[1] && keys.iter().all(|key| key.len() == 24), "{keys:?}");
+    }
+}

@@ -1,0 +1,219 @@
+//! WebSockets of HTTP/2 clients (RFC 8441): a CONNECT of its own kind, on a stream beside others.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::ext::Protocol;
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, Method, Request, StatusCode};
+
+use crate::harness::http2::{connect, get, runtime};
+use crate::harness::http2_endpoint::Http2Endpoint;
+use crate::harness::{Endpoint, Exchange, Proxy, eventually};
+
+struct WebSocket {
+    status: StatusCode,
+    headers: HeaderMap,
+    sink: SendStream<Bytes>,
+    body: RecvStream,
+}
+
+async fn open(client: &SendRequest<Bytes>, path: &str, protocol: Option<&'static str>) -> WebSocket {
+    let mut request = Request::builder()
+        .method(Method::CONNECT)
+        .uri(format!("http://test.example{path}"))
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-protocol", "chat")
+        .header("origin", "http://test.example")
+        .body(())
+        .unwrap();
+    if let Some(protocol) = protocol {
+        request.extensions_mut().insert(Protocol::from_static(protocol));
+    } else {
+        *request.uri_mut() = "test.example:443".parse().unwrap();
+    }
+    let mut client = client.clone().ready().await.unwrap();
+    eventually("the server's settings", || client.is_extended_connect_protocol_enabled().then_some(()));
+    let (response, sink) = client.send_request(request, false).unwrap();
+    let (parts, body) = response.await.unwrap().into_parts();
+    WebSocket { status: parts.status, headers: parts.headers, sink, body }
+}
+
+impl WebSocket {
+    async fn read(&mut self, length: usize) -> Vec<u8> {
+        let mut read = Vec::new();
+        while read.len() < length {
+            let piece = tokio::time::timeout(Duration::from_secs(5), self.body.data()).await;
+            read.extend_from_slice(&piece.expect("in time").expect("not the end").unwrap());
+        }
+        read
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+    let digit = |bits: &[u8]| {
+        let bits = format!("{:0<6}", str::from_utf8(bits).unwrap());
+        char::from(DIGITS[usize::from_str_radix(&bits, 2).unwrap()])
+    };
+    let text: String = bits.as_bytes().chunks(6).map(digit).collect();
+    format!("{text:=<width$}", width = bytes.len().div_ceil(3) * 4)
+}
+
+fn agreement(exchange: &Exchange) -> String {
+    let key = exchange.header("sec-websocket-key").unwrap_or_default();
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let accept = base64(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()).as_ref());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+}
+
+/// Sends back whatever comes; what came with the head of its answer is first.
+fn echo(exchange: &mut Exchange) {
+    exchange.send(format!("{}hello", agreement(exchange)));
+    loop {
+        let bytes = exchange.receive();
+        if bytes.is_empty() || !exchange.send(&bytes) {
+            break;
+        }
+    }
+    exchange.close();
+}
+
+#[test]
+fn bytes_go_both_ways_beside_other_streams() {
+    let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
+        "/ws" => echo(exchange),
+        _ => exchange.answer("a"),
+    });
+    let proxy = Proxy::to([&endpoint]).listener("h2c: true").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        get(&client, "/x").await;
+        let mut socket = open(&client, "/ws", Some("websocket")).await;
+        assert_eq!(socket.status, 200);
+        assert_eq!(socket.headers["sec-websocket-protocol"], "chat");
+        for gone in ["upgrade", "connection", "sec-websocket-accept", "content-length"] {
+            assert!(!socket.headers.contains_key(gone), "{gone}");
+        }
+        assert_eq!(socket.read(5).await, b"hello");
+        for n in 0..20 {
+            let message = format!("message {n}");
+            socket.sink.send_data(Bytes::from(message.clone()), false).unwrap();
+            assert_eq!(socket.read(message.len()).await, message.as_bytes());
+            assert_eq!(get(&client, "/x").await.body, b"a");
+        }
+        // A client that has said all ends its stream; the endpoint ends its connection.
+        socket.sink.send_data(Bytes::new(), true).unwrap();
+        assert!(socket.body.data().await.is_none_or(|end| end.unwrap().is_empty()));
+    });
+    let seen = endpoint.seen("/ws");
+    assert_eq!((seen.method(), seen.header("upgrade")), ("GET", Some("websocket")));
+    assert_eq!((seen.header("host"), seen.header("connection")), (Some("test.example"), Some("Upgrade")));
+    assert_eq!(seen.header("sec-websocket-key").map(str::len), Some(24));
+    assert_eq!(
+        (seen.header("sec-websocket-version"), seen.header("x-forwarded-for")),
+        (Some("13"), Some("127.0.0.1"))
+    );
+    let record = proxy.record("/ws");
+    assert_eq!((record.status(), record.cause(), record.text("protocol")), (200, "", "HTTP/2.0"));
+    assert!(record.number("bytes_in") > 100 && record.number("bytes_out") == record.number("bytes_in") + 5);
+}
+
+/// Much in both directions at once holds up neither.
+#[test]
+fn large_messages_pass() {
+    const LENGTH: usize = 3_000_000;
+    let endpoint = Endpoint::scripted("a", echo);
+    let proxy = Proxy::to([&endpoint]).listener("h2c: true").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let mut socket = open(&client, "/ws", Some("websocket")).await;
+        assert_eq!(socket.read(5).await, b"hello");
+        let mut sink = socket.sink;
+        let sender = tokio::spawn(async move {
+            for _ in 0..LENGTH / 10_000 {
+                sink.send_data(Bytes::from(vec![7; 10_000]), false).unwrap();
+                tokio::task::yield_now().await;
+            }
+            sink
+        });
+        let mut length = 0;
+        while length < LENGTH {
+            let piece = tokio::time::timeout(Duration::from_secs(10), socket.body.data()).await;
+            let piece = piece.expect("in time").expect("not the end").unwrap();
+            socket.body.flow_control().release_capacity(piece.len()).unwrap();
+            length += piece.len();
+        }
+        assert_eq!(length, LENGTH);
+        drop(sender.await.unwrap());
+    });
+    endpoint.wait_until_free(Duration::from_secs(2));
+}
+
+/// An endpoint that does not want to, and one that has agreed to something else.
+#[test]
+fn what_is_no_agreement_is_none() {
+    let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
+        "/refused" => exchange.status("403 Forbidden", "X-Why: closed\r\n", "no"),
+        "/wrong" => {
+            exchange.send("HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n");
+        }
+        _ => exchange.close(),
+    });
+    let proxy = Proxy::to([&endpoint]).listener("h2c: true").with("retry: off").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let refused = open(&client, "/refused", Some("websocket")).await;
+        assert_eq!(
+            (refused.status, &refused.headers["x-why"]),
+            (StatusCode::FORBIDDEN, &"closed".parse().unwrap())
+        );
+        for path in ["/wrong", "/closes"] {
+            assert_eq!(open(&client, path, Some("websocket")).await.status, 502, "{path}");
+        }
+    });
+    assert_eq!(proxy.record("/wrong").cause(), "bad_response");
+    assert_eq!(proxy.record("/closes").cause(), "endpoint_reset");
+}
+
+/// CONNECT for anything else is refused, and so is a WebSocket where its endpoints speak HTTP/2.
+#[test]
+fn other_tunnels_are_refused() {
+    let (endpoint, two) = (Endpoint::named("a"), Http2Endpoint::named("b"));
+    let proxy = Proxy::to([&endpoint])
+        .pool("two", [&two])
+        .with("protocol: h2")
+        .routes(&["name: two, match: { paths: [/two] }, pool: two", "name: one, pool: default"])
+        .listener("h2c: true")
+        .start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        assert_eq!(open(&client, "/two", Some("websocket")).await.status, 405);
+        assert_eq!(open(&client, "/x", Some("connect-udp")).await.status, 405);
+        assert_eq!(open(&client, "", None).await.status, 405);
+        assert_eq!(get(&client, "/x").await.body, b"a");
+    });
+    assert_eq!((endpoint.count(), two.seen().len()), (1, 0));
+    assert_eq!(proxy.record("/two").cause(), "method_not_allowed");
+}
+
+/// A WebSocket on which nothing moves ends in the pool's time for tunnels.
+#[test]
+fn a_silent_one_is_ended() {
+    let endpoint = Endpoint::scripted("a", echo);
+    let proxy = Proxy::to([&endpoint]).listener("h2c: true").with("timeouts: { tunnel: 500ms }").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let mut socket = open(&client, "/ws", Some("websocket")).await;
+        assert_eq!(socket.read(5).await, b"hello");
+        let end = tokio::time::timeout(Duration::from_secs(4), socket.body.data()).await.expect("an end");
+        assert!(end.is_none_or(|end| end.unwrap().is_empty()));
+    });
+    endpoint.wait_until_free(Duration::from_secs(2));
+}
