@@ -45,7 +45,7 @@ prove: release ## 1,000 reloads, 100 upgrades, 50 that fail, 20 restarts, under 
 autobahn: setup ## the Autobahn WebSocket suite, direct, proxied, and over TLS (needs Python 2.7)
 	@tests/autobahn/run.sh
 
-pressure: setup ## slowhttptest's attacks, and more clients than descriptors; ARGS="read" for one of them
+pressure: setup ## slowhttptest's attacks, those on HTTP/2, and more clients than descriptors; ARGS="http2" for some
 	@tests/pressure/run.sh $(ARGS)
 
 fuzz: setup ## a minute for each fuzz target (needs nightly Rust); ARGS="600 request_head" for more

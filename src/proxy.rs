@@ -393,12 +393,18 @@ impl ProxyHttp for Carrier {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
         let carried = ctx.carried()?;
+        if session.body_bytes_sent() > 0
+            && let Some(visit) = Visit::of(session)
+        {
+            // Pingora asks for more only when the client has taken what there was.
+            visit.takes();
+        }
         if let Some(body) = body {
             carried.exchange.response_body(body.len());
         }

@@ -3,9 +3,13 @@
 //! Pingora has a loop of its own for them, with one idle time for all listeners, none once a client was told to go, and
 //! no limit to a connection's age.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::Reason;
+use h2::server::Connection;
 use pingora::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{
@@ -31,6 +35,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 
 /// Requests that are refused before they are any, on one connection; one that sends more is closed.
 const MALFORMED: usize = 32;
+
+/// Requests with more fields than the listener allows, on one connection.
+const TOO_MANY_FIELDS: usize = 8;
 
 /// A client that was told to go has at least this long to say that it has heard it.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -129,7 +136,7 @@ impl Served {
         let active = Active(Arc::new(watch::Sender::new(0)));
         let turns = Arc::new(OfConnection::new(&self.carrier.turns));
         let mut told = false;
-        let mut malformed = 0;
+        let (mut malformed, mut too_large) = (0, 0);
         let has_to_go = has_to_go(self.leaving.clone(), terms.age);
         tokio::pin!(has_to_go);
         loop {
@@ -151,13 +158,23 @@ impl Served {
                 {
                     // At once, because so many fields may take far more memory than they have bytes.
                     unread::too_many_fields(&self.carrier, &self.visit, session);
+                    too_large += 1;
+                    if too_large > TOO_MANY_FIELDS {
+                        unread::too_many(
+                            &self.visit,
+                            "http2_flood",
+                            "too many requests with too many fields",
+                        );
+                        return dismiss(connection).await;
+                    }
                 }
                 Ok(Some(H2Accept::Session(session))) => self.begin(session, &active, &turns),
                 Ok(Some(H2Accept::Rejected)) => {
                     unread::request(&self.carrier, &self.visit);
                     malformed += 1;
                     if malformed > MALFORMED {
-                        return unread::too_many(&self.visit);
+                        unread::too_many(&self.visit, "http2_malformed", "too many malformed requests");
+                        return dismiss(connection).await;
                     }
                 }
                 Ok(None) => return,
@@ -192,6 +209,13 @@ impl Served {
             Box::pin(serve(session, turn)).await;
         });
     }
+}
+
+/// Ends the connection; what has been answered goes out before.
+async fn dismiss(mut connection: Connection<Stream, Bytes>) {
+    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    // Who does not take it has gone.
+    let _ = timeout(FAREWELL, poll_fn(|context| connection.poll_closed(context))).await;
 }
 
 /// Returns when the client has to be told.

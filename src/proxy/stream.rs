@@ -25,6 +25,10 @@ use super::visit::Visit;
 use crate::lane::handover::Returned;
 use crate::lane::stream::Stream;
 
+/// What an HTTP/2 client may have read of it before its worker's others have their turn: frames may cost far more than
+/// they have bytes.
+const TURN: usize = 16 * 1024;
+
 #[derive(Debug)]
 pub struct ClientStream {
     stream: Stream,
@@ -37,6 +41,8 @@ pub struct ClientStream {
     http2: bool,
     /// What an HTTP/2 client has sent.
     frames: Option<Frames>,
+    /// Bytes of that since others had their turn.
+    turn: usize,
     /// Bytes that Pingora may still read, because they are the request's; `None`: all that there are.
     left: Option<u64>,
 }
@@ -55,7 +61,7 @@ impl ClientStream {
         let digest =
             response.map(|none| Arc::new(ProxyDigest::new(Box::new(none), Some(Box::new(visit.clone())))));
         let socket = Arc::new(socket);
-        Self { stream, ahead, visit, socket, digest, http2: false, frames: None, left: None }
+        Self { stream, ahead, visit, socket, digest, http2: false, frames: None, turn: 0, left: None }
     }
 
     /// The same for a client that speaks HTTP/2.
@@ -138,14 +144,23 @@ impl AsyncRead for ClientStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.http2 && self.turn >= TURN {
+            self.turn = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let read = match self.left {
             Some(left) => self.poll_within(left, context, buffer),
             None => self.poll_ahead_or_stream(context, buffer),
         };
         match &read {
-            Poll::Pending => self.visit.waits(),
+            Poll::Pending => {
+                self.turn = 0;
+                self.visit.waits();
+            }
             Poll::Ready(_) if buffer.filled().len() > before => {
+                self.turn += buffer.filled().len() - before;
                 self.visit.begins();
                 self.inspect(buffer.filled().get(before..).unwrap_or_default())?;
             }

@@ -23,6 +23,11 @@ const WINDOW: u32 = 16 * 1024;
 /// Of one worker, beyond those that connections have of their own, unless the config says something else.
 const OF_WORKER: usize = 512;
 
+/// Whether a client that takes so many bytes of a response before it has to be asked is reluctant.
+pub fn is_reluctant(window: u32) -> bool {
+    window < WINDOW
+}
+
 /// Of one worker.
 pub struct Turns(Arc<Semaphore>);
 
@@ -57,7 +62,7 @@ impl OfConnection {
     /// Takes a turn, if there is one now. The client takes `window` bytes of a response before it has to be asked.
     pub fn now(&self, window: u32) -> Option<Turn> {
         let one = |of: &Arc<Semaphore>| of.clone().try_acquire_owned().ok();
-        let permit = match window < WINDOW {
+        let permit = match is_reluctant(window) {
             true => one(&self.of_reluctant),
             false => one(&self.own).or_else(|| one(&self.shared)),
         };
@@ -67,11 +72,13 @@ impl OfConnection {
     /// Waits for a turn.
     pub async fn turn(&self, window: u32) -> Turn {
         let one = |of: &Arc<Semaphore>| of.clone().acquire_owned();
-        let permit = tokio::select! {
-            biased;
-            permit = one(&self.of_reluctant), if window < WINDOW => permit,
-            permit = one(&self.own), if window >= WINDOW => permit,
-            permit = one(&self.shared), if window >= WINDOW => permit,
+        let permit = match is_reluctant(window) {
+            true => one(&self.of_reluctant).await,
+            false => tokio::select! {
+                biased;
+                permit = one(&self.own) => permit,
+                permit = one(&self.shared) => permit,
+            },
         };
         // An error would mean that there are no turns any more, and nobody ends them.
         Turn { _permit: permit.ok() }

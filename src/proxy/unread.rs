@@ -76,9 +76,9 @@ pub fn connection(visit: &Visit, error: &Error) {
     visit.door.turned_away(visit.caller.peer(), reason, &error.to_string());
 }
 
-/// A connection that is ended for the number of its requests that were none.
-pub fn too_many(visit: &Visit) {
-    visit.door.turned_away(visit.caller.peer(), "http2_malformed", "too many malformed requests");
+/// A connection that is ended for the number of its requests that were refused unread.
+pub fn too_many(visit: &Visit, reason: &'static str, detail: &str) {
+    visit.door.turned_away(visit.caller.peer(), reason, detail);
 }
 
 /// A connection whose client takes nothing of what it has asked for.

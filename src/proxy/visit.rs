@@ -14,8 +14,8 @@ use pingora_proxy::{HttpProxy, Session};
 use tokio::sync::{Notify, watch};
 
 use super::Carrier;
-use super::http2;
 use super::stream::ClientStream;
+use super::{http2, turns};
 use crate::exchange::{Caller, Tracked};
 use crate::lane::door::Door;
 use crate::lane::framing::Framing;
@@ -45,8 +45,11 @@ const ANSWERED: u8 = 1;
 /// The next one is waited for.
 const IDLING: u8 = 2;
 
-/// Responses that are not taken, with none between them that is, say that nothing will be.
-const STALLED: usize = 2;
+/// So many responses that are not taken, with nothing between them that is, say that nothing will be.
+const STALLED: usize = 4;
+
+/// The same, of a client that has no more of them at a time.
+const STALLED_OF_RELUCTANT: usize = 2;
 
 /// One worker's Pingora proxy, made when it is first needed: it has its own connections to endpoints.
 pub struct Proxy {
@@ -104,14 +107,15 @@ impl Visit {
         self.window.load(SeqCst)
     }
 
-    /// A response has been taken.
+    /// A response has been taken, or a piece of one.
     pub fn takes(&self) {
         self.stalled.store(0, SeqCst);
     }
 
     /// A response has not been taken in its time.
     pub fn stalls(&self) {
-        if self.stalled.fetch_add(1, SeqCst) + 1 >= STALLED {
+        let most = if turns::is_reluctant(self.window()) { STALLED_OF_RELUCTANT } else { STALLED };
+        if self.stalled.fetch_add(1, SeqCst) + 1 >= most {
             self.gone.notify_one();
         }
     }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # More clients, and slower ones, than a server likes: slowhttptest's attacks with 1,000 connections beside honest clients,
-# and 5,000 clients where there are 1,000 descriptors. run.sh [header|body|read|descriptors] runs one of them.
+# attacks on HTTP/2 with 100 connections, and 5,000 clients where there are 1,000 descriptors.
+# run.sh [header|body|read|http2|descriptors] runs one of them, run.sh ATTACK one of those on HTTP/2 (see http2.py).
 #
 # What is set for slow clients, and why: `timeouts.header` keeps its default, 10 s for a whole header. `body` and `write`
 # are 60 s by default, for honest clients on bad networks; here they are 5 s, so that a client that sends or takes nothing
@@ -19,6 +20,9 @@ part=${1:-all}
 readonly SLOW=1000 SLOW_GONE=15          # slow clients, and the seconds within which all of them must be gone
 readonly RATE=200 HONEST=8               # honest clients: requests a second, and the connections for them
 readonly CROWD=5000 DESCRIPTORS=1000
+# Attacks on HTTP/2: connections, what the process may grow by in MiB, and the seconds until all is as before.
+readonly ATTACKERS=100 GROWTH=300 NORMAL=60
+readonly ATTACKS="bomb-large bomb-hundred bomb-many unread reset continuation ping settings data"
 
 # start_proxy CARRIER DESCRIPTORS: sets $proxy, $port and $admin.
 start_proxy() {
@@ -29,7 +33,7 @@ server: { threads: 2 }
 admin: { listen: "unix:$admin" }
 access_log: { output: $work/access.log, format: json }
 listeners:
-  - { name: front, address: "127.0.0.1:$port", timeouts: { body: 5s, write: 5s } }
+  - { name: front, address: "127.0.0.1:$port", h2c: true, timeouts: { body: 5s, write: 5s } }
 routes:
   - { name: honest, match: { paths: [/honest] }, pool: honest }
   - { name: other, pool: other }
@@ -77,7 +81,10 @@ looked_for() { PAUSE=0.5 wait_for "$@"; }
 # Processor time in hundredths of a second; the process's name has no blanks.
 processor() { awk '{ print $14 + $15 }' "/proc/$proxy/stat"; }
 memory() { awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$proxy/status"; }
-honest() { python3 "$HERE/honest.py" "$port" "$1" "$RATE" "$HONEST"; }
+# The most since its last look at 5 in `clear_refs`, which makes it what it is now.
+peak() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$proxy/status"; }
+forget_peak() { echo 5 >"/proc/$proxy/clear_refs"; }
+honest() { python3 "$HERE/honest.py" "$port" "$1" "$RATE" "$HONEST" "${@:2}"; }
 at_most() { [ "$(open_connections)" -le "$1" ]; }
 at_least() { [ "$(open_connections)" -ge "$1" ]; }
 
@@ -153,6 +160,64 @@ slow_clients() {
   stop_proxy
 }
 
+# http2_attack PORT NAME: begins one; sets $attack.
+http2_attack() {
+  "${ELSEWHERE[@]}" python3 "$HERE/http2.py" "$1" "$2" "$ATTACKERS" <"$work/stay" >"$work/attack.log" 2>&1 &
+  attack=$!
+  jobs_started+=("$attack")
+}
+
+# on_http2 NAME: one attack beside honest clients of HTTP/2, compared with the same on a neighbour.
+on_http2() {
+  local mode=$1 figures p99 beside before grown load begun
+  http2_attack "$neighbour" "$mode"
+  figures=$(honest 10 h2)
+  end_attack
+  tell "$mode" "an attack on a neighbour" "$figures"
+  beside=$(cut -d ' ' -f 4 <<<"$figures")
+  before=$(memory)
+  forget_peak
+  honest 10 h2 >"$work/honest" 2>"$work/honest.err" &
+  load=$!
+  http2_attack "$port" "$mode"
+  wait "$load" || true
+  figures=$(cat "$work/honest")
+  tell "$mode" "an attack on the proxy" "$figures"
+  p99=$(cut -d ' ' -f 4 <<<"$figures")
+  equals "$mode: no honest request fails" 0 "$(cut -d ' ' -f 2 <<<"$figures")"
+  check "$mode: the honest p99 at most doubles ($beside ms, $p99 ms)" awk -v a="$p99" -v b="$beside" 'BEGIN { exit !(a <= 2 * b) }'
+  grown=$(($(peak) - before))
+  check "$mode: the process grows by at most $GROWTH MiB ($grown MiB)" [ "$grown" -le "$GROWTH" ]
+  # Those who only wait have to be closed, those who come again and again to go.
+  case $mode in bomb-* | unread) ;; *) end_attack ;; esac
+  begun=$(now_ms)
+  if looked_for "$NORMAL" at_most 1; then
+    pass "$mode: all gone within $NORMAL s ($(seconds $(($(now_ms) - begun))))"
+  else
+    fail "$mode: all gone within $NORMAL s" "$(open_connections) connections are left"
+  fi
+  end_attack
+  figures=$(honest 5 h2)
+  tell "$mode" "afterwards, with $(memory) MiB" "$figures"
+  check "$mode: as fast as before" awk -v a="$(cut -d ' ' -f 4 <<<"$figures")" -v b="$beside" 'BEGIN { exit !(a <= 2 * b) }'
+}
+
+on_http2_all() {
+  start_proxy lane 8192
+  neighbour=$port
+  start_proxy lane 8192
+  mkfifo "$work/stay"
+  exec 9<>"$work/stay"
+  for mode in $ATTACKS; do
+    if wanted http2 || wanted "$mode"; then on_http2 "$mode"; fi
+  done
+  exec 9>&-
+  check "http2: the proxy is well" operator livez
+  equals "http2: nothing panicked" 0 "$(operator metrics | awk '/^evenkeel_panics_total/ { print $NF }')"
+  rm "$work/stay"
+  stop_proxy
+}
+
 # descriptors CARRIER
 descriptors() {
   local carrier=$1 before after here connected answered left crowd
@@ -208,6 +273,7 @@ trap finish EXIT
 start_endpoints honest
 start_endpoints other "${ELSEWHERE[@]}"
 if wanted header || wanted body || wanted read; then slow_clients; fi
+if wanted http2 || [[ " $ATTACKS " == *" $part "* ]]; then on_http2_all; fi
 if wanted descriptors; then
   descriptors lane
   descriptors pingora

@@ -32,6 +32,7 @@ fn case(what: &'static str, asks: Asks, frames: Vec<u8>) -> Case {
 }
 
 const METHOD: (&str, &str) = (":method", "GET");
+const METHOD_CONNECT: (&str, &str) = (":method", "CONNECT");
 const SCHEME: (&str, &str) = (":scheme", "http");
 const HOST: (&str, &str) = (":authority", "a.example");
 const PATH: (&str, &str) = (":path", "/case");
@@ -200,7 +201,9 @@ fn pseudo_headers() {
     let but = |one: usize| only(&others(one));
     let twice = |one: usize| only(&[&all_of_them[..], &all_of_them[one..=one]].concat());
     let behind = |one: usize| only(&[&others(one)[..], &[("x-a", "1")], &all_of_them[one..=one]].concat());
-    let connect = |fields: &[(&str, &str)]| only(&[&[(":method", "CONNECT")], fields].concat());
+    let connect = |fields: &[(&str, &str)]| only(&[&[METHOD_CONNECT], fields].concat());
+    let extended =
+        |fields: &[(&str, &str)], of| only(&[&[METHOD_CONNECT], fields, &[(":protocol", of)]].concat());
     let cases = [
         case("no method", Stream, but(0)),
         case("no scheme", Stream, but(1)),
@@ -216,7 +219,7 @@ fn pseudo_headers() {
         case("a path behind a field", Stream, behind(3)),
         case("an unknown one", Stream, with(":unknown", "1")),
         case("a response's", Stream, with(":status", "200")),
-        case("a protocol nobody offered", Stream, with(":protocol", "websocket")),
+        case("a protocol without CONNECT", Stream, with(":protocol", "websocket")),
         case("a method that is none", Stream, only(&[(":method", "G T"), SCHEME, HOST, PATH])),
         case("an empty method", Stream, only(&[(":method", ""), SCHEME, HOST, PATH])),
         case("an empty scheme", Stream, only(&[METHOD, (":scheme", ""), HOST, PATH])),
@@ -226,7 +229,20 @@ fn pseudo_headers() {
         case("CONNECT with a path", Stream, connect(&[HOST, PATH])),
         case("CONNECT with a scheme", Stream, connect(&[HOST, SCHEME])),
         case("CONNECT", Stream, connect(&[(":authority", "a.example:443")])),
-        case("an extended CONNECT", Stream, connect(&[SCHEME, HOST, PATH, (":protocol", "websocket")])),
+        case("an extended CONNECT of something else", Stream, extended(&[SCHEME, HOST, PATH], "connect-udp")),
+        case("a WebSocket without a path", Stream, extended(&[SCHEME, HOST], "websocket")),
+        case("a WebSocket without a scheme", Stream, extended(&[HOST, PATH], "websocket")),
+        case("a WebSocket to nobody", Stream, extended(&[SCHEME, PATH], "websocket")),
+        case(
+            "a WebSocket with a bad path",
+            Stream,
+            extended(&[SCHEME, HOST, (":path", "/a\"b")], "websocket"),
+        ),
+        case("a WebSocket to two hosts", Stream, {
+            let fields =
+                [METHOD_CONNECT, SCHEME, HOST, PATH, (":protocol", "websocket"), ("host", "b.example")];
+            only(&fields)
+        }),
         case(
             "a host in the place of the authority",
             Service,
