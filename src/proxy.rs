@@ -160,7 +160,7 @@ impl Carrier {
         let limit = carried.exchange.listener().timeouts.write.min(OWN_ANSWER);
         session.set_write_timeout(Some(limit));
         // A client that does not take the answer has gone; there is nobody to tell.
-        if session.write_response_header(Box::new(response), bodiless).await.is_ok()
+        if heads::send(session, Box::new(response), bodiless).await.is_ok()
             && !bodiless
             && let Err(error) = session.write_response_body(Some(body), true).await
             && let Some(visit) = Visit::of(session)

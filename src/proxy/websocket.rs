@@ -222,7 +222,7 @@ async fn pass_on(
     edited.map_err(|error| Failed::new(Failure::BadResponse, classify::detail(&error)))?;
     carried.begun = true;
     // Of a refusal, nobody who asks for a WebSocket can see more than the status.
-    if session.write_response_header(Box::new(response), !agreed).await.is_err() {
+    if heads::send(session, Box::new(response), !agreed).await.is_err() {
         carried.exchange.failed(Failure::ClientGone, None);
         return Ok(Passed::Over);
     }
