@@ -20,6 +20,7 @@ const RATE: f64 = 1000.0;
 /// Of the others, for which there is less reason, each counts as so many.
 const OTHERS: f64 = 5.0;
 
+const DATA: u8 = 0x0;
 const SETTINGS: u8 = 0x4;
 const ACK: u8 = 0x1;
 
@@ -79,6 +80,11 @@ impl Frames {
         Self { header, have: 0, skip: PREFACE, begun: false, setting, window, budget: BURST, since: now }
     }
 
+    /// What comes next is the rest of a DATA frame.
+    pub fn is_within_body(&self) -> bool {
+        self.skip > 0 && self.begun && self.have == 0 && self.header[3] == DATA
+    }
+
     /// What the client takes of a response, in bytes, before it has said that it takes more.
     pub fn window(&self) -> u32 {
         self.window
@@ -116,7 +122,7 @@ impl Frames {
         self.setting = (kind == SETTINGS && flags & ACK == 0).then_some(([0; SETTING], 0));
         let (counted, cost) = match kind {
             // One that ends the stream is how many clients end a body.
-            0x0 if length == 0 && flags & 0x1 == 0 => ("empty DATA", OTHERS),
+            DATA if length == 0 && flags & 0x1 == 0 => ("empty DATA", OTHERS),
             0x2 => ("PRIORITY", OTHERS),
             0x3 => ("RST_STREAM", 1.0),
             SETTINGS => ("SETTINGS", OTHERS),
@@ -216,6 +222,24 @@ mod tests {
             let now = start + Duration::from_secs(second);
             assert_eq!(frames.take(&frame(0x3, 0, 4).repeat(900), now), Ok(()), "{second}");
         }
+    }
+
+    #[test]
+    fn bodies_are_told_from_the_rest() {
+        let now = Instant::now();
+        let mut frames = Frames::new(now);
+        assert!(!frames.is_within_body());
+        frames.take(&beginning(), now).unwrap();
+        let is_within = |frames: &mut Frames, bytes: &[u8]| {
+            frames.take(bytes, now).unwrap();
+            frames.is_within_body()
+        };
+        let (headers, data) = (frame(0x1, 0x4, 40), frame(DATA, 0, 100));
+        assert!(!is_within(&mut frames, &headers[..20]));
+        assert!(!is_within(&mut frames, &headers[20..]));
+        assert!(is_within(&mut frames, &data[..50]));
+        assert!(is_within(&mut frames, &data[50..60]));
+        assert!(!is_within(&mut frames, &data[60..]));
     }
 
     #[test]
