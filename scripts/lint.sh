@@ -39,7 +39,7 @@ step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 
 step "shell scripts"
-scripts=(.ci/run scripts/*.sh tests/*.sh tests/*/*.sh tests/*/*/*.sh)
+scripts=(.ci/run scripts/*.sh bench/*.sh tests/*.sh tests/*/*.sh tests/*/*/*.sh)
 for script in "${scripts[@]}"; do bash -n "$script"; done
 if command -v shellcheck >/dev/null 2>&1; then
   shellcheck -x "${scripts[@]}"

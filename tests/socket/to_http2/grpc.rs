@@ -140,12 +140,21 @@ fn others_are_told_as_always() {
 /// Fault: many messages of five bytes on one stream, both ways.
 #[test]
 fn small_messages_are_no_flood() {
-    const MESSAGES: usize = 50_000;
-    let endpoint = Http2Endpoint::scripted(|mut call| async move {
+    messages_pass(50_000);
+}
+
+#[test]
+#[ignore = "a minute"]
+fn a_million_small_messages_are_no_flood() {
+    messages_pass(1_000_000);
+}
+
+fn messages_pass(messages: usize) {
+    let endpoint = Http2Endpoint::scripted(move |mut call| async move {
         let mut sink = call.begin(Response::builder());
         let length = call.body_length().await.unwrap();
-        assert_eq!(length, 5 * MESSAGES);
-        for sent in 0..MESSAGES {
+        assert_eq!(length, 5 * messages);
+        for sent in 0..messages {
             if sent % 1000 == 0 {
                 tokio::task::yield_now().await;
             }
@@ -159,7 +168,7 @@ fn small_messages_are_no_flood() {
         let (response, mut sink) =
             client.ready().await.unwrap().send_request(call("/a.B/Stream", &[]), false).unwrap();
         let sender = tokio::spawn(async move {
-            for sent in 0..MESSAGES {
+            for sent in 0..messages {
                 sink.send_data(Bytes::from_static(&[0; 5]), false).unwrap();
                 if sent % 100 == 0 {
                     tokio::task::yield_now().await;
@@ -174,10 +183,10 @@ fn small_messages_are_no_flood() {
             body.flow_control().release_capacity(piece.len()).unwrap();
             length += piece.len();
         }
-        assert_eq!((length, body.trailers().await.unwrap().is_some()), (5 * MESSAGES, true));
+        assert_eq!((length, body.trailers().await.unwrap().is_some()), (5 * messages, true));
         sender.await.unwrap();
     });
-    assert_eq!(proxy.record("/a.B/Stream").number("bytes_in"), 5 * MESSAGES as u64);
+    assert_eq!(proxy.record("/a.B/Stream").number("bytes_in"), 5 * messages as u64);
 }
 
 /// The health service decides, by name and as a whole.

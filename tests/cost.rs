@@ -1,0 +1,176 @@
+//! What a request costs, without a clock: how often and how much memory it allocates. A regression fails, and what has
+//! become better is to be written down here.
+//!
+//! The proxy runs in this process, and so do a client and an endpoint that allocate nothing once they are warm.
+
+#![expect(clippy::panic, clippy::print_stdout, reason = "this is a test, and what it finds is to be seen")]
+
+use std::alloc::System;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use evenkeel::config;
+use evenkeel::server::inherit::Heritage;
+use evenkeel::server::{self, Start};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nContent-Type: text/plain\r\n\r\n\
+    0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
+
+/// Before anything is counted: connections are opened, and what is kept for the next request is made.
+const WARM: usize = 200;
+const COUNTED: usize = 2_000;
+
+const IDLE: usize = 1_500;
+/// Of one idle connection, but for what the kernel and the allocator have for it.
+const IDLE_BYTES: f64 = 1_780.0;
+
+/// Of one request. What is found may be 5 % more.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    allocations: f64,
+    bytes: f64,
+}
+
+/// Answers every request on every connection with the same.
+fn endpoint() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            thread::spawn(move || {
+                let mut request = [0; 4096];
+                let mut length = 0;
+                while let Some(read @ 1..) = request.get_mut(length..).and_then(|rest| stream.read(rest).ok())
+                {
+                    length += read;
+                    if request[..length].ends_with(b"\r\n\r\n") {
+                        length = 0;
+                        if stream.write_all(ANSWER).is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// A proxy in this process, in front of that endpoint.
+fn proxy(folder: &std::path::Path) -> SocketAddr {
+    // Somebody else may take it in between; then this fails, and says so.
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let text = format!(
+        "server: {{ threads: 1 }}\nadmin: {{ listen: 'unix:{}/admin.sock' }}\n\
+         access_log: {{ output: '{}/access.log', format: json }}\n\
+         listeners: [{{ name: a, address: '{address}' }}]\nroutes: [{{ pool: p }}]\n\
+         pools: {{ p: {{ endpoints: ['{}'], health_check: off }} }}\n",
+        folder.display(),
+        folder.display(),
+        endpoint(),
+    );
+    let config = config::parse(&text, "test").expect("a config");
+    let heritage = Heritage::receive();
+    thread::spawn(move || server::run(Start { config, file: None, invocation: None, heritage }));
+    for _ in 0..500 {
+        if TcpStream::connect(address).is_ok() {
+            return address;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the proxy does not listen");
+}
+
+/// A whole response with a body of 100 bytes.
+fn response(stream: &mut TcpStream, memory: &mut [u8; 4096]) {
+    let mut length = 0;
+    loop {
+        let read = stream.read(&mut memory[length..]).expect("a response");
+        assert!(read > 0, "the connection was closed");
+        length += read;
+        let head = memory[..length].windows(4).position(|end| end == b"\r\n\r\n");
+        if head.is_some_and(|head| length >= head + 4 + 100) {
+            assert!(memory.starts_with(b"HTTP/1.1 200 "));
+            return;
+        }
+    }
+}
+
+fn cost_of(mut request: impl FnMut()) -> Cost {
+    (0..WARM).for_each(|_| request());
+    let region = Region::new(ALLOCATOR);
+    (0..COUNTED).for_each(|_| request());
+    let change = region.change();
+    let of_each = |all: usize| all as f64 / COUNTED as f64;
+    let bytes = change.bytes_allocated;
+    Cost { allocations: of_each(change.allocations + change.reallocations), bytes: of_each(bytes) }
+}
+
+#[track_caller]
+fn at_most(what: &str, found: Cost, most: Cost) {
+    println!("{what}: {:.2} allocations, {:.0} bytes", found.allocations, found.bytes);
+    assert!(found.allocations <= most.allocations * 1.05, "{what}: {found:?}, at most {most:?} and 5 %");
+    assert!(found.bytes <= most.bytes * 1.05, "{what}: {found:?}, at most {most:?} and 5 %");
+}
+
+#[test]
+fn what_requests_allocate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let address = proxy(folder.path());
+    let mut memory = [0; 4096];
+
+    let plain = b"GET /x HTTP/1.1\r\nHost: test.example\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n";
+    let mut kept = TcpStream::connect(address).expect("a connection");
+    let cost = cost_of(|| {
+        kept.write_all(plain).expect("the request goes out");
+        response(&mut kept, &mut memory);
+    });
+    at_most("a request", cost, Cost { allocations: 8.0, bytes: 4832.0 });
+
+    let post = b"POST /x HTTP/1.1\r\nHost: test.example\r\nContent-Length: 4\r\n\r\n\r\n\r\n";
+    let cost = cost_of(|| {
+        kept.write_all(post).expect("the request goes out");
+        response(&mut kept, &mut memory);
+    });
+    at_most("a request with a body", cost, Cost { allocations: 8.0, bytes: 4826.0 });
+
+    let before = held();
+    let idle: Vec<TcpStream> = (0..IDLE)
+        .map(|_| {
+            let mut new = TcpStream::connect(address).expect("a connection");
+            new.write_all(plain).expect("the request goes out");
+            response(&mut new, &mut memory);
+            new
+        })
+        .collect();
+    // What the last response has left behind is put away.
+    thread::sleep(Duration::from_secs(1));
+    let each = (held() - before) as f64 / idle.len() as f64;
+    println!("an idle connection: {each:.0} bytes");
+    assert!(
+        each <= IDLE_BYTES * 1.05,
+        "an idle connection holds {each:.0} bytes, at most {IDLE_BYTES} and 5 %"
+    );
+    drop(idle);
+
+    let cost = cost_of(|| {
+        let mut new = TcpStream::connect(address).expect("a connection");
+        new.write_all(plain).expect("the request goes out");
+        response(&mut new, &mut memory);
+    });
+    at_most("a connection and its request", cost, Cost { allocations: 14.0, bytes: 6654.0 });
+}
+
+/// Bytes that are allocated now.
+fn held() -> usize {
+    let all = ALLOCATOR.stats();
+    all.bytes_allocated - all.bytes_deallocated
+}
