@@ -476,6 +476,8 @@ impl ProxyHttp for Carrier {
             carried.exchange.failed(failure, detail);
             return none;
         }
+        // Pingora closes the connection behind it, which the client must be told.
+        session.set_keepalive(None);
         self.answer(session, carried, failure, detail).await;
         FailToProxy { error_code: failure.status().as_u16(), can_reuse_downstream: false }
     }

@@ -12,10 +12,15 @@ const PREFACE: usize = 24;
 /// The header of a frame.
 const HEADER: usize = 9;
 
-/// So many counted frames may come at once, and so many a second for ever.
+/// So many RST_STREAM frames may come at once, and so many a second for ever: who goes to another page gives up a hundred
+/// requests.
 const BURST: f64 = 2000.0;
 const RATE: f64 = 1000.0;
 
+/// Of the others, for which there is less reason, each counts as so many.
+const OTHERS: f64 = 5.0;
+
+const DATA: u8 = 0x0;
 const SETTINGS: u8 = 0x4;
 const ACK: u8 = 0x1;
 
@@ -75,6 +80,11 @@ impl Frames {
         Self { header, have: 0, skip: PREFACE, begun: false, setting, window, budget: BURST, since: now }
     }
 
+    /// What comes next is the rest of a DATA frame.
+    pub fn is_within_body(&self) -> bool {
+        self.skip > 0 && self.begun && self.have == 0 && self.header[3] == DATA
+    }
+
     /// What the client takes of a response, in bytes, before it has said that it takes more.
     pub fn window(&self) -> u32 {
         self.window
@@ -110,18 +120,18 @@ impl Frames {
         }
         self.begun = true;
         self.setting = (kind == SETTINGS && flags & ACK == 0).then_some(([0; SETTING], 0));
-        let counted = match kind {
+        let (counted, cost) = match kind {
             // One that ends the stream is how many clients end a body.
-            0x0 if length == 0 && flags & 0x1 == 0 => "empty DATA",
-            0x2 => "PRIORITY",
-            0x3 => "RST_STREAM",
-            SETTINGS => "SETTINGS",
-            0x6 => "PING",
-            0x9 => "CONTINUATION",
+            DATA if length == 0 && flags & 0x1 == 0 => ("empty DATA", OTHERS),
+            0x2 => ("PRIORITY", OTHERS),
+            0x3 => ("RST_STREAM", 1.0),
+            SETTINGS => ("SETTINGS", OTHERS),
+            0x6 => ("PING", OTHERS),
+            0x9 => ("CONTINUATION", OTHERS),
             _ => return Ok(()),
         };
         self.refill(now);
-        self.budget -= 1.0;
+        self.budget -= cost;
         if self.budget < 0.0 { Err(Violation::Flood(counted)) } else { Ok(()) }
     }
 
@@ -187,10 +197,11 @@ mod tests {
     fn frames_that_cost_a_client_little_are_counted_however_they_come() {
         for (kind, payload) in [(0x0, 0), (0x2, 5), (0x3, 4), (0x4, 0), (0x4, 6), (0x6, 8), (0x9, 0)] {
             let frame = frame(kind, 0, payload);
+            let most = if kind == 0x3 { 1995 } else { 399 };
             for piece in [1, 7, frame.len(), 16 * 1024] {
                 let through = let_through(&frame, piece);
                 let slack = 16 * 1024 / frame.len() + 1;
-                assert!((1999..=1999 + slack).contains(&through), "{kind}: {through} by {piece}");
+                assert!((most..=most + slack).contains(&through), "{kind}: {through} by {piece}");
             }
         }
     }
@@ -209,8 +220,26 @@ mod tests {
         frames.take(&beginning(), start).unwrap();
         for second in 0..20 {
             let now = start + Duration::from_secs(second);
-            assert_eq!(frames.take(&frame(0x6, 0, 8).repeat(900), now), Ok(()), "{second}");
+            assert_eq!(frames.take(&frame(0x3, 0, 4).repeat(900), now), Ok(()), "{second}");
         }
+    }
+
+    #[test]
+    fn bodies_are_told_from_the_rest() {
+        let now = Instant::now();
+        let mut frames = Frames::new(now);
+        assert!(!frames.is_within_body());
+        frames.take(&beginning(), now).unwrap();
+        let is_within = |frames: &mut Frames, bytes: &[u8]| {
+            frames.take(bytes, now).unwrap();
+            frames.is_within_body()
+        };
+        let (headers, data) = (frame(0x1, 0x4, 40), frame(DATA, 0, 100));
+        assert!(!is_within(&mut frames, &headers[..20]));
+        assert!(!is_within(&mut frames, &headers[20..]));
+        assert!(is_within(&mut frames, &data[..50]));
+        assert!(is_within(&mut frames, &data[50..60]));
+        assert!(!is_within(&mut frames, &data[60..]));
     }
 
     #[test]

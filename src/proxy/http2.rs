@@ -36,8 +36,11 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// Requests that are refused before they are any, on one connection; one that sends more is closed.
 const MALFORMED: usize = 32;
 
+/// Requests that are refused because too many wait, on one connection.
+const REFUSED: usize = 256;
+
 /// Requests with more fields than the listener allows, on one connection.
-const TOO_MANY_FIELDS: usize = 8;
+const TOO_MANY_FIELDS: usize = 2;
 
 /// A client that was told to go has at least this long to say that it has heard it.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -136,7 +139,7 @@ impl Served {
         let active = Active(Arc::new(watch::Sender::new(0)));
         let turns = Arc::new(OfConnection::new(&self.carrier.turns));
         let mut told = false;
-        let (mut malformed, mut too_large) = (0, 0);
+        let (mut malformed, mut too_large, mut refused) = (0, 0, 0);
         let has_to_go = has_to_go(self.leaving.clone(), terms.age);
         tokio::pin!(has_to_go);
         loop {
@@ -168,7 +171,17 @@ impl Served {
                         return dismiss(connection).await;
                     }
                 }
-                Ok(Some(H2Accept::Session(session))) => self.begin(session, &active, &turns),
+                Ok(Some(H2Accept::Session(session))) => {
+                    refused += usize::from(!self.begins(session, &active, &turns));
+                    if refused > REFUSED {
+                        unread::too_many(
+                            &self.visit,
+                            "http2_flood",
+                            "too many requests beyond those that may wait",
+                        );
+                        return dismiss(connection).await;
+                    }
+                }
                 Ok(Some(H2Accept::Rejected)) => {
                     unread::request(&self.carrier, &self.visit);
                     malformed += 1;
@@ -183,7 +196,8 @@ impl Served {
         }
     }
 
-    fn begin(&self, mut session: HttpSession, active: &Active, turns: &Arc<OfConnection>) {
+    /// Serves a request, now or when it is its turn; `false`: it is refused, because too many wait.
+    fn begins(&self, mut session: HttpSession, active: &Active, turns: &Arc<OfConnection>) -> bool {
         let (http, leaving, serving) = (self.http.clone(), self.leaving.clone(), active.begin());
         let serve = async move |session, _turn| {
             let served = http.process_new_http(ServerSession::new_http2(session), &leaving);
@@ -195,19 +209,25 @@ impl Served {
                 let _serving = serving;
                 serve(session, turn).await;
             });
-            return;
+            return true;
         }
         self.visit.door.waits_for_turn();
+        let Some(waiting) = turns.may_wait(window) else {
+            session.shutdown_with_reason(Reason::REFUSED_STREAM);
+            return false;
+        };
         let (carrier, visit, turns) = (self.carrier.clone(), self.visit.clone(), turns.clone());
         tokio::spawn(async move {
             let _serving = serving;
             let turn = tokio::select! {
-                turn = turns.turn(window) => turn,
+                turn = turns.turn(&waiting) => turn,
                 _ = session.idle() => return unread::gone(&carrier, &visit, &session),
             };
+            drop(waiting);
             // In a box, so that those who wait do not carry the room for being served along.
             Box::pin(serve(session, turn)).await;
         });
+        true
     }
 }
 

@@ -25,9 +25,12 @@ use super::visit::Visit;
 use crate::lane::handover::Returned;
 use crate::lane::stream::Stream;
 
-/// What an HTTP/2 client may have read of it before its worker's others have their turn: frames may cost far more than
-/// they have bytes.
-const TURN: usize = 16 * 1024;
+/// What an HTTP/2 client may have read of it, in bytes, before its worker's others have their turn: frames may cost far
+/// more than they have bytes.
+const TURN: usize = 4 * 1024;
+
+/// The same within a body, whose bytes cost what they cost.
+const TURN_OF_BODY: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub struct ClientStream {
@@ -125,6 +128,11 @@ impl ClientStream {
         Poll::Ready(Ok(()))
     }
 
+    fn has_had_its_turn(&self) -> bool {
+        let Some(frames) = &self.frames else { return false };
+        self.turn >= if frames.is_within_body() { TURN_OF_BODY } else { TURN }
+    }
+
     /// Looks at what has been read.
     fn inspect(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(frames) = &mut self.frames else { return Ok(()) };
@@ -144,7 +152,7 @@ impl AsyncRead for ClientStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.http2 && self.turn >= TURN {
+        if self.has_had_its_turn() {
             self.turn = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;

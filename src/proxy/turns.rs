@@ -17,6 +17,9 @@ const OWN: usize = 6;
 /// The same, of a client that takes little of a response before it has to be asked; others' places are not for it.
 const OWN_OF_RELUCTANT: usize = 2;
 
+/// Requests of such a client that may wait; more are refused, and come again if the client is honest.
+const WAITING_OF_RELUCTANT: usize = 8;
+
 /// Who takes less than this is reluctant: the default is four times as much (RFC 9113, section 6.5.2).
 const WINDOW: u32 = 16 * 1024;
 
@@ -35,7 +38,15 @@ pub struct Turns(Arc<Semaphore>);
 pub struct OfConnection {
     own: Arc<Semaphore>,
     of_reluctant: Arc<Semaphore>,
+    waiting_of_reluctant: Arc<Semaphore>,
     shared: Arc<Semaphore>,
+}
+
+/// A request that waits.
+#[must_use = "it waits no more when this is dropped"]
+pub struct Waiting {
+    window: u32,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Dropped, it is somebody else's.
@@ -56,7 +67,12 @@ impl Turns {
 impl OfConnection {
     pub fn new(Turns(shared): &Turns) -> Self {
         let places = |most| Arc::new(Semaphore::new(most));
-        Self { own: places(OWN), of_reluctant: places(OWN_OF_RELUCTANT), shared: shared.clone() }
+        Self {
+            own: places(OWN),
+            of_reluctant: places(OWN_OF_RELUCTANT),
+            waiting_of_reluctant: places(WAITING_OF_RELUCTANT),
+            shared: shared.clone(),
+        }
     }
 
     /// Takes a turn, if there is one now. The client takes `window` bytes of a response before it has to be asked.
@@ -69,10 +85,19 @@ impl OfConnection {
         permit.map(|permit| Turn { _permit: Some(permit) })
     }
 
+    /// Whether a request of such a client may wait.
+    pub fn may_wait(&self, window: u32) -> Option<Waiting> {
+        if !is_reluctant(window) {
+            return Some(Waiting { window, _permit: None });
+        }
+        let permit = self.waiting_of_reluctant.clone().try_acquire_owned().ok()?;
+        Some(Waiting { window, _permit: Some(permit) })
+    }
+
     /// Waits for a turn.
-    pub async fn turn(&self, window: u32) -> Turn {
+    pub async fn turn(&self, Waiting { window, .. }: &Waiting) -> Turn {
         let one = |of: &Arc<Semaphore>| of.clone().acquire_owned();
-        let permit = match is_reluctant(window) {
+        let permit = match is_reluctant(*window) {
             true => one(&self.of_reluctant).await,
             false => tokio::select! {
                 biased;
@@ -120,6 +145,9 @@ mod tests {
         let reluctant = OfConnection::new(&turns);
         assert_eq!(all(&reluctant, 0).len(), OWN_OF_RELUCTANT);
         assert_eq!(all(&reluctant, WINDOW - 1).len(), OWN_OF_RELUCTANT);
+        let waiting = std::iter::from_fn(|| reluctant.may_wait(0));
+        assert_eq!(waiting.take(100).collect::<Vec<_>>().len(), WAITING_OF_RELUCTANT);
+        assert_eq!(std::iter::from_fn(|| reluctant.may_wait(WINDOW)).take(100).count(), 100);
     }
 
     #[tokio::test]
@@ -127,7 +155,8 @@ mod tests {
         let turns = turns(", max_http2_requests: 1");
         let (one, other) = (OfConnection::new(&turns), OfConnection::new(&turns));
         let mut taken = all(&one, WINDOW);
-        let waits = one.turn(WINDOW);
+        let waiting = one.may_wait(WINDOW).expect("it may");
+        let waits = one.turn(&waiting);
         tokio::pin!(waits);
         let mut look = || waits.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(look().is_pending());

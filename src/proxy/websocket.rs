@@ -118,7 +118,7 @@ async fn ask(session: &Session, carried: &mut Carried) -> std::result::Result<An
     match timeout(timeouts.response.min(left), answer(stream, &head)).await {
         Ok(Ok(answer)) if is_agreed(&answer.head, &key) => Ok(answer),
         Ok(Ok(_)) => {
-            let why = "the endpoint has agreed to another handshake (Sec-WebSocket-Accept)";
+            let why = "the endpoint has answered, but not agreed to this handshake (Sec-WebSocket-Accept)";
             Err(Failed::new(Failure::BadResponse, why.to_owned()))
         }
         Ok(Err(failed)) => Err(failed),
@@ -126,10 +126,13 @@ async fn ask(session: &Session, carried: &mut Carried) -> std::result::Result<An
     }
 }
 
-/// Whether an answer is what was asked for, or a refusal.
+/// Whether an answer is what was asked for, or a refusal. A success without an upgrade is neither: the client would take it
+/// for a WebSocket.
 fn is_agreed(head: &ResponseHeader, key: &str) -> bool {
-    head.status != 101
-        || head.headers.get("sec-websocket-accept").is_some_and(|accept| *accept == *accept_key(key))
+    match head.status.as_u16() {
+        101 => head.headers.get("sec-websocket-accept").is_some_and(|accept| *accept == *accept_key(key)),
+        _ => !head.status.is_success(),
+    }
 }
 
 /// The request as the endpoint is to see it.

@@ -57,8 +57,8 @@ fn a_bomb_that_nobody_reads_costs_little() {
     assert_eq!(endpoint.count_of("/bomb"), 40);
     proxy.grew_less_than(60 * MEGABYTE, memory);
     drop(bombs);
-    // Those that waited have their lines, too.
-    proxy.records_of("/bomb", 2000);
+    // Two of each connection were served, and eight have waited; the others were told to come again.
+    assert_eq!(proxy.records_of("/bomb", 200).len(), 200);
     proxy.is_unharmed(endpoint.open());
 }
 
@@ -81,7 +81,7 @@ fn many_fields_are_refused_at_once() {
     let mut client = FrameClient::silent(&proxy.address());
     client.send(bomb(0, 1, 900));
     client.rest();
-    assert!((8..30).contains(&proxy.records_of("/bomb", 8).len()));
+    assert_eq!(proxy.records_of("/bomb", 3).len(), 3);
     assert!(proxy.metric("evenkeel_connections_refused_total", &["reason=\"http2_flood\""]) > 0.0);
     assert_eq!(endpoint.count(), 1);
 }
@@ -129,8 +129,9 @@ fn who_takes_nothing_is_closed() {
     let mut client = FrameClient::silent(&proxy.address());
     client.send(bomb(0, 3900, 7));
     client.rest();
-    assert_eq!(endpoint.count(), 2);
-    assert_eq!(proxy.records_of("/bomb", 100).len(), 100);
+    // Two, and what has followed the first of them that was given up.
+    assert!((2..4).contains(&endpoint.count()));
+    assert_eq!(proxy.records_of("/bomb", 10).len(), 10);
     assert_eq!(proxy.metric("evenkeel_connections_refused_total", &["reason=\"http2_stalled\""]), 1.0);
     // One that has been taken in between is enough.
     let mut client = FrameClient::silent(&proxy.address());

@@ -156,11 +156,13 @@ fn large_messages_pass() {
     endpoint.wait_until_free(Duration::from_secs(2));
 }
 
-/// An endpoint that does not want to, and one that has agreed to something else.
+/// An endpoint that does not want to, one that has agreed to something else, and one that answers as if it was asked for a
+/// page.
 #[test]
 fn what_is_no_agreement_is_none() {
     let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
         "/refused" => exchange.status("403 Forbidden", "X-Why: closed\r\n", "no"),
+        "/plain" => exchange.answer("what is a WebSocket?"),
         "/wrong" => {
             exchange.send("HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n");
         }
@@ -174,7 +176,7 @@ fn what_is_no_agreement_is_none() {
             (refused.status, &refused.headers["x-why"]),
             (StatusCode::FORBIDDEN, &"closed".parse().unwrap())
         );
-        for path in ["/wrong", "/closes"] {
+        for path in ["/wrong", "/plain", "/closes"] {
             assert_eq!(open(&client, path, Some("websocket")).await.status, 502, "{path}");
         }
     });
