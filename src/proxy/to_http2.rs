@@ -24,7 +24,7 @@ pub struct Failed {
     detail: Option<String>,
     /// The endpoint is not to blame, and another would do no better.
     of_client: bool,
-    /// The connection was there before, and the endpoint has said nothing.
+    /// The connection had served others before, and its end says nothing of the endpoint.
     stale: bool,
 }
 

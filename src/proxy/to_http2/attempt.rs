@@ -76,7 +76,7 @@ pub async fn attempt(carrier: &Carrier, session: &mut Session, carried: &mut Car
     let (response, sink) = place.sender().send_request(head, bodiless).map_err(|error| {
         place.retire();
         // The connection has ended, or is about to; nothing has been sent.
-        Failed { stale: place.reused, ..Failed::new(Failure::StreamRefused, error.to_string()) }
+        Failed { stale: place.proven, ..Failed::new(Failure::StreamRefused, error.to_string()) }
     })?;
     let upload = Upload { sink, pending, read, over: bodiless };
     let transfer =
@@ -198,11 +198,13 @@ impl Transfer<'_> {
             && (reason == Some(Reason::REFUSED_STREAM)
                 || (error.is_go_away() && reason == Some(Reason::NO_ERROR)));
         if refused {
-            return Failed { stale: self.place.reused, ..Failed::new(Failure::StreamRefused, detail) };
+            // A connection leaves once; who refuses streams may do so for ever.
+            let stale = self.place.proven && error.is_go_away();
+            return Failed { stale, ..Failed::new(Failure::StreamRefused, detail) };
         }
         if error.is_io() || error.is_remote() {
             self.place.retire();
-            let stale = self.place.reused && error.is_io();
+            let stale = self.place.proven && error.is_io();
             return Failed { stale, ..Failed::new(Failure::EndpointReset, detail) };
         }
         self.place.retire();
@@ -247,6 +249,7 @@ impl Transfer<'_> {
     /// The response's head has come; `true`: and that was all.
     async fn begin(&mut self, response: Response<RecvStream>) -> Result<bool, Ended> {
         let (parts, body) = response.into_parts();
+        self.place.proves();
         self.carried.exchange.grpc_status(&parts.headers);
         let circumstances = circumstances(self.session, self.carried, false);
         match self.carried.exchange.response_head(parts.status.as_u16(), circumstances, Instant::now()) {

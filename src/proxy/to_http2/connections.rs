@@ -57,6 +57,8 @@ struct Open {
     carries: watch::Sender<usize>,
     /// It has carried others before.
     used: AtomicBool,
+    /// The endpoint has answered on it.
+    proven: AtomicBool,
     /// No other request may use it.
     retired: AtomicBool,
 }
@@ -66,6 +68,8 @@ struct Open {
 pub struct Place {
     open: Arc<Open>,
     pub reused: bool,
+    /// The endpoint had answered others on it.
+    pub proven: bool,
 }
 
 impl Connections {
@@ -114,6 +118,7 @@ impl Connections {
             opened: Instant::now(),
             carries: watch::Sender::new(0),
             used: AtomicBool::new(false),
+            proven: AtomicBool::new(false),
             retired: AtomicBool::new(false),
         });
         // Before it is driven, so that it is not idle.
@@ -182,13 +187,19 @@ impl Open {
 
     fn place(self: &Arc<Self>) -> Place {
         self.carries.send_modify(|count| *count += 1);
-        Place { reused: self.used.swap(true, Relaxed), open: self.clone() }
+        let (reused, proven) = (self.used.swap(true, Relaxed), self.proven.load(Relaxed));
+        Place { reused, proven, open: self.clone() }
     }
 }
 
 impl Place {
     pub fn sender(&self) -> SendRequest<Bytes> {
         self.open.sender.clone()
+    }
+
+    /// The endpoint has answered.
+    pub fn proves(&self) {
+        self.open.proven.store(true, Relaxed);
     }
 
     /// Something is wrong with the connection: it gets no other requests.

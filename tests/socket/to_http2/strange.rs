@@ -1,0 +1,66 @@
+//! Endpoints and clients that do what is seldom done, or should not be.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use h2::Reason;
+
+use super::to;
+use crate::harness::frames::{FrameClient, HEADERS};
+use crate::harness::http2_endpoint::Http2Endpoint;
+use crate::harness::{Proxy, ProxyBuilder};
+
+/// An endpoint made of bytes: what it does with each connection is told.
+fn by_hand(settings: Vec<u8>, serve: impl Fn(FrameClient, usize) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // What is not read here does not get far.
+    socket2::SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serve = Arc::new(serve);
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let (serve, settings) = (serve.clone(), settings.clone());
+            thread::spawn(move || serve(FrameClient::accepted(stream.unwrap(), &settings), number));
+        }
+    });
+    address
+}
+
+fn of(address: &str) -> ProxyBuilder {
+    Proxy::to([address]).with("protocol: h2").listener("h2c: true").server("threads: 1")
+}
+
+/// Who refuses every stream is asked no more often than the pool allows, on whatever connection.
+#[test]
+fn refusals_count_as_attempts() {
+    let endpoint = Http2Endpoint::scripted(|mut call| async move {
+        call.respond.send_reset(Reason::REFUSED_STREAM);
+    });
+    let proxy = to(&endpoint).start();
+    for path in ["/first", "/second"] {
+        proxy.client().upload("POST", path, b"body").expect(503);
+        let record = proxy.record(path);
+        assert_eq!((record.text("cause"), record.attempts().len()), ("stream_refused", 3));
+    }
+}
+
+/// A connection that ends before anything was answered on it says something of its endpoint to all that it carried.
+#[test]
+fn connections_that_never_answer_count_as_attempts() {
+    const REQUESTS: usize = 20;
+    let address = by_hand(Vec::new(), |mut client, _| {
+        client.next_of(HEADERS);
+        thread::sleep(Duration::from_millis(20));
+    });
+    let proxy = of(&address).start();
+    thread::scope(|scope| {
+        for _ in 0..REQUESTS {
+            scope.spawn(|| proxy.client().get("/x").expect(502));
+        }
+    });
+    for record in proxy.records_of("/x", REQUESTS) {
+        assert!(record.attempts().len() <= 3, "{} attempts", record.attempts().len());
+    }
+}
