@@ -171,19 +171,20 @@ impl Transfer<'_> {
     }
 
     fn too_late(&self) -> Failed {
-        if self.carried.exchange.is_late(Instant::now()) {
-            return Failed::new(Failure::RequestDeadline, "waiting for the response".to_owned());
-        }
+        let late = self.carried.exchange.is_late(Instant::now());
         let (_, failure) = self.limit();
-        if failure == Failure::RequestTimeout {
-            return Failed::of_client(failure, "the body did not arrive in time".to_owned());
+        if failure != Failure::RequestTimeout {
+            // Perhaps nobody is there any more: the next ones need not find out by waiting.
+            self.place.retire();
         }
-        // Perhaps nobody is there any more: the next ones need not find out by waiting.
-        self.place.retire();
-        Failed::new(
-            failure,
-            (failure == Failure::ResponseCut).then(|| "nothing came for too long".to_owned()),
-        )
+        match failure {
+            _ if late => Failed::new(Failure::RequestDeadline, "waiting for the response".to_owned()),
+            Failure::RequestTimeout => {
+                Failed::of_client(failure, "the body did not arrive in time".to_owned())
+            }
+            Failure::ResponseCut => Failed::new(failure, "nothing came for too long".to_owned()),
+            _ => Failed::new(failure, None),
+        }
     }
 
     /// What the error of a stream says of its request.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use h2::Reason;
 
 use super::to;
-use crate::harness::frames::{FrameClient, HEADERS};
+use crate::harness::frames::{FrameClient, HEADERS, WHOLE, field, frame};
 use crate::harness::http2_endpoint::Http2Endpoint;
 use crate::harness::{Proxy, ProxyBuilder};
 
@@ -26,6 +26,12 @@ fn by_hand(settings: Vec<u8>, serve: impl Fn(FrameClient, usize) + Send + Sync +
         }
     });
     address
+}
+
+fn head(stream: u32, flags: u8, status: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = field(":status", status);
+    fields.iter().for_each(|(name, value)| block.extend(field(name, value)));
+    frame(HEADERS, flags, stream, block)
 }
 
 fn of(address: &str) -> ProxyBuilder {
@@ -63,4 +69,23 @@ fn connections_that_never_answer_count_as_attempts() {
     for record in proxy.records_of("/x", REQUESTS) {
         assert!(record.attempts().len() <= 3, "{} attempts", record.attempts().len());
     }
+}
+
+/// What is late for its route's sake leaves a connection that may be dead, as what is late for its pool's does.
+#[test]
+fn nobody_follows_on_a_connection_that_was_late() {
+    let address = by_hand(Vec::new(), |mut client, number| {
+        while let Some(asked) = client.next_of(HEADERS) {
+            if number == 0 && asked.stream > 1 {
+                thread::sleep(Duration::from_secs(5));
+                return;
+            }
+            client.send(head(asked.stream, WHOLE, "200", &[]));
+        }
+    });
+    let proxy = of(&address).routes(&["pool: default, timeout: 300ms"]).start();
+    for status in [200, 504, 200] {
+        proxy.get("/x").expect(status);
+    }
+    assert_eq!(proxy.records_of("/x", 3)[1].cause(), "request_deadline");
 }
