@@ -35,6 +35,9 @@ const HEADER_LIST: u32 = 64 * 1024;
 /// What unread DATA frames that are smaller than 256 bytes may cost beside what is in them; see `proxy::http2`.
 const SMALL_MESSAGES: usize = STREAM_WINDOW as usize / 5 * 256;
 
+/// How long an endpoint may take for the end of a connection.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// By endpoint; its address is the key, and so it must be nobody else's while they are here.
 #[derive(Debug, Default)]
 pub struct Connections(Mutex<AHashMap<usize, Arc<OfEndpoint>>>);
@@ -235,26 +238,35 @@ impl Life {
         };
         self.of.forget(&self.open);
         if !over {
-            // With its last handle gone, it says goodbye.
-            let _ = connection.await;
+            // With its last handle gone, it says goodbye. Who does not take it has gone.
+            let _ = timeout(GOODBYE, connection).await;
         }
         self.leave();
     }
 
-    /// Returns when it has carried nothing for too long, or is one idle connection too many.
+    /// Returns when it has carried nothing for too long, is one idle connection too many, or is to carry nothing more.
     async fn idle(&mut self) {
         let mut counted = IdleConnections::of(self.of.endpoint.clone());
         loop {
             if self.carries.wait_for(|count| *count == 0).await.is_err()
+                || self.is_retired()
                 || !counted.add_within(self.idle_most)
             {
                 return;
             }
             tokio::select! {
                 () = sleep(self.keep_alive) => return,
-                _ = self.carries.wait_for(|count| *count > 0) => counted.remove(1),
+                more = self.carries.wait_for(|count| *count > 0) => match more {
+                    Ok(_) => counted.remove(1),
+                    // It has been forgotten.
+                    Err(_) => return,
+                }
             }
         }
+    }
+
+    fn is_retired(&self) -> bool {
+        self.open.upgrade().is_none_or(|open| open.retired.load(Relaxed))
     }
 
     /// Forgets the endpoint with its last connection.

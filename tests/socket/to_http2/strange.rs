@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use h2::Reason;
 use super::to;
 use crate::harness::frames::{FrameClient, HEADERS, WHOLE, field, frame};
 use crate::harness::http2_endpoint::Http2Endpoint;
-use crate::harness::{Proxy, ProxyBuilder};
+use crate::harness::{Proxy, ProxyBuilder, eventually};
 
 /// An endpoint made of bytes: what it does with each connection is told.
 fn by_hand(settings: Vec<u8>, serve: impl Fn(FrameClient, usize) + Send + Sync + 'static) -> String {
@@ -88,4 +89,19 @@ fn nobody_follows_on_a_connection_that_was_late() {
         proxy.get("/x").expect(status);
     }
     assert_eq!(proxy.records_of("/x", 3)[1].cause(), "request_deadline");
+}
+
+/// A connection that gets no other requests is closed as soon as it carries none.
+#[test]
+fn what_gets_no_requests_is_closed() {
+    let closed = Arc::new(AtomicBool::new(false));
+    let is_closed = closed.clone();
+    let address = by_hand(Vec::new(), move |mut client, _| {
+        while client.next().is_some() {}
+        is_closed.store(true, SeqCst);
+    });
+    let proxy = of(&address).with("timeouts: { response: 300ms }").with("retry: off").start();
+    proxy.get("/x").expect(504);
+    assert_eq!(proxy.metric("evenkeel_endpoint_idle_connections", &[]), 0.0);
+    eventually("its end", || closed.load(SeqCst).then_some(()));
 }
