@@ -155,16 +155,13 @@ fn builder(pool: &config::Pool) -> Builder {
 }
 
 impl OfEndpoint {
-    /// Room on a connection that is there: the one with the fewest requests.
+    /// Room on a connection that is there: of those that have any, the one with the fewest requests.
     fn take(&self, pool: &config::Pool) -> Option<Place> {
         let now = Instant::now();
         let mut open = self.open.lock();
         open.retain(|open| open.is_good(pool, now));
-        let most = pool.connections.streams as usize;
-        let (carries, least) =
-            open.iter().map(|open| (open.carries(), open)).min_by_key(|(carries, _)| *carries)?;
-        let limit = most.min(least.sender.current_max_send_streams());
-        (carries < limit).then(|| least.place())
+        let least = open.iter().filter(|open| open.has_room(pool)).min_by_key(|open| open.carries());
+        least.map(|open| open.place())
     }
 
     fn forget(&self, gone: &Weak<Open>) {
@@ -182,6 +179,11 @@ impl Open {
             _ => false,
         };
         same && !too_old && !self.retired.load(Relaxed)
+    }
+
+    fn has_room(&self, pool: &config::Pool) -> bool {
+        let most = (pool.connections.streams as usize).min(self.sender.current_max_send_streams());
+        self.carries() < most
     }
 
     fn carries(&self) -> usize {

@@ -2,14 +2,14 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
 use h2::Reason;
 
 use super::to;
-use crate::harness::frames::{FrameClient, HEADERS, WHOLE, field, frame};
+use crate::harness::frames::{FrameClient, HEADERS, SETTINGS, WHOLE, field, frame, setting};
 use crate::harness::http2_endpoint::Http2Endpoint;
 use crate::harness::{Proxy, ProxyBuilder, eventually};
 
@@ -104,4 +104,25 @@ fn what_gets_no_requests_is_closed() {
     proxy.get("/x").expect(504);
     assert_eq!(proxy.metric("evenkeel_endpoint_idle_connections", &[]), 0.0);
     eventually("its end", || closed.load(SeqCst).then_some(()));
+}
+
+/// A connection on which the endpoint wants no more streams does not hide others that have room.
+#[test]
+fn a_full_connection_hides_none_that_has_room() {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let count = opened.clone();
+    let address = by_hand(Vec::new(), move |mut client, number| {
+        count.fetch_add(1, SeqCst);
+        while let Some(asked) = client.next_of(HEADERS) {
+            if number == 0 {
+                client.send(frame(SETTINGS, 0, 0, setting(3, 0)));
+            }
+            client.send(head(asked.stream, WHOLE, "200", &[]));
+        }
+    });
+    let proxy = of(&address).start();
+    for _ in 0..10 {
+        proxy.get("/x").expect(200);
+    }
+    assert_eq!(opened.load(SeqCst), 2);
 }
