@@ -94,7 +94,11 @@ impl Connections {
                 None => self.open(&of, pool).await,
             }
         };
-        timeout(limit, opened).await.unwrap_or_else(|_| Err(Failed::new(Failure::ConnectTimeout, None)))
+        let opened = timeout(limit, opened).await;
+        opened.unwrap_or_else(|_| Err(Failed::new(Failure::ConnectTimeout, None))).inspect_err(|_| {
+            // It may never have any, and be gone with the next reload.
+            self.leave(endpoint);
+        })
     }
 
     fn of(&self, endpoint: &Arc<Endpoint>) -> Arc<OfEndpoint> {
@@ -137,6 +141,15 @@ impl Connections {
         };
         tokio::spawn(life.drive(connection));
         Ok(place)
+    }
+
+    /// Forgets the endpoint where it has no connection, and nobody opens one.
+    fn leave(&self, endpoint: &Arc<Endpoint>) {
+        let mut all = self.0.lock();
+        let is_over = |of: &Arc<OfEndpoint>| of.open.lock().is_empty() && of.opening.try_lock().is_ok();
+        if all.get(&key(endpoint)).is_some_and(is_over) {
+            all.remove(&key(endpoint));
+        }
     }
 }
 
@@ -243,7 +256,9 @@ impl Life {
             // With its last handle gone, it says goodbye. Who does not take it has gone.
             let _ = timeout(GOODBYE, connection).await;
         }
-        self.leave();
+        if let Some(all) = self.all.upgrade() {
+            all.leave(&self.of.endpoint);
+        }
     }
 
     /// Returns when it has carried nothing for too long, is one idle connection too many, or is to carry nothing more.
@@ -269,17 +284,6 @@ impl Life {
 
     fn is_retired(&self) -> bool {
         self.open.upgrade().is_none_or(|open| open.retired.load(Relaxed))
-    }
-
-    /// Forgets the endpoint with its last connection.
-    fn leave(&self) {
-        if let Some(all) = self.all.upgrade() {
-            let mut all = all.0.lock();
-            let is_last = |of: &Arc<OfEndpoint>| of.open.lock().is_empty() && of.opening.try_lock().is_ok();
-            if all.get(&key(&self.of.endpoint)).is_some_and(is_last) {
-                all.remove(&key(&self.of.endpoint));
-            }
-        }
     }
 }
 
