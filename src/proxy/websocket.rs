@@ -116,6 +116,11 @@ async fn ask(session: &Session, carried: &mut Carried) -> std::result::Result<An
     let head = head(session.req_header(), &carried.exchange, &key)
         .map_err(|error| Failed::new(Failure::Internal, classify::detail(&error)))?;
     match timeout(timeouts.response.min(left), answer(stream, &head)).await {
+        Ok(Ok(answer)) if answer.head.status.is_success() => {
+            // On HTTP/2 such a status says that there is a WebSocket (RFC 8441, section 5).
+            let why = format!("the endpoint has answered {} to a handshake", answer.head.status.as_u16());
+            Err(Failed::new(Failure::BadResponse, why))
+        }
         Ok(Ok(answer)) if is_agreed(&answer.head, &key) => Ok(answer),
         Ok(Ok(_)) => {
             let why = "the endpoint has agreed to another handshake (Sec-WebSocket-Accept)";

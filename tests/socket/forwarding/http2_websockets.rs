@@ -164,6 +164,8 @@ fn what_is_no_agreement_is_none() {
         "/wrong" => {
             exchange.send("HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n");
         }
+        "/page" => exchange.answer("200 would say to the client that it has its WebSocket"),
+        "/none" => exchange.status("204 No Content", "", ""),
         _ => exchange.close(),
     });
     let proxy = Proxy::to([&endpoint]).listener("h2c: true").with("retry: off").start();
@@ -174,11 +176,13 @@ fn what_is_no_agreement_is_none() {
             (refused.status, &refused.headers["x-why"]),
             (StatusCode::FORBIDDEN, &"closed".parse().unwrap())
         );
-        for path in ["/wrong", "/closes"] {
+        for path in ["/wrong", "/closes", "/page", "/none"] {
             assert_eq!(open(&client, path, Some("websocket")).await.status, 502, "{path}");
         }
     });
-    assert_eq!(proxy.record("/wrong").cause(), "bad_response");
+    for path in ["/wrong", "/page", "/none"] {
+        assert_eq!(proxy.record(path).cause(), "bad_response");
+    }
     assert_eq!(proxy.record("/closes").cause(), "endpoint_reset");
 }
 
