@@ -79,14 +79,16 @@ impl ClientStream {
         Returned { stream: self.stream, ahead: self.ahead }
     }
 
-    /// The request is whole: keeps what comes for whoever reads the next one. Ready at the connection's end.
+    /// The request is whole: keeps what comes for whoever reads the next one. Ready at the end of a connection on which
+    /// nothing has come.
     fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut memory = [0; 1024];
         while self.ahead.len() < AHEAD_MAX {
             let mut rest = ReadBuf::new(&mut memory);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut rest))?;
             if rest.filled().is_empty() {
-                return Poll::Ready(Ok(()));
+                // Pingora takes the end for one that nothing precedes.
+                return if self.ahead.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             self.ahead.extend_from_slice(rest.filled());
         }

@@ -126,3 +126,20 @@ fn a_full_connection_hides_none_that_has_room() {
     }
     assert_eq!(opened.load(SeqCst), 2);
 }
+
+/// A client that has sent all its requests and closed its side gets all their answers.
+#[test]
+fn pipelined_requests_before_a_half_close_are_answered() {
+    let endpoint = Http2Endpoint::scripted(|call| async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        call.answer("a");
+    });
+    let proxy = to(&endpoint).start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3));
+    client.half_close();
+    for _ in 0..3 {
+        assert_eq!(client.response().expect(200).text(), "a");
+    }
+    assert!(client.rest().is_empty());
+}
