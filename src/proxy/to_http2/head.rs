@@ -48,7 +48,10 @@ fn uri(client: &RequestHeader, head: &RequestHeader, exchange: &Exchange) -> Res
     let authority = match (host, client.uri.authority()) {
         (Some(host), _) => Authority::try_from(host).or_err(ErrorType::InvalidHTTPHeader, "no host")?,
         (None, Some(authority)) => authority.clone(),
-        (None, None) => Authority::from_static("localhost"),
+        // Of an HTTP/1.0 client, whose absolute target has said it, if anything has.
+        (None, None) => {
+            Authority::try_from(exchange.host()).or_err(ErrorType::InvalidHTTPHeader, "no host")?
+        }
     };
     let path = match client.uri.path_and_query() {
         Some(path) => path.clone(),

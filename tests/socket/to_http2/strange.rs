@@ -143,3 +143,18 @@ fn pipelined_requests_before_a_half_close_are_answered() {
     }
     assert!(client.rest().is_empty());
 }
+
+/// An HTTP/1.0 client need not send a `Host`: then its target says it, or else its endpoint's own name is used.
+#[test]
+fn the_authority_of_who_sends_no_host() {
+    let endpoint = Http2Endpoint::named("a");
+    let proxy = to(&endpoint).start();
+    for target in ["http://b.example/x", "/x"] {
+        let mut client = proxy.client();
+        client.send(format!("GET {target} HTTP/1.0\r\n\r\n"));
+        assert_eq!(client.response().expect(200).text(), "a");
+    }
+    let seen = endpoint.seen();
+    let authorities: Vec<_> = seen.iter().map(|head| head.uri.authority().unwrap().as_str()).collect();
+    assert_eq!(authorities, ["b.example", &endpoint.to_string()]);
+}
