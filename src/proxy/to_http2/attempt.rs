@@ -134,13 +134,15 @@ impl Transfer<'_> {
             return Event::Room(Some(upload.sink.capacity()));
         }
         let (wants_room, nothing_to_read) = (!upload.pending.is_empty(), upload.read || upload.over);
+        // What an HTTP/1.1 client still sends is for the next attempt, if there is one: it must not be read here.
+        let is_kept = upload.over && !upload.read && session.req_header().version != Version::HTTP_2;
         tokio::select! {
             response = response, if !has_response => Event::Response(response),
             piece = next_piece => Event::Piece(piece),
             room = poll_fn(|context| upload.sink.poll_capacity(context)), if wants_room => {
                 Event::Room(room.and_then(Result::ok))
             }
-            read = session.as_downstream_mut().read_body_or_idle(nothing_to_read), if !wants_room => match read {
+            read = session.as_downstream_mut().read_body_or_idle(nothing_to_read), if !wants_room && !is_kept => match read {
                 Ok(piece) => Event::Read(piece),
                 Err(error) => Event::ClientFailed(error),
             },

@@ -9,7 +9,9 @@ use std::time::Duration;
 use h2::Reason;
 
 use super::to;
-use crate::harness::frames::{FrameClient, HEADERS, SETTINGS, WHOLE, field, frame, setting};
+use crate::harness::frames::{
+    DATA, FrameClient, HEADERS, RST_STREAM, SETTINGS, WHOLE, field, frame, setting,
+};
 use crate::harness::http2_endpoint::Http2Endpoint;
 use crate::harness::{Proxy, ProxyBuilder, eventually};
 
@@ -157,4 +159,41 @@ fn the_authority_of_who_sends_no_host() {
     let seen = endpoint.seen();
     let authorities: Vec<_> = seen.iter().map(|head| head.uri.authority().unwrap().as_str()).collect();
     assert_eq!(authorities, ["b.example", &endpoint.to_string()]);
+}
+
+/// An endpoint that gives up within a body takes nothing of it along: the next one gets all.
+#[test]
+fn no_byte_of_a_body_is_lost_at_a_retry() {
+    let gives_up = by_hand(setting(4, 1000), |mut client, _| {
+        while let Some(data) = client.next_of(DATA) {
+            // By now, there is more that has not been read.
+            thread::sleep(Duration::from_millis(30));
+            client.send(frame(RST_STREAM, 0, data.stream, 2_u32.to_be_bytes()));
+        }
+    });
+    let echoes = Http2Endpoint::scripted(|mut call| async move {
+        let mut body = Vec::new();
+        while let Some(Ok(piece)) = call.body.data().await {
+            call.body.flow_control().release_capacity(piece.len()).unwrap();
+            body.extend_from_slice(&piece);
+        }
+        call.answer(body);
+    });
+    let proxy = Proxy::to([&gives_up, &echoes.to_string()])
+        .with("protocol: h2")
+        .listener("timeouts: { body: 1s }")
+        .server("threads: 1")
+        .start();
+    let body: String = (0..6000).map(|number| format!("{number:08}\n")).collect();
+    for _ in 0..30 {
+        let mut client = proxy.client();
+        client.send(format!("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
+        for part in [&body[..5000], &body[5000..30000], &body[30000..]] {
+            client.send(part);
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(client.response().expect(200).text() == body, "another body has come");
+    }
+    let retried = proxy.records_of("/x", 30).iter().filter(|record| record.attempts().len() == 2).count();
+    assert!(retried > 10, "{retried} tried again");
 }
