@@ -20,6 +20,7 @@ use super::guests::Guest;
 use super::handover::{Handover, Preface, What};
 use super::handshake::{self, NoTls};
 use super::head::{HeadRoom, Parse, Refusal, RequestView};
+use super::rewrite;
 use super::stream::Stream;
 use super::worker::Worker;
 use crate::config::{Listener, ProxyProtocol};
@@ -203,7 +204,7 @@ impl Client {
     async fn hand_over(mut self, mut what: What) -> Option<Self> {
         let mut ahead = Vec::new();
         if let What::Request(judged) = &mut what {
-            ahead.extend_from_slice(self.head());
+            rewrite::judged(&mut ahead, self.view());
             judged.head_length = ahead.len();
         }
         ahead.extend_from_slice(self.input.bytes());
@@ -446,11 +447,6 @@ impl Client {
     /// Whether another request may come: what has arrived before a FIN is answered, like anything else.
     pub fn may_go_on(&self) -> bool {
         !self.half_closed || !self.input.is_empty()
-    }
-
-    /// The request's head as it was sent.
-    fn head(&self) -> &[u8] {
-        self.room.as_ref().map_or(&[], |room| room.head.bytes())
     }
 
     /// The request's head; an empty one where none has been read.

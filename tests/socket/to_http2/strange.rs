@@ -13,7 +13,7 @@ use crate::harness::frames::{
     DATA, FrameClient, HEADERS, RST_STREAM, SETTINGS, WHOLE, field, frame, setting,
 };
 use crate::harness::http2_endpoint::Http2Endpoint;
-use crate::harness::{Proxy, ProxyBuilder, eventually};
+use crate::harness::{Endpoint, Proxy, ProxyBuilder, eventually};
 
 /// An endpoint made of bytes: what it does with each connection is told.
 fn by_hand(settings: Vec<u8>, serve: impl Fn(FrameClient, usize) + Send + Sync + 'static) -> String {
@@ -196,4 +196,36 @@ fn no_byte_of_a_body_is_lost_at_a_retry() {
     }
     let retried = proxy.records_of("/x", 30).iter().filter(|record| record.attempts().len() == 2).count();
     assert!(retried > 10, "{retried} tried again");
+}
+
+/// Endpoints of both versions see the same targets, however they were written.
+#[test]
+fn targets_have_one_form_whatever_endpoints_speak() {
+    let (two, one) = (Http2Endpoint::named("two"), Endpoint::named("one"));
+    let proxy = Proxy::config()
+        .pool("two", [&two])
+        .with("protocol: h2")
+        .pool("one", [&one])
+        .routes(&["name: two, match: { hosts: [two] }, pool: two", "name: one, pool: one"])
+        .start();
+    let targets = [
+        ("GET /a{b}|c[d]^", "/a%7Bb%7D%7Cc%5Bd%5D%5E"),
+        ("GET /x?a={b}|c[d]^`\\", "/x?a=%7Bb%7D%7Cc%5Bd%5D%5E%60%5C"),
+        ("GET //x/%7Eu/./a/../b?", "/x/~u/b?"),
+        ("GET http://HOST?x", "/?x"),
+        ("GET HTTP://HOST:80/y", "/y"),
+        ("OPTIONS http://HOST", "*"),
+        ("OPTIONS *", "*"),
+    ];
+    for (target, expected) in targets {
+        for host in ["two", "one"] {
+            let mut client = proxy.client();
+            let target = target.replace("HOST", host);
+            client.send(format!("{target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            assert_eq!(client.response().expect(200).text(), host, "{target}");
+        }
+        let seen = two.seen().last().unwrap().uri.clone();
+        assert_eq!(seen.path_and_query().unwrap().as_str(), expected, "{target}");
+        assert_eq!(one.requests().last().unwrap().target(), expected, "{target}");
+    }
 }
