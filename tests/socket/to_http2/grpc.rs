@@ -12,7 +12,7 @@ use http::{HeaderMap, Request, Response};
 use super::to;
 use crate::harness::http2::{connect, runtime};
 use crate::harness::http2_endpoint::{Http2Endpoint, trailers};
-use crate::harness::{Endpoint, Proxy};
+use crate::harness::{Endpoint, Event, Proxy, eventually};
 
 fn call(path: &str, more: &[(&str, &str)]) -> Request<()> {
     let mut request = Request::post(format!("http://test.example{path}"))
@@ -210,8 +210,8 @@ fn the_health_service_is_asked() {
     {
         health.store(now, SeqCst);
         proxy.wait_until(&address, state);
-        let changes = proxy.changes_of(&address);
-        assert!(changes.last().unwrap().text("reason").contains(reason), "{:?}", changes.last());
+        let told = |change: &Event| change.text("reason").contains(reason);
+        eventually("why", || proxy.changes_of(&address).last().is_some_and(told).then_some(()));
     }
     proxy.get("/x").expect(503);
 }
