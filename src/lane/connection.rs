@@ -32,7 +32,7 @@ use crate::tls::{Secured, ServerTls};
 
 /// How long a connection is kept after its last answer for the client to read it. Many clients read nothing before they
 /// have sent everything: who sends at this rate, in bytes a second, has longer.
-const LINGER: Duration = Duration::from_secs(2);
+pub const LINGER: Duration = Duration::from_secs(2);
 const LINGER_MAX: Duration = Duration::from_secs(10);
 const LINGER_RATE: u64 = 64 * 1024;
 
@@ -495,7 +495,7 @@ impl Client {
 }
 
 /// Whether a client that has sent so many bytes since its last answer is still waited for.
-fn lingers(since: Duration, bytes: u64) -> bool {
+pub fn lingers(since: Duration, bytes: u64) -> bool {
     since < LINGER || (since < LINGER_MAX && bytes >= LINGER_RATE * since.as_secs())
 }
 

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -31,6 +31,8 @@ pub struct Visit {
     admitted: Mutex<Option<Tracked>>,
     stage: AtomicU8,
     idle: Notify,
+    /// The last answer may be out before all of its request has come.
+    unread: AtomicBool,
     /// Responses in a row that the client has not taken.
     stalled: AtomicUsize,
     gone: Notify,
@@ -67,6 +69,7 @@ impl Visit {
             admitted: Mutex::default(),
             stage: AtomicU8::new(BUSY),
             idle: Notify::new(),
+            unread: AtomicBool::new(false),
             stalled: AtomicUsize::new(0),
             gone: Notify::new(),
             window: AtomicU32::new(u32::MAX),
@@ -89,6 +92,15 @@ impl Visit {
 
     pub fn answered(&self) {
         self.stage.store(ANSWERED, SeqCst);
+    }
+
+    /// The connection ends behind an answer that does not wait for its request.
+    pub fn leaves_unread(&self) {
+        self.unread.store(true, SeqCst);
+    }
+
+    pub fn is_unread(&self) -> bool {
+        self.unread.load(SeqCst)
     }
 
     /// There is nothing to read.

@@ -14,7 +14,7 @@ use super::connections::Place;
 use super::{Ended, Failed, circumstances, head, read_before};
 use crate::exchange::{Failure, Head};
 use crate::proxy::context::Carried;
-use crate::proxy::{Carrier, classify, heads};
+use crate::proxy::{Carrier, classify, close_behind, heads};
 
 /// The client's body on its way.
 struct Upload {
@@ -261,7 +261,9 @@ impl Transfer<'_> {
             Head::Retry => return Err(Ended::Again),
         }
         let ended = body.is_end_stream();
-        if !(self.upload.read || self.session.is_body_done()) || self.carrier.lets_go(self.session) {
+        if !(self.upload.read || self.session.is_body_done()) {
+            close_behind(self.session);
+        } else if self.carrier.lets_go(self.session) {
             self.session.set_keepalive(None);
         }
         let head = head::response(parts, self.session, &self.carried.exchange, ended)

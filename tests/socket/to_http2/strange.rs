@@ -229,3 +229,18 @@ fn targets_have_one_form_whatever_endpoints_speak() {
         assert_eq!(one.requests().last().unwrap().target(), expected, "{target}");
     }
 }
+
+/// A client that sends all of its body before it reads gets the answer that refused it.
+#[test]
+fn a_refusal_waits_for_who_sends_everything_first() {
+    let endpoint = Http2Endpoint::named("a");
+    let proxy = to(&endpoint).listener("limits: { body_size: 64KiB }").start();
+    let mut client = proxy.client();
+    client.send("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for _ in 0..50 {
+        client.send("2710\r\n").send([b'x'; 10_000]).send("\r\n");
+        thread::sleep(Duration::from_millis(5));
+    }
+    client.send("0\r\n\r\n").response().expect(413);
+    assert_eq!(proxy.record("/x").cause(), "body_too_large");
+}
