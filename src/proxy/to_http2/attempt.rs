@@ -13,6 +13,7 @@ use tokio::time::{sleep_until, timeout_at};
 use super::connections::Place;
 use super::{Ended, Failed, circumstances, head, read_before};
 use crate::exchange::{Failure, Head};
+use crate::lane::chunked::may_follow;
 use crate::proxy::context::Carried;
 use crate::proxy::{Carrier, classify, close_behind, heads};
 
@@ -303,6 +304,8 @@ impl Transfer<'_> {
         let http2 = self.session.req_header().version == Version::HTTP_2;
         match trailers {
             Some(trailers) if http2 => {
+                let allowed = trailers.iter().filter(|(name, _)| may_follow(name.as_str().as_bytes()));
+                let trailers = allowed.map(|(name, value)| (name.clone(), value.clone())).collect();
                 let session = self.session.as_downstream_mut();
                 written(timeout_at(end.into(), session.write_response_trailers(trailers)).await)
             }

@@ -10,8 +10,9 @@ use h2::Reason;
 
 use super::to;
 use crate::harness::frames::{
-    DATA, FrameClient, HEADERS, RST_STREAM, SETTINGS, WHOLE, field, frame, setting,
+    DATA, END_HEADERS, FrameClient, HEADERS, RST_STREAM, SETTINGS, WHOLE, field, frame, setting,
 };
+use crate::harness::http2::{connect, get_of, runtime};
 use crate::harness::http2_endpoint::Http2Endpoint;
 use crate::harness::{Carrier, Endpoint, Proxy, ProxyBuilder, carrier, eventually};
 
@@ -255,4 +256,31 @@ fn a_refusal_waits_for_who_sends_everything_first() {
     }
     client.send("0\r\n\r\n").response().expect(413);
     assert_eq!(proxy.record("/x").cause(), "body_too_large");
+}
+
+/// Trailers pass, but for those that would mean something only before the body.
+#[test]
+fn trailers_that_belong_before_the_body_do_not_pass() {
+    let address = by_hand(Vec::new(), |mut client, _| {
+        while let Some(asked) = client.next_of(HEADERS) {
+            let trailers = [field("x-sum", "7"), field("content-length", "9"), field("set-cookie", "a=b")];
+            let answer = [
+                head(asked.stream, END_HEADERS, "200", &[]),
+                frame(DATA, 0, asked.stream, "x"),
+                frame(HEADERS, WHOLE, asked.stream, trailers.concat()),
+            ];
+            client.send(answer.concat());
+        }
+    });
+    let proxy = of(&address).start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let (response, _) = client.ready().await.unwrap().send_request(get_of("/x"), true).unwrap();
+        let mut body = response.await.unwrap().into_body();
+        while let Some(piece) = body.data().await {
+            piece.unwrap();
+        }
+        let trailers = body.trailers().await.unwrap().unwrap();
+        assert_eq!((trailers.len(), &trailers["x-sum"]), (1, &"7".parse().unwrap()));
+    });
 }
