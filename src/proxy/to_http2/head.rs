@@ -23,8 +23,9 @@ pub fn request(session: &Session, exchange: &Exchange) -> Result<Request<()>> {
     exchange.request_edits(&**client, connection, &mut changes);
     edits::apply(&mut head, &changes)?;
     heads::restore_end_to_end(client, &mut head)?;
-    for of_connection in [header::CONNECTION, header::TRANSFER_ENCODING, header::EXPECT] {
-        head.remove_header(&of_connection);
+    // Trailers do not pass, and what does not come must not be announced.
+    for ends_here in [header::CONNECTION, header::TRANSFER_ENCODING, header::EXPECT, header::TRAILER] {
+        head.remove_header(&ends_here);
     }
     if takes_trailers(client) {
         head.insert_header(header::TE, "trailers")?;
