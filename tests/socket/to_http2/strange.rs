@@ -284,3 +284,19 @@ fn trailers_that_belong_before_the_body_do_not_pass() {
         assert_eq!((trailers.len(), &trailers["x-sum"]), (1, &"7".parse().unwrap()));
     });
 }
+
+/// Requests to HTTP/2 endpoints have no more fields than can be carried, whatever the listener allows.
+#[test]
+fn more_fields_than_can_be_carried_are_431() {
+    let endpoint = Http2Endpoint::named("a");
+    if carrier() == Carrier::Pingora {
+        // It refuses them unread, with 400.
+        return;
+    }
+    let proxy = to(&endpoint).listener("limits: { header_count: 500 }").start();
+    for (count, status) in [(250, 200), (300, 431)] {
+        let fields: String = (0..count).map(|number| format!("X-{number}: a\r\n")).collect();
+        proxy.client().request("GET", &format!("/{count}"), &fields).expect(status);
+        assert_eq!(proxy.record(&format!("/{count}")).status(), u64::from(status));
+    }
+}
