@@ -203,7 +203,11 @@ impl Transfer<'_> {
                 || (error.is_go_away() && reason == Some(Reason::NO_ERROR)));
         if refused {
             // A connection leaves once; who refuses streams may do so for ever.
-            let stale = self.place.proven && error.is_go_away();
+            let leaves = error.is_go_away();
+            if leaves {
+                self.place.retire();
+            }
+            let stale = self.place.proven && leaves;
             return Failed { stale, ..Failed::new(Failure::StreamRefused, detail) };
         }
         if error.is_io() || error.is_remote() {

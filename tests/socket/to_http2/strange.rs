@@ -10,7 +10,7 @@ use h2::Reason;
 
 use super::to;
 use crate::harness::frames::{
-    DATA, END_HEADERS, FrameClient, HEADERS, RST_STREAM, SETTINGS, WHOLE, field, frame, setting,
+    DATA, END_HEADERS, FrameClient, GOAWAY, HEADERS, RST_STREAM, SETTINGS, WHOLE, field, frame, setting,
 };
 use crate::harness::http2::{connect, get_of, runtime};
 use crate::harness::http2_endpoint::Http2Endpoint;
@@ -299,4 +299,31 @@ fn more_fields_than_can_be_carried_are_431() {
         proxy.client().request("GET", &format!("/{count}"), &fields).expect(status);
         assert_eq!(proxy.record(&format!("/{count}")).status(), u64::from(status));
     }
+}
+
+/// Of two requests the endpoint leaves before it looks at the second: that one goes on another connection at once, and
+/// the first one, which it may have looked at, on none.
+#[test]
+fn what_a_leaving_endpoint_may_have_seen_is_not_sent_again() {
+    let address = by_hand(Vec::new(), |mut client, number| {
+        if number == 0 {
+            let first = client.next_of(HEADERS).unwrap().stream;
+            client.next_of(HEADERS);
+            client.send(frame(GOAWAY, 0, 0, [first.to_be_bytes(), [0; 4]].concat()));
+            thread::sleep(Duration::from_millis(100));
+            return;
+        }
+        while let Some(asked) = client.next_of(HEADERS) {
+            client.send(head(asked.stream, WHOLE, "200", &[]));
+        }
+    });
+    let proxy = of(&address).start();
+    let mut first = proxy.client();
+    first.send("POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+    let is_sent = || proxy.metric("evenkeel_endpoint_in_flight", &[]) == 1.0;
+    eventually("the first request", || is_sent().then_some(()));
+    proxy.client().upload("POST", "/second", b"x").expect(200);
+    first.response().expect(502);
+    let attempts = ["/first", "/second"].map(|path| proxy.record(path).attempts().len());
+    assert_eq!(attempts, [1, 2]);
 }
