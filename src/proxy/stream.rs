@@ -252,6 +252,11 @@ impl AsyncWrite for ClientStream {
         if self.http2 {
             return Pin::new(&mut self.stream).poll_shutdown(context);
         }
+        if self.visit.is_cut() {
+            // It is closed at once.
+            self.stream.ends_with_reset(true);
+            return Poll::Ready(Ok(()));
+        }
         let this = &mut *self;
         let may_send = || this.visit.is_unread() || this.stream.has_unread();
         let farewell = this.farewell.get_or_insert_with(|| Farewell::new(may_send()));

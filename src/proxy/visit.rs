@@ -33,6 +33,8 @@ pub struct Visit {
     idle: Notify,
     /// The last answer may be out before all of its request has come.
     unread: AtomicBool,
+    /// What the client has been sent is not whole, and nothing but a reset says so.
+    cut: AtomicBool,
     /// Responses in a row that the client has not taken.
     stalled: AtomicUsize,
     gone: Notify,
@@ -70,6 +72,7 @@ impl Visit {
             stage: AtomicU8::new(BUSY),
             idle: Notify::new(),
             unread: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             stalled: AtomicUsize::new(0),
             gone: Notify::new(),
             window: AtomicU32::new(u32::MAX),
@@ -101,6 +104,15 @@ impl Visit {
 
     pub fn is_unread(&self) -> bool {
         self.unread.load(SeqCst)
+    }
+
+    /// The response has broken off, and only the connection's end says that it is over.
+    pub fn cuts(&self) {
+        self.cut.store(true, SeqCst);
+    }
+
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(SeqCst)
     }
 
     /// There is nothing to read.

@@ -14,7 +14,7 @@ use crate::harness::frames::{
 };
 use crate::harness::http2::{connect, get_of, runtime};
 use crate::harness::http2_endpoint::Http2Endpoint;
-use crate::harness::{Carrier, Endpoint, Proxy, ProxyBuilder, carrier, eventually};
+use crate::harness::{Carrier, End, Endpoint, Proxy, ProxyBuilder, carrier, eventually};
 
 /// An endpoint made of bytes: what it does with each connection is told.
 fn by_hand(settings: Vec<u8>, serve: impl Fn(FrameClient, usize) + Send + Sync + 'static) -> String {
@@ -326,4 +326,19 @@ fn what_a_leaving_endpoint_may_have_seen_is_not_sent_again() {
     first.response().expect(502);
     let attempts = ["/first", "/second"].map(|path| proxy.record(path).attempts().len());
     assert_eq!(attempts, [1, 2]);
+}
+
+/// An HTTP/1.0 client knows no other end of a body than that of the connection: one that has broken off ends with a reset.
+#[test]
+fn what_breaks_off_does_not_seem_whole_to_http_1_0() {
+    let endpoint = Http2Endpoint::scripted(|mut call| async move {
+        let mut sink = call.begin(http::Response::builder());
+        sink.send_data("half of it".into(), false).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        sink.send_reset(Reason::INTERNAL_ERROR);
+    });
+    let proxy = to(&endpoint).start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().end, End::Reset);
 }
