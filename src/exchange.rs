@@ -313,6 +313,11 @@ impl Exchange {
         self.record.text.request_id()
     }
 
+    /// The host and port that the client has asked for, "" if it has not said.
+    pub fn host(&self) -> &str {
+        self.record.text.host()
+    }
+
     pub fn is_idempotent(&self) -> bool {
         self.idempotent
     }

@@ -145,8 +145,10 @@ impl Carrier {
             return;
         }
         let answer = carried.exchange.answer(failure);
-        // What is left of the body would be taken for the next request; and a client that was refused may be hostile.
-        if !session.is_body_done() || !failure.leaves_connection() {
+        if !session.is_body_done() {
+            close_behind(session);
+        } else if !failure.leaves_connection() {
+            // A client that was refused may be hostile.
             session.set_keepalive(None);
         }
         let Ok(mut response) = ResponseHeader::build(answer.status, Some(answer.headers.len())) else {
@@ -525,6 +527,15 @@ fn normalise(session: &mut Session, carried: &mut Carried) -> Result<std::result
         Ok(Some(path)) => heads::set_path(request, &path).map(Ok),
         Ok(None) => Ok(Ok(())),
         Err(failure) => Ok(Err(failure)),
+    }
+}
+
+/// Ends the connection with the answer to a request whose body has not come to its end: what is left of it would be taken
+/// for the next request.
+fn close_behind(session: &mut Session) {
+    session.set_keepalive(None);
+    if let Some(visit) = Visit::of(session) {
+        visit.leaves_unread();
     }
 }
 

@@ -14,7 +14,7 @@ use super::kept::Connection;
 use super::pump::Pump;
 use super::rewrite::{self, RequestForm, ResponseForm};
 use super::worker::Worker;
-use super::{answer, chunked, head};
+use super::{answer, chunked, handover, head};
 use crate::config::{self, Listener};
 use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next, Tracked};
 use crate::pool::Endpoint;
@@ -95,6 +95,10 @@ fn admit(client: &mut Client, tracked: &mut Tracked) -> Result<(), (Failure, Opt
     }
     let view = client.view();
     tracked.admit(&view, view.sizes()).map_err(plain)?;
+    if tracked.speaks_http2() && view.fields().nth(handover::FIELDS_MAX).is_some() {
+        let why = format!("more than {} fields for an HTTP/2 endpoint", handover::FIELDS_MAX);
+        return Err((Failure::HeadersTooLarge, Some(why)));
+    }
     // What came with the head is judged before an endpoint hears of it.
     match view.framing() {
         Framing::Chunked => chunked::check(client.input.bytes())

@@ -12,6 +12,7 @@ mod tests;
 use super::body::Step;
 use line::SizeLine;
 use trailers::Trailers;
+pub use trailers::may_follow;
 
 /// Bytes of a chunk's extensions.
 pub const EXTENSION_MAX: usize = 8 * 1024;

@@ -20,6 +20,7 @@ use super::guests::Guest;
 use super::handover::{Handover, Preface, What};
 use super::handshake::{self, NoTls};
 use super::head::{HeadRoom, Parse, Refusal, RequestView};
+use super::rewrite;
 use super::stream::Stream;
 use super::worker::Worker;
 use crate::config::{Listener, ProxyProtocol};
@@ -31,7 +32,7 @@ use crate::tls::{Secured, ServerTls};
 
 /// How long a connection is kept after its last answer for the client to read it. Many clients read nothing before they
 /// have sent everything: who sends at this rate, in bytes a second, has longer.
-const LINGER: Duration = Duration::from_secs(2);
+pub const LINGER: Duration = Duration::from_secs(2);
 const LINGER_MAX: Duration = Duration::from_secs(10);
 const LINGER_RATE: u64 = 64 * 1024;
 
@@ -203,7 +204,7 @@ impl Client {
     async fn hand_over(mut self, mut what: What) -> Option<Self> {
         let mut ahead = Vec::new();
         if let What::Request(judged) = &mut what {
-            ahead.extend_from_slice(self.head());
+            rewrite::judged(&mut ahead, self.view());
             judged.head_length = ahead.len();
         }
         ahead.extend_from_slice(self.input.bytes());
@@ -448,11 +449,6 @@ impl Client {
         !self.half_closed || !self.input.is_empty()
     }
 
-    /// The request's head as it was sent.
-    fn head(&self) -> &[u8] {
-        self.room.as_ref().map_or(&[], |room| room.head.bytes())
-    }
-
     /// The request's head; an empty one where none has been read.
     pub fn view(&self) -> RequestView<'_> {
         static NOTHING: LazyLock<HeadRoom> = LazyLock::new(HeadRoom::default);
@@ -499,7 +495,7 @@ impl Client {
 }
 
 /// Whether a client that has sent so many bytes since its last answer is still waited for.
-fn lingers(since: Duration, bytes: u64) -> bool {
+pub fn lingers(since: Duration, bytes: u64) -> bool {
     since < LINGER || (since < LINGER_MAX && bytes >= LINGER_RATE * since.as_secs())
 }
 

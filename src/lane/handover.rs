@@ -12,6 +12,9 @@ use crate::tls::Secured;
 /// What an HTTP/2 client sends first where it knows that the server speaks it (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Of one request; the other carrier reads one more, which may be a `Host` of ours.
+pub const FIELDS_MAX: usize = 255;
+
 /// A client's connection, and what is known of it.
 pub struct Handover {
     pub stream: Stream,

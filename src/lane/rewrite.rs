@@ -47,12 +47,30 @@ pub enum Connection {
     Upgrade,
 }
 
-/// Writes a request's head.
-pub fn request(out: &mut Vec<u8>, head: RequestView<'_>, form: &RequestForm<'_>) {
+/// Writes a request's head for the other carrier: nothing of it has changed but its target, which is in its normal form.
+pub fn judged(out: &mut Vec<u8>, head: RequestView<'_>) {
+    target(out, head);
+    out.extend_from_slice(match head.version() {
+        Version::Http10 => b" HTTP/1.0\r\n",
+        Version::Http11 => b" HTTP/1.1\r\n",
+    });
+    if head.header("host").is_none() && !head.authority().is_empty() {
+        write(out, &["Host: ", head.authority(), "\r\n"]);
+    }
+    head.lines().copy_to(out, |_, _| true);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn target(out: &mut Vec<u8>, head: RequestView<'_>) {
     write(out, &[head.method(), " ", head.path()]);
     if let Some(query) = head.query() {
         write(out, &["?", query]);
     }
+}
+
+/// Writes a request's head.
+pub fn request(out: &mut Vec<u8>, head: RequestView<'_>, form: &RequestForm<'_>) {
+    target(out, head);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut host = form.edits.gives("host");
     let http10 = head.version() == Version::Http10;

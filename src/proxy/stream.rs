@@ -19,9 +19,11 @@ use pingora_core::protocols::{
 };
 use pingora_http::ResponseHeader;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::frames::Frames;
 use super::visit::Visit;
+use crate::lane::connection::{LINGER, lingers};
 use crate::lane::handover::Returned;
 use crate::lane::stream::Stream;
 
@@ -48,6 +50,27 @@ pub struct ClientStream {
     turn: usize,
     /// Bytes that Pingora may still read, because they are the request's; `None`: all that there are.
     left: Option<u64>,
+    farewell: Option<Farewell>,
+}
+
+/// The end of a connection.
+#[derive(Debug)]
+struct Farewell {
+    begun: Instant,
+    /// Nothing more will be written.
+    is_said: bool,
+    /// The client may still be sending.
+    may_send: bool,
+    /// What it has sent since, in bytes.
+    bytes: u64,
+    /// When it has been waited for long enough.
+    end: Pin<Box<Sleep>>,
+}
+
+impl Farewell {
+    fn new(may_send: bool) -> Self {
+        Self { begun: Instant::now(), is_said: false, may_send, bytes: 0, end: Box::pin(sleep(LINGER)) }
+    }
 }
 
 /// What is read on for somebody else, so that a client is heard that resets its connection.
@@ -64,7 +87,18 @@ impl ClientStream {
         let digest =
             response.map(|none| Arc::new(ProxyDigest::new(Box::new(none), Some(Box::new(visit.clone())))));
         let socket = Arc::new(socket);
-        Self { stream, ahead, visit, socket, digest, http2: false, frames: None, turn: 0, left: None }
+        Self {
+            stream,
+            ahead,
+            visit,
+            socket,
+            digest,
+            http2: false,
+            frames: None,
+            turn: 0,
+            left: None,
+            farewell: None,
+        }
     }
 
     /// The same for a client that speaks HTTP/2.
@@ -82,14 +116,16 @@ impl ClientStream {
         Returned { stream: self.stream, ahead: self.ahead }
     }
 
-    /// The request is whole: keeps what comes for whoever reads the next one. Ready at the connection's end.
+    /// The request is whole: keeps what comes for whoever reads the next one. Ready at the end of a connection on which
+    /// nothing has come.
     fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut memory = [0; 1024];
         while self.ahead.len() < AHEAD_MAX {
             let mut rest = ReadBuf::new(&mut memory);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut rest))?;
             if rest.filled().is_empty() {
-                return Poll::Ready(Ok(()));
+                // Pingora takes the end for one that nothing precedes.
+                return if self.ahead.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             self.ahead.extend_from_slice(rest.filled());
         }
@@ -131,6 +167,23 @@ impl ClientStream {
     fn has_had_its_turn(&self) -> bool {
         let Some(frames) = &self.frames else { return false };
         self.turn >= if frames.is_within_body() { TURN_OF_BODY } else { TURN }
+    }
+
+    /// Reads what a client still sends that has had its last answer, so that it arrives; see `lane::connection`.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(farewell) = &mut self.farewell else { return Poll::Ready(Ok(())) };
+        let mut memory = [0; 1024];
+        while farewell.may_send && lingers(farewell.begun.elapsed(), farewell.bytes) {
+            let mut waste = ReadBuf::new(&mut memory);
+            match Pin::new(&mut self.stream).poll_read(context, &mut waste)? {
+                Poll::Ready(()) => {}
+                Poll::Pending => return farewell.end.as_mut().poll(context).map(Ok),
+            }
+            farewell.bytes += waste.filled().len() as u64;
+            farewell.may_send = !waste.filled().is_empty();
+            farewell.end.as_mut().reset(tokio::time::Instant::now() + LINGER);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Looks at what has been read.
@@ -204,7 +257,25 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        if self.http2 {
+            return Pin::new(&mut self.stream).poll_shutdown(context);
+        }
+        if self.visit.is_cut() {
+            // It is closed at once.
+            self.stream.ends_with_reset(true);
+            return Poll::Ready(Ok(()));
+        }
+        let this = &mut *self;
+        let may_send = || this.visit.is_unread() || this.stream.has_unread();
+        let farewell = this.farewell.get_or_insert_with(|| Farewell::new(may_send()));
+        if farewell.end.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if !farewell.is_said {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            farewell.is_said = true;
+        }
+        this.poll_linger(context)
     }
 }
 
@@ -212,7 +283,7 @@ impl AsyncWrite for ClientStream {
 impl Shutdown for ClientStream {
     async fn shutdown(&mut self) {
         // Where it fails, the connection is gone already.
-        let _ = AsyncWriteExt::shutdown(&mut self.stream).await;
+        let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 

@@ -8,10 +8,12 @@ mod connections;
 mod head;
 
 use bytes::Bytes;
+use http::{Version, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::context::Carried;
+use super::visit::Visit;
 use super::{ATTEMPTS_MAX, Carrier, next_attempt};
 use crate::exchange::{Circumstances, Failure};
 use attempt::attempt;
@@ -24,7 +26,7 @@ pub struct Failed {
     detail: Option<String>,
     /// The endpoint is not to blame, and another would do no better.
     of_client: bool,
-    /// The connection was there before, and the endpoint has said nothing.
+    /// The connection had served others before, and its end says nothing of the endpoint.
     stale: bool,
 }
 
@@ -86,7 +88,19 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
         let _ = session.as_downstream_mut().write_response_trailers(trailers).await;
     }
     carried.failure = Some(failure);
+    if ends_with_connection(session)
+        && let Some(visit) = Visit::of(session)
+    {
+        visit.cuts();
+        session.as_downstream_mut().shutdown().await;
+    }
     Error::e_explain(ErrorType::ConnectionClosed, "the response has broken off")
+}
+
+/// Whether the end of its connection is all that tells the client the end of its response (RFC 9112, section 6.3).
+fn ends_with_connection(session: &Session) -> bool {
+    session.req_header().version < Version::HTTP_11
+        && session.response_written().is_some_and(|head| !head.headers.contains_key(header::CONTENT_LENGTH))
 }
 
 fn circumstances(session: &Session, carried: &Carried, stale: bool) -> Circumstances {

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -31,6 +31,10 @@ pub struct Visit {
     admitted: Mutex<Option<Tracked>>,
     stage: AtomicU8,
     idle: Notify,
+    /// The last answer may be out before all of its request has come.
+    unread: AtomicBool,
+    /// What the client has been sent is not whole, and nothing but a reset says so.
+    cut: AtomicBool,
     /// Responses in a row that the client has not taken.
     stalled: AtomicUsize,
     gone: Notify,
@@ -67,6 +71,8 @@ impl Visit {
             admitted: Mutex::default(),
             stage: AtomicU8::new(BUSY),
             idle: Notify::new(),
+            unread: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             stalled: AtomicUsize::new(0),
             gone: Notify::new(),
             window: AtomicU32::new(u32::MAX),
@@ -89,6 +95,24 @@ impl Visit {
 
     pub fn answered(&self) {
         self.stage.store(ANSWERED, SeqCst);
+    }
+
+    /// The connection ends behind an answer that does not wait for its request.
+    pub fn leaves_unread(&self) {
+        self.unread.store(true, SeqCst);
+    }
+
+    pub fn is_unread(&self) -> bool {
+        self.unread.load(SeqCst)
+    }
+
+    /// The response has broken off, and only the connection's end says that it is over.
+    pub fn cuts(&self) {
+        self.cut.store(true, SeqCst);
+    }
+
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(SeqCst)
     }
 
     /// There is nothing to read.

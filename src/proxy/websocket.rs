@@ -116,9 +116,14 @@ async fn ask(session: &Session, carried: &mut Carried) -> std::result::Result<An
     let head = head(session.req_header(), &carried.exchange, &key)
         .map_err(|error| Failed::new(Failure::Internal, classify::detail(&error)))?;
     match timeout(timeouts.response.min(left), answer(stream, &head)).await {
+        Ok(Ok(answer)) if answer.head.status.is_success() => {
+            // On HTTP/2 such a status says that there is a WebSocket (RFC 8441, section 5).
+            let why = format!("the endpoint has answered {} to a handshake", answer.head.status.as_u16());
+            Err(Failed::new(Failure::BadResponse, why))
+        }
         Ok(Ok(answer)) if is_agreed(&answer.head, &key) => Ok(answer),
         Ok(Ok(_)) => {
-            let why = "the endpoint has answered, but not agreed to this handshake (Sec-WebSocket-Accept)";
+            let why = "the endpoint has agreed to another handshake (Sec-WebSocket-Accept)";
             Err(Failed::new(Failure::BadResponse, why.to_owned()))
         }
         Ok(Err(failed)) => Err(failed),
@@ -126,13 +131,10 @@ async fn ask(session: &Session, carried: &mut Carried) -> std::result::Result<An
     }
 }
 
-/// Whether an answer is what was asked for, or a refusal. A success without an upgrade is neither: the client would take it
-/// for a WebSocket.
+/// Whether an answer is what was asked for, or a refusal.
 fn is_agreed(head: &ResponseHeader, key: &str) -> bool {
-    match head.status.as_u16() {
-        101 => head.headers.get("sec-websocket-accept").is_some_and(|accept| *accept == *accept_key(key)),
-        _ => !head.status.is_success(),
-    }
+    head.status != 101
+        || head.headers.get("sec-websocket-accept").is_some_and(|accept| *accept == *accept_key(key))
 }
 
 /// The request as the endpoint is to see it.

@@ -3,6 +3,7 @@
 mod carried;
 mod faults;
 mod grpc;
+mod strange;
 
 use crate::harness::http2_endpoint::Http2Endpoint;
 use crate::harness::{Proxy, ProxyBuilder};

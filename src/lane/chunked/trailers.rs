@@ -89,8 +89,11 @@ impl Trailers {
     }
 
     pub(super) fn allowed(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.fields
-            .iter(&self.bytes)
-            .filter(|(name, _)| !FORBIDDEN.iter().any(|forbidden| same_name(forbidden.as_bytes(), name)))
+        self.fields.iter(&self.bytes).filter(|(name, _)| may_follow(name))
     }
+}
+
+/// Whether a field of that name may stand behind a body.
+pub fn may_follow(name: &[u8]) -> bool {
+    !FORBIDDEN.iter().any(|forbidden| same_name(forbidden.as_bytes(), name))
 }

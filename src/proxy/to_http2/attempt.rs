@@ -13,8 +13,9 @@ use tokio::time::{sleep_until, timeout_at};
 use super::connections::Place;
 use super::{Ended, Failed, circumstances, head, read_before};
 use crate::exchange::{Failure, Head};
+use crate::lane::chunked::may_follow;
 use crate::proxy::context::Carried;
-use crate::proxy::{Carrier, classify, heads};
+use crate::proxy::{Carrier, classify, close_behind, heads};
 
 /// The client's body on its way.
 struct Upload {
@@ -76,7 +77,7 @@ pub async fn attempt(carrier: &Carrier, session: &mut Session, carried: &mut Car
     let (response, sink) = place.sender().send_request(head, bodiless).map_err(|error| {
         place.retire();
         // The connection has ended, or is about to; nothing has been sent.
-        Failed { stale: place.reused, ..Failed::new(Failure::StreamRefused, error.to_string()) }
+        Failed { stale: place.proven, ..Failed::new(Failure::StreamRefused, error.to_string()) }
     })?;
     let upload = Upload { sink, pending, read, over: bodiless };
     let transfer =
@@ -134,13 +135,15 @@ impl Transfer<'_> {
             return Event::Room(Some(upload.sink.capacity()));
         }
         let (wants_room, nothing_to_read) = (!upload.pending.is_empty(), upload.read || upload.over);
+        // What an HTTP/1.1 client still sends is for the next attempt, if there is one: it must not be read here.
+        let is_kept = upload.over && !upload.read && session.req_header().version != Version::HTTP_2;
         tokio::select! {
             response = response, if !has_response => Event::Response(response),
             piece = next_piece => Event::Piece(piece),
             room = poll_fn(|context| upload.sink.poll_capacity(context)), if wants_room => {
                 Event::Room(room.and_then(Result::ok))
             }
-            read = session.as_downstream_mut().read_body_or_idle(nothing_to_read), if !wants_room => match read {
+            read = session.as_downstream_mut().read_body_or_idle(nothing_to_read), if !wants_room && !is_kept => match read {
                 Ok(piece) => Event::Read(piece),
                 Err(error) => Event::ClientFailed(error),
             },
@@ -171,19 +174,20 @@ impl Transfer<'_> {
     }
 
     fn too_late(&self) -> Failed {
-        if self.carried.exchange.is_late(Instant::now()) {
-            return Failed::new(Failure::RequestDeadline, "waiting for the response".to_owned());
-        }
+        let late = self.carried.exchange.is_late(Instant::now());
         let (_, failure) = self.limit();
-        if failure == Failure::RequestTimeout {
-            return Failed::of_client(failure, "the body did not arrive in time".to_owned());
+        if failure != Failure::RequestTimeout {
+            // Perhaps nobody is there any more: the next ones need not find out by waiting.
+            self.place.retire();
         }
-        // Perhaps nobody is there any more: the next ones need not find out by waiting.
-        self.place.retire();
-        Failed::new(
-            failure,
-            (failure == Failure::ResponseCut).then(|| "nothing came for too long".to_owned()),
-        )
+        match failure {
+            _ if late => Failed::new(Failure::RequestDeadline, "waiting for the response".to_owned()),
+            Failure::RequestTimeout => {
+                Failed::of_client(failure, "the body did not arrive in time".to_owned())
+            }
+            Failure::ResponseCut => Failed::new(failure, "nothing came for too long".to_owned()),
+            _ => Failed::new(failure, None),
+        }
     }
 
     /// What the error of a stream says of its request.
@@ -198,11 +202,17 @@ impl Transfer<'_> {
             && (reason == Some(Reason::REFUSED_STREAM)
                 || (error.is_go_away() && reason == Some(Reason::NO_ERROR)));
         if refused {
-            return Failed { stale: self.place.reused, ..Failed::new(Failure::StreamRefused, detail) };
+            // A connection leaves once; who refuses streams may do so for ever.
+            let leaves = error.is_go_away();
+            if leaves {
+                self.place.retire();
+            }
+            let stale = self.place.proven && leaves;
+            return Failed { stale, ..Failed::new(Failure::StreamRefused, detail) };
         }
         if error.is_io() || error.is_remote() {
             self.place.retire();
-            let stale = self.place.reused && error.is_io();
+            let stale = self.place.proven && error.is_io();
             return Failed { stale, ..Failed::new(Failure::EndpointReset, detail) };
         }
         self.place.retire();
@@ -247,6 +257,7 @@ impl Transfer<'_> {
     /// The response's head has come; `true`: and that was all.
     async fn begin(&mut self, response: Response<RecvStream>) -> Result<bool, Ended> {
         let (parts, body) = response.into_parts();
+        self.place.proves();
         self.carried.exchange.grpc_status(&parts.headers);
         let circumstances = circumstances(self.session, self.carried, false);
         match self.carried.exchange.response_head(parts.status.as_u16(), circumstances, Instant::now()) {
@@ -255,7 +266,9 @@ impl Transfer<'_> {
             Head::Retry => return Err(Ended::Again),
         }
         let ended = body.is_end_stream();
-        if !(self.upload.read || self.session.is_body_done()) || self.carrier.lets_go(self.session) {
+        if !(self.upload.read || self.session.is_body_done()) {
+            close_behind(self.session);
+        } else if self.carrier.lets_go(self.session) {
             self.session.set_keepalive(None);
         }
         let head = head::response(parts, self.session, &self.carried.exchange, ended)
@@ -295,6 +308,8 @@ impl Transfer<'_> {
         let http2 = self.session.req_header().version == Version::HTTP_2;
         match trailers {
             Some(trailers) if http2 => {
+                let allowed = trailers.iter().filter(|(name, _)| may_follow(name.as_str().as_bytes()));
+                let trailers = allowed.map(|(name, value)| (name.clone(), value.clone())).collect();
                 let session = self.session.as_downstream_mut();
                 written(timeout_at(end.into(), session.write_response_trailers(trailers)).await)
             }

@@ -35,6 +35,9 @@ const HEADER_LIST: u32 = 64 * 1024;
 /// What unread DATA frames that are smaller than 256 bytes may cost beside what is in them; see `proxy::http2`.
 const SMALL_MESSAGES: usize = STREAM_WINDOW as usize / 5 * 256;
 
+/// How long an endpoint may take for the end of a connection.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// By endpoint; its address is the key, and so it must be nobody else's while they are here.
 #[derive(Debug, Default)]
 pub struct Connections(Mutex<AHashMap<usize, Arc<OfEndpoint>>>);
@@ -57,6 +60,8 @@ struct Open {
     carries: watch::Sender<usize>,
     /// It has carried others before.
     used: AtomicBool,
+    /// The endpoint has answered on it.
+    proven: AtomicBool,
     /// No other request may use it.
     retired: AtomicBool,
 }
@@ -66,6 +71,8 @@ struct Open {
 pub struct Place {
     open: Arc<Open>,
     pub reused: bool,
+    /// The endpoint had answered others on it.
+    pub proven: bool,
 }
 
 impl Connections {
@@ -87,7 +94,11 @@ impl Connections {
                 None => self.open(&of, pool).await,
             }
         };
-        timeout(limit, opened).await.unwrap_or_else(|_| Err(Failed::new(Failure::ConnectTimeout, None)))
+        let opened = timeout(limit, opened).await;
+        opened.unwrap_or_else(|_| Err(Failed::new(Failure::ConnectTimeout, None))).inspect_err(|_| {
+            // It may never have any, and be gone with the next reload.
+            self.leave(endpoint);
+        })
     }
 
     fn of(&self, endpoint: &Arc<Endpoint>) -> Arc<OfEndpoint> {
@@ -114,6 +125,7 @@ impl Connections {
             opened: Instant::now(),
             carries: watch::Sender::new(0),
             used: AtomicBool::new(false),
+            proven: AtomicBool::new(false),
             retired: AtomicBool::new(false),
         });
         // Before it is driven, so that it is not idle.
@@ -129,6 +141,15 @@ impl Connections {
         };
         tokio::spawn(life.drive(connection));
         Ok(place)
+    }
+
+    /// Forgets the endpoint where it has no connection, and nobody opens one.
+    fn leave(&self, endpoint: &Arc<Endpoint>) {
+        let mut all = self.0.lock();
+        let is_over = |of: &Arc<OfEndpoint>| of.open.lock().is_empty() && of.opening.try_lock().is_ok();
+        if all.get(&key(endpoint)).is_some_and(is_over) {
+            all.remove(&key(endpoint));
+        }
     }
 }
 
@@ -147,16 +168,13 @@ fn builder(pool: &config::Pool) -> Builder {
 }
 
 impl OfEndpoint {
-    /// Room on a connection that is there: the one with the fewest requests.
+    /// Room on a connection that is there: of those that have any, the one with the fewest requests.
     fn take(&self, pool: &config::Pool) -> Option<Place> {
         let now = Instant::now();
         let mut open = self.open.lock();
         open.retain(|open| open.is_good(pool, now));
-        let most = pool.connections.streams as usize;
-        let (carries, least) =
-            open.iter().map(|open| (open.carries(), open)).min_by_key(|(carries, _)| *carries)?;
-        let limit = most.min(least.sender.current_max_send_streams());
-        (carries < limit).then(|| least.place())
+        let least = open.iter().filter(|open| open.has_room(pool)).min_by_key(|open| open.carries());
+        least.map(|open| open.place())
     }
 
     fn forget(&self, gone: &Weak<Open>) {
@@ -176,19 +194,30 @@ impl Open {
         same && !too_old && !self.retired.load(Relaxed)
     }
 
+    fn has_room(&self, pool: &config::Pool) -> bool {
+        let most = (pool.connections.streams as usize).min(self.sender.current_max_send_streams());
+        self.carries() < most
+    }
+
     fn carries(&self) -> usize {
         *self.carries.borrow()
     }
 
     fn place(self: &Arc<Self>) -> Place {
         self.carries.send_modify(|count| *count += 1);
-        Place { reused: self.used.swap(true, Relaxed), open: self.clone() }
+        let (reused, proven) = (self.used.swap(true, Relaxed), self.proven.load(Relaxed));
+        Place { reused, proven, open: self.clone() }
     }
 }
 
 impl Place {
     pub fn sender(&self) -> SendRequest<Bytes> {
         self.open.sender.clone()
+    }
+
+    /// The endpoint has answered.
+    pub fn proves(&self) {
+        self.open.proven.store(true, Relaxed);
     }
 
     /// Something is wrong with the connection: it gets no other requests.
@@ -224,37 +253,37 @@ impl Life {
         };
         self.of.forget(&self.open);
         if !over {
-            // With its last handle gone, it says goodbye.
-            let _ = connection.await;
+            // With its last handle gone, it says goodbye. Who does not take it has gone.
+            let _ = timeout(GOODBYE, connection).await;
         }
-        self.leave();
+        if let Some(all) = self.all.upgrade() {
+            all.leave(&self.of.endpoint);
+        }
     }
 
-    /// Returns when it has carried nothing for too long, or is one idle connection too many.
+    /// Returns when it has carried nothing for too long, is one idle connection too many, or is to carry nothing more.
     async fn idle(&mut self) {
         let mut counted = IdleConnections::of(self.of.endpoint.clone());
         loop {
             if self.carries.wait_for(|count| *count == 0).await.is_err()
+                || self.is_retired()
                 || !counted.add_within(self.idle_most)
             {
                 return;
             }
             tokio::select! {
                 () = sleep(self.keep_alive) => return,
-                _ = self.carries.wait_for(|count| *count > 0) => counted.remove(1),
+                more = self.carries.wait_for(|count| *count > 0) => match more {
+                    Ok(_) => counted.remove(1),
+                    // It has been forgotten.
+                    Err(_) => return,
+                }
             }
         }
     }
 
-    /// Forgets the endpoint with its last connection.
-    fn leave(&self) {
-        if let Some(all) = self.all.upgrade() {
-            let mut all = all.0.lock();
-            let is_last = |of: &Arc<OfEndpoint>| of.open.lock().is_empty() && of.opening.try_lock().is_ok();
-            if all.get(&key(&self.of.endpoint)).is_some_and(is_last) {
-                all.remove(&key(&self.of.endpoint));
-            }
-        }
+    fn is_retired(&self) -> bool {
+        self.open.upgrade().is_none_or(|open| open.retired.load(Relaxed))
     }
 }
 

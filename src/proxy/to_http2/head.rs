@@ -23,8 +23,9 @@ pub fn request(session: &Session, exchange: &Exchange) -> Result<Request<()>> {
     exchange.request_edits(&**client, connection, &mut changes);
     edits::apply(&mut head, &changes)?;
     heads::restore_end_to_end(client, &mut head)?;
-    for of_connection in [header::CONNECTION, header::TRANSFER_ENCODING, header::EXPECT] {
-        head.remove_header(&of_connection);
+    // Trailers do not pass, and what does not come must not be announced.
+    for ends_here in [header::CONNECTION, header::TRANSFER_ENCODING, header::EXPECT, header::TRAILER] {
+        head.remove_header(&ends_here);
     }
     if takes_trailers(client) {
         head.insert_header(header::TE, "trailers")?;
@@ -48,7 +49,10 @@ fn uri(client: &RequestHeader, head: &RequestHeader, exchange: &Exchange) -> Res
     let authority = match (host, client.uri.authority()) {
         (Some(host), _) => Authority::try_from(host).or_err(ErrorType::InvalidHTTPHeader, "no host")?,
         (None, Some(authority)) => authority.clone(),
-        (None, None) => Authority::from_static("localhost"),
+        // Of an HTTP/1.0 client, whose absolute target has said it, if anything has.
+        (None, None) => {
+            Authority::try_from(exchange.host()).or_err(ErrorType::InvalidHTTPHeader, "no host")?
+        }
     };
     let path = match client.uri.path_and_query() {
         Some(path) => path.clone(),

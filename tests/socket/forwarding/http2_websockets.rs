@@ -162,10 +162,11 @@ fn large_messages_pass() {
 fn what_is_no_agreement_is_none() {
     let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
         "/refused" => exchange.status("403 Forbidden", "X-Why: closed\r\n", "no"),
-        "/plain" => exchange.answer("what is a WebSocket?"),
         "/wrong" => {
             exchange.send("HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n");
         }
+        "/page" => exchange.answer("200 would say to the client that it has its WebSocket"),
+        "/none" => exchange.status("204 No Content", "", ""),
         _ => exchange.close(),
     });
     let proxy = Proxy::to([&endpoint]).listener("h2c: true").with("retry: off").start();
@@ -176,11 +177,13 @@ fn what_is_no_agreement_is_none() {
             (refused.status, &refused.headers["x-why"]),
             (StatusCode::FORBIDDEN, &"closed".parse().unwrap())
         );
-        for path in ["/wrong", "/plain", "/closes"] {
+        for path in ["/wrong", "/closes", "/page", "/none"] {
             assert_eq!(open(&client, path, Some("websocket")).await.status, 502, "{path}");
         }
     });
-    assert_eq!(proxy.record("/wrong").cause(), "bad_response");
+    for path in ["/wrong", "/page", "/none"] {
+        assert_eq!(proxy.record(path).cause(), "bad_response");
+    }
     assert_eq!(proxy.record("/closes").cause(), "endpoint_reset");
 }
 

@@ -143,6 +143,25 @@ impl FrameClient {
         Self { stream, bytes: Vec::new() }
     }
 
+    /// The other side: a connection on which a client has begun, and been sent these SETTINGS.
+    #[track_caller]
+    pub fn accepted(mut stream: TcpStream, settings: &[u8]) -> Self {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let mut preface = [0; PREFACE.len()];
+        stream.read_exact(&mut preface).unwrap();
+        let mut accepted = Self { stream, bytes: Vec::new() };
+        accepted.send([frame(SETTINGS, 0, 0, settings), frame(SETTINGS, ACK, 0, [])].concat());
+        accepted
+    }
+
+    /// The next frame of this kind.
+    #[track_caller]
+    pub fn next_of(&mut self, kind: u8) -> Option<Frame> {
+        std::iter::from_fn(|| self.next()).find(|frame| frame.kind == kind)
+    }
+
     /// Sends these bytes as they are; `false`: the other side has ended the connection.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()

@@ -46,13 +46,19 @@ fn fields_of_the_connection_do_not_pass() {
     });
     let proxy = to(&endpoint).start();
     let fields = "Connection: X-Secret, TE\r\nX-Secret: 1\r\nKeep-Alive: 5\r\nTE: trailers, deflate\r\n\
-                  Upgrade: websocket\r\nProxy-Authorization: a\r\nX-Kept: 2\r\nCookie: a=b\r\n";
+                  Upgrade: websocket\r\nProxy-Authorization: a\r\nTrailer: X-Sum\r\nX-Kept: 2\r\nCookie: a=b\r\n";
     let answer = proxy.client().request("GET", "/x", fields);
     assert_eq!(answer.expect(200).header("x-kept"), Some("1"));
     let head = &endpoint.seen()[0];
-    for gone in
-        ["connection", "x-secret", "keep-alive", "upgrade", "proxy-authorization", "transfer-encoding"]
-    {
+    for gone in [
+        "connection",
+        "x-secret",
+        "keep-alive",
+        "upgrade",
+        "proxy-authorization",
+        "transfer-encoding",
+        "trailer",
+    ] {
         assert!(!head.headers.contains_key(gone), "{gone}");
     }
     assert_eq!(
