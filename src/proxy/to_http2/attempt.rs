@@ -14,6 +14,7 @@ use super::connections::Place;
 use super::{Ended, Failed, circumstances, head, read_before};
 use crate::exchange::{Failure, Head};
 use crate::lane::chunked::may_follow;
+use crate::lane::head::RESPONSE_FIELDS_MAX;
 use crate::proxy::context::Carried;
 use crate::proxy::{Carrier, classify, close_behind, heads};
 
@@ -258,6 +259,9 @@ impl Transfer<'_> {
     async fn begin(&mut self, response: Response<RecvStream>) -> Result<bool, Ended> {
         let (parts, body) = response.into_parts();
         self.place.proves();
+        if parts.headers.len() > RESPONSE_FIELDS_MAX {
+            return Err(Failed::new(Failure::BadResponse, "too many fields".to_owned()).into());
+        }
         self.carried.exchange.grpc_status(&parts.headers);
         let circumstances = circumstances(self.session, self.carried, false);
         match self.carried.exchange.response_head(parts.status.as_u16(), circumstances, Instant::now()) {

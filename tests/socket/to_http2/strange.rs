@@ -342,3 +342,20 @@ fn what_breaks_off_does_not_seem_whole_to_http_1_0() {
     client.send("GET /x HTTP/1.0\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().end, End::Reset);
 }
+
+/// A response's head has as many fields as one of an HTTP/1.1 endpoint may have.
+#[test]
+fn heads_of_responses_have_a_limit() {
+    let address = by_hand(Vec::new(), |mut client, _| {
+        for count in [200, 201] {
+            let Some(asked) = client.next_of(HEADERS) else { return };
+            let names: Vec<_> = (0..count).map(|number| format!("x-{number}")).collect();
+            let fields: Vec<_> = names.iter().map(|name| (name.as_str(), "a")).collect();
+            client.send(head(asked.stream, WHOLE, "200", &fields));
+        }
+    });
+    let proxy = of(&address).start();
+    proxy.get("/x").expect(200);
+    proxy.get("/y").expect(502);
+    assert_eq!(proxy.record("/y").cause(), "bad_response");
+}
