@@ -1,4 +1,4 @@
-//! The carrier on Pingora's `ProxyHttp`: each hook translates and asks `exchange`; policy is not here.
+//! The carrier on Pingora's `ProxyHttp`; policy is not here, but in `exchange`.
 
 mod classify;
 mod connection;
@@ -6,6 +6,7 @@ mod context;
 mod edits;
 mod frames;
 mod heads;
+mod hooks;
 mod http2;
 mod peer;
 mod stream;
@@ -22,28 +23,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Version, header};
-use pingora_core::protocols::Digest;
-use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, Result};
-use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use http::Version;
+use pingora_core::{ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
 
-use crate::exchange::{Arrival, Circumstances, Edits, Exchange, Failure, Head, Next, Tracked};
+use crate::exchange::{Arrival, Exchange, Failure, Next, Tracked};
 use crate::lane::door::Door;
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::Protocol;
-use connection::{Connections, Slot};
-use context::{Carried, Context};
+use connection::Connections;
+use context::Carried;
 use http2::Terms;
 use turns::Turns;
 pub use visit::Proxy;
 use visit::Visit;
-use watch::Watch;
 
 /// More than any `retry.limit`, and a bound for attempts that do not count (see `Exchange::attempt_failed`).
 pub const ATTEMPTS_MAX: usize = 300;
@@ -173,363 +170,6 @@ impl Carrier {
     }
 }
 
-#[async_trait]
-impl ProxyHttp for Carrier {
-    type CTX = Context;
-
-    fn new_ctx(&self) -> Context {
-        Context::default()
-    }
-
-    /// Compression is Pingora's only module, and not ours to add unasked.
-    fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
-
-    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
-        let websocket = websocket::is_asked_for(session.req_header());
-        if websocket {
-            websocket::as_upgrade(session.req_header_mut());
-        }
-        let admitted = Visit::of(session).and_then(|visit| visit.take_admitted());
-        let is_admitted = admitted.is_some();
-        let Some(exchange) = admitted.or_else(|| self.begin(session, websocket)) else {
-            return Error::e_explain(ErrorType::InternalError, "a connection of no listener");
-        };
-        if is_admitted && session.req_header().headers.contains_key(header::TRANSFER_ENCODING) {
-            // See `visit::serve_one`.
-            session.set_keepalive(None);
-        }
-        let timeouts = &exchange.listener().timeouts;
-        // Pingora keeps idle connections for ever from the second request on, unless told at each one.
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(timeouts.keep_alive.as_secs().max(1)));
-        }
-        session.set_read_timeout(Some(timeouts.body));
-        session.set_write_timeout(Some(timeouts.write));
-        // A client that has sent its request and closed its side still wants the answer (RFC 9112, section 9.6).
-        session.set_abort_on_close(false);
-        session.set_pipelining_enabled(true);
-        ctx.carry(exchange, is_admitted, websocket);
-        Ok(())
-    }
-
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        let carried = ctx.carried()?;
-        if session.req_header().method == http::Method::CONNECT {
-            self.answer(session, carried, Failure::MethodNotAllowed, None).await;
-            return Ok(true);
-        }
-        if let Err(reason) = strict::check(session.req_header()) {
-            self.answer(session, carried, Failure::BadRequest, Some(reason.to_owned())).await;
-            return Ok(true);
-        }
-        if let Err(failure) = normalise(session, carried)? {
-            self.answer(session, carried, failure, None).await;
-            return Ok(true);
-        }
-        if carried.admitted {
-            return self.pass_on(session, carried).await;
-        }
-        let fields =
-            session.req_header().headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        let admitted = carried.exchange.admit(&**session.req_header(), fields);
-        if let Err(failure) = admitted {
-            self.answer(session, carried, failure, None).await;
-            return Ok(true);
-        }
-        self.pass_on(session, carried).await
-    }
-
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        let carried = ctx.carried()?;
-        if let Err(failure) = next_attempt(session, carried).await {
-            return Err(carried.fail(failure));
-        }
-        carried.exchange.request_body_again();
-        // Of the attempt before: this one is judged by what becomes of it.
-        carried.failure = None;
-        carried.connection = None;
-        carried.watch = None;
-        carried.deadline = None;
-        let (peer, slot) = peer::build(&carried.exchange, &self.connections, Instant::now())
-            .ok_or_else(|| Error::explain(ErrorType::InternalError, "no peer for this endpoint"))?;
-        carried.slot = Some(slot);
-        Ok(peer)
-    }
-
-    async fn connected_to_upstream(
-        &self,
-        session: &mut Session,
-        reused: bool,
-        _peer: &HttpPeer,
-        fd: std::os::fd::RawFd,
-        _digest: Option<&Digest>,
-        ctx: &mut Context,
-    ) -> Result<()> {
-        let carried = ctx.carried()?;
-        let now = Instant::now();
-        carried.exchange.connected(reused, now);
-        if !session.is_body_done()
-            && let Some(upload) = &carried.upload
-        {
-            upload.awaits(carried.exchange.listener().timeouts.body);
-        }
-        let found = self.connections.get(fd);
-        carried.connection = found.or_else(|| carried.slot.as_ref().and_then(Slot::connection));
-        let left = carried.exchange.deadline().map(|deadline| deadline.saturating_duration_since(now));
-        carried.deadline = carried.connection.clone().zip(left).map(|(of, left)| Watch::total(of, left));
-        Ok(())
-    }
-
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        request: &mut RequestHeader,
-        ctx: &mut Context,
-    ) -> Result<()> {
-        let carried = ctx.carried()?;
-        let client = session.req_header();
-        let connection =
-            client.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        let mut edits = Edits::default();
-        carried.exchange.request_edits(&**client, connection, &mut edits);
-        edits::apply(request, &edits)?;
-        heads::restore_end_to_end(client, request)?;
-        let secured = carried.exchange.pool().is_some_and(|pool| pool.spec().tls.is_some());
-        if secured && !carried.exchange.is_upgrade() {
-            // See `peer::build`: the endpoint must not keep it, either.
-            request.insert_header(header::CONNECTION, "close")?;
-        }
-        heads::join_cookies(request)?;
-        heads::origin_form(request)
-    }
-
-    async fn request_body_filter(
-        &self,
-        _session: &mut Session,
-        body: &mut Option<Bytes>,
-        end_of_stream: bool,
-        ctx: &mut Context,
-    ) -> Result<()> {
-        let carried = ctx.carried()?;
-        if let Some(body) = body
-            && let Err(failure) = carried.exchange.request_body(body.len())
-        {
-            return Err(carried.fail(failure));
-        }
-        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
-            // An empty last piece, as HTTP/2 clients send it, would become a second last chunk.
-            *body = None;
-        }
-        if let Some(upload) = &carried.upload {
-            if end_of_stream { upload.ends() } else { upload.moves() }
-        }
-        if end_of_stream && !carried.begun {
-            let limit = carried.exchange.pool().map(|pool| pool.spec().timeouts.response);
-            carried.watch = limit.zip(carried.connection.clone()).map(|(limit, of)| Watch::total(of, limit));
-        }
-        Ok(())
-    }
-
-    async fn upstream_response_filter(
-        &self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-        ctx: &mut Context,
-    ) -> Result<()> {
-        let carried = ctx.carried()?;
-        let status = response.status.as_u16();
-        if response.status.is_informational() && status != 101 {
-            return Ok(());
-        }
-        let circumstances = circumstances(session, carried, false);
-        carried.watch = carried.body_watch(status);
-        match carried.exchange.response_head(status, circumstances, Instant::now()) {
-            Head::Forward => Ok(()),
-            Head::Refuse(failure) => Err(carried.fail(failure).into_up()),
-            Head::Retry => {
-                let mut error = Error::explain(ErrorType::HTTPStatus(status), "this status is retried");
-                error.set_retry(true);
-                Err(error.into_up())
-            }
-        }
-    }
-
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-        ctx: &mut Context,
-    ) -> Result<()> {
-        let carried = ctx.carried()?;
-        let status = response.status.as_u16();
-        // A final response to an unfinished request ends the connection; an interim one, `100 Continue`, must not.
-        let interim = response.status.is_informational() && status != 101;
-        session.set_close_on_response_before_downstream_finish(!interim);
-        if interim {
-            return Ok(());
-        }
-        carried.begun = true;
-        let mut edits = Edits::default();
-        let fields =
-            || response.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        carried.exchange.response_edits(status, fields, &mut edits);
-        edits::apply(response, &edits)?;
-        heads::own_framing(response, false)?;
-        if status == 101 {
-            carried.deadline = None;
-            // It is Pingora's limit for a silent tunnel, too.
-            session.set_read_timeout(carried.exchange.pool().map(|pool| pool.spec().timeouts.tunnel));
-        }
-        if session.req_header().version < Version::HTTP_11
-            && response.headers.contains_key(header::TRANSFER_ENCODING)
-        {
-            // An HTTP/1.0 client knows no chunks: the end of the connection ends the body.
-            response.remove_header(&header::TRANSFER_ENCODING);
-            session.set_keepalive(None);
-        }
-        if self.lets_go(session) {
-            session.set_keepalive(None);
-        }
-        Ok(())
-    }
-
-    fn response_body_filter(
-        &self,
-        session: &mut Session,
-        body: &mut Option<Bytes>,
-        end_of_stream: bool,
-        ctx: &mut Context,
-    ) -> Result<Option<Duration>> {
-        let carried = ctx.carried()?;
-        if session.body_bytes_sent() > 0
-            && let Some(visit) = Visit::of(session)
-        {
-            // Pingora asks for more only when the client has taken what there was.
-            visit.takes();
-        }
-        if let Some(body) = body {
-            carried.exchange.response_body(body.len());
-        }
-        if end_of_stream {
-            if carried.is_late() {
-                // What ends with its connection would seem to be whole.
-                return Err(carried.fail(Failure::RequestDeadline).into_up());
-            }
-            // The endpoint has done its part; what is left is the client's time.
-            carried.watch = None;
-            carried.deadline = None;
-        } else if let Some(watch) = &carried.watch {
-            watch.touch();
-        }
-        Ok(None)
-    }
-
-    fn fail_to_connect(
-        &self,
-        session: &mut Session,
-        _peer: &HttpPeer,
-        ctx: &mut Context,
-        mut error: Box<Error>,
-    ) -> Box<Error> {
-        let Ok(carried) = ctx.carried() else { return error };
-        let failure = match carried.exchange.is_late(Instant::now()) {
-            true => Failure::RequestDeadline,
-            false => classify::connect_error(&error),
-        };
-        let circumstances = circumstances(session, carried, false);
-        error.set_retry(carried.exchange.attempt_failed(failure, circumstances));
-        carried.failure = Some(failure);
-        error
-    }
-
-    fn error_while_proxy(
-        &self,
-        _peer: &HttpPeer,
-        session: &mut Session,
-        mut error: Box<Error>,
-        ctx: &mut Context,
-        reused: bool,
-    ) -> Box<Error> {
-        let Ok(carried) = ctx.carried() else { return error };
-        // A status that is retried has been counted where it was seen.
-        if carried.failure.is_none() && matches!(error.etype, ErrorType::HTTPStatus(_)) && error.retry() {
-            return error;
-        }
-        let expired = carried.watch.as_ref().is_some_and(Watch::has_expired);
-        let late = carried.is_late().then_some(Failure::RequestDeadline);
-        let failure =
-            carried.failure.or(late).unwrap_or_else(|| classify::error(&error, carried.begun, expired));
-        let circumstances = circumstances(session, carried, reused);
-        error.set_retry(carried.exchange.attempt_failed(failure, circumstances));
-        carried.watch = None;
-        carried.deadline = None;
-        carried.failure = (!error.retry()).then_some(failure);
-        error
-    }
-
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        let none = FailToProxy { error_code: 0, can_reuse_downstream: false };
-        let Ok(carried) = ctx.carried() else { return none };
-        let failure = carried.failure.take().unwrap_or_else(|| classify::error(error, carried.begun, false));
-        let detail = classify::detail(error);
-        if carried.begun
-            || session.response_written().is_some_and(|response| !response.status.is_informational())
-        {
-            carried.exchange.failed(failure, detail);
-            return none;
-        }
-        // Pingora closes the connection behind it, which the client must be told.
-        session.set_keepalive(None);
-        self.answer(session, carried, failure, detail).await;
-        FailToProxy { error_code: failure.status().as_u16(), can_reuse_downstream: false }
-    }
-
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
-        let status = session.response_written().map(|response| response.status.as_u16());
-        // Where a `100 Continue` was all that the client stayed for, it has had no answer.
-        let status = status.filter(|status| *status == 101 || *status >= 200);
-        let bytes_out = session.body_bytes_sent() as u64;
-        if let Ok(carried) = ctx.carried() {
-            carried.watch = None;
-            carried.deadline = None;
-            carried.exchange.finish(status, bytes_out, Instant::now());
-        }
-        if let Some(visit) = Visit::of(session) {
-            visit.answered();
-            match error {
-                None => visit.takes(),
-                Some(error) if classify::is_stalled(error) => visit.stalls(),
-                Some(_) => {}
-            }
-        }
-    }
-
-    /// The access log has a line with the cause for each of them.
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
-        true
-    }
-
-    fn suppress_proxy_warn_log(
-        &self,
-        _session: &Session,
-        _ctx: &Context,
-        _error: &Error,
-        _context: pingora_proxy::ProxyWarnLogContext,
-    ) -> bool {
-        true
-    }
-}
-
-/// Puts the path's normal form in the place of the one that was sent.
-fn normalise(session: &mut Session, carried: &mut Carried) -> Result<std::result::Result<(), Failure>> {
-    let request = session.req_header_mut();
-    match carried.exchange.normal_path(&**request) {
-        Ok(Some(path)) => heads::set_path(request, &path).map(Ok),
-        Ok(None) => Ok(Ok(())),
-        Err(failure) => Ok(Err(failure)),
-    }
-}
-
 /// Ends the connection with the answer to a request whose body has not come to its end: what is left of it would be taken
 /// for the next request.
 fn close_behind(session: &mut Session) {
@@ -560,14 +200,6 @@ async fn client_gone(session: &mut Session) {
         return;
     }
     std::future::pending().await
-}
-
-fn circumstances(session: &Session, carried: &Carried, reused: bool) -> Circumstances {
-    Circumstances {
-        replayable: !session.as_ref().retry_buffer_truncated(),
-        reused,
-        response_begun: carried.begun,
-    }
 }
 
 fn protocol(version: Version) -> Protocol {
