@@ -49,6 +49,7 @@ struct Transfer<'a> {
     upload: Upload,
     response: ResponseFuture,
     body: Option<RecvStream>,
+    begun: Instant,
     /// When something last moved.
     moved: Instant,
 }
@@ -81,8 +82,9 @@ pub async fn attempt(carrier: &Carrier, session: &mut Session, carried: &mut Car
         Failed { stale: place.proven, ..Failed::new(Failure::StreamRefused, error.to_string()) }
     })?;
     let upload = Upload { sink, pending, read, over: bodiless };
+    let begun = Instant::now();
     let transfer =
-        Transfer { carrier, session, carried, place, upload, response, body: None, moved: Instant::now() };
+        Transfer { carrier, session, carried, place, upload, response, body: None, begun, moved: begun };
     transfer.run().await
 }
 
@@ -177,7 +179,9 @@ impl Transfer<'_> {
     fn too_late(&self) -> Failed {
         let late = self.carried.exchange.is_late(Instant::now());
         let (_, failure) = self.limit();
-        if failure != Failure::RequestTimeout {
+        // Clients may be in more of a hurry than the endpoint can be.
+        let lives = late && self.place.has_answered_since(self.begun);
+        if failure != Failure::RequestTimeout && !lives {
             // Perhaps nobody is there any more: the next ones need not find out by waiting.
             self.place.retire();
         }
@@ -258,7 +262,7 @@ impl Transfer<'_> {
     /// The response's head has come; `true`: and that was all.
     async fn begin(&mut self, response: Response<RecvStream>) -> Result<bool, Ended> {
         let (parts, body) = response.into_parts();
-        self.place.proves();
+        self.place.answered();
         if parts.headers.len() > RESPONSE_FIELDS_MAX {
             return Err(Failed::new(Failure::BadResponse, "too many fields".to_owned()).into());
         }

@@ -60,8 +60,8 @@ struct Open {
     carries: watch::Sender<usize>,
     /// It has carried others before.
     used: AtomicBool,
-    /// The endpoint has answered on it.
-    proven: AtomicBool,
+    /// When the endpoint has last answered on it.
+    answered: Mutex<Option<Instant>>,
     /// No other request may use it.
     retired: AtomicBool,
 }
@@ -125,7 +125,7 @@ impl Connections {
             opened: Instant::now(),
             carries: watch::Sender::new(0),
             used: AtomicBool::new(false),
-            proven: AtomicBool::new(false),
+            answered: Mutex::default(),
             retired: AtomicBool::new(false),
         });
         // Before it is driven, so that it is not idle.
@@ -205,7 +205,7 @@ impl Open {
 
     fn place(self: &Arc<Self>) -> Place {
         self.carries.send_modify(|count| *count += 1);
-        let (reused, proven) = (self.used.swap(true, Relaxed), self.proven.load(Relaxed));
+        let (reused, proven) = (self.used.swap(true, Relaxed), self.answered.lock().is_some());
         Place { reused, proven, open: self.clone() }
     }
 }
@@ -216,8 +216,13 @@ impl Place {
     }
 
     /// The endpoint has answered.
-    pub fn proves(&self) {
-        self.open.proven.store(true, Relaxed);
+    pub fn answered(&self) {
+        *self.open.answered.lock() = Some(Instant::now());
+    }
+
+    /// Whether it has answered anybody on this connection since then.
+    pub fn has_answered_since(&self, moment: Instant) -> bool {
+        self.open.answered.lock().is_some_and(|answered| answered >= moment)
     }
 
     /// Something is wrong with the connection: it gets no other requests.

@@ -94,6 +94,26 @@ fn nobody_follows_on_a_connection_that_was_late() {
     assert_eq!(proxy.records_of("/x", 3)[1].cause(), "request_deadline");
 }
 
+/// But where others are answered meanwhile, it lives, whatever hurry some client is in.
+#[test]
+fn a_connection_that_lives_is_kept_by_who_is_in_a_hurry() {
+    let endpoint = Http2Endpoint::scripted(|call| async move {
+        if call.path() == "/slow" {
+            return std::future::pending().await;
+        }
+        call.answer("a");
+    });
+    let proxy = to(&endpoint).server("threads: 1").routes(&["pool: default, timeout: 400ms"]).start();
+    for _ in 0..3 {
+        let mut slow = proxy.client();
+        slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+        thread::sleep(Duration::from_millis(100));
+        proxy.get("/x").expect(200);
+        slow.response().expect(504);
+    }
+    assert_eq!(endpoint.connections(), 1);
+}
+
 /// A connection that gets no other requests is closed as soon as it carries none.
 #[test]
 fn what_gets_no_requests_is_closed() {
