@@ -57,7 +57,7 @@ SCENARIOS = [
     Scenario("1 MB", "1,000,000 bytes, 16 connections", 3_000, 16, "/1m"),
     Scenario("upload", "100,000 bytes up, 16 connections", 10_000, 16, UPLOAD, upload=100_000),
     Scenario("headers", "100 bytes, a browser's header fields, 64 connections", 40_000, 64, headers=tuple(BROWSER)),
-    Scenario("1,000 connections", "100 bytes, 1,000 connections", 60_000, 1000),
+    Scenario("1000 connections", "100 bytes, 1,000 connections", 60_000, 1000),
     Scenario("new connections", "100 bytes, a connection for each request, 32 at a time", 20_000, 32, new=True),
     Scenario("fixed rate", "100 bytes, 5,000 requests a second, 64 connections", 25_000, 64, rate=5_000),
     Scenario("TLS", "100 bytes over TLS, 64 connections", 40_000, 64, tls=True),
