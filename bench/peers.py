@@ -48,7 +48,9 @@ class Peer:
 def first_version(*command):
     def version(program):
         told = subprocess.run([program, *command], capture_output=True, text=True)
-        found = re.search(r"\d+\.\d+(\.\d+)?", told.stdout + told.stderr)
+        # Not of the path that some of them tell, too.
+        text = (told.stdout + told.stderr).replace(str(program), "")
+        found = re.search(r"\d+\.\d+\.\d+|\d+\.\d+", text)
         return found.group(0) if found else "?"
 
     return version

@@ -59,19 +59,22 @@ def write(results, docs):
     page = Path(docs) / "performance.md"
     text = page.read_text()
     begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    page.write_text(f"{text[:begin]}\n\n{method(results)}\n\n{tables(results)}\n\n{text[end:]}")
     found, folder = medians(results), Path(docs) / "performance"
     folder.mkdir(exist_ok=True)
+    pictures = []
     for name, scenario, figure, title, unit in PLOTS:
         bars = [(peer, found[scenario, peer, figure][0]) for peer in results["versions"] if (scenario, peer, figure) in found]
         if bars:
             (folder / f"{name}.svg").write_text(plot(title, unit, bars))
+            pictures.append(f"![{title}](performance/{name}.svg)")
+    measured = "\n\n".join([method(results), *pictures, tables(results)])
+    page.write_text(f"{text[:begin]}\n\n{measured}\n\n{text[end:]}")
 
 
 def method(results):
     told = results["method"]
     versions = ", ".join(f"{peer} {version}" for peer, version in results["versions"].items())
-    return (f"Measured on {told['date']}, {cpu_model()}, Linux {platform.release()}; {told['threads']} worker each, "
+    return (f"Measured on {told['date']}, {cpu_model()}, Linux {platform.release().split('-')[0]}; {told['threads']} worker each, "
             f"medians of {told['rounds']} interleaved rounds. {versions}.")
 
 
@@ -90,7 +93,7 @@ PLOTS = [
     ("idle", "idle", "idle_bytes", "Memory of an idle connection", "bytes"),
 ]
 
-WIDTH, LEFT, BAR, GAP, TOP = 720, 150, 22, 10, 50
+WIDTH, LEFT, BAR, GAP, TOP = 740, 175, 22, 10, 54
 
 
 def plot(title, unit, bars):
@@ -102,7 +105,7 @@ def plot(title, unit, bars):
     for index, (peer, value) in enumerate(bars):
         y = TOP + index * (BAR + GAP)
         length = max(1, (WIDTH - LEFT - 110) * value / longest)
-        kind = "own" if peer == SELF else "other"
+        kind = "own" if peer.startswith(SELF) else "other"
         number = f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
         parts.append(f'<text x="{LEFT - 10}" y="{y + 16}" text-anchor="end">{peer}</text>'
                      f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR}" rx="3"/>'
