@@ -141,21 +141,36 @@ fn reason(error: &Error, timeout: Duration) -> String {
         }
         ErrorType::CustomCode(_, status) => format!("status {status} is not expected"),
         ErrorType::InvalidHTTPHeader => "the answer is not HTTP".into(),
+        ErrorType::H2Error => format!("no HTTP/2 with it: {}", root_cause(error)),
         _ => root_cause(error),
     }
 }
 
+/// What Pingora's error was made of: its own text names its types, too.
 fn root_cause(error: &Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
+    match &error.cause {
+        Some(cause) => match cause.downcast_ref::<Box<Error>>() {
+            Some(next) => root_cause(next),
+            None => cause.to_string(),
+        },
+        None => error.etype.as_str().to_owned(),
     }
-    cause.to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_the_innermost_cause() {
+        let told = |kind, cause: &str| {
+            let inner = Error::because(kind, "health check", std::io::Error::other(cause.to_owned()));
+            reason(&Error::because(ErrorType::ConnectError, "health check", inner), Duration::from_secs(1))
+        };
+        assert_eq!(told(ErrorType::TLSHandshakeFailure, "it has expired"), "it has expired");
+        let broken = Error::because(ErrorType::H2Error, "health check", std::io::Error::other("reset"));
+        assert_eq!(reason(&broken, Duration::from_secs(1)), "no HTTP/2 with it: reset");
+    }
 
     #[test]
     fn only_a_lack_of_descriptors_is_ours() {

@@ -218,6 +218,9 @@ impl Transfer<'_> {
         if error.is_io() || error.is_remote() {
             self.place.retire();
             let stale = self.place.proven && error.is_io();
+            // A server of HTTP/1.1 closes on what it cannot read.
+            let doubt = if self.place.proven { "" } else { "; perhaps the endpoint does not speak HTTP/2" };
+            let detail = format!("{error}{doubt}");
             return Failed { stale, ..Failed::new(Failure::EndpointReset, detail) };
         }
         self.place.retire();
@@ -291,14 +294,13 @@ impl Transfer<'_> {
 
     /// A piece of the response goes to the client; `true`: it was the last one.
     async fn pass(&mut self, piece: Bytes) -> Result<bool, Failed> {
-        let length = piece.len();
+        let (length, end) = (piece.len(), self.end_of_time());
         let Some(body) = &mut self.body else { return Ok(false) };
         let last = body.is_end_stream();
         self.carried.exchange.response_body(length);
         if length == 0 && !last {
             return Ok(false);
         }
-        let end = self.carried.exchange.deadline().unwrap_or(self.moved + Duration::from_secs(24 * 3600));
         let sent = timeout_at(end.into(), self.session.write_response_body(Some(piece), last)).await;
         written(sent)?;
         // Only now: what the client does not take stops the endpoint.

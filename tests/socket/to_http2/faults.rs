@@ -109,6 +109,7 @@ fn endpoints_of_another_protocol() {
     proxy.get("/x").expect(502);
     let record = proxy.record("/x");
     assert!(matches!(record.text("cause"), "bad_response" | "endpoint_reset"), "{}", record.text("cause"));
+    assert!(record.text("detail").contains("HTTP/2"), "{}", record.text("detail"));
     assert_eq!(endpoint.count_of("/x"), 0);
 
     let nobody = nobody_listens();
