@@ -115,13 +115,14 @@ impl Carrier {
             self.answer(session, carried, Failure::MethodNotAllowed, Some(why.to_owned())).await;
             return Ok(true);
         }
-        match () {
-            () if carried.websocket => websocket::serve(self, session, carried).await.map(|()| true),
-            () if carried.exchange.speaks_http2() => {
-                to_http2::serve(self, session, carried).await.map(|()| true)
-            }
-            () => Ok(false),
+        if carried.websocket {
+            websocket::serve(self, session, carried).await?;
+        } else if carried.exchange.speaks_http2() {
+            to_http2::serve(self, session, carried).await?;
+        } else {
+            return Ok(false);
         }
+        Ok(true)
     }
 
     /// The client's connection serves no more requests than those that have arrived.

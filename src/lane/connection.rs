@@ -175,10 +175,12 @@ impl Client {
         let http2 = self.secured.as_ref().is_some_and(|secured| secured.http2);
         let other = self.worker.hands_over_all
             && self.in_force().is_some_and(|(_, listener)| !listener.h2c || self.secured.is_some());
-        match () {
-            () if http2 => Stay::Elsewhere(What::Http2),
-            () if other => Stay::Elsewhere(What::Http1),
-            () => self.requests().await,
+        if http2 {
+            Stay::Elsewhere(What::Http2)
+        } else if other {
+            Stay::Elsewhere(What::Http1)
+        } else {
+            self.requests().await
         }
     }
 

@@ -111,10 +111,20 @@ tell() {
   printf '%s: %s: %s requests, %s failed, p50 %s ms, p99 %s ms, max %s ms\n' "$1" "$2" "$served" "$failures" "$p50" "$p99" "$max"
 }
 
+# judge MODE BESIDE: what the honest clients have seen of an attack on the proxy, and of one on a neighbour, as its p99.
+judge() {
+  local figures p99
+  figures=$(cat "$work/honest")
+  tell "$1" "an attack on the proxy" "$figures"
+  p99=$(cut -d ' ' -f 4 <<<"$figures")
+  equals "$1: no honest request fails" 0 "$(cut -d ' ' -f 2 <<<"$figures")"
+  check "$1: the honest p99 at most doubles ($2 ms, $p99 ms)" awk -v a="$p99" -v b="$2" 'BEGIN { exit !(a <= 2 * b) }'
+}
+
 # slow MODE PATH OPTION...: one attack beside the honest clients. What it takes of the machine it takes of everybody: so the
 # same attack on a neighbour, another process, is what the attack on the proxy itself is compared with.
 slow() {
-  local mode=$1 path=$2 begun arrived gone load figures p99 beside
+  local mode=$1 path=$2 begun arrived gone load figures beside
   shift 2
   tell "$mode" "no attack" "$(honest 15)"
   attack "$neighbour" "$path" "$@"
@@ -136,11 +146,7 @@ slow() {
     fail "$mode: all gone within $SLOW_GONE s" "$(open_connections) connections are left"
   fi
   wait "$load" || true
-  figures=$(cat "$work/honest")
-  tell "$mode" "an attack on the proxy" "$figures"
-  p99=$(cut -d ' ' -f 4 <<<"$figures")
-  equals "$mode: no honest request fails" 0 "$(cut -d ' ' -f 2 <<<"$figures")"
-  check "$mode: the honest p99 at most doubles ($beside ms, $p99 ms)" awk -v a="$p99" -v b="$beside" 'BEGIN { exit !(a <= 2 * b) }'
+  judge "$mode" "$beside"
   end_attack
 }
 
@@ -169,7 +175,7 @@ http2_attack() {
 
 # on_http2 NAME: one attack beside honest clients of HTTP/2, compared with the same on a neighbour.
 on_http2() {
-  local mode=$1 figures p99 beside before grown load begun
+  local mode=$1 figures beside before grown load begun
   http2_attack "$neighbour" "$mode"
   figures=$(honest 10 h2)
   end_attack
@@ -181,11 +187,7 @@ on_http2() {
   load=$!
   http2_attack "$port" "$mode"
   wait "$load" || true
-  figures=$(cat "$work/honest")
-  tell "$mode" "an attack on the proxy" "$figures"
-  p99=$(cut -d ' ' -f 4 <<<"$figures")
-  equals "$mode: no honest request fails" 0 "$(cut -d ' ' -f 2 <<<"$figures")"
-  check "$mode: the honest p99 at most doubles ($beside ms, $p99 ms)" awk -v a="$p99" -v b="$beside" 'BEGIN { exit !(a <= 2 * b) }'
+  judge "$mode" "$beside"
   grown=$(($(peak) - before))
   check "$mode: the process grows by at most $GROWTH MiB ($grown MiB)" [ "$grown" -le "$GROWTH" ]
   # Those who only wait have to be closed, those who come again and again to go.
