@@ -32,6 +32,7 @@ use pingora_proxy::Session;
 use crate::exchange::{Arrival, Exchange, Failure, Next, Tracked};
 use crate::lane::door::Door;
 use crate::lifecycle::Lifecycle;
+use crate::pool::Wait;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::Protocol;
@@ -108,21 +109,17 @@ impl Carrier {
         Some(Tracked::new(exchange, self.telemetry.clone(), &visit.door.counters))
     }
 
-    /// Carries an admitted request to where Pingora does not carry it; `true`: that is done.
-    async fn pass_on(&self, session: &mut Session, carried: &mut Carried) -> Result<bool> {
-        if carried.websocket && !carried.exchange.is_upgrade() {
-            let why = "a WebSocket over HTTP/2 needs endpoints that speak HTTP/1.1";
-            self.answer(session, carried, Failure::MethodNotAllowed, Some(why.to_owned())).await;
-            return Ok(true);
+    /// Carries an admitted request to where Pingora does not carry it.
+    async fn pass_on(&self, session: &mut Session, carried: &mut Carried) -> Result<()> {
+        if !carried.websocket {
+            return to_http2::serve(self, session, carried).await;
         }
-        if carried.websocket {
-            websocket::serve(self, session, carried).await?;
-        } else if carried.exchange.speaks_http2() {
-            to_http2::serve(self, session, carried).await?;
-        } else {
-            return Ok(false);
+        if carried.exchange.is_upgrade() {
+            return websocket::serve(self, session, carried).await;
         }
-        Ok(true)
+        let why = "a WebSocket over HTTP/2 needs endpoints that speak HTTP/1.1";
+        self.answer(session, carried, Failure::MethodNotAllowed, Some(why.to_owned())).await;
+        Ok(())
     }
 
     /// The client's connection serves no more requests than those that have arrived.
@@ -185,12 +182,22 @@ async fn next_attempt(session: &mut Session, carried: &mut Carried) -> std::resu
     loop {
         match carried.exchange.next(Instant::now()) {
             Next::Attempt => return Ok(()),
-            Next::Wait(wait, limit) => tokio::select! {
-                _ = wait.until_available(limit) => {}
-                () = client_gone(session) => return Err(Failure::ClientGone),
-            },
+            // In a box, so that those who need not wait do not carry the room for it along.
+            Next::Wait(wait, limit) => Box::pin(wait_for_endpoint(session, wait, limit)).await?,
             Next::Fail(failure) => return Err(failure),
         }
+    }
+}
+
+/// Waits until there may be an endpoint, or the time is over.
+async fn wait_for_endpoint(
+    session: &mut Session,
+    wait: Wait,
+    limit: Duration,
+) -> std::result::Result<(), Failure> {
+    tokio::select! {
+        _ = wait.until_available(limit) => Ok(()),
+        () = client_gone(session) => Err(Failure::ClientGone),
     }
 }
 

@@ -188,6 +188,19 @@ impl Edits {
         self.named & bit(name) != 0 && self.list.iter().any(gives)
     }
 
+    /// The fields that are added, in order: each name, and where in `lines` the value is.
+    pub fn added(&self) -> impl Iterator<Item = (HeaderName, Range<usize>)> {
+        self.list.iter().filter_map(|edit| match &edit.change {
+            Change::Remove => None,
+            Change::Set(value) | Change::Append(value) => Some((edit.name.owned(), value.clone())),
+        })
+    }
+
+    /// The piece of memory in which the values lie.
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
     /// Writes the lines that are added.
     pub fn write_lines(&self, out: &mut Vec<u8>) {
         if !self.torn {
@@ -208,6 +221,13 @@ impl EditName {
         match self {
             Self::Known(name) => name,
             Self::Other(name) => name.as_str(),
+        }
+    }
+
+    fn owned(&self) -> HeaderName {
+        match self {
+            Self::Known(name) => HeaderName::from_static(name),
+            Self::Other(name) => name.clone(),
         }
     }
 }

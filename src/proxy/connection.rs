@@ -1,6 +1,5 @@
 //! Connections to endpoints, held by a second handle, so that one can be cut while Pingora reads from it.
 
-use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -8,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use ahash::AHashMap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora_core::connectors::l4::Connect;
@@ -17,8 +17,10 @@ use pingora_core::upstreams::peer::{Tracer, Tracing};
 use pingora_core::{Error, ErrorType, Result};
 use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::watch::Deadlines;
 use crate::pool::dial::{Expected, NoTls, secured};
 
 /// A second handle of an open connection.
@@ -26,6 +28,7 @@ use crate::pool::dial::{Expected, NoTls, secured};
 pub struct Connection {
     /// Gone as soon as Pingora closes its own, or the endpoint would not see the end.
     handle: Mutex<Option<OwnedFd>>,
+    pub deadlines: Deadlines,
 }
 
 impl Connection {
@@ -50,8 +53,14 @@ impl Connection {
 /// The open connections by Pingora's descriptor.
 #[derive(Debug, Default)]
 pub struct Connections {
-    open: Mutex<HashMap<RawFd, Arc<Connection>>>,
+    open: Mutex<AHashMap<RawFd, Guarded>>,
     alone: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Guarded {
+    connection: Arc<Connection>,
+    guard: AbortHandle,
 }
 
 impl Connections {
@@ -61,19 +70,22 @@ impl Connections {
     }
 
     pub fn get(&self, fd: RawFd) -> Option<Arc<Connection>> {
-        self.open.lock().get(&fd).cloned()
+        self.open.lock().get(&fd).map(|guarded| guarded.connection.clone())
     }
 
     fn opened(&self, stream: &impl AsFd) -> std::io::Result<RawFd> {
         let fd = stream.as_fd();
         let handle = Mutex::new(Some(fd.try_clone_to_owned()?));
-        self.open.lock().insert(fd.as_raw_fd(), Arc::new(Connection { handle }));
+        let connection = Arc::new(Connection { handle, deadlines: Deadlines::default() });
+        let guard = tokio::spawn(Deadlines::guard(connection.clone())).abort_handle();
+        self.open.lock().insert(fd.as_raw_fd(), Guarded { connection, guard });
         Ok(fd.as_raw_fd())
     }
 
     /// Pingora is about to close `fd`.
     fn closed(&self, fd: RawFd) {
-        if let Some(connection) = self.open.lock().remove(&fd) {
+        if let Some(Guarded { connection, guard }) = self.open.lock().remove(&fd) {
+            guard.abort();
             connection.handle.lock().take();
         }
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use pingora_core::{Error, ErrorType, Result};
 
-use super::connection::{Connection, Slot};
+use super::connection::Slot;
 use super::upload::Upload;
-use super::watch::Watch;
+use super::watch::{Busy, Limit};
 use crate::exchange::{Failure, Tracked};
 
 /// Pingora makes the context before it knows anything of the request.
@@ -21,13 +21,9 @@ pub struct Carried {
     pub websocket: bool,
     /// Where the connection of the attempt under way is found if Pingora has no descriptor of it.
     pub slot: Option<Slot>,
-    /// The connection of the attempt under way.
-    pub connection: Option<Arc<Connection>>,
-    /// Cuts that connection if the endpoint takes too long.
-    pub watch: Option<Watch>,
-    /// Cuts that connection when the time for the whole request is over.
-    pub deadline: Option<Watch>,
-    /// Of an HTTP/2 client.
+    /// The connection of the attempt under way, until the endpoint has done its part.
+    pub busy: Option<Busy>,
+    /// Of an HTTP/2 client whose request has not come whole.
     pub upload: Option<Arc<Upload>>,
     /// Why the request failed, where a hook knows better than Pingora's error.
     pub failure: Option<Failure>,
@@ -42,9 +38,7 @@ impl Context {
             admitted,
             websocket,
             slot: None,
-            connection: None,
-            watch: None,
-            deadline: None,
+            busy: None,
             upload: Upload::of_task(),
             failure: None,
             begun: false,
@@ -76,15 +70,27 @@ impl Carried {
 
     /// The time for the whole request is over, and so the connection was cut.
     pub fn is_late(&self) -> bool {
-        self.deadline.as_ref().is_some_and(Watch::has_expired)
+        self.is_cut() == Some(Limit::Whole)
     }
 
-    /// Watches the response's body where `idle` is shorter than Pingora's read timeout, which is the longest of those
-    /// that may apply (see `peer::build`).
-    pub fn body_watch(&self, status: u16) -> Option<Watch> {
-        let timeouts = &self.exchange.pool()?.spec().timeouts;
-        let shorter = timeouts.idle < timeouts.response || self.exchange.is_upgrade();
-        let watched = status != 101 && shorter;
-        watched.then(|| self.connection.clone()).flatten().map(|of| Watch::idle(of, timeouts.idle))
+    /// What has taken too long, and so the connection was cut.
+    pub fn is_cut(&self) -> Option<Limit> {
+        self.busy.as_ref().and_then(Busy::is_cut)
+    }
+
+    /// The whole request is with the endpoint.
+    pub fn awaits_response(&self) {
+        if let Some((busy, pool)) = self.busy.as_ref().zip(self.exchange.pool()) {
+            busy.waits(pool.spec().timeouts.response);
+        }
+    }
+
+    /// The head of the final response has come.
+    pub fn awaits_body(&self, status: u16) {
+        match self.busy.as_ref().zip(self.exchange.pool()) {
+            Some((busy, _)) if status == 101 => busy.is_tunnel(),
+            Some((busy, pool)) => busy.waits_for_each(pool.spec().timeouts.idle),
+            None => {}
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! Applies the edits of `exchange` to Pingora's heads.
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use crate::exchange::{Action, Edits};
+use crate::exchange::Edits;
 use crate::field::{is_framing, is_of_connection, same_name};
 
 /// What Pingora's two heads can do alike.
@@ -17,11 +18,10 @@ pub trait Head {
 pub fn apply(head: &mut impl Head, edits: &Edits) -> Result<()> {
     let going: Vec<_> = head.names().filter(|name| goes(name.as_str().as_bytes(), edits)).cloned().collect();
     going.iter().for_each(|name| head.remove(name));
-    for (name, action) in edits.iter() {
-        if let Action::Set(value) | Action::Append(value) = action
-            && let Ok(name) = HeaderName::from_bytes(name.as_bytes())
-            && let Ok(value) = HeaderValue::from_bytes(value)
-        {
+    // All values share one piece of memory.
+    let lines = Bytes::copy_from_slice(edits.lines());
+    for (name, value) in edits.added() {
+        if let Ok(value) = HeaderValue::from_maybe_shared(lines.slice(value)) {
             head.append(name, value)?;
         }
     }

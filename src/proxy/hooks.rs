@@ -14,7 +14,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use super::connection::Slot;
 use super::context::{Carried, Context};
 use super::visit::Visit;
-use super::watch::Watch;
+use super::watch::{Busy, Limit};
 use super::{Carrier, classify, edits, heads, next_attempt, peer, strict, websocket};
 use crate::exchange::{Circumstances, Edits, Failure, Head};
 
@@ -59,29 +59,16 @@ impl ProxyHttp for Carrier {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let carried = ctx.carried()?;
-        if session.req_header().method == http::Method::CONNECT {
-            self.answer(session, carried, Failure::MethodNotAllowed, None).await;
+        // What Pingora does not carry itself is in boxes, so that other requests do not carry the room for it along.
+        if let Err((failure, detail)) = judge(session, carried)? {
+            Box::pin(self.answer(session, carried, failure, detail)).await;
             return Ok(true);
         }
-        if let Err(reason) = strict::check(session.req_header()) {
-            self.answer(session, carried, Failure::BadRequest, Some(reason.to_owned())).await;
+        if carried.websocket || carried.exchange.speaks_http2() {
+            Box::pin(self.pass_on(session, carried)).await?;
             return Ok(true);
         }
-        if let Err(failure) = normalise(session, carried)? {
-            self.answer(session, carried, failure, None).await;
-            return Ok(true);
-        }
-        if carried.admitted {
-            return self.pass_on(session, carried).await;
-        }
-        let fields =
-            session.req_header().headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        let admitted = carried.exchange.admit(&**session.req_header(), fields);
-        if let Err(failure) = admitted {
-            self.answer(session, carried, failure, None).await;
-            return Ok(true);
-        }
-        self.pass_on(session, carried).await
+        Ok(false)
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
@@ -92,9 +79,7 @@ impl ProxyHttp for Carrier {
         carried.exchange.request_body_again();
         // Of the attempt before: this one is judged by what becomes of it.
         carried.failure = None;
-        carried.connection = None;
-        carried.watch = None;
-        carried.deadline = None;
+        carried.busy = None;
         let (peer, slot) = peer::build(&carried.exchange, &self.connections, Instant::now())
             .ok_or_else(|| Error::explain(ErrorType::InternalError, "no peer for this endpoint"))?;
         carried.slot = Some(slot);
@@ -118,10 +103,11 @@ impl ProxyHttp for Carrier {
         {
             upload.awaits(carried.exchange.listener().timeouts.body);
         }
-        let found = self.connections.get(fd);
-        carried.connection = found.or_else(|| carried.slot.as_ref().and_then(Slot::connection));
-        let left = carried.exchange.deadline().map(|deadline| deadline.saturating_duration_since(now));
-        carried.deadline = carried.connection.clone().zip(left).map(|(of, left)| Watch::total(of, left));
+        let found = self.connections.get(fd).or_else(|| carried.slot.as_ref().and_then(Slot::connection));
+        let keep_alive = carried.exchange.pool().map(|pool| pool.spec().timeouts.keep_alive);
+        carried.busy = found
+            .zip(keep_alive)
+            .map(|(connection, keep_alive)| Busy::new(connection, carried.exchange.deadline(), keep_alive));
         Ok(())
     }
 
@@ -169,8 +155,7 @@ impl ProxyHttp for Carrier {
             if end_of_stream { upload.ends() } else { upload.moves() }
         }
         if end_of_stream && !carried.begun {
-            let limit = carried.exchange.pool().map(|pool| pool.spec().timeouts.response);
-            carried.watch = limit.zip(carried.connection.clone()).map(|(limit, of)| Watch::total(of, limit));
+            carried.awaits_response();
         }
         Ok(())
     }
@@ -187,7 +172,7 @@ impl ProxyHttp for Carrier {
             return Ok(());
         }
         let circumstances = circumstances(session, carried, false);
-        carried.watch = carried.body_watch(status);
+        carried.awaits_body(status);
         match carried.exchange.response_head(status, circumstances, Instant::now()) {
             Head::Forward => Ok(()),
             Head::Refuse(failure) => Err(carried.fail(failure).into_up()),
@@ -221,7 +206,6 @@ impl ProxyHttp for Carrier {
         edits::apply(response, &edits)?;
         heads::own_framing(response, false)?;
         if status == 101 {
-            carried.deadline = None;
             // It is Pingora's limit for a silent tunnel, too.
             session.set_read_timeout(carried.exchange.pool().map(|pool| pool.spec().timeouts.tunnel));
         }
@@ -261,10 +245,9 @@ impl ProxyHttp for Carrier {
                 return Err(carried.fail(Failure::RequestDeadline).into_up());
             }
             // The endpoint has done its part; what is left is the client's time.
-            carried.watch = None;
-            carried.deadline = None;
-        } else if let Some(watch) = &carried.watch {
-            watch.touch();
+            carried.busy = None;
+        } else if let Some(busy) = &carried.busy {
+            busy.moves();
         }
         Ok(None)
     }
@@ -300,14 +283,13 @@ impl ProxyHttp for Carrier {
         if carried.failure.is_none() && matches!(error.etype, ErrorType::HTTPStatus(_)) && error.retry() {
             return error;
         }
-        let expired = carried.watch.as_ref().is_some_and(Watch::has_expired);
+        let expired = carried.is_cut() == Some(Limit::Step);
         let late = carried.is_late().then_some(Failure::RequestDeadline);
         let failure =
             carried.failure.or(late).unwrap_or_else(|| classify::error(&error, carried.begun, expired));
         let circumstances = circumstances(session, carried, reused);
         error.set_retry(carried.exchange.attempt_failed(failure, circumstances));
-        carried.watch = None;
-        carried.deadline = None;
+        carried.busy = None;
         carried.failure = (!error.retry()).then_some(failure);
         error
     }
@@ -335,8 +317,7 @@ impl ProxyHttp for Carrier {
         let status = status.filter(|status| *status == 101 || *status >= 200);
         let bytes_out = session.body_bytes_sent() as u64;
         if let Ok(carried) = ctx.carried() {
-            carried.watch = None;
-            carried.deadline = None;
+            carried.busy = None;
             carried.exchange.finish(status, bytes_out, Instant::now());
         }
         if let Some(visit) = Visit::of(session) {
@@ -363,6 +344,28 @@ impl ProxyHttp for Carrier {
     ) -> bool {
         true
     }
+}
+
+/// Why a request is refused, with a detail for the operator.
+type Refusal = (Failure, Option<String>);
+
+/// Whether a request is good to be carried on, before an endpoint is chosen.
+fn judge(session: &mut Session, carried: &mut Carried) -> Result<std::result::Result<(), Refusal>> {
+    if session.req_header().method == http::Method::CONNECT {
+        return Ok(Err((Failure::MethodNotAllowed, None)));
+    }
+    if let Err(reason) = strict::check(session.req_header()) {
+        return Ok(Err((Failure::BadRequest, Some(reason.to_owned()))));
+    }
+    if let Err(failure) = normalise(session, carried)? {
+        return Ok(Err((failure, None)));
+    }
+    if carried.admitted {
+        return Ok(Ok(()));
+    }
+    let request = session.req_header();
+    let fields = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    Ok(carried.exchange.admit(&**request, fields).map_err(|failure| (failure, None)))
 }
 
 /// Puts the path's normal form in the place of the one that was sent.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::Connection;
+use parking_lot::Mutex;
 use pingora::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{
@@ -18,7 +19,7 @@ use pingora_core::protocols::http::v2::server::{
 use pingora_core::protocols::{Digest, Stream};
 use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::turns::OfConnection;
 use super::upload::Upload;
@@ -88,28 +89,55 @@ impl Terms {
 
 /// The streams of one connection that are being served.
 #[derive(Clone)]
-struct Active(Arc<watch::Sender<usize>>);
+struct Active(Arc<Mutex<Streams>>);
+
+struct Streams {
+    count: usize,
+    /// The time without any counts from here on.
+    since: Instant,
+}
 
 /// Counts one stream for as long as it lives.
 struct Serving(Active);
 
 impl Active {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Streams { count: 0, since: Instant::now() })))
+    }
+
     fn begin(&self) -> Serving {
-        self.0.send_modify(|count| *count += 1);
+        self.0.lock().count += 1;
         Serving(self.clone())
     }
 
+    /// The time without streams counts from now on.
+    fn count_anew(&self) {
+        self.0.lock().since = Instant::now();
+    }
+
     /// Returns when there has been none for so long.
+    ///
+    /// Streams come and go without a word: it looks when there may have been none, at the earliest.
     async fn idle_for(&self, limit: Duration) {
-        // The sender is here, so this cannot fail.
-        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
-        sleep(limit).await;
+        loop {
+            let now = Instant::now();
+            let until = match &*self.0.lock() {
+                Streams { count: 0, since } => *since + limit,
+                Streams { .. } => now + limit,
+            };
+            if until <= now {
+                return;
+            }
+            sleep_until(until).await;
+        }
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.0.0.send_modify(|count| *count -= 1);
+        let mut streams = self.0.0.lock();
+        streams.count -= 1;
+        streams.since = Instant::now();
     }
 }
 
@@ -136,24 +164,27 @@ impl Served {
             Ok(Err(error)) => return unread::connection(&self.visit, &error),
             Err(_) => return,
         };
-        let active = Active(Arc::new(watch::Sender::new(0)));
+        let active = Active::new();
         let turns = Arc::new(OfConnection::new(&self.carrier.turns));
         let mut told = false;
         let (mut malformed, mut too_large, mut refused) = (0, 0, 0);
         let has_to_go = has_to_go(self.leaving.clone(), terms.age);
-        tokio::pin!(has_to_go);
+        let idle = active.idle_for(terms.idle);
+        let takes_nothing = self.visit.takes_nothing();
+        tokio::pin!(has_to_go, idle, takes_nothing);
         loop {
-            let idle = if told { terms.farewell } else { terms.idle };
             let accepted = tokio::select! {
                 biased;
                 () = &mut has_to_go, if !told => {
                     connection.graceful_shutdown();
+                    active.count_anew();
+                    idle.set(active.idle_for(terms.farewell));
                     told = true;
                     continue;
                 }
                 accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => accepted,
-                () = active.idle_for(idle) => return,
-                () = self.visit.takes_nothing() => return unread::stalled(&self.visit),
+                () = &mut idle => return,
+                () = &mut takes_nothing => return unread::stalled(&self.visit),
             };
             match accepted {
                 Ok(Some(H2Accept::Session(session)))
@@ -199,15 +230,11 @@ impl Served {
     /// Serves a request, now or when it is its turn; `false`: it is refused, because too many wait.
     fn begins(&self, mut session: HttpSession, active: &Active, turns: &Arc<OfConnection>) -> bool {
         let (http, leaving, serving) = (self.http.clone(), self.leaving.clone(), active.begin());
-        let serve = async move |session, _turn| {
-            let served = http.process_new_http(ServerSession::new_http2(session), &leaving);
-            Upload::watched(async { drop(served.await) }).await;
-        };
         let window = self.visit.window();
         if let Some(turn) = turns.now(window) {
             tokio::spawn(async move {
-                let _serving = serving;
-                serve(session, turn).await;
+                let _while_served = (serving, turn);
+                serve(http, session, leaving).await;
             });
             return true;
         }
@@ -225,9 +252,21 @@ impl Served {
             };
             drop(waiting);
             // In a box, so that those who wait do not carry the room for being served along.
-            Box::pin(serve(session, turn)).await;
+            Box::pin(serve(http, session, leaving)).await;
+            drop(turn);
         });
         true
+    }
+}
+
+/// Serves a request to its end.
+async fn serve(http: Arc<HttpProxy<Carrier>>, session: HttpSession, leaving: watch::Receiver<bool>) {
+    let is_whole = session.is_body_done();
+    let served = http.process_new_http(ServerSession::new_http2(session), &leaving);
+    if is_whole {
+        drop(served.await);
+    } else {
+        Upload::watched(async { drop(served.await) }).await;
     }
 }
 

@@ -24,11 +24,9 @@ pub fn build(
         Target::Unix(path) => HttpPeer::new_uds(path.to_str()?, false, String::new()).ok()?,
     };
     let options = &mut peer.options;
-    // Pingora has one limit for every read; the header's is watched apart (see `Watch`), so this is the longer one.
-    let read = if exchange.is_upgrade() { timeouts.tunnel } else { timeouts.response.max(timeouts.idle) };
-    options.read_timeout = Some(read);
+    // Pingora has one limit for every read, and what would be kept idle costs it a timer: see `watch`.
+    options.read_timeout = exchange.is_upgrade().then_some(timeouts.tunnel);
     options.write_timeout = Some(timeouts.write);
-    options.idle_timeout = Some(timeouts.keep_alive);
     options.total_connection_timeout = Some(connect);
     options.tcp_keepalive = Some(keepalive(timeouts.write));
     let tls = exchange.endpoint()?.expected(&exchange.pool()?.spec().tls);
