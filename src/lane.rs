@@ -20,7 +20,7 @@ mod syntax;
 
 mod answer;
 pub mod attempt;
-mod buffer;
+pub mod buffer;
 mod caller;
 mod carry;
 pub mod connection;
@@ -30,7 +30,7 @@ pub mod door;
 mod guests;
 pub mod handover;
 mod handshake;
-mod kept;
+pub mod kept;
 mod pace;
 pub mod places;
 mod pump;

@@ -4,6 +4,7 @@ mod classify;
 mod connection;
 mod context;
 mod edits;
+mod forward;
 mod frames;
 mod heads;
 mod hooks;
@@ -11,10 +12,8 @@ mod http2;
 mod peer;
 mod stream;
 mod strict;
-mod to_http2;
 mod turns;
 mod unread;
-mod upload;
 mod visit;
 mod watch;
 mod websocket;
@@ -31,6 +30,7 @@ use pingora_proxy::Session;
 
 use crate::exchange::{Arrival, Exchange, Failure, Next, Tracked};
 use crate::lane::door::Door;
+use crate::lane::kept::KeptConnections;
 use crate::lifecycle::Lifecycle;
 use crate::pool::Wait;
 use crate::snapshot::Snapshot;
@@ -56,25 +56,23 @@ pub struct Carrier {
     lifecycle: Arc<Lifecycle>,
     connections: Arc<Connections>,
     /// Those to HTTP/2 endpoints.
-    multiplexed: Arc<to_http2::Connections>,
+    multiplexed: Arc<forward::Connections>,
+    /// Those to other endpoints that wait for their next request.
+    kept: Arc<KeptConnections>,
     turns: Arc<Turns>,
 }
 
 impl Carrier {
+    /// Of one worker: a connection's bytes are moved by the one that has opened it. `kept` are those of its lane.
     pub fn new(
         snapshot: Arc<ArcSwap<Snapshot>>,
         telemetry: Arc<Telemetry>,
         lifecycle: Arc<Lifecycle>,
+        kept: Arc<KeptConnections>,
     ) -> Self {
         let turns = Arc::new(Turns::new(&snapshot.load().config().server));
         let (connections, multiplexed) = (Arc::default(), Arc::default());
-        Self { snapshot, telemetry, lifecycle, connections, multiplexed, turns }
-    }
-
-    /// The same for another worker: a connection's bytes are moved by the one that has opened it.
-    fn for_worker(&self) -> Self {
-        let turns = Arc::new(Turns::new(&self.snapshot.load().config().server));
-        Self { multiplexed: Arc::default(), turns, ..self.clone() }
+        Self { snapshot, telemetry, lifecycle, connections, multiplexed, kept, turns }
     }
 
     /// How long idle connections of clients that have to go may stay.
@@ -112,7 +110,7 @@ impl Carrier {
     /// Carries an admitted request to where Pingora does not carry it.
     async fn pass_on(&self, session: &mut Session, carried: &mut Carried) -> Result<()> {
         if !carried.websocket {
-            return to_http2::serve(self, session, carried).await;
+            return forward::serve(self, session, carried).await;
         }
         if carried.exchange.is_upgrade() {
             return websocket::serve(self, session, carried).await;

@@ -27,15 +27,6 @@ impl Tracked {
         self.telemetry.record(record);
         self.active.close(record.outcome);
     }
-
-    /// Ends it without an answer, unless it has ended.
-    pub fn cut(&mut self, failure: Failure, detail: Option<String>) {
-        if !self.finished {
-            self.exchange.failed(failure, detail);
-            let (begun, bytes) = (self.exchange.status_of_endpoint(), self.exchange.bytes_out());
-            self.finish(begun, bytes, Instant::now());
-        }
-    }
 }
 
 impl Deref for Tracked {

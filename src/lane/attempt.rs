@@ -21,7 +21,7 @@ use crate::pool::Endpoint;
 use crate::tls::ClientTls;
 
 /// More interim responses than anybody needs (RFC 9110, section 15.2).
-const INTERIM_MAX: usize = 20;
+pub const INTERIM_MAX: usize = 20;
 
 /// The client's side of an attempt.
 pub struct ClientSide<'a> {

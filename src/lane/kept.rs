@@ -1,11 +1,11 @@
-//! Idle connections to endpoints, kept by each worker for its next requests.
+//! Idle connections to endpoints, kept by each worker for its next requests, whichever carrier they come by.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ahash::AHashMap;
+use parking_lot::Mutex;
 
 use super::stream::Stream;
 use crate::config;
@@ -35,8 +35,9 @@ struct OfEndpoint {
     counted: IdleConnections,
 }
 
+/// Nobody else's, so the lock is always free; it lets futures of the other carrier hold them.
 #[derive(Default)]
-pub struct KeptConnections(RefCell<AHashMap<usize, OfEndpoint>>);
+pub struct KeptConnections(Mutex<AHashMap<usize, OfEndpoint>>);
 
 impl KeptConnections {
     /// The one used last: it is the least likely to have been closed.
@@ -48,7 +49,7 @@ impl KeptConnections {
         tls: &Option<Arc<ClientTls>>,
         now: Instant,
     ) -> Option<Connection> {
-        self.0.borrow_mut().get_mut(&key(endpoint))?.take(tls, now)
+        self.0.lock().get_mut(&key(endpoint))?.take(tls, now)
     }
 
     /// Keeps a connection that may serve other requests, for as long as its pool allows.
@@ -59,14 +60,14 @@ impl KeptConnections {
         if too_old || limits.idle == 0 {
             return;
         }
-        let mut all = self.0.borrow_mut();
+        let mut all = self.0.lock();
         let kept = all.entry(key(endpoint)).or_insert_with(|| OfEndpoint::new(endpoint.clone()));
         kept.keep(Idle { stream, tls, opened, until: now + pool.timeouts.keep_alive }, limits.idle);
     }
 
     /// Closes those that are over their time, and those that the endpoint has closed.
     pub fn sweep(&self, now: Instant) {
-        self.0.borrow_mut().retain(|_, kept| {
+        self.0.lock().retain(|_, kept| {
             kept.sweep(now);
             !kept.idle.is_empty()
         });

@@ -77,13 +77,18 @@ pub fn request(out: &mut Vec<u8>, head: RequestView<'_>, form: &RequestForm<'_>)
     head.lines().copy_to(out, |name, _| {
         // Interim responses are not for clients of HTTP/1.0, so an endpoint must not be asked for one.
         let unfit = http10 && same_name(name, b"expect");
-        let goes = unfit || is_ours(name, form.framing) || is_replaced(form.edits, name);
+        let goes = unfit || goes(name, form.edits, form.framing);
         host |= !goes && name.eq_ignore_ascii_case(b"host");
         !goes
     });
     if !host {
         write(out, &["Host: ", form.host, "\r\n"]);
     }
+    request_end(out, form);
+}
+
+/// Writes what is ours of a request's head, behind its own fields, and its end.
+pub fn request_end(out: &mut Vec<u8>, form: &RequestForm<'_>) {
     form.edits.write_lines(out);
     framing(out, form.framing);
     // `TE` is for one connection, so `Connection` has to name it (RFC 9110, section 10.1.4).
@@ -100,7 +105,7 @@ pub fn response(out: &mut Vec<u8>, head: ResponseView<'_>, form: &ResponseForm<'
     status_line(out, head);
     let mut date = form.edits.gives("date");
     head.lines().copy_to(out, |name, _| {
-        let goes = is_ours(name, form.framing) || is_replaced(form.edits, name);
+        let goes = goes(name, form.edits, form.framing);
         date |= !goes && name.eq_ignore_ascii_case(b"date");
         !goes
     });
@@ -141,6 +146,11 @@ fn framing(out: &mut Vec<u8>, framing: Framing) {
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         Framing::None | Framing::UntilClose => {}
     }
+}
+
+/// Whether a field of the original does not go on.
+pub fn goes(name: &[u8], edits: &Edits, framing: Framing) -> bool {
+    is_ours(name, framing) || is_replaced(edits, name)
 }
 
 /// Fields that are written here and nowhere else, or that mean nothing on another connection.

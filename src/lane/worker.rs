@@ -1,4 +1,4 @@
-//! What the connections of one worker share. A worker is one thread: nothing here is locked.
+//! What the connections of one worker share. A worker is one thread: nothing here is waited for.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -33,7 +33,7 @@ pub struct Worker {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub telemetry: Arc<Telemetry>,
     pub lifecycle: Arc<Lifecycle>,
-    pub kept: KeptConnections,
+    pub kept: Arc<KeptConnections>,
     pub clock: Rc<Clock>,
     /// For HTTP/2.
     pub other: Rc<dyn OtherCarrier>,
@@ -59,6 +59,7 @@ impl Worker {
         snapshot: Arc<ArcSwap<Snapshot>>,
         telemetry: Arc<Telemetry>,
         lifecycle: Arc<Lifecycle>,
+        kept: Arc<KeptConnections>,
         (other, hands_over_all): (Rc<dyn OtherCarrier>, bool),
     ) -> Rc<Self> {
         let drain_idle = snapshot.load().config().server.drain_idle;
@@ -66,7 +67,7 @@ impl Worker {
             snapshot,
             telemetry,
             lifecycle,
-            kept: KeptConnections::default(),
+            kept,
             clock: Rc::default(),
             other,
             hands_over_all,

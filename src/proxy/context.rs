@@ -1,11 +1,8 @@
 //! What Pingora carries along with a request: the exchange, and what this carrier needs to serve it.
 
-use std::sync::Arc;
-
 use pingora_core::{Error, ErrorType, Result};
 
 use super::connection::Slot;
-use super::upload::Upload;
 use super::watch::{Busy, Limit};
 use crate::exchange::{Failure, Tracked};
 
@@ -23,8 +20,6 @@ pub struct Carried {
     pub slot: Option<Slot>,
     /// The connection of the attempt under way, until the endpoint has done its part.
     pub busy: Option<Busy>,
-    /// Of an HTTP/2 client whose request has not come whole.
-    pub upload: Option<Arc<Upload>>,
     /// Why the request failed, where a hook knows better than Pingora's error.
     pub failure: Option<Failure>,
     /// The client has been sent the beginning of a final response.
@@ -39,7 +34,6 @@ impl Context {
             websocket,
             slot: None,
             busy: None,
-            upload: Upload::of_task(),
             failure: None,
             begun: false,
         }));
@@ -49,15 +43,6 @@ impl Context {
         self.0
             .as_deref_mut()
             .ok_or_else(|| Error::explain(ErrorType::InternalError, "a request without exchange"))
-    }
-}
-
-impl Drop for Carried {
-    /// A request whose body has stopped coming is dropped where it waits.
-    fn drop(&mut self) {
-        if self.upload.as_ref().is_some_and(|upload| upload.was_late()) {
-            self.exchange.cut(Failure::RequestTimeout, Some("the body did not arrive in time".to_owned()));
-        }
     }
 }
 

@@ -18,14 +18,15 @@ pub trait Head {
 pub fn apply(head: &mut impl Head, edits: &Edits) -> Result<()> {
     let going: Vec<_> = head.names().filter(|name| goes(name.as_str().as_bytes(), edits)).cloned().collect();
     going.iter().for_each(|name| head.remove(name));
-    // All values share one piece of memory.
+    added(edits).try_for_each(|(name, value)| head.append(name, value))
+}
+
+/// The fields that are added, in order. All their values share one piece of memory.
+pub fn added(edits: &Edits) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let lines = Bytes::copy_from_slice(edits.lines());
-    for (name, value) in edits.added() {
-        if let Ok(value) = HeaderValue::from_maybe_shared(lines.slice(value)) {
-            head.append(name, value)?;
-        }
-    }
-    Ok(())
+    edits.added().filter_map(move |(name, value)| {
+        Some((name, HeaderValue::from_maybe_shared(lines.slice(value)).ok()?))
+    })
 }
 
 /// Whether a field of the original goes: because of an edit of its name, or because somebody behind us may take it for

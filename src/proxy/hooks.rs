@@ -59,12 +59,12 @@ impl ProxyHttp for Carrier {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let carried = ctx.carried()?;
-        // What Pingora does not carry itself is in boxes, so that other requests do not carry the room for it along.
+        // In boxes, so that other requests do not carry the room for it along.
         if let Err((failure, detail)) = judge(session, carried)? {
             Box::pin(self.answer(session, carried, failure, detail)).await;
             return Ok(true);
         }
-        if carried.websocket || carried.exchange.speaks_http2() {
+        if session.req_header().version == Version::HTTP_2 || carried.exchange.speaks_http2() {
             Box::pin(self.pass_on(session, carried)).await?;
             return Ok(true);
         }
@@ -88,7 +88,7 @@ impl ProxyHttp for Carrier {
 
     async fn connected_to_upstream(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
         fd: std::os::fd::RawFd,
@@ -98,11 +98,6 @@ impl ProxyHttp for Carrier {
         let carried = ctx.carried()?;
         let now = Instant::now();
         carried.exchange.connected(reused, now);
-        if !session.is_body_done()
-            && let Some(upload) = &carried.upload
-        {
-            upload.awaits(carried.exchange.listener().timeouts.body);
-        }
         let found = self.connections.get(fd).or_else(|| carried.slot.as_ref().and_then(Slot::connection));
         let keep_alive = carried.exchange.pool().map(|pool| pool.spec().timeouts.keep_alive);
         carried.busy = found
@@ -150,9 +145,6 @@ impl ProxyHttp for Carrier {
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             // An empty last piece, as HTTP/2 clients send it, would become a second last chunk.
             *body = None;
-        }
-        if let Some(upload) = &carried.upload {
-            if end_of_stream { upload.ends() } else { upload.moves() }
         }
         if end_of_stream && !carried.begun {
             carried.awaits_response();

@@ -22,7 +22,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::turns::OfConnection;
-use super::upload::Upload;
 use super::visit::Visit;
 use super::{Carrier, unread};
 use crate::config::Listener;
@@ -261,13 +260,7 @@ impl Served {
 
 /// Serves a request to its end.
 async fn serve(http: Arc<HttpProxy<Carrier>>, session: HttpSession, leaving: watch::Receiver<bool>) {
-    let is_whole = session.is_body_done();
-    let served = http.process_new_http(ServerSession::new_http2(session), &leaving);
-    if is_whole {
-        drop(served.await);
-    } else {
-        Upload::watched(async { drop(served.await) }).await;
-    }
+    drop(http.process_new_http(ServerSession::new_http2(session), &leaving).await);
 }
 
 /// Ends the connection; what has been answered goes out before.

@@ -1,9 +1,8 @@
 //! Whose turn it is among the requests of HTTP/2 clients.
 //!
 //! A connection may have many of them, each of which costs memory and a connection to an endpoint from the moment in which
-//! it is begun, and half a megabyte more if the endpoint sends a large response that the client does not take: Pingora
-//! reads on until so much waits. So a few requests of each connection are begun at once, and for the others each worker has
-//! so many places; who finds none waits, in order.
+//! it is begun, and more if the endpoint sends a large response that the client does not take. So a few requests of each
+//! connection are begun at once, and for the others each worker has so many places; who finds none waits, in order.
 
 use std::sync::Arc;
 

@@ -178,7 +178,7 @@ impl std::fmt::Debug for Visit {
 
 impl Proxy {
     pub fn new(conf: Arc<ServerConf>, carrier: Carrier) -> Self {
-        Self { http: OnceCell::new(), conf, carrier: carrier.for_worker() }
+        Self { http: OnceCell::new(), conf, carrier }
     }
 
     fn http(&self) -> Arc<HttpProxy<Carrier>> {

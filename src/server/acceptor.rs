@@ -20,6 +20,7 @@ use super::drain::Stage;
 use super::hall::Hall;
 use super::post::{Accepted, Post};
 use super::state::Shared;
+use crate::lane::kept::KeptConnections;
 use crate::lane::worker::Worker;
 use crate::proxy::{Carrier, Proxy};
 
@@ -95,9 +96,10 @@ async fn work(start: Start) {
     let Start { shared, hall, other: (conf, always), member, arrived } = start;
     let parts = || (shared.snapshot.clone(), shared.telemetry.clone(), shared.lifecycle.clone());
     let (snapshot, telemetry, lifecycle) = parts();
-    let proxy = Proxy::new(conf, Carrier::new(snapshot, telemetry, lifecycle));
+    let kept = Arc::<KeptConnections>::default();
+    let proxy = Proxy::new(conf, Carrier::new(snapshot, telemetry, lifecycle, kept.clone()));
     let (snapshot, telemetry, lifecycle) = parts();
-    let worker = Worker::new(snapshot, telemetry, lifecycle, (Rc::new(proxy), always));
+    let worker = Worker::new(snapshot, telemetry, lifecycle, kept, (Rc::new(proxy), always));
     let post = Post::new(worker.clone(), hall, member);
     let chores = worker.clone();
     spawn_local(async move { chores.run().await });

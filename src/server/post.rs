@@ -226,6 +226,7 @@ mod tests {
     use super::*;
     use crate::config::{AccessFormat, AccessLog, LogOutput};
     use crate::lane::deadline::Pursuit;
+    use crate::lane::kept::KeptConnections;
     use crate::proxy::{Carrier, Proxy};
     use crate::snapshot::Snapshot;
     use crate::telemetry::{Telemetry, access};
@@ -241,9 +242,10 @@ mod tests {
         let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
         let log = access::AccessLog::start(&off).expect("no log");
         let telemetry = Arc::new(Telemetry::new(log, SystemTime::now()));
-        let carrier = Carrier::new(snapshot.clone(), telemetry.clone(), Arc::default());
+        let kept = Arc::<KeptConnections>::default();
+        let carrier = Carrier::new(snapshot.clone(), telemetry.clone(), Arc::default(), kept.clone());
         let other = Rc::new(Proxy::new(Arc::new(ServerConf::default()), carrier));
-        Worker::new(snapshot, telemetry, Arc::default(), (other, false))
+        Worker::new(snapshot, telemetry, Arc::default(), kept, (other, false))
     }
 
     /// A worker that is busy sees only the second of two changes, and has clients of the door in between.

@@ -7,14 +7,13 @@ use http::Request;
 use crate::harness::http2::{connect, get_of, runtime};
 use crate::harness::{Endpoint, Proxy};
 
-/// Interim responses and trailers are dropped; the response itself is whole.
+/// Interim responses are dropped; the response itself is whole.
 #[test]
-fn interim_responses_and_trailers_are_dropped() {
+fn interim_responses_are_dropped() {
     let endpoint = Endpoint::scripted("a", |exchange| {
         exchange.send(
             "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n\
-             HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-End\r\n\r\n\
-             5\r\nhello\r\n0\r\nX-End: 1\r\n\r\n",
+             HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         );
     });
     let proxy = Proxy::to([&endpoint]).listener("h2c: true").start();
@@ -25,13 +24,7 @@ fn interim_responses_and_trailers_are_dropped() {
         let interim = std::future::poll_fn(|context| response.poll_informational(context)).await;
         assert!(interim.is_none());
         let response = response.await.unwrap();
-        assert!(!response.headers().contains_key("trailer"));
-        let mut body = response.into_body();
-        let mut text = Vec::new();
-        while let Some(piece) = body.data().await {
-            text.extend_from_slice(&piece.unwrap());
-        }
-        assert_eq!((text.as_slice(), body.trailers().await.unwrap()), (&b"hello"[..], None));
+        assert_eq!(response.into_body().data().await.unwrap().unwrap(), "hello");
     });
 }
 

@@ -7,6 +7,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
 use crate::exchange::{Edits, Exchange};
+use crate::proxy::forward::takes_trailers;
 use crate::proxy::{edits, heads};
 
 /// The request as the endpoint is to see it.
@@ -36,11 +37,6 @@ pub fn request(session: &Session, exchange: &Exchange) -> Result<Request<()>> {
     let mut parts: http::request::Parts = head.into();
     (parts.version, parts.uri) = (Version::HTTP_2, uri);
     Ok(Request::from_parts(parts, ()))
-}
-
-fn takes_trailers(client: &RequestHeader) -> bool {
-    let values = client.headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("trailers"))
 }
 
 fn uri(client: &RequestHeader, head: &RequestHeader, exchange: &Exchange) -> Result<Uri> {

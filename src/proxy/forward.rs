@@ -1,23 +1,26 @@
-//! Carries requests to endpoints that speak HTTP/2, whatever the client speaks.
+//! Carries requests to endpoints, where Pingora carries the client's side alone: those of HTTP/2 clients, and those to
+//! endpoints that speak HTTP/2.
 //!
 //! Pingora's own way there has one time limit for each read, none for a whole request, and cannot end one stream of a
-//! connection that others share; so the streams are ours, and Pingora carries the client's side alone.
+//! connection that others share; and it costs more than everything else that is done for a request.
 
-mod attempt;
-mod connections;
-mod head;
+mod http1;
+mod http2;
+mod side;
+mod transfer;
 
 use bytes::Bytes;
 use http::{Version, header};
 use pingora_core::{Error, ErrorType, Result};
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::context::Carried;
 use super::visit::Visit;
 use super::{ATTEMPTS_MAX, Carrier, next_attempt};
 use crate::exchange::{Circumstances, Failure};
-use attempt::attempt;
-pub use connections::Connections;
+pub use http2::Connections;
+use transfer::Transfer;
 
 /// Why an attempt has come to nothing.
 #[derive(Debug)]
@@ -55,7 +58,9 @@ impl From<Failed> for Ended {
 
 /// Serves the request to its end. An error means that a response has broken off.
 pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carried) -> Result<()> {
-    session.as_downstream_mut().enable_retry_buffering();
+    if !session.is_body_done() {
+        session.as_downstream_mut().enable_retry_buffering();
+    }
     let mut last = Failed::new(Failure::Internal, "too many attempts".to_owned());
     for _ in 0..ATTEMPTS_MAX {
         if let Err(failure) = next_attempt(session, carried).await {
@@ -77,6 +82,27 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
             }
         }
     }
+    fail(carrier, session, carried, last).await
+}
+
+/// Asks the endpoint of the attempt that is open, and gives the client its response.
+async fn attempt(
+    carrier: &Carrier,
+    session: &mut Session,
+    carried: &mut Carried,
+) -> std::result::Result<(), Ended> {
+    let sent = Sent { whole: session.is_body_done(), before: read_before(session) };
+    if carried.exchange.speaks_http2() {
+        let side = http2::ask(carrier, session, carried, &sent).await?;
+        Transfer::new(carrier, session, carried, side, sent).run().await
+    } else {
+        let side = http1::ask(carrier, session, carried, &sent).await?;
+        Transfer::new(carrier, session, carried, side, sent).run().await
+    }
+}
+
+/// Tells the client, as far as that is possible, why there is no response, or no more of it.
+async fn fail(carrier: &Carrier, session: &mut Session, carried: &mut Carried, last: Failed) -> Result<()> {
     let Failed { failure, detail, .. } = last;
     if !carried.begun {
         carrier.answer(session, carried, failure, detail).await;
@@ -88,8 +114,14 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
         let _ = session.as_downstream_mut().write_response_trailers(trailers).await;
     }
     carried.failure = Some(failure);
+    let visit = Visit::of(session);
+    if failure == Failure::ClientStalled
+        && let Some(visit) = visit
+    {
+        visit.stalls();
+    }
     if ends_with_connection(session)
-        && let Some(visit) = Visit::of(session)
+        && let Some(visit) = visit
     {
         visit.cuts();
         session.as_downstream_mut().shutdown().await;
@@ -106,6 +138,26 @@ fn ends_with_connection(session: &Session) -> bool {
 fn circumstances(session: &Session, carried: &Carried, stale: bool) -> Circumstances {
     let replayable = !session.as_downstream().retry_buffer_truncated();
     Circumstances { replayable, reused: stale, response_begun: carried.begun }
+}
+
+/// What the client has sent of its body when an attempt begins.
+struct Sent {
+    /// All of it has been read.
+    whole: bool,
+    /// Read for an attempt before, and to be sent once more.
+    before: Bytes,
+}
+
+impl Sent {
+    fn has_no_body(&self) -> bool {
+        self.whole && self.before.is_empty()
+    }
+}
+
+/// Whether the client says that it understands trailers (RFC 9110, section 10.1.4).
+fn takes_trailers(client: &RequestHeader) -> bool {
+    let values = client.headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("trailers"))
 }
 
 /// What has been read of the client's body and may be sent once more.

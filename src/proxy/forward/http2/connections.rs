@@ -11,13 +11,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::Failed;
 use crate::config;
 use crate::exchange::Failure;
 use crate::lane::attempt;
 use crate::lane::stream::Stream;
 use crate::pool::dial::NO_HTTP2;
 use crate::pool::{Endpoint, IdleConnections};
+use crate::proxy::forward::Failed;
 use crate::tls::ClientTls;
 
 /// What may be on its way of one response before the client has taken it, in bytes.
