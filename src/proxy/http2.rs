@@ -140,6 +140,27 @@ impl Drop for Serving {
     }
 }
 
+/// What a client may still do that nobody should.
+struct Patience {
+    malformed: usize,
+    too_large: usize,
+    refused: usize,
+    /// Of a request's fields.
+    header_count: usize,
+}
+
+impl Patience {
+    fn new(header_count: usize) -> Self {
+        Self { malformed: MALFORMED, too_large: TOO_MANY_FIELDS, refused: REFUSED, header_count }
+    }
+
+    /// `None`: there was none left.
+    fn lose(left: &mut usize) -> Option<()> {
+        *left = left.checked_sub(1)?;
+        Some(())
+    }
+}
+
 /// A connection that is served, and whose it is.
 pub struct Served {
     pub http: Arc<HttpProxy<Carrier>>,
@@ -166,7 +187,7 @@ impl Served {
         let active = Active::new();
         let turns = Arc::new(OfConnection::new(&self.carrier.turns));
         let mut told = false;
-        let (mut malformed, mut too_large, mut refused) = (0, 0, 0);
+        let mut patience = Patience::new(terms.header_count);
         let has_to_go = has_to_go(self.leaving.clone(), terms.age);
         let idle = active.idle_for(terms.idle);
         let takes_nothing = self.visit.takes_nothing();
@@ -185,44 +206,45 @@ impl Served {
                 () = &mut idle => return,
                 () = &mut takes_nothing => return unread::stalled(&self.visit),
             };
-            match accepted {
-                Ok(Some(H2Accept::Session(session)))
-                    if session.req_header().headers.len() > terms.header_count =>
-                {
-                    // At once, because so many fields may take far more memory than they have bytes.
-                    unread::too_many_fields(&self.carrier, &self.visit, session);
-                    too_large += 1;
-                    if too_large > TOO_MANY_FIELDS {
-                        unread::too_many(
-                            &self.visit,
-                            "http2_flood",
-                            "too many requests with too many fields",
-                        );
-                        return dismiss(connection).await;
-                    }
-                }
-                Ok(Some(H2Accept::Session(session))) => {
-                    refused += usize::from(!self.begins(session, &active, &turns));
-                    if refused > REFUSED {
-                        unread::too_many(
-                            &self.visit,
-                            "http2_flood",
-                            "too many requests beyond those that may wait",
-                        );
-                        return dismiss(connection).await;
-                    }
-                }
-                Ok(Some(H2Accept::Rejected)) => {
-                    unread::request(&self.carrier, &self.visit);
-                    malformed += 1;
-                    if malformed > MALFORMED {
-                        unread::too_many(&self.visit, "http2_malformed", "too many malformed requests");
-                        return dismiss(connection).await;
-                    }
-                }
+            let request = match accepted {
+                Ok(Some(request)) => request,
                 Ok(None) => return,
                 Err(error) => return unread::connection(&self.visit, &error),
+            };
+            if let Err((reason, detail)) = self.take(request, &mut patience, &active, &turns) {
+                unread::too_many(&self.visit, reason, detail);
+                return dismiss(connection).await;
             }
+        }
+    }
+
+    /// Takes up a request; an error is why there is no patience left with this client: the metric's reason, and a detail.
+    fn take(
+        &self,
+        request: H2Accept,
+        patience: &mut Patience,
+        active: &Active,
+        turns: &Arc<OfConnection>,
+    ) -> Result<(), (&'static str, &'static str)> {
+        match request {
+            H2Accept::Rejected => {
+                unread::request(&self.carrier, &self.visit);
+                let detail = "too many malformed requests";
+                Patience::lose(&mut patience.malformed).ok_or(("http2_malformed", detail))
+            }
+            H2Accept::Session(session) if session.req_header().headers.len() > patience.header_count => {
+                // At once, because so many fields may take far more memory than they have bytes.
+                unread::too_many_fields(&self.carrier, &self.visit, session);
+                let detail = "too many requests with too many fields";
+                Patience::lose(&mut patience.too_large).ok_or(("http2_flood", detail))
+            }
+            H2Accept::Session(session) => match self.begins(session, active, turns) {
+                true => Ok(()),
+                false => {
+                    let detail = "too many requests beyond those that may wait";
+                    Patience::lose(&mut patience.refused).ok_or(("http2_flood", detail))
+                }
+            },
         }
     }
 
