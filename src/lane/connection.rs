@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
@@ -84,45 +83,63 @@ enum Stay {
     Elsewhere(What),
 }
 
-/// Serves a connection to its end.
-pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door: Arc<Door>) {
-    let timer = worker.clock.timer(door.clone());
-    let mut client = Client {
-        worker,
-        stream,
-        caller: Caller::Peer(peer),
-        door,
-        input: Buffer::default(),
-        room: None,
-        timer,
-        half_closed: false,
-        requests: 0,
-        now: Instant::now(),
-        secured: None,
-    };
-    let _guest = match client.comes_in().await {
-        Ok(guest) => guest,
-        Err(after) => return client.end(after).await,
-    };
-    let tls = client.in_force().and_then(|(_, listener)| listener.tls.clone());
-    if let Some(tls) = tls {
-        match Box::pin(client.secure(&tls)).await {
-            Some(secured) => client = secured,
-            None => return,
-        }
-    }
-    loop {
-        match client.stays().await {
-            Stay::Over(after) => return client.end(after).await,
-            Stay::Elsewhere(what) => match Box::pin(client.hand_over(what)).await {
-                Some(returned) => client = returned,
-                None => return,
-            },
-        }
+/// Serves a connection to its end, and gives up then what it has `occupied`.
+///
+/// An `async` block, because an `async fn` has room for each argument twice; all that is not for a client who waits is in
+/// boxes.
+pub fn serve(mut client: Client, occupied: impl Sized) -> impl Future<Output = ()> {
+    async move {
+        let mut guest = None;
+        let after = 'served: {
+            match client.comes_in().await {
+                Ok(come) => guest = come,
+                Err(after) => break 'served after,
+            }
+            if let Some(tls) = client.tls() {
+                match Box::pin(client.secure(tls)).await {
+                    Some(secured) => client = secured,
+                    None => return,
+                }
+            }
+            loop {
+                match client.stays().await {
+                    Stay::Over(after) => break 'served after,
+                    Stay::Elsewhere(what) => match Box::pin(client.hand_over(what)).await {
+                        Some(returned) => client = returned,
+                        None => return,
+                    },
+                }
+            }
+        };
+        client.end(after).await;
+        drop(client);
+        drop((guest, occupied));
     }
 }
 
 impl Client {
+    pub fn new(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door: Arc<Door>) -> Self {
+        let timer = worker.clock.timer(door.clone());
+        Self {
+            worker,
+            stream,
+            caller: Caller::Peer(peer),
+            door,
+            input: Buffer::default(),
+            room: None,
+            timer,
+            half_closed: false,
+            requests: 0,
+            now: Instant::now(),
+            secured: None,
+        }
+    }
+
+    /// What TLS its listener asks for.
+    fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.in_force()?.1.tls.clone()
+    }
+
     /// Lets the client in, unless nobody knows who it is or it has too many connections already.
     async fn comes_in(&mut self) -> Result<Option<Guest>, After> {
         let Some((_, listener)) = self.in_force() else { return Err(After::Close) };
@@ -138,11 +155,11 @@ impl Client {
     }
 
     /// Agrees on TLS; `None`: there is none, and the connection is over.
-    async fn secure(mut self, tls: &Arc<ServerTls>) -> Option<Self> {
+    async fn secure(mut self, tls: Arc<ServerTls>) -> Option<Self> {
         let (_, listener) = self.in_force()?;
         let Self { worker, stream, mut input, timer, .. } = self;
         let limit = listener.timeouts.handshake;
-        match handshake::agree(&worker, stream, &mut input, &timer, tls, limit).await {
+        match handshake::agree(&worker, stream, &mut input, &timer, &tls, limit).await {
             Ok((stream, secured)) => {
                 let now = Instant::now();
                 Some(Self { worker, stream, input, timer, now, secured: Some(secured), ..self })
@@ -185,7 +202,7 @@ impl Client {
     }
 
     /// Ends the connection.
-    async fn end(mut self, after: After) {
+    async fn end(&mut self, after: After) {
         match after {
             After::Linger => Box::pin(self.linger()).await,
             After::Abort => self.stream.ends_with_reset(true),
@@ -389,9 +406,13 @@ impl Client {
         end.map_or(limit, |end| limit.min(end.saturating_duration_since(self.now)))
     }
 
-    async fn read_first(&mut self) -> Result<io::Result<usize>, Elapsed> {
+    /// Reads once before the deadline; no buffer is held until there is something to read.
+    fn read_first(&mut self) -> impl Future<Output = Result<io::Result<usize>, Elapsed>> {
         let Self { worker, stream, input, timer, .. } = self;
-        timer.before_deadline(worker.first_bytes(stream, input)).await
+        poll_fn(|context| match worker.poll_read(context, stream, input) {
+            Poll::Ready(read) => Poll::Ready(Ok(read)),
+            Poll::Pending => timer.poll_passed(context).map(|()| Err(Elapsed)),
+        })
     }
 
     /// `false`: the client has gone.
@@ -401,9 +422,7 @@ impl Client {
             let most = limits.header_bytes + limits.target_bytes + LINE_BYTES;
             self.input.grow((self.input.len() * 2).min(most.max(self.input.len() + LINE_BYTES)));
         }
-        let Self { input, stream, timer, .. } = self;
-        let read = poll_fn(|context| input.poll_read(context, Pin::new(&mut *stream)));
-        Ok(timer.before_deadline(read).await?.is_ok_and(|read| read > 0))
+        Ok(self.read_first().await?.is_ok_and(|read| read > 0))
     }
 
     fn take_head(&mut self, length: usize) {
