@@ -186,14 +186,14 @@ async fn attempt(
     tracked: &mut Tracked,
     sent: &mut Sent,
 ) -> Outcome {
-    let (Some(endpoint), Some(pool)) = (tracked.endpoint().cloned(), tracked.pool().cloned()) else {
+    let (Some(endpoint), Some(pool)) = (tracked.endpoint(), tracked.pool().cloned()) else {
         return Outcome::Failed(Failure::Internal, None);
     };
-    let connection = match connection(client, &endpoint, pool.spec()).await {
+    let connection = match connection(client, endpoint, pool.spec()).await {
         Ok(connection) => connection,
         Err(failed) => return failure(tracked, failed, true, false),
     };
-    let mut passage = passage(client, tracked, manner, endpoint, connection);
+    let mut passage = passage(client, tracked, manner, connection);
     if let Err(failed) = answered(client, listener, tracked, pool.spec(), &mut passage).await {
         let outcome = failure(tracked, failed, passage.upload.can_begin_again(), passage.connection.reused);
         return again(client, passage, outcome);
@@ -212,27 +212,22 @@ async fn attempt(
     }
     match deliver::deliver(client, listener, tracked, sent, pool.spec(), &mut passage).await {
         Delivered::Whole { reusable, keep } => {
-            Outcome::Served(passage.finish(client, pool.spec(), reusable, keep))
+            let endpoint = tracked.endpoint().filter(|_| reusable);
+            Outcome::Served(passage.finish(client, pool.spec(), endpoint, keep))
         }
         Delivered::Over(after) => Outcome::Served(after),
     }
 }
 
 /// What the attempt takes: a connection, and memory for both heads.
-fn passage(
-    client: &mut Client,
-    tracked: &mut Tracked,
-    manner: Manner,
-    endpoint: Arc<Endpoint>,
-    connection: Connection,
-) -> Passage {
+fn passage(client: &mut Client, tracked: &mut Tracked, manner: Manner, connection: Connection) -> Passage {
     tracked.connected(connection.reused, client.now);
     tracked.request_body_again();
-    let upload = upload(client, tracked, manner, &endpoint);
+    let upload = upload(client, tracked, manner);
     let mut answer = Buffer::default();
     answer.leave_gap(GAP);
     let response = client.worker.response();
-    Passage { connection, answer, response, length: 0, upload, uploaded: false, manner, endpoint }
+    Passage { connection, answer, response, length: 0, upload, uploaded: false, manner }
 }
 
 /// Sends the request, and reads the head of its response.
@@ -298,13 +293,13 @@ fn again(client: &mut Client, passage: Passage, outcome: Outcome) -> Outcome {
 }
 
 /// The request on its way to the endpoint; what may be sent again is kept.
-fn upload(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint: &Endpoint) -> Pump {
-    let head = request_head(client, tracked, manner, endpoint);
+fn upload(client: &mut Client, tracked: &Tracked, manner: Manner) -> Pump {
+    let head = request_head(client, tracked, manner);
     let upload = Pump::new(manner.framing, manner.framing, head);
     if manner.framing == Framing::None || !tracked.is_idempotent() { upload } else { upload.keeping() }
 }
 
-fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint: &Endpoint) -> Vec<u8> {
+fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner) -> Vec<u8> {
     let mut out = std::mem::take(&mut client.room().out);
     out.clear();
     let view = client.view();
@@ -315,7 +310,7 @@ fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint
         framing: manner.framing,
         upgrade: manner.upgrade,
         trailers: view.takes_trailers(),
-        host: endpoint.written(),
+        host: tracked.endpoint().map_or("", |endpoint| endpoint.written()),
     };
     rewrite::request(&mut out, view, &form);
     client.worker.edits.set(edits);

@@ -85,8 +85,8 @@ enum Stay {
 
 /// Serves a connection to its end, and gives up then what it has `occupied`.
 ///
-/// An `async` block, because an `async fn` has room for each argument twice; all that is not for a client who waits is in
-/// boxes.
+/// What is not for a client who waits is in boxes.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` has room for each argument twice")]
 pub fn serve(mut client: Client, occupied: impl Sized) -> impl Future<Output = ()> {
     async move {
         let mut guest = None;
@@ -137,12 +137,12 @@ impl Client {
 
     /// What TLS its listener asks for.
     fn tls(&self) -> Option<Arc<ServerTls>> {
-        self.in_force()?.1.tls.clone()
+        self.listener()?.tls.clone()
     }
 
     /// Lets the client in, unless nobody knows who it is or it has too many connections already.
     async fn comes_in(&mut self) -> Result<Option<Guest>, After> {
-        let Some((_, listener)) = self.in_force() else { return Err(After::Close) };
+        let Some(listener) = self.listener() else { return Err(After::Close) };
         if listener.proxy_protocol != ProxyProtocol::Off && !Box::pin(self.is_identified(&listener)).await {
             return Err(After::Close);
         }
@@ -156,7 +156,7 @@ impl Client {
 
     /// Agrees on TLS; `None`: there is none, and the connection is over.
     async fn secure(mut self, tls: Arc<ServerTls>) -> Option<Self> {
-        let (_, listener) = self.in_force()?;
+        let listener = self.listener()?;
         let Self { worker, stream, mut input, timer, .. } = self;
         let limit = listener.timeouts.handshake;
         match handshake::agree(&worker, stream, &mut input, &timer, &tls, limit).await {
@@ -191,7 +191,7 @@ impl Client {
     async fn stays(&mut self) -> Stay {
         let http2 = self.secured.as_ref().is_some_and(|secured| secured.http2);
         let other = self.worker.hands_over_all
-            && self.in_force().is_some_and(|(_, listener)| !listener.h2c || self.secured.is_some());
+            && self.listener().is_some_and(|listener| !listener.h2c || self.secured.is_some());
         if http2 {
             Stay::Elsewhere(What::Http2)
         } else if other {
@@ -288,7 +288,7 @@ impl Client {
 
     async fn requests(&mut self) -> Stay {
         loop {
-            let Some((_, listener)) = self.in_force() else { return Stay::Over(After::Close) };
+            let Some(listener) = self.listener() else { return Stay::Over(After::Close) };
             let arrived = self.next(&listener).await;
             // While it waited, the config may have changed.
             let Some((snapshot, listener)) = self.in_force() else { return Stay::Over(After::Close) };
@@ -320,6 +320,11 @@ impl Client {
         let snapshot = self.worker.snapshot.load_full();
         let listener = self.door.in_force(&snapshot)?.clone();
         Some((snapshot, listener))
+    }
+
+    /// What the listener is like, for who waits and keeps no snapshot.
+    fn listener(&self) -> Option<Arc<Listener>> {
+        self.door.in_force(&self.worker.snapshot.load()).cloned()
     }
 
     /// The connection serves no more requests than those that have arrived.

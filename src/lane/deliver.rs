@@ -30,7 +30,6 @@ pub struct Passage {
     pub upload: Pump,
     pub uploaded: bool,
     pub manner: Manner,
-    pub endpoint: Arc<Endpoint>,
 }
 
 /// What came of a response on its way to the client.
@@ -264,11 +263,19 @@ impl Passage {
     }
 
     /// Gives back what the attempt has taken, once its response has arrived.
-    pub fn finish(mut self, client: &Client, pool: &config::Pool, reusable: bool, keep: bool) -> After {
+    ///
+    /// `endpoint`: who may have another request by the same connection.
+    pub fn finish(
+        mut self,
+        client: &Client,
+        pool: &config::Pool,
+        endpoint: Option<&Arc<Endpoint>>,
+        keep: bool,
+    ) -> After {
         let worker = &client.worker;
         // Bytes that nobody asked for would be the beginning of somebody else's answer.
-        if reusable && self.answer.is_empty() {
-            worker.kept.keep(&self.endpoint, self.connection, pool, client.now);
+        if let Some(endpoint) = endpoint.filter(|_| self.answer.is_empty()) {
+            worker.kept.keep(endpoint, self.connection, pool, client.now);
         }
         if self.answer.is_empty() {
             worker.give_back(self.answer.release());
