@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ahash::AHashMap;
+use tokio::sync::Notify;
 
 use super::stream::Stream;
 use crate::config;
@@ -36,7 +37,11 @@ struct OfEndpoint {
 }
 
 #[derive(Default)]
-pub struct KeptConnections(RefCell<AHashMap<usize, OfEndpoint>>);
+pub struct KeptConnections {
+    all: RefCell<AHashMap<usize, OfEndpoint>>,
+    /// There are some again.
+    kept: Notify,
+}
 
 impl KeptConnections {
     /// The one used last: it is the least likely to have been closed.
@@ -48,7 +53,7 @@ impl KeptConnections {
         tls: &Option<Arc<ClientTls>>,
         now: Instant,
     ) -> Option<Connection> {
-        self.0.borrow_mut().get_mut(&key(endpoint))?.take(tls, now)
+        self.all.borrow_mut().get_mut(&key(endpoint))?.take(tls, now)
     }
 
     /// Keeps a connection that may serve other requests, for as long as its pool allows.
@@ -59,14 +64,24 @@ impl KeptConnections {
         if too_old || limits.idle == 0 {
             return;
         }
-        let mut all = self.0.borrow_mut();
+        let mut all = self.all.borrow_mut();
+        if all.is_empty() {
+            self.kept.notify_one();
+        }
         let kept = all.entry(key(endpoint)).or_insert_with(|| OfEndpoint::new(endpoint.clone()));
         kept.keep(Idle { stream, tls, opened, until: now + pool.timeouts.keep_alive }, limits.idle);
     }
 
+    /// Returns as soon as there may be something to sweep.
+    pub async fn some(&self) {
+        if self.all.borrow().is_empty() {
+            self.kept.notified().await;
+        }
+    }
+
     /// Closes those that are over their time, and those that the endpoint has closed.
     pub fn sweep(&self, now: Instant) {
-        self.0.borrow_mut().retain(|_, kept| {
+        self.all.borrow_mut().retain(|_, kept| {
             kept.sweep(now);
             !kept.idle.is_empty()
         });

@@ -85,6 +85,7 @@ impl Worker {
     pub async fn run(&self) {
         let sweep = async {
             loop {
+                self.kept.some().await;
                 tokio::time::sleep(SWEEP).await;
                 self.kept.sweep(Instant::now());
             }
