@@ -142,8 +142,8 @@ impl Exchange {
         let record = Record {
             time: arrival.time,
             listener: listener.name.clone(),
-            client: origin.client.clone(),
-            peer: (origin.client != origin.peer).then(|| origin.peer.clone()),
+            client: origin.client().clone(),
+            peer: (origin.client() != origin.peer()).then(|| origin.peer().clone()),
             text: RequestText::new(text),
             path: None,
             protocol: arrival.protocol,
@@ -231,11 +231,11 @@ impl Exchange {
 
     /// Opens the next attempt, or says what to do instead.
     pub fn next(&mut self, now: Instant) -> Next {
-        let Some(pool) = self.pool.clone() else { return Next::Fail(Failure::NoRoute) };
         if self.is_late(now) {
             self.stop_waiting(now);
             return Next::Fail(Failure::RequestDeadline);
         }
+        let Some(pool) = &self.pool else { return Next::Fail(Failure::NoRoute) };
         match pool.pick(&self.tried) {
             Picked::Endpoint { lease, failed_open, skipped } => {
                 self.stop_waiting(now);
@@ -252,6 +252,7 @@ impl Exchange {
             }
             Picked::NoneHealthy { skipped } => {
                 self.record.skipped = skipped;
+                let pool = pool.clone();
                 self.wait(&pool, now)
             }
         }

@@ -41,7 +41,7 @@ impl Exchange {
         {
             open.record.result = AttemptResult::Failed(cause);
         }
-        self.close_attempt();
+        self.close_last_attempt();
         self.stop_waiting(now);
         self.record.status = status.unwrap_or(499);
         self.record.outcome = self.outcome();

@@ -16,11 +16,10 @@ use crate::telemetry::record::ClientAddress;
 /// Who sent a request, as far as we believe it.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    pub client: ClientAddress,
-    /// The peer of the connection.
-    pub peer: ClientAddress,
-    /// Who has sent the fields that are believed, or not.
-    sender: ClientAddress,
+    /// Who has sent the fields that are believed, or not, and by whom.
+    caller: Caller,
+    /// The client before the caller, where the fields name one and are believed.
+    before: Option<ClientAddress>,
     pub trusted: bool,
     /// `http` or `https`, as the client sees it.
     pub scheme: &'static str,
@@ -30,26 +29,33 @@ pub struct Origin {
 
 impl Origin {
     pub fn new(caller: Caller, secured: bool, trusted_proxies: &[IpNet], head: &impl RequestHead) -> Self {
-        let (peer, sender) = (caller.peer().clone(), caller.address().clone());
         let trusted = match caller {
             Caller::Peer(_) | Caller::Relayed { .. } => {
-                sender.ip().is_some_and(|ip| contains(trusted_proxies, ip))
+                caller.address().ip().is_some_and(|ip| contains(trusted_proxies, ip))
             }
             // Whoever sent the fields, it was not this peer.
             Caller::Anonymous { .. } => false,
         };
         let hop = if secured { "https" } else { "http" };
         if !trusted {
-            return Self { client: sender.clone(), peer, sender, trusted, scheme: hop, hop };
+            return Self { caller, before: None, trusted, scheme: hop, hop };
         }
-        let client =
-            first_untrusted(trusted_proxies, head).map_or_else(|| sender.clone(), ClientAddress::of_ip);
+        let before = first_untrusted(trusted_proxies, head).map(ClientAddress::of_ip);
         let scheme = match head.header("x-forwarded-proto") {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
             Some(_) => "http",
             None => hop,
         };
-        Self { client, peer, sender, trusted, scheme, hop }
+        Self { caller, before, trusted, scheme, hop }
+    }
+
+    pub fn client(&self) -> &ClientAddress {
+        self.before.as_ref().unwrap_or(self.caller.address())
+    }
+
+    /// The peer of the connection.
+    pub fn peer(&self) -> &ClientAddress {
+        self.caller.peer()
     }
 
     /// Says to the endpoint who is asking.
@@ -60,7 +66,7 @@ impl Origin {
         }
         edits.set_with("x-forwarded-for", |text| {
             self.believed(text, head, "x-forwarded-for");
-            text.extend_from_slice(self.sender.ip_text().unwrap_or("unknown").as_bytes());
+            text.extend_from_slice(self.caller.address().ip_text().unwrap_or("unknown").as_bytes());
         });
         edits.set("x-forwarded-proto", self.scheme);
         match self.trusted.then(|| head.header("x-forwarded-host")).flatten().unwrap_or(host) {
@@ -69,9 +75,9 @@ impl Origin {
         }
         edits.set_with("forwarded", |text| {
             self.believed(text, head, "forwarded");
-            element(text, &self.sender, host, self.hop);
+            element(text, self.caller.address(), host, self.hop);
         });
-        match self.client.ip_text() {
+        match self.client().ip_text() {
             Some(ip) => edits.set("x-real-ip", ip),
             None => edits.remove("x-real-ip"),
         }
@@ -188,7 +194,7 @@ mod tests {
         assert_eq!(value(&edits, "x-forwarded-host"), "example.com");
         assert_eq!(value(&edits, "forwarded"), "for=192.0.2.1;host=example.com;proto=http");
         assert_eq!(value(&edits, "x-real-ip"), "192.0.2.1");
-        assert_eq!(origin.client, ClientAddress::inet("192.0.2.1:4000".parse().expect("an address")));
+        assert_eq!(*origin.client(), ClientAddress::inet("192.0.2.1:4000".parse().expect("an address")));
     }
 
     #[test]
@@ -198,21 +204,21 @@ mod tests {
         assert_eq!(value(&edits, "x-forwarded-proto"), "https");
         assert_eq!(value(&edits, "x-forwarded-host"), "evil.example");
         assert_eq!(value(&edits, "forwarded"), "for=6.6.6.6, for=10.0.0.9;host=example.com;proto=http");
-        assert_eq!(origin.client, ClientAddress::of_ip("6.6.6.6".parse().expect("an address")));
+        assert_eq!(*origin.client(), ClientAddress::of_ip("6.6.6.6".parse().expect("an address")));
     }
 
     #[test]
     fn the_client_is_the_last_that_no_trusted_proxy_is() {
         let chain = [("x-forwarded-for", "1.1.1.1, 2.2.2.2"), ("x-forwarded-for", "10.0.0.7")];
         let (origin, _) = tell("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
-        assert_eq!(origin.client, ClientAddress::of_ip("2.2.2.2".parse().expect("an address")));
+        assert_eq!(*origin.client(), ClientAddress::of_ip("2.2.2.2".parse().expect("an address")));
     }
 
     #[test]
     fn nothing_left_of_an_unreadable_entry_is_believed() {
         let chain = [("x-forwarded-for", "1.1.1.1, garbage, 10.0.0.7")];
         let (origin, _) = tell("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
-        assert_eq!(origin.client, ClientAddress::of_ip("10.0.0.7".parse().expect("an address")));
+        assert_eq!(*origin.client(), ClientAddress::of_ip("10.0.0.7".parse().expect("an address")));
     }
 
     #[test]
@@ -221,10 +227,13 @@ mod tests {
         let (origin, edits) = tell_of(relayed("192.0.2.1:5000"), &["10.0.0.0/8"], &SPOOFED);
         assert_eq!(value(&edits, "x-forwarded-for"), "192.0.2.1");
         assert_eq!(value(&edits, "forwarded"), "for=192.0.2.1;host=example.com;proto=http");
-        assert_eq!((origin.client, origin.peer), (inet("192.0.2.1:5000"), inet("10.0.0.9:4000")));
+        assert_eq!(
+            (origin.client().clone(), origin.peer().clone()),
+            (inet("192.0.2.1:5000"), inet("10.0.0.9:4000"))
+        );
         let (origin, edits) = tell_of(relayed("10.1.1.1:5000"), &["10.0.0.0/8"], &SPOOFED);
         assert_eq!(value(&edits, "x-forwarded-for"), "6.6.6.6, 10.1.1.1");
-        assert_eq!(origin.client, ClientAddress::of_ip("6.6.6.6".parse().expect("an address")));
+        assert_eq!(*origin.client(), ClientAddress::of_ip("6.6.6.6".parse().expect("an address")));
     }
 
     #[test]
@@ -232,7 +241,7 @@ mod tests {
         let (origin, edits) =
             tell_of(Caller::Anonymous { by: inet("10.0.0.9:4000") }, &["10.0.0.0/8"], &SPOOFED);
         assert_eq!(value(&edits, "x-forwarded-for"), "10.0.0.9");
-        assert_eq!(origin.client, inet("10.0.0.9:4000"));
+        assert_eq!(*origin.client(), inet("10.0.0.9:4000"));
     }
 
     #[test]

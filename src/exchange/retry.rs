@@ -51,9 +51,16 @@ impl Exchange {
         allowed && (stale || self.retries_left > 0)
     }
 
+    /// The attempt is over, and another one may follow: not at the same endpoint, if there is a choice.
     pub(super) fn close_attempt(&mut self) {
-        if let Some(OpenAttempt { lease, record, .. }) = self.open.take() {
-            self.tried.push(lease.into_endpoint());
+        if let Some(open) = &self.open {
+            self.tried.push(open.lease.endpoint().clone());
+        }
+        self.close_last_attempt();
+    }
+
+    pub(super) fn close_last_attempt(&mut self) {
+        if let Some(OpenAttempt { record, .. }) = self.open.take() {
             self.record.attempts.push(record);
         }
     }

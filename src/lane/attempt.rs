@@ -171,7 +171,8 @@ impl<'a> Attempt<'a> {
             let bytes = interim(tracked, response, self.answer.bytes().get(..length).unwrap_or(&[]));
             self.answer.consume(length);
             if let Some(bytes) = bytes {
-                self.send_to_client(&bytes).await?;
+                // In a box, because hardly any response has one before it.
+                Box::pin(self.send_to_client(&bytes)).await?;
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::attempt::{self, Attempt, Failed};
 use super::buffer::Buffer;
 use super::connection::Client;
-use super::deliver::{self, Delivery};
+use super::deliver::{self, Delivered, Passage};
 use super::framing::{Framing, Version};
 use super::handover::Judged;
 use super::head::{HeadRoom, RequestView, Response};
@@ -186,59 +186,69 @@ async fn attempt(
     tracked: &mut Tracked,
     sent: &mut Sent,
 ) -> Outcome {
-    let (Some(endpoint), Some(pool)) = (tracked.endpoint().cloned(), tracked.pool().cloned()) else {
+    let (Some(endpoint), Some(pool)) = (tracked.endpoint(), tracked.pool().cloned()) else {
         return Outcome::Failed(Failure::Internal, None);
     };
-    let timeouts = &pool.spec().timeouts;
-    let mut connection = match connection(client, &endpoint, pool.spec()).await {
+    let connection = match connection(client, endpoint, pool.spec()).await {
         Ok(connection) => connection,
         Err(failed) => return failure(tracked, failed, true, false),
     };
-    tracked.connected(connection.reused, client.now);
-    tracked.request_body_again();
-    let mut upload = upload(client, tracked, manner, &endpoint);
-    let mut answer = Buffer::default();
-    answer.leave_gap(GAP);
-    let mut response = client.worker.response();
-    let limits = attempt::Limits { endpoint: timeouts, listener };
-    let (began, worker) = (client.now, client.worker.clone());
-    let mut carried = Attempt::new(client.side(), &mut connection, &mut answer, &mut upload, limits, began);
-    let mut interim =
-        |tracked: &Tracked, head: &Response, bytes: &[u8]| interim(&worker, tracked, manner, head, bytes);
-    let length = carried.response(&mut response, tracked, &mut interim).await;
-    let uploaded = carried.uploaded;
-    client.now = Instant::now();
-    let length = match length {
-        Ok(length) => length,
-        Err(failed) => {
-            let outcome = failure(tracked, failed, upload.can_begin_again(), connection.reused);
-            return again(client, upload, (response, answer), outcome);
-        }
-    };
-    let replayable = upload.can_begin_again();
+    let mut passage = passage(client, tracked, manner, connection);
+    if let Err(failed) = answered(client, listener, tracked, pool.spec(), &mut passage).await {
+        let outcome = failure(tracked, failed, passage.upload.can_begin_again(), passage.connection.reused);
+        return again(client, passage, outcome);
+    }
+    let replayable = passage.upload.can_begin_again();
     let circumstances = Circumstances { replayable, reused: false, response_begun: false };
-    let status = response.view(answer.bytes()).status();
+    let status = passage.response.view(passage.answer.bytes()).status();
     match tracked.response_head(status, circumstances, client.now) {
         Head::Forward => {}
-        Head::Retry => return again(client, upload, (response, answer), Outcome::Again),
+        Head::Retry => return again(client, passage, Outcome::Again),
         Head::Refuse(refused) => {
             let failed = Failed { failure: refused, detail: None, answered: true, client_waited_for: false };
             let outcome = failure(tracked, failed, false, false);
-            return again(client, upload, (response, answer), outcome);
+            return again(client, passage, outcome);
         }
     }
-    let delivery = Delivery {
-        connection,
-        answer,
-        response,
-        length,
-        upload,
-        uploaded,
-        manner,
-        pool: pool.spec(),
-        endpoint,
-    };
-    Outcome::Served(deliver::deliver(client, listener, tracked, sent, delivery).await)
+    match deliver::deliver(client, listener, tracked, sent, pool.spec(), &mut passage).await {
+        Delivered::Whole { reusable, keep } => {
+            let endpoint = tracked.endpoint().filter(|_| reusable);
+            Outcome::Served(passage.finish(client, pool.spec(), endpoint, keep))
+        }
+        Delivered::Over(after) => Outcome::Served(after),
+    }
+}
+
+/// What the attempt takes: a connection, and memory for both heads.
+fn passage(client: &mut Client, tracked: &mut Tracked, manner: Manner, connection: Connection) -> Passage {
+    tracked.connected(connection.reused, client.now);
+    tracked.request_body_again();
+    let upload = upload(client, tracked, manner);
+    let mut answer = Buffer::default();
+    answer.leave_gap(GAP);
+    let response = client.worker.response();
+    Passage { connection, answer, response, length: 0, upload, uploaded: false, manner }
+}
+
+/// Sends the request, and reads the head of its response.
+async fn answered(
+    client: &mut Client,
+    listener: &Listener,
+    tracked: &mut Tracked,
+    pool: &config::Pool,
+    passage: &mut Passage,
+) -> Result<(), Failed> {
+    let limits = attempt::Limits { endpoint: &pool.timeouts, listener };
+    let (began, worker, manner) = (client.now, client.worker.clone(), passage.manner);
+    let Passage { connection, answer, response, upload, .. } = passage;
+    let mut carried = Attempt::new(client.side(), connection, answer, upload, limits, began);
+    let mut interim =
+        |tracked: &Tracked, head: &Response, bytes: &[u8]| interim(&worker, tracked, manner, head, bytes);
+    let length = carried.response(response, tracked, &mut interim).await;
+    passage.uploaded = carried.uploaded;
+    client.now = Instant::now();
+    passage.length = length?;
+    Ok(())
 }
 
 async fn connection(
@@ -249,7 +259,8 @@ async fn connection(
     if let Some(connection) = client.worker.kept.take(endpoint, &pool.tls, client.now) {
         return Ok(connection);
     }
-    let opened = attempt::connect(endpoint, pool, &client.timer).await;
+    // In a box, so that those who need no new one do not carry the room for it along.
+    let opened = Box::pin(attempt::connect(endpoint, pool, &client.timer)).await;
     client.now = Instant::now();
     opened
 }
@@ -268,12 +279,8 @@ fn failure(tracked: &mut Tracked, failed: Failed, replayable: bool, reused: bool
 }
 
 /// Gives back what the attempt has taken: its memory, and the body's begin, if there is to be another attempt.
-fn again(
-    client: &mut Client,
-    mut upload: Pump,
-    (response, mut answer): (Response, Buffer),
-    outcome: Outcome,
-) -> Outcome {
+fn again(client: &mut Client, passage: Passage, outcome: Outcome) -> Outcome {
+    let Passage { response, mut answer, mut upload, .. } = passage;
     client.worker.give_back_response(response);
     client.worker.give_back(answer.release());
     if let (Outcome::Again, Some(taken)) = (&outcome, upload.begin_again())
@@ -286,13 +293,13 @@ fn again(
 }
 
 /// The request on its way to the endpoint; what may be sent again is kept.
-fn upload(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint: &Endpoint) -> Pump {
-    let head = request_head(client, tracked, manner, endpoint);
+fn upload(client: &mut Client, tracked: &Tracked, manner: Manner) -> Pump {
+    let head = request_head(client, tracked, manner);
     let upload = Pump::new(manner.framing, manner.framing, head);
     if manner.framing == Framing::None || !tracked.is_idempotent() { upload } else { upload.keeping() }
 }
 
-fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint: &Endpoint) -> Vec<u8> {
+fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner) -> Vec<u8> {
     let mut out = std::mem::take(&mut client.room().out);
     out.clear();
     let view = client.view();
@@ -303,7 +310,7 @@ fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner, endpoint
         framing: manner.framing,
         upgrade: manner.upgrade,
         trailers: view.takes_trailers(),
-        host: endpoint.written(),
+        host: tracked.endpoint().map_or("", |endpoint| endpoint.written()),
     };
     rewrite::request(&mut out, view, &form);
     client.worker.edits.set(edits);

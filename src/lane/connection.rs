@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
@@ -84,48 +83,66 @@ enum Stay {
     Elsewhere(What),
 }
 
-/// Serves a connection to its end.
-pub async fn serve(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door: Arc<Door>) {
-    let timer = worker.clock.timer(door.clone());
-    let mut client = Client {
-        worker,
-        stream,
-        caller: Caller::Peer(peer),
-        door,
-        input: Buffer::default(),
-        room: None,
-        timer,
-        half_closed: false,
-        requests: 0,
-        now: Instant::now(),
-        secured: None,
-    };
-    let _guest = match client.comes_in().await {
-        Ok(guest) => guest,
-        Err(after) => return client.end(after).await,
-    };
-    let tls = client.in_force().and_then(|(_, listener)| listener.tls.clone());
-    if let Some(tls) = tls {
-        match Box::pin(client.secure(&tls)).await {
-            Some(secured) => client = secured,
-            None => return,
-        }
-    }
-    loop {
-        match client.stays().await {
-            Stay::Over(after) => return client.end(after).await,
-            Stay::Elsewhere(what) => match Box::pin(client.hand_over(what)).await {
-                Some(returned) => client = returned,
-                None => return,
-            },
-        }
+/// Serves a connection to its end, and gives up then what it has `occupied`.
+///
+/// What is not for a client who waits is in boxes.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` has room for each argument twice")]
+pub fn serve(mut client: Client, occupied: impl Sized) -> impl Future<Output = ()> {
+    async move {
+        let mut guest = None;
+        let after = 'served: {
+            match client.comes_in().await {
+                Ok(come) => guest = come,
+                Err(after) => break 'served after,
+            }
+            if let Some(tls) = client.tls() {
+                match Box::pin(client.secure(tls)).await {
+                    Some(secured) => client = secured,
+                    None => return,
+                }
+            }
+            loop {
+                match client.stays().await {
+                    Stay::Over(after) => break 'served after,
+                    Stay::Elsewhere(what) => match Box::pin(client.hand_over(what)).await {
+                        Some(returned) => client = returned,
+                        None => return,
+                    },
+                }
+            }
+        };
+        client.end(after).await;
+        drop(client);
+        drop((guest, occupied));
     }
 }
 
 impl Client {
+    pub fn new(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door: Arc<Door>) -> Self {
+        let timer = worker.clock.timer(door.clone());
+        Self {
+            worker,
+            stream,
+            caller: Caller::Peer(peer),
+            door,
+            input: Buffer::default(),
+            room: None,
+            timer,
+            half_closed: false,
+            requests: 0,
+            now: Instant::now(),
+            secured: None,
+        }
+    }
+
+    /// What TLS its listener asks for.
+    fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.listener()?.tls.clone()
+    }
+
     /// Lets the client in, unless nobody knows who it is or it has too many connections already.
     async fn comes_in(&mut self) -> Result<Option<Guest>, After> {
-        let Some((_, listener)) = self.in_force() else { return Err(After::Close) };
+        let Some(listener) = self.listener() else { return Err(After::Close) };
         if listener.proxy_protocol != ProxyProtocol::Off && !Box::pin(self.is_identified(&listener)).await {
             return Err(After::Close);
         }
@@ -138,11 +155,11 @@ impl Client {
     }
 
     /// Agrees on TLS; `None`: there is none, and the connection is over.
-    async fn secure(mut self, tls: &Arc<ServerTls>) -> Option<Self> {
-        let (_, listener) = self.in_force()?;
+    async fn secure(mut self, tls: Arc<ServerTls>) -> Option<Self> {
+        let listener = self.listener()?;
         let Self { worker, stream, mut input, timer, .. } = self;
         let limit = listener.timeouts.handshake;
-        match handshake::agree(&worker, stream, &mut input, &timer, tls, limit).await {
+        match handshake::agree(&worker, stream, &mut input, &timer, &tls, limit).await {
             Ok((stream, secured)) => {
                 let now = Instant::now();
                 Some(Self { worker, stream, input, timer, now, secured: Some(secured), ..self })
@@ -174,7 +191,7 @@ impl Client {
     async fn stays(&mut self) -> Stay {
         let http2 = self.secured.as_ref().is_some_and(|secured| secured.http2);
         let other = self.worker.hands_over_all
-            && self.in_force().is_some_and(|(_, listener)| !listener.h2c || self.secured.is_some());
+            && self.listener().is_some_and(|listener| !listener.h2c || self.secured.is_some());
         if http2 {
             Stay::Elsewhere(What::Http2)
         } else if other {
@@ -185,7 +202,7 @@ impl Client {
     }
 
     /// Ends the connection.
-    async fn end(mut self, after: After) {
+    async fn end(&mut self, after: After) {
         match after {
             After::Linger => Box::pin(self.linger()).await,
             After::Abort => self.stream.ends_with_reset(true),
@@ -271,7 +288,7 @@ impl Client {
 
     async fn requests(&mut self) -> Stay {
         loop {
-            let Some((_, listener)) = self.in_force() else { return Stay::Over(After::Close) };
+            let Some(listener) = self.listener() else { return Stay::Over(After::Close) };
             let arrived = self.next(&listener).await;
             // While it waited, the config may have changed.
             let Some((snapshot, listener)) = self.in_force() else { return Stay::Over(After::Close) };
@@ -303,6 +320,11 @@ impl Client {
         let snapshot = self.worker.snapshot.load_full();
         let listener = self.door.in_force(&snapshot)?.clone();
         Some((snapshot, listener))
+    }
+
+    /// What the listener is like, for who waits and keeps no snapshot.
+    fn listener(&self) -> Option<Arc<Listener>> {
+        self.door.in_force(&self.worker.snapshot.load()).cloned()
     }
 
     /// The connection serves no more requests than those that have arrived.
@@ -389,9 +411,13 @@ impl Client {
         end.map_or(limit, |end| limit.min(end.saturating_duration_since(self.now)))
     }
 
-    async fn read_first(&mut self) -> Result<io::Result<usize>, Elapsed> {
+    /// Reads once before the deadline; no buffer is held until there is something to read.
+    fn read_first(&mut self) -> impl Future<Output = Result<io::Result<usize>, Elapsed>> {
         let Self { worker, stream, input, timer, .. } = self;
-        timer.before_deadline(worker.first_bytes(stream, input)).await
+        poll_fn(|context| match worker.poll_read(context, stream, input) {
+            Poll::Ready(read) => Poll::Ready(Ok(read)),
+            Poll::Pending => timer.poll_passed(context).map(|()| Err(Elapsed)),
+        })
     }
 
     /// `false`: the client has gone.
@@ -401,9 +427,7 @@ impl Client {
             let most = limits.header_bytes + limits.target_bytes + LINE_BYTES;
             self.input.grow((self.input.len() * 2).min(most.max(self.input.len() + LINE_BYTES)));
         }
-        let Self { input, stream, timer, .. } = self;
-        let read = poll_fn(|context| input.poll_read(context, Pin::new(&mut *stream)));
-        Ok(timer.before_deadline(read).await?.is_ok_and(|read| read > 0))
+        Ok(self.read_first().await?.is_ok_and(|read| read > 0))
     }
 
     fn take_head(&mut self, length: usize) {

@@ -19,8 +19,8 @@ use crate::config::{self, Listener};
 use crate::exchange::{Circumstances, Failure, Tracked};
 use crate::pool::Endpoint;
 
-/// A response whose head has arrived.
-pub struct Delivery<'a> {
+/// What an attempt holds: a connection, and what is on its way over it.
+pub struct Passage {
     pub connection: Connection,
     /// What has been read of the endpoint's: first the head.
     pub answer: Buffer,
@@ -30,8 +30,14 @@ pub struct Delivery<'a> {
     pub upload: Pump,
     pub uploaded: bool,
     pub manner: Manner,
-    pub pool: &'a config::Pool,
-    pub endpoint: Arc<Endpoint>,
+}
+
+/// What came of a response on its way to the client.
+pub enum Delivered {
+    /// It has arrived; whether the endpoint's connection and the client's can serve another request.
+    Whole { reusable: bool, keep: bool },
+    /// The endpoint's connection is of no more use.
+    Over(After),
 }
 
 /// Why a response did not reach its client whole.
@@ -48,27 +54,31 @@ impl Cut {
     }
 }
 
+/// Sends the response on whose head has arrived.
 pub async fn deliver(
     client: &mut Client,
     listener: &Listener,
     tracked: &mut Tracked,
     sent: &mut Sent,
-    mut delivery: Delivery<'_>,
-) -> After {
-    let view = delivery.response.view(delivery.answer.bytes());
+    pool: &config::Pool,
+    passage: &mut Passage,
+) -> Delivered {
+    let view = passage.response.view(passage.answer.bytes());
     let status = view.status();
     let method = client.view().method();
-    let onward = view.onward(method, delivery.manner.version);
+    let onward = view.onward(method, passage.manner.version);
     let body = view.framing(method);
     let reusable =
-        view.is_reusable(method) && delivery.uploaded && delivery.manner.framing != Framing::UntilClose;
-    let keep = delivery.keeps(client, onward.body);
+        view.is_reusable(method) && passage.uploaded && passage.manner.framing != Framing::UntilClose;
+    let keep = passage.keeps(client, onward.body);
     let websocket = status == 101 && is_websocket(view.fields());
-    let head = response_head(client, tracked, &delivery, onward.announced, keep);
-    delivery.answer.consume(delivery.length);
+    let head = response_head(client, tracked, passage, onward.announced, keep);
+    passage.answer.consume(passage.length);
     sent.status = Some(status);
     if status == 101 {
-        return upgrade(client, listener, tracked, sent, delivery, (head, websocket)).await;
+        // In a box, so that others do not carry the room for it along.
+        let tunnel = upgrade(client, listener, tracked, sent, pool, passage, (head, websocket));
+        return Delivered::Over(Box::pin(tunnel).await);
     }
     // A body that ends with its connection must not seem to end well.
     let until_close = onward.body == Framing::UntilClose;
@@ -76,7 +86,7 @@ pub async fn deliver(
         client.stream.ends_with_reset(true);
     }
     let mut download = Pump::new(body, onward.body, head).joining();
-    let cut = delivery.carry(client, listener, tracked, &mut download).await;
+    let cut = passage.carry(client, listener, tracked, pool, &mut download).await;
     client.now = Instant::now();
     sent.bytes = download.delivered;
     client.room().out = download.into_memory();
@@ -85,7 +95,7 @@ pub async fn deliver(
             if until_close {
                 client.stream.ends_with_reset(false);
             }
-            delivery.finish(client, reusable, keep)
+            Delivered::Whole { reusable, keep }
         }
         Err(cut) => {
             let circumstances = Circumstances { replayable: false, reused: false, response_begun: true };
@@ -93,7 +103,7 @@ pub async fn deliver(
                 tracked.attempt_failed(cut.failure, circumstances);
             }
             tracked.failed(cut.failure, cut.detail);
-            if until_close { After::Abort } else { After::Close }
+            Delivered::Over(if until_close { After::Abort } else { After::Close })
         }
     }
 }
@@ -101,22 +111,22 @@ pub async fn deliver(
 fn response_head(
     client: &mut Client,
     tracked: &Tracked,
-    delivery: &Delivery<'_>,
+    passage: &mut Passage,
     announced: Framing,
     keep: bool,
 ) -> Vec<u8> {
-    let view = delivery.response.view(delivery.answer.bytes());
+    // What held the request's head has room for this one too.
+    let mut out = passage.upload.spare_memory();
+    let view = passage.response.view(passage.answer.bytes());
     let mut edits = client.worker.edits.take();
     tracked.response_edits(view.status(), || view.fields(), &mut edits);
-    let connection = match delivery.manner.version {
+    let connection = match passage.manner.version {
         _ if view.status() == 101 => rewrite::Connection::Upgrade,
         _ if !keep => rewrite::Connection::Close,
         Version::Http10 => rewrite::Connection::KeepAlive,
         Version::Http11 => rewrite::Connection::Silent,
     };
     let date = client.worker.date(client.now);
-    let mut out = std::mem::take(&mut client.room().out);
-    out.clear();
     let form = ResponseForm { edits: &edits, framing: announced, connection, date: Some(&date) };
     rewrite::response(&mut out, view, &form);
     client.worker.edits.set(edits);
@@ -135,11 +145,12 @@ async fn upgrade(
     listener: &Listener,
     tracked: &mut Tracked,
     sent: &mut Sent,
-    mut delivery: Delivery<'_>,
+    pool: &config::Pool,
+    passage: &mut Passage,
     (head, websocket): (Vec<u8>, bool),
 ) -> After {
     client.timer.bound(None);
-    let limit = delivery.pool.timeouts.tunnel;
+    let limit = pool.timeouts.tunnel;
     if let Err(failure) = client.send(&head, listener).await {
         tracked.failed(failure, None);
         return After::Close;
@@ -149,8 +160,7 @@ async fn upgrade(
     }
     let frames = || websocket.then(Frames::default);
     let near = Side { stream: &mut client.stream, buffer: &mut client.input, frames: frames() };
-    let far =
-        Side { stream: &mut delivery.connection.stream, buffer: &mut delivery.answer, frames: frames() };
+    let far = Side { stream: &mut passage.connection.stream, buffer: &mut passage.answer, frames: frames() };
     let carried = tunnel::run(&client.worker, near, far, &client.timer, limit).await;
     // A tunnel has no limit for its bytes.
     let _ = tracked.request_body(usize::try_from(carried.from_client).unwrap_or(usize::MAX));
@@ -161,7 +171,7 @@ async fn upgrade(
     After::Linger
 }
 
-impl Delivery<'_> {
+impl Passage {
     /// Whether the client's connection can serve another request after this response.
     fn keeps(&self, client: &Client, body: Framing) -> bool {
         self.manner.keep_alive
@@ -176,6 +186,7 @@ impl Delivery<'_> {
         client: &mut Client,
         listener: &Listener,
         tracked: &mut Tracked,
+        pool: &config::Pool,
         download: &mut Pump,
     ) -> Result<(), Cut> {
         // Nearly every response goes out at once, and needs no deadline.
@@ -193,7 +204,10 @@ impl Delivery<'_> {
             let uploads = self.upload.moved && download.waits_for == WaitsFor::Source;
             if download.moved || uploads || waits != Some(download.waits_for) {
                 waits = Some(download.waits_for);
-                self.set_deadline(client, listener, download.waits_for);
+                client.timer.set(match download.waits_for {
+                    WaitsFor::Source => pool.timeouts.idle,
+                    WaitsFor::Sink => listener.timeouts.write,
+                });
             }
             let at_bound = client.timer.is_at_bound();
             client.timer.poll_passed(context).map(|()| Err(too_late(download.waits_for, at_bound)))
@@ -201,13 +215,6 @@ impl Delivery<'_> {
         .await;
         client.timer.clear();
         done
-    }
-
-    fn set_deadline(&self, client: &Client, listener: &Listener, waits: WaitsFor) {
-        client.timer.set(match waits {
-            WaitsFor::Source => self.pool.timeouts.idle,
-            WaitsFor::Sink => listener.timeouts.write,
-        });
     }
 
     fn poll_download(
@@ -255,11 +262,20 @@ impl Delivery<'_> {
         client.poll_gone(context).map_err(|error| Cut::new(Failure::ClientGone, error.to_string()))
     }
 
-    fn finish(mut self, client: &mut Client, reusable: bool, keep: bool) -> After {
-        let worker = client.worker.clone();
+    /// Gives back what the attempt has taken, once its response has arrived.
+    ///
+    /// `endpoint`: who may have another request by the same connection.
+    pub fn finish(
+        mut self,
+        client: &Client,
+        pool: &config::Pool,
+        endpoint: Option<&Arc<Endpoint>>,
+        keep: bool,
+    ) -> After {
+        let worker = &client.worker;
         // Bytes that nobody asked for would be the beginning of somebody else's answer.
-        if reusable && self.answer.is_empty() {
-            worker.kept.keep(&self.endpoint, self.connection, self.pool, client.now);
+        if let Some(endpoint) = endpoint.filter(|_| self.answer.is_empty()) {
+            worker.kept.keep(endpoint, self.connection, pool, client.now);
         }
         if self.answer.is_empty() {
             worker.give_back(self.answer.release());

@@ -1,6 +1,6 @@
 //! Field lines: of a head, and of the trailers of a chunked body. Every line ends with CRLF and stands for itself.
 
-use super::syntax::{Span, is_blank, is_token, trim, value_length};
+use super::syntax::{Span, is_blank, is_token, token_length, trim, value_length};
 use crate::field::is_value;
 
 /// A section of fields that is read as its bytes arrive.
@@ -216,7 +216,7 @@ impl Line {
 /// Reads a line in one pass, if it is complete and nothing is wrong with it; also gives where the next one begins.
 fn good_line(bytes: &[u8], begin: usize) -> Option<(Line, usize)> {
     let rest = bytes.get(begin..)?;
-    let name = rest.iter().position(|byte| !is_token(*byte))?;
+    let name = token_length(rest);
     if name == 0 || rest.get(name) != Some(&b':') {
         return None;
     }

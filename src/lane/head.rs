@@ -64,7 +64,7 @@ pub struct HeadRoom {
 }
 
 /// Room for more than this is not kept: few heads need it, and a chunked body leaves more than 100 kB.
-const KEPT_MAX: usize = 16 * 1024;
+const KEPT_MAX: usize = 8 * 1024;
 
 impl HeadRoom {
     /// Makes it ready for the next request.

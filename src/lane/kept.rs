@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use ahash::AHashMap;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::stream::Stream;
 use crate::config;
@@ -37,7 +38,11 @@ struct OfEndpoint {
 
 /// Nobody else's, so the lock is always free; it lets futures of the other carrier hold them.
 #[derive(Default)]
-pub struct KeptConnections(Mutex<AHashMap<usize, OfEndpoint>>);
+pub struct KeptConnections {
+    all: Mutex<AHashMap<usize, OfEndpoint>>,
+    /// There are some again.
+    kept: Notify,
+}
 
 impl KeptConnections {
     /// The one used last: it is the least likely to have been closed.
@@ -49,7 +54,7 @@ impl KeptConnections {
         tls: &Option<Arc<ClientTls>>,
         now: Instant,
     ) -> Option<Connection> {
-        self.0.lock().get_mut(&key(endpoint))?.take(tls, now)
+        self.all.lock().get_mut(&key(endpoint))?.take(tls, now)
     }
 
     /// Keeps a connection that may serve other requests, for as long as its pool allows.
@@ -60,14 +65,24 @@ impl KeptConnections {
         if too_old || limits.idle == 0 {
             return;
         }
-        let mut all = self.0.lock();
+        let mut all = self.all.lock();
+        if all.is_empty() {
+            self.kept.notify_one();
+        }
         let kept = all.entry(key(endpoint)).or_insert_with(|| OfEndpoint::new(endpoint.clone()));
         kept.keep(Idle { stream, tls, opened, until: now + pool.timeouts.keep_alive }, limits.idle);
     }
 
+    /// Returns as soon as there may be something to sweep.
+    pub async fn some(&self) {
+        if self.all.lock().is_empty() {
+            self.kept.notified().await;
+        }
+    }
+
     /// Closes those that are over their time, and those that the endpoint has closed.
     pub fn sweep(&self, now: Instant) {
-        self.0.lock().retain(|_, kept| {
+        self.all.lock().retain(|_, kept| {
             kept.sweep(now);
             !kept.idle.is_empty()
         });

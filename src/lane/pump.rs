@@ -127,6 +127,17 @@ impl Pump {
         self.sent >= self.out.len() && self.joined == 0
     }
 
+    /// Memory for other bytes, if all of its own have gone.
+    pub fn spare_memory(&mut self) -> Vec<u8> {
+        if !self.is_empty() {
+            return Vec::new();
+        }
+        self.sent = 0;
+        let mut memory = std::mem::take(&mut self.out);
+        memory.clear();
+        memory
+    }
+
     /// Gives back the memory of its own bytes, for the next one.
     pub fn into_memory(mut self) -> Vec<u8> {
         self.out.clear();

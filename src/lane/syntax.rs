@@ -22,6 +22,10 @@ impl Span {
         self.end as usize
     }
 
+    pub(super) fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
     pub(super) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.start()..self.end()).unwrap_or_default()
     }
@@ -116,6 +120,19 @@ pub(super) fn is_host(byte: u8) -> bool {
     class(byte) & HOST != 0
 }
 
+/// How many of the first bytes are those of a token; four of them are looked at together.
+pub(super) fn token_length(bytes: &[u8]) -> usize {
+    let mut length = 0;
+    for four in bytes.as_chunks::<4>().0 {
+        if four.iter().fold(TOKEN, |all, byte| all & class(*byte)) == 0 {
+            break;
+        }
+        length += 4;
+    }
+    let rest = bytes.get(length..).unwrap_or_default();
+    length + rest.iter().position(|byte| !is_token(*byte)).unwrap_or(rest.len())
+}
+
 pub(super) fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
@@ -128,10 +145,13 @@ pub(super) fn value_length(bytes: &[u8]) -> usize {
     for word in bytes.as_chunks::<8>().0 {
         let word = u64::from_le_bytes(*word);
         // The high bit of each byte below 0x20, and of each that is 0x7f; a borrow can add false ones behind a true one.
+        // The first is true: the end of the line, or a tab, which may stand there.
         let delete = word ^ (0x7f * ONES);
         let control = word.wrapping_sub(0x20 * ONES) & !word & HIGH;
         let delete = delete.wrapping_sub(ONES) & !delete & HIGH;
-        if control | delete != 0 {
+        let stop = control | delete;
+        if stop != 0 {
+            length += (stop.trailing_zeros() / 8) as usize;
             break;
         }
         length += 8;
@@ -164,6 +184,18 @@ pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 mod tests {
     use super::*;
     use crate::field::is_value;
+
+    #[test]
+    fn a_token_ends_where_one_byte_after_the_other_says() {
+        for byte in 0..=255 {
+            for at in 0..11 {
+                let mut bytes = *b"x-Forwarded";
+                bytes[at] = byte;
+                let expected = bytes.iter().position(|byte| !is_token(*byte)).unwrap_or(bytes.len());
+                assert_eq!(token_length(&bytes), expected, "{byte} at {at}");
+            }
+        }
+    }
 
     #[test]
     fn a_value_ends_where_one_byte_after_the_other_says() {

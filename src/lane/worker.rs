@@ -29,6 +29,10 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Buffers that wait for the next connection that has something to read.
 const SPARE_MAX: usize = 64;
 
+/// Rooms for heads that wait for the next request: they are small, and a thousand clients have several hundred of them in
+/// use before the first comes back.
+const ROOMS_MAX: usize = 512;
+
 pub struct Worker {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub telemetry: Arc<Telemetry>,
@@ -86,6 +90,7 @@ impl Worker {
     pub async fn run(&self) {
         let sweep = async {
             loop {
+                self.kept.some().await;
                 tokio::time::sleep(SWEEP).await;
                 self.kept.sweep(Instant::now());
             }
@@ -180,7 +185,7 @@ impl Worker {
 
     pub fn give_back_head_room(&self, mut room: Box<HeadRoom>) {
         let mut heads = self.heads.borrow_mut();
-        if heads.len() < SPARE_MAX {
+        if heads.len() < ROOMS_MAX {
             room.empty();
             heads.push(room);
         }
@@ -193,7 +198,7 @@ impl Worker {
 
     pub fn give_back_response(&self, mut response: Response) {
         let mut responses = self.responses.borrow_mut();
-        if responses.len() < SPARE_MAX {
+        if responses.len() < ROOMS_MAX {
             response.restart();
             responses.push(response);
         }

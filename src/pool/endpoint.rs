@@ -183,11 +183,6 @@ impl Lease {
         &self.endpoint
     }
 
-    /// Ends the lease.
-    pub fn into_endpoint(self) -> Arc<Endpoint> {
-        self.endpoint.clone()
-    }
-
     pub fn failed(&self) {
         self.endpoint.counters.failures.fetch_add(1, Relaxed);
     }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
-use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_load_balancing::Backend;
@@ -25,6 +24,8 @@ pub(super) struct Probe {
     check: Box<dyn HealthCheck + Send + Sync>,
     target: Backend,
     timeout: Duration,
+    /// What has not come when the time is over.
+    awaited: &'static str,
 }
 
 impl Probe {
@@ -40,7 +41,7 @@ impl Probe {
         let check: Box<dyn HealthCheck + Send + Sync> = match &spec.kind {
             CheckKind::Tcp => {
                 let mut check = TcpHealthCheck::new();
-                check.peer_template.options.connection_timeout = Some(spec.timeout);
+                check.peer_template.options.connection_timeout = None;
                 check.peer_template.options.custom_l4 = dial;
                 check
             }
@@ -58,21 +59,22 @@ impl Probe {
             check,
             target: Backend { addr, weight: 1, ext: http::Extensions::new() },
             timeout: spec.timeout,
+            awaited: if matches!(spec.kind, CheckKind::Tcp) { "connection" } else { "answer" },
         })
     }
 
     /// Passes, or says why not.
     ///
-    /// Pingora's own limits are for each step: an endpoint that trickles its answer would hold a probe for ever. So
-    /// there is a limit for the whole.
+    /// The one limit is for the whole. Pingora's own are for each step: an endpoint that trickles its answer would hold a
+    /// probe for ever. And with the first of them Pingora starts a thread that wakes a hundred times a second from then on.
     ///
     /// `None`: this process could not even ask, which says nothing about the endpoint.
     pub async fn run(&self) -> Option<Result<(), String>> {
         match tokio::time::timeout(self.timeout, self.check.check(&self.target)).await {
             Ok(Ok(())) => Some(Ok(())),
             Ok(Err(error)) if is_ours(&error) => None,
-            Ok(Err(error)) => Some(Err(reason(&error, self.timeout))),
-            Err(_) => Some(Err(format!("no answer within {:?}", self.timeout))),
+            Ok(Err(error)) => Some(Err(reason(&error))),
+            Err(_) => Some(Err(format!("no {} within {:?}", self.awaited, self.timeout))),
         }
     }
 }
@@ -88,18 +90,11 @@ fn http_check(endpoint: &Endpoint, spec: &config::HealthCheck) -> Option<HttpHea
         request.insert_header(name.clone(), value.clone()).ok()?;
     }
     check.req = request;
-    check.peer_template.options = limits(&check.peer_template, spec.timeout);
+    let options = &mut check.peer_template.options;
+    (options.connection_timeout, options.read_timeout, options.write_timeout) = (None, None, None);
     let expect = expect.clone();
     check.validator = Some(Box::new(move |response| validate(response, &expect)));
     Some(check)
-}
-
-fn limits(template: &HttpPeer, timeout: Duration) -> pingora_core::upstreams::peer::PeerOptions {
-    let mut options = template.options.clone();
-    options.connection_timeout = Some(timeout);
-    options.read_timeout = Some(timeout);
-    options.write_timeout = Some(timeout);
-    options
 }
 
 fn validate(response: &ResponseHeader, expect: &[RangeInclusive<u16>]) -> pingora_core::Result<()> {
@@ -130,12 +125,10 @@ fn is_ours(error: &Error) -> bool {
 }
 
 /// A probe's failure in the operator's words.
-fn reason(error: &Error, timeout: Duration) -> String {
+fn reason(error: &Error) -> String {
     match &error.etype {
         ErrorType::ConnectRefused => "connection refused".into(),
-        ErrorType::ConnectTimedout => format!("no connection within {timeout:?}"),
         ErrorType::ConnectNoRoute => "no route to it".into(),
-        ErrorType::ReadTimedout | ErrorType::WriteTimedout => format!("no answer within {timeout:?}"),
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
             "connection closed before an answer".into()
         }
@@ -165,11 +158,11 @@ mod tests {
     fn a_reason_is_the_innermost_cause() {
         let told = |kind, cause: &str| {
             let inner = Error::because(kind, "health check", std::io::Error::other(cause.to_owned()));
-            reason(&Error::because(ErrorType::ConnectError, "health check", inner), Duration::from_secs(1))
+            reason(&Error::because(ErrorType::ConnectError, "health check", inner))
         };
         assert_eq!(told(ErrorType::TLSHandshakeFailure, "it has expired"), "it has expired");
         let broken = Error::because(ErrorType::H2Error, "health check", std::io::Error::other("reset"));
-        assert_eq!(reason(&broken, Duration::from_secs(1)), "no HTTP/2 with it: reset");
+        assert_eq!(reason(&broken), "no HTTP/2 with it: reset");
     }
 
     #[test]

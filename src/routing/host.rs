@@ -15,11 +15,18 @@ pub(super) fn normal(authority: &str) -> Cow<'_, str> {
 
 fn without_port(authority: &str) -> &str {
     // What stands before an @ names a user, not a host.
-    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let authority = last(authority, b'@').map_or(authority, |(_, host)| host);
     if authority.starts_with('[') {
         return authority.find(']').map_or(authority, |end| &authority[..=end]);
     }
-    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+    last(authority, b':').map_or(authority, |(host, _)| host)
+}
+
+/// What stands before and behind the last such byte, which is ASCII. A search made for long texts costs more than a short
+/// one is worth.
+fn last(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().rposition(|other| other == byte)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 #[cfg(test)]

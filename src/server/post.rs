@@ -17,7 +17,7 @@ use super::accept_error::is_of_one_connection;
 use super::crew::{Burdened, Member};
 use super::entrance::Entrance;
 use super::hall::{Hall, Pause, Seat};
-use crate::lane::connection;
+use crate::lane::connection::{self, Client};
 use crate::lane::door::Door;
 use crate::lane::stream::Stream;
 use crate::lane::worker::Worker;
@@ -189,11 +189,8 @@ impl Post {
                 return;
             }
         };
-        let worker = self.worker.clone();
-        tokio::task::spawn_local(async move {
-            connection::serve(worker, stream, peer, door).await;
-            drop((seat, open, burden));
-        });
+        let client = Client::new(self.worker.clone(), stream, peer, door);
+        tokio::task::spawn_local(connection::serve(client, (seat, open, burden)));
     }
 }
 

@@ -17,6 +17,8 @@ macro_rules! key {
 pub(super) use key;
 
 /// An object, open until [`Object::end`].
+///
+/// What writes a member is inlined, so that the key's text, which the compiler knows, is stored and not copied.
 pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
     empty: bool,
@@ -33,6 +35,7 @@ impl<'a> Object<'a> {
     }
 
     /// Writes the key; whatever is written to the buffer next is its value.
+    #[inline(always)]
     pub(super) fn key(&mut self, Key(key): Key) -> &mut Vec<u8> {
         // Without its comma, if it is the first.
         let key = if self.empty { key.get(1..).unwrap_or_default() } else { key };
@@ -53,6 +56,7 @@ impl<'a> Object<'a> {
     }
 
     /// For a text of which it is known that nothing in it needs to be escaped.
+    #[inline(always)]
     pub(super) fn plain(&mut self, key: Key, value: &str) {
         let out = self.key(key);
         out.push(b'"');
@@ -60,32 +64,28 @@ impl<'a> Object<'a> {
         out.push(b'"');
     }
 
+    #[inline(always)]
     pub(super) fn string(&mut self, key: Key, value: &str) {
         escape::json(self.key(key), value);
     }
 
     /// Left out when there is none.
+    #[inline(always)]
     pub(super) fn optional(&mut self, key: Key, value: Option<&str>) {
         if let Some(value) = value {
             self.string(key, value);
         }
     }
 
+    #[inline(always)]
     pub(super) fn number(&mut self, key: Key, value: u64) {
         number(self.key(key), value);
     }
 
     /// With six digits behind the point.
+    #[inline(always)]
     pub(super) fn seconds(&mut self, key: Key, value: Duration) {
-        let out = self.key(key);
-        number(out, value.as_secs());
-        let mut fraction = *b".000000";
-        let mut rest = value.subsec_micros();
-        for digit in fraction.iter_mut().skip(1).rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        out.extend_from_slice(&fraction);
+        seconds(self.key(key), value);
     }
 
     pub(super) fn literal(&mut self, key: Key, value: &str) {
@@ -111,6 +111,21 @@ impl<'a> Object<'a> {
     }
 }
 
+fn seconds(out: &mut Vec<u8>, value: Duration) {
+    number(out, value.as_secs());
+    let mut fraction = *b".000000";
+    let mut rest = value.subsec_micros();
+    for digit in fraction.iter_mut().skip(1).rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    out.extend_from_slice(&fraction);
+}
+
 fn number(out: &mut Vec<u8>, value: u64) {
+    // Many are 0 or 1.
+    if value < 10 {
+        return out.push(b'0' + value as u8);
+    }
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }

@@ -339,12 +339,11 @@ impl<'a> RequestView<'a> {
 
     /// The host and port that the request is for, "" if it does not say.
     pub fn authority(self) -> &'a str {
-        let target = self.head.target.authority;
-        match (self.part(target), self.part(self.head.host)) {
+        match (self.head.target.authority, self.head.host) {
+            (target, _) if !target.is_empty() => self.part(target),
+            (_, host) if !host.is_empty() => self.part(host),
             // Of a refused head it has not been noted.
-            ("", "") => self.header("host").unwrap_or(""),
-            ("", host) => host,
-            (authority, _) => authority,
+            _ => self.header("host").unwrap_or(""),
         }
     }
 

@@ -137,6 +137,9 @@ impl Response {
 
 /// Whether this can be the beginning of a status line, as far as it goes.
 fn begins_status_line(begin: &[u8]) -> bool {
+    if let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', b'2', b'0'..=b'9', b'0'..=b'9'] = begin {
+        return true;
+    }
     begin.iter().zip(b"HTTP/1.1 200").enumerate().all(|(at, (byte, model))| match at {
         7 => matches!(byte, b'0' | b'1'),
         9 => matches!(byte, b'1'..=b'9'),

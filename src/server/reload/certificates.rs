@@ -41,18 +41,16 @@ impl Certificates {
         Self { snapshot, looks, reminders: interval(REMINDER), tried: None, found: None }
     }
 
-    /// May be dropped and called again.
+    /// May be dropped and called again; must be, once another snapshot is in force: where there are no files, nobody looks.
     pub async fn news(&mut self) -> News {
         loop {
+            let there_are = !sources(&self.snapshot.load()).is_empty();
             tokio::select! {
-                _ = self.looks.tick() => {}
+                _ = self.looks.tick(), if there_are => {}
                 _ = self.reminders.tick() => return News::Reminder,
             }
             let snapshot = self.snapshot.load_full();
             let sources = sources(&snapshot);
-            if sources.is_empty() {
-                continue;
-            }
             let said: Vec<u64> = sources.iter().map(Source::said).collect();
             let look = move || sources.iter().map(Source::says).collect();
             // A file system that hangs must not hold up signals.
