@@ -12,6 +12,7 @@ mod report;
 mod state_dir;
 mod watch;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -324,8 +325,8 @@ fn shown(file: &Path) -> String {
 
 /// Those that are not the very same as before.
 fn new_pools(snapshot: &Snapshot, previous: &Snapshot) -> Vec<Arc<Pool>> {
-    let is_new = |pool: &&Arc<Pool>| !previous.pools().iter().any(|known| Arc::ptr_eq(known, pool));
-    snapshot.pools().iter().filter(is_new).cloned().collect()
+    let known: HashSet<_> = previous.pools().iter().map(Arc::as_ptr).collect();
+    snapshot.pools().iter().filter(|pool| !known.contains(&Arc::as_ptr(pool))).cloned().collect()
 }
 
 /// `` `server.threads` and `admin.listen` ``
