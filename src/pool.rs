@@ -24,13 +24,14 @@ use std::task::{Context, Waker};
 use std::time::{Duration, SystemTime};
 
 use pingora_load_balancing::{Backends, LoadBalancer};
+use tokio::sync::Notify;
 
 pub use endpoint::{Endpoint, EndpointTable, IdleConnections, Lease, Target};
 pub use rotation::Member;
 pub use supervisor::{Supervisor, SupervisorHandle};
 
 use crate::config::{self, WhenNoneHealthy};
-use crate::telemetry::record::Skipped;
+use crate::telemetry::record::SkippedEndpoints;
 use discovery::Discovery;
 use health::Thresholds;
 use names::Names;
@@ -48,13 +49,15 @@ pub struct Pool {
     table: Arc<EndpointTable>,
     names: Arc<Names>,
     waiting: AtomicUsize,
+    /// Probes have found what requests do not know yet.
+    health_news: Notify,
 }
 
 /// What came of asking a pool for an endpoint.
 #[derive(Debug)]
 pub enum Picked {
-    Endpoint { lease: Lease, failed_open: bool, skipped: Option<Arc<[Skipped]>> },
-    NoneHealthy { skipped: Option<Arc<[Skipped]>> },
+    Endpoint { lease: Lease, failed_open: bool, skipped: Option<Arc<SkippedEndpoints>> },
+    NoneHealthy { skipped: Option<Arc<SkippedEndpoints>> },
 }
 
 /// More requests wait already than the pool's `when_none_healthy.queue` allows.
@@ -72,8 +75,16 @@ impl Pool {
         let discovery = Discovery::new(&spec, table.clone(), names.clone());
         let balancer =
             LoadBalancer::from_backends_with_config(Backends::new(Box::new(discovery)), Some(turns.clone()));
-        let pool =
-            Arc::new(Self { spec, balancer, turns, generations, table, names, waiting: AtomicUsize::new(0) });
+        let pool = Arc::new(Self {
+            spec,
+            balancer,
+            turns,
+            generations,
+            table,
+            names,
+            waiting: AtomicUsize::new(0),
+            health_news: Notify::new(),
+        });
         pool.discover_at_once();
         pool
     }
@@ -136,11 +147,29 @@ impl Pool {
         probe.run().await
     }
 
-    /// The first probe of a member, before the supervisor knows of it.
+    /// The first probe of a member, before the supervisor knows of it. What it finds is to be published.
     pub async fn probe_first(&self, member: &Member) {
         let Some(check) = &self.spec.health_check else { return };
         if let Some(result) = self.probe_once(member).await {
             self.probed(&member.endpoint, result, Thresholds::of(check));
+        }
+    }
+
+    /// Makes the turns anew by what probes have found.
+    ///
+    /// This takes as long as the pool is large, so it is done for all probes together that ended at the same time: ten
+    /// thousand that pass one by one must not make ten thousand times ten thousand turns.
+    pub fn publish_health(&self) {
+        self.generations.health_changed();
+    }
+
+    /// Publishes the news of probes for as long as they run.
+    async fn publish_all_health(&self) {
+        loop {
+            self.health_news.notified().await;
+            // Others that have ended first: whoever is woken runs next, before those that wait for their turn.
+            tokio::task::yield_now().await;
+            self.publish_health();
         }
     }
 
@@ -149,7 +178,7 @@ impl Pool {
         if !endpoint.probed(result, thresholds, SystemTime::now()) {
             return;
         }
-        self.generations.health_changed();
+        self.health_news.notify_one();
         let health = endpoint.health();
         let (pool, label, reason) = (&*self.spec.name, &**endpoint.label(), health.reason());
         match health.state() {

@@ -31,8 +31,10 @@ pub struct Route {
 
 impl Snapshot {
     pub fn build(config: Config, previous: Option<&Snapshot>) -> Self {
-        let pools: Vec<Arc<Pool>> = config.pools.iter().map(|spec| pool(spec, previous)).collect();
-        let by_name: HashMap<&str, &Arc<Pool>> = pools.iter().map(|pool| (&**pool.name(), pool)).collect();
+        let running = by_name(previous.map(Snapshot::pools).unwrap_or_default());
+        let pools: Vec<Arc<Pool>> =
+            config.pools.iter().map(|spec| pool(spec, running.get(&*spec.name).copied())).collect();
+        let by_name = by_name(&pools);
         let routes: Vec<Route> = config
             .routes
             .iter()
@@ -99,9 +101,12 @@ fn listener(is: &Listener, previous: Option<&Snapshot>) -> Arc<Listener> {
     was.cloned().unwrap_or_else(|| Arc::new(is.clone()))
 }
 
+fn by_name(pools: &[Arc<Pool>]) -> HashMap<&str, &Arc<Pool>> {
+    pools.iter().map(|pool| (&**pool.name(), pool)).collect()
+}
+
 /// The running pool if its definition has not changed, else a new one with the live state of the old.
-fn pool(spec: &config::Pool, previous: Option<&Snapshot>) -> Arc<Pool> {
-    let running = previous.and_then(|previous| previous.pools.iter().find(|pool| *pool.name() == spec.name));
+fn pool(spec: &config::Pool, running: Option<&Arc<Pool>>) -> Arc<Pool> {
     match running {
         Some(running) if running.spec() == spec => running.clone(),
         running => Pool::new(spec.clone(), running.map(|running| &**running)),

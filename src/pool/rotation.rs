@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::endpoint::Endpoint;
 use super::round_robin;
 use super::status::EndpointState;
-use crate::telemetry::record::Skipped;
+use crate::telemetry::record::{Skipped, SkippedEndpoints};
 
 /// An endpoint as a member of one pool. Travels in `Backend::ext`.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ impl Member {
 ///
 /// Health changes and membership changes make a new [`Rotation`]; the place reached goes on from one to the next.
 pub struct Turns {
-    members: Mutex<Vec<Backend>>,
+    members: Mutex<Arc<[Backend]>>,
     rotation: ArcSwap<Rotation>,
     next: AtomicUsize,
     /// Retries have turns of their own: if they took those of first attempts, every second request could meet the same
@@ -75,8 +75,8 @@ impl Default for Turns {
 impl Turns {
     pub fn new(fail_open: bool) -> Self {
         Self {
-            members: Mutex::default(),
-            rotation: ArcSwap::from_pointee(Rotation::new(&[], false)),
+            members: Mutex::new([].into()),
+            rotation: ArcSwap::from_pointee(Rotation::new([].into(), false)),
             next: AtomicUsize::new(0),
             next_retry: AtomicUsize::new(0),
             fail_open,
@@ -88,7 +88,7 @@ impl Turns {
         let mut members: Vec<Backend> = backends.iter().cloned().collect();
         members.sort_by_key(|backend| Member::of(backend).map_or(usize::MAX, |member| member.place));
         let mut current = self.members.lock();
-        *current = members;
+        *current = members.into();
         self.publish(&current);
     }
 
@@ -98,8 +98,8 @@ impl Turns {
     }
 
     /// The caller holds the lock of `members`, so that an older view never replaces a newer one.
-    fn publish(&self, members: &[Backend]) {
-        let rotation = Rotation::new(members, self.fail_open);
+    fn publish(&self, members: &Arc<[Backend]>) {
+        let rotation = Rotation::new(members.clone(), self.fail_open);
         let available = !rotation.is_empty();
         self.rotation.store(Arc::new(rotation));
         if available {
@@ -119,8 +119,10 @@ impl Turns {
 }
 
 /// The order in which endpoints are picked, for one membership and one state of health.
+///
+/// The members are shared by those that follow one another: a change of health makes only the order anew.
 pub struct Rotation {
-    backends: Vec<Backend>,
+    backends: Arc<[Backend]>,
     /// One period of turns among those who get traffic now, as indexes into `backends`.
     turns: Vec<u32>,
     /// Who is tried once all of those have been.
@@ -128,20 +130,24 @@ pub struct Rotation {
     /// Nobody was healthy, and those who are not are tried all the same.
     failed_open: bool,
     /// Who is passed over because of health, ready for the access log.
-    skipped: Option<Arc<[Skipped]>>,
+    skipped: Option<Arc<SkippedEndpoints>>,
 }
 
 impl Rotation {
-    fn new(backends: &[Backend], fail_open: bool) -> Self {
+    fn new(backends: Arc<[Backend]>, fail_open: bool) -> Self {
         let mut tiers: [Vec<u32>; 4] = Default::default();
-        let mut last = Vec::new();
-        for (index, backend) in (0..).zip(backends) {
-            let Some(member) = Member::of(backend).filter(|member| member.weight > 0) else { continue };
-            match tier(member) {
+        let (mut last, mut passed_over) = (Vec::new(), Vec::new());
+        for (index, backend) in (0..).zip(&*backends) {
+            let Some(member) = Member::of(backend) else { continue };
+            let state = member.endpoint.state();
+            passed_over.extend(reason(state).map(|reason| (member, reason)));
+            match tier(state, member.backup) {
+                _ if member.weight == 0 => {}
                 Some(tier) => tiers.get_mut(tier).into_iter().for_each(|tier| tier.push(index)),
                 None => last.push(index),
             }
         }
+        let skipped = SkippedEndpoints::of(passed_over.into_iter().map(skipped));
         let [healthy, healthy_backups, checking, checking_backups] = tiers;
         let mut order = [healthy, healthy_backups, checking, checking_backups]
             .into_iter()
@@ -149,13 +155,12 @@ impl Rotation {
         let first = order.next();
         let failed_open = first.is_none() && fail_open && !last.is_empty();
         let first = first.or(failed_open.then_some(last)).unwrap_or_default();
-        let skipped: Arc<[Skipped]> = backends.iter().filter_map(Member::of).filter_map(skipped).collect();
         Self {
-            turns: turns(backends, &first),
+            turns: turns(&backends, &first),
             then: order.flatten().collect(),
-            backends: backends.to_vec(),
+            backends,
             failed_open,
-            skipped: Some(skipped).filter(|skipped| !skipped.is_empty()),
+            skipped,
         }
     }
 
@@ -167,7 +172,7 @@ impl Rotation {
         self.failed_open
     }
 
-    pub fn skipped(&self) -> Option<Arc<[Skipped]>> {
+    pub fn skipped(&self) -> Option<Arc<SkippedEndpoints>> {
         self.skipped.clone()
     }
 
@@ -211,8 +216,8 @@ impl Rotation {
 }
 
 /// Who comes first: lower is earlier; `None`: only when open failure is asked for.
-fn tier(member: &Member) -> Option<usize> {
-    match (member.endpoint.state(), member.backup) {
+fn tier(state: EndpointState, backup: bool) -> Option<usize> {
+    match (state, backup) {
         (EndpointState::Healthy, false) => Some(0),
         (EndpointState::Healthy, true) => Some(1),
         (EndpointState::Checking, false) => Some(2),
@@ -221,13 +226,17 @@ fn tier(member: &Member) -> Option<usize> {
     }
 }
 
-fn skipped(member: &Member) -> Option<Skipped> {
-    let reason = match member.endpoint.state() {
-        EndpointState::Healthy => return None,
-        EndpointState::Checking => "checking",
-        EndpointState::Unhealthy => "unhealthy",
-    };
-    Some(Skipped { endpoint: member.endpoint.label().clone(), reason })
+/// Why an endpoint is passed over.
+fn reason(state: EndpointState) -> Option<&'static str> {
+    match state {
+        EndpointState::Healthy => None,
+        EndpointState::Checking => Some("checking"),
+        EndpointState::Unhealthy => Some("unhealthy"),
+    }
+}
+
+fn skipped((member, reason): (&Member, &'static str)) -> Skipped {
+    Skipped { endpoint: member.endpoint.label().clone(), reason }
 }
 
 fn turns(backends: &[Backend], tier: &[u32]) -> Vec<u32> {

@@ -5,7 +5,8 @@
 //! be. A request takes the next place in that order by one atomic addition, so that N requests are spread as one
 //! thread would spread them, however many threads there are.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::Guard;
@@ -58,6 +59,14 @@ impl BackendIter for Turn {
     }
 }
 
+/// Endpoints of one weight. They have their turns in the order of the file, so that only the next of them can be the
+/// one with most credit: a step looks at each weight that occurs, not at each endpoint.
+struct Class {
+    weight: i64,
+    members: Vec<u32>,
+    taken: usize,
+}
+
 /// One period of smooth weighted round robin over `weights`, as indexes into them; zero weights do not occur.
 ///
 /// Each step raises every endpoint's credit by its weight, takes the one with most credit (the first of equals) and
@@ -65,27 +74,37 @@ impl BackendIter for Turn {
 pub fn period(weights: &[u16]) -> Vec<u32> {
     let weights = reduced(weights);
     let total: i64 = weights.iter().sum();
-    let mut order = Vec::with_capacity(total as usize);
-    if weights.iter().all(|weight| *weight <= 1) {
-        order.extend((0..).zip(&weights).filter(|(_, weight)| **weight == 1).map(|(index, _)| index));
-        return order;
+    let mut classes: BTreeMap<i64, Class> = BTreeMap::new();
+    for (index, weight) in (0..).zip(weights).filter(|(_, weight)| *weight > 0) {
+        let new = || Class { weight, members: Vec::new(), taken: 0 };
+        classes.entry(weight).or_insert_with(new).members.push(index);
     }
-    let mut credits = vec![0i64; weights.len()];
-    for _ in 0..total {
-        let mut best = None;
-        for (index, (credit, weight)) in credits.iter_mut().zip(&weights).enumerate() {
-            *credit += weight;
-            if *weight > 0 && best.is_none_or(|(_, most)| *credit > most) {
-                best = Some((index, *credit));
-            }
-        }
-        let Some((index, _)) = best else { break };
-        if let Some(credit) = credits.get_mut(index) {
-            *credit -= total;
-        }
-        order.push(index as u32);
+    let mut classes: Vec<Class> = classes.into_values().collect();
+    let mut order = Vec::with_capacity(total as usize);
+    for step in 1..=total {
+        let has_most =
+            classes.iter_mut().max_by_key(|class| (class.credit(step, total), Reverse(class.next())));
+        order.extend(has_most.map(Class::take));
     }
     order
+}
+
+impl Class {
+    fn next(&self) -> u32 {
+        self.members[self.taken % self.members.len()]
+    }
+
+    /// What the next one has after so many steps.
+    fn credit(&self, step: i64, total: i64) -> i64 {
+        let turns_had = self.taken / self.members.len();
+        self.weight * step - total * turns_had as i64
+    }
+
+    fn take(&mut self) -> u32 {
+        let next = self.next();
+        self.taken += 1;
+        next
+    }
 }
 
 /// The weights divided by their greatest common divisor, and rounded down where a period would be too long.
@@ -136,7 +155,28 @@ mod tests {
         assert!((0..1_000).all(|index| order.contains(&index)));
     }
 
+    /// The definition, step by step over all endpoints.
+    fn model(weights: &[u16]) -> Vec<u32> {
+        let total: i64 = weights.iter().map(|weight| i64::from(*weight)).sum();
+        let mut credits = vec![0i64; weights.len()];
+        let step = |_| {
+            credits.iter_mut().zip(weights).for_each(|(credit, weight)| *credit += i64::from(*weight));
+            let most = (0..weights.len()).filter(|index| weights[*index] > 0);
+            let most = most.max_by_key(|index| (credits[*index], Reverse(*index))).expect("somebody");
+            credits[most] -= total;
+            most as u32
+        };
+        (0..total).map(step).collect()
+    }
+
     proptest! {
+        #[test]
+        fn the_order_is_that_of_the_definition(weights in prop::collection::vec(0u16..=9, 1..20)) {
+            let divisor = weights.iter().fold(0, |divisor, weight| gcd(divisor, *weight)).max(1);
+            let weights: Vec<u16> = weights.iter().map(|weight| weight / divisor).collect();
+            prop_assert_eq!(period(&weights), model(&weights));
+        }
+
         #[test]
         fn every_endpoint_occurs_as_often_as_its_weight_says(
             weights in prop::collection::vec(0u16..=32, 1..12)

@@ -3,8 +3,8 @@
 //! Every endpoint has a task of its own, so that one that hangs delays no other; pools and endpoints come and go while
 //! it runs.
 
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use super::probe::Probe;
 use crate::config::HealthCheck;
 
 /// Probes start up to this share of the interval early or late, so that those of many endpoints, and of many proxies,
-/// do not come in step.
+/// do not come in step again.
 const JITTER: f64 = 0.1;
 
 /// How long a start waits for the first round of probes, so that an endpoint that is dead from the beginning gets no
@@ -70,12 +70,7 @@ impl Supervisor {
         let mut running: Vec<(Arc<Pool>, Watched)> = Vec::new();
         loop {
             let wanted = pools.borrow_and_update().clone();
-            running.retain(|(pool, _)| wanted.iter().any(|wanted| Arc::ptr_eq(wanted, pool)));
-            for pool in wanted.iter() {
-                if !running.iter().any(|(running, _)| Arc::ptr_eq(running, pool)) {
-                    running.push((pool.clone(), Watched::start(pool.clone())));
-                }
-            }
+            watch_only(&wanted, &mut running);
             if !*self.first_round.borrow() {
                 first_round(&mut running).await;
                 self.first_round.send_replace(true);
@@ -93,6 +88,15 @@ impl BackgroundService for Supervisor {
     async fn start(&self, _shutdown: ShutdownWatch) {
         self.run().await;
     }
+}
+
+/// Looks after these pools and no others; whoever is looked after already goes on.
+fn watch_only(wanted: &[Arc<Pool>], running: &mut Vec<(Arc<Pool>, Watched)>) {
+    let is_wanted: HashSet<_> = wanted.iter().map(Arc::as_ptr).collect();
+    running.retain(|(pool, _)| is_wanted.contains(&Arc::as_ptr(pool)));
+    let is_running: HashSet<_> = running.iter().map(|(pool, _)| Arc::as_ptr(pool)).collect();
+    let new = wanted.iter().filter(|pool| !is_running.contains(&Arc::as_ptr(pool)));
+    running.extend(new.map(|pool| (pool.clone(), Watched::start(pool.clone()))));
 }
 
 async fn first_round(running: &mut [(Arc<Pool>, Watched)]) {
@@ -125,13 +129,16 @@ impl Drop for Watched {
 /// Resolves names again and again, and keeps one checking task for each member.
 async fn watch_pool(pool: Arc<Pool>, probed: watch::Sender<bool>) {
     let mut checks = JoinSet::new();
+    let publishing = pool.clone();
+    checks.spawn(async move { publishing.publish_all_health().await });
     let mut checked: HashMap<Arc<str>, AbortHandle> = HashMap::new();
     loop {
         pool.discover().await;
         let (first, mut all_first) = tokio::sync::mpsc::channel::<()>(1);
         let members = pool.members();
+        let labels: HashSet<&Arc<str>> = members.iter().map(|member| member.endpoint.label()).collect();
         checked.retain(|label, task| {
-            let keep = members.iter().any(|member| member.endpoint.label() == label);
+            let keep = labels.contains(label);
             if !keep {
                 task.abort();
             }
@@ -150,13 +157,16 @@ async fn watch_pool(pool: Arc<Pool>, probed: watch::Sender<bool>) {
         if !*probed.borrow() {
             // Every task drops its end after its first probe.
             let _ = all_first.recv().await;
+            pool.publish_health();
             probed.send_replace(true);
         }
         if !has_names(&pool) {
-            // The members never change: the checks are all there is to do.
+            // The members never change: the tasks are all there is to do.
             while checks.join_next().await.is_some() {}
-            return std::future::pending().await;
+            return;
         }
+        // Those of members that have gone.
+        while checks.try_join_next().is_some() {}
         sleep(pool.spec().resolve).await;
     }
 }
@@ -181,6 +191,8 @@ async fn check(
     };
     let thresholds = Thresholds::of(&spec);
     let mut first = Some(first);
+    // All of a pool start together, and then go their own ways at once.
+    let mut interval = spec.interval.mul_f64(unit_random());
     loop {
         let started = Instant::now();
         if let Some(result) = probe.run().await {
@@ -188,7 +200,8 @@ async fn check(
         }
         drop(first.take());
         // From start to start, so that a slow endpoint is probed as often as a fast one.
-        sleep_until(started + spec.interval.mul_f64(1.0 + JITTER * (2.0 * unit_random() - 1.0))).await;
+        sleep_until(started + interval).await;
+        interval = spec.interval.mul_f64(1.0 + JITTER * (2.0 * unit_random() - 1.0));
     }
 }
 

@@ -1,9 +1,11 @@
 //! The pool as a request sees it: who is picked, how evenly, and what happens when nobody can be.
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use proptest::prelude::*;
 
 use super::health::Thresholds;
@@ -75,6 +77,7 @@ fn equal(count: usize) -> Arc<Pool> {
 fn set(pool: &Pool, index: usize, up: bool) {
     let member = pool.members().swap_remove(index);
     pool.probed(&member.endpoint, if up { Ok(()) } else { Err("down".into()) }, AT_ONCE);
+    pool.publish_health();
 }
 
 fn letter(pool: &Pool, endpoint: &Arc<Endpoint>) -> char {
@@ -320,5 +323,31 @@ proptest! {
         for (letter, weight) in (b'a'..).map(char::from).zip(&weights) {
             prop_assert_eq!(counts.get(&letter).copied().unwrap_or(0), usize::from(*weight) * 3);
         }
+    }
+}
+
+/// Nanoseconds of one pick: by the turns themselves, by the `BackendSelection` that they are for Pingora, and by
+/// Pingora's `LoadBalancer` around it. `make growth` runs it, in the release build.
+#[test]
+#[ignore = "it measures, and judges nothing"]
+fn what_a_pick_costs() {
+    const PICKS: u32 = 200_000;
+    let best = |pick: &dyn Fn()| {
+        let run = |_| {
+            let started = Instant::now();
+            (0..PICKS).for_each(|_| pick());
+            started.elapsed().as_secs_f64() * 1e9 / f64::from(PICKS)
+        };
+        (0..9).map(run).fold(f64::INFINITY, f64::min)
+    };
+    for count in [3, 100, 200] {
+        let pool = equal(count);
+        let selector =
+            Arc::new(RoundRobin::build_with_config(&pool.balancer.backends().get_backend(), &pool.turns));
+        let turns = best(&|| drop(black_box(pool.pick(&[]))));
+        let selection = best(&|| assert!(black_box(selector.iter(b"").next()).is_some()));
+        let balancer =
+            best(&|| assert!(black_box(pool.balancer.select_with(b"", 256, |_, ready| ready)).is_some()));
+        println!("picks: {count} {turns:.1} {selection:.1} {balancer:.1}");
     }
 }

@@ -9,9 +9,11 @@ mod memory;
 mod prepare;
 mod remarks;
 mod report;
+mod retired;
 mod state_dir;
 mod watch;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,6 +22,7 @@ use self::certificates::{Certificates, News};
 use self::memory::Memory;
 use self::report::Applied;
 pub use self::report::By;
+use self::retired::Retired;
 use self::watch::{Seen, Watch};
 use super::bind::BindError;
 use super::state::Shared;
@@ -71,6 +74,7 @@ pub struct Reloads {
     watch: Watch,
     certificates: Certificates,
     memory: Memory,
+    retired: Retired,
     /// While a confirmation is awaited: the text of the config to which it goes back without one.
     unconfirmed: Option<Arc<str>>,
 }
@@ -96,21 +100,29 @@ impl Reloads {
             None => Memory::default(),
         };
         let certificates = Certificates::new(shared.snapshot.clone());
-        Self { watch: Watch::new(watched, text.clone()), certificates, memory, unconfirmed: None, shared }
+        let watch = Watch::new(watched, text.clone());
+        Self { watch, certificates, memory, retired: Retired::default(), unconfirmed: None, shared }
     }
 
     /// Returns when there is something to do. May be dropped and called again.
     pub async fn due(&mut self) -> Due {
-        if self.unconfirmed.is_some() {
-            self.shared.confirmation.expired().await;
-            return Due::ConfirmationExpired;
-        }
-        tokio::select! {
-            () = self.watch.changed() => Due::FileChanged,
-            news = self.certificates.news() => match news {
-                News::Changed => Due::CertificatesChanged,
-                News::Reminder => Due::CertificatesReminder,
+        let Self { shared, watch, certificates, retired, unconfirmed, .. } = self;
+        let due = async {
+            if unconfirmed.is_some() {
+                shared.confirmation.expired().await;
+                return Due::ConfirmationExpired;
             }
+            tokio::select! {
+                () = watch.changed() => Due::FileChanged,
+                news = certificates.news() => match news {
+                    News::Changed => Due::CertificatesChanged,
+                    News::Reminder => Due::CertificatesReminder,
+                }
+            }
+        };
+        tokio::select! {
+            due = due => due,
+            never = retired.drop_unused() => match never {},
         }
     }
 
@@ -262,7 +274,7 @@ impl Reloads {
     }
 
     /// All of it, or nothing.
-    async fn apply(&self, text: &str, name: &str) -> Result<Applied, ReloadError> {
+    async fn apply(&mut self, text: &str, name: &str) -> Result<Applied, ReloadError> {
         let shared = &self.shared;
         let Loaded { config, warnings } = exchange::tested(config::compile_text(text, name)?)?;
         let previous = shared.snapshot.load_full();
@@ -282,6 +294,7 @@ impl Reloads {
         shared.entrances.put(sockets);
         shared.telemetry.metrics.config_in_force(generation, SystemTime::now());
         remarks::add(&mut changes, &previous, &snapshot);
+        self.retired.add(previous);
         Ok(Applied { generation, changes, warnings: written(&warnings) })
     }
 
@@ -324,8 +337,8 @@ fn shown(file: &Path) -> String {
 
 /// Those that are not the very same as before.
 fn new_pools(snapshot: &Snapshot, previous: &Snapshot) -> Vec<Arc<Pool>> {
-    let is_new = |pool: &&Arc<Pool>| !previous.pools().iter().any(|known| Arc::ptr_eq(known, pool));
-    snapshot.pools().iter().filter(is_new).cloned().collect()
+    let known: HashSet<_> = previous.pools().iter().map(Arc::as_ptr).collect();
+    snapshot.pools().iter().filter(|pool| !known.contains(&Arc::as_ptr(pool))).cloned().collect()
 }
 
 /// `` `server.threads` and `admin.listen` ``

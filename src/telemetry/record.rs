@@ -40,7 +40,7 @@ pub struct Record {
     pub generation: u64,
     pub attempts: SmallVec<[Attempt; 1]>,
     /// Endpoints that were passed over, and why.
-    pub skipped: Option<Arc<[Skipped]>>,
+    pub skipped: Option<Arc<SkippedEndpoints>>,
     /// How long it was held because no endpoint was healthy.
     pub waited: Option<Duration>,
     /// It was sent to an unhealthy endpoint, as `fail_open` asks.
@@ -90,6 +90,15 @@ pub enum AttemptResult {
     Failed(&'static str),
 }
 
+/// The endpoints that were not taken. Not all of them by name: if half of ten thousand are down, no line could be paid
+/// for that lists them.
+#[derive(Debug, Clone)]
+pub struct SkippedEndpoints {
+    pub named: Box<[Skipped]>,
+    /// How many more there were.
+    pub others: usize,
+}
+
 /// An endpoint that was not taken.
 #[derive(Debug, Clone)]
 pub struct Skipped {
@@ -105,6 +114,18 @@ pub enum Protocol {
     Http2,
 }
 
+// === impl SkippedEndpoints ===
+
+impl SkippedEndpoints {
+    pub const NAMED_MAX: usize = 16;
+
+    /// `None`: there are none.
+    pub fn of(mut all: impl ExactSizeIterator<Item = Skipped>) -> Option<Arc<SkippedEndpoints>> {
+        let named: Box<[Skipped]> = all.by_ref().take(Self::NAMED_MAX).collect();
+        (!named.is_empty()).then(|| Arc::new(SkippedEndpoints { named, others: all.len() }))
+    }
+}
+
 // === impl Protocol ===
 
 impl Protocol {
@@ -114,5 +135,21 @@ impl Protocol {
             Protocol::Http11 => "HTTP/1.1",
             Protocol::Http2 => "HTTP/2.0",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_thousands_only_the_first_are_named() {
+        let skipped = |number: usize| Skipped { endpoint: number.to_string().into(), reason: "unhealthy" };
+        let told = |count: usize| {
+            SkippedEndpoints::of((0..count).map(skipped)).map(|told| (told.named.len(), told.others))
+        };
+        assert_eq!(told(0), None);
+        assert_eq!(told(16), Some((16, 0)));
+        assert_eq!(told(10_000), Some((16, 9_984)));
     }
 }

@@ -1,6 +1,6 @@
 //! Pools: never empty, never of weight 0, no endpoint twice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -282,8 +282,9 @@ impl Compiler<'_> {
         if self.context.has_errors() {
             return;
         }
+        let used: HashSet<&str> = routes.iter().map(|route| &*route.pool).collect();
         for (key, _) in file.pools.iter().flat_map(|pools| &pools.entries) {
-            if !routes.iter().any(|route| *route.pool == *key.text) {
+            if !used.contains(key.text.as_str()) {
                 let message = format!("no route sends anything to the pool `{}`", key.text);
                 self.context.warn(
                     key.span,

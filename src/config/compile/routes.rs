@@ -1,6 +1,6 @@
 //! Routes: each has a name, conditions that can hold, and a pool that exists.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use http::header::HOST;
@@ -31,11 +31,12 @@ impl Compiler<'_> {
         let mut routes = Vec::new();
         let mut spans: Vec<Span> = Vec::new();
         let mut names: HashMap<Arc<str>, Span> = HashMap::new();
+        let pools: HashSet<&str> = pool_names(file).collect();
         for section in list.iter() {
             let name = self.route_name(section, list.length == 1, &mut names);
             let matches = self.matches(&section.r#match);
             self.normal_paths(&section.r#match, listeners);
-            let pool = self.route_pool(section, file);
+            let pool = self.route_pool(section, &pools, file);
             let limits = self.route_limits(&section.limits, listeners);
             if let (Some(name), Some(matches), Some(pool)) = (name, matches, pool) {
                 let timeout = match &section.timeout.value {
@@ -84,15 +85,18 @@ impl Compiler<'_> {
         Some(name)
     }
 
-    fn route_pool(&mut self, section: &RouteSection, file: &FileSection) -> Option<Arc<str>> {
+    fn route_pool(
+        &mut self,
+        section: &RouteSection,
+        known: &HashSet<&str>,
+        file: &FileSection,
+    ) -> Option<Arc<str>> {
         let written = section.pool.as_ref()?;
         let name = written.0.as_str();
-        let Some(pools) = &file.pools else { return Some(name.into()) };
-        let known = || pools.entries.iter().map(|(key, _)| key.text.as_str());
-        if !known().any(|pool| pool == name) {
-            let remedy = match suggest::nearest(name, known()) {
+        if file.pools.is_some() && !known.contains(name) {
+            let remedy = match suggest::nearest(name, pool_names(file)) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("the pools are {}", known().collect::<Vec<_>>().join(", ")),
+                None => format!("the pools are {}", pool_names(file).collect::<Vec<_>>().join(", ")),
             };
             self.context.error(written.span, format!("there is no pool `{name}`"), remedy);
         }
@@ -241,4 +245,9 @@ impl Compiler<'_> {
             self.context.error(spans[hidden], message, remedy);
         }
     }
+}
+
+/// In the order of the file.
+fn pool_names(file: &FileSection) -> impl Iterator<Item = &str> {
+    file.pools.iter().flat_map(|pools| &pools.entries).map(|(key, _)| key.text.as_str())
 }

@@ -23,6 +23,8 @@ pub async fn make_ready(pools: &[Arc<Pool>]) {
         probe_new(pools).await;
     })
     .await;
+    // Also what was found before the time was over.
+    pools.iter().for_each(|pool| pool.publish_health());
 }
 
 pub async fn resolve_names(pools: &[Arc<Pool>]) {

@@ -42,7 +42,12 @@ fn decision(line: &mut Object<'_>, record: &Record) {
     }
     line.number(key!("generation"), record.generation);
     line.list(key!("attempts"), &record.attempts, attempt);
-    line.list(key!("skipped"), record.skipped.as_deref().unwrap_or_default(), skipped);
+    if let Some(passed_over) = &record.skipped {
+        line.list(key!("skipped"), &passed_over.named, skipped);
+        if passed_over.others > 0 {
+            line.number(key!("skipped_others"), passed_over.others as u64);
+        }
+    }
 }
 
 fn outcome(line: &mut Object<'_>, record: &Record) {

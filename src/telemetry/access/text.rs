@@ -73,10 +73,14 @@ fn happenings(out: &mut Vec<u8>, record: &Record) {
         out.extend_from_slice(b": ");
         escape::text(out, detail);
     }
-    for skipped in record.skipped.iter().flat_map(|skipped| skipped.iter()) {
+    let Some(passed_over) = &record.skipped else { return };
+    for skipped in &passed_over.named {
         out.extend_from_slice(b", skipped ");
         escape::text(out, &skipped.endpoint);
         let _ = write!(out, " ({})", skipped.reason);
+    }
+    if passed_over.others > 0 {
+        let _ = write!(out, " and {} others", passed_over.others);
     }
 }
 

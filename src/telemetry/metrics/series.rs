@@ -1,8 +1,9 @@
 //! The counters of requests, found by listener, route and pool without a lock.
 //!
-//! The map is immutable and replaced when a new combination appears, which is rare: there are as many as the config
-//! has routes and listeners. Nothing is ever removed, for a counter that vanishes at a reload breaks every rate; the
-//! names of all configs since the start are the limit.
+//! Requests read an immutable map. A new combination is in the books at once, and in a new map only when those that had
+//! to look into the books since the last one are as many as the map has entries: so ten thousand routes that appear one
+//! by one make a dozen maps, not ten thousand. Nothing is ever removed, for a counter that vanishes at a reload breaks
+//! every rate; the names of all configs since the start are the limit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,18 +22,29 @@ const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "other"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
+/// By route; the few listeners and pools of a route are searched.
+type ByRoute = AHashMap<Arc<str>, Arc<[Arc<RequestSeries>]>>;
+
 #[derive(Default)]
 pub(super) struct Series {
-    /// By route; the few listeners and pools of a route are searched.
-    by_route: ArcSwap<AHashMap<Box<str>, Vec<Arc<RequestSeries>>>>,
-    /// Held while a combination is added.
-    adding: Mutex<()>,
+    /// What the books were a while ago.
+    published: ArcSwap<ByRoute>,
+    books: Mutex<Books>,
+}
+
+/// All there is.
+#[derive(Default)]
+struct Books {
+    by_route: ByRoute,
+    pools: AHashMap<Box<str>, Arc<PoolSeries>>,
+    /// Requests that did not find their counters in the published map.
+    asked: usize,
 }
 
 /// Of one listener, route and pool; an empty name is "none".
 pub(super) struct RequestSeries {
     listener: Box<str>,
-    route: Box<str>,
+    route: Arc<str>,
     counts: [[AtomicU64; CLASSES.len()]; METHODS.len()],
     /// Shared with the same route and pool on other listeners.
     duration: Arc<Histogram>,
@@ -57,39 +69,30 @@ pub(super) struct Counters(RwLock<Vec<(&'static str, AtomicU64)>>);
 impl Series {
     /// Hands the combination's counters to `count`; makes them first where they are new.
     pub(super) fn with(&self, listener: &str, route: &str, pool: &str, count: impl FnOnce(&RequestSeries)) {
-        let map = self.by_route.load();
-        if let Some(found) = map.get(route).and_then(|entries| find(entries, listener, pool)) {
-            return count(found);
+        match find(&self.published.load(), listener, route, pool) {
+            Some(found) => count(found),
+            None => count(&self.in_books(listener, route, pool)),
         }
-        count(&self.add(listener, route, pool));
     }
 
-    fn add(&self, listener: &str, route: &str, pool: &str) -> Arc<RequestSeries> {
-        let _adding = self.adding.lock();
-        let map = self.by_route.load_full();
-        if let Some(found) = map.get(route).and_then(|entries| find(entries, listener, pool)) {
-            return found.clone();
+    fn in_books(&self, listener: &str, route: &str, pool: &str) -> Arc<RequestSeries> {
+        let mut books = self.books.lock();
+        let series = match find(&books.by_route, listener, route, pool) {
+            Some(found) => found.clone(),
+            None => books.add(listener, route, pool),
+        };
+        books.asked += 1;
+        if books.asked >= self.published.load().len() {
+            books.asked = 0;
+            self.published.store(Arc::new(books.by_route.clone()));
         }
-        let of_pool = map.values().flatten().find(|entry| *entry.pool.name == *pool);
-        let of_route =
-            map.get(route).and_then(|entries| entries.iter().find(|entry| *entry.pool.name == *pool));
-        let added = Arc::new(RequestSeries {
-            listener: listener.into(),
-            route: route.into(),
-            counts: Default::default(),
-            duration: of_route.map(|entry| entry.duration.clone()).unwrap_or_default(),
-            pool: of_pool.map_or_else(|| Arc::new(PoolSeries::new(pool)), |entry| entry.pool.clone()),
-        });
-        let mut next = AHashMap::clone(&map);
-        next.entry(route.into()).or_default().push(added.clone());
-        self.by_route.store(Arc::new(next));
-        added
+        series
     }
 
     pub(super) fn encode(&self, out: &mut Exposition) {
-        let map = self.by_route.load_full();
+        let map = self.books.lock().by_route.clone();
         // Ordered, so that two scrapes differ in their numbers only.
-        let mut entries: Vec<_> = map.values().flatten().collect();
+        let mut entries: Vec<_> = map.values().flat_map(|of_route| of_route.iter()).collect();
         entries.sort_by_key(|entry| (&entry.listener, &entry.route, &entry.pool.name));
         out.metric(
             "evenkeel_requests_total",
@@ -118,8 +121,8 @@ impl Series {
     }
 }
 
-fn find<'a>(entries: &'a [Arc<RequestSeries>], listener: &str, pool: &str) -> Option<&'a Arc<RequestSeries>> {
-    entries.iter().find(|entry| *entry.listener == *listener && *entry.pool.name == *pool)
+fn find<'a>(map: &'a ByRoute, listener: &str, route: &str, pool: &str) -> Option<&'a Arc<RequestSeries>> {
+    map.get(route)?.iter().find(|entry| *entry.listener == *listener && *entry.pool.name == *pool)
 }
 
 fn encode_pools(out: &mut Exposition, pools: &BTreeMap<&str, &PoolSeries>) {
@@ -138,6 +141,27 @@ fn encode_pools(out: &mut Exposition, pools: &BTreeMap<&str, &PoolSeries>) {
     );
     for (name, pool) in pools {
         pool.first_byte.encode(out, &[("pool", name)]);
+    }
+}
+
+// === impl Books ===
+
+impl Books {
+    fn add(&mut self, listener: &str, route: &str, pool: &str) -> Arc<RequestSeries> {
+        let known = self.by_route.get(route).cloned().unwrap_or_default();
+        let duration =
+            known.iter().find(|entry| *entry.pool.name == *pool).map(|entry| entry.duration.clone());
+        let of_pool = self.pools.entry(pool.into()).or_insert_with(|| Arc::new(PoolSeries::new(pool)));
+        let route: Arc<str> = route.into();
+        let added = Arc::new(RequestSeries {
+            listener: listener.into(),
+            route: route.clone(),
+            counts: Default::default(),
+            duration: duration.unwrap_or_default(),
+            pool: of_pool.clone(),
+        });
+        self.by_route.insert(route, known.iter().chain([&added]).cloned().collect());
+        added
     }
 }
 
@@ -200,5 +224,38 @@ impl Counters {
         for (label, count) in ordered {
             out.suffixed("", labels, Some((name, label)), count);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_new_routes_make_few_maps_and_all_are_counted() {
+        let series = Series::default();
+        let mut maps = 0;
+        for route in 0..10_000 {
+            let before = series.published.load_full();
+            series
+                .with("l", &format!("r{route}"), "p", |requests| requests.count("GET", 200, Duration::ZERO));
+            maps += usize::from(!Arc::ptr_eq(&before, &series.published.load()));
+        }
+        assert!(maps <= 20, "{maps}");
+        let books = series.books.lock();
+        assert_eq!((books.by_route.len(), books.pools.len()), (10_000, 1));
+        let counted = |entry: &Arc<RequestSeries>| entry.counts[0][1].load(Ordering::Relaxed) == 1;
+        assert!(books.by_route.values().all(|entries| entries.iter().all(counted)));
+    }
+
+    #[test]
+    fn what_is_asked_for_again_is_found_without_the_books() {
+        let series = Series::default();
+        for _ in 0..3 {
+            series.with("l", "first", "p", |_| ());
+            series.with("l", "second", "p", |_| ());
+        }
+        let _locked = series.books.lock();
+        series.with("l", "second", "p", |requests| assert_eq!(&*requests.route, "second"));
     }
 }

@@ -1,0 +1,57 @@
+//! Snapshots that are in force no more, for as long as requests use them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::snapshot::Snapshot;
+
+/// How often it is looked whether they are still used.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Taking a snapshot of ten thousand endpoints apart takes milliseconds. If the last request that uses it did that, all
+/// others of its worker would wait for so long; so it is left to the thread that reloads.
+#[derive(Default)]
+pub struct Retired(Vec<Arc<Snapshot>>);
+
+impl Retired {
+    pub fn add(&mut self, snapshot: Arc<Snapshot>) {
+        self.sweep();
+        self.0.push(snapshot);
+    }
+
+    /// Drops each of them once nobody else has it. May be dropped and called again.
+    pub async fn drop_unused(&mut self) -> Infallible {
+        while !self.0.is_empty() {
+            tokio::time::sleep(SWEEP).await;
+            self.sweep();
+        }
+        std::future::pending().await
+    }
+
+    fn sweep(&mut self) {
+        self.0.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_user_does_not_drop_it() {
+        let config = config::parse("listen: 127.0.0.1:0\nendpoints: [127.0.0.1:1]", "test");
+        let request = Arc::new(Snapshot::build(config.expect("a valid config"), None));
+        let snapshot = Arc::downgrade(&request);
+        let mut retired = Retired::default();
+        retired.add(request.clone());
+        let _ = timeout(SWEEP * 5, retired.drop_unused()).await;
+        drop(request);
+        assert_eq!(snapshot.strong_count(), 1, "it waits for the next look");
+        let _ = timeout(SWEEP * 2, retired.drop_unused()).await;
+        assert_eq!(snapshot.strong_count(), 0);
+    }
+}
