@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint release docker-test systemd-test clients autobahn pressure differential chaos prove bench fuzz
+.PHONY: help setup demo test lint release docker-test systemd-test clients autobahn pressure differential chaos prove bench fuzz instructions
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: setup ## all that CI runs: format, lints, licences, docs, config files, te
 
 lint: setup ## only the part of `make test` that runs nothing
 	@scripts/lint.sh
+
+instructions: setup ## only the part of `make test` that counts instructions; EVENKEEL_WRITE_EXPECTED=1 accepts them
+	@scripts/instructions.sh
 
 release: setup ## build target/release/evenkeel, optimised to the last
 	cargo build --locked --release

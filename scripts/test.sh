@@ -18,6 +18,9 @@ for file in conf/*.yaml; do
 done
 [ "$checked" -gt 0 ] || { echo "conf/ holds no YAML file" >&2; exit 1; }
 
+step "instructions an operation takes"
+scripts/instructions.sh
+
 # Socket tests run on both carriers: HTTP/1.1 goes by the lane, and on Pingora's ProxyHttp where that is asked for.
 step "tests"
 if cargo nextest --version >/dev/null 2>&1; then

@@ -5,22 +5,22 @@
 
 #![expect(clippy::panic, clippy::print_stdout, reason = "this is a test, and what it finds is to be seen")]
 
+mod peers;
+
 use std::alloc::System;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use evenkeel::config;
 use evenkeel::server::inherit::Heritage;
 use evenkeel::server::{self, Start};
+use peers::response;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nContent-Type: text/plain\r\n\r\n\
-    0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
 
 /// Before anything is counted: connections are opened, and what is kept for the next request is made.
 const WARM: usize = 200;
@@ -37,37 +37,9 @@ struct Cost {
     bytes: f64,
 }
 
-/// Answers every request on every connection with the same.
-fn endpoint() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            thread::spawn(move || {
-                let mut request = [0; 4096];
-                let mut length = 0;
-                while let Some(read @ 1..) = request.get_mut(length..).and_then(|rest| stream.read(rest).ok())
-                {
-                    length += read;
-                    if request[..length].ends_with(b"\r\n\r\n") {
-                        length = 0;
-                        if stream.write_all(ANSWER).is_err() {
-                            return;
-                        }
-                    }
-                }
-            });
-        }
-    });
-    address
-}
-
 /// A proxy in this process, in front of that endpoint.
 fn proxy(folder: &std::path::Path) -> SocketAddr {
-    // Somebody else may take it in between; then this fails, and says so.
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = free.local_addr().expect("an address");
-    drop(free);
+    let address = peers::free_address();
     let text = format!(
         "server: {{ threads: 1 }}\nadmin: {{ listen: 'unix:{}/admin.sock' }}\n\
          access_log: {{ output: '{}/access.log', format: json }}\n\
@@ -75,7 +47,7 @@ fn proxy(folder: &std::path::Path) -> SocketAddr {
          pools: {{ p: {{ endpoints: ['{}'], health_check: off }} }}\n",
         folder.display(),
         folder.display(),
-        endpoint(),
+        peers::endpoint(),
     );
     let config = config::parse(&text, "test").expect("a config");
     let heritage = Heritage::receive();
@@ -87,21 +59,6 @@ fn proxy(folder: &std::path::Path) -> SocketAddr {
         thread::sleep(Duration::from_millis(10));
     }
     panic!("the proxy does not listen");
-}
-
-/// A whole response with a body of 100 bytes.
-fn response(stream: &mut TcpStream, memory: &mut [u8; 4096]) {
-    let mut length = 0;
-    loop {
-        let read = stream.read(&mut memory[length..]).expect("a response");
-        assert!(read > 0, "the connection was closed");
-        length += read;
-        let head = memory[..length].windows(4).position(|end| end == b"\r\n\r\n");
-        if head.is_some_and(|head| length >= head + 4 + 100) {
-            assert!(memory.starts_with(b"HTTP/1.1 200 "));
-            return;
-        }
-    }
 }
 
 fn cost_of(mut request: impl FnMut()) -> Cost {

@@ -1,0 +1,156 @@
+//! What the operations are done with: requests, a response, a config, a record.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use evenkeel::config::{self, Limits};
+use evenkeel::exchange::{Arrival, Caller, Exchange, Head, Next};
+use evenkeel::lane::head::{HeadBytes, Parse, Request, RequestView, Response};
+use evenkeel::snapshot::Snapshot;
+use evenkeel::telemetry::record::{ClientAddress, Protocol, Record};
+
+pub const PLAIN: &[u8] =
+    b"GET /items/1?q=a HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n";
+
+/// What a browser sends.
+pub const BROWSER: &[u8] = b"GET /items/1?q=a HTTP/1.1\r\nHost: shop.example\r\nConnection: keep-alive\r\n\
+    sec-ch-ua: \"Chromium\";v=\"128\", \"Not;A=Brand\";v=\"24\"\r\nsec-ch-ua-mobile: ?0\r\n\
+    sec-ch-ua-platform: \"Linux\"\r\nUpgrade-Insecure-Requests: 1\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n\
+    Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nSec-Fetch-Dest: document\r\n\
+    Referer: https://shop.example/items\r\nAccept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9\r\n\
+    Cookie: session=0123456789abcdef0123456789abcdef; theme=dark; consent=2024-05-01T10:00:00Z\r\n\r\n";
+
+pub const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\n\
+    Content-Type: text/html; charset=utf-8\r\nContent-Length: 100\r\nCache-Control: no-cache\r\nVary: Accept-Encoding\r\n\
+    ETag: \"0123456789abcdef\"\r\nConnection: keep-alive\r\n\r\n";
+
+const POOLS: &str = "pools:
+  p: { health_check: off, endpoints: ['127.0.0.1:1', '127.0.0.1:2', '127.0.0.1:3'] }
+  weighted:
+    health_check: off
+    endpoints:
+      - { address: '127.0.0.1:1', weight: 5 }
+      - { address: '127.0.0.1:2', weight: 3 }
+      - { address: '127.0.0.1:3', weight: 1 }
+      - { address: '127.0.0.1:4', backup: true }
+";
+
+/// A snapshot of so many routes, half of them of the host that is asked for; the last one takes everything.
+pub fn snapshot(routes: usize) -> Arc<Snapshot> {
+    let mut text = String::from("listeners: [{ name: a, address: '127.0.0.1:0' }]\nroutes:\n");
+    for index in 1..routes {
+        let host = if index % 2 == 0 { "shop" } else { "other" };
+        let matching = format!("{{ hosts: [{host}.example], paths: [{{ prefix: /s{index} }}] }}");
+        text += &format!("  - {{ name: r{index}, pool: p, match: {matching} }}\n");
+    }
+    text += "  - { name: last, pool: p }\n";
+    text += POOLS;
+    let config = config::parse(&text, "benchmark").unwrap_or_else(|report| panic!("{report}"));
+    Arc::new(Snapshot::build(config, None))
+}
+
+/// Those of a listener whose config says nothing of them.
+pub fn limits() -> Limits {
+    snapshot(1).listener("a").expect("it is in the config").limits.clone()
+}
+
+/// A request that has been read, as the lane keeps it.
+pub struct Read {
+    request: Request,
+    bytes: HeadBytes,
+}
+
+impl Read {
+    pub fn of(head: &[u8]) -> Self {
+        let mut request = Request::default();
+        let parse = request.parse(head, &limits());
+        assert_eq!(parse, Parse::Complete { length: head.len() });
+        let mut bytes = HeadBytes::default();
+        bytes.set(head);
+        Self { request, bytes }
+    }
+
+    pub fn view(&self) -> RequestView<'_> {
+        self.request.view_of(&self.bytes)
+    }
+}
+
+pub fn response() -> Response {
+    let mut response = Response::default();
+    assert_eq!(response.parse(RESPONSE), Parse::Complete { length: RESPONSE.len() });
+    response
+}
+
+/// The times are arguments everywhere: these are the same for every request.
+#[derive(Clone, Copy)]
+pub struct Times {
+    now: Instant,
+    time: SystemTime,
+}
+
+impl Times {
+    pub fn new() -> Self {
+        Self { now: Instant::now(), time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) }
+    }
+}
+
+pub fn client() -> ClientAddress {
+    ClientAddress::inet(SocketAddr::from(([192, 0, 2, 1], 50_000)))
+}
+
+/// A request as it has arrived.
+pub fn begin(
+    snapshot: &Arc<Snapshot>,
+    head: &RequestView<'_>,
+    client: &ClientAddress,
+    times: Times,
+) -> Exchange {
+    let listener = snapshot.listener("a").expect("it is in the config").clone();
+    let arrival = Arrival {
+        head,
+        caller: Caller::Peer(client.clone()),
+        secured: None,
+        protocol: Protocol::Http11,
+        target: "/items/1?q=a",
+        upgrade: false,
+        short_of_memory: false,
+        now: times.now,
+        time: times.time,
+    };
+    Exchange::begin(snapshot.clone(), listener, arrival)
+}
+
+/// Takes a request that has begun to an endpoint's answer.
+pub fn carry(exchange: &mut Exchange, head: &RequestView<'_>, times: Times) {
+    let path = exchange.normal_path(head).expect("a plain path");
+    assert!(path.is_none());
+    let sizes = head.fields().map(|(name, value)| name.len() + value.len());
+    exchange.admit(head, sizes).expect("it is within all limits");
+    assert!(matches!(exchange.next(times.now), Next::Attempt));
+    exchange.connected(true, times.now);
+}
+
+/// What is left of a request that was answered.
+pub fn record(head: &[u8]) -> Record {
+    let (snapshot, read, times) = (snapshot(1), Read::of(head), Times::new());
+    let mut exchange = begin(&snapshot, &read.view(), &client(), times);
+    carry(&mut exchange, &read.view(), times);
+    answer(&mut exchange, times);
+    exchange.finish(Some(200), 100, times.later()).clone()
+}
+
+pub fn answer(exchange: &mut Exchange, times: Times) {
+    let circumstances =
+        evenkeel::exchange::Circumstances { replayable: true, reused: true, response_begun: true };
+    assert_eq!(exchange.response_head(200, circumstances, times.later()), Head::Forward);
+    exchange.response_body(100);
+}
+
+impl Times {
+    pub fn later(self) -> Instant {
+        self.now + Duration::from_micros(1_234)
+    }
+}
