@@ -21,7 +21,7 @@ use super::{Failed, Sent};
 use crate::exchange::{Exchange, Failure};
 use crate::lane::attempt::{self, INTERIM_MAX};
 use crate::lane::body::Body;
-use crate::lane::buffer::{BODY, BODY_BEGINNING, BODY_FIRST, HEAD};
+use crate::lane::buffer::{BODY, BODY_BEGINNING, BODY_FIRST};
 use crate::lane::chunked;
 use crate::lane::framing::Framing;
 use crate::lane::head::{Parse, Response};
@@ -171,7 +171,8 @@ impl Side for Exclusive {
                     return Poll::Ready(Ok(self.response.view(&self.head).status()));
                 }
                 Parse::Refused(refusal) => return Poll::Ready(Err(bad_response(refusal.reason))),
-                Parse::Partial => match ready!(self.poll_read(context, HEAD)) {
+                // With room for a body: what comes in one piece goes on in one frame.
+                Parse::Partial => match ready!(self.poll_read(context, BODY_FIRST)) {
                     Ok(1..) => {}
                     Ok(0) => return Poll::Ready(Err(self.gone(None))),
                     Err(error) => return Poll::Ready(Err(self.gone(Some(error)))),
