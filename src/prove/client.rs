@@ -24,10 +24,6 @@ mod websocket;
 const LIMIT: Duration = Duration::from_secs(30);
 /// After something that failed.
 const PAUSE: Duration = Duration::from_millis(20);
-/// What a client says that has just connected.
-const NEW: &str = "on a new connection";
-/// How soon a socket that is closed resets the connections that nobody has accepted.
-const MOMENT: Duration = Duration::from_millis(100);
 /// What the small answers have at most.
 const SMALL_BYTES_MAX: u64 = 8 * 1024;
 
@@ -117,26 +113,11 @@ impl Load {
                 self.tally.answered(kind, began.elapsed());
                 Some(done)
             }
-            Err(wrong) if wrong.new_is_reset && self.is_refused_since(began).await => {
-                self.tally.refused();
-                tokio::time::sleep(PAUSE).await;
-                None
-            }
             Err(wrong) => {
                 self.failed(kind, began, wrong).await;
                 None
             }
         }
-    }
-
-    /// Whether a connection that was reset is one whose handshake was under way when its socket was closed: nobody had
-    /// accepted it, and the next one is refused.
-    async fn is_refused_since(&self, began: Instant) -> bool {
-        began.elapsed() < MOMENT
-            && self.stage.had_a_gap_since(began)
-            && TcpStream::connect(self.target)
-                .await
-                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     }
 }
 
@@ -178,10 +159,7 @@ async fn answer_to(wire: &mut Wire, id: u64, before: &str) -> Result<Head, Wrong
     let head = match wire.head().await {
         Ok(Some(head)) => head,
         Ok(None) => return Err(Wrong::new("an answer", format!("the connection was closed {before}"))),
-        Err(error) => {
-            let wrong = Wrong::new("an answer", format!("{}, {before}", said(&error)));
-            return Err(wrong.on_reset(is_reset(&error, before)));
-        }
+        Err(error) => return Err(Wrong::new("an answer", format!("{}, {before}", said(&error)))),
     };
     if head.status() != Some(200) {
         return Err(Wrong::new("200", head.line));
@@ -213,17 +191,11 @@ async fn small(wire: &mut Wire, id: u64, fields: &str, before: &str) -> Result<b
     let size = mixed(id) % SMALL_BYTES_MAX;
     let request = format!("GET /bytes/{id}/{size} HTTP/1.1\r\nHost: prove.test\r\n{fields}\r\n");
     if let Err(error) = wire.write(request.as_bytes()).await {
-        let wrong = Wrong::new("a connection that takes a request", format!("{}, {before}", said(&error)));
-        return Err(wrong.on_reset(is_reset(&error, before)));
+        return Err(Wrong::new("a connection that takes a request", format!("{}, {before}", said(&error))));
     }
     let head = answer_to(wire, id, before).await?;
     content_of(wire, &head, id, size).await?;
     Ok(!head.announces_close())
-}
-
-/// Whether a connection that was new has been reset.
-fn is_reset(error: &io::Error, before: &str) -> bool {
-    before == NEW && error.kind() == io::ErrorKind::ConnectionReset
 }
 
 /// From nothing to this many milliseconds, different each time.

@@ -51,8 +51,6 @@ pub struct Failure {
 pub(super) struct Wrong {
     pub(super) expected: String,
     pub(super) got: String,
-    /// It is a new connection that was reset, with nothing answered.
-    pub(super) new_is_reset: bool,
 }
 
 /// What happened since the last time that somebody asked.
@@ -90,11 +88,7 @@ struct Counted {
 
 impl Wrong {
     pub(super) fn new(expected: impl Into<String>, got: impl Into<String>) -> Self {
-        Self { expected: expected.into(), got: got.into(), new_is_reset: false }
-    }
-
-    pub(super) fn on_reset(self, new: bool) -> Self {
-        Self { new_is_reset: new, ..self }
+        Self { expected: expected.into(), got: got.into() }
     }
 }
 

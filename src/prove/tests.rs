@@ -90,26 +90,6 @@ async fn a_close_must_be_announced() {
     assert!(announced.contains("not a connection"), "{announced}");
 }
 
-/// A handshake that is under way when the socket is closed ends in a reset: refused like the next one, where a gap is known
-/// of, and a loss where none is.
-#[tokio::test]
-async fn a_connection_that_nobody_accepted_is_refused() {
-    for (gap, losses) in [(true, 0), (false, 1)] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let load = Arc::new(Load::new(listener.local_addr().unwrap(), Instant::now()));
-        if gap {
-            load.stage.gap_begins();
-        }
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            drop(listener);
-        });
-        let one = Clients { new_connections: 1, ..NONE };
-        let (complaints, _) = complaints(&load, &one, Duration::from_millis(15)).await;
-        assert_eq!(complaints.iter().filter(|complaint| complaint.contains("reset")).count(), losses);
-    }
-}
-
 /// Bodies in chunks, whole and not.
 #[tokio::test]
 async fn chunks_are_read_to_their_end() {

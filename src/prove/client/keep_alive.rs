@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Kind, Load, NEW, small, up_to_ms};
+use super::{Kind, Load, small, up_to_ms};
 
 /// Between two requests, at most.
 const PAUSE_MS: u64 = 15;
@@ -16,7 +16,7 @@ pub(super) async fn run(load: Arc<Load>) {
         while !load.is_over() {
             let id = load.next_id();
             let before = match idle_since {
-                None => NEW.to_owned(),
+                None => "on a new connection".to_owned(),
                 Some(since) => {
                     format!(
                         "unannounced, on a connection that was idle for {} ms",
