@@ -175,14 +175,15 @@ def curves(title, what, series):
     y = lambda value: HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / most
     parts = [f'<path class="other" style="stroke-width: 1" d="M{LEFT} {TOP} V{y(0):.1f} H{WIDTH - RIGHT}"/>']
     parts += [f'<text x="{x(size):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{size:,}</text>' for size in sizes]
-    parts.append(f'<text x="{WIDTH - RIGHT + 24}" y="{HEIGHT - BOTTOM + 20}">{what}</text>')
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - BOTTOM + 40}" text-anchor="end">{what}</text>')
     for label, line in series.items():
-        kind = "own" if label == "evenkeel" else "other"
+        # The number of the upper line stands above it, that of the lower one below.
+        kind, beside = ("own", -10) if label == "evenkeel" else ("other", 21)
         points = " L".join(f"{x(size):.1f} {y(value):.1f}" for size, value in line)
         parts.append(f'<path class="{kind}" d="M{points}"/>')
         for size, value in line:
             parts.append(f'<circle class="{kind}" cx="{x(size):.1f}" cy="{y(value):.1f}" r="4"/>'
-                         f'<text x="{x(size):.1f}" y="{y(value) - 10:.1f}" text-anchor="middle">{value:.1f}</text>')
+                         f'<text x="{x(size):.1f}" y="{y(value) + beside:.1f}" text-anchor="middle">{value:.1f}</text>')
         parts.append(f'<text x="{x(line[-1][0]) + 24:.1f}" y="{y(line[-1][1]) + 5:.1f}">{label}</text>')
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">
 {STYLE}
