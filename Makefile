@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint release docker-test systemd-test clients autobahn pressure differential chaos prove bench fuzz instructions
+.PHONY: help setup demo test lint release docker-test systemd-test clients autobahn pressure differential chaos prove bench growth fuzz instructions
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ pressure: setup ## slowhttptest's attacks, those on HTTP/2, and more clients tha
 bench: release ## evenkeel beside its peers, as docs/performance.md has it; ARGS="--rounds 1 --scale 0.1" for a first look
 	@bench/setup.sh
 	@bench/compare.py --write $(ARGS)
+
+growth: release ## how the cost of a request grows, as docs/growth.md has it; ARGS="--parts routes,reloads" for some
+	@PEERS=no bench/setup.sh
+	@bench/growth.py --write $(ARGS)
 
 fuzz: setup ## a minute for each fuzz target (needs nightly Rust); ARGS="600 request_head" for more
 	@scripts/fuzz.sh $(ARGS)

@@ -98,7 +98,7 @@ class Bench:
         """One round of one proxy: its figures."""
         proxy, port = self.start(peer, program, scenario.tls)
         try:
-            run = lambda scale: loads.run(scenario, port, self.args.load_cpus, self.folder, scale)
+            run = lambda scale: loads.run(scenario, port, self.args.load_cpus, self.folder, self.args.tools, scale)
             run(0.1 * self.args.scale)
             served, before = self.origins.served(), proxy.cpu_us()
             outcome = run(self.args.scale)
@@ -122,19 +122,26 @@ class Bench:
         proxy, port = self.start(peer, program, False)
         clients = []
         try:
+            time.sleep(1)
+            alone = resting(proxy)
             clients += [kept(port) for _ in range(100)]
             time.sleep(0.5)
             before = proxy.memory()
             clients += [kept(port) for _ in range(IDLE)]
             time.sleep(1)
             memory = (proxy.memory() - before) / IDLE
-            cpu = proxy.cpu_us()
-            time.sleep(REST)
-            return {"idle_bytes": memory, "idle_cpu_ms": (proxy.cpu_us() - cpu) / 1000 / REST}
+            return {"idle_bytes": memory, "alone_cpu_ms": alone, "idle_cpu_ms": resting(proxy)}
         finally:
             for client in clients:
                 client.close()
             proxy.stop()
+
+
+def resting(proxy):
+    """Milliseconds of processor time in a second in which nobody asks anything."""
+    before = proxy.cpu_us()
+    time.sleep(REST)
+    return (proxy.cpu_us() - before) / 1000 / REST
 
 
 def ask(port, tls):

@@ -1,8 +1,11 @@
-"""What the proxies are asked, and by whom: h2load and ab, whose every response counts and is of the right size."""
+"""What the proxies are asked, and by whom: h2load, ab, and a load of ours for steady rates (h2load sends those in bursts).
+Every response counts and is of the right size."""
 
+import json
 import re
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from origins import SIZES, UPLOAD
 
@@ -59,17 +62,21 @@ SCENARIOS = [
     Scenario("headers", "100 bytes, a browser's header fields, 64 connections", 40_000, 64, headers=tuple(BROWSER)),
     Scenario("1000 connections", "100 bytes, 1,000 connections", 60_000, 1000),
     Scenario("new connections", "100 bytes, a connection for each request, 32 at a time", 20_000, 32, new=True),
-    Scenario("fixed rate", "100 bytes, 5,000 requests a second, 64 connections", 25_000, 64, rate=5_000),
+    Scenario("2000 a second", "100 bytes, 2,000 requests a second, 64 connections", 10_000, 64, rate=2_000),
+    Scenario("8000 a second", "100 bytes, 8,000 requests a second, 64 connections", 40_000, 64, rate=8_000),
     Scenario("TLS", "100 bytes over TLS, 64 connections", 40_000, 64, tls=True),
     Scenario("HTTP/2", "100 bytes over TLS and HTTP/2, 64 connections", 40_000, 64, tls=True, http2=True),
     Scenario("handshakes", "100 bytes, a TLS connection for each request, 32 at a time", 4_000, 32, tls=True, new=True),
 ]
 
 
-def run(scenario, port, cpus, folder, scale=1.0, limit=60):
+def run(scenario, port, cpus, folder, tools, scale=1.0, limit=60):
     """Puts one load on the proxy at `port`. Raises `WrongAnswers` if one response is missing or wrong."""
+    requests = max(scenario.connections * 4, int(scenario.requests * scale))
+    if scenario.rate:
+        return steady(scenario, port, cpus, folder, tools, requests, limit)
     load = by_ab if scenario.new else by_h2load
-    return load(scenario, port, cpus, folder, max(scenario.connections * 4, int(scenario.requests * scale)), limit)
+    return load(scenario, port, cpus, folder, requests, limit)
 
 
 def url(scenario, port):
@@ -95,8 +102,6 @@ def by_h2load(scenario, port, cpus, folder, requests, limit):
     command = ["h2load", "-n", str(requests), "-c", str(scenario.connections), "-t", "1", f"--log-file={log}"]
     if not scenario.http2:
         command.append("--h1")
-    if scenario.rate:
-        command.append(f"--rps={scenario.rate / scenario.connections}")
     if scenario.upload:
         body = folder / "body"
         body.write_bytes(b"x" * scenario.upload)
@@ -127,3 +132,19 @@ def by_ab(scenario, port, cpus, _folder, requests, limit):
     if (complete, failed, data) != (requests, 0, requests * SIZES[scenario.path]) or "Non-2xx" in text:
         raise WrongAnswers(f"{complete:.0f} answers, {failed:.0f} failed\n{text[-500:]}")
     return Outcome(requests, number(r"Time taken for tests:\s+([\d.]+)", text))
+
+
+def steady(scenario, port, cpus, folder, tools, requests, limit):
+    targets = folder / "targets"
+    targets.write_text(f"127.0.0.1 {scenario.path}\n")
+    command = [str(Path(tools) / "bin/load"), "--address", f"127.0.0.1:{port}", "--targets", str(targets),
+               "--connections", str(scenario.connections), "--requests", str(requests), "--rate", str(scenario.rate),
+               "--body", str(SIZES[scenario.path])]
+    text = told(command, cpus, limit)
+    try:
+        found = json.loads(text)
+    except ValueError:
+        raise WrongAnswers(text[-500:]) from None
+    if found["requests"] != requests:
+        raise WrongAnswers(f"{found['requests']} of {requests} answers")
+    return Outcome(requests, found["seconds"], found["p50_us"], found["p99_us"])

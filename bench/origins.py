@@ -66,3 +66,38 @@ class Origins:
 
     def stop(self):
         self.process.stop()
+
+
+class Everywhere:
+    """One origin that answers on every address of loopback: as many endpoints as anybody wants. It answers whatever the
+    path is with 100 bytes."""
+
+    def __init__(self, folder, port, cpus):
+        self.port = port
+        self.folder = Path(folder)
+        self.folder.mkdir()
+        config = self.folder / "origin.conf"
+        config.write_text(f"""
+            worker_processes 1;
+            worker_rlimit_nofile 20000;
+            daemon off;
+            pid {folder}/nginx.pid;
+            events {{ worker_connections 19900; }}
+            http {{
+                access_log off; tcp_nodelay on; keepalive_timeout 600s; keepalive_requests 1000000000;
+                server {{ listen 0.0.0.0:{port} backlog=4096; location / {{ return 200 "{'x' * 100}"; }} }}
+            }}
+            """)
+        command = ["nginx", "-p", str(folder), "-e", f"{folder}/error.log", "-c", str(config)]
+        self.process = Process(command, cpus, log=open(f"{folder}/output.log", "wb"))
+        time.sleep(1)
+        if self.process.has_ended():
+            raise SystemExit(f"the origin does not start: {(self.folder / 'output.log').read_text()}")
+
+    def endpoints(self, count, first=0):
+        """So many addresses of it, all of them different."""
+        numbers = range(first, first + count)
+        return [f"127.{1 + n // 62500}.{n // 250 % 250}.{1 + n % 250}:{self.port}" for n in numbers]
+
+    def stop(self):
+        self.process.stop()

@@ -34,13 +34,14 @@ def tables(results):
             head = f"| | CPU us a request | to {REFERENCE} | spread | requests/s | p50 ms | p99 ms | memory MiB |"
             parts.append("\n".join([f"**{scenario.name}**: {scenario.what}\n", head, "|---|---|---|---|---|---|---|---|", *rows]))
     rows = [
-        f"| {peer} | {found['idle', peer, 'idle_bytes'][0]:,.0f} | {found['idle', peer, 'idle_cpu_ms'][0]:.2f} |"
+        f"| {peer} | {found['idle', peer, 'idle_bytes'][0]:,.0f} | {found['idle', peer, 'idle_cpu_ms'][0]:.2f} "
+        f"| {found['idle', peer, 'alone_cpu_ms'][0]:.2f} |"
         for peer in peers
         if ("idle", peer, "idle_bytes") in found
     ]
     if rows:
         parts.append("\n".join(["**idle**: 4,000 connections on which nothing happens\n",
-                                "| | bytes a connection | CPU ms a second |", "|---|---|---|", *rows]))
+                                "| | bytes a connection | CPU ms a second | with no connection |", "|---|---|---|---|", *rows]))
     return "\n\n".join(parts)
 
 
@@ -74,8 +75,12 @@ def write(results, docs):
 def method(results):
     told = results["method"]
     versions = ", ".join(f"{peer} {version}" for peer, version in results["versions"].items())
-    return (f"Measured on {told['date']}, {cpu_model()}, Linux {platform.release().split('-')[0]}; {told['threads']} worker each, "
+    return (f"Measured on {told['date']}, {machine()}; {told['threads']} worker each, "
             f"medians of {told['rounds']} interleaved rounds. {versions}.")
+
+
+def machine():
+    return f"{cpu_model()}, Linux {platform.release().split('-')[0]}"
 
 
 def cpu_model():
@@ -95,9 +100,27 @@ PLOTS = [
 
 WIDTH, LEFT, BAR, GAP, TOP = 740, 175, 22, 10, 54
 
+# Readable on light and on dark.
+STYLE = """<style>
+  text { font: 14px system-ui, sans-serif; fill: #1f2328 }
+  .title { font-weight: 600; font-size: 16px }
+  .own { fill: #0969da }
+  .other { fill: #afb8c1 }
+  path { stroke-width: 2.5 }
+  path.own { fill: none; stroke: #0969da }
+  path.other { fill: none; stroke: #afb8c1 }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3 }
+    .own { fill: #4493f8 }
+    .other { fill: #545d68 }
+    path.own { stroke: #4493f8 }
+    path.other { stroke: #545d68 }
+  }
+</style>"""
+
 
 def plot(title, unit, bars):
-    """Horizontal bars, the shortest first: it is the best. Readable on light and on dark."""
+    """Horizontal bars, the shortest first: it is the best."""
     bars = sorted(bars, key=lambda bar: bar[1])
     longest = max(value for _, value in bars) or 1
     height = TOP + len(bars) * (BAR + GAP) + GAP
@@ -111,13 +134,7 @@ def plot(title, unit, bars):
                      f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR}" rx="3"/>'
                      f'<text x="{LEFT + length + 8:.1f}" y="{y + 16}">{number} {unit}</text>')
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}">
-<style>
-  text {{ font: 14px system-ui, sans-serif; fill: #1f2328 }}
-  .title {{ font-weight: 600; font-size: 16px }}
-  .own {{ fill: #0969da }}
-  .other {{ fill: #afb8c1 }}
-  @media (prefers-color-scheme: dark) {{ text {{ fill: #e6edf3 }} .own {{ fill: #4493f8 }} .other {{ fill: #545d68 }} }}
-</style>
+{STYLE}
 <text class="title" x="10" y="24">{title}</text>
 <text x="10" y="42">less is better</text>
 {chr(10).join(parts)}

@@ -106,7 +106,7 @@ impl Pool {
     /// The endpoint whose turn it is, other than those in `tried` as long as another is left.
     ///
     /// The turns of the balancer's selector are asked directly: `LoadBalancer::select_with` clones the backend and keeps
-    /// a set of those it has seen, at ten times the cost.
+    /// a set of those it has seen, at seven times the cost (docs/growth.md).
     pub fn pick(&self, tried: &[Arc<Endpoint>]) -> Picked {
         let (rotation, start) = self.turns.look(!tried.is_empty());
         let skipped = rotation.skipped();

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
+use memchr::memrchr;
+
 /// The host of an authority, ready to be looked up. Allocates only if it has capital letters.
 pub(super) fn normal(authority: &str) -> Cow<'_, str> {
     let host = without_port(authority);
     let host = host.strip_suffix('.').unwrap_or(host);
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(host.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(host)
-    }
+    // All bytes are looked at, so that many can be looked at together.
+    let has_capitals = host.bytes().fold(false, |found, byte| found | byte.is_ascii_uppercase());
+    if has_capitals { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) }
 }
 
 fn without_port(authority: &str) -> &str {
