@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint release docker-test systemd-test clients autobahn pressure differential chaos prove bench growth fuzz instructions
+.PHONY: help setup demo test lint release docker-test systemd-test clients autobahn pressure differential chaos prove bench growth fuzz instructions pgo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ autobahn: setup ## the Autobahn WebSocket suite, direct, proxied, and over TLS (
 
 pressure: setup ## slowhttptest's attacks, those on HTTP/2, and more clients than descriptors; ARGS="http2" for some
 	@tests/pressure/run.sh $(ARGS)
+
+pgo: setup ## target/pgo/evenkeel: built with the profile of a run under the loads of `make bench`, and compared
+	@scripts/pgo.sh $(ARGS)
 
 bench: release ## evenkeel beside its peers, as docs/performance.md has it; ARGS="--rounds 1 --scale 0.1" for a first look
 	@bench/setup.sh

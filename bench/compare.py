@@ -21,7 +21,7 @@ from pathlib import Path
 import loads
 import report
 from origins import Origins
-from peers import PEERS, ROOT, Place
+from peers import PEERS, ROOT, Place, another_build
 from process import Process
 
 PORT = 21_000
@@ -35,6 +35,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", default="", help="only these, comma separated")
     parser.add_argument("--scenarios", default="", help="only these, comma separated; idle is one of them")
+    parser.add_argument("--build", action="append", default=[], metavar="NAME=FILE", help="another build of evenkeel beside them")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="workers of each proxy")
     parser.add_argument("--proxy-cpus", default="0", help="processors of the proxy; '' for any")
@@ -168,10 +169,11 @@ def main():
     args = arguments()
     # Whoever ends this ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
-    names = chosen(args.peers, [peer.name for peer in PEERS])
+    peers = PEERS + [another_build(*build.split("=", 1)) for build in args.build]
+    names = chosen(args.peers, [peer.name for peer in peers])
     scenarios = chosen(args.scenarios, [*(scenario.name for scenario in loads.SCENARIOS), "idle"])
     found, missing = [], []
-    for peer in (peer for peer in PEERS if peer.name in names):
+    for peer in (peer for peer in peers if peer.name in names):
         program = peer.find(args.tools)
         (found if program else missing).append((peer, program))
     for peer, _ in missing:

@@ -283,6 +283,10 @@ def built(tools):
     return str(path) if path.exists() else None
 
 
+def another_build(name, program):
+    return Peer(name, lambda _: program, first_version("--version"), evenkeel(log=True))
+
+
 PEERS = [
     Peer("evenkeel", built, first_version("--version"), evenkeel(log=True)),
     Peer("evenkeel without log", built, first_version("--version"), evenkeel(log=False)),
