@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-
 /// The host of an authority, ready to be looked up. Allocates only if it has capital letters.
 pub(super) fn normal(authority: &str) -> Cow<'_, str> {
     let host = without_port(authority);
