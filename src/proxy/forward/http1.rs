@@ -30,6 +30,9 @@ use crate::pool::{Endpoint, Pool};
 use crate::proxy::Carrier;
 use crate::proxy::context::Carried;
 
+/// Small pieces of a body go on as one of so many bytes: to HTTP/2 clients, many small frames are a flood.
+const GATHERED: usize = 8 * 1024;
+
 /// One request on one connection.
 pub struct Exclusive {
     connection: Connection,
@@ -260,11 +263,25 @@ impl Exclusive {
             Some(piece) => Some(piece),
             None => self.decode()?,
         };
-        if piece.is_some() {
-            // Whether it was the last one.
+        let Some(piece) = piece else { return Ok(None) };
+        // Whether it was the last one.
+        self.ahead = self.decode()?;
+        self.gather(piece).map(Some)
+    }
+
+    /// Puts those that follow behind a small piece.
+    fn gather(&mut self, piece: Bytes) -> Result<Bytes, Failed> {
+        let fits = |length: usize, next: &mut Bytes| length + next.len() <= GATHERED;
+        let Some(next) = self.ahead.take_if(|next| fits(piece.len(), next)) else { return Ok(piece) };
+        let mut gathered = BytesMut::with_capacity(GATHERED);
+        gathered.extend_from_slice(&piece);
+        let mut next = Some(next);
+        while let Some(piece) = next {
+            gathered.extend_from_slice(&piece);
             self.ahead = self.decode()?;
+            next = self.ahead.take_if(|next| fits(gathered.len(), next));
         }
-        Ok(piece)
+        Ok(gathered.freeze())
     }
 
     fn decode(&mut self) -> Result<Option<Bytes>, Failed> {
