@@ -12,6 +12,7 @@ mod http2_gaps;
 mod http2_malformed;
 mod http2_responses;
 mod http2_times;
+mod http2_uploads;
 mod http2_websockets;
 mod kept;
 mod streams;

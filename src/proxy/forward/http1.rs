@@ -63,7 +63,9 @@ struct Upload {
     sent: usize,
     /// A piece of a body of known length.
     piece: Bytes,
-    chunked: bool,
+    framing: Framing,
+    /// Bytes of the body that have been given to it.
+    given: u64,
     /// There is nothing behind that.
     last: bool,
     /// The endpoint takes no more of it. It may have answered.
@@ -94,7 +96,8 @@ pub async fn ask(
         own,
         sent: 0,
         piece: Bytes::new(),
-        chunked: framing == Framing::Chunked,
+        framing,
+        given: 0,
         last: sent.has_no_body(),
         failed: None,
     };
@@ -230,7 +233,7 @@ impl Side for Exclusive {
     fn is_late(&mut self, _: bool) {}
 
     fn finish(self) {
-        let is_over = self.upload.failed.is_none() && self.is_sent() && self.body.is_done();
+        let is_over = self.upload.is_through() && self.body.is_done();
         // Bytes that nobody asked for would be the beginning of somebody else's answer.
         if is_over && self.reusable && self.input.is_empty() {
             self.kept.keep(&self.endpoint, self.connection, self.pool.spec(), Instant::now());
@@ -315,12 +318,19 @@ impl Upload {
         self.sent < self.own.len() || !self.piece.is_empty()
     }
 
+    /// The endpoint has the whole body, whether the client has said yet that it was the whole one or not.
+    fn is_through(&self) -> bool {
+        let given = self.last || self.framing == Framing::Length(self.given);
+        given && !self.is_sending() && self.failed.is_none()
+    }
+
     fn add(&mut self, piece: Bytes, last: bool) {
         self.last = last;
+        self.given += piece.len() as u64;
         if self.failed.is_some() {
             return;
         }
-        if !self.chunked {
+        if self.framing != Framing::Chunked {
             self.piece = piece;
             return;
         }
