@@ -161,13 +161,13 @@ impl Entrances {
 
     /// Puts the change in force; its listeners are in the snapshot by now.
     pub fn put(&self, change: Change) {
-        let next = change.next.into_iter().map(Next::open).collect();
-        let before = self.open.send_replace(next);
-        for entrance in before {
-            if !self.open.borrow().iter().any(|open| Arc::ptr_eq(open, &entrance)) {
-                self.closed(&entrance);
+        let next: Vec<_> = change.next.into_iter().map(Next::open).collect();
+        for entrance in self.open.borrow().iter() {
+            if !next.iter().any(|next| Arc::ptr_eq(next, entrance)) {
+                self.closes(entrance);
             }
         }
+        self.replace(next);
         if self.stored.load(SeqCst) {
             self.store();
         }
@@ -175,11 +175,18 @@ impl Entrances {
 
     /// The workers serve those who wait in the queues, and close the sockets.
     pub fn close(&self) {
-        for entrance in self.open.send_replace(Vec::new()) {
+        for entrance in self.open.borrow().iter() {
             entrance.door().leave();
-            self.closed(&entrance);
-            self.closing.lock().push(Arc::downgrade(&entrance));
+            self.closes(entrance);
+            self.closing.lock().push(Arc::downgrade(entrance));
         }
+        self.replace(Vec::new());
+    }
+
+    /// Lets go of those that are open before anybody is told: a socket must be closed by a worker that has just looked into
+    /// its queue. Whoever came later would be cut off with it.
+    fn replace(&self, next: Vec<Arc<Entrance>>) {
+        self.open.send_modify(|open| *open = next);
     }
 
     /// Whether the queues of those that [`Entrances::close`] has closed are empty, too.
@@ -188,7 +195,7 @@ impl Entrances {
     }
 
     /// Nobody finds it any more. It is closed once its queue is empty.
-    fn closed(&self, entrance: &Entrance) {
+    fn closes(&self, entrance: &Entrance) {
         entrance.file.lock().take();
         if self.stored.load(SeqCst) {
             store::forget(&store::name(&entrance.address));

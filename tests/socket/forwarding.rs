@@ -11,6 +11,8 @@ mod http2_floods;
 mod http2_gaps;
 mod http2_malformed;
 mod http2_responses;
+mod http2_times;
+mod http2_uploads;
 mod http2_websockets;
 mod kept;
 mod streams;

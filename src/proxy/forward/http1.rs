@@ -30,6 +30,9 @@ use crate::pool::{Endpoint, Pool};
 use crate::proxy::Carrier;
 use crate::proxy::context::Carried;
 
+/// Small pieces of a body go on as one of so many bytes: to HTTP/2 clients, many small frames are a flood.
+const GATHERED: usize = 8 * 1024;
+
 /// One request on one connection.
 pub struct Exclusive {
     connection: Connection,
@@ -60,7 +63,9 @@ struct Upload {
     sent: usize,
     /// A piece of a body of known length.
     piece: Bytes,
-    chunked: bool,
+    framing: Framing,
+    /// Bytes of the body that have been given to it.
+    given: u64,
     /// There is nothing behind that.
     last: bool,
     /// The endpoint takes no more of it. It may have answered.
@@ -91,7 +96,8 @@ pub async fn ask(
         own,
         sent: 0,
         piece: Bytes::new(),
-        chunked: framing == Framing::Chunked,
+        framing,
+        given: 0,
         last: sent.has_no_body(),
         failed: None,
     };
@@ -228,7 +234,7 @@ impl Side for Exclusive {
     fn is_late(&mut self, _: bool) {}
 
     fn finish(self) {
-        let is_over = self.upload.failed.is_none() && self.is_sent() && self.body.is_done();
+        let is_over = self.upload.is_through() && self.body.is_done();
         // Bytes that nobody asked for would be the beginning of somebody else's answer.
         if is_over && self.reusable && self.input.is_empty() {
             self.kept.keep(&self.endpoint, self.connection, self.pool.spec(), Instant::now());
@@ -261,11 +267,25 @@ impl Exclusive {
             Some(piece) => Some(piece),
             None => self.decode()?,
         };
-        if piece.is_some() {
-            // Whether it was the last one.
+        let Some(piece) = piece else { return Ok(None) };
+        // Whether it was the last one.
+        self.ahead = self.decode()?;
+        self.gather(piece).map(Some)
+    }
+
+    /// Puts those that follow behind a small piece.
+    fn gather(&mut self, piece: Bytes) -> Result<Bytes, Failed> {
+        let fits = |length: usize, next: &mut Bytes| length + next.len() <= GATHERED;
+        let Some(next) = self.ahead.take_if(|next| fits(piece.len(), next)) else { return Ok(piece) };
+        let mut gathered = BytesMut::with_capacity(GATHERED);
+        gathered.extend_from_slice(&piece);
+        let mut next = Some(next);
+        while let Some(piece) = next {
+            gathered.extend_from_slice(&piece);
             self.ahead = self.decode()?;
+            next = self.ahead.take_if(|next| fits(gathered.len(), next));
         }
-        Ok(piece)
+        Ok(gathered.freeze())
     }
 
     fn decode(&mut self) -> Result<Option<Bytes>, Failed> {
@@ -299,12 +319,19 @@ impl Upload {
         self.sent < self.own.len() || !self.piece.is_empty()
     }
 
+    /// The endpoint has the whole body, whether the client has said yet that it was the whole one or not.
+    fn is_through(&self) -> bool {
+        let given = self.last || self.framing == Framing::Length(self.given);
+        given && !self.is_sending() && self.failed.is_none()
+    }
+
     fn add(&mut self, piece: Bytes, last: bool) {
         self.last = last;
+        self.given += piece.len() as u64;
         if self.failed.is_some() {
             return;
         }
-        if !self.chunked {
+        if self.framing != Framing::Chunked {
             self.piece = piece;
             return;
         }

@@ -66,9 +66,7 @@ impl<'a, S: Side> Transfer<'a, S> {
         // Set when it goes off too early, and when it would go off too late: what moves only puts off the end.
         let mut late = pin!(sleep_until((self.moved + self.limit().0).min(self.end_of_time()).into()));
         loop {
-            let event = self.event(late.as_mut()).await;
-            self.moved = Instant::now();
-            match event {
+            match self.event(late.as_mut()).await {
                 Event::Status(status) => {
                     if self.begin(status?).await? {
                         break;
@@ -90,6 +88,8 @@ impl<'a, S: Side> Transfer<'a, S> {
                 }
                 Event::Late => return Err(self.too_late().into()),
             }
+            // Only now: how long the client has taken for it is not the endpoint's time.
+            self.moved = Instant::now();
         }
         self.side.finish();
         Ok(())
@@ -151,10 +151,17 @@ impl<'a, S: Side> Transfer<'a, S> {
             self.side.is_late(late);
         }
         match failure {
-            _ if late => Failed::new(Failure::RequestDeadline, "waiting for the response".to_owned()),
+            Failure::RequestTimeout if late => {
+                Failed::of_client(Failure::RequestDeadline, "waiting for the request's body".to_owned())
+            }
             Failure::RequestTimeout => {
                 Failed::of_client(failure, "the body did not arrive in time".to_owned())
             }
+            Failure::RequestWriteTimeout if late => {
+                let waited_for = "waiting for the endpoint to take the request";
+                Failed::new(Failure::RequestDeadline, waited_for.to_owned())
+            }
+            _ if late => Failed::new(Failure::RequestDeadline, "waiting for the response".to_owned()),
             Failure::ResponseCut => Failed::new(failure, "nothing came for too long".to_owned()),
             _ => Failed::new(failure, None),
         }

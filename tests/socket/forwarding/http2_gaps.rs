@@ -28,7 +28,7 @@ fn interim_responses_are_dropped() {
     });
 }
 
-/// A request's trailers end here; its body does not.
+/// A request's trailers end here, and the word of them; its body does not.
 #[test]
 fn trailers_of_requests_are_dropped() {
     let endpoint = Endpoint::scripted("a", |exchange| {
@@ -38,7 +38,7 @@ fn trailers_of_requests_are_dropped() {
     let proxy = Proxy::to([&endpoint]).listener("h2c: true").start();
     runtime().block_on(async {
         let client = connect(&proxy.address()).await;
-        let post = Request::post("http://test.example/x").body(()).unwrap();
+        let post = Request::post("http://test.example/x").header("trailer", "x-end").body(()).unwrap();
         let (response, mut sink) = client.ready().await.unwrap().send_request(post, false).unwrap();
         sink.send_data(Bytes::from_static(b"hello"), false).unwrap();
         sink.send_trailers(http::HeaderMap::from_iter([("x-end".parse().unwrap(), "1".parse().unwrap())]))
@@ -47,4 +47,6 @@ fn trailers_of_requests_are_dropped() {
     });
     let seen = endpoint.seen("/x");
     assert_eq!((seen.body.as_slice(), seen.whole, seen.header("x-end")), (&b"hello"[..], true, None));
+    // What does not come is not announced.
+    assert_eq!(seen.header("trailer"), None);
 }

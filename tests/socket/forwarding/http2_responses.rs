@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::Response;
 
+use crate::harness::frames::{DATA, FrameClient, HEADERS, WHOLE, frame};
 use crate::harness::http2::{connect, get, get_of, runtime, try_request};
 use crate::harness::http2_endpoint::Http2Endpoint;
 use crate::harness::{Endpoint, Proxy};
@@ -208,4 +209,23 @@ fn a_response_without_a_body_ends_with_its_head() {
         assert!(response.body().is_end_stream());
     });
     assert_eq!(proxy.record("/fails").number("status"), 200);
+}
+
+/// Many small pieces go on as few larger ones: to the client, so many frames would be a flood.
+#[test]
+fn many_small_pieces_are_few_frames() {
+    const PIECES: usize = 5000;
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        let chunks = "1\r\na\r\n".repeat(PIECES);
+        exchange.send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"));
+    });
+    let proxy = Proxy::to([&endpoint]).listener("h2c: true").start();
+    let mut client = FrameClient::connect(&proxy.address());
+    client.send(frame(HEADERS, WHOLE, 1, [0x82, 0x86, 0x84, 0x41, 1, b'a']));
+    let (mut length, mut frames) = (0, 0);
+    while length < PIECES {
+        length += client.next_of(DATA).expect("more of the body").payload.len();
+        frames += 1;
+    }
+    assert!(length == PIECES && frames < 50, "{length} bytes in {frames} frames");
 }

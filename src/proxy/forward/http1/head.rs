@@ -39,10 +39,11 @@ pub fn request(client: &RequestHeader, exchange: &Exchange, framing: Framing, ho
         let named = authority.or_else(|| client.headers.get(header::HOST).map(|host| host.as_bytes()));
         write(&mut out, &[b"Host: ", named.unwrap_or(host.as_bytes()), b"\r\n"]);
     }
-    let elsewhere = |name: &HeaderName| *name == header::HOST || *name == header::COOKIE;
+    // Trailers of requests do not pass, and what does not come must not be announced.
+    let not_here = |name: &HeaderName| [header::HOST, header::COOKIE, header::TRAILER].contains(name);
     for (name, value) in &client.headers {
         let text = name.as_str().as_bytes();
-        if !elsewhere(name) && !rewrite::goes(text, &edits, framing) {
+        if !not_here(name) && !rewrite::goes(text, &edits, framing) {
             write(&mut out, &[text, b": ", value.as_bytes(), b"\r\n"]);
         }
     }
