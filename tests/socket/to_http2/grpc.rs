@@ -212,7 +212,7 @@ fn the_health_service_is_asked() {
         }
     });
     let check =
-        "type: grpc, service: shop, interval: 100ms, timeout: 100ms, healthy_after: 1, unhealthy_after: 1";
+        "type: grpc, service: shop, interval: 100ms, timeout: 2s, healthy_after: 1, unhealthy_after: 1";
     let proxy = to(&endpoint).health_check(check).start();
     let address = endpoint.to_string();
     proxy.get("/x").expect(200);
@@ -236,11 +236,11 @@ fn http_probes_speak_http2() {
         let status = if call.path() == "/healthz" { 204 } else { 200 };
         call.respond.send_response(Response::builder().status(status).body(()).unwrap(), true).unwrap();
     });
-    let check = "type: http, path: /healthz, expect: [204], interval: 100ms, timeout: 100ms";
+    let check = "type: http, path: /healthz, expect: [204], interval: 100ms, timeout: 2s";
     let proxy = to(&endpoint).health_check(check).start();
     proxy.get("/x").expect(200);
     assert!(endpoint.count_of("/healthz") > 0);
-    let wrong = "type: http, path: /other, expect: [204], interval: 100ms, timeout: 100ms";
+    let wrong = "type: http, path: /other, expect: [204], interval: 100ms, timeout: 2s";
     let proxy = to(&endpoint).health_check(wrong).start();
     proxy.get("/x").expect(503);
 }
