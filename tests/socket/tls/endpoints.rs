@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use http::{Request, StatusCode};
+
 use super::tls;
 use crate::harness::{
-    Authority, Carrier, Endpoint, Issued, Oddity, Proxy, ProxyBuilder, carrier, eventually,
+    Authority, Carrier, Endpoint, Issued, Oddity, Proxy, ProxyBuilder, carrier, eventually, http2,
 };
 
 /// A TLS server for these names before the endpoint.
@@ -43,6 +45,31 @@ fn requests_go_over_tls_and_connections_are_kept() {
         let opened = server.record("/upload").text("client").to_owned();
         assert!(server.records_of("/x", 5).iter().all(|record| record.text("client") == opened));
     }
+}
+
+/// What HTTP/2 clients ask for goes the same way, and long bodies leave nothing behind in what TLS keeps.
+#[test]
+fn requests_of_http2_clients_go_over_tls() {
+    const LENGTH: usize = 1_000_000;
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.drain_body();
+        exchange.answer(&"x".repeat(LENGTH));
+    });
+    let authority = Authority::new();
+    let server = secured(&endpoint, &authority, &["127.0.0.1"], Oddity::None);
+    let proxy = to(&server, &authority, "").listener("h2c: true").start();
+    http2::runtime().block_on(async {
+        let client = http2::connect(&proxy.address()).await;
+        let body: &str = Box::leak("0123456789".repeat(LENGTH / 10).into_boxed_str());
+        for _ in 0..2 {
+            let post = Request::post("http://test.example/x").body(()).unwrap();
+            let answer = http2::request(&client, post, &[body]).await;
+            assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, LENGTH));
+        }
+    });
+    assert!(endpoint.requests().iter().all(|seen| seen.whole && seen.body_length == LENGTH));
+    let records = server.records_of("/x", 2);
+    assert_eq!(records[0].text("client"), records[1].text("client"), "one connection");
 }
 
 /// Fault: the endpoint's certificate is not trusted, has expired, or has another name.
