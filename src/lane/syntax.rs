@@ -122,10 +122,15 @@ pub(super) fn is_host(byte: u8) -> bool {
 
 /// How many of the first bytes are those of a token; four of them are looked at together.
 pub(super) fn token_length(bytes: &[u8]) -> usize {
-    let is_whole = |four: &&[u8; 4]| four.iter().fold(TOKEN, |all, byte| all & class(*byte)) != 0;
-    let length = 4 * bytes.as_chunks::<4>().0.iter().take_while(is_whole).count();
+    let mut length = 0;
+    for four in bytes.as_chunks::<4>().0 {
+        if four.iter().fold(TOKEN, |all, byte| all & class(*byte)) == 0 {
+            break;
+        }
+        length += 4;
+    }
     let rest = bytes.get(length..).unwrap_or_default();
-    length + rest.iter().take_while(|byte| is_token(**byte)).count()
+    length + rest.iter().position(|byte| !is_token(*byte)).unwrap_or(rest.len())
 }
 
 pub(super) fn is_blank(byte: u8) -> bool {
