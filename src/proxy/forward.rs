@@ -9,6 +9,9 @@ mod http2;
 mod side;
 mod transfer;
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::{Version, header};
 use pingora_core::{Error, ErrorType, Result};
@@ -18,7 +21,8 @@ use pingora_proxy::Session;
 use super::context::Carried;
 use super::visit::Visit;
 use super::{ATTEMPTS_MAX, Carrier, next_attempt};
-use crate::exchange::{Circumstances, Failure};
+use crate::exchange::{Circumstances, Exchange, Failure};
+use crate::pool::{Endpoint, Pool};
 pub use http2::Connections;
 use transfer::Transfer;
 
@@ -83,6 +87,34 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
         }
     }
     fail(carrier, session, carried, last).await
+}
+
+/// Where the attempt that is open goes.
+struct Way {
+    endpoint: Arc<Endpoint>,
+    pool: Arc<Pool>,
+}
+
+impl Way {
+    fn of(exchange: &Exchange) -> std::result::Result<Self, Failed> {
+        let both = exchange.endpoint().cloned().zip(exchange.pool().cloned());
+        let (endpoint, pool) = both.ok_or_else(|| Failed::new(Failure::Internal, None))?;
+        Ok(Self { endpoint, pool })
+    }
+
+    /// How long a connection may take, within the time that the whole request has.
+    fn connect_limit(&self, exchange: &Exchange) -> Duration {
+        let (now, limit) = (Instant::now(), self.pool.spec().timeouts.connect);
+        exchange.deadline().map_or(limit, |deadline| deadline.saturating_duration_since(now).min(limit))
+    }
+}
+
+/// Why there is no connection: where the time for the whole request is over, nobody else is to blame.
+fn unconnected(exchange: &Exchange, failed: Failed) -> Failed {
+    match exchange.is_late(Instant::now()) {
+        true => Failed::new(Failure::RequestDeadline, "waiting for a connection".to_owned()),
+        false => failed,
+    }
 }
 
 /// Asks the endpoint of the attempt that is open, and gives the client its response.

@@ -125,7 +125,6 @@ impl ProxyHttp for Carrier {
             // See `peer::build`: the endpoint must not keep it, either.
             request.insert_header(header::CONNECTION, "close")?;
         }
-        heads::join_cookies(request)?;
         heads::origin_form(request)
     }
 
@@ -143,7 +142,7 @@ impl ProxyHttp for Carrier {
             return Err(carried.fail(failure));
         }
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
-            // An empty last piece, as HTTP/2 clients send it, would become a second last chunk.
+            // An empty last piece would become a second last chunk.
             *body = None;
         }
         if end_of_stream && !carried.begun {

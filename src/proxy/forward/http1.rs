@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::time::timeout;
 
 use super::side::Side;
-use super::{Failed, Sent};
+use super::{Failed, Sent, Way, unconnected};
 use crate::exchange::{Exchange, Failure};
 use crate::lane::attempt::{self, INTERIM_MAX};
 use crate::lane::body::Body;
@@ -26,7 +26,6 @@ use crate::lane::chunked;
 use crate::lane::framing::Framing;
 use crate::lane::head::{Parse, Response};
 use crate::lane::kept::{Connection, KeptConnections};
-use crate::pool::{Endpoint, Pool};
 use crate::proxy::Carrier;
 use crate::proxy::context::Carried;
 
@@ -37,8 +36,7 @@ const GATHERED: usize = 8 * 1024;
 pub struct Exclusive {
     connection: Connection,
     kept: Arc<KeptConnections>,
-    endpoint: Arc<Endpoint>,
-    pool: Arc<Pool>,
+    way: Way,
     method: Method,
     upload: Upload,
     /// What has been read of the endpoint's, and not used.
@@ -79,19 +77,17 @@ pub async fn ask(
     carried: &mut Carried,
     sent: &Sent,
 ) -> Result<Exclusive, Failed> {
-    let internal = || Failed::new(Failure::Internal, None);
-    let endpoint = carried.exchange.endpoint().ok_or_else(internal)?.clone();
-    let pool = carried.exchange.pool().ok_or_else(internal)?.clone();
-    let connection = match carrier.kept.take(&endpoint, &pool.spec().tls, Instant::now()) {
+    let way = Way::of(&carried.exchange)?;
+    let connection = match carrier.kept.take(&way.endpoint, &way.pool.spec().tls, Instant::now()) {
         Some(connection) => connection,
         // In a box, because it is seldom needed.
-        None => Box::pin(connect(carried, &endpoint, &pool)).await?,
+        None => Box::pin(connect(&carried.exchange, &way)).await?,
     };
     carried.exchange.connected(connection.reused, Instant::now());
     carried.exchange.request_body_again();
     let client = session.req_header();
     let framing = head::framing(client, sent);
-    let own = head::request(client, &carried.exchange, framing, endpoint.written());
+    let own = head::request(client, &carried.exchange, framing, way.endpoint.written());
     let upload = Upload {
         own,
         sent: 0,
@@ -104,8 +100,7 @@ pub async fn ask(
     Ok(Exclusive {
         connection,
         kept: carrier.kept.clone(),
-        endpoint,
-        pool,
+        way,
         method: client.method.clone(),
         upload,
         input: BytesMut::new(),
@@ -119,24 +114,15 @@ pub async fn ask(
     })
 }
 
-async fn connect(
-    carried: &Carried,
-    endpoint: &Arc<Endpoint>,
-    pool: &Arc<Pool>,
-) -> Result<Connection, Failed> {
-    let (now, limit) = (Instant::now(), pool.spec().timeouts.connect);
-    let left = carried.exchange.deadline().map(|deadline| deadline.saturating_duration_since(now));
-    let within = left.map_or(limit, |left| left.min(limit));
-    match timeout(within, attempt::open(endpoint, pool.spec())).await {
+async fn connect(exchange: &Exchange, way: &Way) -> Result<Connection, Failed> {
+    let spec = way.pool.spec();
+    match timeout(way.connect_limit(exchange), attempt::open(&way.endpoint, spec)).await {
         Ok(Ok(stream)) => {
-            let tls = pool.spec().tls.clone();
+            let tls = spec.tls.clone();
             Ok(Connection { stream, tls, opened: Instant::now(), reused: false })
         }
         Ok(Err(failed)) => Err(Failed::new(failed.failure, failed.detail)),
-        Err(_) if carried.exchange.is_late(Instant::now()) => {
-            Err(Failed::new(Failure::RequestDeadline, "waiting for a connection".to_owned()))
-        }
-        Err(_) => Err(Failed::new(Failure::ConnectTimeout, None)),
+        Err(_) => Err(unconnected(exchange, Failed::new(Failure::ConnectTimeout, None))),
     }
 }
 
@@ -237,7 +223,8 @@ impl Side for Exclusive {
         let is_over = self.upload.is_through() && self.body.is_done();
         // Bytes that nobody asked for would be the beginning of somebody else's answer.
         if is_over && self.reusable && self.input.is_empty() {
-            self.kept.keep(&self.endpoint, self.connection, self.pool.spec(), Instant::now());
+            let Way { endpoint, pool } = &self.way;
+            self.kept.keep(endpoint, self.connection, pool.spec(), Instant::now());
         }
     }
 }

@@ -14,7 +14,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::side::Side;
-use super::{Failed, Sent};
+use super::{Failed, Sent, Way, unconnected};
 use crate::exchange::{Exchange, Failure};
 use crate::lane::head::RESPONSE_FIELDS_MAX;
 use crate::proxy::context::Carried;
@@ -51,19 +51,10 @@ pub async fn ask(
     carried: &mut Carried,
     sent: &Sent,
 ) -> Result<Stream, Failed> {
-    let internal = || Failed::new(Failure::Internal, None);
-    let endpoint = carried.exchange.endpoint().ok_or_else(internal)?.clone();
-    let pool = carried.exchange.pool().ok_or_else(internal)?.clone();
-    let now = Instant::now();
-    let left = carried.exchange.deadline().map(|deadline| deadline.saturating_duration_since(now));
-    let limit = left.map_or(pool.spec().timeouts.connect, |left| left.min(pool.spec().timeouts.connect));
-    let place =
-        carrier.multiplexed.place(&endpoint, pool.spec(), limit).await.map_err(|failed| {
-            match carried.exchange.is_late(Instant::now()) {
-                true => Failed::new(Failure::RequestDeadline, "waiting for a connection".to_owned()),
-                false => failed,
-            }
-        })?;
+    let way = Way::of(&carried.exchange)?;
+    let limit = way.connect_limit(&carried.exchange);
+    let place = carrier.multiplexed.place(&way.endpoint, way.pool.spec(), limit).await;
+    let place = place.map_err(|failed| unconnected(&carried.exchange, failed))?;
     carried.exchange.connected(place.reused, Instant::now());
     carried.exchange.request_body_again();
     let head = head::request(session, &carried.exchange)
