@@ -10,6 +10,7 @@ mod heads;
 mod hooks;
 mod http2;
 mod peer;
+mod rest;
 mod stream;
 mod strict;
 mod turns;

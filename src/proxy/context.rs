@@ -39,6 +39,11 @@ impl Context {
         }));
     }
 
+    /// The request is over, and what it held is given back.
+    pub fn end(&mut self) -> Option<Box<Carried>> {
+        self.0.take()
+    }
+
     pub fn carried(&mut self) -> Result<&mut Carried> {
         self.0
             .as_deref_mut()

@@ -15,7 +15,7 @@ use super::connection::Slot;
 use super::context::{Carried, Context};
 use super::visit::Visit;
 use super::watch::{Busy, Limit};
-use super::{Carrier, classify, edits, heads, next_attempt, peer, strict, websocket};
+use super::{Carrier, classify, edits, heads, next_attempt, peer, rest, strict, websocket};
 use crate::exchange::{Circumstances, Edits, Failure, Head};
 
 #[async_trait]
@@ -307,8 +307,9 @@ impl ProxyHttp for Carrier {
         // Where a `100 Continue` was all that the client stayed for, it has had no answer.
         let status = status.filter(|status| *status == 101 || *status >= 200);
         let bytes_out = session.body_bytes_sent() as u64;
-        if let Ok(carried) = ctx.carried() {
-            carried.busy = None;
+        let mut websocket = false;
+        if let Some(mut carried) = ctx.end() {
+            websocket = carried.websocket;
             carried.exchange.finish(status, bytes_out, Instant::now());
         }
         if let Some(visit) = Visit::of(session) {
@@ -318,6 +319,9 @@ impl ProxyHttp for Carrier {
                 Some(error) if classify::is_stalled(error) => visit.stalls(),
                 Some(_) => {}
             }
+        }
+        if status.is_some() && error.is_none() && !websocket {
+            rest::read(session).await;
         }
     }
 

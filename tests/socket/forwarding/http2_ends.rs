@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::frames::*;
-use crate::harness::{Endpoint, Proxy};
+use crate::harness::{Endpoint, Proxy, nobody_listens};
 
 fn setting(frames: &[Frame], wanted: u8) -> Option<u32> {
     let settings = frames.iter().find(|frame| frame.kind == SETTINGS)?;
@@ -60,4 +60,61 @@ fn old_connections_are_sent_away() {
     let frames = FrameClient::connect(&proxy.address()).rest();
     assert!((Duration::from_millis(900)..Duration::from_secs(6)).contains(&begun.elapsed()));
     assert!(frames.iter().any(|frame| frame.kind == GOAWAY), "{frames:?}");
+}
+
+/// The head of a POST, with a body to follow.
+fn post(stream: u32) -> Vec<u8> {
+    // :method POST, :scheme http, :path /, :authority a (RFC 7541, appendix A).
+    frame(HEADERS, END_HEADERS, stream, [0x83, 0x86, 0x84, 0x41, 1, b'a'])
+}
+
+/// A client that is answered before its body has come may still send it: its stream ends as if all had been wanted.
+#[test]
+fn a_small_rest_of_a_body_is_read_behind_the_answer() {
+    let early = Endpoint::scripted("a", |exchange| {
+        exchange.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+        exchange.drain_body();
+    });
+    let refusing = nobody_listens();
+    for (endpoint, status) in [(&early, 403), (&refusing, 503)] {
+        let proxy = Proxy::to([endpoint]).listener("h2c: true").start();
+        let mut client = FrameClient::connect(&proxy.address());
+        client.send(post(1));
+        let head = client.next_of(HEADERS).unwrap();
+        assert_eq!((head.stream, head.status()), (1, Some(status)));
+        // The request is over: only its body is still under way.
+        assert_eq!(proxy.record("/").status(), u64::from(status));
+        client.send(frame(DATA, END_STREAM, 1, "late"));
+        client.send(frame(PING, 0, 0, "question"));
+        let until_pong = std::iter::from_fn(|| client.next()).take_while(|frame| frame.kind != PING);
+        assert!(until_pong.into_iter().all(|frame| frame.kind != RST_STREAM));
+        assert_eq!(proxy.metric("evenkeel_active_requests", &[]), 0.0);
+    }
+}
+
+/// One that sends nothing more, or far too much, has its stream reset without error (RFC 9113, section 8.1).
+#[test]
+fn a_rest_that_is_large_or_does_not_come_is_not_waited_for() {
+    let proxy = Proxy::to([&nobody_listens()]).listener("h2c: true").start();
+    let mut client = FrameClient::connect(&proxy.address());
+    let begun = Instant::now();
+    client.send(post(1));
+    let reset = client.next_of(RST_STREAM).unwrap();
+    assert_eq!((reset.stream, reset.error()), (1, Some(0)));
+    assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&begun.elapsed()));
+
+    let begun = Instant::now();
+    client.send(post(3));
+    for part in 0..5 {
+        client.send(frame(DATA, 0, 3, [b'x'; 16 * 1024]));
+        if part == 2 {
+            // What has been read makes room in the window, which all five would overrun.
+            let window = std::iter::from_fn(|| client.next())
+                .find(|frame| frame.kind == WINDOW_UPDATE && frame.stream == 3);
+            assert!(window.is_some());
+        }
+    }
+    let reset = client.next_of(RST_STREAM).unwrap();
+    assert_eq!((reset.stream, reset.error()), (3, Some(0)));
+    assert!(begun.elapsed() < Duration::from_millis(900));
 }
