@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::door::Door;
@@ -63,8 +64,8 @@ struct Slot {
     pursuit: Cell<Pursuit>,
     /// Where the client came in: those of one door may end together.
     door: Arc<Door>,
-    /// Its timer is gone; the clock forgets it at its next look.
-    gone: Cell<bool>,
+    /// Among the clock's slots.
+    place: Cell<usize>,
 }
 
 /// What a look at the deadlines has come to.
@@ -76,12 +77,11 @@ enum Look {
 }
 
 impl Slot {
-    fn pass(&self) {
+    /// Its time is over; gives back who has to be told.
+    fn pass(&self) -> Option<Waker> {
         self.deadline.set(None);
         self.passed.set(true);
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
+        self.waker.borrow_mut().take()
     }
 }
 
@@ -103,21 +103,28 @@ impl Clock {
 
     /// Wakes some of those whose time is over; once these are all, finds the earliest deadline of the others.
     fn look(&self, now: Instant) -> Look {
-        let mut slots = self.slots.borrow_mut();
-        slots.retain(|slot| !slot.gone.get());
+        let slots = self.slots.borrow();
         let is_over = |slot: &&Rc<Slot>| slot.deadline.get().is_some_and(|deadline| deadline <= now);
-        let woken = slots.iter().filter(is_over).take(AT_ONCE).map(|slot| slot.pass()).count();
-        if woken == AT_ONCE {
-            return Look::Again;
-        }
-        self.next.set(slots.iter().filter_map(|slot| slot.deadline.get()).min());
-        Look::Done
+        let over: SmallVec<[_; AT_ONCE]> =
+            slots.iter().filter(is_over).take(AT_ONCE).map(|slot| slot.pass()).collect();
+        let look = match over.len() {
+            AT_ONCE => Look::Again,
+            _ => {
+                self.next.set(slots.iter().filter_map(|slot| slot.deadline.get()).min());
+                Look::Done
+            }
+        };
+        // Whoever is told may go at once, and his slot with him.
+        drop(slots);
+        over.into_iter().flatten().for_each(Waker::wake);
+        look
     }
 
     /// Lets the deadlines of those who are about this pass now, where their door is concerned.
     pub fn end(&self, pursuit: Pursuit, concerned: impl Fn(&Door) -> bool) {
         let is_meant = |slot: &&Rc<Slot>| slot.pursuit.get() == pursuit && concerned(&slot.door);
-        self.slots.borrow().iter().filter(is_meant).for_each(|slot| slot.pass());
+        let over: Vec<_> = self.slots.borrow().iter().filter(is_meant).map(|slot| slot.pass()).collect();
+        over.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// The time of day at `now`, without asking the system for it each time; a change of its clock is seen within a
@@ -135,16 +142,27 @@ impl Clock {
     }
 
     pub fn timer(self: &Rc<Self>, door: Arc<Door>) -> Timer {
+        let mut slots = self.slots.borrow_mut();
         let slot = Rc::new(Slot {
             deadline: Cell::default(),
             passed: Cell::default(),
             waker: RefCell::default(),
             pursuit: Cell::default(),
             door,
-            gone: Cell::default(),
+            place: Cell::new(slots.len()),
         });
-        self.slots.borrow_mut().push(slot.clone());
+        slots.push(slot.clone());
         Timer { clock: self.clone(), slot, bound: Cell::default(), at_bound: Cell::default() }
+    }
+
+    /// At once: a slot knows a waker, and with it the whole memory of a connection that may be long gone.
+    fn forget(&self, slot: &Slot) {
+        let mut slots = self.slots.borrow_mut();
+        let place = slot.place.get();
+        slots.swap_remove(place);
+        if let Some(moved) = slots.get(place) {
+            moved.place.set(place);
+        }
     }
 }
 
@@ -232,8 +250,7 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        self.slot.gone.set(true);
-        self.slot.deadline.set(None);
+        self.clock.forget(&self.slot);
     }
 }
 
@@ -305,9 +322,19 @@ mod tests {
         assert!(next().is_some());
         timer.clear();
         assert_eq!(next(), None);
-        drop(timer);
-        assert_eq!(next(), None);
-        assert!(clock.slots.borrow().is_empty());
+    }
+
+    /// Whoever is gone is forgotten at once, in whatever order they go, and nobody else.
+    #[test]
+    fn the_clock_keeps_nothing_of_those_who_are_gone() {
+        let clock = Rc::new(Clock::default());
+        let mut timers: Vec<_> = (0..5).map(|_| clock.timer(door())).collect();
+        for gone in [1, 3, 0, 1, 0] {
+            drop(timers.remove(gone));
+            let kept = clock.slots.borrow();
+            assert_eq!(kept.len(), timers.len());
+            assert!(timers.iter().all(|timer| Rc::ptr_eq(&timer.slot, &kept[timer.slot.place.get()])));
+        }
     }
 
     #[test]
