@@ -23,11 +23,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::Version;
-use pingora_core::{ErrorType, Result};
+use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
+use tokio::time::timeout;
 
 use crate::exchange::{Arrival, Exchange, Failure, Next, Tracked};
 use crate::lane::door::Door;
@@ -152,15 +152,18 @@ impl Carrier {
             let _ = response.insert_header(name, value);
         }
         let bodiless = session.req_header().method == http::Method::HEAD || answer.body.is_empty();
-        let body = Bytes::from(answer.body);
         let limit = carried.exchange.listener().timeouts.write.min(OWN_ANSWER);
-        session.set_write_timeout(Some(limit));
+        let whole = async {
+            heads::send(session, Box::new(response), bodiless).await?;
+            match bodiless {
+                true => Ok(()),
+                false => session.write_response_body(Some(answer.body.into()), true).await,
+            }
+        };
+        let sent = timeout(limit, whole);
         // A client that does not take the answer has gone; there is nobody to tell.
-        if heads::send(session, Box::new(response), bodiless).await.is_ok()
-            && !bodiless
-            && let Err(error) = session.write_response_body(Some(body), true).await
+        if sent.await.is_err()
             && let Some(visit) = Visit::of(session)
-            && error.etype == ErrorType::WriteTimedout
         {
             visit.stalls();
         }

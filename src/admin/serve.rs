@@ -125,6 +125,8 @@ impl Reserve {
 /// Too slow, or gone: nobody is left to be told.
 async fn exchange(app: &Arc<App>, connection: Connection) {
     let mut session = ServerSession::new_http1(Box::new(connection));
+    // With its first timeout Pingora starts a thread that wakes a hundred times a second from then on.
+    session.set_read_timeout(None);
     let read = tokio::time::timeout(EXCHANGE_LIMIT, session.read_request()).await;
     if matches!(read, Ok(Ok(true))) {
         session.set_keepalive(None);

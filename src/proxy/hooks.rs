@@ -48,8 +48,9 @@ impl ProxyHttp for Carrier {
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(timeouts.keep_alive.as_secs().max(1)));
         }
-        session.set_read_timeout(Some(timeouts.body));
-        session.set_write_timeout(Some(timeouts.write));
+        // What is carried by us has our own: see `own_way`.
+        session.set_read_timeout(None);
+        session.set_write_timeout(None);
         // A client that has sent its request and closed its side still wants the answer (RFC 9112, section 9.6).
         session.set_abort_on_close(false);
         session.set_pipelining_enabled(true);
@@ -68,6 +69,7 @@ impl ProxyHttp for Carrier {
             Box::pin(self.pass_on(session, carried)).await?;
             return Ok(true);
         }
+        own_way(session, carried);
         Ok(false)
     }
 
@@ -339,6 +341,14 @@ impl ProxyHttp for Carrier {
     ) -> bool {
         true
     }
+}
+
+/// The request goes Pingora's own way, with timeouts of its own. With the first of them it starts a thread that wakes a
+/// hundred times a second from then on.
+fn own_way(session: &mut Session, carried: &Carried) {
+    let timeouts = &carried.exchange.listener().timeouts;
+    session.set_read_timeout(Some(timeouts.body));
+    session.set_write_timeout(Some(timeouts.write));
 }
 
 /// Why a request is refused, with a detail for the operator.

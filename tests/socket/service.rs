@@ -4,6 +4,7 @@ mod clock;
 mod commands;
 mod confirm;
 mod faults;
+mod idle;
 mod ledger;
 mod listeners;
 mod logs;

@@ -216,22 +216,19 @@ impl<'a, S: Side> Transfer<'a, S> {
         let ended = self.side.has_ended();
         self.carried.begun = true;
         self.begun = true;
-        let (end, session) = (self.end_of_time(), &mut *self.session);
-        let sent = timeout_at(end.into(), heads::send(session, head, ended)).await;
-        written(sent)?;
+        self.patience().give(heads::send(self.session, head, ended)).await?;
         Ok(ended)
     }
 
     /// A piece of the response goes to the client; `true`: it was the last one.
     async fn pass(&mut self, piece: Bytes) -> Result<bool, Failed> {
-        let (length, end) = (piece.len(), self.end_of_time());
+        let length = piece.len();
         let last = self.side.has_ended();
         self.carried.exchange.response_body(length);
         if length == 0 && !last {
             return Ok(false);
         }
-        let sent = timeout_at(end.into(), self.session.write_response_body(Some(piece), last)).await;
-        written(sent)?;
+        self.patience().give(self.session.write_response_body(Some(piece), last)).await?;
         // Only now: what the client does not take stops the endpoint.
         self.side.delivered(length);
         if let Some(visit) = Visit::of(self.session) {
@@ -244,16 +241,25 @@ impl<'a, S: Side> Transfer<'a, S> {
     async fn end(&mut self) -> Result<(), Failed> {
         let trailers = poll_fn(|context| self.side.poll_trailers(context)).await?;
         trailers.iter().for_each(|trailers| self.carried.exchange.grpc_status(trailers));
-        let end = self.end_of_time();
+        let patience = self.patience();
         let http2 = self.session.req_header().version == Version::HTTP_2;
         match trailers {
             Some(trailers) if http2 => {
                 let allowed = trailers.iter().filter(|(name, _)| may_follow(name.as_str().as_bytes()));
                 let trailers = allowed.map(|(name, value)| (name.clone(), value.clone())).collect();
                 let session = self.session.as_downstream_mut();
-                written(timeout_at(end.into(), session.write_response_trailers(trailers)).await)
+                patience.give(session.write_response_trailers(trailers)).await
             }
-            _ => written(timeout_at(end.into(), self.session.write_response_body(None, true)).await),
+            _ => patience.give(self.session.write_response_body(None, true)).await,
+        }
+    }
+
+    /// With the client, from now on.
+    fn patience(&self) -> Patience {
+        let step = Instant::now() + self.carried.exchange.listener().timeouts.write;
+        match self.carried.exchange.deadline() {
+            Some(deadline) if deadline < step => Patience { until: deadline, whole: true },
+            _ => Patience { until: step, whole: false },
         }
     }
 }
@@ -269,20 +275,23 @@ fn poll_side(side: &mut impl Side, begun: bool, context: &mut Context<'_>) -> Po
     }
 }
 
-/// What became of something written to the client.
-fn written(sent: Result<pingora_core::Result<()>, tokio::time::error::Elapsed>) -> Result<(), Failed> {
-    match sent {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            let failure = match error.etype {
-                pingora_core::ErrorType::WriteTimedout => Failure::ClientStalled,
-                _ => Failure::ClientGone,
-            };
-            Err(Failed::of_client(failure, classify::detail(&error)))
+/// How long the client may take for a piece of its response.
+struct Patience {
+    until: Instant,
+    /// It is the time for the whole request that ends it.
+    whole: bool,
+}
+
+impl Patience {
+    async fn give(self, piece: impl Future<Output = pingora_core::Result<()>>) -> Result<(), Failed> {
+        match timeout_at(self.until.into(), piece).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Failed::of_client(Failure::ClientGone, classify::detail(&error))),
+            Err(_) if self.whole => {
+                let detail = "the client takes the response too slowly";
+                Err(Failed::of_client(Failure::RequestDeadline, detail.to_owned()))
+            }
+            Err(_) => Err(Failed::of_client(Failure::ClientStalled, None)),
         }
-        Err(_) => Err(Failed::of_client(
-            Failure::RequestDeadline,
-            "the client takes the response too slowly".to_owned(),
-        )),
     }
 }
