@@ -21,6 +21,7 @@ pub mod routing;
 pub mod server;
 pub mod snapshot;
 mod socket_file;
+mod spread;
 pub mod telemetry;
 pub mod tls;
 mod websocket;

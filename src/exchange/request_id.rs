@@ -1,5 +1,6 @@
 //! The request's id: the client's own if it is well formed, else a new one.
 
+use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
@@ -43,8 +44,7 @@ fn is_well_formed(id: &str) -> bool {
 /// Unique in this process by its counter, and among processes by a random number.
 fn new() -> [u8; 32] {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
-    static COUNTER: AtomicU64 = AtomicU64::new(1);
-    let count = COUNTER.fetch_add(1, Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let count = next_number().wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut rest = u128::from(*PROCESS) << 64 | u128::from(count);
     let mut digits = [b'0'; 32];
     for digit in digits.iter_mut().rev() {
@@ -52,6 +52,19 @@ fn new() -> [u8; 32] {
         rest >>= 4;
     }
     digits
+}
+
+/// Each thread takes many at once, so that they do not wait for each other's.
+fn next_number() -> u64 {
+    const AT_ONCE: u64 = 1 << 16;
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static NEXT: Cell<u64> = const { Cell::new(0) };
+    }
+    let next = NEXT.get();
+    let number = if next.is_multiple_of(AT_ONCE) { TAKEN.fetch_add(AT_ONCE, Relaxed) } else { next };
+    NEXT.set(number + 1);
+    number
 }
 
 #[cfg(test)]
@@ -64,6 +77,16 @@ mod tests {
             assert!(!is_well_formed(bad), "{bad}");
         }
         assert!(is_well_formed("4bf92f35-77b3_4da6.a3:ce=+/@"));
+    }
+
+    #[test]
+    fn threads_share_no_number() {
+        let some = || (0..100_000).map(|_| next_number()).collect::<Vec<_>>();
+        let all = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(some)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
+        });
+        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), all.len());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use rustls::pki_types::ServerName;
 use super::dial::Expected;
 use super::health::{Health, Thresholds};
 use super::status::EndpointState;
+use crate::spread::Spread;
 use crate::tls::ClientTls;
 
 /// Where an endpoint is reached.
@@ -35,15 +36,18 @@ pub struct Endpoint {
 
 #[derive(Debug, Default)]
 struct Counters {
-    requests: AtomicU64,
-    in_flight: AtomicU64,
+    /// What requests count: see the places below.
+    traffic: Spread<5>,
     idle_connections: AtomicU64,
-    failures: AtomicU64,
-    bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
     checks_passed: AtomicU64,
     checks_failed: AtomicU64,
 }
+
+const REQUESTS: usize = 0;
+const IN_FLIGHT: usize = 1;
+const FAILURES: usize = 2;
+const BYTES_IN: usize = 3;
+const BYTES_OUT: usize = 4;
 
 /// The counters at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -108,24 +112,24 @@ impl Endpoint {
         }
     }
 
+    fn in_flight(&self) -> u64 {
+        // Summed while attempts begin and end, it may miss the beginning of one whose end it sees.
+        u64::try_from(self.counters.traffic.sum(IN_FLIGHT, Relaxed).cast_signed()).unwrap_or(0)
+    }
+
+    fn count(&self, what: usize, value: u64) {
+        self.counters.traffic.add(what, value, Relaxed);
+    }
+
     pub fn load(&self) -> Load {
-        let Counters {
-            requests,
-            in_flight,
-            idle_connections,
-            failures,
-            bytes_in,
-            bytes_out,
-            checks_passed,
-            checks_failed,
-        } = &self.counters;
+        let Counters { traffic, idle_connections, checks_passed, checks_failed } = &self.counters;
         Load {
-            requests: requests.load(Relaxed),
-            in_flight: in_flight.load(Relaxed),
+            requests: traffic.sum(REQUESTS, Relaxed),
+            in_flight: self.in_flight(),
             idle_connections: idle_connections.load(Relaxed),
-            failures: failures.load(Relaxed),
-            bytes_in: bytes_in.load(Relaxed),
-            bytes_out: bytes_out.load(Relaxed),
+            failures: traffic.sum(FAILURES, Relaxed),
+            bytes_in: traffic.sum(BYTES_IN, Relaxed),
+            bytes_out: traffic.sum(BYTES_OUT, Relaxed),
             checks_passed: checks_passed.load(Relaxed),
             checks_failed: checks_failed.load(Relaxed),
         }
@@ -174,8 +178,8 @@ pub struct Lease {
 
 impl Lease {
     pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
-        endpoint.counters.requests.fetch_add(1, Relaxed);
-        endpoint.counters.in_flight.fetch_add(1, Relaxed);
+        endpoint.count(REQUESTS, 1);
+        endpoint.count(IN_FLIGHT, 1);
         Self { endpoint }
     }
 
@@ -184,23 +188,23 @@ impl Lease {
     }
 
     pub fn failed(&self) {
-        self.endpoint.counters.failures.fetch_add(1, Relaxed);
+        self.endpoint.count(FAILURES, 1);
     }
 
     /// Body bytes on their way to the endpoint.
     pub fn sent(&self, bytes: u64) {
-        self.endpoint.counters.bytes_in.fetch_add(bytes, Relaxed);
+        self.endpoint.count(BYTES_IN, bytes);
     }
 
     /// Body bytes on their way from the endpoint.
     pub fn received(&self, bytes: u64) {
-        self.endpoint.counters.bytes_out.fetch_add(bytes, Relaxed);
+        self.endpoint.count(BYTES_OUT, bytes);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.endpoint.counters.in_flight.fetch_sub(1, Relaxed);
+        self.endpoint.count(IN_FLIGHT, 1u64.wrapping_neg());
     }
 }
 
@@ -232,8 +236,6 @@ impl EndpointTable {
 
     /// Forgets endpoints that are no member any more and have nothing in flight.
     pub fn retain(&self, is_member: impl Fn(&str) -> bool) {
-        self.entries
-            .lock()
-            .retain(|label, endpoint| is_member(label) || endpoint.counters.in_flight.load(Relaxed) > 0);
+        self.entries.lock().retain(|label, endpoint| is_member(label) || endpoint.in_flight() > 0);
     }
 }

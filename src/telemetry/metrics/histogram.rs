@@ -1,9 +1,10 @@
 //! A histogram of durations with fixed buckets: two atomic additions for an observation.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::exposition::{Exposition, Label};
+use crate::spread::Spread;
 
 /// Upper bounds, as text for the label and in nanoseconds. From a tenth of OpenTelemetry's smallest one, for
 /// connects within a rack, to its largest.
@@ -27,14 +28,13 @@ const BUCKETS: [(&str, u64); 17] = [
     ("10", 10_000_000_000),
 ];
 
+/// Beyond the last bound.
+const BEYOND: usize = BUCKETS.len();
+/// Nanoseconds: 584 years of them.
+const SUM: usize = BEYOND + 1;
+
 #[derive(Debug, Default)]
-pub(super) struct Histogram {
-    buckets: [AtomicU64; BUCKETS.len()],
-    /// Beyond the last bound.
-    beyond: AtomicU64,
-    /// Nanoseconds: 584 years of them.
-    sum: AtomicU64,
-}
+pub(super) struct Histogram(Spread<{ SUM + 1 }>);
 
 // === impl Histogram ===
 
@@ -42,20 +42,20 @@ impl Histogram {
     pub(super) fn observe(&self, value: Duration) {
         let nanos = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
         let index = BUCKETS.partition_point(|&(_, bound)| bound < nanos);
-        self.buckets.get(index).unwrap_or(&self.beyond).fetch_add(1, Ordering::Relaxed);
-        self.sum.fetch_add(nanos, Ordering::Relaxed);
+        self.0.add(index, 1, Relaxed);
+        self.0.add(SUM, nanos, Relaxed);
     }
 
     pub(super) fn encode(&self, out: &mut Exposition, labels: &[Label<'_>]) {
         // Buckets are cumulative. The count is their last, not a counter of its own that could disagree with it.
         let mut count = 0;
-        for ((bound, _), bucket) in BUCKETS.iter().zip(&self.buckets) {
-            count += bucket.load(Ordering::Relaxed);
+        for (bucket, (bound, _)) in BUCKETS.iter().enumerate() {
+            count += self.0.sum(bucket, Relaxed);
             out.suffixed("_bucket", labels, Some(("le", bound)), count);
         }
-        count += self.beyond.load(Ordering::Relaxed);
+        count += self.0.sum(BEYOND, Relaxed);
         out.suffixed("_bucket", labels, Some(("le", "+Inf")), count);
-        out.suffixed("_sum", labels, None, self.sum.load(Ordering::Relaxed) as f64 / 1e9);
+        out.suffixed("_sum", labels, None, self.0.sum(SUM, Relaxed) as f64 / 1e9);
         out.suffixed("_count", labels, None, count);
     }
 }

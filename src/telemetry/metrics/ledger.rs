@@ -1,21 +1,18 @@
 //! The books of a listener: whatever was accepted was answered, refused with a reason, left by its client, or cut; or it
 //! is in flight.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 
 use serde::{Deserialize, Serialize};
 
+use crate::spread::Spread;
 use crate::telemetry::record::Outcome;
 
-/// Requests of one listener since the start.
+/// Requests of one listener since the start: those accepted, then those that have ended, by how.
 #[derive(Debug, Default)]
-pub struct Ledger {
-    accepted: AtomicU64,
-    answered: AtomicU64,
-    refused: AtomicU64,
-    client_gone: AtomicU64,
-    cut: AtomicU64,
-}
+pub struct Ledger(Spread<5>);
+
+const ACCEPTED: usize = 0;
 
 /// The books at one moment. `accepted` is always the sum of all others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,30 +28,30 @@ pub struct Balance {
 
 impl Ledger {
     pub(super) fn accept(&self) {
-        self.accepted.fetch_add(1, SeqCst);
+        self.0.add(ACCEPTED, 1, SeqCst);
     }
 
     pub(super) fn close(&self, outcome: Outcome) {
-        self.of(outcome).fetch_add(1, SeqCst);
-    }
-
-    fn of(&self, outcome: Outcome) -> &AtomicU64 {
-        match outcome {
-            Outcome::Answered => &self.answered,
-            Outcome::Refused => &self.refused,
-            Outcome::ClientGone => &self.client_gone,
-            Outcome::Cut => &self.cut,
-        }
+        self.0.add(place(outcome), 1, SeqCst);
     }
 
     pub fn balance(&self) -> Balance {
-        let count = |outcome| self.of(outcome).load(SeqCst);
+        let count = |outcome| self.0.sum(place(outcome), SeqCst);
         let (answered, refused) = (count(Outcome::Answered), count(Outcome::Refused));
         let (client_gone, cut) = (count(Outcome::ClientGone), count(Outcome::Cut));
         // Read last: whatever has ended by then was accepted before.
-        let accepted = self.accepted.load(SeqCst);
+        let accepted = self.0.sum(ACCEPTED, SeqCst);
         let in_flight = accepted.saturating_sub(answered + refused + client_gone + cut);
         Balance { accepted, answered, refused, client_gone, cut, in_flight }
+    }
+}
+
+fn place(outcome: Outcome) -> usize {
+    match outcome {
+        Outcome::Answered => 1,
+        Outcome::Refused => 2,
+        Outcome::ClientGone => 3,
+        Outcome::Cut => 4,
     }
 }
 

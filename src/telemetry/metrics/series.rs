@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::exposition::{Exposition, Kind};
 use super::histogram::Histogram;
+use crate::spread::Spread;
 
 /// Other methods are counted as the last.
 const METHODS: [&str; 10] =
@@ -45,7 +46,8 @@ struct Books {
 pub(super) struct RequestSeries {
     listener: Box<str>,
     route: Arc<str>,
-    counts: [[AtomicU64; CLASSES.len()]; METHODS.len()],
+    /// By method, then by class.
+    counts: Spread<{ METHODS.len() * CLASSES.len() }>,
     /// Shared with the same route and pool on other listeners.
     duration: Arc<Histogram>,
     /// Shared with everything that uses the pool.
@@ -171,14 +173,14 @@ impl RequestSeries {
     pub(super) fn count(&self, method: &str, status: u16, duration: Duration) {
         let method = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
         let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
-        self.counts[method][class].fetch_add(1, Ordering::Relaxed);
+        self.counts.add(place(method, class), 1, Ordering::Relaxed);
         self.duration.observe(duration);
     }
 
     fn encode(&self, out: &mut Exposition) {
-        for (method, counts) in METHODS.iter().zip(&self.counts) {
-            for (class, count) in CLASSES.iter().zip(counts) {
-                let count = count.load(Ordering::Relaxed);
+        for (row, method) in METHODS.iter().enumerate() {
+            for (column, class) in CLASSES.iter().enumerate() {
+                let count = self.counts.sum(place(row, column), Ordering::Relaxed);
                 if count > 0 {
                     let labels = [
                         ("listener", &*self.listener),
@@ -192,6 +194,11 @@ impl RequestSeries {
             }
         }
     }
+}
+
+/// Of a count, by the places of its method and its class.
+fn place(method: usize, class: usize) -> usize {
+    method * CLASSES.len() + class
 }
 
 // === impl PoolSeries ===
@@ -244,7 +251,7 @@ mod tests {
         assert!(maps <= 20, "{maps}");
         let books = series.books.lock();
         assert_eq!((books.by_route.len(), books.pools.len()), (10_000, 1));
-        let counted = |entry: &Arc<RequestSeries>| entry.counts[0][1].load(Ordering::Relaxed) == 1;
+        let counted = |entry: &Arc<RequestSeries>| entry.counts.sum(place(0, 1), Ordering::Relaxed) == 1;
         assert!(books.by_route.values().all(|entries| entries.iter().all(counted)));
     }
 

@@ -1,0 +1,84 @@
+//! Counts that several threads add to, each in memory of its own: what two processors write goes to and fro between them,
+//! and each waits for it.
+
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// How many shares there are at most. Where there are more threads, some have one together.
+const SHARES: usize = 16;
+
+/// `N` counts that belong together. A share has memory once its thread has something to count.
+#[derive(Debug, Default)]
+pub struct Spread<const N: usize>([OnceLock<Box<Share<N>>>; SHARES]);
+
+/// In cache lines of its own, which come in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Share<const N: usize>([AtomicU64; N]);
+
+impl<const N: usize> Spread<N> {
+    /// Adds to a count; below zero it wraps, so that one thread may take away what another has added.
+    pub fn add(&self, count: usize, value: u64, ordering: Ordering) {
+        let share = self.0.get(own_share()).map(|share| share.get_or_init(Box::default));
+        if let Some(count) = share.and_then(|share| share.0.get(count)) {
+            count.fetch_add(value, ordering);
+        }
+    }
+
+    /// What all have added to a count.
+    pub fn sum(&self, count: usize, ordering: Ordering) -> u64 {
+        let shares = self.0.iter().filter_map(OnceLock::get);
+        shares
+            .filter_map(|share| share.0.get(count))
+            .map(|count| count.load(ordering))
+            .fold(0, u64::wrapping_add)
+    }
+}
+
+impl<const N: usize> Default for Share<N> {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; N])
+    }
+}
+
+/// Which share this thread adds to.
+fn own_share() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    OWN.get().unwrap_or_else(|| {
+        let own = NEXT.fetch_add(1, Ordering::Relaxed) % SHARES;
+        OWN.set(Some(own));
+        own
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+
+    #[test]
+    fn all_shares_are_summed() {
+        let counts = Spread::<2>::default();
+        std::thread::scope(|scope| {
+            for _ in 0..2 * SHARES {
+                scope.spawn(|| (0..1000).for_each(|_| counts.add(1, 3, Relaxed)));
+            }
+        });
+        assert_eq!((counts.sum(0, Relaxed), counts.sum(1, Relaxed)), (0, 2 * SHARES as u64 * 3000));
+    }
+
+    #[test]
+    fn what_one_thread_adds_another_may_take_away() {
+        let counts = Spread::<1>::default();
+        counts.add(0, 1, Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| counts.add(0, 1u64.wrapping_neg(), Relaxed));
+        });
+        assert_eq!(counts.sum(0, Relaxed), 0);
+    }
+}
