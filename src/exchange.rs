@@ -16,6 +16,7 @@ mod headers;
 mod https;
 mod limits;
 mod path;
+mod pinned;
 mod request_id;
 mod retry;
 #[cfg(test)]
@@ -35,13 +36,14 @@ pub use edits::{Action, Edits};
 pub use failure::{Failure, Side};
 pub use forwarded::Origin;
 pub use headers::END_TO_END;
+pub use pinned::{OwnListener, Pinned};
 pub use retry::Circumstances;
 pub use tracked::Tracked;
 
 use crate::config::{EndpointProtocol, HostHeader, Listener, WhenNoneHealthy};
 use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
 use crate::routing::RequestHead;
-use crate::snapshot::Snapshot;
+use crate::snapshot::Route;
 use crate::telemetry::record::{Attempt, AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
 use crate::tls::Secured;
 use disguise::Disguise;
@@ -51,8 +53,7 @@ use retry::is_idempotent;
 
 /// One request from its header's arrival to its record.
 pub struct Exchange {
-    snapshot: Arc<Snapshot>,
-    listener: Arc<Listener>,
+    pinned: Arc<Pinned>,
     origin: Origin,
     /// `None`: it came without TLS.
     secured: Option<Arc<Secured>>,
@@ -64,7 +65,8 @@ pub struct Exchange {
     answered_by_grpc: bool,
     /// The endpoint has agreed to the upgrade.
     tunnel: bool,
-    pool: Option<Arc<Pool>>,
+    /// What was decided: a place among the routes.
+    route: Option<usize>,
     tried: SmallVec<[Arc<Endpoint>; 2]>,
     retries_left: u8,
     /// Bytes of the request's body; `None`: no limit.
@@ -122,12 +124,8 @@ pub enum Head {
 }
 
 impl Exchange {
-    pub fn begin<H: RequestHead>(
-        snapshot: Arc<Snapshot>,
-        listener: Arc<Listener>,
-        arrival: Arrival<'_, H>,
-    ) -> Self {
-        let head = arrival.head;
+    pub fn begin<H: RequestHead>(pinned: Arc<Pinned>, arrival: Arrival<'_, H>) -> Self {
+        let (head, listener) = (arrival.head, pinned.listener());
         let origin = Origin::new(arrival.caller, arrival.secured.is_some(), &listener.trusted_proxies, head);
         let request_id = RequestId::of(head);
         let text = TextParts {
@@ -141,7 +139,6 @@ impl Exchange {
         };
         let record = Record {
             time: arrival.time,
-            listener: listener.name.clone(),
             client: origin.client().clone(),
             peer: (origin.client() != origin.peer()).then(|| origin.peer().clone()),
             text: RequestText::new(text),
@@ -151,9 +148,7 @@ impl Exchange {
             status: 0,
             bytes_in: 0,
             bytes_out: 0,
-            route: None,
-            pool: None,
-            generation: snapshot.generation(),
+            generation: pinned.snapshot().generation(),
             attempts: SmallVec::new(),
             skipped: None,
             waited: None,
@@ -171,7 +166,7 @@ impl Exchange {
             grpc: arrival.protocol == Protocol::Http2 && grpc::is_grpc(head),
             answered_by_grpc: false,
             tunnel: false,
-            pool: None,
+            route: None,
             tried: SmallVec::new(),
             retries_left: 0,
             body_limit: listener.limits.body_bytes,
@@ -180,8 +175,7 @@ impl Exchange {
             started: arrival.now,
             waiting_until: None,
             failure: None,
-            snapshot,
-            listener,
+            pinned,
             origin,
             secured: arrival.secured,
             record,
@@ -201,27 +195,26 @@ impl Exchange {
             return Err(Failure::MemoryShort);
         }
         let size = HeadSize::of(self.record.text.target(), fields);
-        size.fits(&self.listener.limits)?;
+        size.fits(&self.listener().limits)?;
         if head.authority().is_empty() && self.record.protocol != Protocol::Http10 {
             return Err(Failure::MissingHost);
         }
         self.check_way(head.authority())?;
-        let decision = decide(&self.snapshot, head);
+        let pinned = self.pinned.clone();
+        let decision = decide(pinned.snapshot(), head);
         let Some(route) = decision.route else {
             self.record.detail = Some(decision.trace.to_string().into());
             return Err(Failure::NoRoute);
         };
-        self.record.route = Some(route.name.clone());
-        self.record.pool = Some(route.pool.name().clone());
+        self.route = decision.trace.route();
         self.retries_left = route.pool.spec().retry.limit;
-        self.pool = Some(route.pool.clone());
         // What HTTP/1.1 does with `Upgrade`, HTTP/2 has no word for (RFC 9113, section 8.6).
         self.upgrade &= route.pool.spec().protocol == EndpointProtocol::Http11;
         let of_client = if self.grpc { grpc::timeout(head) } else { None };
         let timeout = route.timeout.into_iter().chain(of_client).min();
         self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
         size.fits_route(&route.limits)?;
-        self.body_limit = limits::of_body(&route.limits, &self.listener.limits);
+        self.body_limit = limits::of_body(&route.limits, &self.listener().limits);
         let announced = head.header("content-length").and_then(|length| length.parse::<u64>().ok());
         if announced.is_some_and(|length| self.body_limit.is_some_and(|limit| length > limit)) {
             return Err(Failure::BodyTooLarge);
@@ -235,8 +228,9 @@ impl Exchange {
             self.stop_waiting(now);
             return Next::Fail(Failure::RequestDeadline);
         }
-        let Some(pool) = &self.pool else { return Next::Fail(Failure::NoRoute) };
-        match pool.pick(&self.tried) {
+        let pinned = self.pinned.clone();
+        let Some(route) = pinned.route(self.route) else { return Next::Fail(Failure::NoRoute) };
+        match route.pool.pick(&self.tried) {
             Picked::Endpoint { lease, failed_open, skipped } => {
                 self.stop_waiting(now);
                 self.record.failed_open |= failed_open;
@@ -252,8 +246,7 @@ impl Exchange {
             }
             Picked::NoneHealthy { skipped } => {
                 self.record.skipped = skipped;
-                let pool = pool.clone();
-                self.wait(&pool, now)
+                self.wait(&route.pool, now)
             }
         }
     }
@@ -275,8 +268,9 @@ impl Exchange {
     }
 
     fn stop_waiting(&mut self, now: Instant) {
-        let limit = self.pool.as_ref().map(|pool| &pool.spec().when_none_healthy);
-        if let (Some(until), Some(WhenNoneHealthy::Wait { limit, .. })) = (self.waiting_until.take(), limit) {
+        let Some(until) = self.waiting_until.take() else { return };
+        let limit = self.pool().map(|pool| &pool.spec().when_none_healthy);
+        if let Some(WhenNoneHealthy::Wait { limit, .. }) = limit {
             let since = until.checked_sub(*limit).unwrap_or(now);
             let waited = self.record.waited.unwrap_or_default() + now.saturating_duration_since(since);
             self.record.waited = Some(waited);
@@ -297,17 +291,26 @@ impl Exchange {
         self.open.as_ref().map(|open| open.lease.endpoint())
     }
 
+    /// What the request holds, for whoever has to hold it, too.
+    pub fn pinned(&self) -> &Arc<Pinned> {
+        &self.pinned
+    }
+
+    fn route(&self) -> Option<&Route> {
+        self.pinned.route(self.route)
+    }
+
     pub fn pool(&self) -> Option<&Arc<Pool>> {
-        self.pool.as_ref()
+        self.route().map(|route| &route.pool)
     }
 
     /// Whether its endpoints are asked by HTTP/2.
     pub fn speaks_http2(&self) -> bool {
-        self.pool.as_ref().is_some_and(|pool| pool.spec().protocol == EndpointProtocol::Http2)
+        self.pool().is_some_and(|pool| pool.spec().protocol == EndpointProtocol::Http2)
     }
 
     pub fn listener(&self) -> &Listener {
-        &self.listener
+        self.pinned.listener()
     }
 
     pub fn request_id(&self) -> &str {
@@ -355,7 +358,7 @@ impl Exchange {
 
     /// The `Host` that the pool's endpoints are sent; `None`: the client's.
     fn host_for_endpoint(&self) -> Option<&str> {
-        match &self.pool.as_ref()?.spec().host {
+        match &self.pool()?.spec().host {
             HostHeader::Preserve if !self.record.text.host().is_empty() => None,
             // An HTTP/1.0 client need not name a host, but what it asks for is passed on as HTTP/1.1, which must.
             HostHeader::Preserve | HostHeader::Endpoint => Some(self.endpoint()?.written()),
@@ -418,7 +421,11 @@ impl Exchange {
             authority,
             sent_host: self.host_for_endpoint().unwrap_or(authority),
             endpoints: || {
-                self.pool.iter().flat_map(|pool| pool.members()).map(|member| member.endpoint).collect()
+                self.pool()
+                    .into_iter()
+                    .flat_map(|pool| pool.members())
+                    .map(|member| member.endpoint)
+                    .collect()
             },
         }
     }

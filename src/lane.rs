@@ -32,6 +32,7 @@ pub mod handover;
 mod handshake;
 pub mod kept;
 mod pace;
+pub mod pins;
 pub mod places;
 mod pump;
 pub mod socket;

@@ -22,7 +22,6 @@ mod websocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwap;
 use http::Version;
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
@@ -32,10 +31,9 @@ use tokio::time::timeout;
 use crate::exchange::{Arrival, Exchange, Failure, Next, Tracked};
 use crate::lane::door::Door;
 use crate::lane::kept::KeptConnections;
+use crate::lane::pins::Pins;
 use crate::lifecycle::Lifecycle;
 use crate::pool::Wait;
-use crate::snapshot::Snapshot;
-use crate::telemetry::Telemetry;
 use crate::telemetry::record::Protocol;
 use connection::Connections;
 use context::Carried;
@@ -52,8 +50,7 @@ const OWN_ANSWER: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct Carrier {
-    snapshot: Arc<ArcSwap<Snapshot>>,
-    telemetry: Arc<Telemetry>,
+    pins: Arc<Pins>,
     lifecycle: Arc<Lifecycle>,
     connections: Arc<Connections>,
     /// Those to HTTP/2 endpoints.
@@ -65,33 +62,27 @@ pub struct Carrier {
 
 impl Carrier {
     /// Of one worker: a connection's bytes are moved by the one that has opened it. `kept` are those of its lane.
-    pub fn new(
-        snapshot: Arc<ArcSwap<Snapshot>>,
-        telemetry: Arc<Telemetry>,
-        lifecycle: Arc<Lifecycle>,
-        kept: Arc<KeptConnections>,
-    ) -> Self {
-        let turns = Arc::new(Turns::new(&snapshot.load().config().server));
+    pub fn new(pins: Arc<Pins>, lifecycle: Arc<Lifecycle>, kept: Arc<KeptConnections>) -> Self {
+        let turns = Arc::new(Turns::new(&pins.snapshot().config().server));
         let (connections, multiplexed) = (Arc::default(), Arc::default());
-        Self { snapshot, telemetry, lifecycle, connections, multiplexed, kept, turns }
+        Self { pins, lifecycle, connections, multiplexed, kept, turns }
     }
 
     /// How long idle connections of clients that have to go may stay.
     fn drain_idle(&self) -> Duration {
-        self.snapshot.load().config().server.drain_idle
+        self.pins.snapshot().config().server.drain_idle
     }
 
     /// What HTTP/2 connections at this door are held to, as the config is now.
     fn terms(&self, door: &Door) -> Option<Terms> {
-        let snapshot = self.snapshot.load();
+        let snapshot = self.pins.snapshot();
         let listener = door.in_force(&snapshot)?;
         Terms::of(listener, snapshot.config().server.drain_idle)
     }
 
     fn begin(&self, session: &Session, websocket: bool) -> Option<Tracked> {
-        let snapshot = self.snapshot.load_full();
         let visit = Visit::of(session)?;
-        let listener = visit.door.in_force(&snapshot)?.clone();
+        let pinned = self.pins.of(&visit.door)?;
         let request = session.req_header();
         let arrival = Arrival {
             head: &**request,
@@ -104,8 +95,7 @@ impl Carrier {
             now: Instant::now(),
             time: SystemTime::now(),
         };
-        let exchange = Exchange::begin(snapshot, listener, arrival);
-        Some(Tracked::new(exchange, self.telemetry.clone(), &visit.door.counters))
+        Some(Tracked::new(Exchange::begin(pinned, arrival)))
     }
 
     /// Carries an admitted request to where Pingora does not carry it.

@@ -84,6 +84,11 @@ impl Snapshot {
         self.listeners.iter().find(|listener| &*listener.name == name)
     }
 
+    /// In the order of the config.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
     /// For `exchange::decide`, whom everybody else asks.
     pub fn route(&self, head: &impl RequestHead) -> (Option<&Route>, RouteOutcome) {
         let outcome = self.router.find(head);

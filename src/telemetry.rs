@@ -29,7 +29,7 @@ impl Telemetry {
         Self { metrics: metrics::Metrics::new(started), access_log }
     }
 
-    pub fn record(&self, record: &record::Record) {
+    pub fn record(&self, record: record::Named<'_>) {
         self.metrics.request(record);
         self.access_log.log(record);
     }

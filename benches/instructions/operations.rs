@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use evenkeel::config::{AccessFormat, AccessLog, LogOutput};
-use evenkeel::exchange::{Edits, decide};
+use evenkeel::exchange::{Edits, Pinned, decide};
 use evenkeel::lane::framing::Framing;
 use evenkeel::lane::head::{Request, Response};
 use evenkeel::lane::rewrite::{self, Connection, RequestForm, ResponseForm};
@@ -40,6 +40,10 @@ pub const OPERATIONS: [Operation; 17] = [
     Operation { name: "log a record, text", prepare: || log_record(AccessFormat::Text) },
 ];
 
+fn pinned() -> Arc<Pinned> {
+    traffic::pinned(&traffic::snapshot(1), &traffic::telemetry())
+}
+
 fn read_request(head: &'static [u8]) -> Box<dyn FnMut()> {
     let (mut request, limits) = (Request::default(), traffic::limits());
     Box::new(move || {
@@ -56,8 +60,8 @@ fn read_response() -> Box<dyn FnMut()> {
 
 fn write_request(head: &'static [u8]) -> Box<dyn FnMut()> {
     let read = Read::of(head);
-    let (snapshot, times) = (traffic::snapshot(1), Times::new());
-    let mut exchange = traffic::begin(&snapshot, &read.view(), &traffic::client(), times);
+    let (pinned, times) = (pinned(), Times::new());
+    let mut exchange = traffic::begin(&pinned, &read.view(), &traffic::client(), times);
     traffic::carry(&mut exchange, &read.view(), times);
     let mut edits = Edits::default();
     exchange.request_edits(&read.view(), read.view().connection(), &mut edits);
@@ -73,8 +77,8 @@ fn write_request(head: &'static [u8]) -> Box<dyn FnMut()> {
 
 fn write_response() -> Box<dyn FnMut()> {
     let (read, response) = (Read::of(PLAIN), traffic::response());
-    let (snapshot, times) = (traffic::snapshot(1), Times::new());
-    let mut exchange = traffic::begin(&snapshot, &read.view(), &traffic::client(), times);
+    let (pinned, times) = (pinned(), Times::new());
+    let mut exchange = traffic::begin(&pinned, &read.view(), &traffic::client(), times);
     traffic::carry(&mut exchange, &read.view(), times);
     traffic::answer(&mut exchange, times);
     let (mut edits, mut out) = (Edits::default(), Vec::new());
@@ -112,8 +116,8 @@ fn pick_again() -> Box<dyn FnMut()> {
 }
 
 fn request_edits() -> Box<dyn FnMut()> {
-    let (snapshot, read, times) = (traffic::snapshot(1), Read::of(BROWSER), Times::new());
-    let mut exchange = traffic::begin(&snapshot, &read.view(), &traffic::client(), times);
+    let (pinned, read, times) = (pinned(), Read::of(BROWSER), Times::new());
+    let mut exchange = traffic::begin(&pinned, &read.view(), &traffic::client(), times);
     traffic::carry(&mut exchange, &read.view(), times);
     let mut edits = Edits::default();
     Box::new(move || {
@@ -124,10 +128,10 @@ fn request_edits() -> Box<dyn FnMut()> {
 
 /// All that `exchange` does for a request, but for the edits.
 fn life() -> Box<dyn FnMut()> {
-    let (snapshot, read, times) = (traffic::snapshot(1), Read::of(PLAIN), Times::new());
+    let (pinned, read, times) = (pinned(), Read::of(PLAIN), Times::new());
     let client = traffic::client();
     Box::new(move || {
-        let mut exchange = traffic::begin(&snapshot, &read.view(), &client, times);
+        let mut exchange = traffic::begin(&pinned, &read.view(), &client, times);
         traffic::carry(&mut exchange, &read.view(), times);
         traffic::answer(&mut exchange, times);
         black_box(exchange.finish(Some(200), 100, times.later()));
@@ -136,7 +140,7 @@ fn life() -> Box<dyn FnMut()> {
 
 fn count_record() -> Box<dyn FnMut()> {
     let (metrics, record) = (Metrics::new(SystemTime::UNIX_EPOCH), traffic::record(PLAIN));
-    Box::new(move || metrics.request(black_box(&record)))
+    Box::new(move || metrics.request(traffic::named(black_box(&record))))
 }
 
 fn log_record(format: AccessFormat) -> Box<dyn FnMut()> {
@@ -144,5 +148,5 @@ fn log_record(format: AccessFormat) -> Box<dyn FnMut()> {
     let config = AccessLog { output, format, ..traffic::snapshot(1).config().access_log.clone() };
     let log = access::AccessLog::start(&config).expect("it can always be opened");
     let record = traffic::record(BROWSER);
-    Box::new(move || log.log(black_box(&record)))
+    Box::new(move || log.log(traffic::named(black_box(&record))))
 }

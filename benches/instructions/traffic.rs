@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use evenkeel::config::{self, Limits};
-use evenkeel::exchange::{Arrival, Caller, Exchange, Head, Next};
+use evenkeel::config::{self, AccessLog, Limits, LogOutput};
+use evenkeel::exchange::{Arrival, Caller, Exchange, Head, Next, Pinned};
 use evenkeel::lane::head::{HeadBytes, Parse, Request, RequestView, Response};
 use evenkeel::snapshot::Snapshot;
-use evenkeel::telemetry::record::{ClientAddress, Protocol, Record};
+use evenkeel::telemetry::record::{ClientAddress, Named, Protocol, Record};
+use evenkeel::telemetry::{Telemetry, access};
 
 pub const PLAIN: &[u8] =
     b"GET /items/1?q=a HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n";
@@ -50,6 +51,20 @@ pub fn snapshot(routes: usize) -> Arc<Snapshot> {
     text += POOLS;
     let config = config::parse(&text, "benchmark").unwrap_or_else(|report| panic!("{report}"));
     Arc::new(Snapshot::build(config, None))
+}
+
+/// What a worker's requests hold.
+pub fn pinned(snapshot: &Arc<Snapshot>, telemetry: &Arc<Telemetry>) -> Arc<Pinned> {
+    let listener = snapshot.listener("a").expect("it is in the config").clone();
+    let counters = telemetry.metrics.listener(&listener.name);
+    Pinned::new((snapshot.clone(), listener), telemetry.clone(), counters)
+}
+
+/// Counts, and writes no log.
+pub fn telemetry() -> Arc<Telemetry> {
+    let off = AccessLog { output: LogOutput::Off, ..snapshot(1).config().access_log.clone() };
+    let log = access::AccessLog::start(&off).expect("nothing is opened");
+    Arc::new(Telemetry::new(log, SystemTime::UNIX_EPOCH))
 }
 
 /// Those of a listener whose config says nothing of them.
@@ -102,13 +117,7 @@ pub fn client() -> ClientAddress {
 }
 
 /// A request as it has arrived.
-pub fn begin(
-    snapshot: &Arc<Snapshot>,
-    head: &RequestView<'_>,
-    client: &ClientAddress,
-    times: Times,
-) -> Exchange {
-    let listener = snapshot.listener("a").expect("it is in the config").clone();
+pub fn begin(pinned: &Arc<Pinned>, head: &RequestView<'_>, client: &ClientAddress, times: Times) -> Exchange {
     let arrival = Arrival {
         head,
         caller: Caller::Peer(client.clone()),
@@ -120,7 +129,7 @@ pub fn begin(
         now: times.now,
         time: times.time,
     };
-    Exchange::begin(snapshot.clone(), listener, arrival)
+    Exchange::begin(pinned.clone(), arrival)
 }
 
 /// Takes a request that has begun to an endpoint's answer.
@@ -135,11 +144,15 @@ pub fn carry(exchange: &mut Exchange, head: &RequestView<'_>, times: Times) {
 
 /// What is left of a request that was answered.
 pub fn record(head: &[u8]) -> Record {
-    let (snapshot, read, times) = (snapshot(1), Read::of(head), Times::new());
-    let mut exchange = begin(&snapshot, &read.view(), &client(), times);
+    let (pinned, read, times) = (pinned(&snapshot(1), &telemetry()), Read::of(head), Times::new());
+    let mut exchange = begin(&pinned, &read.view(), &client(), times);
     carry(&mut exchange, &read.view(), times);
     answer(&mut exchange, times);
-    exchange.finish(Some(200), 100, times.later()).clone()
+    exchange.finish(Some(200), 100, times.later()).record.clone()
+}
+
+pub fn named(record: &Record) -> Named<'_> {
+    Named { record, listener: "a", route: Some("last"), pool: Some("p") }
 }
 
 pub fn answer(exchange: &mut Exchange, times: Times) {

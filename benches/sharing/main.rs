@@ -1,5 +1,5 @@
-//! What workers cost each other: the life of a request, its count and its line in the log, in one thread and in several
-//! that share a snapshot, its pools and the metrics, as workers do. `make sharing`.
+//! What workers cost each other: the life of a request and its count, in one thread and in several that share a
+//! snapshot, its pools and the metrics, as workers do: `cargo bench --bench sharing`.
 
 #![expect(clippy::print_stdout, reason = "what is found is to be seen")]
 #![expect(clippy::panic, reason = "what is measured is written here: it works, or this is to be mended")]
@@ -10,10 +10,9 @@ mod traffic;
 
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use evenkeel::snapshot::Snapshot;
-use evenkeel::telemetry::metrics::Metrics;
+use evenkeel::exchange::{Pinned, Tracked};
 use traffic::{PLAIN, Read, Times};
 
 const TIMES: u32 = 400_000;
@@ -32,26 +31,26 @@ fn main() {
 
 /// The processor time of the slowest for all that each of them does.
 fn together(threads: usize) -> Duration {
-    let (snapshot, metrics) = (traffic::snapshot(1), Metrics::new(SystemTime::UNIX_EPOCH));
+    let (snapshot, telemetry) = (traffic::snapshot(1), traffic::telemetry());
     let start = Barrier::new(threads);
     thread::scope(|scope| {
         let work = || {
             start.wait();
-            serve(&snapshot, &metrics)
+            serve(&traffic::pinned(&snapshot, &telemetry))
         };
         let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         all.into_iter().map(|one| one.join().expect("it does not panic")).max().unwrap_or_default()
     })
 }
 
-fn serve(snapshot: &Arc<Snapshot>, metrics: &Metrics) -> Duration {
+fn serve(pinned: &Arc<Pinned>) -> Duration {
     let (read, times, client) = (Read::of(PLAIN), Times::new(), traffic::client());
     let begun = processor_time();
     for _ in 0..TIMES {
-        let mut exchange = traffic::begin(snapshot, &read.view(), &client, times);
-        traffic::carry(&mut exchange, &read.view(), times);
-        traffic::answer(&mut exchange, times);
-        metrics.request(exchange.finish(Some(200), 100, times.later()));
+        let mut tracked = Tracked::new(traffic::begin(pinned, &read.view(), &client, times));
+        traffic::carry(&mut tracked, &read.view(), times);
+        traffic::answer(&mut tracked, times);
+        tracked.finish(Some(200), 100, times.later());
     }
     processor_time() - begun
 }

@@ -13,7 +13,7 @@ impl Exchange {
             // RFC 9110, section 15.5.20: one certificate's clients must not get at what is behind another.
             Some(secured) if !secured.is_for(host) => Err(Failure::Misdirected),
             Some(_) => Ok(()),
-            None if self.listener.redirect_https.is_some()
+            None if self.listener().redirect_https.is_some()
                 && self.origin.scheme == "http"
                 && !host.is_empty() =>
             {
@@ -25,7 +25,7 @@ impl Exchange {
 
     /// Where the same is to be had by HTTPS.
     pub(super) fn https_location(&self) -> Option<HeaderValue> {
-        let port = self.listener.redirect_https?;
+        let port = self.listener().redirect_https?;
         let host = without_port(self.record.text.host());
         let target = self.record.text.target();
         // Of the absolute form, the host is known already.
@@ -41,7 +41,7 @@ impl Exchange {
     /// `Strict-Transport-Security`, which means nothing without TLS (RFC 6797, section 7.2).
     pub(super) fn strict_transport(&self) -> Option<&str> {
         let https = self.origin.scheme == "https";
-        self.listener.hsts.as_deref().filter(|_| https)
+        self.listener().hsts.as_deref().filter(|_| https)
     }
 
     /// Says to the endpoint who the client is by its certificate.

@@ -8,7 +8,7 @@ impl Exchange {
     /// was sent, before it asks for anything else.
     pub fn normal_path<H: RequestHead>(&mut self, head: &H) -> Result<Option<String>, Failure> {
         let path = head.path();
-        match path::normal(path, self.listener.paths) {
+        match path::normal(path, self.listener().paths) {
             Ok(normal) => {
                 let sent = self.record.text.target();
                 let changes = normal != path;

@@ -35,7 +35,7 @@ impl Exchange {
     }
 
     fn may_retry(&self, failure: Failure, circumstances: Circumstances, stale: bool) -> bool {
-        let Some(pool) = &self.pool else { return false };
+        let Some(pool) = self.pool() else { return false };
         let on = &pool.spec().retry.on;
         let again = circumstances.replayable && !circumstances.response_begun;
         let allowed = match failure {
@@ -66,7 +66,7 @@ impl Exchange {
     }
 
     pub(super) fn may_retry_status(&self, status: u16, circumstances: Circumstances) -> bool {
-        let Some(pool) = &self.pool else { return false };
+        let Some(pool) = self.pool() else { return false };
         pool.spec().retry.on.statuses.contains(&status)
             && self.retries_left > 0
             && self.idempotent

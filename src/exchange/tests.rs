@@ -1,8 +1,10 @@
 //! The life of a request without a network: what is tried, how often, and what is written down.
 
 use super::*;
-use crate::config;
+use crate::config::{self, AccessFormat, AccessLog, LogOutput};
+use crate::snapshot::Snapshot;
 use crate::telemetry::record::{ClientAddress, Skipped};
+use crate::telemetry::{Telemetry, access};
 
 const TWO: &str = "listen: 127.0.0.1:0\nendpoints: [127.0.0.1:3001, 127.0.0.1:3002]";
 
@@ -26,8 +28,15 @@ fn head(method: &str, target: &str, fields: &[(&str, &str)]) -> http::request::P
     request.body(()).expect("a valid request").into_parts().0
 }
 
-fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {
+fn pinned(snapshot: &Arc<Snapshot>) -> Arc<Pinned> {
+    let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
+    let telemetry = Telemetry::new(access::AccessLog::start(&off).expect("no log"), SystemTime::UNIX_EPOCH);
     let listener = snapshot.listener("default").expect("there is one").clone();
+    let counters = telemetry.metrics.listener(&listener.name);
+    Pinned::new((snapshot.clone(), listener), Arc::new(telemetry), counters)
+}
+
+fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {
     let target = head.uri.to_string();
     let arrival = Arrival {
         head,
@@ -40,7 +49,7 @@ fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {
         now: Instant::now(),
         time: SystemTime::now(),
     };
-    Exchange::begin(snapshot.clone(), listener, arrival)
+    Exchange::begin(pinned(snapshot), arrival)
 }
 
 fn admitted(snapshot: &Arc<Snapshot>, method: &str) -> Exchange {
@@ -206,11 +215,12 @@ fn nobody_healthy_is_said_at_once_or_waited_for() {
     let mut exchange = admitted(&none_healthy("{ wait: 0s }"), "GET");
     assert!(matches!(exchange.next(Instant::now()), Next::Fail(Failure::NoHealthyEndpoint)));
 
-    let mut exchange = admitted(&none_healthy("{ wait: 5s, queue: 1 }"), "GET");
+    let snapshot = none_healthy("{ wait: 5s, queue: 1 }");
+    let mut exchange = admitted(&snapshot, "GET");
     let now = Instant::now();
     let Next::Wait(wait, limit) = exchange.next(now) else { panic!("it waits") };
     assert_eq!(limit, Duration::from_secs(5));
-    let mut other = admitted(&exchange.snapshot, "GET");
+    let mut other = admitted(&snapshot, "GET");
     assert!(matches!(other.next(now), Next::Fail(Failure::WaitQueueFull)));
     drop(wait);
     let later = now + Duration::from_secs(5);
@@ -242,7 +252,7 @@ fn the_record_tells_the_story() {
         (record.text.target(), record.text.host(), record.text.request_id()),
         ("/x?y=1", "example.com", "abc")
     );
-    assert_eq!((record.route.as_deref(), record.pool.as_deref()), (Some("default"), Some("default")));
+    assert_eq!((record.route, record.pool), (Some("default"), Some("default")));
     assert_eq!(record.attempts[0].result, AttemptResult::Status(200));
     assert_eq!(record.attempts[0].connect, None, "the connection was there");
     let skipped: Vec<&Skipped> = record.skipped.iter().flat_map(|skipped| &skipped.named).collect();

@@ -1,31 +1,28 @@
 //! An exchange that counts as active while it lives, and whose record is written whatever becomes of it.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Exchange, Failure};
-use crate::telemetry::Telemetry;
-use crate::telemetry::metrics::listeners::{ActiveRequest, ListenerCounters};
 
 pub struct Tracked {
     exchange: Exchange,
-    telemetry: Arc<Telemetry>,
     finished: bool,
-    active: ActiveRequest,
 }
 
 impl Tracked {
-    pub fn new(exchange: Exchange, telemetry: Arc<Telemetry>, listener: &Arc<ListenerCounters>) -> Self {
-        Self { exchange, telemetry, finished: false, active: listener.request() }
+    pub fn new(exchange: Exchange) -> Self {
+        exchange.pinned().counters().accept();
+        Self { exchange, finished: false }
     }
 
     /// Writes the record; what the client was sent, and how much of the body it took.
     pub fn finish(&mut self, status: Option<u16>, bytes_out: u64, now: Instant) {
         self.finished = true;
+        let pinned = self.exchange.pinned().clone();
         let record = self.exchange.finish(status, bytes_out, now);
-        self.telemetry.record(record);
-        self.active.close(record.outcome);
+        pinned.telemetry().record(record);
+        pinned.counters().close(record.outcome);
     }
 }
 

@@ -16,9 +16,8 @@ use super::rewrite::{self, RequestForm, ResponseForm};
 use super::worker::Worker;
 use super::{answer, chunked, handover, head};
 use crate::config::{self, Listener};
-use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next, Tracked};
+use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next, Pinned, Tracked};
 use crate::pool::Endpoint;
-use crate::snapshot::Snapshot;
 use crate::telemetry::record::Protocol;
 
 /// Room before a response, so that its head, which grows on the way, can go out in one piece with the body.
@@ -66,8 +65,9 @@ pub enum Served {
 }
 
 /// Serves the request whose head is in `client`, unless it is for the other carrier.
-pub async fn request(client: &mut Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> Served {
-    let mut tracked = begin(client, snapshot, listener);
+pub async fn request(client: &mut Client, pinned: Arc<Pinned>) -> Served {
+    let mut tracked = begin(client, &pinned);
+    let listener: &Listener = pinned.listener();
     let mut sent = Sent::default();
     let after = match admit(client, &mut tracked) {
         Ok(()) if tracked.speaks_http2() => {
@@ -76,7 +76,7 @@ pub async fn request(client: &mut Client, snapshot: Arc<Snapshot>, listener: &Ar
         }
         Ok(()) => {
             client.timer.bound(tracked.deadline());
-            serve(client, listener, &mut tracked, &mut sent).await
+            serve(client, &pinned, &mut tracked, &mut sent).await
         }
         Err((failure, detail)) => {
             answer::send(client, listener, &mut tracked, &mut sent, failure, detail).await
@@ -108,21 +108,16 @@ fn admit(client: &mut Client, tracked: &mut Tracked) -> Result<(), (Failure, Opt
 }
 
 /// Answers a request whose head was refused; it has its line in the log like any other.
-pub async fn refused(
-    client: &mut Client,
-    snapshot: Arc<Snapshot>,
-    listener: &Arc<Listener>,
-    refusal: head::Refusal,
-) -> After {
-    let mut tracked = begin(client, snapshot, listener);
+pub async fn refused(client: &mut Client, pinned: Arc<Pinned>, refusal: head::Refusal) -> After {
+    let mut tracked = begin(client, &pinned);
     let mut sent = Sent::default();
     let detail = Some(refusal.reason.to_owned());
-    answer::send(client, listener, &mut tracked, &mut sent, refusal.failure, detail).await;
+    answer::send(client, pinned.listener(), &mut tracked, &mut sent, refusal.failure, detail).await;
     tracked.finish(sent.status, sent.bytes, client.now);
     After::Linger
 }
 
-fn begin(client: &Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> Tracked {
+fn begin(client: &Client, pinned: &Arc<Pinned>) -> Tracked {
     let view = client.view();
     let arrival = Arrival {
         head: &view,
@@ -138,15 +133,15 @@ fn begin(client: &Client, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> 
         now: client.now,
         time: client.worker.clock.time_of_day(client.now),
     };
-    let exchange = Exchange::begin(snapshot, listener.clone(), arrival);
-    Tracked::new(exchange, client.worker.telemetry.clone(), client.counters())
+    Tracked::new(Exchange::begin(pinned.clone(), arrival))
 }
 
-async fn serve(client: &mut Client, listener: &Listener, tracked: &mut Tracked, sent: &mut Sent) -> After {
+async fn serve(client: &mut Client, pinned: &Pinned, tracked: &mut Tracked, sent: &mut Sent) -> After {
+    let listener = pinned.listener();
     let manner = Manner::of(&client.view());
     loop {
         match tracked.next(client.now) {
-            Next::Attempt => match attempt(client, listener, manner, tracked, sent).await {
+            Next::Attempt => match attempt(client, pinned, manner, tracked, sent).await {
                 Outcome::Served(after) => return after,
                 Outcome::Again => {}
                 Outcome::Failed(failure, detail) => {
@@ -181,14 +176,15 @@ impl Manner {
 
 async fn attempt(
     client: &mut Client,
-    listener: &Listener,
+    pinned: &Pinned,
     manner: Manner,
     tracked: &mut Tracked,
     sent: &mut Sent,
 ) -> Outcome {
-    let (Some(endpoint), Some(pool)) = (tracked.endpoint(), tracked.pool().cloned()) else {
+    let (Some(endpoint), Some(pool)) = (tracked.endpoint(), pinned.pool_of(tracked)) else {
         return Outcome::Failed(Failure::Internal, None);
     };
+    let listener = pinned.listener();
     let connection = match connection(client, endpoint, pool.spec()).await {
         Ok(connection) => connection,
         Err(failed) => return failure(tracked, failed, true, false),

@@ -23,9 +23,7 @@ use super::rewrite;
 use super::stream::Stream;
 use super::worker::Worker;
 use crate::config::{Listener, ProxyProtocol};
-use crate::exchange::{Caller, Failure};
-use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::listeners::ListenerCounters;
+use crate::exchange::{Caller, Failure, OwnListener, Pinned};
 use crate::telemetry::record::ClientAddress;
 use crate::tls::{Secured, ServerTls};
 
@@ -146,11 +144,11 @@ impl Client {
         if listener.proxy_protocol != ProxyProtocol::Off && !Box::pin(self.is_identified(&listener)).await {
             return Err(After::Close);
         }
-        let Some((snapshot, listener)) = self.in_force() else { return Err(After::Close) };
-        match self.door.admit(self.caller.address(), &listener) {
+        let Some(pinned) = self.in_force() else { return Err(After::Close) };
+        match self.door.admit(self.caller.address(), pinned.listener()) {
             Ok(guest) => Ok(guest),
             // In a box, so that those who are let in do not carry the room for it along.
-            Err(TooMany) => Err(Box::pin(self.turn_away(snapshot, &listener)).await),
+            Err(TooMany) => Err(Box::pin(self.turn_away(pinned)).await),
         }
     }
 
@@ -167,7 +165,7 @@ impl Client {
             Err(NoTls::Gone) => None,
             Err(NoTls::PlainHttp(stream)) => {
                 self = Self { worker, stream, input, timer, ..self };
-                self.refuse_plain_http(&listener).await;
+                self.refuse_plain_http().await;
                 None
             }
             Err(NoTls::Failed { reason, detail }) => {
@@ -178,13 +176,13 @@ impl Client {
     }
 
     /// Says to a client that speaks HTTP without TLS what it has come to.
-    async fn refuse_plain_http(mut self, listener: &Arc<Listener>) {
-        let Some((snapshot, _)) = self.in_force() else { return };
+    async fn refuse_plain_http(mut self) {
+        let Some(pinned) = self.in_force() else { return };
         self.now = Instant::now();
         self.take_head(self.input.len());
         let refusal =
             Refusal { failure: Failure::PlainHttp, reason: "HTTP without TLS came to a TLS listener" };
-        let after = carry::refused(&mut self, snapshot, listener, refusal).await;
+        let after = carry::refused(&mut self, pinned, refusal).await;
         self.end(after).await;
     }
 
@@ -267,16 +265,16 @@ impl Client {
     }
 
     /// Refuses the connection before a request was read.
-    async fn turn_away(&mut self, snapshot: Arc<Snapshot>, listener: &Arc<Listener>) -> After {
+    async fn turn_away(&mut self, pinned: Arc<Pinned>) -> After {
         let failure = Failure::TooManyConnections;
         let reason = "the client has as many connections as limits.connections_per_client allows";
-        if listener.tls.is_some() {
+        if pinned.listener().tls.is_some() {
             // It could not read an answer yet, and a handshake is what it should not cost.
             self.door.turned_away(self.caller.peer(), failure.label(), reason);
             return After::Close;
         }
         self.door.counters.refused(failure.label());
-        let after = carry::refused(self, snapshot, listener, Refusal { failure, reason }).await;
+        let after = carry::refused(self, pinned, Refusal { failure, reason }).await;
         match self.door.may_linger() {
             Some(_place) if after == After::Linger => {
                 self.linger().await;
@@ -291,22 +289,20 @@ impl Client {
             let Some(listener) = self.listener() else { return Stay::Over(After::Close) };
             let arrived = self.next(&listener).await;
             // While it waited, the config may have changed.
-            let Some((snapshot, listener)) = self.in_force() else { return Stay::Over(After::Close) };
+            let Some(pinned) = self.in_force() else { return Stay::Over(After::Close) };
             let after = match arrived {
                 Arrived::Nothing => return Stay::Over(After::Close),
                 Arrived::ForOther { http2: true } => return Stay::Elsewhere(What::Http2),
                 Arrived::ForOther { http2: false } => return Stay::Elsewhere(What::Http1),
                 // In a box, so that a connection that waits does not carry the room for a request along.
-                Arrived::Request => match Box::pin(carry::request(self, snapshot, &listener)).await {
+                Arrived::Request => match Box::pin(carry::request(self, pinned)).await {
                     Served::Here(after) => after,
                     Served::Elsewhere(judged) => {
                         self.requests += 1;
                         return Stay::Elsewhere(What::Request(judged));
                     }
                 },
-                Arrived::Refused(refusal) => {
-                    Box::pin(carry::refused(self, snapshot, &listener, refusal)).await
-                }
+                Arrived::Refused(refusal) => Box::pin(carry::refused(self, pinned, refusal)).await,
             };
             self.requests += 1;
             if after != After::KeepAlive {
@@ -316,15 +312,13 @@ impl Client {
     }
 
     /// The snapshot in force, and what the listener is like.
-    fn in_force(&self) -> Option<(Arc<Snapshot>, Arc<Listener>)> {
-        let snapshot = self.worker.snapshot.load_full();
-        let listener = self.door.in_force(&snapshot)?.clone();
-        Some((snapshot, listener))
+    fn in_force(&self) -> Option<Arc<Pinned>> {
+        self.worker.pins.of(&self.door)
     }
 
     /// What the listener is like, for who waits and keeps no snapshot.
-    fn listener(&self) -> Option<Arc<Listener>> {
-        self.door.in_force(&self.worker.snapshot.load()).cloned()
+    fn listener(&self) -> Option<Arc<OwnListener>> {
+        self.in_force().map(|pinned| pinned.listener().clone())
     }
 
     /// The connection serves no more requests than those that have arrived.
@@ -484,11 +478,6 @@ impl Client {
     /// Room for the request's head and for those that are written.
     pub fn room(&mut self) -> &mut HeadRoom {
         self.room.get_or_insert_with(|| self.worker.head_room())
-    }
-
-    /// Of the listener where it came in.
-    pub fn counters(&self) -> &Arc<ListenerCounters> {
-        &self.door.counters
     }
 
     /// What an attempt needs of the client.

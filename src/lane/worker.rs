@@ -9,18 +9,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-
 use super::buffer::{Buffer, HEAD};
 use super::deadline::{Clock, Pursuit};
 use super::door::Door;
 use super::handover::OtherCarrier;
 use super::head::{HeadRoom, Response};
 use super::kept::KeptConnections;
+use super::pins::Pins;
 use super::stream::Stream;
 use crate::exchange::Edits;
 use crate::lifecycle::Lifecycle;
-use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 
 /// How often idle connections to endpoints are looked through.
@@ -34,7 +32,7 @@ const SPARE_MAX: usize = 64;
 const ROOMS_MAX: usize = 512;
 
 pub struct Worker {
-    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub pins: Arc<Pins>,
     pub telemetry: Arc<Telemetry>,
     pub lifecycle: Arc<Lifecycle>,
     pub kept: Arc<KeptConnections>,
@@ -60,15 +58,15 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(
-        snapshot: Arc<ArcSwap<Snapshot>>,
+        pins: Arc<Pins>,
         telemetry: Arc<Telemetry>,
         lifecycle: Arc<Lifecycle>,
         kept: Arc<KeptConnections>,
         (other, hands_over_all): (Rc<dyn OtherCarrier>, bool),
     ) -> Rc<Self> {
-        let drain_idle = snapshot.load().config().server.drain_idle;
+        let drain_idle = pins.snapshot().config().server.drain_idle;
         Rc::new(Self {
-            snapshot,
+            pins,
             telemetry,
             lifecycle,
             kept,

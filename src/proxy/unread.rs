@@ -47,8 +47,7 @@ fn fails(carrier: &Carrier, visit: &Visit, session: &HttpSession, failure: Failu
 }
 
 fn begin(carrier: &Carrier, visit: &Visit, head: &impl RequestHead, target: &str) -> Option<Tracked> {
-    let snapshot = carrier.snapshot.load_full();
-    let listener = visit.door.in_force(&snapshot)?.clone();
+    let pinned = carrier.pins.of(&visit.door)?;
     let arrival = Arrival {
         head,
         caller: visit.caller.clone(),
@@ -60,8 +59,7 @@ fn begin(carrier: &Carrier, visit: &Visit, head: &impl RequestHead, target: &str
         now: Instant::now(),
         time: SystemTime::now(),
     };
-    let exchange = Exchange::begin(snapshot, listener, arrival);
-    Some(Tracked::new(exchange, carrier.telemetry.clone(), &visit.door.counters))
+    Some(Tracked::new(Exchange::begin(pinned, arrival)))
 }
 
 /// A connection that is over, perhaps because of what its client sent.

@@ -21,6 +21,7 @@ use super::hall::Hall;
 use super::post::{Accepted, Post};
 use super::state::Shared;
 use crate::lane::kept::KeptConnections;
+use crate::lane::pins::Pins;
 use crate::lane::worker::Worker;
 use crate::proxy::{Carrier, Proxy};
 
@@ -94,12 +95,11 @@ impl ServiceWithDependents for Acceptor {
 
 async fn work(start: Start) {
     let Start { shared, hall, other: (conf, always), member, arrived } = start;
-    let parts = || (shared.snapshot.clone(), shared.telemetry.clone(), shared.lifecycle.clone());
-    let (snapshot, telemetry, lifecycle) = parts();
+    let (telemetry, lifecycle) = (shared.telemetry.clone(), shared.lifecycle.clone());
+    let pins = Arc::new(Pins::new(shared.snapshot.clone(), telemetry.clone()));
     let kept = Arc::<KeptConnections>::default();
-    let proxy = Proxy::new(conf, Carrier::new(snapshot, telemetry, lifecycle, kept.clone()));
-    let (snapshot, telemetry, lifecycle) = parts();
-    let worker = Worker::new(snapshot, telemetry, lifecycle, kept, (Rc::new(proxy), always));
+    let proxy = Proxy::new(conf, Carrier::new(pins.clone(), lifecycle.clone(), kept.clone()));
+    let worker = Worker::new(pins, telemetry, lifecycle, kept, (Rc::new(proxy), always));
     let post = Post::new(worker.clone(), hall, member);
     let chores = worker.clone();
     spawn_local(async move { chores.run().await });

@@ -76,6 +76,8 @@ impl Post {
                     tended.push(self.start(entrance));
                 }
             }
+            // A reload has been.
+            self.worker.pins.let_go();
             // Of several changes only the last is seen here, but a door knows that it was retired.
             let worker = self.worker.clone();
             tokio::task::spawn_local(async move { worker.end_retired().await });
@@ -224,6 +226,7 @@ mod tests {
     use crate::config::{AccessFormat, AccessLog, LogOutput};
     use crate::lane::deadline::Pursuit;
     use crate::lane::kept::KeptConnections;
+    use crate::lane::pins::Pins;
     use crate::proxy::{Carrier, Proxy};
     use crate::snapshot::Snapshot;
     use crate::telemetry::{Telemetry, access};
@@ -240,9 +243,10 @@ mod tests {
         let log = access::AccessLog::start(&off).expect("no log");
         let telemetry = Arc::new(Telemetry::new(log, SystemTime::now()));
         let kept = Arc::<KeptConnections>::default();
-        let carrier = Carrier::new(snapshot.clone(), telemetry.clone(), Arc::default(), kept.clone());
+        let pins = Arc::new(Pins::new(snapshot, telemetry.clone()));
+        let carrier = Carrier::new(pins.clone(), Arc::default(), kept.clone());
         let other = Rc::new(Proxy::new(Arc::new(ServerConf::default()), carrier));
-        Worker::new(snapshot, telemetry, Arc::default(), kept, (other, false))
+        Worker::new(pins, telemetry, Arc::default(), kept, (other, false))
     }
 
     /// A worker that is busy sees only the second of two changes, and has clients of the door in between.

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
-use super::record::Record;
+use super::record::Named;
 use super::writer::{LineWriter, Output};
 use crate::config::{self, AccessFormat, LogOutput};
 
@@ -53,7 +53,7 @@ impl AccessLog {
         Ok(AccessLog { writer: Some(writer), format })
     }
 
-    pub fn log(&self, record: &Record) {
+    pub fn log(&self, record: Named<'_>) {
         let Some(writer) = &self.writer else { return };
         let mut line = LINE.take();
         line.clear();
@@ -94,11 +94,11 @@ impl Format {
         }
     }
 
-    fn write(self, out: &mut Vec<u8>, record: &Record) {
+    fn write(self, out: &mut Vec<u8>, record: Named<'_>) {
         match self {
             Format::Text { colour } => text::write(out, record, colour),
             Format::Json => json::write(out, record),
-            Format::Combined => combined::write(out, record),
+            Format::Combined => combined::write(out, &record),
         }
     }
 }

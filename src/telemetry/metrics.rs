@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use super::record::{AttemptResult, Record};
+use super::record::{AttemptResult, Named, Record};
 use crate::pool::status::PoolStatus;
 use crate::tls::CertificateStatus;
 use ledger::Balance;
@@ -103,11 +103,11 @@ impl Metrics {
     }
 
     /// Counts a finished request.
-    pub fn request(&self, record: &Record) {
-        let (route, pool) = (record.route.as_deref().unwrap_or(""), record.pool.as_deref().unwrap_or(""));
-        self.shared.series.with(&record.listener, route, pool, |requests| {
+    pub fn request(&self, record: Named<'_>) {
+        let (route, pool) = (record.route.unwrap_or_default(), record.pool.unwrap_or_default());
+        self.shared.series.with(record.listener, route, pool, |requests| {
             requests.count(record.text.method(), record.status, record.duration);
-            attempts(&requests.pool, record);
+            attempts(&requests.pool, &record);
         });
         if let Some(cause) = record.cause {
             self.shared.failures.add(cause);

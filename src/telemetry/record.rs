@@ -3,6 +3,7 @@
 mod client;
 mod text;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,6 @@ pub use text::{RequestText, TextParts};
 pub struct Record {
     /// When its header had arrived.
     pub time: SystemTime,
-    pub listener: Arc<str>,
     /// The client's address: the peer's, or what a trusted proxy says in a PROXY header or in X-Forwarded-For.
     pub client: ClientAddress,
     /// The peer of the connection, where it is a trusted proxy and so differs from the client.
@@ -34,8 +34,6 @@ pub struct Record {
     pub bytes_in: u64,
     /// Body bytes to the client.
     pub bytes_out: u64,
-    pub route: Option<Arc<str>>,
-    pub pool: Option<Arc<str>>,
     /// The generation of the snapshot that decided.
     pub generation: u64,
     pub attempts: SmallVec<[Attempt; 1]>,
@@ -55,6 +53,15 @@ pub struct Record {
     pub detail: Option<Box<str>>,
     /// From the header's arrival to the last byte of the response.
     pub duration: Duration,
+}
+
+/// A record with the names of what served the request, which belong to its snapshot.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<'a> {
+    pub record: &'a Record,
+    pub listener: &'a str,
+    pub route: Option<&'a str>,
+    pub pool: Option<&'a str>,
 }
 
 /// How a request ended, for whoever keeps the books.
@@ -112,6 +119,16 @@ pub enum Protocol {
     Http10,
     Http11,
     Http2,
+}
+
+// === impl Named ===
+
+impl Deref for Named<'_> {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        self.record
+    }
 }
 
 // === impl SkippedEndpoints ===

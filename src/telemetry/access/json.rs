@@ -1,17 +1,17 @@
 //! The access log as one JSON object a line. Names and order are an interface: tools are built on them.
 
 use crate::telemetry::json::{Object, key};
-use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, Record, Skipped};
+use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, Named, Record, Skipped};
 use crate::telemetry::time;
 
 /// What is not there is left out: an absent value, an empty text, an empty list, a `false`.
-pub(super) fn write(out: &mut Vec<u8>, record: &Record) {
+pub(super) fn write(out: &mut Vec<u8>, record: Named<'_>) {
     let mut line = Object::begin(out);
     let at = line.key(key!("time"));
     at.push(b'"');
     time::rfc3339(at, record.time);
     at.push(b'"');
-    line.plain(key!("listener"), &record.listener);
+    line.plain(key!("listener"), record.listener);
     line.plain(key!("client"), record.client.text());
     line.optional(key!("peer"), record.peer.as_ref().map(ClientAddress::text));
     let text = record.text.parts();
@@ -28,16 +28,16 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record) {
     line.optional(key!("user_agent"), present(text.user_agent));
     line.optional(key!("referer"), present(text.referer));
     decision(&mut line, record);
-    outcome(&mut line, record);
+    outcome(&mut line, &record);
     line.end();
 }
 
-fn decision(line: &mut Object<'_>, record: &Record) {
+fn decision(line: &mut Object<'_>, record: Named<'_>) {
     // The config allows no names that would have to be escaped.
-    if let Some(route) = &record.route {
+    if let Some(route) = record.route {
         line.plain(key!("route"), route);
     }
-    if let Some(pool) = &record.pool {
+    if let Some(pool) = record.pool {
         line.plain(key!("pool"), pool);
     }
     line.number(key!("generation"), record.generation);

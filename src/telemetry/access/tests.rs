@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::telemetry::record::{
-    Attempt, AttemptResult, ClientAddress, Outcome, Protocol, RequestText, Skipped, SkippedEndpoints,
+    Attempt, AttemptResult, ClientAddress, Outcome, Protocol, Record, RequestText, Skipped, SkippedEndpoints,
     TextParts,
 };
 
@@ -31,7 +31,6 @@ const PARTS: TextParts<'_> = TextParts {
 fn full() -> Record {
     Record {
         time: UNIX_EPOCH + Duration::new(1_795_521_601, 123_456_000),
-        listener: "default".into(),
         client: ClientAddress::inet(([203, 0, 113, 9], 41_000).into()),
         peer: Some(ClientAddress::inet(([10, 0, 0, 9], 5000).into())),
         text: RequestText::new(PARTS),
@@ -42,8 +41,6 @@ fn full() -> Record {
         bytes_in: 12,
         bytes_out: 1234,
         outcome: Outcome::Cut,
-        route: Some("api".into()),
-        pool: Some("api-v1".into()),
         generation: 3,
         attempts: smallvec![
             Attempt {
@@ -83,8 +80,6 @@ fn minimal() -> Record {
         status: 400,
         bytes_in: 0,
         bytes_out: 0,
-        route: None,
-        pool: None,
         attempts: SmallVec::new(),
         skipped: None,
         waited: None,
@@ -113,9 +108,15 @@ fn plain() -> Record {
     }
 }
 
+/// One that was never sent anywhere has no route.
+fn named(record: &Record) -> Named<'_> {
+    let sent = !record.attempts.is_empty();
+    Named { record, listener: "default", route: sent.then_some("api"), pool: sent.then_some("api-v1") }
+}
+
 fn line(format: Format, record: &Record) -> String {
     let mut out = Vec::new();
-    format.write(&mut out, record);
+    format.write(&mut out, named(record));
     String::from_utf8(out).expect("UTF-8")
 }
 
@@ -220,14 +221,14 @@ fn a_log_file_gets_one_line_a_request() {
     let output = LogOutput::File(path.clone());
     let log = AccessLog::start(&config::AccessLog { output, format: AccessFormat::Json, queue: 64 })
         .expect("start");
-    log.log(&full());
-    log.log(&minimal());
+    log.log(named(&full()));
+    log.log(named(&minimal()));
     assert!(log.flush(SOON));
     let written = fs::read_to_string(&path).expect("read");
     assert_eq!(written, format!("{}\n{}\n", line(Format::Json, &full()), line(Format::Json, &minimal())));
     fs::rename(&path, directory.path().join("access.log.1")).expect("rename");
     log.reopen();
-    log.log(&plain());
+    log.log(named(&plain()));
     assert!(log.flush(SOON));
     assert_eq!(fs::read_to_string(&path).expect("read").lines().count(), 1);
     assert_eq!(log.dropped(), 0);
@@ -238,11 +239,11 @@ fn a_full_disk_is_counted_and_off_is_silent() {
     let start =
         |output| AccessLog::start(&config::AccessLog { output, format: AccessFormat::Auto, queue: 64 });
     let full_disk = start(LogOutput::File("/dev/full".into())).expect("start");
-    full_disk.log(&plain());
+    full_disk.log(named(&plain()));
     assert!(full_disk.flush(SOON));
     assert_eq!(full_disk.dropped(), 1);
     let off = start(LogOutput::Off).expect("start");
-    off.log(&plain());
+    off.log(named(&plain()));
     off.reopen();
     assert!(off.flush(Duration::ZERO));
     assert_eq!(off.dropped(), 0);

@@ -4,13 +4,13 @@
 
 use std::io::Write;
 
-use crate::telemetry::record::{AttemptResult, Record};
+use crate::telemetry::record::{AttemptResult, Named, Record};
 use crate::telemetry::{escape, human, time};
 
 /// Columns for the URL; a longer one pushes the rest of its line to the right.
 const URL_COLUMNS: usize = 32;
 
-pub(super) fn write(out: &mut Vec<u8>, record: &Record, colour: bool) {
+pub(super) fn write(out: &mut Vec<u8>, record: Named<'_>, colour: bool) {
     time::of_day(out, record.time);
     status(out, record.status, colour);
     let text = record.text.parts();
@@ -23,7 +23,7 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record, colour: bool) {
     // Writing to a `Vec` cannot fail.
     let _ = write!(out, " {:>6} {:>6}", human::bytes(record.bytes_out), human::short(record.duration));
     path(out, record);
-    happenings(out, record);
+    happenings(out, &record);
 }
 
 fn status(out: &mut Vec<u8>, status: u16, colour: bool) {
@@ -38,9 +38,9 @@ fn status(out: &mut Vec<u8>, status: u16, colour: bool) {
 }
 
 /// `api > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000`
-fn path(out: &mut Vec<u8>, record: &Record) {
+fn path(out: &mut Vec<u8>, record: Named<'_>) {
     out.push(b' ');
-    match &record.route {
+    match record.route {
         Some(route) => escape::text(out, route),
         None => out.push(b'-'),
     }

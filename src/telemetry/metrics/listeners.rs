@@ -20,10 +20,6 @@ pub struct ListenerCounters {
     ledger: Ledger,
 }
 
-/// A request in progress, until it is closed with its outcome.
-#[must_use = "a request that is not closed is in flight for ever"]
-pub struct ActiveRequest(Arc<ListenerCounters>);
-
 /// An open connection; dropped, it no longer is.
 #[must_use = "the connection counts as open only while this lives"]
 pub struct Open(Arc<ListenerCounters>);
@@ -56,10 +52,13 @@ impl ListenerCounters {
         self.refused.add(reason);
     }
 
-    /// Counts a request as active until it is closed.
-    pub fn request(self: &Arc<Self>) -> ActiveRequest {
+    /// Counts a request as in flight until it is closed.
+    pub fn accept(&self) {
         self.ledger.accept();
-        ActiveRequest(self.clone())
+    }
+
+    pub fn close(&self, outcome: Outcome) {
+        self.ledger.close(outcome);
     }
 
     /// Open connections.
@@ -74,12 +73,6 @@ impl ListenerCounters {
     /// Counts that no more could be accepted for the time being.
     pub fn paused(&self, reason: &'static str) {
         self.pauses.add(reason);
-    }
-}
-
-impl ActiveRequest {
-    pub fn close(&self, outcome: Outcome) {
-        self.0.ledger.close(outcome);
     }
 }
 

@@ -19,7 +19,6 @@ fn asking_with(method: &str) -> RequestText {
 fn record() -> Record {
     Record {
         time: UNIX_EPOCH,
-        listener: "default".into(),
         client: ClientAddress::unix(),
         peer: None,
         text: asking_with("GET"),
@@ -29,8 +28,6 @@ fn record() -> Record {
         status: 200,
         bytes_in: 0,
         bytes_out: 0,
-        route: Some("api".into()),
-        pool: Some("api-v1".into()),
         generation: 1,
         attempts: smallvec![attempt(Some(400), AttemptResult::Status(200))],
         skipped: None,
@@ -42,6 +39,10 @@ fn record() -> Record {
         detail: None,
         duration: Duration::from_millis(4),
     }
+}
+
+fn named(record: &Record) -> Named<'_> {
+    Named { record, listener: "default", route: Some("api"), pool: Some("api-v1") }
 }
 
 fn pools() -> Vec<PoolStatus> {
@@ -83,7 +84,7 @@ fn pools() -> Vec<PoolStatus> {
 /// A process in which everything has happened once.
 fn busy() -> Metrics {
     let metrics = Metrics::new(UNIX_EPOCH + Duration::from_millis(1_500));
-    metrics.request(&record());
+    metrics.request(named(&record()));
     let failed = Record {
         status: 503,
         cause: Some("connect_failed"),
@@ -94,7 +95,7 @@ fn busy() -> Metrics {
         ],
         ..record()
     };
-    metrics.request(&failed);
+    metrics.request(named(&failed));
     let connections = metrics.listener(&"default".into());
     drop(connections.accepted());
     // The process goes on with it.
@@ -171,9 +172,11 @@ fn what_clients_write_never_becomes_a_label() {
     let metrics = Metrics::new(UNIX_EPOCH);
     for number in 0..100 {
         let text = asking_with(&format!("BREW{number}"));
-        metrics.request(&Record { text, status: 700 + number, route: None, pool: None, ..record() });
+        let record = Record { text, status: 700 + number, ..record() };
+        metrics.request(Named { route: None, pool: None, ..named(&record) });
     }
-    metrics.request(&Record { text: asking_with("get"), status: 0, route: None, pool: None, ..record() });
+    let record = Record { text: asking_with("get"), status: 0, ..record() };
+    metrics.request(Named { route: None, pool: None, ..named(&record) });
     let text = encode(&metrics);
     let requests: Vec<_> = text.lines().filter(|line| line.starts_with("evenkeel_requests_total")).collect();
     let none = r#"evenkeel_requests_total{listener="default",route="",pool="",method="other""#;
@@ -184,7 +187,7 @@ fn what_clients_write_never_becomes_a_label() {
 fn a_route_on_two_listeners_has_one_duration_and_a_pool_of_two_routes_one_connect() {
     let metrics = Metrics::new(UNIX_EPOCH);
     for (listener, route) in [("one", "a"), ("two", "a"), ("one", "b")] {
-        metrics.request(&Record { listener: listener.into(), route: Some(route.into()), ..record() });
+        metrics.request(Named { listener, route: Some(route), ..named(&record()) });
     }
     assert_has(
         &encode(&metrics),
@@ -203,8 +206,9 @@ fn nothing_is_lost_when_threads_find_a_route_together() {
         for _ in 0..8 {
             scope.spawn(|| {
                 for number in 0..500 {
-                    let route = Some(format!("route-{}", number % 50).into());
-                    metrics.request(&Record { route, cause: Some("no_route"), ..record() });
+                    let route = format!("route-{}", number % 50);
+                    let record = Record { cause: Some("no_route"), ..record() };
+                    metrics.request(Named { route: Some(&route), ..named(&record) });
                 }
             });
         }
@@ -223,7 +227,8 @@ fn nothing_is_lost_when_threads_find_a_route_together() {
 #[test]
 fn a_request_is_in_flight_until_its_outcome_is_known() {
     let metrics = busy();
-    let (one, two) = (metrics.listener(&"default".into()).request(), metrics.listener(&"b".into()).request());
+    let (one, two) = (metrics.listener(&"default".into()), metrics.listener(&"b".into()));
+    [&one, &two].into_iter().for_each(|listener| listener.accept());
     assert_eq!(metrics.balance().in_flight, 2);
     one.close(Outcome::Refused);
     assert_has(
