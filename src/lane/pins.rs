@@ -50,3 +50,41 @@ impl Pins {
         self.pins.lock().retain(|pin| pin.is_of(&snapshot));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::config::{self, AccessFormat, AccessLog, LogOutput};
+    use crate::telemetry::access;
+
+    fn snapshot() -> Arc<Snapshot> {
+        let text = "listeners: [{ name: a, address: '127.0.0.1:0' }]\nroutes: [{ pool: p }]\npools: { p: [127.0.0.1:1] }\n";
+        Arc::new(Snapshot::build(config::parse(text, "test").expect("a valid config"), None))
+    }
+
+    /// Requests of one snapshot and listener hold the same, and once they are over nobody holds what was in force before.
+    #[test]
+    fn what_is_in_force_no_more_is_let_go() {
+        let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
+        let log = access::AccessLog::start(&off).expect("no log");
+        let telemetry = Arc::new(Telemetry::new(log, SystemTime::UNIX_EPOCH));
+        let door = Door::new("a".into(), telemetry.metrics.listener(&"a".into()));
+        let current = Arc::new(ArcSwap::new(snapshot()));
+        let pins = Pins::new(current.clone(), telemetry);
+        let (one, two) = (pins.of(&door).expect("a listener"), pins.of(&door).expect("a listener"));
+        assert!(Arc::ptr_eq(&one, &two));
+
+        let before = current.swap(snapshot());
+        pins.let_go();
+        assert_eq!(Arc::strong_count(&before), 2, "the requests under way have it together");
+        drop((one, two));
+        assert_eq!(Arc::strong_count(&before), 1);
+
+        let after = pins.of(&door).expect("a listener");
+        assert!(after.is_of(&current.load()));
+        let other = Door::new("b".into(), door.counters.clone());
+        assert!(pins.of(&other).is_none());
+    }
+}
