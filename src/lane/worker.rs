@@ -19,7 +19,6 @@ use super::pins::Pins;
 use super::stream::Stream;
 use crate::exchange::Edits;
 use crate::lifecycle::Lifecycle;
-use crate::telemetry::Telemetry;
 
 /// How often idle connections to endpoints are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -33,7 +32,6 @@ const ROOMS_MAX: usize = 512;
 
 pub struct Worker {
     pub pins: Arc<Pins>,
-    pub telemetry: Arc<Telemetry>,
     pub lifecycle: Arc<Lifecycle>,
     pub kept: Arc<KeptConnections>,
     pub clock: Rc<Clock>,
@@ -59,7 +57,6 @@ pub struct Worker {
 impl Worker {
     pub fn new(
         pins: Arc<Pins>,
-        telemetry: Arc<Telemetry>,
         lifecycle: Arc<Lifecycle>,
         kept: Arc<KeptConnections>,
         (other, hands_over_all): (Rc<dyn OtherCarrier>, bool),
@@ -67,7 +64,6 @@ impl Worker {
         let drain_idle = pins.snapshot().config().server.drain_idle;
         Rc::new(Self {
             pins,
-            telemetry,
             lifecycle,
             kept,
             clock: Rc::default(),

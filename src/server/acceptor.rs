@@ -95,11 +95,11 @@ impl ServiceWithDependents for Acceptor {
 
 async fn work(start: Start) {
     let Start { shared, hall, other: (conf, always), member, arrived } = start;
-    let (telemetry, lifecycle) = (shared.telemetry.clone(), shared.lifecycle.clone());
-    let pins = Arc::new(Pins::new(shared.snapshot.clone(), telemetry.clone()));
+    let lifecycle = shared.lifecycle.clone();
+    let pins = Arc::new(Pins::new(shared.snapshot.clone(), shared.telemetry.clone()));
     let kept = Arc::<KeptConnections>::default();
     let proxy = Proxy::new(conf, Carrier::new(pins.clone(), lifecycle.clone(), kept.clone()));
-    let worker = Worker::new(pins, telemetry, lifecycle, kept, (Rc::new(proxy), always));
+    let worker = Worker::new(pins, lifecycle, kept, (Rc::new(proxy), always));
     let post = Post::new(worker.clone(), hall, member);
     let chores = worker.clone();
     spawn_local(async move { chores.run().await });

@@ -229,6 +229,7 @@ mod tests {
     use crate::lane::pins::Pins;
     use crate::proxy::{Carrier, Proxy};
     use crate::snapshot::Snapshot;
+    use crate::telemetry::metrics::Metrics;
     use crate::telemetry::{Telemetry, access};
 
     fn snapshot(listener: &str) -> Arc<Snapshot> {
@@ -243,10 +244,10 @@ mod tests {
         let log = access::AccessLog::start(&off).expect("no log");
         let telemetry = Arc::new(Telemetry::new(log, SystemTime::now()));
         let kept = Arc::<KeptConnections>::default();
-        let pins = Arc::new(Pins::new(snapshot, telemetry.clone()));
+        let pins = Arc::new(Pins::new(snapshot, telemetry));
         let carrier = Carrier::new(pins.clone(), Arc::default(), kept.clone());
         let other = Rc::new(Proxy::new(Arc::new(ServerConf::default()), carrier));
-        Worker::new(pins, telemetry, Arc::default(), kept, (other, false))
+        Worker::new(pins, Arc::default(), kept, (other, false))
     }
 
     /// A worker that is busy sees only the second of two changes, and has clients of the door in between.
@@ -254,7 +255,7 @@ mod tests {
     async fn no_door_is_forgotten_between_two_changes() {
         let current = Arc::new(ArcSwap::new(snapshot("a")));
         let worker = worker(current.clone());
-        let entrances = Entrances::new(worker.telemetry.metrics.clone());
+        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
         let to = |name| {
             let next = snapshot(name);
             let change = entrances.prepare(&next.config().listeners).expect("a free port");
