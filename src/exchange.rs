@@ -291,8 +291,8 @@ impl Exchange {
         self.open.as_ref().map(|open| open.lease.endpoint())
     }
 
-    /// What the request holds, for whoever has to hold it, too.
-    pub fn pinned(&self) -> &Arc<Pinned> {
+    /// What the request holds.
+    fn pinned(&self) -> &Arc<Pinned> {
         &self.pinned
     }
 

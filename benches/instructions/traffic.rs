@@ -57,7 +57,7 @@ pub fn snapshot(routes: usize) -> Arc<Snapshot> {
 pub fn pinned(snapshot: &Arc<Snapshot>, telemetry: &Arc<Telemetry>) -> Arc<Pinned> {
     let listener = snapshot.listener("a").expect("it is in the config").clone();
     let counters = telemetry.metrics.listener(&listener.name);
-    Pinned::new((snapshot.clone(), listener), telemetry.clone(), counters)
+    Pinned::new(snapshot.clone(), listener, telemetry.clone(), counters)
 }
 
 /// Counts, and writes no log.

@@ -39,7 +39,8 @@ impl Deref for OwnListener {
 
 impl Pinned {
     pub fn new(
-        (snapshot, listener): (Arc<Snapshot>, Arc<Listener>),
+        snapshot: Arc<Snapshot>,
+        listener: Arc<Listener>,
         telemetry: Arc<Telemetry>,
         counters: Arc<ListenerCounters>,
     ) -> Arc<Self> {

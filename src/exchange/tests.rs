@@ -33,7 +33,7 @@ fn pinned(snapshot: &Arc<Snapshot>) -> Arc<Pinned> {
     let telemetry = Telemetry::new(access::AccessLog::start(&off).expect("no log"), SystemTime::UNIX_EPOCH);
     let listener = snapshot.listener("default").expect("there is one").clone();
     let counters = telemetry.metrics.listener(&listener.name);
-    Pinned::new((snapshot.clone(), listener), Arc::new(telemetry), counters)
+    Pinned::new(snapshot.clone(), listener, Arc::new(telemetry), counters)
 }
 
 fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {

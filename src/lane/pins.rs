@@ -38,8 +38,8 @@ impl Pins {
             return Some(pin.clone());
         }
         pins.retain(|pin| pin.is_of(&snapshot));
-        let parts = (snapshot.clone(), listener.clone());
-        let pin = Pinned::new(parts, self.telemetry.clone(), door.counters.clone());
+        let (telemetry, counters) = (self.telemetry.clone(), door.counters.clone());
+        let pin = Pinned::new(snapshot.clone(), listener.clone(), telemetry, counters);
         pins.push(pin.clone());
         Some(pin)
     }
