@@ -59,11 +59,13 @@ fn next_number() -> u64 {
     const AT_ONCE: u64 = 1 << 16;
     static TAKEN: AtomicU64 = AtomicU64::new(0);
     thread_local! {
-        static NEXT: Cell<u64> = const { Cell::new(0) };
+        static LAST: Cell<u64> = const { Cell::new(0) };
     }
-    let next = NEXT.get();
-    let number = if next.is_multiple_of(AT_ONCE) { TAKEN.fetch_add(AT_ONCE, Relaxed) } else { next };
-    NEXT.set(number + 1);
+    let last = LAST.get();
+    let before = if last.is_multiple_of(AT_ONCE) { TAKEN.fetch_add(AT_ONCE, Relaxed) } else { last };
+    // Never nought, which would look like no number at all.
+    let number = before + 1;
+    LAST.set(number);
     number
 }
 
@@ -87,6 +89,7 @@ mod tests {
             threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
         });
         assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), all.len());
+        assert!(!all.contains(&0));
     }
 
     #[test]
