@@ -21,11 +21,13 @@ use nix::unistd::Pid;
 const WARM: usize = 20;
 const COUNTED: usize = 400;
 
+const CLOSE: &str = "Connection: close\r\n";
+
 /// Of one request. What is found may be 5 % more.
 struct Most {
     /// Bytes of clients and endpoints.
     data: f64,
-    /// To have a connection: accepting it, registering it, closing it.
+    /// To have a connection: finding it, accepting it, finding no other, registering it, closing it.
     connection: f64,
 }
 
@@ -96,9 +98,9 @@ impl Drop for Watched {
     }
 }
 
-fn request(stream: &mut TcpStream, target: &str) {
+fn request(stream: &mut TcpStream, target: &str, fields: &str) {
     // In one piece: each one costs the proxy a call.
-    let head = format!("GET {target} HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    let head = format!("GET {target} HTTP/1.1\r\nHost: test.example\r\n{fields}\r\n");
     stream.write_all(head.as_bytes()).expect("the request goes out");
     peers::response(stream, &mut [0; 4096]);
 }
@@ -106,13 +108,17 @@ fn request(stream: &mut TcpStream, target: &str) {
 /// The calls of one request, between two requests that can be found in the trace.
 fn calls_of_each(trace: &str, begin: &str, end: &str) -> BTreeMap<Kind, BTreeMap<String, f64>> {
     let mut calls: BTreeMap<Kind, BTreeMap<String, f64>> = BTreeMap::new();
-    let lines = trace.lines().skip_while(|line| !line.contains(begin)).skip(1);
-    for (name, arguments) in lines.take_while(|line| !line.contains(end)).filter_map(call) {
+    for (name, arguments) in between(trace, begin, end).filter_map(call) {
         if let Some(kind) = Kind::of(name, arguments) {
             *calls.entry(kind).or_default().entry(name.to_owned()).or_default() += 1.0 / COUNTED as f64;
         }
     }
     calls
+}
+
+fn between<'a>(trace: &'a str, begin: &str, end: &str) -> impl Iterator<Item = &'a str> {
+    let lines = trace.lines().skip_while(move |line| !line.contains(begin)).skip(1);
+    lines.take_while(move |line| !line.contains(end))
 }
 
 /// The name of a call, and its arguments. Of one that was interrupted only the beginning counts.
@@ -141,7 +147,7 @@ impl Kind {
             // A debug build asks whether what it closes is open, and whether what it registers would block.
             "fcntl" if arguments.contains("F_GETF") => return None,
             _ if on_socket && DATA.contains(&name) => Self::Data,
-            "accept4" | "epoll_ctl" => Self::Connection,
+            "poll" | "accept4" | "epoll_ctl" => Self::Connection,
             "close" if on_socket => Self::Connection,
             "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => Self::Wait,
             "write" | "writev" | "futex" | "clock_nanosleep" => Self::Log,
@@ -187,23 +193,31 @@ fn what_requests_ask_of_the_kernel() {
     let mut proxy = Watched::start(folder.path());
 
     let mut kept = TcpStream::connect(proxy.address).expect("a connection");
-    (0..WARM).for_each(|_| request(&mut kept, "/warm"));
-    request(&mut kept, "/kept");
-    (1..COUNTED).for_each(|_| request(&mut kept, "/x"));
-    request(&mut kept, "/end");
+    (0..WARM).for_each(|_| request(&mut kept, "/warm", ""));
+    request(&mut kept, "/kept", "");
+    (1..COUNTED).for_each(|_| request(&mut kept, "/x", ""));
+    request(&mut kept, "/end", "");
 
-    let on_its_own = |target: &str| {
-        request(&mut TcpStream::connect(proxy.address).expect("a connection"), target);
+    let on_its_own = |target: &str, fields: &str| {
+        request(&mut TcpStream::connect(proxy.address).expect("a connection"), target, fields);
     };
-    on_its_own("/own");
-    (1..COUNTED).for_each(|_| on_its_own("/x"));
-    on_its_own("/last");
+    on_its_own("/own", "");
+    (1..COUNTED).for_each(|_| on_its_own("/x", ""));
+    on_its_own("/close", CLOSE);
+    (1..COUNTED).for_each(|_| on_its_own("/x", CLOSE));
+    on_its_own("/last", CLOSE);
 
     let trace = proxy.stop();
     let kept = calls_of_each(&trace, "\"GET /kept", "\"GET /end");
     // The connections that were there before may end meanwhile.
     at_most("a request", &kept, &Most { data: 4.0, connection: 0.1 });
-    // Its end is received too, and behind it the queue is found empty.
-    let own = calls_of_each(&trace, "\"GET /own", "\"GET /last");
-    at_most("a connection and its request", &own, &Most { data: 5.0, connection: 5.0 });
+    // Its end is received too.
+    let own = calls_of_each(&trace, "\"GET /own", "\"GET /close");
+    at_most("a connection and its request", &own, &Most { data: 5.0, connection: 6.0 });
+    let closed = calls_of_each(&trace, "\"GET /close", "\"GET /last");
+    at_most("a connection for one request", &closed, &Most { data: 4.0, connection: 6.0 });
+    // The last bytes and the end go out in one packet.
+    let held =
+        between(&trace, "\"GET /close", "\"GET /last").filter(|line| line.contains("MSG_MORE")).count();
+    assert_eq!(held, COUNTED);
 }

@@ -85,7 +85,7 @@ pub async fn deliver(
     if until_close {
         client.stream.ends_with_reset(true);
     }
-    let mut download = Pump::new(body, onward.body, head).joining();
+    let mut download = Pump::new(body, onward.body, head).joining().closing(!keep);
     let cut = passage.carry(client, listener, tracked, pool, &mut download).await;
     client.now = Instant::now();
     sent.bytes = download.delivered;

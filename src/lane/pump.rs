@@ -28,6 +28,8 @@ pub struct Pump {
     joins: bool,
     /// So many of the buffered bytes are our own.
     joined: usize,
+    /// Nothing is sent to the sink behind the body.
+    closes: bool,
     /// What has been taken from the source, for another attempt; `None` if it is not wanted, or too much.
     kept: Option<Vec<u8>>,
     /// Memory for pieces of a body that go on together.
@@ -82,6 +84,7 @@ impl Pump {
             sent: 0,
             joins: false,
             joined: 0,
+            closes: false,
             waits_for: WaitsFor::Sink,
             moved: false,
             delivered: 0,
@@ -98,6 +101,12 @@ impl Pump {
     /// What is buffered of the source will be nobody else's, even if this fails.
     pub fn joining(mut self) -> Self {
         self.joins = true;
+        self
+    }
+
+    /// The sink is closed behind the body, or kept as if this were not said.
+    pub fn closing(mut self, closes: bool) -> Self {
+        self.closes = closes;
         self
     }
 
@@ -188,6 +197,11 @@ impl Pump {
         }
     }
 
+    /// Whether nothing comes behind so many of the buffered bytes, and our own.
+    fn is_all(&self, direct: usize) -> bool {
+        self.ended || matches!(&self.body, Body::Length { left } if *left == direct as u64)
+    }
+
     /// Sends our own bytes, and in the same call what of the body goes as it is.
     fn poll_send(
         &mut self,
@@ -200,10 +214,13 @@ impl Pump {
             self.joined += self.out.len();
             self.out.clear();
         }
+        let last = self.closes && self.is_all(direct);
         let own = self.out.get(self.sent..).unwrap_or_default();
         let buffered = ends.buffer.bytes().get(..self.joined + direct).unwrap_or_default();
         let to = Pin::new(&mut *ends.to);
         let written = match (own.is_empty(), buffered.is_empty()) {
+            (true, _) if last => ready!(ends.to.poll_write_last(context, buffered)),
+            (_, true) if last => ready!(ends.to.poll_write_last(context, own)),
             (true, _) => ready!(to.poll_write(context, buffered)),
             (_, true) => ready!(to.poll_write(context, own)),
             _ => ready!(to.poll_write_vectored(context, &[IoSlice::new(own), IoSlice::new(buffered)])),

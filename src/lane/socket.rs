@@ -3,13 +3,14 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::net::{self, SendFlags};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::pool::Target;
@@ -86,6 +87,28 @@ impl Socket {
         }
     }
 
+    /// Writes the last bytes before the connection is closed, or shut down for writing, at once: they may wait for that, to
+    /// go out in one packet with it.
+    pub fn poll_write_last(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let send = || Ok(net::send(self, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?);
+        loop {
+            let sent = match self {
+                Self::Tcp(stream) => {
+                    ready!(stream.poll_write_ready(context))?;
+                    stream.try_io(Interest::WRITABLE, send)
+                }
+                Self::Unix(stream) => {
+                    ready!(stream.poll_write_ready(context))?;
+                    stream.try_io(Interest::WRITABLE, send)
+                }
+            };
+            match sent {
+                Err(error) if is_to_be_repeated(&error) => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+
     /// No more will be written.
     pub fn shut_down_write(&self) {
         let _ = match self {
@@ -95,12 +118,25 @@ impl Socket {
     }
 }
 
+fn is_to_be_repeated(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
 /// Finds out within a minute and a half that the machine at the other end is gone.
 pub fn keepalive() -> TcpKeepalive {
     TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(10))
         .with_retries(3)
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
 }
 
 impl AsRawFd for Socket {
@@ -157,5 +193,53 @@ impl AsyncWrite for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (Socket, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let near = Socket::connect(&Target::Inet(address), Duration::from_secs(1)).await.expect("it listens");
+        let (far, _) = listener.accept().await.expect("a connection");
+        (near, Socket::Tcp(far))
+    }
+
+    #[tokio::test]
+    async fn the_last_bytes_go_out_with_the_end() {
+        let (near, mut far) = pair().await;
+        let sent = poll_fn(|context| near.poll_write_last(context, b"last")).await.expect("there is room");
+        assert_eq!((sent, far.has_unread()), (4, false));
+        drop(near);
+        let mut all = Vec::new();
+        far.read_to_end(&mut all).await.expect("a good end");
+        assert_eq!(all, b"last");
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_pieces_is_read_whole() {
+        let (mut near, mut far) = pair().await;
+        let sent = vec![7; 3 << 20];
+        let mut received = Vec::new();
+        let send = async {
+            near.write_all(&sent).await.expect("it is taken");
+            near.shut_down_write();
+        };
+        let receive = async {
+            let mut buffer = vec![0; 1000];
+            while let read @ 1.. = far.read(&mut buffer).await.expect("it is sent") {
+                received.extend_from_slice(&buffer[..read]);
+            }
+        };
+        tokio::join!(send, receive);
+        assert!(received == sent);
     }
 }

@@ -89,6 +89,16 @@ impl Stream {
         self.socket().ends_with_reset(reset);
     }
 
+    /// Writes the last bytes before the connection is closed, or shut down for writing, at once: over TCP they may wait for
+    /// that, to go out in one packet with it.
+    pub fn poll_write_last(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => socket.poll_write_last(context, bytes),
+            // Something goes behind them: that this was all.
+            Self::Tls(_) => Pin::new(self).poll_write(context, bytes),
+        }
+    }
+
     /// No more will be written.
     pub fn shut_down_write(&mut self) {
         match self {

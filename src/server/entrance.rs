@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::sync::watch;
@@ -79,6 +80,14 @@ impl Entrance {
 
     pub fn is_unix(&self) -> bool {
         matches!(self.address, BoundAddress::Unix(_))
+    }
+
+    /// Whether a client is in the queue. Asking is cheap; to accept where there is none is not, as the kernel makes the
+    /// socket before it looks.
+    pub fn has_waiting(&self) -> bool {
+        let mut queue = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        // What cannot be asked is tried.
+        !matches!(poll(&mut queue, PollTimeout::ZERO), Ok(0))
     }
 
     /// Takes one client from the queue, if there is one.
@@ -358,6 +367,19 @@ mod tests {
         assert_eq!(turned, [first[1], first[0]]);
         let one = open(&entrances, &[listener("b", "127.0.0.1:0")]);
         assert_eq!(one, [first[1]]);
+    }
+
+    #[test]
+    fn it_knows_whether_somebody_waits() {
+        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
+        open(&entrances, &[listener("a", "127.0.0.1:0")]);
+        let entrance = entrances.open.borrow()[0].clone();
+        let BoundAddress::Inet(address) = entrance.address else { panic!("it is inet") };
+        assert!(!entrance.has_waiting());
+        let _client = std::net::TcpStream::connect(address).expect("it listens");
+        assert!(entrance.has_waiting());
+        entrance.accept().expect("a client");
+        assert!(!entrance.has_waiting());
     }
 
     #[test]

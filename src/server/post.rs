@@ -142,6 +142,11 @@ impl Post {
             loop {
                 // Waiting, the seat is given back.
                 let mut ready = ready!(socket.poll_read_ready(context)).map_err(Pause::System)?;
+                if !socket.get_ref().has_waiting() {
+                    // Another worker was faster, or it was the last of several.
+                    ready.clear_ready();
+                    continue;
+                }
                 let Ok(accepted) = ready.try_io(|socket| socket.get_ref().accept()) else { continue };
                 let accepted = accepted.map_err(Pause::System)?;
                 return Poll::Ready(Ok(Accepted::new(accepted, socket.get_ref(), seat)));
