@@ -24,9 +24,11 @@ readonly CROWD=5000 DESCRIPTORS=1000
 readonly ATTACKERS=100 GROWTH=300 NORMAL=60
 readonly ATTACKS="bomb-large bomb-hundred bomb-many unread reset continuation ping settings data"
 
-# start_proxy CARRIER DESCRIPTORS: sets $proxy, $port and $admin.
+# start_proxy CARRIER DESCRIPTORS: sets $proxy, $port, $admin and $log, which is its own: two that write to one file from
+# its beginning would overwrite each other's lines.
 start_proxy() {
   port=$(free_port)
+  log=$work/proxy-$port.log
   admin=$work/admin-$port.sock
   cat >"$work/evenkeel.yaml" <<YAML
 server: { threads: 2 }
@@ -41,14 +43,15 @@ pools: { honest: [$(endpoints honest)], other: [$(endpoints other)] }
 YAML
   (
     ulimit -n "$2"
-    EVENKEEL_CARRIER=$1 exec "$binary" run -c "$work/evenkeel.yaml" >"$work/proxy.log" 2>&1 </dev/null
+    EVENKEEL_CARRIER=$1 exec "$binary" run -c "$work/evenkeel.yaml" >"$log" 2>&1 </dev/null
   ) &
   proxy=$!
   jobs_started+=("$proxy")
-  wait_for 10 ask || { cat "$work/proxy.log"; return 1; }
+  wait_for 10 ask || { cat "$log"; return 1; }
 }
 
 stop_proxy() {
+  check "every line of its log is whole" python3 -c 'import json, sys; [json.loads(line) for line in open(sys.argv[1])]' "$log"
   kill -KILL "$proxy"
   wait "$proxy" 2>/dev/null || true
 }
@@ -240,7 +243,7 @@ descriptors() {
   after=$(processor)
   check "$carrier: it does not spin ($(((after - before) / 3)) % of a core)" [ $(((after - before) / 3)) -lt 50 ]
   check "$carrier: the operator is answered" operator livez
-  check "$carrier: and sees why" grep -Eq 'connection limit reached|connections cannot be accepted|os error 24' "$work/proxy.log"
+  check "$carrier: and sees why" grep -Eq 'connection limit reached|connections cannot be accepted|os error 24' "$log"
   exec 9>&-
   wait "$crowd" || true
   left=$(now_ms)
@@ -258,7 +261,7 @@ descriptors() {
 finish() {
   kill "${jobs_started[@]}" 2>/dev/null || true
   wait || true
-  [ "$failed" -eq 0 ] || { echo "--- the proxy's last lines"; tail -n 20 "$work/proxy.log"; }
+  [ "$failed" -eq 0 ] || { echo "--- the proxy's last lines"; tail -n 20 "${log:-/dev/null}"; }
   rm -rf "$work"
 }
 
