@@ -8,9 +8,9 @@ use http::HeaderName;
 
 use crate::field::{is_framing, is_of_connection, is_value};
 
-/// Fields that belong to one connection (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [&str; 6] =
-    ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "upgrade"];
+/// Fields that belong to one connection (RFC 9110, section 7.6.1); `Close` is none, but `Connection: close` names it.
+const HOP_BY_HOP: [&str; 7] =
+    ["close", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "upgrade"];
 
 /// What endpoints believe of a proxy in front of them, beside what we tell them ourselves.
 const CLAIMS: [&str; 13] = [

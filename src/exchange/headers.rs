@@ -27,6 +27,10 @@ const NAMES_MAX: usize = 64;
 /// `Connection` field, names.
 pub fn remove_named(edits: &mut Edits, connection: &str, upgrade: bool) {
     for name in connection.split(',').map(str::trim).take(NAMES_MAX) {
+        // Nearly all that is ever said: both go in any case.
+        if name.eq_ignore_ascii_case("keep-alive") || name.eq_ignore_ascii_case("close") {
+            continue;
+        }
         let stays = PROTECTED.iter().any(|protected| protected.eq_ignore_ascii_case(name))
             || (upgrade && name.eq_ignore_ascii_case("upgrade"));
         if !stays && let Ok(name) = HeaderName::try_from(name) {
@@ -48,8 +52,10 @@ mod tests {
 
     #[test]
     fn fields_named_by_connection_go() {
-        let removed = removed("close, X-Secret-Of-Hop ,, bad name", false);
-        assert!(removed.contains(&"x-secret-of-hop".into()) && removed.contains(&"upgrade".into()));
+        let removed = removed("close, Keep-Alive, X-Secret-Of-Hop ,, bad name", false);
+        for name in ["close", "keep-alive", "x-secret-of-hop", "upgrade"] {
+            assert_eq!(removed.iter().filter(|removed| *removed == name).count(), 1, "{name}");
+        }
     }
 
     #[test]

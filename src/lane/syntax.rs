@@ -120,17 +120,33 @@ pub(super) fn is_host(byte: u8) -> bool {
     class(byte) & HOST != 0
 }
 
-/// How many of the first bytes are those of a token; four of them are looked at together.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x80 * ONES;
+
+/// How many of the first bytes are those of a token. Eight are looked at together, as long as they are letters and
+/// hyphens, as those of most names are.
 pub(super) fn token_length(bytes: &[u8]) -> usize {
     let mut length = 0;
-    for four in bytes.as_chunks::<4>().0 {
-        if four.iter().fold(TOKEN, |all, byte| all & class(*byte)) == 0 {
+    for word in bytes.as_chunks::<8>().0 {
+        let stop = !letters_and_hyphens(u64::from_le_bytes(*word)) & HIGH;
+        if stop != 0 {
+            length += (stop.trailing_zeros() / 8) as usize;
             break;
         }
-        length += 4;
+        length += 8;
     }
     let rest = bytes.get(length..).unwrap_or_default();
     length + rest.iter().position(|byte| !is_token(*byte)).unwrap_or(rest.len())
+}
+
+/// The high bit of each byte that is a letter or a hyphen.
+fn letters_and_hyphens(word: u64) -> u64 {
+    // No sum reaches the next byte, as the high bits are gone before.
+    let seven = (word | (0x20 * ONES)) & !HIGH;
+    let letter = (seven + (0x80 - b'a' as u64) * ONES) & !(seven + (0x7f - b'z' as u64) * ONES);
+    let other = (word & !HIGH) ^ (b'-' as u64 * ONES);
+    let hyphen = !(other + 0x7f * ONES);
+    (letter | hyphen) & !word
 }
 
 pub(super) fn is_blank(byte: u8) -> bool {
@@ -139,8 +155,6 @@ pub(super) fn is_blank(byte: u8) -> bool {
 
 /// How many of the first bytes may stand in a field's value; eight of them are looked at together.
 pub(super) fn value_length(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x80 * ONES;
     let mut length = 0;
     for word in bytes.as_chunks::<8>().0 {
         let word = u64::from_le_bytes(*word);
