@@ -1,6 +1,7 @@
 """The proxies that are compared: how each is told to balance over the same origins, and how it is started.
 
-None of them logs requests, but evenkeel, whose access log is on unless its name says otherwise.
+None of them logs requests, but evenkeel, whose access log is on unless its name says otherwise, and the nginx whose name
+says that it does, as nginx does by default: a line of the combined format, written with each request.
 """
 
 import re
@@ -77,7 +78,12 @@ def evenkeel(log):
     return command
 
 
-def nginx(place, program):
+def nginx(log):
+    return lambda place, program: [program, "-e", f"{place.folder}/error.log", "-p", str(place.folder),
+                                   "-c", nginx_config(place, f"{place.folder}/access.log" if log else "off")]
+
+
+def nginx_config(place, log):
     listen = "ssl http2 backlog=4096" if place.tls else "backlog=4096"
     certificate = f"ssl_certificate {place.cert}; ssl_certificate_key {place.key};" if place.tls else ""
     servers = " ".join(f"server {origin};" for origin in place.origins)
@@ -85,7 +91,7 @@ def nginx(place, program):
         f"{kind}_temp_path {place.folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     # Buffers as large as HAProxy's, and no response on the disk.
-    config = place.write("nginx.conf", f"""\
+    return place.write("nginx.conf", f"""\
         worker_processes {place.threads};
         worker_rlimit_nofile 19000;
         daemon off;
@@ -93,7 +99,7 @@ def nginx(place, program):
         error_log {place.folder}/error.log error;
         events {{ worker_connections 18000; }}
         http {{
-            access_log off; tcp_nodelay on; {temporary}
+            access_log {log}; tcp_nodelay on; {temporary}
             client_max_body_size 0; client_body_buffer_size 256k;
             keepalive_timeout 300s; keepalive_requests 1000000000;
             upstream origin {{ {servers} keepalive 1024; keepalive_requests 1000000000; keepalive_timeout 300s; }}
@@ -107,7 +113,6 @@ def nginx(place, program):
             }}
         }}
         """)
-    return [program, "-e", f"{place.folder}/error.log", "-p", str(place.folder), "-c", config]
 
 
 def haproxy(place, program):
@@ -290,7 +295,8 @@ def another_build(name, program):
 PEERS = [
     Peer("evenkeel", built, first_version("--version"), evenkeel(log=True)),
     Peer("evenkeel without log", built, first_version("--version"), evenkeel(log=False)),
-    Peer("nginx", on_path("nginx"), first_version("-v"), nginx),
+    Peer("nginx", on_path("nginx"), first_version("-v"), nginx(log=False)),
+    Peer("nginx with log", on_path("nginx"), first_version("-v"), nginx(log=True)),
     Peer("HAProxy", on_path("haproxy"), first_version("-v"), haproxy),
     Peer("bare Pingora", on_path("bare-pingora"), lambda _: "0.9.1", bare_pingora),
     Peer("Envoy", find_envoy, first_version("--version"), envoy),

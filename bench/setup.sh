@@ -18,6 +18,8 @@ if [ "${PEERS:-yes}" = yes ]; then
   has ab || packages+=(apache2-utils)
   has openssl || packages+=(openssl)
   python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
+  # Sozu's build asks for it.
+  [ "${SOZU:-yes}" != yes ] || has protoc || packages+=(protobuf-compiler)
 fi
 if [ ${#packages[@]} -gt 0 ]; then
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${packages[@]}" >/dev/null ||
@@ -39,7 +41,7 @@ if [ "${PEERS:-yes}" = yes ]; then
       cp "$folder/target/release/bare-pingora" "$folder/bin/" || missing+=(bare-pingora)
   fi
   if [ "${SOZU:-yes}" = yes ] && [ ! -x "$folder/bin/sozu" ]; then
-    cargo install -q --root "$folder" sozu || missing+=(sozu)
+    CARGO_TARGET_DIR=$folder/target cargo install -q --root "$folder" sozu || missing+=(sozu)
   fi
 fi
 [ ${#missing[@]} -eq 0 ] || echo "could not be had: ${missing[*]}"

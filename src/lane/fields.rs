@@ -217,16 +217,17 @@ impl Line {
 fn good_line(bytes: &[u8], begin: usize) -> Option<(Line, usize)> {
     let rest = bytes.get(begin..)?;
     let name = token_length(rest);
-    if name == 0 || rest.get(name) != Some(&b':') {
-        return None;
-    }
-    let blanks = rest.get(name + 1..)?.iter().take_while(|byte| is_blank(**byte)).count();
+    let blanks = match rest.get(name..)? {
+        [b':', ..] if name == 0 => return None,
+        [b':', b' ', next, ..] if !is_blank(*next) => 1,
+        [b':', more @ ..] => more.iter().take_while(|byte| is_blank(**byte)).count(),
+        _ => return None,
+    };
     let value = name + 1 + blanks;
     let end = value + value_length(rest.get(value..)?);
-    if rest.get(end..end + 2)? != b"\r\n" {
-        return None;
-    }
-    let trimmed = value + trim(rest.get(value..end)?).len();
+    let [b'\r', b'\n', ..] = rest.get(end..)? else { return None };
+    let trailing = rest.get(value..end)?.iter().rev().take_while(|byte| is_blank(**byte)).count();
+    let trimmed = end - trailing;
     // An empty value stands right behind the colon, whatever blanks there are.
     let (value, trimmed) = if trimmed == value { (name + 1, name + 1) } else { (value, trimmed) };
     let line =
