@@ -8,6 +8,10 @@ use parking_lot::{Condvar, Mutex};
 /// Lines are bounded by the length of their requests, so a bound on their number alone would allow gigabytes.
 const BYTES_MAX: usize = 64 << 20;
 
+/// A thread that rests is woken for so many bytes, or for half of the lines that may wait: what it copies is in the
+/// processor's cache still.
+const MANY_BYTES: usize = 128 << 10;
+
 /// After a burst, more memory than this is given back.
 const KEPT_BYTES: usize = 512 << 10;
 
@@ -33,8 +37,12 @@ struct State {
     done: u64,
     reopen: bool,
     closed: bool,
-    /// The thread waits to be woken.
+    /// The thread waits for something to do.
     asleep: bool,
+    /// The thread waits for much to do.
+    resting: bool,
+    /// So many wait for the thread.
+    hurried: usize,
 }
 
 /// What the thread is given to do.
@@ -70,7 +78,9 @@ impl Queue {
         state.lines += 1;
         state.bytes += line.len();
         state.added += 1;
-        self.wake(&mut state);
+        if !state.resting || self.is_much(&state) {
+            self.wake(&mut state);
+        }
         true
     }
 
@@ -86,10 +96,26 @@ impl Queue {
         self.wake(&mut state);
     }
 
+    fn is_much(&self, state: &State) -> bool {
+        state.bytes >= MANY_BYTES || state.lines * 2 >= self.lines_max
+    }
+
     /// Waking costs a system call, and is needed only where the thread sleeps.
     fn wake(&self, state: &mut State) {
-        if std::mem::take(&mut state.asleep) {
+        if std::mem::take(&mut state.asleep) || std::mem::take(&mut state.resting) {
             self.work.notify_one();
+        }
+    }
+
+    /// For the thread: lets lines gather for so long, unless there is a reason to go on at once.
+    pub(super) fn rest(&self, limit: Duration) {
+        let until = Instant::now() + limit;
+        let mut state = self.state.lock();
+        state.resting = !(state.reopen || state.closed || state.hurried > 0 || self.is_much(&state));
+        while state.resting {
+            if self.work.wait_until(&mut state, until).timed_out() {
+                state.resting = false;
+            }
         }
     }
 
@@ -134,11 +160,63 @@ impl Queue {
         let until = Instant::now() + limit;
         let mut state = self.state.lock();
         let wanted = state.added;
-        while state.done < wanted || state.reopen {
-            if self.progress.wait_until(&mut state, until).timed_out() {
-                return state.done >= wanted && !state.reopen;
-            }
+        state.hurried += 1;
+        self.wake(&mut state);
+        let mut in_time = true;
+        while in_time && (state.done < wanted || state.reopen) {
+            in_time = !self.progress.wait_until(&mut state, until).timed_out();
         }
-        true
+        state.hurried -= 1;
+        state.done >= wanted && !state.reopen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    /// Whether the thread still rests after `meanwhile`.
+    fn rests_on(meanwhile: impl FnOnce(&Queue)) -> bool {
+        let queue = Arc::new(Queue::new(100));
+        let resting = queue.clone();
+        let thread = thread::spawn(move || resting.rest(Duration::from_secs(600)));
+        while !queue.state.lock().resting {
+            thread::yield_now();
+        }
+        meanwhile(&queue);
+        let rests_on = queue.state.lock().resting;
+        queue.close();
+        thread.join().expect("it ends");
+        rests_on
+    }
+
+    #[test]
+    fn a_rest_lasts_until_there_is_a_reason_to_end_it() {
+        let add = |queue: &Queue, lines| assert!((0..lines).all(|_| queue.add(b"line\n")));
+        assert!(rests_on(|queue| add(queue, 49)));
+        assert!(!rests_on(|queue| add(queue, 50)));
+        assert!(rests_on(|queue| assert!(queue.add(&[0; MANY_BYTES - 1]))));
+        assert!(!rests_on(|queue| assert!(queue.add(&[0; MANY_BYTES]))));
+        assert!(!rests_on(Queue::reopen));
+        assert!(!rests_on(|queue| assert!(queue.flush(Duration::ZERO))));
+    }
+
+    #[test]
+    fn nobody_rests_while_somebody_waits() {
+        let queue = Arc::new(Queue::new(100));
+        assert!(queue.add(b"line\n"));
+        let waiting = queue.clone();
+        let flush = thread::spawn(move || waiting.flush(Duration::from_secs(600)));
+        while queue.state.lock().hurried == 0 {
+            thread::yield_now();
+        }
+        queue.rest(Duration::from_secs(600));
+        let mut lines = Vec::new();
+        assert_eq!(queue.take(&mut lines, None), Task::Write);
+        queue.done();
+        assert!(flush.join().expect("it ends"));
     }
 }

@@ -257,7 +257,6 @@ fn a_torn_line_is_ended_before_the_next() {
         sink: Sink::of(Scripted { takes, written: written.clone() }),
         buffer: Vec::new(),
         torn: false,
-        rests: false,
         last_error: None,
     };
     for line in ["first\n", "second\n", "third\n"] {
