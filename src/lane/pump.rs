@@ -104,7 +104,7 @@ impl Pump {
         self
     }
 
-    /// The sink is closed behind the body, or kept as if this were not said.
+    /// Whether the sink is closed, or shut down for writing, at once behind the body.
     pub fn closing(mut self, closes: bool) -> Self {
         self.closes = closes;
         self

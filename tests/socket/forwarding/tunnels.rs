@@ -309,7 +309,8 @@ fn the_last_words_of_an_endpoint_arrive_at_a_client_that_still_sends() {
 }
 
 /// A client that does not even take the 101 is given up in the listener's time, as with any response. How much the kernel
-/// takes before that is not ours to say, so each of these has more before its 101 than the last.
+/// takes before that is not ours to say, so each of these has more before its 101 than the last, and one or two of them
+/// come to an end in it.
 #[test]
 fn a_client_that_does_not_take_the_101_has_stalled() {
     if carrier() == Carrier::Pingora {
@@ -333,7 +334,8 @@ fn a_client_that_does_not_take_the_101_has_stalled() {
             client
         })
         .collect();
-    let record = proxy.record("/ws");
-    assert_eq!((record.status(), record.cause()), (101, "client_stalled"));
+    for record in proxy.records_of("/ws", 1) {
+        assert_eq!((record.status(), record.cause()), (101, "client_stalled"));
+    }
     drop(clients);
 }
