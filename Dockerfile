@@ -15,9 +15,11 @@ WORKDIR /src
 COPY scripts/setup.sh scripts/setup.sh
 RUN scripts/setup.sh
 
-# The dependencies first, in a layer of their own: a change of evenkeel's sources does not build them again.
+# The dependencies first, in a layer of their own: a change of evenkeel's sources does not build them again. Cargo wants all
+# that the manifest names to be there, and looks at nothing of it but what it builds.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
+RUN mkdir src benches && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
+    && for bench in $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"/\1/p' Cargo.toml); do touch "benches/$bench.rs"; done \
     && cargo build --profile "$PROFILE" --locked && rm -r src
 COPY src src
 # cargo goes by modification times, and the copied sources may be older than the stand-ins above.

@@ -38,6 +38,15 @@ cargo deny --locked --log-level error check --hide-inclusion-graph bans licenses
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 
+step "Dockerfile"
+# The layer of the dependencies is built with stand-ins: whatever the manifest names has to be among them.
+stand_ins=$(sed -n '/^RUN mkdir src/,/cargo build/p' Dockerfile | sed 's/^RUN //; /cargo build/d; s/ \\$//')
+context=$(mktemp -d)
+cp Cargo.toml Cargo.lock "$context"
+host=$(rustc -vV | sed -n 's/^host: //p')
+(cd "$context" && sh -euc "$(tr '\n' ' ' <<<"$stand_ins")" && cargo fetch --locked --quiet --target "$host")
+rm -r "$context"
+
 step "shell scripts"
 scripts=(.ci/run scripts/*.sh bench/*.sh tests/*.sh tests/*/*.sh tests/*/*/*.sh)
 for script in "${scripts[@]}"; do bash -n "$script"; done
