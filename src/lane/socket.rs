@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -89,20 +89,12 @@ impl Socket {
 
     /// Writes the last bytes before the connection is closed, or shut down for writing, at once: they may wait for that, to
     /// go out in one packet with it.
-    pub fn poll_write_last(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let send = || Ok(net::send(self, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?);
+    pub fn poll_write_last(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Self::Tcp(stream) = self else { return Pin::new(self).poll_write(context, bytes) };
+        let send = || Ok(net::send(&*stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?);
         loop {
-            let sent = match self {
-                Self::Tcp(stream) => {
-                    ready!(stream.poll_write_ready(context))?;
-                    stream.try_io(Interest::WRITABLE, send)
-                }
-                Self::Unix(stream) => {
-                    ready!(stream.poll_write_ready(context))?;
-                    stream.try_io(Interest::WRITABLE, send)
-                }
-            };
-            match sent {
+            ready!(stream.poll_write_ready(context))?;
+            match stream.try_io(Interest::WRITABLE, send) {
                 Err(error) if is_to_be_repeated(&error) => {}
                 sent => return Poll::Ready(sent),
             }
@@ -128,15 +120,6 @@ pub fn keepalive() -> TcpKeepalive {
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(10))
         .with_retries(3)
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
-    }
 }
 
 impl AsRawFd for Socket {
@@ -215,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_bytes_go_out_with_the_end() {
-        let (near, mut far) = pair().await;
+        let (mut near, mut far) = pair().await;
         let sent = poll_fn(|context| near.poll_write_last(context, b"last")).await.expect("there is room");
         assert_eq!((sent, far.has_unread()), (4, false));
         drop(near);
