@@ -14,6 +14,7 @@ pub mod exchange;
 mod field;
 pub mod lane;
 pub mod lifecycle;
+mod os_error;
 pub mod pool;
 pub mod prove;
 pub mod proxy;

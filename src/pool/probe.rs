@@ -15,6 +15,7 @@ use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck, TcpHeal
 use super::dial::ProbeDial;
 use super::endpoint::{Endpoint, Target};
 use crate::config::{self, CheckKind, EndpointProtocol};
+use crate::os_error;
 use http2::Http2Check;
 
 /// What probes call themselves.
@@ -109,8 +110,7 @@ fn unexpected(status: u16) -> pingora_core::Result<()> {
     Error::e_explain(ErrorType::CustomCode("unexpected status", status), "health check")
 }
 
-/// Whether this process, or its machine, is out of descriptors. If that counted, a rush of clients would take every
-/// endpoint out of service at once.
+/// Whether this machine could not even ask.
 fn is_ours(error: &Error) -> bool {
     let mut error = error;
     while let Some(cause) = &error.cause {
@@ -118,8 +118,7 @@ fn is_ours(error: &Error) -> bool {
             error = next;
             continue;
         }
-        let code = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        return matches!(code, Some(libc::EMFILE | libc::ENFILE));
+        return cause.downcast_ref().is_some_and(os_error::is_shortage);
     }
     false
 }
@@ -166,13 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_lack_of_descriptors_is_ours() {
+    fn only_a_local_shortage_is_ours() {
         let failed = |code| {
             let error = std::io::Error::from_raw_os_error(code);
             let inner = Error::because(ErrorType::SocketError, "socket", error);
             Error::because(ErrorType::ConnectError, "health check", inner)
         };
-        assert!(is_ours(&failed(libc::EMFILE)) && is_ours(&failed(libc::ENFILE)));
+        assert!(is_ours(&failed(libc::EMFILE)) && is_ours(&failed(libc::EADDRNOTAVAIL)));
         assert!(!is_ours(&failed(libc::ECONNREFUSED)));
         assert!(!is_ours(&Error::new(ErrorType::ConnectTimedout)));
     }
