@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed, Ordering::SeqCst};
 
+use tokio::sync::Notify;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Starting = 0,
@@ -15,6 +17,7 @@ pub enum Phase {
 pub struct Lifecycle {
     phase: AtomicU8,
     short_of_memory: AtomicBool,
+    memory_shortage: Notify,
 }
 
 impl Lifecycle {
@@ -46,5 +49,13 @@ impl Lifecycle {
 
     pub fn set_short_of_memory(&self, short: bool) {
         self.short_of_memory.store(short, Relaxed);
+        if short {
+            self.memory_shortage.notify_waiters();
+        }
+    }
+
+    /// Returns when memory becomes short.
+    pub async fn memory_shortage(&self) {
+        self.memory_shortage.notified().await;
     }
 }

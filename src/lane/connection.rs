@@ -386,7 +386,10 @@ impl Client {
             return false;
         }
         self.timer.set_from(self.now, if is_first { timeouts.header } else { limit });
-        self.timer.pursue(if is_first { Pursuit::First } else { Pursuit::Idle });
+        match is_first {
+            true => self.timer.pursue(Pursuit::First),
+            false => self.timer.idle(self.now),
+        }
         let mut read = self.read_first().await;
         self.timer.pursue(Pursuit::Request);
         if read.is_err() && self.stream.has_unread() {

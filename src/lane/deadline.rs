@@ -62,6 +62,8 @@ struct Slot {
     passed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     pursuit: Cell<Pursuit>,
+    /// Of an idle connection: since when it is.
+    idle_since: Cell<Option<Instant>>,
     /// Where the client came in: those of one door may end together.
     door: Arc<Door>,
     /// Among the clock's slots.
@@ -127,6 +129,24 @@ impl Clock {
         over.into_iter().flatten().for_each(Waker::wake);
     }
 
+    /// Ends as many of the connections that have been idle at least for so long, those first that are for the longest;
+    /// returns how many.
+    pub fn end_idle(&self, most: usize, idle_for: Duration, now: Instant) -> usize {
+        let since = |slot: &Rc<Slot>| {
+            let since = slot.idle_since.get().filter(|_| slot.pursuit.get() == Pursuit::Idle)?;
+            (now.saturating_duration_since(since) >= idle_for).then_some(since)
+        };
+        let mut idle: Vec<_> = {
+            let slots = self.slots.borrow();
+            slots.iter().filter_map(|slot| Some((since(slot)?, slot.clone()))).collect()
+        };
+        idle.sort_unstable_by_key(|(since, _)| *since);
+        idle.truncate(most);
+        let over: Vec<_> = idle.iter().map(|(_, slot)| slot.pass()).collect();
+        over.into_iter().flatten().for_each(Waker::wake);
+        idle.len()
+    }
+
     /// The time of day at `now`, without asking the system for it each time; a change of its clock is seen within a
     /// second.
     pub fn time_of_day(&self, now: Instant) -> SystemTime {
@@ -148,6 +168,7 @@ impl Clock {
             passed: Cell::default(),
             waker: RefCell::default(),
             pursuit: Cell::default(),
+            idle_since: Cell::default(),
             door,
             place: Cell::new(slots.len()),
         });
@@ -210,6 +231,12 @@ impl Timer {
     /// What the connection is about from now on.
     pub fn pursue(&self, pursuit: Pursuit) {
         self.slot.pursuit.set(pursuit);
+    }
+
+    /// Nothing is under way since then.
+    pub fn idle(&self, since: Instant) {
+        self.slot.idle_since.set(Some(since));
+        self.slot.pursuit.set(Pursuit::Idle);
     }
 
     pub fn clear(&self) {
@@ -335,6 +362,25 @@ mod tests {
             assert_eq!(kept.len(), timers.len());
             assert!(timers.iter().all(|timer| Rc::ptr_eq(&timer.slot, &kept[timer.slot.place.get()])));
         }
+    }
+
+    #[test]
+    fn who_has_been_idle_for_the_longest_goes_first() {
+        let clock = Rc::new(Clock::default());
+        let timers: Vec<_> = (0..5).map(|_| clock.timer(door())).collect();
+        let start = Instant::now();
+        for (timer, seconds) in timers.iter().zip([3, 1, 2, 9]) {
+            timer.idle(start + Duration::from_secs(seconds));
+        }
+        // Something is under way there again.
+        timers[1].pursue(Pursuit::Request);
+        let passed = || timers.iter().map(|timer| timer.slot.passed.get()).collect::<Vec<_>>();
+        let (second, now) = (Duration::from_secs(1), start + Duration::from_secs(4));
+        assert_eq!(clock.end_idle(1, second, now), 1);
+        assert_eq!(passed(), [false, false, true, false, false]);
+        timers[2].pursue(Pursuit::Request);
+        assert_eq!(clock.end_idle(9, second, now), 1);
+        assert_eq!(passed(), [true, false, true, false, false]);
     }
 
     #[test]

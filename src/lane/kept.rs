@@ -80,6 +80,10 @@ impl KeptConnections {
         }
     }
 
+    pub fn close_all(&self) {
+        drop(std::mem::take(&mut *self.all.lock()));
+    }
+
     /// Closes those that are over their time, and those that the endpoint has closed.
     pub fn sweep(&self, now: Instant) {
         self.all.lock().retain(|_, kept| {

@@ -23,6 +23,10 @@ use crate::lifecycle::Lifecycle;
 /// How often idle connections to endpoints are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How long a client must have been idle to be sent away for others: who has just been answered may have asked for more
+/// already.
+const IDLE_ENOUGH: Duration = Duration::from_secs(1);
+
 /// Buffers that wait for the next connection that has something to read.
 const SPARE_MAX: usize = 64;
 
@@ -89,7 +93,22 @@ impl Worker {
                 self.kept.sweep(Instant::now());
             }
         };
-        tokio::join!(self.clock.run(), sweep);
+        tokio::join!(self.clock.run(), sweep, self.give_up_memory());
+    }
+
+    /// Whenever memory is short, lets go what is kept for later only.
+    async fn give_up_memory(&self) {
+        loop {
+            self.lifecycle.memory_shortage().await;
+            self.end_idle_clients(usize::MAX);
+            self.kept.close_all();
+            self.spare.take();
+        }
+    }
+
+    /// Ends so many connections of clients that have been idle for a while; returns how many there were.
+    pub fn end_idle_clients(&self, most: usize) -> usize {
+        self.clock.end_idle(most, IDLE_ENOUGH, Instant::now())
     }
 
     /// The listeners are closed. Idle connections of clients are closed after a while; those in use after their response,

@@ -10,9 +10,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 /// One in so many connections may be more than fair: moving one costs a wake of another thread.
 const SLACK: usize = 8;
 
-/// How many connections each worker has.
+/// How many connections each worker has, by the era in which they were accepted.
 #[derive(Clone)]
-pub struct Loads(Arc<[Load]>);
+pub struct Loads {
+    workers: Arc<[Load]>,
+    era: Arc<AtomicUsize>,
+}
+
+/// Two are told apart: the one that runs, and the one before it.
+const ERAS: usize = 2;
 
 /// One worker's view of all of them. `T` is what is handed over; its number is bounded by the seats there are.
 pub struct Member<T> {
@@ -30,18 +36,19 @@ pub struct Burdened<T> {
 /// A cache line of its own, because each worker writes its own all the time.
 #[derive(Default)]
 #[repr(align(128))]
-struct Load(AtomicUsize);
+struct Load([AtomicUsize; ERAS]);
 
 /// One connection of a worker.
 #[must_use = "it counts only while this lives"]
 pub struct Burden {
     index: usize,
+    era: usize,
     loads: Loads,
 }
 
 /// Makes the members of a crew, one for each load, each with what arrives for it.
 pub fn crew<T>(loads: &Loads) -> Vec<(Member<T>, UnboundedReceiver<Burdened<T>>)> {
-    let (senders, receivers): (Vec<_>, Vec<_>) = loads.0.iter().map(|_| unbounded_channel()).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = loads.workers.iter().map(|_| unbounded_channel()).unzip();
     let member =
         |(index, receiver)| (Member { index, loads: loads.clone(), others: senders.clone() }, receiver);
     receivers.into_iter().enumerate().map(member).collect()
@@ -49,16 +56,41 @@ pub fn crew<T>(loads: &Loads) -> Vec<(Member<T>, UnboundedReceiver<Burdened<T>>)
 
 impl Loads {
     pub fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| Load::default()).collect())
+        Self { workers: (0..workers).map(|_| Load::default()).collect(), era: Arc::default() }
     }
 
     /// In the order of the workers.
     pub fn list(&self) -> Vec<usize> {
-        self.0.iter().map(|load| load.0.load(Relaxed)).collect()
+        self.workers.iter().map(Load::all).collect()
+    }
+
+    pub fn sum(&self) -> usize {
+        self.workers.iter().map(Load::all).sum()
+    }
+
+    /// From now on, connections count as those of a new era. What is left of the era before the last joins the new one.
+    pub fn begin_era(&self) {
+        self.era.fetch_add(1, Relaxed);
+    }
+
+    /// Connections that are left of the era before this one.
+    pub fn of_last_era(&self) -> usize {
+        let last = (self.era.load(Relaxed) + 1) % ERAS;
+        self.workers.iter().filter_map(|load| load.0.get(last)).map(|count| count.load(Relaxed)).sum()
     }
 
     fn of(&self, index: usize) -> usize {
-        self.0.get(index).map_or(usize::MAX, |load| load.0.load(Relaxed))
+        self.workers.get(index).map_or(usize::MAX, Load::all)
+    }
+
+    fn count(&self, index: usize, era: usize) -> Option<&AtomicUsize> {
+        self.workers.get(index)?.0.get(era)
+    }
+}
+
+impl Load {
+    fn all(&self) -> usize {
+        self.0.iter().map(|count| count.load(Relaxed)).sum()
     }
 }
 
@@ -96,17 +128,18 @@ impl<T> Member<T> {
 
 impl Burden {
     fn new(loads: &Loads, index: usize) -> Self {
-        if let Some(load) = loads.0.get(index) {
-            load.0.fetch_add(1, Relaxed);
+        let era = loads.era.load(Relaxed) % ERAS;
+        if let Some(count) = loads.count(index, era) {
+            count.fetch_add(1, Relaxed);
         }
-        Self { index, loads: loads.clone() }
+        Self { index, era, loads: loads.clone() }
     }
 }
 
 impl Drop for Burden {
     fn drop(&mut self) {
-        if let Some(load) = self.loads.0.get(self.index) {
-            load.0.fetch_sub(1, Relaxed);
+        if let Some(count) = self.loads.count(self.index, self.era) {
+            count.fetch_sub(1, Relaxed);
         }
     }
 }
@@ -138,6 +171,23 @@ mod tests {
         let first = members[0].0.place(());
         assert!(first.is_some());
         assert!(members[0].0.place(()).is_none());
+    }
+
+    #[test]
+    fn those_of_the_era_before_are_told_apart() {
+        let loads = Loads::new(2);
+        let members = crew::<usize>(&loads);
+        let place = |n| members[0].0.own(n);
+        let mut old = vec![place(1), place(2)];
+        loads.begin_era();
+        let new = place(3);
+        assert_eq!((loads.sum(), loads.of_last_era()), (3, 2));
+        old.pop();
+        assert_eq!((loads.sum(), loads.of_last_era()), (2, 1));
+        loads.begin_era();
+        assert_eq!((loads.sum(), loads.of_last_era()), (2, 1), "the new one is old now");
+        drop((old, new));
+        assert_eq!((loads.sum(), loads.of_last_era()), (0, 0));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Drain {
 
     /// No client is connected, or waits in the queue of a socket.
     fn is_finished(&self) -> bool {
-        self.shared.entrances.are_closed() && self.shared.loads.list().into_iter().sum::<usize>() == 0
+        self.shared.entrances.are_closed() && self.shared.loads.sum() == 0
     }
 
     fn drained(&self) -> Drained {

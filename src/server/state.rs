@@ -115,13 +115,22 @@ impl crate::admin::Process for Shared {
             certificates: &certificates,
             workers: &self.loads.list(),
             confirmation_awaited: self.confirmation.left().is_some(),
-            memory: Memory {
-                resident: memory::resident().unwrap_or_default(),
-                short: self.lifecycle.is_short_of_memory(),
-            },
+            memory: self.memory(),
             access_log_dropped: self.telemetry.access_log.dropped(),
             events_dropped: self.events.dropped(),
         })
+    }
+}
+
+impl Shared {
+    fn memory(&self) -> Memory {
+        let gauge = memory::gauge(self.snapshot.load().config().server.max_memory);
+        let reading = gauge.and_then(|gauge| gauge.read());
+        Memory {
+            resident: memory::resident().unwrap_or_default(),
+            of_limit: reading.map(|reading| (reading.used, reading.limit)),
+            short: self.lifecycle.is_short_of_memory(),
+        }
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Scrape<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Memory {
     pub resident: u64,
+    /// Bytes in use that count for a limit, and the limit; `None`: there is none.
+    pub of_limit: Option<(u64, u64)>,
     /// New requests are refused.
     pub short: bool,
 }

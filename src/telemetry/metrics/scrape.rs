@@ -44,6 +44,7 @@ pub(super) fn process(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>)
         u8::from(scrape.confirmation_awaited),
     );
     gauge(out, "evenkeel_memory_bytes", "Resident memory of the process.", scrape.memory.resident);
+    memory_of_limit(out, scrape);
     gauge(
         out,
         "evenkeel_memory_short",
@@ -62,6 +63,17 @@ pub(super) fn process(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>)
     out.metric("evenkeel_log_dropped_total", Kind::Counter, "Log lines that were lost.");
     out.sample(&[("log", "access")], scrape.access_log_dropped);
     out.sample(&[("log", "events")], scrape.events_dropped);
+}
+
+fn memory_of_limit(out: &mut Exposition, scrape: Scrape<'_>) {
+    let (used, limit) = scrape.memory.of_limit.unzip();
+    for (name, help, value) in [
+        ("evenkeel_memory_used_bytes", "Memory in use that counts for `server.max_memory`.", used),
+        ("evenkeel_memory_limit_bytes", "The limit that `server.max_memory` stands for.", limit),
+    ] {
+        out.metric(name, Kind::Gauge, help);
+        value.into_iter().for_each(|value| out.sample(&[], value));
+    }
 }
 
 fn gauge(out: &mut Exposition, name: &'static str, help: &str, value: impl std::fmt::Display) {

@@ -116,7 +116,7 @@ fn encode(metrics: &Metrics) -> String {
         certificates: &certificates(),
         workers: &[3, 4],
         confirmation_awaited: false,
-        memory: Memory { resident: 13, short: true },
+        memory: Memory { resident: 13, of_limit: Some((95, 100)), short: true },
         access_log_dropped: 11,
         events_dropped: 12,
     })
