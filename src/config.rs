@@ -4,7 +4,7 @@
 //! from the tree (`raw`, whose types are also the JSON Schema and the list of known keys), and `compile` judges the
 //! whole. No stage stops at its first error: a [`Report`] holds everything that is wrong with a file.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 mod address;
@@ -33,6 +33,8 @@ pub use write::short_form;
 use decode::Context;
 use source::Source;
 
+use crate::file;
+
 /// No config is larger; a wrong path may well be.
 pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -57,12 +59,12 @@ pub enum LoadError {
 
 /// Reads and compiles a file, with the variables of this process.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
-    compile_text(&read(path)?, &path.display().to_string())
+    compile_text(&read_once(path)?, &path.display().to_string())
 }
 
 /// The `admin` section of a file whose other sections may be wrong: somebody may want to ask the process about them.
 pub fn load_admin(path: &Path) -> Result<Admin, LoadError> {
-    let text = read(path)?;
+    let text = read_once(path)?;
     let report = match compile_text(&text, &path.display().to_string()) {
         Ok(loaded) => return Ok(loaded.config.admin),
         Err(report) => report,
@@ -77,9 +79,14 @@ pub fn load_admin(path: &Path) -> Result<Admin, LoadError> {
     admin.filter(|_| !context.has_errors()).ok_or(report)
 }
 
-/// The text of a config file.
+/// The text of a config file, for whoever must not wait: what is no regular file is refused.
 pub fn read(path: &Path) -> Result<String, LoadError> {
-    read_text(path).map_err(|why| LoadError::Io { path: path.to_owned(), why })
+    read_with(path, file::read)
+}
+
+/// The text of a config file, or what a shell has put in its place: `/dev/stdin`, `<(...)`.
+pub fn read_once(path: &Path) -> Result<String, LoadError> {
+    read_with(path, file::read_or_pipe)
 }
 
 /// Compiles a text that was read before, with the variables of this process. `file_name` is what errors call it.
@@ -111,15 +118,12 @@ pub fn parse_with(
     }
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
-    // The length is not asked for: that of a device or a pipe is 0, and some never end.
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        io::Error::new(io::ErrorKind::InvalidData, format!("it is not UTF-8 text (byte {at})"))
-    })
+fn read_with(path: &Path, bytes: fn(&Path, u64) -> io::Result<Vec<u8>>) -> Result<String, LoadError> {
+    let text = bytes(path, FILE_BYTES_MAX).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            io::Error::new(io::ErrorKind::InvalidData, format!("it is not UTF-8 text (byte {at})"))
+        })
+    });
+    text.map_err(|why| LoadError::Io { path: path.to_owned(), why })
 }

@@ -12,6 +12,7 @@ pub mod demo;
 mod directory;
 pub mod exchange;
 mod field;
+mod file;
 pub mod lane;
 pub mod lifecycle;
 mod os_error;

@@ -6,6 +6,7 @@ mod bind;
 mod control;
 mod crew;
 mod descriptors;
+mod desk;
 mod drain;
 mod entrance;
 mod hall;
@@ -41,6 +42,7 @@ use crew::Loads;
 use entrance::Entrances;
 use inherit::Heritage;
 use reload::confirm::Confirmation;
+use reload::plan::Plans;
 use state::Shared;
 use upgrade::launch::Invocation;
 
@@ -127,6 +129,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
         succession,
         started,
         confirmation: Confirmation::default(),
+        plans: Plans::default(),
         file,
     });
     let server = assemble(&shared, supervisor, descriptors);

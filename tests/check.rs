@@ -53,7 +53,46 @@ fn a_wrong_file_exits_78_and_a_missing_one_1() {
 fn a_file_without_end_is_refused() {
     let output = evenkeel(&["check", "-c", "/dev/zero"]);
     assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("it is a device"), "{}", text(&output.stderr));
+    let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .args(["check", "-c", "/dev/stdin"])
+        .stdin(std::fs::File::open("/dev/zero").expect("it is there"))
+        .output()
+        .expect("the binary was built");
+    assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("larger than 16 MiB"), "{}", text(&output.stderr));
+}
+
+/// Nobody may ever write to it, and then the command would hang.
+#[test]
+fn a_pipe_in_the_place_of_the_file_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let pipe = folder.path().join("evenkeel.yaml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("the folder is ours");
+    for command in ["check", "run", "plan"] {
+        let mut arguments = vec![command];
+        arguments.extend((command != "plan").then_some("-c"));
+        let path = pipe.display().to_string();
+        arguments.push(&path);
+        let output = evenkeel(&arguments);
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let expected = format!("error: cannot read {path}: it is a pipe, and only regular files are read\n");
+        assert_eq!(text(&output.stderr), expected, "{command}");
+    }
+}
+
+/// `evenkeel check -c <(...)` and `... | evenkeel check -c /dev/stdin`.
+#[test]
+fn what_a_shell_hands_over_may_be_a_pipe() {
+    let binary = env!("CARGO_BIN_EXE_evenkeel");
+    let config = "printf 'listen: :8080\\nendpoints: [10.0.0.1:3000]\\n'";
+    for command in [
+        format!("{config} | {binary} check -c /dev/stdin"),
+        format!("({config}; sleep 0.1) | {binary} check -c /dev/fd/0"),
+    ] {
+        let output = Command::new("sh").args(["-c", &command]).output().expect("a shell");
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{command}");
+    }
 }
 
 #[test]

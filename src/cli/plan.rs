@@ -29,7 +29,7 @@ pub struct Plan {
 
 impl Plan {
     pub fn execute(self) -> Exit {
-        let text = match config::read(&self.file) {
+        let text = match config::read_once(&self.file) {
             Ok(text) => text,
             Err(error) => return refuse(&error),
         };

@@ -12,9 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::desk::{Desk, Job, News};
 use super::drain::{Drain, Drained};
 use super::memory;
-use super::reload::{By, Due, Reloads};
+use super::reload::{By, Due};
 use super::state::Shared;
 use super::upgrade::launch::Invocation;
 use super::upgrade::{Successor, Upgrades};
@@ -37,6 +38,8 @@ enum Asked {
     Stop(&'static str),
     Reload,
     Due(Due),
+    /// What was being carried out has ended.
+    Done,
     Reopen,
     /// With somebody who waits for the outcome, or nobody.
     Upgrade(Option<oneshot::Sender<Outcome>>),
@@ -97,11 +100,20 @@ impl ShutdownSignalWatch for EndsTheProcess {
 
 pub struct Control {
     shared: Arc<Shared>,
-    reloads: Reloads,
+    reloads: Desk,
+    /// Signals that came while something was being carried out.
+    waiting: Waiting,
     admin: Option<JoinHandle<()>>,
     upgrades: Upgrades,
     /// A successor has our sockets.
     succeeded: Option<Successor>,
+}
+
+/// As with signals themselves, several of a kind are one.
+#[derive(Default)]
+struct Waiting {
+    reload: bool,
+    upgrade: bool,
 }
 
 /// Starts the thread.
@@ -120,8 +132,10 @@ pub fn start(
             }
             let upgrades = Upgrades::new(invocation, admin.as_ref().map(AdminSocket::share));
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
-            let reloads = Reloads::start(shared.clone());
-            Control { shared, reloads, admin, upgrades, succeeded: None }.run(signals, orders).await;
+            let reloads = Desk::open(shared.clone());
+            let waiting = Waiting::default();
+            let control = Control { shared, reloads, waiting, admin, upgrades, succeeded: None };
+            control.run(signals, orders).await;
         });
     })?;
     Ok(())
@@ -138,20 +152,27 @@ async fn serve(socket: AdminSocket, shared: Arc<Shared>) {
 impl Control {
     async fn run(mut self, mut signals: Signals, mut orders: mpsc::Receiver<Order>) {
         loop {
-            let asked = tokio::select! {
-                asked = signals.next() => asked,
-                Some(order) = orders.recv() => order.into(),
-                due = self.reloads.due() => Asked::Due(due),
-                successor = self.upgrades.succeeded(&self.shared) => Asked::Upgraded(successor),
+            let asked = match self.waited() {
+                Some(asked) => asked,
+                None => tokio::select! {
+                    asked = signals.next() => asked,
+                    // One at a time: others wait in the channel.
+                    Some(order) = orders.recv(), if self.reloads.is_idle() => order.into(),
+                    news = self.reloads.news() => match news {
+                        News::Due(due) => Asked::Due(due),
+                        News::Done => Asked::Done,
+                    },
+                    successor = self.upgrades.succeeded(&self.shared) => Asked::Upgraded(successor),
+                },
             };
             match asked {
+                Asked::Reload if !self.reloads.is_idle() => self.waiting.reload = true,
+                Asked::Upgrade(None) if !self.reloads.is_idle() => self.waiting.upgrade = true,
                 Asked::Upgrade(reply) => self.upgrades.begin(&self.shared, reply),
-                Asked::Operation(Order { operation, reply }) => {
-                    // Whoever asked may have gone.
-                    let _ = reply.send(self.perform(operation).await);
-                }
-                Asked::Reload => drop(self.reload(By::Signal, None).await),
-                Asked::Due(due) => self.reloads.attend(due).await,
+                Asked::Operation(order) => self.perform(order),
+                Asked::Reload => self.reload(),
+                Asked::Due(due) => self.reloads.begin(Job::Due(due)),
+                Asked::Done => {}
                 Asked::Reopen => self.shared.telemetry.access_log.reopen(),
                 Asked::Stop(signal) => {
                     self.succeeded = self.upgrades.abandon(&self.shared).await;
@@ -168,26 +189,44 @@ impl Control {
         }
     }
 
-    async fn perform(&mut self, operation: Operation) -> Outcome {
-        match operation {
-            Operation::Reload { confirm } => self.reload(By::Command, confirm).await,
-            Operation::Confirm => self.reloads.confirm().await,
-            Operation::Rollback => self.reloads.rollback(By::Rollback).await,
-            Operation::Plan { text, name } => self.reloads.plan(&text, &name).await,
-            Operation::Upgrade => Outcome::refused("an upgrade is begun elsewhere\n"),
+    /// What a signal has asked for that had to wait.
+    fn waited(&mut self) -> Option<Asked> {
+        if !self.reloads.is_idle() {
+            return None;
+        }
+        if std::mem::take(&mut self.waiting.reload) {
+            return Some(Asked::Reload);
+        }
+        std::mem::take(&mut self.waiting.upgrade).then_some(Asked::Upgrade(None))
+    }
+
+    fn perform(&mut self, Order { operation, reply }: Order) {
+        if matches!(operation, Operation::Reload { .. }) && self.is_upgrading() {
+            let why = "an upgrade is under way: its successor has read the config already\n";
+            // Whoever asked may have gone.
+            return drop(reply.send(Outcome::refused(why)));
+        }
+        self.reloads.begin(Job::Operation(operation, reply));
+    }
+
+    fn reload(&mut self) {
+        if !self.is_upgrading() {
+            self.reloads.begin(Job::Reload(By::Signal));
         }
     }
 
-    async fn reload(&mut self, by: By, confirm: Option<Duration>) -> Outcome {
-        if self.upgrades.is_under_way() {
+    fn is_upgrading(&self) -> bool {
+        let is_under_way = self.upgrades.is_under_way();
+        if is_under_way {
             log::error!("not reloaded: an upgrade is under way");
-            return Outcome::refused("an upgrade is under way: its successor has read the config already\n");
         }
-        self.reloads.reload(by, confirm).await
+        is_under_way
     }
 
     /// Stops, and ends the process.
     async fn stop(&mut self, reason: &str, delay: Duration, signals: &mut Signals) -> ! {
+        // Whatever it waits for: nothing of it is put in force any more.
+        self.reloads.close();
         let mut drain = Drain::begin(self.shared.clone(), reason);
         if self.succeeded.is_none() {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

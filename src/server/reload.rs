@@ -2,10 +2,13 @@
 //!
 //! In this order: read, compile, run the config's tests, bind the new listeners, resolve the new names, probe the new
 //! endpoints, and then one swap. Whatever fails before it leaves the config in force, and what was opened is closed.
+//! What may hang is done apart from the control thread, and given up after a time.
 
+mod apart;
 mod certificates;
 pub mod confirm;
 mod memory;
+pub mod plan;
 mod prepare;
 mod remarks;
 mod report;
@@ -18,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use self::apart::{Apart, FILE_LIMIT, Hung};
 use self::certificates::{Certificates, News};
 use self::memory::Memory;
 use self::report::Applied;
@@ -25,9 +29,10 @@ pub use self::report::By;
 use self::retired::Retired;
 use self::watch::{Seen, Watch};
 use super::bind::BindError;
+use super::entrance::{Change, Entrances};
 use super::state::Shared;
-use crate::admin::{Outcome, Verdict};
-use crate::changes::{Changes, Plan};
+use crate::admin::{Operation, Outcome, Verdict};
+use crate::changes::Changes;
 use crate::config::{self, LoadError, Loaded, Report};
 use crate::exchange;
 use crate::pool::Pool;
@@ -57,6 +62,8 @@ enum ReloadError {
     Unconfirmed,
     #[error("there is no earlier config to go back to")]
     NothingEarlier,
+    #[error(transparent)]
+    Hung(#[from] Hung),
 }
 
 /// What is due by itself.
@@ -75,8 +82,17 @@ pub struct Reloads {
     certificates: Certificates,
     memory: Memory,
     retired: Retired,
+    apart: Apart,
     /// While a confirmation is awaited: the text of the config to which it goes back without one.
     unconfirmed: Option<Arc<str>>,
+}
+
+/// A config that can be put in force: everything that can fail or take long has been done, and nothing has changed yet.
+struct Prepared {
+    snapshot: Arc<Snapshot>,
+    sockets: Change,
+    changes: Changes,
+    warnings: String,
 }
 
 impl From<ReloadError> for Outcome {
@@ -91,17 +107,28 @@ impl From<ReloadError> for Outcome {
 
 impl Reloads {
     /// Must run within the runtime that will wait.
-    pub fn start(shared: Arc<Shared>) -> Self {
+    pub async fn start(shared: Arc<Shared>) -> Self {
         let snapshot = shared.snapshot.load_full();
         let (server, text) = (&snapshot.config().server, &snapshot.config().text);
         let watched = shared.file.clone().filter(|_| server.watch);
         let memory = match &shared.file {
-            Some(file) => Memory::of_file(&server.state, file, text),
+            Some(file) => Memory::of_file(&server.state, file, text).await,
             None => Memory::default(),
         };
         let certificates = Certificates::new(shared.snapshot.clone());
         let watch = Watch::new(watched, text.clone());
-        Self { watch, certificates, memory, retired: Retired::default(), unconfirmed: None, shared }
+        let (retired, apart) = Default::default();
+        Self { watch, certificates, memory, retired, apart, unconfirmed: None, shared }
+    }
+
+    /// Carries out what was asked for.
+    pub async fn perform(&mut self, operation: Operation) -> Outcome {
+        match operation {
+            Operation::Reload { confirm } => self.reload(By::Command, confirm).await,
+            Operation::Confirm => self.confirm().await,
+            Operation::Rollback => self.rollback(By::Rollback).await,
+            Operation::Plan { .. } | Operation::Upgrade => Outcome::refused("that is no reload\n"),
+        }
     }
 
     /// Returns when there is something to do. May be dropped and called again.
@@ -239,51 +266,28 @@ impl Reloads {
             self.memory.went_back().await;
         }
         self.settle();
-        Outcome::done(applied.text("") + &self.file_differs())
-    }
-
-    /// What a config would change, and nothing of it done.
-    pub async fn plan(&self, text: &str, name: &str) -> Outcome {
-        match self.planned(text, name).await {
-            Ok(plan) => match serde_json::to_string(&plan) {
-                Ok(json) => Outcome::done(json),
-                Err(error) => Outcome::refused(format!("{error}\n")),
-            },
-            Err(error) => error.into(),
-        }
-    }
-
-    async fn planned(&self, text: &str, name: &str) -> Result<Plan, ReloadError> {
-        let Loaded { config, warnings } = exchange::tested(config::compile_text(text, name)?)?;
-        let in_force = self.shared.snapshot.load_full();
-        let mut changes = Changes::between(in_force.config(), &config);
-        let next = Snapshot::build(config, None);
-        remarks::try_arrivals(&mut changes, &next).await;
-        remarks::add_departures(&mut changes, &in_force);
-        Ok(Plan { generation: in_force.generation(), changes, warnings: written(&warnings) })
+        Outcome::done(applied.text("") + &self.file_differs().await)
     }
 
     async fn read_and_apply(&mut self) -> Result<Applied, ReloadError> {
         if self.unconfirmed.is_some() {
             return Err(ReloadError::Unconfirmed);
         }
-        let file = self.shared.file.as_deref().ok_or(ReloadError::NoFile)?;
-        let read = config::read(file);
+        let file = self.shared.file.clone().ok_or(ReloadError::NoFile)?;
+        let name = file.display().to_string();
+        let read = self.apart.run(move || config::read(&file)).await?;
         self.watch.tried(Seen::of(&read));
-        self.apply(&read?, &file.display().to_string()).await
+        self.apply(&read?, &name).await
     }
 
     /// All of it, or nothing.
     async fn apply(&mut self, text: &str, name: &str) -> Result<Applied, ReloadError> {
         let shared = &self.shared;
-        let Loaded { config, warnings } = exchange::tested(config::compile_text(text, name)?)?;
         let previous = shared.snapshot.load_full();
-        let mut changes = Changes::between(previous.config(), &config);
-        if !changes.upgrade.is_empty() {
-            return Err(ReloadError::NeedsUpgrade(changes.upgrade));
-        }
-        let sockets = shared.entrances.prepare(&config.listeners)?;
-        let snapshot = Arc::new(Snapshot::build(config, Some(&previous)));
+        let (text, name) = (text.to_owned(), name.to_owned());
+        let (entrances, was) = (shared.entrances.clone(), previous.clone());
+        let prepared = self.apart.run(move || Prepared::new(&text, &name, &was, &entrances)).await??;
+        let Prepared { snapshot, sockets, mut changes, warnings } = prepared;
         prepare::make_ready(&new_pools(&snapshot, &previous)).await;
         // Nothing fails from here on, and nothing waits.
         let generation = snapshot.generation();
@@ -295,7 +299,7 @@ impl Reloads {
         shared.telemetry.metrics.config_in_force(generation, SystemTime::now());
         remarks::add(&mut changes, &previous, &snapshot);
         self.retired.add(previous);
-        Ok(Applied { generation, changes, warnings: written(&warnings) })
+        Ok(Applied { generation, changes, warnings })
     }
 
     fn refused(&self, by: By, error: ReloadError) -> Outcome {
@@ -317,17 +321,31 @@ impl Reloads {
     }
 
     /// For whoever has gone back, and may expect that the file has, too.
-    fn file_differs(&self) -> String {
-        let snapshot = self.shared.snapshot.load();
-        match self.shared.file.as_deref() {
-            Some(file) if Seen::of(&config::read(file)) != Seen::Text(snapshot.config().text.clone()) => {
-                format!(
-                    "{} says something else and is not touched: the next reload reads it again\n",
-                    shown(file)
-                )
+    async fn file_differs(&mut self) -> String {
+        let Some(file) = self.shared.file.clone() else { return String::new() };
+        let is = Seen::Text(self.shared.snapshot.load().config().text.clone());
+        let name = shown(&file);
+        let read = move || Seen::of(&config::read(&file));
+        match self.apart.run_within(FILE_LIMIT, FILE_LIMIT, read).await {
+            Ok(seen) if seen == is => String::new(),
+            Ok(_) => {
+                format!("{name} says something else and is not touched: the next reload reads it again\n")
             }
-            _ => String::new(),
+            Err(hung) => format!("{name} may say something else: {hung}\n"),
         }
+    }
+}
+
+impl Prepared {
+    fn new(text: &str, name: &str, previous: &Snapshot, entrances: &Entrances) -> Result<Self, ReloadError> {
+        let Loaded { config, warnings } = exchange::tested(config::compile_text(text, name)?)?;
+        let changes = Changes::between(previous.config(), &config);
+        if !changes.upgrade.is_empty() {
+            return Err(ReloadError::NeedsUpgrade(changes.upgrade));
+        }
+        let sockets = entrances.prepare(&config.listeners)?;
+        let snapshot = Arc::new(Snapshot::build(config, Some(previous)));
+        Ok(Self { snapshot, sockets, changes, warnings: written(&warnings) })
     }
 }
 

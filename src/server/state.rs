@@ -15,6 +15,7 @@ use super::entrance::Entrances;
 use super::inherit::Succession;
 use super::memory;
 use super::reload::confirm::Confirmation;
+use super::reload::plan::Plans;
 use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
 use crate::admin::{Operation, Outcome};
 use crate::config::Listener;
@@ -42,6 +43,7 @@ pub struct Shared {
     pub succession: Succession,
     pub started: SystemTime,
     pub confirmation: Confirmation,
+    pub plans: Plans,
     /// Where a reload reads the config; `None`: it was given on the command line.
     pub file: Option<PathBuf>,
 }
@@ -85,6 +87,9 @@ impl crate::admin::Process for Shared {
     async fn perform(&self, operation: Operation) -> Outcome {
         if self.lifecycle.is_stopping() {
             return Outcome::refused("the process stops\n");
+        }
+        if let Operation::Plan { text, name } = operation {
+            return self.plans.plan(self.snapshot.load_full(), text, name).await;
         }
         let (reply, outcome) = oneshot::channel();
         let _ = self.orders.send(Order { operation, reply }).await;

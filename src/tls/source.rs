@@ -1,10 +1,13 @@
 //! A file that was read, and whether it says something else by now.
 
-use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use super::{LoadError, Part};
+use crate::file;
+
+/// No certificate, key or list of authorities is larger.
+const BYTES_MAX: u64 = 16 << 20;
 
 /// It remembers one number for what the file said, which tells nothing about a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +18,7 @@ pub struct Source {
 
 impl Source {
     pub(super) fn read(part: Part, path: &Path) -> Result<(Vec<u8>, Self), LoadError> {
-        match fs::read(path) {
+        match file::read(path, BYTES_MAX) {
             Ok(content) => {
                 let said = number(&Ok(&content));
                 Ok((content, Self { path: path.to_owned(), said }))
@@ -34,7 +37,7 @@ impl Source {
 
     /// What it says now.
     pub fn says(&self) -> u64 {
-        let content = fs::read(&self.path);
+        let content = file::read(&self.path, BYTES_MAX);
         number(&content.as_deref().map_err(std::io::Error::kind))
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::apart::Look;
 use crate::snapshot::Snapshot;
 use crate::tls::Source;
 
@@ -31,14 +32,25 @@ pub struct Certificates {
     tried: Option<(u64, Vec<u64>)>,
     /// What the last look has found, where that is something else.
     found: Option<Vec<u64>>,
+    look: Look<Saying>,
 }
+
+/// Of which generation, what its files said when they were read for it, and what they say now.
+type Saying = (u64, Vec<u64>, Vec<u64>);
 
 impl Certificates {
     /// Must run within the runtime that will wait.
     pub fn new(snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { snapshot, looks, reminders: interval(REMINDER), tried: None, found: None }
+        Self {
+            snapshot,
+            looks,
+            reminders: interval(REMINDER),
+            tried: None,
+            found: None,
+            look: Look::default(),
+        }
     }
 
     /// May be dropped and called again; must be, once another snapshot is in force: where there are no files, nobody looks.
@@ -51,11 +63,14 @@ impl Certificates {
             }
             let snapshot = self.snapshot.load_full();
             let sources = sources(&snapshot);
-            let said: Vec<u64> = sources.iter().map(Source::said).collect();
-            let look = move || sources.iter().map(Source::says).collect();
-            // A file system that hangs must not hold up signals.
-            let Ok(says) = tokio::task::spawn_blocking(look).await else { continue };
-            if self.is_new(snapshot.generation(), said, says) {
+            let generation = snapshot.generation();
+            let look = move || {
+                let said = sources.iter().map(Source::said).collect();
+                (generation, said, sources.iter().map(Source::says).collect())
+            };
+            let Some((of, said, says)) = self.look.at("certificates", look).await else { continue };
+            // One that was taken up again may be of a snapshot before.
+            if of == generation && self.is_new(generation, said, says) {
                 return News::Changed;
             }
         }

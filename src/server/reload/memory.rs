@@ -1,34 +1,40 @@
 //! What is remembered of earlier configs: in the process, and in the state directory where there is one.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::state_dir::{Environment, Kept, StateError};
+use super::apart::{Apart, FILE_LIMIT};
+use super::state_dir::{Environment, Kept};
 use crate::config::StateDirectory;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Memory {
     /// The text of the config that was in force before; never the one that is in force now.
     before: Option<Arc<str>>,
     kept: Option<Kept>,
+    /// A disk may be slow, and a file system may hang.
+    apart: Apart,
 }
 
 impl Memory {
     /// What is known of earlier configs of this file, at the start with `text`.
-    pub fn of_file(setting: &StateDirectory, file: &Path, text: &Arc<str>) -> Self {
-        let kept = Kept::open(setting, file, &Environment::of_process()).unwrap_or_else(|error| {
-            cannot_keep(&error);
-            None
-        });
-        let mut memory = Self { before: None, kept };
-        let Some(kept) = &memory.kept else { return memory };
-        let differs = |earlier: &String| **earlier != **text;
-        memory.before =
-            kept.in_force().filter(differs).or_else(|| kept.before().filter(differs)).map(Arc::from);
-        if let Err(error) = kept.keep(text, memory.before.as_deref()) {
-            cannot_keep(&error);
+    pub async fn of_file(setting: &StateDirectory, file: &Path, text: &Arc<str>) -> Self {
+        let mut apart = Apart::default();
+        let (setting, file, text) = (setting.clone(), file.to_owned(), text.clone());
+        let found =
+            move || Kept::open(&setting, &file, &Environment::of_process()).map(|kept| found(kept, &text));
+        match apart.run_within(FILE_LIMIT, FILE_LIMIT, found).await {
+            Ok(Ok((kept, before))) => Self { before, kept, apart },
+            Ok(Err(error)) => {
+                cannot_keep(&error);
+                Self { apart, ..Self::default() }
+            }
+            Err(hung) => {
+                cannot_keep(&hung);
+                Self { apart, ..Self::default() }
+            }
         }
-        memory
     }
 
     pub fn before(&self) -> Option<Arc<str>> {
@@ -51,16 +57,28 @@ impl Memory {
         }
     }
 
-    async fn keep(&self, is: Arc<str>, before: Option<Arc<str>>) {
+    async fn keep(&mut self, is: Arc<str>, before: Option<Arc<str>>) {
         let Some(kept) = self.kept.clone() else { return };
-        // A disk may be slow.
-        let written = tokio::task::spawn_blocking(move || kept.keep(&is, before.as_deref())).await;
-        if let Ok(Err(error)) = written {
-            cannot_keep(&error);
+        let keep = move || kept.keep(&is, before.as_deref());
+        match self.apart.run_within(FILE_LIMIT, FILE_LIMIT, keep).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => cannot_keep(&error),
+            Err(hung) => cannot_keep(&hung),
         }
     }
 }
 
-fn cannot_keep(error: &StateError) {
-    log::warn!(reason:% = error; "the config in force cannot be kept in the state directory");
+/// The config before, where one is kept; and `text` is kept from now on.
+fn found(kept: Option<Kept>, text: &str) -> (Option<Kept>, Option<Arc<str>>) {
+    let Some(kept) = kept else { return (None, None) };
+    let differs = |earlier: &String| **earlier != *text;
+    let before = kept.in_force().filter(differs).or_else(|| kept.before().filter(differs)).map(Arc::from);
+    if let Err(error) = kept.keep(text, before.as_deref()) {
+        cannot_keep(&error);
+    }
+    (Some(kept), before)
+}
+
+fn cannot_keep(why: &dyn Display) {
+    log::warn!(reason:% = why; "the config in force cannot be kept in the state directory");
 }

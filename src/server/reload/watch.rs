@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::apart::Look;
 use crate::config;
 
 /// How often the file is read. A change is acted upon once two looks in a row have found the same: a file that is being
@@ -27,6 +28,7 @@ pub struct Watch {
     tried: Seen,
     /// What the last look has found, where that is something else.
     found: Option<Seen>,
+    look: Look<Seen>,
 }
 
 impl Watch {
@@ -37,7 +39,7 @@ impl Watch {
             looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             (file, looks)
         });
-        Self { watched, tried: Seen::Text(text), found: None }
+        Self { watched, tried: Seen::Text(text), found: None, look: Look::default() }
     }
 
     /// What the file says has been tried, with whatever result.
@@ -51,9 +53,8 @@ impl Watch {
         let Some((file, looks)) = &mut self.watched else { return std::future::pending().await };
         loop {
             looks.tick().await;
-            let file = file.clone();
-            // A file system that hangs must not hold up signals.
-            let Ok(seen) = tokio::task::spawn_blocking(move || Seen::of(&config::read(&file))).await else {
+            let (what, file) = (file.display().to_string(), file.clone());
+            let Some(seen) = self.look.at(&what, move || Seen::of(&config::read(&file))).await else {
                 continue;
             };
             if is_settled(&self.tried, &mut self.found, seen) {

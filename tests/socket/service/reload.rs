@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::Signal::SIGHUP;
+use nix::sys::signal::Signal::{SIGHUP, SIGTERM};
 
 use crate::harness::{Endpoint, Event, Gate, Proxy, SteadyLoad, eventually, nobody_listens, silent_network};
 
@@ -76,6 +76,41 @@ fn a_bad_config_changes_nothing() {
     reload_to(&proxy, &good, 2);
     assert_eq!(proxy.metric("evenkeel_config_last_reload_successful", &[]) as u64, 1);
     proxy.is_unharmed(endpoint.open());
+}
+
+/// Nobody writes to the pipe that has taken the place of the file: nothing waits for that, least of all a stop.
+#[test]
+fn a_pipe_in_the_place_of_the_config_holds_up_nothing() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy = Proxy::to([&endpoint]).start();
+    let path = proxy.config_path();
+    std::fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    proxy.signal(SIGHUP);
+    let refusal = proxy.event("a refusal", |event| event.message().contains("reload refused"));
+    assert!(refusal.0["reason"].to_string().contains("it is a pipe"), "{}", refusal.0);
+    assert_eq!(proxy.admin("/livez").status, 200);
+    proxy.get("/x").expect(200);
+    proxy.signal(SIGTERM);
+    assert_eq!(proxy.ended().code, Some(0));
+}
+
+/// A stop does not wait for what a reload waits for, and what was to be put in force is not.
+#[test]
+fn a_stop_comes_before_a_reload_that_waits() {
+    let gate = Gate::closed();
+    let closed = gate.clone();
+    let old = Endpoint::named("old");
+    let new = Endpoint::scripted("new", move |_| closed.wait());
+    let mut proxy =
+        Proxy::to([&old]).health_check("type: http, path: /, interval: 30s, timeout: 20s").start();
+    proxy.reload(&proxy.config_text().replace(old.address(), new.address()));
+    new.wait_for_requests(1);
+    proxy.signal(SIGTERM);
+    let ended = proxy.ended();
+    gate.open();
+    assert_eq!(ended.code, Some(0));
+    assert!(!ended.stderr.contains("config reloaded"), "{}", ended.stderr);
 }
 
 /// Fault 53: so does a file that is only half written, empty, gone, or no file.

@@ -1,0 +1,49 @@
+//! What a config would change, and nothing of it done.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::apart::Apart;
+use super::{ReloadError, remarks, written};
+use crate::admin::Outcome;
+use crate::changes::{Changes, Plan};
+use crate::config::{self, Loaded};
+use crate::exchange;
+use crate::snapshot::Snapshot;
+
+/// Plans wait for each other, not for reloads, and nothing else waits for them.
+#[derive(Default)]
+pub struct Plans(Mutex<Apart>);
+
+impl Plans {
+    /// `name` is what errors call the text.
+    pub async fn plan(&self, in_force: Arc<Snapshot>, text: String, name: String) -> Outcome {
+        let mut apart = self.0.lock().await;
+        match planned(&mut apart, in_force, text, name).await {
+            Ok(plan) => match serde_json::to_string(&plan) {
+                Ok(json) => Outcome::done(json),
+                Err(error) => Outcome::refused(format!("{error}\n")),
+            },
+            Err(error) => error.into(),
+        }
+    }
+}
+
+async fn planned(
+    apart: &mut Apart,
+    in_force: Arc<Snapshot>,
+    text: String,
+    name: String,
+) -> Result<Plan, ReloadError> {
+    let was = in_force.clone();
+    let compiled = move || -> Result<_, ReloadError> {
+        let Loaded { config, warnings } = exchange::tested(config::compile_text(&text, &name)?)?;
+        let changes = Changes::between(was.config(), &config);
+        Ok((changes, Snapshot::build(config, None), written(&warnings)))
+    };
+    let (mut changes, next, warnings) = apart.run(compiled).await??;
+    remarks::try_arrivals(&mut changes, &next).await;
+    remarks::add_departures(&mut changes, &in_force);
+    Ok(Plan { generation: in_force.generation(), changes, warnings })
+}
