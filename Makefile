@@ -13,8 +13,7 @@ demo: setup ## build quickly, then balance over three built-in endpoints
 	cargo build --locked
 	@"$${CARGO_TARGET_DIR:-target}/debug/evenkeel" demo $(ARGS)
 
-test: setup ## all that CI runs: format, lints, licences, docs, config files, tests
-	@scripts/lint.sh
+test: setup ## all that CI runs: format, lints, licences, docs, config files, tests; what failed is said at its end
 	@scripts/test.sh
 
 lint: setup ## only the part of `make test` that runs nothing

@@ -1,33 +1,44 @@
 #!/usr/bin/env bash
-# Builds, checks the shipped config files, and runs every test that needs nothing but this machine. The test runner
-# comes last, so that its summary is the last thing read.
-set -euo pipefail
-cd "$(dirname "$0")/.."
+# Judges the sources, builds, checks the shipped config files, and runs every test that needs nothing but this machine.
+# A step that fails stops no other, unless it is the build. The end says what failed.
+# shellcheck source=scripts/lint.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lint.sh"
 
-step() { printf '== %s\n' "$*"; }
+build() {
+  cargo build --locked --all-targets --quiet
+}
 
-step "build"
-cargo build --locked --all-targets --quiet
+config_files() {
+  local file
+  for file in conf/*.yaml; do
+    "${CARGO_TARGET_DIR:-target}/debug/evenkeel" check -c "$file"
+  done
+}
 
-step "shipped config files"
-checked=0
-for file in conf/*.yaml; do
-  [ -e "$file" ] || continue
-  "${CARGO_TARGET_DIR:-target}/debug/evenkeel" check -c "$file"
-  checked=$((checked + 1))
-done
-[ "$checked" -gt 0 ] || { echo "conf/ holds no YAML file" >&2; exit 1; }
+instructions() {
+  command -v valgrind >/dev/null 2>&1 || skip "valgrind is not here (apt-get install valgrind)"
+  scripts/instructions.sh
+}
 
-step "instructions an operation takes"
-scripts/instructions.sh
+# `--test` of one suite, or `--tests` of all that is no documentation.
+run_tests() {
+  if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --locked --no-fail-fast "$@"
+  else
+    cargo test --locked --no-fail-fast "$@"
+  fi
+}
 
 # Socket tests run on both carriers: HTTP/1.1 goes by the lane, and on Pingora's ProxyHttp where that is asked for.
-step "tests"
-if cargo nextest --version >/dev/null 2>&1; then
-  cargo test --locked --doc --quiet
-  EVENKEEL_TEST_CARRIER=pingora cargo nextest run --locked --no-fail-fast --test socket
-  cargo nextest run --locked --no-fail-fast
-else
-  EVENKEEL_TEST_CARRIER=pingora cargo test --locked --no-fail-fast --test socket
-  cargo test --locked --no-fail-fast
-fi
+sockets_on_pingora() {
+  EVENKEEL_TEST_CARRIER=pingora run_tests --test socket
+}
+
+required "build" build
+step "shipped config files" config_files
+step "instructions an operation takes" instructions
+suite "tests in the documentation" cargo test --locked --doc --quiet
+suite "socket tests on Pingora's carrier" sockets_on_pingora
+suite "all other tests" run_tests --tests
+
+summary
