@@ -37,8 +37,8 @@ clients: setup ## real clients through the proxy, plain and over TLS: curl, nght
 differential: setup ## mutated requests through evenkeel, nginx and HAProxy side by side; ARGS="--seed 2" for others
 	@tests/differential/run.sh $(ARGS)
 
-chaos: setup ## 100,000 POSTs while endpoints refuse, reset, close, hang and trickle: none arrives twice
-	cargo test --locked --test socket -- --ignored --nocapture no_post_of_a_hundred_thousand
+chaos: setup ## 100,000 POSTs while endpoints refuse, reset, close, hang and trickle: none arrives twice; as many GETs
+	cargo test --locked --test socket -- --ignored --nocapture of_a_hundred_thousand
 
 prove: release ## 1,000 reloads, 100 upgrades, 50 that fail, 20 restarts, under clients that retry nothing
 	@"$${CARGO_TARGET_DIR:-target}/release/evenkeel" prove --reloads 1000 --upgrades 100 --failed-upgrades 50 \

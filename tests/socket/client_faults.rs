@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Carrier, Client, Endpoint, Gate, Proxy, carrier, eventually};
+use crate::harness::{Carrier, Client, Endpoint, Gate, Proxy, SOON, carrier, eventually};
 
 /// A body far beyond what the kernel keeps for a connection.
 const LONG: usize = 60_000_000;
@@ -80,7 +80,7 @@ fn a_client_that_sends_and_never_reads_is_given_up() {
     }
     assert!(start.elapsed() < Duration::from_secs(5), "given up after {:?}", start.elapsed());
     assert_eq!(proxy.record("/long").cause(), "client_stalled");
-    endpoint.wait_until_free(Duration::from_secs(2));
+    endpoint.wait_until_free(SOON);
     drop(client);
     proxy.is_unharmed(endpoint.open());
 }
@@ -219,7 +219,7 @@ fn endless(released: Gate) -> Endpoint {
     })
 }
 
-/// Fault 30: the client goes away in the middle of the answer. The endpoint's side ends within a second, and it counts
+/// Fault 30: the client goes away in the middle of the answer. The endpoint's side ends at once, and it counts
 /// as the client's doing, not as an error of ours or the endpoint's.
 #[test]
 fn a_client_that_goes_mid_answer_frees_the_endpoint() {
@@ -232,7 +232,7 @@ fn a_client_that_goes_mid_answer_frees_the_endpoint() {
     let gone = Instant::now();
     client.reset();
     released.wait();
-    assert!(gone.elapsed() < Duration::from_secs(1), "released after {:?}", gone.elapsed());
+    assert!(gone.elapsed() < SOON, "released after {:?}", gone.elapsed());
     let record = proxy.record("/x");
     assert_eq!(record.cause(), "client_gone");
     assert!(record.status() < 500, "{}", record.status());
@@ -262,7 +262,7 @@ fn a_client_that_goes_before_the_answer_is_499() {
     let gone = Instant::now();
     client.reset();
     went.wait();
-    assert!(gone.elapsed() < Duration::from_secs(1), "released after {:?}", gone.elapsed());
+    assert!(gone.elapsed() < SOON, "released after {:?}", gone.elapsed());
     let record = proxy.record("/x");
     assert_eq!((record.status(), record.cause()), (499, "client_gone"));
     assert_eq!(proxy.endpoint_status(endpoint.address()).unwrap()["failures"], 0);
@@ -297,7 +297,7 @@ fn a_client_that_goes_after_an_early_answer_frees_the_endpoint() {
     let gone = Instant::now();
     client.reset();
     released.wait();
-    assert!(gone.elapsed() < Duration::from_secs(1), "released after {:?}", gone.elapsed());
+    assert!(gone.elapsed() < SOON, "released after {:?}", gone.elapsed());
     assert_eq!(proxy.record("/x").cause(), "client_gone");
 }
 

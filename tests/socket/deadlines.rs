@@ -1,11 +1,10 @@
 //! The time that a route allows for a whole request.
 
-use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Carrier, Client, End, Endpoint, Exchange, Proxy, ProxyBuilder, carrier, silent_network,
+    Carrier, Client, End, Endpoint, Exchange, Proxy, ProxyBuilder, SOON, carrier, lasted, silent_network,
 };
 
 /// A proxy whose only route has this timeout.
@@ -13,13 +12,9 @@ fn limited(timeout: &str) -> ProxyBuilder {
     Proxy::config().routes(&[&format!("pool: default, timeout: {timeout}")])
 }
 
-/// 500 ms, as late as they may be noticed, and what a busy machine needs.
-const HALF_A_SECOND: Range<Duration> = Duration::from_millis(490)..Duration::from_millis(1300);
-
 #[track_caller]
-fn took(since: Instant) {
-    let took = since.elapsed();
-    assert!(HALF_A_SECOND.contains(&took), "it took {took:?}");
+fn took_half_a_second(since: Instant) {
+    lasted(Duration::from_millis(500), since.elapsed());
 }
 
 fn hang_at_x(exchange: &mut Exchange) {
@@ -39,7 +34,7 @@ fn a_request_that_takes_too_long_is_504_and_not_retried() {
     let mut proxy = limited("500ms").pool("default", &endpoints).with(retry).start();
     let start = Instant::now();
     proxy.get("/x").expect(504);
-    took(start);
+    took_half_a_second(start);
     let record = proxy.record("/x");
     assert_eq!((record.status(), record.cause()), (504, "request_deadline"));
     assert_eq!(record.results(), ["request_deadline"]);
@@ -54,14 +49,14 @@ fn a_request_that_takes_too_long_is_504_and_not_retried() {
 #[test]
 fn retries_do_not_begin_it_anew() {
     let endpoints = ["a", "b"].map(|name| Endpoint::scripted(name, hang_at_x));
-    let proxy = limited("500ms")
+    let proxy = limited("1500ms")
         .pool("default", &endpoints)
-        .with("timeouts: { response: 300ms }")
+        .with("timeouts: { response: 900ms }")
         .with("retry: { limit: 5, on: [timeout] }")
         .start();
     let start = Instant::now();
     proxy.get("/x").expect(504);
-    took(start);
+    lasted(Duration::from_millis(1500), start.elapsed());
     let record = proxy.record("/x");
     assert_eq!(record.cause(), "request_deadline");
     assert_eq!(record.results(), ["response_timeout", "request_deadline"]);
@@ -73,7 +68,7 @@ fn connecting_is_part_of_it() {
     let proxy = limited("500ms").pool("default", [&silent]).with("timeouts: { connect: 10s }").start();
     let start = Instant::now();
     proxy.get("/x").expect(504);
-    took(start);
+    took_half_a_second(start);
     assert_eq!(proxy.record("/x").results(), ["request_deadline"]);
 }
 
@@ -89,7 +84,7 @@ fn waiting_for_an_endpoint_is_part_of_it() {
     proxy.wait_until(endpoint.address(), "unhealthy");
     let start = Instant::now();
     proxy.get("/x").expect(504);
-    took(start);
+    took_half_a_second(start);
     let record = proxy.record("/x");
     assert_eq!((record.cause(), record.attempts().len()), ("request_deadline", 0));
     assert!(record.seconds("waited_seconds") > 0.4, "{record:?}");
@@ -112,11 +107,11 @@ fn a_response_that_takes_too_long_is_cut() {
         "/close" => trickle(exchange, "", "x"),
         _ => exchange.answer("well"),
     });
-    let mut proxy = limited("500ms").pool("default", [&endpoint]).start();
+    let mut proxy = limited("1s").pool("default", [&endpoint]).start();
     for target in ["/length", "/chunks", "/close"] {
         let start = Instant::now();
         let response = proxy.get(target);
-        took(start);
+        lasted(Duration::from_secs(1), start.elapsed());
         assert_eq!(response.status, 200, "{target}");
         assert_ne!(response.end, End::Whole, "{target}");
         assert!(!response.body.is_empty(), "{target}");
@@ -124,7 +119,7 @@ fn a_response_that_takes_too_long_is_cut() {
         assert_eq!((record.status(), record.cause()), (200, "request_deadline"), "{target}");
         assert_eq!(record.results(), ["request_deadline"], "{target}");
     }
-    endpoint.wait_until_free(Duration::from_secs(2));
+    endpoint.wait_until_free(SOON);
     proxy.is_unharmed(0);
 }
 
@@ -156,7 +151,7 @@ fn haste_is_no_way_around_it() {
     client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
     let discarded = discard(&mut client);
     assert!(discarded > 1_000_000, "only {discarded} bytes");
-    took(start);
+    took_half_a_second(start);
     assert_eq!(proxy.record("/x").cause(), "request_deadline");
 }
 
@@ -181,30 +176,30 @@ fn a_slow_upload_is_504() {
     let start = Instant::now();
     for _ in 0..4 {
         thread::sleep(Duration::from_millis(100));
-        client.send("x");
+        let _ = client.try_send("x");
     }
     client.response().expect(504);
-    took(start);
+    took_half_a_second(start);
     assert_eq!(proxy.record("/x").cause(), "request_deadline");
     if carrier() == Carrier::Lane {
         assert_eq!(proxy.metric("evenkeel_endpoint_failures_total", &[]) as u64, 0);
     }
-    endpoint.wait_until_free(Duration::from_secs(2));
+    endpoint.wait_until_free(SOON);
 }
 
 /// Each request of a connection has its own time.
 #[test]
 fn it_begins_with_each_request() {
     let endpoint = Endpoint::scripted("a", |exchange| {
-        thread::sleep(Duration::from_millis(250));
+        thread::sleep(Duration::from_millis(500));
         exchange.answer("well");
     });
-    let proxy = limited("500ms").pool("default", [&endpoint]).start();
+    let proxy = limited("1500ms").pool("default", [&endpoint]).start();
     let mut client = proxy.client();
     for _ in 0..4 {
         client.get("/x").expect(200);
     }
-    thread::sleep(Duration::from_millis(700));
+    thread::sleep(Duration::from_millis(1700));
     client.get("/x").expect(200);
     assert_eq!(endpoint.connections(), 1);
 }
@@ -225,12 +220,12 @@ fn an_upgraded_connection_is_exempt() {
         }
         exchange.close();
     });
-    let proxy = limited("500ms").pool("default", [&endpoint]).start();
+    let proxy = limited("1s").pool("default", [&endpoint]).start();
     let mut client = proxy.client();
     client.send("GET /x HTTP/1.1\r\nHost: test.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     assert_eq!(client.head_only().word(1), "101");
     assert_eq!(client.bytes(5), b"hello");
-    thread::sleep(Duration::from_millis(900));
+    thread::sleep(Duration::from_millis(1500));
     client.send("still here");
     assert_eq!(client.bytes(10), b"still here");
     drop(client);

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Endpoint, Proxy};
+use crate::harness::{Endpoint, Proxy, SOON};
 
 /// Requests on one connection come to the endpoint on one connection.
 #[test]
@@ -27,7 +27,7 @@ fn a_closing_client_leaves_the_endpoint_connection() {
         let mut client = proxy.client();
         let response = client.request("GET", &format!("/{n}"), "Connection: close\r\n").expect(200);
         assert_eq!(response.header("connection"), Some("close"));
-        client.closed_within(Duration::from_secs(1));
+        client.closed_within(SOON);
     }
     assert_eq!(endpoint.connections(), 1);
 }
@@ -61,7 +61,7 @@ fn idle_client_connections_end_after_any_number_of_requests() {
                 for _ in 0..requests {
                     client.get("/").expect(200);
                 }
-                let after = client.closed_within(Duration::from_secs(4));
+                let after = client.closed_within(SOON);
                 assert!(
                     after > Duration::from_millis(900),
                     "after {requests} requests closed after {after:?}"
@@ -101,7 +101,7 @@ fn idle_endpoint_connections_end() {
     let proxy = Proxy::to([&endpoint]).with("timeouts: { keep_alive: 700ms }").start();
     proxy.get("/").expect(200);
     assert_eq!(endpoint.open(), 1);
-    endpoint.wait_until_free(Duration::from_secs(3));
+    endpoint.wait_until_free(SOON);
     proxy.get("/").expect(200);
 }
 

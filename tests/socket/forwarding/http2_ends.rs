@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::frames::*;
-use crate::harness::{Endpoint, Proxy, nobody_listens};
+use crate::harness::{Endpoint, Proxy, lasted, nobody_listens};
 
 fn setting(frames: &[Frame], wanted: u8) -> Option<u32> {
     let settings = frames.iter().find(|frame| frame.kind == SETTINGS)?;
@@ -22,7 +22,7 @@ fn idle_connections_are_closed_in_the_listeners_time() {
         .start();
     let begun = Instant::now();
     let frames = FrameClient::connect(&proxy.address()).rest();
-    assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&begun.elapsed()));
+    lasted(Duration::from_secs(1), begun.elapsed());
     assert_eq!((setting(&frames, 3), setting(&frames, 6)), (Some(100), Some(5 * 1024)));
 }
 
@@ -58,7 +58,7 @@ fn old_connections_are_sent_away() {
     let proxy = Proxy::to([&endpoint]).listener("h2c: true").listener("timeouts: { age: 1s }").start();
     let begun = Instant::now();
     let frames = FrameClient::connect(&proxy.address()).rest();
-    assert!((Duration::from_millis(900)..Duration::from_secs(6)).contains(&begun.elapsed()));
+    lasted(Duration::from_secs(1), begun.elapsed());
     assert!(frames.iter().any(|frame| frame.kind == GOAWAY), "{frames:?}");
 }
 
@@ -101,7 +101,7 @@ fn a_rest_that_is_large_or_does_not_come_is_not_waited_for() {
     client.send(post(1));
     let reset = client.next_of(RST_STREAM).unwrap();
     assert_eq!((reset.stream, reset.error()), (1, Some(0)));
-    assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&begun.elapsed()));
+    lasted(Duration::from_secs(1), begun.elapsed());
 
     let begun = Instant::now();
     client.send(post(3));

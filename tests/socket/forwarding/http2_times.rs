@@ -16,16 +16,16 @@ fn a_slow_client_does_not_use_up_the_endpoints_time() {
     let endpoint = Endpoint::scripted("a", |exchange| {
         exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", FIRST + 4));
         exchange.send("a".repeat(FIRST));
-        sleep(Duration::from_millis(2300));
+        sleep(Duration::from_secs(4));
         exchange.send("last");
     });
-    let proxy = Proxy::to([&endpoint]).with("timeouts: { idle: 1s }").listener("h2c: true").start();
+    let proxy = Proxy::to([&endpoint]).with("timeouts: { idle: 2s }").listener("h2c: true").start();
     let (length, end) = runtime().block_on(async {
         let client = connect(&proxy.address()).await;
         let (response, _) = client.ready().await.unwrap().send_request(get_of("/x"), true).unwrap();
         let mut body = response.await.unwrap().into_body();
         // The client's window is smaller than what has come for it.
-        tokio::time::sleep(Duration::from_millis(1700)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
         let mut length = 0;
         let mut end = Ok(());
         while let (Ok(()), Some(piece)) = (&end, body.data().await) {

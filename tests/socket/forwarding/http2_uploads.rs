@@ -9,7 +9,7 @@ use h2::{Reason, SendStream};
 use http::{Request, Response};
 
 use crate::harness::http2::{connect, runtime};
-use crate::harness::{Endpoint, Exchange, Proxy, ProxyBuilder};
+use crate::harness::{Endpoint, Exchange, Proxy, ProxyBuilder, SOON, lasted};
 
 type Script = fn(&mut Exchange);
 
@@ -44,7 +44,7 @@ fn a_client_that_leaves_is_seen_to_leave() {
         drop(response);
         proxy.record("/x");
     });
-    endpoint.wait_until_free(Duration::from_secs(2));
+    endpoint.wait_until_free(SOON);
     assert!(!endpoint.seen("/x").whole);
     assert_eq!((proxy.record("/x").cause(), proxy.record("/x").status()), ("client_gone", 499));
     assert_eq!(proxy.metric("evenkeel_endpoint_in_flight", &[]), 0.0);
@@ -103,7 +103,7 @@ fn the_word_of_the_end_may_come_late() {
 #[test]
 fn endpoints_that_stop_are_too_late() {
     let takes_nothing = |exchange: &mut Exchange| {
-        sleep(Duration::from_secs(2));
+        sleep(Duration::from_secs(8));
         exchange.close();
     };
     let says_nothing = |exchange: &mut Exchange| {
@@ -126,7 +126,7 @@ fn endpoints_that_stop_are_too_late() {
             assert_eq!(response.await.unwrap().status(), 504, "{cause}");
         });
         let took = begun.elapsed();
-        assert!((Duration::from_millis(550)..Duration::from_secs(3)).contains(&took), "{cause}: {took:?}");
+        lasted(Duration::from_millis(600), took);
         assert_eq!(proxy.record("/x").cause(), cause);
         assert_eq!(proxy.metric("evenkeel_endpoint_in_flight", &[]), 0.0);
         assert_eq!(proxy.metric("evenkeel_endpoint_idle_connections", &[]), 0.0);

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 
 use crate::harness::http2::{connect, get, runtime};
 use crate::harness::http2_endpoint::Http2Endpoint;
-use crate::harness::{Endpoint, Exchange, Proxy, eventually};
+use crate::harness::{Endpoint, Exchange, Proxy, SOON, eventually};
 
 struct WebSocket {
     status: StatusCode,
@@ -153,7 +153,7 @@ fn large_messages_pass() {
         assert_eq!(length, LENGTH);
         drop(sender.await.unwrap());
     });
-    endpoint.wait_until_free(Duration::from_secs(2));
+    endpoint.wait_until_free(SOON);
 }
 
 /// An endpoint that does not want to, one that has agreed to something else, and one that answers as if it was asked for a
@@ -220,5 +220,5 @@ fn a_silent_one_is_ended() {
         let end = tokio::time::timeout(Duration::from_secs(4), socket.body.data()).await.expect("an end");
         assert!(end.is_none_or(|end| end.unwrap().is_empty()));
     });
-    endpoint.wait_until_free(Duration::from_secs(2));
+    endpoint.wait_until_free(SOON);
 }

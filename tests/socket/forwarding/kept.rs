@@ -92,16 +92,16 @@ fn none_are_kept_if_none_are_wanted() {
 #[test]
 fn old_ones_are_given_up() {
     let endpoint = Endpoint::named("a");
-    let proxy = keeping(&endpoint, "age: 300ms").start();
+    let proxy = keeping(&endpoint, "age: 1s").start();
     if !is_ours() {
         return;
     }
     let mut client = proxy.client();
     for _ in 0..10 {
         client.get("/x").expect(200);
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(250));
     }
-    assert!((2..=5).contains(&endpoint.connections()), "{}", endpoint.connections());
+    assert!((2..10).contains(&endpoint.connections()), "{}", endpoint.connections());
 }
 
 /// Whoever closes one, it is counted no more.

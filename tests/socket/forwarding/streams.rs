@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Endpoint, Proxy};
+use crate::harness::{Client, Endpoint, Proxy, SOON};
 
 const MEGABYTE: usize = 1_000_000;
 
@@ -98,7 +98,7 @@ fn an_upload_is_not_gathered_first() {
     let proxy = Proxy::to([&endpoint]).start();
     let mut client = proxy.client();
     client.send("POST /x HTTP/1.1\r\nHost: test.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
-    endpoint.wait_within(Duration::from_secs(2), "the first piece", |state| {
+    endpoint.wait_within(SOON, "the first piece", |state| {
         state.requests.first().is_some_and(|seen| seen.body == b"first")
     });
     client.send("4\r\nlast\r\n0\r\n\r\n");
@@ -150,7 +150,7 @@ fn a_response_is_not_gathered_first() {
         let start = Instant::now();
         client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
         client.until(b"first");
-        assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
+        assert!(start.elapsed() < SOON, "it took {:?}", start.elapsed());
         gate.open();
         client.until(b"other");
     }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Carrier, Client, Endpoint, Exchange, Proxy, carrier};
+use crate::harness::{Carrier, Client, Endpoint, Exchange, Proxy, SOON, carrier};
 
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: test.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -66,7 +66,7 @@ fn bytes_go_both_ways_and_are_logged() {
     drop(client);
     let record = proxy.record("/ws");
     assert_eq!((record.status(), record.cause()), (101, ""));
-    endpoint.wait_until_free(Duration::from_secs(2));
+    endpoint.wait_until_free(SOON);
 }
 
 /// A tunnel lives for as long as it is used, past every timeout that is meant for bodies, and a pause shorter than
@@ -116,9 +116,9 @@ fn a_silent_tunnel_ends() {
     client.send("ping");
     client.bytes(4);
     let start = Instant::now();
-    client.closed_within(Duration::from_secs(4));
+    client.closed_within(SOON);
     assert!(start.elapsed() > Duration::from_millis(900), "ended after {:?}", start.elapsed());
-    endpoint.wait_until_free(Duration::from_secs(2));
+    endpoint.wait_until_free(SOON);
 }
 
 /// Either side's end is the tunnel's end, and what was sent before it arrives.
@@ -137,7 +137,7 @@ fn either_side_ends_a_tunnel() {
 
     let client = tunnel(&proxy);
     drop(client);
-    endpoint.wait_until_free(Duration::from_secs(2));
+    endpoint.wait_until_free(SOON);
 }
 
 /// A lot of bytes both ways at once.
@@ -257,7 +257,7 @@ fn a_refused_upgrade_has_the_timeouts_of_bodies() {
     client.send(UPGRADE);
     client.head_only();
     assert_eq!(client.bytes(4), b"half");
-    client.closed_within(Duration::from_secs(4));
+    client.closed_within(SOON);
     assert_eq!(proxy.record("/ws").cause(), "response_cut");
 }
 

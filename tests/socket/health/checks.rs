@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use crate::harness::{Endpoint, Proxy, Seen, nobody_listens};
 
@@ -166,8 +165,8 @@ fn the_default_is_a_tcp_check() {
     let builder = Proxy::to([&endpoint]);
     let text = builder.text().replace("    health_check: off\n", "");
     let proxy = builder.yaml(text).start();
-    endpoint.wait_within(Duration::from_secs(3), "a first probe", |state| state.silent >= 1);
-    endpoint.wait_within(Duration::from_secs(3), "a second probe", |state| state.silent >= 2);
+    endpoint.wait_for("a first probe", |state| state.silent >= 1);
+    endpoint.wait_for("a second probe", |state| state.silent >= 2);
     assert_eq!(endpoint.requests().iter().filter(|seen: &&Seen| seen.target() != "/").count(), 0);
     drop(proxy);
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Endpoint, Exchange, Proxy};
+use crate::harness::{Endpoint, Exchange, Proxy, SOON, lasted};
 
 /// Answers nothing until the prober gives up.
 fn hangs(exchange: &mut Exchange) {
@@ -22,7 +22,7 @@ fn a_hanging_check_delays_no_other() {
     let hanging = Endpoint::scripted("hanging", hangs);
     let well = Endpoint::named("well");
     let proxy = Proxy::to([&hanging, &well])
-        .health_check("type: http, interval: 200ms, timeout: 1s, healthy_after: 1, unhealthy_after: 2")
+        .health_check("type: http, interval: 200ms, timeout: 3s, healthy_after: 1, unhealthy_after: 1")
         .start();
     let change = proxy.event("the hanging endpoint to leave", |event| {
         event.message() == "endpoint is unhealthy" && event.text("endpoint") == hanging.address()
@@ -31,7 +31,7 @@ fn a_hanging_check_delays_no_other() {
     assert!(reason.contains("time") || reason.contains("within"), "the reason is: {reason}");
     well.wait_for_requests(8);
     let pause = longest_pause(&well);
-    assert!(pause < Duration::from_millis(600), "a probe came {pause:?} after the one before");
+    assert!(pause < Duration::from_secs(2), "a probe came {pause:?} after the one before");
 }
 
 /// A health answer that trickles in does not hold the check: the timeout is for the whole probe. Pingora alone has one
@@ -51,7 +51,7 @@ fn a_trickling_check_has_a_total_deadline() {
     let proxy = Proxy::to([&trickling])
         .health_check("type: http, interval: 100ms, timeout: 300ms, unhealthy_after: 1")
         .start();
-    let event = proxy.event_within(Duration::from_secs(2), "a state", |event| {
+    let event = proxy.event("a state", |event| {
         event.message().starts_with("endpoint is ") && event.text("endpoint") == trickling.address()
     });
     assert_eq!(event.message(), "endpoint is unhealthy");
@@ -71,7 +71,7 @@ fn an_endless_health_body_is_not_read_for_ever() {
         .start();
     endless.wait_for_requests(4);
     let pause = longest_pause(&endless);
-    assert!(pause < Duration::from_secs(1), "a probe came {pause:?} after the one before");
+    assert!(pause < SOON, "a probe came {pause:?} after the one before");
 }
 
 /// Forty endpoints that hang are found as fast as one, and an endpoint that is well is not kept waiting by them.
@@ -86,8 +86,8 @@ fn many_hanging_checks_run_in_parallel() {
         .start();
     let start = Instant::now();
     proxy.wait_until(well.address(), "healthy");
-    assert!(start.elapsed() < Duration::from_millis(500), "the well one took {:?}", start.elapsed());
-    proxy.event_within(Duration::from_secs(3), "forty unhealthy endpoints", |_| {
+    assert!(start.elapsed() < SOON, "the well one took {:?}", start.elapsed());
+    proxy.event_within(SOON, "forty unhealthy endpoints", |_| {
         proxy.events().iter().filter(|event| event.message() == "endpoint is unhealthy").count() == 40
     });
 }
@@ -104,10 +104,8 @@ fn checks_are_spread_over_the_interval() {
     let times = |index: usize| endpoints.iter().map(move |endpoint| endpoint.requests()[index].at);
     let spread = times(1).max().unwrap() - times(1).min().unwrap();
     assert!(spread > Duration::from_millis(150), "the second probes came within {spread:?}");
-    // From the second to the sixth there are four pauses: 1.6 s, a tenth more or less.
+    // From the second to the sixth there are four pauses: 1.6 s, a tenth more or less, and as much as the machine is late.
     for (second, sixth) in times(1).zip(times(5)) {
-        let took = sixth - second;
-        let expected = Duration::from_millis(1400)..Duration::from_millis(2400);
-        assert!(expected.contains(&took), "four intervals of 400 ms took {took:?}");
+        lasted(Duration::from_millis(1400), sixth - second);
     }
 }

@@ -6,9 +6,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use super::{GET, V1, listening, v2, v2_of_client};
-use crate::harness::{Client, Endpoint, Event, Proxy, Stream, eventually};
-
-const SOON: Duration = Duration::from_secs(1);
+use crate::harness::{Client, Endpoint, Event, Proxy, SOON, Stream, eventually};
 
 /// Another address of this machine, which nobody trusts.
 fn stranger(proxy: &Proxy) -> Client {
@@ -119,7 +117,7 @@ fn with_require_a_connection_begins_with_a_header() {
     for begun in ["", "PROXY TCP4 203.0.113.7"] {
         let mut client = proxy.client();
         client.send(begun);
-        assert!(client.closed_within(Duration::from_secs(2)) >= Duration::from_millis(900));
+        assert!(client.closed_within(SOON) >= Duration::from_millis(900));
     }
     counted(&proxy, "proxy_header_timeout", 2);
     assert_eq!(proxy.metric("evenkeel_connections_refused_total", &[]) as usize, 4);

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Carrier, Client, Endpoint, Proxy, Response, carrier};
+use crate::harness::{Carrier, Client, Endpoint, Proxy, Response, SOON, carrier, lasted};
 
 fn limited(limits: &str) -> (Endpoint, Proxy) {
     let endpoint = Endpoint::named("a");
@@ -119,10 +119,9 @@ fn a_body_that_stops_is_408() {
     let start = Instant::now();
     client.response().expect(408);
     let took = start.elapsed();
-    let expected = Duration::from_millis(690)..Duration::from_millis(1700);
-    assert!(expected.contains(&took), "it took {took:?}");
+    lasted(Duration::from_millis(700), took);
     expect_refusal(&proxy, &endpoint, "/x", 408, "request_timeout");
-    endpoint.wait_until_free(Duration::from_secs(2));
+    endpoint.wait_until_free(SOON);
     assert_eq!(proxy.endpoint_status(endpoint.address()).unwrap()["failures"], 0);
     proxy.is_unharmed(endpoint.open());
 }
@@ -131,11 +130,11 @@ fn a_body_that_stops_is_408() {
 #[test]
 fn a_body_that_is_slow_is_served() {
     let endpoint = Endpoint::named("a");
-    let proxy = Proxy::to([&endpoint]).listener("timeouts: { body: 700ms }").start();
+    let proxy = Proxy::to([&endpoint]).listener("timeouts: { body: 1500ms }").start();
     let mut client = proxy.client();
     client.send("POST /x HTTP/1.1\r\nHost: test.example\r\nContent-Length: 6\r\n\r\n");
     for byte in b"slowly" {
-        thread::sleep(Duration::from_millis(250));
+        thread::sleep(Duration::from_millis(300));
         client.send([*byte]);
     }
     client.response().expect(200);
@@ -160,18 +159,18 @@ fn a_body_below_the_least_rate_is_408() {
         thread::sleep(Duration::from_millis(100));
     }
     slow.response().expect(408);
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < SOON);
     let record = proxy.record("/slow");
     assert_eq!((record.cause(), record.text("detail")), ("request_timeout", "slower than limits.body_rate"));
     // Who sends more than that may take its time.
     let mut steady = proxy.client();
-    steady.send("POST /steady HTTP/1.1\r\nHost: test.example\r\nContent-Length: 240\r\n\r\n");
+    steady.send("POST /steady HTTP/1.1\r\nHost: test.example\r\nContent-Length: 2400\r\n\r\n");
     for _ in 0..12 {
         thread::sleep(Duration::from_millis(100));
-        steady.send([b'x'; 20]);
+        steady.send([b'x'; 200]);
     }
     steady.response().expect(200);
-    assert_eq!(endpoint.seen("/steady").body_length, 240);
+    assert_eq!(endpoint.seen("/steady").body_length, 2400);
 }
 
 /// Limits belong to a listener: another one of the same proxy has its own.
@@ -276,13 +275,12 @@ fn a_header_that_trickles_is_408() {
         let start = Instant::now();
         client.send(format!("GET {target} HTTP/1.1\r\nHost: test.example\r\nX: "));
         while start.elapsed() < Duration::from_millis(800) {
-            client.send("y");
+            let _ = client.try_send("y");
             thread::sleep(Duration::from_millis(50));
         }
         client.response().expect(408);
         let took = start.elapsed();
-        let expected = Duration::from_millis(990)..Duration::from_millis(1800);
-        assert!(expected.contains(&took), "it took {took:?}");
+        lasted(Duration::from_secs(1), took);
         client.rest();
         expect_refusal(&proxy, &endpoint, target, 408, "request_timeout");
     }
@@ -298,7 +296,7 @@ fn a_silent_client_is_let_go_of() {
     }
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::to([&endpoint]).listener("timeouts: { header: 500ms }").start();
-    let took = proxy.client().closed_within(Duration::from_secs(3));
+    let took = proxy.client().closed_within(SOON);
     assert!(took > Duration::from_millis(400), "after {took:?}");
 }
 

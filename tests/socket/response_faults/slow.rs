@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{End, Endpoint, Gate, Proxy};
+use crate::harness::{End, Endpoint, Gate, Proxy, SOON, lasted};
 
 /// Fault 8: nothing comes. 504 when the response timeout is over (Pingora alone: never, and then 502), and the
 /// connection is not used again.
@@ -15,13 +15,12 @@ fn an_endpoint_that_hangs_is_504() {
         }
         _ => exchange.answer("well"),
     });
-    let mut proxy = Proxy::to([&endpoint]).with("timeouts: { response: 500ms }").start();
+    let mut proxy = Proxy::to([&endpoint]).with("timeouts: { response: 1s }").start();
     proxy.get("/before").expect(200);
     let start = Instant::now();
     proxy.get("/x").expect(504);
     let took = start.elapsed();
-    let expected = Duration::from_millis(490)..Duration::from_millis(1300);
-    assert!(expected.contains(&took), "it took {took:?}");
+    lasted(Duration::from_secs(1), took);
     let record = proxy.record("/x");
     assert_eq!((record.status(), record.cause()), (504, "response_timeout"));
     assert_eq!(record.results(), ["response_timeout"]);
@@ -30,8 +29,8 @@ fn an_endpoint_that_hangs_is_504() {
     proxy.is_unharmed(endpoint.open());
 }
 
-/// Fault 9: the response's header trickles in, one byte every 200 ms. The deadline is for the whole header: 504
-/// within two seconds. Pingora alone has a timeout for each read, which a trickle never meets.
+/// Fault 9: the response's header trickles in, one byte every 200 ms. The deadline is for the whole header: 504.
+/// Pingora alone has a timeout for each read, which a trickle never meets.
 #[test]
 fn a_trickling_header_is_504() {
     let endpoint = Endpoint::scripted("a", |exchange| {
@@ -49,8 +48,7 @@ fn a_trickling_header_is_504() {
     let start = Instant::now();
     proxy.get("/x").expect(504);
     let took = start.elapsed();
-    let expected = Duration::from_millis(990)..Duration::from_secs(2);
-    assert!(expected.contains(&took), "it took {took:?}");
+    lasted(Duration::from_secs(1), took);
     assert_eq!(proxy.record("/x").cause(), "response_timeout");
     proxy.is_unharmed(endpoint.open());
 }
@@ -90,10 +88,10 @@ fn a_trickling_body_is_passed_on() {
     assert_eq!(response.text(), "data: tick\n\n".repeat(6));
 }
 
-/// Fault 10: each event is with the client within 50 ms of its being sent. A busy machine may spoil a round, not three
-/// in a row.
+/// Fault 10: an event is with the client within 50 ms of its being sent. A busy machine may delay some of them, not most:
+/// what holds events back until there is more to send delays them all, by the 80 ms from one to the next.
 #[test]
-fn each_event_comes_within_50_ms() {
+fn events_come_within_50_ms() {
     let sent = Gate::closed();
     let stop = sent.clone();
     let (times, receive_times) = std::sync::mpsc::channel();
@@ -102,7 +100,7 @@ fn each_event_comes_within_50_ms() {
         exchange
             .send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
         for n in 0..30 {
-            thread::sleep(Duration::from_millis(40));
+            thread::sleep(Duration::from_millis(80));
             let _ = times.lock().unwrap().send(Instant::now());
             exchange.chunk(&format!("data: {n}\n\n"));
         }
@@ -113,15 +111,15 @@ fn each_event_comes_within_50_ms() {
     let mut client = proxy.client();
     client.send("GET /events HTTP/1.1\r\nHost: test.example\r\n\r\n");
     client.head_only();
-    let mut worst_of_round = [Duration::ZERO; 3];
-    for n in 0..30 {
-        client.until(format!("data: {n}\n\n").as_bytes());
-        let late = receive_times.recv().unwrap().elapsed();
-        worst_of_round[n / 10] = worst_of_round[n / 10].max(late);
-    }
+    let mut late: Vec<Duration> = (0..30)
+        .map(|n| {
+            client.until(format!("data: {n}\n\n").as_bytes());
+            receive_times.recv().unwrap().elapsed()
+        })
+        .collect();
     sent.open();
-    let best = worst_of_round.iter().min().unwrap();
-    assert!(*best < Duration::from_millis(50), "events came late by {worst_of_round:?}");
+    late.sort_unstable();
+    assert!(late[late.len() / 2] < Duration::from_millis(50), "events came late by {late:?}");
 }
 
 /// Fault 10: only a pause longer than `idle` ends it, and then it is a cut.
@@ -139,8 +137,7 @@ fn a_body_that_stops_is_cut_after_the_idle_timeout() {
     let response = proxy.client().get("/x");
     let took = start.elapsed();
     assert_ne!(response.end, End::Whole);
-    let expected = Duration::from_millis(590)..Duration::from_millis(1500);
-    assert!(expected.contains(&took), "it took {took:?}");
+    lasted(Duration::from_millis(600), took);
     let record = proxy.record("/x");
     assert_eq!((record.status(), record.cause()), (200, "response_cut"));
     proxy.is_unharmed(endpoint.open());
@@ -180,7 +177,7 @@ fn an_endpoint_that_does_not_read_is_504() {
         let took = start.elapsed();
         // Ends the upload: the proxy would go on reading it for a while.
         client.half_close();
-        assert!(took < Duration::from_millis(2500), "it took {took:?}");
+        assert!(took < SOON, "it took {took:?}");
     });
     let record = proxy.record("/x");
     assert_eq!((record.status(), record.cause()), (504, "request_write_timeout"));
@@ -196,11 +193,11 @@ fn a_slow_reader_is_not_taken_for_a_slow_endpoint() {
         exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"));
         exchange.send(vec![b'x'; LENGTH]);
     });
-    let proxy = Proxy::to([&endpoint]).with("timeouts: { idle: 500ms, response: 10s }").start();
+    let proxy = Proxy::to([&endpoint]).with("timeouts: { idle: 1s, response: 10s }").start();
     let mut client = proxy.client();
     client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
     client.head_only();
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(3));
     assert_eq!(client.bytes(LENGTH).len(), LENGTH);
     drop(client);
     assert_eq!(proxy.record("/x").cause(), "");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Endpoint, Proxy, nobody_listens, silent_network};
+use crate::harness::{Endpoint, Proxy, SOON, lasted, nobody_listens, silent_network};
 
 /// Fault 1: an endpoint refuses; GET and POST alike are served by another one at once, and the record names both
 /// attempts.
@@ -16,7 +16,7 @@ fn a_refused_connection_moves_on_whatever_the_method() {
         proxy.get("/get").expect(200);
         proxy.client().upload("POST", "/post", b"a body").expect(200);
     }
-    assert!(start.elapsed() < Duration::from_secs(2), "20 requests took {:?}", start.elapsed());
+    assert!(start.elapsed() < SOON, "20 requests took {:?}", start.elapsed());
     assert_eq!((well.count_of("/get"), well.count_of("/post")), (10, 10));
     assert!(well.requests().iter().filter(|seen| seen.method() == "POST").all(|seen| seen.body == b"a body"));
     let mut moved = proxy.records_of("/post", 10);
@@ -38,7 +38,7 @@ fn when_all_refuse_the_answer_is_503() {
     let proxy = Proxy::to(&refusing).start();
     let start = Instant::now();
     proxy.get("/x").expect(503);
-    assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
+    assert!(start.elapsed() < SOON, "it took {:?}", start.elapsed());
     let record = proxy.record("/x");
     assert_eq!((record.status(), record.cause()), (503, "connect_failed"));
     assert_eq!(record.results(), ["connect_failed"; 3]);
@@ -75,8 +75,7 @@ fn a_silent_network_costs_one_connect_timeout() {
         proxy.client().upload("POST", target, b"body").expect(200);
     }
     let took = start.elapsed();
-    let expected = Duration::from_millis(390)..Duration::from_millis(1400);
-    assert!(expected.contains(&took), "it took {took:?}");
+    lasted(Duration::from_millis(400), took);
     let moved: Vec<_> =
         proxy.records_of("/1", 1).into_iter().chain(proxy.records_of("/2", 1)).map(|r| r.results()).collect();
     assert!(moved.contains(&vec!["connect_timeout".to_owned(), "200".to_owned()]), "{moved:?}");
@@ -91,8 +90,7 @@ fn when_all_networks_are_silent_the_answer_is_503() {
     let start = Instant::now();
     proxy.get("/x").expect(503);
     let took = start.elapsed();
-    let expected = Duration::from_millis(590)..Duration::from_millis(1500);
-    assert!(expected.contains(&took), "it took {took:?}");
+    lasted(Duration::from_millis(600), took);
     let record = proxy.record("/x");
     assert_eq!((record.status(), record.cause()), (503, "connect_timeout"));
     assert_eq!(record.results(), ["connect_timeout"; 2]);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Endpoint, Exchange, Proxy};
+use crate::harness::{Endpoint, Exchange, Proxy, SOON};
 
 /// Reads the request, and resets in the middle of the response's header.
 fn resets_in_its_header(exchange: &mut Exchange) {
@@ -181,7 +181,7 @@ fn a_connection_closed_while_idle_is_not_used() {
     let proxy = Proxy::to([&endpoint]).start();
     let mut client = proxy.client();
     for n in 0..10 {
-        endpoint.wait_until_free(Duration::from_secs(2));
+        endpoint.wait_until_free(SOON);
         // Until the proxy has seen the close as well.
         thread::sleep(Duration::from_millis(50));
         client.upload("POST", &format!("/post/{n}"), b"pay").expect(200);

@@ -1,8 +1,6 @@
 //! Running it without a file.
 
-use std::time::Duration;
-
-use crate::harness::{Endpoint, Proxy, eventually};
+use crate::harness::{Endpoint, Proxy, SOON, eventually};
 
 /// `run --listen ADDRESS ENDPOINT...` balances over them with nothing written.
 #[test]
@@ -66,5 +64,5 @@ fn the_demo_balances_over_three() {
     assert_eq!(answers.len(), 3, "{answers:?}");
     drop(client);
     proxy.signal(nix::sys::signal::Signal::SIGINT);
-    assert_eq!(proxy.ended_within(Duration::from_secs(2)).code, Some(0));
+    assert_eq!(proxy.ended_within(SOON).code, Some(0));
 }

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal::SIGHUP;
 
-use crate::harness::{Endpoint, Proxy, SteadyLoad, eventually};
+use crate::harness::{Endpoint, Proxy, SOON, SteadyLoad, eventually};
 
 fn two() -> (Endpoint, Endpoint, Proxy, String) {
     let [a, b] = ["a", "b"].map(Endpoint::named);
@@ -92,7 +92,7 @@ fn a_stop_does_not_wait_for_the_confirmation() {
     let (_a, _b, mut proxy, _) = two();
     assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(0));
     proxy.signal(nix::sys::signal::Signal::SIGTERM);
-    assert_eq!(proxy.ended_within(std::time::Duration::from_secs(3)).code, Some(0));
+    assert_eq!(proxy.ended_within(SOON).code, Some(0));
 }
 
 #[test]

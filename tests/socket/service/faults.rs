@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Endpoint, Proxy, eventually};
+use crate::harness::{Endpoint, Proxy, SOON, eventually};
 
 /// The hook of debug builds that makes a request's handler panic.
 const PANIC: &str = "x-evenkeel-test-panic: 1\r\n";
@@ -49,7 +49,7 @@ fn a_stop_after_a_panic_is_prompt() {
     client.send(format!("GET /x HTTP/1.1\r\nHost: test.example\r\n{PANIC}\r\n"));
     let _ = client.try_response_to("GET");
     proxy.signal(nix::sys::signal::Signal::SIGTERM);
-    assert_eq!(proxy.ended_within(std::time::Duration::from_secs(2)).code, Some(0));
+    assert_eq!(proxy.ended_within(SOON).code, Some(0));
 }
 
 /// Without the variable the hook is not there: the field is a field like any other.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::harness::{Carrier, Proxy, carrier, eventually};
 
 /// For the whole of a short proof, on a machine that has other tests to run.
-const LIMIT: Duration = Duration::from_secs(50);
+const LIMIT: Duration = Duration::from_secs(150);
 
 /// A proof with few clients, and its folder in that of the test.
 fn prove(arguments: &[&str]) -> Proxy {

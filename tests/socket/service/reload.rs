@@ -416,7 +416,7 @@ fn signals_during_a_reload_are_one_more_reload() {
     proxy.reload(&proxy.config_text().replace(&well.to_string(), &format!("{well}\n      - {silent}")));
     for _ in 0..100 {
         proxy.signal(SIGHUP);
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(2));
     }
     eventually("the second reload", || (proxy.status()["generation"] == 3).then_some(()));
     thread::sleep(Duration::from_millis(500));

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Ended, Endpoint, Proxy, ProxyBuilder, nobody, nobody_listens};
+use crate::harness::{Client, Ended, Endpoint, Proxy, ProxyBuilder, SOON, nobody, nobody_listens};
 
 /// It ended soon, with this code and one line that has each of these words.
 #[track_caller]
@@ -19,7 +19,7 @@ fn ended_with_one_line(ended: &Ended, code: i32, words: &[&str]) {
     for word in words {
         assert!(lines[0].contains(word), "no {word:?} in: {}", lines[0]);
     }
-    assert!(ended.after < Duration::from_secs(3), "it took {:?}", ended.after);
+    assert!(ended.after < SOON, "it took {:?}", ended.after);
 }
 
 /// Another user to run the proxy as; without one the test says why, and is over.
@@ -219,6 +219,6 @@ fn endpoints_that_are_all_dead() {
     let dead = [nobody_listens(), nobody_listens()];
     let start = Instant::now();
     let proxy = Proxy::to(&dead).health_check("type: tcp, interval: 5s, timeout: 1s").start();
-    assert!(start.elapsed() < Duration::from_secs(5), "ready after {:?}", start.elapsed());
+    assert!(start.elapsed() < SOON, "ready after {:?}", start.elapsed());
     proxy.get("/x").expect(503);
 }

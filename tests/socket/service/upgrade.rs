@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal::{SIGHUP, SIGKILL, SIGTERM, SIGUSR2};
 
 use crate::harness::{
-    Carrier, Client, Ended, Endpoint, Gate, Proxy, ProxyBuilder, SteadyLoad, Stream, carrier, eventually,
+    Carrier, Client, Ended, Endpoint, Gate, Proxy, ProxyBuilder, SOON, SteadyLoad, Stream, carrier,
+    eventually,
 };
 
 /// Takes its time before it is what it should be.
-const SLOW: &str = "sleep 1.5; exec $BINARY \"$@\"";
+const SLOW: &str = "sleep 3; exec $BINARY \"$@\"";
 
 /// Clients that connect, ask once and go, until they are stopped: what went wrong.
 struct NewClients(Arc<AtomicBool>, JoinHandle<(usize, Vec<String>)>);
@@ -366,7 +367,7 @@ fn a_stop_ends_the_successor() {
     let start = Instant::now();
     proxy.signal(SIGTERM);
     assert_eq!(proxy.ended().code, Some(0));
-    assert!(start.elapsed() < Duration::from_secs(2), "it took {:?}", start.elapsed());
+    assert!(start.elapsed() < SOON, "it took {:?}", start.elapsed());
     eventually("no process left", || proxy.processes().is_empty().then_some(()));
 }
 

@@ -70,9 +70,9 @@ fn a_file_in_the_making_is_waited_for() {
     let a = Endpoint::named("a");
     let proxy = watched(&a).start();
     let text = proxy.config_text().to_owned();
-    for n in 0..10 {
+    for n in 0..60 {
         proxy.write_config(&format!("{text}# {n}\n"));
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_millis(30));
     }
     assert_eq!(proxy.status()["generation"], 1);
     generation(&proxy, 2);

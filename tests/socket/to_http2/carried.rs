@@ -195,11 +195,11 @@ fn streams_share_connections() {
 #[test]
 fn connections_end_in_the_pools_time() {
     let endpoint = Http2Endpoint::named("a");
-    let proxy = to(&endpoint).server("threads: 1").with("timeouts: { keep_alive: 300ms }").start();
+    let proxy = to(&endpoint).server("threads: 1").with("timeouts: { keep_alive: 2s }").start();
     proxy.get("/x").expect(200);
     proxy.get("/x").expect(200);
     assert_eq!(endpoint.connections(), 1);
-    std::thread::sleep(Duration::from_millis(900));
+    std::thread::sleep(Duration::from_secs(3));
     proxy.get("/x").expect(200);
     assert_eq!(endpoint.connections(), 2);
 

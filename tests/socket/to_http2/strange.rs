@@ -87,7 +87,7 @@ fn nobody_follows_on_a_connection_that_was_late() {
             client.send(head(asked.stream, WHOLE, "200", &[]));
         }
     });
-    let proxy = of(&address).routes(&["pool: default, timeout: 300ms"]).start();
+    let proxy = of(&address).routes(&["pool: default, timeout: 1s"]).start();
     for status in [200, 504, 200] {
         proxy.get("/x").expect(status);
     }
@@ -103,7 +103,7 @@ fn a_connection_that_lives_is_kept_by_who_is_in_a_hurry() {
         }
         call.answer("a");
     });
-    let proxy = to(&endpoint).server("threads: 1").routes(&["pool: default, timeout: 400ms"]).start();
+    let proxy = to(&endpoint).server("threads: 1").routes(&["pool: default, timeout: 1s"]).start();
     for _ in 0..3 {
         let mut slow = proxy.client();
         slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
