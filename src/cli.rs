@@ -68,7 +68,7 @@ enum Command {
     Status(status::Status),
     /// Ask a running process whether it is ready; for Docker's HEALTHCHECK.
     Health(health::Health),
-    /// Prove on this machine that reloads, restarts and upgrades lose nothing.
+    /// Prove on this machine that reloads, restarts, upgrades and dying endpoints lose nothing.
     Prove(prove::Prove),
     /// Print the JSON Schema of the config file, for editors.
     Schema(schema::Schema),

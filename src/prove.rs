@@ -1,4 +1,4 @@
-//! The proof that reloads, restarts, upgrades and stops lose nothing: the real binary as a process of its own, clients
+//! The proof that reloads, restarts, upgrades, stops and dead endpoints lose nothing: the real binary as a process of its own, clients
 //! that retry nothing, and whoever changes the proxy under them.
 //!
 //! Clients and endpoints are in this process; everything is on loopback, and in a folder that goes with it.
@@ -16,6 +16,7 @@ mod latency;
 mod message;
 mod operation;
 mod report;
+mod resolver;
 mod settings;
 mod stage;
 mod subject;
@@ -30,13 +31,14 @@ pub use subject::SubjectError;
 pub use tally::{Failure, Kind};
 
 use client::{Crowd, Load};
+use endpoint::Endpoint;
 use folder::Folder;
 use operation::{After, Operation, Operator};
-use settings::Settings;
+use settings::{Form, Settings};
 use subject::Subject;
 
 /// One of them is away at any time.
-const ENDPOINTS: usize = 4;
+const ENDPOINTS: usize = 6;
 
 /// By so much may the memory grow over all reloads.
 const GROWTH_KIB_MAX: u64 = 5 * 1024;
@@ -59,6 +61,10 @@ pub struct Plan {
     pub upgrades: u64,
     pub failed_upgrades: u64,
     pub restarts: u64,
+    /// Of most endpoints, and in turns of all of them.
+    pub outages: u64,
+    pub signals: u64,
+    pub deaf_upgrades: u64,
     pub clients: Clients,
 }
 
@@ -93,17 +99,28 @@ struct Proof<'a> {
 pub async fn run(plan: &Plan, tell: &mut dyn FnMut(Progress<'_>)) -> Result<Report, ProveError> {
     let began = Instant::now();
     let mut folder = Folder::make()?;
-    let endpoints = endpoint::start(ENDPOINTS).await?;
+    let endpoints: Vec<Endpoint> = (0..ENDPOINTS).map(|_| Endpoint::start()).collect::<Result<_, _>>()?;
+    let addresses: Vec<SocketAddr> = endpoints.iter().map(|endpoint| endpoint.address).collect();
     let mut ports = free_ports();
     let listen = ports.next().ok_or(ProveError::NoPort)?;
     let other = ports.next().ok_or(ProveError::NoPort)?;
     let (admin, state) = (folder.admin(), folder.state());
-    let settings = Settings { listen, other, admin: &admin, state: &state, endpoints: &endpoints };
+    let form = Form::Plain;
+    let settings = Settings { listen, other, admin: &admin, state: &state, endpoints: &addresses, form };
     folder.put_config(&settings.yaml(0))?;
-    let subject = Subject::start(&folder).await?;
+    let subject = Subject::start(&folder, None).await?;
     tell(Progress::Begun { pid: subject.pid(), listen, clients: &plan.clients });
     let load = Arc::new(Load::new(listen, began));
-    let operator = Operator { load: load.clone(), folder: &folder, settings, subject, number: 0 };
+    let operator = Operator {
+        load: load.clone(),
+        folder: &folder,
+        endpoints: &endpoints,
+        settings,
+        subject,
+        resolver: None,
+        number: 0,
+        upgrade_took: Duration::ZERO,
+    };
     let mut proof = Proof { operator, plan, tell, steps: Vec::new(), done: 0 };
     proof.under_load().await;
     let Proof { operator, steps, .. } = proof;
@@ -139,6 +156,9 @@ impl Proof<'_> {
         self.repeat(Operation::Upgrade, plan.upgrades).await?;
         self.repeat(Operation::FailedUpgrade, plan.failed_upgrades).await?;
         self.repeat(Operation::Restart, plan.restarts).await?;
+        self.repeat(Operation::Outage, plan.outages).await?;
+        self.repeat(Operation::Signal, plan.signals).await?;
+        self.repeat(Operation::DeafUpgrade, plan.deaf_upgrades).await?;
         if plan.restarts == 0
             && let Some(crowd) = crowd.take()
         {
@@ -186,9 +206,12 @@ impl Proof<'_> {
         }
         let began = Instant::now();
         let ended = self.times(operation, 1..=count).await;
-        let skipped = matches!(ended, Ok(After::Unknown)).then_some("this binary cannot upgrade");
+        let (skipped, ended) = match ended {
+            Ok(After::Skipped(why)) => (Some(why), Ok(())),
+            other => (None, other.map(drop)),
+        };
         self.conclude(operation.name(), count, began, |step| step.skipped = skipped);
-        ended.map(drop)
+        ended
     }
 
     async fn times(
@@ -197,8 +220,9 @@ impl Proof<'_> {
         numbers: std::ops::RangeInclusive<u64>,
     ) -> Result<After, SubjectError> {
         for number in numbers {
-            if self.operator.perform(operation, number).await? == After::Unknown {
-                return Ok(After::Unknown);
+            let after = self.operator.perform(operation, number).await?;
+            if after != After::GoesOn {
+                return Ok(after);
             }
             self.done = number;
         }

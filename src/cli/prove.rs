@@ -1,4 +1,4 @@
-//! `evenkeel prove`: that reloads, restarts and upgrades lose nothing, on this very machine.
+//! `evenkeel prove`: that reloads, restarts, upgrades and dying endpoints lose nothing, on this very machine.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::telemetry::human;
 /// For the clients and the endpoints together.
 const THREADS: usize = 2;
 
-/// Prove on this machine that reloads, restarts and upgrades lose nothing.
+/// Prove on this machine that reloads, restarts, upgrades and dying endpoints lose nothing.
 ///
 /// Runs this binary on a loopback port, under load by clients that retry nothing, and changes it under them. Touches
 /// nothing that runs already.
@@ -27,7 +27,7 @@ pub struct Prove {
     #[arg(long, value_name = "N", default_value_t = 100)]
     reloads: u64,
     /// How often a new process takes over
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 3)]
     upgrades: u64,
     /// How often a new process tries to, and cannot
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -35,6 +35,15 @@ pub struct Prove {
     /// How often it is stopped and started again; 0: the last stop has no clients either
     #[arg(long, value_name = "N", default_value_t = 3)]
     restarts: u64,
+    /// How often most of the endpoints stop listening for a moment, and in turns all of them
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    dead_endpoints: u64,
+    /// How often a signal to stop comes right after an upgrade or during it, and a start follows
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    signals: u64,
+    /// How often a new process takes over, and a pool is renamed, while no name can be looked up
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    deaf_upgrades: u64,
     /// How long the load runs first, with nothing done to the proxy
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     load_seconds: u64,
@@ -115,6 +124,9 @@ impl Prove {
             upgrades: self.upgrades,
             failed_upgrades: self.failed_upgrades,
             restarts: self.restarts,
+            outages: self.dead_endpoints,
+            signals: self.signals,
+            deaf_upgrades: self.deaf_upgrades,
             clients: Clients {
                 keep_alive: self.keep_alive,
                 new_connections: self.new_connections,
@@ -169,7 +181,7 @@ fn step_line(step: &Step) -> String {
         count => format!("{} {}s", human::count(count), step.name),
     };
     let mut text = format!("{name} {:.<1$} ", "", 22_usize.saturating_sub(name.len()));
-    if let Some(why) = step.skipped {
+    if let Some(why) = &step.skipped {
         let _ = writeln!(text, "skipped: {why}");
         return text;
     }

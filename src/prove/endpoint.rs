@@ -4,7 +4,12 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Interval;
 
 use super::content::Content;
 use super::message::{Head, Length, Wire};
@@ -13,47 +18,90 @@ use crate::websocket::accept_key;
 
 /// What a download and an upload consist of, and how long they take for it: so that operations come upon them.
 pub(super) const PIECE: usize = 32 * 1024;
-pub(super) const PAUSE: Duration = Duration::from_millis(10);
+const PIECE_TIME: Duration = Duration::from_millis(10);
 /// Nothing longer is asked for.
 const DOWNLOAD_BYTES_MAX: usize = 64 << 20;
 /// How long to wait when a connection cannot be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const BACKLOG: i32 = 1024;
 
-/// Opens so many endpoints on free loopback ports; they answer until the runtime ends.
-pub(super) async fn start(count: usize) -> io::Result<Vec<SocketAddr>> {
-    let mut addresses = Vec::with_capacity(count);
-    for _ in 0..count {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        addresses.push(listener.local_addr()?);
-        tokio::spawn(accept(listener));
-    }
-    Ok(addresses)
+/// One endpoint. It listens while this exists, unless it is told to go.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) address: SocketAddr,
+    /// Bound, and never listening: it keeps the port from others.
+    _reserved: Socket,
+    listens: watch::Sender<bool>,
+    accepts: Mutex<Option<JoinHandle<()>>>,
 }
 
-async fn accept(listener: TcpListener) {
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// On a free loopback port.
+    pub(super) fn start() -> io::Result<Self> {
+        let reserved = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let address = reserved.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let (listens, _) = watch::channel(true);
+        let endpoint = Self { address, _reserved: reserved, listens, accepts: Mutex::default() };
+        endpoint.come_back()?;
+        Ok(endpoint)
+    }
+
+    /// Refuses connections after this. On those that it has, the next response is the last one.
+    pub(super) async fn go(&self) {
+        self.listens.send_replace(false);
+        let accepts = self.accepts.lock().take();
+        if let Some(accepts) = accepts {
+            let _ = accepts.await;
+        }
+    }
+
+    /// Listens again, as soon as this has returned.
+    pub(super) fn come_back(&self) -> io::Result<()> {
+        let listener = listen(self.address)?;
+        self.listens.send_replace(true);
+        *self.accepts.lock() = Some(tokio::spawn(accept(listener, self.listens.subscribe())));
+        Ok(())
+    }
+}
+
+async fn accept(listener: TcpListener, mut listening: watch::Receiver<bool>) {
     loop {
-        match listener.accept().await {
+        let going = listening.clone();
+        let accepted = tokio::select! {
+            // Whoever has connected is served: a closed socket resets its queue.
+            biased;
+            accepted = listener.accept() => accepted,
+            _ = listening.wait_for(|listens| !*listens) => return,
+        };
+        match accepted {
             Ok((stream, _)) => drop(tokio::spawn(async {
                 // Whoever went away is missed on the other side of the proxy, if it matters.
-                let _ = converse(Wire::new(stream)).await;
+                let _ = converse(Wire::new(stream), going).await;
             })),
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
 }
 
-async fn converse(mut wire: Wire) -> io::Result<()> {
+async fn converse(mut wire: Wire, listening: watch::Receiver<bool>) -> io::Result<()> {
     while let Some(head) = wire.head().await? {
         let target = head.line.split(' ').nth(1).unwrap_or_default().to_owned();
         let path: Vec<&str> = target.split('/').skip(1).collect();
+        let is_last = !*listening.borrow() || head.announces_close();
+        let ok = match is_last {
+            true => "HTTP/1.1 200 OK\r\nConnection: close\r\n",
+            false => "HTTP/1.1 200 OK\r\n",
+        };
         match *path.as_slice() {
-            ["bytes", id, size] => bytes(&mut wire, id, size).await?,
-            ["download", id, size, form] => download(&mut wire, id, size, form == "chunked").await?,
-            ["upload", id] => upload(&mut wire, &head, id).await?,
+            ["bytes", id, size] => bytes(&mut wire, ok, id, size).await?,
+            ["download", id, size, form] => download(&mut wire, ok, id, size, form == "chunked").await?,
+            ["upload", id] => upload(&mut wire, ok, &head, id).await?,
             ["echo"] => return echo(wire, &head).await,
             _ => wire.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await?,
         }
-        if head.announces_close() {
+        if is_last {
             break;
         }
     }
@@ -61,38 +109,44 @@ async fn converse(mut wire: Wire) -> io::Result<()> {
 }
 
 /// So many bytes of the id's content.
-async fn bytes(wire: &mut Wire, id: &str, size: &str) -> io::Result<()> {
+async fn bytes(wire: &mut Wire, ok: &str, id: &str, size: &str) -> io::Result<()> {
     let size = number(size)?;
-    let mut answer =
-        format!("HTTP/1.1 200 OK\r\nX-Prove-Id: {id}\r\nContent-Length: {size}\r\n\r\n").into_bytes();
+    let mut answer = format!("{ok}X-Prove-Id: {id}\r\nContent-Length: {size}\r\n\r\n").into_bytes();
     answer.extend(Content::of(number(id)?).next(usize::try_from(size).unwrap_or_default().min(PIECE)));
     wire.write(&answer).await
 }
 
 /// The same, more of it and slowly, with a length or in chunks.
-async fn download(wire: &mut Wire, id: &str, size: &str, chunked: bool) -> io::Result<()> {
+async fn download(wire: &mut Wire, ok: &str, id: &str, size: &str, chunked: bool) -> io::Result<()> {
     let size = usize::try_from(number(size)?).unwrap_or_default().min(DOWNLOAD_BYTES_MAX);
     let framing = match chunked {
         true => "Transfer-Encoding: chunked".to_owned(),
         false => format!("Content-Length: {size}"),
     };
-    wire.write(format!("HTTP/1.1 200 OK\r\nX-Prove-Id: {id}\r\n{framing}\r\n\r\n").as_bytes()).await?;
+    wire.write(format!("{ok}X-Prove-Id: {id}\r\n{framing}\r\n\r\n").as_bytes()).await?;
     let mut content = Content::of(number(id)?);
     let mut left = size;
+    let mut pace = pace();
     while left > 0 {
+        pace.tick().await;
         let piece = content.next(left.min(PIECE));
         left -= piece.len();
         match chunked {
             true => wire.write_chunk(&piece).await?,
             false => wire.write(&piece).await?,
         }
-        tokio::time::sleep(PAUSE).await;
     }
     if chunked { wire.write_chunk(b"").await } else { Ok(()) }
 }
 
+/// When the pieces of a body are due. On a busy machine late ones do not delay the others, or long bodies would outlast
+/// the time that a process has to finish them.
+pub(super) fn pace() -> Interval {
+    tokio::time::interval(PIECE_TIME)
+}
+
 /// Says how much of the id's content has come, and whether it was nothing else.
-async fn upload(wire: &mut Wire, head: &Head, id: &str) -> io::Result<()> {
+async fn upload(wire: &mut Wire, ok: &str, head: &Head, id: &str) -> io::Result<()> {
     let mut content = Content::of(number(id)?);
     let mut whole = true;
     let length = head.length().unwrap_or(Length::Known(0));
@@ -100,7 +154,7 @@ async fn upload(wire: &mut Wire, head: &Head, id: &str) -> io::Result<()> {
     let verdict = if whole { "whole" } else { "garbled" };
     let body = format!("{received} {verdict}");
     let length = body.len();
-    let answer = format!("HTTP/1.1 200 OK\r\nX-Prove-Id: {id}\r\nContent-Length: {length}\r\n\r\n{body}");
+    let answer = format!("{ok}X-Prove-Id: {id}\r\nContent-Length: {length}\r\n\r\n{body}");
     wire.write(answer.as_bytes()).await
 }
 
@@ -127,6 +181,21 @@ async fn echo(mut wire: Wire, head: &Head) -> io::Result<()> {
             }
         }
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bind(address)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// With SO_REUSEADDR several sockets may have a port, as long as one of them listens.
+fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
 }
 
 fn number(text: &str) -> io::Result<u64> {

@@ -57,6 +57,11 @@ impl Folder {
         self.path.join("evenkeel.log")
     }
 
+    /// Some other file in it.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
     fn original(&self) -> PathBuf {
         self.path.join("evenkeel.original")
     }

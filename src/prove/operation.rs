@@ -1,13 +1,20 @@
 //! What is done to the proxy while it has clients.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::client::Load;
+use super::endpoint::Endpoint;
 use super::folder::{Binary, Folder};
+use super::resolver::Resolver;
 use super::settings::{BROKEN, Settings};
 use super::subject::{self, Subject, SubjectError};
 use super::tally::{Kind, Wrong};
+
+mod deaf_upgrade;
+mod outage;
+mod signal;
 
 /// For a reload, an upgrade, and the end of a process with all that it has in flight.
 const RELOAD_LIMIT: Duration = Duration::from_secs(60);
@@ -43,25 +50,35 @@ pub(super) enum Operation {
     Upgrade,
     FailedUpgrade,
     Restart,
+    Outage,
+    Signal,
+    DeafUpgrade,
     Stop,
 }
 
-/// Whether there is anything to go on with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether the operation can be done again.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum After {
     GoesOn,
-    /// This binary knows no such operation.
-    Unknown,
+    /// It cannot be done with this binary, or on this machine: why.
+    Skipped(Cow<'static, str>),
 }
+
+const NO_UPGRADES: After = After::Skipped(Cow::Borrowed("this binary cannot upgrade"));
 
 /// Does the operations; counts what fails of them among what fails of the clients.
 pub(super) struct Operator<'a> {
     pub(super) load: Arc<Load>,
     pub(super) folder: &'a Folder,
+    pub(super) endpoints: &'a [Endpoint],
     pub(super) settings: Settings<'a>,
     pub(super) subject: Subject,
+    /// What the proxy finds its endpoints with, once that is under test.
+    pub(super) resolver: Option<Resolver>,
     /// Of the config.
     pub(super) number: usize,
+    /// From the order to its answer, the last time.
+    pub(super) upgrade_took: Duration,
 }
 
 // === impl Operation ===
@@ -73,6 +90,9 @@ impl Operation {
             Self::Upgrade => "upgrade",
             Self::FailedUpgrade => "failed upgrade",
             Self::Restart => "restart",
+            Self::Outage => "outage",
+            Self::Signal => "signal",
+            Self::DeafUpgrade => "deaf upgrade",
             Self::Stop => "stop",
         }
     }
@@ -90,6 +110,9 @@ impl Operator<'_> {
             Operation::Upgrade => self.upgrade().await,
             Operation::FailedUpgrade => self.failed_upgrade(number).await,
             Operation::Restart => self.restart().await,
+            Operation::Outage => self.outage(number).await,
+            Operation::Signal => self.signal(number).await,
+            Operation::DeafUpgrade => self.deaf_upgrade(number).await,
             Operation::Stop => self.stop().await.map(|()| After::GoesOn),
         };
         if let Err(error) = after {
@@ -122,6 +145,18 @@ impl Operator<'_> {
     }
 
     async fn upgrade(&mut self) -> Result<After, SubjectError> {
+        let old = self.subject.pid();
+        let after = self.hand_over().await?;
+        if self.subject.pid() != old {
+            self.is_ended_well(old).await?;
+        }
+        self.load.stage.farewell_ends();
+        tokio::time::sleep(PAUSE_AFTER_A_START).await;
+        Ok(after)
+    }
+
+    /// After it the successor is the subject, and the old process finishes what it has.
+    async fn hand_over(&mut self) -> Result<After, SubjectError> {
         let began = Instant::now();
         let old = self.subject.pid();
         self.next_config()?;
@@ -130,25 +165,18 @@ impl Operator<'_> {
         let response = subject::order(self.folder, "/upgrade", UPGRADE_LIMIT).await?;
         match response.status {
             200 => {}
-            status if is_unknown(status) => {
-                self.load.stage.farewell_ends();
-                return Ok(After::Unknown);
-            }
+            status if is_unknown(status) => return Ok(NO_UPGRADES),
             status => {
-                self.load.stage.farewell_ends();
                 self.complain(began, "an upgrade", format!("{status} {}", response.body.trim_end()));
                 return Ok(After::GoesOn);
             }
         }
+        self.upgrade_took = began.elapsed();
         let new = subject::status(self.folder).await?.pid;
         if new == old {
             self.complain(began, "another process after the upgrade", format!("{old} as before"));
-            return Ok(After::GoesOn);
         }
         self.subject.is_now(new);
-        self.is_ended_well(old).await?;
-        self.load.stage.farewell_ends();
-        tokio::time::sleep(PAUSE_AFTER_A_START).await;
         Ok(After::GoesOn)
     }
 
@@ -168,7 +196,7 @@ impl Operator<'_> {
         self.folder.put_config(&self.settings.yaml(self.number)).map_err(SubjectError::Files)?;
         let response = response?;
         if is_unknown(response.status) {
-            return Ok(After::Unknown);
+            return Ok(NO_UPGRADES);
         }
         let now = subject::status(self.folder).await?.pid;
         if response.status == 200 || now != old {
@@ -194,8 +222,13 @@ impl Operator<'_> {
 
     async fn restart(&mut self) -> Result<After, SubjectError> {
         self.stop().await?;
+        self.start().await
+    }
+
+    /// Where nothing ran.
+    async fn start(&mut self) -> Result<After, SubjectError> {
         self.next_config()?;
-        self.subject = Subject::start(self.folder).await?;
+        self.subject = Subject::start(self.folder, self.resolver.as_ref()).await?;
         self.load.stage.gap_ends();
         self.load.stage.farewell_ends();
         tokio::time::sleep(PAUSE_AFTER_A_START).await;

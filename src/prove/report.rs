@@ -1,5 +1,6 @@
 //! What came of it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -43,7 +44,7 @@ pub struct Step {
     /// Failures of any kind in this step, operations among them.
     pub failures: u64,
     /// Why it was not done, if it was not.
-    pub skipped: Option<&'static str>,
+    pub skipped: Option<Cow<'static, str>>,
 }
 
 /// Resident memory of the proxy.

@@ -15,7 +15,21 @@ pub(super) struct Settings<'a> {
     /// Where the proxy keeps what it wants to remember.
     pub(super) state: &'a Path,
     pub(super) endpoints: &'a [SocketAddr],
+    pub(super) form: Form,
 }
+
+/// What the operation under way needs of the pool under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Plain,
+    /// Requests wait while no endpoint is there.
+    Waits,
+    /// Endpoints are found by name, in a pool whose own name has this number.
+    Named(u64),
+}
+
+/// The host name of every endpoint in the form [`Form::Named`].
+pub(super) const NAME: &str = "endpoint.prove.test";
 
 /// Wrong in a way that no version will take.
 pub(super) const BROKEN: &str = "listeners: [this is no listener\n";
@@ -24,7 +38,12 @@ impl Settings<'_> {
     /// The config with this number: one endpoint is away each time, weights change, and there are routes, a pool and
     /// a listener that the one before did not have.
     pub(super) fn yaml(&self, number: usize) -> String {
-        let Self { listen, other, .. } = self;
+        let Self { listen, other, form, .. } = self;
+        let (pool, keys) = match form {
+            Form::Plain => ("tested".to_owned(), ""),
+            Form::Waits => ("tested".to_owned(), "    when_none_healthy: { wait: 30s }\n"),
+            Form::Named(number) => (format!("tested-{number}"), "    resolve: 1s\n"),
+        };
         let [admin, state] =
             [self.admin, self.state].map(|path| path.display().to_string().replace('\'', "''"));
         let mut yaml = format!(
@@ -39,18 +58,26 @@ impl Settings<'_> {
         }
         let _ = write!(
             yaml,
-            "routes:\n  - {{ name: tested, pool: tested }}\n\
+            "routes:\n  - {{ name: tested, pool: {pool} }}\n\
              \x20 - {{ name: other-{number}, match: {{ paths: [/other-{number}] }}, pool: other-{number} }}\n\
-             pools:\n  tested:\n    health_check: {{ interval: 5s, timeout: 5s }}\n    endpoints:\n"
+             pools:\n  {pool}:\n    health_check: {{ interval: 2s, timeout: 2s }}\n{keys}    endpoints:\n"
         );
         let away = number % self.endpoints.len().max(1);
         for (at, endpoint) in self.endpoints.iter().enumerate().filter(|(at, _)| *at != away) {
-            let _ = writeln!(yaml, "      - {{ address: '{endpoint}', weight: {} }}", 1 + (number + at) % 3);
+            let (address, weight) = (self.address(*endpoint), 1 + (number + at) % 3);
+            let _ = writeln!(yaml, "      - {{ address: '{address}', weight: {weight} }}");
         }
         if let Some(endpoint) = self.endpoints.get(away) {
-            let _ = writeln!(yaml, "  other-{number}: ['{endpoint}']");
+            let _ = writeln!(yaml, "  other-{number}: ['{}']", self.address(*endpoint));
         }
         yaml
+    }
+
+    fn address(&self, endpoint: SocketAddr) -> String {
+        match self.form {
+            Form::Named(_) => format!("{NAME}:{}", endpoint.port()),
+            Form::Plain | Form::Waits => endpoint.to_string(),
+        }
     }
 }
 
@@ -61,22 +88,24 @@ mod tests {
     use super::*;
     use crate::config;
 
-    fn yaml(number: usize) -> String {
+    fn yaml(number: usize, form: Form) -> String {
         let endpoints: Vec<SocketAddr> =
             (1..=4).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
         let listen = SocketAddr::from(([127, 0, 0, 1], 20_000));
         let other = SocketAddr::from(([127, 0, 0, 1], 20_001));
         let (admin, state) = (Path::new("/tmp/it's mine/admin.sock"), Path::new("/tmp/it's mine/state"));
-        Settings { listen, other, admin, state, endpoints: &endpoints }.yaml(number)
+        Settings { listen, other, admin, state, endpoints: &endpoints, form }.yaml(number)
     }
 
     #[test]
     fn every_config_is_valid_and_another_one() {
         for number in 0..12 {
-            if let Err(report) = config::parse(&yaml(number), "test") {
-                panic!("{report}");
+            for form in [Form::Plain, Form::Waits, Form::Named(7)] {
+                if let Err(report) = config::parse(&yaml(number, form), "test") {
+                    panic!("{report}");
+                }
+                assert_ne!(yaml(number, form), yaml(number + 1, form));
             }
-            assert_ne!(yaml(number), yaml(number + 1));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::folder::Folder;
+use super::resolver::Resolver;
 use crate::admin::client::{self, ClientError, Question, Response};
 use crate::admin::status::State;
 use crate::admin::{Address, Status};
@@ -41,6 +43,8 @@ pub enum SubjectError {
     Spawn(io::Error),
     #[error("its files cannot be written: {0}")]
     Files(io::Error),
+    #[error("an endpoint cannot listen again: {0}")]
+    Endpoint(io::Error),
     #[error("the proxy ended: {0}")]
     Ended(String),
     #[error("the proxy was not ready within {} s", START_LIMIT.as_secs())]
@@ -57,8 +61,8 @@ pub enum SubjectError {
 
 impl Subject {
     /// Starts it and waits until it is ready.
-    pub(super) async fn start(folder: &Folder) -> Result<Self, SubjectError> {
-        let subject = Self::spawn(folder).map_err(SubjectError::Spawn)?;
+    pub(super) async fn start(folder: &Folder, resolver: Option<&Resolver>) -> Result<Self, SubjectError> {
+        let subject = Self::spawn(folder, resolver).map_err(SubjectError::Spawn)?;
         let deadline = Instant::now() + START_LIMIT;
         loop {
             if let Some(how) = ended(subject.pid) {
@@ -77,11 +81,12 @@ impl Subject {
         }
     }
 
-    fn spawn(folder: &Folder) -> io::Result<Self> {
+    fn spawn(folder: &Folder, resolver: Option<&Resolver>) -> io::Result<Self> {
         // Successors whose parent has gone are this process's children from then on: their end can be seen.
         nix::sys::prctl::set_child_subreaper(true)?;
         let log = File::options().create(true).append(true).open(folder.log())?;
-        let child = Command::new(folder.binary())
+        let command = resolver.map_or_else(|| Command::new(folder.binary()), |with| with.run(folder));
+        let child = { command }
             .args(["run", "-c"])
             .arg(folder.config())
             .env_remove("NOTIFY_SOCKET")
@@ -112,7 +117,21 @@ impl Subject {
     }
 
     pub(super) fn terminate(&self) {
-        let _ = kill(self.pid, Signal::SIGTERM);
+        self.signal(self.pid(), Signal::SIGTERM);
+    }
+
+    /// To all processes that came of the first, as Ctrl-C and `kill $(pidof evenkeel)` do.
+    pub(super) fn signal_all(&self, signal: Signal) {
+        self.all().into_iter().for_each(|pid| self.signal(pid, signal));
+    }
+
+    /// To one of them.
+    pub(super) fn signal(&self, pid: u32, signal: Signal) {
+        if let Ok(raw) = i32::try_from(pid)
+            && runs_in(pid, self.group)
+        {
+            let _ = kill(Pid::from_raw(raw), signal);
+        }
     }
 
     /// Waits for the end of a process; how it ended.
@@ -132,9 +151,14 @@ impl Subject {
 
     /// Who runs beside it of those that were started with it or by it.
     pub(super) fn others(&self) -> Vec<u32> {
+        self.all().into_iter().filter(|pid| *pid != self.pid()).collect()
+    }
+
+    /// Who runs of all that came of the first process.
+    pub(super) fn all(&self) -> Vec<u32> {
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(|pid| *pid != self.pid() && runs_in(*pid, self.group)).collect()
+        pids.filter(|pid| runs_in(*pid, self.group)).collect()
     }
 
     /// Resident memory in KiB.
@@ -188,20 +212,25 @@ pub(super) async fn order(
     path: &'static str,
     limit: Duration,
 ) -> Result<Response, ClientError> {
-    ask(folder, move || Question::post(path, "", limit)).await
+    ask(folder.admin(), move || Question::post(path, "", limit)).await
+}
+
+/// The same, and nobody waits for what comes of it.
+pub(super) fn order_and_leave(folder: &Folder, path: &'static str, limit: Duration) {
+    drop(tokio::spawn(ask(folder.admin(), move || Question::post(path, "", limit))));
 }
 
 pub(super) async fn status(folder: &Folder) -> Result<Status, SubjectError> {
-    let response = ask(folder, || Question::get("/status")).await?;
+    let response = ask(folder.admin(), || Question::get("/status")).await?;
     serde_json::from_str(&response.body).map_err(SubjectError::Status)
 }
 
 async fn ask(
-    folder: &Folder,
+    admin: PathBuf,
     question: impl FnOnce() -> Question<'static> + Send + 'static,
 ) -> Result<Response, ClientError> {
-    let address = Address::Unix(folder.admin());
-    let gone = ClientError::NoneFound(folder.admin().display().to_string());
+    let gone = ClientError::NoneFound(admin.display().to_string());
+    let address = Address::Unix(admin);
     tokio::task::spawn_blocking(move || client::ask(&address, question(), None)).await.unwrap_or(Err(gone))
 }
 

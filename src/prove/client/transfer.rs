@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::content::{Content, mixed};
-use super::super::endpoint::{PAUSE, PIECE};
+use super::super::endpoint::{PIECE, pace};
 use super::super::message::Wire;
 use super::super::tally::Wrong;
 use super::{Kind, Load, answer_to, content_of, said};
@@ -63,11 +63,12 @@ async fn send(wire: &mut Wire, id: u64) -> Result<bool, Wrong> {
     let request = format!("POST /upload/{id} HTTP/1.1\r\nHost: prove.test\r\n{framing}\r\n\r\n");
     wire.write(request.as_bytes()).await.map_err(not_taken)?;
     let mut content = Content::of(id);
+    let mut pace = pace();
     for _ in 0..size / PIECE as u64 {
+        pace.tick().await;
         let piece = content.next(PIECE);
         let sent = if chunked { wire.write_chunk(&piece).await } else { wire.write(&piece).await };
         sent.map_err(not_taken)?;
-        tokio::time::sleep(PAUSE).await;
     }
     if chunked {
         wire.write_chunk(b"").await.map_err(not_taken)?;

@@ -1,0 +1,30 @@
+//! Upgrades, and reloads that rename a pool, while no name of an endpoint can be looked up.
+
+use super::super::resolver::Resolver;
+use super::super::settings::Form;
+use super::super::subject::SubjectError;
+use super::{After, Operator};
+
+impl Operator<'_> {
+    /// The addresses that were known before go over to the successor, and to the pool of another name.
+    pub(super) async fn deaf_upgrade(&mut self, number: u64) -> Result<After, SubjectError> {
+        if self.resolver.is_none() {
+            match Resolver::prepare(self.folder) {
+                Ok(resolver) => self.resolver = Some(resolver),
+                Err(why) => return Ok(After::Skipped(why.into())),
+            }
+            self.settings.form = Form::Named(0);
+            self.restart().await?;
+        }
+        self.resolve(Resolver::is_deaf)?;
+        let after = self.upgrade().await?;
+        self.settings.form = Form::Named(number);
+        self.reload().await?;
+        self.resolve(Resolver::hears)?;
+        Ok(after)
+    }
+
+    fn resolve(&self, how: impl Fn(&Resolver) -> std::io::Result<()>) -> Result<(), SubjectError> {
+        self.resolver.as_ref().map_or(Ok(()), how).map_err(SubjectError::Files)
+    }
+}

@@ -1,0 +1,53 @@
+//! Endpoints that stop listening and come back a moment later, as those do that are deployed anew: most of a pool, and
+//! in turns with that all of it, where requests may wait for it.
+
+use std::time::{Duration, Instant};
+
+use super::super::settings::Form;
+use super::super::subject::{self, SubjectError};
+use super::{After, Operator, PAUSE};
+use crate::admin::Status;
+use crate::pool::status::EndpointState;
+
+/// How long endpoints are away.
+const AWAY: Duration = Duration::from_millis(1500);
+/// For health checks to find them again.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
+
+impl Operator<'_> {
+    pub(super) async fn outage(&mut self, number: u64) -> Result<After, SubjectError> {
+        let began = Instant::now();
+        let all_go = number.is_multiple_of(2);
+        self.settings.form = if all_go { Form::Waits } else { Form::Plain };
+        self.reload().await?;
+        self.all_are_healthy(began).await?;
+        // The endpoint before it is in another pool.
+        let stays = (!all_go).then_some((self.number + 1) % self.endpoints.len().max(1));
+        let going = || self.endpoints.iter().enumerate().filter(|(at, _)| Some(*at) != stays);
+        for (_, endpoint) in going() {
+            endpoint.go().await;
+        }
+        tokio::time::sleep(AWAY).await;
+        going().try_for_each(|(_, endpoint)| endpoint.come_back()).map_err(SubjectError::Endpoint)?;
+        self.all_are_healthy(began).await?;
+        self.settings.form = Form::Plain;
+        Ok(After::GoesOn)
+    }
+
+    async fn all_are_healthy(&self, began: Instant) -> Result<(), SubjectError> {
+        let deadline = Instant::now() + RECOVERY_LIMIT;
+        while !are_healthy(&subject::status(self.folder).await?) {
+            if Instant::now() > deadline {
+                self.complain(began, "endpoints that are found again", "not all of them are healthy");
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+}
+
+fn are_healthy(status: &Status) -> bool {
+    let mut endpoints = status.pools.iter().flat_map(|pool| &pool.endpoints);
+    endpoints.all(|endpoint| endpoint.state == EndpointState::Healthy)
+}

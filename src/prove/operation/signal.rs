@@ -1,0 +1,97 @@
+//! A request to stop that comes to more than one process: right after an upgrade, and while a successor starts. What has
+//! begun is finished, nobody is left, and a start follows.
+
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+
+use super::super::folder::Binary;
+use super::super::subject::{self, SubjectError};
+use super::{After, END_LIMIT, Operator, PAUSE, UPGRADE_LIMIT};
+
+/// When the signal comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// The successor serves, and the old process finishes what it has.
+    AfterTheUpgrade,
+    /// Somewhere between the order and the end of the handover.
+    DuringTheUpgrade,
+}
+
+/// Who gets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    All,
+    /// The process that was there before the upgrade.
+    Old,
+}
+
+/// In turns.
+const TURNS: [(Moment, Whom, Signal); 4] = [
+    (Moment::AfterTheUpgrade, Whom::All, Signal::SIGTERM),
+    (Moment::DuringTheUpgrade, Whom::Old, Signal::SIGTERM),
+    (Moment::DuringTheUpgrade, Whom::All, Signal::SIGINT),
+    (Moment::AfterTheUpgrade, Whom::Old, Signal::SIGINT),
+];
+
+/// When a signal comes that comes during an upgrade: after so many percent of the time that the last one took, and so many
+/// more each time, up to a little more than all of it.
+const STEP_PERCENT: u64 = 19;
+const MOST_PERCENT: u64 = 120;
+
+impl Operator<'_> {
+    pub(super) async fn signal(&mut self, number: u64) -> Result<After, SubjectError> {
+        let began = Instant::now();
+        let turn = usize::try_from(number.saturating_sub(1)).unwrap_or_default() % TURNS.len();
+        let Some((moment, whom, signal)) = TURNS.get(turn).copied() else { return Ok(After::GoesOn) };
+        let old = self.subject.pid();
+        match moment {
+            Moment::AfterTheUpgrade => {
+                let after = self.hand_over().await?;
+                if after != After::GoesOn {
+                    self.load.stage.farewell_ends();
+                    return Ok(after);
+                }
+            }
+            Moment::DuringTheUpgrade => self.begin_to_hand_over(number).await?,
+        }
+        self.load.stage.gap_begins();
+        match whom {
+            Whom::All => self.subject.signal_all(signal),
+            Whom::Old => self.subject.signal(old, signal),
+        }
+        self.is_ended_well(old).await?;
+        self.end_of_all(whom, began).await?;
+        self.start().await
+    }
+
+    /// What comes of it is seen by the processes that are there.
+    async fn begin_to_hand_over(&mut self, number: u64) -> Result<(), SubjectError> {
+        self.next_config()?;
+        self.folder.put(Binary::Good).map_err(SubjectError::Files)?;
+        self.load.stage.farewell_begins();
+        subject::order_and_leave(self.folder, "/upgrade", UPGRADE_LIMIT);
+        let percent = u32::try_from(number * STEP_PERCENT % MOST_PERCENT).unwrap_or_default();
+        tokio::time::sleep(self.upgrade_took * percent / 100).await;
+        Ok(())
+    }
+
+    /// Those that were told to end do; a successor that was not told serves, and is told now.
+    async fn end_of_all(&mut self, whom: Whom, began: Instant) -> Result<(), SubjectError> {
+        let deadline = Instant::now() + END_LIMIT;
+        while let Some(left) = self.subject.all().first().copied() {
+            if Instant::now() > deadline {
+                self.complain(began, "nobody after the signal", format!("process {left}"));
+                break;
+            }
+            if whom == Whom::Old
+                && let Ok(status) = subject::status(self.folder).await
+            {
+                self.subject.is_now(status.pid);
+                self.stop().await?;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+}
