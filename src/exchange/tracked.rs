@@ -21,8 +21,9 @@ impl Tracked {
         self.finished = true;
         let pinned = self.exchange.pinned().clone();
         let record = self.exchange.finish(status, bytes_out, now);
-        pinned.telemetry().record(record);
+        // Whoever has read a request's line in the log finds it counted.
         pinned.counters().close(record.outcome);
+        pinned.telemetry().record(record);
     }
 }
 
