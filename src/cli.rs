@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use clap::{Parser, Subcommand};
 
 use crate::config::{LoadError, Report};
+use crate::escape;
 use crate::server::upgrade::launch;
 
 mod ask;
@@ -94,14 +95,31 @@ impl Cli {
     }
 }
 
-/// Not `print!`, which panics when `| head` has seen enough.
+/// Prints text. Parts of it may come from elsewhere: what could speak to the terminal is escaped.
 fn print(text: &str) {
+    print_verbatim(&escape::lines(text));
+}
+
+/// Prints a JSON document, escaped by JSON's own means.
+fn print_json(json: &str) {
+    print_verbatim(&format!("{}\n", escape::document(json.trim_end())));
+}
+
+/// Prints text with colours of ours in it; whatever came from elsewhere is escaped already.
+///
+/// Not `print!`, which panics when `| head` has seen enough.
+fn print_verbatim(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// To standard error, escaped like what is printed.
+fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", escape::lines(text));
 }
 
 /// Says on standard error what went wrong.
 fn complain(what: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "error: {what}");
+    warn(&format!("error: {what}"));
 }
 
 /// Says what went wrong, and how the command has ended with it.
@@ -113,7 +131,7 @@ fn fail(what: impl std::fmt::Display) -> Exit {
 /// Warnings are said, and change nothing.
 fn complain_of_warnings(warnings: &Report) {
     if !warnings.is_empty() {
-        let _ = writeln!(io::stderr(), "{warnings}");
+        warn(&warnings.to_string());
     }
 }
 
@@ -128,7 +146,7 @@ fn refuse(error: &LoadError) -> Exit {
     match error {
         LoadError::Io { .. } => fail(error),
         LoadError::Invalid(report) => {
-            let _ = writeln!(io::stderr(), "{report}");
+            warn(&report.to_string());
             Exit::InvalidConfig
         }
     }

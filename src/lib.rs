@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod directory;
+mod escape;
 pub mod exchange;
 mod field;
 mod file;

@@ -7,7 +7,6 @@ pub mod metrics;
 pub mod record;
 pub mod writer;
 
-mod escape;
 mod json;
 mod time;
 

@@ -153,3 +153,24 @@ fn the_schema_is_json() {
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert!(schema["properties"]["pools"].is_object());
 }
+
+#[test]
+fn the_unit_leaves_no_core_and_opens_nothing() {
+    let unit = include_str!("../deploy/evenkeel.service");
+    let lines: Vec<&str> = unit.lines().collect();
+    for line in [
+        // A core would hold the private keys of TLS.
+        "LimitCORE=0",
+        "User=evenkeel",
+        "NoNewPrivileges=yes",
+        "RuntimeDirectoryMode=0750",
+        "StateDirectoryMode=0700",
+        "LogsDirectoryMode=0750",
+        "UMask=0027",
+    ] {
+        assert_eq!(lines.iter().filter(|found| **found == line).count(), 1, "{line}");
+        let key = line.split('=').next().expect("a key");
+        let written = lines.iter().filter(|found| found.split('=').next() == Some(key)).count();
+        assert_eq!(written, 1, "{key} is written once");
+    }
+}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ask::{Where, cannot_ask};
-use super::{Exit, fail, print, refuse, refuse_with};
+use super::{Exit, fail, print, print_json, refuse, refuse_with};
 use crate::admin::client::{Question, Response};
 use crate::admin::encoded;
 use crate::changes;
@@ -48,7 +48,7 @@ impl Plan {
             Err(error) => return fail(format!("the plan is not understood: {error}")),
         };
         if self.json {
-            print(&format!("{body}\n"));
+            print_json(body);
         } else {
             print(&plan.text());
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Exit, fail, print};
+use super::{Exit, fail, print, print_json};
 use crate::prove::{self, Clients, Failure, Memory, Plan, Progress, ProveError, Report, Step};
 use crate::telemetry::human;
 
@@ -108,7 +108,7 @@ impl Prove {
         };
         if self.json {
             match serde_json::to_string_pretty(&report) {
-                Ok(text) => print(&format!("{text}\n")),
+                Ok(text) => print_json(&text),
                 Err(error) => return fail(error),
             }
         } else {

@@ -7,7 +7,7 @@ mod tests;
 use std::io::{self, IsTerminal};
 
 use super::ask::{AskError, Where};
-use super::{Exit, fail, print};
+use super::{Exit, fail, print_json, print_verbatim};
 use crate::admin;
 use crate::telemetry::colours_wanted;
 
@@ -22,22 +22,20 @@ pub struct Status {
 
 impl Status {
     pub fn execute(self) -> Exit {
-        match self.text() {
-            Ok(text) => {
-                print(&text);
-                Exit::Done
-            }
+        match self.show() {
+            Ok(()) => Exit::Done,
             Err(error) => fail(error),
         }
     }
 
-    fn text(&self) -> Result<String, AskError> {
+    fn show(&self) -> Result<(), AskError> {
         let body = self.place.get_ok("/status")?;
         let status: admin::Status = serde_json::from_str(&body)
             .map_err(|error| AskError::Refused(format!("the status is not understood: {error}")))?;
-        if self.json {
-            return Ok(body + "\n");
+        match self.json {
+            true => print_json(&body),
+            false => print_verbatim(&table::render(&status, io::stdout().is_terminal() && colours_wanted())),
         }
-        Ok(table::render(&status, io::stdout().is_terminal() && colours_wanted()))
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use super::report::{Finding, Severity};
 use super::source::Span;
 use super::tree::{Key, Kind, Node};
+use crate::escape;
 
 /// Collects what is wrong.
 #[derive(Debug, Default)]
@@ -92,12 +93,13 @@ pub(crate) trait Scalar: Sized {
     }
 }
 
-/// A text as an error quotes it: never many lines, never endless.
+/// A text as an error quotes it: never many lines, never endless, and what cannot be seen is escaped.
 pub(crate) fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 80;
     let line = text.lines().next().unwrap_or("");
-    let short: String = line.chars().filter(|c| !c.is_control()).take(CHARS_MAX).collect();
-    if short.len() < text.trim_end().len() { format!("{short}...") } else { short }
+    let short: String = line.chars().take(CHARS_MAX).collect();
+    let rest = if short.len() < text.trim_end().len() { "..." } else { "" };
+    format!("{}{rest}", escape::lines(&short))
 }
 
 impl<T: Scalar> Value for T {

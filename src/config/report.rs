@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::source::{Source, Span};
+use crate::escape;
 
 /// How much a problem matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,7 +99,7 @@ impl Report {
         };
         let parts = [count(Severity::Error, "error"), count(Severity::Warning, "warning")];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
-        format!("{} in {}", parts.join(" and "), self.source.name())
+        format!("{} in {}", parts.join(" and "), escape::lines(self.source.name()))
     }
 }
 
@@ -141,11 +142,11 @@ impl<'a> Snippet<'a> {
     }
 }
 
-/// Whatever could move a terminal's cursor is shown as a blank or a mark.
+/// One character for one, so that columns stay: what is hostile is shown as a blank or a mark.
 fn visible(character: char) -> char {
     match character {
         '\t' => ' ',
-        other if other.is_control() => '\u{fffd}',
+        other if escape::is_hostile(other) => '\u{fffd}',
         other => other,
     }
 }
@@ -158,11 +159,11 @@ impl fmt::Display for Snippet<'_> {
         };
         let number = self.line.to_string();
         let gutter = " ".repeat(number.len());
-        writeln!(f, "{kind}: {}", self.finding.message)?;
-        writeln!(f, "{gutter}--> {}:{}:{}", self.file, self.line, self.column)?;
+        writeln!(f, "{kind}: {}", escape::lines(&self.finding.message))?;
+        writeln!(f, "{gutter}--> {}:{}:{}", escape::lines(self.file), self.line, self.column)?;
         writeln!(f, "{gutter} |")?;
         writeln!(f, "{}", format!("{number} | {}", self.text).trim_end())?;
         let marks = format!("{}{}", " ".repeat(self.indent), "^".repeat(self.marks));
-        writeln!(f, "{}", format!("{gutter} | {marks} {}", self.finding.remedy).trim_end())
+        writeln!(f, "{}", format!("{gutter} | {marks} {}", escape::lines(&self.finding.remedy)).trim_end())
     }
 }

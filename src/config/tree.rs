@@ -248,7 +248,7 @@ impl<'a> Builder<'a, '_> {
         };
         if let Some(first) = seen.get(&text) {
             let line = self.text[..first.start].matches('\n').count() + 1;
-            let message = format!("`{text}` is written twice");
+            let message = format!("`{}` is written twice", shown(&text));
             self.context.error(node.span, message, format!("line {line} has it already; keep one of them"));
             return None;
         }

@@ -64,9 +64,9 @@ pub fn count(value: u64) -> String {
     out
 }
 
-/// Foreign text with its control characters disarmed, for a terminal.
+/// Foreign text with what is hostile in it disarmed, for a terminal.
 pub fn safe(text: &str) -> String {
-    super::escape::to_text(text)
+    crate::escape::to_text(text)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::escape;
+use crate::escape;
 
 /// A key of ours, with what stands around it: see [`key!`].
 #[derive(Clone, Copy)]

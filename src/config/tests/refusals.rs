@@ -48,10 +48,20 @@ fn columns_are_characters_and_nothing_moves_the_cursor() {
     let report = loaded("listen: :8080 # ü\nendpoints: [\"üü\", x]\n").unwrap_err();
     let places: Vec<(usize, usize)> = report.problems().map(|p| (p.line, p.column)).collect();
     assert_eq!(places, [(2, 13), (2, 19)]);
-    for text in ["listen: \"\u{1b}[2J\"\n", "listen: \u{9b}2J\n", "\u{7}: x\n", "listen: \"\\e[2J\"\n"] {
-        let report = loaded(text).unwrap_err().to_string();
-        assert!(report.chars().all(|c| c == '\n' || !c.is_control()), "{report:?}");
+    for text in [
+        "listen: \"\u{1b}[2J\"\n",
+        "listen: \u{9b}2J\n",
+        "\u{7}: x\n",
+        "listen: \"\\e[2J\"\n",
+        "x\u{feff}: 1\nx\u{feff}: 2\n",
+        "listen: 1\u{202e}\n",
+        "listen: \"\\u202e\"\n",
+    ] {
+        let report = parse_with(text, "f\u{200b}.yaml", &|_| None).unwrap_err().to_string();
+        assert!(report.chars().all(|c| c == '\n' || !crate::escape::is_hostile(c)), "{report:?}");
     }
+    let report = loaded("listen\u{200b}: :8080\n").unwrap_err().to_string();
+    assert!(report.contains("no key `listen\\u{200b}`"), "{report}");
 }
 
 #[test]

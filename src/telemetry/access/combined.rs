@@ -4,8 +4,9 @@
 
 use std::io::Write;
 
+use crate::escape;
 use crate::telemetry::record::{Protocol, Record, TextParts};
-use crate::telemetry::{escape, time};
+use crate::telemetry::time;
 
 pub(super) fn write(out: &mut Vec<u8>, record: &Record) {
     let text = record.text.parts();

@@ -4,8 +4,9 @@
 
 use std::io::Write;
 
+use crate::escape;
 use crate::telemetry::record::{AttemptResult, Named, Record};
-use crate::telemetry::{escape, human, time};
+use crate::telemetry::{human, time};
 
 /// Columns for the URL; a longer one pushes the rest of its line to the right.
 const URL_COLUMNS: usize = 32;

@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use log::{Level, Record};
 
+use crate::escape;
 use crate::telemetry::json::{Object, key};
-use crate::telemetry::{escape, time};
+use crate::telemetry::time;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {

@@ -74,10 +74,10 @@ fn text_has_the_pairs_behind_the_message() {
 
 #[test]
 fn nothing_from_outside_breaks_a_line() {
-    let hostile = "a\nERROR forged\x1b[2J\u{9b}";
+    let hostile = "a\nERROR forged\x1b[2J\u{9b}\u{feff}\u{200b}\u{e0041}";
     for style in [Style::Json, Style::Text { colour: false }] {
         let line = event(style, hostile, hostile, &[(hostile, hostile.to_value())]);
-        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert!(!line.chars().any(crate::escape::is_hostile), "{line:?}");
     }
     let line = event(Style::Json, "evenkeel", hostile, &[("reason", hostile.to_value())]);
     let value: Value = serde_json::from_str(&line).expect("JSON");

@@ -1,0 +1,256 @@
+//! Foreign text made safe for logs and terminals: one list of what is hostile, and an escape for each format.
+//!
+//! A line break would forge a line, an escape sequence would speak to the terminal of whoever reads it, and what cannot
+//! be seen would make two different texts look the same.
+
+use std::borrow::Cow;
+
+/// As a JSON string, quotes included.
+pub fn json(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    escape(out, text, |c| is_hostile(c) || c == '"' || c == '\\', json_char);
+    out.push(b'"');
+}
+
+/// For people: what is hostile becomes `\n`, `\x1b` or `\u{202e}`; a backslash is doubled so that none can be faked.
+pub fn text(out: &mut Vec<u8>, text: &str) {
+    escape(out, text, |c| is_hostile(c) || c == '\\', text_char);
+}
+
+/// [`text`], into a `String`.
+pub fn to_text(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    self::text(&mut out, text);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Several lines for a terminal. Line breaks and backslashes stay as they are: the text has its own form, such as an
+/// excerpt of a config with marks beneath.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c != '\n' && is_hostile(c), text_char)
+}
+
+/// A JSON document, with what is hostile in its strings as `\u202e`; it says the same.
+pub fn document(json: &str) -> Cow<'_, str> {
+    escaped(
+        json,
+        |c| c != '\n' && is_hostile(c),
+        |out, c| match c {
+            // Between the values; within strings, JSON has neither.
+            '\t' | '\r' => out.push(b' '),
+            c => json_char(out, c),
+        },
+    )
+}
+
+fn escaped(text: &str, special: fn(char) -> bool, write: fn(&mut Vec<u8>, char)) -> Cow<'_, str> {
+    if !text.chars().any(special) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len());
+    escape(&mut out, text, special, write);
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// As nginx's default escaping does: `"`, `\`, and every byte that is not printable ASCII as `\xXX`.
+pub fn combined(out: &mut Vec<u8>, text: &str) {
+    for &byte in text.as_bytes() {
+        if plain(byte) {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(b"\\x");
+            hex(out, u32::from(byte), 2, b"0123456789ABCDEF");
+        }
+    }
+}
+
+/// Whether a character does something else than to be seen, or cannot be seen at all: control characters, marks that
+/// turn the reading direction, separators of lines, joiners, fillers, tags, variation selectors, noncharacters.
+pub fn is_hostile(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    let at = INVISIBLE.partition_point(|&(_, last)| last < c);
+    INVISIBLE.get(at).is_some_and(|&(first, _)| first <= c) || u32::from(c) & 0xfffe == 0xfffe
+}
+
+/// Beyond ASCII, the characters that are in the general categories Cc, Cf, Zl or Zp, or have the property
+/// Default_Ignorable_Code_Point or Noncharacter_Code_Point, in order: UnicodeData.txt, DerivedCoreProperties.txt and
+/// PropList.txt of Unicode 16. Noncharacters at the end of a plane are left out.
+const INVISIBLE: [(char, char); 27] = [
+    ('\u{0080}', '\u{009f}'),
+    ('\u{00ad}', '\u{00ad}'),
+    ('\u{034f}', '\u{034f}'),
+    ('\u{0600}', '\u{0605}'),
+    ('\u{061c}', '\u{061c}'),
+    ('\u{06dd}', '\u{06dd}'),
+    ('\u{070f}', '\u{070f}'),
+    ('\u{0890}', '\u{0891}'),
+    ('\u{08e2}', '\u{08e2}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{2028}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fdd0}', '\u{fdef}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fffb}'),
+    ('\u{110bd}', '\u{110bd}'),
+    ('\u{110cd}', '\u{110cd}'),
+    ('\u{13430}', '\u{1343f}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+];
+
+/// Printable ASCII that no format needs to escape.
+fn plain(byte: u8) -> bool {
+    (byte.wrapping_sub(b' ') <= b'~' - b' ') & (byte != b'"') & (byte != b'\\')
+}
+
+fn escape(out: &mut Vec<u8>, text: &str, special: fn(char) -> bool, write: fn(&mut Vec<u8>, char)) {
+    // Nearly everything is plain ASCII, and this test is fast: without branches, so that the compiler makes it wide.
+    if !text.bytes().fold(false, |found, byte| found | !plain(byte)) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    let mut from = 0;
+    for (at, c) in text.char_indices().filter(|&(_, c)| special(c)) {
+        out.extend_from_slice(&text.as_bytes()[from..at]);
+        write(out, c);
+        from = at + c.len_utf8();
+    }
+    out.extend_from_slice(&text.as_bytes()[from..]);
+}
+
+fn json_char(out: &mut Vec<u8>, c: char) {
+    match c {
+        '"' => out.extend_from_slice(b"\\\""),
+        '\\' => out.extend_from_slice(b"\\\\"),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        c => {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.extend_from_slice(b"\\u");
+                hex(out, u32::from(*unit), 4, LOWER);
+            }
+        }
+    }
+}
+
+fn text_char(out: &mut Vec<u8>, c: char) {
+    match c {
+        '\\' => out.extend_from_slice(b"\\\\"),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        c if c.is_ascii() => {
+            out.extend_from_slice(b"\\x");
+            hex(out, u32::from(c), 2, LOWER);
+        }
+        c => {
+            out.extend_from_slice(b"\\u{");
+            hex(out, u32::from(c), if u32::from(c) > 0xffff { 6 } else { 4 }, LOWER);
+            out.push(b'}');
+        }
+    }
+}
+
+const LOWER: &[u8; 16] = b"0123456789abcdef";
+
+fn hex(out: &mut Vec<u8>, value: u32, digits: u32, alphabet: &[u8; 16]) {
+    for place in (0..digits).rev() {
+        out.push(alphabet[(value >> (4 * place)) as usize & 0xf]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(escape: fn(&mut Vec<u8>, &str), input: &str) -> String {
+        let mut out = Vec::new();
+        escape(&mut out, input);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn each_format_disarms_what_is_hostile() {
+        let input = "a\nb\x1b[31m\u{9b}\u{202e}\"\\é\x7f";
+        assert_eq!(run(json, input), r#""a\nb\u001b[31m\u009b\u202e\"\\é\u007f""#);
+        assert_eq!(run(text, input), r#"a\nb\x1b[31m\u{009b}\u{202e}"\\é\x7f"#);
+        assert_eq!(run(combined, input), r"a\x0Ab\x1B[31m\xC2\x9B\xE2\x80\xAE\x22\x5C\xC3\xA9\x7F");
+    }
+
+    #[test]
+    fn the_table_is_unicodes() {
+        let classes =
+            r"^[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\p{Noncharacter_Code_Point}]$";
+        let classes = regex::Regex::new(classes).expect("classes that the crate knows");
+        let mut text = [0; 4];
+        for c in '\0'..=char::MAX {
+            assert_eq!(is_hostile(c), classes.is_match(c.encode_utf8(&mut text)), "U+{:04X}", u32::from(c));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_shown() {
+        let input = "a\u{feff}b\u{200b}\u{ad}\u{3164}\u{fe0f}\u{e0041}\u{1fffe}";
+        assert_eq!(run(text, input), r"a\u{feff}b\u{200b}\u{00ad}\u{3164}\u{fe0f}\u{0e0041}\u{01fffe}");
+        assert_eq!(run(json, input), r#""a\ufeffb\u200b\u00ad\u3164\ufe0f\udb40\udc41\ud83f\udffe""#);
+    }
+
+    #[test]
+    fn many_lines_keep_their_form() {
+        assert_eq!(lines("a\n  ^ \\d é\n"), "a\n  ^ \\d é\n");
+        assert_eq!(lines("a\x1b]0;x\x07\r\n\u{202e}"), "a\\x1b]0;x\\x07\\r\n\\u{202e}");
+    }
+
+    #[test]
+    fn plain_text_stays_as_it_is() {
+        assert_eq!(run(json, "/v1/x?a=b"), r#""/v1/x?a=b""#);
+        assert_eq!(run(text, "/v1/x?a=b"), "/v1/x?a=b");
+        assert_eq!(run(combined, "/v1/x?a=b"), "/v1/x?a=b");
+    }
+
+    /// Any characters, and many that are hostile.
+    fn hostile_text() -> impl proptest::strategy::Strategy<Value = String> {
+        use proptest::prelude::*;
+        let invisible = (0..INVISIBLE.len()).prop_flat_map(|at| {
+            let (first, last) = INVISIBLE[at];
+            proptest::char::range(first, last)
+        });
+        let one = prop_oneof![any::<char>(), invisible, proptest::char::range('\0', '\x7f')];
+        proptest::collection::vec(one, 0..60).prop_map(String::from_iter)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn json_parses_back(input in hostile_text()) {
+            let escaped = run(json, &input);
+            proptest::prop_assert_eq!(serde_json::from_str::<String>(&escaped).expect("valid JSON"), input);
+        }
+
+        #[test]
+        fn documents_say_the_same(input in hostile_text()) {
+            let written = serde_json::to_string(&[&input]).expect("JSON");
+            let escaped = document(&written);
+            proptest::prop_assert!(!escaped.chars().any(is_hostile), "{escaped:?}");
+            let [read] = serde_json::from_str::<[String; 1]>(&escaped).expect("valid JSON");
+            proptest::prop_assert_eq!(read, input);
+        }
+
+        #[test]
+        fn nothing_hostile_survives(input in hostile_text()) {
+            proptest::prop_assert!(!run(text, &input).chars().any(is_hostile));
+            proptest::prop_assert!(!run(json, &input).chars().any(is_hostile));
+            proptest::prop_assert!(!lines(&input).chars().any(|c| c != '\n' && is_hostile(c)));
+            proptest::prop_assert!(run(combined, &input).bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        }
+    }
+}
