@@ -11,10 +11,12 @@ mod address;
 mod compile;
 mod decode;
 mod environment;
+mod mask;
 pub mod model;
 mod raw;
 mod report;
 mod scalar;
+mod secret;
 mod section;
 mod source;
 mod suggest;
@@ -28,6 +30,7 @@ pub use model::*;
 pub use raw::schema;
 pub use report::{Problem, Report, Severity};
 pub use scalar::duration;
+pub use secret::Secret;
 pub use write::short_form;
 
 use decode::Context;
@@ -107,11 +110,14 @@ pub fn parse_with(
 ) -> Result<Loaded, Report> {
     let source = Source::new(file_name, text);
     let mut context = Context::default();
+    let mut secrets = Vec::new();
     let config = tree::parse(source.text(), &mut context).and_then(|mut root| {
         environment::interpolate(&mut root, lookup, &mut context);
-        compile::compile(&root, &source, &mut context)
+        let config = compile::compile(&root, &source, &mut context);
+        secrets = context.conceal_values(&root, &source);
+        config
     });
-    let report = Report::new(source, context.into_findings());
+    let report = Report::new(source, context.into_findings(), secrets);
     match config {
         Some(config) if !report.has_errors() => Ok(Loaded { config, warnings: report }),
         _ => Err(report),

@@ -18,7 +18,7 @@ use crate::socket_file::{Claim, SocketFile};
 #[derive(Debug)]
 pub struct AdminSocket {
     pub(super) listener: Listener,
-    pub(super) token: Option<String>,
+    pub(super) token: Option<config::Secret>,
     address: Address,
     instead_of: Option<PathBuf>,
     written: String,

@@ -114,7 +114,7 @@ fn unix(path: &Path) -> config::Admin {
 
 fn tcp(token: Option<&str>) -> config::Admin {
     let address: SocketAddr = ([127, 0, 0, 1], 0).into();
-    config::Admin { listen: AdminListen::Tcp(address), token: token.map(str::to_owned) }
+    config::Admin { listen: AdminListen::Tcp(address), token: token.map(config::Secret::new) }
 }
 
 fn temporary() -> (TempDir, PathBuf) {

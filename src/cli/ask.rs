@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Exit, complain, fail, print, refuse_with};
 use crate::admin::client::{self, ClientError, Question, Response};
 use crate::admin::{Address, address::AddressError};
-use crate::config::{self, AdminListen, LoadError, Report};
+use crate::config::{self, AdminListen, LoadError, Report, Secret};
 
 /// The token for `--admin`; an argument would be seen by everybody who lists the processes.
 const TOKEN_VARIABLE: &str = "EVENKEEL_ADMIN_TOKEN";
@@ -65,7 +65,7 @@ impl Where {
             AdminListen::Unix(path) => Address::Unix(path),
             AdminListen::Tcp(address) => Address::Tcp(address),
         };
-        Ok(client::ask(&address, question, admin.token.as_deref())?)
+        Ok(client::ask(&address, question, admin.token.as_ref().map(Secret::expose))?)
     }
 
     /// The body of a 200; anything else is an error.

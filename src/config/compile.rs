@@ -171,16 +171,13 @@ impl Compiler<'_> {
 
     fn admin(&mut self, file: &FileSection) -> Admin {
         let section = &file.admin;
-        let token = section.token.as_ref().map(|token| token.0.clone());
-        if let Some(written) = &section.token {
-            let is_sendable = !written.0.is_empty() && written.0.bytes().all(|byte| byte.is_ascii_graphic());
-            if !is_sendable {
-                self.context.error(
-                    written.span,
-                    "a token cannot have these characters",
-                    "use letters, digits and `-`",
-                );
-            }
+        let token = section.token.as_ref().map(|token| token.value.clone());
+        if let Some(written) = section.token.as_ref().filter(|token| !token.is_sendable()) {
+            self.context.error(
+                written.span,
+                "a token cannot have these characters",
+                "use letters, digits and `-`",
+            );
         }
         let listen = section.listen.as_ref().map_or(AdminListen::Default, |listen| listen.value.clone());
         if let (AdminListen::Tcp(address), Some(written)) = (&listen, &section.listen)

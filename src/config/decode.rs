@@ -5,8 +5,9 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value as Json;
 
+use super::mask;
 use super::report::{Finding, Severity};
-use super::source::Span;
+use super::source::{Source, Span};
 use super::tree::{Key, Kind, Node};
 use crate::escape;
 
@@ -49,6 +50,14 @@ impl Context {
 
     pub(crate) fn has_errors(&self) -> bool {
         self.findings.iter().any(|finding| finding.severity == Severity::Error)
+    }
+
+    /// Takes what must not be shown out of the findings, and returns where that is in the file.
+    pub(crate) fn conceal_values(&mut self, root: &Node, source: &Source) -> Vec<Span> {
+        match self.findings.is_empty() {
+            true => Vec::new(),
+            false => mask::conceal_values(root, source, &mut self.findings),
+        }
     }
 
     pub(crate) fn into_findings(self) -> Vec<Finding> {

@@ -13,10 +13,11 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+use super::secret::Secret;
 use crate::tls::{ClientTls, ServerTls};
 
 /// A whole valid config: the input of a snapshot.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// The whole of it as it was written, variables and all.
     pub text: Arc<str>,
@@ -30,6 +31,23 @@ pub struct Config {
     /// In file order; names are unique.
     pub pools: Vec<Pool>,
     pub tests: Vec<RouteTest>,
+}
+
+/// Without the text, which holds secrets.
+impl fmt::Debug for Config {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { text: _, server, admin, log, access_log, listeners, routes, pools, tests } = self;
+        out.debug_struct("Config")
+            .field("server", server)
+            .field("admin", admin)
+            .field("log", log)
+            .field("access_log", access_log)
+            .field("listeners", listeners)
+            .field("routes", routes)
+            .field("pools", pools)
+            .field("tests", tests)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What cannot change without a new process.
@@ -80,7 +98,7 @@ pub enum MaxMemory {
 pub struct Admin {
     pub listen: AdminListen,
     /// What a client must send as `Authorization: Bearer` over TCP; always there when the address is not loopback.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -353,12 +371,23 @@ pub struct QueryMatch {
     pub value: ValueMatch,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum ValueMatch {
     Exact(String),
     Regex(regex::Regex),
     /// There, whatever its value.
     Present,
+}
+
+/// Without the value, which may be somebody's token.
+impl fmt::Debug for ValueMatch {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Exact(_) => "Exact(***)",
+            Self::Regex(_) => "Regex(***)",
+            Self::Present => "Present",
+        })
+    }
 }
 
 impl PartialEq for ValueMatch {

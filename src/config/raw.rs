@@ -8,7 +8,8 @@ use super::model::{
     AccessFormat, AdminListen, EndpointAddress, EscapedSlashes, EventFormat, ListenAddress, ProxyProtocol,
     StateDirectory,
 };
-use super::scalar::{Count, Flag, Name, Period, Size, SizeIn, Switch, Text, words};
+use super::scalar::{Count, Flag, Name, Period, Size, SizeIn, Switch, words};
+use super::secret::Secret;
 use super::section::section;
 
 mod matching;
@@ -103,7 +104,7 @@ section! {
         listen: AdminListen, optional;
         /// What clients must send as `Authorization: Bearer TOKEN`. Required if `listen` is an address that is not
         /// loopback. Default: none.
-        token: Text, optional;
+        token: Secret, optional;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::mask;
 use super::source::{Source, Span};
 use crate::escape;
 
@@ -38,18 +39,41 @@ pub struct Problem {
     pub remedy: String,
 }
 
-/// All problems of one file.
+/// All problems of one file. Neither they nor the excerpts show a secret.
 #[derive(Debug, Clone)]
 pub struct Report {
     source: Source,
     findings: Vec<Finding>,
+    /// Where secrets are, of which the text is not known to be clean.
+    secrets: Option<Vec<Span>>,
 }
 
 impl Report {
-    pub(crate) fn new(source: Source, mut findings: Vec<Finding>) -> Report {
+    /// `secrets`: those that are known beside the ones that the text shows by itself.
+    pub(crate) fn new(source: Source, mut findings: Vec<Finding>, secrets: Vec<Span>) -> Report {
         // Stable: what was found first at one place is said first.
         findings.sort_by_key(|finding| finding.span.start);
-        Report { source, findings }
+        let mut report = Report { source, findings: Vec::new(), secrets: Some(secrets) };
+        // Most files are right, and nothing of them is shown.
+        if !findings.is_empty() {
+            let regions = report.mask();
+            for finding in &mut findings {
+                conceal(finding, &regions);
+            }
+            report.findings = findings;
+        }
+        report
+    }
+
+    /// Masks the text, and returns what was masked, where that has not been done before.
+    fn mask(&mut self) -> Vec<(Span, String)> {
+        let Some(mut regions) = self.secrets.take() else { return Vec::new() };
+        regions.extend(mask::regions(self.source.text()));
+        let regions = mask::joined(regions);
+        let secrets = regions.iter().map(|region| (*region, self.source.slice(*region).to_owned())).collect();
+        let masked = mask::masked(self.source.text(), &regions);
+        self.source = std::mem::take(&mut self.source).with_text(masked);
+        secrets
     }
 
     pub fn file(&self) -> &str {
@@ -84,6 +108,7 @@ impl Report {
 
     /// Adds an error that was found later than compile, such as a failed test.
     pub fn add_error(&mut self, line: usize, column: usize, message: String, remedy: String) {
+        self.mask();
         let start = self.source.offset(line, column);
         let rest = self.source.text()[start..].lines().next().unwrap_or("");
         let span = Span { start, end: start + rest.trim_end().len() };
@@ -100,6 +125,17 @@ impl Report {
         let parts = [count(Severity::Error, "error"), count(Severity::Warning, "warning")];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         format!("{} in {}", parts.join(" and "), escape::lines(self.source.name()))
+    }
+}
+
+/// Takes out of a finding what it quotes of the secrets in its place.
+fn conceal(finding: &mut Finding, regions: &[(Span, String)]) {
+    let Span { start, end } = finding.span;
+    let first = regions.partition_point(|(region, _)| region.end <= start);
+    for (_, secret) in regions[first..].iter().take_while(|(region, _)| region.start < end.max(start + 1)) {
+        let secret = secret.trim_matches(['"', '\'']);
+        finding.message = mask::conceal(&finding.message, secret, mask::HIDDEN);
+        finding.remedy = mask::conceal(&finding.remedy, secret, mask::HIDDEN);
     }
 }
 

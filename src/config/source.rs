@@ -1,5 +1,7 @@
 //! A text and the places in it.
 
+use std::fmt;
+
 /// Bytes `start..end` of a [`Source`]; both lie on character boundaries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Span {
@@ -8,7 +10,7 @@ pub(crate) struct Span {
 }
 
 /// The text of a file, without a byte order mark, and what to call it.
-#[derive(Debug, Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Source {
     name: String,
     text: String,
@@ -16,11 +18,23 @@ pub(crate) struct Source {
     line_starts: Vec<usize>,
 }
 
+/// Without the text, which may hold secrets.
+impl fmt::Debug for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Source").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Source {
     pub(crate) fn new(name: &str, text: &str) -> Source {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Source { name: name.to_owned(), text, line_starts }
+    }
+
+    /// The same places, with another text of the same length.
+    pub(crate) fn with_text(self, text: String) -> Source {
+        Source { text, ..self }
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -19,6 +19,12 @@ fn is_other_form(word: &str, candidate: &str) -> bool {
     letters(word) == letters(candidate)
 }
 
+/// Whether `word` is `meant` but for a letter or two.
+pub(crate) fn is_slip(word: &str, meant: &str) -> bool {
+    let allowed = meant.len() / 4;
+    word.len().abs_diff(meant.len()) <= 4 * allowed && distance(word, meant) <= allowed
+}
+
 /// Insertions, deletions, replacements and swaps of neighbours that turn one word into the other.
 fn distance(from: &str, to: &str) -> usize {
     let from: Vec<char> = from.chars().take(64).collect();

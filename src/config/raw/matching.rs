@@ -225,7 +225,12 @@ impl Scalar for HeaderText {
 
     fn parse(text: &str) -> Result<HeaderText, Fault> {
         let value = HeaderValue::from_str(text).ok().filter(|_| text.trim() == text);
-        value.map(HeaderText).ok_or_else(|| Self::fault(text))
+        // Values of headers are often tokens: no Debug output shows them.
+        let hidden = |mut value: HeaderValue| {
+            value.set_sensitive(true);
+            HeaderText(value)
+        };
+        value.map(hidden).ok_or_else(|| Self::fault(text))
     }
 
     fn scalar_schema() -> Json {

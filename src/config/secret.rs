@@ -1,0 +1,78 @@
+//! A text that is not to be seen.
+
+use std::fmt;
+use std::hint::black_box;
+
+use serde_json::Value as Json;
+
+use super::decode::{Fault, Scalar};
+use super::scalar::Text;
+
+/// A token: compared in a time that tells nothing of it, and never printed.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// For whoever has to send it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it can stand in a header field as it is.
+    pub(super) fn is_sendable(&self) -> bool {
+        !self.0.is_empty() && self.0.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+
+    /// The time that this takes tells the length, and nothing of how much of a guess was right.
+    pub fn matches(&self, guess: &[u8]) -> bool {
+        let secret = self.0.as_bytes();
+        let differences = secret.iter().zip(guess).fold(0, |all, (a, b)| all | (a ^ b));
+        secret.len() == guess.len() && black_box(differences) == 0
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.matches(other.0.as_bytes())
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Secret(***)")
+    }
+}
+
+impl Scalar for Secret {
+    const WHAT: &'static str = "a token";
+    const REMEDY: &'static str = Text::REMEDY;
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        Ok(Self::new(text))
+    }
+
+    fn scalar_schema() -> Json {
+        Text::scalar_schema()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_compared_and_not_shown() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "Secret(***) Some(Secret(***))");
+        assert!(secret.matches(b"hunter2") && secret == Secret::new("hunter2"));
+        for guess in ["", "hunter", "hunter3", "hunter22", "Hunter2"] {
+            assert!(!secret.matches(guess.as_bytes()), "{guess}");
+        }
+    }
+}
