@@ -1,9 +1,12 @@
-//! Directories that this process makes for its own files.
+//! Directories for files of our own, and whom they let in.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Everybody may write.
+const OPEN: u32 = 0o002;
 
 /// Makes it, and what is missing above it, unless it is there.
 pub fn create(directory: &Path, mode: u32) -> io::Result<()> {
@@ -16,7 +19,131 @@ pub fn create(directory: &Path, mode: u32) -> io::Result<()> {
 /// In a directory open to all, somebody else may have made ours first, to read or to replace what is in it.
 pub fn is_private(directory: &Path) -> bool {
     let uid = nix::unistd::geteuid().as_raw();
-    let is_ours =
-        |found: std::fs::Metadata| found.is_dir() && found.uid() == uid && found.mode() & 0o077 == 0;
+    let is_ours = |found: Metadata| found.is_dir() && found.uid() == uid && found.mode() & 0o077 == 0;
     directory.symlink_metadata().is_ok_and(is_ours)
+}
+
+/// Whether everybody can put files there.
+fn is_open(directory: &Path) -> bool {
+    directory.metadata().is_ok_and(|found| found.mode() & OPEN != 0)
+}
+
+/// Fails where a directory belongs to somebody else than root and this user. Others may be able to write to it, which
+/// volumes of containers often allow: whose the files are is to be asked as well, see [`is_of_this_user`].
+pub fn check_ours(directory: &Path) -> io::Result<()> {
+    let found = directory.metadata()?;
+    match is_of_this_user(&found) {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("it belongs to user {}, and not to this one or root", found.uid()),
+        )),
+    }
+}
+
+/// Whether a file belongs to this user or root.
+pub fn is_of_this_user(file: &Metadata) -> bool {
+    this_user().contains(&file.uid())
+}
+
+/// The users whose process may answer on a socket in this directory: root, this user, and the directory's owner, where
+/// nobody but root, this user or that owner can have put it there. So root and the members of a service's group can
+/// talk to a service that runs as a user of its own, and nobody gains trust by a directory of theirs in `/tmp`.
+pub fn trusted_users(directory: &Path) -> Vec<u32> {
+    let mut trusted = this_user().to_vec();
+    trusted.extend(firm_owner(directory, &trusted).filter(|owner| !trusted.contains(owner)));
+    trusted
+}
+
+fn this_user() -> [u32; 2] {
+    [0, nix::unistd::geteuid().as_raw()]
+}
+
+fn firm_owner(directory: &Path, trusted: &[u32]) -> Option<u32> {
+    let written = std::path::absolute(directory).ok()?;
+    // As it is written and as it is: a symlink may stand where everybody can put one.
+    let real: PathBuf = written.canonicalize().ok()?;
+    let found = real.metadata().ok()?;
+    let all_firm = |path: &Path| path.ancestors().all(|place| is_firm(place, trusted));
+    (all_firm(&written) && all_firm(&real) && found.mode() & OPEN == 0).then(|| found.uid())
+}
+
+/// Whether it belongs to somebody trusted, or lies where not everybody could have put it.
+fn is_firm(path: &Path, trusted: &[u32]) -> bool {
+    let Some(parent) = path.parent() else { return true };
+    path.symlink_metadata().is_ok_and(|found| trusted.contains(&found.uid())) || !is_open(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    use super::*;
+
+    const STRANGER: u32 = 65_533;
+
+    fn made(parent: &Path, name: &str, mode: u32, owner: Option<u32>) -> PathBuf {
+        let path = parent.join(name);
+        fs::create_dir(&path).expect("made");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("set");
+        if owner.is_some() {
+            chown(&path, owner, None).expect("root can");
+        }
+        path
+    }
+
+    /// Only root can give something away.
+    fn is_root() -> bool {
+        let is_root = nix::unistd::geteuid().is_root();
+        if !is_root {
+            eprintln!("skipped: giving files to another user needs root");
+        }
+        is_root
+    }
+
+    #[test]
+    fn root_and_this_user_are_trusted_everywhere() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let users = trusted_users(folder.path());
+        assert!(users.contains(&0) && users.contains(&nix::unistd::geteuid().as_raw()));
+        assert_eq!(trusted_users(Path::new("/nowhere/at/all")).len(), 2);
+    }
+
+    #[test]
+    fn an_owner_is_trusted_where_nobody_else_can_have_put_the_directory() {
+        if !is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = made(folder.path(), "run", 0o755, None);
+        let tmp = made(folder.path(), "tmp", 0o1777, None);
+        let service = made(&run, "evenkeel", 0o750, Some(STRANGER));
+        assert!(trusted_users(&service).contains(&STRANGER), "what systemd made for a user of its own");
+        let squatted = made(&tmp, "evenkeel-0", 0o700, Some(STRANGER));
+        let beneath = made(&squatted, "deeper", 0o700, Some(STRANGER));
+        let open = made(&run, "open", 0o777, Some(STRANGER));
+        let link = tmp.join("link");
+        symlink(&service, &link).expect("a symlink");
+        std::os::unix::fs::lchown(&link, Some(STRANGER), None).expect("root can");
+        for directory in [&squatted, &beneath, &open, &link] {
+            assert!(!trusted_users(directory).contains(&STRANGER), "{}", directory.display());
+        }
+        let our_link = tmp.join("ours");
+        symlink(&service, &our_link).expect("a symlink");
+        assert!(trusted_users(&our_link).contains(&STRANGER), "we turned it there");
+    }
+
+    #[test]
+    fn what_is_somebody_elses_is_not_ours() {
+        let folder = tempfile::tempdir().expect("a folder");
+        check_ours(&made(folder.path(), "a", 0o700, None)).expect("ours");
+        check_ours(&made(folder.path(), "b", 0o777, None)).expect("a volume of a container");
+        if is_root() {
+            let theirs = made(folder.path(), "d", 0o700, Some(STRANGER));
+            let error = check_ours(&theirs).expect_err("refused").to_string();
+            assert!(error.contains("belongs to user 65533"), "{error}");
+            assert!(!is_private(&theirs));
+        }
+    }
 }

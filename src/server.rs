@@ -30,7 +30,7 @@ use pingora::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
 
 use crate::admin::{self, AdminSocket};
-use crate::config::Config;
+use crate::config::{self, AdminListen, Config};
 use crate::lifecycle::Lifecycle;
 use crate::pool::Supervisor;
 use crate::proxy;
@@ -100,7 +100,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let sockets = entrances.prepare_with(&config.listeners, &mut heritage)?;
     let admin = match heritage.take_admin(&config.admin.listen) {
         Some(socket) => Some(AdminSocket::inherited(&config.admin, socket)?),
-        None => AdminSocket::bind(&config.admin)?,
+        None => open_admin(&config.admin)?,
     };
     let succession = heritage.settle(admin.as_ref().and_then(AdminSocket::claim));
     events::install_panic_hook(telemetry.metrics.panics());
@@ -160,11 +160,28 @@ fn pingora_carries() -> bool {
     std::env::var("EVENKEEL_CARRIER").is_ok_and(|carrier| carrier == "pingora")
 }
 
+/// Nobody asked for the usual place: where it cannot be had, clients are served all the same.
+fn open_admin(config: &config::Admin) -> Result<Option<AdminSocket>, admin::BindError> {
+    match AdminSocket::bind(config) {
+        Err(error) if config.listen == AdminListen::Default && error.is_about_the_place() => {
+            log::error!(reason:% = error; "no admin address: commands and probes cannot reach this process");
+            Ok(None)
+        }
+        bound => bound,
+    }
+}
+
 fn announce(admin: Option<&AdminSocket>) {
     if let Some(admin) = admin {
         log::info!(address:% = admin.address(); "admin address open");
         if let Some(taken) = admin.instead_of() {
             log::warn!(taken:% = taken.display(); "another process has the default admin socket");
+        }
+        if let Some(squatted) = admin.squatted() {
+            log::warn!(
+                directory:% = squatted.display();
+                "the usual directory of the admin socket is not this user's alone, another one is used"
+            );
         }
     }
 }

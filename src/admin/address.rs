@@ -5,6 +5,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::directory;
+
 /// Where an admin server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
@@ -25,6 +27,8 @@ pub struct Environment {
     pub runtime: Option<PathBuf>,
     /// `/tmp`
     pub tmp: PathBuf,
+    /// `$HOME`
+    pub home: Option<PathBuf>,
     pub uid: u32,
 }
 
@@ -32,7 +36,8 @@ pub struct Environment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     pub directory: PathBuf,
-    /// The directory lies where everybody can write: it must be ours, and closed to others.
+    /// The directory must be ours, and closed to others: where it lies, everybody can write, or nobody else has
+    /// anything to do with it.
     pub private: bool,
 }
 
@@ -68,10 +73,13 @@ impl FromStr for Address {
 
 impl Environment {
     pub fn of_process() -> Environment {
+        let absolute =
+            |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
         Environment {
             run: "/run".into(),
-            runtime: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute()),
+            runtime: absolute("XDG_RUNTIME_DIR"),
             tmp: "/tmp".into(),
+            home: absolute("HOME"),
             uid: nix::unistd::geteuid().as_raw(),
         }
     }
@@ -83,18 +91,32 @@ impl Environment {
             self.runtime.as_ref().map(|path| Place { directory: path.join("evenkeel"), private: false }),
         );
         places.push(Place { directory: self.tmp.join(format!("evenkeel-{}", self.uid)), private: true });
+        // Where the one in `/tmp` was made by somebody else.
+        places.extend(
+            self.home.as_ref().map(|path| Place { directory: path.join(".evenkeel"), private: true }),
+        );
         places
     }
 
-    /// The sockets that exist: the default ones, then those of processes that found theirs taken.
+    /// The sockets that exist where this process would put one: the default ones, then those of processes that found
+    /// theirs taken.
     pub fn sockets(&self) -> Vec<PathBuf> {
         let (mut named, mut numbered) = (Vec::new(), Vec::new());
-        for Place { directory, .. } in self.places() {
+        for Place { directory, .. } in self.places().into_iter().filter(|place| !place.is_squatted()) {
             named.extend(Some(directory.join(SOCKET)).filter(|path| path.exists()));
             numbered.extend(numbered_sockets(&directory));
         }
         named.extend(numbered);
         named
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// It is there, and not this user's alone.
+    pub fn is_squatted(&self) -> bool {
+        self.private && self.directory.symlink_metadata().is_ok() && !directory::is_private(&self.directory)
     }
 }
 

@@ -3,9 +3,13 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+
 use super::address::{Address, Environment};
+use crate::directory;
 
 /// For a whole exchange.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -19,7 +23,7 @@ pub struct Question<'a> {
     limit: Duration,
 }
 
-/// Metrics of ten thousand endpoints fit.
+/// What is taken of an answer: the status of a hundred thousand endpoints fits.
 const RESPONSE_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +43,13 @@ pub enum ClientError {
     NoneFound(String),
     #[error("{address} did not answer: {source}")]
     Broken { address: Address, source: io::Error },
+    #[error(
+        "a process of user {user} listens on {address}, which may be an evenkeel of root, of this user or of the \
+         directory's owner only: nothing was sent to it"
+    )]
+    Stranger { address: Address, user: u32 },
+    #[error("{} is not a directory of this user alone, so what answers there is not asked: remove it, or use --admin ADDRESS", .0.display())]
+    Squatted(PathBuf),
     #[error("what answers on {0} is not evenkeel's admin server")]
     NotHttp(Address),
 }
@@ -59,6 +70,7 @@ pub fn ask(address: &Address, question: Question<'_>, token: Option<&str>) -> Re
     match address {
         Address::Unix(socket) => {
             let stream = UnixStream::connect(socket).map_err(|source| unreachable(address, source))?;
+            check_peer(address, socket, &stream)?;
             let timeouts = |left| {
                 stream.set_read_timeout(Some(left)).and_then(|()| stream.set_write_timeout(Some(left)))
             };
@@ -75,6 +87,20 @@ pub fn ask(address: &Address, question: Question<'_>, token: Option<&str>) -> Re
     }
 }
 
+/// Whoever listens must be somebody who has to do with that place: configs with their tokens are sent there.
+///
+/// The kernel says whose process began to listen. The owner of the socket's file says less: whoever may write to the
+/// directory can put a file of anybody's there.
+fn check_peer(address: &Address, socket: &Path, stream: &UnixStream) -> Result<(), ClientError> {
+    let broken = |source: nix::Error| ClientError::Broken { address: address.clone(), source: source.into() };
+    let user = getsockopt(stream, PeerCredentials).map_err(broken)?.uid();
+    let directory = socket.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match directory::trusted_users(directory).contains(&user) {
+        true => Ok(()),
+        false => Err(ClientError::Stranger { address: address.clone(), user }),
+    }
+}
+
 /// Asks whoever answers on one of the default sockets.
 pub fn ask_default(question: Question<'_>) -> Result<Response, ClientError> {
     ask_default_in(question, &Environment::of_process())
@@ -88,12 +114,17 @@ pub(super) fn ask_default_in(
     for socket in environment.sockets() {
         match ask(&Address::Unix(socket), question, None) {
             Err(ClientError::Unreachable { .. }) => {}
-            Err(error @ ClientError::Forbidden { .. }) => forbidden = Some(error),
+            Err(error @ (ClientError::Forbidden { .. } | ClientError::Stranger { .. })) => {
+                forbidden = Some(error);
+            }
             answer => return answer,
         }
     }
     Err(forbidden.unwrap_or_else(|| {
         let places = environment.places();
+        if let Some(squatted) = places.iter().find(|place| place.is_squatted()) {
+            return ClientError::Squatted(squatted.directory.clone());
+        }
         let names: Vec<_> =
             places.iter().map(|place| place.directory.join("admin.sock").display().to_string()).collect();
         ClientError::NoneFound(names.join(", "))

@@ -21,6 +21,7 @@ pub struct AdminSocket {
     pub(super) token: Option<config::Secret>,
     address: Address,
     instead_of: Option<PathBuf>,
+    squatted: Option<PathBuf>,
     written: String,
 }
 
@@ -48,7 +49,7 @@ pub enum BindError {
     NotASocket(PathBuf),
     #[error("cannot create {} for the admin socket: {source}: create it for this user, or set another `admin: {{ listen: ... }}`", path.display())]
     Directory { path: PathBuf, source: io::Error },
-    #[error("{} is not a directory of this user alone, so no admin socket goes there: remove it", .0.display())]
+    #[error("{} is not a directory of this user alone, so no admin socket goes there: remove it, or set another `admin: {{ listen: ... }}`", .0.display())]
     NotPrivate(PathBuf),
     #[error("cannot listen on the admin address {address}: {source}: set another `admin: {{ listen: ... }}`")]
     Listen { address: Address, source: io::Error },
@@ -70,35 +71,28 @@ impl AdminSocket {
         config: &config::Admin,
         environment: &Environment,
     ) -> Result<Option<AdminSocket>, BindError> {
-        let (listener, address, instead_of) = match &config.listen {
+        let (listener, address) = match &config.listen {
             AdminListen::Off => return Ok(None),
-            AdminListen::Default => {
-                let (listener, path, instead_of) = bind_default(environment)?;
-                (listener, Address::Unix(path), instead_of)
-            }
+            AdminListen::Default => return bind_default(config, environment).map(Some),
             AdminListen::Unix(path) => {
                 if let Some(directory) = path.parent() {
                     create_directory(directory, 0o750)?;
                 }
-                (bind_unix(path)?, Address::Unix(path.clone()), None)
+                (bind_unix(path)?, Address::Unix(path.clone()))
             }
             AdminListen::Tcp(address) => {
                 let (listener, bound) = bind_tcp(*address, config.token.is_some())?;
-                (listener, Address::Tcp(bound), None)
+                (listener, Address::Tcp(bound))
             }
         };
-        Ok(Some(Self::new(config, listener, address, instead_of)))
+        Ok(Some(Self::new(config, listener, address)))
     }
 
-    fn new(
-        config: &config::Admin,
-        listener: Listener,
-        address: Address,
-        instead_of: Option<PathBuf>,
-    ) -> Self {
+    fn new(config: &config::Admin, listener: Listener, address: Address) -> Self {
         // Whoever may open the socket's file is allowed in; the file's mode is the check.
         let token = config.token.clone().filter(|_| matches!(address, Address::Tcp(_)));
-        Self { listener, token, address, instead_of, written: config.listen.to_string() }
+        let written = config.listen.to_string();
+        Self { listener, token, address, instead_of: None, squatted: None, written }
     }
 
     /// The socket of the process before this one, which answers on it for now. It had the same `listen`.
@@ -121,7 +115,7 @@ impl AdminSocket {
             })
         };
         let (listener, address) = inherited().map_err(BindError::Inherit)?;
-        Ok(Self::new(config, listener, address, None))
+        Ok(Self::new(config, listener, address))
     }
 
     /// To the file of a unix socket.
@@ -149,6 +143,11 @@ impl AdminSocket {
     pub fn instead_of(&self) -> Option<&Path> {
         self.instead_of.as_deref()
     }
+
+    /// The usual directory, where somebody else has it and the socket is in another one. Worth a line in the log.
+    pub fn squatted(&self) -> Option<&Path> {
+        self.squatted.as_deref()
+    }
 }
 
 impl Share {
@@ -171,21 +170,26 @@ impl Share {
 }
 
 /// The first place where a socket can be; a living process's socket is left alone.
-fn bind_default(environment: &Environment) -> Result<(Listener, PathBuf, Option<PathBuf>), BindError> {
-    let mut refused = None;
+fn bind_default(config: &config::Admin, environment: &Environment) -> Result<AdminSocket, BindError> {
+    let (mut squatted, mut refused) = (None, None);
     for place in environment.places() {
         match bind_in_place(&place) {
-            Ok(bound) => return Ok(bound),
+            Ok((listener, path, instead_of)) => {
+                let socket = AdminSocket::new(config, listener, Address::Unix(path));
+                return Ok(AdminSocket { instead_of, squatted, ..socket });
+            }
+            Err(BindError::NotPrivate(path)) => squatted = squatted.or(Some(path)),
             Err(error) if error.is_about_the_place() => refused = Some(error),
             Err(error) => return Err(error),
         }
     }
-    Err(refused.unwrap_or_else(|| BindError::NotPrivate(environment.tmp.clone())))
+    let squatted = squatted.map(BindError::NotPrivate);
+    Err(squatted.or(refused).unwrap_or_else(|| BindError::NotPrivate(environment.tmp.clone())))
 }
 
 fn bind_in_place(place: &Place) -> Result<(Listener, PathBuf, Option<PathBuf>), BindError> {
     create_directory(&place.directory, if place.private { 0o700 } else { 0o750 })?;
-    if place.private && !directory::is_private(&place.directory) {
+    if place.is_squatted() {
         return Err(BindError::NotPrivate(place.directory.clone()));
     }
     let path = place.directory.join(address::SOCKET);
@@ -254,9 +258,9 @@ fn bind_tcp(address: SocketAddr, has_token: bool) -> Result<(Listener, SocketAdd
 
 impl BindError {
     /// Whether another place may do: this one is not for us.
-    fn is_about_the_place(&self) -> bool {
+    pub fn is_about_the_place(&self) -> bool {
         match self {
-            BindError::Directory { .. } => true,
+            BindError::Directory { .. } | BindError::NotPrivate(_) => true,
             BindError::Listen { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
             }

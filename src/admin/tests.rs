@@ -230,7 +230,7 @@ fn environment(directory: &TempDir) -> Environment {
         fs::create_dir_all(&path).expect("mkdir");
         path
     };
-    Environment { run: path("run"), runtime: Some(path("runtime")), tmp: path("tmp"), uid: 1000 }
+    Environment { run: path("run"), runtime: Some(path("runtime")), tmp: path("tmp"), home: None, uid: 1000 }
 }
 
 /// Where nobody can create anything, root included: below a file.
@@ -298,6 +298,31 @@ fn a_directory_that_others_may_open_is_not_trusted() {
     fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o700)).expect("chmod");
     std::os::unix::fs::symlink(&elsewhere, &place).expect("symlink");
     assert!(matches!(refused(), BindError::NotPrivate(path) if path == place));
+}
+
+#[test]
+fn a_directory_that_somebody_else_made_first_prevents_no_start() {
+    let directory = TempDir::new().expect("tempdir");
+    let home = directory.path().join("home");
+    fs::create_dir(&home).expect("mkdir");
+    let environment = Environment {
+        run: nowhere(&directory),
+        runtime: None,
+        home: Some(home.clone()),
+        ..environment(&directory)
+    };
+    let place = environment.tmp.join("evenkeel-1000");
+    fs::create_dir(&place).expect("mkdir");
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).expect("chmod");
+    let elsewhere = home.join(".evenkeel/admin.sock");
+    let socket = bind_default(&environment);
+    assert_eq!((socket.address(), socket.squatted()), (&address_of(elsewhere.clone()), Some(&*place)));
+    // Whatever listens in the other one is not asked.
+    let _stranger = UnixListener::bind(place.join("admin.sock")).expect("bind");
+    assert_eq!(environment.sockets(), [elsewhere]);
+    drop(socket);
+    let error = client::ask_default_in(Question::get("/livez"), &environment).expect_err("nobody is left");
+    assert!(matches!(&error, ClientError::Squatted(path) if *path == place), "{error}");
 }
 
 #[test]

@@ -3,3 +3,4 @@
 mod access;
 mod metrics;
 mod status;
+mod strangers;

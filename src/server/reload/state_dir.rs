@@ -4,7 +4,7 @@
 //! there is a whole text at any time.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ pub struct Kept {
 
 /// Why nothing can be kept.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {source}", path.display())]
+#[error("{}: {source}; name another one: `server: {{ state: /path }}`", path.display())]
 pub struct StateError {
     pub path: PathBuf,
     source: io::Error,
@@ -104,12 +104,12 @@ impl Kept {
 
     /// The config that was put in force last.
     pub fn in_force(&self) -> Option<String> {
-        config::read(&self.path("yaml")).ok()
+        read_own(&self.path("yaml")).ok()
     }
 
     /// The one before it.
     pub fn before(&self) -> Option<String> {
-        config::read(&self.path("before.yaml")).ok()
+        read_own(&self.path("before.yaml")).ok()
     }
 
     pub fn keep(&self, in_force: &str, before: Option<&str>) -> Result<(), StateError> {
@@ -138,6 +138,8 @@ fn usable(path: &Path, is_open_to_all: bool) -> io::Result<()> {
             "it is not a directory of this user alone",
         ));
     }
+    // A rollback would put in force whatever they write there.
+    directory::check_ours(path)?;
     let probe = aside(path);
     drop(create(&probe)?);
     fs::remove_file(probe)
@@ -157,6 +159,19 @@ fn replace(directory: &Path, path: &Path, text: &str) -> io::Result<()> {
     }
     // The rename, too.
     File::open(directory)?.sync_all()
+}
+
+/// A file that this user or root has written; no symlink, and nothing that could be waited for.
+fn read_own(path: &Path) -> io::Result<String> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || !directory::is_of_this_user(&found) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let mut text = String::new();
+    file.take(config::FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// A name that no other process writes to.
@@ -256,6 +271,36 @@ mod tests {
         assert_eq!(refused.expect_err("refused").path, folder.path().join("file/evenkeel"));
         let off = Kept::open(&StateDirectory::Off, Path::new("a"), &environment(folder.path()));
         assert!(off.expect("nothing to fail").is_none());
+    }
+
+    #[test]
+    fn what_somebody_else_may_have_written_is_not_used() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        let setting = StateDirectory::At(state.clone());
+        let kept = open(&setting, "a.yaml", &Environment::default());
+        kept.keep("ours", None).expect("written");
+        let file = kept.path("yaml");
+        fs::rename(&file, folder.path().join("moved")).expect("renamed");
+        std::os::unix::fs::symlink(folder.path().join("moved"), &file).expect("a symlink");
+        assert_eq!(kept.in_force(), None, "no symlink is followed");
+        fs::remove_file(&file).expect("removed");
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+        assert_eq!(kept.in_force(), None, "nothing is waited for");
+        if nix::unistd::geteuid().is_root() {
+            let stranger = Some(65_533);
+            fs::remove_file(&file).expect("removed");
+            fs::write(&file, "theirs").expect("written");
+            std::os::unix::fs::chown(&file, stranger, None).expect("root can");
+            assert_eq!(kept.in_force(), None, "somebody else's file is not believed");
+            std::os::unix::fs::chown(&state, stranger, None).expect("root can");
+            let refused = Kept::open(&setting, Path::new("a.yaml"), &Environment::default());
+            let refused = refused.expect_err("refused").to_string();
+            assert!(
+                refused.contains("belongs to user 65533") && refused.contains("`server: { state:"),
+                "{refused}"
+            );
+        }
     }
 
     #[test]
