@@ -31,6 +31,7 @@ mod guests;
 pub mod handover;
 mod handshake;
 pub mod kept;
+pub mod owed;
 mod pace;
 pub mod pins;
 pub mod places;

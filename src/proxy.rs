@@ -113,7 +113,8 @@ impl Carrier {
 
     /// The client's connection serves no more requests than those that have arrived.
     fn lets_go(&self, session: &Session) -> bool {
-        self.lifecycle.is_stopping() || Visit::of(session).is_some_and(|visit| visit.door.is_retired())
+        let Some(visit) = Visit::of(session) else { return self.lifecycle.is_stopping() };
+        (self.lifecycle.is_stopping() || visit.door.is_retired()) && !visit.goes_on()
     }
 
     /// Sends our own answer, and notes why.
@@ -131,7 +132,7 @@ impl Carrier {
         let answer = carried.exchange.answer(failure);
         if !session.is_body_done() {
             close_behind(session);
-        } else if !failure.leaves_connection() {
+        } else if !failure.leaves_connection() || self.lets_go(session) {
             // A client that was refused may be hostile.
             session.set_keepalive(None);
         }

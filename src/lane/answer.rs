@@ -50,12 +50,11 @@ pub async fn send(
 }
 
 /// Whether the connection may go on: nothing of the request is left on it, and its sender is not suspect.
-fn keeps(client: &Client, failure: Failure) -> bool {
+fn keeps(client: &mut Client, failure: Failure) -> bool {
     let view = client.view();
-    failure.leaves_connection()
+    let clean = failure.leaves_connection()
         && view.version() == Version::Http11
         && view.framing() == Framing::None
-        && view.keep_alive()
-        && client.may_go_on()
-        && !client.has_to_go()
+        && view.keep_alive();
+    clean && client.may_go_on() && !client.has_to_go()
 }

@@ -19,6 +19,7 @@ use super::guests::Guest;
 use super::handover::{Handover, Preface, What};
 use super::handshake::{self, NoTls};
 use super::head::{HeadRoom, Parse, Refusal, RequestView};
+use super::owed::Owed;
 use super::rewrite;
 use super::stream::Stream;
 use super::worker::Worker;
@@ -57,6 +58,7 @@ pub struct Client {
     /// It has sent FIN.
     pub half_closed: bool,
     requests: u64,
+    owed: Owed,
     /// What TLS was agreed on; `None`: there is none.
     pub secured: Option<Arc<Secured>>,
     /// When the last thing happened that it waited for: its clock is looked at no more often than that.
@@ -128,6 +130,7 @@ impl Client {
             timer,
             half_closed: false,
             requests: 0,
+            owed: Owed::default(),
             now: Instant::now(),
             secured: None,
         }
@@ -234,10 +237,12 @@ impl Client {
             caller: caller.clone(),
             door: door.clone(),
             secured: secured.clone(),
+            owed: self.owed,
             what,
         };
         let returned = worker.other.serve(handover).await?;
-        let mut client = Self { worker, stream: returned.stream, caller, door, secured, ..self };
+        let (stream, owed) = (returned.stream, returned.owed);
+        let mut client = Self { worker, stream, caller, door, secured, owed, ..self };
         if !returned.ahead.is_empty() {
             client.input.prepend(&returned.ahead);
         }
@@ -321,9 +326,14 @@ impl Client {
         self.in_force().map(|pinned| pinned.listener().clone())
     }
 
-    /// The connection serves no more requests than those that have arrived.
-    pub fn has_to_go(&self) -> bool {
-        self.worker.is_stopping() || self.door.is_retired()
+    /// Whether the connection serves no more requests behind the one that is about to be answered: it has to go, and all
+    /// that had arrived when it had to are answered.
+    pub fn has_to_go(&mut self) -> bool {
+        if !self.worker.is_stopping() && !self.door.is_retired() {
+            return false;
+        }
+        let arrived = self.input.len() + self.stream.unread();
+        !self.owed.goes_on(arrived)
     }
 
     /// Waits for a request, and reads its head.
@@ -379,22 +389,20 @@ impl Client {
     /// Waits, without a buffer, for the client to say something; `false` if it did not, or went.
     async fn first_bytes(&mut self, listener: &Listener) -> bool {
         self.release();
-        let is_first = self.requests == 0;
-        let timeouts = &listener.timeouts;
-        let limit = self.idle_limit(if is_first { timeouts.header } else { timeouts.keep_alive });
-        if self.half_closed || (!is_first && limit.is_zero() && !self.stream.has_unread()) {
+        let (limit, pursuit) = self.silence(listener);
+        if self.half_closed || (pursuit == Pursuit::Idle && limit.is_zero() && !self.stream.has_unread()) {
             return false;
         }
-        self.timer.set_from(self.now, if is_first { timeouts.header } else { limit });
-        match is_first {
-            true => self.timer.pursue(Pursuit::First),
-            false => self.timer.idle(self.now),
+        self.timer.set_from(self.now, limit);
+        match pursuit {
+            Pursuit::Idle => self.timer.idle(self.now),
+            first => self.timer.pursue(first),
         }
         let mut read = self.read_first().await;
         self.timer.pursue(Pursuit::Request);
         if read.is_err() && self.stream.has_unread() {
             // It came in the last moment, and nobody has been told of it yet.
-            self.timer.set(timeouts.header);
+            self.timer.set(listener.timeouts.header);
             read = self.read_first().await;
         }
         self.timer.clear();
@@ -402,10 +410,19 @@ impl Client {
         matches!(read, Ok(Ok(read)) if read > 0)
     }
 
-    /// How long the client may say nothing: one that has to go has time enough to ask once more, and be told.
-    fn idle_limit(&self, limit: Duration) -> Duration {
+    /// How long the client may say nothing, and what it is about meanwhile. One that has to go has time enough to ask once
+    /// more, and be told.
+    fn silence(&self, listener: &Listener) -> (Duration, Pursuit) {
+        let timeouts = &listener.timeouts;
+        if self.requests == 0 {
+            return match self.worker.newcomers_limit() {
+                Some(limit) => (limit.min(timeouts.header), Pursuit::Newcomer),
+                None => (timeouts.header, Pursuit::First),
+            };
+        }
         let end = self.worker.idle_end(&self.door);
-        end.map_or(limit, |end| limit.min(end.saturating_duration_since(self.now)))
+        let left = end.map(|end| end.saturating_duration_since(self.now));
+        (left.map_or(timeouts.keep_alive, |left| left.min(timeouts.keep_alive)), Pursuit::Idle)
     }
 
     /// Reads once before the deadline; no buffer is held until there is something to read.

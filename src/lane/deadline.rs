@@ -51,6 +51,8 @@ pub enum Pursuit {
     Request,
     /// The first request of a client that has just come.
     First,
+    /// The same of one who has come in a stop: it has a deadline of its own.
+    Newcomer,
     /// Nothing is under way.
     Idle,
     /// An upgraded connection.

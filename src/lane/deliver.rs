@@ -173,7 +173,7 @@ async fn upgrade(
 
 impl Passage {
     /// Whether the client's connection can serve another request after this response.
-    fn keeps(&self, client: &Client, body: Framing) -> bool {
+    fn keeps(&self, client: &mut Client, body: Framing) -> bool {
         self.manner.keep_alive
             && self.uploaded
             && body != Framing::UntilClose

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::door::Door;
 use super::framing::Framing;
+use super::owed::Owed;
 use super::stream::Stream;
 use crate::exchange::{Caller, Tracked};
 use crate::tls::Secured;
@@ -23,6 +24,7 @@ pub struct Handover {
     pub caller: Caller,
     pub door: Arc<Door>,
     pub secured: Option<Arc<Secured>>,
+    pub owed: Owed,
     pub what: What,
 }
 
@@ -48,6 +50,7 @@ pub struct Returned {
     pub stream: Stream,
     /// What has been read of it.
     pub ahead: Vec<u8>,
+    pub owed: Owed,
 }
 
 /// The carrier that such connections go to.

@@ -58,6 +58,15 @@ impl Socket {
         matches!(peeked, Ok(1..))
     }
 
+    /// How many bytes have arrived that nobody has read.
+    pub fn unread(&self) -> usize {
+        let unread = match self {
+            Self::Tcp(stream) => rustix::io::ioctl_fionread(stream),
+            Self::Unix(stream) => rustix::io::ioctl_fionread(stream),
+        };
+        unread.map_or(0, |unread| usize::try_from(unread).unwrap_or(usize::MAX))
+    }
+
     /// Ready when reading would not block: there are bytes, the end, or an error.
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

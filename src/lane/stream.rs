@@ -15,6 +15,9 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use super::socket::Socket;
 use crate::tls::{ClientTls, HTTP2};
 
+/// The most that one record of TLS holds, in bytes.
+const TLS_RECORD: usize = 16 * 1024;
+
 /// A connection to a client or an endpoint.
 #[derive(Debug)]
 pub enum Stream {
@@ -54,6 +57,15 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.has_unread(),
             Self::Tls(tls) => has_decrypted(tls) || tls.get_ref().0.has_unread(),
+        }
+    }
+
+    /// About how many bytes have arrived that nobody has read; with TLS, before they are decrypted.
+    pub fn unread(&self) -> usize {
+        match self {
+            Self::Plain(socket) => socket.unread(),
+            Self::Tls(tls) if has_decrypted(tls) => tls.get_ref().0.unread() + TLS_RECORD,
+            Self::Tls(tls) => tls.get_ref().0.unread(),
         }
     }
 

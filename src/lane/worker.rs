@@ -137,6 +137,7 @@ impl Worker {
     pub fn say_farewell(&self) {
         self.farewell.set(true);
         self.end_idle();
+        self.clock.end(Pursuit::Newcomer, |_| true);
         self.clock.end(Pursuit::Tunnel, |_| true);
     }
 
@@ -148,6 +149,12 @@ impl Worker {
     pub fn idle_end(&self, door: &Door) -> Option<Instant> {
         let begun = self.stopped.get().into_iter().chain(door.retired_at()).min()?;
         begun.checked_add(self.drain_idle)
+    }
+
+    /// How long a client that comes in only now may say nothing, if the listeners are closed: it has waited in a queue, and
+    /// has the time that the others had when it began.
+    pub fn newcomers_limit(&self) -> Option<Duration> {
+        self.stopped.get().map(|_| self.drain_idle)
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -108,12 +108,13 @@ impl ClientStream {
 
     /// The same for one request of so many bytes.
     pub fn within(self, bytes: u64) -> Self {
+        self.visit.has_behind(self.ahead.len().saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX)));
         Self { left: Some(bytes), ..self }
     }
 
     /// What of it the next one needs to serve it.
     pub fn give_back(self) -> Returned {
-        Returned { stream: self.stream, ahead: self.ahead }
+        Returned { stream: self.stream, ahead: self.ahead, owed: self.visit.owed() }
     }
 
     /// The request is whole: keeps what comes for whoever reads the next one. Ready at the end of a connection on which
@@ -128,6 +129,7 @@ impl ClientStream {
                 return if self.ahead.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             self.ahead.extend_from_slice(rest.filled());
+            self.visit.has_behind(self.ahead.len());
         }
         Poll::Pending
     }

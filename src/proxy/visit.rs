@@ -20,6 +20,7 @@ use crate::exchange::{Caller, Tracked};
 use crate::lane::door::Door;
 use crate::lane::framing::Framing;
 use crate::lane::handover::{Handover, Judged, OtherCarrier, Returned, What};
+use crate::lane::owed::Owed;
 use crate::tls::Secured;
 
 /// One client's connection.
@@ -29,6 +30,9 @@ pub struct Visit {
     pub secured: Option<Arc<Secured>>,
     /// A request that has been admitted already, until it is carried on.
     admitted: Mutex<Option<Tracked>>,
+    owed: Mutex<Owed>,
+    /// Bytes that have been read behind the one request that is served.
+    behind: AtomicUsize,
     stage: AtomicU8,
     idle: Notify,
     /// The last answer may be out before all of its request has come.
@@ -63,12 +67,14 @@ pub struct Proxy {
 }
 
 impl Visit {
-    fn new(caller: Caller, door: Arc<Door>, secured: Option<Arc<Secured>>) -> Arc<Self> {
+    fn new(caller: Caller, door: Arc<Door>, secured: Option<Arc<Secured>>, owed: Owed) -> Arc<Self> {
         Arc::new(Self {
             caller,
             door,
             secured,
             admitted: Mutex::default(),
+            owed: Mutex::new(owed),
+            behind: AtomicUsize::new(0),
             stage: AtomicU8::new(BUSY),
             idle: Notify::new(),
             unread: AtomicBool::new(false),
@@ -82,6 +88,20 @@ impl Visit {
     /// The request that it has come with.
     pub fn take_admitted(&self) -> Option<Tracked> {
         self.admitted.lock().take()
+    }
+
+    /// So many bytes have been read behind the request.
+    pub fn has_behind(&self, bytes: usize) {
+        self.behind.store(bytes, SeqCst);
+    }
+
+    /// Whether a connection that has to go serves another request behind the one that is about to be answered.
+    pub fn goes_on(&self) -> bool {
+        self.owed.lock().goes_on(self.behind.load(SeqCst))
+    }
+
+    pub fn owed(&self) -> Owed {
+        *self.owed.lock()
     }
 
     /// The visit that a request belongs to.
@@ -202,9 +222,9 @@ impl OtherCarrier for Proxy {
         let terms = self.carrier.terms(&handover.door);
         let carrier = self.carrier.clone();
         Box::pin(async move {
-            let Handover { stream, ahead, caller, door, secured, what } = handover;
+            let Handover { stream, ahead, caller, door, secured, owed, what } = handover;
             let leaving = door.leaving();
-            let visit = Visit::new(caller, door, secured);
+            let visit = Visit::new(caller, door, secured, owed);
             let stream = ClientStream::new(stream, ahead, visit.clone());
             match what {
                 What::Http2 => {
@@ -225,7 +245,7 @@ impl OtherCarrier for Proxy {
                     }
                     None
                 }
-                What::Request(judged) => serve_one(&http, stream, &visit, *judged, &leaving).await,
+                What::Request(judged) => serve_one(&http, stream, &visit, *judged).await,
             }
         })
     }
@@ -237,7 +257,6 @@ async fn serve_one(
     stream: ClientStream,
     visit: &Visit,
     judged: Judged,
-    leaving: &watch::Receiver<bool>,
 ) -> Option<Returned> {
     let Judged { tracked, head_length, framing } = judged;
     *visit.admitted.lock() = Some(tracked);
@@ -251,7 +270,9 @@ async fn serve_one(
         None => stream,
     };
     let session = ServerSession::new_http1(Box::new(stream));
-    let (stream, _) = http.process_new_http(session, leaving).await?.consume();
+    // Whether it is the last one is asked with its answer: Pingora would say so however many have come behind it.
+    let (_, never) = watch::channel(false);
+    let (stream, _) = http.process_new_http(session, &never).await?.consume();
     // Where a body of chunks ends, Pingora has found out, and may have read on.
     let stream = stream.into_any().downcast::<ClientStream>().ok().filter(|_| body.is_some())?;
     Some(stream.give_back())

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{self, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::harness::{Carrier, Client, End, Endpoint, Gate, Proxy, SOON, carrier, eventually, lasted};
+use crate::harness::{
+    Carrier, Client, End, Endpoint, Gate, PATIENCE, Proxy, SOON, carrier, eventually, lasted,
+};
 
 /// An endpoint that answers `/x` when the gate is open, and everything else at once.
 fn gated(gate: &Gate) -> Endpoint {
@@ -113,6 +115,70 @@ fn idle_clients_are_told_first() {
     assert_eq!(proxy.ended_within(SOON).code, Some(0));
     let stopped = proxy.event("the end", |event| event.message() == "stopped");
     assert_eq!((stopped.0["finished"].as_u64(), stopped.0["cut"].as_u64()), (Some(1), Some(0)));
+}
+
+/// Requests that have arrived behind the one that is served when a stop begins are answered, and the last of them says that
+/// it is the last.
+#[test]
+fn what_was_sent_ahead_is_answered() {
+    if carrier() == Carrier::Pingora {
+        // It knows nothing of what has been sent ahead.
+        return;
+    }
+    let gate = Gate::closed();
+    let (endpoint, mut proxy, mut client) = with_a_request_in_flight(&gate, "threads: 2, drain: 30s");
+    let upload = "POST /2 HTTP/1.1\r\nHost: test.example\r\nContent-Length: 4\r\n\r\nbody";
+    client.send("GET /1 HTTP/1.1\r\nHost: test.example\r\n\r\n".to_owned() + upload);
+    client.send("GET /3 HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    proxy.signal(SIGTERM);
+    closes_its_door(&proxy.address());
+    gate.open();
+    for told in [None, None, None, Some("close")] {
+        let response = client.response().expect(200);
+        assert_eq!((response.text(), response.header("connection")), ("whole answer", told));
+    }
+    client.closed_within(PATIENCE);
+    assert_eq!(proxy.ended().code, Some(0));
+    assert_eq!(endpoint.count_of("/3"), 1);
+}
+
+/// A client that sends ahead as fast as it is answered comes to an end all the same.
+#[test]
+fn who_goes_on_sending_ahead_is_told() {
+    let gate = Gate::closed();
+    let (_endpoint, mut proxy, mut client) = with_a_request_in_flight(&gate, "threads: 2, drain: 30s");
+    proxy.signal(SIGTERM);
+    closes_its_door(&proxy.address());
+    client.send("GET /ahead HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    gate.open();
+    let told = (0..100).find(|_| {
+        let response = client.response().expect(200);
+        // The connection may be gone by then.
+        let _ = client.try_send("GET /ahead HTTP/1.1\r\nHost: test.example\r\n\r\n");
+        response.header("connection") == Some("close")
+    });
+    assert!(told.is_some());
+    assert_eq!(proxy.ended().code, Some(0));
+}
+
+/// Who has waited in the queue for a place may take as long to ask as those who were inside when the stop began.
+#[test]
+fn a_late_client_has_time_to_ask() {
+    let gate = Gate::closed();
+    let server = "threads: 2, drain: 30s, drain_idle: 3s, max_connections: 1";
+    let (_endpoint, mut proxy, mut client) = with_a_request_in_flight(&gate, server);
+    let mut late = proxy.client();
+    proxy.signal(SIGTERM);
+    proxy.event("the end of the listener", |event| event.message() == "listener closed");
+    let begun = Instant::now();
+    thread::sleep(Duration::from_millis(1500));
+    gate.open();
+    client.response().expect(200);
+    // Those who were there before are closed by now.
+    thread::sleep(Duration::from_millis(3500).saturating_sub(begun.elapsed()));
+    let response = late.get("/late").expect(200);
+    assert_eq!(response.header("connection"), Some("close"));
+    assert_eq!(proxy.ended().code, Some(0));
 }
 
 /// A request whose header has begun to arrive is finished, however long nothing comes of it.
