@@ -41,6 +41,7 @@ use control::Signals;
 use crew::Loads;
 use entrance::Entrances;
 use inherit::Heritage;
+use reload::Beginning;
 use reload::confirm::Confirmation;
 use reload::plan::Plans;
 use state::Shared;
@@ -93,6 +94,8 @@ pub fn run(start: Start) -> Result<(), StartError> {
         Signals::install()?
     };
     let events = events::init(&config.log)?;
+    let (config, beginning) = runtime.block_on(Beginning::of(config, file.as_deref()));
+    events.set(&config.log);
     let access_log = access::AccessLog::start(&config.access_log).map_err(StartError::AccessLog)?;
     let started = SystemTime::now();
     let telemetry = Arc::new(Telemetry::new(access_log, started));
@@ -133,7 +136,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
         file,
     });
     let server = assemble(&shared, supervisor, descriptors);
-    control::start(runtime, signals, admin, shared, orders_seen, invocation)?;
+    control::start(runtime, signals, admin, shared, orders_seen, (invocation, beginning))?;
     server.run(RunArgs { shutdown_signal: Box::new(control::EndsTheProcess) });
     Ok(())
 }

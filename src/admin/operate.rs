@@ -62,6 +62,22 @@ impl Operation {
         })
     }
 
+    /// The command that asks for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Reload { .. } => "reload",
+            Self::Confirm => "confirm",
+            Self::Rollback => "rollback",
+            Self::Plan { .. } => "plan",
+            Self::Upgrade => "upgrade",
+        }
+    }
+
+    /// Whether it changes what is in force, or hands it on.
+    pub fn changes_something(&self) -> bool {
+        !matches!(self, Self::Plan { .. })
+    }
+
     /// What its answer is where it was done.
     pub fn content_type(&self) -> &'static str {
         match self {

@@ -77,9 +77,11 @@ impl ServiceWithDependents for Acceptor {
             log::error!(reason:% = error; "no worker can be started");
             std::process::exit(1);
         }
+        // Whatever can fail has been done: from here on nobody else may be left to serve.
+        self.shared.succession.may_begin().await;
         self.shared.lifecycle.ready();
         log::info!("ready");
-        self.shared.succession.announce(&self.shared.entrances);
+        self.shared.succession.begin(&self.shared.entrances);
         ready.notify_ready();
         std::future::pending().await
     }
@@ -104,7 +106,11 @@ async fn work(start: Start) {
     let chores = worker.clone();
     spawn_local(async move { chores.run().await });
     spawn_local(post.clone().take_over(arrived));
-    spawn_local(post.tend(shared.entrances.subscribe()));
+    let (open, serving) = (shared.entrances.subscribe(), shared.clone());
+    spawn_local(async move {
+        serving.succession.begun().await;
+        post.tend(open).await;
+    });
     see_the_end(&worker, shared.stage.subscribe()).await;
 }
 

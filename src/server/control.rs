@@ -15,11 +15,14 @@ use tokio::task::JoinHandle;
 use super::desk::{Desk, Job, News};
 use super::drain::{Drain, Drained};
 use super::memory;
-use super::reload::{By, Due};
+use super::reload::{Beginning, By, Due};
 use super::state::Shared;
 use super::upgrade::launch::Invocation;
 use super::upgrade::{Successor, Upgrades};
 use crate::admin::{AdminSocket, Operation, Outcome};
+
+/// Why a process that stops does nothing else.
+pub const STOPS: &str = "the process stops";
 
 /// How long the last log lines may take.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -98,6 +101,9 @@ impl ShutdownSignalWatch for EndsTheProcess {
     }
 }
 
+/// What HUP asks for.
+const RELOAD: Operation = Operation::Reload { confirm: None };
+
 pub struct Control {
     shared: Arc<Shared>,
     reloads: Desk,
@@ -123,7 +129,7 @@ pub fn start(
     admin: Option<AdminSocket>,
     shared: Arc<Shared>,
     orders: mpsc::Receiver<Order>,
-    invocation: Option<Invocation>,
+    (invocation, beginning): (Option<Invocation>, Beginning),
 ) -> std::io::Result<()> {
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async {
@@ -132,7 +138,7 @@ pub fn start(
             }
             let upgrades = Upgrades::new(invocation, admin.as_ref().map(AdminSocket::share));
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
-            let reloads = Desk::open(shared.clone());
+            let reloads = Desk::open(shared.clone(), beginning);
             let waiting = Waiting::default();
             let control = Control { shared, reloads, waiting, admin, upgrades, succeeded: None };
             control.run(signals, orders).await;
@@ -151,19 +157,11 @@ async fn serve(socket: AdminSocket, shared: Arc<Shared>) {
 
 impl Control {
     async fn run(mut self, mut signals: Signals, mut orders: mpsc::Receiver<Order>) {
+        let mut first = self.comes_to_serve(&mut signals).await;
         loop {
-            let asked = match self.waited() {
+            let asked = match first.take().or_else(|| self.waited()) {
                 Some(asked) => asked,
-                None => tokio::select! {
-                    asked = signals.next() => asked,
-                    // One at a time: others wait in the channel.
-                    Some(order) = orders.recv(), if self.reloads.is_idle() => order.into(),
-                    news = self.reloads.news() => match news {
-                        News::Due(due) => Asked::Due(due),
-                        News::Done => Asked::Done,
-                    },
-                    successor = self.upgrades.succeeded(&self.shared) => Asked::Upgraded(successor),
-                },
+                None => self.next(&mut signals, &mut orders).await,
             };
             match asked {
                 Asked::Reload if !self.reloads.is_idle() => self.waiting.reload = true,
@@ -175,17 +173,60 @@ impl Control {
                 Asked::Done => {}
                 Asked::Reopen => self.shared.telemetry.access_log.reopen(),
                 Asked::Stop(signal) => {
-                    self.succeeded = self.upgrades.abandon(&self.shared).await;
+                    self.upgrades.abandon(&self.shared).await;
                     let delay = self.shared.snapshot.load().config().server.drain_delay;
-                    self.stop(signal, delay, &mut signals).await
+                    self.stop(signal, delay, &mut signals, &mut orders).await
                 }
                 Asked::Upgraded(successor) => {
                     self.succeeded = Some(successor);
                     self.close_admin().await;
                     // The successor accepts already.
-                    self.stop("upgrade", Duration::ZERO, &mut signals).await
+                    self.stop("upgrade", Duration::ZERO, &mut signals, &mut orders).await
                 }
             }
+        }
+    }
+
+    /// Returns once this process serves; at once where it succeeds nobody. Until then another one serves, and may end this
+    /// one: a stop means that nobody comes after it, and a reload has its turn afterwards.
+    async fn comes_to_serve(&mut self, signals: &mut Signals) -> Option<Asked> {
+        let shared = self.shared.clone();
+        let mut waits = None;
+        loop {
+            let asked = tokio::select! {
+                biased;
+                () = shared.succession.begun() => return waits,
+                asked = signals.next() => asked,
+            };
+            match asked {
+                Asked::Stop(signal) => {
+                    if shared.succession.withdraws(&format!("{signal} told it to stop")) {
+                        self.exit(0).await;
+                    }
+                    waits = Some(Asked::Stop(signal));
+                }
+                Asked::Reload => waits = waits.or(Some(Asked::Reload)),
+                Asked::Reopen => shared.telemetry.access_log.reopen(),
+                _ => log::error!("not upgraded: this process does not serve yet"),
+            }
+        }
+    }
+
+    /// A stop comes before a handover that could be made at the same time: afterwards it would be too late for it.
+    async fn next(&mut self, signals: &mut Signals, orders: &mut mpsc::Receiver<Order>) -> Asked {
+        let idle = self.reloads.is_idle();
+        // What is due during an upgrade waits for its outcome: the successor sees to it, or this process afterwards.
+        let attends = !(idle && self.upgrades.is_under_way());
+        tokio::select! {
+            biased;
+            asked = signals.next() => asked,
+            successor = self.upgrades.succeeded(&self.shared) => Asked::Upgraded(successor),
+            // One at a time: others wait in the channel.
+            Some(order) = orders.recv(), if idle => order.into(),
+            news = self.reloads.news(), if attends => match news {
+                News::Due(due) => Asked::Due(due),
+                News::Done => Asked::Done,
+            },
         }
     }
 
@@ -201,30 +242,34 @@ impl Control {
     }
 
     fn perform(&mut self, Order { operation, reply }: Order) {
-        if matches!(operation, Operation::Reload { .. }) && self.is_upgrading() {
-            let why = "an upgrade is under way: its successor has read the config already\n";
+        match self.refusal(&operation) {
             // Whoever asked may have gone.
-            return drop(reply.send(Outcome::refused(why)));
+            Some(refusal) => drop(reply.send(refusal)),
+            None => self.reloads.begin(Job::Operation(operation, reply)),
         }
-        self.reloads.begin(Job::Operation(operation, reply));
     }
 
     fn reload(&mut self) {
-        if !self.is_upgrading() {
+        if self.refusal(&RELOAD).is_none() {
             self.reloads.begin(Job::Reload(By::Signal));
         }
     }
 
-    fn is_upgrading(&self) -> bool {
-        let is_under_way = self.upgrades.is_under_way();
-        if is_under_way {
-            log::error!("not reloaded: an upgrade is under way");
-        }
-        is_under_way
+    /// While a successor starts nothing may change what is in force: it would be undone without a word once that serves.
+    fn refusal(&self, operation: &Operation) -> Option<Outcome> {
+        let undone = self.upgrades.is_under_way() && operation.changes_something();
+        let reason = "an upgrade is under way: its successor has read the config already";
+        undone.then(|| refused(operation, reason))
     }
 
     /// Stops, and ends the process.
-    async fn stop(&mut self, reason: &str, delay: Duration, signals: &mut Signals) -> ! {
+    async fn stop(
+        &mut self,
+        reason: &str,
+        delay: Duration,
+        signals: &mut Signals,
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> ! {
         // Whatever it waits for: nothing of it is put in force any more.
         self.reloads.close();
         let mut drain = Drain::begin(self.shared.clone(), reason);
@@ -239,7 +284,7 @@ impl Control {
         };
         let drained = tokio::select! {
             drained = ends => Some(drained),
-            () = second_stop(signals) => None,
+            () = self.is_told_to_end(signals, orders) => None,
         };
         let code = match drained {
             Some(Drained { cut: 0, .. }) => 0,
@@ -250,6 +295,32 @@ impl Control {
             }
         };
         self.exit(code).await
+    }
+
+    /// Returns when somebody who has told this process to stop tells it so once more. Nothing else can be done for anybody
+    /// who asks meanwhile, but they are told.
+    async fn is_told_to_end(&self, signals: &mut Signals, orders: &mut mpsc::Receiver<Order>) {
+        // After an upgrade it drains without having been told.
+        let mut told = self.succeeded.is_none();
+        loop {
+            let asked = tokio::select! {
+                asked = signals.next() => asked,
+                Some(order) = orders.recv() => order.into(),
+            };
+            match asked {
+                Asked::Stop(_) if told => return,
+                Asked::Stop(signal) => {
+                    log::info!(signal; "draining already, one more signal stops at once");
+                    told = true;
+                }
+                Asked::Reopen => self.shared.telemetry.access_log.reopen(),
+                Asked::Reload => drop(refused(&RELOAD, STOPS)),
+                Asked::Upgrade(None) => drop(refused(&Operation::Upgrade, STOPS)),
+                Asked::Upgrade(Some(reply)) => drop(reply.send(refused(&Operation::Upgrade, STOPS))),
+                Asked::Operation(Order { operation, reply }) => drop(reply.send(refused(&operation, STOPS))),
+                Asked::Due(_) | Asked::Done | Asked::Upgraded(_) => {}
+            }
+        }
     }
 
     async fn close_admin(&mut self) {
@@ -269,6 +340,8 @@ impl Control {
     }
 }
 
-async fn second_stop(signals: &mut Signals) {
-    while !matches!(signals.next().await, Asked::Stop(_)) {}
+/// Says that something cannot be done now, to whoever asked and in the log.
+fn refused(operation: &Operation, reason: &'static str) -> Outcome {
+    log::error!(operation = operation.name(), reason; "refused");
+    Outcome::refused(format!("{reason}\n"))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::reload::{By, Due, Reloads};
+use super::reload::{Beginning, By, Due, Reloads};
 use super::state::Shared;
 use crate::admin::{Operation, Outcome};
 
@@ -37,8 +37,8 @@ pub enum News {
 
 impl Desk {
     /// Must run within the runtime that will carry things out.
-    pub fn open(shared: Arc<Shared>) -> Self {
-        let state = State::opening(shared.clone());
+    pub fn open(shared: Arc<Shared>, beginning: Beginning) -> Self {
+        let state = State::Idle(Box::new(Reloads::start(shared.clone(), beginning)));
         Self { shared, state }
     }
 
@@ -57,7 +57,7 @@ impl Desk {
         self.state = match given_back {
             Ok(reloads) => State::Idle(reloads),
             // The panic is in the log, and nothing was put in force.
-            Err(_) => State::opening(self.shared.clone()),
+            Err(_) => State::reopening(self.shared.clone()),
         };
         News::Done
     }
@@ -91,8 +91,11 @@ impl Job {
 }
 
 impl State {
-    /// What earlier processes have left in the state directory is read first.
-    fn opening(shared: Arc<Shared>) -> Self {
-        Self::Busy(tokio::spawn(async move { Box::new(Reloads::start(shared).await) }))
+    /// What is in the state directory is read again.
+    fn reopening(shared: Arc<Shared>) -> Self {
+        Self::Busy(tokio::spawn(async move {
+            let beginning = Beginning::again(&shared).await;
+            Box::new(Reloads::start(shared, beginning))
+        }))
     }
 }

@@ -56,6 +56,7 @@ impl Drain {
     /// Closes the listeners, after `delay`, and lets finish what is under way, as long as it may take.
     pub async fn run(&mut self, delay: Duration) -> Drained {
         tokio::time::sleep(delay).await;
+        self.waits_for_workers().await;
         self.shared.entrances.close();
         self.shared.stage.send_replace(Stage::Leaving);
         self.begun = Instant::now();
@@ -74,6 +75,18 @@ impl Drain {
             self.cut().await;
         }
         drained
+    }
+
+    /// In a process that starts, whoever is in a queue is let in by workers that are yet to come; nobody waits for them
+    /// otherwise.
+    async fn waits_for_workers(&self) {
+        let deadline = Instant::now() + self.shared.snapshot.load().config().server.drain;
+        while self.shared.entrances.nobody_accepts()
+            && self.shared.entrances.have_waiting()
+            && Instant::now() < deadline
+        {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Ends it at once.

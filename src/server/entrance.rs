@@ -34,6 +34,8 @@ pub struct Entrance {
     /// Another one once the listener has been renamed.
     door: ArcSwap<Door>,
     file: Mutex<Option<SocketFile>>,
+    /// A successor accepts from it.
+    succeeded: AtomicBool,
 }
 
 /// All that are open.
@@ -70,6 +72,7 @@ impl Entrance {
             socket: bound.socket,
             door: ArcSwap::new(door),
             file: Mutex::new(bound.file),
+            succeeded: AtomicBool::new(false),
         }
     }
 
@@ -88,6 +91,16 @@ impl Entrance {
         let mut queue = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         // What cannot be asked is tried.
         !matches!(poll(&mut queue, PollTimeout::ZERO), Ok(0))
+    }
+
+    /// Whether a successor accepts from it: whoever is in the queue is that one's.
+    pub fn is_succeeded(&self) -> bool {
+        self.succeeded.load(SeqCst)
+    }
+
+    fn handed(&self) -> Handed {
+        let (name, written) = (self.door().listener.to_string(), self.written.to_string());
+        Handed { role: Role::Listener, name, written }
     }
 
     /// Takes one client from the queue, if there is one.
@@ -120,6 +133,16 @@ impl Entrances {
     /// What is open, and what becomes of it.
     pub fn subscribe(&self) -> watch::Receiver<Vec<Arc<Entrance>>> {
         self.open.subscribe()
+    }
+
+    /// Whether no worker is there yet.
+    pub fn nobody_accepts(&self) -> bool {
+        self.open.receiver_count() == 0
+    }
+
+    /// Whether a client is in one of the queues.
+    pub fn have_waiting(&self) -> bool {
+        self.open.borrow().iter().any(|entrance| entrance.has_waiting())
     }
 
     /// The doors of the listeners with their addresses.
@@ -214,16 +237,18 @@ impl Entrances {
 
     /// A copy of each socket, for a successor.
     pub fn hand_over(&self) -> io::Result<Vec<(Handed, OwnedFd)>> {
-        let copy = |entrance: &Arc<Entrance>| {
-            let (name, written) = (entrance.door().listener.to_string(), entrance.written.to_string());
-            Ok((Handed { role: Role::Listener, name, written }, entrance.socket.try_clone()?))
-        };
+        let copy = |entrance: &Arc<Entrance>| Ok((entrance.handed(), entrance.socket.try_clone()?));
         self.open.borrow().iter().map(copy).collect()
     }
 
-    /// The sockets are the successor's now, with their files and their copies in the store.
-    pub fn let_go(&self) {
+    /// The sockets are the successor's now, with their files and their copies in the store. Of those that it has `left`,
+    /// this process serves the queues; `None`: of all, because it does not say.
+    pub fn let_go(&self, left: Option<&[Handed]>) {
         self.stored.store(false, SeqCst);
+        for entrance in self.open.borrow().iter() {
+            let succeeded = left.is_some_and(|left| !left.contains(&entrance.handed()));
+            entrance.succeeded.store(succeeded, SeqCst);
+        }
         self.for_each_file(|claim| claim.let_go());
     }
 

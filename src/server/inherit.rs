@@ -40,6 +40,10 @@ struct Activated {
 pub struct Succession {
     predecessor: Option<Predecessor>,
     admin: Option<Claim>,
+    /// Sockets that were handed over, and are wanted by nobody here.
+    left_over: Vec<Handed>,
+    /// The other process has been told that this one can serve, or that it will not.
+    said: Mutex<bool>,
     begun: watch::Sender<bool>,
     gone: watch::Sender<bool>,
     /// Files of unix sockets that were handed over, and are wanted by nobody any more.
@@ -114,6 +118,8 @@ impl Heritage {
         Succession {
             predecessor: self.predecessor,
             admin,
+            left_over: self.handed.into_iter().map(|(handed, _)| handed).collect(),
+            said: Mutex::new(false),
             begun: watch::Sender::new(false),
             gone: watch::Sender::new(false),
             left: Mutex::new(left),
@@ -159,7 +165,7 @@ impl Activated {
 // === impl Succession ===
 
 impl Succession {
-    /// Returns once this process serves in place of another; at once where it succeeds nobody.
+    /// Returns once this process may serve in place of another; at once where it succeeds nobody.
     pub async fn begun(&self) {
         if self.predecessor.is_some() {
             // An error cannot be: the sender is here.
@@ -178,9 +184,45 @@ impl Succession {
         self.predecessor.is_some()
     }
 
-    /// Says that clients are served from now on: to a service manager, or to the process that was there before, which
-    /// tells it who is the main process.
-    pub fn announce(&self, entrances: &Arc<Entrances>) {
+    /// Says that this process can serve, and returns once it may: at once where it succeeds nobody.
+    ///
+    /// The process before this one may kill it until then, so nobody may have been accepted.
+    pub async fn may_begin(&self) {
+        let Some(predecessor) = self.predecessor.clone() else { return };
+        if !self.says(|| {
+            let (version, left) = (env!("CARGO_PKG_VERSION").to_owned(), Some(self.left_over.clone()));
+            predecessor.tell(&Message::Ready { version, left });
+            true
+        }) {
+            // It has withdrawn, and ends.
+            std::future::pending::<()>().await;
+        }
+        let its_word = tokio::task::spawn_blocking(move || predecessor.wait_until_it_lets_go());
+        // An error means that the runtime ends, and the process with it.
+        let _ = its_word.await;
+    }
+
+    /// Tells the process before this one that nobody will come after it; `false`: it is too late, this process serves, or
+    /// is about to.
+    pub fn withdraws(&self, reason: &str) -> bool {
+        let Some(predecessor) = &self.predecessor else { return false };
+        // If that one is gone, nobody but this process is left to serve.
+        self.says(|| predecessor.refuse(reason, false))
+    }
+
+    /// Of all that may be said, one thing is; `say` returns whether it was, and this whether it was this.
+    fn says(&self, say: impl FnOnce() -> bool) -> bool {
+        let mut said = self.said.lock();
+        if *said {
+            return false;
+        }
+        *said = say();
+        *said
+    }
+
+    /// Clients are served from now on; says so to a service manager, which the process before this one, if there is one,
+    /// has told who is the main process.
+    pub fn begin(&self, entrances: &Arc<Entrances>) {
         let Some(predecessor) = self.predecessor.clone() else {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             self.store(entrances);
@@ -190,13 +232,9 @@ impl Succession {
         self.admin.iter().for_each(Claim::own);
         self.left.lock().drain(..).for_each(|file| file.claim().own());
         self.begun.send_replace(true);
-        predecessor.tell(&Message::Ready { version: env!("CARGO_PKG_VERSION").to_owned() });
-        let stale = std::mem::take(&mut *self.stale.lock());
-        let (entrances, gone) = (entrances.clone(), self.gone.clone());
+        self.store(entrances);
+        let gone = self.gone.clone();
         tokio::task::spawn_blocking(move || {
-            predecessor.wait_until_it_lets_go();
-            stale.iter().for_each(|name| store::forget(name));
-            entrances.store();
             predecessor.wait_until_gone();
             gone.send_replace(true);
         });

@@ -107,6 +107,9 @@ impl Post {
                 let _ = closed.await;
             }
         }
+        if entrance.is_succeeded() {
+            return;
+        }
         // Whoever is in the queue has been let in, as far as he knows. The last worker closes right after its last look.
         let _ = tokio::time::timeout(QUEUE_LIMIT, self.empty(&entrance)).await;
     }

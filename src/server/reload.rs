@@ -5,6 +5,7 @@
 //! What may hang is done apart from the control thread, and given up after a time.
 
 mod apart;
+mod beginning;
 mod certificates;
 pub mod confirm;
 mod memory;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use self::apart::{Apart, FILE_LIMIT, Hung};
+pub use self::beginning::Beginning;
 use self::certificates::{Certificates, News};
 use self::memory::Memory;
 use self::report::Applied;
@@ -107,18 +109,19 @@ impl From<ReloadError> for Outcome {
 
 impl Reloads {
     /// Must run within the runtime that will wait.
-    pub async fn start(shared: Arc<Shared>) -> Self {
+    pub fn start(shared: Arc<Shared>, beginning: Beginning) -> Self {
         let snapshot = shared.snapshot.load_full();
-        let (server, text) = (&snapshot.config().server, &snapshot.config().text);
-        let watched = shared.file.clone().filter(|_| server.watch);
-        let memory = match &shared.file {
-            Some(file) => Memory::of_file(&server.state, file, text).await,
-            None => Memory::default(),
-        };
+        let text = snapshot.config().text.clone();
+        let watched = shared.file.clone().filter(|_| snapshot.config().server.watch);
         let certificates = Certificates::new(shared.snapshot.clone());
-        let watch = Watch::new(watched, text.clone());
+        let Beginning { memory, waits, instead_of } = beginning;
+        let watch = Watch::new(watched, instead_of.unwrap_or(text));
         let (retired, apart) = Default::default();
-        Self { watch, certificates, memory, retired, apart, unconfirmed: None, shared }
+        let mut reloads = Self { watch, certificates, memory, retired, apart, unconfirmed: None, shared };
+        if let Some((left, was)) = waits {
+            reloads.awaits(was, left);
+        }
+        reloads
     }
 
     /// Carries out what was asked for.
@@ -210,15 +213,29 @@ impl Reloads {
     /// Reads the config file again and puts it in force: for good, or until the time to confirm it is over.
     pub async fn reload(&mut self, by: By, confirm: Option<Duration>) -> Outcome {
         let was = self.shared.snapshot.load().config().text.clone();
-        let applied = match self.read_and_apply().await {
-            Ok(applied) => applied,
+        let (text, name) = match self.read().await {
+            Ok(read) => read,
             Err(error) => return self.refused(by, error),
+        };
+        // Before it is in force: nobody would know afterwards, if the process ended in between.
+        let tried = match confirm {
+            Some(limit) => Some((limit, self.memory.tries(Watch::text(&text), limit).await)),
+            None => None,
+        };
+        let applied = match self.apply(&text, &name).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                if let Some((_, (_, earlier))) = tried {
+                    self.memory.keep_unconfirmed(earlier).await;
+                }
+                return self.refused(by, error);
+            }
         };
         applied.log(by);
         self.remind_of_certificates();
         self.shared.telemetry.metrics.count_reload(Reload::Done);
-        match confirm {
-            Some(limit) => self.wait_for_confirmation(&applied, was, limit),
+        match tried {
+            Some((limit, (is_kept, _))) => self.wait_for_confirmation(&applied, was, limit, is_kept),
             None => {
                 self.remember(&was).await;
                 Outcome::done(applied.text(""))
@@ -226,15 +243,28 @@ impl Reloads {
         }
     }
 
-    fn wait_for_confirmation(&mut self, applied: &Applied, was: Arc<str>, limit: Duration) -> Outcome {
+    fn wait_for_confirmation(
+        &mut self,
+        applied: &Applied,
+        was: Arc<str>,
+        limit: Duration,
+        is_kept: bool,
+    ) -> Outcome {
+        self.awaits(was, limit);
+        let limit = human::long(limit);
+        let text = applied.text(&format!(
+            ", and waits for `evenkeel confirm`: without it, the config before comes back in {limit}"
+        ));
+        let only_here = "nothing is kept on the disk (`server.state`): a process that starts meanwhile would take the config for confirmed\n";
+        Outcome::done(if is_kept { text } else { text + only_here })
+    }
+
+    /// The config in force waits for its confirmation.
+    fn awaits(&mut self, was: Arc<str>, limit: Duration) {
         self.unconfirmed = Some(was);
         self.shared.confirmation.await_for(limit);
-        let generation = applied.generation;
+        let generation = self.shared.snapshot.load().generation();
         log::info!(generation, seconds = limit.as_secs_f64(); "config waits for its confirmation");
-        let limit = human::long(limit);
-        Outcome::done(applied.text(&format!(
-            ", and waits for `evenkeel confirm`: without it, the config before comes back in {limit}"
-        )))
     }
 
     /// The config in force stays.
@@ -262,14 +292,16 @@ impl Reloads {
         };
         applied.log(by);
         self.shared.telemetry.metrics.count_reload(Reload::RolledBack);
-        if self.unconfirmed.is_none() {
-            self.memory.went_back().await;
+        match self.unconfirmed {
+            Some(_) => self.memory.rejects().await,
+            None => self.memory.went_back().await,
         }
         self.settle();
         Outcome::done(applied.text("") + &self.file_differs().await)
     }
 
-    async fn read_and_apply(&mut self) -> Result<Applied, ReloadError> {
+    /// What the config file says, and what errors call it.
+    async fn read(&mut self) -> Result<(String, String), ReloadError> {
         if self.unconfirmed.is_some() {
             return Err(ReloadError::Unconfirmed);
         }
@@ -277,7 +309,7 @@ impl Reloads {
         let name = file.display().to_string();
         let read = self.apart.run(move || config::read(&file)).await?;
         self.watch.tried(Seen::of(&read));
-        self.apply(&read?, &name).await
+        Ok((read?, name))
     }
 
     /// All of it, or nothing.

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::control::Order;
+use super::control::{Order, STOPS};
 use super::crew::Loads;
 use super::drain::Stage;
 use super::entrance::Entrances;
@@ -86,14 +86,14 @@ impl crate::admin::Process for Shared {
 
     async fn perform(&self, operation: Operation) -> Outcome {
         if self.lifecycle.is_stopping() {
-            return Outcome::refused("the process stops\n");
+            return Outcome::refused(format!("{STOPS}\n"));
         }
         if let Operation::Plan { text, name } = operation {
             return self.plans.plan(self.snapshot.load_full(), text, name).await;
         }
         let (reply, outcome) = oneshot::channel();
         let _ = self.orders.send(Order { operation, reply }).await;
-        outcome.await.unwrap_or_else(|_| Outcome::refused("the process stops\n"))
+        outcome.await.unwrap_or_else(|_| Outcome::refused(format!("{STOPS}\n")))
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -1,7 +1,8 @@
 //! Upgrades: a successor, started from the binary that is on the disk now, takes over the listening sockets.
 //!
-//! Until it says that it serves, nothing changes for this process; if it does not come to that, it is killed. From then
-//! on there is no way back: both accept from the same queues for a moment, and this one drains.
+//! A successor that can serve says so, and waits. Until then nothing changes for this process, and whatever comes first,
+//! a stop included, kills a successor that has served nobody. Then this process says that everything is the successor's:
+//! from there on there is no way back, the successor accepts, and this process drains.
 
 pub mod launch;
 pub mod message;
@@ -12,8 +13,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -23,6 +22,7 @@ use tokio::task::JoinHandle;
 use super::descriptors::{self, DESCRIPTORS_MAX};
 use super::state::Shared;
 use crate::admin::{self, Outcome, Verdict};
+use crate::lifecycle::Phase;
 use launch::{Invocation, Launched};
 use message::{Handed, Message, Role};
 
@@ -42,9 +42,18 @@ pub struct Upgrades {
 }
 
 struct UnderWay {
-    task: JoinHandle<Result<Successor, UpgradeError>>,
+    task: JoinHandle<Result<Candidate, UpgradeError>>,
     /// Somebody may wait for the outcome.
     reply: Option<oneshot::Sender<Outcome>>,
+}
+
+/// A process that can serve in our place, and waits to be told. Dropped, it is killed.
+struct Candidate {
+    launched: Launched,
+    channel: AsyncFd<OwnedFd>,
+    binary: PathBuf,
+    version: String,
+    left: Option<Vec<Handed>>,
 }
 
 /// A process that serves in our place.
@@ -64,6 +73,8 @@ pub enum UpgradeError {
         "a config waits for `evenkeel confirm`, and would be in force for good: confirm it or roll it back first"
     )]
     Unconfirmed,
+    #[error("this process is still starting: try again once it is ready")]
+    Starting,
     #[error(
         "this is the first process of its container, which would end with it: replace the container instead"
     )]
@@ -106,12 +117,15 @@ impl Upgrades {
     fn start(
         &self,
         shared: &Arc<Shared>,
-    ) -> Result<JoinHandle<Result<Successor, UpgradeError>>, UpgradeError> {
+    ) -> Result<JoinHandle<Result<Candidate, UpgradeError>>, UpgradeError> {
         if self.is_under_way() {
             return Err(UpgradeError::UnderWay);
         }
         if shared.confirmation.left().is_some() {
             return Err(UpgradeError::Unconfirmed);
+        }
+        if shared.lifecycle.phase() == Phase::Starting {
+            return Err(UpgradeError::Starting);
         }
         if std::process::id() == 1 {
             return Err(UpgradeError::FirstProcess);
@@ -128,15 +142,17 @@ impl Upgrades {
     }
 
     /// Waits for the end of the upgrade that is under way, for ever if there is none, and tells who asked for it. A
-    /// successor that is returned serves.
+    /// successor that is returned serves. May be dropped and called again.
     pub async fn succeeded(&mut self, shared: &Shared) -> Successor {
         loop {
             let Some(under_way) = &mut self.under_way else { return std::future::pending().await };
             let ended = (&mut under_way.task).await;
+            // Nothing waits from here on: a stop comes before all of it, or after.
             let reply = self.under_way.take().and_then(|under_way| under_way.reply);
-            match ended.unwrap_or(Err(UpgradeError::Stopped)) {
+            let ended = ended.unwrap_or(Err(UpgradeError::Stopped));
+            match ended.and_then(|candidate| self.hand_over(shared, candidate)) {
                 Ok(successor) => {
-                    self.let_go(shared, &successor, reply);
+                    successor.announce(reply);
                     return successor;
                 }
                 Err(error) => failed(shared, &error, reply),
@@ -144,13 +160,44 @@ impl Upgrades {
         }
     }
 
-    /// What this process had is the successor's now.
-    fn let_go(&self, shared: &Shared, successor: &Successor, reply: Option<oneshot::Sender<Outcome>>) {
-        shared.entrances.let_go();
+    /// What this process had is the successor's from here on.
+    fn hand_over(&self, shared: &Shared, candidate: Candidate) -> Result<Successor, UpgradeError> {
+        let Candidate { launched, channel, binary, version, left } = candidate;
+        // Only the main process may say who comes after it, and the next one may speak once it has heard of it.
+        main_process_is(launched.pid);
+        if descriptors::send(channel.get_ref(), &Message::Yours.to_bytes(), &[]).is_err() {
+            main_process_is(std::process::id());
+            return Err(UpgradeError::Ended(binary));
+        }
+        let pid = launched.pid;
+        launched.let_go();
+        shared.entrances.let_go(left.as_deref());
         if let Some(admin) = &self.admin {
             admin.let_go();
         }
-        let Successor { pid, version, .. } = successor;
+        Ok(Successor { pid, version, _channel: channel })
+    }
+
+    /// This process stops. A successor that is being started is killed: it serves nobody yet.
+    pub async fn abandon(&mut self, shared: &Shared) {
+        let Some(UnderWay { task, reply }) = self.under_way.take() else { return };
+        task.abort();
+        let ended = task.await;
+        // Who is being started in this moment is killed as soon as it is there: not before, and not after our end.
+        drop(tokio::time::timeout(LAUNCH_LIMIT, self.launching.lock()).await);
+        let error = match ended {
+            Ok(Err(error)) => error,
+            Ok(Ok(_)) | Err(_) => UpgradeError::Stopped,
+        };
+        failed(shared, &error, reply);
+    }
+}
+
+// === impl Successor ===
+
+impl Successor {
+    fn announce(&self, reply: Option<oneshot::Sender<Outcome>>) {
+        let Self { pid, version, .. } = self;
         log::info!(successor = *pid, version = version.as_str(); "upgraded, the successor serves");
         if let Some(reply) = reply {
             let old = std::process::id();
@@ -160,33 +207,10 @@ impl Upgrades {
             )));
         }
     }
+}
 
-    /// This process stops: kills a successor that does not serve yet. One that does is told to stop too, since whoever
-    /// asked did not know of it.
-    pub async fn abandon(&mut self, shared: &Shared) -> Option<Successor> {
-        let UnderWay { task, reply } = self.under_way.take()?;
-        task.abort();
-        let ended = task.await;
-        // Who is being started in this moment is killed as soon as it is there: not before, and not after our end.
-        drop(tokio::time::timeout(LAUNCH_LIMIT, self.launching.lock()).await);
-        match ended {
-            Ok(Ok(successor)) => {
-                self.let_go(shared, &successor, reply);
-                let pid = Pid::from_raw(successor.pid.cast_signed());
-                // An error means that it has ended.
-                let _ = kill(pid, Signal::SIGTERM);
-                Some(successor)
-            }
-            Ok(Err(error)) => {
-                failed(shared, &error, reply);
-                None
-            }
-            Err(_) => {
-                failed(shared, &UpgradeError::Stopped, reply);
-                None
-            }
-        }
-    }
+fn main_process_is(pid: u32) {
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::MainPid(pid)]);
 }
 
 fn failed(shared: &Shared, error: &UpgradeError, reply: Option<oneshot::Sender<Outcome>>) {
@@ -201,29 +225,23 @@ fn failed(shared: &Shared, error: &UpgradeError, reply: Option<oneshot::Sender<O
     }
 }
 
-/// Returns once the successor serves. Dropped before that, it leaves no successor behind.
+/// Returns once the successor can serve. Dropped before that, it leaves no successor behind.
 async fn upgrade(
     invocation: Invocation,
     sockets: Vec<(Handed, OwnedFd)>,
     limit: Duration,
     launching: Arc<Mutex<()>>,
-) -> Result<Successor, UpgradeError> {
+) -> Result<Candidate, UpgradeError> {
     let binary = invocation.binary().to_owned();
     let heard = tokio::time::timeout(limit, start_and_hear(invocation, &sockets, launching)).await;
     let (launched, channel, said) = heard.map_err(|_| UpgradeError::Timeout(limit))??;
-    let version = match said {
-        Some(Message::Ready { version }) => version,
+    match said {
+        Some(Message::Ready { version, left }) => Ok(Candidate { launched, channel, binary, version, left }),
         Some(Message::Failed { reason, invalid_config }) => {
-            return Err(UpgradeError::Refused { reason, invalid_config });
+            Err(UpgradeError::Refused { reason, invalid_config })
         }
-        _ => return Err(UpgradeError::Ended(binary)),
-    };
-    let pid = launched.pid;
-    launched.let_go();
-    // Only the main process may say who comes after it, and what the next one says counts from here on.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::MainPid(pid)]);
-    let _ = descriptors::send(channel.get_ref(), &Message::Yours.to_bytes(), &[]);
-    Ok(Successor { pid, version, _channel: channel })
+        _ => Err(UpgradeError::Ended(binary)),
+    }
 }
 
 async fn start_and_hear(

@@ -24,4 +24,4 @@ pub use proxy::{Ended, Event, Proxy, Record};
 pub use response::{End, Response};
 pub use stream::Stream;
 pub use tls::{Authority, Issued, Oddity, TlsClient, ask, handshake};
-pub use wait::{PATIENCE, SOON, eventually, lasted, within};
+pub use wait::{SOON, eventually, lasted, within};

@@ -10,7 +10,7 @@ use socket2::{SockRef, Type};
 use crate::server::descriptors;
 use crate::server::upgrade::message::{Handed, Message, SUCCESSOR};
 
-/// How long it may take to hand its sockets over, or to let go of them.
+/// How long it may take to hand its sockets over.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Reasons that are longer are cut.
@@ -63,9 +63,13 @@ impl Predecessor {
         self.send(&Message::Failed { reason, invalid_config }).is_ok()
     }
 
-    /// Waits until it has said that everything is ours now, or is dead.
+    /// Waits until it has said that everything is ours now, or is dead. Until then it serves, and may still end us.
     pub fn wait_until_it_lets_go(&self) {
-        let _ = descriptors::receive(&*self.0);
+        let _ = SockRef::from(&*self.0).set_read_timeout(None);
+        while let Ok((message, _)) = descriptors::receive(&*self.0)
+            && !message.is_empty()
+            && Message::parse(&message) != Some(Message::Yours)
+        {}
     }
 
     /// Waits for its end.

@@ -1,7 +1,10 @@
 //! Where the texts of the configs that were in force are kept, so that a rollback survives the process.
 //!
-//! Each config file has two files of its own there, found by its path. They are written aside and renamed, so that
-//! there is a whole text at any time.
+//! Each config file has files of its own there, found by its path: the config in force, the one before, and the one that
+//! waits for its confirmation or never had it. They are written aside and renamed, so that there is a whole text at any
+//! time.
+
+mod unconfirmed;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -9,7 +12,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, StateDirectory};
-use crate::directory;
+use crate::{directory, file};
+pub use unconfirmed::{Standing, Unconfirmed};
+
+const UNCONFIRMED: &str = "unconfirmed";
+
+/// Larger than any config.
+const UNCONFIRMED_BYTES_MAX: u64 = 64 << 20;
 
 /// Characters of a config file's path that are in the names of its files; a hash of all of it follows.
 const NAME_CHARS_MAX: usize = 80;
@@ -120,6 +129,37 @@ impl Kept {
         self.write("yaml", in_force)
     }
 
+    /// A config of which nobody has said that it may stay; an error if something is kept that cannot be understood.
+    pub fn unconfirmed(&self) -> Result<Option<Unconfirmed>, StateError> {
+        let path = self.path(UNCONFIRMED);
+        let text = match file::read(&path, UNCONFIRMED_BYTES_MAX) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StateError { path, source }),
+        };
+        match Unconfirmed::parse(&text) {
+            Some(unconfirmed) => Ok(Some(unconfirmed)),
+            None => {
+                let source = io::Error::new(io::ErrorKind::InvalidData, "it is not what was written");
+                Err(StateError { path, source })
+            }
+        }
+    }
+
+    /// `None`: there is none any more.
+    pub fn keep_unconfirmed(&self, unconfirmed: Option<&Unconfirmed>) -> Result<(), StateError> {
+        if let Some(unconfirmed) = unconfirmed {
+            return self.write(UNCONFIRMED, &unconfirmed.written());
+        }
+        let path = self.path(UNCONFIRMED);
+        let removed = match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => File::open(&self.directory).and_then(|directory| directory.sync_all()),
+        };
+        removed.map_err(|source| StateError { path, source })
+    }
+
     fn path(&self, ending: &str) -> PathBuf {
         self.directory.join(format!("{}.{ending}", self.name))
     }
@@ -206,6 +246,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::time::{Duration, SystemTime};
 
     use super::*;
 
@@ -244,6 +285,27 @@ mod tests {
             let mode = file.and_then(|file| file.metadata()).expect("a file").mode();
             assert_eq!(mode & 0o777, 0o600);
         }
+    }
+
+    /// Of what a crash, a disk or a person has left behind, nothing is believed that was not written so.
+    #[test]
+    fn an_unconfirmed_config_is_whole_or_an_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let kept = open(&StateDirectory::At(folder.path().into()), "a.yaml", &Environment::default());
+        assert_eq!(kept.unconfirmed().expect("nothing is wrong"), None);
+        let until = SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_416_000_123);
+        let unconfirmed = Unconfirmed { text: "listen: :1\n".into(), until, limit: Duration::from_secs(60) };
+        kept.keep_unconfirmed(Some(&unconfirmed)).expect("written");
+        assert_eq!(kept.unconfirmed().expect("whole"), Some(unconfirmed));
+        let path = kept.path(UNCONFIRMED);
+        let whole = fs::read(&path).expect("it is there");
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).expect("written");
+            assert!(kept.unconfirmed().is_err(), "{length} of {} bytes", whole.len());
+        }
+        kept.keep_unconfirmed(None).expect("removed");
+        kept.keep_unconfirmed(None).expect("nothing to remove");
+        assert_eq!(kept.unconfirmed().expect("nothing is wrong"), None);
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Watch {
         Self { watched, tried: Seen::Text(text), found: None, look: Look::default() }
     }
 
+    /// What a config file says, as the config has it.
+    pub fn text(read: &str) -> Arc<str> {
+        read.strip_prefix('\u{feff}').unwrap_or(read).into()
+    }
+
     /// What the file says has been tried, with whatever result.
     pub fn tried(&mut self, seen: Seen) {
         self.tried = seen;
@@ -67,7 +72,7 @@ impl Watch {
 impl Seen {
     pub fn of(read: &Result<String, config::LoadError>) -> Self {
         match read {
-            Ok(text) => Self::Text(text.strip_prefix('\u{feff}').unwrap_or(text).into()),
+            Ok(text) => Self::Text(Watch::text(text)),
             Err(error) => Self::Unreadable(error.to_string()),
         }
     }

@@ -13,11 +13,16 @@ pub enum Message {
     Launched { pid: i32 },
     /// From the old one: listening sockets, one descriptor for each.
     Sockets { sockets: Vec<Handed>, last: bool },
-    /// From the new one: it serves.
-    Ready { version: String },
+    /// From the new one: it can serve, and begins once it is told that everything is its own.
+    Ready {
+        version: String,
+        /// Sockets that it does not want; `None`: it does not say.
+        #[serde(default)]
+        left: Option<Vec<Handed>>,
+    },
     /// From the new one: it ends, and why.
     Failed { reason: String, invalid_config: bool },
-    /// From the old one: it accepts no more, and has told the service manager who is the main process now.
+    /// From the old one: it has told the service manager who is the main process now, and cannot undo it any more.
     Yours,
 }
 

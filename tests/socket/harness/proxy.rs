@@ -66,8 +66,13 @@ impl Proxy {
 
     /// Ends the process and starts another one in its place: whatever it says is said anew.
     #[track_caller]
-    pub fn restarted(mut self) -> Proxy {
-        self.signal(Signal::SIGTERM);
+    pub fn restarted(self) -> Proxy {
+        self.restarted_after(Signal::SIGTERM)
+    }
+
+    #[track_caller]
+    pub fn restarted_after(mut self, signal: Signal) -> Proxy {
+        self.signal(signal);
         self.ended();
         self.child = self.command.spawn().expect("it was run before");
         self.pid = self.child.id();

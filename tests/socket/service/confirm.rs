@@ -1,6 +1,6 @@
 //! `evenkeel reload --confirm`: a config that goes by itself unless somebody says that it may stay.
 
-use nix::sys::signal::Signal::SIGHUP;
+use nix::sys::signal::Signal::{self, SIGHUP, SIGKILL, SIGTERM};
 
 use crate::harness::{Endpoint, Proxy, SOON, SteadyLoad, eventually};
 
@@ -93,6 +93,107 @@ fn a_stop_does_not_wait_for_the_confirmation() {
     assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(0));
     proxy.signal(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(proxy.ended_within(SOON).code, Some(0));
+}
+
+fn unconfirmed_file(proxy: &Proxy) -> std::path::PathBuf {
+    let mut files =
+        std::fs::read_dir(proxy.folder().join("state")).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|path| path.extension().is_some_and(|ending| ending == "unconfirmed")).expect("it is kept")
+}
+
+fn is_reverted(event: &crate::harness::Event) -> bool {
+    event.message() == "started with the earlier config, because that of the file was not confirmed in time"
+}
+
+/// A config that ends the process has not been confirmed by that: the next one has it, and what is left of the time.
+fn waits_on_after(signal: Signal) {
+    let (_a, _b, proxy, _) = two();
+    assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(0));
+    let proxy = proxy.restarted_after(signal);
+    assert_eq!(proxy.get("/x").expect(200).text(), "b");
+    let left = proxy.status()["confirm_seconds"].as_f64().expect("it waits");
+    assert!(left > 0.0 && left < 60.0, "{left}");
+    assert!(proxy.command(&["upgrade"]).stderr.contains("evenkeel confirm"));
+    // Confirmed, it stays.
+    assert_eq!(proxy.command(&["confirm"]).code, Some(0));
+    let proxy = proxy.restarted_after(signal);
+    assert!(proxy.status()["confirm_seconds"].is_null());
+    assert_eq!(proxy.get("/x").expect(200).text(), "b");
+    assert_eq!(proxy.command(&["rollback"]).code, Some(0));
+    assert_eq!(proxy.get("/x").expect(200).text(), "a");
+}
+
+#[test]
+fn a_crash_confirms_nothing() {
+    waits_on_after(SIGKILL);
+}
+
+#[test]
+fn a_restart_confirms_nothing() {
+    waits_on_after(SIGTERM);
+}
+
+/// Over the end of its time, too; and a start says loudly that the file stands for something else, each time.
+#[test]
+fn a_start_after_the_time_has_the_config_before() {
+    let (_a, _b, proxy, next) = two();
+    assert_eq!(proxy.command(&["reload", "--confirm", "1s"]).code, Some(0));
+    let reloaded = std::time::Instant::now();
+    proxy.signal(SIGKILL);
+    std::thread::sleep(std::time::Duration::from_millis(1100).saturating_sub(reloaded.elapsed()));
+    let mut proxy = proxy.restarted_after(SIGKILL);
+    for signal in [SIGKILL, SIGTERM] {
+        assert_eq!(proxy.event("the reason", is_reverted).level(), "error");
+        assert_eq!(proxy.get("/x").expect(200).text(), "a");
+        assert!(proxy.status()["confirm_seconds"].is_null());
+        proxy = proxy.restarted_after(signal);
+    }
+    // Whoever asks for it has it.
+    assert_eq!(std::fs::read_to_string(proxy.config_path()).unwrap(), next);
+    assert_eq!(proxy.command(&["reload"]).code, Some(0));
+    let proxy = proxy.restarted_after(SIGKILL);
+    assert_eq!(proxy.get("/x").expect(200).text(), "b");
+}
+
+/// What ran out or was taken back in the process is so for the next one as well.
+#[test]
+fn what_was_taken_back_does_not_return_with_a_crash() {
+    let (_a, b, proxy, next) = two();
+    assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(0));
+    assert_eq!(proxy.command(&["rollback"]).code, Some(0));
+    let proxy = proxy.restarted_after(SIGKILL);
+    proxy.event("the reason", is_reverted);
+    assert_eq!(proxy.get("/x").expect(200).text(), "a");
+    // A file that says something else by now is a config like any other.
+    proxy.write_config(&format!("{next}# looked at\n"));
+    let proxy = proxy.restarted_after(SIGKILL);
+    assert_eq!(proxy.get("/x").expect(200).text(), "b");
+    assert_eq!(b.count_of("/x"), 1);
+}
+
+#[test]
+fn a_spoilt_memory_of_it_is_said() {
+    let (_a, _b, proxy, _) = two();
+    assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(0));
+    let file = unconfirmed_file(&proxy);
+    let text = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &text[..text.len() / 2]).unwrap();
+    let proxy = proxy.restarted_after(SIGKILL);
+    proxy.event("a word about it", |event| {
+        event.level() == "error" && event.text("reason").ends_with("it is not what was written")
+    });
+    assert_eq!(proxy.get("/x").expect(200).text(), "b");
+}
+
+/// Without a place on the disk it cannot be promised, and whoever relies on it is told.
+#[test]
+fn without_a_state_directory_it_is_said() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let proxy = Proxy::to([&a]).server("threads: 2, state: off").start();
+    proxy.write_config(&proxy.config_text().replace(a.address(), b.address()));
+    let said = proxy.command(&["reload", "--confirm", "1m"]);
+    assert!(said.stdout.contains("nothing is kept on the disk (`server.state`)"), "{}", said.stdout);
+    assert_eq!(proxy.command(&["confirm"]).code, Some(0));
 }
 
 #[test]

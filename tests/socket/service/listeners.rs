@@ -7,10 +7,10 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Carrier, Client, Endpoint, Gate, PATIENCE, Proxy, SteadyLoad, carrier, eventually};
+use crate::harness::{Carrier, Client, Endpoint, Gate, Proxy, SOON, SteadyLoad, carrier, eventually};
 
 /// Idle clients of listeners that go are closed before long.
-const SOON: &str = "threads: 2, drain_idle: 300ms";
+const BRIEF: &str = "threads: 2, drain_idle: 300ms";
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n";
 
@@ -78,7 +78,7 @@ fn refuses(address: &str) {
 #[test]
 fn a_listener_comes_and_goes() {
     let endpoint = Endpoint::named("a");
-    let mut proxy = Proxy::to([&endpoint]).server(SOON).start();
+    let mut proxy = Proxy::to([&endpoint]).server(BRIEF).start();
     let first = proxy.address();
     let socket = inode(&first).expect("a socket");
     let mut old = proxy.client();
@@ -101,7 +101,7 @@ fn a_listener_comes_and_goes() {
         event.message() == "listener closed" && event.text("listener") == "more"
     });
     refuses(&second);
-    visitor.closed_within(PATIENCE);
+    visitor.closed_within(SOON);
     assert_eq!(inode(&first), Some(socket));
     assert_ne!(old.get("/4").expect(200).header("connection"), Some("close"));
     proxy.is_unharmed(endpoint.open());
@@ -119,7 +119,7 @@ fn a_removed_listener_finishes_what_it_has() {
         exchange.answer("whole");
     });
     let proxy = Proxy::to([&endpoint])
-        .server(SOON)
+        .server(BRIEF)
         .listen("default", "127.0.0.1:0")
         .listen("more", "127.0.0.1:0")
         .start();
@@ -137,7 +137,7 @@ fn a_removed_listener_finishes_what_it_has() {
     });
 
     reload_to(&proxy, &with_listeners(&proxy, &[("default", "127.0.0.1:0", "")]), 2);
-    idle.closed_within(PATIENCE);
+    idle.closed_within(SOON);
     refuses(&address);
     assert!(held.is_open() && silent.is_open());
     let last = silent.get("/last").expect(200);
@@ -153,7 +153,7 @@ fn a_removed_listener_finishes_what_it_has() {
         let told = (Some(target) == targets.last()).then_some("close");
         assert_eq!((response.text(), response.header("connection")), ("whole", told), "{target}");
     }
-    held.closed_within(PATIENCE);
+    held.closed_within(SOON);
     assert_eq!(proxy.record("/held").text("listener"), "more");
 }
 
@@ -211,14 +211,14 @@ fn what_cannot_be_bound_changes_nothing() {
 #[test]
 fn a_renamed_listener_keeps_its_socket() {
     let endpoint = Endpoint::named("a");
-    let proxy = Proxy::to([&endpoint]).server(SOON).start();
+    let proxy = Proxy::to([&endpoint]).server(BRIEF).start();
     let address = proxy.address();
     let socket = inode(&address);
     let mut old = proxy.client();
     old.get("/1").expect(200);
     reload_to(&proxy, &with_listeners(&proxy, &[("renamed", "127.0.0.1:0", "")]), 2);
     assert_eq!((names(&proxy), inode(&address)), (vec!["renamed".to_owned()], socket));
-    old.closed_within(PATIENCE);
+    old.closed_within(SOON);
     proxy.get("/2").expect(200);
     assert_eq!(proxy.record("/2").text("listener"), "renamed");
 }

@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Ended, Endpoint, Proxy, ProxyBuilder, SOON, nobody, nobody_listens};
+use nix::sys::signal::Signal::SIGTERM;
+
+use crate::harness::{Client, Ended, Endpoint, Gate, Proxy, ProxyBuilder, SOON, nobody, nobody_listens};
 
 /// It ended soon, with this code and one line that has each of these words.
 #[track_caller]
@@ -221,4 +223,58 @@ fn endpoints_that_are_all_dead() {
     let proxy = Proxy::to(&dead).health_check("type: tcp, interval: 5s, timeout: 1s").start();
     assert!(start.elapsed() < SOON, "ready after {:?}", start.elapsed());
     proxy.get("/x").expect(503);
+}
+
+/// A proxy whose first probe is under way until the gate opens.
+fn starting(gate: &Gate) -> (Endpoint, Proxy) {
+    let opened = gate.clone();
+    let endpoint = Endpoint::scripted("a", move |exchange| {
+        if exchange.target() == "/health" {
+            opened.wait();
+        }
+        exchange.answer("hello");
+    });
+    let proxy = Proxy::to([&endpoint])
+        .health_check("type: http, path: /health, interval: 60s, timeout: 9s")
+        .server("threads: 2, drain: 30s")
+        .spawn();
+    endpoint.wait_for_requests(1);
+    (endpoint, proxy)
+}
+
+/// Who has connected while it starts is in a queue that nobody looks at yet; a stop does not forget them.
+#[test]
+fn a_stop_while_it_starts_loses_nobody() {
+    let gate = Gate::closed();
+    let (_endpoint, mut proxy) = starting(&gate);
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    proxy.signal(SIGTERM);
+    proxy.event("the stop", |event| event.message() == "stopping");
+    gate.open();
+    assert_eq!(client.response().expect(200).header("connection"), Some("close"));
+    assert_eq!(proxy.ended().code, Some(0));
+}
+
+#[test]
+fn a_stop_while_it_starts_waits_for_nobody_else() {
+    let gate = Gate::closed();
+    let (_endpoint, mut proxy) = starting(&gate);
+    proxy.signal(SIGTERM);
+    assert_eq!(proxy.ended().code, Some(0));
+    gate.open();
+}
+
+/// It serves nothing yet that could be handed over.
+#[test]
+fn an_upgrade_waits_for_the_start() {
+    let gate = Gate::closed();
+    let (_endpoint, mut proxy) = starting(&gate);
+    let refused = proxy.command(&["upgrade"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("still starting"), "{}", refused.stderr);
+    gate.open();
+    proxy.event("the start", |event| event.message() == "ready");
+    proxy.upgrade();
+    proxy.get("/x").expect(200);
 }

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{self, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::harness::{
-    Carrier, Client, End, Endpoint, Gate, PATIENCE, Proxy, SOON, carrier, eventually, lasted,
-};
+use crate::harness::{Carrier, Client, End, Endpoint, Gate, Proxy, SOON, carrier, eventually, lasted};
 
 /// An endpoint that answers `/x` when the gate is open, and everything else at once.
 fn gated(gate: &Gate) -> Endpoint {
@@ -137,7 +135,7 @@ fn what_was_sent_ahead_is_answered() {
         let response = client.response().expect(200);
         assert_eq!((response.text(), response.header("connection")), ("whole answer", told));
     }
-    client.closed_within(PATIENCE);
+    client.closed_within(SOON);
     assert_eq!(proxy.ended().code, Some(0));
     assert_eq!(endpoint.count_of("/3"), 1);
 }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal::{SIGHUP, SIGKILL, SIGTERM, SIGUSR2};
+use nix::sys::signal::Signal::{self, SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM, SIGUSR2};
 
 use crate::harness::{
-    Carrier, Client, Ended, Endpoint, Gate, Proxy, ProxyBuilder, SOON, SteadyLoad, Stream, carrier,
+    Carrier, Client, Ended, Endpoint, Event, Gate, Proxy, ProxyBuilder, SOON, SteadyLoad, Stream, carrier,
     eventually,
 };
 
@@ -249,9 +249,9 @@ fn upgradable(endpoint: &Endpoint) -> ProxyBuilder {
     Proxy::to([endpoint]).with_own_binary()
 }
 
-fn fails_with_binary(script: &str, reason: &str) {
+fn fails_with_binary(script: &str, limit: &str, reason: &str) {
     let endpoint = Endpoint::named("a");
-    let proxy = upgradable(&endpoint).server("threads: 2, upgrade_timeout: 700ms").start();
+    let proxy = upgradable(&endpoint).server(&format!("threads: 2, upgrade_timeout: {limit}")).start();
     proxy.replace_binary(script);
     let output = proxy.command(&["upgrade"]);
     goes_on(proxy, &output, 1, reason);
@@ -259,17 +259,17 @@ fn fails_with_binary(script: &str, reason: &str) {
 
 #[test]
 fn a_binary_that_ends_changes_nothing() {
-    fails_with_binary("exit 3", "did not say why");
+    fails_with_binary("exit 3", "30s", "did not say why");
 }
 
 #[test]
 fn a_binary_that_crashes_changes_nothing() {
-    fails_with_binary("kill -SEGV $$", "did not say why");
+    fails_with_binary("kill -SEGV $$", "30s", "did not say why");
 }
 
 #[test]
 fn a_binary_that_hangs_changes_nothing() {
-    fails_with_binary("exec sleep 60", "not ready within 0.7 s");
+    fails_with_binary("exec sleep 60", "3s", "not ready within 3 s");
 }
 
 #[test]
@@ -338,7 +338,8 @@ fn a_config_that_waits_for_its_confirmation_is_not_handed_on() {
     proxy.get("/x").expect(200);
 }
 
-/// One at a time; and what the successor has read already is not read again by the old process.
+/// One at a time; and while the successor has read the config already, nothing changes what is in force: it would be undone
+/// without a word.
 #[test]
 fn a_second_one_is_refused() {
     let endpoint = Endpoint::named("a");
@@ -346,11 +347,15 @@ fn a_second_one_is_refused() {
     proxy.replace_binary(SLOW);
     proxy.signal(SIGUSR2);
     proxy.event("the upgrade", |event| event.message() == "upgrading");
-    for (command, reason) in [("upgrade", "under way already"), ("reload", "an upgrade is under way")] {
+    for command in ["upgrade", "reload", "rollback", "confirm"] {
         let output = proxy.command(&[command]);
         assert_eq!(output.code, Some(1));
-        assert!(output.stderr.contains(reason), "{}", output.stderr);
+        assert!(output.stderr.contains("an upgrade is under way"), "{}", output.stderr);
     }
+    proxy.event("a refusal", |event| event.message() == "refused" && event.text("operation") == "rollback");
+    // What changes nothing may be asked.
+    let file = proxy.config_path().display().to_string();
+    assert_eq!(proxy.command(&["plan", &file]).code, Some(0));
     proxy.signal(SIGHUP);
     proxy.event("a success", |event| event.message().starts_with("upgraded"));
     assert_eq!(proxy.ended().code, Some(0));
@@ -369,6 +374,153 @@ fn a_stop_ends_the_successor() {
     assert_eq!(proxy.ended().code, Some(0));
     assert!(start.elapsed() < SOON, "it took {:?}", start.elapsed());
     eventually("no process left", || proxy.processes().is_empty().then_some(()));
+}
+
+/// An old process with a request in flight, and its successor.
+fn upgraded_with_a_request_in_flight(gate: &Gate) -> (Endpoint, Proxy, Client, u32) {
+    let opened = gate.clone();
+    let endpoint = Endpoint::scripted("a", move |exchange| {
+        if exchange.target() == "/x" {
+            opened.wait();
+        }
+        exchange.answer("whole answer");
+    });
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 30s").start();
+    let mut client = proxy.client();
+    client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    endpoint.wait_for_requests(1);
+    let old = proxy.pid();
+    proxy.upgrade();
+    (endpoint, proxy, client, old)
+}
+
+fn send(pid: u32, signal: Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), signal).unwrap();
+}
+
+fn is_draining_already(event: &Event) -> bool {
+    event.message() == "draining already, one more signal stops at once"
+}
+
+/// Nobody has told the old process to stop yet: the first signal, which may be for both, is no second one.
+#[test]
+fn a_stop_after_an_upgrade_cuts_nothing() {
+    let gate = Gate::closed();
+    let (_endpoint, mut proxy, mut client, old) = upgraded_with_a_request_in_flight(&gate);
+    let new = proxy.pid();
+    for pid in [old, new] {
+        send(pid, SIGTERM);
+    }
+    proxy.event("the signal to be heard", is_draining_already);
+    assert!(proxy.is_running());
+    gate.open();
+    assert_eq!(client.response().expect(200).text(), "whole answer");
+    assert_eq!(proxy.ended().code, Some(0));
+    eventually("no process left", || proxy.processes().is_empty().then_some(()));
+    let cut = |event: &Event| event.message().starts_with("stopped") && event.0["cut"] != 0;
+    assert!(!proxy.events().iter().any(cut));
+}
+
+#[test]
+fn a_second_stop_after_an_upgrade_is_an_order() {
+    let gate = Gate::closed();
+    let (_endpoint, mut proxy, mut client, old) = upgraded_with_a_request_in_flight(&gate);
+    send(old, SIGTERM);
+    proxy.event("the signal to be heard", is_draining_already);
+    send(old, SIGTERM);
+    assert_eq!(proxy.ended().code, Some(1));
+    assert!(client.try_response_to("GET").is_err());
+    gate.open();
+    proxy.get("/").expect(200);
+}
+
+/// The successor can serve, and the old process has not seen that yet: whoever has come by then is served, whichever of
+/// the two is left.
+#[test]
+fn a_stop_in_the_handover_loses_nobody() {
+    let gate = Gate::closed();
+    let opened = gate.clone();
+    let endpoint = Endpoint::scripted("a", move |exchange| {
+        opened.wait();
+        exchange.answer("whole answer");
+    });
+    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 30s").start();
+    let old = proxy.pid();
+    proxy.signal(SIGUSR2);
+    proxy.follow_successor();
+    send(old, SIGSTOP);
+    let successor = proxy.pid();
+    eventually("its workers", || threads(successor).iter().any(|name| name == "worker 1").then_some(()));
+    let mut clients: Vec<Client> = (0..4).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    }
+    // If the successor serves already, it has them by then.
+    thread::sleep(Duration::from_millis(300));
+    send(old, SIGTERM);
+    send(old, SIGCONT);
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(client.response().expect(200).text(), "whole answer");
+    }
+    assert_eq!(proxy.ended().code, Some(0));
+}
+
+fn threads(pid: u32) -> Vec<String> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let name = |task: std::io::Result<fs::DirEntry>| fs::read_to_string(task.ok()?.path().join("comm")).ok();
+    tasks.filter_map(name).map(|name| name.trim().to_owned()).collect()
+}
+
+/// A successor that is told to stop before it serves says so, and nobody hands over to it.
+#[test]
+fn a_stop_of_a_successor_that_does_not_serve_changes_nothing() {
+    let gate = Gate::closed();
+    let (opened, held) = (gate.clone(), Arc::new(AtomicBool::new(false)));
+    let holds = held.clone();
+    let endpoint = Endpoint::scripted("a", move |exchange| {
+        if exchange.target() == "/health" && holds.load(Ordering::Relaxed) {
+            opened.wait();
+        }
+        exchange.answer("hello");
+    });
+    let mut proxy =
+        Proxy::to([&endpoint]).health_check("type: http, path: /health, interval: 60s, timeout: 9s").start();
+    let (old, probes) = (proxy.pid(), endpoint.count_of("/health"));
+    held.store(true, Ordering::Relaxed);
+    proxy.signal(SIGUSR2);
+    eventually("its first probe", || (endpoint.count_of("/health") > probes).then_some(()));
+    proxy.follow_successor();
+    send(proxy.pid(), SIGTERM);
+    let failed = proxy.event("the failure", |event| event.message().starts_with("upgrade failed"));
+    assert!(failed.text("reason").contains("SIGTERM told it to stop"), "{failed:?}");
+    eventually("the end of the successor", || (proxy.processes() == [old]).then_some(()));
+    gate.open();
+    assert_eq!(proxy.status()["pid"], old);
+    proxy.get("/x").expect(200);
+}
+
+/// Who waits in the queue because both processes are full is the successor's: the old one, in which places become free,
+/// takes nobody in any more.
+#[test]
+fn the_queue_is_the_successors() {
+    let endpoint = Endpoint::named("a");
+    let mut proxy =
+        Proxy::to([&endpoint]).server("threads: 2, max_connections: 2, drain_idle: 500ms").start();
+    let keeps = |proxy: &Proxy| {
+        let mut client = proxy.client();
+        client.get("/kept").expect(200);
+        client
+    };
+    let _of_the_old = [keeps(&proxy), keeps(&proxy)];
+    proxy.upgrade();
+    let of_the_new = [keeps(&proxy), keeps(&proxy)];
+    let mut waiting = proxy.client();
+    // It holds nothing but idle clients, which are closed.
+    assert_eq!(proxy.ended_within(SOON).code, Some(0));
+    waiting.send("GET /waiting HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    drop(of_the_new);
+    assert_ne!(waiting.response().expect(200).header("connection"), Some("close"));
 }
 
 /// A container lives as long as its first process.
