@@ -1,7 +1,7 @@
 //! What the connections of one listener share, over all workers: who may come in, and whether they have to go.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -10,14 +10,12 @@ use super::guests::{Guest, Guests};
 use super::places::{Place, Places};
 use crate::config::Listener;
 use crate::snapshot::Snapshot;
+use crate::telemetry::Throttle;
 use crate::telemetry::metrics::listeners::ListenerCounters;
 use crate::telemetry::record::ClientAddress;
 
 /// Refused clients that are given time to read why: more of them would take the places of others.
 const REFUSED_LINGERING: usize = 64;
-
-/// How often the log says that connections were turned away.
-const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 pub struct Door {
     /// The listener's name.
@@ -30,16 +28,8 @@ pub struct Door {
     retired: OnceLock<(Arc<Listener>, Instant)>,
     /// Its clients have to go: it is retired, or the process stops.
     leaving: watch::Sender<bool>,
-    report: Mutex<Report>,
-    waiting: Mutex<Report>,
-}
-
-/// What the log has been told of something that may happen often.
-#[derive(Default)]
-struct Report {
-    last: Option<Instant>,
-    /// Since then.
-    untold: u64,
+    report: Mutex<Throttle>,
+    waiting: Mutex<Throttle>,
 }
 
 /// The client has as many connections as it may have.
@@ -139,33 +129,5 @@ impl Door {
     /// Whether a refused client may be given time to read why.
     pub fn may_linger(&self) -> Option<Place> {
         self.refused.take(REFUSED_LINGERING)
-    }
-}
-
-impl Report {
-    /// How many to tell of, if it is time to.
-    fn due(&mut self, now: Instant) -> Option<u64> {
-        self.untold += 1;
-        if self.last.is_some_and(|last| now.duration_since(last) < REPORT_EVERY) {
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.untold))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_log_is_told_of_all_but_not_at_once() {
-        let mut report = Report::default();
-        let start = Instant::now();
-        assert_eq!(report.due(start), Some(1));
-        assert_eq!(report.due(start), None);
-        assert_eq!(report.due(start + REPORT_EVERY / 2), None);
-        assert_eq!(report.due(start + REPORT_EVERY), Some(3));
-        assert_eq!(report.due(start + REPORT_EVERY * 3), Some(1));
     }
 }
