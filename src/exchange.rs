@@ -22,6 +22,7 @@ mod retry;
 #[cfg(test)]
 mod tests;
 mod tracked;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -40,8 +41,8 @@ pub use pinned::{OwnListener, Pinned};
 pub use retry::Circumstances;
 pub use tracked::Tracked;
 
-use crate::config::{EndpointProtocol, HostHeader, Listener, WhenNoneHealthy};
-use crate::pool::{Endpoint, Lease, Picked, Pool, QueueFull, Wait};
+use crate::config::{EndpointProtocol, HostHeader, Listener};
+use crate::pool::{Endpoint, Lease, Picked, Pool, Tried, Wait, WaitPermit};
 use crate::routing::RequestHead;
 use crate::snapshot::Route;
 use crate::telemetry::record::{Attempt, AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
@@ -67,15 +68,24 @@ pub struct Exchange {
     tunnel: bool,
     /// What was decided: a place among the routes.
     route: Option<usize>,
-    tried: SmallVec<[Arc<Endpoint>; 2]>,
+    tried: Tried,
     retries_left: u8,
+    /// How much time connects have taken that failed.
+    connecting: Duration,
     /// Bytes of the request's body; `None`: no limit.
     body_limit: Option<u64>,
     /// When the whole request must be over; an upgraded connection has no such end.
     deadline: Option<Instant>,
     open: Option<OpenAttempt>,
     started: Instant,
-    waiting_until: Option<Instant>,
+    /// Since when it waits for an endpoint.
+    waiting_since: Option<Instant>,
+    /// Its place in the queue, until it has a connection.
+    permit: Option<WaitPermit>,
+    /// Of its head, as it came.
+    size: HeadSize,
+    /// How long a client of gRPC says that it waits.
+    patience: Option<Duration>,
     /// Why it does not end well.
     failure: Option<Failure>,
     record: Record,
@@ -108,7 +118,8 @@ pub struct Arrival<'a, H> {
 pub enum Next {
     /// Send it to the endpoint of [`Exchange::endpoint`].
     Attempt,
-    /// No endpoint is healthy: wait for one, at most so long, and ask again.
+    /// No endpoint is left: wait for one, at most so long, and ask again. What is in force may have changed already: see
+    /// [`Exchange::decide_anew`].
     Wait(Wait, Duration),
     Fail(Failure),
 }
@@ -167,13 +178,17 @@ impl Exchange {
             answered_by_grpc: false,
             tunnel: false,
             route: None,
-            tried: SmallVec::new(),
+            tried: Tried::default(),
             retries_left: 0,
+            connecting: Duration::ZERO,
             body_limit: listener.limits.body_bytes,
             deadline: None,
             open: None,
             started: arrival.now,
-            waiting_until: None,
+            waiting_since: None,
+            permit: None,
+            size: HeadSize::default(),
+            patience: None,
             failure: None,
             pinned,
             origin,
@@ -194,12 +209,20 @@ impl Exchange {
         if self.short_of_memory {
             return Err(Failure::MemoryShort);
         }
-        let size = HeadSize::of(self.record.text.target(), fields);
-        size.fits(&self.listener().limits)?;
+        self.size = HeadSize::of(self.record.text.target(), fields);
+        self.size.fits(&self.listener().limits)?;
         if head.authority().is_empty() && self.record.protocol != Protocol::Http10 {
             return Err(Failure::MissingHost);
         }
         self.check_way(head.authority())?;
+        self.patience = if self.grpc { grpc::timeout(head) } else { None };
+        self.find_route(head)?;
+        self.retries_left = self.pool().map_or(0, |pool| pool.spec().retry.limit);
+        Ok(())
+    }
+
+    /// Finds the route, and holds the request to what it allows.
+    fn find_route<H: RequestHead>(&mut self, head: &H) -> Result<(), Failure> {
         let pinned = self.pinned.clone();
         let decision = decide(pinned.snapshot(), head);
         let Some(route) = decision.route else {
@@ -207,13 +230,11 @@ impl Exchange {
             return Err(Failure::NoRoute);
         };
         self.route = decision.trace.route();
-        self.retries_left = route.pool.spec().retry.limit;
         // What HTTP/1.1 does with `Upgrade`, HTTP/2 has no word for (RFC 9113, section 8.6).
         self.upgrade &= route.pool.spec().protocol == EndpointProtocol::Http11;
-        let of_client = if self.grpc { grpc::timeout(head) } else { None };
-        let timeout = route.timeout.into_iter().chain(of_client).min();
+        let timeout = route.timeout.into_iter().chain(self.patience).min();
         self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
-        size.fits_route(&route.limits)?;
+        self.size.fits_route(&route.limits)?;
         self.body_limit = limits::of_body(&route.limits, &self.listener().limits);
         let announced = head.header("content-length").and_then(|length| length.parse::<u64>().ok());
         if announced.is_some_and(|length| self.body_limit.is_some_and(|limit| length > limit)) {
@@ -248,32 +269,6 @@ impl Exchange {
                 self.record.skipped = skipped;
                 self.wait(&route.pool, now)
             }
-        }
-    }
-
-    fn wait(&mut self, pool: &Arc<Pool>, now: Instant) -> Next {
-        let limit = match pool.spec().when_none_healthy {
-            WhenNoneHealthy::Wait { limit, .. } if !limit.is_zero() => limit,
-            _ => return Next::Fail(Failure::NoHealthyEndpoint),
-        };
-        let until = *self.waiting_until.get_or_insert(now + limit);
-        if until <= now {
-            self.stop_waiting(now);
-            return Next::Fail(Failure::WaitExpired);
-        }
-        match pool.wait() {
-            Ok(wait) => Next::Wait(wait, self.deadline.map_or(until, |deadline| until.min(deadline)) - now),
-            Err(QueueFull) => Next::Fail(Failure::WaitQueueFull),
-        }
-    }
-
-    fn stop_waiting(&mut self, now: Instant) {
-        let Some(until) = self.waiting_until.take() else { return };
-        let limit = self.pool().map(|pool| &pool.spec().when_none_healthy);
-        if let Some(WhenNoneHealthy::Wait { limit, .. }) = limit {
-            let since = until.checked_sub(*limit).unwrap_or(now);
-            let waited = self.record.waited.unwrap_or_default() + now.saturating_duration_since(since);
-            self.record.waited = Some(waited);
         }
     }
 
@@ -330,10 +325,16 @@ impl Exchange {
         self.upgrade
     }
 
+    /// The attempt under way has a connection.
     pub fn connected(&mut self, reused: bool, now: Instant) {
-        if let Some(open) = &mut self.open {
-            open.record.connect = (!reused).then(|| now.saturating_duration_since(open.started));
+        let Some(open) = &mut self.open else { return };
+        if !reused {
+            open.record.connect = Some(now.saturating_duration_since(open.started));
+            if let Some(route) = self.pinned.route(self.route) {
+                route.pool.connected(open.lease.endpoint());
+            }
         }
+        self.permit = None;
     }
 
     /// The request's head as the endpoint is to see it.
@@ -381,6 +382,7 @@ impl Exchange {
             return Head::Forward;
         }
         open.lease.failed();
+        self.tried.add(open.lease.endpoint().clone());
         self.retries_left -= 1;
         self.close_attempt();
         Head::Retry

@@ -6,33 +6,45 @@
 
 pub mod dial;
 mod discovery;
+mod early;
 mod endpoint;
 mod health;
 mod names;
 mod probe;
+mod reach;
 mod rotation;
 mod round_robin;
 pub mod status;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod tried;
+mod waiting;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::{Instant, SystemTime};
+
+use parking_lot::Mutex;
 
 use pingora_load_balancing::{Backends, LoadBalancer};
 use tokio::sync::Notify;
 
-pub use endpoint::{Endpoint, EndpointTable, IdleConnections, Lease, Target};
+pub use endpoint::{Endpoint, EndpointTable, IdleConnections, Lease, Standing, Target};
+pub use probe::Finding;
 pub use rotation::Member;
 pub use supervisor::{Supervisor, SupervisorHandle};
+pub use tried::Tried;
+pub use waiting::{QueueFull, Wait, WaitPermit};
 
 use crate::config::{self, WhenNoneHealthy};
+use crate::telemetry::Throttle;
 use crate::telemetry::record::SkippedEndpoints;
 use discovery::Discovery;
+use early::Due;
+use endpoint::Change;
 use health::Thresholds;
 use names::Names;
 use probe::Probe;
@@ -49,8 +61,10 @@ pub struct Pool {
     table: Arc<EndpointTable>,
     names: Arc<Names>,
     waiting: AtomicUsize,
-    /// Probes have found what requests do not know yet.
-    health_news: Notify,
+    /// Requests begin to wait: endpoints that are down are probed early.
+    hurry: Notify,
+    /// Of connections that this machine could not open.
+    shortages: Mutex<Throttle>,
 }
 
 /// What came of asking a pool for an endpoint.
@@ -59,10 +73,6 @@ pub enum Picked {
     Endpoint { lease: Lease, failed_open: bool, skipped: Option<Arc<SkippedEndpoints>> },
     NoneHealthy { skipped: Option<Arc<SkippedEndpoints>> },
 }
-
-/// More requests wait already than the pool's `when_none_healthy.queue` allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueFull;
 
 impl Pool {
     /// Makes the pool; the endpoints that it shares with `previous` keep their live state.
@@ -83,7 +93,8 @@ impl Pool {
             table,
             names,
             waiting: AtomicUsize::new(0),
-            health_news: Notify::new(),
+            hurry: Notify::new(),
+            shortages: Mutex::default(),
         });
         pool.discover_at_once();
         pool
@@ -103,28 +114,32 @@ impl Pool {
         &self.spec
     }
 
-    /// The endpoint whose turn it is, other than those in `tried` as long as another is left.
+    /// The endpoint whose turn it is, other than those that were `tried` as long as another is left.
     ///
     /// The turns of the balancer's selector are asked directly: `LoadBalancer::select_with` clones the backend and keeps
     /// a set of those it has seen, at seven times the cost (docs/growth.md).
-    pub fn pick(&self, tried: &[Arc<Endpoint>]) -> Picked {
+    pub fn pick(&self, tried: &Tried) -> Picked {
         let (rotation, start) = self.turns.look(!tried.is_empty());
         let skipped = rotation.skipped();
-        match rotation.pick(start, tried) {
-            Some(member) => Picked::Endpoint {
-                lease: Lease::new(member.endpoint.clone()),
-                failed_open: rotation.failed_open(),
+        let pick = if tried.is_empty() { rotation.first(start) } else { rotation.another(start, tried) };
+        match pick {
+            Some(pick) => Picked::Endpoint {
+                lease: Lease::new(pick.member.endpoint.clone()),
+                failed_open: pick.failed_open,
                 skipped,
             },
             None => Picked::NoneHealthy { skipped },
         }
     }
 
-    /// A place among the requests that wait for an endpoint.
-    pub fn wait(self: &Arc<Self>) -> Result<Wait, QueueFull> {
-        let WhenNoneHealthy::Wait { queue, .. } = self.spec.when_none_healthy else { return Err(QueueFull) };
-        let place = Wait { pool: self.clone() };
-        if self.waiting.fetch_add(1, Relaxed) >= queue { Err(QueueFull) } else { Ok(place) }
+    /// Whether there is an endpoint that was not tried.
+    pub fn has_fresh(&self, tried: &Tried) -> bool {
+        self.turns.rotation().fresh(0, tried).is_some()
+    }
+
+    /// Whether there is an endpoint to pick, be it one that was tried.
+    pub fn has_another(&self, tried: &Tried) -> bool {
+        self.turns.rotation().another(0, tried).is_some()
     }
 
     /// Finds the members anew: resolves the host names among the endpoints.
@@ -140,52 +155,98 @@ impl Pool {
         self.turns.rotation().members().cloned().collect()
     }
 
-    /// Probes a member once and does nothing about what was found; `None`: there is no health check, or no probe could
-    /// be made.
-    pub async fn probe_once(&self, member: &Member) -> Option<Result<(), String>> {
+    /// Probes a member once and does nothing about what was found; `None`: there is no health check, or the endpoint
+    /// cannot be probed.
+    pub async fn probe_once(&self, member: &Member) -> Option<Finding> {
         let probe = Probe::new(&member.endpoint, self.spec.health_check.as_ref()?, &self.spec)?;
-        probe.run().await
+        Some(probe.run().await)
     }
 
     /// The first probe of a member, before the supervisor knows of it. What it finds is to be published.
     pub async fn probe_first(&self, member: &Member) {
-        let Some(check) = &self.spec.health_check else { return };
-        if let Some(result) = self.probe_once(member).await {
-            self.probed(&member.endpoint, result, Thresholds::of(check));
+        if let Some(finding) = self.probe_once(member).await {
+            self.probed(&member.endpoint, finding, Due::Regular);
         }
     }
 
-    /// Makes the turns anew by what probes have found.
+    /// Makes the turns anew by what is known of the endpoints.
     ///
-    /// This takes as long as the pool is large, so it is done for all probes together that ended at the same time: ten
-    /// thousand that pass one by one must not make ten thousand times ten thousand turns.
+    /// This takes as long as the pool is large, so it is done for all news together that came at the same time: ten
+    /// thousand probes that pass one by one must not make ten thousand times ten thousand turns.
     pub fn publish_health(&self) {
-        self.generations.health_changed();
+        self.generations.publish();
     }
 
-    /// Publishes the news of probes for as long as they run.
+    /// Publishes the news of probes and requests for as long as they run.
     async fn publish_all_health(&self) {
         loop {
-            self.health_news.notified().await;
+            self.generations.news.notified().await;
             // Others that have ended first: whoever is woken runs next, before those that wait for their turn.
             tokio::task::yield_now().await;
             self.publish_health();
         }
     }
 
-    /// Takes a probe's result in, and says it once when it changes the endpoint's state.
-    fn probed(&self, endpoint: &Endpoint, result: Result<(), String>, thresholds: Thresholds) {
-        if !endpoint.probed(result, thresholds, SystemTime::now()) {
-            return;
+    /// Takes in what a probe has found, and says it once when it changes what is thought of the endpoint.
+    fn probed(&self, endpoint: &Endpoint, finding: Finding, due: Due) {
+        if let Finding::Shortage(reason) = &finding {
+            self.is_short(reason);
         }
-        self.health_news.notify_one();
-        let health = endpoint.health();
-        let (pool, label, reason) = (&*self.spec.name, &**endpoint.label(), health.reason());
-        match health.state() {
-            EndpointState::Healthy => {
-                log::info!(pool, endpoint = label, reason; "endpoint is healthy");
+        let Some(result) = finding.verdict() else { return };
+        let thresholds = self.spec.health_check.as_ref().map(Thresholds::of);
+        match endpoint.probed(result, thresholds, due, SystemTime::now()) {
+            Change::None => {}
+            Change::Reach => self.is_reachable(endpoint),
+            Change::State => {
+                self.generations.news.notify_one();
+                let Standing { state, reason, .. } = endpoint.standing();
+                let (pool, label, reason) = (&*self.spec.name, &**endpoint.label(), &*reason);
+                match state {
+                    EndpointState::Unhealthy => {
+                        log::warn!(pool, endpoint = label, reason; "endpoint is unhealthy");
+                    }
+                    _ => {
+                        endpoint.reach().was_told();
+                        log::info!(pool, endpoint = label, reason; "endpoint is healthy");
+                    }
+                }
             }
-            _ => log::warn!(pool, endpoint = label, reason; "endpoint is unhealthy"),
+        }
+    }
+
+    /// A request's connection to the endpoint has not opened: others pass it over from now on. `true` if that is news.
+    pub fn connect_failed(&self, endpoint: &Endpoint, reason: &str) -> bool {
+        if !endpoint.reach().set(reason, SystemTime::now()) {
+            return false;
+        }
+        self.generations.news.notify_one();
+        if endpoint.state() == EndpointState::Unreachable
+            && let Some(count) = endpoint.reach().to_tell()
+        {
+            let (pool, label) = (&*self.spec.name, &**endpoint.label());
+            log::warn!(pool, endpoint = label, reason, count; "endpoint is unreachable");
+        }
+        true
+    }
+
+    /// A request's connection to the endpoint has opened.
+    pub fn connected(&self, endpoint: &Endpoint) {
+        if endpoint.connected() {
+            self.is_reachable(endpoint);
+        }
+    }
+
+    fn is_reachable(&self, endpoint: &Endpoint) {
+        self.generations.news.notify_one();
+        if endpoint.reach().was_told() {
+            log::info!(pool = &*self.spec.name, endpoint = &**endpoint.label(); "endpoint is reachable again");
+        }
+    }
+
+    /// This machine could not open a connection, which says nothing about the endpoint.
+    pub fn is_short(&self, reason: &str) {
+        if let Some(count) = self.shortages.lock().due(Instant::now()) {
+            log::error!(pool = &*self.spec.name, reason, count; "this machine cannot open connections to endpoints");
         }
     }
 
@@ -197,12 +258,12 @@ impl Pool {
             .iter()
             .zip(rotation.expected_shares())
             .map(|((member, load), expected_share)| {
-                let health = member.endpoint.health();
+                let standing = member.endpoint.standing();
                 EndpointStatus {
                     address: member.endpoint.label().to_string(),
-                    state: health.state(),
-                    since: unix_seconds(health.since()),
-                    reason: health.reason().to_owned(),
+                    state: standing.state,
+                    since: unix_seconds(standing.since),
+                    reason: standing.reason.to_string(),
                     weight: member.weight,
                     backup: member.backup,
                     requests: load.requests,
@@ -225,36 +286,6 @@ impl Pool {
             names: self.names.status(),
             endpoints,
         }
-    }
-}
-
-/// A request that waits for an endpoint; it counts against the pool's queue while it lives.
-pub struct Wait {
-    pool: Arc<Pool>,
-}
-
-impl Wait {
-    /// Returns as soon as there is an endpoint to pick; `false` when `limit` was over first.
-    pub async fn until_available(&self, limit: Duration) -> bool {
-        let available = async {
-            loop {
-                let notified = self.pool.turns.available.notified();
-                tokio::pin!(notified);
-                // Registered before the look, so that a probe that passes in between is not missed.
-                notified.as_mut().enable();
-                if !self.pool.turns.rotation().is_empty() {
-                    return;
-                }
-                notified.await;
-            }
-        };
-        tokio::time::timeout(limit, available).await.is_ok()
-    }
-}
-
-impl Drop for Wait {
-    fn drop(&mut self) {
-        self.pool.waiting.fetch_sub(1, Relaxed);
     }
 }
 

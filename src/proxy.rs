@@ -98,6 +98,23 @@ impl Carrier {
         Some(Tracked::new(Exchange::begin(pinned, arrival)))
     }
 
+    /// Decides a request that waits by the config in force, where that is another one than its own; `true`: it is.
+    fn decides_anew(
+        &self,
+        session: &Session,
+        carried: &mut Carried,
+        reach: Reach,
+    ) -> std::result::Result<bool, Failure> {
+        let Some(in_force) = Visit::of(session).and_then(|visit| self.pins.of(&visit.door)) else {
+            return Ok(false);
+        };
+        let head = &**session.req_header();
+        if reach == Reach::Http1 && in_force.speaks_http2(head) {
+            return Ok(false);
+        }
+        carried.exchange.decide_anew(in_force, head, Instant::now())
+    }
+
     /// Carries an admitted request to where Pingora does not carry it.
     async fn pass_on(&self, session: &mut Session, carried: &mut Carried) -> Result<()> {
         if !carried.websocket {
@@ -170,11 +187,25 @@ fn close_behind(session: &mut Session) {
     }
 }
 
+/// What a request may be carried to, once another config is in force than the one that it was decided by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    All,
+    /// What carries it cannot speak anything else with endpoints than what it began with.
+    Http1,
+}
+
 /// Opens the next attempt, once there is an endpoint for it.
-async fn next_attempt(session: &mut Session, carried: &mut Carried) -> std::result::Result<(), Failure> {
+async fn next_attempt(
+    carrier: &Carrier,
+    session: &mut Session,
+    carried: &mut Carried,
+    reach: Reach,
+) -> std::result::Result<(), Failure> {
     loop {
         match carried.exchange.next(Instant::now()) {
             Next::Attempt => return Ok(()),
+            Next::Wait(_, _) if carrier.decides_anew(session, carried, reach)? => {}
             // In a box, so that those who need not wait do not carry the room for it along.
             Next::Wait(wait, limit) => Box::pin(wait_for_endpoint(session, wait, limit)).await?,
             Next::Fail(failure) => return Err(failure),

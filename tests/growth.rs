@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use evenkeel::changes::Changes;
 use evenkeel::config::{self, Config};
+use evenkeel::pool::{Picked, Tried};
 use evenkeel::snapshot::Snapshot;
 
 const TRIES: usize = 7;
@@ -121,7 +122,27 @@ fn a_route_is_found_as_fast_among_many() {
 fn an_endpoint_is_picked_as_fast_among_many() {
     let make = |count| snapshot(&with_endpoints(count, |number| 1 + number % 7));
     grows("picking an endpoint", [100, 10_000], FLAT, make, |snapshot| {
-        (0..REPEATED).for_each(|_| drop(black_box(snapshot.pools()[0].pick(&[]))));
+        (0..REPEATED).for_each(|_| drop(black_box(snapshot.pools()[0].pick(&Tried::default()))));
+    });
+}
+
+#[test]
+fn a_request_that_all_refuse_costs_as_much_among_many() {
+    let make = |count| {
+        let snapshot = snapshot(&with_endpoints(count, |_| 1));
+        let pool = &snapshot.pools()[0];
+        pool.members().iter().for_each(|member| assert!(pool.connect_failed(&member.endpoint, "refused")));
+        pool.publish_health();
+        snapshot
+    };
+    grows("a request that all refuse", [100, 10_000], FLAT, make, |snapshot| {
+        for _ in 0..REPEATED / 10 {
+            let (pool, mut tried) = (&snapshot.pools()[0], Tried::default());
+            while let Picked::Endpoint { lease, .. } = pool.pick(&tried) {
+                tried.rule_out(lease.endpoint(), true);
+                black_box(pool.has_fresh(&tried));
+            }
+        }
     });
 }
 

@@ -9,7 +9,7 @@ use evenkeel::exchange::{Edits, Pinned, decide};
 use evenkeel::lane::framing::Framing;
 use evenkeel::lane::head::{Request, Response};
 use evenkeel::lane::rewrite::{self, Connection, RequestForm, ResponseForm};
-use evenkeel::pool::Picked;
+use evenkeel::pool::{Picked, Tried};
 use evenkeel::telemetry::access;
 use evenkeel::telemetry::metrics::Metrics;
 
@@ -101,15 +101,19 @@ fn decide_among(routes: usize) -> Box<dyn FnMut()> {
 
 fn pick(pool: &'static str) -> Box<dyn FnMut()> {
     let pool = traffic::snapshot(1).pool(pool).expect("it is in the config").clone();
+    let none = Tried::default();
     Box::new(move || {
-        black_box(pool.pick(&[]));
+        black_box(pool.pick(&none));
     })
 }
 
 fn pick_again() -> Box<dyn FnMut()> {
     let pool = traffic::snapshot(1).pool("p").expect("it is in the config").clone();
-    let Picked::Endpoint { lease, .. } = pool.pick(&[]) else { unreachable!("there are no health checks") };
-    let tried = [Arc::clone(lease.endpoint())];
+    let Picked::Endpoint { lease, .. } = pool.pick(&Tried::default()) else {
+        unreachable!("there are no health checks")
+    };
+    let mut tried = Tried::default();
+    tried.add(Arc::clone(lease.endpoint()));
     Box::new(move || {
         black_box(pool.pick(&tried));
     })

@@ -41,8 +41,9 @@ impl Exchange {
         {
             open.record.result = AttemptResult::Failed(cause);
         }
-        self.close_last_attempt();
+        self.close_attempt();
         self.stop_waiting(now);
+        self.permit = None;
         self.record.status = status.unwrap_or(499);
         self.record.outcome = self.outcome();
         self.record.bytes_out = bytes_out;

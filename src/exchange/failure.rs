@@ -1,6 +1,10 @@
 //! Everything that can keep a request from a good end: one table of status, label, side and retry.
 
+use std::io;
+
 use http::StatusCode;
+
+use crate::os_error;
 
 /// Why a request, or one attempt of it, failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +32,7 @@ pub enum Failure {
     ConnectTimeout,
     EndpointTls,
     StreamRefused,
+    ResourcesShort,
     EndpointReset,
     BadResponse,
     RequestWriteTimeout,
@@ -78,6 +83,7 @@ impl Failure {
             Self::ConnectFailed => (503, "connect_failed", Endpoint),
             Self::ConnectTimeout => (503, "connect_timeout", Endpoint),
             Self::StreamRefused => (503, "stream_refused", Endpoint),
+            Self::ResourcesShort => (503, "resources_short", Proxy),
             Self::RequestWriteTimeout => (504, "request_write_timeout", Endpoint),
             Self::ResponseTimeout => (504, "response_timeout", Endpoint),
             Self::RequestDeadline => (504, "request_deadline", Endpoint),
@@ -96,6 +102,20 @@ impl Failure {
         self.row().2
     }
 
+    /// Why a connection to an endpoint has not opened.
+    pub fn of_connect(error: &io::Error) -> Self {
+        match error.kind() {
+            _ if os_error::is_shortage(error) => Self::ResourcesShort,
+            io::ErrorKind::TimedOut => Self::ConnectTimeout,
+            _ => Self::ConnectFailed,
+        }
+    }
+
+    /// Whether no connection to an endpoint has opened, so that another one may be tried whatever was asked.
+    pub fn is_of_connect(self) -> bool {
+        matches!(self, Self::ConnectFailed | Self::ConnectTimeout | Self::ResourcesShort)
+    }
+
     /// Whether the client's connection may go on: its sender is not suspect.
     pub fn leaves_connection(self) -> bool {
         matches!(
@@ -110,6 +130,7 @@ impl Failure {
                 | Self::ConnectTimeout
                 | Self::EndpointTls
                 | Self::StreamRefused
+                | Self::ResourcesShort
                 | Self::EndpointReset
                 | Self::BadResponse
                 | Self::ResponseTimeout
@@ -123,7 +144,7 @@ impl Failure {
     }
 
     /// Every failure, for tests and documents.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::BadRequest,
         Self::MissingHost,
         Self::PlainHttp,
@@ -147,6 +168,7 @@ impl Failure {
         Self::ConnectTimeout,
         Self::EndpointTls,
         Self::StreamRefused,
+        Self::ResourcesShort,
         Self::EndpointReset,
         Self::BadResponse,
         Self::RequestWriteTimeout,
@@ -187,6 +209,18 @@ mod tests {
             .collect();
         there.sort();
         assert_eq!(documented, there);
+    }
+
+    #[test]
+    fn a_shortage_of_this_machine_is_not_the_endpoints() {
+        let of = |code| Failure::of_connect(&io::Error::from_raw_os_error(code));
+        for code in [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM] {
+            assert_eq!((of(code), of(code).side()), (Failure::ResourcesShort, Side::Proxy));
+        }
+        for code in [libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::EPERM, libc::ENOENT] {
+            assert_eq!((of(code), of(code).side()), (Failure::ConnectFailed, Side::Endpoint));
+        }
+        assert_eq!(of(libc::ETIMEDOUT), Failure::ConnectTimeout);
     }
 
     #[test]

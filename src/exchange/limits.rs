@@ -4,6 +4,7 @@ use super::Failure;
 use crate::config::{Limits, RouteBodyLimit, RouteLimits};
 
 /// How large a head is.
+#[derive(Debug, Default, Clone, Copy)]
 pub(super) struct HeadSize {
     target: usize,
     count: usize,

@@ -3,9 +3,10 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::Exchange;
-use crate::config::Listener;
+use super::{Exchange, decide};
+use crate::config::{EndpointProtocol, Listener};
 use crate::pool::Pool;
+use crate::routing::RequestHead;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::listeners::ListenerCounters;
@@ -51,8 +52,19 @@ impl Pinned {
         Arc::ptr_eq(&self.snapshot, snapshot)
     }
 
+    /// Whether it is of the same snapshot and listener as that.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.is_of(&other.snapshot) && self.listener.is(&other.listener.0)
+    }
+
     pub fn listener(&self) -> &Arc<OwnListener> {
         &self.listener
+    }
+
+    /// Whether a request with that head would be for endpoints that speak HTTP/2.
+    pub fn speaks_http2(&self, head: &impl RequestHead) -> bool {
+        let pool = decide(&self.snapshot, head).pool();
+        pool.is_some_and(|pool| pool.spec().protocol == EndpointProtocol::Http2)
     }
 
     /// The pool that was decided on for a request that holds this.

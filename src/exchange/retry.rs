@@ -1,5 +1,7 @@
 //! Whether a request may be tried once more.
 
+use std::time::Instant;
+
 use super::{Exchange, Failure, OpenAttempt, Side};
 use crate::telemetry::record::AttemptResult;
 
@@ -14,9 +16,18 @@ pub struct Circumstances {
     pub response_begun: bool,
 }
 
+/// More than any `retry.limit`, and a bound for the attempts that do not count.
+const ATTEMPTS_MAX: usize = 256;
+
 impl Exchange {
     /// The attempt under way has failed; `true`: ask for the next one.
-    pub fn attempt_failed(&mut self, failure: Failure, circumstances: Circumstances) -> bool {
+    pub fn attempt_failed(
+        &mut self,
+        failure: Failure,
+        detail: Option<&str>,
+        circumstances: Circumstances,
+        now: Instant,
+    ) -> bool {
         let Some(open) = &mut self.open else { return false };
         open.record.result = AttemptResult::Failed(failure.label());
         // A kept connection that the endpoint closed just then says nothing about the endpoint, and there may be more
@@ -26,40 +37,86 @@ impl Exchange {
         if failure.side() == Side::Endpoint && !stale {
             open.lease.failed();
         }
+        if failure.is_of_connect() {
+            self.not_connected(failure, detail.unwrap_or("no connection in time"), now);
+        } else {
+            self.tried.add(open.lease.endpoint().clone());
+        }
         let retry = self.may_retry(failure, circumstances, stale);
-        if retry && !stale {
+        if retry && !stale && !failure.is_of_connect() {
             self.retries_left -= 1;
         }
         self.close_attempt();
         retry
     }
 
-    fn may_retry(&self, failure: Failure, circumstances: Circumstances, stale: bool) -> bool {
+    /// Notes that there was no connection to the endpoint of the attempt under way, for this request and for others.
+    fn not_connected(&mut self, failure: Failure, reason: &str, now: Instant) {
+        let (Some(pool), Some(open)) = (self.pinned.route(self.route).map(|route| &route.pool), &self.open)
+        else {
+            return;
+        };
+        let endpoint = open.lease.endpoint();
+        let took = now.saturating_duration_since(open.started);
+        match failure {
+            Failure::ResourcesShort => {
+                pool.is_short(reason);
+                self.tried.rule_out(endpoint, false);
+            }
+            Failure::ConnectTimeout => {
+                pool.connect_failed(endpoint, reason);
+                self.connecting += took.max(pool.spec().timeouts.connect);
+                self.tried.add(endpoint.clone());
+            }
+            _ => {
+                let known = !pool.connect_failed(endpoint, reason);
+                self.connecting += took;
+                self.tried.rule_out(endpoint, known);
+            }
+        }
+    }
+
+    fn may_retry(&mut self, failure: Failure, circumstances: Circumstances, stale: bool) -> bool {
+        let again = circumstances.replayable && !circumstances.response_begun;
+        if !again || self.record.attempts.len() >= ATTEMPTS_MAX {
+            return false;
+        }
+        if failure.is_of_connect() {
+            return self.may_connect_elsewhere(failure);
+        }
         let Some(pool) = self.pool() else { return false };
         let on = &pool.spec().retry.on;
-        let again = circumstances.replayable && !circumstances.response_begun;
         let allowed = match failure {
-            // Nothing has been sent, or nobody has looked at it: any method.
-            Failure::ConnectFailed
-            | Failure::ConnectTimeout
-            | Failure::EndpointTls
-            | Failure::StreamRefused => on.connect && again,
-            Failure::EndpointReset => on.reset && again && self.idempotent,
-            Failure::ResponseTimeout => on.timeout && again && self.idempotent,
+            // Nobody has looked at the request: any method.
+            Failure::EndpointTls | Failure::StreamRefused => on.connect,
+            Failure::EndpointReset => on.reset && self.idempotent,
+            Failure::ResponseTimeout => on.timeout && self.idempotent,
             _ => false,
         };
         allowed && (stale || self.retries_left > 0)
     }
 
-    /// The attempt is over, and another one may follow: not at the same endpoint, if there is a choice.
-    pub(super) fn close_attempt(&mut self) {
-        if let Some(open) = &self.open {
-            self.tried.push(open.lease.endpoint().clone());
+    /// Whether another attempt may follow one that had no connection. It costs nothing but time, and so it is the time
+    /// that is bounded: as much as `retry.limit` allows where each attempt takes `timeouts.connect`.
+    fn may_connect_elsewhere(&mut self, failure: Failure) -> bool {
+        let Some(pool) = self.pinned.route(self.route).map(|route| &route.pool) else { return false };
+        let (retry, connect) = (&pool.spec().retry, pool.spec().timeouts.connect);
+        if !retry.on.connect || retry.limit == 0 {
+            return false;
         }
-        self.close_last_attempt();
+        let in_time = self.connecting < connect * (u32::from(retry.limit) + 1);
+        if pool.has_fresh(&self.tried) {
+            return in_time;
+        }
+        if failure != Failure::ResourcesShort && pool.lets_wait() {
+            // Nobody is left: it waits.
+            self.tried.rule_out_all();
+            return true;
+        }
+        in_time && pool.has_another(&self.tried)
     }
 
-    pub(super) fn close_last_attempt(&mut self) {
+    pub(super) fn close_attempt(&mut self) {
         if let Some(OpenAttempt { record, .. }) = self.open.take() {
             self.record.attempts.push(record);
         }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{self, AccessFormat, AccessLog, LogOutput};
+use crate::pool::status::EndpointState;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::{ClientAddress, Skipped};
 use crate::telemetry::{Telemetry, access};
@@ -74,21 +75,146 @@ fn attempt(exchange: &mut Exchange) -> Arc<str> {
 
 const FRESH: Circumstances = Circumstances { replayable: true, reused: false, response_begun: false };
 
+fn fails(exchange: &mut Exchange, failure: Failure, circumstances: Circumstances) -> bool {
+    exchange.attempt_failed(failure, None, circumstances, Instant::now())
+}
+
+fn pool_of(endpoints: usize, extra: &str) -> Arc<Snapshot> {
+    let endpoints: Vec<_> = (1..=endpoints).map(|port| format!("127.0.0.1:{port}")).collect();
+    snapshot(&format!(
+        "listeners: [{{ address: 127.0.0.1:0 }}]\nroutes: [{{ pool: p }}]\npools:\n  p:\n    \
+         endpoints: [{}]\n    health_check: off\n    {extra}\n",
+        endpoints.join(", ")
+    ))
+}
+
 #[test]
-fn a_failed_connect_moves_on_whatever_the_method_and_at_most_twice() {
-    let mut exchange = admitted(&pool_of_two("retry: { limit: 2 }"), "POST");
-    let first = attempt(&mut exchange);
-    assert!(exchange.attempt_failed(Failure::ConnectFailed, FRESH));
-    let second = attempt(&mut exchange);
-    assert_ne!(first, second, "the other one is left");
-    assert!(exchange.attempt_failed(Failure::ConnectTimeout, FRESH));
+fn a_refused_connect_moves_on_to_each_endpoint_once_whatever_the_method_and_the_limit() {
+    let snapshot = pool_of(20, "retry: { limit: 2 }");
+    let mut exchange = admitted(&snapshot, "POST");
+    let mut tried: Vec<_> = (0..19)
+        .map(|_| {
+            let endpoint = attempt(&mut exchange);
+            assert!(fails(&mut exchange, Failure::ConnectFailed, FRESH), "others are left");
+            endpoint
+        })
+        .collect();
+    tried.push(attempt(&mut exchange));
+    assert!(!fails(&mut exchange, Failure::ConnectFailed, FRESH), "none is left");
+    tried.sort();
+    tried.dedup();
+    assert_eq!(tried.len(), 20);
+    assert_eq!(exchange.finish(Some(503), 0, Instant::now()).attempts.len(), 20);
+}
+
+#[test]
+fn a_refused_connect_takes_no_retry_from_other_failures() {
+    let mut exchange = admitted(&pool_of(9, "retry: { limit: 2 }"), "GET");
+    for failure in [Failure::EndpointReset, Failure::EndpointReset] {
+        for _ in 0..2 {
+            attempt(&mut exchange);
+            assert!(fails(&mut exchange, Failure::ConnectFailed, FRESH));
+        }
+        attempt(&mut exchange);
+        assert!(fails(&mut exchange, failure, FRESH));
+    }
     attempt(&mut exchange);
-    assert!(!exchange.attempt_failed(Failure::ConnectFailed, FRESH), "two retries are all");
-    let record = exchange.finish(Some(503), 0, Instant::now());
-    let results: Vec<_> = record.attempts.iter().map(|attempt| attempt.result).collect();
-    let failed = |failure: Failure| AttemptResult::Failed(failure.label());
-    let expected = [Failure::ConnectFailed, Failure::ConnectTimeout, Failure::ConnectFailed].map(failed);
-    assert_eq!(results, expected);
+    assert!(!fails(&mut exchange, Failure::EndpointReset, FRESH), "two retries are all");
+}
+
+/// Three connects of a second each are what a limit of two retries allows.
+#[test]
+fn the_time_for_connects_is_bounded() {
+    let snapshot = pool_of(9, "retry: { limit: 2 }\n    timeouts: { connect: 1s }");
+    let mut exchange = admitted(&snapshot, "GET");
+    for again in [true, true, false] {
+        attempt(&mut exchange);
+        assert_eq!(fails(&mut exchange, Failure::ConnectTimeout, FRESH), again);
+    }
+    let mut exchange = admitted(&snapshot, "GET");
+    for again in [true, false] {
+        attempt(&mut exchange);
+        let slowly_refused = Instant::now() + Duration::from_millis(1600);
+        assert_eq!(exchange.attempt_failed(Failure::ConnectFailed, None, FRESH, slowly_refused), again);
+    }
+}
+
+#[test]
+fn a_shortage_of_this_machine_is_no_failure_of_an_endpoint() {
+    let snapshot = pool_of(2, "");
+    let mut exchange = admitted(&snapshot, "GET");
+    for again in [true, false] {
+        attempt(&mut exchange);
+        assert_eq!(fails(&mut exchange, Failure::ResourcesShort, FRESH), again);
+    }
+    for endpoint in &snapshot.status()[0].endpoints {
+        assert_eq!((endpoint.failures, endpoint.state), (0, EndpointState::Healthy));
+    }
+    let mut exchange = admitted(&snapshot, "GET");
+    attempt(&mut exchange);
+    fails(&mut exchange, Failure::ConnectFailed, FRESH);
+    let states = snapshot.status()[0].endpoints.iter().map(|endpoint| endpoint.state).collect::<Vec<_>>();
+    assert!(states.contains(&EndpointState::Unreachable), "{states:?}");
+}
+
+#[test]
+fn where_all_refuse_the_request_waits() {
+    let snapshot = pool_of(2, "when_none_healthy: { wait: 5s }");
+    let mut exchange = admitted(&snapshot, "POST");
+    let now = Instant::now();
+    for _ in 0..2 {
+        attempt(&mut exchange);
+        assert!(fails(&mut exchange, Failure::ConnectFailed, FRESH));
+    }
+    let Next::Wait(wait, limit) = exchange.next(now) else { panic!("it waits") };
+    assert_eq!(limit, Duration::from_secs(5));
+    drop(wait);
+    // One of them may have come back, and the time that it has waited counts.
+    let later = now + Duration::from_secs(1);
+    for _ in 0..2 {
+        assert!(matches!(exchange.next(later), Next::Attempt));
+        assert!(fails(&mut exchange, Failure::ConnectFailed, FRESH));
+    }
+    let Next::Wait(_, limit) = exchange.next(later) else { panic!("it waits again") };
+    assert_eq!(limit, Duration::from_secs(4));
+    assert_eq!(snapshot.status()[0].waiting, 1, "one place is enough");
+}
+
+#[test]
+fn a_request_that_waits_is_decided_anew_by_the_config_in_force() {
+    let head = head("POST", "/", &[]);
+    let before = none_healthy("{ wait: 5s }");
+    let mut exchange = begin(&before, &head);
+    exchange.admit(&head, [9].into_iter()).expect("nothing is wrong with it");
+    let now = Instant::now();
+    assert!(matches!(exchange.next(now), Next::Wait(..)));
+    assert_eq!(before.status()[0].waiting, 1);
+    assert_eq!(exchange.decide_anew(pinned(&before), &head, now), Ok(false), "nothing has changed");
+
+    let text = "listeners: [{ address: 127.0.0.1:0 }]\nroutes: [{ name: r, pool: q }]\npools: { q: { endpoints: [127.0.0.1:1], health_check: off } }";
+    let config = config::parse(text, "test").expect("a valid config");
+    let after = Arc::new(Snapshot::build(config, Some(&before)));
+    let later = now + Duration::from_secs(2);
+    assert_eq!(exchange.decide_anew(pinned(&after), &head, later), Ok(true));
+    assert_eq!(&*attempt(&mut exchange), "127.0.0.1:1");
+    exchange.connected(false, later);
+    assert_eq!(before.status()[0].waiting, 0, "its place is free");
+    let record = exchange.finish(Some(200), 0, later);
+    assert_eq!((record.generation, record.pool), (after.generation(), Some("q")));
+    assert_eq!(record.waited, Some(Duration::from_secs(2)));
+}
+
+#[test]
+fn a_route_that_is_gone_is_said_to_who_waited_for_it() {
+    let head = head("GET", "/a", &[]);
+    let before = none_healthy("{ wait: 5s }");
+    let mut exchange = begin(&before, &head);
+    exchange.admit(&head, [9].into_iter()).expect("nothing is wrong with it");
+    assert!(matches!(exchange.next(Instant::now()), Next::Wait(..)));
+    let after = snapshot(
+        "listeners: [{ address: 127.0.0.1:0 }]\nroutes: [{ match: { paths: [/b] }, pool: p }]\npools: { p: [127.0.0.1:1] }",
+    );
+    assert_eq!(exchange.decide_anew(pinned(&after), &head, Instant::now()), Err(Failure::NoRoute));
 }
 
 #[test]
@@ -100,7 +226,7 @@ fn after_the_connect_only_idempotent_requests_are_repeated() {
         {
             let mut exchange = admitted(&snapshot, method);
             attempt(&mut exchange);
-            assert_eq!(exchange.attempt_failed(failure, FRESH), again, "{method} {failure:?}");
+            assert_eq!(fails(&mut exchange, failure, FRESH), again, "{method} {failure:?}");
         }
     }
 }
@@ -113,7 +239,7 @@ fn nothing_is_repeated_that_cannot_be_or_that_the_client_has_seen() {
     for circumstances in [lost, begun] {
         let mut exchange = admitted(&snapshot, "GET");
         attempt(&mut exchange);
-        assert!(!exchange.attempt_failed(Failure::EndpointReset, circumstances), "{circumstances:?}");
+        assert!(!fails(&mut exchange, Failure::EndpointReset, circumstances), "{circumstances:?}");
     }
 }
 
@@ -128,7 +254,7 @@ fn only_what_the_config_names_is_retried() {
     ] {
         let mut exchange = admitted(&pool_of_two(retry), "GET");
         attempt(&mut exchange);
-        assert!(!exchange.attempt_failed(failure, FRESH), "{retry} {failure:?}");
+        assert!(!fails(&mut exchange, failure, FRESH), "{retry} {failure:?}");
     }
 }
 
@@ -139,12 +265,12 @@ fn kept_connections_that_were_closed_cost_no_retry_and_no_failure() {
     let mut exchange = admitted(&snapshot, "GET");
     for _ in 0..5 {
         attempt(&mut exchange);
-        assert!(exchange.attempt_failed(Failure::EndpointReset, stale));
+        assert!(fails(&mut exchange, Failure::EndpointReset, stale));
     }
     assert!(snapshot.status()[0].endpoints.iter().all(|endpoint| endpoint.failures == 0));
     let mut exchange = admitted(&snapshot, "POST");
     attempt(&mut exchange);
-    assert!(!exchange.attempt_failed(Failure::EndpointReset, stale), "it may have been executed");
+    assert!(!fails(&mut exchange, Failure::EndpointReset, stale), "it may have been executed");
 }
 
 #[test]
@@ -277,11 +403,11 @@ fn nothing_is_tried_when_the_time_for_the_request_is_over() {
     );
     let mut exchange = admitted(&snapshot, "GET");
     attempt(&mut exchange);
-    assert!(exchange.attempt_failed(Failure::ConnectFailed, FRESH));
+    assert!(fails(&mut exchange, Failure::ConnectFailed, FRESH));
     let late = Instant::now() + Duration::from_secs(6);
     assert!(matches!(exchange.next(late), Next::Fail(Failure::RequestDeadline)));
     attempt(&mut exchange);
-    assert!(!exchange.attempt_failed(Failure::RequestDeadline, FRESH), "it is never retried");
+    assert!(!fails(&mut exchange, Failure::RequestDeadline, FRESH), "it is never retried");
 }
 
 #[test]

@@ -336,8 +336,8 @@ pub async fn connect(endpoint: &Endpoint, pool: &config::Pool, timer: &Timer) ->
 
 /// The same without a limit to its time.
 pub async fn open(endpoint: &Endpoint, pool: &config::Pool) -> Result<Stream, Failed> {
-    let socket = Socket::connect(endpoint.target(), pool.timeouts.write);
-    let socket = socket.await.map_err(|error| Failed::new(Failure::ConnectFailed, error.to_string()))?;
+    let socket = Socket::connect(endpoint, pool.timeouts.write).await;
+    let socket = socket.map_err(|error| Failed::new(Failure::of_connect(&error), error.to_string()))?;
     match &pool.tls {
         None => Ok(Stream::Plain(socket)),
         Some(tls) => secured(socket, tls, endpoint).await,

@@ -1,7 +1,7 @@
 //! One request from its head to its record: asks `exchange` what to do, and does it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::attempt::{self, Attempt, Failed};
 use super::buffer::Buffer;
@@ -17,7 +17,7 @@ use super::worker::Worker;
 use super::{answer, chunked, handover, head};
 use crate::config::{self, Listener};
 use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next, Pinned, Tracked};
-use crate::pool::Endpoint;
+use crate::pool::{Endpoint, Wait};
 use crate::telemetry::record::Protocol;
 
 /// Room before a response, so that its head, which grows on the way, can go out in one piece with the body.
@@ -67,22 +67,21 @@ pub enum Served {
 /// Serves the request whose head is in `client`, unless it is for the other carrier.
 pub async fn request(client: &mut Client, pinned: Arc<Pinned>) -> Served {
     let mut tracked = begin(client, &pinned);
-    let listener: &Listener = pinned.listener();
     let mut sent = Sent::default();
     let after = match admit(client, &mut tracked) {
-        Ok(()) if tracked.speaks_http2() => {
-            let framing = client.view().framing();
-            return Served::Elsewhere(Box::new(Judged { tracked, framing, head_length: 0 }));
-        }
         Ok(()) => {
             client.timer.bound(tracked.deadline());
-            serve(client, &pinned, &mut tracked, &mut sent).await
+            serve(client, pinned, &mut tracked, &mut sent).await
         }
         Err((failure, detail)) => {
-            answer::send(client, listener, &mut tracked, &mut sent, failure, detail).await
+            Some(answer::send(client, pinned.listener(), &mut tracked, &mut sent, failure, detail).await)
         }
     };
     client.timer.bound(None);
+    let Some(after) = after else {
+        let framing = client.view().framing();
+        return Served::Elsewhere(Box::new(Judged { tracked, framing, head_length: 0 }));
+    };
     tracked.finish(sent.status, sent.bytes, client.now);
     Served::Here(after)
 }
@@ -95,16 +94,21 @@ fn admit(client: &mut Client, tracked: &mut Tracked) -> Result<(), (Failure, Opt
     }
     let view = client.view();
     tracked.admit(&view, view.sizes()).map_err(plain)?;
-    if tracked.speaks_http2() && view.fields().nth(handover::FIELDS_MAX).is_some() {
-        let why = format!("more than {} fields for an HTTP/2 endpoint", handover::FIELDS_MAX);
-        return Err((Failure::HeadersTooLarge, Some(why)));
-    }
+    fits_handover(client, tracked)?;
     // What came with the head is judged before an endpoint hears of it.
     match view.framing() {
         Framing::Chunked => chunked::check(client.input.bytes())
             .map_err(|error| (Failure::BadRequest, Some(error.to_string()))),
         _ => Ok(()),
     }
+}
+
+fn fits_handover(client: &Client, tracked: &Tracked) -> Result<(), (Failure, Option<String>)> {
+    if tracked.speaks_http2() && client.view().fields().nth(handover::FIELDS_MAX).is_some() {
+        let why = format!("more than {} fields for an HTTP/2 endpoint", handover::FIELDS_MAX);
+        return Err((Failure::HeadersTooLarge, Some(why)));
+    }
+    Ok(())
 }
 
 /// Answers a request whose head was refused; it has its line in the log like any other.
@@ -136,31 +140,63 @@ fn begin(client: &Client, pinned: &Arc<Pinned>) -> Tracked {
     Tracked::new(Exchange::begin(pinned.clone(), arrival))
 }
 
-async fn serve(client: &mut Client, pinned: &Pinned, tracked: &mut Tracked, sent: &mut Sent) -> After {
-    let listener = pinned.listener();
+/// `None`: it is for the other carrier.
+async fn serve(
+    client: &mut Client,
+    mut pinned: Arc<Pinned>,
+    tracked: &mut Tracked,
+    sent: &mut Sent,
+) -> Option<After> {
     let manner = Manner::of(&client.view());
     loop {
-        match tracked.next(client.now) {
-            Next::Attempt => match attempt(client, pinned, manner, tracked, sent).await {
-                Outcome::Served(after) => return after,
-                Outcome::Again => {}
-                Outcome::Failed(failure, detail) => {
-                    return answer::send(client, listener, tracked, sent, failure, detail).await;
-                }
+        if tracked.speaks_http2() {
+            return None;
+        }
+        let (failure, detail) = match tracked.next(client.now) {
+            Next::Attempt => match attempt(client, &pinned, manner, tracked, sent).await {
+                Outcome::Served(after) => return Some(after),
+                Outcome::Again => continue,
+                Outcome::Failed(failure, detail) => (failure, detail),
             },
+            // Boxed to keep the common future small.
             Next::Wait(wait, limit) => {
-                tokio::select! {
-                    _ = wait.until_available(limit) => {}
-                    () = client.gone(), if manner.framing == Framing::None => {
+                match Box::pin(wait_for_endpoint(client, &mut pinned, manner, tracked, (wait, limit))).await {
+                    Ok(()) => continue,
+                    Err((Failure::ClientGone, _)) => {
                         tracked.failed(Failure::ClientGone, None);
-                        return After::Close;
+                        return Some(After::Close);
                     }
+                    Err(refused) => refused,
                 }
-                client.now = Instant::now();
             }
-            Next::Fail(failure) => return answer::send(client, listener, tracked, sent, failure, None).await,
+            Next::Fail(failure) => (failure, None),
+        };
+        return Some(answer::send(client, pinned.listener(), tracked, sent, failure, detail).await);
+    }
+}
+
+/// Waits until there may be an endpoint, unless the config in force says something else about the request than its own.
+async fn wait_for_endpoint(
+    client: &mut Client,
+    pinned: &mut Arc<Pinned>,
+    manner: Manner,
+    tracked: &mut Tracked,
+    (wait, limit): (Wait, Duration),
+) -> Result<(), (Failure, Option<String>)> {
+    if let Some(in_force) = client.in_force() {
+        let decided = tracked.decide_anew(in_force.clone(), &client.view(), client.now);
+        *pinned = in_force;
+        if decided.map_err(|failure| (failure, None))? {
+            client.timer.bound(tracked.deadline());
+            return fits_handover(client, tracked);
         }
     }
+    let gone = tokio::select! {
+        _ = wait.until_available(limit) => false,
+        () = client.gone(), if manner.framing == Framing::None => true,
+    };
+    client.now = Instant::now();
+    if gone { Err((Failure::ClientGone, None)) } else { Ok(()) }
 }
 
 impl Manner {
@@ -187,11 +223,12 @@ async fn attempt(
     let listener = pinned.listener();
     let connection = match connection(client, endpoint, pool.spec()).await {
         Ok(connection) => connection,
-        Err(failed) => return failure(tracked, failed, true, false),
+        Err(failed) => return failure(tracked, failed, true, false, client.now),
     };
     let mut passage = passage(client, tracked, manner, connection);
     if let Err(failed) = answered(client, listener, tracked, pool.spec(), &mut passage).await {
-        let outcome = failure(tracked, failed, passage.upload.can_begin_again(), passage.connection.reused);
+        let (replayable, reused) = (passage.upload.can_begin_again(), passage.connection.reused);
+        let outcome = failure(tracked, failed, replayable, reused, client.now);
         return again(client, passage, outcome);
     }
     let replayable = passage.upload.can_begin_again();
@@ -202,7 +239,7 @@ async fn attempt(
         Head::Retry => return again(client, passage, Outcome::Again),
         Head::Refuse(refused) => {
             let failed = Failed { failure: refused, detail: None, answered: true, client_waited_for: false };
-            let outcome = failure(tracked, failed, false, false);
+            let outcome = failure(tracked, failed, false, false, client.now);
             return again(client, passage, outcome);
         }
     }
@@ -261,13 +298,13 @@ async fn connection(
     opened
 }
 
-fn failure(tracked: &mut Tracked, failed: Failed, replayable: bool, reused: bool) -> Outcome {
+fn failure(tracked: &mut Tracked, failed: Failed, replayable: bool, reused: bool, now: Instant) -> Outcome {
     if failed.client_waited_for {
         return Outcome::Failed(failed.failure, failed.detail);
     }
     let circumstances =
         Circumstances { replayable, reused: reused && !failed.answered, response_begun: false };
-    if tracked.attempt_failed(failed.failure, circumstances) {
+    if tracked.attempt_failed(failed.failure, failed.detail.as_deref(), circumstances, now) {
         Outcome::Again
     } else {
         Outcome::Failed(failed.failure, failed.detail)

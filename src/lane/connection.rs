@@ -317,7 +317,7 @@ impl Client {
     }
 
     /// The snapshot in force, and what the listener is like.
-    fn in_force(&self) -> Option<Arc<Pinned>> {
+    pub fn in_force(&self) -> Option<Arc<Pinned>> {
         self.worker.pins.of(&self.door)
     }
 

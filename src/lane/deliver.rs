@@ -100,7 +100,7 @@ pub async fn deliver(
         Err(cut) => {
             let circumstances = Circumstances { replayable: false, reused: false, response_begun: true };
             if !cut.client_waited_for {
-                tracked.attempt_failed(cut.failure, circumstances);
+                tracked.attempt_failed(cut.failure, cut.detail.as_deref(), circumstances, client.now);
             }
             tracked.failed(cut.failure, cut.detail);
             Delivered::Over(if until_close { After::Abort } else { After::Close })

@@ -13,7 +13,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::pool::Target;
+use crate::pool::{Endpoint, Target};
 
 #[derive(Debug)]
 pub enum Socket {
@@ -25,8 +25,8 @@ impl Socket {
     /// Connects to an endpoint.
     ///
     /// `write_limit` is how long the kernel may try to get rid of what has been written.
-    pub async fn connect(target: &Target, write_limit: Duration) -> io::Result<Self> {
-        match target {
+    pub async fn connect(endpoint: &Endpoint, write_limit: Duration) -> io::Result<Self> {
+        match endpoint.target() {
             Target::Inet(address) => {
                 let stream = TcpStream::connect(address).await?;
                 let socket = SockRef::from(&stream);
@@ -35,7 +35,7 @@ impl Socket {
                 socket.set_tcp_user_timeout(Some(write_limit))?;
                 Ok(Self::Tcp(stream))
             }
-            Target::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            Target::Unix(path) => Ok(Self::Unix(endpoint.backlog().connect(path).await?)),
         }
     }
 
@@ -200,9 +200,9 @@ mod tests {
     async fn pair() -> (Socket, Socket) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let near = Socket::connect(&Target::Inet(address), Duration::from_secs(1)).await.expect("it listens");
+        let near = TcpStream::connect(address).await.expect("it listens");
         let (far, _) = listener.accept().await.expect("a connection");
-        (near, Socket::Tcp(far))
+        (Socket::Tcp(near), Socket::Tcp(far))
     }
 
     #[tokio::test]

@@ -1,11 +1,14 @@
-//! TLS with an endpoint beneath Pingora, which takes it for a plain connection: so there is one way with certificates, and
-//! sessions are resumed.
+//! Connections to endpoints, as far as both carriers and probes open them in one way: unix sockets that are busy, and TLS
+//! beneath Pingora, which takes it for a plain connection, so that sessions are resumed.
 
 use std::fmt::Debug;
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::connectors::l4::Connect;
@@ -20,6 +23,49 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::tls::{ClientTls, HTTP2};
+
+/// Between two looks whether a full backlog has room again: the kernel tells nobody.
+const BACKLOG_PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(16)];
+
+/// The connects that the full backlog of an endpoint's unix socket holds up (EAGAIN), in the order in which they came: the
+/// first one looks for room, again and again, until whoever wants it has no more time.
+#[derive(Debug, Default)]
+pub struct Backlog(tokio::sync::Mutex<()>);
+
+impl Backlog {
+    pub async fn connect(&self, path: &Path) -> io::Result<UnixStream> {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+        let _first = self.0.lock().await;
+        connect_when_there_is_room(path).await
+    }
+}
+
+async fn connect_when_there_is_room(path: &Path) -> io::Result<UnixStream> {
+    let [mut pause, longest] = BACKLOG_PAUSES;
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+        tokio::time::sleep(pause).await;
+        pause = longest.min(pause * 2);
+    }
+}
+
+/// The system's error that Pingora's was made of.
+pub fn system_error(error: &Error) -> Option<&io::Error> {
+    let mut error = error;
+    loop {
+        let cause = error.cause.as_ref()?;
+        match cause.downcast_ref::<Box<Error>>() {
+            Some(next) => error = next,
+            None => return cause.downcast_ref(),
+        }
+    }
+}
 
 /// What an endpoint must be.
 #[derive(Debug, Clone)]
@@ -52,26 +98,42 @@ where
 
 /// Opens connections for probes.
 #[derive(Debug)]
-pub(super) struct ProbeDial(pub Option<Expected>);
+pub(super) struct ProbeDial {
+    expected: Option<Expected>,
+    /// The connection has not opened yet.
+    connecting: AtomicBool,
+}
 
 impl ProbeDial {
+    pub fn new(expected: Option<Expected>) -> Arc<Self> {
+        Arc::new(Self { expected, connecting: AtomicBool::new(false) })
+    }
+
+    pub fn is_connecting(&self) -> bool {
+        self.connecting.load(Relaxed)
+    }
+
     async fn open(&self, address: &SocketAddr) -> io::Result<Stream> {
+        self.connecting.store(true, Relaxed);
         match address {
-            SocketAddr::Inet(address) => {
-                let stream = TcpStream::connect(address).await?;
-                match &self.0 {
-                    Some(expected) => secured(stream, expected).await,
-                    None => Ok(stream.into()),
-                }
-            }
+            SocketAddr::Inet(address) => self.secured(TcpStream::connect(address).await?).await,
             SocketAddr::Unix(address) => {
                 let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
-                let stream = UnixStream::connect(path).await?;
-                match &self.0 {
-                    Some(expected) => secured(stream, expected).await,
-                    None => Ok(stream.into()),
-                }
+                // Not behind the requests that wait: a probe has less time.
+                self.secured(connect_when_there_is_room(path).await?).await
             }
+        }
+    }
+
+    async fn secured<S>(&self, stream: S) -> io::Result<Stream>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + Sync + Debug + 'static,
+        Stream: From<S>,
+    {
+        self.connecting.store(false, Relaxed);
+        match &self.expected {
+            Some(expected) => secured(stream, expected).await,
+            None => Ok(stream.into()),
         }
     }
 }
@@ -83,6 +145,9 @@ impl Connect for ProbeDial {
             let kind = match error.kind() {
                 io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
                 io::ErrorKind::Other => ErrorType::TLSHandshakeFailure,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                    ErrorType::ConnectNoRoute
+                }
                 _ => ErrorType::ConnectError,
             };
             Error::because(kind, "health check", error)

@@ -10,8 +10,10 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 
-use super::dial::Expected;
+use super::dial::{Backlog, Expected};
+use super::early::Due;
 use super::health::{Health, Thresholds};
+use super::reach::Reach;
 use super::status::EndpointState;
 use crate::spread::Spread;
 use crate::tls::ClientTls;
@@ -31,13 +33,33 @@ pub struct Endpoint {
     written: Arc<str>,
     target: Target,
     health: Mutex<Health>,
+    reach: Reach,
+    backlog: Backlog,
     counters: Counters,
+}
+
+/// What an endpoint is like at one moment, and why.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    pub state: EndpointState,
+    pub since: SystemTime,
+    pub reason: Arc<str>,
+}
+
+/// What a probe has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    /// Its health.
+    State,
+    /// Connections to it open again.
+    Reach,
 }
 
 #[derive(Debug, Default)]
 struct Counters {
     /// What requests count: see the places below.
-    traffic: Spread<5>,
+    traffic: Spread<6>,
     idle_connections: AtomicU64,
     checks_passed: AtomicU64,
     checks_failed: AtomicU64,
@@ -48,6 +70,7 @@ const IN_FLIGHT: usize = 1;
 const FAILURES: usize = 2;
 const BYTES_IN: usize = 3;
 const BYTES_OUT: usize = 4;
+const CONNECTS: usize = 5;
 
 /// The counters at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +87,8 @@ pub struct Load {
 
 impl Endpoint {
     fn new(label: Arc<str>, written: Arc<str>, target: Target, health: Health) -> Self {
-        Self { label, written, target, health: Mutex::new(health), counters: Counters::default() }
+        let (reach, backlog, counters) = Default::default();
+        Self { label, written, target, health: Mutex::new(health), reach, backlog, counters }
     }
 
     pub fn label(&self) -> &Arc<str> {
@@ -88,20 +112,77 @@ impl Endpoint {
         &self.target
     }
 
+    /// Of the connects that a full backlog holds up.
+    pub fn backlog(&self) -> &Backlog {
+        &self.backlog
+    }
+
     pub fn state(&self) -> EndpointState {
-        self.health.lock().state()
+        match self.health.lock().state() {
+            EndpointState::Unhealthy => EndpointState::Unhealthy,
+            _ if self.reach.is_marked() => EndpointState::Unreachable,
+            state => state,
+        }
     }
 
-    pub fn health(&self) -> Health {
-        self.health.lock().clone()
+    pub fn standing(&self) -> Standing {
+        let health = self.health.lock();
+        let by_health =
+            || Standing { state: health.state(), since: health.since(), reason: health.reason().into() };
+        match self.reach.mark() {
+            Some(mark) if health.state() != EndpointState::Unhealthy => {
+                Standing { state: EndpointState::Unreachable, since: mark.since, reason: mark.reason }
+            }
+            _ => by_health(),
+        }
     }
 
-    /// Takes a probe's result in; `true` if the state changed.
-    pub(super) fn probed(&self, result: Result<(), String>, thresholds: Thresholds, now: SystemTime) -> bool {
-        let counter =
-            if result.is_ok() { &self.counters.checks_passed } else { &self.counters.checks_failed };
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// Connections to it have just failed.
+    pub fn is_unreachable(&self) -> bool {
+        self.reach.is_marked()
+    }
+
+    /// A connection to it has opened; `true` if it was thought to be unreachable.
+    pub(super) fn connected(&self) -> bool {
+        self.count(CONNECTS, 1);
+        self.reach.clear()
+    }
+
+    /// How many connections requests have opened.
+    pub(super) fn connects(&self) -> u64 {
+        self.counters.traffic.sum(CONNECTS, Relaxed)
+    }
+
+    /// Takes in what a probe has found. `thresholds`: of its health check, if there is one.
+    ///
+    /// An early probe that fails says nothing against an endpoint that counts as healthy: its health check says how
+    /// often, and how far apart, that has to happen.
+    pub(super) fn probed(
+        &self,
+        result: Result<(), String>,
+        thresholds: Option<Thresholds>,
+        due: Due,
+        now: SystemTime,
+    ) -> Change {
+        let passed = result.is_ok();
+        let counter = if passed { &self.counters.checks_passed } else { &self.counters.checks_failed };
         counter.fetch_add(1, Relaxed);
-        self.health.lock().record(result, thresholds, now)
+        let mut health = self.health.lock();
+        let counts = passed || due == Due::Regular || health.state() != EndpointState::Healthy;
+        let changed = match thresholds.filter(|_| counts) {
+            Some(thresholds) => health.record(result, thresholds, now),
+            None => false,
+        };
+        let reached = passed && health.state() == EndpointState::Healthy && self.reach.clear();
+        match (changed, reached) {
+            (true, _) => Change::State,
+            (false, true) => Change::Reach,
+            (false, false) => Change::None,
+        }
     }
 
     /// Its pool has no health check any more, or has none yet.

@@ -70,7 +70,8 @@ impl Health {
         self.against += 1;
         let needed = match self.state {
             EndpointState::Checking => 1,
-            EndpointState::Healthy => thresholds.unhealthy_after,
+            // Probes alone never make an endpoint unreachable.
+            EndpointState::Healthy | EndpointState::Unreachable => thresholds.unhealthy_after,
             EndpointState::Unhealthy => thresholds.healthy_after,
         };
         if self.against < needed {

@@ -12,7 +12,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
 
-use super::dial::ProbeDial;
+use super::dial::{self, ProbeDial};
 use super::endpoint::{Endpoint, Target};
 use crate::config::{self, CheckKind, EndpointProtocol};
 use crate::os_error;
@@ -21,8 +21,37 @@ use http2::Http2Check;
 /// What probes call themselves.
 const USER_AGENT: &str = concat!("evenkeel/", env!("CARGO_PKG_VERSION"), " (health check)");
 
+/// What a probe waits for that asks nothing.
+const CONNECTION: &str = "connection";
+
+/// What a probe has found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Finding {
+    Passed,
+    /// In the operator's words.
+    Failed(String),
+    /// No connection opened in time, but those of requests did. It says nothing about the endpoint's health.
+    Busy,
+    /// This machine could not even ask.
+    Shortage(String),
+}
+
+impl Finding {
+    /// What it says about the endpoint; `None`: nothing.
+    pub fn verdict(self) -> Option<Result<(), String>> {
+        match self {
+            Self::Passed => Some(Ok(())),
+            Self::Failed(reason) => Some(Err(reason)),
+            Self::Busy | Self::Shortage(_) => None,
+        }
+    }
+}
+
 pub(super) struct Probe {
+    endpoint: Arc<Endpoint>,
     check: Box<dyn HealthCheck + Send + Sync>,
+    /// Where Pingora does not open the connection.
+    dial: Arc<ProbeDial>,
     target: Backend,
     timeout: Duration,
     /// What has not come when the time is over.
@@ -30,53 +59,77 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub fn new(endpoint: &Endpoint, spec: &config::HealthCheck, pool: &config::Pool) -> Option<Self> {
+    pub fn new(endpoint: &Arc<Endpoint>, spec: &config::HealthCheck, pool: &config::Pool) -> Option<Self> {
         let expected = endpoint.expected(&pool.tls);
-        let dial = expected.clone().map(|expected| Arc::new(ProbeDial(Some(expected))) as Arc<_>);
+        let dial = ProbeDial::new(expected.clone());
+        let is_plain = expected.is_none() && matches!(endpoint.target(), Target::Inet(_));
+        let own_dial = (!is_plain).then(|| dial.clone() as Arc<_>);
+        let check: Box<dyn HealthCheck + Send + Sync> = match &spec.kind {
+            CheckKind::Tcp => return Self::tcp(endpoint, dial, spec.timeout),
+            CheckKind::Grpc { service } => {
+                Box::new(Http2Check::grpc(endpoint, service, &expected, dial.clone())?)
+            }
+            CheckKind::Http { .. } if pool.protocol == EndpointProtocol::Http2 => {
+                Box::new(Http2Check::get(endpoint, spec, &expected, dial.clone())?)
+            }
+            CheckKind::Http { .. } => {
+                let mut check = http_check(endpoint, spec)?;
+                check.peer_template.options.custom_l4 = own_dial;
+                Box::new(check)
+            }
+        };
+        Self::with(endpoint, check, dial, spec.timeout, "answer")
+    }
+
+    /// Only whether a connection opens, for endpoints that have no health check.
+    pub fn connect(endpoint: &Arc<Endpoint>, pool: &config::Pool) -> Option<Self> {
+        Self::tcp(endpoint, ProbeDial::new(None), pool.timeouts.connect)
+    }
+
+    fn tcp(endpoint: &Arc<Endpoint>, dial: Arc<ProbeDial>, timeout: Duration) -> Option<Self> {
+        let mut check = TcpHealthCheck::new();
+        check.peer_template.options.connection_timeout = None;
+        check.peer_template.options.custom_l4 = Some(dial.clone());
+        Self::with(endpoint, check, dial, timeout, CONNECTION)
+    }
+
+    fn with(
+        endpoint: &Arc<Endpoint>,
+        check: Box<dyn HealthCheck + Send + Sync>,
+        dial: Arc<ProbeDial>,
+        timeout: Duration,
+        awaited: &'static str,
+    ) -> Option<Self> {
         let addr = match endpoint.target() {
             Target::Inet(address) => PingoraAddr::Inet(*address),
             Target::Unix(path) => {
                 PingoraAddr::Unix(std::os::unix::net::SocketAddr::from_pathname(path).ok()?)
             }
         };
-        let check: Box<dyn HealthCheck + Send + Sync> = match &spec.kind {
-            CheckKind::Tcp => {
-                let mut check = TcpHealthCheck::new();
-                check.peer_template.options.connection_timeout = None;
-                check.peer_template.options.custom_l4 = dial;
-                check
-            }
-            CheckKind::Http { .. } if pool.protocol == EndpointProtocol::Http2 => {
-                Box::new(Http2Check::get(endpoint, spec, expected)?)
-            }
-            CheckKind::Grpc { service } => Box::new(Http2Check::grpc(endpoint, service, expected)?),
-            CheckKind::Http { .. } => {
-                let mut check = http_check(endpoint, spec)?;
-                check.peer_template.options.custom_l4 = dial;
-                Box::new(check)
-            }
-        };
-        Some(Self {
-            check,
-            target: Backend { addr, weight: 1, ext: http::Extensions::new() },
-            timeout: spec.timeout,
-            awaited: if matches!(spec.kind, CheckKind::Tcp) { "connection" } else { "answer" },
-        })
+        let target = Backend { addr, weight: 1, ext: http::Extensions::new() };
+        Some(Self { endpoint: endpoint.clone(), check, dial, target, timeout, awaited })
     }
 
-    /// Passes, or says why not.
+    /// What the probe finds.
     ///
     /// The one limit is for the whole. Pingora's own are for each step: an endpoint that trickles its answer would hold a
     /// probe for ever. And with the first of them Pingora starts a thread that wakes a hundred times a second from then on.
-    ///
-    /// `None`: this process could not even ask, which says nothing about the endpoint.
-    pub async fn run(&self) -> Option<Result<(), String>> {
+    pub async fn run(&self) -> Finding {
+        let connects = self.endpoint.connects();
         match tokio::time::timeout(self.timeout, self.check.check(&self.target)).await {
-            Ok(Ok(())) => Some(Ok(())),
-            Ok(Err(error)) if is_ours(&error) => None,
-            Ok(Err(error)) => Some(Err(reason(&error))),
-            Err(_) => Some(Err(format!("no {} within {:?}", self.awaited, self.timeout))),
+            Ok(Ok(())) => Finding::Passed,
+            Ok(Err(error)) => match dial::system_error(&error) {
+                Some(shortage) if os_error::is_shortage(shortage) => Finding::Shortage(shortage.to_string()),
+                _ => Finding::Failed(reason(&error)),
+            },
+            // Others have got in meanwhile: it is busy, and no less healthy for that.
+            Err(_) if self.is_connecting() && self.endpoint.connects() != connects => Finding::Busy,
+            Err(_) => Finding::Failed(format!("no {} within {:?}", self.awaited, self.timeout)),
         }
+    }
+
+    fn is_connecting(&self) -> bool {
+        self.awaited == CONNECTION || self.dial.is_connecting()
     }
 }
 
@@ -108,19 +161,6 @@ fn validate(response: &ResponseHeader, expect: &[RangeInclusive<u16>]) -> pingor
 
 fn unexpected(status: u16) -> pingora_core::Result<()> {
     Error::e_explain(ErrorType::CustomCode("unexpected status", status), "health check")
-}
-
-/// Whether this machine could not even ask.
-fn is_ours(error: &Error) -> bool {
-    let mut error = error;
-    while let Some(cause) = &error.cause {
-        if let Some(next) = cause.downcast_ref::<Box<Error>>() {
-            error = next;
-            continue;
-        }
-        return cause.downcast_ref().is_some_and(os_error::is_shortage);
-    }
-    false
 }
 
 /// A probe's failure in the operator's words.
@@ -165,14 +205,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_local_shortage_is_ours() {
+    fn a_shortage_is_found_beneath_what_pingora_says() {
         let failed = |code| {
             let error = std::io::Error::from_raw_os_error(code);
             let inner = Error::because(ErrorType::SocketError, "socket", error);
             Error::because(ErrorType::ConnectError, "health check", inner)
         };
-        assert!(is_ours(&failed(libc::EMFILE)) && is_ours(&failed(libc::EADDRNOTAVAIL)));
-        assert!(!is_ours(&failed(libc::ECONNREFUSED)));
-        assert!(!is_ours(&Error::new(ErrorType::ConnectTimedout)));
+        let is_shortage = |error: &Error| dial::system_error(error).is_some_and(os_error::is_shortage);
+        assert!(is_shortage(&failed(libc::EMFILE)) && is_shortage(&failed(libc::EADDRNOTAVAIL)));
+        assert!(!is_shortage(&failed(libc::ECONNREFUSED)));
+        assert!(!is_shortage(&Error::new(ErrorType::ConnectTimedout)));
     }
 }

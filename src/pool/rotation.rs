@@ -1,7 +1,7 @@
 //! Who may be picked now, and whose turn it is.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, Guard};
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::endpoint::Endpoint;
 use super::round_robin;
 use super::status::EndpointState;
+use super::tried::Tried;
 use crate::telemetry::record::{Skipped, SkippedEndpoints};
 
 /// An endpoint as a member of one pool. Travels in `Backend::ext`.
@@ -41,24 +42,30 @@ pub struct Turns {
     /// failing endpoint first.
     next_retry: AtomicUsize,
     fail_open: bool,
-    /// Notified when there is somebody to pick again.
+    /// Notified when there is somebody to pick again, or a request that waits is to ask again.
     pub(super) available: Notify,
+    /// How often those that wait were told to ask again.
+    asked_again: AtomicU64,
 }
 
 /// The turns of all pools of one name, from reload to reload, that still serve a request.
 ///
 /// Only the newest pool is probed; requests that wait or retry in an older one must hear of it all the same.
 #[derive(Default)]
-pub(super) struct Generations(Mutex<Vec<Weak<Turns>>>);
+pub(super) struct Generations {
+    turns: Mutex<Vec<Weak<Turns>>>,
+    /// Something is known of endpoints that the turns do not show yet.
+    pub news: Notify,
+}
 
 impl Generations {
     pub fn add(&self, turns: &Arc<Turns>) {
-        self.0.lock().push(Arc::downgrade(turns));
+        self.turns.lock().push(Arc::downgrade(turns));
     }
 
-    /// The health of an endpoint has changed.
-    pub fn health_changed(&self) {
-        self.0.lock().retain(|turns| {
+    /// Makes the turns anew by what is known of the endpoints.
+    pub fn publish(&self) {
+        self.turns.lock().retain(|turns| {
             let turns = turns.upgrade();
             turns.iter().for_each(|turns| turns.health_changed());
             turns.is_some()
@@ -81,6 +88,7 @@ impl Turns {
             next_retry: AtomicUsize::new(0),
             fail_open,
             available: Notify::new(),
+            asked_again: AtomicU64::new(0),
         }
     }
 
@@ -100,7 +108,7 @@ impl Turns {
     /// The caller holds the lock of `members`, so that an older view never replaces a newer one.
     fn publish(&self, members: &Arc<[Backend]>) {
         let rotation = Rotation::new(members.clone(), self.fail_open);
-        let available = !rotation.is_empty();
+        let available = rotation.of != Tier::Unreachable;
         self.rotation.store(Arc::new(rotation));
         if available {
             self.available.notify_waiters();
@@ -116,6 +124,15 @@ impl Turns {
     pub fn rotation(&self) -> Arc<Rotation> {
         self.rotation.load_full()
     }
+
+    pub(super) fn ask_again(&self) {
+        self.asked_again.fetch_add(1, SeqCst);
+        self.available.notify_waiters();
+    }
+
+    pub(super) fn asked_again(&self) -> u64 {
+        self.asked_again.load(SeqCst)
+    }
 }
 
 /// The order in which endpoints are picked, for one membership and one state of health.
@@ -127,16 +144,37 @@ pub struct Rotation {
     turns: Vec<u32>,
     /// Who is tried once all of those have been.
     then: Vec<u32>,
-    /// Nobody was healthy, and those who are not are tried all the same.
-    failed_open: bool,
+    /// Who is tried after them although connections have just failed; empty where `turns` has them.
+    unreachable: Vec<u32>,
+    /// Who is tried as the last; empty where nobody may be, or `turns` has them.
+    unhealthy: Vec<u32>,
+    /// Of whom `turns` is made.
+    of: Tier,
+    /// How many are unreachable or unhealthy.
+    down: usize,
     /// Who is passed over because of health, ready for the access log.
     skipped: Option<Arc<SkippedEndpoints>>,
+}
+
+/// Whom a rotation's turns are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tier {
+    Available,
+    Unreachable,
+    /// Nobody else was left, and those who are not healthy are tried all the same.
+    FailedOpen,
+}
+
+/// Who was picked.
+pub(super) struct Pick<'a> {
+    pub member: &'a Member,
+    pub failed_open: bool,
 }
 
 impl Rotation {
     fn new(backends: Arc<[Backend]>, fail_open: bool) -> Self {
         let mut tiers: [Vec<u32>; 4] = Default::default();
-        let (mut last, mut passed_over) = (Vec::new(), Vec::new());
+        let (mut unreachable, mut unhealthy, mut passed_over) = (Vec::new(), Vec::new(), Vec::new());
         for (index, backend) in (0..).zip(&*backends) {
             let Some(member) = Member::of(backend) else { continue };
             let state = member.endpoint.state();
@@ -144,48 +182,94 @@ impl Rotation {
             match tier(state, member.backup) {
                 _ if member.weight == 0 => {}
                 Some(tier) => tiers.get_mut(tier).into_iter().for_each(|tier| tier.push(index)),
-                None => last.push(index),
+                None if state == EndpointState::Unreachable => unreachable.push(index),
+                None => unhealthy.push(index),
             }
         }
-        let skipped = SkippedEndpoints::of(passed_over.into_iter().map(skipped));
-        let [healthy, healthy_backups, checking, checking_backups] = tiers;
-        let mut order = [healthy, healthy_backups, checking, checking_backups]
-            .into_iter()
-            .filter(|tier| !tier.is_empty());
-        let first = order.next();
-        let failed_open = first.is_none() && fail_open && !last.is_empty();
-        let first = first.or(failed_open.then_some(last)).unwrap_or_default();
-        Self {
-            turns: turns(&backends, &first),
-            then: order.flatten().collect(),
-            backends,
-            failed_open,
-            skipped,
+        let down = unreachable.len() + unhealthy.len();
+        if !fail_open {
+            unhealthy.clear();
         }
+        let skipped = SkippedEndpoints::of(passed_over.into_iter().map(skipped));
+        let mut order = tiers.into_iter().filter(|tier| !tier.is_empty());
+        let (first, of) = match order.next() {
+            Some(first) => (first, Tier::Available),
+            None if !unreachable.is_empty() => (std::mem::take(&mut unreachable), Tier::Unreachable),
+            None if !unhealthy.is_empty() => (std::mem::take(&mut unhealthy), Tier::FailedOpen),
+            None => (Vec::new(), Tier::Unreachable),
+        };
+        let turns = turns(&backends, &first);
+        Self { turns, then: order.flatten().collect(), unreachable, unhealthy, of, down, backends, skipped }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.turns.is_empty()
+    /// Whether there is somebody to pick whom nobody has found unreachable, be it a moment ago.
+    pub(super) fn has_reachable(&self) -> bool {
+        let is_reachable = |member: &Member| !member.endpoint.is_unreachable();
+        self.of == Tier::FailedOpen || self.is_available() && self.in_order(0).any(is_reachable)
     }
 
-    pub fn failed_open(&self) -> bool {
-        self.failed_open
+    fn is_available(&self) -> bool {
+        self.of == Tier::Available
+    }
+
+    /// How many members are unreachable or unhealthy.
+    pub(super) fn down(&self) -> usize {
+        self.down
     }
 
     pub fn skipped(&self) -> Option<Arc<SkippedEndpoints>> {
         self.skipped.clone()
     }
 
-    /// Whose turn it is for a request that has taken the place `start`: somebody not in `tried`, if there is one.
-    pub(super) fn pick(&self, start: usize, tried: &[Arc<Endpoint>]) -> Option<&Member> {
-        let mut members = (0..self.turns.len() + self.then.len())
-            .filter_map(|step| self.place(start, step))
-            .filter_map(Member::of);
-        if tried.is_empty() {
-            return members.next();
-        }
-        let fresh = |member: &&Member| !tried.iter().any(|tried| Arc::ptr_eq(tried, &member.endpoint));
-        members.clone().find(fresh).or_else(|| members.next())
+    /// Whose turn it is for a request that has taken the place `start`, and has tried nobody.
+    pub(super) fn first(&self, start: usize) -> Option<Pick<'_>> {
+        let member = self.place(start, 0).and_then(Member::of)?;
+        Some(Pick { member, failed_open: self.of == Tier::FailedOpen })
+    }
+
+    /// Whose turn it is for a request that has tried somebody: another one, if there is one.
+    ///
+    /// In this order: who is not known to be unreachable; some of those that are, because one may just have come back;
+    /// whoever was tried and had a connection; and who is unhealthy, where that is asked for.
+    pub(super) fn another(&self, start: usize, tried: &Tried) -> Option<Pick<'_>> {
+        self.fresh(start, tried).or_else(|| {
+            let mut again = self.in_order(start).filter(|member| tried.may_repeat(&member.endpoint));
+            let again = if tried.any_may_repeat() { again.next() } else { None };
+            let again = again.map(|member| Pick { member, failed_open: self.of == Tier::FailedOpen });
+            again.or_else(|| {
+                let member =
+                    self.rotated(&self.unhealthy, start).find(|one| !tried.contains(&one.endpoint))?;
+                Some(Pick { member, failed_open: true })
+            })
+        })
+    }
+
+    /// Somebody who has not been tried.
+    pub(super) fn fresh(&self, start: usize, tried: &Tried) -> Option<Pick<'_>> {
+        let is_fresh = |member: &&Member| !tried.contains(&member.endpoint);
+        let reachable = match self.of {
+            Tier::Unreachable => None,
+            _ => self.in_order(start).find(|member| !member.endpoint.is_unreachable() && is_fresh(member)),
+        };
+        let unreachable = || {
+            let all = self.in_order(start).chain(self.rotated(&self.unreachable, start));
+            tried.may_try_unreachable().then_some(all)?.find(is_fresh)
+        };
+        let member = reachable.or_else(unreachable)?;
+        Some(Pick { member, failed_open: self.of == Tier::FailedOpen })
+    }
+
+    fn in_order(&self, start: usize) -> impl Iterator<Item = &Member> {
+        (0..self.turns.len() + self.then.len())
+            .filter_map(move |step| self.place(start, step))
+            .filter_map(Member::of)
+    }
+
+    fn rotated<'a>(&'a self, tier: &'a [u32], start: usize) -> impl Iterator<Item = &'a Member> {
+        let from = start.checked_rem(tier.len()).unwrap_or_default();
+        let (before, after) = tier.split_at(from);
+        let backends = after.iter().chain(before).filter_map(|index| self.backends.get(*index as usize));
+        backends.filter_map(Member::of)
     }
 
     /// Who a request that has taken the place `start` tries in its `step`-th step.
@@ -215,14 +299,14 @@ impl Rotation {
     }
 }
 
-/// Who comes first: lower is earlier; `None`: only when open failure is asked for.
+/// Who comes first: lower is earlier; `None`: only when nobody of them is left.
 fn tier(state: EndpointState, backup: bool) -> Option<usize> {
     match (state, backup) {
         (EndpointState::Healthy, false) => Some(0),
         (EndpointState::Healthy, true) => Some(1),
         (EndpointState::Checking, false) => Some(2),
         (EndpointState::Checking, true) => Some(3),
-        (EndpointState::Unhealthy, _) => None,
+        (EndpointState::Unreachable | EndpointState::Unhealthy, _) => None,
     }
 }
 
@@ -231,6 +315,7 @@ fn reason(state: EndpointState) -> Option<&'static str> {
     match state {
         EndpointState::Healthy => None,
         EndpointState::Checking => Some("checking"),
+        EndpointState::Unreachable => Some("unreachable"),
         EndpointState::Unhealthy => Some("unhealthy"),
     }
 }

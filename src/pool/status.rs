@@ -63,5 +63,7 @@ pub enum EndpointState {
     /// Not probed yet.
     Checking,
     Healthy,
+    /// A connection to it has just failed, whatever its last probes have found: it gets what nobody else takes.
+    Unreachable,
     Unhealthy,
 }

@@ -14,13 +14,12 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::Pool;
+use super::early::{Due, Schedule};
 use super::endpoint::Endpoint;
-use super::health::Thresholds;
 use super::probe::Probe;
-use crate::config::HealthCheck;
 
 /// Probes start up to this share of the interval early or late, so that those of many endpoints, and of many proxies,
 /// do not come in step again.
@@ -145,11 +144,9 @@ async fn watch_pool(pool: Arc<Pool>, probed: watch::Sender<bool>) {
             keep
         });
         for member in members {
-            if let Some(spec) = &pool.spec().health_check
-                && !checked.contains_key(member.endpoint.label())
-            {
+            if !checked.contains_key(member.endpoint.label()) {
                 let label = member.endpoint.label().clone();
-                let task = check(pool.clone(), member.endpoint, spec.clone(), first.clone());
+                let task = check(pool.clone(), member.endpoint, first.clone());
                 checked.insert(label, checks.spawn(task));
             }
         }
@@ -178,30 +175,32 @@ fn has_names(pool: &Pool) -> bool {
         .any(|spec| matches!(spec.address, crate::config::EndpointAddress::Name { .. }))
 }
 
-/// Probes one endpoint for as long as it is a member.
-async fn check(
-    pool: Arc<Pool>,
-    endpoint: Arc<Endpoint>,
-    spec: HealthCheck,
-    first: tokio::sync::mpsc::Sender<()>,
-) {
-    let Some(probe) = Probe::new(&endpoint, &spec, pool.spec()) else {
+/// Probes one endpoint for as long as it is a member: in the interval of its health check, if it has one, and early while
+/// it is down.
+async fn check(pool: Arc<Pool>, endpoint: Arc<Endpoint>, first: tokio::sync::mpsc::Sender<()>) {
+    let spec = pool.spec().health_check.as_ref();
+    let probe = match spec {
+        Some(spec) => Probe::new(&endpoint, spec, pool.spec()),
+        None => Probe::connect(&endpoint, pool.spec()),
+    };
+    let Some(probe) = probe else {
         log::error!(pool = &**pool.name(), endpoint = &**endpoint.label(); "endpoint cannot be probed");
         return;
     };
-    let thresholds = Thresholds::of(&spec);
-    let mut first = Some(first);
+    let mut first = Some(first).filter(|_| spec.is_some());
     // All of a pool start together, and then go their own ways at once.
-    let mut interval = spec.interval.mul_f64(unit_random());
+    let mut interval = spec.map(|spec| spec.interval.mul_f64(unit_random()));
+    let (mut schedule, mut due) = (Schedule::new(), Due::Regular);
     loop {
-        let started = Instant::now();
-        if let Some(result) = probe.run().await {
-            pool.probed(&endpoint, result, thresholds);
+        // Without a health check there is nothing to find out before the endpoint is down.
+        if spec.is_some() || due == Due::Early {
+            // From start to start, so that a slow endpoint is probed as often as a fast one.
+            schedule.probed_at(Instant::now());
+            pool.probed(&endpoint, probe.run().await, due);
         }
         drop(first.take());
-        // From start to start, so that a slow endpoint is probed as often as a fast one.
-        sleep_until(started + interval).await;
-        interval = spec.interval.mul_f64(1.0 + JITTER * (2.0 * unit_random() - 1.0));
+        due = schedule.next(&pool, &endpoint, interval).await;
+        interval = spec.map(|spec| spec.interval.mul_f64(1.0 + JITTER * (2.0 * unit_random() - 1.0)));
     }
 }
 

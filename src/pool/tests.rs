@@ -3,20 +3,17 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use proptest::prelude::*;
 
-use super::health::Thresholds;
 use super::status::EndpointState;
 use super::*;
 use crate::config::{
     Balance, CheckKind, EndpointAddress, EndpointConnections, EndpointProtocol, EndpointSpec,
     EndpointTimeouts, HealthCheck, HostHeader, Retry, RetryOn,
 };
-
-const AT_ONCE: Thresholds = Thresholds { healthy_after: 1, unhealthy_after: 1 };
 
 fn spec(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config::Pool {
     let second = Duration::from_secs(1);
@@ -76,7 +73,8 @@ fn equal(count: usize) -> Arc<Pool> {
 
 fn set(pool: &Pool, index: usize, up: bool) {
     let member = pool.members().swap_remove(index);
-    pool.probed(&member.endpoint, if up { Ok(()) } else { Err("down".into()) }, AT_ONCE);
+    let finding = if up { Finding::Passed } else { Finding::Failed("down".into()) };
+    pool.probed(&member.endpoint, finding, Due::Regular);
     pool.publish_health();
 }
 
@@ -87,7 +85,7 @@ fn letter(pool: &Pool, endpoint: &Arc<Endpoint>) -> char {
 
 /// One pick as a letter; '-' when there is none.
 fn pick(pool: &Pool) -> char {
-    match pool.pick(&[]) {
+    match pool.pick(&Tried::default()) {
         Picked::Endpoint { lease, .. } => letter(pool, lease.endpoint()),
         Picked::NoneHealthy { .. } => '-',
     }
@@ -181,17 +179,182 @@ fn weight_0_gets_nothing_not_even_as_the_last() {
 #[test]
 fn a_retry_takes_another_endpoint_as_long_as_one_is_left() {
     let pool = healthy(&[(5, false), (1, false), (1, true)]);
-    let mut tried = Vec::new();
+    let mut tried = Tried::default();
     let mut letters = Vec::new();
     for _ in 0..4 {
         let Picked::Endpoint { lease, .. } = pool.pick(&tried) else { panic!("there is always one") };
         letters.push(letter(&pool, lease.endpoint()));
-        tried.push(lease.endpoint().clone());
+        tried.add(lease.endpoint().clone());
     }
     let mut first = letters.clone();
     first.truncate(3);
     first.sort_unstable();
     assert_eq!(first, ['a', 'b', 'c'], "all three before any twice, the backup among them: {letters:?}");
+}
+
+fn refuse(pool: &Pool, index: usize) -> bool {
+    pool.connect_failed(&pool.members().swap_remove(index).endpoint, "refused")
+}
+
+/// All that one request tries where everybody refuses.
+fn tries(pool: &Pool) -> String {
+    let mut tried = Tried::default();
+    let next = |_| {
+        let Picked::Endpoint { lease, .. } = pool.pick(&tried) else { return None };
+        let known = !pool.connect_failed(lease.endpoint(), "refused");
+        tried.rule_out(lease.endpoint(), known);
+        Some(letter(pool, lease.endpoint()))
+    };
+    (0..1000).map_while(next).collect()
+}
+
+#[test]
+fn who_refuses_one_is_passed_over_by_the_others_and_comes_back_with_a_connection() {
+    let pool = equal(3);
+    assert!(refuse(&pool, 1) && !refuse(&pool, 1), "it is news once");
+    pool.publish_health();
+    assert_eq!(counts(&picks(&pool, 10)), BTreeMap::from([('a', 5), ('c', 5)]));
+    let status = &pool.status().endpoints[1];
+    assert_eq!((status.state, &*status.reason), (EndpointState::Unreachable, "refused"));
+    let Picked::Endpoint { skipped: Some(skipped), .. } = pool.pick(&Tried::default()) else {
+        panic!("one was passed over")
+    };
+    assert_eq!(skipped.named[0].reason, "unreachable");
+    pool.connected(&pool.members()[1].endpoint);
+    pool.publish_health();
+    assert_eq!(counts(&picks(&pool, 9)), BTreeMap::from([('a', 3), ('b', 3), ('c', 3)]));
+}
+
+/// Before the turns are made anew: a retry looks at the endpoints themselves.
+#[test]
+fn a_retry_passes_over_at_once_who_refused_another() {
+    let pool = equal(4);
+    (0..3).for_each(|index| assert!(refuse(&pool, index)));
+    let mut tried = Tried::default();
+    tried.rule_out(&pool.members()[0].endpoint, false);
+    for _ in 0..5 {
+        let Picked::Endpoint { lease, .. } = pool.pick(&tried) else { panic!("one is left") };
+        assert_eq!(letter(&pool, lease.endpoint()), 'd');
+    }
+}
+
+#[test]
+fn who_is_unreachable_is_tried_once_nobody_else_is_left() {
+    let pool = healthy(&[(1, false), (1, false), (1, true)]);
+    refuse(&pool, 0);
+    pool.publish_health();
+    let all = tries(&pool);
+    assert_eq!((all.len(), &all[2..]), (3, "a"), "the backup before it, and each once: {all}");
+    pool.publish_health();
+    assert!(!pool.turns.rotation().has_reachable());
+    let again = tries(&pool);
+    assert_eq!(counts(&again), counts("abc"), "all of them once more: {again}");
+}
+
+#[test]
+fn of_thousands_that_are_unreachable_a_request_tries_a_few() {
+    let pool = equal(150);
+    (0..150).for_each(|index| assert!(refuse(&pool, index)));
+    pool.publish_health();
+    assert_eq!(tries(&pool).chars().count(), 16);
+}
+
+#[test]
+fn an_early_probe_that_fails_does_not_make_an_endpoint_unhealthy() {
+    let pool = equal(1);
+    let endpoint = pool.members().swap_remove(0).endpoint;
+    refuse(&pool, 0);
+    pool.probed(&endpoint, Finding::Failed("refused".into()), Due::Early);
+    assert_eq!(endpoint.state(), EndpointState::Unreachable);
+    pool.probed(&endpoint, Finding::Passed, Due::Early);
+    assert_eq!(endpoint.state(), EndpointState::Healthy);
+    for finding in [Finding::Busy, Finding::Shortage("no port".into())] {
+        pool.probed(&endpoint, finding, Due::Regular);
+        assert_eq!(endpoint.state(), EndpointState::Healthy);
+    }
+    pool.probed(&endpoint, Finding::Failed("refused".into()), Due::Regular);
+    assert_eq!(endpoint.state(), EndpointState::Unhealthy);
+}
+
+/// Whose backlog is full has more to do than it can, unless nobody gets in.
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_cannot_connect_where_requests_can_says_nothing() {
+    use socket2::{Domain, SockAddr, Socket, Type};
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("busy.sock");
+    let address = SockAddr::unix(&path).expect("a short path");
+    let socket = || Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+    let listener = socket();
+    listener.bind(&address).expect("a free path");
+    listener.listen(0).expect("it is bound");
+    let fill = |_| {
+        let socket = socket();
+        socket.set_nonblocking(true).expect("an option");
+        socket.connect(&address).ok().map(|()| socket)
+    };
+    let held: Vec<Socket> = (0..100).map_while(fill).collect();
+    assert!((1..100).contains(&held.len()));
+
+    let mut spec = spec(&[(1, false)], no_wait());
+    spec.endpoints[0].address = EndpointAddress::Unix(path);
+    let pool = Pool::new(spec, None);
+    let member = pool.members().swap_remove(0);
+    let silent = Finding::Failed("no connection within 1s".into());
+    assert_eq!(pool.probe_once(&member).await, Some(silent));
+    let (found, ()) = tokio::join!(pool.probe_once(&member), async { pool.connected(&member.endpoint) });
+    assert_eq!(found, Some(Finding::Busy));
+    // What it waits for is room.
+    let (found, ()) = tokio::join!(pool.probe_once(&member), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        listener.set_nonblocking(true).expect("an option");
+        while listener.accept().is_ok() {}
+    });
+    assert_eq!(found, Some(Finding::Passed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_down_is_probed_early_and_sooner_where_requests_wait() {
+    use super::early::Schedule;
+    let pool = equal(1);
+    let endpoint = pool.members().swap_remove(0).endpoint;
+    let interval = Some(Duration::from_secs(60));
+    let (mut schedule, started) = (Schedule::new(), tokio::time::Instant::now());
+    refuse(&pool, 0);
+    assert_eq!(schedule.next(&pool, &endpoint, interval).await, Due::Early);
+    assert_eq!(started.elapsed().as_millis() / 10, 10);
+    pool.connected(&endpoint);
+    schedule.probed_at(started);
+    assert_eq!(schedule.next(&pool, &endpoint, interval).await, Due::Regular);
+    assert_eq!(started.elapsed().as_secs(), 60);
+
+    let limit = Duration::from_secs(30);
+    let pool = Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None);
+    set(&pool, 0, false);
+    let endpoint = pool.members().swap_remove(0).endpoint;
+    let (mut schedule, started) = (Schedule::new(), tokio::time::Instant::now());
+    let wait = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        pool.queue().expect("there is room")
+    };
+    let (permit, due) = tokio::join!(wait, schedule.next(&pool, &endpoint, interval));
+    assert_eq!((due, started.elapsed().as_millis() / 10), (Due::Early, 110));
+    drop(permit);
+}
+
+#[tokio::test]
+async fn another_config_wakes_those_who_wait() {
+    let limit = Duration::from_secs(30);
+    let pool = Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None);
+    set(&pool, 0, false);
+    let (before, started) = (pool.wait(), Instant::now());
+    pool.ask_again();
+    assert!(before.until_available(limit).await, "even where it came before the wait");
+    let wait = pool.wait();
+    let (woken, ()) = tokio::join!(wait.until_available(limit), async {
+        tokio::task::yield_now().await;
+        pool.ask_again();
+    });
+    assert!(woken && started.elapsed() < Duration::from_secs(5));
 }
 
 #[test]
@@ -200,18 +363,20 @@ fn fail_open_tries_those_that_are_not_healthy_and_says_so() {
     set(&pool, 0, false);
     set(&pool, 1, false);
     for _ in 0..2 {
-        let Picked::Endpoint { failed_open, .. } = pool.pick(&[]) else { panic!("fail_open picks") };
+        let Picked::Endpoint { failed_open, .. } = pool.pick(&Tried::default()) else {
+            panic!("fail_open picks")
+        };
         assert!(failed_open);
     }
     set(&pool, 0, true);
-    let Picked::Endpoint { failed_open, .. } = pool.pick(&[]) else { panic!("one is healthy") };
+    let Picked::Endpoint { failed_open, .. } = pool.pick(&Tried::default()) else { panic!("one is healthy") };
     assert!(!failed_open);
 }
 
 #[test]
 fn a_lease_counts_in_flight_until_it_is_dropped() {
     let pool = equal(1);
-    let Picked::Endpoint { lease, .. } = pool.pick(&[]) else { panic!("one is healthy") };
+    let Picked::Endpoint { lease, .. } = pool.pick(&Tried::default()) else { panic!("one is healthy") };
     let endpoint = lease.endpoint().clone();
     assert_eq!((endpoint.load().requests, endpoint.load().in_flight), (1, 1));
     drop(lease);
@@ -223,16 +388,17 @@ async fn the_passing_probe_itself_wakes_those_who_wait() {
     let limit = Duration::from_secs(30);
     let pool = Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None);
     set(&pool, 0, false);
-    let waiting = pool.wait().expect("there is room");
-    assert_eq!(pool.wait().err(), Some(QueueFull));
+    let permit = pool.queue().expect("there is room");
+    assert_eq!(pool.queue().err(), Some(QueueFull));
     assert_eq!(pool.status().waiting, 1);
     let started = Instant::now();
-    let (available, ()) = tokio::join!(waiting.until_available(limit), async {
+    let wait = pool.wait();
+    let (available, ()) = tokio::join!(wait.until_available(limit), async {
         tokio::task::yield_now().await;
         set(&pool, 0, true);
     });
     assert!(available && started.elapsed() < Duration::from_secs(5));
-    drop(waiting);
+    drop(permit);
     assert_eq!(pool.status().waiting, 0);
 }
 
@@ -243,10 +409,10 @@ async fn those_who_wait_in_a_pool_that_a_reload_replaced_are_woken_too() {
     let wait = WhenNoneHealthy::Wait { limit, queue: 1 };
     let old = Pool::new(spec(&[(1, false)], wait.clone()), None);
     set(&old, 0, false);
-    let waiting = old.wait().expect("there is room");
+    let wait_in_old = old.wait();
     let new = Pool::new(spec(&[(2, false), (1, false)], wait), Some(&old));
     let started = Instant::now();
-    let (available, ()) = tokio::join!(waiting.until_available(limit), async {
+    let (available, ()) = tokio::join!(wait_in_old.until_available(limit), async {
         tokio::task::yield_now().await;
         set(&new, 0, true);
     });
@@ -259,14 +425,14 @@ async fn waiting_has_an_end() {
     let limit = Duration::from_secs(5);
     let pool = Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None);
     set(&pool, 0, false);
-    assert!(!pool.wait().expect("there is room").until_available(limit).await);
+    assert!(!pool.wait().until_available(limit).await);
 }
 
 #[test]
 fn a_successor_keeps_the_live_state_of_the_endpoints_that_stay() {
     let old = equal(2);
     set(&old, 0, false);
-    drop(old.pick(&[]));
+    drop(old.pick(&Tried::default()));
     let new = Pool::new(spec(&[(3, false), (1, false), (1, false)], no_wait()), Some(&old));
     let status = new.status();
     let states: Vec<_> = status.endpoints.iter().map(|endpoint| endpoint.state).collect();
@@ -344,7 +510,7 @@ fn what_a_pick_costs() {
         let pool = equal(count);
         let selector =
             Arc::new(RoundRobin::build_with_config(&pool.balancer.backends().get_backend(), &pool.turns));
-        let turns = best(&|| drop(black_box(pool.pick(&[]))));
+        let turns = best(&|| drop(black_box(pool.pick(&Tried::default()))));
         let selection = best(&|| assert!(black_box(selector.iter(b"").next()).is_some()));
         let balancer =
             best(&|| assert!(black_box(pool.balancer.select_with(b"", 256, |_, ready| ready)).is_some()));

@@ -3,12 +3,13 @@
 use pingora_core::{Error, ErrorSource, ErrorType};
 
 use crate::exchange::Failure;
+use crate::pool::dial::system_error;
 
 pub fn connect_error(error: &Error) -> Failure {
     match error.etype {
         ErrorType::ConnectTimedout => Failure::ConnectTimeout,
         ErrorType::TLSHandshakeFailure => Failure::EndpointTls,
-        _ => Failure::ConnectFailed,
+        _ => system_error(error).map_or(Failure::ConnectFailed, Failure::of_connect),
     }
 }
 

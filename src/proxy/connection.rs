@@ -16,11 +16,12 @@ use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::upstreams::peer::{Tracer, Tracing};
 use pingora_core::{Error, ErrorType, Result};
 use socket2::SockRef;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::watch::Deadlines;
+use crate::pool::Endpoint;
 use crate::pool::dial::{Expected, NoTls, secured};
 
 /// A second handle of an open connection.
@@ -94,6 +95,7 @@ impl Connections {
 /// Opens a connection and keeps its second handle.
 #[derive(Debug)]
 pub struct Dial {
+    endpoint: Arc<Endpoint>,
     limit: Duration,
     tls: Option<Expected>,
     slot: Slot,
@@ -107,8 +109,13 @@ pub struct Slot {
 }
 
 impl Dial {
-    pub fn new(limit: Duration, tls: Option<Expected>, connections: Arc<Connections>) -> Self {
-        Self { limit, tls, slot: Slot { connections, fd: Arc::default() } }
+    pub fn new(
+        endpoint: Arc<Endpoint>,
+        limit: Duration,
+        tls: Option<Expected>,
+        connections: Arc<Connections>,
+    ) -> Self {
+        Self { endpoint, limit, tls, slot: Slot { connections, fd: Arc::default() } }
     }
 
     pub fn slot(&self) -> Slot {
@@ -132,7 +139,7 @@ impl Dial {
             }
             SocketAddr::Unix(address) => {
                 let path = address.as_pathname().ok_or(std::io::ErrorKind::InvalidInput)?;
-                let stream = UnixStream::connect(path).await?;
+                let stream = self.endpoint.backlog().connect(path).await?;
                 self.slot.opened(&stream)?;
                 match &self.tls {
                     None => Ok(stream.into()),

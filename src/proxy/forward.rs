@@ -20,7 +20,7 @@ use pingora_proxy::Session;
 
 use super::context::Carried;
 use super::visit::Visit;
-use super::{ATTEMPTS_MAX, Carrier, next_attempt};
+use super::{ATTEMPTS_MAX, Carrier, Reach, next_attempt};
 use crate::exchange::{Circumstances, Exchange, Failure};
 use crate::pool::{Endpoint, Pool};
 pub use http2::Connections;
@@ -67,7 +67,7 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
     }
     let mut last = Failed::new(Failure::Internal, "too many attempts".to_owned());
     for _ in 0..ATTEMPTS_MAX {
-        if let Err(failure) = next_attempt(session, carried).await {
+        if let Err(failure) = next_attempt(carrier, session, carried, Reach::All).await {
             last = Failed::new(failure, None);
             break;
         }
@@ -77,7 +77,8 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
             Err(Ended::Failed(failed)) => {
                 let again = !failed.of_client && {
                     let circumstances = circumstances(session, carried, failed.stale);
-                    carried.exchange.attempt_failed(failed.failure, circumstances)
+                    let detail = failed.detail.as_deref();
+                    carried.exchange.attempt_failed(failed.failure, detail, circumstances, Instant::now())
                 };
                 if !again {
                     last = failed;

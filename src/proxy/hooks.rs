@@ -15,7 +15,7 @@ use super::connection::Slot;
 use super::context::{Carried, Context};
 use super::visit::Visit;
 use super::watch::{Busy, Limit};
-use super::{Carrier, classify, edits, heads, next_attempt, peer, rest, strict, websocket};
+use super::{Carrier, Reach, classify, edits, heads, next_attempt, peer, rest, strict, websocket};
 use crate::exchange::{Circumstances, Edits, Failure, Head};
 
 #[async_trait]
@@ -75,7 +75,7 @@ impl ProxyHttp for Carrier {
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let carried = ctx.carried()?;
-        if let Err(failure) = next_attempt(session, carried).await {
+        if let Err(failure) = next_attempt(self, session, carried, Reach::Http1).await {
             return Err(carried.fail(failure));
         }
         carried.exchange.request_body_again();
@@ -258,7 +258,10 @@ impl ProxyHttp for Carrier {
             false => classify::connect_error(&error),
         };
         let circumstances = circumstances(session, carried, false);
-        error.set_retry(carried.exchange.attempt_failed(failure, circumstances));
+        let detail = classify::detail(&error);
+        let again =
+            carried.exchange.attempt_failed(failure, detail.as_deref(), circumstances, Instant::now());
+        error.set_retry(again);
         carried.failure = Some(failure);
         error
     }
@@ -281,7 +284,10 @@ impl ProxyHttp for Carrier {
         let failure =
             carried.failure.or(late).unwrap_or_else(|| classify::error(&error, carried.begun, expired));
         let circumstances = circumstances(session, carried, reused);
-        error.set_retry(carried.exchange.attempt_failed(failure, circumstances));
+        let detail = classify::detail(&error);
+        let again =
+            carried.exchange.attempt_failed(failure, detail.as_deref(), circumstances, Instant::now());
+        error.set_retry(again);
         carried.busy = None;
         carried.failure = (!error.retry()).then_some(failure);
         error

@@ -35,7 +35,7 @@ pub fn build(
         options.idle_timeout = Some(Duration::from_millis(1));
         peer.group_key = connections.alone();
     }
-    let dial = Dial::new(connect, tls, connections.clone());
+    let dial = Dial::new(exchange.endpoint()?.clone(), connect, tls, connections.clone());
     let (slot, options) = (dial.slot(), &mut peer.options);
     options.tracer = Some(dial.tracer());
     options.custom_l4 = Some(Arc::new(dial));

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::context::Carried;
-use super::{ATTEMPTS_MAX, Carrier, classify, edits, heads, next_attempt};
+use super::{ATTEMPTS_MAX, Carrier, Reach, classify, edits, heads, next_attempt};
 use crate::exchange::{Circumstances, Edits, Exchange, Failure, Head};
 use crate::lane::attempt;
 use crate::lane::head::{Parse, RESPONSE_BYTES_MAX, Response};
@@ -72,7 +72,7 @@ enum Passed {
 pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carried) -> Result<()> {
     let mut last = Failed::new(Failure::Internal, "too many attempts".to_owned());
     for _ in 0..ATTEMPTS_MAX {
-        if let Err(failure) = next_attempt(session, carried).await {
+        if let Err(failure) = next_attempt(carrier, session, carried, Reach::Http1).await {
             last = Failed::new(failure, None);
             break;
         }
@@ -87,7 +87,8 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
             Err(failed) => last = failed,
         }
         let circumstances = Circumstances { replayable: true, reused: false, response_begun: carried.begun };
-        if !carried.exchange.attempt_failed(last.failure, circumstances) {
+        let (detail, now) = (last.detail.as_deref(), std::time::Instant::now());
+        if !carried.exchange.attempt_failed(last.failure, detail, circumstances, now) {
             break;
         }
     }

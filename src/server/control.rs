@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::desk::{Desk, Job, News};
 use super::drain::{Drain, Drained};
 use super::memory;
-use super::reload::{Beginning, By, Due};
+use super::reload::{Beginning, By, Due, follow_successor};
 use super::state::Shared;
 use super::upgrade::launch::Invocation;
 use super::upgrade::{Successor, Upgrades};
@@ -180,6 +180,7 @@ impl Control {
                 Asked::Upgraded(successor) => {
                     self.succeeded = Some(successor);
                     self.close_admin().await;
+                    tokio::spawn(follow_successor(self.shared.clone()));
                     // The successor accepts already.
                     self.stop("upgrade", Duration::ZERO, &mut signals, &mut orders).await
                 }

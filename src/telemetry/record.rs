@@ -110,7 +110,7 @@ pub struct SkippedEndpoints {
 #[derive(Debug, Clone)]
 pub struct Skipped {
     pub endpoint: Arc<str>,
-    /// `unhealthy` or `checking`.
+    /// `unhealthy`, `unreachable` or `checking`.
     pub reason: &'static str,
 }
 

@@ -202,7 +202,7 @@ fn table(out: &mut String, rows: &[Row], endpoints: &[EndpointStatus], painter: 
         let colour = match endpoint.state {
             EndpointState::Healthy => "",
             EndpointState::Checking => YELLOW,
-            EndpointState::Unhealthy => RED,
+            EndpointState::Unreachable | EndpointState::Unhealthy => RED,
         };
         let _ = writeln!(out, "{}", painter.paint(colour, &line(row, &widths)));
     }
@@ -228,6 +228,7 @@ fn state_name(state: EndpointState) -> &'static str {
     match state {
         EndpointState::Checking => "checking",
         EndpointState::Healthy => "healthy",
+        EndpointState::Unreachable => "unreachable",
         EndpointState::Unhealthy => "unhealthy",
     }
 }

@@ -105,7 +105,8 @@ section! {
         /// `tcp`: a connection opens. `http`: a GET is answered with an expected status. `grpc`: the standard health
         /// service says SERVING; `protocol: h2` only.
         r#type: CheckType = "tcp";
-        /// From the start of a probe to the start of the next one, give or take 10 %.
+        /// From the start of a probe to the start of the next one, give or take 10 %. An endpoint is probed earlier once
+        /// a request could not connect to it, and while requests wait for one.
         interval: Limit = "2s";
         /// The whole time of one probe.
         timeout: Limit = "1s";
@@ -230,7 +231,7 @@ fn parse_status(text: &str) -> Option<u16> {
 }
 
 section! {
-    /// What happens to requests while no endpoint is healthy.
+    /// What happens to requests while no endpoint is healthy, or all have refused a connection.
     NoneHealthySection "`when_none_healthy`" {
         /// How long requests wait for an endpoint; then they are answered 503. `0s`: at once.
         wait: Period = "0s";
@@ -245,7 +246,7 @@ section! {
 section! {
     /// How long an endpoint may take.
     EndpointTimeoutsSection "a pool's `timeouts`" {
-        /// To connect; after it, 503.
+        /// To connect, the wait for a unix socket whose backlog is full included; after it, 503.
         connect: Limit = "2s";
         /// From the end of the request to the end of the response's header; after it, 504.
         response: Limit = "60s";
@@ -278,7 +279,8 @@ section! {
 section! {
     /// When a request is tried again.
     RetrySection "`retry`" {
-        /// Attempts after the first one.
+        /// Attempts after the first one. Connects that fail do not count: all other endpoints are tried, once each, for
+        /// as long as so many attempts would take that each use up `timeouts.connect`. 0: none follows.
         limit: Count<0, 20> = 2;
         /// After which failures: `connect` (any method: nothing was sent); for idempotent methods also `reset` (closed
         /// before the first byte of a response), `timeout` (no response in time), and statuses from 500 to 599.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -23,7 +24,7 @@ const GRPC_CHECK: &str = "/grpc.health.v1.Health/Check";
 const ANSWER_MAX: usize = 4096;
 
 pub(super) struct Http2Check {
-    dial: ProbeDial,
+    dial: Arc<ProbeDial>,
     request: Request<()>,
     body: Bytes,
     wanted: Wanted,
@@ -35,29 +36,39 @@ enum Wanted {
 }
 
 impl Http2Check {
-    pub fn get(endpoint: &Endpoint, spec: &config::HealthCheck, expected: Option<Expected>) -> Option<Self> {
+    pub fn get(
+        endpoint: &Endpoint,
+        spec: &config::HealthCheck,
+        expected: &Option<Expected>,
+        dial: Arc<ProbeDial>,
+    ) -> Option<Self> {
         let CheckKind::Http { path, host, expect, headers } = &spec.kind else { return None };
         let host = host.as_deref().unwrap_or(endpoint.written());
-        let mut request = Request::builder().method(Method::GET).uri(uri(&expected, host, path)?);
+        let mut request = Request::builder().method(Method::GET).uri(uri(expected, host, path)?);
         for (name, value) in headers.iter().filter(|(name, _)| name != header::HOST) {
             request = request.header(name, value);
         }
         let request = request.header(header::USER_AGENT, USER_AGENT).body(()).ok()?;
         let wanted = Wanted::Status(expect.clone());
-        Some(Self { dial: ProbeDial(expected), request, body: Bytes::new(), wanted })
+        Some(Self { dial, request, body: Bytes::new(), wanted })
     }
 
-    pub fn grpc(endpoint: &Endpoint, service: &str, expected: Option<Expected>) -> Option<Self> {
+    pub fn grpc(
+        endpoint: &Endpoint,
+        service: &str,
+        expected: &Option<Expected>,
+        dial: Arc<ProbeDial>,
+    ) -> Option<Self> {
         let request = Request::builder()
             .method(Method::POST)
-            .uri(uri(&expected, endpoint.written(), GRPC_CHECK)?)
+            .uri(uri(expected, endpoint.written(), GRPC_CHECK)?)
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
             .header(header::USER_AGENT, USER_AGENT)
             .body(())
             .ok()?;
         let wanted = Wanted::Serving { service: service.to_owned() };
-        Some(Self { dial: ProbeDial(expected), request, body: question(service), wanted })
+        Some(Self { dial, request, body: question(service), wanted })
     }
 
     async fn ask(&self, mut sender: h2::client::SendRequest<Bytes>) -> Result<()> {

@@ -11,7 +11,7 @@ use super::prepare::{self, LIMIT};
 use crate::changes::{Changes, Item};
 use crate::config::EndpointAddress;
 use crate::pool::status::EndpointState;
-use crate::pool::{Member, Pool};
+use crate::pool::{Finding, Member, Pool, Standing};
 use crate::snapshot::Snapshot;
 
 /// The endpoints of a snapshot as they are now, by what the config says of them.
@@ -76,7 +76,7 @@ async fn probe_once(present: &Present, arrivals: &[Item], found: &mut Found) {
     for (index, item) in arrivals.iter().enumerate() {
         for (pool, member) in present.members(item) {
             let (pool, member) = (pool.clone(), member.clone());
-            probes.spawn(async move { (index, pool.probe_once(&member).await) });
+            probes.spawn(async move { (index, pool.probe_once(&member).await.and_then(Finding::verdict)) });
         }
     }
     while let Some(probed) = probes.join_next().await {
@@ -134,15 +134,17 @@ impl Present {
         // The worst of a name's addresses is worth the line.
         let rank = |member: &&Member| match member.endpoint.state() {
             EndpointState::Unhealthy => 0,
-            EndpointState::Checking => 1,
-            EndpointState::Healthy => 2,
+            EndpointState::Unreachable => 1,
+            EndpointState::Checking => 2,
+            EndpointState::Healthy => 3,
         };
         let worst = self.members(item).iter().map(|(_, member)| member).min_by_key(rank)?;
-        let health = worst.endpoint.health();
-        Some(match health.state() {
-            EndpointState::Healthy => format!("healthy: {}", health.reason()),
-            EndpointState::Unhealthy => format!("unhealthy: {}", health.reason()),
-            EndpointState::Checking => health.reason().to_owned(),
+        let Standing { state, reason, .. } = worst.endpoint.standing();
+        Some(match state {
+            EndpointState::Healthy => format!("healthy: {reason}"),
+            EndpointState::Unhealthy => format!("unhealthy: {reason}"),
+            EndpointState::Unreachable => format!("unreachable: {reason}"),
+            EndpointState::Checking => reason.to_string(),
         })
     }
 }

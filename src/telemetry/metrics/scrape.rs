@@ -160,7 +160,7 @@ const ENDPOINT_METRICS: [EndpointMetric; 8] = [
     EndpointMetric {
         name: "evenkeel_endpoint_up",
         kind: Kind::Gauge,
-        help: "1 if the endpoint is healthy, 0 if it is unhealthy or not probed yet.",
+        help: "1 if the endpoint is healthy, 0 if it is unhealthy, unreachable or not probed yet.",
         value: |endpoint| u64::from(endpoint.state == EndpointState::Healthy),
     },
     EndpointMetric {

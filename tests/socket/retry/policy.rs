@@ -33,12 +33,13 @@ fn a_limit_of_zero_is_off() {
     assert_eq!(proxy.record("/x").results(), ["connect_failed"]);
 }
 
-/// Two retries at most unless told otherwise, however many endpoints there are. Pingora alone tries 16 times.
+/// Two retries at most unless told otherwise, however many endpoints there are; connects that fail do not count.
+/// Pingora alone tries 16 times.
 #[test]
 fn the_limit_holds() {
-    let refusing = [(); 6].map(|()| nobody_listens());
-    let proxy = Proxy::to(&refusing).start();
-    proxy.get("/x").expect(503);
+    let faulty = [(); 6].map(|()| Endpoint::scripted("faulty", closes));
+    let proxy = Proxy::to(&faulty).start();
+    proxy.get("/x").expect(502);
     assert_eq!(proxy.record("/x").attempts().len(), 3);
 }
 

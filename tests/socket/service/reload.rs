@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal::{SIGHUP, SIGTERM};
 
-use crate::harness::{Endpoint, Event, Gate, Proxy, SteadyLoad, eventually, nobody_listens, silent_network};
+use crate::harness::http2_endpoint::Http2Endpoint;
+use crate::harness::{
+    Carrier, Endpoint, Event, Gate, Proxy, SteadyLoad, carrier, eventually, nobody_listens, silent_network,
+};
 
 /// Reloads, and waits until this generation is in force.
 #[track_caller]
@@ -472,4 +475,56 @@ fn new_names_are_resolved_first() {
         said.stdout
     );
     assert_eq!(proxy.get("/x").expect(200).text(), "b");
+}
+
+/// Nothing was sent for requests that wait: what repairs a pool, or takes another one, is for them, too.
+#[test]
+fn requests_that_wait_are_decided_anew() {
+    let dead = nobody_listens();
+    let well = Endpoint::named("well");
+    let wait = "when_none_healthy: { wait: 60s }";
+    for renamed in [false, true] {
+        let proxy = Proxy::to([&dead]).with(wait).start();
+        let mut clients: Vec<_> = (0..6).map(|_| proxy.client()).collect();
+        clients.iter_mut().for_each(|client| {
+            client.send("POST /held HTTP/1.1\r\nHost: test.example\r\nContent-Length: 4\r\n\r\nonce");
+        });
+        eventually("six that wait", || (proxy.status()["pools"][0]["waiting"] == 6).then_some(()));
+        let mut repaired = proxy.config_text().replace(dead.address(), well.address());
+        if renamed {
+            repaired = repaired.replace("  default:\n", "  other:\n").replace("pool: default", "pool: other");
+        }
+        let served = well.count_of("/held");
+        reload_to(&proxy, &repaired, 2);
+        for client in &mut clients {
+            assert_eq!(client.response().expect(200).text(), "well");
+        }
+        assert_eq!(well.count_of("/held") - served, 6, "each arrives once");
+        for record in proxy.records_of("/held", 6) {
+            assert_eq!((record.number("generation"), record.status()), (2, 200));
+            assert_eq!(record.0["pool"], if renamed { "other" } else { "default" });
+            assert!(record.seconds("waited_seconds") > 0.0);
+        }
+        let books = &proxy.status()["listeners"][0]["requests"];
+        assert_eq!((books["accepted"].as_u64(), books["answered"].as_u64()), (Some(6), Some(6)));
+    }
+}
+
+/// The pool that they are for now may be of endpoints that speak HTTP/2.
+#[test]
+fn requests_that_wait_are_carried_to_who_speaks_http2_now() {
+    let dead = nobody_listens();
+    if carrier() == Carrier::Pingora {
+        // HTTP/1.1 goes Pingora's own way there, and stays with the protocol that it began with.
+        return;
+    }
+    let well = Http2Endpoint::named("h2");
+    let proxy = Proxy::to([&dead]).with("when_none_healthy: { wait: 60s }").start();
+    let mut client = proxy.client();
+    client.send("GET /held HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    eventually("one that waits", || (proxy.status()["pools"][0]["waiting"] == 1).then_some(()));
+    let repaired = proxy.config_text().replace(dead.address(), &well.to_string());
+    reload_to(&proxy, &repaired.replace("health_check: off", "health_check: off\n    protocol: h2"), 2);
+    client.response().expect(200);
+    assert_eq!(proxy.record("/held").number("generation"), 2);
 }

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal::{self, SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM,
 
 use crate::harness::{
     Carrier, Client, Ended, Endpoint, Event, Gate, Proxy, ProxyBuilder, SOON, SteadyLoad, Stream, carrier,
-    eventually,
+    eventually, nobody_listens,
 };
 
 /// Takes its time before it is what it should be.
@@ -537,4 +537,23 @@ fn the_first_process_of_a_container_is_not_upgraded() {
     assert_eq!(output.code, Some(1));
     assert!(output.stderr.contains("first process of its container"), "{}", output.stderr);
     proxy.get("/").expect(200);
+}
+
+/// Requests that wait in the old process for an endpoint are decided by the config that its successor has.
+#[test]
+fn requests_that_wait_are_decided_by_the_new_config() {
+    let dead = nobody_listens();
+    let well = Endpoint::named("well");
+    let mut proxy = Proxy::to([&dead]).with("when_none_healthy: { wait: 60s }").start();
+    let mut clients: Vec<_> = (0..4).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.send("GET /held HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    }
+    eventually("four that wait", || (proxy.status()["pools"][0]["waiting"] == 4).then_some(()));
+    proxy.write_config(&proxy.config_text().replace(dead.address(), well.address()));
+    proxy.upgrade();
+    for client in &mut clients {
+        assert_eq!(client.response().expect(200).text(), "well");
+    }
+    assert_eq!(well.count_of("/held"), 4);
 }

@@ -1,0 +1,70 @@
+//! A request for which no endpoint is left: it waits, and is decided anew where another config comes into force.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Exchange, Failure, Next, Pinned};
+use crate::config::WhenNoneHealthy;
+use crate::pool::Pool;
+use crate::routing::RequestHead;
+
+impl Exchange {
+    /// What to do where the pool has nobody to pick.
+    pub(super) fn wait(&mut self, pool: &Arc<Pool>, now: Instant) -> Next {
+        let WhenNoneHealthy::Wait { limit, .. } = pool.spec().when_none_healthy else {
+            return Next::Fail(Failure::NoHealthyEndpoint);
+        };
+        if limit.is_zero() {
+            return Next::Fail(Failure::NoHealthyEndpoint);
+        }
+        let since = *self.waiting_since.get_or_insert(now);
+        // All its times of waiting together have this limit.
+        let until = since + limit.saturating_sub(self.record.waited.unwrap_or_default());
+        if until <= now {
+            self.stop_waiting(now);
+            return Next::Fail(Failure::WaitExpired);
+        }
+        if !self.permit.as_ref().is_some_and(|permit| permit.is_of(pool)) {
+            let Ok(permit) = pool.queue() else { return Next::Fail(Failure::WaitQueueFull) };
+            self.permit = Some(permit);
+        }
+        // By then, any of them may have come back.
+        self.tried.forget();
+        let left = self.deadline.map_or(until, |deadline| until.min(deadline)).saturating_duration_since(now);
+        Next::Wait(pool.wait(), left)
+    }
+
+    pub(super) fn stop_waiting(&mut self, now: Instant) {
+        let Some(since) = self.waiting_since.take() else { return };
+        let waited = self.record.waited.unwrap_or_default() + now.saturating_duration_since(since);
+        self.record.waited = Some(waited);
+    }
+
+    /// Decides a request that waits once more, where another snapshot than its own is in force: no endpoint has it, and
+    /// what repairs a pool is for those that wait in it, too. The time that it has waited counts.
+    ///
+    /// `true`: it is to ask for its next attempt at once.
+    pub fn decide_anew<H: RequestHead>(
+        &mut self,
+        pinned: Arc<Pinned>,
+        head: &H,
+        now: Instant,
+    ) -> Result<bool, Failure> {
+        if self.pinned.is_same(&pinned) {
+            return Ok(false);
+        }
+        let used = self.retry_limit().saturating_sub(self.retries_left);
+        self.stop_waiting(now);
+        self.pinned = pinned;
+        self.record.generation = self.pinned.snapshot().generation();
+        self.record.skipped = None;
+        self.connecting = Duration::ZERO;
+        self.find_route(head)?;
+        self.retries_left = self.retry_limit().saturating_sub(used);
+        Ok(true)
+    }
+
+    fn retry_limit(&self) -> u8 {
+        self.pool().map_or(0, |pool| pool.spec().retry.limit)
+    }
+}

@@ -1,0 +1,117 @@
+//! How soon an endpoint that is down is probed again: sooner than its interval says, and no more often than all probes of
+//! a pool together may be.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::Pool;
+use super::endpoint::Endpoint;
+use super::status::EndpointState;
+
+/// Between two early probes of an endpoint, from start to start.
+const LEAST: Duration = Duration::from_millis(100);
+
+/// Of all endpoints of a pool together: two hundred early probes a second.
+const LEAST_OF_ALL: Duration = Duration::from_millis(5);
+
+/// What the pause grows to, where no health check's interval ends it before.
+const MOST: Duration = Duration::from_secs(5);
+
+/// Which probe is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// The one that the health check's interval asks for.
+    Regular,
+    /// One that is to find out whether the endpoint has come back.
+    Early,
+}
+
+/// The pause before the next early probe of an endpoint that has been down for so long, as one of so many.
+///
+/// It grows with the time: an endpoint is found again after a tenth of the time that it was away. Where requests wait, it
+/// does not grow.
+fn pause(away: Duration, down: usize, waited_for: bool) -> Duration {
+    let least = LEAST.max(LEAST_OF_ALL * u32::try_from(down).unwrap_or(u32::MAX));
+    if waited_for { least } else { least.max((away / 10).min(MOST)) }
+}
+
+/// When an endpoint is probed.
+pub(super) struct Schedule {
+    /// The start of the last probe.
+    last: Instant,
+    /// When it went down.
+    down: Option<Instant>,
+}
+
+impl Schedule {
+    pub fn new() -> Self {
+        Self { last: Instant::now(), down: None }
+    }
+
+    pub fn probed_at(&mut self, started: Instant) {
+        self.last = started;
+    }
+
+    /// Returns when the next probe is due: after `interval`, or before.
+    pub async fn next(&mut self, pool: &Pool, endpoint: &Endpoint, interval: Option<Duration>) -> Due {
+        loop {
+            let hurry = pool.hurry.notified();
+            tokio::pin!(hurry);
+            hurry.as_mut().enable();
+            let regular = interval.map(|interval| self.last + interval);
+            let early = self.early(pool, endpoint);
+            let due = match (early, regular) {
+                (Some(early), Some(regular)) if regular <= early => (regular, Due::Regular),
+                (Some(early), _) => (early, Due::Early),
+                (None, Some(regular)) => (regular, Due::Regular),
+                (None, None) => {
+                    endpoint.reach().news.notified().await;
+                    continue;
+                }
+            };
+            let is_down = endpoint.state() != EndpointState::Healthy;
+            tokio::select! {
+                () = sleep_until(due.0) => return due.1,
+                () = endpoint.reach().news.notified() => {}
+                () = hurry, if is_down => {}
+            }
+        }
+    }
+
+    /// When an early probe is due, if one is.
+    fn early(&mut self, pool: &Pool, endpoint: &Endpoint) -> Option<Instant> {
+        let waited_for = pool.is_waited_for();
+        let unhealthy = endpoint.state() == EndpointState::Unhealthy;
+        if !(endpoint.reach().is_marked() || unhealthy && waited_for) {
+            self.down = None;
+            return None;
+        }
+        let now = Instant::now();
+        let down = *self.down.get_or_insert(now);
+        let pause = pause(now - down, pool.turns.rotation().down(), waited_for);
+        Some(self.last.max(down) + pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_away_for_long_is_asked_less_often() {
+        let seconds = Duration::from_secs;
+        assert_eq!(pause(seconds(0), 1, false), LEAST);
+        assert_eq!(pause(seconds(1), 1, false), LEAST);
+        assert_eq!(pause(seconds(20), 1, false), seconds(2));
+        assert_eq!(pause(seconds(3600), 1, false), MOST);
+        assert_eq!(pause(seconds(20), 1, true), LEAST, "somebody waits");
+    }
+
+    #[test]
+    fn all_of_them_together_have_a_limit() {
+        assert_eq!(pause(Duration::ZERO, 20, true), LEAST);
+        assert_eq!(pause(Duration::ZERO, 20_000, true), Duration::from_secs(100));
+        assert_eq!(pause(Duration::ZERO, usize::MAX, false), LEAST_OF_ALL * u32::MAX);
+    }
+}

@@ -1,0 +1,94 @@
+//! Whether connections to one endpoint open: what requests find out, at once and apart from what probes think of it.
+//!
+//! A connect that fails marks the endpoint, and other requests pass it over. A connect that succeeds clears the mark, and
+//! so does a probe that finds the endpoint healthy; the supervisor probes a marked endpoint early.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Instant, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::telemetry::Throttle;
+
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    /// All that requests look at.
+    marked: AtomicBool,
+    mark: Mutex<Option<Mark>>,
+    /// The mark has been set: whoever probes the endpoint may do so early.
+    pub news: Notify,
+    throttle: Mutex<Throttle>,
+    /// The log has it that the endpoint is unreachable.
+    told: AtomicBool,
+}
+
+/// Why connections do not open, and since when.
+#[derive(Debug, Clone)]
+pub(super) struct Mark {
+    pub since: SystemTime,
+    pub reason: Arc<str>,
+}
+
+impl Reach {
+    pub fn is_marked(&self) -> bool {
+        self.marked.load(Relaxed)
+    }
+
+    pub fn mark(&self) -> Option<Mark> {
+        self.mark.lock().clone()
+    }
+
+    /// A connect has failed; `true` if that is news.
+    pub fn set(&self, reason: &str, now: SystemTime) -> bool {
+        let mut mark = self.mark.lock();
+        if mark.is_some() {
+            return false;
+        }
+        *mark = Some(Mark { since: now, reason: reason.into() });
+        self.marked.store(true, Relaxed);
+        self.news.notify_one();
+        true
+    }
+
+    /// A connect has succeeded; `true` if that is news.
+    pub fn clear(&self) -> bool {
+        if !self.is_marked() {
+            return false;
+        }
+        let mut mark = self.mark.lock();
+        self.marked.store(false, Relaxed);
+        mark.take().is_some()
+    }
+
+    /// Whether the log is to be told of the mark, and how many there were since it was last told: an endpoint may come and
+    /// go many times a second.
+    pub fn to_tell(&self) -> Option<u64> {
+        let count = self.throttle.lock().due(Instant::now())?;
+        self.told.store(true, Relaxed);
+        Some(count)
+    }
+
+    /// Whether the log had been told of the mark, and so is to be told of its end; `true` once.
+    pub fn was_told(&self) -> bool {
+        self.told.swap(false, Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_news_once_and_keeps_its_first_reason() {
+        let reach = Reach::default();
+        assert!(!reach.clear());
+        assert!(reach.set("refused", SystemTime::UNIX_EPOCH));
+        assert!(!reach.set("no route", SystemTime::now()));
+        let mark = reach.mark().expect("it is marked");
+        assert_eq!((&*mark.reason, mark.since), ("refused", SystemTime::UNIX_EPOCH));
+        assert!(reach.clear() && !reach.is_marked() && reach.mark().is_none());
+        assert!(!reach.clear());
+    }
+}
