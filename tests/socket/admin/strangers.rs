@@ -20,7 +20,8 @@ fn a_strangers_process_gets_no_orders() {
     let Some(stranger) = another_user() else { return };
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::to([&endpoint]).run_by(stranger).start();
-    for arguments in [&["reload"][..], &["status"], &["health"], &["plan", "/dev/null"]] {
+    let config = proxy.config_path().display().to_string();
+    for arguments in [&["reload"][..], &["status"], &["health"], &["plan", &config]] {
         let ended = proxy.command(arguments);
         assert_eq!(ended.code, Some(1), "{arguments:?}: {}", ended.stderr);
         assert!(
