@@ -42,7 +42,7 @@ pub use retry::Circumstances;
 pub use tracked::Tracked;
 
 use crate::config::{EndpointProtocol, HostHeader, Listener};
-use crate::pool::{Endpoint, Lease, Picked, Pool, Tried, Wait, WaitPermit};
+use crate::pool::{Endpoint, Holds, Lease, Picked, Pool, Tried, Wait, WaitPermit};
 use crate::routing::RequestHead;
 use crate::snapshot::Route;
 use crate::telemetry::record::{Attempt, AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
@@ -252,7 +252,11 @@ impl Exchange {
         let pinned = self.pinned.clone();
         let Some(route) = pinned.route(self.route) else { return Next::Fail(Failure::NoRoute) };
         match route.pool.pick(&self.tried) {
-            Picked::Endpoint { lease, failed_open, skipped } => {
+            Picked::Endpoint { mut lease, failed_open, skipped } => {
+                let is_admitted = self.is_admitted();
+                if !lease.count(self.holds()) && !is_admitted {
+                    return self.refused_by(&route.pool);
+                }
                 self.stop_waiting(now);
                 self.record.failed_open |= failed_open;
                 self.record.skipped = skipped;
@@ -270,6 +274,24 @@ impl Exchange {
                 self.wait(&route.pool, now)
             }
         }
+    }
+
+    /// What it takes of what all pools share.
+    fn holds(&self) -> Holds {
+        if self.record.protocol == Protocol::Http2 { Holds::Stream } else { Holds::Connection }
+    }
+
+    /// The pool has let it in before: one that has waited, or is tried again, is not refused for the pool's limit.
+    fn is_admitted(&self) -> bool {
+        self.waiting_since.is_some()
+            || self.permit.is_some()
+            || !self.record.attempts.is_empty()
+            || !self.tried.is_empty()
+    }
+
+    fn refused_by(&self, pool: &Pool) -> Next {
+        pool.load().refuse(pool.name());
+        Next::Fail(Failure::PoolFull)
     }
 
     /// When the whole request must be over, with everything that belongs to it.

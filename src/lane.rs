@@ -26,6 +26,7 @@ mod carry;
 pub mod connection;
 pub mod deadline;
 mod deliver;
+pub mod descriptors;
 pub mod door;
 mod guests;
 pub mod handover;

@@ -24,6 +24,11 @@ pub fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
+/// Whether there was no descriptor left, of this process or of all together: closing something helps.
+pub fn is_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ mod discovery;
 mod early;
 mod endpoint;
 mod health;
+mod load;
 mod names;
 mod probe;
 mod reach;
@@ -33,6 +34,7 @@ use pingora_load_balancing::{Backends, LoadBalancer};
 use tokio::sync::Notify;
 
 pub use endpoint::{Endpoint, EndpointTable, IdleConnections, Lease, Standing, Target};
+pub use load::{Holds, Most, PoolLoad};
 pub use probe::Finding;
 pub use rotation::Member;
 pub use supervisor::{Supervisor, SupervisorHandle};
@@ -112,6 +114,16 @@ impl Pool {
 
     pub fn spec(&self) -> &config::Pool {
         &self.spec
+    }
+
+    /// Its requests, and how many it may have.
+    pub fn load(&self) -> &PoolLoad {
+        self.table.load()
+    }
+
+    /// Whether another request may wait: those that wait count as those in flight do.
+    pub fn may_wait(&self, holds: Holds) -> bool {
+        self.load().has_room(holds, self.waiting.load(Relaxed) as u64)
     }
 
     /// The endpoint whose turn it is, other than those that were `tried` as long as another is left.
@@ -283,6 +295,9 @@ impl Pool {
             name: self.spec.name.to_string(),
             balance: "round_robin".into(),
             waiting: self.waiting.load(Relaxed) as u64,
+            in_flight: self.load().in_flight(),
+            most: self.load().most(),
+            refused: self.load().refused(),
             names: self.names.status(),
             endpoints,
         }

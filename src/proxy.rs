@@ -39,6 +39,7 @@ use connection::Connections;
 use context::Carried;
 use http2::Terms;
 use turns::Turns;
+pub use turns::http2_requests;
 pub use visit::Proxy;
 use visit::Visit;
 
@@ -63,8 +64,9 @@ pub struct Carrier {
 impl Carrier {
     /// Of one worker: a connection's bytes are moved by the one that has opened it. `kept` are those of its lane.
     pub fn new(pins: Arc<Pins>, lifecycle: Arc<Lifecycle>, kept: Arc<KeptConnections>) -> Self {
-        let turns = Arc::new(Turns::new(&pins.snapshot().config().server));
-        let (connections, multiplexed) = (Arc::default(), Arc::default());
+        let most = kept.descriptors.for_http2();
+        let turns = Arc::new(Turns::new(&pins.snapshot().config().server, most));
+        let (connections, multiplexed) = (Arc::default(), forward::Connections::new(kept.clone()));
         Self { pins, lifecycle, connections, multiplexed, kept, turns }
     }
 

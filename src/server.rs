@@ -31,6 +31,7 @@ use pingora_core::services::background::background_service;
 
 use crate::admin::{self, AdminSocket};
 use crate::config::{self, AdminListen, Config};
+use crate::lane::descriptors::Descriptors;
 use crate::lifecycle::Lifecycle;
 use crate::pool::Supervisor;
 use crate::proxy;
@@ -40,6 +41,7 @@ use acceptor::Acceptor;
 use control::Signals;
 use crew::Loads;
 use entrance::Entrances;
+use hall::Capacity;
 use inherit::Heritage;
 use reload::Beginning;
 use reload::confirm::Confirmation;
@@ -112,6 +114,8 @@ pub fn run(start: Start) -> Result<(), StartError> {
 
     let (supervisor, handle) = Supervisor::new();
     let snapshot = Snapshot::build(config, None);
+    let capacity = Capacity::of(&snapshot.config().server, descriptors);
+    snapshot.limit_pools(capacity.connections, capacity.http2);
     telemetry.metrics.config_in_force(snapshot.generation(), started);
     if succession.is_successor() {
         telemetry.metrics.upgraded();
@@ -125,6 +129,8 @@ pub fn run(start: Start) -> Result<(), StartError> {
         lifecycle: Arc::new(Lifecycle::default()),
         entrances,
         loads: Loads::new(workers),
+        descriptors: Arc::new(Descriptors::new(capacity.descriptors)),
+        capacity,
         supervisor: handle,
         events,
         stage: Default::default(),
@@ -135,13 +141,13 @@ pub fn run(start: Start) -> Result<(), StartError> {
         plans: Plans::default(),
         file,
     });
-    let server = assemble(&shared, supervisor, descriptors);
+    let server = assemble(&shared, supervisor);
     control::start(runtime, signals, admin, shared, orders_seen, (invocation, beginning))?;
     server.run(RunArgs { shutdown_signal: Box::new(control::EndsTheProcess) });
     Ok(())
 }
 
-fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, descriptors: usize) -> Server {
+fn assemble(shared: &Arc<Shared>, supervisor: Supervisor) -> Server {
     let settings = shared.snapshot.load().config().server.clone();
     let conf = ServerConf {
         threads: settings.threads,
@@ -152,7 +158,7 @@ fn assemble(shared: &Arc<Shared>, supervisor: Supervisor, descriptors: usize) ->
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     server.add_service(background_service("health checks", supervisor));
-    let most = hall::most_connections(settings.max_connections, descriptors);
+    let most = shared.capacity.connections;
     let acceptor = Acceptor::new(shared.clone(), most, server.configuration.clone(), pingora_carries());
     server.add_service(acceptor);
     server

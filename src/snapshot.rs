@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, Config, Listener, RouteLimits};
-use crate::pool::Pool;
+use crate::config::{self, Config, Listener, RequestLimit, RouteLimits};
 use crate::pool::status::PoolStatus;
+use crate::pool::{Most, Pool};
 use crate::routing::{RequestHead, RouteOutcome, Router};
 
 pub struct Snapshot {
@@ -61,6 +61,15 @@ impl Snapshot {
         }
     }
 
+    /// Tells each pool how many requests it may have. In force are so many connections of clients, and so many requests of
+    /// HTTP/2 clients beyond one of each connection.
+    pub fn limit_pools(&self, connections: usize, http2: usize) {
+        let capacity = Capacity { connections, http2, pools: self.pools.len() };
+        for pool in &self.pools {
+            pool.load().set(capacity.most(pool.spec().limits.requests), self.config.server.threads);
+        }
+    }
+
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -98,6 +107,29 @@ impl Snapshot {
 
     pub fn status(&self) -> Vec<PoolStatus> {
         self.pools.iter().map(|pool| pool.status()).collect()
+    }
+}
+
+/// What all pools share.
+struct Capacity {
+    connections: usize,
+    http2: usize,
+    pools: usize,
+}
+
+impl Capacity {
+    /// By default a pool that hangs leaves a tenth to the others, and one that is alone has all. A tenth is enough where
+    /// nothing hangs, and more would refuse requests of a burst that could have been served.
+    fn most(&self, limit: RequestLimit) -> Most {
+        let share = |all: usize| Some((all - all / 10).max(1) as u64);
+        match limit {
+            RequestLimit::Auto if self.pools > 1 => Most {
+                all: share(self.connections.saturating_add(self.http2)),
+                of_connections: share(self.connections),
+            },
+            RequestLimit::Auto | RequestLimit::Off => Most::default(),
+            RequestLimit::Most(most) => Most { all: Some(most), of_connections: None },
+        }
     }
 }
 

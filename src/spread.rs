@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// How many shares there are at most. Where there are more threads, some have one together.
-const SHARES: usize = 16;
+pub const SHARES: usize = 16;
 
 /// `N` counts that belong together. A share has memory once its thread has something to count.
 #[derive(Debug, Default)]
@@ -24,6 +24,12 @@ impl<const N: usize> Spread<N> {
         if let Some(count) = share.and_then(|share| share.0.get(count)) {
             count.fetch_add(value, ordering);
         }
+    }
+
+    /// What this thread has added to a count, with others that have the same share.
+    pub fn own(&self, count: usize, ordering: Ordering) -> u64 {
+        let share = self.0.get(own_share()).and_then(OnceLock::get);
+        share.and_then(|share| share.0.get(count)).map_or(0, |count| count.load(ordering))
     }
 
     /// What all have added to a count.

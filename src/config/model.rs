@@ -416,6 +416,7 @@ pub struct Pool {
     pub tls: Option<Arc<ClientTls>>,
     pub timeouts: EndpointTimeouts,
     pub connections: EndpointConnections,
+    pub limits: PoolLimits,
     pub retry: Retry,
     pub host: HostHeader,
     /// How often host names of endpoints are resolved again.
@@ -530,6 +531,21 @@ pub struct EndpointConnections {
     pub age: Option<Duration>,
     /// HTTP/2 only: requests that one carries at a time.
     pub streams: u32,
+}
+
+/// What a pool may take of what all pools share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolLimits {
+    pub requests: RequestLimit,
+}
+
+/// Requests of a pool that may be in flight or wait at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestLimit {
+    /// A share of what the process can serve, where there are other pools.
+    Auto,
+    Most(u64),
+    Off,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

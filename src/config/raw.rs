@@ -68,15 +68,16 @@ section! {
     ServerSection "`server`" {
         /// Worker threads. Default: the number of cores.
         threads: Count<1, 1024>, optional;
-        /// Clients' connections over all listeners; beyond it, clients wait until others have gone. `auto`: what the
-        /// limit of open files allows.
+        /// Clients' connections over all listeners; beyond it, idle ones are closed, and clients wait until others have
+        /// gone. `auto`: half of what the limit of open files allows; the other half is for endpoints.
         max_connections: AutoOr<Count<1, 10_000_000>> = "auto";
         /// Requests over HTTP/2 that are served at a time, beyond six of each connection; the others wait. `auto`: 512 for
-        /// each thread.
+        /// each thread, and at most an eighth of the limit of open files. Where that is low, those six have an eighth, too.
         max_http2_requests: AutoOr<Count<1, 10_000_000>> = "auto";
         /// Memory that the process may use; when 95 % of it is used, new requests are answered 503 until it is less
-        /// than 90 %, or half of the connections have gone. A size is compared with the process's resident memory. `auto`: the limit of the container or
-        /// service, if it has one, compared with what counts for that. `off`: no limit.
+        /// than 90 %, or half of the connections have gone. A size is compared with the process's resident memory.
+        /// `auto`: the limit of the container or service, if it has one, compared with what the kernel cannot take back.
+        /// `off`: no limit.
         max_memory: OrOff<AutoOr<Size>> = "auto";
         /// How long requests in flight may go on after a stop was asked for.
         drain: Period = "30s";

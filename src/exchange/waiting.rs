@@ -17,6 +17,9 @@ impl Exchange {
         if limit.is_zero() {
             return Next::Fail(Failure::NoHealthyEndpoint);
         }
+        if !self.is_admitted() && !pool.may_wait(self.holds()) {
+            return self.refused_by(pool);
+        }
         let since = *self.waiting_since.get_or_insert(now);
         // All its times of waiting together have this limit.
         let until = since + limit.saturating_sub(self.record.waited.unwrap_or_default());

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::buffer::Buffer;
 use super::deadline::{Elapsed, Timer};
 use super::head::{Parse, Response};
-use super::kept::Connection;
+use super::kept::{Connection, KeptConnections};
 use super::pace::Pace;
 use super::pump::{Ends, Pump, PumpError, WaitsFor};
 use super::socket::Socket;
@@ -17,6 +17,7 @@ use super::stream::Stream;
 use super::worker::Worker;
 use crate::config::{self, EndpointTimeouts, Listener};
 use crate::exchange::{Failure, Tracked};
+use crate::os_error;
 use crate::pool::Endpoint;
 use crate::tls::ClientTls;
 
@@ -321,8 +322,13 @@ impl<'a> Attempt<'a> {
 }
 
 /// Opens a connection to an endpoint.
-pub async fn connect(endpoint: &Endpoint, pool: &config::Pool, timer: &Timer) -> Result<Connection, Failed> {
-    match timer.within(pool.timeouts.connect, open(endpoint, pool)).await {
+pub async fn connect(
+    kept: &KeptConnections,
+    endpoint: &Endpoint,
+    pool: &config::Pool,
+    timer: &Timer,
+) -> Result<Connection, Failed> {
+    match timer.within(pool.timeouts.connect, open(kept, endpoint, pool)).await {
         Ok(stream) => stream.map(|stream| Connection {
             stream,
             tls: pool.tls.clone(),
@@ -334,13 +340,39 @@ pub async fn connect(endpoint: &Endpoint, pool: &config::Pool, timer: &Timer) ->
     }
 }
 
-/// The same without a limit to its time.
-pub async fn open(endpoint: &Endpoint, pool: &config::Pool) -> Result<Stream, Failed> {
-    let socket = Socket::connect(endpoint, pool.timeouts.write).await;
-    let socket = socket.map_err(|error| Failed::new(Failure::of_connect(&error), error.to_string()))?;
+/// The same without a limit to its time. Idle connections go where there is no descriptor for it.
+pub async fn open(
+    kept: &KeptConnections,
+    endpoint: &Endpoint,
+    pool: &config::Pool,
+) -> Result<Stream, Failed> {
+    let socket = socket(kept, endpoint, pool);
+    let socket = socket.await.map_err(|error| Failed::new(Failure::of_connect(&error), error.to_string()))?;
     match &pool.tls {
         None => Ok(Stream::Plain(socket)),
         Some(tls) => secured(socket, tls, endpoint).await,
+    }
+}
+
+async fn socket(kept: &KeptConnections, endpoint: &Endpoint, pool: &config::Pool) -> io::Result<Socket> {
+    // Within that time, because its caller would take a longer wait for the endpoint's.
+    let patience = pool.timeouts.connect / 2;
+    let begun = Instant::now();
+    let short = || io::Error::from_raw_os_error(libc::EMFILE);
+    loop {
+        let left = patience.saturating_sub(begun.elapsed());
+        let descriptor =
+            tokio::time::timeout(left, kept.descriptors.take(kept)).await.map_err(|_| short())?;
+        match Socket::connect(endpoint, pool.timeouts.write).await {
+            Ok(socket) => return Ok(socket.holding(descriptor)),
+            Err(error) if os_error::is_of_descriptors(&error) && begun.elapsed() < patience => {
+                drop(descriptor);
+                if !kept.descriptors.close_idle(Some(kept)) {
+                    kept.descriptors.pause().await;
+                }
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -293,7 +293,7 @@ async fn connection(
         return Ok(connection);
     }
     // In a box, so that those who need no new one do not carry the room for it along.
-    let opened = Box::pin(attempt::connect(endpoint, pool, &client.timer)).await;
+    let opened = Box::pin(attempt::connect(&client.worker.kept, endpoint, pool, &client.timer)).await;
     client.now = Instant::now();
     opened
 }

@@ -131,11 +131,18 @@ impl Clock {
         over.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Ends as many of the connections that have been idle at least for so long, those first that are for the longest;
-    /// returns how many.
-    pub fn end_idle(&self, most: usize, idle_for: Duration, now: Instant) -> usize {
+    /// Ends as many of the connections that have been idle at least for so long, those first that are for the longest,
+    /// where their door is concerned; returns where they came in.
+    pub fn end_idle(
+        &self,
+        most: usize,
+        idle_for: Duration,
+        now: Instant,
+        concerned: impl Fn(&Door) -> bool,
+    ) -> Vec<Arc<Door>> {
         let since = |slot: &Rc<Slot>| {
-            let since = slot.idle_since.get().filter(|_| slot.pursuit.get() == Pursuit::Idle)?;
+            let is_idle = slot.pursuit.get() == Pursuit::Idle && concerned(&slot.door);
+            let since = slot.idle_since.get().filter(|_| is_idle)?;
             (now.saturating_duration_since(since) >= idle_for).then_some(since)
         };
         let mut idle: Vec<_> = {
@@ -146,7 +153,7 @@ impl Clock {
         idle.truncate(most);
         let over: Vec<_> = idle.iter().map(|(_, slot)| slot.pass()).collect();
         over.into_iter().flatten().for_each(Waker::wake);
-        idle.len()
+        idle.iter().map(|(_, slot)| slot.door.clone()).collect()
     }
 
     /// The time of day at `now`, without asking the system for it each time; a change of its clock is seen within a
@@ -378,10 +385,11 @@ mod tests {
         timers[1].pursue(Pursuit::Request);
         let passed = || timers.iter().map(|timer| timer.slot.passed.get()).collect::<Vec<_>>();
         let (second, now) = (Duration::from_secs(1), start + Duration::from_secs(4));
-        assert_eq!(clock.end_idle(1, second, now), 1);
+        assert_eq!(clock.end_idle(1, second, now, |_| true).len(), 1);
         assert_eq!(passed(), [false, false, true, false, false]);
         timers[2].pursue(Pursuit::Request);
-        assert_eq!(clock.end_idle(9, second, now), 1);
+        assert_eq!(clock.end_idle(9, second, now, |_| false).len(), 0);
+        assert_eq!(clock.end_idle(9, second, now, |_| true).len(), 1);
         assert_eq!(passed(), [true, false, true, false, false]);
     }
 

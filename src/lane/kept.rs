@@ -8,6 +8,7 @@ use ahash::AHashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::descriptors::{Descriptors, IdleStore};
 use super::stream::Stream;
 use crate::config;
 use crate::pool::{Endpoint, IdleConnections};
@@ -27,8 +28,12 @@ struct Idle {
     stream: Stream,
     tls: Option<Arc<ClientTls>>,
     opened: Instant,
+    since: Instant,
     until: Instant,
 }
+
+/// Of so many that are idle one is closed at a time: to find the oldest takes a look at all of them.
+const AT_ONCE: usize = 32;
 
 /// Those of one endpoint; its address is the key, and so it must be nobody else's while they are here.
 struct OfEndpoint {
@@ -36,15 +41,25 @@ struct OfEndpoint {
     counted: IdleConnections,
 }
 
-/// Nobody else's, so the lock is always free; it lets futures of the other carrier hold them.
+/// Hardly anybody else's, so the lock is nearly always free: another worker takes it where there is no descriptor left. It
+/// lets futures of the other carrier hold them, too.
 #[derive(Default)]
 pub struct KeptConnections {
     all: Mutex<AHashMap<usize, OfEndpoint>>,
+    pub descriptors: Arc<Descriptors>,
     /// There are some again.
     kept: Notify,
 }
 
 impl KeptConnections {
+    /// Those of one worker.
+    pub fn new(descriptors: Arc<Descriptors>) -> Arc<Self> {
+        let kept = Arc::new(Self { descriptors, ..Self::default() });
+        let store: Arc<dyn IdleStore> = kept.clone();
+        kept.descriptors.watch(Arc::downgrade(&store));
+        kept
+    }
+
     /// The one used last: it is the least likely to have been closed.
     ///
     /// One that was opened with other settings of TLS than these is closed.
@@ -70,7 +85,8 @@ impl KeptConnections {
             self.kept.notify_one();
         }
         let kept = all.entry(key(endpoint)).or_insert_with(|| OfEndpoint::new(endpoint.clone()));
-        kept.keep(Idle { stream, tls, opened, until: now + pool.timeouts.keep_alive }, limits.idle);
+        let until = now + pool.timeouts.keep_alive;
+        kept.keep(Idle { stream, tls, opened, since: now, until }, limits.idle);
     }
 
     /// Returns as soon as there may be something to sweep.
@@ -93,6 +109,27 @@ impl KeptConnections {
     }
 }
 
+impl IdleStore for KeptConnections {
+    fn close_oldest(&self) -> usize {
+        let mut all = self.all.lock();
+        let since = |(key, kept): (&usize, &OfEndpoint)| {
+            let key = *key;
+            kept.idle.iter().map(move |idle| (idle.since, key)).collect::<Vec<_>>()
+        };
+        let mut idle: Vec<_> = all.iter().flat_map(since).collect();
+        if idle.is_empty() {
+            return 0;
+        }
+        let count = idle.len().div_ceil(AT_ONCE);
+        idle.select_nth_unstable(count - 1);
+        // Those of one endpoint are in this order, too.
+        let oldest = idle.iter().take(count).filter_map(|(_, key)| all.get_mut(key)?.drop_oldest());
+        let closed: Vec<_> = oldest.collect();
+        drop(all);
+        closed.len()
+    }
+}
+
 impl OfEndpoint {
     fn new(endpoint: Arc<Endpoint>) -> Self {
         Self { idle: VecDeque::new(), counted: IdleConnections::of(endpoint) }
@@ -112,12 +149,17 @@ impl OfEndpoint {
     fn keep(&mut self, idle: Idle, most: u64) {
         while !self.counted.add_within(most) {
             // If none of them is ours, other workers have them all.
-            if self.idle.pop_front().is_none() {
+            if self.drop_oldest().is_none() {
                 return;
             }
-            self.counted.remove(1);
         }
         self.idle.push_back(idle);
+    }
+
+    fn drop_oldest(&mut self) -> Option<Idle> {
+        let oldest = self.idle.pop_front()?;
+        self.counted.remove(1);
+        Some(oldest)
     }
 
     fn sweep(&mut self, now: Instant) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Places {
     taken: AtomicUsize,
     waiting: AtomicUsize,
@@ -15,6 +15,7 @@ pub struct Places {
 
 /// Dropped, it is free again.
 #[must_use = "the place is free again when this is dropped"]
+#[derive(Debug)]
 pub struct Place(Arc<Places>);
 
 struct Waiting<'a>(&'a AtomicUsize);
@@ -24,6 +25,10 @@ impl Places {
     pub fn take(self: &Arc<Self>, most: usize) -> Option<Place> {
         let next = |taken: usize| (taken < most).then_some(taken + 1);
         self.taken.fetch_update(SeqCst, SeqCst, next).ok().map(|_| Place(self.clone()))
+    }
+
+    pub fn taken(&self) -> usize {
+        self.taken.load(SeqCst)
     }
 
     /// Returns when a place has become free, or after `limit`: how many there are may change too.

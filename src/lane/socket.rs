@@ -13,12 +13,26 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::places::Place;
 use crate::pool::{Endpoint, Target};
 
 #[derive(Debug)]
-pub enum Socket {
+pub struct Socket {
+    kernel: Kernel,
+    /// Of a connection to an endpoint: what counts its descriptor until it is closed.
+    _descriptor: Option<Place>,
+}
+
+#[derive(Debug)]
+enum Kernel {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+impl From<Kernel> for Socket {
+    fn from(kernel: Kernel) -> Self {
+        Self { kernel, _descriptor: None }
+    }
 }
 
 impl Socket {
@@ -33,45 +47,50 @@ impl Socket {
                 socket.set_tcp_nodelay(true)?;
                 socket.set_tcp_keepalive(&keepalive())?;
                 socket.set_tcp_user_timeout(Some(write_limit))?;
-                Ok(Self::Tcp(stream))
+                Ok(Kernel::Tcp(stream).into())
             }
-            Target::Unix(path) => Ok(Self::Unix(endpoint.backlog().connect(path).await?)),
+            Target::Unix(path) => Ok(Kernel::Unix(endpoint.backlog().connect(path).await?).into()),
         }
+    }
+
+    /// Counts its descriptor for as long as it is open.
+    pub fn holding(self, descriptor: Place) -> Self {
+        Self { _descriptor: Some(descriptor), ..self }
     }
 
     /// A client's connection as it was accepted; from now on it belongs to this thread's runtime.
     pub fn accepted(socket: OwnedFd, unix: bool) -> io::Result<Self> {
-        Ok(if unix {
-            Self::Unix(UnixStream::from_std(socket.into())?)
-        } else {
-            Self::Tcp(TcpStream::from_std(socket.into())?)
-        })
+        let kernel = match unix {
+            true => Kernel::Unix(UnixStream::from_std(socket.into())?),
+            false => Kernel::Tcp(TcpStream::from_std(socket.into())?),
+        };
+        Ok(kernel.into())
     }
 
     /// Whether bytes have arrived that nobody has read: asks the kernel itself, which knows before the runtime does.
     pub fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        let peeked = match self {
-            Self::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
-            Self::Unix(stream) => SockRef::from(stream).peek(&mut byte),
+        let peeked = match &self.kernel {
+            Kernel::Tcp(stream) => SockRef::from(stream).peek(&mut byte),
+            Kernel::Unix(stream) => SockRef::from(stream).peek(&mut byte),
         };
         matches!(peeked, Ok(1..))
     }
 
     /// How many bytes have arrived that nobody has read.
     pub fn unread(&self) -> usize {
-        let unread = match self {
-            Self::Tcp(stream) => rustix::io::ioctl_fionread(stream),
-            Self::Unix(stream) => rustix::io::ioctl_fionread(stream),
+        let unread = match &self.kernel {
+            Kernel::Tcp(stream) => rustix::io::ioctl_fionread(stream),
+            Kernel::Unix(stream) => rustix::io::ioctl_fionread(stream),
         };
         unread.map_or(0, |unread| usize::try_from(unread).unwrap_or(usize::MAX))
     }
 
     /// Ready when reading would not block: there are bytes, the end, or an error.
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_read_ready(context),
-            Self::Unix(stream) => stream.poll_read_ready(context),
+        match &self.kernel {
+            Kernel::Tcp(stream) => stream.poll_read_ready(context),
+            Kernel::Unix(stream) => stream.poll_read_ready(context),
         }
     }
 
@@ -81,16 +100,16 @@ impl Socket {
     /// stale connections are for.
     pub fn is_stale(&self) -> bool {
         let mut probe = [0];
-        let read = match self {
-            Self::Tcp(stream) => stream.try_read(&mut probe),
-            Self::Unix(stream) => stream.try_read(&mut probe),
+        let read = match &self.kernel {
+            Kernel::Tcp(stream) => stream.try_read(&mut probe),
+            Kernel::Unix(stream) => stream.try_read(&mut probe),
         };
         !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Whether the connection ends with a reset, whoever ends it, so that nobody takes what was sent for whole.
     pub fn ends_with_reset(&self, reset: bool) {
-        if let Self::Tcp(stream) = self {
+        if let Kernel::Tcp(stream) = &self.kernel {
             // What cannot be reset is closed.
             let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
         }
@@ -99,7 +118,7 @@ impl Socket {
     /// Writes the last bytes before the connection is closed, or shut down for writing, at once: they may wait for that, to
     /// go out in one packet with it.
     pub fn poll_write_last(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Self::Tcp(stream) = self else { return Pin::new(self).poll_write(context, bytes) };
+        let Kernel::Tcp(stream) = &self.kernel else { return Pin::new(self).poll_write(context, bytes) };
         let send = || Ok(net::send(&*stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?);
         loop {
             ready!(stream.poll_write_ready(context))?;
@@ -112,9 +131,9 @@ impl Socket {
 
     /// No more will be written.
     pub fn shut_down_write(&self) {
-        let _ = match self {
-            Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
-            Self::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+        let _ = match &self.kernel {
+            Kernel::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Kernel::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
         };
     }
 }
@@ -133,9 +152,9 @@ pub fn keepalive() -> TcpKeepalive {
 
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
-        match self {
-            Self::Tcp(stream) => stream.as_raw_fd(),
-            Self::Unix(stream) => stream.as_raw_fd(),
+        match &self.kernel {
+            Kernel::Tcp(stream) => stream.as_raw_fd(),
+            Kernel::Unix(stream) => stream.as_raw_fd(),
         }
     }
 }
@@ -146,18 +165,18 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        match &mut self.get_mut().kernel {
+            Kernel::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Kernel::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        match &mut self.get_mut().kernel {
+            Kernel::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Kernel::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -166,9 +185,9 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
+        match &mut self.get_mut().kernel {
+            Kernel::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
+            Kernel::Unix(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
         }
     }
 
@@ -181,9 +200,9 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        match &mut self.get_mut().kernel {
+            Kernel::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Kernel::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }
@@ -202,7 +221,7 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let near = TcpStream::connect(address).await.expect("it listens");
         let (far, _) = listener.accept().await.expect("a connection");
-        (Socket::Tcp(near), Socket::Tcp(far))
+        (Kernel::Tcp(near).into(), Kernel::Tcp(far).into())
     }
 
     #[tokio::test]

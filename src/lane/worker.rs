@@ -25,7 +25,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// How long a client must have been idle to be sent away for others: who has just been answered may have asked for more
 /// already.
-const IDLE_ENOUGH: Duration = Duration::from_secs(1);
+const IDLE_ENOUGH: Duration = Duration::from_millis(250);
 
 /// Buffers that wait for the next connection that has something to read.
 const SPARE_MAX: usize = 64;
@@ -100,15 +100,17 @@ impl Worker {
     async fn give_up_memory(&self) {
         loop {
             self.lifecycle.memory_shortage().await;
-            self.end_idle_clients(usize::MAX);
+            self.dismiss_idle(usize::MAX, "memory", |_| true);
             self.kept.close_all();
             self.spare.take();
         }
     }
 
-    /// Ends so many connections of clients that have been idle for a while; returns how many there were.
-    pub fn end_idle_clients(&self, most: usize) -> usize {
-        self.clock.end_idle(most, IDLE_ENOUGH, Instant::now())
+    /// Ends so many connections of clients that have been idle for a while.
+    pub fn dismiss_idle(&self, most: usize, reason: &'static str, concerned: impl Fn(&Door) -> bool) {
+        for door in self.clock.end_idle(most, IDLE_ENOUGH, Instant::now(), concerned) {
+            door.counters.dismissed(reason);
+        }
     }
 
     /// The listeners are closed. Idle connections of clients are closed after a while; those in use after their response,

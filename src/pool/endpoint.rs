@@ -13,6 +13,7 @@ use rustls::pki_types::ServerName;
 use super::dial::{Backlog, Expected};
 use super::early::Due;
 use super::health::{Health, Thresholds};
+use super::load::{Holds, PoolLoad};
 use super::reach::Reach;
 use super::status::EndpointState;
 use crate::spread::Spread;
@@ -36,6 +37,8 @@ pub struct Endpoint {
     reach: Reach,
     backlog: Backlog,
     counters: Counters,
+    /// Of its pool.
+    pool: Arc<PoolLoad>,
 }
 
 /// What an endpoint is like at one moment, and why.
@@ -86,9 +89,9 @@ pub struct Load {
 }
 
 impl Endpoint {
-    fn new(label: Arc<str>, written: Arc<str>, target: Target, health: Health) -> Self {
+    fn new(label: Arc<str>, written: Arc<str>, target: Target, health: Health, pool: Arc<PoolLoad>) -> Self {
         let (reach, backlog, counters) = Default::default();
-        Self { label, written, target, health: Mutex::new(health), reach, backlog, counters }
+        Self { label, written, target, health: Mutex::new(health), reach, backlog, counters, pool }
     }
 
     pub fn label(&self) -> &Arc<str> {
@@ -255,13 +258,21 @@ impl Drop for IdleConnections {
 #[derive(Debug)]
 pub struct Lease {
     endpoint: Arc<Endpoint>,
+    /// It counts among the requests of the pool.
+    counted: Option<Holds>,
 }
 
 impl Lease {
     pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
         endpoint.count(REQUESTS, 1);
         endpoint.count(IN_FLIGHT, 1);
-        Self { endpoint }
+        Self { endpoint, counted: None }
+    }
+
+    /// Counts it among the requests of the pool; `false` if it is one too many for its limit.
+    pub fn count(&mut self, holds: Holds) -> bool {
+        self.counted = Some(holds);
+        self.endpoint.pool.begin(holds)
     }
 
     pub fn endpoint(&self) -> &Arc<Endpoint> {
@@ -286,6 +297,9 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.endpoint.count(IN_FLIGHT, 1u64.wrapping_neg());
+        if let Some(holds) = self.counted {
+            self.endpoint.pool.end(holds);
+        }
     }
 }
 
@@ -295,9 +309,15 @@ impl Drop for Lease {
 #[derive(Debug, Default)]
 pub struct EndpointTable {
     entries: Mutex<HashMap<Arc<str>, Arc<Endpoint>>>,
+    load: Arc<PoolLoad>,
 }
 
 impl EndpointTable {
+    /// Of the pool, whatever reloads it has seen.
+    pub fn load(&self) -> &Arc<PoolLoad> {
+        &self.load
+    }
+
     /// The endpoint of that label, made if it is new.
     pub fn endpoint(&self, label: &str, written: &Arc<str>, target: &Target, checked: bool) -> Arc<Endpoint> {
         let mut entries = self.entries.lock();
@@ -310,7 +330,13 @@ impl EndpointTable {
         let now = SystemTime::now();
         let health = if checked { Health::checking(now) } else { Health::unchecked(now) };
         let label: Arc<str> = label.into();
-        let new = Arc::new(Endpoint::new(label.clone(), written.clone(), target.clone(), health));
+        let new = Arc::new(Endpoint::new(
+            label.clone(),
+            written.clone(),
+            target.clone(),
+            health,
+            self.load.clone(),
+        ));
         entries.insert(label, new.clone());
         new
     }

@@ -8,6 +8,12 @@ pub struct PoolStatus {
     pub balance: String,
     /// Requests that wait now because no endpoint is healthy.
     pub waiting: u64,
+    /// Requests that are at an endpoint now.
+    pub in_flight: u64,
+    /// How many there may be; `None`: any number.
+    pub most: Option<u64>,
+    /// Requests that were refused because there were as many.
+    pub refused: u64,
     /// Host names among its endpoints.
     pub names: Vec<NameStatus>,
     pub endpoints: Vec<EndpointStatus>,

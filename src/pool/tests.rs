@@ -12,7 +12,7 @@ use super::status::EndpointState;
 use super::*;
 use crate::config::{
     Balance, CheckKind, EndpointAddress, EndpointConnections, EndpointProtocol, EndpointSpec,
-    EndpointTimeouts, HealthCheck, HostHeader, Retry, RetryOn,
+    EndpointTimeouts, HealthCheck, HostHeader, PoolLimits, RequestLimit, Retry, RetryOn,
 };
 
 fn spec(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config::Pool {
@@ -45,6 +45,7 @@ fn spec(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config
             tunnel: second,
         },
         connections: EndpointConnections { idle: 1, age: None, streams: 100 },
+        limits: PoolLimits { requests: RequestLimit::Auto },
         retry: Retry {
             limit: 2,
             on: RetryOn { connect: true, reset: true, timeout: false, statuses: Vec::new() },

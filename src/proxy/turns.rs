@@ -3,6 +3,10 @@
 //! A connection may have many of them, each of which costs memory and a connection to an endpoint from the moment in which
 //! it is begun, and more if the endpoint sends a large response that the client does not take. So a few requests of each
 //! connection are begun at once, and for the others each worker has so many places; who finds none waits, in order.
+//!
+//! One request of each connection is begun whatever others do: its descriptor is one of those that all clients have. For
+//! more than one, each worker has a part of the descriptors, half of it for the first few of connections and half for the
+//! others, so that slow responses of a few clients leave something to the rest.
 
 use std::sync::Arc;
 
@@ -10,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Server;
 
-/// Requests of each connection that are begun whatever others do.
+/// Requests of each connection that are begun as long as there are descriptors for them.
 const OWN: usize = 6;
 
 /// The same, of a client that takes little of a response before it has to be asked; others' places are not for it.
@@ -31,10 +35,17 @@ pub fn is_reluctant(window: u32) -> bool {
 }
 
 /// Of one worker.
-pub struct Turns(Arc<Semaphore>);
+pub struct Turns {
+    /// Beyond those that connections have of their own.
+    shared: Arc<Semaphore>,
+    /// Descriptors for those, beyond the first one of each connection.
+    own: Arc<Semaphore>,
+}
 
 /// Of one connection.
 pub struct OfConnection {
+    first: Arc<Semaphore>,
+    descriptors: Arc<Semaphore>,
     own: Arc<Semaphore>,
     of_reluctant: Arc<Semaphore>,
     waiting_of_reluctant: Arc<Semaphore>,
@@ -51,37 +62,58 @@ pub struct Waiting {
 /// Dropped, it is somebody else's.
 #[must_use = "the turn is over when this is dropped"]
 pub struct Turn {
-    _permit: Option<OwnedSemaphorePermit>,
+    _permits: [Option<OwnedSemaphorePermit>; 2],
+}
+
+/// Requests that all workers together may have begun, beyond one of each connection, with so many descriptors.
+pub fn http2_requests(server: &Server, descriptors: usize) -> usize {
+    let (shared, own) = of_worker(server, descriptors);
+    shared.saturating_add(own).saturating_mul(server.threads.max(1))
+}
+
+/// Those that are anybody's, and those of connections' own.
+fn of_worker(server: &Server, descriptors: usize) -> (usize, usize) {
+    let of_one = |all: usize| all.div_ceil(server.threads.max(1));
+    let half = of_one(descriptors / 2).max(1);
+    (server.max_http2_requests.map_or(OF_WORKER.min(half), of_one), half)
 }
 
 impl Turns {
-    /// Of one of all the workers that the config wants.
-    pub fn new(server: &Server) -> Self {
-        let all = server.max_http2_requests;
-        let most = all.map_or(OF_WORKER, |all| all.div_ceil(server.threads.max(1)));
-        Self(Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))
+    /// Of one of all the workers that the config wants, which may have so many descriptors together.
+    pub fn new(server: &Server, descriptors: usize) -> Self {
+        let (shared, own) = of_worker(server, descriptors);
+        let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Self { shared: places(shared), own: places(own) }
     }
 }
 
 impl OfConnection {
-    pub fn new(Turns(shared): &Turns) -> Self {
+    pub fn new(turns: &Turns) -> Self {
         let places = |most| Arc::new(Semaphore::new(most));
         Self {
+            first: places(1),
+            descriptors: turns.own.clone(),
             own: places(OWN),
             of_reluctant: places(OWN_OF_RELUCTANT),
             waiting_of_reluctant: places(WAITING_OF_RELUCTANT),
-            shared: shared.clone(),
+            shared: turns.shared.clone(),
         }
     }
 
     /// Takes a turn, if there is one now. The client takes `window` bytes of a response before it has to be asked.
     pub fn now(&self, window: u32) -> Option<Turn> {
         let one = |of: &Arc<Semaphore>| of.clone().try_acquire_owned().ok();
-        let permit = match is_reluctant(window) {
-            true => one(&self.of_reluctant),
-            false => one(&self.own).or_else(|| one(&self.shared)),
+        let with_descriptor = |permit| {
+            let descriptor = one(&self.first).or_else(|| one(&self.descriptors))?;
+            Some(Turn { _permits: [Some(permit), Some(descriptor)] })
         };
-        permit.map(|permit| Turn { _permit: Some(permit) })
+        match is_reluctant(window) {
+            true => one(&self.of_reluctant).and_then(with_descriptor),
+            false => one(&self.own).and_then(with_descriptor).or_else(|| {
+                let permit = one(&self.shared)?;
+                Some(Turn { _permits: [Some(permit), None] })
+            }),
+        }
     }
 
     /// Whether a request of such a client may wait.
@@ -95,17 +127,25 @@ impl OfConnection {
 
     /// Waits for a turn.
     pub async fn turn(&self, Waiting { window, .. }: &Waiting) -> Turn {
-        let one = |of: &Arc<Semaphore>| of.clone().acquire_owned();
-        let permit = match is_reluctant(*window) {
-            true => one(&self.of_reluctant).await,
-            false => tokio::select! {
-                biased;
-                permit = one(&self.own) => permit,
-                permit = one(&self.shared) => permit,
-            },
-        };
         // An error would mean that there are no turns any more, and nobody ends them.
-        Turn { _permit: permit.ok() }
+        let one = async |of: &Arc<Semaphore>| of.clone().acquire_owned().await.ok();
+        let of_own = async |own: &Arc<Semaphore>| {
+            let permit = one(own).await;
+            let descriptor = tokio::select! {
+                biased;
+                descriptor = one(&self.first) => descriptor,
+                descriptor = one(&self.descriptors) => descriptor,
+            };
+            Turn { _permits: [permit, descriptor] }
+        };
+        if is_reluctant(*window) {
+            return of_own(&self.of_reluctant).await;
+        }
+        tokio::select! {
+            biased;
+            turn = of_own(&self.own) => turn,
+            permit = one(&self.shared) => Turn { _permits: [permit, None] },
+        }
     }
 }
 
@@ -117,7 +157,11 @@ mod tests {
 
     fn turns(most: &str) -> Turns {
         let text = format!("server: {{ threads: 4{most} }}\nlisten: :8080\nendpoints: [127.0.0.1:1]\n");
-        Turns::new(&crate::config::parse(&text, "test").expect("a config").server)
+        of_descriptors(&text, usize::MAX)
+    }
+
+    fn of_descriptors(text: &str, descriptors: usize) -> Turns {
+        Turns::new(&crate::config::parse(text, "test").expect("a config").server, descriptors)
     }
 
     /// As many turns as there are now.
@@ -136,6 +180,20 @@ mod tests {
             drop(taken);
             assert_eq!(all(&modest, WINDOW).len(), OWN + shared);
         }
+    }
+
+    /// However many connections there are, they leave something, and each has one request begun.
+    #[test]
+    fn no_more_are_begun_than_descriptors_allow() {
+        let text = "server: { threads: 2 }\nlisten: :8080\nendpoints: [127.0.0.1:1]\n";
+        let turns = of_descriptors(text, 80);
+        let connections: Vec<_> = (0..20).map(|_| OfConnection::new(&turns)).collect();
+        let taken: Vec<_> = connections.iter().map(|connection| all(connection, WINDOW)).collect();
+        assert_eq!(taken.iter().map(Vec::len).sum::<usize>(), 20 + 80 / 2);
+        assert!(taken.iter().all(|of_one| !of_one.is_empty()));
+        assert_eq!(taken[0].len(), OWN + 20, "the half for the others is not for the first few");
+        let reluctant = OfConnection::new(&turns);
+        assert_eq!(all(&reluctant, 0).len(), 1);
     }
 
     #[test]

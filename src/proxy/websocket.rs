@@ -16,6 +16,7 @@ use super::{ATTEMPTS_MAX, Carrier, Reach, classify, edits, heads, next_attempt};
 use crate::exchange::{Circumstances, Edits, Exchange, Failure, Head};
 use crate::lane::attempt;
 use crate::lane::head::{Parse, RESPONSE_BYTES_MAX, Response};
+use crate::lane::kept::KeptConnections;
 use crate::lane::stream::Stream;
 use crate::websocket::{accept_key, fresh_key};
 
@@ -76,7 +77,7 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
             last = Failed::new(failure, None);
             break;
         }
-        let asked = match ask(session, carried).await {
+        let asked = match ask(&carrier.kept, session, carried).await {
             Ok(answer) => pass_on(session, carried, answer).await,
             Err(failed) => Err(failed),
         };
@@ -98,7 +99,11 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
 }
 
 /// Asks the endpoint of the attempt that is open for an upgrade.
-async fn ask(session: &Session, carried: &mut Carried) -> std::result::Result<Answer, Failed> {
+async fn ask(
+    kept: &KeptConnections,
+    session: &Session,
+    carried: &mut Carried,
+) -> std::result::Result<Answer, Failed> {
     let internal = |detail: &str| Failed::new(Failure::Internal, detail.to_owned());
     let endpoint = carried.exchange.endpoint().ok_or_else(|| internal("no endpoint"))?.clone();
     let pool = carried.exchange.pool().ok_or_else(|| internal("no pool"))?.clone();
@@ -106,7 +111,7 @@ async fn ask(session: &Session, carried: &mut Carried) -> std::result::Result<An
     let now = std::time::Instant::now();
     let left = carried.exchange.deadline().map_or(NEVER, |deadline| deadline.saturating_duration_since(now));
     let late = |failure, limit: Duration| if left <= limit { Failure::RequestDeadline } else { failure };
-    let connected = timeout(timeouts.connect.min(left), attempt::open(&endpoint, pool.spec())).await;
+    let connected = timeout(timeouts.connect.min(left), attempt::open(kept, &endpoint, pool.spec())).await;
     let stream = match connected {
         Ok(Ok(stream)) => stream,
         Ok(Err(failed)) => return Err(Failed::new(failed.failure, failed.detail)),

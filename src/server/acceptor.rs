@@ -45,7 +45,8 @@ struct Start {
 impl Acceptor {
     /// `most` is how many connections there may be in all.
     pub fn new(shared: Arc<Shared>, most: usize, pingora: Arc<ServerConf>, pingora_carries: bool) -> Self {
-        Self { hall: Hall::new(shared.snapshot.clone(), most), shared, pingora, pingora_carries }
+        let hall = Hall::new(shared.snapshot.clone(), shared.descriptors.clone(), most);
+        Self { hall, shared, pingora, pingora_carries }
     }
 
     fn start_workers(&self) -> io::Result<()> {
@@ -99,7 +100,7 @@ async fn work(start: Start) {
     let Start { shared, hall, other: (conf, always), member, arrived } = start;
     let lifecycle = shared.lifecycle.clone();
     let pins = Arc::new(Pins::new(shared.snapshot.clone(), shared.telemetry.clone()));
-    let kept = Arc::<KeptConnections>::default();
+    let kept = KeptConnections::new(shared.descriptors.clone());
     let proxy = Proxy::new(conf, Carrier::new(pins.clone(), lifecycle.clone(), kept.clone()));
     let worker = Worker::new(pins, lifecycle, kept, (Rc::new(proxy), always));
     let post = Post::new(worker.clone(), hall, member);

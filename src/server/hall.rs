@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use crate::config;
+use crate::lane::descriptors::Descriptors;
 use crate::lane::door::Door;
-use crate::lane::places::{Place, Places};
+use crate::lane::places::Place;
+use crate::os_error;
+use crate::proxy;
 use crate::snapshot::Snapshot;
 
 /// Trying again at once would only spin.
@@ -26,7 +30,7 @@ const CONNECTIONS_MIN: usize = 16;
 /// All the connections of the process.
 pub struct Hall {
     snapshot: Arc<ArcSwap<Snapshot>>,
-    places: Arc<Places>,
+    descriptors: Arc<Descriptors>,
     most: usize,
     reported: Mutex<Vec<(Arc<str>, Instant)>>,
 }
@@ -48,8 +52,34 @@ pub enum Pause {
     System(io::Error),
 }
 
+/// How much can be served at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct Capacity {
+    /// Descriptors that clients' connections and those to endpoints share.
+    pub descriptors: usize,
+    /// Connections of clients.
+    pub connections: usize,
+    /// Requests of HTTP/2 clients, beyond one of each connection.
+    pub http2: usize,
+}
+
+impl Capacity {
+    /// What so many descriptors in all are good for.
+    pub fn of(server: &config::Server, descriptors: usize) -> Self {
+        let connections = most_connections(server.max_connections, descriptors);
+        let descriptors = for_connections(descriptors);
+        let http2 = proxy::http2_requests(server, Descriptors::new(descriptors).for_http2());
+        Self { descriptors, connections, http2 }
+    }
+}
+
+/// Of so many descriptors, those that clients' connections and those to endpoints share.
+fn for_connections(descriptors: usize) -> usize {
+    descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2 * CONNECTIONS_MIN)
+}
+
 /// The most connections that are served with so many descriptors; `wanted` is what the config says.
-pub fn most_connections(wanted: Option<usize>, descriptors: usize) -> usize {
+fn most_connections(wanted: Option<usize>, descriptors: usize) -> usize {
     let for_clients = descriptors.saturating_sub(DESCRIPTORS_KEPT);
     let Some(wanted) = wanted else {
         // A client may need one more for its endpoint.
@@ -63,8 +93,8 @@ pub fn most_connections(wanted: Option<usize>, descriptors: usize) -> usize {
 }
 
 impl Hall {
-    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, most: usize) -> Arc<Self> {
-        Arc::new(Self { snapshot, places: Arc::default(), most, reported: Mutex::default() })
+    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, descriptors: Arc<Descriptors>, most: usize) -> Arc<Self> {
+        Arc::new(Self { snapshot, descriptors, most, reported: Mutex::default() })
     }
 
     /// Takes the place of one connection.
@@ -72,8 +102,13 @@ impl Hall {
         let most = door.in_force(&self.snapshot.load()).and_then(|listener| listener.connections.all);
         let most = most.unwrap_or(usize::MAX);
         let of_listener = door.places.take(most).ok_or(Pause::OfListener(most))?;
-        let in_all = self.places.take(self.most).ok_or(Pause::InAll(self.most))?;
+        let in_all = self.descriptors.clients.take(self.most).ok_or(Pause::InAll(self.most))?;
         Ok(Seat { _in_all: in_all, _of_listener: of_listener })
+    }
+
+    /// A client has taken its place.
+    pub fn accepted(&self) {
+        self.descriptors.client_came();
     }
 
     /// Returns when it makes sense to try again; says in the log why it had to wait.
@@ -88,8 +123,11 @@ impl Hall {
             pause.report(&door.listener);
         }
         match pause {
-            Pause::InAll(_) => self.places.left(PAUSE).await,
+            Pause::InAll(_) => self.descriptors.clients.left(PAUSE).await,
             Pause::OfListener(_) => door.places.left(PAUSE).await,
+            // An idle connection to an endpoint has gone for it.
+            Pause::System(error)
+                if os_error::is_of_descriptors(error) && self.descriptors.close_idle(None) => {}
             Pause::System(_) => tokio::time::sleep(PAUSE).await,
         }
     }
@@ -108,7 +146,7 @@ impl Hall {
 
 impl Pause {
     /// For a limit, the key of the config.
-    fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::InAll(_) => "max_connections",
             Self::OfListener(_) => "connections",
@@ -137,7 +175,7 @@ mod tests {
     async fn a_lack_of_anything_is_waited_out() {
         let config = crate::config::parse("listen: 127.0.0.1:0\nendpoints: [127.0.0.1:1]", "test");
         let snapshot = Snapshot::build(config.expect("a valid config"), None);
-        let hall = Hall::new(Arc::new(ArcSwap::from_pointee(snapshot)), 100);
+        let hall = Hall::new(Arc::new(ArcSwap::from_pointee(snapshot)), Arc::default(), 100);
         let metrics = crate::telemetry::metrics::Metrics::new(std::time::SystemTime::now());
         let listener: Arc<str> = "default".into();
         let door = Door::new(listener.clone(), metrics.listener(&listener));

@@ -27,6 +27,9 @@ use crate::telemetry::record::ClientAddress;
 /// How many clients may come in one after the other before those who are inside have their turn.
 const AT_ONCE: u32 = 16;
 
+/// How many idle clients go at a time, where others wait for a seat.
+const DISMISSED: usize = 8;
+
 /// How long the clients in the queue of a socket that is to be closed may wait for a seat.
 const QUEUE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -131,11 +134,23 @@ impl Post {
                 }
                 Err(Pause::System(error)) if is_of_one_connection(&error) => {}
                 Err(pause) => {
+                    if paused && socket.get_ref().has_waiting() {
+                        self.make_room(&door, &pause);
+                    }
                     self.hall.wait(&door, &pause, paused).await;
                     paused = true;
                 }
             }
         }
+    }
+
+    /// Lets clients go that have been idle for the longest: others wait for their seats.
+    fn make_room(&self, door: &Door, pause: &Pause) {
+        let is_concerned = |of: &Door| match pause {
+            Pause::OfListener(_) => of.listener == door.listener,
+            Pause::InAll(_) | Pause::System(_) => true,
+        };
+        self.worker.dismiss_idle(DISMISSED, pause.reason(), is_concerned);
     }
 
     /// Takes a seat first: without one, the client stays in the socket's queue.
@@ -184,6 +199,7 @@ impl Post {
     }
 
     fn place(self: &Rc<Self>, accepted: Accepted) {
+        self.hall.accepted();
         if let Some(own) = self.member.place(accepted) {
             self.serve(own);
         }
@@ -274,7 +290,7 @@ mod tests {
         };
         to("a");
         let (member, _arrived) = crew(&Loads::new(1)).remove(0);
-        let post = Post::new(worker.clone(), Hall::new(current.clone(), 100), member);
+        let post = Post::new(worker.clone(), Hall::new(current.clone(), Arc::default(), 100), member);
         let work = async {
             spawn_local(post.tend(entrances.subscribe()));
             yield_now().await;

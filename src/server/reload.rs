@@ -328,6 +328,7 @@ impl Reloads {
         shared.events.set(&snapshot.config().log);
         shared.supervisor.set_pools(snapshot.pools().iter().cloned());
         sockets.retire(&previous);
+        snapshot.limit_pools(shared.capacity.connections, shared.capacity.http2);
         shared.snapshot.store(snapshot.clone());
         previous.pools().iter().for_each(|pool| pool.ask_again());
         shared.entrances.put(sockets);

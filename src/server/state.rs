@@ -12,6 +12,7 @@ use super::control::{Order, STOPS};
 use super::crew::Loads;
 use super::drain::Stage;
 use super::entrance::Entrances;
+use super::hall::Capacity;
 use super::inherit::Succession;
 use super::memory;
 use super::reload::confirm::Confirmation;
@@ -19,12 +20,13 @@ use super::reload::plan::Plans;
 use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
 use crate::admin::{Operation, Outcome};
 use crate::config::Listener;
+use crate::lane::descriptors::Descriptors;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::pool::SupervisorHandle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventLog;
-use crate::telemetry::metrics::{Memory, Scrape};
+use crate::telemetry::metrics::{Memory, Scrape, ToEndpoints};
 use crate::tls::{Certificate, CertificateStatus};
 
 pub struct Shared {
@@ -34,6 +36,9 @@ pub struct Shared {
     pub entrances: Arc<Entrances>,
     /// Of the workers.
     pub loads: Loads,
+    /// Of clients' connections and those to endpoints.
+    pub descriptors: Arc<Descriptors>,
+    pub capacity: Capacity,
     pub supervisor: SupervisorHandle,
     pub events: EventLog,
     /// How far the stop has come.
@@ -121,6 +126,10 @@ impl crate::admin::Process for Shared {
             workers: &self.loads.list(),
             confirmation_awaited: self.confirmation.left().is_some(),
             memory: self.memory(),
+            to_endpoints: ToEndpoints {
+                open: self.descriptors.to_endpoints(),
+                closed: self.descriptors.closed(),
+            },
             access_log_dropped: self.telemetry.access_log.dropped(),
             events_dropped: self.events.dropped(),
         })

@@ -44,6 +44,7 @@ pub struct Scrape<'a> {
     /// The config in force goes unless it is confirmed.
     pub confirmation_awaited: bool,
     pub memory: Memory,
+    pub to_endpoints: ToEndpoints,
     pub access_log_dropped: u64,
     pub events_dropped: u64,
 }
@@ -56,6 +57,14 @@ pub struct Memory {
     pub of_limit: Option<(u64, u64)>,
     /// New requests are refused.
     pub short: bool,
+}
+
+/// Connections to endpoints.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ToEndpoints {
+    pub open: usize,
+    /// For want of descriptors.
+    pub closed: u64,
 }
 
 /// What came of a reload.
@@ -165,6 +174,7 @@ impl Metrics {
         self.shared.listeners.encode(&mut out);
         scrape::certificates(&mut out, scrape.certificates);
         scrape::workers(&mut out, scrape.workers);
+        scrape::to_endpoints(&mut out, scrape.to_endpoints);
         self.shared.series.encode(&mut out);
         scrape::pools(&mut out, scrape.pools);
         out.finish()

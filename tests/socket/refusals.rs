@@ -6,3 +6,4 @@ mod framing;
 mod limits;
 mod memory;
 mod requests;
+mod shares;

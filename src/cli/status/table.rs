@@ -160,6 +160,13 @@ fn pool_line(out: &mut String, pool: &PoolStatus, painter: &Painter) {
         let waiting = format!("{} waiting", human::count(pool.waiting));
         let _ = write!(out, ", {}", painter.paint(YELLOW, &waiting));
     }
+    if let Some(most) = pool.most {
+        let _ = write!(out, ", {} of at most {} in flight", human::count(pool.in_flight), human::count(most));
+    }
+    if pool.refused > 0 {
+        let refused = format!("{} refused", human::count(pool.refused));
+        let _ = write!(out, ", {}", painter.paint(YELLOW, &refused));
+    }
     out.push('\n');
 }
 

@@ -28,7 +28,16 @@ fn endpoint(address: &str, requests: u64) -> EndpointStatus {
 }
 
 fn pool(name: &str, waiting: u64, endpoints: Vec<EndpointStatus>) -> PoolStatus {
-    PoolStatus { name: name.into(), balance: "round_robin".into(), waiting, names: Vec::new(), endpoints }
+    PoolStatus {
+        name: name.into(),
+        balance: "round_robin".into(),
+        waiting,
+        in_flight: 3,
+        most: None,
+        refused: 0,
+        names: Vec::new(),
+        endpoints,
+    }
 }
 
 fn listener() -> ListenerStatus {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Compiler;
-use crate::config::decode::{Context, List, OrOff, Scalar, ShortOr, Spanned, Value};
+use crate::config::decode::{AutoOr, Context, List, OrOff, Scalar, ShortOr, Spanned, Value};
 use crate::config::model::{
     CheckKind, EndpointAddress, EndpointConnections, EndpointProtocol, EndpointSpec, EndpointTimeouts,
-    HealthCheck, Pool, Retry, RetryOn, Route, WhenNoneHealthy,
+    HealthCheck, Pool, PoolLimits, RequestLimit, Retry, RetryOn, Route, WhenNoneHealthy,
 };
 use crate::config::raw::{
     CheckSection, CheckType, EndpointForm, FileSection, NoneHealthySection, PoolForm, PoolSection,
@@ -107,6 +107,13 @@ impl Compiler<'_> {
                     OrOff::Off => None,
                 },
                 streams: section.connections.streams.0 as u32,
+            },
+            limits: PoolLimits {
+                requests: match &section.limits.requests.value {
+                    OrOff::Off => RequestLimit::Off,
+                    OrOff::On(AutoOr::Auto) => RequestLimit::Auto,
+                    OrOff::On(AutoOr::Value(most)) => RequestLimit::Most(most.0),
+                },
             },
             retry: match &section.retry.value {
                 OrOff::On(retry) => retry_of(retry),

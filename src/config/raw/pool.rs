@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::AddressText;
 use super::matching::{HeaderText, PathText};
 use super::tls::PoolTlsSection;
-use crate::config::decode::{Fault, List, Named, OrOff, Scalar, ShortOr};
+use crate::config::decode::{AutoOr, Fault, List, Named, OrOff, Scalar, ShortOr};
 use crate::config::model::{Balance, EndpointProtocol, HostHeader};
 use crate::config::scalar::{Count, Flag, Limit, Period, word_fault, words};
 use crate::config::section::section;
@@ -42,6 +42,8 @@ section! {
         timeouts: EndpointTimeoutsSection = {};
         /// Which connections to endpoints are kept for the next requests.
         connections: EndpointConnectionsSection = {};
+        /// What the pool may take of what all pools share.
+        limits: PoolLimitsSection = {};
         /// When a request is tried again, on another endpoint if there is one; or `off`.
         retry: OrOff<RetrySection> = {};
     }
@@ -273,6 +275,16 @@ section! {
         /// `protocol: h2` only: requests that one carries at a time, and fewer where the endpoint wants that; beyond it,
         /// another one is opened.
         streams: Count<1, 10_000> = 100;
+    }
+}
+
+section! {
+    /// What a pool may take of what all pools share, so that one that hangs leaves something to the others.
+    PoolLimitsSection "a pool's `limits`" {
+        /// Requests that are in flight or wait for an endpoint at a time; beyond it, 503 at once. `auto`: where there are
+        /// other pools, nine tenths of `server.max_connections`, and of what can be served over HTTP/2 besides.
+        /// `off`: no limit.
+        requests: OrOff<AutoOr<Count<1, 10_000_000>>> = "auto";
     }
 }
 

@@ -81,7 +81,7 @@ pub async fn ask(
     let connection = match carrier.kept.take(&way.endpoint, &way.pool.spec().tls, Instant::now()) {
         Some(connection) => connection,
         // In a box, because it is seldom needed.
-        None => Box::pin(connect(&carried.exchange, &way)).await?,
+        None => Box::pin(connect(&carrier.kept, &carried.exchange, &way)).await?,
     };
     carried.exchange.connected(connection.reused, Instant::now());
     carried.exchange.request_body_again();
@@ -114,9 +114,9 @@ pub async fn ask(
     })
 }
 
-async fn connect(exchange: &Exchange, way: &Way) -> Result<Connection, Failed> {
+async fn connect(kept: &KeptConnections, exchange: &Exchange, way: &Way) -> Result<Connection, Failed> {
     let spec = way.pool.spec();
-    match timeout(way.connect_limit(exchange), attempt::open(&way.endpoint, spec)).await {
+    match timeout(way.connect_limit(exchange), attempt::open(kept, &way.endpoint, spec)).await {
         Ok(Ok(stream)) => {
             let tls = spec.tls.clone();
             Ok(Connection { stream, tls, opened: Instant::now(), reused: false })

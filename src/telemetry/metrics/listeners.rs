@@ -17,6 +17,7 @@ pub struct ListenerCounters {
     accepted: AtomicU64,
     refused: Counters,
     pauses: Counters,
+    dismissed: Counters,
     ledger: Ledger,
 }
 
@@ -36,6 +37,7 @@ impl ListenerCounters {
             accepted: AtomicU64::new(0),
             refused: Counters::default(),
             pauses: Counters::default(),
+            dismissed: Counters::default(),
             ledger: Ledger::default(),
         }
     }
@@ -68,6 +70,11 @@ impl ListenerCounters {
 
     pub fn balance(&self) -> Balance {
         self.ledger.balance()
+    }
+
+    /// Counts an idle connection that has gone for others.
+    pub fn dismissed(&self, reason: &'static str) {
+        self.dismissed.add(reason);
     }
 
     /// Counts that no more could be accepted for the time being.
@@ -124,6 +131,14 @@ impl ByListener {
         );
         for of in &all {
             of.pauses.encode(out, &[("listener", &of.listener)], "reason");
+        }
+        out.metric(
+            "evenkeel_idle_connections_closed_total",
+            Kind::Counter,
+            "Clients' connections closed while they were idle, to make room for others.",
+        );
+        for of in &all {
+            of.dismissed.encode(out, &[("listener", &of.listener)], "reason");
         }
         ledger(out, &all);
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::exposition::{Exposition, Kind};
-use super::{Scrape, Shared, unix_seconds};
+use super::{Scrape, Shared, ToEndpoints, unix_seconds};
 use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
 use crate::tls::CertificateStatus;
 
@@ -92,6 +92,17 @@ pub(super) fn workers(out: &mut Exposition, connections: &[usize]) {
     }
 }
 
+pub(super) fn to_endpoints(out: &mut Exposition, connections: ToEndpoints) {
+    let ToEndpoints { open, closed } = connections;
+    gauge(out, "evenkeel_endpoint_connections", "Connections to endpoints that are open.", open);
+    out.metric(
+        "evenkeel_endpoint_connections_closed_total",
+        Kind::Counter,
+        "Idle connections to endpoints closed because descriptors were needed.",
+    );
+    out.sample(&[], closed);
+}
+
 pub(super) fn certificates(out: &mut Exposition, certificates: &[(String, CertificateStatus)]) {
     out.metric(
         "evenkeel_certificate_expiry_timestamp_seconds",
@@ -112,6 +123,7 @@ pub(super) fn pools(out: &mut Exposition, pools: &[PoolStatus]) {
     for pool in pools {
         out.sample(&[("pool", &pool.name)], pool.waiting);
     }
+    requests(out, pools);
     names(out, pools);
     checks(out, pools);
     for metric in ENDPOINT_METRICS {
@@ -119,6 +131,25 @@ pub(super) fn pools(out: &mut Exposition, pools: &[PoolStatus]) {
         for (pool, endpoint) in endpoints(pools) {
             out.sample(&[("pool", &pool.name), ("endpoint", &endpoint.address)], (metric.value)(endpoint));
         }
+    }
+}
+
+fn requests(out: &mut Exposition, pools: &[PoolStatus]) {
+    out.metric("evenkeel_pool_in_flight", Kind::Gauge, "Requests in progress at endpoints of the pool.");
+    for pool in pools {
+        out.sample(&[("pool", &pool.name)], pool.in_flight);
+    }
+    out.metric("evenkeel_pool_request_limit", Kind::Gauge, "Requests that the pool may have at a time.");
+    for pool in pools {
+        pool.most.into_iter().for_each(|most| out.sample(&[("pool", &pool.name)], most));
+    }
+    out.metric(
+        "evenkeel_pool_requests_refused_total",
+        Kind::Counter,
+        "Requests refused because the pool had as many as it may have.",
+    );
+    for pool in pools {
+        out.sample(&[("pool", &pool.name)], pool.refused);
     }
 }
 

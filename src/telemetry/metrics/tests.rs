@@ -71,6 +71,9 @@ fn pools() -> Vec<PoolStatus> {
         name: "api-v1".into(),
         balance: "round_robin".into(),
         waiting: 4,
+        in_flight: 15,
+        most: Some(16),
+        refused: 17,
         names: vec![NameStatus {
             name: "app.internal:80".into(),
             addresses: 2,
@@ -102,6 +105,7 @@ fn busy() -> Metrics {
     std::mem::forget(metrics.listener(&"default".into()).accepted());
     connections.refused("too_many_connections");
     connections.paused("connections");
+    connections.dismissed("connections");
     metrics
 }
 
@@ -117,6 +121,7 @@ fn encode(metrics: &Metrics) -> String {
         workers: &[3, 4],
         confirmation_awaited: false,
         memory: Memory { resident: 13, of_limit: Some((95, 100)), short: true },
+        to_endpoints: ToEndpoints { open: 5, closed: 6 },
         access_log_dropped: 11,
         events_dropped: 12,
     })
@@ -352,6 +357,7 @@ fn a_fresh_process_has_a_valid_scrape() {
         workers: &[],
         confirmation_awaited: false,
         memory: Memory::default(),
+        to_endpoints: ToEndpoints::default(),
         access_log_dropped: 0,
         events_dropped: 0,
     });

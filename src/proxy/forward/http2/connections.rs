@@ -14,6 +14,8 @@ use tokio::time::{sleep, timeout};
 use crate::config;
 use crate::exchange::Failure;
 use crate::lane::attempt;
+use crate::lane::descriptors::IdleStore;
+use crate::lane::kept::KeptConnections;
 use crate::lane::stream::Stream;
 use crate::pool::dial::NO_HTTP2;
 use crate::pool::{Endpoint, IdleConnections};
@@ -39,8 +41,11 @@ const SMALL_MESSAGES: usize = STREAM_WINDOW as usize / 5 * 256;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// By endpoint; its address is the key, and so it must be nobody else's while they are here.
-#[derive(Debug, Default)]
-pub struct Connections(Mutex<AHashMap<usize, Arc<OfEndpoint>>>);
+pub struct Connections {
+    all: Mutex<AHashMap<usize, Arc<OfEndpoint>>>,
+    /// Those to other endpoints, and the descriptors that all have.
+    kept: Arc<KeptConnections>,
+}
 
 #[derive(Debug)]
 struct OfEndpoint {
@@ -76,6 +81,14 @@ pub struct Place {
 }
 
 impl Connections {
+    /// Those of one worker.
+    pub fn new(kept: Arc<KeptConnections>) -> Arc<Self> {
+        let connections = Arc::new(Self { all: Mutex::default(), kept });
+        let store: Arc<dyn IdleStore> = connections.clone();
+        connections.kept.descriptors.watch(Arc::downgrade(&store));
+        connections
+    }
+
     /// Room for a request, on a connection that is there or a new one, within `limit`.
     pub async fn place(
         self: &Arc<Self>,
@@ -106,11 +119,11 @@ impl Connections {
             let endpoint = endpoint.clone();
             Arc::new(OfEndpoint { endpoint, open: Mutex::default(), opening: tokio::sync::Mutex::default() })
         };
-        self.0.lock().entry(key(endpoint)).or_insert_with(new).clone()
+        self.all.lock().entry(key(endpoint)).or_insert_with(new).clone()
     }
 
     async fn open(self: &Arc<Self>, of: &Arc<OfEndpoint>, pool: &config::Pool) -> Result<Place, Failed> {
-        let stream = attempt::open(&of.endpoint, pool)
+        let stream = attempt::open(&self.kept, &of.endpoint, pool)
             .await
             .map_err(|failed| Failed::new(failed.failure, failed.detail))?;
         if !stream.may_be_http2() {
@@ -145,11 +158,24 @@ impl Connections {
 
     /// Forgets the endpoint where it has no connection, and nobody opens one.
     fn leave(&self, endpoint: &Arc<Endpoint>) {
-        let mut all = self.0.lock();
+        let mut all = self.all.lock();
         let is_over = |of: &Arc<OfEndpoint>| of.open.lock().is_empty() && of.opening.try_lock().is_ok();
         if all.get(&key(endpoint)).is_some_and(is_over) {
             all.remove(&key(endpoint));
         }
+    }
+}
+
+impl IdleStore for Connections {
+    /// Forgotten, it says goodbye, which takes a moment.
+    fn close_oldest(&self) -> usize {
+        let all: Vec<_> = self.all.lock().values().cloned().collect();
+        let idle = all.iter().find_map(|of| {
+            let mut open = of.open.lock();
+            let idle = open.iter().position(|open| open.carries() == 0)?;
+            Some(open.swap_remove(idle))
+        });
+        usize::from(idle.is_some())
     }
 }
 

@@ -1,0 +1,211 @@
+//! The descriptors that clients' connections and those to endpoints share, over all workers.
+//!
+//! A connection to an endpoint takes one of what clients have left. Idle ones never stand in the way: where there is none
+//! left, those that have been idle for the longest are closed, of the same worker first, and where none is idle the next
+//! one waits until another ends. So neither a client nor a request is refused for want of a descriptor, and what is kept
+//! for the rest of the process (logs, health checks, the admin address) stays there.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::places::{Place, Places};
+
+/// How long to wait for a descriptor before looking again whether something has become idle.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often the log says that descriptors are short.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Of those that clients and endpoints may have, one in so many is for what HTTP/2 clients ask for at the same time, beyond
+/// one request of each connection: others must find room beside them.
+const HTTP2_SHARE: usize = 4;
+
+pub struct Descriptors {
+    /// For clients' connections and those to endpoints together.
+    most: usize,
+    /// Connections of clients.
+    pub clients: Arc<Places>,
+    /// Connections to endpoints, idle ones included.
+    endpoints: Arc<Places>,
+    stores: Mutex<Vec<Weak<dyn IdleStore>>>,
+    closed: AtomicU64,
+    report: Mutex<Report>,
+}
+
+/// Idle connections of one worker.
+pub trait IdleStore: Send + Sync {
+    /// Closes one or a few of those that have been idle for the longest; returns how many.
+    fn close_oldest(&self) -> usize;
+}
+
+/// What the log has been told.
+#[derive(Default)]
+struct Report {
+    last: Option<Instant>,
+    /// Closed since then.
+    untold: u64,
+}
+
+/// As many as anybody wants.
+impl Default for Descriptors {
+    fn default() -> Self {
+        Self::new(usize::MAX)
+    }
+}
+
+impl Descriptors {
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            clients: Arc::default(),
+            endpoints: Arc::default(),
+            stores: Mutex::default(),
+            closed: AtomicU64::new(0),
+            report: Mutex::default(),
+        }
+    }
+
+    /// How many requests of HTTP/2 clients may be begun, beyond one of each connection.
+    pub fn for_http2(&self) -> usize {
+        self.most / HTTP2_SHARE
+    }
+
+    /// Asks this store, too, when a descriptor is needed; it is forgotten once it has gone.
+    pub fn watch(&self, store: Weak<dyn IdleStore>) {
+        self.stores.lock().push(store);
+    }
+
+    /// A descriptor for one more connection to an endpoint; waits for it as long as it takes. `own` is the store of this
+    /// worker.
+    pub async fn take(&self, own: &dyn IdleStore) -> Place {
+        loop {
+            if let Some(place) = self.endpoints.take(self.most.saturating_sub(self.clients.taken())) {
+                return place;
+            }
+            if !self.close_idle(Some(own)) {
+                self.endpoints.left(PAUSE).await;
+            }
+        }
+    }
+
+    /// A client has come: an idle connection to an endpoint goes, where both together would be too many.
+    pub fn client_came(&self) {
+        if self.endpoints.taken() > self.most.saturating_sub(self.clients.taken()) {
+            self.close_idle(None);
+        }
+    }
+
+    /// Waits for a moment: the system has no descriptor, although there should be one.
+    pub async fn pause(&self) {
+        self.endpoints.left(PAUSE).await;
+    }
+
+    /// Closes idle connections to endpoints; `false`: there were none.
+    pub fn close_idle(&self, own: Option<&dyn IdleStore>) -> bool {
+        let mut closed = own.map_or(0, IdleStore::close_oldest);
+        if closed == 0 {
+            let stores: Vec<_> = {
+                let mut stores = self.stores.lock();
+                stores.retain(|store| store.strong_count() > 0);
+                stores.iter().filter_map(Weak::upgrade).collect()
+            };
+            closed = stores.iter().map(|store| store.close_oldest()).find(|closed| *closed > 0).unwrap_or(0);
+        }
+        if closed > 0 {
+            self.tell(closed as u64);
+        }
+        closed > 0
+    }
+
+    /// Connections to endpoints that are open.
+    pub fn to_endpoints(&self) -> usize {
+        self.endpoints.taken()
+    }
+
+    /// Idle connections that were closed for want of a descriptor.
+    pub fn closed(&self) -> u64 {
+        self.closed.load(Relaxed)
+    }
+
+    fn tell(&self, closed: u64) {
+        self.closed.fetch_add(closed, Relaxed);
+        if let Some(count) = self.report.lock().due(closed, Instant::now()) {
+            let limit = self.most;
+            log::warn!(count, limit; "descriptors are short, idle connections to endpoints are closed");
+        }
+    }
+}
+
+impl Report {
+    /// How many to tell of, if it is time to.
+    fn due(&mut self, closed: u64, now: Instant) -> Option<u64> {
+        self.untold += closed;
+        if self.last.is_some_and(|last| now.duration_since(last) < REPORT_EVERY) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Connections of a worker that are idle, each with its descriptor.
+    #[derive(Default)]
+    struct Store(Mutex<Vec<Place>>);
+
+    impl IdleStore for Store {
+        fn close_oldest(&self) -> usize {
+            usize::from(self.0.lock().pop().is_some())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_goes_for_one_that_is_needed() {
+        let descriptors = Descriptors::new(4);
+        let (own, other) = (Arc::new(Store::default()), Arc::new(Store::default()));
+        let watched: Weak<dyn IdleStore> = Arc::downgrade(&(other.clone() as Arc<dyn IdleStore>));
+        descriptors.watch(watched);
+        for store in [&own, &own, &other, &other] {
+            let place = descriptors.take(&**store).await;
+            store.0.lock().push(place);
+        }
+        let left = || (own.0.lock().len(), other.0.lock().len());
+        let mut used = Vec::new();
+        for expected in [(1, 2), (0, 2), (0, 1), (0, 0)] {
+            used.push(descriptors.take(&*own).await);
+            assert_eq!(left(), expected);
+        }
+        assert_eq!((descriptors.to_endpoints(), descriptors.closed()), (4, 4));
+        // All are in use: the next one waits.
+        let begun = tokio::time::Instant::now();
+        let later = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            used.pop();
+        };
+        let (_place, ()) = tokio::join!(descriptors.take(&*own), later);
+        assert_eq!(begun.elapsed(), Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn a_client_has_what_idle_connections_had() {
+        let descriptors = Descriptors::new(2);
+        let store = Arc::new(Store::default());
+        let watched: Weak<dyn IdleStore> = Arc::downgrade(&(store.clone() as Arc<dyn IdleStore>));
+        descriptors.watch(watched);
+        for _ in 0..2 {
+            let place = descriptors.take(&*store).await;
+            store.0.lock().push(place);
+        }
+        let _client = descriptors.clients.take(9);
+        descriptors.client_came();
+        assert_eq!(descriptors.to_endpoints(), 1);
+        descriptors.client_came();
+        assert_eq!(descriptors.to_endpoints(), 1, "both have room");
+    }
+}

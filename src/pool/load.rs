@@ -1,0 +1,227 @@
+//! How many requests a pool has at a time, over all threads, and how many it may have.
+//!
+//! Each thread counts for itself. Only where one of them has much of what the pool may have does it ask for the counts of
+//! all, and from then on all do, until the pool has little again: so a request writes nothing that other threads write,
+//! and the limit is exact all the same.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::spread::{SHARES, Spread};
+use crate::telemetry::Throttle;
+
+/// What a request holds for as long as it is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Of HTTP/1.1: its client's connection.
+    Connection = 0,
+    /// Of HTTP/2: one stream of it.
+    Stream = 1,
+}
+
+/// How many requests there may be; `None`: any number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Most {
+    pub all: Option<u64>,
+    /// Of those that hold a connection.
+    pub of_connections: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+pub struct PoolLoad {
+    /// By [`Holds`].
+    in_flight: Spread<2>,
+    all: Limit,
+    of_connections: Limit,
+    refused: AtomicU64,
+    report: Mutex<Throttle>,
+}
+
+#[derive(Debug)]
+struct Limit {
+    most: AtomicU64,
+    /// While each thread has less than this, all together have at most half of `most`.
+    high: AtomicU64,
+    /// Some thread has had as much.
+    near: AtomicBool,
+}
+
+impl PoolLoad {
+    /// Sets how many there may be, where so many threads serve them.
+    pub fn set(&self, most: Most, threads: usize) {
+        self.all.set(most.all, threads);
+        self.of_connections.set(most.of_connections, threads);
+    }
+
+    /// Counts a request; `false` if it is one too many.
+    pub fn begin(&self, holds: Holds) -> bool {
+        self.in_flight.add(holds as usize, 1, SeqCst);
+        let own = |holds: Holds| self.in_flight.own(holds as usize, SeqCst);
+        let own_connections = own(Holds::Connection);
+        let own_all = own_connections.wrapping_add(own(Holds::Stream));
+        let too_many = self.all.is_exceeded(own_all, || self.in_flight())
+            || (holds == Holds::Connection
+                && self.of_connections.is_exceeded(own_connections, || self.count(Holds::Connection)));
+        !too_many
+    }
+
+    pub fn end(&self, holds: Holds) {
+        self.in_flight.add(holds as usize, 1u64.wrapping_neg(), SeqCst);
+    }
+
+    /// Whether another request may wait, beside so many.
+    pub fn has_room(&self, holds: Holds, waiting: u64) -> bool {
+        let most = |limit: &Limit| limit.most.load(Relaxed);
+        self.in_flight() + waiting < most(&self.all)
+            && (holds == Holds::Stream
+                || self.count(Holds::Connection) + waiting < most(&self.of_connections))
+    }
+
+    pub fn in_flight(&self) -> u64 {
+        self.count(Holds::Connection) + self.count(Holds::Stream)
+    }
+
+    /// How many there may be, of those that hold a connection if those may be fewer.
+    pub fn most(&self) -> Option<u64> {
+        let most = self.all.most.load(Relaxed).min(self.of_connections.most.load(Relaxed));
+        (most < u64::MAX).then_some(most)
+    }
+
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    /// Counts a request that was refused, and says so in the log, but not each time.
+    pub fn refuse(&self, pool: &str) {
+        self.refused.fetch_add(1, Relaxed);
+        if let Some(count) = self.report.lock().due(Instant::now()) {
+            let (in_flight, most) = (self.in_flight(), self.most().unwrap_or(u64::MAX));
+            log::warn!(pool, in_flight, most, count; "pool is full, requests are refused");
+        }
+    }
+
+    fn count(&self, holds: Holds) -> u64 {
+        // Summed while requests begin and end, it may miss the beginning of one whose end it sees.
+        u64::try_from(self.in_flight.sum(holds as usize, SeqCst).cast_signed()).unwrap_or(0)
+    }
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self { most: AtomicU64::new(u64::MAX), high: AtomicU64::new(u64::MAX), near: AtomicBool::default() }
+    }
+}
+
+impl Limit {
+    fn set(&self, most: Option<u64>, threads: usize) {
+        let high = most.map_or(u64::MAX, |most| most / (2 * threads.clamp(1, SHARES) as u64));
+        self.most.store(most.unwrap_or(u64::MAX), Relaxed);
+        self.high.store(high, Relaxed);
+    }
+
+    /// `own`: what this thread has, with the one in question.
+    ///
+    /// While `near` is not set, no thread has more than `high`: one that reaches it sets it, and it is taken back only
+    /// where all together have less. If a thread reaches it in that very moment, it sets it again with its next request.
+    fn is_exceeded(&self, own: u64, sum: impl FnOnce() -> u64) -> bool {
+        let high = self.high.load(Relaxed);
+        let near = self.near.load(SeqCst);
+        if own.cast_signed() < high.min(i64::MAX as u64).cast_signed() && !near {
+            return false;
+        }
+        if !near {
+            self.near.store(true, SeqCst);
+        }
+        let sum = sum();
+        if sum < high {
+            self.near.store(false, SeqCst);
+        }
+        sum > self.most.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    fn load(all: Option<u64>, of_connections: Option<u64>, threads: usize) -> PoolLoad {
+        let load = PoolLoad::default();
+        load.set(Most { all, of_connections }, threads);
+        load
+    }
+
+    /// As many as may begin now.
+    fn fill(load: &PoolLoad, holds: Holds) -> u64 {
+        let mut begun = 0;
+        while load.begin(holds) {
+            begun += 1;
+            assert!(begun < 10_000, "there is no end");
+        }
+        load.end(holds);
+        begun
+    }
+
+    #[test]
+    fn connections_have_a_limit_of_their_own() {
+        let load = load(Some(20), Some(12), 2);
+        assert_eq!(fill(&load, Holds::Connection), 12);
+        assert_eq!(fill(&load, Holds::Stream), 8);
+        assert_eq!((load.in_flight(), load.most()), (20, Some(12)));
+        assert!(!load.has_room(Holds::Stream, 0));
+        load.end(Holds::Connection);
+        assert!(load.has_room(Holds::Connection, 0) && !load.has_room(Holds::Connection, 1));
+        assert_eq!(fill(&load, Holds::Connection), 1);
+    }
+
+    #[test]
+    fn without_a_limit_there_is_none() {
+        let load = load(None, None, 2);
+        assert!((0..1000).all(|_| load.begin(Holds::Connection)));
+        assert_eq!((load.most(), load.has_room(Holds::Connection, 1 << 40)), (None, true));
+    }
+
+    #[test]
+    fn a_limit_of_one_is_one() {
+        let load = load(Some(1), None, 16);
+        assert_eq!(fill(&load, Holds::Stream), 1);
+        load.end(Holds::Stream);
+        assert_eq!(fill(&load, Holds::Stream), 1);
+    }
+
+    /// However unevenly threads have them, and however often the pool is nearly empty in between, there are never more.
+    #[test]
+    fn the_limit_is_exact_over_all_threads() {
+        const MOST: u64 = 90;
+        let load = load(Some(MOST), None, 4);
+        let (admitted, highest) = (AtomicU64::new(0), AtomicU64::new(0));
+        let work = |uneven: usize| {
+            for round in 0..300 {
+                let mut held = 0;
+                for _ in 0..(round * uneven) % 80 {
+                    if load.begin(Holds::Connection) {
+                        held += 1;
+                        highest.fetch_max(admitted.fetch_add(1, SeqCst) + 1, SeqCst);
+                    } else {
+                        load.end(Holds::Connection);
+                    }
+                }
+                for _ in 0..held {
+                    admitted.fetch_sub(1, SeqCst);
+                    load.end(Holds::Connection);
+                }
+            }
+        };
+        let work = &work;
+        std::thread::scope(|scope| {
+            for uneven in [1, 7, 13, 29] {
+                scope.spawn(move || work(uneven));
+            }
+        });
+        assert!(highest.load(SeqCst) <= MOST, "{highest:?}");
+        assert_eq!((load.in_flight(), fill(&load, Holds::Connection)), (0, MOST));
+    }
+}
