@@ -47,7 +47,7 @@ fn a_client_that_leaves_is_seen_to_leave() {
     endpoint.wait_until_free(SOON);
     assert!(!endpoint.seen("/x").whole);
     assert_eq!((proxy.record("/x").cause(), proxy.record("/x").status()), ("client_gone", 499));
-    assert_eq!(proxy.metric("evenkeel_endpoint_in_flight", &[]), 0.0);
+    proxy.metric_becomes("evenkeel_endpoint_in_flight", 0.0);
     assert_eq!(proxy.metric("evenkeel_endpoint_failures_total", &[]), 0.0);
 }
 
@@ -73,7 +73,7 @@ fn an_early_answer_reaches_the_client() {
     for record in proxy.records_of("/x", 5) {
         assert_eq!((record.cause(), record.results()), ("", vec!["413".to_owned()]));
     }
-    assert_eq!(proxy.metric("evenkeel_endpoint_idle_connections", &[]), 0.0);
+    proxy.metric_becomes("evenkeel_endpoint_idle_connections", 0.0);
 }
 
 /// Many clients end their bodies with a frame of its own. An endpoint that knows the length may answer before that comes,
@@ -128,8 +128,8 @@ fn endpoints_that_stop_are_too_late() {
         let took = begun.elapsed();
         lasted(Duration::from_millis(600), took);
         assert_eq!(proxy.record("/x").cause(), cause);
-        assert_eq!(proxy.metric("evenkeel_endpoint_in_flight", &[]), 0.0);
-        assert_eq!(proxy.metric("evenkeel_endpoint_idle_connections", &[]), 0.0);
+        proxy.metric_becomes("evenkeel_endpoint_in_flight", 0.0);
+        proxy.metric_becomes("evenkeel_endpoint_idle_connections", 0.0);
     }
 }
 

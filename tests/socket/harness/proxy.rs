@@ -263,6 +263,12 @@ impl Proxy {
         said::metric(&self.metrics(), name, labels)
     }
 
+    /// Waits until the sum is this: what a request has held is given back a moment after its response.
+    #[track_caller]
+    pub fn metric_becomes(&self, name: &str, sum: f64) {
+        eventually(&format!("{name} to be {sum}"), || (self.metric(name, &[]) == sum).then_some(()));
+    }
+
     /// Runs a command against its admin socket, and waits for its end.
     #[track_caller]
     pub fn command(&self, arguments: &[&str]) -> Ended {

@@ -104,6 +104,12 @@ fn nothing_is_lost() {
     assert!(steps[1]["memory"]["after_kib"].as_u64().unwrap() > 0, "{steps:?}");
 }
 
+/// Signals to one process or both, during an upgrade and right after it.
+#[test]
+fn signals_lose_nothing() {
+    assert_eq!(names(&lossless(&["--signals=4"])), ["load", "signal", "stop"]);
+}
+
 /// A proxy that is killed is a loss: the proof says whose, of what, and during what.
 #[test]
 fn a_killed_proxy_is_a_loss() {

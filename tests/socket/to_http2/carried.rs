@@ -188,7 +188,7 @@ fn streams_share_connections() {
             assert_eq!(one.await.unwrap().status, 200);
         }
     });
-    assert_eq!(proxy.metric("evenkeel_endpoint_in_flight", &[]), 0.0);
+    proxy.metric_becomes("evenkeel_endpoint_in_flight", 0.0);
 }
 
 /// Idle connections are closed in the pool's time, and old ones get no new requests.

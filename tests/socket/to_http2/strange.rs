@@ -125,7 +125,7 @@ fn what_gets_no_requests_is_closed() {
     });
     let proxy = of(&address).with("timeouts: { response: 300ms }").with("retry: off").start();
     proxy.get("/x").expect(504);
-    assert_eq!(proxy.metric("evenkeel_endpoint_idle_connections", &[]), 0.0);
+    proxy.metric_becomes("evenkeel_endpoint_idle_connections", 0.0);
     eventually("its end", || closed.load(SeqCst).then_some(()));
 }
 
