@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::message::{Message, SUCCESSOR};
@@ -25,6 +26,9 @@ const OURSELVES: &str = "/proc/self/exe";
 /// What concerns the process that a service manager has started, and not its successor.
 const OF_THIS_PROCESS: [&str; 5] =
     ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
+/// How long the end of a killed process is waited for; it takes milliseconds.
+const END_LIMIT_MS: u16 = 1000;
 
 /// How this process was started.
 #[derive(Debug, Clone)]
@@ -123,10 +127,29 @@ impl Launched {
 }
 
 impl Drop for Launched {
+    /// Waits for its end: until then it has the listening sockets, too, and clients that come to their queues after this
+    /// process has closed its own would be reset.
     fn drop(&mut self) {
-        if let Some(process) = self.process.take() {
-            // An error means that it has ended.
-            let _ = pidfd_send_signal(process, Signal::KILL);
+        let Some(process) = self.process.take() else { return };
+        // An error means that it has ended.
+        if pidfd_send_signal(&process, Signal::KILL).is_ok() {
+            let _ =
+                poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], PollTimeout::from(END_LIMIT_MS));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_dropped_has_ended() {
+        let mut child = Command::new("sleep").arg("60").spawn().expect("sleep is there");
+        let pid = Pid::from_child(&child);
+        let process = pidfd_open(pid, PidfdFlags::empty()).ok();
+        assert!(process.is_some());
+        drop(Launched { pid: child.id(), process });
+        assert!(child.try_wait().expect("a child").is_some(), "it still runs");
     }
 }
