@@ -121,7 +121,7 @@ impl Capacity {
     /// By default a pool that hangs leaves a tenth to the others, and one that is alone has all. A tenth is enough where
     /// nothing hangs, and more would refuse requests of a burst that could have been served.
     fn most(&self, limit: RequestLimit) -> Most {
-        let share = |all: usize| Some((all - all / 10).max(1) as u64);
+        let share = |all: usize| Some((all - all.div_ceil(10)).max(1) as u64);
         match limit {
             RequestLimit::Auto if self.pools > 1 => Most {
                 all: share(self.connections.saturating_add(self.http2)),
