@@ -3,6 +3,7 @@
 //! It has an accept loop of its own, not one of Pingora's services: those close when a stop begins, and just then
 //! somebody wants to know how the draining goes.
 
+mod accept;
 pub mod address;
 pub mod client;
 pub mod operate;

@@ -13,6 +13,7 @@ mod decode;
 mod environment;
 mod mask;
 pub mod model;
+mod pattern;
 mod raw;
 mod report;
 mod scalar;
@@ -27,6 +28,7 @@ mod write;
 mod tests;
 
 pub use model::*;
+pub use pattern::Pattern;
 pub use raw::schema;
 pub use report::{Problem, Report, Severity};
 pub use scalar::duration;
@@ -34,6 +36,7 @@ pub use secret::Secret;
 pub use write::short_form;
 
 use decode::Context;
+use pattern::Patterns;
 use source::Source;
 
 use crate::file;
@@ -97,6 +100,12 @@ pub fn compile_text(text: &str, file_name: &str) -> Result<Loaded, LoadError> {
     parse_with(text, file_name, &|variable| std::env::var(variable).ok()).map_err(LoadError::Invalid)
 }
 
+/// The same, where a config is in force already: what has not changed need not be compiled again.
+pub fn compile_next(text: &str, file_name: &str, in_force: &Config) -> Result<Loaded, LoadError> {
+    let lookup = |variable: &str| std::env::var(variable).ok();
+    parsed(text, file_name, &lookup, Patterns::after(in_force)).map_err(LoadError::Invalid)
+}
+
 /// Compiles a text, with the variables of this process. `file_name` is what errors call it.
 pub fn parse(text: &str, file_name: &str) -> Result<Config, Report> {
     parse_with(text, file_name, &|variable| std::env::var(variable).ok()).map(|loaded| loaded.config)
@@ -108,12 +117,21 @@ pub fn parse_with(
     file_name: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Report> {
+    parsed(text, file_name, lookup, Patterns::default())
+}
+
+fn parsed(
+    text: &str,
+    file_name: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    patterns: Patterns,
+) -> Result<Loaded, Report> {
     let source = Source::new(file_name, text);
     let mut context = Context::default();
     let mut secrets = Vec::new();
     let config = tree::parse(source.text(), &mut context).and_then(|mut root| {
         environment::interpolate(&mut root, lookup, &mut context);
-        let config = compile::compile(&root, &source, &mut context);
+        let config = compile::compile(&root, &source, patterns, &mut context);
         secrets = context.conceal_values(&root, &source);
         config
     });

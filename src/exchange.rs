@@ -42,6 +42,7 @@ pub use retry::Circumstances;
 pub use tracked::Tracked;
 
 use crate::config::{EndpointProtocol, HostHeader, Listener};
+use crate::pool::authorities::Authorities;
 use crate::pool::{Endpoint, Holds, Lease, Picked, Pool, Tried, Wait, WaitPermit};
 use crate::routing::RequestHead;
 use crate::snapshot::Route;
@@ -438,19 +439,13 @@ impl Exchange {
         }
     }
 
-    fn disguise(&self) -> Disguise<'_, impl Fn() -> Vec<Arc<Endpoint>>> {
+    fn disguise(&self) -> Disguise<'_, impl Fn() -> Option<Arc<Authorities>>> {
         let authority = self.record.text.host();
         Disguise {
             scheme: self.origin.scheme,
             authority,
             sent_host: self.host_for_endpoint().unwrap_or(authority),
-            endpoints: || {
-                self.pool()
-                    .into_iter()
-                    .flat_map(|pool| pool.members())
-                    .map(|member| member.endpoint)
-                    .collect()
-            },
+            endpoints: || self.pool().map(|pool| pool.authorities()),
         }
     }
 

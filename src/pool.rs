@@ -4,6 +4,7 @@
 //! members change. Picking asks the turns directly. The live state of endpoints is in a table of ours that reloads hand
 //! on, because Pingora's own forgets it.
 
+pub mod authorities;
 pub mod dial;
 mod discovery;
 mod early;
@@ -30,7 +31,8 @@ use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use pingora_load_balancing::{Backends, LoadBalancer};
+use arc_swap::ArcSwapOption;
+use pingora_load_balancing::{Backend, Backends, LoadBalancer};
 use tokio::sync::Notify;
 
 pub use endpoint::{Endpoint, EndpointTable, IdleConnections, Lease, Standing, Target};
@@ -44,6 +46,7 @@ pub use waiting::{QueueFull, Wait, WaitPermit};
 use crate::config::{self, WhenNoneHealthy};
 use crate::telemetry::Throttle;
 use crate::telemetry::record::SkippedEndpoints;
+use authorities::Authorities;
 use discovery::Discovery;
 use early::Due;
 use endpoint::Change;
@@ -67,6 +70,8 @@ pub struct Pool {
     hurry: Notify,
     /// Of connections that this machine could not open.
     shortages: Mutex<Throttle>,
+    /// Made for these members when somebody first asks: most responses name none.
+    authorities: ArcSwapOption<(Arc<[Backend]>, Arc<Authorities>)>,
 }
 
 /// What came of asking a pool for an endpoint.
@@ -97,6 +102,7 @@ impl Pool {
             waiting: AtomicUsize::new(0),
             hurry: Notify::new(),
             shortages: Mutex::default(),
+            authorities: ArcSwapOption::empty(),
         });
         pool.discover_at_once();
         pool
@@ -161,6 +167,19 @@ impl Pool {
         let members: HashSet<Arc<str>> =
             self.turns.rotation().members().map(|member| member.endpoint.label().clone()).collect();
         self.table.retain(|label| members.contains(label));
+    }
+
+    /// What its members could be called.
+    pub fn authorities(&self) -> Arc<Authorities> {
+        let rotation = self.turns.rotation();
+        if let Some(made) = &*self.authorities.load()
+            && Arc::ptr_eq(&made.0, rotation.backends())
+        {
+            return made.1.clone();
+        }
+        let authorities = Arc::new(Authorities::new(rotation.members().map(|member| &member.endpoint)));
+        self.authorities.store(Some(Arc::new((rotation.backends().clone(), authorities.clone()))));
+        authorities
     }
 
     pub fn members(&self) -> Vec<Member> {

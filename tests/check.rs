@@ -95,6 +95,32 @@ fn what_a_shell_hands_over_may_be_a_pipe() {
     }
 }
 
+/// Where memory goes is said before it goes.
+#[test]
+fn a_dear_regular_expression_is_named_and_one_that_is_too_dear_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let check = |regex: &str| {
+        let text = format!(
+            "listeners: [{{ address: ':8080' }}]\npools: {{ p: ['10.0.0.1:3000'] }}\nroutes:\n  - {{ pool: p, match: {{ paths: [{{ regex: '{regex}' }}] }} }}\n"
+        );
+        let file = written(folder.path(), &text);
+        let output = evenkeel(&["check", "-c", &file.display().to_string()]);
+        (output.status.code(), text_of(&output.stderr))
+    };
+    assert_eq!(check(r"^/u1/[\w-]{1,64}/items/[\w-]{1,64}$"), (Some(0), String::new()));
+    let (code, said) = check(r"(?u)^/\w{7}$");
+    assert_eq!(code, Some(0));
+    assert!(said.contains("evenkeel.yaml:4:") && said.contains("KiB of memory"), "{said}");
+    assert!(said.contains("leave out (?u)"), "{said}");
+    let (code, said) = check(r"(?u)^/\w{1000}$");
+    assert_eq!(code, Some(78));
+    assert!(said.contains("takes more than 1024 KiB of memory"), "{said}");
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    text(bytes).to_owned()
+}
+
 #[test]
 fn printing_takes_no_file() {
     let output = evenkeel(&["run", "--print", "-c", "/nonexistent"]);

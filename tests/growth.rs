@@ -146,6 +146,19 @@ fn a_request_that_all_refuse_costs_as_much_among_many() {
     });
 }
 
+/// A `Location` and a cookie's domain may name an endpoint, and a response may have many of them.
+#[test]
+fn an_endpoint_is_known_by_its_name_as_fast_among_many() {
+    let make = |count| snapshot(&with_endpoints(count, |_| 1));
+    grows("knowing an endpoint by its name", [100, 10_000], FLAT, make, |snapshot| {
+        for number in 0..REPEATED {
+            let authorities = snapshot.pools()[0].authorities();
+            assert!(!black_box(authorities.has(&format!("127.1.0.{number}:3000"))));
+            assert!(!black_box(authorities.has_host("www.example.com")));
+        }
+    });
+}
+
 #[test]
 fn a_change_of_health_costs_as_much_as_the_pool_is_large() {
     let make = |count| snapshot(&with_endpoints(count, |number| 1 + number % 7));

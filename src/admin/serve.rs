@@ -1,34 +1,29 @@
 //! Answering on the admin address. Pingora parses the requests and writes the responses; each connection is for one.
 
-use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Response, StatusCode};
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::l4::stream::Stream as Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::accept::{EXCHANGE_LIMIT, accept};
 use super::operate::{Operation, Outcome, PLAIN, Verdict};
 use super::socket::{AdminSocket, Listener};
 use super::status::Status;
 use crate::config::{FILE_BYTES_MAX, Secret};
 
-/// Connections at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 64;
+/// Requests that are under way at once, beside those about health; with more, those are refused.
+const REQUESTS_MAX: usize = 64;
 
-/// For a request to arrive, and for its response to be taken, so that nobody can hold a connection by being slow.
-const EXCHANGE_LIMIT: Duration = Duration::from_secs(10);
+/// Answers that are made at once: each may be as large as there are endpoints.
+const MAKING_MAX: usize = 2;
 
-/// Without free descriptors every accept fails at once; this keeps the loop from spinning.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Descriptors kept back.
-const RESERVE: usize = 8;
-const ACCEPT_REPORT_EVERY: Duration = Duration::from_secs(60);
+/// Bodies that are read at once.
+const BODIES_MAX: usize = 2;
 
 /// What the admin server asks the rest of the process.
 #[async_trait]
@@ -47,13 +42,31 @@ pub(super) struct App {
     /// What a TCP client must send; `None` on a unix socket, and on loopback if none is configured.
     pub(super) token: Option<Secret>,
     pub(super) tcp: bool,
+    pub(super) limits: Limits,
+}
+
+/// How much is done at once. Orders wait for each other elsewhere.
+pub(super) struct Limits {
+    requests: Arc<Semaphore>,
+    making: Semaphore,
+    bodies: Semaphore,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            making: Semaphore::new(MAKING_MAX),
+            bodies: Semaphore::new(BODIES_MAX),
+        }
+    }
 }
 
 impl AdminSocket {
     /// Answers until dropped. Must run within a tokio runtime.
     pub async fn serve(self, process: Arc<dyn Process>) -> io::Result<()> {
         let tcp = matches!(self.listener, Listener::Tcp(_));
-        let app = Arc::new(App { process, token: self.token, tcp });
+        let app = Arc::new(App { process, token: self.token, tcp, limits: Limits::default() });
         match self.listener {
             Listener::Unix(listener, _file) => {
                 let listener = tokio::net::UnixListener::from_std(listener)?;
@@ -64,74 +77,6 @@ impl AdminSocket {
                 accept(app, || async { Ok(listener.accept().await?.0.into()) }).await
             }
         }
-    }
-}
-
-async fn accept<F>(app: Arc<App>, next: impl Fn() -> F) -> io::Result<()>
-where
-    F: Future<Output = io::Result<Connection>>,
-{
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut reported: Option<Instant> = None;
-    let mut reserve = Reserve::default();
-    loop {
-        let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
-        reserve.hold();
-        match next().await {
-            Ok(connection) => {
-                let app = app.clone();
-                tokio::spawn(async move {
-                    exchange(&app, connection).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                if reported.is_none_or(|at| at.elapsed() >= ACCEPT_REPORT_EVERY) {
-                    reported = Some(Instant::now());
-                    log::error!(reason = error.to_string().as_str(); "the admin address cannot accept connections");
-                }
-                reserve.let_go();
-                // Somebody waits, or it had not failed; but may be gone, or the place taken by a client of the proxy.
-                match tokio::time::timeout(ACCEPT_PAUSE, next()).await {
-                    // One at a time: there is one place.
-                    Ok(Ok(connection)) => exchange(&app, connection).await,
-                    _ => tokio::time::sleep(ACCEPT_PAUSE).await,
-                }
-            }
-        }
-    }
-}
-
-/// Descriptors for the time when the process has no other left: whoever wants to know what is wrong must get in.
-///
-/// Several, because a client of the proxy may be quicker to take the one that is let go.
-#[derive(Default)]
-struct Reserve(Vec<std::fs::File>);
-
-impl Reserve {
-    fn hold(&mut self) {
-        while self.0.len() < RESERVE
-            && let Ok(file) = std::fs::File::open("/dev/null")
-        {
-            self.0.push(file);
-        }
-    }
-
-    fn let_go(&mut self) {
-        self.0.pop();
-    }
-}
-
-/// Too slow, or gone: nobody is left to be told.
-async fn exchange(app: &Arc<App>, connection: Connection) {
-    let mut session = ServerSession::new_http1(Box::new(connection));
-    // With its first timeout Pingora starts a thread that wakes a hundred times a second from then on.
-    session.set_read_timeout(None);
-    let read = tokio::time::timeout(EXCHANGE_LIMIT, session.read_request()).await;
-    if matches!(read, Ok(Ok(true))) {
-        session.set_keepalive(None);
-        let response = app.respond(&mut session).await;
-        let _ = tokio::time::timeout(EXCHANGE_LIMIT, write(session, response)).await;
     }
 }
 
@@ -151,31 +96,43 @@ async fn read_body(session: &mut ServerSession) -> Result<String, Answer> {
     String::from_utf8(body).map_err(|_| Answer::text(StatusCode::BAD_REQUEST, "the body is not UTF-8 text\n"))
 }
 
-async fn write(mut session: ServerSession, response: Response<Vec<u8>>) -> pingora_core::Result<()> {
-    let (head, body) = response.into_parts();
-    session.write_response_header(Box::new(head.into())).await?;
-    if !body.is_empty() {
-        session.write_response_body(body.into(), true).await?;
-    }
-    session.finish().await?;
-    Ok(())
-}
-
 // === impl App ===
 
 impl App {
-    async fn respond(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+    /// The permit is to be kept until the response has been taken.
+    pub(super) async fn respond(
+        self: &Arc<Self>,
+        session: &mut ServerSession,
+    ) -> (Response<Vec<u8>>, Option<OwnedSemaphorePermit>) {
         let request = session.req_header();
-        let (method, path) = (request.method.clone(), request.uri.path());
-        let answer = match Operation::at(path, request.uri.query().unwrap_or_default()) {
-            Ok(Some(operation)) => match self.refused_order(&method, path, &request.headers) {
+        let (method, path) = (request.method.clone(), request.uri.path().to_owned());
+        if is_about_health(&path) {
+            return (self.answer(&method, &path, &request.headers).into_response(&method), None);
+        }
+        let Ok(permit) = self.limits.requests.clone().try_acquire_owned() else {
+            let crowded = "too many requests are under way here; /livez and /readyz are answered\n";
+            return (Answer::text(StatusCode::SERVICE_UNAVAILABLE, crowded).into_response(&method), None);
+        };
+        let answer = match Operation::at(&path, request.uri.query().unwrap_or_default()) {
+            Ok(Some(operation)) => match self.refused_order(&method, &path, &request.headers) {
                 Some(refusal) => refusal,
                 None => self.perform(operation, session).await,
             },
-            Ok(None) => self.answer(&method, path, &request.headers),
+            Ok(None) => match self.refusal(&path, &request.headers) {
+                Some(refusal) => refusal,
+                None => self.make(method.clone(), path, request.headers.clone()).await,
+            },
             Err(fault) => Answer::text(StatusCode::BAD_REQUEST, fault + "\n"),
         };
-        answer.into_response(&method)
+        (answer.into_response(&method), Some(permit))
+    }
+
+    /// An answer may take as long as there are endpoints, so it is made where nobody else waits for it.
+    async fn make(self: &Arc<Self>, method: Method, path: String, headers: HeaderMap) -> Answer {
+        let app = self.clone();
+        let _making = self.limits.making.acquire().await;
+        let made = tokio::task::spawn_blocking(move || app.answer(&method, &path, &headers)).await;
+        made.unwrap_or_else(|_| Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the answer was not made\n"))
     }
 
     /// Why an operation is not even begun.
@@ -196,8 +153,11 @@ impl App {
 
     async fn perform(&self, mut operation: Operation, session: &mut ServerSession) -> Answer {
         if let Some(body) = operation.body() {
-            let read = tokio::time::timeout(EXCHANGE_LIMIT, read_body(session)).await;
-            *body = match read {
+            let read = async {
+                let _reading = self.limits.bodies.acquire().await;
+                read_body(session).await
+            };
+            *body = match tokio::time::timeout(EXCHANGE_LIMIT, read).await {
                 Ok(Ok(text)) => text,
                 Ok(Err(refusal)) => return refusal,
                 Err(_) => {
@@ -246,7 +206,7 @@ impl App {
     /// `/livez` and `/readyz` need no token: load balancers and orchestrators have none to send, and learn nothing.
     fn refusal(&self, path: &str, headers: &HeaderMap) -> Option<Answer> {
         match &self.token {
-            Some(_) if matches!(path, "/livez" | "/readyz") => None,
+            Some(_) if is_about_health(path) => None,
             Some(token) if bears(headers, token) => None,
             Some(_) => Some(Answer::text(
                 StatusCode::UNAUTHORIZED,
@@ -259,6 +219,10 @@ impl App {
             None => None,
         }
     }
+}
+
+fn is_about_health(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz")
 }
 
 fn bears(headers: &HeaderMap, token: &Secret) -> bool {

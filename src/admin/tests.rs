@@ -47,6 +47,9 @@ impl Process for Idle {
     }
 
     async fn perform(&self, operation: Operation) -> Outcome {
+        if operation == Operation::Upgrade {
+            return std::future::pending().await;
+        }
         match self.ready {
             Ok(()) => Outcome::done(format!("{operation:?}\n")),
             Err(_) => Outcome { verdict: Verdict::InvalidConfig, text: "wrong\n".into() },
@@ -390,9 +393,43 @@ fn only_get_and_head() {
 fn silent_connections_keep_nobody_out() {
     let running = Running::start(&tcp(None));
     let Address::Tcp(address) = running.address else { panic!("not TCP") };
-    let silent: Vec<_> = (0..60).map(|_| TcpStream::connect(address).expect("connect")).collect();
+    let mut silent = Vec::new();
+    for half in [&b""[..], b"GET /livez HTTP/1.1\r\n"] {
+        for _ in 0..150 {
+            let mut stream = TcpStream::connect(address).expect("connect");
+            stream.write_all(half).expect("write");
+            silent.push(stream);
+        }
+        for path in ["/livez", "/readyz", "/status", "/metrics"] {
+            assert_eq!(running.get(path).status, 200, "{path}");
+        }
+    }
+    // Whoever has said nothing for too long is closed, without a word.
+    let mut last = silent.pop().expect("some");
+    assert_eq!(last.read_to_end(&mut Vec::new()).expect("an end"), 0);
+}
+
+#[test]
+fn orders_that_take_their_time_leave_places_for_health() {
+    let (_directory, path) = temporary();
+    let running = Running::start(&unix(&path));
+    let order = |_| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("connect");
+        stream.write_all(b"POST /upgrade HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
+        stream
+    };
+    let orders: Vec<_> = (0..64).map(order).collect();
+    let crowded = loop {
+        // The last of them may not have been read yet.
+        let answer = running.get("/status");
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!((crowded.status, crowded.body.contains("too many requests")), (503, true), "{crowded:?}");
     assert_eq!(running.get("/livez").status, 200);
-    drop(silent);
+    assert_eq!(running.get("/readyz").status, 200);
+    drop(orders);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::config::model::{
     AccessLog, Admin, AdminListen, Config, Listener, Log, MaxMemory, Pool, Route, RouteLimits, Server,
     StateDirectory,
 };
+use crate::config::pattern::Patterns;
 use crate::config::raw::FileSection;
 use crate::config::scalar::Count;
 use crate::config::source::{Source, Span};
@@ -15,6 +16,7 @@ use crate::config::tree::{Kind, Node};
 mod assertions;
 mod limits;
 mod listeners;
+mod patterns;
 mod pools;
 mod routes;
 mod tls;
@@ -26,6 +28,7 @@ pub(crate) const DEFAULT_NAME: &str = "default";
 pub(crate) struct Compiler<'a> {
     pub(crate) context: &'a mut Context,
     source: &'a Source,
+    patterns: Patterns,
 }
 
 impl Compiler<'_> {
@@ -40,7 +43,12 @@ impl Compiler<'_> {
 }
 
 /// `None`, or a config that nobody may use if the context has errors.
-pub(crate) fn compile(root: &Node, source: &Source, context: &mut Context) -> Option<Config> {
+pub(crate) fn compile(
+    root: &Node,
+    source: &Source,
+    patterns: Patterns,
+    context: &mut Context,
+) -> Option<Config> {
     if root.is_null() {
         context.error(
             root.span,
@@ -56,7 +64,7 @@ pub(crate) fn compile(root: &Node, source: &Source, context: &mut Context) -> Op
     }
     let file = FileSection::decode(root, context)?;
     let form = Form::of(root, context)?;
-    let mut compiler = Compiler { context, source };
+    let mut compiler = Compiler { context, source, patterns };
     let (listeners, routes, pools) = match form {
         Form::Short => compiler.short_form(&file, root.span)?,
         Form::Long => compiler.long_form(&file),
@@ -82,7 +90,7 @@ pub(crate) fn compile(root: &Node, source: &Source, context: &mut Context) -> Op
 /// The `admin` section of a file of which nothing else is left.
 pub(crate) fn admin_alone(root: &Node, source: &Source, context: &mut Context) -> Option<Admin> {
     let file = FileSection::decode(root, context)?;
-    Some(Compiler { context, source }.admin(&file))
+    Some(Compiler { context, source, patterns: Patterns::default() }.admin(&file))
 }
 
 /// Which of the two ways a file is written in.

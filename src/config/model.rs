@@ -3,6 +3,7 @@
 //! `config::compile` is the only maker of a [`Config`]. Whatever can be wrong with a file has been said before one of
 //! these exists, so the rest of the program asks no further questions.
 
+use super::pattern::Pattern;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -338,26 +339,13 @@ pub enum HostPattern {
     Wildcard(String),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathPattern {
     Exact(String),
     /// Whole segments: `/v1` matches `/v1` and `/v1/x`, not `/v10`. Stored without trailing slash, `/` as "".
     Prefix(String),
-    Regex(regex::Regex),
+    Regex(Pattern),
 }
-
-/// Regular expressions are the same if they are written the same.
-impl PartialEq for PathPattern {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exact(a), Self::Exact(b)) | (Self::Prefix(a), Self::Prefix(b)) => a == b,
-            (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
-            _ => false,
-        }
-    }
-}
-
-impl Eq for PathPattern {}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderMatch {
@@ -371,10 +359,10 @@ pub struct QueryMatch {
     pub value: ValueMatch,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ValueMatch {
     Exact(String),
-    Regex(regex::Regex),
+    Regex(Pattern),
     /// There, whatever its value.
     Present,
 }
@@ -389,19 +377,6 @@ impl fmt::Debug for ValueMatch {
         })
     }
 }
-
-impl PartialEq for ValueMatch {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exact(a), Self::Exact(b)) => a == b,
-            (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
-            (Self::Present, Self::Present) => true,
-            _ => false,
-        }
-    }
-}
-
-impl Eq for ValueMatch {}
 
 /// A named group of interchangeable endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]

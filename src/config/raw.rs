@@ -17,7 +17,9 @@ mod outputs;
 mod pool;
 mod tls;
 
-pub(crate) use matching::{MatchSection, PathForm, PathText, RouteExpected, ValueForm, header_name};
+pub(crate) use matching::{
+    MatchSection, PathForm, PathText, RegexText, RouteExpected, ValueForm, header_name,
+};
 pub(crate) use outputs::LevelText;
 pub(crate) use pool::{
     CheckSection, CheckType, EndpointForm, NoneHealthySection, PoolForm, PoolSection, RetryCause,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::edits::Edits;
-use crate::pool::{Endpoint, Target};
+use crate::pool::authorities::{Authorities, host_of};
 
 /// What the client and the endpoint call this place.
 pub struct Disguise<'a, F> {
@@ -12,7 +12,7 @@ pub struct Disguise<'a, F> {
     pub authority: &'a str,
     /// The `Host` that the endpoint was sent.
     pub sent_host: &'a str,
-    /// Asked only where a field could name one.
+    /// What the endpoints could be called. Asked only where a field could name one.
     pub endpoints: F,
 }
 
@@ -26,7 +26,7 @@ pub fn concerns(name: &[u8]) -> bool {
     }
 }
 
-impl<F: Fn() -> Vec<Arc<Endpoint>>> Disguise<'_, F> {
+impl<F: Fn() -> Option<Arc<Authorities>>> Disguise<'_, F> {
     pub fn apply<'a, I>(&self, edits: &mut Edits, fields: impl Fn() -> I)
     where
         I: Iterator<Item = (&'a [u8], &'a [u8])>,
@@ -80,21 +80,19 @@ impl<F: Fn() -> Vec<Arc<Endpoint>>> Disguise<'_, F> {
     }
 
     fn names_endpoint(&self, authority: &str) -> bool {
+        let authority = authority.to_ascii_lowercase();
         let with_port = |default: &str| {
-            if authority == host_of(authority) {
+            if authority == host_of(&authority) {
                 format!("{authority}:{default}")
             } else {
-                authority.to_owned()
+                authority.clone()
             }
         };
         let (plain, secure) = (with_port("80"), with_port("443"));
-        let is = |name: &str| name.eq_ignore_ascii_case(&plain) || name.eq_ignore_ascii_case(&secure);
-        let sent = self.sent_host != self.authority
-            && (self.sent_host.eq_ignore_ascii_case(authority) || is(self.sent_host));
-        sent || (self.endpoints)().iter().any(|endpoint| match endpoint.target() {
-            Target::Inet(address) => is(&address.to_string()) || is(endpoint.written()),
-            Target::Unix(_) => false,
-        })
+        let is =
+            |name: &str| [&authority, &plain, &secure].iter().any(|other| name.eq_ignore_ascii_case(other));
+        let sent = self.sent_host != self.authority && is(self.sent_host);
+        sent || (self.endpoints)().is_some_and(|names| names.has(&plain) || names.has(&secure))
     }
 
     fn names_endpoint_host(&self, host: &str) -> bool {
@@ -102,12 +100,7 @@ impl<F: Fn() -> Vec<Arc<Endpoint>>> Disguise<'_, F> {
             return false;
         }
         let sent = self.sent_host != self.authority && host_of(self.sent_host).eq_ignore_ascii_case(host);
-        sent || (self.endpoints)().iter().any(|endpoint| match endpoint.target() {
-            Target::Inet(address) => {
-                host_of(endpoint.written()).eq_ignore_ascii_case(host) || host.parse() == Ok(address.ip())
-            }
-            Target::Unix(_) => false,
-        })
+        sent || (self.endpoints)().is_some_and(|names| names.has_host(&host.to_ascii_lowercase()))
     }
 }
 
@@ -128,24 +121,10 @@ fn replace(
     }
 }
 
-/// An authority without its port; an IPv6 address keeps its brackets.
-fn host_of(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => {
-            if host.starts_with('[') == host.ends_with(']') {
-                host
-            } else {
-                authority
-            }
-        }
-        _ => authority,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::EndpointTable;
+    use crate::pool::{EndpointTable, Target};
 
     fn disguised(location: &str, authority: &str, sent_host: &str) -> Option<String> {
         with(authority, sent_host, |disguise| disguise.location(location))
@@ -154,11 +133,12 @@ mod tests {
     fn with<T>(
         authority: &str,
         sent_host: &str,
-        ask: impl Fn(&Disguise<'_, &dyn Fn() -> Vec<Arc<Endpoint>>>) -> T,
+        ask: impl Fn(&Disguise<'_, &dyn Fn() -> Option<Arc<Authorities>>>) -> T,
     ) -> T {
         let target = Target::Inet("10.0.0.1:3000".parse().expect("an address"));
         let endpoint = EndpointTable::default().endpoint("x", &"app.internal:3000".into(), &target, false);
-        let endpoints = move || vec![endpoint.clone()];
+        let names = Arc::new(Authorities::new([endpoint].iter()));
+        let endpoints = move || Some(names.clone());
         ask(&Disguise { scheme: "http", authority, sent_host, endpoints: &endpoints })
     }
 
@@ -202,14 +182,6 @@ mod tests {
         for (cookie, authority, expected) in cases {
             let got = with(authority, authority, |disguise| disguise.cookie(cookie));
             assert_eq!(got.as_deref(), expected, "{cookie}");
-        }
-    }
-
-    #[test]
-    fn hosts_are_told_from_ports() {
-        let cases = [("a:1", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("::1", "::1")];
-        for (authority, host) in cases {
-            assert_eq!(host_of(authority), host, "{authority}");
         }
     }
 }

@@ -202,6 +202,11 @@ impl Rotation {
         Self { turns, then: order.flatten().collect(), unreachable, unhealthy, of, down, backends, skipped }
     }
 
+    /// The members, which those that follow one another share.
+    pub(super) fn backends(&self) -> &Arc<[Backend]> {
+        &self.backends
+    }
+
     /// Whether there is somebody to pick whom nobody has found unreachable, be it a moment ago.
     pub(super) fn has_reachable(&self) -> bool {
         let is_reachable = |member: &Member| !member.endpoint.is_unreachable();

@@ -92,8 +92,10 @@ mod tests {
         let present = QueryMatch { name: "a".into(), value: ValueMatch::Present };
         assert!(query_holds(&present, Some("b=1&a")));
         assert!(!query_holds(&present, Some("ab=1")));
-        let regex =
-            QueryMatch { name: "a".into(), value: ValueMatch::Regex(regex::Regex::new("^é$").unwrap()) };
+        let regex = QueryMatch {
+            name: "a".into(),
+            value: ValueMatch::Regex(crate::config::Pattern::new("^é$").unwrap()),
+        };
         assert!(query_holds(&regex, Some("a=%C3%A9")));
         assert!(!query_holds(&regex, Some("a=%C3")));
     }

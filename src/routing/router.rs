@@ -8,11 +8,10 @@
 use std::fmt;
 
 use ahash::AHashMap;
-use regex::Regex;
 
 use super::matching::{header_holds, query_holds};
 use super::{RequestHead, host};
-use crate::config::{HostPattern, PathPattern, Route, RouteMatch};
+use crate::config::{HostPattern, PathPattern, Pattern, Route, RouteMatch};
 
 /// Finds the route of a request; built once for a snapshot.
 #[derive(Debug, Default)]
@@ -34,7 +33,7 @@ struct Paths {
     prefixes: AHashMap<Box<str>, Vec<usize>>,
     /// Lengths of the keys of `prefixes`, longest first.
     prefix_lengths: Vec<usize>,
-    regexes: Vec<(Regex, usize)>,
+    regexes: Vec<(Pattern, usize)>,
     any: Vec<usize>,
 }
 

@@ -4,11 +4,10 @@ use std::cmp::Reverse;
 
 use http::Method;
 use proptest::prelude::*;
-use regex::Regex;
 
 use super::*;
 use crate::config::{
-    HeaderMatch, HostPattern, PathPattern, QueryMatch, Route, RouteLimits, RouteMatch, TestRequest,
+    HeaderMatch, HostPattern, PathPattern, Pattern, QueryMatch, Route, RouteLimits, RouteMatch, TestRequest,
     ValueMatch,
 };
 
@@ -240,7 +239,7 @@ fn path() -> impl Strategy<Value = PathPattern> {
         prop::sample::select(&["", "/p", "/p/q", "/pq", "/p/q/r"][..])
             .prop_map(|path| PathPattern::Prefix(path.into())),
         prop::sample::select(&["^/p", "q$", "/q/"][..])
-            .prop_map(|text| PathPattern::Regex(Regex::new(text).unwrap())),
+            .prop_map(|text| PathPattern::Regex(Pattern::new(text).unwrap())),
     ]
 }
 

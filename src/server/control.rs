@@ -173,6 +173,7 @@ impl Control {
                 Asked::Done => {}
                 Asked::Reopen => self.shared.telemetry.access_log.reopen(),
                 Asked::Stop(signal) => {
+                    self.reloads.close();
                     self.upgrades.abandon(&self.shared).await;
                     let delay = self.shared.snapshot.load().config().server.drain_delay;
                     self.stop(signal, delay, &mut signals, &mut orders).await

@@ -374,7 +374,8 @@ impl Reloads {
 
 impl Prepared {
     fn new(text: &str, name: &str, previous: &Snapshot, entrances: &Entrances) -> Result<Self, ReloadError> {
-        let Loaded { config, warnings } = exchange::tested(config::compile_text(text, name)?)?;
+        let Loaded { config, warnings } =
+            exchange::tested(config::compile_next(text, name, previous.config())?)?;
         let changes = Changes::between(previous.config(), &config);
         if !changes.upgrade.is_empty() {
             return Err(ReloadError::NeedsUpgrade(changes.upgrade));

@@ -38,7 +38,8 @@ async fn planned(
 ) -> Result<Plan, ReloadError> {
     let was = in_force.clone();
     let compiled = move || -> Result<_, ReloadError> {
-        let Loaded { config, warnings } = exchange::tested(config::compile_text(&text, &name)?)?;
+        let Loaded { config, warnings } =
+            exchange::tested(config::compile_next(&text, &name, was.config())?)?;
         let changes = Changes::between(was.config(), &config);
         Ok((changes, Snapshot::build(config, None), written(&warnings)))
     };

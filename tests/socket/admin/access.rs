@@ -183,3 +183,22 @@ fn a_stale_socket_is_taken_over_and_a_living_one_is_not() {
         .response()
         .expect(200);
 }
+
+/// Who says nothing has a place only until somebody else needs it.
+#[test]
+fn silent_connections_shut_nobody_out() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).admin("listen: '127.0.0.1:0', token: secret").start();
+    let address = admin_address(&proxy);
+    let mut silent = Vec::new();
+    for half in ["", "GET /livez HTTP/1.1\r\n"] {
+        for _ in 0..150 {
+            let mut client = Client::connect(&address);
+            client.send(half);
+            silent.push(client);
+        }
+        assert_eq!(ask(&address, "/livez", "x", "").status, 200);
+        assert_eq!(ask(&address, "/readyz", "x", "").status, 200);
+        assert_eq!(ask(&address, "/status", "x", "Authorization: Bearer secret\r\n").status, 200);
+    }
+}

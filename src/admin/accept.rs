@@ -1,0 +1,158 @@
+//! Who is let in on the admin address, and for how long. Each connection is for one request.
+//!
+//! Whoever connects is let in at once: silence costs a place only until somebody else needs it, and questions about
+//! health need none.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Response;
+use parking_lot::Mutex;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::l4::stream::Stream as Connection;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::serve::App;
+
+/// Connections whose request has not arrived; with one more, the oldest of them is closed.
+const SILENT_MAX: usize = 64;
+
+/// For the head of a request to arrive: whoever asks on this machine sends it with its first packet.
+const HEAD_LIMIT: Duration = Duration::from_secs(1);
+
+/// For a body to arrive, and for a response to be taken.
+pub(super) const EXCHANGE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Without free descriptors every accept fails at once; this keeps the loop from spinning.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Descriptors kept back.
+const RESERVE: usize = 8;
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// Lets in whoever comes, until dropped.
+pub(super) async fn accept<F>(app: Arc<App>, next: impl Fn() -> F) -> io::Result<()>
+where
+    F: Future<Output = io::Result<Connection>>,
+{
+    let silent = Arc::new(Silent::default());
+    let (mut failed, mut crowded) = (Report::default(), Report::default());
+    let mut reserve = Reserve::default();
+    loop {
+        reserve.hold();
+        match next().await {
+            Ok(connection) => {
+                let (place, closes_another) = silent.enter();
+                if closes_another && crowded.is_due() {
+                    log::warn!(most = SILENT_MAX; "the admin address is crowded: silent connections are closed");
+                }
+                let app = app.clone();
+                tokio::spawn(async move { exchange(&app, connection, place).await });
+                // Nobody counts as silent before what has arrived was looked at.
+                tokio::task::yield_now().await;
+            }
+            Err(error) => {
+                if failed.is_due() {
+                    log::error!(reason = error.to_string().as_str(); "the admin address cannot accept connections");
+                }
+                reserve.let_go();
+                // Somebody waits, or it had not failed; but may be gone, or the place taken by a client of the proxy.
+                match timeout(ACCEPT_PAUSE, next()).await {
+                    // One at a time: there is one descriptor.
+                    Ok(Ok(connection)) => exchange(&app, connection, silent.enter().0).await,
+                    _ => tokio::time::sleep(ACCEPT_PAUSE).await,
+                }
+            }
+        }
+    }
+}
+
+/// Too slow, or gone: nobody is left to be told.
+async fn exchange(app: &Arc<App>, connection: Connection, mut place: Place) {
+    let mut session = ServerSession::new_http1(Box::new(connection));
+    // With its first timeout Pingora starts a thread that wakes a hundred times a second from then on.
+    session.set_read_timeout(None);
+    let read = tokio::select! {
+        biased;
+        read = timeout(HEAD_LIMIT, session.read_request()) => read,
+        _ = &mut place.needed => return,
+    };
+    drop(place);
+    if matches!(read, Ok(Ok(true))) {
+        session.set_keepalive(None);
+        let (response, _permit) = app.respond(&mut session).await;
+        let _ = timeout(EXCHANGE_LIMIT, write(session, response)).await;
+    }
+}
+
+async fn write(mut session: ServerSession, response: Response<Vec<u8>>) -> pingora_core::Result<()> {
+    let (head, body) = response.into_parts();
+    session.write_response_header(Box::new(head.into())).await?;
+    if !body.is_empty() {
+        session.write_response_body(body.into(), true).await?;
+    }
+    session.finish().await?;
+    Ok(())
+}
+
+/// Connections that have not said what they want, oldest first.
+#[derive(Default)]
+struct Silent(Mutex<VecDeque<oneshot::Sender<()>>>);
+
+/// The place of one of them; it is free again when this is dropped.
+struct Place {
+    /// Somebody else needs it.
+    needed: oneshot::Receiver<()>,
+    /// Who is in goes on when nobody is let in any more.
+    _of: Arc<Silent>,
+}
+
+impl Silent {
+    /// `true`: somebody else had to go.
+    fn enter(self: &Arc<Self>) -> (Place, bool) {
+        let (sender, needed) = oneshot::channel();
+        let mut places = self.0.lock();
+        // Those who have been heard have dropped theirs.
+        places.retain(|place| !place.is_closed());
+        let oldest = if places.len() >= SILENT_MAX { places.pop_front() } else { None };
+        places.push_back(sender);
+        (Place { needed, _of: self.clone() }, oldest.is_some_and(|oldest| oldest.send(()).is_ok()))
+    }
+}
+
+/// Says something at most so often.
+#[derive(Default)]
+struct Report(Option<Instant>);
+
+impl Report {
+    fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|at| at.elapsed() >= REPORT_EVERY);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+/// Descriptors for the time when the process has no other left: whoever wants to know what is wrong must get in.
+///
+/// Several, because a client of the proxy may be quicker to take the one that is let go.
+#[derive(Default)]
+struct Reserve(Vec<std::fs::File>);
+
+impl Reserve {
+    fn hold(&mut self) {
+        while self.0.len() < RESERVE
+            && let Ok(file) = std::fs::File::open("/dev/null")
+        {
+            self.0.push(file);
+        }
+    }
+
+    fn let_go(&mut self) {
+        self.0.pop();
+    }
+}

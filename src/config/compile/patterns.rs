@@ -1,0 +1,70 @@
+//! Regular expressions: what is wrong with one, and which one is dear.
+
+use super::Compiler;
+use crate::config::decode::{Fault, Spanned, shown};
+use crate::config::pattern::{ALL_BYTES_MAX, BYTES_MAX, DEAR_BYTES, Pattern, Refused};
+use crate::config::raw::RegexText;
+
+const SMALLER: &str = "write + or * in place of counts such as {1,64}, and leave out (?u)";
+
+impl Compiler<'_> {
+    /// `None`: something is wrong with it, and has been said.
+    pub(super) fn pattern(&mut self, written: &Spanned<RegexText>) -> Option<Pattern> {
+        let text = &written.0;
+        let refused = match self.patterns.get(text) {
+            Ok((pattern, is_new)) => {
+                if is_new && pattern.bytes() > DEAR_BYTES {
+                    let message = format!("`{}` takes {} of memory", shown(text), kib(pattern.bytes()));
+                    self.context.warn(written.span, message, SMALLER);
+                }
+                return Some(pattern);
+            }
+            Err(refused) => refused,
+        };
+        match refused {
+            // Said once: what comes after it has no room either.
+            Refused::TooLargeTogether if !self.patterns.is_first_refusal() => {}
+            refused => {
+                let fault = self.fault_of(text, refused);
+                self.context.fault(written.span, fault);
+            }
+        }
+        None
+    }
+
+    fn fault_of(&self, text: &str, refused: Refused) -> Fault {
+        let text = shown(text);
+        match refused {
+            Refused::Syntax(why) => {
+                let has_look_around = ["(?=", "(?!", "(?<"].iter().any(|written| text.contains(written));
+                let remedy = if has_look_around {
+                    "look-around is not there; use more routes instead"
+                } else {
+                    "see the syntax of the Rust crate `regex`; single quotes keep backslashes as they are"
+                };
+                Fault::new(format!("`{text}` is not a regular expression: {why}"), remedy)
+            }
+            Refused::Unicode => Fault::new(
+                format!("`{text}` has classes of characters beyond ASCII"),
+                "begin it with (?u), which makes it larger; paths have only ASCII when they are matched",
+            ),
+            Refused::TooLarge => {
+                Fault::new(format!("`{text}` takes more than {} of memory", kib(BYTES_MAX)), SMALLER)
+            }
+            Refused::TooLargeTogether => {
+                let message = format!(
+                    "with this one, the regular expressions take more than {} of memory in all",
+                    kib(ALL_BYTES_MAX)
+                );
+                let dearest = self.patterns.dearest().map_or_else(String::new, |dearest| {
+                    format!("; the largest is `{}`, with {}", shown(dearest.as_str()), kib(dearest.bytes()))
+                });
+                Fault::new(message, format!("{SMALLER}{dearest}"))
+            }
+        }
+    }
+}
+
+fn kib(bytes: usize) -> String {
+    format!("{} KiB", bytes.div_ceil(1024))
+}

@@ -1,0 +1,239 @@
+//! Regular expressions of routes: what they mean, how large they may be, and that equal ones are one.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use regex_automata::meta::{self, BuildError};
+use regex_automata::nfa::thompson::WhichCaptures;
+use regex_automata::util::syntax;
+
+use super::Config;
+use super::model::{PathPattern, ValueMatch};
+
+/// For one. What people write takes some tens of KiB.
+pub(crate) const BYTES_MAX: usize = 1 << 20;
+
+/// For all of a config together.
+pub(crate) const ALL_BYTES_MAX: usize = 64 << 20;
+
+/// From here on one is worth a word.
+pub(crate) const DEAR_BYTES: usize = 256 << 10;
+
+/// What each thread may keep beside it to be quick, in each direction.
+const CACHE_BYTES: usize = 128 << 10;
+
+/// A compiled regular expression. Copies share all of it.
+///
+/// Its classes are those of ASCII: paths have nothing else once they are in their normal form, and Unicode's letters
+/// make an expression fifty times as large. `(?u)` within it asks for them.
+#[derive(Clone)]
+pub struct Pattern(Arc<Compiled>);
+
+struct Compiled {
+    text: Box<str>,
+    regex: meta::Regex,
+}
+
+/// Why a text is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// And why.
+    Syntax(String),
+    /// It asks for Unicode and does not say so.
+    Unicode,
+    TooLarge,
+    /// With it, all together are.
+    TooLargeTogether,
+}
+
+/// Those of one config, each of them once.
+pub(crate) struct Patterns {
+    /// Of the config before: what has not changed is not compiled again.
+    known: HashMap<Box<str>, Pattern>,
+    /// `None`: there was no room for it.
+    used: HashMap<Box<str>, Option<Pattern>>,
+    /// What is left of [`ALL_BYTES_MAX`].
+    room: usize,
+    is_full: bool,
+    is_said: bool,
+}
+
+// === impl Pattern ===
+
+impl Pattern {
+    pub(crate) fn new(text: &str) -> Result<Self, Refused> {
+        let settings = meta::Config::new()
+            .utf8_empty(false)
+            .which_captures(WhichCaptures::None)
+            .nfa_size_limit(Some(BYTES_MAX))
+            .hybrid_cache_capacity(CACHE_BYTES);
+        let syntax = syntax::Config::new().unicode(false).utf8(false);
+        let built = meta::Builder::new().configure(settings).syntax(syntax).build(text);
+        let regex = built.map_err(|error| Refused::of(&error))?;
+        let pattern = Self(Arc::new(Compiled { text: text.into(), regex }));
+        if pattern.bytes() > BYTES_MAX { Err(Refused::TooLarge) } else { Ok(pattern) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0.text
+    }
+
+    /// Whether it is found in the text.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.0.regex.is_match(text)
+    }
+
+    /// What it takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.0.regex.memory_usage()
+    }
+}
+
+/// Those that are written the same are the same.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for Pattern {}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pattern").field(&self.0.text).finish()
+    }
+}
+
+// === impl Refused ===
+
+impl Refused {
+    fn of(error: &BuildError) -> Self {
+        if error.size_limit().is_some() {
+            return Self::TooLarge;
+        }
+        let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
+        // The last line says what is wrong; those before it draw the expression.
+        match text.lines().last().unwrap_or("").trim_start_matches("error: ") {
+            why if why.starts_with("Unicode not allowed") => Self::Unicode,
+            why if why.contains("size limit") => Self::TooLarge,
+            why => Self::Syntax(why.to_owned()),
+        }
+    }
+}
+
+// === impl Patterns ===
+
+impl Default for Patterns {
+    fn default() -> Self {
+        let (known, used) = Default::default();
+        Self { known, used, room: ALL_BYTES_MAX, is_full: false, is_said: false }
+    }
+}
+
+impl Patterns {
+    /// For the config after this one.
+    pub(crate) fn after(config: &Config) -> Self {
+        let matches = config.routes.iter().map(|route| &route.matches);
+        let known = matches.flat_map(|matches| {
+            let paths = matches.paths.iter().filter_map(|path| match path {
+                PathPattern::Regex(pattern) => Some(pattern),
+                PathPattern::Exact(_) | PathPattern::Prefix(_) => None,
+            });
+            let headers = matches.headers.iter().map(|header| &header.value);
+            let values = headers.chain(matches.query.iter().map(|query| &query.value));
+            paths.chain(values.filter_map(|value| match value {
+                ValueMatch::Regex(pattern) => Some(pattern),
+                ValueMatch::Exact(_) | ValueMatch::Present => None,
+            }))
+        });
+        let known = known.map(|pattern| (pattern.as_str().into(), pattern.clone())).collect();
+        Self { known, ..Self::default() }
+    }
+
+    /// The pattern of this text, compiled if it must be; and whether this is the first time that it is asked for.
+    pub(crate) fn get(&mut self, text: &str) -> Result<(Pattern, bool), Refused> {
+        if let Some(used) = self.used.get(text) {
+            return used.clone().map(|pattern| (pattern, false)).ok_or(Refused::TooLargeTogether);
+        }
+        let pattern = match self.known.get(text) {
+            Some(known) => known.clone(),
+            // So that nobody can fill the memory with what is refused in the end.
+            None if self.is_full => return Err(Refused::TooLargeTogether),
+            None => Pattern::new(text)?,
+        };
+        self.is_full |= pattern.bytes() > self.room;
+        self.room = self.room.saturating_sub(pattern.bytes());
+        self.used.insert(text.into(), (!self.is_full).then(|| pattern.clone()));
+        if self.is_full { Err(Refused::TooLargeTogether) } else { Ok((pattern, true)) }
+    }
+
+    /// Whether nobody has been told yet that there is no room.
+    pub(crate) fn is_first_refusal(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_said, true)
+    }
+
+    /// The one that takes most.
+    pub(crate) fn dearest(&self) -> Option<&Pattern> {
+        self.used.values().flatten().max_by_key(|pattern| pattern.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_those_of_ascii_unless_it_says_otherwise() {
+        let is_match = |pattern: &str, text: &str| Pattern::new(pattern).expect("a pattern").is_match(text);
+        assert!(is_match(r"^\w+$", "Abc_1") && !is_match(r"^\w+$", "é"));
+        assert!(is_match(r"(?u)^\w+$", "é") && is_match(r"^(?u:\w)+$", "é"));
+        assert!(is_match("^é$", "é") && is_match("(?i)^ABC$", "abc"));
+        assert!(is_match("x", "a-x-b"), "it is found anywhere");
+        assert_eq!(Pattern::new("[é]"), Err(Refused::Unicode));
+        assert_eq!(Pattern::new(r"\p{Greek}"), Err(Refused::Unicode));
+        assert!(is_match("(?u)^[é]$", "é"));
+    }
+
+    #[test]
+    fn ordinary_ones_are_small_and_large_ones_are_refused() {
+        let bytes = |text: &str| Pattern::new(text).expect("a pattern").bytes();
+        assert!(bytes(r"^/u1/[\w-]{1,64}/items/[\w-]{1,64}$") < 128 << 10);
+        assert!(bytes(r"^/v[0-9]+/") < 32 << 10);
+        assert_eq!(Pattern::new(r"(?u)\w{1000}"), Err(Refused::TooLarge));
+        assert_eq!(Pattern::new("((a{100}){100}){100}"), Err(Refused::TooLarge));
+        assert!(matches!(Pattern::new("("), Err(Refused::Syntax(why)) if why == "unclosed group"));
+    }
+
+    #[test]
+    fn together_they_have_a_limit_and_nothing_is_compiled_beyond_it() {
+        let mut patterns = Patterns { room: 100 << 10, ..Patterns::default() };
+        let number = |number: usize| format!(r"{number}[a-z]{{100}}");
+        let refused = (0..1000).find_map(|count| Some((count, patterns.get(&number(count)).err()?)));
+        let (count, why) = refused.expect("a limit");
+        assert_eq!(why, Refused::TooLargeTogether);
+        assert!(count > 1, "{count}");
+        assert!(patterns.is_first_refusal() && !patterns.is_first_refusal());
+        assert_eq!(patterns.get("x"), Err(Refused::TooLargeTogether), "small as it is");
+        assert_eq!(patterns.get("("), Err(Refused::TooLargeTogether), "it is not even looked at");
+        assert!(patterns.get(&number(0)).is_ok(), "it is there");
+    }
+
+    #[test]
+    fn what_is_known_or_written_twice_is_compiled_once() {
+        let text = "listeners: [{ address: '127.0.0.1:1' }]\npools: { p: ['127.0.0.1:2'] }\nroutes:\n  - { name: a, pool: p, match: { paths: [{ regex: ^/x }], headers: { a: { regex: ^y } } } }\n  - { name: b, pool: p, match: { paths: [/b], query: { q: { regex: ^y } } } }\n";
+        let config = crate::config::parse(text, "test").expect("a valid config");
+        let (PathPattern::Regex(path), ValueMatch::Regex(header), ValueMatch::Regex(query)) = (
+            &config.routes[0].matches.paths[0],
+            &config.routes[0].matches.headers[0].value,
+            &config.routes[1].matches.query[0].value,
+        ) else {
+            panic!("they are expressions")
+        };
+        assert!(Arc::ptr_eq(&header.0, &query.0));
+        let mut next = Patterns::after(&config);
+        let (again, is_new) = next.get("^/x").expect("a pattern");
+        assert!(is_new && Arc::ptr_eq(&again.0, &path.0));
+        assert!(!next.get("^/x").expect("a pattern").1);
+    }
+}

@@ -1,0 +1,121 @@
+//! By what names the members of a pool could be called, laid out for looking up: whoever asks has a response in hand, and
+//! a pool may have tens of thousands of them.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ahash::RandomState;
+
+use super::endpoint::{Endpoint, Target};
+
+type Set<T> = HashSet<T, RandomState>;
+
+/// Made once for each membership, when somebody first asks.
+#[derive(Default)]
+pub struct Authorities {
+    /// Addresses with their ports, and what the config says; in lower case.
+    authorities: Set<Box<str>>,
+    /// What the config says, without ports; in lower case.
+    hosts: Set<Box<str>>,
+    addresses: Set<IpAddr>,
+}
+
+impl Authorities {
+    pub fn new<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Self {
+        let mut names = Self::default();
+        for endpoint in endpoints {
+            // A unix socket has no name that a client could take for an address.
+            let Target::Inet(address) = endpoint.target() else { continue };
+            let written = endpoint.written().to_ascii_lowercase();
+            names.addresses.insert(address.ip());
+            names.authorities.insert(address.to_string().into());
+            names.hosts.insert(host_of(&written).into());
+            names.authorities.insert(written.into());
+        }
+        names
+    }
+
+    /// Whether a member has this host and port. `authority` is in lower case.
+    pub fn has(&self, authority: &str) -> bool {
+        self.authorities.contains(authority)
+    }
+
+    /// Whether a member has this name or address, whatever its port. `host` is in lower case.
+    pub fn has_host(&self, host: &str) -> bool {
+        self.hosts.contains(host)
+            || host.parse().is_ok_and(|address: IpAddr| self.addresses.contains(&address))
+    }
+}
+
+/// An authority without its port; an IPv6 address keeps its brackets.
+pub fn host_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => {
+            if host.starts_with('[') == host.ends_with(']') {
+                host
+            } else {
+                authority
+            }
+        }
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::pool::Pool;
+
+    fn pool(endpoints: &str) -> Arc<Pool> {
+        let text = format!("listen: 127.0.0.1:0\nendpoints: {endpoints}");
+        let config = config::parse(&text, "test").expect("a valid config");
+        Pool::new(config.pools[0].clone(), None)
+    }
+
+    #[test]
+    fn members_are_found_by_what_they_could_be_called() {
+        let pool = pool("[10.0.0.1:3000, '[2001:DB8:0::1]:80', 'unix:/run/x.sock']");
+        let authorities = pool.authorities();
+        for (authority, has) in [
+            ("10.0.0.1:3000", true),
+            ("[2001:db8::1]:80", true),
+            ("10.0.0.1:3001", false),
+            ("10.0.0.1", false),
+            ("10.0.0.2:3000", false),
+            ("unix:/run/x.sock", false),
+            ("", false),
+        ] {
+            assert_eq!(authorities.has(authority), has, "{authority}");
+        }
+        for (host, has) in [
+            ("10.0.0.1", true),
+            ("[2001:db8::1]", true),
+            ("2001:db8:0:0::1", true),
+            ("10.0.0.2", false),
+            ("/run/x.sock", false),
+            ("", false),
+        ] {
+            assert_eq!(authorities.has_host(host), has, "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn they_are_made_once_for_a_membership() {
+        let pool = pool("[10.0.0.1:3000]");
+        let first = pool.authorities();
+        pool.publish_health();
+        assert!(Arc::ptr_eq(&first, &pool.authorities()), "health is no change of members");
+        pool.turns.set_members(&std::collections::BTreeSet::new());
+        assert!(!pool.authorities().has("10.0.0.1:3000"));
+    }
+
+    #[test]
+    fn hosts_are_told_from_ports() {
+        let cases = [("a:1", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("::1", "::1")];
+        for (authority, host) in cases {
+            assert_eq!(host_of(authority), host, "{authority}");
+        }
+    }
+}
