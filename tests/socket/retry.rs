@@ -5,3 +5,4 @@ mod connect;
 mod dead;
 mod policy;
 mod reset;
+mod shortage;
