@@ -4,7 +4,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Endpoint, Proxy, eventually};
+use crate::harness::http2::{connect, get, runtime};
+use crate::harness::http2_endpoint::Http2Endpoint;
+use crate::harness::{Endpoint, Proxy, eventually, nobody_listens};
 
 const SELDOM: &str = "type: tcp, interval: 10m, timeout: 1s";
 
@@ -103,4 +105,46 @@ fn where_all_refuse_the_wait_begins_at_once() {
         }
         eventually("nobody that waits", || (proxy.status()["pools"][0]["waiting"] == 0).then_some(()));
     }
+}
+
+/// The same for clients of HTTP/2, to endpoints of either version: a pool most of which refuses, then all of it.
+#[test]
+fn clients_of_http2_lose_nothing_either() {
+    for protocol in ["http/1.1", "h2"] {
+        let mut dead = endpoints(5);
+        dead.iter_mut().for_each(Endpoint::stop);
+        let http1 = Endpoint::named("well");
+        let http2 = Http2Endpoint::named("well");
+        let well = if protocol == "h2" { http2.to_string() } else { http1.to_string() };
+        let proxy = Proxy::to(dead.iter().map(ToString::to_string).chain([well]))
+            .with(&format!("protocol: {protocol}"))
+            .with("when_none_healthy: { wait: 60s }")
+            .listener("h2c: true")
+            .start();
+        runtime().block_on(async {
+            let client = connect(&proxy.address()).await;
+            for _ in 0..20 {
+                let answer = get(&client, "/most").await;
+                assert_eq!((answer.status.as_u16(), answer.body.as_slice()), (200, b"well".as_slice()));
+            }
+        });
+        let tried: usize = proxy.records_of("/most", 20).iter().map(|record| record.attempts().len()).sum();
+        assert!(tried < 60, "who has refused is passed over: {tried} attempts");
+    }
+}
+
+#[test]
+fn clients_of_http2_that_wait_are_decided_anew() {
+    let dead = nobody_listens();
+    let well = Endpoint::named("well");
+    let proxy = Proxy::to([&dead]).with("when_none_healthy: { wait: 60s }").listener("h2c: true").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let held = tokio::spawn(async move { get(&client, "/held").await });
+        let waits = || (proxy.status()["pools"][0]["waiting"] == 1).then_some(());
+        tokio::task::block_in_place(|| eventually("one that waits", waits));
+        proxy.reload(&proxy.config_text().replace(dead.address(), well.address()));
+        assert_eq!(held.await.unwrap().body, b"well");
+    });
+    assert_eq!(proxy.record("/held").number("generation"), 2);
 }
