@@ -104,6 +104,12 @@ fn nothing_is_lost() {
     assert!(steps[1]["memory"]["after_kib"].as_u64().unwrap() > 0, "{steps:?}");
 }
 
+/// Most of a pool dies, and then all of it where requests may wait.
+#[test]
+fn outages_lose_nothing() {
+    assert_eq!(names(&lossless(&["--dead-endpoints=2"])), ["load", "outage", "stop"]);
+}
+
 /// Signals to one process or both, during an upgrade and right after it.
 #[test]
 fn signals_lose_nothing() {
