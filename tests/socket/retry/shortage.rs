@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Endpoint, Proxy};
+use crate::harness::{Carrier, Endpoint, Proxy, carrier};
 
 /// The number that the next descriptor would have: with this as its limit, the process gets none.
 fn next_descriptor(pid: u32) -> usize {
@@ -12,6 +12,10 @@ fn next_descriptor(pid: u32) -> usize {
 
 #[test]
 fn a_lack_of_descriptors_is_no_failure_of_an_endpoint() {
+    if carrier() == Carrier::Pingora {
+        // It keeps connections of its own, whatever the pool says, and would need no descriptor.
+        return;
+    }
     let endpoints = ["a", "b"].map(Endpoint::named);
     let proxy = Proxy::to(&endpoints).with("connections: { idle: 0 }").start();
     let mut client = proxy.client();
