@@ -27,8 +27,8 @@ use crate::telemetry::record::ClientAddress;
 /// How many clients may come in one after the other before those who are inside have their turn.
 const AT_ONCE: u32 = 16;
 
-/// How many idle clients go at a time, where others wait for a seat.
-const DISMISSED: usize = 8;
+/// Of so many seats one idle client goes at a time, where others wait.
+const DISMISSED_OF: usize = 16;
 
 /// How long the clients in the queue of a socket that is to be closed may wait for a seat.
 const QUEUE_LIMIT: Duration = Duration::from_secs(10);
@@ -146,11 +146,14 @@ impl Post {
 
     /// Lets clients go that have been idle for the longest: others wait for their seats.
     fn make_room(&self, door: &Door, pause: &Pause) {
-        let is_concerned = |of: &Door| match pause {
-            Pause::OfListener(_) => of.listener == door.listener,
-            Pause::InAll(_) | Pause::System(_) => true,
+        let (most, of_listener) = match pause {
+            Pause::OfListener(most) => (*most, true),
+            Pause::InAll(most) => (*most, false),
+            // What is short may be something else than clients' connections.
+            Pause::System(_) => return,
         };
-        self.worker.dismiss_idle(DISMISSED, pause.reason(), is_concerned);
+        let is_concerned = |of: &Door| !of_listener || of.listener == door.listener;
+        self.worker.dismiss_idle(most.div_ceil(DISMISSED_OF), pause.reason(), is_concerned);
     }
 
     /// Takes a seat first: without one, the client stays in the socket's queue.
