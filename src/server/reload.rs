@@ -294,11 +294,13 @@ impl Reloads {
         };
         applied.log(by);
         self.shared.telemetry.metrics.count_reload(Reload::RolledBack);
-        match self.unconfirmed {
-            Some(_) => self.memory.rejects().await,
-            None => self.memory.went_back().await,
-        }
+        let waited = self.unconfirmed.is_some();
+        // Before the disk is waited for: whoever sees the config in force must not be told that it waits.
         self.settle();
+        match waited {
+            true => self.memory.rejects().await,
+            false => self.memory.went_back().await,
+        }
         Outcome::done(applied.text("") + &self.file_differs().await)
     }
 

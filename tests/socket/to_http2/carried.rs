@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
+use nix::sys::signal::Signal::SIGTERM;
 
 use super::to;
 use crate::harness::http2::{connect, get, get_of, request, runtime};
 use crate::harness::http2_endpoint::Http2Endpoint;
-use crate::harness::{Authority, Endpoint, Gate, Oddity, Proxy, eventually};
+use crate::harness::{Authority, Carrier, Endpoint, Gate, Oddity, Proxy, carrier, eventually};
 
 #[test]
 fn clients_of_both_versions_are_served() {
@@ -152,6 +153,38 @@ fn one_connection_may_go_to_both_kinds_of_pools() {
     client.send(format!("{}{post}{}{}{post}{}", get("/two"), get("/one"), get("/two"), get("/one")));
     let bodies: Vec<_> = (0..6).map(|_| client.response().expect(200).text().to_owned()).collect();
     assert_eq!(bodies, ["two", "two", "one", "two", "two", "one"]);
+}
+
+/// What a client has sent ahead of a stop is answered, and the last answer says that it is the last.
+#[test]
+fn what_was_sent_ahead_is_answered_in_a_stop() {
+    if carrier() == Carrier::Pingora {
+        // It knows nothing of what has been sent ahead.
+        return;
+    }
+    let gate = std::sync::Arc::new(Gate::closed());
+    let held = gate.clone();
+    let endpoint = Http2Endpoint::scripted(move |call| {
+        let held = held.clone();
+        async move {
+            if call.path() == "/held" {
+                tokio::task::spawn_blocking(move || held.wait()).await.unwrap();
+            }
+            call.answer("a");
+        }
+    });
+    let mut proxy = to(&endpoint).server("threads: 2, drain: 30s").start();
+    let mut client = proxy.client();
+    client.send(["/held", "/1", "/2"].map(|path| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).concat());
+    eventually("the first one", || (endpoint.count_of("/held") == 1).then_some(()));
+    proxy.signal(SIGTERM);
+    proxy.event("the end of the listener", |event| event.message() == "listener closed");
+    gate.open();
+    for is_last in [false, false, true] {
+        let response = client.response().expect(200);
+        assert_eq!((response.text(), response.header("connection") == Some("close")), ("a", is_last));
+    }
+    assert_eq!(proxy.ended().code, Some(0));
 }
 
 /// Many requests share a connection, and no more than the pool says.
