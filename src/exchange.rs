@@ -37,11 +37,11 @@ pub use edits::{Action, Edits};
 pub use failure::{Failure, Side};
 pub use forwarded::Origin;
 pub use headers::END_TO_END;
-pub use pinned::{OwnListener, Pinned};
+pub use pinned::{OwnListener, Pinned, Rest};
 pub use retry::Circumstances;
 pub use tracked::Tracked;
 
-use crate::config::{EndpointProtocol, HostHeader, Listener};
+use crate::config::{self, EndpointProtocol, HostHeader, Listener};
 use crate::pool::authorities::Authorities;
 use crate::pool::{Endpoint, Holds, Lease, Picked, Pool, Tried, Wait, WaitPermit};
 use crate::routing::RequestHead;
@@ -50,12 +50,13 @@ use crate::telemetry::record::{Attempt, AttemptResult, Outcome, Protocol, Record
 use crate::tls::Secured;
 use disguise::Disguise;
 use limits::HeadSize;
+use pinned::Held;
 use request_id::RequestId;
 use retry::is_idempotent;
 
 /// One request from its header's arrival to its record.
 pub struct Exchange {
-    pinned: Arc<Pinned>,
+    held: Held,
     origin: Origin,
     /// `None`: it came without TLS.
     secured: Option<Arc<Secured>>,
@@ -191,7 +192,7 @@ impl Exchange {
             size: HeadSize::default(),
             patience: None,
             failure: None,
-            pinned,
+            held: Held::All(pinned),
             origin,
             secured: arrival.secured,
             record,
@@ -224,7 +225,7 @@ impl Exchange {
 
     /// Finds the route, and holds the request to what it allows.
     fn find_route<H: RequestHead>(&mut self, head: &H) -> Result<(), Failure> {
-        let pinned = self.pinned.clone();
+        let Held::All(pinned) = self.held.clone() else { return Err(Failure::Internal) };
         let decision = decide(pinned.snapshot(), head);
         let Some(route) = decision.route else {
             self.record.detail = Some(decision.trace.to_string().into());
@@ -250,7 +251,7 @@ impl Exchange {
             self.stop_waiting(now);
             return Next::Fail(Failure::RequestDeadline);
         }
-        let pinned = self.pinned.clone();
+        let Held::All(pinned) = self.held.clone() else { return Next::Fail(Failure::Internal) };
         let Some(route) = pinned.route(self.route) else { return Next::Fail(Failure::NoRoute) };
         match route.pool.pick(&self.tried) {
             Picked::Endpoint { mut lease, failed_open, skipped } => {
@@ -310,25 +311,46 @@ impl Exchange {
     }
 
     /// What the request holds.
-    fn pinned(&self) -> &Arc<Pinned> {
-        &self.pinned
+    fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// What it needs to its end.
+    pub fn rest(&self) -> Option<&Arc<Rest>> {
+        self.held.rest(self.route)
+    }
+
+    /// The response is on its way to the client, so no other attempt can follow: from now on the request keeps neither
+    /// the snapshot nor its pool.
+    pub fn let_go(&mut self) {
+        if let Some(rest) = self.rest().cloned() {
+            self.held = Held::Rest(rest);
+        }
     }
 
     fn route(&self) -> Option<&Route> {
-        self.pinned.route(self.route)
+        self.held.route(self.route)
     }
 
     pub fn pool(&self) -> Option<&Arc<Pool>> {
         self.route().map(|route| &route.pool)
     }
 
+    /// How its pool's endpoints are talked to.
+    pub fn settings(&self) -> Option<&config::Pool> {
+        match &self.held {
+            Held::All(_) => self.pool().map(|pool| pool.spec()),
+            Held::Rest(rest) => Some(rest.pool()),
+        }
+    }
+
     /// Whether its endpoints are asked by HTTP/2.
     pub fn speaks_http2(&self) -> bool {
-        self.pool().is_some_and(|pool| pool.spec().protocol == EndpointProtocol::Http2)
+        self.settings().is_some_and(|pool| pool.protocol == EndpointProtocol::Http2)
     }
 
     pub fn listener(&self) -> &Listener {
-        self.pinned.listener()
+        self.held.listener()
     }
 
     pub fn request_id(&self) -> &str {
@@ -353,7 +375,7 @@ impl Exchange {
         let Some(open) = &mut self.open else { return };
         if !reused {
             open.record.connect = Some(now.saturating_duration_since(open.started));
-            if let Some(route) = self.pinned.route(self.route) {
+            if let Some(route) = self.held.route(self.route) {
                 route.pool.connected(open.lease.endpoint());
             }
         }
@@ -382,7 +404,7 @@ impl Exchange {
 
     /// The `Host` that the pool's endpoints are sent; `None`: the client's.
     fn host_for_endpoint(&self) -> Option<&str> {
-        match &self.pool()?.spec().host {
+        match &self.settings()?.host {
             HostHeader::Preserve if !self.record.text.host().is_empty() => None,
             // An HTTP/1.0 client need not name a host, but what it asks for is passed on as HTTP/1.1, which must.
             HostHeader::Preserve | HostHeader::Endpoint => Some(self.endpoint()?.written()),

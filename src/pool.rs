@@ -60,6 +60,8 @@ use status::{EndpointState, EndpointStatus, PoolStatus};
 /// A pool as it runs.
 pub struct Pool {
     spec: config::Pool,
+    /// The same without its endpoints, for those who keep it for long.
+    settings: Arc<config::Pool>,
     balancer: LoadBalancer<RoundRobin>,
     turns: Arc<Turns>,
     generations: Arc<Generations>,
@@ -83,7 +85,7 @@ pub enum Picked {
 
 impl Pool {
     /// Makes the pool; the endpoints that it shares with `previous` keep their live state.
-    pub fn new(spec: config::Pool, previous: Option<&Pool>) -> Arc<Self> {
+    pub fn new(mut spec: config::Pool, previous: Option<&Pool>) -> Arc<Self> {
         let table = previous.map(|pool| pool.table.clone()).unwrap_or_default();
         let names = previous.map(|pool| pool.names.clone()).unwrap_or_default();
         let turns = Arc::new(Turns::new(spec.when_none_healthy == WhenNoneHealthy::FailOpen));
@@ -93,6 +95,7 @@ impl Pool {
         let balancer =
             LoadBalancer::from_backends_with_config(Backends::new(Box::new(discovery)), Some(turns.clone()));
         let pool = Arc::new(Self {
+            settings: without_endpoints(&mut spec),
             spec,
             balancer,
             turns,
@@ -120,6 +123,11 @@ impl Pool {
 
     pub fn spec(&self) -> &config::Pool {
         &self.spec
+    }
+
+    /// What it says but for its endpoints.
+    pub fn settings(&self) -> &Arc<config::Pool> {
+        &self.settings
     }
 
     /// Its requests, and how many it may have.
@@ -325,4 +333,11 @@ impl Pool {
 
 fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+fn without_endpoints(spec: &mut config::Pool) -> Arc<config::Pool> {
+    let endpoints = std::mem::take(&mut spec.endpoints);
+    let settings = Arc::new(spec.clone());
+    spec.endpoints = endpoints;
+    settings
 }

@@ -48,12 +48,12 @@ impl Exchange {
         self.record.outcome = self.outcome();
         self.record.bytes_out = bytes_out;
         self.record.duration = now.saturating_duration_since(self.started);
-        let route = self.route();
+        let names = self.held.names(self.route);
         Named {
             record: &self.record,
             listener: &self.listener().name,
-            route: route.map(|route| &*route.name),
-            pool: route.map(|route| &**route.pool.name()),
+            route: names.map(|(route, _)| route),
+            pool: names.map(|(_, pool)| pool),
         }
     }
 

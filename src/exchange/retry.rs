@@ -52,7 +52,7 @@ impl Exchange {
 
     /// Notes that there was no connection to the endpoint of the attempt under way, for this request and for others.
     fn not_connected(&mut self, failure: Failure, reason: &str, now: Instant) {
-        let (Some(pool), Some(open)) = (self.pinned.route(self.route).map(|route| &route.pool), &self.open)
+        let (Some(pool), Some(open)) = (self.held.route(self.route).map(|route| &route.pool), &self.open)
         else {
             return;
         };
@@ -99,7 +99,7 @@ impl Exchange {
     /// Whether another attempt may follow one that had no connection. It costs nothing but time, and so it is the time
     /// that is bounded: as much as `retry.limit` allows where each attempt takes `timeouts.connect`.
     fn may_connect_elsewhere(&mut self, failure: Failure) -> bool {
-        let Some(pool) = self.pinned.route(self.route).map(|route| &route.pool) else { return false };
+        let Some(pool) = self.held.route(self.route).map(|route| &route.pool) else { return false };
         let (retry, connect) = (&pool.spec().retry, pool.spec().timeouts.connect);
         if !retry.on.connect || retry.limit == 0 {
             return false;

@@ -12,18 +12,18 @@ pub struct Tracked {
 
 impl Tracked {
     pub fn new(exchange: Exchange) -> Self {
-        exchange.pinned().counters().accept();
+        exchange.held().counters().accept();
         Self { exchange, finished: false }
     }
 
     /// Writes the record; what the client was sent, and how much of the body it took.
     pub fn finish(&mut self, status: Option<u16>, bytes_out: u64, now: Instant) {
         self.finished = true;
-        let pinned = self.exchange.pinned().clone();
+        let held = self.exchange.held().clone();
         let record = self.exchange.finish(status, bytes_out, now);
         // Whoever has read a request's line in the log finds it counted.
-        pinned.counters().close(record.outcome);
-        pinned.telemetry().record(record);
+        held.counters().close(record.outcome);
+        held.telemetry().record(record);
     }
 }
 

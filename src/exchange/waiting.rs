@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::pinned::Held;
 use super::{Exchange, Failure, Next, Pinned};
 use crate::config::WhenNoneHealthy;
 use crate::pool::Pool;
@@ -53,13 +54,13 @@ impl Exchange {
         head: &H,
         now: Instant,
     ) -> Result<bool, Failure> {
-        if self.pinned.is_same(&pinned) {
+        if self.held.is_same(&pinned) {
             return Ok(false);
         }
         let used = self.retry_limit().saturating_sub(self.retries_left);
         self.stop_waiting(now);
-        self.pinned = pinned;
-        self.record.generation = self.pinned.snapshot().generation();
+        self.record.generation = pinned.snapshot().generation();
+        self.held = Held::All(pinned);
         self.record.skipped = None;
         self.connecting = Duration::ZERO;
         self.find_route(head)?;

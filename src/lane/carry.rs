@@ -16,7 +16,7 @@ use super::rewrite::{self, RequestForm, ResponseForm};
 use super::worker::Worker;
 use super::{answer, chunked, handover, head};
 use crate::config::{self, Listener};
-use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next, Pinned, Tracked};
+use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next, OwnListener, Pinned, Tracked};
 use crate::pool::{Endpoint, Wait};
 use crate::telemetry::record::Protocol;
 
@@ -66,15 +66,16 @@ pub enum Served {
 
 /// Serves the request whose head is in `client`, unless it is for the other carrier.
 pub async fn request(client: &mut Client, pinned: Arc<Pinned>) -> Served {
-    let mut tracked = begin(client, &pinned);
+    let own = pinned.listener().clone();
+    let mut tracked = begin(client, pinned);
     let mut sent = Sent::default();
     let after = match admit(client, &mut tracked) {
         Ok(()) => {
             client.timer.bound(tracked.deadline());
-            serve(client, pinned, &mut tracked, &mut sent).await
+            serve(client, own, &mut tracked, &mut sent).await
         }
         Err((failure, detail)) => {
-            Some(answer::send(client, pinned.listener(), &mut tracked, &mut sent, failure, detail).await)
+            Some(answer::send(client, &own, &mut tracked, &mut sent, failure, detail).await)
         }
     };
     client.timer.bound(None);
@@ -113,15 +114,16 @@ fn fits_handover(client: &Client, tracked: &Tracked) -> Result<(), (Failure, Opt
 
 /// Answers a request whose head was refused; it has its line in the log like any other.
 pub async fn refused(client: &mut Client, pinned: Arc<Pinned>, refusal: head::Refusal) -> After {
-    let mut tracked = begin(client, &pinned);
+    let own = pinned.listener().clone();
+    let mut tracked = begin(client, pinned);
     let mut sent = Sent::default();
     let detail = Some(refusal.reason.to_owned());
-    answer::send(client, pinned.listener(), &mut tracked, &mut sent, refusal.failure, detail).await;
+    answer::send(client, &own, &mut tracked, &mut sent, refusal.failure, detail).await;
     tracked.finish(sent.status, sent.bytes, client.now);
     After::Linger
 }
 
-fn begin(client: &Client, pinned: &Arc<Pinned>) -> Tracked {
+fn begin(client: &Client, pinned: Arc<Pinned>) -> Tracked {
     let view = client.view();
     let arrival = Arrival {
         head: &view,
@@ -137,13 +139,13 @@ fn begin(client: &Client, pinned: &Arc<Pinned>) -> Tracked {
         now: client.now,
         time: client.worker.clock.time_of_day(client.now),
     };
-    Tracked::new(Exchange::begin(pinned.clone(), arrival))
+    Tracked::new(Exchange::begin(pinned, arrival))
 }
 
 /// `None`: it is for the other carrier.
 async fn serve(
     client: &mut Client,
-    mut pinned: Arc<Pinned>,
+    mut listener: Arc<OwnListener>,
     tracked: &mut Tracked,
     sent: &mut Sent,
 ) -> Option<After> {
@@ -153,14 +155,15 @@ async fn serve(
             return None;
         }
         let (failure, detail) = match tracked.next(client.now) {
-            Next::Attempt => match attempt(client, &pinned, manner, tracked, sent).await {
+            Next::Attempt => match attempt(client, &listener, manner, tracked, sent).await {
                 Outcome::Served(after) => return Some(after),
                 Outcome::Again => continue,
                 Outcome::Failed(failure, detail) => (failure, detail),
             },
             // Boxed to keep the common future small.
             Next::Wait(wait, limit) => {
-                match Box::pin(wait_for_endpoint(client, &mut pinned, manner, tracked, (wait, limit))).await {
+                match Box::pin(wait_for_endpoint(client, &mut listener, manner, tracked, (wait, limit))).await
+                {
                     Ok(()) => continue,
                     Err((Failure::ClientGone, _)) => {
                         tracked.failed(Failure::ClientGone, None);
@@ -171,21 +174,21 @@ async fn serve(
             }
             Next::Fail(failure) => (failure, None),
         };
-        return Some(answer::send(client, pinned.listener(), tracked, sent, failure, detail).await);
+        return Some(answer::send(client, &listener, tracked, sent, failure, detail).await);
     }
 }
 
 /// Waits until there may be an endpoint, unless the config in force says something else about the request than its own.
 async fn wait_for_endpoint(
     client: &mut Client,
-    pinned: &mut Arc<Pinned>,
+    listener: &mut Arc<OwnListener>,
     manner: Manner,
     tracked: &mut Tracked,
     (wait, limit): (Wait, Duration),
 ) -> Result<(), (Failure, Option<String>)> {
     if let Some(in_force) = client.in_force() {
-        let decided = tracked.decide_anew(in_force.clone(), &client.view(), client.now);
-        *pinned = in_force;
+        *listener = in_force.listener().clone();
+        let decided = tracked.decide_anew(in_force, &client.view(), client.now);
         if decided.map_err(|failure| (failure, None))? {
             client.timer.bound(tracked.deadline());
             return fits_handover(client, tracked);
@@ -212,21 +215,21 @@ impl Manner {
 
 async fn attempt(
     client: &mut Client,
-    pinned: &Pinned,
+    listener: &Listener,
     manner: Manner,
     tracked: &mut Tracked,
     sent: &mut Sent,
 ) -> Outcome {
-    let (Some(endpoint), Some(pool)) = (tracked.endpoint(), pinned.pool_of(tracked)) else {
+    let (Some(endpoint), Some(rest)) = (tracked.endpoint(), tracked.rest().cloned()) else {
         return Outcome::Failed(Failure::Internal, None);
     };
-    let listener = pinned.listener();
-    let connection = match connection(client, endpoint, pool.spec()).await {
+    let pool = rest.pool();
+    let connection = match connection(client, endpoint, pool).await {
         Ok(connection) => connection,
         Err(failed) => return failure(tracked, failed, true, false, client.now),
     };
     let mut passage = passage(client, tracked, manner, connection);
-    if let Err(failed) = answered(client, listener, tracked, pool.spec(), &mut passage).await {
+    if let Err(failed) = answered(client, listener, tracked, pool, &mut passage).await {
         let (replayable, reused) = (passage.upload.can_begin_again(), passage.connection.reused);
         let outcome = failure(tracked, failed, replayable, reused, client.now);
         return again(client, passage, outcome);
@@ -243,10 +246,10 @@ async fn attempt(
             return again(client, passage, outcome);
         }
     }
-    match deliver::deliver(client, listener, tracked, sent, pool.spec(), &mut passage).await {
+    match deliver::deliver(client, listener, tracked, sent, pool, &mut passage).await {
         Delivered::Whole { reusable, keep } => {
             let endpoint = tracked.endpoint().filter(|_| reusable);
-            Outcome::Served(passage.finish(client, pool.spec(), endpoint, keep))
+            Outcome::Served(passage.finish(client, pool, endpoint, keep))
         }
         Delivered::Over(after) => Outcome::Served(after),
     }

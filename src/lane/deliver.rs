@@ -73,6 +73,7 @@ pub async fn deliver(
     let keep = passage.keeps(client, onward.body);
     let websocket = status == 101 && is_websocket(view.fields());
     let head = response_head(client, tracked, passage, onward.announced, keep);
+    tracked.let_go();
     passage.answer.consume(passage.length);
     sent.status = Some(status);
     if status == 101 {

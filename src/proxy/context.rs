@@ -70,16 +70,16 @@ impl Carried {
 
     /// The whole request is with the endpoint.
     pub fn awaits_response(&self) {
-        if let Some((busy, pool)) = self.busy.as_ref().zip(self.exchange.pool()) {
-            busy.waits(pool.spec().timeouts.response);
+        if let Some((busy, pool)) = self.busy.as_ref().zip(self.exchange.settings()) {
+            busy.waits(pool.timeouts.response);
         }
     }
 
     /// The head of the final response has come.
     pub fn awaits_body(&self, status: u16) {
-        match self.busy.as_ref().zip(self.exchange.pool()) {
+        match self.busy.as_ref().zip(self.exchange.settings()) {
             Some((busy, _)) if status == 101 => busy.is_tunnel(),
-            Some((busy, pool)) => busy.waits_for_each(pool.spec().timeouts.idle),
+            Some((busy, pool)) => busy.waits_for_each(pool.timeouts.idle),
             None => {}
         }
     }

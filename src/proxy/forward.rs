@@ -21,8 +21,9 @@ use pingora_proxy::Session;
 use super::context::Carried;
 use super::visit::Visit;
 use super::{ATTEMPTS_MAX, Carrier, Reach, next_attempt};
+use crate::config;
 use crate::exchange::{Circumstances, Exchange, Failure};
-use crate::pool::{Endpoint, Pool};
+use crate::pool::Endpoint;
 pub use http2::Connections;
 use transfer::Transfer;
 
@@ -93,19 +94,19 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
 /// Where the attempt that is open goes.
 struct Way {
     endpoint: Arc<Endpoint>,
-    pool: Arc<Pool>,
+    pool: Arc<config::Pool>,
 }
 
 impl Way {
     fn of(exchange: &Exchange) -> std::result::Result<Self, Failed> {
-        let both = exchange.endpoint().cloned().zip(exchange.pool().cloned());
+        let both = exchange.endpoint().cloned().zip(exchange.pool().map(|pool| pool.settings().clone()));
         let (endpoint, pool) = both.ok_or_else(|| Failed::new(Failure::Internal, None))?;
         Ok(Self { endpoint, pool })
     }
 
     /// How long a connection may take, within the time that the whole request has.
     fn connect_limit(&self, exchange: &Exchange) -> Duration {
-        let (now, limit) = (Instant::now(), self.pool.spec().timeouts.connect);
+        let (now, limit) = (Instant::now(), self.pool.timeouts.connect);
         exchange.deadline().map_or(limit, |deadline| deadline.saturating_duration_since(now).min(limit))
     }
 }

@@ -196,11 +196,12 @@ impl ProxyHttp for Carrier {
         let fields =
             || response.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
         carried.exchange.response_edits(status, fields, &mut edits);
+        carried.exchange.let_go();
         edits::apply(response, &edits)?;
         heads::own_framing(response, false)?;
         if status == 101 {
             // It is Pingora's limit for a silent tunnel, too.
-            session.set_read_timeout(carried.exchange.pool().map(|pool| pool.spec().timeouts.tunnel));
+            session.set_read_timeout(carried.exchange.settings().map(|pool| pool.timeouts.tunnel));
         }
         if session.req_header().version < Version::HTTP_11
             && response.headers.contains_key(header::TRANSFER_ENCODING)

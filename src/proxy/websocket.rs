@@ -228,6 +228,7 @@ async fn pass_on(
     }
     let edited = as_stream(&mut response, &carried.exchange, agreed);
     edited.map_err(|error| Failed::new(Failure::BadResponse, classify::detail(&error)))?;
+    carried.exchange.let_go();
     carried.begun = true;
     // Of a refusal, nobody who asks for a WebSocket can see more than the status.
     if heads::send(session, Box::new(response), !agreed).await.is_err() {
@@ -255,7 +256,7 @@ fn as_stream(response: &mut ResponseHeader, exchange: &Exchange, agreed: bool) -
 
 /// Carries bytes until the endpoint has ended, one side fails, or nothing has moved for too long.
 async fn tunnel(session: &mut Session, carried: &mut Carried, stream: Stream, rest: BytesMut) -> Result<()> {
-    let idle = carried.exchange.pool().map_or(NEVER, |pool| pool.spec().timeouts.tunnel);
+    let idle = carried.exchange.settings().map_or(NEVER, |pool| pool.timeouts.tunnel);
     let (mut from, mut to) = split(stream);
     let (mut up, mut ended, mut down) = (Bytes::new(), false, rest);
     // What ends here is a WebSocket, whose sides know by its own frames whether that was all.

@@ -118,7 +118,8 @@ impl Reloads {
         let certificates = Certificates::new(shared.snapshot.clone());
         let Beginning { memory, waits, instead_of } = beginning;
         let watch = Watch::new(watched, instead_of.unwrap_or(text));
-        let (retired, apart) = Default::default();
+        let retired = Retired::new(shared.telemetry.metrics.clone());
+        let apart = Apart::default();
         let mut reloads = Self { watch, certificates, memory, retired, apart, unconfirmed: None, shared };
         if let Some((left, was)) = waits {
             reloads.awaits(was, left);

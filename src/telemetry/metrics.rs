@@ -86,6 +86,7 @@ struct Shared {
     /// Seconds since the Unix epoch.
     reload_time: AtomicU64,
     generation: AtomicU64,
+    snapshots: AtomicU64,
     /// By [`Reload`].
     reloads: [AtomicU64; 3],
     upgrades_succeeded: AtomicU64,
@@ -106,6 +107,7 @@ impl Metrics {
             reload_successful: AtomicBool::new(true),
             reload_time: AtomicU64::new(unix_seconds(started) as u64),
             generation: AtomicU64::new(1),
+            snapshots: AtomicU64::new(1),
             reloads: Default::default(),
             upgrades_succeeded: AtomicU64::new(0),
             upgrades_failed: AtomicU64::new(0),
@@ -139,6 +141,11 @@ impl Metrics {
     pub fn config_in_force(&self, generation: u64, now: SystemTime) {
         self.shared.generation.store(generation, Ordering::Relaxed);
         self.shared.reload_time.store(unix_seconds(now) as u64, Ordering::Relaxed);
+    }
+
+    /// How many configs are in memory: the one in force, and those that requests still use.
+    pub fn snapshots_in_use(&self, count: usize) {
+        self.shared.snapshots.store(count as u64, Ordering::Relaxed);
     }
 
     pub fn count_reload(&self, result: Reload) {

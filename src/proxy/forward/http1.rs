@@ -78,7 +78,7 @@ pub async fn ask(
     sent: &Sent,
 ) -> Result<Exclusive, Failed> {
     let way = Way::of(&carried.exchange)?;
-    let connection = match carrier.kept.take(&way.endpoint, &way.pool.spec().tls, Instant::now()) {
+    let connection = match carrier.kept.take(&way.endpoint, &way.pool.tls, Instant::now()) {
         Some(connection) => connection,
         // In a box, because it is seldom needed.
         None => Box::pin(connect(&carrier.kept, &carried.exchange, &way)).await?,
@@ -115,7 +115,7 @@ pub async fn ask(
 }
 
 async fn connect(kept: &KeptConnections, exchange: &Exchange, way: &Way) -> Result<Connection, Failed> {
-    let spec = way.pool.spec();
+    let spec = &*way.pool;
     match timeout(way.connect_limit(exchange), attempt::open(kept, &way.endpoint, spec)).await {
         Ok(Ok(stream)) => {
             let tls = spec.tls.clone();
@@ -224,7 +224,7 @@ impl Side for Exclusive {
         // Bytes that nobody asked for would be the beginning of somebody else's answer.
         if is_over && self.reusable && self.input.is_empty() {
             let Way { endpoint, pool } = &self.way;
-            self.kept.keep(endpoint, self.connection, pool.spec(), Instant::now());
+            self.kept.keep(endpoint, self.connection, pool, Instant::now());
         }
     }
 }

@@ -124,7 +124,7 @@ impl<'a, S: Side> Transfer<'a, S> {
 
     /// How long nothing may move, and what it means then.
     fn limit(&self) -> (Duration, Failure) {
-        let timeouts = self.carried.exchange.pool().map(|pool| &pool.spec().timeouts);
+        let timeouts = self.carried.exchange.settings().map(|pool| &pool.timeouts);
         let of_endpoint =
             |of: fn(&crate::config::EndpointTimeouts) -> Duration| timeouts.map_or(Duration::ZERO, of);
         if self.begun {
@@ -213,6 +213,7 @@ impl<'a, S: Side> Transfer<'a, S> {
             self.session.set_keepalive(None);
         }
         let head = self.side.head(self.session, &mut self.carried.exchange)?;
+        self.carried.exchange.let_go();
         let ended = self.side.has_ended();
         self.carried.begun = true;
         self.begun = true;

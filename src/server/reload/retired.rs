@@ -5,24 +5,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::Metrics;
 
 /// How often it is looked whether they are still used.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Taking a snapshot of ten thousand endpoints apart takes milliseconds. If the last request that uses it did that, all
 /// others of its worker would wait for so long; so it is left to the thread that reloads.
-#[derive(Default)]
-pub struct Retired(Vec<Arc<Snapshot>>);
+pub struct Retired {
+    snapshots: Vec<Arc<Snapshot>>,
+    metrics: Metrics,
+}
 
 impl Retired {
+    pub fn new(metrics: Metrics) -> Self {
+        Self { snapshots: Vec::new(), metrics }
+    }
+
     pub fn add(&mut self, snapshot: Arc<Snapshot>) {
+        self.snapshots.push(snapshot);
         self.sweep();
-        self.0.push(snapshot);
     }
 
     /// Drops each of them once nobody else has it. May be dropped and called again.
     pub async fn drop_unused(&mut self) -> Infallible {
-        while !self.0.is_empty() {
+        while !self.snapshots.is_empty() {
             tokio::time::sleep(SWEEP).await;
             self.sweep();
         }
@@ -30,7 +37,8 @@ impl Retired {
     }
 
     fn sweep(&mut self) {
-        self.0.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        self.snapshots.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        self.metrics.snapshots_in_use(self.snapshots.len() + 1);
     }
 }
 
@@ -46,7 +54,7 @@ mod tests {
         let config = config::parse("listen: 127.0.0.1:0\nendpoints: [127.0.0.1:1]", "test");
         let request = Arc::new(Snapshot::build(config.expect("a valid config"), None));
         let snapshot = Arc::downgrade(&request);
-        let mut retired = Retired::default();
+        let mut retired = Retired::new(Metrics::new(std::time::UNIX_EPOCH));
         retired.add(request.clone());
         let _ = timeout(SWEEP * 5, retired.drop_unused()).await;
         drop(request);

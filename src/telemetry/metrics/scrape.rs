@@ -33,6 +33,12 @@ pub(super) fn process(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>)
         "The number of the config in force, 1 at the start.",
         generation,
     );
+    gauge(
+        out,
+        "evenkeel_config_snapshots",
+        "Configs in memory: the one in force, and those that requests still use.",
+        shared.snapshots.load(Ordering::Relaxed),
+    );
     out.metric("evenkeel_config_reloads_total", Kind::Counter, "Reloads, by what came of them.");
     for (result, count) in ["done", "refused", "rolled_back"].into_iter().zip(&shared.reloads) {
         out.sample(&[("result", result)], count.load(Ordering::Relaxed));

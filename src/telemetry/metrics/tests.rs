@@ -272,6 +272,7 @@ fn reloads_panics_and_pools_show() {
             r#"evenkeel_endpoint_received_bytes_total{pool="api-v1",endpoint="10.0.0.1:3000"} 2000"#,
         ],
     );
+    metrics.snapshots_in_use(3);
     metrics.config_in_force(2, UNIX_EPOCH + Duration::from_secs(50));
     metrics.count_reload(Reload::Refused);
     metrics.panics().fetch_add(1, Ordering::Relaxed);
@@ -279,6 +280,7 @@ fn reloads_panics_and_pools_show() {
         &encode(&metrics),
         &[
             "evenkeel_config_generation 2",
+            "evenkeel_config_snapshots 3",
             "evenkeel_config_last_reload_successful 0",
             "evenkeel_config_last_reload_timestamp_seconds 50",
             "evenkeel_panics_total 1",

@@ -528,3 +528,60 @@ fn requests_that_wait_are_carried_to_who_speaks_http2_now() {
     client.response().expect(200);
     assert_eq!(proxy.record("/held").number("generation"), 2);
 }
+
+/// A response may take hours, and then its request holds nothing of the config that was in force when it came: not in a
+/// body that goes on, not in a tunnel, nor on a connection that waits for its next request.
+#[test]
+fn a_long_response_keeps_no_config() {
+    let gate = Gate::closed();
+    let opened = gate.clone();
+    let endpoint = Endpoint::scripted("a", move |exchange| match exchange.target() {
+        "/ws" => {
+            let head =
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+            exchange.send(head);
+            opened.wait();
+            exchange.send(b"\x81\x03end");
+            exchange.close();
+        }
+        "/long" => {
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nbegin");
+            opened.wait();
+            exchange.send("-end.");
+        }
+        _ => exchange.answer("short"),
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    let text = proxy.config_text().to_owned();
+    let (mut long, mut idle, mut tunnels) = (Vec::new(), Vec::new(), Vec::new());
+    for generation in 2..6 {
+        let mut client = proxy.client();
+        client.send("GET /long HTTP/1.1\r\nHost: x\r\n\r\n").until(b"begin");
+        long.push(client);
+        let mut client = proxy.client();
+        client.get("/short").expect(200);
+        idle.push(client);
+        let mut client = proxy.client();
+        client.send("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        assert_eq!(client.head_only().word(1), "101");
+        tunnels.push(client);
+        // Both the pool and the routes are others each time.
+        let pool = format!("health_check: off\n    retry: {{ limit: {generation} }}");
+        reload_to(&proxy, &text.replacen("health_check: off", &pool, 1), generation);
+    }
+    eventually("only one config", || {
+        (proxy.metric("evenkeel_config_snapshots", &[]) as u64 == 1).then_some(())
+    });
+    gate.open();
+    for mut client in long {
+        client.until(b"-end.");
+    }
+    for mut client in tunnels {
+        client.until(b"end");
+    }
+    for mut client in idle {
+        client.get("/short").expect(200);
+    }
+    let generation = |record: &crate::harness::Record| record.number("generation");
+    assert_eq!(proxy.records_of("/long", 4).iter().map(generation).sum::<u64>(), 1 + 2 + 3 + 4);
+}
