@@ -5,11 +5,13 @@
 //! on, because Pingora's own forgets it.
 
 pub mod authorities;
+mod check_id;
 pub mod dial;
 mod discovery;
 mod early;
 mod endpoint;
 mod health;
+pub mod live;
 mod load;
 mod names;
 mod probe;
@@ -27,7 +29,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Waker};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
@@ -43,7 +45,7 @@ pub use supervisor::{Supervisor, SupervisorHandle};
 pub use tried::Tried;
 pub use waiting::{QueueFull, Wait, WaitPermit};
 
-use crate::config::{self, WhenNoneHealthy};
+use crate::config::{self, EndpointAddress, WhenNoneHealthy};
 use crate::telemetry::Throttle;
 use crate::telemetry::record::SkippedEndpoints;
 use authorities::Authorities;
@@ -51,11 +53,15 @@ use discovery::Discovery;
 use early::Due;
 use endpoint::Change;
 use health::Thresholds;
-use names::Names;
+use live::Known;
+use names::{Name, Names};
 use probe::Probe;
 use rotation::{Generations, Turns};
 use round_robin::RoundRobin;
 use status::{EndpointState, EndpointStatus, PoolStatus};
+
+/// When an endpoint is probed again as long as it is not decided whether it is healthy.
+const UNDECIDED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A pool as it runs.
 pub struct Pool {
@@ -84,14 +90,17 @@ pub enum Picked {
 }
 
 impl Pool {
-    /// Makes the pool; the endpoints that it shares with `previous` keep their live state.
-    pub fn new(mut spec: config::Pool, previous: Option<&Pool>) -> Arc<Self> {
+    /// Makes the pool; the endpoints that it shares with `previous` keep their live state, and others begin with what is
+    /// known of them.
+    pub fn new(mut spec: config::Pool, previous: Option<&Pool>, known: &Arc<Known>) -> Arc<Self> {
         let table = previous.map(|pool| pool.table.clone()).unwrap_or_default();
         let names = previous.map(|pool| pool.names.clone()).unwrap_or_default();
         let turns = Arc::new(Turns::new(spec.when_none_healthy == WhenNoneHealthy::FailOpen));
         let generations = previous.map(|pool| pool.generations.clone()).unwrap_or_default();
         generations.add(&turns);
-        let discovery = Discovery::new(&spec, table.clone(), names.clone());
+        table.inherit(&spec.name, known);
+        names.inherit(host_names(&spec), known);
+        let discovery = Discovery::new(spec.clone(), table.clone(), names.clone());
         let balancer =
             LoadBalancer::from_backends_with_config(Backends::new(Box::new(discovery)), Some(turns.clone()));
         let pool = Arc::new(Self {
@@ -107,12 +116,13 @@ impl Pool {
             shortages: Mutex::default(),
             authorities: ArcSwapOption::empty(),
         });
-        pool.discover_at_once();
+        pool.find_members();
         pool
     }
 
-    /// Finds the members that need no name to be looked up, so that a pool of addresses is whole from the beginning.
-    fn discover_at_once(&self) {
+    /// Finds the members by what is known of names, so that a pool of addresses is whole from the beginning.
+    fn find_members(&self) {
+        // It waits for nothing.
         let discovery = std::pin::pin!(self.balancer.update());
         let _ = discovery.poll(&mut Context::from_waker(Waker::noop()));
     }
@@ -168,10 +178,18 @@ impl Pool {
         self.turns.rotation().another(0, tried).is_some()
     }
 
-    /// Finds the members anew: resolves the host names among the endpoints.
-    pub async fn discover(&self) {
-        // Ours never fails: what cannot be resolved keeps its last addresses.
-        let _ = self.balancer.update().await;
+    /// Finds the members anew: resolves the host names among the endpoints. Calls `news` whenever members may have
+    /// changed. What has been found stays if this is dropped.
+    pub async fn discover(&self, mut news: impl FnMut()) {
+        let found = || {
+            self.find_members();
+            news();
+        };
+        // What cannot be resolved keeps its last addresses.
+        self.names.resolve(&self.spec.name, host_names(&self.spec), found).await;
+        self.names.retain(|known| host_names(&self.spec).any(|name| name == *known));
+        self.find_members();
+        self.table.forget_inherited();
         let members: HashSet<Arc<str>> =
             self.turns.rotation().members().map(|member| member.endpoint.label().clone()).collect();
         self.table.retain(|label| members.contains(label));
@@ -190,6 +208,33 @@ impl Pool {
         authorities
     }
 
+    /// Whether requests find an endpoint.
+    pub fn serves(&self) -> bool {
+        self.turns.rotation().first(0).is_some()
+    }
+
+    /// Whether it has no endpoint, healthy or not: none of its names has ever been resolved.
+    pub fn is_unresolved(&self) -> bool {
+        self.turns.rotation().members().next().is_none()
+    }
+
+    /// Why requests find no endpoint, with one that stands for all.
+    pub fn lack(&self) -> String {
+        let name = self.name();
+        let status = self.status();
+        if let Some(endpoint) = status.endpoints.first() {
+            return format!(
+                "no endpoint of pool {name} is healthy: {}: {}",
+                endpoint.address, endpoint.reason
+            );
+        }
+        let failing = status.names.iter().find_map(|known| Some((&known.name, known.failing.as_ref()?)));
+        match failing {
+            Some((host, reason)) => format!("pool {name} has no endpoint: {host} does not resolve: {reason}"),
+            None => format!("pool {name} has no endpoint: its names have not been resolved yet"),
+        }
+    }
+
     pub fn members(&self) -> Vec<Member> {
         self.turns.rotation().members().cloned().collect()
     }
@@ -201,10 +246,21 @@ impl Pool {
         Some(probe.run().await)
     }
 
-    /// The first probe of a member, before the supervisor knows of it. What it finds is to be published.
+    /// Whether it is not known yet what this pool's health check says of a member.
+    pub fn is_undecided(&self, member: &Member) -> bool {
+        member.check.is_some_and(|check| !member.endpoint.is_decided_by(check))
+    }
+
+    /// The first probes of a member, before the supervisor knows of it: as many as it takes. What they find is to be
+    /// published.
     pub async fn probe_first(&self, member: &Member) {
-        if let Some(finding) = self.probe_once(member).await {
-            self.probed(&member.endpoint, finding, Due::Regular);
+        while let Some(finding) = self.probe_once(member).await {
+            let failed = matches!(finding, Finding::Failed(_));
+            self.probed(member, finding, Due::Regular);
+            if !failed || !self.is_undecided(member) {
+                return;
+            }
+            tokio::time::sleep(UNDECIDED_INTERVAL).await;
         }
     }
 
@@ -227,13 +283,14 @@ impl Pool {
     }
 
     /// Takes in what a probe has found, and says it once when it changes what is thought of the endpoint.
-    fn probed(&self, endpoint: &Endpoint, finding: Finding, due: Due) {
+    fn probed(&self, member: &Member, finding: Finding, due: Due) {
         if let Finding::Shortage(reason) = &finding {
             self.is_short(reason);
         }
         let Some(result) = finding.verdict() else { return };
-        let thresholds = self.spec.health_check.as_ref().map(Thresholds::of);
-        match endpoint.probed(result, thresholds, due, SystemTime::now()) {
+        let asked = member.check.zip(self.spec.health_check.as_ref().map(Thresholds::of));
+        let endpoint = &*member.endpoint;
+        match endpoint.probed(result, asked, due, SystemTime::now()) {
             Change::None => {}
             Change::Reach => self.is_reachable(endpoint),
             Change::State => {
@@ -329,6 +386,13 @@ impl Pool {
             endpoints,
         }
     }
+}
+
+fn host_names(spec: &config::Pool) -> impl Iterator<Item = Name> {
+    spec.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
+        EndpointAddress::Name { host, port } => Some((host.clone(), *port)),
+        EndpointAddress::Inet(_) | EndpointAddress::Unix(_) => None,
+    })
 }
 
 fn unix_seconds(time: SystemTime) -> f64 {

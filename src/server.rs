@@ -113,7 +113,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     announce(admin.as_ref());
 
     let (supervisor, handle) = Supervisor::new();
-    let snapshot = Snapshot::build(config, None);
+    let snapshot = Snapshot::succeeding(config, succession.live_state());
     let capacity = Capacity::of(&snapshot.config().server, descriptors);
     snapshot.limit_pools(capacity.connections, capacity.http2);
     telemetry.metrics.config_in_force(snapshot.generation(), started);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{self, Config, Listener, RequestLimit, RouteLimits};
+use crate::pool::live::{Known, LiveState};
 use crate::pool::status::PoolStatus;
 use crate::pool::{Most, Pool};
 use crate::routing::{RequestHead, RouteOutcome, Router};
@@ -31,10 +32,25 @@ pub struct Route {
 }
 
 impl Snapshot {
+    /// Pools that have not changed go on; what others share with any pool of `previous` keeps its live state.
     pub fn build(config: Config, previous: Option<&Snapshot>) -> Self {
+        let pools = previous.map(Snapshot::pools).unwrap_or_default();
+        let running = by_name(pools);
+        let is_new = |spec: &config::Pool| running.get(&*spec.name).is_none_or(|pool| pool.spec() != spec);
+        let live = if config.pools.iter().any(is_new) { LiveState::of(pools) } else { LiveState::default() };
+        Self::assemble(config, previous, live)
+    }
+
+    /// The first one of a process that succeeds another, whose live state goes on.
+    pub fn succeeding(config: Config, live: LiveState) -> Self {
+        Self::assemble(config, None, live)
+    }
+
+    fn assemble(config: Config, previous: Option<&Snapshot>, live: LiveState) -> Self {
         let running = by_name(previous.map(Snapshot::pools).unwrap_or_default());
+        let known = Arc::new(Known::new(live, config.pools.iter().map(|pool| &*pool.name)));
         let pools: Vec<Arc<Pool>> =
-            config.pools.iter().map(|spec| pool(spec, running.get(&*spec.name).copied())).collect();
+            (config.pools.iter()).map(|spec| pool(spec, running.get(&*spec.name).copied(), &known)).collect();
         let by_name = by_name(&pools);
         let routes: Vec<Route> = config
             .routes
@@ -143,10 +159,10 @@ fn by_name(pools: &[Arc<Pool>]) -> HashMap<&str, &Arc<Pool>> {
     pools.iter().map(|pool| (&**pool.name(), pool)).collect()
 }
 
-/// The running pool if its definition has not changed, else a new one with the live state of the old.
-fn pool(spec: &config::Pool, running: Option<&Arc<Pool>>) -> Arc<Pool> {
+/// The running pool if its definition has not changed, else a new one with the live state of the old, and of others.
+fn pool(spec: &config::Pool, running: Option<&Arc<Pool>>, known: &Arc<Known>) -> Arc<Pool> {
     match running {
         Some(running) if running.spec() == spec => running.clone(),
-        running => Pool::new(spec.clone(), running.map(|running| &**running)),
+        running => Pool::new(spec.clone(), running.map(|running| &**running), known),
     }
 }

@@ -71,7 +71,7 @@ mod tests {
     fn pool(endpoints: &str) -> Arc<Pool> {
         let text = format!("listen: 127.0.0.1:0\nendpoints: {endpoints}");
         let config = config::parse(&text, "test").expect("a valid config");
-        Pool::new(config.pools[0].clone(), None)
+        Pool::new(config.pools[0].clone(), None, &Arc::default())
     }
 
     #[test]

@@ -2,57 +2,41 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use async_trait::async_trait;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::discovery::ServiceDiscovery;
 
+use super::check_id::CheckId;
 use super::endpoint::{EndpointTable, Target};
-use super::names::{Name, Names};
+use super::names::Names;
 use super::rotation::Member;
-use crate::config::{self, EndpointAddress, EndpointSpec};
+use crate::config::{self, EndpointAddress};
 
+/// It waits for nothing, and looks no name up: `Names` does, and knows what was found last.
 pub(super) struct Discovery {
-    pool: Arc<str>,
-    specs: Vec<EndpointSpec>,
-    checked: bool,
+    pool: config::Pool,
     table: Arc<EndpointTable>,
     names: Arc<Names>,
-    /// The first round looks no name up, so that a pool has what is known of it from the beginning.
-    started: AtomicBool,
 }
 
 impl Discovery {
-    pub fn new(spec: &config::Pool, table: Arc<EndpointTable>, names: Arc<Names>) -> Self {
-        Self {
-            pool: spec.name.clone(),
-            specs: spec.endpoints.clone(),
-            checked: spec.health_check.is_some(),
-            table,
-            names,
-            started: AtomicBool::new(false),
-        }
-    }
-
-    fn names(&self) -> impl Iterator<Item = Name> {
-        self.specs.iter().filter_map(|spec| match &spec.address {
-            EndpointAddress::Name { host, port } => Some((host.clone(), *port)),
-            EndpointAddress::Inet(_) | EndpointAddress::Unix(_) => None,
-        })
+    pub fn new(pool: config::Pool, table: Arc<EndpointTable>, names: Arc<Names>) -> Self {
+        Self { pool, table, names }
     }
 
     fn backend(&self, place: usize, target: Target, label: &str, written: &Arc<str>) -> Option<Backend> {
-        let spec = self.specs.get(place)?;
+        let spec = self.pool.endpoints.get(place)?;
         let addr = match &target {
             Target::Inet(address) => PingoraAddr::Inet(*address),
             Target::Unix(path) => {
                 PingoraAddr::Unix(std::os::unix::net::SocketAddr::from_pathname(path).ok()?)
             }
         };
-        let endpoint = self.table.endpoint(label, written, &target, self.checked);
-        let member = Member { endpoint, place, weight: spec.weight, backup: spec.backup };
+        let check = CheckId::of(&self.pool, written);
+        let endpoint = self.table.endpoint(label, written, &target, check);
+        let member = Member { endpoint, place, weight: spec.weight, backup: spec.backup, check };
         let mut ext = http::Extensions::new();
         ext.insert(member);
         Some(Backend { addr, weight: usize::from(spec.weight), ext })
@@ -62,12 +46,8 @@ impl Discovery {
 #[async_trait]
 impl ServiceDiscovery for Discovery {
     async fn discover(&self) -> pingora_core::Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
-        if self.started.swap(true, Relaxed) {
-            self.names.resolve(&self.pool, self.names()).await;
-            self.names.retain(|known| self.names().any(|name| name == *known));
-        }
         let mut backends = BTreeSet::new();
-        for (place, spec) in self.specs.iter().enumerate() {
+        for (place, spec) in self.pool.endpoints.iter().enumerate() {
             match &spec.address {
                 EndpointAddress::Inet(address) => {
                     let written: Arc<str> = address.to_string().into();

@@ -1,6 +1,7 @@
 //! One endpoint's live state: health, load and counters. It belongs to (pool, address) and outlives reloads.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,10 +10,13 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
+use serde::{Deserialize, Serialize};
 
+use super::check_id::CheckId;
 use super::dial::{Backlog, Expected};
 use super::early::Due;
 use super::health::{Health, Thresholds};
+use super::live::Known;
 use super::load::{Holds, PoolLoad};
 use super::reach::Reach;
 use super::status::EndpointState;
@@ -24,6 +28,15 @@ use crate::tls::ClientTls;
 pub enum Target {
     Inet(SocketAddr),
     Unix(PathBuf),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet(address) => address.fmt(out),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -75,11 +88,14 @@ const BYTES_IN: usize = 3;
 const BYTES_OUT: usize = 4;
 const CONNECTS: usize = 5;
 
-/// The counters at one moment.
-#[derive(Debug, Clone, Copy)]
+/// The counters at one moment. What is under way stays with the process that does it.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Load {
     pub requests: u64,
+    #[serde(skip)]
     pub in_flight: u64,
+    #[serde(skip)]
     pub idle_connections: u64,
     pub failures: u64,
     pub bytes_in: u64,
@@ -140,6 +156,16 @@ impl Endpoint {
         }
     }
 
+    /// What its health check thinks of it.
+    pub(super) fn health(&self) -> Health {
+        self.health.lock().clone()
+    }
+
+    /// Whether probes of this check have come to a verdict.
+    pub(super) fn is_decided_by(&self, check: CheckId) -> bool {
+        self.health.lock().is_decided_by(check)
+    }
+
     pub(super) fn reach(&self) -> &Reach {
         &self.reach
     }
@@ -160,14 +186,14 @@ impl Endpoint {
         self.counters.traffic.sum(CONNECTS, Relaxed)
     }
 
-    /// Takes in what a probe has found. `thresholds`: of its health check, if there is one.
+    /// Takes in what a probe has found. `asked`: by which health check, if there is one.
     ///
     /// An early probe that fails says nothing against an endpoint that counts as healthy: its health check says how
     /// often, and how far apart, that has to happen.
     pub(super) fn probed(
         &self,
         result: Result<(), String>,
-        thresholds: Option<Thresholds>,
+        asked: Option<(CheckId, Thresholds)>,
         due: Due,
         now: SystemTime,
     ) -> Change {
@@ -176,8 +202,8 @@ impl Endpoint {
         counter.fetch_add(1, Relaxed);
         let mut health = self.health.lock();
         let counts = passed || due == Due::Regular || health.state() != EndpointState::Healthy;
-        let changed = match thresholds.filter(|_| counts) {
-            Some(thresholds) => health.record(result, thresholds, now),
+        let changed = match asked.filter(|_| counts) {
+            Some((check, thresholds)) => health.record(result, check, thresholds, now),
             None => false,
         };
         let reached = passed && health.state() == EndpointState::Healthy && self.reach.clear();
@@ -203,6 +229,23 @@ impl Endpoint {
 
     fn count(&self, what: usize, value: u64) {
         self.counters.traffic.add(what, value, Relaxed);
+    }
+
+    /// Goes on from what has been counted elsewhere.
+    fn count_on(&self, load: Load) {
+        for (what, value) in [
+            (REQUESTS, load.requests),
+            (FAILURES, load.failures),
+            (BYTES_IN, load.bytes_in),
+            (BYTES_OUT, load.bytes_out),
+        ] {
+            // A count that is 0 needs no memory.
+            if value > 0 {
+                self.count(what, value);
+            }
+        }
+        self.counters.checks_passed.fetch_add(load.checks_passed, Relaxed);
+        self.counters.checks_failed.fetch_add(load.checks_failed, Relaxed);
     }
 
     pub fn load(&self) -> Load {
@@ -310,6 +353,8 @@ impl Drop for Lease {
 pub struct EndpointTable {
     entries: Mutex<HashMap<Arc<str>, Arc<Endpoint>>>,
     load: Arc<PoolLoad>,
+    /// What was known before of endpoints that are not here yet, until the members have been found; with the pool's name.
+    inherited: Mutex<Option<(Arc<str>, Arc<Known>)>>,
 }
 
 impl EndpointTable {
@@ -318,27 +363,56 @@ impl EndpointTable {
         &self.load
     }
 
+    pub fn inherit(&self, pool: &Arc<str>, known: &Arc<Known>) {
+        *self.inherited.lock() = Some((pool.clone(), known.clone()));
+    }
+
+    /// Whatever endpoint comes from now on is a new one.
+    pub fn forget_inherited(&self) {
+        *self.inherited.lock() = None;
+    }
+
     /// The endpoint of that label, made if it is new.
-    pub fn endpoint(&self, label: &str, written: &Arc<str>, target: &Target, checked: bool) -> Arc<Endpoint> {
+    pub fn endpoint(
+        &self,
+        label: &str,
+        written: &Arc<str>,
+        target: &Target,
+        check: Option<CheckId>,
+    ) -> Arc<Endpoint> {
         let mut entries = self.entries.lock();
         if let Some(known) = entries.get(label) {
-            if !checked {
+            if check.is_none() {
                 known.unchecked(SystemTime::now());
             }
             return known.clone();
         }
-        let now = SystemTime::now();
-        let health = if checked { Health::checking(now) } else { Health::unchecked(now) };
         let label: Arc<str> = label.into();
-        let new = Arc::new(Endpoint::new(
-            label.clone(),
-            written.clone(),
-            target.clone(),
-            health,
-            self.load.clone(),
-        ));
+        let new = Arc::new(self.new_endpoint(label.clone(), written.clone(), target.clone(), check));
         entries.insert(label, new.clone());
         new
+    }
+
+    fn new_endpoint(
+        &self,
+        label: Arc<str>,
+        written: Arc<str>,
+        target: Target,
+        check: Option<CheckId>,
+    ) -> Endpoint {
+        let now = SystemTime::now();
+        let inherited = self.inherited.lock();
+        let inherited = inherited.as_ref().map(|(pool, known)| (pool, known, target.to_string()));
+        let known = |check| inherited.as_ref().and_then(|(pool, known, at)| known.health(pool, at, check));
+        let health = match check {
+            Some(check) => known(check).unwrap_or_else(|| Health::checking(now)),
+            None => Health::unchecked(now),
+        };
+        let endpoint = Endpoint::new(label, written, target, health, self.load.clone());
+        if let Some((pool, known, address)) = &inherited {
+            endpoint.count_on(known.load(pool, address));
+        }
+        endpoint
     }
 
     /// Forgets endpoints that are no member any more and have nothing in flight.

@@ -2,12 +2,22 @@
 //!
 //! | state     | a probe passes                              | a probe fails                                  |
 //! |-----------|---------------------------------------------|------------------------------------------------|
-//! | checking  | healthy                                     | unhealthy                                      |
+//! | checking  | healthy                                     | unhealthy after `unhealthy_after` in a row     |
 //! | healthy   | stays, the failures in a row start again    | unhealthy after `unhealthy_after` in a row     |
 //! | unhealthy | healthy after `healthy_after` in a row      | stays, the passes in a row start again         |
+//!
+//! So one failed probe decides nothing: it may be the third in a row, or the one in ten that fails by chance. An endpoint
+//! that is `checking` is probed again at once until that is known (`supervisor`), and meanwhile gets traffic only where
+//! no endpoint is healthy.
+//!
+//! When the check itself changes, what the old one found stays until the new one speaks against it: an unhealthy
+//! endpoint is healthy with its first pass, so that a check that was wrong is repaired by a reload.
 
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
+use super::check_id::CheckId;
 use super::status::EndpointState;
 use crate::config::HealthCheck;
 
@@ -24,24 +34,30 @@ impl Thresholds {
     }
 }
 
-#[derive(Debug, Clone)]
+/// It goes from process to process at upgrades: fields may be added with a default, and none removed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Health {
     state: EndpointState,
     /// Probes in a row that spoke against the state.
     against: u32,
     since: SystemTime,
     reason: String,
+    /// Whose probes have found that; `None`: nobody's have.
+    #[serde(default)]
+    check: Option<CheckId>,
 }
 
 impl Health {
     /// Not probed yet: gets traffic only while no endpoint is known to be healthy.
     pub fn checking(now: SystemTime) -> Self {
-        Self { state: EndpointState::Checking, against: 0, since: now, reason: "not probed yet".into() }
+        let reason = "not probed yet".into();
+        Self { state: EndpointState::Checking, against: 0, since: now, reason, check: None }
     }
 
     /// Of an endpoint that nobody checks.
     pub fn unchecked(now: SystemTime) -> Self {
-        Self { state: EndpointState::Healthy, against: 0, since: now, reason: "no health check".into() }
+        let reason = "no health check".into();
+        Self { state: EndpointState::Healthy, against: 0, since: now, reason, check: None }
     }
 
     pub fn state(&self) -> EndpointState {
@@ -56,8 +72,28 @@ impl Health {
         &self.reason
     }
 
-    /// Takes one probe's result in; `true` if the state changed.
-    pub fn record(&mut self, probe: Result<(), String>, thresholds: Thresholds, now: SystemTime) -> bool {
+    /// Whether probes of this check have spoken.
+    pub fn is_by(&self, check: CheckId) -> bool {
+        self.check == Some(check)
+    }
+
+    /// Whether probes of this check have come to a verdict.
+    pub fn is_decided_by(&self, check: CheckId) -> bool {
+        self.is_by(check) && self.state != EndpointState::Checking
+    }
+
+    /// Takes the result of one probe of `check` in; `true` if the state changed.
+    pub fn record(
+        &mut self,
+        probe: Result<(), String>,
+        check: CheckId,
+        thresholds: Thresholds,
+        now: SystemTime,
+    ) -> bool {
+        let first = self.check.replace(check) != Some(check);
+        if first {
+            self.against = 0;
+        }
         let target = if probe.is_ok() { EndpointState::Healthy } else { EndpointState::Unhealthy };
         if self.state == target {
             self.against = 0;
@@ -68,13 +104,21 @@ impl Health {
             return false;
         }
         self.against += 1;
-        let needed = match self.state {
-            EndpointState::Checking => 1,
+        let needed = match (self.state, &probe) {
+            (EndpointState::Checking, Ok(())) => 1,
+            (EndpointState::Unhealthy, _) if first => 1,
+            (EndpointState::Unhealthy, _) => thresholds.healthy_after,
             // Probes alone never make an endpoint unreachable.
-            EndpointState::Healthy | EndpointState::Unreachable => thresholds.unhealthy_after,
-            EndpointState::Unhealthy => thresholds.healthy_after,
+            (EndpointState::Checking | EndpointState::Healthy | EndpointState::Unreachable, _) => {
+                thresholds.unhealthy_after
+            }
         };
         if self.against < needed {
+            if self.state == EndpointState::Checking
+                && let Err(reason) = probe
+            {
+                self.reason = format!("{} of {needed} probes failed, the last: {reason}", self.against);
+            }
             return false;
         }
         self.reason = match probe {
@@ -97,21 +141,42 @@ mod tests {
     const THRESHOLDS: Thresholds = Thresholds { healthy_after: 2, unhealthy_after: 3 };
 
     fn play(health: &mut Health, probes: &str) -> Vec<EndpointState> {
+        play_with(health, CheckId::numbered(1), probes)
+    }
+
+    fn play_with(health: &mut Health, check: CheckId, probes: &str) -> Vec<EndpointState> {
         probes
             .chars()
             .map(|probe| {
                 let result = if probe == '+' { Ok(()) } else { Err("refused".into()) };
-                health.record(result, THRESHOLDS, SystemTime::UNIX_EPOCH);
+                health.record(result, check, THRESHOLDS, SystemTime::UNIX_EPOCH);
                 health.state()
             })
             .collect()
     }
 
     #[test]
-    fn the_first_probe_decides() {
-        use EndpointState::{Healthy, Unhealthy};
-        assert_eq!(play(&mut Health::checking(SystemTime::UNIX_EPOCH), "+"), [Healthy]);
-        assert_eq!(play(&mut Health::checking(SystemTime::UNIX_EPOCH), "-"), [Unhealthy]);
+    fn one_pass_makes_a_new_endpoint_healthy_and_one_failure_decides_nothing() {
+        use EndpointState::{Checking as C, Healthy as H, Unhealthy as U};
+        let new = || Health::checking(SystemTime::UNIX_EPOCH);
+        assert_eq!(play(&mut new(), "+"), [H]);
+        assert_eq!(play(&mut new(), "-+-"), [C, H, H]);
+        assert_eq!(play(&mut new(), "---+"), [C, C, U, U]);
+        let mut health = new();
+        play(&mut health, "--");
+        assert_eq!(health.reason(), "2 of 3 probes failed, the last: refused");
+    }
+
+    #[test]
+    fn the_first_probe_of_another_check_repairs_but_does_not_condemn() {
+        use EndpointState::{Healthy as H, Unhealthy as U};
+        let mut health = Health::unchecked(SystemTime::UNIX_EPOCH);
+        play(&mut health, "---");
+        assert_eq!(play_with(&mut health, CheckId::numbered(2), "+"), [H]);
+        play(&mut health, "--");
+        assert_eq!(play_with(&mut health, CheckId::numbered(2), "--+--"), [H; 5]);
+        play(&mut health, "---");
+        assert_eq!(play_with(&mut health, CheckId::numbered(2), "-++"), [U, U, H]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The addresses that the host names of a pool's endpoints have: the last ones that were found, however long ago.
 //!
-//! A name that stops resolving keeps its addresses, and a reload hands them on, so that a broken resolver takes no
-//! endpoint out of service.
+//! A name that stops resolving keeps its addresses, and a reload or an upgrade hands them on, so that a broken resolver
+//! takes no endpoint out of service.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,12 +10,18 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
+use super::live::{Known, LiveName};
 use super::status::NameStatus;
 use super::unix_seconds;
 
 /// How long one resolution may take.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// What is found within this time is taken in together: new members are new turns, which cost as much as the pool is
+/// large.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// Host and port.
 pub(super) type Name = (Arc<str>, u16);
@@ -36,25 +42,68 @@ impl Names {
         self.0.lock().get(name).map(|known| known.addresses.clone()).unwrap_or_default()
     }
 
-    /// Looks all of them up at the same time, so that one slow name delays no other.
-    pub async fn resolve(&self, pool: &str, names: impl Iterator<Item = Name>) {
-        let mut lookups: JoinSet<_> = names.map(|name| async move { (lookup(&name).await, name) }).collect();
-        while let Some(Ok((found, name))) = lookups.join_next().await {
-            self.remember(pool, name, found, SystemTime::now());
+    /// Whatever was known of these hosts before, of names that have no address here.
+    pub fn inherit(&self, names: impl Iterator<Item = Name>, known: &Known) {
+        let mut all = self.0.lock();
+        for (host, port) in names {
+            if let Some((addresses, at)) = known.addresses(&host, port) {
+                let name = all.entry((host, port)).or_default();
+                if name.addresses.is_empty() {
+                    *name = Resolved { addresses, at: Some(at), failing: None };
+                }
+            }
         }
     }
 
-    /// Keeps what was found, or what had been found before; each change is said once.
-    fn remember(&self, pool: &str, name: Name, found: Result<Vec<SocketAddr>, String>, now: SystemTime) {
+    /// What a successor should know.
+    pub fn known(&self) -> Vec<LiveName> {
+        let live = |((host, _), resolved): (&Name, &Resolved)| {
+            let addresses = resolved.addresses.clone();
+            Some(LiveName { host: host.to_string(), addresses, resolved: resolved.at? })
+        };
+        self.0.lock().iter().filter_map(live).collect()
+    }
+
+    /// Looks all of them up at the same time, so that one slow name delays no other; calls `news` as soon as some have
+    /// other addresses.
+    pub async fn resolve(&self, pool: &str, names: impl Iterator<Item = Name>, mut news: impl FnMut()) {
+        let mut lookups: JoinSet<_> = names.map(|name| async move { (lookup(&name).await, name) }).collect();
+        while let Some(Ok((found, name))) = lookups.join_next().await {
+            let mut changed = self.remember(pool, name, found, SystemTime::now());
+            let mut gathered = std::pin::pin!(sleep(GATHER));
+            loop {
+                let next = tokio::select! {
+                    next = lookups.join_next() => next,
+                    () = &mut gathered => break,
+                };
+                let Some(Ok((found, name))) = next else { break };
+                changed |= self.remember(pool, name, found, SystemTime::now());
+            }
+            if changed {
+                news();
+            }
+        }
+    }
+
+    /// Keeps what was found, or what had been found before; each change is said once. `true` if the addresses are others.
+    pub fn remember(
+        &self,
+        pool: &str,
+        name: Name,
+        found: Result<Vec<SocketAddr>, String>,
+        now: SystemTime,
+    ) -> bool {
         let host = &*name.0.clone();
         let mut names = self.0.lock();
         let known = names.entry(name).or_default();
         match found {
             Ok(addresses) => {
-                if known.addresses != addresses || known.failing.is_some() {
+                let changed = known.addresses != addresses;
+                if changed || known.failing.is_some() {
                     log::info!(pool, name = host, addresses:? = addresses; "name resolved");
                 }
                 *known = Resolved { addresses, at: Some(now), failing: None };
+                changed
             }
             Err(reason) => {
                 if known.failing.is_none() {
@@ -62,6 +111,7 @@ impl Names {
                     log::warn!(pool, name = host, reason = &*reason, kept; "name does not resolve, keeping its last addresses");
                 }
                 known.failing = Some(reason);
+                false
             }
         }
     }
@@ -128,7 +178,7 @@ mod tests {
     async fn names_are_really_looked_up() {
         let names = Names::default();
         let unknown: Name = ("nowhere.invalid".into(), 80);
-        names.resolve("p", [("localhost".into(), 80), unknown.clone()].into_iter()).await;
+        names.resolve("p", [("localhost".into(), 80), unknown.clone()].into_iter(), || {}).await;
         assert!(names.addresses(&("localhost".into(), 80)).iter().all(|address| address.ip().is_loopback()));
         assert!(!names.addresses(&("localhost".into(), 80)).is_empty());
         assert!(names.addresses(&unknown).is_empty());

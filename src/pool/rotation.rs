@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use pingora_load_balancing::Backend;
 use tokio::sync::Notify;
 
+use super::check_id::CheckId;
 use super::endpoint::Endpoint;
 use super::round_robin;
 use super::status::EndpointState;
@@ -23,6 +24,8 @@ pub struct Member {
     pub place: usize,
     pub weight: u16,
     pub backup: bool,
+    /// What its pool has it asked; `None`: nothing.
+    pub(super) check: Option<CheckId>,
 }
 
 impl Member {

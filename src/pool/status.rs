@@ -66,10 +66,12 @@ pub struct EndpointStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndpointState {
-    /// Not probed yet.
-    Checking,
     Healthy,
     /// A connection to it has just failed, whatever its last probes have found: it gets what nobody else takes.
     Unreachable,
     Unhealthy,
+    /// Not decided yet: not probed, or not often enough. Also whatever another version of evenkeel means by a word that
+    /// this one does not know.
+    #[serde(other)]
+    Checking,
 }

@@ -12,14 +12,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Pool;
 use super::early::{Due, Schedule};
-use super::endpoint::Endpoint;
-use super::probe::Probe;
+use super::probe::{Finding, Probe};
+use super::{Member, Pool, UNDECIDED_INTERVAL};
 
 /// Probes start up to this share of the interval early or late, so that those of many endpoints, and of many proxies,
 /// do not come in step again.
@@ -127,16 +126,47 @@ impl Drop for Watched {
 
 /// Resolves names again and again, and keeps one checking task for each member.
 async fn watch_pool(pool: Arc<Pool>, probed: watch::Sender<bool>) {
-    let mut checks = JoinSet::new();
+    let mut checks = Checks::default();
     let publishing = pool.clone();
-    checks.spawn(async move { publishing.publish_all_health().await });
-    let mut checked: HashMap<Arc<str>, AbortHandle> = HashMap::new();
+    checks.tasks.spawn(async move { publishing.publish_all_health().await });
     loop {
-        pool.discover().await;
-        let (first, mut all_first) = tokio::sync::mpsc::channel::<()>(1);
+        let (first, mut all_first) = mpsc::channel::<()>(1);
+        // The members that are known do not wait for a resolver.
+        checks.follow(&pool, &first);
+        pool.discover(|| checks.follow(&pool, &first)).await;
+        checks.follow(&pool, &first);
+        drop(first);
+        if !*probed.borrow() {
+            // Every task drops its end once it has decided.
+            let _ = all_first.recv().await;
+            pool.publish_health();
+            probed.send_replace(true);
+        }
+        if !has_names(&pool) {
+            // The members never change: the tasks are all there is to do.
+            while checks.tasks.join_next().await.is_some() {}
+            return;
+        }
+        // Those of members that have gone.
+        while checks.tasks.try_join_next().is_some() {}
+        sleep(pool.spec().resolve).await;
+    }
+}
+
+/// The tasks that probe the members of a pool.
+#[derive(Default)]
+struct Checks {
+    tasks: JoinSet<()>,
+    /// By label.
+    of_members: HashMap<Arc<str>, AbortHandle>,
+}
+
+impl Checks {
+    /// Probes the members that there are now, and no others.
+    fn follow(&mut self, pool: &Arc<Pool>, first: &mpsc::Sender<()>) {
         let members = pool.members();
         let labels: HashSet<&Arc<str>> = members.iter().map(|member| member.endpoint.label()).collect();
-        checked.retain(|label, task| {
+        self.of_members.retain(|label, task| {
             let keep = labels.contains(label);
             if !keep {
                 task.abort();
@@ -144,27 +174,11 @@ async fn watch_pool(pool: Arc<Pool>, probed: watch::Sender<bool>) {
             keep
         });
         for member in members {
-            if !checked.contains_key(member.endpoint.label()) {
-                let label = member.endpoint.label().clone();
-                let task = check(pool.clone(), member.endpoint, first.clone());
-                checked.insert(label, checks.spawn(task));
-            }
+            let label = member.endpoint.label().clone();
+            self.of_members
+                .entry(label)
+                .or_insert_with(|| self.tasks.spawn(check(pool.clone(), member, first.clone())));
         }
-        drop(first);
-        if !*probed.borrow() {
-            // Every task drops its end after its first probe.
-            let _ = all_first.recv().await;
-            pool.publish_health();
-            probed.send_replace(true);
-        }
-        if !has_names(&pool) {
-            // The members never change: the tasks are all there is to do.
-            while checks.join_next().await.is_some() {}
-            return;
-        }
-        // Those of members that have gone.
-        while checks.try_join_next().is_some() {}
-        sleep(pool.spec().resolve).await;
     }
 }
 
@@ -177,11 +191,12 @@ fn has_names(pool: &Pool) -> bool {
 
 /// Probes one endpoint for as long as it is a member: in the interval of its health check, if it has one, and early while
 /// it is down.
-async fn check(pool: Arc<Pool>, endpoint: Arc<Endpoint>, first: tokio::sync::mpsc::Sender<()>) {
+async fn check(pool: Arc<Pool>, member: Member, first: mpsc::Sender<()>) {
+    let endpoint = &member.endpoint;
     let spec = pool.spec().health_check.as_ref();
     let probe = match spec {
-        Some(spec) => Probe::new(&endpoint, spec, pool.spec()),
-        None => Probe::connect(&endpoint, pool.spec()),
+        Some(spec) => Probe::new(endpoint, spec, pool.spec()),
+        None => Probe::connect(endpoint, pool.spec()),
     };
     let Some(probe) = probe else {
         log::error!(pool = &**pool.name(), endpoint = &**endpoint.label(); "endpoint cannot be probed");
@@ -195,11 +210,19 @@ async fn check(pool: Arc<Pool>, endpoint: Arc<Endpoint>, first: tokio::sync::mps
         // Without a health check there is nothing to find out before the endpoint is down.
         if spec.is_some() || due == Due::Early {
             // From start to start, so that a slow endpoint is probed as often as a fast one.
-            schedule.probed_at(Instant::now());
-            pool.probed(&endpoint, probe.run().await, due);
+            let started = Instant::now();
+            schedule.probed_at(started);
+            let finding = probe.run().await;
+            let failed = matches!(finding, Finding::Failed(_));
+            pool.probed(&member, finding, due);
+            if failed && pool.is_undecided(&member) {
+                due = Due::Regular;
+                sleep_until(started + UNDECIDED_INTERVAL).await;
+                continue;
+            }
         }
         drop(first.take());
-        due = schedule.next(&pool, &endpoint, interval).await;
+        due = schedule.next(&pool, endpoint, interval).await;
         interval = spec.map(|spec| spec.interval.mul_f64(1.0 + JITTER * (2.0 * unit_random() - 1.0)));
     }
 }

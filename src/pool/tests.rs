@@ -15,7 +15,7 @@ use crate::config::{
     EndpointTimeouts, HealthCheck, HostHeader, PoolLimits, RequestLimit, Retry, RetryOn,
 };
 
-fn spec(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config::Pool {
+pub(super) fn spec(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config::Pool {
     let second = Duration::from_secs(1);
     let endpoints = (1u8..).zip(endpoints).map(|(index, (weight, backup))| EndpointSpec {
         address: EndpointAddress::Inet(([127, 0, 0, index], 3000).into()),
@@ -55,27 +55,27 @@ fn spec(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config
     }
 }
 
-fn no_wait() -> WhenNoneHealthy {
+pub(super) fn no_wait() -> WhenNoneHealthy {
     WhenNoneHealthy::Wait { limit: Duration::ZERO, queue: 0 }
 }
 
 /// A pool of endpoints `a`, `b`, `c` and so on, all probed and healthy.
 fn healthy(endpoints: &[(u16, bool)]) -> Arc<Pool> {
-    let pool = Pool::new(spec(endpoints, no_wait()), None);
+    let pool = Pool::new(spec(endpoints, no_wait()), None, &Arc::default());
     for index in 0..endpoints.len() {
         set(&pool, index, true);
     }
     pool
 }
 
-fn equal(count: usize) -> Arc<Pool> {
+pub(super) fn equal(count: usize) -> Arc<Pool> {
     healthy(&vec![(1, false); count])
 }
 
-fn set(pool: &Pool, index: usize, up: bool) {
+pub(super) fn set(pool: &Pool, index: usize, up: bool) {
     let member = pool.members().swap_remove(index);
     let finding = if up { Finding::Passed } else { Finding::Failed("down".into()) };
-    pool.probed(&member.endpoint, finding, Due::Regular);
+    pool.probed(&member, finding, Due::Regular);
     pool.publish_health();
 }
 
@@ -92,7 +92,7 @@ fn pick(pool: &Pool) -> char {
     }
 }
 
-fn picks(pool: &Pool, count: usize) -> String {
+pub(super) fn picks(pool: &Pool, count: usize) -> String {
     (0..count).map(|_| pick(pool)).collect()
 }
 
@@ -159,7 +159,7 @@ fn backups_wait_until_no_other_is_healthy() {
 
 #[test]
 fn an_endpoint_that_has_not_been_probed_gets_nothing_while_another_is_healthy() {
-    let pool = Pool::new(spec(&[(1, false), (1, false)], no_wait()), None);
+    let pool = Pool::new(spec(&[(1, false), (1, false)], no_wait()), None, &Arc::default());
     assert_eq!(
         counts(&picks(&pool, 4)),
         BTreeMap::from([('a', 2), ('b', 2)]),
@@ -263,17 +263,18 @@ fn of_thousands_that_are_unreachable_a_request_tries_a_few() {
 #[test]
 fn an_early_probe_that_fails_does_not_make_an_endpoint_unhealthy() {
     let pool = equal(1);
-    let endpoint = pool.members().swap_remove(0).endpoint;
+    let member = pool.members().swap_remove(0);
+    let endpoint = &member.endpoint;
     refuse(&pool, 0);
-    pool.probed(&endpoint, Finding::Failed("refused".into()), Due::Early);
+    pool.probed(&member, Finding::Failed("refused".into()), Due::Early);
     assert_eq!(endpoint.state(), EndpointState::Unreachable);
-    pool.probed(&endpoint, Finding::Passed, Due::Early);
+    pool.probed(&member, Finding::Passed, Due::Early);
     assert_eq!(endpoint.state(), EndpointState::Healthy);
     for finding in [Finding::Busy, Finding::Shortage("no port".into())] {
-        pool.probed(&endpoint, finding, Due::Regular);
+        pool.probed(&member, finding, Due::Regular);
         assert_eq!(endpoint.state(), EndpointState::Healthy);
     }
-    pool.probed(&endpoint, Finding::Failed("refused".into()), Due::Regular);
+    pool.probed(&member, Finding::Failed("refused".into()), Due::Regular);
     assert_eq!(endpoint.state(), EndpointState::Unhealthy);
 }
 
@@ -298,7 +299,7 @@ async fn a_probe_that_cannot_connect_where_requests_can_says_nothing() {
 
     let mut spec = spec(&[(1, false)], no_wait());
     spec.endpoints[0].address = EndpointAddress::Unix(path);
-    let pool = Pool::new(spec, None);
+    let pool = Pool::new(spec, None, &Arc::default());
     let member = pool.members().swap_remove(0);
     let silent = Finding::Failed("no connection within 1s".into());
     assert_eq!(pool.probe_once(&member).await, Some(silent));
@@ -329,7 +330,8 @@ async fn who_is_down_is_probed_early_and_sooner_where_requests_wait() {
     assert_eq!(started.elapsed().as_secs(), 60);
 
     let limit = Duration::from_secs(30);
-    let pool = Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None);
+    let pool =
+        Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None, &Arc::default());
     set(&pool, 0, false);
     let endpoint = pool.members().swap_remove(0).endpoint;
     let (mut schedule, started) = (Schedule::new(), tokio::time::Instant::now());
@@ -345,7 +347,8 @@ async fn who_is_down_is_probed_early_and_sooner_where_requests_wait() {
 #[tokio::test]
 async fn another_config_wakes_those_who_wait() {
     let limit = Duration::from_secs(30);
-    let pool = Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None);
+    let pool =
+        Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None, &Arc::default());
     set(&pool, 0, false);
     let (before, started) = (pool.wait(), Instant::now());
     pool.ask_again();
@@ -360,7 +363,7 @@ async fn another_config_wakes_those_who_wait() {
 
 #[test]
 fn fail_open_tries_those_that_are_not_healthy_and_says_so() {
-    let pool = Pool::new(spec(&[(1, false), (1, false)], WhenNoneHealthy::FailOpen), None);
+    let pool = Pool::new(spec(&[(1, false), (1, false)], WhenNoneHealthy::FailOpen), None, &Arc::default());
     set(&pool, 0, false);
     set(&pool, 1, false);
     for _ in 0..2 {
@@ -387,7 +390,8 @@ fn a_lease_counts_in_flight_until_it_is_dropped() {
 #[tokio::test]
 async fn the_passing_probe_itself_wakes_those_who_wait() {
     let limit = Duration::from_secs(30);
-    let pool = Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None);
+    let pool =
+        Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None, &Arc::default());
     set(&pool, 0, false);
     let permit = pool.queue().expect("there is room");
     assert_eq!(pool.queue().err(), Some(QueueFull));
@@ -408,10 +412,10 @@ async fn the_passing_probe_itself_wakes_those_who_wait() {
 async fn those_who_wait_in_a_pool_that_a_reload_replaced_are_woken_too() {
     let limit = Duration::from_secs(30);
     let wait = WhenNoneHealthy::Wait { limit, queue: 1 };
-    let old = Pool::new(spec(&[(1, false)], wait.clone()), None);
+    let old = Pool::new(spec(&[(1, false)], wait.clone()), None, &Arc::default());
     set(&old, 0, false);
     let wait_in_old = old.wait();
-    let new = Pool::new(spec(&[(2, false), (1, false)], wait), Some(&old));
+    let new = Pool::new(spec(&[(2, false), (1, false)], wait), Some(&old), &Arc::default());
     let started = Instant::now();
     let (available, ()) = tokio::join!(wait_in_old.until_available(limit), async {
         tokio::task::yield_now().await;
@@ -424,7 +428,8 @@ async fn those_who_wait_in_a_pool_that_a_reload_replaced_are_woken_too() {
 #[tokio::test(start_paused = true)]
 async fn waiting_has_an_end() {
     let limit = Duration::from_secs(5);
-    let pool = Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None);
+    let pool =
+        Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None, &Arc::default());
     set(&pool, 0, false);
     assert!(!pool.wait().until_available(limit).await);
 }
@@ -434,7 +439,7 @@ fn a_successor_keeps_the_live_state_of_the_endpoints_that_stay() {
     let old = equal(2);
     set(&old, 0, false);
     drop(old.pick(&Tried::default()));
-    let new = Pool::new(spec(&[(3, false), (1, false), (1, false)], no_wait()), Some(&old));
+    let new = Pool::new(spec(&[(3, false), (1, false), (1, false)], no_wait()), Some(&old), &Arc::default());
     let status = new.status();
     let states: Vec<_> = status.endpoints.iter().map(|endpoint| endpoint.state).collect();
     use EndpointState::{Checking, Healthy, Unhealthy};

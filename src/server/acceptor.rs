@@ -74,6 +74,7 @@ impl ServiceWithDependents for Acceptor {
     ) {
         // Clients wait in the sockets' queues for the moment that the first probes take.
         self.shared.supervisor.clone().first_round().await;
+        self.shared.succession.can_serve_as_well(&self.shared.snapshot).await;
         if let Err(error) = self.start_workers() {
             log::error!(reason:% = error; "no worker can be started");
             std::process::exit(1);

@@ -16,7 +16,7 @@ use rustix::net::{
 pub const DESCRIPTORS_MAX: usize = 32;
 
 /// A message that is longer was not written by us.
-const MESSAGE_BYTES_MAX: usize = 64 << 10;
+pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 /// Two ends of a channel that keeps messages apart.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {

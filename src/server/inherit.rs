@@ -8,7 +8,9 @@ mod tests;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use socket2::{SockRef, Type};
 use tokio::sync::watch;
@@ -18,8 +20,13 @@ use super::entrance::Entrances;
 use super::upgrade::message::{Handed, Message, Role};
 use super::{descriptors, store};
 use crate::config::{AdminListen, ListenAddress, Listener};
+use crate::pool::live::LiveState;
+use crate::snapshot::Snapshot;
 use crate::socket_file::{Claim, SocketFile};
 pub use predecessor::Predecessor;
+
+/// How often a successor that cannot serve all yet looks whether it can.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What was inherited and has not been taken yet.
 #[derive(Debug, Default)]
@@ -44,6 +51,8 @@ pub struct Succession {
     left_over: Vec<Handed>,
     /// The other process has been told that this one can serve, or that it will not.
     said: Mutex<bool>,
+    /// The pools in which it finds an endpoint for a request.
+    served: Mutex<Vec<String>>,
     begun: watch::Sender<bool>,
     gone: watch::Sender<bool>,
     /// Files of unix sockets that were handed over, and are wanted by nobody any more.
@@ -61,7 +70,7 @@ impl Heritage {
         // A socket unit's own first: of the same socket there may be a copy in the store.
         activated.sort_by_key(|activated| store::is_ours(&activated.name));
         let mut heritage = Self { activated, ..Self::default() };
-        if let Some(predecessor) = Predecessor::of_process() {
+        if let Some(mut predecessor) = Predecessor::of_process() {
             heritage.handed = predecessor.sockets();
             heritage.predecessor = Some(predecessor);
         }
@@ -120,12 +129,19 @@ impl Heritage {
             admin,
             left_over: self.handed.into_iter().map(|(handed, _)| handed).collect(),
             said: Mutex::new(false),
+            served: Mutex::default(),
             begun: watch::Sender::new(false),
             gone: watch::Sender::new(false),
             left: Mutex::new(left),
             stale: Mutex::new(stale),
         }
     }
+}
+
+/// Why some pool of these has no endpoint for a request.
+fn lacking(snapshot: &Snapshot, served: &[String]) -> Option<String> {
+    let pools = served.iter().filter_map(|name| snapshot.pool(name));
+    pools.filter(|pool| !pool.serves()).map(|pool| pool.lack()).next()
 }
 
 /// As systemd passes them: numbered from 3, for the process that it has started and for no other.
@@ -182,6 +198,32 @@ impl Succession {
 
     pub fn is_successor(&self) -> bool {
         self.predecessor.is_some()
+    }
+
+    /// What the process before this one knows of endpoints and names now. Ask when the pools are about to be made.
+    pub fn live_state(&self) -> LiveState {
+        let live = self.predecessor.as_ref().map(Predecessor::live_state).unwrap_or_default();
+        let served = live.pools.iter().filter(|pool| pool.serves).map(|pool| pool.name.clone());
+        *self.served.lock() = served.collect();
+        live
+    }
+
+    /// Returns once no pool is without an endpoint that the process before this one could serve, which goes on doing so
+    /// meanwhile, and ends this one when that takes too long.
+    pub async fn can_serve_as_well(&self, snapshot: &ArcSwap<Snapshot>) {
+        let Some(predecessor) = &self.predecessor else { return };
+        let served = std::mem::take(&mut *self.served.lock());
+        let mut said = None;
+        loop {
+            let lacking = lacking(&snapshot.load(), &served);
+            let Some(reason) = lacking.filter(|_| !predecessor.is_gone()) else { return };
+            if said.as_ref() != Some(&reason) {
+                log::warn!(reason = reason.as_str(); "not ready yet, the process before this one goes on");
+                predecessor.wait_for(&reason);
+                said = Some(reason);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Says that this process can serve, and returns once it may: at once where it succeeds nobody.

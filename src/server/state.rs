@@ -105,7 +105,7 @@ impl crate::admin::Process for Shared {
         match self.lifecycle.phase() {
             Phase::Starting => Err("starting".into()),
             Phase::Ready if self.lifecycle.is_short_of_memory() => Err("short of memory".into()),
-            Phase::Ready => Ok(()),
+            Phase::Ready => knows_an_endpoint(&self.snapshot.load()),
             Phase::Stopping => Err("stopping".into()),
         }
     }
@@ -145,6 +145,17 @@ impl Shared {
             of_limit: reading.map(|reading| (reading.used, reading.limit)),
             short: self.lifecycle.is_short_of_memory(),
         }
+    }
+}
+
+/// Where endpoints are known, it is up to them whether requests are served, and another proxy could do no better. Where
+/// none is, it is this process, or its resolver.
+fn knows_an_endpoint(snapshot: &Snapshot) -> Result<(), String> {
+    let mut pools = snapshot.pools().iter();
+    let knows = pools.clone().any(|pool| !pool.is_unresolved());
+    match pools.next() {
+        Some(first) if !knows => Err(first.lack()),
+        _ => Ok(()),
     }
 }
 

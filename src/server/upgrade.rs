@@ -8,21 +8,24 @@ pub mod launch;
 pub mod message;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 
-use super::descriptors::{self, DESCRIPTORS_MAX};
+use super::descriptors::{self, DESCRIPTORS_MAX, MESSAGE_BYTES_MAX};
 use super::state::Shared;
 use crate::admin::{self, Outcome, Verdict};
 use crate::lifecycle::Phase;
+use crate::pool::live::LiveState;
+use crate::snapshot::Snapshot;
 use launch::{Invocation, Launched};
 use message::{Handed, Message, Role};
 
@@ -30,6 +33,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How long a stop waits for a process that is being started.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(1);
+
+/// What is left of a message for live state.
+const LIVE_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 1024;
 
 /// The upgrades of a process: one at a time.
 pub struct Upgrades {
@@ -54,6 +60,14 @@ struct Candidate {
     binary: PathBuf,
     version: String,
     left: Option<Vec<Handed>>,
+}
+
+/// What a successor gets from us.
+struct Estate {
+    sockets: Vec<(Handed, OwnedFd)>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    /// What it has said that it waits for.
+    awaited: parking_lot::Mutex<Option<String>>,
 }
 
 /// A process that serves in our place.
@@ -87,8 +101,10 @@ pub enum UpgradeError {
     Refused { reason: String, invalid_config: bool },
     #[error("the successor ended and did not say why: what it wrote is in the log; {} is what was started", .0.display())]
     Ended(PathBuf),
-    #[error("the successor was not ready within {} s (server.upgrade_timeout)", .0.as_secs_f64())]
-    Timeout(Duration),
+    #[error(
+        "the successor was not ready within {} s (server.upgrade_timeout){}", .limit.as_secs_f64(), because(.awaited)
+    )]
+    Timeout { limit: Duration, awaited: Option<String> },
     #[error("a stop came first")]
     Stopped,
     #[error("the successor cannot be talked to: {0}")]
@@ -138,7 +154,8 @@ impl Upgrades {
         }
         let limit = shared.snapshot.load().config().server.upgrade_timeout;
         log::info!(binary:% = invocation.binary().display(), limit_seconds = limit.as_secs_f64(); "upgrading");
-        Ok(tokio::spawn(upgrade(invocation, sockets, limit, self.launching.clone())))
+        let estate = Estate { sockets, snapshot: shared.snapshot.clone(), awaited: Default::default() };
+        Ok(tokio::spawn(upgrade(invocation, estate, limit, self.launching.clone())))
     }
 
     /// Waits for the end of the upgrade that is under way, for ever if there is none, and tells who asked for it. A
@@ -213,6 +230,10 @@ fn main_process_is(pid: u32) {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::MainPid(pid)]);
 }
 
+fn because(awaited: &Option<String>) -> String {
+    awaited.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default()
+}
+
 fn failed(shared: &Shared, error: &UpgradeError, reply: Option<oneshot::Sender<Outcome>>) {
     shared.telemetry.metrics.upgrade_failed();
     log::error!(reason:% = error; "upgrade failed, this process goes on");
@@ -228,13 +249,14 @@ fn failed(shared: &Shared, error: &UpgradeError, reply: Option<oneshot::Sender<O
 /// Returns once the successor can serve. Dropped before that, it leaves no successor behind.
 async fn upgrade(
     invocation: Invocation,
-    sockets: Vec<(Handed, OwnedFd)>,
+    estate: Estate,
     limit: Duration,
     launching: Arc<Mutex<()>>,
 ) -> Result<Candidate, UpgradeError> {
     let binary = invocation.binary().to_owned();
-    let heard = tokio::time::timeout(limit, start_and_hear(invocation, &sockets, launching)).await;
-    let (launched, channel, said) = heard.map_err(|_| UpgradeError::Timeout(limit))??;
+    let heard = tokio::time::timeout(limit, start_and_hear(invocation, &estate, launching)).await;
+    let timeout = |_| UpgradeError::Timeout { limit, awaited: estate.awaited.lock().take() };
+    let (launched, channel, said) = heard.map_err(timeout)??;
     match said {
         Some(Message::Ready { version, left }) => Ok(Candidate { launched, channel, binary, version, left }),
         Some(Message::Failed { reason, invalid_config }) => {
@@ -246,7 +268,7 @@ async fn upgrade(
 
 async fn start_and_hear(
     invocation: Invocation,
-    sockets: &[(Handed, OwnedFd)],
+    estate: &Estate,
     launching: Arc<Mutex<()>>,
 ) -> Result<(Launched, AsyncFd<OwnedFd>, Option<Message>), UpgradeError> {
     let (ours, theirs) = descriptors::pair()?;
@@ -259,25 +281,37 @@ async fn start_and_hear(
     drop(launching);
     SockRef::from(&channel).set_nonblocking(true)?;
     let channel = watch(channel)?;
-    let said = hear(&channel, sockets, &launched).await?;
+    let said = hear(&channel, estate, &launched).await?;
     Ok((launched, channel, said))
 }
 
-/// Hands the sockets over; returns what the successor says, `None` if it ends without a word.
+/// Hands over what there is; returns whether the successor serves or why not, `None` if it ends without a word.
 async fn hear(
     channel: &AsyncFd<OwnedFd>,
-    sockets: &[(Handed, OwnedFd)],
+    estate: &Estate,
     launched: &Launched,
 ) -> Result<Option<Message>, UpgradeError> {
     let said = async {
         // One that has refused already does not read any more, but has said why.
-        let sent = send(channel, sockets).await;
-        match receive(channel).await {
-            Ok(message) if !message.is_empty() => Ok(Message::parse(&message)),
-            _ => match sent {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-                _ => Ok(None),
-            },
+        let mut sent = send_sockets(channel, &estate.sockets).await;
+        loop {
+            let message = match receive(channel).await {
+                Ok(message) if !message.is_empty() => Message::parse(&message),
+                _ => match sent {
+                    Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+                    _ => return Ok(None),
+                },
+            };
+            match message {
+                Some(Message::LiveWanted) => sent = sent.and(send_live(channel, &estate.snapshot).await),
+                Some(Message::Waiting { reason }) => {
+                    log::warn!(reason = reason.as_str(); "the successor does not serve yet");
+                    *estate.awaited.lock() = Some(reason);
+                }
+                Some(Message::Ready { .. } | Message::Failed { .. }) => return Ok(message),
+                // What a later version may have to say.
+                _ => {}
+            }
         }
     };
     tokio::select! {
@@ -287,19 +321,37 @@ async fn hear(
     }
 }
 
-async fn send(channel: &AsyncFd<OwnedFd>, sockets: &[(Handed, OwnedFd)]) -> io::Result<()> {
+async fn send_sockets(channel: &AsyncFd<OwnedFd>, sockets: &[(Handed, OwnedFd)]) -> io::Result<()> {
     let mut batches = sockets.chunks(DESCRIPTORS_MAX).peekable();
     if batches.peek().is_none() {
-        let none = Message::Sockets { sockets: Vec::new(), last: true }.to_bytes();
-        return channel.async_io(Interest::WRITABLE, |socket| descriptors::send(socket, &none, &[])).await;
+        return send(channel, &Message::Sockets { sockets: Vec::new(), last: true, live: true }, &[]).await;
     }
     while let Some(batch) = batches.next() {
         let sockets = batch.iter().map(|(handed, _)| handed.clone()).collect();
-        let message = Message::Sockets { sockets, last: batches.peek().is_none() }.to_bytes();
+        let message = Message::Sockets { sockets, last: batches.peek().is_none(), live: true };
         let with: Vec<_> = batch.iter().map(|(_, socket)| socket.as_fd()).collect();
-        channel.async_io(Interest::WRITABLE, |socket| descriptors::send(socket, &message, &with)).await?;
+        send(channel, &message, &with).await?;
     }
     Ok(())
+}
+
+/// As it is now: the successor asks when it is about to make its pools of it.
+async fn send_live(channel: &AsyncFd<OwnedFd>, snapshot: &ArcSwap<Snapshot>) -> io::Result<()> {
+    let snapshot = snapshot.load_full();
+    // Of twenty thousand endpoints it takes a moment, in which this thread answers others.
+    let parts =
+        tokio::task::spawn_blocking(move || LiveState::of(snapshot.pools()).into_parts(LIVE_BYTES_MAX));
+    let mut parts = parts.await.map_err(io::Error::other)?.into_iter().peekable();
+    while let Some(state) = parts.next() {
+        let last = parts.peek().is_none();
+        send(channel, &Message::Live { state, last }, &[]).await?;
+    }
+    Ok(())
+}
+
+async fn send(channel: &AsyncFd<OwnedFd>, message: &Message, with: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let message = message.to_bytes();
+    channel.async_io(Interest::WRITABLE, |socket| descriptors::send(socket, &message, with)).await
 }
 
 async fn receive(channel: &AsyncFd<OwnedFd>) -> io::Result<Vec<u8>> {

@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{SockRef, Type};
 
+use crate::pool::live::LiveState;
 use crate::server::descriptors;
 use crate::server::upgrade::message::{Handed, Message, SUCCESSOR};
 
@@ -18,7 +20,11 @@ const REASON_BYTES_MAX: usize = 16 << 10;
 
 /// The channel to it.
 #[derive(Debug, Clone)]
-pub struct Predecessor(Arc<OwnedFd>);
+pub struct Predecessor {
+    channel: Arc<OwnedFd>,
+    /// It knows the messages about live state.
+    tells_live: bool,
+}
 
 impl Predecessor {
     /// Takes the channel from standard input, which is empty from then on.
@@ -30,21 +36,56 @@ impl Predecessor {
         SockRef::from(&channel).set_read_timeout(Some(LIMIT)).ok()?;
         let nothing = std::fs::File::open("/dev/null").ok()?;
         rustix::stdio::dup2_stdin(&nothing).ok()?;
-        Some(Self(Arc::new(channel)))
+        Some(Self::over(channel))
+    }
+
+    pub(super) fn over(channel: OwnedFd) -> Self {
+        Self { channel: Arc::new(channel), tells_live: false }
     }
 
     /// What it hands over. If it dies meanwhile, what has arrived is ours, and the rest is free to be bound.
-    pub fn sockets(&self) -> Vec<(Handed, OwnedFd)> {
+    pub fn sockets(&mut self) -> Vec<(Handed, OwnedFd)> {
         let mut all = Vec::new();
-        while let Ok((message, descriptors)) = descriptors::receive(&*self.0)
-            && let Some(Message::Sockets { sockets, last }) = Message::parse(&message)
-        {
-            all.extend(sockets.into_iter().zip(descriptors));
-            if last {
-                break;
+        while let Some((message, descriptors)) = self.next() {
+            if let Some(Message::Sockets { sockets, last, live }) = message {
+                all.extend(sockets.into_iter().zip(descriptors));
+                self.tells_live = live;
+                if last {
+                    break;
+                }
             }
         }
         all
+    }
+
+    /// What it knows of endpoints and names at this moment; nothing, if it is of a version that does not say.
+    pub fn live_state(&self) -> LiveState {
+        let mut all = LiveState::default();
+        if !self.tells_live || self.send(&Message::LiveWanted).is_err() {
+            return all;
+        }
+        while let Some((message, _)) = self.next() {
+            if let Some(Message::Live { state, last }) = message {
+                all.add(state);
+                if last {
+                    break;
+                }
+            }
+        }
+        all
+    }
+
+    /// The next message, `None` where this version does not know it, and what came with it; `None`: there is no other.
+    pub(super) fn next(&self) -> Option<(Option<Message>, Vec<OwnedFd>)> {
+        let (message, descriptors) = descriptors::receive(&*self.channel).ok()?;
+        (!message.is_empty()).then(|| (Message::parse(&message), descriptors))
+    }
+
+    /// This process does not serve yet, and says why.
+    pub fn wait_for(&self, reason: &str) {
+        if self.tells_live {
+            self.tell(&Message::Waiting { reason: cut(reason) });
+        }
     }
 
     /// It may be dead; then nobody needs to know.
@@ -53,28 +94,35 @@ impl Predecessor {
     }
 
     fn send(&self, message: &Message) -> io::Result<()> {
-        descriptors::send(&*self.0, &message.to_bytes(), &[])
+        descriptors::send(&*self.channel, &message.to_bytes(), &[])
     }
 
     /// This process ends, and says why; returns whether that one will pass it on.
     pub fn refuse(&self, reason: &str, invalid_config: bool) -> bool {
-        let end = reason.floor_char_boundary(REASON_BYTES_MAX);
-        let reason = reason.get(..end).unwrap_or_default().to_owned();
-        self.send(&Message::Failed { reason, invalid_config }).is_ok()
+        self.send(&Message::Failed { reason: cut(reason), invalid_config }).is_ok()
     }
 
     /// Waits until it has said that everything is ours now, or is dead. Until then it serves, and may still end us.
     pub fn wait_until_it_lets_go(&self) {
-        let _ = SockRef::from(&*self.0).set_read_timeout(None);
-        while let Ok((message, _)) = descriptors::receive(&*self.0)
-            && !message.is_empty()
-            && Message::parse(&message) != Some(Message::Yours)
-        {}
+        let _ = SockRef::from(&*self.channel).set_read_timeout(None);
+        while self.next().is_some_and(|(message, _)| !matches!(message, Some(Message::Yours))) {}
     }
 
     /// Waits for its end.
     pub fn wait_until_gone(&self) {
-        let _ = SockRef::from(&*self.0).set_read_timeout(None);
-        while descriptors::receive(&*self.0).is_ok_and(|(message, _)| !message.is_empty()) {}
+        let _ = SockRef::from(&*self.channel).set_read_timeout(None);
+        while self.next().is_some() {}
     }
+
+    /// Whether it has ended.
+    pub fn is_gone(&self) -> bool {
+        let mut channel = [PollFd::new(self.channel.as_fd(), PollFlags::empty())];
+        let ended = |events: PollFlags| events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR);
+        poll(&mut channel, PollTimeout::ZERO).is_ok() && channel.iter().filter_map(PollFd::revents).any(ended)
+    }
+}
+
+fn cut(reason: &str) -> String {
+    let end = reason.floor_char_boundary(REASON_BYTES_MAX);
+    reason.get(..end).unwrap_or_default().to_owned()
 }

@@ -2,6 +2,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
 use super::*;
+use crate::server::descriptors::{pair, receive, send};
 
 fn listener(name: &str, address: &str) -> Listener {
     let text = format!(
@@ -69,4 +70,46 @@ fn a_socket_from_the_service_manager_is_found_by_its_address() {
     assert_eq!(taken(&mut heritage, &listeners), [None, Some(local), Some(address)]);
     drop(heritage);
     assert!(path.exists(), "the file is the service manager's");
+}
+
+/// The other end of a channel says these things, one after another, and then nothing more.
+fn told(messages: &[&str]) -> (Predecessor, OwnedFd) {
+    let (ours, theirs) = pair().expect("a pair");
+    messages.iter().for_each(|message| send(&theirs, message.as_bytes(), &[]).expect("sent"));
+    rustix::net::shutdown(&theirs, rustix::net::Shutdown::Write).expect("shut down");
+    (Predecessor::over(ours), theirs)
+}
+
+const LIVE: &str = r#"{"live": {"state": {"pools": [{"name": "p", "serves": true}]}, "last": LAST}}"#;
+
+#[test]
+fn a_predecessor_is_asked_for_its_live_state() {
+    let parts = [LIVE.replace("LAST", "false"), LIVE.replace("LAST", "true")];
+    let sockets = r#"{"sockets": {"sockets": [], "last": true, "live": true}}"#;
+    let (mut predecessor, theirs) = told(&[r#"{"later": {}}"#, sockets, &parts[0], "\"gossip\"", &parts[1]]);
+    assert_eq!(predecessor.sockets().len(), 0);
+    assert_eq!(predecessor.live_state().pools.len(), 2);
+    assert_eq!(receive(&theirs).expect("a question").0, b"\"live_wanted\"");
+}
+
+/// It would take the question for the end of its successor.
+#[test]
+fn a_predecessor_that_does_not_know_the_question_is_not_asked() {
+    let sockets = r#"{"sockets": {"sockets": [], "last": true}}"#;
+    let (mut predecessor, theirs) = told(&[sockets]);
+    predecessor.sockets();
+    assert!(predecessor.live_state().pools.is_empty());
+    predecessor.wait_for("a reason");
+    drop(predecessor);
+    assert!(receive(&theirs).expect("the end").0.is_empty());
+}
+
+#[test]
+fn only_its_word_lets_a_successor_begin() {
+    let (predecessor, theirs) = told(&[&LIVE.replace("LAST", "true"), "\"later\"", "\"yours\"", "\"later\""]);
+    predecessor.wait_until_it_lets_go();
+    assert_eq!(predecessor.next().map(|(message, _)| message.is_none()), Some(true));
+    assert!(!predecessor.is_gone());
+    drop(theirs);
+    assert!(predecessor.is_gone());
 }

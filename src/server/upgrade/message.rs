@@ -1,18 +1,32 @@
 //! What the process that goes and the one that comes say to each other. They may be of different versions: fields may
-//! be added here, and none removed.
+//! be added here, and none removed. A message that the other side may not know is sent only where it has said that it
+//! does, by a field of one that it must know: versions before took it for the end.
 
 use serde::{Deserialize, Serialize};
+
+use crate::pool::live::LiveState;
 
 /// Set for a successor: its standard input is the channel to the process before it.
 pub const SUCCESSOR: &str = "EVENKEEL_SUCCESSOR";
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Message {
     /// From the process in between, the first of all.
     Launched { pid: i32 },
-    /// From the old one: listening sockets, one descriptor for each.
-    Sockets { sockets: Vec<Handed>, last: bool },
+    /// From the old one: listening sockets, one descriptor for each. `live`: it knows `LiveWanted` and `Waiting`.
+    Sockets {
+        sockets: Vec<Handed>,
+        last: bool,
+        #[serde(default)]
+        live: bool,
+    },
+    /// From the new one, when it is about to make its pools: it wants the live state.
+    LiveWanted,
+    /// From the old one: a part of it.
+    Live { state: LiveState, last: bool },
+    /// From the new one: why it does not serve yet.
+    Waiting { reason: String },
     /// From the new one: it can serve, and begins once it is told that everything is its own.
     Ready {
         version: String,

@@ -74,6 +74,40 @@ fn an_http_check_fails_on_other_statuses() {
     assert_eq!(endpoint.requests()[0].header("host"), Some(endpoint.address()));
 }
 
+/// An endpoint that nobody knows yet, and that fails its first probe by chance, is asked again at once; it serves
+/// although the next interval is far away.
+#[test]
+fn a_first_probe_that_fails_decides_nothing() {
+    let probes = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&probes);
+    let endpoint = Endpoint::scripted("a", move |exchange| match exchange.target() {
+        "/healthz" if seen.fetch_add(1, Ordering::SeqCst) == 0 => {
+            exchange.status("503 Service Unavailable", "", "no")
+        }
+        _ => exchange.answer("yes"),
+    });
+    let proxy = Proxy::to([&endpoint])
+        .health_check("type: http, path: /healthz, interval: 60s, timeout: 1s, unhealthy_after: 3")
+        .start();
+    proxy.get("/x").expect(200);
+    proxy.wait_until(endpoint.address(), "healthy");
+    assert!(
+        proxy.changes_of(endpoint.address()).iter().all(|change| change.message() == "endpoint is healthy")
+    );
+}
+
+/// One that fails them all is found before the first client is let in.
+#[test]
+fn a_dead_endpoint_is_found_at_the_start() {
+    let dead = nobody_listens();
+    let proxy =
+        Proxy::to([&dead]).health_check("type: tcp, interval: 60s, timeout: 1s, unhealthy_after: 3").start();
+    proxy.get("/x").expect(503);
+    assert_eq!(proxy.record("/x").cause(), "no_healthy_endpoint");
+    let change = proxy.event("its state", |event| event.text("endpoint") == dead.address());
+    assert!(change.text("reason").starts_with("3 probes in a row failed"), "{}", change.text("reason"));
+}
+
 /// It takes `unhealthy_after` failing probes in a row to leave and `healthy_after` passing ones to come back. Pingora
 /// alone changes its mind at every probe unless told otherwise.
 #[test]

@@ -1,4 +1,4 @@
-//! Fault 55: endpoints with names, and a resolver that fails, hangs, or changes its mind.
+//! Fault 74: endpoints with names, and a resolver that fails, hangs, or changes its mind.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Endpoint, Proxy, ProxyBuilder, eventually, within};
+use crate::harness::{Endpoint, Proxy, ProxyBuilder, SteadyLoad, eventually, within};
 
 /// A name that does not resolve stops nothing, and delays nothing.
 #[test]
@@ -31,6 +31,9 @@ fn only_names_that_do_not_resolve() {
     assert_eq!(proxy.record("/x").cause(), "no_healthy_endpoint");
     proxy.event("the name in the log", |event| event.0.to_string().contains("no-such-host.invalid"));
     assert!(proxy.is_running());
+    let health = proxy.command(&["health"]);
+    assert_eq!(health.code, Some(1));
+    assert!(health.stderr.contains("no-such-host.invalid:80 does not resolve"), "{}", health.stderr);
 }
 
 /// A file of the test's own in the place of one of the machine's, for the proxy alone; `None`, with the reason said,
@@ -110,6 +113,63 @@ fn a_name_that_stops_resolving_keeps_its_addresses() {
         proxy.get("/after").expect(200);
     }
     assert!(proxy.records_of("/after", 5).iter().all(|record| record.number("generation") == 2));
+}
+
+/// The resolver says at once that it does not know the name, as it does when it is out of order, or it says nothing.
+fn forgotten(endpoint: &Endpoint, resolver: &str) -> Option<Proxy> {
+    let builder = Proxy::to([format!("app.test:{}", endpoint.port())]).with("resolve: 1s");
+    let (hosts, mount) = instead_of("/etc/hosts", &builder, "127.0.0.1 app.test\n")?;
+    let (_, resolver) = instead_of("/etc/resolv.conf", &builder, resolver)?;
+    let proxy = builder.in_mount_namespace(&format!("{mount} && {resolver}")).start();
+    proxy.get("/first").expect(200);
+    fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
+    proxy.event_within(Duration::from_secs(30), "a line that says so", |event| {
+        event.message().starts_with("name does not resolve")
+    });
+    Some(proxy)
+}
+
+fn nothing_is_lost_with(resolver: &str) {
+    let endpoint = Endpoint::named("a");
+    let Some(mut proxy) = forgotten(&endpoint, resolver) else { return };
+    let load = SteadyLoad::start(&proxy.address(), 2);
+    proxy.upgrade();
+    let name = proxy.status()["pools"][0]["names"][0].clone();
+    assert!(name["resolved"].as_f64().is_some(), "it was resolved once: {name}");
+    proxy.reload(
+        &proxy.config_text().replace("pool: default", "pool: renamed").replace("  default:", "  renamed:"),
+    );
+    within(Duration::from_secs(10), "the reload", || {
+        (proxy.status()["pools"][0]["name"] == "renamed").then_some(())
+    });
+    proxy.get("/renamed").expect(200);
+    let (sent, failed) = load.stop();
+    assert_eq!(failed, Vec::<String>::new(), "of {sent}");
+}
+
+/// A successor has the addresses of the process before it, and a pool those that were known under another name.
+#[test]
+fn a_resolver_that_fails_during_an_upgrade_or_a_rename() {
+    nothing_is_lost_with("nameserver 127.0.77.255\noptions timeout:1 attempts:1\n");
+}
+
+#[test]
+fn a_resolver_that_is_silent_during_an_upgrade_or_a_rename() {
+    let Some((_deaf, address)) = deaf_resolver() else { return };
+    nothing_is_lost_with(&format!("nameserver {address}\noptions timeout:30 attempts:1\n"));
+}
+
+/// The process before it serves the pool, and goes on: what the new config names instead is not there.
+#[test]
+fn a_successor_without_addresses_does_not_take_over() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).server("threads: 2, upgrade_timeout: 4s").start();
+    let config = proxy.config_text().replace(endpoint.address(), "no-such-host.invalid:80");
+    fs::write(proxy.config_path(), config).unwrap();
+    let refused = proxy.command(&["upgrade"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    assert!(refused.stderr.contains("pool default has no endpoint: "), "{}", refused.stderr);
+    proxy.get("/x").expect(200);
 }
 
 /// A port that is free on both addresses. Others may take it before we do, but hardly ever.

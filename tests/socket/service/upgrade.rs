@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -521,6 +521,33 @@ fn the_queue_is_the_successors() {
     waiting.send("GET /waiting HTTP/1.1\r\nHost: test.example\r\n\r\n");
     drop(of_the_new);
     assert_ne!(waiting.response().expect(200).header("connection"), Some("close"));
+}
+
+/// What is known of an endpoint goes on: one probe that fails says as little to the successor as to the process before.
+#[test]
+fn health_and_counts_go_on() {
+    let failing = Arc::new(AtomicUsize::new(0));
+    let left = failing.clone();
+    let fails =
+        move || left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+    let endpoint = Endpoint::scripted("a", move |exchange| match exchange.target() {
+        "/healthz" if fails() => exchange.status("503 Service Unavailable", "", ""),
+        _ => exchange.answer("a"),
+    });
+    let mut proxy = Proxy::to([&endpoint])
+        .health_check("type: http, path: /healthz, interval: 30s, timeout: 10s, unhealthy_after: 3")
+        .start();
+    proxy.wait_until(endpoint.address(), "healthy");
+    (0..5).for_each(|_| drop(proxy.get("/before").expect(200)));
+    let before = proxy.endpoint_status(endpoint.address()).unwrap();
+    // Either process may ask next.
+    failing.store(2, Ordering::SeqCst);
+    proxy.upgrade();
+    proxy.get("/after").expect(200);
+    let after = proxy.endpoint_status(endpoint.address()).unwrap();
+    assert_eq!((&after["state"], &after["since"]), (&before["state"], &before["since"]));
+    assert_eq!(after["requests"], 6);
+    assert!(after["checks_failed"].as_u64() > Some(0), "{after}");
 }
 
 /// A container lives as long as its first process.

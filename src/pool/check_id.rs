@@ -1,0 +1,61 @@
+//! What a health check asks an endpoint: a verdict holds for whoever is asked the same.
+
+use std::fmt::Write;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, CheckKind, EndpointProtocol};
+use crate::tls::ClientTls;
+
+/// A number for everything that changes what a probe says. It is the same in every process and version, and tells
+/// nothing of the secrets that a check may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckId(u64);
+
+impl CheckId {
+    #[cfg(test)]
+    pub fn numbered(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Of an endpoint that the config calls `written`; `None`: its pool has no health check.
+    pub fn of(pool: &config::Pool, written: &str) -> Option<Self> {
+        let check = pool.health_check.as_ref()?;
+        let mut text = format!("within {} ms", check.timeout.as_millis());
+        // A probe of TCP alone says the same whatever is spoken afterwards, and whatever the endpoint is called.
+        match &check.kind {
+            CheckKind::Tcp => text += ", tcp",
+            CheckKind::Grpc { service } => {
+                let _ = write!(text, ", grpc {service:?} of {written:?}");
+            }
+            CheckKind::Http { path, host, expect, headers } => {
+                let protocol = match pool.protocol {
+                    EndpointProtocol::Http11 => "http/1.1",
+                    EndpointProtocol::Http2 => "http/2",
+                };
+                let host = host.as_deref().unwrap_or(written);
+                let _ = write!(text, ", {protocol} {path:?} of {host:?}, expect");
+                for range in expect {
+                    let _ = write!(text, " {}-{}", range.start(), range.end());
+                }
+                for (name, value) in headers {
+                    let _ = write!(text, ", {name}: {:?}", value.as_bytes());
+                }
+            }
+        }
+        if let Some(tls) = &pool.tls {
+            text += &described(tls, written);
+        }
+        let first = digest(&SHA256, text.as_bytes()).as_ref().first_chunk().copied();
+        Some(Self(u64::from_be_bytes(first.unwrap_or_default())))
+    }
+}
+
+fn described(tls: &ClientTls, written: &str) -> String {
+    let settings = &tls.settings;
+    let name = settings.name.as_deref().unwrap_or(written);
+    let ca = settings.ca.as_deref();
+    let identity = settings.identity.as_ref().map(|files| &files.cert);
+    format!(", tls {name:?} by {ca:?}, as {identity:?}, verified {}, h2 {}", settings.verify, settings.http2)
+}

@@ -1,0 +1,179 @@
+//! The live state of pools as plain data: a successor has it from the process before it, and the new pools of a reload
+//! from the snapshot before.
+//!
+//! What is known is found by what it is about, not by the pool that knew it: the health of an address that was checked
+//! in the same way, the addresses of a host. So it survives a pool's new name.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::Pool;
+use super::check_id::CheckId;
+use super::endpoint::Load;
+use super::health::Health;
+
+/// How much is handed over in all. Twenty thousand endpoints take a tenth of it.
+const BYTES_MAX: usize = 64 << 20;
+
+/// Versions differ at an upgrade: fields may be added, and none removed. What a version does not know it ignores.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LiveState {
+    pub names: Vec<LiveName>,
+    pub pools: Vec<LivePool>,
+    pub endpoints: Vec<LiveEndpoint>,
+}
+
+/// The addresses that a host had when it was resolved last, with some port.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LiveName {
+    pub host: String,
+    pub addresses: Vec<SocketAddr>,
+    pub resolved: SystemTime,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LivePool {
+    pub name: String,
+    /// Requests find an endpoint in it.
+    pub serves: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LiveEndpoint {
+    pub pool: String,
+    /// Where it is reached: `10.0.0.1:3000`, `unix:/path`.
+    pub address: String,
+    pub health: Health,
+    #[serde(default)]
+    pub load: Load,
+}
+
+/// Live state by what it is about, for pools that are made now.
+#[derive(Debug, Default)]
+pub struct Known {
+    names: HashMap<String, LiveName>,
+    /// By address.
+    endpoints: HashMap<String, Vec<LiveEndpoint>>,
+    /// The pools that go on under their names: what they have counted is nobody else's.
+    staying: HashSet<String>,
+    /// Whose counts have gone on already, as pool and address.
+    counted: Mutex<HashSet<(String, String)>>,
+}
+
+// === impl LiveState ===
+
+impl LiveState {
+    pub fn of(pools: &[Arc<Pool>]) -> Self {
+        let mut state = Self::default();
+        for pool in pools {
+            let name = pool.name().to_string();
+            state.names.extend(pool.names.known());
+            state.endpoints.extend(pool.members().iter().map(|member| LiveEndpoint {
+                pool: name.clone(),
+                address: member.endpoint.target().to_string(),
+                health: member.endpoint.health(),
+                load: member.endpoint.load(),
+            }));
+            state.pools.push(LivePool { name, serves: pool.serves() });
+        }
+        state
+    }
+
+    /// In parts that take `bytes` at most when they are written as JSON; what is in none of them is too much.
+    pub fn into_parts(self, bytes: usize) -> Vec<Self> {
+        let Self { names, pools, endpoints } = self;
+        let mut parts = Parts { all: vec![Self::default()], part_max: bytes, room: bytes, left: BYTES_MAX };
+        names.into_iter().for_each(|name| parts.add(name, |part| &mut part.names));
+        pools.into_iter().for_each(|pool| parts.add(pool, |part| &mut part.pools));
+        endpoints.into_iter().for_each(|endpoint| parts.add(endpoint, |part| &mut part.endpoints));
+        parts.all
+    }
+
+    pub fn add(&mut self, part: Self) {
+        self.names.extend(part.names);
+        self.pools.extend(part.pools);
+        self.endpoints.extend(part.endpoints);
+    }
+}
+
+struct Parts {
+    all: Vec<LiveState>,
+    part_max: usize,
+    /// In the last part.
+    room: usize,
+    /// In all.
+    left: usize,
+}
+
+impl Parts {
+    fn add<T: Serialize>(&mut self, item: T, list: fn(&mut LiveState) -> &mut Vec<T>) {
+        /// The names of the lists, and what is between them.
+        const FRAME: usize = 64;
+        // With the comma behind it.
+        let size = serde_json::to_vec(&item).map_or(usize::MAX, |json| json.len() + 1);
+        if size.saturating_add(FRAME) > self.part_max || size > self.left {
+            return;
+        }
+        if size.saturating_add(FRAME) > self.room {
+            self.all.push(LiveState::default());
+            self.room = self.part_max;
+        }
+        self.room -= size;
+        self.left -= size;
+        if let Some(part) = self.all.last_mut() {
+            list(part).push(item);
+        }
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// `staying`: the names of the pools that there are from now on.
+    pub fn new<'a>(state: LiveState, staying: impl Iterator<Item = &'a str>) -> Self {
+        let mut known = Self { staying: staying.map(str::to_owned).collect(), ..Self::default() };
+        for name in state.names {
+            match known.names.get(&name.host) {
+                Some(other) if other.resolved >= name.resolved => {}
+                _ => drop(known.names.insert(name.host.clone(), name)),
+            }
+        }
+        for endpoint in state.endpoints {
+            known.endpoints.entry(endpoint.address.clone()).or_default().push(endpoint);
+        }
+        known
+    }
+
+    pub(super) fn addresses(&self, host: &str, port: u16) -> Option<(Vec<SocketAddr>, SystemTime)> {
+        let name = self.names.get(host)?;
+        let mut addresses = name.addresses.clone();
+        addresses.iter_mut().for_each(|address| address.set_port(port));
+        Some((addresses, name.resolved))
+    }
+
+    /// The last verdict of the same check about the same address, by the pool of that name if it has one.
+    pub(super) fn health(&self, pool: &str, address: &str, check: CheckId) -> Option<Health> {
+        let asked = self.endpoints.get(address)?.iter().filter(|known| known.health.is_by(check));
+        asked.min_by_key(|known| known.pool != pool).map(|known| known.health.clone())
+    }
+
+    /// What has been counted at the address: by the pool of that name, or by one that is gone. Once, so that nothing is
+    /// counted twice where several pools come after one.
+    pub(super) fn load(&self, pool: &str, address: &str) -> Load {
+        let theirs = self.endpoints.get(address).map_or(&[][..], Vec::as_slice);
+        let own = theirs.iter().find(|known| known.pool == pool);
+        let mut gone = theirs.iter().filter(|known| !self.staying.contains(&known.pool));
+        let mut counted = self.counted.lock();
+        let mut take = |known: &&LiveEndpoint| counted.insert((known.pool.clone(), address.to_owned()));
+        own.filter(&mut take).or_else(|| gone.find(take)).map(|known| known.load).unwrap_or_default()
+    }
+}

@@ -1,0 +1,193 @@
+//! What goes on to pools of other names, and to other processes.
+
+use std::time::Duration;
+
+use super::*;
+use crate::config::{CheckKind, EndpointAddress, EndpointSpec};
+use crate::pool::early::Due;
+use crate::pool::status::EndpointState::{Checking, Healthy, Unhealthy};
+use crate::pool::status::{EndpointState, PoolStatus};
+use crate::pool::tests::{equal, no_wait, picks, set, spec};
+use crate::pool::{Finding, Picked, Pool, Tried};
+
+fn known(pools: &[Arc<Pool>], staying: &[&str]) -> Arc<Known> {
+    Arc::new(Known::new(LiveState::of(pools), staying.iter().copied()))
+}
+
+fn states(pool: &Pool) -> Vec<EndpointState> {
+    pool.status().endpoints.iter().map(|endpoint| endpoint.state).collect()
+}
+
+fn requests(status: PoolStatus) -> u64 {
+    status.endpoints.iter().map(|endpoint| endpoint.requests).sum()
+}
+
+/// Of the endpoints that `equal(2)` has.
+fn renamed() -> crate::config::Pool {
+    crate::config::Pool { name: "renamed".into(), ..spec(&[(1, false), (1, false)], no_wait()) }
+}
+
+fn named(host: &str, port: u16) -> crate::config::Pool {
+    let address = EndpointAddress::Name { host: host.into(), port };
+    let endpoints = vec![EndpointSpec { address, weight: 1, backup: false }];
+    crate::config::Pool { name: "named".into(), endpoints, ..spec(&[], no_wait()) }
+}
+
+#[test]
+fn a_renamed_pool_goes_on_as_it_was() {
+    let old = equal(2);
+    picks(&old, 10);
+    set(&old, 0, false);
+    let new = Pool::new(renamed(), None, &known(&[old], &["renamed"]));
+    assert_eq!(states(&new), [Unhealthy, Healthy]);
+    assert_eq!(picks(&new, 2), "bb");
+    let status = new.status();
+    assert_eq!(status.endpoints[0].reason, "down");
+    assert_eq!((status.endpoints[0].checks_passed, status.endpoints[0].checks_failed), (1, 1));
+    assert_eq!(requests(status), 12);
+}
+
+#[test]
+fn a_pool_beside_another_has_its_health_but_counts_for_itself() {
+    let old = equal(2);
+    picks(&old, 10);
+    set(&old, 0, false);
+    let new = Pool::new(renamed(), None, &known(std::slice::from_ref(&old), &["test", "renamed"]));
+    assert_eq!(states(&new), [Unhealthy, Healthy]);
+    assert_eq!(requests(new.status()), 0);
+    set(&old, 1, false);
+    assert_eq!(states(&new), [Unhealthy, Healthy], "from then on each has its own");
+}
+
+#[test]
+fn what_was_counted_goes_on_once() {
+    let old = equal(2);
+    picks(&old, 10);
+    let known = known(&[old], &["one", "two"]);
+    let pools = ["one", "two"]
+        .map(|name| Pool::new(crate::config::Pool { name: name.into(), ..renamed() }, None, &known));
+    assert_eq!(pools.map(|pool| requests(pool.status())), [10, 0]);
+}
+
+#[test]
+fn another_check_has_another_verdict() {
+    let old = equal(2);
+    set(&old, 0, false);
+    picks(&old, 10);
+    let mut asked = renamed();
+    if let Some(check) = &mut asked.health_check {
+        check.kind = CheckKind::Grpc { service: String::new() };
+    }
+    let new = Pool::new(asked, None, &known(&[old], &["renamed"]));
+    assert_eq!(states(&new), [Checking, Checking]);
+    assert_eq!(requests(new.status()), 10);
+}
+
+#[test]
+fn how_often_a_check_runs_makes_it_no_other_check() {
+    let old = equal(2);
+    let mut patient = renamed();
+    if let Some(check) = &mut patient.health_check {
+        (check.interval, check.healthy_after, check.unhealthy_after) = (Duration::from_secs(60), 7, 7);
+    }
+    assert_eq!(states(&Pool::new(patient, None, &known(&[old], &["renamed"]))), [Healthy, Healthy]);
+}
+
+#[test]
+fn a_host_keeps_its_addresses_in_any_pool_and_with_any_port() {
+    let old = Pool::new(named("app.test", 80), None, &Arc::default());
+    assert!(old.is_unresolved() && !old.serves());
+    let found = vec![([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()];
+    old.names.remember("named", ("app.test".into(), 80), Ok(found), SystemTime::now());
+    old.find_members();
+    let spec = crate::config::Pool { name: "new".into(), ..named("app.test", 8080) };
+    let new = Pool::new(spec, None, &known(&[old], &["new"]));
+    let labels: Vec<String> =
+        new.members().iter().map(|member| member.endpoint.label().to_string()).collect();
+    assert_eq!(labels, ["app.test:8080 (10.0.0.1:8080)", "app.test:8080 (10.0.0.2:8080)"]);
+    assert!(!new.is_unresolved() && new.serves());
+}
+
+/// What goes from one process to the next, there and back.
+fn handed_over(state: LiveState) -> LiveState {
+    let mut all = LiveState::default();
+    for part in state.into_parts(60_000) {
+        let json = serde_json::to_vec(&part).expect("JSON");
+        assert!(json.len() <= 60_000, "a part of {} bytes", json.len());
+        all.add(serde_json::from_slice(&json).expect("the same again"));
+    }
+    all
+}
+
+#[test]
+fn twenty_thousand_endpoints_are_handed_over_in_parts() {
+    let pool = equal(1);
+    set(&pool, 0, false);
+    let mut state = LiveState::of(&[pool]);
+    let endpoint = state.endpoints.remove(0);
+    let address = |index: u32| format!("10.0.{}.{}:3000", index / 256, index % 256);
+    state
+        .endpoints
+        .extend((0..20_000).map(|index| LiveEndpoint { address: address(index), ..endpoint.clone() }));
+    let all = handed_over(state);
+    assert_eq!(all.endpoints.len(), 20_000);
+    assert_eq!(all.endpoints[19_999].address, address(19_999));
+    assert_eq!(all.endpoints[19_999].health.state(), Unhealthy);
+    assert_eq!((all.pools.len(), all.pools[0].serves), (1, false));
+}
+
+/// A row of failures does not begin anew: the next one is the third.
+#[test]
+fn probes_in_a_row_go_on_in_the_successor() {
+    let thrice = |name: &str| {
+        let mut spec = crate::config::Pool { name: name.into(), ..renamed() };
+        if let Some(check) = &mut spec.health_check {
+            check.unhealthy_after = 3;
+        }
+        spec
+    };
+    let fail = |pool: &Pool| {
+        let member = pool.members().swap_remove(0);
+        pool.probed(&member, Finding::Failed("down".into()), Due::Regular);
+    };
+    let old = Pool::new(thrice("p"), None, &Arc::default());
+    set(&old, 0, true);
+    fail(&old);
+    fail(&old);
+    let state = handed_over(LiveState::of(&[old]));
+    let new = Pool::new(thrice("p"), None, &Arc::new(Known::new(state, ["p"].into_iter())));
+    assert_eq!(states(&new), [Healthy, Checking]);
+    fail(&new);
+    assert_eq!(states(&new), [Unhealthy, Checking]);
+}
+
+/// A later version may say more, and use other words.
+#[test]
+fn what_another_version_says_is_understood_as_far_as_it_goes() {
+    let state: LiveState = serde_json::from_str(
+        r#"{"endpoints": [{"pool": "p", "address": "10.0.0.1:80", "ejected": {"until": 7}, "health": {
+            "state": "resting", "against": 0, "since": {"secs_since_epoch": 1, "nanos_since_epoch": 0},
+            "reason": "it was tired", "check": 5, "mood": "good"}}], "weights": [1, 2]}"#,
+    )
+    .expect("it is understood");
+    assert_eq!(state.endpoints[0].health.state(), Checking);
+    assert_eq!(state.endpoints[0].load.requests, 0);
+    assert!(state.pools.is_empty());
+}
+
+#[test]
+fn what_is_lacking_is_said() {
+    let unresolved = Pool::new(named("app.test", 80), None, &Arc::default());
+    assert_eq!(unresolved.lack(), "pool named has no endpoint: its names have not been resolved yet");
+    unresolved.names.remember(
+        "named",
+        ("app.test".into(), 80),
+        Err("no such host".into()),
+        SystemTime::now(),
+    );
+    assert_eq!(unresolved.lack(), "pool named has no endpoint: app.test:80 does not resolve: no such host");
+    let down = equal(1);
+    set(&down, 0, false);
+    assert!(matches!(down.pick(&Tried::default()), Picked::NoneHealthy { .. }));
+    assert_eq!(down.lack(), "no endpoint of pool test is healthy: 127.0.0.1:3000: down");
+}
