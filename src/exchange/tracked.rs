@@ -21,9 +21,10 @@ impl Tracked {
         self.finished = true;
         let held = self.exchange.held().clone();
         let record = self.exchange.finish(status, bytes_out, now);
-        // Whoever has read a request's line in the log finds it counted.
-        held.counters().close(record.outcome);
+        let outcome = record.outcome;
         held.telemetry().record(record);
+        // Last: a stop ends the process as soon as no request is counted as in flight, and each has its line by then.
+        held.counters().close(outcome);
     }
 }
 
