@@ -110,6 +110,12 @@ fn outages_lose_nothing() {
     assert_eq!(names(&lossless(&["--dead-endpoints=2"])), ["load", "outage", "stop"]);
 }
 
+/// An upgrade and the rename of a pool while no name can be looked up.
+#[test]
+fn deaf_upgrades_lose_nothing() {
+    assert_eq!(names(&lossless(&["--deaf-upgrades=1"])), ["load", "deaf upgrade", "stop"]);
+}
+
 /// Signals to one process or both, during an upgrade and right after it.
 #[test]
 fn signals_lose_nothing() {

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal::{self, SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM,
 
 use crate::harness::{
     Carrier, Client, Ended, Endpoint, Event, Gate, Proxy, ProxyBuilder, SOON, SteadyLoad, Stream, carrier,
-    eventually, nobody_listens,
+    eventually, nobody_listens, silent_network,
 };
 
 /// Takes its time before it is what it should be.
@@ -439,15 +439,26 @@ fn a_second_stop_after_an_upgrade_is_an_order() {
 #[test]
 fn a_stop_in_the_handover_loses_nobody() {
     let gate = Gate::closed();
-    let opened = gate.clone();
-    let endpoint = Endpoint::scripted("a", move |exchange| {
-        opened.wait();
-        exchange.answer("whole answer");
-    });
-    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 30s").start();
+    let endpoint = |name| {
+        let opened = gate.clone();
+        Endpoint::scripted(name, move |exchange| {
+            opened.wait();
+            exchange.answer("whole answer");
+        })
+    };
+    let (known, probed, silent) = (endpoint("a"), endpoint("b"), silent_network());
+    let mut proxy = Proxy::to([&known])
+        .server("threads: 2, drain: 30s")
+        .health_check("type: tcp, interval: 30s, timeout: 1s")
+        .start();
     let old = proxy.pid();
+    // Two new endpoints: the probe of one shows that the successor has what the old process hands over, and the other
+    // holds its probe, and so the successor, up.
+    let more = format!("{known}\n      - {probed}\n      - {silent}");
+    proxy.write_config(&proxy.config_text().replace(&known.to_string(), &more));
     proxy.signal(SIGUSR2);
     proxy.follow_successor();
+    eventually("its first probe", || (probed.silent() > 0).then_some(()));
     send(old, SIGSTOP);
     let successor = proxy.pid();
     eventually("its workers", || threads(successor).iter().any(|name| name == "worker 1").then_some(()));
