@@ -45,6 +45,8 @@ pub struct Bound {
     pub socket: OwnedFd,
     /// Of a unix socket.
     pub file: Option<SocketFile>,
+    /// This process has opened it, or one that it succeeds: no service manager.
+    pub private: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -85,8 +87,8 @@ pub fn bind(listener: &Listener) -> Result<Bound, BindError> {
 }
 
 /// A socket of the process before this one, which goes on listening for now: the file of a unix socket is still its own.
-pub fn handed(listener: &Listener, socket: OwnedFd) -> io::Result<Bound> {
-    let mut bound = activated(listener, socket, false)?;
+pub fn handed(listener: &Listener, socket: OwnedFd, private: bool) -> io::Result<Bound> {
+    let mut bound = Bound { private, ..activated(listener, socket, false)? };
     if let BoundAddress::Unix(path) = &bound.address {
         bound.file = Some(SocketFile::of_another(path));
     }
@@ -99,12 +101,17 @@ pub fn activated(listener: &Listener, socket: OwnedFd, ours: bool) -> io::Result
     socket.set_nonblocking(true)?;
     if let ListenAddress::Unix(path) = &listener.address {
         let file = ours.then(|| SocketFile::of(path));
-        return Ok(Bound { address: BoundAddress::Unix(path.clone()), socket: socket.into(), file });
+        return Ok(Bound {
+            address: BoundAddress::Unix(path.clone()),
+            socket: socket.into(),
+            file,
+            private: false,
+        });
     }
     let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
     set_options(&socket)?;
     socket.listen(BACKLOG)?;
-    Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None })
+    Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None, private: false })
 }
 
 /// Where a socket is bound.
@@ -147,7 +154,7 @@ fn listen(socket: Socket, address: SocketAddr) -> io::Result<Bound> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let local = socket.local_addr()?.as_socket().unwrap_or(address);
-    Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None })
+    Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None, private: true })
 }
 
 /// Connections inherit these, so that none of them costs a system call for it.
@@ -173,7 +180,12 @@ fn unix(path: &Path) -> io::Result<Bound> {
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     let file = SocketFile::of(path);
     socket.listen(BACKLOG)?;
-    Ok(Bound { address: BoundAddress::Unix(path.to_owned()), socket: socket.into(), file: Some(file) })
+    Ok(Bound {
+        address: BoundAddress::Unix(path.to_owned()),
+        socket: socket.into(),
+        file: Some(file),
+        private: true,
+    })
 }
 
 /// Whether somebody listens there; a full queue is an answer too.

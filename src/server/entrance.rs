@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwap;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
-use socket2::SockRef;
+use socket2::{SockFilter, SockRef};
 use tokio::sync::watch;
 
 use super::bind::{self, BindError, Bound, BoundAddress};
@@ -25,6 +25,15 @@ use crate::socket_file::{Claim, SocketFile};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::ClientAddress;
 
+/// A filter of a listening socket (classic BPF, over the TCP header): drops SYN, with which clients begin.
+const NO_SYN: [SockFilter; 4] = [
+    // Loads the byte of the flags, and drops the segment if SYN is among them.
+    SockFilter::new((libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16, 0, 0, 13),
+    SockFilter::new((libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16, 0, 1, 0x02),
+    SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0),
+    SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, u32::MAX),
+];
+
 /// A listening socket; closed when the last worker has let go of it.
 pub struct Entrance {
     pub address: BoundAddress,
@@ -34,6 +43,8 @@ pub struct Entrance {
     /// Another one once the listener has been renamed.
     door: ArcSwap<Door>,
     file: Mutex<Option<SocketFile>>,
+    /// No other process has it: neither a service manager nor a successor.
+    private: AtomicBool,
     /// A successor accepts from it.
     succeeded: AtomicBool,
 }
@@ -72,6 +83,7 @@ impl Entrance {
             socket: bound.socket,
             door: ArcSwap::new(door),
             file: Mutex::new(bound.file),
+            private: AtomicBool::new(bound.private),
             succeeded: AtomicBool::new(false),
         }
     }
@@ -98,9 +110,20 @@ impl Entrance {
         self.succeeded.load(SeqCst)
     }
 
+    /// Keeps clients out of the queue from now on: the kernel resets those who come between the last look into it and the
+    /// close. They try again a second later, and are refused.
+    ///
+    /// Not where others may go on with the socket, which would be deaf.
+    fn let_in_nobody_else(&self) {
+        if self.private.load(SeqCst) && !self.is_unix() && !store::may_keep() {
+            // Without the filter, such a client is reset: nothing worse.
+            let _ = SockRef::from(&self.socket).attach_filter(&NO_SYN);
+        }
+    }
+
     fn handed(&self) -> Handed {
         let (name, written) = (self.door().listener.to_string(), self.written.to_string());
-        Handed { role: Role::Listener, name, written }
+        Handed { role: Role::Listener, name, written, private: self.private.load(SeqCst) }
     }
 
     /// Takes one client from the queue, if there is one.
@@ -228,6 +251,7 @@ impl Entrances {
 
     /// Nobody finds it any more. It is closed once its queue is empty.
     fn closes(&self, entrance: &Entrance) {
+        entrance.let_in_nobody_else();
         entrance.file.lock().take();
         if self.stored.load(SeqCst) {
             store::forget(&store::name(&entrance.address));
@@ -246,8 +270,9 @@ impl Entrances {
     pub fn let_go(&self, left: Option<&[Handed]>) {
         self.stored.store(false, SeqCst);
         for entrance in self.open.borrow().iter() {
-            let succeeded = left.is_some_and(|left| !left.contains(&entrance.handed()));
-            entrance.succeeded.store(succeeded, SeqCst);
+            let is_left = left.map(|left| left.contains(&entrance.handed()));
+            entrance.succeeded.store(is_left == Some(false), SeqCst);
+            entrance.private.fetch_and(is_left == Some(true), SeqCst);
         }
         self.for_each_file(|claim| claim.let_go());
     }
@@ -392,6 +417,20 @@ mod tests {
         assert_eq!(turned, [first[1], first[0]]);
         let one = open(&entrances, &[listener("b", "127.0.0.1:0")]);
         assert_eq!(one, [first[1]]);
+    }
+
+    #[test]
+    fn nobody_comes_into_the_queue_of_a_socket_that_goes() {
+        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
+        open(&entrances, &[listener("a", "127.0.0.1:0")]);
+        let entrance = entrances.open.borrow()[0].clone();
+        let BoundAddress::Inet(address) = entrance.address else { panic!("it is inet") };
+        let _early = std::net::TcpStream::connect(address).expect("it listens");
+        entrances.close();
+        let late = std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_millis(200));
+        assert_eq!(late.expect_err("its door is shut").kind(), io::ErrorKind::TimedOut);
+        entrance.accept().expect("who came before is served");
+        assert!(!entrance.has_waiting());
     }
 
     #[test]

@@ -93,8 +93,8 @@ impl Heritage {
         let found = (self.handed.iter().position(|(handed, _)| of(handed) && own(handed)))
             .or_else(|| self.handed.iter().position(|(handed, _)| of(handed) && nobodys(handed)));
         if let Some(found) = found {
-            let (_, socket) = self.handed.swap_remove(found);
-            return Some(bind::handed(listener, socket));
+            let (handed, socket) = self.handed.swap_remove(found);
+            return Some(bind::handed(listener, socket, handed.private));
         }
         let found = self.activated.iter().position(|activated| activated.is_at(&listener.address))?;
         let Activated { name, socket } = self.activated.remove(found);

@@ -23,6 +23,11 @@ pub fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
+/// Whether copies of our sockets may lie with a service manager.
+pub fn may_keep() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// A socket that is there already is not stored twice.
 pub fn keep(name: &str, socket: BorrowedFd<'_>) {
     notify(&format!("FDSTORE=1\nFDNAME={name}\n"), &[socket]);

@@ -150,7 +150,10 @@ impl Upgrades {
         let mut sockets = shared.entrances.hand_over()?;
         if let Some(admin) = &self.admin {
             let written = admin.written().to_owned();
-            sockets.push((Handed { role: Role::Admin, name: String::new(), written }, admin.socket()?));
+            sockets.push((
+                Handed { role: Role::Admin, name: String::new(), written, private: false },
+                admin.socket()?,
+            ));
         }
         let limit = shared.snapshot.load().config().server.upgrade_timeout;
         log::info!(binary:% = invocation.binary().display(), limit_seconds = limit.as_secs_f64(); "upgrading");

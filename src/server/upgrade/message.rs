@@ -48,6 +48,9 @@ pub struct Handed {
     pub name: String,
     /// The address as it is written, so with port 0 where the system chose one.
     pub written: String,
+    /// No service manager has opened it. Versions before do not say.
+    #[serde(default)]
+    pub private: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
