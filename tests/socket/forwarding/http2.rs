@@ -339,5 +339,5 @@ fn who_stops_within_a_body_is_not_waited_for() {
     });
     let record = proxy.record("/half");
     assert_eq!((record.text("cause"), record.number("bytes_in")), ("request_timeout", 40));
-    assert_eq!(proxy.metric("evenkeel_requests_in_flight", &[]), 0.0);
+    proxy.metric_becomes("evenkeel_active_requests", 0.0);
 }
