@@ -12,10 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::desk::{Desk, Job, News};
 use super::drain::{Drain, Drained};
 use super::memory;
 use super::reload::{Beginning, By, Due, follow_successor};
+use super::reload_queue::{Job, News, ReloadQueue};
 use super::state::Shared;
 use super::upgrade::launch::Invocation;
 use super::upgrade::{Successor, Upgrades};
@@ -106,7 +106,7 @@ const RELOAD: Operation = Operation::Reload { confirm: None };
 
 pub struct Control {
     shared: Arc<Shared>,
-    reloads: Desk,
+    reloads: ReloadQueue,
     /// Signals that came while something was being carried out.
     waiting: Waiting,
     admin: Option<JoinHandle<()>>,
@@ -138,7 +138,7 @@ pub fn start(
             }
             let upgrades = Upgrades::new(invocation, admin.as_ref().map(AdminSocket::share));
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
-            let reloads = Desk::open(shared.clone(), beginning);
+            let reloads = ReloadQueue::open(shared.clone(), beginning);
             let waiting = Waiting::default();
             let control = Control { shared, reloads, waiting, admin, upgrades, succeeded: None };
             control.run(signals, orders).await;

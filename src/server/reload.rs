@@ -4,12 +4,12 @@
 //! endpoints, and then one swap. Whatever fails before it leaves the config in force, and what was opened is closed.
 //! What may hang is done apart from the control thread, and given up after a time.
 
-mod apart;
 mod beginning;
 mod certificates;
 pub mod confirm;
 mod follow;
 mod memory;
+mod offload;
 pub mod plan;
 mod prepare;
 mod remarks;
@@ -23,11 +23,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use self::apart::{Apart, FILE_LIMIT, Hung};
 pub use self::beginning::Beginning;
 use self::certificates::{Certificates, News};
 pub use self::follow::follow_successor;
 use self::memory::Memory;
+use self::offload::{FILE_LIMIT, Hung, Offload};
 use self::report::Applied;
 pub use self::report::By;
 use self::retired::Retired;
@@ -86,7 +86,7 @@ pub struct Reloads {
     certificates: Certificates,
     memory: Memory,
     retired: Retired,
-    apart: Apart,
+    offload: Offload,
     /// While a confirmation is awaited: the text of the config to which it goes back without one.
     unconfirmed: Option<Arc<str>>,
 }
@@ -119,8 +119,8 @@ impl Reloads {
         let Beginning { memory, waits, instead_of } = beginning;
         let watch = Watch::new(watched, instead_of.unwrap_or(text));
         let retired = Retired::new(shared.telemetry.metrics.clone());
-        let apart = Apart::default();
-        let mut reloads = Self { watch, certificates, memory, retired, apart, unconfirmed: None, shared };
+        let offload = Offload::default();
+        let mut reloads = Self { watch, certificates, memory, retired, offload, unconfirmed: None, shared };
         if let Some((left, was)) = waits {
             reloads.awaits(was, left);
         }
@@ -312,7 +312,7 @@ impl Reloads {
         }
         let file = self.shared.file.clone().ok_or(ReloadError::NoFile)?;
         let name = file.display().to_string();
-        let read = self.apart.run(move || config::read(&file)).await?;
+        let read = self.offload.run(move || config::read(&file)).await?;
         self.watch.tried(Seen::of(&read));
         Ok((read?, name))
     }
@@ -323,7 +323,7 @@ impl Reloads {
         let previous = shared.snapshot.load_full();
         let (text, name) = (text.to_owned(), name.to_owned());
         let (entrances, was) = (shared.entrances.clone(), previous.clone());
-        let prepared = self.apart.run(move || Prepared::new(&text, &name, &was, &entrances)).await??;
+        let prepared = self.offload.run(move || Prepared::new(&text, &name, &was, &entrances)).await??;
         let Prepared { snapshot, sockets, mut changes, warnings } = prepared;
         prepare::make_ready(&new_pools(&snapshot, &previous)).await;
         // Nothing fails from here on, and nothing waits.
@@ -365,7 +365,7 @@ impl Reloads {
         let is = Seen::Text(self.shared.snapshot.load().config().text.clone());
         let name = shown(&file);
         let read = move || Seen::of(&config::read(&file));
-        match self.apart.run_within(FILE_LIMIT, FILE_LIMIT, read).await {
+        match self.offload.run_within(FILE_LIMIT, FILE_LIMIT, read).await {
             Ok(seen) if seen == is => String::new(),
             Ok(_) => {
                 format!("{name} says something else and is not touched: the next reload reads it again\n")

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::apart::Look;
+use super::offload::Look;
 use crate::snapshot::Snapshot;
 use crate::tls::Source;
 

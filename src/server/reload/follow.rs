@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::apart::Apart;
+use super::offload::Offload;
 use super::{ReloadError, new_pools, prepare};
 use crate::config::{self, Config, Loaded};
 use crate::exchange;
@@ -28,7 +28,7 @@ pub async fn follow_successor(shared: Arc<Shared>) {
 async fn adopt(shared: &Shared, previous: Arc<Snapshot>) -> Result<u64, ReloadError> {
     let file = shared.file.clone().ok_or(ReloadError::NoFile)?;
     let was = previous.clone();
-    let snapshot = Arc::new(Apart::default().run(move || build(&file, &was)).await??);
+    let snapshot = Arc::new(Offload::default().run(move || build(&file, &was)).await??);
     prepare::make_ready(&new_pools(&snapshot, &previous)).await;
     shared.supervisor.set_pools(snapshot.pools().iter().cloned());
     shared.snapshot.store(snapshot.clone());

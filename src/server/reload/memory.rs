@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::apart::{Apart, FILE_LIMIT};
+use super::offload::{FILE_LIMIT, Offload};
 use super::state_dir::{Environment, Kept, Standing, StateError, Unconfirmed};
 use crate::config::StateDirectory;
 
@@ -17,7 +17,7 @@ pub struct Memory {
     /// What is kept of a config that nobody has confirmed: it may be in force, or only in the config file.
     unconfirmed: Option<Unconfirmed>,
     /// A disk may be slow, and a file system may hang.
-    apart: Apart,
+    offload: Offload,
 }
 
 /// What earlier processes have left behind: the config that was in force for good, and the one before it.
@@ -42,7 +42,7 @@ impl Memory {
         let mut memory = Self::default();
         let (setting, file) = (setting.clone(), file.to_owned());
         let open = move || Kept::open(&setting, &file, &Environment::of_process()).map(read);
-        match memory.apart.run_within(FILE_LIMIT, FILE_LIMIT, open).await {
+        match memory.offload.run_within(FILE_LIMIT, FILE_LIMIT, open).await {
             Ok(Ok((kept, unconfirmed, left))) => {
                 (memory.kept, memory.unconfirmed) = (kept, unconfirmed);
                 return (memory, left);
@@ -135,7 +135,7 @@ impl Memory {
     /// Returns whether it is written.
     async fn write(&mut self, what: impl FnOnce(&Kept) -> Result<(), StateError> + Send + 'static) -> bool {
         let Some(kept) = self.kept.clone() else { return false };
-        match self.apart.run_within(FILE_LIMIT, FILE_LIMIT, move || what(&kept)).await {
+        match self.offload.run_within(FILE_LIMIT, FILE_LIMIT, move || what(&kept)).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => cannot_keep(&error),
             Err(hung) => cannot_keep(&hung),

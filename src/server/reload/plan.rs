@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::apart::Apart;
+use super::offload::Offload;
 use super::{ReloadError, remarks, written};
 use crate::admin::Outcome;
 use crate::changes::{Changes, Plan};
@@ -14,13 +14,13 @@ use crate::snapshot::Snapshot;
 
 /// Plans wait for each other, not for reloads, and nothing else waits for them.
 #[derive(Default)]
-pub struct Plans(Mutex<Apart>);
+pub struct Plans(Mutex<Offload>);
 
 impl Plans {
     /// `name` is what errors call the text.
     pub async fn plan(&self, in_force: Arc<Snapshot>, text: String, name: String) -> Outcome {
-        let mut apart = self.0.lock().await;
-        match planned(&mut apart, in_force, text, name).await {
+        let mut offload = self.0.lock().await;
+        match planned(&mut offload, in_force, text, name).await {
             Ok(plan) => match serde_json::to_string(&plan) {
                 Ok(json) => Outcome::done(json),
                 Err(error) => Outcome::refused(format!("{error}\n")),
@@ -31,7 +31,7 @@ impl Plans {
 }
 
 async fn planned(
-    apart: &mut Apart,
+    offload: &mut Offload,
     in_force: Arc<Snapshot>,
     text: String,
     name: String,
@@ -43,7 +43,7 @@ async fn planned(
         let changes = Changes::between(was.config(), &config);
         Ok((changes, Snapshot::build(config, None), written(&warnings)))
     };
-    let (mut changes, next, warnings) = apart.run(compiled).await??;
+    let (mut changes, next, warnings) = offload.run(compiled).await??;
     remarks::try_arrivals(&mut changes, &next).await;
     remarks::add_departures(&mut changes, &in_force);
     Ok(Plan { generation: in_force.generation(), changes, warnings })

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::apart::Look;
+use super::offload::Look;
 use crate::config;
 
 /// How often the file is read. A change is acted upon once two looks in a row have found the same: a file that is being

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Keeps at most one thread that hangs: nothing new is begun before that one has come back.
 #[derive(Default)]
-pub struct Apart {
+pub struct Offload {
     left_behind: Option<(JoinHandle<()>, Hung)>,
 }
 
@@ -47,9 +47,9 @@ pub struct Look<T> {
     complained: bool,
 }
 
-// === impl Apart ===
+// === impl Offload ===
 
-impl Apart {
+impl Offload {
     /// Waits for what `work` returns. Dropped, it waits no longer.
     pub async fn run<T: Send + 'static>(
         &mut self,
@@ -142,22 +142,22 @@ mod tests {
 
     #[tokio::test]
     async fn what_hangs_is_left_behind_and_nothing_is_begun_beside_it() {
-        let mut apart = Apart::default();
+        let mut offload = Offload::default();
         let (release, held) = mpsc::channel::<()>();
         let (ended, end) = oneshot::channel();
         let hangs = move || {
             let _ended: oneshot::Sender<()> = ended;
             held.recv()
         };
-        let hung = apart.run_within(NEVER, SOON, hangs).await.expect_err("it hangs");
+        let hung = offload.run_within(NEVER, SOON, hangs).await.expect_err("it hangs");
         assert_eq!(hung, Hung::Working(SOON));
-        let again = apart.run_within(NEVER, NEVER, || 1).await.expect_err("the first one still hangs");
+        let again = offload.run_within(NEVER, NEVER, || 1).await.expect_err("the first one still hangs");
         assert_eq!(again, Hung::Earlier(Box::new(hung)));
         drop(release);
         end.await.expect_err("it drops it at its end");
         let result = loop {
             // The thread has to be seen to have ended.
-            match apart.run_within(NEVER, NEVER, || 2).await {
+            match offload.run_within(NEVER, NEVER, || 2).await {
                 Err(Hung::Earlier(_)) => tokio::task::yield_now().await,
                 result => break result,
             }
@@ -173,7 +173,7 @@ mod tests {
             let path = path.clone();
             move || crate::file::reading(&path, || held.recv())
         };
-        let hung = Apart::default().run_within(SOON, NEVER, reads).await.expect_err("it hangs");
+        let hung = Offload::default().run_within(SOON, NEVER, reads).await.expect_err("it hangs");
         assert_eq!(hung, Hung::Reading { path, limit: SOON });
         drop(release);
     }

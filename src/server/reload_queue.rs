@@ -9,7 +9,7 @@ use super::reload::{Beginning, By, Due, Reloads};
 use super::state::Shared;
 use crate::admin::{Operation, Outcome};
 
-pub struct Desk {
+pub struct ReloadQueue {
     shared: Arc<Shared>,
     state: State,
 }
@@ -35,14 +35,14 @@ pub enum News {
     Done,
 }
 
-impl Desk {
+impl ReloadQueue {
     /// Must run within the runtime that will carry things out.
     pub fn open(shared: Arc<Shared>, beginning: Beginning) -> Self {
         let state = State::Idle(Box::new(Reloads::start(shared.clone(), beginning)));
         Self { shared, state }
     }
 
-    /// Whether something can be begun; else, [`Desk::news`] says when.
+    /// Whether something can be begun; else, [`ReloadQueue::news`] says when.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle(_))
     }
