@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,6 +25,10 @@ use crate::snapshot::Snapshot;
 use crate::socket_file::{Claim, SocketFile};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::ClientAddress;
+
+/// How long a listener waits for a socket that is being closed at its address, and how often it looks.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+const CLOSE_LOOK: Duration = Duration::from_millis(5);
 
 /// A filter of a listening socket (classic BPF, over the TCP header): drops SYN, with which clients begin.
 const NO_SYN: [SockFilter; 4] = [
@@ -190,7 +195,7 @@ impl Entrances {
                 None => {
                     let bound = match heritage.take(listener, listeners) {
                         Some(taken) => taken.map_err(|error| BindError::new(listener, error))?,
-                        None => bind::bind(listener).map_err(|error| explained(error, &open, listener))?,
+                        None => self.bind(listener).map_err(|error| explained(error, &open, listener))?,
                     };
                     let door = self.door(&open, listener);
                     Next::New(Box::new(Entrance::new(bound, listener.address.clone(), door)))
@@ -203,6 +208,28 @@ impl Entrances {
         let retiring =
             open.iter().filter(|entrance| !stays(entrance)).map(|entrance| entrance.door()).collect();
         Ok(Change { next, retiring })
+    }
+
+    /// Binds a socket. A worker may still have the one that an earlier reload has closed at that address.
+    fn bind(&self, listener: &Listener) -> Result<Bound, BindError> {
+        let begun = Instant::now();
+        loop {
+            match bind::bind(listener) {
+                Err(error)
+                    if error.is_in_use()
+                        && self.is_closing(&listener.address)
+                        && begun.elapsed() < CLOSE_LIMIT =>
+                {
+                    std::thread::sleep(CLOSE_LOOK);
+                }
+                bound => return bound,
+            }
+        }
+    }
+
+    fn is_closing(&self, address: &ListenAddress) -> bool {
+        let closing = self.closing.lock();
+        closing.iter().filter_map(Weak::upgrade).any(|entrance| entrance.written == *address)
     }
 
     /// A new door for the listener; whoever came in by the one that it had counts for it.
@@ -233,7 +260,6 @@ impl Entrances {
         for entrance in self.open.borrow().iter() {
             entrance.door().leave();
             self.closes(entrance);
-            self.closing.lock().push(Arc::downgrade(entrance));
         }
         self.replace(Vec::new());
     }
@@ -250,8 +276,11 @@ impl Entrances {
     }
 
     /// Nobody finds it any more. It is closed once its queue is empty.
-    fn closes(&self, entrance: &Entrance) {
+    fn closes(&self, entrance: &Arc<Entrance>) {
         entrance.let_in_nobody_else();
+        let mut closing = self.closing.lock();
+        closing.retain(|gone| gone.strong_count() > 0);
+        closing.push(Arc::downgrade(entrance));
         entrance.file.lock().take();
         if self.stored.load(SeqCst) {
             store::forget(&store::name(&entrance.address));
@@ -419,6 +448,24 @@ mod tests {
         assert_eq!(one, [first[1]]);
     }
 
+    /// A worker that is busy closes its socket a moment later than the reload that takes the listener away.
+    #[test]
+    fn an_address_that_is_being_closed_is_waited_for() {
+        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
+        let free =
+            std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+        let (stays, moves) = (listener("a", "127.0.0.1:0"), listener("b", &free.to_string()));
+        open(&entrances, &[stays.clone(), moves.clone()]);
+        let held = entrances.open.borrow()[1].clone();
+        open(&entrances, std::slice::from_ref(&stays));
+        let worker = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(held);
+        });
+        assert_eq!(open(&entrances, &[stays, moves]).len(), 2);
+        worker.join().expect("it has closed it");
+    }
+
     #[test]
     fn nobody_comes_into_the_queue_of_a_socket_that_goes() {
         let entrances = Entrances::new(Metrics::new(SystemTime::now()));
@@ -427,7 +474,7 @@ mod tests {
         let BoundAddress::Inet(address) = entrance.address else { panic!("it is inet") };
         let _early = std::net::TcpStream::connect(address).expect("it listens");
         entrances.close();
-        let late = std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_millis(200));
+        let late = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
         assert_eq!(late.expect_err("its door is shut").kind(), io::ErrorKind::TimedOut);
         entrance.accept().expect("who came before is served");
         assert!(!entrance.has_waiting());
