@@ -129,8 +129,8 @@ fn who_takes_nothing_is_closed() {
     let mut client = FrameClient::silent(&proxy.address());
     client.send(bomb(0, 3900, 7));
     client.rest();
-    // Two, and what has followed the first of them that was given up.
-    assert!((2..4).contains(&endpoint.count()));
+    // Two, and what has followed those of them that were given up before the connection ended.
+    assert!((2..6).contains(&endpoint.count()), "{}", endpoint.count());
     assert_eq!(proxy.records_of("/bomb", 10).len(), 10);
     assert_eq!(proxy.metric("evenkeel_connections_refused_total", &["reason=\"http2_stalled\""]), 1.0);
     // One that has been taken in between is enough.

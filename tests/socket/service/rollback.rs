@@ -110,7 +110,12 @@ fn a_spoilt_state_is_refused() {
     let proxy = Proxy::to([&a]).start();
     proxy.reload(&proxy.config_text().replace(a.address(), b.address()));
     let is_before = |path: &PathBuf| path.to_string_lossy().ends_with(".before.yaml");
-    let before = eventually("what is kept", || state(&proxy).into_iter().find(is_before));
+    // Written last.
+    let in_force = |path: &PathBuf| {
+        !is_before(path) && fs::read_to_string(path).is_ok_and(|text| text.contains(b.address()))
+    };
+    eventually("what is kept", || state(&proxy).iter().any(in_force).then_some(()));
+    let before = state(&proxy).into_iter().find(is_before).expect("written first");
     fs::write(before, "listen: nonsense\n").unwrap();
     let proxy = proxy.restarted();
     let said = proxy.command(&["rollback"]);
