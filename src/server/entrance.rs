@@ -54,11 +54,18 @@ pub struct Entrance {
     succeeded: AtomicBool,
 }
 
+/// A listening socket that is being closed.
+struct Closing {
+    entrance: Weak<Entrance>,
+    address: ListenAddress,
+    since: Instant,
+}
+
 /// All that are open.
 pub struct Entrances {
     open: watch::Sender<Vec<Arc<Entrance>>>,
     /// Taken out, but somebody may still have it.
-    closing: Mutex<Vec<Weak<Entrance>>>,
+    closing: Mutex<Vec<Closing>>,
     metrics: Metrics,
     /// Whether copies lie in the service manager's store, and this process looks after them.
     stored: AtomicBool,
@@ -146,6 +153,15 @@ impl AsRawFd for Entrance {
     }
 }
 
+// === impl Closing ===
+
+impl Closing {
+    /// The kernel closes it a moment after the last worker has let go of it.
+    fn may_be_open(&self) -> bool {
+        self.entrance.strong_count() > 0 || self.since.elapsed() < CLOSE_LIMIT
+    }
+}
+
 // === impl Entrances ===
 
 impl Entrances {
@@ -228,8 +244,7 @@ impl Entrances {
     }
 
     fn is_closing(&self, address: &ListenAddress) -> bool {
-        let closing = self.closing.lock();
-        closing.iter().filter_map(Weak::upgrade).any(|entrance| entrance.written == *address)
+        self.closing.lock().iter().any(|closing| closing.address == *address && closing.may_be_open())
     }
 
     /// A new door for the listener; whoever came in by the one that it had counts for it.
@@ -272,15 +287,17 @@ impl Entrances {
 
     /// Whether the queues of those that [`Entrances::close`] has closed are empty, too.
     pub fn are_closed(&self) -> bool {
-        self.open.borrow().is_empty() && self.closing.lock().iter().all(|gone| gone.strong_count() == 0)
+        self.open.borrow().is_empty()
+            && self.closing.lock().iter().all(|gone| gone.entrance.strong_count() == 0)
     }
 
     /// Nobody finds it any more. It is closed once its queue is empty.
     fn closes(&self, entrance: &Arc<Entrance>) {
         entrance.let_in_nobody_else();
         let mut closing = self.closing.lock();
-        closing.retain(|gone| gone.strong_count() > 0);
-        closing.push(Arc::downgrade(entrance));
+        closing.retain(Closing::may_be_open);
+        let (address, since) = (entrance.written.clone(), Instant::now());
+        closing.push(Closing { entrance: Arc::downgrade(entrance), address, since });
         entrance.file.lock().take();
         if self.stored.load(SeqCst) {
             store::forget(&store::name(&entrance.address));
