@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::serve::App;
+use crate::telemetry::Throttle;
 
 /// Connections whose request has not arrived; with one more, the oldest of them is closed.
 const SILENT_MAX: usize = 64;
@@ -39,14 +40,14 @@ where
     F: Future<Output = io::Result<Connection>>,
 {
     let silent = Arc::new(Silent::default());
-    let (mut failed, mut crowded) = (Report::default(), Report::default());
+    let [mut failed, mut crowded] = [REPORT_EVERY; 2].map(Throttle::every);
     let mut reserve = Reserve::default();
     loop {
         reserve.hold();
         match next().await {
             Ok(connection) => {
                 let (place, closes_another) = silent.enter();
-                if closes_another && crowded.is_due() {
+                if closes_another && crowded.due(Instant::now()).is_some() {
                     log::warn!(most = SILENT_MAX; "the admin address is crowded: silent connections are closed");
                 }
                 let app = app.clone();
@@ -55,7 +56,7 @@ where
                 tokio::task::yield_now().await;
             }
             Err(error) => {
-                if failed.is_due() {
+                if failed.due(Instant::now()).is_some() {
                     log::error!(reason = error.to_string().as_str(); "the admin address cannot accept connections");
                 }
                 reserve.let_go();
@@ -120,20 +121,6 @@ impl Silent {
         let oldest = if places.len() >= SILENT_MAX { places.pop_front() } else { None };
         places.push_back(sender);
         (Place { needed, _of: self.clone() }, oldest.is_some_and(|oldest| oldest.send(()).is_ok()))
-    }
-}
-
-/// Says something at most so often.
-#[derive(Default)]
-struct Report(Option<Instant>);
-
-impl Report {
-    fn is_due(&mut self) -> bool {
-        let is_due = self.0.is_none_or(|at| at.elapsed() >= REPORT_EVERY);
-        if is_due {
-            self.0 = Some(Instant::now());
-        }
-        is_due
     }
 }
 

@@ -12,12 +12,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::places::{Place, Places};
+use crate::telemetry::Throttle;
 
 /// How long to wait for a descriptor before looking again whether something has become idle.
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// How often the log says that descriptors are short.
-const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Of those that clients and endpoints may have, one in so many is for what HTTP/2 clients ask for at the same time, beyond
 /// one request of each connection: others must find room beside them.
@@ -32,21 +30,13 @@ pub struct Descriptors {
     endpoints: Arc<Places>,
     stores: Mutex<Vec<Weak<dyn IdleStore>>>,
     closed: AtomicU64,
-    report: Mutex<Report>,
+    report: Mutex<Throttle>,
 }
 
 /// Idle connections of one worker.
 pub trait IdleStore: Send + Sync {
     /// Closes one or a few of those that have been idle for the longest; returns how many.
     fn close_oldest(&self) -> usize;
-}
-
-/// What the log has been told.
-#[derive(Default)]
-struct Report {
-    last: Option<Instant>,
-    /// Closed since then.
-    untold: u64,
 }
 
 /// As many as anybody wants.
@@ -132,22 +122,10 @@ impl Descriptors {
 
     fn tell(&self, closed: u64) {
         self.closed.fetch_add(closed, Relaxed);
-        if let Some(count) = self.report.lock().due(closed, Instant::now()) {
+        if let Some(count) = self.report.lock().due_of(closed, Instant::now()) {
             let limit = self.most;
             log::warn!(count, limit; "descriptors are short, idle connections to endpoints are closed");
         }
-    }
-}
-
-impl Report {
-    /// How many to tell of, if it is time to.
-    fn due(&mut self, closed: u64, now: Instant) -> Option<u64> {
-        self.untold += closed;
-        if self.last.is_some_and(|last| now.duration_since(last) < REPORT_EVERY) {
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.untold))
     }
 }
 
