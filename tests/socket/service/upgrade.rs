@@ -76,19 +76,7 @@ fn no_request_is_lost() {
 #[test]
 fn what_is_in_flight_finishes() {
     let gate = Gate::closed();
-    let opened = gate.clone();
-    let endpoint = Endpoint::scripted("a", move |exchange| {
-        if exchange.target() == "/x" {
-            opened.wait();
-        }
-        exchange.answer("whole answer");
-    });
-    let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 30s").start();
-    let mut client = proxy.client();
-    client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
-    endpoint.wait_for_requests(1);
-    let old = proxy.pid();
-    proxy.upgrade();
+    let (_endpoint, mut proxy, mut client, old) = upgraded_with_a_request_in_flight(&gate);
     proxy.get("/").expect(200);
     assert!(proxy.processes().contains(&old));
     // A service manager would kill the old process with the new one.

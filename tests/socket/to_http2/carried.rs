@@ -1,5 +1,6 @@
 //! What passes, and on which connections.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -155,14 +156,9 @@ fn one_connection_may_go_to_both_kinds_of_pools() {
     assert_eq!(bodies, ["two", "two", "one", "two", "two", "one"]);
 }
 
-/// What a client has sent ahead of a stop is answered, and the last answer says that it is the last.
-#[test]
-fn what_was_sent_ahead_is_answered_in_a_stop() {
-    if carrier() == Carrier::Pingora {
-        // It knows nothing of what has been sent ahead.
-        return;
-    }
-    let gate = std::sync::Arc::new(Gate::closed());
+/// An endpoint that answers `/held` once the gate is open, and everything else at once.
+fn holding() -> (Arc<Gate>, Http2Endpoint) {
+    let gate = Arc::new(Gate::closed());
     let held = gate.clone();
     let endpoint = Http2Endpoint::scripted(move |call| {
         let held = held.clone();
@@ -173,6 +169,17 @@ fn what_was_sent_ahead_is_answered_in_a_stop() {
             call.answer("a");
         }
     });
+    (gate, endpoint)
+}
+
+/// What a client has sent ahead of a stop is answered, and the last answer says that it is the last.
+#[test]
+fn what_was_sent_ahead_is_answered_in_a_stop() {
+    if carrier() == Carrier::Pingora {
+        // It knows nothing of what has been sent ahead.
+        return;
+    }
+    let (gate, endpoint) = holding();
     let mut proxy = to(&endpoint).server("threads: 2, drain: 30s").start();
     let mut client = proxy.client();
     client.send(["/held", "/1", "/2"].map(|path| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).concat());
@@ -190,17 +197,7 @@ fn what_was_sent_ahead_is_answered_in_a_stop() {
 /// Many requests share a connection, and no more than the pool says.
 #[test]
 fn streams_share_connections() {
-    let gate = std::sync::Arc::new(Gate::closed());
-    let held = gate.clone();
-    let endpoint = Http2Endpoint::scripted(move |call| {
-        let held = held.clone();
-        async move {
-            if call.path() == "/held" {
-                tokio::task::spawn_blocking(move || held.wait()).await.unwrap();
-            }
-            call.answer("a");
-        }
-    });
+    let (gate, endpoint) = holding();
     let proxy = to(&endpoint).server("threads: 1").with("connections: { streams: 10 }").start();
     runtime().block_on(async {
         let client = connect(&proxy.address()).await;
