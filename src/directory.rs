@@ -5,8 +5,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Everybody may write.
+/// Everybody may write; a group or everybody may.
 const OPEN: u32 = 0o002;
+const SHARED: u32 = 0o022;
 
 /// Makes it, and what is missing above it, unless it is there.
 pub fn create(directory: &Path, mode: u32) -> io::Result<()> {
@@ -21,11 +22,6 @@ pub fn is_private(directory: &Path) -> bool {
     let uid = nix::unistd::geteuid().as_raw();
     let is_ours = |found: Metadata| found.is_dir() && found.uid() == uid && found.mode() & 0o077 == 0;
     directory.symlink_metadata().is_ok_and(is_ours)
-}
-
-/// Whether everybody can put files there.
-fn is_open(directory: &Path) -> bool {
-    directory.metadata().is_ok_and(|found| found.mode() & OPEN != 0)
 }
 
 /// Fails where a directory belongs to somebody else than root and this user. Others may be able to write to it, which
@@ -47,11 +43,11 @@ pub fn is_of_this_user(file: &Metadata) -> bool {
 }
 
 /// The users whose process may answer on a socket in this directory: root, this user, and the directory's owner, where
-/// nobody but root, this user or that owner can have put it there. So root and the members of a service's group can
-/// talk to a service that runs as a user of its own, and nobody gains trust by a directory of theirs in `/tmp`.
+/// only root or this user can have put the directory there. So root and the members of a service's group can talk to a
+/// service that runs as a user of its own, and nobody gains trust by a directory of theirs in `/tmp` or at home.
 pub fn trusted_users(directory: &Path) -> Vec<u32> {
     let mut trusted = this_user().to_vec();
-    trusted.extend(firm_owner(directory, &trusted).filter(|owner| !trusted.contains(owner)));
+    trusted.extend(placed_owner(directory, &trusted).filter(|owner| !trusted.contains(owner)));
     trusted
 }
 
@@ -59,19 +55,22 @@ fn this_user() -> [u32; 2] {
     [0, nix::unistd::geteuid().as_raw()]
 }
 
-fn firm_owner(directory: &Path, trusted: &[u32]) -> Option<u32> {
+/// The directory's owner, where `placers` alone can have put it there.
+fn placed_owner(directory: &Path, placers: &[u32]) -> Option<u32> {
     let written = std::path::absolute(directory).ok()?;
     // As it is written and as it is: a symlink may stand where everybody can put one.
     let real: PathBuf = written.canonicalize().ok()?;
     let found = real.metadata().ok()?;
-    let all_firm = |path: &Path| path.ancestors().all(|place| is_firm(place, trusted));
-    (all_firm(&written) && all_firm(&real) && found.mode() & OPEN == 0).then(|| found.uid())
+    let are_placed = is_placed(&written, placers) && is_placed(&real, placers);
+    (are_placed && found.mode() & OPEN == 0).then(|| found.uid())
 }
 
-/// Whether it belongs to somebody trusted, or lies where not everybody could have put it.
-fn is_firm(path: &Path, trusted: &[u32]) -> bool {
-    let Some(parent) = path.parent() else { return true };
-    path.symlink_metadata().is_ok_and(|found| trusted.contains(&found.uid())) || !is_open(parent)
+/// Whether everything above it belongs to `placers`, and it is theirs itself or lies where nobody else may write.
+fn is_placed(path: &Path, placers: &[u32]) -> bool {
+    let is_theirs = |path: &Path| path.symlink_metadata().is_ok_and(|found| placers.contains(&found.uid()));
+    let is_shared = |above: &Path| above.metadata().is_ok_and(|found| found.mode() & SHARED != 0);
+    let is_closed = path.parent().is_none_or(|above| !is_shared(above));
+    path.ancestors().skip(1).all(is_theirs) && (is_theirs(path) || is_closed)
 }
 
 #[cfg(test)]
@@ -123,10 +122,11 @@ mod tests {
         let squatted = made(&tmp, "evenkeel-0", 0o700, Some(STRANGER));
         let beneath = made(&squatted, "deeper", 0o700, Some(STRANGER));
         let open = made(&run, "open", 0o777, Some(STRANGER));
+        let at_home = made(&made(&run, "home", 0o755, Some(STRANGER)), "keel", 0o700, Some(STRANGER));
         let link = tmp.join("link");
         symlink(&service, &link).expect("a symlink");
         std::os::unix::fs::lchown(&link, Some(STRANGER), None).expect("root can");
-        for directory in [&squatted, &beneath, &open, &link] {
+        for directory in [&squatted, &beneath, &open, &at_home, &link] {
             assert!(!trusted_users(directory).contains(&STRANGER), "{}", directory.display());
         }
         let our_link = tmp.join("ours");
