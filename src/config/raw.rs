@@ -77,7 +77,7 @@ section! {
         /// each thread, and at most an eighth of the limit of open files. Where that is low, those six have an eighth, too.
         max_http2_requests: AutoOr<Count<1, 10_000_000>> = "auto";
         /// Memory that the process may use; when 95 % of it is used, new requests are answered 503 until it is less
-        /// than 90 %, or half of the connections have gone. A size is compared with the process's resident memory.
+        /// than 90 %, half of the connections have gone, or 10 s have passed below 97 %. A size is compared with the process's resident memory.
         /// `auto`: the limit of the container or service, if it has one, compared with what the kernel cannot take back.
         /// `off`: no limit.
         max_memory: OrOff<AutoOr<Size>> = "auto";

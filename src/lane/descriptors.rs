@@ -2,8 +2,8 @@
 //!
 //! A connection to an endpoint takes one of what clients have left. Idle ones never stand in the way: where there is none
 //! left, those that have been idle for the longest are closed, of the same worker first, and where none is idle the next
-//! one waits until another ends. So neither a client nor a request is refused for want of a descriptor, and what is kept
-//! for the rest of the process (logs, health checks, the admin address) stays there.
+//! one waits until another ends, for as long as it may. So clients and requests are seldom refused for want of a
+//! descriptor, and what is kept for the rest of the process (logs, health checks, the admin address) stays there.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};

@@ -31,7 +31,7 @@ section! {
         resolve: Limit = "10s";
         /// How endpoints are probed, or `off`.
         health_check: OrOff<CheckSection> = {};
-        /// What happens to requests while no endpoint is healthy: `{ wait: 5s }` or `{ fail_open: true }`.
+        /// What happens to requests while no endpoint is healthy, or all have refused a connection: `{ wait: 5s }` or `{ fail_open: true }`.
         when_none_healthy: NoneHealthySection = {};
         /// What is spoken with its endpoints: `http/1.1`, or `h2` (HTTP/2; without `tls` by prior knowledge), which gRPC
         /// needs.
@@ -114,7 +114,7 @@ section! {
         timeout: Limit = "1s";
         /// Passing probes in a row that make an unhealthy endpoint healthy.
         healthy_after: Count<1, 1000> = 2;
-        /// Failing probes in a row that make a healthy endpoint unhealthy.
+        /// Failing probes in a row that make an endpoint unhealthy.
         unhealthy_after: Count<1, 1000> = 3;
         /// `type: http` only: path and query to ask for. Default: `/`.
         path: CheckPath, optional;
@@ -291,8 +291,8 @@ section! {
 section! {
     /// When a request is tried again.
     RetrySection "`retry`" {
-        /// Attempts after the first one. Connects that fail do not count: all other endpoints are tried, once each, for
-        /// as long as so many attempts would take that each use up `timeouts.connect`. 0: none follows.
+        /// Attempts after the first one. Failed connects do not count: all other endpoints are tried, for
+        /// `timeouts.connect` times one more than this in all. 0: none follows.
         limit: Count<0, 20> = 2;
         /// After which failures: `connect` (any method: nothing was sent); for idempotent methods also `reset` (closed
         /// before the first byte of a response), `timeout` (no response in time), and statuses from 500 to 599.
