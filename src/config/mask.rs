@@ -48,9 +48,9 @@ fn names_a_key(letters: &str) -> bool {
     letters.ends_with("key") || letters.ends_with("keys")
 }
 
-/// `key: /path/site.key` names a file, and is no secret itself.
+/// `key: /path/site.key` names a file, and is no secret itself. `X-Api-Key` names none: base64 begins with `/`, too.
 pub(crate) fn is_file_of_keys(key: &str, value: &str) -> bool {
-    names_a_key(&letters(key)) && value.starts_with('/')
+    matches!(letters(key).as_str(), "key" | "keys") && value.starts_with('/')
 }
 
 /// `${NAME}` alone says nothing but a name.

@@ -26,6 +26,7 @@ fn values_of_secret_keys_are_hidden_however_they_are_written() {
         ("admin: { token: \"hunter2, }\", listen: x }\n", &["listen: x"]),
         ("admin: { token: hunter2,more, listen: x }\n", &["listen: x"]),
         ("admin: { token: a{b}hunter2, listen: x }\n", &["listen: x"]),
+        ("X-Api-Key: /hunter2\nlisten: x\n", &["listen: x"]),
         ("{\"token\":\"hunter2\",\"listen\":\"x\"}\n", &["\"listen\":\"x\""]),
         ("'token' : 'it''s hunter2'\nlisten: x\n", &["listen: x"]),
         ("token: \"a\\\"hunter2\"\nlisten: x\n", &["listen: x"]),
