@@ -24,6 +24,11 @@ pub fn is_private(directory: &Path) -> bool {
     directory.symlink_metadata().is_ok_and(is_ours)
 }
 
+/// Whether this is a directory of this user's, whatever it lets others do.
+pub fn is_of_user(directory: &Path, uid: u32) -> bool {
+    directory.metadata().is_ok_and(|found| found.is_dir() && found.uid() == uid)
+}
+
 /// Fails where a directory belongs to somebody else than root and this user. Others may be able to write to it, which
 /// volumes of containers often allow: whose the files are is to be asked as well, see [`is_of_this_user`].
 pub fn check_ours(directory: &Path) -> io::Result<()> {
@@ -143,7 +148,7 @@ mod tests {
             let theirs = made(folder.path(), "d", 0o700, Some(STRANGER));
             let error = check_ours(&theirs).expect_err("refused").to_string();
             assert!(error.contains("belongs to user 65533"), "{error}");
-            assert!(!is_private(&theirs));
+            assert!(!is_private(&theirs) && !is_of_user(&theirs, 0) && is_of_user(&theirs, STRANGER));
         }
     }
 }

@@ -73,14 +73,16 @@ impl FromStr for Address {
 
 impl Environment {
     pub fn of_process() -> Environment {
+        let uid = nix::unistd::geteuid().as_raw();
         let absolute =
             |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
         Environment {
             run: "/run".into(),
-            runtime: absolute("XDG_RUNTIME_DIR"),
+            // `su` and `sudo -E` bring along another user's.
+            runtime: absolute("XDG_RUNTIME_DIR").filter(|path| directory::is_of_user(path, uid)),
             tmp: "/tmp".into(),
             home: absolute("HOME"),
-            uid: nix::unistd::geteuid().as_raw(),
+            uid,
         }
     }
 
