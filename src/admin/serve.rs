@@ -9,6 +9,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHE
 use http::{HeaderMap, Method, Response, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::accept::{EXCHANGE_LIMIT, accept};
 use super::operate::{Operation, Outcome, PLAIN, Verdict};
@@ -22,7 +23,7 @@ const REQUESTS_MAX: usize = 64;
 /// Answers that are made at once: each may be as large as there are endpoints.
 const MAKING_MAX: usize = 2;
 
-/// Bodies that are read at once.
+/// Operations with a body that are under way at once, from reading the body to the end.
 const BODIES_MAX: usize = 2;
 
 /// What the admin server asks the rest of the process.
@@ -152,19 +153,24 @@ impl App {
     }
 
     async fn perform(&self, mut operation: Operation, session: &mut ServerSession) -> Answer {
-        if let Some(body) = operation.body() {
-            let read = async {
-                let _reading = self.limits.bodies.acquire().await;
-                read_body(session).await
-            };
-            *body = match tokio::time::timeout(EXCHANGE_LIMIT, read).await {
-                Ok(Ok(text)) => text,
-                Ok(Err(refusal)) => return refusal,
-                Err(_) => {
-                    return Answer::text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n");
-                }
-            };
-        }
+        // Held to the end: each body may have the size of the largest config.
+        let _with_body = match operation.body() {
+            None => None,
+            Some(body) => {
+                let Ok(permit) = timeout(EXCHANGE_LIMIT, self.limits.bodies.acquire()).await else {
+                    let busy = "others are under way: ask again later\n";
+                    return Answer::text(StatusCode::SERVICE_UNAVAILABLE, busy);
+                };
+                *body = match timeout(EXCHANGE_LIMIT, read_body(session)).await {
+                    Ok(Ok(text)) => text,
+                    Ok(Err(refusal)) => return refusal,
+                    Err(_) => {
+                        return Answer::text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n");
+                    }
+                };
+                Some(permit)
+            }
+        };
         let done = operation.content_type();
         let Outcome { verdict, text } = self.process.perform(operation).await;
         let content_type = if verdict == Verdict::Done { done } else { PLAIN };

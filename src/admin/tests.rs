@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -17,8 +18,8 @@ use super::*;
 use crate::config::{self, AdminListen};
 
 /// A process with nothing in it.
-struct Idle {
-    ready: Result<(), String>,
+pub(super) struct Idle {
+    pub(super) ready: Result<(), String>,
 }
 
 #[async_trait::async_trait]
@@ -47,7 +48,8 @@ impl Process for Idle {
     }
 
     async fn perform(&self, operation: Operation) -> Outcome {
-        if operation == Operation::Upgrade {
+        let never = matches!(&operation, Operation::Plan { text, .. } if text == "never");
+        if never || operation == Operation::Upgrade {
             return std::future::pending().await;
         }
         match self.ready {
@@ -430,6 +432,25 @@ fn orders_that_take_their_time_leave_places_for_health() {
     assert_eq!(running.get("/livez").status, 200);
     assert_eq!(running.get("/readyz").status, 200);
     drop(orders);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_are_held_for_as_long_as_their_operations_last() {
+    let (_directory, path) = temporary();
+    let socket = AdminSocket::bind(&unix(&path)).expect("bind").expect("not off");
+    let serving = tokio::spawn(socket.serve(Arc::new(Idle { ready: Ok(()) })));
+    let mut plans = Vec::new();
+    for _ in 0..3 {
+        let mut stream = tokio::net::UnixStream::connect(&path).await.expect("connect");
+        let plan = b"POST /plan HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nnever";
+        stream.write_all(plan).await.expect("write");
+        plans.push(stream);
+    }
+    let mut answer = String::new();
+    plans.pop().expect("some").read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("ask again later\n"), "{answer}");
+    drop(plans);
+    serving.abort();
 }
 
 #[test]
