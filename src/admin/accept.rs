@@ -50,8 +50,7 @@ where
                 if closes_another && crowded.due(Instant::now()).is_some() {
                     log::warn!(most = SILENT_MAX; "the admin address is crowded: silent connections are closed");
                 }
-                let app = app.clone();
-                tokio::spawn(async move { exchange(&app, connection, place).await });
+                begin(&app, connection, place);
                 // Nobody counts as silent before what has arrived was looked at.
                 tokio::task::yield_now().await;
             }
@@ -62,8 +61,7 @@ where
                 reserve.let_go();
                 // Somebody waits, or it had not failed; but may be gone, or the place taken by a client of the proxy.
                 match timeout(ACCEPT_PAUSE, next()).await {
-                    // One at a time: there is one descriptor.
-                    Ok(Ok(connection)) => exchange(&app, connection, silent.enter().0).await,
+                    Ok(Ok(connection)) => begin(&app, connection, silent.enter().0),
                     _ => tokio::time::sleep(ACCEPT_PAUSE).await,
                 }
             }
@@ -71,8 +69,13 @@ where
     }
 }
 
+/// On its own: an order may take minutes, and whoever is let in next may ask about health.
+fn begin(app: &Arc<App>, connection: Connection, place: Place) {
+    tokio::spawn(exchange(app.clone(), connection, place));
+}
+
 /// Too slow, or gone: nobody is left to be told.
-async fn exchange(app: &Arc<App>, connection: Connection, mut place: Place) {
+async fn exchange(app: Arc<App>, connection: Connection, mut place: Place) {
     let mut session = ServerSession::new_http1(Box::new(connection));
     // With its first timeout Pingora starts a thread that wakes a hundred times a second from then on.
     session.set_read_timeout(None);
@@ -141,5 +144,55 @@ impl Reserve {
 
     fn let_go(&mut self) {
         self.0.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::super::serve::Limits;
+    use super::super::tests::Idle;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_let_in_without_descriptors_keeps_nobody_out() {
+        let app = Arc::new(App {
+            process: Arc::new(Idle { ready: Ok(()) }),
+            token: None,
+            tcp: false,
+            limits: Limits::default(),
+        });
+        let arrivals =
+            ["POST /upgrade", "GET /livez"].map(|request| (request, UnixStream::pair().expect("a pair")));
+        let mut clients = Vec::new();
+        let queue = Mutex::new(VecDeque::new());
+        for (request, (mut client, server)) in arrivals {
+            client
+                .write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
+                .await
+                .expect("written");
+            clients.push(client);
+            queue.lock().extend([Err(io::Error::from_raw_os_error(nix::libc::EMFILE)), Ok(server.into())]);
+        }
+        let next = || {
+            let arrival = queue.lock().pop_front();
+            async move {
+                match arrival {
+                    Some(arrival) => arrival,
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        let answer = async {
+            let mut answer = String::new();
+            clients[1].read_to_string(&mut answer).await.map(|_| answer)
+        };
+        let answer = tokio::select! {
+            ended = accept(app, next) => panic!("{ended:?}"),
+            answer = timeout(EXCHANGE_LIMIT, answer) => answer.expect("in time").expect("an answer"),
+        };
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
 }
