@@ -57,7 +57,7 @@ impl Exchange {
             return;
         };
         let endpoint = open.lease.endpoint();
-        let took = now.saturating_duration_since(open.started);
+        let mut took = now.saturating_duration_since(open.started);
         match failure {
             Failure::ResourcesShort => {
                 pool.is_short(reason);
@@ -65,15 +65,16 @@ impl Exchange {
             }
             Failure::ConnectTimeout => {
                 pool.connect_failed(endpoint, reason);
-                self.connecting += took.max(pool.spec().timeouts.connect);
+                took = took.max(pool.spec().timeouts.connect);
                 self.tried.add(endpoint.clone());
             }
             _ => {
                 let known = !pool.connect_failed(endpoint, reason);
-                self.connecting += took;
                 self.tried.rule_out(endpoint, known);
             }
         }
+        // Whatever it was: who waits for a descriptor at each of many endpoints waits for long, too.
+        self.connecting += took;
     }
 
     fn may_retry(&mut self, failure: Failure, circumstances: Circumstances, stale: bool) -> bool {

@@ -125,17 +125,19 @@ fn a_refused_connect_takes_no_retry_from_other_failures() {
 /// Three connects of a second each are what a limit of two retries allows.
 #[test]
 fn the_time_for_connects_is_bounded() {
-    let snapshot = pool_of(9, "retry: { limit: 2 }\n    timeouts: { connect: 1s }");
-    let mut exchange = admitted(&snapshot, "GET");
+    const ONE_SECOND: &str = "retry: { limit: 2 }\n    timeouts: { connect: 1s }";
+    let mut exchange = admitted(&pool_of(9, ONE_SECOND), "GET");
     for again in [true, true, false] {
         attempt(&mut exchange);
         assert_eq!(fails(&mut exchange, Failure::ConnectTimeout, FRESH), again);
     }
-    let mut exchange = admitted(&snapshot, "GET");
-    for again in [true, false] {
-        attempt(&mut exchange);
-        let slowly_refused = Instant::now() + Duration::from_millis(1600);
-        assert_eq!(exchange.attempt_failed(Failure::ConnectFailed, None, FRESH, slowly_refused), again);
+    for failure in [Failure::ConnectFailed, Failure::ResourcesShort] {
+        let mut exchange = admitted(&pool_of(9, ONE_SECOND), "GET");
+        for again in [true, false] {
+            attempt(&mut exchange);
+            let slowly = Instant::now() + Duration::from_millis(1600);
+            assert_eq!(exchange.attempt_failed(failure, None, FRESH, slowly), again, "{failure:?}");
+        }
     }
 }
 
