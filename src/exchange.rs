@@ -227,11 +227,12 @@ impl Exchange {
     fn find_route<H: RequestHead>(&mut self, head: &H) -> Result<(), Failure> {
         let Held::All(pinned) = self.held.clone() else { return Err(Failure::Internal) };
         let decision = decide(pinned.snapshot(), head);
+        // Before all else: a place among the routes of another snapshot says nothing about this one.
+        self.route = decision.trace.route();
         let Some(route) = decision.route else {
             self.record.detail = Some(decision.trace.to_string().into());
             return Err(Failure::NoRoute);
         };
-        self.route = decision.trace.route();
         // What HTTP/1.1 does with `Upgrade`, HTTP/2 has no word for (RFC 9113, section 8.6).
         self.upgrade &= route.pool.spec().protocol == EndpointProtocol::Http11;
         let timeout = route.timeout.into_iter().chain(self.patience).min();

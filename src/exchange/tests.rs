@@ -217,6 +217,10 @@ fn a_route_that_is_gone_is_said_to_who_waited_for_it() {
         "listeners: [{ address: 127.0.0.1:0 }]\nroutes: [{ match: { paths: [/b] }, pool: p }]\npools: { p: [127.0.0.1:1] }",
     );
     assert_eq!(exchange.decide_anew(pinned(&after), &head, Instant::now()), Err(Failure::NoRoute));
+    exchange.failed(Failure::NoRoute, None);
+    let record = exchange.finish(Some(404), 0, Instant::now());
+    assert_eq!((record.route, record.pool, record.cause), (None, None, Some("no_route")));
+    assert_eq!(record.generation, after.generation());
 }
 
 #[test]
