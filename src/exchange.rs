@@ -70,6 +70,8 @@ pub struct Exchange {
     tunnel: bool,
     /// What was decided: a place among the routes.
     route: Option<usize>,
+    /// The pool has let it in: it waits, or has had an endpoint.
+    admitted: bool,
     tried: Tried,
     retries_left: u8,
     /// How much time connects have taken that failed.
@@ -180,6 +182,7 @@ impl Exchange {
             answered_by_grpc: false,
             tunnel: false,
             route: None,
+            admitted: false,
             tried: Tried::default(),
             retries_left: 0,
             connecting: Duration::ZERO,
@@ -255,11 +258,8 @@ impl Exchange {
         let Held::All(pinned) = self.held.clone() else { return Next::Fail(Failure::Internal) };
         let Some(route) = pinned.route(self.route) else { return Next::Fail(Failure::NoRoute) };
         match route.pool.pick(&self.tried) {
-            Picked::Endpoint { mut lease, failed_open, skipped } => {
-                let is_admitted = self.is_admitted();
-                if !lease.count(self.holds()) && !is_admitted {
-                    return self.refused_by(&route.pool);
-                }
+            Picked::Endpoint { endpoint, failed_open, skipped } => {
+                let Some(lease) = self.lease(endpoint) else { return self.refused_by(&route.pool) };
                 self.stop_waiting(now);
                 self.record.failed_open |= failed_open;
                 self.record.skipped = skipped;
@@ -284,12 +284,15 @@ impl Exchange {
         if self.record.protocol == Protocol::Http2 { Holds::Stream } else { Holds::Connection }
     }
 
-    /// The pool has let it in before: one that has waited, or is tried again, is not refused for the pool's limit.
-    fn is_admitted(&self) -> bool {
-        self.waiting_since.is_some()
-            || self.permit.is_some()
-            || !self.record.attempts.is_empty()
-            || !self.tried.is_empty()
+    /// `None`: the pool is full. What it has let in before is not refused for its limit.
+    fn lease(&mut self, endpoint: Arc<Endpoint>) -> Option<Lease> {
+        let holds = self.holds();
+        if self.admitted {
+            return Some(Lease::beyond_limit(endpoint, holds));
+        }
+        let lease = Lease::within_limit(endpoint, holds)?;
+        self.admitted = true;
+        Some(lease)
     }
 
     fn refused_by(&self, pool: &Pool) -> Next {

@@ -85,7 +85,7 @@ pub struct Pool {
 /// What came of asking a pool for an endpoint.
 #[derive(Debug)]
 pub enum Picked {
-    Endpoint { lease: Lease, failed_open: bool, skipped: Option<Arc<SkippedEndpoints>> },
+    Endpoint { endpoint: Arc<Endpoint>, failed_open: bool, skipped: Option<Arc<SkippedEndpoints>> },
     NoneHealthy { skipped: Option<Arc<SkippedEndpoints>> },
 }
 
@@ -145,6 +145,11 @@ impl Pool {
         self.table.load()
     }
 
+    /// Whether their requests count together: one follows the other under the same name.
+    pub fn shares_load(&self, other: &Pool) -> bool {
+        Arc::ptr_eq(self.table.load(), other.table.load())
+    }
+
     /// Whether another request may wait: those that wait count as those in flight do.
     pub fn may_wait(&self, holds: Holds) -> bool {
         self.load().has_room(holds, self.waiting.load(Relaxed) as u64)
@@ -160,7 +165,7 @@ impl Pool {
         let pick = if tried.is_empty() { rotation.first(start) } else { rotation.another(start, tried) };
         match pick {
             Some(pick) => Picked::Endpoint {
-                lease: Lease::new(pick.member.endpoint.clone()),
+                endpoint: pick.member.endpoint.clone(),
                 failed_open: pick.failed_open,
                 skipped,
             },

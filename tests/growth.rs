@@ -138,8 +138,8 @@ fn a_request_that_all_refuse_costs_as_much_among_many() {
     grows("a request that all refuse", [100, 10_000], FLAT, make, |snapshot| {
         for _ in 0..REPEATED / 10 {
             let (pool, mut tried) = (&snapshot.pools()[0], Tried::default());
-            while let Picked::Endpoint { lease, .. } = pool.pick(&tried) {
-                tried.rule_out(lease.endpoint(), true);
+            while let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) {
+                tried.rule_out(&endpoint, true);
                 black_box(pool.has_fresh(&tried));
             }
         }

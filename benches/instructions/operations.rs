@@ -109,11 +109,11 @@ fn pick(pool: &'static str) -> Box<dyn FnMut()> {
 
 fn pick_again() -> Box<dyn FnMut()> {
     let pool = traffic::snapshot(1).pool("p").expect("it is in the config").clone();
-    let Picked::Endpoint { lease, .. } = pool.pick(&Tried::default()) else {
+    let Picked::Endpoint { endpoint, .. } = pool.pick(&Tried::default()) else {
         unreachable!("there are no health checks")
     };
     let mut tried = Tried::default();
-    tried.add(Arc::clone(lease.endpoint()));
+    tried.add(endpoint);
     Box::new(move || {
         black_box(pool.pick(&tried));
     })

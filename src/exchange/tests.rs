@@ -206,6 +206,33 @@ fn a_request_that_waits_is_decided_anew_by_the_config_in_force() {
     assert_eq!(record.waited, Some(Duration::from_secs(2)));
 }
 
+/// What one pool has let in counts as new in another, and the same pool does not refuse it for a config of its own.
+#[test]
+fn a_request_that_comes_to_another_pool_is_held_to_its_limit() {
+    let head = head("GET", "/", &[]);
+    for (pool, is_refused) in [("q", true), ("p", false)] {
+        let before = none_healthy("{ wait: 5s }");
+        let mut waits = begin(&before, &head);
+        waits.admit(&head, [9].into_iter()).expect("nothing is wrong with it");
+        assert!(matches!(waits.next(Instant::now()), Next::Wait(..)));
+        let text = format!(
+            "listeners: [{{ address: 127.0.0.1:0 }}]\nroutes: [{{ pool: {pool} }}]\npools:\n  {pool}:\n    \
+             endpoints: [127.0.0.1:1]\n    health_check: off\n    limits: {{ requests: 1 }}\n"
+        );
+        let config = config::parse(&text, "test").expect("a valid config");
+        let after = Arc::new(Snapshot::build(config, Some(&before)));
+        after.limit_pools(100, 100);
+        let mut first = admitted(&after, "GET");
+        attempt(&mut first);
+        assert_eq!(waits.decide_anew(pinned(&after), &head, Instant::now()), Ok(true));
+        let next = waits.next(Instant::now());
+        assert_eq!(matches!(next, Next::Fail(Failure::PoolFull)), is_refused, "{pool}");
+        let status = &after.status()[0];
+        assert_eq!((status.refused, status.endpoints[0].requests), if is_refused { (1, 1) } else { (0, 2) });
+        assert_eq!(before.status()[0].waiting, u64::from(!is_refused), "until it has a connection");
+    }
+}
+
 #[test]
 fn a_route_that_is_gone_is_said_to_who_waited_for_it() {
     let head = head("GET", "/a", &[]);

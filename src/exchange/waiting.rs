@@ -18,9 +18,10 @@ impl Exchange {
         if limit.is_zero() {
             return Next::Fail(Failure::NoHealthyEndpoint);
         }
-        if !self.is_admitted() && !pool.may_wait(self.holds()) {
+        if !self.admitted && !pool.may_wait(self.holds()) {
             return self.refused_by(pool);
         }
+        self.admitted = true;
         let since = *self.waiting_since.get_or_insert(now);
         // All its times of waiting together have this limit.
         let until = since + limit.saturating_sub(self.record.waited.unwrap_or_default());
@@ -60,10 +61,16 @@ impl Exchange {
         let used = self.retry_limit().saturating_sub(self.retries_left);
         self.stop_waiting(now);
         self.record.generation = pinned.snapshot().generation();
+        let before = self.pool().cloned();
         self.held = Held::All(pinned);
         self.record.skipped = None;
         self.connecting = Duration::ZERO;
         self.find_route(head)?;
+        if !before.zip(self.pool()).is_some_and(|(before, pool)| before.shares_load(pool)) {
+            // Another pool has not let it in, and the first one has its place back.
+            self.admitted = false;
+            self.permit = None;
+        }
         self.retries_left = self.retry_limit().saturating_sub(used);
         Ok(true)
     }

@@ -297,25 +297,34 @@ impl Drop for IdleConnections {
     }
 }
 
-/// The right to send one attempt to an endpoint; while it lives, the attempt counts as in flight.
+/// The right to send one attempt to an endpoint; while it lives, the attempt counts as in flight, there and in the pool.
 #[derive(Debug)]
 pub struct Lease {
     endpoint: Arc<Endpoint>,
-    /// It counts among the requests of the pool.
-    counted: Option<Holds>,
+    holds: Holds,
 }
 
 impl Lease {
-    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
-        endpoint.count(REQUESTS, 1);
-        endpoint.count(IN_FLIGHT, 1);
-        Self { endpoint, counted: None }
+    /// For a request that the pool sees first; `None`: it would be one too many for its limit.
+    pub fn within_limit(endpoint: Arc<Endpoint>, holds: Holds) -> Option<Self> {
+        if !endpoint.pool.begin(holds) {
+            endpoint.pool.end(holds);
+            return None;
+        }
+        Some(Self::counted(endpoint, holds))
     }
 
-    /// Counts it among the requests of the pool; `false` if it is one too many for its limit.
-    pub fn count(&mut self, holds: Holds) -> bool {
-        self.counted = Some(holds);
-        self.endpoint.pool.begin(holds)
+    /// For a request that the pool has let in before: it counts, and is not refused.
+    pub fn beyond_limit(endpoint: Arc<Endpoint>, holds: Holds) -> Self {
+        endpoint.pool.begin(holds);
+        Self::counted(endpoint, holds)
+    }
+
+    /// The pool has counted it.
+    fn counted(endpoint: Arc<Endpoint>, holds: Holds) -> Self {
+        endpoint.count(REQUESTS, 1);
+        endpoint.count(IN_FLIGHT, 1);
+        Self { endpoint, holds }
     }
 
     pub fn endpoint(&self) -> &Arc<Endpoint> {
@@ -340,9 +349,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.endpoint.count(IN_FLIGHT, 1u64.wrapping_neg());
-        if let Some(holds) = self.counted {
-            self.endpoint.pool.end(holds);
-        }
+        self.endpoint.pool.end(self.holds);
     }
 }
 

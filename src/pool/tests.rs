@@ -84,10 +84,13 @@ fn letter(pool: &Pool, endpoint: &Arc<Endpoint>) -> char {
     index.map_or('?', |index| char::from(b'a' + index as u8))
 }
 
-/// One pick as a letter; '-' when there is none.
+/// Whom one request takes, as a letter; '-' when there is nobody.
 fn pick(pool: &Pool) -> char {
     match pool.pick(&Tried::default()) {
-        Picked::Endpoint { lease, .. } => letter(pool, lease.endpoint()),
+        Picked::Endpoint { endpoint, .. } => {
+            drop(Lease::within_limit(endpoint.clone(), Holds::Connection));
+            letter(pool, &endpoint)
+        }
         Picked::NoneHealthy { .. } => '-',
     }
 }
@@ -183,9 +186,9 @@ fn a_retry_takes_another_endpoint_as_long_as_one_is_left() {
     let mut tried = Tried::default();
     let mut letters = Vec::new();
     for _ in 0..4 {
-        let Picked::Endpoint { lease, .. } = pool.pick(&tried) else { panic!("there is always one") };
-        letters.push(letter(&pool, lease.endpoint()));
-        tried.add(lease.endpoint().clone());
+        let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) else { panic!("there is always one") };
+        letters.push(letter(&pool, &endpoint));
+        tried.add(endpoint);
     }
     let mut first = letters.clone();
     first.truncate(3);
@@ -201,10 +204,10 @@ fn refuse(pool: &Pool, index: usize) -> bool {
 fn tries(pool: &Pool) -> String {
     let mut tried = Tried::default();
     let next = |_| {
-        let Picked::Endpoint { lease, .. } = pool.pick(&tried) else { return None };
-        let known = !pool.connect_failed(lease.endpoint(), "refused");
-        tried.rule_out(lease.endpoint(), known);
-        Some(letter(pool, lease.endpoint()))
+        let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) else { return None };
+        let known = !pool.connect_failed(&endpoint, "refused");
+        tried.rule_out(&endpoint, known);
+        Some(letter(pool, &endpoint))
     };
     (0..1000).map_while(next).collect()
 }
@@ -234,8 +237,8 @@ fn a_retry_passes_over_at_once_who_refused_another() {
     let mut tried = Tried::default();
     tried.rule_out(&pool.members()[0].endpoint, false);
     for _ in 0..5 {
-        let Picked::Endpoint { lease, .. } = pool.pick(&tried) else { panic!("one is left") };
-        assert_eq!(letter(&pool, lease.endpoint()), 'd');
+        let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) else { panic!("one is left") };
+        assert_eq!(letter(&pool, &endpoint), 'd');
     }
 }
 
@@ -378,10 +381,23 @@ fn fail_open_tries_those_that_are_not_healthy_and_says_so() {
 }
 
 #[test]
+fn who_is_refused_for_the_limit_counts_nowhere() {
+    let pool = equal(1);
+    pool.load().set(Most { all: Some(1), of_connections: None }, 1);
+    let endpoint = pool.members().swap_remove(0).endpoint;
+    let lease = Lease::within_limit(endpoint.clone(), Holds::Stream).expect("it is the first");
+    assert!(Lease::within_limit(endpoint.clone(), Holds::Stream).is_none());
+    assert_eq!((endpoint.load().requests, pool.load().in_flight()), (1, 1));
+    drop(Lease::beyond_limit(endpoint.clone(), Holds::Stream));
+    drop(lease);
+    assert_eq!((endpoint.load().requests, pool.load().in_flight()), (2, 0));
+}
+
+#[test]
 fn a_lease_counts_in_flight_until_it_is_dropped() {
     let pool = equal(1);
-    let Picked::Endpoint { lease, .. } = pool.pick(&Tried::default()) else { panic!("one is healthy") };
-    let endpoint = lease.endpoint().clone();
+    let Picked::Endpoint { endpoint, .. } = pool.pick(&Tried::default()) else { panic!("one is healthy") };
+    let lease = Lease::within_limit(endpoint.clone(), Holds::Connection).expect("there is no limit");
     assert_eq!((endpoint.load().requests, endpoint.load().in_flight), (1, 1));
     drop(lease);
     assert_eq!((endpoint.load().requests, endpoint.load().in_flight), (1, 0));
@@ -438,7 +454,8 @@ async fn waiting_has_an_end() {
 fn a_successor_keeps_the_live_state_of_the_endpoints_that_stay() {
     let old = equal(2);
     set(&old, 0, false);
-    drop(old.pick(&Tried::default()));
+    let Picked::Endpoint { endpoint, .. } = old.pick(&Tried::default()) else { panic!("one is healthy") };
+    drop(Lease::within_limit(endpoint, Holds::Connection));
     let new = Pool::new(spec(&[(3, false), (1, false), (1, false)], no_wait()), Some(&old), &Arc::default());
     let status = new.status();
     let states: Vec<_> = status.endpoints.iter().map(|endpoint| endpoint.state).collect();
