@@ -74,7 +74,7 @@ pub struct Exchange {
     admitted: bool,
     tried: Tried,
     retries_left: u8,
-    /// How much time connects have taken that failed.
+    /// How much time connects have taken that failed, since it has last waited.
     connecting: Duration,
     /// Bytes of the request's body; `None`: no limit.
     body_limit: Option<u64>,

@@ -42,7 +42,7 @@ pub use load::{Holds, Most, PoolLoad};
 pub use probe::Finding;
 pub use rotation::Member;
 pub use supervisor::{Supervisor, SupervisorHandle};
-pub use tried::Tried;
+pub use tried::{Tried, Unconnected};
 pub use waiting::{QueueFull, Wait, WaitPermit};
 
 use crate::config::{self, EndpointAddress, WhenNoneHealthy};
@@ -162,7 +162,11 @@ impl Pool {
     pub fn pick(&self, tried: &Tried) -> Picked {
         let (rotation, start) = self.turns.look(!tried.is_empty());
         let skipped = rotation.skipped();
-        let pick = if tried.is_empty() { rotation.first(start) } else { rotation.another(start, tried) };
+        let pick = match tried {
+            _ if tried.is_exhausted() => None,
+            _ if tried.is_empty() => rotation.first(start),
+            _ => rotation.another(start, tried),
+        };
         match pick {
             Some(pick) => Picked::Endpoint {
                 endpoint: pick.member.endpoint.clone(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use evenkeel::changes::Changes;
 use evenkeel::config::{self, Config};
-use evenkeel::pool::{Picked, Tried};
+use evenkeel::pool::{Picked, Tried, Unconnected};
 use evenkeel::snapshot::Snapshot;
 
 const TRIES: usize = 7;
@@ -139,7 +139,7 @@ fn a_request_that_all_refuse_costs_as_much_among_many() {
         for _ in 0..REPEATED / 10 {
             let (pool, mut tried) = (&snapshot.pools()[0], Tried::default());
             while let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) {
-                tried.rule_out(&endpoint, true);
+                tried.rule_out(&endpoint, Unconnected::KnownUnreachable);
                 black_box(pool.has_fresh(&tried));
             }
         }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{Exchange, Failure, OpenAttempt, Side};
+use crate::pool::Unconnected;
 use crate::telemetry::record::AttemptResult;
 
 /// What a carrier knows of an attempt that failed.
@@ -61,17 +62,17 @@ impl Exchange {
         match failure {
             Failure::ResourcesShort => {
                 pool.is_short(reason);
-                self.tried.rule_out(endpoint, false);
+                self.tried.rule_out(endpoint, Unconnected::Shortage);
             }
             Failure::ConnectTimeout => {
                 pool.connect_failed(endpoint, reason);
                 took = took.max(pool.spec().timeouts.connect);
                 self.tried.add(endpoint.clone());
             }
-            _ => {
-                let known = !pool.connect_failed(endpoint, reason);
-                self.tried.rule_out(endpoint, known);
+            _ if pool.connect_failed(endpoint, reason) => {
+                self.tried.rule_out(endpoint, Unconnected::Unreachable);
             }
+            _ => self.tried.rule_out(endpoint, Unconnected::KnownUnreachable),
         }
         // Whatever it was: who waits for a descriptor at each of many endpoints waits for long, too.
         self.connecting += took;
@@ -83,7 +84,7 @@ impl Exchange {
             return false;
         }
         if failure.is_of_connect() {
-            return self.may_connect_elsewhere(failure);
+            return self.may_connect_elsewhere();
         }
         let Some(pool) = self.pool() else { return false };
         let on = &pool.spec().retry.on;
@@ -99,19 +100,21 @@ impl Exchange {
 
     /// Whether another attempt may follow one that had no connection. It costs nothing but time, and so it is the time
     /// that is bounded: as much as `retry.limit` allows where each attempt takes `timeouts.connect`.
-    fn may_connect_elsewhere(&mut self, failure: Failure) -> bool {
+    ///
+    /// A request that may wait does so where nobody is left, or no time to find somebody, unless what is short is on this
+    /// side: an endpoint that could be reached would end the wait at once.
+    fn may_connect_elsewhere(&mut self) -> bool {
         let Some(pool) = self.held.route(self.route).map(|route| &route.pool) else { return false };
         let (retry, connect) = (&pool.spec().retry, pool.spec().timeouts.connect);
         if !retry.on.connect || retry.limit == 0 {
             return false;
         }
         let in_time = self.connecting < connect * (u32::from(retry.limit) + 1);
-        if pool.has_fresh(&self.tried) {
-            return in_time;
+        if in_time && pool.has_fresh(&self.tried) {
+            return true;
         }
-        if failure != Failure::ResourcesShort && pool.lets_wait() {
-            // Nobody is left: it waits.
-            self.tried.rule_out_all();
+        if pool.lets_wait() && !self.tried.has_shortage() {
+            self.tried.exhaust();
             return true;
         }
         in_time && pool.has_another(&self.tried)

@@ -182,6 +182,50 @@ fn where_all_refuse_the_request_waits() {
     assert_eq!(snapshot.status()[0].waiting, 1, "one place is enough");
 }
 
+/// A wait would end at once, for one of them could be reached, and the same would follow again and again.
+#[test]
+fn nobody_waits_for_what_this_machine_is_short_of() {
+    use Failure::{ConnectFailed, ResourcesShort};
+    for failures in [[ResourcesShort, ConnectFailed], [ConnectFailed, ResourcesShort]] {
+        let mut exchange = admitted(&pool_of(2, "when_none_healthy: { wait: 5s }"), "GET");
+        for (failure, again) in failures.into_iter().zip([true, false]) {
+            attempt(&mut exchange);
+            assert_eq!(fails(&mut exchange, failure, FRESH), again, "{failures:?}");
+        }
+    }
+    // Where nobody can be reached, there is something to wait for.
+    let snapshot = pool_of(1, "when_none_healthy: { wait: 5s }");
+    let mut other = admitted(&snapshot, "GET");
+    attempt(&mut other);
+    fails(&mut other, ConnectFailed, FRESH);
+    let mut exchange = admitted(&snapshot, "GET");
+    attempt(&mut exchange);
+    assert!(fails(&mut exchange, ResourcesShort, FRESH));
+    assert!(matches!(exchange.next(Instant::now()), Next::Wait(..)));
+}
+
+/// However many endpoints let it hang: three connects of a second, the wait, and no more connects than that after it.
+#[test]
+fn who_hangs_at_one_endpoint_after_the_other_waits_and_has_an_end() {
+    let text = "retry: { limit: 2 }\n    timeouts: { connect: 1s }\n    when_none_healthy: { wait: 5s }";
+    let mut exchange = admitted(&pool_of(90, text), "GET");
+    let begun = Instant::now();
+    let (mut now, mut first_wait) = (begun, None);
+    let failure = loop {
+        match exchange.next(now) {
+            Next::Attempt => {
+                now += Duration::from_secs(1);
+                assert!(exchange.attempt_failed(Failure::ConnectTimeout, None, FRESH, now));
+            }
+            // Somebody is there at once.
+            Next::Wait(..) => first_wait = first_wait.or(Some(now - begun)),
+            Next::Fail(failure) => break failure,
+        }
+    };
+    assert_eq!((failure, first_wait), (Failure::WaitExpired, Some(Duration::from_secs(3))));
+    assert!(now - begun <= Duration::from_secs(3 + 5 + 3), "{:?}", now - begun);
+}
+
 #[test]
 fn a_request_that_waits_is_decided_anew_by_the_config_in_force() {
     let head = head("POST", "/", &[]);

@@ -22,6 +22,10 @@ impl Exchange {
             return self.refused_by(pool);
         }
         self.admitted = true;
+        // Connects have their own time before the first wait. What fails between two is part of the wait: without that, it
+        // would have no end where one endpoint after the other lets it hang.
+        let connecting = std::mem::take(&mut self.connecting);
+        self.record.waited = self.record.waited.map(|waited| waited + connecting);
         let since = *self.waiting_since.get_or_insert(now);
         // All its times of waiting together have this limit.
         let until = since + limit.saturating_sub(self.record.waited.unwrap_or_default());

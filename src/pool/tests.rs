@@ -205,8 +205,11 @@ fn tries(pool: &Pool) -> String {
     let mut tried = Tried::default();
     let next = |_| {
         let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) else { return None };
-        let known = !pool.connect_failed(&endpoint, "refused");
-        tried.rule_out(&endpoint, known);
+        let is_news = pool.connect_failed(&endpoint, "refused");
+        tried.rule_out(
+            &endpoint,
+            if is_news { Unconnected::Unreachable } else { Unconnected::KnownUnreachable },
+        );
         Some(letter(pool, &endpoint))
     };
     (0..1000).map_while(next).collect()
@@ -235,7 +238,7 @@ fn a_retry_passes_over_at_once_who_refused_another() {
     let pool = equal(4);
     (0..3).for_each(|index| assert!(refuse(&pool, index)));
     let mut tried = Tried::default();
-    tried.rule_out(&pool.members()[0].endpoint, false);
+    tried.rule_out(&pool.members()[0].endpoint, Unconnected::Unreachable);
     for _ in 0..5 {
         let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) else { panic!("one is left") };
         assert_eq!(letter(&pool, &endpoint), 'd');

@@ -13,15 +13,26 @@ const UNREACHABLE_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub struct Tried {
     endpoints: SmallVec<[Entry; 2]>,
-    /// Of them, those that others had found unreachable before.
-    unreachable: usize,
+    /// No other one is to be tried before the request has waited.
+    exhausted: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
     endpoint: Arc<Endpoint>,
-    /// It is not tried a second time, even if nobody else is left.
-    ruled_out: bool,
+    /// With it, the endpoint is not tried a second time, even if nobody else is left.
+    unconnected: Option<Unconnected>,
+}
+
+/// Why there was no connection to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unconnected {
+    /// This machine had no descriptor, port or memory for it.
+    Shortage,
+    /// It has not opened, and this request is the first to find out.
+    Unreachable,
+    /// It has not opened, as others had found before.
+    KnownUnreachable,
 }
 
 impl Tried {
@@ -31,23 +42,33 @@ impl Tried {
 
     /// The attempt at it failed; it may be tried again once nobody else is left.
     pub fn add(&mut self, endpoint: Arc<Endpoint>) {
-        self.endpoints.push(Entry { endpoint, ruled_out: false });
+        self.endpoints.push(Entry { endpoint, unconnected: None });
     }
 
-    /// There was no connection to it; `known` if that was no news.
-    pub fn rule_out(&mut self, endpoint: &Arc<Endpoint>, known: bool) {
-        self.unreachable += usize::from(known);
-        self.endpoints.push(Entry { endpoint: endpoint.clone(), ruled_out: true });
+    /// There was no connection to it.
+    pub fn rule_out(&mut self, endpoint: &Arc<Endpoint>, why: Unconnected) {
+        self.endpoints.push(Entry { endpoint: endpoint.clone(), unconnected: Some(why) });
     }
 
-    /// None of them is tried again before somebody has waited.
-    pub fn rule_out_all(&mut self) {
-        self.endpoints.iter_mut().for_each(|entry| entry.ruled_out = true);
+    /// Nobody is tried, be it again or for the first time, before the request has waited.
+    pub fn exhaust(&mut self) {
+        self.exhausted = true;
+    }
+
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.exhausted
     }
 
     /// Time has passed: all of them may have come back.
     pub fn forget(&mut self) {
         *self = Self::default();
+    }
+
+    /// Whether this machine is short of what it takes to reach one of them, as far as that can be reached: to wait for an
+    /// endpoint is no help there.
+    pub fn has_shortage(&self) -> bool {
+        let is_short = |entry: &Entry| entry.unconnected == Some(Unconnected::Shortage);
+        self.endpoints.iter().any(|entry| is_short(entry) && !entry.endpoint.is_unreachable())
     }
 
     pub(super) fn contains(&self, endpoint: &Arc<Endpoint>) -> bool {
@@ -56,18 +77,19 @@ impl Tried {
 
     /// Whether one of them may be tried once more.
     pub(super) fn any_may_repeat(&self) -> bool {
-        self.endpoints.iter().any(|entry| !entry.ruled_out)
+        self.endpoints.iter().any(|entry| entry.unconnected.is_none())
     }
 
     /// Whether it was tried, and may be once more.
     pub(super) fn may_repeat(&self, endpoint: &Arc<Endpoint>) -> bool {
         let mut tries =
             self.endpoints.iter().filter(|entry| Arc::ptr_eq(&entry.endpoint, endpoint)).peekable();
-        tries.peek().is_some() && tries.all(|entry| !entry.ruled_out)
+        tries.peek().is_some() && tries.all(|entry| entry.unconnected.is_none())
     }
 
     /// Whether one that is known to be unreachable may be tried.
     pub(super) fn may_try_unreachable(&self) -> bool {
-        self.unreachable < UNREACHABLE_MAX
+        let known = |entry: &&Entry| entry.unconnected == Some(Unconnected::KnownUnreachable);
+        self.endpoints.iter().filter(known).nth(UNREACHABLE_MAX - 1).is_none()
     }
 }
