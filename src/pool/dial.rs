@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,18 +28,42 @@ use crate::tls::{ClientTls, HTTP2};
 const BACKLOG_PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(16)];
 
 /// The connects that the full backlog of an endpoint's unix socket holds up (EAGAIN), in the order in which they came: the
-/// first one looks for room, again and again, until whoever wants it has no more time.
+/// first one looks for room, again and again, until whoever wants it has no more time. Who comes later queues behind them,
+/// even where there is room again.
 #[derive(Debug, Default)]
-pub struct Backlog(tokio::sync::Mutex<()>);
+pub struct Backlog {
+    turn: tokio::sync::Mutex<()>,
+    /// Connects that have, or wait for, their turn.
+    queued: AtomicUsize,
+}
+
+/// A place in the queue for a backlog, until this is dropped.
+struct Queued<'a>(&'a AtomicUsize);
 
 impl Backlog {
     pub async fn connect(&self, path: &Path) -> io::Result<UnixStream> {
-        match UnixStream::connect(path).await {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            done => return done,
+        if self.queued.load(Relaxed) == 0 {
+            match UnixStream::connect(path).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
         }
-        let _first = self.0.lock().await;
+        let _queued = Queued::in_line(&self.queued);
+        let _first = self.turn.lock().await;
         connect_when_there_is_room(path).await
+    }
+}
+
+impl<'a> Queued<'a> {
+    fn in_line(queued: &'a AtomicUsize) -> Self {
+        queued.fetch_add(1, Relaxed);
+        Self(queued)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -190,5 +214,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Secured<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::task::Waker;
+
+    use tokio::net::UnixSocket;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_comes_later_does_not_take_the_room_of_who_waits() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("busy.sock");
+        let socket = UnixSocket::new_stream().expect("a socket");
+        socket.bind(&path).expect("a free path");
+        let listener = socket.listen(0).expect("it is bound");
+        let mut held = Vec::new();
+        while let Ok(stream) = UnixStream::connect(&path).await {
+            held.push(stream);
+            assert!(held.len() < 100, "the backlog has an end");
+        }
+        let (backlog, order) = (Backlog::default(), Mutex::new(String::new()));
+        let connect = async |name| {
+            let stream = backlog.connect(&path).await.expect("there will be room");
+            order.lock().expect("no panic").push(name);
+            stream
+        };
+        let (mut first, mut second) = (Box::pin(connect('1')), Box::pin(connect('2')));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut context).is_pending(), "there is no room");
+        let _accepted = listener.accept().await.expect("one of those that fill it");
+        assert!(second.as_mut().poll(&mut context).is_pending(), "the room is not for it");
+        let more_room = async {
+            while order.lock().expect("no panic").is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            listener.accept().await
+        };
+        let _open = tokio::join!(first, second, more_room);
+        assert_eq!(*order.lock().expect("no panic"), "12");
+        assert_eq!(backlog.queued.load(Relaxed), 0);
     }
 }
