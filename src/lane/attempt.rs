@@ -359,6 +359,7 @@ async fn socket(kept: &KeptConnections, endpoint: &Endpoint, pool: &config::Pool
     let patience = pool.timeouts.connect / 2;
     let begun = Instant::now();
     let short = || io::Error::from_raw_os_error(libc::EMFILE);
+    let mut again = false;
     loop {
         let left = patience.saturating_sub(begun.elapsed());
         let descriptor =
@@ -367,9 +368,8 @@ async fn socket(kept: &KeptConnections, endpoint: &Endpoint, pool: &config::Pool
             Ok(socket) => return Ok(socket.holding(descriptor)),
             Err(error) if os_error::is_of_descriptors(&error) && begun.elapsed() < patience => {
                 drop(descriptor);
-                if !kept.descriptors.close_idle(Some(kept)) {
-                    kept.descriptors.pause().await;
-                }
+                kept.descriptors.relieve(kept, again).await;
+                again = true;
             }
             Err(error) => return Err(error),
         }

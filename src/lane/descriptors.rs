@@ -33,10 +33,23 @@ pub struct Descriptors {
     report: Mutex<Throttle>,
 }
 
+/// Of so many that are idle one is closed at a time: to find the oldest takes a look at all of them.
+const AT_ONCE: usize = 32;
+
 /// Idle connections of one worker.
 pub trait IdleStore: Send + Sync {
-    /// Closes one or a few of those that have been idle for the longest; returns how many.
+    /// Closes one or a few of those that have been idle for the longest; returns how many. Their descriptors may take a
+    /// moment to come back.
     fn close_oldest(&self) -> usize;
+}
+
+/// Of connections and since when they have been idle, the few to close first.
+pub fn oldest<T>(mut idle: Vec<(Instant, T)>) -> impl Iterator<Item = T> {
+    let count = idle.len().div_ceil(AT_ONCE);
+    if count > 0 {
+        idle.select_nth_unstable_by_key(count - 1, |(since, _)| *since);
+    }
+    idle.into_iter().take(count).map(|(_, connection)| connection)
 }
 
 /// As many as anybody wants.
@@ -71,13 +84,26 @@ impl Descriptors {
     /// A descriptor for one more connection to an endpoint; waits for it as long as it takes. `own` is the store of this
     /// worker.
     pub async fn take(&self, own: &dyn IdleStore) -> Place {
+        let free = || self.endpoints.take(self.most.saturating_sub(self.clients.taken()));
         loop {
-            if let Some(place) = self.endpoints.take(self.most.saturating_sub(self.clients.taken())) {
+            if let Some(place) = free() {
                 return place;
             }
-            if !self.close_idle(Some(own)) {
-                self.endpoints.left(PAUSE).await;
+            if self.close_idle(Some(own))
+                && let Some(place) = free()
+            {
+                return place;
             }
+            // What has been closed may be about to give its descriptor back: no other one goes at once.
+            self.endpoints.left(PAUSE).await;
+        }
+    }
+
+    /// The system has no descriptor, although there should be one: an idle connection goes, or a moment passes; both if
+    /// it is so `again`, because what was closed before may be about to give its descriptor back.
+    pub async fn relieve(&self, own: &dyn IdleStore, again: bool) {
+        if !self.close_idle(Some(own)) || again {
+            self.endpoints.left(PAUSE).await;
         }
     }
 
@@ -88,26 +114,27 @@ impl Descriptors {
         }
     }
 
-    /// Waits for a moment: the system has no descriptor, although there should be one.
-    pub async fn pause(&self) {
-        self.endpoints.left(PAUSE).await;
-    }
-
     /// Closes idle connections to endpoints; `false`: there were none.
     pub fn close_idle(&self, own: Option<&dyn IdleStore>) -> bool {
         let mut closed = own.map_or(0, IdleStore::close_oldest);
         if closed == 0 {
-            let stores: Vec<_> = {
-                let mut stores = self.stores.lock();
-                stores.retain(|store| store.strong_count() > 0);
-                stores.iter().filter_map(Weak::upgrade).collect()
-            };
-            closed = stores.iter().map(|store| store.close_oldest()).find(|closed| *closed > 0).unwrap_or(0);
+            closed = self
+                .stores()
+                .iter()
+                .map(|store| store.close_oldest())
+                .find(|closed| *closed > 0)
+                .unwrap_or(0);
         }
         if closed > 0 {
             self.tell(closed as u64);
         }
         closed > 0
+    }
+
+    fn stores(&self) -> Vec<Arc<dyn IdleStore>> {
+        let mut stores = self.stores.lock();
+        stores.retain(|store| store.strong_count() > 0);
+        stores.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Connections to endpoints that are open.
@@ -141,6 +168,44 @@ mod tests {
         fn close_oldest(&self) -> usize {
             usize::from(self.0.lock().pop().is_some())
         }
+    }
+
+    /// Connections that take a moment to end.
+    struct SlowStore {
+        idle: Store,
+        closing: tokio::sync::mpsc::UnboundedSender<Place>,
+    }
+
+    impl IdleStore for SlowStore {
+        fn close_oldest(&self) -> usize {
+            let closed = self.idle.0.lock().pop();
+            closed.map_or(0, |place| self.closing.send(place).map_or(0, |()| 1))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_a_moment_to_end_does_not_take_the_others_along() {
+        let descriptors = Descriptors::new(8);
+        let (closing, mut closed) = tokio::sync::mpsc::unbounded_channel();
+        let store = SlowStore { idle: Store::default(), closing };
+        for _ in 0..8 {
+            let place = descriptors.take(&store).await;
+            store.idle.0.lock().push(place);
+        }
+        let ends = async {
+            let place = closed.recv().await;
+            tokio::time::sleep(PAUSE / 2).await;
+            drop(place);
+        };
+        let (taken, ()) = tokio::join!(descriptors.take(&store), ends);
+        assert_eq!((store.idle.0.lock().len(), descriptors.closed()), (7, 1));
+        // The same where it is the system that has none: at once, then in its time.
+        let begun = tokio::time::Instant::now();
+        descriptors.relieve(&store, false).await;
+        assert_eq!((begun.elapsed(), descriptors.closed()), (Duration::ZERO, 2));
+        descriptors.relieve(&store, true).await;
+        assert_eq!((begun.elapsed(), descriptors.closed()), (PAUSE, 3));
+        drop(taken);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use ahash::AHashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::descriptors::{Descriptors, IdleStore};
+use super::descriptors::{Descriptors, IdleStore, oldest};
 use super::stream::Stream;
 use crate::config;
 use crate::pool::{Endpoint, IdleConnections};
@@ -31,9 +31,6 @@ struct Idle {
     since: Instant,
     until: Instant,
 }
-
-/// Of so many that are idle one is closed at a time: to find the oldest takes a look at all of them.
-const AT_ONCE: usize = 32;
 
 /// Those of one endpoint; its address is the key, and so it must be nobody else's while they are here.
 struct OfEndpoint {
@@ -116,15 +113,9 @@ impl IdleStore for KeptConnections {
             let key = *key;
             kept.idle.iter().map(move |idle| (idle.since, key)).collect::<Vec<_>>()
         };
-        let mut idle: Vec<_> = all.iter().flat_map(since).collect();
-        if idle.is_empty() {
-            return 0;
-        }
-        let count = idle.len().div_ceil(AT_ONCE);
-        idle.select_nth_unstable(count - 1);
+        let idle = all.iter().flat_map(since).collect();
         // Those of one endpoint are in this order, too.
-        let oldest = idle.iter().take(count).filter_map(|(_, key)| all.get_mut(key)?.drop_oldest());
-        let closed: Vec<_> = oldest.collect();
+        let closed: Vec<_> = oldest(idle).filter_map(|key| all.get_mut(&key)?.drop_oldest()).collect();
         drop(all);
         closed.len()
     }

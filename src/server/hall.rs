@@ -125,10 +125,14 @@ impl Hall {
         match pause {
             Pause::InAll(_) => self.descriptors.clients.left(PAUSE).await,
             Pause::OfListener(_) => door.places.left(PAUSE).await,
-            // An idle connection to an endpoint has gone for it.
-            Pause::System(error)
-                if os_error::is_of_descriptors(error) && self.descriptors.close_idle(None) => {}
-            Pause::System(_) => tokio::time::sleep(PAUSE).await,
+            Pause::System(error) => {
+                // An idle connection to an endpoint goes for it. Once that has not helped, its descriptor may be about to
+                // come back, and another one does not go at once.
+                let closed = os_error::is_of_descriptors(error) && self.descriptors.close_idle(None);
+                if again || !closed {
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
         }
     }
 
@@ -168,17 +172,15 @@ impl Pause {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
     use super::*;
+    use crate::lane::descriptors::IdleStore;
 
     /// Out of descriptors or memory: a pause each time, and the log is told now and then.
     #[tokio::test(start_paused = true)]
     async fn a_lack_of_anything_is_waited_out() {
-        let config = crate::config::parse("listen: 127.0.0.1:0\nendpoints: [127.0.0.1:1]", "test");
-        let snapshot = Snapshot::build(config.expect("a valid config"), None);
-        let hall = Hall::new(Arc::new(ArcSwap::from_pointee(snapshot)), Arc::default(), 100);
-        let metrics = crate::telemetry::metrics::Metrics::new(std::time::SystemTime::now());
-        let listener: Arc<str> = "default".into();
-        let door = Door::new(listener.clone(), metrics.listener(&listener));
+        let (hall, door) = hall(Arc::default());
         let begun = tokio::time::Instant::now();
         for (count, code) in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM].into_iter().enumerate()
         {
@@ -186,7 +188,40 @@ mod tests {
             assert!(begun.elapsed() >= PAUSE * u32::try_from(count + 1).expect("a few"));
         }
         assert_eq!(hall.reported.lock().len(), 1);
-        assert!(!hall.report_is_due(&listener));
+        assert!(!hall.report_is_due(&door.listener));
+    }
+
+    fn hall(descriptors: Arc<Descriptors>) -> (Arc<Hall>, Arc<Door>) {
+        let config = crate::config::parse("listen: 127.0.0.1:0\nendpoints: [127.0.0.1:1]", "test");
+        let snapshot = Snapshot::build(config.expect("a valid config"), None);
+        let hall = Hall::new(Arc::new(ArcSwap::from_pointee(snapshot)), descriptors, 100);
+        let metrics = crate::telemetry::metrics::Metrics::new(std::time::SystemTime::now());
+        let listener: Arc<str> = "default".into();
+        (hall, Door::new(listener.clone(), metrics.listener(&listener)))
+    }
+
+    /// So many idle connections, whose end is of no help.
+    struct Idle(AtomicUsize);
+
+    impl IdleStore for Idle {
+        fn close_oldest(&self) -> usize {
+            usize::from(self.0.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_do_not_all_go_at_once_for_a_descriptor() {
+        let (descriptors, idle) = (Arc::<Descriptors>::default(), Arc::new(Idle(AtomicUsize::new(9))));
+        let store: Arc<dyn IdleStore> = idle.clone();
+        descriptors.watch(Arc::downgrade(&store));
+        let (hall, door) = hall(descriptors);
+        let begun = tokio::time::Instant::now();
+        let pause = Pause::System(io::Error::from_raw_os_error(libc::EMFILE));
+        for (again, left, pauses) in [(false, 8, 0), (true, 7, 1), (true, 6, 2)] {
+            hall.wait(&door, &pause, again).await;
+            assert_eq!(idle.0.load(SeqCst), left);
+            assert!(begun.elapsed() >= PAUSE * pauses && (pauses > 0 || begun.elapsed() < PAUSE));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::config;
 use crate::exchange::Failure;
 use crate::lane::attempt;
-use crate::lane::descriptors::IdleStore;
+use crate::lane::descriptors::{IdleStore, oldest};
 use crate::lane::kept::KeptConnections;
 use crate::lane::stream::Stream;
 use crate::pool::dial::NO_HTTP2;
@@ -63,6 +63,8 @@ struct Open {
     opened: Instant,
     /// How many requests it carries.
     carries: watch::Sender<usize>,
+    /// When its last request has ended.
+    idle_since: Mutex<Instant>,
     /// It has carried others before.
     used: AtomicBool,
     /// When the endpoint has last answered on it.
@@ -137,6 +139,7 @@ impl Connections {
             tls: pool.tls.clone(),
             opened: Instant::now(),
             carries: watch::Sender::new(0),
+            idle_since: Mutex::new(Instant::now()),
             used: AtomicBool::new(false),
             answered: Mutex::default(),
             retired: AtomicBool::new(false),
@@ -167,15 +170,12 @@ impl Connections {
 }
 
 impl IdleStore for Connections {
-    /// Forgotten, it says goodbye, which takes a moment.
+    /// Forgotten, they say goodbye, which takes a moment.
     fn close_oldest(&self) -> usize {
         let all: Vec<_> = self.all.lock().values().cloned().collect();
-        let idle = all.iter().find_map(|of| {
-            let mut open = of.open.lock();
-            let idle = open.iter().position(|open| open.carries() == 0)?;
-            Some(open.swap_remove(idle))
-        });
-        usize::from(idle.is_some())
+        let idle =
+            all.iter().flat_map(|of| of.idle().map(move |(since, open)| (since, (of, open)))).collect();
+        oldest(idle).filter(|(of, open)| of.close_idle(open)).count()
     }
 }
 
@@ -201,6 +201,22 @@ impl OfEndpoint {
         open.retain(|open| open.is_good(pool, now));
         let least = open.iter().filter(|open| open.has_room(pool)).min_by_key(|open| open.carries());
         least.map(|open| open.place())
+    }
+
+    /// Connections that carry nothing, each with the time since when.
+    fn idle(&self) -> impl Iterator<Item = (Instant, Arc<Open>)> + use<> {
+        let open = self.open.lock();
+        let idle = open.iter().filter(|open| open.carries() == 0);
+        let idle: Vec<_> = idle.map(|open| (*open.idle_since.lock(), open.clone())).collect();
+        idle.into_iter()
+    }
+
+    /// `false`: it has been taken meanwhile, or has gone.
+    fn close_idle(&self, idle: &Arc<Open>) -> bool {
+        let mut open = self.open.lock();
+        let before = open.len();
+        open.retain(|open| !Arc::ptr_eq(open, idle) || open.carries() > 0);
+        open.len() < before
     }
 
     fn forget(&self, gone: &Weak<Open>) {
@@ -259,6 +275,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        *self.open.idle_since.lock() = Instant::now();
         self.open.carries.send_modify(|count| *count -= 1);
     }
 }
@@ -321,3 +338,6 @@ impl Life {
 fn key(endpoint: &Arc<Endpoint>) -> usize {
     Arc::as_ptr(endpoint).addr()
 }
+
+#[cfg(test)]
+mod tests;
