@@ -41,6 +41,9 @@ pub trait IdleStore: Send + Sync {
     /// Closes one or a few of those that have been idle for the longest; returns how many. Their descriptors may take a
     /// moment to come back.
     fn close_oldest(&self) -> usize;
+
+    /// Closes all of them.
+    fn close_all(&self);
 }
 
 /// Of connections and since when they have been idle, the few to close first.
@@ -131,6 +134,11 @@ impl Descriptors {
         closed > 0
     }
 
+    /// Closes all idle connections to endpoints, of all workers.
+    pub fn close_all_idle(&self) {
+        self.stores().iter().for_each(|store| store.close_all());
+    }
+
     fn stores(&self) -> Vec<Arc<dyn IdleStore>> {
         let mut stores = self.stores.lock();
         stores.retain(|store| store.strong_count() > 0);
@@ -168,6 +176,10 @@ mod tests {
         fn close_oldest(&self) -> usize {
             usize::from(self.0.lock().pop().is_some())
         }
+
+        fn close_all(&self) {
+            self.0.lock().clear();
+        }
     }
 
     /// Connections that take a moment to end.
@@ -180,6 +192,10 @@ mod tests {
         fn close_oldest(&self) -> usize {
             let closed = self.idle.0.lock().pop();
             closed.map_or(0, |place| self.closing.send(place).map_or(0, |()| 1))
+        }
+
+        fn close_all(&self) {
+            while self.close_oldest() > 0 {}
         }
     }
 

@@ -93,10 +93,6 @@ impl KeptConnections {
         }
     }
 
-    pub fn close_all(&self) {
-        drop(std::mem::take(&mut *self.all.lock()));
-    }
-
     /// Closes those that are over their time, and those that the endpoint has closed.
     pub fn sweep(&self, now: Instant) {
         self.all.lock().retain(|_, kept| {
@@ -118,6 +114,10 @@ impl IdleStore for KeptConnections {
         let closed: Vec<_> = oldest(idle).filter_map(|key| all.get_mut(&key)?.drop_oldest()).collect();
         drop(all);
         closed.len()
+    }
+
+    fn close_all(&self) {
+        drop(std::mem::take(&mut *self.all.lock()));
     }
 }
 

@@ -101,7 +101,7 @@ impl Worker {
         loop {
             self.lifecycle.memory_shortage().await;
             self.dismiss_idle(usize::MAX, "memory", |_| true);
-            self.kept.close_all();
+            self.kept.descriptors.close_all_idle();
             self.spare.take();
         }
     }

@@ -207,6 +207,10 @@ mod tests {
         fn close_oldest(&self) -> usize {
             usize::from(self.0.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok())
         }
+
+        fn close_all(&self) {
+            self.0.store(0, SeqCst);
+        }
     }
 
     #[tokio::test(start_paused = true)]

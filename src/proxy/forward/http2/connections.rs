@@ -177,6 +177,11 @@ impl IdleStore for Connections {
             all.iter().flat_map(|of| of.idle().map(move |(since, open)| (since, (of, open)))).collect();
         oldest(idle).filter(|(of, open)| of.close_idle(open)).count()
     }
+
+    fn close_all(&self) {
+        let all: Vec<_> = self.all.lock().values().cloned().collect();
+        all.iter().for_each(|of| of.open.lock().retain(|open| open.carries() > 0));
+    }
 }
 
 fn builder(pool: &config::Pool) -> Builder {

@@ -68,3 +68,14 @@ async fn the_one_that_has_been_idle_for_the_longest_goes_first() {
     }
     assert_eq!(connections.close_oldest(), 0, "the last one is in use");
 }
+
+#[tokio::test]
+async fn all_that_are_idle_go_where_memory_is_short() {
+    let pool = pool(endpoint().await, "connections: { streams: 1 }");
+    let connections = connections(100);
+    let mut places = places(&connections, &pool, 3).await;
+    let opened: Vec<_> = places.iter().map(|place| Arc::downgrade(&place.open)).collect();
+    places.truncate(1);
+    connections.kept.descriptors.close_all_idle();
+    assert_eq!(are_there(&opened), [true, false, false]);
+}
