@@ -328,7 +328,8 @@ pub async fn connect(
     pool: &config::Pool,
     timer: &Timer,
 ) -> Result<Connection, Failed> {
-    match timer.within(pool.timeouts.connect, open(kept, endpoint, pool)).await {
+    let opened = open(kept, endpoint, pool, descriptor_deadline(pool));
+    match timer.within(pool.timeouts.connect, opened).await {
         Ok(stream) => stream.map(|stream| Connection {
             stream,
             tls: pool.tls.clone(),
@@ -340,13 +341,20 @@ pub async fn connect(
     }
 }
 
-/// The same without a limit to its time. Idle connections go where there is no descriptor for it.
+/// By when a connect that begins now must have a descriptor: well within its time, because a longer wait would look like
+/// the endpoint's.
+pub fn descriptor_deadline(pool: &config::Pool) -> tokio::time::Instant {
+    tokio::time::Instant::now() + pool.timeouts.connect / 2
+}
+
+/// The same without a limit to its time, but for the descriptor. Idle connections go where there is none for it.
 pub async fn open(
     kept: &KeptConnections,
     endpoint: &Endpoint,
     pool: &config::Pool,
+    descriptor_deadline: tokio::time::Instant,
 ) -> Result<Stream, Failed> {
-    let socket = socket(kept, endpoint, pool);
+    let socket = socket(kept, endpoint, pool, descriptor_deadline);
     let socket = socket.await.map_err(|error| Failed::new(Failure::of_connect(&error), error.to_string()))?;
     match &pool.tls {
         None => Ok(Stream::Plain(socket)),
@@ -354,19 +362,21 @@ pub async fn open(
     }
 }
 
-async fn socket(kept: &KeptConnections, endpoint: &Endpoint, pool: &config::Pool) -> io::Result<Socket> {
-    // Within that time, because its caller would take a longer wait for the endpoint's.
-    let patience = pool.timeouts.connect / 2;
-    let begun = Instant::now();
+async fn socket(
+    kept: &KeptConnections,
+    endpoint: &Endpoint,
+    pool: &config::Pool,
+    descriptor_deadline: tokio::time::Instant,
+) -> io::Result<Socket> {
     let short = || io::Error::from_raw_os_error(libc::EMFILE);
+    let is_over = || descriptor_deadline <= tokio::time::Instant::now();
     let mut again = false;
     loop {
-        let left = patience.saturating_sub(begun.elapsed());
-        let descriptor =
-            tokio::time::timeout(left, kept.descriptors.take(kept)).await.map_err(|_| short())?;
+        let descriptor = tokio::time::timeout_at(descriptor_deadline, kept.descriptors.take(kept));
+        let descriptor = descriptor.await.map_err(|_| short())?;
         match Socket::connect(endpoint, pool.timeouts.write).await {
             Ok(socket) => return Ok(socket.holding(descriptor)),
-            Err(error) if os_error::is_of_descriptors(&error) && begun.elapsed() < patience => {
+            Err(error) if os_error::is_of_descriptors(&error) && !is_over() => {
                 drop(descriptor);
                 kept.descriptors.relieve(kept, again).await;
                 again = true;

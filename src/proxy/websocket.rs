@@ -111,8 +111,8 @@ async fn ask(
     let now = std::time::Instant::now();
     let left = carried.exchange.deadline().map_or(NEVER, |deadline| deadline.saturating_duration_since(now));
     let late = |failure, limit: Duration| if left <= limit { Failure::RequestDeadline } else { failure };
-    let connected = timeout(timeouts.connect.min(left), attempt::open(kept, &endpoint, pool.spec())).await;
-    let stream = match connected {
+    let opened = attempt::open(kept, &endpoint, pool.spec(), attempt::descriptor_deadline(pool.spec()));
+    let stream = match timeout(timeouts.connect.min(left), opened).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(failed)) => return Err(Failed::new(failed.failure, failed.detail)),
         Err(_) => return Err(Failed::new(late(Failure::ConnectTimeout, timeouts.connect), None)),

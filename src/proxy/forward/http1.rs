@@ -116,7 +116,8 @@ pub async fn ask(
 
 async fn connect(kept: &KeptConnections, exchange: &Exchange, way: &Way) -> Result<Connection, Failed> {
     let spec = &*way.pool;
-    match timeout(way.connect_limit(exchange), attempt::open(kept, &way.endpoint, spec)).await {
+    let opened = attempt::open(kept, &way.endpoint, spec, attempt::descriptor_deadline(spec));
+    match timeout(way.connect_limit(exchange), opened).await {
         Ok(Ok(stream)) => {
             let tls = spec.tls.clone();
             Ok(Connection { stream, tls, opened: Instant::now(), reused: false })

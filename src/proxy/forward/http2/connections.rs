@@ -102,11 +102,13 @@ impl Connections {
         if let Some(place) = of.take(pool) {
             return Ok(place);
         }
+        // Begun here: who waits behind somebody that gets no descriptor must not take that for the endpoint's doing.
+        let descriptor_deadline = attempt::descriptor_deadline(pool);
         let opened = async {
             let _turn = of.opening.lock().await;
             match of.take(pool) {
                 Some(place) => Ok(place),
-                None => self.open(&of, pool).await,
+                None => self.open(&of, pool, descriptor_deadline).await,
             }
         };
         let opened = timeout(limit, opened).await;
@@ -124,8 +126,13 @@ impl Connections {
         self.all.lock().entry(key(endpoint)).or_insert_with(new).clone()
     }
 
-    async fn open(self: &Arc<Self>, of: &Arc<OfEndpoint>, pool: &config::Pool) -> Result<Place, Failed> {
-        let stream = attempt::open(&self.kept, &of.endpoint, pool)
+    async fn open(
+        self: &Arc<Self>,
+        of: &Arc<OfEndpoint>,
+        pool: &config::Pool,
+        descriptor_deadline: tokio::time::Instant,
+    ) -> Result<Place, Failed> {
+        let stream = attempt::open(&self.kept, &of.endpoint, pool, descriptor_deadline)
             .await
             .map_err(|failed| Failed::new(failed.failure, failed.detail))?;
         if !stream.may_be_http2() {

@@ -79,3 +79,18 @@ async fn all_that_are_idle_go_where_memory_is_short() {
     connections.kept.descriptors.close_all_idle();
     assert_eq!(are_there(&opened), [true, false, false]);
 }
+
+/// Those that wait behind the one that opens a connection have waited for a descriptor as well.
+#[tokio::test(start_paused = true)]
+async fn a_lack_of_descriptors_is_nobodys_connect_timeout() {
+    let pool = pool(endpoint().await, "timeouts: { connect: 10s }");
+    let endpoint = pool.members().swap_remove(0).endpoint;
+    let connections = connections(0);
+    let begun = tokio::time::Instant::now();
+    let place = || connections.place(&endpoint, pool.spec(), pool.spec().timeouts.connect);
+    let (first, second, third) = tokio::join!(place(), place(), place());
+    for place in [first, second, third] {
+        assert_eq!(place.expect_err("there is no descriptor").failure, Failure::ResourcesShort);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+}
