@@ -1,10 +1,10 @@
 //! How many requests a pool has at a time, over all threads, and how many it may have.
 //!
 //! Each thread counts for itself. Only where one of them has much of what the pool may have does it ask for the counts of
-//! all, and from then on all do, until the pool has little again: so a request writes nothing that other threads write,
-//! and the limit is exact all the same.
+//! all, and from then on all do, until the pool has little again: so in a pool that is far from its limit a request writes
+//! nothing that other threads write, and the limit is exact all the same.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -44,9 +44,14 @@ struct Limit {
     most: AtomicU64,
     /// While each thread has less than this, all together have at most half of `most`.
     high: AtomicU64,
-    /// Some thread has had as much.
-    near: AtomicBool,
+    /// Whether some thread has had as much ([`NEAR`]), and how often that has happened.
+    marks: AtomicU64,
 }
+
+/// The bit of [`Limit::marks`] that says that the counts of all are to be asked for.
+const NEAR: u64 = 1;
+/// What one mark adds to [`Limit::marks`].
+const MARK: u64 = 2;
 
 impl PoolLoad {
     /// Sets how many there may be, where so many threads serve them.
@@ -110,7 +115,7 @@ impl PoolLoad {
 
 impl Default for Limit {
     fn default() -> Self {
-        Self { most: AtomicU64::new(u64::MAX), high: AtomicU64::new(u64::MAX), near: AtomicBool::default() }
+        Self { most: AtomicU64::new(u64::MAX), high: AtomicU64::new(u64::MAX), marks: AtomicU64::new(0) }
     }
 }
 
@@ -123,22 +128,27 @@ impl Limit {
 
     /// `own`: what this thread has, with the one in question.
     ///
-    /// While `near` is not set, no thread has more than `high`: one that reaches it sets it, and it is taken back only
-    /// where all together have less. If a thread reaches it in that very moment, it sets it again with its next request.
+    /// While it is not near, no thread has more than `high`: one that reaches it leaves a mark. The marks are taken back
+    /// only where all together have less, and no thread has left one since before they were counted: such a thread may
+    /// have gone on to fill the pool.
     fn is_exceeded(&self, own: u64, sum: impl FnOnce() -> u64) -> bool {
         let high = self.high.load(Relaxed);
-        let near = self.near.load(SeqCst);
-        if own.cast_signed() < high.min(i64::MAX as u64).cast_signed() && !near {
+        let has_much = own.cast_signed() >= high.min(i64::MAX as u64).cast_signed();
+        let marks = if has_much { self.mark() } else { self.marks.load(SeqCst) };
+        if marks & NEAR == 0 {
             return false;
-        }
-        if !near {
-            self.near.store(true, SeqCst);
         }
         let sum = sum();
         if sum < high {
-            self.near.store(false, SeqCst);
+            let _ = self.marks.compare_exchange(marks, marks & !NEAR, SeqCst, SeqCst);
         }
         sum > self.most.load(Relaxed)
+    }
+
+    fn mark(&self) -> u64 {
+        let marked = |marks: u64| marks.wrapping_add(MARK) | NEAR;
+        let before = self.marks.fetch_update(SeqCst, SeqCst, |marks| Some(marked(marks)));
+        before.map_or(NEAR, marked)
     }
 }
 
@@ -190,6 +200,22 @@ mod tests {
         assert_eq!(fill(&load, Holds::Stream), 1);
         load.end(Holds::Stream);
         assert_eq!(fill(&load, Holds::Stream), 1);
+    }
+
+    /// One thread counts while the pool has little, and is held up until another one has filled it.
+    #[test]
+    fn who_was_slow_to_count_does_not_let_others_pass_the_limit() {
+        let limit = Limit::default();
+        limit.set(Some(100), 4);
+        assert!(!limit.is_exceeded(12, || 12), "it is near now");
+        let slow = limit.is_exceeded(1, || {
+            let filled = (2..=100).any(|own| limit.is_exceeded(own, || own));
+            assert!(!filled, "as many as there may be");
+            2
+        });
+        assert!(!slow);
+        assert!(limit.is_exceeded(1, || 101), "it is counted");
+        assert!(!limit.is_exceeded(1, || 2) && !limit.is_exceeded(1, || unreachable!("it is far from it")));
     }
 
     /// However unevenly threads have them, and however often the pool is nearly empty in between, there are never more.
