@@ -29,7 +29,8 @@ pub fn read_or_pipe(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     if was_handed { read_open(File::open(path)?, limit) } else { read(path, limit) }
 }
 
-fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
+/// All of an open file, of at most `limit` bytes.
+pub fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
     // The length is not asked for: that of a pipe is 0, and that of a file may grow.
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -58,7 +59,7 @@ thread_local! {
     static PROGRESS: RefCell<Option<Progress>> = const { RefCell::new(None) };
 }
 
-/// Notes that this thread reads that file, for as long as `read` takes.
+/// Notes that this thread reads or writes that file, for as long as `read` takes.
 pub fn reading<T>(path: &Path, read: impl FnOnce() -> T) -> T {
     let progress = PROGRESS.with_borrow(Clone::clone);
     let note = |reading| {

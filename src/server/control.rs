@@ -158,6 +158,7 @@ async fn serve(socket: AdminSocket, shared: Arc<Shared>) {
 impl Control {
     async fn run(mut self, mut signals: Signals, mut orders: mpsc::Receiver<Order>) {
         let mut first = self.comes_to_serve(&mut signals).await;
+        self.reloads.begin(Job::Started);
         loop {
             let asked = match first.take().or_else(|| self.waited()) {
                 Some(asked) => asked,

@@ -50,6 +50,9 @@ const IN_FORCE: &str = "the config in force";
 /// What errors call the text of a config that was in force before.
 const EARLIER: &str = "the earlier config";
 
+/// How long a way back that hangs is left alone before it is tried again.
+const RETRY: Duration = Duration::from_secs(30);
+
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
     #[error("there is no config file to reload: it was given on the command line")]
@@ -89,6 +92,8 @@ pub struct Reloads {
     offload: Offload,
     /// While a confirmation is awaited: the text of the config to which it goes back without one.
     unconfirmed: Option<Arc<str>>,
+    /// The config in force has been so since the start, for good, and is to be kept once the process serves.
+    is_settled: bool,
 }
 
 /// A config that can be put in force: everything that can fail or take long has been done, and nothing has changed yet.
@@ -97,6 +102,13 @@ struct Prepared {
     sockets: Change,
     changes: Changes,
     warnings: String,
+}
+
+impl ReloadError {
+    /// Whether the same may succeed later, although nobody has mended anything.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Hung(hung) if *hung != Hung::Panicked)
+    }
 }
 
 impl From<ReloadError> for Outcome {
@@ -116,15 +128,26 @@ impl Reloads {
         let text = snapshot.config().text.clone();
         let watched = shared.file.clone().filter(|_| snapshot.config().server.watch);
         let certificates = Certificates::new(shared.snapshot.clone());
-        let Beginning { memory, waits, instead_of } = beginning;
+        let Beginning { memory, waits, instead_of, is_settled } = beginning;
         let watch = Watch::new(watched, instead_of.unwrap_or(text));
         let retired = Retired::new(shared.telemetry.metrics.clone());
         let offload = Offload::default();
-        let mut reloads = Self { watch, certificates, memory, retired, offload, unconfirmed: None, shared };
+        let unconfirmed = None;
+        let mut reloads =
+            Self { watch, certificates, memory, retired, offload, unconfirmed, is_settled, shared };
         if let Some((left, was)) = waits {
             reloads.awaits(was, left);
         }
         reloads
+    }
+
+    /// Keeps what the process has started with. Call this once it serves: whoever starts after one that never did goes by
+    /// what was in force before.
+    pub async fn started(&mut self) {
+        if std::mem::take(&mut self.is_settled) {
+            let is = self.shared.snapshot.load().config().text.clone();
+            self.memory.started(is).await;
+        }
     }
 
     /// Carries out what was asked for.
@@ -132,7 +155,7 @@ impl Reloads {
         match operation {
             Operation::Reload { confirm } => self.reload(By::Command, confirm).await,
             Operation::Confirm => self.confirm().await,
-            Operation::Rollback => self.rollback(By::Rollback).await,
+            Operation::Rollback => self.rollback().await,
             Operation::Plan { .. } | Operation::Upgrade => Outcome::refused("that is no reload\n"),
         }
     }
@@ -164,16 +187,24 @@ impl Reloads {
             Due::FileChanged => drop(self.reload(By::Watch, None).await),
             Due::CertificatesChanged => self.replace_certificates().await,
             Due::CertificatesReminder => self.remind_of_certificates(),
-            Due::ConfirmationExpired => {
-                let generation = self.shared.snapshot.load().generation();
-                log::warn!(generation; "config not confirmed in time");
-                drop(self.rollback(By::Expiry).await);
-                if let Some(was) = self.unconfirmed.clone() {
-                    // That was refused. It is for a person to look at, and not tried again and again.
-                    self.settle();
-                    self.remember(&was).await;
-                }
-            }
+            Due::ConfirmationExpired => self.expire().await,
+        }
+    }
+
+    /// Nobody has confirmed the config in time, and nobody may have done so by that, whatever becomes of the way back.
+    async fn expire(&mut self) {
+        let generation = self.shared.snapshot.load().generation();
+        log::warn!(generation; "config not confirmed in time");
+        let Err(error) = self.go_back(By::Expiry).await else { return };
+        let may_pass = error.may_pass();
+        self.refused(By::Expiry, error);
+        if may_pass {
+            self.shared.confirmation.await_for(RETRY);
+        } else if let Some(was) = self.unconfirmed.clone() {
+            // It is for a person to look at, and not tried again and again.
+            self.settle();
+            self.memory.rejects(was.clone()).await;
+            self.memory.wants_back(was);
         }
     }
 
@@ -222,14 +253,14 @@ impl Reloads {
         };
         // Before it is in force: nobody would know afterwards, if the process ended in between.
         let tried = match confirm {
-            Some(limit) => Some((limit, self.memory.tries(Watch::text(&text), limit).await)),
+            Some(limit) => Some((limit, self.memory.tries(was.clone(), Watch::text(&text), limit).await)),
             None => None,
         };
         let applied = match self.apply(&text, &name).await {
             Ok(applied) => applied,
             Err(error) => {
                 if let Some((_, (_, earlier))) = tried {
-                    self.memory.keep_unconfirmed(earlier).await;
+                    self.memory.gives_up(was, earlier).await;
                 }
                 return self.refused(by, error);
             }
@@ -240,7 +271,7 @@ impl Reloads {
         match tried {
             Some((limit, (is_kept, _))) => self.wait_for_confirmation(&applied, was, limit, is_kept),
             None => {
-                self.remember(&was).await;
+                let _in_the_log = self.remember(&was).await;
                 Outcome::done(applied.text(""))
             }
         }
@@ -276,33 +307,35 @@ impl Reloads {
             return Outcome::refused("no config waits for its confirmation\n");
         };
         self.settle();
-        self.remember(&was).await;
+        let is_kept = self.remember(&was).await;
         let generation = self.shared.snapshot.load().generation();
         log::info!(generation; "config confirmed");
-        Outcome::done(format!("generation {generation} is confirmed\n"))
+        let text = format!("generation {generation} is confirmed\n");
+        let only_here = "that cannot be written to the disk (the log says why): a process that starts may go back all the same; mend it, and then `evenkeel reload`\n";
+        Outcome::done(if is_kept || !self.memory.has_place() { text } else { text + only_here })
     }
 
     /// Puts the config in force again that was so before the last reload.
-    pub async fn rollback(&mut self, by: By) -> Outcome {
-        let earlier = self.unconfirmed.clone().or_else(|| self.memory.before());
-        let applied = match earlier {
-            Some(earlier) => self.apply(&earlier, EARLIER).await,
-            None => Err(ReloadError::NothingEarlier),
-        };
-        let applied = match applied {
-            Ok(applied) => applied,
-            Err(error) => return self.refused(by, error),
-        };
+    pub async fn rollback(&mut self) -> Outcome {
+        match self.go_back(By::Rollback).await {
+            Ok(applied) => Outcome::done(applied.text("") + &self.file_differs().await),
+            Err(error) => self.refused(By::Rollback, error),
+        }
+    }
+
+    async fn go_back(&mut self, by: By) -> Result<Applied, ReloadError> {
+        let waited = self.unconfirmed.clone();
+        let earlier = waited.clone().or_else(|| self.memory.before()).ok_or(ReloadError::NothingEarlier)?;
+        let applied = self.apply(&earlier, EARLIER).await?;
         applied.log(by);
         self.shared.telemetry.metrics.count_reload(Reload::RolledBack);
-        let waited = self.unconfirmed.is_some();
         // Before the disk is waited for: whoever sees the config in force must not be told that it waits.
         self.settle();
         match waited {
-            true => self.memory.rejects().await,
-            false => self.memory.went_back().await,
+            Some(was) => self.memory.rejects(was).await,
+            None => self.memory.went_back().await,
         }
-        Outcome::done(applied.text("") + &self.file_differs().await)
+        Ok(applied)
     }
 
     /// What the config file says, and what errors call it.
@@ -329,13 +362,9 @@ impl Reloads {
         // Nothing fails from here on, and nothing waits.
         let generation = snapshot.generation();
         shared.events.set(&snapshot.config().log);
-        shared.supervisor.set_pools(snapshot.pools().iter().cloned());
         sockets.retire(&previous);
-        snapshot.limit_pools(shared.capacity.connections, shared.capacity.http2);
-        shared.snapshot.store(snapshot.clone());
-        previous.pools().iter().for_each(|pool| pool.ask_again());
+        put_in_force(shared, &previous, &snapshot);
         shared.entrances.put(sockets);
-        shared.telemetry.metrics.config_in_force(generation, SystemTime::now());
         remarks::add(&mut changes, &previous, &snapshot);
         self.retired.add(previous);
         Ok(Applied { generation, changes, warnings })
@@ -354,9 +383,10 @@ impl Reloads {
         self.shared.confirmation.end();
     }
 
-    async fn remember(&mut self, was: &Arc<str>) {
+    /// The config in force is so for good. Returns whether that is on the disk.
+    async fn remember(&mut self, was: &Arc<str>) -> bool {
         let is = self.shared.snapshot.load().config().text.clone();
-        self.memory.remember(was, &is).await;
+        self.memory.remember(was, &is).await
     }
 
     /// For whoever has gone back, and may expect that the file has, too.
@@ -389,6 +419,16 @@ impl Prepared {
     }
 }
 
+/// The one swap: requests are decided by `snapshot` from here on, those that wait for an endpoint included. Nothing fails,
+/// and nothing waits.
+fn put_in_force(shared: &Shared, previous: &Snapshot, snapshot: &Arc<Snapshot>) {
+    shared.supervisor.set_pools(snapshot.pools().iter().cloned());
+    snapshot.limit_pools(shared.capacity.connections, shared.capacity.http2);
+    shared.snapshot.store(snapshot.clone());
+    previous.pools().iter().for_each(|pool| pool.ask_again());
+    shared.telemetry.metrics.config_in_force(snapshot.generation(), SystemTime::now());
+}
+
 fn shown(file: &Path) -> String {
     human::safe(&file.display().to_string())
 }
@@ -406,4 +446,19 @@ fn keys(keys: &[String]) -> String {
 
 fn written(warnings: &Report) -> String {
     if warnings.is_empty() { String::new() } else { format!("{warnings}\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody has to mend anything where a file system answers again: the way back is tried again until then.
+    #[test]
+    fn only_what_hangs_may_pass() {
+        let hung = |hung| ReloadError::Hung(hung).may_pass();
+        assert!(hung(Hung::Working(RETRY)));
+        assert!(hung(Hung::Earlier(Box::new(Hung::Working(RETRY)))));
+        assert!(!hung(Hung::Panicked));
+        assert!(!ReloadError::NothingEarlier.may_pass());
+    }
 }

@@ -23,6 +23,8 @@ enum State {
 
 /// What can be carried out.
 pub enum Job {
+    /// The process serves from now on.
+    Started,
     Due(Due),
     Reload(By),
     Operation(Operation, oneshot::Sender<Outcome>),
@@ -81,6 +83,7 @@ impl ReloadQueue {
 impl Job {
     async fn carry_out(self, mut reloads: Box<Reloads>) -> Box<Reloads> {
         match self {
+            Self::Started => reloads.started().await,
             Self::Due(due) => reloads.attend(due).await,
             Self::Reload(by) => drop(reloads.reload(by, None).await),
             // Whoever asked may have gone.
@@ -95,7 +98,9 @@ impl State {
     fn reopening(shared: Arc<Shared>) -> Self {
         Self::Busy(tokio::spawn(async move {
             let beginning = Beginning::again(&shared).await;
-            Box::new(Reloads::start(shared, beginning))
+            let mut reloads = Box::new(Reloads::start(shared, beginning));
+            reloads.started().await;
+            reloads
         }))
     }
 }

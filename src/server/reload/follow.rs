@@ -4,43 +4,55 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::offload::Offload;
-use super::{ReloadError, new_pools, prepare};
+use super::retired::Retired;
+use super::{ReloadError, beginning, new_pools, prepare, put_in_force};
 use crate::config::{self, Config, Loaded};
 use crate::exchange;
 use crate::server::state::Shared;
 use crate::snapshot::Snapshot;
 
-/// Puts the routes and pools of the config file in force, if requests wait for an endpoint: no new ones come, but an
-/// endpoint that the successor knows may be theirs. Listeners stay as they are, because they are the successor's now.
+/// Puts the routes and pools of the successor's config in force, if requests wait for an endpoint: no new ones come, but
+/// an endpoint that the successor knows may be theirs. Listeners stay as they are, because they are the successor's now.
 ///
-/// A file that only the successor understands changes nothing.
+/// A file that only the successor understands changes nothing. May not return: the config before is dropped once nobody
+/// uses it.
 pub async fn follow_successor(shared: Arc<Shared>) {
     let previous = shared.snapshot.load_full();
     if !previous.pools().iter().any(|pool| pool.is_waited_for()) {
         return;
     }
-    match adopt(&shared, previous).await {
+    let mut retired = Retired::new(shared.telemetry.metrics.clone());
+    match adopt(&shared, previous, &mut retired).await {
         Ok(generation) => log::info!(generation; "requests that wait are decided by the successor's config"),
         Err(error) => log::warn!(reason:% = error; "requests that wait stay with the config before"),
     }
+    match retired.drop_unused().await {}
 }
 
-async fn adopt(shared: &Shared, previous: Arc<Snapshot>) -> Result<u64, ReloadError> {
+async fn adopt(shared: &Shared, previous: Arc<Snapshot>, retired: &mut Retired) -> Result<u64, ReloadError> {
     let file = shared.file.clone().ok_or(ReloadError::NoFile)?;
+    let mut offload = Offload::default();
+    let read = file.clone();
+    let of_the_file = offload.run(move || compiled(&read)).await??;
+    let config = beginning::of_a_start(of_the_file, &file).await;
     let was = previous.clone();
-    let snapshot = Arc::new(Offload::default().run(move || build(&file, &was)).await??);
+    let snapshot = Arc::new(offload.run(move || built(config, &was)).await?);
     prepare::make_ready(&new_pools(&snapshot, &previous)).await;
-    shared.supervisor.set_pools(snapshot.pools().iter().cloned());
-    shared.snapshot.store(snapshot.clone());
-    previous.pools().iter().for_each(|pool| pool.ask_again());
+    put_in_force(shared, &previous, &snapshot);
+    retired.add(previous);
     Ok(snapshot.generation())
 }
 
-fn build(file: &Path, previous: &Snapshot) -> Result<Snapshot, ReloadError> {
+/// As a successor reads it.
+fn compiled(file: &Path) -> Result<Config, ReloadError> {
     let text = config::read(file)?;
     let loaded = config::compile_text(&text, &file.display().to_string())?;
-    let Loaded { mut config, .. } = exchange::tested(loaded)?;
+    let Loaded { config, .. } = exchange::tested(loaded)?;
+    Ok(config)
+}
+
+fn built(mut config: Config, previous: &Snapshot) -> Snapshot {
     let Config { listeners, server, .. } = previous.config().clone();
     (config.listeners, config.server) = (listeners, server);
-    Ok(Snapshot::build(config, Some(previous)))
+    Snapshot::build(config, Some(previous))
 }

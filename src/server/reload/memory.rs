@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::offload::{FILE_LIMIT, Offload};
+use super::offload::{FILE_LIMIT, KEEP_LIMIT, Offload};
 use super::state_dir::{Environment, Kept, Standing, StateError, Unconfirmed};
 use crate::config::StateDirectory;
 
@@ -20,13 +20,6 @@ pub struct Memory {
     offload: Offload,
 }
 
-/// What earlier processes have left behind: the config that was in force for good, and the one before it.
-#[derive(Default)]
-pub struct Left {
-    in_force: Option<Arc<str>>,
-    before: Option<Arc<str>>,
-}
-
 /// What the config file of a process that starts stands for.
 pub enum Found {
     Settled,
@@ -34,125 +27,166 @@ pub enum Found {
     Waits(Duration, Arc<str>),
     /// It was not confirmed in time, and this was in force before.
     Expired(Arc<str>),
+    /// Nobody can tell, because something cannot be read, for this reason.
+    Unknown(String),
+}
+
+/// What lies in the state directory.
+struct Left {
+    kept: Kept,
+    /// The config that was in force for good.
+    in_force: Result<Arc<str>, StateError>,
+    before: Option<Arc<str>>,
+    unconfirmed: Result<Option<Unconfirmed>, StateError>,
 }
 
 impl Memory {
-    /// What is known of earlier configs of this file.
-    pub async fn of_file(setting: &StateDirectory, file: &Path) -> (Self, Left) {
-        let mut memory = Self::default();
+    /// What is known of earlier configs of this file, which says `text`.
+    pub async fn of_file(setting: &StateDirectory, file: &Path, text: &Arc<str>) -> (Self, Found) {
+        let mut offload = Offload::default();
         let (setting, file) = (setting.clone(), file.to_owned());
-        let open = move || Kept::open(&setting, &file, &Environment::of_process()).map(read);
-        match memory.offload.run_within(FILE_LIMIT, FILE_LIMIT, open).await {
-            Ok(Ok((kept, unconfirmed, left))) => {
-                (memory.kept, memory.unconfirmed) = (kept, unconfirmed);
-                return (memory, left);
+        let read = move || Ok(Kept::open(&setting, &file, &Environment::of_process())?.map(Left::read));
+        let left = match offload.run_within(FILE_LIMIT, KEEP_LIMIT, read).await {
+            Ok(Ok(left)) => left,
+            Ok(Err::<_, StateError>(error)) => {
+                cannot_keep(&error);
+                None
             }
-            Ok(Err(error)) => cannot_keep(&error),
-            Err(hung) => cannot_keep(&hung),
-        }
-        (memory, Left::default())
-    }
-
-    /// What the config file stands for, if it says `text`.
-    pub fn find(&self, left: &Left, text: &str) -> Found {
-        let (Some(unconfirmed), Some(before)) = (&self.unconfirmed, &left.in_force) else {
-            return Found::Settled;
+            Err(hung) => {
+                cannot_keep(&hung);
+                None
+            }
         };
-        match unconfirmed.standing(text, before, SystemTime::now()) {
-            Standing::Settled => Found::Settled,
-            Standing::Waits(left) => Found::Waits(left, before.clone()),
-            Standing::Expired => Found::Expired(before.clone()),
-        }
-    }
-
-    /// The process starts with a config that may go back to the one that was in force for good.
-    pub fn start_waiting(&mut self, left: Left) {
-        let Left { in_force, before } = left;
-        self.before = before.filter(|before| Some(before) != in_force.as_ref());
-    }
-
-    /// The process starts with `text`, which is in force for good.
-    pub async fn start(&mut self, left: Left, text: &Arc<str>) {
-        let Left { in_force, before } = left;
-        let differs = |earlier: &Arc<str>| earlier != text;
-        self.before = in_force.filter(differs).or_else(|| before.filter(differs));
-        self.keep(text.clone(), self.before.clone()).await;
-        // What is not in force is still not wanted by the next start.
-        if self.unconfirmed.as_ref().is_some_and(|unconfirmed| unconfirmed.text == *text) {
-            self.keep_unconfirmed(None).await;
-        }
+        let Some(left) = left else { return (Self { offload, ..Self::default() }, Found::Settled) };
+        let Left { kept, in_force, before, unconfirmed } = left;
+        let (unconfirmed, found) = match unconfirmed {
+            Ok(unconfirmed) => {
+                let found = stands_for(text, unconfirmed.as_ref(), in_force.as_ref());
+                (unconfirmed, found)
+            }
+            Err(error) => (None, Found::Unknown(error.to_string())),
+        };
+        // The one that comes back without a confirmation is none to which a rollback goes afterwards.
+        let is = match &found {
+            Found::Waits(_, earlier) | Found::Expired(earlier) => earlier,
+            Found::Settled | Found::Unknown(_) => text,
+        };
+        let differs = |earlier: &Arc<str>| earlier != is;
+        let before = in_force.ok().filter(differs).or_else(|| before.filter(differs));
+        (Self { before, kept: Some(kept), unconfirmed, offload }, found)
     }
 
     pub fn before(&self) -> Option<Arc<str>> {
         self.before.clone()
     }
 
-    /// `is` has come into force for good, in place of `was`.
-    pub async fn remember(&mut self, was: &Arc<str>, is: &Arc<str>) {
+    /// The config in force should be `was`, which cannot be put in force: a rollback may try it again.
+    pub fn wants_back(&mut self, was: Arc<str>) {
+        self.before = Some(was);
+    }
+
+    /// The process serves, and `is` has been in force for good since its start.
+    pub async fn started(&mut self, is: Arc<str>) {
+        // What is not in force is still not wanted by the next start.
+        let unwanted = self.unconfirmed.take().filter(|unconfirmed| unconfirmed.text != is);
+        self.keep(is, unwanted).await;
+    }
+
+    /// `is` has come into force for good, in place of `was`; `false`: the next start may take it for unconfirmed, if that
+    /// was so.
+    pub async fn remember(&mut self, was: &Arc<str>, is: &Arc<str>) -> bool {
         if was != is {
             self.before = Some(was.clone());
-            self.keep(is.clone(), Some(was.clone())).await;
         }
-        // In this order: interrupted in between, both are the same, and that says that it was confirmed.
-        self.keep_unconfirmed(None).await;
+        self.keep(is.clone(), None).await
     }
 
     /// The config before is in force again. Going back once more would bring the one that somebody did not want.
     pub async fn went_back(&mut self) {
         if let Some(is) = self.before.take() {
-            self.keep(is, None).await;
+            self.keep(is, self.unconfirmed.clone()).await;
         }
     }
 
-    /// `text` is about to come into force until somebody confirms it. Returns whether that is known beyond the end of this
-    /// process, and what was known of another one.
-    pub async fn tries(&mut self, text: Arc<str>, limit: Duration) -> (bool, Option<Unconfirmed>) {
+    /// `text` is about to come into force in place of `was`, until somebody confirms it. Returns whether that is known
+    /// beyond the end of this process, and what was known of another one.
+    pub async fn tries(
+        &mut self,
+        was: Arc<str>,
+        text: Arc<str>,
+        limit: Duration,
+    ) -> (bool, Option<Unconfirmed>) {
         let until = SystemTime::now() + limit;
-        let earlier = self.unconfirmed.take();
-        (self.keep_unconfirmed(Some(Unconfirmed { text, until, limit })).await, earlier)
+        let earlier = self.unconfirmed.clone();
+        (self.keep(was, Some(Unconfirmed { text, until, limit })).await, earlier)
     }
 
-    /// The config that waits was not wanted: the next start must not take it for confirmed, if the file still has it.
-    pub async fn rejects(&mut self) {
+    /// What was tried did not come into force: `is` still is, and `earlier` was known before.
+    pub async fn gives_up(&mut self, is: Arc<str>, earlier: Option<Unconfirmed>) {
+        self.keep(is, earlier).await;
+    }
+
+    /// The config that waited is not wanted, but `was`, which was in force before: the next start must not take it for
+    /// confirmed, if the file still has it.
+    pub async fn rejects(&mut self, was: Arc<str>) {
         let expired = self.unconfirmed.clone().map(Unconfirmed::expired);
-        self.keep_unconfirmed(expired).await;
+        self.keep(was, expired).await;
     }
 
-    /// What is known from now on of a config that nobody has confirmed; returns whether it is on the disk.
-    pub async fn keep_unconfirmed(&mut self, unconfirmed: Option<Unconfirmed>) -> bool {
-        let changes = self.unconfirmed != unconfirmed;
+    /// Returns whether both are on the disk: the config that is in force for good, and the one that nobody has confirmed.
+    async fn keep(&mut self, in_force: Arc<str>, unconfirmed: Option<Unconfirmed>) -> bool {
         self.unconfirmed.clone_from(&unconfirmed);
-        match changes {
-            true => self.write(move |kept| kept.keep_unconfirmed(unconfirmed.as_ref())).await,
-            false => self.kept.is_some(),
-        }
-    }
-
-    async fn keep(&mut self, is: Arc<str>, before: Option<Arc<str>>) {
-        self.write(move |kept| kept.keep(&is, before.as_deref())).await;
-    }
-
-    /// Returns whether it is written.
-    async fn write(&mut self, what: impl FnOnce(&Kept) -> Result<(), StateError> + Send + 'static) -> bool {
         let Some(kept) = self.kept.clone() else { return false };
-        match self.offload.run_within(FILE_LIMIT, FILE_LIMIT, move || what(&kept)).await {
+        let before = self.before.clone();
+        let write = move || {
+            // In this order: what nobody has confirmed goes back to what is in force for good. Where both are the same, it
+            // was confirmed.
+            kept.keep(&in_force, before.as_deref())?;
+            kept.keep_unconfirmed(unconfirmed.as_ref())
+        };
+        match self.offload.run_within(FILE_LIMIT, KEEP_LIMIT, write).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => cannot_keep(&error),
             Err(hung) => cannot_keep(&hung),
         }
         false
     }
+
+    /// Whether there is a place on the disk at all.
+    pub fn has_place(&self) -> bool {
+        self.kept.is_some()
+    }
 }
 
-/// What lies in the state directory, where there is one.
-fn read(kept: Option<Kept>) -> (Option<Kept>, Option<Unconfirmed>, Left) {
-    let Some(kept) = kept else { return Default::default() };
-    let unconfirmed = kept.unconfirmed().unwrap_or_else(|error| {
-        log::error!(reason:% = error; "it is not known whether the config was confirmed, and it is taken to be");
-        None
-    });
-    let left = Left { in_force: kept.in_force().map(Arc::from), before: kept.before().map(Arc::from) };
-    (Some(kept), unconfirmed, left)
+impl Left {
+    fn read(kept: Kept) -> Self {
+        Self {
+            in_force: kept.in_force().map(Arc::from),
+            // Nothing depends on it but a rollback, which says that there is none.
+            before: kept.before().ok().map(Arc::from),
+            unconfirmed: kept.unconfirmed(),
+            kept,
+        }
+    }
+}
+
+/// What a config file stands for that says `text`.
+fn stands_for(
+    text: &Arc<str>,
+    unconfirmed: Option<&Unconfirmed>,
+    in_force: Result<&Arc<str>, &StateError>,
+) -> Found {
+    let Some(unconfirmed) = unconfirmed.filter(|unconfirmed| unconfirmed.text == *text) else {
+        return Found::Settled;
+    };
+    match in_force {
+        Err(error) => Found::Unknown(error.to_string()),
+        Ok(before) => match unconfirmed.standing(text, before, SystemTime::now()) {
+            Standing::Settled => Found::Settled,
+            Standing::Waits(left) => Found::Waits(left, before.clone()),
+            Standing::Expired => Found::Expired(before.clone()),
+        },
+    }
 }
 
 fn cannot_keep(why: &dyn Display) {

@@ -17,6 +17,9 @@ pub const FILE_LIMIT: Duration = Duration::from_secs(5);
 /// For all of it: the largest config takes seconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// For the files of the state directory together.
+pub const KEEP_LIMIT: Duration = Duration::from_secs(10);
+
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Keeps at most one thread that hangs: nothing new is begun before that one has come back.
@@ -29,7 +32,7 @@ pub struct Offload {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Hung {
     #[error(
-        "{} was not read within {}: its file system does not answer; mend that, or name a file elsewhere",
+        "{} was neither read nor written within {}: its file system does not answer; mend that, or name a file elsewhere",
         human::safe(&path.display().to_string()), human::long(*limit)
     )]
     Reading { path: PathBuf, limit: Duration },

@@ -7,7 +7,7 @@
 mod unconfirmed;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -17,8 +17,8 @@ pub use unconfirmed::{Standing, Unconfirmed};
 
 const UNCONFIRMED: &str = "unconfirmed";
 
-/// Larger than any config.
-const UNCONFIRMED_BYTES_MAX: u64 = 64 << 20;
+/// A whole config, and the line before it.
+const UNCONFIRMED_BYTES_MAX: u64 = config::FILE_BYTES_MAX + 256;
 
 /// Characters of a config file's path that are in the names of its files; a hash of all of it follows.
 const NAME_CHARS_MAX: usize = 80;
@@ -46,12 +46,24 @@ pub struct Kept {
     name: String,
 }
 
-/// Why nothing can be kept.
+/// Why something cannot be kept, or what was kept cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {source}; name another one: `server: {{ state: /path }}`", path.display())]
-pub struct StateError {
-    pub path: PathBuf,
-    source: io::Error,
+pub enum StateError {
+    #[error("{}: {source}; name another one: `server: {{ state: /path }}`", path.display())]
+    Unusable { path: PathBuf, source: io::Error },
+    #[error(
+        "{}: {source}; mend it, or run `evenkeel reload`, which replaces it and takes the config file for confirmed",
+        path.display()
+    )]
+    Unreadable { path: PathBuf, source: io::Error },
+}
+
+// === impl StateError ===
+
+impl StateError {
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 // === impl Environment ===
@@ -102,23 +114,23 @@ impl Kept {
         let name = name_of(&std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
         let mut refused = None;
         for (directory, is_open_to_all) in places {
-            match usable(&directory, is_open_to_all) {
+            match file::reading(&directory, || usable(&directory, is_open_to_all)) {
                 Ok(()) => return Ok(Some(Kept { directory, name })),
                 // The first one is where it should be.
-                Err(source) => refused = refused.or(Some(StateError { path: directory, source })),
+                Err(source) => refused = refused.or(Some(StateError::Unusable { path: directory, source })),
             }
         }
         refused.map_or(Ok(None), Err)
     }
 
     /// The config that was put in force last.
-    pub fn in_force(&self) -> Option<String> {
-        read_own(&self.path("yaml")).ok()
+    pub fn in_force(&self) -> Result<String, StateError> {
+        self.read("yaml", config::FILE_BYTES_MAX)
     }
 
     /// The one before it.
-    pub fn before(&self) -> Option<String> {
-        read_own(&self.path("before.yaml")).ok()
+    pub fn before(&self) -> Result<String, StateError> {
+        self.read("before.yaml", config::FILE_BYTES_MAX)
     }
 
     pub fn keep(&self, in_force: &str, before: Option<&str>) -> Result<(), StateError> {
@@ -131,19 +143,15 @@ impl Kept {
 
     /// A config of which nobody has said that it may stay; an error if something is kept that cannot be understood.
     pub fn unconfirmed(&self) -> Result<Option<Unconfirmed>, StateError> {
-        let path = self.path(UNCONFIRMED);
-        let text = match file::read(&path, UNCONFIRMED_BYTES_MAX) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(StateError { path, source }),
+        let text = match self.read(UNCONFIRMED, UNCONFIRMED_BYTES_MAX) {
+            Err(error) if error.is_missing() => return Ok(None),
+            read => read?,
         };
-        match Unconfirmed::parse(&text) {
-            Some(unconfirmed) => Ok(Some(unconfirmed)),
-            None => {
-                let source = io::Error::new(io::ErrorKind::InvalidData, "it is not what was written");
-                Err(StateError { path, source })
-            }
-        }
+        let torn = || {
+            let source = io::Error::new(io::ErrorKind::InvalidData, "it is not what was written");
+            StateError::Unreadable { path: self.path(UNCONFIRMED), source }
+        };
+        Unconfirmed::parse(&text).map(Some).ok_or_else(torn)
     }
 
     /// `None`: there is none any more.
@@ -152,21 +160,24 @@ impl Kept {
             return self.write(UNCONFIRMED, &unconfirmed.written());
         }
         let path = self.path(UNCONFIRMED);
-        let removed = match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => Err(error),
-            Ok(()) => File::open(&self.directory).and_then(|directory| directory.sync_all()),
-        };
-        removed.map_err(|source| StateError { path, source })
+        file::reading(&path, || remove(&self.directory, &path))
+            .map_err(|source| StateError::Unusable { path, source })
     }
 
     fn path(&self, ending: &str) -> PathBuf {
         self.directory.join(format!("{}.{ending}", self.name))
     }
 
+    fn read(&self, ending: &str, limit: u64) -> Result<String, StateError> {
+        let path = self.path(ending);
+        file::reading(&path, || read_own(&path, limit))
+            .map_err(|source| StateError::Unreadable { path, source })
+    }
+
     fn write(&self, ending: &str, text: &str) -> Result<(), StateError> {
         let path = self.path(ending);
-        replace(&self.directory, &path, text).map_err(|source| StateError { path, source })
+        file::reading(&path, || replace(&self.directory, &path, text))
+            .map_err(|source| StateError::Unusable { path, source })
     }
 }
 
@@ -201,17 +212,24 @@ fn replace(directory: &Path, path: &Path, text: &str) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// A file that this user or root has written; no symlink, and nothing that could be waited for.
-fn read_own(path: &Path) -> io::Result<String> {
+fn remove(directory: &Path, path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => File::open(directory)?.sync_all(),
+    }
+}
+
+/// A file that this user or root has written, of at most `limit` bytes; no symlink, and nothing that could be waited for.
+fn read_own(path: &Path, limit: u64) -> io::Result<String> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
     if !found.is_file() || !directory::is_of_this_user(&found) {
-        return Err(io::ErrorKind::PermissionDenied.into());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is no file of this user or root"));
     }
-    let mut text = String::new();
-    file.take(config::FILE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
+    String::from_utf8(file::read_open(file, limit)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8"))
 }
 
 /// A name that no other process writes to.
@@ -266,19 +284,24 @@ mod tests {
         Kept::open(setting, Path::new(file), environment).expect("a place").expect("it is not off")
     }
 
+    /// The one in force, and the one before.
+    fn texts(kept: &Kept) -> (Option<String>, Option<String>) {
+        (kept.in_force().ok(), kept.before().ok())
+    }
+
     #[test]
     fn texts_are_kept_for_each_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let setting = StateDirectory::At(folder.path().join("a/b"));
         let none = Environment::default();
         let (one, two) = (open(&setting, "/etc/a.yaml", &none), open(&setting, "/etc/b.yaml", &none));
-        assert_eq!((one.in_force(), one.before()), (None, None));
+        assert_eq!(texts(&one), (None, None));
         one.keep("first", None).expect("written");
         one.keep("second", Some("first")).expect("written");
         two.keep("other", None).expect("written");
         let one = open(&setting, "/etc/a.yaml", &none);
-        assert_eq!((one.in_force().as_deref(), one.before().as_deref()), (Some("second"), Some("first")));
-        assert_eq!((two.in_force().as_deref(), two.before()), (Some("other"), None));
+        assert_eq!(texts(&one), (Some("second".into()), Some("first".into())));
+        assert_eq!(texts(&two), (Some("other".into()), None));
         let files: Vec<_> = fs::read_dir(folder.path().join("a/b")).expect("it is there").collect();
         assert_eq!(files.len(), 3, "{files:?}");
         for file in files {
@@ -330,39 +353,66 @@ mod tests {
         fs::create_dir(&shared).expect("made");
         fs::set_permissions(&shared, fs::Permissions::from_mode(0o755)).expect("set");
         let refused = Kept::open(&StateDirectory::Default, Path::new("a"), &environment(folder.path()));
-        assert_eq!(refused.expect_err("refused").path, folder.path().join("file/evenkeel"));
+        let first = folder.path().join("file/evenkeel").display().to_string();
+        assert!(refused.expect_err("refused").to_string().starts_with(&first));
         let off = Kept::open(&StateDirectory::Off, Path::new("a"), &environment(folder.path()));
         assert!(off.expect("nothing to fail").is_none());
     }
 
+    /// Of either file a rollback would put in force what it says.
     #[test]
     fn what_somebody_else_may_have_written_is_not_used() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let state = folder.path().join("state");
-        let setting = StateDirectory::At(state.clone());
-        let kept = open(&setting, "a.yaml", &Environment::default());
-        kept.keep("ours", None).expect("written");
-        let file = kept.path("yaml");
-        fs::rename(&file, folder.path().join("moved")).expect("renamed");
-        std::os::unix::fs::symlink(folder.path().join("moved"), &file).expect("a symlink");
-        assert_eq!(kept.in_force(), None, "no symlink is followed");
-        fs::remove_file(&file).expect("removed");
-        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
-        assert_eq!(kept.in_force(), None, "nothing is waited for");
-        if nix::unistd::geteuid().is_root() {
-            let stranger = Some(65_533);
+        for ending in ["yaml", UNCONFIRMED] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let setting = StateDirectory::At(folder.path().join("state"));
+            let kept = open(&setting, "a.yaml", &Environment::default());
+            let until = SystemTime::now() + Duration::from_secs(60);
+            let unconfirmed = Unconfirmed { text: "ours".into(), until, limit: Duration::from_secs(60) };
+            kept.keep("ours", None).expect("written");
+            kept.keep_unconfirmed(Some(&unconfirmed)).expect("written");
+            let refusal = |why| {
+                let refused = match ending {
+                    UNCONFIRMED => kept.unconfirmed().map(drop),
+                    _ => kept.in_force().map(drop),
+                };
+                let refused = refused.expect_err(why).to_string();
+                assert!(refused.contains("run `evenkeel reload`"), "{refused}");
+            };
+            let (file, moved) = (kept.path(ending), folder.path().join("moved"));
+            fs::rename(&file, &moved).expect("renamed");
+            std::os::unix::fs::symlink(&moved, &file).expect("a symlink");
+            refusal("no symlink is followed");
             fs::remove_file(&file).expect("removed");
-            fs::write(&file, "theirs").expect("written");
-            std::os::unix::fs::chown(&file, stranger, None).expect("root can");
-            assert_eq!(kept.in_force(), None, "somebody else's file is not believed");
-            std::os::unix::fs::chown(&state, stranger, None).expect("root can");
-            let refused = Kept::open(&setting, Path::new("a.yaml"), &Environment::default());
-            let refused = refused.expect_err("refused").to_string();
-            assert!(
-                refused.contains("belongs to user 65533") && refused.contains("`server: { state:"),
-                "{refused}"
-            );
+            nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+            refusal("nothing is waited for");
+            fs::remove_file(&file).expect("removed");
+            File::create(&file)
+                .and_then(|file| file.set_len(UNCONFIRMED_BYTES_MAX + 1))
+                .expect("a large file");
+            refusal("it is larger than any of ours");
+            if nix::unistd::geteuid().is_root() {
+                fs::remove_file(&file).expect("removed");
+                fs::copy(&moved, &file).expect("copied");
+                std::os::unix::fs::chown(&file, Some(65_533), None).expect("root can");
+                refusal("somebody else's file is not believed");
+            }
         }
+    }
+
+    #[test]
+    fn somebody_elses_directory_is_refused() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        std::os::unix::fs::chown(folder.path(), Some(65_533), None).expect("root can");
+        let setting = StateDirectory::At(folder.path().into());
+        let refused = Kept::open(&setting, Path::new("a.yaml"), &Environment::default());
+        let refused = refused.expect_err("refused").to_string();
+        assert!(
+            refused.contains("belongs to user 65533") && refused.contains("`server: { state:"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! `evenkeel reload --confirm`: a config that goes by itself unless somebody says that it may stay.
 
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
 use nix::sys::signal::Signal::{self, SIGHUP, SIGKILL, SIGTERM};
 
-use crate::harness::{Endpoint, Proxy, SOON, SteadyLoad, eventually};
+use crate::harness::{Client, Endpoint, Proxy, SOON, SteadyLoad, eventually, nobody_listens};
 
 fn two() -> (Endpoint, Endpoint, Proxy, String) {
     let [a, b] = ["a", "b"].map(Endpoint::named);
@@ -95,10 +99,24 @@ fn a_stop_does_not_wait_for_the_confirmation() {
     assert_eq!(proxy.ended_within(SOON).code, Some(0));
 }
 
-fn unconfirmed_file(proxy: &Proxy) -> std::path::PathBuf {
-    let mut files =
-        std::fs::read_dir(proxy.folder().join("state")).unwrap().map(|entry| entry.unwrap().path());
-    files.find(|path| path.extension().is_some_and(|ending| ending == "unconfirmed")).expect("it is kept")
+/// The file in the state directory whose name ends like this.
+fn kept(proxy: &Proxy, is_it: impl Fn(&str) -> bool) -> PathBuf {
+    let mut files = fs::read_dir(proxy.folder().join("state")).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|path| is_it(&path.to_string_lossy())).expect("it is kept")
+}
+
+fn unconfirmed_file(proxy: &Proxy) -> PathBuf {
+    kept(proxy, |path| path.ends_with(".unconfirmed"))
+}
+
+fn in_force_file(proxy: &Proxy) -> PathBuf {
+    kept(proxy, |path| path.ends_with(".yaml") && !path.ends_with(".before.yaml"))
+}
+
+/// What cannot be read as a file, nor replaced by one.
+fn made_a_directory(path: &Path) {
+    fs::remove_file(path).unwrap();
+    fs::create_dir_all(path.join("full")).unwrap();
 }
 
 fn is_reverted(event: &crate::harness::Event) -> bool {
@@ -149,7 +167,7 @@ fn a_start_after_the_time_has_the_config_before() {
         proxy = proxy.restarted_after(signal);
     }
     // Whoever asks for it has it.
-    assert_eq!(std::fs::read_to_string(proxy.config_path()).unwrap(), next);
+    assert_eq!(fs::read_to_string(proxy.config_path()).unwrap(), next);
     assert_eq!(proxy.command(&["reload"]).code, Some(0));
     let proxy = proxy.restarted_after(SIGKILL);
     assert_eq!(proxy.get("/x").expect(200).text(), "b");
@@ -176,12 +194,118 @@ fn a_spoilt_memory_of_it_is_said() {
     let (_a, _b, proxy, _) = two();
     assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(0));
     let file = unconfirmed_file(&proxy);
-    let text = std::fs::read(&file).unwrap();
-    std::fs::write(&file, &text[..text.len() / 2]).unwrap();
+    let text = fs::read(&file).unwrap();
+    fs::write(&file, &text[..text.len() / 2]).unwrap();
     let proxy = proxy.restarted_after(SIGKILL);
     proxy.event("a word about it", |event| {
-        event.level() == "error" && event.text("reason").contains("it is not what was written")
+        let reason = event.text("reason");
+        event.level() == "error"
+            && reason.contains("it is not what was written")
+            && reason.contains("`evenkeel reload`")
     });
+    assert_eq!(proxy.get("/x").expect(200).text(), "b");
+    // What was in force for good still is, should somebody mend it.
+    fs::write(&file, &text).unwrap();
+    let waits = proxy.restarted_after(SIGKILL);
+    assert!(waits.status()["confirm_seconds"].as_f64().is_some());
+}
+
+/// Whatever keeps the config before from coming back, nobody has confirmed the other one.
+#[test]
+fn a_way_back_that_is_refused_confirms_nothing() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let [one, two] = [nobody_listens(), nobody_listens()];
+    let proxy = Proxy::to([&a]).listen("web", one.address()).start();
+    let next = proxy.config_text().replace(a.address(), b.address()).replace(one.address(), two.address());
+    proxy.write_config(&next);
+    assert_eq!(proxy.command(&["reload", "--confirm", "500ms"]).code, Some(0));
+    let taken = eventually("the address", || TcpListener::bind(one.address()).ok());
+    proxy.event("a refusal", |event| {
+        event.message().starts_with("reload refused") && event.text("by") == "expiry"
+    });
+    eventually("the end of the wait", || proxy.status()["confirm_seconds"].is_null().then_some(()));
+    assert_eq!(Client::connect(two.address()).get("/x").expect(200).text(), "b");
+    let refused = proxy.command(&["confirm"]);
+    assert_eq!(refused.code, Some(1), "it was not confirmed in time");
+    drop(taken);
+    let proxy = proxy.restarted_after(SIGKILL);
+    proxy.event("the reason", is_reverted);
+    assert_eq!(proxy.get("/x").expect(200).text(), "a");
+}
+
+/// The same where a start cannot bring it back: once it can be, the next one does.
+#[test]
+fn a_start_without_a_way_back_confirms_nothing() {
+    let (_a, _b, proxy, _) = two();
+    assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(0));
+    assert_eq!(proxy.command(&["rollback"]).code, Some(0));
+    let file = in_force_file(&proxy);
+    let first = fs::read(&file).unwrap();
+    fs::write(&file, "listen: nonsense\n").unwrap();
+    let mut proxy = proxy;
+    for _ in 0..2 {
+        proxy = proxy.restarted_after(SIGKILL);
+        proxy.event("a word about it", |event| {
+            event.level() == "error" && event.message().ends_with("the earlier one cannot come back")
+        });
+        assert_eq!(proxy.get("/x").expect(200).text(), "b");
+    }
+    fs::write(&file, &first).unwrap();
+    assert_eq!(proxy.command(&["rollback"]).code, Some(78), "it remembers what it could not read");
+    let proxy = proxy.restarted_after(SIGKILL);
+    proxy.event("the reason", is_reverted);
+    assert_eq!(proxy.get("/x").expect(200).text(), "a");
+}
+
+/// Nobody can tell then what would come back. It is not lost: who makes it readable again has it.
+#[test]
+fn what_cannot_be_read_confirms_nothing() {
+    let (_a, _b, proxy, _) = two();
+    assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(0));
+    let file = in_force_file(&proxy);
+    let first = fs::read(&file).unwrap();
+    made_a_directory(&file);
+    let proxy = proxy.restarted_after(SIGKILL);
+    proxy.event("a word about it", |event| {
+        event.level() == "error" && event.message().starts_with("it is not known whether")
+    });
+    assert_eq!(proxy.get("/x").expect(200).text(), "b");
+    fs::remove_dir_all(&file).unwrap();
+    fs::write(&file, &first).unwrap();
+    let proxy = proxy.restarted_after(SIGKILL);
+    assert!(proxy.status()["confirm_seconds"].as_f64().is_some());
+}
+
+/// Whatever the disk had of it: a start must know what to go back to.
+#[test]
+fn what_comes_back_is_written_first() {
+    let (_a, _b, proxy, _) = two();
+    let file =
+        eventually("what is kept", || proxy.folder().join("state").exists().then(|| in_force_file(&proxy)));
+    let first = fs::read(&file).unwrap();
+    fs::write(&file, "# of last year\n").unwrap();
+    assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(0));
+    assert_eq!(fs::read(&file).unwrap(), first);
+    assert_eq!(proxy.command(&["rollback"]).code, Some(0));
+    made_a_directory(&file);
+    let said = proxy.command(&["reload", "--confirm", "1m"]);
+    assert!(said.stdout.contains("nothing is kept on the disk (`server.state`)"), "{}", said.stdout);
+}
+
+/// A confirmation that only this process knows of is half of one.
+#[test]
+fn a_confirmation_that_cannot_be_written_is_said() {
+    let (_a, _b, proxy, _) = two();
+    assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(0));
+    let file = in_force_file(&proxy);
+    made_a_directory(&file);
+    let said = proxy.command(&["confirm"]);
+    assert_eq!(said.code, Some(0));
+    assert!(said.stdout.contains("cannot be written to the disk"), "{}", said.stdout);
+    fs::remove_dir_all(&file).unwrap();
+    assert_eq!(proxy.command(&["reload"]).code, Some(0));
+    let proxy = proxy.restarted_after(SIGKILL);
+    assert!(proxy.status()["confirm_seconds"].is_null());
     assert_eq!(proxy.get("/x").expect(200).text(), "b");
 }
 

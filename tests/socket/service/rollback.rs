@@ -80,6 +80,21 @@ fn the_state_directory_survives_the_process() {
     proxy.is_unharmed(a.open() + b.open());
 }
 
+/// What never served was never in force: the next start, and a rollback, go by what was.
+#[test]
+fn a_successor_that_fails_leaves_what_is_kept() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let first = proxy.config_text();
+    let kept = || state(&proxy).into_iter().map(|file| fs::read_to_string(file).unwrap()).collect::<Vec<_>>();
+    eventually("what is kept", || (kept() == [first]).then_some(()));
+    // Bound once all else is known to be well.
+    proxy.write_config(&first.replace("127.0.0.1:0", endpoint.address()));
+    let refused = proxy.command(&["upgrade"]);
+    assert!(refused.stderr.contains("cannot listen on"), "{}", refused.stderr);
+    assert_eq!(kept(), [first]);
+}
+
 /// Without a place to write to, everything but the rollback after a restart works, and it is said.
 #[test]
 fn without_a_state_directory_memory_serves() {

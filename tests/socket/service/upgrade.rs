@@ -583,3 +583,21 @@ fn requests_that_wait_are_decided_by_the_new_config() {
     }
     assert_eq!(well.count_of("/held"), 4);
 }
+
+/// What nobody has confirmed is not what the successor has in force, whatever the config file says.
+#[test]
+fn requests_that_wait_are_not_decided_by_what_was_taken_back() {
+    let (mut late, unwanted) = (nobody_listens(), Endpoint::named("unwanted"));
+    let mut proxy = Proxy::to([&late]).with("when_none_healthy: { wait: 60s }").start();
+    proxy.write_config(&proxy.config_text().replace(late.address(), unwanted.address()));
+    assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(0));
+    assert_eq!(proxy.command(&["rollback"]).code, Some(0));
+    let mut client = proxy.client();
+    client.send("GET /held HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    eventually("one that waits", || (proxy.status()["pools"][0]["waiting"] == 1).then_some(()));
+    proxy.upgrade();
+    proxy.event("a decision", |event| event.message().starts_with("requests that wait are decided"));
+    late.start();
+    client.response().expect(200);
+    assert_eq!((late.count_of("/held"), unwanted.count_of("/held")), (1, 0));
+}
