@@ -542,10 +542,12 @@ fn health_and_counts_go_on() {
     // Either process may ask next.
     failing.store(2, Ordering::SeqCst);
     proxy.upgrade();
-    proxy.get("/after").expect(200);
-    let after = proxy.endpoint_status(endpoint.address()).unwrap();
+    // For a moment the old process still accepts, and counts for itself.
+    let after = eventually("a request of the successor's own", || {
+        proxy.get("/after").expect(200);
+        proxy.endpoint_status(endpoint.address()).filter(|after| after["requests"].as_u64() > Some(5))
+    });
     assert_eq!((&after["state"], &after["since"]), (&before["state"], &before["since"]));
-    assert_eq!(after["requests"], 6);
     assert!(after["checks_failed"].as_u64() > Some(0), "{after}");
 }
 
