@@ -38,7 +38,7 @@ pub use failure::{Failure, Side};
 pub use forwarded::Origin;
 pub use headers::END_TO_END;
 pub use pinned::{OwnListener, Pinned, Rest};
-pub use retry::Circumstances;
+pub use retry::{ATTEMPTS_MAX, Circumstances};
 pub use tracked::Tracked;
 
 use crate::config::{self, EndpointProtocol, HostHeader, Listener};

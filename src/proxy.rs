@@ -43,9 +43,6 @@ pub use turns::http2_requests;
 pub use visit::Proxy;
 use visit::Visit;
 
-/// More than any `retry.limit`, and a bound for attempts that do not count (see `Exchange::attempt_failed`).
-pub const ATTEMPTS_MAX: usize = 300;
-
 /// For a client to take an answer of ours, which says little.
 const OWN_ANSWER: Duration = Duration::from_secs(5);
 

@@ -31,10 +31,10 @@ use pingora_core::services::background::background_service;
 
 use crate::admin::{self, AdminSocket};
 use crate::config::{self, AdminListen, Config};
+use crate::exchange;
 use crate::lane::descriptors::Descriptors;
 use crate::lifecycle::Lifecycle;
 use crate::pool::Supervisor;
-use crate::proxy;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Telemetry, access, events};
 use acceptor::Acceptor;
@@ -151,7 +151,7 @@ fn assemble(shared: &Arc<Shared>, supervisor: Supervisor) -> Server {
     let settings = shared.snapshot.load().config().server.clone();
     let conf = ServerConf {
         threads: settings.threads,
-        max_retries: proxy::ATTEMPTS_MAX,
+        max_retries: exchange::ATTEMPTS_MAX,
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,
         ..ServerConf::default()
     };

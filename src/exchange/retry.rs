@@ -17,8 +17,8 @@ pub struct Circumstances {
     pub response_begun: bool,
 }
 
-/// More than any `retry.limit`, and a bound for the attempts that do not count.
-const ATTEMPTS_MAX: usize = 256;
+/// The attempts that one request may have: more than any `retry.limit` asks for, and a bound for those that do not count.
+pub const ATTEMPTS_MAX: usize = 256;
 
 impl Exchange {
     /// The attempt under way has failed; `true`: ask for the next one.
@@ -79,8 +79,7 @@ impl Exchange {
     }
 
     fn may_retry(&mut self, failure: Failure, circumstances: Circumstances, stale: bool) -> bool {
-        let again = circumstances.replayable && !circumstances.response_begun;
-        if !again || self.record.attempts.len() >= ATTEMPTS_MAX {
+        if !self.may_send_again(circumstances) {
             return false;
         }
         if failure.is_of_connect() {
@@ -131,8 +130,13 @@ impl Exchange {
         pool.spec().retry.on.statuses.contains(&status)
             && self.retries_left > 0
             && self.idempotent
-            && circumstances.replayable
-            && !circumstances.response_begun
+            && self.may_send_again(circumstances)
+    }
+
+    /// Whether another attempt may follow the one under way, whatever became of that.
+    fn may_send_again(&self, circumstances: Circumstances) -> bool {
+        let with_this_one = self.record.attempts.len() + 1;
+        circumstances.replayable && !circumstances.response_begun && with_this_one < ATTEMPTS_MAX
     }
 }
 

@@ -351,6 +351,21 @@ fn kept_connections_that_were_closed_cost_no_retry_and_no_failure() {
 }
 
 #[test]
+fn attempts_that_cost_no_retry_have_an_end_all_the_same() {
+    let snapshot = pool_of_two("retry: { limit: 2, on: [reset, 503] }");
+    let stale = Circumstances { reused: true, ..FRESH };
+    let mut exchange = admitted(&snapshot, "GET");
+    for _ in 1..ATTEMPTS_MAX {
+        attempt(&mut exchange);
+        assert!(fails(&mut exchange, Failure::EndpointReset, stale));
+    }
+    attempt(&mut exchange);
+    assert_eq!(exchange.response_head(503, FRESH, Instant::now()), Head::Forward, "it is the last one");
+    assert!(!fails(&mut exchange, Failure::EndpointReset, stale));
+    assert_eq!(exchange.finish(Some(502), 0, Instant::now()).attempts.len(), ATTEMPTS_MAX);
+}
+
+#[test]
 fn a_status_is_retried_where_the_config_says_so() {
     let snapshot = pool_of_two("retry: { limit: 1, on: [503] }");
     let mut exchange = admitted(&snapshot, "GET");

@@ -20,7 +20,7 @@ use pingora_proxy::Session;
 
 use super::context::Carried;
 use super::visit::Visit;
-use super::{ATTEMPTS_MAX, Carrier, Reach, next_attempt};
+use super::{Carrier, Reach, next_attempt};
 use crate::config;
 use crate::exchange::{Circumstances, Exchange, Failure};
 use crate::pool::Endpoint;
@@ -66,11 +66,10 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
     if !session.is_body_done() {
         session.as_downstream_mut().enable_retry_buffering();
     }
-    let mut last = Failed::new(Failure::Internal, "too many attempts".to_owned());
-    for _ in 0..ATTEMPTS_MAX {
+    // The exchange says where it ends.
+    let last = loop {
         if let Err(failure) = next_attempt(carrier, session, carried, Reach::All).await {
-            last = Failed::new(failure, None);
-            break;
+            break Failed::new(failure, None);
         }
         match attempt(carrier, session, carried).await {
             Ok(()) => return Ok(()),
@@ -82,12 +81,11 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
                     carried.exchange.attempt_failed(failed.failure, detail, circumstances, Instant::now())
                 };
                 if !again {
-                    last = failed;
-                    break;
+                    break failed;
                 }
             }
         }
-    }
+    };
     fail(carrier, session, carried, last).await
 }
 

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::context::Carried;
-use super::{ATTEMPTS_MAX, Carrier, Reach, classify, edits, heads, next_attempt};
+use super::{Carrier, Reach, classify, edits, heads, next_attempt};
 use crate::exchange::{Circumstances, Edits, Exchange, Failure, Head};
 use crate::lane::attempt;
 use crate::lane::head::{Parse, RESPONSE_BYTES_MAX, Response};
@@ -71,28 +71,27 @@ enum Passed {
 
 /// Serves the request to its end. An error means that the client has seen the beginning of a response.
 pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carried) -> Result<()> {
-    let mut last = Failed::new(Failure::Internal, "too many attempts".to_owned());
-    for _ in 0..ATTEMPTS_MAX {
+    // The exchange says where it ends.
+    let last = loop {
         if let Err(failure) = next_attempt(carrier, session, carried, Reach::Http1).await {
-            last = Failed::new(failure, None);
-            break;
+            break Failed::new(failure, None);
         }
         let asked = match ask(&carrier.kept, session, carried).await {
             Ok(answer) => pass_on(session, carried, answer).await,
             Err(failed) => Err(failed),
         };
-        match asked {
+        let failed = match asked {
             Ok(Passed::Agreed(stream, rest)) => return tunnel(session, carried, stream, rest).await,
             Ok(Passed::Over) => return Ok(()),
             Ok(Passed::Again) => continue,
-            Err(failed) => last = failed,
-        }
+            Err(failed) => failed,
+        };
         let circumstances = Circumstances { replayable: true, reused: false, response_begun: carried.begun };
-        let (detail, now) = (last.detail.as_deref(), std::time::Instant::now());
-        if !carried.exchange.attempt_failed(last.failure, detail, circumstances, now) {
-            break;
+        let (detail, now) = (failed.detail.as_deref(), std::time::Instant::now());
+        if !carried.exchange.attempt_failed(failed.failure, detail, circumstances, now) {
+            break failed;
         }
-    }
+    };
     let Failed { failure, detail, .. } = last;
     carrier.answer(session, carried, failure, detail).await;
     Ok(())
