@@ -22,7 +22,7 @@ use super::context::Carried;
 use super::visit::Visit;
 use super::{Carrier, Reach, next_attempt};
 use crate::config;
-use crate::exchange::{Circumstances, Exchange, Failure};
+use crate::exchange::{Circumstances, Exchange, Failure, Rest};
 use crate::pool::Endpoint;
 pub use http2::Connections;
 use transfer::Transfer;
@@ -92,19 +92,25 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
 /// Where the attempt that is open goes.
 struct Way {
     endpoint: Arc<Endpoint>,
-    pool: Arc<config::Pool>,
+    /// This worker's own, so that no attempt writes to a count of references that all workers share.
+    rest: Arc<Rest>,
 }
 
 impl Way {
     fn of(exchange: &Exchange) -> std::result::Result<Self, Failed> {
-        let both = exchange.endpoint().cloned().zip(exchange.pool().map(|pool| pool.settings().clone()));
-        let (endpoint, pool) = both.ok_or_else(|| Failed::new(Failure::Internal, None))?;
-        Ok(Self { endpoint, pool })
+        let both = exchange.endpoint().cloned().zip(exchange.rest().cloned());
+        let (endpoint, rest) = both.ok_or_else(|| Failed::new(Failure::Internal, None))?;
+        Ok(Self { endpoint, rest })
+    }
+
+    /// How the endpoint is talked to.
+    fn pool(&self) -> &config::Pool {
+        self.rest.pool()
     }
 
     /// How long a connection may take, within the time that the whole request has.
     fn connect_limit(&self, exchange: &Exchange) -> Duration {
-        let (now, limit) = (Instant::now(), self.pool.timeouts.connect);
+        let (now, limit) = (Instant::now(), self.pool().timeouts.connect);
         exchange.deadline().map_or(limit, |deadline| deadline.saturating_duration_since(now).min(limit))
     }
 }

@@ -105,12 +105,12 @@ async fn ask(
 ) -> std::result::Result<Answer, Failed> {
     let internal = |detail: &str| Failed::new(Failure::Internal, detail.to_owned());
     let endpoint = carried.exchange.endpoint().ok_or_else(|| internal("no endpoint"))?.clone();
-    let pool = carried.exchange.pool().ok_or_else(|| internal("no pool"))?.clone();
-    let timeouts = &pool.spec().timeouts;
+    let rest = carried.exchange.rest().ok_or_else(|| internal("no pool"))?.clone();
+    let (pool, timeouts) = (rest.pool(), &rest.pool().timeouts);
     let now = std::time::Instant::now();
     let left = carried.exchange.deadline().map_or(NEVER, |deadline| deadline.saturating_duration_since(now));
     let late = |failure, limit: Duration| if left <= limit { Failure::RequestDeadline } else { failure };
-    let opened = attempt::open(kept, &endpoint, pool.spec(), attempt::descriptor_deadline(pool.spec()));
+    let opened = attempt::open(kept, &endpoint, pool, attempt::descriptor_deadline(pool));
     let stream = match timeout(timeouts.connect.min(left), opened).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(failed)) => return Err(Failed::new(failed.failure, failed.detail)),

@@ -78,7 +78,7 @@ pub async fn ask(
     sent: &Sent,
 ) -> Result<Exclusive, Failed> {
     let way = Way::of(&carried.exchange)?;
-    let connection = match carrier.kept.take(&way.endpoint, &way.pool.tls, Instant::now()) {
+    let connection = match carrier.kept.take(&way.endpoint, &way.pool().tls, Instant::now()) {
         Some(connection) => connection,
         // In a box, because it is seldom needed.
         None => Box::pin(connect(&carrier.kept, &carried.exchange, &way)).await?,
@@ -115,7 +115,7 @@ pub async fn ask(
 }
 
 async fn connect(kept: &KeptConnections, exchange: &Exchange, way: &Way) -> Result<Connection, Failed> {
-    let spec = &*way.pool;
+    let spec = way.pool();
     let opened = attempt::open(kept, &way.endpoint, spec, attempt::descriptor_deadline(spec));
     match timeout(way.connect_limit(exchange), opened).await {
         Ok(Ok(stream)) => {
@@ -224,8 +224,7 @@ impl Side for Exclusive {
         let is_over = self.upload.is_through() && self.body.is_done();
         // Bytes that nobody asked for would be the beginning of somebody else's answer.
         if is_over && self.reusable && self.input.is_empty() {
-            let Way { endpoint, pool } = &self.way;
-            self.kept.keep(endpoint, self.connection, pool, Instant::now());
+            self.kept.keep(&self.way.endpoint, self.connection, self.way.pool(), Instant::now());
         }
     }
 }

@@ -53,7 +53,7 @@ pub async fn ask(
 ) -> Result<Stream, Failed> {
     let way = Way::of(&carried.exchange)?;
     let limit = way.connect_limit(&carried.exchange);
-    let place = carrier.multiplexed.place(&way.endpoint, &way.pool, limit).await;
+    let place = carrier.multiplexed.place(&way.endpoint, way.pool(), limit).await;
     let place = place.map_err(|failed| unconnected(&carried.exchange, failed))?;
     carried.exchange.connected(place.reused, Instant::now());
     carried.exchange.request_body_again();
