@@ -60,7 +60,7 @@ use rotation::{Generations, Turns};
 use round_robin::RoundRobin;
 use status::{EndpointState, EndpointStatus, PoolStatus};
 
-/// When an endpoint is probed again as long as it is not decided whether it is healthy.
+/// When an endpoint is probed again as long as it is not decided whether it is healthy, from start to start.
 const UNDECIDED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A pool as it runs.
@@ -251,8 +251,7 @@ impl Pool {
     /// Probes a member once and does nothing about what was found; `None`: there is no health check, or the endpoint
     /// cannot be probed.
     pub async fn probe_once(&self, member: &Member) -> Option<Finding> {
-        let probe = Probe::new(&member.endpoint, self.spec.health_check.as_ref()?, &self.spec)?;
-        Some(probe.run().await)
+        Some(self.probe_of(member)?.run().await)
     }
 
     /// Whether it is not known yet what this pool's health check says of a member.
@@ -260,17 +259,37 @@ impl Pool {
         member.check.is_some_and(|check| !member.endpoint.is_decided_by(check))
     }
 
-    /// The first probes of a member, before the supervisor knows of it: as many as it takes. What they find is to be
-    /// published.
+    /// The first probes of a member, before the supervisor knows of it.
     pub async fn probe_first(&self, member: &Member) {
-        while let Some(finding) = self.probe_once(member).await {
-            let failed = matches!(finding, Finding::Failed(_));
-            self.probed(member, finding, Due::Regular);
-            if !failed || !self.is_undecided(member) {
-                return;
-            }
-            tokio::time::sleep(UNDECIDED_INTERVAL).await;
+        if let Some(probe) = self.probe_of(member) {
+            self.probe_until_decided(member, &probe, Due::Regular).await;
         }
+    }
+
+    /// Probes a member: once, or as often as it takes while it fails and that decides nothing. What is found is to be
+    /// published. Returns when the last probe began.
+    async fn probe_until_decided(
+        &self,
+        member: &Member,
+        probe: &Probe,
+        mut due: Due,
+    ) -> tokio::time::Instant {
+        loop {
+            let began = tokio::time::Instant::now();
+            let finding = probe.run().await;
+            let failed = matches!(finding, Finding::Failed(_));
+            self.probed(member, finding, due);
+            if !failed || !self.is_undecided(member) {
+                return began;
+            }
+            due = Due::Regular;
+            tokio::time::sleep_until(began + UNDECIDED_INTERVAL).await;
+        }
+    }
+
+    /// `None`: there is no health check, or the endpoint cannot be probed.
+    fn probe_of(&self, member: &Member) -> Option<Probe> {
+        Probe::new(&member.endpoint, self.spec.health_check.as_ref()?, &self.spec)
     }
 
     /// Makes the turns anew by what is known of the endpoints.

@@ -14,11 +14,11 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::early::{Due, Schedule};
-use super::probe::{Finding, Probe};
-use super::{Member, Pool, UNDECIDED_INTERVAL};
+use super::probe::Probe;
+use super::{Member, Pool};
 
 /// Probes start up to this share of the interval early or late, so that those of many endpoints, and of many proxies,
 /// do not come in step again.
@@ -195,7 +195,7 @@ async fn check(pool: Arc<Pool>, member: Member, first: mpsc::Sender<()>) {
     let endpoint = &member.endpoint;
     let spec = pool.spec().health_check.as_ref();
     let probe = match spec {
-        Some(spec) => Probe::new(endpoint, spec, pool.spec()),
+        Some(_) => pool.probe_of(&member),
         None => Probe::connect(endpoint, pool.spec()),
     };
     let Some(probe) = probe else {
@@ -210,16 +210,7 @@ async fn check(pool: Arc<Pool>, member: Member, first: mpsc::Sender<()>) {
         // Without a health check there is nothing to find out before the endpoint is down.
         if spec.is_some() || due == Due::Early {
             // From start to start, so that a slow endpoint is probed as often as a fast one.
-            let started = Instant::now();
-            schedule.probed_at(started);
-            let finding = probe.run().await;
-            let failed = matches!(finding, Finding::Failed(_));
-            pool.probed(&member, finding, due);
-            if failed && pool.is_undecided(&member) {
-                due = Due::Regular;
-                sleep_until(started + UNDECIDED_INTERVAL).await;
-                continue;
-            }
+            schedule.probed_at(pool.probe_until_decided(&member, &probe, due).await);
         }
         drop(first.take());
         due = schedule.next(&pool, endpoint, interval).await;
