@@ -37,7 +37,7 @@ pub use edits::{Action, Edits};
 pub use failure::{Failure, Side};
 pub use forwarded::Origin;
 pub use headers::END_TO_END;
-pub use pinned::{OwnListener, Pinned, Rest};
+pub use pinned::{OwnListener, Pinned, ResponseScope};
 pub use retry::{ATTEMPTS_MAX, Circumstances};
 pub use tracked::Tracked;
 
@@ -320,15 +320,15 @@ impl Exchange {
     }
 
     /// What it needs to its end.
-    pub fn rest(&self) -> Option<&Arc<Rest>> {
-        self.held.rest(self.route)
+    pub fn response_scope(&self) -> Option<&Arc<ResponseScope>> {
+        self.held.response_scope(self.route)
     }
 
     /// The response is on its way to the client, so no other attempt can follow: from now on the request keeps neither
     /// the snapshot nor its pool.
     pub fn let_go(&mut self) {
-        if let Some(rest) = self.rest().cloned() {
-            self.held = Held::Rest(rest);
+        if let Some(scope) = self.response_scope().cloned() {
+            self.held = Held::Response(scope);
         }
     }
 
@@ -344,7 +344,7 @@ impl Exchange {
     pub fn settings(&self) -> Option<&config::Pool> {
         match &self.held {
             Held::All(_) => self.pool().map(|pool| pool.spec()),
-            Held::Rest(rest) => Some(rest.pool()),
+            Held::Response(scope) => Some(scope.pool()),
         }
     }
 

@@ -102,13 +102,13 @@ impl Carrier {
         &self,
         session: &Session,
         carried: &mut Carried,
-        reach: Reach,
+        protocols: EndpointProtocols,
     ) -> std::result::Result<bool, Failure> {
         let Some(in_force) = Visit::of(session).and_then(|visit| self.pins.of(&visit.door)) else {
             return Ok(false);
         };
         let head = &**session.req_header();
-        if reach == Reach::Http1 && in_force.speaks_http2(head) {
+        if protocols == EndpointProtocols::Http1Only && in_force.speaks_http2(head) {
             return Ok(false);
         }
         carried.exchange.decide_anew(in_force, head, Instant::now())
@@ -186,12 +186,13 @@ fn close_behind(session: &mut Session) {
     }
 }
 
-/// What a request may be carried to, once another config is in force than the one that it was decided by.
+/// What the endpoints may speak that a request goes to, once another config is in force than the one that it was decided
+/// by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    All,
-    /// What carries it cannot speak anything else with endpoints than what it began with.
-    Http1,
+enum EndpointProtocols {
+    Any,
+    /// What carries it cannot change to another one.
+    Http1Only,
 }
 
 /// Opens the next attempt, once there is an endpoint for it.
@@ -199,12 +200,12 @@ async fn next_attempt(
     carrier: &Carrier,
     session: &mut Session,
     carried: &mut Carried,
-    reach: Reach,
+    protocols: EndpointProtocols,
 ) -> std::result::Result<(), Failure> {
     loop {
         match carried.exchange.next(Instant::now()) {
             Next::Attempt => return Ok(()),
-            Next::Wait(_, _) if carrier.decides_anew(session, carried, reach)? => {}
+            Next::Wait(_, _) if carrier.decides_anew(session, carried, protocols)? => {}
             // In a box, so that those who need not wait do not carry the room for it along.
             Next::Wait(wait, limit) => Box::pin(wait_for_endpoint(session, wait, limit)).await?,
             Next::Fail(failure) => return Err(failure),

@@ -14,33 +14,33 @@ use crate::telemetry::metrics::listeners::ListenerCounters;
 /// hold: how often something is held is written into it, and what workers write in common goes to and fro between them.
 pub struct Pinned {
     snapshot: Arc<Snapshot>,
-    books: Books,
+    context: ListenerContext,
     /// By route: what its requests hold to their end, made for the first of them.
-    rests: Box<[OnceLock<Arc<Rest>>]>,
+    response_scopes: Box<[OnceLock<Arc<ResponseScope>>]>,
 }
 
 /// What a request still needs once its response is on its way: no other attempt can follow. A response may take hours,
 /// and a snapshot may be large.
-pub struct Rest {
+pub struct ResponseScope {
     route: Arc<str>,
     pool: Arc<config::Pool>,
-    books: Books,
+    context: ListenerContext,
 }
 
 /// Where a request came in, and who hears of it.
 #[derive(Clone)]
-struct Books {
+struct ListenerContext {
     /// Apart, for those who wait for a request and must not keep a snapshot.
     listener: Arc<OwnListener>,
     telemetry: Arc<Telemetry>,
     counters: Arc<ListenerCounters>,
 }
 
-/// What a request holds: everything at first, and in the end only the rest.
+/// What a request holds: everything at first, and in the end only what its response needs.
 #[derive(Clone)]
 pub(super) enum Held {
     All(Arc<Pinned>),
-    Rest(Arc<Rest>),
+    Response(Arc<ResponseScope>),
 }
 
 /// A listener as one worker has it.
@@ -67,9 +67,9 @@ impl Pinned {
         telemetry: Arc<Telemetry>,
         counters: Arc<ListenerCounters>,
     ) -> Arc<Self> {
-        let rests = snapshot.routes().iter().map(|_| OnceLock::new()).collect();
-        let books = Books { listener: Arc::new(OwnListener(listener)), telemetry, counters };
-        Arc::new(Self { snapshot, books, rests })
+        let response_scopes = snapshot.routes().iter().map(|_| OnceLock::new()).collect();
+        let context = ListenerContext { listener: Arc::new(OwnListener(listener)), telemetry, counters };
+        Arc::new(Self { snapshot, context, response_scopes })
     }
 
     pub fn is_of(&self, snapshot: &Arc<Snapshot>) -> bool {
@@ -77,7 +77,7 @@ impl Pinned {
     }
 
     pub fn listener(&self) -> &Arc<OwnListener> {
-        &self.books.listener
+        &self.context.listener
     }
 
     /// Whether a request with that head would be for endpoints that speak HTTP/2.
@@ -95,17 +95,17 @@ impl Pinned {
         &self.snapshot
     }
 
-    fn rest(&self, place: usize) -> Option<&Arc<Rest>> {
+    fn response_scope(&self, place: usize) -> Option<&Arc<ResponseScope>> {
         let route = self.snapshot.routes().get(place)?;
         let make = || {
             let (name, pool) = (route.name.clone(), route.pool.settings().clone());
-            Arc::new(Rest { route: name, pool, books: self.books.clone() })
+            Arc::new(ResponseScope { route: name, pool, context: self.context.clone() })
         };
-        Some(self.rests.get(place)?.get_or_init(make))
+        Some(self.response_scopes.get(place)?.get_or_init(make))
     }
 }
 
-impl Rest {
+impl ResponseScope {
     /// What its pool says, but for the endpoints.
     pub fn pool(&self) -> &config::Pool {
         &self.pool
@@ -114,10 +114,10 @@ impl Rest {
 
 impl Held {
     /// What is left when the request at that route lets go of the snapshot.
-    pub(super) fn rest(&self, route: Option<usize>) -> Option<&Arc<Rest>> {
+    pub(super) fn response_scope(&self, route: Option<usize>) -> Option<&Arc<ResponseScope>> {
         match self {
-            Self::All(pinned) => pinned.rest(route?),
-            Self::Rest(rest) => Some(rest),
+            Self::All(pinned) => pinned.response_scope(route?),
+            Self::Response(scope) => Some(scope),
         }
     }
 
@@ -130,7 +130,7 @@ impl Held {
     pub(super) fn route(&self, place: Option<usize>) -> Option<&Route> {
         match self {
             Self::All(pinned) => pinned.route(place),
-            Self::Rest(_) => None,
+            Self::Response(_) => None,
         }
     }
 
@@ -138,26 +138,26 @@ impl Held {
     pub(super) fn names(&self, place: Option<usize>) -> Option<(&str, &str)> {
         match self {
             Self::All(pinned) => pinned.route(place).map(|route| (&*route.name, &**route.pool.name())),
-            Self::Rest(rest) => Some((&rest.route, &rest.pool.name)),
+            Self::Response(scope) => Some((&scope.route, &scope.pool.name)),
         }
     }
 
     pub(super) fn listener(&self) -> &Listener {
-        &self.books().listener
+        &self.context().listener
     }
 
     pub(super) fn telemetry(&self) -> &Telemetry {
-        &self.books().telemetry
+        &self.context().telemetry
     }
 
     pub(super) fn counters(&self) -> &ListenerCounters {
-        &self.books().counters
+        &self.context().counters
     }
 
-    fn books(&self) -> &Books {
+    fn context(&self) -> &ListenerContext {
         match self {
-            Self::All(pinned) => &pinned.books,
-            Self::Rest(rest) => &rest.books,
+            Self::All(pinned) => &pinned.context,
+            Self::Response(scope) => &scope.context,
         }
     }
 }

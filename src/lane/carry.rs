@@ -220,10 +220,10 @@ async fn attempt(
     tracked: &mut Tracked,
     sent: &mut Sent,
 ) -> Outcome {
-    let (Some(endpoint), Some(rest)) = (tracked.endpoint(), tracked.rest().cloned()) else {
+    let (Some(endpoint), Some(scope)) = (tracked.endpoint(), tracked.response_scope().cloned()) else {
         return Outcome::Failed(Failure::Internal, None);
     };
-    let pool = rest.pool();
+    let pool = scope.pool();
     let connection = match connection(client, endpoint, pool).await {
         Ok(connection) => connection,
         Err(failed) => return failure(tracked, failed, true, false, client.now),

@@ -20,9 +20,9 @@ use pingora_proxy::Session;
 
 use super::context::Carried;
 use super::visit::Visit;
-use super::{Carrier, Reach, next_attempt};
+use super::{Carrier, EndpointProtocols, next_attempt};
 use crate::config;
-use crate::exchange::{Circumstances, Exchange, Failure, Rest};
+use crate::exchange::{Circumstances, Exchange, Failure, ResponseScope};
 use crate::pool::Endpoint;
 pub use http2::Connections;
 use transfer::Transfer;
@@ -68,7 +68,7 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
     }
     // The exchange says where it ends.
     let last = loop {
-        if let Err(failure) = next_attempt(carrier, session, carried, Reach::All).await {
+        if let Err(failure) = next_attempt(carrier, session, carried, EndpointProtocols::Any).await {
             break Failed::new(failure, None);
         }
         match attempt(carrier, session, carried).await {
@@ -93,19 +93,19 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
 struct Way {
     endpoint: Arc<Endpoint>,
     /// This worker's own, so that no attempt writes to a count of references that all workers share.
-    rest: Arc<Rest>,
+    scope: Arc<ResponseScope>,
 }
 
 impl Way {
     fn of(exchange: &Exchange) -> std::result::Result<Self, Failed> {
-        let both = exchange.endpoint().cloned().zip(exchange.rest().cloned());
-        let (endpoint, rest) = both.ok_or_else(|| Failed::new(Failure::Internal, None))?;
-        Ok(Self { endpoint, rest })
+        let both = exchange.endpoint().cloned().zip(exchange.response_scope().cloned());
+        let (endpoint, scope) = both.ok_or_else(|| Failed::new(Failure::Internal, None))?;
+        Ok(Self { endpoint, scope })
     }
 
     /// How the endpoint is talked to.
     fn pool(&self) -> &config::Pool {
-        self.rest.pool()
+        self.scope.pool()
     }
 
     /// How long a connection may take, within the time that the whole request has.

@@ -15,7 +15,9 @@ use super::connection::Slot;
 use super::context::{Carried, Context};
 use super::visit::Visit;
 use super::watch::{Busy, Limit};
-use super::{Carrier, Reach, classify, edits, heads, next_attempt, peer, rest, strict, websocket};
+use super::{
+    Carrier, EndpointProtocols, classify, edits, heads, next_attempt, peer, rest, strict, websocket,
+};
 use crate::exchange::{Circumstances, Edits, Failure, Head};
 
 #[async_trait]
@@ -75,7 +77,7 @@ impl ProxyHttp for Carrier {
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let carried = ctx.carried()?;
-        if let Err(failure) = next_attempt(self, session, carried, Reach::Http1).await {
+        if let Err(failure) = next_attempt(self, session, carried, EndpointProtocols::Http1Only).await {
             return Err(carried.fail(failure));
         }
         carried.exchange.request_body_again();

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::context::Carried;
-use super::{Carrier, Reach, classify, edits, heads, next_attempt};
+use super::{Carrier, EndpointProtocols, classify, edits, heads, next_attempt};
 use crate::exchange::{Circumstances, Edits, Exchange, Failure, Head};
 use crate::lane::attempt;
 use crate::lane::head::{Parse, RESPONSE_BYTES_MAX, Response};
@@ -73,7 +73,7 @@ enum Passed {
 pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carried) -> Result<()> {
     // The exchange says where it ends.
     let last = loop {
-        if let Err(failure) = next_attempt(carrier, session, carried, Reach::Http1).await {
+        if let Err(failure) = next_attempt(carrier, session, carried, EndpointProtocols::Http1Only).await {
             break Failed::new(failure, None);
         }
         let asked = match ask(&carrier.kept, session, carried).await {
@@ -105,8 +105,8 @@ async fn ask(
 ) -> std::result::Result<Answer, Failed> {
     let internal = |detail: &str| Failed::new(Failure::Internal, detail.to_owned());
     let endpoint = carried.exchange.endpoint().ok_or_else(|| internal("no endpoint"))?.clone();
-    let rest = carried.exchange.rest().ok_or_else(|| internal("no pool"))?.clone();
-    let (pool, timeouts) = (rest.pool(), &rest.pool().timeouts);
+    let scope = carried.exchange.response_scope().ok_or_else(|| internal("no pool"))?.clone();
+    let (pool, timeouts) = (scope.pool(), &scope.pool().timeouts);
     let now = std::time::Instant::now();
     let left = carried.exchange.deadline().map_or(NEVER, |deadline| deadline.saturating_duration_since(now));
     let late = |failure, limit: Duration| if left <= limit { Failure::RequestDeadline } else { failure };

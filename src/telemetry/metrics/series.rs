@@ -1,7 +1,7 @@
 //! The counters of requests, found by listener, route and pool without a lock.
 //!
-//! Requests read an immutable map. A new combination is in the books at once, and in a new map only when those that had
-//! to look into the books since the last one are as many as the map has entries: so ten thousand routes that appear one
+//! Requests read an immutable map. A new combination is in the registry at once, and in a new map only when those that had
+//! to look into the registry since the last one are as many as the map has entries: so ten thousand routes that appear one
 //! by one make a dozen maps, not ten thousand. Nothing is ever removed, for a counter that vanishes at a reload breaks
 //! every rate; the names of all configs since the start are the limit.
 
@@ -28,14 +28,14 @@ type ByRoute = AHashMap<Arc<str>, Arc<[Arc<RequestSeries>]>>;
 
 #[derive(Default)]
 pub(super) struct Series {
-    /// What the books were a while ago.
+    /// What the registry was a while ago.
     published: ArcSwap<ByRoute>,
-    books: Mutex<Books>,
+    registry: Mutex<Registry>,
 }
 
 /// All there is.
 #[derive(Default)]
-struct Books {
+struct Registry {
     by_route: ByRoute,
     pools: AHashMap<Box<str>, Arc<PoolSeries>>,
     /// Requests that did not find their counters in the published map.
@@ -78,21 +78,21 @@ impl Series {
     }
 
     fn in_books(&self, listener: &str, route: &str, pool: &str) -> Arc<RequestSeries> {
-        let mut books = self.books.lock();
-        let series = match find(&books.by_route, listener, route, pool) {
+        let mut registry = self.registry.lock();
+        let series = match find(&registry.by_route, listener, route, pool) {
             Some(found) => found.clone(),
-            None => books.add(listener, route, pool),
+            None => registry.add(listener, route, pool),
         };
-        books.asked += 1;
-        if books.asked >= self.published.load().len() {
-            books.asked = 0;
-            self.published.store(Arc::new(books.by_route.clone()));
+        registry.asked += 1;
+        if registry.asked >= self.published.load().len() {
+            registry.asked = 0;
+            self.published.store(Arc::new(registry.by_route.clone()));
         }
         series
     }
 
     pub(super) fn encode(&self, out: &mut Exposition) {
-        let map = self.books.lock().by_route.clone();
+        let map = self.registry.lock().by_route.clone();
         // Ordered, so that two scrapes differ in their numbers only.
         let mut entries: Vec<_> = map.values().flat_map(|of_route| of_route.iter()).collect();
         entries.sort_by_key(|entry| (&entry.listener, &entry.route, &entry.pool.name));
@@ -146,9 +146,9 @@ fn encode_pools(out: &mut Exposition, pools: &BTreeMap<&str, &PoolSeries>) {
     }
 }
 
-// === impl Books ===
+// === impl Registry ===
 
-impl Books {
+impl Registry {
     fn add(&mut self, listener: &str, route: &str, pool: &str) -> Arc<RequestSeries> {
         let known = self.by_route.get(route).cloned().unwrap_or_default();
         let duration =
@@ -249,10 +249,10 @@ mod tests {
             maps += usize::from(!Arc::ptr_eq(&before, &series.published.load()));
         }
         assert!(maps <= 20, "{maps}");
-        let books = series.books.lock();
-        assert_eq!((books.by_route.len(), books.pools.len()), (10_000, 1));
+        let registry = series.registry.lock();
+        assert_eq!((registry.by_route.len(), registry.pools.len()), (10_000, 1));
         let counted = |entry: &Arc<RequestSeries>| entry.counts.sum(place(0, 1), Ordering::Relaxed) == 1;
-        assert!(books.by_route.values().all(|entries| entries.iter().all(counted)));
+        assert!(registry.by_route.values().all(|entries| entries.iter().all(counted)));
     }
 
     #[test]
@@ -262,7 +262,7 @@ mod tests {
             series.with("l", "first", "p", |_| ());
             series.with("l", "second", "p", |_| ());
         }
-        let _locked = series.books.lock();
+        let _locked = series.registry.lock();
         series.with("l", "second", "p", |requests| assert_eq!(&*requests.route, "second"));
     }
 }
