@@ -8,7 +8,7 @@ pub mod launch;
 pub mod message;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,10 +53,18 @@ struct UnderWay {
     reply: Option<oneshot::Sender<Outcome>>,
 }
 
+/// A process that was started, and the channel to it. Dropped, it is killed.
+///
+/// The order of the fields is that in which they are dropped. A successor takes the end of the channel for the end of
+/// this process, and begins to serve: it must be dead by then.
+struct Started<P = Launched> {
+    process: P,
+    channel: AsyncFd<OwnedFd>,
+}
+
 /// A process that can serve in our place, and waits to be told. Dropped, it is killed.
 struct Candidate {
-    launched: Launched,
-    channel: AsyncFd<OwnedFd>,
+    started: Started,
     binary: PathBuf,
     version: String,
     left: Option<Vec<Handed>>,
@@ -182,15 +190,16 @@ impl Upgrades {
 
     /// What this process had is the successor's from here on.
     fn hand_over(&self, shared: &Shared, candidate: Candidate) -> Result<Successor, UpgradeError> {
-        let Candidate { launched, channel, binary, version, left } = candidate;
+        let Candidate { started, binary, version, left } = candidate;
+        let pid = started.process.pid;
         // Only the main process may say who comes after it, and the next one may speak once it has heard of it.
-        main_process_is(launched.pid);
-        if descriptors::send(channel.get_ref(), &Message::Yours.to_bytes(), &[]).is_err() {
+        main_process_is(pid);
+        if descriptors::send(started.channel.get_ref(), &Message::Yours.to_bytes(), &[]).is_err() {
             main_process_is(std::process::id());
             return Err(UpgradeError::Ended(binary));
         }
-        let pid = launched.pid;
-        launched.let_go();
+        let Started { process, channel } = started;
+        process.let_go();
         shared.entrances.let_go(left.as_deref());
         if let Some(admin) = &self.admin {
             admin.let_go();
@@ -259,9 +268,9 @@ async fn upgrade(
     let binary = invocation.binary().to_owned();
     let heard = tokio::time::timeout(limit, start_and_hear(invocation, &estate, launching)).await;
     let timeout = |_| UpgradeError::Timeout { limit, awaited: estate.awaited.lock().take() };
-    let (launched, channel, said) = heard.map_err(timeout)??;
+    let (started, said) = heard.map_err(timeout)??;
     match said {
-        Some(Message::Ready { version, left }) => Ok(Candidate { launched, channel, binary, version, left }),
+        Some(Message::Ready { version, left }) => Ok(Candidate { started, binary, version, left }),
         Some(Message::Failed { reason, invalid_config }) => {
             Err(UpgradeError::Refused { reason, invalid_config })
         }
@@ -273,27 +282,25 @@ async fn start_and_hear(
     invocation: Invocation,
     estate: &Estate,
     launching: Arc<Mutex<()>>,
-) -> Result<(Launched, AsyncFd<OwnedFd>, Option<Message>), UpgradeError> {
+) -> Result<(Started, Option<Message>), UpgradeError> {
     let (ours, theirs) = descriptors::pair()?;
+    SockRef::from(&ours).set_nonblocking(true)?;
+    let channel = watch(ours)?;
     let launching = launching.lock_owned().await;
     // If nobody waits for it any more, what it returns is dropped in this order.
-    let launch =
-        tokio::task::spawn_blocking(move || Ok((invocation.launch(&ours, theirs)?, ours, launching)));
-    let (launched, channel, launching) =
-        launch.await.map_err(io::Error::other)?.map_err(UpgradeError::Launch)?;
+    let launch = tokio::task::spawn_blocking(move || {
+        let process = invocation.launch(&channel, theirs)?;
+        Ok((Started { process, channel }, launching))
+    });
+    let (started, launching) = launch.await.map_err(io::Error::other)?.map_err(UpgradeError::Launch)?;
     drop(launching);
-    SockRef::from(&channel).set_nonblocking(true)?;
-    let channel = watch(channel)?;
-    let said = hear(&channel, estate, &launched).await?;
-    Ok((launched, channel, said))
+    let said = hear(&started, estate).await?;
+    Ok((started, said))
 }
 
 /// Hands over what there is; returns whether the successor serves or why not, `None` if it ends without a word.
-async fn hear(
-    channel: &AsyncFd<OwnedFd>,
-    estate: &Estate,
-    launched: &Launched,
-) -> Result<Option<Message>, UpgradeError> {
+async fn hear(started: &Started, estate: &Estate) -> Result<Option<Message>, UpgradeError> {
+    let Started { process, channel } = started;
     let said = async {
         // One that has refused already does not read any more, but has said why.
         let mut sent = send_sockets(channel, &estate.sockets).await;
@@ -320,7 +327,7 @@ async fn hear(
     tokio::select! {
         biased;
         said = said => Ok(said?),
-        () = end_of(launched) => Ok(None),
+        () = end_of(process) => Ok(None),
     }
 }
 
@@ -369,16 +376,43 @@ async fn receive(channel: &AsyncFd<OwnedFd>) -> io::Result<Vec<u8>> {
 
 /// Scripts may end and leave something behind that holds the channel open.
 async fn end_of(launched: &Launched) {
-    match launched.process().and_then(|process| watch(process).ok()) {
-        Some(process) => drop(process.readable().await),
-        None => std::future::pending().await,
+    match launched.process().map(watch) {
+        Some(Ok(process)) => drop(process.readable().await),
+        // One that has ended before it could be watched has closed its end, or the time runs out.
+        _ => std::future::pending().await,
     }
 }
 
 #[allow(
     deprecated,
-    reason = "what replaces it is unsafe, and a descriptor that is owned stays open while it lives"
+    reason = "what replaces it is unsafe, and a descriptor that is owned or borrowed stays open meanwhile"
 )]
-fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+fn watch<T: AsRawFd>(descriptor: T) -> io::Result<AsyncFd<T>> {
     AsyncFd::new(descriptor)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+
+    /// In place of a process: as it is dropped, it looks whether the channel has an end.
+    struct Looks(OwnedFd, std::sync::mpsc::Sender<PollFlags>);
+
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            let mut channel = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            poll(&mut channel, PollTimeout::ZERO).expect("it can be asked");
+            let _ = self.1.send(channel[0].revents().expect("known flags"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_successor_is_killed_before_its_channel_ends() {
+        let (ours, theirs) = descriptors::pair().expect("a pair");
+        let (seen, sees) = std::sync::mpsc::channel();
+        drop(Started { process: Looks(theirs, seen), channel: watch(ours).expect("a runtime") });
+        assert_eq!(sees.recv(), Ok(PollFlags::empty()), "it would begin to serve");
+    }
 }

@@ -6,13 +6,14 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use super::message::{Message, SUCCESSOR};
 use crate::server::descriptors;
@@ -64,6 +65,7 @@ impl Invocation {
     }
 
     /// Blocks for the moment that a start takes. `theirs` becomes the successor's standard input.
+    /// `ours` must not block: what the process in between has to say is there once it has ended.
     pub fn launch(&self, ours: impl AsFd, theirs: OwnedFd) -> io::Result<Launched> {
         let mut between = Command::new(OURSELVES);
         between.arg(COMMAND).arg("--").arg(&self.binary).arg(&self.name).args(&self.arguments);
@@ -77,12 +79,24 @@ impl Invocation {
         match Message::parse(&descriptors::receive(ours)?.0) {
             Some(Message::Launched { pid }) => {
                 let process = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
-                // One that has ended already cannot be opened, and need not be killed.
-                let process = pidfd_open(process, PidfdFlags::empty()).ok();
+                let process = held(process, pidfd_open(process, PidfdFlags::empty()))?;
                 Ok(Launched { pid: pid.unsigned_abs(), process })
             }
             Some(Message::Failed { reason, .. }) => Err(io::Error::other(reason)),
             _ => Err(io::Error::other("it was not started")),
+        }
+    }
+}
+
+/// `None`: it has ended, and need not be killed. One that cannot be held could not be killed later, and is now.
+fn held(pid: Pid, opened: rustix::io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
+    match opened {
+        Ok(process) => Ok(Some(process)),
+        Err(Errno::SRCH) => Ok(None),
+        Err(error) => {
+            // By its number, which nobody else can have yet: it has just been started, and has nothing of ours.
+            let _ = kill_process(pid, Signal::KILL);
+            Err(error.into())
         }
     }
 }
@@ -121,8 +135,8 @@ impl Launched {
     }
 
     /// Readable once the process has ended.
-    pub fn process(&self) -> Option<OwnedFd> {
-        self.process.as_ref()?.try_clone().ok()
+    pub fn process(&self) -> Option<BorrowedFd<'_>> {
+        self.process.as_ref().map(AsFd::as_fd)
     }
 }
 
@@ -151,5 +165,16 @@ mod tests {
         assert!(process.is_some());
         drop(Launched { pid: child.id(), process });
         assert!(child.try_wait().expect("a child").is_some(), "it still runs");
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_held_is_killed() {
+        let mut child = Command::new("sleep").arg("60").spawn().expect("sleep is there");
+        let pid = Pid::from_child(&child);
+        assert!(held(pid, Err(Errno::SRCH)).expect("it has ended").is_none());
+        assert!(child.try_wait().expect("a child").is_none(), "that it has ended is no reason to kill");
+        let error = held(pid, Err(Errno::MFILE)).expect_err("there is no descriptor");
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+        assert!(!child.wait().expect("a child").success());
     }
 }
