@@ -46,7 +46,7 @@ pub struct Bound {
     /// Of a unix socket.
     pub file: Option<SocketFile>,
     /// This process has opened it, or one that it succeeds: no service manager.
-    pub private: bool,
+    pub exclusive: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +87,8 @@ pub fn bind(listener: &Listener) -> Result<Bound, BindError> {
 }
 
 /// A socket of the process before this one, which goes on listening for now: the file of a unix socket is still its own.
-pub fn handed(listener: &Listener, socket: OwnedFd, private: bool) -> io::Result<Bound> {
-    let mut bound = Bound { private, ..activated(listener, socket, false)? };
+pub fn handed(listener: &Listener, socket: OwnedFd, exclusive: bool) -> io::Result<Bound> {
+    let mut bound = Bound { exclusive, ..activated(listener, socket, false)? };
     if let BoundAddress::Unix(path) = &bound.address {
         bound.file = Some(SocketFile::of_another(path));
     }
@@ -105,13 +105,13 @@ pub fn activated(listener: &Listener, socket: OwnedFd, ours: bool) -> io::Result
             address: BoundAddress::Unix(path.clone()),
             socket: socket.into(),
             file,
-            private: false,
+            exclusive: false,
         });
     }
     let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
     set_options(&socket)?;
     socket.listen(BACKLOG)?;
-    Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None, private: false })
+    Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None, exclusive: false })
 }
 
 /// Where a socket is bound.
@@ -154,7 +154,7 @@ fn listen(socket: Socket, address: SocketAddr) -> io::Result<Bound> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let local = socket.local_addr()?.as_socket().unwrap_or(address);
-    Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None, private: true })
+    Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None, exclusive: true })
 }
 
 /// Connections inherit these, so that none of them costs a system call for it.
@@ -184,7 +184,7 @@ fn unix(path: &Path) -> io::Result<Bound> {
         address: BoundAddress::Unix(path.to_owned()),
         socket: socket.into(),
         file: Some(file),
-        private: true,
+        exclusive: true,
     })
 }
 

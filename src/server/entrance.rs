@@ -48,8 +48,10 @@ pub struct Entrance {
     /// Another one once the listener has been renamed.
     door: ArcSwap<Door>,
     file: Mutex<Option<SocketFile>>,
-    /// No other process has it: neither a service manager nor a successor.
-    private: AtomicBool,
+    /// No service manager has a copy of it.
+    exclusive: bool,
+    /// A successor has a copy, or may have one: it may not have ended.
+    handed_over: AtomicBool,
     /// A successor accepts from it.
     succeeded: AtomicBool,
 }
@@ -95,7 +97,8 @@ impl Entrance {
             socket: bound.socket,
             door: ArcSwap::new(door),
             file: Mutex::new(bound.file),
-            private: AtomicBool::new(bound.private),
+            exclusive: bound.exclusive,
+            handed_over: AtomicBool::new(false),
             succeeded: AtomicBool::new(false),
         }
     }
@@ -122,12 +125,13 @@ impl Entrance {
         self.succeeded.load(SeqCst)
     }
 
-    /// Keeps clients out of the queue from now on: the kernel resets those who come between the last look into it and the
-    /// close. They try again a second later, and are refused.
+    /// Drops the SYN of clients that come from now on: the kernel resets those who come between the last look into the
+    /// queue and the close. They try again a second later, and are refused.
     ///
-    /// Not where others may go on with the socket, which would be deaf.
-    fn let_in_nobody_else(&self) {
-        if self.private.load(SeqCst) && !self.is_unix() && !store::may_keep() {
+    /// Not where another process may go on with the socket, which would be deaf.
+    fn drop_syn(&self) {
+        let is_shared = !self.exclusive || self.handed_over.load(SeqCst) || store::may_keep();
+        if !is_shared && !self.is_unix() {
             // Without the filter, such a client is reset: nothing worse.
             let _ = SockRef::from(&self.socket).attach_filter(&NO_SYN);
         }
@@ -135,7 +139,7 @@ impl Entrance {
 
     fn handed(&self) -> Handed {
         let (name, written) = (self.door().listener.to_string(), self.written.to_string());
-        Handed { role: Role::Listener, name, written, private: self.private.load(SeqCst) }
+        Handed { role: Role::Listener, name, written, exclusive: self.exclusive }
     }
 
     /// Takes one client from the queue, if there is one.
@@ -293,7 +297,7 @@ impl Entrances {
 
     /// Nobody finds it any more. It is closed once its queue is empty.
     fn closes(&self, entrance: &Arc<Entrance>) {
-        entrance.let_in_nobody_else();
+        entrance.drop_syn();
         let mut closing = self.closing.lock();
         closing.retain(Closing::may_be_open);
         let (address, since) = (entrance.written.clone(), Instant::now());
@@ -307,8 +311,17 @@ impl Entrances {
 
     /// A copy of each socket, for a successor.
     pub fn hand_over(&self) -> io::Result<Vec<(Handed, OwnedFd)>> {
+        let open = self.open.borrow();
         let copy = |entrance: &Arc<Entrance>| Ok((entrance.handed(), entrance.socket.try_clone()?));
-        self.open.borrow().iter().map(copy).collect()
+        let copies = open.iter().map(copy).collect::<io::Result<_>>()?;
+        open.iter().for_each(|entrance| entrance.handed_over.store(true, SeqCst));
+        Ok(copies)
+    }
+
+    /// The successor has ended by itself, and nobody has the copies any more. Of one that was killed it is not known: it
+    /// may have been a script, with something behind it.
+    pub fn take_back(&self) {
+        self.open.borrow().iter().for_each(|entrance| entrance.handed_over.store(false, SeqCst));
     }
 
     /// The sockets are the successor's now, with their files and their copies in the store. Of those that it has `left`,
@@ -318,7 +331,7 @@ impl Entrances {
         for entrance in self.open.borrow().iter() {
             let is_left = left.map(|left| left.contains(&entrance.handed()));
             entrance.succeeded.store(is_left == Some(false), SeqCst);
-            entrance.private.fetch_and(is_left == Some(true), SeqCst);
+            entrance.handed_over.store(is_left != Some(true), SeqCst);
         }
         self.for_each_file(|claim| claim.let_go());
     }
@@ -495,6 +508,38 @@ mod tests {
         assert_eq!(late.expect_err("its door is shut").kind(), io::ErrorKind::TimedOut);
         entrance.accept().expect("who came before is served");
         assert!(!entrance.has_waiting());
+    }
+
+    /// Another process that goes on with the socket would be deaf.
+    #[test]
+    fn a_socket_that_a_successor_may_have_hears_on() {
+        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
+        open(&entrances, &[listener("a", "127.0.0.1:0")]);
+        let entrance = entrances.open.borrow()[0].clone();
+        let BoundAddress::Inet(address) = entrance.address else { panic!("it is inet") };
+        let (handed, _copy) = entrances.hand_over().expect("a copy").remove(0);
+        assert!(handed.exclusive, "no service manager has it");
+        entrances.close();
+        std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).expect("it is not deaf");
+    }
+
+    #[test]
+    fn a_socket_that_a_successor_leaves_is_ours_alone() {
+        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
+        open(&entrances, &[listener("a", "127.0.0.1:0"), listener("b", "127.0.0.2:0")]);
+        let handed: Vec<_> =
+            entrances.hand_over().expect("copies").into_iter().map(|(handed, _)| handed).collect();
+        let are_handed_over = || {
+            let open = entrances.open.borrow();
+            open.iter().map(|open| open.handed_over.load(SeqCst)).collect::<Vec<_>>()
+        };
+        entrances.let_go(Some(&handed[1..]));
+        assert_eq!(are_handed_over(), [true, false]);
+        entrances.hand_over().expect("copies");
+        entrances.let_go(None);
+        assert_eq!(are_handed_over(), [true, true], "it does not say");
+        entrances.take_back();
+        assert_eq!(are_handed_over(), [false, false]);
     }
 
     #[test]

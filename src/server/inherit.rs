@@ -94,7 +94,7 @@ impl Heritage {
             .or_else(|| self.handed.iter().position(|(handed, _)| of(handed) && nobodys(handed)));
         if let Some(found) = found {
             let (handed, socket) = self.handed.swap_remove(found);
-            return Some(bind::handed(listener, socket, handed.private));
+            return Some(bind::handed(listener, socket, handed.exclusive));
         }
         let found = self.activated.iter().position(|activated| activated.is_at(&listener.address))?;
         let Activated { name, socket } = self.activated.remove(found);

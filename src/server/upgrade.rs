@@ -155,14 +155,9 @@ impl Upgrades {
             return Err(UpgradeError::FirstProcess);
         }
         let invocation = self.invocation.clone().ok_or(UpgradeError::NoInvocation)?;
+        let admin = self.admin.as_ref().map(handed_admin).transpose()?;
         let mut sockets = shared.entrances.hand_over()?;
-        if let Some(admin) = &self.admin {
-            let written = admin.written().to_owned();
-            sockets.push((
-                Handed { role: Role::Admin, name: String::new(), written, private: false },
-                admin.socket()?,
-            ));
-        }
+        sockets.extend(admin);
         let limit = shared.snapshot.load().config().server.upgrade_timeout;
         log::info!(binary:% = invocation.binary().display(), limit_seconds = limit.as_secs_f64(); "upgrading");
         let estate = Estate { sockets, snapshot: shared.snapshot.clone(), awaited: Default::default() };
@@ -183,7 +178,12 @@ impl Upgrades {
                     successor.announce(reply);
                     return successor;
                 }
-                Err(error) => failed(shared, &error, reply),
+                Err(error) => {
+                    if matches!(error, UpgradeError::Refused { .. }) {
+                        shared.entrances.take_back();
+                    }
+                    failed(shared, &error, reply);
+                }
             }
         }
     }
@@ -236,6 +236,11 @@ impl Successor {
             )));
         }
     }
+}
+
+fn handed_admin(admin: &admin::Share) -> io::Result<(Handed, OwnedFd)> {
+    let (name, written) = (String::new(), admin.written().to_owned());
+    Ok((Handed { role: Role::Admin, name, written, exclusive: false }, admin.socket()?))
 }
 
 fn main_process_is(pid: u32) {

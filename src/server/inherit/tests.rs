@@ -24,7 +24,7 @@ fn handed(names: &[&str]) -> (Heritage, Vec<String>) {
     for name in names {
         let (socket, address) = socket();
         let written = "127.0.0.1:0".to_owned();
-        let handed = Handed { role: Role::Listener, name: (*name).to_owned(), written, private: true };
+        let handed = Handed { role: Role::Listener, name: (*name).to_owned(), written, exclusive: true };
         heritage.handed.push((handed, socket.into()));
         addresses.push(address);
     }

@@ -49,8 +49,8 @@ pub struct Handed {
     /// The address as it is written, so with port 0 where the system chose one.
     pub written: String,
     /// No service manager has opened it. Versions before do not say.
-    #[serde(default)]
-    pub private: bool,
+    #[serde(default, rename = "private")]
+    pub exclusive: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
