@@ -5,6 +5,7 @@ mod predecessor;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::entrance::Entrances;
 use super::upgrade::message::{Handed, Message, Role};
 use super::{descriptors, store};
 use crate::config::{AdminListen, ListenAddress, Listener};
+use crate::pool::Pool;
 use crate::pool::live::LiveState;
 use crate::snapshot::Snapshot;
 use crate::socket_file::{Claim, SocketFile};
@@ -51,8 +53,8 @@ pub struct Succession {
     left_over: Vec<Handed>,
     /// The other process has been told that this one can serve, or that it will not.
     said: Mutex<bool>,
-    /// The pools in which it finds an endpoint for a request.
-    served: Mutex<Vec<String>>,
+    /// The pools in which the other process finds an endpoint for a request; `None`: that is not known.
+    served: Mutex<Option<HashSet<String>>>,
     begun: watch::Sender<bool>,
     gone: watch::Sender<bool>,
     /// Files of unix sockets that were handed over, and are wanted by nobody any more.
@@ -138,10 +140,10 @@ impl Heritage {
     }
 }
 
-/// Why some pool of these has no endpoint for a request.
-fn lacking(snapshot: &Snapshot, served: &[String]) -> Option<String> {
-    let pools = served.iter().filter_map(|name| snapshot.pool(name));
-    pools.filter(|pool| !pool.serves()).map(|pool| pool.lack()).next()
+/// Why some pool of these, or of all, has no endpoint for a request.
+fn lacking(snapshot: &Snapshot, served: Option<&HashSet<String>>) -> Option<String> {
+    let is_served = |pool: &&Arc<Pool>| served.is_none_or(|served| served.contains(&**pool.name()));
+    snapshot.pools().iter().filter(is_served).find(|pool| !pool.serves()).map(|pool| pool.lack())
 }
 
 /// As systemd passes them: numbered from 3, for the process that it has started and for no other.
@@ -202,20 +204,24 @@ impl Succession {
 
     /// What the process before this one knows of endpoints and names now. Ask when the pools are about to be made.
     pub fn live_state(&self) -> LiveState {
-        let live = self.predecessor.as_ref().map(Predecessor::live_state).unwrap_or_default();
+        let Some(predecessor) = &self.predecessor else { return LiveState::default() };
+        let Some(live) = predecessor.live_state() else {
+            log::warn!("the process before this one does not say what it knows of endpoints");
+            return LiveState::default();
+        };
         let served = live.pools.iter().filter(|pool| pool.serves).map(|pool| pool.name.clone());
-        *self.served.lock() = served.collect();
+        *self.served.lock() = Some(served.collect());
         live
     }
 
-    /// Returns once no pool is without an endpoint that the process before this one could serve, which goes on doing so
-    /// meanwhile, and ends this one when that takes too long.
+    /// Returns once no pool is without an endpoint that the process before this one could serve, or no pool at all where
+    /// that is not known. That process goes on serving meanwhile, and ends this one when it takes too long.
     pub async fn can_serve_as_well(&self, snapshot: &ArcSwap<Snapshot>) {
         let Some(predecessor) = &self.predecessor else { return };
         let served = std::mem::take(&mut *self.served.lock());
         let mut said = None;
         loop {
-            let lacking = lacking(&snapshot.load(), &served);
+            let lacking = lacking(&snapshot.load(), served.as_ref());
             let Some(reason) = lacking.filter(|_| !predecessor.is_gone()) else { return };
             if said.as_ref() != Some(&reason) {
                 log::warn!(reason = reason.as_str(); "not ready yet, the process before this one goes on");

@@ -58,21 +58,22 @@ impl Predecessor {
         all
     }
 
-    /// What it knows of endpoints and names at this moment; nothing, if it is of a version that does not say.
-    pub fn live_state(&self) -> LiveState {
+    /// What it knows of endpoints and names at this moment: nothing, if it is of a version that does not say. `None`: it
+    /// should say, and does not, or not to its end.
+    pub fn live_state(&self) -> Option<LiveState> {
         let mut all = LiveState::default();
-        if !self.tells_live || self.send(&Message::LiveWanted).is_err() {
-            return all;
+        if !self.tells_live {
+            return Some(all);
         }
-        while let Some((message, _)) = self.next() {
-            if let Some(Message::Live { state, last }) = message {
+        self.send(&Message::LiveWanted).ok()?;
+        loop {
+            if let (Some(Message::Live { state, last }), _) = self.next()? {
                 all.add(state);
                 if last {
-                    break;
+                    return Some(all);
                 }
             }
         }
-        all
     }
 
     /// The next message, `None` where this version does not know it, and what came with it; `None`: there is no other.

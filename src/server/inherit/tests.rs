@@ -88,7 +88,7 @@ fn a_predecessor_is_asked_for_its_live_state() {
     let sockets = r#"{"sockets": {"sockets": [], "last": true, "live": true}}"#;
     let (mut predecessor, theirs) = told(&[r#"{"later": {}}"#, sockets, &parts[0], "\"gossip\"", &parts[1]]);
     assert_eq!(predecessor.sockets().len(), 0);
-    assert_eq!(predecessor.live_state().pools.len(), 2);
+    assert_eq!(predecessor.live_state().expect("all of it").pools.len(), 2);
     assert_eq!(receive(&theirs).expect("a question").0, b"\"live_wanted\"");
 }
 
@@ -98,10 +98,38 @@ fn a_predecessor_that_does_not_know_the_question_is_not_asked() {
     let sockets = r#"{"sockets": {"sockets": [], "last": true}}"#;
     let (mut predecessor, theirs) = told(&[sockets]);
     predecessor.sockets();
-    assert!(predecessor.live_state().pools.is_empty());
+    assert!(predecessor.live_state().expect("nothing to say").pools.is_empty());
     predecessor.wait_for("a reason");
     drop(predecessor);
     assert!(receive(&theirs).expect("the end").0.is_empty());
+}
+
+/// Of one that should say what it serves, silence does not mean that it serves nothing.
+#[tokio::test]
+async fn without_the_live_state_every_pool_has_to_serve() {
+    let sockets = r#"{"sockets": {"sockets": [], "last": true, "live": true}}"#;
+    let part = LIVE.replace("LAST", "false");
+    // It stops in the middle, and lives.
+    let (mut predecessor, _theirs) = told(&[sockets, &part]);
+    predecessor.sockets();
+    let heritage = Heritage { predecessor: Some(predecessor), ..Heritage::default() };
+    let succession = heritage.settle(None);
+    assert!(succession.live_state().pools.is_empty());
+    let snapshot = |endpoint| {
+        let text = format!(
+            "listeners: [{{ name: l, address: 127.0.0.1:0 }}]\npools: {{ p: {{ endpoints: [{endpoint}] }} }}\nroutes: [{{ pool: p }}]"
+        );
+        let config = crate::config::parse(&text, "a file").expect("a valid config");
+        ArcSwap::from_pointee(Snapshot::build(config, None))
+    };
+    let limit = LOOK * 5;
+    let unresolved = snapshot("a.invalid:1");
+    let waits = tokio::time::timeout(limit, succession.can_serve_as_well(&unresolved)).await;
+    assert!(waits.is_err(), "no address of its endpoint is known");
+    let ready =
+        tokio::time::timeout(Duration::from_secs(60), succession.can_serve_as_well(&snapshot("127.0.0.1:1")))
+            .await;
+    assert!(ready.is_ok());
 }
 
 #[test]
