@@ -238,8 +238,7 @@ impl Succession {
     pub async fn may_begin(&self) {
         let Some(predecessor) = self.predecessor.clone() else { return };
         if !self.says(|| {
-            let (version, left) = (env!("CARGO_PKG_VERSION").to_owned(), Some(self.left_over.clone()));
-            predecessor.tell(&Message::Ready { version, left });
+            predecessor.tell(&Message::ready(self.left_over.clone()));
             true
         }) {
             // It has withdrawn, and ends.

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::pool::live::LiveState;
+use crate::server::descriptors::MESSAGE_BYTES_MAX;
 
 /// Set for a successor: its standard input is the channel to the process before it.
 pub const SUCCESSOR: &str = "EVENKEEL_SUCCESSOR";
@@ -30,7 +31,7 @@ pub enum Message {
     /// From the new one: it can serve, and begins once it is told that everything is its own.
     Ready {
         version: String,
-        /// Sockets that it does not want; `None`: it does not say.
+        /// Sockets that it does not want; `None`: it does not say, or they are too many for a message.
         #[serde(default)]
         left: Option<Vec<Handed>>,
     },
@@ -61,11 +62,46 @@ pub enum Role {
 }
 
 impl Message {
+    /// Who does not say which sockets it leaves can serve all the same: the process before it serves all queues empty.
+    pub fn ready(left: Vec<Handed>) -> Self {
+        let ready = |left| Self::Ready { version: env!("CARGO_PKG_VERSION").to_owned(), left };
+        let all = ready(Some(left));
+        if all.to_bytes().len() > MESSAGE_BYTES_MAX { ready(None) } else { all }
+    }
+
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::descriptors::{pair, receive, send};
+
+    /// What is cut is no message, and the process before it would take this one for ended.
+    #[test]
+    fn a_successor_that_leaves_many_sockets_is_heard() {
+        let left_of = |count| {
+            let handed = |index| Handed {
+                role: Role::Listener,
+                name: format!("listener-{index}"),
+                written: format!("127.0.0.1:{index}"),
+                exclusive: true,
+            };
+            let (ours, theirs) = pair().expect("a pair");
+            let ready = Message::ready((0..count).map(handed).collect());
+            send(&theirs, &ready.to_bytes(), &[]).expect("sent");
+            match Message::parse(&receive(&ours).expect("whole").0) {
+                Some(Message::Ready { left, .. }) => left.map(|left| left.len()),
+                other => panic!("it is ready, not {other:?}"),
+            }
+        };
+        assert_eq!(left_of(100), Some(100));
+        assert_eq!(left_of(5_000), None);
     }
 }
