@@ -15,7 +15,7 @@ pub mod status;
 mod tests;
 
 pub use address::Address;
-pub use operate::{Operation, Outcome, Verdict};
+pub use operate::{ConfigChange, Operation, Outcome, Verdict};
 pub use query::encoded;
 pub use serve::Process;
 pub use socket::{AdminSocket, BindError, Share};

@@ -16,17 +16,24 @@ const CONFIRM_MAX: Duration = Duration::from_hours(24);
 /// An order to the process; one is carried out at a time, in the order in which they came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
+    /// Change what is in force.
+    Config(ConfigChange),
+    /// Say what this text would change as a config, as JSON; `name` is what errors call it.
+    Plan { text: String, name: String },
+    /// Have a new process of the binary on the disk take over.
+    Upgrade,
+}
+
+/// What may change which config is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigChange {
     /// Put the config file as it is now in force; with `confirm`, the config before comes back after that time unless
-    /// there is a [`Operation::Confirm`].
+    /// there is a [`ConfigChange::Confirm`].
     Reload { confirm: Option<Duration> },
     /// Keep the config that waits for it.
     Confirm,
     /// Put the config before in force again.
     Rollback,
-    /// Say what this text would change as a config, as JSON; `name` is what errors call it.
-    Plan { text: String, name: String },
-    /// Have a new process of the binary on the disk take over.
-    Upgrade,
 }
 
 /// How an operation ended.
@@ -50,9 +57,9 @@ impl Operation {
     /// The operation behind a path of the admin address, or what is wrong with its query.
     pub fn at(path: &str, query: &str) -> Result<Option<Self>, String> {
         Ok(match path {
-            "/reload" => Some(Self::Reload { confirm: confirm(query)? }),
-            "/confirm" => Some(Self::Confirm),
-            "/rollback" => Some(Self::Rollback),
+            "/reload" => Some(Self::Config(ConfigChange::Reload { confirm: confirm(query)? })),
+            "/confirm" => Some(Self::Config(ConfigChange::Confirm)),
+            "/rollback" => Some(Self::Config(ConfigChange::Rollback)),
             "/upgrade" => Some(Self::Upgrade),
             "/plan" => {
                 let name = query::value(query, "name").unwrap_or_else(|| "the plan".to_owned());
@@ -62,27 +69,11 @@ impl Operation {
         })
     }
 
-    /// The command that asks for it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Reload { .. } => "reload",
-            Self::Confirm => "confirm",
-            Self::Rollback => "rollback",
-            Self::Plan { .. } => "plan",
-            Self::Upgrade => "upgrade",
-        }
-    }
-
-    /// Whether it changes what is in force, or hands it on.
-    pub fn changes_something(&self) -> bool {
-        !matches!(self, Self::Plan { .. })
-    }
-
     /// What its answer is where it was done.
     pub fn content_type(&self) -> &'static str {
         match self {
             Self::Plan { .. } => "application/json",
-            Self::Reload { .. } | Self::Confirm | Self::Rollback | Self::Upgrade => PLAIN,
+            Self::Config(_) | Self::Upgrade => PLAIN,
         }
     }
 
@@ -90,7 +81,18 @@ impl Operation {
     pub fn body(&mut self) -> Option<&mut String> {
         match self {
             Self::Plan { text, .. } => Some(text),
-            Self::Reload { .. } | Self::Confirm | Self::Rollback | Self::Upgrade => None,
+            Self::Config(_) | Self::Upgrade => None,
+        }
+    }
+}
+
+impl ConfigChange {
+    /// The command that asks for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reload { .. } => "reload",
+            Self::Confirm => "confirm",
+            Self::Rollback => "rollback",
         }
     }
 }
@@ -134,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_bad_time_is_no_plain_reload() {
-        let reload = |confirm| Ok(Some(Operation::Reload { confirm }));
+        let reload = |confirm| Ok(Some(Operation::Config(ConfigChange::Reload { confirm })));
         assert_eq!(Operation::at("/reload", ""), reload(None));
         assert_eq!(Operation::at("/reload", "confirm=1m30s"), reload(Some(Duration::from_secs(90))));
         for time in ["", "60", "0s", "25h", "%31"] {

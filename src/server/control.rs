@@ -19,7 +19,7 @@ use super::reload_queue::{Job, News, ReloadQueue};
 use super::state::Shared;
 use super::upgrade::launch::Invocation;
 use super::upgrade::{Successor, Upgrades};
-use crate::admin::{AdminSocket, Operation, Outcome};
+use crate::admin::{AdminSocket, ConfigChange, Outcome};
 
 /// Why a process that stops does nothing else.
 pub const STOPS: &str = "the process stops";
@@ -47,13 +47,13 @@ enum Asked {
     /// With somebody who waits for the outcome, or nobody.
     Upgrade(Option<oneshot::Sender<Outcome>>),
     Upgraded(Successor),
-    Operation(Order),
+    Change(ConfigChange, oneshot::Sender<Outcome>),
 }
 
-/// An operation, and where somebody waits to hear what came of it.
-pub struct Order {
-    pub operation: Operation,
-    pub reply: oneshot::Sender<Outcome>,
+/// What somebody asks for, and where he waits to hear what came of it.
+pub enum Order {
+    Change(ConfigChange, oneshot::Sender<Outcome>),
+    Upgrade(oneshot::Sender<Outcome>),
 }
 
 impl Signals {
@@ -83,10 +83,10 @@ impl Signals {
 
 impl From<Order> for Asked {
     fn from(order: Order) -> Self {
-        match order.operation {
+        match order {
             // It takes its time, and others may ask for something meanwhile.
-            Operation::Upgrade => Self::Upgrade(Some(order.reply)),
-            _ => Self::Operation(order),
+            Order::Upgrade(reply) => Self::Upgrade(Some(reply)),
+            Order::Change(change, reply) => Self::Change(change, reply),
         }
     }
 }
@@ -102,7 +102,9 @@ impl ShutdownSignalWatch for EndsTheProcess {
 }
 
 /// What HUP asks for.
-const RELOAD: Operation = Operation::Reload { confirm: None };
+const RELOAD: ConfigChange = ConfigChange::Reload { confirm: None };
+
+const UPGRADE: &str = "upgrade";
 
 pub struct Control {
     shared: Arc<Shared>,
@@ -168,7 +170,7 @@ impl Control {
                 Asked::Reload if !self.reloads.is_idle() => self.waiting.reload = true,
                 Asked::Upgrade(None) if !self.reloads.is_idle() => self.waiting.upgrade = true,
                 Asked::Upgrade(reply) => self.upgrades.begin(&self.shared, reply),
-                Asked::Operation(order) => self.perform(order),
+                Asked::Change(change, reply) => self.change(change, reply),
                 Asked::Reload => self.reload(),
                 Asked::Due(due) => self.reloads.begin(Job::Due(due)),
                 Asked::Done => {}
@@ -244,25 +246,24 @@ impl Control {
         std::mem::take(&mut self.waiting.upgrade).then_some(Asked::Upgrade(None))
     }
 
-    fn perform(&mut self, Order { operation, reply }: Order) {
-        match self.refusal(&operation) {
+    fn change(&mut self, change: ConfigChange, reply: oneshot::Sender<Outcome>) {
+        match self.refusal(change) {
             // Whoever asked may have gone.
             Some(refusal) => drop(reply.send(refusal)),
-            None => self.reloads.begin(Job::Operation(operation, reply)),
+            None => self.reloads.begin(Job::Change(change, reply)),
         }
     }
 
     fn reload(&mut self) {
-        if self.refusal(&RELOAD).is_none() {
+        if self.refusal(RELOAD).is_none() {
             self.reloads.begin(Job::Reload(By::Signal));
         }
     }
 
     /// While a successor starts nothing may change what is in force: it would be undone without a word once that serves.
-    fn refusal(&self, operation: &Operation) -> Option<Outcome> {
-        let undone = self.upgrades.is_under_way() && operation.changes_something();
+    fn refusal(&self, change: ConfigChange) -> Option<Outcome> {
         let reason = "an upgrade is under way: its successor has read the config already";
-        undone.then(|| refused(operation, reason))
+        self.upgrades.is_under_way().then(|| refused(change.name(), reason))
     }
 
     /// Stops, and ends the process.
@@ -317,10 +318,10 @@ impl Control {
                     told = true;
                 }
                 Asked::Reopen => self.shared.telemetry.access_log.reopen(),
-                Asked::Reload => drop(refused(&RELOAD, STOPS)),
-                Asked::Upgrade(None) => drop(refused(&Operation::Upgrade, STOPS)),
-                Asked::Upgrade(Some(reply)) => drop(reply.send(refused(&Operation::Upgrade, STOPS))),
-                Asked::Operation(Order { operation, reply }) => drop(reply.send(refused(&operation, STOPS))),
+                Asked::Reload => drop(refused(RELOAD.name(), STOPS)),
+                Asked::Upgrade(None) => drop(refused(UPGRADE, STOPS)),
+                Asked::Upgrade(Some(reply)) => drop(reply.send(refused(UPGRADE, STOPS))),
+                Asked::Change(change, reply) => drop(reply.send(refused(change.name(), STOPS))),
                 Asked::Due(_) | Asked::Done | Asked::Upgraded(_) => {}
             }
         }
@@ -344,7 +345,7 @@ impl Control {
 }
 
 /// Says that something cannot be done now, to whoever asked and in the log.
-fn refused(operation: &Operation, reason: &'static str) -> Outcome {
-    log::error!(operation = operation.name(), reason; "refused");
+fn refused(operation: &'static str, reason: &'static str) -> Outcome {
+    log::error!(operation, reason; "refused");
     Outcome::refused(format!("{reason}\n"))
 }

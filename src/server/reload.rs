@@ -35,7 +35,7 @@ use self::watch::{Seen, Watch};
 use super::bind::BindError;
 use super::entrance::{Change, Entrances};
 use super::state::Shared;
-use crate::admin::{Operation, Outcome, Verdict};
+use crate::admin::{ConfigChange, Outcome, Verdict};
 use crate::changes::Changes;
 use crate::config::{self, LoadError, Loaded, Report};
 use crate::exchange;
@@ -151,12 +151,11 @@ impl Reloads {
     }
 
     /// Carries out what was asked for.
-    pub async fn perform(&mut self, operation: Operation) -> Outcome {
-        match operation {
-            Operation::Reload { confirm } => self.reload(By::Command, confirm).await,
-            Operation::Confirm => self.confirm().await,
-            Operation::Rollback => self.rollback().await,
-            Operation::Plan { .. } | Operation::Upgrade => Outcome::refused("that is no reload\n"),
+    pub async fn perform(&mut self, change: ConfigChange) -> Outcome {
+        match change {
+            ConfigChange::Reload { confirm } => self.reload(By::Command, confirm).await,
+            ConfigChange::Confirm => self.confirm().await,
+            ConfigChange::Rollback => self.rollback().await,
         }
     }
 

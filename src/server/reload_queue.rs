@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::reload::{Beginning, By, Due, Reloads};
 use super::state::Shared;
-use crate::admin::{Operation, Outcome};
+use crate::admin::{ConfigChange, Outcome};
 
 pub struct ReloadQueue {
     shared: Arc<Shared>,
@@ -27,7 +27,7 @@ pub enum Job {
     Started,
     Due(Due),
     Reload(By),
-    Operation(Operation, oneshot::Sender<Outcome>),
+    Change(ConfigChange, oneshot::Sender<Outcome>),
 }
 
 /// Something for the loop to know.
@@ -87,7 +87,7 @@ impl Job {
             Self::Due(due) => reloads.attend(due).await,
             Self::Reload(by) => drop(reloads.reload(by, None).await),
             // Whoever asked may have gone.
-            Self::Operation(operation, reply) => drop(reply.send(reloads.perform(operation).await)),
+            Self::Change(change, reply) => drop(reply.send(reloads.perform(change).await)),
         }
         reloads
     }

@@ -93,11 +93,15 @@ impl crate::admin::Process for Shared {
         if self.lifecycle.is_stopping() {
             return Outcome::refused(format!("{STOPS}\n"));
         }
-        if let Operation::Plan { text, name } = operation {
-            return self.plans.plan(self.snapshot.load_full(), text, name).await;
-        }
         let (reply, outcome) = oneshot::channel();
-        let _ = self.orders.send(Order { operation, reply }).await;
+        let order = match operation {
+            Operation::Plan { text, name } => {
+                return self.plans.plan(self.snapshot.load_full(), text, name).await;
+            }
+            Operation::Config(change) => Order::Change(change, reply),
+            Operation::Upgrade => Order::Upgrade(reply),
+        };
+        let _ = self.orders.send(order).await;
         outcome.await.unwrap_or_else(|_| Outcome::refused(format!("{STOPS}\n")))
     }
 
