@@ -48,9 +48,9 @@ pub struct Entrance {
     /// Another one once the listener has been renamed.
     door: ArcSwap<Door>,
     file: Mutex<Option<SocketFile>>,
-    /// No service manager has a copy of it.
-    exclusive: bool,
-    /// A successor has a copy, or may have one: it may not have ended.
+    /// Neither a service manager has a copy of it, nor what a failed upgrade may have left behind.
+    exclusive: AtomicBool,
+    /// The successor of an upgrade that is under way has a copy, or the one that serves now.
     handed_over: AtomicBool,
     /// A successor accepts from it.
     succeeded: AtomicBool,
@@ -97,7 +97,7 @@ impl Entrance {
             socket: bound.socket,
             door: ArcSwap::new(door),
             file: Mutex::new(bound.file),
-            exclusive: bound.exclusive,
+            exclusive: AtomicBool::new(bound.exclusive),
             handed_over: AtomicBool::new(false),
             succeeded: AtomicBool::new(false),
         }
@@ -130,7 +130,7 @@ impl Entrance {
     ///
     /// Not where another process may go on with the socket, which would be deaf.
     fn drop_syn(&self) {
-        let is_shared = !self.exclusive || self.handed_over.load(SeqCst) || store::may_keep();
+        let is_shared = !self.exclusive.load(SeqCst) || self.handed_over.load(SeqCst) || store::may_keep();
         if !is_shared && !self.is_unix() {
             // Without the filter, such a client is reset: nothing worse.
             let _ = SockRef::from(&self.socket).attach_filter(&NO_SYN);
@@ -139,7 +139,7 @@ impl Entrance {
 
     fn handed(&self) -> Handed {
         let (name, written) = (self.door().listener.to_string(), self.written.to_string());
-        Handed { role: Role::Listener, name, written, exclusive: self.exclusive }
+        Handed { role: Role::Listener, name, written, exclusive: self.exclusive.load(SeqCst) }
     }
 
     /// Takes one client from the queue, if there is one.
@@ -318,15 +318,20 @@ impl Entrances {
         Ok(copies)
     }
 
-    /// The successor has ended by itself, and nobody has the copies any more. Of one that was killed it is not known: it
-    /// may have been a script, with something behind it.
-    pub fn take_back(&self) {
+    /// The upgrade has failed, and no process has the copies.
+    pub fn retract(&self) {
         self.open.borrow().iter().for_each(|entrance| entrance.handed_over.store(false, SeqCst));
+    }
+
+    /// The upgrade has failed, and some process may have the copies for as long as it lives: the successor may have been a
+    /// script, with something behind it. Later upgrades do not change that.
+    pub fn mark_shared(&self) {
+        self.open.borrow().iter().for_each(|entrance| entrance.exclusive.store(false, SeqCst));
     }
 
     /// The sockets are the successor's now, with their files and their copies in the store. Of those that it has `left`,
     /// this process serves the queues; `None`: of all, because it does not say.
-    pub fn let_go(&self, left: Option<&[Handed]>) {
+    pub fn release(&self, left: Option<&[Handed]>) {
         self.stored.store(false, SeqCst);
         for entrance in self.open.borrow().iter() {
             let is_left = left.map(|left| left.contains(&entrance.handed()));
@@ -533,13 +538,33 @@ mod tests {
             let open = entrances.open.borrow();
             open.iter().map(|open| open.handed_over.load(SeqCst)).collect::<Vec<_>>()
         };
-        entrances.let_go(Some(&handed[1..]));
+        entrances.release(Some(&handed[1..]));
         assert_eq!(are_handed_over(), [true, false]);
         entrances.hand_over().expect("copies");
-        entrances.let_go(None);
+        entrances.release(None);
         assert_eq!(are_handed_over(), [true, true], "it does not say");
-        entrances.take_back();
+        entrances.retract();
         assert_eq!(are_handed_over(), [false, false]);
+    }
+
+    /// What was behind a script that was killed may live on, whatever becomes of later successors.
+    #[test]
+    fn what_a_failed_upgrade_has_left_behind_is_not_forgotten() {
+        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
+        open(&entrances, &[listener("a", "127.0.0.1:0")]);
+        let entrance = entrances.open.borrow()[0].clone();
+        let BoundAddress::Inet(address) = entrance.address else { panic!("it is inet") };
+        let (_, stray) = entrances.hand_over().expect("a copy").remove(0);
+        entrances.mark_shared();
+        entrances.hand_over().expect("a copy");
+        entrances.retract();
+        let (handed, _) = entrances.hand_over().expect("a copy").remove(0);
+        assert!(!handed.exclusive, "a successor has to know it, too");
+        entrances.release(Some(std::slice::from_ref(&handed)));
+        entrances.close();
+        drop(entrance);
+        std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).expect("it is not deaf");
+        drop(stray);
     }
 
     #[test]

@@ -119,6 +119,20 @@ pub enum UpgradeError {
     Channel(#[from] io::Error),
 }
 
+// === impl UpgradeError ===
+
+impl UpgradeError {
+    /// Whether some process may still have the sockets.
+    fn leaves_copies(&self) -> bool {
+        match self {
+            // It was sent none, or has ended by itself.
+            Self::Launch(_) | Self::Refused { .. } => false,
+            // It was killed, and something behind it may live on, or what it was is not known.
+            _ => true,
+        }
+    }
+}
+
 // === impl Upgrades ===
 
 impl Upgrades {
@@ -179,8 +193,9 @@ impl Upgrades {
                     return successor;
                 }
                 Err(error) => {
-                    if matches!(error, UpgradeError::Refused { .. }) {
-                        shared.entrances.take_back();
+                    match error.leaves_copies() {
+                        true => shared.entrances.mark_shared(),
+                        false => shared.entrances.retract(),
                     }
                     failed(shared, &error, reply);
                 }
@@ -200,7 +215,7 @@ impl Upgrades {
         }
         let Started { process, channel } = started;
         process.let_go();
-        shared.entrances.let_go(left.as_deref());
+        shared.entrances.release(left.as_deref());
         if let Some(admin) = &self.admin {
             admin.let_go();
         }
@@ -401,6 +416,15 @@ mod tests {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
+
+    #[test]
+    fn only_a_successor_that_had_no_sockets_or_ended_by_itself_leaves_no_copies() {
+        let refused = UpgradeError::Refused { reason: String::new(), invalid_config: false };
+        let timeout = UpgradeError::Timeout { limit: Duration::ZERO, awaited: None };
+        assert!(!refused.leaves_copies());
+        assert!(!UpgradeError::Launch(io::ErrorKind::NotFound.into()).leaves_copies());
+        assert!(timeout.leaves_copies() && UpgradeError::Ended(PathBuf::new()).leaves_copies());
+    }
 
     /// In place of a process: as it is dropped, it looks whether the channel has an end.
     struct Looks(OwnedFd, std::sync::mpsc::Sender<PollFlags>);
