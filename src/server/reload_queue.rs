@@ -2,22 +2,26 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use tokio::task::JoinHandle;
 
 use super::reload::{Beginning, By, Due, Reloads};
 use super::state::Shared;
 use crate::admin::{ConfigChange, Outcome};
 
-pub struct ReloadQueue {
-    shared: Arc<Shared>,
-    state: State,
+pub struct ReloadQueue(OneTask<Reloads>);
+
+/// A state that one task at a time works on. It outlives a task that panics: what is in force, what goes back and what was
+/// refused is known afterwards as before.
+struct OneTask<T> {
+    state: Arc<Mutex<T>>,
+    task: Task,
 }
 
-enum State {
-    Idle(Box<Reloads>),
-    /// What is being carried out gives it back.
-    Busy(JoinHandle<Box<Reloads>>),
+enum Task {
+    None,
+    Running(JoinHandle<()>),
+    /// None will be, either.
     Closed,
 }
 
@@ -37,51 +41,76 @@ pub enum News {
     Done,
 }
 
+// === impl ReloadQueue ===
+
 impl ReloadQueue {
     /// Must run within the runtime that will carry things out.
     pub fn open(shared: Arc<Shared>, beginning: Beginning) -> Self {
-        let state = State::Idle(Box::new(Reloads::start(shared.clone(), beginning)));
-        Self { shared, state }
+        Self(OneTask::new(Reloads::start(shared, beginning)))
     }
 
     /// Whether something can be begun; else, [`ReloadQueue::news`] says when.
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Idle(_))
+        matches!(self.0.task, Task::None)
     }
 
     /// May be dropped and called again.
     pub async fn news(&mut self) -> News {
-        let given_back = match &mut self.state {
-            State::Idle(reloads) => return News::Due(reloads.due().await),
-            State::Busy(task) => task.await,
-            State::Closed => return std::future::pending().await,
-        };
-        self.state = match given_back {
-            Ok(reloads) => State::Idle(reloads),
-            // The panic is in the log, and nothing was put in force.
-            Err(_) => State::reopening(self.shared.clone()),
-        };
+        if self.is_idle() {
+            return News::Due(self.0.state.lock().await.due().await);
+        }
+        self.0.ended().await;
         News::Done
     }
 
     /// Begins it, where nothing is under way.
     pub fn begin(&mut self, job: Job) {
-        self.state = match std::mem::replace(&mut self.state, State::Closed) {
-            State::Idle(reloads) => State::Busy(tokio::spawn(job.carry_out(reloads))),
-            other => other,
-        };
+        self.0.begin(|reloads| job.carry_out(reloads));
     }
 
     /// Nothing is begun any more, and what is under way is given up; whoever waits for it hears of the stop.
     pub fn close(&mut self) {
-        if let State::Busy(task) = std::mem::replace(&mut self.state, State::Closed) {
+        self.0.close();
+    }
+}
+
+// === impl OneTask ===
+
+impl<T: Send + 'static> OneTask<T> {
+    fn new(state: T) -> Self {
+        Self { state: Arc::new(Mutex::new(state)), task: Task::None }
+    }
+
+    /// Begins it, where nothing is under way.
+    fn begin<F>(&mut self, work: impl FnOnce(OwnedMutexGuard<T>) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send,
+    {
+        if matches!(self.task, Task::None) {
+            let state = self.state.clone();
+            self.task = Task::Running(tokio::spawn(async move { work(state.lock_owned().await).await }));
+        }
+    }
+
+    /// Returns once the task that runs has ended, for ever if there is none. May be dropped and called again.
+    async fn ended(&mut self) {
+        let Task::Running(task) = &mut self.task else { return std::future::pending().await };
+        // An error is a panic, which is in the log.
+        let _ = task.await;
+        self.task = Task::None;
+    }
+
+    fn close(&mut self) {
+        if let Task::Running(task) = std::mem::replace(&mut self.task, Task::Closed) {
             task.abort();
         }
     }
 }
 
+// === impl Job ===
+
 impl Job {
-    async fn carry_out(self, mut reloads: Box<Reloads>) -> Box<Reloads> {
+    async fn carry_out(self, mut reloads: OwnedMutexGuard<Reloads>) {
         match self {
             Self::Started => reloads.started().await,
             Self::Due(due) => reloads.attend(due).await,
@@ -89,18 +118,24 @@ impl Job {
             // Whoever asked may have gone.
             Self::Change(change, reply) => drop(reply.send(reloads.perform(change).await)),
         }
-        reloads
     }
 }
 
-impl State {
-    /// What is in the state directory is read again.
-    fn reopening(shared: Arc<Shared>) -> Self {
-        Self::Busy(tokio::spawn(async move {
-            let beginning = Beginning::again(&shared).await;
-            let mut reloads = Box::new(Reloads::start(shared, beginning));
-            reloads.started().await;
-            reloads
-        }))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_known_outlives_a_task_that_panics() {
+        let mut tasks = OneTask::new(1);
+        tasks.begin(async |mut number| {
+            *number += 1;
+            panic!("in a test");
+        });
+        tasks.ended().await;
+        assert!(matches!(tasks.task, Task::None), "another one can be begun");
+        tasks.begin(async |mut number| *number += 1);
+        tasks.ended().await;
+        assert_eq!(*tasks.state.lock().await, 3);
     }
 }

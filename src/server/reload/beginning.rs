@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use super::memory::{Found, Memory};
 use super::offload::Offload;
-use super::{EARLIER, RETRY, ReloadError, shown};
+use super::{EARLIER, ReloadError, shown};
 use crate::config::{self, Config, Loaded};
 use crate::exchange;
-use crate::server::state::Shared;
 
 /// What a process that starts knows of the configs before.
 #[derive(Default)]
@@ -67,21 +66,6 @@ impl Beginning {
                 (config, beginning, Some(Remark::NoWayBack(error)))
             }
         }
-    }
-
-    /// For what is in force already: what was known in memory is lost.
-    pub async fn again(shared: &Shared) -> Self {
-        let Some(file) = &shared.file else { return Self::default() };
-        let snapshot = shared.snapshot.load_full();
-        let config = snapshot.config();
-        let (memory, found) = Memory::of_file(&config.server.state, file, &config.text).await;
-        let is_settled = matches!(found, Found::Settled);
-        let waits = match found {
-            Found::Waits(time, before) => Some((time, before)),
-            Found::Expired(before) => Some((RETRY, before)),
-            Found::Settled | Found::Unknown(_) => None,
-        };
-        Self { memory, waits, is_settled, instead_of: None }
     }
 }
 
