@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 /// A regular file of at most `limit` bytes. What is none is not even opened: a pipe would be waited for, and a device may
 /// take opening for an order.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    reading(path, || {
+    access(path, || {
         let found = fs::metadata(path)?;
         if !found.is_file() {
             let message = format!("it is {}, and only regular files are read", kind(found.file_type()));
@@ -50,7 +50,7 @@ fn kind(found: FileType) -> &'static str {
     }
 }
 
-/// Which file a thread reads at the moment, for somebody who waits for that thread and may not want to any longer.
+/// Which file a thread reads or writes at the moment, for somebody who waits for that thread and may not want to any longer.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<Mutex<Option<(PathBuf, Instant)>>>);
 
@@ -59,22 +59,22 @@ thread_local! {
     static PROGRESS: RefCell<Option<Progress>> = const { RefCell::new(None) };
 }
 
-/// Notes that this thread reads or writes that file, for as long as `read` takes.
-pub fn reading<T>(path: &Path, read: impl FnOnce() -> T) -> T {
+/// Notes that this thread reads or writes that file, for as long as `work` takes.
+pub fn access<T>(path: &Path, work: impl FnOnce() -> T) -> T {
     let progress = PROGRESS.with_borrow(Clone::clone);
-    let note = |reading| {
+    let note = |file| {
         if let Some(Progress(current)) = &progress {
-            *current.lock() = reading;
+            *current.lock() = file;
         }
     };
     note(Some((path.to_owned(), Instant::now())));
-    let read = read();
+    let done = work();
     note(None);
-    read
+    done
 }
 
 impl Progress {
-    /// Notes what this thread reads in `work`.
+    /// Notes which files this thread reads and writes in `work`.
     pub fn of<T>(self, work: impl FnOnce() -> T) -> T {
         PROGRESS.with_borrow_mut(|progress| *progress = Some(self));
         let done = work();
@@ -82,8 +82,8 @@ impl Progress {
         done
     }
 
-    /// The file that is being read, and since when.
-    pub fn reading(&self) -> Option<(PathBuf, Instant)> {
+    /// The file that is being read or written, and since when.
+    pub fn current(&self) -> Option<(PathBuf, Instant)> {
         self.0.lock().clone()
     }
 }
@@ -113,15 +113,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_thread_reads_is_seen_by_another() {
+    fn what_a_thread_accesses_is_seen_by_another() {
         let progress = Progress::default();
         let path = Path::new("/somewhere");
         progress.clone().of(|| {
-            assert!(progress.reading().is_none());
-            let seen = reading(path, || progress.reading());
+            assert!(progress.current().is_none());
+            let seen = access(path, || progress.current());
             assert_eq!(seen.map(|(path, _)| path).as_deref(), Some(path));
-            assert!(progress.reading().is_none());
+            assert!(progress.current().is_none());
         });
-        assert!(reading(path, || progress.reading()).is_none(), "nobody waits for this thread");
+        assert!(access(path, || progress.current()).is_none(), "nobody waits for this thread");
     }
 }

@@ -35,7 +35,7 @@ pub enum Hung {
         "{} was neither read nor written within {}: its file system does not answer; mend that, or name a file elsewhere",
         human::safe(&path.display().to_string()), human::long(*limit)
     )]
-    Reading { path: PathBuf, limit: Duration },
+    File { path: PathBuf, limit: Duration },
     #[error("it was not done within {}", human::long(*.0))]
     Working(Duration),
     #[error("what was begun earlier still hangs: {0}")]
@@ -96,10 +96,10 @@ async fn too_long(progress: &Progress, file_limit: Duration, limit: Duration) ->
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        if let Some((path, since)) = progress.reading()
+        if let Some((path, since)) = progress.current()
             && since.elapsed() >= file_limit
         {
-            return Hung::Reading { path, limit: file_limit };
+            return Hung::File { path, limit: file_limit };
         }
         if begun.elapsed() >= limit {
             return Hung::Working(limit);
@@ -174,10 +174,10 @@ mod tests {
         let (release, held) = mpsc::channel::<()>();
         let reads = {
             let path = path.clone();
-            move || crate::file::reading(&path, || held.recv())
+            move || crate::file::access(&path, || held.recv())
         };
         let hung = Offload::default().run_within(SOON, NEVER, reads).await.expect_err("it hangs");
-        assert_eq!(hung, Hung::Reading { path, limit: SOON });
+        assert_eq!(hung, Hung::File { path, limit: SOON });
         drop(release);
     }
 

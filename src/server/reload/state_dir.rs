@@ -15,6 +15,8 @@ use crate::config::{self, StateDirectory};
 use crate::{directory, file};
 pub use unconfirmed::{Standing, Unconfirmed};
 
+const IN_FORCE: &str = "yaml";
+const BEFORE: &str = "before.yaml";
 const UNCONFIRMED: &str = "unconfirmed";
 
 /// A whole config, and the line before it.
@@ -46,13 +48,20 @@ pub struct Kept {
     name: String,
 }
 
+/// A directory where they may be.
+struct Place {
+    path: PathBuf,
+    /// It lies where everybody can write.
+    is_open_to_all: bool,
+}
+
 /// Why something cannot be kept, or what was kept cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     #[error("{}: {source}; name another one: `server: {{ state: /path }}`", path.display())]
     Unusable { path: PathBuf, source: io::Error },
     #[error(
-        "{}: {source}; mend it, or run `evenkeel reload`, which replaces it and takes the config file for confirmed",
+        "{}: {source}; mend it, or remove it and run `evenkeel reload`, which takes the config file for confirmed",
         path.display()
     )]
     Unreadable { path: PathBuf, source: io::Error },
@@ -61,7 +70,8 @@ pub enum StateError {
 // === impl StateError ===
 
 impl StateError {
-    fn is_missing(&self) -> bool {
+    /// Whether nothing is there.
+    pub fn is_missing(&self) -> bool {
         matches!(self, Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 }
@@ -85,22 +95,59 @@ impl Environment {
         }
     }
 
-    /// Where the directory may be, best first; `true`: it lies where everybody can write.
-    fn places(&self) -> Vec<(PathBuf, bool)> {
+    /// Where the directory may be, best first.
+    fn places(&self) -> Vec<Place> {
         let mut places: Vec<PathBuf> = self.service.iter().cloned().collect();
         places.push(self.lib.join("evenkeel"));
         places.extend(self.state.iter().map(|path| path.join("evenkeel")));
         places.extend(self.home.iter().map(|path| path.join(".local/state/evenkeel")));
-        let mut places: Vec<_> = places.into_iter().map(|path| (path, false)).collect();
-        places.push((self.tmp.join(format!("evenkeel-{}", self.uid)), true));
+        let mut places: Vec<_> =
+            places.into_iter().map(|path| Place { path, is_open_to_all: false }).collect();
+        places.push(Place { path: self.tmp.join(format!("evenkeel-{}", self.uid)), is_open_to_all: true });
         places
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Fails where nothing can be written, or somebody else could have written it.
+    fn check_usable(&self) -> io::Result<()> {
+        directory::create(&self.path, 0o700)?;
+        self.check_ours()?;
+        let probe = aside(&self.path, "probe");
+        drop(create(&probe)?);
+        fs::remove_file(probe)
+    }
+
+    /// A rollback puts in force whatever is written there.
+    fn check_ours(&self) -> io::Result<()> {
+        if self.is_open_to_all && !directory::is_private(&self.path) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "it is not a directory of this user alone",
+            ));
+        }
+        directory::check_ours(&self.path)
+    }
+
+    /// Whether something is kept there under this name, readable or not. Nothing is made or written.
+    fn holds(&self, name: &str) -> bool {
+        use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+        let is_there = |ending| match fs::symlink_metadata(self.path.join(format!("{name}.{ending}"))) {
+            Ok(_) => true,
+            // That of somebody else is none of ours.
+            Err(error) => !matches!(error.kind(), NotFound | NotADirectory | PermissionDenied),
+        };
+        self.check_ours().is_ok() && [IN_FORCE, UNCONFIRMED].into_iter().any(is_there)
     }
 }
 
 // === impl Kept ===
 
 impl Kept {
-    /// The files for the config of `file`; `None`: nothing is to be kept.
+    /// The files for the config of `file`; `None`: nothing is to be kept. Of several places it is the first one that holds
+    /// some already, or else the first one where they can be written.
     pub fn open(
         setting: &StateDirectory,
         file: &Path,
@@ -108,37 +155,48 @@ impl Kept {
     ) -> Result<Option<Kept>, StateError> {
         let places = match setting {
             StateDirectory::Off => return Ok(None),
-            StateDirectory::At(path) => vec![(path.clone(), false)],
+            StateDirectory::At(path) => vec![Place { path: path.clone(), is_open_to_all: false }],
             StateDirectory::Default => environment.places(),
         };
         let name = name_of(&std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
-        let mut refused = None;
-        for (directory, is_open_to_all) in places {
-            match file::reading(&directory, || usable(&directory, is_open_to_all)) {
-                Ok(()) => return Ok(Some(Kept { directory, name })),
+        let (mut usable, mut refused) = (None, None);
+        for place in places {
+            let holds = file::access(&place.path, || place.holds(&name));
+            if usable.is_some() && !holds {
+                continue;
+            }
+            match file::access(&place.path, || place.check_usable()) {
+                Ok(()) if holds => return Ok(Some(Kept { directory: place.path, name })),
+                Ok(()) => usable = Some(place.path),
+                // What is kept there counts, even where nothing can be added.
+                Err(_) if holds && usable.is_none() => return Ok(Some(Kept { directory: place.path, name })),
                 // The first one is where it should be.
-                Err(source) => refused = refused.or(Some(StateError::Unusable { path: directory, source })),
+                Err(source) => refused = refused.or(Some(StateError::Unusable { path: place.path, source })),
             }
         }
-        refused.map_or(Ok(None), Err)
+        match (usable, refused) {
+            (Some(directory), _) => Ok(Some(Kept { directory, name })),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(None),
+        }
     }
 
-    /// The config that was put in force last.
+    /// The config that was in force for good last.
     pub fn in_force(&self) -> Result<String, StateError> {
-        self.read("yaml", config::FILE_BYTES_MAX)
+        self.read(IN_FORCE, config::FILE_BYTES_MAX)
     }
 
     /// The one before it.
     pub fn before(&self) -> Result<String, StateError> {
-        self.read("before.yaml", config::FILE_BYTES_MAX)
+        self.read(BEFORE, config::FILE_BYTES_MAX)
     }
 
     pub fn keep(&self, in_force: &str, before: Option<&str>) -> Result<(), StateError> {
         // In this order: interrupted in between, the config in force is there once too often, and none is missing.
         if let Some(before) = before {
-            self.write("before.yaml", before)?;
+            self.write(BEFORE, before)?;
         }
-        self.write("yaml", in_force)
+        self.write(IN_FORCE, in_force)
     }
 
     /// A config of which nobody has said that it may stay; an error if something is kept that cannot be understood.
@@ -160,7 +218,7 @@ impl Kept {
             return self.write(UNCONFIRMED, &unconfirmed.written());
         }
         let path = self.path(UNCONFIRMED);
-        file::reading(&path, || remove(&self.directory, &path))
+        file::access(&path, || remove(&self.directory, &path))
             .map_err(|source| StateError::Unusable { path, source })
     }
 
@@ -170,35 +228,20 @@ impl Kept {
 
     fn read(&self, ending: &str, limit: u64) -> Result<String, StateError> {
         let path = self.path(ending);
-        file::reading(&path, || read_own(&path, limit))
+        file::access(&path, || read_own(&path, limit))
             .map_err(|source| StateError::Unreadable { path, source })
     }
 
     fn write(&self, ending: &str, text: &str) -> Result<(), StateError> {
         let path = self.path(ending);
-        file::reading(&path, || replace(&self.directory, &path, text))
+        file::access(&path, || replace(&self.directory, &path, text))
             .map_err(|source| StateError::Unusable { path, source })
     }
 }
 
-fn usable(path: &Path, is_open_to_all: bool) -> io::Result<()> {
-    directory::create(path, 0o700)?;
-    if is_open_to_all && !directory::is_private(path) {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            "it is not a directory of this user alone",
-        ));
-    }
-    // A rollback would put in force whatever they write there.
-    directory::check_ours(path)?;
-    let probe = aside(path);
-    drop(create(&probe)?);
-    fs::remove_file(probe)
-}
-
 /// Writes the whole text, or leaves what was there.
 fn replace(directory: &Path, path: &Path, text: &str) -> io::Result<()> {
-    let aside = aside(directory);
+    let aside = aside(directory, "new");
     let written = create(&aside).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()
@@ -232,9 +275,10 @@ fn read_own(path: &Path, limit: u64) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8"))
 }
 
-/// A name that no other process writes to.
-fn aside(directory: &Path) -> PathBuf {
-    directory.join(format!(".evenkeel-{}.tmp", std::process::id()))
+/// A name that nobody else writes to: a process probes with one name and writes with another, because it may probe while a
+/// write hangs, and has one write under way at most.
+fn aside(directory: &Path, purpose: &str) -> PathBuf {
+    directory.join(format!(".evenkeel-{}-{purpose}.tmp", std::process::id()))
 }
 
 fn create(path: &Path) -> io::Result<File> {
@@ -343,6 +387,46 @@ mod tests {
         assert_eq!(kept.directory, folder.path().join("home/.local/state/evenkeel"));
         let service = Environment { service: Some(folder.path().join("s")), ..home };
         assert_eq!(open(&StateDirectory::Default, "a.yaml", &service).directory, folder.path().join("s"));
+    }
+
+    /// A disk may be read-only, or full, at one start and not at another.
+    #[test]
+    fn what_is_kept_counts_more_than_where_it_could_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let environment = Environment {
+            lib: folder.path().join("lib"),
+            state: None,
+            home: Some(folder.path().join("home")),
+            ..environment(folder.path())
+        };
+        let directory = || open(&StateDirectory::Default, "a.yaml", &environment).directory;
+        let lib = folder.path().join("lib/evenkeel");
+        assert_eq!(directory(), lib);
+        // Nothing can be made where this is.
+        let obstacle = aside(&lib, "probe");
+        fs::create_dir_all(obstacle.join("full")).expect("made");
+        let home = folder.path().join("home/.local/state/evenkeel");
+        assert_eq!(directory(), home, "nothing is kept anywhere");
+        open(&StateDirectory::Default, "a.yaml", &environment).keep("text", None).expect("written");
+        fs::remove_dir_all(&obstacle).expect("removed");
+        assert_eq!(directory(), home, "it is kept there");
+        open(&StateDirectory::At(lib.clone()), "a.yaml", &environment).keep("text", None).expect("written");
+        assert_eq!(directory(), lib, "it is kept in both");
+        fs::create_dir_all(obstacle.join("full")).expect("made");
+        assert_eq!(directory(), lib, "it can be read there");
+        let kept = open(&StateDirectory::Default, "a.yaml", &environment);
+        fs::remove_file(kept.path(IN_FORCE)).expect("removed");
+        assert_eq!(directory(), home);
+    }
+
+    /// A process may probe while a write of its own hangs.
+    #[test]
+    fn a_probe_leaves_alone_what_is_being_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let half = aside(folder.path(), "new");
+        fs::write(&half, "half").expect("written");
+        open(&StateDirectory::At(folder.path().into()), "a.yaml", &Environment::default());
+        assert_eq!(fs::read_to_string(half).expect("it is there"), "half");
     }
 
     #[test]
