@@ -11,6 +11,7 @@ mod entrance;
 mod hall;
 pub mod inherit;
 mod memory;
+mod open;
 mod post;
 mod reload;
 mod reload_queue;
@@ -30,19 +31,19 @@ use pingora::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
 
 use crate::admin::{self, AdminSocket};
-use crate::config::{self, AdminListen, Config};
+use crate::config::Config;
 use crate::exchange;
 use crate::lane::descriptors::Descriptors;
 use crate::lifecycle::Lifecycle;
 use crate::pool::Supervisor;
 use crate::snapshot::Snapshot;
-use crate::telemetry::{Telemetry, access, events};
+use crate::telemetry::events;
 use acceptor::Acceptor;
 use control::Signals;
 use crew::Loads;
-use entrance::Entrances;
 use hall::Capacity;
 use inherit::Heritage;
+use open::Opened;
 use reload::Beginning;
 use reload::confirm::Confirmation;
 use reload::plan::Plans;
@@ -96,17 +97,12 @@ pub fn run(start: Start) -> Result<(), StartError> {
         Signals::install()?
     };
     let events = events::init(&config.log)?;
-    let (config, beginning) = runtime.block_on(Beginning::of(config, file.as_deref()));
-    events.set(&config.log);
-    let access_log = access::AccessLog::start(&config.access_log).map_err(StartError::AccessLog)?;
+    let (config, mut beginning) = runtime.block_on(Beginning::of(config, file.as_deref()));
     let started = SystemTime::now();
-    let telemetry = Arc::new(Telemetry::new(access_log, started));
-    let entrances = Arc::new(Entrances::new(telemetry.metrics.clone()));
-    let sockets = entrances.prepare_with(&config.listeners, &mut heritage)?;
-    let admin = match heritage.take_admin(&config.admin.listen) {
-        Some(socket) => Some(AdminSocket::inherited(&config.admin, socket)?),
-        None => open_admin(&config.admin)?,
-    };
+    let (config, opened) = open::open(config, &mut beginning, &mut heritage, started)?;
+    let Opened { telemetry, entrances, sockets, admin } = opened;
+    events.set(&config.log);
+    beginning.log(file.as_deref());
     let succession = heritage.settle(admin.as_ref().and_then(AdminSocket::claim));
     events::install_panic_hook(telemetry.metrics.panics());
     entrances.put(sockets);
@@ -167,17 +163,6 @@ fn assemble(shared: &Arc<Shared>, supervisor: Supervisor) -> Server {
 /// A setting for tests, which run on both carriers: HTTP/1.1 goes by the lane unless it is given.
 fn pingora_carries() -> bool {
     std::env::var("EVENKEEL_CARRIER").is_ok_and(|carrier| carrier == "pingora")
-}
-
-/// Nobody asked for the usual place: where it cannot be had, clients are served all the same.
-fn open_admin(config: &config::Admin) -> Result<Option<AdminSocket>, admin::BindError> {
-    match AdminSocket::bind(config) {
-        Err(error) if config.listen == AdminListen::Default && error.is_about_the_place() => {
-            log::error!(reason:% = error; "no admin address: commands and probes cannot reach this process");
-            Ok(None)
-        }
-        bound => bound,
-    }
 }
 
 fn announce(admin: Option<&AdminSocket>) {

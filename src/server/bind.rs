@@ -95,12 +95,13 @@ pub fn handed(listener: &Listener, socket: OwnedFd, exclusive: bool) -> io::Resu
     Ok(bound)
 }
 
-/// A socket from the service manager, which may have been ours before a crash; whoever made it removes its file.
+/// A socket from the service manager, which may have been ours before a crash. Whoever made it removes its file: this
+/// process, once it serves, where it is ours. A start that fails leaves the file for the next one.
 pub fn activated(listener: &Listener, socket: OwnedFd, ours: bool) -> io::Result<Bound> {
     let socket = Socket::from(socket);
     socket.set_nonblocking(true)?;
     if let ListenAddress::Unix(path) = &listener.address {
-        let file = ours.then(|| SocketFile::of(path));
+        let file = ours.then(|| SocketFile::of_another(path));
         return Ok(Bound {
             address: BoundAddress::Unix(path.clone()),
             socket: socket.into(),

@@ -43,6 +43,8 @@ pub struct Heritage {
 struct Activated {
     name: String,
     socket: OwnedFd,
+    /// A listener has a copy of it.
+    taken: bool,
 }
 
 /// What is left to do once this process serves.
@@ -98,9 +100,17 @@ impl Heritage {
             let (handed, socket) = self.handed.swap_remove(found);
             return Some(bind::handed(listener, socket, handed.exclusive));
         }
-        let found = self.activated.iter().position(|activated| activated.is_at(&listener.address))?;
-        let Activated { name, socket } = self.activated.remove(found);
-        Some(bind::activated(listener, socket, store::is_ours(&name)))
+        let is_it = |activated: &&mut Activated| !activated.taken && activated.is_at(&listener.address);
+        let Activated { name, socket, taken } = self.activated.iter_mut().find(is_it)?;
+        *taken = true;
+        let copy = socket.try_clone();
+        Some(copy.and_then(|socket| bind::activated(listener, socket, store::is_ours(name))))
+    }
+
+    /// Listeners of another config may take what has been taken from the service manager's sockets: the ones that have it
+    /// are no more.
+    pub fn put_back(&mut self) {
+        self.activated.iter_mut().for_each(|activated| activated.taken = false);
     }
 
     pub fn take_admin(&mut self, listen: &AdminListen) -> Option<OwnedFd> {
@@ -119,7 +129,7 @@ impl Heritage {
                 left.push(SocketFile::of_another(path));
             }
         }
-        for Activated { name, .. } in &self.activated {
+        for Activated { name, .. } in self.activated.iter().filter(|activated| !activated.taken) {
             if store::is_ours(name) {
                 stale.push(name.clone());
             } else {
@@ -154,7 +164,7 @@ fn activated() -> Vec<Activated> {
     found
         .filter_map(|number| {
             let name = names.next().unwrap_or_default().to_owned();
-            Some(Activated { name, socket: descriptors::adopt(number).ok()? })
+            Some(Activated { name, socket: descriptors::adopt(number).ok()?, taken: false })
         })
         .collect()
 }
@@ -270,12 +280,12 @@ impl Succession {
     /// Clients are served from now on; says so to a service manager, which the process before this one, if there is one,
     /// has told who is the main process.
     pub fn begin(&self, entrances: &Arc<Entrances>) {
+        entrances.own_files();
         let Some(predecessor) = self.predecessor.clone() else {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             self.store(entrances);
             return;
         };
-        entrances.own_files();
         self.admin.iter().for_each(Claim::own);
         self.left.lock().drain(..).for_each(|file| file.claim().own());
         self.begun.send_replace(true);

@@ -16,6 +16,7 @@ mod remarks;
 mod report;
 mod retired;
 mod state_dir;
+mod trial;
 mod watch;
 
 use std::collections::HashSet;
@@ -23,14 +24,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
+
 pub use self::beginning::Beginning;
 use self::certificates::{Certificates, News};
 pub use self::follow::follow_successor;
-use self::memory::Memory;
+use self::memory::{Keeping, Memory};
 use self::offload::{FILE_LIMIT, Hung, Offload};
 use self::report::Applied;
 pub use self::report::By;
 use self::retired::Retired;
+use self::trial::Trial;
 use self::watch::{Seen, Watch};
 use super::bind::BindError;
 use super::entrance::{Change, Entrances};
@@ -50,8 +54,11 @@ const IN_FORCE: &str = "the config in force";
 /// What errors call the text of a config that was in force before.
 const EARLIER: &str = "the earlier config";
 
-/// How long a way back that hangs is left alone before it is tried again.
-const RETRY: Duration = Duration::from_secs(30);
+const TRIAL_NOT_KEPT: &str = "nothing is kept on the disk (`server.state`): a process that starts meanwhile would take the config for confirmed\n";
+
+const NOT_KEPT: &str = "that cannot be written to the disk (the log says why): a process that starts may go back all the same; mend it, and then `evenkeel reload`\n";
+
+const ROLLBACK_NOT_KEPT: &str = "that cannot be written to the disk (the log says why): a process that starts may have the config in force that was rolled back; mend it, or the config file\n";
 
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
@@ -77,7 +84,8 @@ enum ReloadError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     FileChanged,
-    ConfirmationExpired,
+    /// Nobody has confirmed the config in force: the one before is to come back.
+    WayBack,
     CertificatesChanged,
     CertificatesReminder,
 }
@@ -90,10 +98,8 @@ pub struct Reloads {
     memory: Memory,
     retired: Retired,
     offload: Offload,
-    /// While a confirmation is awaited: the text of the config to which it goes back without one.
-    unconfirmed: Option<Arc<str>>,
-    /// The config in force has been so since the start, for good, and is to be kept once the process serves.
-    is_settled: bool,
+    /// The config in force has not been confirmed.
+    trial: Option<Trial>,
 }
 
 /// A config that can be put in force: everything that can fail or take long has been done, and nothing has changed yet.
@@ -102,13 +108,6 @@ struct Prepared {
     sockets: Change,
     changes: Changes,
     warnings: String,
-}
-
-impl ReloadError {
-    /// Whether the same may succeed later, although nobody has mended anything.
-    fn may_pass(&self) -> bool {
-        matches!(self, Self::Hung(hung) if *hung != Hung::Panicked)
-    }
 }
 
 impl From<ReloadError> for Outcome {
@@ -128,15 +127,13 @@ impl Reloads {
         let text = snapshot.config().text.clone();
         let watched = shared.file.clone().filter(|_| snapshot.config().server.watch);
         let certificates = Certificates::new(shared.snapshot.clone());
-        let Beginning { memory, waits, instead_of, is_settled } = beginning;
-        let watch = Watch::new(watched, instead_of.unwrap_or(text));
+        let Beginning { memory, trial, instead_of, .. } = beginning;
+        let watch = Watch::new(watched, instead_of.map_or(text, |file| file.text));
         let retired = Retired::new(shared.telemetry.metrics.clone());
         let offload = Offload::default();
-        let unconfirmed = None;
-        let mut reloads =
-            Self { watch, certificates, memory, retired, offload, unconfirmed, is_settled, shared };
-        if let Some((left, was)) = waits {
-            reloads.awaits(was, left);
+        let reloads = Self { watch, certificates, memory, retired, offload, trial, shared };
+        if let Some(until) = reloads.trial.as_ref().and_then(Trial::waits_until) {
+            reloads.await_confirmation(until.saturating_duration_since(Instant::now()));
         }
         reloads
     }
@@ -144,10 +141,7 @@ impl Reloads {
     /// Keeps what the process has started with. Call this once it serves: whoever starts after one that never did goes by
     /// what was in force before.
     pub async fn started(&mut self) {
-        if std::mem::take(&mut self.is_settled) {
-            let is = self.shared.snapshot.load().config().text.clone();
-            self.memory.started(is).await;
-        }
+        self.memory.started().await;
     }
 
     /// Carries out what was asked for.
@@ -161,14 +155,18 @@ impl Reloads {
 
     /// Returns when there is something to do. May be dropped and called again.
     pub async fn due(&mut self) -> Due {
-        let Self { shared, watch, certificates, retired, unconfirmed, .. } = self;
-        let due = async {
-            if unconfirmed.is_some() {
-                shared.confirmation.expired().await;
-                return Due::ConfirmationExpired;
+        let Self { watch, certificates, retired, trial, .. } = self;
+        let may_reload = trial.as_ref().is_none_or(|trial| trial.waits_until().is_none());
+        let way_back_due = async {
+            match trial {
+                Some(trial) => trial.way_back_due().await,
+                None => std::future::pending().await,
             }
+        };
+        let due = async {
             tokio::select! {
-                () = watch.changed() => Due::FileChanged,
+                () = way_back_due => Due::WayBack,
+                () = watch.changed(), if may_reload => Due::FileChanged,
                 news = certificates.news() => match news {
                     News::Changed => Due::CertificatesChanged,
                     News::Reminder => Due::CertificatesReminder,
@@ -186,32 +184,40 @@ impl Reloads {
             Due::FileChanged => drop(self.reload(By::Watch, None).await),
             Due::CertificatesChanged => self.replace_certificates().await,
             Due::CertificatesReminder => self.remind_of_certificates(),
-            Due::ConfirmationExpired => self.expire().await,
+            Due::WayBack => self.expire().await,
         }
     }
 
     /// Nobody has confirmed the config in time, and nobody may have done so by that, whatever becomes of the way back.
     async fn expire(&mut self) {
-        let generation = self.shared.snapshot.load().generation();
-        log::warn!(generation; "config not confirmed in time");
+        let Some(trial) = &mut self.trial else { return };
+        let way_back = trial.way_back.clone();
+        let refusal = trial.attempt();
+        if refusal.is_none() {
+            let generation = self.shared.snapshot.load().generation();
+            log::warn!(generation; "config not confirmed in time");
+        }
         let Err(error) = self.go_back(By::Expiry).await else { return };
-        let may_pass = error.may_pass();
-        self.refused(By::Expiry, error);
-        if may_pass {
-            self.shared.confirmation.await_for(RETRY);
-        } else if let Some(was) = self.unconfirmed.clone() {
-            // It is for a person to look at, and not tried again and again.
-            self.settle();
-            self.memory.rejects(was.clone()).await;
-            self.memory.wants_back(was);
+        let reason = error.to_string();
+        self.shared.confirmation.end();
+        // It is tried again and again, and said once.
+        if refusal.as_ref() != Some(&reason) {
+            self.refused(By::Expiry, error);
+        }
+        if let Some(trial) = &mut self.trial {
+            trial.refuse(reason);
+        }
+        if refusal.is_none() {
+            self.memory.record_expiry(way_back).await;
         }
     }
 
     /// Puts the config in force once more, with what its files say now; the config file is not looked at.
     async fn replace_certificates(&mut self) {
         let text = self.shared.snapshot.load().config().text.clone();
-        match self.apply(&text, IN_FORCE).await {
-            Ok(applied) => {
+        match self.prepare(&text, IN_FORCE).await {
+            Ok(prepared) => {
+                let applied = self.put_in_force(prepared);
                 applied.log(By::Certificates);
                 self.shared.telemetry.metrics.count_reload(Reload::Done);
                 self.remind_of_certificates();
@@ -245,101 +251,108 @@ impl Reloads {
 
     /// Reads the config file again and puts it in force: for good, or until the time to confirm it is over.
     pub async fn reload(&mut self, by: By, confirm: Option<Duration>) -> Outcome {
-        let was = self.shared.snapshot.load().config().text.clone();
-        let (text, name) = match self.read().await {
-            Ok(read) => read,
-            Err(error) => return self.refused(by, error),
-        };
-        // Before it is in force: nobody would know afterwards, if the process ended in between.
-        let tried = match confirm {
-            Some(limit) => Some((limit, self.memory.tries(was.clone(), Watch::text(&text), limit).await)),
-            None => None,
-        };
-        let applied = match self.apply(&text, &name).await {
-            Ok(applied) => applied,
-            Err(error) => {
-                if let Some((_, (_, earlier))) = tried {
-                    self.memory.gives_up(was, earlier).await;
-                }
-                return self.refused(by, error);
-            }
-        };
-        applied.log(by);
-        self.remind_of_certificates();
-        self.shared.telemetry.metrics.count_reload(Reload::Done);
-        match tried {
-            Some((limit, (is_kept, _))) => self.wait_for_confirmation(&applied, was, limit, is_kept),
-            None => {
-                let _in_the_log = self.remember(&was).await;
-                Outcome::done(applied.text(""))
-            }
+        match self.prepare_file().await {
+            Ok((prepared, text)) => match confirm {
+                Some(limit) => self.put_on_trial(prepared, text, by, limit).await,
+                None => self.put_for_good(prepared, by).await,
+            },
+            Err(error) => self.refused(by, error),
         }
     }
 
-    fn wait_for_confirmation(
-        &mut self,
-        applied: &Applied,
-        was: Arc<str>,
-        limit: Duration,
-        is_kept: bool,
-    ) -> Outcome {
-        self.awaits(was, limit);
-        let limit = human::long(limit);
-        let text = applied.text(&format!(
-            ", and waits for `evenkeel confirm`: without it, the config before comes back in {limit}"
-        ));
-        let only_here = "nothing is kept on the disk (`server.state`): a process that starts meanwhile would take the config for confirmed\n";
-        Outcome::done(if is_kept { text } else { text + only_here })
+    async fn put_for_good(&mut self, prepared: Prepared, by: By) -> Outcome {
+        let was = self.last_permanent();
+        let applied = self.put_in_force(prepared);
+        self.reloaded(&applied, by);
+        self.end_trial();
+        let kept = self.keep_permanent(&was).await;
+        Outcome::done(applied.text("") + unwritten(kept, NOT_KEPT))
     }
 
-    /// The config in force waits for its confirmation.
-    fn awaits(&mut self, was: Arc<str>, limit: Duration) {
-        self.unconfirmed = Some(was);
+    async fn put_on_trial(&mut self, prepared: Prepared, text: Arc<str>, by: By, limit: Duration) -> Outcome {
+        let way_back = self.last_permanent();
+        let refusal = self.trial.as_ref().and_then(|trial| trial.refusal().map(str::to_owned));
+        // Before it is in force: nobody would know afterwards, if the process ended in between.
+        let kept = self.memory.record_trial(way_back.clone(), text, limit).await;
+        self.trial = Some(Trial::waiting(way_back, limit));
+        let applied = self.put_in_force(prepared);
+        self.reloaded(&applied, by);
+        self.await_confirmation(limit);
+        let limit = human::long(limit);
+        let mut text = applied.text(&format!(
+            ", and waits for `evenkeel confirm`: without it, the config before comes back in {limit}"
+        ));
+        if let Some(refusal) = refusal {
+            text += &format!("the config before could not come back until now: {refusal}\n");
+        }
+        if kept != Keeping::Written {
+            text += TRIAL_NOT_KEPT;
+        }
+        Outcome::done(text)
+    }
+
+    fn reloaded(&self, applied: &Applied, by: By) {
+        applied.log(by);
+        self.remind_of_certificates();
+        self.shared.telemetry.metrics.count_reload(Reload::Done);
+    }
+
+    /// Says that the config in force waits for its confirmation for so long.
+    fn await_confirmation(&self, limit: Duration) {
         self.shared.confirmation.await_for(limit);
         let generation = self.shared.snapshot.load().generation();
         log::info!(generation, seconds = limit.as_secs_f64(); "config waits for its confirmation");
     }
 
     /// The config in force stays.
-    pub async fn confirm(&mut self) -> Outcome {
-        let Some(was) = self.unconfirmed.clone() else {
+    async fn confirm(&mut self) -> Outcome {
+        let Some(was) = self.trial.take_if(|trial| trial.waits_until().is_some()) else {
             return Outcome::refused("no config waits for its confirmation\n");
         };
-        self.settle();
-        let is_kept = self.remember(&was).await;
+        self.end_trial();
+        let kept = self.keep_permanent(&was.way_back).await;
         let generation = self.shared.snapshot.load().generation();
         log::info!(generation; "config confirmed");
-        let text = format!("generation {generation} is confirmed\n");
-        let only_here = "that cannot be written to the disk (the log says why): a process that starts may go back all the same; mend it, and then `evenkeel reload`\n";
-        Outcome::done(if is_kept || !self.memory.has_place() { text } else { text + only_here })
+        Outcome::done(format!("generation {generation} is confirmed\n") + unwritten(kept, NOT_KEPT))
     }
 
     /// Puts the config in force again that was so before the last reload.
-    pub async fn rollback(&mut self) -> Outcome {
+    async fn rollback(&mut self) -> Outcome {
         match self.go_back(By::Rollback).await {
-            Ok(applied) => Outcome::done(applied.text("") + &self.file_differs().await),
+            Ok((applied, kept)) => {
+                let text = applied.text("") + &self.file_differs().await;
+                Outcome::done(text + unwritten(kept, ROLLBACK_NOT_KEPT))
+            }
             Err(error) => self.refused(By::Rollback, error),
         }
     }
 
-    async fn go_back(&mut self, by: By) -> Result<Applied, ReloadError> {
-        let waited = self.unconfirmed.clone();
-        let earlier = waited.clone().or_else(|| self.memory.before()).ok_or(ReloadError::NothingEarlier)?;
-        let applied = self.apply(&earlier, EARLIER).await?;
+    async fn go_back(&mut self, by: By) -> Result<(Applied, Keeping), ReloadError> {
+        let way_back = self.trial.as_ref().map(|trial| trial.way_back.clone());
+        let earlier = way_back.clone().or_else(|| self.memory.before()).ok_or(ReloadError::NothingEarlier)?;
+        let prepared = self.prepare(&earlier, EARLIER).await?;
+        let applied = self.put_in_force(prepared);
         applied.log(by);
         self.shared.telemetry.metrics.count_reload(Reload::RolledBack);
         // Before the disk is waited for: whoever sees the config in force must not be told that it waits.
-        self.settle();
-        match waited {
-            Some(was) => self.memory.rejects(was).await,
-            None => self.memory.went_back().await,
-        }
-        Ok(applied)
+        self.end_trial();
+        let kept = match way_back {
+            Some(was) => self.memory.record_expiry(was).await,
+            None => self.memory.record_rollback().await,
+        };
+        Ok((applied, kept))
+    }
+
+    /// What the config file says, ready to be put in force, and the text.
+    async fn prepare_file(&mut self) -> Result<(Prepared, Arc<str>), ReloadError> {
+        let (text, name) = self.read().await?;
+        let prepared = self.prepare(&text, &name).await?;
+        Ok((prepared, Watch::text(&text)))
     }
 
     /// What the config file says, and what errors call it.
     async fn read(&mut self) -> Result<(String, String), ReloadError> {
-        if self.unconfirmed.is_some() {
+        if self.trial.as_ref().is_some_and(|trial| trial.waits_until().is_some()) {
             return Err(ReloadError::Unconfirmed);
         }
         let file = self.shared.file.clone().ok_or(ReloadError::NoFile)?;
@@ -349,16 +362,21 @@ impl Reloads {
         Ok((read?, name))
     }
 
-    /// All of it, or nothing.
-    async fn apply(&mut self, text: &str, name: &str) -> Result<Applied, ReloadError> {
+    /// Everything that can fail or take long. Nothing has changed by that.
+    async fn prepare(&mut self, text: &str, name: &str) -> Result<Prepared, ReloadError> {
+        let previous = self.shared.snapshot.load_full();
+        let (text, name) = (text.to_owned(), name.to_owned());
+        let (entrances, was) = (self.shared.entrances.clone(), previous.clone());
+        let prepared = self.offload.run(move || Prepared::new(&text, &name, &was, &entrances)).await??;
+        prepare::make_ready(&new_pools(&prepared.snapshot, &previous)).await;
+        Ok(prepared)
+    }
+
+    /// All of it. Nothing fails, and nothing waits.
+    fn put_in_force(&mut self, prepared: Prepared) -> Applied {
+        let Prepared { snapshot, sockets, mut changes, warnings } = prepared;
         let shared = &self.shared;
         let previous = shared.snapshot.load_full();
-        let (text, name) = (text.to_owned(), name.to_owned());
-        let (entrances, was) = (shared.entrances.clone(), previous.clone());
-        let prepared = self.offload.run(move || Prepared::new(&text, &name, &was, &entrances)).await??;
-        let Prepared { snapshot, sockets, mut changes, warnings } = prepared;
-        prepare::make_ready(&new_pools(&snapshot, &previous)).await;
-        // Nothing fails from here on, and nothing waits.
         let generation = snapshot.generation();
         shared.events.set(&snapshot.config().log);
         sockets.retire(&previous);
@@ -366,7 +384,7 @@ impl Reloads {
         shared.entrances.put(sockets);
         remarks::add(&mut changes, &previous, &snapshot);
         self.retired.add(previous);
-        Ok(Applied { generation, changes, warnings })
+        Applied { generation, changes, warnings }
     }
 
     fn refused(&self, by: By, error: ReloadError) -> Outcome {
@@ -376,16 +394,24 @@ impl Reloads {
         error.into()
     }
 
-    /// Nobody is waited for any more.
-    fn settle(&mut self) {
-        self.unconfirmed = None;
+    /// Nobody is waited for any more, and nothing comes back.
+    fn end_trial(&mut self) {
+        self.trial = None;
         self.shared.confirmation.end();
     }
 
-    /// The config in force is so for good. Returns whether that is on the disk.
-    async fn remember(&mut self, was: &Arc<str>) -> bool {
+    /// The text of the config that was put in force for good last.
+    fn last_permanent(&self) -> Arc<str> {
+        match &self.trial {
+            Some(trial) => trial.way_back.clone(),
+            None => self.shared.snapshot.load().config().text.clone(),
+        }
+    }
+
+    /// The config in force is so for good, in place of `was`.
+    async fn keep_permanent(&mut self, was: &Arc<str>) -> Keeping {
         let is = self.shared.snapshot.load().config().text.clone();
-        self.memory.remember(was, &is).await
+        self.memory.keep_permanent(was, &is).await
     }
 
     /// For whoever has gone back, and may expect that the file has, too.
@@ -428,6 +454,11 @@ fn put_in_force(shared: &Shared, previous: &Snapshot, snapshot: &Arc<Snapshot>) 
     shared.telemetry.metrics.config_in_force(snapshot.generation(), SystemTime::now());
 }
 
+/// What an answer says where something is to be kept, and is not.
+fn unwritten(kept: Keeping, text: &'static str) -> &'static str {
+    if kept == Keeping::Failed { text } else { "" }
+}
+
 fn shown(file: &Path) -> String {
     human::safe(&file.display().to_string())
 }
@@ -445,19 +476,4 @@ fn keys(keys: &[String]) -> String {
 
 fn written(warnings: &Report) -> String {
     if warnings.is_empty() { String::new() } else { format!("{warnings}\n") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Nobody has to mend anything where a file system answers again: the way back is tried again until then.
-    #[test]
-    fn only_what_hangs_may_pass() {
-        let hung = |hung| ReloadError::Hung(hung).may_pass();
-        assert!(hung(Hung::Working(RETRY)));
-        assert!(hung(Hung::Earlier(Box::new(Hung::Working(RETRY)))));
-        assert!(!hung(Hung::Panicked));
-        assert!(!ReloadError::NothingEarlier.may_pass());
-    }
 }

@@ -63,13 +63,36 @@ fn a_socket_from_the_service_manager_is_found_by_its_address() {
     let (tcp, address) = socket();
     let mut heritage = Heritage::default();
     for (name, socket) in [("web", OwnedFd::from(tcp)), ("local", unix.into())] {
-        heritage.activated.push(Activated { name: name.to_owned(), socket });
+        heritage.activated.push(Activated { name: name.to_owned(), socket, taken: false });
     }
     let local = format!("unix:{}", path.display());
     let listeners = [listener("a", "127.0.0.1:1"), listener("b", &local), listener("c", &address)];
     assert_eq!(taken(&mut heritage, &listeners), [None, Some(local), Some(address)]);
     drop(heritage);
     assert!(path.exists(), "the file is the service manager's");
+}
+
+/// Listeners of a config that cannot be started with had them.
+#[test]
+fn sockets_from_the_service_manager_can_be_taken_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.sock");
+    let unix = UnixListener::bind(&path).expect("a socket");
+    let (tcp, address) = socket();
+    let mut heritage = Heritage::default();
+    let stored = store::name(&BoundAddress::Unix(path.clone()));
+    for (name, socket) in [("web".to_owned(), OwnedFd::from(tcp)), (stored, unix.into())] {
+        heritage.activated.push(Activated { name, socket, taken: false });
+    }
+    let local = format!("unix:{}", path.display());
+    let listeners = [listener("a", &local), listener("b", &address)];
+    let both = [Some(local.clone()), Some(address)];
+    assert_eq!(taken(&mut heritage, &listeners), both);
+    assert_eq!(taken(&mut heritage, &listeners), [None, None], "each is one listener's");
+    heritage.put_back();
+    assert!(path.exists(), "its file is there for the next one");
+    assert_eq!(taken(&mut heritage, &listeners), both);
+    assert!(heritage.settle(None).stale.lock().is_empty());
 }
 
 /// The other end of a channel says these things, one after another, and then nothing more.

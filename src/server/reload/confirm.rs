@@ -1,10 +1,10 @@
-//! A config that is in force until further notice: it goes unless somebody confirms it in time.
+//! Whether the config in force waits for its confirmation, for whoever asks.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Whether a confirmation is awaited, for whoever asks.
+/// When the wait for a confirmation ends, if there is one.
 #[derive(Debug, Default)]
 pub struct Confirmation(Mutex<Option<Instant>>);
 
@@ -21,13 +21,5 @@ impl Confirmation {
     /// How much time is left, if it is awaited.
     pub fn left(&self) -> Option<Duration> {
         self.0.lock().map(|until| until.saturating_duration_since(Instant::now()))
-    }
-
-    /// Returns when the time is over; not at all if none is awaited.
-    pub async fn expired(&self) {
-        match self.left() {
-            Some(left) => tokio::time::sleep(left).await,
-            None => std::future::pending().await,
-        }
     }
 }

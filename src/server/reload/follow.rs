@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::offload::Offload;
 use super::retired::Retired;
-use super::{ReloadError, beginning, new_pools, prepare, put_in_force};
+use super::{Beginning, ReloadError, new_pools, prepare, put_in_force};
 use crate::config::{self, Config, Loaded};
 use crate::exchange;
 use crate::server::state::Shared;
@@ -34,7 +34,8 @@ async fn adopt(shared: &Shared, previous: Arc<Snapshot>, retired: &mut Retired) 
     let mut offload = Offload::default();
     let read = file.clone();
     let of_the_file = offload.run(move || compiled(&read)).await??;
-    let config = beginning::of_a_start(of_the_file, &file).await;
+    // The successor has it in force, too.
+    let (config, _) = Beginning::of(of_the_file, Some(&file)).await;
     let was = previous.clone();
     let snapshot = Arc::new(offload.run(move || built(config, &was)).await?);
     prepare::make_ready(&new_pools(&snapshot, &previous)).await;

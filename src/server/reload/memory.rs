@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::offload::{FILE_LIMIT, KEEP_LIMIT, Offload};
+use super::offload::{FILE_LIMIT, Hung, KEEP_LIMIT, Offload};
 use super::state_dir::{Environment, Kept, Standing, StateError, Unconfirmed};
 use crate::config::StateDirectory;
 
@@ -16,13 +16,26 @@ pub struct Memory {
     kept: Option<Kept>,
     /// What is kept of a config that nobody has confirmed: it may be in force, or only in the config file.
     unconfirmed: Option<Unconfirmed>,
+    /// The config that the process has started with is for good, and is to be kept once it serves.
+    unsaved: Option<Arc<str>>,
     /// A disk may be slow, and a file system may hang.
     offload: Offload,
 }
 
+/// What has become of something that is to be known beyond the end of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    Written,
+    /// It is not on the disk, or not all of it; the log says why.
+    Failed,
+    /// There is no place for it.
+    Nowhere,
+}
+
 /// What the config file of a process that starts stands for.
 pub enum Found {
-    Settled,
+    /// The config that it says, for good.
+    Permanent,
     /// It waits for its confirmation, for so long; without it, the other text comes back.
     Waits(Duration, Arc<str>),
     /// It was not confirmed in time, and this was in force before.
@@ -44,20 +57,11 @@ impl Memory {
     /// What is known of earlier configs of this file, which says `text`.
     pub async fn of_file(setting: &StateDirectory, file: &Path, text: &Arc<str>) -> (Self, Found) {
         let mut offload = Offload::default();
+        let is_named = matches!(setting, StateDirectory::At(_));
         let (setting, file) = (setting.clone(), file.to_owned());
         let read = move || Ok(Kept::open(&setting, &file, &Environment::of_process())?.map(Left::read));
-        let left = match offload.run_within(FILE_LIMIT, KEEP_LIMIT, read).await {
-            Ok(Ok(left)) => left,
-            Ok(Err::<_, StateError>(error)) => {
-                cannot_keep(&error);
-                None
-            }
-            Err(hung) => {
-                cannot_keep(&hung);
-                None
-            }
-        };
-        let Some(left) = left else { return (Self { offload, ..Self::default() }, Found::Settled) };
+        let (left, found) = opened(offload.run_within(FILE_LIMIT, KEEP_LIMIT, read).await, is_named);
+        let Some(left) = left else { return (Self { offload, ..Self::default() }, found) };
         let Left { kept, in_force, before, unconfirmed } = left;
         let (unconfirmed, found) = match unconfirmed {
             Ok(unconfirmed) => {
@@ -69,32 +73,29 @@ impl Memory {
         // The one that comes back without a confirmation is none to which a rollback goes afterwards.
         let is = match &found {
             Found::Waits(_, earlier) | Found::Expired(earlier) => earlier,
-            Found::Settled | Found::Unknown(_) => text,
+            Found::Permanent | Found::Unknown(_) => text,
         };
         let differs = |earlier: &Arc<str>| earlier != is;
         let before = in_force.ok().filter(differs).or_else(|| before.filter(differs));
-        (Self { before, kept: Some(kept), unconfirmed, offload }, found)
+        let unsaved = matches!(found, Found::Permanent).then(|| text.clone());
+        (Self { before, kept: Some(kept), unconfirmed, unsaved, offload }, found)
     }
 
     pub fn before(&self) -> Option<Arc<str>> {
         self.before.clone()
     }
 
-    /// The config in force should be `was`, which cannot be put in force: a rollback may try it again.
-    pub fn wants_back(&mut self, was: Arc<str>) {
-        self.before = Some(was);
-    }
-
-    /// The process serves, and `is` has been in force for good since its start.
-    pub async fn started(&mut self, is: Arc<str>) {
+    /// The process serves. Keeps what it has started with, unless something else has been kept since.
+    pub async fn started(&mut self) {
+        let Some(is) = self.unsaved.take() else { return };
         // What is not in force is still not wanted by the next start.
         let unwanted = self.unconfirmed.take().filter(|unconfirmed| unconfirmed.text != is);
         self.keep(is, unwanted).await;
     }
 
-    /// `is` has come into force for good, in place of `was`; `false`: the next start may take it for unconfirmed, if that
-    /// was so.
-    pub async fn remember(&mut self, was: &Arc<str>, is: &Arc<str>) -> bool {
+    /// `is` has come into force for good, after `was`. Where that is not written, the next start may take it for
+    /// unconfirmed, if that was so.
+    pub async fn keep_permanent(&mut self, was: &Arc<str>, is: &Arc<str>) -> Keeping {
         if was != is {
             self.before = Some(was.clone());
         }
@@ -102,41 +103,31 @@ impl Memory {
     }
 
     /// The config before is in force again. Going back once more would bring the one that somebody did not want.
-    pub async fn went_back(&mut self) {
-        if let Some(is) = self.before.take() {
-            self.keep(is, self.unconfirmed.clone()).await;
+    pub async fn record_rollback(&mut self) -> Keeping {
+        match self.before.take() {
+            Some(is) => self.keep(is, self.unconfirmed.clone()).await,
+            None => Keeping::Nowhere,
         }
     }
 
-    /// `text` is about to come into force in place of `was`, until somebody confirms it. Returns whether that is known
-    /// beyond the end of this process, and what was known of another one.
-    pub async fn tries(
-        &mut self,
-        was: Arc<str>,
-        text: Arc<str>,
-        limit: Duration,
-    ) -> (bool, Option<Unconfirmed>) {
+    /// `text` is about to come into force until somebody confirms it; without that, `way_back` comes back.
+    pub async fn record_trial(&mut self, way_back: Arc<str>, text: Arc<str>, limit: Duration) -> Keeping {
         let until = SystemTime::now() + limit;
-        let earlier = self.unconfirmed.clone();
-        (self.keep(was, Some(Unconfirmed { text, until, limit })).await, earlier)
+        self.keep(way_back, Some(Unconfirmed { text, until, limit })).await
     }
 
-    /// What was tried did not come into force: `is` still is, and `earlier` was known before.
-    pub async fn gives_up(&mut self, is: Arc<str>, earlier: Option<Unconfirmed>) {
-        self.keep(is, earlier).await;
-    }
-
-    /// The config that waited is not wanted, but `was`, which was in force before: the next start must not take it for
-    /// confirmed, if the file still has it.
-    pub async fn rejects(&mut self, was: Arc<str>) {
+    /// The config that waited was not confirmed, and `way_back` should be in force: the next start must not take the other
+    /// one for confirmed, if the file still has it.
+    pub async fn record_expiry(&mut self, way_back: Arc<str>) -> Keeping {
         let expired = self.unconfirmed.clone().map(Unconfirmed::expired);
-        self.keep(was, expired).await;
+        self.keep(way_back, expired).await
     }
 
-    /// Returns whether both are on the disk: the config that is in force for good, and the one that nobody has confirmed.
-    async fn keep(&mut self, in_force: Arc<str>, unconfirmed: Option<Unconfirmed>) -> bool {
+    /// The config that is in force for good, and the one that nobody has confirmed.
+    async fn keep(&mut self, in_force: Arc<str>, unconfirmed: Option<Unconfirmed>) -> Keeping {
+        self.unsaved = None;
         self.unconfirmed.clone_from(&unconfirmed);
-        let Some(kept) = self.kept.clone() else { return false };
+        let Some(kept) = self.kept.clone() else { return Keeping::Nowhere };
         let before = self.before.clone();
         let write = move || {
             // In this order: what nobody has confirmed goes back to what is in force for good. Where both are the same, it
@@ -145,16 +136,11 @@ impl Memory {
             kept.keep_unconfirmed(unconfirmed.as_ref())
         };
         match self.offload.run_within(FILE_LIMIT, KEEP_LIMIT, write).await {
-            Ok(Ok(())) => return true,
+            Ok(Ok(())) => return Keeping::Written,
             Ok(Err(error)) => cannot_keep(&error),
             Err(hung) => cannot_keep(&hung),
         }
-        false
-    }
-
-    /// Whether there is a place on the disk at all.
-    pub fn has_place(&self) -> bool {
-        self.kept.is_some()
+        Keeping::Failed
     }
 }
 
@@ -170,25 +156,109 @@ impl Left {
     }
 }
 
+/// What lies in the state directory. Where nothing does, what a config file stands for by that; `is_named`: the config
+/// names the directory.
+fn opened(read: Result<Result<Option<Left>, StateError>, Hung>, is_named: bool) -> (Option<Left>, Found) {
+    match read {
+        Ok(Ok(left)) => (left, Found::Permanent),
+        Ok(Err(error)) => {
+            cannot_keep(&error);
+            // Of the usual places, one that cannot be used holds nothing.
+            (None, if is_named { Found::Unknown(error.to_string()) } else { Found::Permanent })
+        }
+        Err(hung) => {
+            cannot_keep(&hung);
+            (None, Found::Unknown(hung.to_string()))
+        }
+    }
+}
+
 /// What a config file stands for that says `text`.
 fn stands_for(
     text: &Arc<str>,
     unconfirmed: Option<&Unconfirmed>,
     in_force: Result<&Arc<str>, &StateError>,
 ) -> Found {
-    let Some(unconfirmed) = unconfirmed.filter(|unconfirmed| unconfirmed.text == *text) else {
-        return Found::Settled;
-    };
-    match in_force {
-        Err(error) => Found::Unknown(error.to_string()),
-        Ok(before) => match unconfirmed.standing(text, before, SystemTime::now()) {
-            Standing::Settled => Found::Settled,
+    let unconfirmed = unconfirmed.filter(|unconfirmed| unconfirmed.text == *text);
+    match (unconfirmed, in_force) {
+        // It would be overwritten.
+        (_, Err(error)) if unconfirmed.is_some() || !error.is_missing() => Found::Unknown(error.to_string()),
+        (Some(unconfirmed), Ok(before)) => match unconfirmed.standing(before, SystemTime::now()) {
+            Standing::Permanent => Found::Permanent,
             Standing::Waits(left) => Found::Waits(left, before.clone()),
             Standing::Expired => Found::Expired(before.clone()),
         },
+        _ => Found::Permanent,
     }
 }
 
 fn cannot_keep(why: &dyn Display) {
     log::warn!(reason:% = why; "the config in force cannot be kept in the state directory");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    async fn found(directory: &Path, text: &str) -> (Memory, Found) {
+        let setting = StateDirectory::At(directory.to_owned());
+        Memory::of_file(&setting, Path::new("/etc/a.yaml"), &text.into()).await
+    }
+
+    async fn started(directory: &Path, text: &str) -> Memory {
+        let (mut memory, found) = found(directory, text).await;
+        assert!(matches!(found, Found::Permanent));
+        memory.started().await;
+        memory
+    }
+
+    fn kept(directory: &Path) -> Kept {
+        let setting = StateDirectory::At(directory.to_owned());
+        let kept = Kept::open(&setting, Path::new("/etc/a.yaml"), &Environment::default());
+        kept.expect("it can be used").expect("it is not off")
+    }
+
+    /// Nothing is known of what the place that the config names may hold.
+    #[tokio::test]
+    async fn a_place_that_cannot_be_opened_confirms_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = folder.path().join("state");
+        fs::write(&directory, "").expect("written");
+        assert!(matches!(found(&directory, "b").await.1, Found::Unknown(_)));
+        for is_named in [true, false] {
+            let (_, found) = opened(Err(Hung::Working(KEEP_LIMIT)), is_named);
+            assert!(matches!(found, Found::Unknown(_)), "what hangs may hold something");
+        }
+        assert!(matches!(opened(Ok(Ok(None)), false).1, Found::Permanent), "nothing is to be kept");
+    }
+
+    /// Whoever mends it has lost nothing.
+    #[tokio::test]
+    async fn what_cannot_be_read_is_not_overwritten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        started(folder.path(), "a").await;
+        let file =
+            fs::read_dir(folder.path()).expect("a folder").next().expect("a file").expect("read").path();
+        let moved = folder.path().join("moved");
+        fs::rename(&file, &moved).expect("moved");
+        std::os::unix::fs::symlink(&moved, &file).expect("a symlink");
+        let (mut memory, found) = found(folder.path(), "b").await;
+        assert!(matches!(found, Found::Unknown(_)));
+        memory.started().await;
+        assert!(fs::symlink_metadata(&file).expect("it is there").is_symlink());
+    }
+
+    /// A reload may come before the process serves.
+    #[tokio::test]
+    async fn what_a_process_starts_with_is_not_kept_over_something_later() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut memory, _) = found(folder.path(), "a").await;
+        let limit = Duration::from_secs(60);
+        assert_eq!(memory.record_trial("a".into(), "b".into(), limit).await, Keeping::Written);
+        memory.started().await;
+        let unconfirmed = kept(folder.path()).unconfirmed().expect("it can be read").expect("there is one");
+        assert_eq!(&*unconfirmed.text, "b");
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal::{self, SIGHUP, SIGKILL, SIGTERM};
 
-use crate::harness::{Client, Endpoint, Proxy, SOON, SteadyLoad, eventually, nobody_listens};
+use crate::harness::{Client, Endpoint, Event, Proxy, SOON, SteadyLoad, eventually, nobody_listens};
 
 fn two() -> (Endpoint, Endpoint, Proxy, String) {
     let [a, b] = ["a", "b"].map(Endpoint::named);
@@ -119,7 +119,7 @@ fn made_a_directory(path: &Path) {
     fs::create_dir_all(path.join("full")).unwrap();
 }
 
-fn is_reverted(event: &crate::harness::Event) -> bool {
+fn is_reverted(event: &Event) -> bool {
     event.message() == "started with the earlier config, because that of the file was not confirmed in time"
 }
 
@@ -206,31 +206,137 @@ fn a_spoilt_memory_of_it_is_said() {
     assert_eq!(proxy.get("/x").expect(200).text(), "b");
     // What was in force for good still is, should somebody mend it.
     fs::write(&file, &text).unwrap();
-    let waits = proxy.restarted_after(SIGKILL);
-    assert!(waits.status()["confirm_seconds"].as_f64().is_some());
+    let proxy = proxy.restarted_after(SIGKILL);
+    assert!(proxy.status()["confirm_seconds"].as_f64().is_some());
+    // Nor is it lost where another one cannot be put in force.
+    fs::write(&file, &text[..text.len() / 2]).unwrap();
+    let proxy = proxy.restarted_after(SIGKILL);
+    let config = fs::read(proxy.config_path()).unwrap();
+    proxy.write_config("listen: nonsense\n");
+    assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(78));
+    fs::write(proxy.config_path(), config).unwrap();
+    assert!(fs::read(&file).is_ok_and(|kept| kept == text[..text.len() / 2]));
 }
 
-/// Whatever keeps the config before from coming back, nobody has confirmed the other one.
+/// A config in force that was not confirmed in time, because the address of the one before is taken.
+struct NoWayBack {
+    _endpoints: [Endpoint; 4],
+    proxy: Proxy,
+    /// Where the config before has its listener, and the one in force.
+    addresses: [String; 2],
+    taken: TcpListener,
+    /// What the config file says, which is in force.
+    text: String,
+}
+
+fn no_way_back() -> NoWayBack {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let free = [nobody_listens(), nobody_listens()];
+    let [one, two] = free.each_ref().map(|endpoint| endpoint.address().to_owned());
+    let [free_one, free_two] = free;
+    let proxy = Proxy::to([&a]).listen("web", &one).start();
+    let text = proxy.config_text().replace(a.address(), b.address()).replace(&one, &two);
+    proxy.write_config(&text);
+    assert_eq!(proxy.command(&["reload", "--confirm", "500ms"]).code, Some(0));
+    let taken = eventually("the address", || TcpListener::bind(&one).ok());
+    proxy.event("a refusal", is_refused_way_back);
+    eventually("the end of the wait", || proxy.status()["confirm_seconds"].is_null().then_some(()));
+    NoWayBack { _endpoints: [a, b, free_one, free_two], proxy, addresses: [one, two], taken, text }
+}
+
+fn is_refused_way_back(event: &Event) -> bool {
+    event.message().starts_with("reload refused") && event.text("by") == "expiry"
+}
+
+fn answers(address: &str) -> String {
+    Client::connect(address).get("/x").expect(200).text().to_owned()
+}
+
+/// Whatever keeps the config before from coming back, nobody has confirmed the other one. It comes back once it can.
 #[test]
 fn a_way_back_that_is_refused_confirms_nothing() {
-    let [a, b] = ["a", "b"].map(Endpoint::named);
-    let [one, two] = [nobody_listens(), nobody_listens()];
-    let proxy = Proxy::to([&a]).listen("web", one.address()).start();
-    let next = proxy.config_text().replace(a.address(), b.address()).replace(one.address(), two.address());
-    proxy.write_config(&next);
-    assert_eq!(proxy.command(&["reload", "--confirm", "500ms"]).code, Some(0));
-    let taken = eventually("the address", || TcpListener::bind(one.address()).ok());
-    proxy.event("a refusal", |event| {
-        event.message().starts_with("reload refused") && event.text("by") == "expiry"
-    });
-    eventually("the end of the wait", || proxy.status()["confirm_seconds"].is_null().then_some(()));
-    assert_eq!(Client::connect(two.address()).get("/x").expect(200).text(), "b");
+    let NoWayBack { _endpoints, proxy, addresses: [one, two], taken, .. } = no_way_back();
+    assert_eq!(answers(&two), "b");
     let refused = proxy.command(&["confirm"]);
     assert_eq!(refused.code, Some(1), "it was not confirmed in time");
     drop(taken);
+    eventually("generation 3", || (proxy.status()["generation"] == 3).then_some(()));
+    assert_eq!(answers(&one), "a");
+    let refusals = proxy.events().into_iter().filter(is_refused_way_back).count();
+    assert_eq!(refusals, 1, "a reason is said once");
     let proxy = proxy.restarted_after(SIGKILL);
     proxy.event("the reason", is_reverted);
     assert_eq!(proxy.get("/x").expect(200).text(), "a");
+}
+
+/// Whoever cannot go back serves what there is.
+#[test]
+fn a_start_whose_way_back_has_no_address_serves_the_file() {
+    let NoWayBack { _endpoints, proxy, addresses: [one, two], taken, .. } = no_way_back();
+    let proxy = proxy.restarted_after(SIGKILL);
+    proxy.event("a word about it", |event| {
+        event.message().ends_with("the earlier one cannot come back") && event.text("reason").contains(&one)
+    });
+    assert_eq!(answers(&two), "b");
+    assert_eq!(proxy.command(&["confirm"]).code, Some(1));
+    drop(taken);
+    eventually("generation 2", || (proxy.status()["generation"] == 2).then_some(()));
+    assert_eq!(answers(&one), "a");
+}
+
+/// The file of a config that was not confirmed may be asked for again, with more time.
+#[test]
+fn another_trial_goes_back_to_what_was_confirmed() {
+    let NoWayBack { _endpoints, proxy, addresses: [one, two], taken, text } = no_way_back();
+    for again in [&text, &format!("{text}# another one\n")] {
+        proxy.write_config(again);
+        let said = proxy.command(&["reload", "--confirm", "500ms"]);
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        assert!(said.stdout.contains("could not come back until now: listener web"), "{}", said.stdout);
+        eventually("the end of the wait", || proxy.status()["confirm_seconds"].is_null().then_some(()));
+        assert_eq!(answers(&two), "b");
+    }
+    proxy.signal(SIGKILL);
+    drop(taken);
+    let proxy = proxy.restarted_after(SIGKILL);
+    proxy.event("the reason", is_reverted);
+    assert_eq!(answers(&one), "a");
+}
+
+#[test]
+fn a_refused_trial_confirms_nothing() {
+    let NoWayBack { _endpoints, proxy, addresses: [one, _], taken, text } = no_way_back();
+    proxy.write_config("listen: nonsense\n");
+    assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(78));
+    proxy.write_config(&text);
+    proxy.signal(SIGKILL);
+    drop(taken);
+    let proxy = proxy.restarted_after(SIGKILL);
+    proxy.event("the reason", is_reverted);
+    assert_eq!(answers(&one), "a");
+}
+
+/// It need not be tried again then.
+#[test]
+fn a_reload_keeps_what_was_not_confirmed() {
+    let NoWayBack { _endpoints, proxy, addresses: [_, two], taken, .. } = no_way_back();
+    assert_eq!(proxy.command(&["reload"]).code, Some(0));
+    drop(taken);
+    let proxy = proxy.restarted_after(SIGKILL);
+    assert_eq!(answers(&two), "b");
+    assert!(!proxy.events().iter().any(|event| event.level() == "error"));
+    assert_eq!(proxy.command(&["rollback"]).code, Some(0));
+}
+
+/// A successor does as any start does, but the process before it serves where it cannot.
+#[test]
+fn an_upgrade_is_refused_where_its_way_back_has_no_address() {
+    let NoWayBack { _endpoints, proxy, addresses: [one, two], taken, .. } = no_way_back();
+    let refused = proxy.command(&["upgrade"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains(&one), "{}", refused.stderr);
+    assert_eq!(answers(&two), "b");
+    drop(taken);
 }
 
 /// The same where a start cannot bring it back: once it can be, the next one does.
@@ -302,8 +408,14 @@ fn a_confirmation_that_cannot_be_written_is_said() {
     let said = proxy.command(&["confirm"]);
     assert_eq!(said.code, Some(0));
     assert!(said.stdout.contains("cannot be written to the disk"), "{}", said.stdout);
+    // Nor is what other commands know.
+    let said = proxy.command(&["reload"]);
+    assert!(said.code == Some(0) && said.stdout.contains("cannot be written to the disk"), "{}", said.stdout);
+    let said = proxy.command(&["rollback"]);
+    assert!(said.code == Some(0) && said.stdout.contains("cannot be written to the disk"), "{}", said.stdout);
     fs::remove_dir_all(&file).unwrap();
-    assert_eq!(proxy.command(&["reload"]).code, Some(0));
+    let said = proxy.command(&["reload"]);
+    assert!(said.code == Some(0) && !said.stdout.contains("disk"), "{}", said.stdout);
     let proxy = proxy.restarted_after(SIGKILL);
     assert!(proxy.status()["confirm_seconds"].is_null());
     assert_eq!(proxy.get("/x").expect(200).text(), "b");
@@ -328,6 +440,6 @@ fn the_time_to_confirm_is_a_time() {
     }
     let path = "POST /reload?confirm=soon HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let admin = format!("unix:{}", proxy.folder().join("admin.sock").display());
-    crate::harness::Client::connect(&admin).send(path).response().expect(400);
+    Client::connect(&admin).send(path).response().expect(400);
     assert_eq!(proxy.status()["generation"], 1);
 }

@@ -112,3 +112,16 @@ fn a_certificate_is_replaced_and_no_handshake_fails() {
         assert!(count > 50, "{count}");
     });
 }
+
+/// A config may wait for its confirmation for a day.
+#[test]
+fn a_certificate_is_replaced_while_a_config_waits_for_its_confirmation() {
+    let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
+    let proxy = with_tls(&endpoint, &authority, "").start();
+    let first = served(&authority, &proxy, "a.example").unwrap();
+    assert_eq!(proxy.command(&["reload", "--confirm", "1h"]).code, Some(0));
+    authority.issue(proxy.folder(), "a", &["a.example"]);
+    eventually("the new certificate", || (served(&authority, &proxy, "a.example")? != first).then_some(()));
+    assert!(proxy.status()["confirm_seconds"].as_f64().is_some());
+    assert_eq!(proxy.command(&["confirm"]).code, Some(0));
+}

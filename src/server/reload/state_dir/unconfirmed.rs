@@ -20,8 +20,8 @@ pub struct Unconfirmed {
 /// What a process that starts has to make of its config file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Nothing was left open, or the file says something else by now.
-    Settled,
+    /// It was confirmed in the last moment.
+    Permanent,
     /// It still waits for its confirmation, for so long.
     Waits(Duration),
     /// Nobody has confirmed it in time: the config before is to be in force.
@@ -51,11 +51,10 @@ impl Unconfirmed {
         (fnv1a(text.as_bytes()) == hash).then(|| Self { text: text.into(), until, limit })
     }
 
-    /// `file` is what the config file says, `before` the config that was in force before this one.
-    pub fn standing(&self, file: &str, before: &str, now: SystemTime) -> Standing {
-        // Where both are the same, it was confirmed in the last moment.
-        if *self.text != *file || before == file {
-            return Standing::Settled;
+    /// What becomes of it where the config file still says the same. `before` is the config that was in force before it.
+    pub fn standing(&self, before: &str, now: SystemTime) -> Standing {
+        if *self.text == *before {
+            return Standing::Permanent;
         }
         match self.until.duration_since(now) {
             Ok(left) if !left.is_zero() => Standing::Waits(left.min(self.limit)),
@@ -69,18 +68,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_same_text_is_still_waited_for() {
+    fn it_waits_until_its_time_is_over() {
         let seconds = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let unconfirmed =
             Unconfirmed { text: "new".into(), until: seconds(1_000), limit: Duration::from_secs(60) };
-        let standing = |file, before, now| unconfirmed.standing(file, before, seconds(now));
-        assert_eq!(standing("new", "old", 970), Standing::Waits(Duration::from_secs(30)));
-        assert_eq!(standing("new", "old", 1_000), Standing::Expired);
-        assert_eq!(standing("new", "old", 5_000), Standing::Expired);
+        let standing = |before, now| unconfirmed.standing(before, seconds(now));
+        assert_eq!(standing("old", 970), Standing::Waits(Duration::from_secs(30)));
+        assert_eq!(standing("old", 1_000), Standing::Expired);
+        assert_eq!(standing("old", 5_000), Standing::Expired);
         // The clock was put back, or is that of a machine that has none.
-        assert_eq!(standing("new", "old", 0), Standing::Waits(Duration::from_secs(60)));
-        assert_eq!(standing("newer", "old", 970), Standing::Settled);
-        assert_eq!(standing("new", "new", 970), Standing::Settled);
-        assert_eq!(unconfirmed.clone().expired().standing("new", "old", seconds(970)), Standing::Expired);
+        assert_eq!(standing("old", 0), Standing::Waits(Duration::from_secs(60)));
+        assert_eq!(standing("new", 970), Standing::Permanent);
+        assert_eq!(unconfirmed.clone().expired().standing("old", seconds(970)), Standing::Expired);
     }
 }

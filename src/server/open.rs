@@ -1,0 +1,65 @@
+//! What a process opens as it starts. Whatever can fail of that comes before anything is in force.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::StartError;
+use super::entrance::{Change, Entrances};
+use super::inherit::Heritage;
+use super::reload::Beginning;
+use crate::admin::{self, AdminSocket};
+use crate::config::{self, AdminListen, Config};
+use crate::telemetry::{Telemetry, access};
+
+/// What a config names, opened.
+pub struct Opened {
+    pub telemetry: Arc<Telemetry>,
+    pub entrances: Arc<Entrances>,
+    pub sockets: Change,
+    pub admin: Option<AdminSocket>,
+}
+
+/// Opens what `config` names, and returns the config that the process starts with. Where an earlier config is to come back
+/// and cannot be started with, that is the one of the file: whoever would serve nobody otherwise serves by that. A successor
+/// fails instead, because the process before it serves.
+pub fn open(
+    config: Config,
+    beginning: &mut Beginning,
+    heritage: &mut Heritage,
+    started: SystemTime,
+) -> Result<(Config, Opened), StartError> {
+    let error = match Opened::of(&config, heritage, started) {
+        Ok(opened) => return Ok((config, opened)),
+        Err(error) if heritage.predecessor().is_some() => return Err(error),
+        Err(error) => error,
+    };
+    let of_the_file = beginning.without_earlier(&config, error.to_string()).ok_or(error)?;
+    heritage.put_back();
+    let opened = Opened::of(&of_the_file, heritage, started)?;
+    Ok((of_the_file, opened))
+}
+
+impl Opened {
+    fn of(config: &Config, heritage: &mut Heritage, started: SystemTime) -> Result<Self, StartError> {
+        let access_log = access::AccessLog::start(&config.access_log).map_err(StartError::AccessLog)?;
+        let telemetry = Arc::new(Telemetry::new(access_log, started));
+        let entrances = Arc::new(Entrances::new(telemetry.metrics.clone()));
+        let sockets = entrances.prepare_with(&config.listeners, heritage)?;
+        let admin = match heritage.take_admin(&config.admin.listen) {
+            Some(socket) => Some(AdminSocket::inherited(&config.admin, socket)?),
+            None => open_admin(&config.admin)?,
+        };
+        Ok(Self { telemetry, entrances, sockets, admin })
+    }
+}
+
+/// Nobody asked for the usual place: where it cannot be had, clients are served all the same.
+fn open_admin(config: &config::Admin) -> Result<Option<AdminSocket>, admin::BindError> {
+    match AdminSocket::bind(config) {
+        Err(error) if config.listen == AdminListen::Default && error.is_about_the_place() => {
+            log::error!(reason:% = error; "no admin address: commands and probes cannot reach this process");
+            Ok(None)
+        }
+        bound => bound,
+    }
+}
