@@ -47,6 +47,8 @@ enum Asked {
     /// With somebody who waits for the outcome, or nobody.
     Upgrade(Option<oneshot::Sender<Outcome>>),
     Upgraded(Successor),
+    /// This process serves from now on.
+    Serves,
     Change(ConfigChange, oneshot::Sender<Outcome>),
 }
 
@@ -115,6 +117,8 @@ pub struct Control {
     upgrades: Upgrades,
     /// A successor has our sockets.
     succeeded: Option<Successor>,
+    /// That this process serves has been acted upon.
+    serves: bool,
 }
 
 /// As with signals themselves, several of a kind are one.
@@ -142,7 +146,8 @@ pub fn start(
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
             let reloads = ReloadQueue::open(shared.clone(), beginning);
             let waiting = Waiting::default();
-            let control = Control { shared, reloads, waiting, admin, upgrades, succeeded: None };
+            let control =
+                Control { shared, reloads, waiting, admin, upgrades, succeeded: None, serves: false };
             control.run(signals, orders).await;
         });
     })?;
@@ -160,7 +165,6 @@ async fn serve(socket: AdminSocket, shared: Arc<Shared>) {
 impl Control {
     async fn run(mut self, mut signals: Signals, mut orders: mpsc::Receiver<Order>) {
         let mut first = self.comes_to_serve(&mut signals).await;
-        self.reloads.begin(Job::Started);
         loop {
             let asked = match first.take().or_else(|| self.waited()) {
                 Some(asked) => asked,
@@ -173,6 +177,10 @@ impl Control {
                 Asked::Change(change, reply) => self.change(change, reply),
                 Asked::Reload => self.reload(),
                 Asked::Due(due) => self.reloads.begin(Job::Due(due)),
+                Asked::Serves => {
+                    self.serves = true;
+                    self.reloads.begin(Job::Started);
+                }
                 Asked::Done => {}
                 Asked::Reopen => self.shared.telemetry.access_log.reopen(),
                 Asked::Stop(signal) => {
@@ -226,6 +234,7 @@ impl Control {
             biased;
             asked = signals.next() => asked,
             successor = self.upgrades.succeeded(&self.shared) => Asked::Upgraded(successor),
+            () = self.shared.succession.serves(), if idle && !self.serves => Asked::Serves,
             // One at a time: others wait in the channel.
             Some(order) = orders.recv(), if idle => order.into(),
             news = self.reloads.news(), if attends => match news {
@@ -322,7 +331,7 @@ impl Control {
                 Asked::Upgrade(None) => drop(refused(UPGRADE, STOPS)),
                 Asked::Upgrade(Some(reply)) => drop(reply.send(refused(UPGRADE, STOPS))),
                 Asked::Change(change, reply) => drop(reply.send(refused(change.name(), STOPS))),
-                Asked::Due(_) | Asked::Done | Asked::Upgraded(_) => {}
+                Asked::Due(_) | Asked::Done | Asked::Serves | Asked::Upgraded(_) => {}
             }
         }
     }

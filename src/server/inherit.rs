@@ -58,6 +58,7 @@ pub struct Succession {
     /// The pools in which the other process finds an endpoint for a request; `None`: that is not known.
     served: Mutex<Option<HashSet<String>>>,
     begun: watch::Sender<bool>,
+    serves: watch::Sender<bool>,
     gone: watch::Sender<bool>,
     /// Files of unix sockets that were handed over, and are wanted by nobody any more.
     left: Mutex<Vec<SocketFile>>,
@@ -143,6 +144,7 @@ impl Heritage {
             said: Mutex::new(false),
             served: Mutex::default(),
             begun: watch::Sender::new(false),
+            serves: watch::Sender::new(false),
             gone: watch::Sender::new(false),
             left: Mutex::new(left),
             stale: Mutex::new(stale),
@@ -199,6 +201,12 @@ impl Succession {
             // An error cannot be: the sender is here.
             let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
         }
+    }
+
+    /// Returns once this process serves, whether it succeeds another one or not.
+    pub async fn serves(&self) {
+        // An error cannot be: the sender is here.
+        let _ = self.serves.subscribe().wait_for(|serves| *serves).await;
     }
 
     /// Returns once the process before this one has finished what it had in flight; at once where there was none.
@@ -284,12 +292,14 @@ impl Succession {
         let Some(predecessor) = self.predecessor.clone() else {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             self.store(entrances);
+            self.serves.send_replace(true);
             return;
         };
         self.admin.iter().for_each(Claim::own);
         self.left.lock().drain(..).for_each(|file| file.claim().own());
         self.begun.send_replace(true);
         self.store(entrances);
+        self.serves.send_replace(true);
         let gone = self.gone.clone();
         tokio::task::spawn_blocking(move || {
             predecessor.wait_until_gone();

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::SIGTERM;
 
-use crate::harness::{Client, Ended, Endpoint, Gate, Proxy, ProxyBuilder, SOON, nobody, nobody_listens};
+use crate::harness::{
+    Client, Ended, Endpoint, Gate, Proxy, ProxyBuilder, SOON, eventually, nobody, nobody_listens,
+};
 
 /// It ended soon, with this code and one line that has each of these words.
 #[track_caller]
@@ -277,4 +279,17 @@ fn an_upgrade_waits_for_the_start() {
     proxy.event("the start", |event| event.message() == "ready");
     proxy.upgrade();
     proxy.get("/x").expect(200);
+}
+
+/// What never serves was never in force: whoever starts next goes by what was.
+#[test]
+fn nothing_is_kept_of_a_config_before_it_serves() {
+    let gate = Gate::closed();
+    let (_endpoint, proxy) = starting(&gate);
+    let kept = || fs::read_dir(proxy.folder().join("state")).map_or(0, Iterator::count);
+    // What comes after it is carried out after it.
+    assert_eq!(proxy.command(&["rollback"]).code, Some(1));
+    assert_eq!(kept(), 0);
+    gate.open();
+    eventually("what is kept", || (kept() == 1).then_some(()));
 }
