@@ -31,7 +31,7 @@ impl SocketFile {
     /// Of a socket that another process has, and will let go of.
     pub fn of_another(path: &Path) -> Self {
         let file = Self::of(path);
-        file.claim.let_go();
+        file.claim.release();
         file
     }
 
@@ -45,7 +45,7 @@ impl Claim {
         self.0.store(true, SeqCst);
     }
 
-    pub fn let_go(&self) {
+    pub fn release(&self) {
         self.0.store(false, SeqCst);
     }
 }
@@ -96,7 +96,7 @@ mod tests {
         drop(SocketFile::of_another(&path));
         assert!(path.exists(), "a successor that fails leaves the file");
         new.claim().own();
-        old.claim().let_go();
+        old.claim().release();
         drop(old);
         assert!(path.exists());
         drop(new);

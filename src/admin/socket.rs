@@ -164,8 +164,8 @@ impl Share {
     }
 
     /// The file is another process's now.
-    pub fn let_go(&self) {
-        self.claim.iter().for_each(Claim::let_go);
+    pub fn release(&self) {
+        self.claim.iter().for_each(Claim::release);
     }
 }
 

@@ -338,7 +338,7 @@ impl Entrances {
             entrance.succeeded.store(is_left == Some(false), SeqCst);
             entrance.handed_over.store(is_left != Some(true), SeqCst);
         }
-        self.for_each_file(|claim| claim.let_go());
+        self.for_each_file(|claim| claim.release());
     }
 
     /// The files of sockets that were handed over are ours now.

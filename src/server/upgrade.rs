@@ -71,7 +71,7 @@ struct Candidate {
 }
 
 /// What a successor gets from us.
-struct Estate {
+struct Handover {
     sockets: Vec<(Handed, OwnedFd)>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     /// What it has said that it waits for.
@@ -174,8 +174,8 @@ impl Upgrades {
         sockets.extend(admin);
         let limit = shared.snapshot.load().config().server.upgrade_timeout;
         log::info!(binary:% = invocation.binary().display(), limit_seconds = limit.as_secs_f64(); "upgrading");
-        let estate = Estate { sockets, snapshot: shared.snapshot.clone(), awaited: Default::default() };
-        Ok(tokio::spawn(upgrade(invocation, estate, limit, self.launching.clone())))
+        let handover = Handover { sockets, snapshot: shared.snapshot.clone(), awaited: Default::default() };
+        Ok(tokio::spawn(upgrade(invocation, handover, limit, self.launching.clone())))
     }
 
     /// Waits for the end of the upgrade that is under way, for ever if there is none, and tells who asked for it. A
@@ -214,10 +214,10 @@ impl Upgrades {
             return Err(UpgradeError::Ended(binary));
         }
         let Started { process, channel } = started;
-        process.let_go();
+        process.detach();
         shared.entrances.release(left.as_deref());
         if let Some(admin) = &self.admin {
-            admin.let_go();
+            admin.release();
         }
         Ok(Successor { pid, version, _channel: channel })
     }
@@ -281,13 +281,13 @@ fn failed(shared: &Shared, error: &UpgradeError, reply: Option<oneshot::Sender<O
 /// Returns once the successor can serve. Dropped before that, it leaves no successor behind.
 async fn upgrade(
     invocation: Invocation,
-    estate: Estate,
+    handover: Handover,
     limit: Duration,
     launching: Arc<Mutex<()>>,
 ) -> Result<Candidate, UpgradeError> {
     let binary = invocation.binary().to_owned();
-    let heard = tokio::time::timeout(limit, start_and_hear(invocation, &estate, launching)).await;
-    let timeout = |_| UpgradeError::Timeout { limit, awaited: estate.awaited.lock().take() };
+    let heard = tokio::time::timeout(limit, start_and_hear(invocation, &handover, launching)).await;
+    let timeout = |_| UpgradeError::Timeout { limit, awaited: handover.awaited.lock().take() };
     let (started, said) = heard.map_err(timeout)??;
     match said {
         Some(Message::Ready { version, left }) => Ok(Candidate { started, binary, version, left }),
@@ -300,7 +300,7 @@ async fn upgrade(
 
 async fn start_and_hear(
     invocation: Invocation,
-    estate: &Estate,
+    handover: &Handover,
     launching: Arc<Mutex<()>>,
 ) -> Result<(Started, Option<Message>), UpgradeError> {
     let (ours, theirs) = descriptors::pair()?;
@@ -314,16 +314,16 @@ async fn start_and_hear(
     });
     let (started, launching) = launch.await.map_err(io::Error::other)?.map_err(UpgradeError::Launch)?;
     drop(launching);
-    let said = hear(&started, estate).await?;
+    let said = hear(&started, handover).await?;
     Ok((started, said))
 }
 
 /// Hands over what there is; returns whether the successor serves or why not, `None` if it ends without a word.
-async fn hear(started: &Started, estate: &Estate) -> Result<Option<Message>, UpgradeError> {
+async fn hear(started: &Started, handover: &Handover) -> Result<Option<Message>, UpgradeError> {
     let Started { process, channel } = started;
     let said = async {
         // One that has refused already does not read any more, but has said why.
-        let mut sent = send_sockets(channel, &estate.sockets).await;
+        let mut sent = send_sockets(channel, &handover.sockets).await;
         loop {
             let message = match receive(channel).await {
                 Ok(message) if !message.is_empty() => Message::parse(&message),
@@ -333,10 +333,10 @@ async fn hear(started: &Started, estate: &Estate) -> Result<Option<Message>, Upg
                 },
             };
             match message {
-                Some(Message::LiveWanted) => sent = sent.and(send_live(channel, &estate.snapshot).await),
+                Some(Message::LiveWanted) => sent = sent.and(send_live(channel, &handover.snapshot).await),
                 Some(Message::Waiting { reason }) => {
                     log::warn!(reason = reason.as_str(); "the successor does not serve yet");
-                    *estate.awaited.lock() = Some(reason);
+                    *handover.awaited.lock() = Some(reason);
                 }
                 Some(Message::Ready { .. } | Message::Failed { .. }) => return Ok(message),
                 // What a later version may have to say.

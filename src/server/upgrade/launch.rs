@@ -39,7 +39,7 @@ pub struct Invocation {
     arguments: Vec<OsString>,
 }
 
-/// A process that was started; killed when this is dropped, unless it was let go.
+/// A process that was started; killed when this is dropped, unless it was detached.
 #[must_use = "the process is killed when this is dropped"]
 pub struct Launched {
     pub pid: u32,
@@ -130,7 +130,7 @@ pub fn start(command: &[OsString]) -> io::Result<()> {
 
 impl Launched {
     /// It lives on, whatever becomes of us.
-    pub fn let_go(mut self) {
+    pub fn detach(mut self) {
         self.process = None;
     }
 
