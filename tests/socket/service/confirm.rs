@@ -237,7 +237,7 @@ fn no_way_back() -> NoWayBack {
     let proxy = Proxy::to([&a]).listen("web", &one).start();
     let text = proxy.config_text().replace(a.address(), b.address()).replace(&one, &two);
     proxy.write_config(&text);
-    assert_eq!(proxy.command(&["reload", "--confirm", "500ms"]).code, Some(0));
+    assert_eq!(proxy.command(&["reload", "--confirm", "1s"]).code, Some(0));
     let taken = eventually("the address", || TcpListener::bind(&one).ok());
     proxy.event("a refusal", is_refused_way_back);
     eventually("the end of the wait", || proxy.status()["confirm_seconds"].is_null().then_some(()));
