@@ -24,7 +24,9 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Before anything is counted: connections are opened, and what is kept for the next request is made.
 const WARM: usize = 200;
-const COUNTED: usize = 2_000;
+/// What is found is the least of some rounds: on a busy machine the log's queue grows during one of them.
+const ROUNDS: usize = 4;
+const COUNTED: usize = 1_000;
 
 const IDLE: usize = 1_500;
 /// Of one idle connection, but for what the kernel and the allocator have for it.
@@ -66,12 +68,15 @@ fn proxy(folder: &std::path::Path) -> SocketAddr {
 
 fn cost_of(mut request: impl FnMut()) -> Cost {
     (0..WARM).for_each(|_| request());
-    let region = Region::new(ALLOCATOR);
-    (0..COUNTED).for_each(|_| request());
-    let change = region.change();
     let of_each = |all: usize| all as f64 / COUNTED as f64;
-    let bytes = change.bytes_allocated;
-    Cost { allocations: of_each(change.allocations + change.reallocations), bytes: of_each(bytes) }
+    let rounds = (0..ROUNDS).map(|_| {
+        let region = Region::new(ALLOCATOR);
+        (0..COUNTED).for_each(|_| request());
+        let change = region.change();
+        let allocations = of_each(change.allocations + change.reallocations);
+        Cost { allocations, bytes: of_each(change.bytes_allocated) }
+    });
+    rounds.min_by(|one, other| one.bytes.total_cmp(&other.bytes)).expect("some rounds")
 }
 
 #[track_caller]
@@ -115,7 +120,7 @@ fn what_requests_allocate() {
     // Until the last one has been seen to go.
     let left = settled(GONE_BYTES, || held().saturating_sub(before));
     println!("connections that are gone: {left} bytes");
-    assert!(left < GONE_BYTES, "{} connections that are gone hold {left} bytes", WARM + COUNTED);
+    assert!(left < GONE_BYTES, "{} connections that are gone hold {left} bytes", WARM + ROUNDS * COUNTED);
     drop(silent);
 
     let before = held();
