@@ -71,18 +71,32 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
 /// The `admin` section of a file whose other sections may be wrong: somebody may want to ask the process about them.
 pub fn load_admin(path: &Path) -> Result<Admin, LoadError> {
     let text = read_once(path)?;
-    let report = match compile_text(&text, &path.display().to_string()) {
-        Ok(loaded) => return Ok(loaded.config.admin),
-        Err(report) => report,
-    };
-    let source = Source::new("", &text);
+    match compile_text(&text, &path.display().to_string()) {
+        Ok(loaded) => Ok(loaded.config.admin),
+        Err(report) => section_alone(&text, "admin", compile::admin_alone).ok_or(report),
+    }
+}
+
+/// Where the configs of a file are kept whose other sections may be wrong; the usual place if its `server` section is.
+pub fn state_directory(text: &str) -> StateDirectory {
+    let server = section_alone(text, "server", |root, _, context| compile::server_alone(root, context));
+    server.map_or(StateDirectory::Default, |server| server.state)
+}
+
+/// One section of a text, compiled as if there were no others; `None` if it is wrong itself.
+fn section_alone<T>(
+    text: &str,
+    name: &str,
+    compile: impl FnOnce(&tree::Node, &Source, &mut Context) -> Option<T>,
+) -> Option<T> {
+    let source = Source::new("", text);
     let mut context = Context::default();
-    let admin = tree::parse(source.text(), &mut context).and_then(|mut root| {
-        root.keep_only("admin");
+    let section = tree::parse(source.text(), &mut context).and_then(|mut root| {
+        root.keep_only(name);
         environment::interpolate(&mut root, &|variable| std::env::var(variable).ok(), &mut context);
-        compile::admin_alone(&root, &source, &mut context)
+        compile(&root, &source, &mut context)
     });
-    admin.filter(|_| !context.has_errors()).ok_or(report)
+    section.filter(|_| !context.has_errors())
 }
 
 /// The text of a config file, for whoever must not wait: what is no regular file is refused.

@@ -46,6 +46,7 @@ use inherit::Heritage;
 use open::Opened;
 use reload::Beginning;
 use reload::confirm::Confirmation;
+pub use reload::instead_of_wrong;
 use reload::plan::Plans;
 use state::Shared;
 use upgrade::launch::Invocation;
@@ -99,7 +100,14 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let events = events::init(&config.log)?;
     let (config, mut beginning) = runtime.block_on(Beginning::of(config, file.as_deref()));
     let started = SystemTime::now();
-    let (config, opened) = open::open(config, &mut beginning, &mut heritage, started)?;
+    let (config, opened) = match open::open(config, &mut beginning, &mut heritage, started) {
+        Ok(opened) => opened,
+        Err(error) => {
+            // Dropping it would wait for a thread that hangs in a file system, and nobody would hear of the error.
+            runtime.shutdown_background();
+            return Err(error);
+        }
+    };
     let Opened { telemetry, entrances, sockets, admin } = opened;
     events.set(&config.log);
     beginning.log(file.as_deref());

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Exit;
-use super::{complain_of_warnings, fail, print, refuse};
-use crate::config::{self, LoadError};
+use super::{complain_of_warnings, fail, print, refuse, warn};
+use crate::config::{self, LoadError, Loaded};
 use crate::exchange;
 use crate::server::inherit::Heritage;
 use crate::server::upgrade::launch::Invocation;
@@ -59,11 +59,14 @@ impl Run {
 
 fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
     let heritage = Heritage::receive();
-    let loaded = match heritage.predecessor() {
-        // As in a reload: what the config says about itself must be true.
-        Some(_) => config::load(file).and_then(exchange::tested),
-        None => config::load(file),
-    };
+    let loaded = config::read_once(file).and_then(|text| {
+        let loaded = config::compile_text(&text, &file.display().to_string());
+        match heritage.predecessor() {
+            // As in a reload: what the config says about itself must be true.
+            Some(_) => loaded.and_then(exchange::tested),
+            None => loaded.or_else(|error| earlier_config(file, &text, error)),
+        }
+    });
     match loaded {
         Ok(loaded) => {
             complain_of_warnings(&loaded.warnings);
@@ -77,6 +80,14 @@ fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
             }
         }
     }
+}
+
+/// A wrong file prevents no start where nobody has confirmed what it says: the config before is what should be in force.
+fn earlier_config(file: &Path, text: &str, error: LoadError) -> Result<Loaded, LoadError> {
+    let Some(earlier) = server::instead_of_wrong(text, file) else { return Err(error) };
+    warn(&error.to_string());
+    warn("nobody has confirmed what the file says: starting with the config before");
+    Ok(earlier)
 }
 
 pub(super) fn serve(start: Start) -> Exit {

@@ -93,6 +93,11 @@ pub(crate) fn admin_alone(root: &Node, source: &Source, context: &mut Context) -
     Some(Compiler { context, source, patterns: Patterns::default() }.admin(&file))
 }
 
+/// The `server` section of a file of which nothing else is left.
+pub(crate) fn server_alone(root: &Node, context: &mut Context) -> Option<Server> {
+    FileSection::decode(root, context).map(|file| server(&file))
+}
+
 /// Which of the two ways a file is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {

@@ -19,9 +19,9 @@ pub struct Opened {
     pub admin: Option<AdminSocket>,
 }
 
-/// Opens what `config` names, and returns the config that the process starts with. Where an earlier config is to come back
-/// and cannot be started with, that is the one of the file: whoever would serve nobody otherwise serves by that. A successor
-/// fails instead, because the process before it serves.
+/// Opens what `config` names, and returns the config that the process starts with. Of a config that nobody has confirmed
+/// and the one before it that is the other one, where the process cannot start with `config`: otherwise it would serve
+/// nobody. A successor fails instead, as long as the process before it serves.
 pub fn open(
     config: Config,
     beginning: &mut Beginning,
@@ -30,13 +30,20 @@ pub fn open(
 ) -> Result<(Config, Opened), StartError> {
     let error = match Opened::of(&config, heritage, started) {
         Ok(opened) => return Ok((config, opened)),
-        Err(error) if heritage.predecessor().is_some() => return Err(error),
+        Err(error) if heritage.predecessor().is_some_and(|predecessor| !predecessor.is_gone()) => {
+            return Err(error);
+        }
         Err(error) => error,
     };
-    let of_the_file = beginning.without_earlier(&config, error.to_string()).ok_or(error)?;
+    let Some(other) = beginning.fall_back(config, error.to_string()) else { return Err(error) };
     heritage.put_back();
-    let opened = Opened::of(&of_the_file, heritage, started)?;
-    Ok((of_the_file, opened))
+    match Opened::of(&other, heritage, started) {
+        Ok(opened) => Ok((other, opened)),
+        Err(of_the_other) => {
+            log::error!(reason:% = of_the_other; "cannot start with the other config either");
+            Err(error)
+        }
+    }
 }
 
 impl Opened {

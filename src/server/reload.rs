@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-pub use self::beginning::Beginning;
+pub use self::beginning::{Beginning, instead_of_wrong};
 use self::certificates::{Certificates, News};
 pub use self::follow::follow_successor;
 use self::memory::{Keeping, Memory};
@@ -197,9 +197,9 @@ impl Reloads {
             let generation = self.shared.snapshot.load().generation();
             log::warn!(generation; "config not confirmed in time");
         }
+        self.shared.confirmation.end();
         let Err(error) = self.go_back(By::Expiry).await else { return };
         let reason = error.to_string();
-        self.shared.confirmation.end();
         // It is tried again and again, and said once.
         if refusal.as_ref() != Some(&reason) {
             self.refused(By::Expiry, error);

@@ -16,8 +16,8 @@ pub struct Memory {
     kept: Option<Kept>,
     /// What is kept of a config that nobody has confirmed: it may be in force, or only in the config file.
     unconfirmed: Option<Unconfirmed>,
-    /// The config that the process has started with is for good, and is to be kept once it serves.
-    unsaved: Option<Arc<str>>,
+    /// What is to be kept once the process serves: the config in force for good, and the one that nobody has confirmed.
+    unsaved: Option<(Arc<str>, Option<Unconfirmed>)>,
     /// A disk may be slow, and a file system may hang.
     offload: Offload,
 }
@@ -65,6 +65,9 @@ impl Memory {
         let Left { kept, in_force, before, unconfirmed } = left;
         let (unconfirmed, found) = match unconfirmed {
             Ok(unconfirmed) => {
+                // A confirmation was written to its half where both are the same.
+                let is_confirmed = |text: &Arc<str>| in_force.as_ref().is_ok_and(|in_force| in_force == text);
+                let unconfirmed = unconfirmed.filter(|unconfirmed| !is_confirmed(&unconfirmed.text));
                 let found = stands_for(text, unconfirmed.as_ref(), in_force.as_ref());
                 (unconfirmed, found)
             }
@@ -77,7 +80,16 @@ impl Memory {
         };
         let differs = |earlier: &Arc<str>| earlier != is;
         let before = in_force.ok().filter(differs).or_else(|| before.filter(differs));
-        let unsaved = matches!(found, Found::Permanent).then(|| text.clone());
+        let unsaved = match &found {
+            // What is not in force is still not wanted by the next start.
+            Found::Permanent => {
+                Some((text.clone(), unconfirmed.clone().filter(|unconfirmed| unconfirmed.text != *text)))
+            }
+            Found::Waits(_, earlier) => {
+                Some((earlier.clone(), unconfirmed.clone().map(Unconfirmed::started)))
+            }
+            Found::Expired(_) | Found::Unknown(_) => None,
+        };
         (Self { before, kept: Some(kept), unconfirmed, unsaved, offload }, found)
     }
 
@@ -87,10 +99,13 @@ impl Memory {
 
     /// The process serves. Keeps what it has started with, unless something else has been kept since.
     pub async fn started(&mut self) {
-        let Some(is) = self.unsaved.take() else { return };
-        // What is not in force is still not wanted by the next start.
-        let unwanted = self.unconfirmed.take().filter(|unconfirmed| unconfirmed.text != is);
-        self.keep(is, unwanted).await;
+        let Some((in_force, unconfirmed)) = self.unsaved.take() else { return };
+        self.keep(in_force, unconfirmed).await;
+    }
+
+    /// The process starts with `way_back` before the time is over, because it cannot start with what waits.
+    pub fn starts_with(&mut self, way_back: Arc<str>) {
+        self.unsaved = Some((way_back, self.unconfirmed.clone().map(Unconfirmed::expired)));
     }
 
     /// `is` has come into force for good, after `was`. Where that is not written, the next start may take it for
@@ -113,7 +128,7 @@ impl Memory {
     /// `text` is about to come into force until somebody confirms it; without that, `way_back` comes back.
     pub async fn record_trial(&mut self, way_back: Arc<str>, text: Arc<str>, limit: Duration) -> Keeping {
         let until = SystemTime::now() + limit;
-        self.keep(way_back, Some(Unconfirmed { text, until, limit })).await
+        self.keep(way_back, Some(Unconfirmed { text, until, limit, starts: 0 })).await
     }
 
     /// The config that waited was not confirmed, and `way_back` should be in force: the next start must not take the other
@@ -131,7 +146,7 @@ impl Memory {
         let before = self.before.clone();
         let write = move || {
             // In this order: what nobody has confirmed goes back to what is in force for good. Where both are the same, it
-            // was confirmed.
+            // was confirmed: see `of_file`.
             kept.keep(&in_force, before.as_deref())?;
             kept.keep_unconfirmed(unconfirmed.as_ref())
         };
@@ -183,8 +198,7 @@ fn stands_for(
     match (unconfirmed, in_force) {
         // It would be overwritten.
         (_, Err(error)) if unconfirmed.is_some() || !error.is_missing() => Found::Unknown(error.to_string()),
-        (Some(unconfirmed), Ok(before)) => match unconfirmed.standing(before, SystemTime::now()) {
-            Standing::Permanent => Found::Permanent,
+        (Some(unconfirmed), Ok(before)) => match unconfirmed.standing(SystemTime::now()) {
             Standing::Waits(left) => Found::Waits(left, before.clone()),
             Standing::Expired => Found::Expired(before.clone()),
         },
@@ -248,6 +262,45 @@ mod tests {
         assert!(matches!(found, Found::Unknown(_)));
         memory.started().await;
         assert!(fs::symlink_metadata(&file).expect("it is there").is_symlink());
+    }
+
+    /// A confirmation is written in two steps.
+    #[tokio::test]
+    async fn a_half_written_confirmation_confirms_for_good() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut memory = started(folder.path(), "a").await;
+        memory.record_trial("a".into(), "b".into(), Duration::from_secs(60)).await;
+        kept(folder.path()).keep("b", Some("a")).expect("written");
+        // What comes next in the file is nobody's reason to forget it.
+        started(folder.path(), "c").await;
+        started(folder.path(), "b").await;
+        assert_eq!(kept(folder.path()).unconfirmed().expect("nothing is wrong"), None);
+    }
+
+    #[tokio::test]
+    async fn processes_that_start_with_what_waits_are_counted_once_they_serve() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut memory = started(folder.path(), "a").await;
+        memory.record_trial("a".into(), "b".into(), Duration::from_secs(60)).await;
+        for serves in [false, true, true] {
+            let (mut memory, found) = found(folder.path(), "b").await;
+            assert!(matches!(found, Found::Waits(..)));
+            if serves {
+                memory.started().await;
+            }
+        }
+        assert!(matches!(found(folder.path(), "b").await.1, Found::Expired(earlier) if &*earlier == "a"));
+    }
+
+    #[tokio::test]
+    async fn what_a_process_cannot_start_with_is_not_tried_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut memory = started(folder.path(), "a").await;
+        memory.record_trial("a".into(), "b".into(), Duration::from_secs(60)).await;
+        let (mut memory, _) = found(folder.path(), "b").await;
+        memory.starts_with("a".into());
+        memory.started().await;
+        assert!(matches!(found(folder.path(), "b").await.1, Found::Expired(earlier) if &*earlier == "a"));
     }
 
     /// A reload may come before the process serves.

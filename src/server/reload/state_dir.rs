@@ -169,7 +169,7 @@ impl Kept {
                 Ok(()) if holds => return Ok(Some(Kept { directory: place.path, name })),
                 Ok(()) => usable = Some(place.path),
                 // What is kept there counts, even where nothing can be added.
-                Err(_) if holds && usable.is_none() => return Ok(Some(Kept { directory: place.path, name })),
+                Err(_) if holds => return Ok(Some(Kept { directory: place.path, name })),
                 // The first one is where it should be.
                 Err(source) => refused = refused.or(Some(StateError::Unusable { path: place.path, source })),
             }
@@ -361,7 +361,8 @@ mod tests {
         let kept = open(&StateDirectory::At(folder.path().into()), "a.yaml", &Environment::default());
         assert_eq!(kept.unconfirmed().expect("nothing is wrong"), None);
         let until = SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_416_000_123);
-        let unconfirmed = Unconfirmed { text: "listen: :1\n".into(), until, limit: Duration::from_secs(60) };
+        let unconfirmed =
+            Unconfirmed { text: "listen: :1\n".into(), until, limit: Duration::from_secs(60), starts: 1 };
         kept.keep_unconfirmed(Some(&unconfirmed)).expect("written");
         assert_eq!(kept.unconfirmed().expect("whole"), Some(unconfirmed));
         let path = kept.path(UNCONFIRMED);
@@ -417,6 +418,10 @@ mod tests {
         let kept = open(&StateDirectory::Default, "a.yaml", &environment);
         fs::remove_file(kept.path(IN_FORCE)).expect("removed");
         assert_eq!(directory(), home);
+        // The other way round: the first place is usable and empty.
+        fs::remove_dir_all(&obstacle).expect("removed");
+        fs::create_dir_all(aside(&home, "probe").join("full")).expect("made");
+        assert_eq!(directory(), home, "it can be read there");
     }
 
     /// A process may probe while a write of its own hangs.
@@ -451,7 +456,8 @@ mod tests {
             let setting = StateDirectory::At(folder.path().join("state"));
             let kept = open(&setting, "a.yaml", &Environment::default());
             let until = SystemTime::now() + Duration::from_secs(60);
-            let unconfirmed = Unconfirmed { text: "ours".into(), until, limit: Duration::from_secs(60) };
+            let unconfirmed =
+                Unconfirmed { text: "ours".into(), until, limit: Duration::from_secs(60), starts: 0 };
             kept.keep("ours", None).expect("written");
             kept.keep_unconfirmed(Some(&unconfirmed)).expect("written");
             let refusal = |why| {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal::{self, SIGHUP, SIGKILL, SIGTERM};
 
-use crate::harness::{Client, Endpoint, Event, Proxy, SOON, SteadyLoad, eventually, nobody_listens};
+use crate::harness::{
+    Authority, Client, Endpoint, Event, Proxy, SOON, SteadyLoad, eventually, nobody_listens,
+};
 
 fn two() -> (Endpoint, Endpoint, Proxy, String) {
     let [a, b] = ["a", "b"].map(Endpoint::named);
@@ -120,7 +122,7 @@ fn made_a_directory(path: &Path) {
 }
 
 fn is_reverted(event: &Event) -> bool {
-    event.message() == "started with the earlier config, because that of the file was not confirmed in time"
+    event.message() == "started with the earlier config, because that of the file was not confirmed"
 }
 
 /// A config that ends the process has not been confirmed by that: the next one has it, and what is left of the time.
@@ -149,6 +151,68 @@ fn a_crash_confirms_nothing() {
 #[test]
 fn a_restart_confirms_nothing() {
     waits_on_after(SIGTERM);
+}
+
+/// One that ends every process that starts with it would end all of them, until its time is over.
+#[test]
+fn a_third_start_goes_back() {
+    let (_a, _b, mut proxy, _) = two();
+    assert_eq!(proxy.command(&["reload", "--confirm", "1h"]).code, Some(0));
+    for start in 1..=2 {
+        proxy = proxy.restarted_after(SIGKILL);
+        assert_eq!(proxy.get("/x").expect(200).text(), "b");
+        let counted = || fs::read_to_string(unconfirmed_file(&proxy)).ok();
+        let is_counted = |text: String| text.lines().next()?.ends_with(&format!(" {start}")).then_some(());
+        eventually("the count", || counted().and_then(is_counted));
+    }
+    let proxy = proxy.restarted_after(SIGKILL);
+    proxy.event("the reason", is_reverted);
+    assert_eq!(proxy.get("/x").expect(200).text(), "a");
+}
+
+/// Nobody has to wait for the end of its time.
+#[test]
+fn what_waits_and_cannot_be_started_with_gives_way_to_the_config_before() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let (free_one, free_two) = (nobody_listens(), nobody_listens());
+    let (one, two) = (free_one.address(), free_two.address());
+    let mut proxy = Proxy::to([&a]).listen("web", one).start();
+    let text = proxy.config_text().replace(a.address(), b.address()).replace(one, two);
+    proxy.write_config(&text);
+    assert_eq!(proxy.command(&["reload", "--confirm", "1h"]).code, Some(0));
+    proxy.signal(SIGKILL);
+    let taken = eventually("the address", || TcpListener::bind(two).ok());
+    for _ in 0..2 {
+        proxy = proxy.restarted_after(SIGKILL);
+        proxy.event("the reason", is_reverted);
+        assert_eq!(answers(one), "a");
+        assert!(proxy.status()["confirm_seconds"].is_null());
+        let is_why = |event: &Event| event.message().contains("waits for its confirmation");
+        let why = proxy.events().into_iter().find(is_why);
+        assert!(why.is_none_or(|why| why.text("reason").contains(two)));
+    }
+    // The file is asked for again, and its address is free.
+    drop(taken);
+    assert_eq!(proxy.command(&["reload"]).code, Some(0));
+    assert_eq!(answers(two), "b");
+}
+
+/// What it says has been right, or it would not have come into force; but nobody has confirmed it.
+#[test]
+fn a_file_that_is_wrong_by_now_and_was_not_confirmed_prevents_no_start() {
+    let (_a, _b, proxy, next) = two();
+    let file = Authority::new().issue(proxy.folder(), "ca", &["a.example"]).cert;
+    let other = format!("  other: {{ endpoints: [127.0.0.1:1], tls: {{ ca: {} }} }}\n", file.display());
+    proxy.write_config(&next.replace("pools:\n", &format!("pools:\n{other}")));
+    assert_eq!(proxy.command(&["reload", "--confirm", "1h"]).code, Some(0));
+    assert_eq!(proxy.get("/x").expect(200).text(), "b");
+    fs::remove_file(&file).unwrap();
+    let proxy = proxy.restarted_after(SIGKILL);
+    assert_eq!(proxy.get("/x").expect(200).text(), "a");
+    let said = proxy.stderr();
+    assert!(said.contains("ca.pem") && said.contains("nobody has confirmed what the file says"), "{said}");
+    // Once confirmed, it is an error like any other.
+    assert_eq!(proxy.command(&["reload"]).code, Some(78));
 }
 
 /// Over the end of its time, too; and a start says loudly that the file stands for something else, each time.

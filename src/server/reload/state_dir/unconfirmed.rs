@@ -5,8 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::fnv1a;
 
-/// What the first line begins with; what follows is a time, a limit and a hash, and the text after it.
+/// What the first line begins with; what follows is a time, a limit, a hash and a number, and the text after it.
 const HEAD: &str = "# not confirmed:";
+
+/// So many processes may start with it while it waits: one that ends them soon must not be tried for ever.
+const STARTS_MAX: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unconfirmed {
@@ -15,13 +18,13 @@ pub struct Unconfirmed {
     pub until: SystemTime,
     /// The whole time that there was: more is never left, whatever the clock of the machine has done since.
     pub limit: Duration,
+    /// Processes that have started with it since, and served.
+    pub starts: u32,
 }
 
 /// What a process that starts has to make of its config file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It was confirmed in the last moment.
-    Permanent,
     /// It still waits for its confirmation, for so long.
     Waits(Duration),
     /// Nobody has confirmed it in time: the config before is to be in force.
@@ -34,10 +37,15 @@ impl Unconfirmed {
         Self { until: UNIX_EPOCH, ..self }
     }
 
+    /// The same after one more start.
+    pub fn started(self) -> Self {
+        Self { starts: self.starts + 1, ..self }
+    }
+
     pub fn written(&self) -> String {
         let until = self.until.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let (limit, hash) = (self.limit.as_millis(), fnv1a(self.text.as_bytes()));
-        format!("{HEAD} {until} {limit} {hash:016x}\n{}", self.text)
+        format!("{HEAD} {until} {limit} {hash:016x} {}\n{}", self.starts, self.text)
     }
 
     /// `None`: this was not written by us, or not to its end.
@@ -47,17 +55,16 @@ impl Unconfirmed {
         let until = Duration::from_millis(words.next()?.parse().ok()?);
         let limit = Duration::from_millis(words.next()?.parse().ok()?);
         let hash = u64::from_str_radix(words.next()?, 16).ok()?;
+        // Earlier versions did not count.
+        let starts = words.next().map_or(Some(0), |word| word.parse().ok())?;
         let until = UNIX_EPOCH.checked_add(until)?;
-        (fnv1a(text.as_bytes()) == hash).then(|| Self { text: text.into(), until, limit })
+        (fnv1a(text.as_bytes()) == hash).then(|| Self { text: text.into(), until, limit, starts })
     }
 
-    /// What becomes of it where the config file still says the same. `before` is the config that was in force before it.
-    pub fn standing(&self, before: &str, now: SystemTime) -> Standing {
-        if *self.text == *before {
-            return Standing::Permanent;
-        }
+    /// What becomes of it where the config file still says the same.
+    pub fn standing(&self, now: SystemTime) -> Standing {
         match self.until.duration_since(now) {
-            Ok(left) if !left.is_zero() => Standing::Waits(left.min(self.limit)),
+            Ok(left) if !left.is_zero() && self.starts < STARTS_MAX => Standing::Waits(left.min(self.limit)),
             _ => Standing::Expired,
         }
     }
@@ -70,15 +77,32 @@ mod tests {
     #[test]
     fn it_waits_until_its_time_is_over() {
         let seconds = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        let unconfirmed =
-            Unconfirmed { text: "new".into(), until: seconds(1_000), limit: Duration::from_secs(60) };
-        let standing = |before, now| unconfirmed.standing(before, seconds(now));
-        assert_eq!(standing("old", 970), Standing::Waits(Duration::from_secs(30)));
-        assert_eq!(standing("old", 1_000), Standing::Expired);
-        assert_eq!(standing("old", 5_000), Standing::Expired);
+        let limit = Duration::from_secs(60);
+        let unconfirmed = Unconfirmed { text: "new".into(), until: seconds(1_000), limit, starts: 0 };
+        let standing = |now| unconfirmed.standing(seconds(now));
+        assert_eq!(standing(970), Standing::Waits(Duration::from_secs(30)));
+        assert_eq!(standing(1_000), Standing::Expired);
+        assert_eq!(standing(5_000), Standing::Expired);
         // The clock was put back, or is that of a machine that has none.
-        assert_eq!(standing("old", 0), Standing::Waits(Duration::from_secs(60)));
-        assert_eq!(standing("new", 970), Standing::Permanent);
-        assert_eq!(unconfirmed.clone().expired().standing("old", seconds(970)), Standing::Expired);
+        assert_eq!(standing(0), Standing::Waits(Duration::from_secs(60)));
+        assert_eq!(unconfirmed.expired().standing(seconds(970)), Standing::Expired);
+    }
+
+    #[test]
+    fn a_third_start_does_not_try_it_again() {
+        let (until, limit) = (UNIX_EPOCH + Duration::from_secs(60), Duration::from_secs(60));
+        let mut unconfirmed = Unconfirmed { text: "new".into(), until, limit, starts: 0 };
+        for _ in 0..2 {
+            assert_eq!(unconfirmed.standing(UNIX_EPOCH), Standing::Waits(limit));
+            unconfirmed = Unconfirmed::parse(&unconfirmed.started().written()).expect("whole");
+        }
+        assert_eq!(unconfirmed.standing(UNIX_EPOCH), Standing::Expired);
+    }
+
+    #[test]
+    fn what_an_earlier_version_has_written_is_understood() {
+        let written = format!("{HEAD} 60000 60000 {:016x}\nnew", fnv1a(b"new"));
+        let parsed = Unconfirmed::parse(&written).expect("whole");
+        assert_eq!((&*parsed.text, parsed.starts), ("new", 0));
     }
 }
