@@ -4,7 +4,6 @@
 //! carriers, the life of a request, and the parts that know no socket, no clock and no global at the bottom.
 
 pub mod admin;
-mod base64;
 pub mod changes;
 pub mod cli;
 pub mod config;

@@ -1,8 +1,7 @@
 //! The proof in a WebSocket's handshake that the server has understood it (RFC 6455, section 4.2.2).
 
 use aws_lc_rs::{digest, rand};
-
-use crate::base64;
+use base64::prelude::{BASE64_STANDARD, Engine};
 
 /// What is put behind the client's key.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -11,13 +10,13 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub fn fresh_key() -> Option<String> {
     let mut nonce = [0; 16];
     rand::fill(&mut nonce).ok()?;
-    Some(base64::encode(&nonce))
+    Some(BASE64_STANDARD.encode(nonce))
 }
 
 /// What a server answers to a client's key.
 pub fn accept_key(key: &str) -> String {
     let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes());
-    base64::encode(hash.as_ref())
+    BASE64_STANDARD.encode(hash)
 }
 
 #[cfg(test)]

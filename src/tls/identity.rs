@@ -1,11 +1,10 @@
 //! Whom a client's certificate names, as endpoints are told.
 
 use aws_lc_rs::digest;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
-
-use crate::base64;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -29,7 +28,7 @@ impl Identity {
                 .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
                 .collect(),
             fingerprint: fingerprint.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
-            der_base64: base64::encode(certificate),
+            der_base64: BASE64_STANDARD.encode(certificate),
         }
     }
 }

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+
 use super::super::content::mixed;
 use super::super::message::Wire;
 use super::super::tally::Wrong;
 use super::super::websocket::{Frame, GOING_AWAY};
 use super::{Kind, LIMIT, Load, said, up_to_ms};
-use crate::base64;
 use crate::websocket::accept_key;
 
 /// Between two messages, at most.
@@ -57,7 +58,7 @@ pub(super) async fn run(load: Arc<Load>) {
 }
 
 async fn open(wire: &mut Wire, id: u64) -> Result<(), Wrong> {
-    let key = base64::encode(&[mixed(id).to_be_bytes(), mixed(!id).to_be_bytes()].concat());
+    let key = BASE64_STANDARD.encode([mixed(id).to_be_bytes(), mixed(!id).to_be_bytes()].concat());
     let request = format!(
         "GET /echo HTTP/1.1\r\nHost: prove.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
