@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod admin;
 mod client;
 mod content;
 mod endpoint;
@@ -25,6 +26,7 @@ mod tally;
 mod tests;
 mod websocket;
 
+pub use admin::AdminError;
 pub use client::Clients;
 pub use report::{Memory, Report, Step};
 pub use subject::SubjectError;

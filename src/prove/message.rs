@@ -1,10 +1,10 @@
-//! HTTP/1.1 as the clients and the endpoints of the proof speak it: small, and not the proxy's own code, so that it
-//! can judge it.
+//! HTTP/1.1 as clients, endpoints and the operator of the proof speak it: small, and not the proxy's own code, so that
+//! it can judge it.
 
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// What a head may have, with all its lines.
@@ -16,8 +16,8 @@ const PIECE: usize = 16 * 1024;
 
 /// A connection, and what has been read from it and not used.
 #[derive(Debug)]
-pub(super) struct Wire {
-    stream: TcpStream,
+pub(super) struct Wire<S = TcpStream> {
+    stream: S,
     input: BytesMut,
 }
 
@@ -41,6 +41,12 @@ impl Wire {
     pub(super) fn new(stream: TcpStream) -> Self {
         // Small messages must leave at once.
         let _ = stream.set_nodelay(true);
+        Self::over(stream)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    pub(super) fn over(stream: S) -> Self {
         Self { stream, input: BytesMut::new() }
     }
 
@@ -192,6 +198,6 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     memchr::memmem::find(bytes, what)
 }
 
-fn wrong(what: impl Into<String>) -> io::Error {
+pub(super) fn wrong(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }

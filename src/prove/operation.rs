@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::admin;
 use super::client::Load;
 use super::endpoint::Endpoint;
 use super::folder::{Binary, Folder};
@@ -136,7 +137,7 @@ impl Operator<'_> {
     async fn reload(&mut self) -> Result<After, SubjectError> {
         let began = Instant::now();
         self.next_config()?;
-        let response = subject::order(self.folder, "/reload", RELOAD_LIMIT).await?;
+        let response = admin::order(self.folder, "/reload", RELOAD_LIMIT).await?;
         if response.status != 200 {
             let got = format!("{} {}", response.status, response.body.trim_end());
             self.complain(began, "a reload that is in force", got);
@@ -162,7 +163,7 @@ impl Operator<'_> {
         self.next_config()?;
         self.folder.put(Binary::Good).map_err(SubjectError::Files)?;
         self.load.stage.farewell_begins();
-        let response = subject::order(self.folder, "/upgrade", UPGRADE_LIMIT).await?;
+        let response = admin::order(self.folder, "/upgrade", UPGRADE_LIMIT).await?;
         match response.status {
             200 => {}
             status if is_unknown(status) => return Ok(NO_UPGRADES),
@@ -172,7 +173,7 @@ impl Operator<'_> {
             }
         }
         self.upgrade_took = began.elapsed();
-        let new = subject::status(self.folder).await?.pid;
+        let new = admin::status(self.folder).await?.pid;
         if new == old {
             self.complain(began, "another process after the upgrade", format!("{old} as before"));
         }
@@ -191,14 +192,14 @@ impl Operator<'_> {
             Obstacle::Binary(binary) => self.folder.put(binary),
         }
         .map_err(SubjectError::Files)?;
-        let response = subject::order(self.folder, "/upgrade", UPGRADE_LIMIT).await;
+        let response = admin::order(self.folder, "/upgrade", UPGRADE_LIMIT).await;
         self.folder.put(Binary::Good).map_err(SubjectError::Files)?;
         self.folder.put_config(&self.settings.yaml(self.number)).map_err(SubjectError::Files)?;
         let response = response?;
         if is_unknown(response.status) {
             return Ok(NO_UPGRADES);
         }
-        let now = subject::status(self.folder).await?.pid;
+        let now = admin::status(self.folder).await?.pid;
         if response.status == 200 || now != old {
             self.complain(began, "the process as before", format!("{} and process {now}", response.status));
             self.subject.is_now(now);

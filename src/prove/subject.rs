@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,11 +11,9 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::admin::{self, AdminError};
 use super::folder::Folder;
 use super::resolver::Resolver;
-use crate::admin::client::{self, ClientError, Question, Response};
-use crate::admin::status::State;
-use crate::admin::{Address, Status};
 
 /// How often something is looked at that is waited for.
 const LOOK: Duration = Duration::from_millis(10);
@@ -52,9 +49,7 @@ pub enum SubjectError {
     #[error("the proxy did not end within {0} s")]
     DoesNotEnd(u64),
     #[error(transparent)]
-    Admin(#[from] ClientError),
-    #[error("the proxy's status cannot be read: {0}")]
-    Status(serde_json::Error),
+    Admin(#[from] AdminError),
 }
 
 // === impl Subject ===
@@ -68,8 +63,8 @@ impl Subject {
             if let Some(how) = ended(subject.pid) {
                 return Err(SubjectError::Ended(how));
             }
-            if let Ok(status) = status(folder).await
-                && status.state == State::Ready
+            if let Ok(status) = admin::status(folder).await
+                && status.is_ready()
                 && status.pid == subject.pid()
             {
                 return Ok(subject);
@@ -204,34 +199,6 @@ fn runs_in(pid: u32, group: Pid) -> bool {
     let mut fields = rest.split(' ');
     let state = fields.next();
     state != Some("Z") && fields.nth(1).is_some_and(|field| field == group.to_string())
-}
-
-/// Asks the admin address; the time is for what is to be done.
-pub(super) async fn order(
-    folder: &Folder,
-    path: &'static str,
-    limit: Duration,
-) -> Result<Response, ClientError> {
-    ask(folder.admin(), move || Question::post(path, "", limit)).await
-}
-
-/// The same, and nobody waits for what comes of it.
-pub(super) fn order_and_leave(folder: &Folder, path: &'static str, limit: Duration) {
-    drop(tokio::spawn(ask(folder.admin(), move || Question::post(path, "", limit))));
-}
-
-pub(super) async fn status(folder: &Folder) -> Result<Status, SubjectError> {
-    let response = ask(folder.admin(), || Question::get("/status")).await?;
-    serde_json::from_str(&response.body).map_err(SubjectError::Status)
-}
-
-async fn ask(
-    admin: PathBuf,
-    question: impl FnOnce() -> Question<'static> + Send + 'static,
-) -> Result<Response, ClientError> {
-    let gone = ClientError::NoneFound(admin.display().to_string());
-    let address = Address::Unix(admin);
-    tokio::task::spawn_blocking(move || client::ask(&address, question(), None)).await.unwrap_or(Err(gone))
 }
 
 #[cfg(test)]

@@ -3,11 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::admin;
 use super::super::settings::Form;
-use super::super::subject::{self, SubjectError};
+use super::super::subject::SubjectError;
 use super::{After, Operator, PAUSE};
-use crate::admin::Status;
-use crate::pool::status::EndpointState;
 
 /// How long endpoints are away.
 const AWAY: Duration = Duration::from_millis(1500);
@@ -36,7 +35,7 @@ impl Operator<'_> {
 
     async fn all_are_healthy(&self, began: Instant) -> Result<(), SubjectError> {
         let deadline = Instant::now() + RECOVERY_LIMIT;
-        while !are_healthy(&subject::status(self.folder).await?) {
+        while !admin::status(self.folder).await?.is_healthy() {
             if Instant::now() > deadline {
                 self.complain(began, "endpoints that are found again", "not all of them are healthy");
                 break;
@@ -45,9 +44,4 @@ impl Operator<'_> {
         }
         Ok(())
     }
-}
-
-fn are_healthy(status: &Status) -> bool {
-    let mut endpoints = status.pools.iter().flat_map(|pool| &pool.endpoints);
-    endpoints.all(|endpoint| endpoint.state == EndpointState::Healthy)
 }

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
+use super::super::admin;
 use super::super::folder::Binary;
-use super::super::subject::{self, SubjectError};
+use super::super::subject::SubjectError;
 use super::{After, END_LIMIT, Operator, PAUSE, UPGRADE_LIMIT};
 
 /// When the signal comes.
@@ -70,7 +71,7 @@ impl Operator<'_> {
         self.next_config()?;
         self.folder.put(Binary::Good).map_err(SubjectError::Files)?;
         self.load.stage.farewell_begins();
-        subject::order_and_leave(self.folder, "/upgrade", UPGRADE_LIMIT);
+        admin::order_and_leave(self.folder, "/upgrade", UPGRADE_LIMIT);
         let percent = u32::try_from(number * STEP_PERCENT % MOST_PERCENT).unwrap_or_default();
         tokio::time::sleep(self.upgrade_took * percent / 100).await;
         Ok(())
@@ -85,7 +86,7 @@ impl Operator<'_> {
                 break;
             }
             if whom == Whom::Old
-                && let Ok(status) = subject::status(self.folder).await
+                && let Ok(status) = admin::status(self.folder).await
             {
                 self.subject.is_now(status.pid);
                 self.stop().await?;
