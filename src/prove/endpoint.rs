@@ -13,8 +13,7 @@ use tokio::time::Interval;
 
 use super::content::Content;
 use super::message::{Head, Length, Wire};
-use super::websocket::Frame;
-use crate::websocket::accept_key;
+use super::websocket::{Frame, accept_key};
 
 /// What a download and an upload consist of, and how long they take for it: so that operations come upon them.
 pub(super) const PIECE: usize = 32 * 1024;

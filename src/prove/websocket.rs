@@ -1,5 +1,11 @@
 //! The little of WebSocket (RFC 6455) that an echo needs: one frame a message, and the proof of the handshake.
 
+use aws_lc_rs::digest;
+use base64::prelude::{BASE64_STANDARD, Engine};
+
+/// What is put behind the client's key.
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
 /// Nothing longer is sent here.
 const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -77,6 +83,12 @@ impl Frame {
     }
 }
 
+/// What a server answers to a client's key (section 4.2.2).
+pub(super) fn accept_key(key: &str) -> String {
+    let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes());
+    BASE64_STANDARD.encode(hash)
+}
+
 fn apply(mask: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
     let mask = mask.unwrap_or_default();
     payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
@@ -96,6 +108,12 @@ mod tests {
         let masked = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
         assert_eq!(hello.bytes(Some([0x37, 0xfa, 0x21, 0x3d])), masked);
         assert_eq!(Frame::parse(&masked), Ok(Some((hello, 11))));
+    }
+
+    /// RFC 6455, section 1.3.
+    #[test]
+    fn the_handshake_of_the_standard() {
+        assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]

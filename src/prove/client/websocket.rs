@@ -9,9 +9,8 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use super::super::content::mixed;
 use super::super::message::Wire;
 use super::super::tally::Wrong;
-use super::super::websocket::{Frame, GOING_AWAY};
+use super::super::websocket::{Frame, GOING_AWAY, accept_key};
 use super::{Kind, LIMIT, Load, said, up_to_ms};
-use crate::websocket::accept_key;
 
 /// Between two messages, at most.
 const PAUSE_MS: u64 = 200;
