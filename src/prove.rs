@@ -18,7 +18,7 @@ mod message;
 mod operation;
 mod report;
 mod resolver;
-mod settings;
+pub mod settings;
 mod stage;
 mod subject;
 mod tally;

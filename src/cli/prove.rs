@@ -243,3 +243,32 @@ fn summary(report: &Report) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::path::Path;
+
+    use crate::config;
+    use crate::prove::settings::{BROKEN, Form, Settings};
+
+    #[test]
+    fn every_config_of_the_proof_is_valid() {
+        let [listen, other, endpoints @ ..] =
+            [1, 2, 3, 4, 5, 6].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let (admin, state) = (Path::new("/tmp/it's mine/admin.sock"), Path::new("/tmp/it's mine/state"));
+        for form in [Form::Plain, Form::Waits, Form::Named(7)] {
+            let settings = Settings { listen, other, admin, state, endpoints: &endpoints, form };
+            for number in 0..12 {
+                if let Err(report) = config::parse(&settings.yaml(number), "test") {
+                    panic!("{report}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_broken_one_is_broken() {
+        assert!(config::parse(BROKEN, "test").is_err());
+    }
+}

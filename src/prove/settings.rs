@@ -6,21 +6,21 @@ use std::path::Path;
 
 /// What configs are made of.
 #[derive(Debug)]
-pub(super) struct Settings<'a> {
+pub struct Settings<'a> {
     /// The listener under test.
-    pub(super) listen: SocketAddr,
+    pub listen: SocketAddr,
     /// One that comes and goes.
-    pub(super) other: SocketAddr,
-    pub(super) admin: &'a Path,
+    pub other: SocketAddr,
+    pub admin: &'a Path,
     /// Where the proxy keeps what it wants to remember.
-    pub(super) state: &'a Path,
-    pub(super) endpoints: &'a [SocketAddr],
-    pub(super) form: Form,
+    pub state: &'a Path,
+    pub endpoints: &'a [SocketAddr],
+    pub form: Form,
 }
 
 /// What the operation under way needs of the pool under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub enum Form {
     Plain,
     /// Requests wait while no endpoint is there.
     Waits,
@@ -29,15 +29,15 @@ pub(super) enum Form {
 }
 
 /// The host name of every endpoint in the form [`Form::Named`].
-pub(super) const NAME: &str = "endpoint.prove.test";
+pub const NAME: &str = "endpoint.prove.test";
 
 /// Wrong in a way that no version will take.
-pub(super) const BROKEN: &str = "listeners: [this is no listener\n";
+pub const BROKEN: &str = "listeners: [this is no listener\n";
 
 impl Settings<'_> {
     /// The config with this number: one endpoint is away each time, weights change, and there are routes, a pool and
     /// a listener that the one before did not have.
-    pub(super) fn yaml(&self, number: usize) -> String {
+    pub fn yaml(&self, number: usize) -> String {
         let Self { listen, other, form, .. } = self;
         let (pool, keys) = match form {
             Form::Plain => ("tested".to_owned(), ""),
@@ -83,34 +83,21 @@ impl Settings<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::config;
-
-    fn yaml(number: usize, form: Form) -> String {
-        let endpoints: Vec<SocketAddr> =
-            (1..=4).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
-        let listen = SocketAddr::from(([127, 0, 0, 1], 20_000));
-        let other = SocketAddr::from(([127, 0, 0, 1], 20_001));
-        let (admin, state) = (Path::new("/tmp/it's mine/admin.sock"), Path::new("/tmp/it's mine/state"));
-        Settings { listen, other, admin, state, endpoints: &endpoints, form }.yaml(number)
-    }
 
     #[test]
-    fn every_config_is_valid_and_another_one() {
-        for number in 0..12 {
-            for form in [Form::Plain, Form::Waits, Form::Named(7)] {
-                if let Err(report) = config::parse(&yaml(number, form), "test") {
-                    panic!("{report}");
-                }
+    fn every_config_is_another_one() {
+        for form in [Form::Plain, Form::Waits, Form::Named(7)] {
+            for number in 0..12 {
                 assert_ne!(yaml(number, form), yaml(number + 1, form));
             }
         }
     }
 
-    #[test]
-    fn the_broken_one_is_broken() {
-        assert!(config::parse(BROKEN, "test").is_err());
+    fn yaml(number: usize, form: Form) -> String {
+        let [listen, other, endpoints @ ..] =
+            [1, 2, 3, 4, 5, 6].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let (admin, state) = (Path::new("admin.sock"), Path::new("state"));
+        Settings { listen, other, admin, state, endpoints: &endpoints, form }.yaml(number)
     }
 }
