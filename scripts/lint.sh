@@ -14,7 +14,7 @@ format() {
 
 clippy() {
   cargo clippy --version >/dev/null 2>&1 || skip "clippy is not part of this toolchain"
-  cargo clippy --locked --all-targets --quiet -- -D warnings
+  cargo clippy --workspace --locked --all-targets --quiet -- -D warnings
 }
 
 dependencies() {
@@ -27,11 +27,11 @@ dependencies() {
       CARGO_TARGET_DIR=$tools/build cargo install --quiet --locked --root "$tools" --version "$CARGO_DENY" cargo-deny
     rm -rf "$tools/build"
   fi
-  cargo deny --locked --log-level error check --hide-inclusion-graph bans licenses sources
+  cargo deny --workspace --locked --log-level error check --hide-inclusion-graph bans licenses sources
 }
 
 documentation() {
-  RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --locked --no-deps --quiet
 }
 
 # The layer of the dependencies is built with stand-ins: whatever the manifest names has to be among them.

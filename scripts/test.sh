@@ -5,7 +5,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lint.sh"
 
 build() {
-  cargo build --locked --all-targets --quiet
+  cargo build --workspace --locked --all-targets --quiet
 }
 
 config_files() {
@@ -37,8 +37,8 @@ sockets_on_pingora() {
 required "build" build
 step "shipped config files" config_files
 step "instructions an operation takes" instructions
-suite "tests in the documentation" cargo test --locked --doc --quiet
+suite "tests in the documentation" cargo test --workspace --locked --doc --quiet
 suite "socket tests on Pingora's carrier" sockets_on_pingora
-suite "all other tests" run_tests --tests
+suite "all other tests" run_tests --workspace --tests
 
 summary
