@@ -18,12 +18,15 @@ RUN scripts/setup.sh
 # The dependencies first, in a layer of their own: a change of evenkeel's sources does not build them again. Cargo wants all
 # that the manifest names to be there, and looks at nothing of it but what it builds.
 COPY Cargo.toml Cargo.lock ./
+COPY crates/demo/Cargo.toml crates/demo/
 RUN mkdir src benches && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
+    && for member in crates/*; do mkdir "$member/src" && touch "$member/src/lib.rs"; done \
     && for bench in $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"/\1/p' Cargo.toml); do touch "benches/$bench.rs"; done \
-    && cargo build --profile "$PROFILE" --locked && rm -r src
+    && cargo build --profile "$PROFILE" --locked && rm -r src crates/*/src
+COPY crates crates
 COPY src src
 # cargo goes by modification times, and the copied sources may be older than the stand-ins above.
-RUN find src -name '*.rs' -exec touch {} + && cargo build --profile "$PROFILE" --locked \
+RUN find src crates -name '*.rs' -exec touch {} + && cargo build --profile "$PROFILE" --locked \
     && install -D -s /target/*/evenkeel /image/usr/bin/evenkeel
 
 # The file tree of the final image. The C library is copied as the loader finds it.

@@ -36,10 +36,12 @@ documentation() {
 
 # The layer of the dependencies is built with stand-ins: whatever the manifest names has to be among them.
 dockerfile() {
-  local stand_ins context host
+  local stand_ins context host copied
   stand_ins=$(sed -n '/^RUN mkdir src/,/cargo build/p' Dockerfile | sed 's/^RUN //; /cargo build/d; s/ \\$//')
   context=$(mktemp -d)
-  cp Cargo.toml Cargo.lock "$context"
+  while read -r -a copied; do
+    install -D -m 0644 -t "$context/${copied[-1]}" "${copied[@]:0:${#copied[@]}-1}"
+  done < <(sed -n 's/^COPY \(.*Cargo\..*\)/\1/p' Dockerfile)
   host=$(rustc -vV | sed -n 's/^host: //p')
   (cd "$context" && sh -euc "$(tr '\n' ' ' <<<"$stand_ins")" && cargo fetch --locked --quiet --target "$host")
   rm -r "$context"

@@ -7,7 +7,6 @@ pub mod admin;
 pub mod changes;
 pub mod cli;
 pub mod config;
-pub mod demo;
 mod directory;
 mod escape;
 pub mod exchange;

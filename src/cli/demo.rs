@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
+use evenkeel_demo::Endpoints;
+
 use super::run::serve;
 use super::{Exit, fail, print};
 use crate::config;
-use crate::demo::Endpoints;
 use crate::server::Start;
 use crate::server::inherit::Heritage;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytesize::ByteSize;
 use http::{Method, StatusCode, Version, header};
-use pingora::http::ResponseHeader;
 use pingora_core::Result;
 use pingora_core::protocols::http::ServerSession;
+use pingora_http::ResponseHeader;
 
 use super::endpoint::Endpoint;
 use super::report::Report;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::demo::answer::duration;
+use crate::answer::duration;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
