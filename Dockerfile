@@ -19,6 +19,7 @@ RUN scripts/setup.sh
 # that the manifest names to be there, and looks at nothing of it but what it builds.
 COPY Cargo.toml Cargo.lock ./
 COPY crates/demo/Cargo.toml crates/demo/
+COPY crates/prove/Cargo.toml crates/prove/
 RUN mkdir src benches && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
     && for member in crates/*; do mkdir "$member/src" && touch "$member/src/lib.rs"; done \
     && for bench in $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"/\1/p' Cargo.toml); do touch "benches/$bench.rs"; done \

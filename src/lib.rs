@@ -16,7 +16,6 @@ pub mod lane;
 pub mod lifecycle;
 mod os_error;
 pub mod pool;
-pub mod prove;
 pub mod proxy;
 pub mod routing;
 pub mod server;

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use evenkeel_prove::{self as prove, Clients, Failure, Memory, Plan, Progress, ProveError, Report, Step};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, fail, print, print_json};
-use crate::prove::{self, Clients, Failure, Memory, Plan, Progress, ProveError, Report, Step};
 use crate::telemetry::human;
 
 /// For the clients and the endpoints together.
@@ -249,8 +249,9 @@ mod tests {
     use std::net::SocketAddr;
     use std::path::Path;
 
+    use evenkeel_prove::settings::{BROKEN, Form, Settings};
+
     use crate::config;
-    use crate::prove::settings::{BROKEN, Form, Settings};
 
     #[test]
     fn every_config_of_the_proof_is_valid() {
