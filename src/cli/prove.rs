@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use evenkeel_prove::{self as prove, Clients, Failure, Memory, Plan, Progress, ProveError, Report, Step};
+use evenkeel_prove::{Clients, Failure, Memory, Plan, Progress, ProveError, Report, Step};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, fail, print, print_json};
@@ -95,7 +95,7 @@ impl Prove {
         };
         let plan = self.plan();
         let report = tokio::select! {
-            report = prove::run(&plan, &mut tell) => report,
+            report = evenkeel_prove::run(&plan, &mut tell) => report,
             interrupted = interrupted() => return fail(interrupted),
         };
         self.say(report)
