@@ -1,8 +1,10 @@
 //! Faults 15 and 16: very many tiny pieces, and more than was announced.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Carrier, Endpoint, Proxy, carrier};
+use crate::harness::{Carrier, Endpoint, Proxy, carrier, eventually};
 
 /// Fault 16: more bytes than `Content-Length`. The client gets the announced ones, and what is over reaches nobody,
 /// least of all as the answer to somebody else's request.
@@ -30,19 +32,24 @@ fn surplus_bytes_reach_nobody() {
 /// Fault 16, late: the surplus comes when the connection is idle in the pool already.
 #[test]
 fn a_late_surplus_reaches_nobody() {
-    let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = sent.clone();
+    let endpoint = Endpoint::scripted("a", move |exchange| match exchange.target() {
         "/x" => {
             exchange.answer("good");
             std::thread::sleep(Duration::from_millis(30));
             exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npoisoned");
+            counted.fetch_add(1, Ordering::SeqCst);
         }
         _ => exchange.answer("well"),
     });
     let mut proxy = Proxy::to([&endpoint]).start();
     let mut client = proxy.client();
-    for _ in 0..10 {
+    for number in 1..=10 {
         assert_eq!(client.get("/x").expect(200).text(), "good");
-        std::thread::sleep(Duration::from_millis(60));
+        // What comes behind the next request's head would be its answer.
+        eventually("the surplus", || (sent.load(Ordering::SeqCst) == number).then_some(()));
+        std::thread::sleep(Duration::from_millis(30));
         assert_eq!(client.get("/other").expect(200).text(), "well");
     }
     proxy.is_unharmed(endpoint.open());

@@ -6,12 +6,11 @@ use std::path::PathBuf;
 
 use crate::harness::{Endpoint, Proxy, eventually};
 
-/// The files in the state directory, in order.
+/// The files in the state directory, but for those that are being written.
 fn state(proxy: &Proxy) -> Vec<PathBuf> {
-    let entries = fs::read_dir(proxy.folder().join("state")).expect("there is a state directory");
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files
+    let entries = fs::read_dir(proxy.folder().join("state")).into_iter().flatten();
+    let files = entries.map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_none_or(|ending| ending != "tmp")).collect()
 }
 
 #[test]
