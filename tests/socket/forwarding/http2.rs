@@ -324,7 +324,7 @@ fn who_takes_nothing_is_not_waited_for() {
 #[test]
 fn who_stops_within_a_body_is_not_waited_for() {
     let endpoint = Endpoint::named("a");
-    let proxy = with_http2(&endpoint).listener("timeouts: { body: 1s }").start();
+    let proxy = with_http2(&endpoint).listener("timeouts: { body: 3s }").start();
     runtime().block_on(async {
         let client = connect(&proxy.address()).await;
         let post = Request::post("http://test.example/half").body(()).unwrap();
@@ -333,7 +333,7 @@ fn who_stops_within_a_body_is_not_waited_for() {
             body.send_data(Bytes::from_static(b"some of it"), false).unwrap();
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
-        let end = tokio::time::timeout(Duration::from_secs(5), response).await.expect("an end");
+        let end = tokio::time::timeout(Duration::from_secs(10), response).await.expect("an end");
         assert_eq!(end.unwrap().status(), 408);
         assert_eq!(get(&client, "/next").await.status, 200);
     });

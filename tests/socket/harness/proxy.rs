@@ -362,6 +362,7 @@ impl Proxy {
         // A successor has the same pipe.
         if self.processes().is_empty() {
             self.stderr.wait_for_end();
+            self.stdout.wait_for_end();
         }
         Ended { code: status.code(), stderr: self.stderr(), stdout: self.stdout().join("\n"), after }
     }
