@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The service as systemd sees it: ready only when it serves, reloaded, upgraded, stopped without losing a request,
-# restarted after a crash that refuses nobody, given its sockets, left alone after an invalid config. PID 1 need not be systemd: a user manager runs in a mount
-# namespace of its own and reads the unit made here from deploy/evenkeel.service. Sandboxing is for the system manager;
-# `systemd-analyze` judges it.
+# restarted after a crash that refuses nobody, given its sockets, left alone after an invalid config. PID 1 need not be
+# systemd: a user manager runs in a mount namespace of its own and reads the unit made here from
+# deploy/evenkeel.service. Sandboxing is for the system manager; `systemd-analyze` judges it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/lib.sh
