@@ -155,6 +155,13 @@ fn a_restart_confirms_nothing() {
     waits_on_after(SIGTERM);
 }
 
+/// Waits until the process has counted itself among those that have started with the config that waits.
+fn is_counted(proxy: &Proxy, start: u32) {
+    let counted = || fs::read_to_string(unconfirmed_file(proxy)).ok();
+    let is_counted = |text: String| text.lines().next()?.ends_with(&format!(" {start}")).then_some(());
+    eventually("the count", || counted().and_then(is_counted));
+}
+
 /// One that ends every process that starts with it would end all of them, until its time is over.
 #[test]
 fn a_third_start_goes_back() {
@@ -163,9 +170,7 @@ fn a_third_start_goes_back() {
     for start in 1..=2 {
         proxy = proxy.restarted_after(SIGKILL);
         assert_eq!(proxy.get("/x").expect(200).text(), "b");
-        let counted = || fs::read_to_string(unconfirmed_file(&proxy)).ok();
-        let is_counted = |text: String| text.lines().next()?.ends_with(&format!(" {start}")).then_some(());
-        eventually("the count", || counted().and_then(is_counted));
+        is_counted(&proxy, start);
     }
     let proxy = proxy.restarted_after(SIGKILL);
     proxy.event("the reason", is_reverted);
@@ -275,6 +280,7 @@ fn a_spoilt_memory_of_it_is_said() {
     let proxy = proxy.restarted_after(SIGKILL);
     assert!(proxy.status()["confirm_seconds"].as_f64().is_some());
     // Nor is it lost where another one cannot be put in force.
+    is_counted(&proxy, 1);
     fs::write(&file, &text[..text.len() / 2]).unwrap();
     let proxy = proxy.restarted_after(SIGKILL);
     let config = fs::read(proxy.config_path()).unwrap();
