@@ -2,12 +2,21 @@
 
 use std::time::Duration;
 
-use crate::harness::{Carrier, Endpoint, Proxy, carrier};
+use crate::harness::{Carrier, Endpoint, Proxy, carrier, eventually};
 
 /// The number that the next descriptor would have: with this as its limit, the process gets none.
-fn next_descriptor(pid: u32) -> usize {
-    let is_open = |number: &usize| std::fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).is_ok();
-    (0..).find(|number| !is_open(number)).unwrap()
+fn next_descriptor(proxy: &Proxy) -> usize {
+    let state = || std::fs::read_dir(proxy.folder().join("state")).ok()?.next();
+    // What the process has started with is written once it serves, which takes descriptors for a moment.
+    eventually("what is kept", || state()?.ok());
+    let is_open =
+        |number: &usize| std::fs::symlink_metadata(format!("/proc/{}/fd/{number}", proxy.pid())).is_ok();
+    let next = || (0..).find(|number| !is_open(number)).unwrap();
+    eventually("descriptors that stay", || {
+        let found = next();
+        std::thread::sleep(Duration::from_millis(100));
+        (next() == found).then_some(found)
+    })
 }
 
 #[test]
@@ -21,7 +30,7 @@ fn a_lack_of_descriptors_is_no_failure_of_an_endpoint() {
     let mut client = proxy.client();
     client.get("/before").expect(200);
     endpoints.iter().for_each(|endpoint| endpoint.wait_until_free(Duration::from_secs(5)));
-    proxy.limit_descriptors(next_descriptor(proxy.pid()));
+    proxy.limit_descriptors(next_descriptor(&proxy));
     client.get("/short").expect(503);
     proxy.limit_descriptors(1024);
     proxy.get("/after").expect(200);
