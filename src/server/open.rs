@@ -19,9 +19,9 @@ pub struct Opened {
     pub admin: Option<AdminSocket>,
 }
 
-/// Opens what `config` names, and returns the config that the process starts with. Of a config that nobody has confirmed
-/// and the one before it that is the other one, where the process cannot start with `config`: otherwise it would serve
-/// nobody. A successor fails instead, as long as the process before it serves.
+/// Opens what `config` names, and returns the config that the process starts with. Where that fails, and a config was not
+/// confirmed, the process starts with the other one of the two (the unconfirmed one, or the one before it), because it
+/// would serve nobody otherwise. A successor fails instead, as long as the process before it serves.
 pub fn open(
     config: Config,
     beginning: &mut Beginning,
