@@ -316,6 +316,16 @@ fn no_way_back() -> NoWayBack {
     NoWayBack { _endpoints: [a, b, free_one, free_two], proxy, addresses: [one, two], taken, text }
 }
 
+/// Once the address of the config before is free again.
+#[track_caller]
+fn goes_back_at_the_next_start(proxy: Proxy, address: &str, taken: TcpListener) {
+    proxy.signal(SIGKILL);
+    drop(taken);
+    let proxy = proxy.restarted_after(SIGKILL);
+    proxy.event("the reason", is_reverted);
+    assert_eq!(answers(address), "a");
+}
+
 fn is_refused_way_back(event: &Event) -> bool {
     event.message().starts_with("reload refused") && event.text("by") == "expiry"
 }
@@ -368,11 +378,7 @@ fn another_trial_goes_back_to_what_was_confirmed() {
         eventually("the end of the wait", || proxy.status()["confirm_seconds"].is_null().then_some(()));
         assert_eq!(answers(&two), "b");
     }
-    proxy.signal(SIGKILL);
-    drop(taken);
-    let proxy = proxy.restarted_after(SIGKILL);
-    proxy.event("the reason", is_reverted);
-    assert_eq!(answers(&one), "a");
+    goes_back_at_the_next_start(proxy, &one, taken);
 }
 
 #[test]
@@ -381,11 +387,7 @@ fn a_refused_trial_confirms_nothing() {
     proxy.write_config("listen: nonsense\n");
     assert_eq!(proxy.command(&["reload", "--confirm", "1m"]).code, Some(78));
     proxy.write_config(&text);
-    proxy.signal(SIGKILL);
-    drop(taken);
-    let proxy = proxy.restarted_after(SIGKILL);
-    proxy.event("the reason", is_reverted);
-    assert_eq!(answers(&one), "a");
+    goes_back_at_the_next_start(proxy, &one, taken);
 }
 
 /// It need not be tried again then.
