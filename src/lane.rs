@@ -9,14 +9,6 @@
     deny(clippy::indexing_slicing, clippy::expect_used, clippy::string_slice, clippy::unreachable)
 )]
 
-pub mod body;
-pub mod chunked;
-pub mod fields;
-pub mod framing;
-pub mod head;
-pub mod proxy_protocol;
-pub mod rewrite;
-mod syntax;
 
 mod answer;
 pub mod attempt;

@@ -12,6 +12,7 @@ mod escape;
 pub mod exchange;
 mod field;
 mod file;
+pub mod http1;
 pub mod lane;
 pub mod lifecycle;
 mod os_error;

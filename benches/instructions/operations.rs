@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use evenkeel::config::{AccessFormat, AccessLog, LogOutput};
 use evenkeel::exchange::{Edits, Pinned, decide};
-use evenkeel::lane::framing::Framing;
-use evenkeel::lane::head::{Request, Response};
-use evenkeel::lane::rewrite::{self, Connection, RequestForm, ResponseForm};
+use evenkeel::http1::framing::Framing;
+use evenkeel::http1::head::{Request, Response};
+use evenkeel::http1::write::{self, Connection, RequestForm, ResponseForm};
 use evenkeel::pool::{Picked, Tried};
 use evenkeel::telemetry::access;
 use evenkeel::telemetry::metrics::Metrics;
@@ -70,7 +70,7 @@ fn write_request(head: &'static [u8]) -> Box<dyn FnMut()> {
         out.clear();
         let form =
             RequestForm { edits: &edits, framing: Framing::None, upgrade: false, trailers: false, host: "" };
-        rewrite::request(&mut out, read.view(), &form);
+        write::request(&mut out, read.view(), &form);
         black_box(&out);
     })
 }
@@ -87,7 +87,7 @@ fn write_response() -> Box<dyn FnMut()> {
         exchange.response_edits(200, || head.fields(), &mut edits);
         out.clear();
         let (framing, connection) = (Framing::Length(100), Connection::Silent);
-        rewrite::response(&mut out, head, &ResponseForm { edits: &edits, framing, connection, date: None });
+        write::response(&mut out, head, &ResponseForm { edits: &edits, framing, connection, date: None });
         black_box(&out);
     })
 }

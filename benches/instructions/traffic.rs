@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use evenkeel::config::{self, AccessLog, Limits, LogOutput};
 use evenkeel::exchange::{Arrival, Caller, Exchange, Head, Next, Pinned};
-use evenkeel::lane::head::{HeadBytes, Parse, Request, RequestView, Response};
+use evenkeel::http1::head::{HeadBytes, Parse, Request, RequestView, Response};
 use evenkeel::snapshot::Snapshot;
 use evenkeel::telemetry::record::{ClientAddress, Named, Protocol, Record};
 use evenkeel::telemetry::{Telemetry, access};

@@ -1,6 +1,6 @@
 //! Chunked bodies: every way of arriving gives one result, the result is the model's, and what is written is read back.
 
-use evenkeel::lane::chunked::{self, CHUNK_END, ChunkHead, Decoder};
+use evenkeel::http1::chunked::{self, CHUNK_END, ChunkHead, Decoder};
 
 use super::model::{self, Body};
 use super::request_head::fields;

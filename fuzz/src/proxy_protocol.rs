@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
-use evenkeel::lane::proxy_protocol::{Parse, Says, parse};
+use evenkeel::http1::proxy_protocol::{Parse, Says, parse};
 use regex::bytes::Regex;
 
 /// Addresses are judged by the standard library, in another form than the one they were sent in.

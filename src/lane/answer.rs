@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::carry::{After, Sent};
 use super::connection::Client;
-use super::framing::{Framing, Version};
+use crate::http1::framing::{Framing, Version};
 use crate::config::Listener;
 use crate::exchange::{Failure, Tracked};
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::buffer::Buffer;
 use super::deadline::{Elapsed, Timer};
-use super::head::{Parse, Response};
+use crate::http1::head::{Parse, Response};
 use super::kept::{Connection, KeptConnections};
 use super::pace::Pace;
 use super::pump::{Ends, Pump, PumpError, WaitsFor};

@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use super::buffer::Buffer;
 use super::deadline::Timer;
-use super::proxy_protocol::{Parse, Says, parse};
+use crate::http1::proxy_protocol::{Parse, Says, parse};
 use super::stream::Stream;
 use super::worker::Worker;
 use crate::config::{Listener, ProxyProtocol};

@@ -7,14 +7,15 @@ use super::attempt::{self, Attempt, Failed};
 use super::buffer::Buffer;
 use super::connection::Client;
 use super::deliver::{self, Delivered, Passage};
-use super::framing::{Framing, Version};
+use crate::http1::framing::{Framing, Version};
 use super::handover::Judged;
-use super::head::{HeadRoom, RequestView, Response};
+use crate::http1::head::{HeadRoom, RequestView, Response};
 use super::kept::Connection;
 use super::pump::Pump;
-use super::rewrite::{self, RequestForm, ResponseForm};
+use crate::http1::write::{self, RequestForm, ResponseForm};
 use super::worker::Worker;
-use super::{answer, chunked, handover, head};
+use super::{answer, handover};
+use crate::http1::{chunked, head};
 use crate::config::{self, Listener};
 use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next, OwnListener, Pinned, Tracked};
 use crate::pool::{Endpoint, Wait};
@@ -348,7 +349,7 @@ fn request_head(client: &mut Client, tracked: &Tracked, manner: Manner) -> Vec<u
         trailers: view.takes_trailers(),
         host: tracked.endpoint().map_or("", |endpoint| endpoint.written()),
     };
-    rewrite::request(&mut out, view, &form);
+    write::request(&mut out, view, &form);
     client.worker.edits.set(edits);
     out
 }
@@ -371,10 +372,10 @@ fn interim(
     let form = ResponseForm {
         edits: &edits,
         framing: Framing::None,
-        connection: rewrite::Connection::Silent,
+        connection: write::Connection::Silent,
         date: None,
     };
-    rewrite::response(&mut out, view, &form);
+    write::response(&mut out, view, &form);
     worker.edits.set(edits);
     Some(out)
 }

@@ -18,9 +18,9 @@ use super::door::{Door, TooMany};
 use super::guests::Guest;
 use super::handover::{Handover, Preface, What};
 use super::handshake::{self, NoTls};
-use super::head::{HeadRoom, Parse, Refusal, RequestView};
+use crate::http1::head::{HeadRoom, Parse, Refusal, RequestView};
 use super::owed::Owed;
-use super::rewrite;
+use crate::http1::write;
 use super::stream::Stream;
 use super::worker::Worker;
 use crate::config::{Listener, ProxyProtocol};
@@ -224,7 +224,7 @@ impl Client {
     async fn hand_over(mut self, mut what: What) -> Option<Self> {
         let mut ahead = Vec::new();
         if let What::Request(judged) = &mut what {
-            rewrite::judged(&mut ahead, self.view());
+            write::judged(&mut ahead, self.view());
             judged.head_length = ahead.len();
         }
         ahead.extend_from_slice(self.input.bytes());

@@ -8,11 +8,11 @@ use std::time::Instant;
 use super::buffer::Buffer;
 use super::carry::{After, Manner, Sent};
 use super::connection::Client;
-use super::framing::{Framing, Version};
-use super::head::Response;
+use crate::http1::framing::{Framing, Version};
+use crate::http1::head::Response;
 use super::kept::Connection;
 use super::pump::{Ends, Pump, PumpError, WaitsFor};
-use super::rewrite::{self, ResponseForm};
+use crate::http1::write::{self, ResponseForm};
 use super::tunnel::{self, Side};
 use super::websocket::Frames;
 use crate::config::{self, Listener};
@@ -122,14 +122,14 @@ fn response_head(
     let mut edits = client.worker.edits.take();
     tracked.response_edits(view.status(), || view.fields(), &mut edits);
     let connection = match passage.manner.version {
-        _ if view.status() == 101 => rewrite::Connection::Upgrade,
-        _ if !keep => rewrite::Connection::Close,
-        Version::Http10 => rewrite::Connection::KeepAlive,
-        Version::Http11 => rewrite::Connection::Silent,
+        _ if view.status() == 101 => write::Connection::Upgrade,
+        _ if !keep => write::Connection::Close,
+        Version::Http10 => write::Connection::KeepAlive,
+        Version::Http11 => write::Connection::Silent,
     };
     let date = client.worker.date(client.now);
     let form = ResponseForm { edits: &edits, framing: announced, connection, date: Some(&date) };
-    rewrite::response(&mut out, view, &form);
+    write::response(&mut out, view, &form);
     client.worker.edits.set(edits);
     out
 }

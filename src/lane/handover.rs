@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::door::Door;
-use super::framing::Framing;
+use crate::http1::framing::Framing;
 use super::owed::Owed;
 use super::stream::Stream;
 use crate::exchange::{Caller, Tracked};

@@ -6,10 +6,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
-use super::body::Body;
+use crate::http1::body::Body;
 use super::buffer::{BODY, BODY_BEGINNING, BODY_FIRST, Buffer, TURN};
-use super::chunked::{self, ChunkError};
-use super::framing::Framing;
+use crate::http1::chunked::{self, ChunkError};
+use crate::http1::framing::Framing;
 use super::stream::Stream;
 use crate::exchange::Failure;
 

@@ -13,7 +13,7 @@ use super::buffer::{Buffer, HEAD};
 use super::deadline::{Clock, Pursuit};
 use super::door::Door;
 use super::handover::OtherCarrier;
-use super::head::{HeadRoom, Response};
+use crate::http1::head::{HeadRoom, Response};
 use super::kept::KeptConnections;
 use super::pins::Pins;
 use super::stream::Stream;

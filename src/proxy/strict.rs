@@ -8,7 +8,7 @@
 use http::{Version, header};
 use pingora_http::RequestHeader;
 
-use crate::lane::head::{check_host, check_path};
+use crate::http1::head::{check_host, check_path};
 
 /// `Err` is why, for the operator. Requests of other versions have been read by the lane's rules, or are not judged.
 pub fn check(request: &RequestHeader) -> Result<(), &'static str> {

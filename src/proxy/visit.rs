@@ -18,7 +18,7 @@ use super::stream::ClientStream;
 use super::{http2, turns};
 use crate::exchange::{Caller, Tracked};
 use crate::lane::door::Door;
-use crate::lane::framing::Framing;
+use crate::http1::framing::Framing;
 use crate::lane::handover::{Handover, Judged, OtherCarrier, Returned, What};
 use crate::lane::owed::Owed;
 use crate::tls::Secured;

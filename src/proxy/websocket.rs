@@ -15,7 +15,7 @@ use super::context::Carried;
 use super::{Carrier, EndpointProtocols, classify, edits, heads, next_attempt};
 use crate::exchange::{Circumstances, Edits, Exchange, Failure, Head};
 use crate::lane::attempt;
-use crate::lane::head::{Parse, RESPONSE_BYTES_MAX, Response};
+use crate::http1::head::{Parse, RESPONSE_BYTES_MAX, Response};
 use crate::lane::kept::KeptConnections;
 use crate::lane::stream::Stream;
 use crate::websocket::{accept_key, fresh_key};

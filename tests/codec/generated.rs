@@ -1,6 +1,6 @@
 //! Input made of the pieces that matter, right and wrong, in any order; and any bytes whatever.
 
-use evenkeel::lane::head::{Parse, Request, Response};
+use evenkeel::http1::head::{Parse, Request, Response};
 use proptest::prelude::*;
 use proptest::sample::select;
 

@@ -1,8 +1,8 @@
 //! An oracle for request smuggling, made by others: what it calls severe or ambiguous is refused, or harmless once it
 //! has been written anew.
 
-use evenkeel::lane::head::{Parse, Request};
-use evenkeel::lane::rewrite::{self, RequestForm};
+use evenkeel::http1::head::{Parse, Request};
+use evenkeel::http1::write::{self, RequestForm};
 use http_desync_guardian::request_analyzer::HttpRequestData;
 use http_desync_guardian::{ClassificationReason, RequestSafetyTier};
 use proptest::prelude::*;
@@ -31,7 +31,7 @@ fn sent(bytes: &[u8]) -> Option<Vec<u8>> {
         host: "a.example",
     };
     let mut out = Vec::new();
-    rewrite::request(&mut out, view, &form);
+    write::request(&mut out, view, &form);
     Some(out)
 }
 

@@ -16,7 +16,7 @@ use pingora_proxy::Session;
 use super::side::Side;
 use super::{Failed, Sent, Way, unconnected};
 use crate::exchange::{Exchange, Failure};
-use crate::lane::head::RESPONSE_FIELDS_MAX;
+use crate::http1::head::RESPONSE_FIELDS_MAX;
 use crate::proxy::context::Carried;
 use crate::proxy::{Carrier, classify};
 pub use connections::Connections;

@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep_until, timeout_at};
 use super::side::Side;
 use super::{Ended, Failed, Sent, circumstances};
 use crate::exchange::{Failure, Head};
-use crate::lane::chunked::may_follow;
+use crate::http1::chunked::may_follow;
 use crate::proxy::context::Carried;
 use crate::proxy::visit::Visit;
 use crate::proxy::{Carrier, classify, close_behind, heads};

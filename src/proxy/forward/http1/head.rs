@@ -5,9 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::exchange::{Edits, Exchange};
-use crate::lane::framing::{Framing, Version};
-use crate::lane::head::Response;
-use crate::lane::rewrite::{self, RequestForm};
+use crate::http1::framing::{Framing, Version};
+use crate::http1::head::Response;
+use crate::http1::write::{self, RequestForm};
 use crate::proxy::edits;
 use crate::proxy::forward::{Sent, takes_trailers};
 
@@ -43,12 +43,12 @@ pub fn request(client: &RequestHeader, exchange: &Exchange, framing: Framing, ho
     let not_here = |name: &HeaderName| [header::HOST, header::COOKIE, header::TRAILER].contains(name);
     for (name, value) in &client.headers {
         let text = name.as_str().as_bytes();
-        if !not_here(name) && !rewrite::goes(text, &edits, framing) {
+        if !not_here(name) && !write::goes(text, &edits, framing) {
             write(&mut out, &[text, b": ", value.as_bytes(), b"\r\n"]);
         }
     }
     cookies(&mut out, client);
-    rewrite::request_end(&mut out, &form);
+    write::request_end(&mut out, &form);
     out
 }
 
@@ -80,7 +80,7 @@ pub fn response(
     exchange.response_edits(view.status(), || view.fields(), &mut edits);
     let onward = view.onward(method.as_str(), Version::Http11);
     let mut fields = HeaderMap::with_capacity(view.fields().count() + 4);
-    for (name, value) in view.fields().filter(|(name, _)| !rewrite::goes(name, &edits, onward.body)) {
+    for (name, value) in view.fields().filter(|(name, _)| !write::goes(name, &edits, onward.body)) {
         // It is a part of `bytes`, and is not copied.
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value))?;
         fields.append(HeaderName::from_bytes(name)?, value);

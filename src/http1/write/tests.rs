@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Limits;
-use crate::lane::head::{Parse, Request, Response};
+use crate::http1::head::{Parse, Request, Response};
 
 const LIMITS: Limits = Limits {
     header_bytes: 32 * 1024,

@@ -178,7 +178,7 @@ impl<'a> ResponseView<'a> {
         self.head.fields.iter(self.bytes)
     }
 
-    pub(in crate::lane) fn lines(self) -> Lines<'a> {
+    pub(in crate::http1) fn lines(self) -> Lines<'a> {
         self.head.fields.lines(self.bytes)
     }
 
