@@ -28,13 +28,13 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::timeout;
 
+use crate::endpoint::idle_pool::KeptConnections;
 use crate::exchange::{Arrival, Exchange, Failure, Next, Tracked};
-use crate::lane::door::Door;
-use crate::lane::kept::KeptConnections;
-use crate::lane::pins::Pins;
 use crate::lifecycle::Lifecycle;
+use crate::listener_state::Door;
 use crate::pool::Wait;
 use crate::telemetry::record::Protocol;
+use crate::worker::request_scopes::Pins;
 use connection::Connections;
 use context::Carried;
 use http2::Terms;

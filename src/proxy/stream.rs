@@ -23,9 +23,9 @@ use tokio::time::{Sleep, sleep};
 
 use super::frames::Frames;
 use super::visit::Visit;
-use crate::lane::connection::{LINGER, lingers};
-use crate::lane::handover::Returned;
-use crate::lane::stream::Stream;
+use crate::client::connection::{LINGER, lingers};
+use crate::client::handover::Returned;
+use crate::net::stream::Stream;
 
 /// What an HTTP/2 client may have read of it, in bytes, before its worker's others have their turn: frames may cost far
 /// more than they have bytes.

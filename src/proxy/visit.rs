@@ -16,11 +16,11 @@ use tokio::sync::{Notify, watch};
 use super::Carrier;
 use super::stream::ClientStream;
 use super::{http2, turns};
+use crate::client::handover::{Handover, Judged, OtherCarrier, Returned, What};
+use crate::client::pipelined::Owed;
 use crate::exchange::{Caller, Tracked};
-use crate::lane::door::Door;
 use crate::http1::framing::Framing;
-use crate::lane::handover::{Handover, Judged, OtherCarrier, Returned, What};
-use crate::lane::owed::Owed;
+use crate::listener_state::Door;
 use crate::tls::Secured;
 
 /// One client's connection.

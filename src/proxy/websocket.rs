@@ -13,11 +13,11 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::context::Carried;
 use super::{Carrier, EndpointProtocols, classify, edits, heads, next_attempt};
+use crate::endpoint::idle_pool::KeptConnections;
 use crate::exchange::{Circumstances, Edits, Exchange, Failure, Head};
-use crate::lane::attempt;
+use crate::forward::attempt;
 use crate::http1::head::{Parse, RESPONSE_BYTES_MAX, Response};
-use crate::lane::kept::KeptConnections;
-use crate::lane::stream::Stream;
+use crate::net::stream::Stream;
 use crate::websocket::{accept_key, fresh_key};
 
 /// What is read at once of what the endpoint says.

@@ -20,10 +20,10 @@ use super::drain::Stage;
 use super::hall::Hall;
 use super::post::{Accepted, Post};
 use super::state::Shared;
-use crate::lane::kept::KeptConnections;
-use crate::lane::pins::Pins;
-use crate::lane::worker::Worker;
+use crate::endpoint::idle_pool::KeptConnections;
 use crate::proxy::{Carrier, Proxy};
+use crate::worker::Worker;
+use crate::worker::request_scopes::Pins;
 
 pub struct Acceptor {
     shared: Arc<Shared>,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::config::{ListenAddress, Listener};
-use crate::lane::socket::keepalive;
+use crate::net::socket::keepalive;
 use crate::socket_file::SocketFile;
 
 /// Bytes that the kernel keeps for a client which does not take them. Without a limit these are megabytes: a response

@@ -20,7 +20,7 @@ use super::inherit::Heritage;
 use super::store;
 use super::upgrade::message::{Handed, Role};
 use crate::config::{ListenAddress, Listener};
-use crate::lane::door::Door;
+use crate::listener_state::Door;
 use crate::snapshot::Snapshot;
 use crate::socket_file::{Claim, SocketFile};
 use crate::telemetry::metrics::Metrics;

@@ -8,10 +8,10 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::config;
-use crate::lane::descriptors::Descriptors;
-use crate::lane::door::Door;
-use crate::lane::places::Place;
+use crate::listener_state::Door;
+use crate::net::descriptors::Descriptors;
 use crate::os_error;
+use crate::permits::Place;
 use crate::proxy;
 use crate::snapshot::Snapshot;
 
@@ -175,7 +175,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
     use super::*;
-    use crate::lane::descriptors::IdleStore;
+    use crate::net::descriptors::IdleStore;
 
     /// Out of descriptors or memory: a pause each time, and the log is told now and then.
     #[tokio::test(start_paused = true)]

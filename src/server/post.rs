@@ -17,12 +17,12 @@ use super::accept_error::is_of_one_connection;
 use super::crew::{Burdened, Member};
 use super::entrance::Entrance;
 use super::hall::{Hall, Pause, Seat};
-use crate::lane::connection::{self, Client};
-use crate::lane::door::Door;
-use crate::lane::stream::Stream;
-use crate::lane::worker::Worker;
+use crate::client::connection::{self, Client};
+use crate::listener_state::Door;
+use crate::net::stream::Stream;
 use crate::telemetry::metrics::listeners::Open;
 use crate::telemetry::record::ClientAddress;
+use crate::worker::Worker;
 
 /// How many clients may come in one after the other before those who are inside have their turn.
 const AT_ONCE: u32 = 16;
@@ -251,13 +251,13 @@ mod tests {
     use super::super::entrance::Entrances;
     use super::*;
     use crate::config::{AccessFormat, AccessLog, LogOutput};
-    use crate::lane::deadline::Pursuit;
-    use crate::lane::kept::KeptConnections;
-    use crate::lane::pins::Pins;
+    use crate::endpoint::idle_pool::KeptConnections;
     use crate::proxy::{Carrier, Proxy};
     use crate::snapshot::Snapshot;
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::{Telemetry, access};
+    use crate::worker::deadline::Pursuit;
+    use crate::worker::request_scopes::Pins;
 
     fn snapshot(listener: &str) -> Arc<Snapshot> {
         let text = format!(

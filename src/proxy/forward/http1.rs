@@ -18,14 +18,14 @@ use tokio::time::timeout;
 
 use super::side::Side;
 use super::{Failed, Sent, Way, unconnected};
+use crate::endpoint::idle_pool::{Connection, KeptConnections};
 use crate::exchange::{Exchange, Failure};
-use crate::lane::attempt::{self, INTERIM_MAX};
+use crate::forward::attempt::{self, INTERIM_MAX};
 use crate::http1::body::Body;
-use crate::lane::buffer::{BODY, BODY_BEGINNING, BODY_FIRST};
 use crate::http1::chunked;
 use crate::http1::framing::Framing;
 use crate::http1::head::{Parse, Response};
-use crate::lane::kept::{Connection, KeptConnections};
+use crate::net::buffer::{BODY, BODY_BEGINNING, BODY_FIRST};
 use crate::proxy::Carrier;
 use crate::proxy::context::Carried;
 

@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::config;
+use crate::endpoint::idle_pool::KeptConnections;
 use crate::exchange::Failure;
-use crate::lane::attempt;
-use crate::lane::descriptors::{IdleStore, oldest};
-use crate::lane::kept::KeptConnections;
-use crate::lane::stream::Stream;
+use crate::forward::attempt;
+use crate::net::descriptors::{IdleStore, oldest};
+use crate::net::stream::Stream;
 use crate::pool::dial::NO_HTTP2;
 use crate::pool::{Endpoint, IdleConnections};
 use crate::proxy::forward::Failed;

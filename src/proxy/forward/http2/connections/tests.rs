@@ -3,7 +3,7 @@ use std::sync::Weak;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::lane::descriptors::Descriptors;
+use crate::net::descriptors::Descriptors;
 use crate::pool::Pool;
 use crate::snapshot::Snapshot;
 

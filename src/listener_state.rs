@@ -1,14 +1,16 @@
 //! What the connections of one listener share, over all workers: who may come in, and whether they have to go.
 
+pub mod client_permits;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::guests::{Guest, Guests};
-use super::places::{Place, Places};
 use crate::config::Listener;
+use crate::listener_state::client_permits::{Guest, Guests};
+use crate::permits::{Place, Places};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::listeners::ListenerCounters;

@@ -3,23 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt::{self, Attempt, Failed};
-use super::buffer::Buffer;
-use super::connection::Client;
-use super::deliver::{self, Delivered, Passage};
-use crate::http1::framing::{Framing, Version};
-use super::handover::Judged;
-use crate::http1::head::{HeadRoom, RequestView, Response};
-use super::kept::Connection;
-use super::pump::Pump;
-use crate::http1::write::{self, RequestForm, ResponseForm};
-use super::worker::Worker;
-use super::{answer, handover};
-use crate::http1::{chunked, head};
+use crate::client::connection::Client;
+use crate::client::handover;
+use crate::client::handover::Judged;
 use crate::config::{self, Listener};
+use crate::endpoint::idle_pool::Connection;
 use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next, OwnListener, Pinned, Tracked};
+use crate::forward::attempt::{self, Attempt, Failed};
+use crate::forward::local_reply;
+use crate::forward::pump::Pump;
+use crate::forward::response::{self, Delivered, Passage};
+use crate::http1::framing::{Framing, Version};
+use crate::http1::head::{HeadRoom, RequestView, Response};
+use crate::http1::write::{self, RequestForm, ResponseForm};
+use crate::http1::{chunked, head};
+use crate::net::buffer::Buffer;
 use crate::pool::{Endpoint, Wait};
 use crate::telemetry::record::Protocol;
+use crate::worker::Worker;
 
 /// Room before a response, so that its head, which grows on the way, can go out in one piece with the body.
 const GAP: usize = 512;
@@ -76,7 +77,7 @@ pub async fn request(client: &mut Client, pinned: Arc<Pinned>) -> Served {
             serve(client, own, &mut tracked, &mut sent).await
         }
         Err((failure, detail)) => {
-            Some(answer::send(client, &own, &mut tracked, &mut sent, failure, detail).await)
+            Some(local_reply::send(client, &own, &mut tracked, &mut sent, failure, detail).await)
         }
     };
     client.timer.bound(None);
@@ -119,7 +120,7 @@ pub async fn refused(client: &mut Client, pinned: Arc<Pinned>, refusal: head::Re
     let mut tracked = begin(client, pinned);
     let mut sent = Sent::default();
     let detail = Some(refusal.reason.to_owned());
-    answer::send(client, &own, &mut tracked, &mut sent, refusal.failure, detail).await;
+    local_reply::send(client, &own, &mut tracked, &mut sent, refusal.failure, detail).await;
     tracked.finish(sent.status, sent.bytes, client.now);
     After::Linger
 }
@@ -175,7 +176,7 @@ async fn serve(
             }
             Next::Fail(failure) => (failure, None),
         };
-        return Some(answer::send(client, &listener, tracked, sent, failure, detail).await);
+        return Some(local_reply::send(client, &listener, tracked, sent, failure, detail).await);
     }
 }
 
@@ -247,7 +248,7 @@ async fn attempt(
             return again(client, passage, outcome);
         }
     }
-    match deliver::deliver(client, listener, tracked, sent, pool, &mut passage).await {
+    match response::deliver(client, listener, tracked, sent, pool, &mut passage).await {
         Delivered::Whole { reusable, keep } => {
             let endpoint = tracked.endpoint().filter(|_| reusable);
             Outcome::Served(passage.finish(client, pool, endpoint, keep))

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::carry::{After, Sent};
-use super::connection::Client;
-use crate::http1::framing::{Framing, Version};
+use crate::client::connection::Client;
 use crate::config::Listener;
 use crate::exchange::{Failure, Tracked};
+use crate::forward::request::{After, Sent};
+use crate::http1::framing::{Framing, Version};
 
 /// Notes why the request failed and, if the client has seen nothing of a response yet, says so to it.
 pub async fn send(

@@ -9,24 +9,24 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::attempt;
-use super::buffer::{Buffer, HEAD};
-use super::caller::{self, Unknown};
-use super::carry::{self, After, Served};
-use super::deadline::{Elapsed, Pursuit, Timer};
-use super::door::{Door, TooMany};
-use super::guests::Guest;
-use super::handover::{Handover, Preface, What};
-use super::handshake::{self, NoTls};
-use crate::http1::head::{HeadRoom, Parse, Refusal, RequestView};
-use super::owed::Owed;
-use crate::http1::write;
-use super::stream::Stream;
-use super::worker::Worker;
+use crate::client::handover::{Handover, Preface, What};
+use crate::client::handshake::{self, NoTls};
+use crate::client::pipelined::Owed;
+use crate::client::proxy_header::{self, Unknown};
 use crate::config::{Listener, ProxyProtocol};
 use crate::exchange::{Caller, Failure, OwnListener, Pinned};
+use crate::forward::attempt;
+use crate::forward::request::{self, After, Served};
+use crate::http1::head::{HeadRoom, Parse, Refusal, RequestView};
+use crate::http1::write;
+use crate::listener_state::client_permits::Guest;
+use crate::listener_state::{Door, TooMany};
+use crate::net::buffer::{Buffer, HEAD};
+use crate::net::stream::Stream;
 use crate::telemetry::record::ClientAddress;
 use crate::tls::{Secured, ServerTls};
+use crate::worker::Worker;
+use crate::worker::deadline::{Elapsed, Pursuit, Timer};
 
 /// How long a connection is kept after its last answer for the client to read it. Many clients read nothing before they
 /// have sent everything: who sends at this rate, in bytes a second, has longer.
@@ -185,7 +185,7 @@ impl Client {
         self.take_head(self.input.len());
         let refusal =
             Refusal { failure: Failure::PlainHttp, reason: "HTTP without TLS came to a TLS listener" };
-        let after = carry::refused(&mut self, pinned, refusal).await;
+        let after = request::refused(&mut self, pinned, refusal).await;
         self.end(after).await;
     }
 
@@ -254,7 +254,7 @@ impl Client {
     async fn is_identified(&mut self, listener: &Listener) -> bool {
         let Self { worker, stream, input, timer, .. } = self;
         let peer = self.caller.peer().clone();
-        match caller::identify(worker, stream, input, timer, listener, peer).await {
+        match proxy_header::identify(worker, stream, input, timer, listener, peer).await {
             Ok(caller) => {
                 self.caller = caller;
                 // It may have waited for a header.
@@ -279,7 +279,7 @@ impl Client {
             return After::Close;
         }
         self.door.counters.refused(failure.label());
-        let after = carry::refused(self, pinned, Refusal { failure, reason }).await;
+        let after = request::refused(self, pinned, Refusal { failure, reason }).await;
         match self.door.may_linger() {
             Some(_place) if after == After::Linger => {
                 self.linger().await;
@@ -300,14 +300,14 @@ impl Client {
                 Arrived::ForOther { http2: true } => return Stay::Elsewhere(What::Http2),
                 Arrived::ForOther { http2: false } => return Stay::Elsewhere(What::Http1),
                 // In a box, so that a connection that waits does not carry the room for a request along.
-                Arrived::Request => match Box::pin(carry::request(self, pinned)).await {
+                Arrived::Request => match Box::pin(request::request(self, pinned)).await {
                     Served::Here(after) => after,
                     Served::Elsewhere(judged) => {
                         self.requests += 1;
                         return Stay::Elsewhere(What::Request(judged));
                     }
                 },
-                Arrived::Refused(refusal) => Box::pin(carry::refused(self, pinned, refusal)).await,
+                Arrived::Refused(refusal) => Box::pin(request::refused(self, pinned, refusal)).await,
             };
             self.requests += 1;
             if after != After::KeepAlive {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use super::door::Door;
+use crate::listener_state::Door;
 
 /// How late a deadline may be noticed, and so how often the clock looks at most.
 const TICK: Duration = Duration::from_millis(100);

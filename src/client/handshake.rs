@@ -6,11 +6,11 @@ use std::time::Duration;
 use rustls::ServerConnection;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
-use super::buffer::Buffer;
-use super::deadline::{Elapsed, Timer};
-use super::stream::Stream;
-use super::worker::Worker;
+use crate::net::buffer::Buffer;
+use crate::net::stream::Stream;
 use crate::tls::{Secured, ServerTls};
+use crate::worker::Worker;
+use crate::worker::deadline::{Elapsed, Timer};
 
 /// The type of a TLS record that carries a handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
-use super::door::Door;
 use crate::exchange::Pinned;
+use crate::listener_state::Door;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::io::AsyncWrite;
 
-use super::buffer::{BODY, Buffer, TURN};
-use super::deadline::{Pursuit, Timer};
-use super::stream::Stream;
-use super::websocket::{Frames, GOING_AWAY, GOING_AWAY_MASKED};
-use super::worker::Worker;
+use crate::forward::websocket_frames::{Frames, GOING_AWAY, GOING_AWAY_MASKED};
+use crate::net::buffer::{BODY, Buffer, TURN};
+use crate::net::stream::Stream;
+use crate::worker::Worker;
+use crate::worker::deadline::{Pursuit, Timer};
 
 /// One side of a tunnel, and what has been read of it.
 pub struct Side<'a> {

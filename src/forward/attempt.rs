@@ -6,20 +6,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::buffer::Buffer;
-use super::deadline::{Elapsed, Timer};
-use crate::http1::head::{Parse, Response};
-use super::kept::{Connection, KeptConnections};
-use super::pace::Pace;
-use super::pump::{Ends, Pump, PumpError, WaitsFor};
-use super::socket::Socket;
-use super::stream::Stream;
-use super::worker::Worker;
 use crate::config::{self, EndpointTimeouts, Listener};
+use crate::endpoint::idle_pool::{Connection, KeptConnections};
 use crate::exchange::{Failure, Tracked};
+use crate::forward::min_body_rate::Pace;
+use crate::forward::pump::{Ends, Pump, PumpError, WaitsFor};
+use crate::http1::head::{Parse, Response};
+use crate::net::buffer::Buffer;
+use crate::net::socket::Socket;
+use crate::net::stream::Stream;
 use crate::os_error;
 use crate::pool::Endpoint;
 use crate::tls::ClientTls;
+use crate::worker::Worker;
+use crate::worker::deadline::{Elapsed, Timer};
 
 /// More interim responses than anybody needs (RFC 9110, section 15.2).
 pub const INTERIM_MAX: usize = 20;

@@ -8,9 +8,9 @@ use ahash::AHashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::descriptors::{Descriptors, IdleStore, oldest};
-use super::stream::Stream;
 use crate::config;
+use crate::net::descriptors::{Descriptors, IdleStore, oldest};
+use crate::net::stream::Stream;
 use crate::pool::{Endpoint, IdleConnections};
 use crate::tls::ClientTls;
 

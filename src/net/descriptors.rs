@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::places::{Place, Places};
+use crate::permits::{Place, Places};
 use crate::telemetry::Throttle;
 
 /// How long to wait for a descriptor before looking again whether something has become idle.

@@ -3,11 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::door::Door;
-use crate::http1::framing::Framing;
-use super::owed::Owed;
-use super::stream::Stream;
+use crate::client::pipelined::Owed;
 use crate::exchange::{Caller, Tracked};
+use crate::http1::framing::Framing;
+use crate::listener_state::Door;
+use crate::net::stream::Stream;
 use crate::tls::Secured;
 
 /// What an HTTP/2 client sends first where it knows that the server speaks it (RFC 9113, section 3.4).

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::buffer::Buffer;
-use super::carry::{After, Manner, Sent};
-use super::connection::Client;
+use crate::client::connection::Client;
+use crate::config::{self, Listener};
+use crate::endpoint::idle_pool::Connection;
+use crate::exchange::{Circumstances, Failure, Tracked};
+use crate::forward::pump::{Ends, Pump, PumpError, WaitsFor};
+use crate::forward::request::{After, Manner, Sent};
+use crate::forward::tunnel::{self, Side};
+use crate::forward::websocket_frames::Frames;
 use crate::http1::framing::{Framing, Version};
 use crate::http1::head::Response;
-use super::kept::Connection;
-use super::pump::{Ends, Pump, PumpError, WaitsFor};
 use crate::http1::write::{self, ResponseForm};
-use super::tunnel::{self, Side};
-use super::websocket::Frames;
-use crate::config::{self, Listener};
-use crate::exchange::{Circumstances, Failure, Tracked};
+use crate::net::buffer::Buffer;
 use crate::pool::Endpoint;
 
 /// What an attempt holds: a connection, and what is on its way over it.

@@ -6,12 +6,12 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
+use crate::exchange::Failure;
 use crate::http1::body::Body;
-use super::buffer::{BODY, BODY_BEGINNING, BODY_FIRST, Buffer, TURN};
 use crate::http1::chunked::{self, ChunkError};
 use crate::http1::framing::Framing;
-use super::stream::Stream;
-use crate::exchange::Failure;
+use crate::net::buffer::{BODY, BODY_BEGINNING, BODY_FIRST, Buffer, TURN};
+use crate::net::stream::Stream;
 
 /// Longer bodies are not sent again.
 const KEPT_MAX: usize = 64 * 1024;

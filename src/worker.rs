@@ -1,5 +1,14 @@
 //! What the connections of one worker share. A worker is one thread: nothing here is waited for.
 
+// What a client or an endpoint sends must never end a worker.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::expect_used, clippy::string_slice, clippy::unreachable)
+)]
+
+pub mod deadline;
+pub mod request_scopes;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -9,16 +18,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::buffer::{Buffer, HEAD};
-use super::deadline::{Clock, Pursuit};
-use super::door::Door;
-use super::handover::OtherCarrier;
-use crate::http1::head::{HeadRoom, Response};
-use super::kept::KeptConnections;
-use super::pins::Pins;
-use super::stream::Stream;
+use crate::client::handover::OtherCarrier;
+use crate::endpoint::idle_pool::KeptConnections;
 use crate::exchange::Edits;
+use crate::http1::head::{HeadRoom, Response};
 use crate::lifecycle::Lifecycle;
+use crate::listener_state::Door;
+use crate::net::buffer::{Buffer, HEAD};
+use crate::net::stream::Stream;
+use crate::worker::deadline::{Clock, Pursuit};
+use crate::worker::request_scopes::Pins;
 
 /// How often idle connections to endpoints are looked through.
 const SWEEP: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use super::socket::Socket;
+use crate::net::socket::Socket;
 use crate::tls::{ClientTls, HTTP2};
 
 /// The most that one record of TLS holds, in bytes.

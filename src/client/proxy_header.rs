@@ -4,14 +4,14 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 
-use super::buffer::Buffer;
-use super::deadline::Timer;
-use crate::http1::proxy_protocol::{Parse, Says, parse};
-use super::stream::Stream;
-use super::worker::Worker;
 use crate::config::{Listener, ProxyProtocol};
 use crate::exchange::Caller;
+use crate::http1::proxy_protocol::{Parse, Says, parse};
+use crate::net::buffer::Buffer;
+use crate::net::stream::Stream;
 use crate::telemetry::record::ClientAddress;
+use crate::worker::Worker;
+use crate::worker::deadline::Timer;
 
 /// Why a connection is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

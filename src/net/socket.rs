@@ -13,7 +13,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::places::Place;
+use crate::permits::Place;
 use crate::pool::{Endpoint, Target};
 
 #[derive(Debug)]
