@@ -4,7 +4,7 @@
 
 mod answer;
 mod assertion;
-mod caller;
+mod client_identity;
 mod decide;
 mod disguise;
 mod edits;
@@ -16,9 +16,9 @@ mod headers;
 mod https;
 mod limits;
 mod path;
-mod pinned;
 mod request_id;
 mod retry;
+mod scope;
 #[cfg(test)]
 mod tests;
 mod tracked;
@@ -31,14 +31,14 @@ use smallvec::SmallVec;
 
 pub use answer::Answer;
 pub use assertion::tested;
-pub use caller::Caller;
+pub use client_identity::ClientIdentity;
 pub use decide::{Decision, decide};
 pub use edits::{Action, Edits};
 pub use failure::{Failure, Side};
 pub use forwarded::Origin;
 pub use headers::END_TO_END;
-pub use pinned::{OwnListener, Pinned, ResponseScope};
 pub use retry::{ATTEMPTS_MAX, Circumstances};
+pub use scope::{OwnListener, RequestScope, ResponseScope};
 pub use tracked::Tracked;
 
 use crate::config::{self, EndpointProtocol, HostHeader, Listener};
@@ -50,9 +50,9 @@ use crate::telemetry::record::{Attempt, AttemptResult, Outcome, Protocol, Record
 use crate::tls::Secured;
 use disguise::Disguise;
 use limits::HeadSize;
-use pinned::Held;
 use request_id::RequestId;
 use retry::is_idempotent;
+use scope::Held;
 
 /// One request from its header's arrival to its record.
 pub struct Exchange {
@@ -105,7 +105,7 @@ struct OpenAttempt {
 /// What a carrier knows of a request when its header has arrived.
 pub struct Arrival<'a, H> {
     pub head: &'a H,
-    pub caller: Caller,
+    pub identity: ClientIdentity,
     pub secured: Option<Arc<Secured>>,
     pub protocol: Protocol,
     /// The request target as sent.
@@ -139,9 +139,10 @@ pub enum Head {
 }
 
 impl Exchange {
-    pub fn begin<H: RequestHead>(pinned: Arc<Pinned>, arrival: Arrival<'_, H>) -> Self {
-        let (head, listener) = (arrival.head, pinned.listener());
-        let origin = Origin::new(arrival.caller, arrival.secured.is_some(), &listener.trusted_proxies, head);
+    pub fn begin<H: RequestHead>(scope: Arc<RequestScope>, arrival: Arrival<'_, H>) -> Self {
+        let (head, listener) = (arrival.head, scope.listener());
+        let origin =
+            Origin::new(arrival.identity, arrival.secured.is_some(), &listener.trusted_proxies, head);
         let request_id = RequestId::of(head);
         let text = TextParts {
             method: head.method(),
@@ -163,7 +164,7 @@ impl Exchange {
             status: 0,
             bytes_in: 0,
             bytes_out: 0,
-            generation: pinned.snapshot().generation(),
+            generation: scope.snapshot().generation(),
             attempts: SmallVec::new(),
             skipped: None,
             waited: None,
@@ -195,7 +196,7 @@ impl Exchange {
             size: HeadSize::default(),
             patience: None,
             failure: None,
-            held: Held::All(pinned),
+            held: Held::All(scope),
             origin,
             secured: arrival.secured,
             record,
@@ -228,8 +229,8 @@ impl Exchange {
 
     /// Finds the route, and holds the request to what it allows.
     fn find_route<H: RequestHead>(&mut self, head: &H) -> Result<(), Failure> {
-        let Held::All(pinned) = self.held.clone() else { return Err(Failure::Internal) };
-        let decision = decide(pinned.snapshot(), head);
+        let Held::All(scope) = self.held.clone() else { return Err(Failure::Internal) };
+        let decision = decide(scope.snapshot(), head);
         // Before all else: a place among the routes of another snapshot says nothing about this one.
         self.route = decision.trace.route();
         let Some(route) = decision.route else {
@@ -255,8 +256,8 @@ impl Exchange {
             self.stop_waiting(now);
             return Next::Fail(Failure::RequestDeadline);
         }
-        let Held::All(pinned) = self.held.clone() else { return Next::Fail(Failure::Internal) };
-        let Some(route) = pinned.route(self.route) else { return Next::Fail(Failure::NoRoute) };
+        let Held::All(scope) = self.held.clone() else { return Next::Fail(Failure::Internal) };
+        let Some(route) = scope.route(self.route) else { return Next::Fail(Failure::NoRoute) };
         match route.pool.pick(&self.tried) {
             Picked::Endpoint { endpoint, failed_open, skipped } => {
                 let Some(lease) = self.lease(endpoint) else { return self.refused_by(&route.pool) };

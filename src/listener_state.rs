@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::config::Listener;
-use crate::listener_state::client_permits::{Guest, Guests};
-use crate::permits::{Place, Places};
+use crate::listener_state::client_permits::{ClientPermit, ClientPermits};
+use crate::permits::{Permit, Permits};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Throttle;
 use crate::telemetry::metrics::listeners::ListenerCounters;
@@ -19,13 +19,13 @@ use crate::telemetry::record::ClientAddress;
 /// Refused clients that are given time to read why: more of them would take the places of others.
 const REFUSED_LINGERING: usize = 64;
 
-pub struct Door {
+pub struct ListenerState {
     /// The listener's name.
     pub listener: Arc<str>,
-    pub places: Arc<Places>,
+    pub places: Arc<Permits>,
     pub counters: Arc<ListenerCounters>,
-    guests: Arc<Guests>,
-    refused: Arc<Places>,
+    guests: Arc<ClientPermits>,
+    refused: Arc<Permits>,
     /// What the listener was like when it went out of the config, and when that was.
     retired: OnceLock<(Arc<Listener>, Instant)>,
     /// Its clients have to go: it is retired, or the process stops.
@@ -38,7 +38,7 @@ pub struct Door {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMany;
 
-impl Door {
+impl ListenerState {
     pub fn new(listener: Arc<str>, counters: Arc<ListenerCounters>) -> Arc<Self> {
         Arc::new(Self {
             listener,
@@ -53,7 +53,7 @@ impl Door {
         })
     }
 
-    /// A door of the same listener at another address: whoever is inside still counts.
+    /// The state of the same listener at another address: its connections still count.
     pub fn elsewhere(&self) -> Arc<Self> {
         Arc::new(Self {
             listener: self.listener.clone(),
@@ -99,7 +99,11 @@ impl Door {
     }
 
     /// Counts the connection of a client; `None` where nobody counts it.
-    pub fn admit(&self, client: &ClientAddress, listener: &Listener) -> Result<Option<Guest>, TooMany> {
+    pub fn admit(
+        &self,
+        client: &ClientAddress,
+        listener: &Listener,
+    ) -> Result<Option<ClientPermit>, TooMany> {
         let (Some(ip), Some(most)) = (client.ip(), listener.connections.per_client) else {
             return Ok(None);
         };
@@ -129,7 +133,7 @@ impl Door {
     }
 
     /// Whether a refused client may be given time to read why.
-    pub fn may_linger(&self) -> Option<Place> {
+    pub fn may_linger(&self) -> Option<Permit> {
         self.refused.take(REFUSED_LINGERING)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 #[derive(Debug, Default)]
-pub struct Places {
+pub struct Permits {
     taken: AtomicUsize,
     waiting: AtomicUsize,
     left: Notify,
@@ -16,15 +16,15 @@ pub struct Places {
 /// Dropped, it is free again.
 #[must_use = "the place is free again when this is dropped"]
 #[derive(Debug)]
-pub struct Place(Arc<Places>);
+pub struct Permit(Arc<Permits>);
 
 struct Waiting<'a>(&'a AtomicUsize);
 
-impl Places {
+impl Permits {
     /// Takes a place; `None` if `most` are taken.
-    pub fn take(self: &Arc<Self>, most: usize) -> Option<Place> {
+    pub fn take(self: &Arc<Self>, most: usize) -> Option<Permit> {
         let next = |taken: usize| (taken < most).then_some(taken + 1);
-        self.taken.fetch_update(SeqCst, SeqCst, next).ok().map(|_| Place(self.clone()))
+        self.taken.fetch_update(SeqCst, SeqCst, next).ok().map(|_| Permit(self.clone()))
     }
 
     pub fn taken(&self) -> usize {
@@ -40,7 +40,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, SeqCst);
         if self.0.waiting.load(SeqCst) > 0 {
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn no_more_than_there_are_and_each_again() {
-        let places = Arc::new(Places::default());
+        let places = Arc::new(Permits::default());
         let first = places.take(2);
         let second = places.take(2);
         assert!(first.is_some() && second.is_some());
@@ -74,7 +74,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_told() {
-        let places = Arc::new(Places::default());
+        let places = Arc::new(Permits::default());
         let place = places.take(1);
         let begun = tokio::time::Instant::now();
         let limit = Duration::from_secs(9);

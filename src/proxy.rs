@@ -28,13 +28,13 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::timeout;
 
-use crate::endpoint::idle_pool::KeptConnections;
+use crate::endpoint::idle_pool::IdlePool;
 use crate::exchange::{Arrival, Exchange, Failure, Next, Tracked};
 use crate::lifecycle::Lifecycle;
-use crate::listener_state::Door;
+use crate::listener_state::ListenerState;
 use crate::pool::Wait;
 use crate::telemetry::record::Protocol;
-use crate::worker::request_scopes::Pins;
+use crate::worker::request_scopes::RequestScopes;
 use connection::Connections;
 use context::Carried;
 use http2::Terms;
@@ -48,44 +48,44 @@ const OWN_ANSWER: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct Carrier {
-    pins: Arc<Pins>,
+    scopes: Arc<RequestScopes>,
     lifecycle: Arc<Lifecycle>,
     connections: Arc<Connections>,
     /// Those to HTTP/2 endpoints.
     multiplexed: Arc<forward::Connections>,
     /// Those to other endpoints that wait for their next request.
-    kept: Arc<KeptConnections>,
+    kept: Arc<IdlePool>,
     turns: Arc<Turns>,
 }
 
 impl Carrier {
     /// Of one worker: a connection's bytes are moved by the one that has opened it. `kept` are those of its lane.
-    pub fn new(pins: Arc<Pins>, lifecycle: Arc<Lifecycle>, kept: Arc<KeptConnections>) -> Self {
+    pub fn new(scopes: Arc<RequestScopes>, lifecycle: Arc<Lifecycle>, kept: Arc<IdlePool>) -> Self {
         let most = kept.descriptors.for_http2();
-        let turns = Arc::new(Turns::new(&pins.snapshot().config().server, most));
+        let turns = Arc::new(Turns::new(&scopes.snapshot().config().server, most));
         let (connections, multiplexed) = (Arc::default(), forward::Connections::new(kept.clone()));
-        Self { pins, lifecycle, connections, multiplexed, kept, turns }
+        Self { scopes, lifecycle, connections, multiplexed, kept, turns }
     }
 
     /// How long idle connections of clients that have to go may stay.
     fn drain_idle(&self) -> Duration {
-        self.pins.snapshot().config().server.drain_idle
+        self.scopes.snapshot().config().server.drain_idle
     }
 
-    /// What HTTP/2 connections at this door are held to, as the config is now.
-    fn terms(&self, door: &Door) -> Option<Terms> {
-        let snapshot = self.pins.snapshot();
-        let listener = door.in_force(&snapshot)?;
+    /// What HTTP/2 connections of this listener are held to, as the config is now.
+    fn terms(&self, listener_state: &ListenerState) -> Option<Terms> {
+        let snapshot = self.scopes.snapshot();
+        let listener = listener_state.in_force(&snapshot)?;
         Terms::of(listener, snapshot.config().server.drain_idle)
     }
 
     fn begin(&self, session: &Session, websocket: bool) -> Option<Tracked> {
         let visit = Visit::of(session)?;
-        let pinned = self.pins.of(&visit.door)?;
+        let scope = self.scopes.of(&visit.listener_state)?;
         let request = session.req_header();
         let arrival = Arrival {
             head: &**request,
-            caller: visit.caller.clone(),
+            identity: visit.identity.clone(),
             secured: visit.secured.clone(),
             protocol: protocol(request.version),
             target: &String::from_utf8_lossy(request.raw_path()),
@@ -94,7 +94,7 @@ impl Carrier {
             now: Instant::now(),
             time: SystemTime::now(),
         };
-        Some(Tracked::new(Exchange::begin(pinned, arrival)))
+        Some(Tracked::new(Exchange::begin(scope, arrival)))
     }
 
     /// Decides a request that waits by the config in force, where that is another one than its own; `true`: it is.
@@ -104,7 +104,8 @@ impl Carrier {
         carried: &mut Carried,
         protocols: EndpointProtocols,
     ) -> std::result::Result<bool, Failure> {
-        let Some(in_force) = Visit::of(session).and_then(|visit| self.pins.of(&visit.door)) else {
+        let Some(in_force) = Visit::of(session).and_then(|visit| self.scopes.of(&visit.listener_state))
+        else {
             return Ok(false);
         };
         let head = &**session.req_header();
@@ -130,7 +131,7 @@ impl Carrier {
     /// The client's connection serves no more requests than those that have arrived.
     fn lets_go(&self, session: &Session) -> bool {
         let Some(visit) = Visit::of(session) else { return self.lifecycle.is_stopping() };
-        (self.lifecycle.is_stopping() || visit.door.is_retired()) && !visit.goes_on()
+        (self.lifecycle.is_stopping() || visit.listener_state.is_retired()) && !visit.goes_on()
     }
 
     /// Sends our own answer, and notes why.

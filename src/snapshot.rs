@@ -1,6 +1,6 @@
 //! The validated, compiled, immutable config in force.
 //!
-//! A request pins one snapshot when it starts and uses it to its end, unless it waits for an endpoint: then it is decided
+//! A request scopes one snapshot when it starts and uses it to its end, unless it waits for an endpoint: then it is decided
 //! anew by the one that comes into force. A reload builds a whole new one and swaps it in,
 //! or changes nothing; pools whose definition has not changed are the same pools, and endpoints keep their live state.
 

@@ -19,15 +19,15 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crate::client::handover::OtherCarrier;
-use crate::endpoint::idle_pool::KeptConnections;
+use crate::endpoint::idle_pool::IdlePool;
 use crate::exchange::Edits;
 use crate::http1::head::{HeadRoom, Response};
 use crate::lifecycle::Lifecycle;
-use crate::listener_state::Door;
+use crate::listener_state::ListenerState;
 use crate::net::buffer::{Buffer, HEAD};
 use crate::net::stream::Stream;
-use crate::worker::deadline::{Clock, Pursuit};
-use crate::worker::request_scopes::Pins;
+use crate::worker::deadline::{Clock, Phase};
+use crate::worker::request_scopes::RequestScopes;
 
 /// How often idle connections to endpoints are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -44,9 +44,9 @@ const SPARE_MAX: usize = 64;
 const ROOMS_MAX: usize = 512;
 
 pub struct Worker {
-    pub pins: Arc<Pins>,
+    pub scopes: Arc<RequestScopes>,
     pub lifecycle: Arc<Lifecycle>,
-    pub kept: Arc<KeptConnections>,
+    pub kept: Arc<IdlePool>,
     pub clock: Rc<Clock>,
     /// For HTTP/2.
     pub other: Rc<dyn OtherCarrier>,
@@ -69,14 +69,14 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(
-        pins: Arc<Pins>,
+        scopes: Arc<RequestScopes>,
         lifecycle: Arc<Lifecycle>,
-        kept: Arc<KeptConnections>,
+        kept: Arc<IdlePool>,
         (other, hands_over_all): (Rc<dyn OtherCarrier>, bool),
     ) -> Rc<Self> {
-        let drain_idle = pins.snapshot().config().server.drain_idle;
+        let drain_idle = scopes.snapshot().config().server.drain_idle;
         Rc::new(Self {
-            pins,
+            scopes,
             lifecycle,
             kept,
             clock: Rc::default(),
@@ -116,9 +116,14 @@ impl Worker {
     }
 
     /// Ends so many connections of clients that have been idle for a while.
-    pub fn dismiss_idle(&self, most: usize, reason: &'static str, concerned: impl Fn(&Door) -> bool) {
-        for door in self.clock.end_idle(most, IDLE_ENOUGH, Instant::now(), concerned) {
-            door.counters.dismissed(reason);
+    pub fn dismiss_idle(
+        &self,
+        most: usize,
+        reason: &'static str,
+        concerned: impl Fn(&ListenerState) -> bool,
+    ) {
+        for listener_state in self.clock.end_idle(most, IDLE_ENOUGH, Instant::now(), concerned) {
+            listener_state.counters.dismissed(reason);
         }
     }
 
@@ -132,33 +137,33 @@ impl Worker {
 
     /// Whoever is not in the middle of anything.
     fn end_idle(&self) {
-        self.clock.end(Pursuit::Idle, |_| true);
-        self.clock.end(Pursuit::First, |_| true);
+        self.clock.end(Phase::Idle, |_| true);
+        self.clock.end(Phase::First, |_| true);
     }
 
-    /// The same for the clients of doors that have been retired, whenever that was. Who has not had a request yet may
+    /// The same for the clients of listeners that have been retired, whenever that was. Who has not had a request yet may
     /// still ask for something.
     pub async fn end_retired(&self) {
         tokio::time::sleep(self.drain_idle).await;
         let is_over = |at: Instant| at.elapsed() >= self.drain_idle;
-        self.clock.end(Pursuit::Idle, |door| door.retired_at().is_some_and(is_over));
+        self.clock.end(Phase::Idle, |listener_state| listener_state.retired_at().is_some_and(is_over));
     }
 
     /// Ends tunnels that can be told, and whoever is idle.
     pub fn say_farewell(&self) {
         self.farewell.set(true);
         self.end_idle();
-        self.clock.end(Pursuit::Newcomer, |_| true);
-        self.clock.end(Pursuit::Tunnel, |_| true);
+        self.clock.end(Phase::Newcomer, |_| true);
+        self.clock.end(Phase::Tunnel, |_| true);
     }
 
     pub fn says_farewell(&self) -> bool {
         self.farewell.get()
     }
 
-    /// When clients that came in by this door have been idle for long enough, if they have to go.
-    pub fn idle_end(&self, door: &Door) -> Option<Instant> {
-        let begun = self.stopped.get().into_iter().chain(door.retired_at()).min()?;
+    /// When clients of this listener have been idle for long enough, if they have to go.
+    pub fn idle_end(&self, listener_state: &ListenerState) -> Option<Instant> {
+        let begun = self.stopped.get().into_iter().chain(listener_state.retired_at()).min()?;
         begun.checked_add(self.drain_idle)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use evenkeel::config::{AccessFormat, AccessLog, LogOutput};
-use evenkeel::exchange::{Edits, Pinned, decide};
+use evenkeel::exchange::{Edits, RequestScope, decide};
 use evenkeel::http1::framing::Framing;
 use evenkeel::http1::head::{Request, Response};
 use evenkeel::http1::write::{self, Connection, RequestForm, ResponseForm};
@@ -40,7 +40,7 @@ pub const OPERATIONS: [Operation; 17] = [
     Operation { name: "log a record, text", prepare: || log_record(AccessFormat::Text) },
 ];
 
-fn pinned() -> Arc<Pinned> {
+fn pinned() -> Arc<RequestScope> {
     traffic::pinned(&traffic::snapshot(1), &traffic::telemetry())
 }
 

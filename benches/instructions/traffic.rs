@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use evenkeel::config::{self, AccessLog, Limits, LogOutput};
-use evenkeel::exchange::{Arrival, Caller, Exchange, Head, Next, Pinned};
+use evenkeel::exchange::{Arrival, ClientIdentity, Exchange, Head, Next, RequestScope};
 use evenkeel::http1::head::{HeadBytes, Parse, Request, RequestView, Response};
 use evenkeel::snapshot::Snapshot;
 use evenkeel::telemetry::record::{ClientAddress, Named, Protocol, Record};
@@ -54,10 +54,10 @@ pub fn snapshot(routes: usize) -> Arc<Snapshot> {
 }
 
 /// What a worker's requests hold.
-pub fn pinned(snapshot: &Arc<Snapshot>, telemetry: &Arc<Telemetry>) -> Arc<Pinned> {
+pub fn pinned(snapshot: &Arc<Snapshot>, telemetry: &Arc<Telemetry>) -> Arc<RequestScope> {
     let listener = snapshot.listener("a").expect("it is in the config").clone();
     let counters = telemetry.metrics.listener(&listener.name);
-    Pinned::new(snapshot.clone(), listener, telemetry.clone(), counters)
+    RequestScope::new(snapshot.clone(), listener, telemetry.clone(), counters)
 }
 
 /// Counts, and writes no log.
@@ -117,10 +117,15 @@ pub fn client() -> ClientAddress {
 }
 
 /// A request as it has arrived.
-pub fn begin(pinned: &Arc<Pinned>, head: &RequestView<'_>, client: &ClientAddress, times: Times) -> Exchange {
+pub fn begin(
+    pinned: &Arc<RequestScope>,
+    head: &RequestView<'_>,
+    client: &ClientAddress,
+    times: Times,
+) -> Exchange {
     let arrival = Arrival {
         head,
-        caller: Caller::Peer(client.clone()),
+        identity: ClientIdentity::Peer(client.clone()),
         secured: None,
         protocol: Protocol::Http11,
         target: "/items/1?q=a",

@@ -12,7 +12,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use evenkeel::exchange::{Pinned, Tracked};
+use evenkeel::exchange::{RequestScope, Tracked};
 use traffic::{PLAIN, Read, Times};
 
 const TIMES: u32 = 400_000;
@@ -43,7 +43,7 @@ fn together(threads: usize) -> Duration {
     })
 }
 
-fn serve(pinned: &Arc<Pinned>) -> Duration {
+fn serve(pinned: &Arc<RequestScope>) -> Duration {
     let (read, times, client) = (Read::of(PLAIN), Times::new(), traffic::client());
     let begun = processor_time();
     for _ in 0..TIMES {

@@ -11,22 +11,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::handover::{Handover, Preface, What};
 use crate::client::handshake::{self, NoTls};
-use crate::client::pipelined::Owed;
+use crate::client::pipelined::Pipelined;
 use crate::client::proxy_header::{self, Unknown};
 use crate::config::{Listener, ProxyProtocol};
-use crate::exchange::{Caller, Failure, OwnListener, Pinned};
+use crate::exchange::{ClientIdentity, Failure, OwnListener, RequestScope};
 use crate::forward::attempt;
 use crate::forward::request::{self, After, Served};
 use crate::http1::head::{HeadRoom, Parse, Refusal, RequestView};
 use crate::http1::write;
-use crate::listener_state::client_permits::Guest;
-use crate::listener_state::{Door, TooMany};
+use crate::listener_state::client_permits::ClientPermit;
+use crate::listener_state::{ListenerState, TooMany};
 use crate::net::buffer::{Buffer, HEAD};
 use crate::net::stream::Stream;
 use crate::telemetry::record::ClientAddress;
 use crate::tls::{Secured, ServerTls};
 use crate::worker::Worker;
-use crate::worker::deadline::{Elapsed, Pursuit, Timer};
+use crate::worker::deadline::{Elapsed, Phase, Timer};
 
 /// How long a connection is kept after its last answer for the client to read it. Many clients read nothing before they
 /// have sent everything: who sends at this rate, in bytes a second, has longer.
@@ -47,9 +47,9 @@ const LINE_BYTES: usize = 512;
 pub struct Client {
     pub worker: Rc<Worker>,
     pub stream: Stream,
-    pub caller: Caller,
+    pub identity: ClientIdentity,
     /// Where it came in.
-    door: Arc<Door>,
+    listener_state: Arc<ListenerState>,
     /// What has been read and not used.
     pub input: Buffer,
     /// `None` between requests.
@@ -58,7 +58,7 @@ pub struct Client {
     /// It has sent FIN.
     pub half_closed: bool,
     requests: u64,
-    owed: Owed,
+    owed: Pipelined,
     /// What TLS was agreed on; `None`: there is none.
     pub secured: Option<Arc<Secured>>,
     /// When the last thing happened that it waited for: its clock is looked at no more often than that.
@@ -118,19 +118,24 @@ pub fn serve(mut client: Client, occupied: impl Sized) -> impl Future<Output = (
 }
 
 impl Client {
-    pub fn new(worker: Rc<Worker>, stream: Stream, peer: ClientAddress, door: Arc<Door>) -> Self {
-        let timer = worker.clock.timer(door.clone());
+    pub fn new(
+        worker: Rc<Worker>,
+        stream: Stream,
+        peer: ClientAddress,
+        listener_state: Arc<ListenerState>,
+    ) -> Self {
+        let timer = worker.clock.timer(listener_state.clone());
         Self {
             worker,
             stream,
-            caller: Caller::Peer(peer),
-            door,
+            identity: ClientIdentity::Peer(peer),
+            listener_state,
             input: Buffer::default(),
             room: None,
             timer,
             half_closed: false,
             requests: 0,
-            owed: Owed::default(),
+            owed: Pipelined::default(),
             now: Instant::now(),
             secured: None,
         }
@@ -142,16 +147,16 @@ impl Client {
     }
 
     /// Lets the client in, unless nobody knows who it is or it has too many connections already.
-    async fn comes_in(&mut self) -> Result<Option<Guest>, After> {
+    async fn comes_in(&mut self) -> Result<Option<ClientPermit>, After> {
         let Some(listener) = self.listener() else { return Err(After::Close) };
         if listener.proxy_protocol != ProxyProtocol::Off && !Box::pin(self.is_identified(&listener)).await {
             return Err(After::Close);
         }
-        let Some(pinned) = self.in_force() else { return Err(After::Close) };
-        match self.door.admit(self.caller.address(), pinned.listener()) {
+        let Some(scope) = self.in_force() else { return Err(After::Close) };
+        match self.listener_state.admit(self.identity.address(), scope.listener()) {
             Ok(guest) => Ok(guest),
             // In a box, so that those who are let in do not carry the room for it along.
-            Err(TooMany) => Err(Box::pin(self.turn_away(pinned)).await),
+            Err(TooMany) => Err(Box::pin(self.turn_away(scope)).await),
         }
     }
 
@@ -172,7 +177,7 @@ impl Client {
                 None
             }
             Err(NoTls::Failed { reason, detail }) => {
-                self.door.turned_away(self.caller.peer(), reason, &detail);
+                self.listener_state.turned_away(self.identity.peer(), reason, &detail);
                 None
             }
         }
@@ -180,12 +185,12 @@ impl Client {
 
     /// Says to a client that speaks HTTP without TLS what it has come to.
     async fn refuse_plain_http(mut self) {
-        let Some(pinned) = self.in_force() else { return };
+        let Some(scope) = self.in_force() else { return };
         self.now = Instant::now();
         self.take_head(self.input.len());
         let refusal =
             Refusal { failure: Failure::PlainHttp, reason: "HTTP without TLS came to a TLS listener" };
-        let after = request::refused(&mut self, pinned, refusal).await;
+        let after = request::refused(&mut self, scope, refusal).await;
         self.end(after).await;
     }
 
@@ -230,19 +235,19 @@ impl Client {
         ahead.extend_from_slice(self.input.bytes());
         self.input.consume(self.input.len());
         self.release();
-        let Self { worker, stream, caller, door, secured, .. } = self;
+        let Self { worker, stream, identity, listener_state, secured, .. } = self;
         let handover = Handover {
             stream,
             ahead,
-            caller: caller.clone(),
-            door: door.clone(),
+            identity: identity.clone(),
+            listener_state: listener_state.clone(),
             secured: secured.clone(),
             owed: self.owed,
             what,
         };
         let returned = worker.other.serve(handover).await?;
         let (stream, owed) = (returned.stream, returned.owed);
-        let mut client = Self { worker, stream, caller, door, secured, owed, ..self };
+        let mut client = Self { worker, stream, identity, listener_state, secured, owed, ..self };
         if !returned.ahead.is_empty() {
             client.input.prepend(&returned.ahead);
         }
@@ -253,34 +258,34 @@ impl Client {
     /// Finds out whose connection it is.
     async fn is_identified(&mut self, listener: &Listener) -> bool {
         let Self { worker, stream, input, timer, .. } = self;
-        let peer = self.caller.peer().clone();
+        let peer = self.identity.peer().clone();
         match proxy_header::identify(worker, stream, input, timer, listener, peer).await {
-            Ok(caller) => {
-                self.caller = caller;
+            Ok(identity) => {
+                self.identity = identity;
                 // It may have waited for a header.
                 self.now = Instant::now();
                 true
             }
             Err(Unknown::Gone) => false,
             Err(Unknown::Refused { reason, detail }) => {
-                self.door.turned_away(self.caller.peer(), reason, detail);
+                self.listener_state.turned_away(self.identity.peer(), reason, detail);
                 false
             }
         }
     }
 
     /// Refuses the connection before a request was read.
-    async fn turn_away(&mut self, pinned: Arc<Pinned>) -> After {
+    async fn turn_away(&mut self, scope: Arc<RequestScope>) -> After {
         let failure = Failure::TooManyConnections;
         let reason = "the client has as many connections as limits.connections_per_client allows";
-        if pinned.listener().tls.is_some() {
+        if scope.listener().tls.is_some() {
             // It could not read an answer yet, and a handshake is what it should not cost.
-            self.door.turned_away(self.caller.peer(), failure.label(), reason);
+            self.listener_state.turned_away(self.identity.peer(), failure.label(), reason);
             return After::Close;
         }
-        self.door.counters.refused(failure.label());
-        let after = request::refused(self, pinned, Refusal { failure, reason }).await;
-        match self.door.may_linger() {
+        self.listener_state.counters.refused(failure.label());
+        let after = request::refused(self, scope, Refusal { failure, reason }).await;
+        match self.listener_state.may_linger() {
             Some(_place) if after == After::Linger => {
                 self.linger().await;
                 After::Close
@@ -294,20 +299,20 @@ impl Client {
             let Some(listener) = self.listener() else { return Stay::Over(After::Close) };
             let arrived = self.next(&listener).await;
             // While it waited, the config may have changed.
-            let Some(pinned) = self.in_force() else { return Stay::Over(After::Close) };
+            let Some(scope) = self.in_force() else { return Stay::Over(After::Close) };
             let after = match arrived {
                 Arrived::Nothing => return Stay::Over(After::Close),
                 Arrived::ForOther { http2: true } => return Stay::Elsewhere(What::Http2),
                 Arrived::ForOther { http2: false } => return Stay::Elsewhere(What::Http1),
                 // In a box, so that a connection that waits does not carry the room for a request along.
-                Arrived::Request => match Box::pin(request::request(self, pinned)).await {
+                Arrived::Request => match Box::pin(request::request(self, scope)).await {
                     Served::Here(after) => after,
                     Served::Elsewhere(judged) => {
                         self.requests += 1;
                         return Stay::Elsewhere(What::Request(judged));
                     }
                 },
-                Arrived::Refused(refusal) => Box::pin(request::refused(self, pinned, refusal)).await,
+                Arrived::Refused(refusal) => Box::pin(request::refused(self, scope, refusal)).await,
             };
             self.requests += 1;
             if after != After::KeepAlive {
@@ -317,19 +322,19 @@ impl Client {
     }
 
     /// The snapshot in force, and what the listener is like.
-    pub fn in_force(&self) -> Option<Arc<Pinned>> {
-        self.worker.pins.of(&self.door)
+    pub fn in_force(&self) -> Option<Arc<RequestScope>> {
+        self.worker.scopes.of(&self.listener_state)
     }
 
     /// What the listener is like, for who waits and keeps no snapshot.
     fn listener(&self) -> Option<Arc<OwnListener>> {
-        self.in_force().map(|pinned| pinned.listener().clone())
+        self.in_force().map(|scope| scope.listener().clone())
     }
 
     /// Whether the connection serves no more requests behind the one that is about to be answered: it has to go, and all
     /// that had arrived when it had to are answered.
     pub fn has_to_go(&mut self) -> bool {
-        if !self.worker.is_stopping() && !self.door.is_retired() {
+        if !self.worker.is_stopping() && !self.listener_state.is_retired() {
             return false;
         }
         let arrived = self.input.len() + self.stream.unread();
@@ -389,17 +394,17 @@ impl Client {
     /// Waits, without a buffer, for the client to say something; `false` if it did not, or went.
     async fn first_bytes(&mut self, listener: &Listener) -> bool {
         self.release();
-        let (limit, pursuit) = self.silence(listener);
-        if self.half_closed || (pursuit == Pursuit::Idle && limit.is_zero() && !self.stream.has_unread()) {
+        let (limit, phase) = self.silence(listener);
+        if self.half_closed || (phase == Phase::Idle && limit.is_zero() && !self.stream.has_unread()) {
             return false;
         }
         self.timer.set_from(self.now, limit);
-        match pursuit {
-            Pursuit::Idle => self.timer.idle(self.now),
-            first => self.timer.pursue(first),
+        match phase {
+            Phase::Idle => self.timer.idle(self.now),
+            first => self.timer.enter(first),
         }
         let mut read = self.read_first().await;
-        self.timer.pursue(Pursuit::Request);
+        self.timer.enter(Phase::Request);
         if read.is_err() && self.stream.has_unread() {
             // It came in the last moment, and nobody has been told of it yet.
             self.timer.set(listener.timeouts.header);
@@ -412,17 +417,17 @@ impl Client {
 
     /// How long the client may say nothing, and what it is about meanwhile. One that has to go has time enough to ask once
     /// more, and be told.
-    fn silence(&self, listener: &Listener) -> (Duration, Pursuit) {
+    fn silence(&self, listener: &Listener) -> (Duration, Phase) {
         let timeouts = &listener.timeouts;
         if self.requests == 0 {
             return match self.worker.newcomers_limit() {
-                Some(limit) => (limit.min(timeouts.header), Pursuit::Newcomer),
-                None => (timeouts.header, Pursuit::First),
+                Some(limit) => (limit.min(timeouts.header), Phase::Newcomer),
+                None => (timeouts.header, Phase::First),
             };
         }
-        let end = self.worker.idle_end(&self.door);
+        let end = self.worker.idle_end(&self.listener_state);
         let left = end.map(|end| end.saturating_duration_since(self.now));
-        (left.map_or(timeouts.keep_alive, |left| left.min(timeouts.keep_alive)), Pursuit::Idle)
+        (left.map_or(timeouts.keep_alive, |left| left.min(timeouts.keep_alive)), Phase::Idle)
     }
 
     /// Reads once before the deadline; no buffer is held until there is something to read.

@@ -3,10 +3,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::client::pipelined::Owed;
-use crate::exchange::{Caller, Tracked};
+use crate::client::pipelined::Pipelined;
+use crate::exchange::{ClientIdentity, Tracked};
 use crate::http1::framing::Framing;
-use crate::listener_state::Door;
+use crate::listener_state::ListenerState;
 use crate::net::stream::Stream;
 use crate::tls::Secured;
 
@@ -21,10 +21,10 @@ pub struct Handover {
     pub stream: Stream,
     /// What has been read of it.
     pub ahead: Vec<u8>,
-    pub caller: Caller,
-    pub door: Arc<Door>,
+    pub identity: ClientIdentity,
+    pub listener_state: Arc<ListenerState>,
     pub secured: Option<Arc<Secured>>,
-    pub owed: Owed,
+    pub owed: Pipelined,
     pub what: What,
 }
 
@@ -50,7 +50,7 @@ pub struct Returned {
     pub stream: Stream,
     /// What has been read of it.
     pub ahead: Vec<u8>,
-    pub owed: Owed,
+    pub owed: Pipelined,
 }
 
 /// The carrier that such connections go to.

@@ -6,12 +6,12 @@ const REQUEST_BYTES_MIN: usize = 18;
 /// What a connection that has to go still owes its client. It is counted once, because a client may send more as long as
 /// it is answered.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Owed {
+pub struct Pipelined {
     /// How many requests there may be at most; `None`: it has not had to go yet.
     requests: Option<usize>,
 }
 
-impl Owed {
+impl Pipelined {
     /// Whether another request is served behind the one that is about to be answered; `arrived`: the bytes that have come
     /// behind it.
     pub fn goes_on(&mut self, arrived: usize) -> bool {
@@ -30,18 +30,18 @@ mod tests {
 
     #[test]
     fn what_has_arrived_is_owed() {
-        let mut owed = Owed::default();
+        let mut owed = Pipelined::default();
         assert!(owed.goes_on(3 * 40) && owed.goes_on(2 * 40) && owed.goes_on(40));
         assert!(!owed.goes_on(0));
-        assert!(!Owed::default().goes_on(0));
+        assert!(!Pipelined::default().goes_on(0));
         // The beginning of a request is one.
-        assert!(Owed::default().goes_on(1));
+        assert!(Pipelined::default().goes_on(1));
     }
 
     /// A client that sends as fast as it is answered comes to an end.
     #[test]
     fn what_comes_later_is_not() {
-        let mut owed = Owed::default();
+        let mut owed = Pipelined::default();
         let answered = (0..1_000).take_while(|_| owed.goes_on(16 * 60)).count();
         assert!((16..=54).contains(&answered), "{answered}");
     }

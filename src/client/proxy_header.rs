@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 
 use crate::config::{Listener, ProxyProtocol};
-use crate::exchange::Caller;
+use crate::exchange::ClientIdentity;
 use crate::http1::proxy_protocol::{Parse, Says, parse};
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
@@ -49,9 +49,9 @@ pub async fn identify(
     timer: &Timer,
     listener: &Listener,
     peer: ClientAddress,
-) -> Result<Caller, Unknown> {
+) -> Result<ClientIdentity, Unknown> {
     let required = match (listener.proxy_protocol, is_trusted(&peer, listener)) {
-        (ProxyProtocol::Off, _) | (ProxyProtocol::Accept, false) => return Ok(Caller::Peer(peer)),
+        (ProxyProtocol::Off, _) | (ProxyProtocol::Accept, false) => return Ok(ClientIdentity::Peer(peer)),
         (ProxyProtocol::Require, false) => return Err(UNTRUSTED),
         (ProxyProtocol::Accept, true) => false,
         (ProxyProtocol::Require, true) => true,
@@ -59,10 +59,10 @@ pub async fn identify(
     let header = timer.within(listener.timeouts.header, header(worker, stream, input, required)).await;
     match header {
         Ok(Ok(Some(Says::Client(client)))) => {
-            Ok(Caller::Relayed { client: ClientAddress::inet(client), by: peer })
+            Ok(ClientIdentity::Relayed { client: ClientAddress::inet(client), by: peer })
         }
-        Ok(Ok(Some(Says::Unknown))) => Ok(Caller::Anonymous { by: peer }),
-        Ok(Ok(Some(Says::Local) | None)) => Ok(Caller::Peer(peer)),
+        Ok(Ok(Some(Says::Unknown))) => Ok(ClientIdentity::Anonymous { by: peer }),
+        Ok(Ok(Some(Says::Local) | None)) => Ok(ClientIdentity::Peer(peer)),
         Ok(Err(unknown)) => Err(unknown),
         Err(_) if input.is_empty() && !required => Err(Unknown::Gone),
         Err(_) => Err(LATE),

@@ -41,14 +41,14 @@ struct OfEndpoint {
 /// Hardly anybody else's, so the lock is nearly always free: another worker takes it where there is no descriptor left. It
 /// lets futures of the other carrier hold them, too.
 #[derive(Default)]
-pub struct KeptConnections {
+pub struct IdlePool {
     all: Mutex<AHashMap<usize, OfEndpoint>>,
     pub descriptors: Arc<Descriptors>,
     /// There are some again.
     kept: Notify,
 }
 
-impl KeptConnections {
+impl IdlePool {
     /// Those of one worker.
     pub fn new(descriptors: Arc<Descriptors>) -> Arc<Self> {
         let kept = Arc::new(Self { descriptors, ..Self::default() });
@@ -102,7 +102,7 @@ impl KeptConnections {
     }
 }
 
-impl IdleStore for KeptConnections {
+impl IdleStore for IdlePool {
     fn close_oldest(&self) -> usize {
         let mut all = self.all.lock();
         let since = |(key, kept): (&usize, &OfEndpoint)| {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::caller::Caller;
+use super::client_identity::ClientIdentity;
 use super::edits::Edits;
 use crate::routing::RequestHead;
 use crate::telemetry::record::ClientAddress;
@@ -17,8 +17,8 @@ use crate::telemetry::record::ClientAddress;
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// Who has sent the fields that are believed, or not, and by whom.
-    caller: Caller,
-    /// The client before the caller, where the fields name one and are believed.
+    identity: ClientIdentity,
+    /// The client before the identity, where the fields name one and are believed.
     before: Option<ClientAddress>,
     pub trusted: bool,
     /// `http` or `https`, as the client sees it.
@@ -28,17 +28,22 @@ pub struct Origin {
 }
 
 impl Origin {
-    pub fn new(caller: Caller, secured: bool, trusted_proxies: &[IpNet], head: &impl RequestHead) -> Self {
-        let trusted = match caller {
-            Caller::Peer(_) | Caller::Relayed { .. } => {
-                caller.address().ip().is_some_and(|ip| contains(trusted_proxies, ip))
+    pub fn new(
+        identity: ClientIdentity,
+        secured: bool,
+        trusted_proxies: &[IpNet],
+        head: &impl RequestHead,
+    ) -> Self {
+        let trusted = match identity {
+            ClientIdentity::Peer(_) | ClientIdentity::Relayed { .. } => {
+                identity.address().ip().is_some_and(|ip| contains(trusted_proxies, ip))
             }
             // Whoever sent the fields, it was not this peer.
-            Caller::Anonymous { .. } => false,
+            ClientIdentity::Anonymous { .. } => false,
         };
         let hop = if secured { "https" } else { "http" };
         if !trusted {
-            return Self { caller, before: None, trusted, scheme: hop, hop };
+            return Self { identity, before: None, trusted, scheme: hop, hop };
         }
         let before = first_untrusted(trusted_proxies, head).map(ClientAddress::of_ip);
         let scheme = match head.header("x-forwarded-proto") {
@@ -46,16 +51,16 @@ impl Origin {
             Some(_) => "http",
             None => hop,
         };
-        Self { caller, before, trusted, scheme, hop }
+        Self { identity, before, trusted, scheme, hop }
     }
 
     pub fn client(&self) -> &ClientAddress {
-        self.before.as_ref().unwrap_or(self.caller.address())
+        self.before.as_ref().unwrap_or(self.identity.address())
     }
 
     /// The peer of the connection.
     pub fn peer(&self) -> &ClientAddress {
-        self.caller.peer()
+        self.identity.peer()
     }
 
     /// Says to the endpoint who is asking.
@@ -66,7 +71,7 @@ impl Origin {
         }
         edits.set_with("x-forwarded-for", |text| {
             self.believed(text, head, "x-forwarded-for");
-            text.extend_from_slice(self.caller.address().ip_text().unwrap_or("unknown").as_bytes());
+            text.extend_from_slice(self.identity.address().ip_text().unwrap_or("unknown").as_bytes());
         });
         edits.set("x-forwarded-proto", self.scheme);
         match self.trusted.then(|| head.header("x-forwarded-host")).flatten().unwrap_or(host) {
@@ -75,7 +80,7 @@ impl Origin {
         }
         edits.set_with("forwarded", |text| {
             self.believed(text, head, "forwarded");
-            element(text, self.caller.address(), host, self.hop);
+            element(text, self.identity.address(), host, self.hop);
         });
         match self.client().ip_text() {
             Some(ip) => edits.set("x-real-ip", ip),
@@ -159,13 +164,13 @@ mod tests {
     }
 
     fn tell(peer: &str, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Edits) {
-        tell_of(Caller::Peer(inet(peer)), trusted, fields)
+        tell_of(ClientIdentity::Peer(inet(peer)), trusted, fields)
     }
 
-    fn tell_of(caller: Caller, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Edits) {
+    fn tell_of(identity: ClientIdentity, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Edits) {
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().expect("a net")).collect();
         let head = head(fields);
-        let origin = Origin::new(caller, false, &trusted, &head);
+        let origin = Origin::new(identity, false, &trusted, &head);
         let mut edits = Edits::default();
         origin.tell(&mut edits, &head);
         (origin, edits)
@@ -223,7 +228,8 @@ mod tests {
 
     #[test]
     fn a_relayed_client_is_who_must_be_trusted() {
-        let relayed = |client: &str| Caller::Relayed { client: inet(client), by: inet("10.0.0.9:4000") };
+        let relayed =
+            |client: &str| ClientIdentity::Relayed { client: inet(client), by: inet("10.0.0.9:4000") };
         let (origin, edits) = tell_of(relayed("192.0.2.1:5000"), &["10.0.0.0/8"], &SPOOFED);
         assert_eq!(value(&edits, "x-forwarded-for"), "192.0.2.1");
         assert_eq!(value(&edits, "forwarded"), "for=192.0.2.1;host=example.com;proto=http");
@@ -239,7 +245,7 @@ mod tests {
     #[test]
     fn a_client_whom_nobody_can_name_is_not_believed() {
         let (origin, edits) =
-            tell_of(Caller::Anonymous { by: inet("10.0.0.9:4000") }, &["10.0.0.0/8"], &SPOOFED);
+            tell_of(ClientIdentity::Anonymous { by: inet("10.0.0.9:4000") }, &["10.0.0.0/8"], &SPOOFED);
         assert_eq!(value(&edits, "x-forwarded-for"), "10.0.0.9");
         assert_eq!(*origin.client(), inet("10.0.0.9:4000"));
     }

@@ -29,19 +29,19 @@ fn head(method: &str, target: &str, fields: &[(&str, &str)]) -> http::request::P
     request.body(()).expect("a valid request").into_parts().0
 }
 
-fn pinned(snapshot: &Arc<Snapshot>) -> Arc<Pinned> {
+fn scope(snapshot: &Arc<Snapshot>) -> Arc<RequestScope> {
     let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
     let telemetry = Telemetry::new(access::AccessLog::start(&off).expect("no log"), SystemTime::UNIX_EPOCH);
     let listener = snapshot.listener("default").expect("there is one").clone();
     let counters = telemetry.metrics.listener(&listener.name);
-    Pinned::new(snapshot.clone(), listener, Arc::new(telemetry), counters)
+    RequestScope::new(snapshot.clone(), listener, Arc::new(telemetry), counters)
 }
 
 fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {
     let target = head.uri.to_string();
     let arrival = Arrival {
         head,
-        caller: Caller::Peer(ClientAddress::inet(([192, 0, 2, 1], 4000).into())),
+        identity: ClientIdentity::Peer(ClientAddress::inet(([192, 0, 2, 1], 4000).into())),
         secured: None,
         protocol: Protocol::Http11,
         target: &target,
@@ -50,7 +50,7 @@ fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {
         now: Instant::now(),
         time: SystemTime::now(),
     };
-    Exchange::begin(pinned(snapshot), arrival)
+    Exchange::begin(scope(snapshot), arrival)
 }
 
 fn admitted(snapshot: &Arc<Snapshot>, method: &str) -> Exchange {
@@ -235,13 +235,13 @@ fn a_request_that_waits_is_decided_anew_by_the_config_in_force() {
     let now = Instant::now();
     assert!(matches!(exchange.next(now), Next::Wait(..)));
     assert_eq!(before.status()[0].waiting, 1);
-    assert_eq!(exchange.decide_anew(pinned(&before), &head, now), Ok(false), "nothing has changed");
+    assert_eq!(exchange.decide_anew(scope(&before), &head, now), Ok(false), "nothing has changed");
 
     let text = "listeners: [{ address: 127.0.0.1:0 }]\nroutes: [{ name: r, pool: q }]\npools: { q: { endpoints: [127.0.0.1:1], health_check: off } }";
     let config = config::parse(text, "test").expect("a valid config");
     let after = Arc::new(Snapshot::build(config, Some(&before)));
     let later = now + Duration::from_secs(2);
-    assert_eq!(exchange.decide_anew(pinned(&after), &head, later), Ok(true));
+    assert_eq!(exchange.decide_anew(scope(&after), &head, later), Ok(true));
     assert_eq!(&*attempt(&mut exchange), "127.0.0.1:1");
     exchange.connected(false, later);
     assert_eq!(before.status()[0].waiting, 0, "its place is free");
@@ -268,7 +268,7 @@ fn a_request_that_comes_to_another_pool_is_held_to_its_limit() {
         after.limit_pools(100, 100);
         let mut first = admitted(&after, "GET");
         attempt(&mut first);
-        assert_eq!(waits.decide_anew(pinned(&after), &head, Instant::now()), Ok(true));
+        assert_eq!(waits.decide_anew(scope(&after), &head, Instant::now()), Ok(true));
         let next = waits.next(Instant::now());
         assert_eq!(matches!(next, Next::Fail(Failure::PoolFull)), is_refused, "{pool}");
         let status = &after.status()[0];
@@ -287,7 +287,7 @@ fn a_route_that_is_gone_is_said_to_who_waited_for_it() {
     let after = snapshot(
         "listeners: [{ address: 127.0.0.1:0 }]\nroutes: [{ match: { paths: [/b] }, pool: p }]\npools: { p: [127.0.0.1:1] }",
     );
-    assert_eq!(exchange.decide_anew(pinned(&after), &head, Instant::now()), Err(Failure::NoRoute));
+    assert_eq!(exchange.decide_anew(scope(&after), &head, Instant::now()), Err(Failure::NoRoute));
     exchange.failed(Failure::NoRoute, None);
     let record = exchange.finish(Some(404), 0, Instant::now());
     assert_eq!((record.route, record.pool, record.cause), (None, None, Some("no_route")));

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::pinned::Held;
-use super::{Exchange, Failure, Next, Pinned};
+use super::scope::Held;
+use super::{Exchange, Failure, Next, RequestScope};
 use crate::config::WhenNoneHealthy;
 use crate::pool::Pool;
 use crate::routing::RequestHead;
@@ -55,18 +55,18 @@ impl Exchange {
     /// `true`: it is to ask for its next attempt at once.
     pub fn decide_anew<H: RequestHead>(
         &mut self,
-        pinned: Arc<Pinned>,
+        scope: Arc<RequestScope>,
         head: &H,
         now: Instant,
     ) -> Result<bool, Failure> {
-        if self.held.is_same(&pinned) {
+        if self.held.is_same(&scope) {
             return Ok(false);
         }
         let used = self.retry_limit().saturating_sub(self.retries_left);
         self.stop_waiting(now);
-        self.record.generation = pinned.snapshot().generation();
+        self.record.generation = scope.snapshot().generation();
         let before = self.pool().cloned();
-        self.held = Held::All(pinned);
+        self.held = Held::All(scope);
         self.record.skipped = None;
         self.connecting = Duration::ZERO;
         self.find_route(head)?;

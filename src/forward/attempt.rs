@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::config::{self, EndpointTimeouts, Listener};
-use crate::endpoint::idle_pool::{Connection, KeptConnections};
+use crate::endpoint::idle_pool::{Connection, IdlePool};
 use crate::exchange::{Failure, Tracked};
-use crate::forward::min_body_rate::Pace;
+use crate::forward::min_body_rate::MinBodyRate;
 use crate::forward::pump::{Ends, Pump, PumpError, WaitsFor};
 use crate::http1::head::{Parse, Response};
 use crate::net::buffer::Buffer;
@@ -113,7 +113,7 @@ pub struct Attempt<'a> {
     began: Option<Instant>,
     waits: Waits,
     /// Of the client's body.
-    pace: Pace,
+    pace: MinBodyRate,
     interim: usize,
 }
 
@@ -133,7 +133,7 @@ impl<'a> Attempt<'a> {
             upload,
             uploaded: false,
             upload_failed: None,
-            pace: Pace::new(limits.listener.limits.body_rate),
+            pace: MinBodyRate::new(limits.listener.limits.body_rate),
             limits,
             began: Some(began),
             waits: Waits::Nothing,
@@ -323,7 +323,7 @@ impl<'a> Attempt<'a> {
 
 /// Opens a connection to an endpoint.
 pub async fn connect(
-    kept: &KeptConnections,
+    kept: &IdlePool,
     endpoint: &Endpoint,
     pool: &config::Pool,
     timer: &Timer,
@@ -349,7 +349,7 @@ pub fn descriptor_deadline(pool: &config::Pool) -> tokio::time::Instant {
 
 /// The same without a limit to its time, but for the descriptor. Idle connections go where there is none for it.
 pub async fn open(
-    kept: &KeptConnections,
+    kept: &IdlePool,
     endpoint: &Endpoint,
     pool: &config::Pool,
     descriptor_deadline: tokio::time::Instant,
@@ -363,7 +363,7 @@ pub async fn open(
 }
 
 async fn socket(
-    kept: &KeptConnections,
+    kept: &IdlePool,
     endpoint: &Endpoint,
     pool: &config::Pool,
     descriptor_deadline: tokio::time::Instant,

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 /// The time that a client has taken for a body, held against a least rate.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct MinBodyRate {
     /// Bytes a second; `None`: any.
     rate: Option<u64>,
     waited: Duration,
     since: Option<Instant>,
 }
 
-impl Pace {
+impl MinBodyRate {
     pub fn new(rate: Option<u64>) -> Self {
         Self { rate, waited: Duration::ZERO, since: None }
     }
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn without_a_rate_only_pauses_count() {
-        let (mut pace, start) = (Pace::new(None), Instant::now());
+        let (mut pace, start) = (MinBodyRate::new(None), Instant::now());
         for second in 0..100 {
             assert_eq!(pace.wait(start + seconds(second * 9), second, PAUSE), PAUSE);
         }
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_client_has_a_pause_and_a_second_for_each_so_many_bytes() {
-        let (mut pace, start) = (Pace::new(Some(100)), Instant::now());
+        let (mut pace, start) = (MinBodyRate::new(Some(100)), Instant::now());
         assert_eq!(pace.wait(start, 0, PAUSE), PAUSE);
         // 4 s are gone and 1 s was earned.
         assert_eq!(pace.wait(start + seconds(4), 100, PAUSE), seconds(7));
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn time_in_which_others_are_waited_for_does_not_count() {
-        let (mut pace, start) = (Pace::new(Some(100)), Instant::now());
+        let (mut pace, start) = (MinBodyRate::new(Some(100)), Instant::now());
         pace.wait(start, 0, PAUSE);
         pace.stop(start + seconds(1));
         assert_eq!(pace.wait(start + seconds(90), 0, PAUSE), seconds(9));

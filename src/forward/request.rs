@@ -8,7 +8,9 @@ use crate::client::handover;
 use crate::client::handover::Judged;
 use crate::config::{self, Listener};
 use crate::endpoint::idle_pool::Connection;
-use crate::exchange::{Arrival, Circumstances, Exchange, Failure, Head, Next, OwnListener, Pinned, Tracked};
+use crate::exchange::{
+    Arrival, Circumstances, Exchange, Failure, Head, Next, OwnListener, RequestScope, Tracked,
+};
 use crate::forward::attempt::{self, Attempt, Failed};
 use crate::forward::local_reply;
 use crate::forward::pump::Pump;
@@ -67,9 +69,9 @@ pub enum Served {
 }
 
 /// Serves the request whose head is in `client`, unless it is for the other carrier.
-pub async fn request(client: &mut Client, pinned: Arc<Pinned>) -> Served {
-    let own = pinned.listener().clone();
-    let mut tracked = begin(client, pinned);
+pub async fn request(client: &mut Client, scope: Arc<RequestScope>) -> Served {
+    let own = scope.listener().clone();
+    let mut tracked = begin(client, scope);
     let mut sent = Sent::default();
     let after = match admit(client, &mut tracked) {
         Ok(()) => {
@@ -115,9 +117,9 @@ fn fits_handover(client: &Client, tracked: &Tracked) -> Result<(), (Failure, Opt
 }
 
 /// Answers a request whose head was refused; it has its line in the log like any other.
-pub async fn refused(client: &mut Client, pinned: Arc<Pinned>, refusal: head::Refusal) -> After {
-    let own = pinned.listener().clone();
-    let mut tracked = begin(client, pinned);
+pub async fn refused(client: &mut Client, scope: Arc<RequestScope>, refusal: head::Refusal) -> After {
+    let own = scope.listener().clone();
+    let mut tracked = begin(client, scope);
     let mut sent = Sent::default();
     let detail = Some(refusal.reason.to_owned());
     local_reply::send(client, &own, &mut tracked, &mut sent, refusal.failure, detail).await;
@@ -125,11 +127,11 @@ pub async fn refused(client: &mut Client, pinned: Arc<Pinned>, refusal: head::Re
     After::Linger
 }
 
-fn begin(client: &Client, pinned: Arc<Pinned>) -> Tracked {
+fn begin(client: &Client, scope: Arc<RequestScope>) -> Tracked {
     let view = client.view();
     let arrival = Arrival {
         head: &view,
-        caller: client.caller.clone(),
+        identity: client.identity.clone(),
         secured: client.secured.clone(),
         protocol: match view.version() {
             Version::Http10 => Protocol::Http10,
@@ -141,7 +143,7 @@ fn begin(client: &Client, pinned: Arc<Pinned>) -> Tracked {
         now: client.now,
         time: client.worker.clock.time_of_day(client.now),
     };
-    Tracked::new(Exchange::begin(pinned, arrival))
+    Tracked::new(Exchange::begin(scope, arrival))
 }
 
 /// `None`: it is for the other carrier.

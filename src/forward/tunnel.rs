@@ -11,7 +11,7 @@ use crate::forward::websocket_frames::{Frames, GOING_AWAY, GOING_AWAY_MASKED};
 use crate::net::buffer::{BODY, Buffer, TURN};
 use crate::net::stream::Stream;
 use crate::worker::Worker;
-use crate::worker::deadline::{Pursuit, Timer};
+use crate::worker::deadline::{Phase, Timer};
 
 /// One side of a tunnel, and what has been read of it.
 pub struct Side<'a> {
@@ -51,7 +51,7 @@ pub async fn run(
     client.buffer.grow(BODY);
     endpoint.buffer.grow(BODY);
     timer.set(idle);
-    timer.pursue(Pursuit::Tunnel);
+    timer.enter(Phase::Tunnel);
     poll_fn(|context| {
         let mut turn = 0;
         loop {
@@ -84,7 +84,7 @@ pub async fn run(
         }
     })
     .await;
-    timer.pursue(Pursuit::Request);
+    timer.enter(Phase::Request);
     timer.clear();
     carried
 }

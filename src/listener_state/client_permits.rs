@@ -12,17 +12,17 @@ const IPV6_BITS: u32 = 64;
 
 /// The connections of each client that has any: never more entries than there are connections.
 #[derive(Default)]
-pub struct Guests(Mutex<HashMap<IpAddr, usize>>);
+pub struct ClientPermits(Mutex<HashMap<IpAddr, usize>>);
 
 /// One connection of a client; dropped, it no longer counts.
-pub struct Guest {
-    guests: Arc<Guests>,
+pub struct ClientPermit {
+    guests: Arc<ClientPermits>,
     client: IpAddr,
 }
 
-impl Guests {
+impl ClientPermits {
     /// Counts one more connection of the client; `None` if it has `most` already.
-    pub fn admit(self: &Arc<Self>, client: IpAddr, most: usize) -> Option<Guest> {
+    pub fn admit(self: &Arc<Self>, client: IpAddr, most: usize) -> Option<ClientPermit> {
         let client = network(client);
         let mut counts = self.0.lock();
         let count = counts.get(&client).copied().unwrap_or_default();
@@ -30,11 +30,11 @@ impl Guests {
             return None;
         }
         counts.insert(client, count + 1);
-        Some(Guest { guests: self.clone(), client })
+        Some(ClientPermit { guests: self.clone(), client })
     }
 }
 
-impl Drop for Guest {
+impl Drop for ClientPermit {
     fn drop(&mut self) {
         if let Entry::Occupied(mut entry) = self.guests.0.lock().entry(self.client) {
             match entry.get().saturating_sub(1) {
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn each_client_has_a_count_of_its_own() {
-        let guests = Arc::new(Guests::default());
+        let guests = Arc::new(ClientPermits::default());
         let first = guests.admit(ip("192.0.2.1"), 2);
         let second = guests.admit(ip("::ffff:192.0.2.1"), 2);
         assert!(first.is_some() && second.is_some());
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_is_one_client() {
-        let guests = Arc::new(Guests::default());
+        let guests = Arc::new(ClientPermits::default());
         let _first = guests.admit(ip("2001:db8:0:1::1"), 1);
         assert!(guests.admit(ip("2001:db8:0:1:ffff::2"), 1).is_none());
         assert!(guests.admit(ip("2001:db8:0:2::1"), 1).is_some());
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_of_those_who_went_or_were_refused() {
-        let guests = Arc::new(Guests::default());
+        let guests = Arc::new(ClientPermits::default());
         let open: Vec<_> = (1..=9).map(|n| guests.admit(IpAddr::from([192, 0, 2, n]), 1)).collect();
         assert!(guests.admit(ip("192.0.2.1"), 1).is_none());
         assert!(guests.admit(ip("192.0.2.10"), 0).is_none());

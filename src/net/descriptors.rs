@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::permits::{Place, Places};
+use crate::permits::{Permit, Permits};
 use crate::telemetry::Throttle;
 
 /// How long to wait for a descriptor before looking again whether something has become idle.
@@ -25,9 +25,9 @@ pub struct Descriptors {
     /// For clients' connections and those to endpoints together.
     most: usize,
     /// Connections of clients.
-    pub clients: Arc<Places>,
+    pub clients: Arc<Permits>,
     /// Connections to endpoints, idle ones included.
-    endpoints: Arc<Places>,
+    endpoints: Arc<Permits>,
     stores: Mutex<Vec<Weak<dyn IdleStore>>>,
     closed: AtomicU64,
     report: Mutex<Throttle>,
@@ -86,7 +86,7 @@ impl Descriptors {
 
     /// A descriptor for one more connection to an endpoint; waits for it as long as it takes. `own` is the store of this
     /// worker.
-    pub async fn take(&self, own: &dyn IdleStore) -> Place {
+    pub async fn take(&self, own: &dyn IdleStore) -> Permit {
         let free = || self.endpoints.take(self.most.saturating_sub(self.clients.taken()));
         loop {
             if let Some(place) = free() {
@@ -170,7 +170,7 @@ mod tests {
 
     /// Connections of a worker that are idle, each with its descriptor.
     #[derive(Default)]
-    struct Store(Mutex<Vec<Place>>);
+    struct Store(Mutex<Vec<Permit>>);
 
     impl IdleStore for Store {
         fn close_oldest(&self) -> usize {
@@ -185,7 +185,7 @@ mod tests {
     /// Connections that take a moment to end.
     struct SlowStore {
         idle: Store,
-        closing: tokio::sync::mpsc::UnboundedSender<Place>,
+        closing: tokio::sync::mpsc::UnboundedSender<Permit>,
     }
 
     impl IdleStore for SlowStore {

@@ -13,14 +13,14 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::permits::Place;
+use crate::permits::Permit;
 use crate::pool::{Endpoint, Target};
 
 #[derive(Debug)]
 pub struct Socket {
     kernel: Kernel,
     /// Of a connection to an endpoint: what counts its descriptor until it is closed.
-    _descriptor: Option<Place>,
+    _descriptor: Option<Permit>,
 }
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Socket {
     }
 
     /// Counts its descriptor for as long as it is open.
-    pub fn holding(self, descriptor: Place) -> Self {
+    pub fn holding(self, descriptor: Permit) -> Self {
         Self { _descriptor: Some(descriptor), ..self }
     }
 

@@ -259,7 +259,7 @@ impl Served {
             });
             return true;
         }
-        self.visit.door.waits_for_turn();
+        self.visit.listener_state.waits_for_turn();
         let Some(waiting) = turns.may_wait(window) else {
             session.shutdown_with_reason(Reason::REFUSED_STREAM);
             return false;

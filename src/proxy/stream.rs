@@ -79,7 +79,7 @@ const AHEAD_MAX: usize = 16 * 1024;
 impl ClientStream {
     pub fn new(stream: Stream, ahead: Vec<u8>, visit: Arc<Visit>) -> Self {
         let socket = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        if let Ok(peer) = visit.caller.peer().text().parse() {
+        if let Ok(peer) = visit.identity.peer().text().parse() {
             // Nobody has asked for it yet.
             let _ = socket.peer_addr.set(Some(SocketAddr::Inet(peer)));
         }
@@ -171,7 +171,7 @@ impl ClientStream {
         self.turn >= if frames.is_within_body() { TURN_OF_BODY } else { TURN }
     }
 
-    /// Reads what a client still sends that has had its last answer, so that it arrives; see `lane::connection`.
+    /// Reads what a client still sends that has had its last answer, so that it arrives; see `client::connection`.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(farewell) = &mut self.farewell else { return Poll::Ready(Ok(())) };
         let mut memory = [0; 1024];
@@ -195,7 +195,7 @@ impl ClientStream {
         self.visit.has_window(frames.window());
         taken.map_err(|violation| {
             let detail = violation.detail();
-            self.visit.door.turned_away(self.visit.caller.peer(), violation.reason(), &detail);
+            self.visit.listener_state.turned_away(self.visit.identity.peer(), violation.reason(), &detail);
             io::Error::new(io::ErrorKind::InvalidData, detail)
         })
     }

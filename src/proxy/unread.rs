@@ -47,10 +47,10 @@ fn fails(carrier: &Carrier, visit: &Visit, session: &HttpSession, failure: Failu
 }
 
 fn begin(carrier: &Carrier, visit: &Visit, head: &impl RequestHead, target: &str) -> Option<Tracked> {
-    let pinned = carrier.pins.of(&visit.door)?;
+    let scope = carrier.scopes.of(&visit.listener_state)?;
     let arrival = Arrival {
         head,
-        caller: visit.caller.clone(),
+        identity: visit.identity.clone(),
         secured: visit.secured.clone(),
         protocol: Protocol::Http2,
         target,
@@ -59,7 +59,7 @@ fn begin(carrier: &Carrier, visit: &Visit, head: &impl RequestHead, target: &str
         now: Instant::now(),
         time: SystemTime::now(),
     };
-    Some(Tracked::new(Exchange::begin(pinned, arrival)))
+    Some(Tracked::new(Exchange::begin(scope, arrival)))
 }
 
 /// A connection that is over, perhaps because of what its client sent.
@@ -71,17 +71,21 @@ pub fn connection(visit: &Visit, error: &Error) {
         Some(Reason::ENHANCE_YOUR_CALM) => "http2_flood",
         _ => "http2_malformed",
     };
-    visit.door.turned_away(visit.caller.peer(), reason, &error.to_string());
+    visit.listener_state.turned_away(visit.identity.peer(), reason, &error.to_string());
 }
 
 /// A connection that is ended for the number of its requests that were refused unread.
 pub fn too_many(visit: &Visit, reason: &'static str, detail: &str) {
-    visit.door.turned_away(visit.caller.peer(), reason, detail);
+    visit.listener_state.turned_away(visit.identity.peer(), reason, detail);
 }
 
 /// A connection whose client takes nothing of what it has asked for.
 pub fn stalled(visit: &Visit) {
-    visit.door.turned_away(visit.caller.peer(), "http2_stalled", "several responses in a row were not taken");
+    visit.listener_state.turned_away(
+        visit.identity.peer(),
+        "http2_stalled",
+        "several responses in a row were not taken",
+    );
 }
 
 /// The head of a request that nobody has read.

@@ -17,20 +17,20 @@ use super::Carrier;
 use super::stream::ClientStream;
 use super::{http2, turns};
 use crate::client::handover::{Handover, Judged, OtherCarrier, Returned, What};
-use crate::client::pipelined::Owed;
-use crate::exchange::{Caller, Tracked};
+use crate::client::pipelined::Pipelined;
+use crate::exchange::{ClientIdentity, Tracked};
 use crate::http1::framing::Framing;
-use crate::listener_state::Door;
+use crate::listener_state::ListenerState;
 use crate::tls::Secured;
 
 /// One client's connection.
 pub struct Visit {
-    pub caller: Caller,
-    pub door: Arc<Door>,
+    pub identity: ClientIdentity,
+    pub listener_state: Arc<ListenerState>,
     pub secured: Option<Arc<Secured>>,
     /// A request that has been admitted already, until it is carried on.
     admitted: Mutex<Option<Tracked>>,
-    owed: Mutex<Owed>,
+    owed: Mutex<Pipelined>,
     /// Bytes that have been read behind the one request that is served.
     behind: AtomicUsize,
     stage: AtomicU8,
@@ -67,10 +67,15 @@ pub struct Proxy {
 }
 
 impl Visit {
-    fn new(caller: Caller, door: Arc<Door>, secured: Option<Arc<Secured>>, owed: Owed) -> Arc<Self> {
+    fn new(
+        identity: ClientIdentity,
+        listener_state: Arc<ListenerState>,
+        secured: Option<Arc<Secured>>,
+        owed: Pipelined,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            caller,
-            door,
+            identity,
+            listener_state,
             secured,
             admitted: Mutex::default(),
             owed: Mutex::new(owed),
@@ -100,7 +105,7 @@ impl Visit {
         self.owed.lock().goes_on(self.behind.load(SeqCst))
     }
 
-    pub fn owed(&self) -> Owed {
+    pub fn owed(&self) -> Pipelined {
         *self.owed.lock()
     }
 
@@ -173,7 +178,7 @@ impl Visit {
     ///
     /// `told_within`: how long it may stay to be told with its next response.
     async fn is_over(&self, mut leaving: watch::Receiver<bool>, told_within: Duration) {
-        // An error means that the door is gone, which this visit holds.
+        // An error means that the listener is gone, which this visit holds.
         let _ = leaving.wait_for(|leaving| *leaving).await;
         tokio::time::sleep(told_within).await;
         loop {
@@ -192,7 +197,7 @@ impl Visit {
 
 impl std::fmt::Debug for Visit {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Visit").field("caller", &self.caller).finish_non_exhaustive()
+        out.debug_struct("Visit").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 
@@ -219,12 +224,12 @@ impl OtherCarrier for Proxy {
     fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = Option<Returned>>>> {
         let http = self.http();
         let told_within = self.carrier.drain_idle();
-        let terms = self.carrier.terms(&handover.door);
+        let terms = self.carrier.terms(&handover.listener_state);
         let carrier = self.carrier.clone();
         Box::pin(async move {
-            let Handover { stream, ahead, caller, door, secured, owed, what } = handover;
-            let leaving = door.leaving();
-            let visit = Visit::new(caller, door, secured, owed);
+            let Handover { stream, ahead, identity, listener_state, secured, owed, what } = handover;
+            let leaving = listener_state.leaving();
+            let visit = Visit::new(identity, listener_state, secured, owed);
             let stream = ClientStream::new(stream, ahead, visit.clone());
             match what {
                 What::Http2 => {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::context::Carried;
 use super::{Carrier, EndpointProtocols, classify, edits, heads, next_attempt};
-use crate::endpoint::idle_pool::KeptConnections;
+use crate::endpoint::idle_pool::IdlePool;
 use crate::exchange::{Circumstances, Edits, Exchange, Failure, Head};
 use crate::forward::attempt;
 use crate::http1::head::{Parse, RESPONSE_BYTES_MAX, Response};
@@ -99,7 +99,7 @@ pub async fn serve(carrier: &Carrier, session: &mut Session, carried: &mut Carri
 
 /// Asks the endpoint of the attempt that is open for an upgrade.
 async fn ask(
-    kept: &KeptConnections,
+    kept: &IdlePool,
     session: &Session,
     carried: &mut Carried,
 ) -> std::result::Result<Answer, Failed> {

@@ -1,4 +1,4 @@
-//! The front door: worker threads that accept connections from the listening sockets and serve them.
+//! Worker threads that accept connections from the listening sockets and serve them.
 //!
 //! Each worker has a runtime of its own and shares nothing with the others but the sockets: a connection lives and dies
 //! on one thread.
@@ -20,10 +20,10 @@ use super::drain::Stage;
 use super::hall::Hall;
 use super::post::{Accepted, Post};
 use super::state::Shared;
-use crate::endpoint::idle_pool::KeptConnections;
+use crate::endpoint::idle_pool::IdlePool;
 use crate::proxy::{Carrier, Proxy};
 use crate::worker::Worker;
-use crate::worker::request_scopes::Pins;
+use crate::worker::request_scopes::RequestScopes;
 
 pub struct Acceptor {
     shared: Arc<Shared>,
@@ -100,10 +100,10 @@ impl ServiceWithDependents for Acceptor {
 async fn work(start: Start) {
     let Start { shared, hall, other: (conf, always), member, arrived } = start;
     let lifecycle = shared.lifecycle.clone();
-    let pins = Arc::new(Pins::new(shared.snapshot.clone(), shared.telemetry.clone()));
-    let kept = KeptConnections::new(shared.descriptors.clone());
-    let proxy = Proxy::new(conf, Carrier::new(pins.clone(), lifecycle.clone(), kept.clone()));
-    let worker = Worker::new(pins, lifecycle, kept, (Rc::new(proxy), always));
+    let scopes = Arc::new(RequestScopes::new(shared.snapshot.clone(), shared.telemetry.clone()));
+    let kept = IdlePool::new(shared.descriptors.clone());
+    let proxy = Proxy::new(conf, Carrier::new(scopes.clone(), lifecycle.clone(), kept.clone()));
+    let worker = Worker::new(scopes, lifecycle, kept, (Rc::new(proxy), always));
     let post = Post::new(worker.clone(), hall, member);
     let chores = worker.clone();
     spawn_local(async move { chores.run().await });

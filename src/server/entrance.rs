@@ -20,7 +20,7 @@ use super::inherit::Heritage;
 use super::store;
 use super::upgrade::message::{Handed, Role};
 use crate::config::{ListenAddress, Listener};
-use crate::listener_state::Door;
+use crate::listener_state::ListenerState;
 use crate::snapshot::Snapshot;
 use crate::socket_file::{Claim, SocketFile};
 use crate::telemetry::metrics::Metrics;
@@ -46,7 +46,7 @@ pub struct Entrance {
     written: ListenAddress,
     socket: OwnedFd,
     /// Another one once the listener has been renamed.
-    door: ArcSwap<Door>,
+    listener_state: ArcSwap<ListenerState>,
     file: Mutex<Option<SocketFile>>,
     /// Neither a service manager has a copy of it, nor what a failed upgrade may have left behind.
     exclusive: AtomicBool,
@@ -78,24 +78,24 @@ pub struct Entrances {
 pub struct Change {
     next: Vec<Next>,
     /// Doors of listeners that go.
-    retiring: Vec<Arc<Door>>,
+    retiring: Vec<Arc<ListenerState>>,
 }
 
 enum Next {
     Kept(Arc<Entrance>),
-    Renamed(Arc<Entrance>, Arc<Door>),
+    Renamed(Arc<Entrance>, Arc<ListenerState>),
     New(Box<Entrance>),
 }
 
 // === impl Entrance ===
 
 impl Entrance {
-    fn new(bound: Bound, written: ListenAddress, door: Arc<Door>) -> Self {
+    fn new(bound: Bound, written: ListenAddress, listener_state: Arc<ListenerState>) -> Self {
         Self {
             address: bound.address,
             written,
             socket: bound.socket,
-            door: ArcSwap::new(door),
+            listener_state: ArcSwap::new(listener_state),
             file: Mutex::new(bound.file),
             exclusive: AtomicBool::new(bound.exclusive),
             handed_over: AtomicBool::new(false),
@@ -104,8 +104,8 @@ impl Entrance {
     }
 
     /// Whose clients come in here.
-    pub fn door(&self) -> Arc<Door> {
-        self.door.load_full()
+    pub fn listener_state(&self) -> Arc<ListenerState> {
+        self.listener_state.load_full()
     }
 
     pub fn is_unix(&self) -> bool {
@@ -138,7 +138,7 @@ impl Entrance {
     }
 
     fn handed(&self) -> Handed {
-        let (name, written) = (self.door().listener.to_string(), self.written.to_string());
+        let (name, written) = (self.listener_state().listener.to_string(), self.written.to_string());
         Handed { role: Role::Listener, name, written, exclusive: self.exclusive.load(SeqCst) }
     }
 
@@ -193,9 +193,9 @@ impl Entrances {
         self.open.borrow().iter().any(|entrance| entrance.has_waiting())
     }
 
-    /// The doors of the listeners with their addresses.
-    pub fn list(&self) -> Vec<(Arc<Door>, BoundAddress)> {
-        self.open.borrow().iter().map(|open| (open.door(), open.address.clone())).collect()
+    /// The states of the listeners, with their addresses.
+    pub fn list(&self) -> Vec<(Arc<ListenerState>, BoundAddress)> {
+        self.open.borrow().iter().map(|open| (open.listener_state(), open.address.clone())).collect()
     }
 
     /// Binds what is new. A listener whose address has not changed keeps its socket.
@@ -210,23 +210,28 @@ impl Entrances {
         let mut next = Vec::new();
         for (listener, kept) in listeners.iter().zip(&kept) {
             next.push(match kept {
-                Some(entrance) if entrance.door().listener == listener.name => Next::Kept(entrance.clone()),
-                Some(entrance) => Next::Renamed(entrance.clone(), self.door(&open, listener)),
+                Some(entrance) if entrance.listener_state().listener == listener.name => {
+                    Next::Kept(entrance.clone())
+                }
+                Some(entrance) => Next::Renamed(entrance.clone(), self.listener_state(&open, listener)),
                 None => {
                     let bound = match heritage.take(listener, listeners) {
                         Some(taken) => taken.map_err(|error| BindError::new(listener, error))?,
                         None => self.bind(listener).map_err(|error| explained(error, &open, listener))?,
                     };
-                    let door = self.door(&open, listener);
-                    Next::New(Box::new(Entrance::new(bound, listener.address.clone(), door)))
+                    let listener_state = self.listener_state(&open, listener);
+                    Next::New(Box::new(Entrance::new(bound, listener.address.clone(), listener_state)))
                 }
             });
         }
         let stays = |entrance: &Arc<Entrance>| {
             next.iter().any(|next| matches!(next, Next::Kept(kept) if Arc::ptr_eq(kept, entrance)))
         };
-        let retiring =
-            open.iter().filter(|entrance| !stays(entrance)).map(|entrance| entrance.door()).collect();
+        let retiring = open
+            .iter()
+            .filter(|entrance| !stays(entrance))
+            .map(|entrance| entrance.listener_state())
+            .collect();
         Ok(Change { next, retiring })
     }
 
@@ -251,12 +256,15 @@ impl Entrances {
         self.closing.lock().iter().any(|closing| closing.address == *address && closing.may_be_open())
     }
 
-    /// A new door for the listener; whoever came in by the one that it had counts for it.
-    fn door(&self, open: &[Arc<Entrance>], listener: &Listener) -> Arc<Door> {
-        let had = open.iter().map(|entrance| entrance.door()).find(|door| door.listener == listener.name);
+    /// A new state for the listener; the connections of the state that it had count for the new one, too.
+    fn listener_state(&self, open: &[Arc<Entrance>], listener: &Listener) -> Arc<ListenerState> {
+        let had = open
+            .iter()
+            .map(|entrance| entrance.listener_state())
+            .find(|listener_state| listener_state.listener == listener.name);
         match had {
-            Some(door) => door.elsewhere(),
-            None => Door::new(listener.name.clone(), self.metrics.listener(&listener.name)),
+            Some(listener_state) => listener_state.elsewhere(),
+            None => ListenerState::new(listener.name.clone(), self.metrics.listener(&listener.name)),
         }
     }
 
@@ -277,7 +285,7 @@ impl Entrances {
     /// The workers serve those who wait in the queues, and close the sockets.
     pub fn close(&self) {
         for entrance in self.open.borrow().iter() {
-            entrance.door().leave();
+            entrance.listener_state().leave();
             self.closes(entrance);
         }
         self.replace(Vec::new());
@@ -306,7 +314,7 @@ impl Entrances {
         if self.stored.load(SeqCst) {
             store::forget(&store::name(&entrance.address));
         }
-        log::info!(listener = &*entrance.door().listener, address:% = entrance.address; "listener closed");
+        log::info!(listener = &*entrance.listener_state().listener, address:% = entrance.address; "listener closed");
     }
 
     /// A copy of each socket, for a successor.
@@ -367,7 +375,7 @@ impl Entrances {
 fn keep(open: &[Arc<Entrance>], listeners: &[Listener]) -> Vec<Option<Arc<Entrance>>> {
     let own = |listener: &Listener| {
         let is_it = |entrance: &&Arc<Entrance>| {
-            entrance.written == listener.address && entrance.door().listener == listener.name
+            entrance.written == listener.address && entrance.listener_state().listener == listener.name
         };
         open.iter().find(is_it).cloned()
     };
@@ -396,7 +404,7 @@ fn explained(error: BindError, open: &[Arc<Entrance>], listener: &Listener) -> B
     };
     let in_the_way = |entrance: &&Arc<Entrance>| matches!(entrance.address, BoundAddress::Inet(address) if address.port() == port);
     match open.iter().find(in_the_way) {
-        Some(entrance) if error.is_in_use() => error.behind(&entrance.door().listener),
+        Some(entrance) if error.is_in_use() => error.behind(&entrance.listener_state().listener),
         _ => error,
     }
 }
@@ -406,9 +414,9 @@ fn explained(error: BindError, open: &[Arc<Entrance>], listener: &Listener) -> B
 impl Change {
     /// Tells the clients of listeners that go to go as well. Call this before these are gone from the snapshot.
     pub fn retire(&self, in_force: &Snapshot) {
-        for door in &self.retiring {
-            if let Some(last) = in_force.listener(&door.listener) {
-                door.retire(last.clone());
+        for listener_state in &self.retiring {
+            if let Some(last) = in_force.listener(&listener_state.listener) {
+                listener_state.retire(last.clone());
             }
         }
     }
@@ -418,10 +426,10 @@ impl Next {
     fn open(self) -> Arc<Entrance> {
         match self {
             Self::Kept(entrance) => entrance,
-            Self::Renamed(entrance, door) => {
-                let was = entrance.door.swap(door.clone());
+            Self::Renamed(entrance, listener_state) => {
+                let was = entrance.listener_state.swap(listener_state.clone());
                 log::info!(
-                    listener = &*door.listener,
+                    listener = &*listener_state.listener,
                     address:% = entrance.address,
                     was = &*was.listener;
                     "listening"
@@ -429,7 +437,7 @@ impl Next {
                 entrance
             }
             Self::New(entrance) => {
-                log::info!(listener = &*entrance.door().listener, address:% = entrance.address; "listening");
+                log::info!(listener = &*entrance.listener_state().listener, address:% = entrance.address; "listening");
                 Arc::from(entrance)
             }
         }
@@ -457,7 +465,7 @@ mod tests {
     }
 
     fn names(entrances: &Entrances) -> Vec<String> {
-        entrances.list().into_iter().map(|(door, _)| door.listener.to_string()).collect()
+        entrances.list().into_iter().map(|(listener_state, _)| listener_state.listener.to_string()).collect()
     }
 
     #[test]
@@ -510,7 +518,7 @@ mod tests {
         let _early = std::net::TcpStream::connect(address).expect("it listens");
         entrances.close();
         let late = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
-        assert_eq!(late.expect_err("its door is shut").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(late.expect_err("its socket is closed").kind(), io::ErrorKind::TimedOut);
         entrance.accept().expect("who came before is served");
         assert!(!entrance.has_waiting());
     }

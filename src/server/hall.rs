@@ -8,10 +8,10 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::config;
-use crate::listener_state::Door;
+use crate::listener_state::ListenerState;
 use crate::net::descriptors::Descriptors;
 use crate::os_error;
-use crate::permits::Place;
+use crate::permits::Permit;
 use crate::proxy;
 use crate::snapshot::Snapshot;
 
@@ -38,8 +38,8 @@ pub struct Hall {
 /// What an open connection occupies.
 #[must_use = "the place is free again when this is dropped"]
 pub struct Seat {
-    _in_all: Place,
-    _of_listener: Place,
+    _in_all: Permit,
+    _of_listener: Permit,
 }
 
 /// Why no connection can be accepted now.
@@ -98,10 +98,11 @@ impl Hall {
     }
 
     /// Takes the place of one connection.
-    pub fn seat(&self, door: &Arc<Door>) -> Result<Seat, Pause> {
-        let most = door.in_force(&self.snapshot.load()).and_then(|listener| listener.connections.all);
+    pub fn seat(&self, listener_state: &Arc<ListenerState>) -> Result<Seat, Pause> {
+        let most =
+            listener_state.in_force(&self.snapshot.load()).and_then(|listener| listener.connections.all);
         let most = most.unwrap_or(usize::MAX);
-        let of_listener = door.places.take(most).ok_or(Pause::OfListener(most))?;
+        let of_listener = listener_state.places.take(most).ok_or(Pause::OfListener(most))?;
         let in_all = self.descriptors.clients.take(self.most).ok_or(Pause::InAll(self.most))?;
         Ok(Seat { _in_all: in_all, _of_listener: of_listener })
     }
@@ -115,16 +116,16 @@ impl Hall {
     ///
     /// `again`: it was so at the last try already. The first time may be no more than another worker that holds the
     /// last seat for as long as it looks for a client.
-    pub async fn wait(&self, door: &Door, pause: &Pause, again: bool) {
+    pub async fn wait(&self, listener_state: &ListenerState, pause: &Pause, again: bool) {
         if !again {
-            door.counters.paused(pause.reason());
+            listener_state.counters.paused(pause.reason());
         }
-        if (again || matches!(pause, Pause::System(_))) && self.report_is_due(&door.listener) {
-            pause.report(&door.listener);
+        if (again || matches!(pause, Pause::System(_))) && self.report_is_due(&listener_state.listener) {
+            pause.report(&listener_state.listener);
         }
         match pause {
             Pause::InAll(_) => self.descriptors.clients.left(PAUSE).await,
-            Pause::OfListener(_) => door.places.left(PAUSE).await,
+            Pause::OfListener(_) => listener_state.places.left(PAUSE).await,
             Pause::System(error) => {
                 // An idle connection to an endpoint goes for it. Once that has not helped, its descriptor may be about to
                 // come back, and another one does not go at once.
@@ -180,24 +181,24 @@ mod tests {
     /// Out of descriptors or memory: a pause each time, and the log is told now and then.
     #[tokio::test(start_paused = true)]
     async fn a_lack_of_anything_is_waited_out() {
-        let (hall, door) = hall(Arc::default());
+        let (hall, listener_state) = hall(Arc::default());
         let begun = tokio::time::Instant::now();
         for (count, code) in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM].into_iter().enumerate()
         {
-            hall.wait(&door, &Pause::System(io::Error::from_raw_os_error(code)), count > 0).await;
+            hall.wait(&listener_state, &Pause::System(io::Error::from_raw_os_error(code)), count > 0).await;
             assert!(begun.elapsed() >= PAUSE * u32::try_from(count + 1).expect("a few"));
         }
         assert_eq!(hall.reported.lock().len(), 1);
-        assert!(!hall.report_is_due(&door.listener));
+        assert!(!hall.report_is_due(&listener_state.listener));
     }
 
-    fn hall(descriptors: Arc<Descriptors>) -> (Arc<Hall>, Arc<Door>) {
+    fn hall(descriptors: Arc<Descriptors>) -> (Arc<Hall>, Arc<ListenerState>) {
         let config = crate::config::parse("listen: 127.0.0.1:0\nendpoints: [127.0.0.1:1]", "test");
         let snapshot = Snapshot::build(config.expect("a valid config"), None);
         let hall = Hall::new(Arc::new(ArcSwap::from_pointee(snapshot)), descriptors, 100);
         let metrics = crate::telemetry::metrics::Metrics::new(std::time::SystemTime::now());
         let listener: Arc<str> = "default".into();
-        (hall, Door::new(listener.clone(), metrics.listener(&listener)))
+        (hall, ListenerState::new(listener.clone(), metrics.listener(&listener)))
     }
 
     /// So many idle connections, whose end is of no help.
@@ -218,11 +219,11 @@ mod tests {
         let (descriptors, idle) = (Arc::<Descriptors>::default(), Arc::new(Idle(AtomicUsize::new(9))));
         let store: Arc<dyn IdleStore> = idle.clone();
         descriptors.watch(Arc::downgrade(&store));
-        let (hall, door) = hall(descriptors);
+        let (hall, listener_state) = hall(descriptors);
         let begun = tokio::time::Instant::now();
         let pause = Pause::System(io::Error::from_raw_os_error(libc::EMFILE));
         for (again, left, pauses) in [(false, 8, 0), (true, 7, 1), (true, 6, 2)] {
-            hall.wait(&door, &pause, again).await;
+            hall.wait(&listener_state, &pause, again).await;
             assert_eq!(idle.0.load(SeqCst), left);
             assert!(begun.elapsed() >= PAUSE * pauses && (pauses > 0 || begun.elapsed() < PAUSE));
         }

@@ -1,4 +1,4 @@
-//! A worker's post at the front door: it accepts from all sockets, takes over what others have accepted, and serves.
+//! A worker's accept loop: it accepts from all sockets, takes over what others have accepted, and serves.
 
 use std::future::poll_fn;
 use std::io;
@@ -18,7 +18,7 @@ use super::crew::{Burdened, Member};
 use super::entrance::Entrance;
 use super::hall::{Hall, Pause, Seat};
 use crate::client::connection::{self, Client};
-use crate::listener_state::Door;
+use crate::listener_state::ListenerState;
 use crate::net::stream::Stream;
 use crate::telemetry::metrics::listeners::Open;
 use crate::telemetry::record::ClientAddress;
@@ -44,7 +44,7 @@ pub struct Accepted {
     socket: OwnedFd,
     unix: bool,
     peer: ClientAddress,
-    door: Arc<Door>,
+    listener_state: Arc<ListenerState>,
     seat: Seat,
     open: Open,
 }
@@ -80,8 +80,8 @@ impl Post {
                 }
             }
             // A reload has been.
-            self.worker.pins.let_go();
-            // Of several changes only the last is seen here, but a door knows that it was retired.
+            self.worker.scopes.let_go();
+            // Of several changes only the last is seen here, but a listener's state knows that it was retired.
             let worker = self.worker.clone();
             tokio::task::spawn_local(async move { worker.end_retired().await });
             if open.changed().await.is_err() {
@@ -104,7 +104,7 @@ impl Post {
                 () = self.accept_all(&socket) => {}
             },
             Err(error) => {
-                let listener = entrance.door().listener.clone();
+                let listener = entrance.listener_state().listener.clone();
                 log::error!(listener = &*listener, reason:% = error; "listener lost");
                 // The other workers may still have it.
                 let _ = closed.await;
@@ -121,8 +121,8 @@ impl Post {
         let mut paused = false;
         let mut accepted_since = 0;
         loop {
-            let door = socket.get_ref().door();
-            match self.accept(socket, &door).await {
+            let listener_state = socket.get_ref().listener_state();
+            match self.accept(socket, &listener_state).await {
                 Ok(accepted) => {
                     paused = false;
                     self.place(accepted);
@@ -135,9 +135,9 @@ impl Post {
                 Err(Pause::System(error)) if is_of_one_connection(&error) => {}
                 Err(pause) => {
                     if paused && socket.get_ref().has_waiting() {
-                        self.make_room(&door, &pause);
+                        self.make_room(&listener_state, &pause);
                     }
-                    self.hall.wait(&door, &pause, paused).await;
+                    self.hall.wait(&listener_state, &pause, paused).await;
                     paused = true;
                 }
             }
@@ -145,21 +145,25 @@ impl Post {
     }
 
     /// Lets clients go that have been idle for the longest: others wait for their seats.
-    fn make_room(&self, door: &Door, pause: &Pause) {
+    fn make_room(&self, listener_state: &ListenerState, pause: &Pause) {
         let (most, of_listener) = match pause {
             Pause::OfListener(most) => (*most, true),
             Pause::InAll(most) => (*most, false),
             // What is short may be something else than clients' connections.
             Pause::System(_) => return,
         };
-        let is_concerned = |of: &Door| !of_listener || of.listener == door.listener;
+        let is_concerned = |of: &ListenerState| !of_listener || of.listener == listener_state.listener;
         self.worker.dismiss_idle(most.div_ceil(DISMISSED_OF), pause.reason(), is_concerned);
     }
 
     /// Takes a seat first: without one, the client stays in the socket's queue.
-    async fn accept(&self, socket: &AsyncFd<Arc<Entrance>>, door: &Arc<Door>) -> Result<Accepted, Pause> {
+    async fn accept(
+        &self,
+        socket: &AsyncFd<Arc<Entrance>>,
+        listener_state: &Arc<ListenerState>,
+    ) -> Result<Accepted, Pause> {
         poll_fn(|context| {
-            let seat = self.hall.seat(door)?;
+            let seat = self.hall.seat(listener_state)?;
             loop {
                 // Waiting, the seat is given back.
                 let mut ready = ready!(socket.poll_read_ready(context)).map_err(Pause::System)?;
@@ -180,8 +184,8 @@ impl Post {
     async fn empty(self: &Rc<Self>, entrance: &Entrance) {
         let mut paused = false;
         loop {
-            let door = entrance.door();
-            let accepted = self.hall.seat(&door).and_then(|seat| {
+            let listener_state = entrance.listener_state();
+            let accepted = self.hall.seat(&listener_state).and_then(|seat| {
                 let accepted = entrance.accept().map_err(Pause::System)?;
                 Ok(Accepted::new(accepted, entrance, seat))
             });
@@ -194,7 +198,7 @@ impl Post {
                 Err(Pause::System(error)) if is_of_one_connection(&error) => {}
                 // Without descriptors or memory there may be somebody still.
                 Err(pause) => {
-                    self.hall.wait(&door, &pause, paused).await;
+                    self.hall.wait(&listener_state, &pause, paused).await;
                     paused = true;
                 }
             }
@@ -209,25 +213,25 @@ impl Post {
     }
 
     fn serve(self: &Rc<Self>, accepted: Burdened<Accepted>) {
-        let Burdened { what: Accepted { socket, unix, peer, door, seat, open }, burden } = accepted;
+        let Burdened { what: Accepted { socket, unix, peer, listener_state, seat, open }, burden } = accepted;
         let stream = match Stream::accepted(socket, unix) {
             Ok(stream) => stream,
             Err(error) => {
-                door.counters.refused("system");
-                log::debug!(listener = &*door.listener, reason:% = error; "connection lost");
+                listener_state.counters.refused("system");
+                log::debug!(listener = &*listener_state.listener, reason:% = error; "connection lost");
                 return;
             }
         };
-        let client = Client::new(self.worker.clone(), stream, peer, door);
+        let client = Client::new(self.worker.clone(), stream, peer, listener_state);
         tokio::task::spawn_local(connection::serve(client, (seat, open, burden)));
     }
 }
 
 impl Accepted {
     fn new((socket, peer): (OwnedFd, ClientAddress), entrance: &Entrance, seat: Seat) -> Self {
-        let door = entrance.door();
-        let open = door.counters.accepted();
-        Self { socket, unix: entrance.is_unix(), peer, door, seat, open }
+        let listener_state = entrance.listener_state();
+        let open = listener_state.counters.accepted();
+        Self { socket, unix: entrance.is_unix(), peer, listener_state, seat, open }
     }
 }
 
@@ -251,13 +255,13 @@ mod tests {
     use super::super::entrance::Entrances;
     use super::*;
     use crate::config::{AccessFormat, AccessLog, LogOutput};
-    use crate::endpoint::idle_pool::KeptConnections;
+    use crate::endpoint::idle_pool::IdlePool;
     use crate::proxy::{Carrier, Proxy};
     use crate::snapshot::Snapshot;
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::{Telemetry, access};
-    use crate::worker::deadline::Pursuit;
-    use crate::worker::request_scopes::Pins;
+    use crate::worker::deadline::Phase;
+    use crate::worker::request_scopes::RequestScopes;
 
     fn snapshot(listener: &str) -> Arc<Snapshot> {
         let text = format!(
@@ -270,14 +274,14 @@ mod tests {
         let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
         let log = access::AccessLog::start(&off).expect("no log");
         let telemetry = Arc::new(Telemetry::new(log, SystemTime::now()));
-        let kept = Arc::<KeptConnections>::default();
-        let pins = Arc::new(Pins::new(snapshot, telemetry));
-        let carrier = Carrier::new(pins.clone(), Arc::default(), kept.clone());
+        let kept = Arc::<IdlePool>::default();
+        let scopes = Arc::new(RequestScopes::new(snapshot, telemetry));
+        let carrier = Carrier::new(scopes.clone(), Arc::default(), kept.clone());
         let other = Rc::new(Proxy::new(Arc::new(ServerConf::default()), carrier));
-        Worker::new(pins, Arc::default(), kept, (other, false))
+        Worker::new(scopes, Arc::default(), kept, (other, false))
     }
 
-    /// A worker that is busy sees only the second of two changes, and has clients of the door in between.
+    /// A worker that is busy sees only the second of two changes, and has clients of the listener in between.
     #[tokio::test]
     async fn no_door_is_forgotten_between_two_changes() {
         let current = Arc::new(ArcSwap::new(snapshot("a")));
@@ -289,7 +293,7 @@ mod tests {
             change.retire(&current.load());
             current.store(next);
             entrances.put(change);
-            entrances.subscribe().borrow()[0].door()
+            entrances.subscribe().borrow()[0].listener_state()
         };
         to("a");
         let (member, _arrived) = crew(&Loads::new(1)).remove(0);
@@ -298,7 +302,7 @@ mod tests {
             spawn_local(post.tend(entrances.subscribe()));
             yield_now().await;
             let timers = ["b", "c"].map(|name| worker.clock.timer(to(name)));
-            timers.iter().for_each(|timer| timer.pursue(Pursuit::Idle));
+            timers.iter().for_each(|timer| timer.enter(Phase::Idle));
             tokio::time::sleep(Duration::from_millis(50)).await;
             let ended = timers.map(|timer| {
                 let context = std::task::Context::from_waker(std::task::Waker::noop());

@@ -73,12 +73,12 @@ impl crate::admin::Process for Shared {
                 .entrances
                 .list()
                 .into_iter()
-                .map(|(door, address)| ListenerStatus {
-                    name: door.listener.to_string(),
+                .map(|(listener_state, address)| ListenerStatus {
+                    name: listener_state.listener.to_string(),
                     address: address.to_string(),
-                    connections: door.counters.open(),
-                    requests: door.counters.balance(),
-                    certificates: certificates(snapshot.listener(&door.listener)).collect(),
+                    connections: listener_state.counters.open(),
+                    requests: listener_state.counters.balance(),
+                    certificates: certificates(snapshot.listener(&listener_state.listener)).collect(),
                 })
                 .collect(),
             pools: snapshot.status(),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use crate::listener_state::Door;
+use crate::listener_state::ListenerState;
 
 /// How late a deadline may be noticed, and so how often the clock looks at most.
 const TICK: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ pub struct Clock {
 
 /// What a connection is about, for whoever wants to end it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Pursuit {
+pub enum Phase {
     #[default]
     Request,
     /// The first request of a client that has just come.
@@ -63,11 +63,11 @@ struct Slot {
     deadline: Cell<Option<Instant>>,
     passed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    pursuit: Cell<Pursuit>,
+    phase: Cell<Phase>,
     /// Of an idle connection: since when it is.
     idle_since: Cell<Option<Instant>>,
-    /// Where the client came in: those of one door may end together.
-    door: Arc<Door>,
+    /// Whose client it is: those of one listener may end together.
+    listener_state: Arc<ListenerState>,
     /// Among the clock's slots.
     place: Cell<usize>,
 }
@@ -124,24 +124,24 @@ impl Clock {
         look
     }
 
-    /// Lets the deadlines of those who are about this pass now, where their door is concerned.
-    pub fn end(&self, pursuit: Pursuit, concerned: impl Fn(&Door) -> bool) {
-        let is_meant = |slot: &&Rc<Slot>| slot.pursuit.get() == pursuit && concerned(&slot.door);
+    /// Lets the deadlines of those who are about this pass now, where their listener is concerned.
+    pub fn end(&self, phase: Phase, concerned: impl Fn(&ListenerState) -> bool) {
+        let is_meant = |slot: &&Rc<Slot>| slot.phase.get() == phase && concerned(&slot.listener_state);
         let over: Vec<_> = self.slots.borrow().iter().filter(is_meant).map(|slot| slot.pass()).collect();
         over.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Ends as many of the connections that have been idle at least for so long, those first that are for the longest,
-    /// where their door is concerned; returns where they came in.
+    /// where their listener is concerned; returns their listeners.
     pub fn end_idle(
         &self,
         most: usize,
         idle_for: Duration,
         now: Instant,
-        concerned: impl Fn(&Door) -> bool,
-    ) -> Vec<Arc<Door>> {
+        concerned: impl Fn(&ListenerState) -> bool,
+    ) -> Vec<Arc<ListenerState>> {
         let since = |slot: &Rc<Slot>| {
-            let is_idle = slot.pursuit.get() == Pursuit::Idle && concerned(&slot.door);
+            let is_idle = slot.phase.get() == Phase::Idle && concerned(&slot.listener_state);
             let since = slot.idle_since.get().filter(|_| is_idle)?;
             (now.saturating_duration_since(since) >= idle_for).then_some(since)
         };
@@ -153,7 +153,7 @@ impl Clock {
         idle.truncate(most);
         let over: Vec<_> = idle.iter().map(|(_, slot)| slot.pass()).collect();
         over.into_iter().flatten().for_each(Waker::wake);
-        idle.iter().map(|(_, slot)| slot.door.clone()).collect()
+        idle.iter().map(|(_, slot)| slot.listener_state.clone()).collect()
     }
 
     /// The time of day at `now`, without asking the system for it each time; a change of its clock is seen within a
@@ -170,15 +170,15 @@ impl Clock {
         })
     }
 
-    pub fn timer(self: &Rc<Self>, door: Arc<Door>) -> Timer {
+    pub fn timer(self: &Rc<Self>, listener_state: Arc<ListenerState>) -> Timer {
         let mut slots = self.slots.borrow_mut();
         let slot = Rc::new(Slot {
             deadline: Cell::default(),
             passed: Cell::default(),
             waker: RefCell::default(),
-            pursuit: Cell::default(),
+            phase: Cell::default(),
             idle_since: Cell::default(),
-            door,
+            listener_state,
             place: Cell::new(slots.len()),
         });
         slots.push(slot.clone());
@@ -238,14 +238,14 @@ impl Timer {
     }
 
     /// What the connection is about from now on.
-    pub fn pursue(&self, pursuit: Pursuit) {
-        self.slot.pursuit.set(pursuit);
+    pub fn enter(&self, phase: Phase) {
+        self.slot.phase.set(phase);
     }
 
     /// Nothing is under way since then.
     pub fn idle(&self, since: Instant) {
         self.slot.idle_since.set(Some(since));
-        self.slot.pursuit.set(Pursuit::Idle);
+        self.slot.phase.set(Phase::Idle);
     }
 
     pub fn clear(&self) {
@@ -295,8 +295,8 @@ mod tests {
     use super::*;
     use crate::telemetry::metrics::Metrics;
 
-    fn door() -> Arc<Door> {
-        Door::new("a".into(), Metrics::new(SystemTime::now()).listener(&"a".into()))
+    fn listener_state() -> Arc<ListenerState> {
+        ListenerState::new("a".into(), Metrics::new(SystemTime::now()).listener(&"a".into()))
     }
 
     async fn with_clock<T>(work: impl Future<Output = T>, clock: Rc<Clock>) -> T {
@@ -309,7 +309,7 @@ mod tests {
     #[tokio::test]
     async fn what_takes_too_long_is_ended_and_the_timer_goes_on() {
         let clock = Rc::new(Clock::default());
-        let timer = clock.timer(door());
+        let timer = clock.timer(listener_state());
         let work = async {
             let late = timer.within(Duration::from_millis(50), std::future::pending::<()>()).await;
             assert_eq!(late, Err(Elapsed));
@@ -321,7 +321,7 @@ mod tests {
     #[tokio::test]
     async fn no_step_goes_on_beyond_the_bound() {
         let clock = Rc::new(Clock::default());
-        let timer = clock.timer(door());
+        let timer = clock.timer(listener_state());
         let work = async {
             let long = Duration::from_secs(60);
             timer.bound(Some(Instant::now() + Duration::from_millis(50)));
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn the_clock_rests_when_nobody_has_a_deadline() {
         let clock = Rc::new(Clock::default());
-        let timer = clock.timer(door());
+        let timer = clock.timer(listener_state());
         let next = || {
             assert_eq!(clock.look(Instant::now()), Look::Done);
             clock.next.get()
@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn the_clock_keeps_nothing_of_those_who_are_gone() {
         let clock = Rc::new(Clock::default());
-        let mut timers: Vec<_> = (0..5).map(|_| clock.timer(door())).collect();
+        let mut timers: Vec<_> = (0..5).map(|_| clock.timer(listener_state())).collect();
         for gone in [1, 3, 0, 1, 0] {
             drop(timers.remove(gone));
             let kept = clock.slots.borrow();
@@ -376,18 +376,18 @@ mod tests {
     #[test]
     fn who_has_been_idle_for_the_longest_goes_first() {
         let clock = Rc::new(Clock::default());
-        let timers: Vec<_> = (0..5).map(|_| clock.timer(door())).collect();
+        let timers: Vec<_> = (0..5).map(|_| clock.timer(listener_state())).collect();
         let start = Instant::now();
         for (timer, seconds) in timers.iter().zip([3, 1, 2, 9]) {
             timer.idle(start + Duration::from_secs(seconds));
         }
         // Something is under way there again.
-        timers[1].pursue(Pursuit::Request);
+        timers[1].enter(Phase::Request);
         let passed = || timers.iter().map(|timer| timer.slot.passed.get()).collect::<Vec<_>>();
         let (second, now) = (Duration::from_secs(1), start + Duration::from_secs(4));
         assert_eq!(clock.end_idle(1, second, now, |_| true).len(), 1);
         assert_eq!(passed(), [false, false, true, false, false]);
-        timers[2].pursue(Pursuit::Request);
+        timers[2].enter(Phase::Request);
         assert_eq!(clock.end_idle(9, second, now, |_| false).len(), 0);
         assert_eq!(clock.end_idle(9, second, now, |_| true).len(), 1);
         assert_eq!(passed(), [true, false, true, false, false]);
@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn not_all_are_woken_at_once() {
         let clock = Rc::new(Clock::default());
-        let timers: Vec<_> = (0..AT_ONCE + 1).map(|_| clock.timer(door())).collect();
+        let timers: Vec<_> = (0..AT_ONCE + 1).map(|_| clock.timer(listener_state())).collect();
         timers.iter().for_each(|timer| timer.set(Duration::ZERO));
         let passed = || timers.iter().filter(|timer| timer.slot.passed.get()).count();
         assert_eq!((clock.look(Instant::now()), passed()), (Look::Again, AT_ONCE));

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
-use crate::exchange::Pinned;
-use crate::listener_state::Door;
+use crate::exchange::RequestScope;
+use crate::listener_state::ListenerState;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 
 /// Nobody else's, so the lock is always free; it lets futures of the other carrier ask.
-pub struct Pins {
+pub struct RequestScopes {
     current: Arc<ArcSwap<Snapshot>>,
     telemetry: Arc<Telemetry>,
     /// Of the snapshot in force, one for each listener that has had a request.
-    pins: Mutex<Vec<Arc<Pinned>>>,
+    scopes: Mutex<Vec<Arc<RequestScope>>>,
 }
 
-impl Pins {
+impl RequestScopes {
     pub fn new(current: Arc<ArcSwap<Snapshot>>, telemetry: Arc<Telemetry>) -> Self {
-        Self { current, telemetry, pins: Mutex::default() }
+        Self { current, telemetry, scopes: Mutex::default() }
     }
 
     /// The snapshot in force, for a look.
@@ -28,26 +28,26 @@ impl Pins {
         self.current.load()
     }
 
-    /// For a request that came in by this door; `None`: its listener is not there any more.
-    pub fn of(&self, door: &Door) -> Option<Arc<Pinned>> {
+    /// For a request of this listener; `None`: its listener is not there any more.
+    pub fn of(&self, listener_state: &ListenerState) -> Option<Arc<RequestScope>> {
         let snapshot = self.current.load();
-        let listener = door.in_force(&snapshot)?;
-        let mut pins = self.pins.lock();
-        let is_its = |pin: &&Arc<Pinned>| pin.is_of(&snapshot) && pin.listener().is(listener);
-        if let Some(pin) = pins.iter().find(is_its) {
+        let listener = listener_state.in_force(&snapshot)?;
+        let mut scopes = self.scopes.lock();
+        let is_its = |pin: &&Arc<RequestScope>| pin.is_of(&snapshot) && pin.listener().is(listener);
+        if let Some(pin) = scopes.iter().find(is_its) {
             return Some(pin.clone());
         }
-        pins.retain(|pin| pin.is_of(&snapshot));
-        let (telemetry, counters) = (self.telemetry.clone(), door.counters.clone());
-        let pin = Pinned::new(snapshot.clone(), listener.clone(), telemetry, counters);
-        pins.push(pin.clone());
+        scopes.retain(|pin| pin.is_of(&snapshot));
+        let (telemetry, counters) = (self.telemetry.clone(), listener_state.counters.clone());
+        let pin = RequestScope::new(snapshot.clone(), listener.clone(), telemetry, counters);
+        scopes.push(pin.clone());
         Some(pin)
     }
 
     /// Lets go of what is in force no more.
     pub fn let_go(&self) {
         let snapshot = self.current.load();
-        self.pins.lock().retain(|pin| pin.is_of(&snapshot));
+        self.scopes.lock().retain(|pin| pin.is_of(&snapshot));
     }
 }
 
@@ -70,21 +70,24 @@ mod tests {
         let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
         let log = access::AccessLog::start(&off).expect("no log");
         let telemetry = Arc::new(Telemetry::new(log, SystemTime::UNIX_EPOCH));
-        let door = Door::new("a".into(), telemetry.metrics.listener(&"a".into()));
+        let listener_state = ListenerState::new("a".into(), telemetry.metrics.listener(&"a".into()));
         let current = Arc::new(ArcSwap::new(snapshot()));
-        let pins = Pins::new(current.clone(), telemetry);
-        let (one, two) = (pins.of(&door).expect("a listener"), pins.of(&door).expect("a listener"));
+        let scopes = RequestScopes::new(current.clone(), telemetry);
+        let (one, two) = (
+            scopes.of(&listener_state).expect("a listener"),
+            scopes.of(&listener_state).expect("a listener"),
+        );
         assert!(Arc::ptr_eq(&one, &two));
 
         let before = current.swap(snapshot());
-        pins.let_go();
+        scopes.let_go();
         assert_eq!(Arc::strong_count(&before), 2, "the requests under way have it together");
         drop((one, two));
         assert_eq!(Arc::strong_count(&before), 1);
 
-        let after = pins.of(&door).expect("a listener");
+        let after = scopes.of(&listener_state).expect("a listener");
         assert!(after.is_of(&current.load()));
-        let other = Door::new("b".into(), door.counters.clone());
-        assert!(pins.of(&other).is_none());
+        let other = ListenerState::new("b".into(), listener_state.counters.clone());
+        assert!(scopes.of(&other).is_none());
     }
 }

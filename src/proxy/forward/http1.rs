@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::side::Side;
 use super::{Failed, Sent, Way, unconnected};
-use crate::endpoint::idle_pool::{Connection, KeptConnections};
+use crate::endpoint::idle_pool::{Connection, IdlePool};
 use crate::exchange::{Exchange, Failure};
 use crate::forward::attempt::{self, INTERIM_MAX};
 use crate::http1::body::Body;
@@ -35,7 +35,7 @@ const GATHERED: usize = 8 * 1024;
 /// One request on one connection.
 pub struct Exclusive {
     connection: Connection,
-    kept: Arc<KeptConnections>,
+    kept: Arc<IdlePool>,
     way: Way,
     method: Method,
     upload: Upload,
@@ -114,7 +114,7 @@ pub async fn ask(
     })
 }
 
-async fn connect(kept: &KeptConnections, exchange: &Exchange, way: &Way) -> Result<Connection, Failed> {
+async fn connect(kept: &IdlePool, exchange: &Exchange, way: &Way) -> Result<Connection, Failed> {
     let spec = way.pool();
     let opened = attempt::open(kept, &way.endpoint, spec, attempt::descriptor_deadline(spec));
     match timeout(way.connect_limit(exchange), opened).await {

@@ -20,11 +20,11 @@ use crate::http1::head::RESPONSE_FIELDS_MAX;
 use crate::proxy::context::Carried;
 use crate::proxy::{Carrier, classify};
 pub use connections::Connections;
-use connections::Place;
+use connections::StreamPermit;
 
 /// One stream.
 pub struct Stream {
-    place: Place,
+    permit: StreamPermit,
     upload: Upload,
     response: ResponseFuture,
     /// The head of the response, until the client has it.
@@ -53,20 +53,20 @@ pub async fn ask(
 ) -> Result<Stream, Failed> {
     let way = Way::of(&carried.exchange)?;
     let limit = way.connect_limit(&carried.exchange);
-    let place = carrier.multiplexed.place(&way.endpoint, way.pool(), limit).await;
-    let place = place.map_err(|failed| unconnected(&carried.exchange, failed))?;
-    carried.exchange.connected(place.reused, Instant::now());
+    let permit = carrier.multiplexed.permit(&way.endpoint, way.pool(), limit).await;
+    let permit = permit.map_err(|failed| unconnected(&carried.exchange, failed))?;
+    carried.exchange.connected(permit.reused, Instant::now());
     carried.exchange.request_body_again();
     let head = head::request(session, &carried.exchange)
         .map_err(|error| Failed::new(Failure::Internal, classify::detail(&error)))?;
     let over = sent.has_no_body();
-    let (response, sink) = place.sender().send_request(head, over).map_err(|error| {
-        place.retire();
+    let (response, sink) = permit.sender().send_request(head, over).map_err(|error| {
+        permit.retire();
         // The connection has ended, or is about to; nothing has been sent.
-        Failed { stale: place.proven, ..Failed::new(Failure::StreamRefused, error.to_string()) }
+        Failed { stale: permit.proven, ..Failed::new(Failure::StreamRefused, error.to_string()) }
     })?;
     let upload = Upload { sink, pending: Bytes::new(), last: over, over };
-    Ok(Stream { place, upload, response, head: None, body: None, begun: Instant::now() })
+    Ok(Stream { permit, upload, response, head: None, body: None, begun: Instant::now() })
 }
 
 impl Side for Stream {
@@ -99,7 +99,7 @@ impl Side for Stream {
     fn poll_status(&mut self, context: &mut Context<'_>) -> Poll<Result<u16, Failed>> {
         let response = ready!(std::pin::Pin::new(&mut self.response).poll(context));
         let (parts, body) = response.map_err(|error| self.broken(&error))?.into_parts();
-        self.place.answered();
+        self.permit.answered();
         if parts.headers.len() > RESPONSE_FIELDS_MAX {
             return Poll::Ready(Err(Failed::new(Failure::BadResponse, "too many fields".to_owned())));
         }
@@ -143,10 +143,10 @@ impl Side for Stream {
 
     fn is_late(&mut self, in_hurry: bool) {
         // Clients may be in more of a hurry than the endpoint can be.
-        let lives = in_hurry && self.place.has_answered_since(self.begun);
+        let lives = in_hurry && self.permit.has_answered_since(self.begun);
         if !lives {
             // Perhaps nobody is there any more: the next ones need not find out by waiting.
-            self.place.retire();
+            self.permit.retire();
         }
     }
 
@@ -169,16 +169,16 @@ impl Stream {
             // A connection leaves once; who refuses streams may do so for ever.
             let leaves = error.is_go_away();
             if leaves {
-                self.place.retire();
+                self.permit.retire();
             }
-            let stale = self.place.proven && leaves;
+            let stale = self.permit.proven && leaves;
             return Failed { stale, ..Failed::new(Failure::StreamRefused, detail) };
         }
-        self.place.retire();
+        self.permit.retire();
         if error.is_io() || error.is_remote() {
-            let stale = self.place.proven && error.is_io();
+            let stale = self.permit.proven && error.is_io();
             // A server of HTTP/1.1 closes on what it cannot read.
-            let doubt = if self.place.proven { "" } else { "; perhaps the endpoint does not speak HTTP/2" };
+            let doubt = if self.permit.proven { "" } else { "; perhaps the endpoint does not speak HTTP/2" };
             let detail = format!("{error}{doubt}");
             return Failed { stale, ..Failed::new(Failure::EndpointReset, detail) };
         }

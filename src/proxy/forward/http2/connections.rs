@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::config;
-use crate::endpoint::idle_pool::KeptConnections;
+use crate::endpoint::idle_pool::IdlePool;
 use crate::exchange::Failure;
 use crate::forward::attempt;
 use crate::net::descriptors::{IdleStore, oldest};
@@ -44,7 +44,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub struct Connections {
     all: Mutex<AHashMap<usize, Arc<OfEndpoint>>>,
     /// Those to other endpoints, and the descriptors that all have.
-    kept: Arc<KeptConnections>,
+    kept: Arc<IdlePool>,
 }
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ struct Open {
 
 /// Room for one request on a connection.
 #[derive(Debug)]
-pub struct Place {
+pub struct StreamPermit {
     open: Arc<Open>,
     pub reused: bool,
     /// The endpoint had answered others on it.
@@ -84,7 +84,7 @@ pub struct Place {
 
 impl Connections {
     /// Those of one worker.
-    pub fn new(kept: Arc<KeptConnections>) -> Arc<Self> {
+    pub fn new(kept: Arc<IdlePool>) -> Arc<Self> {
         let connections = Arc::new(Self { all: Mutex::default(), kept });
         let store: Arc<dyn IdleStore> = connections.clone();
         connections.kept.descriptors.watch(Arc::downgrade(&store));
@@ -92,22 +92,22 @@ impl Connections {
     }
 
     /// Room for a request, on a connection that is there or a new one, within `limit`.
-    pub async fn place(
+    pub async fn permit(
         self: &Arc<Self>,
         endpoint: &Arc<Endpoint>,
         pool: &config::Pool,
         limit: Duration,
-    ) -> Result<Place, Failed> {
+    ) -> Result<StreamPermit, Failed> {
         let of = self.of(endpoint);
-        if let Some(place) = of.take(pool) {
-            return Ok(place);
+        if let Some(permit) = of.take(pool) {
+            return Ok(permit);
         }
         // Begun here: who waits behind somebody that gets no descriptor must not take that for the endpoint's doing.
         let descriptor_deadline = attempt::descriptor_deadline(pool);
         let opened = async {
             let _turn = of.opening.lock().await;
             match of.take(pool) {
-                Some(place) => Ok(place),
+                Some(permit) => Ok(permit),
                 None => self.open(&of, pool, descriptor_deadline).await,
             }
         };
@@ -131,7 +131,7 @@ impl Connections {
         of: &Arc<OfEndpoint>,
         pool: &config::Pool,
         descriptor_deadline: tokio::time::Instant,
-    ) -> Result<Place, Failed> {
+    ) -> Result<StreamPermit, Failed> {
         let stream = attempt::open(&self.kept, &of.endpoint, pool, descriptor_deadline)
             .await
             .map_err(|failed| Failed::new(failed.failure, failed.detail))?;
@@ -152,7 +152,7 @@ impl Connections {
             retired: AtomicBool::new(false),
         });
         // Before it is driven, so that it is not idle.
-        let place = open.place();
+        let permit = open.permit();
         of.open.lock().push(open.clone());
         let life = Life {
             carries: open.carries.subscribe(),
@@ -163,7 +163,7 @@ impl Connections {
             idle_most: pool.connections.idle,
         };
         tokio::spawn(life.drive(connection));
-        Ok(place)
+        Ok(permit)
     }
 
     /// Forgets the endpoint where it has no connection, and nobody opens one.
@@ -207,12 +207,12 @@ fn builder(pool: &config::Pool) -> Builder {
 
 impl OfEndpoint {
     /// Room on a connection that is there: of those that have any, the one with the fewest requests.
-    fn take(&self, pool: &config::Pool) -> Option<Place> {
+    fn take(&self, pool: &config::Pool) -> Option<StreamPermit> {
         let now = Instant::now();
         let mut open = self.open.lock();
         open.retain(|open| open.is_good(pool, now));
         let least = open.iter().filter(|open| open.has_room(pool)).min_by_key(|open| open.carries());
-        least.map(|open| open.place())
+        least.map(|open| open.permit())
     }
 
     /// Connections that carry nothing, each with the time since when.
@@ -257,14 +257,14 @@ impl Open {
         *self.carries.borrow()
     }
 
-    fn place(self: &Arc<Self>) -> Place {
+    fn permit(self: &Arc<Self>) -> StreamPermit {
         self.carries.send_modify(|count| *count += 1);
         let (reused, proven) = (self.used.swap(true, Relaxed), self.answered.lock().is_some());
-        Place { reused, proven, open: self.clone() }
+        StreamPermit { reused, proven, open: self.clone() }
     }
 }
 
-impl Place {
+impl StreamPermit {
     pub fn sender(&self) -> SendRequest<Bytes> {
         self.open.sender.clone()
     }
@@ -285,7 +285,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         *self.open.idle_since.lock() = Instant::now();
         self.open.carries.send_modify(|count| *count -= 1);

@@ -33,16 +33,16 @@ fn pool(port: u16, extra: &str) -> Arc<Pool> {
 }
 
 fn connections(descriptors: usize) -> Arc<Connections> {
-    Connections::new(KeptConnections::new(Arc::new(Descriptors::new(descriptors))))
+    Connections::new(IdlePool::new(Arc::new(Descriptors::new(descriptors))))
 }
 
 /// So many connections, each with its request.
-async fn places(connections: &Arc<Connections>, pool: &Pool, count: usize) -> Vec<Place> {
+async fn places(connections: &Arc<Connections>, pool: &Pool, count: usize) -> Vec<StreamPermit> {
     let endpoint = pool.members().swap_remove(0).endpoint;
     let mut places = Vec::new();
     for _ in 0..count {
-        let place = connections.place(&endpoint, pool.spec(), Duration::from_secs(60)).await;
-        places.push(place.expect("it is there"));
+        let permit = connections.permit(&endpoint, pool.spec(), Duration::from_secs(60)).await;
+        places.push(permit.expect("it is there"));
     }
     places
 }
@@ -56,10 +56,10 @@ async fn the_one_that_has_been_idle_for_the_longest_goes_first() {
     let pool = pool(endpoint().await, "connections: { streams: 1 }");
     let connections = connections(100);
     let mut places = places(&connections, &pool, 4).await;
-    let opened: Vec<_> = places.iter().map(|place| Arc::downgrade(&place.open)).collect();
+    let opened: Vec<_> = places.iter().map(|permit| Arc::downgrade(&permit.open)).collect();
     let _busy = places.remove(1);
-    for place in [places.remove(1), places.remove(0), places.remove(0)] {
-        drop(place);
+    for permit in [places.remove(1), places.remove(0), places.remove(0)] {
+        drop(permit);
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     for there in [[true, true, false, true], [false, true, false, true], [false, true, false, false]] {
@@ -74,7 +74,7 @@ async fn all_that_are_idle_go_where_memory_is_short() {
     let pool = pool(endpoint().await, "connections: { streams: 1 }");
     let connections = connections(100);
     let mut places = places(&connections, &pool, 3).await;
-    let opened: Vec<_> = places.iter().map(|place| Arc::downgrade(&place.open)).collect();
+    let opened: Vec<_> = places.iter().map(|permit| Arc::downgrade(&permit.open)).collect();
     places.truncate(1);
     connections.kept.descriptors.close_all_idle();
     assert_eq!(are_there(&opened), [true, false, false]);
@@ -87,10 +87,10 @@ async fn a_lack_of_descriptors_is_nobodys_connect_timeout() {
     let endpoint = pool.members().swap_remove(0).endpoint;
     let connections = connections(0);
     let begun = tokio::time::Instant::now();
-    let place = || connections.place(&endpoint, pool.spec(), pool.spec().timeouts.connect);
-    let (first, second, third) = tokio::join!(place(), place(), place());
-    for place in [first, second, third] {
-        assert_eq!(place.expect_err("there is no descriptor").failure, Failure::ResourcesShort);
+    let permit = || connections.permit(&endpoint, pool.spec(), pool.spec().timeouts.connect);
+    let (first, second, third) = tokio::join!(permit(), permit(), permit());
+    for permit in [first, second, third] {
+        assert_eq!(permit.expect_err("there is no descriptor").failure, Failure::ResourcesShort);
     }
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
 }

@@ -12,7 +12,7 @@ use crate::telemetry::metrics::listeners::ListenerCounters;
 
 /// The snapshot in force and the listener that requests came by. Each worker has one of its own, which all its requests
 /// hold: how often something is held is written into it, and what workers write in common goes to and fro between them.
-pub struct Pinned {
+pub struct RequestScope {
     snapshot: Arc<Snapshot>,
     context: ListenerContext,
     /// By route: what its requests hold to their end, made for the first of them.
@@ -39,7 +39,7 @@ struct ListenerContext {
 /// What a request holds: everything at first, and in the end only what its response needs.
 #[derive(Clone)]
 pub(super) enum Held {
-    All(Arc<Pinned>),
+    All(Arc<RequestScope>),
     Response(Arc<ResponseScope>),
 }
 
@@ -60,7 +60,7 @@ impl Deref for OwnListener {
     }
 }
 
-impl Pinned {
+impl RequestScope {
     pub fn new(
         snapshot: Arc<Snapshot>,
         listener: Arc<Listener>,
@@ -116,20 +116,20 @@ impl Held {
     /// What is left when the request at that route lets go of the snapshot.
     pub(super) fn response_scope(&self, route: Option<usize>) -> Option<&Arc<ResponseScope>> {
         match self {
-            Self::All(pinned) => pinned.response_scope(route?),
+            Self::All(scope) => scope.response_scope(route?),
             Self::Response(scope) => Some(scope),
         }
     }
 
     /// Whether it is all of that snapshot, and of that listener.
-    pub(super) fn is_same(&self, pinned: &Pinned) -> bool {
+    pub(super) fn is_same(&self, scope: &RequestScope) -> bool {
         let Self::All(held) = self else { return false };
-        held.is_of(&pinned.snapshot) && held.listener().is(&pinned.listener().0)
+        held.is_of(&scope.snapshot) && held.listener().is(&scope.listener().0)
     }
 
     pub(super) fn route(&self, place: Option<usize>) -> Option<&Route> {
         match self {
-            Self::All(pinned) => pinned.route(place),
+            Self::All(scope) => scope.route(place),
             Self::Response(_) => None,
         }
     }
@@ -137,7 +137,7 @@ impl Held {
     /// The names of the route at that place, and of its pool.
     pub(super) fn names(&self, place: Option<usize>) -> Option<(&str, &str)> {
         match self {
-            Self::All(pinned) => pinned.route(place).map(|route| (&*route.name, &**route.pool.name())),
+            Self::All(scope) => scope.route(place).map(|route| (&*route.name, &**route.pool.name())),
             Self::Response(scope) => Some((&scope.route, &scope.pool.name)),
         }
     }
@@ -156,7 +156,7 @@ impl Held {
 
     fn context(&self) -> &ListenerContext {
         match self {
-            Self::All(pinned) => &pinned.context,
+            Self::All(scope) => &scope.context,
             Self::Response(scope) => &scope.context,
         }
     }

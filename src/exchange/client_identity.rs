@@ -3,7 +3,7 @@
 use crate::telemetry::record::ClientAddress;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Caller {
+pub enum ClientIdentity {
     /// The connection's peer speaks for itself.
     Peer(ClientAddress),
     /// The peer passes on the connection of a client that it has named.
@@ -12,7 +12,7 @@ pub enum Caller {
     Anonymous { by: ClientAddress },
 }
 
-impl Caller {
+impl ClientIdentity {
     /// What is nearest to the client: its own address, if that is known.
     pub fn address(&self) -> &ClientAddress {
         match self {
