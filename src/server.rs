@@ -1,23 +1,23 @@
 //! Assembles the Pingora server from a config, and runs it until it is told to stop.
 
 mod accept_error;
-mod acceptor;
+mod accept_loop;
 mod bind;
+mod connection_limit;
 mod control;
-mod crew;
 mod descriptors;
 mod drain;
-mod entrance;
-mod hall;
 pub mod inherit;
+mod listen_socket;
 mod memory;
 mod open;
-mod post;
 mod reload;
 mod reload_queue;
 mod state;
 mod store;
 pub mod upgrade;
+mod worker_load;
+mod worker_threads;
 
 use std::io;
 use std::path::PathBuf;
@@ -38,10 +38,8 @@ use crate::net::descriptors::Descriptors;
 use crate::pool::Supervisor;
 use crate::snapshot::Snapshot;
 use crate::telemetry::events;
-use acceptor::Acceptor;
+use connection_limit::Capacity;
 use control::Signals;
-use crew::Loads;
-use hall::Capacity;
 use inherit::Heritage;
 use open::Opened;
 use reload::Beginning;
@@ -50,6 +48,8 @@ pub use reload::instead_of_wrong;
 use reload::plan::Plans;
 use state::Shared;
 use upgrade::launch::Invocation;
+use worker_load::WorkerLoads;
+use worker_threads::WorkerThreads;
 
 /// Idle connections to endpoints that are kept, for each worker thread.
 const KEPT_CONNECTIONS: usize = 1024;
@@ -108,12 +108,12 @@ pub fn run(start: Start) -> Result<(), StartError> {
             return Err(error);
         }
     };
-    let Opened { telemetry, entrances, sockets, admin } = opened;
+    let Opened { telemetry, listen_sockets, sockets, admin } = opened;
     events.set(&config.log);
     beginning.log(file.as_deref());
     let succession = heritage.settle(admin.as_ref().and_then(AdminSocket::claim));
     events::install_panic_hook(telemetry.metrics.panics());
-    entrances.put(sockets);
+    listen_sockets.put(sockets);
     announce(admin.as_ref());
 
     let (supervisor, handle) = Supervisor::new();
@@ -131,8 +131,8 @@ pub fn run(start: Start) -> Result<(), StartError> {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
         telemetry,
         lifecycle: Arc::new(Lifecycle::default()),
-        entrances,
-        loads: Loads::new(workers),
+        listen_sockets,
+        loads: WorkerLoads::new(workers),
         descriptors: Arc::new(Descriptors::new(capacity.descriptors)),
         capacity,
         supervisor: handle,
@@ -163,8 +163,9 @@ fn assemble(shared: &Arc<Shared>, supervisor: Supervisor) -> Server {
     server.bootstrap();
     server.add_service(background_service("health checks", supervisor));
     let most = shared.capacity.connections;
-    let acceptor = Acceptor::new(shared.clone(), most, server.configuration.clone(), pingora_carries());
-    server.add_service(acceptor);
+    let worker_threads =
+        WorkerThreads::new(shared.clone(), most, server.configuration.clone(), pingora_carries());
+    server.add_service(worker_threads);
     server
 }
 

@@ -57,7 +57,7 @@ impl Drain {
     pub async fn run(&mut self, delay: Duration) -> Drained {
         tokio::time::sleep(delay).await;
         self.waits_for_workers().await;
-        self.shared.entrances.close();
+        self.shared.listen_sockets.close();
         self.shared.stage.send_replace(Stage::Leaving);
         self.begun = Instant::now();
         let limit = self.shared.snapshot.load().config().server.drain;
@@ -81,8 +81,8 @@ impl Drain {
     /// otherwise.
     async fn waits_for_workers(&self) {
         let deadline = Instant::now() + self.shared.snapshot.load().config().server.drain;
-        while self.shared.entrances.nobody_accepts()
-            && self.shared.entrances.have_waiting()
+        while self.shared.listen_sockets.nobody_accepts()
+            && self.shared.listen_sockets.have_waiting()
             && Instant::now() < deadline
         {
             tokio::time::sleep(LOOK).await;
@@ -111,7 +111,7 @@ impl Drain {
 
     /// No client is connected, or waits in the queue of a socket.
     fn is_finished(&self) -> bool {
-        self.shared.entrances.are_closed() && self.shared.loads.sum() == 0
+        self.shared.listen_sockets.are_closed() && self.shared.loads.sum() == 0
     }
 
     fn drained(&self) -> Drained {

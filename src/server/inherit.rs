@@ -17,7 +17,7 @@ use socket2::{SockRef, Type};
 use tokio::sync::watch;
 
 use super::bind::{self, Bound, BoundAddress};
-use super::entrance::Entrances;
+use super::listen_socket::ListenSockets;
 use super::upgrade::message::{Handed, Message, Role};
 use super::{descriptors, store};
 use crate::config::{AdminListen, ListenAddress, Listener};
@@ -108,8 +108,8 @@ impl Heritage {
         Some(copy.and_then(|socket| bind::activated(listener, socket, store::is_ours(name))))
     }
 
-    /// Listeners of another config may take what has been taken from the service manager's sockets: the ones that have it
-    /// are no more.
+    /// Listeners of another config may take what has been taken from the service manager's sockets: the ones that have
+    /// it are no more.
     pub fn put_back(&mut self) {
         self.activated.iter_mut().for_each(|activated| activated.taken = false);
     }
@@ -232,8 +232,8 @@ impl Succession {
         live
     }
 
-    /// Returns once no pool is without an endpoint that the process before this one could serve, or no pool at all where
-    /// that is not known. That process goes on serving meanwhile, and ends this one when it takes too long.
+    /// Returns once no pool is without an endpoint that the process before this one could serve, or no pool at all
+    /// where that is not known. That process goes on serving meanwhile, and ends this one when it takes too long.
     pub async fn can_serve_as_well(&self, snapshot: &ArcSwap<Snapshot>) {
         let Some(predecessor) = &self.predecessor else { return };
         let served = std::mem::take(&mut *self.served.lock());
@@ -267,8 +267,8 @@ impl Succession {
         let _ = its_word.await;
     }
 
-    /// Tells the process before this one that nobody will come after it; `false`: it is too late, this process serves, or
-    /// is about to.
+    /// Tells the process before this one that nobody will come after it; `false`: it is too late, this process serves,
+    /// or is about to.
     pub fn withdraws(&self, reason: &str) -> bool {
         let Some(predecessor) = &self.predecessor else { return false };
         // If that one is gone, nobody but this process is left to serve.
@@ -285,20 +285,20 @@ impl Succession {
         *said
     }
 
-    /// Clients are served from now on; says so to a service manager, which the process before this one, if there is one,
-    /// has told who is the main process.
-    pub fn begin(&self, entrances: &Arc<Entrances>) {
-        entrances.own_files();
+    /// Clients are served from now on; says so to a service manager, which the process before this one, if there is
+    /// one, has told who is the main process.
+    pub fn begin(&self, listen_sockets: &Arc<ListenSockets>) {
+        listen_sockets.own_files();
         let Some(predecessor) = self.predecessor.clone() else {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-            self.store(entrances);
+            self.store(listen_sockets);
             self.serves.send_replace(true);
             return;
         };
         self.admin.iter().for_each(Claim::own);
         self.left.lock().drain(..).for_each(|file| file.claim().own());
         self.begun.send_replace(true);
-        self.store(entrances);
+        self.store(listen_sockets);
         self.serves.send_replace(true);
         let gone = self.gone.clone();
         tokio::task::spawn_blocking(move || {
@@ -307,8 +307,8 @@ impl Succession {
         });
     }
 
-    fn store(&self, entrances: &Entrances) {
+    fn store(&self, listen_sockets: &ListenSockets) {
         self.stale.lock().drain(..).for_each(|name| store::forget(&name));
-        entrances.store();
+        listen_sockets.store();
     }
 }

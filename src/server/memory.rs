@@ -1,5 +1,5 @@
-//! Watches how much memory is in use: near the limit new requests are refused, which is better than to be killed with all
-//! those that are under way.
+//! Watches how much memory is in use: near the limit new requests are refused, which is better than to be killed with
+//! all those that are under way.
 
 mod group;
 mod lack;
@@ -8,7 +8,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::crew::Loads;
+use super::worker_load::WorkerLoads;
 use crate::config::MaxMemory;
 use crate::lifecycle::Lifecycle;
 use group::Group;
@@ -49,7 +49,7 @@ pub fn gauge(max: MaxMemory) -> Option<Gauge> {
 }
 
 /// Looks again and again, and says in the log when it begins and ends to refuse.
-pub async fn watch(gauge: Gauge, lifecycle: Arc<Lifecycle>, loads: Loads) {
+pub async fn watch(gauge: Gauge, lifecycle: Arc<Lifecycle>, loads: WorkerLoads) {
     let mut lack = Lack::default();
     let mut pause = LOOK;
     loop {
@@ -62,14 +62,14 @@ pub async fn watch(gauge: Gauge, lifecycle: Arc<Lifecycle>, loads: Loads) {
         };
         pause = LOOK;
         let was_short = lifecycle.is_short_of_memory();
-        let connections = if was_short { loads.of_last_era() } else { loads.sum() };
+        let connections = if was_short { loads.of_last_epoch() } else { loads.sum() };
         let is_short = lack.look(limit, used, connections, Instant::now());
         if !set_short(&lifecycle, is_short) {
             continue;
         }
         match is_short {
             true => {
-                loads.begin_era();
+                loads.begin_epoch();
                 log::warn!(used, limit; "memory is short, new requests are refused");
             }
             false => log::info!(used, limit; "memory is no longer short, requests are served"),

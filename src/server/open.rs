@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::StartError;
-use super::entrance::{Change, Entrances};
 use super::inherit::Heritage;
+use super::listen_socket::{ListenSockets, SocketChange};
 use super::reload::Beginning;
 use crate::admin::{self, AdminSocket};
 use crate::config::{self, AdminListen, Config};
@@ -14,14 +14,14 @@ use crate::telemetry::{Telemetry, access};
 /// What a config names, opened.
 pub struct Opened {
     pub telemetry: Arc<Telemetry>,
-    pub entrances: Arc<Entrances>,
-    pub sockets: Change,
+    pub listen_sockets: Arc<ListenSockets>,
+    pub sockets: SocketChange,
     pub admin: Option<AdminSocket>,
 }
 
-/// Opens what `config` names, and returns the config that the process starts with. Where that fails, and a config was not
-/// confirmed, the process starts with the other one of the two (the unconfirmed one, or the one before it), because it
-/// would serve nobody otherwise. A successor fails instead, as long as the process before it serves.
+/// Opens what `config` names, and returns the config that the process starts with. Where that fails, and a config was
+/// not confirmed, the process starts with the other one of the two (the unconfirmed one, or the one before it), because
+/// it would serve nobody otherwise. A successor fails instead, as long as the process before it serves.
 pub fn open(
     config: Config,
     beginning: &mut Beginning,
@@ -50,13 +50,13 @@ impl Opened {
     fn of(config: &Config, heritage: &mut Heritage, started: SystemTime) -> Result<Self, StartError> {
         let access_log = access::AccessLog::start(&config.access_log).map_err(StartError::AccessLog)?;
         let telemetry = Arc::new(Telemetry::new(access_log, started));
-        let entrances = Arc::new(Entrances::new(telemetry.metrics.clone()));
-        let sockets = entrances.prepare_with(&config.listeners, heritage)?;
+        let listen_sockets = Arc::new(ListenSockets::new(telemetry.metrics.clone()));
+        let sockets = listen_sockets.prepare_with(&config.listeners, heritage)?;
         let admin = match heritage.take_admin(&config.admin.listen) {
             Some(socket) => Some(AdminSocket::inherited(&config.admin, socket)?),
             None => open_admin(&config.admin)?,
         };
-        Ok(Self { telemetry, entrances, sockets, admin })
+        Ok(Self { telemetry, listen_sockets, sockets, admin })
     }
 }
 

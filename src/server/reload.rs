@@ -37,7 +37,7 @@ use self::retired::Retired;
 use self::trial::Trial;
 use self::watch::{Seen, Watch};
 use super::bind::BindError;
-use super::entrance::{Change, Entrances};
+use super::listen_socket::{ListenSockets, SocketChange};
 use super::state::Shared;
 use crate::admin::{ConfigChange, Outcome, Verdict};
 use crate::changes::Changes;
@@ -105,7 +105,7 @@ pub struct Reloads {
 /// A config that can be put in force: everything that can fail or take long has been done, and nothing has changed yet.
 struct Prepared {
     snapshot: Arc<Snapshot>,
-    sockets: Change,
+    sockets: SocketChange,
     changes: Changes,
     warnings: String,
 }
@@ -138,8 +138,8 @@ impl Reloads {
         reloads
     }
 
-    /// Keeps what the process has started with. Call this once it serves: whoever starts after one that never did goes by
-    /// what was in force before.
+    /// Keeps what the process has started with. Call this once it serves: whoever starts after one that never did goes
+    /// by what was in force before.
     pub async fn started(&mut self) {
         self.memory.started().await;
     }
@@ -366,8 +366,8 @@ impl Reloads {
     async fn prepare(&mut self, text: &str, name: &str) -> Result<Prepared, ReloadError> {
         let previous = self.shared.snapshot.load_full();
         let (text, name) = (text.to_owned(), name.to_owned());
-        let (entrances, was) = (self.shared.entrances.clone(), previous.clone());
-        let prepared = self.offload.run(move || Prepared::new(&text, &name, &was, &entrances)).await??;
+        let (listen_sockets, was) = (self.shared.listen_sockets.clone(), previous.clone());
+        let prepared = self.offload.run(move || Prepared::new(&text, &name, &was, &listen_sockets)).await??;
         prepare::make_ready(&new_pools(&prepared.snapshot, &previous)).await;
         Ok(prepared)
     }
@@ -381,7 +381,7 @@ impl Reloads {
         shared.events.set(&snapshot.config().log);
         sockets.retire(&previous);
         put_in_force(shared, &previous, &snapshot);
-        shared.entrances.put(sockets);
+        shared.listen_sockets.put(sockets);
         remarks::add(&mut changes, &previous, &snapshot);
         self.retired.add(previous);
         Applied { generation, changes, warnings }
@@ -431,21 +431,26 @@ impl Reloads {
 }
 
 impl Prepared {
-    fn new(text: &str, name: &str, previous: &Snapshot, entrances: &Entrances) -> Result<Self, ReloadError> {
+    fn new(
+        text: &str,
+        name: &str,
+        previous: &Snapshot,
+        listen_sockets: &ListenSockets,
+    ) -> Result<Self, ReloadError> {
         let Loaded { config, warnings } =
             exchange::tested(config::compile_next(text, name, previous.config())?)?;
         let changes = Changes::between(previous.config(), &config);
         if !changes.upgrade.is_empty() {
             return Err(ReloadError::NeedsUpgrade(changes.upgrade));
         }
-        let sockets = entrances.prepare(&config.listeners)?;
+        let sockets = listen_sockets.prepare(&config.listeners)?;
         let snapshot = Arc::new(Snapshot::build(config, Some(previous)));
         Ok(Self { snapshot, sockets, changes, warnings: written(&warnings) })
     }
 }
 
-/// The one swap: requests are decided by `snapshot` from here on, those that wait for an endpoint included. Nothing fails,
-/// and nothing waits.
+/// The one swap: requests are decided by `snapshot` from here on, those that wait for an endpoint included. Nothing
+/// fails, and nothing waits.
 fn put_in_force(shared: &Shared, previous: &Snapshot, snapshot: &Arc<Snapshot>) {
     shared.supervisor.set_pools(snapshot.pools().iter().cloned());
     snapshot.limit_pools(shared.capacity.connections, shared.capacity.http2);

@@ -8,15 +8,15 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::connection_limit::Capacity;
 use super::control::{Order, STOPS};
-use super::crew::Loads;
 use super::drain::Stage;
-use super::entrance::Entrances;
-use super::hall::Capacity;
 use super::inherit::Succession;
+use super::listen_socket::ListenSockets;
 use super::memory;
 use super::reload::confirm::Confirmation;
 use super::reload::plan::Plans;
+use super::worker_load::WorkerLoads;
 use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
 use crate::admin::{Operation, Outcome};
 use crate::config::Listener;
@@ -33,9 +33,9 @@ pub struct Shared {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub telemetry: Arc<Telemetry>,
     pub lifecycle: Arc<Lifecycle>,
-    pub entrances: Arc<Entrances>,
+    pub listen_sockets: Arc<ListenSockets>,
     /// Of the workers.
-    pub loads: Loads,
+    pub loads: WorkerLoads,
     /// Of clients' connections and those to endpoints.
     pub descriptors: Arc<Descriptors>,
     pub capacity: Capacity,
@@ -70,7 +70,7 @@ impl crate::admin::Process for Shared {
                 Phase::Stopping => State::Draining,
             },
             listeners: self
-                .entrances
+                .listen_sockets
                 .list()
                 .into_iter()
                 .map(|(listener_state, address)| ListenerStatus {

@@ -1,8 +1,8 @@
 //! Upgrades: a successor, started from the binary that is on the disk now, takes over the listening sockets.
 //!
-//! A successor that can serve says so, and waits. Until then nothing changes for this process, and whatever comes first,
-//! a stop included, kills a successor that has served nobody. Then this process says that everything is the successor's:
-//! from there on there is no way back, the successor accepts, and this process drains.
+//! A successor that can serve says so, and waits. Until then nothing changes for this process, and whatever comes
+//! first, a stop included, kills a successor that has served nobody. Then this process says that everything is the
+//! successor's: from there on there is no way back, the successor accepts, and this process drains.
 
 pub mod launch;
 pub mod message;
@@ -170,7 +170,7 @@ impl Upgrades {
         }
         let invocation = self.invocation.clone().ok_or(UpgradeError::NoInvocation)?;
         let admin = self.admin.as_ref().map(handed_admin).transpose()?;
-        let mut sockets = shared.entrances.hand_over()?;
+        let mut sockets = shared.listen_sockets.hand_over()?;
         sockets.extend(admin);
         let limit = shared.snapshot.load().config().server.upgrade_timeout;
         log::info!(binary:% = invocation.binary().display(), limit_seconds = limit.as_secs_f64(); "upgrading");
@@ -194,8 +194,8 @@ impl Upgrades {
                 }
                 Err(error) => {
                     match error.leaves_copies() {
-                        true => shared.entrances.mark_shared(),
-                        false => shared.entrances.retract(),
+                        true => shared.listen_sockets.mark_shared(),
+                        false => shared.listen_sockets.retract(),
                     }
                     failed(shared, &error, reply);
                 }
@@ -215,7 +215,7 @@ impl Upgrades {
         }
         let Started { process, channel } = started;
         process.detach();
-        shared.entrances.release(left.as_deref());
+        shared.listen_sockets.release(left.as_deref());
         if let Some(admin) = &self.admin {
             admin.release();
         }

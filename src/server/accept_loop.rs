@@ -14,9 +14,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
 
 use super::accept_error::is_of_one_connection;
-use super::crew::{Burdened, Member};
-use super::entrance::Entrance;
-use super::hall::{Hall, Pause, Seat};
+use super::connection_limit::{AcceptPause, ConnectionLimit, ConnectionPermit};
+use super::listen_socket::ListenSocket;
+use super::worker_load::{Assigned, Dispatcher};
 use crate::client::connection::{self, Client};
 use crate::listener_state::ListenerState;
 use crate::net::stream::Stream;
@@ -25,18 +25,18 @@ use crate::telemetry::record::ClientAddress;
 use crate::worker::Worker;
 
 /// How many clients may come in one after the other before those who are inside have their turn.
-const AT_ONCE: u32 = 16;
+const ACCEPT_BURST: u32 = 16;
 
-/// Of so many seats one idle client goes at a time, where others wait.
+/// Of so many permits one idle client goes at a time, where others wait.
 const DISMISSED_OF: usize = 16;
 
-/// How long the clients in the queue of a socket that is to be closed may wait for a seat.
+/// How long the clients in the queue of a socket that is to be closed may wait for a permit.
 const QUEUE_LIMIT: Duration = Duration::from_secs(10);
 
-pub struct Post {
+pub struct AcceptLoop {
     worker: Rc<Worker>,
-    hall: Arc<Hall>,
-    member: Member<Accepted>,
+    connection_limit: Arc<ConnectionLimit>,
+    dispatcher: Dispatcher<Accepted>,
 }
 
 /// A client's connection that no runtime knows yet.
@@ -45,38 +45,44 @@ pub struct Accepted {
     unix: bool,
     peer: ClientAddress,
     listener_state: Arc<ListenerState>,
-    seat: Seat,
+    permit: ConnectionPermit,
     open: Open,
 }
 
 /// A socket that this worker accepts from.
-struct Tended {
-    entrance: Arc<Entrance>,
+struct Accepting {
+    listen_socket: Arc<ListenSocket>,
     /// Dropped, it tells the task to close.
     _closing: oneshot::Sender<()>,
 }
 
-impl Post {
-    pub fn new(worker: Rc<Worker>, hall: Arc<Hall>, member: Member<Accepted>) -> Rc<Self> {
-        Rc::new(Self { worker, hall, member })
+impl AcceptLoop {
+    pub fn new(
+        worker: Rc<Worker>,
+        connection_limit: Arc<ConnectionLimit>,
+        dispatcher: Dispatcher<Accepted>,
+    ) -> Rc<Self> {
+        Rc::new(Self { worker, connection_limit, dispatcher })
     }
 
     /// Serves what other workers have accepted.
-    pub async fn take_over(self: Rc<Self>, mut arrived: UnboundedReceiver<Burdened<Accepted>>) {
+    pub async fn serve_assigned(self: Rc<Self>, mut arrived: UnboundedReceiver<Assigned<Accepted>>) {
         while let Some(accepted) = arrived.recv().await {
             self.serve(accepted);
         }
     }
 
     /// Accepts from the sockets that are open, as they come and go.
-    pub async fn tend(self: Rc<Self>, mut open: watch::Receiver<Vec<Arc<Entrance>>>) {
-        let mut tended: Vec<Tended> = Vec::new();
+    pub async fn follow_sockets(self: Rc<Self>, mut open: watch::Receiver<Vec<Arc<ListenSocket>>>) {
+        let mut accepting: Vec<Accepting> = Vec::new();
         loop {
             let wanted = open.borrow_and_update().clone();
-            tended.retain(|tended| wanted.iter().any(|wanted| Arc::ptr_eq(wanted, &tended.entrance)));
-            for entrance in wanted {
-                if !tended.iter().any(|tended| Arc::ptr_eq(&entrance, &tended.entrance)) {
-                    tended.push(self.start(entrance));
+            accepting.retain(|accepting| {
+                wanted.iter().any(|wanted| Arc::ptr_eq(wanted, &accepting.listen_socket))
+            });
+            for listen_socket in wanted {
+                if !accepting.iter().any(|accepting| Arc::ptr_eq(&listen_socket, &accepting.listen_socket)) {
+                    accepting.push(self.start(listen_socket));
                 }
             }
             // A reload has been.
@@ -90,34 +96,35 @@ impl Post {
         }
     }
 
-    fn start(self: &Rc<Self>, entrance: Arc<Entrance>) -> Tended {
+    fn start(self: &Rc<Self>, listen_socket: Arc<ListenSocket>) -> Accepting {
         let (closing, closed) = oneshot::channel();
-        tokio::task::spawn_local(self.clone().accept_from(entrance.clone(), closed));
-        Tended { entrance, _closing: closing }
+        tokio::task::spawn_local(self.clone().accept_from(listen_socket.clone(), closed));
+        Accepting { listen_socket, _closing: closing }
     }
 
-    async fn accept_from(self: Rc<Self>, entrance: Arc<Entrance>, closed: oneshot::Receiver<()>) {
-        match register(&entrance) {
+    async fn accept_from(self: Rc<Self>, listen_socket: Arc<ListenSocket>, closed: oneshot::Receiver<()>) {
+        match register(&listen_socket) {
             Ok(socket) => tokio::select! {
                 biased;
                 _ = closed => {}
                 () = self.accept_all(&socket) => {}
             },
             Err(error) => {
-                let listener = entrance.listener_state().listener.clone();
+                let listener = listen_socket.listener_state().listener.clone();
                 log::error!(listener = &*listener, reason:% = error; "listener lost");
                 // The other workers may still have it.
                 let _ = closed.await;
             }
         }
-        if entrance.is_succeeded() {
+        if listen_socket.is_succeeded() {
             return;
         }
-        // Whoever is in the queue has been let in, as far as he knows. The last worker closes right after its last look.
-        let _ = tokio::time::timeout(QUEUE_LIMIT, self.empty(&entrance)).await;
+        // Whoever is in the queue has been let in, as far as he knows. The last worker closes right after its last
+        // look.
+        let _ = tokio::time::timeout(QUEUE_LIMIT, self.empty_queue(&listen_socket)).await;
     }
 
-    async fn accept_all(self: &Rc<Self>, socket: &AsyncFd<Arc<Entrance>>) {
+    async fn accept_all(self: &Rc<Self>, socket: &AsyncFd<Arc<ListenSocket>>) {
         let mut paused = false;
         let mut accepted_since = 0;
         loop {
@@ -125,95 +132,96 @@ impl Post {
             match self.accept(socket, &listener_state).await {
                 Ok(accepted) => {
                     paused = false;
-                    self.place(accepted);
+                    self.dispatch(accepted);
                     accepted_since += 1;
-                    if accepted_since == AT_ONCE {
+                    if accepted_since == ACCEPT_BURST {
                         accepted_since = 0;
                         tokio::task::yield_now().await;
                     }
                 }
-                Err(Pause::System(error)) if is_of_one_connection(&error) => {}
+                Err(AcceptPause::System(error)) if is_of_one_connection(&error) => {}
                 Err(pause) => {
                     if paused && socket.get_ref().has_waiting() {
                         self.make_room(&listener_state, &pause);
                     }
-                    self.hall.wait(&listener_state, &pause, paused).await;
+                    self.connection_limit.wait(&listener_state, &pause, paused).await;
                     paused = true;
                 }
             }
         }
     }
 
-    /// Lets clients go that have been idle for the longest: others wait for their seats.
-    fn make_room(&self, listener_state: &ListenerState, pause: &Pause) {
+    /// Lets clients go that have been idle for the longest: others wait for their permits.
+    fn make_room(&self, listener_state: &ListenerState, pause: &AcceptPause) {
         let (most, of_listener) = match pause {
-            Pause::OfListener(most) => (*most, true),
-            Pause::InAll(most) => (*most, false),
+            AcceptPause::OfListener(most) => (*most, true),
+            AcceptPause::InAll(most) => (*most, false),
             // What is short may be something else than clients' connections.
-            Pause::System(_) => return,
+            AcceptPause::System(_) => return,
         };
         let is_concerned = |of: &ListenerState| !of_listener || of.listener == listener_state.listener;
         self.worker.dismiss_idle(most.div_ceil(DISMISSED_OF), pause.reason(), is_concerned);
     }
 
-    /// Takes a seat first: without one, the client stays in the socket's queue.
+    /// Takes a permit first: without one, the client stays in the socket's queue.
     async fn accept(
         &self,
-        socket: &AsyncFd<Arc<Entrance>>,
+        socket: &AsyncFd<Arc<ListenSocket>>,
         listener_state: &Arc<ListenerState>,
-    ) -> Result<Accepted, Pause> {
+    ) -> Result<Accepted, AcceptPause> {
         poll_fn(|context| {
-            let seat = self.hall.seat(listener_state)?;
+            let permit = self.connection_limit.acquire(listener_state)?;
             loop {
-                // Waiting, the seat is given back.
-                let mut ready = ready!(socket.poll_read_ready(context)).map_err(Pause::System)?;
+                // Waiting, the permit is given back.
+                let mut ready = ready!(socket.poll_read_ready(context)).map_err(AcceptPause::System)?;
                 if !socket.get_ref().has_waiting() {
                     // Another worker was faster, or it was the last of several.
                     ready.clear_ready();
                     continue;
                 }
                 let Ok(accepted) = ready.try_io(|socket| socket.get_ref().accept()) else { continue };
-                let accepted = accepted.map_err(Pause::System)?;
-                return Poll::Ready(Ok(Accepted::new(accepted, socket.get_ref(), seat)));
+                let accepted = accepted.map_err(AcceptPause::System)?;
+                return Poll::Ready(Ok(Accepted::new(accepted, socket.get_ref(), permit)));
             }
         })
         .await
     }
 
     /// Accepts those who are in the queue now.
-    async fn empty(self: &Rc<Self>, entrance: &Entrance) {
+    async fn empty_queue(self: &Rc<Self>, listen_socket: &ListenSocket) {
         let mut paused = false;
         loop {
-            let listener_state = entrance.listener_state();
-            let accepted = self.hall.seat(&listener_state).and_then(|seat| {
-                let accepted = entrance.accept().map_err(Pause::System)?;
-                Ok(Accepted::new(accepted, entrance, seat))
+            let listener_state = listen_socket.listener_state();
+            let accepted = self.connection_limit.acquire(&listener_state).and_then(|permit| {
+                let accepted = listen_socket.accept().map_err(AcceptPause::System)?;
+                Ok(Accepted::new(accepted, listen_socket, permit))
             });
             match accepted {
                 Ok(accepted) => {
                     paused = false;
-                    self.place(accepted);
+                    self.dispatch(accepted);
                 }
-                Err(Pause::System(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(Pause::System(error)) if is_of_one_connection(&error) => {}
+                Err(AcceptPause::System(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(AcceptPause::System(error)) if is_of_one_connection(&error) => {}
                 // Without descriptors or memory there may be somebody still.
                 Err(pause) => {
-                    self.hall.wait(&listener_state, &pause, paused).await;
+                    self.connection_limit.wait(&listener_state, &pause, paused).await;
                     paused = true;
                 }
             }
         }
     }
 
-    fn place(self: &Rc<Self>, accepted: Accepted) {
-        self.hall.accepted();
-        if let Some(own) = self.member.place(accepted) {
+    fn dispatch(self: &Rc<Self>, accepted: Accepted) {
+        self.connection_limit.accepted();
+        if let Some(own) = self.dispatcher.assign(accepted) {
             self.serve(own);
         }
     }
 
-    fn serve(self: &Rc<Self>, accepted: Burdened<Accepted>) {
-        let Burdened { what: Accepted { socket, unix, peer, listener_state, seat, open }, burden } = accepted;
+    fn serve(self: &Rc<Self>, accepted: Assigned<Accepted>) {
+        let Assigned { value: Accepted { socket, unix, peer, listener_state, permit, open }, load_guard } =
+            accepted;
         let stream = match Stream::accepted(socket, unix) {
             Ok(stream) => stream,
             Err(error) => {
@@ -223,24 +231,28 @@ impl Post {
             }
         };
         let client = Client::new(self.worker.clone(), stream, peer, listener_state);
-        tokio::task::spawn_local(connection::serve(client, (seat, open, burden)));
+        tokio::task::spawn_local(connection::serve(client, (permit, open, load_guard)));
     }
 }
 
 impl Accepted {
-    fn new((socket, peer): (OwnedFd, ClientAddress), entrance: &Entrance, seat: Seat) -> Self {
-        let listener_state = entrance.listener_state();
+    fn new(
+        (socket, peer): (OwnedFd, ClientAddress),
+        listen_socket: &ListenSocket,
+        permit: ConnectionPermit,
+    ) -> Self {
+        let listener_state = listen_socket.listener_state();
         let open = listener_state.counters.accepted();
-        Self { socket, unix: entrance.is_unix(), peer, listener_state, seat, open }
+        Self { socket, unix: listen_socket.is_unix(), peer, listener_state, permit, open }
     }
 }
 
 #[allow(
     deprecated,
-    reason = "what replaces it is unsafe, and an entrance keeps its one socket open while it lives"
+    reason = "what replaces it is unsafe, and a `ListenSocket` keeps its one socket open while it lives"
 )]
-fn register(entrance: &Arc<Entrance>) -> io::Result<AsyncFd<Arc<Entrance>>> {
-    AsyncFd::with_interest(entrance.clone(), Interest::READABLE)
+fn register(listen_socket: &Arc<ListenSocket>) -> io::Result<AsyncFd<Arc<ListenSocket>>> {
+    AsyncFd::with_interest(listen_socket.clone(), Interest::READABLE)
 }
 
 #[cfg(test)]
@@ -251,8 +263,8 @@ mod tests {
     use pingora_core::server::configuration::ServerConf;
     use tokio::task::{LocalSet, spawn_local, yield_now};
 
-    use super::super::crew::{Loads, crew};
-    use super::super::entrance::Entrances;
+    use super::super::listen_socket::ListenSockets;
+    use super::super::worker_load::{WorkerLoads, dispatchers};
     use super::*;
     use crate::config::{AccessFormat, AccessLog, LogOutput};
     use crate::endpoint::idle_pool::IdlePool;
@@ -286,20 +298,24 @@ mod tests {
     async fn no_door_is_forgotten_between_two_changes() {
         let current = Arc::new(ArcSwap::new(snapshot("a")));
         let worker = worker(current.clone());
-        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
+        let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));
         let to = |name| {
             let next = snapshot(name);
-            let change = entrances.prepare(&next.config().listeners).expect("a free port");
+            let change = listen_sockets.prepare(&next.config().listeners).expect("a free port");
             change.retire(&current.load());
             current.store(next);
-            entrances.put(change);
-            entrances.subscribe().borrow()[0].listener_state()
+            listen_sockets.put(change);
+            listen_sockets.subscribe().borrow()[0].listener_state()
         };
         to("a");
-        let (member, _arrived) = crew(&Loads::new(1)).remove(0);
-        let post = Post::new(worker.clone(), Hall::new(current.clone(), Arc::default(), 100), member);
+        let (dispatcher, _arrived) = dispatchers(&WorkerLoads::new(1)).remove(0);
+        let accept_loop = AcceptLoop::new(
+            worker.clone(),
+            ConnectionLimit::new(current.clone(), Arc::default(), 100),
+            dispatcher,
+        );
         let work = async {
-            spawn_local(post.tend(entrances.subscribe()));
+            spawn_local(accept_loop.follow_sockets(listen_sockets.subscribe()));
             yield_now().await;
             let timers = ["b", "c"].map(|name| worker.clock.timer(to(name)));
             timers.iter().for_each(|timer| timer.enter(Phase::Idle));

@@ -32,7 +32,7 @@ const CLOSE_LOOK: Duration = Duration::from_millis(5);
 
 /// A filter of a listening socket (classic BPF, over the TCP header): drops SYN, with which clients begin.
 const NO_SYN: [SockFilter; 4] = [
-    // Loads the byte of the flags, and drops the segment if SYN is among them.
+    // WorkerLoads the byte of the flags, and drops the segment if SYN is among them.
     SockFilter::new((libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16, 0, 0, 13),
     SockFilter::new((libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16, 0, 1, 0x02),
     SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0),
@@ -40,7 +40,7 @@ const NO_SYN: [SockFilter; 4] = [
 ];
 
 /// A listening socket; closed when the last worker has let go of it.
-pub struct Entrance {
+pub struct ListenSocket {
     pub address: BoundAddress,
     /// As the config has it.
     written: ListenAddress,
@@ -58,14 +58,14 @@ pub struct Entrance {
 
 /// A listening socket that is being closed.
 struct Closing {
-    entrance: Weak<Entrance>,
+    listen_socket: Weak<ListenSocket>,
     address: ListenAddress,
     since: Instant,
 }
 
 /// All that are open.
-pub struct Entrances {
-    open: watch::Sender<Vec<Arc<Entrance>>>,
+pub struct ListenSockets {
+    open: watch::Sender<Vec<Arc<ListenSocket>>>,
     /// Taken out, but somebody may still have it.
     closing: Mutex<Vec<Closing>>,
     metrics: Metrics,
@@ -75,21 +75,21 @@ pub struct Entrances {
 
 /// What the sockets will be: everything that can fail has been done, and nothing has changed yet.
 #[must_use = "nothing changes until it is put in force"]
-pub struct Change {
+pub struct SocketChange {
     next: Vec<Next>,
     /// Doors of listeners that go.
     retiring: Vec<Arc<ListenerState>>,
 }
 
 enum Next {
-    Kept(Arc<Entrance>),
-    Renamed(Arc<Entrance>, Arc<ListenerState>),
-    New(Box<Entrance>),
+    Kept(Arc<ListenSocket>),
+    Renamed(Arc<ListenSocket>, Arc<ListenerState>),
+    New(Box<ListenSocket>),
 }
 
-// === impl Entrance ===
+// === impl ListenSocket ===
 
-impl Entrance {
+impl ListenSocket {
     fn new(bound: Bound, written: ListenAddress, listener_state: Arc<ListenerState>) -> Self {
         Self {
             address: bound.address,
@@ -151,7 +151,7 @@ impl Entrance {
     }
 }
 
-impl AsRawFd for Entrance {
+impl AsRawFd for ListenSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
@@ -162,13 +162,13 @@ impl AsRawFd for Entrance {
 impl Closing {
     /// The kernel closes it a moment after the last worker has let go of it.
     fn may_be_open(&self) -> bool {
-        self.entrance.strong_count() > 0 || self.since.elapsed() < CLOSE_LIMIT
+        self.listen_socket.strong_count() > 0 || self.since.elapsed() < CLOSE_LIMIT
     }
 }
 
-// === impl Entrances ===
+// === impl ListenSockets ===
 
-impl Entrances {
+impl ListenSockets {
     pub fn new(metrics: Metrics) -> Self {
         Self {
             open: watch::Sender::new(Vec::new()),
@@ -179,7 +179,7 @@ impl Entrances {
     }
 
     /// What is open, and what becomes of it.
-    pub fn subscribe(&self) -> watch::Receiver<Vec<Arc<Entrance>>> {
+    pub fn subscribe(&self) -> watch::Receiver<Vec<Arc<ListenSocket>>> {
         self.open.subscribe()
     }
 
@@ -190,7 +190,7 @@ impl Entrances {
 
     /// Whether a client is in one of the queues.
     pub fn have_waiting(&self) -> bool {
-        self.open.borrow().iter().any(|entrance| entrance.has_waiting())
+        self.open.borrow().iter().any(|listen_socket| listen_socket.has_waiting())
     }
 
     /// The states of the listeners, with their addresses.
@@ -199,40 +199,46 @@ impl Entrances {
     }
 
     /// Binds what is new. A listener whose address has not changed keeps its socket.
-    pub fn prepare(&self, listeners: &[Listener]) -> Result<Change, BindError> {
+    pub fn prepare(&self, listeners: &[Listener]) -> Result<SocketChange, BindError> {
         self.prepare_with(listeners, &mut Heritage::default())
     }
 
     /// The same; what was open before this process was is not bound but taken.
-    pub fn prepare_with(&self, listeners: &[Listener], heritage: &mut Heritage) -> Result<Change, BindError> {
+    pub fn prepare_with(
+        &self,
+        listeners: &[Listener],
+        heritage: &mut Heritage,
+    ) -> Result<SocketChange, BindError> {
         let open = self.open.borrow().clone();
         let kept = keep(&open, listeners);
         let mut next = Vec::new();
         for (listener, kept) in listeners.iter().zip(&kept) {
             next.push(match kept {
-                Some(entrance) if entrance.listener_state().listener == listener.name => {
-                    Next::Kept(entrance.clone())
+                Some(listen_socket) if listen_socket.listener_state().listener == listener.name => {
+                    Next::Kept(listen_socket.clone())
                 }
-                Some(entrance) => Next::Renamed(entrance.clone(), self.listener_state(&open, listener)),
+                Some(listen_socket) => {
+                    Next::Renamed(listen_socket.clone(), self.listener_state(&open, listener))
+                }
                 None => {
                     let bound = match heritage.take(listener, listeners) {
                         Some(taken) => taken.map_err(|error| BindError::new(listener, error))?,
                         None => self.bind(listener).map_err(|error| explained(error, &open, listener))?,
                     };
                     let listener_state = self.listener_state(&open, listener);
-                    Next::New(Box::new(Entrance::new(bound, listener.address.clone(), listener_state)))
+                    Next::New(Box::new(ListenSocket::new(bound, listener.address.clone(), listener_state)))
                 }
             });
         }
-        let stays = |entrance: &Arc<Entrance>| {
-            next.iter().any(|next| matches!(next, Next::Kept(kept) if Arc::ptr_eq(kept, entrance)))
+        let stays = |listen_socket: &Arc<ListenSocket>| {
+            next.iter().any(|next| matches!(next, Next::Kept(kept) if Arc::ptr_eq(kept, listen_socket)))
         };
         let retiring = open
             .iter()
-            .filter(|entrance| !stays(entrance))
-            .map(|entrance| entrance.listener_state())
+            .filter(|listen_socket| !stays(listen_socket))
+            .map(|listen_socket| listen_socket.listener_state())
             .collect();
-        Ok(Change { next, retiring })
+        Ok(SocketChange { next, retiring })
     }
 
     /// Binds a socket. A worker may still have the one that an earlier reload has closed at that address.
@@ -257,10 +263,10 @@ impl Entrances {
     }
 
     /// A new state for the listener; the connections of the state that it had count for the new one, too.
-    fn listener_state(&self, open: &[Arc<Entrance>], listener: &Listener) -> Arc<ListenerState> {
+    fn listener_state(&self, open: &[Arc<ListenSocket>], listener: &Listener) -> Arc<ListenerState> {
         let had = open
             .iter()
-            .map(|entrance| entrance.listener_state())
+            .map(|listen_socket| listen_socket.listener_state())
             .find(|listener_state| listener_state.listener == listener.name);
         match had {
             Some(listener_state) => listener_state.elsewhere(),
@@ -269,11 +275,11 @@ impl Entrances {
     }
 
     /// Puts the change in force; its listeners are in the snapshot by now.
-    pub fn put(&self, change: Change) {
+    pub fn put(&self, change: SocketChange) {
         let next: Vec<_> = change.next.into_iter().map(Next::open).collect();
-        for entrance in self.open.borrow().iter() {
-            if !next.iter().any(|next| Arc::ptr_eq(next, entrance)) {
-                self.closes(entrance);
+        for listen_socket in self.open.borrow().iter() {
+            if !next.iter().any(|next| Arc::ptr_eq(next, listen_socket)) {
+                self.closes(listen_socket);
             }
         }
         self.replace(next);
@@ -284,67 +290,69 @@ impl Entrances {
 
     /// The workers serve those who wait in the queues, and close the sockets.
     pub fn close(&self) {
-        for entrance in self.open.borrow().iter() {
-            entrance.listener_state().leave();
-            self.closes(entrance);
+        for listen_socket in self.open.borrow().iter() {
+            listen_socket.listener_state().leave();
+            self.closes(listen_socket);
         }
         self.replace(Vec::new());
     }
 
-    /// Lets go of those that are open before anybody is told: a socket must be closed by a worker that has just looked into
-    /// its queue. Whoever came later would be cut off with it.
-    fn replace(&self, next: Vec<Arc<Entrance>>) {
+    /// Lets go of those that are open before anybody is told: a socket must be closed by a worker that has just looked
+    /// into its queue. Whoever came later would be cut off with it.
+    fn replace(&self, next: Vec<Arc<ListenSocket>>) {
         self.open.send_modify(|open| *open = next);
     }
 
-    /// Whether the queues of those that [`Entrances::close`] has closed are empty, too.
+    /// Whether the queues of those that [`ListenSockets::close`] has closed are empty, too.
     pub fn are_closed(&self) -> bool {
         self.open.borrow().is_empty()
-            && self.closing.lock().iter().all(|gone| gone.entrance.strong_count() == 0)
+            && self.closing.lock().iter().all(|gone| gone.listen_socket.strong_count() == 0)
     }
 
     /// Nobody finds it any more. It is closed once its queue is empty.
-    fn closes(&self, entrance: &Arc<Entrance>) {
-        entrance.drop_syn();
+    fn closes(&self, listen_socket: &Arc<ListenSocket>) {
+        listen_socket.drop_syn();
         let mut closing = self.closing.lock();
         closing.retain(Closing::may_be_open);
-        let (address, since) = (entrance.written.clone(), Instant::now());
-        closing.push(Closing { entrance: Arc::downgrade(entrance), address, since });
-        entrance.file.lock().take();
+        let (address, since) = (listen_socket.written.clone(), Instant::now());
+        closing.push(Closing { listen_socket: Arc::downgrade(listen_socket), address, since });
+        listen_socket.file.lock().take();
         if self.stored.load(SeqCst) {
-            store::forget(&store::name(&entrance.address));
+            store::forget(&store::name(&listen_socket.address));
         }
-        log::info!(listener = &*entrance.listener_state().listener, address:% = entrance.address; "listener closed");
+        log::info!(listener = &*listen_socket.listener_state().listener, address:% = listen_socket.address; "listener closed");
     }
 
     /// A copy of each socket, for a successor.
     pub fn hand_over(&self) -> io::Result<Vec<(Handed, OwnedFd)>> {
         let open = self.open.borrow();
-        let copy = |entrance: &Arc<Entrance>| Ok((entrance.handed(), entrance.socket.try_clone()?));
+        let copy = |listen_socket: &Arc<ListenSocket>| {
+            Ok((listen_socket.handed(), listen_socket.socket.try_clone()?))
+        };
         let copies = open.iter().map(copy).collect::<io::Result<_>>()?;
-        open.iter().for_each(|entrance| entrance.handed_over.store(true, SeqCst));
+        open.iter().for_each(|listen_socket| listen_socket.handed_over.store(true, SeqCst));
         Ok(copies)
     }
 
     /// The upgrade has failed, and no process has the copies.
     pub fn retract(&self) {
-        self.open.borrow().iter().for_each(|entrance| entrance.handed_over.store(false, SeqCst));
+        self.open.borrow().iter().for_each(|listen_socket| listen_socket.handed_over.store(false, SeqCst));
     }
 
-    /// The upgrade has failed, and some process may have the copies for as long as it lives: the successor may have been a
-    /// script, with something behind it. Later upgrades do not change that.
+    /// The upgrade has failed, and some process may have the copies for as long as it lives: the successor may have
+    /// been a script, with something behind it. Later upgrades do not change that.
     pub fn mark_shared(&self) {
-        self.open.borrow().iter().for_each(|entrance| entrance.exclusive.store(false, SeqCst));
+        self.open.borrow().iter().for_each(|listen_socket| listen_socket.exclusive.store(false, SeqCst));
     }
 
-    /// The sockets are the successor's now, with their files and their copies in the store. Of those that it has `left`,
-    /// this process serves the queues; `None`: of all, because it does not say.
+    /// The sockets are the successor's now, with their files and their copies in the store. Of those that it has
+    /// `left`, this process serves the queues; `None`: of all, because it does not say.
     pub fn release(&self, left: Option<&[Handed]>) {
         self.stored.store(false, SeqCst);
-        for entrance in self.open.borrow().iter() {
-            let is_left = left.map(|left| left.contains(&entrance.handed()));
-            entrance.succeeded.store(is_left == Some(false), SeqCst);
-            entrance.handed_over.store(is_left != Some(true), SeqCst);
+        for listen_socket in self.open.borrow().iter() {
+            let is_left = left.map(|left| left.contains(&listen_socket.handed()));
+            listen_socket.succeeded.store(is_left == Some(false), SeqCst);
+            listen_socket.handed_over.store(is_left != Some(true), SeqCst);
         }
         self.for_each_file(|claim| claim.release());
     }
@@ -355,8 +363,8 @@ impl Entrances {
     }
 
     fn for_each_file(&self, what: impl Fn(Claim)) {
-        for entrance in self.open.borrow().iter() {
-            if let Some(file) = &*entrance.file.lock() {
+        for listen_socket in self.open.borrow().iter() {
+            if let Some(file) = &*listen_socket.file.lock() {
                 what(file.claim());
             }
         }
@@ -365,25 +373,26 @@ impl Entrances {
     /// Has the service manager keep a copy of each socket, of those to come as well.
     pub fn store(&self) {
         self.stored.store(true, SeqCst);
-        for entrance in self.open.borrow().iter() {
-            store::keep(&store::name(&entrance.address), entrance.socket.as_fd());
+        for listen_socket in self.open.borrow().iter() {
+            store::keep(&store::name(&listen_socket.address), listen_socket.socket.as_fd());
         }
     }
 }
 
 /// The open socket of each listener that has its address: its own, or that of a listener with another name.
-fn keep(open: &[Arc<Entrance>], listeners: &[Listener]) -> Vec<Option<Arc<Entrance>>> {
+fn keep(open: &[Arc<ListenSocket>], listeners: &[Listener]) -> Vec<Option<Arc<ListenSocket>>> {
     let own = |listener: &Listener| {
-        let is_it = |entrance: &&Arc<Entrance>| {
-            entrance.written == listener.address && entrance.listener_state().listener == listener.name
+        let is_it = |listen_socket: &&Arc<ListenSocket>| {
+            listen_socket.written == listener.address
+                && listen_socket.listener_state().listener == listener.name
         };
         open.iter().find(is_it).cloned()
     };
     let mut kept: Vec<_> = listeners.iter().map(own).collect();
     for (index, listener) in listeners.iter().enumerate() {
-        let is_free = |entrance: &&Arc<Entrance>| {
-            entrance.written == listener.address
-                && !kept.iter().flatten().any(|kept| Arc::ptr_eq(kept, entrance))
+        let is_free = |listen_socket: &&Arc<ListenSocket>| {
+            listen_socket.written == listener.address
+                && !kept.iter().flatten().any(|kept| Arc::ptr_eq(kept, listen_socket))
         };
         if kept.get(index).is_some_and(Option::is_none)
             && let Some(free) = open.iter().find(is_free).cloned()
@@ -396,22 +405,22 @@ fn keep(open: &[Arc<Entrance>], listeners: &[Listener]) -> Vec<Option<Arc<Entran
 }
 
 /// Names the socket of ours that stands in the way: it is only closed once all others are bound.
-fn explained(error: BindError, open: &[Arc<Entrance>], listener: &Listener) -> BindError {
+fn explained(error: BindError, open: &[Arc<ListenSocket>], listener: &Listener) -> BindError {
     let port = match &listener.address {
         ListenAddress::Inet(address) => address.port(),
         ListenAddress::AnyPort(port) => *port,
         ListenAddress::Unix(_) => return error,
     };
-    let in_the_way = |entrance: &&Arc<Entrance>| matches!(entrance.address, BoundAddress::Inet(address) if address.port() == port);
+    let in_the_way = |listen_socket: &&Arc<ListenSocket>| matches!(listen_socket.address, BoundAddress::Inet(address) if address.port() == port);
     match open.iter().find(in_the_way) {
-        Some(entrance) if error.is_in_use() => error.behind(&entrance.listener_state().listener),
+        Some(listen_socket) if error.is_in_use() => error.behind(&listen_socket.listener_state().listener),
         _ => error,
     }
 }
 
-// === impl Change ===
+// === impl SocketChange ===
 
-impl Change {
+impl SocketChange {
     /// Tells the clients of listeners that go to go as well. Call this before these are gone from the snapshot.
     pub fn retire(&self, in_force: &Snapshot) {
         for listener_state in &self.retiring {
@@ -423,22 +432,22 @@ impl Change {
 }
 
 impl Next {
-    fn open(self) -> Arc<Entrance> {
+    fn open(self) -> Arc<ListenSocket> {
         match self {
-            Self::Kept(entrance) => entrance,
-            Self::Renamed(entrance, listener_state) => {
-                let was = entrance.listener_state.swap(listener_state.clone());
+            Self::Kept(listen_socket) => listen_socket,
+            Self::Renamed(listen_socket, listener_state) => {
+                let was = listen_socket.listener_state.swap(listener_state.clone());
                 log::info!(
                     listener = &*listener_state.listener,
-                    address:% = entrance.address,
+                    address:% = listen_socket.address,
                     was = &*was.listener;
                     "listening"
                 );
-                entrance
+                listen_socket
             }
-            Self::New(entrance) => {
-                log::info!(listener = &*entrance.listener_state().listener, address:% = entrance.address; "listening");
-                Arc::from(entrance)
+            Self::New(listen_socket) => {
+                log::info!(listener = &*listen_socket.listener_state().listener, address:% = listen_socket.address; "listening");
+                Arc::from(listen_socket)
             }
         }
     }
@@ -458,146 +467,150 @@ mod tests {
         config.listeners.into_iter().next().expect("a listener")
     }
 
-    fn open(entrances: &Entrances, listeners: &[Listener]) -> Vec<RawFd> {
-        let change = entrances.prepare(listeners).expect("free addresses");
-        entrances.put(change);
-        entrances.open.borrow().iter().map(|open| open.as_raw_fd()).collect()
+    fn open(listen_sockets: &ListenSockets, listeners: &[Listener]) -> Vec<RawFd> {
+        let change = listen_sockets.prepare(listeners).expect("free addresses");
+        listen_sockets.put(change);
+        listen_sockets.open.borrow().iter().map(|open| open.as_raw_fd()).collect()
     }
 
-    fn names(entrances: &Entrances) -> Vec<String> {
-        entrances.list().into_iter().map(|(listener_state, _)| listener_state.listener.to_string()).collect()
+    fn names(listen_sockets: &ListenSockets) -> Vec<String> {
+        listen_sockets
+            .list()
+            .into_iter()
+            .map(|(listener_state, _)| listener_state.listener.to_string())
+            .collect()
     }
 
     #[test]
     fn an_address_keeps_its_socket_whatever_its_listener_is_called() {
-        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
-        let first = open(&entrances, &[listener("a", "127.0.0.1:0"), listener("b", "127.0.0.2:0")]);
-        let swapped = open(&entrances, &[listener("a", "127.0.0.2:0"), listener("b", "127.0.0.1:0")]);
+        let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));
+        let first = open(&listen_sockets, &[listener("a", "127.0.0.1:0"), listener("b", "127.0.0.2:0")]);
+        let swapped = open(&listen_sockets, &[listener("a", "127.0.0.2:0"), listener("b", "127.0.0.1:0")]);
         assert_eq!(swapped, [first[1], first[0]]);
-        assert_eq!(names(&entrances), ["a", "b"]);
-        let renamed = open(&entrances, &[listener("c", "127.0.0.1:0"), listener("d", "127.0.0.2:0")]);
+        assert_eq!(names(&listen_sockets), ["a", "b"]);
+        let renamed = open(&listen_sockets, &[listener("c", "127.0.0.1:0"), listener("d", "127.0.0.2:0")]);
         assert_eq!(renamed, first);
-        assert_eq!(names(&entrances), ["c", "d"]);
+        assert_eq!(names(&listen_sockets), ["c", "d"]);
     }
 
     /// Several listeners may ask for any free port: each has its own.
     #[test]
     fn a_name_decides_between_listeners_of_one_address() {
-        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
-        let first = open(&entrances, &[listener("a", "127.0.0.1:0"), listener("b", "127.0.0.1:0")]);
-        let turned = open(&entrances, &[listener("b", "127.0.0.1:0"), listener("a", "127.0.0.1:0")]);
+        let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));
+        let first = open(&listen_sockets, &[listener("a", "127.0.0.1:0"), listener("b", "127.0.0.1:0")]);
+        let turned = open(&listen_sockets, &[listener("b", "127.0.0.1:0"), listener("a", "127.0.0.1:0")]);
         assert_eq!(turned, [first[1], first[0]]);
-        let one = open(&entrances, &[listener("b", "127.0.0.1:0")]);
+        let one = open(&listen_sockets, &[listener("b", "127.0.0.1:0")]);
         assert_eq!(one, [first[1]]);
     }
 
     /// A worker that is busy closes its socket a moment later than the reload that takes the listener away.
     #[test]
     fn an_address_that_is_being_closed_is_waited_for() {
-        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
+        let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));
         let free =
             std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
         let (stays, moves) = (listener("a", "127.0.0.1:0"), listener("b", &free.to_string()));
-        open(&entrances, &[stays.clone(), moves.clone()]);
-        let held = entrances.open.borrow()[1].clone();
-        open(&entrances, std::slice::from_ref(&stays));
+        open(&listen_sockets, &[stays.clone(), moves.clone()]);
+        let held = listen_sockets.open.borrow()[1].clone();
+        open(&listen_sockets, std::slice::from_ref(&stays));
         let worker = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(100));
             drop(held);
         });
-        assert_eq!(open(&entrances, &[stays, moves]).len(), 2);
+        assert_eq!(open(&listen_sockets, &[stays, moves]).len(), 2);
         worker.join().expect("it has closed it");
     }
 
     #[test]
     fn nobody_comes_into_the_queue_of_a_socket_that_goes() {
-        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
-        open(&entrances, &[listener("a", "127.0.0.1:0")]);
-        let entrance = entrances.open.borrow()[0].clone();
-        let BoundAddress::Inet(address) = entrance.address else { panic!("it is inet") };
+        let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));
+        open(&listen_sockets, &[listener("a", "127.0.0.1:0")]);
+        let listen_socket = listen_sockets.open.borrow()[0].clone();
+        let BoundAddress::Inet(address) = listen_socket.address else { panic!("it is inet") };
         let _early = std::net::TcpStream::connect(address).expect("it listens");
-        entrances.close();
+        listen_sockets.close();
         let late = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
         assert_eq!(late.expect_err("its socket is closed").kind(), io::ErrorKind::TimedOut);
-        entrance.accept().expect("who came before is served");
-        assert!(!entrance.has_waiting());
+        listen_socket.accept().expect("who came before is served");
+        assert!(!listen_socket.has_waiting());
     }
 
     /// Another process that goes on with the socket would be deaf.
     #[test]
     fn a_socket_that_a_successor_may_have_hears_on() {
-        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
-        open(&entrances, &[listener("a", "127.0.0.1:0")]);
-        let entrance = entrances.open.borrow()[0].clone();
-        let BoundAddress::Inet(address) = entrance.address else { panic!("it is inet") };
-        let (handed, _copy) = entrances.hand_over().expect("a copy").remove(0);
+        let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));
+        open(&listen_sockets, &[listener("a", "127.0.0.1:0")]);
+        let listen_socket = listen_sockets.open.borrow()[0].clone();
+        let BoundAddress::Inet(address) = listen_socket.address else { panic!("it is inet") };
+        let (handed, _copy) = listen_sockets.hand_over().expect("a copy").remove(0);
         assert!(handed.exclusive, "no service manager has it");
-        entrances.close();
+        listen_sockets.close();
         std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).expect("it is not deaf");
     }
 
     #[test]
     fn a_socket_that_a_successor_leaves_is_ours_alone() {
-        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
-        open(&entrances, &[listener("a", "127.0.0.1:0"), listener("b", "127.0.0.2:0")]);
+        let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));
+        open(&listen_sockets, &[listener("a", "127.0.0.1:0"), listener("b", "127.0.0.2:0")]);
         let handed: Vec<_> =
-            entrances.hand_over().expect("copies").into_iter().map(|(handed, _)| handed).collect();
+            listen_sockets.hand_over().expect("copies").into_iter().map(|(handed, _)| handed).collect();
         let are_handed_over = || {
-            let open = entrances.open.borrow();
+            let open = listen_sockets.open.borrow();
             open.iter().map(|open| open.handed_over.load(SeqCst)).collect::<Vec<_>>()
         };
-        entrances.release(Some(&handed[1..]));
+        listen_sockets.release(Some(&handed[1..]));
         assert_eq!(are_handed_over(), [true, false]);
-        entrances.hand_over().expect("copies");
-        entrances.release(None);
+        listen_sockets.hand_over().expect("copies");
+        listen_sockets.release(None);
         assert_eq!(are_handed_over(), [true, true], "it does not say");
-        entrances.retract();
+        listen_sockets.retract();
         assert_eq!(are_handed_over(), [false, false]);
     }
 
     /// What was behind a script that was killed may live on, whatever becomes of later successors.
     #[test]
     fn what_a_failed_upgrade_has_left_behind_is_not_forgotten() {
-        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
-        open(&entrances, &[listener("a", "127.0.0.1:0")]);
-        let entrance = entrances.open.borrow()[0].clone();
-        let BoundAddress::Inet(address) = entrance.address else { panic!("it is inet") };
-        let (_, stray) = entrances.hand_over().expect("a copy").remove(0);
-        entrances.mark_shared();
-        entrances.hand_over().expect("a copy");
-        entrances.retract();
-        let (handed, _) = entrances.hand_over().expect("a copy").remove(0);
+        let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));
+        open(&listen_sockets, &[listener("a", "127.0.0.1:0")]);
+        let listen_socket = listen_sockets.open.borrow()[0].clone();
+        let BoundAddress::Inet(address) = listen_socket.address else { panic!("it is inet") };
+        let (_, stray) = listen_sockets.hand_over().expect("a copy").remove(0);
+        listen_sockets.mark_shared();
+        listen_sockets.hand_over().expect("a copy");
+        listen_sockets.retract();
+        let (handed, _) = listen_sockets.hand_over().expect("a copy").remove(0);
         assert!(!handed.exclusive, "a successor has to know it, too");
-        entrances.release(Some(std::slice::from_ref(&handed)));
-        entrances.close();
-        drop(entrance);
+        listen_sockets.release(Some(std::slice::from_ref(&handed)));
+        listen_sockets.close();
+        drop(listen_socket);
         std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).expect("it is not deaf");
         drop(stray);
     }
 
     #[test]
     fn it_knows_whether_somebody_waits() {
-        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
-        open(&entrances, &[listener("a", "127.0.0.1:0")]);
-        let entrance = entrances.open.borrow()[0].clone();
-        let BoundAddress::Inet(address) = entrance.address else { panic!("it is inet") };
-        assert!(!entrance.has_waiting());
+        let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));
+        open(&listen_sockets, &[listener("a", "127.0.0.1:0")]);
+        let listen_socket = listen_sockets.open.borrow()[0].clone();
+        let BoundAddress::Inet(address) = listen_socket.address else { panic!("it is inet") };
+        assert!(!listen_socket.has_waiting());
         let _client = std::net::TcpStream::connect(address).expect("it listens");
-        assert!(entrance.has_waiting());
-        entrance.accept().expect("a client");
-        assert!(!entrance.has_waiting());
+        assert!(listen_socket.has_waiting());
+        listen_socket.accept().expect("a client");
+        assert!(!listen_socket.has_waiting());
     }
 
     #[test]
     fn a_change_that_cannot_be_bound_changes_nothing() {
-        let entrances = Entrances::new(Metrics::new(SystemTime::now()));
-        let first = open(&entrances, &[listener("a", "127.0.0.1:0")]);
+        let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));
+        let first = open(&listen_sockets, &[listener("a", "127.0.0.1:0")]);
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let taken = taken.local_addr().expect("an address");
         let refused =
-            entrances.prepare(&[listener("b", "127.0.0.2:0"), listener("c", &taken.to_string())]).err();
+            listen_sockets.prepare(&[listener("b", "127.0.0.2:0"), listener("c", &taken.to_string())]).err();
         assert!(refused.is_some_and(|error| error.to_string().starts_with("listener c cannot listen on")));
-        assert_eq!(names(&entrances), ["a"]);
-        assert_eq!(open(&entrances, &[listener("a", "127.0.0.1:0")]), first);
+        assert_eq!(names(&listen_sockets), ["a"]);
+        assert_eq!(open(&listen_sockets, &[listener("a", "127.0.0.1:0")]), first);
     }
 }

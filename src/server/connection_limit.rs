@@ -28,7 +28,7 @@ const DESCRIPTORS_KEPT: usize = 128;
 const CONNECTIONS_MIN: usize = 16;
 
 /// All the connections of the process.
-pub struct Hall {
+pub struct ConnectionLimit {
     snapshot: Arc<ArcSwap<Snapshot>>,
     descriptors: Arc<Descriptors>,
     most: usize,
@@ -37,14 +37,14 @@ pub struct Hall {
 
 /// What an open connection occupies.
 #[must_use = "the place is free again when this is dropped"]
-pub struct Seat {
+pub struct ConnectionPermit {
     _in_all: Permit,
     _of_listener: Permit,
 }
 
 /// Why no connection can be accepted now.
 #[derive(Debug)]
-pub enum Pause {
+pub enum AcceptPause {
     /// `server.max_connections`.
     InAll(usize),
     /// `limits.connections` of the listener.
@@ -92,19 +92,19 @@ fn most_connections(wanted: Option<usize>, descriptors: usize) -> usize {
     wanted.min(most)
 }
 
-impl Hall {
+impl ConnectionLimit {
     pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, descriptors: Arc<Descriptors>, most: usize) -> Arc<Self> {
         Arc::new(Self { snapshot, descriptors, most, reported: Mutex::default() })
     }
 
     /// Takes the place of one connection.
-    pub fn seat(&self, listener_state: &Arc<ListenerState>) -> Result<Seat, Pause> {
+    pub fn acquire(&self, listener_state: &Arc<ListenerState>) -> Result<ConnectionPermit, AcceptPause> {
         let most =
             listener_state.in_force(&self.snapshot.load()).and_then(|listener| listener.connections.all);
         let most = most.unwrap_or(usize::MAX);
-        let of_listener = listener_state.places.take(most).ok_or(Pause::OfListener(most))?;
-        let in_all = self.descriptors.clients.take(self.most).ok_or(Pause::InAll(self.most))?;
-        Ok(Seat { _in_all: in_all, _of_listener: of_listener })
+        let of_listener = listener_state.places.take(most).ok_or(AcceptPause::OfListener(most))?;
+        let in_all = self.descriptors.clients.take(self.most).ok_or(AcceptPause::InAll(self.most))?;
+        Ok(ConnectionPermit { _in_all: in_all, _of_listener: of_listener })
     }
 
     /// A client has taken its place.
@@ -115,20 +115,21 @@ impl Hall {
     /// Returns when it makes sense to try again; says in the log why it had to wait.
     ///
     /// `again`: it was so at the last try already. The first time may be no more than another worker that holds the
-    /// last seat for as long as it looks for a client.
-    pub async fn wait(&self, listener_state: &ListenerState, pause: &Pause, again: bool) {
+    /// last permit for as long as it looks for a client.
+    pub async fn wait(&self, listener_state: &ListenerState, pause: &AcceptPause, again: bool) {
         if !again {
             listener_state.counters.paused(pause.reason());
         }
-        if (again || matches!(pause, Pause::System(_))) && self.report_is_due(&listener_state.listener) {
+        if (again || matches!(pause, AcceptPause::System(_))) && self.report_is_due(&listener_state.listener)
+        {
             pause.report(&listener_state.listener);
         }
         match pause {
-            Pause::InAll(_) => self.descriptors.clients.left(PAUSE).await,
-            Pause::OfListener(_) => listener_state.places.left(PAUSE).await,
-            Pause::System(error) => {
-                // An idle connection to an endpoint goes for it. Once that has not helped, its descriptor may be about to
-                // come back, and another one does not go at once.
+            AcceptPause::InAll(_) => self.descriptors.clients.left(PAUSE).await,
+            AcceptPause::OfListener(_) => listener_state.places.left(PAUSE).await,
+            AcceptPause::System(error) => {
+                // An idle connection to an endpoint goes for it. Once that has not helped, its descriptor may be about
+                // to come back, and another one does not go at once.
                 let closed = os_error::is_of_descriptors(error) && self.descriptors.close_idle(None);
                 if again || !closed {
                     tokio::time::sleep(PAUSE).await;
@@ -149,7 +150,7 @@ impl Hall {
     }
 }
 
-impl Pause {
+impl AcceptPause {
     /// For a limit, the key of the config.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -181,24 +182,27 @@ mod tests {
     /// Out of descriptors or memory: a pause each time, and the log is told now and then.
     #[tokio::test(start_paused = true)]
     async fn a_lack_of_anything_is_waited_out() {
-        let (hall, listener_state) = hall(Arc::default());
+        let (connection_limit, listener_state) = connection_limit(Arc::default());
         let begun = tokio::time::Instant::now();
         for (count, code) in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM].into_iter().enumerate()
         {
-            hall.wait(&listener_state, &Pause::System(io::Error::from_raw_os_error(code)), count > 0).await;
+            connection_limit
+                .wait(&listener_state, &AcceptPause::System(io::Error::from_raw_os_error(code)), count > 0)
+                .await;
             assert!(begun.elapsed() >= PAUSE * u32::try_from(count + 1).expect("a few"));
         }
-        assert_eq!(hall.reported.lock().len(), 1);
-        assert!(!hall.report_is_due(&listener_state.listener));
+        assert_eq!(connection_limit.reported.lock().len(), 1);
+        assert!(!connection_limit.report_is_due(&listener_state.listener));
     }
 
-    fn hall(descriptors: Arc<Descriptors>) -> (Arc<Hall>, Arc<ListenerState>) {
+    fn connection_limit(descriptors: Arc<Descriptors>) -> (Arc<ConnectionLimit>, Arc<ListenerState>) {
         let config = crate::config::parse("listen: 127.0.0.1:0\nendpoints: [127.0.0.1:1]", "test");
         let snapshot = Snapshot::build(config.expect("a valid config"), None);
-        let hall = Hall::new(Arc::new(ArcSwap::from_pointee(snapshot)), descriptors, 100);
+        let connection_limit =
+            ConnectionLimit::new(Arc::new(ArcSwap::from_pointee(snapshot)), descriptors, 100);
         let metrics = crate::telemetry::metrics::Metrics::new(std::time::SystemTime::now());
         let listener: Arc<str> = "default".into();
-        (hall, ListenerState::new(listener.clone(), metrics.listener(&listener)))
+        (connection_limit, ListenerState::new(listener.clone(), metrics.listener(&listener)))
     }
 
     /// So many idle connections, whose end is of no help.
@@ -219,11 +223,11 @@ mod tests {
         let (descriptors, idle) = (Arc::<Descriptors>::default(), Arc::new(Idle(AtomicUsize::new(9))));
         let store: Arc<dyn IdleStore> = idle.clone();
         descriptors.watch(Arc::downgrade(&store));
-        let (hall, listener_state) = hall(descriptors);
+        let (connection_limit, listener_state) = connection_limit(descriptors);
         let begun = tokio::time::Instant::now();
-        let pause = Pause::System(io::Error::from_raw_os_error(libc::EMFILE));
+        let pause = AcceptPause::System(io::Error::from_raw_os_error(libc::EMFILE));
         for (again, left, pauses) in [(false, 8, 0), (true, 7, 1), (true, 6, 2)] {
-            hall.wait(&listener_state, &pause, again).await;
+            connection_limit.wait(&listener_state, &pause, again).await;
             assert_eq!(idle.0.load(SeqCst), left);
             assert!(begun.elapsed() >= PAUSE * pauses && (pauses > 0 || begun.elapsed() < PAUSE));
         }

@@ -10,53 +10,53 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 /// One in so many connections may be more than fair: moving one costs a wake of another thread.
 const SLACK: usize = 8;
 
-/// How many connections each worker has, by the era in which they were accepted.
+/// How many connections each worker has, by the epoch in which they were accepted.
 #[derive(Clone)]
-pub struct Loads {
+pub struct WorkerLoads {
     workers: Arc<[Load]>,
-    era: Arc<AtomicUsize>,
+    epoch: Arc<AtomicUsize>,
 }
 
 /// Two are told apart: the one that runs, and the one before it.
-const ERAS: usize = 2;
+const EPOCHS: usize = 2;
 
-/// One worker's view of all of them. `T` is what is handed over; its number is bounded by the seats there are.
-pub struct Member<T> {
+/// One worker's view of all of them. `T` is what is handed over; its number is bounded by the permits there are.
+pub struct Dispatcher<T> {
     index: usize,
-    loads: Loads,
-    others: Vec<UnboundedSender<Burdened<T>>>,
+    loads: WorkerLoads,
+    others: Vec<UnboundedSender<Assigned<T>>>,
 }
 
 /// Something that counts as a worker's load until it is dropped.
-pub struct Burdened<T> {
-    pub what: T,
-    pub burden: Burden,
+pub struct Assigned<T> {
+    pub value: T,
+    pub load_guard: LoadGuard,
 }
 
 /// A cache line of its own, because each worker writes its own all the time.
 #[derive(Default)]
 #[repr(align(128))]
-struct Load([AtomicUsize; ERAS]);
+struct Load([AtomicUsize; EPOCHS]);
 
 /// One connection of a worker.
 #[must_use = "it counts only while this lives"]
-pub struct Burden {
+pub struct LoadGuard {
     index: usize,
-    era: usize,
-    loads: Loads,
+    epoch: usize,
+    loads: WorkerLoads,
 }
 
-/// Makes the members of a crew, one for each load, each with what arrives for it.
-pub fn crew<T>(loads: &Loads) -> Vec<(Member<T>, UnboundedReceiver<Burdened<T>>)> {
+/// One dispatcher for each worker, each with the queue of what others assign to it.
+pub fn dispatchers<T>(loads: &WorkerLoads) -> Vec<(Dispatcher<T>, UnboundedReceiver<Assigned<T>>)> {
     let (senders, receivers): (Vec<_>, Vec<_>) = loads.workers.iter().map(|_| unbounded_channel()).unzip();
-    let member =
-        |(index, receiver)| (Member { index, loads: loads.clone(), others: senders.clone() }, receiver);
-    receivers.into_iter().enumerate().map(member).collect()
+    let dispatcher =
+        |(index, receiver)| (Dispatcher { index, loads: loads.clone(), others: senders.clone() }, receiver);
+    receivers.into_iter().enumerate().map(dispatcher).collect()
 }
 
-impl Loads {
+impl WorkerLoads {
     pub fn new(workers: usize) -> Self {
-        Self { workers: (0..workers).map(|_| Load::default()).collect(), era: Arc::default() }
+        Self { workers: (0..workers).map(|_| Load::default()).collect(), epoch: Arc::default() }
     }
 
     /// In the order of the workers.
@@ -68,14 +68,15 @@ impl Loads {
         self.workers.iter().map(Load::all).sum()
     }
 
-    /// From now on, connections count as those of a new era. What is left of the era before the last joins the new one.
-    pub fn begin_era(&self) {
-        self.era.fetch_add(1, Relaxed);
+    /// From now on, connections count as those of a new epoch. What is left of the epoch before the last joins the new
+    /// one.
+    pub fn begin_epoch(&self) {
+        self.epoch.fetch_add(1, Relaxed);
     }
 
-    /// Connections that are left of the era before this one.
-    pub fn of_last_era(&self) -> usize {
-        let last = (self.era.load(Relaxed) + 1) % ERAS;
+    /// Connections that are left of the epoch before this one.
+    pub fn of_last_epoch(&self) -> usize {
+        let last = (self.epoch.load(Relaxed) + 1) % EPOCHS;
         self.workers.iter().filter_map(|load| load.0.get(last)).map(|count| count.load(Relaxed)).sum()
     }
 
@@ -83,8 +84,8 @@ impl Loads {
         self.workers.get(index).map_or(usize::MAX, Load::all)
     }
 
-    fn count(&self, index: usize, era: usize) -> Option<&AtomicUsize> {
-        self.workers.get(index)?.0.get(era)
+    fn count(&self, index: usize, epoch: usize) -> Option<&AtomicUsize> {
+        self.workers.get(index)?.0.get(epoch)
     }
 }
 
@@ -94,24 +95,24 @@ impl Load {
     }
 }
 
-impl<T> Member<T> {
-    /// Gives `what` to the worker that should have it; returns it if that is this one.
-    pub fn place(&self, what: T) -> Option<Burdened<T>> {
+impl<T> Dispatcher<T> {
+    /// Gives `value` to the worker that should have it; returns it if that is this one.
+    pub fn assign(&self, value: T) -> Option<Assigned<T>> {
         let index = self.least_loaded();
-        let placed = Burdened { what, burden: Burden::new(&self.loads, index) };
+        let placed = Assigned { value, load_guard: LoadGuard::new(&self.loads, index) };
         if index == self.index {
             return Some(placed);
         }
         match self.others.get(index).map(|other| other.send(placed)) {
             Some(Ok(())) => None,
             // That worker is gone.
-            Some(Err(unsent)) => Some(self.own(unsent.0.what)),
+            Some(Err(unsent)) => Some(self.own(unsent.0.value)),
             None => None,
         }
     }
 
-    fn own(&self, what: T) -> Burdened<T> {
-        Burdened { what, burden: Burden::new(&self.loads, self.index) }
+    fn own(&self, value: T) -> Assigned<T> {
+        Assigned { value, load_guard: LoadGuard::new(&self.loads, self.index) }
     }
 
     /// This worker, unless another one has clearly less to do.
@@ -126,19 +127,19 @@ impl<T> Member<T> {
     }
 }
 
-impl Burden {
-    fn new(loads: &Loads, index: usize) -> Self {
-        let era = loads.era.load(Relaxed) % ERAS;
-        if let Some(count) = loads.count(index, era) {
+impl LoadGuard {
+    fn new(loads: &WorkerLoads, index: usize) -> Self {
+        let epoch = loads.epoch.load(Relaxed) % EPOCHS;
+        if let Some(count) = loads.count(index, epoch) {
             count.fetch_add(1, Relaxed);
         }
-        Self { index, era, loads: loads.clone() }
+        Self { index, epoch, loads: loads.clone() }
     }
 }
 
-impl Drop for Burden {
+impl Drop for LoadGuard {
     fn drop(&mut self) {
-        if let Some(count) = self.loads.count(self.index, self.era) {
+        if let Some(count) = self.loads.count(self.index, self.epoch) {
             count.fetch_sub(1, Relaxed);
         }
     }
@@ -151,8 +152,8 @@ mod tests {
     /// One worker accepts everything, as may happen where the others are busy.
     #[test]
     fn what_one_accepts_is_shared_evenly() {
-        let mut members = crew::<usize>(&Loads::new(4));
-        let mut kept: Vec<_> = (0..400).filter_map(|n| members[0].0.place(n)).collect();
+        let mut members = dispatchers::<usize>(&WorkerLoads::new(4));
+        let mut kept: Vec<_> = (0..400).filter_map(|n| members[0].0.assign(n)).collect();
         let mut counts = vec![kept.len()];
         for (_, arrived) in &mut members[1..] {
             let before = kept.len();
@@ -167,34 +168,34 @@ mod tests {
 
     #[test]
     fn the_first_few_are_shared_too() {
-        let members = crew::<()>(&Loads::new(2));
-        let first = members[0].0.place(());
+        let members = dispatchers::<()>(&WorkerLoads::new(2));
+        let first = members[0].0.assign(());
         assert!(first.is_some());
-        assert!(members[0].0.place(()).is_none());
+        assert!(members[0].0.assign(()).is_none());
     }
 
     #[test]
     fn those_of_the_era_before_are_told_apart() {
-        let loads = Loads::new(2);
-        let members = crew::<usize>(&loads);
+        let loads = WorkerLoads::new(2);
+        let members = dispatchers::<usize>(&loads);
         let place = |n| members[0].0.own(n);
         let mut old = vec![place(1), place(2)];
-        loads.begin_era();
+        loads.begin_epoch();
         let new = place(3);
-        assert_eq!((loads.sum(), loads.of_last_era()), (3, 2));
+        assert_eq!((loads.sum(), loads.of_last_epoch()), (3, 2));
         old.pop();
-        assert_eq!((loads.sum(), loads.of_last_era()), (2, 1));
-        loads.begin_era();
-        assert_eq!((loads.sum(), loads.of_last_era()), (2, 1), "the new one is old now");
+        assert_eq!((loads.sum(), loads.of_last_epoch()), (2, 1));
+        loads.begin_epoch();
+        assert_eq!((loads.sum(), loads.of_last_epoch()), (2, 1), "the new one is old now");
         drop((old, new));
-        assert_eq!((loads.sum(), loads.of_last_era()), (0, 0));
+        assert_eq!((loads.sum(), loads.of_last_epoch()), (0, 0));
     }
 
     #[test]
     fn a_worker_that_is_gone_gets_nothing() {
-        let mut members = crew::<()>(&Loads::new(2));
+        let mut members = dispatchers::<()>(&WorkerLoads::new(2));
         drop(members.pop());
-        let all: Vec<_> = (0..9).filter_map(|_| members[0].0.place(())).collect();
+        let all: Vec<_> = (0..9).filter_map(|_| members[0].0.assign(())).collect();
         assert_eq!(all.len(), 9);
     }
 }

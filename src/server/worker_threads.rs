@@ -15,19 +15,19 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
-use super::crew::{Burdened, Member, crew};
+use super::accept_loop::{AcceptLoop, Accepted};
+use super::connection_limit::ConnectionLimit;
 use super::drain::Stage;
-use super::hall::Hall;
-use super::post::{Accepted, Post};
 use super::state::Shared;
+use super::worker_load::{Assigned, Dispatcher, dispatchers};
 use crate::endpoint::idle_pool::IdlePool;
 use crate::proxy::{Carrier, Proxy};
 use crate::worker::Worker;
 use crate::worker::request_scopes::RequestScopes;
 
-pub struct Acceptor {
+pub struct WorkerThreads {
     shared: Arc<Shared>,
-    hall: Arc<Hall>,
+    connection_limit: Arc<ConnectionLimit>,
     pingora: Arc<ServerConf>,
     /// All connections go to Pingora's carrier, for tests.
     pingora_carries: bool,
@@ -36,25 +36,26 @@ pub struct Acceptor {
 /// What a worker starts with.
 struct Start {
     shared: Arc<Shared>,
-    hall: Arc<Hall>,
+    connection_limit: Arc<ConnectionLimit>,
     other: (Arc<ServerConf>, bool),
-    member: Member<Accepted>,
-    arrived: UnboundedReceiver<Burdened<Accepted>>,
+    dispatcher: Dispatcher<Accepted>,
+    arrived: UnboundedReceiver<Assigned<Accepted>>,
 }
 
-impl Acceptor {
+impl WorkerThreads {
     /// `most` is how many connections there may be in all.
     pub fn new(shared: Arc<Shared>, most: usize, pingora: Arc<ServerConf>, pingora_carries: bool) -> Self {
-        let hall = Hall::new(shared.snapshot.clone(), shared.descriptors.clone(), most);
-        Self { hall, shared, pingora, pingora_carries }
+        let connection_limit =
+            ConnectionLimit::new(shared.snapshot.clone(), shared.descriptors.clone(), most);
+        Self { connection_limit, shared, pingora, pingora_carries }
     }
 
     fn start_workers(&self) -> io::Result<()> {
-        for (index, (member, arrived)) in crew(&self.shared.loads).into_iter().enumerate() {
+        for (index, (dispatcher, arrived)) in dispatchers(&self.shared.loads).into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (shared, hall) = (self.shared.clone(), self.hall.clone());
+            let (shared, connection_limit) = (self.shared.clone(), self.connection_limit.clone());
             let other = (self.pingora.clone(), self.pingora_carries);
-            let start = Start { shared, hall, other, member, arrived };
+            let start = Start { shared, connection_limit, other, dispatcher, arrived };
             std::thread::Builder::new()
                 .name(format!("worker {index}"))
                 .spawn(move || LocalSet::new().block_on(&runtime, work(start)))?;
@@ -64,7 +65,7 @@ impl Acceptor {
 }
 
 #[async_trait]
-impl ServiceWithDependents for Acceptor {
+impl ServiceWithDependents for WorkerThreads {
     async fn start_service(
         &mut self,
         _fds: Option<ListenFds>,
@@ -83,13 +84,13 @@ impl ServiceWithDependents for Acceptor {
         self.shared.succession.may_begin().await;
         self.shared.lifecycle.ready();
         log::info!("ready");
-        self.shared.succession.begin(&self.shared.entrances);
+        self.shared.succession.begin(&self.shared.listen_sockets);
         ready.notify_ready();
         std::future::pending().await
     }
 
     fn name(&self) -> &str {
-        "acceptor"
+        "workers"
     }
 
     fn threads(&self) -> Option<usize> {
@@ -98,20 +99,20 @@ impl ServiceWithDependents for Acceptor {
 }
 
 async fn work(start: Start) {
-    let Start { shared, hall, other: (conf, always), member, arrived } = start;
+    let Start { shared, connection_limit, other: (conf, always), dispatcher, arrived } = start;
     let lifecycle = shared.lifecycle.clone();
     let scopes = Arc::new(RequestScopes::new(shared.snapshot.clone(), shared.telemetry.clone()));
     let kept = IdlePool::new(shared.descriptors.clone());
     let proxy = Proxy::new(conf, Carrier::new(scopes.clone(), lifecycle.clone(), kept.clone()));
     let worker = Worker::new(scopes, lifecycle, kept, (Rc::new(proxy), always));
-    let post = Post::new(worker.clone(), hall, member);
+    let accept_loop = AcceptLoop::new(worker.clone(), connection_limit, dispatcher);
     let chores = worker.clone();
     spawn_local(async move { chores.run().await });
-    spawn_local(post.clone().take_over(arrived));
-    let (open, serving) = (shared.entrances.subscribe(), shared.clone());
+    spawn_local(accept_loop.clone().serve_assigned(arrived));
+    let (open, serving) = (shared.listen_sockets.subscribe(), shared.clone());
     spawn_local(async move {
         serving.succession.begun().await;
-        post.tend(open).await;
+        accept_loop.follow_sockets(open).await;
     });
     see_the_end(&worker, shared.stage.subscribe()).await;
 }
