@@ -5,16 +5,16 @@ mod accept_loop;
 mod bind;
 mod connection_limit;
 mod control;
-mod descriptors;
 mod drain;
+mod fd_passing;
+mod fd_store;
 pub mod inherit;
 mod listen_socket;
-mod memory;
-mod open;
+mod overload_guard;
 mod reload;
 mod reload_queue;
+mod startup;
 mod state;
-mod store;
 pub mod upgrade;
 mod worker_load;
 mod worker_threads;
@@ -41,11 +41,11 @@ use crate::telemetry::events;
 use connection_limit::Capacity;
 use control::Signals;
 use inherit::Heritage;
-use open::Opened;
 use reload::Beginning;
 use reload::confirm::Confirmation;
 pub use reload::instead_of_wrong;
 use reload::plan::Plans;
+use startup::Opened;
 use state::Shared;
 use upgrade::launch::Invocation;
 use worker_load::WorkerLoads;
@@ -55,7 +55,7 @@ use worker_threads::WorkerThreads;
 const KEPT_CONNECTIONS: usize = 1024;
 
 /// Operations that wait while another one is carried out.
-const ORDERS_MAX: usize = 16;
+const COMMANDS_MAX: usize = 16;
 
 /// Fewer descriptors than this cannot even start the runtimes.
 const DESCRIPTORS_MIN: u64 = 64;
@@ -100,7 +100,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let events = events::init(&config.log)?;
     let (config, mut beginning) = runtime.block_on(Beginning::of(config, file.as_deref()));
     let started = SystemTime::now();
-    let (config, opened) = match open::open(config, &mut beginning, &mut heritage, started) {
+    let (config, opened) = match startup::open(config, &mut beginning, &mut heritage, started) {
         Ok(opened) => opened,
         Err(error) => {
             // Dropping it would wait for a thread that hangs in a file system, and nobody would hear of the error.
@@ -125,7 +125,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
         telemetry.metrics.upgraded();
     }
     handle.set_pools(snapshot.pools().iter().cloned());
-    let (orders, orders_seen) = tokio::sync::mpsc::channel(ORDERS_MAX);
+    let (commands, commands_rx) = tokio::sync::mpsc::channel(COMMANDS_MAX);
     let workers = snapshot.config().server.threads;
     let shared = Arc::new(Shared {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
@@ -137,8 +137,8 @@ pub fn run(start: Start) -> Result<(), StartError> {
         capacity,
         supervisor: handle,
         events,
-        stage: Default::default(),
-        orders,
+        drain_stage: Default::default(),
+        commands,
         succession,
         started,
         confirmation: Confirmation::default(),
@@ -146,7 +146,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
         file,
     });
     let server = assemble(&shared, supervisor);
-    control::start(runtime, signals, admin, shared, orders_seen, (invocation, beginning))?;
+    control::start(runtime, signals, admin, shared, commands_rx, (invocation, beginning))?;
     server.run(RunArgs { shutdown_signal: Box::new(control::EndsTheProcess) });
     Ok(())
 }

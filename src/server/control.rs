@@ -13,9 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::drain::{Drain, Drained};
-use super::memory;
+use super::overload_guard;
 use super::reload::{Beginning, By, Due, follow_successor};
-use super::reload_queue::{Job, News, ReloadQueue};
+use super::reload_queue::{Job, QueueEvent, ReloadQueue};
 use super::state::Shared;
 use super::upgrade::launch::Invocation;
 use super::upgrade::{Successor, Upgrades};
@@ -37,7 +37,7 @@ pub struct Signals {
     usr2: Signal,
 }
 
-enum Asked {
+enum ControlEvent {
     Stop(&'static str),
     Reload,
     Due(Due),
@@ -53,7 +53,7 @@ enum Asked {
 }
 
 /// What somebody asks for, and where he waits to hear what came of it.
-pub enum Order {
+pub enum AdminCommand {
     Change(ConfigChange, oneshot::Sender<Outcome>),
     Upgrade(oneshot::Sender<Outcome>),
 }
@@ -71,24 +71,24 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Asked {
+    async fn next(&mut self) -> ControlEvent {
         tokio::select! {
-            _ = self.term.recv() => Asked::Stop("SIGTERM"),
-            _ = self.int.recv() => Asked::Stop("SIGINT"),
-            _ = self.quit.recv() => Asked::Stop("SIGQUIT"),
-            _ = self.hup.recv() => Asked::Reload,
-            _ = self.usr1.recv() => Asked::Reopen,
-            _ = self.usr2.recv() => Asked::Upgrade(None),
+            _ = self.term.recv() => ControlEvent::Stop("SIGTERM"),
+            _ = self.int.recv() => ControlEvent::Stop("SIGINT"),
+            _ = self.quit.recv() => ControlEvent::Stop("SIGQUIT"),
+            _ = self.hup.recv() => ControlEvent::Reload,
+            _ = self.usr1.recv() => ControlEvent::Reopen,
+            _ = self.usr2.recv() => ControlEvent::Upgrade(None),
         }
     }
 }
 
-impl From<Order> for Asked {
-    fn from(order: Order) -> Self {
-        match order {
+impl From<AdminCommand> for ControlEvent {
+    fn from(command: AdminCommand) -> Self {
+        match command {
             // It takes its time, and others may ask for something meanwhile.
-            Order::Upgrade(reply) => Self::Upgrade(Some(reply)),
-            Order::Change(change, reply) => Self::Change(change, reply),
+            AdminCommand::Upgrade(reply) => Self::Upgrade(Some(reply)),
+            AdminCommand::Change(change, reply) => Self::Change(change, reply),
         }
     }
 }
@@ -134,13 +134,13 @@ pub fn start(
     signals: Signals,
     admin: Option<AdminSocket>,
     shared: Arc<Shared>,
-    orders: mpsc::Receiver<Order>,
+    commands: mpsc::Receiver<AdminCommand>,
     (invocation, beginning): (Option<Invocation>, Beginning),
 ) -> std::io::Result<()> {
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async {
-            if let Some(gauge) = memory::gauge(shared.snapshot.load().config().server.max_memory) {
-                tokio::spawn(memory::watch(gauge, shared.lifecycle.clone(), shared.loads.clone()));
+            if let Some(gauge) = overload_guard::gauge(shared.snapshot.load().config().server.max_memory) {
+                tokio::spawn(overload_guard::watch(gauge, shared.lifecycle.clone(), shared.loads.clone()));
             }
             let upgrades = Upgrades::new(invocation, admin.as_ref().map(AdminSocket::share));
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
@@ -148,7 +148,7 @@ pub fn start(
             let waiting = Waiting::default();
             let control =
                 Control { shared, reloads, waiting, admin, upgrades, succeeded: None, serves: false };
-            control.run(signals, orders).await;
+            control.run(signals, commands).await;
         });
     })?;
     Ok(())
@@ -163,96 +163,100 @@ async fn serve(socket: AdminSocket, shared: Arc<Shared>) {
 }
 
 impl Control {
-    async fn run(mut self, mut signals: Signals, mut orders: mpsc::Receiver<Order>) {
+    async fn run(mut self, mut signals: Signals, mut commands: mpsc::Receiver<AdminCommand>) {
         let mut first = self.comes_to_serve(&mut signals).await;
         loop {
-            let asked = match first.take().or_else(|| self.waited()) {
-                Some(asked) => asked,
-                None => self.next(&mut signals, &mut orders).await,
+            let event = match first.take().or_else(|| self.waited()) {
+                Some(event) => event,
+                None => self.next(&mut signals, &mut commands).await,
             };
-            match asked {
-                Asked::Reload if !self.reloads.is_idle() => self.waiting.reload = true,
-                Asked::Upgrade(None) if !self.reloads.is_idle() => self.waiting.upgrade = true,
-                Asked::Upgrade(reply) => self.upgrades.begin(&self.shared, reply),
-                Asked::Change(change, reply) => self.change(change, reply),
-                Asked::Reload => self.reload(),
-                Asked::Due(due) => self.reloads.begin(Job::Due(due)),
-                Asked::Serves => {
+            match event {
+                ControlEvent::Reload if !self.reloads.is_idle() => self.waiting.reload = true,
+                ControlEvent::Upgrade(None) if !self.reloads.is_idle() => self.waiting.upgrade = true,
+                ControlEvent::Upgrade(reply) => self.upgrades.begin(&self.shared, reply),
+                ControlEvent::Change(change, reply) => self.change(change, reply),
+                ControlEvent::Reload => self.reload(),
+                ControlEvent::Due(due) => self.reloads.begin(Job::Due(due)),
+                ControlEvent::Serves => {
                     self.serves = true;
                     self.reloads.begin(Job::Started);
                 }
-                Asked::Done => {}
-                Asked::Reopen => self.shared.telemetry.access_log.reopen(),
-                Asked::Stop(signal) => {
+                ControlEvent::Done => {}
+                ControlEvent::Reopen => self.shared.telemetry.access_log.reopen(),
+                ControlEvent::Stop(signal) => {
                     self.reloads.close();
                     self.upgrades.abandon(&self.shared).await;
                     let delay = self.shared.snapshot.load().config().server.drain_delay;
-                    self.stop(signal, delay, &mut signals, &mut orders).await
+                    self.stop(signal, delay, &mut signals, &mut commands).await
                 }
-                Asked::Upgraded(successor) => {
+                ControlEvent::Upgraded(successor) => {
                     self.succeeded = Some(successor);
                     self.close_admin().await;
                     tokio::spawn(follow_successor(self.shared.clone()));
                     // The successor accepts already.
-                    self.stop("upgrade", Duration::ZERO, &mut signals, &mut orders).await
+                    self.stop("upgrade", Duration::ZERO, &mut signals, &mut commands).await
                 }
             }
         }
     }
 
-    /// Returns once this process serves; at once where it succeeds nobody. Until then another one serves, and may end this
-    /// one: a stop means that nobody comes after it, and a reload has its turn afterwards.
-    async fn comes_to_serve(&mut self, signals: &mut Signals) -> Option<Asked> {
+    /// Returns once this process serves; at once where it succeeds nobody. Until then another one serves, and may end
+    /// this one: a stop means that nobody comes after it, and a reload has its turn afterwards.
+    async fn comes_to_serve(&mut self, signals: &mut Signals) -> Option<ControlEvent> {
         let shared = self.shared.clone();
         let mut waits = None;
         loop {
-            let asked = tokio::select! {
+            let event = tokio::select! {
                 biased;
                 () = shared.succession.begun() => return waits,
-                asked = signals.next() => asked,
+                event = signals.next() => event,
             };
-            match asked {
-                Asked::Stop(signal) => {
+            match event {
+                ControlEvent::Stop(signal) => {
                     if shared.succession.withdraws(&format!("{signal} told it to stop")) {
                         self.exit(0).await;
                     }
-                    waits = Some(Asked::Stop(signal));
+                    waits = Some(ControlEvent::Stop(signal));
                 }
-                Asked::Reload => waits = waits.or(Some(Asked::Reload)),
-                Asked::Reopen => shared.telemetry.access_log.reopen(),
+                ControlEvent::Reload => waits = waits.or(Some(ControlEvent::Reload)),
+                ControlEvent::Reopen => shared.telemetry.access_log.reopen(),
                 _ => log::error!("not upgraded: this process does not serve yet"),
             }
         }
     }
 
     /// A stop comes before a handover that could be made at the same time: afterwards it would be too late for it.
-    async fn next(&mut self, signals: &mut Signals, orders: &mut mpsc::Receiver<Order>) -> Asked {
+    async fn next(
+        &mut self,
+        signals: &mut Signals,
+        commands: &mut mpsc::Receiver<AdminCommand>,
+    ) -> ControlEvent {
         let idle = self.reloads.is_idle();
         // What is due during an upgrade waits for its outcome: the successor sees to it, or this process afterwards.
         let attends = !(idle && self.upgrades.is_under_way());
         tokio::select! {
             biased;
-            asked = signals.next() => asked,
-            successor = self.upgrades.succeeded(&self.shared) => Asked::Upgraded(successor),
-            () = self.shared.succession.serves(), if idle && !self.serves => Asked::Serves,
+            event = signals.next() => event,
+            successor = self.upgrades.succeeded(&self.shared) => ControlEvent::Upgraded(successor),
+            () = self.shared.succession.serves(), if idle && !self.serves => ControlEvent::Serves,
             // One at a time: others wait in the channel.
-            Some(order) = orders.recv(), if idle => order.into(),
-            news = self.reloads.news(), if attends => match news {
-                News::Due(due) => Asked::Due(due),
-                News::Done => Asked::Done,
+            Some(command) = commands.recv(), if idle => command.into(),
+            event = self.reloads.next_event(), if attends => match event {
+                QueueEvent::Due(due) => ControlEvent::Due(due),
+                QueueEvent::Done => ControlEvent::Done,
             },
         }
     }
 
     /// What a signal has asked for that had to wait.
-    fn waited(&mut self) -> Option<Asked> {
+    fn waited(&mut self) -> Option<ControlEvent> {
         if !self.reloads.is_idle() {
             return None;
         }
         if std::mem::take(&mut self.waiting.reload) {
-            return Some(Asked::Reload);
+            return Some(ControlEvent::Reload);
         }
-        std::mem::take(&mut self.waiting.upgrade).then_some(Asked::Upgrade(None))
+        std::mem::take(&mut self.waiting.upgrade).then_some(ControlEvent::Upgrade(None))
     }
 
     fn change(&mut self, change: ConfigChange, reply: oneshot::Sender<Outcome>) {
@@ -269,7 +273,8 @@ impl Control {
         }
     }
 
-    /// While a successor starts nothing may change what is in force: it would be undone without a word once that serves.
+    /// While a successor starts nothing may change what is in force: it would be undone without a word once that
+    /// serves.
     fn refusal(&self, change: ConfigChange) -> Option<Outcome> {
         let reason = "an upgrade is under way: its successor has read the config already";
         self.upgrades.is_under_way().then(|| refused(change.name(), reason))
@@ -281,7 +286,7 @@ impl Control {
         reason: &str,
         delay: Duration,
         signals: &mut Signals,
-        orders: &mut mpsc::Receiver<Order>,
+        commands: &mut mpsc::Receiver<AdminCommand>,
     ) -> ! {
         // Whatever it waits for: nothing of it is put in force any more.
         self.reloads.close();
@@ -297,7 +302,7 @@ impl Control {
         };
         let drained = tokio::select! {
             drained = ends => Some(drained),
-            () = self.is_told_to_end(signals, orders) => None,
+            () = self.is_told_to_end(signals, commands) => None,
         };
         let code = match drained {
             Some(Drained { cut: 0, .. }) => 0,
@@ -310,28 +315,31 @@ impl Control {
         self.exit(code).await
     }
 
-    /// Returns when somebody who has told this process to stop tells it so once more. Nothing else can be done for anybody
-    /// who asks meanwhile, but they are told.
-    async fn is_told_to_end(&self, signals: &mut Signals, orders: &mut mpsc::Receiver<Order>) {
+    /// Returns when somebody who has told this process to stop tells it so once more. Nothing else can be done for
+    /// anybody who asks meanwhile, but they are told.
+    async fn is_told_to_end(&self, signals: &mut Signals, commands: &mut mpsc::Receiver<AdminCommand>) {
         // After an upgrade it drains without having been told.
         let mut told = self.succeeded.is_none();
         loop {
-            let asked = tokio::select! {
-                asked = signals.next() => asked,
-                Some(order) = orders.recv() => order.into(),
+            let event = tokio::select! {
+                event = signals.next() => event,
+                Some(command) = commands.recv() => command.into(),
             };
-            match asked {
-                Asked::Stop(_) if told => return,
-                Asked::Stop(signal) => {
+            match event {
+                ControlEvent::Stop(_) if told => return,
+                ControlEvent::Stop(signal) => {
                     log::info!(signal; "draining already, one more signal stops at once");
                     told = true;
                 }
-                Asked::Reopen => self.shared.telemetry.access_log.reopen(),
-                Asked::Reload => drop(refused(RELOAD.name(), STOPS)),
-                Asked::Upgrade(None) => drop(refused(UPGRADE, STOPS)),
-                Asked::Upgrade(Some(reply)) => drop(reply.send(refused(UPGRADE, STOPS))),
-                Asked::Change(change, reply) => drop(reply.send(refused(change.name(), STOPS))),
-                Asked::Due(_) | Asked::Done | Asked::Serves | Asked::Upgraded(_) => {}
+                ControlEvent::Reopen => self.shared.telemetry.access_log.reopen(),
+                ControlEvent::Reload => drop(refused(RELOAD.name(), STOPS)),
+                ControlEvent::Upgrade(None) => drop(refused(UPGRADE, STOPS)),
+                ControlEvent::Upgrade(Some(reply)) => drop(reply.send(refused(UPGRADE, STOPS))),
+                ControlEvent::Change(change, reply) => drop(reply.send(refused(change.name(), STOPS))),
+                ControlEvent::Due(_)
+                | ControlEvent::Done
+                | ControlEvent::Serves
+                | ControlEvent::Upgraded(_) => {}
             }
         }
     }

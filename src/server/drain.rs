@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 use super::state::Shared;
 
 /// How often it looks whether everything is finished.
-const LOOK: Duration = Duration::from_millis(10);
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// When the drain is over, WebSockets are told to close, and have so long to do it.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long it may take to cut what is left, and to write its lines in the log.
 const CUT: Duration = Duration::from_secs(1);
 
 /// How far the end has come; what the workers do about it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub enum DrainStage {
     #[default]
-    Open,
+    Serving,
     /// The listeners are closed. Who is idle is closed after `server.drain_idle`.
-    Leaving,
+    Draining,
     /// The time is over: tunnels end where they can be told.
-    Farewell,
+    Closing,
     /// What is left is dropped.
     Cut,
 }
@@ -56,15 +56,15 @@ impl Drain {
     /// Closes the listeners, after `delay`, and lets finish what is under way, as long as it may take.
     pub async fn run(&mut self, delay: Duration) -> Drained {
         tokio::time::sleep(delay).await;
-        self.waits_for_workers().await;
+        self.wait_for_workers().await;
         self.shared.listen_sockets.close();
-        self.shared.stage.send_replace(Stage::Leaving);
+        self.shared.drain_stage.send_replace(DrainStage::Draining);
         self.begun = Instant::now();
         let limit = self.shared.snapshot.load().config().server.drain;
         let mut finished = self.finishes(limit).await;
         if !finished {
-            self.shared.stage.send_replace(Stage::Farewell);
-            finished = self.finishes(FAREWELL.min(limit)).await;
+            self.shared.drain_stage.send_replace(DrainStage::Closing);
+            finished = self.finishes(CLOSE_LIMIT.min(limit)).await;
         }
         let drained = self.drained();
         let (finished_requests, seconds) = (drained.finished, self.begun.elapsed().as_secs_f64());
@@ -79,13 +79,13 @@ impl Drain {
 
     /// In a process that starts, whoever is in a queue is let in by workers that are yet to come; nobody waits for them
     /// otherwise.
-    async fn waits_for_workers(&self) {
+    async fn wait_for_workers(&self) {
         let deadline = Instant::now() + self.shared.snapshot.load().config().server.drain;
         while self.shared.listen_sockets.nobody_accepts()
             && self.shared.listen_sockets.have_waiting()
             && Instant::now() < deadline
         {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 
@@ -104,7 +104,7 @@ impl Drain {
             if Instant::now() >= deadline {
                 return false;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
         true
     }
@@ -121,10 +121,10 @@ impl Drain {
 
     /// Every request that is cut has its line in the log.
     async fn cut(&self) {
-        self.shared.stage.send_replace(Stage::Cut);
+        self.shared.drain_stage.send_replace(DrainStage::Cut);
         let deadline = Instant::now() + CUT;
         while self.shared.telemetry.metrics.balance().in_flight > 0 && Instant::now() < deadline {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 }

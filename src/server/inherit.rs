@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::bind::{self, Bound, BoundAddress};
 use super::listen_socket::ListenSockets;
 use super::upgrade::message::{Handed, Message, Role};
-use super::{descriptors, store};
+use super::{fd_passing, fd_store};
 use crate::config::{AdminListen, ListenAddress, Listener};
 use crate::pool::Pool;
 use crate::pool::live::LiveState;
@@ -73,7 +73,7 @@ impl Heritage {
     pub fn receive() -> Self {
         let mut activated = activated();
         // A socket unit's own first: of the same socket there may be a copy in the store.
-        activated.sort_by_key(|activated| store::is_ours(&activated.name));
+        activated.sort_by_key(|activated| fd_store::is_ours(&activated.name));
         let mut heritage = Self { activated, ..Self::default() };
         if let Some(mut predecessor) = Predecessor::of_process() {
             heritage.handed = predecessor.sockets();
@@ -105,7 +105,7 @@ impl Heritage {
         let Activated { name, socket, taken } = self.activated.iter_mut().find(is_it)?;
         *taken = true;
         let copy = socket.try_clone();
-        Some(copy.and_then(|socket| bind::activated(listener, socket, store::is_ours(name))))
+        Some(copy.and_then(|socket| bind::activated(listener, socket, fd_store::is_ours(name))))
     }
 
     /// Listeners of another config may take what has been taken from the service manager's sockets: the ones that have
@@ -125,13 +125,13 @@ impl Heritage {
     pub fn settle(self, admin: Option<Claim>) -> Succession {
         let (mut stale, mut left) = (Vec::new(), Vec::new());
         for address in self.handed.iter().filter_map(|(_, socket)| bind::local(socket)) {
-            stale.push(store::name(&address));
+            stale.push(fd_store::name(&address));
             if let BoundAddress::Unix(path) = &address {
                 left.push(SocketFile::of_another(path));
             }
         }
         for Activated { name, .. } in self.activated.iter().filter(|activated| !activated.taken) {
-            if store::is_ours(name) {
+            if fd_store::is_ours(name) {
                 stale.push(name.clone());
             } else {
                 log::warn!(name = name.as_str(); "no listener has the address of a socket from the service manager");
@@ -166,7 +166,7 @@ fn activated() -> Vec<Activated> {
     found
         .filter_map(|number| {
             let name = names.next().unwrap_or_default().to_owned();
-            Some(Activated { name, socket: descriptors::adopt(number).ok()?, taken: false })
+            Some(Activated { name, socket: fd_passing::adopt(number).ok()?, taken: false })
         })
         .collect()
 }
@@ -308,7 +308,7 @@ impl Succession {
     }
 
     fn store(&self, listen_sockets: &ListenSockets) {
-        self.stale.lock().drain(..).for_each(|name| store::forget(&name));
+        self.stale.lock().drain(..).for_each(|name| fd_store::forget(&name));
         listen_sockets.store();
     }
 }

@@ -16,8 +16,8 @@ use socket2::{SockFilter, SockRef};
 use tokio::sync::watch;
 
 use super::bind::{self, BindError, Bound, BoundAddress};
+use super::fd_store;
 use super::inherit::Heritage;
-use super::store;
 use super::upgrade::message::{Handed, Role};
 use crate::config::{ListenAddress, Listener};
 use crate::listener_state::ListenerState;
@@ -130,7 +130,7 @@ impl ListenSocket {
     ///
     /// Not where another process may go on with the socket, which would be deaf.
     fn drop_syn(&self) {
-        let is_shared = !self.exclusive.load(SeqCst) || self.handed_over.load(SeqCst) || store::may_keep();
+        let is_shared = !self.exclusive.load(SeqCst) || self.handed_over.load(SeqCst) || fd_store::may_keep();
         if !is_shared && !self.is_unix() {
             // Without the filter, such a client is reset: nothing worse.
             let _ = SockRef::from(&self.socket).attach_filter(&NO_SYN);
@@ -318,7 +318,7 @@ impl ListenSockets {
         closing.push(Closing { listen_socket: Arc::downgrade(listen_socket), address, since });
         listen_socket.file.lock().take();
         if self.stored.load(SeqCst) {
-            store::forget(&store::name(&listen_socket.address));
+            fd_store::forget(&fd_store::name(&listen_socket.address));
         }
         log::info!(listener = &*listen_socket.listener_state().listener, address:% = listen_socket.address; "listener closed");
     }
@@ -374,7 +374,7 @@ impl ListenSockets {
     pub fn store(&self) {
         self.stored.store(true, SeqCst);
         for listen_socket in self.open.borrow().iter() {
-            store::keep(&store::name(&listen_socket.address), listen_socket.socket.as_fd());
+            fd_store::keep(&fd_store::name(&listen_socket.address), listen_socket.socket.as_fd());
         }
     }
 }

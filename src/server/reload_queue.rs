@@ -11,8 +11,8 @@ use crate::admin::{ConfigChange, Outcome};
 
 pub struct ReloadQueue(OneTask<Reloads>);
 
-/// A state that one task at a time works on. It outlives a task that panics: what is in force, what goes back and what was
-/// refused is known afterwards as before.
+/// A state that one task at a time works on. It outlives a task that panics: what is in force, what goes back and what
+/// was refused is known afterwards as before.
 struct OneTask<T> {
     state: Arc<Mutex<T>>,
     task: Task,
@@ -35,7 +35,7 @@ pub enum Job {
 }
 
 /// Something for the loop to know.
-pub enum News {
+pub enum QueueEvent {
     Due(Due),
     /// What was being carried out has ended.
     Done,
@@ -49,18 +49,18 @@ impl ReloadQueue {
         Self(OneTask::new(Reloads::start(shared, beginning)))
     }
 
-    /// Whether something can be begun; else, [`ReloadQueue::news`] says when.
+    /// Whether something can be begun; else, [`ReloadQueue::next_event`] says when.
     pub fn is_idle(&self) -> bool {
         matches!(self.0.task, Task::None)
     }
 
     /// May be dropped and called again.
-    pub async fn news(&mut self) -> News {
+    pub async fn next_event(&mut self) -> QueueEvent {
         if self.is_idle() {
-            return News::Due(self.0.state.lock().await.due().await);
+            return QueueEvent::Due(self.0.state.lock().await.due().await);
         }
         self.0.ended().await;
-        News::Done
+        QueueEvent::Done
     }
 
     /// Begins it, where nothing is under way.

@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::connection_limit::Capacity;
-use super::control::{Order, STOPS};
-use super::drain::Stage;
+use super::control::{AdminCommand, STOPS};
+use super::drain::DrainStage;
 use super::inherit::Succession;
 use super::listen_socket::ListenSockets;
-use super::memory;
+use super::overload_guard;
 use super::reload::confirm::Confirmation;
 use super::reload::plan::Plans;
 use super::worker_load::WorkerLoads;
@@ -42,9 +42,9 @@ pub struct Shared {
     pub supervisor: SupervisorHandle,
     pub events: EventLog,
     /// How far the stop has come.
-    pub stage: watch::Sender<Stage>,
+    pub drain_stage: watch::Sender<DrainStage>,
     /// To the control thread.
-    pub orders: mpsc::Sender<Order>,
+    pub commands: mpsc::Sender<AdminCommand>,
     pub succession: Succession,
     pub started: SystemTime,
     pub confirmation: Confirmation,
@@ -94,14 +94,14 @@ impl crate::admin::Process for Shared {
             return Outcome::refused(format!("{STOPS}\n"));
         }
         let (reply, outcome) = oneshot::channel();
-        let order = match operation {
+        let command = match operation {
             Operation::Plan { text, name } => {
                 return self.plans.plan(self.snapshot.load_full(), text, name).await;
             }
-            Operation::Config(change) => Order::Change(change, reply),
-            Operation::Upgrade => Order::Upgrade(reply),
+            Operation::Config(change) => AdminCommand::Change(change, reply),
+            Operation::Upgrade => AdminCommand::Upgrade(reply),
         };
-        let _ = self.orders.send(order).await;
+        let _ = self.commands.send(command).await;
         outcome.await.unwrap_or_else(|_| Outcome::refused(format!("{STOPS}\n")))
     }
 
@@ -142,10 +142,10 @@ impl crate::admin::Process for Shared {
 
 impl Shared {
     fn memory(&self) -> Memory {
-        let gauge = memory::gauge(self.snapshot.load().config().server.max_memory);
+        let gauge = overload_guard::gauge(self.snapshot.load().config().server.max_memory);
         let reading = gauge.and_then(|gauge| gauge.read());
         Memory {
-            resident: memory::resident().unwrap_or_default(),
+            resident: overload_guard::resident().unwrap_or_default(),
             of_limit: reading.map(|reading| (reading.used, reading.limit)),
             short: self.lifecycle.is_short_of_memory(),
         }

@@ -20,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 
-use super::descriptors::{self, DESCRIPTORS_MAX, MESSAGE_BYTES_MAX};
+use super::fd_passing::{self, DESCRIPTORS_MAX, MESSAGE_BYTES_MAX};
 use super::state::Shared;
 use crate::admin::{self, Outcome, Verdict};
 use crate::lifecycle::Phase;
@@ -209,7 +209,7 @@ impl Upgrades {
         let pid = started.process.pid;
         // Only the main process may say who comes after it, and the next one may speak once it has heard of it.
         main_process_is(pid);
-        if descriptors::send(started.channel.get_ref(), &Message::Yours.to_bytes(), &[]).is_err() {
+        if fd_passing::send(started.channel.get_ref(), &Message::Yours.to_bytes(), &[]).is_err() {
             main_process_is(std::process::id());
             return Err(UpgradeError::Ended(binary));
         }
@@ -303,7 +303,7 @@ async fn start_and_hear(
     handover: &Handover,
     launching: Arc<Mutex<()>>,
 ) -> Result<(Started, Option<Message>), UpgradeError> {
-    let (ours, theirs) = descriptors::pair()?;
+    let (ours, theirs) = fd_passing::pair()?;
     SockRef::from(&ours).set_nonblocking(true)?;
     let channel = watch(ours)?;
     let launching = launching.lock_owned().await;
@@ -381,12 +381,12 @@ async fn send_live(channel: &AsyncFd<OwnedFd>, snapshot: &ArcSwap<Snapshot>) -> 
 
 async fn send(channel: &AsyncFd<OwnedFd>, message: &Message, with: &[BorrowedFd<'_>]) -> io::Result<()> {
     let message = message.to_bytes();
-    channel.async_io(Interest::WRITABLE, |socket| descriptors::send(socket, &message, with)).await
+    channel.async_io(Interest::WRITABLE, |socket| fd_passing::send(socket, &message, with)).await
 }
 
 async fn receive(channel: &AsyncFd<OwnedFd>) -> io::Result<Vec<u8>> {
     loop {
-        match channel.async_io(Interest::READABLE, |socket| descriptors::receive(socket)).await {
+        match channel.async_io(Interest::READABLE, |socket| fd_passing::receive(socket)).await {
             // It ended with something unread; what it has said comes after this.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             received => return Ok(received?.0),
@@ -439,7 +439,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_successor_is_killed_before_its_channel_ends() {
-        let (ours, theirs) = descriptors::pair().expect("a pair");
+        let (ours, theirs) = fd_passing::pair().expect("a pair");
         let (seen, sees) = std::sync::mpsc::channel();
         drop(Started { process: Looks(theirs, seen), channel: watch(ours).expect("a runtime") });
         assert_eq!(sees.recv(), Ok(PollFlags::empty()), "it would begin to serve");

@@ -17,7 +17,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use super::accept_loop::{AcceptLoop, Accepted};
 use super::connection_limit::ConnectionLimit;
-use super::drain::Stage;
+use super::drain::DrainStage;
 use super::state::Shared;
 use super::worker_load::{Assigned, Dispatcher, dispatchers};
 use crate::endpoint::idle_pool::IdlePool;
@@ -114,18 +114,18 @@ async fn work(start: Start) {
         serving.succession.begun().await;
         accept_loop.follow_sockets(open).await;
     });
-    see_the_end(&worker, shared.stage.subscribe()).await;
+    until_cut(&worker, shared.drain_stage.subscribe()).await;
 }
 
 /// Returns when whatever is left has to be dropped.
-async fn see_the_end(worker: &Worker, mut stage: watch::Receiver<Stage>) {
+async fn until_cut(worker: &Worker, mut stage: watch::Receiver<DrainStage>) {
     // An error means that nobody is left to ask for a stop; but the process has one.
-    let _ = stage.wait_for(|stage| *stage >= Stage::Leaving).await;
+    let _ = stage.wait_for(|stage| *stage >= DrainStage::Draining).await;
     tokio::select! {
         () = worker.stop() => {}
-        _ = stage.wait_for(|stage| *stage >= Stage::Farewell) => {}
+        _ = stage.wait_for(|stage| *stage >= DrainStage::Closing) => {}
     }
-    let _ = stage.wait_for(|stage| *stage >= Stage::Farewell).await;
+    let _ = stage.wait_for(|stage| *stage >= DrainStage::Closing).await;
     worker.say_farewell();
-    let _ = stage.wait_for(|stage| *stage >= Stage::Cut).await;
+    let _ = stage.wait_for(|stage| *stage >= DrainStage::Cut).await;
 }

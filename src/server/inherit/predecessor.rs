@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{SockRef, Type};
 
 use crate::pool::live::LiveState;
-use crate::server::descriptors;
+use crate::server::fd_passing;
 use crate::server::upgrade::message::{Handed, Message, SUCCESSOR};
 
 /// How long it may take to hand its sockets over.
@@ -58,8 +58,8 @@ impl Predecessor {
         all
     }
 
-    /// What it knows of endpoints and names at this moment: nothing, if it is of a version that does not say. `None`: it
-    /// should say, and does not, or not to its end.
+    /// What it knows of endpoints and names at this moment: nothing, if it is of a version that does not say. `None`:
+    /// it should say, and does not, or not to its end.
     pub fn live_state(&self) -> Option<LiveState> {
         let mut all = LiveState::default();
         if !self.tells_live {
@@ -78,7 +78,7 @@ impl Predecessor {
 
     /// The next message, `None` where this version does not know it, and what came with it; `None`: there is no other.
     pub(super) fn next(&self) -> Option<(Option<Message>, Vec<OwnedFd>)> {
-        let (message, descriptors) = descriptors::receive(&*self.channel).ok()?;
+        let (message, descriptors) = fd_passing::receive(&*self.channel).ok()?;
         (!message.is_empty()).then(|| (Message::parse(&message), descriptors))
     }
 
@@ -95,7 +95,7 @@ impl Predecessor {
     }
 
     fn send(&self, message: &Message) -> io::Result<()> {
-        descriptors::send(&*self.channel, &message.to_bytes(), &[])
+        fd_passing::send(&*self.channel, &message.to_bytes(), &[])
     }
 
     /// This process ends, and says why; returns whether that one will pass it on.

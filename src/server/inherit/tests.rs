@@ -2,7 +2,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
 use super::*;
-use crate::server::descriptors::{pair, receive, send};
+use crate::server::fd_passing::{pair, receive, send};
 
 fn listener(name: &str, address: &str) -> Listener {
     let text = format!(
@@ -80,7 +80,7 @@ fn sockets_from_the_service_manager_can_be_taken_again() {
     let unix = UnixListener::bind(&path).expect("a socket");
     let (tcp, address) = socket();
     let mut heritage = Heritage::default();
-    let stored = store::name(&BoundAddress::Unix(path.clone()));
+    let stored = fd_store::name(&BoundAddress::Unix(path.clone()));
     for (name, socket) in [("web".to_owned(), OwnedFd::from(tcp)), (stored, unix.into())] {
         heritage.activated.push(Activated { name, socket, taken: false });
     }

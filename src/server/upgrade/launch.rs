@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use super::message::{Message, SUCCESSOR};
-use crate::server::descriptors;
+use crate::server::fd_passing;
 
 /// The hidden command by which this binary is the process in between.
 pub const COMMAND: &str = "start-successor";
@@ -76,7 +76,7 @@ impl Invocation {
         // With it goes our copy of the other end: whoever waits for a message must see the end.
         drop(between);
         child.wait()?;
-        match Message::parse(&descriptors::receive(ours)?.0) {
+        match Message::parse(&fd_passing::receive(ours)?.0) {
             Some(Message::Launched { pid }) => {
                 let process = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
                 let process = held(process, pidfd_open(process, PidfdFlags::empty()))?;
@@ -123,7 +123,7 @@ pub fn start(command: &[OsString]) -> io::Result<()> {
             Message::Failed { reason, invalid_config: false }
         }
     };
-    descriptors::send(io::stdin(), &message.to_bytes(), &[])
+    fd_passing::send(io::stdin(), &message.to_bytes(), &[])
 }
 
 // === impl Launched ===
@@ -141,8 +141,8 @@ impl Launched {
 }
 
 impl Drop for Launched {
-    /// Waits for its end: until then it has the listening sockets, too, and clients that come to their queues after this
-    /// process has closed its own would be reset.
+    /// Waits for its end: until then it has the listening sockets, too, and clients that come to their queues after
+    /// this process has closed its own would be reset.
     fn drop(&mut self) {
         let Some(process) = self.process.take() else { return };
         // An error means that it has ended.

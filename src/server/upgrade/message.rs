@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::pool::live::LiveState;
-use crate::server::descriptors::MESSAGE_BYTES_MAX;
+use crate::server::fd_passing::MESSAGE_BYTES_MAX;
 
 /// Set for a successor: its standard input is the channel to the process before it.
 pub const SUCCESSOR: &str = "EVENKEEL_SUCCESSOR";
@@ -81,7 +81,7 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::descriptors::{pair, receive, send};
+    use crate::server::fd_passing::{pair, receive, send};
 
     /// What is cut is no message, and the process before it would take this one for ended.
     #[test]

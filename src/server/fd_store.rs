@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixDatagram;
 
 use super::bind::BoundAddress;
-use super::descriptors;
+use super::fd_passing;
 
 /// By which we know ours among others.
 const PREFIX: &str = "evenkeel-";
@@ -41,7 +41,7 @@ fn notify(message: &str, descriptors: &[BorrowedFd<'_>]) {
     let Some(manager) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let sent = UnixDatagram::unbound().and_then(|socket| {
         socket.connect(manager)?;
-        descriptors::send(&socket, message.as_bytes(), descriptors)
+        fd_passing::send(&socket, message.as_bytes(), descriptors)
     });
     if let Err(error) = sent {
         log::debug!(reason:% = error; "the service manager does not listen");

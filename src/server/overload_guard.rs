@@ -1,8 +1,8 @@
 //! Watches how much memory is in use: near the limit new requests are refused, which is better than to be killed with
 //! all those that are under way.
 
-mod group;
-mod lack;
+mod cgroup;
+mod pressure;
 
 use std::fs;
 use std::sync::Arc;
@@ -11,59 +11,59 @@ use std::time::{Duration, Instant};
 use super::worker_load::WorkerLoads;
 use crate::config::MaxMemory;
 use crate::lifecycle::Lifecycle;
-use group::Group;
-use lack::Lack;
+use cgroup::Cgroup;
+use pressure::MemoryPressure;
 
 /// How often it looks.
-const LOOK: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The same while no group has a limit: it may get one.
-const LOOK_UNLIMITED: Duration = Duration::from_secs(10);
+const CHECK_INTERVAL_UNLIMITED: Duration = Duration::from_secs(10);
 
 /// Of what the use is measured.
 #[derive(Debug)]
-pub enum Gauge {
+pub enum MemoryGauge {
     /// The resident memory of the process.
     Process { limit: u64 },
     /// What counts for the limits of the control groups that bind it.
-    Groups(Vec<Group>),
+    Cgroups(Vec<Cgroup>),
 }
 
 /// Bytes in use, and how many there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reading {
+pub struct MemoryReading {
     pub used: u64,
     pub limit: u64,
 }
 
 /// `None`: there is nothing to watch.
-pub fn gauge(max: MaxMemory) -> Option<Gauge> {
+pub fn gauge(max: MaxMemory) -> Option<MemoryGauge> {
     match max {
         MaxMemory::Off => None,
-        MaxMemory::Bytes(limit) => Some(Gauge::Process { limit }),
+        MaxMemory::Bytes(limit) => Some(MemoryGauge::Process { limit }),
         MaxMemory::OfGroup => {
-            let groups = group::of_process(&fs::read_to_string("/proc/self/cgroup").ok()?);
-            (!groups.is_empty()).then_some(Gauge::Groups(groups))
+            let groups = cgroup::of_process(&fs::read_to_string("/proc/self/cgroup").ok()?);
+            (!groups.is_empty()).then_some(MemoryGauge::Cgroups(groups))
         }
     }
 }
 
 /// Looks again and again, and says in the log when it begins and ends to refuse.
-pub async fn watch(gauge: Gauge, lifecycle: Arc<Lifecycle>, loads: WorkerLoads) {
-    let mut lack = Lack::default();
-    let mut pause = LOOK;
+pub async fn watch(gauge: MemoryGauge, lifecycle: Arc<Lifecycle>, loads: WorkerLoads) {
+    let mut pressure = MemoryPressure::default();
+    let mut pause = CHECK_INTERVAL;
     loop {
         tokio::time::sleep(pause).await;
-        let Some(Reading { used, limit }) = gauge.read() else {
+        let Some(MemoryReading { used, limit }) = gauge.read() else {
             // The limit may have gone while memory was short.
             set_short(&lifecycle, false);
-            (lack, pause) = (Lack::default(), LOOK_UNLIMITED);
+            (pressure, pause) = (MemoryPressure::default(), CHECK_INTERVAL_UNLIMITED);
             continue;
         };
-        pause = LOOK;
+        pause = CHECK_INTERVAL;
         let was_short = lifecycle.is_short_of_memory();
         let connections = if was_short { loads.of_last_epoch() } else { loads.sum() };
-        let is_short = lack.look(limit, used, connections, Instant::now());
+        let is_short = pressure.observe(limit, used, connections, Instant::now());
         if !set_short(&lifecycle, is_short) {
             continue;
         }
@@ -86,23 +86,23 @@ fn set_short(lifecycle: &Lifecycle, is_short: bool) -> bool {
     changes
 }
 
-impl Gauge {
+impl MemoryGauge {
     /// Of several groups, the one that is nearest to its limit; `None`: none has a limit.
-    pub fn read(&self) -> Option<Reading> {
+    pub fn read(&self) -> Option<MemoryReading> {
         match self {
-            Self::Process { limit } => Some(Reading { used: resident()?, limit: *limit }),
-            Self::Groups(groups) => {
-                let read = |group: &Group| {
+            Self::Process { limit } => Some(MemoryReading { used: resident()?, limit: *limit }),
+            Self::Cgroups(groups) => {
+                let read = |group: &Cgroup| {
                     let limit = group.limit()?;
-                    Some(Reading { used: group.used()?, limit })
+                    Some(MemoryReading { used: group.used()?, limit })
                 };
-                groups.iter().filter_map(read).max_by_key(Reading::hundredths)
+                groups.iter().filter_map(read).max_by_key(MemoryReading::hundredths)
             }
         }
     }
 }
 
-impl Reading {
+impl MemoryReading {
     /// How many hundredths of the limit are used.
     fn hundredths(&self) -> u64 {
         self.used.saturating_mul(100) / self.limit.max(1)
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_is_nearest_to_its_limit_counts() {
-        let readings = [Reading { used: 95, limit: 100 }, Reading { used: 900, limit: 1000 }];
+        let readings = [MemoryReading { used: 95, limit: 100 }, MemoryReading { used: 900, limit: 1000 }];
         assert_eq!(readings.iter().max_by_key(|reading| reading.hundredths()), Some(&readings[0]));
     }
 }

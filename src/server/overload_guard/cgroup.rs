@@ -1,4 +1,5 @@
-//! A control group's limit of memory, and how much of it is in use for good: what the kernel cannot take back by itself.
+//! A control group's limit of memory, and how much of it is in use for good: what the kernel cannot take back by
+//! itself.
 //!
 //! Page cache is left out, active or not: a log that is read twice would otherwise count as used until the limit.
 
@@ -16,7 +17,7 @@ const UNLIMITED_V1: u64 = u64::MAX / 4;
 const KERNEL_PARTS: [&str; 4] = ["kernel_stack", "pagetables", "percpu", "slab_unreclaimable"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct Cgroup {
     directory: PathBuf,
     version: Version,
 }
@@ -28,11 +29,11 @@ enum Version {
 }
 
 /// The groups whose limits bind a process, by the lines of its `/proc/self/cgroup`: its own, and all above.
-pub fn of_process(lines: &str) -> Vec<Group> {
+pub fn of_process(lines: &str) -> Vec<Cgroup> {
     lines.lines().flat_map(of_line).collect()
 }
 
-fn of_line(line: &str) -> Vec<Group> {
+fn of_line(line: &str) -> Vec<Cgroup> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { return Vec::new() };
     if controllers.is_empty() {
@@ -45,7 +46,7 @@ fn of_line(line: &str) -> Vec<Group> {
 }
 
 /// Those that can be seen: in a container its own group is the root, whatever its path is outside.
-fn chain(root: &Path, path: &str, version: Version) -> Vec<Group> {
+fn chain(root: &Path, path: &str, version: Version) -> Vec<Cgroup> {
     let mut directory = root.to_owned();
     let names = Path::new(path).components().filter(|part| matches!(part, Component::Normal(_)));
     let below = names.map(|name| {
@@ -53,11 +54,11 @@ fn chain(root: &Path, path: &str, version: Version) -> Vec<Group> {
         directory.clone()
     });
     let all: Vec<_> = std::iter::once(root.to_owned()).chain(below).collect();
-    let group = |directory| Group { directory, version };
-    all.into_iter().rev().map(group).filter(Group::exists).collect()
+    let group = |directory| Cgroup { directory, version };
+    all.into_iter().rev().map(group).filter(Cgroup::exists).collect()
 }
 
-impl Group {
+impl Cgroup {
     fn exists(&self) -> bool {
         self.directory.join(self.limit_file()).exists()
     }
@@ -122,12 +123,12 @@ mod tests {
     use super::*;
 
     /// The files of one group.
-    fn group(version: Version, files: &[(&str, &str)]) -> (tempfile::TempDir, Group) {
+    fn group(version: Version, files: &[(&str, &str)]) -> (tempfile::TempDir, Cgroup) {
         let directory = tempfile::tempdir().expect("a directory");
         for (name, text) in files {
             fs::write(directory.path().join(name), text).expect("a file");
         }
-        let group = Group { directory: directory.path().to_owned(), version };
+        let group = Cgroup { directory: directory.path().to_owned(), version };
         (directory, group)
     }
 

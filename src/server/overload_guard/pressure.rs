@@ -15,26 +15,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the looks so far have found.
 #[derive(Debug, Default)]
-pub struct Lack {
+pub struct MemoryPressure {
     /// `None`: there is none.
-    begun: Option<Begun>,
+    begun: Option<Episode>,
     /// What was still used when requests were served again. It is the allocator's, who gives it to the next ones, or
     /// somebody else's: refusing these would free nothing.
     kept: u64,
 }
 
 #[derive(Debug)]
-struct Begun {
+struct Episode {
     /// The connections that there were.
     connections: usize,
     at: Instant,
 }
 
-impl Lack {
-    /// Whether requests are to be refused. `connections`: those that there are, and once memory is short, those that are
-    /// left of them. It ends as soon as memory is there again; where memory does not come, once half of those
+impl MemoryPressure {
+    /// Whether requests are to be refused. `connections`: those that there are, and once memory is short, those that
+    /// are left of them. It ends as soon as memory is there again; where memory does not come, once half of those
     /// connections have gone, or after some time.
-    pub fn look(&mut self, limit: u64, used: u64, connections: usize, now: Instant) -> bool {
+    pub fn observe(&mut self, limit: u64, used: u64, connections: usize, now: Instant) -> bool {
         let part = |hundredths: u64| limit / 100 * hundredths;
         if used < part(SERVE) {
             *self = Self::default();
@@ -49,7 +49,7 @@ impl Lack {
                 }
             }
             None if used >= part(REFUSE).max(self.kept.saturating_add(part(MORE))) => {
-                self.begun = Some(Begun { connections, at: now });
+                self.begun = Some(Episode { connections, at: now });
             }
             None => {}
         }
@@ -63,18 +63,18 @@ mod tests {
 
     #[test]
     fn it_serves_again_only_when_there_is_some_room() {
-        let mut lack = Lack::default();
+        let mut pressure = MemoryPressure::default();
         let now = Instant::now();
         let looks = [(949, false), (950, true), (949, true), (900, true), (899, false), (949, false)];
         for (used, is_short) in looks {
-            assert_eq!(lack.look(1000, used, 100, now), is_short, "{used}");
+            assert_eq!(pressure.observe(1000, used, 100, now), is_short, "{used}");
         }
     }
 
     /// An allocator may keep what it had for as long as it likes.
     #[test]
     fn memory_that_nobody_uses_is_no_lack() {
-        let mut lack = Lack::default();
+        let mut pressure = MemoryPressure::default();
         let now = Instant::now();
         for (used, connections, is_short) in [
             (960, 100, true),
@@ -86,14 +86,15 @@ mod tests {
             (980, 0, false),
             (980, 0, false),
         ] {
-            assert_eq!(lack.look(1000, used, connections, now), is_short, "{used}, {connections}");
+            assert_eq!(pressure.observe(1000, used, connections, now), is_short, "{used}, {connections}");
         }
     }
 
-    /// Connections that stay, such as tunnels, must not keep everybody out for ever; but the last of the memory is theirs.
+    /// Connections that stay, such as tunnels, must not keep everybody out for ever; but the last of the memory is
+    /// theirs.
     #[test]
     fn what_refusing_does_not_free_is_lived_with() {
-        let mut lack = Lack::default();
+        let mut pressure = MemoryPressure::default();
         let start = Instant::now();
         for (seconds, used, is_short) in [
             (0, 960, true),
@@ -105,7 +106,7 @@ mod tests {
             (61, 969, false),
         ] {
             let now = start + Duration::from_secs(seconds);
-            assert_eq!(lack.look(1000, used, 100, now), is_short, "{used} after {seconds} s");
+            assert_eq!(pressure.observe(1000, used, 100, now), is_short, "{used} after {seconds} s");
         }
     }
 }
