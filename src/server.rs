@@ -40,7 +40,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::events;
 use connection_limit::Capacity;
 use control::Signals;
-use inherit::Heritage;
+use inherit::InheritedSockets;
 use reload::Beginning;
 use reload::confirm::Confirmation;
 pub use reload::instead_of_wrong;
@@ -68,7 +68,7 @@ pub struct Start {
     /// How it was started, and an upgrade starts a successor; `None`: it cannot have one.
     pub invocation: Option<Invocation>,
     /// What was open before.
-    pub heritage: Heritage,
+    pub inherited: InheritedSockets,
 }
 
 /// Why a server did not start: one line, with what to do about it.
@@ -91,7 +91,7 @@ pub enum StartError {
 /// Runs until a signal ends the process; returns only if it could not start.
 pub fn run(start: Start) -> Result<(), StartError> {
     let descriptors = raise_descriptor_limit()?;
-    let Start { config, file, invocation, mut heritage } = start;
+    let Start { config, file, invocation, mut inherited } = start;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = {
         let _entered = runtime.enter();
@@ -100,7 +100,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let events = events::init(&config.log)?;
     let (config, mut beginning) = runtime.block_on(Beginning::of(config, file.as_deref()));
     let started = SystemTime::now();
-    let (config, opened) = match startup::open(config, &mut beginning, &mut heritage, started) {
+    let (config, opened) = match startup::open(config, &mut beginning, &mut inherited, started) {
         Ok(opened) => opened,
         Err(error) => {
             // Dropping it would wait for a thread that hangs in a file system, and nobody would hear of the error.
@@ -111,17 +111,17 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let Opened { telemetry, listen_sockets, sockets, admin } = opened;
     events.set(&config.log);
     beginning.log(file.as_deref());
-    let succession = heritage.settle(admin.as_ref().and_then(AdminSocket::claim));
+    let takeover = inherited.settle(admin.as_ref().and_then(AdminSocket::claim));
     events::install_panic_hook(telemetry.metrics.panics());
     listen_sockets.put(sockets);
     announce(admin.as_ref());
 
     let (supervisor, handle) = Supervisor::new();
-    let snapshot = Snapshot::succeeding(config, succession.live_state());
+    let snapshot = Snapshot::succeeding(config, takeover.live_state());
     let capacity = Capacity::of(&snapshot.config().server, descriptors);
     snapshot.limit_pools(capacity.connections, capacity.http2);
     telemetry.metrics.config_in_force(snapshot.generation(), started);
-    if succession.is_successor() {
+    if takeover.is_successor() {
         telemetry.metrics.upgraded();
     }
     handle.set_pools(snapshot.pools().iter().cloned());
@@ -139,7 +139,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
         events,
         drain_stage: Default::default(),
         commands,
-        succession,
+        takeover,
         started,
         confirmation: Confirmation::default(),
         plans: Plans::default(),

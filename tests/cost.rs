@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use evenkeel::config;
-use evenkeel::server::inherit::Heritage;
+use evenkeel::server::inherit::InheritedSockets;
 use evenkeel::server::{self, Start};
 use peers::response;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -55,8 +55,8 @@ fn proxy(folder: &std::path::Path) -> SocketAddr {
         peers::endpoint(),
     );
     let config = config::parse(&text, "test").expect("a config");
-    let heritage = Heritage::receive();
-    thread::spawn(move || server::run(Start { config, file: None, invocation: None, heritage }));
+    let inherited = InheritedSockets::receive();
+    thread::spawn(move || server::run(Start { config, file: None, invocation: None, inherited }));
     for _ in 0..500 {
         if TcpStream::connect(address).is_ok() {
             return address;

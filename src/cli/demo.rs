@@ -9,7 +9,7 @@ use super::run::serve;
 use super::{Exit, fail, print};
 use crate::config;
 use crate::server::Start;
-use crate::server::inherit::Heritage;
+use crate::server::inherit::InheritedSockets;
 
 /// The admin port of the demo, where it is free: TCP, so that a browser and curl can look too.
 const ADMIN_PORT: u16 = 9900;
@@ -43,7 +43,7 @@ impl Demo {
         print(&welcome(reachable(self.listen), admin, endpoints.addresses(), &yaml));
         match config::parse(&yaml, "the demo's config") {
             Ok(config) => {
-                serve(Start { config, file: None, invocation: None, heritage: Heritage::default() })
+                serve(Start { config, file: None, invocation: None, inherited: InheritedSockets::default() })
             }
             Err(report) => fail(report),
         }

@@ -6,7 +6,7 @@ use super::Exit;
 use super::{complain_of_warnings, fail, print, refuse, warn};
 use crate::config::{self, LoadError, Loaded};
 use crate::exchange;
-use crate::server::inherit::Heritage;
+use crate::server::inherit::InheritedSockets;
 use crate::server::upgrade::launch::Invocation;
 use crate::server::{self, Start};
 
@@ -50,18 +50,18 @@ impl Run {
                 Exit::Done
             }
             Ok(config) => {
-                let (invocation, heritage) = (Invocation::of_process().ok(), Heritage::receive());
-                serve(Start { config, file: None, invocation, heritage })
+                let (invocation, inherited) = (Invocation::of_process().ok(), InheritedSockets::receive());
+                serve(Start { config, file: None, invocation, inherited })
             }
         }
     }
 }
 
 fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
-    let heritage = Heritage::receive();
+    let inherited = InheritedSockets::receive();
     let loaded = config::read_once(file).and_then(|text| {
         let loaded = config::compile_text(&text, &file.display().to_string());
-        match heritage.predecessor() {
+        match inherited.predecessor() {
             // As in a reload: what the config says about itself must be true.
             Some(_) => loaded.and_then(exchange::tested),
             None => loaded.or_else(|error| earlier_config(file, &text, error)),
@@ -70,11 +70,11 @@ fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
     match loaded {
         Ok(loaded) => {
             complain_of_warnings(&loaded.warnings);
-            serve(Start { config: loaded.config, file: Some(file.to_owned()), invocation, heritage })
+            serve(Start { config: loaded.config, file: Some(file.to_owned()), invocation, inherited })
         }
         Err(error) => {
             let invalid = matches!(error, LoadError::Invalid(_));
-            match heritage.predecessor() {
+            match inherited.predecessor() {
                 Some(predecessor) if predecessor.refuse(&error.to_string(), invalid) => Exit::Failed,
                 _ => refuse(&error),
             }
@@ -82,7 +82,8 @@ fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
     }
 }
 
-/// A wrong file prevents no start where nobody has confirmed what it says: the config before is what should be in force.
+/// A wrong file prevents no start where nobody has confirmed what it says: the config before is what should be in
+/// force.
 fn earlier_config(file: &Path, text: &str, error: LoadError) -> Result<Loaded, LoadError> {
     let Some(earlier) = server::instead_of_wrong(text, file) else { return Err(error) };
     warn(&error.to_string());
@@ -91,7 +92,7 @@ fn earlier_config(file: &Path, text: &str, error: LoadError) -> Result<Loaded, L
 }
 
 pub(super) fn serve(start: Start) -> Exit {
-    let predecessor = start.heritage.predecessor();
+    let predecessor = start.inherited.predecessor();
     match (server::run(start), predecessor) {
         (Ok(()), _) => Exit::Done,
         // That one says it in its log.

@@ -156,7 +156,7 @@ pub fn start(
 
 async fn serve(socket: AdminSocket, shared: Arc<Shared>) {
     // Until then the process before this one answers.
-    shared.succession.begun().await;
+    shared.takeover.begun().await;
     if let Err(error) = socket.serve(shared).await {
         log::error!(reason:% = error; "admin address closed");
     }
@@ -208,12 +208,12 @@ impl Control {
         loop {
             let event = tokio::select! {
                 biased;
-                () = shared.succession.begun() => return waits,
+                () = shared.takeover.begun() => return waits,
                 event = signals.next() => event,
             };
             match event {
                 ControlEvent::Stop(signal) => {
-                    if shared.succession.withdraws(&format!("{signal} told it to stop")) {
+                    if shared.takeover.withdraws(&format!("{signal} told it to stop")) {
                         self.exit(0).await;
                     }
                     waits = Some(ControlEvent::Stop(signal));
@@ -238,7 +238,7 @@ impl Control {
             biased;
             event = signals.next() => event,
             successor = self.upgrades.succeeded(&self.shared) => ControlEvent::Upgraded(successor),
-            () = self.shared.succession.serves(), if idle && !self.serves => ControlEvent::Serves,
+            () = self.shared.takeover.serves(), if idle && !self.serves => ControlEvent::Serves,
             // One at a time: others wait in the channel.
             Some(command) = commands.recv(), if idle => command.into(),
             event = self.reloads.next_event(), if attends => match event {
@@ -297,7 +297,7 @@ impl Control {
         let ends = async {
             let drained = drain.run(delay).await;
             // A service manager kills what is left of the process before this one as soon as this one is gone.
-            self.shared.succession.predecessor_gone().await;
+            self.shared.takeover.predecessor_gone().await;
             drained
         };
         let drained = tokio::select! {

@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What was inherited and has not been taken yet.
 #[derive(Debug, Default)]
-pub struct Heritage {
+pub struct InheritedSockets {
     predecessor: Option<Predecessor>,
     handed: Vec<(Handed, OwnedFd)>,
     activated: Vec<Activated>,
@@ -48,7 +48,7 @@ struct Activated {
 }
 
 /// What is left to do once this process serves.
-pub struct Succession {
+pub struct Takeover {
     predecessor: Option<Predecessor>,
     admin: Option<Claim>,
     /// Sockets that were handed over, and are wanted by nobody here.
@@ -66,20 +66,20 @@ pub struct Succession {
     stale: Mutex<Vec<String>>,
 }
 
-// === impl Heritage ===
+// === impl InheritedSockets ===
 
-impl Heritage {
+impl InheritedSockets {
     /// Call this once, at the start: it takes standard input and the descriptors that the environment names.
     pub fn receive() -> Self {
         let mut activated = activated();
         // A socket unit's own first: of the same socket there may be a copy in the store.
         activated.sort_by_key(|activated| fd_store::is_ours(&activated.name));
-        let mut heritage = Self { activated, ..Self::default() };
+        let mut inherited = Self { activated, ..Self::default() };
         if let Some(mut predecessor) = Predecessor::of_process() {
-            heritage.handed = predecessor.sockets();
-            heritage.predecessor = Some(predecessor);
+            inherited.handed = predecessor.sockets();
+            inherited.predecessor = Some(predecessor);
         }
-        heritage
+        inherited
     }
 
     pub fn predecessor(&self) -> Option<Predecessor> {
@@ -122,7 +122,7 @@ impl Heritage {
     }
 
     /// Everything has been taken that is wanted; the rest is closed. `admin` is the claim to an inherited file.
-    pub fn settle(self, admin: Option<Claim>) -> Succession {
+    pub fn settle(self, admin: Option<Claim>) -> Takeover {
         let (mut stale, mut left) = (Vec::new(), Vec::new());
         for address in self.handed.iter().filter_map(|(_, socket)| bind::local(socket)) {
             stale.push(fd_store::name(&address));
@@ -137,7 +137,7 @@ impl Heritage {
                 log::warn!(name = name.as_str(); "no listener has the address of a socket from the service manager");
             }
         }
-        Succession {
+        Takeover {
             predecessor: self.predecessor,
             admin,
             left_over: self.handed.into_iter().map(|(handed, _)| handed).collect(),
@@ -192,9 +192,9 @@ impl Activated {
     }
 }
 
-// === impl Succession ===
+// === impl Takeover ===
 
-impl Succession {
+impl Takeover {
     /// Returns once this process may serve in place of another; at once where it succeeds nobody.
     pub async fn begun(&self) {
         if self.predecessor.is_some() {

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::bind::{self, BindError, Bound, BoundAddress};
 use super::fd_store;
-use super::inherit::Heritage;
+use super::inherit::InheritedSockets;
 use super::upgrade::message::{Handed, Role};
 use crate::config::{ListenAddress, Listener};
 use crate::listener_state::ListenerState;
@@ -200,14 +200,14 @@ impl ListenSockets {
 
     /// Binds what is new. A listener whose address has not changed keeps its socket.
     pub fn prepare(&self, listeners: &[Listener]) -> Result<SocketChange, BindError> {
-        self.prepare_with(listeners, &mut Heritage::default())
+        self.prepare_with(listeners, &mut InheritedSockets::default())
     }
 
     /// The same; what was open before this process was is not bound but taken.
     pub fn prepare_with(
         &self,
         listeners: &[Listener],
-        heritage: &mut Heritage,
+        inherited: &mut InheritedSockets,
     ) -> Result<SocketChange, BindError> {
         let open = self.open.borrow().clone();
         let kept = keep(&open, listeners);
@@ -221,7 +221,7 @@ impl ListenSockets {
                     Next::Renamed(listen_socket.clone(), self.listener_state(&open, listener))
                 }
                 None => {
-                    let bound = match heritage.take(listener, listeners) {
+                    let bound = match inherited.take(listener, listeners) {
                         Some(taken) => taken.map_err(|error| BindError::new(listener, error))?,
                         None => self.bind(listener).map_err(|error| explained(error, &open, listener))?,
                     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::StartError;
-use super::inherit::Heritage;
+use super::inherit::InheritedSockets;
 use super::listen_socket::{ListenSockets, SocketChange};
 use super::reload::Beginning;
 use crate::admin::{self, AdminSocket};
@@ -25,19 +25,19 @@ pub struct Opened {
 pub fn open(
     config: Config,
     beginning: &mut Beginning,
-    heritage: &mut Heritage,
+    inherited: &mut InheritedSockets,
     started: SystemTime,
 ) -> Result<(Config, Opened), StartError> {
-    let error = match Opened::of(&config, heritage, started) {
+    let error = match Opened::of(&config, inherited, started) {
         Ok(opened) => return Ok((config, opened)),
-        Err(error) if heritage.predecessor().is_some_and(|predecessor| !predecessor.is_gone()) => {
+        Err(error) if inherited.predecessor().is_some_and(|predecessor| !predecessor.is_gone()) => {
             return Err(error);
         }
         Err(error) => error,
     };
     let Some(other) = beginning.fall_back(config, error.to_string()) else { return Err(error) };
-    heritage.put_back();
-    match Opened::of(&other, heritage, started) {
+    inherited.put_back();
+    match Opened::of(&other, inherited, started) {
         Ok(opened) => Ok((other, opened)),
         Err(of_the_other) => {
             log::error!(reason:% = of_the_other; "cannot start with the other config either");
@@ -47,12 +47,16 @@ pub fn open(
 }
 
 impl Opened {
-    fn of(config: &Config, heritage: &mut Heritage, started: SystemTime) -> Result<Self, StartError> {
+    fn of(
+        config: &Config,
+        inherited: &mut InheritedSockets,
+        started: SystemTime,
+    ) -> Result<Self, StartError> {
         let access_log = access::AccessLog::start(&config.access_log).map_err(StartError::AccessLog)?;
         let telemetry = Arc::new(Telemetry::new(access_log, started));
         let listen_sockets = Arc::new(ListenSockets::new(telemetry.metrics.clone()));
-        let sockets = listen_sockets.prepare_with(&config.listeners, heritage)?;
-        let admin = match heritage.take_admin(&config.admin.listen) {
+        let sockets = listen_sockets.prepare_with(&config.listeners, inherited)?;
+        let admin = match inherited.take_admin(&config.admin.listen) {
             Some(socket) => Some(AdminSocket::inherited(&config.admin, socket)?),
             None => open_admin(&config.admin)?,
         };

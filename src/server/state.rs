@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::connection_limit::Capacity;
 use super::control::{AdminCommand, STOPS};
 use super::drain::DrainStage;
-use super::inherit::Succession;
+use super::inherit::Takeover;
 use super::listen_socket::ListenSockets;
 use super::overload_guard;
 use super::reload::confirm::Confirmation;
@@ -45,7 +45,7 @@ pub struct Shared {
     pub drain_stage: watch::Sender<DrainStage>,
     /// To the control thread.
     pub commands: mpsc::Sender<AdminCommand>,
-    pub succession: Succession,
+    pub takeover: Takeover,
     pub started: SystemTime,
     pub confirmation: Confirmation,
     pub plans: Plans,

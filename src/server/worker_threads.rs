@@ -75,16 +75,16 @@ impl ServiceWithDependents for WorkerThreads {
     ) {
         // Clients wait in the sockets' queues for the moment that the first probes take.
         self.shared.supervisor.clone().first_round().await;
-        self.shared.succession.can_serve_as_well(&self.shared.snapshot).await;
+        self.shared.takeover.can_serve_as_well(&self.shared.snapshot).await;
         if let Err(error) = self.start_workers() {
             log::error!(reason:% = error; "no worker can be started");
             std::process::exit(1);
         }
         // Whatever can fail has been done: from here on nobody else may be left to serve.
-        self.shared.succession.may_begin().await;
+        self.shared.takeover.may_begin().await;
         self.shared.lifecycle.ready();
         log::info!("ready");
-        self.shared.succession.begin(&self.shared.listen_sockets);
+        self.shared.takeover.begin(&self.shared.listen_sockets);
         ready.notify_ready();
         std::future::pending().await
     }
@@ -111,7 +111,7 @@ async fn work(start: Start) {
     spawn_local(accept_loop.clone().serve_assigned(arrived));
     let (open, serving) = (shared.listen_sockets.subscribe(), shared.clone());
     spawn_local(async move {
-        serving.succession.begun().await;
+        serving.takeover.begun().await;
         accept_loop.follow_sockets(open).await;
     });
     until_cut(&worker, shared.drain_stage.subscribe()).await;

@@ -19,21 +19,21 @@ fn socket() -> (TcpListener, String) {
 }
 
 /// Sockets that are all written `127.0.0.1:0`, and their true addresses.
-fn handed(names: &[&str]) -> (Heritage, Vec<String>) {
-    let (mut heritage, mut addresses) = (Heritage::default(), Vec::new());
+fn handed(names: &[&str]) -> (InheritedSockets, Vec<String>) {
+    let (mut inherited, mut addresses) = (InheritedSockets::default(), Vec::new());
     for name in names {
         let (socket, address) = socket();
         let written = "127.0.0.1:0".to_owned();
         let handed = Handed { role: Role::Listener, name: (*name).to_owned(), written, exclusive: true };
-        heritage.handed.push((handed, socket.into()));
+        inherited.handed.push((handed, socket.into()));
         addresses.push(address);
     }
-    (heritage, addresses)
+    (inherited, addresses)
 }
 
-fn taken(heritage: &mut Heritage, listeners: &[Listener]) -> Vec<Option<String>> {
+fn taken(inherited: &mut InheritedSockets, listeners: &[Listener]) -> Vec<Option<String>> {
     let take = |listener| {
-        let bound = heritage.take(listener, listeners)?;
+        let bound = inherited.take(listener, listeners)?;
         Some(bound.expect("a socket that listens").address.to_string())
     };
     listeners.iter().map(take).collect()
@@ -41,18 +41,18 @@ fn taken(heritage: &mut Heritage, listeners: &[Listener]) -> Vec<Option<String>>
 
 #[test]
 fn a_listener_takes_its_own_socket_first_and_then_one_that_nobody_has() {
-    let (mut heritage, addresses) = handed(&["a", "b"]);
+    let (mut inherited, addresses) = handed(&["a", "b"]);
     let listeners =
         [listener("new", "127.0.0.1:0"), listener("b", "127.0.0.1:0"), listener("c", "127.0.0.1:0")];
     let [a, b] = [0, 1].map(|index| Some(addresses[index].clone()));
-    assert_eq!(taken(&mut heritage, &listeners), [a, b, None]);
+    assert_eq!(taken(&mut inherited, &listeners), [a, b, None]);
 }
 
 #[test]
 fn what_is_written_otherwise_is_not_taken() {
-    let (mut heritage, addresses) = handed(&["a"]);
-    assert_eq!(taken(&mut heritage, &[listener("a", &addresses[0])]), [None]);
-    assert_eq!(heritage.settle(None).stale.lock().len(), 1);
+    let (mut inherited, addresses) = handed(&["a"]);
+    assert_eq!(taken(&mut inherited, &[listener("a", &addresses[0])]), [None]);
+    assert_eq!(inherited.settle(None).stale.lock().len(), 1);
 }
 
 #[test]
@@ -61,14 +61,14 @@ fn a_socket_from_the_service_manager_is_found_by_its_address() {
     let path = folder.path().join("a.sock");
     let unix = UnixListener::bind(&path).expect("a socket");
     let (tcp, address) = socket();
-    let mut heritage = Heritage::default();
+    let mut inherited = InheritedSockets::default();
     for (name, socket) in [("web", OwnedFd::from(tcp)), ("local", unix.into())] {
-        heritage.activated.push(Activated { name: name.to_owned(), socket, taken: false });
+        inherited.activated.push(Activated { name: name.to_owned(), socket, taken: false });
     }
     let local = format!("unix:{}", path.display());
     let listeners = [listener("a", "127.0.0.1:1"), listener("b", &local), listener("c", &address)];
-    assert_eq!(taken(&mut heritage, &listeners), [None, Some(local), Some(address)]);
-    drop(heritage);
+    assert_eq!(taken(&mut inherited, &listeners), [None, Some(local), Some(address)]);
+    drop(inherited);
     assert!(path.exists(), "the file is the service manager's");
 }
 
@@ -79,20 +79,20 @@ fn sockets_from_the_service_manager_can_be_taken_again() {
     let path = folder.path().join("a.sock");
     let unix = UnixListener::bind(&path).expect("a socket");
     let (tcp, address) = socket();
-    let mut heritage = Heritage::default();
+    let mut inherited = InheritedSockets::default();
     let stored = fd_store::name(&BoundAddress::Unix(path.clone()));
     for (name, socket) in [("web".to_owned(), OwnedFd::from(tcp)), (stored, unix.into())] {
-        heritage.activated.push(Activated { name, socket, taken: false });
+        inherited.activated.push(Activated { name, socket, taken: false });
     }
     let local = format!("unix:{}", path.display());
     let listeners = [listener("a", &local), listener("b", &address)];
     let both = [Some(local.clone()), Some(address)];
-    assert_eq!(taken(&mut heritage, &listeners), both);
-    assert_eq!(taken(&mut heritage, &listeners), [None, None], "each is one listener's");
-    heritage.put_back();
+    assert_eq!(taken(&mut inherited, &listeners), both);
+    assert_eq!(taken(&mut inherited, &listeners), [None, None], "each is one listener's");
+    inherited.put_back();
     assert!(path.exists(), "its file is there for the next one");
-    assert_eq!(taken(&mut heritage, &listeners), both);
-    assert!(heritage.settle(None).stale.lock().is_empty());
+    assert_eq!(taken(&mut inherited, &listeners), both);
+    assert!(inherited.settle(None).stale.lock().is_empty());
 }
 
 /// The other end of a channel says these things, one after another, and then nothing more.
@@ -135,9 +135,9 @@ async fn without_the_live_state_every_pool_has_to_serve() {
     // It stops in the middle, and lives.
     let (mut predecessor, _theirs) = told(&[sockets, &part]);
     predecessor.sockets();
-    let heritage = Heritage { predecessor: Some(predecessor), ..Heritage::default() };
-    let succession = heritage.settle(None);
-    assert!(succession.live_state().pools.is_empty());
+    let inherited = InheritedSockets { predecessor: Some(predecessor), ..InheritedSockets::default() };
+    let takeover = inherited.settle(None);
+    assert!(takeover.live_state().pools.is_empty());
     let snapshot = |endpoint| {
         let text = format!(
             "listeners: [{{ name: l, address: 127.0.0.1:0 }}]\npools: {{ p: {{ endpoints: [{endpoint}] }} }}\nroutes: [{{ pool: p }}]"
@@ -147,10 +147,10 @@ async fn without_the_live_state_every_pool_has_to_serve() {
     };
     let limit = LOOK * 5;
     let unresolved = snapshot("a.invalid:1");
-    let waits = tokio::time::timeout(limit, succession.can_serve_as_well(&unresolved)).await;
+    let waits = tokio::time::timeout(limit, takeover.can_serve_as_well(&unresolved)).await;
     assert!(waits.is_err(), "no address of its endpoint is known");
     let ready =
-        tokio::time::timeout(Duration::from_secs(60), succession.can_serve_as_well(&snapshot("127.0.0.1:1")))
+        tokio::time::timeout(Duration::from_secs(60), takeover.can_serve_as_well(&snapshot("127.0.0.1:1")))
             .await;
     assert!(ready.is_ok());
 }
