@@ -104,11 +104,11 @@ impl Difference {
 }
 
 impl Item {
-    /// Adds a remark to those that are there.
-    pub fn remark(&mut self, remark: &str) {
+    /// Adds a note to those that are there.
+    pub fn add_note(&mut self, added: &str) {
         let note = self.note.get_or_insert_default();
         let gap = if note.is_empty() { "" } else { ", " };
         // Writing to a `String` cannot fail.
-        let _ = write!(note, "{gap}{remark}");
+        let _ = write!(note, "{gap}{added}");
     }
 }

@@ -41,10 +41,10 @@ use crate::telemetry::events;
 use connection_limit::Capacity;
 use control::Signals;
 use inherit::InheritedSockets;
-use reload::Beginning;
-use reload::confirm::Confirmation;
-pub use reload::instead_of_wrong;
-use reload::plan::Plans;
+use reload::InitialConfig;
+use reload::confirm_deadline::ConfirmDeadline;
+pub use reload::fallback_for_invalid;
+use reload::plan::Planner;
 use startup::Opened;
 use state::Shared;
 use upgrade::launch::Invocation;
@@ -98,9 +98,9 @@ pub fn run(start: Start) -> Result<(), StartError> {
         Signals::install()?
     };
     let events = events::init(&config.log)?;
-    let (config, mut beginning) = runtime.block_on(Beginning::of(config, file.as_deref()));
+    let (config, mut initial_config) = runtime.block_on(InitialConfig::of(config, file.as_deref()));
     let started = SystemTime::now();
-    let (config, opened) = match startup::open(config, &mut beginning, &mut inherited, started) {
+    let (config, opened) = match startup::open(config, &mut initial_config, &mut inherited, started) {
         Ok(opened) => opened,
         Err(error) => {
             // Dropping it would wait for a thread that hangs in a file system, and nobody would hear of the error.
@@ -110,7 +110,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     };
     let Opened { telemetry, listen_sockets, sockets, admin } = opened;
     events.set(&config.log);
-    beginning.log(file.as_deref());
+    initial_config.log(file.as_deref());
     let takeover = inherited.settle(admin.as_ref().and_then(AdminSocket::claim));
     events::install_panic_hook(telemetry.metrics.panics());
     listen_sockets.put(sockets);
@@ -141,12 +141,12 @@ pub fn run(start: Start) -> Result<(), StartError> {
         commands,
         takeover,
         started,
-        confirmation: Confirmation::default(),
-        plans: Plans::default(),
+        confirm_deadline: ConfirmDeadline::default(),
+        planner: Planner::default(),
         file,
     });
     let server = assemble(&shared, supervisor);
-    control::start(runtime, signals, admin, shared, commands_rx, (invocation, beginning))?;
+    control::start(runtime, signals, admin, shared, commands_rx, (invocation, initial_config))?;
     server.run(RunArgs { shutdown_signal: Box::new(control::EndsTheProcess) });
     Ok(())
 }

@@ -122,8 +122,8 @@ fn many_items_are_counted() {
 #[test]
 fn a_plan_survives_its_json() {
     let mut changes = changes(&[("10.0.0.1:80", "10.0.0.3:80")]);
-    changes.endpoints.added[0].remark("a probe passed");
-    changes.endpoints.added[0].remark("really");
+    changes.endpoints.added[0].add_note("a probe passed");
+    changes.endpoints.added[0].add_note("really");
     assert_eq!(changes.endpoints.added[0].note.as_deref(), Some("a probe passed, really"));
     let plan = Plan { generation: 3, changes, warnings: String::new() };
     let json = serde_json::to_string(&plan).expect("it has no maps with odd keys");

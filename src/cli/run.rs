@@ -85,7 +85,7 @@ fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
 /// A wrong file prevents no start where nobody has confirmed what it says: the config before is what should be in
 /// force.
 fn earlier_config(file: &Path, text: &str, error: LoadError) -> Result<Loaded, LoadError> {
-    let Some(earlier) = server::instead_of_wrong(text, file) else { return Err(error) };
+    let Some(earlier) = server::fallback_for_invalid(text, file) else { return Err(error) };
     warn(&error.to_string());
     warn("nobody has confirmed what the file says: starting with the config before");
     Ok(earlier)

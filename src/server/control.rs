@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::drain::{Drain, Drained};
 use super::overload_guard;
-use super::reload::{Beginning, By, Due, follow_successor};
+use super::reload::{Due, InitialConfig, Trigger, adopt_successor_config};
 use super::reload_queue::{Job, QueueEvent, ReloadQueue};
 use super::state::Shared;
 use super::upgrade::launch::Invocation;
@@ -135,7 +135,7 @@ pub fn start(
     admin: Option<AdminSocket>,
     shared: Arc<Shared>,
     commands: mpsc::Receiver<AdminCommand>,
-    (invocation, beginning): (Option<Invocation>, Beginning),
+    (invocation, initial_config): (Option<Invocation>, InitialConfig),
 ) -> std::io::Result<()> {
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async {
@@ -144,7 +144,7 @@ pub fn start(
             }
             let upgrades = Upgrades::new(invocation, admin.as_ref().map(AdminSocket::share));
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
-            let reloads = ReloadQueue::open(shared.clone(), beginning);
+            let reloads = ReloadQueue::open(shared.clone(), initial_config);
             let waiting = Waiting::default();
             let control =
                 Control { shared, reloads, waiting, admin, upgrades, succeeded: None, serves: false };
@@ -192,7 +192,7 @@ impl Control {
                 ControlEvent::Upgraded(successor) => {
                     self.succeeded = Some(successor);
                     self.close_admin().await;
-                    tokio::spawn(follow_successor(self.shared.clone()));
+                    tokio::spawn(adopt_successor_config(self.shared.clone()));
                     // The successor accepts already.
                     self.stop("upgrade", Duration::ZERO, &mut signals, &mut commands).await
                 }
@@ -269,7 +269,7 @@ impl Control {
 
     fn reload(&mut self) {
         if self.refusal(RELOAD).is_none() {
-            self.reloads.begin(Job::Reload(By::Signal));
+            self.reloads.begin(Job::Reload(Trigger::Signal));
         }
     }
 

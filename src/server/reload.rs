@@ -4,20 +4,20 @@
 //! endpoints, and then one swap. Whatever fails before it leaves the config in force, and what was opened is closed.
 //! What may hang is done apart from the control thread, and given up after a time.
 
-mod beginning;
-mod certificates;
-pub mod confirm;
-mod follow;
-mod memory;
+mod applied;
+mod certificate_watch;
+mod config_history;
+mod config_watch;
+pub mod confirm_deadline;
+mod deferred_drop;
+mod initial_config;
 mod offload;
+mod pending_revert;
 pub mod plan;
-mod prepare;
-mod remarks;
-mod report;
-mod retired;
+mod plan_notes;
 mod state_dir;
-mod trial;
-mod watch;
+mod successor_config;
+mod warm_up;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -26,16 +26,16 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-pub use self::beginning::{Beginning, instead_of_wrong};
-use self::certificates::{Certificates, News};
-pub use self::follow::follow_successor;
-use self::memory::{Keeping, Memory};
+use self::applied::Applied;
+pub use self::applied::Trigger;
+use self::certificate_watch::{CertificateEvent, CertificateWatch};
+use self::config_history::{ConfigHistory, SaveResult};
+use self::config_watch::{ConfigWatch, Seen};
+use self::deferred_drop::DeferredDrop;
+pub use self::initial_config::{InitialConfig, fallback_for_invalid};
 use self::offload::{FILE_LIMIT, Hung, Offload};
-use self::report::Applied;
-pub use self::report::By;
-use self::retired::Retired;
-use self::trial::Trial;
-use self::watch::{Seen, Watch};
+use self::pending_revert::PendingRevert;
+pub use self::successor_config::adopt_successor_config;
 use super::bind::BindError;
 use super::listen_socket::{ListenSockets, SocketChange};
 use super::state::Shared;
@@ -54,11 +54,11 @@ const IN_FORCE: &str = "the config in force";
 /// What errors call the text of a config that was in force before.
 const EARLIER: &str = "the earlier config";
 
-const TRIAL_NOT_KEPT: &str = "nothing is kept on the disk (`server.state`): a process that starts meanwhile would take the config for confirmed\n";
+const UNCONFIRMED_NOT_SAVED: &str = "nothing is kept on the disk (`server.state`): a process that starts meanwhile would take the config for confirmed\n";
 
-const NOT_KEPT: &str = "that cannot be written to the disk (the log says why): a process that starts may go back all the same; mend it, and then `evenkeel reload`\n";
+const NOT_SAVED: &str = "that cannot be written to the disk (the log says why): a process that starts may go back all the same; mend it, and then `evenkeel reload`\n";
 
-const ROLLBACK_NOT_KEPT: &str = "that cannot be written to the disk (the log says why): a process that starts may have the config in force that was rolled back; mend it, or the config file\n";
+const ROLLBACK_NOT_SAVED: &str = "that cannot be written to the disk (the log says why): a process that starts may have the config in force that was rolled back; mend it, or the config file\n";
 
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
@@ -85,7 +85,7 @@ enum ReloadError {
 pub enum Due {
     FileChanged,
     /// Nobody has confirmed the config in force: the one before is to come back.
-    WayBack,
+    Revert,
     CertificatesChanged,
     CertificatesReminder,
 }
@@ -93,13 +93,13 @@ pub enum Due {
 /// Puts configs in force, one at a time.
 pub struct Reloads {
     shared: Arc<Shared>,
-    watch: Watch,
-    certificates: Certificates,
-    memory: Memory,
-    retired: Retired,
+    config_watch: ConfigWatch,
+    certificate_watch: CertificateWatch,
+    history: ConfigHistory,
+    deferred_drop: DeferredDrop,
     offload: Offload,
     /// The config in force has not been confirmed.
-    trial: Option<Trial>,
+    pending_revert: Option<PendingRevert>,
 }
 
 /// A config that can be put in force: everything that can fail or take long has been done, and nothing has changed yet.
@@ -122,17 +122,18 @@ impl From<ReloadError> for Outcome {
 
 impl Reloads {
     /// Must run within the runtime that will wait.
-    pub fn start(shared: Arc<Shared>, beginning: Beginning) -> Self {
+    pub fn start(shared: Arc<Shared>, initial_config: InitialConfig) -> Self {
         let snapshot = shared.snapshot.load_full();
         let text = snapshot.config().text.clone();
         let watched = shared.file.clone().filter(|_| snapshot.config().server.watch);
-        let certificates = Certificates::new(shared.snapshot.clone());
-        let Beginning { memory, trial, instead_of, .. } = beginning;
-        let watch = Watch::new(watched, instead_of.map_or(text, |file| file.text));
-        let retired = Retired::new(shared.telemetry.metrics.clone());
+        let certificate_watch = CertificateWatch::new(shared.snapshot.clone());
+        let InitialConfig { history, pending_revert, file_config, .. } = initial_config;
+        let config_watch = ConfigWatch::new(watched, file_config.map_or(text, |file| file.text));
+        let deferred_drop = DeferredDrop::new(shared.telemetry.metrics.clone());
         let offload = Offload::default();
-        let reloads = Self { watch, certificates, memory, retired, offload, trial, shared };
-        if let Some(until) = reloads.trial.as_ref().and_then(Trial::waits_until) {
+        let reloads =
+            Self { config_watch, certificate_watch, history, deferred_drop, offload, pending_revert, shared };
+        if let Some(until) = reloads.pending_revert.as_ref().and_then(PendingRevert::waits_until) {
             reloads.await_confirmation(until.saturating_duration_since(Instant::now()));
         }
         reloads
@@ -141,13 +142,13 @@ impl Reloads {
     /// Keeps what the process has started with. Call this once it serves: whoever starts after one that never did goes
     /// by what was in force before.
     pub async fn started(&mut self) {
-        self.memory.started().await;
+        self.history.started().await;
     }
 
     /// Carries out what was asked for.
     pub async fn perform(&mut self, change: ConfigChange) -> Outcome {
         match change {
-            ConfigChange::Reload { confirm } => self.reload(By::Command, confirm).await,
+            ConfigChange::Reload { confirm } => self.reload(Trigger::Command, confirm).await,
             ConfigChange::Confirm => self.confirm().await,
             ConfigChange::Rollback => self.rollback().await,
         }
@@ -155,60 +156,60 @@ impl Reloads {
 
     /// Returns when there is something to do. May be dropped and called again.
     pub async fn due(&mut self) -> Due {
-        let Self { watch, certificates, retired, trial, .. } = self;
-        let may_reload = trial.as_ref().is_none_or(|trial| trial.waits_until().is_none());
-        let way_back_due = async {
-            match trial {
-                Some(trial) => trial.way_back_due().await,
+        let Self { config_watch, certificate_watch, deferred_drop, pending_revert, .. } = self;
+        let may_reload = pending_revert.as_ref().is_none_or(|pending| pending.waits_until().is_none());
+        let revert_due = async {
+            match pending_revert {
+                Some(pending_revert) => pending_revert.revert_due().await,
                 None => std::future::pending().await,
             }
         };
         let due = async {
             tokio::select! {
-                () = way_back_due => Due::WayBack,
-                () = watch.changed(), if may_reload => Due::FileChanged,
-                news = certificates.news() => match news {
-                    News::Changed => Due::CertificatesChanged,
-                    News::Reminder => Due::CertificatesReminder,
+                () = revert_due => Due::Revert,
+                () = config_watch.changed(), if may_reload => Due::FileChanged,
+                event = certificate_watch.next_event() => match event {
+                    CertificateEvent::Changed => Due::CertificatesChanged,
+                    CertificateEvent::Reminder => Due::CertificatesReminder,
                 }
             }
         };
         tokio::select! {
             due = due => due,
-            never = retired.drop_unused() => match never {},
+            never = deferred_drop.drop_unused() => match never {},
         }
     }
 
     pub async fn attend(&mut self, due: Due) {
         match due {
-            Due::FileChanged => drop(self.reload(By::Watch, None).await),
+            Due::FileChanged => drop(self.reload(Trigger::Watch, None).await),
             Due::CertificatesChanged => self.replace_certificates().await,
             Due::CertificatesReminder => self.remind_of_certificates(),
-            Due::WayBack => self.expire().await,
+            Due::Revert => self.expire().await,
         }
     }
 
     /// Nobody has confirmed the config in time, and nobody may have done so by that, whatever becomes of the way back.
     async fn expire(&mut self) {
-        let Some(trial) = &mut self.trial else { return };
-        let way_back = trial.way_back.clone();
-        let refusal = trial.attempt();
+        let Some(pending_revert) = &mut self.pending_revert else { return };
+        let revert_to = pending_revert.revert_to.clone();
+        let refusal = pending_revert.attempt();
         if refusal.is_none() {
             let generation = self.shared.snapshot.load().generation();
             log::warn!(generation; "config not confirmed in time");
         }
-        self.shared.confirmation.end();
-        let Err(error) = self.go_back(By::Expiry).await else { return };
+        self.shared.confirm_deadline.end();
+        let Err(error) = self.revert(Trigger::Expiry).await else { return };
         let reason = error.to_string();
         // It is tried again and again, and said once.
         if refusal.as_ref() != Some(&reason) {
-            self.refused(By::Expiry, error);
+            self.refused(Trigger::Expiry, error);
         }
-        if let Some(trial) = &mut self.trial {
-            trial.refuse(reason);
+        if let Some(pending_revert) = &mut self.pending_revert {
+            pending_revert.refuse(reason);
         }
         if refusal.is_none() {
-            self.memory.record_expiry(way_back).await;
+            self.history.record_expiry(revert_to).await;
         }
     }
 
@@ -218,7 +219,7 @@ impl Reloads {
         match self.prepare(&text, IN_FORCE).await {
             Ok(prepared) => {
                 let applied = self.put_in_force(prepared);
-                applied.log(By::Certificates);
+                applied.log(Trigger::Certificates);
                 self.shared.telemetry.metrics.count_reload(Reload::Done);
                 self.remind_of_certificates();
             }
@@ -250,31 +251,37 @@ impl Reloads {
     }
 
     /// Reads the config file again and puts it in force: for good, or until the time to confirm it is over.
-    pub async fn reload(&mut self, by: By, confirm: Option<Duration>) -> Outcome {
+    pub async fn reload(&mut self, by: Trigger, confirm: Option<Duration>) -> Outcome {
         match self.prepare_file().await {
             Ok((prepared, text)) => match confirm {
-                Some(limit) => self.put_on_trial(prepared, text, by, limit).await,
-                None => self.put_for_good(prepared, by).await,
+                Some(limit) => self.apply_unconfirmed(prepared, text, by, limit).await,
+                None => self.apply_permanently(prepared, by).await,
             },
             Err(error) => self.refused(by, error),
         }
     }
 
-    async fn put_for_good(&mut self, prepared: Prepared, by: By) -> Outcome {
+    async fn apply_permanently(&mut self, prepared: Prepared, by: Trigger) -> Outcome {
         let was = self.last_permanent();
         let applied = self.put_in_force(prepared);
         self.reloaded(&applied, by);
-        self.end_trial();
+        self.cancel_revert();
         let kept = self.keep_permanent(&was).await;
-        Outcome::done(applied.text("") + unwritten(kept, NOT_KEPT))
+        Outcome::done(applied.text("") + unwritten(kept, NOT_SAVED))
     }
 
-    async fn put_on_trial(&mut self, prepared: Prepared, text: Arc<str>, by: By, limit: Duration) -> Outcome {
-        let way_back = self.last_permanent();
-        let refusal = self.trial.as_ref().and_then(|trial| trial.refusal().map(str::to_owned));
+    async fn apply_unconfirmed(
+        &mut self,
+        prepared: Prepared,
+        text: Arc<str>,
+        by: Trigger,
+        limit: Duration,
+    ) -> Outcome {
+        let revert_to = self.last_permanent();
+        let refusal = self.pending_revert.as_ref().and_then(|pending| pending.refusal().map(str::to_owned));
         // Before it is in force: nobody would know afterwards, if the process ended in between.
-        let kept = self.memory.record_trial(way_back.clone(), text, limit).await;
-        self.trial = Some(Trial::waiting(way_back, limit));
+        let kept = self.history.record_unconfirmed(revert_to.clone(), text, limit).await;
+        self.pending_revert = Some(PendingRevert::waiting(revert_to, limit));
         let applied = self.put_in_force(prepared);
         self.reloaded(&applied, by);
         self.await_confirmation(limit);
@@ -285,13 +292,13 @@ impl Reloads {
         if let Some(refusal) = refusal {
             text += &format!("the config before could not come back until now: {refusal}\n");
         }
-        if kept != Keeping::Written {
-            text += TRIAL_NOT_KEPT;
+        if kept != SaveResult::Written {
+            text += UNCONFIRMED_NOT_SAVED;
         }
         Outcome::done(text)
     }
 
-    fn reloaded(&self, applied: &Applied, by: By) {
+    fn reloaded(&self, applied: &Applied, by: Trigger) {
         applied.log(by);
         self.remind_of_certificates();
         self.shared.telemetry.metrics.count_reload(Reload::Done);
@@ -299,46 +306,47 @@ impl Reloads {
 
     /// Says that the config in force waits for its confirmation for so long.
     fn await_confirmation(&self, limit: Duration) {
-        self.shared.confirmation.await_for(limit);
+        self.shared.confirm_deadline.await_for(limit);
         let generation = self.shared.snapshot.load().generation();
         log::info!(generation, seconds = limit.as_secs_f64(); "config waits for its confirmation");
     }
 
     /// The config in force stays.
     async fn confirm(&mut self) -> Outcome {
-        let Some(was) = self.trial.take_if(|trial| trial.waits_until().is_some()) else {
+        let Some(was) = self.pending_revert.take_if(|pending| pending.waits_until().is_some()) else {
             return Outcome::refused("no config waits for its confirmation\n");
         };
-        self.end_trial();
-        let kept = self.keep_permanent(&was.way_back).await;
+        self.cancel_revert();
+        let kept = self.keep_permanent(&was.revert_to).await;
         let generation = self.shared.snapshot.load().generation();
         log::info!(generation; "config confirmed");
-        Outcome::done(format!("generation {generation} is confirmed\n") + unwritten(kept, NOT_KEPT))
+        Outcome::done(format!("generation {generation} is confirmed\n") + unwritten(kept, NOT_SAVED))
     }
 
     /// Puts the config in force again that was so before the last reload.
     async fn rollback(&mut self) -> Outcome {
-        match self.go_back(By::Rollback).await {
+        match self.revert(Trigger::Rollback).await {
             Ok((applied, kept)) => {
                 let text = applied.text("") + &self.file_differs().await;
-                Outcome::done(text + unwritten(kept, ROLLBACK_NOT_KEPT))
+                Outcome::done(text + unwritten(kept, ROLLBACK_NOT_SAVED))
             }
-            Err(error) => self.refused(By::Rollback, error),
+            Err(error) => self.refused(Trigger::Rollback, error),
         }
     }
 
-    async fn go_back(&mut self, by: By) -> Result<(Applied, Keeping), ReloadError> {
-        let way_back = self.trial.as_ref().map(|trial| trial.way_back.clone());
-        let earlier = way_back.clone().or_else(|| self.memory.before()).ok_or(ReloadError::NothingEarlier)?;
+    async fn revert(&mut self, by: Trigger) -> Result<(Applied, SaveResult), ReloadError> {
+        let revert_to = self.pending_revert.as_ref().map(|pending| pending.revert_to.clone());
+        let earlier =
+            revert_to.clone().or_else(|| self.history.before()).ok_or(ReloadError::NothingEarlier)?;
         let prepared = self.prepare(&earlier, EARLIER).await?;
         let applied = self.put_in_force(prepared);
         applied.log(by);
         self.shared.telemetry.metrics.count_reload(Reload::RolledBack);
         // Before the disk is waited for: whoever sees the config in force must not be told that it waits.
-        self.end_trial();
-        let kept = match way_back {
-            Some(was) => self.memory.record_expiry(was).await,
-            None => self.memory.record_rollback().await,
+        self.cancel_revert();
+        let kept = match revert_to {
+            Some(was) => self.history.record_expiry(was).await,
+            None => self.history.record_rollback().await,
         };
         Ok((applied, kept))
     }
@@ -347,18 +355,18 @@ impl Reloads {
     async fn prepare_file(&mut self) -> Result<(Prepared, Arc<str>), ReloadError> {
         let (text, name) = self.read().await?;
         let prepared = self.prepare(&text, &name).await?;
-        Ok((prepared, Watch::text(&text)))
+        Ok((prepared, ConfigWatch::text(&text)))
     }
 
     /// What the config file says, and what errors call it.
     async fn read(&mut self) -> Result<(String, String), ReloadError> {
-        if self.trial.as_ref().is_some_and(|trial| trial.waits_until().is_some()) {
+        if self.pending_revert.as_ref().is_some_and(|pending| pending.waits_until().is_some()) {
             return Err(ReloadError::Unconfirmed);
         }
         let file = self.shared.file.clone().ok_or(ReloadError::NoFile)?;
         let name = file.display().to_string();
         let read = self.offload.run(move || config::read(&file)).await?;
-        self.watch.tried(Seen::of(&read));
+        self.config_watch.tried(Seen::of(&read));
         Ok((read?, name))
     }
 
@@ -368,7 +376,7 @@ impl Reloads {
         let (text, name) = (text.to_owned(), name.to_owned());
         let (listen_sockets, was) = (self.shared.listen_sockets.clone(), previous.clone());
         let prepared = self.offload.run(move || Prepared::new(&text, &name, &was, &listen_sockets)).await??;
-        prepare::make_ready(&new_pools(&prepared.snapshot, &previous)).await;
+        warm_up::warm_up(&new_pools(&prepared.snapshot, &previous)).await;
         Ok(prepared)
     }
 
@@ -382,12 +390,12 @@ impl Reloads {
         sockets.retire(&previous);
         put_in_force(shared, &previous, &snapshot);
         shared.listen_sockets.put(sockets);
-        remarks::add(&mut changes, &previous, &snapshot);
-        self.retired.add(previous);
+        plan_notes::add(&mut changes, &previous, &snapshot);
+        self.deferred_drop.add(previous);
         Applied { generation, changes, warnings }
     }
 
-    fn refused(&self, by: By, error: ReloadError) -> Outcome {
+    fn refused(&self, by: Trigger, error: ReloadError) -> Outcome {
         self.shared.telemetry.metrics.count_reload(Reload::Refused);
         let generation = self.shared.snapshot.load().generation();
         log::error!(generation, by = by.name(), reason:% = error; "reload refused, the config in force stays");
@@ -395,23 +403,23 @@ impl Reloads {
     }
 
     /// Nobody is waited for any more, and nothing comes back.
-    fn end_trial(&mut self) {
-        self.trial = None;
-        self.shared.confirmation.end();
+    fn cancel_revert(&mut self) {
+        self.pending_revert = None;
+        self.shared.confirm_deadline.end();
     }
 
     /// The text of the config that was put in force for good last.
     fn last_permanent(&self) -> Arc<str> {
-        match &self.trial {
-            Some(trial) => trial.way_back.clone(),
+        match &self.pending_revert {
+            Some(pending_revert) => pending_revert.revert_to.clone(),
             None => self.shared.snapshot.load().config().text.clone(),
         }
     }
 
     /// The config in force is so for good, in place of `was`.
-    async fn keep_permanent(&mut self, was: &Arc<str>) -> Keeping {
+    async fn keep_permanent(&mut self, was: &Arc<str>) -> SaveResult {
         let is = self.shared.snapshot.load().config().text.clone();
-        self.memory.keep_permanent(was, &is).await
+        self.history.keep_permanent(was, &is).await
     }
 
     /// For whoever has gone back, and may expect that the file has, too.
@@ -460,8 +468,8 @@ fn put_in_force(shared: &Shared, previous: &Snapshot, snapshot: &Arc<Snapshot>) 
 }
 
 /// What an answer says where something is to be kept, and is not.
-fn unwritten(kept: Keeping, text: &'static str) -> &'static str {
-    if kept == Keeping::Failed { text } else { "" }
+fn unwritten(kept: SaveResult, text: &'static str) -> &'static str {
+    if kept == SaveResult::Failed { text } else { "" }
 }
 
 fn shown(file: &Path) -> String {

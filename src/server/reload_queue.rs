@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use tokio::task::JoinHandle;
 
-use super::reload::{Beginning, By, Due, Reloads};
+use super::reload::{Due, InitialConfig, Reloads, Trigger};
 use super::state::Shared;
 use crate::admin::{ConfigChange, Outcome};
 
@@ -30,7 +30,7 @@ pub enum Job {
     /// The process serves from now on.
     Started,
     Due(Due),
-    Reload(By),
+    Reload(Trigger),
     Change(ConfigChange, oneshot::Sender<Outcome>),
 }
 
@@ -45,8 +45,8 @@ pub enum QueueEvent {
 
 impl ReloadQueue {
     /// Must run within the runtime that will carry things out.
-    pub fn open(shared: Arc<Shared>, beginning: Beginning) -> Self {
-        Self(OneTask::new(Reloads::start(shared, beginning)))
+    pub fn open(shared: Arc<Shared>, initial_config: InitialConfig) -> Self {
+        Self(OneTask::new(Reloads::start(shared, initial_config)))
     }
 
     /// Whether something can be begun; else, [`ReloadQueue::next_event`] says when.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::StartError;
 use super::inherit::InheritedSockets;
 use super::listen_socket::{ListenSockets, SocketChange};
-use super::reload::Beginning;
+use super::reload::InitialConfig;
 use crate::admin::{self, AdminSocket};
 use crate::config::{self, AdminListen, Config};
 use crate::telemetry::{Telemetry, access};
@@ -24,7 +24,7 @@ pub struct Opened {
 /// it would serve nobody otherwise. A successor fails instead, as long as the process before it serves.
 pub fn open(
     config: Config,
-    beginning: &mut Beginning,
+    initial_config: &mut InitialConfig,
     inherited: &mut InheritedSockets,
     started: SystemTime,
 ) -> Result<(Config, Opened), StartError> {
@@ -35,7 +35,7 @@ pub fn open(
         }
         Err(error) => error,
     };
-    let Some(other) = beginning.fall_back(config, error.to_string()) else { return Err(error) };
+    let Some(other) = initial_config.fall_back(config, error.to_string()) else { return Err(error) };
     inherited.put_back();
     match Opened::of(&other, inherited, started) {
         Ok(opened) => Ok((other, opened)),

@@ -14,8 +14,8 @@ use super::drain::DrainStage;
 use super::inherit::Takeover;
 use super::listen_socket::ListenSockets;
 use super::overload_guard;
-use super::reload::confirm::Confirmation;
-use super::reload::plan::Plans;
+use super::reload::confirm_deadline::ConfirmDeadline;
+use super::reload::plan::Planner;
 use super::worker_load::WorkerLoads;
 use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
 use crate::admin::{Operation, Outcome};
@@ -47,8 +47,8 @@ pub struct Shared {
     pub commands: mpsc::Sender<AdminCommand>,
     pub takeover: Takeover,
     pub started: SystemTime,
-    pub confirmation: Confirmation,
-    pub plans: Plans,
+    pub confirm_deadline: ConfirmDeadline,
+    pub planner: Planner,
     /// Where a reload reads the config; `None`: it was given on the command line.
     pub file: Option<PathBuf>,
 }
@@ -61,7 +61,7 @@ impl crate::admin::Process for Shared {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             generation: snapshot.generation(),
-            confirm_seconds: self.confirmation.left().map(|left| left.as_secs_f64()),
+            confirm_seconds: self.confirm_deadline.left().map(|left| left.as_secs_f64()),
             started: self.started.duration_since(UNIX_EPOCH).map_or(0.0, |at| at.as_secs_f64()),
             uptime_seconds: self.started.elapsed().map_or(0.0, |uptime| uptime.as_secs_f64()),
             state: match self.lifecycle.phase() {
@@ -96,7 +96,7 @@ impl crate::admin::Process for Shared {
         let (reply, outcome) = oneshot::channel();
         let command = match operation {
             Operation::Plan { text, name } => {
-                return self.plans.plan(self.snapshot.load_full(), text, name).await;
+                return self.planner.plan(self.snapshot.load_full(), text, name).await;
             }
             Operation::Config(change) => AdminCommand::Change(change, reply),
             Operation::Upgrade => AdminCommand::Upgrade(reply),
@@ -128,7 +128,7 @@ impl crate::admin::Process for Shared {
             pools: &pools,
             certificates: &certificates,
             workers: &self.loads.list(),
-            confirmation_awaited: self.confirmation.left().is_some(),
+            confirmation_awaited: self.confirm_deadline.left().is_some(),
             memory: self.memory(),
             to_endpoints: ToEndpoints {
                 open: self.descriptors.to_endpoints(),

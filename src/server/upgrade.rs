@@ -159,7 +159,7 @@ impl Upgrades {
         if self.is_under_way() {
             return Err(UpgradeError::UnderWay);
         }
-        if shared.confirmation.left().is_some() {
+        if shared.confirm_deadline.left().is_some() {
             return Err(UpgradeError::Unconfirmed);
         }
         if shared.lifecycle.phase() == Phase::Starting {

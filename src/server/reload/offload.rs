@@ -1,5 +1,5 @@
-//! Work that a file system may hold up: it is done on another thread, one piece at a time, and left behind when it takes
-//! too long. The control thread has signals to see meanwhile.
+//! Work that a file system may hold up: it is done on another thread, one piece at a time, and left behind when it
+//! takes too long. The control thread has signals to see meanwhile.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// For the files of the state directory together.
 pub const KEEP_LIMIT: Duration = Duration::from_secs(10);
 
-const LOOK: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Keeps at most one thread that hangs: nothing new is begun before that one has come back.
 #[derive(Default)]
@@ -45,7 +45,7 @@ pub enum Hung {
 }
 
 /// One look at files at a time, however often whoever waits for it goes away.
-pub struct Look<T> {
+pub struct FilePoll<T> {
     thread: Option<JoinHandle<T>>,
     complained: bool,
 }
@@ -92,7 +92,7 @@ impl Offload {
 /// Returns when it has taken too long.
 async fn too_long(progress: &Progress, file_limit: Duration, limit: Duration) -> Hung {
     let begun = Instant::now();
-    let mut looks = interval(LOOK.min(file_limit));
+    let mut looks = interval(CHECK_INTERVAL.min(file_limit));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
@@ -107,9 +107,9 @@ async fn too_long(progress: &Progress, file_limit: Duration, limit: Duration) ->
     }
 }
 
-// === impl Look ===
+// === impl FilePoll ===
 
-impl<T: Send + 'static> Look<T> {
+impl<T: Send + 'static> FilePoll<T> {
     /// What `work` has found, or the one before it that was not waited for; `None`: it has panicked. May be dropped and
     /// called again.
     pub async fn at(&mut self, what: &str, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
@@ -128,7 +128,7 @@ impl<T: Send + 'static> Look<T> {
     }
 }
 
-impl<T> Default for Look<T> {
+impl<T> Default for FilePoll<T> {
     fn default() -> Self {
         Self { thread: None, complained: false }
     }
@@ -183,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_look_that_is_given_up_is_taken_up_again() {
-        let mut look = Look::default();
+        let mut look = FilePoll::default();
         let (release, held) = mpsc::channel::<()>();
         let first = look.at("x", move || {
             let _ = held.recv();

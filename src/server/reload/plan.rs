@@ -5,18 +5,18 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::offload::Offload;
-use super::{ReloadError, remarks, written};
+use super::{ReloadError, plan_notes, written};
 use crate::admin::Outcome;
 use crate::changes::{Changes, Plan};
 use crate::config::{self, Loaded};
 use crate::exchange;
 use crate::snapshot::Snapshot;
 
-/// Plans wait for each other, not for reloads, and nothing else waits for them.
+/// Planner wait for each other, not for reloads, and nothing else waits for them.
 #[derive(Default)]
-pub struct Plans(Mutex<Offload>);
+pub struct Planner(Mutex<Offload>);
 
-impl Plans {
+impl Planner {
     /// `name` is what errors call the text.
     pub async fn plan(&self, in_force: Arc<Snapshot>, text: String, name: String) -> Outcome {
         let mut offload = self.0.lock().await;
@@ -44,7 +44,7 @@ async fn planned(
         Ok((changes, Snapshot::build(config, None), written(&warnings)))
     };
     let (mut changes, next, warnings) = offload.run(compiled).await??;
-    remarks::try_arrivals(&mut changes, &next).await;
-    remarks::add_departures(&mut changes, &in_force);
+    plan_notes::try_arrivals(&mut changes, &next).await;
+    plan_notes::add_departures(&mut changes, &in_force);
     Ok(Plan { generation: in_force.generation(), changes, warnings })
 }

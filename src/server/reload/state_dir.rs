@@ -1,8 +1,8 @@
 //! Where the texts of the configs that were in force are kept, so that a rollback survives the process.
 //!
-//! Each config file has files of its own there, found by its path: the config in force, the one before, and the one that
-//! waits for its confirmation or never had it. They are written aside and renamed, so that there is a whole text at any
-//! time.
+//! Each config file has files of its own there, found by its path: the config in force, the one before, and the one
+//! that waits for its confirmation or never had it. They are written aside and renamed, so that there is a whole text
+//! at any time.
 
 mod unconfirmed;
 
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{self, StateDirectory};
 use crate::{directory, file};
-pub use unconfirmed::{Standing, Unconfirmed};
+pub use unconfirmed::{Unconfirmed, UnconfirmedStatus};
 
 const IN_FORCE: &str = "yaml";
 const BEFORE: &str = "before.yaml";
@@ -27,7 +27,7 @@ const NAME_CHARS_MAX: usize = 80;
 
 /// What the usual directory depends on. A value, so that tests can have their own.
 #[derive(Debug, Clone, Default)]
-pub struct Environment {
+pub struct StateDirs {
     /// `$STATE_DIRECTORY`: what systemd has made for the service.
     pub service: Option<PathBuf>,
     /// `/var/lib`
@@ -43,13 +43,13 @@ pub struct Environment {
 
 /// The files of one config file.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct StateFiles {
     directory: PathBuf,
     name: String,
 }
 
 /// A directory where they may be.
-struct Place {
+struct Candidate {
     path: PathBuf,
     /// It lies where everybody can write.
     is_open_to_all: bool,
@@ -76,9 +76,9 @@ impl StateError {
     }
 }
 
-// === impl Environment ===
+// === impl StateDirs ===
 
-impl Environment {
+impl StateDirs {
     pub fn of_process() -> Self {
         let absolute = |variable| {
             // systemd may name several, and ours is the first.
@@ -96,21 +96,22 @@ impl Environment {
     }
 
     /// Where the directory may be, best first.
-    fn places(&self) -> Vec<Place> {
-        let mut places: Vec<PathBuf> = self.service.iter().cloned().collect();
-        places.push(self.lib.join("evenkeel"));
-        places.extend(self.state.iter().map(|path| path.join("evenkeel")));
-        places.extend(self.home.iter().map(|path| path.join(".local/state/evenkeel")));
-        let mut places: Vec<_> =
-            places.into_iter().map(|path| Place { path, is_open_to_all: false }).collect();
-        places.push(Place { path: self.tmp.join(format!("evenkeel-{}", self.uid)), is_open_to_all: true });
-        places
+    fn candidates(&self) -> Vec<Candidate> {
+        let mut candidates: Vec<PathBuf> = self.service.iter().cloned().collect();
+        candidates.push(self.lib.join("evenkeel"));
+        candidates.extend(self.state.iter().map(|path| path.join("evenkeel")));
+        candidates.extend(self.home.iter().map(|path| path.join(".local/state/evenkeel")));
+        let mut candidates: Vec<_> =
+            candidates.into_iter().map(|path| Candidate { path, is_open_to_all: false }).collect();
+        candidates
+            .push(Candidate { path: self.tmp.join(format!("evenkeel-{}", self.uid)), is_open_to_all: true });
+        candidates
     }
 }
 
-// === impl Place ===
+// === impl Candidate ===
 
-impl Place {
+impl Candidate {
     /// Fails where nothing can be written, or somebody else could have written it.
     fn check_usable(&self) -> io::Result<()> {
         directory::create(&self.path, 0o700)?;
@@ -143,39 +144,41 @@ impl Place {
     }
 }
 
-// === impl Kept ===
+// === impl StateFiles ===
 
-impl Kept {
-    /// The files for the config of `file`; `None`: nothing is to be kept. Of several places it is the first one that holds
-    /// some already, or else the first one where they can be written.
+impl StateFiles {
+    /// The files for the config of `file`; `None`: nothing is to be kept. Of several directories it is the first one
+    /// that holds some already, or else the first one where they can be written.
     pub fn open(
         setting: &StateDirectory,
         file: &Path,
-        environment: &Environment,
-    ) -> Result<Option<Kept>, StateError> {
-        let places = match setting {
+        environment: &StateDirs,
+    ) -> Result<Option<StateFiles>, StateError> {
+        let candidates = match setting {
             StateDirectory::Off => return Ok(None),
-            StateDirectory::At(path) => vec![Place { path: path.clone(), is_open_to_all: false }],
-            StateDirectory::Default => environment.places(),
+            StateDirectory::At(path) => vec![Candidate { path: path.clone(), is_open_to_all: false }],
+            StateDirectory::Default => environment.candidates(),
         };
         let name = name_of(&std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
         let (mut usable, mut refused) = (None, None);
-        for place in places {
-            let holds = file::access(&place.path, || place.holds(&name));
+        for candidate in candidates {
+            let holds = file::access(&candidate.path, || candidate.holds(&name));
             if usable.is_some() && !holds {
                 continue;
             }
-            match file::access(&place.path, || place.check_usable()) {
-                Ok(()) if holds => return Ok(Some(Kept { directory: place.path, name })),
-                Ok(()) => usable = Some(place.path),
+            match file::access(&candidate.path, || candidate.check_usable()) {
+                Ok(()) if holds => return Ok(Some(StateFiles { directory: candidate.path, name })),
+                Ok(()) => usable = Some(candidate.path),
                 // What is kept there counts, even where nothing can be added.
-                Err(_) if holds => return Ok(Some(Kept { directory: place.path, name })),
+                Err(_) if holds => return Ok(Some(StateFiles { directory: candidate.path, name })),
                 // The first one is where it should be.
-                Err(source) => refused = refused.or(Some(StateError::Unusable { path: place.path, source })),
+                Err(source) => {
+                    refused = refused.or(Some(StateError::Unusable { path: candidate.path, source }))
+                }
             }
         }
         match (usable, refused) {
-            (Some(directory), _) => Ok(Some(Kept { directory, name })),
+            (Some(directory), _) => Ok(Some(StateFiles { directory, name })),
             (None, Some(error)) => Err(error),
             (None, None) => Ok(None),
         }
@@ -263,7 +266,8 @@ fn remove(directory: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-/// A file that this user or root has written, of at most `limit` bytes; no symlink, and nothing that could be waited for.
+/// A file that this user or root has written, of at most `limit` bytes; no symlink, and nothing that could be waited
+/// for.
 fn read_own(path: &Path, limit: u64) -> io::Result<String> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -275,8 +279,8 @@ fn read_own(path: &Path, limit: u64) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8"))
 }
 
-/// A name that nobody else writes to: a process probes with one name and writes with another, because it may probe while a
-/// write hangs, and has one write under way at most.
+/// A name that nobody else writes to: a process probes with one name and writes with another, because it may probe
+/// while a write hangs, and has one write under way at most.
 fn aside(directory: &Path, purpose: &str) -> PathBuf {
     directory.join(format!(".evenkeel-{}-{purpose}.tmp", std::process::id()))
 }
@@ -312,9 +316,9 @@ mod tests {
 
     use super::*;
 
-    fn environment(folder: &Path) -> Environment {
-        Environment {
-            // A file is no directory: the first places cannot be had.
+    fn environment(folder: &Path) -> StateDirs {
+        StateDirs {
+            // A file is no directory: the first directories cannot be had.
             lib: folder.join("file"),
             state: Some(folder.join("file")),
             home: None,
@@ -324,12 +328,12 @@ mod tests {
         }
     }
 
-    fn open(setting: &StateDirectory, file: &str, environment: &Environment) -> Kept {
-        Kept::open(setting, Path::new(file), environment).expect("a place").expect("it is not off")
+    fn open(setting: &StateDirectory, file: &str, environment: &StateDirs) -> StateFiles {
+        StateFiles::open(setting, Path::new(file), environment).expect("a place").expect("it is not off")
     }
 
     /// The one in force, and the one before.
-    fn texts(kept: &Kept) -> (Option<String>, Option<String>) {
+    fn texts(kept: &StateFiles) -> (Option<String>, Option<String>) {
         (kept.in_force().ok(), kept.before().ok())
     }
 
@@ -337,7 +341,7 @@ mod tests {
     fn texts_are_kept_for_each_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let setting = StateDirectory::At(folder.path().join("a/b"));
-        let none = Environment::default();
+        let none = StateDirs::default();
         let (one, two) = (open(&setting, "/etc/a.yaml", &none), open(&setting, "/etc/b.yaml", &none));
         assert_eq!(texts(&one), (None, None));
         one.keep("first", None).expect("written");
@@ -358,7 +362,7 @@ mod tests {
     #[test]
     fn an_unconfirmed_config_is_whole_or_an_error() {
         let folder = tempfile::tempdir().expect("a folder");
-        let kept = open(&StateDirectory::At(folder.path().into()), "a.yaml", &Environment::default());
+        let kept = open(&StateDirectory::At(folder.path().into()), "a.yaml", &StateDirs::default());
         assert_eq!(kept.unconfirmed().expect("nothing is wrong"), None);
         let until = SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_416_000_123);
         let unconfirmed =
@@ -383,10 +387,10 @@ mod tests {
         let kept = open(&StateDirectory::Default, "a.yaml", &environment(folder.path()));
         assert_eq!(kept.directory, folder.path().join("evenkeel-7"));
         assert_eq!(fs::metadata(&kept.directory).expect("it is there").mode() & 0o777, 0o700);
-        let home = Environment { home: Some(folder.path().join("home")), ..environment(folder.path()) };
+        let home = StateDirs { home: Some(folder.path().join("home")), ..environment(folder.path()) };
         let kept = open(&StateDirectory::Default, "a.yaml", &home);
         assert_eq!(kept.directory, folder.path().join("home/.local/state/evenkeel"));
-        let service = Environment { service: Some(folder.path().join("s")), ..home };
+        let service = StateDirs { service: Some(folder.path().join("s")), ..home };
         assert_eq!(open(&StateDirectory::Default, "a.yaml", &service).directory, folder.path().join("s"));
     }
 
@@ -394,7 +398,7 @@ mod tests {
     #[test]
     fn what_is_kept_counts_more_than_where_it_could_be() {
         let folder = tempfile::tempdir().expect("a folder");
-        let environment = Environment {
+        let environment = StateDirs {
             lib: folder.path().join("lib"),
             state: None,
             home: Some(folder.path().join("home")),
@@ -430,7 +434,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let half = aside(folder.path(), "new");
         fs::write(&half, "half").expect("written");
-        open(&StateDirectory::At(folder.path().into()), "a.yaml", &Environment::default());
+        open(&StateDirectory::At(folder.path().into()), "a.yaml", &StateDirs::default());
         assert_eq!(fs::read_to_string(half).expect("it is there"), "half");
     }
 
@@ -441,10 +445,10 @@ mod tests {
         let shared = folder.path().join("evenkeel-7");
         fs::create_dir(&shared).expect("made");
         fs::set_permissions(&shared, fs::Permissions::from_mode(0o755)).expect("set");
-        let refused = Kept::open(&StateDirectory::Default, Path::new("a"), &environment(folder.path()));
+        let refused = StateFiles::open(&StateDirectory::Default, Path::new("a"), &environment(folder.path()));
         let first = folder.path().join("file/evenkeel").display().to_string();
         assert!(refused.expect_err("refused").to_string().starts_with(&first));
-        let off = Kept::open(&StateDirectory::Off, Path::new("a"), &environment(folder.path()));
+        let off = StateFiles::open(&StateDirectory::Off, Path::new("a"), &environment(folder.path()));
         assert!(off.expect("nothing to fail").is_none());
     }
 
@@ -454,7 +458,7 @@ mod tests {
         for ending in ["yaml", UNCONFIRMED] {
             let folder = tempfile::tempdir().expect("a folder");
             let setting = StateDirectory::At(folder.path().join("state"));
-            let kept = open(&setting, "a.yaml", &Environment::default());
+            let kept = open(&setting, "a.yaml", &StateDirs::default());
             let until = SystemTime::now() + Duration::from_secs(60);
             let unconfirmed =
                 Unconfirmed { text: "ours".into(), until, limit: Duration::from_secs(60), starts: 0 };
@@ -497,7 +501,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         std::os::unix::fs::chown(folder.path(), Some(65_533), None).expect("root can");
         let setting = StateDirectory::At(folder.path().into());
-        let refused = Kept::open(&setting, Path::new("a.yaml"), &Environment::default());
+        let refused = StateFiles::open(&setting, Path::new("a.yaml"), &StateDirs::default());
         let refused = refused.expect_err("refused").to_string();
         assert!(
             refused.contains("belongs to user 65533") && refused.contains("`server: { state:"),

@@ -24,7 +24,7 @@ pub struct Unconfirmed {
 
 /// What a process that starts has to make of its config file.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum UnconfirmedStatus {
     /// It still waits for its confirmation, for so long.
     Waits(Duration),
     /// Nobody has confirmed it in time: the config before is to be in force.
@@ -62,10 +62,12 @@ impl Unconfirmed {
     }
 
     /// What becomes of it where the config file still says the same.
-    pub fn standing(&self, now: SystemTime) -> Standing {
+    pub fn status(&self, now: SystemTime) -> UnconfirmedStatus {
         match self.until.duration_since(now) {
-            Ok(left) if !left.is_zero() && self.starts < STARTS_MAX => Standing::Waits(left.min(self.limit)),
-            _ => Standing::Expired,
+            Ok(left) if !left.is_zero() && self.starts < STARTS_MAX => {
+                UnconfirmedStatus::Waits(left.min(self.limit))
+            }
+            _ => UnconfirmedStatus::Expired,
         }
     }
 }
@@ -79,13 +81,13 @@ mod tests {
         let seconds = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let limit = Duration::from_secs(60);
         let unconfirmed = Unconfirmed { text: "new".into(), until: seconds(1_000), limit, starts: 0 };
-        let standing = |now| unconfirmed.standing(seconds(now));
-        assert_eq!(standing(970), Standing::Waits(Duration::from_secs(30)));
-        assert_eq!(standing(1_000), Standing::Expired);
-        assert_eq!(standing(5_000), Standing::Expired);
+        let status = |now| unconfirmed.status(seconds(now));
+        assert_eq!(status(970), UnconfirmedStatus::Waits(Duration::from_secs(30)));
+        assert_eq!(status(1_000), UnconfirmedStatus::Expired);
+        assert_eq!(status(5_000), UnconfirmedStatus::Expired);
         // The clock was put back, or is that of a machine that has none.
-        assert_eq!(standing(0), Standing::Waits(Duration::from_secs(60)));
-        assert_eq!(unconfirmed.expired().standing(seconds(970)), Standing::Expired);
+        assert_eq!(status(0), UnconfirmedStatus::Waits(Duration::from_secs(60)));
+        assert_eq!(unconfirmed.expired().status(seconds(970)), UnconfirmedStatus::Expired);
     }
 
     #[test]
@@ -93,10 +95,10 @@ mod tests {
         let (until, limit) = (UNIX_EPOCH + Duration::from_secs(60), Duration::from_secs(60));
         let mut unconfirmed = Unconfirmed { text: "new".into(), until, limit, starts: 0 };
         for _ in 0..2 {
-            assert_eq!(unconfirmed.standing(UNIX_EPOCH), Standing::Waits(limit));
+            assert_eq!(unconfirmed.status(UNIX_EPOCH), UnconfirmedStatus::Waits(limit));
             unconfirmed = Unconfirmed::parse(&unconfirmed.started().written()).expect("whole");
         }
-        assert_eq!(unconfirmed.standing(UNIX_EPOCH), Standing::Expired);
+        assert_eq!(unconfirmed.status(UNIX_EPOCH), UnconfirmedStatus::Expired);
     }
 
     #[test]

@@ -13,9 +13,9 @@ const RETRY_LAST: Duration = Duration::from_secs(30);
 
 /// The config in force is not so for good.
 #[derive(Debug)]
-pub struct Trial {
+pub struct PendingRevert {
     /// The text of the config that was in force for good, and comes back.
-    pub way_back: Arc<str>,
+    pub revert_to: Arc<str>,
     phase: Phase,
 }
 
@@ -27,16 +27,16 @@ enum Phase {
     Refused { reason: String, retry: Duration, at: Instant },
 }
 
-impl Trial {
+impl PendingRevert {
     /// It waits for its confirmation for so long.
-    pub fn waiting(way_back: Arc<str>, limit: Duration) -> Self {
-        Self { way_back, phase: Phase::Waits { until: Instant::now() + limit } }
+    pub fn waiting(revert_to: Arc<str>, limit: Duration) -> Self {
+        Self { revert_to, phase: Phase::Waits { until: Instant::now() + limit } }
     }
 
     /// It was not confirmed in time, and this is why the config before is not in force.
-    pub fn refused(way_back: Arc<str>, reason: String) -> Self {
+    pub fn refused(revert_to: Arc<str>, reason: String) -> Self {
         let (retry, at) = (RETRY_FIRST, Instant::now() + RETRY_FIRST);
-        Self { way_back, phase: Phase::Refused { reason, retry, at } }
+        Self { revert_to, phase: Phase::Refused { reason, retry, at } }
     }
 
     /// When it is too late for a confirmation; `None`: it is.
@@ -55,8 +55,8 @@ impl Trial {
         }
     }
 
-    /// The config before is about to be put in force: it is too late for a confirmation. Another attempt comes later, even
-    /// if this one panics. Returns why the one before was refused, if there was one.
+    /// The config before is about to be put in force: it is too late for a confirmation. Another attempt comes later,
+    /// even if this one panics. Returns why the one before was refused, if there was one.
     pub fn attempt(&mut self) -> Option<String> {
         let refusal = self.refusal().map(str::to_owned);
         let retry = match self.phase {
@@ -76,7 +76,7 @@ impl Trial {
     }
 
     /// Returns when the config before is to be put in force. May be dropped and called again.
-    pub async fn way_back_due(&self) {
+    pub async fn revert_due(&self) {
         match self.phase {
             Phase::Waits { until: at } | Phase::Refused { at, .. } => sleep_until(at).await,
         }
@@ -89,35 +89,37 @@ mod tests {
 
     use super::*;
 
-    async fn due_after(trial: &Trial) -> Duration {
+    async fn due_after(pending_revert: &PendingRevert) -> Duration {
         let begun = Instant::now();
-        trial.way_back_due().await;
+        pending_revert.revert_due().await;
         begun.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_way_back_that_is_refused_is_tried_again_whatever_the_reason() {
         let seconds = Duration::from_secs;
-        let mut trial = Trial::waiting("before".into(), seconds(60));
-        assert!(trial.waits_until().is_some() && trial.refusal().is_none());
-        assert!(due_after(&trial).await.abs_diff(seconds(60)) < seconds(1));
+        let mut pending_revert = PendingRevert::waiting("before".into(), seconds(60));
+        assert!(pending_revert.waits_until().is_some() && pending_revert.refusal().is_none());
+        assert!(due_after(&pending_revert).await.abs_diff(seconds(60)) < seconds(1));
         let mut before = None;
         for expected in [1, 2, 4, 8, 16, 30, 30] {
-            assert_eq!(trial.attempt(), before);
-            assert!(trial.waits_until().is_none(), "it is too late to confirm it");
+            assert_eq!(pending_revert.attempt(), before);
+            assert!(pending_revert.waits_until().is_none(), "it is too late to confirm it");
             // An attempt takes its time.
             sleep(seconds(20)).await;
             before = Some(format!("no {expected}"));
-            trial.refuse(format!("no {expected}"));
-            assert!(due_after(&trial).await.abs_diff(seconds(expected)) < Duration::from_millis(500));
+            pending_revert.refuse(format!("no {expected}"));
+            assert!(
+                due_after(&pending_revert).await.abs_diff(seconds(expected)) < Duration::from_millis(500)
+            );
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_attempt_that_panics_is_not_the_last_and_not_followed_at_once() {
-        let mut trial = Trial::waiting("before".into(), Duration::ZERO);
-        trial.attempt();
-        assert!(trial.refusal().is_some_and(|reason| reason.contains("panicked")));
-        assert!(due_after(&trial).await.abs_diff(RETRY_FIRST) < Duration::from_millis(500));
+        let mut pending_revert = PendingRevert::waiting("before".into(), Duration::ZERO);
+        pending_revert.attempt();
+        assert!(pending_revert.refusal().is_some_and(|reason| reason.contains("panicked")));
+        assert!(due_after(&pending_revert).await.abs_diff(RETRY_FIRST) < Duration::from_millis(500));
     }
 }

@@ -6,9 +6,9 @@ use parking_lot::Mutex;
 
 /// When the wait for a confirmation ends, if there is one.
 #[derive(Debug, Default)]
-pub struct Confirmation(Mutex<Option<Instant>>);
+pub struct ConfirmDeadline(Mutex<Option<Instant>>);
 
-impl Confirmation {
+impl ConfirmDeadline {
     /// It is awaited for so long.
     pub fn await_for(&self, limit: Duration) {
         *self.0.lock() = Some(Instant::now() + limit);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::prepare::{self, LIMIT};
+use super::warm_up::{self, LIMIT};
 use crate::changes::{Changes, Item};
 use crate::config::EndpointAddress;
 use crate::pool::status::EndpointState;
@@ -15,21 +15,21 @@ use crate::pool::{Finding, Member, Pool, Standing};
 use crate::snapshot::Snapshot;
 
 /// The endpoints of a snapshot as they are now, by what the config says of them.
-struct Present {
+struct CurrentEndpoints {
     /// A name has one for each of its addresses.
     members: HashMap<String, Vec<(Arc<Pool>, Member)>>,
     unresolved: HashSet<String>,
 }
 
 /// What probes have found, by the place of the endpoint among those that come.
-type Found = Vec<Option<Result<(), String>>>;
+type ProbeResults = Vec<Option<Result<(), String>>>;
 
 /// Of a config that has come into force.
 pub fn add(changes: &mut Changes, previous: &Snapshot, next: &Snapshot) {
-    let present = Present::of(next);
+    let current = CurrentEndpoints::of(next);
     for item in &mut changes.endpoints.added {
-        if let Some(remark) = present.arrival(item) {
-            item.remark(&remark);
+        if let Some(note) = current.arrival(item) {
+            item.add_note(&note);
         }
     }
     add_departures(changes, previous);
@@ -37,13 +37,13 @@ pub fn add(changes: &mut Changes, previous: &Snapshot, next: &Snapshot) {
 
 /// Of the endpoints that go.
 pub fn add_departures(changes: &mut Changes, previous: &Snapshot) {
-    let present = Present::of(previous);
+    let current = CurrentEndpoints::of(previous);
     for item in &mut changes.endpoints.removed {
-        let members = present.members(item);
+        let members = current.members(item);
         match members.iter().map(|(_, member)| member.endpoint.load().in_flight).sum::<u64>() {
             0 => {}
-            1 => item.remark("drains: 1 request"),
-            in_flight => item.remark(&format!("drains: {in_flight} requests")),
+            1 => item.add_note("drains: 1 request"),
+            in_flight => item.add_note(&format!("drains: {in_flight} requests")),
         }
     }
 }
@@ -51,30 +51,30 @@ pub fn add_departures(changes: &mut Changes, previous: &Snapshot) {
 /// Probes the endpoints that a config would bring, and says what was found. `next` shares nothing with what runs.
 pub async fn try_arrivals(changes: &mut Changes, next: &Snapshot) {
     let arrivals = &mut changes.endpoints.added;
-    let mut found: Found = vec![None; arrivals.len()];
+    let mut found: ProbeResults = vec![None; arrivals.len()];
     let pools: HashSet<&str> = arrivals.iter().filter_map(|item| item.pool.as_deref()).collect();
     let pools: Vec<_> = next.pools().iter().filter(|pool| pools.contains(&**pool.name())).cloned().collect();
     let _ = timeout(LIMIT, async {
-        prepare::resolve_names(&pools).await;
-        probe_once(&Present::of(next), arrivals, &mut found).await;
+        warm_up::resolve_names(&pools).await;
+        probe_once(&CurrentEndpoints::of(next), arrivals, &mut found).await;
     })
     .await;
-    let present = Present::of(next);
+    let current = CurrentEndpoints::of(next);
     for (item, found) in arrivals.iter_mut().zip(found) {
         match found {
-            Some(Ok(())) => item.remark("a probe passed"),
-            Some(Err(reason)) => item.remark(&format!("a probe failed: {reason}")),
-            None if present.is_unresolved(item) => item.remark("does not resolve"),
-            None if present.is_checked(item) => item.remark("no probe was answered in time"),
+            Some(Ok(())) => item.add_note("a probe passed"),
+            Some(Err(reason)) => item.add_note(&format!("a probe failed: {reason}")),
+            None if current.is_unresolved(item) => item.add_note("does not resolve"),
+            None if current.is_checked(item) => item.add_note("no probe was answered in time"),
             None => {}
         }
     }
 }
 
-async fn probe_once(present: &Present, arrivals: &[Item], found: &mut Found) {
+async fn probe_once(current: &CurrentEndpoints, arrivals: &[Item], found: &mut ProbeResults) {
     let mut probes = JoinSet::new();
     for (index, item) in arrivals.iter().enumerate() {
-        for (pool, member) in present.members(item) {
+        for (pool, member) in current.members(item) {
             let (pool, member) = (pool.clone(), member.clone());
             probes.spawn(async move { (index, pool.probe_once(&member).await.and_then(Finding::verdict)) });
         }
@@ -90,15 +90,15 @@ async fn probe_once(present: &Present, arrivals: &[Item], found: &mut Found) {
     }
 }
 
-// === impl Present ===
+// === impl CurrentEndpoints ===
 
-impl Present {
+impl CurrentEndpoints {
     fn of(snapshot: &Snapshot) -> Self {
-        let mut present = Self { members: HashMap::new(), unresolved: HashSet::new() };
+        let mut current = Self { members: HashMap::new(), unresolved: HashSet::new() };
         for pool in snapshot.pools() {
             for member in pool.members() {
                 let key = key(pool.name(), written(member.endpoint.label()));
-                present.members.entry(key).or_default().push((pool.clone(), member));
+                current.members.entry(key).or_default().push((pool.clone(), member));
             }
             let resolved: HashSet<String> = (pool.status().names.into_iter())
                 .filter(|name| name.addresses > 0)
@@ -107,9 +107,9 @@ impl Present {
             let names = pool.spec().endpoints.iter().map(|spec| &spec.address);
             let names = names.filter(|address| matches!(address, EndpointAddress::Name { .. }));
             let names = names.map(EndpointAddress::to_string).filter(|name| !resolved.contains(name));
-            present.unresolved.extend(names.map(|name| key(pool.name(), &name)));
+            current.unresolved.extend(names.map(|name| key(pool.name(), &name)));
         }
-        present
+        current
     }
 
     fn members(&self, item: &Item) -> &[(Arc<Pool>, Member)] {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::offload::{FILE_LIMIT, Hung, KEEP_LIMIT, Offload};
-use super::state_dir::{Environment, Kept, Standing, StateError, Unconfirmed};
+use super::state_dir::{StateDirs, StateError, StateFiles, Unconfirmed, UnconfirmedStatus};
 use crate::config::StateDirectory;
 
 #[derive(Default)]
-pub struct Memory {
+pub struct ConfigHistory {
     /// The text of the config that was in force before; never the one that is in force now.
     before: Option<Arc<str>>,
-    kept: Option<Kept>,
+    files: Option<StateFiles>,
     /// What is kept of a config that nobody has confirmed: it may be in force, or only in the config file.
     unconfirmed: Option<Unconfirmed>,
     /// What is to be kept once the process serves: the config in force for good, and the one that nobody has confirmed.
@@ -24,7 +24,7 @@ pub struct Memory {
 
 /// What has become of something that is to be known beyond the end of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeping {
+pub enum SaveResult {
     Written,
     /// It is not on the disk, or not all of it; the log says why.
     Failed,
@@ -33,11 +33,11 @@ pub enum Keeping {
 }
 
 /// What the config file of a process that starts stands for.
-pub enum Found {
+pub enum FileStatus {
     /// The config that it says, for good.
     Permanent,
     /// It waits for its confirmation, for so long; without it, the other text comes back.
-    Waits(Duration, Arc<str>),
+    Unconfirmed(Duration, Arc<str>),
     /// It was not confirmed in time, and this was in force before.
     Expired(Arc<str>),
     /// Nobody can tell, because something cannot be read, for this reason.
@@ -45,24 +45,24 @@ pub enum Found {
 }
 
 /// What lies in the state directory.
-struct Left {
-    kept: Kept,
+struct Stored {
+    kept: StateFiles,
     /// The config that was in force for good.
     in_force: Result<Arc<str>, StateError>,
     before: Option<Arc<str>>,
     unconfirmed: Result<Option<Unconfirmed>, StateError>,
 }
 
-impl Memory {
+impl ConfigHistory {
     /// What is known of earlier configs of this file, which says `text`.
-    pub async fn of_file(setting: &StateDirectory, file: &Path, text: &Arc<str>) -> (Self, Found) {
+    pub async fn of_file(setting: &StateDirectory, file: &Path, text: &Arc<str>) -> (Self, FileStatus) {
         let mut offload = Offload::default();
         let is_named = matches!(setting, StateDirectory::At(_));
         let (setting, file) = (setting.clone(), file.to_owned());
-        let read = move || Ok(Kept::open(&setting, &file, &Environment::of_process())?.map(Left::read));
+        let read = move || Ok(StateFiles::open(&setting, &file, &StateDirs::of_process())?.map(Stored::read));
         let (left, found) = opened(offload.run_within(FILE_LIMIT, KEEP_LIMIT, read).await, is_named);
         let Some(left) = left else { return (Self { offload, ..Self::default() }, found) };
-        let Left { kept, in_force, before, unconfirmed } = left;
+        let Stored { kept, in_force, before, unconfirmed } = left;
         let (unconfirmed, found) = match unconfirmed {
             Ok(unconfirmed) => {
                 // A confirmation was written to its half where both are the same.
@@ -71,26 +71,26 @@ impl Memory {
                 let found = stands_for(text, unconfirmed.as_ref(), in_force.as_ref());
                 (unconfirmed, found)
             }
-            Err(error) => (None, Found::Unknown(error.to_string())),
+            Err(error) => (None, FileStatus::Unknown(error.to_string())),
         };
         // The one that comes back without a confirmation is none to which a rollback goes afterwards.
         let is = match &found {
-            Found::Waits(_, earlier) | Found::Expired(earlier) => earlier,
-            Found::Permanent | Found::Unknown(_) => text,
+            FileStatus::Unconfirmed(_, earlier) | FileStatus::Expired(earlier) => earlier,
+            FileStatus::Permanent | FileStatus::Unknown(_) => text,
         };
         let differs = |earlier: &Arc<str>| earlier != is;
         let before = in_force.ok().filter(differs).or_else(|| before.filter(differs));
         let unsaved = match &found {
             // What is not in force is still not wanted by the next start.
-            Found::Permanent => {
+            FileStatus::Permanent => {
                 Some((text.clone(), unconfirmed.clone().filter(|unconfirmed| unconfirmed.text != *text)))
             }
-            Found::Waits(_, earlier) => {
+            FileStatus::Unconfirmed(_, earlier) => {
                 Some((earlier.clone(), unconfirmed.clone().map(Unconfirmed::started)))
             }
-            Found::Expired(_) | Found::Unknown(_) => None,
+            FileStatus::Expired(_) | FileStatus::Unknown(_) => None,
         };
-        (Self { before, kept: Some(kept), unconfirmed, unsaved, offload }, found)
+        (Self { before, files: Some(kept), unconfirmed, unsaved, offload }, found)
     }
 
     pub fn before(&self) -> Option<Arc<str>> {
@@ -103,14 +103,15 @@ impl Memory {
         self.keep(in_force, unconfirmed).await;
     }
 
-    /// The process starts with `way_back` before the time is over, because it cannot start with what waits.
-    pub fn starts_with(&mut self, way_back: Arc<str>) {
-        self.unsaved = Some((way_back, self.unconfirmed.clone().map(Unconfirmed::expired)));
+    /// The process starts with the config before it (`revert_to`) before the time is over, because it cannot start with
+    /// what waits.
+    pub fn starts_with(&mut self, revert_to: Arc<str>) {
+        self.unsaved = Some((revert_to, self.unconfirmed.clone().map(Unconfirmed::expired)));
     }
 
     /// `is` has come into force for good, after `was`. Where that is not written, the next start may take it for
     /// unconfirmed, if that was so.
-    pub async fn keep_permanent(&mut self, was: &Arc<str>, is: &Arc<str>) -> Keeping {
+    pub async fn keep_permanent(&mut self, was: &Arc<str>, is: &Arc<str>) -> SaveResult {
         if was != is {
             self.before = Some(was.clone());
         }
@@ -118,49 +119,54 @@ impl Memory {
     }
 
     /// The config before is in force again. Going back once more would bring the one that somebody did not want.
-    pub async fn record_rollback(&mut self) -> Keeping {
+    pub async fn record_rollback(&mut self) -> SaveResult {
         match self.before.take() {
             Some(is) => self.keep(is, self.unconfirmed.clone()).await,
-            None => Keeping::Nowhere,
+            None => SaveResult::Nowhere,
         }
     }
 
-    /// `text` is about to come into force until somebody confirms it; without that, `way_back` comes back.
-    pub async fn record_trial(&mut self, way_back: Arc<str>, text: Arc<str>, limit: Duration) -> Keeping {
+    /// `text` is about to come into force until somebody confirms it; without that, `revert_to` comes back.
+    pub async fn record_unconfirmed(
+        &mut self,
+        revert_to: Arc<str>,
+        text: Arc<str>,
+        limit: Duration,
+    ) -> SaveResult {
         let until = SystemTime::now() + limit;
-        self.keep(way_back, Some(Unconfirmed { text, until, limit, starts: 0 })).await
+        self.keep(revert_to, Some(Unconfirmed { text, until, limit, starts: 0 })).await
     }
 
-    /// The config that waited was not confirmed, and `way_back` should be in force: the next start must not take the other
-    /// one for confirmed, if the file still has it.
-    pub async fn record_expiry(&mut self, way_back: Arc<str>) -> Keeping {
+    /// The config that waited was not confirmed, and `revert_to` should be in force: the next start must not take the
+    /// other one for confirmed, if the file still has it.
+    pub async fn record_expiry(&mut self, revert_to: Arc<str>) -> SaveResult {
         let expired = self.unconfirmed.clone().map(Unconfirmed::expired);
-        self.keep(way_back, expired).await
+        self.keep(revert_to, expired).await
     }
 
     /// The config that is in force for good, and the one that nobody has confirmed.
-    async fn keep(&mut self, in_force: Arc<str>, unconfirmed: Option<Unconfirmed>) -> Keeping {
+    async fn keep(&mut self, in_force: Arc<str>, unconfirmed: Option<Unconfirmed>) -> SaveResult {
         self.unsaved = None;
         self.unconfirmed.clone_from(&unconfirmed);
-        let Some(kept) = self.kept.clone() else { return Keeping::Nowhere };
+        let Some(kept) = self.files.clone() else { return SaveResult::Nowhere };
         let before = self.before.clone();
         let write = move || {
-            // In this order: what nobody has confirmed goes back to what is in force for good. Where both are the same, it
-            // was confirmed: see `of_file`.
+            // In this order: what nobody has confirmed goes back to what is in force for good. Where both are the same,
+            // it was confirmed: see `of_file`.
             kept.keep(&in_force, before.as_deref())?;
             kept.keep_unconfirmed(unconfirmed.as_ref())
         };
         match self.offload.run_within(FILE_LIMIT, KEEP_LIMIT, write).await {
-            Ok(Ok(())) => return Keeping::Written,
+            Ok(Ok(())) => return SaveResult::Written,
             Ok(Err(error)) => cannot_keep(&error),
             Err(hung) => cannot_keep(&hung),
         }
-        Keeping::Failed
+        SaveResult::Failed
     }
 }
 
-impl Left {
-    fn read(kept: Kept) -> Self {
+impl Stored {
+    fn read(kept: StateFiles) -> Self {
         Self {
             in_force: kept.in_force().map(Arc::from),
             // Nothing depends on it but a rollback, which says that there is none.
@@ -173,17 +179,20 @@ impl Left {
 
 /// What lies in the state directory. Where nothing does, what a config file stands for by that; `is_named`: the config
 /// names the directory.
-fn opened(read: Result<Result<Option<Left>, StateError>, Hung>, is_named: bool) -> (Option<Left>, Found) {
+fn opened(
+    read: Result<Result<Option<Stored>, StateError>, Hung>,
+    is_named: bool,
+) -> (Option<Stored>, FileStatus) {
     match read {
-        Ok(Ok(left)) => (left, Found::Permanent),
+        Ok(Ok(left)) => (left, FileStatus::Permanent),
         Ok(Err(error)) => {
             cannot_keep(&error);
             // Of the usual places, one that cannot be used holds nothing.
-            (None, if is_named { Found::Unknown(error.to_string()) } else { Found::Permanent })
+            (None, if is_named { FileStatus::Unknown(error.to_string()) } else { FileStatus::Permanent })
         }
         Err(hung) => {
             cannot_keep(&hung);
-            (None, Found::Unknown(hung.to_string()))
+            (None, FileStatus::Unknown(hung.to_string()))
         }
     }
 }
@@ -193,16 +202,18 @@ fn stands_for(
     text: &Arc<str>,
     unconfirmed: Option<&Unconfirmed>,
     in_force: Result<&Arc<str>, &StateError>,
-) -> Found {
+) -> FileStatus {
     let unconfirmed = unconfirmed.filter(|unconfirmed| unconfirmed.text == *text);
     match (unconfirmed, in_force) {
         // It would be overwritten.
-        (_, Err(error)) if unconfirmed.is_some() || !error.is_missing() => Found::Unknown(error.to_string()),
-        (Some(unconfirmed), Ok(before)) => match unconfirmed.standing(SystemTime::now()) {
-            Standing::Waits(left) => Found::Waits(left, before.clone()),
-            Standing::Expired => Found::Expired(before.clone()),
+        (_, Err(error)) if unconfirmed.is_some() || !error.is_missing() => {
+            FileStatus::Unknown(error.to_string())
+        }
+        (Some(unconfirmed), Ok(before)) => match unconfirmed.status(SystemTime::now()) {
+            UnconfirmedStatus::Waits(left) => FileStatus::Unconfirmed(left, before.clone()),
+            UnconfirmedStatus::Expired => FileStatus::Expired(before.clone()),
         },
-        _ => Found::Permanent,
+        _ => FileStatus::Permanent,
     }
 }
 
@@ -216,21 +227,21 @@ mod tests {
 
     use super::*;
 
-    async fn found(directory: &Path, text: &str) -> (Memory, Found) {
+    async fn found(directory: &Path, text: &str) -> (ConfigHistory, FileStatus) {
         let setting = StateDirectory::At(directory.to_owned());
-        Memory::of_file(&setting, Path::new("/etc/a.yaml"), &text.into()).await
+        ConfigHistory::of_file(&setting, Path::new("/etc/a.yaml"), &text.into()).await
     }
 
-    async fn started(directory: &Path, text: &str) -> Memory {
-        let (mut memory, found) = found(directory, text).await;
-        assert!(matches!(found, Found::Permanent));
-        memory.started().await;
-        memory
+    async fn started(directory: &Path, text: &str) -> ConfigHistory {
+        let (mut history, found) = found(directory, text).await;
+        assert!(matches!(found, FileStatus::Permanent));
+        history.started().await;
+        history
     }
 
-    fn kept(directory: &Path) -> Kept {
+    fn kept(directory: &Path) -> StateFiles {
         let setting = StateDirectory::At(directory.to_owned());
-        let kept = Kept::open(&setting, Path::new("/etc/a.yaml"), &Environment::default());
+        let kept = StateFiles::open(&setting, Path::new("/etc/a.yaml"), &StateDirs::default());
         kept.expect("it can be used").expect("it is not off")
     }
 
@@ -240,12 +251,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let directory = folder.path().join("state");
         fs::write(&directory, "").expect("written");
-        assert!(matches!(found(&directory, "b").await.1, Found::Unknown(_)));
+        assert!(matches!(found(&directory, "b").await.1, FileStatus::Unknown(_)));
         for is_named in [true, false] {
             let (_, found) = opened(Err(Hung::Working(KEEP_LIMIT)), is_named);
-            assert!(matches!(found, Found::Unknown(_)), "what hangs may hold something");
+            assert!(matches!(found, FileStatus::Unknown(_)), "what hangs may hold something");
         }
-        assert!(matches!(opened(Ok(Ok(None)), false).1, Found::Permanent), "nothing is to be kept");
+        assert!(matches!(opened(Ok(Ok(None)), false).1, FileStatus::Permanent), "nothing is to be kept");
     }
 
     /// Whoever mends it has lost nothing.
@@ -258,9 +269,9 @@ mod tests {
         let moved = folder.path().join("moved");
         fs::rename(&file, &moved).expect("moved");
         std::os::unix::fs::symlink(&moved, &file).expect("a symlink");
-        let (mut memory, found) = found(folder.path(), "b").await;
-        assert!(matches!(found, Found::Unknown(_)));
-        memory.started().await;
+        let (mut history, found) = found(folder.path(), "b").await;
+        assert!(matches!(found, FileStatus::Unknown(_)));
+        history.started().await;
         assert!(fs::symlink_metadata(&file).expect("it is there").is_symlink());
     }
 
@@ -268,8 +279,8 @@ mod tests {
     #[tokio::test]
     async fn a_half_written_confirmation_confirms_for_good() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut memory = started(folder.path(), "a").await;
-        memory.record_trial("a".into(), "b".into(), Duration::from_secs(60)).await;
+        let mut history = started(folder.path(), "a").await;
+        history.record_unconfirmed("a".into(), "b".into(), Duration::from_secs(60)).await;
         kept(folder.path()).keep("b", Some("a")).expect("written");
         // What comes next in the file is nobody's reason to forget it.
         started(folder.path(), "c").await;
@@ -280,37 +291,41 @@ mod tests {
     #[tokio::test]
     async fn processes_that_start_with_what_waits_are_counted_once_they_serve() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut memory = started(folder.path(), "a").await;
-        memory.record_trial("a".into(), "b".into(), Duration::from_secs(60)).await;
+        let mut history = started(folder.path(), "a").await;
+        history.record_unconfirmed("a".into(), "b".into(), Duration::from_secs(60)).await;
         for serves in [false, true, true] {
-            let (mut memory, found) = found(folder.path(), "b").await;
-            assert!(matches!(found, Found::Waits(..)));
+            let (mut history, found) = found(folder.path(), "b").await;
+            assert!(matches!(found, FileStatus::Unconfirmed(..)));
             if serves {
-                memory.started().await;
+                history.started().await;
             }
         }
-        assert!(matches!(found(folder.path(), "b").await.1, Found::Expired(earlier) if &*earlier == "a"));
+        assert!(
+            matches!(found(folder.path(), "b").await.1, FileStatus::Expired(earlier) if &*earlier == "a")
+        );
     }
 
     #[tokio::test]
     async fn what_a_process_cannot_start_with_is_not_tried_again() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut memory = started(folder.path(), "a").await;
-        memory.record_trial("a".into(), "b".into(), Duration::from_secs(60)).await;
-        let (mut memory, _) = found(folder.path(), "b").await;
-        memory.starts_with("a".into());
-        memory.started().await;
-        assert!(matches!(found(folder.path(), "b").await.1, Found::Expired(earlier) if &*earlier == "a"));
+        let mut history = started(folder.path(), "a").await;
+        history.record_unconfirmed("a".into(), "b".into(), Duration::from_secs(60)).await;
+        let (mut history, _) = found(folder.path(), "b").await;
+        history.starts_with("a".into());
+        history.started().await;
+        assert!(
+            matches!(found(folder.path(), "b").await.1, FileStatus::Expired(earlier) if &*earlier == "a")
+        );
     }
 
     /// A reload may come before the process serves.
     #[tokio::test]
     async fn what_a_process_starts_with_is_not_kept_over_something_later() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (mut memory, _) = found(folder.path(), "a").await;
+        let (mut history, _) = found(folder.path(), "a").await;
         let limit = Duration::from_secs(60);
-        assert_eq!(memory.record_trial("a".into(), "b".into(), limit).await, Keeping::Written);
-        memory.started().await;
+        assert_eq!(history.record_unconfirmed("a".into(), "b".into(), limit).await, SaveResult::Written);
+        history.started().await;
         let unconfirmed = kept(folder.path()).unconfirmed().expect("it can be read").expect("there is one");
         assert_eq!(&*unconfirmed.text, "b");
     }

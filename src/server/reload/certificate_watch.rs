@@ -6,25 +6,25 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::offload::Look;
+use super::offload::FilePoll;
 use crate::snapshot::Snapshot;
 use crate::tls::Source;
 
 /// How often they are read. A change is acted upon once two looks in a row have found the same.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often those that are near their end are spoken of.
 const REMINDER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What has happened to certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
+pub enum CertificateEvent {
     Changed,
     /// It is time to look at their dates.
     Reminder,
 }
 
-pub struct Certificates {
+pub struct CertificateWatch {
     snapshot: Arc<ArcSwap<Snapshot>>,
     looks: Interval,
     reminders: Interval,
@@ -32,16 +32,16 @@ pub struct Certificates {
     tried: Option<(u64, Vec<u64>)>,
     /// What the last look has found, where that is something else.
     found: Option<Vec<u64>>,
-    look: Look<Saying>,
+    look: FilePoll<Saying>,
 }
 
 /// Of which generation, what its files said when they were read for it, and what they say now.
 type Saying = (u64, Vec<u64>, Vec<u64>);
 
-impl Certificates {
+impl CertificateWatch {
     /// Must run within the runtime that will wait.
     pub fn new(snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
-        let mut looks = interval(LOOK);
+        let mut looks = interval(CHECK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             snapshot,
@@ -49,17 +49,18 @@ impl Certificates {
             reminders: interval(REMINDER),
             tried: None,
             found: None,
-            look: Look::default(),
+            look: FilePoll::default(),
         }
     }
 
-    /// May be dropped and called again; must be, once another snapshot is in force: where there are no files, nobody looks.
-    pub async fn news(&mut self) -> News {
+    /// May be dropped and called again; must be, once another snapshot is in force: where there are no files, nobody
+    /// looks.
+    pub async fn next_event(&mut self) -> CertificateEvent {
         loop {
             let there_are = !sources(&self.snapshot.load()).is_empty();
             tokio::select! {
                 _ = self.looks.tick(), if there_are => {}
-                _ = self.reminders.tick() => return News::Reminder,
+                _ = self.reminders.tick() => return CertificateEvent::Reminder,
             }
             let snapshot = self.snapshot.load_full();
             let sources = sources(&snapshot);
@@ -71,7 +72,7 @@ impl Certificates {
             let Some((of, said, says)) = self.look.at("certificates", look).await else { continue };
             // One that was taken up again may be of a snapshot before.
             if of == generation && self.is_new(generation, said, says) {
-                return News::Changed;
+                return CertificateEvent::Changed;
             }
         }
     }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::offload::Look;
+use super::offload::FilePoll;
 use crate::config;
 
 /// How often the file is read. A change is acted upon once two looks in a row have found the same: a file that is being
 /// written may be a valid config with half of its pools missing.
-const LOOK: Duration = Duration::from_millis(500);
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What a look has found: the text, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,25 +21,25 @@ pub enum Seen {
     Unreadable(String),
 }
 
-pub struct Watch {
+pub struct ConfigWatch {
     /// `None`: nothing is watched.
     watched: Option<(PathBuf, Interval)>,
     /// What a reload has been tried with; it is not tried again.
     tried: Seen,
     /// What the last look has found, where that is something else.
     found: Option<Seen>,
-    look: Look<Seen>,
+    look: FilePoll<Seen>,
 }
 
-impl Watch {
+impl ConfigWatch {
     /// Must run within the runtime that will wait.
     pub fn new(file: Option<PathBuf>, text: Arc<str>) -> Self {
         let watched = file.map(|file| {
-            let mut looks = interval(LOOK);
+            let mut looks = interval(CHECK_INTERVAL);
             looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             (file, looks)
         });
-        Self { watched, tried: Seen::Text(text), found: None, look: Look::default() }
+        Self { watched, tried: Seen::Text(text), found: None, look: FilePoll::default() }
     }
 
     /// What a config file says, as the config has it.
@@ -72,7 +72,7 @@ impl Watch {
 impl Seen {
     pub fn of(read: &Result<String, config::LoadError>) -> Self {
         match read {
-            Ok(text) => Self::Text(Watch::text(text)),
+            Ok(text) => Self::Text(ConfigWatch::text(text)),
             Err(error) => Self::Unreadable(error.to_string()),
         }
     }

@@ -4,7 +4,7 @@ use crate::changes::Changes;
 
 /// What made a config come into force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub enum Trigger {
     Signal,
     Command,
     Watch,
@@ -23,7 +23,7 @@ pub struct Applied {
     pub warnings: String,
 }
 
-impl By {
+impl Trigger {
     pub fn name(self) -> &'static str {
         match self {
             Self::Signal => "signal",
@@ -37,7 +37,7 @@ impl By {
 }
 
 impl Applied {
-    pub fn log(&self, by: By) {
+    pub fn log(&self, by: Trigger) {
         let Changes { listeners, routes, pools, endpoints, .. } = &self.changes;
         log::info!(
             generation = self.generation,

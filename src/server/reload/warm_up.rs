@@ -16,7 +16,7 @@ const NAMES_LIMIT: Duration = Duration::from_secs(1);
 
 /// Resolves the names of these pools, and probes the endpoints of which their checks know nothing: a dead one gets no
 /// request. What is left over is for the supervisor, as at every start.
-pub async fn make_ready(pools: &[Arc<Pool>]) {
+pub async fn warm_up(pools: &[Arc<Pool>]) {
     let _ = timeout(LIMIT, async {
         resolve_names(pools).await;
         probe_new(pools).await;

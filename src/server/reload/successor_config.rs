@@ -3,44 +3,49 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::deferred_drop::DeferredDrop;
 use super::offload::Offload;
-use super::retired::Retired;
-use super::{Beginning, ReloadError, new_pools, prepare, put_in_force};
+use super::{InitialConfig, ReloadError, new_pools, put_in_force, warm_up};
 use crate::config::{self, Config, Loaded};
 use crate::exchange;
 use crate::server::state::Shared;
 use crate::snapshot::Snapshot;
 
-/// Puts the routes and pools of the successor's config in force, if requests wait for an endpoint: no new ones come, but
-/// an endpoint that the successor knows may be theirs. Listeners stay as they are, because they are the successor's now.
+/// Puts the routes and pools of the successor's config in force, if requests wait for an endpoint: no new ones come,
+/// but an endpoint that the successor knows may be theirs. Listeners stay as they are, because they are the successor's
+/// now.
 ///
 /// A file that only the successor understands changes nothing. May not return: the config before is dropped once nobody
 /// uses it.
-pub async fn follow_successor(shared: Arc<Shared>) {
+pub async fn adopt_successor_config(shared: Arc<Shared>) {
     let previous = shared.snapshot.load_full();
     if !previous.pools().iter().any(|pool| pool.is_waited_for()) {
         return;
     }
-    let mut retired = Retired::new(shared.telemetry.metrics.clone());
-    match adopt(&shared, previous, &mut retired).await {
+    let mut deferred_drop = DeferredDrop::new(shared.telemetry.metrics.clone());
+    match adopt(&shared, previous, &mut deferred_drop).await {
         Ok(generation) => log::info!(generation; "requests that wait are decided by the successor's config"),
         Err(error) => log::warn!(reason:% = error; "requests that wait stay with the config before"),
     }
-    match retired.drop_unused().await {}
+    match deferred_drop.drop_unused().await {}
 }
 
-async fn adopt(shared: &Shared, previous: Arc<Snapshot>, retired: &mut Retired) -> Result<u64, ReloadError> {
+async fn adopt(
+    shared: &Shared,
+    previous: Arc<Snapshot>,
+    deferred_drop: &mut DeferredDrop,
+) -> Result<u64, ReloadError> {
     let file = shared.file.clone().ok_or(ReloadError::NoFile)?;
     let mut offload = Offload::default();
     let read = file.clone();
     let of_the_file = offload.run(move || compiled(&read)).await??;
     // The successor has it in force, too.
-    let (config, _) = Beginning::of(of_the_file, Some(&file)).await;
+    let (config, _) = InitialConfig::of(of_the_file, Some(&file)).await;
     let was = previous.clone();
     let snapshot = Arc::new(offload.run(move || built(config, &was)).await?);
-    prepare::make_ready(&new_pools(&snapshot, &previous)).await;
+    warm_up::warm_up(&new_pools(&snapshot, &previous)).await;
     put_in_force(shared, &previous, &snapshot);
-    retired.add(previous);
+    deferred_drop.add(previous);
     Ok(snapshot.generation())
 }
 

@@ -12,12 +12,12 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// Taking a snapshot of ten thousand endpoints apart takes milliseconds. If the last request that uses it did that, all
 /// others of its worker would wait for so long; so it is left to the thread that reloads.
-pub struct Retired {
+pub struct DeferredDrop {
     snapshots: Vec<Arc<Snapshot>>,
     metrics: Metrics,
 }
 
-impl Retired {
+impl DeferredDrop {
     pub fn new(metrics: Metrics) -> Self {
         Self { snapshots: Vec::new(), metrics }
     }
@@ -54,12 +54,12 @@ mod tests {
         let config = config::parse("listen: 127.0.0.1:0\nendpoints: [127.0.0.1:1]", "test");
         let request = Arc::new(Snapshot::build(config.expect("a valid config"), None));
         let snapshot = Arc::downgrade(&request);
-        let mut retired = Retired::new(Metrics::new(std::time::UNIX_EPOCH));
-        retired.add(request.clone());
-        let _ = timeout(SWEEP * 5, retired.drop_unused()).await;
+        let mut deferred_drop = DeferredDrop::new(Metrics::new(std::time::UNIX_EPOCH));
+        deferred_drop.add(request.clone());
+        let _ = timeout(SWEEP * 5, deferred_drop.drop_unused()).await;
         drop(request);
         assert_eq!(snapshot.strong_count(), 1, "it waits for the next look");
-        let _ = timeout(SWEEP * 2, retired.drop_unused()).await;
+        let _ = timeout(SWEEP * 2, deferred_drop.drop_unused()).await;
         assert_eq!(snapshot.strong_count(), 0);
     }
 }
