@@ -4,17 +4,17 @@
 //! carriers, the life of a request, and the parts that know no socket, no clock and no global at the bottom.
 
 pub mod admin;
-pub mod changes;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod config_diff;
 mod directory;
 pub mod endpoint;
 mod escape;
 pub mod exchange;
-mod field;
 mod file;
 pub mod forward;
+mod header_field;
 pub mod http1;
 pub mod lifecycle;
 pub mod listener_state;
@@ -25,9 +25,9 @@ pub mod pool;
 pub mod proxy;
 pub mod routing;
 pub mod server;
+mod sharded_counter;
 pub mod snapshot;
 mod socket_file;
-mod spread;
 pub mod telemetry;
 pub mod tls;
 mod websocket;

@@ -8,8 +8,8 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::time::Duration;
 
-use evenkeel::changes::Changes;
 use evenkeel::config::{self, Config};
+use evenkeel::config_diff::ConfigDiff;
 use evenkeel::pool::{Picked, Tried, Unconnected};
 use evenkeel::snapshot::Snapshot;
 
@@ -196,7 +196,7 @@ fn a_reload_takes_in_proportion_to_what_there_is() {
     ] {
         let make = |count| (snapshot(&text(count)), parsed(&text(count)));
         grows(what, [300, 3_000], PROPORTIONAL, make, |(previous, config)| {
-            black_box(Changes::between(previous.config(), config));
+            black_box(ConfigDiff::between(previous.config(), config));
             black_box(Snapshot::build(config.clone(), Some(previous)));
         });
     }

@@ -7,8 +7,8 @@ use super::ask::{Where, cannot_ask};
 use super::{Exit, fail, print, print_json, refuse, refuse_with};
 use crate::admin::client::{Question, Response};
 use crate::admin::encoded;
-use crate::changes;
 use crate::config;
+use crate::config_diff;
 
 /// New names are resolved, and new endpoints probed.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ impl Plan {
     }
 
     fn show(&self, body: &str) -> Exit {
-        let plan: changes::Plan = match serde_json::from_str(body) {
+        let plan: config_diff::Plan = match serde_json::from_str(body) {
             Ok(plan) => plan,
             Err(error) => return fail(format!("the plan is not understood: {error}")),
         };
@@ -52,6 +52,6 @@ impl Plan {
         } else {
             print(&plan.text());
         }
-        if plan.changes.is_empty() { Exit::Done } else { Exit::Changes }
+        if plan.diff.is_empty() { Exit::Done } else { Exit::Changes }
     }
 }

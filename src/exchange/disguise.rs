@@ -104,7 +104,7 @@ impl<F: Fn() -> Option<Arc<Authorities>>> Disguise<'_, F> {
     }
 }
 
-/// Changes those of a name's fields that `disguised` has another value for, and keeps their order.
+/// ConfigDiff those of a name's fields that `disguised` has another value for, and keeps their order.
 fn replace(
     edits: &mut Edits,
     name: &'static str,

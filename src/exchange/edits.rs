@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use http::HeaderName;
 
-use crate::field::{is_framing, is_of_connection, is_value};
+use crate::header_field::{is_connection_specific, is_framing, is_valid_value};
 
 /// Fields that belong to one connection (RFC 9110, section 7.6.1); `Close` is none, but `Connection: close` names it.
 const HOP_BY_HOP: [&str; 7] =
@@ -93,8 +93,8 @@ impl Edits {
         self.replacing |= const { bits(&HOP_BY_HOP) };
     }
 
-    /// The fields go in which proxies tell endpoints about the client, and which anybody can send, but for those that are
-    /// written afresh.
+    /// The fields go in which proxies tell endpoints about the client, and which anybody can send, but for those that
+    /// are written afresh.
     pub fn remove_claims(&mut self) {
         self.claims = &CLAIMS;
         self.replacing |= const { bits(&CLAIMS) };
@@ -136,7 +136,7 @@ impl Edits {
         let value = self.lines.len();
         write(&mut self.lines);
         let value = value..self.lines.len();
-        if is_value(self.lines.get(value.clone())?) && !is_carriers(name) {
+        if is_valid_value(self.lines.get(value.clone())?) && !is_carriers(name) {
             self.lines.extend_from_slice(b"\r\n");
             return Some(value);
         }
@@ -247,7 +247,7 @@ const fn bits(names: &[&str]) -> u64 {
 
 /// Framing and connection are the carriers' own: no edit gives these.
 fn is_carriers(name: &str) -> bool {
-    name == "trailer" || is_of_connection(name.as_bytes()) || is_framing(name.as_bytes())
+    name == "trailer" || is_connection_specific(name.as_bytes()) || is_framing(name.as_bytes())
 }
 
 #[cfg(test)]

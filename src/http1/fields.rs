@@ -1,7 +1,7 @@
 //! Field lines: of a head, and of the trailers of a chunked body. Every line ends with CRLF and stands for itself.
 
 use super::syntax::{Span, is_blank, is_token, token_length, trim, value_length};
-use crate::field::is_value;
+use crate::header_field::is_valid_value;
 
 /// A section of fields that is read as its bytes arrive.
 #[derive(Debug, Default)]
@@ -177,8 +177,8 @@ pub struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Writes those of them that `keep`, asked with name and value, wants, each as `Name: value`. Neighbours that came in
-    /// this form are copied in one piece.
+    /// Writes those of them that `keep`, asked with name and value, wants, each as `Name: value`. Neighbours that came
+    /// in this form are copied in one piece.
     pub(super) fn copy_to(self, out: &mut Vec<u8>, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
         let mut piece = 0..0;
         for line in self.lines {
@@ -247,7 +247,7 @@ fn line(bytes: &[u8], begin: usize, end: usize) -> Result<Line, &'static str> {
         None => return Err("field line without a colon"),
     }
     let untrimmed = line.get(name + 1..).unwrap_or_default();
-    if !is_value(untrimmed) {
+    if !is_valid_value(untrimmed) {
         return Err(value_fault(untrimmed));
     }
     let value = trim(untrimmed);

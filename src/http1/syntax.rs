@@ -158,8 +158,8 @@ pub(super) fn value_length(bytes: &[u8]) -> usize {
     let mut length = 0;
     for word in bytes.as_chunks::<8>().0 {
         let word = u64::from_le_bytes(*word);
-        // The high bit of each byte below 0x20, and of each that is 0x7f; a borrow can add false ones behind a true one.
-        // The first is true: the end of the line, or a tab, which may stand there.
+        // The high bit of each byte below 0x20, and of each that is 0x7f; a borrow can add false ones behind a true
+        // one. The first is true: the end of the line, or a tab, which may stand there.
         let delete = word ^ (0x7f * ONES);
         let control = word.wrapping_sub(0x20 * ONES) & !word & HIGH;
         let delete = delete.wrapping_sub(ONES) & !delete & HIGH;
@@ -197,7 +197,7 @@ pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::is_value;
+    use crate::header_field::is_valid_value;
 
     #[test]
     fn a_token_ends_where_one_byte_after_the_other_says() {
@@ -217,7 +217,7 @@ mod tests {
             for at in 0..20 {
                 let mut bytes = *b"abcdefgh\tjklmnop\xff\xe4s~";
                 bytes[at] = byte;
-                let expected = bytes.iter().position(|byte| !is_value(&[*byte])).unwrap_or(bytes.len());
+                let expected = bytes.iter().position(|byte| !is_valid_value(&[*byte])).unwrap_or(bytes.len());
                 assert_eq!(value_length(&bytes), expected, "{byte} at {at}");
             }
         }

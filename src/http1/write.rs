@@ -1,8 +1,8 @@
 //! Writes the head that goes on: the fields as they came, with the edits of `exchange`, and the framing and connection
 //! fields in one normal form, whatever was sent.
 //!
-//! A field of an edit is a `HeaderValue`, which cannot hold a line end, and every other byte has passed the parser: what
-//! is written here cannot be read as anything else.
+//! A field of an edit is a `HeaderValue`, which cannot hold a line end, and every other byte has passed the parser:
+//! what is written here cannot be read as anything else.
 
 #[cfg(test)]
 mod tests;
@@ -10,7 +10,7 @@ mod tests;
 use super::framing::{Framing, Version};
 use super::head::{RequestView, ResponseView};
 use crate::exchange::Edits;
-use crate::field::{is_framing, is_of_connection, same_name};
+use crate::header_field::{is_connection_specific, is_framing, same_name};
 
 /// How a request goes on.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,8 @@ pub struct RequestForm<'a> {
     pub framing: Framing,
     /// Ask the endpoint to upgrade. `Upgrade` itself is a field like others, and the edits' to remove.
     pub upgrade: bool,
-    /// Tell the endpoint that trailers are welcome. Whatever else the client's `TE` says ends here: the edits remove it.
+    /// Tell the endpoint that trailers are welcome. Whatever else the client's `TE` says ends here: the edits remove
+    /// it.
     pub trailers: bool,
     /// For `Host`, where neither the client nor an edit names one (HTTP/1.0).
     pub host: &'a str,
@@ -47,7 +48,8 @@ pub enum Connection {
     Upgrade,
 }
 
-/// Writes a request's head for the other carrier: nothing of it has changed but its target, which is in its normal form.
+/// Writes a request's head for the other carrier: nothing of it has changed but its target, which is in its normal
+/// form.
 pub fn judged(out: &mut Vec<u8>, head: RequestView<'_>) {
     target(out, head);
     out.extend_from_slice(match head.version() {
@@ -155,7 +157,7 @@ pub fn goes(name: &[u8], edits: &Edits, framing: Framing) -> bool {
 
 /// Fields that are written here and nowhere else, or that mean nothing on another connection.
 fn is_ours(name: &[u8], framing: Framing) -> bool {
-    is_of_connection(name)
+    is_connection_specific(name)
         || is_framing(name)
         || (name.len() == 7 && framing != Framing::Chunked && same_name(name, b"trailer"))
 }

@@ -20,7 +20,7 @@ use super::live::Known;
 use super::load::{Holds, PoolLoad};
 use super::reach::Reach;
 use super::status::EndpointState;
-use crate::spread::Spread;
+use crate::sharded_counter::ShardedCounter;
 use crate::tls::ClientTls;
 
 /// Where an endpoint is reached.
@@ -75,7 +75,7 @@ pub(super) enum Change {
 #[derive(Debug, Default)]
 struct Counters {
     /// What requests count: see the places below.
-    traffic: Spread<6>,
+    traffic: ShardedCounter<6>,
     idle_connections: AtomicU64,
     checks_passed: AtomicU64,
     checks_failed: AtomicU64,
@@ -297,7 +297,8 @@ impl Drop for IdleConnections {
     }
 }
 
-/// The right to send one attempt to an endpoint; while it lives, the attempt counts as in flight, there and in the pool.
+/// The right to send one attempt to an endpoint; while it lives, the attempt counts as in flight, there and in the
+/// pool.
 #[derive(Debug)]
 pub struct Lease {
     endpoint: Arc<Endpoint>,
@@ -360,7 +361,8 @@ impl Drop for Lease {
 pub struct EndpointTable {
     entries: Mutex<HashMap<Arc<str>, Arc<Endpoint>>>,
     load: Arc<PoolLoad>,
-    /// What was known before of endpoints that are not here yet, until the members have been found; with the pool's name.
+    /// What was known before of endpoints that are not here yet, until the members have been found; with the pool's
+    /// name.
     inherited: Mutex<Option<(Arc<str>, Arc<Known>)>>,
 }
 

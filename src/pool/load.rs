@@ -1,15 +1,15 @@
 //! How many requests a pool has at a time, over all threads, and how many it may have.
 //!
-//! Each thread counts for itself. Only where one of them has much of what the pool may have does it ask for the counts of
-//! all, and from then on all do, until the pool has little again: so in a pool that is far from its limit a request writes
-//! nothing that other threads write, and the limit is exact all the same.
+//! Each thread counts for itself. Only where one of them has much of what the pool may have does it ask for the counts
+//! of all, and from then on all do, until the pool has little again: so in a pool that is far from its limit a request
+//! writes nothing that other threads write, and the limit is exact all the same.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::spread::{SHARES, Spread};
+use crate::sharded_counter::{SHARDS, ShardedCounter};
 use crate::telemetry::Throttle;
 
 /// What a request holds for as long as it is in flight.
@@ -32,7 +32,7 @@ pub struct Most {
 #[derive(Debug, Default)]
 pub struct PoolLoad {
     /// By [`Holds`].
-    in_flight: Spread<2>,
+    in_flight: ShardedCounter<2>,
     all: Limit,
     of_connections: Limit,
     refused: AtomicU64,
@@ -121,16 +121,16 @@ impl Default for Limit {
 
 impl Limit {
     fn set(&self, most: Option<u64>, threads: usize) {
-        let high = most.map_or(u64::MAX, |most| most / (2 * threads.clamp(1, SHARES) as u64));
+        let high = most.map_or(u64::MAX, |most| most / (2 * threads.clamp(1, SHARDS) as u64));
         self.most.store(most.unwrap_or(u64::MAX), Relaxed);
         self.high.store(high, Relaxed);
     }
 
     /// `own`: what this thread has, with the one in question.
     ///
-    /// While it is not near, no thread has more than `high`: one that reaches it leaves a mark. The marks are taken back
-    /// only where all together have less, and no thread has left one since before they were counted: such a thread may
-    /// have gone on to fill the pool.
+    /// While it is not near, no thread has more than `high`: one that reaches it leaves a mark. The marks are taken
+    /// back only where all together have less, and no thread has left one since before they were counted: such a thread
+    /// may have gone on to fill the pool.
     fn is_exceeded(&self, own: u64, sum: impl FnOnce() -> u64) -> bool {
         let high = self.high.load(Relaxed);
         let has_much = own.cast_signed() >= high.min(i64::MAX as u64).cast_signed();

@@ -6,7 +6,7 @@ use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::exchange::Edits;
-use crate::field::{is_framing, is_of_connection, same_name};
+use crate::header_field::{is_connection_specific, is_framing, same_name};
 
 /// What Pingora's two heads can do alike.
 pub trait Head {
@@ -34,7 +34,7 @@ pub fn added(edits: &Edits) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
 fn goes(name: &[u8], edits: &Edits) -> bool {
     let is_pingoras = || matches!(name, b"content-length" | b"transfer-encoding" | b"connection");
     edits.replaced(name).any(|other| same_name(other.as_bytes(), name))
-        || ((is_framing(name) || is_of_connection(name)) && !is_pingoras())
+        || ((is_framing(name) || is_connection_specific(name)) && !is_pingoras())
 }
 
 impl Head for RequestHeader {

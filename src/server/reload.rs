@@ -40,8 +40,8 @@ use super::bind::BindError;
 use super::listen_socket::{ListenSockets, SocketChange};
 use super::state::Shared;
 use crate::admin::{ConfigChange, Outcome, Verdict};
-use crate::changes::Changes;
 use crate::config::{self, LoadError, Loaded, Report};
+use crate::config_diff::ConfigDiff;
 use crate::exchange;
 use crate::pool::Pool;
 use crate::snapshot::Snapshot;
@@ -106,7 +106,7 @@ pub struct Reloads {
 struct Prepared {
     snapshot: Arc<Snapshot>,
     sockets: SocketChange,
-    changes: Changes,
+    diff: ConfigDiff,
     warnings: String,
 }
 
@@ -382,7 +382,7 @@ impl Reloads {
 
     /// All of it. Nothing fails, and nothing waits.
     fn put_in_force(&mut self, prepared: Prepared) -> Applied {
-        let Prepared { snapshot, sockets, mut changes, warnings } = prepared;
+        let Prepared { snapshot, sockets, mut diff, warnings } = prepared;
         let shared = &self.shared;
         let previous = shared.snapshot.load_full();
         let generation = snapshot.generation();
@@ -390,9 +390,9 @@ impl Reloads {
         sockets.retire(&previous);
         put_in_force(shared, &previous, &snapshot);
         shared.listen_sockets.put(sockets);
-        plan_notes::add(&mut changes, &previous, &snapshot);
+        plan_notes::add(&mut diff, &previous, &snapshot);
         self.deferred_drop.add(previous);
-        Applied { generation, changes, warnings }
+        Applied { generation, diff, warnings }
     }
 
     fn refused(&self, by: Trigger, error: ReloadError) -> Outcome {
@@ -447,13 +447,13 @@ impl Prepared {
     ) -> Result<Self, ReloadError> {
         let Loaded { config, warnings } =
             exchange::tested(config::compile_next(text, name, previous.config())?)?;
-        let changes = Changes::between(previous.config(), &config);
-        if !changes.upgrade.is_empty() {
-            return Err(ReloadError::NeedsUpgrade(changes.upgrade));
+        let diff = ConfigDiff::between(previous.config(), &config);
+        if !diff.upgrade.is_empty() {
+            return Err(ReloadError::NeedsUpgrade(diff.upgrade));
         }
         let sockets = listen_sockets.prepare(&config.listeners)?;
         let snapshot = Arc::new(Snapshot::build(config, Some(previous)));
-        Ok(Self { snapshot, sockets, changes, warnings: written(&warnings) })
+        Ok(Self { snapshot, sockets, diff, warnings: written(&warnings) })
     }
 }
 

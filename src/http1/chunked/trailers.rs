@@ -2,7 +2,7 @@
 
 use super::super::fields::{Bounds, Fault, Fields};
 use super::{TRAILER_FIELDS_MAX, TRAILERS_MAX};
-use crate::field::same_name;
+use crate::header_field::same_name;
 
 /// Collected as they arrive; empty, and without memory, for nearly every body.
 #[derive(Debug, Default)]
@@ -12,7 +12,8 @@ pub(super) struct Trailers {
 }
 
 /// Names that mean something only before the body, or to somebody who trusts them (RFC 9110, section 6.5.1): framing,
-/// routing, authentication, request modifiers, response control, content format, hop by hop, and what we tell endpoints.
+/// routing, authentication, request modifiers, response control, content format, hop by hop, and what we tell
+/// endpoints.
 const FORBIDDEN: [&str; 51] = [
     "transfer-encoding",
     "content-length",

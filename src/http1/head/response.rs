@@ -4,7 +4,7 @@ use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, Lines, NextLine, ne
 use super::super::framing::{self, Announced, Framing, Onward, Version, lists, nominated};
 use super::super::syntax::{Span, list};
 use super::{Parse, Refusal};
-use crate::field::is_value;
+use crate::header_field::is_valid_value;
 
 /// Bytes of a response's head, status line included.
 pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
@@ -101,7 +101,7 @@ impl Response {
         };
         let line = bytes.get(..end).unwrap_or_default();
         let reason = line.get(STATUS_LENGTH..).ok_or("the status line is too short")?;
-        if !matches!(reason, [] | [b' ', ..]) || !is_value(reason) {
+        if !matches!(reason, [] | [b' ', ..]) || !is_valid_value(reason) {
             return Err("bad byte in the status line");
         }
         self.reason = Span::new((STATUS_LENGTH + 1).min(end), end);

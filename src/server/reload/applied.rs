@@ -1,6 +1,6 @@
 //! What is said of a config that has come into force: to the log, and to whoever asked for it.
 
-use crate::changes::Changes;
+use crate::config_diff::ConfigDiff;
 
 /// What made a config come into force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Trigger {
 /// A config that has come into force.
 pub struct Applied {
     pub generation: u64,
-    pub changes: Changes,
+    pub diff: ConfigDiff,
     /// What the config's own warnings are.
     pub warnings: String,
 }
@@ -38,7 +38,7 @@ impl Trigger {
 
 impl Applied {
     pub fn log(&self, by: Trigger) {
-        let Changes { listeners, routes, pools, endpoints, .. } = &self.changes;
+        let ConfigDiff { listeners, routes, pools, endpoints, .. } = &self.diff;
         log::info!(
             generation = self.generation,
             by = by.name(),
@@ -64,8 +64,8 @@ impl Applied {
 
     /// `condition` follows the words that it is in force.
     pub fn text(&self, condition: &str) -> String {
-        let Self { generation, changes, warnings } = self;
-        let same = if changes.is_empty() { "nothing has changed\n" } else { "" };
-        format!("generation {generation} is in force{condition}\n{same}{}{warnings}", changes.text())
+        let Self { generation, diff, warnings } = self;
+        let same = if diff.is_empty() { "nothing has changed\n" } else { "" };
+        format!("generation {generation} is in force{condition}\n{same}{}{warnings}", diff.text())
     }
 }

@@ -7,8 +7,8 @@ use tokio::sync::Mutex;
 use super::offload::Offload;
 use super::{ReloadError, plan_notes, written};
 use crate::admin::Outcome;
-use crate::changes::{Changes, Plan};
 use crate::config::{self, Loaded};
+use crate::config_diff::{ConfigDiff, Plan};
 use crate::exchange;
 use crate::snapshot::Snapshot;
 
@@ -40,11 +40,11 @@ async fn planned(
     let compiled = move || -> Result<_, ReloadError> {
         let Loaded { config, warnings } =
             exchange::tested(config::compile_next(&text, &name, was.config())?)?;
-        let changes = Changes::between(was.config(), &config);
-        Ok((changes, Snapshot::build(config, None), written(&warnings)))
+        let diff = ConfigDiff::between(was.config(), &config);
+        Ok((diff, Snapshot::build(config, None), written(&warnings)))
     };
-    let (mut changes, next, warnings) = offload.run(compiled).await??;
-    plan_notes::try_arrivals(&mut changes, &next).await;
-    plan_notes::add_departures(&mut changes, &in_force);
-    Ok(Plan { generation: in_force.generation(), changes, warnings })
+    let (mut diff, next, warnings) = offload.run(compiled).await??;
+    plan_notes::try_arrivals(&mut diff, &next).await;
+    plan_notes::add_departures(&mut diff, &in_force);
+    Ok(Plan { generation: in_force.generation(), diff, warnings })
 }

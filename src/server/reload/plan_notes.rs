@@ -1,4 +1,4 @@
-//! What the running process adds to the changes: what probes have found of endpoints that come, and what those that go
+//! What the running process adds to the diff: what probes have found of endpoints that come, and what those that go
 //! still have to do.
 
 use std::collections::{HashMap, HashSet};
@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::warm_up::{self, LIMIT};
-use crate::changes::{Changes, Item};
 use crate::config::EndpointAddress;
+use crate::config_diff::{ConfigDiff, DiffItem};
 use crate::pool::status::EndpointState;
 use crate::pool::{Finding, Member, Pool, Standing};
 use crate::snapshot::Snapshot;
@@ -25,20 +25,20 @@ struct CurrentEndpoints {
 type ProbeResults = Vec<Option<Result<(), String>>>;
 
 /// Of a config that has come into force.
-pub fn add(changes: &mut Changes, previous: &Snapshot, next: &Snapshot) {
+pub fn add(diff: &mut ConfigDiff, previous: &Snapshot, next: &Snapshot) {
     let current = CurrentEndpoints::of(next);
-    for item in &mut changes.endpoints.added {
+    for item in &mut diff.endpoints.added {
         if let Some(note) = current.arrival(item) {
             item.add_note(&note);
         }
     }
-    add_departures(changes, previous);
+    add_departures(diff, previous);
 }
 
 /// Of the endpoints that go.
-pub fn add_departures(changes: &mut Changes, previous: &Snapshot) {
+pub fn add_departures(diff: &mut ConfigDiff, previous: &Snapshot) {
     let current = CurrentEndpoints::of(previous);
-    for item in &mut changes.endpoints.removed {
+    for item in &mut diff.endpoints.removed {
         let members = current.members(item);
         match members.iter().map(|(_, member)| member.endpoint.load().in_flight).sum::<u64>() {
             0 => {}
@@ -49,8 +49,8 @@ pub fn add_departures(changes: &mut Changes, previous: &Snapshot) {
 }
 
 /// Probes the endpoints that a config would bring, and says what was found. `next` shares nothing with what runs.
-pub async fn try_arrivals(changes: &mut Changes, next: &Snapshot) {
-    let arrivals = &mut changes.endpoints.added;
+pub async fn try_arrivals(diff: &mut ConfigDiff, next: &Snapshot) {
+    let arrivals = &mut diff.endpoints.added;
     let mut found: ProbeResults = vec![None; arrivals.len()];
     let pools: HashSet<&str> = arrivals.iter().filter_map(|item| item.pool.as_deref()).collect();
     let pools: Vec<_> = next.pools().iter().filter(|pool| pools.contains(&**pool.name())).cloned().collect();
@@ -71,7 +71,7 @@ pub async fn try_arrivals(changes: &mut Changes, next: &Snapshot) {
     }
 }
 
-async fn probe_once(current: &CurrentEndpoints, arrivals: &[Item], found: &mut ProbeResults) {
+async fn probe_once(current: &CurrentEndpoints, arrivals: &[DiffItem], found: &mut ProbeResults) {
     let mut probes = JoinSet::new();
     for (index, item) in arrivals.iter().enumerate() {
         for (pool, member) in current.members(item) {
@@ -112,19 +112,19 @@ impl CurrentEndpoints {
         current
     }
 
-    fn members(&self, item: &Item) -> &[(Arc<Pool>, Member)] {
+    fn members(&self, item: &DiffItem) -> &[(Arc<Pool>, Member)] {
         self.members.get(&key_of(item)).map_or(&[], Vec::as_slice)
     }
 
-    fn is_unresolved(&self, item: &Item) -> bool {
+    fn is_unresolved(&self, item: &DiffItem) -> bool {
         self.unresolved.contains(&key_of(item))
     }
 
-    fn is_checked(&self, item: &Item) -> bool {
+    fn is_checked(&self, item: &DiffItem) -> bool {
         self.members(item).iter().any(|(pool, _)| pool.spec().health_check.is_some())
     }
 
-    fn arrival(&self, item: &Item) -> Option<String> {
+    fn arrival(&self, item: &DiffItem) -> Option<String> {
         if self.is_unresolved(item) {
             return Some("does not resolve yet".to_owned());
         }
@@ -154,7 +154,7 @@ fn key(pool: &str, address: &str) -> String {
     format!("{pool} {address}")
 }
 
-fn key_of(item: &Item) -> String {
+fn key_of(item: &DiffItem) -> String {
     key(item.pool.as_deref().unwrap_or_default(), &item.name)
 }
 

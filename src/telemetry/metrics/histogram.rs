@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::exposition::{Exposition, Label};
-use crate::spread::Spread;
+use crate::sharded_counter::ShardedCounter;
 
 /// Upper bounds, as text for the label and in nanoseconds. From a tenth of OpenTelemetry's smallest one, for
 /// connects within a rack, to its largest.
@@ -34,7 +34,7 @@ const BEYOND: usize = BUCKETS.len();
 const SUM: usize = BEYOND + 1;
 
 #[derive(Debug, Default)]
-pub(super) struct Histogram(Spread<{ SUM + 1 }>);
+pub(super) struct Histogram(ShardedCounter<{ SUM + 1 }>);
 
 // === impl Histogram ===
 

@@ -1,16 +1,16 @@
-//! The books of a listener: whatever was accepted was answered, refused with a reason, left by its client, or cut; or it
-//! is in flight.
+//! The books of a listener: whatever was accepted was answered, refused with a reason, left by its client, or cut; or
+//! it is in flight.
 
 use std::sync::atomic::Ordering::SeqCst;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spread::Spread;
+use crate::sharded_counter::ShardedCounter;
 use crate::telemetry::record::Outcome;
 
 /// Requests of one listener since the start: those accepted, then those that have ended, by how.
 #[derive(Debug, Default)]
-pub struct Ledger(Spread<5>);
+pub struct Ledger(ShardedCounter<5>);
 
 const ACCEPTED: usize = 0;
 

@@ -1,9 +1,9 @@
 //! The counters of requests, found by listener, route and pool without a lock.
 //!
-//! Requests read an immutable map. A new combination is in the registry at once, and in a new map only when those that had
-//! to look into the registry since the last one are as many as the map has entries: so ten thousand routes that appear one
-//! by one make a dozen maps, not ten thousand. Nothing is ever removed, for a counter that vanishes at a reload breaks
-//! every rate; the names of all configs since the start are the limit.
+//! Requests read an immutable map. A new combination is in the registry at once, and in a new map only when those that
+//! had to look into the registry since the last one are as many as the map has entries: so ten thousand routes that
+//! appear one by one make a dozen maps, not ten thousand. Nothing is ever removed, for a counter that vanishes at a
+//! reload breaks every rate; the names of all configs since the start are the limit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::exposition::{Exposition, Kind};
 use super::histogram::Histogram;
-use crate::spread::Spread;
+use crate::sharded_counter::ShardedCounter;
 
 /// Other methods are counted as the last.
 const METHODS: [&str; 10] =
@@ -47,7 +47,7 @@ pub(super) struct RequestSeries {
     listener: Box<str>,
     route: Arc<str>,
     /// By method, then by class.
-    counts: Spread<{ METHODS.len() * CLASSES.len() }>,
+    counts: ShardedCounter<{ METHODS.len() * CLASSES.len() }>,
     /// Shared with the same route and pool on other listeners.
     duration: Arc<Histogram>,
     /// Shared with everything that uses the pool.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Changes, Difference, Item};
+use super::{ConfigDiff, DiffItem, SetDiff};
 use crate::config::{AccessLog, Admin, Config, EndpointSpec, Listener, Pool, Route, Server};
 
 /// The names of the fields that differ, each after `prefix`. The type is taken apart, so that a field which is not
@@ -20,8 +20,8 @@ macro_rules! differing {
     }};
 }
 
-pub(super) fn between(old: &Config, new: &Config) -> Changes {
-    Changes {
+pub(super) fn between(old: &Config, new: &Config) -> ConfigDiff {
+    ConfigDiff {
         listeners: difference(&old.listeners, &new.listeners, |listener| listener.name.to_string(), listener),
         routes: difference(&old.routes, &new.routes, |route| route.name.to_string(), route),
         pools: difference(&old.pools, &new.pools, |pool| pool.name.to_string(), pool),
@@ -34,7 +34,7 @@ pub(super) fn between(old: &Config, new: &Config) -> Changes {
 
 /// How one thing is described: alone, where it came or went, or beside what it was before.
 struct Described {
-    item: Item,
+    item: DiffItem,
     /// Has a meaning only beside what it was before.
     keys: Vec<String>,
 }
@@ -44,18 +44,18 @@ fn difference<T>(
     new: &[T],
     identity: impl Fn(&T) -> String,
     describe: impl Fn(Option<&T>, &T) -> Described,
-) -> Difference {
+) -> SetDiff {
     let index = |things: &[T]| -> HashMap<String, usize> {
         things.iter().enumerate().map(|(index, thing)| (identity(thing), index)).collect()
     };
     let (had, has) = (index(old), index(new));
-    let mut difference = Difference::default();
+    let mut difference = SetDiff::default();
     for thing in new {
         match had.get(&identity(thing)).and_then(|at| old.get(*at)) {
             None => difference.added.push(describe(None, thing).item),
             Some(was) => match describe(Some(was), thing) {
                 Described { keys, .. } if keys.is_empty() => difference.kept += 1,
-                Described { item, keys } => difference.changed.push(Item { keys, ..item }),
+                Described { item, keys } => difference.changed.push(DiffItem { keys, ..item }),
             },
         }
     }
@@ -82,7 +82,7 @@ fn listener(was: Option<&Listener>, is: &Listener) -> Described {
         Some(_) => None,
         None => Some(format!("on {}", is.address)),
     };
-    Described { item: Item { name: is.name.to_string(), note, ..Item::default() }, keys }
+    Described { item: DiffItem { name: is.name.to_string(), note, ..DiffItem::default() }, keys }
 }
 
 fn route(was: Option<&Route>, is: &Route) -> Described {
@@ -93,7 +93,7 @@ fn route(was: Option<&Route>, is: &Route) -> Described {
         Some(_) => None,
         None => Some(format!("to pool {}", is.pool)),
     };
-    Described { item: Item { name: is.name.to_string(), note, ..Item::default() }, keys }
+    Described { item: DiffItem { name: is.name.to_string(), note, ..DiffItem::default() }, keys }
 }
 
 fn pool(was: Option<&Pool>, is: &Pool) -> Described {
@@ -104,7 +104,7 @@ fn pool(was: Option<&Pool>, is: &Pool) -> Described {
     });
     let keys = keys.unwrap_or_default();
     let note = (!keys.is_empty()).then(|| "its turns begin anew".to_owned());
-    Described { item: Item { name: is.name.to_string(), note, ..Item::default() }, keys }
+    Described { item: DiffItem { name: is.name.to_string(), note, ..DiffItem::default() }, keys }
 }
 
 /// An endpoint and whose it is.
@@ -127,7 +127,8 @@ fn endpoints(config: &Config) -> Vec<Placed<'_>> {
 fn endpoint(was: Option<&Placed<'_>>, is: &Placed<'_>) -> Described {
     let keys =
         was.map(|was| differing!(was.spec, is.spec, EndpointSpec { weight, backup } but { address }, ""));
-    let item = Item { name: is.spec.address.to_string(), pool: Some(is.pool.to_owned()), ..Item::default() };
+    let item =
+        DiffItem { name: is.spec.address.to_string(), pool: Some(is.pool.to_owned()), ..DiffItem::default() };
     Described { item, keys: keys.unwrap_or_default() }
 }
 

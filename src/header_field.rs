@@ -9,7 +9,7 @@ pub fn same_name(one: &[u8], other: &[u8]) -> bool {
 
 /// Whether a field speaks of one connection, whatever is sent over it. `Upgrade` and the rest of the hop-by-hop fields
 /// are the edits' concern.
-pub fn is_of_connection(name: &[u8]) -> bool {
+pub fn is_connection_specific(name: &[u8]) -> bool {
     match name.len() {
         10 => same_name(name, b"connection") || same_name(name, b"keep-alive"),
         14 => same_name(name, b"http2-settings"),
@@ -35,7 +35,7 @@ fn reads_like(name: &[u8], letters: &[u8]) -> bool {
 
 /// Whether these bytes may stand in a field's value: no control bytes but the tab. Without branches, so that the
 /// compiler makes it wide.
-pub fn is_value(bytes: &[u8]) -> bool {
+pub fn is_valid_value(bytes: &[u8]) -> bool {
     let bad = |byte: u8| ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f);
     !bytes.iter().fold(false, |found, byte| found | bad(*byte))
 }
@@ -48,13 +48,13 @@ mod tests {
     fn names_are_what_they_are_read_as() {
         assert!(same_name(b"X_Real-ip", b"x-real-ip") && !same_name(b"x-real-ip", b"xrealip"));
         for name in ["Keep_Alive", "HTTP2_Settings", "proxy-connection", "Connection"] {
-            assert!(is_of_connection(name.as_bytes()), "{name}");
+            assert!(is_connection_specific(name.as_bytes()), "{name}");
         }
         for name in ["Content-Length", "content_length", "Transfer--Encoding", "TransferEncoding"] {
             assert!(is_framing(name.as_bytes()), "{name}");
         }
         for name in ["x-content-length", "content-lengths", "content-type", "upgrade"] {
-            assert!(!is_framing(name.as_bytes()) && !is_of_connection(name.as_bytes()), "{name}");
+            assert!(!is_framing(name.as_bytes()) && !is_connection_specific(name.as_bytes()), "{name}");
         }
     }
 }

@@ -17,32 +17,32 @@ fn config(text: &str) -> Config {
     config::parse(text, "t.yaml").unwrap_or_else(|report| panic!("{report}"))
 }
 
-fn changes(edits: &[(&str, &str)]) -> Changes {
+fn diff_of(edits: &[(&str, &str)]) -> ConfigDiff {
     let mut text = BASE.to_owned();
     for (old, new) in edits {
         assert!(text.contains(old), "{old}");
         text = text.replace(old, new);
     }
-    Changes::between(&config(BASE), &config(&text))
+    ConfigDiff::between(&config(BASE), &config(&text))
 }
 
-fn names(items: &[Item]) -> Vec<&str> {
+fn names(items: &[DiffItem]) -> Vec<&str> {
     items.iter().map(|item| item.name.as_str()).collect()
 }
 
 #[test]
 fn a_config_is_like_itself() {
-    let changes = changes(&[]);
-    assert!(changes.is_empty());
-    assert_eq!(changes.text(), "listeners: 2 kept\nroutes: 2 kept\npools: 2 kept\nendpoints: 3 kept\n");
+    let diff = diff_of(&[]);
+    assert!(diff.is_empty());
+    assert_eq!(diff.text(), "listeners: 2 kept\nroutes: 2 kept\npools: 2 kept\nendpoints: 3 kept\n");
 }
 
 #[test]
 fn endpoints_come_go_and_change() {
-    let changes = changes(&[("10.0.0.1:80", "10.0.0.3:80"), ("weight: 2", "weight: 3, backup: true")]);
-    assert!(!changes.is_empty());
+    let diff = diff_of(&[("10.0.0.1:80", "10.0.0.3:80"), ("weight: 2", "weight: 3, backup: true")]);
+    assert!(!diff.is_empty());
     assert_eq!(
-        changes.text(),
+        diff.text(),
         "listeners: 2 kept\nroutes: 2 kept\npools: 1 changed, 1 kept\n  ~ api: endpoints, its turns begin anew\n\
          endpoints: 1 added, 1 changed, 1 removed, 1 kept\n  + 10.0.0.3:80 of api\n  \
          ~ 10.0.0.2:80 of api: weight, backup\n  - 10.0.0.1:80 of api\n"
@@ -51,19 +51,18 @@ fn endpoints_come_go_and_change() {
 
 #[test]
 fn a_pool_that_goes_takes_its_endpoints_along() {
-    let changes =
-        changes(&[("pool: web", "pool: api"), ("  web: {", "  new: {"), ("rest, pool", "last, pool")]);
-    assert_eq!(names(&changes.pools.removed), ["web"]);
-    let item = &changes.endpoints.removed[0];
+    let diff = diff_of(&[("pool: web", "pool: api"), ("  web: {", "  new: {"), ("rest, pool", "last, pool")]);
+    assert_eq!(names(&diff.pools.removed), ["web"]);
+    let item = &diff.endpoints.removed[0];
     assert_eq!((item.name.as_str(), item.pool.as_deref()), ("name.local:80", Some("web")));
-    assert_eq!(names(&changes.routes.added), ["last"]);
-    assert_eq!(names(&changes.routes.removed), ["rest"]);
+    assert_eq!(names(&diff.routes.added), ["last"]);
+    assert_eq!(names(&diff.routes.removed), ["rest"]);
 }
 
 #[test]
 fn listeners_move() {
-    let changes = changes(&[(":81\"", "127.0.0.2:81\", limits: { connections: 5, header_count: 7 }")]);
-    let item = &changes.listeners.changed[0];
+    let diff = diff_of(&[(":81\"", "127.0.0.2:81\", limits: { connections: 5, header_count: 7 }")]);
+    let item = &diff.listeners.changed[0];
     assert_eq!(item.keys, ["address", "limits"]);
     assert_eq!(item.note.as_deref(), Some("moves from :81 to 127.0.0.2:81"));
 }
@@ -71,11 +70,11 @@ fn listeners_move() {
 #[test]
 fn a_regular_expression_that_is_written_otherwise_is_a_change() {
     for (old, new) in [("^/v[0-9]", "^/w[0-9]"), ("x+", "x*"), ("/api,", "/apj,")] {
-        let changes = changes(&[(old, new)]);
-        assert_eq!(changes.routes.changed[0].keys, ["match"], "{new}");
-        assert_eq!(changes.routes.kept, 1);
+        let diff = diff_of(&[(old, new)]);
+        assert_eq!(diff.routes.changed[0].keys, ["match"], "{new}");
+        assert_eq!(diff.routes.kept, 1);
     }
-    let moved = changes(&[
+    let moved = diff_of(&[
         ("pool: web }\npools", "pool: api, timeout: 5s }\npools"),
         ("regex: \"x+\"", "present: true"),
     ]);
@@ -86,18 +85,18 @@ fn a_regular_expression_that_is_written_otherwise_is_a_change() {
 #[test]
 fn the_order_of_routes_is_seen() {
     let rest = "  - { name: rest, pool: web }\n";
-    let changes = changes(&[(rest, ""), ("routes:\n", &format!("routes:\n{rest}"))]);
-    assert!(changes.reordered && !changes.is_empty());
-    assert_eq!(changes.routes.kept, 2);
+    let diff = diff_of(&[(rest, ""), ("routes:\n", &format!("routes:\n{rest}"))]);
+    assert!(diff.reordered && !diff.is_empty());
+    assert_eq!(diff.routes.kept, 2);
 }
 
 #[test]
 fn keys_of_the_process_are_named() {
     let keys = "server: { threads: 63, drain: 31s, watch: on, state: off }\nadmin: { listen: off }\n\
                 access_log: { queue: 5 }\nlog: { level: debug }\nlisteners:\n  - { name: web";
-    let changes = changes(&[("listeners:\n  - { name: web", keys)]);
+    let diff = diff_of(&[("listeners:\n  - { name: web", keys)]);
     assert_eq!(
-        changes.upgrade,
+        diff.upgrade,
         [
             "server.threads",
             "server.drain",
@@ -107,25 +106,25 @@ fn keys_of_the_process_are_named() {
             "access_log.queue"
         ]
     );
-    assert!(changes.log);
-    assert!(changes.text().contains("server.threads: needs `evenkeel upgrade` or a restart\n"));
+    assert!(diff.log);
+    assert!(diff.text().contains("server.threads: needs `evenkeel upgrade` or a restart\n"));
 }
 
 #[test]
 fn many_items_are_counted() {
     let many: Vec<String> = (1..=30).map(|last| format!("10.0.1.{last}:80")).collect();
-    let text = changes(&[("[10.0.0.1:80, {", &format!("[{}, {{", many.join(", ")))]).text();
+    let text = diff_of(&[("[10.0.0.1:80, {", &format!("[{}, {{", many.join(", ")))]).text();
     assert!(text.contains("endpoints: 30 added, 1 removed, 2 kept\n"), "{text}");
     assert!(text.contains("  + 10.0.1.12:80 of api\n  + and 18 more\n"), "{text}");
 }
 
 #[test]
 fn a_plan_survives_its_json() {
-    let mut changes = changes(&[("10.0.0.1:80", "10.0.0.3:80")]);
-    changes.endpoints.added[0].add_note("a probe passed");
-    changes.endpoints.added[0].add_note("really");
-    assert_eq!(changes.endpoints.added[0].note.as_deref(), Some("a probe passed, really"));
-    let plan = Plan { generation: 3, changes, warnings: String::new() };
+    let mut diff = diff_of(&[("10.0.0.1:80", "10.0.0.3:80")]);
+    diff.endpoints.added[0].add_note("a probe passed");
+    diff.endpoints.added[0].add_note("really");
+    assert_eq!(diff.endpoints.added[0].note.as_deref(), Some("a probe passed, really"));
+    let plan = Plan { generation: 3, diff, warnings: String::new() };
     let json = serde_json::to_string(&plan).expect("it has no maps with odd keys");
     assert_eq!(serde_json::from_str::<Plan>(&json).expect("our own JSON"), plan);
 }

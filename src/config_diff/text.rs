@@ -1,33 +1,33 @@
-//! The changes as people read them: a line of counts for each kind of thing, and its items where there are some.
+//! The diff as people read them: a line of counts for each kind of thing, and its items where there are some.
 
 use std::fmt::Write;
 
-use super::{Changes, Difference, Item};
+use super::{ConfigDiff, DiffItem, SetDiff};
 use crate::telemetry::human;
 
 /// Items of each sort that are shown; the rest is counted.
 const ITEMS_MAX: usize = 12;
 
-pub(super) fn of(changes: &Changes) -> String {
+pub(super) fn of(diff: &ConfigDiff) -> String {
     let mut out = String::new();
-    difference(&mut out, "listeners", &changes.listeners);
-    difference(&mut out, "routes", &changes.routes);
-    difference(&mut out, "pools", &changes.pools);
-    difference(&mut out, "endpoints", &changes.endpoints);
-    if changes.reordered {
+    difference(&mut out, "listeners", &diff.listeners);
+    difference(&mut out, "routes", &diff.routes);
+    difference(&mut out, "pools", &diff.pools);
+    difference(&mut out, "endpoints", &diff.endpoints);
+    if diff.reordered {
         out.push_str("the routes stand in another order\n");
     }
-    if changes.log {
+    if diff.log {
         out.push_str("log: changed\n");
     }
-    for key in &changes.upgrade {
+    for key in &diff.upgrade {
         let _ = writeln!(out, "{}: needs `evenkeel upgrade` or a restart", human::safe(key));
     }
     out
 }
 
-fn difference(out: &mut String, what: &str, difference: &Difference) {
-    let Difference { added, removed, changed, kept } = difference;
+fn difference(out: &mut String, what: &str, difference: &SetDiff) {
+    let SetDiff { added, removed, changed, kept } = difference;
     let counts =
         [(added.len(), "added"), (changed.len(), "changed"), (removed.len(), "removed"), (*kept, "kept")];
     let counts: Vec<String> = counts
@@ -51,7 +51,7 @@ fn difference(out: &mut String, what: &str, difference: &Difference) {
 }
 
 /// `10.0.0.1:3000 of api, drains: 3 requests`
-fn line(item: &Item) -> String {
+fn line(item: &DiffItem) -> String {
     let mut line = human::safe(&item.name);
     if let Some(pool) = &item.pool {
         let _ = write!(line, " of {}", human::safe(pool));

@@ -17,11 +17,11 @@ use crate::config::Config;
 
 /// The difference between two configs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changes {
-    pub listeners: Difference,
-    pub routes: Difference,
-    pub pools: Difference,
-    pub endpoints: Difference,
+pub struct ConfigDiff {
+    pub listeners: SetDiff,
+    pub routes: SetDiff,
+    pub pools: SetDiff,
+    pub endpoints: SetDiff,
     /// Routes that both have stand in another order.
     pub reordered: bool,
     /// `log` has changed.
@@ -32,16 +32,16 @@ pub struct Changes {
 
 /// Of one kind of thing: what came, what went, and what is another one now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Difference {
-    pub added: Vec<Item>,
-    pub removed: Vec<Item>,
-    pub changed: Vec<Item>,
+pub struct SetDiff {
+    pub added: Vec<DiffItem>,
+    pub removed: Vec<DiffItem>,
+    pub changed: Vec<DiffItem>,
     /// How many are as they were.
     pub kept: usize,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
+pub struct DiffItem {
     /// A name, or an endpoint's address as the config has it.
     pub name: String,
     /// Of an endpoint: the name of its pool.
@@ -61,13 +61,13 @@ pub struct Plan {
     /// The generation in force, to which it is compared.
     pub generation: u64,
     #[serde(flatten)]
-    pub changes: Changes,
+    pub diff: ConfigDiff,
     /// What `evenkeel check` would say besides; empty if nothing.
     pub warnings: String,
 }
 
-impl Changes {
-    pub fn between(old: &Config, new: &Config) -> Changes {
+impl ConfigDiff {
+    pub fn between(old: &Config, new: &Config) -> ConfigDiff {
         compare::between(old, new)
     }
 
@@ -88,22 +88,22 @@ impl Changes {
 impl Plan {
     /// For people.
     pub fn text(&self) -> String {
-        let Self { generation, changes, warnings } = self;
-        let what = match changes.is_empty() {
+        let Self { generation, diff, warnings } = self;
+        let what = match diff.is_empty() {
             true => format!("nothing would change in generation {generation}"),
             false => format!("what would change in generation {generation}:"),
         };
-        format!("{what}\n{}{warnings}", changes.text())
+        format!("{what}\n{}{warnings}", diff.text())
     }
 }
 
-impl Difference {
+impl SetDiff {
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
 }
 
-impl Item {
+impl DiffItem {
     /// Adds a note to those that are there.
     pub fn add_note(&mut self, added: &str) {
         let note = self.note.get_or_insert_default();
