@@ -31,7 +31,7 @@ impl Telemetry {
         Self { metrics: metrics::Metrics::new(started), access_log }
     }
 
-    pub fn record(&self, record: record::Named<'_>) {
+    pub fn record(&self, record: record::NamedRecord<'_>) {
         self.metrics.request(record);
         self.access_log.log(record);
     }

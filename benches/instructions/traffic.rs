@@ -8,7 +8,7 @@ use evenkeel::config::{self, AccessLog, Limits, LogOutput};
 use evenkeel::exchange::{Arrival, ClientIdentity, Exchange, Head, Next, RequestScope};
 use evenkeel::http1::head::{HeadBytes, Parse, Request, RequestView, Response};
 use evenkeel::snapshot::Snapshot;
-use evenkeel::telemetry::record::{ClientAddress, Named, Protocol, Record};
+use evenkeel::telemetry::record::{ClientAddress, NamedRecord, Protocol, Record};
 use evenkeel::telemetry::{Telemetry, access};
 
 pub const PLAIN: &[u8] =
@@ -156,8 +156,8 @@ pub fn record(head: &[u8]) -> Record {
     exchange.finish(Some(200), 100, times.later()).record.clone()
 }
 
-pub fn named(record: &Record) -> Named<'_> {
-    Named { record, listener: "a", route: Some("last"), pool: Some("p") }
+pub fn named(record: &Record) -> NamedRecord<'_> {
+    NamedRecord { record, listener: "a", route: Some("last"), pool: Some("p") }
 }
 
 pub fn answer(exchange: &mut Exchange, times: Times) {

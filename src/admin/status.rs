@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::pool::status::PoolStatus;
-use crate::telemetry::metrics::ledger::Balance;
+use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::tls::CertificateStatus;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,8 +40,8 @@ pub struct ListenerStatus {
     pub address: String,
     /// Clients' connections that are open.
     pub connections: u64,
-    /// The books of its requests.
-    pub requests: Balance,
+    /// The balance of its requests.
+    pub requests: RequestBalance,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateStatus>,
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use http::{HeaderValue, header};
 
 use super::{Answer, Exchange, Failure};
-use crate::telemetry::record::{AttemptResult, Named, Outcome};
+use crate::telemetry::record::{AttemptResult, NamedRecord, Outcome};
 
 impl Exchange {
     /// Notes why the request does not end well, for the log; the first cause stays.
@@ -35,7 +35,7 @@ impl Exchange {
     /// Ends the request's life: what is left of it is its record.
     ///
     /// `status` is what the client was sent, `bytes_out` the body bytes that it took.
-    pub fn finish(&mut self, status: Option<u16>, bytes_out: u64, now: Instant) -> Named<'_> {
+    pub fn finish(&mut self, status: Option<u16>, bytes_out: u64, now: Instant) -> NamedRecord<'_> {
         if let Some(open) = &mut self.open
             && let Some(cause) = self.record.cause
         {
@@ -49,7 +49,7 @@ impl Exchange {
         self.record.bytes_out = bytes_out;
         self.record.duration = now.saturating_duration_since(self.started);
         let names = self.held.names(self.route);
-        Named {
+        NamedRecord {
             record: &self.record,
             listener: &self.listener().name,
             route: names.map(|(route, _)| route),

@@ -46,7 +46,7 @@ use crate::exchange;
 use crate::pool::Pool;
 use crate::snapshot::Snapshot;
 use crate::telemetry::human;
-use crate::telemetry::metrics::Reload;
+use crate::telemetry::metrics::ReloadResult;
 
 /// What errors call the text of the config in force.
 const IN_FORCE: &str = "the config in force";
@@ -220,11 +220,11 @@ impl Reloads {
             Ok(prepared) => {
                 let applied = self.put_in_force(prepared);
                 applied.log(Trigger::Certificates);
-                self.shared.telemetry.metrics.count_reload(Reload::Done);
+                self.shared.telemetry.metrics.count_reload(ReloadResult::Done);
                 self.remind_of_certificates();
             }
             Err(error) => {
-                self.shared.telemetry.metrics.count_reload(Reload::Refused);
+                self.shared.telemetry.metrics.count_reload(ReloadResult::Refused);
                 let generation = self.shared.snapshot.load().generation();
                 log::error!(generation, reason:% = error; "certificates not replaced, those in force stay");
             }
@@ -301,7 +301,7 @@ impl Reloads {
     fn reloaded(&self, applied: &Applied, by: Trigger) {
         applied.log(by);
         self.remind_of_certificates();
-        self.shared.telemetry.metrics.count_reload(Reload::Done);
+        self.shared.telemetry.metrics.count_reload(ReloadResult::Done);
     }
 
     /// Says that the config in force waits for its confirmation for so long.
@@ -341,7 +341,7 @@ impl Reloads {
         let prepared = self.prepare(&earlier, EARLIER).await?;
         let applied = self.put_in_force(prepared);
         applied.log(by);
-        self.shared.telemetry.metrics.count_reload(Reload::RolledBack);
+        self.shared.telemetry.metrics.count_reload(ReloadResult::RolledBack);
         // Before the disk is waited for: whoever sees the config in force must not be told that it waits.
         self.cancel_revert();
         let kept = match revert_to {
@@ -396,7 +396,7 @@ impl Reloads {
     }
 
     fn refused(&self, by: Trigger, error: ReloadError) -> Outcome {
-        self.shared.telemetry.metrics.count_reload(Reload::Refused);
+        self.shared.telemetry.metrics.count_reload(ReloadResult::Refused);
         let generation = self.shared.snapshot.load().generation();
         log::error!(generation, by = by.name(), reason:% = error; "reload refused, the config in force stays");
         error.into()

@@ -26,7 +26,7 @@ use crate::pool::SupervisorHandle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventLog;
-use crate::telemetry::metrics::{Memory, Scrape, ToEndpoints};
+use crate::telemetry::metrics::{EndpointConnections, MemoryUse, Scrape};
 use crate::tls::{Certificate, CertificateStatus};
 
 pub struct Shared {
@@ -130,7 +130,7 @@ impl crate::admin::Process for Shared {
             workers: &self.loads.list(),
             confirmation_awaited: self.confirm_deadline.left().is_some(),
             memory: self.memory(),
-            to_endpoints: ToEndpoints {
+            to_endpoints: EndpointConnections {
                 open: self.descriptors.to_endpoints(),
                 closed: self.descriptors.closed(),
             },
@@ -141,10 +141,10 @@ impl crate::admin::Process for Shared {
 }
 
 impl Shared {
-    fn memory(&self) -> Memory {
+    fn memory(&self) -> MemoryUse {
         let gauge = overload_guard::gauge(self.snapshot.load().config().server.max_memory);
         let reading = gauge.and_then(|gauge| gauge.read());
-        Memory {
+        MemoryUse {
             resident: overload_guard::resident().unwrap_or_default(),
             of_limit: reading.map(|reading| (reading.used, reading.limit)),
             short: self.lifecycle.is_short_of_memory(),

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
-use super::record::Named;
+use super::record::NamedRecord;
 use super::writer::{LineWriter, Output};
 use crate::config::{self, AccessFormat, LogOutput};
 
@@ -53,7 +53,7 @@ impl AccessLog {
         Ok(AccessLog { writer: Some(writer), format })
     }
 
-    pub fn log(&self, record: Named<'_>) {
+    pub fn log(&self, record: NamedRecord<'_>) {
         let Some(writer) = &self.writer else { return };
         let mut line = LINE.take();
         line.clear();
@@ -94,7 +94,7 @@ impl Format {
         }
     }
 
-    fn write(self, out: &mut Vec<u8>, record: Named<'_>) {
+    fn write(self, out: &mut Vec<u8>, record: NamedRecord<'_>) {
         match self {
             Format::Text { colour } => text::write(out, record, colour),
             Format::Json => json::write(out, record),

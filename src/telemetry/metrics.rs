@@ -9,8 +9,8 @@
 
 mod exposition;
 mod histogram;
-pub mod ledger;
 pub mod listeners;
+pub mod request_balance;
 mod scrape;
 mod series;
 #[cfg(test)]
@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use super::record::{AttemptResult, Named, Record};
+use super::record::{AttemptResult, NamedRecord, Record};
 use crate::pool::status::PoolStatus;
 use crate::tls::CertificateStatus;
-use ledger::Balance;
 use listeners::{ByListener, ListenerCounters};
+use request_balance::RequestBalance;
 use series::{Counters, Series};
 
 /// All that is counted in this process; clones share it.
@@ -43,15 +43,15 @@ pub struct Scrape<'a> {
     pub workers: &'a [usize],
     /// The config in force goes unless it is confirmed.
     pub confirmation_awaited: bool,
-    pub memory: Memory,
-    pub to_endpoints: ToEndpoints,
+    pub memory: MemoryUse,
+    pub to_endpoints: EndpointConnections,
     pub access_log_dropped: u64,
     pub events_dropped: u64,
 }
 
 /// What the process uses.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Memory {
+pub struct MemoryUse {
     pub resident: u64,
     /// Bytes in use that count for a limit, and the limit; `None`: there is none.
     pub of_limit: Option<(u64, u64)>,
@@ -61,7 +61,7 @@ pub struct Memory {
 
 /// Connections to endpoints.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ToEndpoints {
+pub struct EndpointConnections {
     pub open: usize,
     /// For want of descriptors.
     pub closed: u64,
@@ -69,7 +69,7 @@ pub struct ToEndpoints {
 
 /// What came of a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reload {
+pub enum ReloadResult {
     Done,
     Refused,
     /// An earlier config is back.
@@ -87,7 +87,7 @@ struct Shared {
     reload_time: AtomicU64,
     generation: AtomicU64,
     snapshots: AtomicU64,
-    /// By [`Reload`].
+    /// By [`ReloadResult`].
     reloads: [AtomicU64; 3],
     upgrades_succeeded: AtomicU64,
     upgrades_failed: AtomicU64,
@@ -116,7 +116,7 @@ impl Metrics {
     }
 
     /// Counts a finished request.
-    pub fn request(&self, record: Named<'_>) {
+    pub fn request(&self, record: NamedRecord<'_>) {
         let (route, pool) = (record.route.unwrap_or_default(), record.pool.unwrap_or_default());
         self.shared.series.with(record.listener, route, pool, |requests| {
             requests.count(record.text.method(), record.status, record.duration);
@@ -132,8 +132,8 @@ impl Metrics {
         self.shared.listeners.of(listener)
     }
 
-    /// The books of all listeners together.
-    pub fn balance(&self) -> Balance {
+    /// The request balance of all listeners together.
+    pub fn balance(&self) -> RequestBalance {
         self.shared.listeners.balance()
     }
 
@@ -148,13 +148,13 @@ impl Metrics {
         self.shared.snapshots.store(count as u64, Ordering::Relaxed);
     }
 
-    pub fn count_reload(&self, result: Reload) {
-        self.shared.reload_successful.store(result != Reload::Refused, Ordering::Relaxed);
+    pub fn count_reload(&self, result: ReloadResult) {
+        self.shared.reload_successful.store(result != ReloadResult::Refused, Ordering::Relaxed);
         let [done, refused, rolled_back] = &self.shared.reloads;
         let counter = match result {
-            Reload::Done => done,
-            Reload::Refused => refused,
-            Reload::RolledBack => rolled_back,
+            ReloadResult::Done => done,
+            ReloadResult::Refused => refused,
+            ReloadResult::RolledBack => rolled_back,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -47,7 +47,7 @@ pub struct Record {
     pub grpc_status: Option<u16>,
     /// Why it did not end well: the label of a `Failure`; `None`: it did.
     pub cause: Option<&'static str>,
-    /// For the books.
+    /// For the request balance.
     pub outcome: Outcome,
     /// One line of detail for the operator; never shown to the client.
     pub detail: Option<Box<str>>,
@@ -57,14 +57,14 @@ pub struct Record {
 
 /// A record with the names of what served the request, which belong to its snapshot.
 #[derive(Debug, Clone, Copy)]
-pub struct Named<'a> {
+pub struct NamedRecord<'a> {
     pub record: &'a Record,
     pub listener: &'a str,
     pub route: Option<&'a str>,
     pub pool: Option<&'a str>,
 }
 
-/// How a request ended, for whoever keeps the books.
+/// How a request ended, for the request balance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It had its whole response.
@@ -121,9 +121,9 @@ pub enum Protocol {
     Http2,
 }
 
-// === impl Named ===
+// === impl NamedRecord ===
 
-impl Deref for Named<'_> {
+impl Deref for NamedRecord<'_> {
     type Target = Record;
 
     fn deref(&self) -> &Record {

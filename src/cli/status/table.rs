@@ -7,7 +7,7 @@ use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, State};
 use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
 use crate::telemetry::human;
-use crate::telemetry::metrics::ledger::Balance;
+use crate::telemetry::metrics::request_balance::RequestBalance;
 
 const BOLD: &str = "1";
 const DIM: &str = "2";
@@ -81,10 +81,10 @@ fn failing_names(out: &mut String, pool: &PoolStatus, now: f64, painter: &Painte
     }
 }
 
-/// Where it listens, and its books.
+/// Where it listens, and the balance of its requests.
 fn listener_lines(out: &mut String, listener: &ListenerStatus) {
     let count = human::count;
-    let Balance { accepted, answered, refused, client_gone, cut, in_flight } = listener.requests;
+    let RequestBalance { accepted, answered, refused, client_gone, cut, in_flight } = listener.requests;
     let (name, address) = (human::safe(&listener.name), human::safe(&listener.address));
     let _ = writeln!(out, "listener {name} on {address}, open connections: {}", count(listener.connections));
     let _ = writeln!(

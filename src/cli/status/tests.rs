@@ -2,7 +2,7 @@ use super::table::render;
 use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, LogDropped, State};
 use crate::pool::status::{EndpointState, EndpointStatus, NameStatus, PoolStatus};
-use crate::telemetry::metrics::ledger::Balance;
+use crate::telemetry::metrics::request_balance::RequestBalance;
 
 const NOW: f64 = 1_795_521_601.0;
 
@@ -45,7 +45,7 @@ fn listener() -> ListenerStatus {
         name: "default".into(),
         address: "0.0.0.0:8080".into(),
         connections: 3,
-        requests: Balance {
+        requests: RequestBalance {
             accepted: 6010,
             answered: 6000,
             refused: 4,

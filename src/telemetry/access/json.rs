@@ -1,11 +1,11 @@
 //! The access log as one JSON object a line. Names and order are an interface: tools are built on them.
 
 use crate::telemetry::json::{Object, key};
-use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, Named, Record, Skipped};
+use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, NamedRecord, Record, Skipped};
 use crate::telemetry::time;
 
 /// What is not there is left out: an absent value, an empty text, an empty list, a `false`.
-pub(super) fn write(out: &mut Vec<u8>, record: Named<'_>) {
+pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>) {
     let mut line = Object::begin(out);
     let at = line.key(key!("time"));
     at.push(b'"');
@@ -32,7 +32,7 @@ pub(super) fn write(out: &mut Vec<u8>, record: Named<'_>) {
     line.end();
 }
 
-fn decision(line: &mut Object<'_>, record: Named<'_>) {
+fn decision(line: &mut Object<'_>, record: NamedRecord<'_>) {
     // The config allows no names that would have to be escaped.
     if let Some(route) = record.route {
         line.plain(key!("route"), route);

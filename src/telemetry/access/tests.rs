@@ -109,9 +109,9 @@ fn plain() -> Record {
 }
 
 /// One that was never sent anywhere has no route.
-fn named(record: &Record) -> Named<'_> {
+fn named(record: &Record) -> NamedRecord<'_> {
     let sent = !record.attempts.is_empty();
-    Named { record, listener: "default", route: sent.then_some("api"), pool: sent.then_some("api-v1") }
+    NamedRecord { record, listener: "default", route: sent.then_some("api"), pool: sent.then_some("api-v1") }
 }
 
 fn line(format: Format, record: &Record) -> String {

@@ -5,13 +5,13 @@
 use std::io::Write;
 
 use crate::escape;
-use crate::telemetry::record::{AttemptResult, Named, Record};
+use crate::telemetry::record::{AttemptResult, NamedRecord, Record};
 use crate::telemetry::{human, time};
 
 /// Columns for the URL; a longer one pushes the rest of its line to the right.
 const URL_COLUMNS: usize = 32;
 
-pub(super) fn write(out: &mut Vec<u8>, record: Named<'_>, colour: bool) {
+pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>, colour: bool) {
     time::of_day(out, record.time);
     status(out, record.status, colour);
     let text = record.text.parts();
@@ -39,7 +39,7 @@ fn status(out: &mut Vec<u8>, status: u16, colour: bool) {
 }
 
 /// `api > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000`
-fn path(out: &mut Vec<u8>, record: Named<'_>) {
+fn path(out: &mut Vec<u8>, record: NamedRecord<'_>) {
     out.push(b' ');
     match record.route {
         Some(route) => escape::text(out, route),

@@ -1,4 +1,4 @@
-//! What is counted by listener: its connections, and the books of its requests.
+//! What is counted by listener: its connections, and the balance of its requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use super::exposition::{Exposition, Kind};
-use super::ledger::{Balance, Ledger};
+use super::request_balance::{RequestBalance, RequestCounts};
 use super::series::Counters;
 use crate::telemetry::record::Outcome;
 
@@ -18,7 +18,7 @@ pub struct ListenerCounters {
     refused: Counters,
     pauses: Counters,
     dismissed: Counters,
-    ledger: Ledger,
+    request_counts: RequestCounts,
 }
 
 /// An open connection; dropped, it no longer is.
@@ -38,7 +38,7 @@ impl ListenerCounters {
             refused: Counters::default(),
             pauses: Counters::default(),
             dismissed: Counters::default(),
-            ledger: Ledger::default(),
+            request_counts: RequestCounts::default(),
         }
     }
 
@@ -56,11 +56,11 @@ impl ListenerCounters {
 
     /// Counts a request as in flight until it is closed.
     pub fn accept(&self) {
-        self.ledger.accept();
+        self.request_counts.accept();
     }
 
     pub fn close(&self, outcome: Outcome) {
-        self.ledger.close(outcome);
+        self.request_counts.close(outcome);
     }
 
     /// Open connections.
@@ -68,8 +68,8 @@ impl ListenerCounters {
         self.open.load(Relaxed)
     }
 
-    pub fn balance(&self) -> Balance {
-        self.ledger.balance()
+    pub fn balance(&self) -> RequestBalance {
+        self.request_counts.balance()
     }
 
     /// Counts an idle connection that has gone for others.
@@ -100,9 +100,9 @@ impl ByListener {
         added
     }
 
-    /// The books of all together.
-    pub(super) fn balance(&self) -> Balance {
-        self.0.lock().iter().map(|of| of.balance()).fold(Balance::default(), std::ops::Add::add)
+    /// The balance of all together.
+    pub(super) fn balance(&self) -> RequestBalance {
+        self.0.lock().iter().map(|of| of.balance()).fold(RequestBalance::default(), std::ops::Add::add)
     }
 
     pub(super) fn encode(&self, out: &mut Exposition) {
@@ -140,11 +140,11 @@ impl ByListener {
         for of in &all {
             of.dismissed.encode(out, &[("listener", &of.listener)], "reason");
         }
-        ledger(out, &all);
+        request_balance(out, &all);
     }
 }
 
-fn ledger(out: &mut Exposition, all: &[Arc<ListenerCounters>]) {
+fn request_balance(out: &mut Exposition, all: &[Arc<ListenerCounters>]) {
     let balances: Vec<_> = all.iter().map(|of| (&*of.listener, of.balance())).collect();
     out.metric(
         "evenkeel_requests_accepted_total",

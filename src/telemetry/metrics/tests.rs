@@ -41,8 +41,8 @@ fn record() -> Record {
     }
 }
 
-fn named(record: &Record) -> Named<'_> {
-    Named { record, listener: "default", route: Some("api"), pool: Some("api-v1") }
+fn named(record: &Record) -> NamedRecord<'_> {
+    NamedRecord { record, listener: "default", route: Some("api"), pool: Some("api-v1") }
 }
 
 fn pools() -> Vec<PoolStatus> {
@@ -120,8 +120,8 @@ fn encode(metrics: &Metrics) -> String {
         certificates: &certificates(),
         workers: &[3, 4],
         confirmation_awaited: false,
-        memory: Memory { resident: 13, of_limit: Some((95, 100)), short: true },
-        to_endpoints: ToEndpoints { open: 5, closed: 6 },
+        memory: MemoryUse { resident: 13, of_limit: Some((95, 100)), short: true },
+        to_endpoints: EndpointConnections { open: 5, closed: 6 },
         access_log_dropped: 11,
         events_dropped: 12,
     })
@@ -178,10 +178,10 @@ fn what_clients_write_never_becomes_a_label() {
     for number in 0..100 {
         let text = asking_with(&format!("BREW{number}"));
         let record = Record { text, status: 700 + number, ..record() };
-        metrics.request(Named { route: None, pool: None, ..named(&record) });
+        metrics.request(NamedRecord { route: None, pool: None, ..named(&record) });
     }
     let record = Record { text: asking_with("get"), status: 0, ..record() };
-    metrics.request(Named { route: None, pool: None, ..named(&record) });
+    metrics.request(NamedRecord { route: None, pool: None, ..named(&record) });
     let text = encode(&metrics);
     let requests: Vec<_> = text.lines().filter(|line| line.starts_with("evenkeel_requests_total")).collect();
     let none = r#"evenkeel_requests_total{listener="default",route="",pool="",method="other""#;
@@ -192,7 +192,7 @@ fn what_clients_write_never_becomes_a_label() {
 fn a_route_on_two_listeners_has_one_duration_and_a_pool_of_two_routes_one_connect() {
     let metrics = Metrics::new(UNIX_EPOCH);
     for (listener, route) in [("one", "a"), ("two", "a"), ("one", "b")] {
-        metrics.request(Named { listener, route: Some(route), ..named(&record()) });
+        metrics.request(NamedRecord { listener, route: Some(route), ..named(&record()) });
     }
     assert_has(
         &encode(&metrics),
@@ -213,7 +213,7 @@ fn nothing_is_lost_when_threads_find_a_route_together() {
                 for number in 0..500 {
                     let route = format!("route-{}", number % 50);
                     let record = Record { cause: Some("no_route"), ..record() };
-                    metrics.request(Named { route: Some(&route), ..named(&record) });
+                    metrics.request(NamedRecord { route: Some(&route), ..named(&record) });
                 }
             });
         }
@@ -274,7 +274,7 @@ fn reloads_panics_and_pools_show() {
     );
     metrics.snapshots_in_use(3);
     metrics.config_in_force(2, UNIX_EPOCH + Duration::from_secs(50));
-    metrics.count_reload(Reload::Refused);
+    metrics.count_reload(ReloadResult::Refused);
     metrics.panics().fetch_add(1, Ordering::Relaxed);
     assert_has(
         &encode(&metrics),
@@ -358,8 +358,8 @@ fn a_fresh_process_has_a_valid_scrape() {
         certificates: &[],
         workers: &[],
         confirmation_awaited: false,
-        memory: Memory::default(),
-        to_endpoints: ToEndpoints::default(),
+        memory: MemoryUse::default(),
+        to_endpoints: EndpointConnections::default(),
         access_log_dropped: 0,
         events_dropped: 0,
     });

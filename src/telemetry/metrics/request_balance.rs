@@ -1,5 +1,5 @@
-//! The books of a listener: whatever was accepted was answered, refused with a reason, left by its client, or cut; or
-//! it is in flight.
+//! The request balance of a listener: whatever was accepted was answered, refused with a reason, left by its client, or
+//! cut; or it is in flight.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -10,13 +10,13 @@ use crate::telemetry::record::Outcome;
 
 /// Requests of one listener since the start: those accepted, then those that have ended, by how.
 #[derive(Debug, Default)]
-pub struct Ledger(ShardedCounter<5>);
+pub struct RequestCounts(ShardedCounter<5>);
 
 const ACCEPTED: usize = 0;
 
-/// The books at one moment. `accepted` is always the sum of all others.
+/// The balance at one moment. `accepted` is always the sum of all others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Balance {
+pub struct RequestBalance {
     /// Requests whose header arrived, or was refused.
     pub accepted: u64,
     pub answered: u64,
@@ -26,7 +26,7 @@ pub struct Balance {
     pub in_flight: u64,
 }
 
-impl Ledger {
+impl RequestCounts {
     pub(super) fn accept(&self) {
         self.0.add(ACCEPTED, 1, SeqCst);
     }
@@ -35,14 +35,14 @@ impl Ledger {
         self.0.add(place(outcome), 1, SeqCst);
     }
 
-    pub fn balance(&self) -> Balance {
+    pub fn balance(&self) -> RequestBalance {
         let count = |outcome| self.0.sum(place(outcome), SeqCst);
         let (answered, refused) = (count(Outcome::Answered), count(Outcome::Refused));
         let (client_gone, cut) = (count(Outcome::ClientGone), count(Outcome::Cut));
         // Read last: whatever has ended by then was accepted before.
         let accepted = self.0.sum(ACCEPTED, SeqCst);
         let in_flight = accepted.saturating_sub(answered + refused + client_gone + cut);
-        Balance { accepted, answered, refused, client_gone, cut, in_flight }
+        RequestBalance { accepted, answered, refused, client_gone, cut, in_flight }
     }
 }
 
@@ -55,14 +55,14 @@ fn place(outcome: Outcome) -> usize {
     }
 }
 
-impl Balance {
+impl RequestBalance {
     /// Requests that have ended, however.
     pub fn ended(&self) -> u64 {
         self.accepted - self.in_flight
     }
 }
 
-impl std::ops::Add for Balance {
+impl std::ops::Add for RequestBalance {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -83,35 +83,36 @@ mod tests {
 
     #[test]
     fn what_has_not_ended_is_in_flight() {
-        let ledger = Ledger::default();
-        (0..9).for_each(|_| ledger.accept());
+        let counts = RequestCounts::default();
+        (0..9).for_each(|_| counts.accept());
         let ends =
             [Outcome::Answered, Outcome::Answered, Outcome::Refused, Outcome::ClientGone, Outcome::Cut];
-        ends.into_iter().for_each(|outcome| ledger.close(outcome));
-        let balance = ledger.balance();
-        let expected = Balance { accepted: 9, answered: 2, refused: 1, client_gone: 1, cut: 1, in_flight: 4 };
+        ends.into_iter().for_each(|outcome| counts.close(outcome));
+        let balance = counts.balance();
+        let expected =
+            RequestBalance { accepted: 9, answered: 2, refused: 1, client_gone: 1, cut: 1, in_flight: 4 };
         assert_eq!((balance, balance.ended()), (expected, 5));
         assert_eq!((balance + balance).in_flight, 8);
     }
 
-    /// Read at any moment, the books are square.
+    /// Read at any moment, the balance holds.
     #[test]
     fn they_are_square_while_others_write() {
-        let ledger = Ledger::default();
+        let counts = RequestCounts::default();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..20_000 {
-                        ledger.accept();
-                        ledger.close(Outcome::Answered);
+                        counts.accept();
+                        counts.close(Outcome::Answered);
                     }
                 });
             }
             for _ in 0..1000 {
-                let Balance { accepted, answered, in_flight, .. } = ledger.balance();
+                let RequestBalance { accepted, answered, in_flight, .. } = counts.balance();
                 assert_eq!(accepted, answered + in_flight);
             }
         });
-        assert_eq!(ledger.balance().in_flight, 0);
+        assert_eq!(counts.balance().in_flight, 0);
     }
 }
