@@ -2,19 +2,19 @@
 //!
 //! A carrier moves the bytes and asks here what to do. Nothing here knows a socket or a clock: time is an argument.
 
-mod answer;
-mod assertion;
 mod client_identity;
+mod config_tests;
 mod decide;
-mod disguise;
 mod edits;
-mod ending;
 mod failure;
 mod forwarded;
 mod grpc;
 mod headers;
+mod hide_endpoint;
 mod https;
 mod limits;
+mod local_reply;
+mod outcome;
 mod path;
 mod request_id;
 mod retry;
@@ -29,14 +29,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use smallvec::SmallVec;
 
-pub use answer::Answer;
-pub use assertion::tested;
 pub use client_identity::ClientIdentity;
+pub use config_tests::run_config_tests;
 pub use decide::{Decision, decide};
 pub use edits::{Action, Edits};
-pub use failure::{Failure, Side};
+pub use failure::{Failure, FailureSide};
 pub use forwarded::Origin;
 pub use headers::END_TO_END;
+pub use local_reply::LocalReply;
 pub use retry::{ATTEMPTS_MAX, Circumstances};
 pub use scope::{OwnListener, RequestScope, ResponseScope};
 pub use tracked::Tracked;
@@ -48,7 +48,7 @@ use crate::routing::RequestHead;
 use crate::snapshot::Route;
 use crate::telemetry::record::{Attempt, AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
 use crate::tls::Secured;
-use disguise::Disguise;
+use hide_endpoint::HideEndpoint;
 use limits::HeadSize;
 use request_id::RequestId;
 use retry::is_idempotent;
@@ -122,8 +122,8 @@ pub struct Arrival<'a, H> {
 pub enum Next {
     /// Send it to the endpoint of [`Exchange::endpoint`].
     Attempt,
-    /// No endpoint is left: wait for one, at most so long, and ask again. What is in force may have changed already: see
-    /// [`Exchange::decide_anew`].
+    /// No endpoint is left: wait for one, at most so long, and ask again. What is in force may have changed already:
+    /// see [`Exchange::decide_anew`].
     Wait(Wait, Duration),
     Fail(Failure),
 }
@@ -449,7 +449,7 @@ impl Exchange {
         let upgrade = status == 101;
         let mut may_name_endpoint = false;
         for (name, value) in fields() {
-            may_name_endpoint |= disguise::concerns(name);
+            may_name_endpoint |= hide_endpoint::concerns(name);
             if name.eq_ignore_ascii_case(b"connection")
                 && let Ok(value) = str::from_utf8(value)
             {
@@ -457,18 +457,18 @@ impl Exchange {
             }
         }
         edits.remove_hop_by_hop(upgrade);
-        edits.set("server", answer::SERVER_NAME);
+        edits.set("server", local_reply::SERVER_NAME);
         if let Some(policy) = self.strict_transport() {
             edits.set("strict-transport-security", policy);
         }
         if may_name_endpoint {
-            self.disguise().apply(edits, fields);
+            self.hide_endpoint().apply(edits, fields);
         }
     }
 
-    fn disguise(&self) -> Disguise<'_, impl Fn() -> Option<Arc<Authorities>>> {
+    fn hide_endpoint(&self) -> HideEndpoint<'_, impl Fn() -> Option<Arc<Authorities>>> {
         let authority = self.record.text.host();
-        Disguise {
+        HideEndpoint {
             scheme: self.origin.scheme,
             authority,
             sent_host: self.host_for_endpoint().unwrap_or(authority),

@@ -146,7 +146,7 @@ impl Carrier {
         if failure.status().as_u16() == 499 {
             return;
         }
-        let answer = carried.exchange.answer(failure);
+        let answer = carried.exchange.local_reply(failure);
         if !session.is_body_done() {
             close_behind(session);
         } else if !failure.leaves_connection() || self.lets_go(session) {
@@ -178,8 +178,8 @@ impl Carrier {
     }
 }
 
-/// Ends the connection with the answer to a request whose body has not come to its end: what is left of it would be taken
-/// for the next request.
+/// Ends the connection with the answer to a request whose body has not come to its end: what is left of it would be
+/// taken for the next request.
 fn close_behind(session: &mut Session) {
     session.set_keepalive(None);
     if let Some(visit) = Visit::of(session) {
@@ -187,8 +187,8 @@ fn close_behind(session: &mut Session) {
     }
 }
 
-/// What the endpoints may speak that a request goes to, once another config is in force than the one that it was decided
-/// by.
+/// What the endpoints may speak that a request goes to, once another config is in force than the one that it was
+/// decided by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EndpointProtocols {
     Any,

@@ -33,7 +33,7 @@ impl Check {
 }
 
 fn checked(file: &Path) -> Result<Loaded, LoadError> {
-    exchange::tested(config::load(file)?)
+    exchange::run_config_tests(config::load(file)?)
 }
 
 /// `2 listeners, 3 routes, 4 pools, 9 endpoints, 5 tests passed`

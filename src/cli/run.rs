@@ -63,7 +63,7 @@ fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
         let loaded = config::compile_text(&text, &file.display().to_string());
         match inherited.predecessor() {
             // As in a reload: what the config says about itself must be true.
-            Some(_) => loaded.and_then(exchange::tested),
+            Some(_) => loaded.and_then(exchange::run_config_tests),
             None => loaded.or_else(|error| earlier_config(file, &text, error)),
         }
     });

@@ -45,7 +45,7 @@ pub enum Failure {
 
 /// Whose doing a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum FailureSide {
     Client,
     Endpoint,
     Proxy,
@@ -53,8 +53,8 @@ pub enum Side {
 
 impl Failure {
     /// The status that the client gets, label for logs and metrics, and side; in this one place.
-    fn row(self) -> (u16, &'static str, Side) {
-        use Side::{Client, Endpoint, Proxy};
+    fn row(self) -> (u16, &'static str, FailureSide) {
+        use FailureSide::{Client, Endpoint, Proxy};
         match self {
             Self::BadRequest => (400, "bad_request", Client),
             Self::MissingHost => (400, "missing_host", Client),
@@ -100,7 +100,7 @@ impl Failure {
         self.row().1
     }
 
-    pub fn side(self) -> Side {
+    pub fn side(self) -> FailureSide {
         self.row().2
     }
 
@@ -218,10 +218,10 @@ mod tests {
     fn a_shortage_of_this_machine_is_not_the_endpoints() {
         let of = |code| Failure::of_connect(&io::Error::from_raw_os_error(code));
         for code in [libc::EMFILE, libc::ENFILE, libc::EADDRNOTAVAIL, libc::ENOBUFS, libc::ENOMEM] {
-            assert_eq!((of(code), of(code).side()), (Failure::ResourcesShort, Side::Proxy));
+            assert_eq!((of(code), of(code).side()), (Failure::ResourcesShort, FailureSide::Proxy));
         }
         for code in [libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::EPERM, libc::ENOENT] {
-            assert_eq!((of(code), of(code).side()), (Failure::ConnectFailed, Side::Endpoint));
+            assert_eq!((of(code), of(code).side()), (Failure::ConnectFailed, FailureSide::Endpoint));
         }
         assert_eq!(of(libc::ETIMEDOUT), Failure::ConnectTimeout);
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::answer::SERVER_NAME;
-use super::{Answer, Exchange, Failure};
+use super::local_reply::SERVER_NAME;
+use super::{Exchange, Failure, LocalReply};
 use crate::routing::RequestHead;
 
 const STATUS: &str = "grpc-status";
@@ -79,13 +79,13 @@ fn fields(failure: Failure, request_id: &str) -> Vec<(HeaderName, HeaderValue)> 
 }
 
 /// A response that is nothing but its end.
-fn answer(failure: Failure, request_id: &str) -> Answer {
+fn local_reply(failure: Failure, request_id: &str) -> LocalReply {
     let mut headers = vec![
         (header::CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
         (header::SERVER, HeaderValue::from_static(SERVER_NAME)),
     ];
     headers.extend(fields(failure, request_id));
-    Answer { status: StatusCode::OK, headers, body: String::new() }
+    LocalReply { status: StatusCode::OK, headers, body: String::new() }
 }
 
 impl Exchange {
@@ -108,11 +108,11 @@ impl Exchange {
         Some(told.into_iter().collect())
     }
 
-    /// The answer that is ours for a failure, to a gRPC client.
-    pub(super) fn grpc_answer(&mut self, failure: Failure) -> Answer {
+    /// The local reply for a failure, to a gRPC client.
+    pub(super) fn grpc_local_reply(&mut self, failure: Failure) -> LocalReply {
         self.record.grpc_status = Some(code(failure) as u16);
         self.answered_by_grpc = true;
-        answer(failure, self.record.text.request_id())
+        local_reply(failure, self.record.text.request_id())
     }
 }
 

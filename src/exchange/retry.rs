@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Exchange, Failure, OpenAttempt, Side};
+use super::{Exchange, Failure, FailureSide, OpenAttempt};
 use crate::pool::Unconnected;
 use crate::telemetry::record::AttemptResult;
 
@@ -17,7 +17,8 @@ pub struct Circumstances {
     pub response_begun: bool,
 }
 
-/// The attempts that one request may have: more than any `retry.limit` asks for, and a bound for those that do not count.
+/// The attempts that one request may have: more than any `retry.limit` asks for, and a bound for those that do not
+/// count.
 pub const ATTEMPTS_MAX: usize = 256;
 
 impl Exchange {
@@ -35,7 +36,7 @@ impl Exchange {
         // of its kind: such an attempt counts neither as its failure nor as a retry.
         let at_its_end = matches!(failure, Failure::EndpointReset | Failure::StreamRefused);
         let stale = at_its_end && circumstances.reused;
-        if failure.side() == Side::Endpoint && !stale {
+        if failure.side() == FailureSide::Endpoint && !stale {
             open.lease.failed();
         }
         if failure.is_of_connect() {
@@ -100,8 +101,8 @@ impl Exchange {
     /// Whether another attempt may follow one that had no connection. It costs nothing but time, and so it is the time
     /// that is bounded: as much as `retry.limit` allows where each attempt takes `timeouts.connect`.
     ///
-    /// A request that may wait does so where nobody is left, or no time to find somebody, unless what is short is on this
-    /// side: an endpoint that could be reached would end the wait at once.
+    /// A request that may wait does so where nobody is left, or no time to find somebody, unless what is short is on
+    /// this side: an endpoint that could be reached would end the wait at once.
     fn may_connect_elsewhere(&mut self) -> bool {
         let Some(pool) = self.held.route(self.route).map(|route| &route.pool) else { return false };
         let (retry, connect) = (&pool.spec().retry, pool.spec().timeouts.connect);

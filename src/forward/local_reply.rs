@@ -24,7 +24,7 @@ pub async fn send(
         return After::Close;
     }
     let keep = keeps(client, failure);
-    let answer = tracked.answer(failure);
+    let answer = tracked.local_reply(failure);
     let bodiless = client.view().method() == "HEAD";
     let mut out =
         format!("HTTP/1.1 {}\r\ndate: {}\r\n", answer.status, client.worker.date(client.now)).into_bytes();

@@ -446,7 +446,7 @@ impl Prepared {
         listen_sockets: &ListenSockets,
     ) -> Result<Self, ReloadError> {
         let Loaded { config, warnings } =
-            exchange::tested(config::compile_next(text, name, previous.config())?)?;
+            exchange::run_config_tests(config::compile_next(text, name, previous.config())?)?;
         let diff = ConfigDiff::between(previous.config(), &config);
         if !diff.upgrade.is_empty() {
             return Err(ReloadError::NeedsUpgrade(diff.upgrade));

@@ -110,6 +110,6 @@ pub fn fallback_for_invalid(text: &str, file: &Path) -> Option<Loaded> {
 }
 
 async fn earlier(text: Arc<str>) -> Result<Loaded, ReloadError> {
-    let compile = move || exchange::tested(config::compile_text(&text, EARLIER)?);
+    let compile = move || exchange::run_config_tests(config::compile_text(&text, EARLIER)?);
     Ok(Offload::default().run(compile).await??)
 }

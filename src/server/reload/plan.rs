@@ -39,7 +39,7 @@ async fn planned(
     let was = in_force.clone();
     let compiled = move || -> Result<_, ReloadError> {
         let Loaded { config, warnings } =
-            exchange::tested(config::compile_next(&text, &name, was.config())?)?;
+            exchange::run_config_tests(config::compile_next(&text, &name, was.config())?)?;
         let diff = ConfigDiff::between(was.config(), &config);
         Ok((diff, Snapshot::build(config, None), written(&warnings)))
     };

@@ -53,7 +53,7 @@ async fn adopt(
 fn compiled(file: &Path) -> Result<Config, ReloadError> {
     let text = config::read(file)?;
     let loaded = config::compile_text(&text, &file.display().to_string())?;
-    let Loaded { config, .. } = exchange::tested(loaded)?;
+    let Loaded { config, .. } = exchange::run_config_tests(loaded)?;
     Ok(config)
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use http::{HeaderValue, header};
 
-use super::{Answer, Exchange, Failure};
+use super::{Exchange, Failure, LocalReply};
 use crate::telemetry::record::{AttemptResult, NamedRecord, Outcome};
 
 impl Exchange {
@@ -17,19 +17,20 @@ impl Exchange {
         }
     }
 
-    /// The answer that is ours for a failure.
-    pub fn answer(&mut self, failure: Failure) -> Answer {
+    /// The local reply for a failure.
+    pub fn local_reply(&mut self, failure: Failure) -> LocalReply {
         if self.grpc {
-            return self.grpc_answer(failure);
+            return self.grpc_local_reply(failure);
         }
-        let mut answer = Answer::to(failure, Some(self.record.text.accept()), self.record.text.request_id());
+        let mut reply =
+            LocalReply::to(failure, Some(self.record.text.accept()), self.record.text.request_id());
         if let Some(location) = self.https_location().filter(|_| failure == Failure::RedirectHttps) {
-            answer.headers.push((header::LOCATION, location));
+            reply.headers.push((header::LOCATION, location));
         }
         if let Some(policy) = self.strict_transport().and_then(|policy| HeaderValue::from_str(policy).ok()) {
-            answer.headers.push((header::STRICT_TRANSPORT_SECURITY, policy));
+            reply.headers.push((header::STRICT_TRANSPORT_SECURITY, policy));
         }
-        answer
+        reply
     }
 
     /// Ends the request's life: what is left of it is its record.

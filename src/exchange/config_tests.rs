@@ -8,7 +8,7 @@ use crate::routing::path;
 use crate::snapshot::Snapshot;
 
 /// A config whose own tests pass; otherwise, each that fails is an error at its place.
-pub fn tested(loaded: Loaded) -> Result<Loaded, LoadError> {
+pub fn run_config_tests(loaded: Loaded) -> Result<Loaded, LoadError> {
     if loaded.config.tests.is_empty() {
         return Ok(loaded);
     }
@@ -106,7 +106,7 @@ tests:
   - { request: GET http://h/..;/admin, expect: { route: web } }
 ";
         let loaded = parse_with(text, "t.yaml", &|_| None).unwrap();
-        let Err(LoadError::Invalid(report)) = tested(loaded) else { panic!("three of them fail") };
+        let Err(LoadError::Invalid(report)) = run_config_tests(loaded) else { panic!("three of them fail") };
         let remedies: Vec<(usize, String)> =
             report.problems().map(|problem| (problem.line, problem.remedy)).collect();
         assert_eq!(
@@ -138,7 +138,7 @@ tests:
   - { request: GET http://b.example.com/, expect: { pool: a } }
 ";
         let loaded = parse_with(text, "t.yaml", &|_| None).unwrap();
-        let Err(LoadError::Invalid(report)) = tested(loaded) else { panic!("three of them fail") };
+        let Err(LoadError::Invalid(report)) = run_config_tests(loaded) else { panic!("three of them fail") };
         let texts: Vec<String> = report
             .problems()
             .filter(|problem| problem.message.starts_with("a test fails"))

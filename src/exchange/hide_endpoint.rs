@@ -6,7 +6,7 @@ use super::edits::Edits;
 use crate::pool::authorities::{Authorities, host_of};
 
 /// What the client and the endpoint call this place.
-pub struct Disguise<'a, F> {
+pub struct HideEndpoint<'a, F> {
     /// The scheme and authority that the client used.
     pub scheme: &'a str,
     pub authority: &'a str,
@@ -26,7 +26,7 @@ pub fn concerns(name: &[u8]) -> bool {
     }
 }
 
-impl<F: Fn() -> Option<Arc<Authorities>>> Disguise<'_, F> {
+impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
     pub fn apply<'a, I>(&self, edits: &mut Edits, fields: impl Fn() -> I)
     where
         I: Iterator<Item = (&'a [u8], &'a [u8])>,
@@ -104,15 +104,15 @@ impl<F: Fn() -> Option<Arc<Authorities>>> Disguise<'_, F> {
     }
 }
 
-/// ConfigDiff those of a name's fields that `disguised` has another value for, and keeps their order.
+/// Changes those of a name's fields that `replacement` has another value for, and keeps their order.
 fn replace(
     edits: &mut Edits,
     name: &'static str,
     fields: &[&[u8]],
-    disguised: impl Fn(&str) -> Option<String>,
+    replacement: impl Fn(&str) -> Option<String>,
 ) {
     let changed: Vec<_> =
-        fields.iter().map(|field| str::from_utf8(field).ok().and_then(&disguised)).collect();
+        fields.iter().map(|field| str::from_utf8(field).ok().and_then(&replacement)).collect();
     if changed.iter().any(Option::is_some) {
         edits.remove(name);
         for (new, old) in changed.iter().zip(fields) {
@@ -126,20 +126,20 @@ mod tests {
     use super::*;
     use crate::pool::{EndpointTable, Target};
 
-    fn disguised(location: &str, authority: &str, sent_host: &str) -> Option<String> {
-        with(authority, sent_host, |disguise| disguise.location(location))
+    fn replacement(location: &str, authority: &str, sent_host: &str) -> Option<String> {
+        with(authority, sent_host, |hide_endpoint| hide_endpoint.location(location))
     }
 
     fn with<T>(
         authority: &str,
         sent_host: &str,
-        ask: impl Fn(&Disguise<'_, &dyn Fn() -> Option<Arc<Authorities>>>) -> T,
+        ask: impl Fn(&HideEndpoint<'_, &dyn Fn() -> Option<Arc<Authorities>>>) -> T,
     ) -> T {
         let target = Target::Inet("10.0.0.1:3000".parse().expect("an address"));
         let endpoint = EndpointTable::default().endpoint("x", &"app.internal:3000".into(), &target, None);
         let names = Arc::new(Authorities::new([endpoint].iter()));
         let endpoints = move || Some(names.clone());
-        ask(&Disguise { scheme: "http", authority, sent_host, endpoints: &endpoints })
+        ask(&HideEndpoint { scheme: "http", authority, sent_host, endpoints: &endpoints })
     }
 
     #[test]
@@ -159,13 +159,17 @@ mod tests {
             ("http://10.0.0.1:3000/größe", Some("http://example.com/größe")),
         ];
         for (location, expected) in cases {
-            assert_eq!(disguised(location, "example.com", "example.com").as_deref(), expected, "{location}");
+            assert_eq!(
+                replacement(location, "example.com", "example.com").as_deref(),
+                expected,
+                "{location}"
+            );
         }
     }
 
     #[test]
     fn a_location_that_names_the_host_we_sent_names_us_instead() {
-        let location = disguised("http://fixed.internal/x", "example.com:8080", "fixed.internal");
+        let location = replacement("http://fixed.internal/x", "example.com:8080", "fixed.internal");
         assert_eq!(location.as_deref(), Some("http://example.com:8080/x"));
     }
 
@@ -180,7 +184,7 @@ mod tests {
             ("a=1", "example.com", None),
         ];
         for (cookie, authority, expected) in cases {
-            let got = with(authority, authority, |disguise| disguise.cookie(cookie));
+            let got = with(authority, authority, |hide_endpoint| hide_endpoint.cookie(cookie));
             assert_eq!(got.as_deref(), expected, "{cookie}");
         }
     }

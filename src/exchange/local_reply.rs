@@ -1,4 +1,5 @@
-//! The answers that are ours: short, in the form the client accepts, and silent about what is behind.
+//! Responses of our own, in place of an endpoint's: short, in the form the client accepts, and silent about what is
+//! behind.
 
 use http::{HeaderName, HeaderValue, header};
 
@@ -9,7 +10,7 @@ pub const SERVER_NAME: &str = "evenkeel";
 
 /// A whole response.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct LocalReply {
     pub status: http::StatusCode,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: String,
@@ -22,7 +23,7 @@ enum Form {
     Html,
 }
 
-impl Answer {
+impl LocalReply {
     pub fn to(failure: Failure, accept: Option<&str>, request_id: &str) -> Self {
         let status = failure.status();
         let form = form(accept);
@@ -102,9 +103,9 @@ mod tests {
     #[test]
     fn every_form_names_status_and_request_and_nothing_else() {
         for accept in ["text/plain", "application/json", "text/html"] {
-            let answer = Answer::to(Failure::NoHealthyEndpoint, Some(accept), "abc123");
-            assert!(answer.body.contains("503") && answer.body.contains("abc123"), "{}", answer.body);
-            assert!(answer.headers.iter().any(|(name, _)| name == header::RETRY_AFTER));
+            let reply = LocalReply::to(Failure::NoHealthyEndpoint, Some(accept), "abc123");
+            assert!(reply.body.contains("503") && reply.body.contains("abc123"), "{}", reply.body);
+            assert!(reply.headers.iter().any(|(name, _)| name == header::RETRY_AFTER));
         }
     }
 }
