@@ -1,4 +1,5 @@
-//! The local address that answers questions about the running process (health, metrics, status) and takes orders for it.
+//! The local address that answers questions about the running process (health, metrics, status) and takes orders for
+//! it.
 //!
 //! It has an accept loop of its own, not one of Pingora's services: those close when a stop begins, and just then
 //! somebody wants to know how the draining goes.
@@ -6,7 +7,7 @@
 mod accept;
 pub mod address;
 pub mod client;
-pub mod operate;
+pub mod operations;
 mod query;
 pub mod serve;
 pub mod socket;
@@ -15,7 +16,7 @@ pub mod status;
 mod tests;
 
 pub use address::Address;
-pub use operate::{ConfigChange, Operation, Outcome, Verdict};
+pub use operations::{ConfigChange, Operation, Outcome, Verdict};
 pub use query::encoded;
 pub use serve::Process;
 pub use socket::{AdminSocket, BindError, Share};

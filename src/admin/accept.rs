@@ -20,7 +20,7 @@ use super::serve::App;
 use crate::telemetry::Throttle;
 
 /// Connections whose request has not arrived; with one more, the oldest of them is closed.
-const SILENT_MAX: usize = 64;
+const PENDING_MAX: usize = 64;
 
 /// For the head of a request to arrive: whoever asks on this machine sends it with its first packet.
 const HEAD_LIMIT: Duration = Duration::from_secs(1);
@@ -39,18 +39,18 @@ pub(super) async fn accept<F>(app: Arc<App>, next: impl Fn() -> F) -> io::Result
 where
     F: Future<Output = io::Result<Connection>>,
 {
-    let silent = Arc::new(Silent::default());
+    let pending = Arc::new(PendingConnections::default());
     let [mut failed, mut crowded] = [REPORT_EVERY; 2].map(Throttle::every);
     let mut reserve = Reserve::default();
     loop {
         reserve.hold();
         match next().await {
             Ok(connection) => {
-                let (place, closes_another) = silent.enter();
+                let (slot, closes_another) = pending.enter();
                 if closes_another && crowded.due(Instant::now()).is_some() {
-                    log::warn!(most = SILENT_MAX; "the admin address is crowded: silent connections are closed");
+                    log::warn!(most = PENDING_MAX; "the admin address is crowded: silent connections are closed");
                 }
-                begin(&app, connection, place);
+                begin(&app, connection, slot);
                 // Nobody counts as silent before what has arrived was looked at.
                 tokio::task::yield_now().await;
             }
@@ -61,7 +61,7 @@ where
                 reserve.let_go();
                 // Somebody waits, or it had not failed; but may be gone, or the place taken by a client of the proxy.
                 match timeout(ACCEPT_PAUSE, next()).await {
-                    Ok(Ok(connection)) => begin(&app, connection, silent.enter().0),
+                    Ok(Ok(connection)) => begin(&app, connection, pending.enter().0),
                     _ => tokio::time::sleep(ACCEPT_PAUSE).await,
                 }
             }
@@ -70,21 +70,21 @@ where
 }
 
 /// On its own: an order may take minutes, and whoever is let in next may ask about health.
-fn begin(app: &Arc<App>, connection: Connection, place: Place) {
-    tokio::spawn(exchange(app.clone(), connection, place));
+fn begin(app: &Arc<App>, connection: Connection, slot: PendingSlot) {
+    tokio::spawn(exchange(app.clone(), connection, slot));
 }
 
 /// Too slow, or gone: nobody is left to be told.
-async fn exchange(app: Arc<App>, connection: Connection, mut place: Place) {
+async fn exchange(app: Arc<App>, connection: Connection, mut slot: PendingSlot) {
     let mut session = ServerSession::new_http1(Box::new(connection));
     // With its first timeout Pingora starts a thread that wakes a hundred times a second from then on.
     session.set_read_timeout(None);
     let read = tokio::select! {
         biased;
         read = timeout(HEAD_LIMIT, session.read_request()) => read,
-        _ = &mut place.needed => return,
+        _ = &mut slot.needed => return,
     };
-    drop(place);
+    drop(slot);
     if matches!(read, Ok(Ok(true))) {
         session.set_keepalive(None);
         let (response, _permit) = app.respond(&mut session).await;
@@ -104,26 +104,26 @@ async fn write(mut session: ServerSession, response: Response<Vec<u8>>) -> pingo
 
 /// Connections that have not said what they want, oldest first.
 #[derive(Default)]
-struct Silent(Mutex<VecDeque<oneshot::Sender<()>>>);
+struct PendingConnections(Mutex<VecDeque<oneshot::Sender<()>>>);
 
 /// The place of one of them; it is free again when this is dropped.
-struct Place {
+struct PendingSlot {
     /// Somebody else needs it.
     needed: oneshot::Receiver<()>,
     /// Who is in goes on when nobody is let in any more.
-    _of: Arc<Silent>,
+    _of: Arc<PendingConnections>,
 }
 
-impl Silent {
+impl PendingConnections {
     /// `true`: somebody else had to go.
-    fn enter(self: &Arc<Self>) -> (Place, bool) {
+    fn enter(self: &Arc<Self>) -> (PendingSlot, bool) {
         let (sender, needed) = oneshot::channel();
-        let mut places = self.0.lock();
+        let mut slots = self.0.lock();
         // Those who have been heard have dropped theirs.
-        places.retain(|place| !place.is_closed());
-        let oldest = if places.len() >= SILENT_MAX { places.pop_front() } else { None };
-        places.push_back(sender);
-        (Place { needed, _of: self.clone() }, oldest.is_some_and(|oldest| oldest.send(()).is_ok()))
+        slots.retain(|slot| !slot.is_closed());
+        let oldest = if slots.len() >= PENDING_MAX { slots.pop_front() } else { None };
+        slots.push_back(sender);
+        (PendingSlot { needed, _of: self.clone() }, oldest.is_some_and(|oldest| oldest.send(()).is_ok()))
     }
 }
 

@@ -20,7 +20,7 @@ pub struct AddressError(String);
 
 /// What the default address depends on. A value, so that tests can have their own.
 #[derive(Debug, Clone)]
-pub struct Environment {
+pub struct RuntimeDirs {
     /// `/run`
     pub run: PathBuf,
     /// `$XDG_RUNTIME_DIR`
@@ -32,9 +32,9 @@ pub struct Environment {
     pub uid: u32,
 }
 
-/// One of the places where the default socket may be.
+/// One of the dirs where the default socket may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct SocketDir {
     pub directory: PathBuf,
     /// The directory must be ours, and closed to others: where it lies, everybody can write, or nobody else has
     /// anything to do with it.
@@ -69,14 +69,14 @@ impl FromStr for Address {
     }
 }
 
-// === impl Environment ===
+// === impl RuntimeDirs ===
 
-impl Environment {
-    pub fn of_process() -> Environment {
+impl RuntimeDirs {
+    pub fn of_process() -> RuntimeDirs {
         let uid = nix::unistd::geteuid().as_raw();
         let absolute =
             |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-        Environment {
+        RuntimeDirs {
             run: "/run".into(),
             // `su` and `sudo -E` bring along another user's.
             runtime: absolute("XDG_RUNTIME_DIR").filter(|path| directory::is_of_user(path, uid)),
@@ -87,24 +87,24 @@ impl Environment {
     }
 
     /// Where the default socket may be, best first.
-    pub fn places(&self) -> Vec<Place> {
-        let mut places = vec![Place { directory: self.run.join("evenkeel"), private: false }];
-        places.extend(
-            self.runtime.as_ref().map(|path| Place { directory: path.join("evenkeel"), private: false }),
+    pub fn socket_dirs(&self) -> Vec<SocketDir> {
+        let mut dirs = vec![SocketDir { directory: self.run.join("evenkeel"), private: false }];
+        dirs.extend(
+            self.runtime.as_ref().map(|path| SocketDir { directory: path.join("evenkeel"), private: false }),
         );
-        places.push(Place { directory: self.tmp.join(format!("evenkeel-{}", self.uid)), private: true });
+        dirs.push(SocketDir { directory: self.tmp.join(format!("evenkeel-{}", self.uid)), private: true });
         // Where the one in `/tmp` was made by somebody else.
-        places.extend(
-            self.home.as_ref().map(|path| Place { directory: path.join(".evenkeel"), private: true }),
+        dirs.extend(
+            self.home.as_ref().map(|path| SocketDir { directory: path.join(".evenkeel"), private: true }),
         );
-        places
+        dirs
     }
 
     /// The sockets that exist where this process would put one: the default ones, then those of processes that found
     /// theirs taken.
     pub fn sockets(&self) -> Vec<PathBuf> {
         let (mut named, mut numbered) = (Vec::new(), Vec::new());
-        for Place { directory, .. } in self.places().into_iter().filter(|place| !place.is_squatted()) {
+        for SocketDir { directory, .. } in self.socket_dirs().into_iter().filter(|dir| !dir.is_squatted()) {
             named.extend(Some(directory.join(SOCKET)).filter(|path| path.exists()));
             numbered.extend(numbered_sockets(&directory));
         }
@@ -113,9 +113,9 @@ impl Environment {
     }
 }
 
-// === impl Place ===
+// === impl SocketDir ===
 
-impl Place {
+impl SocketDir {
     /// It is there, and not this user's alone.
     pub fn is_squatted(&self) -> bool {
         self.private && self.directory.symlink_metadata().is_ok() && !directory::is_private(&self.directory)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-use super::address::{Address, Environment};
+use super::address::{Address, RuntimeDirs};
 use crate::directory;
 
 /// For a whole exchange.
@@ -103,15 +103,15 @@ fn check_peer(address: &Address, socket: &Path, stream: &UnixStream) -> Result<(
 
 /// Asks whoever answers on one of the default sockets.
 pub fn ask_default(question: Question<'_>) -> Result<Response, ClientError> {
-    ask_default_in(question, &Environment::of_process())
+    ask_default_in(question, &RuntimeDirs::of_process())
 }
 
 pub(super) fn ask_default_in(
     question: Question<'_>,
-    environment: &Environment,
+    runtime_dirs: &RuntimeDirs,
 ) -> Result<Response, ClientError> {
     let mut forbidden = None;
-    for socket in environment.sockets() {
+    for socket in runtime_dirs.sockets() {
         match ask(&Address::Unix(socket), question, None) {
             Err(ClientError::Unreachable { .. }) => {}
             Err(error @ (ClientError::Forbidden { .. } | ClientError::Stranger { .. })) => {
@@ -121,12 +121,12 @@ pub(super) fn ask_default_in(
         }
     }
     Err(forbidden.unwrap_or_else(|| {
-        let places = environment.places();
-        if let Some(squatted) = places.iter().find(|place| place.is_squatted()) {
+        let dirs = runtime_dirs.socket_dirs();
+        if let Some(squatted) = dirs.iter().find(|dir| dir.is_squatted()) {
             return ClientError::Squatted(squatted.directory.clone());
         }
         let names: Vec<_> =
-            places.iter().map(|place| place.directory.join("admin.sock").display().to_string()).collect();
+            dirs.iter().map(|dir| dir.directory.join("admin.sock").display().to_string()).collect();
         ClientError::NoneFound(names.join(", "))
     }))
 }

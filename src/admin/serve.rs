@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::accept::{EXCHANGE_LIMIT, accept};
-use super::operate::{Operation, Outcome, PLAIN, Verdict};
+use super::operations::{Operation, Outcome, PLAIN, Verdict};
 use super::socket::{AdminSocket, Listener};
 use super::status::Status;
 use crate::config::{FILE_BYTES_MAX, Secret};
@@ -82,19 +82,19 @@ impl AdminSocket {
 }
 
 /// The text of a config.
-async fn read_body(session: &mut ServerSession) -> Result<String, Answer> {
+async fn read_body(session: &mut ServerSession) -> Result<String, Reply> {
     let mut body = Vec::new();
     loop {
         match session.read_request_body().await {
             Ok(None) => break,
             Ok(Some(piece)) => body.extend_from_slice(&piece),
-            Err(error) => return Err(Answer::text(StatusCode::BAD_REQUEST, format!("{error}\n"))),
+            Err(error) => return Err(Reply::text(StatusCode::BAD_REQUEST, format!("{error}\n"))),
         }
         if body.len() as u64 > FILE_BYTES_MAX {
-            return Err(Answer::text(StatusCode::PAYLOAD_TOO_LARGE, "no config is larger than 16 MiB\n"));
+            return Err(Reply::text(StatusCode::PAYLOAD_TOO_LARGE, "no config is larger than 16 MiB\n"));
         }
     }
-    String::from_utf8(body).map_err(|_| Answer::text(StatusCode::BAD_REQUEST, "the body is not UTF-8 text\n"))
+    String::from_utf8(body).map_err(|_| Reply::text(StatusCode::BAD_REQUEST, "the body is not UTF-8 text\n"))
 }
 
 // === impl App ===
@@ -108,13 +108,13 @@ impl App {
         let request = session.req_header();
         let (method, path) = (request.method.clone(), request.uri.path().to_owned());
         if is_about_health(&path) {
-            return (self.answer(&method, &path, &request.headers).into_response(&method), None);
+            return (self.reply(&method, &path, &request.headers).into_response(&method), None);
         }
         let Ok(permit) = self.limits.requests.clone().try_acquire_owned() else {
             let crowded = "too many requests are under way here; /livez and /readyz are answered\n";
-            return (Answer::text(StatusCode::SERVICE_UNAVAILABLE, crowded).into_response(&method), None);
+            return (Reply::text(StatusCode::SERVICE_UNAVAILABLE, crowded).into_response(&method), None);
         };
-        let answer = match Operation::at(&path, request.uri.query().unwrap_or_default()) {
+        let reply = match Operation::at(&path, request.uri.query().unwrap_or_default()) {
             Ok(Some(operation)) => match self.refused_order(&method, &path, &request.headers) {
                 Some(refusal) => refusal,
                 None => self.perform(operation, session).await,
@@ -123,49 +123,49 @@ impl App {
                 Some(refusal) => refusal,
                 None => self.make(method.clone(), path, request.headers.clone()).await,
             },
-            Err(fault) => Answer::text(StatusCode::BAD_REQUEST, fault + "\n"),
+            Err(fault) => Reply::text(StatusCode::BAD_REQUEST, fault + "\n"),
         };
-        (answer.into_response(&method), Some(permit))
+        (reply.into_response(&method), Some(permit))
     }
 
     /// An answer may take as long as there are endpoints, so it is made where nobody else waits for it.
-    async fn make(self: &Arc<Self>, method: Method, path: String, headers: HeaderMap) -> Answer {
+    async fn make(self: &Arc<Self>, method: Method, path: String, headers: HeaderMap) -> Reply {
         let app = self.clone();
         let _making = self.limits.making.acquire().await;
-        let made = tokio::task::spawn_blocking(move || app.answer(&method, &path, &headers)).await;
-        made.unwrap_or_else(|_| Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the answer was not made\n"))
+        let made = tokio::task::spawn_blocking(move || app.reply(&method, &path, &headers)).await;
+        made.unwrap_or_else(|_| Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the answer was not made\n"))
     }
 
     /// Why an operation is not even begun.
-    fn refused_order(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Answer> {
+    fn refused_order(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Reply> {
         if let Some(refusal) = self.refusal(path, headers) {
             return Some(refusal);
         }
         if method != Method::POST {
-            return Some(Answer::not_allowed("POST", "this is done by a POST\n"));
+            return Some(Reply::not_allowed("POST", "this is done by a POST\n"));
         }
         // A web page in the browser of somebody on this machine could send one, too.
         if self.tcp && self.token.is_none() {
             let remedy = "over TCP, changes need `admin: { token: ... }`; or use a unix socket\n";
-            return Some(Answer::text(StatusCode::FORBIDDEN, remedy));
+            return Some(Reply::text(StatusCode::FORBIDDEN, remedy));
         }
         None
     }
 
-    async fn perform(&self, mut operation: Operation, session: &mut ServerSession) -> Answer {
+    async fn perform(&self, mut operation: Operation, session: &mut ServerSession) -> Reply {
         // Held to the end: each body may have the size of the largest config.
         let _with_body = match operation.body() {
             None => None,
             Some(body) => {
                 let Ok(permit) = timeout(EXCHANGE_LIMIT, self.limits.bodies.acquire()).await else {
                     let busy = "others are under way: ask again later\n";
-                    return Answer::text(StatusCode::SERVICE_UNAVAILABLE, busy);
+                    return Reply::text(StatusCode::SERVICE_UNAVAILABLE, busy);
                 };
                 *body = match timeout(EXCHANGE_LIMIT, read_body(session)).await {
                     Ok(Ok(text)) => text,
                     Ok(Err(refusal)) => return refusal,
                     Err(_) => {
-                        return Answer::text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n");
+                        return Reply::text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n");
                     }
                 };
                 Some(permit)
@@ -174,35 +174,35 @@ impl App {
         let done = operation.content_type();
         let Outcome { verdict, text } = self.process.perform(operation).await;
         let content_type = if verdict == Verdict::Done { done } else { PLAIN };
-        Answer { content_type, ..Answer::text(verdict.status(), text) }
+        Reply { content_type, ..Reply::text(verdict.status(), text) }
     }
 
-    pub(super) fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
+    pub(super) fn reply(&self, method: &Method, path: &str, headers: &HeaderMap) -> Reply {
         if let Some(refusal) = self.refusal(path, headers) {
             return refusal;
         }
         if method != Method::GET && method != Method::HEAD {
-            return Answer::not_allowed("GET, HEAD", "only GET and HEAD are answered here\n");
+            return Reply::not_allowed("GET, HEAD", "only GET and HEAD are answered here\n");
         }
         match path {
-            "/livez" => Answer::text(StatusCode::OK, "ok\n"),
+            "/livez" => Reply::text(StatusCode::OK, "ok\n"),
             "/readyz" => match self.process.ready() {
-                Ok(()) => Answer::text(StatusCode::OK, "ok\n"),
-                Err(reason) => Answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+                Ok(()) => Reply::text(StatusCode::OK, "ok\n"),
+                Err(reason) => Reply::text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
             },
-            "/metrics" => Answer {
+            "/metrics" => Reply {
                 content_type: "text/plain; version=0.0.4; charset=utf-8",
-                ..Answer::text(StatusCode::OK, self.process.metrics())
+                ..Reply::text(StatusCode::OK, self.process.metrics())
             },
             "/status" => self.status(),
-            _ => Answer::text(StatusCode::NOT_FOUND, "here are /livez, /readyz, /metrics and /status\n"),
+            _ => Reply::text(StatusCode::NOT_FOUND, "here are /livez, /readyz, /metrics and /status\n"),
         }
     }
 
-    fn status(&self) -> Answer {
+    fn status(&self) -> Reply {
         match serde_json::to_vec(&self.process.status()) {
-            Ok(body) => Answer { content_type: "application/json", ..Answer::text(StatusCode::OK, body) },
-            Err(error) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+            Ok(body) => Reply { content_type: "application/json", ..Reply::text(StatusCode::OK, body) },
+            Err(error) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         }
     }
 
@@ -210,15 +210,15 @@ impl App {
     /// resolves to 127.0.0.1: the browser of somebody on this machine would carry it in, under that name as `Host`.
     ///
     /// `/livez` and `/readyz` need no token: load balancers and orchestrators have none to send, and learn nothing.
-    fn refusal(&self, path: &str, headers: &HeaderMap) -> Option<Answer> {
+    fn refusal(&self, path: &str, headers: &HeaderMap) -> Option<Reply> {
         match &self.token {
             Some(_) if is_about_health(path) => None,
             Some(token) if bears(headers, token) => None,
-            Some(_) => Some(Answer::text(
+            Some(_) => Some(Reply::text(
                 StatusCode::UNAUTHORIZED,
                 "send the token of the config's `admin` section: Authorization: Bearer TOKEN\n",
             )),
-            None if self.tcp && !host_is_local(headers) => Some(Answer::text(
+            None if self.tcp && !host_is_local(headers) => Some(Reply::text(
                 StatusCode::FORBIDDEN,
                 "the Host must be an IP address or localhost; other names need `admin: { token: ... }`\n",
             )),
@@ -249,7 +249,7 @@ fn host_is_local(headers: &HeaderMap) -> bool {
 
 /// A response, before it becomes HTTP.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) body: Vec<u8>,
@@ -257,15 +257,15 @@ pub(super) struct Answer {
     allow: Option<&'static str>,
 }
 
-// === impl Answer ===
+// === impl Reply ===
 
-impl Answer {
-    fn text(status: StatusCode, body: impl Into<Vec<u8>>) -> Answer {
-        Answer { status, content_type: PLAIN, body: body.into(), allow: None }
+impl Reply {
+    fn text(status: StatusCode, body: impl Into<Vec<u8>>) -> Reply {
+        Reply { status, content_type: PLAIN, body: body.into(), allow: None }
     }
 
-    fn not_allowed(allow: &'static str, body: &str) -> Answer {
-        Answer { allow: Some(allow), ..Answer::text(StatusCode::METHOD_NOT_ALLOWED, body) }
+    fn not_allowed(allow: &'static str, body: &str) -> Reply {
+        Reply { allow: Some(allow), ..Reply::text(StatusCode::METHOD_NOT_ALLOWED, body) }
     }
 
     fn into_response(self, method: &Method) -> Response<Vec<u8>> {

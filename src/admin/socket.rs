@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::SockRef;
 
-use super::address::{self, Address, Environment, Place};
+use super::address::{self, Address, RuntimeDirs, SocketDir};
 use crate::config::{self, AdminListen};
 use crate::directory;
 use crate::socket_file::{Claim, SocketFile};
@@ -64,16 +64,16 @@ pub enum BindError {
 impl AdminSocket {
     /// Binds what the config says; `None` when admin is off.
     pub fn bind(config: &config::Admin) -> Result<Option<AdminSocket>, BindError> {
-        Self::bind_in(config, &Environment::of_process())
+        Self::bind_in(config, &RuntimeDirs::of_process())
     }
 
     pub(super) fn bind_in(
         config: &config::Admin,
-        environment: &Environment,
+        runtime_dirs: &RuntimeDirs,
     ) -> Result<Option<AdminSocket>, BindError> {
         let (listener, address) = match &config.listen {
             AdminListen::Off => return Ok(None),
-            AdminListen::Default => return bind_default(config, environment).map(Some),
+            AdminListen::Default => return bind_default(config, runtime_dirs).map(Some),
             AdminListen::Unix(path) => {
                 if let Some(directory) = path.parent() {
                     create_directory(directory, 0o750)?;
@@ -170,32 +170,32 @@ impl Share {
 }
 
 /// The first place where a socket can be; a living process's socket is left alone.
-fn bind_default(config: &config::Admin, environment: &Environment) -> Result<AdminSocket, BindError> {
+fn bind_default(config: &config::Admin, runtime_dirs: &RuntimeDirs) -> Result<AdminSocket, BindError> {
     let (mut squatted, mut refused) = (None, None);
-    for place in environment.places() {
-        match bind_in_place(&place) {
+    for dir in runtime_dirs.socket_dirs() {
+        match bind_in_dir(&dir) {
             Ok((listener, path, instead_of)) => {
                 let socket = AdminSocket::new(config, listener, Address::Unix(path));
                 return Ok(AdminSocket { instead_of, squatted, ..socket });
             }
             Err(BindError::NotPrivate(path)) => squatted = squatted.or(Some(path)),
-            Err(error) if error.is_about_the_place() => refused = Some(error),
+            Err(error) if error.is_about_the_directory() => refused = Some(error),
             Err(error) => return Err(error),
         }
     }
     let squatted = squatted.map(BindError::NotPrivate);
-    Err(squatted.or(refused).unwrap_or_else(|| BindError::NotPrivate(environment.tmp.clone())))
+    Err(squatted.or(refused).unwrap_or_else(|| BindError::NotPrivate(runtime_dirs.tmp.clone())))
 }
 
-fn bind_in_place(place: &Place) -> Result<(Listener, PathBuf, Option<PathBuf>), BindError> {
-    create_directory(&place.directory, if place.private { 0o700 } else { 0o750 })?;
-    if place.is_squatted() {
-        return Err(BindError::NotPrivate(place.directory.clone()));
+fn bind_in_dir(dir: &SocketDir) -> Result<(Listener, PathBuf, Option<PathBuf>), BindError> {
+    create_directory(&dir.directory, if dir.private { 0o700 } else { 0o750 })?;
+    if dir.is_squatted() {
+        return Err(BindError::NotPrivate(dir.directory.clone()));
     }
-    let path = place.directory.join(address::SOCKET);
+    let path = dir.directory.join(address::SOCKET);
     match bind_unix(&path) {
         Err(BindError::Taken(taken)) => {
-            let own = place.directory.join(address::numbered(std::process::id()));
+            let own = dir.directory.join(address::numbered(std::process::id()));
             Ok((bind_unix(&own)?, own, Some(taken)))
         }
         bound => Ok((bound?, path, None)),
@@ -258,7 +258,7 @@ fn bind_tcp(address: SocketAddr, has_token: bool) -> Result<(Listener, SocketAdd
 
 impl BindError {
     /// Whether another place may do: this one is not for us.
-    pub fn is_about_the_place(&self) -> bool {
+    pub fn is_about_the_directory(&self) -> bool {
         match self {
             BindError::Directory { .. } | BindError::NotPrivate(_) => true,
             BindError::Listen { source, .. } => {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use super::address::Environment;
+use super::address::RuntimeDirs;
 use super::client::{self, ClientError, Question, Response};
 use super::status::{LogDropped, State};
 use super::*;
@@ -229,13 +229,13 @@ fn addresses_that_cannot_be_bound_are_named() {
 }
 
 /// Everything that the default address depends on lies in a directory of the test.
-fn environment(directory: &TempDir) -> Environment {
+fn runtime_dirs(directory: &TempDir) -> RuntimeDirs {
     let path = |name: &str| {
         let path = directory.path().join(name);
         fs::create_dir_all(&path).expect("mkdir");
         path
     };
-    Environment { run: path("run"), runtime: Some(path("runtime")), tmp: path("tmp"), home: None, uid: 1000 }
+    RuntimeDirs { run: path("run"), runtime: Some(path("runtime")), tmp: path("tmp"), home: None, uid: 1000 }
 }
 
 /// Where nobody can create anything, root included: below a file.
@@ -245,9 +245,9 @@ fn nowhere(directory: &TempDir) -> PathBuf {
     path
 }
 
-fn bind_default(environment: &Environment) -> AdminSocket {
+fn bind_default(runtime_dirs: &RuntimeDirs) -> AdminSocket {
     let config = config::Admin { listen: AdminListen::Default, token: None };
-    AdminSocket::bind_in(&config, environment).expect("bind").expect("not off")
+    AdminSocket::bind_in(&config, runtime_dirs).expect("bind").expect("not off")
 }
 
 fn address_of(path: PathBuf) -> Address {
@@ -257,29 +257,29 @@ fn address_of(path: PathBuf) -> Address {
 #[test]
 fn a_second_process_takes_a_name_with_its_pid_and_says_so() {
     let directory = TempDir::new().expect("tempdir");
-    let environment = environment(&directory);
-    let first = bind_default(&environment);
-    let default = environment.run.join("evenkeel/admin.sock");
+    let runtime_dirs = runtime_dirs(&directory);
+    let first = bind_default(&runtime_dirs);
+    let default = runtime_dirs.run.join("evenkeel/admin.sock");
     assert_eq!((first.address(), first.instead_of()), (&address_of(default.clone()), None));
-    let second = bind_default(&environment);
+    let second = bind_default(&runtime_dirs);
     let own = default.with_file_name(format!("admin-{}.sock", std::process::id()));
     assert_eq!((second.address(), second.instead_of()), (&address_of(own.clone()), Some(&*default)));
-    assert_eq!(environment.sockets(), [default, own.clone()]);
+    assert_eq!(runtime_dirs.sockets(), [default, own.clone()]);
     drop(first);
-    assert_eq!(environment.sockets(), [own]);
+    assert_eq!(runtime_dirs.sockets(), [own]);
 }
 
 #[test]
 fn a_process_without_rights_uses_a_directory_of_its_own() {
     let directory = TempDir::new().expect("tempdir");
-    let mut environment = environment(&directory);
-    environment.run = nowhere(&directory);
-    let socket = bind_default(&environment);
+    let mut runtime_dirs = runtime_dirs(&directory);
+    runtime_dirs.run = nowhere(&directory);
+    let socket = bind_default(&runtime_dirs);
     assert_eq!(socket.address(), &address_of(directory.path().join("runtime/evenkeel/admin.sock")));
     drop(socket);
-    environment.runtime = None;
-    let socket = bind_default(&environment);
-    let private = environment.tmp.join("evenkeel-1000");
+    runtime_dirs.runtime = None;
+    let socket = bind_default(&runtime_dirs);
+    let private = runtime_dirs.tmp.join("evenkeel-1000");
     assert_eq!(socket.address(), &address_of(private.join("admin.sock")));
     assert_eq!(mode(&private), 0o700);
     assert_eq!(fs::metadata(&private).expect("metadata").uid(), nix::unistd::geteuid().as_raw());
@@ -288,12 +288,12 @@ fn a_process_without_rights_uses_a_directory_of_its_own() {
 #[test]
 fn a_directory_that_others_may_open_is_not_trusted() {
     let directory = TempDir::new().expect("tempdir");
-    let mut environment = environment(&directory);
-    environment.run = nowhere(&directory);
-    environment.runtime = None;
-    let place = environment.tmp.join("evenkeel-1000");
+    let mut runtime_dirs = runtime_dirs(&directory);
+    runtime_dirs.run = nowhere(&directory);
+    runtime_dirs.runtime = None;
+    let place = runtime_dirs.tmp.join("evenkeel-1000");
     let config = config::Admin { listen: AdminListen::Default, token: None };
-    let refused = || AdminSocket::bind_in(&config, &environment).expect_err("must be refused");
+    let refused = || AdminSocket::bind_in(&config, &runtime_dirs).expect_err("must be refused");
     fs::create_dir(&place).expect("mkdir");
     fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).expect("chmod");
     assert!(matches!(refused(), BindError::NotPrivate(path) if path == place));
@@ -310,39 +310,42 @@ fn a_directory_that_somebody_else_made_first_prevents_no_start() {
     let directory = TempDir::new().expect("tempdir");
     let home = directory.path().join("home");
     fs::create_dir(&home).expect("mkdir");
-    let environment = Environment {
+    let runtime_dirs = RuntimeDirs {
         run: nowhere(&directory),
         runtime: None,
         home: Some(home.clone()),
-        ..environment(&directory)
+        ..runtime_dirs(&directory)
     };
-    let place = environment.tmp.join("evenkeel-1000");
+    let place = runtime_dirs.tmp.join("evenkeel-1000");
     fs::create_dir(&place).expect("mkdir");
     fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).expect("chmod");
     let elsewhere = home.join(".evenkeel/admin.sock");
-    let socket = bind_default(&environment);
+    let socket = bind_default(&runtime_dirs);
     assert_eq!((socket.address(), socket.squatted()), (&address_of(elsewhere.clone()), Some(&*place)));
     // Whatever listens in the other one is not asked.
     let _stranger = UnixListener::bind(place.join("admin.sock")).expect("bind");
-    assert_eq!(environment.sockets(), [elsewhere]);
+    assert_eq!(runtime_dirs.sockets(), [elsewhere]);
     drop(socket);
-    let error = client::ask_default_in(Question::get("/livez"), &environment).expect_err("nobody is left");
+    let error = client::ask_default_in(Question::get("/livez"), &runtime_dirs).expect_err("nobody is left");
     assert!(matches!(&error, ClientError::Squatted(path) if *path == place), "{error}");
 }
 
 #[test]
 fn the_client_finds_whoever_answers_on_a_default_socket() {
     let directory = TempDir::new().expect("tempdir");
-    let environment = environment(&directory);
+    let runtime_dirs = runtime_dirs(&directory);
     let nobody =
-        client::ask_default_in(Question::get("/livez"), &environment).expect_err("nobody").to_string();
+        client::ask_default_in(Question::get("/livez"), &runtime_dirs).expect_err("nobody").to_string();
     assert!(nobody.starts_with("no evenkeel answers on ") && nobody.contains("runtime/evenkeel"), "{nobody}");
     // A dead process's socket is no answer.
-    fs::create_dir(environment.run.join("evenkeel")).expect("mkdir");
-    drop(UnixListener::bind(environment.run.join("evenkeel/admin.sock")).expect("bind"));
-    let living = environment.runtime.as_ref().expect("set").join("evenkeel/admin-77.sock");
+    fs::create_dir(runtime_dirs.run.join("evenkeel")).expect("mkdir");
+    drop(UnixListener::bind(runtime_dirs.run.join("evenkeel/admin.sock")).expect("bind"));
+    let living = runtime_dirs.runtime.as_ref().expect("set").join("evenkeel/admin-77.sock");
     let _running = Running::start(&unix(&living));
-    assert_eq!(client::ask_default_in(Question::get("/livez"), &environment).expect("an answer").status, 200);
+    assert_eq!(
+        client::ask_default_in(Question::get("/livez"), &runtime_dirs).expect("an answer").status,
+        200
+    );
 }
 
 #[test]

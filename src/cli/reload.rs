@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Exit;
 use super::ask::{Where, perform};
-use crate::admin::operate::confirm_time;
+use crate::admin::operations::confirm_time;
 
 /// New names are resolved, and new endpoints probed, before the config is put in force.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -67,7 +67,7 @@ impl Opened {
 /// Nobody asked for the usual place: where it cannot be had, clients are served all the same.
 fn open_admin(config: &config::Admin) -> Result<Option<AdminSocket>, admin::BindError> {
     match AdminSocket::bind(config) {
-        Err(error) if config.listen == AdminListen::Default && error.is_about_the_place() => {
+        Err(error) if config.listen == AdminListen::Default && error.is_about_the_directory() => {
             log::error!(reason:% = error; "no admin address: commands and probes cannot reach this process");
             Ok(None)
         }
