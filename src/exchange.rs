@@ -43,7 +43,7 @@ pub use tracked::Tracked;
 
 use crate::config::{self, EndpointProtocol, HostHeader, Listener};
 use crate::pool::authorities::Authorities;
-use crate::pool::{Endpoint, Holds, Lease, Picked, Pool, Tried, Wait, WaitPermit};
+use crate::pool::{Endpoint, Holds, Lease, Picked, Pool, TriedEndpoints, Wait, WaitPermit};
 use crate::routing::RequestHead;
 use crate::snapshot::Route;
 use crate::telemetry::record::{Attempt, AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
@@ -72,7 +72,7 @@ pub struct Exchange {
     route: Option<usize>,
     /// The pool has let it in: it waits, or has had an endpoint.
     admitted: bool,
-    tried: Tried,
+    tried: TriedEndpoints,
     retries_left: u8,
     /// How much time connects have taken that failed, since it has last waited.
     connecting: Duration,
@@ -184,7 +184,7 @@ impl Exchange {
             tunnel: false,
             route: None,
             admitted: false,
-            tried: Tried::default(),
+            tried: TriedEndpoints::default(),
             retries_left: 0,
             connecting: Duration::ZERO,
             body_limit: listener.limits.body_bytes,
@@ -297,7 +297,7 @@ impl Exchange {
     }
 
     fn refused_by(&self, pool: &Pool) -> Next {
-        pool.load().refuse(pool.name());
+        pool.in_flight_limit().refuse(pool.name());
         Next::Fail(Failure::PoolFull)
     }
 

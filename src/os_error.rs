@@ -3,12 +3,12 @@
 use std::io;
 
 /// Whether this process, or its machine, had no descriptor, local port or memory for a socket: the endpoint was never
-/// asked, and another one may fare no better. If that counted against endpoints, a rush of clients would take all of them
-/// out of service at once.
+/// asked, and another one may fare no better. If that counted against endpoints, a rush of clients would take all of
+/// them out of service at once.
 ///
 /// Local rules that forbid a connection (EPERM, EACCES) and missing routes (ENETUNREACH) are not among them: they are
 /// about one address, which stays out of reach until somebody changes them. A unix socket's EAGAIN is a full backlog;
-/// see `pool::dial`.
+/// see `pool::connect`.
 pub fn is_shortage(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

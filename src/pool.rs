@@ -1,28 +1,28 @@
 //! Pools of endpoints: their live state, how one is picked, and the health checks.
 //!
-//! A [`Pool`] has a Pingora `LoadBalancer`: discovery and membership go through it, and it makes the turns anew when the
-//! members change. Picking asks the turns directly. The live state of endpoints is in a table of ours that reloads hand
-//! on, because Pingora's own forgets it.
+//! A [`Pool`] has a Pingora `LoadBalancer`: discovery and membership go through it, and it makes the turns anew when
+//! the members change. Picking asks the turns directly. The live state of endpoints is in a table of ours that reloads
+//! hand on, because Pingora's own forgets it.
 
 pub mod authorities;
 mod check_id;
-pub mod dial;
+pub mod connect;
 mod discovery;
-mod early;
 mod endpoint;
 mod health;
-pub mod live;
-mod load;
-mod names;
+mod in_flight_limit;
+pub mod live_state;
 mod probe;
-mod reach;
+mod probe_schedule;
+mod reachability;
+mod resolver;
 mod rotation;
 mod round_robin;
 pub mod status;
 mod supervisor;
 #[cfg(test)]
 mod tests;
-mod tried;
+mod tried_endpoints;
 mod waiting;
 
 use std::collections::HashSet;
@@ -37,12 +37,12 @@ use arc_swap::ArcSwapOption;
 use pingora_load_balancing::{Backend, Backends, LoadBalancer};
 use tokio::sync::Notify;
 
-pub use endpoint::{Endpoint, EndpointTable, IdleConnections, Lease, Standing, Target};
-pub use load::{Holds, Most, PoolLoad};
+pub use endpoint::{Endpoint, EndpointTable, HealthStatus, IdleConnections, Lease, Target};
+pub use in_flight_limit::{Holds, InFlightLimit, MaxRequests};
 pub use probe::Finding;
 pub use rotation::Member;
 pub use supervisor::{Supervisor, SupervisorHandle};
-pub use tried::{Tried, Unconnected};
+pub use tried_endpoints::{ConnectFailure, TriedEndpoints};
 pub use waiting::{QueueFull, Wait, WaitPermit};
 
 use crate::config::{self, EndpointAddress, WhenNoneHealthy};
@@ -50,13 +50,13 @@ use crate::telemetry::Throttle;
 use crate::telemetry::record::SkippedEndpoints;
 use authorities::Authorities;
 use discovery::Discovery;
-use early::Due;
-use endpoint::Change;
+use endpoint::HealthChange;
 use health::Thresholds;
-use live::Known;
-use names::{Name, Names};
+use live_state::KnownState;
 use probe::Probe;
-use rotation::{Generations, Turns};
+use probe_schedule::ProbeKind;
+use resolver::{HostPort, Resolver};
+use rotation::{Picker, Pickers};
 use round_robin::RoundRobin;
 use status::{EndpointState, EndpointStatus, PoolStatus};
 
@@ -69,10 +69,10 @@ pub struct Pool {
     /// The same without its endpoints, for those who keep it for long.
     settings: Arc<config::Pool>,
     balancer: LoadBalancer<RoundRobin>,
-    turns: Arc<Turns>,
-    generations: Arc<Generations>,
+    picker: Arc<Picker>,
+    pickers: Arc<Pickers>,
     table: Arc<EndpointTable>,
-    names: Arc<Names>,
+    resolver: Arc<Resolver>,
     waiting: AtomicUsize,
     /// Requests begin to wait: endpoints that are down are probed early.
     hurry: Notify,
@@ -90,27 +90,27 @@ pub enum Picked {
 }
 
 impl Pool {
-    /// Makes the pool; the endpoints that it shares with `previous` keep their live state, and others begin with what is
-    /// known of them.
-    pub fn new(mut spec: config::Pool, previous: Option<&Pool>, known: &Arc<Known>) -> Arc<Self> {
+    /// Makes the pool; the endpoints that it shares with `previous` keep their live state, and others begin with what
+    /// is known of them.
+    pub fn new(mut spec: config::Pool, previous: Option<&Pool>, known: &Arc<KnownState>) -> Arc<Self> {
         let table = previous.map(|pool| pool.table.clone()).unwrap_or_default();
-        let names = previous.map(|pool| pool.names.clone()).unwrap_or_default();
-        let turns = Arc::new(Turns::new(spec.when_none_healthy == WhenNoneHealthy::FailOpen));
-        let generations = previous.map(|pool| pool.generations.clone()).unwrap_or_default();
-        generations.add(&turns);
+        let resolver = previous.map(|pool| pool.resolver.clone()).unwrap_or_default();
+        let picker = Arc::new(Picker::new(spec.when_none_healthy == WhenNoneHealthy::FailOpen));
+        let pickers = previous.map(|pool| pool.pickers.clone()).unwrap_or_default();
+        pickers.add(&picker);
         table.inherit(&spec.name, known);
-        names.inherit(host_names(&spec), known);
-        let discovery = Discovery::new(spec.clone(), table.clone(), names.clone());
+        resolver.inherit(host_names(&spec), known);
+        let discovery = Discovery::new(spec.clone(), table.clone(), resolver.clone());
         let balancer =
-            LoadBalancer::from_backends_with_config(Backends::new(Box::new(discovery)), Some(turns.clone()));
+            LoadBalancer::from_backends_with_config(Backends::new(Box::new(discovery)), Some(picker.clone()));
         let pool = Arc::new(Self {
             settings: without_endpoints(&mut spec),
             spec,
             balancer,
-            turns,
-            generations,
+            picker,
+            pickers,
             table,
-            names,
+            resolver,
             waiting: AtomicUsize::new(0),
             hurry: Notify::new(),
             shortages: Mutex::default(),
@@ -141,26 +141,26 @@ impl Pool {
     }
 
     /// Its requests, and how many it may have.
-    pub fn load(&self) -> &PoolLoad {
-        self.table.load()
+    pub fn in_flight_limit(&self) -> &InFlightLimit {
+        self.table.in_flight_limit()
     }
 
     /// Whether their requests count together: one follows the other under the same name.
     pub fn shares_load(&self, other: &Pool) -> bool {
-        Arc::ptr_eq(self.table.load(), other.table.load())
+        Arc::ptr_eq(self.table.in_flight_limit(), other.table.in_flight_limit())
     }
 
     /// Whether another request may wait: those that wait count as those in flight do.
     pub fn may_wait(&self, holds: Holds) -> bool {
-        self.load().has_room(holds, self.waiting.load(Relaxed) as u64)
+        self.in_flight_limit().has_room(holds, self.waiting.load(Relaxed) as u64)
     }
 
     /// The endpoint whose turn it is, other than those that were `tried` as long as another is left.
     ///
-    /// The turns of the balancer's selector are asked directly: `LoadBalancer::select_with` clones the backend and keeps
-    /// a set of those it has seen, at seven times the cost (docs/growth.md).
-    pub fn pick(&self, tried: &Tried) -> Picked {
-        let (rotation, start) = self.turns.look(!tried.is_empty());
+    /// The turns of the balancer's selector are asked directly: `LoadBalancer::select_with` clones the backend and
+    /// keeps a set of those it has seen, at seven times the cost (docs/growth.md).
+    pub fn pick(&self, tried: &TriedEndpoints) -> Picked {
+        let (rotation, start) = self.picker.look(!tried.is_empty());
         let skipped = rotation.skipped();
         let pick = match tried {
             _ if tried.is_exhausted() => None,
@@ -178,35 +178,35 @@ impl Pool {
     }
 
     /// Whether there is an endpoint that was not tried.
-    pub fn has_fresh(&self, tried: &Tried) -> bool {
-        self.turns.rotation().fresh(0, tried).is_some()
+    pub fn has_fresh(&self, tried: &TriedEndpoints) -> bool {
+        self.picker.rotation().fresh(0, tried).is_some()
     }
 
     /// Whether there is an endpoint to pick, be it one that was tried.
-    pub fn has_another(&self, tried: &Tried) -> bool {
-        self.turns.rotation().another(0, tried).is_some()
+    pub fn has_another(&self, tried: &TriedEndpoints) -> bool {
+        self.picker.rotation().another(0, tried).is_some()
     }
 
-    /// Finds the members anew: resolves the host names among the endpoints. Calls `news` whenever members may have
+    /// Finds the members anew: resolves the host names among the endpoints. Calls `on_change` whenever members may have
     /// changed. What has been found stays if this is dropped.
-    pub async fn discover(&self, mut news: impl FnMut()) {
+    pub async fn discover(&self, mut on_change: impl FnMut()) {
         let found = || {
             self.find_members();
-            news();
+            on_change();
         };
         // What cannot be resolved keeps its last addresses.
-        self.names.resolve(&self.spec.name, host_names(&self.spec), found).await;
-        self.names.retain(|known| host_names(&self.spec).any(|name| name == *known));
+        self.resolver.resolve(&self.spec.name, host_names(&self.spec), found).await;
+        self.resolver.retain(|known| host_names(&self.spec).any(|name| name == *known));
         self.find_members();
         self.table.forget_inherited();
         let members: HashSet<Arc<str>> =
-            self.turns.rotation().members().map(|member| member.endpoint.label().clone()).collect();
+            self.picker.rotation().members().map(|member| member.endpoint.label().clone()).collect();
         self.table.retain(|label| members.contains(label));
     }
 
     /// What its members could be called.
     pub fn authorities(&self) -> Arc<Authorities> {
-        let rotation = self.turns.rotation();
+        let rotation = self.picker.rotation();
         if let Some(made) = &*self.authorities.load()
             && Arc::ptr_eq(&made.0, rotation.backends())
         {
@@ -219,12 +219,12 @@ impl Pool {
 
     /// Whether requests find an endpoint.
     pub fn serves(&self) -> bool {
-        self.turns.rotation().first(0).is_some()
+        self.picker.rotation().first(0).is_some()
     }
 
     /// Whether it has no endpoint, healthy or not: none of its names has ever been resolved.
     pub fn is_unresolved(&self) -> bool {
-        self.turns.rotation().members().next().is_none()
+        self.picker.rotation().members().next().is_none()
     }
 
     /// Why requests find no endpoint, with one that stands for all.
@@ -245,7 +245,7 @@ impl Pool {
     }
 
     pub fn members(&self) -> Vec<Member> {
-        self.turns.rotation().members().cloned().collect()
+        self.picker.rotation().members().cloned().collect()
     }
 
     /// Probes a member once and does nothing about what was found; `None`: there is no health check, or the endpoint
@@ -262,7 +262,7 @@ impl Pool {
     /// The first probes of a member, before the supervisor knows of it.
     pub async fn probe_first(&self, member: &Member) {
         if let Some(probe) = self.probe_of(member) {
-            self.probe_until_decided(member, &probe, Due::Regular).await;
+            self.probe_until_decided(member, &probe, ProbeKind::Regular).await;
         }
     }
 
@@ -272,7 +272,7 @@ impl Pool {
         &self,
         member: &Member,
         probe: &Probe,
-        mut due: Due,
+        mut due: ProbeKind,
     ) -> tokio::time::Instant {
         loop {
             let began = tokio::time::Instant::now();
@@ -282,7 +282,7 @@ impl Pool {
             if !failed || !self.is_undecided(member) {
                 return began;
             }
-            due = Due::Regular;
+            due = ProbeKind::Regular;
             tokio::time::sleep_until(began + UNDECIDED_INTERVAL).await;
         }
     }
@@ -297,13 +297,13 @@ impl Pool {
     /// This takes as long as the pool is large, so it is done for all news together that came at the same time: ten
     /// thousand probes that pass one by one must not make ten thousand times ten thousand turns.
     pub fn publish_health(&self) {
-        self.generations.publish();
+        self.pickers.publish();
     }
 
     /// Publishes the news of probes and requests for as long as they run.
     async fn publish_all_health(&self) {
         loop {
-            self.generations.news.notified().await;
+            self.pickers.changed.notified().await;
             // Others that have ended first: whoever is woken runs next, before those that wait for their turn.
             tokio::task::yield_now().await;
             self.publish_health();
@@ -311,7 +311,7 @@ impl Pool {
     }
 
     /// Takes in what a probe has found, and says it once when it changes what is thought of the endpoint.
-    fn probed(&self, member: &Member, finding: Finding, due: Due) {
+    fn probed(&self, member: &Member, finding: Finding, due: ProbeKind) {
         if let Finding::Shortage(reason) = &finding {
             self.is_short(reason);
         }
@@ -319,18 +319,18 @@ impl Pool {
         let asked = member.check.zip(self.spec.health_check.as_ref().map(Thresholds::of));
         let endpoint = &*member.endpoint;
         match endpoint.probed(result, asked, due, SystemTime::now()) {
-            Change::None => {}
-            Change::Reach => self.is_reachable(endpoint),
-            Change::State => {
-                self.generations.news.notify_one();
-                let Standing { state, reason, .. } = endpoint.standing();
+            HealthChange::None => {}
+            HealthChange::Reachability => self.is_reachable(endpoint),
+            HealthChange::State => {
+                self.pickers.changed.notify_one();
+                let HealthStatus { state, reason, .. } = endpoint.health_status();
                 let (pool, label, reason) = (&*self.spec.name, &**endpoint.label(), &*reason);
                 match state {
                     EndpointState::Unhealthy => {
                         log::warn!(pool, endpoint = label, reason; "endpoint is unhealthy");
                     }
                     _ => {
-                        endpoint.reach().was_told();
+                        endpoint.reachability().was_told();
                         log::info!(pool, endpoint = label, reason; "endpoint is healthy");
                     }
                 }
@@ -340,12 +340,12 @@ impl Pool {
 
     /// A request's connection to the endpoint has not opened: others pass it over from now on. `true` if that is news.
     pub fn connect_failed(&self, endpoint: &Endpoint, reason: &str) -> bool {
-        if !endpoint.reach().set(reason, SystemTime::now()) {
+        if !endpoint.reachability().set(reason, SystemTime::now()) {
             return false;
         }
-        self.generations.news.notify_one();
+        self.pickers.changed.notify_one();
         if endpoint.state() == EndpointState::Unreachable
-            && let Some(count) = endpoint.reach().to_tell()
+            && let Some(count) = endpoint.reachability().to_tell()
         {
             let (pool, label) = (&*self.spec.name, &**endpoint.label());
             log::warn!(pool, endpoint = label, reason, count; "endpoint is unreachable");
@@ -361,8 +361,8 @@ impl Pool {
     }
 
     fn is_reachable(&self, endpoint: &Endpoint) {
-        self.generations.news.notify_one();
-        if endpoint.reach().was_told() {
+        self.pickers.changed.notify_one();
+        if endpoint.reachability().was_told() {
             log::info!(pool = &*self.spec.name, endpoint = &**endpoint.label(); "endpoint is reachable again");
         }
     }
@@ -375,14 +375,14 @@ impl Pool {
     }
 
     pub fn status(&self) -> PoolStatus {
-        let rotation = self.turns.rotation();
+        let rotation = self.picker.rotation();
         let loads: Vec<_> = rotation.members().map(|member| (member, member.endpoint.load())).collect();
         let total: u64 = loads.iter().map(|(_, load)| load.requests).sum();
         let endpoints = loads
             .iter()
             .zip(rotation.expected_shares())
             .map(|((member, load), expected_share)| {
-                let standing = member.endpoint.standing();
+                let standing = member.endpoint.health_status();
                 EndpointStatus {
                     address: member.endpoint.label().to_string(),
                     state: standing.state,
@@ -407,16 +407,16 @@ impl Pool {
             name: self.spec.name.to_string(),
             balance: "round_robin".into(),
             waiting: self.waiting.load(Relaxed) as u64,
-            in_flight: self.load().in_flight(),
-            most: self.load().most(),
-            refused: self.load().refused(),
-            names: self.names.status(),
+            in_flight: self.in_flight_limit().in_flight(),
+            most: self.in_flight_limit().most(),
+            refused: self.in_flight_limit().refused(),
+            names: self.resolver.status(),
             endpoints,
         }
     }
 }
 
-fn host_names(spec: &config::Pool) -> impl Iterator<Item = Name> {
+fn host_names(spec: &config::Pool) -> impl Iterator<Item = HostPort> {
     spec.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
         EndpointAddress::Name { host, port } => Some((host.clone(), *port)),
         EndpointAddress::Inet(_) | EndpointAddress::Unix(_) => None,

@@ -1,17 +1,17 @@
 //! The validated, compiled, immutable config in force.
 //!
-//! A request scopes one snapshot when it starts and uses it to its end, unless it waits for an endpoint: then it is decided
-//! anew by the one that comes into force. A reload builds a whole new one and swaps it in,
-//! or changes nothing; pools whose definition has not changed are the same pools, and endpoints keep their live state.
+//! A request scopes one snapshot when it starts and uses it to its end, unless it waits for an endpoint: then it is
+//! decided anew by the one that comes into force. A reload builds a whole new one and swaps it in, or changes nothing;
+//! pools whose definition has not changed are the same pools, and endpoints keep their live state.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{self, Config, Listener, RequestLimit, RouteLimits};
-use crate::pool::live::{Known, LiveState};
+use crate::pool::live_state::{KnownState, LiveState};
 use crate::pool::status::PoolStatus;
-use crate::pool::{Most, Pool};
+use crate::pool::{MaxRequests, Pool};
 use crate::routing::{RequestHead, RouteOutcome, Router};
 
 pub struct Snapshot {
@@ -48,7 +48,7 @@ impl Snapshot {
 
     fn assemble(config: Config, previous: Option<&Snapshot>, live: LiveState) -> Self {
         let running = by_name(previous.map(Snapshot::pools).unwrap_or_default());
-        let known = Arc::new(Known::new(live, config.pools.iter().map(|pool| &*pool.name)));
+        let known = Arc::new(KnownState::new(live, config.pools.iter().map(|pool| &*pool.name)));
         let pools: Vec<Arc<Pool>> =
             (config.pools.iter()).map(|spec| pool(spec, running.get(&*spec.name).copied(), &known)).collect();
         let by_name = by_name(&pools);
@@ -77,12 +77,13 @@ impl Snapshot {
         }
     }
 
-    /// Tells each pool how many requests it may have. In force are so many connections of clients, and so many requests of
-    /// HTTP/2 clients beyond one of each connection.
+    /// Tells each pool how many requests it may have. In force are so many connections of clients, and so many requests
+    /// of HTTP/2 clients beyond one of each connection.
     pub fn limit_pools(&self, connections: usize, http2: usize) {
         let capacity = Capacity { connections, http2, pools: self.pools.len() };
         for pool in &self.pools {
-            pool.load().set(capacity.most(pool.spec().limits.requests), self.config.server.threads);
+            pool.in_flight_limit()
+                .set(capacity.most(pool.spec().limits.requests), self.config.server.threads);
         }
     }
 
@@ -134,17 +135,17 @@ struct Capacity {
 }
 
 impl Capacity {
-    /// By default a pool that hangs leaves a tenth to the others, and one that is alone has all. A tenth is enough where
-    /// nothing hangs, and more would refuse requests of a burst that could have been served.
-    fn most(&self, limit: RequestLimit) -> Most {
+    /// By default a pool that hangs leaves a tenth to the others, and one that is alone has all. A tenth is enough
+    /// where nothing hangs, and more would refuse requests of a burst that could have been served.
+    fn most(&self, limit: RequestLimit) -> MaxRequests {
         let share = |all: usize| Some((all - all.div_ceil(10)).max(1) as u64);
         match limit {
-            RequestLimit::Auto if self.pools > 1 => Most {
+            RequestLimit::Auto if self.pools > 1 => MaxRequests {
                 all: share(self.connections.saturating_add(self.http2)),
                 of_connections: share(self.connections),
             },
-            RequestLimit::Auto | RequestLimit::Off => Most::default(),
-            RequestLimit::Most(most) => Most { all: Some(most), of_connections: None },
+            RequestLimit::Auto | RequestLimit::Off => MaxRequests::default(),
+            RequestLimit::Most(most) => MaxRequests { all: Some(most), of_connections: None },
         }
     }
 }
@@ -160,7 +161,7 @@ fn by_name(pools: &[Arc<Pool>]) -> HashMap<&str, &Arc<Pool>> {
 }
 
 /// The running pool if its definition has not changed, else a new one with the live state of the old, and of others.
-fn pool(spec: &config::Pool, running: Option<&Arc<Pool>>, known: &Arc<Known>) -> Arc<Pool> {
+fn pool(spec: &config::Pool, running: Option<&Arc<Pool>>, known: &Arc<KnownState>) -> Arc<Pool> {
     match running {
         Some(running) if running.spec() == spec => running.clone(),
         running => Pool::new(spec.clone(), running.map(|running| &**running), known),

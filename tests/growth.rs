@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use evenkeel::config::{self, Config};
 use evenkeel::config_diff::ConfigDiff;
-use evenkeel::pool::{Picked, Tried, Unconnected};
+use evenkeel::pool::{ConnectFailure, Picked, TriedEndpoints};
 use evenkeel::snapshot::Snapshot;
 
 const TRIES: usize = 7;
@@ -122,7 +122,7 @@ fn a_route_is_found_as_fast_among_many() {
 fn an_endpoint_is_picked_as_fast_among_many() {
     let make = |count| snapshot(&with_endpoints(count, |number| 1 + number % 7));
     grows("picking an endpoint", [100, 10_000], FLAT, make, |snapshot| {
-        (0..REPEATED).for_each(|_| drop(black_box(snapshot.pools()[0].pick(&Tried::default()))));
+        (0..REPEATED).for_each(|_| drop(black_box(snapshot.pools()[0].pick(&TriedEndpoints::default()))));
     });
 }
 
@@ -137,9 +137,9 @@ fn a_request_that_all_refuse_costs_as_much_among_many() {
     };
     grows("a request that all refuse", [100, 10_000], FLAT, make, |snapshot| {
         for _ in 0..REPEATED / 10 {
-            let (pool, mut tried) = (&snapshot.pools()[0], Tried::default());
+            let (pool, mut tried) = (&snapshot.pools()[0], TriedEndpoints::default());
             while let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) {
-                tried.rule_out(&endpoint, Unconnected::KnownUnreachable);
+                tried.rule_out(&endpoint, ConnectFailure::KnownUnreachable);
                 black_box(pool.has_fresh(&tried));
             }
         }

@@ -9,7 +9,7 @@ use evenkeel::exchange::{Edits, RequestScope, decide};
 use evenkeel::http1::framing::Framing;
 use evenkeel::http1::head::{Request, Response};
 use evenkeel::http1::write::{self, Connection, RequestForm, ResponseForm};
-use evenkeel::pool::{Picked, Tried};
+use evenkeel::pool::{Picked, TriedEndpoints};
 use evenkeel::telemetry::access;
 use evenkeel::telemetry::metrics::Metrics;
 
@@ -101,7 +101,7 @@ fn decide_among(routes: usize) -> Box<dyn FnMut()> {
 
 fn pick(pool: &'static str) -> Box<dyn FnMut()> {
     let pool = traffic::snapshot(1).pool(pool).expect("it is in the config").clone();
-    let none = Tried::default();
+    let none = TriedEndpoints::default();
     Box::new(move || {
         black_box(pool.pick(&none));
     })
@@ -109,10 +109,10 @@ fn pick(pool: &'static str) -> Box<dyn FnMut()> {
 
 fn pick_again() -> Box<dyn FnMut()> {
     let pool = traffic::snapshot(1).pool("p").expect("it is in the config").clone();
-    let Picked::Endpoint { endpoint, .. } = pool.pick(&Tried::default()) else {
+    let Picked::Endpoint { endpoint, .. } = pool.pick(&TriedEndpoints::default()) else {
         unreachable!("there are no health checks")
     };
-    let mut tried = Tried::default();
+    let mut tried = TriedEndpoints::default();
     tried.add(endpoint);
     Box::new(move || {
         black_box(pool.pick(&tried));

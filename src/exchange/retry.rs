@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Exchange, Failure, FailureSide, OpenAttempt};
-use crate::pool::Unconnected;
+use crate::pool::ConnectFailure;
 use crate::telemetry::record::AttemptResult;
 
 /// What a carrier knows of an attempt that failed.
@@ -63,7 +63,7 @@ impl Exchange {
         match failure {
             Failure::ResourcesShort => {
                 pool.is_short(reason);
-                self.tried.rule_out(endpoint, Unconnected::Shortage);
+                self.tried.rule_out(endpoint, ConnectFailure::Shortage);
             }
             Failure::ConnectTimeout => {
                 pool.connect_failed(endpoint, reason);
@@ -71,9 +71,9 @@ impl Exchange {
                 self.tried.add(endpoint.clone());
             }
             _ if pool.connect_failed(endpoint, reason) => {
-                self.tried.rule_out(endpoint, Unconnected::Unreachable);
+                self.tried.rule_out(endpoint, ConnectFailure::Unreachable);
             }
-            _ => self.tried.rule_out(endpoint, Unconnected::KnownUnreachable),
+            _ => self.tried.rule_out(endpoint, ConnectFailure::KnownUnreachable),
         }
         // Whatever it was: who waits for a descriptor at each of many endpoints waits for long, too.
         self.connecting += took;

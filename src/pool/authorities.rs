@@ -1,5 +1,5 @@
-//! By what names the members of a pool could be called, laid out for looking up: whoever asks has a response in hand, and
-//! a pool may have tens of thousands of them.
+//! By what names the members of a pool could be called, laid out for looking up: whoever asks has a response in hand,
+//! and a pool may have tens of thousands of them.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -107,7 +107,7 @@ mod tests {
         let first = pool.authorities();
         pool.publish_health();
         assert!(Arc::ptr_eq(&first, &pool.authorities()), "health is no change of members");
-        pool.turns.set_members(&std::collections::BTreeSet::new());
+        pool.picker.set_members(&std::collections::BTreeSet::new());
         assert!(!pool.authorities().has("10.0.0.1:3000"));
     }
 

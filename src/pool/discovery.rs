@@ -10,20 +10,20 @@ use pingora_load_balancing::discovery::ServiceDiscovery;
 
 use super::check_id::CheckId;
 use super::endpoint::{EndpointTable, Target};
-use super::names::Names;
+use super::resolver::Resolver;
 use super::rotation::Member;
 use crate::config::{self, EndpointAddress};
 
-/// It waits for nothing, and looks no name up: `Names` does, and knows what was found last.
+/// It waits for nothing, and looks no name up: `Resolver` does, and knows what was found last.
 pub(super) struct Discovery {
     pool: config::Pool,
     table: Arc<EndpointTable>,
-    names: Arc<Names>,
+    resolver: Arc<Resolver>,
 }
 
 impl Discovery {
-    pub fn new(pool: config::Pool, table: Arc<EndpointTable>, names: Arc<Names>) -> Self {
-        Self { pool, table, names }
+    pub fn new(pool: config::Pool, table: Arc<EndpointTable>, resolver: Arc<Resolver>) -> Self {
+        Self { pool, table, resolver }
     }
 
     fn backend(&self, place: usize, target: Target, label: &str, written: &Arc<str>) -> Option<Backend> {
@@ -60,7 +60,7 @@ impl ServiceDiscovery for Discovery {
                 }
                 EndpointAddress::Name { host, port } => {
                     let written: Arc<str> = format!("{host}:{port}").into();
-                    for address in self.names.addresses(&(host.clone(), *port)) {
+                    for address in self.resolver.addresses(&(host.clone(), *port)) {
                         let label = format!("{written} ({address})");
                         backends.extend(self.backend(place, Target::Inet(address), &label, &written));
                     }

@@ -13,12 +13,12 @@ use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 
 use super::check_id::CheckId;
-use super::dial::{Backlog, Expected};
-use super::early::Due;
+use super::connect::{Backlog, TlsTarget};
 use super::health::{Health, Thresholds};
-use super::live::Known;
-use super::load::{Holds, PoolLoad};
-use super::reach::Reach;
+use super::in_flight_limit::{Holds, InFlightLimit};
+use super::live_state::KnownState;
+use super::probe_schedule::ProbeKind;
+use super::reachability::Reachability;
 use super::status::EndpointState;
 use crate::sharded_counter::ShardedCounter;
 use crate::tls::ClientTls;
@@ -47,16 +47,16 @@ pub struct Endpoint {
     written: Arc<str>,
     target: Target,
     health: Mutex<Health>,
-    reach: Reach,
+    reachability: Reachability,
     backlog: Backlog,
     counters: Counters,
     /// Of its pool.
-    pool: Arc<PoolLoad>,
+    pool: Arc<InFlightLimit>,
 }
 
 /// What an endpoint is like at one moment, and why.
 #[derive(Debug, Clone)]
-pub struct Standing {
+pub struct HealthStatus {
     pub state: EndpointState,
     pub since: SystemTime,
     pub reason: Arc<str>,
@@ -64,12 +64,12 @@ pub struct Standing {
 
 /// What a probe has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum HealthChange {
     None,
     /// Its health.
     State,
     /// Connections to it open again.
-    Reach,
+    Reachability,
 }
 
 #[derive(Debug, Default)]
@@ -105,9 +105,15 @@ pub struct Load {
 }
 
 impl Endpoint {
-    fn new(label: Arc<str>, written: Arc<str>, target: Target, health: Health, pool: Arc<PoolLoad>) -> Self {
-        let (reach, backlog, counters) = Default::default();
-        Self { label, written, target, health: Mutex::new(health), reach, backlog, counters, pool }
+    fn new(
+        label: Arc<str>,
+        written: Arc<str>,
+        target: Target,
+        health: Health,
+        pool: Arc<InFlightLimit>,
+    ) -> Self {
+        let (reachability, backlog, counters) = Default::default();
+        Self { label, written, target, health: Mutex::new(health), reachability, backlog, counters, pool }
     }
 
     pub fn label(&self) -> &Arc<str> {
@@ -120,11 +126,11 @@ impl Endpoint {
 
     /// What it must be with these settings of TLS; `None`: there are none. Where they give no name that a certificate
     /// can have, no certificate has it.
-    pub fn expected(&self, tls: &Option<Arc<ClientTls>>) -> Option<Expected> {
+    pub fn expected(&self, tls: &Option<Arc<ClientTls>>) -> Option<TlsTarget> {
         let tls = tls.clone()?;
         let nobody = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
         let name = tls.name(&self.written).unwrap_or(nobody);
-        Some(Expected { tls, name })
+        Some(TlsTarget { tls, name })
     }
 
     pub fn target(&self) -> &Target {
@@ -139,18 +145,18 @@ impl Endpoint {
     pub fn state(&self) -> EndpointState {
         match self.health.lock().state() {
             EndpointState::Unhealthy => EndpointState::Unhealthy,
-            _ if self.reach.is_marked() => EndpointState::Unreachable,
+            _ if self.reachability.is_marked() => EndpointState::Unreachable,
             state => state,
         }
     }
 
-    pub fn standing(&self) -> Standing {
+    pub fn health_status(&self) -> HealthStatus {
         let health = self.health.lock();
         let by_health =
-            || Standing { state: health.state(), since: health.since(), reason: health.reason().into() };
-        match self.reach.mark() {
+            || HealthStatus { state: health.state(), since: health.since(), reason: health.reason().into() };
+        match self.reachability.mark() {
             Some(mark) if health.state() != EndpointState::Unhealthy => {
-                Standing { state: EndpointState::Unreachable, since: mark.since, reason: mark.reason }
+                HealthStatus { state: EndpointState::Unreachable, since: mark.since, reason: mark.reason }
             }
             _ => by_health(),
         }
@@ -166,19 +172,19 @@ impl Endpoint {
         self.health.lock().is_decided_by(check)
     }
 
-    pub(super) fn reach(&self) -> &Reach {
-        &self.reach
+    pub(super) fn reachability(&self) -> &Reachability {
+        &self.reachability
     }
 
     /// Connections to it have just failed.
     pub fn is_unreachable(&self) -> bool {
-        self.reach.is_marked()
+        self.reachability.is_marked()
     }
 
     /// A connection to it has opened; `true` if it was thought to be unreachable.
     pub(super) fn connected(&self) -> bool {
         self.count(CONNECTS, 1);
-        self.reach.clear()
+        self.reachability.clear()
     }
 
     /// How many connections requests have opened.
@@ -194,23 +200,23 @@ impl Endpoint {
         &self,
         result: Result<(), String>,
         asked: Option<(CheckId, Thresholds)>,
-        due: Due,
+        due: ProbeKind,
         now: SystemTime,
-    ) -> Change {
+    ) -> HealthChange {
         let passed = result.is_ok();
         let counter = if passed { &self.counters.checks_passed } else { &self.counters.checks_failed };
         counter.fetch_add(1, Relaxed);
         let mut health = self.health.lock();
-        let counts = passed || due == Due::Regular || health.state() != EndpointState::Healthy;
+        let counts = passed || due == ProbeKind::Regular || health.state() != EndpointState::Healthy;
         let changed = match asked.filter(|_| counts) {
             Some((check, thresholds)) => health.record(result, check, thresholds, now),
             None => false,
         };
-        let reached = passed && health.state() == EndpointState::Healthy && self.reach.clear();
+        let reached = passed && health.state() == EndpointState::Healthy && self.reachability.clear();
         match (changed, reached) {
-            (true, _) => Change::State,
-            (false, true) => Change::Reach,
-            (false, false) => Change::None,
+            (true, _) => HealthChange::State,
+            (false, true) => HealthChange::Reachability,
+            (false, false) => HealthChange::None,
         }
     }
 
@@ -360,19 +366,19 @@ impl Drop for Lease {
 #[derive(Debug, Default)]
 pub struct EndpointTable {
     entries: Mutex<HashMap<Arc<str>, Arc<Endpoint>>>,
-    load: Arc<PoolLoad>,
+    in_flight_limit: Arc<InFlightLimit>,
     /// What was known before of endpoints that are not here yet, until the members have been found; with the pool's
     /// name.
-    inherited: Mutex<Option<(Arc<str>, Arc<Known>)>>,
+    inherited: Mutex<Option<(Arc<str>, Arc<KnownState>)>>,
 }
 
 impl EndpointTable {
     /// Of the pool, whatever reloads it has seen.
-    pub fn load(&self) -> &Arc<PoolLoad> {
-        &self.load
+    pub fn in_flight_limit(&self) -> &Arc<InFlightLimit> {
+        &self.in_flight_limit
     }
 
-    pub fn inherit(&self, pool: &Arc<str>, known: &Arc<Known>) {
+    pub fn inherit(&self, pool: &Arc<str>, known: &Arc<KnownState>) {
         *self.inherited.lock() = Some((pool.clone(), known.clone()));
     }
 
@@ -417,7 +423,7 @@ impl EndpointTable {
             Some(check) => known(check).unwrap_or_else(|| Health::checking(now)),
             None => Health::unchecked(now),
         };
-        let endpoint = Endpoint::new(label, written, target, health, self.load.clone());
+        let endpoint = Endpoint::new(label, written, target, health, self.in_flight_limit.clone());
         if let Some((pool, known, address)) = &inherited {
             endpoint.count_on(known.load(pool, address));
         }

@@ -12,7 +12,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
 
-use super::dial::{self, ProbeDial};
+use super::connect::{self, ProbeConnector};
 use super::endpoint::{Endpoint, Target};
 use crate::config::{self, CheckKind, EndpointProtocol};
 use crate::os_error;
@@ -51,7 +51,7 @@ pub(super) struct Probe {
     endpoint: Arc<Endpoint>,
     check: Box<dyn HealthCheck + Send + Sync>,
     /// Where Pingora does not open the connection.
-    dial: Arc<ProbeDial>,
+    dial: Arc<ProbeConnector>,
     target: Backend,
     timeout: Duration,
     /// What has not come when the time is over.
@@ -61,7 +61,7 @@ pub(super) struct Probe {
 impl Probe {
     pub fn new(endpoint: &Arc<Endpoint>, spec: &config::HealthCheck, pool: &config::Pool) -> Option<Self> {
         let expected = endpoint.expected(&pool.tls);
-        let dial = ProbeDial::new(expected.clone());
+        let dial = ProbeConnector::new(expected.clone());
         let is_plain = expected.is_none() && matches!(endpoint.target(), Target::Inet(_));
         let own_dial = (!is_plain).then(|| dial.clone() as Arc<_>);
         let check: Box<dyn HealthCheck + Send + Sync> = match &spec.kind {
@@ -83,10 +83,10 @@ impl Probe {
 
     /// Only whether a connection opens, for endpoints that have no health check.
     pub fn connect(endpoint: &Arc<Endpoint>, pool: &config::Pool) -> Option<Self> {
-        Self::tcp(endpoint, ProbeDial::new(None), pool.timeouts.connect)
+        Self::tcp(endpoint, ProbeConnector::new(None), pool.timeouts.connect)
     }
 
-    fn tcp(endpoint: &Arc<Endpoint>, dial: Arc<ProbeDial>, timeout: Duration) -> Option<Self> {
+    fn tcp(endpoint: &Arc<Endpoint>, dial: Arc<ProbeConnector>, timeout: Duration) -> Option<Self> {
         let mut check = TcpHealthCheck::new();
         check.peer_template.options.connection_timeout = None;
         check.peer_template.options.custom_l4 = Some(dial.clone());
@@ -96,7 +96,7 @@ impl Probe {
     fn with(
         endpoint: &Arc<Endpoint>,
         check: Box<dyn HealthCheck + Send + Sync>,
-        dial: Arc<ProbeDial>,
+        dial: Arc<ProbeConnector>,
         timeout: Duration,
         awaited: &'static str,
     ) -> Option<Self> {
@@ -112,13 +112,14 @@ impl Probe {
 
     /// What the probe finds.
     ///
-    /// The one limit is for the whole. Pingora's own are for each step: an endpoint that trickles its answer would hold a
-    /// probe for ever. And with the first of them Pingora starts a thread that wakes a hundred times a second from then on.
+    /// The one limit is for the whole. Pingora's own are for each step: an endpoint that trickles its answer would hold
+    /// a probe for ever. And with the first of them Pingora starts a thread that wakes a hundred times a second from
+    /// then on.
     pub async fn run(&self) -> Finding {
         let connects = self.endpoint.connects();
         match tokio::time::timeout(self.timeout, self.check.check(&self.target)).await {
             Ok(Ok(())) => Finding::Passed,
-            Ok(Err(error)) => match dial::system_error(&error) {
+            Ok(Err(error)) => match connect::system_error(&error) {
                 Some(shortage) if os_error::is_shortage(shortage) => Finding::Shortage(shortage.to_string()),
                 _ => Finding::Failed(reason(&error)),
             },
@@ -211,7 +212,7 @@ mod tests {
             let inner = Error::because(ErrorType::SocketError, "socket", error);
             Error::because(ErrorType::ConnectError, "health check", inner)
         };
-        let is_shortage = |error: &Error| dial::system_error(error).is_some_and(os_error::is_shortage);
+        let is_shortage = |error: &Error| connect::system_error(error).is_some_and(os_error::is_shortage);
         assert!(is_shortage(&failed(libc::EMFILE)) && is_shortage(&failed(libc::EADDRNOTAVAIL)));
         assert!(!is_shortage(&failed(libc::ECONNREFUSED)));
         assert!(!is_shortage(&Error::new(ErrorType::ConnectTimedout)));

@@ -13,7 +13,7 @@ use super::check_id::CheckId;
 use super::endpoint::Endpoint;
 use super::round_robin;
 use super::status::EndpointState;
-use super::tried::Tried;
+use super::tried_endpoints::TriedEndpoints;
 use crate::telemetry::record::{Skipped, SkippedEndpoints};
 
 /// An endpoint as a member of one pool. Travels in `Backend::ext`.
@@ -37,7 +37,7 @@ impl Member {
 /// The turns in force, and what they were made of.
 ///
 /// Health changes and membership changes make a new [`Rotation`]; the place reached goes on from one to the next.
-pub struct Turns {
+pub struct Picker {
     members: Mutex<Arc<[Backend]>>,
     rotation: ArcSwap<Rotation>,
     next: AtomicUsize,
@@ -55,34 +55,34 @@ pub struct Turns {
 ///
 /// Only the newest pool is probed; requests that wait or retry in an older one must hear of it all the same.
 #[derive(Default)]
-pub(super) struct Generations {
-    turns: Mutex<Vec<Weak<Turns>>>,
+pub(super) struct Pickers {
+    pickers: Mutex<Vec<Weak<Picker>>>,
     /// Something is known of endpoints that the turns do not show yet.
-    pub news: Notify,
+    pub changed: Notify,
 }
 
-impl Generations {
-    pub fn add(&self, turns: &Arc<Turns>) {
-        self.turns.lock().push(Arc::downgrade(turns));
+impl Pickers {
+    pub fn add(&self, picker: &Arc<Picker>) {
+        self.pickers.lock().push(Arc::downgrade(picker));
     }
 
     /// Makes the turns anew by what is known of the endpoints.
     pub fn publish(&self) {
-        self.turns.lock().retain(|turns| {
-            let turns = turns.upgrade();
-            turns.iter().for_each(|turns| turns.health_changed());
-            turns.is_some()
+        self.pickers.lock().retain(|picker| {
+            let picker = picker.upgrade();
+            picker.iter().for_each(|picker| picker.health_changed());
+            picker.is_some()
         });
     }
 }
 
-impl Default for Turns {
+impl Default for Picker {
     fn default() -> Self {
         Self::new(false)
     }
 }
 
-impl Turns {
+impl Picker {
     pub fn new(fail_open: bool) -> Self {
         Self {
             members: Mutex::new([].into()),
@@ -239,7 +239,7 @@ impl Rotation {
     ///
     /// In this order: who is not known to be unreachable; some of those that are, because one may just have come back;
     /// whoever was tried and had a connection; and who is unhealthy, where that is asked for.
-    pub(super) fn another(&self, start: usize, tried: &Tried) -> Option<Pick<'_>> {
+    pub(super) fn another(&self, start: usize, tried: &TriedEndpoints) -> Option<Pick<'_>> {
         self.fresh(start, tried).or_else(|| {
             let mut again = self.in_order(start).filter(|member| tried.may_repeat(&member.endpoint));
             let again = if tried.any_may_repeat() { again.next() } else { None };
@@ -253,7 +253,7 @@ impl Rotation {
     }
 
     /// Somebody who has not been tried.
-    pub(super) fn fresh(&self, start: usize, tried: &Tried) -> Option<Pick<'_>> {
+    pub(super) fn fresh(&self, start: usize, tried: &TriedEndpoints) -> Option<Pick<'_>> {
         let is_fresh = |member: &&Member| !tried.contains(&member.endpoint);
         let reachable = match self.of {
             Tier::Unreachable => None,

@@ -13,33 +13,33 @@ use arc_swap::Guard;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
-use super::rotation::{Rotation, Turns};
+use super::rotation::{Picker, Rotation};
 
 /// Places in one period: above that, weights are rounded to shares of it.
 const PERIOD_MAX: usize = 65_536;
 
 /// The balance policy as Pingora's `LoadBalancer` wants it.
 ///
-/// Pingora builds a new selector at each change of membership; the turns themselves live on in [`Turns`].
+/// Pingora builds a new selector at each change of membership; the turns themselves live on in [`Picker`].
 pub struct RoundRobin {
-    turns: Arc<Turns>,
+    picker: Arc<Picker>,
 }
 
 impl BackendSelection for RoundRobin {
     type Iter = Turn;
-    type Config = Arc<Turns>;
+    type Config = Arc<Picker>;
 
-    fn build_with_config(backends: &BTreeSet<Backend>, turns: &Arc<Turns>) -> Self {
-        turns.set_members(backends);
-        Self { turns: turns.clone() }
+    fn build_with_config(backends: &BTreeSet<Backend>, picker: &Arc<Picker>) -> Self {
+        picker.set_members(backends);
+        Self { picker: picker.clone() }
     }
 
     fn build(backends: &BTreeSet<Backend>) -> Self {
-        Self::build_with_config(backends, &Arc::new(Turns::default()))
+        Self::build_with_config(backends, &Arc::new(Picker::default()))
     }
 
     fn iter(self: &Arc<Self>, _key: &[u8]) -> Turn {
-        let (rotation, start) = self.turns.look(false);
+        let (rotation, start) = self.picker.look(false);
         Turn { rotation: Guard::into_inner(rotation), start, step: 0 }
     }
 }

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
-use super::early::{Due, Schedule};
 use super::probe::Probe;
+use super::probe_schedule::{ProbeKind, ProbeSchedule};
 use super::{Member, Pool};
 
 /// Probes start up to this share of the interval early or late, so that those of many endpoints, and of many proxies,
@@ -189,8 +189,8 @@ fn has_names(pool: &Pool) -> bool {
         .any(|spec| matches!(spec.address, crate::config::EndpointAddress::Name { .. }))
 }
 
-/// Probes one endpoint for as long as it is a member: in the interval of its health check, if it has one, and early while
-/// it is down.
+/// Probes one endpoint for as long as it is a member: in the interval of its health check, if it has one, and early
+/// while it is down.
 async fn check(pool: Arc<Pool>, member: Member, first: mpsc::Sender<()>) {
     let endpoint = &member.endpoint;
     let spec = pool.spec().health_check.as_ref();
@@ -205,10 +205,10 @@ async fn check(pool: Arc<Pool>, member: Member, first: mpsc::Sender<()>) {
     let mut first = Some(first).filter(|_| spec.is_some());
     // All of a pool start together, and then go their own ways at once.
     let mut interval = spec.map(|spec| spec.interval.mul_f64(unit_random()));
-    let (mut schedule, mut due) = (Schedule::new(), Due::Regular);
+    let (mut schedule, mut due) = (ProbeSchedule::new(), ProbeKind::Regular);
     loop {
         // Without a health check there is nothing to find out before the endpoint is down.
-        if spec.is_some() || due == Due::Early {
+        if spec.is_some() || due == ProbeKind::Early {
             // From start to start, so that a slow endpoint is probed as often as a fast one.
             schedule.probed_at(pool.probe_until_decided(&member, &probe, due).await);
         }

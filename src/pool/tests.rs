@@ -75,7 +75,7 @@ pub(super) fn equal(count: usize) -> Arc<Pool> {
 pub(super) fn set(pool: &Pool, index: usize, up: bool) {
     let member = pool.members().swap_remove(index);
     let finding = if up { Finding::Passed } else { Finding::Failed("down".into()) };
-    pool.probed(&member, finding, Due::Regular);
+    pool.probed(&member, finding, ProbeKind::Regular);
     pool.publish_health();
 }
 
@@ -86,7 +86,7 @@ fn letter(pool: &Pool, endpoint: &Arc<Endpoint>) -> char {
 
 /// Whom one request takes, as a letter; '-' when there is nobody.
 fn pick(pool: &Pool) -> char {
-    match pool.pick(&Tried::default()) {
+    match pool.pick(&TriedEndpoints::default()) {
         Picked::Endpoint { endpoint, .. } => {
             drop(Lease::within_limit(endpoint.clone(), Holds::Connection));
             letter(pool, &endpoint)
@@ -183,7 +183,7 @@ fn weight_0_gets_nothing_not_even_as_the_last() {
 #[test]
 fn a_retry_takes_another_endpoint_as_long_as_one_is_left() {
     let pool = healthy(&[(5, false), (1, false), (1, true)]);
-    let mut tried = Tried::default();
+    let mut tried = TriedEndpoints::default();
     let mut letters = Vec::new();
     for _ in 0..4 {
         let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) else { panic!("there is always one") };
@@ -202,13 +202,13 @@ fn refuse(pool: &Pool, index: usize) -> bool {
 
 /// All that one request tries where everybody refuses.
 fn tries(pool: &Pool) -> String {
-    let mut tried = Tried::default();
+    let mut tried = TriedEndpoints::default();
     let next = |_| {
         let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) else { return None };
         let is_news = pool.connect_failed(&endpoint, "refused");
         tried.rule_out(
             &endpoint,
-            if is_news { Unconnected::Unreachable } else { Unconnected::KnownUnreachable },
+            if is_news { ConnectFailure::Unreachable } else { ConnectFailure::KnownUnreachable },
         );
         Some(letter(pool, &endpoint))
     };
@@ -223,7 +223,7 @@ fn who_refuses_one_is_passed_over_by_the_others_and_comes_back_with_a_connection
     assert_eq!(counts(&picks(&pool, 10)), BTreeMap::from([('a', 5), ('c', 5)]));
     let status = &pool.status().endpoints[1];
     assert_eq!((status.state, &*status.reason), (EndpointState::Unreachable, "refused"));
-    let Picked::Endpoint { skipped: Some(skipped), .. } = pool.pick(&Tried::default()) else {
+    let Picked::Endpoint { skipped: Some(skipped), .. } = pool.pick(&TriedEndpoints::default()) else {
         panic!("one was passed over")
     };
     assert_eq!(skipped.named[0].reason, "unreachable");
@@ -237,8 +237,8 @@ fn who_refuses_one_is_passed_over_by_the_others_and_comes_back_with_a_connection
 fn a_retry_passes_over_at_once_who_refused_another() {
     let pool = equal(4);
     (0..3).for_each(|index| assert!(refuse(&pool, index)));
-    let mut tried = Tried::default();
-    tried.rule_out(&pool.members()[0].endpoint, Unconnected::Unreachable);
+    let mut tried = TriedEndpoints::default();
+    tried.rule_out(&pool.members()[0].endpoint, ConnectFailure::Unreachable);
     for _ in 0..5 {
         let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) else { panic!("one is left") };
         assert_eq!(letter(&pool, &endpoint), 'd');
@@ -253,7 +253,7 @@ fn who_is_unreachable_is_tried_once_nobody_else_is_left() {
     let all = tries(&pool);
     assert_eq!((all.len(), &all[2..]), (3, "a"), "the backup before it, and each once: {all}");
     pool.publish_health();
-    assert!(!pool.turns.rotation().has_reachable());
+    assert!(!pool.picker.rotation().has_reachable());
     let again = tries(&pool);
     assert_eq!(counts(&again), counts("abc"), "all of them once more: {again}");
 }
@@ -272,15 +272,15 @@ fn an_early_probe_that_fails_does_not_make_an_endpoint_unhealthy() {
     let member = pool.members().swap_remove(0);
     let endpoint = &member.endpoint;
     refuse(&pool, 0);
-    pool.probed(&member, Finding::Failed("refused".into()), Due::Early);
+    pool.probed(&member, Finding::Failed("refused".into()), ProbeKind::Early);
     assert_eq!(endpoint.state(), EndpointState::Unreachable);
-    pool.probed(&member, Finding::Passed, Due::Early);
+    pool.probed(&member, Finding::Passed, ProbeKind::Early);
     assert_eq!(endpoint.state(), EndpointState::Healthy);
     for finding in [Finding::Busy, Finding::Shortage("no port".into())] {
-        pool.probed(&member, finding, Due::Regular);
+        pool.probed(&member, finding, ProbeKind::Regular);
         assert_eq!(endpoint.state(), EndpointState::Healthy);
     }
-    pool.probed(&member, Finding::Failed("refused".into()), Due::Regular);
+    pool.probed(&member, Finding::Failed("refused".into()), ProbeKind::Regular);
     assert_eq!(endpoint.state(), EndpointState::Unhealthy);
 }
 
@@ -322,17 +322,17 @@ async fn a_probe_that_cannot_connect_where_requests_can_says_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_down_is_probed_early_and_sooner_where_requests_wait() {
-    use super::early::Schedule;
+    use super::probe_schedule::ProbeSchedule;
     let pool = equal(1);
     let endpoint = pool.members().swap_remove(0).endpoint;
     let interval = Some(Duration::from_secs(60));
-    let (mut schedule, started) = (Schedule::new(), tokio::time::Instant::now());
+    let (mut schedule, started) = (ProbeSchedule::new(), tokio::time::Instant::now());
     refuse(&pool, 0);
-    assert_eq!(schedule.next(&pool, &endpoint, interval).await, Due::Early);
+    assert_eq!(schedule.next(&pool, &endpoint, interval).await, ProbeKind::Early);
     assert_eq!(started.elapsed().as_millis() / 10, 10);
     pool.connected(&endpoint);
     schedule.probed_at(started);
-    assert_eq!(schedule.next(&pool, &endpoint, interval).await, Due::Regular);
+    assert_eq!(schedule.next(&pool, &endpoint, interval).await, ProbeKind::Regular);
     assert_eq!(started.elapsed().as_secs(), 60);
 
     let limit = Duration::from_secs(30);
@@ -340,13 +340,13 @@ async fn who_is_down_is_probed_early_and_sooner_where_requests_wait() {
         Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None, &Arc::default());
     set(&pool, 0, false);
     let endpoint = pool.members().swap_remove(0).endpoint;
-    let (mut schedule, started) = (Schedule::new(), tokio::time::Instant::now());
+    let (mut schedule, started) = (ProbeSchedule::new(), tokio::time::Instant::now());
     let wait = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         pool.queue().expect("there is room")
     };
     let (permit, due) = tokio::join!(wait, schedule.next(&pool, &endpoint, interval));
-    assert_eq!((due, started.elapsed().as_millis() / 10), (Due::Early, 110));
+    assert_eq!((due, started.elapsed().as_millis() / 10), (ProbeKind::Early, 110));
     drop(permit);
 }
 
@@ -373,33 +373,37 @@ fn fail_open_tries_those_that_are_not_healthy_and_says_so() {
     set(&pool, 0, false);
     set(&pool, 1, false);
     for _ in 0..2 {
-        let Picked::Endpoint { failed_open, .. } = pool.pick(&Tried::default()) else {
+        let Picked::Endpoint { failed_open, .. } = pool.pick(&TriedEndpoints::default()) else {
             panic!("fail_open picks")
         };
         assert!(failed_open);
     }
     set(&pool, 0, true);
-    let Picked::Endpoint { failed_open, .. } = pool.pick(&Tried::default()) else { panic!("one is healthy") };
+    let Picked::Endpoint { failed_open, .. } = pool.pick(&TriedEndpoints::default()) else {
+        panic!("one is healthy")
+    };
     assert!(!failed_open);
 }
 
 #[test]
 fn who_is_refused_for_the_limit_counts_nowhere() {
     let pool = equal(1);
-    pool.load().set(Most { all: Some(1), of_connections: None }, 1);
+    pool.in_flight_limit().set(MaxRequests { all: Some(1), of_connections: None }, 1);
     let endpoint = pool.members().swap_remove(0).endpoint;
     let lease = Lease::within_limit(endpoint.clone(), Holds::Stream).expect("it is the first");
     assert!(Lease::within_limit(endpoint.clone(), Holds::Stream).is_none());
-    assert_eq!((endpoint.load().requests, pool.load().in_flight()), (1, 1));
+    assert_eq!((endpoint.load().requests, pool.in_flight_limit().in_flight()), (1, 1));
     drop(Lease::beyond_limit(endpoint.clone(), Holds::Stream));
     drop(lease);
-    assert_eq!((endpoint.load().requests, pool.load().in_flight()), (2, 0));
+    assert_eq!((endpoint.load().requests, pool.in_flight_limit().in_flight()), (2, 0));
 }
 
 #[test]
 fn a_lease_counts_in_flight_until_it_is_dropped() {
     let pool = equal(1);
-    let Picked::Endpoint { endpoint, .. } = pool.pick(&Tried::default()) else { panic!("one is healthy") };
+    let Picked::Endpoint { endpoint, .. } = pool.pick(&TriedEndpoints::default()) else {
+        panic!("one is healthy")
+    };
     let lease = Lease::within_limit(endpoint.clone(), Holds::Connection).expect("there is no limit");
     assert_eq!((endpoint.load().requests, endpoint.load().in_flight), (1, 1));
     drop(lease);
@@ -457,7 +461,9 @@ async fn waiting_has_an_end() {
 fn a_successor_keeps_the_live_state_of_the_endpoints_that_stay() {
     let old = equal(2);
     set(&old, 0, false);
-    let Picked::Endpoint { endpoint, .. } = old.pick(&Tried::default()) else { panic!("one is healthy") };
+    let Picked::Endpoint { endpoint, .. } = old.pick(&TriedEndpoints::default()) else {
+        panic!("one is healthy")
+    };
     drop(Lease::within_limit(endpoint, Holds::Connection));
     let new = Pool::new(spec(&[(3, false), (1, false), (1, false)], no_wait()), Some(&old), &Arc::default());
     let status = new.status();
@@ -535,8 +541,8 @@ fn what_a_pick_costs() {
     for count in [3, 100, 200] {
         let pool = equal(count);
         let selector =
-            Arc::new(RoundRobin::build_with_config(&pool.balancer.backends().get_backend(), &pool.turns));
-        let turns = best(&|| drop(black_box(pool.pick(&Tried::default()))));
+            Arc::new(RoundRobin::build_with_config(&pool.balancer.backends().get_backend(), &pool.picker));
+        let turns = best(&|| drop(black_box(pool.pick(&TriedEndpoints::default()))));
         let selection = best(&|| assert!(black_box(selector.iter(b"").next()).is_some()));
         let balancer =
             best(&|| assert!(black_box(pool.balancer.select_with(b"", 256, |_, ready| ready)).is_some()));

@@ -43,7 +43,7 @@ impl Pool {
 
     /// For who has a permit. To be made before the last look at what is in force.
     pub fn wait(self: &Arc<Self>) -> Wait {
-        Wait { asked_again: self.turns.asked_again(), pool: self.clone() }
+        Wait { asked_again: self.picker.asked_again(), pool: self.clone() }
     }
 
     /// Whether its requests wait where nobody is there to take them.
@@ -53,7 +53,7 @@ impl Pool {
 
     /// Another config is in force: requests that wait ask again what is to be done with them.
     pub fn ask_again(&self) {
-        self.turns.ask_again();
+        self.picker.ask_again();
     }
 
     /// Whether requests wait for an endpoint of it.
@@ -75,17 +75,17 @@ impl Drop for WaitPermit {
 }
 
 impl Wait {
-    /// Returns as soon as there may be an endpoint to pick, or another config is in force; `false` when `limit` was over
-    /// first.
+    /// Returns as soon as there may be an endpoint to pick, or another config is in force; `false` when `limit` was
+    /// over first.
     pub async fn until_available(&self, limit: Duration) -> bool {
-        let turns = &self.pool.turns;
+        let picker = &self.pool.picker;
         let available = async {
             loop {
-                let notified = turns.available.notified();
+                let notified = picker.available.notified();
                 tokio::pin!(notified);
                 // Registered before the look, so that a probe that passes in between is not missed.
                 notified.as_mut().enable();
-                if turns.asked_again() != self.asked_again || turns.rotation().has_reachable() {
+                if picker.asked_again() != self.asked_again || picker.rotation().has_reachable() {
                     return;
                 }
                 notified.await;

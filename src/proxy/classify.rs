@@ -3,7 +3,7 @@
 use pingora_core::{Error, ErrorSource, ErrorType};
 
 use crate::exchange::Failure;
-use crate::pool::dial::system_error;
+use crate::pool::connect::system_error;
 
 pub fn connect_error(error: &Error) -> Failure {
     match error.etype {

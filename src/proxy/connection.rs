@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::watch::Deadlines;
 use crate::pool::Endpoint;
-use crate::pool::dial::{Expected, NoTls, secured};
+use crate::pool::connect::{TlsFailure, TlsTarget, tls_connect};
 
 /// A second handle of an open connection.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Connections {
 pub struct Dial {
     endpoint: Arc<Endpoint>,
     limit: Duration,
-    tls: Option<Expected>,
+    tls: Option<TlsTarget>,
     slot: Slot,
 }
 
@@ -112,7 +112,7 @@ impl Dial {
     pub fn new(
         endpoint: Arc<Endpoint>,
         limit: Duration,
-        tls: Option<Expected>,
+        tls: Option<TlsTarget>,
         connections: Arc<Connections>,
     ) -> Self {
         Self { endpoint, limit, tls, slot: Slot { connections, fd: Arc::default() } }
@@ -134,7 +134,7 @@ impl Dial {
                 self.slot.opened(&stream)?;
                 match &self.tls {
                     None => Ok(stream.into()),
-                    Some(tls) => secured(stream, tls).await,
+                    Some(tls) => tls_connect(stream, tls).await,
                 }
             }
             SocketAddr::Unix(address) => {
@@ -143,7 +143,7 @@ impl Dial {
                 self.slot.opened(&stream)?;
                 match &self.tls {
                     None => Ok(stream.into()),
-                    Some(tls) => secured(stream, tls).await,
+                    Some(tls) => tls_connect(stream, tls).await,
                 }
             }
         }
@@ -168,7 +168,7 @@ impl Connect for Dial {
 }
 
 fn kind(error: &std::io::Error) -> ErrorType {
-    if error.get_ref().is_some_and(|error| error.is::<NoTls>()) {
+    if error.get_ref().is_some_and(|error| error.is::<TlsFailure>()) {
         return ErrorType::TLSHandshakeFailure;
     }
     match error.kind() {

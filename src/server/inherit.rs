@@ -22,7 +22,7 @@ use super::upgrade::message::{Handed, Message, Role};
 use super::{fd_passing, fd_store};
 use crate::config::{AdminListen, ListenAddress, Listener};
 use crate::pool::Pool;
-use crate::pool::live::LiveState;
+use crate::pool::live_state::LiveState;
 use crate::snapshot::Snapshot;
 use crate::socket_file::{Claim, SocketFile};
 pub use predecessor::Predecessor;

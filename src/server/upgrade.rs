@@ -24,7 +24,7 @@ use super::fd_passing::{self, DESCRIPTORS_MAX, MESSAGE_BYTES_MAX};
 use super::state::Shared;
 use crate::admin::{self, Outcome, Verdict};
 use crate::lifecycle::Phase;
-use crate::pool::live::LiveState;
+use crate::pool::live_state::LiveState;
 use crate::snapshot::Snapshot;
 use launch::{Invocation, Launched};
 use message::{Handed, Message, Role};

@@ -14,7 +14,7 @@ use pingora_load_balancing::health_check::HealthCheck;
 
 use super::{USER_AGENT, unexpected};
 use crate::config::{self, CheckKind};
-use crate::pool::dial::{Expected, ProbeDial};
+use crate::pool::connect::{ProbeConnector, TlsTarget};
 use crate::pool::endpoint::Endpoint;
 
 /// The method that gRPC servers are asked by.
@@ -24,7 +24,7 @@ const GRPC_CHECK: &str = "/grpc.health.v1.Health/Check";
 const ANSWER_MAX: usize = 4096;
 
 pub(super) struct Http2Check {
-    dial: Arc<ProbeDial>,
+    dial: Arc<ProbeConnector>,
     request: Request<()>,
     body: Bytes,
     wanted: Wanted,
@@ -39,8 +39,8 @@ impl Http2Check {
     pub fn get(
         endpoint: &Endpoint,
         spec: &config::HealthCheck,
-        expected: &Option<Expected>,
-        dial: Arc<ProbeDial>,
+        expected: &Option<TlsTarget>,
+        dial: Arc<ProbeConnector>,
     ) -> Option<Self> {
         let CheckKind::Http { path, host, expect, headers } = &spec.kind else { return None };
         let host = host.as_deref().unwrap_or(endpoint.written());
@@ -56,8 +56,8 @@ impl Http2Check {
     pub fn grpc(
         endpoint: &Endpoint,
         service: &str,
-        expected: &Option<Expected>,
-        dial: Arc<ProbeDial>,
+        expected: &Option<TlsTarget>,
+        dial: Arc<ProbeConnector>,
     ) -> Option<Self> {
         let request = Request::builder()
             .method(Method::POST)
@@ -112,7 +112,7 @@ impl HealthCheck for Http2Check {
     }
 }
 
-fn uri(expected: &Option<Expected>, host: &str, path: &str) -> Option<Uri> {
+fn uri(expected: &Option<TlsTarget>, host: &str, path: &str) -> Option<Uri> {
     let scheme = if expected.is_some() { "https" } else { "http" };
     Uri::builder().scheme(scheme).authority(host).path_and_query(path).build().ok()
 }

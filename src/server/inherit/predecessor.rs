@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{SockRef, Type};
 
-use crate::pool::live::LiveState;
+use crate::pool::live_state::LiveState;
 use crate::server::fd_passing;
 use crate::server::upgrade::message::{Handed, Message, SUCCESSOR};
 

@@ -11,7 +11,7 @@ use super::warm_up::{self, LIMIT};
 use crate::config::EndpointAddress;
 use crate::config_diff::{ConfigDiff, DiffItem};
 use crate::pool::status::EndpointState;
-use crate::pool::{Finding, Member, Pool, Standing};
+use crate::pool::{Finding, HealthStatus, Member, Pool};
 use crate::snapshot::Snapshot;
 
 /// The endpoints of a snapshot as they are now, by what the config says of them.
@@ -139,7 +139,7 @@ impl CurrentEndpoints {
             EndpointState::Healthy => 3,
         };
         let worst = self.members(item).iter().map(|(_, member)| member).min_by_key(rank)?;
-        let Standing { state, reason, .. } = worst.endpoint.standing();
+        let HealthStatus { state, reason, .. } = worst.endpoint.health_status();
         Some(match state {
             EndpointState::Healthy => format!("healthy: {reason}"),
             EndpointState::Unhealthy => format!("unhealthy: {reason}"),

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pool::live::LiveState;
+use crate::pool::live_state::LiveState;
 use crate::server::fd_passing::MESSAGE_BYTES_MAX;
 
 /// Set for a successor: its standard input is the channel to the process before it.

@@ -17,7 +17,7 @@ use crate::exchange::Failure;
 use crate::forward::attempt;
 use crate::net::descriptors::{IdleStore, oldest};
 use crate::net::stream::Stream;
-use crate::pool::dial::NO_HTTP2;
+use crate::pool::connect::NO_HTTP2;
 use crate::pool::{Endpoint, IdleConnections};
 use crate::proxy::forward::Failed;
 use crate::tls::ClientTls;

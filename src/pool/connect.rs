@@ -1,5 +1,5 @@
-//! Connections to endpoints, as far as both carriers and probes open them in one way: unix sockets that are busy, and TLS
-//! beneath Pingora, which takes it for a plain connection, so that sessions are resumed.
+//! Connections to endpoints, as far as both carriers and probes open them in one way: unix sockets that are busy, and
+//! TLS beneath Pingora, which takes it for a plain connection, so that sessions are resumed.
 
 use std::fmt::Debug;
 use std::io;
@@ -27,9 +27,9 @@ use crate::tls::{ClientTls, HTTP2};
 /// Between two looks whether a full backlog has room again: the kernel tells nobody.
 const BACKLOG_PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(16)];
 
-/// The connects that the full backlog of an endpoint's unix socket holds up (EAGAIN), in the order in which they came: the
-/// first one looks for room, again and again, until whoever wants it has no more time. Who comes later queues behind them,
-/// even where there is room again.
+/// The connects that the full backlog of an endpoint's unix socket holds up (EAGAIN), in the order in which they came:
+/// the first one looks for room, again and again, until whoever wants it has no more time. Who comes later queues
+/// behind them, even where there is room again.
 #[derive(Debug, Default)]
 pub struct Backlog {
     turn: tokio::sync::Mutex<()>,
@@ -93,7 +93,7 @@ pub fn system_error(error: &Error) -> Option<&io::Error> {
 
 /// What an endpoint must be.
 #[derive(Debug, Clone)]
-pub struct Expected {
+pub struct TlsTarget {
     pub tls: Arc<ClientTls>,
     pub name: ServerName<'static>,
 }
@@ -104,32 +104,32 @@ pub const NO_HTTP2: &str = "the endpoint did not agree on HTTP/2 (ALPN)";
 /// Why there is no TLS with the endpoint.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct NoTls(String);
+pub struct TlsFailure(String);
 
-pub async fn secured<S>(stream: S, expected: &Expected) -> io::Result<Stream>
+pub async fn tls_connect<S>(stream: S, expected: &TlsTarget) -> io::Result<Stream>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + Debug + 'static,
 {
     let connector = TlsConnector::from(expected.tls.config.clone());
     match connector.connect(expected.name.clone(), stream).await {
         Ok(stream) if expected.tls.settings.http2 && stream.get_ref().1.alpn_protocol() != Some(HTTP2) => {
-            Err(io::Error::other(NoTls(NO_HTTP2.into())))
+            Err(io::Error::other(TlsFailure(NO_HTTP2.into())))
         }
-        Ok(stream) => Ok(VirtualSocketStream::new(Box::new(Secured(stream))).into()),
-        Err(error) => Err(io::Error::other(NoTls(error.to_string()))),
+        Ok(stream) => Ok(VirtualSocketStream::new(Box::new(TlsSocket(stream))).into()),
+        Err(error) => Err(io::Error::other(TlsFailure(error.to_string()))),
     }
 }
 
 /// Opens connections for probes.
 #[derive(Debug)]
-pub(super) struct ProbeDial {
-    expected: Option<Expected>,
+pub(super) struct ProbeConnector {
+    expected: Option<TlsTarget>,
     /// The connection has not opened yet.
     connecting: AtomicBool,
 }
 
-impl ProbeDial {
-    pub fn new(expected: Option<Expected>) -> Arc<Self> {
+impl ProbeConnector {
+    pub fn new(expected: Option<TlsTarget>) -> Arc<Self> {
         Arc::new(Self { expected, connecting: AtomicBool::new(false) })
     }
 
@@ -140,30 +140,30 @@ impl ProbeDial {
     async fn open(&self, address: &SocketAddr) -> io::Result<Stream> {
         self.connecting.store(true, Relaxed);
         match address {
-            SocketAddr::Inet(address) => self.secured(TcpStream::connect(address).await?).await,
+            SocketAddr::Inet(address) => self.finish(TcpStream::connect(address).await?).await,
             SocketAddr::Unix(address) => {
                 let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
                 // Not behind the requests that wait: a probe has less time.
-                self.secured(connect_when_there_is_room(path).await?).await
+                self.finish(connect_when_there_is_room(path).await?).await
             }
         }
     }
 
-    async fn secured<S>(&self, stream: S) -> io::Result<Stream>
+    async fn finish<S>(&self, stream: S) -> io::Result<Stream>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + Sync + Debug + 'static,
         Stream: From<S>,
     {
         self.connecting.store(false, Relaxed);
         match &self.expected {
-            Some(expected) => secured(stream, expected).await,
+            Some(expected) => tls_connect(stream, expected).await,
             None => Ok(stream.into()),
         }
     }
 }
 
 #[async_trait]
-impl Connect for ProbeDial {
+impl Connect for ProbeConnector {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
         self.open(address).await.map_err(|error| {
             let kind = match error.kind() {
@@ -180,16 +180,16 @@ impl Connect for ProbeDial {
 }
 
 #[derive(Debug)]
-struct Secured<S>(TlsStream<S>);
+struct TlsSocket<S>(TlsStream<S>);
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync + Debug> VirtualSocket for Secured<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync + Debug> VirtualSocket for TlsSocket<S> {
     /// Those that matter have been set.
     fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
         Ok(())
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Secured<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsSocket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -199,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Secured<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Secured<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsSocket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

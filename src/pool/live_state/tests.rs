@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{CheckKind, EndpointAddress, EndpointSpec};
-use crate::pool::early::Due;
+use crate::pool::probe_schedule::ProbeKind;
 use crate::pool::status::EndpointState::{Checking, Healthy, Unhealthy};
 use crate::pool::status::{EndpointState, PoolStatus};
 use crate::pool::tests::{equal, no_wait, picks, set, spec};
-use crate::pool::{Finding, Picked, Pool, Tried};
+use crate::pool::{Finding, Picked, Pool, TriedEndpoints};
 
-fn known(pools: &[Arc<Pool>], staying: &[&str]) -> Arc<Known> {
-    Arc::new(Known::new(LiveState::of(pools), staying.iter().copied()))
+fn known(pools: &[Arc<Pool>], staying: &[&str]) -> Arc<KnownState> {
+    Arc::new(KnownState::new(LiveState::of(pools), staying.iter().copied()))
 }
 
 fn states(pool: &Pool) -> Vec<EndpointState> {
@@ -98,7 +98,7 @@ fn a_host_keeps_its_addresses_in_any_pool_and_with_any_port() {
     let old = Pool::new(named("app.test", 80), None, &Arc::default());
     assert!(old.is_unresolved() && !old.serves());
     let found = vec![([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()];
-    old.names.remember("named", ("app.test".into(), 80), Ok(found), SystemTime::now());
+    old.resolver.remember("named", ("app.test".into(), 80), Ok(found), SystemTime::now());
     old.find_members();
     let spec = crate::config::Pool { name: "new".into(), ..named("app.test", 8080) };
     let new = Pool::new(spec, None, &known(&[old], &["new"]));
@@ -148,14 +148,14 @@ fn probes_in_a_row_go_on_in_the_successor() {
     };
     let fail = |pool: &Pool| {
         let member = pool.members().swap_remove(0);
-        pool.probed(&member, Finding::Failed("down".into()), Due::Regular);
+        pool.probed(&member, Finding::Failed("down".into()), ProbeKind::Regular);
     };
     let old = Pool::new(thrice("p"), None, &Arc::default());
     set(&old, 0, true);
     fail(&old);
     fail(&old);
     let state = handed_over(LiveState::of(&[old]));
-    let new = Pool::new(thrice("p"), None, &Arc::new(Known::new(state, ["p"].into_iter())));
+    let new = Pool::new(thrice("p"), None, &Arc::new(KnownState::new(state, ["p"].into_iter())));
     assert_eq!(states(&new), [Healthy, Checking]);
     fail(&new);
     assert_eq!(states(&new), [Unhealthy, Checking]);
@@ -179,7 +179,7 @@ fn what_another_version_says_is_understood_as_far_as_it_goes() {
 fn what_is_lacking_is_said() {
     let unresolved = Pool::new(named("app.test", 80), None, &Arc::default());
     assert_eq!(unresolved.lack(), "pool named has no endpoint: its names have not been resolved yet");
-    unresolved.names.remember(
+    unresolved.resolver.remember(
         "named",
         ("app.test".into(), 80),
         Err("no such host".into()),
@@ -188,6 +188,6 @@ fn what_is_lacking_is_said() {
     assert_eq!(unresolved.lack(), "pool named has no endpoint: app.test:80 does not resolve: no such host");
     let down = equal(1);
     set(&down, 0, false);
-    assert!(matches!(down.pick(&Tried::default()), Picked::NoneHealthy { .. }));
+    assert!(matches!(down.pick(&TriedEndpoints::default()), Picked::NoneHealthy { .. }));
     assert_eq!(down.lack(), "no endpoint of pool test is healthy: 127.0.0.1:3000: down");
 }

@@ -11,7 +11,7 @@ use super::endpoint::Endpoint;
 const UNREACHABLE_MAX: usize = 16;
 
 #[derive(Debug, Default)]
-pub struct Tried {
+pub struct TriedEndpoints {
     endpoints: SmallVec<[Entry; 2]>,
     /// No other one is to be tried before the request has waited.
     exhausted: bool,
@@ -21,12 +21,12 @@ pub struct Tried {
 struct Entry {
     endpoint: Arc<Endpoint>,
     /// With it, the endpoint is not tried a second time, even if nobody else is left.
-    unconnected: Option<Unconnected>,
+    unconnected: Option<ConnectFailure>,
 }
 
 /// Why there was no connection to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unconnected {
+pub enum ConnectFailure {
     /// This machine had no descriptor, port or memory for it.
     Shortage,
     /// It has not opened, and this request is the first to find out.
@@ -35,7 +35,7 @@ pub enum Unconnected {
     KnownUnreachable,
 }
 
-impl Tried {
+impl TriedEndpoints {
     pub fn is_empty(&self) -> bool {
         self.endpoints.is_empty()
     }
@@ -46,7 +46,7 @@ impl Tried {
     }
 
     /// There was no connection to it.
-    pub fn rule_out(&mut self, endpoint: &Arc<Endpoint>, why: Unconnected) {
+    pub fn rule_out(&mut self, endpoint: &Arc<Endpoint>, why: ConnectFailure) {
         self.endpoints.push(Entry { endpoint: endpoint.clone(), unconnected: Some(why) });
     }
 
@@ -64,10 +64,10 @@ impl Tried {
         *self = Self::default();
     }
 
-    /// Whether this machine is short of what it takes to reach one of them, as far as that can be reached: to wait for an
-    /// endpoint is no help there.
+    /// Whether this machine is short of what it takes to reach one of them, as far as that can be reached: to wait for
+    /// an endpoint is no help there.
     pub fn has_shortage(&self) -> bool {
-        let is_short = |entry: &Entry| entry.unconnected == Some(Unconnected::Shortage);
+        let is_short = |entry: &Entry| entry.unconnected == Some(ConnectFailure::Shortage);
         self.endpoints.iter().any(|entry| is_short(entry) && !entry.endpoint.is_unreachable())
     }
 
@@ -89,7 +89,7 @@ impl Tried {
 
     /// Whether one that is known to be unreachable may be tried.
     pub(super) fn may_try_unreachable(&self) -> bool {
-        let known = |entry: &&Entry| entry.unconnected == Some(Unconnected::KnownUnreachable);
+        let known = |entry: &&Entry| entry.unconnected == Some(ConnectFailure::KnownUnreachable);
         self.endpoints.iter().filter(known).nth(UNREACHABLE_MAX - 1).is_none()
     }
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::live::{Known, LiveName};
+use super::live_state::{KnownState, LiveName};
 use super::status::NameStatus;
 use super::unix_seconds;
 
@@ -24,10 +24,10 @@ const LIMIT: Duration = Duration::from_secs(5);
 const GATHER: Duration = Duration::from_millis(50);
 
 /// Host and port.
-pub(super) type Name = (Arc<str>, u16);
+pub(super) type HostPort = (Arc<str>, u16);
 
 #[derive(Debug, Default)]
-pub(super) struct Names(Mutex<BTreeMap<Name, Resolved>>);
+pub(super) struct Resolver(Mutex<BTreeMap<HostPort, Resolved>>);
 
 #[derive(Debug, Default)]
 struct Resolved {
@@ -37,13 +37,13 @@ struct Resolved {
     failing: Option<String>,
 }
 
-impl Names {
-    pub fn addresses(&self, name: &Name) -> Vec<SocketAddr> {
+impl Resolver {
+    pub fn addresses(&self, name: &HostPort) -> Vec<SocketAddr> {
         self.0.lock().get(name).map(|known| known.addresses.clone()).unwrap_or_default()
     }
 
     /// Whatever was known of these hosts before, of names that have no address here.
-    pub fn inherit(&self, names: impl Iterator<Item = Name>, known: &Known) {
+    pub fn inherit(&self, names: impl Iterator<Item = HostPort>, known: &KnownState) {
         let mut all = self.0.lock();
         for (host, port) in names {
             if let Some((addresses, at)) = known.addresses(&host, port) {
@@ -57,16 +57,21 @@ impl Names {
 
     /// What a successor should know.
     pub fn known(&self) -> Vec<LiveName> {
-        let live = |((host, _), resolved): (&Name, &Resolved)| {
+        let live = |((host, _), resolved): (&HostPort, &Resolved)| {
             let addresses = resolved.addresses.clone();
             Some(LiveName { host: host.to_string(), addresses, resolved: resolved.at? })
         };
         self.0.lock().iter().filter_map(live).collect()
     }
 
-    /// Looks all of them up at the same time, so that one slow name delays no other; calls `news` as soon as some have
-    /// other addresses.
-    pub async fn resolve(&self, pool: &str, names: impl Iterator<Item = Name>, mut news: impl FnMut()) {
+    /// Looks all of them up at the same time, so that one slow name delays no other; calls `on_change` as soon as some
+    /// have other addresses.
+    pub async fn resolve(
+        &self,
+        pool: &str,
+        names: impl Iterator<Item = HostPort>,
+        mut on_change: impl FnMut(),
+    ) {
         let mut lookups: JoinSet<_> = names.map(|name| async move { (lookup(&name).await, name) }).collect();
         while let Some(Ok((found, name))) = lookups.join_next().await {
             let mut changed = self.remember(pool, name, found, SystemTime::now());
@@ -80,16 +85,17 @@ impl Names {
                 changed |= self.remember(pool, name, found, SystemTime::now());
             }
             if changed {
-                news();
+                on_change();
             }
         }
     }
 
-    /// Keeps what was found, or what had been found before; each change is said once. `true` if the addresses are others.
+    /// Keeps what was found, or what had been found before; each change is said once. `true` if the addresses are
+    /// others.
     pub fn remember(
         &self,
         pool: &str,
-        name: Name,
+        name: HostPort,
         found: Result<Vec<SocketAddr>, String>,
         now: SystemTime,
     ) -> bool {
@@ -117,13 +123,13 @@ impl Names {
     }
 
     /// Forgets the names that the config has no more.
-    pub fn retain(&self, wanted: impl Fn(&Name) -> bool) {
+    pub fn retain(&self, wanted: impl Fn(&HostPort) -> bool) {
         self.0.lock().retain(|name, _| wanted(name));
     }
 
     pub fn status(&self) -> Vec<NameStatus> {
         let names = self.0.lock();
-        let status = |((host, port), resolved): (&Name, &Resolved)| NameStatus {
+        let status = |((host, port), resolved): (&HostPort, &Resolved)| NameStatus {
             name: format!("{host}:{port}"),
             addresses: resolved.addresses.len(),
             resolved: resolved.at.map(unix_seconds),
@@ -133,7 +139,7 @@ impl Names {
     }
 }
 
-async fn lookup((host, port): &Name) -> Result<Vec<SocketAddr>, String> {
+async fn lookup((host, port): &HostPort) -> Result<Vec<SocketAddr>, String> {
     let found = tokio::time::timeout(LIMIT, tokio::net::lookup_host((&**host, *port))).await;
     let mut addresses: Vec<SocketAddr> = match found {
         Ok(Ok(addresses)) => addresses.collect(),
@@ -149,13 +155,13 @@ async fn lookup((host, port): &Name) -> Result<Vec<SocketAddr>, String> {
 mod tests {
     use super::*;
 
-    fn name() -> Name {
+    fn name() -> HostPort {
         ("app.internal".into(), 80)
     }
 
     #[test]
     fn a_name_that_stops_resolving_keeps_its_last_addresses() {
-        let names = Names::default();
+        let names = Resolver::default();
         let address: SocketAddr = ([10, 0, 0, 1], 80).into();
         let then = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
         names.remember("p", name(), Ok(vec![address]), then);
@@ -167,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_name_that_moves_has_its_new_addresses_only() {
-        let names = Names::default();
+        let names = Resolver::default();
         for last in [1, 2] {
             names.remember("p", name(), Ok(vec![([10, 0, 0, last], 80).into()]), SystemTime::now());
         }
@@ -176,8 +182,8 @@ mod tests {
 
     #[tokio::test]
     async fn names_are_really_looked_up() {
-        let names = Names::default();
-        let unknown: Name = ("nowhere.invalid".into(), 80);
+        let names = Resolver::default();
+        let unknown: HostPort = ("nowhere.invalid".into(), 80);
         names.resolve("p", [("localhost".into(), 80), unknown.clone()].into_iter(), || {}).await;
         assert!(names.addresses(&("localhost".into(), 80)).iter().all(|address| address.ip().is_loopback()));
         assert!(!names.addresses(&("localhost".into(), 80)).is_empty());

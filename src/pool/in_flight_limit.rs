@@ -23,14 +23,14 @@ pub enum Holds {
 
 /// How many requests there may be; `None`: any number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Most {
+pub struct MaxRequests {
     pub all: Option<u64>,
     /// Of those that hold a connection.
     pub of_connections: Option<u64>,
 }
 
 #[derive(Debug, Default)]
-pub struct PoolLoad {
+pub struct InFlightLimit {
     /// By [`Holds`].
     in_flight: ShardedCounter<2>,
     all: Limit,
@@ -53,9 +53,9 @@ const NEAR: u64 = 1;
 /// What one mark adds to [`Limit::marks`].
 const MARK: u64 = 2;
 
-impl PoolLoad {
+impl InFlightLimit {
     /// Sets how many there may be, where so many threads serve them.
-    pub fn set(&self, most: Most, threads: usize) {
+    pub fn set(&self, most: MaxRequests, threads: usize) {
         self.all.set(most.all, threads);
         self.of_connections.set(most.of_connections, threads);
     }
@@ -158,14 +158,14 @@ mod tests {
 
     use super::*;
 
-    fn load(all: Option<u64>, of_connections: Option<u64>, threads: usize) -> PoolLoad {
-        let load = PoolLoad::default();
-        load.set(Most { all, of_connections }, threads);
+    fn load(all: Option<u64>, of_connections: Option<u64>, threads: usize) -> InFlightLimit {
+        let load = InFlightLimit::default();
+        load.set(MaxRequests { all, of_connections }, threads);
         load
     }
 
     /// As many as may begin now.
-    fn fill(load: &PoolLoad, holds: Holds) -> u64 {
+    fn fill(load: &InFlightLimit, holds: Holds) -> u64 {
         let mut begun = 0;
         while load.begin(holds) {
             begun += 1;

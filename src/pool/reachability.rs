@@ -1,7 +1,7 @@
 //! Whether connections to one endpoint open: what requests find out, at once and apart from what probes think of it.
 //!
-//! A connect that fails marks the endpoint, and other requests pass it over. A connect that succeeds clears the mark, and
-//! so does a probe that finds the endpoint healthy; the supervisor probes a marked endpoint early.
+//! A connect that fails marks the endpoint, and other requests pass it over. A connect that succeeds clears the mark,
+//! and so does a probe that finds the endpoint healthy; the supervisor probes a marked endpoint early.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,12 +13,12 @@ use tokio::sync::Notify;
 use crate::telemetry::Throttle;
 
 #[derive(Debug, Default)]
-pub(super) struct Reach {
+pub(super) struct Reachability {
     /// All that requests look at.
     marked: AtomicBool,
     mark: Mutex<Option<Mark>>,
     /// The mark has been set: whoever probes the endpoint may do so early.
-    pub news: Notify,
+    pub changed: Notify,
     throttle: Mutex<Throttle>,
     /// The log has it that the endpoint is unreachable.
     told: AtomicBool,
@@ -31,7 +31,7 @@ pub(super) struct Mark {
     pub reason: Arc<str>,
 }
 
-impl Reach {
+impl Reachability {
     pub fn is_marked(&self) -> bool {
         self.marked.load(Relaxed)
     }
@@ -48,7 +48,7 @@ impl Reach {
         }
         *mark = Some(Mark { since: now, reason: reason.into() });
         self.marked.store(true, Relaxed);
-        self.news.notify_one();
+        self.changed.notify_one();
         true
     }
 
@@ -62,8 +62,8 @@ impl Reach {
         mark.take().is_some()
     }
 
-    /// Whether the log is to be told of the mark, and how many there were since it was last told: an endpoint may come and
-    /// go many times a second.
+    /// Whether the log is to be told of the mark, and how many there were since it was last told: an endpoint may come
+    /// and go many times a second.
     pub fn to_tell(&self) -> Option<u64> {
         let count = self.throttle.lock().due(Instant::now())?;
         self.told.store(true, Relaxed);
@@ -82,13 +82,13 @@ mod tests {
 
     #[test]
     fn a_mark_is_news_once_and_keeps_its_first_reason() {
-        let reach = Reach::default();
-        assert!(!reach.clear());
-        assert!(reach.set("refused", SystemTime::UNIX_EPOCH));
-        assert!(!reach.set("no route", SystemTime::now()));
-        let mark = reach.mark().expect("it is marked");
+        let reachability = Reachability::default();
+        assert!(!reachability.clear());
+        assert!(reachability.set("refused", SystemTime::UNIX_EPOCH));
+        assert!(!reachability.set("no route", SystemTime::now()));
+        let mark = reachability.mark().expect("it is marked");
         assert_eq!((&*mark.reason, mark.since), ("refused", SystemTime::UNIX_EPOCH));
-        assert!(reach.clear() && !reach.is_marked() && reach.mark().is_none());
-        assert!(!reach.clear());
+        assert!(reachability.clear() && !reachability.is_marked() && reachability.mark().is_none());
+        assert!(!reachability.clear());
     }
 }

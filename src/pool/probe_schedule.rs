@@ -1,5 +1,5 @@
-//! How soon an endpoint that is down is probed again: sooner than its interval says, and no more often than all probes of
-//! a pool together may be.
+//! How soon an endpoint that is down is probed again: sooner than its interval says, and no more often than all probes
+//! of a pool together may be.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const MOST: Duration = Duration::from_secs(5);
 
 /// Which probe is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
+pub(super) enum ProbeKind {
     /// The one that the health check's interval asks for.
     Regular,
     /// One that is to find out whether the endpoint has come back.
@@ -29,22 +29,22 @@ pub(super) enum Due {
 
 /// The pause before the next early probe of an endpoint that has been down for so long, as one of so many.
 ///
-/// It grows with the time: an endpoint is found again after a tenth of the time that it was away. Where requests wait, it
-/// does not grow.
+/// It grows with the time: an endpoint is found again after a tenth of the time that it was away. Where requests wait,
+/// it does not grow.
 fn pause(away: Duration, down: usize, waited_for: bool) -> Duration {
     let least = LEAST.max(LEAST_OF_ALL * u32::try_from(down).unwrap_or(u32::MAX));
     if waited_for { least } else { least.max((away / 10).min(MOST)) }
 }
 
 /// When an endpoint is probed.
-pub(super) struct Schedule {
+pub(super) struct ProbeSchedule {
     /// The start of the last probe.
     last: Instant,
     /// When it went down.
     down: Option<Instant>,
 }
 
-impl Schedule {
+impl ProbeSchedule {
     pub fn new() -> Self {
         Self { last: Instant::now(), down: None }
     }
@@ -54,7 +54,7 @@ impl Schedule {
     }
 
     /// Returns when the next probe is due: after `interval`, or before.
-    pub async fn next(&mut self, pool: &Pool, endpoint: &Endpoint, interval: Option<Duration>) -> Due {
+    pub async fn next(&mut self, pool: &Pool, endpoint: &Endpoint, interval: Option<Duration>) -> ProbeKind {
         loop {
             let hurry = pool.hurry.notified();
             tokio::pin!(hurry);
@@ -62,18 +62,18 @@ impl Schedule {
             let regular = interval.map(|interval| self.last + interval);
             let early = self.early(pool, endpoint);
             let due = match (early, regular) {
-                (Some(early), Some(regular)) if regular <= early => (regular, Due::Regular),
-                (Some(early), _) => (early, Due::Early),
-                (None, Some(regular)) => (regular, Due::Regular),
+                (Some(early), Some(regular)) if regular <= early => (regular, ProbeKind::Regular),
+                (Some(early), _) => (early, ProbeKind::Early),
+                (None, Some(regular)) => (regular, ProbeKind::Regular),
                 (None, None) => {
-                    endpoint.reach().news.notified().await;
+                    endpoint.reachability().changed.notified().await;
                     continue;
                 }
             };
             let is_down = endpoint.state() != EndpointState::Healthy;
             tokio::select! {
                 () = sleep_until(due.0) => return due.1,
-                () = endpoint.reach().news.notified() => {}
+                () = endpoint.reachability().changed.notified() => {}
                 () = hurry, if is_down => {}
             }
         }
@@ -83,13 +83,13 @@ impl Schedule {
     fn early(&mut self, pool: &Pool, endpoint: &Endpoint) -> Option<Instant> {
         let waited_for = pool.is_waited_for();
         let unhealthy = endpoint.state() == EndpointState::Unhealthy;
-        if !(endpoint.reach().is_marked() || unhealthy && waited_for) {
+        if !(endpoint.reachability().is_marked() || unhealthy && waited_for) {
             self.down = None;
             return None;
         }
         let now = Instant::now();
         let down = *self.down.get_or_insert(now);
-        let pause = pause(now - down, pool.turns.rotation().down(), waited_for);
+        let pause = pause(now - down, pool.picker.rotation().down(), waited_for);
         Some(self.last.max(down) + pause)
     }
 }

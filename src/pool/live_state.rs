@@ -59,7 +59,7 @@ pub struct LiveEndpoint {
 
 /// Live state by what it is about, for pools that are made now.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct KnownState {
     names: HashMap<String, LiveName>,
     /// By address.
     endpoints: HashMap<String, Vec<LiveEndpoint>>,
@@ -76,7 +76,7 @@ impl LiveState {
         let mut state = Self::default();
         for pool in pools {
             let name = pool.name().to_string();
-            state.names.extend(pool.names.known());
+            state.names.extend(pool.resolver.known());
             state.endpoints.extend(pool.members().iter().map(|member| LiveEndpoint {
                 pool: name.clone(),
                 address: member.endpoint.target().to_string(),
@@ -135,9 +135,9 @@ impl Parts {
     }
 }
 
-// === impl Known ===
+// === impl KnownState ===
 
-impl Known {
+impl KnownState {
     /// `staying`: the names of the pools that there are from now on.
     pub fn new<'a>(state: LiveState, staying: impl Iterator<Item = &'a str>) -> Self {
         let mut known = Self { staying: staying.map(str::to_owned).collect(), ..Self::default() };
