@@ -16,7 +16,7 @@ pub mod status;
 mod tests;
 
 pub use address::Address;
-pub use operations::{ConfigChange, Operation, Outcome, Verdict};
+pub use operations::{ConfigChange, Operation, OperationOutcome, Verdict};
 pub use query::encoded;
 pub use serve::Process;
 pub use socket::{AdminSocket, BindError, Share};

@@ -8,7 +8,7 @@ use crate::config::{LoadError, Report};
 use crate::escape;
 use crate::server::upgrade::launch;
 
-mod ask;
+mod admin_request;
 mod check;
 mod confirm;
 mod demo;

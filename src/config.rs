@@ -149,7 +149,7 @@ fn parsed(
         secrets = context.conceal_values(&root, &source);
         config
     });
-    let report = Report::new(source, context.into_findings(), secrets);
+    let report = Report::new(source, context.into_diagnostics(), secrets);
     match config {
         Some(config) if !report.has_errors() => Ok(Loaded { config, warnings: report }),
         _ => Err(report),

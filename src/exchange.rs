@@ -4,12 +4,12 @@
 
 mod client_identity;
 mod config_tests;
+mod connection_header;
 mod decide;
 mod edits;
 mod failure;
 mod forwarded;
 mod grpc;
-mod headers;
 mod hide_endpoint;
 mod https;
 mod limits;
@@ -31,11 +31,11 @@ use smallvec::SmallVec;
 
 pub use client_identity::ClientIdentity;
 pub use config_tests::run_config_tests;
+pub use connection_header::END_TO_END;
 pub use decide::{Decision, decide};
 pub use edits::{Action, Edits};
 pub use failure::{Failure, FailureSide};
 pub use forwarded::Origin;
-pub use headers::END_TO_END;
 pub use local_reply::LocalReply;
 pub use retry::{ATTEMPTS_MAX, Circumstances};
 pub use scope::{OwnListener, RequestScope, ResponseScope};
@@ -46,7 +46,9 @@ use crate::pool::authorities::Authorities;
 use crate::pool::{Endpoint, Holds, Lease, Picked, Pool, TriedEndpoints, Wait, WaitPermit};
 use crate::routing::RequestHead;
 use crate::snapshot::Route;
-use crate::telemetry::record::{Attempt, AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
+use crate::telemetry::record::{
+    AttemptRecord, AttemptResult, Outcome, Protocol, Record, RequestText, TextParts,
+};
 use crate::tls::Secured;
 use hide_endpoint::HideEndpoint;
 use limits::HeadSize;
@@ -99,7 +101,7 @@ pub struct Exchange {
 struct OpenAttempt {
     lease: Lease,
     started: Instant,
-    record: Attempt,
+    record: AttemptRecord,
 }
 
 /// What a carrier knows of a request when its header has arrived.
@@ -264,7 +266,7 @@ impl Exchange {
                 self.stop_waiting(now);
                 self.record.failed_open |= failed_open;
                 self.record.skipped = skipped;
-                let record = Attempt {
+                let record = AttemptRecord {
                     endpoint: lease.endpoint().label().clone(),
                     connect: None,
                     first_byte: None,
@@ -397,7 +399,7 @@ impl Exchange {
         edits: &mut Edits,
     ) {
         edits.clear();
-        connection.for_each(|value| headers::remove_named(edits, value, self.upgrade));
+        connection.for_each(|value| connection_header::remove_named(edits, value, self.upgrade));
         edits.remove_hop_by_hop(self.upgrade);
         self.origin.tell(edits, head);
         self.tell_certificate(edits);
@@ -453,7 +455,7 @@ impl Exchange {
             if name.eq_ignore_ascii_case(b"connection")
                 && let Ok(value) = str::from_utf8(value)
             {
-                headers::remove_named(edits, value, upgrade);
+                connection_header::remove_named(edits, value, upgrade);
             }
         }
         edits.remove_hop_by_hop(upgrade);

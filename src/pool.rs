@@ -39,7 +39,7 @@ use tokio::sync::Notify;
 
 pub use endpoint::{Endpoint, EndpointTable, HealthStatus, IdleConnections, Lease, Target};
 pub use in_flight_limit::{Holds, InFlightLimit, MaxRequests};
-pub use probe::Finding;
+pub use probe::ProbeResult;
 pub use rotation::Member;
 pub use supervisor::{Supervisor, SupervisorHandle};
 pub use tried_endpoints::{ConnectFailure, TriedEndpoints};
@@ -250,7 +250,7 @@ impl Pool {
 
     /// Probes a member once and does nothing about what was found; `None`: there is no health check, or the endpoint
     /// cannot be probed.
-    pub async fn probe_once(&self, member: &Member) -> Option<Finding> {
+    pub async fn probe_once(&self, member: &Member) -> Option<ProbeResult> {
         Some(self.probe_of(member)?.run().await)
     }
 
@@ -277,7 +277,7 @@ impl Pool {
         loop {
             let began = tokio::time::Instant::now();
             let finding = probe.run().await;
-            let failed = matches!(finding, Finding::Failed(_));
+            let failed = matches!(finding, ProbeResult::Failed(_));
             self.probed(member, finding, due);
             if !failed || !self.is_undecided(member) {
                 return began;
@@ -311,8 +311,8 @@ impl Pool {
     }
 
     /// Takes in what a probe has found, and says it once when it changes what is thought of the endpoint.
-    fn probed(&self, member: &Member, finding: Finding, due: ProbeKind) {
-        if let Finding::Shortage(reason) = &finding {
+    fn probed(&self, member: &Member, finding: ProbeResult, due: ProbeKind) {
+        if let ProbeResult::Shortage(reason) = &finding {
             self.is_short(reason);
         }
         let Some(result) = finding.verdict() else { return };

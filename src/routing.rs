@@ -12,22 +12,22 @@
 //!
 //! Paths are compared in their normal form (see [`path`]), which is also what goes on to the endpoint.
 //!
-//! This is the order of the Kubernetes Gateway API, with one decision of ours: the prefix `/` is no condition at all, so
-//! it comes after regular expressions; otherwise a catch-all route would hide every one of them. It follows that a more
-//! specific host does not shut out a less specific one: where no rule of `api.example.com` matches the path, those of
-//! `*.example.com` and then those of any host get their chance.
+//! This is the order of the Kubernetes Gateway API, with one decision of ours: the prefix `/` is no condition at all,
+//! so it comes after regular expressions; otherwise a catch-all route would hide every one of them. It follows that a
+//! more specific host does not shut out a less specific one: where no rule of `api.example.com` matches the path, those
+//! of `*.example.com` and then those of any host get their chance.
 
+mod field_matchers;
 mod host;
-mod matching;
 pub mod path;
 mod router;
-mod unreachable;
+mod shadowed;
 
 #[cfg(test)]
 mod tests;
 
 pub use router::{HostKind, Miss, PathKind, RouteOutcome, Router, Why};
-pub use unreachable::unreachable;
+pub use shadowed::shadowed_routes;
 
 use std::borrow::Cow;
 

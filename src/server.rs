@@ -46,7 +46,7 @@ use reload::confirm_deadline::ConfirmDeadline;
 pub use reload::fallback_for_invalid;
 use reload::plan::Planner;
 use startup::Opened;
-use state::Shared;
+use state::ServerState;
 use upgrade::launch::Invocation;
 use worker_load::WorkerLoads;
 use worker_threads::WorkerThreads;
@@ -127,7 +127,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     handle.set_pools(snapshot.pools().iter().cloned());
     let (commands, commands_rx) = tokio::sync::mpsc::channel(COMMANDS_MAX);
     let workers = snapshot.config().server.threads;
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(ServerState {
         snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
         telemetry,
         lifecycle: Arc::new(Lifecycle::default()),
@@ -151,7 +151,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     Ok(())
 }
 
-fn assemble(shared: &Arc<Shared>, supervisor: Supervisor) -> Server {
+fn assemble(shared: &Arc<ServerState>, supervisor: Supervisor) -> Server {
     let settings = shared.snapshot.load().config().server.clone();
     let conf = ServerConf {
         threads: settings.threads,

@@ -80,7 +80,7 @@ impl Snapshot {
     /// Tells each pool how many requests it may have. In force are so many connections of clients, and so many requests
     /// of HTTP/2 clients beyond one of each connection.
     pub fn limit_pools(&self, connections: usize, http2: usize) {
-        let capacity = Capacity { connections, http2, pools: self.pools.len() };
+        let capacity = PoolCapacity { connections, http2, pools: self.pools.len() };
         for pool in &self.pools {
             pool.in_flight_limit()
                 .set(capacity.most(pool.spec().limits.requests), self.config.server.threads);
@@ -128,13 +128,13 @@ impl Snapshot {
 }
 
 /// What all pools share.
-struct Capacity {
+struct PoolCapacity {
     connections: usize,
     http2: usize,
     pools: usize,
 }
 
-impl Capacity {
+impl PoolCapacity {
     /// By default a pool that hangs leaves a tenth to the others, and one that is alone has all. A tenth is enough
     /// where nothing hangs, and more would refuse requests of a burst that could have been served.
     fn most(&self, limit: RequestLimit) -> MaxRequests {

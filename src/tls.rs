@@ -3,21 +3,21 @@
 //! Nothing here knows a connection; whoever has one asks [`ServerTls`] for the settings and makes a [`Secured`] of it.
 
 mod certificate;
+mod certificate_resolver;
 mod client;
 mod identity;
-mod resolver;
 mod secured;
 mod server;
-mod source;
 mod tickets;
+mod watched_file;
 
 pub use certificate::{Certificate, CertificateFiles, CertificateStatus};
+pub use certificate_resolver::{CertificateResolver, UnknownNames};
 pub use client::{ClientSettings, ClientTls, HTTP2};
 pub use identity::Identity;
-pub use resolver::{Resolver, UnknownNames};
 pub use secured::{Secured, without_port};
 pub use server::{ClientCertificates, ServerSettings, ServerTls, Tickets, Version};
-pub use source::Source;
+pub use watched_file::WatchedFile;
 
 /// Which of the things that were written is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +35,13 @@ pub enum Part {
 
 /// What is wrong with it, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadError {
+pub struct TlsLoadError {
     pub part: Part,
     pub message: String,
     pub remedy: String,
 }
 
-impl LoadError {
+impl TlsLoadError {
     fn new(part: Part, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { part, message: message.into(), remedy: remedy.into() }
     }

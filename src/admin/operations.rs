@@ -48,7 +48,7 @@ pub enum Verdict {
 
 /// What came of an operation, in words for whoever asked for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct OperationOutcome {
     pub verdict: Verdict,
     pub text: String,
 }
@@ -120,7 +120,7 @@ impl Verdict {
     }
 }
 
-impl Outcome {
+impl OperationOutcome {
     pub fn done(text: impl Into<String>) -> Self {
         Self { verdict: Verdict::Done, text: text.into() }
     }

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::accept::{EXCHANGE_LIMIT, accept};
-use super::operations::{Operation, Outcome, PLAIN, Verdict};
+use super::operations::{Operation, OperationOutcome, PLAIN, Verdict};
 use super::socket::{AdminSocket, Listener};
 use super::status::Status;
 use crate::config::{FILE_BYTES_MAX, Secret};
@@ -34,7 +34,7 @@ pub trait Process: Send + Sync {
     fn ready(&self) -> Result<(), String>;
     /// In Prometheus' text format.
     fn metrics(&self) -> String;
-    async fn perform(&self, operation: Operation) -> Outcome;
+    async fn perform(&self, operation: Operation) -> OperationOutcome;
 }
 
 /// The requests of one admin address.
@@ -172,7 +172,7 @@ impl App {
             }
         };
         let done = operation.content_type();
-        let Outcome { verdict, text } = self.process.perform(operation).await;
+        let OperationOutcome { verdict, text } = self.process.perform(operation).await;
         let content_type = if verdict == Verdict::Done { done } else { PLAIN };
         Reply { content_type, ..Reply::text(verdict.status(), text) }
     }

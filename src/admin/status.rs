@@ -18,7 +18,7 @@ pub struct Status {
     /// Seconds since the Unix epoch.
     pub started: f64,
     pub uptime_seconds: f64,
-    pub state: State,
+    pub state: ProcessState,
     pub listeners: Vec<ListenerStatus>,
     pub pools: Vec<PoolStatus>,
     pub log_dropped: LogDropped,
@@ -26,7 +26,7 @@ pub struct Status {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum ProcessState {
     Starting,
     Ready,
     /// Asked to stop: takes no new connections, or soon will not.

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::address::RuntimeDirs;
 use super::client::{self, ClientError, Question, Response};
-use super::status::{LogDropped, State};
+use super::status::{LogDropped, ProcessState};
 use super::*;
 use crate::config::{self, AdminListen};
 
@@ -32,7 +32,7 @@ impl Process for Idle {
             confirm_seconds: None,
             started: 1.5,
             uptime_seconds: 2.5,
-            state: State::Ready,
+            state: ProcessState::Ready,
             listeners: Vec::new(),
             pools: Vec::new(),
             log_dropped: LogDropped::default(),
@@ -47,14 +47,14 @@ impl Process for Idle {
         "evenkeel_build_info{version=\"1.2.3\"} 1\n".into()
     }
 
-    async fn perform(&self, operation: Operation) -> Outcome {
+    async fn perform(&self, operation: Operation) -> OperationOutcome {
         let never = matches!(&operation, Operation::Plan { text, .. } if text == "never");
         if never || operation == Operation::Upgrade {
             return std::future::pending().await;
         }
         match self.ready {
-            Ok(()) => Outcome::done(format!("{operation:?}\n")),
-            Err(_) => Outcome { verdict: Verdict::InvalidConfig, text: "wrong\n".into() },
+            Ok(()) => OperationOutcome::done(format!("{operation:?}\n")),
+            Err(_) => OperationOutcome { verdict: Verdict::InvalidConfig, text: "wrong\n".into() },
         }
     }
 }
@@ -148,7 +148,7 @@ fn a_unix_socket_answers_and_is_removed_at_the_end() {
     assert_eq!(running.get("/readyz"), Response { status: 200, body: "ok\n".into() });
     assert_eq!(running.get("/metrics").body, "evenkeel_build_info{version=\"1.2.3\"} 1\n");
     let status: Status = serde_json::from_str(&running.get("/status").body).expect("JSON");
-    assert_eq!((status.pid, status.generation, status.state), (42, 7, State::Ready));
+    assert_eq!((status.pid, status.generation, status.state), (42, 7, ProcessState::Ready));
     for path in ["/", "/status/", "/metricsx", "/livez/../status"] {
         assert_eq!(running.get(path).status, 404, "{path}");
     }

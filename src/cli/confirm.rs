@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Exit;
-use super::ask::{Where, perform};
+use super::admin_request::{AdminTarget, perform};
 
 /// It waits for the operation under way, if there is one.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -12,11 +12,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, clap::Args)]
 pub struct Confirm {
     #[command(flatten)]
-    place: Where,
+    target: AdminTarget,
 }
 
 impl Confirm {
     pub fn execute(self) -> Exit {
-        perform(&self.place, "/confirm", "", LIMIT)
+        perform(&self.target, "/confirm", "", LIMIT)
     }
 }

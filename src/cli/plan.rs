@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ask::{Where, cannot_ask};
+use super::admin_request::{AdminTarget, cannot_ask};
 use super::{Exit, fail, print, print_json, refuse, refuse_with};
 use crate::admin::client::{Question, Response};
 use crate::admin::encoded;
@@ -21,7 +21,7 @@ pub struct Plan {
     /// The file to try
     file: PathBuf,
     #[command(flatten)]
-    place: Where,
+    target: AdminTarget,
     /// Print the changes as JSON
     #[arg(long)]
     json: bool,
@@ -34,7 +34,7 @@ impl Plan {
             Err(error) => return refuse(&error),
         };
         let path = format!("/plan?name={}", encoded(&self.file.display().to_string()));
-        match self.place.ask(Question::post(&path, &text, LIMIT)) {
+        match self.target.ask(Question::post(&path, &text, LIMIT)) {
             Ok(Response { status: 200, body }) => self.show(&body),
             Ok(Response { status: 422, body }) => refuse_with(&body),
             Ok(Response { body, .. }) => fail(body.trim_end()),

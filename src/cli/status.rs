@@ -6,7 +6,7 @@ mod tests;
 
 use std::io::{self, IsTerminal};
 
-use super::ask::{AskError, Where};
+use super::admin_request::{AdminRequestError, AdminTarget};
 use super::{Exit, fail, print_json, print_verbatim};
 use crate::admin;
 use crate::telemetry::colours_wanted;
@@ -14,7 +14,7 @@ use crate::telemetry::colours_wanted;
 #[derive(Debug, clap::Args)]
 pub struct Status {
     #[command(flatten)]
-    place: Where,
+    target: AdminTarget,
     /// Print what the admin server says, as JSON.
     #[arg(long)]
     json: bool,
@@ -28,10 +28,10 @@ impl Status {
         }
     }
 
-    fn show(&self) -> Result<(), AskError> {
-        let body = self.place.get_ok("/status")?;
+    fn show(&self) -> Result<(), AdminRequestError> {
+        let body = self.target.get_ok("/status")?;
         let status: admin::Status = serde_json::from_str(&body)
-            .map_err(|error| AskError::Refused(format!("the status is not understood: {error}")))?;
+            .map_err(|error| AdminRequestError::Refused(format!("the status is not understood: {error}")))?;
         match self.json {
             true => print_json(&body),
             false => print_verbatim(&table::render(&status, io::stdout().is_terminal() && colours_wanted())),

@@ -6,7 +6,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value as Json;
 
 use super::mask;
-use super::report::{Finding, Severity};
+use super::report::{Diagnostic, Severity};
 use super::source::{Source, Span};
 use super::tree::{Key, Kind, Node};
 use crate::escape;
@@ -14,8 +14,8 @@ use crate::escape;
 /// Collects what is wrong.
 #[derive(Debug, Default)]
 pub(crate) struct Context {
-    findings: Vec<Finding>,
-    /// Values that were left out because of a finding of before.
+    diagnostics: Vec<Diagnostic>,
+    /// Values that were left out because of a diagnostic of before.
     broken: usize,
 }
 
@@ -29,13 +29,13 @@ impl Context {
     }
 
     fn add(&mut self, severity: Severity, span: Span, message: String, remedy: String) {
-        self.findings.push(Finding { severity, span, message, remedy });
+        self.diagnostics.push(Diagnostic { severity, span, message, remedy });
     }
 
-    /// Adds to the remedy of the newest finding, if it is about this place, that a word would do too.
+    /// Adds to the remedy of the newest diagnostic, if it is about this place, that a word would do too.
     fn add_choice(&mut self, span: Span, word: &str) {
-        if let Some(finding) = self.findings.last_mut().filter(|finding| finding.span == span) {
-            finding.remedy = format!("{}, or {word}", finding.remedy);
+        if let Some(diagnostic) = self.diagnostics.last_mut().filter(|diagnostic| diagnostic.span == span) {
+            diagnostic.remedy = format!("{}, or {word}", diagnostic.remedy);
         }
     }
 
@@ -45,23 +45,23 @@ impl Context {
 
     /// Grows with whatever is left out.
     pub(super) fn losses(&self) -> usize {
-        self.findings.len() + self.broken
+        self.diagnostics.len() + self.broken
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
-    /// Takes what must not be shown out of the findings, and returns where that is in the file.
+    /// Takes what must not be shown out of the diagnostics, and returns where that is in the file.
     pub(crate) fn conceal_values(&mut self, root: &Node, source: &Source) -> Vec<Span> {
-        match self.findings.is_empty() {
+        match self.diagnostics.is_empty() {
             true => Vec::new(),
-            false => mask::conceal_values(root, source, &mut self.findings),
+            false => mask::conceal_values(root, source, &mut self.diagnostics),
         }
     }
 
-    pub(crate) fn into_findings(self) -> Vec<Finding> {
-        self.findings
+    pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {
+        self.diagnostics
     }
 }
 

@@ -1,13 +1,13 @@
 //! Secrets in a config's text, found by the names of their keys, so that no excerpt and no message shows them.
 //!
-//! The text is read without a parser, because what is shown of a config is mostly broken. Where the text leaves a doubt,
-//! too much is hidden rather than too little.
+//! The text is read without a parser, because what is shown of a config is mostly broken. Where the text leaves a
+//! doubt, too much is hidden rather than too little.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use super::decode::shown;
-use super::report::Finding;
+use super::report::Diagnostic;
 use super::source::{Source, Span};
 use super::suggest;
 use super::tree::{Kind, Node};
@@ -118,15 +118,15 @@ fn common(text: &str, secret: &str) -> usize {
     ends.take_while(|end| secret.contains(&text[..*end])).last().unwrap_or_default()
 }
 
-/// Takes out of findings what they quote of secret values and of variables, and returns the places of the former. The
-/// tree knows what the text does not show: aliases, escapes, and what variables hold.
-pub(crate) fn conceal_values(root: &Node, source: &Source, findings: &mut [Finding]) -> Vec<Span> {
+/// Takes out of diagnostics what they quote of secret values and of variables, and returns the places of the former.
+/// The tree knows what the text does not show: aliases, escapes, and what variables hold.
+pub(crate) fn conceal_values(root: &Node, source: &Source, diagnostics: &mut [Diagnostic]) -> Vec<Span> {
     let mut values = Values { source, found: HashMap::new(), regions: Vec::new() };
     values.visit(root, false, true);
-    for finding in findings {
-        if let Some((secret, instead)) = values.found.get(&finding.span.start) {
-            finding.message = conceal(&finding.message, secret, instead);
-            finding.remedy = conceal(&finding.remedy, secret, instead);
+    for diagnostic in diagnostics {
+        if let Some((secret, instead)) = values.found.get(&diagnostic.span.start) {
+            diagnostic.message = conceal(&diagnostic.message, secret, instead);
+            diagnostic.remedy = conceal(&diagnostic.remedy, secret, instead);
         }
     }
     values.regions

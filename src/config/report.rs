@@ -17,7 +17,7 @@ pub enum Severity {
 
 /// A problem and its place, before it is known to which file it belongs.
 #[derive(Debug, Clone)]
-pub(crate) struct Finding {
+pub(crate) struct Diagnostic {
     pub(crate) severity: Severity,
     pub(crate) span: Span,
     pub(crate) message: String,
@@ -43,24 +43,24 @@ pub struct Problem {
 #[derive(Debug, Clone)]
 pub struct Report {
     source: Source,
-    findings: Vec<Finding>,
+    diagnostics: Vec<Diagnostic>,
     /// Where secrets are, of which the text is not known to be clean.
     secrets: Option<Vec<Span>>,
 }
 
 impl Report {
     /// `secrets`: those that are known beside the ones that the text shows by itself.
-    pub(crate) fn new(source: Source, mut findings: Vec<Finding>, secrets: Vec<Span>) -> Report {
+    pub(crate) fn new(source: Source, mut diagnostics: Vec<Diagnostic>, secrets: Vec<Span>) -> Report {
         // Stable: what was found first at one place is said first.
-        findings.sort_by_key(|finding| finding.span.start);
-        let mut report = Report { source, findings: Vec::new(), secrets: Some(secrets) };
+        diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
+        let mut report = Report { source, diagnostics: Vec::new(), secrets: Some(secrets) };
         // Most files are right, and nothing of them is shown.
-        if !findings.is_empty() {
+        if !diagnostics.is_empty() {
             let regions = report.mask();
-            for finding in &mut findings {
-                conceal(finding, &regions);
+            for diagnostic in &mut diagnostics {
+                conceal(diagnostic, &regions);
             }
-            report.findings = findings;
+            report.diagnostics = diagnostics;
         }
         report
     }
@@ -81,7 +81,7 @@ impl Report {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.findings.is_empty()
+        self.diagnostics.is_empty()
     }
 
     pub fn has_errors(&self) -> bool {
@@ -89,19 +89,19 @@ impl Report {
     }
 
     pub fn count(&self, severity: Severity) -> usize {
-        self.findings.iter().filter(|finding| finding.severity == severity).count()
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
     }
 
     pub fn problems(&self) -> impl Iterator<Item = Problem> + '_ {
-        self.findings.iter().map(|finding| {
-            let (line, column) = self.source.position(finding.span.start);
+        self.diagnostics.iter().map(|diagnostic| {
+            let (line, column) = self.source.position(diagnostic.span.start);
             Problem {
-                severity: finding.severity,
+                severity: diagnostic.severity,
                 line,
                 column,
-                message: finding.message.clone(),
-                text: self.source.slice(finding.span).to_owned(),
-                remedy: finding.remedy.clone(),
+                message: diagnostic.message.clone(),
+                text: self.source.slice(diagnostic.span).to_owned(),
+                remedy: diagnostic.remedy.clone(),
             }
         })
     }
@@ -112,8 +112,8 @@ impl Report {
         let start = self.source.offset(line, column);
         let rest = self.source.text()[start..].lines().next().unwrap_or("");
         let span = Span { start, end: start + rest.trim_end().len() };
-        let at = self.findings.partition_point(|finding| finding.span.start <= start);
-        self.findings.insert(at, Finding { severity: Severity::Error, span, message, remedy });
+        let at = self.diagnostics.partition_point(|diagnostic| diagnostic.span.start <= start);
+        self.diagnostics.insert(at, Diagnostic { severity: Severity::Error, span, message, remedy });
     }
 
     fn summary(&self) -> String {
@@ -128,21 +128,21 @@ impl Report {
     }
 }
 
-/// Takes out of a finding what it quotes of the secrets in its place.
-fn conceal(finding: &mut Finding, regions: &[(Span, String)]) {
-    let Span { start, end } = finding.span;
+/// Takes out of a diagnostic what it quotes of the secrets in its place.
+fn conceal(diagnostic: &mut Diagnostic, regions: &[(Span, String)]) {
+    let Span { start, end } = diagnostic.span;
     let first = regions.partition_point(|(region, _)| region.end <= start);
     for (_, secret) in regions[first..].iter().take_while(|(region, _)| region.start < end.max(start + 1)) {
         let secret = secret.trim_matches(['"', '\'']);
-        finding.message = mask::conceal(&finding.message, secret, mask::HIDDEN);
-        finding.remedy = mask::conceal(&finding.remedy, secret, mask::HIDDEN);
+        diagnostic.message = mask::conceal(&diagnostic.message, secret, mask::HIDDEN);
+        diagnostic.remedy = mask::conceal(&diagnostic.remedy, secret, mask::HIDDEN);
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for finding in &self.findings {
-            writeln!(f, "{}", Snippet::new(&self.source, finding))?;
+        for diagnostic in &self.diagnostics {
+            writeln!(f, "{}", Snippet::new(&self.source, diagnostic))?;
         }
         write!(f, "{}", self.summary())
     }
@@ -153,7 +153,7 @@ const LINE_CHARS_MAX: usize = 160;
 
 /// One problem with the line it points at.
 struct Snippet<'a> {
-    finding: &'a Finding,
+    diagnostic: &'a Diagnostic,
     file: &'a str,
     line: usize,
     column: usize,
@@ -164,17 +164,17 @@ struct Snippet<'a> {
 }
 
 impl<'a> Snippet<'a> {
-    fn new(source: &'a Source, finding: &'a Finding) -> Snippet<'a> {
-        let (line, column) = source.position(finding.span.start);
+    fn new(source: &'a Source, diagnostic: &'a Diagnostic) -> Snippet<'a> {
+        let (line, column) = source.position(diagnostic.span.start);
         let whole: Vec<char> = source.line(line).chars().map(visible).collect();
-        let pointed = source.slice(finding.span).lines().next().unwrap_or("");
+        let pointed = source.slice(diagnostic.span).lines().next().unwrap_or("");
         let skipped = if column > LINE_CHARS_MAX { column - LINE_CHARS_MAX / 2 } else { 0 };
         let text: String = whole.iter().skip(skipped).take(LINE_CHARS_MAX).collect();
         let text = text.trim_end().to_owned();
         let indent = column - 1 - skipped;
         let room = text.chars().count().saturating_sub(indent);
         let marks = pointed.trim_end().chars().count().clamp(1, room.max(1));
-        Snippet { finding, file: source.name(), line, column, text, indent, marks }
+        Snippet { diagnostic, file: source.name(), line, column, text, indent, marks }
     }
 }
 
@@ -189,17 +189,17 @@ fn visible(character: char) -> char {
 
 impl fmt::Display for Snippet<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.finding.severity {
+        let kind = match self.diagnostic.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
         let number = self.line.to_string();
         let gutter = " ".repeat(number.len());
-        writeln!(f, "{kind}: {}", escape::lines(&self.finding.message))?;
+        writeln!(f, "{kind}: {}", escape::lines(&self.diagnostic.message))?;
         writeln!(f, "{gutter}--> {}:{}:{}", escape::lines(self.file), self.line, self.column)?;
         writeln!(f, "{gutter} |")?;
         writeln!(f, "{}", format!("{number} | {}", self.text).trim_end())?;
         let marks = format!("{}{}", " ".repeat(self.indent), "^".repeat(self.marks));
-        writeln!(f, "{}", format!("{gutter} | {marks} {}", escape::lines(&self.finding.remedy)).trim_end())
+        writeln!(f, "{}", format!("{gutter} | {marks} {}", escape::lines(&self.diagnostic.remedy)).trim_end())
     }
 }

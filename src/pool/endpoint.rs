@@ -91,7 +91,7 @@ const CONNECTS: usize = 5;
 /// The counters at one moment. What is under way stays with the process that does it.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Load {
+pub struct EndpointLoad {
     pub requests: u64,
     #[serde(skip)]
     pub in_flight: u64,
@@ -238,7 +238,7 @@ impl Endpoint {
     }
 
     /// Goes on from what has been counted elsewhere.
-    fn count_on(&self, load: Load) {
+    fn count_on(&self, load: EndpointLoad) {
         for (what, value) in [
             (REQUESTS, load.requests),
             (FAILURES, load.failures),
@@ -254,9 +254,9 @@ impl Endpoint {
         self.counters.checks_failed.fetch_add(load.checks_failed, Relaxed);
     }
 
-    pub fn load(&self) -> Load {
+    pub fn load(&self) -> EndpointLoad {
         let Counters { traffic, idle_connections, checks_passed, checks_failed } = &self.counters;
-        Load {
+        EndpointLoad {
             requests: traffic.sum(REQUESTS, Relaxed),
             in_flight: self.in_flight(),
             idle_connections: idle_connections.load(Relaxed),

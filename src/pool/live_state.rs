@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Pool;
 use super::check_id::CheckId;
-use super::endpoint::Load;
+use super::endpoint::EndpointLoad;
 use super::health::Health;
 
 /// How much is handed over in all. Twenty thousand endpoints take a tenth of it.
@@ -54,7 +54,7 @@ pub struct LiveEndpoint {
     pub address: String,
     pub health: Health,
     #[serde(default)]
-    pub load: Load,
+    pub load: EndpointLoad,
 }
 
 /// Live state by what it is about, for pools that are made now.
@@ -168,7 +168,7 @@ impl KnownState {
 
     /// What has been counted at the address: by the pool of that name, or by one that is gone. Once, so that nothing is
     /// counted twice where several pools come after one.
-    pub(super) fn load(&self, pool: &str, address: &str) -> Load {
+    pub(super) fn load(&self, pool: &str, address: &str) -> EndpointLoad {
         let theirs = self.endpoints.get(address).map_or(&[][..], Vec::as_slice);
         let own = theirs.iter().find(|known| known.pool == pool);
         let mut gone = theirs.iter().filter(|known| !self.staying.contains(&known.pool));

@@ -26,7 +26,7 @@ const CONNECTION: &str = "connection";
 
 /// What a probe has found.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Finding {
+pub enum ProbeResult {
     Passed,
     /// In the operator's words.
     Failed(String),
@@ -36,7 +36,7 @@ pub enum Finding {
     Shortage(String),
 }
 
-impl Finding {
+impl ProbeResult {
     /// What it says about the endpoint; `None`: nothing.
     pub fn verdict(self) -> Option<Result<(), String>> {
         match self {
@@ -115,17 +115,19 @@ impl Probe {
     /// The one limit is for the whole. Pingora's own are for each step: an endpoint that trickles its answer would hold
     /// a probe for ever. And with the first of them Pingora starts a thread that wakes a hundred times a second from
     /// then on.
-    pub async fn run(&self) -> Finding {
+    pub async fn run(&self) -> ProbeResult {
         let connects = self.endpoint.connects();
         match tokio::time::timeout(self.timeout, self.check.check(&self.target)).await {
-            Ok(Ok(())) => Finding::Passed,
+            Ok(Ok(())) => ProbeResult::Passed,
             Ok(Err(error)) => match connect::system_error(&error) {
-                Some(shortage) if os_error::is_shortage(shortage) => Finding::Shortage(shortage.to_string()),
-                _ => Finding::Failed(reason(&error)),
+                Some(shortage) if os_error::is_shortage(shortage) => {
+                    ProbeResult::Shortage(shortage.to_string())
+                }
+                _ => ProbeResult::Failed(reason(&error)),
             },
             // Others have got in meanwhile: it is busy, and no less healthy for that.
-            Err(_) if self.is_connecting() && self.endpoint.connects() != connects => Finding::Busy,
-            Err(_) => Finding::Failed(format!("no {} within {:?}", self.awaited, self.timeout)),
+            Err(_) if self.is_connecting() && self.endpoint.connects() != connects => ProbeResult::Busy,
+            Err(_) => ProbeResult::Failed(format!("no {} within {:?}", self.awaited, self.timeout)),
         }
     }
 

@@ -74,7 +74,7 @@ pub(super) fn equal(count: usize) -> Arc<Pool> {
 
 pub(super) fn set(pool: &Pool, index: usize, up: bool) {
     let member = pool.members().swap_remove(index);
-    let finding = if up { Finding::Passed } else { Finding::Failed("down".into()) };
+    let finding = if up { ProbeResult::Passed } else { ProbeResult::Failed("down".into()) };
     pool.probed(&member, finding, ProbeKind::Regular);
     pool.publish_health();
 }
@@ -272,15 +272,15 @@ fn an_early_probe_that_fails_does_not_make_an_endpoint_unhealthy() {
     let member = pool.members().swap_remove(0);
     let endpoint = &member.endpoint;
     refuse(&pool, 0);
-    pool.probed(&member, Finding::Failed("refused".into()), ProbeKind::Early);
+    pool.probed(&member, ProbeResult::Failed("refused".into()), ProbeKind::Early);
     assert_eq!(endpoint.state(), EndpointState::Unreachable);
-    pool.probed(&member, Finding::Passed, ProbeKind::Early);
+    pool.probed(&member, ProbeResult::Passed, ProbeKind::Early);
     assert_eq!(endpoint.state(), EndpointState::Healthy);
-    for finding in [Finding::Busy, Finding::Shortage("no port".into())] {
+    for finding in [ProbeResult::Busy, ProbeResult::Shortage("no port".into())] {
         pool.probed(&member, finding, ProbeKind::Regular);
         assert_eq!(endpoint.state(), EndpointState::Healthy);
     }
-    pool.probed(&member, Finding::Failed("refused".into()), ProbeKind::Regular);
+    pool.probed(&member, ProbeResult::Failed("refused".into()), ProbeKind::Regular);
     assert_eq!(endpoint.state(), EndpointState::Unhealthy);
 }
 
@@ -307,17 +307,17 @@ async fn a_probe_that_cannot_connect_where_requests_can_says_nothing() {
     spec.endpoints[0].address = EndpointAddress::Unix(path);
     let pool = Pool::new(spec, None, &Arc::default());
     let member = pool.members().swap_remove(0);
-    let silent = Finding::Failed("no connection within 1s".into());
+    let silent = ProbeResult::Failed("no connection within 1s".into());
     assert_eq!(pool.probe_once(&member).await, Some(silent));
     let (found, ()) = tokio::join!(pool.probe_once(&member), async { pool.connected(&member.endpoint) });
-    assert_eq!(found, Some(Finding::Busy));
+    assert_eq!(found, Some(ProbeResult::Busy));
     // What it waits for is room.
     let (found, ()) = tokio::join!(pool.probe_once(&member), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         listener.set_nonblocking(true).expect("an option");
         while listener.accept().is_ok() {}
     });
-    assert_eq!(found, Some(Finding::Passed));
+    assert_eq!(found, Some(ProbeResult::Passed));
 }
 
 #[tokio::test(start_paused = true)]

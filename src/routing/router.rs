@@ -9,7 +9,7 @@ use std::fmt;
 
 use ahash::AHashMap;
 
-use super::matching::{header_holds, query_holds};
+use super::field_matchers::{header_holds, query_holds};
 use super::{RequestHead, host};
 use crate::config::{HostPattern, PathPattern, Pattern, Route, RouteMatch};
 

@@ -20,7 +20,7 @@ use super::worker_load::{Assigned, Dispatcher};
 use crate::client::connection::{self, Client};
 use crate::listener_state::ListenerState;
 use crate::net::stream::Stream;
-use crate::telemetry::metrics::listeners::Open;
+use crate::telemetry::metrics::listeners::OpenConnection;
 use crate::telemetry::record::ClientAddress;
 use crate::worker::Worker;
 
@@ -46,7 +46,7 @@ pub struct Accepted {
     peer: ClientAddress,
     listener_state: Arc<ListenerState>,
     permit: ConnectionPermit,
-    open: Open,
+    open: OpenConnection,
 }
 
 /// A socket that this worker accepts from.

@@ -16,10 +16,10 @@ use super::drain::{Drain, Drained};
 use super::overload_guard;
 use super::reload::{Due, InitialConfig, Trigger, adopt_successor_config};
 use super::reload_queue::{Job, QueueEvent, ReloadQueue};
-use super::state::Shared;
+use super::state::ServerState;
 use super::upgrade::launch::Invocation;
 use super::upgrade::{Successor, Upgrades};
-use crate::admin::{AdminSocket, ConfigChange, Outcome};
+use crate::admin::{AdminSocket, ConfigChange, OperationOutcome};
 
 /// Why a process that stops does nothing else.
 pub const STOPS: &str = "the process stops";
@@ -45,17 +45,17 @@ enum ControlEvent {
     Done,
     Reopen,
     /// With somebody who waits for the outcome, or nobody.
-    Upgrade(Option<oneshot::Sender<Outcome>>),
+    Upgrade(Option<oneshot::Sender<OperationOutcome>>),
     Upgraded(Successor),
     /// This process serves from now on.
     Serves,
-    Change(ConfigChange, oneshot::Sender<Outcome>),
+    Change(ConfigChange, oneshot::Sender<OperationOutcome>),
 }
 
 /// What somebody asks for, and where he waits to hear what came of it.
 pub enum AdminCommand {
-    Change(ConfigChange, oneshot::Sender<Outcome>),
-    Upgrade(oneshot::Sender<Outcome>),
+    Change(ConfigChange, oneshot::Sender<OperationOutcome>),
+    Upgrade(oneshot::Sender<OperationOutcome>),
 }
 
 impl Signals {
@@ -109,10 +109,10 @@ const RELOAD: ConfigChange = ConfigChange::Reload { confirm: None };
 const UPGRADE: &str = "upgrade";
 
 pub struct Control {
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     reloads: ReloadQueue,
     /// Signals that came while something was being carried out.
-    waiting: Waiting,
+    waiting: QueuedSignals,
     admin: Option<JoinHandle<()>>,
     upgrades: Upgrades,
     /// A successor has our sockets.
@@ -123,7 +123,7 @@ pub struct Control {
 
 /// As with signals themselves, several of a kind are one.
 #[derive(Default)]
-struct Waiting {
+struct QueuedSignals {
     reload: bool,
     upgrade: bool,
 }
@@ -133,7 +133,7 @@ pub fn start(
     runtime: Runtime,
     signals: Signals,
     admin: Option<AdminSocket>,
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     commands: mpsc::Receiver<AdminCommand>,
     (invocation, initial_config): (Option<Invocation>, InitialConfig),
 ) -> std::io::Result<()> {
@@ -145,7 +145,7 @@ pub fn start(
             let upgrades = Upgrades::new(invocation, admin.as_ref().map(AdminSocket::share));
             let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
             let reloads = ReloadQueue::open(shared.clone(), initial_config);
-            let waiting = Waiting::default();
+            let waiting = QueuedSignals::default();
             let control =
                 Control { shared, reloads, waiting, admin, upgrades, succeeded: None, serves: false };
             control.run(signals, commands).await;
@@ -154,7 +154,7 @@ pub fn start(
     Ok(())
 }
 
-async fn serve(socket: AdminSocket, shared: Arc<Shared>) {
+async fn serve(socket: AdminSocket, shared: Arc<ServerState>) {
     // Until then the process before this one answers.
     shared.takeover.begun().await;
     if let Err(error) = socket.serve(shared).await {
@@ -259,7 +259,7 @@ impl Control {
         std::mem::take(&mut self.waiting.upgrade).then_some(ControlEvent::Upgrade(None))
     }
 
-    fn change(&mut self, change: ConfigChange, reply: oneshot::Sender<Outcome>) {
+    fn change(&mut self, change: ConfigChange, reply: oneshot::Sender<OperationOutcome>) {
         match self.refusal(change) {
             // Whoever asked may have gone.
             Some(refusal) => drop(reply.send(refusal)),
@@ -275,7 +275,7 @@ impl Control {
 
     /// While a successor starts nothing may change what is in force: it would be undone without a word once that
     /// serves.
-    fn refusal(&self, change: ConfigChange) -> Option<Outcome> {
+    fn refusal(&self, change: ConfigChange) -> Option<OperationOutcome> {
         let reason = "an upgrade is under way: its successor has read the config already";
         self.upgrades.is_under_way().then(|| refused(change.name(), reason))
     }
@@ -362,7 +362,7 @@ impl Control {
 }
 
 /// Says that something cannot be done now, to whoever asked and in the log.
-fn refused(operation: &'static str, reason: &'static str) -> Outcome {
+fn refused(operation: &'static str, reason: &'static str) -> OperationOutcome {
     log::error!(operation, reason; "refused");
-    Outcome::refused(format!("{reason}\n"))
+    OperationOutcome::refused(format!("{reason}\n"))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::state::Shared;
+use super::state::ServerState;
 
 /// How often it looks whether everything is finished.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
@@ -37,7 +37,7 @@ pub struct Drained {
 
 /// A stop that is under way.
 pub struct Drain {
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     /// Requests that had ended when it began.
     ended: u64,
     begun: Instant,
@@ -45,7 +45,7 @@ pub struct Drain {
 
 impl Drain {
     /// Readiness is gone, and responses say that they are the last from now on.
-    pub fn begin(shared: Arc<Shared>, reason: &str) -> Self {
+    pub fn begin(shared: Arc<ServerState>, reason: &str) -> Self {
         shared.lifecycle.stop();
         let balance = shared.telemetry.metrics.balance();
         let (in_flight, drain) = (balance.in_flight, shared.snapshot.load().config().server.drain);

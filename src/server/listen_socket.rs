@@ -76,12 +76,12 @@ pub struct ListenSockets {
 /// What the sockets will be: everything that can fail has been done, and nothing has changed yet.
 #[must_use = "nothing changes until it is put in force"]
 pub struct SocketChange {
-    next: Vec<Next>,
+    next: Vec<NextSocket>,
     /// Doors of listeners that go.
     retiring: Vec<Arc<ListenerState>>,
 }
 
-enum Next {
+enum NextSocket {
     Kept(Arc<ListenSocket>),
     Renamed(Arc<ListenSocket>, Arc<ListenerState>),
     New(Box<ListenSocket>),
@@ -215,10 +215,10 @@ impl ListenSockets {
         for (listener, kept) in listeners.iter().zip(&kept) {
             next.push(match kept {
                 Some(listen_socket) if listen_socket.listener_state().listener == listener.name => {
-                    Next::Kept(listen_socket.clone())
+                    NextSocket::Kept(listen_socket.clone())
                 }
                 Some(listen_socket) => {
-                    Next::Renamed(listen_socket.clone(), self.listener_state(&open, listener))
+                    NextSocket::Renamed(listen_socket.clone(), self.listener_state(&open, listener))
                 }
                 None => {
                     let bound = match inherited.take(listener, listeners) {
@@ -226,12 +226,16 @@ impl ListenSockets {
                         None => self.bind(listener).map_err(|error| explained(error, &open, listener))?,
                     };
                     let listener_state = self.listener_state(&open, listener);
-                    Next::New(Box::new(ListenSocket::new(bound, listener.address.clone(), listener_state)))
+                    NextSocket::New(Box::new(ListenSocket::new(
+                        bound,
+                        listener.address.clone(),
+                        listener_state,
+                    )))
                 }
             });
         }
         let stays = |listen_socket: &Arc<ListenSocket>| {
-            next.iter().any(|next| matches!(next, Next::Kept(kept) if Arc::ptr_eq(kept, listen_socket)))
+            next.iter().any(|next| matches!(next, NextSocket::Kept(kept) if Arc::ptr_eq(kept, listen_socket)))
         };
         let retiring = open
             .iter()
@@ -276,7 +280,7 @@ impl ListenSockets {
 
     /// Puts the change in force; its listeners are in the snapshot by now.
     pub fn put(&self, change: SocketChange) {
-        let next: Vec<_> = change.next.into_iter().map(Next::open).collect();
+        let next: Vec<_> = change.next.into_iter().map(NextSocket::open).collect();
         for listen_socket in self.open.borrow().iter() {
             if !next.iter().any(|next| Arc::ptr_eq(next, listen_socket)) {
                 self.closes(listen_socket);
@@ -431,7 +435,7 @@ impl SocketChange {
     }
 }
 
-impl Next {
+impl NextSocket {
     fn open(self) -> Arc<ListenSocket> {
         match self {
             Self::Kept(listen_socket) => listen_socket,

@@ -38,8 +38,8 @@ use self::pending_revert::PendingRevert;
 pub use self::successor_config::adopt_successor_config;
 use super::bind::BindError;
 use super::listen_socket::{ListenSockets, SocketChange};
-use super::state::Shared;
-use crate::admin::{ConfigChange, Outcome, Verdict};
+use super::state::ServerState;
+use crate::admin::{ConfigChange, OperationOutcome, Verdict};
 use crate::config::{self, LoadError, Loaded, Report};
 use crate::config_diff::ConfigDiff;
 use crate::exchange;
@@ -92,7 +92,7 @@ pub enum Due {
 
 /// Puts configs in force, one at a time.
 pub struct Reloads {
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     config_watch: ConfigWatch,
     certificate_watch: CertificateWatch,
     history: ConfigHistory,
@@ -110,7 +110,7 @@ struct Prepared {
     warnings: String,
 }
 
-impl From<ReloadError> for Outcome {
+impl From<ReloadError> for OperationOutcome {
     fn from(error: ReloadError) -> Self {
         let verdict = match &error {
             ReloadError::Config(LoadError::Invalid(_)) => Verdict::InvalidConfig,
@@ -122,7 +122,7 @@ impl From<ReloadError> for Outcome {
 
 impl Reloads {
     /// Must run within the runtime that will wait.
-    pub fn start(shared: Arc<Shared>, initial_config: InitialConfig) -> Self {
+    pub fn start(shared: Arc<ServerState>, initial_config: InitialConfig) -> Self {
         let snapshot = shared.snapshot.load_full();
         let text = snapshot.config().text.clone();
         let watched = shared.file.clone().filter(|_| snapshot.config().server.watch);
@@ -146,7 +146,7 @@ impl Reloads {
     }
 
     /// Carries out what was asked for.
-    pub async fn perform(&mut self, change: ConfigChange) -> Outcome {
+    pub async fn perform(&mut self, change: ConfigChange) -> OperationOutcome {
         match change {
             ConfigChange::Reload { confirm } => self.reload(Trigger::Command, confirm).await,
             ConfigChange::Confirm => self.confirm().await,
@@ -251,7 +251,7 @@ impl Reloads {
     }
 
     /// Reads the config file again and puts it in force: for good, or until the time to confirm it is over.
-    pub async fn reload(&mut self, by: Trigger, confirm: Option<Duration>) -> Outcome {
+    pub async fn reload(&mut self, by: Trigger, confirm: Option<Duration>) -> OperationOutcome {
         match self.prepare_file().await {
             Ok((prepared, text)) => match confirm {
                 Some(limit) => self.apply_unconfirmed(prepared, text, by, limit).await,
@@ -261,13 +261,13 @@ impl Reloads {
         }
     }
 
-    async fn apply_permanently(&mut self, prepared: Prepared, by: Trigger) -> Outcome {
+    async fn apply_permanently(&mut self, prepared: Prepared, by: Trigger) -> OperationOutcome {
         let was = self.last_permanent();
         let applied = self.put_in_force(prepared);
         self.reloaded(&applied, by);
         self.cancel_revert();
         let kept = self.keep_permanent(&was).await;
-        Outcome::done(applied.text("") + unwritten(kept, NOT_SAVED))
+        OperationOutcome::done(applied.text("") + unwritten(kept, NOT_SAVED))
     }
 
     async fn apply_unconfirmed(
@@ -276,7 +276,7 @@ impl Reloads {
         text: Arc<str>,
         by: Trigger,
         limit: Duration,
-    ) -> Outcome {
+    ) -> OperationOutcome {
         let revert_to = self.last_permanent();
         let refusal = self.pending_revert.as_ref().and_then(|pending| pending.refusal().map(str::to_owned));
         // Before it is in force: nobody would know afterwards, if the process ended in between.
@@ -295,7 +295,7 @@ impl Reloads {
         if kept != SaveResult::Written {
             text += UNCONFIRMED_NOT_SAVED;
         }
-        Outcome::done(text)
+        OperationOutcome::done(text)
     }
 
     fn reloaded(&self, applied: &Applied, by: Trigger) {
@@ -312,23 +312,23 @@ impl Reloads {
     }
 
     /// The config in force stays.
-    async fn confirm(&mut self) -> Outcome {
+    async fn confirm(&mut self) -> OperationOutcome {
         let Some(was) = self.pending_revert.take_if(|pending| pending.waits_until().is_some()) else {
-            return Outcome::refused("no config waits for its confirmation\n");
+            return OperationOutcome::refused("no config waits for its confirmation\n");
         };
         self.cancel_revert();
         let kept = self.keep_permanent(&was.revert_to).await;
         let generation = self.shared.snapshot.load().generation();
         log::info!(generation; "config confirmed");
-        Outcome::done(format!("generation {generation} is confirmed\n") + unwritten(kept, NOT_SAVED))
+        OperationOutcome::done(format!("generation {generation} is confirmed\n") + unwritten(kept, NOT_SAVED))
     }
 
     /// Puts the config in force again that was so before the last reload.
-    async fn rollback(&mut self) -> Outcome {
+    async fn rollback(&mut self) -> OperationOutcome {
         match self.revert(Trigger::Rollback).await {
             Ok((applied, kept)) => {
                 let text = applied.text("") + &self.file_differs().await;
-                Outcome::done(text + unwritten(kept, ROLLBACK_NOT_SAVED))
+                OperationOutcome::done(text + unwritten(kept, ROLLBACK_NOT_SAVED))
             }
             Err(error) => self.refused(Trigger::Rollback, error),
         }
@@ -395,7 +395,7 @@ impl Reloads {
         Applied { generation, diff, warnings }
     }
 
-    fn refused(&self, by: Trigger, error: ReloadError) -> Outcome {
+    fn refused(&self, by: Trigger, error: ReloadError) -> OperationOutcome {
         self.shared.telemetry.metrics.count_reload(ReloadResult::Refused);
         let generation = self.shared.snapshot.load().generation();
         log::error!(generation, by = by.name(), reason:% = error; "reload refused, the config in force stays");
@@ -459,7 +459,7 @@ impl Prepared {
 
 /// The one swap: requests are decided by `snapshot` from here on, those that wait for an endpoint included. Nothing
 /// fails, and nothing waits.
-fn put_in_force(shared: &Shared, previous: &Snapshot, snapshot: &Arc<Snapshot>) {
+fn put_in_force(shared: &ServerState, previous: &Snapshot, snapshot: &Arc<Snapshot>) {
     shared.supervisor.set_pools(snapshot.pools().iter().cloned());
     snapshot.limit_pools(shared.capacity.connections, shared.capacity.http2);
     shared.snapshot.store(snapshot.clone());

@@ -6,8 +6,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use tokio::task::JoinHandle;
 
 use super::reload::{Due, InitialConfig, Reloads, Trigger};
-use super::state::Shared;
-use crate::admin::{ConfigChange, Outcome};
+use super::state::ServerState;
+use crate::admin::{ConfigChange, OperationOutcome};
 
 pub struct ReloadQueue(OneTask<Reloads>);
 
@@ -31,7 +31,7 @@ pub enum Job {
     Started,
     Due(Due),
     Reload(Trigger),
-    Change(ConfigChange, oneshot::Sender<Outcome>),
+    Change(ConfigChange, oneshot::Sender<OperationOutcome>),
 }
 
 /// Something for the loop to know.
@@ -45,7 +45,7 @@ pub enum QueueEvent {
 
 impl ReloadQueue {
     /// Must run within the runtime that will carry things out.
-    pub fn open(shared: Arc<Shared>, initial_config: InitialConfig) -> Self {
+    pub fn open(shared: Arc<ServerState>, initial_config: InitialConfig) -> Self {
         Self(OneTask::new(Reloads::start(shared, initial_config)))
     }
 

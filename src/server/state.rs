@@ -17,8 +17,8 @@ use super::overload_guard;
 use super::reload::confirm_deadline::ConfirmDeadline;
 use super::reload::plan::Planner;
 use super::worker_load::WorkerLoads;
-use crate::admin::status::{ListenerStatus, LogDropped, State, Status};
-use crate::admin::{Operation, Outcome};
+use crate::admin::status::{ListenerStatus, LogDropped, ProcessState, Status};
+use crate::admin::{Operation, OperationOutcome};
 use crate::config::Listener;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::net::descriptors::Descriptors;
@@ -26,10 +26,10 @@ use crate::pool::SupervisorHandle;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::EventLog;
-use crate::telemetry::metrics::{EndpointConnections, MemoryUse, Scrape};
+use crate::telemetry::metrics::{ConnectionsToEndpoints, MemoryUse, Scrape};
 use crate::tls::{Certificate, CertificateStatus};
 
-pub struct Shared {
+pub struct ServerState {
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub telemetry: Arc<Telemetry>,
     pub lifecycle: Arc<Lifecycle>,
@@ -54,7 +54,7 @@ pub struct Shared {
 }
 
 #[async_trait]
-impl crate::admin::Process for Shared {
+impl crate::admin::Process for ServerState {
     fn status(&self) -> Status {
         let snapshot = self.snapshot.load();
         Status {
@@ -65,9 +65,9 @@ impl crate::admin::Process for Shared {
             started: self.started.duration_since(UNIX_EPOCH).map_or(0.0, |at| at.as_secs_f64()),
             uptime_seconds: self.started.elapsed().map_or(0.0, |uptime| uptime.as_secs_f64()),
             state: match self.lifecycle.phase() {
-                Phase::Starting => State::Starting,
-                Phase::Ready => State::Ready,
-                Phase::Stopping => State::Draining,
+                Phase::Starting => ProcessState::Starting,
+                Phase::Ready => ProcessState::Ready,
+                Phase::Stopping => ProcessState::Draining,
             },
             listeners: self
                 .listen_sockets
@@ -89,9 +89,9 @@ impl crate::admin::Process for Shared {
         }
     }
 
-    async fn perform(&self, operation: Operation) -> Outcome {
+    async fn perform(&self, operation: Operation) -> OperationOutcome {
         if self.lifecycle.is_stopping() {
-            return Outcome::refused(format!("{STOPS}\n"));
+            return OperationOutcome::refused(format!("{STOPS}\n"));
         }
         let (reply, outcome) = oneshot::channel();
         let command = match operation {
@@ -102,7 +102,7 @@ impl crate::admin::Process for Shared {
             Operation::Upgrade => AdminCommand::Upgrade(reply),
         };
         let _ = self.commands.send(command).await;
-        outcome.await.unwrap_or_else(|_| Outcome::refused(format!("{STOPS}\n")))
+        outcome.await.unwrap_or_else(|_| OperationOutcome::refused(format!("{STOPS}\n")))
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -130,7 +130,7 @@ impl crate::admin::Process for Shared {
             workers: &self.loads.list(),
             confirmation_awaited: self.confirm_deadline.left().is_some(),
             memory: self.memory(),
-            to_endpoints: EndpointConnections {
+            to_endpoints: ConnectionsToEndpoints {
                 open: self.descriptors.to_endpoints(),
                 closed: self.descriptors.closed(),
             },
@@ -140,7 +140,7 @@ impl crate::admin::Process for Shared {
     }
 }
 
-impl Shared {
+impl ServerState {
     fn memory(&self) -> MemoryUse {
         let gauge = overload_guard::gauge(self.snapshot.load().config().server.max_memory);
         let reading = gauge.and_then(|gauge| gauge.read());

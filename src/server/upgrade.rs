@@ -21,8 +21,8 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 
 use super::fd_passing::{self, DESCRIPTORS_MAX, MESSAGE_BYTES_MAX};
-use super::state::Shared;
-use crate::admin::{self, Outcome, Verdict};
+use super::state::ServerState;
+use crate::admin::{self, OperationOutcome, Verdict};
 use crate::lifecycle::Phase;
 use crate::pool::live_state::LiveState;
 use crate::snapshot::Snapshot;
@@ -48,9 +48,9 @@ pub struct Upgrades {
 }
 
 struct UnderWay {
-    task: JoinHandle<Result<Candidate, UpgradeError>>,
+    task: JoinHandle<Result<ReadySuccessor, UpgradeError>>,
     /// Somebody may wait for the outcome.
-    reply: Option<oneshot::Sender<Outcome>>,
+    reply: Option<oneshot::Sender<OperationOutcome>>,
 }
 
 /// A process that was started, and the channel to it. Dropped, it is killed.
@@ -63,7 +63,7 @@ struct Started<P = Launched> {
 }
 
 /// A process that can serve in our place, and waits to be told. Dropped, it is killed.
-struct Candidate {
+struct ReadySuccessor {
     started: Started,
     binary: PathBuf,
     version: String,
@@ -71,7 +71,7 @@ struct Candidate {
 }
 
 /// What a successor gets from us.
-struct Handover {
+struct SocketHandover {
     sockets: Vec<(Handed, OwnedFd)>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     /// What it has said that it waits for.
@@ -145,7 +145,7 @@ impl Upgrades {
     }
 
     /// Starts a successor, or says why not.
-    pub fn begin(&mut self, shared: &Arc<Shared>, reply: Option<oneshot::Sender<Outcome>>) {
+    pub fn begin(&mut self, shared: &Arc<ServerState>, reply: Option<oneshot::Sender<OperationOutcome>>) {
         match self.start(shared) {
             Ok(task) => self.under_way = Some(UnderWay { task, reply }),
             Err(error) => failed(shared, &error, reply),
@@ -154,8 +154,8 @@ impl Upgrades {
 
     fn start(
         &self,
-        shared: &Arc<Shared>,
-    ) -> Result<JoinHandle<Result<Candidate, UpgradeError>>, UpgradeError> {
+        shared: &Arc<ServerState>,
+    ) -> Result<JoinHandle<Result<ReadySuccessor, UpgradeError>>, UpgradeError> {
         if self.is_under_way() {
             return Err(UpgradeError::UnderWay);
         }
@@ -174,13 +174,14 @@ impl Upgrades {
         sockets.extend(admin);
         let limit = shared.snapshot.load().config().server.upgrade_timeout;
         log::info!(binary:% = invocation.binary().display(), limit_seconds = limit.as_secs_f64(); "upgrading");
-        let handover = Handover { sockets, snapshot: shared.snapshot.clone(), awaited: Default::default() };
+        let handover =
+            SocketHandover { sockets, snapshot: shared.snapshot.clone(), awaited: Default::default() };
         Ok(tokio::spawn(upgrade(invocation, handover, limit, self.launching.clone())))
     }
 
     /// Waits for the end of the upgrade that is under way, for ever if there is none, and tells who asked for it. A
     /// successor that is returned serves. May be dropped and called again.
-    pub async fn succeeded(&mut self, shared: &Shared) -> Successor {
+    pub async fn succeeded(&mut self, shared: &ServerState) -> Successor {
         loop {
             let Some(under_way) = &mut self.under_way else { return std::future::pending().await };
             let ended = (&mut under_way.task).await;
@@ -204,8 +205,8 @@ impl Upgrades {
     }
 
     /// What this process had is the successor's from here on.
-    fn hand_over(&self, shared: &Shared, candidate: Candidate) -> Result<Successor, UpgradeError> {
-        let Candidate { started, binary, version, left } = candidate;
+    fn hand_over(&self, shared: &ServerState, candidate: ReadySuccessor) -> Result<Successor, UpgradeError> {
+        let ReadySuccessor { started, binary, version, left } = candidate;
         let pid = started.process.pid;
         // Only the main process may say who comes after it, and the next one may speak once it has heard of it.
         main_process_is(pid);
@@ -223,7 +224,7 @@ impl Upgrades {
     }
 
     /// This process stops. A successor that is being started is killed: it serves nobody yet.
-    pub async fn abandon(&mut self, shared: &Shared) {
+    pub async fn abandon(&mut self, shared: &ServerState) {
         let Some(UnderWay { task, reply }) = self.under_way.take() else { return };
         task.abort();
         let ended = task.await;
@@ -240,13 +241,13 @@ impl Upgrades {
 // === impl Successor ===
 
 impl Successor {
-    fn announce(&self, reply: Option<oneshot::Sender<Outcome>>) {
+    fn announce(&self, reply: Option<oneshot::Sender<OperationOutcome>>) {
         let Self { pid, version, .. } = self;
         log::info!(successor = *pid, version = version.as_str(); "upgraded, the successor serves");
         if let Some(reply) = reply {
             let old = std::process::id();
             // Whoever asked may have gone.
-            let _ = reply.send(Outcome::done(format!(
+            let _ = reply.send(OperationOutcome::done(format!(
                 "process {old} (evenkeel {VERSION}) has handed over to process {pid} (evenkeel {version})\n"
             )));
         }
@@ -266,7 +267,7 @@ fn because(awaited: &Option<String>) -> String {
     awaited.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
-fn failed(shared: &Shared, error: &UpgradeError, reply: Option<oneshot::Sender<Outcome>>) {
+fn failed(shared: &ServerState, error: &UpgradeError, reply: Option<oneshot::Sender<OperationOutcome>>) {
     shared.telemetry.metrics.upgrade_failed();
     log::error!(reason:% = error; "upgrade failed, this process goes on");
     if let Some(reply) = reply {
@@ -274,23 +275,23 @@ fn failed(shared: &Shared, error: &UpgradeError, reply: Option<oneshot::Sender<O
             UpgradeError::Refused { invalid_config: true, .. } => Verdict::InvalidConfig,
             _ => Verdict::Refused,
         };
-        let _ = reply.send(Outcome { verdict, text: format!("not upgraded: {error}\n") });
+        let _ = reply.send(OperationOutcome { verdict, text: format!("not upgraded: {error}\n") });
     }
 }
 
 /// Returns once the successor can serve. Dropped before that, it leaves no successor behind.
 async fn upgrade(
     invocation: Invocation,
-    handover: Handover,
+    handover: SocketHandover,
     limit: Duration,
     launching: Arc<Mutex<()>>,
-) -> Result<Candidate, UpgradeError> {
+) -> Result<ReadySuccessor, UpgradeError> {
     let binary = invocation.binary().to_owned();
     let heard = tokio::time::timeout(limit, start_and_hear(invocation, &handover, launching)).await;
     let timeout = |_| UpgradeError::Timeout { limit, awaited: handover.awaited.lock().take() };
     let (started, said) = heard.map_err(timeout)??;
     match said {
-        Some(Message::Ready { version, left }) => Ok(Candidate { started, binary, version, left }),
+        Some(Message::Ready { version, left }) => Ok(ReadySuccessor { started, binary, version, left }),
         Some(Message::Failed { reason, invalid_config }) => {
             Err(UpgradeError::Refused { reason, invalid_config })
         }
@@ -300,7 +301,7 @@ async fn upgrade(
 
 async fn start_and_hear(
     invocation: Invocation,
-    handover: &Handover,
+    handover: &SocketHandover,
     launching: Arc<Mutex<()>>,
 ) -> Result<(Started, Option<Message>), UpgradeError> {
     let (ours, theirs) = fd_passing::pair()?;
@@ -319,7 +320,7 @@ async fn start_and_hear(
 }
 
 /// Hands over what there is; returns whether the successor serves or why not, `None` if it ends without a word.
-async fn hear(started: &Started, handover: &Handover) -> Result<Option<Message>, UpgradeError> {
+async fn hear(started: &Started, handover: &SocketHandover) -> Result<Option<Message>, UpgradeError> {
     let Started { process, channel } = started;
     let said = async {
         // One that has refused already does not read any more, but has said why.

@@ -18,7 +18,7 @@ use tokio::task::{LocalSet, spawn_local};
 use super::accept_loop::{AcceptLoop, Accepted};
 use super::connection_limit::ConnectionLimit;
 use super::drain::DrainStage;
-use super::state::Shared;
+use super::state::ServerState;
 use super::worker_load::{Assigned, Dispatcher, dispatchers};
 use crate::endpoint::idle_pool::IdlePool;
 use crate::proxy::{Carrier, Proxy};
@@ -26,7 +26,7 @@ use crate::worker::Worker;
 use crate::worker::request_scopes::RequestScopes;
 
 pub struct WorkerThreads {
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     connection_limit: Arc<ConnectionLimit>,
     pingora: Arc<ServerConf>,
     /// All connections go to Pingora's carrier, for tests.
@@ -34,8 +34,8 @@ pub struct WorkerThreads {
 }
 
 /// What a worker starts with.
-struct Start {
-    shared: Arc<Shared>,
+struct WorkerStart {
+    shared: Arc<ServerState>,
     connection_limit: Arc<ConnectionLimit>,
     other: (Arc<ServerConf>, bool),
     dispatcher: Dispatcher<Accepted>,
@@ -44,7 +44,12 @@ struct Start {
 
 impl WorkerThreads {
     /// `most` is how many connections there may be in all.
-    pub fn new(shared: Arc<Shared>, most: usize, pingora: Arc<ServerConf>, pingora_carries: bool) -> Self {
+    pub fn new(
+        shared: Arc<ServerState>,
+        most: usize,
+        pingora: Arc<ServerConf>,
+        pingora_carries: bool,
+    ) -> Self {
         let connection_limit =
             ConnectionLimit::new(shared.snapshot.clone(), shared.descriptors.clone(), most);
         Self { connection_limit, shared, pingora, pingora_carries }
@@ -55,7 +60,7 @@ impl WorkerThreads {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (shared, connection_limit) = (self.shared.clone(), self.connection_limit.clone());
             let other = (self.pingora.clone(), self.pingora_carries);
-            let start = Start { shared, connection_limit, other, dispatcher, arrived };
+            let start = WorkerStart { shared, connection_limit, other, dispatcher, arrived };
             std::thread::Builder::new()
                 .name(format!("worker {index}"))
                 .spawn(move || LocalSet::new().block_on(&runtime, work(start)))?;
@@ -98,8 +103,8 @@ impl ServiceWithDependents for WorkerThreads {
     }
 }
 
-async fn work(start: Start) {
-    let Start { shared, connection_limit, other: (conf, always), dispatcher, arrived } = start;
+async fn work(start: WorkerStart) {
+    let WorkerStart { shared, connection_limit, other: (conf, always), dispatcher, arrived } = start;
     let lifecycle = shared.lifecycle.clone();
     let scopes = Arc::new(RequestScopes::new(shared.snapshot.clone(), shared.telemetry.clone()));
     let kept = IdlePool::new(shared.descriptors.clone());

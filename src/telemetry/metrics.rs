@@ -44,7 +44,7 @@ pub struct Scrape<'a> {
     /// The config in force goes unless it is confirmed.
     pub confirmation_awaited: bool,
     pub memory: MemoryUse,
-    pub to_endpoints: EndpointConnections,
+    pub to_endpoints: ConnectionsToEndpoints,
     pub access_log_dropped: u64,
     pub events_dropped: u64,
 }
@@ -61,7 +61,7 @@ pub struct MemoryUse {
 
 /// Connections to endpoints.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct EndpointConnections {
+pub struct ConnectionsToEndpoints {
     pub open: usize,
     /// For want of descriptors.
     pub closed: u64,

@@ -36,7 +36,7 @@ pub struct Record {
     pub bytes_out: u64,
     /// The generation of the snapshot that decided.
     pub generation: u64,
-    pub attempts: SmallVec<[Attempt; 1]>,
+    pub attempts: SmallVec<[AttemptRecord; 1]>,
     /// Endpoints that were passed over, and why.
     pub skipped: Option<Arc<SkippedEndpoints>>,
     /// How long it was held because no endpoint was healthy.
@@ -79,7 +79,7 @@ pub enum Outcome {
 
 /// One try of a request at one endpoint.
 #[derive(Debug, Clone)]
-pub struct Attempt {
+pub struct AttemptRecord {
     /// As `EndpointStatus::address` has it.
     pub endpoint: Arc<str>,
     /// `None`: the connection was already there.

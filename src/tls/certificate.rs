@@ -13,7 +13,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-use super::{LoadError, Part, Source};
+use super::{Part, TlsLoadError, WatchedFile};
 
 /// From so long before its end on, a certificate is warned of.
 const NEAR_ITS_END: Duration = Duration::from_secs(21 * 24 * 60 * 60);
@@ -41,7 +41,7 @@ pub struct CertificateStatus {
 #[derive(Debug, Clone)]
 pub struct Certificate {
     pub files: CertificateFiles,
-    pub sources: Vec<Source>,
+    pub watched_files: Vec<WatchedFile>,
     pub key: Arc<CertifiedKey>,
     /// DNS names in lower case; `*.` stands for one label.
     pub names: Vec<String>,
@@ -54,14 +54,14 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    pub fn load(files: &CertificateFiles) -> Result<Self, LoadError> {
-        let mut sources = Vec::new();
-        let chain = authorities(&files.cert, Part::Certificate, &mut sources)?;
-        let key = private_key(&files.key, &mut sources)?;
-        let ocsp = files.ocsp.as_deref().map(|path| ocsp(path, &mut sources)).transpose()?;
+    pub fn load(files: &CertificateFiles) -> Result<Self, TlsLoadError> {
+        let mut watched_files = Vec::new();
+        let chain = authorities(&files.cert, Part::Certificate, &mut watched_files)?;
+        let key = private_key(&files.key, &mut watched_files)?;
+        let ocsp = files.ocsp.as_deref().map(|path| ocsp(path, &mut watched_files)).transpose()?;
         let signer = any_supported_type(&key).map_err(|_| {
             let message = format!("the key in {} is of no kind that is used", files.key.display());
-            LoadError::new(Part::Key, message, "use an ECDSA, RSA or Ed25519 key")
+            TlsLoadError::new(Part::Key, message, "use an ECDSA, RSA or Ed25519 key")
         })?;
         let facts = Facts::of(&chain, &files.cert)?;
         let mut certified = CertifiedKey::new(chain, signer);
@@ -72,12 +72,12 @@ impl Certificate {
                 files.key.display(),
                 files.cert.display()
             );
-            return Err(LoadError::new(Part::Key, message, "name the two files that belong together"));
+            return Err(TlsLoadError::new(Part::Key, message, "name the two files that belong together"));
         }
         let Facts { names, not_before, not_after, in_order, has_issuer } = facts;
         Ok(Self {
             files: files.clone(),
-            sources,
+            watched_files,
             key: Arc::new(certified),
             names,
             not_before,
@@ -145,12 +145,12 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(chain: &[CertificateDer<'_>], path: &Path) -> Result<Self, LoadError> {
+    fn of(chain: &[CertificateDer<'_>], path: &Path) -> Result<Self, TlsLoadError> {
         let parsed: Result<Vec<_>, _> =
             chain.iter().map(|der| X509Certificate::from_der(der).map(|(_, parsed)| parsed)).collect();
         let unreadable = || {
             let message = format!("{} holds something that is no certificate", path.display());
-            LoadError::new(Part::Certificate, message, PEM)
+            TlsLoadError::new(Part::Certificate, message, PEM)
         };
         let parsed = parsed.map_err(|_| unreadable())?;
         let leaf = parsed.first().ok_or_else(unreadable)?;
@@ -186,33 +186,36 @@ fn time(timestamp: i64) -> SystemTime {
 pub(super) fn authorities(
     path: &Path,
     part: Part,
-    sources: &mut Vec<Source>,
-) -> Result<Vec<CertificateDer<'static>>, LoadError> {
-    let (text, source) = Source::read(part, path)?;
-    sources.push(source);
+    watched_files: &mut Vec<WatchedFile>,
+) -> Result<Vec<CertificateDer<'static>>, TlsLoadError> {
+    let (text, source) = WatchedFile::read(part, path)?;
+    watched_files.push(source);
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(LoadError::new(part, format!("{} holds no certificate", path.display()), PEM)),
+        _ => Err(TlsLoadError::new(part, format!("{} holds no certificate", path.display()), PEM)),
     }
 }
 
-fn private_key(path: &Path, sources: &mut Vec<Source>) -> Result<PrivateKeyDer<'static>, LoadError> {
-    let (text, source) = Source::read(Part::Key, path)?;
-    sources.push(source);
+fn private_key(
+    path: &Path,
+    watched_files: &mut Vec<WatchedFile>,
+) -> Result<PrivateKeyDer<'static>, TlsLoadError> {
+    let (text, source) = WatchedFile::read(Part::Key, path)?;
+    watched_files.push(source);
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
         let remedy = "it must be PEM, whole, and without a passphrase";
-        LoadError::new(Part::Key, format!("{} holds no private key", path.display()), remedy)
+        TlsLoadError::new(Part::Key, format!("{} holds no private key", path.display()), remedy)
     })
 }
 
-fn ocsp(path: &Path, sources: &mut Vec<Source>) -> Result<Vec<u8>, LoadError> {
-    let (response, source) = Source::read(Part::Ocsp, path)?;
-    sources.push(source);
+fn ocsp(path: &Path, watched_files: &mut Vec<WatchedFile>) -> Result<Vec<u8>, TlsLoadError> {
+    let (response, source) = WatchedFile::read(Part::Ocsp, path)?;
+    watched_files.push(source);
     // A SEQUENCE of DER (RFC 6960, section 4.2.1).
     if response.first() != Some(&0x30) {
         let message = format!("{} holds no OCSP response", path.display());
-        return Err(LoadError::new(
+        return Err(TlsLoadError::new(
             Part::Ocsp,
             message,
             "it must be DER, as `openssl ocsp -respout` writes it",

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::certificate::{Certificate, CertificateFiles, authorities};
-use super::{LoadError, Part, Source};
+use super::{Part, TlsLoadError, WatchedFile};
 
 /// The name of HTTP/2 in ALPN (RFC 9113, section 3.2).
 pub const HTTP2: &[u8] = b"h2";
@@ -35,39 +35,41 @@ pub struct ClientTls {
     pub settings: ClientSettings,
     pub config: Arc<ClientConfig>,
     /// All that was read.
-    pub sources: Vec<Source>,
+    pub watched_files: Vec<WatchedFile>,
 }
 
 /// Whether endpoints would see no difference, and what was agreed on would be agreed on again.
 impl PartialEq for ClientTls {
     fn eq(&self, other: &Self) -> bool {
-        self.settings == other.settings && self.sources == other.sources
+        self.settings == other.settings && self.watched_files == other.watched_files
     }
 }
 
 impl Eq for ClientTls {}
 
 impl ClientTls {
-    pub fn new(settings: ClientSettings) -> Result<Self, LoadError> {
-        let mut sources = Vec::new();
+    pub fn new(settings: ClientSettings) -> Result<Self, TlsLoadError> {
+        let mut watched_files = Vec::new();
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier = verifier(&settings, &provider, &mut sources)?;
+        let verifier = verifier(&settings, &provider, &mut watched_files)?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| LoadError::new(Part::Ciphers, error.to_string(), "this is a fault in evenkeel"))?
+            .map_err(|error| {
+                TlsLoadError::new(Part::Ciphers, error.to_string(), "this is a fault in evenkeel")
+            })?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         let mut config = match &settings.identity {
             Some(files) => {
                 let identity = Certificate::load(files)?;
-                sources.extend(identity.sources);
+                watched_files.extend(identity.watched_files);
                 builder
                     .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity.key)))
             }
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![if settings.http2 { HTTP2.to_vec() } else { b"http/1.1".to_vec() }];
-        Ok(Self { settings, config: Arc::new(config), sources })
+        Ok(Self { settings, config: Arc::new(config), watched_files })
     }
 
     /// The name for an endpoint that is written so in the config; `None`: it has none, and none was given.
@@ -83,18 +85,18 @@ impl ClientTls {
 fn verifier(
     settings: &ClientSettings,
     provider: &Arc<CryptoProvider>,
-    sources: &mut Vec<Source>,
-) -> Result<Arc<dyn ServerCertVerifier>, LoadError> {
+    watched_files: &mut Vec<WatchedFile>,
+) -> Result<Arc<dyn ServerCertVerifier>, TlsLoadError> {
     if !settings.verify {
         return Ok(Arc::new(Anybody(provider.clone())));
     }
     let mut roots = RootCertStore::empty();
     match &settings.ca {
         Some(ca) => {
-            for authority in authorities(ca, Part::Authority, sources)? {
+            for authority in authorities(ca, Part::Authority, watched_files)? {
                 roots.add(authority).map_err(|error| {
                     let message = format!("{} holds no authority that can be used: {error}", ca.display());
-                    LoadError::new(Part::Authority, message, "it must hold the CA certificates, as PEM")
+                    TlsLoadError::new(Part::Authority, message, "it must hold the CA certificates, as PEM")
                 })?;
             }
         }
@@ -103,7 +105,7 @@ fn verifier(
             roots.add_parsable_certificates(found.certs);
             if roots.is_empty() {
                 let remedy = "install ca-certificates, or name the authorities with `ca`";
-                return Err(LoadError::new(
+                return Err(TlsLoadError::new(
                     Part::Authority,
                     "the system has no authorities to trust",
                     remedy,
@@ -113,7 +115,7 @@ fn verifier(
     }
     let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
     built.map(|verifier| verifier as _).map_err(|error| {
-        LoadError::new(Part::Authority, error.to_string(), "it must hold the CA certificates, as PEM")
+        TlsLoadError::new(Part::Authority, error.to_string(), "it must hold the CA certificates, as PEM")
     })
 }
 

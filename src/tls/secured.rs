@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use rustls::{ProtocolVersion, ServerConnection};
 
+use super::certificate_resolver::CertificateResolver;
 use super::identity::Identity;
-use super::resolver::Resolver;
 use super::server::ServerTls;
 
 /// A client's TLS, after its handshake.
@@ -19,7 +19,7 @@ pub struct Secured {
     pub version: &'static str,
     /// Whom its certificate names.
     pub client: Option<Identity>,
-    resolver: Arc<Resolver>,
+    resolver: Arc<CertificateResolver>,
 }
 
 impl Secured {

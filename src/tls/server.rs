@@ -10,8 +10,8 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use super::certificate::{Certificate, authorities};
-use super::resolver::{Resolver, UnknownNames};
-use super::{LoadError, Part, Source, tickets};
+use super::certificate_resolver::{CertificateResolver, UnknownNames};
+use super::{Part, TlsLoadError, WatchedFile, tickets};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
@@ -53,16 +53,16 @@ pub enum ClientCertificates {
 pub struct ServerTls {
     pub settings: ServerSettings,
     pub certificates: Vec<Certificate>,
-    pub resolver: Arc<Resolver>,
+    pub resolver: Arc<CertificateResolver>,
     pub config: Arc<ServerConfig>,
     /// All that was read.
-    pub sources: Vec<Source>,
+    pub watched_files: Vec<WatchedFile>,
 }
 
 /// Whether clients would see no difference.
 impl PartialEq for ServerTls {
     fn eq(&self, other: &Self) -> bool {
-        self.settings == other.settings && self.sources == other.sources
+        self.settings == other.settings && self.watched_files == other.watched_files
     }
 }
 
@@ -70,20 +70,20 @@ impl Eq for ServerTls {}
 
 impl ServerTls {
     /// `certificates` is not empty.
-    pub fn new(settings: ServerSettings, certificates: Vec<Certificate>) -> Result<Self, LoadError> {
-        let resolver = Arc::new(Resolver::new(&certificates, settings.unknown_names));
-        let mut sources: Vec<Source> =
-            certificates.iter().flat_map(|certificate| certificate.sources.clone()).collect();
-        let config = Arc::new(config(&settings, resolver.clone(), &mut sources)?);
-        Ok(Self { settings, certificates, resolver, config, sources })
+    pub fn new(settings: ServerSettings, certificates: Vec<Certificate>) -> Result<Self, TlsLoadError> {
+        let resolver = Arc::new(CertificateResolver::new(&certificates, settings.unknown_names));
+        let mut watched_files: Vec<WatchedFile> =
+            certificates.iter().flat_map(|certificate| certificate.watched_files.clone()).collect();
+        let config = Arc::new(config(&settings, resolver.clone(), &mut watched_files)?);
+        Ok(Self { settings, certificates, resolver, config, watched_files })
     }
 }
 
 fn config(
     settings: &ServerSettings,
-    resolver: Arc<Resolver>,
-    sources: &mut Vec<Source>,
-) -> Result<ServerConfig, LoadError> {
+    resolver: Arc<CertificateResolver>,
+    watched_files: &mut Vec<WatchedFile>,
+) -> Result<ServerConfig, TlsLoadError> {
     let provider = Arc::new(provider(settings)?);
     let versions: &[&SupportedProtocolVersion] = match settings.min_version {
         Version::Tls12 => &[&version::TLS13, &version::TLS12],
@@ -91,8 +91,8 @@ fn config(
     };
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)
-        .map_err(|_| LoadError::new(Part::Ciphers, "no cipher suite is left for the versions", SUITES))?;
-    let builder = match verifier(settings, provider, sources)? {
+        .map_err(|_| TlsLoadError::new(Part::Ciphers, "no cipher suite is left for the versions", SUITES))?;
+    let builder = match verifier(settings, provider, watched_files)? {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
@@ -105,7 +105,7 @@ fn config(
     match &settings.tickets {
         Tickets::Off => config.send_tls13_tickets = 0,
         Tickets::On { lifetime, keys } => {
-            config.ticketer = tickets::ticketer(*lifetime, keys.as_deref(), sources)?;
+            config.ticketer = tickets::ticketer(*lifetime, keys.as_deref(), watched_files)?;
         }
     }
     Ok(config)
@@ -113,7 +113,7 @@ fn config(
 
 const SUITES: &str = "remove `ciphers`, or write names such as TLS13_AES_256_GCM_SHA384";
 
-fn provider(settings: &ServerSettings) -> Result<CryptoProvider, LoadError> {
+fn provider(settings: &ServerSettings) -> Result<CryptoProvider, TlsLoadError> {
     let mut provider = aws_lc_rs::default_provider();
     if !settings.ciphers.is_empty() {
         let known = std::mem::take(&mut provider.cipher_suites);
@@ -134,9 +134,9 @@ struct Unknown {
 }
 
 impl Unknown {
-    fn error(self, part: Part, what: &str) -> LoadError {
+    fn error(self, part: Part, what: &str) -> TlsLoadError {
         let remedy = format!("write some of {}", self.known.join(", "));
-        LoadError::new(part, format!("`{}` is not {what}", self.word), remedy)
+        TlsLoadError::new(part, format!("`{}` is not {what}", self.word), remedy)
     }
 }
 
@@ -152,15 +152,15 @@ fn chosen<T: Copy>(words: &[String], known: &[T], name: impl Fn(&T) -> String) -
 fn verifier(
     settings: &ServerSettings,
     provider: Arc<CryptoProvider>,
-    sources: &mut Vec<Source>,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, LoadError> {
+    watched_files: &mut Vec<WatchedFile>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsLoadError> {
     let ClientCertificates::On { ca, required } = &settings.client_certificates else { return Ok(None) };
     let wrong = |error: String| {
         let message = format!("{} holds no authority that can be used: {error}", ca.display());
-        LoadError::new(Part::ClientAuthority, message, "it must hold the CA certificates, as PEM")
+        TlsLoadError::new(Part::ClientAuthority, message, "it must hold the CA certificates, as PEM")
     };
     let mut roots = RootCertStore::empty();
-    for authority in authorities(ca, Part::ClientAuthority, sources)? {
+    for authority in authorities(ca, Part::ClientAuthority, watched_files)? {
         roots.add(authority).map_err(|error| wrong(error.to_string()))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);

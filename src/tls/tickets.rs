@@ -11,7 +11,7 @@ use rustls::crypto::GetRandomFailed;
 use rustls::server::ProducesTickets;
 use rustls::ticketer::TicketRotator;
 
-use super::{LoadError, Part, Source};
+use super::{Part, TlsLoadError, WatchedFile};
 
 const KEY_BYTES: usize = 32;
 
@@ -24,23 +24,23 @@ const REMEDY: &str = "write lines of 64 hex digits, such as `openssl rand -hex 3
 pub fn ticketer(
     lifetime: Duration,
     keys: Option<&Path>,
-    sources: &mut Vec<Source>,
-) -> Result<Arc<dyn ProducesTickets>, LoadError> {
+    watched_files: &mut Vec<WatchedFile>,
+) -> Result<Arc<dyn ProducesTickets>, TlsLoadError> {
     let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX).max(2);
     let Some(path) = keys else {
         let rotating = TicketRotator::new(seconds / 2, own_keys);
         return rotating.map(|rotating| Arc::new(rotating) as _).map_err(|error| {
-            LoadError::new(Part::TicketKeys, format!("no random key: {error}"), "try again")
+            TlsLoadError::new(Part::TicketKeys, format!("no random key: {error}"), "try again")
         });
     };
-    let (content, source) = Source::read(Part::TicketKeys, path)?;
-    sources.push(source);
+    let (content, source) = WatchedFile::read(Part::TicketKeys, path)?;
+    watched_files.push(source);
     let text = String::from_utf8_lossy(&content);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let keys: Option<Vec<_>> = lines.iter().map(|line| key(line)).collect();
     match keys {
         Some(keys) if !keys.is_empty() => Ok(Arc::new(Keys { keys, lifetime: seconds })),
-        _ => Err(LoadError::new(Part::TicketKeys, format!("{} holds no keys", path.display()), REMEDY)),
+        _ => Err(TlsLoadError::new(Part::TicketKeys, format!("{} holds no keys", path.display()), REMEDY)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::admin::Status;
-use crate::admin::status::{ListenerStatus, State};
+use crate::admin::status::{ListenerStatus, ProcessState};
 use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
 use crate::telemetry::human;
 use crate::telemetry::metrics::request_balance::RequestBalance;
@@ -106,9 +106,9 @@ fn listener_lines(out: &mut String, listener: &ListenerStatus) {
 
 fn header(out: &mut String, status: &Status, painter: &Painter) {
     let (state, colour) = match status.state {
-        State::Ready => ("ready", GREEN),
-        State::Starting => ("starting", YELLOW),
-        State::Draining => ("draining", YELLOW),
+        ProcessState::Ready => ("ready", GREEN),
+        ProcessState::Starting => ("starting", YELLOW),
+        ProcessState::Draining => ("draining", YELLOW),
     };
     // Writing to a `String` cannot fail.
     let _ = writeln!(

@@ -1,6 +1,6 @@
 use super::table::render;
 use crate::admin::Status;
-use crate::admin::status::{ListenerStatus, LogDropped, State};
+use crate::admin::status::{ListenerStatus, LogDropped, ProcessState};
 use crate::pool::status::{EndpointState, EndpointStatus, NameStatus, PoolStatus};
 use crate::telemetry::metrics::request_balance::RequestBalance;
 
@@ -65,7 +65,7 @@ fn status(pools: Vec<PoolStatus>) -> Status {
         confirm_seconds: None,
         started: NOW - 7384.0,
         uptime_seconds: 7384.0,
-        state: State::Ready,
+        state: ProcessState::Ready,
         listeners: vec![listener()],
         pools,
         log_dropped: LogDropped::default(),
@@ -142,7 +142,7 @@ fn what_the_process_says_does_not_reach_the_terminal_raw() {
 fn lost_log_lines_and_odd_clocks_are_shown() {
     let mut status = mixed();
     status.log_dropped = LogDropped { access: 1234, events: 0 };
-    status.state = State::Draining;
+    status.state = ProcessState::Draining;
     status.pools[0].endpoints[0].since = NOW + 100.0;
     let shown = render(&status, false);
     assert!(

@@ -15,8 +15,8 @@ use crate::config::raw::{
 use crate::config::scalar::Text;
 use crate::config::source::Span;
 use crate::tls::{
-    Certificate, CertificateFiles, ClientCertificates, ClientSettings, ClientTls, LoadError, Part,
-    ServerSettings, ServerTls, Tickets,
+    Certificate, CertificateFiles, ClientCertificates, ClientSettings, ClientTls, Part, ServerSettings,
+    ServerTls, Tickets, TlsLoadError,
 };
 
 impl Compiler<'_> {
@@ -93,7 +93,7 @@ impl Compiler<'_> {
         };
         match ClientTls::new(settings) {
             Ok(tls) => Some(Arc::new(tls)),
-            Err(LoadError { part, message, remedy }) => {
+            Err(TlsLoadError { part, message, remedy }) => {
                 let written = match part {
                     Part::Key => &section.key,
                     Part::Certificate => &section.cert,
@@ -124,7 +124,7 @@ impl Compiler<'_> {
                 }
                 Some(certificate)
             }
-            Err(LoadError { part, message, remedy }) => {
+            Err(TlsLoadError { part, message, remedy }) => {
                 let span = match part {
                     Part::Key => key.span,
                     Part::Ocsp => section.ocsp.as_ref().map_or(cert.span, |ocsp| ocsp.span),

@@ -8,7 +8,7 @@ use crate::pool::probe_schedule::ProbeKind;
 use crate::pool::status::EndpointState::{Checking, Healthy, Unhealthy};
 use crate::pool::status::{EndpointState, PoolStatus};
 use crate::pool::tests::{equal, no_wait, picks, set, spec};
-use crate::pool::{Finding, Picked, Pool, TriedEndpoints};
+use crate::pool::{Picked, Pool, ProbeResult, TriedEndpoints};
 
 fn known(pools: &[Arc<Pool>], staying: &[&str]) -> Arc<KnownState> {
     Arc::new(KnownState::new(LiveState::of(pools), staying.iter().copied()))
@@ -148,7 +148,7 @@ fn probes_in_a_row_go_on_in_the_successor() {
     };
     let fail = |pool: &Pool| {
         let member = pool.members().swap_remove(0);
-        pool.probed(&member, Finding::Failed("down".into()), ProbeKind::Regular);
+        pool.probed(&member, ProbeResult::Failed("down".into()), ProbeKind::Regular);
     };
     let old = Pool::new(thrice("p"), None, &Arc::default());
     set(&old, 0, true);

@@ -8,7 +8,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::offload::FilePoll;
 use crate::snapshot::Snapshot;
-use crate::tls::Source;
+use crate::tls::WatchedFile;
 
 /// How often they are read. A change is acted upon once two looks in a row have found the same.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -57,17 +57,17 @@ impl CertificateWatch {
     /// looks.
     pub async fn next_event(&mut self) -> CertificateEvent {
         loop {
-            let there_are = !sources(&self.snapshot.load()).is_empty();
+            let there_are = !watched_files(&self.snapshot.load()).is_empty();
             tokio::select! {
                 _ = self.looks.tick(), if there_are => {}
                 _ = self.reminders.tick() => return CertificateEvent::Reminder,
             }
             let snapshot = self.snapshot.load_full();
-            let sources = sources(&snapshot);
+            let watched_files = watched_files(&snapshot);
             let generation = snapshot.generation();
             let look = move || {
-                let said = sources.iter().map(Source::said).collect();
-                (generation, said, sources.iter().map(Source::says).collect())
+                let said = watched_files.iter().map(WatchedFile::said).collect();
+                (generation, said, watched_files.iter().map(WatchedFile::says).collect())
             };
             let Some((of, said, says)) = self.look.at("certificates", look).await else { continue };
             // One that was taken up again may be of a snapshot before.
@@ -91,9 +91,9 @@ impl CertificateWatch {
     }
 }
 
-fn sources(snapshot: &Snapshot) -> Vec<Source> {
+fn watched_files(snapshot: &Snapshot) -> Vec<WatchedFile> {
     let of_listeners = snapshot.listeners().iter().filter_map(|listener| listener.tls.as_ref());
     let of_pools = snapshot.pools().iter().filter_map(|pool| pool.spec().tls.as_ref());
-    let of_listeners = of_listeners.flat_map(|tls| &tls.sources);
-    of_listeners.chain(of_pools.flat_map(|tls| &tls.sources)).cloned().collect()
+    let of_listeners = of_listeners.flat_map(|tls| &tls.watched_files);
+    of_listeners.chain(of_pools.flat_map(|tls| &tls.watched_files)).cloned().collect()
 }

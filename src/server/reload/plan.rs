@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use super::offload::Offload;
 use super::{ReloadError, plan_notes, written};
-use crate::admin::Outcome;
+use crate::admin::OperationOutcome;
 use crate::config::{self, Loaded};
 use crate::config_diff::{ConfigDiff, Plan};
 use crate::exchange;
@@ -18,12 +18,12 @@ pub struct Planner(Mutex<Offload>);
 
 impl Planner {
     /// `name` is what errors call the text.
-    pub async fn plan(&self, in_force: Arc<Snapshot>, text: String, name: String) -> Outcome {
+    pub async fn plan(&self, in_force: Arc<Snapshot>, text: String, name: String) -> OperationOutcome {
         let mut offload = self.0.lock().await;
         match planned(&mut offload, in_force, text, name).await {
             Ok(plan) => match serde_json::to_string(&plan) {
-                Ok(json) => Outcome::done(json),
-                Err(error) => Outcome::refused(format!("{error}\n")),
+                Ok(json) => OperationOutcome::done(json),
+                Err(error) => OperationOutcome::refused(format!("{error}\n")),
             },
             Err(error) => error.into(),
         }

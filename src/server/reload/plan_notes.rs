@@ -11,7 +11,7 @@ use super::warm_up::{self, LIMIT};
 use crate::config::EndpointAddress;
 use crate::config_diff::{ConfigDiff, DiffItem};
 use crate::pool::status::EndpointState;
-use crate::pool::{Finding, HealthStatus, Member, Pool};
+use crate::pool::{HealthStatus, Member, Pool, ProbeResult};
 use crate::snapshot::Snapshot;
 
 /// The endpoints of a snapshot as they are now, by what the config says of them.
@@ -22,7 +22,7 @@ struct CurrentEndpoints {
 }
 
 /// What probes have found, by the place of the endpoint among those that come.
-type ProbeResults = Vec<Option<Result<(), String>>>;
+type ArrivalProbes = Vec<Option<Result<(), String>>>;
 
 /// Of a config that has come into force.
 pub fn add(diff: &mut ConfigDiff, previous: &Snapshot, next: &Snapshot) {
@@ -51,7 +51,7 @@ pub fn add_departures(diff: &mut ConfigDiff, previous: &Snapshot) {
 /// Probes the endpoints that a config would bring, and says what was found. `next` shares nothing with what runs.
 pub async fn try_arrivals(diff: &mut ConfigDiff, next: &Snapshot) {
     let arrivals = &mut diff.endpoints.added;
-    let mut found: ProbeResults = vec![None; arrivals.len()];
+    let mut found: ArrivalProbes = vec![None; arrivals.len()];
     let pools: HashSet<&str> = arrivals.iter().filter_map(|item| item.pool.as_deref()).collect();
     let pools: Vec<_> = next.pools().iter().filter(|pool| pools.contains(&**pool.name())).cloned().collect();
     let _ = timeout(LIMIT, async {
@@ -71,12 +71,13 @@ pub async fn try_arrivals(diff: &mut ConfigDiff, next: &Snapshot) {
     }
 }
 
-async fn probe_once(current: &CurrentEndpoints, arrivals: &[DiffItem], found: &mut ProbeResults) {
+async fn probe_once(current: &CurrentEndpoints, arrivals: &[DiffItem], found: &mut ArrivalProbes) {
     let mut probes = JoinSet::new();
     for (index, item) in arrivals.iter().enumerate() {
         for (pool, member) in current.members(item) {
             let (pool, member) = (pool.clone(), member.clone());
-            probes.spawn(async move { (index, pool.probe_once(&member).await.and_then(Finding::verdict)) });
+            probes
+                .spawn(async move { (index, pool.probe_once(&member).await.and_then(ProbeResult::verdict)) });
         }
     }
     while let Some(probed) = probes.join_next().await {

@@ -49,7 +49,7 @@ pub struct StateFiles {
 }
 
 /// A directory where they may be.
-struct Candidate {
+struct CandidateDir {
     path: PathBuf,
     /// It lies where everybody can write.
     is_open_to_all: bool,
@@ -96,22 +96,24 @@ impl StateDirs {
     }
 
     /// Where the directory may be, best first.
-    fn candidates(&self) -> Vec<Candidate> {
+    fn candidates(&self) -> Vec<CandidateDir> {
         let mut candidates: Vec<PathBuf> = self.service.iter().cloned().collect();
         candidates.push(self.lib.join("evenkeel"));
         candidates.extend(self.state.iter().map(|path| path.join("evenkeel")));
         candidates.extend(self.home.iter().map(|path| path.join(".local/state/evenkeel")));
         let mut candidates: Vec<_> =
-            candidates.into_iter().map(|path| Candidate { path, is_open_to_all: false }).collect();
-        candidates
-            .push(Candidate { path: self.tmp.join(format!("evenkeel-{}", self.uid)), is_open_to_all: true });
+            candidates.into_iter().map(|path| CandidateDir { path, is_open_to_all: false }).collect();
+        candidates.push(CandidateDir {
+            path: self.tmp.join(format!("evenkeel-{}", self.uid)),
+            is_open_to_all: true,
+        });
         candidates
     }
 }
 
-// === impl Candidate ===
+// === impl CandidateDir ===
 
-impl Candidate {
+impl CandidateDir {
     /// Fails where nothing can be written, or somebody else could have written it.
     fn check_usable(&self) -> io::Result<()> {
         directory::create(&self.path, 0o700)?;
@@ -156,7 +158,7 @@ impl StateFiles {
     ) -> Result<Option<StateFiles>, StateError> {
         let candidates = match setting {
             StateDirectory::Off => return Ok(None),
-            StateDirectory::At(path) => vec![Candidate { path: path.clone(), is_open_to_all: false }],
+            StateDirectory::At(path) => vec![CandidateDir { path: path.clone(), is_open_to_all: false }],
             StateDirectory::Default => environment.candidates(),
         };
         let name = name_of(&std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));

@@ -8,7 +8,7 @@ use super::offload::Offload;
 use super::{InitialConfig, ReloadError, new_pools, put_in_force, warm_up};
 use crate::config::{self, Config, Loaded};
 use crate::exchange;
-use crate::server::state::Shared;
+use crate::server::state::ServerState;
 use crate::snapshot::Snapshot;
 
 /// Puts the routes and pools of the successor's config in force, if requests wait for an endpoint: no new ones come,
@@ -17,7 +17,7 @@ use crate::snapshot::Snapshot;
 ///
 /// A file that only the successor understands changes nothing. May not return: the config before is dropped once nobody
 /// uses it.
-pub async fn adopt_successor_config(shared: Arc<Shared>) {
+pub async fn adopt_successor_config(shared: Arc<ServerState>) {
     let previous = shared.snapshot.load_full();
     if !previous.pools().iter().any(|pool| pool.is_waited_for()) {
         return;
@@ -31,7 +31,7 @@ pub async fn adopt_successor_config(shared: Arc<Shared>) {
 }
 
 async fn adopt(
-    shared: &Shared,
+    shared: &ServerState,
     previous: Arc<Snapshot>,
     deferred_drop: &mut DeferredDrop,
 ) -> Result<u64, ReloadError> {

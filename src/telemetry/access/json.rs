@@ -1,7 +1,7 @@
 //! The access log as one JSON object a line. Names and order are an interface: tools are built on them.
 
 use crate::telemetry::json::{Object, key};
-use crate::telemetry::record::{Attempt, AttemptResult, ClientAddress, NamedRecord, Record, Skipped};
+use crate::telemetry::record::{AttemptRecord, AttemptResult, ClientAddress, NamedRecord, Record, Skipped};
 use crate::telemetry::time;
 
 /// What is not there is left out: an absent value, an empty text, an empty list, a `false`.
@@ -65,7 +65,7 @@ fn outcome(line: &mut Object<'_>, record: &Record) {
     line.seconds(key!("duration_seconds"), record.duration);
 }
 
-fn attempt(object: &mut Object<'_>, attempt: &Attempt) {
+fn attempt(object: &mut Object<'_>, attempt: &AttemptRecord) {
     object.string(key!("endpoint"), &attempt.endpoint);
     if let Some(connect) = attempt.connect {
         object.seconds(key!("connect_seconds"), connect);

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::telemetry::record::{
-    Attempt, AttemptResult, ClientAddress, Outcome, Protocol, Record, RequestText, Skipped, SkippedEndpoints,
-    TextParts,
+    AttemptRecord, AttemptResult, ClientAddress, Outcome, Protocol, Record, RequestText, Skipped,
+    SkippedEndpoints, TextParts,
 };
 
 const SOON: Duration = Duration::from_secs(10);
@@ -43,13 +43,13 @@ fn full() -> Record {
         outcome: Outcome::Cut,
         generation: 3,
         attempts: smallvec![
-            Attempt {
+            AttemptRecord {
                 endpoint: "10.0.0.1:3000".into(),
                 connect: None,
                 first_byte: None,
                 result: AttemptResult::Failed("connect_failed"),
             },
-            Attempt {
+            AttemptRecord {
                 endpoint: "10.0.0.2:3000".into(),
                 connect: Some(Duration::from_micros(210)),
                 first_byte: Some(Duration::from_micros(3300)),

@@ -23,7 +23,7 @@ pub struct ListenerCounters {
 
 /// An open connection; dropped, it no longer is.
 #[must_use = "the connection counts as open only while this lives"]
-pub struct Open(Arc<ListenerCounters>);
+pub struct OpenConnection(Arc<ListenerCounters>);
 
 /// There are as many as listeners in all configs since the start: a counter that vanishes breaks every rate.
 #[derive(Default)]
@@ -43,10 +43,10 @@ impl ListenerCounters {
     }
 
     /// Counts a connection as open until the answer is dropped.
-    pub fn accepted(self: &Arc<Self>) -> Open {
+    pub fn accepted(self: &Arc<Self>) -> OpenConnection {
         self.open.fetch_add(1, Relaxed);
         self.accepted.fetch_add(1, Relaxed);
-        Open(self.clone())
+        OpenConnection(self.clone())
     }
 
     /// Counts a connection that was refused before a request was read.
@@ -83,7 +83,7 @@ impl ListenerCounters {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Relaxed);
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::exposition::{Exposition, Kind};
-use super::{EndpointConnections, Scrape, Shared, unix_seconds};
+use super::{ConnectionsToEndpoints, Scrape, Shared, unix_seconds};
 use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
 use crate::tls::CertificateStatus;
 
@@ -98,8 +98,8 @@ pub(super) fn workers(out: &mut Exposition, connections: &[usize]) {
     }
 }
 
-pub(super) fn to_endpoints(out: &mut Exposition, connections: EndpointConnections) {
-    let EndpointConnections { open, closed } = connections;
+pub(super) fn to_endpoints(out: &mut Exposition, connections: ConnectionsToEndpoints) {
+    let ConnectionsToEndpoints { open, closed } = connections;
     gauge(out, "evenkeel_endpoint_connections", "Connections to endpoints that are open.", open);
     out.metric(
         "evenkeel_endpoint_connections_closed_total",

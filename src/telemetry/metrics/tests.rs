@@ -5,11 +5,16 @@ use smallvec::smallvec;
 
 use super::*;
 use crate::pool::status::{EndpointState, EndpointStatus, NameStatus};
-use crate::telemetry::record::{Attempt, ClientAddress, Outcome, Protocol, RequestText, TextParts};
+use crate::telemetry::record::{AttemptRecord, ClientAddress, Outcome, Protocol, RequestText, TextParts};
 
-fn attempt(connect: Option<u64>, result: AttemptResult) -> Attempt {
+fn attempt(connect: Option<u64>, result: AttemptResult) -> AttemptRecord {
     let connect = connect.map(Duration::from_micros);
-    Attempt { endpoint: "10.0.0.1:3000".into(), connect, first_byte: Some(Duration::from_millis(3)), result }
+    AttemptRecord {
+        endpoint: "10.0.0.1:3000".into(),
+        connect,
+        first_byte: Some(Duration::from_millis(3)),
+        result,
+    }
 }
 
 fn asking_with(method: &str) -> RequestText {
@@ -121,7 +126,7 @@ fn encode(metrics: &Metrics) -> String {
         workers: &[3, 4],
         confirmation_awaited: false,
         memory: MemoryUse { resident: 13, of_limit: Some((95, 100)), short: true },
-        to_endpoints: EndpointConnections { open: 5, closed: 6 },
+        to_endpoints: ConnectionsToEndpoints { open: 5, closed: 6 },
         access_log_dropped: 11,
         events_dropped: 12,
     })
@@ -359,7 +364,7 @@ fn a_fresh_process_has_a_valid_scrape() {
         workers: &[],
         confirmation_awaited: false,
         memory: MemoryUse::default(),
-        to_endpoints: EndpointConnections::default(),
+        to_endpoints: ConnectionsToEndpoints::default(),
         access_log_dropped: 0,
         events_dropped: 0,
     });

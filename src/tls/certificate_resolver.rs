@@ -19,7 +19,7 @@ pub enum UnknownNames {
 
 /// An exact name before a wildcard.
 #[derive(Debug)]
-pub struct Resolver {
+pub struct CertificateResolver {
     keys: Vec<Arc<CertifiedKey>>,
     /// Those of a name, in the config's order.
     exact: HashMap<String, Vec<usize>>,
@@ -28,7 +28,7 @@ pub struct Resolver {
     unknown: UnknownNames,
 }
 
-impl Resolver {
+impl CertificateResolver {
     pub fn new(certificates: &[Certificate], unknown: UnknownNames) -> Self {
         let mut exact: HashMap<String, Vec<usize>> = HashMap::new();
         let mut wildcards: HashMap<String, Vec<usize>> = HashMap::new();
@@ -63,7 +63,7 @@ impl Resolver {
     }
 }
 
-impl ResolvesServerCert for Resolver {
+impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(str::to_ascii_lowercase);
         let candidates = self.candidates(name.as_deref())?;
@@ -77,12 +77,12 @@ impl ResolvesServerCert for Resolver {
 mod tests {
     use super::*;
 
-    fn resolver(unknown: UnknownNames) -> Resolver {
+    fn resolver(unknown: UnknownNames) -> CertificateResolver {
         let names = |names: &[(&str, usize)]| {
             names.iter().map(|(name, index)| ((*name).to_owned(), vec![*index])).collect()
         };
         let exact = names(&[("a.example", 0), ("x.b.example", 2)]);
-        Resolver { keys: Vec::new(), exact, wildcards: names(&[("b.example", 1)]), unknown }
+        CertificateResolver { keys: Vec::new(), exact, wildcards: names(&[("b.example", 1)]), unknown }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use super::{LoadError, Part};
+use super::{Part, TlsLoadError};
 use crate::file;
 
 /// No certificate, key or list of authorities is larger.
@@ -11,13 +11,13 @@ const BYTES_MAX: u64 = 16 << 20;
 
 /// It remembers one number for what the file said, which tells nothing about a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct WatchedFile {
     path: PathBuf,
     said: u64,
 }
 
-impl Source {
-    pub(super) fn read(part: Part, path: &Path) -> Result<(Vec<u8>, Self), LoadError> {
+impl WatchedFile {
+    pub(super) fn read(part: Part, path: &Path) -> Result<(Vec<u8>, Self), TlsLoadError> {
         match file::read(path, BYTES_MAX) {
             Ok(content) => {
                 let said = number(&Ok(&content));
@@ -25,7 +25,7 @@ impl Source {
             }
             Err(error) => {
                 let message = format!("cannot read {}: {error}", path.display());
-                Err(LoadError::new(part, message, "name a file that the process may read"))
+                Err(TlsLoadError::new(part, message, "name a file that the process may read"))
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::config::{self, AdminListen, LoadError, Report, Secret};
 const TOKEN_VARIABLE: &str = "EVENKEEL_ADMIN_TOKEN";
 
 #[derive(Debug, clap::Args)]
-pub struct Where {
+pub struct AdminTarget {
     /// The config file of the running process; its admin address is asked.
     #[arg(short, long, value_name = "FILE", conflicts_with = "admin")]
     config: Option<PathBuf>,
@@ -22,7 +22,7 @@ pub struct Where {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
+pub(super) enum AdminRequestError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
@@ -37,14 +37,14 @@ pub(super) enum AskError {
     Address(#[from] AddressError),
 }
 
-// === impl Where ===
+// === impl AdminTarget ===
 
-impl Where {
-    pub(super) fn get(&self, path: &str) -> Result<Response, AskError> {
+impl AdminTarget {
+    pub(super) fn get(&self, path: &str) -> Result<Response, AdminRequestError> {
         self.ask(Question::get(path))
     }
 
-    pub(super) fn ask(&self, question: Question<'_>) -> Result<Response, AskError> {
+    pub(super) fn ask(&self, question: Question<'_>) -> Result<Response, AdminRequestError> {
         if let Some(address) = &self.admin {
             let token = std::env::var(TOKEN_VARIABLE).ok();
             return Ok(client::ask(address, question, token.as_deref())?);
@@ -55,12 +55,12 @@ impl Where {
             // No file was named and the usual one cannot be read: a process without a file has the default socket.
             Err(LoadError::Io { .. }) if self.config.is_none() => return Ok(client::ask_default(question)?),
             Err(LoadError::Invalid(report)) => {
-                return Err(AskError::Invalid { file: file.to_owned(), report: Box::new(report) });
+                return Err(AdminRequestError::Invalid { file: file.to_owned(), report: Box::new(report) });
             }
-            Err(error) => return Err(AskError::Config(error)),
+            Err(error) => return Err(AdminRequestError::Config(error)),
         };
         let address = match admin.listen {
-            AdminListen::Off => return Err(AskError::Off(file.to_owned())),
+            AdminListen::Off => return Err(AdminRequestError::Off(file.to_owned())),
             AdminListen::Default => return Ok(client::ask_default(question)?),
             AdminListen::Unix(path) => Address::Unix(path),
             AdminListen::Tcp(address) => Address::Tcp(address),
@@ -69,11 +69,11 @@ impl Where {
     }
 
     /// The body of a 200; anything else is an error.
-    pub(super) fn get_ok(&self, path: &str) -> Result<String, AskError> {
+    pub(super) fn get_ok(&self, path: &str) -> Result<String, AdminRequestError> {
         let response = self.get(path)?;
         match response.status {
             200 => Ok(response.body),
-            status => Err(AskError::Refused(format!(
+            status => Err(AdminRequestError::Refused(format!(
                 "the admin server answered {status}: {}",
                 response.body.trim()
             ))),
@@ -82,8 +82,8 @@ impl Where {
 }
 
 /// Has the running process do something; prints what came of it.
-pub(super) fn perform(place: &Where, path: &str, body: &str, limit: Duration) -> Exit {
-    match place.ask(Question::post(path, body, limit)) {
+pub(super) fn perform(target: &AdminTarget, path: &str, body: &str, limit: Duration) -> Exit {
+    match target.ask(Question::post(path, body, limit)) {
         Ok(Response { status: 200, body }) => {
             print(&body);
             Exit::Done
@@ -95,8 +95,8 @@ pub(super) fn perform(place: &Where, path: &str, body: &str, limit: Duration) ->
 }
 
 /// Nobody was asked, and where that is because of the config file, its report says more than the error.
-pub(super) fn cannot_ask(error: &AskError) -> Exit {
-    if let AskError::Invalid { report, .. } = error {
+pub(super) fn cannot_ask(error: &AdminRequestError) -> Exit {
+    if let AdminRequestError::Invalid { report, .. } = error {
         complain(report);
         complain(error);
         return Exit::InvalidConfig;

@@ -10,7 +10,7 @@ use crate::config::{HeaderMatch, HostPattern, PathPattern, QueryMatch, Route, Ro
 /// A rule is hidden by one that comes before it and holds whenever it does. Rules that come before it by their host or
 /// path are more specific, so they cannot hide all of it: what hides it has the same host and path. Whether one
 /// regular expression covers another one is not asked, nor whether several rules together hide one.
-pub fn unreachable(routes: &[Route]) -> Vec<(usize, usize)> {
+pub fn shadowed_routes(routes: &[Route]) -> Vec<(usize, usize)> {
     let mut order: Vec<usize> = (0..routes.len()).collect();
     order.sort_by_key(|route| rank(&routes[*route].matches));
     let mut seen: HashMap<(HostKey<'_>, PathKey<'_>), Vec<usize>> = HashMap::new();
