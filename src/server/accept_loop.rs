@@ -1,4 +1,4 @@
-//! A worker's accept loop: it accepts from all sockets, takes over what others have accepted, and serves.
+//! A worker's accept loop: accepts from all listening sockets and serves the connections assigned to this worker.
 
 use std::future::poll_fn;
 use std::io;
@@ -24,13 +24,13 @@ use crate::telemetry::metrics::listeners::OpenConnection;
 use crate::telemetry::record::ClientAddress;
 use crate::worker::Worker;
 
-/// How many clients may come in one after the other before those who are inside have their turn.
+/// Connections accepted in a row before the loop yields to the connections that are being served.
 const ACCEPT_BURST: u32 = 16;
 
-/// Of so many permits one idle client goes at a time, where others wait.
+/// At a limit, one in this many idle clients is closed at a time to make room.
 const DISMISSED_OF: usize = 16;
 
-/// How long the clients in the queue of a socket that is to be closed may wait for a permit.
+/// How long a socket that is to be closed stays open for the clients in its queue when no permit is free.
 const QUEUE_LIMIT: Duration = Duration::from_secs(10);
 
 pub struct AcceptLoop {
@@ -39,7 +39,7 @@ pub struct AcceptLoop {
     dispatcher: Dispatcher<Accepted>,
 }
 
-/// A client's connection that no runtime knows yet.
+/// An accepted connection that is not registered with a runtime yet.
 pub struct Accepted {
     socket: OwnedFd,
     unix: bool,
@@ -52,7 +52,7 @@ pub struct Accepted {
 /// A socket that this worker accepts from.
 struct Accepting {
     listen_socket: Arc<ListenSocket>,
-    /// Dropped, it tells the task to close.
+    /// Dropping it tells the accepting task to stop.
     _closing: oneshot::Sender<()>,
 }
 
@@ -65,14 +65,14 @@ impl AcceptLoop {
         Rc::new(Self { worker, connection_limit, dispatcher })
     }
 
-    /// Serves what other workers have accepted.
+    /// Serves the connections that other workers assign to this one.
     pub async fn serve_assigned(self: Rc<Self>, mut arrived: UnboundedReceiver<Assigned<Accepted>>) {
         while let Some(accepted) = arrived.recv().await {
             self.serve(accepted);
         }
     }
 
-    /// Accepts from the sockets that are open, as they come and go.
+    /// Accepts from the open sockets; starts and stops accepting as reloads open and close sockets.
     pub async fn follow_sockets(self: Rc<Self>, mut open: watch::Receiver<Vec<Arc<ListenSocket>>>) {
         let mut accepting: Vec<Accepting> = Vec::new();
         loop {
@@ -85,9 +85,9 @@ impl AcceptLoop {
                     accepting.push(self.start(listen_socket));
                 }
             }
-            // A reload has been.
+            // The set of sockets changes with a reload, so the scopes may be those of an old snapshot.
             self.worker.scopes.let_go();
-            // Of several changes only the last is seen here, but a listener's state knows that it was retired.
+            // Two changes in quick succession are seen as one; a listener's state remembers that it was retired.
             let worker = self.worker.clone();
             tokio::task::spawn_local(async move { worker.end_retired().await });
             if open.changed().await.is_err() {
@@ -119,8 +119,7 @@ impl AcceptLoop {
         if listen_socket.is_succeeded() {
             return;
         }
-        // Whoever is in the queue has been let in, as far as he knows. The last worker closes right after its last
-        // look.
+        // The kernel has completed the handshakes of the clients in the queue, so they are served before the close.
         let _ = tokio::time::timeout(QUEUE_LIMIT, self.empty_queue(&listen_socket)).await;
     }
 
@@ -151,19 +150,19 @@ impl AcceptLoop {
         }
     }
 
-    /// Lets clients go that have been idle for the longest: others wait for their permits.
+    /// Closes the connections that have been idle for the longest, in favour of clients that wait in the queue.
     fn make_room(&self, listener_state: &ListenerState, pause: &AcceptPause) {
         let (most, of_listener) = match pause {
             AcceptPause::OfListener(most) => (*most, true),
             AcceptPause::InAll(most) => (*most, false),
-            // What is short may be something else than clients' connections.
+            // The shortage may have nothing to do with client connections.
             AcceptPause::System(_) => return,
         };
         let is_concerned = |of: &ListenerState| !of_listener || of.listener == listener_state.listener;
         self.worker.dismiss_idle(most.div_ceil(DISMISSED_OF), pause.reason(), is_concerned);
     }
 
-    /// Takes a permit first: without one, the client stays in the socket's queue.
+    /// Takes a permit before it accepts: without a permit the client stays in the socket's queue.
     async fn accept(
         &self,
         socket: &AsyncFd<Arc<ListenSocket>>,
@@ -172,10 +171,10 @@ impl AcceptLoop {
         poll_fn(|context| {
             let permit = self.connection_limit.acquire(listener_state)?;
             loop {
-                // Waiting, the permit is given back.
+                // Returning `Pending` drops the permit.
                 let mut ready = ready!(socket.poll_read_ready(context)).map_err(AcceptPause::System)?;
                 if !socket.get_ref().has_waiting() {
-                    // Another worker was faster, or it was the last of several.
+                    // Another worker has accepted it.
                     ready.clear_ready();
                     continue;
                 }
@@ -187,7 +186,7 @@ impl AcceptLoop {
         .await
     }
 
-    /// Accepts those who are in the queue now.
+    /// Accepts all clients that are in the socket's queue.
     async fn empty_queue(self: &Rc<Self>, listen_socket: &ListenSocket) {
         let mut paused = false;
         loop {
@@ -203,7 +202,7 @@ impl AcceptLoop {
                 }
                 Err(AcceptPause::System(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(AcceptPause::System(error)) if is_of_one_connection(&error) => {}
-                // Without descriptors or memory there may be somebody still.
+                // A failure for want of descriptors or memory does not mean that the queue is empty.
                 Err(pause) => {
                     self.connection_limit.wait(&listener_state, &pause, paused).await;
                     paused = true;

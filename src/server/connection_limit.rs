@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and for each listener, and what happens when there are so many.
+//! The limits on client connections, for the process and for each listener, and the pause in accepting at a limit.
 
 use std::io;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use crate::permits::Permit;
 use crate::proxy;
 use crate::snapshot::Snapshot;
 
-/// Trying again at once would only spin.
+/// How long accepting pauses before it is tried again; without a pause the loop would spin.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often the log says that accepting pauses, for each listener.
+/// At most one log line in this time, for each listener.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// Descriptors that are not for clients and their endpoints: sockets, logs, the admin address, health checks.
+/// Descriptors kept back for listening sockets, logs, the admin address and health checks.
 const DESCRIPTORS_KEPT: usize = 128;
 
-/// However few descriptors there are.
+/// The least limit on client connections, however low the limit of open files.
 const CONNECTIONS_MIN: usize = 16;
 
-/// All the connections of the process.
+/// Grants a permit for each client connection.
 pub struct ConnectionLimit {
     snapshot: Arc<ArcSwap<Snapshot>>,
     descriptors: Arc<Descriptors>,
@@ -35,14 +35,14 @@ pub struct ConnectionLimit {
     reported: Mutex<Vec<(Arc<str>, Instant)>>,
 }
 
-/// What an open connection occupies.
+/// Counts one client connection against both limits until it is dropped.
 #[must_use = "the place is free again when this is dropped"]
 pub struct ConnectionPermit {
     _in_all: Permit,
     _of_listener: Permit,
 }
 
-/// Why no connection can be accepted now.
+/// Why accepting pauses.
 #[derive(Debug)]
 pub enum AcceptPause {
     /// `server.max_connections`.
@@ -52,7 +52,7 @@ pub enum AcceptPause {
     System(io::Error),
 }
 
-/// How much can be served at a time.
+/// What the process can serve at a time.
 #[derive(Debug, Clone, Copy)]
 pub struct Capacity {
     /// Descriptors that clients' connections and those to endpoints share.
@@ -64,7 +64,7 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// What so many descriptors in all are good for.
+    /// Derives the limits from the number of descriptors that the process may open.
     pub fn of(server: &config::Server, descriptors: usize) -> Self {
         let connections = most_connections(server.max_connections, descriptors);
         let descriptors = for_connections(descriptors);
@@ -73,16 +73,16 @@ impl Capacity {
     }
 }
 
-/// Of so many descriptors, those that clients' connections and those to endpoints share.
+/// The descriptors that are left for connections of clients and to endpoints.
 fn for_connections(descriptors: usize) -> usize {
     descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2 * CONNECTIONS_MIN)
 }
 
-/// The most connections that are served with so many descriptors; `wanted` is what the config says.
+/// The limit on client connections; `wanted` is `server.max_connections`.
 fn most_connections(wanted: Option<usize>, descriptors: usize) -> usize {
     let for_clients = descriptors.saturating_sub(DESCRIPTORS_KEPT);
     let Some(wanted) = wanted else {
-        // A client may need one more for its endpoint.
+        // Each client may need a second descriptor, for the connection to its endpoint.
         return (for_clients / 2).max(CONNECTIONS_MIN);
     };
     let most = for_clients.max(CONNECTIONS_MIN);
@@ -97,7 +97,7 @@ impl ConnectionLimit {
         Arc::new(Self { snapshot, descriptors, most, reported: Mutex::default() })
     }
 
-    /// Takes the place of one connection.
+    /// Takes a permit for one connection on this listener, or says which limit is reached.
     pub fn acquire(&self, listener_state: &Arc<ListenerState>) -> Result<ConnectionPermit, AcceptPause> {
         let most =
             listener_state.in_force(&self.snapshot.load()).and_then(|listener| listener.connections.all);
@@ -107,15 +107,15 @@ impl ConnectionLimit {
         Ok(ConnectionPermit { _in_all: in_all, _of_listener: of_listener })
     }
 
-    /// A client has taken its place.
+    /// A permit has been used: a client was accepted.
     pub fn accepted(&self) {
         self.descriptors.client_came();
     }
 
-    /// Returns when it makes sense to try again; says in the log why it had to wait.
+    /// Returns when accepting may succeed again, and logs the reason for the pause.
     ///
-    /// `again`: it was so at the last try already. The first time may be no more than another worker that holds the
-    /// last permit for as long as it looks for a client.
+    /// `again`: the previous try failed, too. A first failure is not logged: another worker may hold the last permit
+    /// only for the moment of its own accept.
     pub async fn wait(&self, listener_state: &ListenerState, pause: &AcceptPause, again: bool) {
         if !again {
             listener_state.counters.paused(pause.reason());
@@ -128,8 +128,8 @@ impl ConnectionLimit {
             AcceptPause::InAll(_) => self.descriptors.clients.left(PAUSE).await,
             AcceptPause::OfListener(_) => listener_state.places.left(PAUSE).await,
             AcceptPause::System(error) => {
-                // An idle connection to an endpoint goes for it. Once that has not helped, its descriptor may be about
-                // to come back, and another one does not go at once.
+                // An idle connection to an endpoint is closed to free a descriptor. If the accept still fails, wait:
+                // the descriptor may not be free yet, and closing another connection at once would be one too many.
                 let closed = os_error::is_of_descriptors(error) && self.descriptors.close_idle(None);
                 if again || !closed {
                     tokio::time::sleep(PAUSE).await;
@@ -151,7 +151,7 @@ impl ConnectionLimit {
 }
 
 impl AcceptPause {
-    /// For a limit, the key of the config.
+    /// The label of the metric and the log line; for a limit, its key in the config.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::InAll(_) => "max_connections",
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::net::descriptors::IdleStore;
 
-    /// Out of descriptors or memory: a pause each time, and the log is told now and then.
+    /// Out of descriptors or memory: accepting pauses each time, and few of the pauses are logged.
     #[tokio::test(start_paused = true)]
     async fn a_lack_of_anything_is_waited_out() {
         let (connection_limit, listener_state) = connection_limit(Arc::default());
@@ -205,7 +205,7 @@ mod tests {
         (connection_limit, ListenerState::new(listener.clone(), metrics.listener(&listener)))
     }
 
-    /// So many idle connections, whose end is of no help.
+    /// A number of idle connections; closing them does not help.
     struct Idle(AtomicUsize);
 
     impl IdleStore for Idle {

@@ -21,10 +21,10 @@ use super::upgrade::launch::Invocation;
 use super::upgrade::{Successor, Upgrades};
 use crate::admin::{AdminSocket, ConfigChange, OperationOutcome};
 
-/// Why a process that stops does nothing else.
+/// The reason for refusing commands during a stop.
 pub const STOPS: &str = "the process stops";
 
-/// How long the last log lines may take.
+/// How long writing the last log lines may take.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// The signals, caught from the moment this exists.
@@ -41,10 +41,10 @@ enum ControlEvent {
     Stop(&'static str),
     Reload,
     Due(Due),
-    /// What was being carried out has ended.
+    /// The job of the reload queue has ended.
     Done,
     Reopen,
-    /// With somebody who waits for the outcome, or nobody.
+    /// `Some`: a client of the admin address waits for the outcome.
     Upgrade(Option<oneshot::Sender<OperationOutcome>>),
     Upgraded(Successor),
     /// This process serves from now on.
@@ -52,7 +52,7 @@ enum ControlEvent {
     Change(ConfigChange, oneshot::Sender<OperationOutcome>),
 }
 
-/// What somebody asks for, and where he waits to hear what came of it.
+/// A command of the admin address, and the channel for its outcome.
 pub enum AdminCommand {
     Change(ConfigChange, oneshot::Sender<OperationOutcome>),
     Upgrade(oneshot::Sender<OperationOutcome>),
@@ -86,7 +86,7 @@ impl Signals {
 impl From<AdminCommand> for ControlEvent {
     fn from(command: AdminCommand) -> Self {
         match command {
-            // It takes its time, and others may ask for something meanwhile.
+            // An upgrade takes a while, and the loop handles other events meanwhile.
             AdminCommand::Upgrade(reply) => Self::Upgrade(Some(reply)),
             AdminCommand::Change(change, reply) => Self::Change(change, reply),
         }
@@ -103,7 +103,7 @@ impl ShutdownSignalWatch for EndsTheProcess {
     }
 }
 
-/// What HUP asks for.
+/// The change that SIGHUP asks for.
 const RELOAD: ConfigChange = ConfigChange::Reload { confirm: None };
 
 const UPGRADE: &str = "upgrade";
@@ -111,24 +111,24 @@ const UPGRADE: &str = "upgrade";
 pub struct Control {
     shared: Arc<ServerState>,
     reloads: ReloadQueue,
-    /// Signals that came while something was being carried out.
+    /// Signals that arrived during a job of the reload queue.
     waiting: QueuedSignals,
     admin: Option<JoinHandle<()>>,
     upgrades: Upgrades,
-    /// A successor has our sockets.
+    /// The successor that has taken over the sockets.
     succeeded: Option<Successor>,
-    /// That this process serves has been acted upon.
+    /// `ControlEvent::Serves` has been handled.
     serves: bool,
 }
 
-/// As with signals themselves, several of a kind are one.
+/// Several signals of a kind count as one, as pending signals of the kernel do.
 #[derive(Default)]
 struct QueuedSignals {
     reload: bool,
     upgrade: bool,
 }
 
-/// Starts the thread.
+/// Starts the control thread.
 pub fn start(
     runtime: Runtime,
     signals: Signals,
@@ -155,7 +155,7 @@ pub fn start(
 }
 
 async fn serve(socket: AdminSocket, shared: Arc<ServerState>) {
-    // Until then the process before this one answers.
+    // Until then the predecessor answers on the admin address.
     shared.takeover.begun().await;
     if let Err(error) = socket.serve(shared).await {
         log::error!(reason:% = error; "admin address closed");
@@ -200,8 +200,8 @@ impl Control {
         }
     }
 
-    /// Returns once this process serves; at once where it succeeds nobody. Until then another one serves, and may end
-    /// this one: a stop means that nobody comes after it, and a reload has its turn afterwards.
+    /// Returns once this process serves; at once where it has no predecessor. Until then the predecessor serves and may
+    /// still end this process. A stop signal cancels the takeover; a reload waits until this process serves.
     async fn comes_to_serve(&mut self, signals: &mut Signals) -> Option<ControlEvent> {
         let shared = self.shared.clone();
         let mut waits = None;
@@ -225,21 +225,22 @@ impl Control {
         }
     }
 
-    /// A stop comes before a handover that could be made at the same time: afterwards it would be too late for it.
+    /// A stop signal has priority over a handover that is ready at the same time: after the handover it would come too
+    /// late.
     async fn next(
         &mut self,
         signals: &mut Signals,
         commands: &mut mpsc::Receiver<AdminCommand>,
     ) -> ControlEvent {
         let idle = self.reloads.is_idle();
-        // What is due during an upgrade waits for its outcome: the successor sees to it, or this process afterwards.
+        // Due work waits for the end of an upgrade: the successor does it, or this process if the upgrade fails.
         let attends = !(idle && self.upgrades.is_under_way());
         tokio::select! {
             biased;
             event = signals.next() => event,
             successor = self.upgrades.succeeded(&self.shared) => ControlEvent::Upgraded(successor),
             () = self.shared.takeover.serves(), if idle && !self.serves => ControlEvent::Serves,
-            // One at a time: others wait in the channel.
+            // Commands are carried out one at a time; the others wait in the channel.
             Some(command) = commands.recv(), if idle => command.into(),
             event = self.reloads.next_event(), if attends => match event {
                 QueueEvent::Due(due) => ControlEvent::Due(due),
@@ -248,7 +249,7 @@ impl Control {
         }
     }
 
-    /// What a signal has asked for that had to wait.
+    /// The event of a signal that had to wait.
     fn waited(&mut self) -> Option<ControlEvent> {
         if !self.reloads.is_idle() {
             return None;
@@ -273,8 +274,8 @@ impl Control {
         }
     }
 
-    /// While a successor starts nothing may change what is in force: it would be undone without a word once that
-    /// serves.
+    /// While a successor starts, the config must not change: the successor has read the config file already, and would
+    /// silently undo the change.
     fn refusal(&self, change: ConfigChange) -> Option<OperationOutcome> {
         let reason = "an upgrade is under way: its successor has read the config already";
         self.upgrades.is_under_way().then(|| refused(change.name(), reason))
@@ -288,7 +289,7 @@ impl Control {
         signals: &mut Signals,
         commands: &mut mpsc::Receiver<AdminCommand>,
     ) -> ! {
-        // Whatever it waits for: nothing of it is put in force any more.
+        // A reload in progress is dropped, so nothing is put in force any more.
         self.reloads.close();
         let mut drain = Drain::begin(self.shared.clone(), reason);
         if self.succeeded.is_none() {
@@ -296,7 +297,7 @@ impl Control {
         }
         let ends = async {
             let drained = drain.run(delay).await;
-            // A service manager kills what is left of the process before this one as soon as this one is gone.
+            // When this process exits, the service manager kills a predecessor that is still draining.
             self.shared.takeover.predecessor_gone().await;
             drained
         };
@@ -315,10 +316,9 @@ impl Control {
         self.exit(code).await
     }
 
-    /// Returns when somebody who has told this process to stop tells it so once more. Nothing else can be done for
-    /// anybody who asks meanwhile, but they are told.
+    /// Returns at a second stop signal. Everything else that is asked for meanwhile is refused with a reason.
     async fn is_told_to_end(&self, signals: &mut Signals, commands: &mut mpsc::Receiver<AdminCommand>) {
-        // After an upgrade it drains without having been told.
+        // After an upgrade the process drains without a stop signal, so the first signal is not the second.
         let mut told = self.succeeded.is_none();
         loop {
             let event = tokio::select! {
@@ -352,7 +352,7 @@ impl Control {
         }
     }
 
-    /// Ends the process: Pingora would sleep out its grace period, however little is left to do.
+    /// Exits the process. Pingora's own exit would sleep for its whole grace period.
     async fn exit(&mut self, code: i32) -> ! {
         self.close_admin().await;
         self.shared.telemetry.access_log.flush(FLUSH_LIMIT);
@@ -361,7 +361,7 @@ impl Control {
     }
 }
 
-/// Says that something cannot be done now, to whoever asked and in the log.
+/// Logs that an operation is refused, and returns the outcome for the client that asked.
 fn refused(operation: &'static str, reason: &'static str) -> OperationOutcome {
     log::error!(operation, reason; "refused");
     OperationOutcome::refused(format!("{reason}\n"))

@@ -1,50 +1,51 @@
-//! The end of the process: what is under way is finished, whoever can be told is told, and the rest is cut and counted.
+//! Drains the process: requests in flight finish, clients that can be told are told to close, and the rest is cut and
+//! counted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::state::ServerState;
 
-/// How often it looks whether everything is finished.
+/// How often the drain checks whether everything has finished.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// When the drain is over, WebSockets are told to close, and have so long to do it.
+/// How long WebSockets have to close after the close frame that they get at the end of the drain.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long it may take to cut what is left, and to write its lines in the log.
+/// How long cutting the remaining requests and logging them may take.
 const CUT: Duration = Duration::from_secs(1);
 
-/// How far the end has come; what the workers do about it.
+/// The stages of a drain, which the workers follow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DrainStage {
     #[default]
     Serving,
-    /// The listeners are closed. Who is idle is closed after `server.drain_idle`.
+    /// The listeners are closed. Idle connections are closed after `server.drain_idle`.
     Draining,
-    /// The time is over: tunnels end where they can be told.
+    /// The drain time is over: WebSockets get a close frame.
     Closing,
-    /// What is left is dropped.
+    /// The remaining connections are dropped.
     Cut,
 }
 
-/// What a stop has come to.
+/// The result of a drain.
 #[derive(Debug, Clone, Copy)]
 pub struct Drained {
-    /// Requests that have ended since it began.
+    /// Requests that have ended since the drain began.
     pub finished: u64,
     pub cut: u64,
 }
 
-/// A stop that is under way.
+/// A drain in progress.
 pub struct Drain {
     shared: Arc<ServerState>,
-    /// Requests that had ended when it began.
+    /// Requests that had ended before the drain began.
     ended: u64,
     begun: Instant,
 }
 
 impl Drain {
-    /// Readiness is gone, and responses say that they are the last from now on.
+    /// Readiness fails and responses announce the close of their connection from now on.
     pub fn begin(shared: Arc<ServerState>, reason: &str) -> Self {
         shared.lifecycle.stop();
         let balance = shared.telemetry.metrics.balance();
@@ -53,7 +54,7 @@ impl Drain {
         Self { shared, ended: balance.ended(), begun: Instant::now() }
     }
 
-    /// Closes the listeners, after `delay`, and lets finish what is under way, as long as it may take.
+    /// Closes the listeners after `delay`, and lets requests finish for at most `server.drain`.
     pub async fn run(&mut self, delay: Duration) -> Drained {
         tokio::time::sleep(delay).await;
         self.wait_for_workers().await;
@@ -77,8 +78,8 @@ impl Drain {
         drained
     }
 
-    /// In a process that starts, whoever is in a queue is let in by workers that are yet to come; nobody waits for them
-    /// otherwise.
+    /// In a process that has just started the workers may not exist yet: waits until they have served the clients that
+    /// are in the queues.
     async fn wait_for_workers(&self) {
         let deadline = Instant::now() + self.shared.snapshot.load().config().server.drain;
         while self.shared.listen_sockets.nobody_accepts()
@@ -89,7 +90,7 @@ impl Drain {
         }
     }
 
-    /// Ends it at once.
+    /// Cuts all remaining requests at once.
     pub async fn abandon(&self) -> Drained {
         let drained = self.drained();
         log::warn!(finished = drained.finished, cut = drained.cut; "stopped at once: a second signal came");
@@ -97,7 +98,7 @@ impl Drain {
         drained
     }
 
-    /// Whether nothing is left within `limit`.
+    /// Waits at most `limit` for everything to finish; returns whether it has.
     async fn finishes(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         while !self.is_finished() {
@@ -109,7 +110,7 @@ impl Drain {
         true
     }
 
-    /// No client is connected, or waits in the queue of a socket.
+    /// Whether no client is connected or waits in the queue of a socket.
     fn is_finished(&self) -> bool {
         self.shared.listen_sockets.are_closed() && self.shared.loads.sum() == 0
     }
@@ -119,7 +120,7 @@ impl Drain {
         Drained { finished: balance.ended().saturating_sub(self.ended), cut: balance.in_flight }
     }
 
-    /// Every request that is cut has its line in the log.
+    /// Waits until every request that is cut has its line in the access log.
     async fn cut(&self) {
         self.shared.drain_stage.send_replace(DrainStage::Cut);
         let deadline = Instant::now() + CUT;

@@ -1,6 +1,6 @@
-//! Passing descriptors between processes: a message with the sockets that go with it.
+//! Passes descriptors between processes in messages over a unix socket (SCM_RIGHTS).
 //!
-//! A descriptor that arrives with a message is owned from the start, so nothing here has to trust a number.
+//! A received descriptor is an `OwnedFd` from the start, so no code has to trust a bare number.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -12,13 +12,13 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-/// How many go with one message; the kernel allows 253.
+/// Descriptors in one message; the kernel allows 253.
 pub const DESCRIPTORS_MAX: usize = 32;
 
-/// A message that is longer was not written by us.
+/// We send no longer messages, so a longer one is cut and refused.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
-/// Two ends of a channel that keeps messages apart.
+/// The two ends of a channel that preserves message boundaries (SOCK_SEQPACKET).
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
@@ -33,7 +33,7 @@ pub fn send(socket: impl AsFd, message: &[u8], descriptors: &[BorrowedFd<'_>]) -
     Ok(())
 }
 
-/// The next message and what came with it; an empty one is the end.
+/// Receives a message and its descriptors; an empty message means that the other end is closed.
 pub fn receive(socket: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut message = vec![0; MESSAGE_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
@@ -57,8 +57,8 @@ pub fn receive(socket: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     Ok((message, descriptors))
 }
 
-/// Owns a descriptor that the process was started with and of which it knows only the number. It gets another number:
-/// sent from here to here, it arrives owned, and the first one is closed.
+/// Turns the number of a descriptor that the process was started with into an `OwnedFd`, without unsafe code: the
+/// descriptor is sent through a socket pair, received as an owned copy, and the original is closed.
 pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     let (from, to) = pair()?;
     let message = [IoSlice::new(b"x")];

@@ -1,7 +1,7 @@
-//! systemd's descriptor store: copies of the listening sockets lie there, so that they stay open and fill their queues
-//! while a crashed process is started anew.
+//! systemd's file descriptor store holds copies of the listening sockets, so that they stay open and queue clients
+//! while a crashed process is restarted.
 //!
-//! Without a service manager, or if it stores nothing, all of this has no effect.
+//! Without a service manager, or with one that stores nothing, this has no effect.
 
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixDatagram;
@@ -9,10 +9,10 @@ use std::os::unix::net::UnixDatagram;
 use super::bind::BoundAddress;
 use super::fd_passing;
 
-/// By which we know ours among others.
+/// Marks the names of our descriptors in the store.
 const PREFIX: &str = "evenkeel-";
 
-/// A name in the store may have 255 characters, and no colon among them.
+/// The name of a socket in the store: at most 255 characters, without a colon (FDNAME in sd_notify(3)).
 pub fn name(address: &BoundAddress) -> String {
     let address = address.to_string();
     let plain = address.chars().map(|c| if c == ':' || !c.is_ascii_graphic() { '_' } else { c });
@@ -23,12 +23,12 @@ pub fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// Whether copies of our sockets may lie with a service manager.
+/// Whether a service manager may hold copies of our sockets.
 pub fn may_keep() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
-/// A socket that is there already is not stored twice.
+/// Stores a copy of the socket. systemd ignores a socket that it has already.
 pub fn keep(name: &str, socket: BorrowedFd<'_>) {
     notify(&format!("FDSTORE=1\nFDNAME={name}\n"), &[socket]);
 }

@@ -1,7 +1,7 @@
-//! The listening sockets of the process, which come and go with the listeners of the config.
+//! The listening sockets of the process: opened, renamed and closed as reloads change the listeners.
 //!
-//! There is one socket for each address, and all workers accept from it: of several that share an address, one that is
-//! closed would take the clients in its queue along.
+//! There is one socket for each address, from which all workers accept. With SO_REUSEPORT, closing one of several
+//! sockets would drop the clients in its queue.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -26,13 +26,13 @@ use crate::socket_file::{Claim, SocketFile};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::record::ClientAddress;
 
-/// How long a listener waits for a socket that is being closed at its address, and how often it looks.
+/// How long a bind is retried while a previous socket at the same address is being closed, and how often.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 const CLOSE_LOOK: Duration = Duration::from_millis(5);
 
-/// A filter of a listening socket (classic BPF, over the TCP header): drops SYN, with which clients begin.
+/// A classic BPF filter over the TCP header: drops SYN segments, so that no new connection reaches the queue.
 const NO_SYN: [SockFilter; 4] = [
-    // WorkerLoads the byte of the flags, and drops the segment if SYN is among them.
+    // Loads the flags byte, and drops the segment if SYN is set.
     SockFilter::new((libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16, 0, 0, 13),
     SockFilter::new((libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16, 0, 1, 0x02),
     SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0),
@@ -42,15 +42,15 @@ const NO_SYN: [SockFilter; 4] = [
 /// A listening socket; closed when the last worker has let go of it.
 pub struct ListenSocket {
     pub address: BoundAddress,
-    /// As the config has it.
+    /// The address as the config writes it.
     written: ListenAddress,
     socket: OwnedFd,
-    /// Another one once the listener has been renamed.
+    /// Swapped when a reload renames the listener.
     listener_state: ArcSwap<ListenerState>,
     file: Mutex<Option<SocketFile>>,
-    /// Neither a service manager has a copy of it, nor what a failed upgrade may have left behind.
+    /// No service manager and no process left behind by a failed upgrade has a copy of the socket.
     exclusive: AtomicBool,
-    /// The successor of an upgrade that is under way has a copy, or the one that serves now.
+    /// A successor has a copy: one that starts, or one that serves already.
     handed_over: AtomicBool,
     /// A successor accepts from it.
     succeeded: AtomicBool,
@@ -63,21 +63,21 @@ struct Closing {
     since: Instant,
 }
 
-/// All that are open.
+/// The open listening sockets.
 pub struct ListenSockets {
     open: watch::Sender<Vec<Arc<ListenSocket>>>,
-    /// Taken out, but somebody may still have it.
+    /// Sockets that are no longer in `open`, and that a worker may still hold.
     closing: Mutex<Vec<Closing>>,
     metrics: Metrics,
-    /// Whether copies lie in the service manager's store, and this process looks after them.
+    /// Whether this process keeps copies in the service manager's descriptor store.
     stored: AtomicBool,
 }
 
-/// What the sockets will be: everything that can fail has been done, and nothing has changed yet.
+/// A prepared change of the sockets: everything that can fail has been done, and nothing has changed yet.
 #[must_use = "nothing changes until it is put in force"]
 pub struct SocketChange {
     next: Vec<NextSocket>,
-    /// Doors of listeners that go.
+    /// The states of listeners that are removed or moved to another address.
     retiring: Vec<Arc<ListenerState>>,
 }
 
@@ -103,7 +103,7 @@ impl ListenSocket {
         }
     }
 
-    /// Whose clients come in here.
+    /// The state of the listener that this socket belongs to.
     pub fn listener_state(&self) -> Arc<ListenerState> {
         self.listener_state.load_full()
     }
@@ -112,27 +112,27 @@ impl ListenSocket {
         matches!(self.address, BoundAddress::Unix(_))
     }
 
-    /// Whether a client is in the queue. Asking is cheap; to accept where there is none is not, as the kernel makes the
-    /// socket before it looks.
+    /// Whether a client is in the queue. A poll is cheap; an `accept` on an empty queue is not, because the kernel
+    /// allocates the new socket before it looks.
     pub fn has_waiting(&self) -> bool {
         let mut queue = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        // What cannot be asked is tried.
+        // If the poll fails, the caller tries to accept.
         !matches!(poll(&mut queue, PollTimeout::ZERO), Ok(0))
     }
 
-    /// Whether a successor accepts from it: whoever is in the queue is that one's.
+    /// Whether a successor accepts from this socket, so the clients in the queue are the successor's.
     pub fn is_succeeded(&self) -> bool {
         self.succeeded.load(SeqCst)
     }
 
-    /// Drops the SYN of clients that come from now on: the kernel resets those who come between the last look into the
-    /// queue and the close. They try again a second later, and are refused.
+    /// Drops the SYN of new clients: the kernel would reset clients that arrive between the last look into the queue
+    /// and the close. With their SYN dropped they try again a second later, and are refused.
     ///
-    /// Not where another process may go on with the socket, which would be deaf.
+    /// Not where another process may keep using the socket: it would get no clients any more.
     fn drop_syn(&self) {
         let is_shared = !self.exclusive.load(SeqCst) || self.handed_over.load(SeqCst) || fd_store::may_keep();
         if !is_shared && !self.is_unix() {
-            // Without the filter, such a client is reset: nothing worse.
+            // Without the filter such a client is reset.
             let _ = SockRef::from(&self.socket).attach_filter(&NO_SYN);
         }
     }
@@ -160,7 +160,8 @@ impl AsRawFd for ListenSocket {
 // === impl Closing ===
 
 impl Closing {
-    /// The kernel closes it a moment after the last worker has let go of it.
+    /// Whether the address may still be taken: the kernel frees it a moment after the last worker has dropped the
+    /// socket.
     fn may_be_open(&self) -> bool {
         self.listen_socket.strong_count() > 0 || self.since.elapsed() < CLOSE_LIMIT
     }
@@ -178,12 +179,12 @@ impl ListenSockets {
         }
     }
 
-    /// What is open, and what becomes of it.
+    /// The open sockets, and every change of them.
     pub fn subscribe(&self) -> watch::Receiver<Vec<Arc<ListenSocket>>> {
         self.open.subscribe()
     }
 
-    /// Whether no worker is there yet.
+    /// Whether no worker has started to accept.
     pub fn nobody_accepts(&self) -> bool {
         self.open.receiver_count() == 0
     }
@@ -198,12 +199,12 @@ impl ListenSockets {
         self.open.borrow().iter().map(|open| (open.listener_state(), open.address.clone())).collect()
     }
 
-    /// Binds what is new. A listener whose address has not changed keeps its socket.
+    /// Binds the sockets of new addresses. A listener whose address has not changed keeps its socket.
     pub fn prepare(&self, listeners: &[Listener]) -> Result<SocketChange, BindError> {
         self.prepare_with(listeners, &mut InheritedSockets::default())
     }
 
-    /// The same; what was open before this process was is not bound but taken.
+    /// As [`Self::prepare`]; sockets that this process has inherited are taken in place of a bind.
     pub fn prepare_with(
         &self,
         listeners: &[Listener],
@@ -245,7 +246,7 @@ impl ListenSockets {
         Ok(SocketChange { next, retiring })
     }
 
-    /// Binds a socket. A worker may still have the one that an earlier reload has closed at that address.
+    /// Binds a socket. Retries while a worker still holds the socket that an earlier reload closed at that address.
     fn bind(&self, listener: &Listener) -> Result<Bound, BindError> {
         let begun = Instant::now();
         loop {
@@ -266,7 +267,7 @@ impl ListenSockets {
         self.closing.lock().iter().any(|closing| closing.address == *address && closing.may_be_open())
     }
 
-    /// A new state for the listener; the connections of the state that it had count for the new one, too.
+    /// A new state for the listener, which shares its permits and counters with the previous one.
     fn listener_state(&self, open: &[Arc<ListenSocket>], listener: &Listener) -> Arc<ListenerState> {
         let had = open
             .iter()
@@ -278,7 +279,7 @@ impl ListenSockets {
         }
     }
 
-    /// Puts the change in force; its listeners are in the snapshot by now.
+    /// Puts the change in force. The snapshot in force must have the listeners by now.
     pub fn put(&self, change: SocketChange) {
         let next: Vec<_> = change.next.into_iter().map(NextSocket::open).collect();
         for listen_socket in self.open.borrow().iter() {
@@ -292,7 +293,7 @@ impl ListenSockets {
         }
     }
 
-    /// The workers serve those who wait in the queues, and close the sockets.
+    /// Has the workers serve the clients in the queues and close the sockets.
     pub fn close(&self) {
         for listen_socket in self.open.borrow().iter() {
             listen_socket.listener_state().leave();
@@ -301,19 +302,19 @@ impl ListenSockets {
         self.replace(Vec::new());
     }
 
-    /// Lets go of those that are open before anybody is told: a socket must be closed by a worker that has just looked
-    /// into its queue. Whoever came later would be cut off with it.
+    /// Replaces the sockets in the watch channel before the workers are notified: the last reference must be a
+    /// worker's, which drops it right after a look into the queue. A client that came in between would be reset.
     fn replace(&self, next: Vec<Arc<ListenSocket>>) {
         self.open.send_modify(|open| *open = next);
     }
 
-    /// Whether the queues of those that [`ListenSockets::close`] has closed are empty, too.
+    /// Whether all sockets are closed, which includes that their queues are empty.
     pub fn are_closed(&self) -> bool {
         self.open.borrow().is_empty()
             && self.closing.lock().iter().all(|gone| gone.listen_socket.strong_count() == 0)
     }
 
-    /// Nobody finds it any more. It is closed once its queue is empty.
+    /// Takes the socket out of service. It is closed once its queue is empty.
     fn closes(&self, listen_socket: &Arc<ListenSocket>) {
         listen_socket.drop_syn();
         let mut closing = self.closing.lock();
@@ -327,7 +328,7 @@ impl ListenSockets {
         log::info!(listener = &*listen_socket.listener_state().listener, address:% = listen_socket.address; "listener closed");
     }
 
-    /// A copy of each socket, for a successor.
+    /// Copies all sockets for a successor.
     pub fn hand_over(&self) -> io::Result<Vec<(Handed, OwnedFd)>> {
         let open = self.open.borrow();
         let copy = |listen_socket: &Arc<ListenSocket>| {
@@ -338,19 +339,20 @@ impl ListenSockets {
         Ok(copies)
     }
 
-    /// The upgrade has failed, and no process has the copies.
+    /// The upgrade has failed, and no process has kept the copies.
     pub fn retract(&self) {
         self.open.borrow().iter().for_each(|listen_socket| listen_socket.handed_over.store(false, SeqCst));
     }
 
-    /// The upgrade has failed, and some process may have the copies for as long as it lives: the successor may have
-    /// been a script, with something behind it. Later upgrades do not change that.
+    /// The upgrade has failed, and a process may have kept the copies: the successor may have been a script that has
+    /// started others. This stays so for good.
     pub fn mark_shared(&self) {
         self.open.borrow().iter().for_each(|listen_socket| listen_socket.exclusive.store(false, SeqCst));
     }
 
-    /// The sockets are the successor's now, with their files and their copies in the store. Of those that it has
-    /// `left`, this process serves the queues; `None`: of all, because it does not say.
+    /// Hands the sockets, their files and their copies in the descriptor store over to the successor. This process
+    /// serves the queues of the sockets in `left`, which the successor does not use; `None`: the queues of all, because
+    /// the successor does not say.
     pub fn release(&self, left: Option<&[Handed]>) {
         self.stored.store(false, SeqCst);
         for listen_socket in self.open.borrow().iter() {
@@ -361,7 +363,7 @@ impl ListenSockets {
         self.for_each_file(|claim| claim.release());
     }
 
-    /// The files of sockets that were handed over are ours now.
+    /// Takes over the files of unix sockets from the predecessor.
     pub fn own_files(&self) {
         self.for_each_file(|claim| claim.own());
     }
@@ -374,7 +376,7 @@ impl ListenSockets {
         }
     }
 
-    /// Has the service manager keep a copy of each socket, of those to come as well.
+    /// Keeps a copy of each socket in the service manager's descriptor store, later ones included.
     pub fn store(&self) {
         self.stored.store(true, SeqCst);
         for listen_socket in self.open.borrow().iter() {
@@ -383,7 +385,7 @@ impl ListenSockets {
     }
 }
 
-/// The open socket of each listener that has its address: its own, or that of a listener with another name.
+/// For each listener the open socket at its address: preferably its own, else that of a listener with another name.
 fn keep(open: &[Arc<ListenSocket>], listeners: &[Listener]) -> Vec<Option<Arc<ListenSocket>>> {
     let own = |listener: &Listener| {
         let is_it = |listen_socket: &&Arc<ListenSocket>| {
@@ -408,7 +410,7 @@ fn keep(open: &[Arc<ListenSocket>], listeners: &[Listener]) -> Vec<Option<Arc<Li
     kept
 }
 
-/// Names the socket of ours that stands in the way: it is only closed once all others are bound.
+/// Names the listener of this process whose socket blocks the address: it is closed only once all others are bound.
 fn explained(error: BindError, open: &[Arc<ListenSocket>], listener: &Listener) -> BindError {
     let port = match &listener.address {
         ListenAddress::Inet(address) => address.port(),
@@ -425,7 +427,7 @@ fn explained(error: BindError, open: &[Arc<ListenSocket>], listener: &Listener) 
 // === impl SocketChange ===
 
 impl SocketChange {
-    /// Tells the clients of listeners that go to go as well. Call this before these are gone from the snapshot.
+    /// Retires the listeners that go, which asks their clients to leave. Call this while the snapshot still has them.
     pub fn retire(&self, in_force: &Snapshot) {
         for listener_state in &self.retiring {
             if let Some(last) = in_force.listener(&listener_state.listener) {
@@ -497,7 +499,7 @@ mod tests {
         assert_eq!(names(&listen_sockets), ["c", "d"]);
     }
 
-    /// Several listeners may ask for any free port: each has its own.
+    /// Several listeners may have port 0; each keeps its own socket.
     #[test]
     fn a_name_decides_between_listeners_of_one_address() {
         let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));
@@ -508,7 +510,7 @@ mod tests {
         assert_eq!(one, [first[1]]);
     }
 
-    /// A worker that is busy closes its socket a moment later than the reload that takes the listener away.
+    /// A busy worker drops its socket a moment after the reload that removes the listener.
     #[test]
     fn an_address_that_is_being_closed_is_waited_for() {
         let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));
@@ -540,7 +542,7 @@ mod tests {
         assert!(!listen_socket.has_waiting());
     }
 
-    /// Another process that goes on with the socket would be deaf.
+    /// A process that keeps using the socket must still get clients.
     #[test]
     fn a_socket_that_a_successor_may_have_hears_on() {
         let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));
@@ -572,7 +574,7 @@ mod tests {
         assert_eq!(are_handed_over(), [false, false]);
     }
 
-    /// What was behind a script that was killed may live on, whatever becomes of later successors.
+    /// A process that a killed script has started may live on, whatever becomes of later successors.
     #[test]
     fn what_a_failed_upgrade_has_left_behind_is_not_forgotten() {
         let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));

@@ -1,5 +1,5 @@
-//! Watches how much memory is in use: near the limit new requests are refused, which is better than to be killed with
-//! all those that are under way.
+//! Watches the memory in use and refuses new requests near the limit: otherwise the kernel would kill the process with
+//! all requests in flight.
 
 mod cgroup;
 mod pressure;
@@ -14,29 +14,29 @@ use crate::lifecycle::Lifecycle;
 use cgroup::Cgroup;
 use pressure::MemoryPressure;
 
-/// How often it looks.
+/// How often the memory in use is read.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The same while no group has a limit: it may get one.
+/// How often it is read while no control group has a limit, in case one gets a limit.
 const CHECK_INTERVAL_UNLIMITED: Duration = Duration::from_secs(10);
 
-/// Of what the use is measured.
+/// Where the memory in use and the limit are read.
 #[derive(Debug)]
 pub enum MemoryGauge {
     /// The resident memory of the process.
     Process { limit: u64 },
-    /// What counts for the limits of the control groups that bind it.
+    /// The control groups whose limits apply to this process.
     Cgroups(Vec<Cgroup>),
 }
 
-/// Bytes in use, and how many there may be.
+/// Bytes in use, and their limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryReading {
     pub used: u64,
     pub limit: u64,
 }
 
-/// `None`: there is nothing to watch.
+/// The gauge for this setting; `None`: no limit applies.
 pub fn gauge(max: MaxMemory) -> Option<MemoryGauge> {
     match max {
         MaxMemory::Off => None,
@@ -48,14 +48,14 @@ pub fn gauge(max: MaxMemory) -> Option<MemoryGauge> {
     }
 }
 
-/// Looks again and again, and says in the log when it begins and ends to refuse.
+/// Reads the gauge periodically, sets the overload state, and logs each change of it.
 pub async fn watch(gauge: MemoryGauge, lifecycle: Arc<Lifecycle>, loads: WorkerLoads) {
     let mut pressure = MemoryPressure::default();
     let mut pause = CHECK_INTERVAL;
     loop {
         tokio::time::sleep(pause).await;
         let Some(MemoryReading { used, limit }) = gauge.read() else {
-            // The limit may have gone while memory was short.
+            // The limit may have been removed while memory was short.
             set_short(&lifecycle, false);
             (pressure, pause) = (MemoryPressure::default(), CHECK_INTERVAL_UNLIMITED);
             continue;
@@ -77,7 +77,7 @@ pub async fn watch(gauge: MemoryGauge, lifecycle: Arc<Lifecycle>, loads: WorkerL
     }
 }
 
-/// `true` if it was not so before.
+/// Returns whether this changes the state.
 fn set_short(lifecycle: &Lifecycle, is_short: bool) -> bool {
     let changes = lifecycle.is_short_of_memory() != is_short;
     if changes {
@@ -87,7 +87,7 @@ fn set_short(lifecycle: &Lifecycle, is_short: bool) -> bool {
 }
 
 impl MemoryGauge {
-    /// Of several groups, the one that is nearest to its limit; `None`: none has a limit.
+    /// The reading of the group that is nearest to its limit; `None`: no group has a limit.
     pub fn read(&self) -> Option<MemoryReading> {
         match self {
             Self::Process { limit } => Some(MemoryReading { used: resident()?, limit: *limit }),
@@ -103,7 +103,7 @@ impl MemoryGauge {
 }
 
 impl MemoryReading {
-    /// How many hundredths of the limit are used.
+    /// The percentage of the limit that is used.
     fn hundredths(&self) -> u64 {
         self.used.saturating_mul(100) / self.limit.max(1)
     }

@@ -1,8 +1,11 @@
-//! Reloads: a whole new snapshot, or nothing; and the way back to the config before.
+//! Reloads, confirmed or rolled back: a whole new snapshot is put in force, or nothing.
 //!
-//! In this order: read, compile, run the config's tests, bind the new listeners, resolve the new names, probe the new
-//! endpoints, and then one swap. Whatever fails before it leaves the config in force, and what was opened is closed.
-//! What may hang is done apart from the control thread, and given up after a time.
+//! The steps: read, compile, run the config's tests, bind the new listeners, resolve the new names, probe the new
+//! endpoints, and then one swap. A failure before the swap leaves the config in force and closes what was opened. Steps
+//! that may hang run off the control thread, with a time limit.
+//!
+//! A config is permanent, or unconfirmed (`evenkeel reload --confirm`): then the last permanent config comes back
+//! unless the new one is confirmed in time.
 
 mod applied;
 mod certificate_watch;
@@ -48,10 +51,10 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::human;
 use crate::telemetry::metrics::ReloadResult;
 
-/// What errors call the text of the config in force.
+/// The name in error messages of the text of the config in force.
 const IN_FORCE: &str = "the config in force";
 
-/// What errors call the text of a config that was in force before.
+/// The name in error messages of the text of an earlier config.
 const EARLIER: &str = "the earlier config";
 
 const UNCONFIRMED_NOT_SAVED: &str = "nothing is kept on the disk (`server.state`): a process that starts meanwhile would take the config for confirmed\n";
@@ -80,11 +83,11 @@ enum ReloadError {
     Hung(#[from] Hung),
 }
 
-/// What is due by itself.
+/// Work that becomes due without a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     FileChanged,
-    /// Nobody has confirmed the config in force: the one before is to come back.
+    /// The config in force was not confirmed in time: revert to the last permanent one.
     Revert,
     CertificatesChanged,
     CertificatesReminder,
@@ -98,11 +101,11 @@ pub struct Reloads {
     history: ConfigHistory,
     deferred_drop: DeferredDrop,
     offload: Offload,
-    /// The config in force has not been confirmed.
+    /// `Some`: the config in force is unconfirmed.
     pending_revert: Option<PendingRevert>,
 }
 
-/// A config that can be put in force: everything that can fail or take long has been done, and nothing has changed yet.
+/// A config ready to be put in force: everything that can fail or take long has been done, and nothing has changed yet.
 struct Prepared {
     snapshot: Arc<Snapshot>,
     sockets: SocketChange,
@@ -121,7 +124,7 @@ impl From<ReloadError> for OperationOutcome {
 }
 
 impl Reloads {
-    /// Must run within the runtime that will wait.
+    /// Call this within the runtime that will wait for timers.
     pub fn start(shared: Arc<ServerState>, initial_config: InitialConfig) -> Self {
         let snapshot = shared.snapshot.load_full();
         let text = snapshot.config().text.clone();
@@ -139,13 +142,13 @@ impl Reloads {
         reloads
     }
 
-    /// Keeps what the process has started with. Call this once it serves: whoever starts after one that never did goes
-    /// by what was in force before.
+    /// Saves the config that the process has started with. Call this once it serves: the start after one that never
+    /// served must find what was in force before.
     pub async fn started(&mut self) {
         self.history.started().await;
     }
 
-    /// Carries out what was asked for.
+    /// Carries out a change that was asked for on the admin address.
     pub async fn perform(&mut self, change: ConfigChange) -> OperationOutcome {
         match change {
             ConfigChange::Reload { confirm } => self.reload(Trigger::Command, confirm).await,
@@ -154,7 +157,7 @@ impl Reloads {
         }
     }
 
-    /// Returns when there is something to do. May be dropped and called again.
+    /// Returns when work is due. Cancel safe.
     pub async fn due(&mut self) -> Due {
         let Self { config_watch, certificate_watch, deferred_drop, pending_revert, .. } = self;
         let may_reload = pending_revert.as_ref().is_none_or(|pending| pending.waits_until().is_none());
@@ -189,7 +192,8 @@ impl Reloads {
         }
     }
 
-    /// Nobody has confirmed the config in time, and nobody may have done so by that, whatever becomes of the way back.
+    /// The time to confirm is over: reverts to the last permanent config. Even if the revert fails, the config in force
+    /// can not be confirmed any more.
     async fn expire(&mut self) {
         let Some(pending_revert) = &mut self.pending_revert else { return };
         let revert_to = pending_revert.revert_to.clone();
@@ -201,7 +205,7 @@ impl Reloads {
         self.shared.confirm_deadline.end();
         let Err(error) = self.revert(Trigger::Expiry).await else { return };
         let reason = error.to_string();
-        // It is tried again and again, and said once.
+        // The revert is retried again and again; the same reason is logged once.
         if refusal.as_ref() != Some(&reason) {
             self.refused(Trigger::Expiry, error);
         }
@@ -213,7 +217,7 @@ impl Reloads {
         }
     }
 
-    /// Puts the config in force once more, with what its files say now; the config file is not looked at.
+    /// Puts the config in force once more, with the certificates as they are now. The config file is not read.
     async fn replace_certificates(&mut self) {
         let text = self.shared.snapshot.load().config().text.clone();
         match self.prepare(&text, IN_FORCE).await {
@@ -231,7 +235,7 @@ impl Reloads {
         }
     }
 
-    /// Says which certificates are near their end, or beyond it, and which are not looked at.
+    /// Logs which certificates have expired or expire soon, and which pools do not verify certificates.
     fn remind_of_certificates(&self) {
         let (snapshot, now) = (self.shared.snapshot.load(), SystemTime::now());
         for listener in snapshot.listeners() {
@@ -250,7 +254,7 @@ impl Reloads {
         }
     }
 
-    /// Reads the config file again and puts it in force: for good, or until the time to confirm it is over.
+    /// Reads the config file and puts it in force: permanently, or unconfirmed if `confirm` has a limit.
     pub async fn reload(&mut self, by: Trigger, confirm: Option<Duration>) -> OperationOutcome {
         match self.prepare_file().await {
             Ok((prepared, text)) => match confirm {
@@ -279,7 +283,7 @@ impl Reloads {
     ) -> OperationOutcome {
         let revert_to = self.last_permanent();
         let refusal = self.pending_revert.as_ref().and_then(|pending| pending.refusal().map(str::to_owned));
-        // Before it is in force: nobody would know afterwards, if the process ended in between.
+        // Saved before the swap: if the process ended in between, the next one would take the config for confirmed.
         let kept = self.history.record_unconfirmed(revert_to.clone(), text, limit).await;
         self.pending_revert = Some(PendingRevert::waiting(revert_to, limit));
         let applied = self.put_in_force(prepared);
@@ -304,14 +308,14 @@ impl Reloads {
         self.shared.telemetry.metrics.count_reload(ReloadResult::Done);
     }
 
-    /// Says that the config in force waits for its confirmation for so long.
+    /// Publishes the deadline of the confirmation, and logs it.
     fn await_confirmation(&self, limit: Duration) {
         self.shared.confirm_deadline.await_for(limit);
         let generation = self.shared.snapshot.load().generation();
         log::info!(generation, seconds = limit.as_secs_f64(); "config waits for its confirmation");
     }
 
-    /// The config in force stays.
+    /// Makes the unconfirmed config permanent.
     async fn confirm(&mut self) -> OperationOutcome {
         let Some(was) = self.pending_revert.take_if(|pending| pending.waits_until().is_some()) else {
             return OperationOutcome::refused("no config waits for its confirmation\n");
@@ -323,7 +327,7 @@ impl Reloads {
         OperationOutcome::done(format!("generation {generation} is confirmed\n") + unwritten(kept, NOT_SAVED))
     }
 
-    /// Puts the config in force again that was so before the last reload.
+    /// Puts the previous config in force again.
     async fn rollback(&mut self) -> OperationOutcome {
         match self.revert(Trigger::Rollback).await {
             Ok((applied, kept)) => {
@@ -342,7 +346,7 @@ impl Reloads {
         let applied = self.put_in_force(prepared);
         applied.log(by);
         self.shared.telemetry.metrics.count_reload(ReloadResult::RolledBack);
-        // Before the disk is waited for: whoever sees the config in force must not be told that it waits.
+        // Before the wait for the disk: the status must not show a deadline for the config that is in force now.
         self.cancel_revert();
         let kept = match revert_to {
             Some(was) => self.history.record_expiry(was).await,
@@ -351,14 +355,14 @@ impl Reloads {
         Ok((applied, kept))
     }
 
-    /// What the config file says, ready to be put in force, and the text.
+    /// Prepares the config file; returns its text, too.
     async fn prepare_file(&mut self) -> Result<(Prepared, Arc<str>), ReloadError> {
         let (text, name) = self.read().await?;
         let prepared = self.prepare(&text, &name).await?;
         Ok((prepared, ConfigWatch::text(&text)))
     }
 
-    /// What the config file says, and what errors call it.
+    /// Reads the config file; returns its text, and its name for error messages.
     async fn read(&mut self) -> Result<(String, String), ReloadError> {
         if self.pending_revert.as_ref().is_some_and(|pending| pending.waits_until().is_some()) {
             return Err(ReloadError::Unconfirmed);
@@ -370,7 +374,7 @@ impl Reloads {
         Ok((read?, name))
     }
 
-    /// Everything that can fail or take long. Nothing has changed by that.
+    /// Does everything that can fail or take long, without changing anything.
     async fn prepare(&mut self, text: &str, name: &str) -> Result<Prepared, ReloadError> {
         let previous = self.shared.snapshot.load_full();
         let (text, name) = (text.to_owned(), name.to_owned());
@@ -380,7 +384,7 @@ impl Reloads {
         Ok(prepared)
     }
 
-    /// All of it. Nothing fails, and nothing waits.
+    /// Puts the prepared config in force: snapshot, sockets, log levels. Nothing here fails or waits.
     fn put_in_force(&mut self, prepared: Prepared) -> Applied {
         let Prepared { snapshot, sockets, mut diff, warnings } = prepared;
         let shared = &self.shared;
@@ -402,13 +406,13 @@ impl Reloads {
         error.into()
     }
 
-    /// Nobody is waited for any more, and nothing comes back.
+    /// Drops the pending revert and its deadline.
     fn cancel_revert(&mut self) {
         self.pending_revert = None;
         self.shared.confirm_deadline.end();
     }
 
-    /// The text of the config that was put in force for good last.
+    /// The text of the last permanent config.
     fn last_permanent(&self) -> Arc<str> {
         match &self.pending_revert {
             Some(pending_revert) => pending_revert.revert_to.clone(),
@@ -416,13 +420,13 @@ impl Reloads {
         }
     }
 
-    /// The config in force is so for good, in place of `was`.
+    /// Saves the config in force as the permanent one, in place of `was`.
     async fn keep_permanent(&mut self, was: &Arc<str>) -> SaveResult {
         let is = self.shared.snapshot.load().config().text.clone();
         self.history.keep_permanent(was, &is).await
     }
 
-    /// For whoever has gone back, and may expect that the file has, too.
+    /// A note for a rollback if the config file differs from the config in force: the file is not rolled back.
     async fn file_differs(&mut self) -> String {
         let Some(file) = self.shared.file.clone() else { return String::new() };
         let is = Seen::Text(self.shared.snapshot.load().config().text.clone());
@@ -457,8 +461,8 @@ impl Prepared {
     }
 }
 
-/// The one swap: requests are decided by `snapshot` from here on, those that wait for an endpoint included. Nothing
-/// fails, and nothing waits.
+/// The swap: from here on requests are decided by `snapshot`, including those that wait for an endpoint. Nothing here
+/// fails or waits.
 fn put_in_force(shared: &ServerState, previous: &Snapshot, snapshot: &Arc<Snapshot>) {
     shared.supervisor.set_pools(snapshot.pools().iter().cloned());
     snapshot.limit_pools(shared.capacity.connections, shared.capacity.http2);
@@ -467,7 +471,7 @@ fn put_in_force(shared: &ServerState, previous: &Snapshot, snapshot: &Arc<Snapsh
     shared.telemetry.metrics.config_in_force(snapshot.generation(), SystemTime::now());
 }
 
-/// What an answer says where something is to be kept, and is not.
+/// `text` if the save has failed, else nothing.
 fn unwritten(kept: SaveResult, text: &'static str) -> &'static str {
     if kept == SaveResult::Failed { text } else { "" }
 }
@@ -476,7 +480,7 @@ fn shown(file: &Path) -> String {
     human::safe(&file.display().to_string())
 }
 
-/// Those that are not the very same as before.
+/// The pools of `snapshot` that are not taken over unchanged from `previous`.
 fn new_pools(snapshot: &Snapshot, previous: &Snapshot) -> Vec<Arc<Pool>> {
     let known: HashSet<_> = previous.pools().iter().map(Arc::as_ptr).collect();
     snapshot.pools().iter().filter(|pool| !known.contains(&Arc::as_ptr(pool))).cloned().collect()

@@ -1,4 +1,5 @@
-//! What a process opens as it starts. Whatever can fail of that comes before anything is in force.
+//! Opens what a process needs to start: logs, listening sockets, the admin socket. All of it can fail, and so it comes
+//! before the config is in force.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,7 +12,7 @@ use crate::admin::{self, AdminSocket};
 use crate::config::{self, AdminListen, Config};
 use crate::telemetry::{Telemetry, access};
 
-/// What a config names, opened.
+/// The logs and sockets that a config names, open.
 pub struct Opened {
     pub telemetry: Arc<Telemetry>,
     pub listen_sockets: Arc<ListenSockets>,
@@ -19,9 +20,9 @@ pub struct Opened {
     pub admin: Option<AdminSocket>,
 }
 
-/// Opens what `config` names, and returns the config that the process starts with. Where that fails, and a config was
-/// not confirmed, the process starts with the other one of the two (the unconfirmed one, or the one before it), because
-/// it would serve nobody otherwise. A successor fails instead, as long as the process before it serves.
+/// Opens what `config` names, and returns the config that the process starts with. If that fails while a config is
+/// unconfirmed, the process starts with the other of the two (the unconfirmed one or the one before it): it would serve
+/// nothing otherwise. A successor fails instead as long as its predecessor serves.
 pub fn open(
     config: Config,
     initial_config: &mut InitialConfig,
@@ -64,7 +65,7 @@ impl Opened {
     }
 }
 
-/// Nobody asked for the usual place: where it cannot be had, clients are served all the same.
+/// The default admin address was not asked for: if it cannot be opened, the process serves its clients without it.
 fn open_admin(config: &config::Admin) -> Result<Option<AdminSocket>, admin::BindError> {
     match AdminSocket::bind(config) {
         Err(error) if config.listen == AdminListen::Default && error.is_about_the_directory() => {

@@ -1,4 +1,4 @@
-//! What the running parts share: the snapshot in force, telemetry, and where the process is in its life.
+//! The state shared by the parts of the server: the snapshot in force, telemetry, sockets, limits, and the lifecycle.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,22 +34,22 @@ pub struct ServerState {
     pub telemetry: Arc<Telemetry>,
     pub lifecycle: Arc<Lifecycle>,
     pub listen_sockets: Arc<ListenSockets>,
-    /// Of the workers.
+    /// The connections of each worker.
     pub loads: WorkerLoads,
-    /// Of clients' connections and those to endpoints.
+    /// The budget of descriptors for connections of clients and to endpoints.
     pub descriptors: Arc<Descriptors>,
     pub capacity: Capacity,
     pub supervisor: SupervisorHandle,
     pub events: EventLog,
-    /// How far the stop has come.
+    /// The stage of the drain.
     pub drain_stage: watch::Sender<DrainStage>,
-    /// To the control thread.
+    /// Commands of the admin address to the control thread.
     pub commands: mpsc::Sender<AdminCommand>,
     pub takeover: Takeover,
     pub started: SystemTime,
     pub confirm_deadline: ConfirmDeadline,
     pub planner: Planner,
-    /// Where a reload reads the config; `None`: it was given on the command line.
+    /// The config file that a reload reads; `None`: the config was given on the command line.
     pub file: Option<PathBuf>,
 }
 
@@ -152,8 +152,8 @@ impl ServerState {
     }
 }
 
-/// Where endpoints are known, it is up to them whether requests are served, and another proxy could do no better. Where
-/// none is, it is this process, or its resolver.
+/// Ready if any pool has an endpoint, healthy or not: another proxy would fare no better with the same endpoints. If no
+/// pool has one, the fault is this process's or its resolver's.
 fn knows_an_endpoint(snapshot: &Snapshot) -> Result<(), String> {
     let mut pools = snapshot.pools().iter();
     let knows = pools.clone().any(|pool| !pool.is_unresolved());

@@ -1,44 +1,46 @@
-//! The workers as they see each other: who has how many connections, and how one is handed over.
+//! How many connections each worker has, and the assignment of a new connection to the worker with the fewest.
 //!
-//! Whoever happens to be awake accepts; left at that, one worker could have all the connections and the others none.
+//! All workers accept from the same sockets. Without the assignment, a worker that happens to be awake could end up
+//! with all connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// One in so many connections may be more than fair: moving one costs a wake of another thread.
+/// A worker keeps a connection while it has at most this fraction (1/8) more than the least loaded one: an assignment
+/// wakes another thread.
 const SLACK: usize = 8;
 
-/// How many connections each worker has, by the epoch in which they were accepted.
+/// The number of connections of each worker, by the epoch in which they were accepted.
 #[derive(Clone)]
 pub struct WorkerLoads {
     workers: Arc<[Load]>,
     epoch: Arc<AtomicUsize>,
 }
 
-/// Two are told apart: the one that runs, and the one before it.
+/// The current epoch and the previous one are counted apart.
 const EPOCHS: usize = 2;
 
-/// One worker's view of all of them. `T` is what is handed over; its number is bounded by the permits there are.
+/// Assigns the connections that one worker accepts. The queues are bounded by the number of connection permits.
 pub struct Dispatcher<T> {
     index: usize,
     loads: WorkerLoads,
     others: Vec<UnboundedSender<Assigned<T>>>,
 }
 
-/// Something that counts as a worker's load until it is dropped.
+/// A connection and the guard that counts it as its worker's load.
 pub struct Assigned<T> {
     pub value: T,
     pub load_guard: LoadGuard,
 }
 
-/// A cache line of its own, because each worker writes its own all the time.
+/// Aligned to cache lines of its own: each worker writes its own all the time.
 #[derive(Default)]
 #[repr(align(128))]
 struct Load([AtomicUsize; EPOCHS]);
 
-/// One connection of a worker.
+/// Counts one connection of a worker until it is dropped.
 #[must_use = "it counts only while this lives"]
 pub struct LoadGuard {
     index: usize,
@@ -59,7 +61,7 @@ impl WorkerLoads {
         Self { workers: (0..workers).map(|_| Load::default()).collect(), epoch: Arc::default() }
     }
 
-    /// In the order of the workers.
+    /// The connections of each worker, in the order of the workers.
     pub fn list(&self) -> Vec<usize> {
         self.workers.iter().map(Load::all).collect()
     }
@@ -68,13 +70,13 @@ impl WorkerLoads {
         self.workers.iter().map(Load::all).sum()
     }
 
-    /// From now on, connections count as those of a new epoch. What is left of the epoch before the last joins the new
-    /// one.
+    /// Starts a new epoch: connections accepted from now on are counted apart. Those of the epoch before the previous
+    /// one count as part of the new one.
     pub fn begin_epoch(&self) {
         self.epoch.fetch_add(1, Relaxed);
     }
 
-    /// Connections that are left of the epoch before this one.
+    /// The connections of the previous epoch that are still open.
     pub fn of_last_epoch(&self) -> usize {
         let last = (self.epoch.load(Relaxed) + 1) % EPOCHS;
         self.workers.iter().filter_map(|load| load.0.get(last)).map(|count| count.load(Relaxed)).sum()
@@ -96,7 +98,7 @@ impl Load {
 }
 
 impl<T> Dispatcher<T> {
-    /// Gives `value` to the worker that should have it; returns it if that is this one.
+    /// Sends `value` to the least loaded worker, or returns it if that is this worker.
     pub fn assign(&self, value: T) -> Option<Assigned<T>> {
         let index = self.least_loaded();
         let placed = Assigned { value, load_guard: LoadGuard::new(&self.loads, index) };
@@ -115,7 +117,7 @@ impl<T> Dispatcher<T> {
         Assigned { value, load_guard: LoadGuard::new(&self.loads, self.index) }
     }
 
-    /// This worker, unless another one has clearly less to do.
+    /// The index of the least loaded worker; this worker's own unless another one has clearly fewer connections.
     fn least_loaded(&self) -> usize {
         let own = self.loads.of(self.index);
         let others = (0..self.others.len()).filter(|index| *index != self.index);

@@ -1,7 +1,6 @@
-//! Worker threads that accept connections from the listening sockets and serve them.
+//! Starts the worker threads, each with a single-threaded runtime and an accept loop.
 //!
-//! Each worker has a runtime of its own and shares nothing with the others but the sockets: a connection lives and dies
-//! on one thread.
+//! A connection stays on one thread from its assignment to its end.
 
 use std::io;
 use std::rc::Rc;
@@ -29,11 +28,11 @@ pub struct WorkerThreads {
     shared: Arc<ServerState>,
     connection_limit: Arc<ConnectionLimit>,
     pingora: Arc<ServerConf>,
-    /// All connections go to Pingora's carrier, for tests.
+    /// For tests: all connections are handed to Pingora's carrier.
     pingora_carries: bool,
 }
 
-/// What a worker starts with.
+/// The parts that a worker thread is given.
 struct WorkerStart {
     shared: Arc<ServerState>,
     connection_limit: Arc<ConnectionLimit>,
@@ -43,7 +42,7 @@ struct WorkerStart {
 }
 
 impl WorkerThreads {
-    /// `most` is how many connections there may be in all.
+    /// `most`: the limit on client connections of the process.
     pub fn new(
         shared: Arc<ServerState>,
         most: usize,
@@ -78,14 +77,14 @@ impl ServiceWithDependents for WorkerThreads {
         _listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
-        // Clients wait in the sockets' queues for the moment that the first probes take.
+        // Meanwhile clients wait in the queues of the sockets.
         self.shared.supervisor.clone().first_round().await;
         self.shared.takeover.can_serve_as_well(&self.shared.snapshot).await;
         if let Err(error) = self.start_workers() {
             log::error!(reason:% = error; "no worker can be started");
             std::process::exit(1);
         }
-        // Whatever can fail has been done: from here on nobody else may be left to serve.
+        // Nothing can fail from here on, so the predecessor may stop accepting.
         self.shared.takeover.may_begin().await;
         self.shared.lifecycle.ready();
         log::info!("ready");
@@ -122,9 +121,9 @@ async fn work(start: WorkerStart) {
     until_cut(&worker, shared.drain_stage.subscribe()).await;
 }
 
-/// Returns when whatever is left has to be dropped.
+/// Follows the stages of the drain, and returns when the connections that are left have to be dropped.
 async fn until_cut(worker: &Worker, mut stage: watch::Receiver<DrainStage>) {
-    // An error means that nobody is left to ask for a stop; but the process has one.
+    // The sender lives as long as the process.
     let _ = stage.wait_for(|stage| *stage >= DrainStage::Draining).await;
     tokio::select! {
         () = worker.stop() => {}

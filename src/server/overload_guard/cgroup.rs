@@ -1,19 +1,18 @@
-//! A control group's limit of memory, and how much of it is in use for good: what the kernel cannot take back by
-//! itself.
+//! A control group's memory limit, and its memory in use that the kernel cannot reclaim.
 //!
-//! Page cache is left out, active or not: a log that is read twice would otherwise count as used until the limit.
+//! All page cache is left out, active too: a log file that is read twice would otherwise count as memory in use.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// Where control groups are, of the second version and of the first.
+/// Mount points of cgroup v2 and v1.
 const ROOT_V2: &str = "/sys/fs/cgroup";
 const ROOT_V1: &str = "/sys/fs/cgroup/memory";
 
-/// The first version writes a number where there is no limit, too.
+/// Version 1 writes a huge number for "no limit".
 const UNLIMITED_V1: u64 = u64::MAX / 4;
 
-/// What `memory.stat` has of the second version where it does not sum up the kernel's own memory (before Linux 5.18).
+/// The keys of version 2's `memory.stat` that make up the kernel's memory, where there is no sum (before Linux 5.18).
 const KERNEL_PARTS: [&str; 4] = ["kernel_stack", "pagetables", "percpu", "slab_unreclaimable"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +27,7 @@ enum Version {
     V2,
 }
 
-/// The groups whose limits bind a process, by the lines of its `/proc/self/cgroup`: its own, and all above.
+/// The groups whose limits apply to a process, from the lines of its `/proc/self/cgroup`: its own and all above it.
 pub fn of_process(lines: &str) -> Vec<Cgroup> {
     lines.lines().flat_map(of_line).collect()
 }
@@ -45,7 +44,8 @@ fn of_line(line: &str) -> Vec<Cgroup> {
     }
 }
 
-/// Those that can be seen: in a container its own group is the root, whatever its path is outside.
+/// The group at `path` and all above it, as far as they exist here: in a container the own group is the root, whatever
+/// its path is outside.
 fn chain(root: &Path, path: &str, version: Version) -> Vec<Cgroup> {
     let mut directory = root.to_owned();
     let names = Path::new(path).components().filter(|part| matches!(part, Component::Normal(_)));
@@ -70,19 +70,19 @@ impl Cgroup {
         }
     }
 
-    /// `None`: there is none, or the group has gone.
+    /// The limit in bytes; `None`: no limit, or the group has been removed.
     pub fn limit(&self) -> Option<u64> {
-        // The second version writes `max` where there is none.
+        // Version 2 writes `max` for "no limit", which is not a number.
         self.number(self.limit_file()).filter(|limit| *limit < UNLIMITED_V1)
     }
 
-    /// What is in use and cannot be taken back, in bytes.
+    /// Bytes in use that the kernel cannot reclaim.
     pub fn used(&self) -> Option<u64> {
         let details = fs::read_to_string(self.directory.join("memory.stat")).ok()?;
         let value = |key: &str| value(&details, key);
         match self.version {
             Version::V1 => {
-                // Kernel memory counts for the limit, and how much of it could be taken back is not said.
+                // Kernel memory counts towards the limit; version 1 does not say how much of it is reclaimable.
                 let kernel = || self.number("memory.kmem.usage_in_bytes").unwrap_or(0);
                 let known = value("total_rss").map(|rss| rss + value("total_shmem").unwrap_or(0) + kernel());
                 known.or_else(|| self.without_files("memory.usage_in_bytes", value("total_cache")?))

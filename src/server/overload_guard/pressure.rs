@@ -1,39 +1,39 @@
-//! Whether memory is short, by what each look at it has found: a state machine that knows no clock and no file.
+//! Decides from successive readings whether memory is short: a state machine without clock or files.
 
 use std::time::{Duration, Instant};
 
-/// Of a hundred parts of the limit: from so many on requests are refused, and below so many all is well.
+/// Percentages of the limit: requests are refused from `REFUSE` on, and served again below `SERVE`.
 const REFUSE: u64 = 95;
 const SERVE: u64 = 90;
 
-/// So many more than what the allocator keeps is a lack again.
+/// Growth over `kept`, in percent of the limit, from which requests are refused again.
 const MORE: u64 = 2;
 
-/// How long refusing may bring nothing. Whatever holds the memory then does not go because requests are refused, and as
-/// long as there is some room they are served.
+/// How long requests are refused without effect. After that refusing does not free memory, so they are served again as
+/// long as some memory is left.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the looks so far have found.
+/// The state so far.
 #[derive(Debug, Default)]
 pub struct MemoryPressure {
-    /// `None`: there is none.
+    /// The current shortage, if there is one.
     begun: Option<Episode>,
-    /// What was still used when requests were served again. It is the allocator's, who gives it to the next ones, or
-    /// somebody else's: refusing these would free nothing.
+    /// Bytes that were still in use when requests were served again. The allocator keeps them for new requests, or
+    /// another process holds them: refusing requests would not free them.
     kept: u64,
 }
 
 #[derive(Debug)]
 struct Episode {
-    /// The connections that there were.
+    /// Open connections when the shortage began.
     connections: usize,
     at: Instant,
 }
 
 impl MemoryPressure {
-    /// Whether requests are to be refused. `connections`: those that there are, and once memory is short, those that
-    /// are left of them. It ends as soon as memory is there again; where memory does not come, once half of those
-    /// connections have gone, or after some time.
+    /// Takes in a reading and returns whether requests are to be refused. `connections`: the open connections, or
+    /// during a shortage those of them that are left. A shortage ends when memory is free again; failing that, when
+    /// half of its connections have been closed, or after `PATIENCE`.
     pub fn observe(&mut self, limit: u64, used: u64, connections: usize, now: Instant) -> bool {
         let part = |hundredths: u64| limit / 100 * hundredths;
         if used < part(SERVE) {

@@ -1,17 +1,17 @@
-//! What is said of a config that has come into force: to the log, and to whoever asked for it.
+//! Reports a config that has come into force: as a log line, and as text for the command that asked for it.
 
 use crate::config_diff::ConfigDiff;
 
-/// What made a config come into force.
+/// What triggered a change of the config in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
     Signal,
     Command,
     Watch,
-    /// Files that TLS is made of have changed.
+    /// Certificate files have changed.
     Certificates,
     Rollback,
-    /// Nobody confirmed the one after it.
+    /// The unconfirmed config was not confirmed in time.
     Expiry,
 }
 
@@ -19,7 +19,7 @@ pub enum Trigger {
 pub struct Applied {
     pub generation: u64,
     pub diff: ConfigDiff,
-    /// What the config's own warnings are.
+    /// The warnings of the config itself.
     pub warnings: String,
 }
 
@@ -62,7 +62,7 @@ impl Applied {
         );
     }
 
-    /// `condition` follows the words that it is in force.
+    /// The text for people. `condition` is appended to "generation N is in force".
     pub fn text(&self, condition: &str) -> String {
         let Self { generation, diff, warnings } = self;
         let same = if diff.is_empty() { "nothing has changed\n" } else { "" };

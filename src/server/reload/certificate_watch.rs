@@ -1,4 +1,4 @@
-//! Watching the files that TLS is made of: they are replaced by somebody else, who tells nobody.
+//! Watches the files of certificates, keys and the like: ACME clients and others replace them without a signal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use super::offload::FilePoll;
 use crate::snapshot::Snapshot;
 use crate::tls::WatchedFile;
 
-/// How often they are read. A change is acted upon once two looks in a row have found the same.
+/// How often the files are read. A change counts once two reads in a row agree.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often those that are near their end are spoken of.
+/// How often certificates that expire soon are logged.
 const REMINDER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What has happened to certificates.
+/// Something to do about certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateEvent {
     Changed,
-    /// It is time to look at their dates.
+    /// The expiry dates are to be checked.
     Reminder,
 }
 
@@ -28,18 +28,18 @@ pub struct CertificateWatch {
     snapshot: Arc<ArcSwap<Snapshot>>,
     looks: Interval,
     reminders: Interval,
-    /// Of which generation, and what its files said when they were last tried.
+    /// The generation, and the contents (as hashes) of its files at the last reload that used them.
     tried: Option<(u64, Vec<u64>)>,
-    /// What the last look has found, where that is something else.
+    /// What the last read found, if it differs from `tried`.
     found: Option<Vec<u64>>,
     look: FilePoll<Saying>,
 }
 
-/// Of which generation, what its files said when they were read for it, and what they say now.
+/// A generation, the contents of its files when they were loaded, and their contents now.
 type Saying = (u64, Vec<u64>, Vec<u64>);
 
 impl CertificateWatch {
-    /// Must run within the runtime that will wait.
+    /// Call this within the runtime that will wait for timers.
     pub fn new(snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
         let mut looks = interval(CHECK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -53,8 +53,7 @@ impl CertificateWatch {
         }
     }
 
-    /// May be dropped and called again; must be, once another snapshot is in force: where there are no files, nobody
-    /// looks.
+    /// Cancel safe. Call this anew once another snapshot is in force: without files it does not read.
     pub async fn next_event(&mut self) -> CertificateEvent {
         loop {
             let there_are = !watched_files(&self.snapshot.load()).is_empty();
@@ -70,7 +69,7 @@ impl CertificateWatch {
                 (generation, said, watched_files.iter().map(WatchedFile::says).collect())
             };
             let Some((of, said, says)) = self.look.at("certificates", look).await else { continue };
-            // One that was taken up again may be of a snapshot before.
+            // A read that began before a reload may be of the previous snapshot.
             if of == generation && self.is_new(generation, said, says) {
                 return CertificateEvent::Changed;
             }

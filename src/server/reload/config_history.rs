@@ -1,4 +1,4 @@
-//! What is remembered of earlier configs: in the process, and in the state directory where there is one.
+//! The texts of earlier and unconfirmed configs, in memory and in the state directory.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -11,50 +11,50 @@ use crate::config::StateDirectory;
 
 #[derive(Default)]
 pub struct ConfigHistory {
-    /// The text of the config that was in force before; never the one that is in force now.
+    /// The text of the previous permanent config; never the one in force.
     before: Option<Arc<str>>,
     files: Option<StateFiles>,
-    /// What is kept of a config that nobody has confirmed: it may be in force, or only in the config file.
+    /// The unconfirmed config: it is in force, or was and still stands in the config file.
     unconfirmed: Option<Unconfirmed>,
-    /// What is to be kept once the process serves: the config in force for good, and the one that nobody has confirmed.
+    /// Saved once the process serves: the permanent config, and the unconfirmed one.
     unsaved: Option<(Arc<str>, Option<Unconfirmed>)>,
-    /// A disk may be slow, and a file system may hang.
+    /// Writes off the control thread: a disk may be slow, and a file system may hang.
     offload: Offload,
 }
 
-/// What has become of something that is to be known beyond the end of this process.
+/// Whether something was saved for later processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SaveResult {
     Written,
-    /// It is not on the disk, or not all of it; the log says why.
+    /// It was not written, or not completely; the log says why.
     Failed,
-    /// There is no place for it.
+    /// There is no state directory.
     Nowhere,
 }
 
-/// What the config file of a process that starts stands for.
+/// How a starting process has to treat its config file.
 pub enum FileStatus {
-    /// The config that it says, for good.
+    /// Its text is a permanent config.
     Permanent,
-    /// It waits for its confirmation, for so long; without it, the other text comes back.
+    /// Its text is unconfirmed: the time that is left to confirm it, and the text to revert to.
     Unconfirmed(Duration, Arc<str>),
-    /// It was not confirmed in time, and this was in force before.
+    /// Its text was not confirmed in time: the text of the last permanent config.
     Expired(Arc<str>),
-    /// Nobody can tell, because something cannot be read, for this reason.
+    /// The state directory cannot be read, for this reason.
     Unknown(String),
 }
 
-/// What lies in the state directory.
+/// The contents of the state directory.
 struct Stored {
     kept: StateFiles,
-    /// The config that was in force for good.
+    /// The last permanent config.
     in_force: Result<Arc<str>, StateError>,
     before: Option<Arc<str>>,
     unconfirmed: Result<Option<Unconfirmed>, StateError>,
 }
 
 impl ConfigHistory {
-    /// What is known of earlier configs of this file, which says `text`.
+    /// Reads the history of this config file, whose text is `text`.
     pub async fn of_file(setting: &StateDirectory, file: &Path, text: &Arc<str>) -> (Self, FileStatus) {
         let mut offload = Offload::default();
         let is_named = matches!(setting, StateDirectory::At(_));
@@ -65,7 +65,7 @@ impl ConfigHistory {
         let Stored { kept, in_force, before, unconfirmed } = left;
         let (unconfirmed, found) = match unconfirmed {
             Ok(unconfirmed) => {
-                // A confirmation was written to its half where both are the same.
+                // Both are the same if a confirmation was interrupted between its two writes.
                 let is_confirmed = |text: &Arc<str>| in_force.as_ref().is_ok_and(|in_force| in_force == text);
                 let unconfirmed = unconfirmed.filter(|unconfirmed| !is_confirmed(&unconfirmed.text));
                 let found = stands_for(text, unconfirmed.as_ref(), in_force.as_ref());
@@ -73,7 +73,7 @@ impl ConfigHistory {
             }
             Err(error) => (None, FileStatus::Unknown(error.to_string())),
         };
-        // The one that comes back without a confirmation is none to which a rollback goes afterwards.
+        // A rollback must not go to the config that comes back by itself.
         let is = match &found {
             FileStatus::Unconfirmed(_, earlier) | FileStatus::Expired(earlier) => earlier,
             FileStatus::Permanent | FileStatus::Unknown(_) => text,
@@ -81,7 +81,7 @@ impl ConfigHistory {
         let differs = |earlier: &Arc<str>| earlier != is;
         let before = in_force.ok().filter(differs).or_else(|| before.filter(differs));
         let unsaved = match &found {
-            // What is not in force is still not wanted by the next start.
+            // An unconfirmed config that is not in force must stay unconfirmed for the next start.
             FileStatus::Permanent => {
                 Some((text.clone(), unconfirmed.clone().filter(|unconfirmed| unconfirmed.text != *text)))
             }
@@ -97,20 +97,19 @@ impl ConfigHistory {
         self.before.clone()
     }
 
-    /// The process serves. Keeps what it has started with, unless something else has been kept since.
+    /// The process serves: saves what it has started with, unless something else has been saved since.
     pub async fn started(&mut self) {
         let Some((in_force, unconfirmed)) = self.unsaved.take() else { return };
         self.keep(in_force, unconfirmed).await;
     }
 
-    /// The process starts with the config before it (`revert_to`) before the time is over, because it cannot start with
-    /// what waits.
+    /// The process cannot start with the unconfirmed config, and starts with `revert_to` although time is left.
     pub fn starts_with(&mut self, revert_to: Arc<str>) {
         self.unsaved = Some((revert_to, self.unconfirmed.clone().map(Unconfirmed::expired)));
     }
 
-    /// `is` has come into force for good, after `was`. Where that is not written, the next start may take it for
-    /// unconfirmed, if that was so.
+    /// `is` has become the permanent config, after `was`. If that is not written, the next start may take `is` for
+    /// unconfirmed, if it was.
     pub async fn keep_permanent(&mut self, was: &Arc<str>, is: &Arc<str>) -> SaveResult {
         if was != is {
             self.before = Some(was.clone());
@@ -118,7 +117,8 @@ impl ConfigHistory {
         self.keep(is.clone(), None).await
     }
 
-    /// The config before is in force again. Going back once more would bring the one that somebody did not want.
+    /// The previous config is in force again. There is no second step back: it would restore the config that was just
+    /// rejected.
     pub async fn record_rollback(&mut self) -> SaveResult {
         match self.before.take() {
             Some(is) => self.keep(is, self.unconfirmed.clone()).await,
@@ -126,7 +126,7 @@ impl ConfigHistory {
         }
     }
 
-    /// `text` is about to come into force until somebody confirms it; without that, `revert_to` comes back.
+    /// `text` is about to come into force, unconfirmed; without a confirmation, `revert_to` comes back.
     pub async fn record_unconfirmed(
         &mut self,
         revert_to: Arc<str>,
@@ -137,22 +137,22 @@ impl ConfigHistory {
         self.keep(revert_to, Some(Unconfirmed { text, until, limit, starts: 0 })).await
     }
 
-    /// The config that waited was not confirmed, and `revert_to` should be in force: the next start must not take the
-    /// other one for confirmed, if the file still has it.
+    /// The unconfirmed config has expired, and `revert_to` should be in force: the next start must not take the other
+    /// one for confirmed if the config file still has it.
     pub async fn record_expiry(&mut self, revert_to: Arc<str>) -> SaveResult {
         let expired = self.unconfirmed.clone().map(Unconfirmed::expired);
         self.keep(revert_to, expired).await
     }
 
-    /// The config that is in force for good, and the one that nobody has confirmed.
+    /// Saves the permanent config and the unconfirmed one.
     async fn keep(&mut self, in_force: Arc<str>, unconfirmed: Option<Unconfirmed>) -> SaveResult {
         self.unsaved = None;
         self.unconfirmed.clone_from(&unconfirmed);
         let Some(kept) = self.files.clone() else { return SaveResult::Nowhere };
         let before = self.before.clone();
         let write = move || {
-            // In this order: what nobody has confirmed goes back to what is in force for good. Where both are the same,
-            // it was confirmed: see `of_file`.
+            // In this order: an unconfirmed config needs a permanent one to revert to. If an interruption leaves both
+            // the same, the config was confirmed: see `of_file`.
             kept.keep(&in_force, before.as_deref())?;
             kept.keep_unconfirmed(unconfirmed.as_ref())
         };
@@ -169,7 +169,7 @@ impl Stored {
     fn read(kept: StateFiles) -> Self {
         Self {
             in_force: kept.in_force().map(Arc::from),
-            // Nothing depends on it but a rollback, which says that there is none.
+            // Only a rollback needs it, and reports that there is none.
             before: kept.before().ok().map(Arc::from),
             unconfirmed: kept.unconfirmed(),
             kept,
@@ -177,8 +177,8 @@ impl Stored {
     }
 }
 
-/// What lies in the state directory. Where nothing does, what a config file stands for by that; `is_named`: the config
-/// names the directory.
+/// The contents of the state directory; if there are none, the status of the config file that follows. `is_named`: the
+/// config names the directory.
 fn opened(
     read: Result<Result<Option<Stored>, StateError>, Hung>,
     is_named: bool,
@@ -187,7 +187,7 @@ fn opened(
         Ok(Ok(left)) => (left, FileStatus::Permanent),
         Ok(Err(error)) => {
             cannot_keep(&error);
-            // Of the usual places, one that cannot be used holds nothing.
+            // A default directory that cannot be used holds nothing.
             (None, if is_named { FileStatus::Unknown(error.to_string()) } else { FileStatus::Permanent })
         }
         Err(hung) => {
@@ -197,7 +197,7 @@ fn opened(
     }
 }
 
-/// What a config file stands for that says `text`.
+/// The status of a config file whose text is `text`.
 fn stands_for(
     text: &Arc<str>,
     unconfirmed: Option<&Unconfirmed>,
@@ -205,7 +205,7 @@ fn stands_for(
 ) -> FileStatus {
     let unconfirmed = unconfirmed.filter(|unconfirmed| unconfirmed.text == *text);
     match (unconfirmed, in_force) {
-        // It would be overwritten.
+        // Taken for permanent, it would overwrite what cannot be read.
         (_, Err(error)) if unconfirmed.is_some() || !error.is_missing() => {
             FileStatus::Unknown(error.to_string())
         }

@@ -1,5 +1,5 @@
-//! Watching the config file: by what it says, not by its inode or its time, so that files which are replaced, and
-//! symlinks which are turned elsewhere (a ConfigMap of Kubernetes), are seen as well.
+//! Watches the config file by its content, not its inode or mtime, so that replaced files and switched symlinks (a
+//! Kubernetes ConfigMap) are noticed, too.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::offload::FilePoll;
 use crate::config;
 
-/// How often the file is read. A change is acted upon once two looks in a row have found the same: a file that is being
-/// written may be a valid config with half of its pools missing.
+/// How often the file is read. A change counts once two reads in a row agree: a half-written file may be a valid config
+/// with half of its pools missing.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What a look has found: the text, or why there is none.
+/// The result of a read: the text, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     Text(Arc<str>),
@@ -24,15 +24,15 @@ pub enum Seen {
 pub struct ConfigWatch {
     /// `None`: nothing is watched.
     watched: Option<(PathBuf, Interval)>,
-    /// What a reload has been tried with; it is not tried again.
+    /// What the last reload was tried with; the same content is not tried again.
     tried: Seen,
-    /// What the last look has found, where that is something else.
+    /// What the last read found, if it differs from `tried`.
     found: Option<Seen>,
     look: FilePoll<Seen>,
 }
 
 impl ConfigWatch {
-    /// Must run within the runtime that will wait.
+    /// Call this within the runtime that will wait for timers.
     pub fn new(file: Option<PathBuf>, text: Arc<str>) -> Self {
         let watched = file.map(|file| {
             let mut looks = interval(CHECK_INTERVAL);
@@ -42,18 +42,18 @@ impl ConfigWatch {
         Self { watched, tried: Seen::Text(text), found: None, look: FilePoll::default() }
     }
 
-    /// What a config file says, as the config has it.
+    /// The text of a file as `Config::text` has it: without a byte order mark.
     pub fn text(read: &str) -> Arc<str> {
         read.strip_prefix('\u{feff}').unwrap_or(read).into()
     }
 
-    /// What the file says has been tried, with whatever result.
+    /// A reload has been tried with this content, with whatever result.
     pub fn tried(&mut self, seen: Seen) {
         self.tried = seen;
         self.found = None;
     }
 
-    /// Returns when the file says something that has not been tried. May be dropped and called again.
+    /// Returns when the file has content that has not been tried. Cancel safe.
     pub async fn changed(&mut self) {
         let Some((file, looks)) = &mut self.watched else { return std::future::pending().await };
         loop {
@@ -78,7 +78,7 @@ impl Seen {
     }
 }
 
-/// Whether this is new, and was seen by the look before as well.
+/// Whether `seen` is new and the read before has found the same.
 fn is_settled(tried: &Seen, found: &mut Option<Seen>, seen: Seen) -> bool {
     if seen == *tried {
         *found = None;

@@ -1,15 +1,15 @@
-//! Whether the config in force waits for its confirmation, for whoever asks.
+//! The deadline of the confirmation, shared with the status and the metrics.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// When the wait for a confirmation ends, if there is one.
+/// The time until which the config in force has to be confirmed, if it is unconfirmed.
 #[derive(Debug, Default)]
 pub struct ConfirmDeadline(Mutex<Option<Instant>>);
 
 impl ConfirmDeadline {
-    /// It is awaited for so long.
+    /// Sets the deadline.
     pub fn await_for(&self, limit: Duration) {
         *self.0.lock() = Some(Instant::now() + limit);
     }
@@ -18,7 +18,7 @@ impl ConfirmDeadline {
         *self.0.lock() = None;
     }
 
-    /// How much time is left, if it is awaited.
+    /// The time that is left, if a confirmation is awaited.
     pub fn left(&self) -> Option<Duration> {
         self.0.lock().map(|until| until.saturating_duration_since(Instant::now()))
     }

@@ -1,4 +1,4 @@
-//! Snapshots that are in force no more, for as long as requests use them.
+//! Holds replaced snapshots until no request uses them, and drops them on the control thread.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::Metrics;
 
-/// How often it is looked whether they are still used.
+/// How often the reference counts are checked.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Taking a snapshot of ten thousand endpoints apart takes milliseconds. If the last request that uses it did that, all
-/// others of its worker would wait for so long; so it is left to the thread that reloads.
+/// Dropping a snapshot of ten thousand endpoints takes milliseconds. If the last request that uses it dropped it, all
+/// other requests of that worker would wait meanwhile.
 pub struct DeferredDrop {
     snapshots: Vec<Arc<Snapshot>>,
     metrics: Metrics,
@@ -27,7 +27,7 @@ impl DeferredDrop {
         self.sweep();
     }
 
-    /// Drops each of them once nobody else has it. May be dropped and called again.
+    /// Drops each snapshot once nothing else refers to it. Cancel safe.
     pub async fn drop_unused(&mut self) -> Infallible {
         while !self.snapshots.is_empty() {
             tokio::time::sleep(SWEEP).await;

@@ -1,4 +1,4 @@
-//! The config that a process starts with: that of its file, unless nobody has confirmed it in time.
+//! Chooses the config that a process starts with: the config file's, unless it was not confirmed in time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,23 +10,23 @@ use super::{EARLIER, ReloadError, shown};
 use crate::config::{self, Config, Loaded};
 use crate::exchange;
 
-/// What a process that starts knows of the configs before.
+/// The choice, and the history behind it.
 #[derive(Default)]
 pub struct InitialConfig {
     pub(super) history: ConfigHistory,
-    /// The config that it starts with has not been confirmed.
+    /// `Some`: the config that the process starts with is unconfirmed.
     pub(super) pending_revert: Option<PendingRevert>,
-    /// What the config file says, where another config is to be in force.
+    /// The config file's config, if the process starts with another one.
     pub(super) file_config: Option<Config>,
-    /// The config before one that waits for its confirmation.
+    /// The last permanent config, if the process starts with an unconfirmed one.
     earlier: Option<Config>,
-    /// Why the process cannot start with the config that waits.
+    /// Why the process cannot start with the unconfirmed config.
     unusable: Option<String>,
     unknown: Option<String>,
 }
 
 impl InitialConfig {
-    /// `config` is what `file` says. Returns the config that is to be in force; nothing is written of it.
+    /// Returns the config to start with; `config` is the one of `file`. Writes nothing.
     pub async fn of(config: Config, file: Option<&Path>) -> (Config, Self) {
         let Some(file) = file else { return (config, Self::default()) };
         let (history, found) = ConfigHistory::of_file(&config.server.state, file, &config.text).await;
@@ -57,8 +57,8 @@ impl InitialConfig {
     }
 
     /// The process cannot start with `config`, for this reason. Returns the other config with which it may serve, if
-    /// there is one: that of the file, until the earlier one can be put in force, or the earlier one, where that of the
-    /// file still waits for its confirmation.
+    /// there is one: the config file's, until the revert succeeds, or the last permanent one, if the config file's is
+    /// unconfirmed.
     pub fn fall_back(&mut self, config: Config, reason: String) -> Option<Config> {
         if let Some(of_the_file) = self.file_config.take() {
             self.pending_revert = Some(PendingRevert::refused(config.text, reason));
@@ -72,7 +72,7 @@ impl InitialConfig {
         Some(earlier)
     }
 
-    /// Says what is for a person to look at, once it is known which config the process starts with.
+    /// Logs what an operator has to know, once the choice is final.
     pub fn log(&self, file: Option<&Path>) {
         if let Some(reason) = &self.unusable {
             log::error!(reason = reason.as_str(); "cannot start with the config that waits for its confirmation");
@@ -90,8 +90,7 @@ impl InitialConfig {
     }
 }
 
-/// The config that was in force for good, where `file` says something that is wrong, and that nobody has confirmed: a
-/// process that cannot start with the one can serve by the other.
+/// The last permanent config, if the text of `file` is invalid and unconfirmed: the process can serve with it.
 pub fn fallback_for_invalid(text: &str, file: &Path) -> Option<Loaded> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let setting = config::state_directory(text);
@@ -104,7 +103,7 @@ pub fn fallback_for_invalid(text: &str, file: &Path) -> Option<Loaded> {
             FileStatus::Permanent | FileStatus::Unknown(_) => None,
         }
     });
-    // A thread may hang in a file system.
+    // A blocking thread may hang in a file system.
     runtime.shutdown_background();
     found
 }

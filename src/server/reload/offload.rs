@@ -1,5 +1,5 @@
-//! Work that a file system may hold up: it is done on another thread, one piece at a time, and left behind when it
-//! takes too long. The control thread has signals to see meanwhile.
+//! Runs work that may hang in a file system on a blocking thread, one piece at a time, and abandons it after a time
+//! limit: the control thread has to handle signals meanwhile.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,18 +11,19 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::file::Progress;
 use crate::telemetry::human;
 
-/// For one file. What is alive answers in milliseconds, or in a second or two where a disk sleeps or a network is slow.
+/// The limit for one file. A working file system answers in milliseconds; a sleeping disk or a slow network takes a
+/// second or two.
 pub const FILE_LIMIT: Duration = Duration::from_secs(5);
 
-/// For all of it: the largest config takes seconds.
+/// The limit for a whole piece of work: the largest config takes seconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// For the files of the state directory together.
+/// The limit for all files of the state directory together.
 pub const KEEP_LIMIT: Duration = Duration::from_secs(10);
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Keeps at most one thread that hangs: nothing new is begun before that one has come back.
+/// Leaves at most one hanging thread behind: no work begins before that thread has returned.
 #[derive(Default)]
 pub struct Offload {
     left_behind: Option<(JoinHandle<()>, Hung)>,
@@ -44,7 +45,7 @@ pub enum Hung {
     Panicked,
 }
 
-/// One look at files at a time, however often whoever waits for it goes away.
+/// Reads watched files, one read at a time, even if its future is dropped and called again.
 pub struct FilePoll<T> {
     thread: Option<JoinHandle<T>>,
     complained: bool,
@@ -53,7 +54,7 @@ pub struct FilePoll<T> {
 // === impl Offload ===
 
 impl Offload {
-    /// Waits for what `work` returns. Dropped, it waits no longer.
+    /// Runs `work` and returns its result. If the future is dropped, the work goes on unobserved.
     pub async fn run<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -89,7 +90,7 @@ impl Offload {
     }
 }
 
-/// Returns when it has taken too long.
+/// Returns when a file or the whole work has exceeded its limit.
 async fn too_long(progress: &Progress, file_limit: Duration, limit: Duration) -> Hung {
     let begun = Instant::now();
     let mut looks = interval(CHECK_INTERVAL.min(file_limit));
@@ -110,8 +111,7 @@ async fn too_long(progress: &Progress, file_limit: Duration, limit: Duration) ->
 // === impl FilePoll ===
 
 impl<T: Send + 'static> FilePoll<T> {
-    /// What `work` has found, or the one before it that was not waited for; `None`: it has panicked. May be dropped and
-    /// called again.
+    /// The result of `work`, or of an earlier read that is still running; `None`: it has panicked. Cancel safe.
     pub async fn at(&mut self, what: &str, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let thread = self.thread.get_or_insert_with(|| spawn_blocking(work));
         let found = match timeout(FILE_LIMIT, &mut *thread).await {

@@ -1,4 +1,5 @@
-//! A config that is in force until further notice, and its way back to the one before.
+//! The pending revert of an unconfirmed config: when the last permanent config comes back, and the retries if it
+//! cannot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,39 +8,39 @@ use tokio::time::{Instant, sleep_until};
 
 use super::offload::Hung;
 
-/// How long after a way back that was refused it is tried again: twice as long each time.
+/// The delay before a failed revert is retried: it doubles from the first to the last.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(30);
 
-/// The config in force is not so for good.
+/// What becomes of an unconfirmed config.
 #[derive(Debug)]
 pub struct PendingRevert {
-    /// The text of the config that was in force for good, and comes back.
+    /// The text of the last permanent config.
     pub revert_to: Arc<str>,
     phase: Phase,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// For its confirmation.
+    /// The config can be confirmed until then.
     Waits { until: Instant },
-    /// It was not confirmed in time, and the config before could not be put in force, for this reason.
+    /// The config was not confirmed in time, and the revert failed for this reason.
     Refused { reason: String, retry: Duration, at: Instant },
 }
 
 impl PendingRevert {
-    /// It waits for its confirmation for so long.
+    /// A config that can be confirmed within `limit`.
     pub fn waiting(revert_to: Arc<str>, limit: Duration) -> Self {
         Self { revert_to, phase: Phase::Waits { until: Instant::now() + limit } }
     }
 
-    /// It was not confirmed in time, and this is why the config before is not in force.
+    /// A config that was not confirmed in time, with the reason why the revert failed.
     pub fn refused(revert_to: Arc<str>, reason: String) -> Self {
         let (retry, at) = (RETRY_FIRST, Instant::now() + RETRY_FIRST);
         Self { revert_to, phase: Phase::Refused { reason, retry, at } }
     }
 
-    /// When it is too late for a confirmation; `None`: it is.
+    /// The deadline of the confirmation; `None`: it has passed.
     pub fn waits_until(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waits { until } => Some(until),
@@ -47,7 +48,7 @@ impl PendingRevert {
         }
     }
 
-    /// Why the config before is not in force, although this one was not confirmed in time.
+    /// Why the revert failed, if it has.
     pub fn refusal(&self) -> Option<&str> {
         match &self.phase {
             Phase::Waits { .. } => None,
@@ -55,8 +56,8 @@ impl PendingRevert {
         }
     }
 
-    /// The config before is about to be put in force: it is too late for a confirmation. Another attempt comes later,
-    /// even if this one panics. Returns why the one before was refused, if there was one.
+    /// Begins an attempt to revert: from now on the config cannot be confirmed. Schedules the next attempt right away,
+    /// in case this one panics. Returns why the attempt before failed, if there was one.
     pub fn attempt(&mut self) -> Option<String> {
         let refusal = self.refusal().map(str::to_owned);
         let retry = match self.phase {
@@ -68,14 +69,14 @@ impl PendingRevert {
         refusal
     }
 
-    /// That failed, for this reason, which may be gone by the next attempt.
+    /// The attempt has failed for this reason.
     pub fn refuse(&mut self, why: String) {
         if let Phase::Refused { reason, retry, at } = &mut self.phase {
             (*reason, *at) = (why, Instant::now() + *retry);
         }
     }
 
-    /// Returns when the config before is to be put in force. May be dropped and called again.
+    /// Returns when the revert is to be attempted. Cancel safe.
     pub async fn revert_due(&self) {
         match self.phase {
             Phase::Waits { until: at } | Phase::Refused { at, .. } => sleep_until(at).await,

@@ -1,4 +1,4 @@
-//! What a config would change, and nothing of it done.
+//! `evenkeel plan`: compares a config with the one in force, without changing anything.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::config_diff::{ConfigDiff, Plan};
 use crate::exchange;
 use crate::snapshot::Snapshot;
 
-/// Planner wait for each other, not for reloads, and nothing else waits for them.
+/// Plans wait for each other, not for reloads, and nothing else waits for them.
 #[derive(Default)]
 pub struct Planner(Mutex<Offload>);
 
 impl Planner {
-    /// `name` is what errors call the text.
+    /// `name`: the name of the text in error messages.
     pub async fn plan(&self, in_force: Arc<Snapshot>, text: String, name: String) -> OperationOutcome {
         let mut offload = self.0.lock().await;
         match planned(&mut offload, in_force, text, name).await {

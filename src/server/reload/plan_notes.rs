@@ -1,5 +1,5 @@
-//! What the running process adds to the diff: what probes have found of endpoints that come, and what those that go
-//! still have to do.
+//! Notes that the running process adds to a config diff: probe results of added endpoints, and requests in flight of
+//! removed ones.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use crate::pool::status::EndpointState;
 use crate::pool::{HealthStatus, Member, Pool, ProbeResult};
 use crate::snapshot::Snapshot;
 
-/// The endpoints of a snapshot as they are now, by what the config says of them.
+/// The endpoints of a snapshot, by pool and by the address that the config writes.
 struct CurrentEndpoints {
-    /// A name has one for each of its addresses.
+    /// A host name has one member for each of its addresses.
     members: HashMap<String, Vec<(Arc<Pool>, Member)>>,
     unresolved: HashSet<String>,
 }
 
-/// What probes have found, by the place of the endpoint among those that come.
+/// The probe results, by the index of the added endpoint.
 type ArrivalProbes = Vec<Option<Result<(), String>>>;
 
-/// Of a config that has come into force.
+/// Adds the notes for a config that has come into force.
 pub fn add(diff: &mut ConfigDiff, previous: &Snapshot, next: &Snapshot) {
     let current = CurrentEndpoints::of(next);
     for item in &mut diff.endpoints.added {
@@ -35,7 +35,7 @@ pub fn add(diff: &mut ConfigDiff, previous: &Snapshot, next: &Snapshot) {
     add_departures(diff, previous);
 }
 
-/// Of the endpoints that go.
+/// Adds the notes for removed endpoints.
 pub fn add_departures(diff: &mut ConfigDiff, previous: &Snapshot) {
     let current = CurrentEndpoints::of(previous);
     for item in &mut diff.endpoints.removed {
@@ -48,7 +48,8 @@ pub fn add_departures(diff: &mut ConfigDiff, previous: &Snapshot) {
     }
 }
 
-/// Probes the endpoints that a config would bring, and says what was found. `next` shares nothing with what runs.
+/// Probes the added endpoints of a planned config, and notes the results. `next` shares no state with the running
+/// pools.
 pub async fn try_arrivals(diff: &mut ConfigDiff, next: &Snapshot) {
     let arrivals = &mut diff.endpoints.added;
     let mut found: ArrivalProbes = vec![None; arrivals.len()];
@@ -81,7 +82,7 @@ async fn probe_once(current: &CurrentEndpoints, arrivals: &[DiffItem], found: &m
         }
     }
     while let Some(probed) = probes.join_next().await {
-        // Where a name has several addresses, one that fails is worth the line.
+        // Of several addresses of a host name, one that fails is noted.
         if let Ok((index, Some(result))) = probed
             && let Some(slot) = found.get_mut(index)
             && !matches!(slot, Some(Err(_)))
@@ -132,7 +133,7 @@ impl CurrentEndpoints {
         if !self.is_checked(item) {
             return None;
         }
-        // The worst of a name's addresses is worth the line.
+        // Of several addresses of a host name, the worst is noted.
         let rank = |member: &&Member| match member.endpoint.state() {
             EndpointState::Unhealthy => 0,
             EndpointState::Unreachable => 1,
@@ -150,7 +151,7 @@ impl CurrentEndpoints {
     }
 }
 
-/// Names of pools have no blanks.
+/// A map key. Unambiguous, because names of pools have no spaces.
 fn key(pool: &str, address: &str) -> String {
     format!("{pool} {address}")
 }
@@ -159,7 +160,7 @@ fn key_of(item: &DiffItem) -> String {
     key(item.pool.as_deref().unwrap_or_default(), &item.name)
 }
 
-/// What the config says of an endpoint with that label.
+/// The address in the config of an endpoint with that label.
 fn written(label: &str) -> &str {
     match label.split_once(" (") {
         Some((name, _)) if !label.starts_with("unix:") => name,

@@ -1,8 +1,7 @@
-//! Where the texts of the configs that were in force are kept, so that a rollback survives the process.
+//! The state directory: holds the texts of configs, so that a rollback or a pending revert survives the process.
 //!
-//! Each config file has files of its own there, found by its path: the config in force, the one before, and the one
-//! that waits for its confirmation or never had it. They are written aside and renamed, so that there is a whole text
-//! at any time.
+//! Each config file has its own files there, named after its path: the permanent config, the one before it, and the
+//! unconfirmed one. Files are written under another name and renamed, so that each is complete at any time.
 
 mod unconfirmed;
 
@@ -19,16 +18,16 @@ const IN_FORCE: &str = "yaml";
 const BEFORE: &str = "before.yaml";
 const UNCONFIRMED: &str = "unconfirmed";
 
-/// A whole config, and the line before it.
+/// A config of the largest size, and the head line before it.
 const UNCONFIRMED_BYTES_MAX: u64 = config::FILE_BYTES_MAX + 256;
 
-/// Characters of a config file's path that are in the names of its files; a hash of all of it follows.
+/// Characters of the config file's path in the names of its files; a hash of the whole path follows.
 const NAME_CHARS_MAX: usize = 80;
 
-/// What the usual directory depends on. A value, so that tests can have their own.
+/// The directories from which the default is chosen. A value, so that tests can have their own.
 #[derive(Debug, Clone, Default)]
 pub struct StateDirs {
-    /// `$STATE_DIRECTORY`: what systemd has made for the service.
+    /// `$STATE_DIRECTORY`, made by systemd for the service.
     pub service: Option<PathBuf>,
     /// `/var/lib`
     pub lib: PathBuf,
@@ -48,14 +47,14 @@ pub struct StateFiles {
     name: String,
 }
 
-/// A directory where they may be.
+/// A directory that may be the state directory.
 struct CandidateDir {
     path: PathBuf,
-    /// It lies where everybody can write.
+    /// Its parent is writable for everybody.
     is_open_to_all: bool,
 }
 
-/// Why something cannot be kept, or what was kept cannot be had.
+/// Why a state file cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     #[error("{}: {source}; name another one: `server: {{ state: /path }}`", path.display())]
@@ -70,7 +69,7 @@ pub enum StateError {
 // === impl StateError ===
 
 impl StateError {
-    /// Whether nothing is there.
+    /// Whether the file does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
@@ -81,7 +80,7 @@ impl StateError {
 impl StateDirs {
     pub fn of_process() -> Self {
         let absolute = |variable| {
-            // systemd may name several, and ours is the first.
+            // systemd may name several; the first one is used.
             let value = std::env::var(variable).ok()?;
             value.split(':').next().map(PathBuf::from).filter(|path| path.is_absolute())
         };
@@ -95,7 +94,7 @@ impl StateDirs {
         }
     }
 
-    /// Where the directory may be, best first.
+    /// The default candidates, best first.
     fn candidates(&self) -> Vec<CandidateDir> {
         let mut candidates: Vec<PathBuf> = self.service.iter().cloned().collect();
         candidates.push(self.lib.join("evenkeel"));
@@ -114,7 +113,7 @@ impl StateDirs {
 // === impl CandidateDir ===
 
 impl CandidateDir {
-    /// Fails where nothing can be written, or somebody else could have written it.
+    /// Fails if the directory is not writable, or if another user could write to it.
     fn check_usable(&self) -> io::Result<()> {
         directory::create(&self.path, 0o700)?;
         self.check_ours()?;
@@ -123,7 +122,7 @@ impl CandidateDir {
         fs::remove_file(probe)
     }
 
-    /// A rollback puts in force whatever is written there.
+    /// Fails if another user could have written the files: a rollback puts their content in force.
     fn check_ours(&self) -> io::Result<()> {
         if self.is_open_to_all && !directory::is_private(&self.path) {
             return Err(io::Error::new(
@@ -134,12 +133,12 @@ impl CandidateDir {
         directory::check_ours(&self.path)
     }
 
-    /// Whether something is kept there under this name, readable or not. Nothing is made or written.
+    /// Whether state files of this name exist, readable or not. Creates and writes nothing.
     fn holds(&self, name: &str) -> bool {
         use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
         let is_there = |ending| match fs::symlink_metadata(self.path.join(format!("{name}.{ending}"))) {
             Ok(_) => true,
-            // That of somebody else is none of ours.
+            // A directory that we may not enter is not ours.
             Err(error) => !matches!(error.kind(), NotFound | NotADirectory | PermissionDenied),
         };
         self.check_ours().is_ok() && [IN_FORCE, UNCONFIRMED].into_iter().any(is_there)
@@ -149,8 +148,8 @@ impl CandidateDir {
 // === impl StateFiles ===
 
 impl StateFiles {
-    /// The files for the config of `file`; `None`: nothing is to be kept. Of several directories it is the first one
-    /// that holds some already, or else the first one where they can be written.
+    /// Finds the state files of the config file `file`; `None`: the config turns the state off. Of several directories
+    /// it takes the first one that has state files already, or else the first usable one.
     pub fn open(
         setting: &StateDirectory,
         file: &Path,
@@ -171,9 +170,9 @@ impl StateFiles {
             match file::access(&candidate.path, || candidate.check_usable()) {
                 Ok(()) if holds => return Ok(Some(StateFiles { directory: candidate.path, name })),
                 Ok(()) => usable = Some(candidate.path),
-                // What is kept there counts, even where nothing can be added.
+                // Existing files count even if the directory is not writable any more.
                 Err(_) if holds => return Ok(Some(StateFiles { directory: candidate.path, name })),
-                // The first one is where it should be.
+                // The first candidate is the one that an operator expects, so its error is reported.
                 Err(source) => {
                     refused = refused.or(Some(StateError::Unusable { path: candidate.path, source }))
                 }
@@ -186,25 +185,25 @@ impl StateFiles {
         }
     }
 
-    /// The config that was in force for good last.
+    /// The last permanent config.
     pub fn in_force(&self) -> Result<String, StateError> {
         self.read(IN_FORCE, config::FILE_BYTES_MAX)
     }
 
-    /// The one before it.
+    /// The permanent config before it.
     pub fn before(&self) -> Result<String, StateError> {
         self.read(BEFORE, config::FILE_BYTES_MAX)
     }
 
     pub fn keep(&self, in_force: &str, before: Option<&str>) -> Result<(), StateError> {
-        // In this order: interrupted in between, the config in force is there once too often, and none is missing.
+        // In this order: an interruption in between leaves a text twice, and loses none.
         if let Some(before) = before {
             self.write(BEFORE, before)?;
         }
         self.write(IN_FORCE, in_force)
     }
 
-    /// A config of which nobody has said that it may stay; an error if something is kept that cannot be understood.
+    /// The unconfirmed config, if there is one; an error if its file cannot be read or parsed.
     pub fn unconfirmed(&self) -> Result<Option<Unconfirmed>, StateError> {
         let text = match self.read(UNCONFIRMED, UNCONFIRMED_BYTES_MAX) {
             Err(error) if error.is_missing() => return Ok(None),
@@ -217,7 +216,7 @@ impl StateFiles {
         Unconfirmed::parse(&text).map(Some).ok_or_else(torn)
     }
 
-    /// `None`: there is none any more.
+    /// Writes the unconfirmed config; `None` removes it.
     pub fn keep_unconfirmed(&self, unconfirmed: Option<&Unconfirmed>) -> Result<(), StateError> {
         if let Some(unconfirmed) = unconfirmed {
             return self.write(UNCONFIRMED, &unconfirmed.written());
@@ -244,7 +243,7 @@ impl StateFiles {
     }
 }
 
-/// Writes the whole text, or leaves what was there.
+/// Replaces the file atomically: on failure the old text stays.
 fn replace(directory: &Path, path: &Path, text: &str) -> io::Result<()> {
     let aside = aside(directory, "new");
     let written = create(&aside).and_then(|mut file| {
@@ -252,11 +251,11 @@ fn replace(directory: &Path, path: &Path, text: &str) -> io::Result<()> {
         file.sync_all()
     });
     if let Err(error) = written.and_then(|()| fs::rename(&aside, path)) {
-        // What cannot be removed is removed before the next text is written.
+        // If this fails, the next write removes it.
         let _ = fs::remove_file(&aside);
         return Err(error);
     }
-    // The rename, too.
+    // Makes the rename durable.
     File::open(directory)?.sync_all()
 }
 
@@ -268,8 +267,7 @@ fn remove(directory: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-/// A file that this user or root has written, of at most `limit` bytes; no symlink, and nothing that could be waited
-/// for.
+/// Reads a regular file of this user or root, of at most `limit` bytes. Refuses symlinks, and does not block on a FIFO.
 fn read_own(path: &Path, limit: u64) -> io::Result<String> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -281,8 +279,8 @@ fn read_own(path: &Path, limit: u64) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no UTF-8"))
 }
 
-/// A name that nobody else writes to: a process probes with one name and writes with another, because it may probe
-/// while a write hangs, and has one write under way at most.
+/// A temporary name of this process. A probe for writability uses another name than a write, because it may run while a
+/// write hangs; there is at most one write at a time.
 fn aside(directory: &Path, purpose: &str) -> PathBuf {
     directory.join(format!(".evenkeel-{}-{purpose}.tmp", std::process::id()))
 }
@@ -295,7 +293,7 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// A file name for a path: its end, readable, and a hash of all of it.
+/// A file name for a path: its readable end, and a hash of the whole path.
 fn name_of(path: &Path) -> String {
     let text = path.to_string_lossy();
     let readable = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
@@ -304,7 +302,7 @@ fn name_of(path: &Path) -> String {
     format!("{}-{:016x}", readable.trim_matches(['-', '.']), fnv1a(path.as_os_str().as_encoded_bytes()))
 }
 
-/// The same in every version and on every machine, which the standard library's hashes need not be.
+/// FNV-1a: stable over versions and machines, which the standard library's hash is not.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -1,4 +1,5 @@
-//! After an upgrade: requests that wait in the old process are decided by the config that its successor serves by.
+//! After an upgrade, the draining process adopts the successor's routes and pools for requests that wait for an
+//! endpoint.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,12 +12,11 @@ use crate::exchange;
 use crate::server::state::ServerState;
 use crate::snapshot::Snapshot;
 
-/// Puts the routes and pools of the successor's config in force, if requests wait for an endpoint: no new ones come,
-/// but an endpoint that the successor knows may be theirs. Listeners stay as they are, because they are the successor's
-/// now.
+/// Puts the routes and pools of the successor's config in force if requests wait for an endpoint: the new config may
+/// have an endpoint for them. The listeners stay unchanged, because they are the successor's now.
 ///
-/// A file that only the successor understands changes nothing. May not return: the config before is dropped once nobody
-/// uses it.
+/// If this version cannot read the new config file, nothing changes. May not return: it drops the old snapshot once no
+/// request uses it.
 pub async fn adopt_successor_config(shared: Arc<ServerState>) {
     let previous = shared.snapshot.load_full();
     if !previous.pools().iter().any(|pool| pool.is_waited_for()) {
@@ -39,7 +39,7 @@ async fn adopt(
     let mut offload = Offload::default();
     let read = file.clone();
     let of_the_file = offload.run(move || compiled(&read)).await??;
-    // The successor has it in force, too.
+    // Chosen as the successor has chosen it.
     let (config, _) = InitialConfig::of(of_the_file, Some(&file)).await;
     let was = previous.clone();
     let snapshot = Arc::new(offload.run(move || built(config, &was)).await?);
@@ -49,7 +49,7 @@ async fn adopt(
     Ok(snapshot.generation())
 }
 
-/// As a successor reads it.
+/// Compiles the file as a starting process does.
 fn compiled(file: &Path) -> Result<Config, ReloadError> {
     let text = config::read(file)?;
     let loaded = config::compile_text(&text, &file.display().to_string())?;

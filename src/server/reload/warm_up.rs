@@ -1,4 +1,4 @@
-//! What is done before a config comes into force, so that its endpoints are known by then.
+//! Resolves names and probes endpoints of new pools before a config comes into force.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,21 +8,21 @@ use tokio::time::timeout;
 
 use crate::pool::Pool;
 
-/// How long a reload waits in all: it must not hang, nor keep a stop waiting, because a resolver or an endpoint does.
+/// How long a reload waits in all: a slow resolver or endpoint must not hold up a reload, nor a stop.
 pub const LIMIT: Duration = Duration::from_secs(2);
 
-/// Of that, for names, so that something is left for probes.
+/// The part of it for names, so that time is left for probes.
 const NAMES_LIMIT: Duration = Duration::from_secs(1);
 
-/// Resolves the names of these pools, and probes the endpoints of which their checks know nothing: a dead one gets no
-/// request. What is left over is for the supervisor, as at every start.
+/// Resolves the names of these pools, and probes the endpoints whose health is unknown, so that a dead one gets no
+/// request. The supervisor does what is not done in time.
 pub async fn warm_up(pools: &[Arc<Pool>]) {
     let _ = timeout(LIMIT, async {
         resolve_names(pools).await;
         probe_new(pools).await;
     })
     .await;
-    // Also what was found before the time was over.
+    // Results that came before a timeout count, too.
     pools.iter().for_each(|pool| pool.publish_health());
 }
 

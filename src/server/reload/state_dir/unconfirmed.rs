@@ -1,43 +1,43 @@
-//! A config that is in force until further notice, as it is kept on the disk, and what a start makes of it.
+//! The file of an unconfirmed config in the state directory, and how a starting process treats it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::fnv1a;
 
-/// What the first line begins with; what follows is a time, a limit, a hash and a number, and the text after it.
+/// The beginning of the first line. The deadline, the limit, a hash and the number of starts follow; then the text.
 const HEAD: &str = "# not confirmed:";
 
-/// So many processes may start with it while it waits: one that ends them soon must not be tried for ever.
+/// At most so many processes start with it: a config that makes them crash must not be tried for ever.
 const STARTS_MAX: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unconfirmed {
     pub text: Arc<str>,
-    /// When the config before comes back, if nobody has confirmed this one.
+    /// The deadline of the confirmation.
     pub until: SystemTime,
-    /// The whole time that there was: more is never left, whatever the clock of the machine has done since.
+    /// The whole time to confirm: never more is left, even if the clock has been set back since.
     pub limit: Duration,
-    /// Processes that have started with it since, and served.
+    /// How many processes have started with it since, and served.
     pub starts: u32,
 }
 
-/// What a process that starts has to make of its config file.
+/// Whether an unconfirmed config may still be put in force.
 #[derive(Debug, PartialEq, Eq)]
 pub enum UnconfirmedStatus {
-    /// It still waits for its confirmation, for so long.
+    /// It can be confirmed within this time.
     Waits(Duration),
-    /// Nobody has confirmed it in time: the config before is to be in force.
+    /// It was not confirmed in time: the last permanent config is to be in force.
     Expired,
 }
 
 impl Unconfirmed {
-    /// The same, of which it is known that nobody has confirmed it.
+    /// The same config, expired.
     pub fn expired(self) -> Self {
         Self { until: UNIX_EPOCH, ..self }
     }
 
-    /// The same after one more start.
+    /// The same config after one more start.
     pub fn started(self) -> Self {
         Self { starts: self.starts + 1, ..self }
     }
@@ -48,20 +48,20 @@ impl Unconfirmed {
         format!("{HEAD} {until} {limit} {hash:016x} {}\n{}", self.starts, self.text)
     }
 
-    /// `None`: this was not written by us, or not to its end.
+    /// `None`: the content is not ours, or incomplete.
     pub fn parse(written: &str) -> Option<Self> {
         let (head, text) = written.split_once('\n')?;
         let mut words = head.strip_prefix(HEAD)?.split_whitespace();
         let until = Duration::from_millis(words.next()?.parse().ok()?);
         let limit = Duration::from_millis(words.next()?.parse().ok()?);
         let hash = u64::from_str_radix(words.next()?, 16).ok()?;
-        // Earlier versions did not count.
+        // Earlier versions did not write the number of starts.
         let starts = words.next().map_or(Some(0), |word| word.parse().ok())?;
         let until = UNIX_EPOCH.checked_add(until)?;
         (fnv1a(text.as_bytes()) == hash).then(|| Self { text: text.into(), until, limit, starts })
     }
 
-    /// What becomes of it where the config file still says the same.
+    /// Whether it can still be confirmed, if the config file still has the same text.
     pub fn status(&self, now: SystemTime) -> UnconfirmedStatus {
         match self.until.duration_since(now) {
             Ok(left) if !left.is_zero() && self.starts < STARTS_MAX => {
