@@ -228,7 +228,7 @@ impl Pool {
     }
 
     /// Why requests find no endpoint, with one that stands for all.
-    pub fn lack(&self) -> String {
+    pub fn why_unavailable(&self) -> String {
         let name = self.name();
         let status = self.status();
         if let Some(endpoint) = status.endpoints.first() {

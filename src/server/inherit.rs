@@ -153,9 +153,9 @@ impl InheritedSockets {
 }
 
 /// Why some pool of these, or of all, has no endpoint for a request.
-fn lacking(snapshot: &Snapshot, served: Option<&HashSet<String>>) -> Option<String> {
+fn unserved_pool(snapshot: &Snapshot, served: Option<&HashSet<String>>) -> Option<String> {
     let is_served = |pool: &&Arc<Pool>| served.is_none_or(|served| served.contains(&**pool.name()));
-    snapshot.pools().iter().filter(is_served).find(|pool| !pool.serves()).map(|pool| pool.lack())
+    snapshot.pools().iter().filter(is_served).find(|pool| !pool.serves()).map(|pool| pool.why_unavailable())
 }
 
 /// As systemd passes them: numbered from 3, for the process that it has started and for no other.
@@ -239,8 +239,8 @@ impl Takeover {
         let served = std::mem::take(&mut *self.served.lock());
         let mut said = None;
         loop {
-            let lacking = lacking(&snapshot.load(), served.as_ref());
-            let Some(reason) = lacking.filter(|_| !predecessor.is_gone()) else { return };
+            let unserved = unserved_pool(&snapshot.load(), served.as_ref());
+            let Some(reason) = unserved.filter(|_| !predecessor.is_gone()) else { return };
             if said.as_ref() != Some(&reason) {
                 log::warn!(reason = reason.as_str(); "not ready yet, the process before this one goes on");
                 predecessor.wait_for(&reason);
@@ -255,7 +255,7 @@ impl Takeover {
     /// The process before this one may kill it until then, so nobody may have been accepted.
     pub async fn may_begin(&self) {
         let Some(predecessor) = self.predecessor.clone() else { return };
-        if !self.says(|| {
+        if !self.send_once(|| {
             predecessor.tell(&Message::ready(self.left_over.clone()));
             true
         }) {
@@ -272,11 +272,11 @@ impl Takeover {
     pub fn withdraws(&self, reason: &str) -> bool {
         let Some(predecessor) = &self.predecessor else { return false };
         // If that one is gone, nobody but this process is left to serve.
-        self.says(|| predecessor.refuse(reason, false))
+        self.send_once(|| predecessor.refuse(reason, false))
     }
 
     /// Of all that may be said, one thing is; `say` returns whether it was, and this whether it was this.
-    fn says(&self, say: impl FnOnce() -> bool) -> bool {
+    fn send_once(&self, say: impl FnOnce() -> bool) -> bool {
         let mut said = self.said.lock();
         if *said {
             return false;

@@ -158,7 +158,7 @@ fn knows_an_endpoint(snapshot: &Snapshot) -> Result<(), String> {
     let mut pools = snapshot.pools().iter();
     let knows = pools.clone().any(|pool| !pool.is_unresolved());
     match pools.next() {
-        Some(first) if !knows => Err(first.lack()),
+        Some(first) if !knows => Err(first.why_unavailable()),
         _ => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! A file that was read, and whether it says something else by now.
+//! A file that TLS settings were made of, and whether its content has changed since.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use crate::file;
 /// No certificate, key or list of authorities is larger.
 const BYTES_MAX: u64 = 16 << 20;
 
-/// It remembers one number for what the file said, which tells nothing about a key.
+/// Remembers only a hash of the content, which reveals nothing about a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchedFile {
     path: PathBuf,
-    said: u64,
+    loaded: u64,
 }
 
 impl WatchedFile {
     pub(super) fn read(part: Part, path: &Path) -> Result<(Vec<u8>, Self), TlsLoadError> {
         match file::read(path, BYTES_MAX) {
             Ok(content) => {
-                let said = number(&Ok(&content));
-                Ok((content, Self { path: path.to_owned(), said }))
+                let loaded = hash(&Ok(&content));
+                Ok((content, Self { path: path.to_owned(), loaded }))
             }
             Err(error) => {
                 let message = format!("cannot read {}: {error}", path.display());
@@ -30,19 +30,19 @@ impl WatchedFile {
         }
     }
 
-    /// What it said when it was read.
-    pub fn said(&self) -> u64 {
-        self.said
+    /// The hash of the content that was loaded.
+    pub fn loaded_hash(&self) -> u64 {
+        self.loaded
     }
 
-    /// What it says now.
-    pub fn says(&self) -> u64 {
+    /// The hash of the content as it is now; an error to read it counts as content.
+    pub fn current_hash(&self) -> u64 {
         let content = file::read(&self.path, BYTES_MAX);
-        number(&content.as_deref().map_err(std::io::Error::kind))
+        hash(&content.as_deref().map_err(std::io::Error::kind))
     }
 }
 
-fn number(content: &Result<&[u8], std::io::ErrorKind>) -> u64 {
+fn hash(content: &Result<&[u8], std::io::ErrorKind>) -> u64 {
     let mut hasher = DefaultHasher::new();
     content.hash(&mut hasher);
     hasher.finish()

@@ -178,16 +178,22 @@ fn what_another_version_says_is_understood_as_far_as_it_goes() {
 #[test]
 fn what_is_lacking_is_said() {
     let unresolved = Pool::new(named("app.test", 80), None, &Arc::default());
-    assert_eq!(unresolved.lack(), "pool named has no endpoint: its names have not been resolved yet");
+    assert_eq!(
+        unresolved.why_unavailable(),
+        "pool named has no endpoint: its names have not been resolved yet"
+    );
     unresolved.resolver.remember(
         "named",
         ("app.test".into(), 80),
         Err("no such host".into()),
         SystemTime::now(),
     );
-    assert_eq!(unresolved.lack(), "pool named has no endpoint: app.test:80 does not resolve: no such host");
+    assert_eq!(
+        unresolved.why_unavailable(),
+        "pool named has no endpoint: app.test:80 does not resolve: no such host"
+    );
     let down = equal(1);
     set(&down, 0, false);
     assert!(matches!(down.pick(&TriedEndpoints::default()), Picked::NoneHealthy { .. }));
-    assert_eq!(down.lack(), "no endpoint of pool test is healthy: 127.0.0.1:3000: down");
+    assert_eq!(down.why_unavailable(), "no endpoint of pool test is healthy: 127.0.0.1:3000: down");
 }

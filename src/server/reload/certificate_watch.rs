@@ -65,27 +65,27 @@ impl CertificateWatch {
             let watched_files = watched_files(&snapshot);
             let generation = snapshot.generation();
             let look = move || {
-                let said = watched_files.iter().map(WatchedFile::said).collect();
-                (generation, said, watched_files.iter().map(WatchedFile::says).collect())
+                let loaded = watched_files.iter().map(WatchedFile::loaded_hash).collect();
+                (generation, loaded, watched_files.iter().map(WatchedFile::current_hash).collect())
             };
-            let Some((of, said, says)) = self.look.at("certificates", look).await else { continue };
+            let Some((of, loaded, current)) = self.look.at("certificates", look).await else { continue };
             // A read that began before a reload may be of the previous snapshot.
-            if of == generation && self.is_new(generation, said, says) {
+            if of == generation && self.is_new(generation, loaded, current) {
                 return CertificateEvent::Changed;
             }
         }
     }
 
-    fn is_new(&mut self, generation: u64, said: Vec<u64>, says: Vec<u64>) -> bool {
+    fn is_new(&mut self, generation: u64, loaded: Vec<u64>, current: Vec<u64>) -> bool {
         if self.tried.as_ref().is_none_or(|(of, _)| *of != generation) {
-            (self.tried, self.found) = (Some((generation, said)), None);
+            (self.tried, self.found) = (Some((generation, loaded)), None);
         }
-        let is_known = self.tried.as_ref().is_some_and(|(_, tried)| *tried == says);
-        let is_settled = !is_known && self.found.as_ref() == Some(&says);
+        let is_known = self.tried.as_ref().is_some_and(|(_, tried)| *tried == current);
+        let is_settled = !is_known && self.found.as_ref() == Some(&current);
         if is_settled {
-            self.tried = Some((generation, says.clone()));
+            self.tried = Some((generation, current.clone()));
         }
-        self.found = (!is_known).then_some(says);
+        self.found = (!is_known).then_some(current);
         is_settled
     }
 }
