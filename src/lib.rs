@@ -18,6 +18,7 @@ mod header_field;
 pub mod http1;
 pub mod lifecycle;
 pub mod listener_state;
+mod log_throttle;
 pub mod net;
 mod os_error;
 pub mod permits;

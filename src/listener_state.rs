@@ -10,9 +10,9 @@ use tokio::sync::watch;
 
 use crate::config::Listener;
 use crate::listener_state::client_permits::{ClientPermit, ClientPermits};
+use crate::log_throttle::LogThrottle;
 use crate::permits::{Permit, Permits};
 use crate::snapshot::Snapshot;
-use crate::telemetry::Throttle;
 use crate::telemetry::metrics::listeners::ListenerCounters;
 use crate::telemetry::record::ClientAddress;
 
@@ -30,8 +30,8 @@ pub struct ListenerState {
     retired: OnceLock<(Arc<Listener>, Instant)>,
     /// Its clients have to go: it is retired, or the process stops.
     leaving: watch::Sender<bool>,
-    report: Mutex<Throttle>,
-    waiting: Mutex<Throttle>,
+    report: Mutex<LogThrottle>,
+    waiting: Mutex<LogThrottle>,
 }
 
 /// The client has as many connections as it may have.

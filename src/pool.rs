@@ -18,6 +18,7 @@ mod reachability;
 mod resolver;
 mod rotation;
 mod round_robin;
+mod skipped;
 pub mod status;
 mod supervisor;
 #[cfg(test)]
@@ -41,13 +42,13 @@ pub use endpoint::{Endpoint, EndpointTable, HealthStatus, IdleConnections, Lease
 pub use in_flight_limit::{Holds, InFlightLimit, MaxRequests};
 pub use probe::ProbeResult;
 pub use rotation::Member;
+pub use skipped::{Skipped, SkippedEndpoints};
 pub use supervisor::{Supervisor, SupervisorHandle};
 pub use tried_endpoints::{ConnectFailure, TriedEndpoints};
 pub use waiting::{QueueFull, Wait, WaitPermit};
 
 use crate::config::{self, EndpointAddress, WhenNoneHealthy};
-use crate::telemetry::Throttle;
-use crate::telemetry::record::SkippedEndpoints;
+use crate::log_throttle::LogThrottle;
 use authorities::Authorities;
 use discovery::Discovery;
 use endpoint::HealthChange;
@@ -77,7 +78,7 @@ pub struct Pool {
     /// Requests begin to wait: endpoints that are down are probed early.
     hurry: Notify,
     /// Of connections that this machine could not open.
-    shortages: Mutex<Throttle>,
+    shortages: Mutex<LogThrottle>,
     /// Made for these members when somebody first asks: most responses name none.
     authorities: ArcSwapOption<(Arc<[Backend]>, Arc<Authorities>)>,
 }

@@ -8,12 +8,9 @@ pub mod record;
 pub mod writer;
 
 mod json;
-mod throttle;
 mod time;
 
 use std::time::SystemTime;
-
-pub use throttle::Throttle;
 
 /// `NO_COLOR`, set to anything, turns colours off everywhere.
 pub fn colours_wanted() -> bool {

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::serve::App;
-use crate::telemetry::Throttle;
+use crate::log_throttle::LogThrottle;
 
 /// Connections whose request has not arrived; with one more, the oldest of them is closed.
 const PENDING_MAX: usize = 64;
@@ -40,7 +40,7 @@ where
     F: Future<Output = io::Result<Connection>>,
 {
     let pending = Arc::new(PendingConnections::default());
-    let [mut failed, mut crowded] = [REPORT_EVERY; 2].map(Throttle::every);
+    let [mut failed, mut crowded] = [REPORT_EVERY; 2].map(LogThrottle::every);
     let mut reserve = Reserve::default();
     loop {
         reserve.hold();

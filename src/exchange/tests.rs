@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::config::{self, AccessFormat, AccessLog, LogOutput};
+use crate::pool::Skipped;
 use crate::pool::status::EndpointState;
 use crate::snapshot::Snapshot;
-use crate::telemetry::record::{ClientAddress, Skipped};
+use crate::telemetry::record::ClientAddress;
 use crate::telemetry::{Telemetry, access};
 
 const TWO: &str = "listen: 127.0.0.1:0\nendpoints: [127.0.0.1:3001, 127.0.0.1:3002]";

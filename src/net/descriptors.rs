@@ -1,9 +1,9 @@
 //! The descriptors that clients' connections and those to endpoints share, over all workers.
 //!
-//! A connection to an endpoint takes one of what clients have left. Idle ones never stand in the way: where there is none
-//! left, those that have been idle for the longest are closed, of the same worker first, and where none is idle the next
-//! one waits until another ends, for as long as it may. So clients and requests are seldom refused for want of a
-//! descriptor, and what is kept for the rest of the process (logs, health checks, the admin address) stays there.
+//! A connection to an endpoint takes one of what clients have left. Idle ones never stand in the way: where there is
+//! none left, those that have been idle for the longest are closed, of the same worker first, and where none is idle
+//! the next one waits until another ends, for as long as it may. So clients and requests are seldom refused for want of
+//! a descriptor, and what is kept for the rest of the process (logs, health checks, the admin address) stays there.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::log_throttle::LogThrottle;
 use crate::permits::{Permit, Permits};
-use crate::telemetry::Throttle;
 
 /// How long to wait for a descriptor before looking again whether something has become idle.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Of those that clients and endpoints may have, one in so many is for what HTTP/2 clients ask for at the same time, beyond
-/// one request of each connection: others must find room beside them.
+/// Of those that clients and endpoints may have, one in so many is for what HTTP/2 clients ask for at the same time,
+/// beyond one request of each connection: others must find room beside them.
 const HTTP2_SHARE: usize = 4;
 
 pub struct Descriptors {
@@ -30,7 +30,7 @@ pub struct Descriptors {
     endpoints: Arc<Permits>,
     stores: Mutex<Vec<Weak<dyn IdleStore>>>,
     closed: AtomicU64,
-    report: Mutex<Throttle>,
+    report: Mutex<LogThrottle>,
 }
 
 /// Of so many that are idle one is closed at a time: to find the oldest takes a look at all of them.
@@ -84,8 +84,8 @@ impl Descriptors {
         self.stores.lock().push(store);
     }
 
-    /// A descriptor for one more connection to an endpoint; waits for it as long as it takes. `own` is the store of this
-    /// worker.
+    /// A descriptor for one more connection to an endpoint; waits for it as long as it takes. `own` is the store of
+    /// this worker.
     pub async fn take(&self, own: &dyn IdleStore) -> Permit {
         let free = || self.endpoints.take(self.most.saturating_sub(self.clients.taken()));
         loop {

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::log_throttle::LogThrottle;
 use crate::sharded_counter::{SHARDS, ShardedCounter};
-use crate::telemetry::Throttle;
 
 /// What a request holds for as long as it is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct InFlightLimit {
     all: Limit,
     of_connections: Limit,
     refused: AtomicU64,
-    report: Mutex<Throttle>,
+    report: Mutex<LogThrottle>,
 }
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::telemetry::Throttle;
+use crate::log_throttle::LogThrottle;
 
 #[derive(Debug, Default)]
 pub(super) struct Reachability {
@@ -19,7 +19,7 @@ pub(super) struct Reachability {
     mark: Mutex<Option<Mark>>,
     /// The mark has been set: whoever probes the endpoint may do so early.
     pub changed: Notify,
-    throttle: Mutex<Throttle>,
+    throttle: Mutex<LogThrottle>,
     /// The log has it that the endpoint is unreachable.
     told: AtomicBool,
 }

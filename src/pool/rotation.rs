@@ -12,9 +12,9 @@ use tokio::sync::Notify;
 use super::check_id::CheckId;
 use super::endpoint::Endpoint;
 use super::round_robin;
+use super::skipped::{Skipped, SkippedEndpoints};
 use super::status::EndpointState;
 use super::tried_endpoints::TriedEndpoints;
-use crate::telemetry::record::{Skipped, SkippedEndpoints};
 
 /// An endpoint as a member of one pool. Travels in `Backend::ext`.
 #[derive(Debug, Clone)]

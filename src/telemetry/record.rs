@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use smallvec::SmallVec;
 
+use crate::pool::SkippedEndpoints;
 pub use client::ClientAddress;
 pub use text::{RequestText, TextParts};
 
@@ -97,23 +98,6 @@ pub enum AttemptResult {
     Failed(&'static str),
 }
 
-/// The endpoints that were not taken. Not all of them by name: if half of ten thousand are down, no line could be paid
-/// for that lists them.
-#[derive(Debug, Clone)]
-pub struct SkippedEndpoints {
-    pub named: Box<[Skipped]>,
-    /// How many more there were.
-    pub others: usize,
-}
-
-/// An endpoint that was not taken.
-#[derive(Debug, Clone)]
-pub struct Skipped {
-    pub endpoint: Arc<str>,
-    /// `unhealthy`, `unreachable` or `checking`.
-    pub reason: &'static str,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Http10,
@@ -131,18 +115,6 @@ impl Deref for NamedRecord<'_> {
     }
 }
 
-// === impl SkippedEndpoints ===
-
-impl SkippedEndpoints {
-    pub const NAMED_MAX: usize = 16;
-
-    /// `None`: there are none.
-    pub fn of(mut all: impl ExactSizeIterator<Item = Skipped>) -> Option<Arc<SkippedEndpoints>> {
-        let named: Box<[Skipped]> = all.by_ref().take(Self::NAMED_MAX).collect();
-        (!named.is_empty()).then(|| Arc::new(SkippedEndpoints { named, others: all.len() }))
-    }
-}
-
 // === impl Protocol ===
 
 impl Protocol {
@@ -152,21 +124,5 @@ impl Protocol {
             Protocol::Http11 => "HTTP/1.1",
             Protocol::Http2 => "HTTP/2.0",
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_thousands_only_the_first_are_named() {
-        let skipped = |number: usize| Skipped { endpoint: number.to_string().into(), reason: "unhealthy" };
-        let told = |count: usize| {
-            SkippedEndpoints::of((0..count).map(skipped)).map(|told| (told.named.len(), told.others))
-        };
-        assert_eq!(told(0), None);
-        assert_eq!(told(16), Some((16, 0)));
-        assert_eq!(told(10_000), Some((16, 9_984)));
     }
 }

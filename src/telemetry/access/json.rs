@@ -1,7 +1,8 @@
 //! The access log as one JSON object a line. Names and order are an interface: tools are built on them.
 
+use crate::pool::Skipped;
 use crate::telemetry::json::{Object, key};
-use crate::telemetry::record::{AttemptRecord, AttemptResult, ClientAddress, NamedRecord, Record, Skipped};
+use crate::telemetry::record::{AttemptRecord, AttemptResult, ClientAddress, NamedRecord, Record};
 use crate::telemetry::time;
 
 /// What is not there is left out: an absent value, an empty text, an empty list, a `false`.

@@ -9,9 +9,9 @@ use smallvec::{SmallVec, smallvec};
 use tempfile::TempDir;
 
 use super::*;
+use crate::pool::{Skipped, SkippedEndpoints};
 use crate::telemetry::record::{
-    AttemptRecord, AttemptResult, ClientAddress, Outcome, Protocol, Record, RequestText, Skipped,
-    SkippedEndpoints, TextParts,
+    AttemptRecord, AttemptResult, ClientAddress, Outcome, Protocol, Record, RequestText, TextParts,
 };
 
 const SOON: Duration = Duration::from_secs(10);

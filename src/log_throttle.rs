@@ -1,43 +1,43 @@
-//! Events that may happen often, and of which the log is told now and then.
+//! Limits how often a frequent event is logged; the events in between are counted.
 
 use std::time::{Duration, Instant};
 
-/// How often the log is told of the same thing, unless it is said otherwise.
+/// The default interval between two lines.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// What the log has been told of one thing.
+/// The throttle of one kind of event.
 #[derive(Debug)]
-pub struct Throttle {
+pub struct LogThrottle {
     every: Duration,
     last: Option<Instant>,
-    /// Since then.
-    untold: u64,
+    /// Events since the last line.
+    unlogged: u64,
 }
 
-impl Default for Throttle {
+impl Default for LogThrottle {
     fn default() -> Self {
         Self::every(EVERY)
     }
 }
 
-impl Throttle {
+impl LogThrottle {
     pub fn every(every: Duration) -> Self {
-        Self { every, last: None, untold: 0 }
+        Self { every, last: None, unlogged: 0 }
     }
 
-    /// How many to tell of, this one included, if it is time to.
+    /// Counts an event; returns how many events the line stands for if one is due.
     pub fn due(&mut self, now: Instant) -> Option<u64> {
         self.due_of(1, now)
     }
 
-    /// The same, where so many have happened at once.
+    /// Counts several events at once.
     pub fn due_of(&mut self, count: u64, now: Instant) -> Option<u64> {
-        self.untold += count;
+        self.unlogged += count;
         if self.last.is_some_and(|last| now.duration_since(last) < self.every) {
             return None;
         }
         self.last = Some(now);
-        Some(std::mem::take(&mut self.untold))
+        Some(std::mem::take(&mut self.unlogged))
     }
 }
 
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn the_log_is_told_of_all_but_not_at_once() {
-        let mut throttle = Throttle::default();
+        let mut throttle = LogThrottle::default();
         let start = Instant::now();
         assert_eq!(throttle.due(start), Some(1));
         assert_eq!(throttle.due(start), None);
