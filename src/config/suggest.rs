@@ -1,5 +1,8 @@
 //! "Did you mean": the known word nearest to an unknown one.
 
+/// Characters of a word that are compared.
+const WORD_CHARS_MAX: usize = 64;
+
 /// The candidate that `word` was probably meant to be; `None` if nothing is near.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
@@ -19,30 +22,17 @@ fn is_other_form(word: &str, candidate: &str) -> bool {
     letters(word) == letters(candidate)
 }
 
-/// Whether `word` is `meant` but for a letter or two.
+/// Whether `word` is `meant` with a letter or two mistyped.
 pub(crate) fn is_slip(word: &str, meant: &str) -> bool {
     let allowed = meant.len() / 4;
     word.len().abs_diff(meant.len()) <= 4 * allowed && distance(word, meant) <= allowed
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours that turn one word into the other.
+/// Insertions, deletions, replacements and swaps of neighbours that turn one word into the other. Only the beginning of a
+/// long word counts: the time grows with the product of both lengths.
 fn distance(from: &str, to: &str) -> usize {
-    let from: Vec<char> = from.chars().take(64).collect();
-    let to: Vec<char> = to.chars().take(64).collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=to.len()).collect();
-    for i in 1..=from.len() {
-        let mut row = vec![i; to.len() + 1];
-        for j in 1..=to.len() {
-            let replaced = above[j - 1] + usize::from(from[i - 1] != to[j - 1]);
-            row[j] = replaced.min(above[j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
-                row[j] = row[j].min(before[j - 2] + 1);
-            }
-        }
-        before = std::mem::replace(&mut above, row);
-    }
-    above[to.len()]
+    let cut = |word: &str| word.chars().take(WORD_CHARS_MAX).collect::<String>();
+    strsim::osa_distance(&cut(from), &cut(to))
 }
 
 #[cfg(test)]
