@@ -9,5 +9,7 @@
 pub mod connection;
 pub mod handover;
 mod handshake;
+mod http1;
+pub mod http2;
 pub mod pipelined;
 mod proxy_header;

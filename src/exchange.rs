@@ -34,7 +34,7 @@ pub use config_tests::run_config_tests;
 pub use connection_header::END_TO_END;
 pub use decide::{Decision, decide};
 pub use edits::{Action, Edits};
-pub use failure::{Failure, FailureSide};
+pub use failure::{Failed, Failure, FailureSide};
 pub use forwarded::Origin;
 pub use local_reply::LocalReply;
 pub use retry::{ATTEMPTS_MAX, Circumstances};
@@ -170,6 +170,7 @@ impl Exchange {
             attempts: SmallVec::new(),
             skipped: None,
             waited: None,
+            queued: None,
             failed_open: false,
             grpc_status: None,
             cause: None,
@@ -367,6 +368,16 @@ impl Exchange {
     /// The host and port that the client has asked for, "" if it has not said.
     pub fn host(&self) -> &str {
         self.record.text.host()
+    }
+
+    /// It has waited for so long for its permit to begin.
+    pub fn was_queued(&mut self, queued: Duration) {
+        self.record.queued = Some(queued);
+    }
+
+    /// No attempt has been made before the one under way.
+    pub fn is_first_attempt(&self) -> bool {
+        self.record.attempts.is_empty()
     }
 
     pub fn is_idempotent(&self) -> bool {

@@ -4,6 +4,7 @@
 //! carriers, the life of a request, and the parts that know no socket, no clock and no global at the bottom.
 
 pub mod admin;
+pub mod body;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod http1;
 pub mod lifecycle;
 pub mod listener_state;
 mod log_throttle;
+pub mod message;
 pub mod net;
 mod os_error;
 pub mod permits;

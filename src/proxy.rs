@@ -1,34 +1,25 @@
-//! The carrier on Pingora's `ProxyHttp`; policy is not here, but in `exchange`.
+//! The engine `pingora`: Cloudflare's Pingora as it comes, with evenkeel's policy in it. Each hook translates, and asks
+//! `exchange`.
 
 mod classify;
 mod connection;
 mod context;
 mod edits;
-mod forward;
-mod frames;
 mod heads;
 mod hooks;
-mod http2;
 mod peer;
-mod rest;
 mod stream;
-mod strict;
-mod turns;
-mod unread;
 mod visit;
 mod watch;
-mod websocket;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::Version;
-use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::timeout;
 
-use crate::endpoint::idle_pool::IdlePool;
 use crate::exchange::{Arrival, Exchange, Failure, Next, Tracked};
 use crate::lifecycle::Lifecycle;
 use crate::listener_state::ListenerState;
@@ -37,34 +28,20 @@ use crate::telemetry::record::Protocol;
 use crate::worker::request_scopes::RequestScopes;
 use connection::Connections;
 use context::Carried;
-use http2::Terms;
-use turns::Turns;
-pub use turns::http2_requests;
 pub use visit::Proxy;
 use visit::Visit;
-
-/// For a client to take an answer of ours, which says little.
-const OWN_ANSWER: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
 pub struct Carrier {
     scopes: Arc<RequestScopes>,
     lifecycle: Arc<Lifecycle>,
     connections: Arc<Connections>,
-    /// Those to HTTP/2 endpoints.
-    multiplexed: Arc<forward::Connections>,
-    /// Those to other endpoints that wait for their next request.
-    kept: Arc<IdlePool>,
-    turns: Arc<Turns>,
 }
 
 impl Carrier {
-    /// Of one worker: a connection's bytes are moved by the one that has opened it. `kept` are those of its lane.
-    pub fn new(scopes: Arc<RequestScopes>, lifecycle: Arc<Lifecycle>, kept: Arc<IdlePool>) -> Self {
-        let most = kept.descriptors.for_http2();
-        let turns = Arc::new(Turns::new(&scopes.snapshot().config().server, most));
-        let (connections, multiplexed) = (Arc::default(), forward::Connections::new(kept.clone()));
-        Self { scopes, lifecycle, connections, multiplexed, kept, turns }
+    /// Of one worker.
+    pub fn new(scopes: Arc<RequestScopes>, lifecycle: Arc<Lifecycle>) -> Self {
+        Self { scopes, lifecycle, connections: Arc::default() }
     }
 
     /// How long idle connections of clients that have to go may stay.
@@ -72,14 +49,12 @@ impl Carrier {
         self.scopes.snapshot().config().server.drain_idle
     }
 
-    /// What HTTP/2 connections of this listener are held to, as the config is now.
-    fn terms(&self, listener_state: &ListenerState) -> Option<Terms> {
+    fn takes_h2c(&self, listener_state: &ListenerState) -> bool {
         let snapshot = self.scopes.snapshot();
-        let listener = listener_state.in_force(&snapshot)?;
-        Terms::of(listener, snapshot.config().server.drain_idle)
+        listener_state.in_force(&snapshot).is_some_and(|listener| listener.h2c)
     }
 
-    fn begin(&self, session: &Session, websocket: bool) -> Option<Tracked> {
+    fn begin(&self, session: &Session) -> Option<Tracked> {
         let visit = Visit::of(session)?;
         let scope = self.scopes.of(&visit.listener_state)?;
         let request = session.req_header();
@@ -89,7 +64,7 @@ impl Carrier {
             secured: visit.secured.clone(),
             protocol: protocol(request.version),
             target: &String::from_utf8_lossy(request.raw_path()),
-            upgrade: session.is_upgrade_req() || websocket,
+            upgrade: session.is_upgrade_req(),
             short_of_memory: self.lifecycle.is_short_of_memory(),
             now: Instant::now(),
             time: SystemTime::now(),
@@ -98,40 +73,28 @@ impl Carrier {
     }
 
     /// Decides a request that waits by the config in force, where that is another one than its own; `true`: it is.
-    fn decides_anew(
-        &self,
-        session: &Session,
-        carried: &mut Carried,
-        protocols: EndpointProtocols,
-    ) -> std::result::Result<bool, Failure> {
-        let Some(in_force) = Visit::of(session).and_then(|visit| self.scopes.of(&visit.listener_state))
-        else {
-            return Ok(false);
-        };
-        let head = &**session.req_header();
-        if protocols == EndpointProtocols::Http1Only && in_force.speaks_http2(head) {
-            return Ok(false);
-        }
-        carried.exchange.decide_anew(in_force, head, Instant::now())
-    }
-
-    /// Carries an admitted request to where Pingora does not carry it.
-    async fn pass_on(&self, session: &mut Session, carried: &mut Carried) -> Result<()> {
-        if !carried.websocket {
-            return forward::serve(self, session, carried).await;
-        }
-        if carried.exchange.is_upgrade() {
-            return websocket::serve(self, session, carried).await;
-        }
-        let why = "a WebSocket over HTTP/2 needs endpoints that speak HTTP/1.1";
-        self.answer(session, carried, Failure::MethodNotAllowed, Some(why.to_owned())).await;
-        Ok(())
+    fn decides_anew(&self, session: &Session, carried: &mut Carried) -> Result<bool, Failure> {
+        let in_force = Visit::of(session).and_then(|visit| self.scopes.of(&visit.listener_state));
+        let Some(in_force) = in_force else { return Ok(false) };
+        carried.exchange.decide_anew(in_force, &**session.req_header(), Instant::now())
     }
 
     /// The client's connection serves no more requests than those that have arrived.
     fn lets_go(&self, session: &Session) -> bool {
         let Some(visit) = Visit::of(session) else { return self.lifecycle.is_stopping() };
         (self.lifecycle.is_stopping() || visit.listener_state.is_retired()) && !visit.goes_on()
+    }
+
+    /// Opens the next attempt, once there is an endpoint for it.
+    async fn next_attempt(&self, session: &mut Session, carried: &mut Carried) -> Result<(), Failure> {
+        loop {
+            match carried.exchange.next(Instant::now()) {
+                Next::Attempt => return Ok(()),
+                Next::Wait(_, _) if self.decides_anew(session, carried)? => {}
+                Next::Wait(wait, limit) => wait_for_endpoint(session, wait, limit).await?,
+                Next::Fail(failure) => return Err(failure),
+            }
+        }
     }
 
     /// Sends our own answer, and notes why.
@@ -160,7 +123,7 @@ impl Carrier {
             let _ = response.insert_header(name, value);
         }
         let bodiless = session.req_header().method == http::Method::HEAD || answer.body.is_empty();
-        let limit = carried.exchange.listener().timeouts.write.min(OWN_ANSWER);
+        let limit = carried.exchange.listener().timeouts.write;
         let whole = async {
             heads::send(session, Box::new(response), bodiless).await?;
             match bodiless {
@@ -168,18 +131,13 @@ impl Carrier {
                 false => session.write_response_body(Some(answer.body.into()), true).await,
             }
         };
-        let sent = timeout(limit, whole);
         // A client that does not take the answer has gone; there is nobody to tell.
-        if sent.await.is_err()
-            && let Some(visit) = Visit::of(session)
-        {
-            visit.stalls();
-        }
+        let _ = timeout(limit, whole).await;
     }
 }
 
-/// Ends the connection with the answer to a request whose body has not come to its end: what is left of it would be
-/// taken for the next request.
+/// Ends the connection with the answer to a request whose body has not come to its end: what is left of it would be taken
+/// for the next request.
 fn close_behind(session: &mut Session) {
     session.set_keepalive(None);
     if let Some(visit) = Visit::of(session) {
@@ -187,39 +145,8 @@ fn close_behind(session: &mut Session) {
     }
 }
 
-/// What the endpoints may speak that a request goes to, once another config is in force than the one that it was
-/// decided by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum EndpointProtocols {
-    Any,
-    /// What carries it cannot change to another one.
-    Http1Only,
-}
-
-/// Opens the next attempt, once there is an endpoint for it.
-async fn next_attempt(
-    carrier: &Carrier,
-    session: &mut Session,
-    carried: &mut Carried,
-    protocols: EndpointProtocols,
-) -> std::result::Result<(), Failure> {
-    loop {
-        match carried.exchange.next(Instant::now()) {
-            Next::Attempt => return Ok(()),
-            Next::Wait(_, _) if carrier.decides_anew(session, carried, protocols)? => {}
-            // In a box, so that those who need not wait do not carry the room for it along.
-            Next::Wait(wait, limit) => Box::pin(wait_for_endpoint(session, wait, limit)).await?,
-            Next::Fail(failure) => return Err(failure),
-        }
-    }
-}
-
 /// Waits until there may be an endpoint, or the time is over.
-async fn wait_for_endpoint(
-    session: &mut Session,
-    wait: Wait,
-    limit: Duration,
-) -> std::result::Result<(), Failure> {
+async fn wait_for_endpoint(session: &mut Session, wait: Wait, limit: Duration) -> Result<(), Failure> {
     tokio::select! {
         _ = wait.until_available(limit) => Ok(()),
         () = client_gone(session) => Err(Failure::ClientGone),

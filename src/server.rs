@@ -163,15 +163,9 @@ fn assemble(shared: &Arc<ServerState>, supervisor: Supervisor) -> Server {
     server.bootstrap();
     server.add_service(background_service("health checks", supervisor));
     let most = shared.capacity.connections;
-    let worker_threads =
-        WorkerThreads::new(shared.clone(), most, server.configuration.clone(), pingora_carries());
+    let worker_threads = WorkerThreads::new(shared.clone(), most, server.configuration.clone());
     server.add_service(worker_threads);
     server
-}
-
-/// A setting for tests, which run on both carriers: HTTP/1.1 goes by the lane unless it is given.
-fn pingora_carries() -> bool {
-    std::env::var("EVENKEEL_CARRIER").is_ok_and(|carrier| carrier == "pingora")
 }
 
 fn announce(admin: Option<&AdminSocket>) {

@@ -7,6 +7,7 @@
 )]
 
 pub mod deadline;
+pub mod http2_permits;
 pub mod request_scopes;
 
 use std::cell::{Cell, RefCell};
@@ -19,6 +20,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crate::client::handover::OtherCarrier;
+use crate::endpoint::http2::Connections;
 use crate::endpoint::idle_pool::IdlePool;
 use crate::exchange::Edits;
 use crate::http1::head::{HeadRoom, Response};
@@ -27,6 +29,7 @@ use crate::listener_state::ListenerState;
 use crate::net::buffer::{Buffer, HEAD};
 use crate::net::stream::Stream;
 use crate::worker::deadline::{Clock, Phase};
+use crate::worker::http2_permits::RequestPermits;
 use crate::worker::request_scopes::RequestScopes;
 
 /// How often idle connections to endpoints are looked through.
@@ -43,19 +46,24 @@ const SPARE_MAX: usize = 64;
 /// use before the first comes back.
 const ROOMS_MAX: usize = 512;
 
+/// Room for more than this is not kept: few heads need it.
+const WRITTEN_HEAD_MAX: usize = 8 * 1024;
+
 pub struct Worker {
     pub scopes: Arc<RequestScopes>,
     pub lifecycle: Arc<Lifecycle>,
-    pub kept: Arc<IdlePool>,
+    pub idle_pool: Arc<IdlePool>,
+    pub http2_connections: Arc<Connections>,
+    /// For requests of HTTP/2 clients.
+    pub http2_permits: RequestPermits,
     pub clock: Rc<Clock>,
-    /// For HTTP/2.
+    /// For listeners with `engine: pingora`.
     pub other: Rc<dyn OtherCarrier>,
-    /// Everything goes there.
-    pub hands_over_all: bool,
     spare: RefCell<Vec<Vec<u8>>>,
     /// Taken for as long as one head is written.
     pub edits: Cell<Edits>,
     responses: RefCell<Vec<Response>>,
+    written_heads: RefCell<Vec<Vec<u8>>>,
     #[expect(clippy::vec_box, reason = "the box is what a connection takes, and gives back")]
     heads: RefCell<Vec<Box<HeadRoom>>>,
     /// The second of the last `Date`, and its text.
@@ -71,20 +79,24 @@ impl Worker {
     pub fn new(
         scopes: Arc<RequestScopes>,
         lifecycle: Arc<Lifecycle>,
-        kept: Arc<IdlePool>,
-        (other, hands_over_all): (Rc<dyn OtherCarrier>, bool),
+        idle_pool: Arc<IdlePool>,
+        other: Rc<dyn OtherCarrier>,
     ) -> Rc<Self> {
         let drain_idle = scopes.snapshot().config().server.drain_idle;
+        let http2_permits =
+            RequestPermits::new(&scopes.snapshot().config().server, idle_pool.descriptors.for_http2());
         Rc::new(Self {
             scopes,
             lifecycle,
-            kept,
+            http2_connections: Connections::new(idle_pool.clone()),
+            idle_pool,
+            http2_permits,
             clock: Rc::default(),
             other,
-            hands_over_all,
             spare: RefCell::default(),
             edits: Cell::default(),
             responses: RefCell::default(),
+            written_heads: RefCell::default(),
             heads: RefCell::default(),
             date: RefCell::new((0, "".into())),
             drain_idle,
@@ -97,9 +109,9 @@ impl Worker {
     pub async fn run(&self) {
         let sweep = async {
             loop {
-                self.kept.some().await;
+                self.idle_pool.some().await;
                 tokio::time::sleep(SWEEP).await;
-                self.kept.sweep(Instant::now());
+                self.idle_pool.sweep(Instant::now());
             }
         };
         tokio::join!(self.clock.run(), sweep, self.give_up_memory());
@@ -110,7 +122,7 @@ impl Worker {
         loop {
             self.lifecycle.memory_shortage().await;
             self.dismiss_idle(usize::MAX, "memory", |_| true);
-            self.kept.descriptors.close_all_idle();
+            self.idle_pool.descriptors.close_all_idle();
             self.spare.take();
         }
     }
@@ -155,6 +167,11 @@ impl Worker {
         self.end_idle();
         self.clock.end(Phase::Newcomer, |_| true);
         self.clock.end(Phase::Tunnel, |_| true);
+    }
+
+    /// How long idle connections of clients that have to go may stay.
+    pub fn drain_idle(&self) -> Duration {
+        self.drain_idle
     }
 
     pub fn says_farewell(&self) -> bool {
@@ -224,6 +241,21 @@ impl Worker {
         if heads.len() < ROOMS_MAX {
             room.empty();
             heads.push(room);
+        }
+    }
+
+    /// Memory for a head that is written: used and given back, like buffers.
+    pub fn head_memory(&self) -> Vec<u8> {
+        self.written_heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub fn give_back_head_memory(&self, mut memory: Vec<u8>) {
+        let mut heads = self.written_heads.borrow_mut();
+        if heads.len() < ROOMS_MAX && memory.capacity() > 0 {
+            memory.clear();
+            // A chunked body leaves more than 100 kB.
+            memory.shrink_to(WRITTEN_HEAD_MAX);
+            heads.push(memory);
         }
     }
 

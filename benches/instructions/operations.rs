@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use evenkeel::config::{AccessFormat, AccessLog, LogOutput};
 use evenkeel::exchange::{Edits, RequestScope, decide};
-use evenkeel::http1::framing::Framing;
 use evenkeel::http1::head::{Request, Response};
 use evenkeel::http1::write::{self, Connection, RequestForm, ResponseForm};
+use evenkeel::message::Framing;
 use evenkeel::pool::{Picked, TriedEndpoints};
 use evenkeel::telemetry::access;
 use evenkeel::telemetry::metrics::Metrics;
@@ -70,7 +70,7 @@ fn write_request(head: &'static [u8]) -> Box<dyn FnMut()> {
         out.clear();
         let form =
             RequestForm { edits: &edits, framing: Framing::None, upgrade: false, trailers: false, host: "" };
-        write::request(&mut out, read.view(), &form);
+        write::request(&mut out, &read.view(), &form);
         black_box(&out);
     })
 }
@@ -87,7 +87,7 @@ fn write_response() -> Box<dyn FnMut()> {
         exchange.response_edits(200, || head.fields(), &mut edits);
         out.clear();
         let (framing, connection) = (Framing::Length(100), Connection::Silent);
-        write::response(&mut out, head, &ResponseForm { edits: &edits, framing, connection, date: None });
+        write::response(&mut out, &head, &ResponseForm { edits: &edits, framing, connection, date: None });
         black_box(&out);
     })
 }

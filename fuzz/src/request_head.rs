@@ -3,9 +3,9 @@
 
 use evenkeel::config::Limits;
 use evenkeel::exchange::{Edits, Failure};
-use evenkeel::http1::framing::{Framing, Version};
 use evenkeel::http1::head::{Parse, Request, RequestView};
 use evenkeel::http1::write::{self, RequestForm};
+use evenkeel::message::{Framing, Version};
 
 use super::model;
 
@@ -118,7 +118,7 @@ fn goes_on(view: RequestView<'_>, before: &model::Request) {
         host: "fallback.example",
     };
     let mut out = Vec::new();
-    write::request(&mut out, view, &form);
+    write::request(&mut out, &view, &form);
     let after = model::request(&out).expect("the model reads what was written");
     assert_eq!(after.length, out.len(), "there is something behind the head that was written");
     assert_eq!(

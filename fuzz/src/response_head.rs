@@ -1,9 +1,9 @@
 //! Response heads: every way of arriving gives one verdict, the verdict is the model's, and what goes on is read by
 //! others as what was read here.
 
-use evenkeel::http1::framing::Version;
 use evenkeel::http1::head::{Parse, Response, ResponseView};
 use evenkeel::http1::write::{self, Connection, ResponseForm};
+use evenkeel::message::Version;
 
 use super::model;
 use super::request_head::{edits, expected, fields, framing};
@@ -53,7 +53,7 @@ fn goes_on(view: ResponseView<'_>, before: &model::Response) {
             date: Some("today"),
         };
         let mut out = Vec::new();
-        write::response(&mut out, view, &form);
+        write::response(&mut out, &view, &form);
         let after = model::response(&out).expect("the model reads what was written");
         assert_eq!((after.length, after.status, &after.reason), (out.len(), before.status, &before.reason));
         assert_eq!(after.framing, framing(onward.announced));

@@ -9,16 +9,17 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::client::handover::{Handover, Preface, What};
+use super::http1::Http1Client;
+
+use crate::client::handover::{Handover, Preface};
 use crate::client::handshake::{self, NoTls};
+use crate::client::http2::{self, Shared};
 use crate::client::pipelined::Pipelined;
 use crate::client::proxy_header::{self, Unknown};
-use crate::config::{Listener, ProxyProtocol};
-use crate::exchange::{ClientIdentity, Failure, OwnListener, RequestScope};
-use crate::forward::attempt;
-use crate::forward::request::{self, After, Served};
+use crate::config::{Engine, Listener, ProxyProtocol};
+use crate::exchange::{ClientIdentity, Failed, Failure, OwnListener, RequestScope};
+use crate::forward;
 use crate::http1::head::{HeadRoom, Parse, Refusal, RequestView};
-use crate::http1::write;
 use crate::listener_state::client_permits::ClientPermit;
 use crate::listener_state::{ListenerState, TooMany};
 use crate::net::buffer::{Buffer, HEAD};
@@ -44,7 +45,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 const LINE_BYTES: usize = 512;
 
 /// A client's connection and what is known of it.
-pub struct Client {
+pub struct Connection {
     pub worker: Rc<Worker>,
     pub stream: Stream,
     pub identity: ClientIdentity,
@@ -58,36 +59,48 @@ pub struct Client {
     /// It has sent FIN.
     pub half_closed: bool,
     requests: u64,
-    owed: Pipelined,
+    pipelined: Pipelined,
     /// What TLS was agreed on; `None`: there is none.
     pub secured: Option<Arc<Secured>>,
     /// When the last thing happened that it waited for: its clock is looked at no more often than that.
     pub now: Instant,
 }
 
+/// What becomes of the connection behind a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    KeepAlive,
+    Close,
+    /// Close, but let the client read the answer first: it may still be sending.
+    Linger,
+    /// End it so that nobody takes what was sent for whole.
+    Abort,
+}
+
 /// What came of waiting for the next request.
 enum Arrived {
-    /// Its head is in `Client::head`.
+    /// Its head is in `Connection::head`.
     Request,
     Nothing,
     Refused(Refusal),
-    /// It is for the other carrier.
-    ForOther {
-        http2: bool,
-    },
+    /// The client speaks HTTP/2.
+    Http2,
 }
 
 /// What becomes of a connection.
 enum Stay {
     Over(After),
-    Elsewhere(What),
+    /// Its client speaks HTTP/2.
+    Http2,
+    /// Pingora's engine serves it.
+    Pingora,
 }
 
 /// Serves a connection to its end, and gives up then what it has `occupied`.
 ///
 /// What is not for a client who waits is in boxes.
 #[expect(clippy::manual_async_fn, reason = "an `async fn` has room for each argument twice")]
-pub fn serve(mut client: Client, occupied: impl Sized) -> impl Future<Output = ()> {
+pub fn serve(mut client: Connection, occupied: impl Sized) -> impl Future<Output = ()> {
     async move {
         let mut guest = None;
         let after = 'served: {
@@ -101,14 +114,10 @@ pub fn serve(mut client: Client, occupied: impl Sized) -> impl Future<Output = (
                     None => return,
                 }
             }
-            loop {
-                match client.stays().await {
-                    Stay::Over(after) => break 'served after,
-                    Stay::Elsewhere(what) => match Box::pin(client.hand_over(what)).await {
-                        Some(returned) => client = returned,
-                        None => return,
-                    },
-                }
+            match client.stays().await {
+                Stay::Over(after) => after,
+                Stay::Http2 => return Box::pin(client.serve_http2()).await,
+                Stay::Pingora => return Box::pin(client.hand_over()).await,
             }
         };
         client.end(after).await;
@@ -117,7 +126,7 @@ pub fn serve(mut client: Client, occupied: impl Sized) -> impl Future<Output = (
     }
 }
 
-impl Client {
+impl Connection {
     pub fn new(
         worker: Rc<Worker>,
         stream: Stream,
@@ -135,7 +144,7 @@ impl Client {
             timer,
             half_closed: false,
             requests: 0,
-            owed: Pipelined::default(),
+            pipelined: Pipelined::default(),
             now: Instant::now(),
             secured: None,
         }
@@ -190,20 +199,17 @@ impl Client {
         self.take_head(self.input.len());
         let refusal =
             Refusal { failure: Failure::PlainHttp, reason: "HTTP without TLS came to a TLS listener" };
-        let after = request::refused(&mut self, scope, refusal).await;
+        let after = self.refuse(scope, refusal).await;
         self.end(after).await;
     }
 
     async fn stays(&mut self) -> Stay {
-        let http2 = self.secured.as_ref().is_some_and(|secured| secured.http2);
-        let other = self.worker.hands_over_all
-            && self.listener().is_some_and(|listener| !listener.h2c || self.secured.is_some());
-        if http2 {
-            Stay::Elsewhere(What::Http2)
-        } else if other {
-            Stay::Elsewhere(What::Http1)
-        } else {
-            self.requests().await
+        if self.listener().is_some_and(|listener| listener.engine == Engine::Pingora) {
+            return Stay::Pingora;
+        }
+        match self.secured.as_ref().is_some_and(|secured| secured.http2) {
+            true => Stay::Http2,
+            false => self.requests().await,
         }
     }
 
@@ -225,34 +231,26 @@ impl Client {
         let _ = timer.within(GOODBYE, stream.shutdown()).await;
     }
 
-    /// Another carrier serves it; `None`: and the connection is over.
-    async fn hand_over(mut self, mut what: What) -> Option<Self> {
-        let mut ahead = Vec::new();
-        if let What::Request(judged) = &mut what {
-            write::judged(&mut ahead, self.view());
-            judged.head_length = ahead.len();
-        }
-        ahead.extend_from_slice(self.input.bytes());
-        self.input.consume(self.input.len());
+    /// Its client speaks HTTP/2: serves it to its end.
+    async fn serve_http2(mut self) {
+        let ahead = self.take_ahead();
+        let Self { worker, stream, identity, listener_state, secured, timer, .. } = self;
+        http2::serve(Shared::new(worker, identity, listener_state, secured, timer), stream, ahead).await;
+    }
+
+    /// Pingora's engine serves it, to its end.
+    async fn hand_over(mut self) {
+        let ahead = self.take_ahead();
+        let Self { worker, stream, identity, listener_state, secured, pipelined, .. } = self;
+        worker.other.serve(Handover { stream, ahead, identity, listener_state, secured, pipelined }).await;
+    }
+
+    /// What has been read and is for somebody else.
+    fn take_ahead(&mut self) -> Vec<u8> {
+        let ahead = self.input.bytes().to_vec();
+        self.input.consume(ahead.len());
         self.release();
-        let Self { worker, stream, identity, listener_state, secured, .. } = self;
-        let handover = Handover {
-            stream,
-            ahead,
-            identity: identity.clone(),
-            listener_state: listener_state.clone(),
-            secured: secured.clone(),
-            owed: self.owed,
-            what,
-        };
-        let returned = worker.other.serve(handover).await?;
-        let (stream, owed) = (returned.stream, returned.owed);
-        let mut client = Self { worker, stream, identity, listener_state, secured, owed, ..self };
-        if !returned.ahead.is_empty() {
-            client.input.prepend(&returned.ahead);
-        }
-        client.now = Instant::now();
-        Some(client)
+        ahead
     }
 
     /// Finds out whose connection it is.
@@ -284,7 +282,7 @@ impl Client {
             return After::Close;
         }
         self.listener_state.counters.refused(failure.label());
-        let after = request::refused(self, scope, Refusal { failure, reason }).await;
+        let after = self.refuse(scope, Refusal { failure, reason }).await;
         match self.listener_state.may_linger() {
             Some(_place) if after == After::Linger => {
                 self.linger().await;
@@ -302,23 +300,31 @@ impl Client {
             let Some(scope) = self.in_force() else { return Stay::Over(After::Close) };
             let after = match arrived {
                 Arrived::Nothing => return Stay::Over(After::Close),
-                Arrived::ForOther { http2: true } => return Stay::Elsewhere(What::Http2),
-                Arrived::ForOther { http2: false } => return Stay::Elsewhere(What::Http1),
-                // In a box, so that a connection that waits does not carry the room for a request along.
-                Arrived::Request => match Box::pin(request::request(self, scope)).await {
-                    Served::Here(after) => after,
-                    Served::Elsewhere(judged) => {
-                        self.requests += 1;
-                        return Stay::Elsewhere(What::Request(judged));
-                    }
-                },
-                Arrived::Refused(refusal) => Box::pin(request::refused(self, scope, refusal)).await,
+                Arrived::Http2 => return Stay::Http2,
+                // Boxed to keep the future of a connection that waits small.
+                Arrived::Request => Box::pin(self.serve(scope)).await,
+                Arrived::Refused(refusal) => Box::pin(self.refuse(scope, refusal)).await,
             };
             self.requests += 1;
             if after != After::KeepAlive {
                 return Stay::Over(after);
             }
         }
+    }
+
+    /// Serves the request whose head has been read.
+    async fn serve(&mut self, scope: Arc<RequestScope>) -> After {
+        let mut request = Http1Client::new(self);
+        let ending = forward::serve(&mut request, scope).await;
+        request.finish(ending)
+    }
+
+    /// Answers a request whose head was refused.
+    async fn refuse(&mut self, scope: Arc<RequestScope>, refusal: Refusal) -> After {
+        let mut request = Http1Client::new(self);
+        let failed = Failed::new(refusal.failure, refusal.reason.to_owned());
+        let ending = forward::refuse(&mut request, scope, failed).await;
+        request.finish(ending)
     }
 
     /// The snapshot in force, and what the listener is like.
@@ -338,7 +344,7 @@ impl Client {
             return false;
         }
         let arrived = self.input.len() + self.stream.unread();
-        !self.owed.goes_on(arrived)
+        !self.pipelined.goes_on(arrived)
     }
 
     /// Waits for a request, and reads its head.
@@ -351,10 +357,7 @@ impl Client {
         loop {
             let bytes = self.input.bytes();
             let parsed = match may_be_http2.then(|| Preface::of(bytes)) {
-                Some(Preface::Whole) => return Arrived::ForOther { http2: true },
-                Some(Preface::None) if self.worker.hands_over_all => {
-                    return Arrived::ForOther { http2: false };
-                }
+                Some(Preface::Whole) => return Arrived::Http2,
                 Some(Preface::Part) => Parse::Partial,
                 Some(Preface::None) | None => {
                     may_be_http2 = false;
@@ -466,27 +469,18 @@ impl Client {
         }
     }
 
-    /// Sends `bytes` within the listener's write timeout.
-    pub async fn send(&mut self, bytes: &[u8], listener: &Listener) -> Result<(), Failure> {
-        match self.timer.within(listener.timeouts.write, self.stream.write_all(bytes)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Failure::ClientGone),
-            Err(Elapsed) => Err(Failure::ClientStalled),
-        }
-    }
-
-    /// Returns when the client has reset its connection; reads what it sends ahead, as far as there is room.
-    pub async fn gone(&mut self) {
-        poll_fn(|context| match self.poll_gone(context) {
-            Ok(()) => Poll::Pending,
-            Err(_) => Poll::Ready(()),
-        })
-        .await;
-    }
-
     /// An error if the client has reset its connection; reads what it sends ahead, as far as there is room.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        self.side().poll_gone(context)
+        if self.input.is_empty() && self.input.has_memory() {
+            self.worker.give_back(self.input.release());
+        }
+        while !self.half_closed && !self.input.is_full() {
+            match self.worker.poll_read(context, &mut self.stream, &mut self.input) {
+                Poll::Pending => break,
+                Poll::Ready(read) => self.half_closed = read? == 0,
+            }
+        }
+        Ok(())
     }
 
     /// Whether another request may come: what has arrived before a FIN is answered, like anything else.
@@ -503,17 +497,6 @@ impl Client {
     /// Room for the request's head and for those that are written.
     pub fn room(&mut self) -> &mut HeadRoom {
         self.room.get_or_insert_with(|| self.worker.head_room())
-    }
-
-    /// What an attempt needs of the client.
-    pub fn side(&mut self) -> attempt::ClientSide<'_> {
-        attempt::ClientSide {
-            worker: &self.worker,
-            stream: &mut self.stream,
-            input: &mut self.input,
-            half_closed: &mut self.half_closed,
-            timer: &self.timer,
-        }
     }
 
     /// Ends the connection so that the last answer arrives: closing with bytes unread would be a reset, which may

@@ -1,20 +1,16 @@
-//! What the lane does not serve, a connection or one request: it has met the client, and hands over what it has.
+//! Hands a connection over to Pingora's engine, once its client is known.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::client::pipelined::Pipelined;
-use crate::exchange::{ClientIdentity, Tracked};
-use crate::http1::framing::Framing;
+use crate::exchange::ClientIdentity;
 use crate::listener_state::ListenerState;
 use crate::net::stream::Stream;
 use crate::tls::Secured;
 
 /// What an HTTP/2 client sends first where it knows that the server speaks it (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Of one request; the other carrier reads one more, which may be a `Host` of ours.
-pub const FIELDS_MAX: usize = 255;
 
 /// A client's connection, and what is known of it.
 pub struct Handover {
@@ -24,39 +20,13 @@ pub struct Handover {
     pub identity: ClientIdentity,
     pub listener_state: Arc<ListenerState>,
     pub secured: Option<Arc<Secured>>,
-    pub owed: Pipelined,
-    pub what: What,
-}
-
-/// What there is to serve.
-pub enum What {
-    /// All of an HTTP/2 connection.
-    Http2,
-    /// All of an HTTP/1.1 connection.
-    Http1,
-    /// One HTTP/1.1 request. It has been admitted; its head begins what has been read.
-    Request(Box<Judged>),
-}
-
-/// A request whose head has been read and judged.
-pub struct Judged {
-    pub tracked: Tracked,
-    pub head_length: usize,
-    pub framing: Framing,
-}
-
-/// A connection whose next request the lane reads again.
-pub struct Returned {
-    pub stream: Stream,
-    /// What has been read of it.
-    pub ahead: Vec<u8>,
-    pub owed: Pipelined,
+    pub pipelined: Pipelined,
 }
 
 /// The carrier that such connections go to.
 pub trait OtherCarrier {
-    /// Serves it to its end; after a single request the connection may come back.
-    fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = Option<Returned>>>>;
+    /// Serves it to its end.
+    fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>>;
 }
 
 /// What the first bytes of a connection say.

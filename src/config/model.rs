@@ -167,6 +167,7 @@ pub enum AccessFormat {
 pub struct Listener {
     pub name: Arc<str>,
     pub address: ListenAddress,
+    pub engine: Engine,
     pub tls: Option<Arc<ServerTls>>,
     /// Requests without TLS are sent to this port of the same host.
     pub redirect_https: Option<u16>,
@@ -183,6 +184,16 @@ pub struct Listener {
     pub limits: Limits,
     pub connections: ConnectionLimits,
     pub timeouts: ClientTimeouts,
+}
+
+/// What carries the requests of a listener.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// evenkeel's own.
+    #[default]
+    Native,
+    /// Pingora's own forwarding, as it comes.
+    Pingora,
 }
 
 /// What one HTTP/2 connection may do at a time.

@@ -5,8 +5,8 @@
 
 use super::decode::{AutoOr, List, Named, OrOff, ShortOr};
 use super::model::{
-    AccessFormat, AdminListen, EndpointAddress, EscapedSlashes, EventFormat, ListenAddress, ProxyProtocol,
-    StateDirectory,
+    AccessFormat, AdminListen, EndpointAddress, Engine, EscapedSlashes, EventFormat, ListenAddress,
+    ProxyProtocol, StateDirectory,
 };
 use super::scalar::{Count, Flag, Name, Period, Size, SizeIn, Switch, words};
 use super::secret::Secret;
@@ -154,6 +154,9 @@ section! {
         /// `0.0.0.0:8080`, `[::1]:8080`, `:8080` (every address, IPv4 and IPv6) or `unix:/path`. Port 0 takes any free
         /// port.
         address: ListenAddress, required "0.0.0.0:8080";
+        /// What carries its requests: `native`, evenkeel's own engine, or `pingora`, Pingora's own forwarding, which can do
+        /// less; `docs/engines.md` has the differences. A change is for new connections.
+        engine: Engine = "native";
         /// TLS with its clients; HTTP/2 and HTTP/1.1 are both offered then (ALPN). Default: none.
         tls: TlsSection, optional;
         /// Requests without TLS are answered 308, with the same by HTTPS; the value is the port where that is, as clients
@@ -181,6 +184,11 @@ section! {
         timeouts: ClientTimeoutsSection = {};
     }
 }
+
+words!(Engine, "an engine" {
+    "native" => Engine::Native,
+    "pingora" => Engine::Pingora,
+});
 
 section! {
     /// What one HTTP/2 connection may do at a time.

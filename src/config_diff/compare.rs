@@ -67,7 +67,7 @@ fn difference<T>(
 fn listener(was: Option<&Listener>, is: &Listener) -> Described {
     let keys = was.map(|was| {
         differing!(was, is, Listener {
-            address, tls, redirect_https, hsts, h2c, http2, trusted_proxies, proxy_protocol, paths, limits,
+            address, engine, tls, redirect_https, hsts, h2c, http2, trusted_proxies, proxy_protocol, paths, limits,
             connections, timeouts
         } but { name }, "")
     });

@@ -43,6 +43,34 @@ pub enum Failure {
     Internal,
 }
 
+/// A failure, and what is known of it.
+#[derive(Debug)]
+pub struct Failed {
+    pub failure: Failure,
+    /// For the log.
+    pub detail: Option<String>,
+    /// It was the client's turn: the endpoint is not to blame, and another would do no better.
+    pub of_client: bool,
+    /// The connection had served others before, and its end says nothing of the endpoint.
+    pub stale: bool,
+}
+
+impl Failed {
+    pub fn new(failure: Failure, detail: impl Into<Option<String>>) -> Self {
+        Self { failure, detail: detail.into(), of_client: false, stale: false }
+    }
+
+    pub fn of_client(failure: Failure, detail: impl Into<Option<String>>) -> Self {
+        Self { of_client: true, ..Self::new(failure, detail) }
+    }
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure, None)
+    }
+}
+
 /// Whose doing a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureSide {

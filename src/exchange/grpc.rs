@@ -90,12 +90,13 @@ fn local_reply(failure: Failure, request_id: &str) -> LocalReply {
 
 impl Exchange {
     /// The status of gRPC that the endpoint gives, in its response's head or its trailers.
-    pub fn grpc_status(&mut self, fields: &HeaderMap) {
-        if self.grpc
-            && let Some(status) = fields.get(STATUS).and_then(|status| status.to_str().ok()?.parse().ok())
-        {
-            self.record.grpc_status = Some(status);
+    pub fn grpc_status<'a>(&mut self, mut fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
+        if !self.grpc {
+            return;
         }
+        let status = fields.find(|(name, _)| name.eq_ignore_ascii_case(STATUS.as_bytes()));
+        let status = status.and_then(|(_, status)| str::from_utf8(status).ok()?.parse().ok());
+        self.record.grpc_status = status.or(self.record.grpc_status);
     }
 
     /// The trailers that end a response which has broken off, for a gRPC client; `None`: it is none.

@@ -1,401 +1,416 @@
-//! One attempt: the request goes to an endpoint, the head of its response comes back, whichever way they overlap.
+//! One attempt: the request goes to an endpoint and its response comes back, whichever way they overlap.
 
 use std::future::poll_fn;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use crate::config::{self, EndpointTimeouts, Listener};
-use crate::endpoint::idle_pool::{Connection, IdlePool};
-use crate::exchange::{Failure, Tracked};
-use crate::forward::min_body_rate::MinBodyRate;
-use crate::forward::pump::{Ends, Pump, PumpError, WaitsFor};
-use crate::http1::head::{Parse, Response};
-use crate::net::buffer::Buffer;
-use crate::net::socket::Socket;
-use crate::net::stream::Stream;
-use crate::os_error;
-use crate::pool::Endpoint;
-use crate::tls::ClientTls;
-use crate::worker::Worker;
-use crate::worker::deadline::{Elapsed, Timer};
+use super::local_reply::{Continue, Nothing};
+use super::min_body_rate::MinBodyRate;
+use super::request::circumstances;
+use super::{ClientStream, tunnel};
+use crate::body::{ReadError, Transfer, TransferError, WaitsFor};
+use crate::config::{self, Listener};
+use crate::endpoint::EndpointStream;
+use crate::exchange::{Failed, Failure, Head, Tracked};
+use crate::message::{Framing, RequestFields, ResponseHead, Version};
+use crate::routing::RequestHead;
+use crate::worker::deadline::Elapsed;
 
 /// More interim responses than anybody needs (RFC 9110, section 15.2).
-pub const INTERIM_MAX: usize = 20;
+const INTERIM_MAX: usize = 20;
 
-/// The client's side of an attempt.
-pub struct ClientSide<'a> {
-    pub worker: &'a Worker,
-    pub stream: &'a mut Stream,
-    /// What has been read of the client's and not used: the body, then requests that came too early.
-    pub input: &'a mut Buffer,
-    /// It has sent FIN: it sends no more, and is answered all the same.
-    pub half_closed: &'a mut bool,
-    pub timer: &'a Timer,
+/// What the client has been sent.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Sent {
+    pub status: Option<u16>,
+    pub bytes: u64,
 }
 
-impl ClientSide<'_> {
-    /// An error if the client has reset its connection; reads what it sends ahead, as far as there is room.
-    pub fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        if self.input.is_empty() && self.input.has_memory() {
-            self.worker.give_back(self.input.release());
-        }
-        while !*self.half_closed && !self.input.is_full() {
-            match self.worker.poll_read(context, self.stream, self.input) {
-                Poll::Pending => break,
-                Poll::Ready(read) => *self.half_closed = read? == 0,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The limits of an attempt.
-#[derive(Clone, Copy)]
-pub struct Limits<'a> {
-    pub endpoint: &'a EndpointTimeouts,
-    pub listener: &'a Listener,
-}
-
-/// Why there is no response, and what of one there was.
-#[derive(Debug)]
-pub struct Failed {
-    pub failure: Failure,
-    pub detail: Option<String>,
-    /// The endpoint has sent something: it lives, and the connection was no stale one.
-    pub answered: bool,
-    /// It was the client's turn, so the endpoint is not to blame.
-    pub client_waited_for: bool,
-}
-
-impl Failed {
-    /// The time for the whole request is over.
-    fn late(waits: Waits) -> Self {
-        let waited_for = match waits {
-            Waits::Connection => "waiting for a connection",
-            Waits::ClientBody => "waiting for the request's body",
-            Waits::EndpointWrite => "waiting for the endpoint to take the request",
-            Waits::Nothing | Waits::Response => "waiting for the response",
-        };
-        let client_waited_for = waits == Waits::ClientBody;
-        Self { client_waited_for, ..Self::new(Failure::RequestDeadline, waited_for.to_owned()) }
-    }
-
-    fn new(failure: Failure, detail: impl Into<Option<String>>) -> Self {
-        Self { failure, detail: detail.into(), answered: false, client_waited_for: false }
-    }
+/// What came of an attempt whose request has been sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// The client has the whole response.
+    Whole,
+    /// The response is not for the client: the next attempt may follow.
+    Again,
 }
 
 /// What the attempt waits for now, and so which limit holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waits {
     Nothing,
-    Connection,
-    /// To take an interim response.
-    ClientBody,
+    RequestBody,
     EndpointWrite,
     Response,
+    ResponseBody,
+    /// To take the response.
+    ClientRead,
 }
 
-/// An attempt that has been sent off.
-pub struct Attempt<'a> {
-    pub client: ClientSide<'a>,
-    pub connection: &'a mut Connection,
-    /// What has been read of the endpoint's.
-    pub answer: &'a mut Buffer,
-    pub upload: &'a mut Pump,
-    pub uploaded: bool,
-    /// The upload cannot go on: the endpoint takes no more. It may have answered.
-    pub upload_failed: Option<io::Error>,
-    limits: Limits<'a>,
+pub struct Attempt<'a, C, E> {
+    client: &'a mut C,
+    exchange: &'a mut Tracked,
+    endpoint: E,
+    listener: &'a Listener,
+    pool: &'a config::Pool,
+    upload: Transfer,
+    /// The endpoint has all of the request, or takes no more of it.
+    uploaded: bool,
+    rate: MinBodyRate,
     /// When it began, until its first deadline has been set.
     began: Option<Instant>,
     waits: Waits,
-    /// Of the client's body.
-    pace: MinBodyRate,
     interim: usize,
 }
 
-impl<'a> Attempt<'a> {
+impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     pub fn new(
-        client: ClientSide<'a>,
-        connection: &'a mut Connection,
-        answer: &'a mut Buffer,
-        upload: &'a mut Pump,
-        limits: Limits<'a>,
-        began: Instant,
+        client: &'a mut C,
+        exchange: &'a mut Tracked,
+        endpoint: E,
+        listener: &'a Listener,
+        pool: &'a config::Pool,
     ) -> Self {
         Self {
+            began: Some(client.now()),
             client,
-            connection,
-            answer,
-            upload,
+            exchange,
+            endpoint,
+            listener,
+            pool,
+            upload: Transfer::default(),
             uploaded: false,
-            upload_failed: None,
-            pace: MinBodyRate::new(limits.listener.limits.body_rate),
-            limits,
-            began: Some(began),
+            rate: MinBodyRate::new(listener.limits.body_rate),
             waits: Waits::Nothing,
             interim: 0,
         }
     }
 
-    /// Sends the request, as far as the endpoint takes it, and reads the final response's head.
-    ///
-    /// Interim responses go to the client through `interim`, which gives their bytes back as the client is to see them.
-    /// Returns the length of the head in `answer`.
-    pub async fn response(
-        &mut self,
-        response: &mut Response,
-        tracked: &mut Tracked,
-        interim: &mut impl FnMut(&Tracked, &Response, &[u8]) -> Option<Vec<u8>>,
-    ) -> Result<usize, Failed> {
+    /// Sends the request, and gives the client the response, if it is for the client.
+    pub async fn run(&mut self, sent: &mut Sent) -> Result<Answered, Failed> {
+        let answered = self.response().await;
+        let now = self.client.tick();
+        answered?;
+        let (status, circumstances) = (self.status(), circumstances(self.client, false));
+        match self.exchange.response_head(status, circumstances, now) {
+            Head::Forward => self.deliver(sent).await.map(|()| Answered::Whole),
+            Head::Retry => Ok(Answered::Again),
+            Head::Refuse(failure) => Err(failure.into()),
+        }
+    }
+
+    /// The status of the response whose head has come.
+    fn status(&self) -> u16 {
+        self.endpoint.response().status()
+    }
+
+    /// Sends the request, as far as the endpoint takes it, and reads the final response's head. Interim responses go on to
+    /// the client.
+    async fn response(&mut self) -> Result<(), Failed> {
+        if !E::ASKS_FOR_BODY && self.is_asked_to_continue() {
+            Box::pin(self.tell_to_continue()).await?;
+        }
         loop {
-            let length = poll_fn(|context| self.poll_head(context, response, tracked)).await.map_err(
-                |mut failed| {
-                    failed.answered |= !self.answer.is_empty() || self.interim > 0;
-                    failed
-                },
-            )?;
-            if !response.view(self.answer.bytes()).is_interim() {
-                self.client.timer.clear();
-                return Ok(length);
+            poll_fn(|context| self.poll_response(context)).await?;
+            if !self.endpoint.response().is_interim() {
+                self.client.timer().clear();
+                let judged = self.client.judge(&self.endpoint.response());
+                return judged.map_err(|reason| Failed::new(Failure::BadResponse, reason));
             }
-            self.interim += 1;
-            if self.interim > INTERIM_MAX {
-                return Err(Failed {
-                    answered: true,
-                    ..Failed::new(Failure::BadResponse, "too many interim responses".to_owned())
-                });
-            }
-            let bytes = interim(tracked, response, self.answer.bytes().get(..length).unwrap_or(&[]));
-            self.answer.consume(length);
-            if let Some(bytes) = bytes {
-                // In a box, because hardly any response has one before it.
-                Box::pin(self.send_to_client(&bytes)).await?;
-            }
+            // Boxed because hardly any response has one before it.
+            Box::pin(self.pass_interim()).await?;
         }
     }
 
-    async fn send_to_client(&mut self, bytes: &[u8]) -> Result<(), Failed> {
-        let write = tokio::io::AsyncWriteExt::write_all(self.client.stream, bytes);
-        match self.client.timer.within(self.limits.listener.timeouts.write, write).await {
-            Ok(Ok(())) => {
-                self.waits = Waits::Nothing;
-                Ok(())
-            }
-            Ok(Err(error)) => Err(Failed::new(Failure::ClientGone, error.to_string())),
-            // Whatever it was that ran out: behind a part of a response there is no place for another.
-            Err(Elapsed) => Err(Failed::new(Failure::ClientStalled, None)),
+    async fn pass_interim(&mut self) -> Result<(), Failed> {
+        self.interim += 1;
+        if self.interim > INTERIM_MAX {
+            return Err(Failed::new(Failure::BadResponse, "too many interim responses".to_owned()));
         }
+        let worker = self.client.worker().clone();
+        let mut edits = worker.edits.take();
+        let response = self.endpoint.response();
+        self.exchange.response_edits(response.status(), || response.fields(), &mut edits);
+        self.client.send_interim(&response, &edits);
+        worker.edits.set(edits);
+        drop(response);
+        self.endpoint.drop_interim();
+        self.flush().await
     }
 
-    fn poll_head(
-        &mut self,
-        context: &mut Context<'_>,
-        response: &mut Response,
-        tracked: &mut Tracked,
-    ) -> Poll<Result<usize, Failed>> {
-        self.upload.moved = false;
-        if let Err(failed) = self.poll_upload(context, tracked) {
-            return Poll::Ready(Err(failed));
-        }
-        if let Poll::Ready(head) = self.poll_answer(context, response) {
-            return Poll::Ready(head);
-        }
-        if let Err(failed) = self.poll_client(context) {
-            return Poll::Ready(Err(failed));
-        }
-        self.watch();
-        self.client.timer.poll_passed(context).map(|()| Err(self.too_late()))
+    /// The client waits to be told to send its body (RFC 9110, section 10.1.1).
+    fn is_asked_to_continue(&self) -> bool {
+        let head = self.client.request();
+        let expects = head.header("expect").is_some_and(|expect| expect.eq_ignore_ascii_case("100-continue"));
+        expects
+            && head.version() != Version::Http10
+            && head.framing() != Framing::None
+            && self.exchange.is_first_attempt()
     }
 
-    fn poll_upload(&mut self, context: &mut Context<'_>, tracked: &mut Tracked) -> Result<(), Failed> {
-        if self.uploaded || self.upload_failed.is_some() {
+    async fn tell_to_continue(&mut self) -> Result<(), Failed> {
+        self.client.send_interim(&Continue, &Default::default());
+        self.flush().await
+    }
+
+    /// Lets the client take what it has been sent of interim responses.
+    async fn flush(&mut self) -> Result<(), Failed> {
+        let client = &mut *self.client;
+        if !client.has_pending() {
+            self.waits = Waits::Nothing;
             return Ok(());
         }
-        let ClientSide { stream, input, .. } = &mut self.client;
-        let mut ends = Ends { from: stream, buffer: input, to: &mut self.connection.stream };
-        match self.upload.poll(context, &mut ends, &mut |bytes| tracked.request_body(bytes)) {
+        let limit = self.listener.timeouts.write;
+        client.timer().set(limit);
+        let flushed = poll_fn(|context| {
+            while client.has_pending() {
+                match client.poll_send(context, &mut Nothing) {
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Ok(Err(error))),
+                    Poll::Pending => return client.timer().poll_passed(context).map(|()| Err(Elapsed)),
+                }
+            }
+            Poll::Ready(Ok(Ok(())))
+        })
+        .await;
+        self.client.timer().clear();
+        self.waits = Waits::Nothing;
+        match flushed {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Failed::of_client(Failure::ClientGone, error.to_string())),
+            // Whatever it was that ran out: behind a part of a response there is no place for another.
+            Err(Elapsed) => Err(Failed::of_client(Failure::ClientStalled, None)),
+        }
+    }
+
+    fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        self.upload.moved = false;
+        self.poll_upload(context)?;
+        if let Poll::Ready(response) = self.endpoint.poll_response(context) {
+            return Poll::Ready(response);
+        }
+        if self.uploaded {
+            self.poll_gone(context)?;
+        }
+        let waits = match self.upload.waits_for {
+            _ if self.uploaded => Waits::Response,
+            WaitsFor::Source => Waits::RequestBody,
+            WaitsFor::Sink => Waits::EndpointWrite,
+        };
+        self.wait(waits, self.upload.moved);
+        ready!(self.client.timer().poll_passed(context));
+        Poll::Ready(Err(self.too_late()))
+    }
+
+    /// Carries on the request's body.
+    fn poll_upload(&mut self, context: &mut Context<'_>) -> Result<(), Failed> {
+        if self.uploaded {
+            return Ok(());
+        }
+        let Self { upload, client, endpoint, exchange, .. } = self;
+        let mut count = |bytes| exchange.request_body(bytes);
+        match upload.poll(context, *client, endpoint, &mut count) {
             Poll::Pending => Ok(()),
-            Poll::Ready(Ok(())) => {
+            // Where the endpoint takes no more of it, it may have answered.
+            Poll::Ready(Ok(()) | Err(TransferError::Sink(_))) => {
                 self.uploaded = true;
                 Ok(())
             }
-            Poll::Ready(Err(PumpError::Sink(error))) => {
-                self.upload_failed = Some(error);
-                Ok(())
+            Poll::Ready(Err(TransferError::Source(ReadError::Cut(reason)))) => {
+                let reason = reason.unwrap_or_else(|| "closed in the middle of its body".to_owned());
+                Err(Failed::of_client(Failure::ClientGone, reason))
             }
-            Poll::Ready(Err(PumpError::Source(error))) => {
-                let detail =
-                    error.map_or("closed in the middle of its body".to_owned(), |error| error.to_string());
-                Err(Failed::new(Failure::ClientGone, detail))
+            Poll::Ready(Err(TransferError::Source(ReadError::Malformed(reason)))) => {
+                Err(Failed::of_client(Failure::BadRequest, reason))
             }
-            Poll::Ready(Err(PumpError::Framing(error))) => {
-                Err(Failed::new(Failure::BadRequest, error.to_string()))
-            }
-            Poll::Ready(Err(PumpError::Refused(failure))) => Err(Failed::new(failure, None)),
+            Poll::Ready(Err(TransferError::Refused(failure))) => Err(Failed::of_client(failure, None)),
         }
     }
 
-    fn poll_answer(
-        &mut self,
-        context: &mut Context<'_>,
-        response: &mut Response,
-    ) -> Poll<Result<usize, Failed>> {
-        loop {
-            match response.parse(self.answer.bytes()) {
-                Parse::Complete { length } => return Poll::Ready(Ok(length)),
-                Parse::Refused(refusal) => {
-                    return Poll::Ready(Err(Failed::new(Failure::BadResponse, refusal.reason.to_owned())));
-                }
-                Parse::Partial => {}
-            }
-            if self.answer.is_full() {
-                self.answer.grow(self.answer.len() * 2);
-            }
-            match self.client.worker.poll_read(context, &mut self.connection.stream, self.answer) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.gone(None))),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.gone(Some(error)))),
-            }
-        }
-    }
-
-    /// The endpoint has closed the connection, or it broke.
-    fn gone(&mut self, error: Option<io::Error>) -> Failed {
-        let error = error.or(self.upload_failed.take());
-        let timed_out = error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
-        let failure = if timed_out { Failure::RequestWriteTimeout } else { Failure::EndpointReset };
-        let detail =
-            error.map_or("closed before a whole response head".to_owned(), |error| error.to_string());
-        Failed::new(failure, detail)
-    }
-
-    /// Notices a client that has reset its connection.
-    fn poll_client(&mut self, context: &mut Context<'_>) -> Result<(), Failed> {
-        if !self.uploaded && self.upload_failed.is_none() {
-            return Ok(());
-        }
-        self.client.poll_gone(context).map_err(|error| Failed::new(Failure::ClientGone, error.to_string()))
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Result<(), Failed> {
+        let gone = self.client.poll_gone(context);
+        gone.map_err(|error| Failed::of_client(Failure::ClientGone, error.to_string()))
     }
 
     /// Sets the deadline anew where something has moved or something else is waited for.
-    fn watch(&mut self) {
-        let waits = match self.upload.waits_for {
-            _ if self.uploaded || self.upload_failed.is_some() => Waits::Response,
-            WaitsFor::Source => Waits::ClientBody,
-            WaitsFor::Sink => Waits::EndpointWrite,
-        };
-        if waits == self.waits && !self.upload.moved {
+    fn wait(&mut self, waits: Waits, moved: bool) {
+        if waits == self.waits && !moved {
             return;
         }
         self.waits = waits;
-        let timeouts = self.limits.endpoint;
-        let start = self.began.take().unwrap_or_else(Instant::now);
+        let now = self.began.take().unwrap_or_else(Instant::now);
+        let (of_client, of_endpoint) = (&self.listener.timeouts, &self.pool.timeouts);
+        if waits != Waits::RequestBody {
+            self.rate.stop(now);
+        }
         let limit = match waits {
-            Waits::ClientBody => {
-                self.pace.wait(start, self.upload.delivered, self.limits.listener.timeouts.body)
-            }
-            Waits::EndpointWrite => timeouts.write,
-            _ => timeouts.response,
+            Waits::RequestBody => self.rate.wait(now, self.upload.delivered, of_client.body),
+            Waits::EndpointWrite => of_endpoint.write,
+            Waits::Nothing | Waits::Response => of_endpoint.response,
+            Waits::ResponseBody => of_endpoint.idle,
+            Waits::ClientRead => of_client.write,
         };
-        if waits != Waits::ClientBody {
-            self.pace.stop(start);
-        }
-        self.client.timer.set_from(start, limit);
+        self.client.timer().set_from(now, limit);
     }
 
-    fn too_late(&self) -> Failed {
+    /// What it means that the deadline has passed.
+    fn too_late(&mut self) -> Failed {
+        let whole = self.client.timer().is_at_bound();
+        if !matches!(self.waits, Waits::RequestBody | Waits::ClientRead) {
+            self.endpoint.is_late(whole);
+        }
+        if whole {
+            return self.past_deadline();
+        }
         match self.waits {
-            waits if self.client.timer.is_at_bound() => Failed::late(waits),
-            Waits::ClientBody if self.pace.is_slow(Instant::now(), self.limits.listener.timeouts.body) => {
-                Failed::new(Failure::RequestTimeout, "slower than limits.body_rate".to_owned())
+            Waits::RequestBody if self.rate.is_slow(Instant::now(), self.listener.timeouts.body) => {
+                Failed::of_client(Failure::RequestTimeout, "slower than limits.body_rate".to_owned())
             }
-            Waits::ClientBody => Failed::new(Failure::RequestTimeout, None),
-            Waits::EndpointWrite => Failed::new(Failure::RequestWriteTimeout, None),
-            _ => Failed::new(Failure::ResponseTimeout, None),
+            Waits::RequestBody => Failed::of_client(Failure::RequestTimeout, None),
+            Waits::EndpointWrite => Failure::RequestWriteTimeout.into(),
+            Waits::Nothing | Waits::Response => Failure::ResponseTimeout.into(),
+            Waits::ResponseBody => Failed::new(Failure::ResponseCut, "nothing came for too long".to_owned()),
+            Waits::ClientRead => Failed::of_client(Failure::ClientStalled, None),
         }
     }
-}
 
-/// Opens a connection to an endpoint.
-pub async fn connect(
-    kept: &IdlePool,
-    endpoint: &Endpoint,
-    pool: &config::Pool,
-    timer: &Timer,
-) -> Result<Connection, Failed> {
-    let opened = open(kept, endpoint, pool, descriptor_deadline(pool));
-    match timer.within(pool.timeouts.connect, opened).await {
-        Ok(stream) => stream.map(|stream| Connection {
-            stream,
-            tls: pool.tls.clone(),
-            opened: Instant::now(),
-            reused: false,
-        }),
-        Err(Elapsed) if timer.is_at_bound() => Err(Failed::late(Waits::Connection)),
-        Err(Elapsed) => Err(Failed::new(Failure::ConnectTimeout, None)),
+    /// The time for the whole request is over.
+    fn past_deadline(&self) -> Failed {
+        let waited_for = match self.waits {
+            Waits::RequestBody => "waiting for the request's body",
+            Waits::EndpointWrite => "waiting for the endpoint to take the request",
+            Waits::Nothing | Waits::Response => "waiting for the response",
+            Waits::ResponseBody => "waiting for the rest of the response",
+            Waits::ClientRead => "waiting for the client to take the response",
+        };
+        let of_client = matches!(self.waits, Waits::RequestBody | Waits::ClientRead);
+        Failed { of_client, ..Failed::new(Failure::RequestDeadline, waited_for.to_owned()) }
     }
-}
 
-/// By when a connect that begins now must have a descriptor: well within its time, because a longer wait would look like
-/// the endpoint's.
-pub fn descriptor_deadline(pool: &config::Pool) -> tokio::time::Instant {
-    tokio::time::Instant::now() + pool.timeouts.connect / 2
-}
-
-/// The same without a limit to its time, but for the descriptor. Idle connections go where there is none for it.
-pub async fn open(
-    kept: &IdlePool,
-    endpoint: &Endpoint,
-    pool: &config::Pool,
-    descriptor_deadline: tokio::time::Instant,
-) -> Result<Stream, Failed> {
-    let socket = socket(kept, endpoint, pool, descriptor_deadline);
-    let socket = socket.await.map_err(|error| Failed::new(Failure::of_connect(&error), error.to_string()))?;
-    match &pool.tls {
-        None => Ok(Stream::Plain(socket)),
-        Some(tls) => secured(socket, tls, endpoint).await,
+    /// Gives the client the response whose head has come.
+    async fn deliver(&mut self, sent: &mut Sent) -> Result<(), Failed> {
+        if self.status() == 101 {
+            // Boxed to keep the future of other responses small.
+            return Box::pin(self.switch_protocols(sent)).await;
+        }
+        sent.status = Some(self.status());
+        self.send_head();
+        let mut download = Transfer::default();
+        self.waits = Waits::Nothing;
+        let delivered = poll_fn(|context| self.poll_deliver(context, &mut download)).await;
+        self.client.timer().clear();
+        self.client.tick();
+        sent.bytes = download.delivered;
+        delivered?;
+        self.exchange.grpc_status(self.endpoint.trailers());
+        Ok(())
     }
-}
 
-async fn socket(
-    kept: &IdlePool,
-    endpoint: &Endpoint,
-    pool: &config::Pool,
-    descriptor_deadline: tokio::time::Instant,
-) -> io::Result<Socket> {
-    let short = || io::Error::from_raw_os_error(libc::EMFILE);
-    let is_over = || descriptor_deadline <= tokio::time::Instant::now();
-    let mut again = false;
-    loop {
-        let descriptor = tokio::time::timeout_at(descriptor_deadline, kept.descriptors.take(kept));
-        let descriptor = descriptor.await.map_err(|_| short())?;
-        match Socket::connect(endpoint, pool.timeouts.write).await {
-            Ok(socket) => return Ok(socket.holding(descriptor)),
-            Err(error) if os_error::is_of_descriptors(&error) && !is_over() => {
-                drop(descriptor);
-                kept.descriptors.relieve(kept, again).await;
-                again = true;
-            }
-            Err(error) => return Err(error),
+    /// Where the client has its whole response, the endpoint's connection may serve another request.
+    pub fn finish(self, answered: &Result<Answered, Failed>) {
+        if let Ok(Answered::Whole) = answered {
+            self.endpoint.finish();
         }
     }
+
+    /// The response's head on its way to the client.
+    fn send_head(&mut self) {
+        let worker = self.client.worker().clone();
+        let mut edits = worker.edits.take();
+        let response = self.endpoint.response();
+        let onward = {
+            let head = self.client.request();
+            response.onward(head.method(), head.version())
+        };
+        self.exchange.grpc_status(response.fields());
+        self.exchange.response_edits(response.status(), || response.fields(), &mut edits);
+        self.client.send_head(&response, &edits, onward);
+        worker.edits.set(edits);
+        drop(response);
+        self.endpoint.begin_body();
+        self.exchange.let_go();
+    }
+
+    /// The endpoint has agreed to another protocol.
+    async fn switch_protocols(&mut self, sent: &mut Sent) -> Result<(), Failed> {
+        let worker = self.client.worker().clone();
+        let mut edits = worker.edits.take();
+        let response = self.endpoint.response();
+        let is_websocket = is_websocket(response.fields());
+        self.exchange.response_edits(response.status(), || response.fields(), &mut edits);
+        sent.status = Some(self.client.switch_protocols(&response, &edits));
+        worker.edits.set(edits);
+        drop(response);
+        self.endpoint.switch_protocols();
+        self.exchange.let_go();
+        self.client.timer().bound(None);
+        self.flush().await?;
+        self.tunnel(sent, is_websocket).await;
+        Ok(())
+    }
+
+    fn poll_deliver(
+        &mut self,
+        context: &mut Context<'_>,
+        download: &mut Transfer,
+    ) -> Poll<Result<(), Failed>> {
+        (download.moved, self.upload.moved) = (false, false);
+        if let Poll::Ready(done) = self.poll_download(context, download) {
+            return Poll::Ready(done);
+        }
+        if !self.uploaded && self.poll_upload(context).is_err() {
+            // The endpoint has answered: if the client does not send on, the answer is what counts.
+            self.uploaded = true;
+        }
+        if self.uploaded {
+            self.poll_gone(context)?;
+        }
+        let (waits, moved) = match download.waits_for {
+            WaitsFor::Source => (Waits::ResponseBody, download.moved || self.upload.moved),
+            // What a client sends is no reason to wait longer for it to read.
+            WaitsFor::Sink => (Waits::ClientRead, download.moved),
+        };
+        // Nearly every response goes out at once, and needs no deadline.
+        self.wait(waits, moved);
+        ready!(self.client.timer().poll_passed(context));
+        Poll::Ready(Err(self.too_late()))
+    }
+
+    fn poll_download(
+        &mut self,
+        context: &mut Context<'_>,
+        download: &mut Transfer,
+    ) -> Poll<Result<(), Failed>> {
+        let Self { client, endpoint, exchange, .. } = self;
+        let mut count = |bytes| {
+            exchange.response_body(bytes);
+            Ok(())
+        };
+        download.poll(context, endpoint, *client, &mut count).map_err(|error| match error {
+            TransferError::Source(ReadError::Cut(reason)) => {
+                let reason = reason.unwrap_or_else(|| "closed in the middle of its body".to_owned());
+                Failed::new(Failure::ResponseCut, reason)
+            }
+            TransferError::Source(ReadError::Malformed(reason)) => Failed::new(Failure::ResponseCut, reason),
+            TransferError::Sink(error) => Failed::of_client(Failure::ClientGone, error.to_string()),
+            TransferError::Refused(failure) => failure.into(),
+        })
+    }
+
+    async fn tunnel(&mut self, sent: &mut Sent, is_websocket: bool) {
+        let idle = self.pool.timeouts.tunnel;
+        let carried = tunnel::run(self.client, &mut self.endpoint, is_websocket, idle).await;
+        // A tunnel has no limit for its bytes.
+        let _ = self.exchange.request_body(usize::try_from(carried.from_client).unwrap_or(usize::MAX));
+        self.exchange.response_body(usize::try_from(carried.from_endpoint).unwrap_or(usize::MAX));
+        sent.bytes = carried.from_endpoint;
+        self.client.tick();
+    }
 }
 
-/// In a box, so that attempts without TLS do not carry the room for it along.
-fn secured<'a>(
-    socket: Socket,
-    tls: &'a ClientTls,
-    endpoint: &'a Endpoint,
-) -> Pin<Box<dyn Future<Output = Result<Stream, Failed>> + Send + 'a>> {
-    Box::pin(async move {
-        let failed = |detail: String| Failed::new(Failure::EndpointTls, detail);
-        let written = endpoint.written();
-        let name = tls.name(written).ok_or_else(|| failed(format!("{written} has no name to verify")))?;
-        Stream::secured(socket, tls, name).await.map_err(|error| failed(error.to_string()))
+/// Whether it is a WebSocket that the endpoint has switched to.
+fn is_websocket<'a>(mut fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> bool {
+    fields.any(|(name, value)| {
+        name.eq_ignore_ascii_case(b"upgrade") && value.trim_ascii().eq_ignore_ascii_case(b"websocket")
     })
 }

@@ -1,60 +1,222 @@
-//! Answers that are ours, written to the client.
+//! Responses that are made here.
 
-use std::time::Instant;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
 
-use crate::client::connection::Client;
-use crate::config::Listener;
-use crate::exchange::{Failure, Tracked};
-use crate::forward::request::{After, Sent};
-use crate::http1::framing::{Framing, Version};
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
 
-/// Notes why the request failed and, if the client has seen nothing of a response yet, says so to it.
-pub async fn send(
-    client: &mut Client,
-    listener: &Listener,
-    tracked: &mut Tracked,
-    sent: &mut Sent,
-    failure: Failure,
-    detail: Option<String>,
-) -> After {
-    tracked.failed(failure, detail);
-    // If the time for the request is over, there is still some to say so.
-    client.timer.bound(None);
-    if sent.status.is_some() || failure.status().as_u16() == 499 {
-        return After::Close;
+use super::request::Request;
+use super::{ClientStream, Ending};
+use crate::body::{BodySource, ReadError, Transfer};
+use crate::exchange::{Circumstances, Edits, Failed, Failure, LocalReply};
+use crate::message::{Framing, RequestFields, ResponseHead, of_response};
+use crate::routing::RequestHead;
+use crate::worker::deadline::Elapsed;
+
+impl<C: ClientStream> Request<'_, C> {
+    /// Notes why the request failed and, unless the client has gone, says so to it. It has seen nothing of a response yet.
+    pub(super) async fn fail(&mut self, failed: Failed) -> Ending {
+        let Failed { failure, detail, .. } = failed;
+        self.exchange.failed(failure, detail);
+        // If the time for the request is over, there is still some to say so.
+        self.client.timer().bound(None);
+        if failure.status().as_u16() == 499 {
+            return Ending::Broken(failure);
+        }
+        if !failure.leaves_connection() {
+            self.client.close_behind();
+        }
+        let LocalReply { status, headers, body } = self.exchange.local_reply(failure);
+        let reply = ReplyHead { status: status.as_u16(), headers, length: body.len() };
+        self.sent.status = Some(reply.status);
+        let onward = {
+            let head = self.client.request();
+            reply.onward(head.method(), head.version())
+        };
+        self.client.send_head(&reply, &Edits::default(), onward);
+        let ending = self.send(&mut ReplyBody { data: body.into(), trailers: HeaderMap::new() }).await;
+        self.client.tick();
+        ending
     }
-    let keep = keeps(client, failure);
-    let answer = tracked.local_reply(failure);
-    let bodiless = client.view().method() == "HEAD";
-    let mut out =
-        format!("HTTP/1.1 {}\r\ndate: {}\r\n", answer.status, client.worker.date(client.now)).into_bytes();
-    for (name, value) in &answer.headers {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            out.extend_from_slice(part);
+
+    /// Sends `body` behind the head that has been sent, within the time that the client has for it.
+    async fn send(&mut self, body: &mut ReplyBody) -> Ending {
+        let Self { client, sent, listener, .. } = self;
+        let mut transfer = Transfer::default();
+        client.timer().set(listener.timeouts.write);
+        let done = poll_fn(|context| match transfer.poll(context, body, *client, &mut |_| Ok(())) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending => client.timer().poll_passed(context).map(|()| Err(Elapsed)),
+        })
+        .await;
+        client.timer().clear();
+        sent.bytes += transfer.delivered;
+        match done {
+            Ok(Ok(())) => Ending::Whole,
+            // There is nobody to tell.
+            Ok(Err(_)) => Ending::Broken(Failure::ClientGone),
+            Err(Elapsed) => Ending::Broken(Failure::ClientStalled),
         }
     }
-    out.extend_from_slice(if keep { b"\r\n" } else { b"connection: close\r\n\r\n" });
-    if !bodiless {
-        out.extend_from_slice(answer.body.as_bytes());
-        sent.bytes = answer.body.len() as u64;
-    }
-    sent.status = Some(answer.status.as_u16());
-    let told = client.send(&out, listener).await;
-    client.now = Instant::now();
-    match told {
-        Ok(()) if keep => After::KeepAlive,
-        Ok(()) => After::Linger,
-        // It has gone; there is nobody to tell.
-        Err(_) => After::Close,
+
+    /// Notes why the response broke off whose beginning the client has seen, and says so to a client of gRPC.
+    pub(super) async fn cut(&mut self, failed: Failed) -> Ending {
+        let Failed { failure, detail, of_client, .. } = failed;
+        if !of_client {
+            let circumstances = Circumstances { replayable: false, reused: false, response_begun: true };
+            self.exchange.attempt_failed(failure, detail.as_deref(), circumstances, self.client.now());
+        }
+        self.exchange.failed(failure, detail);
+        match self.exchange.grpc_end(failure) {
+            Some(trailers) => self.send(&mut ReplyBody { data: Bytes::new(), trailers }).await,
+            None => Ending::Broken(failure),
+        }
     }
 }
 
-/// Whether the connection may go on: nothing of the request is left on it, and its sender is not suspect.
-fn keeps(client: &mut Client, failure: Failure) -> bool {
-    let view = client.view();
-    let clean = failure.leaves_connection()
-        && view.version() == Version::Http11
-        && view.framing() == Framing::None
-        && view.keep_alive();
-    clean && client.may_go_on() && !client.has_to_go()
+/// The head of a response that is made here.
+struct ReplyHead {
+    status: u16,
+    headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// Of its body.
+    length: usize,
+}
+
+impl ResponseHead for ReplyHead {
+    fn status(&self) -> u16 {
+        self.status
+    }
+
+    fn reason(&self) -> &[u8] {
+        reason(self.status)
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+    }
+
+    fn announced(&self) -> Framing {
+        if self.length == 0 { Framing::None } else { Framing::Length(self.length as u64) }
+    }
+
+    fn framing(&self, method: &str) -> Framing {
+        match of_response(method, self.status, self.announced()) {
+            Framing::UntilClose => Framing::None,
+            framing => framing,
+        }
+    }
+
+    fn copy_lines(&self, out: &mut Vec<u8>, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        for (name, value) in self.fields() {
+            if keep(name, value) {
+                [name, b": ", value, b"\r\n"].iter().for_each(|part| out.extend_from_slice(part));
+            }
+        }
+    }
+
+    fn copy_fields(&self, map: &mut HeaderMap, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        for (name, value) in &self.headers {
+            if keep(name.as_str().as_bytes(), value.as_bytes()) {
+                map.append(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// `100 Continue`.
+pub(super) struct Continue;
+
+impl ResponseHead for Continue {
+    fn status(&self) -> u16 {
+        100
+    }
+
+    fn reason(&self) -> &[u8] {
+        reason(100)
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        std::iter::empty()
+    }
+
+    fn announced(&self) -> Framing {
+        Framing::None
+    }
+
+    fn framing(&self, _method: &str) -> Framing {
+        Framing::None
+    }
+
+    fn copy_lines(&self, _out: &mut Vec<u8>, _keep: impl FnMut(&[u8], &[u8]) -> bool) {}
+
+    fn copy_fields(&self, _map: &mut HeaderMap, _keep: impl FnMut(&[u8], &[u8]) -> bool) {}
+}
+
+fn reason(status: u16) -> &'static [u8] {
+    let status = http::StatusCode::from_u16(status).ok();
+    status.and_then(|status| status.canonical_reason()).unwrap_or_default().as_bytes()
+}
+
+/// A body that is there as a whole.
+#[derive(Debug, Default)]
+pub(super) struct ReplyBody {
+    pub data: Bytes,
+    pub trailers: HeaderMap,
+}
+
+impl BodySource for ReplyBody {
+    fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    fn consume(&mut self, count: usize) -> usize {
+        self.data.advance(count);
+        count
+    }
+
+    fn take(&mut self, count: usize) -> Bytes {
+        self.data.split_to(count)
+    }
+
+    fn is_last(&self) -> bool {
+        true
+    }
+
+    fn poll_fill(&mut self, _context: &mut Context<'_>, _room: usize) -> Poll<Result<(), ReadError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.trailers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+    }
+}
+
+/// A body of which nothing has come yet.
+pub(super) struct Nothing;
+
+impl BodySource for Nothing {
+    fn data(&self) -> &[u8] {
+        &[]
+    }
+
+    fn consume(&mut self, _count: usize) -> usize {
+        0
+    }
+
+    fn take(&mut self, _count: usize) -> Bytes {
+        Bytes::new()
+    }
+
+    fn is_last(&self) -> bool {
+        false
+    }
+
+    fn poll_fill(&mut self, _context: &mut Context<'_>, _room: usize) -> Poll<Result<(), ReadError>> {
+        Poll::Pending
+    }
+
+    fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        std::iter::empty()
+    }
 }

@@ -1,25 +1,18 @@
-//! An upgraded connection: bytes in both directions, until both sides have ended or neither says anything for too long.
+//! A stream that has switched protocols: bytes in both directions, until a side has ended or neither says anything for too
+//! long.
 
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::AsyncWrite;
+use bytes::Bytes;
 
-use crate::forward::websocket_frames::{Frames, GOING_AWAY, GOING_AWAY_MASKED};
-use crate::net::buffer::{BODY, Buffer, TURN};
-use crate::net::stream::Stream;
-use crate::worker::Worker;
-use crate::worker::deadline::{Phase, Timer};
-
-/// One side of a tunnel, and what has been read of it.
-pub struct Side<'a> {
-    pub stream: &'a mut Stream,
-    pub buffer: &'a mut Buffer,
-    /// Of what has gone from here to the other side, if it is a WebSocket.
-    pub frames: Option<Frames>,
-}
+use super::ClientStream;
+use super::local_reply::ReplyBody;
+use super::websocket_frames::{Frames, GOING_AWAY, GOING_AWAY_MASKED};
+use crate::body::{BodySink, BodySource, ReadError, Transfer, TransferError};
+use crate::endpoint::EndpointStream;
+use crate::worker::deadline::Phase;
 
 /// How many bytes went each way.
 #[derive(Debug, Default, Clone, Copy)]
@@ -28,114 +21,133 @@ pub struct Carried {
     pub from_endpoint: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Flow {
-    Open,
-    /// The source has ended; what is buffered still has to go.
-    Draining,
-    Ended,
+/// One direction.
+#[derive(Default)]
+struct Flow {
+    transfer: Transfer,
+    /// Of what has gone this way, if it is a WebSocket.
+    frames: Option<Frames>,
 }
 
-/// Carries bytes until both sides have ended, one fails, or nothing has moved for `idle`.
+/// Carries bytes until the endpoint has said all, a side fails, or nothing has moved for `idle`.
 ///
 /// When the worker says farewell, both sides of a WebSocket are told to go as soon as they have had a whole frame.
 pub async fn run(
-    worker: &Worker,
-    mut client: Side<'_>,
-    mut endpoint: Side<'_>,
-    timer: &Timer,
+    client: &mut impl ClientStream,
+    endpoint: &mut impl EndpointStream,
+    is_websocket: bool,
     idle: Duration,
 ) -> Carried {
-    let mut carried = Carried::default();
-    let (mut up, mut down) = (Flow::Open, Flow::Open);
-    client.buffer.grow(BODY);
-    endpoint.buffer.grow(BODY);
-    timer.set(idle);
-    timer.enter(Phase::Tunnel);
+    let (mut up, mut down) = (Flow::new(is_websocket), Flow::new(is_websocket));
+    let worker = client.worker().clone();
+    client.timer().set(idle);
+    client.timer().enter(Phase::Tunnel);
     poll_fn(|context| {
-        let mut turn = 0;
-        loop {
-            let sent = poll_flow(context, &mut client, endpoint.stream, &mut up);
-            let received = poll_flow(context, &mut endpoint, client.stream, &mut down);
-            let (Ok(sent), Ok(received)) = (sent, received) else { return Poll::Ready(()) };
-            carried.from_client += sent;
-            carried.from_endpoint += received;
-            // When the endpoint has said all it will ever say, nobody is left to hear the client.
-            if down == Flow::Ended || (up == Flow::Ended && down != Flow::Open) {
-                return Poll::Ready(());
-            }
-            if worker.says_farewell() && endpoint.may_tell() {
-                endpoint.tell(context, client.stream, &GOING_AWAY);
-                client.tell(context, endpoint.stream, &GOING_AWAY_MASKED);
-                return Poll::Ready(());
-            }
-            if sent + received == 0 {
-                ready!(timer.poll_passed(context));
-                if !worker.says_farewell() {
-                    return Poll::Ready(());
-                }
-            }
-            timer.set(idle);
-            turn += sent + received;
-            if turn > TURN {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+        // When the endpoint has said all it will ever say, nobody is left to hear the client.
+        if is_over(up.poll(context, client, endpoint)) || down.poll(context, endpoint, client).is_ready() {
+            return Poll::Ready(());
         }
+        if worker.says_farewell() && down.may_end() {
+            down.end(context, client, &GOING_AWAY);
+            up.end(context, endpoint, &GOING_AWAY_MASKED);
+            return Poll::Ready(());
+        }
+        if up.has_moved() | down.has_moved() {
+            client.timer().set(idle);
+        }
+        if client.timer().poll_passed(context).is_pending() {
+            return Poll::Pending;
+        }
+        if !worker.says_farewell() {
+            return Poll::Ready(());
+        }
+        // Its end is waited for, and in the middle of a frame there is no place to say so.
+        client.timer().set(idle);
+        client.timer().poll_passed(context)
     })
     .await;
-    timer.enter(Phase::Request);
-    timer.clear();
-    carried
+    client.timer().enter(Phase::Request);
+    client.timer().clear();
+    Carried { from_client: up.transfer.delivered, from_endpoint: down.transfer.delivered }
 }
 
-impl Side<'_> {
-    /// Whether another frame may be put behind what has gone from here.
-    fn may_tell(&self) -> bool {
+/// Whether a side has failed. A client that has said all may still listen.
+fn is_over(flow: Poll<Result<(), TransferError>>) -> bool {
+    matches!(flow, Poll::Ready(Err(_)))
+}
+
+impl Flow {
+    fn new(is_websocket: bool) -> Self {
+        Self { transfer: Transfer::default(), frames: is_websocket.then(Frames::default) }
+    }
+
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        from: &mut impl BodySource,
+        to: &mut impl BodySink,
+    ) -> Poll<Result<(), TransferError>> {
+        let mut from = Watched { source: from, frames: &mut self.frames };
+        self.transfer.poll(context, &mut from, to, &mut |_| Ok(()))
+    }
+
+    fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.transfer.moved)
+    }
+
+    /// Whether another frame may be put behind what has gone this way.
+    fn may_end(&self) -> bool {
         self.frames.as_ref().is_some_and(Frames::may_follow)
     }
 
-    /// Sends `to` the other side a last frame, if there is a place for it. What is buffered here stays behind.
-    fn tell(&mut self, context: &mut Context<'_>, to: &mut Stream, last: &[u8]) {
-        if self.may_tell() {
+    /// Sends a last frame, if there is a place for it. What has not gone stays behind.
+    fn end(&mut self, context: &mut Context<'_>, to: &mut impl BodySink, last: &'static [u8]) {
+        if self.may_end() && !to.is_done() {
+            let mut last = ReplyBody { data: Bytes::from_static(last), ..ReplyBody::default() };
             // Who takes nothing cannot be told.
-            let _ = Pin::new(to).poll_write(context, last);
+            let _ = to.poll_send(context, &mut last);
         }
     }
 }
 
-/// Moves what can be moved in one direction, as far as a turn goes; `Err` if a side has failed.
-fn poll_flow(
-    context: &mut Context<'_>,
-    from: &mut Side<'_>,
-    to: &mut Stream,
-    flow: &mut Flow,
-) -> Result<u64, ()> {
-    let mut moved = 0;
-    while *flow != Flow::Ended && moved <= TURN {
-        if !from.buffer.is_empty() {
-            match Pin::new(&mut *to).poll_write(context, from.buffer.bytes()) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Err(()),
-                Poll::Ready(Ok(count)) => {
-                    if let Some(frames) = &mut from.frames {
-                        frames.pass(from.buffer.bytes().get(..count).unwrap_or_default());
-                    }
-                    from.buffer.consume(count);
-                    moved += count as u64;
-                }
-            }
-        } else if *flow == Flow::Draining {
-            to.shut_down_write();
-            *flow = Flow::Ended;
-        } else {
-            match from.buffer.poll_read(context, Pin::new(&mut *from.stream)) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(0)) => *flow = Flow::Draining,
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(_)) => return Err(()),
-            }
+/// A source whose bytes are looked at as they go.
+struct Watched<'a, S> {
+    source: &'a mut S,
+    frames: &'a mut Option<Frames>,
+}
+
+impl<S: BodySource> Watched<'_, S> {
+    fn pass(&mut self, count: usize) {
+        if let Some(frames) = self.frames {
+            frames.pass(self.source.data().get(..count).unwrap_or_default());
         }
     }
-    Ok(moved)
+}
+
+impl<S: BodySource> BodySource for Watched<'_, S> {
+    fn data(&self) -> &[u8] {
+        self.source.data()
+    }
+
+    fn consume(&mut self, count: usize) -> usize {
+        self.pass(count);
+        self.source.consume(count)
+    }
+
+    fn take(&mut self, count: usize) -> Bytes {
+        self.pass(count);
+        self.source.take(count)
+    }
+
+    fn is_last(&self) -> bool {
+        self.source.is_last()
+    }
+
+    fn poll_fill(&mut self, context: &mut Context<'_>, room: usize) -> Poll<Result<(), ReadError>> {
+        self.source.poll_fill(context, room)
+    }
+
+    fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.source.trailers()
+    }
 }

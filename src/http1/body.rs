@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::chunked::{ChunkError, Decoder};
-use super::framing::Framing;
+use crate::message::Framing;
 
 /// What a piece of input was.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -133,6 +133,11 @@ impl Fields {
         self.lines.len()
     }
 
+    /// Where the last line ends that has been read.
+    pub(super) fn end(&self) -> usize {
+        self.line
+    }
+
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }

@@ -1,24 +1,7 @@
-//! Where a message's body ends (RFC 9112, section 6.3), and how it is announced on the other side.
+//! What a head's fields say about its body (RFC 9112, section 6.3) and its connection.
 
 use super::syntax::trim;
-
-/// How a body is delimited.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Framing {
-    /// There is no body.
-    #[default]
-    None,
-    Length(u64),
-    Chunked,
-    /// Up to the end of the connection; only responses.
-    UntilClose,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Version {
-    Http10,
-    Http11,
-}
+use crate::message::{Framing, Version};
 
 /// What the framing fields of a head announce, whatever its method or status makes of it. Fed with the fields in order.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,45 +54,6 @@ fn length(value: &[u8]) -> Result<u64, &'static str> {
         let length = length.checked_mul(10).and_then(|length| length.checked_add(digit));
         length.filter(|length| i64::try_from(*length).is_ok()).ok_or("Content-Length is too large")
     })
-}
-
-/// The body of a response to a request with this method.
-pub(super) fn of_response(method: &str, status: u16, announced: Framing) -> Framing {
-    match (method, status, announced) {
-        ("HEAD", ..) | (_, 100..=199 | 204 | 304, _) | ("CONNECT", 200..=299, _) => Framing::None,
-        (.., Framing::None) => Framing::UntilClose,
-        (.., announced) => announced,
-    }
-}
-
-/// How a response is sent on to the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Onward {
-    /// What its head says: more than the body has where there is none, as for HEAD and 304.
-    pub announced: Framing,
-    /// What follows the head.
-    pub body: Framing,
-}
-
-impl Onward {
-    /// `announced` and `body` are those of the endpoint's response, `client` is the version of the request.
-    pub(super) fn new(announced: Framing, body: Framing, status: u16, client: Version) -> Self {
-        let suited = |framing| match (framing, client) {
-            (Framing::Chunked, Version::Http10) => Framing::UntilClose,
-            (Framing::UntilClose, Version::Http11) => Framing::Chunked,
-            (framing, _) => framing,
-        };
-        let announced = match (body, status) {
-            // RFC 9110, section 8.6, and RFC 9112, section 6.1.
-            (Framing::None, 100..=199 | 204) => Framing::None,
-            (Framing::None, _) => match suited(announced) {
-                Framing::UntilClose => Framing::None,
-                announced => announced,
-            },
-            (body, _) => suited(body),
-        };
-        Self { announced, body: suited(body) }
-    }
 }
 
 /// More names than anybody nominates in `Connection`; each costs a look at every field.

@@ -59,11 +59,9 @@ pub struct HeadRoom {
     pub request: Request,
     /// The bytes that `request` points into.
     pub head: HeadBytes,
-    /// Heads that are written.
-    pub out: Vec<u8>,
 }
 
-/// Room for more than this is not kept: few heads need it, and a chunked body leaves more than 100 kB.
+/// Room for more than this is not kept: few heads need it.
 const KEPT_MAX: usize = 8 * 1024;
 
 impl HeadRoom {
@@ -73,8 +71,6 @@ impl HeadRoom {
         self.head.text.clear();
         self.head.text.shrink_to(KEPT_MAX);
         self.head.other = Vec::new();
-        self.out.clear();
-        self.out.shrink_to(KEPT_MAX);
     }
 
     pub fn view(&self) -> RequestView<'_> {

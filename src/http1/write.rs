@@ -7,10 +7,9 @@
 #[cfg(test)]
 mod tests;
 
-use super::framing::{Framing, Version};
-use super::head::{RequestView, ResponseView};
 use crate::exchange::Edits;
 use crate::header_field::{is_connection_specific, is_framing, same_name};
+use crate::message::{Framing, RequestFields, ResponseHead, Version};
 
 /// How a request goes on.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +29,7 @@ pub struct RequestForm<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseForm<'a> {
     pub edits: &'a Edits,
-    /// What the head announces: see [`Onward`](super::framing::Onward).
+    /// What the head announces: see [`Onward`](crate::message::Onward).
     pub framing: Framing,
     pub connection: Connection,
     /// For `Date`, where the endpoint sent none. Not for interim responses.
@@ -48,22 +47,7 @@ pub enum Connection {
     Upgrade,
 }
 
-/// Writes a request's head for the other carrier: nothing of it has changed but its target, which is in its normal
-/// form.
-pub fn judged(out: &mut Vec<u8>, head: RequestView<'_>) {
-    target(out, head);
-    out.extend_from_slice(match head.version() {
-        Version::Http10 => b" HTTP/1.0\r\n",
-        Version::Http11 => b" HTTP/1.1\r\n",
-    });
-    if head.header("host").is_none() && !head.authority().is_empty() {
-        write(out, &["Host: ", head.authority(), "\r\n"]);
-    }
-    head.lines().copy_to(out, |_, _| true);
-    out.extend_from_slice(b"\r\n");
-}
-
-fn target(out: &mut Vec<u8>, head: RequestView<'_>) {
+fn target(out: &mut Vec<u8>, head: &impl RequestFields) {
     write(out, &[head.method(), " ", head.path()]);
     if let Some(query) = head.query() {
         write(out, &["?", query]);
@@ -71,12 +55,12 @@ fn target(out: &mut Vec<u8>, head: RequestView<'_>) {
 }
 
 /// Writes a request's head.
-pub fn request(out: &mut Vec<u8>, head: RequestView<'_>, form: &RequestForm<'_>) {
+pub fn request(out: &mut Vec<u8>, head: &impl RequestFields, form: &RequestForm<'_>) {
     target(out, head);
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut host = form.edits.gives("host");
     let http10 = head.version() == Version::Http10;
-    head.lines().copy_to(out, |name, _| {
+    head.copy_lines(out, |name, _| {
         // Interim responses are not for clients of HTTP/1.0, so an endpoint must not be asked for one.
         let unfit = http10 && same_name(name, b"expect");
         let goes = unfit || goes(name, form.edits, form.framing);
@@ -103,10 +87,10 @@ pub fn request_end(out: &mut Vec<u8>, form: &RequestForm<'_>) {
 }
 
 /// Writes a response's head.
-pub fn response(out: &mut Vec<u8>, head: ResponseView<'_>, form: &ResponseForm<'_>) {
+pub fn response(out: &mut Vec<u8>, head: &impl ResponseHead, form: &ResponseForm<'_>) {
     status_line(out, head);
     let mut date = form.edits.gives("date");
-    head.lines().copy_to(out, |name, _| {
+    head.copy_lines(out, |name, _| {
         let goes = goes(name, form.edits, form.framing);
         date |= !goes && name.eq_ignore_ascii_case(b"date");
         !goes
@@ -127,7 +111,7 @@ pub fn response(out: &mut Vec<u8>, head: ResponseView<'_>, form: &ResponseForm<'
     });
 }
 
-fn status_line(out: &mut Vec<u8>, head: ResponseView<'_>) {
+fn status_line(out: &mut Vec<u8>, head: &impl ResponseHead) {
     let status = head.status();
     let digit = |value: u16| b'0' + (value % 10) as u8;
     out.extend_from_slice(b"HTTP/1.1 ");

@@ -50,11 +50,6 @@ pub fn client(error: &Error) -> Failure {
     }
 }
 
-/// The client has not taken a piece of the response in its time.
-pub fn is_stalled(error: &Error) -> bool {
-    error.esource == ErrorSource::Downstream && error.etype == ErrorType::WriteTimedout
-}
-
 /// The innermost cause, for the operator.
 pub fn detail(error: &Error) -> Option<String> {
     let mut error = error;

@@ -12,10 +12,6 @@ pub struct Context(Option<Box<Carried>>);
 
 pub struct Carried {
     pub exchange: Tracked,
-    /// It has been admitted before it came here.
-    pub admitted: bool,
-    /// It asks for a WebSocket over HTTP/2.
-    pub websocket: bool,
     /// Where the connection of the attempt under way is found if Pingora has no descriptor of it.
     pub slot: Option<Slot>,
     /// The connection of the attempt under way, until the endpoint has done its part.
@@ -27,16 +23,8 @@ pub struct Carried {
 }
 
 impl Context {
-    pub fn carry(&mut self, exchange: Tracked, admitted: bool, websocket: bool) {
-        self.0 = Some(Box::new(Carried {
-            exchange,
-            admitted,
-            websocket,
-            slot: None,
-            busy: None,
-            failure: None,
-            begun: false,
-        }));
+    pub fn carry(&mut self, exchange: Tracked) {
+        self.0 = Some(Box::new(Carried { exchange, slot: None, busy: None, failure: None, begun: false }));
     }
 
     /// The request is over, and what it held is given back.

@@ -49,6 +49,18 @@ pub fn set_path(request: &mut RequestHeader, path: &str) -> Result<()> {
     Ok(())
 }
 
+/// An endpoint of HTTP/2 is told the host by the authority of the target (RFC 9113, section 8.3.1): the `Host` that the pool
+/// wants becomes that.
+pub fn authority_form(request: &mut RequestHeader) -> Result<()> {
+    let Some(host) = request.headers.get(header::HOST).cloned() else { return Ok(()) };
+    let mut parts = request.uri.clone().into_parts();
+    parts.scheme.get_or_insert(Scheme::HTTP);
+    parts.authority = Some(host.as_bytes().try_into().or_err(ErrorType::InvalidHTTPHeader, "no host")?);
+    request.set_uri(Uri::from_parts(parts).or_err(ErrorType::InvalidHTTPHeader, "no target")?);
+    request.remove_header(&header::HOST);
+    Ok(())
+}
+
 /// A server that is asked directly is asked by path alone (RFC 9112, section 3.2): an authority in the target would
 /// count more for it than the `Host` that the pool wants.
 pub fn origin_form(request: &mut RequestHeader) -> Result<()> {

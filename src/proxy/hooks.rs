@@ -15,9 +15,8 @@ use super::connection::Slot;
 use super::context::{Carried, Context};
 use super::visit::Visit;
 use super::watch::{Busy, Limit};
-use super::{
-    Carrier, EndpointProtocols, classify, edits, heads, next_attempt, peer, rest, strict, websocket,
-};
+use super::{Carrier, classify, edits, heads, peer};
+use crate::client::http2::validate;
 use crate::exchange::{Circumstances, Edits, Failure, Head};
 
 #[async_trait]
@@ -32,52 +31,36 @@ impl ProxyHttp for Carrier {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
-        let websocket = websocket::is_asked_for(session.req_header());
-        if websocket {
-            websocket::as_upgrade(session.req_header_mut());
-        }
-        let admitted = Visit::of(session).and_then(|visit| visit.take_admitted());
-        let is_admitted = admitted.is_some();
-        let Some(exchange) = admitted.or_else(|| self.begin(session, websocket)) else {
+        let Some(exchange) = self.begin(session) else {
             return Error::e_explain(ErrorType::InternalError, "a connection of no listener");
         };
-        if is_admitted && session.req_header().headers.contains_key(header::TRANSFER_ENCODING) {
-            // See `visit::serve_one`.
-            session.set_keepalive(None);
-        }
         let timeouts = &exchange.listener().timeouts;
         // Pingora keeps idle connections for ever from the second request on, unless told at each one.
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(timeouts.keep_alive.as_secs().max(1)));
         }
-        // What is carried by us has our own: see `own_way`.
-        session.set_read_timeout(None);
-        session.set_write_timeout(None);
+        // Once it is read: with the first timeout, Pingora starts a thread that wakes a hundred times a second.
+        session.set_read_timeout(Some(timeouts.body));
+        session.set_write_timeout(Some(timeouts.write));
         // A client that has sent its request and closed its side still wants the answer (RFC 9112, section 9.6).
         session.set_abort_on_close(false);
         session.set_pipelining_enabled(true);
-        ctx.carry(exchange, is_admitted, websocket);
+        ctx.carry(exchange);
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let carried = ctx.carried()?;
-        // In boxes, so that other requests do not carry the room for it along.
         if let Err((failure, detail)) = judge(session, carried)? {
-            Box::pin(self.answer(session, carried, failure, detail)).await;
+            self.answer(session, carried, failure, detail).await;
             return Ok(true);
         }
-        if session.req_header().version == Version::HTTP_2 || carried.exchange.speaks_http2() {
-            Box::pin(self.pass_on(session, carried)).await?;
-            return Ok(true);
-        }
-        own_way(session, carried);
         Ok(false)
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let carried = ctx.carried()?;
-        if let Err(failure) = next_attempt(self, session, carried, EndpointProtocols::Http1Only).await {
+        if let Err(failure) = self.next_attempt(session, carried).await {
             return Err(carried.fail(failure));
         }
         carried.exchange.request_body_again();
@@ -124,12 +107,18 @@ impl ProxyHttp for Carrier {
         carried.exchange.request_edits(&**client, connection, &mut edits);
         edits::apply(request, &edits)?;
         heads::restore_end_to_end(client, request)?;
+        if client.version == Version::HTTP_2 && !carried.exchange.speaks_http2() {
+            heads::join_cookies(request)?;
+        }
         let secured = carried.exchange.pool().is_some_and(|pool| pool.spec().tls.is_some());
         if secured && !carried.exchange.is_upgrade() {
             // See `peer::build`: the endpoint must not keep it, either.
             request.insert_header(header::CONNECTION, "close")?;
         }
-        heads::origin_form(request)
+        match client.version == Version::HTTP_2 && carried.exchange.speaks_http2() {
+            true => heads::authority_form(request),
+            false => heads::origin_form(request),
+        }
     }
 
     async fn request_body_filter(
@@ -220,18 +209,12 @@ impl ProxyHttp for Carrier {
 
     fn response_body_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
         let carried = ctx.carried()?;
-        if session.body_bytes_sent() > 0
-            && let Some(visit) = Visit::of(session)
-        {
-            // Pingora asks for more only when the client has taken what there was.
-            visit.takes();
-        }
         if let Some(body) = body {
             carried.exchange.response_body(body.len());
         }
@@ -313,26 +296,16 @@ impl ProxyHttp for Carrier {
         FailToProxy { error_code: failure.status().as_u16(), can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
         let status = session.response_written().map(|response| response.status.as_u16());
         // Where a `100 Continue` was all that the client stayed for, it has had no answer.
         let status = status.filter(|status| *status == 101 || *status >= 200);
         let bytes_out = session.body_bytes_sent() as u64;
-        let mut websocket = false;
         if let Some(mut carried) = ctx.end() {
-            websocket = carried.websocket;
             carried.exchange.finish(status, bytes_out, Instant::now());
         }
         if let Some(visit) = Visit::of(session) {
             visit.answered();
-            match error {
-                None => visit.takes(),
-                Some(error) if classify::is_stalled(error) => visit.stalls(),
-                Some(_) => {}
-            }
-        }
-        if status.is_some() && error.is_none() && !websocket {
-            rest::read(session).await;
         }
     }
 
@@ -352,14 +325,6 @@ impl ProxyHttp for Carrier {
     }
 }
 
-/// The request goes Pingora's own way, with timeouts of its own. With the first of them it starts a thread that wakes a
-/// hundred times a second from then on.
-fn own_way(session: &mut Session, carried: &Carried) {
-    let timeouts = &carried.exchange.listener().timeouts;
-    session.set_read_timeout(Some(timeouts.body));
-    session.set_write_timeout(Some(timeouts.write));
-}
-
 /// Why a request is refused, with a detail for the operator.
 type Refusal = (Failure, Option<String>);
 
@@ -368,14 +333,11 @@ fn judge(session: &mut Session, carried: &mut Carried) -> Result<std::result::Re
     if session.req_header().method == http::Method::CONNECT {
         return Ok(Err((Failure::MethodNotAllowed, None)));
     }
-    if let Err(reason) = strict::check(session.req_header()) {
+    if let Err(reason) = validate::check(session.req_header()) {
         return Ok(Err((Failure::BadRequest, Some(reason.to_owned()))));
     }
     if let Err(failure) = normalise(session, carried)? {
         return Ok(Err((failure, None)));
-    }
-    if carried.admitted {
-        return Ok(Ok(()));
     }
     let request = session.req_header();
     let fields = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);

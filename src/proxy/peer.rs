@@ -29,6 +29,9 @@ pub fn build(
     options.write_timeout = Some(timeouts.write);
     options.total_connection_timeout = Some(connect);
     options.tcp_keepalive = Some(keepalive(timeouts.write));
+    if exchange.speaks_http2() {
+        options.set_http_version(2, 2);
+    }
     let tls = exchange.endpoint()?.expected(&exchange.pool()?.spec().tls);
     if tls.is_some() {
         // Pingora tells connections apart by their descriptors, and sees none here: it must not keep any.

@@ -18,21 +18,13 @@ use pingora_core::protocols::{
     UniqueID, UniqueIDType,
 };
 use pingora_http::ResponseHeader;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::frames::Frames;
 use super::visit::Visit;
 use crate::client::connection::{LINGER, lingers};
-use crate::client::handover::Returned;
+use crate::client::handover::Preface;
 use crate::net::stream::Stream;
-
-/// What an HTTP/2 client may have read of it, in bytes, before its worker's others have their turn: frames may cost far
-/// more than they have bytes.
-const TURN: usize = 4 * 1024;
-
-/// The same within a body, whose bytes cost what they cost.
-const TURN_OF_BODY: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub struct ClientStream {
@@ -44,12 +36,6 @@ pub struct ClientStream {
     /// Made for those who connect through a proxy; here it is the one place where something of ours comes along.
     digest: Option<Arc<ProxyDigest>>,
     http2: bool,
-    /// What an HTTP/2 client has sent.
-    frames: Option<Frames>,
-    /// Bytes of that since others had their turn.
-    turn: usize,
-    /// Bytes that Pingora may still read, because they are the request's; `None`: all that there are.
-    left: Option<u64>,
     farewell: Option<Farewell>,
 }
 
@@ -73,9 +59,6 @@ impl Farewell {
     }
 }
 
-/// What is read on for somebody else, so that a client is heard that resets its connection.
-const AHEAD_MAX: usize = 16 * 1024;
-
 impl ClientStream {
     pub fn new(stream: Stream, ahead: Vec<u8>, visit: Arc<Visit>) -> Self {
         let socket = SocketDigest::from_raw_fd(stream.as_raw_fd());
@@ -87,51 +70,23 @@ impl ClientStream {
         let digest =
             response.map(|none| Arc::new(ProxyDigest::new(Box::new(none), Some(Box::new(visit.clone())))));
         let socket = Arc::new(socket);
-        Self {
-            stream,
-            ahead,
-            visit,
-            socket,
-            digest,
-            http2: false,
-            frames: None,
-            turn: 0,
-            left: None,
-            farewell: None,
-        }
+        let http2 = visit.secured.as_ref().is_some_and(|secured| secured.http2);
+        Self { stream, ahead, visit, socket, digest, http2, farewell: None }
     }
 
-    /// The same for a client that speaks HTTP/2.
-    pub fn of_http2(self) -> Self {
-        Self { http2: true, frames: Some(Frames::new(Instant::now())), ..self }
-    }
-
-    /// The same for one request of so many bytes.
-    pub fn within(self, bytes: u64) -> Self {
-        self.visit.has_behind(self.ahead.len().saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX)));
-        Self { left: Some(bytes), ..self }
-    }
-
-    /// What of it the next one needs to serve it.
-    pub fn give_back(self) -> Returned {
-        Returned { stream: self.stream, ahead: self.ahead, owed: self.visit.owed() }
-    }
-
-    /// The request is whole: keeps what comes for whoever reads the next one. Ready at the end of a connection on which
-    /// nothing has come.
-    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut memory = [0; 1024];
-        while self.ahead.len() < AHEAD_MAX {
-            let mut rest = ReadBuf::new(&mut memory);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut rest))?;
-            if rest.filled().is_empty() {
-                // Pingora takes the end for one that nothing precedes.
-                return if self.ahead.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending };
+    /// Finds out whether the client speaks HTTP/2 without TLS, by its first bytes; an error if it goes before.
+    pub async fn find_http2(&mut self) -> io::Result<()> {
+        while Preface::of(&self.ahead) == Preface::Part {
+            if self.stream.read_buf(&mut self.ahead).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.ahead.extend_from_slice(rest.filled());
-            self.visit.has_behind(self.ahead.len());
         }
-        Poll::Pending
+        self.http2 = Preface::of(&self.ahead) == Preface::Whole;
+        Ok(())
+    }
+
+    pub fn is_http2(&self) -> bool {
+        self.http2
     }
 
     fn poll_ahead_or_stream(
@@ -145,30 +100,6 @@ impl ClientStream {
         let count = self.ahead.len().min(buffer.remaining());
         buffer.put_slice(self.ahead.drain(..count).as_slice());
         Poll::Ready(Ok(()))
-    }
-
-    /// Reads no more than what is left of the request.
-    fn poll_within(
-        &mut self,
-        left: u64,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if left == 0 {
-            return self.poll_rest(context);
-        }
-        let room = buffer.remaining().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
-        ready!(self.poll_ahead_or_stream(context, &mut part))?;
-        let read = part.filled().len();
-        buffer.advance(read);
-        self.left = Some(left - read as u64);
-        Poll::Ready(Ok(()))
-    }
-
-    fn has_had_its_turn(&self) -> bool {
-        let Some(frames) = &self.frames else { return false };
-        self.turn >= if frames.is_within_body() { TURN_OF_BODY } else { TURN }
     }
 
     /// Reads what a client still sends that has had its last answer, so that it arrives; see `client::connection`.
@@ -187,18 +118,6 @@ impl ClientStream {
         }
         Poll::Ready(Ok(()))
     }
-
-    /// Looks at what has been read.
-    fn inspect(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(frames) = &mut self.frames else { return Ok(()) };
-        let taken = frames.take(bytes, Instant::now());
-        self.visit.has_window(frames.window());
-        taken.map_err(|violation| {
-            let detail = violation.detail();
-            self.visit.listener_state.turned_away(self.visit.identity.peer(), violation.reason(), &detail);
-            io::Error::new(io::ErrorKind::InvalidData, detail)
-        })
-    }
 }
 
 impl AsyncRead for ClientStream {
@@ -207,26 +126,11 @@ impl AsyncRead for ClientStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.has_had_its_turn() {
-            self.turn = 0;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         let before = buffer.filled().len();
-        let read = match self.left {
-            Some(left) => self.poll_within(left, context, buffer),
-            None => self.poll_ahead_or_stream(context, buffer),
-        };
+        let read = self.poll_ahead_or_stream(context, buffer);
         match &read {
-            Poll::Pending => {
-                self.turn = 0;
-                self.visit.waits();
-            }
-            Poll::Ready(_) if buffer.filled().len() > before => {
-                self.turn += buffer.filled().len() - before;
-                self.visit.begins();
-                self.inspect(buffer.filled().get(before..).unwrap_or_default())?;
-            }
+            Poll::Pending => self.visit.waits(),
+            Poll::Ready(_) if buffer.filled().len() > before => self.visit.begins(),
             Poll::Ready(_) => {}
         }
         read
@@ -261,11 +165,6 @@ impl AsyncWrite for ClientStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.http2 {
             return Pin::new(&mut self.stream).poll_shutdown(context);
-        }
-        if self.visit.is_cut() {
-            // It is closed at once.
-            self.stream.ends_with_reset(true);
-            return Poll::Ready(Ok(()));
         }
         let this = &mut *self;
         let may_send = || this.visit.is_unread() || this.stream.has_unread();

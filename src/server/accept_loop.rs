@@ -17,7 +17,7 @@ use super::accept_error::is_of_one_connection;
 use super::connection_limit::{AcceptPause, ConnectionLimit, ConnectionPermit};
 use super::listen_socket::ListenSocket;
 use super::worker_load::{Assigned, Dispatcher};
-use crate::client::connection::{self, Client};
+use crate::client::connection::{self, Connection};
 use crate::listener_state::ListenerState;
 use crate::net::stream::Stream;
 use crate::telemetry::metrics::listeners::OpenConnection;
@@ -229,7 +229,7 @@ impl AcceptLoop {
                 return;
             }
         };
-        let client = Client::new(self.worker.clone(), stream, peer, listener_state);
+        let client = Connection::new(self.worker.clone(), stream, peer, listener_state);
         tokio::task::spawn_local(connection::serve(client, (permit, open, load_guard)));
     }
 }
@@ -285,11 +285,11 @@ mod tests {
         let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
         let log = access::AccessLog::start(&off).expect("no log");
         let telemetry = Arc::new(Telemetry::new(log, SystemTime::now()));
-        let kept = Arc::<IdlePool>::default();
+        let idle_pool = Arc::<IdlePool>::default();
         let scopes = Arc::new(RequestScopes::new(snapshot, telemetry));
-        let carrier = Carrier::new(scopes.clone(), Arc::default(), kept.clone());
+        let carrier = Carrier::new(scopes.clone(), Arc::default());
         let other = Rc::new(Proxy::new(Arc::new(ServerConf::default()), carrier));
-        Worker::new(scopes, Arc::default(), kept, (other, false))
+        Worker::new(scopes, Arc::default(), idle_pool, other)
     }
 
     /// A worker that is busy sees only the second of two changes, and has clients of the listener in between.

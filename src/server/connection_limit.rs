@@ -12,8 +12,8 @@ use crate::listener_state::ListenerState;
 use crate::net::descriptors::Descriptors;
 use crate::os_error;
 use crate::permits::Permit;
-use crate::proxy;
 use crate::snapshot::Snapshot;
+use crate::worker::http2_permits;
 
 /// How long accepting pauses before it is tried again; without a pause the loop would spin.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -68,7 +68,7 @@ impl Capacity {
     pub fn of(server: &config::Server, descriptors: usize) -> Self {
         let connections = most_connections(server.max_connections, descriptors);
         let descriptors = for_connections(descriptors);
-        let http2 = proxy::http2_requests(server, Descriptors::new(descriptors).for_http2());
+        let http2 = http2_permits::http2_requests(server, Descriptors::new(descriptors).for_http2());
         Self { descriptors, connections, http2 }
     }
 }

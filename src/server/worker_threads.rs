@@ -28,37 +28,30 @@ pub struct WorkerThreads {
     shared: Arc<ServerState>,
     connection_limit: Arc<ConnectionLimit>,
     pingora: Arc<ServerConf>,
-    /// For tests: all connections are handed to Pingora's carrier.
-    pingora_carries: bool,
 }
 
 /// The parts that a worker thread is given.
 struct WorkerStart {
     shared: Arc<ServerState>,
     connection_limit: Arc<ConnectionLimit>,
-    other: (Arc<ServerConf>, bool),
+    other: Arc<ServerConf>,
     dispatcher: Dispatcher<Accepted>,
     arrived: UnboundedReceiver<Assigned<Accepted>>,
 }
 
 impl WorkerThreads {
     /// `most`: the limit on client connections of the process.
-    pub fn new(
-        shared: Arc<ServerState>,
-        most: usize,
-        pingora: Arc<ServerConf>,
-        pingora_carries: bool,
-    ) -> Self {
+    pub fn new(shared: Arc<ServerState>, most: usize, pingora: Arc<ServerConf>) -> Self {
         let connection_limit =
             ConnectionLimit::new(shared.snapshot.clone(), shared.descriptors.clone(), most);
-        Self { connection_limit, shared, pingora, pingora_carries }
+        Self { connection_limit, shared, pingora }
     }
 
     fn start_workers(&self) -> io::Result<()> {
         for (index, (dispatcher, arrived)) in dispatchers(&self.shared.loads).into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (shared, connection_limit) = (self.shared.clone(), self.connection_limit.clone());
-            let other = (self.pingora.clone(), self.pingora_carries);
+            let other = self.pingora.clone();
             let start = WorkerStart { shared, connection_limit, other, dispatcher, arrived };
             std::thread::Builder::new()
                 .name(format!("worker {index}"))
@@ -103,12 +96,12 @@ impl ServiceWithDependents for WorkerThreads {
 }
 
 async fn work(start: WorkerStart) {
-    let WorkerStart { shared, connection_limit, other: (conf, always), dispatcher, arrived } = start;
+    let WorkerStart { shared, connection_limit, other: conf, dispatcher, arrived } = start;
     let lifecycle = shared.lifecycle.clone();
     let scopes = Arc::new(RequestScopes::new(shared.snapshot.clone(), shared.telemetry.clone()));
-    let kept = IdlePool::new(shared.descriptors.clone());
-    let proxy = Proxy::new(conf, Carrier::new(scopes.clone(), lifecycle.clone(), kept.clone()));
-    let worker = Worker::new(scopes, lifecycle, kept, (Rc::new(proxy), always));
+    let idle_pool = IdlePool::new(shared.descriptors.clone());
+    let proxy = Proxy::new(conf, Carrier::new(scopes.clone(), lifecycle.clone()));
+    let worker = Worker::new(scopes, lifecycle, idle_pool, Rc::new(proxy));
     let accept_loop = AcceptLoop::new(worker.clone(), connection_limit, dispatcher);
     let chores = worker.clone();
     spawn_local(async move { chores.run().await });

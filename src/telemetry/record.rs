@@ -42,6 +42,8 @@ pub struct Record {
     pub skipped: Option<Arc<SkippedEndpoints>>,
     /// How long it was held because no endpoint was healthy.
     pub waited: Option<Duration>,
+    /// How long a request over HTTP/2 has waited for its permit to begin.
+    pub queued: Option<Duration>,
     /// It was sent to an unhealthy endpoint, as `fail_open` asks.
     pub failed_open: bool,
     /// How a call of gRPC ended.

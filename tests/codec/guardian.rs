@@ -31,7 +31,7 @@ fn sent(bytes: &[u8]) -> Option<Vec<u8>> {
         host: "a.example",
     };
     let mut out = Vec::new();
-    write::request(&mut out, view, &form);
+    write::request(&mut out, &view, &form);
     Some(out)
 }
 

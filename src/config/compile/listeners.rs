@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::{Compiler, DEFAULT_NAME};
 use crate::config::decode::{Context, List, OrOff, Spanned, Value};
 use crate::config::model::{
-    ClientTimeouts, ConnectionLimits, Http2, Limits, ListenAddress, Listener, PathRules, ProxyProtocol,
+    ClientTimeouts, ConnectionLimits, Engine, Http2, Limits, ListenAddress, Listener, PathRules,
+    ProxyProtocol,
 };
 use crate::config::raw::{FileSection, HstsSection, ListenerSection};
 use crate::config::scalar::{Count, Size};
@@ -91,6 +92,7 @@ impl Compiler<'_> {
         self.proxy_protocol_is_trusted(section, &address.value);
         self.https_makes_sense(section);
         self.http2_makes_sense(section);
+        self.engine_can_do(section);
         let mut listener = compiled(name, address, section);
         if let Some(tls) = &section.tls {
             listener.tls = self.tls(tls, listener.http2.is_some());
@@ -149,6 +151,37 @@ impl Compiler<'_> {
         }
     }
 
+    /// What Pingora's engine has no way for is refused rather than forgotten.
+    fn engine_can_do(&mut self, section: &ListenerSection) {
+        if section.engine.value != Engine::Pingora {
+            return;
+        }
+        let (limits, timeouts) = (&section.limits, &section.timeouts);
+        // It is the time for a PROXY header, too.
+        let has_proxy_headers = matches!(section.proxy_protocol.value, OrOff::On(_));
+        let is_on = |age: &OrOff<_>| matches!(age, OrOff::On(_));
+        let mut asked = vec![
+            ("timeouts.header", timeouts.header.span, timeouts.header.written && !has_proxy_headers),
+            ("timeouts.age", timeouts.age.span, timeouts.age.written && is_on(&timeouts.age.value)),
+            (
+                "limits.body_rate",
+                limits.body_rate.span,
+                limits.body_rate.written && matches!(limits.body_rate.value, OrOff::On(_)),
+            ),
+        ];
+        if let OrOff::On(http2) = &section.http2.value {
+            asked.extend([
+                ("http2.max_streams", http2.max_streams.span, http2.max_streams.written),
+                ("http2.stream_window", http2.stream_window.span, http2.stream_window.written),
+                ("http2.connection_window", http2.connection_window.span, http2.connection_window.written),
+            ]);
+        }
+        for (key, span, _) in asked.into_iter().filter(|(.., written)| *written) {
+            let message = format!("`engine: pingora` has no `{key}`: only `engine: native` has it");
+            self.context.error(span, message, "remove one of the two keys");
+        }
+    }
+
     /// The listener of the short form: an address, and every default.
     pub(super) fn default_listener(&mut self, name: Arc<str>, address: &Spanned<ListenAddress>) -> Listener {
         let nothing = Node { span: Span::default(), kind: Kind::Map(Vec::new()) };
@@ -163,6 +196,7 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
     Listener {
         name,
         address: address.value.clone(),
+        engine: section.engine.value,
         tls: None,
         redirect_https: match &section.redirect_https.value {
             OrOff::On(port) => u16::try_from(port.0).ok(),

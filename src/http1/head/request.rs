@@ -1,12 +1,16 @@
 //! The head of a request.
 
-use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, Lines, NextLine, next_line};
-use super::super::framing::{Announced, Framing, Version, lists, nominated};
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, NextLine, next_line};
+use super::super::framing::{Announced, lists, nominated};
 use super::super::syntax::{BUFFER_MAX, Span, is_path, is_query, is_token, list};
 use super::target::{self, Target};
 use super::{HeadBytes, Parse, Refusal, host};
 use crate::config::Limits;
 use crate::exchange::Failure;
+use crate::message::{Framing, RequestFields, Version, put_field};
 use crate::routing::{RequestHead, readable};
 
 const METHOD_MAX: usize = 32;
@@ -376,10 +380,6 @@ impl<'a> RequestView<'a> {
         self.head.fields.iter(self.bytes)
     }
 
-    pub(in crate::http1) fn lines(self) -> Lines<'a> {
-        self.head.fields.lines(self.bytes)
-    }
-
     /// The values of all fields of that name.
     pub fn values(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let named = self.fields().filter(move |(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
@@ -455,5 +455,50 @@ impl RequestHead for RequestView<'_> {
 
     fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
         self.values(name).for_each(|value| each(&readable(value)));
+    }
+}
+
+impl RequestFields for RequestView<'_> {
+    fn version(&self) -> Version {
+        (*self).version()
+    }
+
+    fn framing(&self) -> Framing {
+        (*self).framing()
+    }
+
+    fn target(&self) -> &str {
+        (*self).target()
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        (*self).fields()
+    }
+
+    fn sizes(&self) -> impl Iterator<Item = usize> {
+        (*self).sizes()
+    }
+
+    fn connection(&self) -> impl Iterator<Item = &str> {
+        (*self).connection()
+    }
+
+    fn is_upgrade(&self) -> bool {
+        (*self).is_upgrade()
+    }
+
+    fn takes_trailers(&self) -> bool {
+        (*self).takes_trailers()
+    }
+
+    fn copy_lines(&self, out: &mut Vec<u8>, keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        self.head.fields.lines(self.bytes).copy_to(out, keep);
+    }
+
+    fn copy_fields(&self, map: &mut HeaderMap, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let bytes = Bytes::copy_from_slice(self.bytes);
+        for (name, value) in self.head.fields.iter(&bytes).filter(|(name, value)| keep(name, value)) {
+            put_field(map, name, value, &bytes);
+        }
     }
 }

@@ -1,10 +1,14 @@
 //! The head of a response.
 
-use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, Lines, NextLine, next_line};
-use super::super::framing::{self, Announced, Framing, Onward, Version, lists, nominated};
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, NextLine, next_line};
+use super::super::framing::{Announced, lists, nominated};
 use super::super::syntax::{Span, list};
 use super::{Parse, Refusal};
 use crate::header_field::is_valid_value;
+use crate::message::{Framing, Onward, ResponseHead, Version, of_response, put_field};
 
 /// Bytes of a response's head, status line included.
 pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
@@ -178,10 +182,6 @@ impl<'a> ResponseView<'a> {
         self.head.fields.iter(self.bytes)
     }
 
-    pub(in crate::http1) fn lines(self) -> Lines<'a> {
-        self.head.fields.lines(self.bytes)
-    }
-
     /// The values of all fields of that name.
     pub fn values(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let named = self.fields().filter(move |(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
@@ -195,7 +195,7 @@ impl<'a> ResponseView<'a> {
 
     /// The body that follows, in answer to a request with this method.
     pub fn framing(self, method: &str) -> Framing {
-        framing::of_response(method, self.head.status, self.head.announced)
+        of_response(method, self.head.status, self.head.announced)
     }
 
     /// How it is sent on to a client of that version.
@@ -209,5 +209,39 @@ impl<'a> ResponseView<'a> {
         let contradiction = matches!(self.head.status, 100..=199 | 204)
             && !matches!(self.head.announced, Framing::None | Framing::Length(0));
         self.head.keep_alive && self.framing(method) != Framing::UntilClose && !contradiction
+    }
+}
+
+impl ResponseHead for ResponseView<'_> {
+    fn status(&self) -> u16 {
+        (*self).status()
+    }
+
+    fn reason(&self) -> &[u8] {
+        (*self).reason()
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        (*self).fields()
+    }
+
+    fn announced(&self) -> Framing {
+        self.head.announced
+    }
+
+    fn framing(&self, method: &str) -> Framing {
+        (*self).framing(method)
+    }
+
+    fn copy_lines(&self, out: &mut Vec<u8>, keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        self.head.fields.lines(self.bytes).copy_to(out, keep);
+    }
+
+    fn copy_fields(&self, map: &mut HeaderMap, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let begin = self.bytes.get(..self.head.fields.end()).unwrap_or_default();
+        let bytes = Bytes::copy_from_slice(begin);
+        for (name, value) in self.head.fields.iter(&bytes).filter(|(name, value)| keep(name, value)) {
+            put_field(map, name, value, &bytes);
+        }
     }
 }

@@ -26,7 +26,7 @@ fn sent(bytes: &str, form: &RequestForm<'_>) -> String {
     let mut head = Request::default();
     assert!(matches!(head.parse(bytes.as_bytes(), &LIMITS), Parse::Complete { .. }), "{bytes}");
     let mut out = Vec::new();
-    request(&mut out, head.view(bytes.as_bytes()), form);
+    request(&mut out, &head.view(bytes.as_bytes()), form);
     String::from_utf8(out).unwrap()
 }
 
@@ -35,7 +35,7 @@ fn answered(bytes: &str, form: &ResponseForm<'_>) -> String {
     let mut head = Response::default();
     assert!(matches!(head.parse(bytes.as_bytes()), Parse::Complete { .. }), "{bytes}");
     let mut out = Vec::new();
-    response(&mut out, head.view(bytes.as_bytes()), form);
+    response(&mut out, &head.view(bytes.as_bytes()), form);
     String::from_utf8(out).unwrap()
 }
 

@@ -52,6 +52,9 @@ fn decision(line: &mut Object<'_>, record: NamedRecord<'_>) {
 }
 
 fn outcome(line: &mut Object<'_>, record: &Record) {
+    if let Some(queued) = record.queued {
+        line.seconds(key!("queued_seconds"), queued);
+    }
     if let Some(waited) = record.waited {
         line.seconds(key!("waited_seconds"), waited);
     }

@@ -59,6 +59,9 @@ fn path(out: &mut Vec<u8>, record: NamedRecord<'_>) {
 }
 
 fn happenings(out: &mut Vec<u8>, record: &Record) {
+    if let Some(queued) = record.queued {
+        let _ = write!(out, ", queued {}", human::short(queued));
+    }
     if let Some(waited) = record.waited {
         let _ = write!(out, ", waited {}", human::short(waited));
     }

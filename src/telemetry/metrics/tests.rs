@@ -37,6 +37,7 @@ fn record() -> Record {
         attempts: smallvec![attempt(Some(400), AttemptResult::Status(200))],
         skipped: None,
         waited: None,
+        queued: None,
         failed_open: false,
         grpc_status: None,
         cause: None,

@@ -2,8 +2,8 @@
 
 use crate::config::Limits;
 use crate::exchange::Failure;
-use crate::http1::framing::{Framing, Version};
 use crate::http1::head::{Parse, Refusal, Request};
+use crate::message::{Framing, Version};
 
 pub(super) const LIMITS: Limits = Limits {
     header_bytes: 32 * 1024,

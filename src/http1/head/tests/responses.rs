@@ -1,8 +1,8 @@
 //! What a response's head must be, and what is made of it.
 
 use crate::exchange::Failure;
-use crate::http1::framing::{Framing, Onward, Version};
 use crate::http1::head::{Parse, Refusal, Response};
+use crate::message::{Framing, Onward, Version};
 
 #[track_caller]
 fn accepted(bytes: impl AsRef<[u8]>) -> Response {

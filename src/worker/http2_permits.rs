@@ -35,7 +35,7 @@ pub fn is_reluctant(window: u32) -> bool {
 }
 
 /// Of one worker.
-pub struct Turns {
+pub struct RequestPermits {
     /// Beyond those that connections have of their own.
     shared: Arc<Semaphore>,
     /// Descriptors for those, beyond the first one of each connection.
@@ -61,7 +61,7 @@ pub struct Waiting {
 
 /// Dropped, it is somebody else's.
 #[must_use = "the turn is over when this is dropped"]
-pub struct Turn {
+pub struct RequestPermit {
     _permits: [Option<OwnedSemaphorePermit>; 2],
 }
 
@@ -78,7 +78,7 @@ fn of_worker(server: &Server, descriptors: usize) -> (usize, usize) {
     (server.max_http2_requests.map_or(OF_WORKER.min(half), of_one), half)
 }
 
-impl Turns {
+impl RequestPermits {
     /// Of one of all the workers that the config wants, which may have so many descriptors together.
     pub fn new(server: &Server, descriptors: usize) -> Self {
         let (shared, own) = of_worker(server, descriptors);
@@ -88,30 +88,30 @@ impl Turns {
 }
 
 impl OfConnection {
-    pub fn new(turns: &Turns) -> Self {
+    pub fn new(permits: &RequestPermits) -> Self {
         let places = |most| Arc::new(Semaphore::new(most));
         Self {
             first: places(1),
-            descriptors: turns.own.clone(),
+            descriptors: permits.own.clone(),
             own: places(OWN),
             of_reluctant: places(OWN_OF_RELUCTANT),
             waiting_of_reluctant: places(WAITING_OF_RELUCTANT),
-            shared: turns.shared.clone(),
+            shared: permits.shared.clone(),
         }
     }
 
     /// Takes a turn, if there is one now. The client takes `window` bytes of a response before it has to be asked.
-    pub fn now(&self, window: u32) -> Option<Turn> {
+    pub fn now(&self, window: u32) -> Option<RequestPermit> {
         let one = |of: &Arc<Semaphore>| of.clone().try_acquire_owned().ok();
         let with_descriptor = |permit| {
             let descriptor = one(&self.first).or_else(|| one(&self.descriptors))?;
-            Some(Turn { _permits: [Some(permit), Some(descriptor)] })
+            Some(RequestPermit { _permits: [Some(permit), Some(descriptor)] })
         };
         match is_reluctant(window) {
             true => one(&self.of_reluctant).and_then(with_descriptor),
             false => one(&self.own).and_then(with_descriptor).or_else(|| {
                 let permit = one(&self.shared)?;
-                Some(Turn { _permits: [Some(permit), None] })
+                Some(RequestPermit { _permits: [Some(permit), None] })
             }),
         }
     }
@@ -126,7 +126,7 @@ impl OfConnection {
     }
 
     /// Waits for a turn.
-    pub async fn turn(&self, Waiting { window, .. }: &Waiting) -> Turn {
+    pub async fn permit(&self, Waiting { window, .. }: &Waiting) -> RequestPermit {
         // An error would mean that there are no turns any more, and nobody ends them.
         let one = async |of: &Arc<Semaphore>| of.clone().acquire_owned().await.ok();
         let of_own = async |own: &Arc<Semaphore>| {
@@ -136,7 +136,7 @@ impl OfConnection {
                 descriptor = one(&self.first) => descriptor,
                 descriptor = one(&self.descriptors) => descriptor,
             };
-            Turn { _permits: [permit, descriptor] }
+            RequestPermit { _permits: [permit, descriptor] }
         };
         if is_reluctant(*window) {
             return of_own(&self.of_reluctant).await;
@@ -144,7 +144,7 @@ impl OfConnection {
         tokio::select! {
             biased;
             turn = of_own(&self.own) => turn,
-            permit = one(&self.shared) => Turn { _permits: [permit, None] },
+            permit = one(&self.shared) => RequestPermit { _permits: [permit, None] },
         }
     }
 }
@@ -155,17 +155,17 @@ mod tests {
 
     use super::*;
 
-    fn turns(most: &str) -> Turns {
+    fn turns(most: &str) -> RequestPermits {
         let text = format!("server: {{ threads: 4{most} }}\nlisten: :8080\nendpoints: [127.0.0.1:1]\n");
         of_descriptors(&text, usize::MAX)
     }
 
-    fn of_descriptors(text: &str, descriptors: usize) -> Turns {
-        Turns::new(&crate::config::parse(text, "test").expect("a config").server, descriptors)
+    fn of_descriptors(text: &str, descriptors: usize) -> RequestPermits {
+        RequestPermits::new(&crate::config::parse(text, "test").expect("a config").server, descriptors)
     }
 
     /// As many turns as there are now.
-    fn all(connection: &OfConnection, window: u32) -> Vec<Turn> {
+    fn all(connection: &OfConnection, window: u32) -> Vec<RequestPermit> {
         std::iter::from_fn(|| connection.now(window)).collect()
     }
 
@@ -213,7 +213,7 @@ mod tests {
         let (one, other) = (OfConnection::new(&turns), OfConnection::new(&turns));
         let mut taken = all(&one, WINDOW);
         let waiting = one.may_wait(WINDOW).expect("it may");
-        let waits = one.turn(&waiting);
+        let waits = one.permit(&waiting);
         tokio::pin!(waits);
         let mut look = || waits.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(look().is_pending());

@@ -12,14 +12,13 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::config;
+use crate::endpoint::connect;
 use crate::endpoint::idle_pool::IdlePool;
-use crate::exchange::Failure;
-use crate::forward::attempt;
+use crate::exchange::{Failed, Failure};
 use crate::net::descriptors::{IdleStore, oldest};
 use crate::net::stream::Stream;
 use crate::pool::connect::NO_HTTP2;
 use crate::pool::{Endpoint, IdleConnections};
-use crate::proxy::forward::Failed;
 use crate::tls::ClientTls;
 
 /// What may be on its way of one response before the client has taken it, in bytes.
@@ -91,6 +90,11 @@ impl Connections {
         connections
     }
 
+    /// Room for a request on a connection that is there.
+    pub fn take(self: &Arc<Self>, endpoint: &Arc<Endpoint>, pool: &config::Pool) -> Option<StreamPermit> {
+        self.all.lock().get(&key(endpoint))?.take(pool)
+    }
+
     /// Room for a request, on a connection that is there or a new one, within `limit`.
     pub async fn permit(
         self: &Arc<Self>,
@@ -103,7 +107,7 @@ impl Connections {
             return Ok(permit);
         }
         // Begun here: who waits behind somebody that gets no descriptor must not take that for the endpoint's doing.
-        let descriptor_deadline = attempt::descriptor_deadline(pool);
+        let descriptor_deadline = connect::descriptor_deadline(pool);
         let opened = async {
             let _turn = of.opening.lock().await;
             match of.take(pool) {
@@ -132,9 +136,7 @@ impl Connections {
         pool: &config::Pool,
         descriptor_deadline: tokio::time::Instant,
     ) -> Result<StreamPermit, Failed> {
-        let stream = attempt::open(&self.kept, &of.endpoint, pool, descriptor_deadline)
-            .await
-            .map_err(|failed| Failed::new(failed.failure, failed.detail))?;
+        let stream = connect::open(&self.kept, &of.endpoint, pool, descriptor_deadline).await?;
         if !stream.may_be_http2() {
             return Err(Failed::new(Failure::EndpointTls, NO_HTTP2.to_owned()));
         }

@@ -4,6 +4,7 @@
 //!
 //! It knows no socket and no clock.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// What comes before the first frame.
@@ -20,7 +21,14 @@ const RATE: f64 = 1000.0;
 /// Of the others, for which there is less reason, each counts as so many.
 const OTHERS: f64 = 5.0;
 
+/// Streams that are remembered until the codec shows them.
+const UNSEEN_MAX: usize = 1024;
+
+/// The bits of a stream's identifier.
+const STREAM_ID: u32 = (1 << 31) - 1;
+
 const DATA: u8 = 0x0;
+const HEADERS: u8 = 0x1;
 const SETTINGS: u8 = 0x4;
 const ACK: u8 = 0x1;
 
@@ -41,7 +49,7 @@ pub enum Violation {
 }
 
 #[derive(Debug)]
-pub struct Frames {
+pub struct FloodGuard {
     header: [u8; HEADER],
     /// How much of the header has come.
     have: usize,
@@ -55,6 +63,10 @@ pub struct Frames {
     window: u32,
     budget: f64,
     since: Instant,
+    /// The newest stream that has been opened.
+    newest: u32,
+    /// Streams that have been opened and that the codec has not shown yet, the oldest first.
+    unseen: VecDeque<u32>,
 }
 
 impl Violation {
@@ -74,10 +86,20 @@ impl Violation {
     }
 }
 
-impl Frames {
+impl FloodGuard {
     pub fn new(now: Instant) -> Self {
-        let (header, setting, window) = ([0; HEADER], None, WINDOW);
-        Self { header, have: 0, skip: PREFACE, begun: false, setting, window, budget: BURST, since: now }
+        Self {
+            header: [0; HEADER],
+            have: 0,
+            skip: PREFACE,
+            begun: false,
+            setting: None,
+            window: WINDOW,
+            budget: BURST,
+            since: now,
+            newest: 0,
+            unseen: VecDeque::new(),
+        }
     }
 
     /// What comes next is the rest of a DATA frame.
@@ -88,6 +110,28 @@ impl Frames {
     /// What the client takes of a response, in bytes, before it has said that it takes more.
     pub fn window(&self) -> u32 {
         self.window
+    }
+
+    /// The codec has shown this stream.
+    pub fn is_shown(&mut self, stream: u32) {
+        self.unseen.retain(|unseen| *unseen != stream);
+    }
+
+    /// Whether the codec has never shown this stream, and will not: it is answered or reset.
+    pub fn is_refused(&mut self, stream: u32) -> bool {
+        let before = self.unseen.len();
+        self.is_shown(stream);
+        self.unseen.len() < before
+    }
+
+    fn opens(&mut self, stream: u32) {
+        if stream > self.newest {
+            self.newest = stream;
+            self.unseen.push_back(stream);
+            if self.unseen.len() > UNSEEN_MAX {
+                self.unseen.pop_front();
+            }
+        }
     }
 
     /// These bytes have come next.
@@ -112,7 +156,7 @@ impl Frames {
     }
 
     fn frame(&mut self, now: Instant) -> Result<(), Violation> {
-        let [high, middle, low, kind, flags, ..] = self.header;
+        let [high, middle, low, kind, flags, stream @ ..] = self.header;
         let length = u32::from_be_bytes([0, high, middle, low]) as usize;
         self.skip = length;
         if !self.begun && (kind != SETTINGS || flags & ACK != 0) {
@@ -120,6 +164,9 @@ impl Frames {
         }
         self.begun = true;
         self.setting = (kind == SETTINGS && flags & ACK == 0).then_some(([0; SETTING], 0));
+        if kind == HEADERS {
+            self.opens(u32::from_be_bytes(stream) & STREAM_ID);
+        }
         let (counted, cost) = match kind {
             // One that ends the stream is how many clients end a body.
             DATA if length == 0 && flags & 0x1 == 0 => ("empty DATA", OTHERS),
@@ -181,7 +228,7 @@ mod tests {
     /// How many of these are let through at once.
     fn let_through(frame: &[u8], piece: usize) -> usize {
         let now = Instant::now();
-        let mut frames = Frames::new(now);
+        let mut frames = FloodGuard::new(now);
         let all = [beginning(), frame.repeat(5000)].concat();
         let mut taken = 0;
         for bytes in all.chunks(piece) {
@@ -216,7 +263,7 @@ mod tests {
     #[test]
     fn what_comes_in_time_is_let_through() {
         let start = Instant::now();
-        let mut frames = Frames::new(start);
+        let mut frames = FloodGuard::new(start);
         frames.take(&beginning(), start).unwrap();
         for second in 0..20 {
             let now = start + Duration::from_secs(second);
@@ -227,10 +274,10 @@ mod tests {
     #[test]
     fn bodies_are_told_from_the_rest() {
         let now = Instant::now();
-        let mut frames = Frames::new(now);
+        let mut frames = FloodGuard::new(now);
         assert!(!frames.is_within_body());
         frames.take(&beginning(), now).unwrap();
-        let is_within = |frames: &mut Frames, bytes: &[u8]| {
+        let is_within = |frames: &mut FloodGuard, bytes: &[u8]| {
             frames.take(bytes, now).unwrap();
             frames.is_within_body()
         };
@@ -253,7 +300,7 @@ mod tests {
         let (table, none, some) = ([0, 1, 0, 0, 0, 9], [0, 4, 0, 0, 0, 0], [0, 4, 0, 2, 0, 0]);
         for piece in [1, 5, 1000] {
             let window = |sent: &[Vec<u8>]| {
-                let mut frames = Frames::new(now);
+                let mut frames = FloodGuard::new(now);
                 let all = [vec![vec![b'x'; PREFACE]], sent.to_vec()].concat().concat();
                 all.chunks(piece).for_each(|bytes| frames.take(bytes, now).unwrap());
                 frames.window()
@@ -273,7 +320,7 @@ mod tests {
     #[test]
     fn a_connection_begins_with_settings() {
         let now = Instant::now();
-        let first = |frame: Vec<u8>| Frames::new(now).take(&[vec![b'x'; PREFACE], frame].concat(), now);
+        let first = |frame: Vec<u8>| FloodGuard::new(now).take(&[vec![b'x'; PREFACE], frame].concat(), now);
         assert_eq!(first(frame(SETTINGS, 0, 0)), Ok(()));
         for other in [frame(SETTINGS, ACK, 0), frame(0x1, 0x5, 40), frame(0x6, 0, 8), frame(0xbb, 0, 0)] {
             assert_eq!(first(other), Err(Violation::NoSettings));

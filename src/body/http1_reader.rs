@@ -1,0 +1,182 @@
+//! A body on its way in over HTTP/1.1.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::ReadError;
+use crate::http1::body::Body;
+use crate::message::Framing;
+use crate::net::buffer::{BODY, Buffer};
+use crate::net::stream::Stream;
+
+/// Longer bodies are not sent again.
+const REPLAY_MAX: usize = 64 * 1024;
+
+/// Takes a body out of a connection's buffer, and reads on.
+#[derive(Debug)]
+pub struct Http1Reader {
+    framing: Framing,
+    body: Body,
+    /// Bytes of chunks, without their framing; so many of them have gone on.
+    gathered: Vec<u8>,
+    given: usize,
+    /// Bytes of the sink's own that lie before the body's in the buffer.
+    joined: usize,
+    /// The connection has ended, and with it the body.
+    closed: bool,
+    /// What has been taken from the buffer, to begin again with; `None`: not wanted, or too much.
+    replay: Option<Vec<u8>>,
+    touched: bool,
+}
+
+impl Http1Reader {
+    pub fn new(framing: Framing) -> Self {
+        Self {
+            framing,
+            body: Body::new(framing),
+            gathered: Vec::new(),
+            given: 0,
+            joined: 0,
+            closed: false,
+            replay: None,
+            touched: false,
+        }
+    }
+
+    /// From now on, keeps what is taken, as long as it is little, so that it can be read again.
+    pub fn keep(&mut self) {
+        if !self.touched && self.replay.is_none() {
+            self.replay = Some(Vec::new());
+        }
+    }
+
+    pub fn can_rewind(&self) -> bool {
+        !self.touched || self.replay.is_some()
+    }
+
+    /// Puts back what has been taken, to begin again.
+    pub fn rewind(&mut self, buffer: &mut Buffer) {
+        if let Some(taken) = self.replay.take() {
+            if !taken.is_empty() {
+                buffer.prepend(&taken);
+            }
+            *self = Self { replay: Some(Vec::new()), ..Self::new(self.framing) };
+        }
+    }
+
+    pub fn data<'a>(&'a self, buffer: &'a Buffer) -> &'a [u8] {
+        match &self.body {
+            Body::Empty => &[],
+            Body::Chunked(_) => self.gathered.get(self.given..).unwrap_or_default(),
+            Body::UntilClose => buffer.bytes(),
+            Body::Length { left } => {
+                let of_body = buffer.len() - self.joined.min(buffer.len());
+                let end = usize::try_from(*left).map_or(of_body, |left| left.min(of_body));
+                buffer.bytes().get(..self.joined + end).unwrap_or_default()
+            }
+        }
+    }
+
+    /// See [`BodySource::consume`](super::BodySource::consume).
+    pub fn consume(&mut self, count: usize, buffer: &mut Buffer) -> usize {
+        let of_joined = count.min(self.joined);
+        self.joined -= of_joined;
+        let of_body = count - of_joined;
+        match &mut self.body {
+            Body::Empty => return 0,
+            Body::Chunked(_) => {
+                self.given += of_body;
+                if self.given >= self.gathered.len() {
+                    self.gathered.clear();
+                    self.given = 0;
+                }
+                return of_body;
+            }
+            Body::Length { left } => *left -= of_body as u64,
+            Body::UntilClose => {}
+        }
+        buffer.consume(of_joined);
+        self.take_off(of_body, buffer);
+        of_body
+    }
+
+    pub fn take(&mut self, count: usize, buffer: &mut Buffer) -> Bytes {
+        let taken = Bytes::copy_from_slice(self.data(buffer).get(..count).unwrap_or_default());
+        self.consume(count, buffer);
+        taken
+    }
+
+    pub fn put_before(&mut self, own: &[u8], buffer: &mut Buffer) -> bool {
+        let fits = !matches!(self.body, Body::Chunked(_)) && buffer.put_before(own);
+        if fits {
+            self.joined += own.len();
+        }
+        fits
+    }
+
+    pub fn is_last(&self, buffer: &Buffer) -> bool {
+        match &self.body {
+            Body::Length { left } => (buffer.len() - self.joined.min(buffer.len())) as u64 >= *left,
+            Body::UntilClose => self.closed,
+            body => body.is_done(),
+        }
+    }
+
+    /// All of the body has gone on.
+    pub fn has_ended(&self, buffer: &Buffer) -> bool {
+        self.is_last(buffer) && self.data(buffer).is_empty()
+    }
+
+    pub fn poll_fill(
+        &mut self,
+        context: &mut Context<'_>,
+        room: usize,
+        buffer: &mut Buffer,
+        stream: &mut Stream,
+    ) -> Poll<Result<(), ReadError>> {
+        while !self.gather(buffer)? {
+            buffer.grow(room);
+            match ready!(buffer.poll_read(context, Pin::new(&mut *stream))) {
+                Ok(0) if self.body.may_end() => {
+                    self.closed = true;
+                    break;
+                }
+                Ok(0) => return Poll::Ready(Err(ReadError::Cut(None))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(ReadError::Cut(Some(error.to_string())))),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Makes what is buffered ready to go on; `false`: more has to be read first.
+    fn gather(&mut self, buffer: &mut Buffer) -> Result<bool, ReadError> {
+        let Body::Chunked(_) = self.body else { return Ok(!buffer.is_empty()) };
+        // Many small pieces go on as few larger ones.
+        while !buffer.is_empty() && self.gathered.len() < BODY && !self.body.is_done() {
+            let step = self.body.decode(buffer.bytes());
+            let step = step.map_err(|error| ReadError::Malformed(error.to_string()))?;
+            self.gathered.extend_from_slice(buffer.bytes().get(step.data).unwrap_or_default());
+            self.take_off(step.consumed, buffer);
+        }
+        Ok(!self.gathered.is_empty() || self.body.is_done())
+    }
+
+    fn take_off(&mut self, count: usize, buffer: &mut Buffer) {
+        self.touched |= count > 0;
+        if let Some(replay) = &mut self.replay {
+            replay.extend_from_slice(buffer.bytes().get(..count).unwrap_or_default());
+            if replay.len() > REPLAY_MAX {
+                self.replay = None;
+            }
+        }
+        buffer.consume(count);
+    }
+
+    /// The fields that followed a chunked body and may go on.
+    pub fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.body.trailers()
+    }
+}

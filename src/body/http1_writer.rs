@@ -1,0 +1,177 @@
+//! A body on its way out over HTTP/1.1, with the head before it.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
+
+use super::BodySource;
+use crate::http1::chunked;
+use crate::message::Framing;
+use crate::net::stream::Stream;
+
+/// Chunks that come before anything has been sent go out together, up to so many bytes.
+const GATHERED: usize = 8 * 1024;
+
+/// Frames a body anew.
+#[derive(Debug)]
+pub struct Http1Writer {
+    /// A length is what is left of it.
+    framing: Framing,
+    /// Bytes of its own making that go before anything else: heads, and what is sent in chunks.
+    out: Vec<u8>,
+    sent: usize,
+    /// Its own bytes may be put before the source's, to go out in one piece. What is buffered of the source must then be
+    /// nobody else's, even if this fails.
+    joins: bool,
+    /// So many of the source's bytes are its own.
+    joined: usize,
+    /// The connection is closed, or shut down for writing, at once behind the body.
+    closes: bool,
+    shuts_down: bool,
+    /// The end is among what has been sent or waits.
+    ended: bool,
+}
+
+impl Http1Writer {
+    /// `head` goes out before the body.
+    pub fn new(framing: Framing, head: Vec<u8>) -> Self {
+        let ended = matches!(framing, Framing::None | Framing::Length(0));
+        Self { framing, out: head, sent: 0, joins: false, joined: 0, closes: false, shuts_down: false, ended }
+    }
+
+    pub fn joining(self) -> Self {
+        Self { joins: true, ..self }
+    }
+
+    pub fn closing(self, closes: bool) -> Self {
+        Self { closes, ..self }
+    }
+
+    /// The connection is shut down for writing behind the body.
+    pub fn shutting_down(self) -> Self {
+        Self { shuts_down: true, ..self }
+    }
+
+    /// Puts another head behind what waits.
+    pub fn add_head(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.out);
+    }
+
+    /// Bytes of its own that wait.
+    pub fn has_pending(&self) -> bool {
+        self.sent < self.out.len() || self.joined > 0
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.ended && !self.has_pending()
+    }
+
+    /// Its memory, for another head.
+    pub fn into_memory(mut self) -> Vec<u8> {
+        self.out.clear();
+        self.out
+    }
+
+    /// Sends its own bytes and some of the body; see [`BodySink::poll_send`](super::BodySink::poll_send).
+    pub fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: &mut Stream,
+        source: &mut impl BodySource,
+    ) -> Poll<io::Result<usize>> {
+        match self.framing {
+            Framing::None => self.poll_write(context, stream, &[], true),
+            Framing::Chunked => self.poll_send_chunks(context, stream, source),
+            Framing::Length(_) | Framing::UntilClose => self.poll_send_plain(context, stream, source),
+        }
+    }
+
+    /// The body goes as it is, in one call with the bytes before it.
+    fn poll_send_plain(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: &mut Stream,
+        source: &mut impl BodySource,
+    ) -> Poll<io::Result<usize>> {
+        if self.joins && self.sent == 0 && !source.data().is_empty() && source.put_before(&self.out) {
+            self.joined += self.out.len();
+            self.out.clear();
+        }
+        let written = match (self.has_pending(), source.data()) {
+            (false, []) => 0,
+            (_, data) => ready!(self.poll_write(context, stream, data, source.is_last()))?,
+        };
+        self.joined -= self.joined.min(written);
+        let taken = source.consume(written);
+        self.ended |= source.has_ended();
+        if let Framing::Length(left) = &mut self.framing {
+            // That it was all, a client of HTTP/2 may say later.
+            *left = left.saturating_sub(taken as u64);
+            self.ended |= *left == 0;
+        }
+        if self.shuts_down && self.is_done() {
+            stream.shut_down_write();
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Small pieces go out together, and with the head.
+    fn poll_send_chunks(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: &mut Stream,
+        source: &mut impl BodySource,
+    ) -> Poll<io::Result<usize>> {
+        let has_room = !self.has_pending() || (self.sent == 0 && self.out.len() < GATHERED);
+        if has_room && !self.ended {
+            let data = source.data();
+            let length = data.len();
+            if length > 0 {
+                chunked::write_chunk(&mut self.out, data);
+            }
+            let taken = source.consume(length);
+            if source.has_ended() {
+                chunked::write_last(&mut self.out, source.trailers());
+                self.ended = true;
+            }
+            if taken > 0 {
+                return Poll::Ready(Ok(taken));
+            }
+        }
+        self.poll_write(context, stream, &[], self.ended)
+    }
+
+    /// Writes its own bytes, and `data` behind them; `last`: nothing follows. Ready with how many of `data` have gone.
+    fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: &mut Stream,
+        data: &[u8],
+        last: bool,
+    ) -> Poll<io::Result<usize>> {
+        let own = self.out.get(self.sent..).unwrap_or_default();
+        let last = last && self.closes;
+        let written = match (own, data) {
+            ([], data) if last => ready!(stream.poll_write_last(context, data)),
+            (own, []) if last => ready!(stream.poll_write_last(context, own)),
+            ([], data) => ready!(Pin::new(stream).poll_write(context, data)),
+            (own, []) => ready!(Pin::new(stream).poll_write(context, own)),
+            (own, data) => {
+                let both = [IoSlice::new(own), IoSlice::new(data)];
+                ready!(Pin::new(stream).poll_write_vectored(context, &both))
+            }
+        }?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let of_own = written.min(own.len());
+        self.sent += of_own;
+        if self.sent == self.out.len() {
+            self.out.clear();
+            self.sent = 0;
+        }
+        Poll::Ready(Ok(written - of_own))
+    }
+}

@@ -1,0 +1,215 @@
+//! Bodies on streams of HTTP/2, whichever side they are on.
+
+use std::collections::VecDeque;
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::BodySource;
+use crate::http1::chunked::may_follow;
+
+/// Longer bodies are not sent again.
+const REPLAY_MAX: usize = 64 * 1024;
+
+/// A body on its way in.
+#[derive(Debug)]
+pub struct Http2Reader {
+    stream: RecvStream,
+    /// Has come, and has not gone on.
+    piece: Bytes,
+    /// Will be read again, before what is still to come.
+    again: VecDeque<Bytes>,
+    /// So many of the bytes that come next have made room in the window already.
+    released: usize,
+    ended: bool,
+    trailers: HeaderMap,
+    /// What has gone on, to begin again with; `None`: not wanted, or too much.
+    replay: Option<(VecDeque<Bytes>, usize)>,
+    touched: bool,
+}
+
+impl Http2Reader {
+    pub fn new(stream: RecvStream) -> Self {
+        let ended = stream.is_end_stream();
+        Self {
+            stream,
+            piece: Bytes::new(),
+            again: VecDeque::new(),
+            released: 0,
+            ended,
+            trailers: HeaderMap::new(),
+            replay: None,
+            touched: false,
+        }
+    }
+
+    /// From now on, keeps what goes on, as long as it is little, so that it can be read again.
+    pub fn keep(&mut self) {
+        if !self.touched && self.replay.is_none() {
+            self.replay = Some(Default::default());
+        }
+    }
+
+    pub fn can_rewind(&self) -> bool {
+        !self.touched || self.replay.is_some()
+    }
+
+    /// Puts back what has gone on, to begin again.
+    pub fn rewind(&mut self) {
+        let Some((mut gone, length)) = self.replay.take() else { return };
+        self.released += length;
+        if !self.piece.is_empty() {
+            gone.push_back(std::mem::take(&mut self.piece));
+        }
+        gone.append(&mut self.again);
+        self.again = gone;
+        (self.touched, self.replay) = (false, Some(Default::default()));
+        self.next_again();
+    }
+
+    fn next_again(&mut self) {
+        if self.piece.is_empty()
+            && let Some(piece) = self.again.pop_front()
+        {
+            self.piece = piece;
+        }
+    }
+
+    pub fn data(&self) -> &[u8] {
+        &self.piece
+    }
+
+    pub fn consume(&mut self, count: usize) -> usize {
+        self.take(count).len()
+    }
+
+    pub fn take(&mut self, count: usize) -> Bytes {
+        let taken = self.piece.split_to(count.min(self.piece.len()));
+        self.touched |= !taken.is_empty();
+        if let Some((gone, length)) = &mut self.replay {
+            *length += taken.len();
+            gone.push_back(taken.clone());
+            if *length > REPLAY_MAX {
+                self.replay = None;
+            }
+        }
+        let before = taken.len().min(self.released);
+        self.released -= before;
+        // An error means that the stream is over.
+        let _ = self.stream.flow_control().release_capacity(taken.len() - before);
+        self.next_again();
+        taken
+    }
+
+    pub fn is_last(&self) -> bool {
+        self.again.is_empty() && (self.ended || self.stream.is_end_stream())
+    }
+
+    /// All of the body has gone on.
+    pub fn has_ended(&self) -> bool {
+        self.is_last() && self.piece.is_empty()
+    }
+
+    pub fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        while self.piece.is_empty() && !self.is_last() {
+            match ready!(self.stream.poll_data(context)) {
+                Some(piece) => self.piece = piece?,
+                None => {
+                    self.trailers = ready!(self.stream.poll_trailers(context))?.unwrap_or_default();
+                    self.ended = true;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The fields behind the body that may go on.
+    pub fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let all = self.trailers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        all.filter(|(name, _)| may_follow(name))
+    }
+}
+
+/// A body on its way out.
+pub struct Http2Writer {
+    stream: SendStream<Bytes>,
+    ended: bool,
+}
+
+impl Http2Writer {
+    /// `ended`: the stream has ended with its head.
+    pub fn new(stream: SendStream<Bytes>, ended: bool) -> Self {
+        Self { stream, ended }
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.ended
+    }
+
+    pub fn stream(&mut self) -> &mut SendStream<Bytes> {
+        &mut self.stream
+    }
+
+    /// Ends the stream, if it has not ended: what it carried has said itself whether that was all.
+    pub fn finish(&mut self) {
+        if !self.ended {
+            self.ended = true;
+            // An error means that it is over.
+            let _ = self.stream.send_data(Bytes::new(), true);
+        }
+    }
+
+    /// Sends what the other side has room for; see [`BodySink::poll_send`](super::BodySink::poll_send).
+    pub fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut impl BodySource,
+    ) -> Poll<io::Result<usize>> {
+        if source.data().is_empty() {
+            self.end(source)?;
+            return Poll::Ready(Ok(0));
+        }
+        let count = ready!(self.poll_room(context, source.data().len()))?;
+        let piece = source.take(count);
+        let last = source.has_ended() && source.trailers().next().is_none();
+        self.stream.send_data(piece, last).map_err(broken)?;
+        self.ended = last;
+        Poll::Ready(Ok(count))
+    }
+
+    /// How many bytes the other side takes now, of so many; at least one.
+    fn poll_room(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        self.stream.reserve_capacity(wanted);
+        loop {
+            match self.stream.capacity() {
+                0 => {}
+                // It is there already, and nobody will be told of it.
+                room => return Poll::Ready(Ok(room.min(wanted))),
+            }
+            match ready!(self.stream.poll_capacity(context)) {
+                Some(room) => drop(room.map_err(broken)?),
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            }
+        }
+    }
+
+    fn end(&mut self, source: &impl BodySource) -> io::Result<()> {
+        self.ended = true;
+        let trailers = source.trailers().filter_map(|(name, value)| {
+            Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?))
+        });
+        let trailers: HeaderMap = trailers.collect();
+        match trailers.is_empty() {
+            true => self.stream.send_data(Bytes::new(), true),
+            false => self.stream.send_trailers(trailers),
+        }
+        .map_err(broken)
+    }
+}
+
+fn broken(error: h2::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, error.to_string())
+}

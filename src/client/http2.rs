@@ -1,0 +1,323 @@
+//! The connections of HTTP/2 clients (RFC 9113), on the worker's own thread: what they are told at the start, which of their
+//! requests begin, and when they have to go.
+
+mod drain_body;
+mod flood_guard;
+mod io;
+mod request;
+mod sent_frames;
+mod shared;
+mod unserved;
+pub mod validate;
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+
+use self::io::Io;
+use crate::config::Listener;
+use crate::exchange::{Failed, Failure};
+use crate::forward;
+use crate::message::RequestFields;
+use crate::net::stream::Stream;
+use crate::worker::http2_permits::OfConnection;
+use request::Http2Client;
+pub use shared::Shared;
+
+/// What unread DATA frames that are smaller than 256 bytes may cost beside what is in them, on one connection: as much as
+/// a stream of messages of five bytes that fills a window of 64 KiB. By default h2 ends such a connection much sooner.
+const SMALL_MESSAGES: usize = 64 * 1024 / 5 * 256;
+
+/// What is kept of one response for a client that does not take it, in bytes.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// Malformed requests on one connection; one that sends more is closed.
+const MALFORMED: usize = 32;
+
+/// Requests that are refused because too many wait, on one connection.
+const REFUSED: usize = 256;
+
+/// Requests with more fields than the listener allows, on one connection.
+const TOO_MANY_FIELDS: usize = 2;
+
+/// A client that was told to go has at least this long to say that it has heard it.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What the connections of a listener are held to.
+struct Terms {
+    builder: Builder,
+    /// For the client's first bytes.
+    greeting: Duration,
+    /// How long the connection may have no request.
+    idle: Duration,
+    /// The same, after the client was told to go.
+    farewell: Duration,
+    /// After it the client is told to go; `None`: never.
+    age: Option<Duration>,
+    /// Of a request's fields.
+    header_count: usize,
+}
+
+impl Terms {
+    /// `None`: the listener speaks no HTTP/2.
+    fn of(listener: &Listener, drain_idle: Duration) -> Option<Self> {
+        let http2 = listener.http2?;
+        let mut builder = Builder::new();
+        builder
+            .enable_connect_protocol()
+            .max_concurrent_streams(http2.max_streams)
+            .initial_window_size(http2.stream_window)
+            .initial_connection_window_size(http2.connection_window)
+            .max_send_buffer_size(SEND_BUFFER)
+            .data_frame_budget(SMALL_MESSAGES)
+            .max_header_list_size(u32::try_from(listener.limits.header_bytes).unwrap_or(u32::MAX));
+        let idle = listener.timeouts.keep_alive;
+        let farewell = idle.min(drain_idle.max(FAREWELL));
+        Some(Self {
+            builder,
+            greeting: listener.timeouts.header,
+            idle,
+            farewell,
+            age: listener.timeouts.age,
+            header_count: listener.limits.header_count,
+        })
+    }
+}
+
+/// What a client may still do that nobody should.
+struct Patience {
+    malformed: usize,
+    too_large: usize,
+    refused: usize,
+}
+
+/// Why there is no patience left with a client: the metric's reason, and a detail.
+type Abuse = (&'static str, &'static str);
+
+impl Patience {
+    fn lose(left: &mut usize, abuse: Abuse) -> Result<(), Abuse> {
+        *left = left.checked_sub(1).ok_or(abuse)?;
+        Ok(())
+    }
+}
+
+/// What happens on a connection.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart as soon as it is there")]
+enum Event {
+    Request(Request<RecvStream>, SendResponse<Bytes>),
+    /// The client has to be told to go.
+    Leave,
+    /// It has had no request for too long.
+    Idle,
+    /// Its client takes nothing of what it has asked for.
+    Stalled,
+    Over(Option<h2::Error>),
+}
+
+/// Serves a connection to its end; `ahead` is what has been read of it.
+pub async fn serve(shared: Rc<Shared>, stream: Stream, ahead: Vec<u8>) {
+    let Some(terms) = terms(&shared) else { return };
+    shared.may_idle(terms.idle);
+    let io = Io::new(stream, ahead, shared.clone());
+    let handshake = shared.timer.within(terms.greeting, terms.builder.handshake(io));
+    match handshake.await {
+        Ok(Ok(connection)) => Serving::new(shared, connection, terms).run().await,
+        Ok(Err(error)) => unserved::connection(&shared, &error),
+        Err(_) => {}
+    }
+}
+
+fn terms(shared: &Shared) -> Option<Terms> {
+    let scope = shared.scope_in_force()?;
+    Terms::of(scope.listener(), shared.worker.drain_idle())
+}
+
+/// A connection that is served.
+struct Serving {
+    shared: Rc<Shared>,
+    connection: Connection<Io, Bytes>,
+    terms: Terms,
+    permits: Rc<OfConnection>,
+    patience: Patience,
+    /// The client was told to go.
+    told: bool,
+}
+
+impl Serving {
+    fn new(shared: Rc<Shared>, connection: Connection<Io, Bytes>, terms: Terms) -> Self {
+        let permits = Rc::new(OfConnection::new(&shared.worker.http2_permits));
+        let patience = Patience { malformed: MALFORMED, too_large: TOO_MANY_FIELDS, refused: REFUSED };
+        Self { shared, connection, terms, permits, patience, told: false }
+    }
+
+    /// Serves the connection to its end. When the listener is leaving, or the connection is old, the client is told by a
+    /// GOAWAY frame, and the streams that it has are finished (RFC 9113, section 6.8).
+    async fn run(mut self) {
+        self.shared.may_idle(self.terms.idle);
+        let shared = self.shared.clone();
+        let mut has_to_go = pin!(has_to_go(shared.listener_state.leaving(), self.terms.age));
+        let mut takes_nothing = pin!(shared.takes_nothing());
+        loop {
+            let next = poll_fn(|context| self.poll_next(context, has_to_go.as_mut(), takes_nothing.as_mut()));
+            match next.await {
+                Event::Request(request, response) => {
+                    if let Err((reason, detail)) = self.take(request, response) {
+                        self.shared.turned_away(reason, detail);
+                        return dismiss(self.connection).await;
+                    }
+                }
+                Event::Leave => self.tell_to_go(self.terms.farewell),
+                // A request may be on its way, and its client can send it elsewhere.
+                Event::Idle if !self.told => self.tell_to_go(FAREWELL),
+                Event::Idle => return,
+                Event::Stalled => {
+                    return self
+                        .shared
+                        .turned_away("http2_stalled", "several responses in a row were not taken");
+                }
+                Event::Over(error) => {
+                    return error.iter().for_each(|error| unserved::connection(&self.shared, error));
+                }
+            }
+        }
+    }
+
+    /// From now on the connection may have no request for so long.
+    fn tell_to_go(&mut self, idle: Duration) {
+        self.connection.graceful_shutdown();
+        self.shared.may_idle(idle);
+        self.told = true;
+    }
+
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+        has_to_go: Pin<&mut impl Future<Output = ()>>,
+        takes_nothing: Pin<&mut impl Future<Output = ()>>,
+    ) -> Poll<Event> {
+        if !self.told && has_to_go.poll(context).is_ready() {
+            return Poll::Ready(Event::Leave);
+        }
+        match self.connection.poll_accept(context) {
+            Poll::Ready(Some(Ok((request, response)))) => {
+                return Poll::Ready(Event::Request(request, response));
+            }
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Event::Over(Some(error))),
+            Poll::Ready(None) => return Poll::Ready(Event::Over(None)),
+            Poll::Pending => {}
+        }
+        if self.shared.timer.poll_passed(context).is_ready() && self.shared.is_idle() {
+            return Poll::Ready(Event::Idle);
+        }
+        takes_nothing.poll(context).map(|()| Event::Stalled)
+    }
+
+    /// Takes up a request; an error is why there is no patience left with this client.
+    fn take(&mut self, request: Request<RecvStream>, response: SendResponse<Bytes>) -> Result<(), Abuse> {
+        self.shared.received.borrow_mut().is_shown(response.stream_id().as_u32());
+        let client = Http2Client::new(&self.shared, request, response);
+        if client.fields() > self.terms.header_count {
+            self.refuse(client, Failure::HeadersTooLarge.into());
+            // At once, because so many fields may take far more memory than they have bytes.
+            let detail = "too many requests with too many fields";
+            return Patience::lose(&mut self.patience.too_large, ("http2_flood", detail));
+        }
+        if let Err(failed) = client.judge_request() {
+            let is_malformed = failed.failure == Failure::BadRequest;
+            self.refuse(client, failed);
+            if is_malformed {
+                let detail = "too many malformed requests";
+                return Patience::lose(&mut self.patience.malformed, ("http2_malformed", detail));
+            }
+            return Ok(());
+        }
+        if self.begin(client) {
+            return Ok(());
+        }
+        let detail = "too many requests beyond those that may wait";
+        Patience::lose(&mut self.patience.refused, ("http2_flood", detail))
+    }
+
+    /// Answers a request that is served by nobody else.
+    fn refuse(&self, client: Http2Client, failed: Failed) {
+        let Some(scope) = self.shared.scope_in_force() else { return };
+        let mut client = client.with_status_only();
+        let active = self.shared.activate();
+        spawn_local(async move {
+            let ending = forward::refuse(&mut client, scope, failed).await;
+            client.finish(ending).await;
+            drop(active);
+        });
+    }
+
+    /// Serves a request, now or when it is its turn; `false`: it is refused, because too many wait.
+    fn begin(&self, mut client: Http2Client) -> bool {
+        let active = self.shared.activate();
+        let window = self.shared.window();
+        if let Some(permit) = self.permits.now(window) {
+            spawn_local(async move {
+                serve_request(client).await;
+                drop((active, permit));
+            });
+            return true;
+        }
+        self.shared.listener_state.waits_for_turn();
+        let Some(waiting) = self.permits.may_wait(window) else {
+            client.refuse_stream();
+            return false;
+        };
+        let (shared, permits) = (self.shared.clone(), self.permits.clone());
+        spawn_local(async move {
+            let permit = tokio::select! {
+                permit = permits.permit(&waiting) => permit,
+                () = client.gone() => {
+                    let request = client.request_head();
+                    return unserved::gone(&shared, &request, request.target());
+                }
+            };
+            drop(waiting);
+            client.begins();
+            // Boxed to keep the future of a request that waits small.
+            Box::pin(serve_request(client)).await;
+            drop((active, permit));
+        });
+        true
+    }
+}
+
+async fn serve_request(mut client: Http2Client) {
+    let Some(scope) = client.scope() else { return };
+    let ending = forward::serve(&mut client, scope).await;
+    client.finish(ending).await;
+}
+
+/// Ends the connection; what has been answered goes out before.
+async fn dismiss(mut connection: Connection<Io, Bytes>) {
+    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    // Who does not take it has gone.
+    let _ = timeout(FAREWELL, poll_fn(|context| connection.poll_closed(context))).await;
+}
+
+/// Returns when the client has to be told.
+async fn has_to_go(mut leaving: watch::Receiver<bool>, age: Option<Duration>) {
+    let old = async {
+        match age {
+            Some(age) => sleep(age).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = leaving.wait_for(|leaving| *leaving) => {}
+        () = old => {}
+    }
+}

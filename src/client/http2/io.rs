@@ -1,0 +1,137 @@
+//! A client's connection as the codec reads and writes it: what was read before comes first, floods end it, and nobody has
+//! more than a turn at a time.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::sent_frames::Said;
+use super::shared::Shared;
+use super::unserved;
+use crate::net::stream::Stream;
+
+/// What a client may have read of it, in bytes, before its worker's others have their turn: frames may cost far more than
+/// they have bytes.
+const TURN: usize = 4 * 1024;
+
+/// The same within a body, whose bytes cost what they cost.
+const TURN_OF_BODY: usize = 64 * 1024;
+
+pub struct Io {
+    stream: Stream,
+    /// Read before, and not used.
+    ahead: Bytes,
+    shared: Rc<Shared>,
+    /// Bytes that have been read since others had their turn.
+    turn: usize,
+}
+
+impl Io {
+    pub fn new(stream: Stream, ahead: Vec<u8>, shared: Rc<Shared>) -> Self {
+        Self { stream, ahead: ahead.into(), shared, turn: 0 }
+    }
+
+    fn has_had_its_turn(&self) -> bool {
+        self.turn >= if self.shared.received.borrow().is_within_body() { TURN_OF_BODY } else { TURN }
+    }
+
+    fn poll_ahead_or_stream(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let count = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(self.ahead.get(..count).unwrap_or_default());
+        self.ahead.advance(count);
+        Poll::Ready(Ok(()))
+    }
+
+    fn inspect(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let taken = self.shared.received.borrow_mut().take(bytes, Instant::now());
+        taken.map_err(|violation| {
+            let detail = violation.detail();
+            self.shared.turned_away(violation.reason(), &detail);
+            io::Error::new(io::ErrorKind::InvalidData, detail)
+        })
+    }
+
+    /// Notes requests that the codec has refused and shows to nobody.
+    fn note(&self, written: &[u8]) {
+        let shared = &self.shared;
+        shared.sent.borrow_mut().pass(written, |said| {
+            let (Said::Response { stream } | Said::Reset { stream }) = said;
+            if shared.received.borrow_mut().is_refused(stream) {
+                unserved::by_codec(shared, said);
+            }
+        });
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.has_had_its_turn() {
+            self.turn = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        let read = self.poll_ahead_or_stream(context, buffer);
+        if read.is_pending() {
+            self.turn = 0;
+        }
+        ready!(read)?;
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        self.turn += new.len();
+        Poll::Ready(self.inspect(new))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.note(bytes.get(..written).unwrap_or_default());
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, bytes))?;
+        let mut left = written;
+        for piece in bytes {
+            self.note(piece.get(..left.min(piece.len())).unwrap_or_default());
+            left = left.saturating_sub(piece.len());
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

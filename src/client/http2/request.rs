@@ -1,0 +1,329 @@
+//! One request of a client that speaks HTTP/2, and the response to it, on a stream of its own.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+
+use super::shared::Shared;
+use super::{drain_body, validate};
+use crate::body::{BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
+use crate::exchange::{ClientIdentity, Edits, Failed, Failure, RequestScope};
+use crate::forward::{ClientStream, Ending};
+use crate::http1::write;
+use crate::message::{Framing, Http2Request, Onward, ResponseHead, put_edits};
+use crate::tls::Secured;
+use crate::websocket;
+use crate::worker::Worker;
+use crate::worker::deadline::Timer;
+
+pub struct Http2Client {
+    shared: Rc<Shared>,
+    timer: Timer,
+    now: Instant,
+    /// How long it has waited for its permit.
+    queued: Option<Duration>,
+    request: Http2Request,
+    reader: Http2Reader,
+    response: SendResponse<Bytes>,
+    /// `None` until the response's head has been sent.
+    writer: Option<Http2Writer>,
+    /// The stream took no response any more.
+    broken: bool,
+    /// The client may not take a response's body, and does not get any.
+    has_status_only: bool,
+}
+
+impl Http2Client {
+    pub fn new(shared: &Rc<Shared>, request: Request<RecvStream>, response: SendResponse<Bytes>) -> Self {
+        let (parts, body) = request.into_parts();
+        Self {
+            shared: shared.clone(),
+            timer: shared.worker.clock.timer(shared.listener_state.clone()),
+            now: Instant::now(),
+            queued: None,
+            request: Http2Request::new(parts, body.is_end_stream()),
+            reader: Http2Reader::new(body),
+            response,
+            writer: None,
+            broken: false,
+            has_status_only: false,
+        }
+    }
+
+    /// Why the request is refused as it is; see [`validate`].
+    pub fn judge_request(&self) -> Result<(), Failed> {
+        if self.request.is_plain_connect() {
+            return Err(Failure::MethodNotAllowed.into());
+        }
+        let malformed = validate::check(self.request.parts());
+        malformed.map_err(|reason| Failed::new(Failure::BadRequest, reason.to_owned()))
+    }
+
+    pub fn request_head(&self) -> &Http2Request {
+        &self.request
+    }
+
+    /// The snapshot in force and the listener; `None`: the listener is not there any more.
+    pub fn scope(&self) -> Option<Arc<RequestScope>> {
+        self.shared.scope_in_force()
+    }
+
+    pub fn fields(&self) -> usize {
+        self.request.parts().headers.len()
+    }
+
+    /// It has waited for its permit, and has it now.
+    pub fn begins(&mut self) {
+        self.queued = Some(self.now.elapsed());
+    }
+
+    /// Is answered by a status, which a client can take that has no window.
+    pub fn with_status_only(self) -> Self {
+        Self { has_status_only: true, ..self }
+    }
+
+    /// Answers nothing: the client may ask again.
+    pub fn refuse_stream(&mut self) {
+        self.response.send_reset(Reason::REFUSED_STREAM);
+    }
+
+    /// The request has ended for its client.
+    pub async fn finish(mut self, ending: Ending) {
+        match ending {
+            Ending::Whole => {
+                self.shared.takes();
+                self.writer.iter_mut().for_each(Http2Writer::finish);
+                drain_body::small_rest(&mut self.reader).await;
+            }
+            Ending::Broken(failure) => {
+                if failure == Failure::ClientStalled {
+                    self.shared.stalls();
+                }
+                if let Some(writer) = self.writer.as_mut().filter(|writer| !writer.is_done()) {
+                    writer.stream().send_reset(Reason::INTERNAL_ERROR);
+                }
+            }
+        }
+    }
+
+    /// Returns when the client has gone.
+    pub async fn gone(&mut self) {
+        std::future::poll_fn(|context| match self.poll_gone(context) {
+            Ok(()) => Poll::Pending,
+            Err(_) => Poll::Ready(()),
+        })
+        .await;
+    }
+
+    fn send(&mut self, status: u16, fields: HeaderMap, ended: bool) {
+        let mut head = Response::new(());
+        *head.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        *head.version_mut() = Version::HTTP_2;
+        *head.headers_mut() = fields;
+        match self.response.send_response(head, ended) {
+            Ok(stream) => self.writer = Some(Http2Writer::new(stream, ended)),
+            Err(_) => self.broken = true,
+        }
+    }
+
+    /// The fields of a final response. A body may have trailers whatever its length.
+    fn fields_of(&self, response: &impl ResponseHead, edits: &Edits, announced: Framing) -> HeaderMap {
+        let framing = if announced == Framing::None { Framing::None } else { Framing::Chunked };
+        let mut fields = HeaderMap::with_capacity(16);
+        response.copy_fields(&mut fields, |name, _| !write::goes(name, edits, framing));
+        if let Framing::Length(length) = announced {
+            fields.insert(header::CONTENT_LENGTH, length.into());
+        }
+        put_edits(&mut fields, edits);
+        if !fields.contains_key(header::DATE)
+            && let Ok(date) = HeaderValue::from_str(&self.shared.worker.date(self.now))
+        {
+            fields.insert(header::DATE, date);
+        }
+        fields
+    }
+}
+
+fn reset(stream: Poll<Result<Reason, h2::Error>>) -> io::Result<()> {
+    match stream {
+        Poll::Pending => Ok(()),
+        Poll::Ready(Ok(reason)) => Err(io::Error::new(io::ErrorKind::ConnectionReset, reason.description())),
+        Poll::Ready(Err(error)) => Err(io::Error::new(io::ErrorKind::ConnectionReset, error.to_string())),
+    }
+}
+
+impl ClientStream for Http2Client {
+    type Request<'a> = &'a Http2Request;
+
+    fn request(&self) -> &Http2Request {
+        &self.request
+    }
+
+    fn set_path(&mut self, path: &str) -> bool {
+        self.request.set_path(path).is_some()
+    }
+
+    fn worker(&self) -> &Rc<Worker> {
+        &self.shared.worker
+    }
+
+    fn timer(&self) -> &Timer {
+        &self.timer
+    }
+
+    fn identity(&self) -> &ClientIdentity {
+        &self.shared.identity
+    }
+
+    fn secured(&self) -> Option<&Arc<Secured>> {
+        self.shared.secured.as_ref()
+    }
+
+    fn scope_in_force(&self) -> Option<Arc<RequestScope>> {
+        self.shared.scope_in_force()
+    }
+
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn tick(&mut self) -> Instant {
+        self.now = Instant::now();
+        self.now
+    }
+
+    fn queued(&self) -> Option<Duration> {
+        self.queued
+    }
+
+    /// The codec has read it.
+    fn check_body(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn keep_body(&mut self) {
+        self.reader.keep();
+    }
+
+    fn can_rewind(&self) -> bool {
+        self.reader.can_rewind()
+    }
+
+    fn rewind(&mut self) {
+        self.reader.rewind();
+    }
+
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match &mut self.writer {
+            _ if self.broken => Err(io::ErrorKind::ConnectionReset.into()),
+            Some(writer) => reset(writer.stream().poll_reset(context)),
+            None => reset(self.response.poll_reset(context)),
+        }
+    }
+
+    /// On HTTP/2 such a status says that there is a WebSocket (RFC 8441, section 5).
+    fn judge(&self, response: &impl ResponseHead) -> Result<(), String> {
+        let Some(key) = self.request.websocket_key() else { return Ok(()) };
+        match response.status() {
+            101 => {
+                let accept = websocket::accept_key(key);
+                let is_accept = |(name, value): (&[u8], &[u8])| {
+                    name.eq_ignore_ascii_case(b"sec-websocket-accept") && value == accept.as_bytes()
+                };
+                let why = "the endpoint has agreed to another handshake (Sec-WebSocket-Accept)";
+                response.fields().any(is_accept).then_some(()).ok_or_else(|| why.to_owned())
+            }
+            status @ 200..=299 => Err(format!("the endpoint has answered {status} to a handshake")),
+            _ => Ok(()),
+        }
+    }
+
+    fn send_interim(&mut self, response: &impl ResponseHead, edits: &Edits) {
+        let mut fields = HeaderMap::new();
+        response.copy_fields(&mut fields, |name, _| !write::goes(name, edits, Framing::None));
+        put_edits(&mut fields, edits);
+        let mut head = Response::new(());
+        *head.status_mut() = StatusCode::from_u16(response.status()).unwrap_or(StatusCode::CONTINUE);
+        *head.headers_mut() = fields;
+        // An error means that the stream is over, which is noticed with the next thing that is sent.
+        let _ = self.response.send_informational(head);
+    }
+
+    fn send_head(&mut self, response: &impl ResponseHead, edits: &Edits, onward: Onward) {
+        let onward = match self.has_status_only {
+            true => Onward { announced: Framing::None, body: Framing::None },
+            false => onward,
+        };
+        let fields = self.fields_of(response, edits, onward.announced);
+        self.send(response.status(), fields, matches!(onward.body, Framing::None | Framing::Length(0)));
+    }
+
+    fn switch_protocols(&mut self, response: &impl ResponseHead, edits: &Edits) -> u16 {
+        let mut fields = self.fields_of(response, edits, Framing::None);
+        fields.remove(header::UPGRADE);
+        fields.remove(header::SEC_WEBSOCKET_ACCEPT);
+        self.send(200, fields, false);
+        200
+    }
+
+    /// Other requests of the connection go on.
+    fn close_behind(&mut self) {}
+}
+
+impl BodySource for Http2Client {
+    fn data(&self) -> &[u8] {
+        self.reader.data()
+    }
+
+    fn consume(&mut self, count: usize) -> usize {
+        self.reader.consume(count)
+    }
+
+    fn take(&mut self, count: usize) -> Bytes {
+        self.reader.take(count)
+    }
+
+    fn is_last(&self) -> bool {
+        self.reader.is_last()
+    }
+
+    fn poll_fill(&mut self, context: &mut Context<'_>, _room: usize) -> Poll<Result<(), ReadError>> {
+        self.reader.poll_fill(context).map_err(|error| ReadError::Cut(Some(error.to_string())))
+    }
+
+    fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.reader.trailers()
+    }
+}
+
+impl BodySink for Http2Client {
+    fn has_pending(&self) -> bool {
+        self.broken
+    }
+
+    fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut impl BodySource,
+    ) -> Poll<io::Result<usize>> {
+        let Some(writer) = &mut self.writer else {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        };
+        let sent = writer.poll_send(context, source);
+        if let Poll::Ready(Ok(1..)) = sent {
+            self.shared.takes();
+        }
+        sent
+    }
+
+    fn is_done(&self) -> bool {
+        self.writer.as_ref().is_some_and(Http2Writer::is_done)
+    }
+}

@@ -1,0 +1,91 @@
+//! What an HTTP/2 client sent and nobody serves: it is counted and logged all the same.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use h2::Reason;
+
+use super::sent_frames::Said;
+use super::shared::Shared;
+use crate::exchange::{Arrival, Exchange, Failure, Tracked};
+use crate::routing::RequestHead;
+use crate::telemetry::record::Protocol;
+
+/// A request that the codec has refused, and that it does not show.
+pub fn by_codec(shared: &Shared, said: Said) {
+    let (failure, detail) = match said {
+        Said::Response { .. } => (Failure::HeadersTooLarge, "its fields are too large"),
+        Said::Reset { .. } => {
+            (Failure::BadRequest, "malformed HTTP/2 request, or one too many: it was reset")
+        }
+    };
+    log(shared, &Unread, "", failure, Some(detail));
+}
+
+/// A request that its client has reset before its turn.
+pub fn gone(shared: &Rc<Shared>, head: &impl RequestHead, target: &str) {
+    log(shared, head, target, Failure::ClientGone, None);
+}
+
+fn log(
+    shared: &Shared,
+    head: &impl RequestHead,
+    target: &str,
+    failure: Failure,
+    detail: Option<&'static str>,
+) {
+    let Some(scope) = shared.scope_in_force() else { return };
+    let now = Instant::now();
+    let arrival = Arrival {
+        head,
+        identity: shared.identity.clone(),
+        secured: shared.secured.clone(),
+        protocol: Protocol::Http2,
+        target,
+        upgrade: false,
+        short_of_memory: false,
+        now,
+        time: shared.worker.clock.time_of_day(now),
+    };
+    let mut exchange = Tracked::new(Exchange::begin(scope, arrival));
+    exchange.failed(failure, detail.map(str::to_owned));
+    exchange.finish(Some(failure.status().as_u16()), 0, now);
+}
+
+/// A connection that is over, perhaps because of what its client sent.
+pub fn connection(shared: &Shared, error: &h2::Error) {
+    // Clients may go as they like, and what the socket has to say was said by who read from it.
+    if !error.is_library() || !error.is_go_away() {
+        return;
+    }
+    let reason = match error.reason() {
+        Some(Reason::ENHANCE_YOUR_CALM) => "http2_flood",
+        _ => "http2_malformed",
+    };
+    shared.turned_away(reason, &error.to_string());
+}
+
+/// The head of a request that nobody has read.
+struct Unread;
+
+impl RequestHead for Unread {
+    fn method(&self) -> &str {
+        ""
+    }
+
+    fn authority(&self) -> &str {
+        ""
+    }
+
+    fn path(&self) -> &str {
+        ""
+    }
+
+    fn query(&self) -> Option<&str> {
+        None
+    }
+
+    fn header(&self, _name: &str) -> Option<&str> {
+        None
+    }
+}

@@ -1,0 +1,52 @@
+//! What an HTTP/2 request is refused for before an endpoint is chosen, because it would mean something else in HTTP/1.1, or
+//! could be read in two ways.
+//!
+//! Names in upper case, fields of the connection, and a length that the body does not keep are refused by the codec with
+//! a reset of the stream, or of the connection (RFC 9113, sections 8.1.1 and 8.2). What it does not show cannot be judged:
+//! a fragment in `:path`, which it cuts off, and pseudo-headers among trailers.
+
+use http::header;
+use http::request::Parts;
+
+use crate::http1::head::{check_host, check_path};
+
+/// `Err` is why, for the operator.
+pub fn check(request: &Parts) -> Result<(), &'static str> {
+    let target = request.uri.path_and_query().map_or("", |target| target.as_str());
+    check_path(target.as_bytes(), request.method.as_str().as_bytes())?;
+    let is_ours = |scheme: &str| ["http", "https"].iter().any(|ours| ours.eq_ignore_ascii_case(scheme));
+    if request.uri.scheme_str().is_some_and(|scheme| !is_ours(scheme)) {
+        return Err("scheme that is neither http nor https");
+    }
+    if request.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err("more than one Content-Length");
+    }
+    check_authority(request)?;
+    // RFC 9113, section 8.2.1.
+    let padded = |value: &[u8]| {
+        let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        is_blank(value.first()) || is_blank(value.last())
+    };
+    match request.headers.values().any(|value| padded(value.as_bytes())) {
+        true => Err("blank at the beginning or end of a field's value"),
+        false => Ok(()),
+    }
+}
+
+/// One host, however often it is said (RFC 9113, section 8.3.1).
+fn check_authority(request: &Parts) -> Result<(), &'static str> {
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    let (host, other) = (hosts.next(), hosts.next());
+    if other.is_some() {
+        return Err("more than one Host");
+    }
+    let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = host.map(|host| host.as_bytes());
+    authority.into_iter().chain(host).try_for_each(check_host)?;
+    match authority.zip(host) {
+        Some((authority, host)) if !authority.eq_ignore_ascii_case(host) => {
+            Err("Host is another one than :authority")
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,73 @@
+//! Opens connections to endpoints.
+
+use std::io;
+use std::pin::Pin;
+
+use crate::config;
+use crate::endpoint::idle_pool::IdlePool;
+use crate::exchange::{Failed, Failure};
+use crate::net::socket::Socket;
+use crate::net::stream::Stream;
+use crate::os_error;
+use crate::pool::Endpoint;
+use crate::tls::ClientTls;
+
+/// By when a connect that begins now must have a descriptor: well within its time, because a longer wait would look like
+/// the endpoint's.
+pub fn descriptor_deadline(pool: &config::Pool) -> tokio::time::Instant {
+    tokio::time::Instant::now() + pool.timeouts.connect / 2
+}
+
+/// Opens a connection to an endpoint, whose time has no limit here but for the descriptor. Idle connections go where there
+/// is none for it.
+pub async fn open(
+    idle_pool: &IdlePool,
+    endpoint: &Endpoint,
+    pool: &config::Pool,
+    descriptor_deadline: tokio::time::Instant,
+) -> Result<Stream, Failed> {
+    let socket = socket(idle_pool, endpoint, pool, descriptor_deadline);
+    let socket = socket.await.map_err(|error| Failed::new(Failure::of_connect(&error), error.to_string()))?;
+    match &pool.tls {
+        None => Ok(Stream::Plain(socket)),
+        Some(tls) => secured(socket, tls, endpoint).await,
+    }
+}
+
+async fn socket(
+    idle_pool: &IdlePool,
+    endpoint: &Endpoint,
+    pool: &config::Pool,
+    descriptor_deadline: tokio::time::Instant,
+) -> io::Result<Socket> {
+    let short = || io::Error::from_raw_os_error(libc::EMFILE);
+    let is_over = || descriptor_deadline <= tokio::time::Instant::now();
+    let mut again = false;
+    loop {
+        let descriptor = tokio::time::timeout_at(descriptor_deadline, idle_pool.descriptors.take(idle_pool));
+        let descriptor = descriptor.await.map_err(|_| short())?;
+        match Socket::connect(endpoint, pool.timeouts.write).await {
+            Ok(socket) => return Ok(socket.holding(descriptor)),
+            Err(error) if os_error::is_of_descriptors(&error) && !is_over() => {
+                drop(descriptor);
+                idle_pool.descriptors.relieve(idle_pool, again).await;
+                again = true;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Boxed to keep the future of a connect without TLS small.
+fn secured<'a>(
+    socket: Socket,
+    tls: &'a ClientTls,
+    endpoint: &'a Endpoint,
+) -> Pin<Box<dyn Future<Output = Result<Stream, Failed>> + Send + 'a>> {
+    Box::pin(async move {
+        let failed = |detail: String| Failed::new(Failure::EndpointTls, detail);
+        let written = endpoint.written();
+        let name = tls.name(written).ok_or_else(|| failed(format!("{written} has no name to verify")))?;
+        Stream::secured(socket, tls, name).await.map_err(|error| failed(error.to_string()))
+    })
+}

@@ -1,0 +1,240 @@
+//! An endpoint that speaks HTTP/1.1: each request has a connection to itself, which waits in the idle pool for the next.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::idle_pool::Connection;
+use super::{Ask, EndpointStream};
+use crate::body::{BodySink, BodySource, Http1Reader, Http1Writer, ReadError};
+use crate::exchange::{Failed, Failure, ResponseScope};
+use crate::http1::head::{Parse, Response, ResponseView};
+use crate::http1::write::{self, RequestForm};
+use crate::message::{Framing, RequestFields, ResponseHead};
+use crate::net::buffer::Buffer;
+use crate::pool::Endpoint;
+use crate::worker::Worker;
+
+/// Room before a response, so that its head, which grows on the way, can go out in one piece with the body.
+const GAP: usize = 512;
+
+/// One request on one connection.
+pub struct Http1Endpoint {
+    worker: Rc<Worker>,
+    endpoint: Arc<Endpoint>,
+    scope: Arc<ResponseScope>,
+    connection: Connection,
+    memory: Memory,
+    /// Of the response's head.
+    length: usize,
+    is_head_request: bool,
+    /// The endpoint has sent something of a response.
+    answered: bool,
+    /// The connection can serve another request after this response.
+    reusable: bool,
+    reader: Http1Reader,
+    writer: Http1Writer,
+    /// Why it takes no more of the request. It may have answered.
+    write_error: Option<io::Error>,
+}
+
+/// What is borrowed of the worker for a response.
+struct Memory {
+    worker: Rc<Worker>,
+    /// What has been read and not used: first the response's head.
+    input: Buffer,
+    response: Response,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.worker.give_back(self.input.release());
+        self.worker.give_back_response(std::mem::take(&mut self.response));
+    }
+}
+
+// === impl Http1Endpoint ===
+
+impl Http1Endpoint {
+    /// Writes the request's head, which goes out with the body.
+    pub fn new<R: RequestFields>(
+        worker: &Rc<Worker>,
+        (endpoint, scope): (&Arc<Endpoint>, &Arc<ResponseScope>),
+        connection: Connection,
+        ask: &Ask<'_, R>,
+    ) -> Self {
+        let framing = ask.request.framing();
+        let form = RequestForm {
+            edits: ask.edits,
+            framing,
+            upgrade: ask.upgrade,
+            trailers: ask.request.takes_trailers(),
+            host: ask.host,
+        };
+        let mut head = worker.head_memory();
+        write::request(&mut head, ask.request, &form);
+        let mut input = Buffer::default();
+        input.leave_gap(GAP);
+        Self {
+            worker: worker.clone(),
+            endpoint: endpoint.clone(),
+            scope: scope.clone(),
+            connection,
+            memory: Memory { worker: worker.clone(), input, response: worker.response() },
+            length: 0,
+            is_head_request: ask.request.method() == "HEAD",
+            answered: false,
+            reusable: false,
+            reader: Http1Reader::new(Framing::None),
+            writer: Http1Writer::new(framing, head),
+            write_error: None,
+        }
+    }
+
+    /// What decides whether a response has a body; `CONNECT` is never asked for.
+    fn method(&self) -> &'static str {
+        if self.is_head_request { "HEAD" } else { "GET" }
+    }
+
+    /// The endpoint has closed the connection, or it broke.
+    fn gone(&mut self, error: Option<io::Error>) -> Failed {
+        let error = error.or(self.write_error.take());
+        let timed_out = error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        let failure = if timed_out { Failure::RequestWriteTimeout } else { Failure::EndpointReset };
+        let detail =
+            error.map_or("closed before a whole response head".to_owned(), |error| error.to_string());
+        let stale = self.connection.reused && !self.answered && self.memory.input.is_empty();
+        Failed { stale, ..Failed::new(failure, detail) }
+    }
+}
+
+impl EndpointStream for Http1Endpoint {
+    type Response<'a> = ResponseView<'a>;
+
+    const ASKS_FOR_BODY: bool = true;
+
+    fn is_reused(&self) -> bool {
+        self.connection.reused
+    }
+
+    fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        loop {
+            let Memory { worker, input, response } = &mut self.memory;
+            match response.parse(input.bytes()) {
+                Parse::Complete { length } => {
+                    self.length = length;
+                    return Poll::Ready(Ok(()));
+                }
+                Parse::Refused(refusal) => {
+                    return Poll::Ready(Err(Failed::new(refusal.failure, refusal.reason.to_owned())));
+                }
+                Parse::Partial => {}
+            }
+            if input.is_full() {
+                input.grow(input.len() * 2);
+            }
+            match ready!(worker.poll_read(context, &mut self.connection.stream, input)) {
+                Ok(1..) => {}
+                Ok(0) => return Poll::Ready(Err(self.gone(None))),
+                Err(error) => return Poll::Ready(Err(self.gone(Some(error)))),
+            }
+        }
+    }
+
+    fn response(&self) -> ResponseView<'_> {
+        self.memory.response.view(self.memory.input.bytes())
+    }
+
+    fn drop_interim(&mut self) {
+        self.answered = true;
+        self.memory.input.consume(self.length);
+    }
+
+    fn begin_body(&mut self) {
+        let response = self.response();
+        let framing = ResponseHead::framing(&response, self.method());
+        self.reusable = response.is_reusable(self.method());
+        self.reader = Http1Reader::new(framing);
+        self.memory.input.consume(self.length);
+    }
+
+    fn switch_protocols(&mut self) {
+        self.memory.input.consume(self.length);
+        self.reader = Http1Reader::new(Framing::UntilClose);
+        self.writer = Http1Writer::new(Framing::UntilClose, Vec::new()).shutting_down();
+    }
+
+    /// Its connection is closed with this.
+    fn is_late(&mut self, _whole: bool) {}
+
+    fn finish(self) {
+        let Self { worker, endpoint, scope, connection, memory, reader, writer, .. } = self;
+        // Bytes that nobody asked for would be the beginning of somebody else's answer.
+        let is_over = writer.is_done() && reader.has_ended(&memory.input) && memory.input.is_empty();
+        if self.reusable && self.write_error.is_none() && is_over {
+            worker.idle_pool.keep(&endpoint, connection, scope.pool(), Instant::now());
+        }
+        worker.give_back_head_memory(writer.into_memory());
+    }
+}
+
+impl BodySource for Http1Endpoint {
+    fn data(&self) -> &[u8] {
+        self.reader.data(&self.memory.input)
+    }
+
+    fn consume(&mut self, count: usize) -> usize {
+        self.reader.consume(count, &mut self.memory.input)
+    }
+
+    fn take(&mut self, count: usize) -> Bytes {
+        self.reader.take(count, &mut self.memory.input)
+    }
+
+    fn put_before(&mut self, own: &[u8]) -> bool {
+        self.reader.put_before(own, &mut self.memory.input)
+    }
+
+    fn is_last(&self) -> bool {
+        self.reader.is_last(&self.memory.input)
+    }
+
+    fn poll_fill(&mut self, context: &mut Context<'_>, room: usize) -> Poll<Result<(), ReadError>> {
+        self.reader.poll_fill(context, room, &mut self.memory.input, &mut self.connection.stream)
+    }
+
+    fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.reader.trailers()
+    }
+}
+
+impl BodySink for Http1Endpoint {
+    fn has_pending(&self) -> bool {
+        self.writer.has_pending()
+    }
+
+    fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut impl BodySource,
+    ) -> Poll<io::Result<usize>> {
+        let sent = ready!(self.writer.poll_send(context, &mut self.connection.stream, source));
+        Poll::Ready(sent.inspect_err(|error| self.write_error = Some(copy(error))))
+    }
+
+    fn is_done(&self) -> bool {
+        self.writer.is_done()
+    }
+}
+
+/// An error of the system is its number, and one of TLS its words.
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}

@@ -1,0 +1,189 @@
+//! An endpoint that speaks HTTP/2: each request is a stream of its own on a connection that others may share.
+
+mod connections;
+mod request;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream};
+use http::response;
+
+use super::{Ask, EndpointStream};
+use crate::body::{BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
+use crate::exchange::{Failed, Failure};
+use crate::http1::head::RESPONSE_FIELDS_MAX;
+use crate::message::{Framing, Http2Response, RequestFields};
+pub use connections::{Connections, StreamPermit};
+
+/// One stream.
+pub struct Http2Endpoint {
+    permit: StreamPermit,
+    future: ResponseFuture,
+    /// What has come, until it has been dealt with.
+    head: Option<(response::Parts, Ended)>,
+    reader: Option<Http2Reader>,
+    writer: Http2Writer,
+    begun: Instant,
+}
+
+/// Whether the stream ended with its head.
+type Ended = bool;
+
+// === impl Http2Endpoint ===
+
+impl Http2Endpoint {
+    /// Sends the request's head on a stream of its own.
+    pub fn open<R: RequestFields>(
+        permit: StreamPermit,
+        secured: bool,
+        ask: &Ask<'_, R>,
+    ) -> Result<Self, Failed> {
+        let has_no_body = ask.request.framing() == Framing::None;
+        let head =
+            request::head(ask, secured).map_err(|error| Failed::new(Failure::Internal, error.to_string()))?;
+        let (future, sink) = permit.sender().send_request(head, has_no_body).map_err(|error| {
+            permit.retire();
+            // The connection has ended, or is about to; nothing has been sent.
+            Failed { stale: permit.proven, ..Failed::new(Failure::StreamRefused, error.to_string()) }
+        })?;
+        let writer = Http2Writer::new(sink, has_no_body);
+        Ok(Self { permit, future, head: None, reader: None, writer, begun: Instant::now() })
+    }
+
+    fn take_head(&mut self, parts: response::Parts, ended: bool) -> Result<(), Failed> {
+        self.permit.answered();
+        if parts.headers.len() > RESPONSE_FIELDS_MAX {
+            return Err(Failed::new(Failure::BadResponse, "too many fields".to_owned()));
+        }
+        self.head = Some((parts, ended));
+        Ok(())
+    }
+
+    /// What the error of a stream says of its request, before there is a response.
+    fn broken(&self, error: &h2::Error) -> Failed {
+        let reason = error.reason();
+        // The endpoint has not looked at it (RFC 9113, sections 6.8 and 8.7).
+        let refused = error.is_remote()
+            && (reason == Some(Reason::REFUSED_STREAM)
+                || (error.is_go_away() && reason == Some(Reason::NO_ERROR)));
+        if refused {
+            // A connection leaves once; who refuses streams may do so for ever.
+            let leaves = error.is_go_away();
+            if leaves {
+                self.permit.retire();
+            }
+            let stale = self.permit.proven && leaves;
+            return Failed { stale, ..Failed::new(Failure::StreamRefused, error.to_string()) };
+        }
+        self.permit.retire();
+        if error.is_io() || error.is_remote() {
+            let stale = self.permit.proven && error.is_io();
+            // A server of HTTP/1.1 closes on what it cannot read.
+            let doubt = if self.permit.proven { "" } else { "; perhaps the endpoint does not speak HTTP/2" };
+            return Failed { stale, ..Failed::new(Failure::EndpointReset, format!("{error}{doubt}")) };
+        }
+        Failed::new(
+            Failure::BadResponse,
+            format!("what the endpoint sends is not HTTP/2 as it should be: {error}"),
+        )
+    }
+}
+
+impl EndpointStream for Http2Endpoint {
+    type Response<'a> = Http2Response<'a>;
+
+    /// Hardly any endpoint of HTTP/2 sends a client on its way; see [`EndpointStream::ASKS_FOR_BODY`].
+    const ASKS_FOR_BODY: bool = false;
+
+    fn is_reused(&self) -> bool {
+        self.permit.reused
+    }
+
+    fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        if let Poll::Ready(Some(interim)) = self.future.poll_informational(context) {
+            let (parts, ()) = interim.map_err(|error| self.broken(&error))?.into_parts();
+            return Poll::Ready(self.take_head(parts, false));
+        }
+        let response = ready!(Pin::new(&mut self.future).poll(context));
+        let (parts, body) = response.map_err(|error| self.broken(&error))?.into_parts();
+        let taken = self.take_head(parts, RecvStream::is_end_stream(&body));
+        self.reader = Some(Http2Reader::new(body));
+        Poll::Ready(taken)
+    }
+
+    fn response(&self) -> Http2Response<'_> {
+        Http2Response::of(self.head.as_ref().map(|(parts, ended)| (parts, *ended)))
+    }
+
+    fn drop_interim(&mut self) {
+        self.head = None;
+    }
+
+    fn begin_body(&mut self) {
+        self.head = None;
+    }
+
+    /// An endpoint of HTTP/2 is never asked for another protocol.
+    fn switch_protocols(&mut self) {}
+
+    fn is_late(&mut self, whole: bool) {
+        // Clients may be in more of a hurry than the endpoint can be.
+        let lives = whole && self.permit.has_answered_since(self.begun);
+        if !lives {
+            // Perhaps nobody is there any more: the next ones need not find out by waiting.
+            self.permit.retire();
+        }
+    }
+
+    fn finish(self) {}
+}
+
+impl BodySource for Http2Endpoint {
+    fn data(&self) -> &[u8] {
+        self.reader.as_ref().map_or(&[], Http2Reader::data)
+    }
+
+    fn consume(&mut self, count: usize) -> usize {
+        self.reader.as_mut().map_or(0, |reader| reader.consume(count))
+    }
+
+    fn take(&mut self, count: usize) -> Bytes {
+        self.reader.as_mut().map(|reader| reader.take(count)).unwrap_or_default()
+    }
+
+    fn is_last(&self) -> bool {
+        self.reader.as_ref().is_none_or(Http2Reader::is_last)
+    }
+
+    fn poll_fill(&mut self, context: &mut Context<'_>, _room: usize) -> Poll<Result<(), ReadError>> {
+        let Some(reader) = &mut self.reader else { return Poll::Ready(Ok(())) };
+        reader.poll_fill(context).map_err(|error| ReadError::Cut(Some(error.to_string())))
+    }
+
+    fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.reader.iter().flat_map(Http2Reader::trailers)
+    }
+}
+
+impl BodySink for Http2Endpoint {
+    fn has_pending(&self) -> bool {
+        false
+    }
+
+    fn poll_send(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut impl BodySource,
+    ) -> Poll<io::Result<usize>> {
+        self.writer.poll_send(context, source)
+    }
+
+    fn is_done(&self) -> bool {
+        self.writer.is_done()
+    }
+}

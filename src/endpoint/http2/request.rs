@@ -1,0 +1,60 @@
+//! The head of a request as an endpoint of HTTP/2 is to see it.
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+
+use crate::endpoint::Ask;
+use crate::exchange::Action;
+use crate::http1::write;
+use crate::message::{Framing, RequestFields, put_edits};
+
+/// `secured`: by TLS.
+pub fn head<R: RequestFields>(ask: &Ask<'_, R>, secured: bool) -> Result<Request<()>, http::Error> {
+    let Ask { request, edits, .. } = ask;
+    let framing = match request.framing() {
+        // A body may have trailers whatever its length.
+        Framing::None => Framing::None,
+        _ => Framing::Chunked,
+    };
+    let mut fields = HeaderMap::with_capacity(16);
+
+    request.copy_fields(&mut fields, |name, _| !write::goes(name, edits, framing));
+    put_edits(&mut fields, edits);
+    // The authority says it (RFC 9113, section 8.3.1).
+    fields.remove(header::HOST);
+    // Who waits to be asked for the body has been asked.
+    fields.remove(header::EXPECT);
+    if let Framing::Length(length) = request.framing() {
+        fields.insert(header::CONTENT_LENGTH, length.into());
+    }
+    if request.takes_trailers() {
+        fields.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    let mut head = Request::new(());
+    *head.method_mut() = Method::from_bytes(request.method().as_bytes())?;
+    *head.version_mut() = Version::HTTP_2;
+    *head.uri_mut() = uri(ask, secured)?;
+    *head.headers_mut() = fields;
+    Ok(head)
+}
+
+fn uri<R: RequestFields>(ask: &Ask<'_, R>, secured: bool) -> Result<Uri, http::Error> {
+    let edited = ask.edits.iter().find_map(|(name, action)| match action {
+        Action::Set(value) if name == "host" => Some(value),
+        _ => None,
+    });
+    let authority = match (edited, ask.request.authority()) {
+        (Some(host), _) => Authority::try_from(host)?,
+        (None, "") => Authority::try_from(ask.host)?,
+        (None, host) => Authority::try_from(host)?,
+    };
+    let path = match ask.request.query() {
+        Some(query) => PathAndQuery::try_from(format!("{}?{query}", ask.request.path()))?,
+        None => PathAndQuery::try_from(ask.request.path())?,
+    };
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(if secured { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(path);
+    Ok(Uri::from_parts(parts)?)
+}
