@@ -29,16 +29,16 @@ run_tests() {
   fi
 }
 
-# Socket tests run on both carriers: HTTP/1.1 goes by the lane, and on Pingora's ProxyHttp where that is asked for.
+# Socket tests run on both engines: `native`, and `pingora` where that is asked for.
 sockets_on_pingora() {
-  EVENKEEL_TEST_CARRIER=pingora run_tests --test socket
+  EVENKEEL_TEST_ENGINE=pingora run_tests --test socket
 }
 
 required "build" build
 step "shipped config files" config_files
 step "instructions an operation takes" instructions
 suite "tests in the documentation" cargo test --workspace --locked --doc --quiet
-suite "socket tests on Pingora's carrier" sockets_on_pingora
+suite "socket tests on the engine pingora" sockets_on_pingora
 suite "all other tests" run_tests --workspace --tests
 
 summary

@@ -24,7 +24,7 @@ readonly CROWD=5000 DESCRIPTORS=1000
 readonly ATTACKERS=100 GROWTH=300 NORMAL=60
 readonly ATTACKS="bomb-large bomb-hundred bomb-many unread reset continuation ping settings data"
 
-# start_proxy CARRIER DESCRIPTORS: sets $proxy, $port, $admin and $log, which is its own: two that write to one file from
+# start_proxy ENGINE DESCRIPTORS: sets $proxy, $port, $admin and $log, which is its own: two that write to one file from
 # its beginning would overwrite each other's lines.
 start_proxy() {
   port=$(free_port)
@@ -35,7 +35,7 @@ server: { threads: 2 }
 admin: { listen: "unix:$admin" }
 access_log: { output: $work/access.log, format: json }
 listeners:
-  - { name: front, address: "127.0.0.1:$port", h2c: true, timeouts: { body: 5s, write: 5s } }
+  - { name: front, address: "127.0.0.1:$port", engine: $1, h2c: true, timeouts: { body: 5s, write: 5s } }
 routes:
   - { name: honest, match: { paths: [/honest] }, pool: honest }
   - { name: other, pool: other }
@@ -43,7 +43,7 @@ pools: { honest: [$(endpoints honest)], other: [$(endpoints other)] }
 YAML
   (
     ulimit -n "$2"
-    EVENKEEL_CARRIER=$1 exec "$binary" run -c "$work/evenkeel.yaml" >"$log" 2>&1 </dev/null
+    exec "$binary" run -c "$work/evenkeel.yaml" >"$log" 2>&1 </dev/null
   ) &
   proxy=$!
   jobs_started+=("$proxy")
@@ -155,9 +155,9 @@ slow() {
 
 slow_clients() {
   command -v slowhttptest >/dev/null 2>&1 || { skip "slow clients" "slowhttptest is not here (a Debian package)"; return; }
-  start_proxy lane 8192
+  start_proxy native 8192
   neighbour=$port
-  start_proxy lane 8192
+  start_proxy native 8192
   # A header field every 3 s: none of them moves the deadline.
   if wanted header; then slow header / -H -i 3; fi
   # slowhttptest's own interval, 10 s.
@@ -208,9 +208,9 @@ on_http2() {
 }
 
 on_http2_all() {
-  start_proxy lane 8192
+  start_proxy native 8192
   neighbour=$port
-  start_proxy lane 8192
+  start_proxy native 8192
   mkfifo "$work/stay"
   exec 9<>"$work/stay"
   for mode in $ATTACKS; do
@@ -223,10 +223,10 @@ on_http2_all() {
   stop_proxy
 }
 
-# descriptors CARRIER
+# descriptors ENGINE
 descriptors() {
-  local carrier=$1 before after here connected answered left crowd
-  start_proxy "$carrier" "$DESCRIPTORS"
+  local engine=$1 before after here connected answered left crowd
+  start_proxy "$engine" "$DESCRIPTORS"
   mkfifo "$work/stay"
   python3 "$HERE/crowd.py" "$port" "$CROWD" <"$work/stay" >"$work/crowd" 2>&1 &
   crowd=$!
@@ -234,26 +234,26 @@ descriptors() {
   exec 9>"$work/stay"
   if wait_for 30 grep -q '^here ' "$work/crowd"; then
     read -r here connected answered <"$work/crowd"
-    pass "$carrier: $CROWD clients, $connected of them $here, $answered answered"
+    pass "$engine: $CROWD clients, $connected of them $here, $answered answered"
   else
-    fail "$carrier: $CROWD clients" "$(cat "$work/crowd")"
+    fail "$engine: $CROWD clients" "$(cat "$work/crowd")"
   fi
   before=$(processor)
   sleep 3
   after=$(processor)
-  check "$carrier: it does not spin ($(((after - before) / 3)) % of a core)" [ $(((after - before) / 3)) -lt 50 ]
-  check "$carrier: the operator is answered" operator livez
-  check "$carrier: and sees why" grep -Eq 'connection limit reached|connections cannot be accepted|os error 24' "$log"
+  check "$engine: it does not spin ($(((after - before) / 3)) % of a core)" [ $(((after - before) / 3)) -lt 50 ]
+  check "$engine: the operator is answered" operator livez
+  check "$engine: and sees why" grep -Eq 'connection limit reached|connections cannot be accepted|os error 24' "$log"
   exec 9>&-
   wait "$crowd" || true
   left=$(now_ms)
   if wait_for 10 ask 2; then
     left=$(($(now_ms) - left))
-    check "$carrier: it serves within 2 s of their leaving ($left ms)" [ "$left" -lt 2000 ]
+    check "$engine: it serves within 2 s of their leaving ($left ms)" [ "$left" -lt 2000 ]
   else
-    fail "$carrier: it serves within 2 s of their leaving" "not within 10 s"
+    fail "$engine: it serves within 2 s of their leaving" "not within 10 s"
   fi
-  check "$carrier: no connection is left over" wait_for 5 at_most 1
+  check "$engine: no connection is left over" wait_for 5 at_most 1
   rm "$work/stay"
   stop_proxy
 }
@@ -280,7 +280,7 @@ start_endpoints other "${ELSEWHERE[@]}"
 if wanted header || wanted body || wanted read; then slow_clients; fi
 if wanted http2 || [[ " $ATTACKS " == *" $part "* ]]; then on_http2_all; fi
 if wanted descriptors; then
-  descriptors lane
+  descriptors native
   descriptors pingora
 fi
 summary

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Carrier, Client, Endpoint, Gate, Proxy, SOON, carrier, eventually};
+use crate::harness::{Client, Endpoint, Engine, Gate, Proxy, SOON, engine, eventually};
 
 /// A body far beyond what the kernel keeps for a connection.
 const LONG: usize = 60_000_000;
@@ -30,9 +30,9 @@ fn generous() -> Endpoint {
 /// What a connection may cost whose client does not read: 256 KiB. Pingora's carrier holds three rows of four pieces of
 /// 64 KiB each, and the batch it makes of them.
 fn held_for_a_stalled_client() -> usize {
-    match carrier() {
-        Carrier::Pingora => 1_400_000,
-        Carrier::Lane => 256 * 1024,
+    match engine() {
+        Engine::Pingora => 1_400_000,
+        Engine::Native => 256 * 1024,
     }
 }
 
@@ -157,7 +157,7 @@ fn a_half_closed_upload_is_answered_whole() {
 /// Fault 29 with requests that were sent ahead: the FIN is behind them, so they are answered too.
 #[test]
 fn what_was_pipelined_before_a_half_close_is_answered() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It takes a client that has half-closed for gone.
         return;
     }
@@ -197,9 +197,9 @@ fn idle_clients_do_not_keep_what_a_body_needed() {
     let before = proxy.memory();
     clients.extend((0..CLIENTS).map(|_| idle_after_a_response()));
     let each = proxy.memory().saturating_sub(before) / CLIENTS;
-    let most = match carrier() {
-        Carrier::Pingora => 128 * 1024,
-        Carrier::Lane => 16 * 1024,
+    let most = match engine() {
+        Engine::Pingora => 128 * 1024,
+        Engine::Native => 16 * 1024,
     };
     assert!(each < most, "{each} bytes for each idle client");
     drop(clients);
@@ -272,7 +272,7 @@ fn a_client_that_goes_before_the_answer_is_499() {
 /// Fault 30, where the answer began before the upload was through, and is silent now.
 #[test]
 fn a_client_that_goes_after_an_early_answer_frees_the_endpoint() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It looks for clients that have gone only when it reads or writes.
         return;
     }

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Carrier, Client, End, Endpoint, Exchange, Proxy, ProxyBuilder, SOON, carrier, lasted, silent_network,
+    Client, End, Endpoint, Engine, Exchange, Proxy, ProxyBuilder, SOON, engine, lasted, silent_network,
 };
 
 /// A proxy whose only route has this timeout.
@@ -131,7 +131,7 @@ fn a_cut_response_is_not_whole_to_http_1_0_either() {
     let mut client = proxy.client();
     client.send("GET /x HTTP/1.0\r\n\r\n");
     let response = client.response();
-    if carrier() == Carrier::Lane {
+    if engine() == Engine::Native {
         assert_eq!((response.status, response.end), (200, End::Reset));
     }
     assert_eq!(proxy.record("/x").cause(), "request_deadline");
@@ -181,7 +181,7 @@ fn a_slow_upload_is_504() {
     client.response().expect(504);
     took_half_a_second(start);
     assert_eq!(proxy.record("/x").cause(), "request_deadline");
-    if carrier() == Carrier::Lane {
+    if engine() == Engine::Native {
         assert_eq!(proxy.metric("evenkeel_endpoint_failures_total", &[]) as u64, 0);
     }
     endpoint.wait_until_free(SOON);

@@ -8,7 +8,7 @@ mod http2;
 mod http2_bombs;
 mod http2_ends;
 mod http2_floods;
-mod http2_gaps;
+mod http2_interim;
 mod http2_malformed;
 mod http2_responses;
 mod http2_times;

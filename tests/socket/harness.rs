@@ -16,7 +16,7 @@ mod tls;
 mod wait;
 
 pub use client::Client;
-pub use config::{Carrier, ProxyBuilder, carrier, nobody};
+pub use config::{Engine, ProxyBuilder, engine, lacks, nobody};
 pub use endpoint::{Endpoint, Exchange, Seen, nobody_listens, silent_network};
 pub use gate::Gate;
 pub use load::{SteadyLoad, load};

@@ -1,6 +1,6 @@
 //! Paths: each has one form, which is what routes match and what endpoints see.
 
-use crate::harness::{Carrier, Endpoint, Proxy, ProxyBuilder, carrier};
+use crate::harness::{Endpoint, Engine, Proxy, ProxyBuilder, engine};
 
 /// A pool for everything, and one for what is under `/admin`.
 fn guarded(admin: &Endpoint, rest: &Endpoint, listener: &str) -> ProxyBuilder {
@@ -68,7 +68,7 @@ fn the_endpoint_sees_what_was_matched() {
 /// What has to be escaped is, on the lane; Pingora lets it pass.
 #[test]
 fn raw_bytes_are_escaped_before() {
-    if carrier() == Carrier::Lane {
+    if engine() == Engine::Native {
         all_arrive("", &[("/a|b/../c|d", "rest", "/c%7Cd"), ("/[x]", "rest", "/%5Bx%5D")]);
     }
 }

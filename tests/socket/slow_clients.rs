@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Carrier, Client, Endpoint, Proxy, SOON, carrier, eventually, within};
+use crate::harness::{Client, Endpoint, Engine, Proxy, SOON, engine, eventually, within};
 
 /// Of each kind.
 const SLOW: usize = 70;
@@ -27,8 +27,8 @@ fn drip(clients: &mut [Client]) {
 
 #[test]
 fn slow_clients_are_gone_in_time_and_honest_ones_served() {
-    // Pingora's carrier has no total deadline for a header.
-    if carrier() == Carrier::Pingora {
+    // Pingora's engine has no total deadline for a header.
+    if engine() == Engine::Pingora {
         return;
     }
     let endpoint = Endpoint::scripted("a", |exchange| {

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Carrier, Endpoint, Proxy, carrier};
+use crate::harness::{Endpoint, Engine, Proxy, engine};
 
 /// An endpoint that answers these bytes to `/x`, and "well" to anything else; it keeps the connection.
 fn answering(bytes: &'static str) -> Endpoint {
@@ -38,7 +38,7 @@ fn pipelined_bodies_stay_apart() {
     let all = ["/1", "/2", "/3", "/4", "/5"];
     // The other carrier may answer the first and close.
     assert!(
-        answered == all || (carrier() == Carrier::Pingora && answered == all[..answered.len()]),
+        answered == all || (engine() == Engine::Pingora && answered == all[..answered.len()]),
         "{answered:?}"
     );
     let bodies: [&[u8]; 5] = [b"GET /a ", b"HEAD /b", b"", b"", b"last"];
@@ -72,7 +72,7 @@ fn a_repeated_body_ends_where_it_ended() {
             client.response().expect(200);
             match client.try_response_to("GET") {
                 Ok(response) => drop(response.expect(200)),
-                Err(error) => assert!(carrier() == Carrier::Pingora, "round {round}: {error}"),
+                Err(error) => assert!(engine() == Engine::Pingora, "round {round}: {error}"),
             }
         }
         assert!(faulty.count() > 0, "nothing met the faulty endpoint");
@@ -171,7 +171,7 @@ fn an_endpoint_of_http_1_0() {
     assert_eq!(client.get("/close").expect(200).text(), "up to the end");
     assert_eq!(client.get("/length").expect(200).text(), "four");
     assert_eq!(client.get("/kept").expect(200).text(), "kept");
-    if carrier() == Carrier::Lane {
+    if engine() == Engine::Native {
         client.get("/chunks").expect(502);
     }
     proxy.is_unharmed(endpoint.open());
@@ -180,7 +180,7 @@ fn an_endpoint_of_http_1_0() {
 /// Heads of responses that two readers may read in two ways are as wrong as those of requests.
 #[test]
 fn doubtful_responses_are_502() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It takes folded lines, blanks before a colon and bare line feeds of an endpoint for what they may mean.
         return;
     }
@@ -213,7 +213,7 @@ fn doubtful_responses_are_502() {
 #[test]
 fn only_plain_requests_are_switched() {
     const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         return;
     }
     let asking = "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Endpoint, Proxy, SOON};
+use crate::harness::{Endpoint, Proxy, SOON, lacks};
 
 /// Requests on one connection come to the endpoint on one connection.
 #[test]
@@ -75,6 +75,9 @@ fn idle_client_connections_end_after_any_number_of_requests() {
 /// one Pingora's own limit of 60 s applies: ARCHITECTURE.md has it among the open gaps.)
 #[test]
 fn half_a_header_does_not_hold_a_connection() {
+    if lacks("`timeouts.header`") {
+        return;
+    }
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::to([&endpoint]).listener("timeouts: { keep_alive: 1s, header: 3s }").start();
     thread::scope(|scope| {

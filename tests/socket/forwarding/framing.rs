@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Carrier, End, Endpoint, Exchange, Proxy, Response, carrier};
+use crate::harness::{End, Endpoint, Engine, Exchange, Proxy, Response, engine};
 
 /// Answers in two chunks.
 fn chunked(exchange: &mut Exchange) {
@@ -334,9 +334,9 @@ fn the_framing_of_responses_is_ours() {
     let old = client.get("/old").expect(200);
     assert!(old.head.raw.starts_with("HTTP/1.1 "), "{}", old.head.raw);
     // Two lengths are one too many, even if they agree; Pingora, where it carries, makes one of them.
-    match carrier() {
-        Carrier::Lane => drop(client.get("/twice").expect(502)),
-        Carrier::Pingora => assert_eq!(client.get("/twice").expect(200).head.all("content-length"), ["2"]),
+    match engine() {
+        Engine::Native => drop(client.get("/twice").expect(502)),
+        Engine::Pingora => assert_eq!(client.get("/twice").expect(200).head.all("content-length"), ["2"]),
     }
     for target in ["/length", "/chunks"] {
         let empty = client.get(target).expect(204);

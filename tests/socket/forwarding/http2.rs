@@ -8,7 +8,7 @@ use nix::sys::signal::Signal::SIGTERM;
 use tokio::net::TcpStream;
 
 use crate::harness::http2::{connect, get, request, runtime};
-use crate::harness::{Client, Endpoint, Gate, Proxy, ProxyBuilder, SOON, eventually, lasted};
+use crate::harness::{Client, Endpoint, Gate, Proxy, ProxyBuilder, SOON, eventually, lacks, lasted};
 
 fn with_http2(endpoint: &Endpoint) -> ProxyBuilder {
     Proxy::to([endpoint]).listener("h2c: true")
@@ -115,6 +115,9 @@ fn uploads_end_once() {
 /// say nothing.
 #[test]
 fn short_and_silent_clients() {
+    if lacks("`timeouts.header`") {
+        return;
+    }
     let endpoint = Endpoint::named("a");
     let proxy = with_http2(&endpoint).listener("timeouts: { header: 1s }").start();
     let mut short = proxy.client();
@@ -323,6 +326,9 @@ fn who_takes_nothing_is_not_waited_for() {
 /// A client that stops within a body has the listener's time to go on; then it is told so, and its endpoint is free.
 #[test]
 fn who_stops_within_a_body_is_not_waited_for() {
+    if lacks("clients of HTTP/2 that stop") {
+        return;
+    }
     let endpoint = Endpoint::named("a");
     let proxy = with_http2(&endpoint).listener("timeouts: { body: 3s }").start();
     runtime().block_on(async {

@@ -2,7 +2,7 @@
 
 use crate::harness::frames::*;
 use crate::harness::http2::{connect, get, runtime};
-use crate::harness::{Endpoint, Gate, Proxy, eventually};
+use crate::harness::{Endpoint, Gate, Proxy, eventually, lacks};
 
 const MEGABYTE: usize = 1024 * 1024;
 
@@ -31,6 +31,9 @@ fn status_of(client: &mut FrameClient, stream: u32) -> Option<u16> {
 /// Fault: each of many requests has a header list at the limit, and no answer can go out. Others do not notice.
 #[test]
 fn a_bomb_that_nobody_reads_costs_little() {
+    if lacks("turns of HTTP/2 requests") {
+        return;
+    }
     let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
         "/bomb" => exchange.answer(&"x".repeat(100_000)),
         _ => exchange.answer("honest"),
@@ -66,6 +69,9 @@ fn a_bomb_that_nobody_reads_costs_little() {
 /// client without a window has; and who sends such requests again and again goes, too.
 #[test]
 fn many_fields_are_refused_at_once() {
+    if lacks("heads that cannot be read") {
+        return;
+    }
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::to([&endpoint]).listener("h2c: true").start();
     let mut client = FrameClient::silent(&proxy.address());
@@ -89,6 +95,9 @@ fn many_fields_are_refused_at_once() {
 /// A connection has six, and all of them share the others; who waits and gives up has a line in the log.
 #[test]
 fn requests_wait_for_their_turn() {
+    if lacks("turns of HTTP/2 requests") {
+        return;
+    }
     let gate = Gate::closed();
     let endpoint = {
         let gate = gate.clone();
@@ -124,6 +133,9 @@ fn requests_wait_for_their_turn() {
 /// Its requests would wait for one another for ever.
 #[test]
 fn who_takes_nothing_is_closed() {
+    if lacks("clients of HTTP/2 that stop") {
+        return;
+    }
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::to([&endpoint]).listener("h2c: true").listener("timeouts: { write: 1s }").start();
     let mut client = FrameClient::silent(&proxy.address());

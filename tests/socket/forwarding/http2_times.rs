@@ -7,11 +7,14 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 
 use crate::harness::http2::{connect, get_of, runtime};
-use crate::harness::{Endpoint, Proxy};
+use crate::harness::{Endpoint, Proxy, lacks};
 
 /// An endpoint's time without a word begins anew when the client has taken what there was.
 #[test]
 fn a_slow_client_does_not_use_up_the_endpoints_time() {
+    if lacks("clients of HTTP/2 that stop") {
+        return;
+    }
     const FIRST: usize = 66_000;
     let endpoint = Endpoint::scripted("a", |exchange| {
         exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", FIRST + 4));
@@ -43,6 +46,9 @@ fn a_slow_client_does_not_use_up_the_endpoints_time() {
 /// The time for a whole request that a client spends on its own body is not its endpoint's failure.
 #[test]
 fn a_client_that_is_late_does_not_harm_the_endpoint() {
+    if lacks("a route's `timeout`") {
+        return;
+    }
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::config()
         .routes(&["pool: default, timeout: 500ms"])

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Carrier, Client, Endpoint, Gate, Proxy, ProxyBuilder, carrier, eventually};
+use crate::harness::{Client, Endpoint, Engine, Gate, Proxy, ProxyBuilder, engine, eventually};
 
 fn keeping(endpoint: &Endpoint, connections: &str) -> ProxyBuilder {
     Proxy::to([endpoint]).with(&format!("connections: {{ {connections} }}"))
@@ -39,7 +39,7 @@ fn gated() -> (Gate, Endpoint) {
 
 /// Pingora keeps connections in a pool of its own, by its own rules.
 fn is_ours() -> bool {
-    carrier() == Carrier::Lane
+    engine() == Engine::Native
 }
 
 #[test]

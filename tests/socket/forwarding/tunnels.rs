@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Carrier, Client, Endpoint, Exchange, Proxy, SOON, carrier};
+use crate::harness::{Client, Endpoint, Engine, Exchange, Proxy, SOON, engine};
 
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: test.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -288,7 +288,7 @@ fn a_slow_101_is_waited_for() {
 #[test]
 fn the_last_words_of_an_endpoint_arrive_at_a_client_that_still_sends() {
     const WORDS: usize = 3_000_000;
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It closes both sides as soon as one has ended.
         return;
     }
@@ -313,7 +313,7 @@ fn the_last_words_of_an_endpoint_arrive_at_a_client_that_still_sends() {
 /// come to an end in it.
 #[test]
 fn a_client_that_does_not_take_the_101_has_stalled() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         return;
     }
     let endpoint = Endpoint::scripted("a", |exchange| match exchange.target().strip_prefix("/fill/") {

@@ -82,6 +82,11 @@ impl Client {
         }
     }
 
+    /// Waits longer for what is known to take long.
+    pub fn patient_for(self, patience: Duration) -> Self {
+        Client { patience, ..self }
+    }
+
     /// Goes away with a reset.
     pub fn reset(self) {
         self.stream.reset();

@@ -12,9 +12,8 @@ use tempfile::TempDir;
 
 use super::proxy::{Ended, Output, Proxy};
 
-/// The variable that chooses the carrier for the whole suite, and the one that the proxy is told it by.
-const CARRIER_WANTED: &str = "EVENKEEL_TEST_CARRIER";
-const CARRIER: &str = "EVENKEEL_CARRIER";
+/// The variable that chooses the engine for the whole suite.
+const ENGINE_WANTED: &str = "EVENKEEL_TEST_ENGINE";
 
 /// The binary under test.
 pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_evenkeel");
@@ -22,18 +21,40 @@ pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_evenkeel");
 /// Its name in a test's folder.
 pub(super) const OWN_BINARY: &str = "evenkeel";
 
-/// What carries the requests; the suite is told by [`CARRIER_WANTED`].
+/// What carries the requests; the suite is told by [`ENGINE_WANTED`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carrier {
-    Lane,
+pub enum Engine {
+    Native,
     Pingora,
 }
 
-pub fn carrier() -> Carrier {
-    match std::env::var(CARRIER_WANTED).as_deref() {
-        Ok("pingora") => Carrier::Pingora,
-        Ok("lane") | Err(_) => Carrier::Lane,
-        Ok(other) => panic!("{CARRIER_WANTED} is lane or pingora, not {other}"),
+pub fn engine() -> Engine {
+    match std::env::var(ENGINE_WANTED).as_deref() {
+        Ok("pingora") => Engine::Pingora,
+        Ok("native") | Err(_) => Engine::Native,
+        Ok(other) => panic!("{ENGINE_WANTED} is native or pingora, not {other}"),
+    }
+}
+
+/// Whether the suite runs on the engine `pingora`, which cannot do what the test is about; `row` begins a row of the table
+/// in `docs/engines.md` that says so.
+#[track_caller]
+pub fn lacks(row: &str) -> bool {
+    let table = include_str!("../../../docs/engines.md");
+    let is_said = table.lines().any(|line| line.strip_prefix("| ").is_some_and(|line| line.starts_with(row)));
+    assert!(is_said, "docs/engines.md has no row `{row}`");
+    let lacks = engine() == Engine::Pingora;
+    if lacks {
+        eprintln!("skipped: engine pingora: {row}");
+    }
+    lacks
+}
+
+/// What says so at a listener.
+fn engine_line() -> &'static str {
+    match engine() {
+        Engine::Native => "",
+        Engine::Pingora => "    engine: pingora\n",
     }
 }
 
@@ -299,10 +320,11 @@ impl ProxyBuilder {
         );
         text.push_str("listeners:\n");
         if self.listeners.is_empty() {
-            text.push_str("  - name: default\n    address: 127.0.0.1:0\n");
+            let _ = write!(text, "  - name: default\n    address: 127.0.0.1:0\n{}", engine_line());
         }
         for listener in &self.listeners {
             let _ = writeln!(text, "  - name: {}\n    address: \"{}\"", listener.name, listener.address);
+            text.push_str(engine_line());
             for line in &listener.lines {
                 let _ = writeln!(text, "    {line}");
             }
@@ -360,9 +382,6 @@ impl ProxyBuilder {
         command.env("XDG_RUNTIME_DIR", self.folder.path()).env("XDG_STATE_HOME", self.folder.path());
         command.env("STATE_DIRECTORY", self.folder.path().join("state"));
         command.env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS").env_remove("RUST_LOG");
-        if carrier() == Carrier::Pingora {
-            command.env(CARRIER, "pingora");
-        }
         for (name, value) in &self.environment {
             command.env(name, value);
         }

@@ -1,6 +1,6 @@
 //! Fields that belong to one connection do not cross to the next, in either direction.
 
-use crate::harness::{Carrier, Endpoint, Proxy, carrier};
+use crate::harness::{Endpoint, Engine, Proxy, engine};
 
 #[test]
 fn a_clients_connection_fields_stay_with_us() {
@@ -90,7 +90,7 @@ fn trailers_are_asked_for_where_they_arrive() {
         exchange.send(if wanted { "Checksum: 1234\r\n\r\n" } else { "\r\n" });
     });
     let proxy = Proxy::to([&endpoint]).start();
-    let lane = carrier() == Carrier::Lane;
+    let lane = engine() == Engine::Native;
     for (target, fields, wanted) in [
         ("/asks", "TE: gzip;q=0.5, trailers\r\nConnection: TE\r\n", lane),
         ("/asks-alone", "TE: trailers\r\n", lane),

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{GET, V1, listening, v2, v2_of_client};
-use crate::harness::{Client, Endpoint, Proxy, Record, Seen};
+use crate::harness::{Client, Endpoint, Proxy, Record, Seen, lacks};
 
 /// One GET behind these bytes, and what the endpoint and the log say of it.
 fn served(proxy: &Proxy, endpoint: &Endpoint, header: &[u8], target: &str, fields: &str) -> (Seen, Record) {
@@ -164,6 +164,9 @@ fn the_peers_of_a_unix_socket_are_trusted() {
 
 #[test]
 fn a_reload_turns_it_on_and_off() {
+    if lacks("`timeouts.header`") {
+        return;
+    }
     let endpoint = Endpoint::named("a");
     let proxy = listening(&endpoint, "off").start();
     let mut kept = proxy.client();

@@ -1,6 +1,6 @@
 //! Faults 34 to 36: requests that two readers may read in two ways. Nobody but us reads them.
 
-use crate::harness::{Carrier, Client, Endpoint, Proxy, carrier};
+use crate::harness::{Client, Endpoint, Engine, Proxy, engine};
 
 const CHUNKED: &str = "POST /x HTTP/1.1\r\nHost: test.example\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -37,7 +37,7 @@ fn bytes_that_do_not_belong_in_a_head_are_400() {
     are_refused(&heads(&[
         "X: a\0b", "X\0: a", "X : a", " X: a", "X: a\rb", "X\t: a", "X\x7f: a", ": a", "X",
     ]));
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It takes a bare line feed for a line end, and percent-encodes what does not belong in a target.
         return;
     }
@@ -71,7 +71,7 @@ fn framing_that_can_be_read_twice_is_400() {
     are_refused(&[
         "POST /x HTTP/1.0\r\nHost: test.example\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into()
     ]);
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It forgets the length beside chunks, takes equal lengths for one, and removes codings before chunked.
         return;
     }
@@ -104,7 +104,7 @@ fn broken_chunks_are_400() {
         "0\r\nBad Field: 1\r\n\r\n",
         "0\r\nX: a\0b\r\n\r\n",
     ];
-    if carrier() == Carrier::Lane {
+    if engine() == Engine::Native {
         are_refused(&broken.map(|body| format!("{CHUNKED}{body}")));
     } else {
         // It does not look at the body before it has sent the head on; trailers it does not look at.
@@ -142,7 +142,7 @@ fn status_of(mut client: Client, body: &str) -> u16 {
 /// Fault 36: extensions of a chunk have 8 KiB, trailers 64 KiB and a hundred fields.
 #[test]
 fn extensions_and_trailers_have_limits() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It has a limit for a chunk's line of its own, and passes no trailers on.
         return;
     }

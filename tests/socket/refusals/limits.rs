@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Carrier, Client, Endpoint, Proxy, Response, SOON, carrier, lasted};
+use crate::harness::{Client, Endpoint, Engine, Proxy, Response, SOON, engine, lasted};
 
 fn limited(limits: &str) -> (Endpoint, Proxy) {
     let endpoint = Endpoint::named("a");
@@ -144,7 +144,7 @@ fn a_body_that_is_slow_is_served() {
 /// Fault 27: a byte now and then moves each deadline, but is less than the least rate.
 #[test]
 fn a_body_below_the_least_rate_is_408() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         return;
     }
     let endpoint = Endpoint::named("a");
@@ -264,7 +264,7 @@ fn a_route_may_take_larger_bodies() {
 /// other carrier has a timeout for each read, which a trickle never meets.
 #[test]
 fn a_header_that_trickles_is_408() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         return;
     }
     let endpoint = Endpoint::named("a");
@@ -291,7 +291,7 @@ fn a_header_that_trickles_is_408() {
 /// Fault 26: a client that says nothing at all is let go of as soon.
 #[test]
 fn a_silent_client_is_let_go_of() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         return;
     }
     let endpoint = Endpoint::named("a");
@@ -312,10 +312,10 @@ fn a_header_bomb_is_431() {
         let mut client = proxy.client();
         let _ = client.try_send(format!("GET /x HTTP/1.1\r\nHost: test.example\r\n{bomb}\r\n"));
         // The other carrier has a parser with limits of its own.
-        let status = if carrier() == Carrier::Pingora { 400 } else { 431 };
+        let status = if engine() == Engine::Pingora { 400 } else { 431 };
         client.response().expect(status);
     }
-    let most = if carrier() == Carrier::Pingora { 48_000_000 } else { 8_000_000 };
+    let most = if engine() == Engine::Pingora { 48_000_000 } else { 8_000_000 };
     proxy.grew_less_than(most, before);
     assert_eq!(endpoint.count(), 1);
     proxy.is_unharmed(endpoint.open());

@@ -4,7 +4,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use crate::harness::frames::*;
-use crate::harness::{Carrier, Client, Endpoint, Gate, Proxy, carrier, eventually, nobody_listens};
+use crate::harness::{Client, Endpoint, Engine, Gate, Proxy, engine, eventually, lacks, nobody_listens};
 
 /// `GET` with this path, and nothing more.
 fn get_fields(path: &str) -> Vec<u8> {
@@ -31,7 +31,7 @@ fn together(name: &str, count: usize) -> Endpoint {
 /// Fault 47: connections to one pool that are kept for later do not stand in the way of those to another.
 #[test]
 fn idle_connections_go_for_those_that_are_needed() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It keeps connections to endpoints in a pool of its own.
         return;
     }
@@ -63,6 +63,9 @@ fn idle_connections_go_for_those_that_are_needed() {
 /// Fault 47: many slow requests of a few HTTP/2 clients take only a share of the descriptors, and none of them is refused.
 #[test]
 fn slow_http2_requests_leave_descriptors_to_others() {
+    if lacks("turns of HTTP/2 requests") {
+        return;
+    }
     const HONEST: usize = 30;
     let (gate, barrier) = (Gate::closed(), Barrier::new(HONEST));
     let endpoint = {
@@ -97,7 +100,7 @@ fn slow_http2_requests_leave_descriptors_to_others() {
 /// The one that has been idle for the longest has to give up its seat to who waits for one.
 #[test]
 fn an_idle_client_goes_for_one_that_waits() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // Its idle clients have timeouts only.
         return;
     }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Carrier, Client, Endpoint, Proxy, carrier};
+use crate::harness::{Client, Endpoint, Engine, Proxy, engine};
 
 /// An endpoint that answers `/x` with these bytes and is well otherwise; it keeps the connection.
 fn answering(bytes: impl Into<Vec<u8>>) -> Endpoint {
@@ -42,7 +42,7 @@ fn a_length_beside_chunks_is_no_length() {
         status => assert_eq!(status, 502),
     }
     assert_eq!(proxy.get("/next").expect(200).text(), "well");
-    if carrier() == Carrier::Lane {
+    if engine() == Engine::Native {
         assert_ne!(endpoint.seen("/next").connection, endpoint.seen("/x").connection);
     }
     proxy.is_unharmed(endpoint.open());
@@ -86,7 +86,7 @@ fn interim_answers_pass() {
 /// An interim answer hides its endpoint like any other, and keeps what belongs to the connection to itself.
 #[test]
 fn interim_answers_tell_nothing_of_their_endpoint() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         return;
     }
     let endpoint = Endpoint::scripted("faulty", |exchange| {
@@ -112,7 +112,7 @@ fn a_flood_of_interim_answers_is_502() {
     let done = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone";
     let endpoint = answering(hints(20) + done);
     assert_eq!(Proxy::to([&endpoint]).start().client().get("/x").expect(200).interim, vec![103; 20]);
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It passes on any number of them.
         return;
     }
@@ -128,7 +128,7 @@ fn a_flood_of_interim_answers_is_502() {
 /// Fault 14: a header of 60 KiB passes, one of 64 KiB and one of a megabyte do not; nor do 201 fields.
 #[test]
 fn headers_of_responses_have_a_limit() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It takes 256 fields and a megabyte.
         return;
     }
@@ -185,7 +185,7 @@ fn an_early_answer_is_passed_on() {
 /// Fault 21 for clients that send everything before they read anything: they are let finish, and have their answer.
 #[test]
 fn an_early_answer_waits_for_a_client_that_sends_first() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It closes behind its answer.
         return;
     }

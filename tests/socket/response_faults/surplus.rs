@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Carrier, Endpoint, Proxy, carrier, eventually};
+use crate::harness::{Endpoint, Engine, Proxy, engine, eventually};
 
 /// Fault 16: more bytes than `Content-Length`. The client gets the announced ones, and what is over reaches nobody,
 /// least of all as the answer to somebody else's request.
@@ -96,7 +96,7 @@ fn chunking() -> Endpoint {
 fn a_hundred_thousand_tiny_chunks_are_one_body() {
     let endpoint = chunking();
     let proxy = Proxy::to([&endpoint]).start();
-    let mut client = proxy.client();
+    let mut client = proxy.client().patient_for(Duration::from_secs(60));
     for target in ["/many", "/one", "/many"] {
         assert_eq!(client.get(target).expect(200).body, vec![b'x'; CHUNKS]);
     }
@@ -108,7 +108,7 @@ fn a_hundred_thousand_tiny_chunks_are_one_body() {
 fn tiny_chunks_are_not_dear() {
     let endpoint = chunking();
     let proxy = Proxy::to([&endpoint]).start();
-    let mut client = proxy.client();
+    let mut client = proxy.client().patient_for(Duration::from_secs(60));
     let mut cost = |target: &str, times: u32| {
         client.get(target).expect(200);
         let before = proxy.processor_time();
@@ -118,10 +118,10 @@ fn tiny_chunks_are_not_dear() {
         (proxy.processor_time() - before) / times
     };
     let (one, many) = (cost("/one", 100), cost("/many", 2));
-    let most = match carrier() {
-        Carrier::Pingora => Duration::from_micros(40) * CHUNKS as u32,
+    let most = match engine() {
+        Engine::Pingora => Duration::from_micros(40) * CHUNKS as u32,
         // Nothing but their lines has to be read, but a debug build takes its time even for that.
-        Carrier::Lane => one * 5 + Duration::from_nanos(1_500) * CHUNKS as u32,
+        Engine::Native => one * 5 + Duration::from_nanos(1_500) * CHUNKS as u32,
     };
     assert!(many < most, "in one chunk {one:?}, in {CHUNKS} chunks {many:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Carrier, Endpoint, Proxy, carrier, eventually};
+use crate::harness::{Endpoint, Engine, Proxy, engine, eventually};
 
 /// The number that the next descriptor would have: with this as its limit, the process gets none.
 fn next_descriptor(proxy: &Proxy) -> usize {
@@ -21,7 +21,7 @@ fn next_descriptor(proxy: &Proxy) -> usize {
 
 #[test]
 fn a_lack_of_descriptors_is_no_failure_of_an_endpoint() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It keeps connections of its own, whatever the pool says, and would need no descriptor.
         return;
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Carrier, Client, Endpoint, Gate, Proxy, carrier, eventually, lasted};
+use crate::harness::{Client, Endpoint, Engine, Gate, Proxy, engine, eventually, lasted};
 
 /// Debian's `faketime`.
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
@@ -56,7 +56,7 @@ fn a_jump_of_the_clock_changes_no_deadline() {
         assert!(held.is_open() && kept.is_open() && slow.is_open());
         kept.get(&format!("/after{turn}")).expect(200);
         // Pingora has no deadline for a whole header.
-        if carrier() == Carrier::Lane {
+        if engine() == Engine::Native {
             slow.response().expect(408);
             lasted(Duration::from_millis(1900), since.elapsed());
         }

@@ -3,7 +3,7 @@
 use http::Request;
 
 use crate::harness::http2::{connect, request, runtime};
-use crate::harness::{Carrier, Endpoint, Proxy, carrier, eventually};
+use crate::harness::{Endpoint, Engine, Proxy, engine, eventually};
 
 /// Pingora's timeouts are kept by a thread that wakes a hundred times a second from the first one on, also in a process
 /// that has nothing more to do: none is set by probes, the admin address, or what is carried by us.
@@ -26,7 +26,7 @@ fn no_thread_wakes_for_nothing() {
     });
     proxy.get("/x").expect(200);
     let waking = |names: &[String]| names.iter().filter(|name| name.contains("Timer")).count();
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // Its own way, which is taken in tests only, has it. A new thread has the name of the one that began it at first.
         eventually("the thread", || (waking(&proxy.threads()) == 1).then_some(()));
     } else {

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Carrier, Client, Endpoint, Gate, Proxy, SOON, SteadyLoad, carrier, eventually};
+use crate::harness::{Client, Endpoint, Engine, Gate, Proxy, SOON, SteadyLoad, engine, eventually};
 
 /// Idle clients of listeners that go are closed before long.
 const BRIEF: &str = "threads: 2, drain_idle: 300ms";
@@ -143,10 +143,10 @@ fn a_removed_listener_finishes_what_it_has() {
     let last = silent.get("/last").expect(200);
     assert_eq!((last.text(), last.header("connection")), ("whole", Some("close")));
     gate.open();
-    let targets: &[&str] = match carrier() {
-        Carrier::Lane => &["/held", "/next"],
+    let targets: &[&str] = match engine() {
+        Engine::Native => &["/held", "/next"],
         // It knows nothing of what has been sent ahead.
-        Carrier::Pingora => &["/held"],
+        Engine::Pingora => &["/held"],
     };
     for target in targets {
         let response = held.response().expect(200);

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::harness::{Carrier, Proxy, SOON, carrier, eventually};
+use crate::harness::{Engine, Proxy, SOON, engine, eventually};
 
 /// For the whole of a short proof, on a machine that has other tests to run.
 const LIMIT: Duration = Duration::from_secs(150);
@@ -68,8 +68,8 @@ fn left_over(proof: &Proxy) -> Vec<PathBuf> {
 /// The steps of a proof under clients of every kind, in which nothing was lost.
 #[track_caller]
 fn lossless(times: &[&str]) -> Vec<Value> {
-    // What the carrier of HTTP/2 does with WebSockets at a stop is not promised.
-    let websockets: &[&str] = if carrier() == Carrier::Pingora { &["--websockets", "0"] } else { &[] };
+    // What the engine of HTTP/2 does with WebSockets at a stop is not promised.
+    let websockets: &[&str] = if engine() == Engine::Pingora { &["--websockets", "0"] } else { &[] };
     let mut proof = prove(&[websockets, &["--json"], times].concat());
     let ended = proof.ended_within(LIMIT);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);

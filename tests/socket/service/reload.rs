@@ -7,7 +7,7 @@ use nix::sys::signal::Signal::{SIGHUP, SIGTERM};
 
 use crate::harness::http2_endpoint::Http2Endpoint;
 use crate::harness::{
-    Carrier, Endpoint, Event, Gate, Proxy, SteadyLoad, carrier, eventually, nobody_listens, silent_network,
+    Endpoint, Engine, Event, Gate, Proxy, SteadyLoad, engine, eventually, nobody_listens, silent_network,
 };
 
 /// Reloads, and waits until this generation is in force.
@@ -513,7 +513,7 @@ fn requests_that_wait_are_decided_anew() {
 #[test]
 fn requests_that_wait_are_carried_to_who_speaks_http2_now() {
     let dead = nobody_listens();
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // HTTP/1.1 goes Pingora's own way there, and stays with the protocol that it began with.
         return;
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{self, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::harness::{Carrier, Client, End, Endpoint, Gate, Proxy, SOON, carrier, eventually, lasted};
+use crate::harness::{Client, End, Endpoint, Engine, Gate, Proxy, SOON, engine, eventually, lasted};
 
 /// An endpoint that answers `/x` when the gate is open, and everything else at once.
 fn gated(gate: &Gate) -> Endpoint {
@@ -119,7 +119,7 @@ fn idle_clients_are_told_first() {
 /// it is the last.
 #[test]
 fn what_was_sent_ahead_is_answered() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It knows nothing of what has been sent ahead.
         return;
     }
@@ -199,7 +199,7 @@ fn a_half_read_request_is_finished() {
 /// a whole frame; that is no cut.
 #[test]
 fn a_websocket_is_told_at_the_end() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It carries no upgrades but in tests, and cuts them.
         return;
     }
@@ -309,7 +309,7 @@ fn the_drain_ends() {
 /// What is cut does not seem whole to a client of HTTP/1.0, which takes the end of the connection for the end of a body.
 #[test]
 fn a_cut_response_does_not_seem_whole() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         return;
     }
     let gate = Gate::closed();
@@ -374,7 +374,7 @@ fn the_delay_before_the_drain() {
 /// Nobody waits for such a client at the end.
 #[test]
 fn who_is_refused_in_a_stop_reads_why() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It closes at once, stop or not.
         return;
     }

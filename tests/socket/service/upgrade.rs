@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal::{self, SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM, SIGUSR2};
 
 use crate::harness::{
-    Carrier, Client, Ended, Endpoint, Event, Gate, Proxy, ProxyBuilder, SOON, SteadyLoad, Stream, carrier,
+    Client, Ended, Endpoint, Engine, Event, Gate, Proxy, ProxyBuilder, SOON, SteadyLoad, Stream, engine,
     eventually, nobody_listens, silent_network,
 };
 
@@ -95,7 +95,7 @@ fn what_is_in_flight_finishes() {
 /// A WebSocket stays with the old process, works there, and is told when the drain is over.
 #[test]
 fn a_websocket_lives_to_the_end_of_the_drain() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It carries no upgrades but in tests, and cuts them.
         return;
     }

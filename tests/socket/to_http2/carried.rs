@@ -10,7 +10,7 @@ use nix::sys::signal::Signal::SIGTERM;
 use super::to;
 use crate::harness::http2::{connect, get, get_of, request, runtime};
 use crate::harness::http2_endpoint::Http2Endpoint;
-use crate::harness::{Authority, Carrier, Endpoint, Gate, Oddity, Proxy, carrier, eventually};
+use crate::harness::{Authority, Endpoint, Engine, Gate, Oddity, Proxy, engine, eventually, lacks};
 
 #[test]
 fn clients_of_both_versions_are_served() {
@@ -19,7 +19,7 @@ fn clients_of_both_versions_are_served() {
     let mut client = proxy.client();
     assert_eq!(client.get("/one?a=b").expect(200).text(), "two");
     assert_eq!(client.upload("POST", "/post", b"0123456789").expect(200).text(), "two");
-    // The lane reads on where the other carrier has ended.
+    // The lane reads on where the other engine has ended.
     assert_eq!(client.get("/again").expect(200).text(), "two");
     runtime().block_on(async {
         let client = connect(&proxy.address()).await;
@@ -42,6 +42,9 @@ fn clients_of_both_versions_are_served() {
 /// What belongs to a connection stays there, and `te: trailers`, which gRPC needs, is said anew.
 #[test]
 fn fields_of_the_connection_do_not_pass() {
+    if lacks("trailers") {
+        return;
+    }
     let endpoint = Http2Endpoint::scripted(|mut call| async move {
         let response = http::Response::builder().header("x-kept", "1").header("x-hop", "2");
         call.begin(response).send_data(Bytes::from_static(b"x"), true).unwrap();
@@ -113,6 +116,9 @@ fn large_bodies_pass_both_ways() {
 /// Bodies that are none: HEAD, 204, 304, and a response that ends with its head.
 #[test]
 fn responses_without_a_body() {
+    if lacks("endpoints of HTTP/2") {
+        return;
+    }
     let endpoint = Http2Endpoint::scripted(|mut call| async move {
         let (status, length) = match call.path() {
             "/204" => (204, None),
@@ -175,7 +181,7 @@ fn holding() -> (Arc<Gate>, Http2Endpoint) {
 /// What a client has sent ahead of a stop is answered, and the last answer says that it is the last.
 #[test]
 fn what_was_sent_ahead_is_answered_in_a_stop() {
-    if carrier() == Carrier::Pingora {
+    if engine() == Engine::Pingora {
         // It knows nothing of what has been sent ahead.
         return;
     }
@@ -197,6 +203,9 @@ fn what_was_sent_ahead_is_answered_in_a_stop() {
 /// Many requests share a connection, and no more than the pool says.
 #[test]
 fn streams_share_connections() {
+    if lacks("endpoints of HTTP/2") {
+        return;
+    }
     let (gate, endpoint) = holding();
     let proxy = to(&endpoint).server("threads: 1").with("connections: { streams: 10 }").start();
     runtime().block_on(async {
@@ -224,6 +233,9 @@ fn streams_share_connections() {
 /// Idle connections are closed in the pool's time, and old ones get no new requests.
 #[test]
 fn connections_end_in_the_pools_time() {
+    if lacks("endpoints of HTTP/2") {
+        return;
+    }
     let endpoint = Http2Endpoint::named("a");
     let proxy = to(&endpoint).server("threads: 1").with("timeouts: { keep_alive: 2s }").start();
     proxy.get("/x").expect(200);
@@ -244,6 +256,9 @@ fn connections_end_in_the_pools_time() {
 /// `100 Continue` is said as soon as there is an endpoint to take the body.
 #[test]
 fn who_waits_for_100_is_told_to_go_on() {
+    if lacks("interim responses") {
+        return;
+    }
     let endpoint = Http2Endpoint::named("a");
     let proxy = to(&endpoint).start();
     let mut client = proxy.client();
@@ -256,6 +271,9 @@ fn who_waits_for_100_is_told_to_go_on() {
 /// Over TLS, HTTP/2 is agreed on by ALPN; the endpoint is another proxy.
 #[test]
 fn over_tls() {
+    if lacks("endpoints of HTTP/2") {
+        return;
+    }
     let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
     let server = Proxy::to([&endpoint]);
     let issued = authority.issue_odd(server.folder(), "server", &["127.0.0.1"], Oddity::None);

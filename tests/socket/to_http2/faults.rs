@@ -11,12 +11,15 @@ use http::Response;
 use super::to;
 use crate::harness::http2::{connect, get_of, runtime, try_request};
 use crate::harness::http2_endpoint::Http2Endpoint;
-use crate::harness::{Endpoint, Proxy, SOON, eventually, nobody_listens};
+use crate::harness::{Endpoint, Proxy, SOON, eventually, lacks, nobody_listens};
 
 /// Of two endpoints the first refuses: a POST may go on to the other, for nobody has looked at it (RFC 9113, section
 /// 8.7).
 #[test]
 fn refused_streams_are_tried_again_whatever_their_method() {
+    if lacks("endpoints of HTTP/2") {
+        return;
+    }
     let refuses = Http2Endpoint::scripted(|mut call| async move {
         call.respond.send_reset(Reason::REFUSED_STREAM);
     });
@@ -65,6 +68,9 @@ fn an_endpoint_that_leaves_loses_nothing() {
 /// A reset before a response: an idempotent request is tried again, another is not.
 #[test]
 fn resets_before_a_response() {
+    if lacks("endpoints of HTTP/2") {
+        return;
+    }
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
     let endpoint = Http2Endpoint::scripted(move |mut call| {
@@ -104,6 +110,9 @@ fn responses_that_break_off() {
 /// What is no HTTP/2 at all is a 502 that says so, and no endpoint is taken for healthy by an HTTP probe.
 #[test]
 fn endpoints_of_another_protocol() {
+    if lacks("endpoints of HTTP/2") {
+        return;
+    }
     let endpoint = Endpoint::named("a");
     let proxy = Proxy::to([&endpoint]).with("protocol: h2").start();
     proxy.get("/x").expect(502);
@@ -121,6 +130,9 @@ fn endpoints_of_another_protocol() {
 /// Every limit of time holds for one stream, and the others of its connection go on.
 #[test]
 fn limits_of_time() {
+    if lacks("endpoints of HTTP/2") {
+        return;
+    }
     let endpoint = Http2Endpoint::scripted(|mut call| async move {
         let forever = std::future::pending::<()>;
         match call.path() {
@@ -231,6 +243,9 @@ fn clients_that_leave() {
 
 #[test]
 fn bodies_that_are_too_large() {
+    if lacks("endpoints of HTTP/2") {
+        return;
+    }
     let endpoint = Http2Endpoint::scripted(|mut call| async move {
         let _ = call.body_length().await;
         call.answer("a");

@@ -12,7 +12,7 @@ use http::{HeaderMap, Request, Response};
 use super::to;
 use crate::harness::http2::{connect, runtime};
 use crate::harness::http2_endpoint::{Http2Endpoint, trailers};
-use crate::harness::{Endpoint, Proxy, eventually};
+use crate::harness::{Endpoint, Proxy, eventually, lacks};
 
 fn call(path: &str, more: &[(&str, &str)]) -> Request<()> {
     let mut request = Request::post(format!("http://test.example{path}"))
@@ -42,6 +42,9 @@ async fn end(client: &SendRequest<Bytes>, request: Request<()>) -> (HeaderMap, V
 
 #[test]
 fn calls_pass_with_their_trailers() {
+    if lacks("gRPC") {
+        return;
+    }
     let endpoint = Http2Endpoint::scripted(|mut call| async move {
         call.body_length().await.unwrap();
         if call.path() == "/a.B/Fails" {
@@ -75,6 +78,9 @@ fn calls_pass_with_their_trailers() {
 /// Failures are said as gRPC says them, with 200 and a status: an HTML 503 would be an unknown error.
 #[test]
 fn failures_have_a_status_of_grpc() {
+    if lacks("gRPC") {
+        return;
+    }
     let endpoint = Http2Endpoint::scripted(|mut call| async move {
         match call.path() {
             "/a.B/Resets" => call.respond.send_reset(Reason::INTERNAL_ERROR),
@@ -140,6 +146,9 @@ fn others_are_told_as_always() {
 /// Fault: many messages of five bytes on one stream, both ways.
 #[test]
 fn small_messages_are_no_flood() {
+    if lacks("gRPC") {
+        return;
+    }
     messages_pass(50_000);
 }
 
