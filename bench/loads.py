@@ -24,6 +24,10 @@ BROWSER = [
 ]
 
 
+# Different in each request would be fairer, but h2load cannot: HPACK makes little of those that repeat.
+FORTY = [f"x-field-{number}: {'v' * 20}{number}" for number in range(30)] + BROWSER
+
+
 @dataclass
 class Scenario:
     name: str
@@ -35,6 +39,8 @@ class Scenario:
     # A connection for each request.
     new: bool = False
     http2: bool = False
+    # Of one connection at a time.
+    streams: int = 1
     upload: int = 0
     headers: tuple = ()
     # Requests a second, instead of as many as there can be.
@@ -66,6 +72,9 @@ SCENARIOS = [
     Scenario("8000 a second", "100 bytes, 8,000 requests a second, 64 connections", 40_000, 64, rate=8_000),
     Scenario("TLS", "100 bytes over TLS, 64 connections", 40_000, 64, tls=True),
     Scenario("HTTP/2", "100 bytes over TLS and HTTP/2, 64 connections", 40_000, 64, tls=True, http2=True),
+    Scenario("HTTP/2 10 streams", "100 bytes over TLS and HTTP/2, 10 streams on each of 64 connections", 60_000, 64, tls=True, http2=True, streams=10),
+    Scenario("HTTP/2 10 kB", "10,000 bytes over TLS and HTTP/2, 64 connections", 30_000, 64, "/10k", tls=True, http2=True),
+    Scenario("HTTP/2 40 fields", "100 bytes over TLS and HTTP/2, forty header fields, 64 connections", 30_000, 64, tls=True, http2=True, headers=tuple(FORTY)),
     Scenario("handshakes", "100 bytes, a TLS connection for each request, 32 at a time", 4_000, 32, tls=True, new=True),
 ]
 
@@ -102,6 +111,8 @@ def by_h2load(scenario, port, cpus, folder, requests, limit):
     command = ["h2load", "-n", str(requests), "-c", str(scenario.connections), "-t", "1", f"--log-file={log}"]
     if not scenario.http2:
         command.append("--h1")
+    if scenario.streams > 1:
+        command += ["-m", str(scenario.streams)]
     if scenario.upload:
         body = folder / "body"
         body.write_bytes(b"x" * scenario.upload)

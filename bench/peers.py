@@ -61,7 +61,7 @@ def on_path(name):
     return lambda tools: shutil.which(name, path=f"{tools}/bin:{tools}/venv/bin:/usr/sbin:/usr/bin")
 
 
-def evenkeel(log):
+def evenkeel(log, engine="native"):
     def command(place, program):
         tls = f"tls: {{ certificates: [{{ cert: {place.cert}, key: {place.key} }}] }}" if place.tls else ""
         output = place.folder / "access.log" if log else "off"
@@ -70,7 +70,7 @@ def evenkeel(log):
             admin: {{ listen: "unix:{place.folder}/admin.sock" }}
             access_log: {{ output: {output}, format: json }}
             listeners:
-              - {{ name: bench, address: "127.0.0.1:{place.port}", {tls} }}
+              - {{ name: bench, address: "127.0.0.1:{place.port}", engine: {engine}, {tls} }}
             routes: [{{ name: bench, pool: origin }}]
             pools: {{ origin: [{", ".join(place.origins)}] }}
             """)]
@@ -295,6 +295,7 @@ def another_build(name, program):
 PEERS = [
     Peer("evenkeel", built, first_version("--version"), evenkeel(log=True)),
     Peer("evenkeel without log", built, first_version("--version"), evenkeel(log=False)),
+    Peer("evenkeel (engine pingora)", built, first_version("--version"), evenkeel(log=True, engine="pingora")),
     Peer("nginx", on_path("nginx"), first_version("-v"), nginx(log=False)),
     Peer("nginx with log", on_path("nginx"), first_version("-v"), nginx(log=True)),
     Peer("HAProxy", on_path("haproxy"), first_version("-v"), haproxy),
