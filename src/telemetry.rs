@@ -10,17 +10,23 @@ pub mod writer;
 mod json;
 mod time;
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// `NO_COLOR`, set to anything, turns colours off everywhere.
 pub fn colours_wanted() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Where finished requests are written.
+/// What is told of requests, as the process has it; each worker tells by a [`WorkerTelemetry`].
 pub struct Telemetry {
     pub metrics: metrics::Metrics,
     pub access_log: access::AccessLog,
+}
+
+/// Where the finished requests of one worker are written.
+pub struct WorkerTelemetry {
+    metrics: metrics::Metrics,
+    log: access::WorkerLog,
 }
 
 impl Telemetry {
@@ -28,8 +34,16 @@ impl Telemetry {
         Self { metrics: metrics::Metrics::new(started), access_log }
     }
 
-    pub fn record(&self, record: record::NamedRecord<'_>) {
+    /// For one thread.
+    pub fn worker(&self) -> WorkerTelemetry {
+        WorkerTelemetry { metrics: self.metrics.clone(), log: self.access_log.worker() }
+    }
+}
+
+impl WorkerTelemetry {
+    /// Of a request that ended at `now`.
+    pub fn record(&self, record: record::NamedRecord<'_>, now: Instant) {
         self.metrics.request(record);
-        self.access_log.log(record);
+        self.log.log(record, now);
     }
 }

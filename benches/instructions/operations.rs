@@ -150,7 +150,7 @@ fn count_record() -> Box<dyn FnMut()> {
 fn log_record(format: AccessFormat) -> Box<dyn FnMut()> {
     let output = LogOutput::File("/dev/null".into());
     let config = AccessLog { output, format, ..traffic::snapshot(1).config().access_log.clone() };
-    let log = access::AccessLog::start(&config).expect("it can always be opened");
-    let record = traffic::record(BROWSER);
-    Box::new(move || log.log(traffic::named(black_box(&record))))
+    let log = access::AccessLog::start(&config, 1).expect("it can always be opened");
+    let (worker, record, now) = (log.worker(), traffic::record(BROWSER), Times::new().later());
+    Box::new(move || worker.log(traffic::named(black_box(&record)), now))
 }

@@ -1,7 +1,7 @@
 //! What the operations are done with: requests, a response, a config, a record.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use evenkeel::config::{self, AccessLog, Limits, LogOutput};
@@ -53,23 +53,29 @@ pub fn snapshot(routes: usize) -> Arc<Snapshot> {
     Arc::new(Snapshot::build(config, None))
 }
 
+/// The one of one route, where nothing is done to it: making it takes longer than most of what is done with it.
+fn usual() -> &'static Snapshot {
+    static USUAL: LazyLock<Arc<Snapshot>> = LazyLock::new(|| snapshot(1));
+    &USUAL
+}
+
 /// What a worker's requests hold.
-pub fn pinned(snapshot: &Arc<Snapshot>, telemetry: &Arc<Telemetry>) -> Arc<RequestScope> {
+pub fn pinned(snapshot: &Arc<Snapshot>, telemetry: &Telemetry) -> Arc<RequestScope> {
     let listener = snapshot.listener("a").expect("it is in the config").clone();
     let counters = telemetry.metrics.listener(&listener.name);
-    RequestScope::new(snapshot.clone(), listener, telemetry.clone(), counters)
+    RequestScope::new(snapshot.clone(), listener, Arc::new(telemetry.worker()), counters)
 }
 
 /// Counts, and writes no log.
-pub fn telemetry() -> Arc<Telemetry> {
-    let off = AccessLog { output: LogOutput::Off, ..snapshot(1).config().access_log.clone() };
-    let log = access::AccessLog::start(&off).expect("nothing is opened");
-    Arc::new(Telemetry::new(log, SystemTime::UNIX_EPOCH))
+pub fn telemetry() -> Telemetry {
+    let off = AccessLog { output: LogOutput::Off, ..usual().config().access_log.clone() };
+    let log = access::AccessLog::start(&off, 1).expect("nothing is opened");
+    Telemetry::new(log, SystemTime::UNIX_EPOCH)
 }
 
 /// Those of a listener whose config says nothing of them.
 pub fn limits() -> Limits {
-    snapshot(1).listener("a").expect("it is in the config").limits.clone()
+    usual().listener("a").expect("it is in the config").limits.clone()
 }
 
 /// A request that has been read, as the lane keeps it.

@@ -134,7 +134,8 @@ section! {
         output: LogOutput = "stdout";
         /// `text`, `json`, `combined`, or `auto`: text on a terminal, JSON otherwise.
         format: AccessFormat = "auto";
-        /// How many lines may wait to be written; beyond that, lines are dropped and counted.
+        /// How many lines may wait to be written, of all workers together; half are divided among them, half are for
+        /// whoever needs more. Beyond that, lines are dropped and counted.
         queue: Count<1, 1_000_000> = 8192;
     }
 }

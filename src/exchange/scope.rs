@@ -7,7 +7,7 @@ use super::decide;
 use crate::config::{self, EndpointProtocol, Listener};
 use crate::routing::RequestHead;
 use crate::snapshot::{Route, Snapshot};
-use crate::telemetry::Telemetry;
+use crate::telemetry::WorkerTelemetry;
 use crate::telemetry::metrics::listeners::ListenerCounters;
 
 /// The snapshot in force and the listener that requests came by. Each worker has one of its own, which all its requests
@@ -32,7 +32,7 @@ pub struct ResponseScope {
 struct ListenerContext {
     /// Apart, for those who wait for a request and must not keep a snapshot.
     listener: Arc<OwnListener>,
-    telemetry: Arc<Telemetry>,
+    telemetry: Arc<WorkerTelemetry>,
     counters: Arc<ListenerCounters>,
 }
 
@@ -64,7 +64,7 @@ impl RequestScope {
     pub fn new(
         snapshot: Arc<Snapshot>,
         listener: Arc<Listener>,
-        telemetry: Arc<Telemetry>,
+        telemetry: Arc<WorkerTelemetry>,
         counters: Arc<ListenerCounters>,
     ) -> Arc<Self> {
         let response_scopes = snapshot.routes().iter().map(|_| OnceLock::new()).collect();
@@ -146,7 +146,7 @@ impl Held {
         &self.context().listener
     }
 
-    pub(super) fn telemetry(&self) -> &Telemetry {
+    pub(super) fn telemetry(&self) -> &WorkerTelemetry {
         &self.context().telemetry
     }
 

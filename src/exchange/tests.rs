@@ -32,10 +32,11 @@ fn head(method: &str, target: &str, fields: &[(&str, &str)]) -> http::request::P
 
 fn scope(snapshot: &Arc<Snapshot>) -> Arc<RequestScope> {
     let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
-    let telemetry = Telemetry::new(access::AccessLog::start(&off).expect("no log"), SystemTime::UNIX_EPOCH);
+    let log = access::AccessLog::start(&off, 1).expect("no log");
+    let telemetry = Telemetry::new(log, SystemTime::UNIX_EPOCH);
     let listener = snapshot.listener("default").expect("there is one").clone();
     let counters = telemetry.metrics.listener(&listener.name);
-    RequestScope::new(snapshot.clone(), listener, Arc::new(telemetry), counters)
+    RequestScope::new(snapshot.clone(), listener, Arc::new(telemetry.worker()), counters)
 }
 
 fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {

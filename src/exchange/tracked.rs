@@ -22,7 +22,7 @@ impl Tracked {
         let held = self.exchange.held().clone();
         let record = self.exchange.finish(status, bytes_out, now);
         let outcome = record.outcome;
-        held.telemetry().record(record);
+        held.telemetry().record(record, now);
         // Last: a stop ends the process as soon as no request is counted as in flight, and each has its line by then.
         held.counters().close(outcome);
     }

@@ -283,10 +283,10 @@ mod tests {
 
     fn worker(snapshot: Arc<ArcSwap<Snapshot>>) -> Rc<Worker> {
         let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
-        let log = access::AccessLog::start(&off).expect("no log");
-        let telemetry = Arc::new(Telemetry::new(log, SystemTime::now()));
+        let log = access::AccessLog::start(&off, 1).expect("no log");
+        let telemetry = Telemetry::new(log, SystemTime::now());
         let idle_pool = Arc::<IdlePool>::default();
-        let scopes = Arc::new(RequestScopes::new(snapshot, telemetry));
+        let scopes = Arc::new(RequestScopes::new(snapshot, telemetry.worker()));
         let carrier = Carrier::new(scopes.clone(), Arc::default());
         let other = Rc::new(Proxy::new(Arc::new(ServerConf::default()), carrier));
         Worker::new(scopes, Arc::default(), idle_pool, other)

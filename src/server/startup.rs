@@ -53,7 +53,8 @@ impl Opened {
         inherited: &mut InheritedSockets,
         started: SystemTime,
     ) -> Result<Self, StartError> {
-        let access_log = access::AccessLog::start(&config.access_log).map_err(StartError::AccessLog)?;
+        let access_log = access::AccessLog::start(&config.access_log, config.server.threads)
+            .map_err(StartError::AccessLog)?;
         let telemetry = Arc::new(Telemetry::new(access_log, started));
         let listen_sockets = Arc::new(ListenSockets::new(telemetry.metrics.clone()));
         let sockets = listen_sockets.prepare_with(&config.listeners, inherited)?;

@@ -98,7 +98,7 @@ impl ServiceWithDependents for WorkerThreads {
 async fn work(start: WorkerStart) {
     let WorkerStart { shared, connection_limit, other: conf, dispatcher, arrived } = start;
     let lifecycle = shared.lifecycle.clone();
-    let scopes = Arc::new(RequestScopes::new(shared.snapshot.clone(), shared.telemetry.clone()));
+    let scopes = Arc::new(RequestScopes::new(shared.snapshot.clone(), shared.telemetry.worker()));
     let idle_pool = IdlePool::new(shared.descriptors.clone());
     let proxy = Proxy::new(conf, Carrier::new(scopes.clone(), lifecycle.clone()));
     let worker = Worker::new(scopes, lifecycle, idle_pool, Rc::new(proxy));

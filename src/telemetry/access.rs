@@ -8,10 +8,10 @@ mod text;
 
 use std::cell::Cell;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::record::NamedRecord;
-use super::writer::{LineWriter, Output};
+use super::writer::{LineWriter, Output, Producer};
 use crate::config::{self, AccessFormat, LogOutput};
 
 thread_local! {
@@ -22,10 +22,17 @@ thread_local! {
 /// A line longer than this does not keep its buffer.
 const KEPT_BYTES: usize = 16 << 10;
 
-/// Where records become lines. Share it by reference; `log` never blocks.
+/// The log as the process has it; each worker writes by a [`WorkerLog`].
 pub struct AccessLog {
     /// `None`: off.
     writer: Option<LineWriter>,
+    format: Format,
+}
+
+/// Where the records of one thread become lines.
+pub struct WorkerLog {
+    /// `None`: off.
+    producer: Option<Producer>,
     format: Format,
 }
 
@@ -40,8 +47,8 @@ enum Format {
 // === impl AccessLog ===
 
 impl AccessLog {
-    /// Opens the output; the error names it.
-    pub fn start(config: &config::AccessLog) -> io::Result<AccessLog> {
+    /// Opens the output, for so many workers; the error names it.
+    pub fn start(config: &config::AccessLog, workers: usize) -> io::Result<AccessLog> {
         let output = match &config.output {
             LogOutput::Off => return Ok(AccessLog { writer: None, format: Format::Json }),
             LogOutput::Stdout => Output::Stdout,
@@ -49,19 +56,13 @@ impl AccessLog {
             LogOutput::File(path) => Output::File(path.clone()),
         };
         let format = Format::choose(config.format, output.is_terminal());
-        let writer = LineWriter::start("access", output, config.queue)?;
+        let writer = LineWriter::start("access", output, config.queue, workers)?;
         Ok(AccessLog { writer: Some(writer), format })
     }
 
-    pub fn log(&self, record: NamedRecord<'_>) {
-        let Some(writer) = &self.writer else { return };
-        let mut line = LINE.take();
-        line.clear();
-        self.format.write(&mut line, record);
-        line.push(b'\n');
-        writer.write(&line);
-        line.shrink_to(KEPT_BYTES);
-        LINE.set(line);
+    /// For one thread.
+    pub fn worker(&self) -> WorkerLog {
+        WorkerLog { producer: self.writer.as_ref().map(LineWriter::producer), format: self.format }
     }
 
     /// Lines lost since the start.
@@ -79,6 +80,22 @@ impl AccessLog {
     /// Waits until all lines so far are written; false if `limit` was too short.
     pub fn flush(&self, limit: Duration) -> bool {
         self.writer.as_ref().is_none_or(|writer| writer.flush(limit))
+    }
+}
+
+// === impl WorkerLog ===
+
+impl WorkerLog {
+    /// Writes the line of a request that ended at `now`. Never blocks.
+    pub fn log(&self, record: NamedRecord<'_>, now: Instant) {
+        let Some(producer) = &self.producer else { return };
+        let mut line = LINE.take();
+        line.clear();
+        self.format.write(&mut line, record);
+        line.push(b'\n');
+        producer.write(&line, now);
+        line.shrink_to(KEPT_BYTES);
+        LINE.set(line);
     }
 }
 

@@ -42,6 +42,9 @@ const PINGORA: [(&str, LevelFilter); 4] = [
 /// Lines that may wait for standard error.
 const QUEUE: usize = 8192;
 
+/// All threads have one queue together: events are rare, and stay in the order in which they happened.
+const NO_WORKERS: usize = 0;
+
 thread_local! {
     /// The line in the making; taken out while in use, for a panic while formatting logs a line itself.
     static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -86,7 +89,7 @@ impl EventLog {
     fn start(config: &config::Log, output: Output) -> io::Result<EventLog> {
         let terminal = output.is_terminal();
         let settings = ArcSwap::from_pointee(Settings::new(config, terminal));
-        let writer = LineWriter::start("events", output, QUEUE)?;
+        let writer = LineWriter::start("events", output, QUEUE, NO_WORKERS)?;
         Ok(EventLog { shared: Arc::new(Shared { settings, writer, terminal }) })
     }
 

@@ -8,19 +8,19 @@ use parking_lot::Mutex;
 use crate::exchange::RequestScope;
 use crate::listener_state::ListenerState;
 use crate::snapshot::Snapshot;
-use crate::telemetry::Telemetry;
+use crate::telemetry::WorkerTelemetry;
 
 /// Nobody else's, so the lock is always free; it lets futures of the other carrier ask.
 pub struct RequestScopes {
     current: Arc<ArcSwap<Snapshot>>,
-    telemetry: Arc<Telemetry>,
+    telemetry: Arc<WorkerTelemetry>,
     /// Of the snapshot in force, one for each listener that has had a request.
     scopes: Mutex<Vec<Arc<RequestScope>>>,
 }
 
 impl RequestScopes {
-    pub fn new(current: Arc<ArcSwap<Snapshot>>, telemetry: Arc<Telemetry>) -> Self {
-        Self { current, telemetry, scopes: Mutex::default() }
+    pub fn new(current: Arc<ArcSwap<Snapshot>>, telemetry: WorkerTelemetry) -> Self {
+        Self { current, telemetry: Arc::new(telemetry), scopes: Mutex::default() }
     }
 
     /// The snapshot in force, for a look.
@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
     use crate::config::{self, AccessFormat, AccessLog, LogOutput};
-    use crate::telemetry::access;
+    use crate::telemetry::{Telemetry, access};
 
     fn snapshot() -> Arc<Snapshot> {
         let text = "listeners: [{ name: a, address: '127.0.0.1:0' }]\nroutes: [{ pool: p }]\npools: { p: [127.0.0.1:1] }\n";
@@ -68,11 +68,11 @@ mod tests {
     #[test]
     fn what_is_in_force_no_more_is_let_go() {
         let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
-        let log = access::AccessLog::start(&off).expect("no log");
-        let telemetry = Arc::new(Telemetry::new(log, SystemTime::UNIX_EPOCH));
+        let log = access::AccessLog::start(&off, 1).expect("no log");
+        let telemetry = Telemetry::new(log, SystemTime::UNIX_EPOCH);
         let listener_state = ListenerState::new("a".into(), telemetry.metrics.listener(&"a".into()));
         let current = Arc::new(ArcSwap::new(snapshot()));
-        let scopes = RequestScopes::new(current.clone(), telemetry);
+        let scopes = RequestScopes::new(current.clone(), telemetry.worker());
         let (one, two) = (
             scopes.of(&listener_state).expect("a listener"),
             scopes.of(&listener_state).expect("a listener"),

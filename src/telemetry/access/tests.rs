@@ -1,7 +1,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -222,16 +222,17 @@ fn a_log_file_gets_one_line_a_request() {
     let directory = TempDir::new().expect("tempdir");
     let path = directory.path().join("access.log");
     let output = LogOutput::File(path.clone());
-    let log = AccessLog::start(&config::AccessLog { output, format: AccessFormat::Json, queue: 64 })
+    let log = AccessLog::start(&config::AccessLog { output, format: AccessFormat::Json, queue: 64 }, 1)
         .expect("start");
-    log.log(named(&full()));
-    log.log(named(&minimal()));
+    let (worker, now) = (log.worker(), Instant::now());
+    worker.log(named(&full()), now);
+    worker.log(named(&minimal()), now);
     assert!(log.flush(SOON));
     let written = fs::read_to_string(&path).expect("read");
     assert_eq!(written, format!("{}\n{}\n", line(Format::Json, &full()), line(Format::Json, &minimal())));
     fs::rename(&path, directory.path().join("access.log.1")).expect("rename");
     log.reopen();
-    log.log(named(&plain()));
+    worker.log(named(&plain()), now);
     assert!(log.flush(SOON));
     assert_eq!(fs::read_to_string(&path).expect("read").lines().count(), 1);
     assert_eq!(log.dropped(), 0);
@@ -240,13 +241,13 @@ fn a_log_file_gets_one_line_a_request() {
 #[test]
 fn a_full_disk_is_counted_and_off_is_silent() {
     let start =
-        |output| AccessLog::start(&config::AccessLog { output, format: AccessFormat::Auto, queue: 64 });
+        |output| AccessLog::start(&config::AccessLog { output, format: AccessFormat::Auto, queue: 64 }, 1);
     let full_disk = start(LogOutput::File("/dev/full".into())).expect("start");
-    full_disk.log(named(&plain()));
+    full_disk.worker().log(named(&plain()), Instant::now());
     assert!(full_disk.flush(SOON));
     assert_eq!(full_disk.dropped(), 1);
     let off = start(LogOutput::Off).expect("start");
-    off.log(named(&plain()));
+    off.worker().log(named(&plain()), Instant::now());
     off.reopen();
     assert!(off.flush(Duration::ZERO));
     assert_eq!(off.dropped(), 0);

@@ -1,222 +1,165 @@
-//! The lines that wait for their thread, one behind the other in one piece of memory: adding one is a copy, and taking
-//! them all is a swap.
+//! The lines of one thread that wait for the writer, one behind the other in one piece of memory: adding one is a copy,
+//! and taking them all is a swap.
 
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-/// Lines are bounded by the length of their requests, so a bound on their number alone would allow gigabytes.
-const BYTES_MAX: usize = 64 << 20;
+use super::budget::{Allowance, Common};
 
-/// A thread that rests is woken for so many bytes, or for half of the lines that may wait: what it copies is in the
-/// processor's cache still.
-const MANY_BYTES: usize = 128 << 10;
+/// A writer that rests is woken for so many bytes of one thread: what it copies is in the processor's cache still.
+pub(super) const MANY_BYTES: usize = 128 << 10;
 
 /// After a burst, more memory than this is given back.
 const KEPT_BYTES: usize = 512 << 10;
+const KEPT_LINES: usize = KEPT_BYTES / 128;
 
+/// Only the writer contends for the lock, a few times in its rounds. In cache lines of its own, which come in pairs.
+#[repr(align(128))]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// There is something for the thread to do.
-    work: Condvar,
-    /// The thread has written something.
-    progress: Condvar,
-    lines_max: usize,
+    /// A thread has it for itself.
+    claimed: AtomicBool,
+    /// Lines that did not fit.
+    dropped: AtomicU64,
 }
 
-#[derive(Default)]
 struct State {
-    waiting: Vec<u8>,
+    waiting: Lines,
     /// Lines and bytes that wait or are being written.
-    lines: usize,
-    bytes: usize,
+    lines: Allowance,
+    bytes: Allowance,
     /// Of these, what is being written.
     taken: (usize, usize),
-    /// All lines so far, and those that the thread is done with.
+    /// All lines so far, and those that the writer is done with.
     added: u64,
     done: u64,
-    reopen: bool,
-    closed: bool,
-    /// The thread waits for something to do.
-    asleep: bool,
-    /// The thread waits for much to do.
-    resting: bool,
-    /// So many wait for the thread.
-    hurried: usize,
 }
 
-/// What the thread is given to do.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Task {
-    /// The lines are in the buffer.
-    Write,
-    /// Open the output anew; lines may be in the buffer as well, which came later.
-    Reopen,
-    /// Nothing came within the time.
-    Nothing,
-    /// There will be nothing more.
-    End,
+/// Lines with the time of each.
+#[derive(Default)]
+pub(super) struct Lines {
+    pub bytes: Vec<u8>,
+    pub ends: Vec<Mark>,
+}
+
+/// One line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    pub at: Instant,
+    pub length: usize,
+}
+
+/// What all queues together may hold; see [`super::budget`].
+pub(super) struct Limits {
+    pub lines: Common,
+    pub bytes: Common,
+    /// A writer that rests is woken for so many lines of one thread.
+    pub many_lines: usize,
+}
+
+/// What came of adding a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Added {
+    Little,
+    /// The writer should not rest any longer.
+    Much,
+    /// There was no room for it.
+    Dropped,
 }
 
 impl Queue {
-    pub(super) fn new(lines_max: usize) -> Self {
-        Self {
-            state: Mutex::default(),
-            work: Condvar::new(),
-            progress: Condvar::new(),
-            lines_max: lines_max.max(1),
-        }
+    /// With so many lines and bytes that are its own.
+    pub(super) fn new(lines: usize, bytes: usize) -> Self {
+        let state = State {
+            waiting: Lines::default(),
+            lines: Allowance::new(lines),
+            bytes: Allowance::new(bytes),
+            taken: (0, 0),
+            added: 0,
+            done: 0,
+        };
+        Self { state: Mutex::new(state), claimed: AtomicBool::new(false), dropped: AtomicU64::new(0) }
     }
 
-    /// `false`: it is full.
-    pub(super) fn add(&self, line: &[u8]) -> bool {
+    /// `false`: another thread has it.
+    pub(super) fn claim(&self) -> bool {
+        !self.claimed.swap(true, Relaxed)
+    }
+
+    /// Its thread has ended: the next one may have it, behind what waits.
+    pub(super) fn release(&self) {
+        self.claimed.store(false, Relaxed);
+    }
+
+    pub(super) fn add(&self, line: &[u8], at: Instant, limits: &Limits) -> Added {
         let mut state = self.state.lock();
-        if state.lines >= self.lines_max || state.bytes + line.len() > BYTES_MAX {
-            return false;
+        if !state.lines.has_room(1, &limits.lines) || !state.bytes.has_room(line.len(), &limits.bytes) {
+            drop(state);
+            self.dropped.fetch_add(1, Relaxed);
+            return Added::Dropped;
         }
-        state.waiting.extend_from_slice(line);
-        state.lines += 1;
-        state.bytes += line.len();
+        state.waiting.bytes.extend_from_slice(line);
+        state.waiting.ends.push(Mark { at, length: line.len() });
+        state.lines.add(1);
+        state.bytes.add(line.len());
         state.added += 1;
-        if !state.resting || self.is_much(&state) {
-            self.wake(&mut state);
-        }
-        true
+        if state.is_much(limits) { Added::Much } else { Added::Little }
     }
 
-    pub(super) fn reopen(&self) {
+    pub(super) fn is_much(&self, limits: &Limits) -> bool {
+        self.state.lock().is_much(limits)
+    }
+
+    pub(super) fn has_lines(&self) -> bool {
+        !self.state.lock().waiting.ends.is_empty()
+    }
+
+    /// For the writer: puts all lines that wait into `lines`, which is empty.
+    pub(super) fn take(&self, lines: &mut Lines) {
         let mut state = self.state.lock();
-        state.reopen = true;
-        self.wake(&mut state);
+        std::mem::swap(&mut state.waiting, lines);
+        state.taken = (lines.ends.len(), lines.bytes.len());
     }
 
-    pub(super) fn close(&self) {
-        let mut state = self.state.lock();
-        state.closed = true;
-        self.wake(&mut state);
-    }
-
-    fn is_much(&self, state: &State) -> bool {
-        state.bytes >= MANY_BYTES || state.lines * 2 >= self.lines_max
-    }
-
-    /// Waking costs a system call, and is needed only where the thread sleeps.
-    fn wake(&self, state: &mut State) {
-        if std::mem::take(&mut state.asleep) || std::mem::take(&mut state.resting) {
-            self.work.notify_one();
-        }
-    }
-
-    /// For the thread: lets lines gather for so long, unless there is a reason to go on at once.
-    pub(super) fn rest(&self, limit: Duration) {
-        let until = Instant::now() + limit;
-        let mut state = self.state.lock();
-        state.resting = !(state.reopen || state.closed || state.hurried > 0 || self.is_much(&state));
-        while state.resting {
-            if self.work.wait_until(&mut state, until).timed_out() {
-                state.resting = false;
-            }
-        }
-    }
-
-    /// For the thread: waits for something to do, at most so long, and puts all lines that wait into `buffer`.
-    pub(super) fn take(&self, buffer: &mut Vec<u8>, limit: Option<Duration>) -> Task {
-        buffer.clear();
-        buffer.shrink_to(KEPT_BYTES);
-        let until = limit.map(|limit| Instant::now() + limit);
-        let mut state = self.state.lock();
-        while state.waiting.is_empty() && !state.reopen {
-            if state.closed {
-                return Task::End;
-            }
-            state.asleep = true;
-            match until {
-                None => self.work.wait(&mut state),
-                Some(until) => {
-                    if self.work.wait_until(&mut state, until).timed_out() {
-                        state.asleep = false;
-                        return Task::Nothing;
-                    }
-                }
-            }
-        }
-        std::mem::swap(&mut state.waiting, buffer);
-        state.taken = (state.lines, state.bytes);
-        if std::mem::take(&mut state.reopen) { Task::Reopen } else { Task::Write }
-    }
-
-    /// For the thread: it is done with the lines that it has taken.
-    pub(super) fn done(&self) {
+    /// For the writer: it is done with the lines that it has taken.
+    pub(super) fn done(&self, limits: &Limits) {
         let mut state = self.state.lock();
         let (lines, bytes) = std::mem::take(&mut state.taken);
-        state.lines -= lines;
-        state.bytes -= bytes;
+        state.lines.remove(lines, &limits.lines);
+        state.bytes.remove(bytes, &limits.bytes);
         state.done += lines as u64;
-        self.progress.notify_all();
     }
 
-    /// Waits until the thread is done with all lines so far; `false` if that took longer than `limit`.
-    pub(super) fn flush(&self, limit: Duration) -> bool {
-        let until = Instant::now() + limit;
-        let mut state = self.state.lock();
-        let wanted = state.added;
-        state.hurried += 1;
-        self.wake(&mut state);
-        let mut in_time = true;
-        while in_time && (state.done < wanted || state.reopen) {
-            in_time = !self.progress.wait_until(&mut state, until).timed_out();
-        }
-        state.hurried -= 1;
-        state.done >= wanted && !state.reopen
+    /// How many lines there have been.
+    pub(super) fn added(&self) -> u64 {
+        self.state.lock().added
+    }
+
+    /// Whether the writer is done with so many lines.
+    pub(super) fn is_done_with(&self, lines: u64) -> bool {
+        self.state.lock().done >= lines
+    }
+
+    /// Lines that did not fit.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::thread;
-
-    use super::*;
-
-    /// Whether the thread still rests after `meanwhile`.
-    fn rests_on(meanwhile: impl FnOnce(&Queue)) -> bool {
-        let queue = Arc::new(Queue::new(100));
-        let resting = queue.clone();
-        let thread = thread::spawn(move || resting.rest(Duration::from_secs(600)));
-        while !queue.state.lock().resting {
-            thread::yield_now();
-        }
-        meanwhile(&queue);
-        let rests_on = queue.state.lock().resting;
-        queue.close();
-        thread.join().expect("it ends");
-        rests_on
+impl State {
+    fn is_much(&self, limits: &Limits) -> bool {
+        self.bytes.used() >= MANY_BYTES || self.lines.used() >= limits.many_lines
     }
+}
 
-    #[test]
-    fn a_rest_lasts_until_there_is_a_reason_to_end_it() {
-        let add = |queue: &Queue, lines| assert!((0..lines).all(|_| queue.add(b"line\n")));
-        assert!(rests_on(|queue| add(queue, 49)));
-        assert!(!rests_on(|queue| add(queue, 50)));
-        assert!(rests_on(|queue| assert!(queue.add(&[0; MANY_BYTES - 1]))));
-        assert!(!rests_on(|queue| assert!(queue.add(&[0; MANY_BYTES]))));
-        assert!(!rests_on(Queue::reopen));
-        assert!(!rests_on(|queue| assert!(queue.flush(Duration::ZERO))));
-    }
-
-    #[test]
-    fn nobody_rests_while_somebody_waits() {
-        let queue = Arc::new(Queue::new(100));
-        assert!(queue.add(b"line\n"));
-        let waiting = queue.clone();
-        let flush = thread::spawn(move || waiting.flush(Duration::from_secs(600)));
-        while queue.state.lock().hurried == 0 {
-            thread::yield_now();
-        }
-        queue.rest(Duration::from_secs(600));
-        let mut lines = Vec::new();
-        assert_eq!(queue.take(&mut lines, None), Task::Write);
-        queue.done();
-        assert!(flush.join().expect("it ends"));
+impl Lines {
+    /// Forgets them, and keeps some of their memory.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
+        self.ends.clear();
+        self.ends.shrink_to(KEPT_LINES);
     }
 }

@@ -19,7 +19,7 @@ fn noting(every: Duration) -> (Reporter, Arc<Mutex<Vec<Loss>>>) {
 }
 
 fn file_writer(path: &Path, queue: usize) -> LineWriter {
-    LineWriter::start("test", Output::File(path.to_owned()), queue).expect("start")
+    LineWriter::start("test", Output::File(path.to_owned()), queue, 0).expect("start")
 }
 
 fn pipe(directory: &TempDir) -> std::path::PathBuf {
@@ -32,17 +32,25 @@ fn lines(path: &Path) -> Vec<String> {
     fs::read_to_string(path).expect("read").lines().map(str::to_owned).collect()
 }
 
+/// Each line begins with the name of its thread and its number there.
+fn name_and_number(line: &str) -> (usize, usize) {
+    let mut words = line.split(' ').map(|word| word.parse().expect("a number"));
+    (words.next().expect("a name"), words.next().expect("a number"))
+}
+
 #[test]
 fn lines_of_many_threads_arrive_whole_and_in_their_order() {
     let directory = TempDir::new().expect("tempdir");
     let path = directory.path().join("log");
-    let writer = file_writer(&path, 100_000);
+    // Two of them have no queue of their own.
+    let writer = LineWriter::start("test", Output::File(path.clone()), 100_000, 6).expect("it can be opened");
     thread::scope(|scope| {
         for name in 0..8 {
-            let writer = &writer;
+            let producer = writer.producer();
             scope.spawn(move || {
                 for number in 0..1000 {
-                    writer.write(format!("{name} {number} {}\n", "x".repeat(number % 300)).as_bytes());
+                    let line = format!("{name} {number} {}\n", "0".repeat(1 + number % 300));
+                    producer.write(line.as_bytes(), Instant::now());
                 }
             });
         }
@@ -51,14 +59,131 @@ fn lines_of_many_threads_arrive_whole_and_in_their_order() {
     assert_eq!(writer.dropped(), 0);
     let mut next = [0; 8];
     for line in lines(&path) {
-        let mut words = line.split(' ').map(str::to_owned);
-        let name: usize = words.next().expect("name").parse().expect("name");
-        let number: usize = words.next().expect("number").parse().expect("number");
-        assert_eq!(words.next().expect("padding").len(), number % 300);
+        let (name, number) = name_and_number(&line);
+        assert_eq!(line.len(), format!("{name} {number} ").len() + 1 + number % 300);
         assert_eq!(number, next[name]);
         next[name] += 1;
     }
     assert_eq!(next, [1000; 8]);
+}
+
+/// All lines of one look, as the writer would write them.
+fn taken(queues: &Queues) -> String {
+    let (mut batch, mut piece, mut all) = (Batch::default(), Vec::new(), Vec::new());
+    assert_eq!(queues.take(&mut batch, None), Task::Write);
+    while batch.next_piece(&mut piece) {
+        all.append(&mut piece);
+    }
+    queues.done();
+    String::from_utf8(all).expect("text")
+}
+
+#[test]
+fn what_workers_have_logged_is_merged_in_order_of_time() {
+    let (queues, start) = (Queues::new(100_000, 4), Instant::now());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let own = queues.claim();
+                for _ in 0..5_000 {
+                    let now = Instant::now();
+                    assert!(queues.add(own, format!("{}\n", nanos(now - start)).as_bytes(), now));
+                }
+            });
+        }
+    });
+    let times: Vec<u64> = taken(&queues).lines().map(|line| line.parse().expect("a time")).collect();
+    assert_eq!(times.len(), 20_000);
+    assert!(times.is_sorted());
+}
+
+/// Where a thread's times go back and forth, its lines stay in order all the same.
+#[test]
+fn the_order_within_a_thread_is_kept_whatever_its_times_say() {
+    let (queues, start) = (Queues::new(100, 2), Instant::now());
+    let (one, two) = (queues.claim(), queues.claim());
+    for (own, line, after) in
+        [(one, "a\n", 5), (one, "b\n", 1), (one, "c\n", 7), (two, "d\n", 3), (two, "e\n", 6)]
+    {
+        assert!(queues.add(own, line.as_bytes(), start + Duration::from_secs(after)));
+    }
+    assert_eq!(taken(&queues), "d\na\nb\ne\nc\n");
+    assert!(queues.add(two, b"f\n", start));
+    assert_eq!(taken(&queues), "f\n");
+}
+
+#[test]
+fn all_queues_together_hold_what_the_limit_says_and_each_its_part() {
+    let queues = Queues::new(1_000, 4);
+    // Nobody writes meanwhile.
+    let fill = |own| (0..2_000).filter(|_| queues.add(own, b"line\n", Instant::now())).count();
+    let fill_together = |all: std::ops::RangeInclusive<usize>| -> usize {
+        let fill = &fill;
+        thread::scope(|scope| {
+            let threads: Vec<_> = all.map(|own| scope.spawn(move || fill(own))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+        })
+    };
+    assert_eq!(fill(1), 125 + 500, "its own part, and the common half");
+    assert_eq!(fill_together(2..=4), 3 * 125, "theirs are left to them");
+    assert_eq!(queues.dropped(), 4 * 2_000 - 1_000);
+    assert_eq!(taken(&queues).lines().count(), 1_000);
+    // Now all of it is free again, for whoever comes.
+    assert_eq!(fill_together(COMMON_QUEUE..=4), 1_000);
+}
+
+#[test]
+fn a_worker_that_comes_has_the_queue_of_one_that_went() {
+    let directory = TempDir::new().expect("tempdir");
+    let path = directory.path().join("log");
+    let writer = LineWriter::start("test", Output::File(path.clone()), 64, 1).expect("it can be opened");
+    for name in 0..3 {
+        let producer = writer.producer();
+        assert_ne!(producer.queue, COMMON_QUEUE);
+        assert_eq!(writer.producer().queue, COMMON_QUEUE, "there is one worker");
+        producer.write(format!("{name}\n").as_bytes(), Instant::now());
+    }
+    assert!(writer.flush(SOON));
+    assert_eq!(lines(&path), ["0", "1", "2"]);
+}
+
+#[test]
+fn a_stalled_reader_costs_all_workers_lines_and_each_is_accounted_for() {
+    const WORKERS: usize = 4;
+    let directory = TempDir::new().expect("tempdir");
+    let path = pipe(&directory);
+    let writer =
+        LineWriter::start("test", Output::File(path.clone()), 64, WORKERS).expect("it opens at once");
+    let padding = "0".repeat(900);
+    let sent: usize = thread::scope(|scope| {
+        let work = |name: usize| {
+            let (producer, writer, padding) = (writer.producer(), &writer, &padding);
+            move || {
+                // Until the pipe is full and the writer waits for its reader, and then much more.
+                let mut sent = 0;
+                while sent < 2_000 || writer.dropped() < 1_000 {
+                    producer.write(format!("{name} {sent} {padding}\n").as_bytes(), Instant::now());
+                    sent += 1;
+                }
+                sent
+            }
+        };
+        let threads: Vec<_> = (0..WORKERS).map(|name| scope.spawn(work(name))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+    });
+    let reader = BufReader::new(File::open(&path).expect("open"));
+    let read = thread::spawn(move || {
+        let lines = reader.lines().map(|line| line.expect("line")).take_while(|line| line != "end");
+        lines.map(|line| name_and_number(&line)).collect::<Vec<_>>()
+    });
+    while !writer.flush(SOON) {}
+    let dropped = writer.dropped();
+    writer.write(b"end\n");
+    let read = read.join().expect("reader");
+    assert_eq!(read.len() + dropped as usize, sent);
+    for name in 0..WORKERS {
+        assert!(read.iter().filter(|line| line.0 == name).is_sorted(), "the order of {name} is kept");
+    }
 }
 
 #[test]
@@ -99,7 +224,8 @@ fn a_stalled_reader_costs_lines_and_no_time_and_every_line_is_accounted_for() {
 fn a_full_queue_is_told_although_its_thread_is_stuck() {
     let directory = TempDir::new().expect("tempdir");
     let (reporter, losses) = noting(Duration::from_secs(3600));
-    let writer = LineWriter::start_with("test", Output::File(pipe(&directory)), 4, reporter).expect("start");
+    let writer = LineWriter::start_with("test", Output::File(pipe(&directory)), Queues::new(4, 0), reporter)
+        .expect("start");
     let line = [&[b'x'; 4095][..], b"\n"].concat();
     while writer.flush(Duration::from_millis(50)) {
         writer.write(&line);
@@ -128,7 +254,8 @@ fn long_lines_are_bounded_by_their_bytes() {
 fn a_full_disk_drops_lines_counts_them_and_is_told_once() {
     let (reporter, losses) = noting(Duration::from_secs(3600));
     let writer =
-        LineWriter::start_with("test", Output::File("/dev/full".into()), 64, reporter).expect("start");
+        LineWriter::start_with("test", Output::File("/dev/full".into()), Queues::new(64, 0), reporter)
+            .expect("start");
     for _ in 0..10 {
         writer.write(b"lost\n");
         assert!(writer.flush(SOON));
@@ -144,7 +271,8 @@ fn a_full_disk_drops_lines_counts_them_and_is_told_once() {
 fn what_was_lost_since_is_told_later_even_if_nothing_is_written_any_more() {
     let (reporter, losses) = noting(Duration::from_millis(50));
     let writer =
-        LineWriter::start_with("test", Output::File("/dev/full".into()), 64, reporter).expect("start");
+        LineWriter::start_with("test", Output::File("/dev/full".into()), Queues::new(64, 0), reporter)
+            .expect("start");
     writer.write(b"one\n");
     assert!(writer.flush(SOON));
     writer.write(b"two\n");
@@ -205,7 +333,8 @@ fn after_a_full_disk_it_goes_on() {
 
 #[test]
 fn an_output_that_cannot_be_opened_is_named() {
-    let error = LineWriter::start("test", Output::File("/nowhere/log".into()), 64).err().expect("an error");
+    let error =
+        LineWriter::start("test", Output::File("/nowhere/log".into()), 64, 0).err().expect("an error");
     assert!(error.to_string().contains("/nowhere/log"), "{error}");
 }
 
@@ -214,10 +343,13 @@ fn dropped_it_writes_what_is_queued() {
     let directory = TempDir::new().expect("tempdir");
     let path = directory.path().join("log");
     let writer = file_writer(&path, 64);
-    writer.write(b"last\n");
+    let producer = writer.producer();
+    writer.write(b"last but one\n");
     drop(writer);
+    producer.write(b"last\n", Instant::now());
+    drop(producer);
     let began = Instant::now();
-    while lines(&path) != ["last"] {
+    while lines(&path) != ["last but one", "last"] {
         assert!(began.elapsed() < SOON);
         thread::yield_now();
     }
@@ -252,16 +384,17 @@ fn a_torn_line_is_ended_before_the_next() {
     let directory = TempDir::new().expect("tempdir");
     let writer = file_writer(&directory.path().join("log"), 64);
     let mut thread = Thread {
-        shared: writer.shared.clone(),
+        shared: writer.open.0.clone(),
         output: Output::Stderr,
         sink: Sink::of(Scripted { takes, written: written.clone() }),
+        batch: Batch::default(),
         buffer: Vec::new(),
         torn: false,
         last_error: None,
     };
     for line in ["first\n", "second\n", "third\n"] {
         thread.buffer = line.into();
-        thread.write_batch();
+        thread.write_buffer();
     }
     assert_eq!(String::from_utf8_lossy(&written.lock()), "fir\nthird\n");
     assert_eq!(writer.dropped(), 2);

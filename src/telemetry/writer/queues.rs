@@ -1,0 +1,281 @@
+//! The queues of a log: one for each worker thread and one for all other threads, and what their writer has to do.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::batch::Batch;
+use super::budget::Common;
+use super::queue::{Added, Limits, Queue};
+use super::signal::{Signal, Sleep};
+
+/// Lines are bounded by the length of their requests, so a bound on their number alone would allow gigabytes.
+const BYTES_MAX: usize = 64 << 20;
+
+/// The queue that threads have in common which have none of their own.
+pub(super) const COMMON_QUEUE: usize = 0;
+
+pub(super) struct Queues {
+    all: Box<[Queue]>,
+    limits: Limits,
+    signal: Signal,
+    control: Mutex<Control>,
+    /// The writer has written something.
+    progress: Condvar,
+}
+
+/// What is asked of the writer beside lines.
+#[derive(Default)]
+struct Control {
+    reopen: bool,
+    closed: bool,
+    /// So many wait for the writer.
+    hurried: usize,
+}
+
+/// What the writer is given to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// The lines are in the batch.
+    Write,
+    /// Open the output anew; lines may be in the batch as well, which came later.
+    Reopen,
+    /// Nothing came within the time.
+    Nothing,
+    /// There will be nothing more.
+    End,
+}
+
+impl Queues {
+    /// For so many workers, and so many lines in all.
+    pub(super) fn new(lines_max: usize, workers: usize) -> Self {
+        let parts = workers.max(1);
+        let (lines, lines_each) = Common::divide(lines_max.max(1), parts);
+        let (bytes, bytes_each) = Common::divide(BYTES_MAX, parts);
+        // Where there are workers, others have hardly anything to say.
+        let common_queue = if workers == 0 { Queue::new(lines_each, bytes_each) } else { Queue::new(0, 0) };
+        let of_workers = (0..workers).map(|_| Queue::new(lines_each, bytes_each));
+        Self {
+            all: std::iter::once(common_queue).chain(of_workers).collect(),
+            limits: Limits { lines, bytes, many_lines: lines_each },
+            signal: Signal::default(),
+            control: Mutex::default(),
+            progress: Condvar::new(),
+        }
+    }
+
+    /// A queue for a thread of its own, if one is left; the thread gives it back by [`Queues::release`].
+    pub(super) fn claim(&self) -> usize {
+        let own = self.all.iter().enumerate().skip(COMMON_QUEUE + 1).find(|(_, queue)| queue.claim());
+        own.map_or(COMMON_QUEUE, |(index, _)| index)
+    }
+
+    pub(super) fn release(&self, queue: usize) {
+        if let Some(queue) = self.all.get(queue) {
+            queue.release();
+        }
+    }
+
+    /// `false`: there is no room.
+    pub(super) fn add(&self, queue: usize, line: &[u8], at: Instant) -> bool {
+        let added = self.all.get(queue).map_or(Added::Dropped, |queue| queue.add(line, at, &self.limits));
+        self.signal.tell(added != Added::Little);
+        added != Added::Dropped
+    }
+
+    /// Lines that did not fit.
+    pub(super) fn dropped(&self) -> u64 {
+        self.all.iter().map(Queue::dropped).sum()
+    }
+
+    pub(super) fn reopen(&self) {
+        self.control.lock().reopen = true;
+        self.signal.wake();
+    }
+
+    pub(super) fn close(&self) {
+        self.control.lock().closed = true;
+        self.signal.wake();
+    }
+
+    /// For the writer: lets lines gather for so long, unless there is a reason to go on at once.
+    pub(super) fn rest(&self, limit: Duration) {
+        let is_needed = || {
+            let Control { reopen, closed, hurried } = *self.control.lock();
+            reopen || closed || hurried > 0 || self.all.iter().any(|queue| queue.is_much(&self.limits))
+        };
+        // Woken or not, the next look is due.
+        let _ = self.signal.sleep(Sleep::Resting, Some(Instant::now() + limit), is_needed);
+    }
+
+    /// For the writer: waits for something to do, at most so long, and takes all lines that wait.
+    pub(super) fn take(&self, batch: &mut Batch, limit: Option<Duration>) -> Task {
+        let until = limit.map(|limit| Instant::now() + limit);
+        loop {
+            // Before the look at the queues: what was added before they were closed is found.
+            let (reopen, closed) = self.asked();
+            match (batch.take(&self.all), reopen, closed) {
+                (_, true, _) => return Task::Reopen,
+                (true, ..) => return Task::Write,
+                (false, _, true) => return Task::End,
+                (false, ..) => {}
+            }
+            if !self.signal.sleep(Sleep::Idle, until, || self.has_work()) {
+                return Task::Nothing;
+            }
+        }
+    }
+
+    /// Whether to open the output anew, which is forgotten by that, and whether the end is near.
+    fn asked(&self) -> (bool, bool) {
+        let mut control = self.control.lock();
+        (std::mem::take(&mut control.reopen), control.closed)
+    }
+
+    fn has_work(&self) -> bool {
+        let Control { reopen, closed, .. } = *self.control.lock();
+        reopen || closed || self.all.iter().any(Queue::has_lines)
+    }
+
+    /// For the writer: it is done with the lines that it has taken.
+    pub(super) fn done(&self) {
+        self.all.iter().for_each(|queue| queue.done(&self.limits));
+        if self.control.lock().hurried > 0 {
+            self.progress.notify_all();
+        }
+    }
+
+    /// Waits until the writer is done with all lines so far; `false` if that took longer than `limit`.
+    pub(super) fn flush(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let mut control = self.control.lock();
+        let wanted: Vec<u64> = self.all.iter().map(Queue::added).collect();
+        let is_done = |control: &Control| {
+            let mut each = self.all.iter().zip(&wanted);
+            !control.reopen && each.all(|(queue, wanted)| queue.is_done_with(*wanted))
+        };
+        control.hurried += 1;
+        self.signal.wake();
+        let mut in_time = true;
+        while in_time && !is_done(&control) {
+            in_time = !self.progress.wait_until(&mut control, until).timed_out();
+        }
+        control.hurried -= 1;
+        is_done(&control)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::super::queue::MANY_BYTES;
+    use super::*;
+
+    fn add(queues: &Queues, line: &[u8]) -> bool {
+        queues.add(COMMON_QUEUE, line, Instant::now())
+    }
+
+    /// Whether the writer still rests after `meanwhile`.
+    fn rests_on(queues: Queues, meanwhile: impl FnOnce(&Queues)) -> bool {
+        let queues = Arc::new(queues);
+        let resting = queues.clone();
+        let thread = thread::spawn(move || resting.rest(Duration::from_secs(600)));
+        while !queues.signal.is_resting() {
+            thread::yield_now();
+        }
+        meanwhile(&queues);
+        let rests_on = queues.signal.is_resting();
+        queues.close();
+        thread.join().expect("it ends");
+        rests_on
+    }
+
+    #[test]
+    fn a_rest_lasts_until_there_is_a_reason_to_end_it() {
+        let rests_on = |meanwhile: fn(&Queues)| rests_on(Queues::new(100, 0), meanwhile);
+        assert!(rests_on(|queues| assert!((0..49).all(|_| add(queues, b"line\n")))));
+        assert!(!rests_on(|queues| assert!((0..50).all(|_| add(queues, b"line\n")))));
+        assert!(rests_on(|queues| assert!(add(queues, &[0; MANY_BYTES - 1]))));
+        assert!(!rests_on(|queues| assert!(add(queues, &[0; MANY_BYTES]))));
+        assert!(!rests_on(Queues::reopen));
+        assert!(!rests_on(|queues| assert!(queues.flush(Duration::ZERO))));
+    }
+
+    #[test]
+    fn a_rest_ends_once_one_worker_has_used_its_part_up() {
+        let add_to_both = |lines: usize| {
+            rests_on(Queues::new(100, 2), |queues| {
+                let (one, two) = (queues.claim(), queues.claim());
+                assert!(queues.add(two, b"line\n", Instant::now()));
+                assert!((0..lines).all(|_| queues.add(one, b"line\n", Instant::now())));
+            })
+        };
+        assert!(add_to_both(24));
+        assert!(!add_to_both(25));
+    }
+
+    #[test]
+    fn nobody_rests_while_somebody_waits() {
+        let queues = Arc::new(Queues::new(100, 0));
+        assert!(add(&queues, b"line\n"));
+        let waiting = queues.clone();
+        let flush = thread::spawn(move || waiting.flush(Duration::from_secs(600)));
+        while queues.control.lock().hurried == 0 {
+            thread::yield_now();
+        }
+        queues.rest(Duration::from_secs(600));
+        assert_eq!(queues.take(&mut Batch::default(), None), Task::Write);
+        queues.done();
+        assert!(flush.join().expect("it ends"));
+    }
+
+    #[test]
+    fn a_queue_that_was_given_back_is_the_next_threads() {
+        let queues = Queues::new(100, 2);
+        let (one, two) = (queues.claim(), queues.claim());
+        assert_ne!(one, two);
+        assert_eq!(queues.claim(), COMMON_QUEUE, "none is left");
+        queues.release(one);
+        assert_eq!(queues.claim(), one);
+        queues.release(COMMON_QUEUE);
+        assert_eq!(queues.claim(), COMMON_QUEUE);
+    }
+
+    /// A writer that sleeps hears of the first line, from whichever thread it comes: none is left behind.
+    #[test]
+    fn no_line_is_left_behind() {
+        const LINES: u64 = 2_000;
+        let queues = Arc::new(Queues::new(100_000, 3));
+        let writing = queues.clone();
+        let writer = thread::spawn(move || {
+            let (mut batch, mut out, mut lines) = (Batch::default(), Vec::new(), 0);
+            while writing.take(&mut batch, None) != Task::End {
+                while batch.next_piece(&mut out) {
+                    lines += out.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    out.clear();
+                }
+                writing.done();
+            }
+            lines
+        });
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let own = queues.claim();
+                    for added in 1..=LINES {
+                        assert!(queues.add(own, b"line\n", Instant::now()));
+                        let begun = Instant::now();
+                        while own != COMMON_QUEUE && !queues.all[own].is_done_with(added) {
+                            assert!(begun.elapsed() < Duration::from_secs(60), "the writer sleeps on");
+                            thread::yield_now();
+                        }
+                    }
+                });
+            }
+        });
+        queues.close();
+        assert_eq!(writer.join().expect("it ends"), 4 * LINES);
+    }
+}
