@@ -46,9 +46,7 @@ use crate::pool::authorities::Authorities;
 use crate::pool::{Endpoint, Holds, Lease, Picked, Pool, TriedEndpoints, Wait, WaitPermit};
 use crate::routing::RequestHead;
 use crate::snapshot::Route;
-use crate::telemetry::record::{
-    AttemptRecord, AttemptResult, Outcome, Protocol, Record, RequestText, TextParts,
-};
+use crate::telemetry::record::{AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
 use crate::tls::Secured;
 use hide_endpoint::HideEndpoint;
 use limits::HeadSize;
@@ -101,7 +99,10 @@ pub struct Exchange {
 struct OpenAttempt {
     lease: Lease,
     started: Instant,
-    record: AttemptRecord,
+    /// For its record.
+    connect: Option<Duration>,
+    first_byte: Option<Duration>,
+    result: AttemptResult,
 }
 
 /// What a carrier knows of a request when its header has arrived.
@@ -267,13 +268,13 @@ impl Exchange {
                 self.stop_waiting(now);
                 self.record.failed_open |= failed_open;
                 self.record.skipped = skipped;
-                let record = AttemptRecord {
-                    endpoint: lease.endpoint().label().clone(),
+                self.open = Some(OpenAttempt {
+                    lease,
+                    started: now,
                     connect: None,
                     first_byte: None,
                     result: AttemptResult::Failed(Failure::Internal.label()),
-                };
-                self.open = Some(OpenAttempt { lease, started: now, record });
+                });
                 Next::Attempt
             }
             Picked::NoneHealthy { skipped } => {
@@ -392,7 +393,7 @@ impl Exchange {
     pub fn connected(&mut self, reused: bool, now: Instant) {
         let Some(open) = &mut self.open else { return };
         if !reused {
-            open.record.connect = Some(now.saturating_duration_since(open.started));
+            open.connect = Some(now.saturating_duration_since(open.started));
             if let Some(route) = self.held.route(self.route) {
                 route.pool.connected(open.lease.endpoint());
             }
@@ -439,8 +440,8 @@ impl Exchange {
         self.deadline = self.deadline.filter(|_| !self.tunnel);
         let retry = self.may_retry_status(status, circumstances);
         let Some(open) = &mut self.open else { return Head::Forward };
-        open.record.first_byte = Some(now.saturating_duration_since(open.started));
-        open.record.result = AttemptResult::Status(status);
+        open.first_byte = Some(now.saturating_duration_since(open.started));
+        open.result = AttemptResult::Status(status);
         if !retry {
             return Head::Forward;
         }

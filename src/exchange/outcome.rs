@@ -40,7 +40,7 @@ impl Exchange {
         if let Some(open) = &mut self.open
             && let Some(cause) = self.record.cause
         {
-            open.record.result = AttemptResult::Failed(cause);
+            open.result = AttemptResult::Failed(cause);
         }
         self.close_attempt();
         self.stop_waiting(now);
@@ -73,7 +73,7 @@ impl Exchange {
 
     /// The status of the response that is under way.
     pub(super) fn status_of_endpoint(&self) -> Option<u16> {
-        match self.open.as_ref()?.record.result {
+        match self.open.as_ref()?.result {
             AttemptResult::Status(status) => Some(status),
             AttemptResult::Failed(_) => None,
         }

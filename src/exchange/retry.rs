@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Exchange, Failure, FailureSide, OpenAttempt};
 use crate::pool::ConnectFailure;
-use crate::telemetry::record::AttemptResult;
+use crate::telemetry::record::{AttemptRecord, AttemptResult};
 
 /// What a carrier knows of an attempt that failed.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +31,7 @@ impl Exchange {
         now: Instant,
     ) -> bool {
         let Some(open) = &mut self.open else { return false };
-        open.record.result = AttemptResult::Failed(failure.label());
+        open.result = AttemptResult::Failed(failure.label());
         // A kept connection that the endpoint closed just then says nothing about the endpoint, and there may be more
         // of its kind: such an attempt counts neither as its failure nor as a retry.
         let at_its_end = matches!(failure, Failure::EndpointReset | Failure::StreamRefused);
@@ -121,8 +121,8 @@ impl Exchange {
     }
 
     pub(super) fn close_attempt(&mut self) {
-        if let Some(OpenAttempt { record, .. }) = self.open.take() {
-            self.record.attempts.push(record);
+        if let Some(OpenAttempt { lease, connect, first_byte, result, .. }) = self.open.take() {
+            self.record.attempts.push(AttemptRecord { endpoint: lease.end(), connect, first_byte, result });
         }
     }
 

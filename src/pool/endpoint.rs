@@ -116,6 +116,12 @@ impl Endpoint {
         Self { label, written, target, health: Mutex::new(health), reachability, backlog, counters, pool }
     }
 
+    /// For those who only name it.
+    #[cfg(test)]
+    pub fn named(label: &str) -> Arc<Self> {
+        EndpointTable::default().endpoint(label, &label.into(), &Target::Unix(label.into()), None)
+    }
+
     pub fn label(&self) -> &Arc<str> {
         &self.label
     }
@@ -307,7 +313,8 @@ impl Drop for IdleConnections {
 /// pool.
 #[derive(Debug)]
 pub struct Lease {
-    endpoint: Arc<Endpoint>,
+    /// `None` once it has ended.
+    endpoint: Option<Arc<Endpoint>>,
     holds: Holds,
 }
 
@@ -331,32 +338,43 @@ impl Lease {
     fn counted(endpoint: Arc<Endpoint>, holds: Holds) -> Self {
         endpoint.count(REQUESTS, 1);
         endpoint.count(IN_FLIGHT, 1);
-        Self { endpoint, holds }
+        Self { endpoint: Some(endpoint), holds }
     }
 
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
+        self.endpoint.as_ref().expect("a lease that has ended is nobody's")
+    }
+
+    /// Ends it; the endpoint is left to be named.
+    pub fn end(mut self) -> Arc<Endpoint> {
+        self.give_back().expect("it has not ended before")
+    }
+
+    fn give_back(&mut self) -> Option<Arc<Endpoint>> {
+        let endpoint = self.endpoint.take()?;
+        endpoint.count(IN_FLIGHT, 1u64.wrapping_neg());
+        endpoint.pool.end(self.holds);
+        Some(endpoint)
     }
 
     pub fn failed(&self) {
-        self.endpoint.count(FAILURES, 1);
+        self.endpoint().count(FAILURES, 1);
     }
 
     /// Body bytes on their way to the endpoint.
     pub fn sent(&self, bytes: u64) {
-        self.endpoint.count(BYTES_IN, bytes);
+        self.endpoint().count(BYTES_IN, bytes);
     }
 
     /// Body bytes on their way from the endpoint.
     pub fn received(&self, bytes: u64) {
-        self.endpoint.count(BYTES_OUT, bytes);
+        self.endpoint().count(BYTES_OUT, bytes);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.endpoint.count(IN_FLIGHT, 1u64.wrapping_neg());
-        self.endpoint.pool.end(self.holds);
+        self.give_back();
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use smallvec::SmallVec;
 
-use crate::pool::SkippedEndpoints;
+use crate::pool::{Endpoint, SkippedEndpoints};
 pub use client::ClientAddress;
 pub use text::{RequestText, TextParts};
 
@@ -83,8 +83,8 @@ pub enum Outcome {
 /// One try of a request at one endpoint.
 #[derive(Debug, Clone)]
 pub struct AttemptRecord {
-    /// As `EndpointStatus::address` has it.
-    pub endpoint: Arc<str>,
+    /// The one that was lent, not its name, which would be held, and so written, apart.
+    pub endpoint: Arc<Endpoint>,
     /// `None`: the connection was already there.
     pub connect: Option<Duration>,
     /// From the attempt's start to the first byte of the response's header.

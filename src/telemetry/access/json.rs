@@ -70,7 +70,7 @@ fn outcome(line: &mut Object<'_>, record: &Record) {
 }
 
 fn attempt(object: &mut Object<'_>, attempt: &AttemptRecord) {
-    object.string(key!("endpoint"), &attempt.endpoint);
+    object.string(key!("endpoint"), attempt.endpoint.label());
     if let Some(connect) = attempt.connect {
         object.seconds(key!("connect_seconds"), connect);
     }

@@ -9,7 +9,7 @@ use smallvec::{SmallVec, smallvec};
 use tempfile::TempDir;
 
 use super::*;
-use crate::pool::{Skipped, SkippedEndpoints};
+use crate::pool::{Endpoint, Skipped, SkippedEndpoints};
 use crate::telemetry::record::{
     AttemptRecord, AttemptResult, ClientAddress, Outcome, Protocol, Record, RequestText, TextParts,
 };
@@ -44,13 +44,13 @@ fn full() -> Record {
         generation: 3,
         attempts: smallvec![
             AttemptRecord {
-                endpoint: "10.0.0.1:3000".into(),
+                endpoint: Endpoint::named("10.0.0.1:3000"),
                 connect: None,
                 first_byte: None,
                 result: AttemptResult::Failed("connect_failed"),
             },
             AttemptRecord {
-                endpoint: "10.0.0.2:3000".into(),
+                endpoint: Endpoint::named("10.0.0.2:3000"),
                 connect: Some(Duration::from_micros(210)),
                 first_byte: Some(Duration::from_micros(3300)),
                 result: AttemptResult::Status(502),
@@ -289,7 +289,7 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
 /// A record in which everything that comes from outside is `text`.
 fn hostile(text: &str) -> Record {
     let mut record = full();
-    record.attempts[0].endpoint = Arc::from(text);
+    record.attempts[0].endpoint = Endpoint::named(text);
     Record {
         text: RequestText::new(TextParts {
             method: text,

@@ -49,7 +49,7 @@ fn path(out: &mut Vec<u8>, record: NamedRecord<'_>) {
     let last = record.attempts.len().saturating_sub(1);
     for (index, attempt) in record.attempts.iter().enumerate() {
         out.extend_from_slice(b" > ");
-        escape::text(out, &attempt.endpoint);
+        escape::text(out, attempt.endpoint.label());
         match attempt.result {
             AttemptResult::Failed(label) => drop(write!(out, " {label}")),
             AttemptResult::Status(status) if index < last => drop(write!(out, " {status}")),

@@ -4,17 +4,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use smallvec::smallvec;
 
 use super::*;
+use crate::pool::Endpoint;
 use crate::pool::status::{EndpointState, EndpointStatus, NameStatus};
 use crate::telemetry::record::{AttemptRecord, ClientAddress, Outcome, Protocol, RequestText, TextParts};
 
 fn attempt(connect: Option<u64>, result: AttemptResult) -> AttemptRecord {
     let connect = connect.map(Duration::from_micros);
-    AttemptRecord {
-        endpoint: "10.0.0.1:3000".into(),
-        connect,
-        first_byte: Some(Duration::from_millis(3)),
-        result,
-    }
+    let endpoint = Endpoint::named("10.0.0.1:3000");
+    AttemptRecord { endpoint, connect, first_byte: Some(Duration::from_millis(3)), result }
 }
 
 fn asking_with(method: &str) -> RequestText {
