@@ -123,7 +123,7 @@ impl IdleStore for IdlePool {
 
 impl OfEndpoint {
     fn new(endpoint: Arc<Endpoint>) -> Self {
-        Self { idle: VecDeque::new(), counted: IdleConnections::of(endpoint) }
+        Self { idle: VecDeque::new(), counted: IdleConnections::of_worker(endpoint) }
     }
 
     fn take(&mut self, tls: &Option<Arc<ClientTls>>, now: Instant) -> Option<Connection> {
@@ -157,6 +157,7 @@ impl OfEndpoint {
         let before = self.idle.len();
         self.idle.retain_mut(|idle| idle.is_good(now));
         self.counted.remove((before - self.idle.len()) as u64);
+        self.counted.give_back_unused();
     }
 }
 

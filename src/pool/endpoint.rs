@@ -75,8 +75,9 @@ pub(super) enum HealthChange {
 #[derive(Debug, Default)]
 struct Counters {
     /// What requests count: see the places below.
-    traffic: ShardedCounter<6>,
-    idle_connections: AtomicU64,
+    traffic: ShardedCounter<7>,
+    /// Of all owners of idle connections.
+    idle_permits: AtomicU64,
     checks_passed: AtomicU64,
     checks_failed: AtomicU64,
 }
@@ -87,6 +88,7 @@ const FAILURES: usize = 2;
 const BYTES_IN: usize = 3;
 const BYTES_OUT: usize = 4;
 const CONNECTS: usize = 5;
+const IDLE: usize = 6;
 
 /// The counters at one moment. What is under way stays with the process that does it.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -234,9 +236,10 @@ impl Endpoint {
         }
     }
 
-    fn in_flight(&self) -> u64 {
-        // Summed while attempts begin and end, it may miss the beginning of one whose end it sees.
-        u64::try_from(self.counters.traffic.sum(IN_FLIGHT, Relaxed).cast_signed()).unwrap_or(0)
+    /// Of what begins and ends.
+    fn at_a_time(&self, what: usize) -> u64 {
+        // Summed while some begin and end, it may miss the beginning of one whose end it sees.
+        u64::try_from(self.counters.traffic.sum(what, Relaxed).cast_signed()).unwrap_or(0)
     }
 
     fn count(&self, what: usize, value: u64) {
@@ -261,11 +264,11 @@ impl Endpoint {
     }
 
     pub fn load(&self) -> EndpointLoad {
-        let Counters { traffic, idle_connections, checks_passed, checks_failed } = &self.counters;
+        let Counters { traffic, checks_passed, checks_failed, .. } = &self.counters;
         EndpointLoad {
             requests: traffic.sum(REQUESTS, Relaxed),
-            in_flight: self.in_flight(),
-            idle_connections: idle_connections.load(Relaxed),
+            in_flight: self.at_a_time(IN_FLIGHT),
+            idle_connections: self.at_a_time(IDLE),
             failures: traffic.sum(FAILURES, Relaxed),
             bytes_in: traffic.sum(BYTES_IN, Relaxed),
             bytes_out: traffic.sum(BYTES_OUT, Relaxed),
@@ -276,36 +279,86 @@ impl Endpoint {
 }
 
 /// Connections to an endpoint that wait for their next request; while this lives, they count.
+///
+/// All owners together have as many permits as the endpoint may have idle connections. A worker keeps some that it does not
+/// use, so that a request that takes a connection and keeps it again writes nothing that other workers write.
 #[derive(Debug)]
 pub struct IdleConnections {
     endpoint: Arc<Endpoint>,
     /// Of this owner.
     count: u64,
+    /// How many permits it has.
+    permits: u64,
+    /// It has all connections of a worker.
+    of_worker: bool,
+    /// How many of them it may leave unused.
+    spare: u64,
 }
 
 impl IdleConnections {
     pub fn of(endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, count: 0 }
+        Self { endpoint, count: 0, permits: 0, of_worker: false, spare: 0 }
     }
 
-    /// Counts one more, unless all owners together have `most` already.
+    /// All those of one worker.
+    pub fn of_worker(endpoint: Arc<Endpoint>) -> Self {
+        let mut idle = Self::of(endpoint);
+        idle.of_worker = true;
+        idle
+    }
+
+    /// Counts one more, unless all owners together have `most` already, or permits for as many.
     pub fn add_within(&mut self, most: u64) -> bool {
-        let more = |all: u64| (all < most).then_some(all + 1);
-        // Look and count are one step: owners on other threads add at the same time.
-        let added = self.endpoint.counters.idle_connections.fetch_update(Relaxed, Relaxed, more).is_ok();
-        self.count += u64::from(added);
-        added
+        if self.of_worker {
+            self.spare = self.endpoint.pool.half_of_thread(most);
+        }
+        // There may be more than there may be now.
+        let are_too_many = self.endpoint.counters.idle_permits.load(Relaxed) > most;
+        if (self.count == self.permits || are_too_many) && !self.take_permits(most) {
+            return false;
+        }
+        self.count += 1;
+        self.endpoint.count(IDLE, 1);
+        true
     }
 
     pub fn remove(&mut self, count: u64) {
         self.count -= count;
-        self.endpoint.counters.idle_connections.fetch_sub(count, Relaxed);
+        self.endpoint.count(IDLE, count.wrapping_neg());
+        self.give_back_beyond(self.spare);
+    }
+
+    /// Gives back the permits that are not used. To be called now and then: others may want them.
+    pub fn give_back_unused(&mut self) {
+        self.give_back_beyond(0);
+    }
+
+    /// Takes one at least, where there is one.
+    fn take_permits(&mut self, most: u64) -> bool {
+        self.give_back_unused();
+        let at_once = (self.spare / 2).max(1);
+        let more = |all: u64| (all < most).then(|| most.min(all + at_once));
+        // Look and count are one step: owners on other threads take some at the same time.
+        let Ok(before) = self.endpoint.counters.idle_permits.fetch_update(Relaxed, Relaxed, more) else {
+            return false;
+        };
+        self.permits += at_once.min(most - before);
+        true
+    }
+
+    fn give_back_beyond(&mut self, spare: u64) {
+        let surplus = (self.permits - self.count).saturating_sub(spare);
+        if surplus > 0 {
+            self.permits -= surplus;
+            self.endpoint.counters.idle_permits.fetch_sub(surplus, Relaxed);
+        }
     }
 }
 
 impl Drop for IdleConnections {
     fn drop(&mut self) {
         self.remove(self.count);
+        self.give_back_unused();
     }
 }
 
@@ -450,6 +503,6 @@ impl EndpointTable {
 
     /// Forgets endpoints that are no member any more and have nothing in flight.
     pub fn retain(&self, is_member: impl Fn(&str) -> bool) {
-        self.entries.lock().retain(|label, endpoint| is_member(label) || endpoint.in_flight() > 0);
+        self.entries.lock().retain(|label, endpoint| is_member(label) || endpoint.at_a_time(IN_FLIGHT) > 0);
     }
 }

@@ -35,6 +35,8 @@ pub struct InFlightLimit {
     in_flight: ShardedCounter<2>,
     all: Limit,
     of_connections: Limit,
+    /// Threads that serve them; 0: that is not known.
+    threads: AtomicU64,
     refused: AtomicU64,
     report: Mutex<LogThrottle>,
 }
@@ -56,6 +58,7 @@ const MARK: u64 = 2;
 impl InFlightLimit {
     /// Sets how many there may be, where so many threads serve them.
     pub fn set(&self, most: MaxRequests, threads: usize) {
+        self.threads.store(threads as u64, Relaxed);
         self.all.set(most.all, threads);
         self.of_connections.set(most.of_connections, threads);
     }
@@ -92,6 +95,11 @@ impl InFlightLimit {
     pub fn most(&self) -> Option<u64> {
         let most = self.all.most.load(Relaxed).min(self.of_connections.most.load(Relaxed));
         (most < u64::MAX).then_some(most)
+    }
+
+    /// Of something that all threads may have, a part for each that leaves half of it over.
+    pub fn half_of_thread(&self, all: u64) -> u64 {
+        all.checked_div(2 * self.threads.load(Relaxed)).unwrap_or(0)
     }
 
     pub fn refused(&self) -> u64 {

@@ -142,6 +142,29 @@ fn many_threads_keep_no_more_idle_connections_than_they_may() {
 }
 
 #[test]
+fn a_worker_that_keeps_a_connection_again_asks_nobody() {
+    const MOST: u64 = 40;
+    let pool = equal(1);
+    pool.in_flight_limit().set(MaxRequests::default(), 2);
+    let endpoint = pool.members().swap_remove(0).endpoint;
+    let [mut one, mut other] = [(); 2].map(|()| IdleConnections::of_worker(endpoint.clone()));
+    assert!(one.add_within(MOST));
+    one.remove(1);
+    while other.add_within(MOST) {}
+    assert_eq!(endpoint.load().idle_connections, 35, "five permits are the other one's, used or not");
+    assert!((0..5).all(|_| one.add_within(MOST)) && !one.add_within(MOST));
+    one.remove(5);
+    assert!(!other.add_within(MOST), "they are still its own");
+    one.give_back_unused();
+    assert!((0..5).all(|_| other.add_within(MOST)) && !one.add_within(MOST));
+    // A reload has made it less.
+    other.remove(1);
+    assert!(!other.add_within(39) && one.add_within(MOST));
+    drop((one, other));
+    assert_eq!(endpoint.load().idle_connections, 0);
+}
+
+#[test]
 fn an_unhealthy_endpoint_gets_nothing_and_its_share_back_when_it_returns() {
     let pool = equal(3);
     set(&pool, 1, false);
