@@ -28,7 +28,7 @@ pub mod pool;
 pub mod proxy;
 pub mod routing;
 pub mod server;
-mod sharded_counter;
+pub mod sharded_counter;
 pub mod snapshot;
 mod socket_file;
 pub mod telemetry;

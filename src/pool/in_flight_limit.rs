@@ -10,7 +10,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::log_throttle::LogThrottle;
-use crate::sharded_counter::{SHARDS, ShardedCounter};
+use crate::sharded_counter::ShardedCounter;
 
 /// What a request holds for as long as it is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +129,8 @@ impl Default for Limit {
 
 impl Limit {
     fn set(&self, most: Option<u64>, threads: usize) {
-        let high = most.map_or(u64::MAX, |most| most / (2 * threads.clamp(1, SHARDS) as u64));
+        // One more counts for all threads that are no workers.
+        let high = most.map_or(u64::MAX, |most| most / (2 * (threads as u64 + 1)));
         self.most.store(most.unwrap_or(u64::MAX), Relaxed);
         self.high.store(high, Relaxed);
     }
@@ -165,6 +166,7 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
+    use crate::sharded_counter::use_own_shard;
 
     fn load(all: Option<u64>, of_connections: Option<u64>, threads: usize) -> InFlightLimit {
         let load = InFlightLimit::default();
@@ -251,8 +253,11 @@ mod tests {
         };
         let work = &work;
         std::thread::scope(|scope| {
-            for uneven in [1, 7, 13, 29] {
-                scope.spawn(move || work(uneven));
+            for (worker, uneven) in [1, 7, 13, 29].into_iter().enumerate() {
+                scope.spawn(move || {
+                    use_own_shard(worker);
+                    work(uneven);
+                });
             }
         });
         assert!(highest.load(SeqCst) <= MOST, "{highest:?}");

@@ -21,6 +21,7 @@ use super::state::ServerState;
 use super::worker_load::{Assigned, Dispatcher, dispatchers};
 use crate::endpoint::idle_pool::IdlePool;
 use crate::proxy::{Carrier, Proxy};
+use crate::sharded_counter::use_own_shard;
 use crate::worker::Worker;
 use crate::worker::request_scopes::RequestScopes;
 
@@ -53,9 +54,10 @@ impl WorkerThreads {
             let (shared, connection_limit) = (self.shared.clone(), self.connection_limit.clone());
             let other = self.pingora.clone();
             let start = WorkerStart { shared, connection_limit, other, dispatcher, arrived };
-            std::thread::Builder::new()
-                .name(format!("worker {index}"))
-                .spawn(move || LocalSet::new().block_on(&runtime, work(start)))?;
+            std::thread::Builder::new().name(format!("worker {index}")).spawn(move || {
+                use_own_shard(index);
+                LocalSet::new().block_on(&runtime, work(start));
+            })?;
         }
         Ok(())
     }

@@ -80,6 +80,7 @@ impl std::ops::Add for RequestBalance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sharded_counter::use_own_shard;
 
     #[test]
     fn what_has_not_ended_is_in_flight() {
@@ -100,8 +101,10 @@ mod tests {
     fn they_are_square_while_others_write() {
         let counts = RequestCounts::default();
         std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
+            for worker in 0..4 {
+                let counts = &counts;
+                scope.spawn(move || {
+                    use_own_shard(worker);
                     for _ in 0..20_000 {
                         counts.accept();
                         counts.close(Outcome::Answered);
