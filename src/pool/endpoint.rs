@@ -39,7 +39,9 @@ impl fmt::Display for Target {
     }
 }
 
+/// In cache lines beside the one with the count of those who hold it: each request writes that, and reads of these.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Endpoint {
     /// How people know it: `10.0.0.1:3000`, `unix:/path`, or `name:port (10.0.0.1:3000)`.
     label: Arc<str>,

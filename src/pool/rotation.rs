@@ -40,16 +40,21 @@ impl Member {
 pub struct Picker {
     members: Mutex<Arc<[Backend]>>,
     rotation: ArcSwap<Rotation>,
-    next: AtomicUsize,
+    next: Turn,
     /// Retries have turns of their own: if they took those of first attempts, every second request could meet the same
     /// failing endpoint first.
-    next_retry: AtomicUsize,
+    next_retry: Turn,
     fail_open: bool,
     /// Notified when there is somebody to pick again, or a request that waits is to ask again.
     pub(super) available: Notify,
     /// How often those that wait were told to ask again.
     asked_again: AtomicU64,
 }
+
+/// Whose turn it is. Every request writes it, and reads what is beside it: in cache lines of its own, which come in pairs.
+#[derive(Default)]
+#[repr(align(128))]
+struct Turn(AtomicUsize);
 
 /// The turns of all pools of one name, from reload to reload, that still serve a request.
 ///
@@ -87,8 +92,8 @@ impl Picker {
         Self {
             members: Mutex::new([].into()),
             rotation: ArcSwap::from_pointee(Rotation::new([].into(), false)),
-            next: AtomicUsize::new(0),
-            next_retry: AtomicUsize::new(0),
+            next: Turn::default(),
+            next_retry: Turn::default(),
             fail_open,
             available: Notify::new(),
             asked_again: AtomicU64::new(0),
@@ -121,7 +126,7 @@ impl Picker {
     /// The rotation in force and a place in it that nobody else gets.
     pub(super) fn look(&self, retry: bool) -> (Guard<Arc<Rotation>>, usize) {
         let next = if retry { &self.next_retry } else { &self.next };
-        (self.rotation.load(), next.fetch_add(1, Relaxed))
+        (self.rotation.load(), next.0.fetch_add(1, Relaxed))
     }
 
     pub fn rotation(&self) -> Arc<Rotation> {
