@@ -15,7 +15,7 @@ const SLACK: usize = 8;
 /// The number of connections of each worker, by the epoch in which they were accepted.
 #[derive(Clone)]
 pub struct WorkerLoads {
-    workers: Arc<[Load]>,
+    workers: Arc<[Arc<Load>]>,
     epoch: Arc<AtomicUsize>,
 }
 
@@ -40,12 +40,13 @@ pub struct Assigned<T> {
 #[repr(align(128))]
 struct Load([AtomicUsize; EPOCHS]);
 
-/// Counts one connection of a worker until it is dropped.
+/// Counts one connection of a worker until it is dropped. It holds that worker's load only: what all workers hold, all of
+/// them write.
 #[must_use = "it counts only while this lives"]
 pub struct LoadGuard {
-    index: usize,
     epoch: usize,
-    loads: WorkerLoads,
+    /// `None`: there is no such worker.
+    load: Option<Arc<Load>>,
 }
 
 /// One dispatcher for each worker, each with the queue of what others assign to it.
@@ -58,16 +59,16 @@ pub fn dispatchers<T>(loads: &WorkerLoads) -> Vec<(Dispatcher<T>, UnboundedRecei
 
 impl WorkerLoads {
     pub fn new(workers: usize) -> Self {
-        Self { workers: (0..workers).map(|_| Load::default()).collect(), epoch: Arc::default() }
+        Self { workers: (0..workers).map(|_| Arc::default()).collect(), epoch: Arc::default() }
     }
 
     /// The connections of each worker, in the order of the workers.
     pub fn list(&self) -> Vec<usize> {
-        self.workers.iter().map(Load::all).collect()
+        self.workers.iter().map(|load| load.all()).collect()
     }
 
     pub fn sum(&self) -> usize {
-        self.workers.iter().map(Load::all).sum()
+        self.workers.iter().map(|load| load.all()).sum()
     }
 
     /// Starts a new epoch: connections accepted from now on are counted apart. Those of the epoch before the previous
@@ -83,11 +84,7 @@ impl WorkerLoads {
     }
 
     fn of(&self, index: usize) -> usize {
-        self.workers.get(index).map_or(usize::MAX, Load::all)
-    }
-
-    fn count(&self, index: usize, epoch: usize) -> Option<&AtomicUsize> {
-        self.workers.get(index)?.0.get(epoch)
+        self.workers.get(index).map_or(usize::MAX, |load| load.all())
     }
 }
 
@@ -132,16 +129,21 @@ impl<T> Dispatcher<T> {
 impl LoadGuard {
     fn new(loads: &WorkerLoads, index: usize) -> Self {
         let epoch = loads.epoch.load(Relaxed) % EPOCHS;
-        if let Some(count) = loads.count(index, epoch) {
+        let guard = Self { epoch, load: loads.workers.get(index).cloned() };
+        if let Some(count) = guard.count() {
             count.fetch_add(1, Relaxed);
         }
-        Self { index, epoch, loads: loads.clone() }
+        guard
+    }
+
+    fn count(&self) -> Option<&AtomicUsize> {
+        self.load.as_ref()?.0.get(self.epoch)
     }
 }
 
 impl Drop for LoadGuard {
     fn drop(&mut self) {
-        if let Some(count) = self.loads.count(self.index, self.epoch) {
+        if let Some(count) = self.count() {
             count.fetch_sub(1, Relaxed);
         }
     }

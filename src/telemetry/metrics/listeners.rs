@@ -1,25 +1,29 @@
 //! What is counted by listener: its connections, and the balance of its requests.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 
 use super::exposition::{Exposition, Kind};
 use super::request_balance::{RequestBalance, RequestCounts};
 use super::series::Counters;
+use crate::sharded_counter::ShardedCounter;
 use crate::telemetry::record::Outcome;
 
 /// Of one listener.
 pub struct ListenerCounters {
     listener: Arc<str>,
-    open: AtomicU64,
-    accepted: AtomicU64,
+    connections: ShardedCounter<2>,
     refused: Counters,
     pauses: Counters,
     dismissed: Counters,
     request_counts: RequestCounts,
 }
+
+/// Connections accepted, and those that are open.
+const ACCEPTED: usize = 0;
+const OPEN: usize = 1;
 
 /// An open connection; dropped, it no longer is.
 #[must_use = "the connection counts as open only while this lives"]
@@ -33,8 +37,7 @@ impl ListenerCounters {
     fn new(listener: Arc<str>) -> Self {
         Self {
             listener,
-            open: AtomicU64::new(0),
-            accepted: AtomicU64::new(0),
+            connections: ShardedCounter::default(),
             refused: Counters::default(),
             pauses: Counters::default(),
             dismissed: Counters::default(),
@@ -44,8 +47,8 @@ impl ListenerCounters {
 
     /// Counts a connection as open until the answer is dropped.
     pub fn accepted(self: &Arc<Self>) -> OpenConnection {
-        self.open.fetch_add(1, Relaxed);
-        self.accepted.fetch_add(1, Relaxed);
+        self.connections.add(ACCEPTED, 1, Relaxed);
+        self.connections.add(OPEN, 1, Relaxed);
         OpenConnection(self.clone())
     }
 
@@ -65,7 +68,8 @@ impl ListenerCounters {
 
     /// Open connections.
     pub fn open(&self) -> u64 {
-        self.open.load(Relaxed)
+        // Summed while connections come and go, it may miss one that has come and see it go.
+        u64::try_from(self.connections.sum(OPEN, Relaxed).cast_signed()).unwrap_or(0)
     }
 
     pub fn balance(&self) -> RequestBalance {
@@ -85,7 +89,7 @@ impl ListenerCounters {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
+        self.0.connections.add(OPEN, 1u64.wrapping_neg(), Relaxed);
     }
 }
 
@@ -110,11 +114,11 @@ impl ByListener {
         all.sort_by(|a, b| a.listener.cmp(&b.listener));
         out.metric("evenkeel_connections", Kind::Gauge, "Clients' connections that are open.");
         for of in &all {
-            out.sample(&[("listener", &of.listener)], of.open.load(Relaxed));
+            out.sample(&[("listener", &of.listener)], of.open());
         }
         out.metric("evenkeel_connections_total", Kind::Counter, "Clients' connections accepted.");
         for of in &all {
-            out.sample(&[("listener", &of.listener)], of.accepted.load(Relaxed));
+            out.sample(&[("listener", &of.listener)], of.connections.sum(ACCEPTED, Relaxed));
         }
         out.metric(
             "evenkeel_connections_refused_total",
