@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint release docker-test systemd-test clients autobahn pressure differential chaos prove bench growth fuzz instructions pgo
+.PHONY: help setup demo test lint release docker-test systemd-test clients autobahn pressure differential chaos prove bench growth fuzz instructions sharing pgo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ lint: setup ## only the part of `make test` that runs nothing
 
 instructions: setup ## only the part of `make test` that counts instructions; EVENKEEL_WRITE_EXPECTED=1 accepts them
 	@scripts/instructions.sh
+
+sharing: setup ## only the part of `make test` that counts what workers write in common; accepted the same way
+	@scripts/sharing.sh
 
 release: setup ## build target/release/evenkeel, optimised to the last
 	cargo build --locked --release

@@ -15,9 +15,10 @@ config_files() {
   done
 }
 
-instructions() {
+# A guard that counts by valgrind.
+counted() {
   command -v valgrind >/dev/null 2>&1 || skip "valgrind is not here (apt-get install valgrind)"
-  scripts/instructions.sh
+  scripts/"$1".sh
 }
 
 # `--test` of one suite, or `--tests` of all that is no documentation.
@@ -36,7 +37,8 @@ sockets_on_pingora() {
 
 required "build" build
 step "shipped config files" config_files
-step "instructions an operation takes" instructions
+step "instructions an operation takes" counted instructions
+step "cache lines that workers write in common" counted sharing
 suite "tests in the documentation" cargo test --workspace --locked --doc --quiet
 suite "socket tests on the engine pingora" sockets_on_pingora
 suite "all other tests" run_tests --workspace --tests

@@ -54,7 +54,7 @@ pub fn snapshot(routes: usize) -> Arc<Snapshot> {
 }
 
 /// The one of one route, where nothing is done to it: making it takes longer than most of what is done with it.
-fn usual() -> &'static Snapshot {
+fn usual() -> &'static Arc<Snapshot> {
     static USUAL: LazyLock<Arc<Snapshot>> = LazyLock::new(|| snapshot(1));
     &USUAL
 }
@@ -155,7 +155,7 @@ pub fn carry(exchange: &mut Exchange, head: &RequestView<'_>, times: Times) {
 
 /// What is left of a request that was answered.
 pub fn record(head: &[u8]) -> Record {
-    let (pinned, read, times) = (pinned(&snapshot(1), &telemetry()), Read::of(head), Times::new());
+    let (pinned, read, times) = (pinned(usual(), &telemetry()), Read::of(head), Times::new());
     let mut exchange = begin(&pinned, &read.view(), &client(), times);
     carry(&mut exchange, &read.view(), times);
     answer(&mut exchange, times);

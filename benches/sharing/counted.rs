@@ -1,0 +1,48 @@
+//! An operation and what its workers had in common, by name where the program has been built with names.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::lackey::Traced;
+use super::operations::OPERATIONS;
+use super::trace::SharedLine;
+use super::{COUNTED, WORKERS};
+
+pub struct Counted {
+    pub operation: &'static str,
+    pub lines: Vec<SharedLine>,
+    base: u64,
+}
+
+impl Counted {
+    /// In the order of the operations.
+    pub fn all(traced: Traced) -> Vec<Self> {
+        let base = traced.base;
+        let each = OPERATIONS.iter().zip(traced.operations);
+        each.map(|(operation, lines)| Self { operation: operation.name, lines, base }).collect()
+    }
+
+    /// How often one worker writes them in one turn, rounded up.
+    pub fn writes(&self) -> u32 {
+        let all: u32 = self.lines.iter().map(|line| line.writes).sum();
+        all.div_ceil(COUNTED * WORKERS as u32)
+    }
+
+    /// Of each line, who wrote or read it first in each thread, from the inside outwards.
+    pub fn users(&self) -> Vec<String> {
+        let each = self.lines.iter().map(|line| line.first.map(|address| self.name(address)));
+        each.map(|[one, other]| if one == other { one } else { format!("{one}\n    and {other}") }).collect()
+    }
+
+    fn name(&self, address: u64) -> String {
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::new());
+        let output = Command::new("addr2line")
+            .args(["--functions", "--demangle", "--inlines", "--pretty-print", "--basenames", "--exe"])
+            .arg(program)
+            .arg(format!("{:x}", address.wrapping_sub(self.base)))
+            .output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let frames = text.unwrap_or_default().replace(" (inlined by) ", "< ");
+        frames.lines().collect::<Vec<_>>().join(" ")
+    }
+}

@@ -1,0 +1,85 @@
+//! This program under valgrind, whose tool `lackey` writes down all accesses to memory.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+
+use super::trace::{Reader, SharedLine};
+
+/// The argument by which this program is called to be traced.
+pub const TRACED: &str = "--traced";
+
+/// What the threads of each operation had in common, and where the program lay in memory.
+pub struct Traced {
+    pub operations: Vec<Vec<SharedLine>>,
+    pub base: u64,
+}
+
+/// What the traced program says of itself before it begins.
+struct Hello {
+    mark: u64,
+    base: u64,
+}
+
+pub fn trace() -> Result<Traced, String> {
+    let program = std::env::current_exe().map_err(|error| format!("this program is not found: {error}"))?;
+    let mut child = Command::new("valgrind")
+        .args(["--tool=lackey", "--trace-mem=yes", "--trace-sched=yes", "-v"])
+        .arg(program)
+        .arg(TRACED)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("valgrind: {error}"))?;
+    let (said, hello) = channel();
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let listener = thread::spawn(move || {
+        let hello = listen(stdout?)?;
+        said.send(hello.mark).ok()?;
+        // It has waited for this: no mark is in the trace before its address is known here.
+        answer(stdin?);
+        Some(hello.base)
+    });
+    let trace = BufReader::with_capacity(1 << 20, child.stderr.take().ok_or("no trace")?);
+    let read = Reader::default().read(trace, || hello.try_recv().ok()).map_err(|error| error.to_string())?;
+    let status = child.wait().map_err(|error| error.to_string())?;
+    if !status.success() {
+        return Err(format!("the traced program ended with {status}\n{}", read.messages()));
+    }
+    let base = listener.join().ok().flatten().ok_or("the traced program said nothing")?;
+    Ok(Traced { operations: read.shared(), base })
+}
+
+fn listen(stdout: ChildStdout) -> Option<Hello> {
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).ok()?;
+    let (mark, base) = line.trim().split_once(' ')?;
+    Some(Hello { mark: hexadecimal(mark)?, base: hexadecimal(base)? })
+}
+
+fn answer(mut stdin: ChildStdin) {
+    // If it has gone, its status says so.
+    let _ = stdin.write_all(b"\n");
+}
+
+/// For the traced program: says where the mark is, and waits until that is known.
+pub fn introduce(mark: usize) {
+    println!("{mark:x} {:x}", base());
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).expect("an answer");
+}
+
+/// Where this program begins in memory.
+fn base() -> u64 {
+    let program = std::env::current_exe().expect("this program");
+    let program = program.to_string_lossy();
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("the kernel says");
+    let first = maps.lines().find(|line| line.ends_with(&*program)).expect("this program");
+    first.split('-').next().and_then(hexadecimal).expect("an address")
+}
+
+fn hexadecimal(text: &str) -> Option<u64> {
+    u64::from_str_radix(text, 16).ok()
+}
