@@ -1,7 +1,7 @@
-//! Which route a request takes: pure, and asked through a small borrowed view of the request.
+//! Finds the route of a request: pure functions over a small borrowed view of the request's head.
 //!
-//! Every route stands for rules, one for each pair of its hosts and paths. All rules of all routes have one order of
-//! precedence, and the first rule in it whose conditions all hold decides:
+//! A route expands to rules, one for each pair of its hosts and paths. The rules of all routes are ordered by
+//! precedence, and the first rule whose conditions all hold decides:
 //!
 //! 1. host: exact, then wildcards (the longest first), then any;
 //! 2. path: exact, then prefixes (the longest first), then regular expressions, then any;
@@ -12,10 +12,10 @@
 //!
 //! Paths are compared in their normal form (see [`path`]), which is also what goes on to the endpoint.
 //!
-//! This is the order of the Kubernetes Gateway API, with one decision of ours: the prefix `/` is no condition at all,
-//! so it comes after regular expressions; otherwise a catch-all route would hide every one of them. It follows that a
-//! more specific host does not shut out a less specific one: where no rule of `api.example.com` matches the path, those
-//! of `*.example.com` and then those of any host get their chance.
+//! This is the order of the Kubernetes Gateway API with one difference: the prefix `/` counts as no condition, so it
+//! comes after regular expressions; otherwise a catch-all route would hide all of them. A more specific host does not
+//! shut out a less specific one: if no rule of `api.example.com` matches the path, the rules of `*.example.com` are
+//! tried, then those of any host.
 
 mod field_matchers;
 mod host;
@@ -33,21 +33,21 @@ use std::borrow::Cow;
 
 use crate::config::TestRequest;
 
-/// What may be asked of a request's head, whoever carries it.
+/// Read access to a request's head, independent of the engine and of the HTTP version.
 ///
-/// Implemented for `http::request::Parts` and for whatever a carrier has parsed, so that nobody builds a header map
-/// to ask a question.
+/// Implemented for `http::request::Parts`, for the heads that `http1` parses, and for the requests of config tests, so
+/// that finding a route needs no `HeaderMap`.
 pub trait RequestHead {
     fn method(&self) -> &str;
-    /// The host and port that the request is for: the target's authority, else the `Host` field; "" if neither.
+    /// The target's authority (host and port), else the `Host` field, else "".
     fn authority(&self) -> &str;
-    /// The path without query: as sent, until a carrier has put its normal form (see [`path`]) in its place.
+    /// The path without query: as sent, until the engine replaces it by its normal form (see [`path`]).
     fn path(&self) -> &str;
     fn query(&self) -> Option<&str>;
-    /// The first field of that name (lower case), as text where it is visible ASCII.
+    /// The first field of that name (lower case); `None` also if its value is not visible ASCII.
     fn header(&self, name: &str) -> Option<&str>;
 
-    /// Gives every field of that name to `each`, in order; what is not visible ASCII of one is `?`.
+    /// Calls `each` with the value of every field of that name, in order, as [`readable`] text.
     fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
         if let Some(value) = self.header(name) {
             each(value);
@@ -55,8 +55,8 @@ pub trait RequestHead {
     }
 }
 
-/// A value as text, with `?` for every byte that is not visible ASCII: whoever reads a list element by element must not
-/// lose all of it to one.
+/// A field's value as text, with `?` for each byte that is not visible ASCII: one bad element must not make the whole
+/// list (of `X-Forwarded-For`, say) unreadable.
 pub fn readable(value: &[u8]) -> Cow<'_, str> {
     let shown = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
     match str::from_utf8(value) {
@@ -100,7 +100,7 @@ impl RequestHead for TestRequest {
     }
 
     fn authority(&self) -> &str {
-        // A `Host` field of the test's own is what a client would have sent.
+        // A `Host` field that the test sets overrides the host of its URL.
         self.header("host").unwrap_or(&self.authority)
     }
 

@@ -1,4 +1,4 @@
-//! Header fields and query parameters.
+//! Conditions on header fields and query parameters.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ pub(super) fn header_holds(condition: &HeaderMatch, head: &impl RequestHead) -> 
     }
 }
 
-/// The first parameter of the name decides, as it does for most servers behind us.
+/// The first parameter of the name decides, as most endpoints do it.
 pub(super) fn query_holds(condition: &QueryMatch, query: Option<&str>) -> bool {
     let mut parameters =
         query.unwrap_or("").split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
@@ -28,8 +28,7 @@ pub(super) fn query_holds(condition: &QueryMatch, query: Option<&str>) -> bool {
     }
 }
 
-/// The bytes that a part of a query stands for: `%41` is `A`, and a plus sign is a space. A percent sign that no two
-/// digits follow is itself.
+/// A name or value of a query, decoded: `%41` is `A`, and `+` is a space. A `%` without two hex digits stays.
 fn decoded(part: &str) -> impl Iterator<Item = u8> + '_ {
     let bytes = part.as_bytes();
     let mut at = 0;

@@ -1,18 +1,18 @@
-//! Hosts as they are compared: without case, port, and one trailing dot.
+//! The normal form of hosts: lower case, without port and without one trailing dot.
 
 use std::borrow::Cow;
 
-/// The host of an authority, ready to be looked up. Allocates only if it has capital letters.
+/// The host of an authority in its normal form. Allocates only if it has capital letters.
 pub(super) fn normal(authority: &str) -> Cow<'_, str> {
     let host = without_port(authority);
     let host = host.strip_suffix('.').unwrap_or(host);
-    // All bytes are looked at, so that many can be looked at together.
+    // No early exit, so that the compiler can vectorize the loop.
     let has_capitals = host.bytes().fold(false, |found, byte| found | byte.is_ascii_uppercase());
     if has_capitals { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) }
 }
 
 fn without_port(authority: &str) -> &str {
-    // What stands before an @ names a user, not a host.
+    // Before an `@` is the userinfo.
     let authority = last(authority, b'@').map_or(authority, |(_, host)| host);
     if authority.starts_with('[') {
         return authority.find(']').map_or(authority, |end| &authority[..=end]);
@@ -20,8 +20,7 @@ fn without_port(authority: &str) -> &str {
     last(authority, b':').map_or(authority, |(host, _)| host)
 }
 
-/// What stands before and behind the last such byte, which is ASCII. A search made for long texts costs more than a short
-/// one is worth.
+/// `rsplit_once` for an ASCII byte. That of `str` searches with `memrchr`, which is slower for short texts.
 fn last(text: &str, byte: u8) -> Option<(&str, &str)> {
     let at = text.bytes().rposition(|other| other == byte)?;
     Some((text.get(..at)?, text.get(at + 1..)?))

@@ -1,7 +1,7 @@
-//! One form for each path, found once, before anything is matched: what is matched is what goes on to the endpoint.
+//! Normalizes paths, once and before routing: the path that is matched is the path that the endpoint gets.
 //!
-//! Whoever writes `/admin` as `/x/../admin`, `//admin` or `/%61dmin` means `/admin` to nearly every endpoint, so it
-//! must mean `/admin` to the router. What endpoints do not agree on has no such form, and is refused.
+//! Nearly every endpoint takes `/x/../admin`, `//admin` and `/%61dmin` for `/admin`, so the router must do so too. A
+//! path that endpoints interpret differently is refused.
 //!
 //! | written | becomes |
 //! |---|---|
@@ -15,13 +15,13 @@
 //! | `\`, control bytes, their escapes, `%` without two digits | refused |
 //! | `..;x`, `..%2Fx`, `x%5C..` and the like | refused: to some endpoints these are dot segments |
 //!
-//! Parameters (`/a;x=1`) are part of their segment otherwise. `*` is no path and stays as it is, and so does the query.
+//! Other parameters (`/a;x=1`) are part of their segment. The target `*` and the query are not changed.
 
 use std::borrow::Cow;
 
 use crate::config::{EscapedSlashes, PathRules};
 
-/// Why a path has no form that everybody understands alike.
+/// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathFault {
     AboveRoot,
@@ -46,7 +46,8 @@ impl PathFault {
     }
 }
 
-/// The normal form of a path; borrowed if it is the path itself. What does not begin with `/` is no path.
+/// The normal form of a path; borrowed if the path has it already. A text that does not begin with `/` is returned as
+/// it is.
 pub fn normal(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
     if !path.starts_with('/') || is_plain(path.as_bytes()) {
         return Ok(Cow::Borrowed(path));
@@ -57,7 +58,7 @@ pub fn normal(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
     }
 }
 
-/// Whether nothing in a path needs a look: one pass without branches, which the compiler makes wide.
+/// Whether a path is certainly in its normal form: one pass without branches, so that the compiler can vectorize it.
 fn is_plain(path: &[u8]) -> bool {
     let odd = |byte: u8| (byte == b'%') | (byte == b'\\') | (byte < b' ') | (byte == 0x7f);
     let meets = |one: u8, next: u8| (one == b'/') & ((next == b'/') | (next == b'.'));
@@ -65,15 +66,14 @@ fn is_plain(path: &[u8]) -> bool {
     !pairs.fold(false, |found, (one, next)| found | odd(*next) | meets(*one, *next))
 }
 
-/// What becomes of an escape.
+/// How an escape changes.
 enum Escape {
-    /// It is in its normal form.
     Stays,
     Becomes(char),
     InCapitals,
 }
 
-/// Escapes in their normal form.
+/// The path with each escape in its normal form.
 fn unescaped(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
     if path.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(PathFault::Control);
@@ -122,8 +122,8 @@ fn judged(digits: &str, rules: PathRules) -> Result<Escape, PathFault> {
     Ok(if in_capitals { Escape::InCapitals } else { Escape::Stays })
 }
 
-/// Without dot segments, and without empty ones where these are merged; `None` if there are none. Escapes are in their
-/// normal form already.
+/// The path without dot segments, and without empty segments if `merge_slashes` is on; `None` if it has none of them.
+/// Expects escapes in their normal form.
 fn resolved(path: &str, rules: PathRules) -> Result<Option<String>, PathFault> {
     let mut changes = false;
     for (segment, is_last) in segments(path) {
@@ -150,7 +150,7 @@ fn resolved(path: &str, rules: PathRules) -> Result<Option<String>, PathFault> {
     Ok(Some(out))
 }
 
-/// What stands between the slashes, and whether it is the last of its kind.
+/// Each segment, and whether it is the last one.
 fn segments(path: &str) -> impl Iterator<Item = (&str, bool)> {
     let mut segments = path.split('/').skip(1).peekable();
     std::iter::from_fn(move || {
@@ -163,10 +163,10 @@ fn is_dots(segment: &str) -> bool {
     matches!(segment, "." | "..")
 }
 
-/// Whether a segment that is no dot segment is one, or holds one, to a server that cuts parameters off first, or takes
-/// an escaped slash or backslash for a slash.
+/// Whether a segment is or contains a dot segment for a server that first removes parameters, or that takes an escaped
+/// slash or backslash for a slash. Plain dot segments are not meant.
 fn is_disguised(segment: &str) -> bool {
-    // Most segments need no closer look.
+    // Fast path: most segments end here.
     if is_dots(segment) || !segment.contains('.') || !segment.contains(['%', ';']) {
         return false;
     }

@@ -1,9 +1,9 @@
-//! The routes, laid out for looking up.
+//! The routes, indexed for lookup.
 //!
-//! A lookup costs a few hash lookups: one for an exact host, one for each length that wildcards have, and for each of
-//! the hosts found one for an exact path and one for each length that its prefixes have. How many routes there are
-//! matters only where several share host and path, and for regular expressions. Nothing is allocated unless the host
-//! has capital letters.
+//! A lookup costs a few hash lookups: one for the exact host and one for each distinct length of the wildcards; then,
+//! for each host entry found, one for the exact path and one for each distinct length of its prefixes. The number of
+//! routes matters only where several share host and path, and for regular expressions. Nothing is allocated unless the
+//! host has capital letters.
 
 use std::fmt;
 
@@ -13,20 +13,20 @@ use super::field_matchers::{header_holds, query_holds};
 use super::{RequestHead, host};
 use crate::config::{HostPattern, PathPattern, Pattern, Route, RouteMatch};
 
-/// Finds the route of a request; built once for a snapshot.
+/// Finds the route of a request; built once per snapshot.
 #[derive(Debug, Default)]
 pub struct Router {
     exact_hosts: AHashMap<Box<str>, Paths>,
-    /// By the part behind the star.
+    /// By the part after `*.`.
     wildcards: AHashMap<Box<str>, Paths>,
     /// Lengths of the keys of `wildcards`, longest first.
     wildcard_lengths: Vec<usize>,
     any_host: Paths,
-    /// By route, as in the config.
+    /// By route index, in the order of the config.
     conditions: Vec<Conditions>,
 }
 
-/// What one host's rules ask of a path. Lists are in order of precedence.
+/// The rules of one host by path, each as the index of its route. Lists are in order of precedence.
 #[derive(Debug, Default)]
 struct Paths {
     exact: AHashMap<Box<str>, Vec<usize>>,
@@ -37,7 +37,7 @@ struct Paths {
     any: Vec<usize>,
 }
 
-/// What a route asks besides host and path.
+/// The conditions of a route other than host and path.
 #[derive(Debug)]
 struct Conditions {
     methods: Vec<http::Method>,
@@ -45,7 +45,7 @@ struct Conditions {
     query: Vec<crate::config::QueryMatch>,
 }
 
-/// Which route matched, or how near it came.
+/// The route that matched, or the condition at which the nearest one failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteOutcome {
     /// The index of a route, as in the config.
@@ -62,7 +62,7 @@ impl RouteOutcome {
     }
 }
 
-/// By what a route matched. Displays as `exact host, prefix, method, 2 headers`.
+/// The conditions by which a route matched. Displays as `exact host, prefix, method, 2 headers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Why {
     pub host: HostKind,
@@ -75,7 +75,7 @@ pub struct Why {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostKind {
     Exact,
-    /// Bytes of the host that the star does not stand for, its dot not counted.
+    /// Bytes of the pattern after `*.`.
     Wildcard(u16),
     Any,
 }
@@ -83,13 +83,13 @@ pub enum HostKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathKind {
     Exact,
-    /// Bytes of the path that are the prefix.
+    /// Bytes of the prefix.
     Prefix(u16),
     Regex,
     Any,
 }
 
-/// How far the nearest route was from matching.
+/// The first condition that no route meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Miss {
     /// No route is for this host.
@@ -150,7 +150,7 @@ impl Router {
         self.find_path(&self.any_host, HostKind::Any, head, &mut miss).unwrap_or(RouteOutcome::Missed(miss))
     }
 
-    /// The wildcard of this length that the host falls under: a dot before it, and a label before the dot.
+    /// The rules of the wildcard of this length that matches the host, which must have a label and a dot before it.
     fn wildcard(&self, host: &str, length: usize) -> Option<&Paths> {
         let star = host.len().checked_sub(length + 1).filter(|star| *star > 0)?;
         let parent = host.get(star..)?.strip_prefix('.')?;
@@ -217,7 +217,7 @@ impl Paths {
         for pattern in patterns {
             match pattern {
                 PathPattern::Exact(path) => add(self.exact.entry(path.as_str().into()).or_default(), route),
-                // The prefix `/` holds for every path, so it is no condition.
+                // The prefix `/` matches every path.
                 PathPattern::Prefix(prefix) if prefix.is_empty() => add(&mut self.any, route),
                 PathPattern::Prefix(prefix) => {
                     add(self.prefixes.entry(prefix.as_str().into()).or_default(), route);
@@ -235,7 +235,7 @@ impl Paths {
         self.exact.is_empty() && self.prefixes.is_empty() && self.regexes.is_empty() && self.any.is_empty()
     }
 
-    /// The rules of the prefix of this length, if the path has one that ends with a segment.
+    /// The rules of the prefix of this length, if it ends at the end of one of the path's segments.
     fn prefix(&self, path: &str, length: usize) -> Option<&Vec<usize>> {
         let ends_segment = path.as_bytes().get(length).is_none_or(|next| *next == b'/');
         let prefix = path.get(..length).filter(|_| ends_segment)?;
@@ -243,7 +243,7 @@ impl Paths {
     }
 }
 
-/// Routes come in order of precedence; one that names a host or path twice is there once.
+/// Routes are added in order of precedence. A route that names a host or path twice is added once.
 fn add(rules: &mut Vec<usize>, route: usize) {
     if rules.last() != Some(&route) {
         rules.push(route);
@@ -261,7 +261,7 @@ fn short(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }
 
-/// Precedence among rules of the same host and path; sorting by it must be stable, for the order of the file.
+/// Precedence among rules of the same host and path. The sort must be stable: ties keep the order of the file.
 pub(super) fn rank(matches: &RouteMatch) -> impl Ord + use<> {
     use std::cmp::Reverse;
     (Reverse(!matches.methods.is_empty()), Reverse(matches.headers.len()), Reverse(matches.query.len()))

@@ -1,15 +1,15 @@
-//! Routes that can never win.
+//! Finds routes that can never match, because another one always wins.
 
 use std::collections::HashMap;
 
 use super::router::rank;
 use crate::config::{HeaderMatch, HostPattern, PathPattern, QueryMatch, Route, RouteMatch, ValueMatch};
 
-/// Each route that gets no request, with a route that gets them instead.
+/// Each route that gets no requests, with a route that gets them instead, as indexes.
 ///
-/// A rule is hidden by one that comes before it and holds whenever it does. Rules that come before it by their host or
-/// path are more specific, so they cannot hide all of it: what hides it has the same host and path. Whether one
-/// regular expression covers another one is not asked, nor whether several rules together hide one.
+/// A rule is hidden by an earlier rule that holds whenever it does. Rules that are earlier by host or path are more
+/// specific and cannot hide all of it, so only rules of the same host and path are compared. Not detected: a regular
+/// expression that covers another one, and several rules that hide one together.
 pub fn shadowed_routes(routes: &[Route]) -> Vec<(usize, usize)> {
     let mut order: Vec<usize> = (0..routes.len()).collect();
     order.sort_by_key(|route| rank(&routes[*route].matches));
@@ -47,7 +47,7 @@ enum PathKey<'a> {
     Any,
 }
 
-/// One key for each rule of a route.
+/// The host and path of each rule of a route.
 fn keys(matches: &RouteMatch) -> Vec<(HostKey<'_>, PathKey<'_>)> {
     let hosts: Vec<HostKey<'_>> =
         if matches.hosts.is_empty() { vec![None] } else { matches.hosts.iter().map(Some).collect() };
@@ -68,7 +68,7 @@ fn path_key(pattern: &PathPattern) -> PathKey<'_> {
     }
 }
 
-/// Whether the conditions of `a` besides host and path hold whenever those of `b` do.
+/// Whether method, header and query conditions of `a` hold whenever those of `b` do.
 fn covers(a: &RouteMatch, b: &RouteMatch) -> bool {
     let methods = a.methods.is_empty()
         || (!b.methods.is_empty() && b.methods.iter().all(|method| a.methods.contains(method)));

@@ -26,7 +26,7 @@ fn request(text: &str, headers: &[(&str, &str)]) -> TestRequest {
     }
 }
 
-/// The routes of a config that has only these.
+/// The routes of a config with these `routes`.
 fn routes(yaml: &str) -> Vec<Route> {
     let text = format!("listeners: [{{ address: \":80\" }}]\npools: {{ p: [10.0.0.1:80] }}\nroutes:\n{yaml}");
     crate::config::parse(&text, "routes.yaml").unwrap_or_else(|report| panic!("{report}")).routes

@@ -150,7 +150,7 @@ fn dots_in_disguise_are_refused() {
     );
 }
 
-/// Pieces of which paths are made, harmless and not.
+/// Pieces of random paths, harmless and hostile.
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => prop::sample::select(vec![
@@ -170,7 +170,7 @@ fn rules() -> impl Strategy<Value = PathRules> {
     prop::sample::select(ALL.to_vec())
 }
 
-/// What a path stands for, as plainly as it can be said: its decoded bytes, slashes that are data kept apart.
+/// The meaning of a path, computed without the code under test: its decoded segments, where `%2F` is data.
 fn meaning(path: &str, rules: PathRules) -> Option<Vec<Vec<u8>>> {
     let decode = rules.escaped_slashes == EscapedSlashes::Decode;
     let bytes = path.as_bytes();
