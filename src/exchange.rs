@@ -1,6 +1,6 @@
-//! The life of one request, whoever carries it: decide, attempt, outcome, retry or answer, record.
+//! The life of one request, whichever engine serves it: decide, attempt, outcome, retry or answer, record.
 //!
-//! A carrier moves the bytes and asks here what to do. Nothing here knows a socket or a clock: time is an argument.
+//! An engine moves the bytes and asks here what to do. Nothing here knows a socket or a clock: time is an argument.
 
 mod client_identity;
 mod config_tests;
@@ -58,39 +58,40 @@ use scope::Held;
 pub struct Exchange {
     held: Held,
     origin: Origin,
-    /// `None`: it came without TLS.
+    /// `None`: the client's connection has no TLS.
     secured: Option<Arc<Secured>>,
     idempotent: bool,
     upgrade: bool,
     short_of_memory: bool,
-    /// It is one of gRPC, whose clients are told in their own way what went wrong.
+    /// A gRPC request, whose failures are reported in `grpc-status`.
     grpc: bool,
+    /// A gRPC local reply was made, with HTTP status 200.
     answered_by_grpc: bool,
     /// The endpoint has agreed to the upgrade.
     tunnel: bool,
-    /// What was decided: a place among the routes.
+    /// Index of the decided route in the snapshot.
     route: Option<usize>,
-    /// The pool has let it in: it waits, or has had an endpoint.
+    /// The pool's request limit has let it in: it waits, or has had an endpoint.
     admitted: bool,
     tried: TriedEndpoints,
     retries_left: u8,
-    /// How much time connects have taken that failed, since it has last waited.
+    /// Time that failed connects have taken since the last wait.
     connecting: Duration,
-    /// Bytes of the request's body; `None`: no limit.
+    /// Largest request body in bytes; `None`: no limit.
     body_limit: Option<u64>,
-    /// When the whole request must be over; an upgraded connection has no such end.
+    /// When the whole request must be over; `None` for an upgraded connection.
     deadline: Option<Instant>,
     open: Option<OpenAttempt>,
     started: Instant,
-    /// Since when it waits for an endpoint.
+    /// Start of the wait for an endpoint that is under way.
     waiting_since: Option<Instant>,
-    /// Its place in the queue, until it has a connection.
+    /// The place in the pool's wait queue, kept until a connection is open.
     permit: Option<WaitPermit>,
-    /// Of its head, as it came.
+    /// Size of the head as sent.
     size: HeadSize,
-    /// How long a client of gRPC says that it waits.
+    /// A gRPC client's `grpc-timeout`.
     patience: Option<Duration>,
-    /// Why it does not end well.
+    /// The first cause of failure.
     failure: Option<Failure>,
     record: Record,
 }
@@ -99,13 +100,13 @@ pub struct Exchange {
 struct OpenAttempt {
     lease: Lease,
     started: Instant,
-    /// For its record.
+    /// Time to open the connection; `None` if it was reused.
     connect: Option<Duration>,
     first_byte: Option<Duration>,
     result: AttemptResult,
 }
 
-/// What a carrier knows of a request when its header has arrived.
+/// What an engine knows of a request when its head has arrived.
 pub struct Arrival<'a, H> {
     pub head: &'a H,
     pub identity: ClientIdentity,
@@ -125,19 +126,19 @@ pub struct Arrival<'a, H> {
 pub enum Next {
     /// Send it to the endpoint of [`Exchange::endpoint`].
     Attempt,
-    /// No endpoint is left: wait for one, at most so long, and ask again. What is in force may have changed already:
-    /// see [`Exchange::decide_anew`].
+    /// No endpoint can be picked: wait for one, at most that long, and ask again. Another snapshot may be in force by
+    /// then: see [`Exchange::decide_anew`].
     Wait(Wait, Duration),
     Fail(Failure),
 }
 
-/// What to do with a response's header.
+/// What to do with a response's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
     Forward,
     /// Drop it and ask for the next attempt.
     Retry,
-    /// It must not reach the client; the attempt has failed.
+    /// The response must not reach the client; the attempt has failed.
     Refuse(Failure),
 }
 
@@ -207,7 +208,7 @@ impl Exchange {
         }
     }
 
-    /// Checks the request against the limits of its listener and its route, which it finds.
+    /// Finds the request's route, and checks the limits of its listener and its route.
     ///
     /// `fields` gives the size of each header field, as sent.
     pub fn admit<H: RequestHead>(
@@ -231,17 +232,17 @@ impl Exchange {
         Ok(())
     }
 
-    /// Finds the route, and holds the request to what it allows.
+    /// Finds the route, and checks and applies its limits.
     fn find_route<H: RequestHead>(&mut self, head: &H) -> Result<(), Failure> {
         let Held::All(scope) = self.held.clone() else { return Err(Failure::Internal) };
         let decision = decide(scope.snapshot(), head);
-        // Before all else: a place among the routes of another snapshot says nothing about this one.
+        // First, because an index from the previous snapshot is wrong in this one.
         self.route = decision.trace.route();
         let Some(route) = decision.route else {
             self.record.detail = Some(decision.trace.to_string().into());
             return Err(Failure::NoRoute);
         };
-        // What HTTP/1.1 does with `Upgrade`, HTTP/2 has no word for (RFC 9113, section 8.6).
+        // HTTP/2 has no `Upgrade` (RFC 9113, section 8.6).
         self.upgrade &= route.pool.spec().protocol == EndpointProtocol::Http11;
         let timeout = route.timeout.into_iter().chain(self.patience).min();
         self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
@@ -284,12 +285,12 @@ impl Exchange {
         }
     }
 
-    /// What it takes of what all pools share.
+    /// The kind of shared capacity that the request uses.
     fn holds(&self) -> Holds {
         if self.record.protocol == Protocol::Http2 { Holds::Stream } else { Holds::Connection }
     }
 
-    /// `None`: the pool is full. What it has let in before is not refused for its limit.
+    /// `None`: the pool is full. A request that the pool has admitted before is not refused.
     fn lease(&mut self, endpoint: Arc<Endpoint>) -> Option<Lease> {
         let holds = self.holds();
         if self.admitted {
@@ -305,7 +306,7 @@ impl Exchange {
         Next::Fail(Failure::PoolFull)
     }
 
-    /// When the whole request must be over, with everything that belongs to it.
+    /// When the whole request must be over, response body included.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -319,18 +320,16 @@ impl Exchange {
         self.open.as_ref().map(|open| open.lease.endpoint())
     }
 
-    /// What the request holds.
     fn held(&self) -> &Held {
         &self.held
     }
 
-    /// What it needs to its end.
+    /// What the request still needs once its response is on its way.
     pub fn response_scope(&self) -> Option<&Arc<ResponseScope>> {
         self.held.response_scope(self.route)
     }
 
-    /// The response is on its way to the client, so no other attempt can follow: from now on the request keeps neither
-    /// the snapshot nor its pool.
+    /// Releases the snapshot and the pool: the response is on its way to the client, so no other attempt can follow.
     pub fn let_go(&mut self) {
         if let Some(scope) = self.response_scope().cloned() {
             self.held = Held::Response(scope);
@@ -345,7 +344,7 @@ impl Exchange {
         self.route().map(|route| &route.pool)
     }
 
-    /// How its pool's endpoints are talked to.
+    /// The config of the request's pool; without endpoints after [`Exchange::let_go`].
     pub fn settings(&self) -> Option<&config::Pool> {
         match &self.held {
             Held::All(_) => self.pool().map(|pool| pool.spec()),
@@ -353,7 +352,7 @@ impl Exchange {
         }
     }
 
-    /// Whether its endpoints are asked by HTTP/2.
+    /// Whether its endpoints speak HTTP/2.
     pub fn speaks_http2(&self) -> bool {
         self.settings().is_some_and(|pool| pool.protocol == EndpointProtocol::Http2)
     }
@@ -366,17 +365,17 @@ impl Exchange {
         self.record.text.request_id()
     }
 
-    /// The host and port that the client has asked for, "" if it has not said.
+    /// The host and port that the client has asked for; empty if it named none.
     pub fn host(&self) -> &str {
         self.record.text.host()
     }
 
-    /// It has waited for so long for its permit to begin.
+    /// Records how long the request waited for a permit of its worker.
     pub fn was_queued(&mut self, queued: Duration) {
         self.record.queued = Some(queued);
     }
 
-    /// No attempt has been made before the one under way.
+    /// Whether the attempt under way is the first.
     pub fn is_first_attempt(&self) -> bool {
         self.record.attempts.is_empty()
     }
@@ -389,7 +388,7 @@ impl Exchange {
         self.upgrade
     }
 
-    /// The attempt under way has a connection.
+    /// Notes that the attempt under way has a connection.
     pub fn connected(&mut self, reused: bool, now: Instant) {
         let Some(open) = &mut self.open else { return };
         if !reused {
@@ -401,7 +400,7 @@ impl Exchange {
         self.permit = None;
     }
 
-    /// The request's head as the endpoint is to see it.
+    /// Makes the edits that turn the client's head into the one that the endpoint is sent.
     ///
     /// `connection` gives the values of the client's `Connection` fields.
     pub fn request_edits<'a, H: RequestHead>(
@@ -421,17 +420,17 @@ impl Exchange {
         }
     }
 
-    /// The `Host` that the pool's endpoints are sent; `None`: the client's.
+    /// The `Host` to send to the endpoint; `None`: the client's.
     fn host_for_endpoint(&self) -> Option<&str> {
         match &self.settings()?.host {
             HostHeader::Preserve if !self.record.text.host().is_empty() => None,
-            // An HTTP/1.0 client need not name a host, but what it asks for is passed on as HTTP/1.1, which must.
+            // An HTTP/1.0 client need not name a host, but its request is forwarded as HTTP/1.1, which needs one.
             HostHeader::Preserve | HostHeader::Endpoint => Some(self.endpoint()?.written()),
             HostHeader::Fixed(host) => host.to_str().ok(),
         }
     }
 
-    /// A response's header has arrived.
+    /// Judges a response whose head has arrived.
     pub fn response_head(&mut self, status: u16, circumstances: Circumstances, now: Instant) -> Head {
         if status == 101 && !self.upgrade {
             return Head::Refuse(Failure::BadResponse);
@@ -452,7 +451,8 @@ impl Exchange {
         Head::Retry
     }
 
-    /// The response's head as the client is to see it; `fields` gives its names and values, in order.
+    /// Makes the edits that turn the endpoint's head into the one that the client is sent; `fields` gives the names and
+    /// values of the endpoint's, in order.
     pub fn response_edits<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
         &self,
         status: u16,
@@ -490,25 +490,25 @@ impl Exchange {
         }
     }
 
-    /// A piece of the request's body is on its way.
+    /// Counts a piece of the request's body and checks the limit.
     pub fn request_body(&mut self, bytes: usize) -> Result<(), Failure> {
         self.record.bytes_in += bytes as u64;
         if let Some(open) = &self.open {
             open.lease.sent(bytes as u64);
         }
         match self.body_limit {
-            // An upgraded connection has no body; one that only asks to be upgraded may have.
+            // A tunnel's bytes are no body; a request that only asks for an upgrade may have one.
             Some(limit) if self.record.bytes_in > limit && !self.tunnel => Err(Failure::BodyTooLarge),
             _ => Ok(()),
         }
     }
 
-    /// The body is sent again from its beginning.
+    /// Resets the count of body bytes: the body is sent again from its beginning.
     pub fn request_body_again(&mut self) {
         self.record.bytes_in = 0;
     }
 
-    /// A piece of the response's body is on its way.
+    /// Counts a piece of the response's body.
     pub fn response_body(&mut self, bytes: usize) {
         self.record.bytes_out += bytes as u64;
         if let Some(open) = &self.open {
@@ -517,7 +517,7 @@ impl Exchange {
     }
 }
 
-/// Lets a test see what a panic in a request does; not in a release.
+/// Panics where a test asks for it, to show what a panic in a request does. Debug builds only.
 #[cfg(debug_assertions)]
 #[expect(clippy::panic, reason = "this is the panic that the test asks for")]
 fn inject_fault(head: &impl RequestHead) {

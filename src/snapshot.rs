@@ -1,8 +1,8 @@
 //! The validated, compiled, immutable config in force.
 //!
-//! A request scopes one snapshot when it starts and uses it to its end, unless it waits for an endpoint: then it is
-//! decided anew by the one that comes into force. A reload builds a whole new one and swaps it in, or changes nothing;
-//! pools whose definition has not changed are the same pools, and endpoints keep their live state.
+//! A request pins one snapshot when it starts and uses it to its end, unless a reload happens while it waits for an
+//! endpoint: then the new snapshot decides it anew. A reload builds a whole new snapshot and swaps it in, or changes
+//! nothing; pools whose definition has not changed are the same pools, and endpoints keep their live state.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub struct Snapshot {
     listeners: Vec<Arc<Listener>>,
 }
 
-/// A route with its pool found.
+/// A route with its pool.
 pub struct Route {
     pub name: Arc<str>,
     pub pool: Arc<Pool>,
@@ -32,7 +32,7 @@ pub struct Route {
 }
 
 impl Snapshot {
-    /// Pools that have not changed go on; what others share with any pool of `previous` keeps its live state.
+    /// Keeps the pools of `previous` that have not changed; the others inherit the live state of endpoints known there.
     pub fn build(config: Config, previous: Option<&Snapshot>) -> Self {
         let pools = previous.map(Snapshot::pools).unwrap_or_default();
         let running = by_name(pools);
@@ -41,7 +41,7 @@ impl Snapshot {
         Self::assemble(config, previous, live)
     }
 
-    /// The first one of a process that succeeds another, whose live state goes on.
+    /// The first snapshot of a process that takes over from another, with the live state of that one.
     pub fn succeeding(config: Config, live: LiveState) -> Self {
         Self::assemble(config, None, live)
     }
@@ -57,7 +57,7 @@ impl Snapshot {
             .iter()
             .filter_map(|route| {
                 let pool = by_name.get(&*route.pool).map(|pool| Arc::clone(pool));
-                // `config::compile` lets no route through without its pool.
+                // `config::compile` refuses routes without a pool.
                 debug_assert!(pool.is_some(), "route {} names an unknown pool", route.name);
                 Some(Route {
                     name: route.name.clone(),
@@ -77,8 +77,8 @@ impl Snapshot {
         }
     }
 
-    /// Tells each pool how many requests it may have. In force are so many connections of clients, and so many requests
-    /// of HTTP/2 clients beyond one of each connection.
+    /// Sets each pool's limit of requests. `connections` is the limit of client connections, `http2` that of HTTP/2
+    /// requests beyond one for each connection.
     pub fn limit_pools(&self, connections: usize, http2: usize) {
         let capacity = PoolCapacity { connections, http2, pools: self.pools.len() };
         for pool in &self.pools {
@@ -116,7 +116,7 @@ impl Snapshot {
         &self.routes
     }
 
-    /// For `exchange::decide`, whom everybody else asks.
+    /// For `exchange::decide` alone; all others call that.
     pub fn route(&self, head: &impl RequestHead) -> (Option<&Route>, RouteOutcome) {
         let outcome = self.router.find(head);
         (outcome.route().and_then(|index| self.routes.get(index)), outcome)
@@ -127,7 +127,7 @@ impl Snapshot {
     }
 }
 
-/// What all pools share.
+/// The capacity that all pools share.
 struct PoolCapacity {
     connections: usize,
     http2: usize,
@@ -135,8 +135,8 @@ struct PoolCapacity {
 }
 
 impl PoolCapacity {
-    /// By default a pool that hangs leaves a tenth to the others, and one that is alone has all. A tenth is enough
-    /// where nothing hangs, and more would refuse requests of a burst that could have been served.
+    /// By default a pool leaves a tenth to the others, for the case that it hangs; a sole pool may use all. More than a
+    /// tenth would refuse requests of a burst that could have been served.
     fn most(&self, limit: RequestLimit) -> MaxRequests {
         let share = |all: usize| Some((all - all.div_ceil(10)).max(1) as u64);
         match limit {
@@ -150,7 +150,7 @@ impl PoolCapacity {
     }
 }
 
-/// The listener in force if nothing has changed: the sessions of its TLS clients go on to be resumed.
+/// The previous listener if its config has not changed, so that its TLS clients can still resume their sessions.
 fn listener(is: &Listener, previous: Option<&Snapshot>) -> Arc<Listener> {
     let was = previous.and_then(|previous| previous.listener(&is.name)).filter(|was| ***was == *is);
     was.cloned().unwrap_or_else(|| Arc::new(is.clone()))
@@ -160,7 +160,7 @@ fn by_name(pools: &[Arc<Pool>]) -> HashMap<&str, &Arc<Pool>> {
     pools.iter().map(|pool| (&**pool.name(), pool)).collect()
 }
 
-/// The running pool if its definition has not changed, else a new one with the live state of the old, and of others.
+/// The running pool if its definition has not changed, else a new one that inherits live state.
 fn pool(spec: &config::Pool, running: Option<&Arc<Pool>>, known: &Arc<KnownState>) -> Arc<Pool> {
     match running {
         Some(running) if running.spec() == spec => running.clone(),

@@ -1,19 +1,19 @@
-//! Who is at the other end of a client's connection, as far as it is known before there is a request.
+//! Whose connection it is, as far as the connection and its PROXY header tell before there is a request.
 
 use crate::telemetry::record::ClientAddress;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientIdentity {
-    /// The connection's peer speaks for itself.
+    /// The peer is the client.
     Peer(ClientAddress),
-    /// The peer passes on the connection of a client that it has named.
+    /// The peer forwards the connection of a client whose address it has named.
     Relayed { client: ClientAddress, by: ClientAddress },
-    /// The peer passes on the connection of a client that it could not name.
+    /// The peer forwards the connection of a client whose address it does not know.
     Anonymous { by: ClientAddress },
 }
 
 impl ClientIdentity {
-    /// What is nearest to the client: its own address, if that is known.
+    /// The client's own address, or the peer's if the client's is not known.
     pub fn address(&self) -> &ClientAddress {
         match self {
             Self::Peer(address) | Self::Relayed { client: address, .. } | Self::Anonymous { by: address } => {

@@ -1,4 +1,4 @@
-//! The tests of a config: what was expected, and what is decided.
+//! Runs the routing tests that a config contains.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::config::{Config, Listener, LoadError, Loaded, RouteTest};
 use crate::routing::path;
 use crate::snapshot::Snapshot;
 
-/// A config whose own tests pass; otherwise, each that fails is an error at its place.
+/// Runs the config's own tests. Each one that fails is an error at its line and column.
 pub fn run_config_tests(loaded: Loaded) -> Result<Loaded, LoadError> {
     if loaded.config.tests.is_empty() {
         return Ok(loaded);
@@ -16,7 +16,7 @@ pub fn run_config_tests(loaded: Loaded) -> Result<Loaded, LoadError> {
     let snapshot = Snapshot::build(config.clone(), None);
     let listeners = different(&config);
     for test in &config.tests {
-        // A test that fails at one listener has failed.
+        // A test must hold at every listener.
         let failed =
             listeners.iter().find_map(|listener| Some((listener, failure(&snapshot, listener, test)?)));
         if let Some((listener, decided)) = failed {
@@ -33,7 +33,7 @@ pub fn run_config_tests(loaded: Loaded) -> Result<Loaded, LoadError> {
     }
 }
 
-/// One listener for each way to read a path.
+/// One listener for each distinct setting of `paths`.
 fn different(config: &Config) -> Vec<&Listener> {
     let mut listeners: Vec<&Listener> = Vec::new();
     for listener in &config.listeners {

@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::edits::Edits;
 
-/// Fields that must reach the other side whatever `Connection` says, because somebody trusts them.
+/// Fields that `Connection` cannot remove, because the receiver relies on them.
 const PROTECTED: [&str; 9] = [
     "host",
     "content-length",
@@ -17,17 +17,16 @@ const PROTECTED: [&str; 9] = [
     "forwarded",
 ];
 
-/// Of those, the ones that the client has written: a carrier that lets `Connection` remove them puts them back.
+/// The protected fields that only the client can write: Pingora lets `Connection` remove them, so they are put back.
 pub const END_TO_END: [HeaderName; 2] = [http::header::AUTHORIZATION, http::header::COOKIE];
 
-/// Of one field: each name costs a look at every field of the message. The carriers refuse requests that have more.
+/// Names read from one field: each costs a look at every field of the message. The engines refuse requests with more.
 const NAMES_MAX: usize = 64;
 
-/// Removes what belongs to one connection: the fields of that kind, and those that `connection`, the value of a
-/// `Connection` field, names.
+/// Removes the fields that `connection`, the value of a `Connection` field, names, unless they are protected.
 pub fn remove_named(edits: &mut Edits, connection: &str, upgrade: bool) {
     for name in connection.split(',').map(str::trim).take(NAMES_MAX) {
-        // Nearly all that is ever said: both go in any case.
+        // The usual values, removed in any case as hop-by-hop fields.
         if name.eq_ignore_ascii_case("keep-alive") || name.eq_ignore_ascii_case("close") {
             continue;
         }

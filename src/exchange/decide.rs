@@ -1,4 +1,4 @@
-//! The one decision: which route and pool a request takes, and why. Everybody who wants to know asks here.
+//! The one decision: which route and pool a request takes, and why. Engines, config tests and logs all use it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::snapshot::{Route, Snapshot};
 pub struct Decision<'a> {
     /// `None`: no route matches.
     pub route: Option<&'a Route>,
-    /// What it was that matched, or did not.
+    /// Why that route matched, or how near another came.
     pub trace: RouteOutcome,
 }
 

@@ -1,6 +1,6 @@
-//! Changes of a head's fields, as a list that each carrier applies to its own form.
+//! Changes of a head's fields, as a list that each engine applies to its own kind of head.
 //!
-//! The values lie in one piece of memory, which the next request uses again.
+//! The values lie in one buffer, which the worker's next request uses again.
 
 use std::ops::Range;
 
@@ -8,11 +8,12 @@ use http::HeaderName;
 
 use crate::header_field::{is_connection_specific, is_framing, is_valid_value};
 
-/// Fields that belong to one connection (RFC 9110, section 7.6.1); `Close` is none, but `Connection: close` names it.
+/// Fields that belong to one connection (RFC 9110, section 7.6.1). No field is named `Close`, but `Connection: close`
+/// names it.
 const HOP_BY_HOP: [&str; 7] =
     ["close", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "upgrade"];
 
-/// What endpoints believe of a proxy in front of them, beside what we tell them ourselves.
+/// Fields that endpoints believe when a proxy sends them, beside those that this one always writes itself.
 const CLAIMS: [&str; 13] = [
     "client-cert",
     "client-cert-chain",
@@ -29,20 +30,21 @@ const CLAIMS: [&str; 13] = [
     "x-rewrite-url",
 ];
 
-/// Edits in order; what a later one undoes is not there any more.
+/// Edits in order; an edit that a later one overrides is gone.
 #[derive(Debug, Default)]
 pub struct Edits {
-    /// Fields that go whoever sent them: those that are hop by hop, on a connection that is upgraded all but `Upgrade`.
+    /// Fields to remove from any head: those that are hop by hop, except `Upgrade` on a connection that is upgraded.
     hop_by_hop: &'static [&'static str],
-    /// Fields that go because nobody may say such things.
+    /// Fields to remove because the client is not trusted: [`CLAIMS`] or none.
     claims: &'static [&'static str],
     list: Vec<Edit>,
-    /// The lines that are added, as they are sent.
+    /// The added lines, as HTTP/1.1 sends them.
     lines: Vec<u8>,
-    /// Some of the lines have been undone.
+    /// `lines` has lines of edits that are gone.
     torn: bool,
-    /// A bit for each length of a name that some edit has, and of one whose fields some edit replaces.
+    /// A bit for each length, modulo 64, of the names in `list`.
     named: u64,
+    /// The same of all names whose fields are removed or replaced.
     replacing: u64,
 }
 
@@ -55,11 +57,11 @@ struct Edit {
 #[derive(Debug)]
 enum EditName {
     Known(&'static str),
-    /// As `Connection` has it, or the config.
+    /// From a `Connection` field or the config.
     Other(HeaderName),
 }
 
-/// The ranges are those of the values.
+/// The ranges are those of the values in [`Edits::lines`].
 #[derive(Debug, Clone)]
 enum Change {
     Remove,
@@ -86,21 +88,21 @@ impl Edits {
         (*hop_by_hop, *claims, *torn, *named, *replacing) = (&[], &[], false, 0, 0);
     }
 
-    /// The fields go that belong to one connection by their nature; `Upgrade` stays where the connection is upgraded.
+    /// Removes the hop-by-hop fields, except `Upgrade` where the connection is upgraded.
     pub fn remove_hop_by_hop(&mut self, upgrade: bool) {
         let [rest @ .., _] = &HOP_BY_HOP;
         self.hop_by_hop = if upgrade { rest } else { &HOP_BY_HOP };
         self.replacing |= const { bits(&HOP_BY_HOP) };
     }
 
-    /// The fields go in which proxies tell endpoints about the client, and which anybody can send, but for those that
-    /// are written afresh.
+    /// Removes the fields in which proxies describe the client, which anybody can send, except those that are written
+    /// afresh.
     pub fn remove_claims(&mut self) {
         self.claims = &CLAIMS;
         self.replacing |= const { bits(&CLAIMS) };
     }
 
-    /// All fields of that name go. `name` is in lower case.
+    /// Removes all fields of that name. `name` is in lower case.
     pub fn remove(&mut self, name: &'static str) {
         self.replace(EditName::Known(name), Change::Remove);
     }
@@ -109,18 +111,18 @@ impl Edits {
         self.replace(EditName::Other(name), Change::Remove);
     }
 
-    /// One field of that name, in the place of all others; none where `value` could not be sent.
+    /// Puts one field of that name in the place of all others; none if `value` is invalid.
     pub fn set(&mut self, name: &'static str, value: &str) {
         self.set_with(name, |line| line.extend_from_slice(value.as_bytes()));
     }
 
-    /// As [`Edits::set`], with a value that is written in place.
+    /// As [`Edits::set`], with a value that `write` appends.
     pub fn set_with(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
         let change = self.line(name, write).map_or(Change::Remove, Change::Set);
         self.replace(EditName::Known(name), change);
     }
 
-    /// One more field of that name; none where `value` could not be sent.
+    /// Adds a field of that name; none if `value` is invalid.
     pub fn append(&mut self, name: &'static str, value: &[u8]) {
         if let Some(value) = self.line(name, |line| line.extend_from_slice(value)) {
             self.named |= bit(name);
@@ -128,7 +130,7 @@ impl Edits {
         }
     }
 
-    /// Writes a line, and says where its value is; `None`: it cannot be sent.
+    /// Writes a line, and returns the range of its value; `None`: the field must not be sent.
     fn line(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) -> Option<Range<usize>> {
         let begin = self.lines.len();
         self.lines.extend_from_slice(name.as_bytes());
@@ -156,7 +158,7 @@ impl Edits {
         self.list.push(Edit { name, change });
     }
 
-    /// Name and change of each.
+    /// Name and change of each edit.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Action<'_>)> {
         let standing = self.hop_by_hop.iter().chain(self.claims).map(|name| (*name, Action::Remove));
         standing.chain(self.list.iter().map(|edit| (edit.name.as_str(), self.action(&edit.change))))
@@ -171,7 +173,8 @@ impl Edits {
         }
     }
 
-    /// The names whose fields of the original go and that are as long as `name`; nearly always none.
+    /// The names of removed and replaced fields that are as long as `name`: those to compare it with, nearly always
+    /// none.
     pub fn replaced(&self, name: &[u8]) -> impl Iterator<Item = &str> {
         let length = name.len();
         let possible = self.replacing >> (length & 63) & 1 != 0;
@@ -182,13 +185,13 @@ impl Edits {
         all.filter(move |name| name.len() == length)
     }
 
-    /// Whether some edit gives a field of that name.
+    /// Whether some edit adds a field of that name.
     pub fn gives(&self, name: &str) -> bool {
         let gives = |edit: &Edit| !matches!(edit.change, Change::Remove) && edit.name.as_str() == name;
         self.named & bit(name) != 0 && self.list.iter().any(gives)
     }
 
-    /// The fields that are added, in order: each name, and where in `lines` the value is.
+    /// The added fields, in order: name, and range of the value in [`Edits::lines`].
     pub fn added(&self) -> impl Iterator<Item = (HeaderName, Range<usize>)> {
         self.list.iter().filter_map(|edit| match &edit.change {
             Change::Remove => None,
@@ -196,12 +199,12 @@ impl Edits {
         })
     }
 
-    /// The piece of memory in which the values lie.
+    /// The buffer in which the values lie.
     pub fn lines(&self) -> &[u8] {
         &self.lines
     }
 
-    /// Writes the lines that are added.
+    /// Writes the added lines.
     pub fn write_lines(&self, out: &mut Vec<u8>) {
         if !self.torn {
             return out.extend_from_slice(&self.lines);
@@ -245,7 +248,7 @@ const fn bits(names: &[&str]) -> u64 {
     bits
 }
 
-/// Framing and connection are the carriers' own: no edit gives these.
+/// Whether engines write that field themselves, for framing and connection, so that no edit may add it.
 fn is_carriers(name: &str) -> bool {
     name == "trailer" || is_connection_specific(name.as_bytes()) || is_framing(name.as_bytes())
 }

@@ -1,4 +1,4 @@
-//! Everything that can keep a request from a good end: one table of status, label, side and retry.
+//! Every way in which a request can fail, with one table of statuses, labels and sides.
 
 use std::io;
 
@@ -11,6 +11,7 @@ use crate::os_error;
 pub enum Failure {
     BadRequest,
     MissingHost,
+    /// Plain HTTP where the listener has TLS.
     PlainHttp,
     RedirectHttps,
     NoRoute,
@@ -22,6 +23,7 @@ pub enum Failure {
     HeadersTooLarge,
     TooManyConnections,
     MemoryShort,
+    /// Cut because the process stops.
     Stopped,
     ClientGone,
     ClientStalled,
@@ -33,6 +35,7 @@ pub enum Failure {
     ConnectTimeout,
     EndpointTls,
     StreamRefused,
+    /// This machine has no descriptor, port or memory for a connection to an endpoint.
     ResourcesShort,
     EndpointReset,
     BadResponse,
@@ -43,15 +46,15 @@ pub enum Failure {
     Internal,
 }
 
-/// A failure, and what is known of it.
+/// A failure with its circumstances.
 #[derive(Debug)]
 pub struct Failed {
     pub failure: Failure,
     /// For the log.
     pub detail: Option<String>,
-    /// It was the client's turn: the endpoint is not to blame, and another would do no better.
+    /// The client caused it: the endpoint is not to blame, and another attempt would not help.
     pub of_client: bool,
-    /// The connection had served others before, and its end says nothing of the endpoint.
+    /// The connection had served requests before, so that its end says nothing about the endpoint.
     pub stale: bool,
 }
 
@@ -71,7 +74,7 @@ impl From<Failure> for Failed {
     }
 }
 
-/// Whose doing a failure is.
+/// Who caused a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureSide {
     Client,
@@ -80,7 +83,7 @@ pub enum FailureSide {
 }
 
 impl Failure {
-    /// The status that the client gets, label for logs and metrics, and side; in this one place.
+    /// The status for the client, the label for logs and metrics, and the side.
     fn row(self) -> (u16, &'static str, FailureSide) {
         use FailureSide::{Client, Endpoint, Proxy};
         match self {
@@ -95,7 +98,7 @@ impl Failure {
             Self::TargetTooLong => (414, "target_too_long", Client),
             Self::Misdirected => (421, "misdirected", Client),
             Self::HeadersTooLarge => (431, "headers_too_large", Client),
-            // Nobody is left to read these two.
+            // These two statuses are for the log alone: the client has gone.
             Self::ClientGone => (499, "client_gone", Client),
             Self::ClientStalled => (499, "client_stalled", Client),
             Self::Internal => (500, "internal", Proxy),
@@ -132,7 +135,7 @@ impl Failure {
         self.row().2
     }
 
-    /// Why a connection to an endpoint has not opened.
+    /// The failure for an error of a connect to an endpoint.
     pub fn of_connect(error: &io::Error) -> Self {
         match error.kind() {
             _ if os_error::is_shortage(error) => Self::ResourcesShort,
@@ -141,12 +144,12 @@ impl Failure {
         }
     }
 
-    /// Whether no connection to an endpoint has opened, so that another one may be tried whatever was asked.
+    /// Whether no connection to an endpoint was opened: another endpoint may be tried, whatever the method.
     pub fn is_of_connect(self) -> bool {
         matches!(self, Self::ConnectFailed | Self::ConnectTimeout | Self::ResourcesShort)
     }
 
-    /// Whether the client's connection may go on: its sender is not suspect.
+    /// Whether the client's connection may stay open, because nothing makes the client suspect.
     pub fn leaves_connection(self) -> bool {
         matches!(
             self,
@@ -168,7 +171,7 @@ impl Failure {
         )
     }
 
-    /// Seconds after which it makes sense to come back, for the statuses that mean "not now".
+    /// Seconds for `Retry-After`, for the statuses that mean "not now".
     pub fn retry_after(self) -> Option<u32> {
         (self.row().0 == 503).then_some(1)
     }

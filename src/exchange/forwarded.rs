@@ -1,8 +1,8 @@
 //! What an endpoint learns about the client: X-Forwarded-*, Forwarded (RFC 7239), X-Real-IP, X-Request-Id.
 //!
-//! These fields are written afresh, because anybody can send them; only what comes from an address in `trusted_proxies`
-//! is believed, and then its list is appended to. Where a PROXY header names the client, that client is who must be
-//! trusted: a balancer of TCP connections does not see the fields that it passes on.
+//! These fields are written afresh, because anybody can send them; only those from an address in `trusted_proxies` are
+//! believed, and their lists appended to. Where a PROXY header names the client, it is the client's address that must
+//! be trusted: a TCP balancer does not see the fields that it forwards.
 
 use std::net::IpAddr;
 
@@ -16,14 +16,15 @@ use crate::telemetry::record::ClientAddress;
 /// Who sent a request, as far as we believe it.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// Who has sent the fields that are believed, or not, and by whom.
+    /// Its address decides whether the fields are believed.
     identity: ClientIdentity,
-    /// The client before the identity, where the fields name one and are believed.
+    /// The client that believed fields name, in front of `identity`.
     before: Option<ClientAddress>,
+    /// The fields are believed.
     pub trusted: bool,
     /// `http` or `https`, as the client sees it.
     pub scheme: &'static str,
-    /// The same of the connection that the request came by.
+    /// The scheme of the connection itself.
     hop: &'static str,
 }
 
@@ -38,7 +39,7 @@ impl Origin {
             ClientIdentity::Peer(_) | ClientIdentity::Relayed { .. } => {
                 identity.address().ip().is_some_and(|ip| contains(trusted_proxies, ip))
             }
-            // Whoever sent the fields, it was not this peer.
+            // The sender of the fields is not the peer, and not known.
             ClientIdentity::Anonymous { .. } => false,
         };
         let hop = if secured { "https" } else { "http" };
@@ -63,7 +64,7 @@ impl Origin {
         self.identity.peer()
     }
 
-    /// Says to the endpoint who is asking.
+    /// Tells the endpoint about the client.
     pub fn tell(&self, edits: &mut Edits, head: &impl RequestHead) {
         let host = head.authority();
         if !self.trusted {
@@ -88,7 +89,7 @@ impl Origin {
         }
     }
 
-    /// What a trusted sender has sent under that name, as the beginning of a list.
+    /// Begins a list with the values that a trusted sender has sent under that name.
     fn believed(&self, list: &mut Vec<u8>, head: &impl RequestHead, name: &str) {
         if self.trusted {
             head.each_header(name, &mut |value| {
@@ -109,7 +110,7 @@ fn first_untrusted(trusted_proxies: &[IpNet], head: &impl RequestHead) -> Option
         for entry in value.split(',') {
             match address(entry.trim()) {
                 Some(ip) => chain.push(ip),
-                // What is left of something unreadable cannot be believed.
+                // Entries left of an unreadable one cannot be believed.
                 None => chain.clear(),
             }
         }

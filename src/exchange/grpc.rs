@@ -1,6 +1,6 @@
-//! What gRPC adds to a request: when its client wants it to be over, and how it is told that something went wrong.
+//! gRPC requests: the client's timeout, and failures reported as gRPC does.
 //!
-//! A gRPC client expects status 200 whatever happens, and finds in `grpc-status` what that was.
+//! A gRPC client expects HTTP status 200 even for a failure, and reads the outcome from `grpc-status`.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::routing::RequestHead;
 
 const STATUS: &str = "grpc-status";
 
-/// The codes of gRPC's status that we say.
+/// The gRPC status codes that local replies have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Code {
     Cancelled = 1,
@@ -24,14 +24,14 @@ enum Code {
     Unavailable = 14,
 }
 
-/// Whether a request over HTTP/2 is one of gRPC. Its sister for browsers, gRPC-Web, has its status in the body.
+/// Whether a request over HTTP/2 is gRPC. gRPC-Web is not: it has its status in the body.
 pub(super) fn is_grpc(head: &impl RequestHead) -> bool {
     let content_type = head.header("content-type").unwrap_or_default();
     let rest = content_type.get(..16).filter(|begin| begin.eq_ignore_ascii_case("application/grpc"));
     rest.is_some() && matches!(content_type.as_bytes().get(16), None | Some(b'+' | b';' | b' '))
 }
 
-/// The time that the client gives the request: at most eight digits and a unit.
+/// The client's `grpc-timeout`: at most eight digits and a unit.
 pub(super) fn timeout(head: &impl RequestHead) -> Option<Duration> {
     let text = head.header("grpc-timeout")?;
     let (amount, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -48,7 +48,7 @@ pub(super) fn timeout(head: &impl RequestHead) -> Option<Duration> {
     }
 }
 
-/// The table of gRPC for statuses of HTTP, but for what evenkeel knows better.
+/// gRPC's own mapping from HTTP statuses, except where the failure says more than its status.
 fn code(failure: Failure) -> Code {
     match failure {
         Failure::ClientGone | Failure::ClientStalled => Code::Cancelled,
@@ -67,18 +67,18 @@ fn code(failure: Failure) -> Code {
     }
 }
 
-/// What a call's end says.
+/// The fields that tell a call's failure.
 fn fields(failure: Failure, request_id: &str) -> Vec<(HeaderName, HeaderValue)> {
     let mut fields = vec![(HeaderName::from_static(STATUS), HeaderValue::from(code(failure) as u16))];
     let reason = failure.status().canonical_reason().unwrap_or("Error");
-    // Of the characters that could be in it, none would have to be escaped.
+    // Needs no percent-encoding: neither part can have a character that would.
     if let Ok(message) = HeaderValue::from_str(&format!("{reason}, request {request_id}")) {
         fields.push((HeaderName::from_static("grpc-message"), message));
     }
     fields
 }
 
-/// A response that is nothing but its end.
+/// A response of gRPC's kind "Trailers-Only".
 fn local_reply(failure: Failure, request_id: &str) -> LocalReply {
     let mut headers = vec![
         (header::CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
@@ -89,7 +89,7 @@ fn local_reply(failure: Failure, request_id: &str) -> LocalReply {
 }
 
 impl Exchange {
-    /// The status of gRPC that the endpoint gives, in its response's head or its trailers.
+    /// Records the `grpc-status` among the fields of the endpoint's head or trailers.
     pub fn grpc_status<'a>(&mut self, mut fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
         if !self.grpc {
             return;
@@ -99,7 +99,7 @@ impl Exchange {
         self.record.grpc_status = status.or(self.record.grpc_status);
     }
 
-    /// The trailers that end a response which has broken off, for a gRPC client; `None`: it is none.
+    /// The trailers that end a gRPC response that has broken off; `None`: the request is not gRPC.
     pub fn grpc_end(&mut self, failure: Failure) -> Option<HeaderMap> {
         if !self.grpc {
             return None;
@@ -109,7 +109,7 @@ impl Exchange {
         Some(told.into_iter().collect())
     }
 
-    /// The local reply for a failure, to a gRPC client.
+    /// The local reply for the failure of a gRPC request.
     pub(super) fn grpc_local_reply(&mut self, failure: Failure) -> LocalReply {
         self.record.grpc_status = Some(code(failure) as u16);
         self.answered_by_grpc = true;

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use super::edits::Edits;
 use crate::pool::authorities::{Authorities, host_of};
 
-/// What the client and the endpoint call this place.
+/// The names by which the client and the endpoint know this site.
 pub struct HideEndpoint<'a, F> {
     /// The scheme and authority that the client used.
     pub scheme: &'a str,
     pub authority: &'a str,
     /// The `Host` that the endpoint was sent.
     pub sent_host: &'a str,
-    /// What the endpoints could be called. Asked only where a field could name one.
+    /// Every name that the pool's endpoints have. Called only for a field that could contain one.
     pub endpoints: F,
 }
 
-/// Whether a field of that name can name an endpoint.
+/// Whether a field of that name can contain an endpoint's address.
 pub fn concerns(name: &[u8]) -> bool {
     match name.len() {
         8 => name.eq_ignore_ascii_case(b"location"),
@@ -41,7 +41,7 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
         replace(edits, "set-cookie", &values("set-cookie"), |value| self.cookie(value));
     }
 
-    /// The location as the client may see it; `None`: it may see the one there is.
+    /// The location to send instead; `None`: it stays as it is.
     fn location(&self, location: &str) -> Option<String> {
         let (scheme, rest) = location.split_once("//")?;
         if !["", "http:", "https:"].contains(&scheme.to_ascii_lowercase().as_str()) {
@@ -49,7 +49,7 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
         }
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
-        // A name and password are for the endpoint, like its address.
+        // User name and password are the endpoint's, and go with its address.
         let authority = authority.rsplit_once('@').map_or(authority, |(_, authority)| authority);
         if authority.eq_ignore_ascii_case(self.authority) || !self.names_endpoint(authority) {
             return None;
@@ -57,7 +57,7 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
         Some(format!("{}://{}{path}", self.scheme, self.authority))
     }
 
-    /// The cookie as the client may see it; `None`: it may see the one there is.
+    /// The cookie to send instead; `None`: it stays as it is.
     fn cookie(&self, cookie: &str) -> Option<String> {
         let names_endpoint = |attribute: &str| {
             let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
@@ -70,7 +70,7 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
         let ours = host_of(self.authority);
         let kept = cookie.split(';').enumerate().filter_map(|(index, part)| match part {
             part if index == 0 || !names_endpoint(part) => Some(part.to_owned()),
-            // An address cannot be a cookie's domain; without one the cookie is for this host alone.
+            // An address cannot be a cookie's domain; without `Domain` the cookie is for this host alone.
             _ if ours.parse::<std::net::IpAddr>().is_ok() || ours.starts_with('[') || !ours.contains('.') => {
                 None
             }
@@ -104,7 +104,7 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
     }
 }
 
-/// Changes those of a name's fields that `replacement` has another value for, and keeps their order.
+/// Changes the fields of that name for which `replacement` gives another value, and keeps the order of all of them.
 fn replace(
     edits: &mut Edits,
     name: &'static str,

@@ -1,4 +1,5 @@
-//! What a request over TLS has that others have not: where it may go, and what both sides are told of it.
+//! What depends on TLS between client and proxy: misdirected requests, the redirect to HTTPS, HSTS, and the client's
+//! certificate.
 
 use http::HeaderValue;
 
@@ -7,10 +8,10 @@ use super::{Exchange, Failure};
 use crate::tls::without_port;
 
 impl Exchange {
-    /// Whether the request has come the right way.
+    /// Whether a request for `host` may come by this connection.
     pub(super) fn check_way(&self, host: &str) -> Result<(), Failure> {
         match &self.secured {
-            // RFC 9110, section 15.5.20: one certificate's clients must not get at what is behind another.
+            // RFC 9110, section 15.5.20: a host is only served to clients that have seen its certificate.
             Some(secured) if !secured.is_for(host) => Err(Failure::Misdirected),
             Some(_) => Ok(()),
             None if self.listener().redirect_https.is_some()
@@ -23,12 +24,12 @@ impl Exchange {
         }
     }
 
-    /// Where the same is to be had by HTTPS.
+    /// The request's URL with `https`, for `Location`.
     pub(super) fn https_location(&self) -> Option<HeaderValue> {
         let port = self.listener().redirect_https?;
         let host = without_port(self.record.text.host());
         let target = self.record.text.target();
-        // Of the absolute form, the host is known already.
+        // Of a target in absolute form, only path and query: the host is known.
         let path = target
             .split_once("://")
             .map_or(target, |(_, rest)| rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or("/"));
@@ -44,7 +45,7 @@ impl Exchange {
         self.listener().hsts.as_deref().filter(|_| https)
     }
 
-    /// Says to the endpoint who the client is by its certificate.
+    /// Tells the endpoint about the client's certificate.
     pub(super) fn tell_certificate(&self, edits: &mut Edits) {
         let Some(client) = self.secured.as_ref().and_then(|secured| secured.client.as_ref()) else { return };
         edits.set_with("client-cert", |value| {

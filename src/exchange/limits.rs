@@ -1,9 +1,9 @@
-//! How large a request may be: its listener says so, and then its route.
+//! How large a request may be, by the limits of its listener and then of its route.
 
 use super::Failure;
 use crate::config::{Limits, RouteBodyLimit, RouteLimits};
 
-/// How large a head is.
+/// The size of a request's head.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct HeadSize {
     target: usize,
@@ -38,7 +38,7 @@ impl HeadSize {
     }
 }
 
-/// Bytes that a body may have; `None`: any number.
+/// The largest body in bytes; `None`: no limit.
 pub(super) fn of_body(route: &RouteLimits, listener: &Limits) -> Option<u64> {
     match route.body {
         RouteBodyLimit::OfListener => listener.body_bytes,

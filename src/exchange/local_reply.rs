@@ -1,11 +1,10 @@
-//! Responses of our own, in place of an endpoint's: short, in the form the client accepts, and silent about what is
-//! behind.
+//! Responses made here instead of by an endpoint: short, in the form the client accepts, and silent about endpoints.
 
 use http::{HeaderName, HeaderValue, header};
 
 use super::Failure;
 
-/// The name in `Server`.
+/// The value of `Server`.
 pub const SERVER_NAME: &str = "evenkeel";
 
 /// A whole response.
@@ -56,7 +55,8 @@ impl LocalReply {
     }
 }
 
-/// The first media type in `Accept` that we have, by quality (RFC 9110, section 12.5.1); text for all the others.
+/// The form with the highest quality in `Accept` (RFC 9110, section 12.5.1), the first of equals; text if none is
+/// there.
 fn form(accept: Option<&str>) -> Form {
     let mut best = (Form::Text, 0.0);
     for range in accept.unwrap_or("").split(',') {

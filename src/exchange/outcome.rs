@@ -1,4 +1,4 @@
-//! How a request ends: why, what its client is told, and what is left of it.
+//! How a request ends: its failure, the reply to its client, and its record.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use super::{Exchange, Failure, LocalReply};
 use crate::telemetry::record::{AttemptResult, NamedRecord, Outcome};
 
 impl Exchange {
-    /// Notes why the request does not end well, for the log; the first cause stays.
+    /// Records why the request fails; the first cause stays.
     pub fn failed(&mut self, failure: Failure, detail: Option<String>) {
         if self.failure.is_none() {
             self.failure = Some(failure);
@@ -33,7 +33,7 @@ impl Exchange {
         reply
     }
 
-    /// Ends the request's life: what is left of it is its record.
+    /// Ends the request, and returns its record.
     ///
     /// `status` is what the client was sent, `bytes_out` the body bytes that it took.
     pub fn finish(&mut self, status: Option<u16>, bytes_out: u64, now: Instant) -> NamedRecord<'_> {
@@ -62,11 +62,11 @@ impl Exchange {
         match self.failure {
             None | Some(Failure::RedirectHttps) => Outcome::Answered,
             Some(Failure::ClientGone | Failure::ClientStalled) => Outcome::ClientGone,
-            // Nothing was sent that says so.
+            // No response tells the client of it.
             Some(Failure::Stopped) => Outcome::Cut,
             Some(failure) if failure.status().as_u16() == self.record.status => Outcome::Refused,
             Some(_) if self.answered_by_grpc && self.record.status == 200 => Outcome::Refused,
-            // Behind the beginning of another response there is no place for an answer.
+            // Another response had begun, so that no reply could be sent.
             Some(_) => Outcome::Cut,
         }
     }

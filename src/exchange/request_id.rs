@@ -10,7 +10,7 @@ use crate::routing::RequestHead;
 
 pub const NAME: &str = "x-request-id";
 
-/// Longer ones are replaced: they go into every log line.
+/// Longer ids are replaced, because every log line has them.
 const LENGTH_MAX: usize = 128;
 
 /// The id of one request.
@@ -35,7 +35,7 @@ impl<'a> RequestId<'a> {
     }
 }
 
-/// Only what needs no escaping anywhere: log lines, JSON, HTML.
+/// Whether the id needs no escaping in a log line, JSON or HTML.
 fn is_well_formed(id: &str) -> bool {
     (1..=LENGTH_MAX).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:=+/@".contains(&byte))
@@ -54,7 +54,7 @@ fn new() -> [u8; 32] {
     digits
 }
 
-/// Each thread takes many at once, so that they do not wait for each other's.
+/// Each thread takes a block of numbers at once, so that threads rarely write the shared counter.
 fn next_number() -> u64 {
     const AT_ONCE: u64 = 1 << 16;
     static TAKEN: AtomicU64 = AtomicU64::new(0);
@@ -63,7 +63,7 @@ fn next_number() -> u64 {
     }
     let last = LAST.get();
     let before = if last.is_multiple_of(AT_ONCE) { TAKEN.fetch_add(AT_ONCE, Relaxed) } else { last };
-    // Never nought, which would look like no number at all.
+    // Counted from 1: an id that ends in zeros would look unset.
     let number = before + 1;
     LAST.set(number);
     number

@@ -1,4 +1,4 @@
-//! Whether a request may be tried once more.
+//! Whether another attempt may follow one that failed.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use super::{Exchange, Failure, FailureSide, OpenAttempt};
 use crate::pool::ConnectFailure;
 use crate::telemetry::record::{AttemptRecord, AttemptResult};
 
-/// What a carrier knows of an attempt that failed.
+/// What an engine knows of an attempt that failed.
 #[derive(Debug, Clone, Copy)]
 pub struct Circumstances {
     /// The request can be sent again: its body is empty or kept.
@@ -17,12 +17,12 @@ pub struct Circumstances {
     pub response_begun: bool,
 }
 
-/// The attempts that one request may have: more than any `retry.limit` asks for, and a bound for those that do not
-/// count.
+/// The most attempts of one request: more than any `retry.limit` allows, as a bound on those that do not count as
+/// retries.
 pub const ATTEMPTS_MAX: usize = 256;
 
 impl Exchange {
-    /// The attempt under way has failed; `true`: ask for the next one.
+    /// Records that the attempt under way has failed; `true`: ask for the next one.
     pub fn attempt_failed(
         &mut self,
         failure: Failure,
@@ -32,8 +32,8 @@ impl Exchange {
     ) -> bool {
         let Some(open) = &mut self.open else { return false };
         open.result = AttemptResult::Failed(failure.label());
-        // A kept connection that the endpoint closed just then says nothing about the endpoint, and there may be more
-        // of its kind: such an attempt counts neither as its failure nor as a retry.
+        // An idle connection that the endpoint closed just as it was reused says nothing about the endpoint, and more
+        // of them may be closed: such an attempt counts neither as the endpoint's failure nor as a retry.
         let at_its_end = matches!(failure, Failure::EndpointReset | Failure::StreamRefused);
         let stale = at_its_end && circumstances.reused;
         if failure.side() == FailureSide::Endpoint && !stale {
@@ -52,7 +52,7 @@ impl Exchange {
         retry
     }
 
-    /// Notes that there was no connection to the endpoint of the attempt under way, for this request and for others.
+    /// Records the failed connect of the attempt under way, for this request and in the pool.
     fn not_connected(&mut self, failure: Failure, reason: &str, now: Instant) {
         let (Some(pool), Some(open)) = (self.held.route(self.route).map(|route| &route.pool), &self.open)
         else {
@@ -75,7 +75,7 @@ impl Exchange {
             }
             _ => self.tried.rule_out(endpoint, ConnectFailure::KnownUnreachable),
         }
-        // Whatever it was: who waits for a descriptor at each of many endpoints waits for long, too.
+        // Shortages count too: to wait for a descriptor at each of many endpoints takes long.
         self.connecting += took;
     }
 
@@ -89,7 +89,7 @@ impl Exchange {
         let Some(pool) = self.pool() else { return false };
         let on = &pool.spec().retry.on;
         let allowed = match failure {
-            // Nobody has looked at the request: any method.
+            // The endpoint has not processed the request: any method may be retried.
             Failure::EndpointTls | Failure::StreamRefused => on.connect,
             Failure::EndpointReset => on.reset && self.idempotent,
             Failure::ResponseTimeout => on.timeout && self.idempotent,
@@ -98,11 +98,11 @@ impl Exchange {
         allowed && (stale || self.retries_left > 0)
     }
 
-    /// Whether another attempt may follow one that had no connection. It costs nothing but time, and so it is the time
-    /// that is bounded: as much as `retry.limit` allows where each attempt takes `timeouts.connect`.
+    /// Whether another attempt may follow a failed connect. Such attempts cost only time, so the time is bounded: by
+    /// what `retry.limit` attempts take where each needs `timeouts.connect`.
     ///
-    /// A request that may wait does so where nobody is left, or no time to find somebody, unless what is short is on
-    /// this side: an endpoint that could be reached would end the wait at once.
+    /// A request that may wait does so once no untried endpoint or no time is left, unless this machine is short of
+    /// resources: an endpoint that could be reached would end the wait at once.
     fn may_connect_elsewhere(&mut self) -> bool {
         let Some(pool) = self.held.route(self.route).map(|route| &route.pool) else { return false };
         let (retry, connect) = (&pool.spec().retry, pool.spec().timeouts.connect);
@@ -134,7 +134,7 @@ impl Exchange {
             && self.may_send_again(circumstances)
     }
 
-    /// Whether another attempt may follow the one under way, whatever became of that.
+    /// Whether the request can be sent again, whatever ended the attempt under way.
     fn may_send_again(&self, circumstances: Circumstances) -> bool {
         let with_this_one = self.record.attempts.len() + 1;
         circumstances.replayable && !circumstances.response_begun && with_this_one < ATTEMPTS_MAX

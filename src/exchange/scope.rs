@@ -1,4 +1,4 @@
-//! What requests hold for as long as they live.
+//! What a request keeps alive: its snapshot and listener, and later only what its response needs.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -10,27 +10,27 @@ use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::WorkerTelemetry;
 use crate::telemetry::metrics::listeners::ListenerCounters;
 
-/// The snapshot in force and the listener that requests came by. Each worker has one of its own, which all its requests
-/// hold: how often something is held is written into it, and what workers write in common goes to and fro between them.
+/// The snapshot in force and the listener of requests. Each worker has one of its own, which all its requests share: so
+/// no two workers write the same reference count, whose cache line would go to and fro between them.
 pub struct RequestScope {
     snapshot: Arc<Snapshot>,
     context: ListenerContext,
-    /// By route: what its requests hold to their end, made for the first of them.
+    /// By route index; made for the first request that needs it.
     response_scopes: Box<[OnceLock<Arc<ResponseScope>>]>,
 }
 
-/// What a request still needs once its response is on its way: no other attempt can follow. A response may take hours,
-/// and a snapshot may be large.
+/// What a request still needs once its response is on its way and no other attempt can follow: a response may take
+/// hours, and should not keep a large snapshot alive.
 pub struct ResponseScope {
     route: Arc<str>,
     pool: Arc<config::Pool>,
     context: ListenerContext,
 }
 
-/// Where a request came in, and who hears of it.
+/// A request's listener, with the telemetry and the counters for it.
 #[derive(Clone)]
 struct ListenerContext {
-    /// Apart, for those who wait for a request and must not keep a snapshot.
+    /// In an `Arc` of its own for idle connections, which must not keep a snapshot alive.
     listener: Arc<OwnListener>,
     telemetry: Arc<WorkerTelemetry>,
     counters: Arc<ListenerCounters>,
@@ -43,7 +43,7 @@ pub(super) enum Held {
     Response(Arc<ResponseScope>),
 }
 
-/// A listener as one worker has it.
+/// One worker's handle of a listener, whose reference count no other worker writes.
 pub struct OwnListener(Arc<Listener>);
 
 impl OwnListener {
@@ -80,13 +80,13 @@ impl RequestScope {
         &self.context.listener
     }
 
-    /// Whether a request with that head would be for endpoints that speak HTTP/2.
+    /// Whether a request with that head would go to endpoints that speak HTTP/2.
     pub fn speaks_http2(&self, head: &impl RequestHead) -> bool {
         let pool = decide(&self.snapshot, head).pool();
         pool.is_some_and(|pool| pool.spec().protocol == EndpointProtocol::Http2)
     }
 
-    /// The route at that place.
+    /// The route with that index.
     pub(super) fn route(&self, place: Option<usize>) -> Option<&Route> {
         self.snapshot.routes().get(place?)
     }
@@ -106,14 +106,14 @@ impl RequestScope {
 }
 
 impl ResponseScope {
-    /// What its pool says, but for the endpoints.
+    /// The config of the request's pool, without endpoints.
     pub fn pool(&self) -> &config::Pool {
         &self.pool
     }
 }
 
 impl Held {
-    /// What is left when the request at that route lets go of the snapshot.
+    /// What a request of that route keeps when it releases the snapshot.
     pub(super) fn response_scope(&self, route: Option<usize>) -> Option<&Arc<ResponseScope>> {
         match self {
             Self::All(scope) => scope.response_scope(route?),
@@ -121,7 +121,7 @@ impl Held {
         }
     }
 
-    /// Whether it is all of that snapshot, and of that listener.
+    /// Whether it still holds the same snapshot and listener as `scope`.
     pub(super) fn is_same(&self, scope: &RequestScope) -> bool {
         let Self::All(held) = self else { return false };
         held.is_of(&scope.snapshot) && held.listener().is(&scope.listener().0)
@@ -134,7 +134,7 @@ impl Held {
         }
     }
 
-    /// The names of the route at that place, and of its pool.
+    /// The names of the route with that index, and of its pool.
     pub(super) fn names(&self, place: Option<usize>) -> Option<(&str, &str)> {
         match self {
             Self::All(scope) => scope.route(place).map(|route| (&*route.name, &**route.pool.name())),

@@ -173,7 +173,7 @@ fn where_all_refuse_the_request_waits() {
     let Next::Wait(wait, limit) = exchange.next(now) else { panic!("it waits") };
     assert_eq!(limit, Duration::from_secs(5));
     drop(wait);
-    // One of them may have come back, and the time that it has waited counts.
+    // An endpoint may be back, and the time waited so far counts.
     let later = now + Duration::from_secs(1);
     for _ in 0..2 {
         assert!(matches!(exchange.next(later), Next::Attempt));
@@ -184,7 +184,7 @@ fn where_all_refuse_the_request_waits() {
     assert_eq!(snapshot.status()[0].waiting, 1, "one place is enough");
 }
 
-/// A wait would end at once, for one of them could be reached, and the same would follow again and again.
+/// A wait would end at once, as one endpoint can be reached, and then begin again and again.
 #[test]
 fn nobody_waits_for_what_this_machine_is_short_of() {
     use Failure::{ConnectFailed, ResourcesShort};
@@ -195,7 +195,7 @@ fn nobody_waits_for_what_this_machine_is_short_of() {
             assert_eq!(fails(&mut exchange, failure, FRESH), again, "{failures:?}");
         }
     }
-    // Where nobody can be reached, there is something to wait for.
+    // Where no endpoint can be reached, there is something to wait for.
     let snapshot = pool_of(1, "when_none_healthy: { wait: 5s }");
     let mut other = admitted(&snapshot, "GET");
     attempt(&mut other);
@@ -206,7 +206,7 @@ fn nobody_waits_for_what_this_machine_is_short_of() {
     assert!(matches!(exchange.next(Instant::now()), Next::Wait(..)));
 }
 
-/// However many endpoints let it hang: three connects of a second, the wait, and no more connects than that after it.
+/// However many connects time out: three of a second each, the wait, and at most three more after it.
 #[test]
 fn who_hangs_at_one_endpoint_after_the_other_waits_and_has_an_end() {
     let text = "retry: { limit: 2 }\n    timeouts: { connect: 1s }\n    when_none_healthy: { wait: 5s }";
@@ -219,7 +219,7 @@ fn who_hangs_at_one_endpoint_after_the_other_waits_and_has_an_end() {
                 now += Duration::from_secs(1);
                 assert!(exchange.attempt_failed(Failure::ConnectTimeout, None, FRESH, now));
             }
-            // Somebody is there at once.
+            // The wait ends at once.
             Next::Wait(..) => first_wait = first_wait.or(Some(now - begun)),
             Next::Fail(failure) => break failure,
         }
@@ -252,7 +252,7 @@ fn a_request_that_waits_is_decided_anew_by_the_config_in_force() {
     assert_eq!(record.waited, Some(Duration::from_secs(2)));
 }
 
-/// What one pool has let in counts as new in another, and the same pool does not refuse it for a config of its own.
+/// A request that one pool has admitted is new to another; the same pool with another config does not refuse it.
 #[test]
 fn a_request_that_comes_to_another_pool_is_held_to_its_limit() {
     let head = head("GET", "/", &[]);

@@ -1,4 +1,4 @@
-//! An exchange that counts as active while it lives, and whose record is written whatever becomes of it.
+//! An exchange that counts as in flight while it lives, and whose record is written even if it is dropped.
 
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
@@ -16,14 +16,15 @@ impl Tracked {
         Self { exchange, finished: false }
     }
 
-    /// Writes the record; what the client was sent, and how much of the body it took.
+    /// Writes the record. `status` is what the client was sent, `bytes_out` the body bytes that it took.
     pub fn finish(&mut self, status: Option<u16>, bytes_out: u64, now: Instant) {
         self.finished = true;
         let held = self.exchange.held().clone();
         let record = self.exchange.finish(status, bytes_out, now);
         let outcome = record.outcome;
         held.telemetry().record(record, now);
-        // Last: a stop ends the process as soon as no request is counted as in flight, and each has its line by then.
+        // Last: a stop ends the process as soon as no request counts as in flight, and all records must be written
+        // then.
         held.counters().close(outcome);
     }
 }
@@ -43,7 +44,7 @@ impl DerefMut for Tracked {
 }
 
 impl Drop for Tracked {
-    /// A request that its carrier dropped has its line in the log all the same: in a panic, or because a stop cuts it.
+    /// Writes the record of a request that its engine dropped, in a panic or because a stop cuts it.
     fn drop(&mut self) {
         if self.finished {
             return;

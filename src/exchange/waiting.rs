@@ -1,4 +1,4 @@
-//! A request for which no endpoint is left: it waits, and is decided anew where another config comes into force.
+//! Requests that wait for an endpoint because none can be picked; a reload meanwhile decides them anew.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::pool::Pool;
 use crate::routing::RequestHead;
 
 impl Exchange {
-    /// What to do where the pool has nobody to pick.
+    /// Waits, if the pool's config allows it, because no endpoint can be picked.
     pub(super) fn wait(&mut self, pool: &Arc<Pool>, now: Instant) -> Next {
         let WhenNoneHealthy::Wait { limit, .. } = pool.spec().when_none_healthy else {
             return Next::Fail(Failure::NoHealthyEndpoint);
@@ -22,12 +22,12 @@ impl Exchange {
             return self.refused_by(pool);
         }
         self.admitted = true;
-        // Connects have their own time before the first wait. What fails between two is part of the wait: without that, it
-        // would have no end where one endpoint after the other lets it hang.
+        // Failed connects before the first wait have a time limit of their own. Those between two waits count as
+        // waiting, or a request that times out at one endpoint after the other would never end.
         let connecting = std::mem::take(&mut self.connecting);
         self.record.waited = self.record.waited.map(|waited| waited + connecting);
         let since = *self.waiting_since.get_or_insert(now);
-        // All its times of waiting together have this limit.
+        // The limit is for all waits of the request together.
         let until = since + limit.saturating_sub(self.record.waited.unwrap_or_default());
         if until <= now {
             self.stop_waiting(now);
@@ -37,7 +37,7 @@ impl Exchange {
             let Ok(permit) = pool.queue() else { return Next::Fail(Failure::WaitQueueFull) };
             self.permit = Some(permit);
         }
-        // By then, any of them may have come back.
+        // After the wait, any endpoint may be back.
         self.tried.forget();
         let left = self.deadline.map_or(until, |deadline| until.min(deadline)).saturating_duration_since(now);
         Next::Wait(pool.wait(), left)
@@ -49,10 +49,10 @@ impl Exchange {
         self.record.waited = Some(waited);
     }
 
-    /// Decides a request that waits once more, where another snapshot than its own is in force: no endpoint has it, and
-    /// what repairs a pool is for those that wait in it, too. The time that it has waited counts.
+    /// Decides a waiting request anew if the snapshot in force is not its own, so that a reload that repairs a pool
+    /// helps those that already wait in it. The time waited so far counts.
     ///
-    /// `true`: it is to ask for its next attempt at once.
+    /// `true`: ask for the next attempt at once.
     pub fn decide_anew<H: RequestHead>(
         &mut self,
         scope: Arc<RequestScope>,
@@ -71,7 +71,7 @@ impl Exchange {
         self.connecting = Duration::ZERO;
         self.find_route(head)?;
         if !before.zip(self.pool()).is_some_and(|(before, pool)| before.shares_load(pool)) {
-            // Another pool has not let it in, and the first one has its place back.
+            // The new pool has not admitted it, and its place in the old pool's queue is free.
             self.admitted = false;
             self.permit = None;
         }
