@@ -1,4 +1,5 @@
-//! Assembles the Pingora server from a config, and runs it until it is told to stop.
+//! Assembles the server from a config (sockets, control thread, Pingora's `Server`), and runs it until it is told to
+//! stop.
 
 mod accept_error;
 mod accept_loop;
@@ -51,10 +52,10 @@ use upgrade::launch::Invocation;
 use worker_load::WorkerLoads;
 use worker_threads::WorkerThreads;
 
-/// Idle connections to endpoints that are kept, for each worker thread.
+/// Idle connections to endpoints that Pingora's pool keeps, for each worker thread.
 const KEPT_CONNECTIONS: usize = 1024;
 
-/// Operations that wait while another one is carried out.
+/// Admin commands that wait while another one is carried out.
 const COMMANDS_MAX: usize = 16;
 
 /// Fewer descriptors than this cannot even start the runtimes.
@@ -63,11 +64,11 @@ const DESCRIPTORS_MIN: u64 = 64;
 /// What a server is started with.
 pub struct Start {
     pub config: Config,
-    /// Where the config was read, and a reload reads it again.
+    /// The file that the config was read from, and that a reload reads again.
     pub file: Option<PathBuf>,
-    /// How it was started, and an upgrade starts a successor; `None`: it cannot have one.
+    /// The command that an upgrade starts a successor with; `None`: upgrades are refused.
     pub invocation: Option<Invocation>,
-    /// What was open before.
+    /// The sockets that were open before this process started.
     pub inherited: InheritedSockets,
 }
 
@@ -103,7 +104,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let (config, opened) = match startup::open(config, &mut initial_config, &mut inherited, started) {
         Ok(opened) => opened,
         Err(error) => {
-            // Dropping it would wait for a thread that hangs in a file system, and nobody would hear of the error.
+            // Dropping the runtime would wait for a thread that hangs in a file system, before the error is reported.
             runtime.shutdown_background();
             return Err(error);
         }
@@ -183,7 +184,7 @@ fn announce(admin: Option<&AdminSocket>) {
     }
 }
 
-/// As many descriptors as the service manager allows: two for each connection that is served.
+/// Raises the limit of open files to the hard limit, and returns it: each proxied connection takes two descriptors.
 fn raise_descriptor_limit() -> Result<usize, StartError> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
     if hard < DESCRIPTORS_MIN {

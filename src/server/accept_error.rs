@@ -1,9 +1,9 @@
-//! What a failed `accept` means: the end of one connection, or of all for a while.
+//! Tells errors of `accept` that concern one connection from those that would repeat.
 
 use std::io::{self, ErrorKind};
 
-/// Whether only the connection that was to be accepted is lost: its client had gone, or its network. The next one can be
-/// accepted at once. Anything else (no descriptors, no memory, something unknown) would fail again and again.
+/// Whether the error concerns only the connection to be accepted (its client or its network has gone), so that the next
+/// one can be accepted at once. Anything else (no descriptors, no memory, an unknown error) would repeat.
 pub fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

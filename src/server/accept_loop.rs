@@ -27,7 +27,7 @@ use crate::worker::Worker;
 /// Connections accepted in a row before the loop yields to the connections that are being served.
 const ACCEPT_BURST: u32 = 16;
 
-/// At a limit, one in this many idle clients is closed at a time to make room.
+/// At a limit, idle connections are closed to make room: at a time, at most the limit divided by this.
 const DISMISSED_OF: usize = 16;
 
 /// How long a socket that is to be closed stays open for the clients in its queue when no permit is free.

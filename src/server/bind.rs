@@ -1,4 +1,4 @@
-//! Binds the listeners before anything serves, so that what is wrong with an address ends the start with one line.
+//! Binds the listeners before anything serves, so that a wrong address ends the start with a one-line error.
 //!
 //! Pingora would try for half a minute, panic in a task and leave a process that serves nothing.
 
@@ -14,9 +14,9 @@ use crate::config::{ListenAddress, Listener};
 use crate::net::socket::keepalive;
 use crate::socket_file::SocketFile;
 
-/// Bytes that the kernel keeps for a client which does not take them. Without a limit these are megabytes: a response
-/// would be done with before its client has read any of it, `timeouts.write` would never begin, and a thousand such
-/// clients would take what memory all sockets of the machine have together.
+/// Unsent bytes that the kernel buffers for a connection (TCP_NOTSENT_LOWAT). By default these are megabytes: a
+/// response would be written before its client reads any of it, `timeouts.write` would never begin, and a thousand slow
+/// clients would use up the memory that the machine has for sockets.
 const UNSENT: u32 = 64 * 1024;
 
 /// As long as the kernel allows: it caps this by `net.core.somaxconn`.
@@ -43,9 +43,9 @@ impl std::fmt::Display for BoundAddress {
 pub struct Bound {
     pub address: BoundAddress,
     pub socket: OwnedFd,
-    /// Of a unix socket.
+    /// The file of a unix socket.
     pub file: Option<SocketFile>,
-    /// This process has opened it, or one that it succeeds: no service manager.
+    /// Opened by this process or a predecessor, not by a service manager, which would keep a copy.
     pub exclusive: bool,
 }
 
@@ -64,7 +64,7 @@ impl BindError {
         Self { listener: listener.name.clone(), address, source, remedy }
     }
 
-    /// Another listener of this process stands in the way until the reload is done.
+    /// Explains that `listener` of this process has the address until the reload is done.
     pub fn behind(mut self, listener: &str) -> Self {
         self.remedy = format!(
             ": listener {listener} has it until this reload is done; remove that one in a reload before, or restart"
@@ -86,7 +86,8 @@ pub fn bind(listener: &Listener) -> Result<Bound, BindError> {
     bound.map_err(|source| BindError::new(listener, source))
 }
 
-/// A socket of the process before this one, which goes on listening for now: the file of a unix socket is still its own.
+/// Takes a socket that the predecessor has handed over. Until this process serves, the predecessor listens on it, too,
+/// and owns the file of a unix socket.
 pub fn handed(listener: &Listener, socket: OwnedFd, exclusive: bool) -> io::Result<Bound> {
     let mut bound = Bound { exclusive, ..activated(listener, socket, false)? };
     if let BoundAddress::Unix(path) = &bound.address {
@@ -95,8 +96,8 @@ pub fn handed(listener: &Listener, socket: OwnedFd, exclusive: bool) -> io::Resu
     Ok(bound)
 }
 
-/// A socket from the service manager, which may have been ours before a crash. Whoever made it removes its file: this
-/// process, once it serves, where it is ours. A start that fails leaves the file for the next one.
+/// Takes a socket from the service manager. `ours`: an evenkeel process stored it there before a crash, so its file is
+/// this process's to remove, once it serves; a start that fails leaves the file for the next one.
 pub fn activated(listener: &Listener, socket: OwnedFd, ours: bool) -> io::Result<Bound> {
     let socket = Socket::from(socket);
     socket.set_nonblocking(true)?;
@@ -115,7 +116,7 @@ pub fn activated(listener: &Listener, socket: OwnedFd, ours: bool) -> io::Result
     Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None, exclusive: false })
 }
 
-/// Where a socket is bound.
+/// The address that a socket is bound to.
 pub fn local(socket: &OwnedFd) -> Option<BoundAddress> {
     let address = SockRef::from(socket).local_addr().ok()?;
     match address.as_socket() {
@@ -128,13 +129,13 @@ fn tcp(address: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        // Only `[::]` as written in `:PORT` is for IPv4 too.
+        // `[::]:PORT` is for IPv6 only, `:PORT` for IPv4 too.
         socket.set_only_v6(true)?;
     }
     listen(socket, address)
 }
 
-/// IPv6 and IPv4 by one socket; IPv4 alone where the machine has no IPv6.
+/// One socket for IPv6 and IPv4; for IPv4 alone where the machine has no IPv6.
 fn any_address(port: u16) -> io::Result<Bound> {
     let dual = || {
         let socket = Socket::new(Domain::IPV6, Type::STREAM.nonblocking().cloexec(), None)?;
@@ -158,14 +159,14 @@ fn listen(socket: Socket, address: SocketAddr) -> io::Result<Bound> {
     Ok(Bound { address: BoundAddress::Inet(local), socket: socket.into(), file: None, exclusive: true })
 }
 
-/// Connections inherit these, so that none of them costs a system call for it.
+/// Accepted connections inherit these options, which saves system calls for each.
 fn set_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive())?;
     socket.set_tcp_notsent_lowat(UNSENT)
 }
 
-/// A file that nobody listens on any more is in nobody's way.
+/// Binds a unix socket. The file of a socket on which no process listens any more is replaced.
 fn unix(path: &Path) -> io::Result<Bound> {
     use std::os::unix::fs::FileTypeExt;
     if let Ok(found) = std::fs::symlink_metadata(path) {
@@ -189,7 +190,7 @@ fn unix(path: &Path) -> io::Result<Bound> {
     })
 }
 
-/// Whether somebody listens there; a full queue is an answer too.
+/// Whether a process listens there; a full queue shows it, too.
 fn is_answered(path: &Path) -> io::Result<bool> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     Ok(match socket.connect(&socket2::SockAddr::unix(path)?) {

@@ -1,6 +1,6 @@
 //! The control thread: signals, the admin address, reloads and the stop.
 //!
-//! It has a runtime of its own, because Pingora's end with the stop that this thread has to see through.
+//! The thread has a runtime of its own, which exists before Pingora's runtimes and does not end with them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +93,7 @@ impl From<AdminCommand> for ControlEvent {
     }
 }
 
-/// Pingora's own stop is never begun: the control thread drains, and ends the process.
+/// Never tells Pingora to shut down: the control thread drains, and exits the process.
 pub struct EndsTheProcess;
 
 #[async_trait]
@@ -262,7 +262,7 @@ impl Control {
 
     fn change(&mut self, change: ConfigChange, reply: oneshot::Sender<OperationOutcome>) {
         match self.refusal(change) {
-            // Whoever asked may have gone.
+            // The client that asked may have gone.
             Some(refusal) => drop(reply.send(refusal)),
             None => self.reloads.begin(Job::Change(change, reply)),
         }

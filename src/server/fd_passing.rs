@@ -15,7 +15,7 @@ use rustix::net::{
 /// Descriptors in one message; the kernel allows 253.
 pub const DESCRIPTORS_MAX: usize = 32;
 
-/// We send no longer messages, so a longer one is cut and refused.
+/// The longest message that is sent; a longer one is cut and refused by the receiver.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 /// The two ends of a channel that preserves message boundaries (SOCK_SEQPACKET).

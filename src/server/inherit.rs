@@ -1,5 +1,5 @@
-//! Sockets that were open before this process was: those of the process that it succeeds, and those that a service
-//! manager keeps. They are taken by the listeners that have their addresses; everything else is bound as at any start.
+//! Sockets that were open before this process started: its predecessor's in an upgrade, and a service manager's.
+//! Listeners with the same addresses take them over; all others are bound as at any start.
 
 mod predecessor;
 #[cfg(test)]
@@ -27,10 +27,10 @@ use crate::snapshot::Snapshot;
 use crate::socket_file::{Claim, SocketFile};
 pub use predecessor::Predecessor;
 
-/// How often a successor that cannot serve all yet looks whether it can.
+/// How often a successor checks whether it can serve all pools.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What was inherited and has not been taken yet.
+/// Inherited sockets that no listener has taken yet.
 #[derive(Debug, Default)]
 pub struct InheritedSockets {
     predecessor: Option<Predecessor>,
@@ -38,7 +38,7 @@ pub struct InheritedSockets {
     activated: Vec<Activated>,
 }
 
-/// From the service manager.
+/// A socket from the service manager: of a socket unit, or of the descriptor store.
 #[derive(Debug)]
 struct Activated {
     name: String,
@@ -47,22 +47,25 @@ struct Activated {
     taken: bool,
 }
 
-/// What is left to do once this process serves.
+/// The takeover from a predecessor, and what is left to do once this process serves.
 pub struct Takeover {
     predecessor: Option<Predecessor>,
     admin: Option<Claim>,
-    /// Sockets that were handed over, and are wanted by nobody here.
+    /// Sockets that were handed over, and that no listener here uses.
     left_over: Vec<Handed>,
-    /// The other process has been told that this one can serve, or that it will not.
+    /// The predecessor has been told that this process can serve, or that it will not.
     said: Mutex<bool>,
-    /// The pools in which the other process finds an endpoint for a request; `None`: that is not known.
+    /// The pools in which the predecessor has an endpoint for a request; `None`: not known.
     served: Mutex<Option<HashSet<String>>>,
+    /// This process has taken over from its predecessor.
     begun: watch::Sender<bool>,
+    /// This process serves, with or without a predecessor.
     serves: watch::Sender<bool>,
+    /// The predecessor has exited.
     gone: watch::Sender<bool>,
-    /// Files of unix sockets that were handed over, and are wanted by nobody any more.
+    /// The files of unix sockets in `left_over`.
     left: Mutex<Vec<SocketFile>>,
-    /// In the service manager's store, and wanted by nobody any more.
+    /// Names in the service manager's store, of sockets that no listener uses any more.
     stale: Mutex<Vec<String>>,
 }
 
@@ -72,7 +75,7 @@ impl InheritedSockets {
     /// Call this once, at the start: it takes standard input and the descriptors that the environment names.
     pub fn receive() -> Self {
         let mut activated = activated();
-        // A socket unit's own first: of the same socket there may be a copy in the store.
+        // Sockets of a socket unit come first: the store may have copies of them.
         activated.sort_by_key(|activated| fd_store::is_ours(&activated.name));
         let mut inherited = Self { activated, ..Self::default() };
         if let Some(mut predecessor) = Predecessor::of_process() {
@@ -86,7 +89,8 @@ impl InheritedSockets {
         self.predecessor.clone()
     }
 
-    /// The socket that this listener finds open.
+    /// Takes the inherited socket at this listener's address, if there is one: of several that the predecessor has
+    /// handed over, the one of the same name, or else one whose name no other listener has.
     pub fn take(&mut self, listener: &Listener, all: &[Listener]) -> Option<io::Result<Bound>> {
         let written = listener.address.to_string();
         let has = |handed: &Handed, listener: &Listener| handed.name == *listener.name;
@@ -108,8 +112,7 @@ impl InheritedSockets {
         Some(copy.and_then(|socket| bind::activated(listener, socket, fd_store::is_ours(name))))
     }
 
-    /// Listeners of another config may take what has been taken from the service manager's sockets: the ones that have
-    /// it are no more.
+    /// Lets the listeners of another config take the service manager's sockets: those that had taken them are gone.
     pub fn put_back(&mut self) {
         self.activated.iter_mut().for_each(|activated| activated.taken = false);
     }
@@ -121,7 +124,7 @@ impl InheritedSockets {
         Some(self.handed.swap_remove(found).1)
     }
 
-    /// Everything has been taken that is wanted; the rest is closed. `admin` is the claim to an inherited file.
+    /// Closes the sockets that were not taken. `admin`: the claim to the file of an inherited admin socket.
     pub fn settle(self, admin: Option<Claim>) -> Takeover {
         let (mut stale, mut left) = (Vec::new(), Vec::new());
         for address in self.handed.iter().filter_map(|(_, socket)| bind::local(socket)) {
@@ -152,13 +155,13 @@ impl InheritedSockets {
     }
 }
 
-/// Why some pool of these, or of all, has no endpoint for a request.
+/// The reason why one of the pools in `served` (`None`: of all pools) has no endpoint for a request.
 fn unserved_pool(snapshot: &Snapshot, served: Option<&HashSet<String>>) -> Option<String> {
     let is_served = |pool: &&Arc<Pool>| served.is_none_or(|served| served.contains(&**pool.name()));
     snapshot.pools().iter().filter(is_served).find(|pool| !pool.serves()).map(|pool| pool.why_unavailable())
 }
 
-/// As systemd passes them: numbered from 3, for the process that it has started and for no other.
+/// The sockets that systemd passes (sd_listen_fds(3)): numbered from 3, and only for the process that it has started.
 fn activated() -> Vec<Activated> {
     let Ok(found) = sd_notify::listen_fds() else { return Vec::new() };
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -174,7 +177,7 @@ fn activated() -> Vec<Activated> {
 // === impl Activated ===
 
 impl Activated {
-    /// Whether it listens there.
+    /// Whether this is a listening stream socket at that address.
     fn is_at(&self, address: &ListenAddress) -> bool {
         let socket = SockRef::from(&self.socket);
         let listens =
@@ -195,21 +198,21 @@ impl Activated {
 // === impl Takeover ===
 
 impl Takeover {
-    /// Returns once this process may serve in place of another; at once where it succeeds nobody.
+    /// Returns once this process has taken over from its predecessor; at once if it has none.
     pub async fn begun(&self) {
         if self.predecessor.is_some() {
-            // An error cannot be: the sender is here.
+            // This cannot fail: the sender is in `self`.
             let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
         }
     }
 
-    /// Returns once this process serves, whether it succeeds another one or not.
+    /// Returns once this process serves, with or without a predecessor.
     pub async fn serves(&self) {
-        // An error cannot be: the sender is here.
+        // This cannot fail: the sender is in `self`.
         let _ = self.serves.subscribe().wait_for(|serves| *serves).await;
     }
 
-    /// Returns once the process before this one has finished what it had in flight; at once where there was none.
+    /// Returns once the predecessor has drained and exited; at once if there was none.
     pub async fn predecessor_gone(&self) {
         if self.predecessor.is_some() {
             let _ = self.gone.subscribe().wait_for(|gone| *gone).await;
@@ -220,7 +223,7 @@ impl Takeover {
         self.predecessor.is_some()
     }
 
-    /// What the process before this one knows of endpoints and names now. Ask when the pools are about to be made.
+    /// Asks the predecessor for the live state of its pools. Call this right before the pools are built.
     pub fn live_state(&self) -> LiveState {
         let Some(predecessor) = &self.predecessor else { return LiveState::default() };
         let Some(live) = predecessor.live_state() else {
@@ -232,8 +235,8 @@ impl Takeover {
         live
     }
 
-    /// Returns once no pool is without an endpoint that the process before this one could serve, or no pool at all
-    /// where that is not known. That process goes on serving meanwhile, and ends this one when it takes too long.
+    /// Returns once each pool that the predecessor can serve has an endpoint here, too; if those are not known, each
+    /// pool. Meanwhile the predecessor serves, and it ends this process if this takes too long.
     pub async fn can_serve_as_well(&self, snapshot: &ArcSwap<Snapshot>) {
         let Some(predecessor) = &self.predecessor else { return };
         let served = std::mem::take(&mut *self.served.lock());
@@ -250,16 +253,16 @@ impl Takeover {
         }
     }
 
-    /// Says that this process can serve, and returns once it may: at once where it succeeds nobody.
+    /// Tells the predecessor that this process can serve, and returns once it may; at once if there is no predecessor.
     ///
-    /// The process before this one may kill it until then, so nobody may have been accepted.
+    /// Until then the predecessor may kill this process, so no client may have been accepted.
     pub async fn may_begin(&self) {
         let Some(predecessor) = self.predecessor.clone() else { return };
         if !self.send_once(|| {
             predecessor.tell(&Message::ready(self.left_over.clone()));
             true
         }) {
-            // It has withdrawn, and ends.
+            // This process has withdrawn, and ends.
             std::future::pending::<()>().await;
         }
         let its_word = tokio::task::spawn_blocking(move || predecessor.wait_until_it_lets_go());
@@ -267,15 +270,16 @@ impl Takeover {
         let _ = its_word.await;
     }
 
-    /// Tells the process before this one that nobody will come after it; `false`: it is too late, this process serves,
-    /// or is about to.
+    /// Tells the predecessor that this process will not succeed it; `false`: it is too late, this process serves, or is
+    /// about to.
     pub fn withdraws(&self, reason: &str) -> bool {
         let Some(predecessor) = &self.predecessor else { return false };
-        // If that one is gone, nobody but this process is left to serve.
+        // If the predecessor is gone, only this process is left to serve.
         self.send_once(|| predecessor.refuse(reason, false))
     }
 
-    /// Of all that may be said, one thing is; `say` returns whether it was, and this whether it was this.
+    /// Calls `say`, which tells the predecessor how this start ends, unless that has been told already. Returns whether
+    /// `say` has told it.
     fn send_once(&self, say: impl FnOnce() -> bool) -> bool {
         let mut said = self.said.lock();
         if *said {
@@ -285,8 +289,7 @@ impl Takeover {
         *said
     }
 
-    /// Clients are served from now on; says so to a service manager, which the process before this one, if there is
-    /// one, has told who is the main process.
+    /// Clients are served from now on. Without a predecessor, tells the service manager; a predecessor has done that.
     pub fn begin(&self, listen_sockets: &Arc<ListenSockets>) {
         listen_sockets.own_files();
         let Some(predecessor) = self.predecessor.clone() else {

@@ -1,4 +1,4 @@
-//! Where reloads are carried out: one at a time, beside the control thread's loop, which sees signals meanwhile.
+//! Carries out reloads one at a time, in a task beside the control thread's loop, which handles signals meanwhile.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::admin::{ConfigChange, OperationOutcome};
 
 pub struct ReloadQueue(OneTask<Reloads>);
 
-/// A state that one task at a time works on. It outlives a task that panics: what is in force, what goes back and what
-/// was refused is known afterwards as before.
+/// A state that one task at a time works on. The state outlives a task that panics: a pending revert and the history of
+/// configs are not lost.
 struct OneTask<T> {
     state: Arc<Mutex<T>>,
     task: Task,
@@ -21,11 +21,11 @@ struct OneTask<T> {
 enum Task {
     None,
     Running(JoinHandle<()>),
-    /// None will be, either.
+    /// No task runs, and none will.
     Closed,
 }
 
-/// What can be carried out.
+/// Work for the queue.
 pub enum Job {
     /// The process serves from now on.
     Started,
@@ -34,27 +34,27 @@ pub enum Job {
     Change(ConfigChange, oneshot::Sender<OperationOutcome>),
 }
 
-/// Something for the loop to know.
+/// An event for the control thread's loop.
 pub enum QueueEvent {
     Due(Due),
-    /// What was being carried out has ended.
+    /// The running job has ended.
     Done,
 }
 
 // === impl ReloadQueue ===
 
 impl ReloadQueue {
-    /// Must run within the runtime that will carry things out.
+    /// Must run within the runtime that will run the jobs.
     pub fn open(shared: Arc<ServerState>, initial_config: InitialConfig) -> Self {
         Self(OneTask::new(Reloads::start(shared, initial_config)))
     }
 
-    /// Whether something can be begun; else, [`ReloadQueue::next_event`] says when.
+    /// Whether a job can be begun; if not, [`ReloadQueue::next_event`] returns when one can.
     pub fn is_idle(&self) -> bool {
         matches!(self.0.task, Task::None)
     }
 
-    /// May be dropped and called again.
+    /// Cancel safe.
     pub async fn next_event(&mut self) -> QueueEvent {
         if self.is_idle() {
             return QueueEvent::Due(self.0.state.lock().await.due().await);
@@ -63,12 +63,12 @@ impl ReloadQueue {
         QueueEvent::Done
     }
 
-    /// Begins it, where nothing is under way.
+    /// Begins the job, unless another one runs.
     pub fn begin(&mut self, job: Job) {
         self.0.begin(|reloads| job.carry_out(reloads));
     }
 
-    /// Nothing is begun any more, and what is under way is given up; whoever waits for it hears of the stop.
+    /// Aborts the running job, and begins no other. A client that waits for its outcome is told of the stop.
     pub fn close(&mut self) {
         self.0.close();
     }
@@ -81,7 +81,7 @@ impl<T: Send + 'static> OneTask<T> {
         Self { state: Arc::new(Mutex::new(state)), task: Task::None }
     }
 
-    /// Begins it, where nothing is under way.
+    /// Begins the work, unless a task runs.
     fn begin<F>(&mut self, work: impl FnOnce(OwnedMutexGuard<T>) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send,
@@ -92,7 +92,7 @@ impl<T: Send + 'static> OneTask<T> {
         }
     }
 
-    /// Returns once the task that runs has ended, for ever if there is none. May be dropped and called again.
+    /// Returns once the running task has ended; never, if there is none. Cancel safe.
     async fn ended(&mut self) {
         let Task::Running(task) = &mut self.task else { return std::future::pending().await };
         // An error is a panic, which is in the log.
@@ -115,7 +115,7 @@ impl Job {
             Self::Started => reloads.started().await,
             Self::Due(due) => reloads.attend(due).await,
             Self::Reload(by) => drop(reloads.reload(by, None).await),
-            // Whoever asked may have gone.
+            // The client that asked may have gone.
             Self::Change(change, reply) => drop(reply.send(reloads.perform(change).await)),
         }
     }

@@ -1,8 +1,8 @@
 //! Upgrades: a successor, started from the binary that is on the disk now, takes over the listening sockets.
 //!
-//! A successor that can serve says so, and waits. Until then nothing changes for this process, and whatever comes
-//! first, a stop included, kills a successor that has served nobody. Then this process says that everything is the
-//! successor's: from there on there is no way back, the successor accepts, and this process drains.
+//! A successor that is ready says so, and waits. Until then nothing changes for this process, and a failure or a stop
+//! kills the successor, which has served nobody. Then this process sends `Yours`: from there on there is no way back,
+//! the successor accepts, and this process drains.
 
 pub mod launch;
 pub mod message;
@@ -34,12 +34,12 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long a stop waits for a process that is being started.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(1);
 
-/// What is left of a message for live state.
+/// The size of the live state in one message, without what is around it.
 const LIVE_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 1024;
 
 /// The upgrades of a process: one at a time.
 pub struct Upgrades {
-    /// `None`: there is nothing that could be started in place of this process.
+    /// `None`: this process cannot be started a second time.
     invocation: Option<Invocation>,
     admin: Option<admin::Share>,
     under_way: Option<UnderWay>,
@@ -49,11 +49,11 @@ pub struct Upgrades {
 
 struct UnderWay {
     task: JoinHandle<Result<ReadySuccessor, UpgradeError>>,
-    /// Somebody may wait for the outcome.
+    /// `Some`: a client of the admin address waits for the outcome.
     reply: Option<oneshot::Sender<OperationOutcome>>,
 }
 
-/// A process that was started, and the channel to it. Dropped, it is killed.
+/// A started process and the channel to it. The process is killed when this is dropped.
 ///
 /// The order of the fields is that in which they are dropped. A successor takes the end of the channel for the end of
 /// this process, and begins to serve: it must be dead by then.
@@ -62,28 +62,29 @@ struct Started<P = Launched> {
     channel: AsyncFd<OwnedFd>,
 }
 
-/// A process that can serve in our place, and waits to be told. Dropped, it is killed.
+/// A successor that is ready, and waits for `Yours`. It is killed when this is dropped.
 struct ReadySuccessor {
     started: Started,
     binary: PathBuf,
     version: String,
+    /// The sockets that the successor does not use; `None`: it has not said.
     left: Option<Vec<Handed>>,
 }
 
-/// What a successor gets from us.
+/// What a successor gets from this process.
 struct SocketHandover {
     sockets: Vec<(Handed, OwnedFd)>,
     snapshot: Arc<ArcSwap<Snapshot>>,
-    /// What it has said that it waits for.
+    /// Why the successor is not ready yet, as it has said.
     awaited: parking_lot::Mutex<Option<String>>,
 }
 
-/// A process that serves in our place.
+/// A process that serves in place of this one.
 #[derive(Debug)]
 pub struct Successor {
     pid: u32,
     version: String,
-    /// Its other end tells the successor when we are gone.
+    /// Its end tells the successor that this process has exited.
     _channel: AsyncFd<OwnedFd>,
 }
 
@@ -122,12 +123,12 @@ pub enum UpgradeError {
 // === impl UpgradeError ===
 
 impl UpgradeError {
-    /// Whether some process may still have the sockets.
+    /// Whether another process may still have copies of the sockets.
     fn leaves_copies(&self) -> bool {
         match self {
-            // It was sent none, or has ended by itself.
+            // The successor was sent none, or has ended by itself.
             Self::Launch(_) | Self::Refused { .. } => false,
-            // It was killed, and something behind it may live on, or what it was is not known.
+            // The successor was killed, or ended without a word: a process that it has started may live on.
             _ => true,
         }
     }
@@ -144,7 +145,7 @@ impl Upgrades {
         self.under_way.is_some()
     }
 
-    /// Starts a successor, or says why not.
+    /// Starts a successor, or reports why not.
     pub fn begin(&mut self, shared: &Arc<ServerState>, reply: Option<oneshot::Sender<OperationOutcome>>) {
         match self.start(shared) {
             Ok(task) => self.under_way = Some(UnderWay { task, reply }),
@@ -179,13 +180,13 @@ impl Upgrades {
         Ok(tokio::spawn(upgrade(invocation, handover, limit, self.launching.clone())))
     }
 
-    /// Waits for the end of the upgrade that is under way, for ever if there is none, and tells who asked for it. A
-    /// successor that is returned serves. May be dropped and called again.
+    /// Waits for the end of the upgrade that is under way (for ever if there is none), and sends the outcome to the
+    /// client that asked. Returns a successor that serves. Cancel safe.
     pub async fn succeeded(&mut self, shared: &ServerState) -> Successor {
         loop {
             let Some(under_way) = &mut self.under_way else { return std::future::pending().await };
             let ended = (&mut under_way.task).await;
-            // Nothing waits from here on: a stop comes before all of it, or after.
+            // There is no `await` from here on: a stop comes before all of this, or after.
             let reply = self.under_way.take().and_then(|under_way| under_way.reply);
             let ended = ended.unwrap_or(Err(UpgradeError::Stopped));
             match ended.and_then(|candidate| self.hand_over(shared, candidate)) {
@@ -204,11 +205,12 @@ impl Upgrades {
         }
     }
 
-    /// What this process had is the successor's from here on.
+    /// Hands everything over: from here on the successor serves.
     fn hand_over(&self, shared: &ServerState, candidate: ReadySuccessor) -> Result<Successor, UpgradeError> {
         let ReadySuccessor { started, binary, version, left } = candidate;
         let pid = started.process.pid;
-        // Only the main process may say who comes after it, and the next one may speak once it has heard of it.
+        // The service manager heeds the main process only: this one has to name its successor before that one may
+        // speak.
         main_process_is(pid);
         if fd_passing::send(started.channel.get_ref(), &Message::Yours.to_bytes(), &[]).is_err() {
             main_process_is(std::process::id());
@@ -228,7 +230,8 @@ impl Upgrades {
         let Some(UnderWay { task, reply }) = self.under_way.take() else { return };
         task.abort();
         let ended = task.await;
-        // Who is being started in this moment is killed as soon as it is there: not before, and not after our end.
+        // A process that is just being launched can be killed only once it exists, and must be before this process
+        // exits.
         drop(tokio::time::timeout(LAUNCH_LIMIT, self.launching.lock()).await);
         let error = match ended {
             Ok(Err(error)) => error,
@@ -246,7 +249,7 @@ impl Successor {
         log::info!(successor = *pid, version = version.as_str(); "upgraded, the successor serves");
         if let Some(reply) = reply {
             let old = std::process::id();
-            // Whoever asked may have gone.
+            // The client that asked may have gone.
             let _ = reply.send(OperationOutcome::done(format!(
                 "process {old} (evenkeel {VERSION}) has handed over to process {pid} (evenkeel {version})\n"
             )));
@@ -279,7 +282,7 @@ fn failed(shared: &ServerState, error: &UpgradeError, reply: Option<oneshot::Sen
     }
 }
 
-/// Returns once the successor can serve. Dropped before that, it leaves no successor behind.
+/// Returns once the successor is ready. If this future is dropped before, the successor is killed.
 async fn upgrade(
     invocation: Invocation,
     handover: SocketHandover,
@@ -308,7 +311,7 @@ async fn start_and_hear(
     SockRef::from(&ours).set_nonblocking(true)?;
     let channel = watch(ours)?;
     let launching = launching.lock_owned().await;
-    // If nobody waits for it any more, what it returns is dropped in this order.
+    // If this future is dropped, so is the result, in this order.
     let launch = tokio::task::spawn_blocking(move || {
         let process = invocation.launch(&channel, theirs)?;
         Ok((Started { process, channel }, launching))
@@ -319,11 +322,11 @@ async fn start_and_hear(
     Ok((started, said))
 }
 
-/// Hands over what there is; returns whether the successor serves or why not, `None` if it ends without a word.
+/// Sends the sockets and answers questions, until the successor is ready or refuses; `None`: it ended without a word.
 async fn hear(started: &Started, handover: &SocketHandover) -> Result<Option<Message>, UpgradeError> {
     let Started { process, channel } = started;
     let said = async {
-        // One that has refused already does not read any more, but has said why.
+        // A successor that has refused already does not read any more, but has said why.
         let mut sent = send_sockets(channel, &handover.sockets).await;
         loop {
             let message = match receive(channel).await {
@@ -340,7 +343,7 @@ async fn hear(started: &Started, handover: &SocketHandover) -> Result<Option<Mes
                     *handover.awaited.lock() = Some(reason);
                 }
                 Some(Message::Ready { .. } | Message::Failed { .. }) => return Ok(message),
-                // What a later version may have to say.
+                // A message of a later version.
                 _ => {}
             }
         }
@@ -366,10 +369,10 @@ async fn send_sockets(channel: &AsyncFd<OwnedFd>, sockets: &[(Handed, OwnedFd)])
     Ok(())
 }
 
-/// As it is now: the successor asks when it is about to make its pools of it.
+/// Sends the live state as it is now: the successor asks right before it builds its pools.
 async fn send_live(channel: &AsyncFd<OwnedFd>, snapshot: &ArcSwap<Snapshot>) -> io::Result<()> {
     let snapshot = snapshot.load_full();
-    // Of twenty thousand endpoints it takes a moment, in which this thread answers others.
+    // With twenty thousand endpoints this takes a moment, in which the control thread must not block.
     let parts =
         tokio::task::spawn_blocking(move || LiveState::of(snapshot.pools()).into_parts(LIVE_BYTES_MAX));
     let mut parts = parts.await.map_err(io::Error::other)?.into_iter().peekable();
@@ -388,18 +391,18 @@ async fn send(channel: &AsyncFd<OwnedFd>, message: &Message, with: &[BorrowedFd<
 async fn receive(channel: &AsyncFd<OwnedFd>) -> io::Result<Vec<u8>> {
     loop {
         match channel.async_io(Interest::READABLE, |socket| fd_passing::receive(socket)).await {
-            // It ended with something unread; what it has said comes after this.
+            // The successor ended with unread messages; what it has sent comes after this error.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             received => return Ok(received?.0),
         }
     }
 }
 
-/// Scripts may end and leave something behind that holds the channel open.
+/// Returns when the process has ended: a script may leave a process behind that holds the channel open.
 async fn end_of(launched: &Launched) {
     match launched.process().map(watch) {
         Some(Ok(process)) => drop(process.readable().await),
-        // One that has ended before it could be watched has closed its end, or the time runs out.
+        // If the process ended before it could be watched, the channel has ended, or the time limit applies.
         _ => std::future::pending().await,
     }
 }

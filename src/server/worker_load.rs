@@ -40,8 +40,8 @@ pub struct Assigned<T> {
 #[repr(align(128))]
 struct Load([AtomicUsize; EPOCHS]);
 
-/// Counts one connection of a worker until it is dropped. It holds that worker's load only: what all workers hold, all of
-/// them write.
+/// Counts one connection of a worker until it is dropped. It refers to that worker's load only: all workers would write
+/// the reference count of a table that they share.
 #[must_use = "it counts only while this lives"]
 pub struct LoadGuard {
     epoch: usize,

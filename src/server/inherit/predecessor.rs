@@ -1,4 +1,4 @@
-//! The process that this one succeeds, as seen from here.
+//! The successor's end of the channel to its predecessor.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,17 +12,17 @@ use crate::pool::live_state::LiveState;
 use crate::server::fd_passing;
 use crate::server::upgrade::message::{Handed, Message, SUCCESSOR};
 
-/// How long it may take to hand its sockets over.
+/// How long each message of the handover may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Reasons that are longer are cut.
+/// A longer reason is cut.
 const REASON_BYTES_MAX: usize = 16 << 10;
 
-/// The channel to it.
+/// The channel to the predecessor.
 #[derive(Debug, Clone)]
 pub struct Predecessor {
     channel: Arc<OwnedFd>,
-    /// It knows the messages about live state.
+    /// The predecessor's version knows the messages about live state.
     tells_live: bool,
 }
 
@@ -31,7 +31,7 @@ impl Predecessor {
     pub fn of_process() -> Option<Self> {
         std::env::var_os(SUCCESSOR)?;
         let channel = io::stdin().as_fd().try_clone_to_owned().ok()?;
-        // The variable may have been left to something that another program has started.
+        // The variable may have been inherited by way of another program.
         SockRef::from(&channel).r#type().ok().filter(|is| *is == Type::SEQPACKET)?;
         SockRef::from(&channel).set_read_timeout(Some(LIMIT)).ok()?;
         let nothing = std::fs::File::open("/dev/null").ok()?;
@@ -43,7 +43,8 @@ impl Predecessor {
         Self { channel: Arc::new(channel), tells_live: false }
     }
 
-    /// What it hands over. If it dies meanwhile, what has arrived is ours, and the rest is free to be bound.
+    /// Receives the predecessor's sockets. If it dies meanwhile, those that have arrived are kept, and the other
+    /// addresses are free to be bound.
     pub fn sockets(&mut self) -> Vec<(Handed, OwnedFd)> {
         let mut all = Vec::new();
         while let Some((message, descriptors)) = self.next() {
@@ -58,8 +59,8 @@ impl Predecessor {
         all
     }
 
-    /// What it knows of endpoints and names at this moment: nothing, if it is of a version that does not say. `None`:
-    /// it should say, and does not, or not to its end.
+    /// Asks for the live state of endpoints and names; empty if the predecessor's version does not know the question.
+    /// `None`: it has not answered, or not completely.
     pub fn live_state(&self) -> Option<LiveState> {
         let mut all = LiveState::default();
         if !self.tells_live {
@@ -76,20 +77,20 @@ impl Predecessor {
         }
     }
 
-    /// The next message, `None` where this version does not know it, and what came with it; `None`: there is no other.
+    /// The next message (`None`: unknown to this version) and its descriptors; `None`: there are no more messages.
     pub(super) fn next(&self) -> Option<(Option<Message>, Vec<OwnedFd>)> {
         let (message, descriptors) = fd_passing::receive(&*self.channel).ok()?;
         (!message.is_empty()).then(|| (Message::parse(&message), descriptors))
     }
 
-    /// This process does not serve yet, and says why.
+    /// Tells the predecessor why this process does not serve yet.
     pub fn wait_for(&self, reason: &str) {
         if self.tells_live {
             self.tell(&Message::Waiting { reason: cut(reason) });
         }
     }
 
-    /// It may be dead; then nobody needs to know.
+    /// Sends a message; no matter if the predecessor is dead.
     pub fn tell(&self, message: &Message) {
         let _ = self.send(message);
     }
@@ -98,24 +99,26 @@ impl Predecessor {
         fd_passing::send(&*self.channel, &message.to_bytes(), &[])
     }
 
-    /// This process ends, and says why; returns whether that one will pass it on.
+    /// Tells the predecessor that this process ends, and why. Returns whether that was sent: the predecessor reports
+    /// it.
     pub fn refuse(&self, reason: &str, invalid_config: bool) -> bool {
         self.send(&Message::Failed { reason: cut(reason), invalid_config }).is_ok()
     }
 
-    /// Waits until it has said that everything is ours now, or is dead. Until then it serves, and may still end us.
+    /// Blocks until the predecessor has handed everything over, or is dead. Until then it serves, and may kill this
+    /// process.
     pub fn wait_until_it_lets_go(&self) {
         let _ = SockRef::from(&*self.channel).set_read_timeout(None);
         while self.next().is_some_and(|(message, _)| !matches!(message, Some(Message::Yours))) {}
     }
 
-    /// Waits for its end.
+    /// Blocks until the predecessor has exited.
     pub fn wait_until_gone(&self) {
         let _ = SockRef::from(&*self.channel).set_read_timeout(None);
         while self.next().is_some() {}
     }
 
-    /// Whether it has ended.
+    /// Whether the predecessor has exited.
     pub fn is_gone(&self) -> bool {
         let mut channel = [PollFd::new(self.channel.as_fd(), PollFlags::empty())];
         let ended = |events: PollFlags| events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR);

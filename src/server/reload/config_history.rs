@@ -177,8 +177,8 @@ impl Stored {
     }
 }
 
-/// The contents of the state directory; if there are none, the status of the config file that follows. `is_named`: the
-/// config names the directory.
+/// The contents of the state directory; if there are none, the second value is the status of the config file.
+/// `is_named`: the config names the directory.
 fn opened(
     read: Result<Result<Option<Stored>, StateError>, Hung>,
     is_named: bool,
@@ -205,7 +205,7 @@ fn stands_for(
 ) -> FileStatus {
     let unconfirmed = unconfirmed.filter(|unconfirmed| unconfirmed.text == *text);
     match (unconfirmed, in_force) {
-        // Taken for permanent, it would overwrite what cannot be read.
+        // A text taken for permanent would overwrite the state file that cannot be read.
         (_, Err(error)) if unconfirmed.is_some() || !error.is_missing() => {
             FileStatus::Unknown(error.to_string())
         }

@@ -1,8 +1,8 @@
-//! Starting a successor: the binary that is now at the path by which this process was started, with the same arguments.
+//! Starts a successor: the binary that is now at the path by which this process was started, with the same arguments.
 //!
-//! It must not be a child of ours. A service manager that is told of a new main process wants to be its parent, and
-//! kills it at the next stop otherwise. So a process in between starts it and ends at once. That one is the binary that
-//! runs now, whatever is on the disk.
+//! The successor must not be a child of this process: a service manager wants to be the parent of its main process, and
+//! kills it at the next stop otherwise. So an intermediate process starts the successor and exits at once. It runs the
+//! binary of this process, whatever is on the disk.
 
 use std::ffi::OsString;
 use std::io;
@@ -18,13 +18,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_s
 use super::message::{Message, SUCCESSOR};
 use crate::server::fd_passing;
 
-/// The hidden command by which this binary is the process in between.
+/// The hidden subcommand that makes this binary the intermediate process.
 pub const COMMAND: &str = "start-successor";
 
 /// The running binary, even where another one has taken its place on the disk.
 const OURSELVES: &str = "/proc/self/exe";
 
-/// What concerns the process that a service manager has started, and not its successor.
+/// Variables that a service manager has set for the process that it started, and not for a successor.
 const OF_THIS_PROCESS: [&str; 5] =
     ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
@@ -49,7 +49,7 @@ pub struct Launched {
 // === impl Invocation ===
 
 impl Invocation {
-    /// Call this at the start: paths are relative to where the process is then.
+    /// Call this at the start: relative paths refer to the working directory of that time.
     pub fn of_process() -> io::Result<Self> {
         let mut arguments = std::env::args_os();
         let name = arguments.next().ok_or(io::ErrorKind::NotFound)?;
@@ -64,8 +64,8 @@ impl Invocation {
         &self.binary
     }
 
-    /// Blocks for the moment that a start takes. `theirs` becomes the successor's standard input.
-    /// `ours` must not block: what the process in between has to say is there once it has ended.
+    /// Blocks until the successor is started. `theirs` becomes its standard input. `ours` must be nonblocking: the
+    /// message of the intermediate process is there once that has exited.
     pub fn launch(&self, ours: impl AsFd, theirs: OwnedFd) -> io::Result<Launched> {
         let mut between = Command::new(OURSELVES);
         between.arg(COMMAND).arg("--").arg(&self.binary).arg(&self.name).args(&self.arguments);
@@ -73,7 +73,7 @@ impl Invocation {
             between.env_remove(name);
         }
         let mut child = between.stdin(Stdio::from(theirs)).spawn()?;
-        // With it goes our copy of the other end: whoever waits for a message must see the end.
+        // This closes our copy of `theirs`, so that `ours` can see the end of the channel.
         drop(between);
         child.wait()?;
         match Message::parse(&fd_passing::receive(ours)?.0) {
@@ -88,20 +88,21 @@ impl Invocation {
     }
 }
 
-/// `None`: it has ended, and need not be killed. One that cannot be held could not be killed later, and is now.
+/// The pidfd of a process; `None`: it has ended. A process without a pidfd could not be killed later, and is killed
+/// now.
 fn held(pid: Pid, opened: rustix::io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
     match opened {
         Ok(process) => Ok(Some(process)),
         Err(Errno::SRCH) => Ok(None),
         Err(error) => {
-            // By its number, which nobody else can have yet: it has just been started, and has nothing of ours.
+            // By its pid, which no other process can have yet: it has just been started, and has none of our sockets.
             let _ = kill_process(pid, Signal::KILL);
             Err(error.into())
         }
     }
 }
 
-/// As a shell would find it.
+/// Finds the binary as a shell would.
 fn find(name: &Path) -> Option<PathBuf> {
     if name.components().count() > 1 {
         return Some(name.to_owned());
@@ -110,8 +111,8 @@ fn find(name: &Path) -> Option<PathBuf> {
     std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// What the process in between does: starts `command` (a binary, its name, its arguments), and says which process that
-/// is, or why there is none.
+/// The intermediate process: starts `command` (a binary, its name, its arguments), and sends its pid, or why there is
+/// none.
 pub fn start(command: &[OsString]) -> io::Result<()> {
     let [binary, name, arguments @ ..] = command else { return Err(io::ErrorKind::InvalidInput.into()) };
     let mut successor = Command::new(binary);
@@ -129,7 +130,7 @@ pub fn start(command: &[OsString]) -> io::Result<()> {
 // === impl Launched ===
 
 impl Launched {
-    /// It lives on, whatever becomes of us.
+    /// Lets the process live on, whatever becomes of this one.
     pub fn detach(mut self) {
         self.process = None;
     }
@@ -141,8 +142,8 @@ impl Launched {
 }
 
 impl Drop for Launched {
-    /// Waits for its end: until then it has the listening sockets, too, and clients that come to their queues after
-    /// this process has closed its own would be reset.
+    /// Kills the process and waits for its end: until then it has the listening sockets, too, and clients that enter
+    /// their queues after this process has closed its own would be reset.
     fn drop(&mut self) {
         let Some(process) = self.process.take() else { return };
         // An error means that it has ended.

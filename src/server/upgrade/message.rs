@@ -1,55 +1,56 @@
-//! What the process that goes and the one that comes say to each other. They may be of different versions: fields may
-//! be added here, and none removed. A message that the other side may not know is sent only where it has said that it
-//! does, by a field of one that it must know: versions before took it for the end.
+//! The messages between a predecessor and its successor. They may be of different versions: fields may be added here,
+//! and none removed. A message that the other side may not know is sent only if a field of an earlier message has
+//! announced that it does: older versions take an unknown message for the end of the channel.
 
 use serde::{Deserialize, Serialize};
 
 use crate::pool::live_state::LiveState;
 use crate::server::fd_passing::MESSAGE_BYTES_MAX;
 
-/// Set for a successor: its standard input is the channel to the process before it.
+/// The environment variable of a successor, whose standard input is the channel to its predecessor.
 pub const SUCCESSOR: &str = "EVENKEEL_SUCCESSOR";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Message {
-    /// From the process in between, the first of all.
+    /// From the intermediate process, before all others.
     Launched { pid: i32 },
-    /// From the old one: listening sockets, one descriptor for each. `live`: it knows `LiveWanted` and `Waiting`.
+    /// From the predecessor: listening sockets, one descriptor for each. `live`: it knows `LiveWanted` and `Waiting`.
     Sockets {
         sockets: Vec<Handed>,
         last: bool,
         #[serde(default)]
         live: bool,
     },
-    /// From the new one, when it is about to make its pools: it wants the live state.
+    /// From the successor, right before it builds its pools: asks for the live state.
     LiveWanted,
-    /// From the old one: a part of it.
+    /// From the predecessor: a part of the live state.
     Live { state: LiveState, last: bool },
-    /// From the new one: why it does not serve yet.
+    /// From the successor: why it does not serve yet.
     Waiting { reason: String },
-    /// From the new one: it can serve, and begins once it is told that everything is its own.
+    /// From the successor: it can serve, and begins once it has got `Yours`.
     Ready {
         version: String,
-        /// Sockets that it does not want; `None`: it does not say, or they are too many for a message.
+        /// Sockets that it does not use; `None`: its version does not say, or they are too many for a message.
         #[serde(default)]
         left: Option<Vec<Handed>>,
     },
-    /// From the new one: it ends, and why.
+    /// From the successor or the intermediate process: it ends, for this reason.
     Failed { reason: String, invalid_config: bool },
-    /// From the old one: it has told the service manager who is the main process now, and cannot undo it any more.
+    /// From the predecessor: everything is the successor's. The service manager has been told of the new main process,
+    /// so this cannot be undone.
     Yours,
 }
 
-/// A socket as the config of the old process has it.
+/// A socket that is handed over, as the predecessor's config names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handed {
     pub role: Role,
-    /// Of the listener; empty for the admin address.
+    /// The listener's name; empty for the admin address.
     pub name: String,
-    /// The address as it is written, so with port 0 where the system chose one.
+    /// The address as the config writes it: with port 0 where the system chose one.
     pub written: String,
-    /// No service manager has opened it. Versions before do not say.
+    /// No service manager has opened it. Older versions do not say.
     #[serde(default, rename = "private")]
     pub exclusive: bool,
 }
@@ -62,7 +63,8 @@ pub enum Role {
 }
 
 impl Message {
-    /// Who does not say which sockets it leaves can serve all the same: the process before it serves all queues empty.
+    /// Leaves the list of unused sockets out if it does not fit into a message: the predecessor then empties all
+    /// queues.
     pub fn ready(left: Vec<Handed>) -> Self {
         let ready = |left| Self::Ready { version: env!("CARGO_PKG_VERSION").to_owned(), left };
         let all = ready(Some(left));
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
     use crate::server::fd_passing::{pair, receive, send};
 
-    /// What is cut is no message, and the process before it would take this one for ended.
+    /// A message that was cut would be taken for the end of the successor.
     #[test]
     fn a_successor_that_leaves_many_sockets_is_heard() {
         let left_of = |count| {
