@@ -1,4 +1,4 @@
-//! What is written for people and their tools: access log records, the event log, metrics. Fed from above.
+//! The access log, the event log and the metrics. Other modules report to this one; it calls none of them back.
 
 pub mod access;
 pub mod events;
@@ -17,13 +17,13 @@ pub fn colours_wanted() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// What is told of requests, as the process has it; each worker tells by a [`WorkerTelemetry`].
+/// Metrics and access log of the process. Each worker records its requests through its own [`WorkerTelemetry`].
 pub struct Telemetry {
     pub metrics: metrics::Metrics,
     pub access_log: access::AccessLog,
 }
 
-/// Where the finished requests of one worker are written.
+/// Records the finished requests of one worker.
 pub struct WorkerTelemetry {
     metrics: metrics::Metrics,
     log: access::WorkerLog,
@@ -34,14 +34,14 @@ impl Telemetry {
         Self { metrics: metrics::Metrics::new(started), access_log }
     }
 
-    /// For one thread.
+    /// A handle for one worker thread.
     pub fn worker(&self) -> WorkerTelemetry {
         WorkerTelemetry { metrics: self.metrics.clone(), log: self.access_log.worker() }
     }
 }
 
 impl WorkerTelemetry {
-    /// Of a request that ended at `now`.
+    /// Counts and logs a request that ended at `now`.
     pub fn record(&self, record: record::NamedRecord<'_>, now: Instant) {
         self.metrics.request(record);
         self.log.log(record, now);

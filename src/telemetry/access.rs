@@ -15,28 +15,28 @@ use super::writer::{LineWriter, Output, Producer};
 use crate::config::{self, AccessFormat, LogOutput};
 
 thread_local! {
-    /// The line in the making; taken out while in use, so that nothing here can be borrowed twice.
+    /// The line being formatted; taken out while in use, so that it cannot be borrowed twice.
     static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A line longer than this does not keep its buffer.
+/// Capacity that the line buffer keeps after a longer line.
 const KEPT_BYTES: usize = 16 << 10;
 
-/// The log as the process has it; each worker writes by a [`WorkerLog`].
+/// The access log of the process; each worker writes through its own [`WorkerLog`].
 pub struct AccessLog {
     /// `None`: off.
     writer: Option<LineWriter>,
     format: Format,
 }
 
-/// Where the records of one thread become lines.
+/// Formats and queues the records of one thread.
 pub struct WorkerLog {
     /// `None`: off.
     producer: Option<Producer>,
     format: Format,
 }
 
-/// The format, decided.
+/// The format in use: `auto` is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Text { colour: bool },
@@ -47,7 +47,7 @@ enum Format {
 // === impl AccessLog ===
 
 impl AccessLog {
-    /// Opens the output, for so many workers; the error names it.
+    /// Opens the output, with a queue for each of `workers` threads; an error names the output.
     pub fn start(config: &config::AccessLog, workers: usize) -> io::Result<AccessLog> {
         let output = match &config.output {
             LogOutput::Off => return Ok(AccessLog { writer: None, format: Format::Json }),
@@ -60,7 +60,7 @@ impl AccessLog {
         Ok(AccessLog { writer: Some(writer), format })
     }
 
-    /// For one thread.
+    /// A handle for one worker thread.
     pub fn worker(&self) -> WorkerLog {
         WorkerLog { producer: self.writer.as_ref().map(LineWriter::producer), format: self.format }
     }
@@ -77,7 +77,7 @@ impl AccessLog {
         }
     }
 
-    /// Waits until all lines so far are written; false if `limit` was too short.
+    /// Waits until all lines queued so far are written; false if that takes longer than `limit`.
     pub fn flush(&self, limit: Duration) -> bool {
         self.writer.as_ref().is_none_or(|writer| writer.flush(limit))
     }

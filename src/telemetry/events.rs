@@ -1,4 +1,5 @@
-//! The event log: the `log` facade's lines, filtered and formatted, to standard error through the bounded writer.
+//! The event log: filters and formats the `log` facade's records, and writes them to standard error through
+//! [`LineWriter`].
 
 mod format;
 mod panic;
@@ -19,19 +20,19 @@ use crate::config::{self, EventFormat};
 use format::Style;
 pub use panic::install_panic_hook;
 
-/// What Pingora logs and an operator should not see; read in its source, version 0.9.1. Written here as directives, so
-/// that `log: { level: "info,pingora_proxy=warn" }` brings a target back.
+/// Levels of Pingora's log targets, chosen by reading the source of version 0.9.1. They are directives, so that
+/// `log: { level: "info,pingora_proxy=warn" }` brings a target back.
 ///
-/// - `pingora` in general: errors only. Its warnings and its info are either about features that are not used here, or
-///   tell a second time what evenkeel tells better: `pingora_load_balancing` announces health changes without a reason,
+/// - `pingora` in general: errors only. Its warnings and infos are either about features that are not used here, or
+///   repeat what evenkeel logs in more detail: `pingora_load_balancing` announces health changes without a reason,
 ///   `pingora_pool` and `pingora_core` note connections that an endpoint closed, the server its own start and stop.
 /// - `pingora_proxy`: "Fail to proxy" at ERROR for each request that failed, and for each client that went away. The
 ///   access log has a line for the same request, with the cause; a client that leaves is no error at all.
 /// - `pingora_core::apps`: read and write errors of clients that went away.
 /// - `pingora_core::protocols::http`: requests with broken headers; they are answered 400.
 ///
-/// What stays at ERROR is worth waking somebody: accept failures, a service that did not start, a selector that
-/// panicked, a descriptor that was closed twice.
+/// The errors that remain need an operator: accept failures, a service that did not start, a selector that panicked, a
+/// descriptor that was closed twice.
 const PINGORA: [(&str, LevelFilter); 4] = [
     ("pingora", LevelFilter::Error),
     ("pingora_proxy", LevelFilter::Off),
@@ -39,18 +40,18 @@ const PINGORA: [(&str, LevelFilter); 4] = [
     ("pingora_core::protocols::http", LevelFilter::Off),
 ];
 
-/// Lines that may wait for standard error.
+/// Lines that may wait to be written to standard error.
 const QUEUE: usize = 8192;
 
-/// All threads have one queue together: events are rare, and stay in the order in which they happened.
+/// All threads share one queue: events are rare, and this keeps them in order.
 const NO_WORKERS: usize = 0;
 
 thread_local! {
-    /// The line in the making; taken out while in use, for a panic while formatting logs a line itself.
+    /// The line being formatted; taken out while in use, because a panic during formatting logs a line itself.
     static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// The handle on the event log; clones share it.
+/// A handle to the event log; clones share it.
 #[derive(Clone)]
 pub struct EventLog {
     shared: Arc<Shared>,
@@ -68,13 +69,13 @@ struct Settings {
     style: Style,
 }
 
-/// What `log` calls.
+/// The logger that the `log` facade calls.
 struct Backend(Arc<Shared>);
 
 /// Starts the event log and makes it the `log` facade's backend.
 ///
-/// Fails when standard error cannot be duplicated or the thread cannot start; both mean that the process has no
-/// descriptors or threads left to work with. A second call gets a log of its own, but the facade keeps the first.
+/// Fails when standard error cannot be duplicated or the writer thread cannot start: the process is out of descriptors
+/// or threads. A second call returns another log, but the facade keeps the first.
 pub fn init(config: &config::Log) -> io::Result<EventLog> {
     let log = EventLog::start(config, Output::Stderr)?;
     if log::set_boxed_logger(Box::new(Backend(log.shared.clone()))).is_ok() {
@@ -105,7 +106,7 @@ impl EventLog {
         self.shared.writer.dropped()
     }
 
-    /// Waits until all events so far are written; false if `limit` was too short.
+    /// Waits until all events queued so far are written; false if that takes longer than `limit`.
     pub fn flush(&self, limit: Duration) -> bool {
         self.shared.writer.flush(limit)
     }
@@ -126,8 +127,8 @@ impl Settings {
     }
 }
 
-/// The operator's directives over [`PINGORA`]'s: a default gives way to a directive for the same target or for one
-/// above it (`pingora=debug` shows all of Pingora).
+/// The operator's directives on top of [`PINGORA`]'s. A directive replaces the defaults of its target and of the
+/// targets below it (`pingora=debug` shows all of Pingora).
 fn filter(level: &str) -> Filter {
     let mut builder = env_filter::Builder::new();
     for (target, default) in PINGORA {
@@ -135,14 +136,14 @@ fn filter(level: &str) -> Filter {
             builder.filter_module(target, default);
         }
     }
-    // The config refuses what cannot be parsed; should it come here all the same, events are better than silence.
+    // The config refuses directives that cannot be parsed. Should some arrive here, log at `info` rather than nothing.
     if builder.try_parse(level).is_err() {
         builder.filter_level(LevelFilter::Info);
     }
     builder.build()
 }
 
-/// Whether a directive is for `target` or a target above it.
+/// Whether a directive is for `target` or for a target above it.
 fn names(directive: &str, target: &str) -> bool {
     let name = directive.split(['=', '/']).next().unwrap_or_default().trim();
     !name.is_empty() && name.parse::<LevelFilter>().is_err() && target.starts_with(name)
@@ -168,6 +169,6 @@ impl Log for Backend {
         LINE.set(line);
     }
 
-    /// Nothing: a facade that waits for a stalled terminal would be back at blocking. [`EventLog::flush`] has a limit.
+    /// Does nothing, because waiting for a stalled terminal would block. [`EventLog::flush`] has a time limit.
     fn flush(&self) {}
 }

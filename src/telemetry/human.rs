@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers, times and foreign text formatted for people.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub fn bytes(value: u64) -> String {
     format!("{scaled:.decimals$}{}", UNITS[unit])
 }
 
-/// A time a request took: `0.42ms`, `3.4ms`, `120ms`, `1.2s`, `75s`.
+/// The duration of a request: `0.42ms`, `3.4ms`, `120ms`, `1.2s`, `75s`.
 pub fn short(value: Duration) -> String {
     let millis = value.as_secs_f64() * 1000.0;
     match millis {
@@ -31,7 +31,7 @@ pub fn short(value: Duration) -> String {
     }
 }
 
-/// How long something has been so: `45s`, `12m 05s`, `2h 03m`, `3d 04h`.
+/// The age of a state: `45s`, `12m 05s`, `2h 03m`, `3d 04h`.
 pub fn long(value: Duration) -> String {
     let seconds = value.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -64,7 +64,7 @@ pub fn count(value: u64) -> String {
     out
 }
 
-/// Foreign text with what is hostile in it disarmed, for a terminal.
+/// Foreign text with hostile characters escaped, for a terminal.
 pub fn safe(text: &str) -> String {
     crate::escape::to_text(text)
 }

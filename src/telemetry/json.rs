@@ -1,14 +1,14 @@
-//! A JSON writer for log lines: straight into a reused buffer, in the order of the calls, nothing allocated.
+//! A JSON writer for log lines: writes members to a reused buffer in the order of the calls, without allocating.
 
 use std::time::Duration;
 
 use crate::escape;
 
-/// A key of ours, with what stands around it: see [`key!`].
+/// A key known at compile time, with the comma, quotes and colon around it: see [`key!`].
 #[derive(Clone, Copy)]
 pub(super) struct Key(pub(super) &'static str);
 
-/// A key as it is written, made by the compiler.
+/// Makes a [`Key`] of a literal at compile time.
 macro_rules! key {
     ($name:literal) => {
         $crate::telemetry::json::Key(concat!(",\"", $name, "\":"))
@@ -18,7 +18,8 @@ pub(super) use key;
 
 /// An object, open until [`Object::end`].
 ///
-/// What writes a member is inlined, so that the key's text, which the compiler knows, is stored and not copied.
+/// The methods that write a member are inlined, so that the compiler stores the key's constant text in place of copying
+/// it.
 pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
     empty: bool,
@@ -34,7 +35,7 @@ impl<'a> Object<'a> {
         self.out.push(b'}');
     }
 
-    /// Writes the key; whatever is written to the buffer next is its value.
+    /// Writes the key; the caller then writes its value to the returned buffer.
     #[inline(always)]
     pub(super) fn key(&mut self, Key(key): Key) -> &mut Vec<u8> {
         // Without its comma, if it is the first.
@@ -44,7 +45,7 @@ impl<'a> Object<'a> {
         self.out
     }
 
-    /// A key from elsewhere.
+    /// As [`Object::key`], for a key that may need to be escaped.
     pub(super) fn foreign_key(&mut self, key: &str) -> &mut Vec<u8> {
         if !self.empty {
             self.out.push(b',');
@@ -55,7 +56,7 @@ impl<'a> Object<'a> {
         self.out
     }
 
-    /// For a text of which it is known that nothing in it needs to be escaped.
+    /// For a text that needs no escaping.
     #[inline(always)]
     pub(super) fn plain(&mut self, key: Key, value: &str) {
         let out = self.key(key);
@@ -69,7 +70,7 @@ impl<'a> Object<'a> {
         escape::json(self.key(key), value);
     }
 
-    /// Left out when there is none.
+    /// Writes nothing for `None`.
     #[inline(always)]
     pub(super) fn optional(&mut self, key: Key, value: Option<&str>) {
         if let Some(value) = value {
@@ -82,7 +83,7 @@ impl<'a> Object<'a> {
         number(self.key(key), value);
     }
 
-    /// With six digits behind the point.
+    /// With six decimal places.
     #[inline(always)]
     pub(super) fn seconds(&mut self, key: Key, value: Duration) {
         seconds(self.key(key), value);
@@ -92,7 +93,7 @@ impl<'a> Object<'a> {
         self.key(key).extend_from_slice(value.as_bytes());
     }
 
-    /// A list of objects; left out when empty.
+    /// A list of objects; writes nothing when empty.
     pub(super) fn list<T>(&mut self, key: Key, items: &[T], write: impl Fn(&mut Object<'_>, &T)) {
         if items.is_empty() {
             return;
@@ -123,7 +124,7 @@ fn seconds(out: &mut Vec<u8>, value: Duration) {
 }
 
 fn number(out: &mut Vec<u8>, value: u64) {
-    // Many are 0 or 1.
+    // Most numbers are 0 or 1.
     if value < 10 {
         return out.push(b'0' + value as u8);
     }

@@ -1,11 +1,11 @@
-//! What is counted, and how Prometheus reads it. `docs/metrics.md` explains each metric.
+//! The metrics, in Prometheus' text format. `docs/metrics.md` explains each metric.
 //!
-//! Written by hand: a client library looks each label set up under a lock for every request, wants a collector of its
-//! own for what is known only at the scrape, and writes OpenMetrics, whose names differ. Here a request finds its
-//! counters by its route in a map that is read without a lock, and the rest is atomic additions.
+//! No client library is used: one would look up each label set under a lock for every request, need a collector for
+//! values known only at the scrape, and write OpenMetrics, whose names differ. Here a request finds its counters by
+//! its route in a map that is read without a lock, and counts by atomic additions.
 //!
 //! Every label is bounded: names come from the config, methods from a fixed set, statuses are classes, causes and
-//! reasons are the labels of `exchange`'s failures. Nothing a client writes becomes a label.
+//! reasons are the labels of `exchange`'s failures. Nothing that a client sends becomes a label.
 
 mod exposition;
 mod histogram;
@@ -27,21 +27,21 @@ use listeners::{ByListener, ListenerCounters};
 use request_balance::RequestBalance;
 use series::{Counters, Series};
 
-/// All that is counted in this process; clones share it.
+/// All counters of the process; clones share them.
 #[derive(Clone)]
 pub struct Metrics {
     shared: Arc<Shared>,
 }
 
-/// What others know, at the moment of a scrape.
+/// Values that other modules provide at the moment of a scrape.
 #[derive(Debug, Clone, Copy)]
 pub struct Scrape<'a> {
     pub pools: &'a [PoolStatus],
-    /// Each with the listener that has it.
+    /// Each with the name of its listener.
     pub certificates: &'a [(String, CertificateStatus)],
-    /// How many connections each worker has.
+    /// The number of connections of each worker.
     pub workers: &'a [usize],
-    /// The config in force goes unless it is confirmed.
+    /// The config in force will be rolled back unless it is confirmed.
     pub confirmation_awaited: bool,
     pub memory: MemoryUse,
     pub to_endpoints: ConnectionsToEndpoints,
@@ -49,13 +49,13 @@ pub struct Scrape<'a> {
     pub events_dropped: u64,
 }
 
-/// What the process uses.
+/// The memory that the process uses, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MemoryUse {
     pub resident: u64,
-    /// Bytes in use that count for a limit, and the limit; `None`: there is none.
+    /// Bytes that count against `server.max_memory`, and that limit; `None`: there is no limit.
     pub of_limit: Option<(u64, u64)>,
-    /// New requests are refused.
+    /// New requests are refused because memory is short.
     pub short: bool,
 }
 
@@ -63,16 +63,16 @@ pub struct MemoryUse {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ConnectionsToEndpoints {
     pub open: usize,
-    /// For want of descriptors.
+    /// Idle connections closed since the start because descriptors were needed.
     pub closed: u64,
 }
 
-/// What came of a reload.
+/// The result of a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReloadResult {
     Done,
     Refused,
-    /// An earlier config is back.
+    /// An earlier config was put back in force.
     RolledBack,
 }
 
@@ -96,7 +96,7 @@ struct Shared {
 // === impl Metrics ===
 
 impl Metrics {
-    /// `started` is when the process did, and when its first config came into force.
+    /// `started` is the time of the process's start, at which its first config came into force.
     pub fn new(started: SystemTime) -> Metrics {
         let shared = Shared {
             started,
@@ -132,18 +132,18 @@ impl Metrics {
         self.shared.listeners.of(listener)
     }
 
-    /// The request balance of all listeners together.
+    /// The sum of the request balances of all listeners.
     pub fn balance(&self) -> RequestBalance {
         self.shared.listeners.balance()
     }
 
-    /// A config came into force at `now`.
+    /// Records that a config came into force at `now`.
     pub fn config_in_force(&self, generation: u64, now: SystemTime) {
         self.shared.generation.store(generation, Ordering::Relaxed);
         self.shared.reload_time.store(unix_seconds(now) as u64, Ordering::Relaxed);
     }
 
-    /// How many configs are in memory: the one in force, and those that requests still use.
+    /// Sets the number of configs in memory: the one in force, and those that requests still use.
     pub fn snapshots_in_use(&self, count: usize) {
         self.shared.snapshots.store(count as u64, Ordering::Relaxed);
     }
@@ -159,22 +159,22 @@ impl Metrics {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// This process has taken over from another one.
+    /// Counts that this process has taken over from another one.
     pub fn upgraded(&self) {
         self.shared.upgrades_succeeded.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Nobody has taken over from this process.
+    /// Counts an upgrade in which no successor took over from this process.
     pub fn upgrade_failed(&self) {
         self.shared.upgrades_failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// For `events::install_panic_hook`.
+    /// The counter that `events::install_panic_hook` increments.
     pub fn panics(&self) -> Arc<AtomicU64> {
         self.shared.panics.clone()
     }
 
-    /// Everything in Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     pub fn encode(&self, scrape: Scrape<'_>) -> String {
         let mut out = exposition::Exposition::default();
         scrape::process(&mut out, &self.shared, scrape);
@@ -188,7 +188,7 @@ impl Metrics {
     }
 }
 
-/// What the attempts of one request add to its pool.
+/// Counts the attempts of one request in its pool.
 fn attempts(pool: &series::PoolSeries, record: &Record) {
     for (index, attempt) in record.attempts.iter().enumerate() {
         if let Some(connect) = attempt.connect {

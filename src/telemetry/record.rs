@@ -1,4 +1,4 @@
-//! The record of one request: what happened to it, and why. The access log and the request metrics are made of it.
+//! The record of one request: what happened to it, and why. Its access log line and its metrics are made from it.
 
 mod client;
 mod text;
@@ -13,10 +13,10 @@ use crate::pool::{Endpoint, SkippedEndpoints};
 pub use client::ClientAddress;
 pub use text::{RequestText, TextParts};
 
-/// One request, finished.
+/// A finished request.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// When its header had arrived.
+    /// When its head had arrived.
     pub time: SystemTime,
     /// The client's address: the peer's, or what a trusted proxy says in a PROXY header or in X-Forwarded-For.
     pub client: ClientAddress,
@@ -24,41 +24,41 @@ pub struct Record {
     pub peer: Option<ClientAddress>,
     /// What the request's head says.
     pub text: RequestText,
-    /// The path that was matched and went on, where it is not the one in the target.
+    /// The normalized path that was matched and forwarded, where it differs from the one in the target.
     pub path: Option<Box<str>>,
     pub protocol: Protocol,
-    /// The version of TLS with the client; `None`: there was none.
+    /// The TLS version of the client's connection; `None`: no TLS.
     pub tls: Option<&'static str>,
-    /// 499: none was sent, the client had gone before.
+    /// 499: the client left before a response was sent.
     pub status: u16,
     /// Body bytes from the client.
     pub bytes_in: u64,
     /// Body bytes to the client.
     pub bytes_out: u64,
-    /// The generation of the snapshot that decided.
+    /// The generation of the snapshot that the request was routed by.
     pub generation: u64,
     pub attempts: SmallVec<[AttemptRecord; 1]>,
     /// Endpoints that were passed over, and why.
     pub skipped: Option<Arc<SkippedEndpoints>>,
-    /// How long it was held because no endpoint was healthy.
+    /// How long the request waited for a healthy endpoint.
     pub waited: Option<Duration>,
-    /// How long a request over HTTP/2 has waited for its permit to begin.
+    /// How long an HTTP/2 request waited for its permit to begin.
     pub queued: Option<Duration>,
-    /// It was sent to an unhealthy endpoint, as `fail_open` asks.
+    /// The request was sent to an unhealthy endpoint, because of `fail_open`.
     pub failed_open: bool,
-    /// How a call of gRPC ended.
+    /// The status of a gRPC call.
     pub grpc_status: Option<u16>,
-    /// Why it did not end well: the label of a `Failure`; `None`: it did.
+    /// The label of the `Failure` that ended the request; `None`: it ended well.
     pub cause: Option<&'static str>,
     /// For the request balance.
     pub outcome: Outcome,
     /// One line of detail for the operator; never shown to the client.
     pub detail: Option<Box<str>>,
-    /// From the header's arrival to the last byte of the response.
+    /// From the head's arrival to the last byte of the response.
     pub duration: Duration,
 }
 
-/// A record with the names of what served the request, which belong to its snapshot.
+/// A record with the names of its listener, route and pool, which belong to the request's snapshot.
 #[derive(Debug, Clone, Copy)]
 pub struct NamedRecord<'a> {
     pub record: &'a Record,
@@ -70,11 +70,11 @@ pub struct NamedRecord<'a> {
 /// How a request ended, for the request balance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It had its whole response.
+    /// The client got its whole response.
     Answered,
-    /// It had an answer of ours that says why not.
+    /// The client got an error response made here.
     Refused,
-    /// Nobody was left to take the response.
+    /// The client left before its response was complete.
     ClientGone,
     /// The response broke off, or there was none.
     Cut,
@@ -83,11 +83,11 @@ pub enum Outcome {
 /// One try of a request at one endpoint.
 #[derive(Debug, Clone)]
 pub struct AttemptRecord {
-    /// The one that was lent, not its name, which would be held, and so written, apart.
+    /// The endpoint itself, not its name: sharing the name would write a second reference count.
     pub endpoint: Arc<Endpoint>,
-    /// `None`: the connection was already there.
+    /// The time to connect; `None`: an open connection was used.
     pub connect: Option<Duration>,
-    /// From the attempt's start to the first byte of the response's header.
+    /// From the attempt's start to the first byte of the response's head.
     pub first_byte: Option<Duration>,
     pub result: AttemptResult,
 }

@@ -1,4 +1,4 @@
-//! Times as the logs write them, always in UTC: a log that follows the local clock repeats an hour every autumn.
+//! The time formats of the logs, always in UTC: local time repeats an hour every autumn.
 
 use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,7 +8,7 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 
 thread_local! {
-    /// The second that was written last, since the Unix epoch, and its text.
+    /// The last second written, since the Unix epoch, and its text.
     static LAST: Cell<(u64, [u8; 19])> = const { Cell::new((0, *b"1970-01-01T00:00:00")) };
 }
 
@@ -92,11 +92,11 @@ fn clock(out: &mut Vec<u8>, at: DateTime) {
 }
 
 fn civil(time: SystemTime) -> DateTime {
-    // A clock beyond the year 9999 is not worth an error in every log line.
+    // A clock beyond the year 9999 should not cost an error in every log line.
     Offset::UTC.to_datetime(Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
-/// At most nine of them.
+/// Writes `value` with `width` digits, at most nine.
 fn digits(out: &mut Vec<u8>, value: u32, width: usize) {
     let mut text = [b'0'; 9];
     let mut rest = value;

@@ -1,8 +1,8 @@
-//! Lines to an output without ever waiting for it: bounded queues, and one thread for each output, the writer.
+//! Writes log lines without blocking the caller: bounded queues, and for each output one writer thread.
 //!
-//! `write` either takes a line into a queue or drops and counts it. Only the writer touches the output, so a stalled
-//! reader, a full disk or a dead pipe costs lines, never a request. Each worker has a queue of its own ([`Producer`]), so
-//! that workers write nothing in common for a line; the writer takes what all queues hold and merges it by time.
+//! `write` either queues a line, or drops and counts it. Only the writer touches the output, so a stalled reader, a
+//! full disk or a dead pipe costs lines, never a request. Each worker has its own queue ([`Producer`]), so that workers
+//! share no memory that they write; the writer takes the lines of all queues and merges them by time.
 
 mod batch;
 mod budget;
@@ -24,8 +24,8 @@ use queues::{COMMON_QUEUE, Queues, Task};
 pub use sink::Output;
 use sink::Sink;
 
-/// How long the writer rests after a batch, unless much comes meanwhile or somebody waits for it. Waking a sleeping
-/// thread costs the request a system call, and the processor two changes of thread; while the writer rests, a line costs
+/// How long the writer rests after a batch, unless many lines arrive or a caller waits for it. Waking a sleeping thread
+/// costs the request a system call and the processor two context switches; while the writer rests, a line costs
 /// neither.
 const REST: Duration = Duration::from_millis(20);
 
@@ -33,21 +33,22 @@ const REST: Duration = Duration::from_millis(20);
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 const QUEUE_FULL: &str = "the queue is full";
 
-/// After a burst, more memory than this is given back.
+/// Capacity that the buffer keeps after a burst.
 const KEPT_BYTES: usize = 512 << 10;
 
-/// A log: share it by reference. Once it and all its producers are dropped, its writer writes what is queued and ends.
+/// Queues lines for one output. Once it and all its producers are dropped, the writer writes the queued lines and ends.
 pub struct LineWriter {
     open: Arc<Open>,
 }
 
-/// What one thread writes by: it has a queue of its own, as long as there are no more of them than workers.
+/// Queues the lines of one thread. Has its own queue as long as there are no more producers than workers, else the
+/// common one.
 pub struct Producer {
     open: Arc<Open>,
     queue: usize,
 }
 
-/// Dropped, there are no more lines to come.
+/// Shared by the log and its producers; closes the queues when the last of them is dropped.
 struct Open(Arc<Shared>);
 
 /// Lines lost since the last report.
@@ -58,7 +59,7 @@ struct Loss {
     reason: String,
 }
 
-/// Who hears of losses, and how often.
+/// Where losses are reported, and how often.
 struct Reporter {
     every: Duration,
     tell: Box<dyn Fn(Loss) + Send + Sync>,
@@ -71,20 +72,21 @@ struct Shared {
     /// Lines that the output did not take.
     unwritten: AtomicU64,
     reporter: Reporter,
-    /// Of the lost lines, those that were told.
+    /// Lost lines that have been reported.
     reported: AtomicU64,
-    /// When the next report may be, in nanoseconds since the start.
+    /// The time of the next report at the earliest, in nanoseconds since `started`.
     next_report: AtomicU64,
 }
 
+/// The writer.
 struct Thread {
     shared: Arc<Shared>,
     output: Output,
     sink: Sink,
     batch: Batch,
-    /// Of the batch, what is being written.
+    /// The piece of the batch that is being written.
     buffer: Vec<u8>,
-    /// The output ends within a line: the next write begins with a line break.
+    /// The output ends within a line: the next write must begin with a line break.
     torn: bool,
     last_error: Option<String>,
 }
@@ -92,8 +94,8 @@ struct Thread {
 // === impl LineWriter ===
 
 impl LineWriter {
-    /// Opens the output and starts its writer. `name` is what reports call this log, `lines_max` how many lines may wait,
-    /// `workers` how many threads are to have queues of their own.
+    /// Opens the output and starts its writer. Reports call this log `name`; at most `lines_max` lines wait, and
+    /// `workers` threads have their own queues.
     pub fn start(
         name: &'static str,
         output: Output,
@@ -124,22 +126,22 @@ impl LineWriter {
         Ok(LineWriter { open: Arc::new(Open(shared)) })
     }
 
-    /// For one thread. Dropped, its queue is the next one's.
+    /// A producer for one thread. The next producer reuses its queue once it is dropped.
     pub fn producer(&self) -> Producer {
         Producer { queue: self.open.0.queues.claim(), open: self.open.clone() }
     }
 
-    /// Queues a line beside those of other threads that have no producer, as [`Producer::write`] does.
+    /// As [`Producer::write`], for threads without a producer: they share one queue.
     pub fn write(&self, line: &[u8]) {
         self.open.0.write(COMMON_QUEUE, line, Instant::now());
     }
 
-    /// Lines lost since the start: the queue was full, or the output took them not.
+    /// Lines lost since the start: the queue was full, or writing them failed.
     pub fn dropped(&self) -> u64 {
         self.open.0.lost()
     }
 
-    /// Has the writer close a file output and open it anew. Returns at once.
+    /// Tells the writer to close a file output and to open it anew. Returns at once.
     pub fn reopen(&self) {
         self.open.0.queues.reopen();
     }
@@ -153,9 +155,8 @@ impl LineWriter {
 // === impl Producer ===
 
 impl Producer {
-    /// Queues a line, which ends with its line break and has no other. `at` is its place among the lines of other threads
-    /// that are written with it; those of this thread stay in order. Never blocks: dropped and counted where there is no
-    /// room.
+    /// Queues a line, which ends with its only line break. `at` orders it among the lines of other threads; lines of
+    /// this thread stay in order. Never blocks: without room, the line is dropped and counted.
     pub fn write(&self, line: &[u8], at: Instant) {
         self.open.0.write(self.queue, line, at);
     }
@@ -191,7 +192,7 @@ impl Shared {
     }
 
     fn write(&self, queue: usize, line: &[u8], at: Instant) {
-        // Reported here, not by the writer: the reason that there is no room may be that the writer is stuck.
+        // Reported here, not by the writer, because a stuck writer may be why the queue is full.
         if !self.queues.add(queue, line, at) && self.until_next_report().is_zero() {
             self.report(QUEUE_FULL);
         }
@@ -201,19 +202,19 @@ impl Shared {
         self.queues.dropped() + self.unwritten.load(Ordering::Relaxed)
     }
 
-    /// How long until losses may be reported; `None`: there are none to report.
+    /// How long until losses are to be reported; `None`: there are none to report.
     fn until_report(&self) -> Option<Duration> {
         let untold = self.lost() > self.reported.load(Ordering::Relaxed);
         untold.then(|| self.until_next_report())
     }
 
-    /// The same, if there are any.
+    /// As [`Shared::until_report`], whether there are losses or not.
     fn until_next_report(&self) -> Duration {
         Duration::from_nanos(self.next_report.load(Ordering::Relaxed)).saturating_sub(self.started.elapsed())
     }
 
-    /// Reports losses, if there are any and it is time. Where the event log tells of its own, this is called again from
-    /// within; it is too early by then.
+    /// Reports losses, if there are any and a report is due. A report of the event log's own losses may call this
+    /// function again; by then the next report is not due.
     fn report(&self, reason: &str) {
         if self.until_report() != Some(Duration::ZERO) {
             return;
@@ -221,7 +222,7 @@ impl Shared {
         let now = self.next_report.load(Ordering::Relaxed);
         let next = nanos(self.started.elapsed() + self.reporter.every);
         if self.next_report.compare_exchange(now, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-            // Another thread does it.
+            // Another thread reports.
             return;
         }
         let lost = self.lost();
@@ -237,8 +238,8 @@ fn nanos(duration: Duration) -> u64 {
 // === impl Reporter ===
 
 impl Reporter {
-    /// As an ordinary event. The event log may report on itself: a report is one more line to queue, at most once a
-    /// minute, so nothing can build up.
+    /// Reports losses as events. The event log may report its own: that queues at most one line a minute, so nothing
+    /// can build up.
     fn to_event_log() -> Reporter {
         let tell = |loss: Loss| {
             log::error!(
@@ -278,7 +279,7 @@ impl Thread {
                 self.sink = sink;
                 self.torn = false;
             }
-            // Better the old file than none.
+            // The old file is better than none.
             Err(error) => {
                 log::error!(
                     target: "evenkeel::telemetry",

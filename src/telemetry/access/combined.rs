@@ -1,6 +1,6 @@
-//! The access log in the combined format of Apache and nginx, for goaccess, fail2ban and whatever else reads those.
+//! The access log in the combined format of Apache and nginx, for tools such as goaccess and fail2ban.
 //!
-//! `client - - [time] "request" status bytes "referer" "user agent"`, where `-` stands for what is not there.
+//! `client - - [time] "request" status bytes "referer" "user agent"`, where `-` stands for an absent value.
 
 use std::io::Write;
 

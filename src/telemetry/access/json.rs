@@ -1,11 +1,11 @@
-//! The access log as one JSON object a line. Names and order are an interface: tools are built on them.
+//! The access log as one JSON object a line. Names and order of the fields are an interface that tools depend on.
 
 use crate::pool::Skipped;
 use crate::telemetry::json::{Object, key};
 use crate::telemetry::record::{AttemptRecord, AttemptResult, ClientAddress, NamedRecord, Record};
 use crate::telemetry::time;
 
-/// What is not there is left out: an absent value, an empty text, an empty list, a `false`.
+/// Leaves out absent values, empty texts, empty lists and `false`.
 pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>) {
     let mut line = Object::begin(out);
     let at = line.key(key!("time"));

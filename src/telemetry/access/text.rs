@@ -1,4 +1,4 @@
-//! The access log for people at a terminal: short, aligned, and longer only when something happened.
+//! The access log for people at a terminal: short and aligned; only unusual requests have longer lines.
 //!
 //! `12:00:01.123 200 GET     example.com/v1/x                  1.2kB  3.4ms api > 10.0.0.1:3000`
 
@@ -45,7 +45,7 @@ fn path(out: &mut Vec<u8>, record: NamedRecord<'_>) {
         Some(route) => escape::text(out, route),
         None => out.push(b'-'),
     }
-    // The result of the last attempt is the request's own, which the line has already.
+    // The status of the last attempt is the request's own, which is already in the line.
     let last = record.attempts.len().saturating_sub(1);
     for (index, attempt) in record.attempts.iter().enumerate() {
         out.extend_from_slice(b" > ");
@@ -88,11 +88,11 @@ fn happenings(out: &mut Vec<u8>, record: &Record) {
     }
 }
 
-/// What `write` adds, filled up with blanks to `columns` characters.
+/// Pads what `write` adds with spaces to `columns` characters.
 fn padded(out: &mut Vec<u8>, columns: usize, write: impl Fn(&mut Vec<u8>)) {
     let from = out.len();
     write(out);
-    // Characters, as UTF-8 has them: all bytes but the continuations.
+    // The number of UTF-8 characters: all bytes but continuation bytes.
     let shown = out[from..].iter().filter(|&&byte| byte & 0xc0 != 0x80).count();
     out.resize(out.len() + columns.saturating_sub(shown), b' ');
 }

@@ -1,4 +1,4 @@
-//! An event as a line: one JSON object, or text for people.
+//! Formats an event as one line: a JSON object, or text for people.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -17,16 +17,16 @@ pub(super) enum Style {
     Json,
 }
 
-/// Key-values as further members of the JSON object.
+/// Writes key-values as members of the JSON object.
 struct JsonPairs<'a, 'b>(&'a mut Object<'b>);
 
-/// One value, with its own JSON type where it has one.
+/// Writes one value, as a JSON number or boolean where it is one.
 struct JsonValue<'a, 'b> {
     object: &'a mut Object<'b>,
     key: &'a str,
 }
 
-/// Key-values as ` key=value`.
+/// Writes key-values as ` key=value`.
 struct TextPairs<'a>(&'a mut Vec<u8>);
 
 // === impl Style ===
@@ -53,12 +53,12 @@ fn json(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>) {
         Some(message) => line.string(key!("message"), message),
         None => line.string(key!("message"), &message.to_string()),
     }
-    // The visitor itself never fails.
+    // `JsonPairs` never returns an error.
     let _ = record.key_values().visit(&mut JsonPairs(&mut line));
     line.end();
 }
 
-/// `12:00:01.123 INFO  message key=value`; other people's lines begin with their target.
+/// `12:00:01.123 INFO  message key=value`; messages of other crates begin with their target.
 fn text(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>, colour: bool) {
     time::of_day(out, now);
     let (name, code) = match record.level() {

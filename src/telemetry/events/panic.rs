@@ -1,4 +1,5 @@
-//! Panics as events. A panic costs its request at most; tokio swallows it, so without this nobody would know.
+//! Logs and counts panics. A panic ends at most its request, and tokio swallows it: without this hook it goes
+//! unnoticed.
 
 use std::any::Any;
 use std::panic::{self, PanicHookInfo};
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-/// From now on a panic is one error line with message, place and thread, and one more on `counter`.
+/// Makes each panic an error event with message, location and thread, and adds it to `counter`.
 pub fn install_panic_hook(counter: Arc<AtomicU64>) {
     panic::set_hook(Box::new(move |info| {
         counter.fetch_add(1, Ordering::Relaxed);

@@ -11,7 +11,7 @@ pub(super) enum Kind {
     Histogram,
 }
 
-/// The text in the making: a metric is opened, and its samples follow.
+/// Builds the text: [`Exposition::metric`] begins a metric, whose samples follow.
 #[derive(Default)]
 pub(super) struct Exposition {
     out: String,

@@ -1,4 +1,4 @@
-//! A histogram of durations with fixed buckets: two atomic additions for an observation.
+//! A histogram of durations with fixed buckets. An observation is two atomic additions.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::exposition::{Exposition, Label};
 use crate::sharded_counter::ShardedCounter;
 
-/// Upper bounds, as text for the label and in nanoseconds. From a tenth of OpenTelemetry's smallest one, for
-/// connects within a rack, to its largest.
+/// Upper bounds, as text for the label and in nanoseconds: from a tenth of OpenTelemetry's smallest bound, for connects
+/// within a rack, to its largest.
 const BUCKETS: [(&str, u64); 17] = [
     ("0.0005", 500_000),
     ("0.001", 1_000_000),
@@ -28,9 +28,9 @@ const BUCKETS: [(&str, u64); 17] = [
     ("10", 10_000_000_000),
 ];
 
-/// Beyond the last bound.
+/// The index of the count of observations beyond the last bound.
 const BEYOND: usize = BUCKETS.len();
-/// Nanoseconds: 584 years of them.
+/// The index of the sum of all observations in nanoseconds, which overflows after 584 years.
 const SUM: usize = BEYOND + 1;
 
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ impl Histogram {
     }
 
     pub(super) fn encode(&self, out: &mut Exposition, labels: &[Label<'_>]) {
-        // Buckets are cumulative. The count is their last, not a counter of its own that could disagree with it.
+        // Buckets are cumulative. `_count` is the last of them, because a separate counter could disagree with it.
         let mut count = 0;
         for (bucket, (bound, _)) in BUCKETS.iter().enumerate() {
             count += self.0.sum(bucket, Relaxed);

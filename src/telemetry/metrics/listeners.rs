@@ -1,4 +1,4 @@
-//! What is counted by listener: its connections, and the balance of its requests.
+//! The counters of each listener: its connections, and the balance of its requests.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,7 +11,7 @@ use super::series::Counters;
 use crate::sharded_counter::ShardedCounter;
 use crate::telemetry::record::Outcome;
 
-/// Of one listener.
+/// The counters of one listener.
 pub struct ListenerCounters {
     listener: Arc<str>,
     connections: ShardedCounter<2>,
@@ -21,15 +21,15 @@ pub struct ListenerCounters {
     request_counts: RequestCounts,
 }
 
-/// Connections accepted, and those that are open.
+/// Indexes in `connections`: connections accepted since the start, and connections open now.
 const ACCEPTED: usize = 0;
 const OPEN: usize = 1;
 
-/// An open connection; dropped, it no longer is.
+/// Counts a connection as open until it is dropped.
 #[must_use = "the connection counts as open only while this lives"]
 pub struct OpenConnection(Arc<ListenerCounters>);
 
-/// There are as many as listeners in all configs since the start: a counter that vanishes breaks every rate.
+/// The counters of the listeners of all configs since the start: a counter that vanishes breaks every rate.
 #[derive(Default)]
 pub(super) struct ByListener(Mutex<Vec<Arc<ListenerCounters>>>);
 
@@ -45,7 +45,7 @@ impl ListenerCounters {
         }
     }
 
-    /// Counts a connection as open until the answer is dropped.
+    /// Counts an accepted connection, which is open until the returned value is dropped.
     pub fn accepted(self: &Arc<Self>) -> OpenConnection {
         self.connections.add(ACCEPTED, 1, Relaxed);
         self.connections.add(OPEN, 1, Relaxed);
@@ -57,7 +57,7 @@ impl ListenerCounters {
         self.refused.add(reason);
     }
 
-    /// Counts a request as in flight until it is closed.
+    /// Counts a request as in flight until [`ListenerCounters::close`].
     pub fn accept(&self) {
         self.request_counts.accept();
     }
@@ -66,9 +66,9 @@ impl ListenerCounters {
         self.request_counts.close(outcome);
     }
 
-    /// Open connections.
+    /// The number of open connections.
     pub fn open(&self) -> u64 {
-        // Summed while connections come and go, it may miss one that has come and see it go.
+        // The sum is below zero where it misses a connection's opening and sees its end.
         u64::try_from(self.connections.sum(OPEN, Relaxed).cast_signed()).unwrap_or(0)
     }
 
@@ -76,12 +76,12 @@ impl ListenerCounters {
         self.request_counts.balance()
     }
 
-    /// Counts an idle connection that has gone for others.
+    /// Counts an idle connection that was closed to make room for others.
     pub fn dismissed(&self, reason: &'static str) {
         self.dismissed.add(reason);
     }
 
-    /// Counts that no more could be accepted for the time being.
+    /// Counts that a worker could accept no more connections for the time being.
     pub fn paused(&self, reason: &'static str) {
         self.pauses.add(reason);
     }
@@ -104,7 +104,7 @@ impl ByListener {
         added
     }
 
-    /// The balance of all together.
+    /// The sum of all balances.
     pub(super) fn balance(&self) -> RequestBalance {
         self.0.lock().iter().map(|of| of.balance()).fold(RequestBalance::default(), std::ops::Add::add)
     }

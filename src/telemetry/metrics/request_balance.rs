@@ -1,5 +1,5 @@
-//! The request balance of a listener: whatever was accepted was answered, refused with a reason, left by its client, or
-//! cut; or it is in flight.
+//! The request balance of a listener: each accepted request was answered, refused with a reason, left by its client, or
+//! cut, or it is still in flight.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::sharded_counter::ShardedCounter;
 use crate::telemetry::record::Outcome;
 
-/// Requests of one listener since the start: those accepted, then those that have ended, by how.
+/// Requests of one listener since the start: the number accepted, then the number ended by each [`Outcome`].
 #[derive(Debug, Default)]
 pub struct RequestCounts(ShardedCounter<5>);
 
@@ -17,7 +17,7 @@ const ACCEPTED: usize = 0;
 /// The balance at one moment. `accepted` is always the sum of all others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestBalance {
-    /// Requests whose header arrived, or was refused.
+    /// Requests whose head arrived, or was refused.
     pub accepted: u64,
     pub answered: u64,
     pub refused: u64,
@@ -39,7 +39,7 @@ impl RequestCounts {
         let count = |outcome| self.0.sum(place(outcome), SeqCst);
         let (answered, refused) = (count(Outcome::Answered), count(Outcome::Refused));
         let (client_gone, cut) = (count(Outcome::ClientGone), count(Outcome::Cut));
-        // Read last: whatever has ended by then was accepted before.
+        // Read last, so that it includes every request counted above as ended.
         let accepted = self.0.sum(ACCEPTED, SeqCst);
         let in_flight = accepted.saturating_sub(answered + refused + client_gone + cut);
         RequestBalance { accepted, answered, refused, client_gone, cut, in_flight }
@@ -56,7 +56,7 @@ fn place(outcome: Outcome) -> usize {
 }
 
 impl RequestBalance {
-    /// Requests that have ended, however.
+    /// Requests that have ended with any outcome.
     pub fn ended(&self) -> u64 {
         self.accepted - self.in_flight
     }
@@ -96,7 +96,6 @@ mod tests {
         assert_eq!((balance + balance).in_flight, 8);
     }
 
-    /// Read at any moment, the balance holds.
     #[test]
     fn they_are_square_while_others_write() {
         let counts = RequestCounts::default();

@@ -1,4 +1,4 @@
-//! What is known only at the moment of a scrape: the process, and the state of pools and endpoints.
+//! Encodes what is known only at the moment of a scrape: the state of the process, of pools and of endpoints.
 
 use std::sync::atomic::Ordering;
 

@@ -1,9 +1,9 @@
-//! The counters of requests, found by listener, route and pool without a lock.
+//! The request counters, found by listener, route and pool without a lock.
 //!
-//! Requests read an immutable map. A new combination is in the registry at once, and in a new map only when those that
-//! had to look into the registry since the last one are as many as the map has entries: so ten thousand routes that
-//! appear one by one make a dozen maps, not ten thousand. Nothing is ever removed, for a counter that vanishes at a
-//! reload breaks every rate; the names of all configs since the start are the limit.
+//! Requests read an immutable map. A new combination is added to the registry at once, but the map is rebuilt only
+//! after as many requests have missed it as it has entries: so ten thousand routes that appear one by one make a dozen
+//! maps, not ten thousand. Nothing is ever removed, because a counter that vanishes at a reload breaks every rate; the
+//! names of all configs since the start are the limit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,31 +18,31 @@ use super::exposition::{Exposition, Kind};
 use super::histogram::Histogram;
 use crate::sharded_counter::ShardedCounter;
 
-/// Other methods are counted as the last.
+/// Unknown methods are counted as the last.
 const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "other"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// By route; the few listeners and pools of a route are searched.
+/// Series by route. A route has few listeners and pools, so they are searched linearly.
 type ByRoute = AHashMap<Arc<str>, Arc<[Arc<RequestSeries>]>>;
 
 #[derive(Default)]
 pub(super) struct Series {
-    /// What the registry was a while ago.
+    /// A copy of the registry's map, which may lag behind it.
     published: ArcSwap<ByRoute>,
     registry: Mutex<Registry>,
 }
 
-/// All there is.
+/// All series.
 #[derive(Default)]
 struct Registry {
     by_route: ByRoute,
     pools: AHashMap<Box<str>, Arc<PoolSeries>>,
-    /// Requests that did not find their counters in the published map.
+    /// Requests since the last publication that did not find their series in the published map.
     asked: usize,
 }
 
-/// Of one listener, route and pool; an empty name is "none".
+/// The counters of one listener, route and pool; an empty name stands for none.
 pub(super) struct RequestSeries {
     listener: Box<str>,
     route: Arc<str>,
@@ -50,7 +50,7 @@ pub(super) struct RequestSeries {
     counts: ShardedCounter<{ METHODS.len() * CLASSES.len() }>,
     /// Shared with the same route and pool on other listeners.
     duration: Arc<Histogram>,
-    /// Shared with everything that uses the pool.
+    /// Shared with all series of the pool.
     pub(super) pool: Arc<PoolSeries>,
 }
 
@@ -62,14 +62,14 @@ pub(super) struct PoolSeries {
     pub(super) retries: Counters,
 }
 
-/// Counters by a label from a fixed set. For what is rare: a read lock and a short search.
+/// Counters by a label from a fixed set, for rare events: counting takes a read lock and a short search.
 #[derive(Default)]
 pub(super) struct Counters(RwLock<Vec<(&'static str, AtomicU64)>>);
 
 // === impl Series ===
 
 impl Series {
-    /// Hands the combination's counters to `count`; makes them first where they are new.
+    /// Calls `count` with the series of the combination, which is created if it is new.
     pub(super) fn with(&self, listener: &str, route: &str, pool: &str, count: impl FnOnce(&RequestSeries)) {
         match find(&self.published.load(), listener, route, pool) {
             Some(found) => count(found),
@@ -93,7 +93,7 @@ impl Series {
 
     pub(super) fn encode(&self, out: &mut Exposition) {
         let map = self.registry.lock().by_route.clone();
-        // Ordered, so that two scrapes differ in their numbers only.
+        // Sorted, so that two scrapes differ in their numbers only.
         let mut entries: Vec<_> = map.values().flat_map(|of_route| of_route.iter()).collect();
         entries.sort_by_key(|entry| (&entry.listener, &entry.route, &entry.pool.name));
         out.metric(
@@ -196,7 +196,7 @@ impl RequestSeries {
     }
 }
 
-/// Of a count, by the places of its method and its class.
+/// The index of a count in [`RequestSeries::counts`].
 fn place(method: usize, class: usize) -> usize {
     method * CLASSES.len() + class
 }

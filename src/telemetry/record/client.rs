@@ -1,15 +1,15 @@
-//! A client's address with its text, which is written several times for each request and made once for a connection.
+//! A client's address with its text, which is formatted once for a connection and written several times for a request.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-/// Where a client is: an IPv4 client of an IPv6 socket is an IPv4 client.
+/// The address of a client. An IPv4-mapped IPv6 address becomes an IPv4 address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientAddress {
-    /// `None`: a unix socket has no address worth the name.
+    /// `None`: the client came by a unix socket.
     ip: Option<IpAddr>,
     text: Arc<str>,
-    /// Where in the text the address without its port ends; where it begins follows from its kind.
+    /// Where the IP address ends in `text`. It begins at 0, or behind a `[`.
     ip_end: u8,
 }
 
@@ -24,7 +24,7 @@ impl ClientAddress {
         Self { ip: Some(ip), ip_end: short(end), text }
     }
 
-    /// What a trusted proxy wrote, where it has no port.
+    /// An address without a port, as trusted proxies send it.
     pub fn of_ip(ip: IpAddr) -> Self {
         let ip = ip.to_canonical();
         let text: Arc<str> = ip.to_string().into();
@@ -52,7 +52,7 @@ impl ClientAddress {
     }
 }
 
-/// As `SocketAddrV4` displays itself, at a tenth of its cost, which every new connection has to pay.
+/// The same text as `SocketAddrV4`'s `Display`, at a tenth of the cost, because every new connection needs it.
 fn inet4(ip: Ipv4Addr, port: u16) -> String {
     let mut text = String::with_capacity("255.255.255.255:65535".len());
     let mut number = itoa::Buffer::new();

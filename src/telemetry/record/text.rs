@@ -1,6 +1,6 @@
-//! What a request's head says, kept for its record in one piece of memory.
+//! The parts of a request's head that its record needs, in one allocation.
 
-/// The parts, borrowed from wherever they are; "" where there is none.
+/// The parts as borrowed strings; absent ones are empty.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct TextParts<'a> {
     pub method: &'a str,
@@ -14,7 +14,7 @@ pub struct TextParts<'a> {
     pub accept: &'a str,
 }
 
-/// The parts, one behind the other.
+/// The parts, concatenated.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct RequestText {
     all: Box<str>,

@@ -1,4 +1,4 @@
-//! What the writer has taken from the queues, in order of time.
+//! The lines that the writer has taken from the queues, merged by time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,17 +7,17 @@ use std::time::Instant;
 
 use super::queue::{Lines, Queue};
 
-/// Lines of several queues are merged into pieces of this size: what is copied is in the processor's cache still, and all
-/// of them twice would be twice the memory.
+/// Lines of several queues are merged in pieces of this size: a piece is written while it is still in the processor's
+/// cache, and a copy of the whole batch would double the memory.
 const PIECE_BYTES: usize = 128 << 10;
 
-/// The lines of one look at the queues. Those of a queue keep their order; among queues, the line of the earlier time comes
+/// The lines taken from all queues at once. Lines of one queue keep their order; between queues, the earlier line comes
 /// first.
 #[derive(Default)]
 pub(super) struct Batch {
     /// By queue.
     parts: Vec<Part>,
-    /// The time of the next line of each part that has one, the earliest on top.
+    /// The time of the next line of each part that has lines left, and the part's index; the earliest on top.
     next: BinaryHeap<Reverse<(Instant, usize)>>,
 }
 
@@ -30,7 +30,7 @@ struct Part {
 }
 
 impl Batch {
-    /// Takes all that waits; `false`: nothing does.
+    /// Takes all waiting lines; `false`: there are none.
     pub(super) fn take(&mut self, queues: &[Queue]) -> bool {
         self.parts.resize_with(queues.len(), Part::default);
         self.next.clear();
@@ -42,7 +42,7 @@ impl Batch {
         !self.next.is_empty()
     }
 
-    /// Puts the next lines into `out`, which is empty; `false`: there are no more.
+    /// Moves the next lines to `out`, which must be empty; `false`: there are no more.
     pub(super) fn next_piece(&mut self, out: &mut Vec<u8>) -> bool {
         if let Some(bytes) = self.only_part() {
             std::mem::swap(out, bytes);
@@ -62,7 +62,7 @@ impl Batch {
         !out.is_empty()
     }
 
-    /// The lines of the one queue that had any: they need not be copied.
+    /// The lines of the only queue that had any: they can be taken without a copy.
     fn only_part(&mut self) -> Option<&mut Vec<u8>> {
         let Reverse((_, index)) = *self.next.peek().filter(|_| self.next.len() == 1)?;
         let part = self.parts.get_mut(index).filter(|part| part.line == 0)?;
@@ -76,12 +76,12 @@ impl Part {
         (self.line, self.byte) = (0, 0);
     }
 
-    /// The time of its next line.
+    /// The time of the next line.
     fn next(&self) -> Option<Instant> {
         self.lines.ends.get(self.line).map(|mark| mark.at)
     }
 
-    /// Its next line, which has been written now.
+    /// Returns the next line and counts it as written.
     fn line(&mut self) -> &[u8] {
         let begin = self.byte;
         self.byte += self.lines.ends.get(self.line).map_or(0, |mark| mark.length);

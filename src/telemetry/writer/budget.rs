@@ -1,16 +1,16 @@
 //! A limit that several queues share, exact over all of them.
 //!
-//! Half of it is divided: each worker's queue has its part, which no other queue can take. The other half is common: a
-//! queue that is busier than the rest takes from it, many at once, and gives back what it needs no more. So a worker
-//! that stays within its part writes nothing that other workers write.
+//! Half of the limit is divided: each worker's queue has a part that no other queue can take. The other half is common:
+//! a busy queue takes from it in large steps, and returns what it no longer needs. So a worker that stays within its
+//! part writes no memory that other workers write.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// What a queue takes at once of the common half: one part in so many of its fair share of it. So it seldom asks, and what
-/// all have taken and do not use is little.
+/// A queue takes 1/8 of its fair share of the common half at a time: large enough to take seldom, small enough that
+/// little is taken without being used.
 const AT_ONCE: usize = 8;
 
-/// What no queue has at the moment. In cache lines of its own, which come in pairs.
+/// The common half: what no queue has taken of it. In its own cache lines, which processors fetch in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Common {
@@ -18,18 +18,17 @@ pub(super) struct Common {
     at_once: usize,
 }
 
-/// What one queue has of the limit, and uses of it.
+/// One queue's part of the limit, and how much of it is used.
 #[derive(Debug, Default)]
 pub(super) struct Allowance {
     used: usize,
-    /// What it has and does not use.
     free: usize,
-    /// How much of both is from the common half.
+    /// How much of `used + free` is from the common half.
     extra: usize,
 }
 
 impl Common {
-    /// Divides half of a limit into so many parts, one at least; returns the size of a part, too.
+    /// Divides half of `limit` into `parts`, at least one. Returns the common half and the size of a part.
     pub(super) fn divide(limit: usize, parts: usize) -> (Self, usize) {
         let parts = parts.max(1);
         let part = limit / 2 / parts;
@@ -38,7 +37,7 @@ impl Common {
         (Self { left: AtomicUsize::new(left), at_once }, part)
     }
 
-    /// Takes at least so much, and more where there is more.
+    /// Takes `least`, or up to `at_once` where that is more; `None`: less than `least` is left.
     fn take(&self, least: usize) -> Option<usize> {
         let amount = |left: usize| (left >= least).then(|| left.min(self.at_once.max(least)));
         let before = self.left.fetch_update(Relaxed, Relaxed, |left| Some(left - amount(left)?));
@@ -47,7 +46,7 @@ impl Common {
 }
 
 impl Allowance {
-    /// With so much that is its own.
+    /// An allowance with a part of `own`.
     pub(super) fn new(own: usize) -> Self {
         Self { used: 0, free: own, extra: 0 }
     }
@@ -56,7 +55,7 @@ impl Allowance {
         self.used
     }
 
-    /// Whether there is room for so much more; takes from the common half where it has to.
+    /// Whether there is room for `amount` more; takes from the common half if needed.
     pub(super) fn has_room(&mut self, amount: usize, common: &Common) -> bool {
         if amount > self.free {
             let Some(taken) = common.take(amount - self.free) else { return false };
@@ -66,13 +65,13 @@ impl Allowance {
         true
     }
 
-    /// The caller has asked for room.
+    /// Uses `amount`, for which [`Allowance::has_room`] has found room.
     pub(super) fn add(&mut self, amount: usize) {
         self.used += amount;
         self.free -= amount;
     }
 
-    /// Gives back what was used, and to the common half what is not needed any more.
+    /// Frees `amount`, and returns to the common half what is no longer needed.
     pub(super) fn remove(&mut self, amount: usize, common: &Common) {
         self.used -= amount;
         self.free += amount;
@@ -127,7 +126,6 @@ mod tests {
         assert_eq!(common.left.load(Relaxed), 50);
     }
 
-    /// What was taken for more than there is room for is not lost.
     #[test]
     fn more_than_there_is_has_no_room_and_takes_nothing() {
         let (common, part) = Common::divide(100, 1);

@@ -1,5 +1,5 @@
-//! The lines of one thread that wait for the writer, one behind the other in one piece of memory: adding one is a copy,
-//! and taking them all is a swap.
+//! The lines of one thread that wait for the writer, concatenated in one buffer: adding a line is a copy, taking all
+//! lines is a swap.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -8,18 +8,19 @@ use parking_lot::Mutex;
 
 use super::budget::{Allowance, Common};
 
-/// A writer that rests is woken for so many bytes of one thread: what it copies is in the processor's cache still.
+/// So many bytes of one thread wake a resting writer, while they are still in the processor's cache.
 pub(super) const MANY_BYTES: usize = 128 << 10;
 
-/// After a burst, more memory than this is given back.
+/// Capacity that the buffers keep after a burst.
 const KEPT_BYTES: usize = 512 << 10;
 const KEPT_LINES: usize = KEPT_BYTES / 128;
 
-/// Only the writer contends for the lock, a few times in its rounds. In cache lines of its own, which come in pairs.
+/// Only the writer contends for the lock, a few times for each batch. In its own cache lines, which processors fetch in
+/// pairs.
 #[repr(align(128))]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// A thread has it for itself.
+    /// A thread has this queue for itself.
     claimed: AtomicBool,
     /// Lines that did not fit.
     dropped: AtomicU64,
@@ -30,14 +31,14 @@ struct State {
     /// Lines and bytes that wait or are being written.
     lines: Allowance,
     bytes: Allowance,
-    /// Of these, what is being written.
+    /// The lines and bytes among them that are being written.
     taken: (usize, usize),
-    /// All lines so far, and those that the writer is done with.
+    /// Lines added since the start, and lines that the writer is done with.
     added: u64,
     done: u64,
 }
 
-/// Lines with the time of each.
+/// Concatenated lines, with the time and the length of each.
 #[derive(Default)]
 pub(super) struct Lines {
     pub bytes: Vec<u8>,
@@ -51,26 +52,26 @@ pub(super) struct Mark {
     pub length: usize,
 }
 
-/// What all queues together may hold; see [`super::budget`].
+/// Limits for all queues together; see [`super::budget`].
 pub(super) struct Limits {
     pub lines: Common,
     pub bytes: Common,
-    /// A writer that rests is woken for so many lines of one thread.
+    /// So many lines of one thread wake a resting writer.
     pub many_lines: usize,
 }
 
-/// What came of adding a line.
+/// The result of adding a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Added {
     Little,
-    /// The writer should not rest any longer.
+    /// Enough lines wait to end the writer's rest.
     Much,
     /// There was no room for it.
     Dropped,
 }
 
 impl Queue {
-    /// With so many lines and bytes that are its own.
+    /// Lines and bytes that this queue has to itself, beside its use of the common half.
     pub(super) fn new(lines: usize, bytes: usize) -> Self {
         let state = State {
             waiting: Lines::default(),
@@ -88,7 +89,7 @@ impl Queue {
         !self.claimed.swap(true, Relaxed)
     }
 
-    /// Its thread has ended: the next one may have it, behind what waits.
+    /// The queue's thread has ended: the next one may claim it, although old lines may still wait.
     pub(super) fn release(&self) {
         self.claimed.store(false, Relaxed);
     }
@@ -116,14 +117,14 @@ impl Queue {
         !self.state.lock().waiting.ends.is_empty()
     }
 
-    /// For the writer: puts all lines that wait into `lines`, which is empty.
+    /// For the writer: moves all waiting lines to `lines`, which must be empty.
     pub(super) fn take(&self, lines: &mut Lines) {
         let mut state = self.state.lock();
         std::mem::swap(&mut state.waiting, lines);
         state.taken = (lines.ends.len(), lines.bytes.len());
     }
 
-    /// For the writer: it is done with the lines that it has taken.
+    /// For the writer: frees the room of the lines that it has taken.
     pub(super) fn done(&self, limits: &Limits) {
         let mut state = self.state.lock();
         let (lines, bytes) = std::mem::take(&mut state.taken);
@@ -132,12 +133,12 @@ impl Queue {
         state.done += lines as u64;
     }
 
-    /// How many lines there have been.
+    /// Lines added since the start.
     pub(super) fn added(&self) -> u64 {
         self.state.lock().added
     }
 
-    /// Whether the writer is done with so many lines.
+    /// Whether the writer is done with the first `lines` lines.
     pub(super) fn is_done_with(&self, lines: u64) -> bool {
         self.state.lock().done >= lines
     }
@@ -155,7 +156,7 @@ impl State {
 }
 
 impl Lines {
-    /// Forgets them, and keeps some of their memory.
+    /// Removes all lines, and keeps some capacity.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);

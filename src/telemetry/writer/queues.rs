@@ -1,4 +1,4 @@
-//! The queues of a log: one for each worker thread and one for all other threads, and what their writer has to do.
+//! The queues of a log, one for each worker thread and one for all other threads, and the next task of their writer.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use super::budget::Common;
 use super::queue::{Added, Limits, Queue};
 use super::signal::{Signal, Sleep};
 
-/// Lines are bounded by the length of their requests, so a bound on their number alone would allow gigabytes.
+/// A line may be as long as its request, so a limit on lines alone would allow gigabytes.
 const BYTES_MAX: usize = 64 << 20;
 
-/// The queue that threads have in common which have none of their own.
+/// The queue that threads without their own share.
 pub(super) const COMMON_QUEUE: usize = 0;
 
 pub(super) struct Queues {
@@ -20,39 +20,39 @@ pub(super) struct Queues {
     limits: Limits,
     signal: Signal,
     control: Mutex<Control>,
-    /// The writer has written something.
+    /// Notified when the writer is done with a batch.
     progress: Condvar,
 }
 
-/// What is asked of the writer beside lines.
+/// What other threads ask of the writer, apart from writing lines.
 #[derive(Default)]
 struct Control {
     reopen: bool,
     closed: bool,
-    /// So many wait for the writer.
+    /// The number of threads that wait in [`Queues::flush`].
     hurried: usize,
 }
 
-/// What the writer is given to do.
+/// What the writer is to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Task {
     /// The lines are in the batch.
     Write,
-    /// Open the output anew; lines may be in the batch as well, which came later.
+    /// Open the output anew, then write the batch, which may be empty.
     Reopen,
-    /// Nothing came within the time.
+    /// Nothing arrived within the time limit.
     Nothing,
-    /// There will be nothing more.
+    /// The log is closed and all queues are empty.
     End,
 }
 
 impl Queues {
-    /// For so many workers, and so many lines in all.
+    /// A queue for each of `workers`, and one for other threads, with `lines_max` lines in all.
     pub(super) fn new(lines_max: usize, workers: usize) -> Self {
         let parts = workers.max(1);
         let (lines, lines_each) = Common::divide(lines_max.max(1), parts);
         let (bytes, bytes_each) = Common::divide(BYTES_MAX, parts);
-        // Where there are workers, others have hardly anything to say.
+        // With workers, other threads log hardly anything: the common half is enough for them.
         let common_queue = if workers == 0 { Queue::new(lines_each, bytes_each) } else { Queue::new(0, 0) };
         let of_workers = (0..workers).map(|_| Queue::new(lines_each, bytes_each));
         Self {
@@ -64,7 +64,7 @@ impl Queues {
         }
     }
 
-    /// A queue for a thread of its own, if one is left; the thread gives it back by [`Queues::release`].
+    /// A queue for one thread, or the common one where none is left. [`Queues::release`] gives it back.
     pub(super) fn claim(&self) -> usize {
         let own = self.all.iter().enumerate().skip(COMMON_QUEUE + 1).find(|(_, queue)| queue.claim());
         own.map_or(COMMON_QUEUE, |(index, _)| index)
@@ -98,21 +98,21 @@ impl Queues {
         self.signal.wake();
     }
 
-    /// For the writer: lets lines gather for so long, unless there is a reason to go on at once.
+    /// For the writer: lets lines gather for `limit`, unless there is a reason to go on at once.
     pub(super) fn rest(&self, limit: Duration) {
         let is_needed = || {
             let Control { reopen, closed, hurried } = *self.control.lock();
             reopen || closed || hurried > 0 || self.all.iter().any(|queue| queue.is_much(&self.limits))
         };
-        // Woken or not, the next look is due.
+        // Woken or not, the writer looks at the queues next.
         let _ = self.signal.sleep(Sleep::Resting, Some(Instant::now() + limit), is_needed);
     }
 
-    /// For the writer: waits for something to do, at most so long, and takes all lines that wait.
+    /// For the writer: waits for work, at most `limit`, and takes all waiting lines.
     pub(super) fn take(&self, batch: &mut Batch, limit: Option<Duration>) -> Task {
         let until = limit.map(|limit| Instant::now() + limit);
         loop {
-            // Before the look at the queues: what was added before they were closed is found.
+            // Read before the queues, so that lines added before the close are found.
             let (reopen, closed) = self.asked();
             match (batch.take(&self.all), reopen, closed) {
                 (_, true, _) => return Task::Reopen,
@@ -126,7 +126,7 @@ impl Queues {
         }
     }
 
-    /// Whether to open the output anew, which is forgotten by that, and whether the end is near.
+    /// Whether to open the output anew, which clears that flag, and whether the log is closed.
     fn asked(&self) -> (bool, bool) {
         let mut control = self.control.lock();
         (std::mem::take(&mut control.reopen), control.closed)
@@ -137,7 +137,7 @@ impl Queues {
         reopen || closed || self.all.iter().any(Queue::has_lines)
     }
 
-    /// For the writer: it is done with the lines that it has taken.
+    /// For the writer: frees the room of the lines that it has taken, and tells those who wait for them.
     pub(super) fn done(&self) {
         self.all.iter().for_each(|queue| queue.done(&self.limits));
         if self.control.lock().hurried > 0 {
@@ -177,7 +177,7 @@ mod tests {
         queues.add(COMMON_QUEUE, line, Instant::now())
     }
 
-    /// Whether the writer still rests after `meanwhile`.
+    /// Whether the writer still rests after `meanwhile` has run.
     fn rests_on(queues: Queues, meanwhile: impl FnOnce(&Queues)) -> bool {
         let queues = Arc::new(queues);
         let resting = queues.clone();
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(queues.claim(), COMMON_QUEUE);
     }
 
-    /// A writer that sleeps hears of the first line, from whichever thread it comes: none is left behind.
+    /// The first line wakes a sleeping writer, whichever thread adds it.
     #[test]
     fn no_line_is_left_behind() {
         const LINES: u64 = 2_000;

@@ -1,34 +1,35 @@
-//! How the writer sleeps, and how those who log wake it: by a word that they read, and write only to wake it. Nobody waits
-//! for a lock here.
+//! Puts the writer to sleep and wakes it, by one atomic state. Threads that log read the state, and write it only to
+//! wake the writer; no lock is involved.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-/// In cache lines of its own, because everybody who logs reads it.
+/// In its own cache lines, because every thread that logs reads it.
 #[derive(Default)]
 #[repr(align(128))]
 pub(super) struct Signal {
     state: AtomicU8,
-    /// The writer, once it has slept.
+    /// The writer's thread, set at its first sleep.
     thread: OnceLock<Thread>,
 }
 
-/// It looks for something to do before it sleeps.
+/// The writer is awake, and looks for work before it sleeps again.
 const AWAKE: u8 = 0;
 
 /// How the writer sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sleep {
-    /// Until there is much to do.
+    /// Until there is much work.
     Resting = 1,
-    /// Until there is something to do.
+    /// Until there is any work.
     Idle = 2,
 }
 
 impl Signal {
-    /// There is something to do, much or little. The caller has taken the lock that the writer takes to look for it.
+    /// Tells the writer of work, much or little. The caller has added the work under the lock that the writer takes to
+    /// look for it.
     pub(super) fn tell(&self, much: bool) {
         let state = self.state.load(SeqCst);
         if state == Sleep::Idle as u8 || much && state == Sleep::Resting as u8 {
@@ -44,10 +45,11 @@ impl Signal {
         }
     }
 
-    /// For the writer: sleeps until it is woken; `false`: nobody has, until then.
+    /// For the writer: sleeps until it is woken, or until `until`, which returns `false`.
     ///
-    /// `is_needed` looks whether there is a reason not to sleep. It is asked once the sleep is announced, and takes the
-    /// locks beneath which reasons arise: who was there before is seen, and who comes later sees what was announced.
+    /// `is_needed` says whether there is a reason not to sleep. It is called after `state` announces the sleep, and
+    /// takes the locks under which work is added: it sees work that was added before, and whoever adds work later sees
+    /// the state.
     pub(super) fn sleep(&self, how: Sleep, until: Option<Instant>, is_needed: impl FnOnce() -> bool) -> bool {
         self.thread.get_or_init(thread::current);
         self.state.store(how as u8, SeqCst);

@@ -1,4 +1,4 @@
-//! What lines are written to.
+//! The outputs that lines are written to.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-/// To a pipe, writes up to this size are whole: two logs that share one never tear each other's lines.
+/// Writes to a pipe are atomic up to this size (`PIPE_BUF`): logs that share a pipe do not tear each other's lines.
 const PIPE_BYTES: usize = 4096;
 
 /// Where a log goes.
@@ -19,7 +19,7 @@ pub enum Output {
     File(PathBuf),
 }
 
-/// An open output. Bare, not `std::io::Stdout`: its lock and buffer would tie this log to whoever else prints.
+/// An open output. Not `std::io::Stdout`, whose lock and buffer other code shares.
 pub(super) struct Sink {
     output: Box<dyn Write + Send>,
     pipe: bool,
@@ -60,7 +60,7 @@ fn open_file(path: &Path) -> io::Result<File> {
     if path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()) {
         return OpenOptions::new().read(true).write(true).open(path);
     }
-    // Not for everybody's eyes: an access log is full of addresses and query strings.
+    // Not readable by everybody: an access log contains addresses and query strings.
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
@@ -76,7 +76,7 @@ impl Sink {
         Sink { output: Box::new(output), pipe: false }
     }
 
-    /// Writes it all, or says how much was written before the error.
+    /// Writes the whole buffer. Returns how much was written, also in case of an error.
     pub(super) fn write(&mut self, buffer: &[u8]) -> (usize, io::Result<()>) {
         let mut written = 0;
         while written < buffer.len() {
@@ -86,7 +86,7 @@ impl Sink {
                 Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
                 Ok(count) => written += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A parent may have made a shared output non-blocking; then this is where it blocks.
+                // Another process may have made a shared output non-blocking: wait here in its place.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     thread::sleep(Duration::from_millis(10))
                 }
@@ -97,7 +97,7 @@ impl Sink {
     }
 }
 
-/// As many whole lines as fit a write that is not torn; one at least.
+/// As many whole lines as fit one atomic write, at least one line.
 fn whole_lines(buffer: &[u8]) -> &[u8] {
     if buffer.len() <= PIPE_BYTES {
         return buffer;
