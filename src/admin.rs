@@ -1,8 +1,8 @@
-//! The local address that answers questions about the running process (health, metrics, status) and takes orders for
-//! it.
+//! The admin server: a local address that answers about the running process (health, metrics, status) and takes
+//! operations for it.
 //!
-//! It has an accept loop of its own, not one of Pingora's services: those close when a stop begins, and just then
-//! somebody wants to know how the draining goes.
+//! It has its own accept loop and is no Pingora service, because Pingora closes its services when a stop begins, and
+//! the drain must remain observable.
 
 mod accept;
 pub mod address;

@@ -1,7 +1,7 @@
-//! Who is let in on the admin address, and for how long. Each connection is for one request.
+//! Accepts connections on the admin address, and bounds their number and their time. Each connection is for one
+//! request.
 //!
-//! Whoever connects is let in at once: silence costs a place only until somebody else needs it, and questions about
-//! health need none.
+//! Connections are accepted at once. With too many whose request has not arrived, the oldest is closed for a new one.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -19,22 +19,22 @@ use tokio::time::timeout;
 use super::serve::App;
 use crate::log_throttle::LogThrottle;
 
-/// Connections whose request has not arrived; with one more, the oldest of them is closed.
+/// Connections whose request has not arrived; one more closes the oldest of them.
 const PENDING_MAX: usize = 64;
 
-/// For the head of a request to arrive: whoever asks on this machine sends it with its first packet.
+/// Time for the head of a request to arrive: local clients send it with their first packet.
 const HEAD_LIMIT: Duration = Duration::from_secs(1);
 
-/// For a body to arrive, and for a response to be taken.
+/// Time for a body to arrive, and for a response to be written.
 pub(super) const EXCHANGE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Without free descriptors every accept fails at once; this keeps the loop from spinning.
+/// Pause after a failed accept: without free descriptors every accept fails at once, and the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Descriptors kept back.
+/// Descriptors held in reserve.
 const RESERVE: usize = 8;
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
-/// Lets in whoever comes, until dropped.
+/// Accepts connections until dropped.
 pub(super) async fn accept<F>(app: Arc<App>, next: impl Fn() -> F) -> io::Result<()>
 where
     F: Future<Output = io::Result<Connection>>,
@@ -51,7 +51,7 @@ where
                     log::warn!(most = PENDING_MAX; "the admin address is crowded: silent connections are closed");
                 }
                 begin(&app, connection, slot);
-                // Nobody counts as silent before what has arrived was looked at.
+                // A request that has arrived already is read before its connection can count as silent.
                 tokio::task::yield_now().await;
             }
             Err(error) => {
@@ -59,7 +59,8 @@ where
                     log::error!(reason = error.to_string().as_str(); "the admin address cannot accept connections");
                 }
                 reserve.let_go();
-                // Somebody waits, or it had not failed; but may be gone, or the place taken by a client of the proxy.
+                // The accept failed, so a client waits. It may leave meanwhile, or a client of the proxy may take the
+                // descriptor.
                 match timeout(ACCEPT_PAUSE, next()).await {
                     Ok(Ok(connection)) => begin(&app, connection, pending.enter().0),
                     _ => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -69,15 +70,15 @@ where
     }
 }
 
-/// On its own: an order may take minutes, and whoever is let in next may ask about health.
+/// Serves a connection in its own task: an operation may take minutes, and health must be answered meanwhile.
 fn begin(app: &Arc<App>, connection: Connection, slot: PendingSlot) {
     tokio::spawn(exchange(app.clone(), connection, slot));
 }
 
-/// Too slow, or gone: nobody is left to be told.
+/// Serves one request. A client that is too slow or gone gets no error response.
 async fn exchange(app: Arc<App>, connection: Connection, mut slot: PendingSlot) {
     let mut session = ServerSession::new_http1(Box::new(connection));
-    // With its first timeout Pingora starts a thread that wakes a hundred times a second from then on.
+    // Pingora's first timeout starts a thread that wakes a hundred times a second from then on.
     session.set_read_timeout(None);
     let read = tokio::select! {
         biased;
@@ -102,24 +103,24 @@ async fn write(mut session: ServerSession, response: Response<Vec<u8>>) -> pingo
     Ok(())
 }
 
-/// Connections that have not said what they want, oldest first.
+/// Connections whose request has not arrived, oldest first.
 #[derive(Default)]
 struct PendingConnections(Mutex<VecDeque<oneshot::Sender<()>>>);
 
-/// The place of one of them; it is free again when this is dropped.
+/// The slot of one pending connection, free again when dropped.
 struct PendingSlot {
-    /// Somebody else needs it.
+    /// Resolves when the slot is needed for another connection.
     needed: oneshot::Receiver<()>,
-    /// Who is in goes on when nobody is let in any more.
+    /// Keeps the sender of `needed` alive when the accept loop is dropped, so that pending connections are served.
     _of: Arc<PendingConnections>,
 }
 
 impl PendingConnections {
-    /// `true`: somebody else had to go.
+    /// Takes a slot; `true`: the oldest pending connection had to give up its own.
     fn enter(self: &Arc<Self>) -> (PendingSlot, bool) {
         let (sender, needed) = oneshot::channel();
         let mut slots = self.0.lock();
-        // Those who have been heard have dropped theirs.
+        // Connections whose request has arrived have dropped their receivers.
         slots.retain(|slot| !slot.is_closed());
         let oldest = if slots.len() >= PENDING_MAX { slots.pop_front() } else { None };
         slots.push_back(sender);
@@ -127,9 +128,9 @@ impl PendingConnections {
     }
 }
 
-/// Descriptors for the time when the process has no other left: whoever wants to know what is wrong must get in.
+/// Descriptors held for when the process has no others left: the admin address must stay reachable then.
 ///
-/// Several, because a client of the proxy may be quicker to take the one that is let go.
+/// Several, because a client of the proxy may take the one that is released.
 #[derive(Default)]
 struct Reserve(Vec<std::fs::File>);
 

@@ -1,4 +1,4 @@
-//! Admin addresses: as people write them, and where the default one is.
+//! Admin addresses: their text form, and the places where the default socket may be.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -18,7 +18,7 @@ pub enum Address {
 #[error("'{0}' is no admin address: write unix:/path or 127.0.0.1:9900")]
 pub struct AddressError(String);
 
-/// What the default address depends on. A value, so that tests can have their own.
+/// The directories that the default address depends on. A value, so that tests can pass their own.
 #[derive(Debug, Clone)]
 pub struct RuntimeDirs {
     /// `/run`
@@ -32,12 +32,12 @@ pub struct RuntimeDirs {
     pub uid: u32,
 }
 
-/// One of the dirs where the default socket may be.
+/// A directory where the default socket may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketDir {
     pub directory: PathBuf,
-    /// The directory must be ours, and closed to others: where it lies, everybody can write, or nobody else has
-    /// anything to do with it.
+    /// The directory must belong to this user and be closed to others: it lies in `/tmp`, where everybody can write, or
+    /// in the user's home.
     pub private: bool,
 }
 
@@ -78,7 +78,7 @@ impl RuntimeDirs {
             |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
         RuntimeDirs {
             run: "/run".into(),
-            // `su` and `sudo -E` bring along another user's.
+            // `su` and `sudo -E` may keep another user's variable.
             runtime: absolute("XDG_RUNTIME_DIR").filter(|path| directory::is_of_user(path, uid)),
             tmp: "/tmp".into(),
             home: absolute("HOME"),
@@ -93,15 +93,15 @@ impl RuntimeDirs {
             self.runtime.as_ref().map(|path| SocketDir { directory: path.join("evenkeel"), private: false }),
         );
         dirs.push(SocketDir { directory: self.tmp.join(format!("evenkeel-{}", self.uid)), private: true });
-        // Where the one in `/tmp` was made by somebody else.
+        // Used where another user has made the one in `/tmp`.
         dirs.extend(
             self.home.as_ref().map(|path| SocketDir { directory: path.join(".evenkeel"), private: true }),
         );
         dirs
     }
 
-    /// The sockets that exist where this process would put one: the default ones, then those of processes that found
-    /// theirs taken.
+    /// The existing sockets in these directories: the default ones, then those of processes that found the default one
+    /// taken.
     pub fn sockets(&self) -> Vec<PathBuf> {
         let (mut named, mut numbered) = (Vec::new(), Vec::new());
         for SocketDir { directory, .. } in self.socket_dirs().into_iter().filter(|dir| !dir.is_squatted()) {
@@ -116,7 +116,7 @@ impl RuntimeDirs {
 // === impl SocketDir ===
 
 impl SocketDir {
-    /// It is there, and not this user's alone.
+    /// Whether the directory should be private, but exists and is not.
     pub fn is_squatted(&self) -> bool {
         self.private && self.directory.symlink_metadata().is_ok() && !directory::is_private(&self.directory)
     }

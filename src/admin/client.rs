@@ -1,4 +1,4 @@
-//! Asking a running process, for the commands: one request, one connection, no runtime.
+//! The commands' client for the admin address of a running process: blocking, one request a connection.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -11,10 +11,10 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use super::address::{Address, RuntimeDirs};
 use crate::directory;
 
-/// For a whole exchange.
+/// Time for a whole exchange.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What is asked of the admin server.
+/// A request to the admin server.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
     method: &'static str,
@@ -23,7 +23,7 @@ pub struct Question<'a> {
     limit: Duration,
 }
 
-/// What is taken of an answer: the status of a hundred thousand endpoints fits.
+/// The largest response accepted: the status of a hundred thousand endpoints fits.
 const RESPONSE_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Response {
     pub body: String,
 }
 
-/// Why there is no answer; one line, with what to do about it.
+/// Why there is no response; one line, with a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error("no evenkeel answers on {address} ({source}): is it running?")]
@@ -59,13 +59,13 @@ impl<'a> Question<'a> {
         Self { method: "GET", path, body: "", limit: LIMIT }
     }
 
-    /// Something to be done, which may take so long.
+    /// An operation, which may take `limit` beyond the usual time.
     pub fn post(path: &'a str, body: &'a str, limit: Duration) -> Self {
         Self { method: "POST", path, body, limit: LIMIT + limit }
     }
 }
 
-/// Asks the admin server at an address.
+/// Sends a request to the admin server at an address.
 pub fn ask(address: &Address, question: Question<'_>, token: Option<&str>) -> Result<Response, ClientError> {
     match address {
         Address::Unix(socket) => {
@@ -87,10 +87,11 @@ pub fn ask(address: &Address, question: Question<'_>, token: Option<&str>) -> Re
     }
 }
 
-/// Whoever listens must be somebody who has to do with that place: configs with their tokens are sent there.
+/// Checks that the listening process belongs to a user who is trusted with the socket's directory, because configs with
+/// their tokens are sent to it.
 ///
-/// The kernel says whose process began to listen. The owner of the socket's file says less: whoever may write to the
-/// directory can put a file of anybody's there.
+/// The kernel says whose process began to listen. The owner of the socket's file proves less: whoever may write to the
+/// directory can link anybody's file there.
 fn check_peer(address: &Address, socket: &Path, stream: &UnixStream) -> Result<(), ClientError> {
     let broken = |source: nix::Error| ClientError::Broken { address: address.clone(), source: source.into() };
     let user = getsockopt(stream, PeerCredentials).map_err(broken)?.uid();
@@ -101,7 +102,7 @@ fn check_peer(address: &Address, socket: &Path, stream: &UnixStream) -> Result<(
     }
 }
 
-/// Asks whoever answers on one of the default sockets.
+/// Sends a request to the first of the default sockets that answers.
 pub fn ask_default(question: Question<'_>) -> Result<Response, ClientError> {
     ask_default_in(question, &RuntimeDirs::of_process())
 }
@@ -188,7 +189,7 @@ where
     parse(&received).ok_or_else(|| ClientError::NotHttp(address.clone()))
 }
 
-/// A socket's timeout is EAGAIN, which nobody understands.
+/// Names a timeout, which sockets report as EAGAIN.
 fn plain(error: io::Error, limit: Duration) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
@@ -198,7 +199,7 @@ fn plain(error: io::Error, limit: Duration) -> io::Error {
     }
 }
 
-/// The admin server closes after each response and never sends chunks, so the body is all that follows the header.
+/// The admin server closes after each response and never sends chunks, so the body is all that follows the head.
 fn parse(received: &[u8]) -> Option<Response> {
     let text = String::from_utf8_lossy(received);
     let (head, body) = text.split_once("\r\n\r\n")?;

@@ -1,4 +1,4 @@
-//! What can be done to the running process from outside, and what came of it.
+//! The operations that the running process takes on its admin address, and their outcomes.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use http::StatusCode;
 use super::query;
 use crate::config;
 
-/// The content type of what is written for people.
+/// The content type of text for people.
 pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// How long a config may wait for its confirmation.
 const CONFIRM_MAX: Duration = Duration::from_hours(24);
 
-/// An order to the process; one is carried out at a time, in the order in which they came.
+/// An operation on the process. Operations run one at a time, in order of arrival.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// Change what is in force.
+    /// Change the config in force.
     Config(ConfigChange),
-    /// Say what this text would change as a config, as JSON; `name` is what errors call it.
+    /// Tell, as JSON, what the config `text` would change; errors call it `name`.
     Plan { text: String, name: String },
-    /// Have a new process of the binary on the disk take over.
+    /// Start a new process from the binary on the disk, which takes over.
     Upgrade,
 }
 
-/// What may change which config is in force.
+/// An operation that may change which config is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigChange {
-    /// Put the config file as it is now in force; with `confirm`, the config before comes back after that time unless
-    /// there is a [`ConfigChange::Confirm`].
+    /// Put the present config file in force; with `confirm`, the previous config comes back after that time unless
+    /// [`ConfigChange::Confirm`] comes first.
     Reload { confirm: Option<Duration> },
-    /// Keep the config that waits for it.
+    /// Keep the config that waits for its confirmation.
     Confirm,
-    /// Put the config before in force again.
+    /// Put the previous config in force again.
     Rollback,
 }
 
@@ -40,13 +40,13 @@ pub enum ConfigChange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Done,
-    /// It cannot be done, or was tried and failed: everything is as it was.
+    /// The operation is impossible, or failed; nothing has changed.
     Refused,
-    /// The config file is wrong, and everything is as it was.
+    /// The config file is invalid; nothing has changed.
     InvalidConfig,
 }
 
-/// What came of an operation, in words for whoever asked for it.
+/// How an operation ended, with a text for its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationOutcome {
     pub verdict: Verdict,
@@ -54,7 +54,7 @@ pub struct OperationOutcome {
 }
 
 impl Operation {
-    /// The operation behind a path of the admin address, or what is wrong with its query.
+    /// The operation at a path of the admin address; an error says what is wrong with the query.
     pub fn at(path: &str, query: &str) -> Result<Option<Self>, String> {
         Ok(match path {
             "/reload" => Some(Self::Config(ConfigChange::Reload { confirm: confirm(query)? })),
@@ -69,7 +69,7 @@ impl Operation {
         })
     }
 
-    /// What its answer is where it was done.
+    /// The content type of the response when the operation was done.
     pub fn content_type(&self) -> &'static str {
         match self {
             Self::Plan { .. } => "application/json",
@@ -77,7 +77,7 @@ impl Operation {
         }
     }
 
-    /// Where the request's body belongs, if it takes one.
+    /// Where to put the request's body, if the operation takes one.
     pub fn body(&mut self) -> Option<&mut String> {
         match self {
             Self::Plan { text, .. } => Some(text),
@@ -87,7 +87,7 @@ impl Operation {
 }
 
 impl ConfigChange {
-    /// The command that asks for it.
+    /// The name of the command for this operation.
     pub fn name(self) -> &'static str {
         match self {
             Self::Reload { .. } => "reload",
@@ -101,7 +101,7 @@ fn confirm(query: &str) -> Result<Option<Duration>, String> {
     query::value(query, "confirm").map(|text| confirm_time(&text)).transpose()
 }
 
-/// How long to wait for a confirmation, as people write it.
+/// Parses how long to wait for a confirmation, such as `60s`.
 pub fn confirm_time(text: &str) -> Result<Duration, String> {
     match config::duration(text) {
         Some(time) if !time.is_zero() && time <= CONFIRM_MAX => Ok(time),

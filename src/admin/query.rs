@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-/// The value of that name.
+/// The decoded value of `name`.
 pub(super) fn value(query: &str, name: &str) -> Option<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
     Some(decoded(value))
 }
 
-/// A text as a value.
+/// Percent-encodes a text as a value.
 pub fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
@@ -23,7 +23,7 @@ pub fn encoded(text: &str) -> String {
     out
 }
 
-/// A percent sign that no two digits follow is itself.
+/// Percent-decodes a value. A percent sign without two hex digits after it stands for itself.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();

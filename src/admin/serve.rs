@@ -1,4 +1,4 @@
-//! Answering on the admin address. Pingora parses the requests and writes the responses; each connection is for one.
+//! Answers requests on the admin address. Pingora parses requests and writes responses.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,36 +17,36 @@ use super::socket::{AdminSocket, Listener};
 use super::status::Status;
 use crate::config::{FILE_BYTES_MAX, Secret};
 
-/// Requests that are under way at once, beside those about health; with more, those are refused.
+/// Concurrent requests, not counting those about health; more are refused.
 const REQUESTS_MAX: usize = 64;
 
-/// Answers that are made at once: each may be as large as there are endpoints.
+/// Responses built at the same time: the size of each grows with the number of endpoints.
 const MAKING_MAX: usize = 2;
 
-/// Operations with a body that are under way at once, from reading the body to the end.
+/// Concurrent operations with a body, from reading the body to the end.
 const BODIES_MAX: usize = 2;
 
-/// What the admin server asks the rest of the process.
+/// What the admin server needs of the rest of the process.
 #[async_trait]
 pub trait Process: Send + Sync {
     fn status(&self) -> Status;
-    /// Why not, if not.
+    /// An error says why the process is not ready.
     fn ready(&self) -> Result<(), String>;
     /// In Prometheus' text format.
     fn metrics(&self) -> String;
     async fn perform(&self, operation: Operation) -> OperationOutcome;
 }
 
-/// The requests of one admin address.
+/// Answers the requests of one admin address.
 pub(super) struct App {
     pub(super) process: Arc<dyn Process>,
-    /// What a TCP client must send; `None` on a unix socket, and on loopback if none is configured.
+    /// The token that TCP clients must send; `None` on a unix socket, and on loopback if none is configured.
     pub(super) token: Option<Secret>,
     pub(super) tcp: bool,
     pub(super) limits: Limits,
 }
 
-/// How much is done at once. Orders wait for each other elsewhere.
+/// Limits on concurrent work. That operations run one at a time is enforced elsewhere.
 pub(super) struct Limits {
     requests: Arc<Semaphore>,
     making: Semaphore,
@@ -64,7 +64,7 @@ impl Default for Limits {
 }
 
 impl AdminSocket {
-    /// Answers until dropped. Must run within a tokio runtime.
+    /// Answers requests until dropped. Must run within a tokio runtime.
     pub async fn serve(self, process: Arc<dyn Process>) -> io::Result<()> {
         let tcp = matches!(self.listener, Listener::Tcp(_));
         let app = Arc::new(App { process, token: self.token, tcp, limits: Limits::default() });
@@ -81,7 +81,7 @@ impl AdminSocket {
     }
 }
 
-/// The text of a config.
+/// Reads the text of a config.
 async fn read_body(session: &mut ServerSession) -> Result<String, Reply> {
     let mut body = Vec::new();
     loop {
@@ -100,7 +100,7 @@ async fn read_body(session: &mut ServerSession) -> Result<String, Reply> {
 // === impl App ===
 
 impl App {
-    /// The permit is to be kept until the response has been taken.
+    /// Answers one request. The caller keeps the permit until the response has been written.
     pub(super) async fn respond(
         self: &Arc<Self>,
         session: &mut ServerSession,
@@ -128,7 +128,7 @@ impl App {
         (reply.into_response(&method), Some(permit))
     }
 
-    /// An answer may take as long as there are endpoints, so it is made where nobody else waits for it.
+    /// Builds a response on a blocking thread, because the time for it grows with the number of endpoints.
     async fn make(self: &Arc<Self>, method: Method, path: String, headers: HeaderMap) -> Reply {
         let app = self.clone();
         let _making = self.limits.making.acquire().await;
@@ -136,7 +136,7 @@ impl App {
         made.unwrap_or_else(|_| Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the answer was not made\n"))
     }
 
-    /// Why an operation is not even begun.
+    /// The refusal of an operation that may not begin, if there is one.
     fn refused_order(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Reply> {
         if let Some(refusal) = self.refusal(path, headers) {
             return Some(refusal);
@@ -144,7 +144,7 @@ impl App {
         if method != Method::POST {
             return Some(Reply::not_allowed("POST", "this is done by a POST\n"));
         }
-        // A web page in the browser of somebody on this machine could send one, too.
+        // A web page in a browser on this machine could send this POST, too.
         if self.tcp && self.token.is_none() {
             let remedy = "over TCP, changes need `admin: { token: ... }`; or use a unix socket\n";
             return Some(Reply::text(StatusCode::FORBIDDEN, remedy));
@@ -153,7 +153,7 @@ impl App {
     }
 
     async fn perform(&self, mut operation: Operation, session: &mut ServerSession) -> Reply {
-        // Held to the end: each body may have the size of the largest config.
+        // Held to the end of the operation: each body may be as large as the largest config.
         let _with_body = match operation.body() {
             None => None,
             Some(body) => {
@@ -206,10 +206,11 @@ impl App {
         }
     }
 
-    /// With a token, only its bearer is let in. Without one (loopback), the danger is a web page whose own name
-    /// resolves to 127.0.0.1: the browser of somebody on this machine would carry it in, under that name as `Host`.
+    /// With a token, requests must bear it. Without one (loopback), `Host` must be local, against DNS rebinding: a web
+    /// page whose name resolves to 127.0.0.1 reaches this address from a local browser, with that name as `Host`.
     ///
-    /// `/livez` and `/readyz` need no token: load balancers and orchestrators have none to send, and learn nothing.
+    /// `/livez` and `/readyz` need no token: load balancers and orchestrators have none to send, and the answers reveal
+    /// nothing.
     fn refusal(&self, path: &str, headers: &HeaderMap) -> Option<Reply> {
         match &self.token {
             Some(_) if is_about_health(path) => None,
@@ -253,7 +254,7 @@ pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) body: Vec<u8>,
-    /// The methods that would do.
+    /// The value of `Allow`.
     allow: Option<&'static str>,
 }
 

@@ -1,4 +1,4 @@
-//! Binding the admin address: what stands in the way is named, and what is left over from a dead process removed.
+//! Binds the admin address: removes the socket of a dead process, and names what else is in the way.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -14,7 +14,7 @@ use crate::config::{self, AdminListen};
 use crate::directory;
 use crate::socket_file::{Claim, SocketFile};
 
-/// A bound admin address. Dropped, a unix socket's file is removed.
+/// A bound admin address. Dropping it removes a unix socket's file.
 #[derive(Debug)]
 pub struct AdminSocket {
     pub(super) listener: Listener,
@@ -25,7 +25,7 @@ pub struct AdminSocket {
     written: String,
 }
 
-/// What another process is handed of an admin address.
+/// What a successor is handed of an admin address.
 #[derive(Debug)]
 pub struct Share {
     socket: io::Result<OwnedFd>,
@@ -35,12 +35,12 @@ pub struct Share {
 
 #[derive(Debug)]
 pub(super) enum Listener {
-    /// With what its end has to do.
+    /// With the file, which is removed when the socket is dropped.
     Unix(UnixListener, SocketFile),
     Tcp(TcpListener),
 }
 
-/// Why there is no admin socket; one line, with what to do about it.
+/// Why there is no admin socket; one line, with a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     #[error("another process answers on the admin socket {}: stop it, or set another `admin: {{ listen: ... }}`", .0.display())]
@@ -62,7 +62,7 @@ pub enum BindError {
 // === impl AdminSocket ===
 
 impl AdminSocket {
-    /// Binds what the config says; `None` when admin is off.
+    /// Binds the address of the config; `None`: the admin server is off.
     pub fn bind(config: &config::Admin) -> Result<Option<AdminSocket>, BindError> {
         Self::bind_in(config, &RuntimeDirs::of_process())
     }
@@ -89,13 +89,13 @@ impl AdminSocket {
     }
 
     fn new(config: &config::Admin, listener: Listener, address: Address) -> Self {
-        // Whoever may open the socket's file is allowed in; the file's mode is the check.
+        // A unix socket needs no token: the mode of its file is the check.
         let token = config.token.clone().filter(|_| matches!(address, Address::Tcp(_)));
         let written = config.listen.to_string();
         Self { listener, token, address, instead_of: None, squatted: None, written }
     }
 
-    /// The socket of the process before this one, which answers on it for now. It had the same `listen`.
+    /// The socket of the predecessor, whose config has the same `listen`, and which still answers on it for now.
     pub fn inherited(config: &config::Admin, socket: OwnedFd) -> Result<AdminSocket, BindError> {
         if let AdminListen::Tcp(address) = config.listen {
             check_token(address, config.token.is_some())?;
@@ -118,7 +118,7 @@ impl AdminSocket {
         Ok(Self::new(config, listener, address))
     }
 
-    /// To the file of a unix socket.
+    /// The claim to the file of a unix socket.
     pub fn claim(&self) -> Option<Claim> {
         match &self.listener {
             Listener::Unix(_, file) => Some(file.claim()),
@@ -139,12 +139,12 @@ impl AdminSocket {
         &self.address
     }
 
-    /// The default socket, where another process has it and this one took a name with its pid. Worth a line in the log.
+    /// The path of the default socket, if another process has it and this one's path contains its pid. To be logged.
     pub fn instead_of(&self) -> Option<&Path> {
         self.instead_of.as_deref()
     }
 
-    /// The usual directory, where somebody else has it and the socket is in another one. Worth a line in the log.
+    /// The usual directory, if another user has it and the socket is in another directory. To be logged.
     pub fn squatted(&self) -> Option<&Path> {
         self.squatted.as_deref()
     }
@@ -158,18 +158,18 @@ impl Share {
         }
     }
 
-    /// The address as the config has it.
+    /// The address as written in the config.
     pub fn written(&self) -> &str {
         &self.written
     }
 
-    /// The file is another process's now.
+    /// Leaves the socket's file to the successor.
     pub fn release(&self) {
         self.claim.iter().for_each(Claim::release);
     }
 }
 
-/// The first place where a socket can be; a living process's socket is left alone.
+/// Binds in the first directory where that is possible; a living process's socket is left alone.
 fn bind_default(config: &config::Admin, runtime_dirs: &RuntimeDirs) -> Result<AdminSocket, BindError> {
     let (mut squatted, mut refused) = (None, None);
     for dir in runtime_dirs.socket_dirs() {
@@ -217,7 +217,7 @@ fn bind_unix(path: &Path) -> Result<Listener, BindError> {
     Ok(Listener::Unix(listener, file))
 }
 
-/// Removes a socket on which nobody answers.
+/// Removes a socket on which no process listens.
 fn remove_stale(path: &Path) -> Result<(), BindError> {
     let failed = |source| BindError::Listen { address: Address::Unix(path.to_owned()), source };
     match path.symlink_metadata() {
@@ -230,10 +230,10 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(failed)
         }
-        // Gone meanwhile.
+        // Removed meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(failed(error)),
-        // A full backlog is an answer too.
+        // A full backlog shows a living process, too.
         _ => Err(BindError::Taken(path.to_owned())),
     }
 }
@@ -257,7 +257,7 @@ fn bind_tcp(address: SocketAddr, has_token: bool) -> Result<(Listener, SocketAdd
 // === impl BindError ===
 
 impl BindError {
-    /// Whether another place may do: this one is not for us.
+    /// Whether another directory may do: this one cannot be used.
     pub fn is_about_the_directory(&self) -> bool {
         match self {
             BindError::Directory { .. } | BindError::NotPrivate(_) => true,

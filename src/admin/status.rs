@@ -1,4 +1,4 @@
-//! What `/status` answers and `evenkeel status` shows.
+//! The response to `/status`, which `evenkeel status` shows.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ pub struct Status {
     pub pid: u32,
     /// The number of the config in force.
     pub generation: u64,
-    /// How long it is still waited for the confirmation of that config, if it is: then the one before comes back.
+    /// Seconds until the previous config comes back, if that config waits for its confirmation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_seconds: Option<f64>,
     /// Seconds since the Unix epoch.
@@ -29,7 +29,7 @@ pub struct Status {
 pub enum ProcessState {
     Starting,
     Ready,
-    /// Asked to stop: takes no new connections, or soon will not.
+    /// Asked to stop: takes no new connections, or will soon stop taking them.
     Draining,
 }
 

@@ -322,7 +322,7 @@ fn a_directory_that_somebody_else_made_first_prevents_no_start() {
     let elsewhere = home.join(".evenkeel/admin.sock");
     let socket = bind_default(&runtime_dirs);
     assert_eq!((socket.address(), socket.squatted()), (&address_of(elsewhere.clone()), Some(&*place)));
-    // Whatever listens in the other one is not asked.
+    // A process that listens in the other directory is not asked.
     let _stranger = UnixListener::bind(place.join("admin.sock")).expect("bind");
     assert_eq!(runtime_dirs.sockets(), [elsewhere]);
     drop(socket);
@@ -337,7 +337,7 @@ fn the_client_finds_whoever_answers_on_a_default_socket() {
     let nobody =
         client::ask_default_in(Question::get("/livez"), &runtime_dirs).expect_err("nobody").to_string();
     assert!(nobody.starts_with("no evenkeel answers on ") && nobody.contains("runtime/evenkeel"), "{nobody}");
-    // A dead process's socket is no answer.
+    // The socket of a dead process does not answer.
     fs::create_dir(runtime_dirs.run.join("evenkeel")).expect("mkdir");
     drop(UnixListener::bind(runtime_dirs.run.join("evenkeel/admin.sock")).expect("bind"));
     let living = runtime_dirs.runtime.as_ref().expect("set").join("evenkeel/admin-77.sock");
@@ -409,7 +409,7 @@ fn silent_connections_keep_nobody_out() {
             assert_eq!(running.get(path).status, 200, "{path}");
         }
     }
-    // Whoever has said nothing for too long is closed, without a word.
+    // A connection that is silent for too long is closed without a response.
     let mut last = silent.pop().expect("some");
     assert_eq!(last.read_to_end(&mut Vec::new()).expect("an end"), 0);
 }
