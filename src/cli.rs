@@ -22,10 +22,10 @@ mod schema;
 mod status;
 mod upgrade;
 
-/// Where the config is unless `-c` says otherwise.
+/// The config file without `-c`.
 const DEFAULT_CONFIG: &str = "/etc/evenkeel/evenkeel.yaml";
 
-/// How a command ended, as the process's exit code.
+/// The process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Done = 0,
@@ -33,7 +33,7 @@ pub enum Exit {
     Failed = 1,
     /// `plan` has found changes.
     Changes = 3,
-    /// An invalid config (`EX_CONFIG`), so that a service manager does not start it again and again.
+    /// An invalid config (`EX_CONFIG`): a service manager can be told not to restart after this code.
     InvalidConfig = 78,
 }
 
@@ -95,53 +95,53 @@ impl Cli {
     }
 }
 
-/// Prints text. Parts of it may come from elsewhere: what could speak to the terminal is escaped.
+/// Prints text that may have foreign parts: control characters are escaped.
 fn print(text: &str) {
     print_verbatim(&escape::lines(text));
 }
 
-/// Prints a JSON document, escaped by JSON's own means.
+/// Prints a JSON document, with hostile characters as JSON escapes.
 fn print_json(json: &str) {
     print_verbatim(&format!("{}\n", escape::document(json.trim_end())));
 }
 
-/// Prints text with colours of ours in it; whatever came from elsewhere is escaped already.
+/// Prints text with colours, whose foreign parts are already escaped.
 ///
-/// Not `print!`, which panics when `| head` has seen enough.
+/// Does not use `print!`, which panics when `| head` has closed the pipe.
 fn print_verbatim(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
 }
 
-/// To standard error, escaped like what is printed.
+/// Prints text on standard error, escaped as [`print`] does.
 fn warn(text: &str) {
     let _ = writeln!(io::stderr(), "{}", escape::lines(text));
 }
 
-/// Says on standard error what went wrong.
+/// Prints an error on standard error.
 fn complain(what: impl std::fmt::Display) {
     warn(&format!("error: {what}"));
 }
 
-/// Says what went wrong, and how the command has ended with it.
+/// Prints an error; returns the exit code for it.
 fn fail(what: impl std::fmt::Display) -> Exit {
     complain(what);
     Exit::Failed
 }
 
-/// Warnings are said, and change nothing.
+/// Prints a config's warnings, which do not change the exit code.
 fn complain_of_warnings(warnings: &Report) {
     if !warnings.is_empty() {
         warn(&warnings.to_string());
     }
 }
 
-/// What a running process says of an invalid config: mostly a report, which says itself that it is of errors.
+/// Prints a running process's answer about an invalid config: mostly a report, which may begin with `error: ` itself.
 fn refuse_with(said: &str) -> Exit {
     complain(said.strip_prefix("error: ").unwrap_or(said).trim_end());
     Exit::InvalidConfig
 }
 
-/// A report has its own form, snippets and all.
+/// Prints why a config was not loaded. A report of errors is printed as it is, with its snippets.
 fn refuse(error: &LoadError) -> Exit {
     match error {
         LoadError::Io { .. } => fail(error),

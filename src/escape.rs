@@ -1,42 +1,43 @@
-//! Foreign text made safe for logs and terminals: one list of what is hostile, and an escape for each format.
+//! Makes foreign text safe for logs and terminals: one list of hostile characters, and an escape for each format.
 //!
-//! A line break would forge a line, an escape sequence would speak to the terminal of whoever reads it, and what cannot
-//! be seen would make two different texts look the same.
+//! A line break would forge a line, an escape sequence would control the reader's terminal, and invisible characters
+//! would make two different texts look the same.
 
 use std::borrow::Cow;
 
-/// As a JSON string, quotes included.
+/// Appends a JSON string, quotes included.
 pub fn json(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     escape(out, text, |c| is_hostile(c) || c == '"' || c == '\\', json_char);
     out.push(b'"');
 }
 
-/// For people: what is hostile becomes `\n`, `\x1b` or `\u{202e}`; a backslash is doubled so that none can be faked.
+/// Appends text for people: hostile characters become `\n`, `\x1b` or `\u{202e}`; a backslash is doubled, so that no
+/// escape can be forged.
 pub fn text(out: &mut Vec<u8>, text: &str) {
     escape(out, text, |c| is_hostile(c) || c == '\\', text_char);
 }
 
-/// [`text`], into a `String`.
+/// As [`text`], into a `String`.
 pub fn to_text(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     self::text(&mut out, text);
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Several lines for a terminal. Line breaks and backslashes stay as they are: the text has its own form, such as an
-/// excerpt of a config with marks beneath.
+/// Escapes several lines for a terminal. Line breaks and backslashes stay as they are, because the text has its own
+/// layout, such as an excerpt of a config with marks beneath.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n' && is_hostile(c), text_char)
 }
 
-/// A JSON document, with what is hostile in its strings as `\u202e`; it says the same.
+/// Escapes the hostile characters in the strings of a JSON document, as `\u202e`; its meaning stays the same.
 pub fn document(json: &str) -> Cow<'_, str> {
     escaped(
         json,
         |c| c != '\n' && is_hostile(c),
         |out, c| match c {
-            // Between the values; within strings, JSON has neither.
+            // Whitespace between values: within strings, JSON allows neither unescaped.
             '\t' | '\r' => out.push(b' '),
             c => json_char(out, c),
         },
@@ -52,7 +53,7 @@ fn escaped(text: &str, special: fn(char) -> bool, write: fn(&mut Vec<u8>, char))
     Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
-/// As nginx's default escaping does: `"`, `\`, and every byte that is not printable ASCII as `\xXX`.
+/// Appends text escaped as nginx does by default: `"`, `\`, and every byte that is not printable ASCII as `\xXX`.
 pub fn combined(out: &mut Vec<u8>, text: &str) {
     for &byte in text.as_bytes() {
         if plain(byte) {
@@ -64,8 +65,8 @@ pub fn combined(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Whether a character does something else than to be seen, or cannot be seen at all: control characters, marks that
-/// turn the reading direction, separators of lines, joiners, fillers, tags, variation selectors, noncharacters.
+/// Whether a character has an effect beside its glyph, or no glyph at all: control characters, bidirectional marks,
+/// line separators, joiners, fillers, tags, variation selectors, noncharacters.
 pub fn is_hostile(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
@@ -74,9 +75,9 @@ pub fn is_hostile(c: char) -> bool {
     INVISIBLE.get(at).is_some_and(|&(first, _)| first <= c) || u32::from(c) & 0xfffe == 0xfffe
 }
 
-/// Beyond ASCII, the characters that are in the general categories Cc, Cf, Zl or Zp, or have the property
-/// Default_Ignorable_Code_Point or Noncharacter_Code_Point, in order: UnicodeData.txt, DerivedCoreProperties.txt and
-/// PropList.txt of Unicode 16. Noncharacters at the end of a plane are left out.
+/// The non-ASCII characters of the general categories Cc, Cf, Zl and Zp, and those with the property
+/// Default_Ignorable_Code_Point or Noncharacter_Code_Point, sorted: from UnicodeData.txt, DerivedCoreProperties.txt and
+/// PropList.txt of Unicode 16. The noncharacters at the end of each plane are tested by [`is_hostile`].
 const INVISIBLE: [(char, char); 27] = [
     ('\u{0080}', '\u{009f}'),
     ('\u{00ad}', '\u{00ad}'),
@@ -113,7 +114,7 @@ fn plain(byte: u8) -> bool {
 }
 
 fn escape(out: &mut Vec<u8>, text: &str, special: fn(char) -> bool, write: fn(&mut Vec<u8>, char)) {
-    // Nearly everything is plain ASCII, and this test is fast: without branches, so that the compiler makes it wide.
+    // Nearly all texts are plain ASCII. This test has no branches, so that the compiler vectorizes it.
     if !text.bytes().fold(false, |found, byte| found | !plain(byte)) {
         out.extend_from_slice(text.as_bytes());
         return;
@@ -218,7 +219,7 @@ mod tests {
         assert_eq!(run(combined, "/v1/x?a=b"), "/v1/x?a=b");
     }
 
-    /// Any characters, and many that are hostile.
+    /// Texts of any characters, with many hostile ones.
     fn hostile_text() -> impl proptest::strategy::Strategy<Value = String> {
         use proptest::prelude::*;
         let invisible = (0..INVISIBLE.len()).prop_flat_map(|at| {

@@ -1,7 +1,7 @@
 //! evenkeel: a load balancer and HTTP reverse proxy.
 //!
-//! `ARCHITECTURE.md` is the map. Calls go down only: the command line and the server adapters at the top, then the
-//! carriers, the life of a request, and the parts that know no socket, no clock and no global at the bottom.
+//! `ARCHITECTURE.md` describes the modules. Calls go down only: the command line and the server at the top, then the
+//! two engines, then `exchange`, and at the bottom the modules that know no socket, no clock and no global.
 
 pub mod admin;
 pub mod body;

@@ -1,6 +1,7 @@
-//! TLS: certificates and keys as they lie on the disk, and what is made of them for listeners and pools.
+//! TLS: loads certificates and keys from files, and builds the rustls settings of listeners and pools from them.
 //!
-//! Nothing here knows a connection; whoever has one asks [`ServerTls`] for the settings and makes a [`Secured`] of it.
+//! Nothing here handles connections. The code that does takes its settings from [`ServerTls`], and records the result
+//! of a handshake in [`Secured`].
 
 mod certificate;
 mod certificate_resolver;
@@ -19,7 +20,7 @@ pub use secured::{Secured, without_port};
 pub use server::{ClientCertificates, ServerSettings, ServerTls, Tickets, Version};
 pub use watched_file::WatchedFile;
 
-/// Which of the things that were written is wrong.
+/// The part of the TLS settings that is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Certificate,
@@ -28,12 +29,13 @@ pub enum Part {
     Ciphers,
     KeyExchange,
     TicketKeys,
+    /// The CA of client certificates.
     ClientAuthority,
-    /// Of endpoints.
+    /// The CA of endpoints' certificates.
     Authority,
 }
 
-/// What is wrong with it, and what to do.
+/// What is wrong with a part, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsLoadError {
     pub part: Part,

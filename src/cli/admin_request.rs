@@ -1,4 +1,4 @@
-//! How commands find the running process: an address, or the config file it was started with.
+//! Requests of commands to a running process, found by an address or by its config file.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::admin::client::{self, ClientError, Question, Response};
 use crate::admin::{Address, address::AddressError};
 use crate::config::{self, AdminListen, LoadError, Report, Secret};
 
-/// The token for `--admin`; an argument would be seen by everybody who lists the processes.
+/// The token for `--admin`. An argument would be visible to everybody who lists the processes.
 const TOKEN_VARIABLE: &str = "EVENKEEL_ADMIN_TOKEN";
 
 #[derive(Debug, clap::Args)]
@@ -52,7 +52,7 @@ impl AdminTarget {
         let file = self.config.as_deref().unwrap_or(Path::new(super::DEFAULT_CONFIG));
         let admin = match config::load_admin(file) {
             Ok(admin) => admin,
-            // No file was named and the usual one cannot be read: a process without a file has the default socket.
+            // No file was named and the default one cannot be read: a process without a file has the default socket.
             Err(LoadError::Io { .. }) if self.config.is_none() => return Ok(client::ask_default(question)?),
             Err(LoadError::Invalid(report)) => {
                 return Err(AdminRequestError::Invalid { file: file.to_owned(), report: Box::new(report) });
@@ -81,7 +81,7 @@ impl AdminTarget {
     }
 }
 
-/// Has the running process do something; prints what came of it.
+/// Has the running process perform an operation, and prints the outcome.
 pub(super) fn perform(target: &AdminTarget, path: &str, body: &str, limit: Duration) -> Exit {
     match target.ask(Question::post(path, body, limit)) {
         Ok(Response { status: 200, body }) => {
@@ -94,7 +94,7 @@ pub(super) fn perform(target: &AdminTarget, path: &str, body: &str, limit: Durat
     }
 }
 
-/// Nobody was asked, and where that is because of the config file, its report says more than the error.
+/// Prints why no process was asked. If the config file is invalid, its report comes first.
 pub(super) fn cannot_ask(error: &AdminRequestError) -> Exit {
     if let AdminRequestError::Invalid { report, .. } = error {
         complain(report);

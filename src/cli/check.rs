@@ -1,4 +1,4 @@
-//! `evenkeel check`: everything that is wrong with a config file, and whether its tests pass.
+//! `evenkeel check`: reports the errors of a config file and runs its tests.
 
 use std::path::{Path, PathBuf};
 

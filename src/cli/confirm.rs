@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Exit;
 use super::admin_request::{AdminTarget, perform};
 
-/// It waits for the operation under way, if there is one.
+/// The operation waits for the one under way, if there is one.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Keep the config that `reload --confirm` has put in force for a while.

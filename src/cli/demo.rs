@@ -1,4 +1,4 @@
-//! `evenkeel demo`: three built-in endpoints, the proxy in front of them, and what to try next.
+//! `evenkeel demo`: runs three built-in endpoints and the proxy in front of them, and prints commands to try.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -11,7 +11,7 @@ use crate::config;
 use crate::server::Start;
 use crate::server::inherit::InheritedSockets;
 
-/// The admin port of the demo, where it is free: TCP, so that a browser and curl can look too.
+/// The demo's admin port, if it is free: TCP, so that browsers and curl can use it.
 const ADMIN_PORT: u16 = 9900;
 
 /// Try it with nothing written: three endpoints and the proxy in front of them.
@@ -24,7 +24,7 @@ pub struct Demo {
 
 impl Demo {
     pub fn execute(self) -> Exit {
-        // Asked before anything is shown, so that nobody reads what to try at an address that is somebody else's.
+        // Tried before anything is printed, so that no command is shown for an address that another program has.
         if let Err(error) = TcpListener::bind(self.listen) {
             return fail(format!(
                 "{}: {error}. Another address: evenkeel demo --listen 127.0.0.1:8088",
@@ -50,7 +50,7 @@ impl Demo {
     }
 }
 
-/// The config a user would write for the same thing, and what the demo adds: a way to look at it, and logs for people.
+/// The config a user would write, plus a TCP admin address and logs for people.
 fn yaml(listen: SocketAddr, admin: SocketAddr, endpoints: &[(String, SocketAddr)]) -> String {
     let addresses: Vec<String> = endpoints.iter().map(|(_, address)| address.to_string()).collect();
     format!(
@@ -59,7 +59,7 @@ fn yaml(listen: SocketAddr, admin: SocketAddr, endpoints: &[(String, SocketAddr)
     )
 }
 
-/// Where this machine's clients find a listener: one on all addresses is found on loopback too.
+/// The address by which this machine's clients reach a listener: loopback for one on all addresses.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     match listen.ip() {
         ip if !ip.is_unspecified() => listen,
@@ -68,7 +68,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     }
 }
 
-/// What runs, and what to try; the log scrolls beneath it.
+/// The text shown at the start: what runs, and what to try. The log follows it.
 fn welcome(proxy: SocketAddr, admin: SocketAddr, endpoints: &[(String, SocketAddr)], yaml: &str) -> String {
     let mut text = format!("http://{proxy} is balanced over three endpoints:\n\n");
     for (name, address) in endpoints {
@@ -91,7 +91,7 @@ fn things_to_try(
     admin: SocketAddr,
     endpoints: &[(String, SocketAddr)],
 ) -> Vec<(&'static str, String)> {
-    // As this very program was called: it need not be on the path.
+    // As this program was called: it need not be on the path.
     let program = std::env::args().next().unwrap_or_else(|| "evenkeel".to_owned());
     let second = endpoints.get(1).map_or(proxy, |(_, address)| *address);
     vec![
@@ -112,7 +112,7 @@ fn things_to_try(
     ]
 }
 
-/// The wanted loopback port, or any free one; the socket is given back for the server to take.
+/// The wanted loopback port, or any free one. The socket is closed again, for the server to bind.
 fn free_port(wanted: u16) -> SocketAddr {
     [wanted, 0]
         .into_iter()

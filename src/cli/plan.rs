@@ -1,4 +1,4 @@
-//! `evenkeel plan`: what a config file would change in a running process.
+//! `evenkeel plan`: shows what a config file would change in a running process.
 
 use std::path::PathBuf;
 use std::time::Duration;

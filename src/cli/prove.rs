@@ -1,4 +1,4 @@
-//! `evenkeel prove`: that reloads, restarts, upgrades and dying endpoints lose nothing, on this very machine.
+//! `evenkeel prove`: proves on this machine that reloads, restarts, upgrades and dying endpoints lose nothing.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Exit, fail, print, print_json};
 use crate::telemetry::human;
 
-/// For the clients and the endpoints together.
+/// Threads for the clients and the endpoints together.
 const THREADS: usize = 2;
 
 /// Prove on this machine that reloads, restarts, upgrades and dying endpoints lose nothing.
@@ -81,7 +81,7 @@ impl Prove {
             Err(error) => return fail(error),
         };
         let exit = runtime.block_on(self.prove());
-        // Endpoints and questions to the admin address may be waiting still.
+        // Endpoints and requests to the admin address may still be waiting.
         runtime.shutdown_background();
         exit
     }
@@ -139,7 +139,7 @@ impl Prove {
     }
 }
 
-/// Waits for Ctrl-C or a request to stop; what to say then.
+/// Waits for SIGINT or SIGTERM; returns the error to print.
 async fn interrupted() -> String {
     let signals = signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
     match signals {

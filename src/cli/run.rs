@@ -1,4 +1,4 @@
-//! `evenkeel run`: the proxy, from a config file or from addresses on the command line.
+//! `evenkeel run`: runs the proxy, from a config file or from addresses on the command line.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::server::inherit::InheritedSockets;
 use crate::server::upgrade::launch::Invocation;
 use crate::server::{self, Start};
 
-/// The name that errors give to a config that was made from arguments.
+/// What errors call a config made from arguments.
 const COMMAND_LINE: &str = "command line";
 
 /// Run the proxy, from a config file or from addresses.
@@ -62,7 +62,7 @@ fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
     let loaded = config::read_once(file).and_then(|text| {
         let loaded = config::compile_text(&text, &file.display().to_string());
         match inherited.predecessor() {
-            // As in a reload: what the config says about itself must be true.
+            // As in a reload, the config's tests must pass.
             Some(_) => loaded.and_then(exchange::run_config_tests),
             None => loaded.or_else(|error| earlier_config(file, &text, error)),
         }
@@ -82,8 +82,8 @@ fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
     }
 }
 
-/// A wrong file prevents no start where nobody has confirmed what it says: the config before is what should be in
-/// force.
+/// Falls back to the previous config if the invalid file was never confirmed: an unconfirmed config must not prevent a
+/// start.
 fn earlier_config(file: &Path, text: &str, error: LoadError) -> Result<Loaded, LoadError> {
     let Some(earlier) = server::fallback_for_invalid(text, file) else { return Err(error) };
     warn(&error.to_string());
@@ -95,7 +95,7 @@ pub(super) fn serve(start: Start) -> Exit {
     let predecessor = start.inherited.predecessor();
     match (server::run(start), predecessor) {
         (Ok(()), _) => Exit::Done,
-        // That one says it in its log.
+        // The predecessor logs the error.
         (Err(error), Some(predecessor)) if predecessor.refuse(&error.to_string(), false) => Exit::Failed,
         (Err(error), _) => fail(error),
     }

@@ -7,7 +7,7 @@ use super::admin_request::{AdminTarget, perform};
 use super::{Exit, fail};
 use crate::server::upgrade::launch;
 
-/// The process has a limit of its own, `server.upgrade_timeout`, and answers when that is over.
+/// Longer than any sensible `server.upgrade_timeout`, after which the process answers.
 const LIMIT: Duration = Duration::from_secs(3600);
 
 /// Have the binary that is on the disk now take over from a running process; no request is lost.

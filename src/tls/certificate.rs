@@ -15,12 +15,12 @@ use x509_parser::prelude::FromDer;
 
 use super::{Part, TlsLoadError, WatchedFile};
 
-/// From so long before its end on, a certificate is warned of.
+/// Certificates that expire within this time cause a warning.
 const NEAR_ITS_END: Duration = Duration::from_secs(21 * 24 * 60 * 60);
 
 const PEM: &str = "it must be PEM, as it comes from the authority, and whole";
 
-/// Where they are.
+/// The files of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CertificateFiles {
     pub cert: PathBuf,
@@ -47,9 +47,9 @@ pub struct Certificate {
     pub names: Vec<String>,
     pub not_before: SystemTime,
     pub not_after: SystemTime,
-    /// Each certificate of the file is the issuer of the one before it.
+    /// Each certificate of the file but the first is the issuer of the one before it.
     in_order: bool,
-    /// Nothing more is needed than what clients have: it is its own issuer, or the issuer follows.
+    /// The file has the issuer's certificate, or the certificate is self-signed.
     has_issuer: bool,
 }
 
@@ -87,7 +87,7 @@ impl Certificate {
         })
     }
 
-    /// What is no reason to serve nobody, and should be known.
+    /// Problems that do not prevent the certificate's use.
     pub fn warnings(&self, now: SystemTime) -> Vec<String> {
         let name = self.name();
         let mut warnings = Vec::new();
@@ -114,7 +114,7 @@ impl Certificate {
         warnings
     }
 
-    /// Whole days, if they are few.
+    /// Whole days until the certificate expires, if it expires soon.
     pub fn near_its_end(&self, now: SystemTime) -> Option<u64> {
         let left = self.not_after.duration_since(now).ok()?;
         (left <= NEAR_ITS_END).then_some(left.as_secs() / 86_400)
@@ -129,13 +129,13 @@ impl Certificate {
         }
     }
 
-    /// What people call it.
+    /// The first host that the certificate names, for messages.
     pub fn name(&self) -> &str {
         self.names.first().map_or("no host", |name| name)
     }
 }
 
-/// What the certificates themselves say.
+/// Properties read from the certificates.
 struct Facts {
     names: Vec<String>,
     not_before: SystemTime,
@@ -212,7 +212,7 @@ fn private_key(
 fn ocsp(path: &Path, watched_files: &mut Vec<WatchedFile>) -> Result<Vec<u8>, TlsLoadError> {
     let (response, source) = WatchedFile::read(Part::Ocsp, path)?;
     watched_files.push(source);
-    // A SEQUENCE of DER (RFC 6960, section 4.2.1).
+    // The tag of a DER SEQUENCE (RFC 6960, section 4.2.1).
     if response.first() != Some(&0x30) {
         let message = format!("{} holds no OCSP response", path.display());
         return Err(TlsLoadError::new(

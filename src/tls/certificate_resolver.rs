@@ -1,4 +1,4 @@
-//! Which certificate a client gets.
+//! Chooses the certificate for a client by its SNI.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use rustls::sign::CertifiedKey;
 
 use super::certificate::Certificate;
 
-/// What becomes of clients that ask for a name of no certificate.
+/// What clients get that ask for a name which no certificate has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownNames {
-    /// They get the first certificate.
+    /// The first certificate.
     Default,
-    /// Their handshake ends.
+    /// A failed handshake.
     Refuse,
 }
 
-/// An exact name before a wildcard.
+/// Finds certificates by name. An exact name has precedence over a wildcard.
 #[derive(Debug)]
 pub struct CertificateResolver {
     keys: Vec<Arc<CertifiedKey>>,
-    /// Those of a name, in the config's order.
+    /// Indexes of the certificates of a name, in the config's order.
     exact: HashMap<String, Vec<usize>>,
-    /// The same of a wildcard, by what stands behind its `*.`.
+    /// The same for wildcards, by the name after `*.`.
     wildcards: HashMap<String, Vec<usize>>,
     unknown: UnknownNames,
 }
@@ -44,7 +44,7 @@ impl CertificateResolver {
         Self { keys, exact, wildcards, unknown }
     }
 
-    /// The first certificate for a name in lower case; `None`: whoever asks for it is refused.
+    /// The index of the first certificate for a name in lower case; `None`: the client is refused.
     pub fn find(&self, name: Option<&str>) -> Option<usize> {
         self.candidates(name)?.first().copied()
     }

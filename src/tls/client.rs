@@ -1,4 +1,4 @@
-//! TLS with the endpoints of a pool.
+//! The TLS settings for the endpoints of a pool.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,28 +17,29 @@ pub const HTTP2: &[u8] = b"h2";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSettings {
-    /// The name that is asked for (SNI) and must be in the certificate; `None`: the endpoint's host as it is written.
+    /// The name that is sent (SNI) and must be in the certificate; `None`: the endpoint's host as written in the
+    /// config.
     pub name: Option<String>,
     /// `None`: the system's authorities.
     pub ca: Option<PathBuf>,
-    /// What we show of ourselves.
+    /// The client certificate that is shown to endpoints.
     pub identity: Option<CertificateFiles>,
-    /// `false`: whatever certificate there is will do.
+    /// `false`: any certificate is accepted.
     pub verify: bool,
-    /// What is to be agreed on: HTTP/2, or HTTP/1.1.
+    /// Offer HTTP/2 alone by ALPN, or else HTTP/1.1 alone.
     pub http2: bool,
 }
 
-/// The settings of one pool. Sessions are resumed.
+/// The TLS settings of one pool. Sessions are resumed.
 #[derive(Debug)]
 pub struct ClientTls {
     pub settings: ClientSettings,
     pub config: Arc<ClientConfig>,
-    /// All that was read.
+    /// All files that were read.
     pub watched_files: Vec<WatchedFile>,
 }
 
-/// Whether endpoints would see no difference, and what was agreed on would be agreed on again.
+/// Equal if endpoints would see no difference, and handshakes would have the same results.
 impl PartialEq for ClientTls {
     fn eq(&self, other: &Self) -> bool {
         self.settings == other.settings && self.watched_files == other.watched_files
@@ -72,7 +73,7 @@ impl ClientTls {
         Ok(Self { settings, config: Arc::new(config), watched_files })
     }
 
-    /// The name for an endpoint that is written so in the config; `None`: it has none, and none was given.
+    /// The server name of an endpoint, whose address is `written` in the config; `None`: there is no valid one.
     pub fn name(&self, written: &str) -> Option<ServerName<'static>> {
         let host = match &self.settings.name {
             Some(name) => name,
@@ -119,7 +120,7 @@ fn verifier(
     })
 }
 
-/// Believes any certificate, but not that somebody has it who has not.
+/// Accepts any certificate, but still verifies that the endpoint has its key.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! Whom a client's certificate names, as endpoints are told.
+//! The identity in a client's certificate, as headers tell it to endpoints.
 
 use aws_lc_rs::digest;
 use base64::prelude::{BASE64_STANDARD, Engine};

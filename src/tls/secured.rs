@@ -1,4 +1,4 @@
-//! What was agreed on with one client.
+//! The result of a TLS handshake with a client.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use super::certificate_resolver::CertificateResolver;
 use super::identity::Identity;
 use super::server::ServerTls;
 
-/// A client's TLS, after its handshake.
+/// A client's TLS session after the handshake.
 #[derive(Debug)]
 pub struct Secured {
-    /// The name that it asked for (SNI), in lower case.
+    /// The name that the client asked for (SNI), in lower case.
     pub server_name: Option<Box<str>>,
-    /// By ALPN.
+    /// HTTP/2 was negotiated by ALPN.
     pub http2: bool,
-    /// `TLSv1.3`
+    /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
-    /// Whom its certificate names.
+    /// The identity in the client's certificate.
     pub client: Option<Identity>,
     resolver: Arc<CertificateResolver>,
 }
@@ -37,8 +37,8 @@ impl Secured {
         }
     }
 
-    /// Whether a request for this host may come by this connection: its certificate is the one that the client has
-    /// seen. Who has asked for no name may ask for any host.
+    /// Whether a request for this host may use this connection: the host has the certificate that the client was shown.
+    /// Without SNI, any host may be requested.
     pub fn is_for(&self, authority: &str) -> bool {
         let Some(name) = &self.server_name else { return true };
         let host = without_port(authority);
@@ -47,7 +47,7 @@ impl Secured {
     }
 }
 
-/// `a.example:8443` is `a.example`.
+/// The host of an authority: `a.example` of `a.example:8443`.
 pub fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => host,

@@ -1,4 +1,4 @@
-//! A listener's TLS: what was asked for, and the settings made of it.
+//! The TLS settings of a listener, and the rustls config made from them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub enum Tickets {
     Off,
     On {
         lifetime: Duration,
-        /// `None`: keys of the process's own.
+        /// `None`: the process makes its own keys.
         keys: Option<PathBuf>,
     },
 }
@@ -55,11 +55,11 @@ pub struct ServerTls {
     pub certificates: Vec<Certificate>,
     pub resolver: Arc<CertificateResolver>,
     pub config: Arc<ServerConfig>,
-    /// All that was read.
+    /// All files that were read.
     pub watched_files: Vec<WatchedFile>,
 }
 
-/// Whether clients would see no difference.
+/// Equal if clients would see no difference.
 impl PartialEq for ServerTls {
     fn eq(&self, other: &Self) -> bool {
         self.settings == other.settings && self.watched_files == other.watched_files
@@ -100,7 +100,7 @@ fn config(
     config.alpn_protocols =
         if settings.http2 { vec![b"h2".into(), b"http/1.1".into()] } else { vec![b"http/1.1".into()] };
     config.ignore_client_order = true;
-    // Tickets are what sessions are resumed by: the memory of who has been here is the clients'.
+    // Sessions are resumed by tickets only, which clients store.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     match &settings.tickets {
         Tickets::Off => config.send_tls13_tickets = 0,
@@ -140,7 +140,7 @@ impl Unknown {
     }
 }
 
-/// Those of the words, in their order; upper and lower case are one.
+/// The known items that `words` name, in the order of the words; case is ignored.
 fn chosen<T: Copy>(words: &[String], known: &[T], name: impl Fn(&T) -> String) -> Result<Vec<T>, Unknown> {
     let find = |word: &String| {
         let found = known.iter().find(|one| name(one).eq_ignore_ascii_case(word)).copied();

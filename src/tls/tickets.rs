@@ -1,4 +1,4 @@
-//! Session tickets (RFC 5077; RFC 8446, section 4.6.1): a client keeps its session, encrypted for us.
+//! Session tickets (RFC 5077; RFC 8446, section 4.6.1): clients store their sessions, encrypted by this process.
 
 use std::fmt;
 use std::path::Path;
@@ -17,10 +17,10 @@ const KEY_BYTES: usize = 32;
 
 const REMEDY: &str = "write lines of 64 hex digits, such as `openssl rand -hex 32` prints, the newest first";
 
-/// Keys of the process's own, which rotate, or those of a file, which others share.
+/// Uses the keys of a file, which several machines may share, or else own keys, which rotate.
 ///
-/// A ticket is good for `lifetime` at most: own keys encrypt for half of it, and decrypt for the other half. For a
-/// file's keys, whoever writes it decides.
+/// With own keys, a ticket is valid for `lifetime` at most: each key encrypts for half of it, and only decrypts for the
+/// other half. The keys of a file are valid as long as they are in the file.
 pub fn ticketer(
     lifetime: Duration,
     keys: Option<&Path>,
@@ -61,7 +61,7 @@ fn key(hex: &str) -> Option<RandomizedNonceKey> {
     RandomizedNonceKey::new(&AES_256_GCM, &bytes?).ok()
 }
 
-/// The first encrypts, all decrypt.
+/// Ticket keys: the first one encrypts, all decrypt.
 struct Keys {
     keys: Vec<RandomizedNonceKey>,
     lifetime: u32,
@@ -73,7 +73,7 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// A nonce, and what it and the key have made of the session.
+/// A ticket is the nonce, followed by the encrypted session.
 impl ProducesTickets for Keys {
     fn enabled(&self) -> bool {
         true

@@ -1,4 +1,4 @@
-//! A file that TLS settings were made of, and whether its content has changed since.
+//! A file that TLS settings were loaded from, and whether its content has changed since.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use super::{Part, TlsLoadError};
 use crate::file;
 
-/// No certificate, key or list of authorities is larger.
+/// More than any certificate, key or list of authorities takes.
 const BYTES_MAX: u64 = 16 << 20;
 
-/// Remembers only a hash of the content, which reveals nothing about a key.
+/// Keeps only a hash of the content, which reveals nothing about a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchedFile {
     path: PathBuf,
@@ -35,7 +35,7 @@ impl WatchedFile {
         self.loaded
     }
 
-    /// The hash of the content as it is now; an error to read it counts as content.
+    /// The hash of the present content; a read error counts as content.
     pub fn current_hash(&self) -> u64 {
         let content = file::read(&self.path, BYTES_MAX);
         hash(&content.as_deref().map_err(std::io::Error::kind))

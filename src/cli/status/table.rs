@@ -1,4 +1,5 @@
-//! The status as people read it: a line for the process, one for each pool, and a table of its endpoints.
+//! The status as text for people: lines for the process and its listeners, and for each pool a line and a table of its
+//! endpoints.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -15,7 +16,7 @@ const RED: &str = "31";
 const GREEN: &str = "32";
 const YELLOW: &str = "33";
 
-/// Before the endpoint that has had the most requests of its pool.
+/// Marks the endpoint that has had the most requests of its pool.
 const MOST: &str = "*";
 
 const HEADINGS: [&str; 12] = [
@@ -33,7 +34,7 @@ const HEADINGS: [&str; 12] = [
     "WHY",
 ];
 
-/// Columns of words; those of numbers are aligned to the right.
+/// Columns of words, aligned to the left; the others are numbers.
 const WORDS: [usize; 4] = [0, 1, 2, 11];
 
 type Row = [String; HEADINGS.len()];
@@ -65,7 +66,7 @@ pub(super) fn render(status: &Status, colours: bool) -> String {
     out
 }
 
-/// Names that do not resolve now: their endpoints may be old.
+/// A line for each name that does not resolve now, whose addresses may be outdated.
 fn failing_names(out: &mut String, pool: &PoolStatus, now: f64, painter: &Painter) {
     for name in &pool.names {
         let Some(reason) = &name.failing else { continue };
@@ -81,7 +82,7 @@ fn failing_names(out: &mut String, pool: &PoolStatus, now: f64, painter: &Painte
     }
 }
 
-/// Where it listens, and the balance of its requests.
+/// A listener's address, the balance of its requests, and its certificates.
 fn listener_lines(out: &mut String, listener: &ListenerStatus) {
     let count = human::count;
     let RequestBalance { accepted, answered, refused, client_gone, cut, in_flight } = listener.requests;
@@ -170,7 +171,7 @@ fn pool_line(out: &mut String, pool: &PoolStatus, painter: &Painter) {
     out.push('\n');
 }
 
-/// Which endpoint has had the most requests, where that is one and not all the same.
+/// The endpoint that has had the most requests, if there is exactly one such endpoint among several.
 fn most_requests(pool: &PoolStatus) -> Option<usize> {
     let most = pool.endpoints.iter().map(|endpoint| endpoint.requests).max()?;
     let mut busiest = pool.endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.requests == most);
@@ -240,7 +241,7 @@ fn state_name(state: EndpointState) -> &'static str {
     }
 }
 
-/// A clock that was set back makes no negative durations.
+/// Seconds as a duration; negative ones, of a clock that was set back, are zero.
 fn seconds(value: f64) -> Duration {
     Duration::try_from_secs_f64(value).unwrap_or_default()
 }
