@@ -41,10 +41,10 @@ use source::Source;
 
 use crate::file;
 
-/// No config is larger; a wrong path may well be.
+/// The largest file that is read as a config: a wrong path may name anything.
 pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// A valid config, and what should be said about it all the same.
+/// A valid config with its warnings.
 #[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
@@ -63,12 +63,12 @@ pub enum LoadError {
     Invalid(Report),
 }
 
-/// Reads and compiles a file, with the variables of this process.
+/// Reads and compiles a file, with the environment variables of this process.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     compile_text(&read_once(path)?, &path.display().to_string())
 }
 
-/// The `admin` section of a file whose other sections may be wrong: somebody may want to ask the process about them.
+/// The `admin` section of a file, even if its other sections are invalid: it is needed to ask the running process.
 pub fn load_admin(path: &Path) -> Result<Admin, LoadError> {
     let text = read_once(path)?;
     match compile_text(&text, &path.display().to_string()) {
@@ -77,13 +77,13 @@ pub fn load_admin(path: &Path) -> Result<Admin, LoadError> {
     }
 }
 
-/// Where the configs of a file are kept whose other sections may be wrong; the usual place if its `server` section is.
+/// The state directory that a text sets, even if other sections are invalid; the default if its `server` section is.
 pub fn state_directory(text: &str) -> StateDirectory {
     let server = section_alone(text, "server", |root, _, context| compile::server_alone(root, context));
     server.map_or(StateDirectory::Default, |server| server.state)
 }
 
-/// One section of a text, compiled as if there were no others; `None` if it is wrong itself.
+/// One section of a text, compiled as if there were no others; `None` if it is invalid.
 fn section_alone<T>(
     text: &str,
     name: &str,
@@ -99,33 +99,33 @@ fn section_alone<T>(
     section.filter(|_| !context.has_errors())
 }
 
-/// The text of a config file, for whoever must not wait: what is no regular file is refused.
+/// The text of a config file. Anything but a regular file is refused, since reading it might block.
 pub fn read(path: &Path) -> Result<String, LoadError> {
     read_with(path, file::read)
 }
 
-/// The text of a config file, or what a shell has put in its place: `/dev/stdin`, `<(...)`.
+/// The text of a config file, or of a pipe such as `/dev/stdin` or `<(...)`, which can be read only once.
 pub fn read_once(path: &Path) -> Result<String, LoadError> {
     read_with(path, file::read_or_pipe)
 }
 
-/// Compiles a text that was read before, with the variables of this process. `file_name` is what errors call it.
+/// Compiles a text, with the environment variables of this process. Errors call it `file_name`.
 pub fn compile_text(text: &str, file_name: &str) -> Result<Loaded, LoadError> {
     parse_with(text, file_name, &|variable| std::env::var(variable).ok()).map_err(LoadError::Invalid)
 }
 
-/// The same, where a config is in force already: what has not changed need not be compiled again.
+/// Like [`compile_text`], but takes regular expressions that `in_force` has too from there.
 pub fn compile_next(text: &str, file_name: &str, in_force: &Config) -> Result<Loaded, LoadError> {
     let lookup = |variable: &str| std::env::var(variable).ok();
     parsed(text, file_name, &lookup, Patterns::after(in_force)).map_err(LoadError::Invalid)
 }
 
-/// Compiles a text, with the variables of this process. `file_name` is what errors call it.
+/// Like [`compile_text`], without the warnings.
 pub fn parse(text: &str, file_name: &str) -> Result<Config, Report> {
     parse_with(text, file_name, &|variable| std::env::var(variable).ok()).map(|loaded| loaded.config)
 }
 
-/// Compiles a text, with variables from `lookup`.
+/// Like [`compile_text`], with variables from `lookup`.
 pub fn parse_with(
     text: &str,
     file_name: &str,

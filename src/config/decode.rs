@@ -1,6 +1,6 @@
-//! Reading typed values from the tree, and describing them for the JSON Schema: one trait for both.
+//! Decodes typed values from the tree, and describes them for the JSON Schema: one trait for both.
 //!
-//! Nothing stops at an error: what cannot be read is reported and left out, so compile sees the rest.
+//! Decoding does not stop at an error: an invalid value is reported and left out, so that `compile` sees the rest.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value as Json;
@@ -11,11 +11,11 @@ use super::source::{Source, Span};
 use super::tree::{Key, Kind, Node};
 use crate::escape;
 
-/// Collects what is wrong.
+/// Collects the diagnostics of all stages.
 #[derive(Debug, Default)]
 pub(crate) struct Context {
     diagnostics: Vec<Diagnostic>,
-    /// Values that were left out because of a diagnostic of before.
+    /// Values that were left out without a diagnostic, because an earlier stage had reported them.
     broken: usize,
 }
 
@@ -32,7 +32,7 @@ impl Context {
         self.diagnostics.push(Diagnostic { severity, span, message, remedy });
     }
 
-    /// Adds to the remedy of the newest diagnostic, if it is about this place, that a word would do too.
+    /// Adds `, or WORD` to the remedy of the newest diagnostic, if that is about this place.
     fn add_choice(&mut self, span: Span, word: &str) {
         if let Some(diagnostic) = self.diagnostics.last_mut().filter(|diagnostic| diagnostic.span == span) {
             diagnostic.remedy = format!("{}, or {word}", diagnostic.remedy);
@@ -43,7 +43,7 @@ impl Context {
         self.error(span, fault.message, fault.remedy);
     }
 
-    /// Grows with whatever is left out.
+    /// The number of diagnostics, and of values left out without one. It grows while an incomplete section is decoded.
     pub(super) fn losses(&self) -> usize {
         self.diagnostics.len() + self.broken
     }
@@ -52,7 +52,7 @@ impl Context {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
-    /// Takes what must not be shown out of the diagnostics, and returns where that is in the file.
+    /// Removes secrets from the diagnostics, and returns where they are in the file.
     pub(crate) fn conceal_values(&mut self, root: &Node, source: &Source) -> Vec<Span> {
         match self.diagnostics.is_empty() {
             true => Vec::new(),
@@ -65,7 +65,7 @@ impl Context {
     }
 }
 
-/// Why a text is not a value.
+/// Why a text is not a valid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) message: String,
@@ -78,18 +78,18 @@ impl Fault {
     }
 }
 
-/// Whatever can stand behind a key.
+/// A type of values in the file.
 pub(crate) trait Value: Sized {
-    /// `None`: it cannot be read, and that has been reported.
+    /// `None` if the node is invalid, which has been reported.
     fn decode(node: &Node, context: &mut Context) -> Option<Self>;
     fn schema(generator: &mut SchemaGenerator) -> Schema;
 }
 
-/// A value that is written as one text.
+/// A type of values that are written as one scalar.
 pub(crate) trait Scalar: Sized {
-    /// "a duration"
+    /// The type's name in errors, such as "a duration".
     const WHAT: &'static str;
-    /// "write a duration such as 250ms, 5s or 2m"
+    /// What to write instead of an invalid value, such as "write a duration such as 250ms, 5s or 2m".
     const REMEDY: &'static str;
 
     fn parse(text: &str) -> Result<Self, Fault>;
@@ -102,7 +102,7 @@ pub(crate) trait Scalar: Sized {
     }
 }
 
-/// A text as an error quotes it: never many lines, never endless, and what cannot be seen is escaped.
+/// A text as errors quote it: only the beginning of its first line, with invisible characters escaped.
 pub(crate) fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 80;
     let line = text.lines().next().unwrap_or("");
@@ -166,11 +166,11 @@ pub(super) fn spanned<T: Value>(node: &Node, context: &mut Context) -> Option<Sp
     T::decode(node, context).map(|value| Spanned { span: node.span, written: true, value })
 }
 
-/// A list; items that cannot be read are missing from `items`.
+/// A list; invalid items are missing from `items`.
 #[derive(Debug, Clone)]
 pub(crate) struct List<T> {
     pub(crate) items: Vec<Spanned<T>>,
-    /// How many are written.
+    /// The number of items in the file, invalid ones included.
     pub(crate) length: usize,
 }
 
@@ -209,7 +209,7 @@ impl<T: Value> Value for List<T> {
     }
 }
 
-/// Values under names of the user's choice, in file order; `None` where the value cannot be read.
+/// Values under names of the user's choice, in file order; `None` where the value is invalid.
 #[derive(Debug, Clone)]
 pub(crate) struct Named<T> {
     pub(crate) entries: Vec<(Key, Option<Spanned<T>>)>,
@@ -291,7 +291,7 @@ impl<T: Value> Value for AutoOr<T> {
     }
 }
 
-/// `off`, also as the YAML boolean that older parsers make of it.
+/// Whether a scalar is `off`, or the boolean that YAML 1.1 takes it for.
 pub(crate) fn is_off(text: &str) -> bool {
     matches!(text, "off" | "Off" | "OFF" | "false" | "False" | "FALSE")
 }

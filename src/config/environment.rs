@@ -1,8 +1,8 @@
-//! `${NAME}` and `${NAME:-default}` inside values.
+//! Environment variables inside values: `${NAME}` and `${NAME:-default}`.
 //!
-//! `${NAME:-default}` also stands in for an empty variable, as in a shell. `$${` writes a literal `${`; every other
-//! dollar sign is itself, so regular expressions need no escapes. Keys are never touched, and what a variable holds is
-//! text only: it cannot add keys, items or further variables.
+//! The default also replaces an empty variable, as in a shell. `$${` is a literal `${`; any other dollar sign is
+//! literal, so regular expressions need no escapes. Keys are not changed, and the value of a variable is only text: it
+//! cannot add keys, items or further variables.
 
 use super::decode::Context;
 use super::source::Span;
@@ -10,7 +10,7 @@ use super::tree::{Kind, Node};
 
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Puts the variables into every value of a tree.
+/// Replaces the variables in every value of a tree.
 pub(crate) fn interpolate(node: &mut Node, lookup: Lookup<'_>, context: &mut Context) {
     match &mut node.kind {
         Kind::Null | Kind::Broken => {}

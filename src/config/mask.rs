@@ -1,7 +1,7 @@
-//! Secrets in a config's text, found by the names of their keys, so that no excerpt and no message shows them.
+//! Hides secrets in excerpts of a config and in messages. Secrets are recognized by the names of their keys.
 //!
-//! The text is read without a parser, because what is shown of a config is mostly broken. Where the text leaves a
-//! doubt, too much is hidden rather than too little.
+//! The text is scanned without a YAML parser, because a config with errors often cannot be parsed. In doubt, too much
+//! is hidden rather than too little.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use super::source::{Source, Span};
 use super::suggest;
 use super::tree::{Kind, Node};
 
-/// Parts of the names of keys whose values are secret, without separators and in lower case.
+/// A key whose name contains one of these has a secret value. Names are compared in lower case, without separators.
 const SECRETS: [&str; 10] = [
     "token",
     "password",
@@ -26,13 +26,13 @@ const SECRETS: [&str; 10] = [
     "bearer",
 ];
 
-/// What a message has in the place of a secret.
+/// Stands for a secret in messages.
 pub(crate) const HIDDEN: &str = "***";
 
-/// One mask for each length of a character in UTF-8, so that neither bytes nor columns move.
+/// A mask for each length of a character in UTF-8, so that byte offsets and columns stay.
 const MASKS: [&str; 4] = ["*", "\u{d7}", "\u{2022}", "\u{1d7ce}"];
 
-/// Whether the value of a key is secret: by its name, or by one that is a slip of the finger away.
+/// Whether the name of a key says that its value is secret, be it misspelt.
 pub(crate) fn is_secret(key: &str) -> bool {
     let letters = letters(key);
     letters.contains(char::is_alphabetic)
@@ -48,12 +48,13 @@ fn names_a_key(letters: &str) -> bool {
     letters.ends_with("key") || letters.ends_with("keys")
 }
 
-/// `key: /path/site.key` names a file, and is no secret itself. `X-Api-Key` names none: base64 begins with `/`, too.
+/// Whether a value is the path of a file with a key, which is no secret. Only keys called just `key` or `keys` have
+/// paths: the value of `X-Api-Key` may be base64 that begins with `/`.
 pub(crate) fn is_file_of_keys(key: &str, value: &str) -> bool {
     matches!(letters(key).as_str(), "key" | "keys") && value.starts_with('/')
 }
 
-/// `${NAME}` alone says nothing but a name.
+/// Whether a value is just `${NAME}`, which reveals no secret.
 fn is_variable(value: &str) -> bool {
     let name = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
     name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
@@ -81,9 +82,9 @@ pub(crate) fn masked(text: &str, regions: &[Span]) -> String {
     out
 }
 
-/// A message without the pieces of a secret that it quotes. `instead` stands for the whole of it.
+/// Replaces pieces of a secret in a message by [`HIDDEN`], and the whole secret by `instead`.
 pub(crate) fn conceal(message: &str, secret: &str, instead: &str) -> String {
-    /// Shorter pieces are words that a message has by chance; quoted ones are not.
+    /// Shorter pieces may be in a message by chance, unless they are quoted.
     const PIECE_BYTES_MIN: usize = 6;
     const WHOLE_BYTES_MIN: usize = 3;
     const SECRET_BYTES_MAX: usize = 4096;
@@ -112,14 +113,14 @@ pub(crate) fn conceal(message: &str, secret: &str, instead: &str) -> String {
     out
 }
 
-/// Bytes of the longest beginning of `text` that is somewhere in `secret`.
+/// The length of the longest prefix of `text` that `secret` contains.
 fn common(text: &str, secret: &str) -> usize {
     let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
     ends.take_while(|end| secret.contains(&text[..*end])).last().unwrap_or_default()
 }
 
-/// Takes out of diagnostics what they quote of secret values and of variables, and returns the places of the former.
-/// The tree knows what the text does not show: aliases, escapes, and what variables hold.
+/// Removes from diagnostics what they quote of secret values and of the values of variables, and returns the spans of
+/// the secrets. The tree has what the text does not show: resolved aliases, escapes and variables.
 pub(crate) fn conceal_values(root: &Node, source: &Source, diagnostics: &mut [Diagnostic]) -> Vec<Span> {
     let mut values = Values { source, found: HashMap::new(), regions: Vec::new() };
     values.visit(root, false, true);
@@ -132,9 +133,10 @@ pub(crate) fn conceal_values(root: &Node, source: &Source, diagnostics: &mut [Di
     values.regions
 }
 
-/// Values that must not be shown, by where they start, with what is shown instead.
+/// Values that must not be shown.
 struct Values<'a> {
     source: &'a Source,
+    /// By start offset: a value, and what is shown instead.
     found: HashMap<usize, (String, String)>,
     regions: Vec<Span>,
 }
@@ -173,7 +175,7 @@ impl Values<'_> {
     }
 }
 
-/// The secrets of a text, in order, apart from each other.
+/// The spans of the secrets in a text, sorted and disjoint.
 pub(crate) fn regions(text: &str) -> Vec<Span> {
     let mut scanner =
         Scanner { text, at: 0, regions: Vec::new(), pools: Pools::Elsewhere, judged: HashMap::new() };
@@ -183,7 +185,7 @@ pub(crate) fn regions(text: &str) -> Vec<Span> {
     joined(scanner.regions)
 }
 
-/// Sorted, and those that touch each other made one.
+/// Sorts spans, and merges those that overlap or touch.
 pub(crate) fn joined(mut regions: Vec<Span>) -> Vec<Span> {
     regions.retain(|region| region.start < region.end);
     regions.sort();
@@ -202,22 +204,22 @@ struct Scanner<'a> {
     at: usize,
     regions: Vec<Span>,
     pools: Pools,
-    /// Most words come again and again.
+    /// Results of [`is_secret`]: most words occur often.
     judged: HashMap<String, bool>,
 }
 
-/// Names of pools are no keys: a pool may be called `token-service`.
+/// Whether the scanner is within the section `pools`, whose keys are names: a pool may be called `token-service`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pools {
     Elsewhere,
-    /// After `pools:`, with the column of the names once it is known.
+    /// After `pools:`, with the indentation of the names once it is known.
     Within(Option<usize>),
 }
 
-/// A word with a colon or an equals sign behind it.
+/// A word followed by a colon or an equals sign.
 struct Word {
     range: Range<usize>,
-    /// Behind the sign and the blanks that follow it.
+    /// The offset after the sign and the blanks that follow it.
     value: usize,
     sign: u8,
 }
@@ -225,7 +227,7 @@ struct Word {
 // === impl Scanner ===
 
 impl Scanner<'_> {
-    /// One line, and those that belong to its last key.
+    /// Scans one line, and the lines that belong to the value of its last key.
     fn line(&mut self) {
         let (start, end) = (self.at, self.end_of_line(self.at));
         let line = &self.text[start..end];
@@ -243,7 +245,7 @@ impl Scanner<'_> {
                 false => word.value,
             };
         }
-        // A value may have reached into later lines.
+        // A value may end in a later line.
         self.at = from.max(end + 1);
     }
 
@@ -265,7 +267,7 @@ impl Scanner<'_> {
         self.regions.push(Span { start, end });
     }
 
-    /// A private key, to its end or the text's.
+    /// Hides a private key up to its end, or up to the end of the text if it has none.
     fn pem(&mut self, start: usize, line: &str) {
         let start = start + line.find("-----BEGIN").unwrap_or_default();
         let end = self.text[start..].find("-----END").map_or(self.text.len(), |at| start + at);
@@ -273,7 +275,7 @@ impl Scanner<'_> {
         self.at = self.end_of_line(end) + 1;
     }
 
-    /// `user:password@` of URLs.
+    /// Hides `user:password` in URLs.
     fn users(&mut self, start: usize, line: &str) {
         for (at, _) in line.match_indices("://") {
             let from = at + "://".len();
@@ -296,7 +298,7 @@ impl Scanner<'_> {
         };
     }
 
-    /// The next word of this line that has a value.
+    /// The next word of this line.
     fn word(&self, from: usize, end: usize) -> Option<Word> {
         let rest = self.text.get(from..end)?;
         for (at, sign) in rest.bytes().enumerate().filter(|(_, byte)| matches!(byte, b':' | b'=')) {
@@ -313,7 +315,7 @@ impl Scanner<'_> {
         None
     }
 
-    /// Hides the value of a word, and returns where to go on.
+    /// Hides the value of a word if it is secret, and returns where scanning continues.
     fn value(&mut self, line: usize, word: &Word) -> usize {
         let (start, end) = (word.value, self.end_of_line(word.value));
         let key = &self.text[word.range.clone()];
@@ -336,7 +338,7 @@ impl Scanner<'_> {
         stop
     }
 
-    /// A value to the end of its line, and the deeper lines that follow.
+    /// Hides a value up to the end of its line, and the more deeply indented lines that follow.
     fn block(&mut self, line: usize, word: &Word, end: usize) -> usize {
         let value = &self.text[word.value..end];
         let (is_file, is_variable) =
@@ -362,7 +364,7 @@ impl Scanner<'_> {
     }
 }
 
-/// Behind the quote that closes the one at `start`; the end of the text where there is none.
+/// The offset after the quote that closes the one at `start`; the end of the text if none does.
 fn closing_quote(text: &str, start: usize) -> usize {
     let bytes = text.as_bytes();
     let quote = bytes[start];
@@ -379,7 +381,7 @@ fn closing_quote(text: &str, start: usize) -> usize {
     text.len()
 }
 
-/// Behind the bracket that closes the one at `start`; the end of the text where there is none.
+/// The offset after the bracket that closes the one at `start`; the end of the text if none does.
 fn closing_bracket(text: &str, start: usize) -> usize {
     let mut depth = 0_usize;
     let mut at = start;
@@ -401,7 +403,7 @@ fn closing_bracket(text: &str, start: usize) -> usize {
     text.len()
 }
 
-/// Where a plain text between brackets ends: before a bracket that closes, or before the comma of the next key.
+/// The end of a plain scalar between brackets: at a closing bracket, or at the comma before the next key.
 fn end_in_flow(text: &str, start: usize, end: usize) -> usize {
     let value = &text[start..end];
     let ends = |at: usize| {
@@ -417,7 +419,7 @@ fn end_in_flow(text: &str, start: usize, end: usize) -> usize {
             }
         }
     };
-    // `${NAME:-x}` has a brace of its own.
+    // The brace of `${NAME:-x}` closes nothing else.
     let skipped = if value.starts_with("${") { value.find('}').map_or(0, |at| at + 1) } else { 0 };
     let places =
         value.bytes().enumerate().skip(skipped).filter(|(_, byte)| matches!(byte, b',' | b'}' | b']'));

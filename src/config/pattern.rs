@@ -1,4 +1,4 @@
-//! Regular expressions of routes: what they mean, how large they may be, and that equal ones are one.
+//! The regular expressions of routes: their syntax, their limits, and a cache that compiles equal ones once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,22 +11,22 @@ use regex_automata::util::syntax;
 use super::Config;
 use super::model::{PathPattern, ValueMatch};
 
-/// For one. What people write takes some tens of KiB.
+/// The memory that one may take. Ordinary ones take some tens of KiB.
 pub(crate) const BYTES_MAX: usize = 1 << 20;
 
-/// For all of a config together.
+/// The memory that all of a config together may take.
 pub(crate) const ALL_BYTES_MAX: usize = 64 << 20;
 
-/// From here on one is worth a word.
+/// Above this, a warning is given.
 pub(crate) const DEAR_BYTES: usize = 256 << 10;
 
-/// What each thread may keep beside it to be quick, in each direction.
+/// The cache of the lazy DFA, for each thread and direction of search.
 const CACHE_BYTES: usize = 128 << 10;
 
-/// A compiled regular expression. Copies share all of it.
+/// A compiled regular expression. Clones share it.
 ///
-/// Its classes are those of ASCII: paths have nothing else once they are in their normal form, and Unicode's letters
-/// make an expression fifty times as large. `(?u)` within it asks for them.
+/// Character classes are those of ASCII unless the expression has `(?u)`: Unicode's make it up to fifty times as large,
+/// and paths are ASCII only when they are matched.
 #[derive(Clone)]
 pub struct Pattern(Arc<Compiled>);
 
@@ -35,23 +35,24 @@ struct Compiled {
     regex: meta::Regex,
 }
 
-/// Why a text is none.
+/// Why an expression is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// And why.
+    /// With the parser's message.
     Syntax(String),
-    /// It asks for Unicode and does not say so.
+    /// It has Unicode classes without `(?u)`.
     Unicode,
+    /// It takes more than [`BYTES_MAX`].
     TooLarge,
-    /// With it, all together are.
+    /// All of the config take more than [`ALL_BYTES_MAX`].
     TooLargeTogether,
 }
 
-/// Those of one config, each of them once.
+/// The patterns of one config by their texts, so that each is compiled once.
 pub(crate) struct Patterns {
-    /// Of the config before: what has not changed is not compiled again.
+    /// Those of the previous config, which need not be compiled again.
     known: HashMap<Box<str>, Pattern>,
-    /// `None`: there was no room for it.
+    /// `None`: refused as [`Refused::TooLargeTogether`].
     used: HashMap<Box<str>, Option<Pattern>>,
     /// What is left of [`ALL_BYTES_MAX`].
     room: usize,
@@ -79,18 +80,18 @@ impl Pattern {
         &self.0.text
     }
 
-    /// Whether it is found in the text.
+    /// Whether the text has a match anywhere.
     pub fn is_match(&self, text: &str) -> bool {
         self.0.regex.is_match(text)
     }
 
-    /// What it takes in memory.
+    /// The memory that it takes, without the caches of threads.
     pub fn bytes(&self) -> usize {
         self.0.regex.memory_usage()
     }
 }
 
-/// Those that are written the same are the same.
+/// Compares the texts.
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         self.0.text == other.0.text
@@ -113,7 +114,7 @@ impl Refused {
             return Self::TooLarge;
         }
         let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
-        // The last line says what is wrong; those before it draw the expression.
+        // The last line is the message; those before it show the expression.
         match text.lines().last().unwrap_or("").trim_start_matches("error: ") {
             why if why.starts_with("Unicode not allowed") => Self::Unicode,
             why if why.contains("size limit") => Self::TooLarge,
@@ -132,7 +133,7 @@ impl Default for Patterns {
 }
 
 impl Patterns {
-    /// For the config after this one.
+    /// For the config that follows this one.
     pub(crate) fn after(config: &Config) -> Self {
         let matches = config.routes.iter().map(|route| &route.matches);
         let known = matches.flat_map(|matches| {
@@ -151,14 +152,14 @@ impl Patterns {
         Self { known, ..Self::default() }
     }
 
-    /// The pattern of this text, compiled if it must be; and whether this is the first time that it is asked for.
+    /// The pattern of this text, compiled if it is not known; and whether this is the first request for it.
     pub(crate) fn get(&mut self, text: &str) -> Result<(Pattern, bool), Refused> {
         if let Some(used) = self.used.get(text) {
             return used.clone().map(|pattern| (pattern, false)).ok_or(Refused::TooLargeTogether);
         }
         let pattern = match self.known.get(text) {
             Some(known) => known.clone(),
-            // So that nobody can fill the memory with what is refused in the end.
+            // Once the limit is exceeded nothing more is compiled, so that a refused config takes no more memory.
             None if self.is_full => return Err(Refused::TooLargeTogether),
             None => Pattern::new(text)?,
         };
@@ -168,12 +169,12 @@ impl Patterns {
         if self.is_full { Err(Refused::TooLargeTogether) } else { Ok((pattern, true)) }
     }
 
-    /// Whether nobody has been told yet that there is no room.
+    /// Whether this is the first call: the limit for all together is reported once.
     pub(crate) fn is_first_refusal(&mut self) -> bool {
         !std::mem::replace(&mut self.is_said, true)
     }
 
-    /// The one that takes most.
+    /// The one that takes the most memory.
     pub(crate) fn dearest(&self) -> Option<&Pattern> {
         self.used.values().flatten().max_by_key(|pattern| pattern.bytes())
     }

@@ -1,4 +1,4 @@
-//! Everything that is wrong with a file, in file order, and how it is shown.
+//! The problems of a file, in file order, and how they are displayed.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub enum Severity {
     Warning,
 }
 
-/// A problem and its place, before it is known to which file it belongs.
+/// A problem as it is found: its place is a span, not yet line and column.
 #[derive(Debug, Clone)]
 pub(crate) struct Diagnostic {
     pub(crate) severity: Severity,
@@ -33,28 +33,28 @@ pub struct Problem {
     /// Counted from 1, in characters.
     pub column: usize,
     pub message: String,
-    /// What is written there.
+    /// The text of the file at that place.
     pub text: String,
     /// What to write instead.
     pub remedy: String,
 }
 
-/// All problems of one file. Neither they nor the excerpts show a secret.
+/// All problems of one file. Neither messages nor excerpts show a secret.
 #[derive(Debug, Clone)]
 pub struct Report {
     source: Source,
     diagnostics: Vec<Diagnostic>,
-    /// Where secrets are, of which the text is not known to be clean.
+    /// Spans of known secrets; `None` once `source` is masked.
     secrets: Option<Vec<Span>>,
 }
 
 impl Report {
-    /// `secrets`: those that are known beside the ones that the text shows by itself.
+    /// `secrets`: spans of secrets in addition to those that [`mask::regions`] finds.
     pub(crate) fn new(source: Source, mut diagnostics: Vec<Diagnostic>, secrets: Vec<Span>) -> Report {
-        // Stable: what was found first at one place is said first.
+        // Stable: problems at the same place stay in the order in which they were found.
         diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
         let mut report = Report { source, diagnostics: Vec::new(), secrets: Some(secrets) };
-        // Most files are right, and nothing of them is shown.
+        // Without problems no excerpt is shown, so the text need not be masked.
         if !diagnostics.is_empty() {
             let regions = report.mask();
             for diagnostic in &mut diagnostics {
@@ -65,7 +65,7 @@ impl Report {
         report
     }
 
-    /// Masks the text, and returns what was masked, where that has not been done before.
+    /// Masks the text and returns what was masked, unless the text is masked already.
     fn mask(&mut self) -> Vec<(Span, String)> {
         let Some(mut regions) = self.secrets.take() else { return Vec::new() };
         regions.extend(mask::regions(self.source.text()));
@@ -106,7 +106,7 @@ impl Report {
         })
     }
 
-    /// Adds an error that was found later than compile, such as a failed test.
+    /// Adds an error that was found after compilation, such as a failed test.
     pub fn add_error(&mut self, line: usize, column: usize, message: String, remedy: String) {
         self.mask();
         let start = self.source.offset(line, column);
@@ -128,7 +128,7 @@ impl Report {
     }
 }
 
-/// Takes out of a diagnostic what it quotes of the secrets in its place.
+/// Removes from a diagnostic what it quotes of the secrets at its place.
 fn conceal(diagnostic: &mut Diagnostic, regions: &[(Span, String)]) {
     let Span { start, end } = diagnostic.span;
     let first = regions.partition_point(|(region, _)| region.end <= start);
@@ -151,7 +151,7 @@ impl fmt::Display for Report {
 /// Characters of a source line that are shown at most.
 const LINE_CHARS_MAX: usize = 160;
 
-/// One problem with the line it points at.
+/// The display of one problem, with an excerpt of its line.
 struct Snippet<'a> {
     diagnostic: &'a Diagnostic,
     file: &'a str,
@@ -178,7 +178,7 @@ impl<'a> Snippet<'a> {
     }
 }
 
-/// One character for one, so that columns stay: what is hostile is shown as a blank or a mark.
+/// Replaces a character that a terminal must not get, by exactly one other, so that columns stay.
 fn visible(character: char) -> char {
     match character {
         '\t' => ' ',

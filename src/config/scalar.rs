@@ -1,4 +1,4 @@
-//! The values that are one text: numbers, durations, sizes, words, names.
+//! Types of scalars: numbers, durations, sizes, words, names.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ impl Scalar for Flag {
     }
 }
 
-/// `on` or `off`; YAML parsers make booleans of them.
+/// `on` or `off`, or the booleans that YAML 1.1 takes them for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Switch(pub(crate) bool);
 
@@ -122,7 +122,7 @@ impl<const MIN: u64, const MAX: u64> Scalar for Count<MIN, MAX> {
 const DURATION_PATTERN: &str = "^([0-9]+(ms|s|m|h|d))+$";
 const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
 
-/// A duration as it is written in the file and on the command line; `None`: it is none.
+/// Parses a duration as the file and the command line have it, such as `1m30s`; `None` if it is invalid or too long.
 pub fn duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text;
@@ -207,7 +207,7 @@ impl Scalar for Size {
     fn parse(text: &str) -> Result<Size, Fault> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
-        // A plain number is bytes; one that starts with 0 could be octal to somebody.
+        // A plain number is bytes. A leading 0 is refused, since some readers take it for octal.
         let is_unit =
             matches!(unit, "" | "B" | "KiB" | "MiB" | "GiB" | "TiB" | "kB" | "KB" | "MB" | "GB" | "TB");
         let size = text
@@ -249,14 +249,14 @@ impl<const MIN: u64, const MAX: u64> Scalar for SizeIn<MIN, MAX> {
     }
 }
 
-/// The largest unit in which it is a whole number.
+/// A size in the largest unit in which it is a whole number.
 fn in_units(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = units.into_iter().find(|(unit, _)| bytes.is_multiple_of(*unit));
     unit.map_or_else(|| format!("{bytes}B"), |(unit, name)| format!("{}{name}", bytes / unit))
 }
 
-/// The fault of a word that is none of the known ones.
+/// The fault of a text that is not one of `words`.
 pub(crate) fn word_fault(text: &str, what: &str, words: &[&str]) -> Fault {
     let remedy = match suggest::nearest(text, words.iter().copied()) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
@@ -266,7 +266,7 @@ pub(crate) fn word_fault(text: &str, what: &str, words: &[&str]) -> Fault {
     Fault::new(format!("`{}` is not {what}", shown(text)), remedy)
 }
 
-/// An enum written as one of a few words.
+/// Implements [`Scalar`] for an enum that is written as one of a few words.
 macro_rules! words {
     ($ty:ty, $what:literal { $($word:literal => $value:expr),* $(,)? }) => {
         impl $crate::config::decode::Scalar for $ty {

@@ -1,4 +1,4 @@
-//! A text that is not to be seen.
+//! A secret value that is never printed.
 
 use std::fmt;
 use std::hint::black_box;
@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::decode::{Fault, Scalar};
 use super::scalar::Text;
 
-/// A token: compared in a time that tells nothing of it, and never printed.
+/// A token: compared in constant time, and never printed.
 #[derive(Clone)]
 pub struct Secret(String);
 
@@ -17,17 +17,17 @@ impl Secret {
         Self(text.into())
     }
 
-    /// For whoever has to send it.
+    /// The token itself, to be sent.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether it can stand in a header field as it is.
+    /// Whether it is valid in a header field as it is.
     pub(super) fn is_sendable(&self) -> bool {
         !self.0.is_empty() && self.0.bytes().all(|byte| byte.is_ascii_graphic())
     }
 
-    /// The time that this takes tells the length, and nothing of how much of a guess was right.
+    /// Takes a time that may reveal the length, but not how much of a guess is right.
     pub fn matches(&self, guess: &[u8]) -> bool {
         let secret = self.0.as_bytes();
         let differences = secret.iter().zip(guess).fold(0, |all, (a, b)| all | (a ^ b));

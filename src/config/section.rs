@@ -1,5 +1,4 @@
-//! Sections of the file: the `section!` macro, from which the known keys, their types, their defaults and their
-//! documentation all come.
+//! The `section!` macro, which declares a section of the file: its keys with their types, defaults and documentation.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
@@ -9,20 +8,20 @@ use super::source::Span;
 use super::suggest;
 use super::tree::{Key, Kind, Node};
 
-/// A section's keys while it is read.
+/// The keys of a section while it is decoded.
 pub(crate) struct Fields<'n, 'c> {
     what: &'static str,
     span: Span,
     entries: &'n [(Key, Node)],
     context: &'c mut Context,
-    /// Keys that the unknown ones were probably meant to be: these are not missed once more.
+    /// Keys that the unknown ones were probably meant to be; they are not reported as missing, too.
     misspelt: Vec<String>,
-    /// Losses before this section.
+    /// [`Context::losses`] before this section.
     before: usize,
 }
 
 impl<'n, 'c> Fields<'n, 'c> {
-    /// Reports unknown keys; `None` if it is no section at all.
+    /// Reports unknown keys; `None` if the node is not a section, which is reported, too.
     pub(crate) fn new(
         node: &'n Node,
         what: &'static str,
@@ -72,7 +71,7 @@ impl<'n, 'c> Fields<'n, 'c> {
         self.take(key)
     }
 
-    /// `example` is what the error says to write.
+    /// If the key is missing, the error says to write `example`.
     pub(crate) fn required<T: Value>(&mut self, key: &str, example: &str) -> Option<Spanned<T>> {
         match self.entries.iter().find(|(entry, _)| entry.text == key) {
             Some((_, node)) if !node.is_null() => {}
@@ -99,7 +98,7 @@ impl<'n, 'c> Fields<'n, 'c> {
     }
 }
 
-/// A section as a schema: what `section!` knows of its keys, in order.
+/// The JSON Schema of a section, while `section!` adds key after key.
 pub(crate) struct SectionSchema {
     object: Map<String, Json>,
     required: Vec<Json>,
@@ -139,7 +138,7 @@ impl SectionSchema {
     }
 }
 
-/// What is optional may also be written as nothing.
+/// Lets the value of an optional key be null, too.
 pub(crate) fn or_null(property: &mut Map<String, Json>) {
     let description = property.remove("description");
     let written = Json::Object(std::mem::take(property));
@@ -152,7 +151,7 @@ pub(crate) fn doc_text(lines: &[&str]) -> String {
     lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
-/// `match` and `type` are written `r#match` and `r#type` as fields.
+/// The key of a field: `match` for the field `r#match`.
 pub(crate) const fn key_name(field: &'static str) -> &'static str {
     match field.as_bytes() {
         [b'r', b'#', ..] => field.split_at(2).1,
@@ -160,13 +159,13 @@ pub(crate) const fn key_name(field: &'static str) -> &'static str {
     }
 }
 
-/// A schema that other schemas refer to by name.
+/// A reference (`$ref`) to the schema of `T`.
 pub(crate) fn reference<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
-/// A section of the file: its keys, with type, documentation and one of
-/// `= default` (a JSON value), `, optional` or `, required "example"`.
+/// Declares a section of the file: its keys, each with documentation, a type, and one of `= default` (a JSON value),
+/// `, optional` or `, required "example"`.
 macro_rules! section {
     (
         $(#[doc = $section_doc:literal])*
@@ -184,7 +183,7 @@ macro_rules! section {
                 $(#[doc = $doc])*
                 pub(crate) $field: section!(@type $ty $(= $default)? $(, $kind)?),
             )*
-            /// Nothing in it had to be left out.
+            /// No error was found in it.
             #[allow(dead_code, reason = "only sections that count their keys ask")]
             pub(crate) complete: bool,
         }

@@ -1,4 +1,4 @@
-//! A text and the places in it.
+//! The text of a config file, and positions in it.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ pub(crate) struct Span {
     pub(crate) end: usize,
 }
 
-/// The text of a file, without a byte order mark, and what to call it.
+/// The text of a file, without a byte order mark, and its name in errors.
 #[derive(Clone, Default)]
 pub(crate) struct Source {
     name: String,
     text: String,
-    /// Where each line starts.
+    /// The offset of each line.
     line_starts: Vec<usize>,
 }
 
-/// Without the text, which may hold secrets.
+/// Omits the text, which may hold secrets.
 impl fmt::Debug for Source {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Source").field("name", &self.name).finish_non_exhaustive()
@@ -32,7 +32,7 @@ impl Source {
         Source { name: name.to_owned(), text, line_starts }
     }
 
-    /// The same places, with another text of the same length.
+    /// Replaces the text by one whose lines have the same lengths.
     pub(crate) fn with_text(self, text: String) -> Source {
         Source { text, ..self }
     }
@@ -57,7 +57,7 @@ impl Source {
         (line, before.chars().count() + 1)
     }
 
-    /// The byte at a line and column.
+    /// The offset of a line and column.
     pub(crate) fn offset(&self, line: usize, column: usize) -> usize {
         let start = self.line_starts.get(line.saturating_sub(1)).copied().unwrap_or(self.text.len());
         let rest = &self.text[start..];

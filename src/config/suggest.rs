@@ -6,7 +6,7 @@ const WORD_CHARS_MAX: usize = 64;
 /// The candidate that `word` was probably meant to be; `None` if nothing is near.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
-    // A third of the letters may be wrong: less finds no real slip of the finger, more finds other words.
+    // A third of the letters may be wrong: a lower limit misses real typos, a higher one finds other words.
     let allowed = (word.chars().count().max(3)) / 3;
     candidates
         .into_iter()
@@ -16,20 +16,20 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .map(|(_, candidate)| candidate)
 }
 
-/// `keepalive`, `keep-alive` and `keepAlive` are `keep_alive`.
+/// Whether only separators differ: `keepalive` and `keep-alive` are `keep_alive`. `word` is in lower case.
 fn is_other_form(word: &str, candidate: &str) -> bool {
     let letters = |text: &str| -> String { text.chars().filter(|c| c.is_alphanumeric()).collect() };
     letters(word) == letters(candidate)
 }
 
-/// Whether `word` is `meant` with a letter or two mistyped.
+/// Whether `word` is `meant` with at most a quarter of its letters mistyped.
 pub(crate) fn is_slip(word: &str, meant: &str) -> bool {
     let allowed = meant.len() / 4;
     word.len().abs_diff(meant.len()) <= 4 * allowed && distance(word, meant) <= allowed
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours that turn one word into the other. Only the beginning of a
-/// long word counts: the time grows with the product of both lengths.
+/// The edit distance, in which a swap of neighbours counts as one edit. Long words are cut, since the time grows with
+/// the product of both lengths.
 fn distance(from: &str, to: &str) -> usize {
     let cut = |word: &str| word.chars().take(WORD_CHARS_MAX).collect::<String>();
     strsim::osa_distance(&cut(from), &cut(to))

@@ -1,8 +1,8 @@
-//! YAML text to a tree that keeps positions and the text of plain scalars.
+//! Parses YAML to a tree that keeps positions and the text of plain scalars.
 //!
-//! What `off`, `8080`, `010` and `1e3` mean is for the reader of a value to say, so nothing is typed here. Anchors and
-//! aliases are followed; tags, merge keys and a second document are refused. The YAML parser itself stops at a broken
-//! line, so that is the one error that hides those after it.
+//! Scalars are not typed here: the type of a key decides what `off`, `8080`, `010` and `1e3` mean. Anchors and aliases
+//! are followed; tags, merge keys and a second document are refused. The YAML parser stops at the first syntax error,
+//! so only a syntax error hides later errors.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span as Ya
 use super::decode::{Context, shown};
 use super::source::Span;
 
-/// Nodes that aliases may add to a file.
+/// Nodes that aliases may add to a file: nested aliases multiply ("billion laughs").
 const ALIASED_NODES_MAX: usize = 100_000;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ pub(crate) struct Node {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
     Null,
-    /// Cannot be read, which has been said.
+    /// Its variables could not be replaced, which has been reported.
     Broken,
     Scalar {
         text: String,
@@ -40,7 +40,7 @@ pub(crate) struct Key {
 }
 
 impl Node {
-    /// What it is, for "expected a list, found ...".
+    /// Names the node in errors such as "expected a list, found ...".
     pub(crate) fn what(&self) -> String {
         match &self.kind {
             Kind::Null | Kind::Broken => "nothing".to_owned(),
@@ -50,7 +50,7 @@ impl Node {
         }
     }
 
-    /// Forgets all keys but one.
+    /// Removes all keys of a map but one.
     pub(crate) fn keep_only(&mut self, wanted: &str) {
         if let Kind::Map(entries) = &mut self.kind {
             entries.retain(|(key, _)| key.text == wanted);
@@ -61,7 +61,7 @@ impl Node {
         self.kind == Kind::Null
     }
 
-    /// A scalar's kind: plain words for "nothing" are nothing.
+    /// The kind of a scalar: null if it is one of YAML's plain words for that.
     pub(crate) fn scalar(text: String, plain: bool) -> Kind {
         if plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL") {
             Kind::Null
@@ -70,7 +70,7 @@ impl Node {
         }
     }
 
-    /// A value that nobody wrote, such as a default.
+    /// A node for a value that is not in the file, such as a default.
     pub(crate) fn from_json(value: &serde_json::Value, span: Span) -> Node {
         use serde_json::Value;
         let kind = match value {
@@ -98,7 +98,7 @@ impl Node {
     }
 }
 
-/// The document's root; `None` if it cannot be read as YAML, which has been said then.
+/// The document's root; `None` if the text is refused as a whole, which has been reported.
 pub(crate) fn parse(text: &str, context: &mut Context) -> Option<Node> {
     let mut builder =
         Builder { text, parser: Parser::new_from_str(text), anchors: HashMap::new(), aliased: 0, context };
@@ -193,7 +193,7 @@ impl<'a> Builder<'a, '_> {
         Ok(node)
     }
 
-    /// Some spans reach to the start of what follows.
+    /// The span without trailing blanks; some of the parser's spans reach to the next token.
     fn trimmed(&self, span: Span) -> Span {
         let text = self.text.get(span.start..span.end).unwrap_or("");
         Span { start: span.start, end: span.start + text.trim_end().len() }
@@ -218,7 +218,7 @@ impl<'a> Builder<'a, '_> {
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
-                // A block of many lines is pointed at through its first key.
+                // A diagnostic marks one line only, so the span of a block map is that of its first key.
                 let first = entries.first().map(|(key, _)| key.span);
                 let braces = Span { start: start.start, end: span.end.max(start.end) };
                 let is_flow = self.text[start.start..].starts_with('{');
@@ -282,7 +282,7 @@ fn report_syntax(text: &str, error: &ScanError, context: &mut Context) {
     context.error(Span { start, end }, message, remedy);
 }
 
-/// What a broken line is called, if we have plainer words than the parser's, and what to do about it.
+/// The message for a syntax error, `None` if the parser's is plain enough; and the remedy.
 fn syntax_words(kind: &ErrorKind, line: &str) -> (Option<&'static str>, &'static str) {
     if line.contains("${") && line.contains(['[', '{']) {
         let remedy = "between [ ] or { }, write a variable in quotes: \"${NAME}\"";

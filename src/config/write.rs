@@ -1,10 +1,10 @@
-//! Configs written by us: what `evenkeel run --listen ADDRESS ENDPOINT...` stands for.
+//! Writes the config that `evenkeel run --listen ADDRESS ENDPOINT...` stands for.
 
 use std::fmt::Write;
 
 /// The long form of a listener and a pool's endpoints, as YAML that parses to the same config as the short form.
 ///
-/// The arguments are text as a user wrote it: whether they are addresses is for [`super::parse`] to say.
+/// The arguments are text as a user wrote it; [`super::parse`] checks that they are addresses.
 pub fn short_form(listen: &str, endpoints: &[impl AsRef<str>]) -> String {
     let mut yaml = String::from("listeners:\n  - name: default\n");
     let _ = writeln!(yaml, "    address: {}", quoted(listen));
@@ -28,6 +28,6 @@ fn quoted(text: &str) -> String {
     if starts_well && text.bytes().all(is_plain) && !text.ends_with(':') {
         return text.to_owned();
     }
-    // JSON strings are YAML, and a dollar sign that opens a variable is written as one that does not.
+    // A JSON string is valid YAML, and `$${` is a literal `${`.
     serde_json::Value::from(text.replace("${", "$${")).to_string()
 }
