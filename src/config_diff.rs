@@ -1,8 +1,7 @@
-//! What one config changes of another: one comparison for `evenkeel plan`, for what a reload answers, and for its log
-//! line.
+//! The difference between two configs, for `evenkeel plan`, for the answer to a reload, and for its log line.
 //!
-//! It knows both configs and nothing of the running process; what that adds (requests in flight, probes) is a note
-//! beside the item it belongs to.
+//! The comparison knows the two configs and nothing of the running process. What the process adds (requests in flight,
+//! probes) is a note at the item it belongs to.
 
 mod compare;
 #[cfg(test)]
@@ -22,21 +21,21 @@ pub struct ConfigDiff {
     pub routes: SetDiff,
     pub pools: SetDiff,
     pub endpoints: SetDiff,
-    /// Routes that both have stand in another order.
+    /// The routes that are in both are in another order.
     pub reordered: bool,
     /// `log` has changed.
     pub log: bool,
-    /// Keys that only a new process can change.
+    /// The changed keys that need a new process.
     pub upgrade: Vec<String>,
 }
 
-/// Of one kind of thing: what came, what went, and what is another one now.
+/// The difference between two sets of listeners, routes, pools or endpoints.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetDiff {
     pub added: Vec<DiffItem>,
     pub removed: Vec<DiffItem>,
     pub changed: Vec<DiffItem>,
-    /// How many are as they were.
+    /// The number of unchanged ones.
     pub kept: usize,
 }
 
@@ -44,25 +43,25 @@ pub struct SetDiff {
 pub struct DiffItem {
     /// A name, or an endpoint's address as the config has it.
     pub name: String,
-    /// Of an endpoint: the name of its pool.
+    /// The name of an endpoint's pool; `None` for anything else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
-    /// Which keys have changed.
+    /// The changed keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
-    /// What else is to say about it.
+    /// Further facts, separated by commas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-/// What a config would do to the process that was asked.
+/// What a reload with a config would change in the running process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The generation in force, to which it is compared.
+    /// The generation in force, with which the config is compared.
     pub generation: u64,
     #[serde(flatten)]
     pub diff: ConfigDiff,
-    /// What `evenkeel check` would say besides; empty if nothing.
+    /// The warnings that `evenkeel check` prints; empty if there are none.
     pub warnings: String,
 }
 
@@ -71,7 +70,7 @@ impl ConfigDiff {
         compare::between(old, new)
     }
 
-    /// Nobody could tell the two apart.
+    /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
         let same = [&self.listeners, &self.routes, &self.pools, &self.endpoints]
             .into_iter()
@@ -79,14 +78,14 @@ impl ConfigDiff {
         same && !self.reordered && !self.log && self.upgrade.is_empty()
     }
 
-    /// Counts and, where they are few, names: some lines for people.
+    /// Lines for people: counts, and the first items of each kind.
     pub fn text(&self) -> String {
         text::of(self)
     }
 }
 
 impl Plan {
-    /// For people.
+    /// Lines for people.
     pub fn text(&self) -> String {
         let Self { generation, diff, warnings } = self;
         let what = match diff.is_empty() {
@@ -104,7 +103,7 @@ impl SetDiff {
 }
 
 impl DiffItem {
-    /// Adds a note to those that are there.
+    /// Adds to the note.
     pub fn add_note(&mut self, added: &str) {
         let note = self.note.get_or_insert_default();
         let gap = if note.is_empty() { "" } else { ", " };

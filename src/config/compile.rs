@@ -1,4 +1,4 @@
-//! What is written becomes what is meant, or is refused with everything that is wrong with it.
+//! Compiles the raw sections to a [`Config`], and reports everything that is wrong with them.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ mod pools;
 mod routes;
 mod tls;
 
-/// The name that the short form gives to its listener, route and pool.
+/// The name of a listener, route or pool that is not given one.
 pub(crate) const DEFAULT_NAME: &str = "default";
 
-/// What every part of compile needs: where to report, and what the lines of the file are called.
+/// What all parts of `compile` share: diagnostics, positions in the file, and compiled regular expressions.
 pub(crate) struct Compiler<'a> {
     pub(crate) context: &'a mut Context,
     source: &'a Source,
@@ -32,7 +32,7 @@ pub(crate) struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    /// The line of a place, for "line 3 has it already".
+    /// The number of a line, for "line 3 has it already".
     pub(crate) fn line(&self, span: Span) -> usize {
         self.source.position(span.start).0
     }
@@ -42,7 +42,7 @@ impl Compiler<'_> {
     }
 }
 
-/// `None`, or a config that nobody may use if the context has errors.
+/// The config, to be used only if `context` has no errors; `None` if none could be made.
 pub(crate) fn compile(
     root: &Node,
     source: &Source,
@@ -87,18 +87,18 @@ pub(crate) fn compile(
     })
 }
 
-/// The `admin` section of a file of which nothing else is left.
+/// Compiles the `admin` section of a file without other sections.
 pub(crate) fn admin_alone(root: &Node, source: &Source, context: &mut Context) -> Option<Admin> {
     let file = FileSection::decode(root, context)?;
     Some(Compiler { context, source, patterns: Patterns::default() }.admin(&file))
 }
 
-/// The `server` section of a file of which nothing else is left.
+/// Compiles the `server` section of a file without other sections.
 pub(crate) fn server_alone(root: &Node, context: &mut Context) -> Option<Server> {
     FileSection::decode(root, context).map(|file| server(&file))
 }
 
-/// Which of the two ways a file is written in.
+/// The two forms of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Short,
@@ -206,7 +206,7 @@ impl Compiler<'_> {
     }
 }
 
-/// `None`: it is for us to say.
+/// `None` if it is `auto`.
 fn count<const MIN: u64, const MAX: u64>(written: &AutoOr<Count<MIN, MAX>>) -> Option<usize> {
     match written {
         AutoOr::Auto => None,

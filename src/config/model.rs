@@ -1,7 +1,7 @@
-//! What the config means: checked values only, nothing optional that must be there.
+//! The compiled config: checked values only, and nothing optional that must be there.
 //!
-//! `config::compile` is the only maker of a [`Config`]. Whatever can be wrong with a file has been said before one of
-//! these exists, so the rest of the program asks no further questions.
+//! Only `config::compile` makes a [`Config`]. It reports everything that is wrong with a file, so the rest of the
+//! program checks nothing again.
 
 use super::pattern::Pattern;
 use std::fmt;
@@ -20,21 +20,21 @@ use crate::tls::{ClientTls, ServerTls};
 /// A whole valid config: the input of a snapshot.
 #[derive(Clone)]
 pub struct Config {
-    /// The whole of it as it was written, variables and all.
+    /// The file as it was written, with variables not replaced.
     pub text: Arc<str>,
     pub server: Server,
     pub admin: Admin,
     pub log: Log,
     pub access_log: AccessLog,
     pub listeners: Vec<Listener>,
-    /// In file order; precedence is the router's business.
+    /// In file order; the router sorts them by precedence.
     pub routes: Vec<Route>,
     /// In file order; names are unique.
     pub pools: Vec<Pool>,
     pub tests: Vec<RouteTest>,
 }
 
-/// Without the text, which holds secrets.
+/// Omits the text, which may hold secrets.
 impl fmt::Debug for Config {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { text: _, server, admin, log, access_log, listeners, routes, pools, tests } = self;
@@ -51,61 +51,61 @@ impl fmt::Debug for Config {
     }
 }
 
-/// What cannot change without a new process.
+/// Settings of the process, which need a new process to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// Worker threads; the number of cores unless written.
     pub threads: usize,
     /// Clients' connections over all listeners; `None`: what the limit of open files allows.
     pub max_connections: Option<usize>,
-    /// Requests over HTTP/2 that are served at a time, beyond some of each connection; `None`: as many as threads can do
-    /// well with.
+    /// Requests over HTTP/2 that are served at a time, beyond some of each connection; `None`: 512 per worker thread,
+    /// fewer if the limit of open files is low.
     pub max_http2_requests: Option<usize>,
     pub max_memory: MaxMemory,
     /// How long requests in flight may go on after a stop was asked for.
     pub drain: Duration,
-    /// How long idle connections stay open once listeners have closed, to be told with their next response.
+    /// How long idle connections stay open once listeners have closed, so that a last response can announce the close.
     pub drain_idle: Duration,
     /// How long listeners stay open after a stop was asked for, while readiness already says 503.
     pub drain_delay: Duration,
-    /// How long a successor may take until it serves.
+    /// How long the successor of an upgrade may take until it serves.
     pub upgrade_timeout: Duration,
-    /// The config file is read again and again, and a change of it is a reload.
+    /// Poll the config file, and reload when it changes.
     pub watch: bool,
     pub state: StateDirectory,
 }
 
-/// Where the texts of the configs that were in force are kept.
+/// The directory of the texts of the configs that were in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateDirectory {
     Off,
-    /// Not written: the usual one, with its fallbacks for those who are not root.
+    /// Not configured: the default one, with fallbacks for users other than root.
     Default,
     At(PathBuf),
 }
 
-/// Where memory ends, and new requests are refused.
+/// The memory limit near which new requests are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MaxMemory {
     Off,
-    /// The limit of the control group that the process is in.
+    /// The limit of the process's control group.
     OfGroup,
-    /// Of the process's resident memory.
+    /// A limit on the process's resident memory.
     Bytes(u64),
 }
 
-/// The local address that answers `evenkeel status`, health questions and metrics.
+/// The local address for `evenkeel status`, health checks and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     pub listen: AdminListen,
-    /// What a client must send as `Authorization: Bearer` over TCP; always there when the address is not loopback.
+    /// The bearer token that clients must send over TCP; always set if the address is not loopback.
     pub token: Option<Secret>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminListen {
     Off,
-    /// Not written: the default socket, with its fallbacks for those who are not root.
+    /// Not configured: the default socket, with fallbacks for users other than root.
     Default,
     Unix(PathBuf),
     Tcp(SocketAddr),
@@ -169,15 +169,15 @@ pub struct Listener {
     pub address: ListenAddress,
     pub engine: Engine,
     pub tls: Option<Arc<ServerTls>>,
-    /// Requests without TLS are sent to this port of the same host.
+    /// Requests without TLS are redirected to this port of the same host.
     pub redirect_https: Option<u16>,
     /// The value of `Strict-Transport-Security`.
     pub hsts: Option<Arc<str>>,
-    /// HTTP/2 without TLS is served too, to clients that know of it.
+    /// Also serve HTTP/2 without TLS, by prior knowledge.
     pub h2c: bool,
-    /// `None`: HTTP/1.1 is all that is spoken.
+    /// `None`: HTTP/1.1 only.
     pub http2: Option<Http2>,
-    /// Whose `X-Forwarded-*` and `Forwarded` are believed and appended to, and whose PROXY headers.
+    /// The peers whose `X-Forwarded-*` and `Forwarded` fields and PROXY headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     pub proxy_protocol: ProxyProtocol,
     pub paths: PathRules,
@@ -186,24 +186,24 @@ pub struct Listener {
     pub timeouts: ClientTimeouts,
 }
 
-/// What carries the requests of a listener.
+/// The implementation that forwards a listener's requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Engine {
     /// evenkeel's own.
     #[default]
     Native,
-    /// Pingora's own forwarding, as it comes.
+    /// Pingora's, unchanged.
     Pingora,
 }
 
-/// What one HTTP/2 connection may do at a time.
+/// Settings of one HTTP/2 connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Http2 {
-    /// Requests that it has open.
+    /// Concurrent requests.
     pub max_streams: u32,
-    /// Bytes of one request's body that have come and were not read.
+    /// The flow-control window of one stream, in bytes.
     pub stream_window: u32,
-    /// Bytes of all bodies that have come and were not read.
+    /// The flow-control window of the connection, in bytes.
     pub connection_window: u32,
 }
 
@@ -211,14 +211,14 @@ pub struct Http2 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyProtocol {
     Off,
-    /// Those of `trusted_proxies` may.
+    /// Connections from `trusted_proxies` may.
     Accept,
-    /// All must, and come from `trusted_proxies`.
+    /// All connections must, and must come from `trusted_proxies`.
     Require,
 }
 
 impl Listener {
-    /// Whether the address is that of a trusted proxy.
+    /// Whether an address is in `trusted_proxies`.
     pub fn trusts(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.trusted_proxies.iter().any(|net| net.contains(&ip))
@@ -244,20 +244,20 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// How paths are brought into the form that is matched and goes on.
+/// How paths are brought into the form that routes match and endpoints get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathRules {
-    /// `//` is `/`.
+    /// Take `//` for `/`.
     pub merge_slashes: bool,
     pub escaped_slashes: EscapedSlashes,
 }
 
-/// What becomes of `%2F`.
+/// What is done with `%2F`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EscapedSlashes {
-    /// It is part of its segment, and no slash.
+    /// It stays, and does not end its segment.
     Keep,
-    /// 400.
+    /// The request is answered 400.
     Refuse,
     /// It becomes a slash.
     Decode,
@@ -273,16 +273,16 @@ pub struct Limits {
     pub target_bytes: usize,
     /// Bytes of the request body (413 above); `None`: no limit.
     pub body_bytes: Option<u64>,
-    /// Bytes a second at which the request body must come (408 below); `None`: no least rate.
+    /// The minimum rate of the request body in bytes a second (408 below); `None`: none.
     pub body_rate: Option<u64>,
 }
 
 /// How many connections a listener serves; `None`: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ConnectionLimits {
-    /// In all (clients wait).
+    /// Of all clients; further ones wait.
     pub all: Option<usize>,
-    /// Of one IPv4 address or IPv6 network (503 above).
+    /// Of one client: an IPv4 address or an IPv6 /64 (503 above).
     pub per_client: Option<usize>,
 }
 
@@ -298,7 +298,7 @@ pub struct ClientTimeouts {
     pub write: Duration,
     /// Of an idle connection between two requests.
     pub keep_alive: Duration,
-    /// Of an HTTP/2 connection until its client is told to come anew; `None`: no limit.
+    /// The age of an HTTP/2 connection at which its client is told to reconnect; `None`: no limit.
     pub age: Option<Duration>,
 }
 
@@ -314,7 +314,7 @@ pub struct Route {
     pub timeout: Option<Duration>,
 }
 
-/// Limits of a route's own; where there are none, the listener's hold alone.
+/// Limits of a route; `None`: only the listener's apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RouteLimits {
     pub header_bytes: Option<usize>,
@@ -374,11 +374,11 @@ pub struct QueryMatch {
 pub enum ValueMatch {
     Exact(String),
     Regex(Pattern),
-    /// There, whatever its value.
+    /// Any value.
     Present,
 }
 
-/// Without the value, which may be somebody's token.
+/// Omits the value, which may be a token.
 impl fmt::Debug for ValueMatch {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
@@ -409,7 +409,7 @@ pub struct Pool {
     pub resolve: Duration,
 }
 
-/// What is spoken with endpoints.
+/// The HTTP version spoken with endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointProtocol {
     Http11,
@@ -434,7 +434,7 @@ pub struct EndpointSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EndpointAddress {
     Inet(SocketAddr),
-    /// Resolved again and again while it runs; every address it has is an endpoint.
+    /// Resolved periodically; each of its addresses is an endpoint.
     Name {
         host: Arc<str>,
         port: u16,
@@ -478,15 +478,15 @@ pub enum CheckKind {
     },
     /// The gRPC health checking protocol.
     Grpc {
-        /// The service that is asked for; empty: the server as a whole.
+        /// The service to ask about; empty: the server as a whole.
         service: String,
     },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WhenNoneHealthy {
-    /// Hold requests until an endpoint is healthy, at most `limit`, at most `queue` of them; then 503. A zero limit
-    /// answers at once.
+    /// Hold at most `queue` requests, each at most for `limit`, until an endpoint is healthy; then answer 503. A zero
+    /// limit answers at once.
     Wait { limit: Duration, queue: usize },
     /// Try unhealthy endpoints as if they were healthy.
     FailOpen,
@@ -511,24 +511,24 @@ pub struct EndpointTimeouts {
 /// Connections to an endpoint that are kept for the next requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndpointConnections {
-    /// Idle ones of one endpoint, over all workers; the oldest goes when there are more.
+    /// Idle connections of one endpoint, over all workers; beyond it, the oldest is closed.
     pub idle: u64,
-    /// Since it was opened; older ones are not kept.
+    /// The age beyond which a connection is not used again; `None`: no limit.
     pub age: Option<Duration>,
-    /// HTTP/2 only: requests that one carries at a time.
+    /// HTTP/2 only: concurrent requests on one connection.
     pub streams: u32,
 }
 
-/// What a pool may take of what all pools share.
+/// A pool's share of what all pools have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
     pub requests: RequestLimit,
 }
 
-/// Requests of a pool that may be in flight or wait at a time.
+/// How many requests of a pool may be in flight or wait at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestLimit {
-    /// A share of what the process can serve, where there are other pools.
+    /// Nine tenths of what the process can serve if there are other pools, else no limit.
     Auto,
     Most(u64),
     Off,
@@ -541,7 +541,7 @@ pub struct Retry {
     pub on: RetryOn,
 }
 
-/// Which failures another attempt may follow. Only `connect` is for every method: nothing has been sent then.
+/// The failures after which a request is tried again. Only `connect` applies to every method: nothing has been sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryOn {
     pub connect: bool,
@@ -566,7 +566,7 @@ pub enum HostHeader {
 /// An assertion on routing, run by `evenkeel check`.
 #[derive(Debug, Clone)]
 pub struct RouteTest {
-    /// Where it is written.
+    /// The place in the file, counted from 1.
     pub line: usize,
     pub column: usize,
     pub request: TestRequest,

@@ -1,7 +1,7 @@
 //! The file as it is written: every section and key, with type, default and documentation.
 //!
-//! These types are the one list of known keys. The JSON Schema comes from them, and so does what is said about a key
-//! that is not in them; a test holds `conf/reference.yaml` to them.
+//! These types are the only list of known keys: decoding, the errors for unknown keys and the JSON Schema are made from
+//! them, and a test compares `conf/reference.yaml` with them.
 
 use super::decode::{AutoOr, List, Named, OrOff, ShortOr};
 use super::model::{
@@ -70,28 +70,29 @@ section! {
     ServerSection "`server`" {
         /// Worker threads. Default: the number of cores.
         threads: Count<1, 1024>, optional;
-        /// Clients' connections over all listeners; beyond it, idle ones are closed, and clients wait until others have
-        /// gone. `auto`: half of what the limit of open files allows; the other half is for endpoints.
+        /// Clients' connections over all listeners; beyond it, idle ones are closed, and new clients wait until others
+        /// have gone. `auto`: half of the limit of open files; the other half is for endpoints.
         max_connections: AutoOr<Count<1, 10_000_000>> = "auto";
-        /// Requests over HTTP/2 that are served at a time, beyond six of each connection; the others wait. `auto`: 512 for
-        /// each thread, and at most an eighth of the limit of open files. Where that is low, those six have an eighth, too.
+        /// Requests over HTTP/2 that are served at a time, beyond six of each connection; further ones wait. `auto`:
+        /// 512 for each thread, and at most an eighth of the limit of open files. Another eighth limits the six of all
+        /// connections together, beyond one of each.
         max_http2_requests: AutoOr<Count<1, 10_000_000>> = "auto";
-        /// Memory that the process may use; when 95 % of it is used, new requests are answered 503 until it is less
-        /// than 90 %, half of the connections have gone, or 10 s have passed below 97 %. A size is compared with the process's resident memory.
-        /// `auto`: the limit of the container or service, if it has one, compared with what the kernel cannot take back.
-        /// `off`: no limit.
+        /// Memory that the process may use. When 95 % of it is used, new requests are answered 503 until less than 90 %
+        /// is used, half of the connections have gone, or 10 s have passed below 97 %. A size is compared with the
+        /// process's resident memory. `auto`: the limit of the container or service, if it has one, compared with the
+        /// memory that the kernel cannot reclaim. `off`: no limit.
         max_memory: OrOff<AutoOr<Size>> = "auto";
         /// How long requests in flight may go on after a stop was asked for.
         drain: Period = "30s";
-        /// How long idle connections of clients stay open once listeners have closed, so that their next response can
-        /// say that it is the last one; then they are closed.
+        /// How long idle connections of clients stay open once listeners have closed, so that one more response can
+        /// announce the close; then they are closed.
         drain_idle: Period = "2s";
         /// How long listeners stay open after a stop was asked for, while readiness already answers 503.
         drain_delay: Period = "0s";
-        /// How long the process that takes over in an upgrade may take until it serves; after that it is killed, and
-        /// this one goes on.
+        /// How long the new process of an upgrade may take until it serves; after that it is killed, and the old one
+        /// goes on.
         upgrade_timeout: Period = "30s";
-        /// `on`: the config file is read again and again, and a reload follows each change of what it says.
+        /// `on`: the config file is read periodically, and each change of its content is a reload.
         watch: Switch = "off";
         /// The directory that keeps the texts of the config in force and of the one before it, for `evenkeel rollback`;
         /// an absolute path, or `off`. Default: /var/lib/evenkeel; for users other than root, a path of their own.
@@ -134,8 +135,8 @@ section! {
         output: LogOutput = "stdout";
         /// `text`, `json`, `combined`, or `auto`: text on a terminal, JSON otherwise.
         format: AccessFormat = "auto";
-        /// How many lines may wait to be written, of all workers together; half are divided among them, half are for
-        /// whoever needs more. Beyond that, lines are dropped and counted.
+        /// How many lines of all workers together may wait to be written; further ones are dropped and counted. Half of
+        /// them are divided evenly among the workers, half are for any worker that needs more.
         queue: Count<1, 1_000_000> = 8192;
     }
 }
@@ -155,23 +156,23 @@ section! {
         /// `0.0.0.0:8080`, `[::1]:8080`, `:8080` (every address, IPv4 and IPv6) or `unix:/path`. Port 0 takes any free
         /// port.
         address: ListenAddress, required "0.0.0.0:8080";
-        /// What carries its requests: `native`, evenkeel's own engine, or `pingora`, Pingora's own forwarding, which can do
-        /// less; `docs/engines.md` has the differences. A change is for new connections.
+        /// The implementation that forwards its requests: `native`, evenkeel's own, or `pingora`, Pingora's, which can
+        /// do less; `docs/engines.md` has the differences. A change applies to new connections.
         engine: Engine = "native";
-        /// TLS with its clients; HTTP/2 and HTTP/1.1 are both offered then (ALPN). Default: none.
+        /// TLS with its clients; both HTTP/2 and HTTP/1.1 are offered (ALPN). Default: none.
         tls: TlsSection, optional;
-        /// Requests without TLS are answered 308, with the same by HTTPS; the value is the port where that is, as clients
-        /// see it, such as 443. `off`: they are served.
+        /// Requests without TLS are answered 308, to the same URL with `https`. The value is the port of HTTPS as
+        /// clients see it, such as 443. `off`: they are served.
         redirect_https: OrOff<Count<1, 65_535>> = "off";
         /// `Strict-Transport-Security` on responses over TLS (RFC 6797), or `off`.
         hsts: OrOff<HstsSection> = "off";
         /// HTTP/2 without TLS, by prior knowledge, beside HTTP/1.1.
         h2c: Flag = false;
-        /// HTTP/2. `off`: none is offered in TLS, only HTTP/1.1.
+        /// HTTP/2. `off`: only HTTP/1.1 is offered in TLS.
         http2: OrOff<Http2Section> = {};
         /// Networks or addresses of proxies in front, whose `X-Forwarded-*` and `Forwarded` fields are believed and
-        /// appended to, and whose PROXY headers, if `proxy_protocol` is on. From anybody else, these fields are written
-        /// afresh; where a PROXY header names the client, it is the client who must be listed.
+        /// appended to, and whose PROXY headers are, if `proxy_protocol` is on. The fields of other peers are replaced.
+        /// If a PROXY header names the client, its fields are believed only if the client itself is listed.
         trusted_proxies: List<ipnet::IpNet> = [];
         /// The PROXY protocol, version 1 or 2, which tells the client's address. `off`; `accept`: connections from
         /// `trusted_proxies` may begin with it; `require`: all connections must, and come from there. On a unix socket
@@ -192,14 +193,13 @@ words!(Engine, "an engine" {
 });
 
 section! {
-    /// What one HTTP/2 connection may do at a time.
+    /// Limits of one HTTP/2 connection.
     Http2Section "`http2`" {
-        /// Requests that it may have open; more are refused, and clients know by themselves to wait.
+        /// Concurrent requests (SETTINGS_MAX_CONCURRENT_STREAMS); further ones are refused.
         max_streams: Count<1, 10_000> = 100;
-        /// What may be on its way of one request's body before it is read. An upload is not faster than one of these in
-        /// each round trip.
+        /// The flow-control window of one request's body. An upload is not faster than one window in each round trip.
         stream_window: SizeIn<{ 16 * 1024 }, { 1024 * 1024 * 1024 }> = "64KiB";
-        /// The same, of all bodies together.
+        /// The flow-control window of all bodies together.
         connection_window: SizeIn<{ 64 * 1024 }, { 1024 * 1024 * 1024 }> = "1MiB";
     }
 }
@@ -207,9 +207,9 @@ section! {
 section! {
     /// `Strict-Transport-Security`: browsers use HTTPS only, for as long as this says.
     HstsSection "`hsts`" {
-        /// For how long.
+        /// How long browsers remember it.
         max_age: Period = "365d";
-        /// For the subdomains, too.
+        /// It applies to subdomains, too.
         include_subdomains: Flag = false;
         /// The domain may be built into browsers; needs `include_subdomains`, and a year.
         preload: Flag = false;
@@ -227,7 +227,7 @@ section! {
     PathsSection "`paths`" {
         /// `//` is taken for `/`.
         merge_slashes: Flag = true;
-        /// What becomes of `%2F`. `keep`: it stays, and is no slash to routes; `refuse`: 400; `decode`: it becomes a
+        /// What is done with `%2F`. `keep`: it stays, and is no slash to routes; `refuse`: 400; `decode`: it becomes a
         /// slash. An escaped backslash stays with `keep`, and is refused otherwise.
         escaped_slashes: EscapedSlashes = "keep";
     }
@@ -250,11 +250,11 @@ section! {
         target_size: Size = "8KiB";
         /// The body; above it, 413. `off`: no limit.
         body_size: OrOff<Size> = "off";
-        /// Bytes a second at which the body must come: a client may take `timeouts.body`, and a second more for each
-        /// so many bytes; after it, 408. Time in which the endpoint takes nothing does not count. `off`: no least rate.
+        /// The minimum rate of the body, in bytes a second: N bytes may take `timeouts.body` plus N / `body_rate`
+        /// seconds; after it, 408. Time in which the endpoint takes nothing does not count. `off`: none.
         body_rate: OrOff<Size> = "off";
-        /// Connections of this listener; beyond it, clients wait until others have gone. `off`: no limit but
-        /// `server.max_connections`.
+        /// Connections of this listener; beyond it, new clients wait until others have gone. `off`: only
+        /// `server.max_connections` applies.
         connections: OrOff<Count<1, 10_000_000>> = "off";
         /// Connections of one client: an IPv4 address, or a /64 of IPv6; above it, 503. Those in `trusted_proxies`
         /// are not counted. `off`: no limit.
@@ -275,8 +275,8 @@ section! {
         write: Limit = "60s";
         /// Between two requests on a connection; after it, the connection is closed.
         keep_alive: Limit = "75s";
-        /// An HTTP/2 connection; after it, the client is told to come anew, and what it has asked for is answered.
-        /// `off`: no limit.
+        /// The age of an HTTP/2 connection; after it, the client is told to reconnect (GOAWAY), and its open requests
+        /// are answered. `off`: no limit.
         age: OrOff<Limit> = "1h";
     }
 }
@@ -290,11 +290,11 @@ section! {
         r#match: MatchSection = {};
         /// The pool that gets the requests.
         pool: Name, required "NAME";
-        /// How large its requests may be, where that is not what the listener's `limits` say.
+        /// How large its requests may be, where that differs from the listener's `limits`.
         limits: RouteLimitsSection = {};
-        /// How long a request may take in all: from the arrival of its header to the last byte of its response, with
-        /// waiting and retries; after it, 504, or a response that is cut. Upgraded connections are exempt. `off`: no
-        /// limit.
+        /// How long a request may take in all: from the arrival of its header to the last byte of its response,
+        /// including waiting and retries; after it, 504, or the response is cut. Upgraded connections are exempt.
+        /// `off`: no limit.
         timeout: OrOff<Limit> = "off";
     }
 }
@@ -309,7 +309,7 @@ section! {
         header_count: Count<1, 10_000>, optional;
         /// The request target; above it, 414. Default: the listener's.
         target_size: Size, optional;
-        /// The body; above it, 413. More or less than the listener's; `off`: no limit. Default: the listener's.
+        /// The body; above it, 413. May be more or less than the listener's; `off`: no limit. Default: the listener's.
         body_size: OrOff<Size>, optional;
     }
 }
@@ -321,13 +321,13 @@ section! {
         request: RequestText, required "GET http://api.example.com/v1/users";
         /// Header fields of the request.
         headers: Named<HeaderText> = {};
-        /// What must be decided.
+        /// The decision that is expected.
         expect: ExpectSection, required "{ route: NAME }";
     }
 }
 
 section! {
-    /// What must be decided.
+    /// The decision that is expected.
     ExpectSection "`expect`" {
         /// The name of the route that matches; `none`: no route does.
         route: RouteExpected, optional;
@@ -346,5 +346,5 @@ pub fn schema() -> serde_json::Value {
     schema
 }
 
-/// An endpoint's address; here because both forms of the file use it.
+/// An endpoint's address, which both forms of the file use.
 pub(crate) type AddressText = EndpointAddress;

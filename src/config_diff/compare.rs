@@ -1,12 +1,12 @@
-//! The comparison itself. Every field of what is compared is named here, so that a new one cannot be forgotten.
+//! The comparison. Every field of the compared types is named here, so that a new one cannot be forgotten.
 
 use std::collections::{HashMap, HashSet};
 
 use super::{ConfigDiff, DiffItem, SetDiff};
 use crate::config::{AccessLog, Admin, Config, EndpointSpec, Listener, Pool, Route, Server};
 
-/// The names of the fields that differ, each after `prefix`. The type is taken apart, so that a field which is not
-/// listed does not compile; those after `but` are left out.
+/// The names of the fields that differ, each with `prefix`. Fields after `but` are not compared. The type is
+/// destructured, so that a field which is not listed is a compile error.
 macro_rules! differing {
     ($old:expr, $new:expr, $type:ident { $($field:ident),* } but { $($left:ident),* }, $prefix:literal) => {{
         let $type { $($field: _,)* $($left: _,)* } = $new;
@@ -32,10 +32,10 @@ pub(super) fn between(old: &Config, new: &Config) -> ConfigDiff {
     }
 }
 
-/// How one thing is described: alone, where it came or went, or beside what it was before.
+/// The description of an item.
 struct Described {
     item: DiffItem,
-    /// Has a meaning only beside what it was before.
+    /// The keys that differ from the previous item; empty if there is none.
     keys: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ fn listener(was: Option<&Listener>, is: &Listener) -> Described {
             connections, timeouts
         } but { name }, "")
     });
-    // `connections` are two keys of `limits`.
+    // In the file, the fields of `connections` are keys of `limits`.
     let mut keys: Vec<String> =
         keys.unwrap_or_default().into_iter().map(|key| key.replace("connections", "limits")).collect();
     keys.dedup();
@@ -107,7 +107,7 @@ fn pool(was: Option<&Pool>, is: &Pool) -> Described {
     Described { item: DiffItem { name: is.name.to_string(), note, ..DiffItem::default() }, keys }
 }
 
-/// An endpoint and whose it is.
+/// An endpoint and the name of its pool.
 struct Placed<'a> {
     pool: &'a str,
     spec: &'a EndpointSpec,
@@ -132,14 +132,14 @@ fn endpoint(was: Option<&Placed<'_>>, is: &Placed<'_>) -> Described {
     Described { item, keys: keys.unwrap_or_default() }
 }
 
-/// The names of those routes that the others have too, in their order.
+/// The names of the routes that are also in `others`, in the order of `routes`.
 fn order<'a>(routes: &'a [Route], others: &[Route]) -> Vec<&'a str> {
     let known: HashSet<&str> = others.iter().map(|route| &*route.name).collect();
     routes.iter().map(|route| &*route.name).filter(|name| known.contains(name)).collect()
 }
 
 fn upgrade(old: &Config, new: &Config) -> Vec<String> {
-    // Whatever else there is in a config can change while it serves.
+    // A reload can change the fields that are ignored here.
     let Config { server, admin, access_log, text: _, log: _, listeners: _, routes: _, pools: _, tests: _ } =
         new;
     let mut keys = differing!(old.server, server, Server {

@@ -1,11 +1,11 @@
-//! The diff as people read them: a line of counts for each kind of thing, and its items where there are some.
+//! The diff as text for people: a line of counts for each kind of item, then the items.
 
 use std::fmt::Write;
 
 use super::{ConfigDiff, DiffItem, SetDiff};
 use crate::telemetry::human;
 
-/// Items of each sort that are shown; the rest is counted.
+/// How many added, changed or removed items of one kind are shown; the rest is counted.
 const ITEMS_MAX: usize = 12;
 
 pub(super) fn of(diff: &ConfigDiff) -> String {

@@ -1,4 +1,4 @@
-//! Tests in the file: they may only name what exists. Whether they pass is for the router to say.
+//! Compiles the tests in the file, and checks that the routes and pools they name exist. `exchange` runs them.
 
 use super::Compiler;
 use crate::config::decode::Spanned;
@@ -9,7 +9,7 @@ use crate::config::suggest;
 
 impl Compiler<'_> {
     pub(super) fn tests(&mut self, file: &FileSection, routes: &[Route], pools: &[Pool]) -> Vec<RouteTest> {
-        // Names that had to be left out above would look unknown here.
+        // Routes and pools with errors were left out, and their names would be reported as unknown.
         let judged = !self.context.has_errors();
         file.tests.iter().filter_map(|test| self.test(test, judged.then_some((routes, pools)))).collect()
     }

@@ -1,4 +1,4 @@
-//! Limits of routes: none that a listener would have refused already.
+//! Compiles the limits of routes, and checks that some listener lets as much through.
 
 use super::Compiler;
 use crate::config::decode::OrOff;
@@ -33,7 +33,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// A limit that is judged before the route is known cannot be wider than that of every listener.
+    /// A listener applies its own limit before the route is known, so a wider one would never take effect.
     fn narrower(
         &mut self,
         key: &str,

@@ -1,4 +1,4 @@
-//! Listeners: each has a name and an address of its own.
+//! Compiles listeners, and checks that each has its own name and address.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -100,7 +100,7 @@ impl Compiler<'_> {
         Some(listener)
     }
 
-    /// Whoever may name the client can be anybody.
+    /// A peer that may send a PROXY header can claim to be any client, so it must be trusted.
     fn proxy_protocol_is_trusted(&mut self, section: &ListenerSection, address: &ListenAddress) {
         let is_off = matches!(section.proxy_protocol.value, OrOff::Off);
         if is_off || section.trusted_proxies.length > 0 || matches!(address, ListenAddress::Unix(_)) {
@@ -151,13 +151,13 @@ impl Compiler<'_> {
         }
     }
 
-    /// What Pingora's engine has no way for is refused rather than forgotten.
+    /// Refuses settings that the engine `pingora` does not implement, rather than ignoring them.
     fn engine_can_do(&mut self, section: &ListenerSection) {
         if section.engine.value != Engine::Pingora {
             return;
         }
         let (limits, timeouts) = (&section.limits, &section.timeouts);
-        // It is the time for a PROXY header, too.
+        // `timeouts.header` also limits the PROXY header, for both engines.
         let has_proxy_headers = matches!(section.proxy_protocol.value, OrOff::On(_));
         let is_on = |age: &OrOff<_>| matches!(age, OrOff::On(_));
         let mut asked = vec![
@@ -182,10 +182,10 @@ impl Compiler<'_> {
         }
     }
 
-    /// The listener of the short form: an address, and every default.
+    /// The listener of the short form: an address, with every default.
     pub(super) fn default_listener(&mut self, name: Arc<str>, address: &Spanned<ListenAddress>) -> Listener {
         let nothing = Node { span: Span::default(), kind: Kind::Map(Vec::new()) };
-        // Its own context: that `address` is missing in nothing is no news.
+        // A separate context: `address` is missing here, which is no error.
         let section = ListenerSection::decode(&nothing, &mut Context::default());
         compiled(name, address, &section.expect("a section of no keys can be read"))
     }
@@ -274,7 +274,7 @@ fn bytes(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Whether the second address cannot be bound beside the first. Port 0 never clashes.
+/// Whether the two addresses cannot both be bound. Port 0 never clashes.
 fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
     match (a, b) {
         (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a == b,

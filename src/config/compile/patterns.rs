@@ -1,4 +1,4 @@
-//! Regular expressions: what is wrong with one, and which one is dear.
+//! Compiles regular expressions, and reports those that are invalid or large.
 
 use super::Compiler;
 use crate::config::decode::{Fault, Spanned, shown};
@@ -8,7 +8,7 @@ use crate::config::raw::RegexText;
 const SMALLER: &str = "write + or * in place of counts such as {1,64}, and leave out (?u)";
 
 impl Compiler<'_> {
-    /// `None`: something is wrong with it, and has been said.
+    /// `None` if it is refused, which has been reported.
     pub(super) fn pattern(&mut self, written: &Spanned<RegexText>) -> Option<Pattern> {
         let text = &written.0;
         let refused = match self.patterns.get(text) {
@@ -22,7 +22,7 @@ impl Compiler<'_> {
             Err(refused) => refused,
         };
         match refused {
-            // Said once: what comes after it has no room either.
+            // Reported once, since all that follow are beyond the limit, too.
             Refused::TooLargeTogether if !self.patterns.is_first_refusal() => {}
             refused => {
                 let fault = self.fault_of(text, refused);

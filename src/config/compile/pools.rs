@@ -1,4 +1,4 @@
-//! Pools: never empty, never of weight 0, no endpoint twice.
+//! Compiles pools, and checks that each has endpoints, a weight above 0, and no endpoint twice.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// A pool of which only the endpoints are written.
+    /// A pool written as a list of endpoints, with every default.
     pub(super) fn pool_of_list(
         &mut self,
         name: &Arc<str>,
@@ -67,7 +67,7 @@ impl Compiler<'_> {
     ) -> Option<Pool> {
         let endpoints = self.endpoints(name, list);
         let nothing = Node { span: list.span, kind: Kind::Map(Vec::new()) };
-        // Its own context: that `endpoints` is missing in nothing is no news.
+        // A separate context: `endpoints` is missing here, which is no error.
         let section = PoolSection::decode(&nothing, &mut Context::default())?;
         Some(self.pool_of_section(name, &section, endpoints))
     }
@@ -127,7 +127,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// What is written of HTTP/2 where it is not spoken.
+    /// Refuses what only HTTP/2 has in a pool that speaks HTTP/1.1.
     fn only_of_http2(&mut self, section: &PoolSection, protocol: EndpointProtocol) {
         if protocol == EndpointProtocol::Http2 {
             return;
@@ -284,7 +284,7 @@ impl Compiler<'_> {
         WhenNoneHealthy::Wait { limit: section.wait.0, queue: section.queue.0 as usize }
     }
 
-    /// Pools that no route sends anything to; said only about a file that is right otherwise.
+    /// Warns of pools that no route uses, unless the file has errors.
     pub(super) fn unused_pools(&mut self, file: &FileSection, routes: &[Route]) {
         if self.context.has_errors() {
             return;

@@ -1,4 +1,4 @@
-//! Routes: each has a name, conditions that can hold, and a pool that exists.
+//! Compiles routes, and checks that each has a name, conditions that can hold, and a pool that exists.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -117,7 +117,7 @@ impl Compiler<'_> {
         })
     }
 
-    /// A path that no request has once it is in its normal form would never match.
+    /// Refuses paths that are in normal form at no listener, since they would never match.
     fn normal_paths(&mut self, section: &MatchSection, listeners: &[Listener]) {
         for form in section.paths.iter() {
             let (path, span) = match &form.value {

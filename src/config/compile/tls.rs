@@ -1,4 +1,5 @@
-//! TLS of listeners: the files are read here, so that whatever is wrong with them is said with the rest.
+//! Compiles the TLS settings of listeners and pools. Their files are read here, so that errors in them are reported
+//! with all others.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -20,7 +21,7 @@ use crate::tls::{
 };
 
 impl Compiler<'_> {
-    /// `None`: something is wrong with it, and has been said.
+    /// `None` if it is invalid, which has been reported.
     pub(super) fn tls(&mut self, section: &Spanned<TlsSection>, http2: bool) -> Option<Arc<ServerTls>> {
         let list = section.certificates.as_ref()?;
         if list.length == 0 {
@@ -114,7 +115,7 @@ impl Compiler<'_> {
         };
         match Certificate::load(&files) {
             Ok(certificate) => {
-                // What will be wrong tomorrow is no error today, and no reason to serve nobody.
+                // Only warnings: an expired certificate must not keep the other listeners from being served.
                 for warning in certificate.warnings(SystemTime::now()) {
                     self.context.warn(
                         cert.span,
@@ -137,7 +138,7 @@ impl Compiler<'_> {
     }
 }
 
-/// Where the part of the settings is written.
+/// The place of a part of the settings.
 fn part(section: &Spanned<TlsSection>, part: Part) -> Span {
     let (ciphers, exchange) = (section.ciphers.as_ref(), section.key_exchange.as_ref());
     match part {

@@ -1,4 +1,4 @@
-//! What a route matches, and what a test asks.
+//! The values of a route's `match` and of a test.
 
 use http::{HeaderName, HeaderValue, Method, Uri};
 use serde_json::{Value as Json, json};
@@ -26,7 +26,7 @@ section! {
         /// Header fields by name: a value, `{ regex: "^[0-9]+$" }` or `{ present: true }`.
         headers: Named<ValueForm> = {};
         /// Query parameters by name: a value, `{ regex: "^[0-9]+$" }` or `{ present: true }`. Compared after percent
-        /// signs and plus signs are decoded; the first parameter of a name counts.
+        /// escapes and plus signs are decoded; the first parameter of a name counts.
         query: Named<ValueForm> = {};
     }
 }
@@ -35,14 +35,14 @@ section! {
 pub(crate) type PathForm = ShortOr<PathText, PathSection>;
 
 section! {
-    /// A path to match: one of its keys.
+    /// A path to match: exactly one of these keys.
     PathSection "a path" {
         /// The whole path.
         exact: PathText, optional;
         /// Whole segments: `/v1` matches `/v1` and `/v1/x`, not `/v10`.
         prefix: PathText, optional;
-        /// A regular expression that is found in the path. `\w`, `\d`, `\s`, `\b`, `.` and `(?i)` are about ASCII, unless
-        /// `(?u)` comes before them.
+        /// A regular expression that matches anywhere in the path. `\w`, `\d`, `\s`, `\b`, `.` and `(?i)` mean ASCII
+        /// only, unless `(?u)` precedes them.
         regex: RegexText, optional;
     }
 }
@@ -51,13 +51,13 @@ section! {
 pub(crate) type ValueForm = ShortOr<Text, ValueSection>;
 
 section! {
-    /// A value to match: one of its keys.
+    /// A value to match: exactly one of these keys.
     ValueSection "a value" {
         /// The whole value.
         exact: Text, optional;
-        /// A regular expression that is found in the value.
+        /// A regular expression that matches anywhere in the value.
         regex: RegexText, optional;
-        /// `true`: it is there, whatever its value.
+        /// `true`: any value.
         present: Flag, optional;
     }
 }
@@ -115,7 +115,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// A path, from its slash on.
+/// A path, which begins with a slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PathText(pub(crate) String);
 
@@ -154,7 +154,7 @@ impl Scalar for PathText {
     }
 }
 
-/// A regular expression, which `compile` judges.
+/// A regular expression; `compile` checks its syntax and size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RegexText(pub(crate) String);
 
@@ -215,7 +215,7 @@ impl Scalar for HeaderText {
 
     fn parse(text: &str) -> Result<HeaderText, Fault> {
         let value = HeaderValue::from_str(text).ok().filter(|_| text.trim() == text);
-        // Values of headers are often tokens: no Debug output shows them.
+        // Header values are often tokens, so Debug output must not show them.
         let hidden = |mut value: HeaderValue| {
             value.set_sensitive(true);
             HeaderText(value)

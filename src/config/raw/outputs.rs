@@ -1,4 +1,4 @@
-//! Where logs go, and how much of them; and where state is kept.
+//! The outputs and levels of logs, and the state directory.
 
 use std::path::PathBuf;
 
@@ -56,7 +56,7 @@ impl Scalar for StateDirectory {
     }
 }
 
-/// A level, or directives as `env_filter` reads them. `trace` is none: a release has no such events.
+/// A level, or directives as `env_filter` reads them. `trace` is refused: a release has no such events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LevelText(pub(crate) String);
 

@@ -1,4 +1,4 @@
-//! Pools: their endpoints, and how these are picked, checked and asked.
+//! Pools, with their endpoints, health checks, limits and retries.
 
 use std::ops::RangeInclusive;
 
@@ -21,7 +21,7 @@ section! {
     PoolSection "a pool" {
         /// How an endpoint is picked. `round_robin`: each in turn, as often as its weight says.
         balance: Balance = "round_robin";
-        /// `10.0.0.1:3000`, `[::1]:3000`, `name.local:3000` (resolved again and again; each of its addresses is an
+        /// `10.0.0.1:3000`, `[::1]:3000`, `name.local:3000` (resolved periodically; each of its addresses is an
         /// endpoint), `unix:/path`, or `{ address: ..., weight: 1, backup: false }`.
         endpoints: List<EndpointForm>, required "[10.0.0.1:3000]";
         /// The `Host` that endpoints see: `preserve` (what the client sent), `endpoint` (the endpoint's own address), or
@@ -31,10 +31,11 @@ section! {
         resolve: Limit = "10s";
         /// How endpoints are probed, or `off`.
         health_check: OrOff<CheckSection> = {};
-        /// What happens to requests while no endpoint is healthy, or all have refused a connection: `{ wait: 5s }` or `{ fail_open: true }`.
+        /// What happens to requests while no endpoint is healthy, or all have refused a connection: `{ wait: 5s }` or
+        /// `{ fail_open: true }`.
         when_none_healthy: NoneHealthySection = {};
-        /// What is spoken with its endpoints: `http/1.1`, or `h2` (HTTP/2; without `tls` by prior knowledge), which gRPC
-        /// needs.
+        /// The protocol that its endpoints speak: `http/1.1`, or `h2` (HTTP/2; without `tls` by prior knowledge), which
+        /// gRPC needs.
         protocol: EndpointProtocol = "http/1.1";
         /// TLS with its endpoints. Default: none.
         tls: PoolTlsSection, optional;
@@ -42,7 +43,7 @@ section! {
         timeouts: EndpointTimeoutsSection = {};
         /// Which connections to endpoints are kept for the next requests.
         connections: EndpointConnectionsSection = {};
-        /// What the pool may take of what all pools share.
+        /// The pool's share of what all pools have in common.
         limits: PoolLimitsSection = {};
         /// When a request is tried again, on another endpoint if there is one; or `off`.
         retry: OrOff<RetrySection> = {};
@@ -142,7 +143,7 @@ words!(CheckType, "a type of health check" {
     "grpc" => CheckType::Grpc,
 });
 
-/// What a gRPC probe asks about.
+/// The service that a gRPC probe asks about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServiceName(pub(crate) String);
 
@@ -161,7 +162,7 @@ impl Scalar for ServiceName {
     }
 }
 
-/// What an HTTP probe asks for: a path that may have a query.
+/// The path of an HTTP probe, which may have a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CheckPath(pub(crate) String);
 
@@ -239,8 +240,8 @@ section! {
         wait: Period = "0s";
         /// How many requests may wait; those beyond it are answered 503 at once.
         queue: Count<1, 1_000_000> = 1024;
-        /// `true`: requests go to unhealthy endpoints as if they were healthy, so none waits: `wait` and `queue` may
-        /// not be written beside it.
+        /// `true`: requests go to unhealthy endpoints as if they were healthy, so none waits, and `wait` and `queue`
+        /// must not be set.
         fail_open: Flag = false;
     }
 }
@@ -248,7 +249,7 @@ section! {
 section! {
     /// How long an endpoint may take.
     EndpointTimeoutsSection "a pool's `timeouts`" {
-        /// To connect, the wait for a unix socket whose backlog is full included; after it, 503.
+        /// To connect, including the wait for a unix socket whose backlog is full; after it, 503.
         connect: Limit = "2s";
         /// From the end of the request to the end of the response's header; after it, 504.
         response: Limit = "60s";
@@ -267,22 +268,22 @@ section! {
     /// Which connections to endpoints are kept for the next requests. How long one may be idle is
     /// `timeouts.keep_alive`.
     EndpointConnectionsSection "a pool's `connections`" {
-        /// Idle connections kept of each endpoint, those of all workers together; beyond it, the oldest is
-        /// closed. 0: each request opens its own.
+        /// Idle connections kept of each endpoint, over all workers; beyond it, the oldest is closed. 0: each request
+        /// opens its own connection.
         idle: Count<0, 1_000_000> = 1024;
-        /// Since it was opened, however busy it is; an older one is closed after its response. `off`: no limit.
+        /// The age of a connection, idle or busy; an older one is closed after its response. `off`: no limit.
         age: OrOff<Limit> = "1h";
-        /// `protocol: h2` only: requests that one carries at a time, and fewer where the endpoint wants that; beyond it,
-        /// another one is opened.
+        /// `protocol: h2` only: concurrent requests on one connection, or fewer if the endpoint says so; beyond it,
+        /// another connection is opened.
         streams: Count<1, 10_000> = 100;
     }
 }
 
 section! {
-    /// What a pool may take of what all pools share, so that one that hangs leaves something to the others.
+    /// A pool's share of what all pools have in common, so that a pool that hangs leaves something to the others.
     PoolLimitsSection "a pool's `limits`" {
-        /// Requests that are in flight or wait for an endpoint at a time; beyond it, 503 at once. `auto`: where there are
-        /// other pools, nine tenths of `server.max_connections`, and of what can be served over HTTP/2 besides.
+        /// Requests in flight or waiting for an endpoint at a time; beyond it, 503 at once. `auto`: if there are other
+        /// pools, nine tenths of `server.max_connections` plus the requests that can be served over HTTP/2.
         /// `off`: no limit.
         requests: OrOff<AutoOr<Count<1, 10_000_000>>> = "auto";
     }
@@ -291,8 +292,8 @@ section! {
 section! {
     /// When a request is tried again.
     RetrySection "`retry`" {
-        /// Attempts after the first one. Failed connects do not count: all other endpoints are tried, for
-        /// `timeouts.connect` times one more than this in all. 0: none follows.
+        /// Attempts after the first one; 0: none. Failed connects do not count: all other endpoints are tried, in all
+        /// for at most `timeouts.connect` times (1 + `limit`).
         limit: Count<0, 20> = 2;
         /// After which failures: `connect` (any method: nothing was sent); for idempotent methods also `reset` (closed
         /// before the first byte of a response), `timeout` (no response in time), and statuses from 500 to 599.

@@ -1,4 +1,4 @@
-//! TLS: of listeners, with their certificates.
+//! TLS of listeners and pools.
 
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ section! {
         cert: FilePath, required "/etc/evenkeel/tls/site.pem";
         /// PEM: its private key.
         key: FilePath, required "/etc/evenkeel/tls/site.key";
-        /// DER: an OCSP response, which is stapled. Whoever writes it keeps it fresh. Default: none.
+        /// DER: an OCSP response, which is stapled. evenkeel does not renew it. Default: none.
         ocsp: FilePath, optional;
     }
 }
@@ -60,13 +60,13 @@ section! {
     ClientCertificatesSection "`client_certificates`" {
         /// PEM: the authorities whose certificates are accepted.
         ca: FilePath, required "/etc/evenkeel/tls/clients-ca.pem";
-        /// `required`: no handshake without one; `optional`: those who have none are let in as well.
+        /// `required`: no handshake without one; `optional`: clients without one are served, too.
         mode: ClientCertificateMode = "required";
     }
 }
 
 section! {
-    /// TLS with the endpoints of a pool; `{}` has every default.
+    /// TLS with the endpoints of a pool; `{}` sets every default.
     PoolTlsSection "a pool's `tls`" {
         /// The name that endpoints are asked for (SNI), and that their certificates must have. Default: the endpoint's
         /// host, as it is written.
@@ -77,7 +77,7 @@ section! {
         cert: FilePath, optional;
         /// PEM: its private key.
         key: FilePath, optional;
-        /// `false`: any certificate will do, and whoever is in between can read and change everything.
+        /// `false`: any certificate is accepted, so anybody between can read and change everything.
         verify: Flag = true;
     }
 }
