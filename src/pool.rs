@@ -1,8 +1,8 @@
 //! Pools of endpoints: their live state, how one is picked, and the health checks.
 //!
-//! A [`Pool`] has a Pingora `LoadBalancer`: discovery and membership go through it, and it makes the turns anew when
-//! the members change. Picking asks the turns directly. The live state of endpoints is in a table of ours that reloads
-//! hand on, because Pingora's own forgets it.
+//! A [`Pool`] has a Pingora `LoadBalancer`: discovery and membership go through it, and it rebuilds the `Rotation`
+//! when the members change. Picking reads the rotation directly. The live state of endpoints is in an
+//! [`EndpointTable`], which survives reloads, as Pingora's own state does not.
 
 pub mod authorities;
 mod check_id;
@@ -61,13 +61,13 @@ use rotation::{Picker, Pickers};
 use round_robin::RoundRobin;
 use status::{EndpointState, EndpointStatus, PoolStatus};
 
-/// When an endpoint is probed again as long as it is not decided whether it is healthy, from start to start.
+/// From the start of one probe to that of the next, while an endpoint is still `checking`.
 const UNDECIDED_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A pool as it runs.
+/// A running pool.
 pub struct Pool {
     spec: config::Pool,
-    /// The same without its endpoints, for those who keep it for long.
+    /// `spec` without endpoints, for requests whose response takes long.
     settings: Arc<config::Pool>,
     balancer: LoadBalancer<RoundRobin>,
     picker: Arc<Picker>,
@@ -75,15 +75,15 @@ pub struct Pool {
     table: Arc<EndpointTable>,
     resolver: Arc<Resolver>,
     waiting: AtomicUsize,
-    /// Requests begin to wait: endpoints that are down are probed early.
+    /// Notified when a first request waits, so that endpoints that are down are probed early.
     hurry: Notify,
-    /// Of connections that this machine could not open.
+    /// Throttles the log of connections that this machine could not open.
     shortages: Mutex<LogThrottle>,
-    /// Made for these members when somebody first asks: most responses name none.
+    /// With the members that they are of. Made when first needed, because few responses name an endpoint.
     authorities: ArcSwapOption<(Arc<[Backend]>, Arc<Authorities>)>,
 }
 
-/// What came of asking a pool for an endpoint.
+/// The result of picking an endpoint.
 #[derive(Debug)]
 pub enum Picked {
     Endpoint { endpoint: Arc<Endpoint>, failed_open: bool, skipped: Option<Arc<SkippedEndpoints>> },
@@ -91,8 +91,7 @@ pub enum Picked {
 }
 
 impl Pool {
-    /// Makes the pool; the endpoints that it shares with `previous` keep their live state, and others begin with what
-    /// is known of them.
+    /// Endpoints that are also in `previous` keep their live state; others begin with what `known` has of them.
     pub fn new(mut spec: config::Pool, previous: Option<&Pool>, known: &Arc<KnownState>) -> Arc<Self> {
         let table = previous.map(|pool| pool.table.clone()).unwrap_or_default();
         let resolver = previous.map(|pool| pool.resolver.clone()).unwrap_or_default();
@@ -121,9 +120,9 @@ impl Pool {
         pool
     }
 
-    /// Finds the members by what is known of names, so that a pool of addresses is whole from the beginning.
+    /// Finds the members with the addresses that names had last, so that a pool of addresses is complete at once.
     fn find_members(&self) {
-        // It waits for nothing.
+        // One poll is enough: `Discovery` never waits.
         let discovery = std::pin::pin!(self.balancer.update());
         let _ = discovery.poll(&mut Context::from_waker(Waker::noop()));
     }
@@ -136,30 +135,30 @@ impl Pool {
         &self.spec
     }
 
-    /// What it says but for its endpoints.
+    /// The config without endpoints.
     pub fn settings(&self) -> &Arc<config::Pool> {
         &self.settings
     }
 
-    /// Its requests, and how many it may have.
+    /// The count of its requests, and their limit.
     pub fn in_flight_limit(&self) -> &InFlightLimit {
         self.table.in_flight_limit()
     }
 
-    /// Whether their requests count together: one follows the other under the same name.
+    /// Whether the requests of both count together, because one follows the other under the same name.
     pub fn shares_load(&self, other: &Pool) -> bool {
         Arc::ptr_eq(self.table.in_flight_limit(), other.table.in_flight_limit())
     }
 
-    /// Whether another request may wait: those that wait count as those in flight do.
+    /// Whether another request may wait: waiting requests count towards the limit as those in flight do.
     pub fn may_wait(&self, holds: Holds) -> bool {
         self.in_flight_limit().has_room(holds, self.waiting.load(Relaxed) as u64)
     }
 
-    /// The endpoint whose turn it is, other than those that were `tried` as long as another is left.
+    /// The endpoint whose turn it is; one of those `tried` only where no other is left.
     ///
-    /// The turns of the balancer's selector are asked directly: `LoadBalancer::select_with` clones the backend and
-    /// keeps a set of those it has seen, at seven times the cost (docs/growth.md).
+    /// Reads the rotation directly: `LoadBalancer::select_with` clones the backend and keeps a set of those it has
+    /// seen, at seven times the cost (docs/growth.md).
     pub fn pick(&self, tried: &TriedEndpoints) -> Picked {
         let (rotation, start) = self.picker.look(!tried.is_empty());
         let skipped = rotation.skipped();
@@ -178,24 +177,24 @@ impl Pool {
         }
     }
 
-    /// Whether there is an endpoint that was not tried.
+    /// Whether there is an untried endpoint to pick.
     pub fn has_fresh(&self, tried: &TriedEndpoints) -> bool {
         self.picker.rotation().fresh(0, tried).is_some()
     }
 
-    /// Whether there is an endpoint to pick, be it one that was tried.
+    /// Whether there is an endpoint to pick, tried or not.
     pub fn has_another(&self, tried: &TriedEndpoints) -> bool {
         self.picker.rotation().another(0, tried).is_some()
     }
 
-    /// Finds the members anew: resolves the host names among the endpoints. Calls `on_change` whenever members may have
-    /// changed. What has been found stays if this is dropped.
+    /// Resolves the host names among the endpoints and updates the members. Calls `on_change` whenever members may have
+    /// changed. Results so far stay if the future is dropped.
     pub async fn discover(&self, mut on_change: impl FnMut()) {
         let found = || {
             self.find_members();
             on_change();
         };
-        // What cannot be resolved keeps its last addresses.
+        // Names that cannot be resolved keep their last addresses.
         self.resolver.resolve(&self.spec.name, host_names(&self.spec), found).await;
         self.resolver.retain(|known| host_names(&self.spec).any(|name| name == *known));
         self.find_members();
@@ -205,7 +204,7 @@ impl Pool {
         self.table.retain(|label| members.contains(label));
     }
 
-    /// What its members could be called.
+    /// The names and addresses of its members.
     pub fn authorities(&self) -> Arc<Authorities> {
         let rotation = self.picker.rotation();
         if let Some(made) = &*self.authorities.load()
@@ -218,17 +217,17 @@ impl Pool {
         authorities
     }
 
-    /// Whether requests find an endpoint.
+    /// Whether a request would find an endpoint now.
     pub fn serves(&self) -> bool {
         self.picker.rotation().first(0).is_some()
     }
 
-    /// Whether it has no endpoint, healthy or not: none of its names has ever been resolved.
+    /// Whether it has no endpoint, healthy or not, because none of its names has ever been resolved.
     pub fn is_unresolved(&self) -> bool {
         self.picker.rotation().members().next().is_none()
     }
 
-    /// Why requests find no endpoint, with one that stands for all.
+    /// Why requests find no endpoint, with the reason of one endpoint or name as an example.
     pub fn why_unavailable(&self) -> String {
         let name = self.name();
         let status = self.status();
@@ -249,13 +248,13 @@ impl Pool {
         self.picker.rotation().members().cloned().collect()
     }
 
-    /// Probes a member once and does nothing about what was found; `None`: there is no health check, or the endpoint
-    /// cannot be probed.
+    /// Probes a member once, without recording the result; `None`: there is no health check, or the endpoint cannot be
+    /// probed.
     pub async fn probe_once(&self, member: &Member) -> Option<ProbeResult> {
         Some(self.probe_of(member)?.run().await)
     }
 
-    /// Whether it is not known yet what this pool's health check says of a member.
+    /// Whether this pool's health check has not come to a verdict about the member yet.
     pub fn is_undecided(&self, member: &Member) -> bool {
         member.check.is_some_and(|check| !member.endpoint.is_decided_by(check))
     }
@@ -267,8 +266,8 @@ impl Pool {
         }
     }
 
-    /// Probes a member: once, or as often as it takes while it fails and that decides nothing. What is found is to be
-    /// published. Returns when the last probe began.
+    /// Probes a member once, and again as long as probes fail without a verdict. The caller publishes the results.
+    /// Returns when the last probe began.
     async fn probe_until_decided(
         &self,
         member: &Member,
@@ -293,25 +292,25 @@ impl Pool {
         Probe::new(&member.endpoint, self.spec.health_check.as_ref()?, &self.spec)
     }
 
-    /// Makes the turns anew by what is known of the endpoints.
+    /// Rebuilds the rotation from the state of the endpoints.
     ///
-    /// This takes as long as the pool is large, so it is done for all news together that came at the same time: ten
-    /// thousand probes that pass one by one must not make ten thousand times ten thousand turns.
+    /// The cost grows with the pool, so changes that come at the same time are published together: ten thousand probes
+    /// that pass one by one must not place ten thousand endpoints ten thousand times.
     pub fn publish_health(&self) {
         self.pickers.publish();
     }
 
-    /// Publishes the news of probes and requests for as long as they run.
+    /// Publishes changes of state whenever there are some, for ever.
     async fn publish_all_health(&self) {
         loop {
             self.pickers.changed.notified().await;
-            // Others that have ended first: whoever is woken runs next, before those that wait for their turn.
+            // A woken task runs before tasks that were ready earlier: let those report their results first.
             tokio::task::yield_now().await;
             self.publish_health();
         }
     }
 
-    /// Takes in what a probe has found, and says it once when it changes what is thought of the endpoint.
+    /// Records a probe's result, and logs it if the endpoint's state changes.
     fn probed(&self, member: &Member, finding: ProbeResult, due: ProbeKind) {
         if let ProbeResult::Shortage(reason) = &finding {
             self.is_short(reason);
@@ -339,7 +338,8 @@ impl Pool {
         }
     }
 
-    /// A request's connection to the endpoint has not opened: others pass it over from now on. `true` if that is news.
+    /// Records that a request could not connect to the endpoint, so that others pass it over. `true` if it was not
+    /// known to be unreachable.
     pub fn connect_failed(&self, endpoint: &Endpoint, reason: &str) -> bool {
         if !endpoint.reachability().set(reason, SystemTime::now()) {
             return false;
@@ -354,7 +354,7 @@ impl Pool {
         true
     }
 
-    /// A request's connection to the endpoint has opened.
+    /// Records that a request has connected to the endpoint.
     pub fn connected(&self, endpoint: &Endpoint) {
         if endpoint.connected() {
             self.is_reachable(endpoint);
@@ -368,7 +368,7 @@ impl Pool {
         }
     }
 
-    /// This machine could not open a connection, which says nothing about the endpoint.
+    /// Logs that this machine could not open a connection, which says nothing about the endpoint.
     pub fn is_short(&self, reason: &str) {
         if let Some(count) = self.shortages.lock().due(Instant::now()) {
             log::error!(pool = &*self.spec.name, reason, count; "this machine cannot open connections to endpoints");

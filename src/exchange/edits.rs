@@ -61,7 +61,7 @@ enum EditName {
     Other(HeaderName),
 }
 
-/// The ranges are those of the values in [`Edits::lines`].
+/// The ranges are those of the values in `Edits::lines`.
 #[derive(Debug, Clone)]
 enum Change {
     Remove,
@@ -191,7 +191,7 @@ impl Edits {
         self.named & bit(name) != 0 && self.list.iter().any(gives)
     }
 
-    /// The added fields, in order: name, and range of the value in [`Edits::lines`].
+    /// The added fields, in order: name, and range of the value in `lines`.
     pub fn added(&self) -> impl Iterator<Item = (HeaderName, Range<usize>)> {
         self.list.iter().filter_map(|edit| match &edit.change {
             Change::Remove => None,

@@ -99,7 +99,7 @@ impl Exchange {
     }
 
     /// Whether another attempt may follow a failed connect. Such attempts cost only time, so the time is bounded: by
-    /// what `retry.limit` attempts take where each needs `timeouts.connect`.
+    /// what the attempts of `retry.limit` take where each needs `timeouts.connect`.
     ///
     /// A request that may wait does so once no untried endpoint or no time is left, unless this machine is short of
     /// resources: an endpoint that could be reached would end the wait at once.

@@ -1,5 +1,5 @@
-//! By what names the members of a pool could be called, laid out for looking up: whoever asks has a response in hand,
-//! and a pool may have tens of thousands of them.
+//! The names and addresses of a pool's members, in hash sets: they are looked up for a response, and a pool may have
+//! tens of thousands of members.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -11,12 +11,12 @@ use super::endpoint::{Endpoint, Target};
 
 type Set<T> = HashSet<T, RandomState>;
 
-/// Made once for each membership, when somebody first asks.
+/// Made once for each membership, when first needed.
 #[derive(Default)]
 pub struct Authorities {
-    /// Addresses with their ports, and what the config says; in lower case.
+    /// Addresses with ports, and the endpoints as written in the config; in lower case.
     authorities: Set<Box<str>>,
-    /// What the config says, without ports; in lower case.
+    /// The hosts as written in the config; in lower case.
     hosts: Set<Box<str>>,
     addresses: Set<IpAddr>,
 }
@@ -25,7 +25,7 @@ impl Authorities {
     pub fn new<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Self {
         let mut names = Self::default();
         for endpoint in endpoints {
-            // A unix socket has no name that a client could take for an address.
+            // Nothing that a response names could be a unix socket.
             let Target::Inet(address) = endpoint.target() else { continue };
             let written = endpoint.written().to_ascii_lowercase();
             names.addresses.insert(address.ip());

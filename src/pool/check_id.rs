@@ -1,4 +1,4 @@
-//! What a health check asks an endpoint: a verdict holds for whoever is asked the same.
+//! Identifies what a health check asks an endpoint, so that a verdict is only inherited by a check that asks the same.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{self, CheckKind, EndpointProtocol};
 use crate::tls::ClientTls;
 
-/// A number for everything that changes what a probe says. It is the same in every process and version, and tells
+/// A hash of all settings that can change a probe's result. It is the same in every process and version, and reveals
 /// nothing of the secrets that a check may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckId(u64);
@@ -19,11 +19,11 @@ impl CheckId {
         Self(number)
     }
 
-    /// Of an endpoint that the config calls `written`; `None`: its pool has no health check.
+    /// The check of an endpoint that the config calls `written`; `None`: its pool has no health check.
     pub fn of(pool: &config::Pool, written: &str) -> Option<Self> {
         let check = pool.health_check.as_ref()?;
         let mut text = format!("within {} ms", check.timeout.as_millis());
-        // A probe of TCP alone says the same whatever is spoken afterwards, and whatever the endpoint is called.
+        // The result of a TCP probe depends neither on the protocol nor on the endpoint's name.
         match &check.kind {
             CheckKind::Tcp => text += ", tcp",
             CheckKind::Grpc { service } => {

@@ -1,5 +1,5 @@
-//! Connections to endpoints, as far as both carriers and probes open them in one way: unix sockets that are busy, and
-//! TLS beneath Pingora, which takes it for a plain connection, so that sessions are resumed.
+//! What engines and probes share of connecting to endpoints: unix sockets whose backlog is full, and TLS beneath
+//! Pingora, which takes it for a plain connection, so that sessions are resumed.
 
 use std::fmt::Debug;
 use std::io;
@@ -24,12 +24,11 @@ use tokio_rustls::client::TlsStream;
 
 use crate::tls::{ClientTls, HTTP2};
 
-/// Between two looks whether a full backlog has room again: the kernel tells nobody.
+/// First and longest pause between two tries to connect to a full backlog: the kernel does not notify of room.
 const BACKLOG_PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(16)];
 
-/// The connects that the full backlog of an endpoint's unix socket holds up (EAGAIN), in the order in which they came:
-/// the first one looks for room, again and again, until whoever wants it has no more time. Who comes later queues
-/// behind them, even where there is room again.
+/// The connects that the full backlog of an endpoint's unix socket holds up (EAGAIN), in order of arrival. The first
+/// tries again and again until its caller drops it; later connects queue behind, even if there is room again.
 #[derive(Debug, Default)]
 pub struct Backlog {
     turn: tokio::sync::Mutex<()>,
@@ -79,7 +78,7 @@ async fn connect_when_there_is_room(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// The system's error that Pingora's was made of.
+/// The system's error at the root of Pingora's.
 pub fn system_error(error: &Error) -> Option<&io::Error> {
     let mut error = error;
     loop {
@@ -91,17 +90,17 @@ pub fn system_error(error: &Error) -> Option<&io::Error> {
     }
 }
 
-/// What an endpoint must be.
+/// TLS settings for an endpoint, and the name that its certificate must have.
 #[derive(Debug, Clone)]
 pub struct TlsTarget {
     pub tls: Arc<ClientTls>,
     pub name: ServerName<'static>,
 }
 
-/// What is wrong with an endpoint that has TLS and no HTTP/2, where that is what is spoken with it.
+/// The failure of an endpoint whose TLS handshake does not select HTTP/2 where the pool speaks that.
 pub const NO_HTTP2: &str = "the endpoint did not agree on HTTP/2 (ALPN)";
 
-/// Why there is no TLS with the endpoint.
+/// Why the TLS handshake with an endpoint failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct TlsFailure(String);
@@ -124,7 +123,7 @@ where
 #[derive(Debug)]
 pub(super) struct ProbeConnector {
     expected: Option<TlsTarget>,
-    /// The connection has not opened yet.
+    /// A connect is under way.
     connecting: AtomicBool,
 }
 
@@ -143,7 +142,7 @@ impl ProbeConnector {
             SocketAddr::Inet(address) => self.finish(TcpStream::connect(address).await?).await,
             SocketAddr::Unix(address) => {
                 let path = address.as_pathname().ok_or(io::ErrorKind::InvalidInput)?;
-                // Not behind the requests that wait: a probe has less time.
+                // Does not queue behind requests, because a probe has less time.
                 self.finish(connect_when_there_is_room(path).await?).await
             }
         }
@@ -183,7 +182,7 @@ impl Connect for ProbeConnector {
 struct TlsSocket<S>(TlsStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync + Debug> VirtualSocket for TlsSocket<S> {
-    /// Those that matter have been set.
+    /// Does nothing: the options that matter are set on the socket beneath.
     fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Which endpoints a pool has: the addresses in the config, and those that its host names have now.
+//! The endpoints of a pool: the addresses in the config, and those that its host names resolved to last.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::resolver::Resolver;
 use super::rotation::Member;
 use crate::config::{self, EndpointAddress};
 
-/// It waits for nothing, and looks no name up: `Resolver` does, and knows what was found last.
+/// Never waits, and resolves no names itself: it reads the last results of [`Resolver`].
 pub(super) struct Discovery {
     pool: config::Pool,
     table: Arc<EndpointTable>,

@@ -39,11 +39,12 @@ impl fmt::Display for Target {
     }
 }
 
-/// In cache lines beside the one with the count of those who hold it: each request writes that, and reads of these.
+/// Aligned so that its fields, which requests read, are not in the cache line of its `Arc`'s reference count, which
+/// every request writes.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Endpoint {
-    /// How people know it: `10.0.0.1:3000`, `unix:/path`, or `name:port (10.0.0.1:3000)`.
+    /// Its name in logs and metrics: `10.0.0.1:3000`, `unix:/path`, or `name:port (10.0.0.1:3000)`.
     label: Arc<str>,
     /// The address as the config has it: what `host: endpoint` sends.
     written: Arc<str>,
@@ -52,11 +53,11 @@ pub struct Endpoint {
     reachability: Reachability,
     backlog: Backlog,
     counters: Counters,
-    /// Of its pool.
+    /// The count of requests of its pool.
     pool: Arc<InFlightLimit>,
 }
 
-/// What an endpoint is like at one moment, and why.
+/// An endpoint's state at one moment, and the reason.
 #[derive(Debug, Clone)]
 pub struct HealthStatus {
     pub state: EndpointState,
@@ -64,21 +65,21 @@ pub struct HealthStatus {
     pub reason: Arc<str>,
 }
 
-/// What a probe has changed.
+/// The change that a probe's result caused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HealthChange {
     None,
-    /// Its health.
+    /// The endpoint's state of health.
     State,
-    /// Connections to it open again.
+    /// The endpoint is reachable again.
     Reachability,
 }
 
 #[derive(Debug, Default)]
 struct Counters {
-    /// What requests count: see the places below.
+    /// Counts by requests, at the indexes below.
     traffic: ShardedCounter<7>,
-    /// Of all owners of idle connections.
+    /// Permits that all [`IdleConnections`] of the endpoint have together.
     idle_permits: AtomicU64,
     checks_passed: AtomicU64,
     checks_failed: AtomicU64,
@@ -92,7 +93,7 @@ const BYTES_OUT: usize = 4;
 const CONNECTS: usize = 5;
 const IDLE: usize = 6;
 
-/// The counters at one moment. What is under way stays with the process that does it.
+/// The counters at one moment. Counts of what is under way are not handed to another process.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EndpointLoad {
@@ -120,7 +121,7 @@ impl Endpoint {
         Self { label, written, target, health: Mutex::new(health), reachability, backlog, counters, pool }
     }
 
-    /// For those who only name it.
+    /// For tests that only need its name.
     #[cfg(test)]
     pub fn named(label: &str) -> Arc<Self> {
         EndpointTable::default().endpoint(label, &label.into(), &Target::Unix(label.into()), None)
@@ -134,8 +135,8 @@ impl Endpoint {
         &self.written
     }
 
-    /// What it must be with these settings of TLS; `None`: there are none. Where they give no name that a certificate
-    /// can have, no certificate has it.
+    /// The TLS settings with the name that its certificate must have; `None`: without TLS. If it has no valid name, one
+    /// that no certificate matches.
     pub fn expected(&self, tls: &Option<Arc<ClientTls>>) -> Option<TlsTarget> {
         let tls = tls.clone()?;
         let nobody = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
@@ -147,7 +148,7 @@ impl Endpoint {
         &self.target
     }
 
-    /// Of the connects that a full backlog holds up.
+    /// The connects that wait for room in a full backlog.
     pub fn backlog(&self) -> &Backlog {
         &self.backlog
     }
@@ -172,7 +173,7 @@ impl Endpoint {
         }
     }
 
-    /// What its health check thinks of it.
+    /// The state by its health check alone.
     pub(super) fn health(&self) -> Health {
         self.health.lock().clone()
     }
@@ -186,12 +187,12 @@ impl Endpoint {
         &self.reachability
     }
 
-    /// Connections to it have just failed.
+    /// Whether its last connect failed.
     pub fn is_unreachable(&self) -> bool {
         self.reachability.is_marked()
     }
 
-    /// A connection to it has opened; `true` if it was thought to be unreachable.
+    /// Records that a connection has opened; `true` if it was marked unreachable.
     pub(super) fn connected(&self) -> bool {
         self.count(CONNECTS, 1);
         self.reachability.clear()
@@ -202,10 +203,10 @@ impl Endpoint {
         self.counters.traffic.sum(CONNECTS, Relaxed)
     }
 
-    /// Takes in what a probe has found. `asked`: by which health check, if there is one.
+    /// Records a probe's result. `asked` is the health check, if there is one.
     ///
-    /// An early probe that fails says nothing against an endpoint that counts as healthy: its health check says how
-    /// often, and how far apart, that has to happen.
+    /// The failure of an early probe does not count against a healthy endpoint: only the probes that its health check
+    /// schedules can make it unhealthy.
     pub(super) fn probed(
         &self,
         result: Result<(), String>,
@@ -230,7 +231,7 @@ impl Endpoint {
         }
     }
 
-    /// Its pool has no health check any more, or has none yet.
+    /// Makes it healthy, because its pool has no health check.
     pub(super) fn unchecked(&self, now: SystemTime) {
         let mut health = self.health.lock();
         if health.state() != EndpointState::Healthy {
@@ -238,9 +239,9 @@ impl Endpoint {
         }
     }
 
-    /// Of what begins and ends.
+    /// A count that goes up and down.
     fn at_a_time(&self, what: usize) -> u64 {
-        // Summed while some begin and end, it may miss the beginning of one whose end it sees.
+        // A sum over shards may see a decrement without its increment, and be negative for a moment.
         u64::try_from(self.counters.traffic.sum(what, Relaxed).cast_signed()).unwrap_or(0)
     }
 
@@ -248,7 +249,7 @@ impl Endpoint {
         self.counters.traffic.add(what, value, Relaxed);
     }
 
-    /// Goes on from what has been counted elsewhere.
+    /// Adds what has been counted before, by another process or pool.
     fn count_on(&self, load: EndpointLoad) {
         for (what, value) in [
             (REQUESTS, load.requests),
@@ -256,7 +257,7 @@ impl Endpoint {
             (BYTES_IN, load.bytes_in),
             (BYTES_OUT, load.bytes_out),
         ] {
-            // A count that is 0 needs no memory.
+            // Adding 0 would allocate a shard.
             if value > 0 {
                 self.count(what, value);
             }
@@ -280,20 +281,20 @@ impl Endpoint {
     }
 }
 
-/// Connections to an endpoint that wait for their next request; while this lives, they count.
+/// One owner's count of idle connections to an endpoint; dropping it takes them off the endpoint's count.
 ///
-/// All owners together have as many permits as the endpoint may have idle connections. A worker keeps some that it does not
-/// use, so that a request that takes a connection and keeps it again writes nothing that other workers write.
+/// All owners together have as many permits as the endpoint may have idle connections. A worker keeps some unused
+/// permits, so that a request that takes a connection and gives it back writes nothing that other workers write.
 #[derive(Debug)]
 pub struct IdleConnections {
     endpoint: Arc<Endpoint>,
-    /// Of this owner.
+    /// This owner's idle connections.
     count: u64,
-    /// How many permits it has.
+    /// This owner's permits, at least `count`.
     permits: u64,
-    /// It has all connections of a worker.
+    /// The owner is a worker, which may keep unused permits.
     of_worker: bool,
-    /// How many of them it may leave unused.
+    /// How many permits it may keep unused.
     spare: u64,
 }
 
@@ -302,7 +303,7 @@ impl IdleConnections {
         Self { endpoint, count: 0, permits: 0, of_worker: false, spare: 0 }
     }
 
-    /// All those of one worker.
+    /// For all idle connections of one worker.
     pub fn of_worker(endpoint: Arc<Endpoint>) -> Self {
         let mut idle = Self::of(endpoint);
         idle.of_worker = true;
@@ -314,7 +315,7 @@ impl IdleConnections {
         if self.of_worker {
             self.spare = self.endpoint.pool.half_of_thread(most);
         }
-        // There may be more than there may be now.
+        // A reload may have lowered the limit.
         let are_too_many = self.endpoint.counters.idle_permits.load(Relaxed) > most;
         if (self.count == self.permits || are_too_many) && !self.take_permits(most) {
             return false;
@@ -330,17 +331,17 @@ impl IdleConnections {
         self.give_back_beyond(self.spare);
     }
 
-    /// Gives back the permits that are not used. To be called now and then: others may want them.
+    /// Gives back unused permits. To be called now and then, because other owners may need them.
     pub fn give_back_unused(&mut self) {
         self.give_back_beyond(0);
     }
 
-    /// Takes one at least, where there is one.
+    /// Takes at least one permit; `false`: there is none.
     fn take_permits(&mut self, most: u64) -> bool {
         self.give_back_unused();
         let at_once = (self.spare / 2).max(1);
         let more = |all: u64| (all < most).then(|| most.min(all + at_once));
-        // Look and count are one step: owners on other threads take some at the same time.
+        // Atomic, because owners on other threads take permits at the same time.
         let Ok(before) = self.endpoint.counters.idle_permits.fetch_update(Relaxed, Relaxed, more) else {
             return false;
         };
@@ -374,7 +375,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// For a request that the pool sees first; `None`: it would be one too many for its limit.
+    /// For a request that the pool has not admitted before; `None`: the pool's limit is reached.
     pub fn within_limit(endpoint: Arc<Endpoint>, holds: Holds) -> Option<Self> {
         if !endpoint.pool.begin(holds) {
             endpoint.pool.end(holds);
@@ -383,13 +384,13 @@ impl Lease {
         Some(Self::counted(endpoint, holds))
     }
 
-    /// For a request that the pool has let in before: it counts, and is not refused.
+    /// For a request that the pool has admitted before: it is counted, and not refused.
     pub fn beyond_limit(endpoint: Arc<Endpoint>, holds: Holds) -> Self {
         endpoint.pool.begin(holds);
         Self::counted(endpoint, holds)
     }
 
-    /// The pool has counted it.
+    /// For a request that the pool's limit has counted.
     fn counted(endpoint: Arc<Endpoint>, holds: Holds) -> Self {
         endpoint.count(REQUESTS, 1);
         endpoint.count(IN_FLIGHT, 1);
@@ -400,7 +401,7 @@ impl Lease {
         self.endpoint.as_ref().expect("a lease that has ended is nobody's")
     }
 
-    /// Ends it; the endpoint is left to be named.
+    /// Ends it, and returns the endpoint for the record.
     pub fn end(mut self) -> Arc<Endpoint> {
         self.give_back().expect("it has not ended before")
     }
@@ -416,12 +417,12 @@ impl Lease {
         self.endpoint().count(FAILURES, 1);
     }
 
-    /// Body bytes on their way to the endpoint.
+    /// Counts body bytes to the endpoint.
     pub fn sent(&self, bytes: u64) {
         self.endpoint().count(BYTES_IN, bytes);
     }
 
-    /// Body bytes on their way from the endpoint.
+    /// Counts body bytes from the endpoint.
     pub fn received(&self, bytes: u64) {
         self.endpoint().count(BYTES_OUT, bytes);
     }
@@ -433,20 +434,19 @@ impl Drop for Lease {
     }
 }
 
-/// Every endpoint that a pool of this name has had and may still need.
+/// The endpoints of all pools of one name, with those that have left but still have requests in flight.
 ///
-/// A reload gives the table on from the old pool to the new one, and so the live state.
+/// A reload hands the table from the old pool to the new one, and with it the live state.
 #[derive(Debug, Default)]
 pub struct EndpointTable {
     entries: Mutex<HashMap<Arc<str>, Arc<Endpoint>>>,
     in_flight_limit: Arc<InFlightLimit>,
-    /// What was known before of endpoints that are not here yet, until the members have been found; with the pool's
-    /// name.
+    /// The pool's name, and live state for endpoints that are not in the table yet, until names have been resolved.
     inherited: Mutex<Option<(Arc<str>, Arc<KnownState>)>>,
 }
 
 impl EndpointTable {
-    /// Of the pool, whatever reloads it has seen.
+    /// The one limit of the pool, across reloads.
     pub fn in_flight_limit(&self) -> &Arc<InFlightLimit> {
         &self.in_flight_limit
     }
@@ -455,12 +455,12 @@ impl EndpointTable {
         *self.inherited.lock() = Some((pool.clone(), known.clone()));
     }
 
-    /// Whatever endpoint comes from now on is a new one.
+    /// Endpoints that are added from now on begin without live state.
     pub fn forget_inherited(&self) {
         *self.inherited.lock() = None;
     }
 
-    /// The endpoint of that label, made if it is new.
+    /// The endpoint with that label, created if it is not there.
     pub fn endpoint(
         &self,
         label: &str,
@@ -503,7 +503,7 @@ impl EndpointTable {
         endpoint
     }
 
-    /// Forgets endpoints that are no member any more and have nothing in flight.
+    /// Forgets endpoints that are not members and have nothing in flight.
     pub fn retain(&self, is_member: impl Fn(&str) -> bool) {
         self.entries.lock().retain(|label, endpoint| is_member(label) || endpoint.at_a_time(IN_FLIGHT) > 0);
     }

@@ -6,12 +6,11 @@
 //! | healthy   | stays, the failures in a row start again    | unhealthy after `unhealthy_after` in a row     |
 //! | unhealthy | healthy after `healthy_after` in a row      | stays, the passes in a row start again         |
 //!
-//! So one failed probe decides nothing: it may be the third in a row, or the one in ten that fails by chance. An endpoint
-//! that is `checking` is probed again at once until that is known (`supervisor`), and meanwhile gets traffic only where
-//! no endpoint is healthy.
+//! One failed probe decides nothing, as it may have failed by chance. An endpoint that is `checking` is probed again at
+//! once until there is a verdict (`supervisor`), and meanwhile gets traffic only where no endpoint is healthy.
 //!
-//! When the check itself changes, what the old one found stays until the new one speaks against it: an unhealthy
-//! endpoint is healthy with its first pass, so that a check that was wrong is repaired by a reload.
+//! When the check itself changes, the state stays until probes of the new check contradict it. An unhealthy endpoint is
+//! healthy with the first pass of the new check, so that a reload repairs a check that was wrong.
 
 use std::time::SystemTime;
 
@@ -34,15 +33,15 @@ impl Thresholds {
     }
 }
 
-/// It goes from process to process at upgrades: fields may be added with a default, and none removed.
+/// Handed from process to process at upgrades: fields may be added with a default, and none removed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Health {
     state: EndpointState,
-    /// Probes in a row that spoke against the state.
+    /// Probes in a row that contradict the state.
     against: u32,
     since: SystemTime,
     reason: String,
-    /// Whose probes have found that; `None`: nobody's have.
+    /// The check whose probes were recorded last; `None`: none were.
     #[serde(default)]
     check: Option<CheckId>,
 }
@@ -54,7 +53,7 @@ impl Health {
         Self { state: EndpointState::Checking, against: 0, since: now, reason, check: None }
     }
 
-    /// Of an endpoint that nobody checks.
+    /// Without a health check.
     pub fn unchecked(now: SystemTime) -> Self {
         let reason = "no health check".into();
         Self { state: EndpointState::Healthy, against: 0, since: now, reason, check: None }
@@ -72,7 +71,7 @@ impl Health {
         &self.reason
     }
 
-    /// Whether probes of this check have spoken.
+    /// Whether the last recorded probe was of this check.
     pub fn is_by(&self, check: CheckId) -> bool {
         self.check == Some(check)
     }
@@ -82,7 +81,7 @@ impl Health {
         self.is_by(check) && self.state != EndpointState::Checking
     }
 
-    /// Takes the result of one probe of `check` in; `true` if the state changed.
+    /// Records the result of one probe of `check`; `true` if the state changed.
     pub fn record(
         &mut self,
         probe: Result<(), String>,

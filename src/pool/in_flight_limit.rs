@@ -1,7 +1,7 @@
-//! How many requests a pool has at a time, over all threads, and how many it may have.
+//! The count of a pool's requests in flight over all threads, and its limit.
 //!
-//! Each thread counts for itself. Only where one of them has much of what the pool may have does it ask for the counts
-//! of all, and from then on all do, until the pool has little again: so in a pool that is far from its limit a request
+//! Each thread counts for itself. Once one thread has a large part of the limit, all threads sum up the counts of all
+//! for each request, until the pool is far from its limit again. So a request to a pool that is far from its limit
 //! writes nothing that other threads write, and the limit is exact all the same.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -12,20 +12,20 @@ use parking_lot::Mutex;
 use crate::log_throttle::LogThrottle;
 use crate::sharded_counter::ShardedCounter;
 
-/// What a request holds for as long as it is in flight.
+/// What a request occupies on the client's side while it is in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holds {
-    /// Of HTTP/1.1: its client's connection.
+    /// HTTP/1.1: the whole connection.
     Connection = 0,
-    /// Of HTTP/2: one stream of it.
+    /// HTTP/2: one stream of a connection.
     Stream = 1,
 }
 
-/// How many requests there may be; `None`: any number.
+/// The most requests in flight; `None`: no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MaxRequests {
     pub all: Option<u64>,
-    /// Of those that hold a connection.
+    /// The most that hold a connection.
     pub of_connections: Option<u64>,
 }
 
@@ -35,7 +35,7 @@ pub struct InFlightLimit {
     in_flight: ShardedCounter<2>,
     all: Limit,
     of_connections: Limit,
-    /// Threads that serve them; 0: that is not known.
+    /// Number of worker threads; 0: not known.
     threads: AtomicU64,
     refused: AtomicU64,
     report: Mutex<LogThrottle>,
@@ -44,26 +44,26 @@ pub struct InFlightLimit {
 #[derive(Debug)]
 struct Limit {
     most: AtomicU64,
-    /// While each thread has less than this, all together have at most half of `most`.
+    /// While each thread has fewer than this, all together have at most half of `most`.
     high: AtomicU64,
-    /// Whether some thread has had as much ([`NEAR`]), and how often that has happened.
+    /// Whether some thread has reached `high` ([`NEAR`]), and how often that has happened.
     marks: AtomicU64,
 }
 
-/// The bit of [`Limit::marks`] that says that the counts of all are to be asked for.
+/// The bit of [`Limit::marks`] by which every request sums up the counts of all threads.
 const NEAR: u64 = 1;
 /// What one mark adds to [`Limit::marks`].
 const MARK: u64 = 2;
 
 impl InFlightLimit {
-    /// Sets how many there may be, where so many threads serve them.
+    /// Sets the limits. `threads` is the number of workers.
     pub fn set(&self, most: MaxRequests, threads: usize) {
         self.threads.store(threads as u64, Relaxed);
         self.all.set(most.all, threads);
         self.of_connections.set(most.of_connections, threads);
     }
 
-    /// Counts a request; `false` if it is one too many.
+    /// Counts a request; `false` if that exceeds a limit. Must be undone by [`Self::end`] in either case.
     pub fn begin(&self, holds: Holds) -> bool {
         self.in_flight.add(holds as usize, 1, SeqCst);
         let own = |holds: Holds| self.in_flight.own(holds as usize, SeqCst);
@@ -79,7 +79,7 @@ impl InFlightLimit {
         self.in_flight.add(holds as usize, 1u64.wrapping_neg(), SeqCst);
     }
 
-    /// Whether another request may wait, beside so many.
+    /// Whether another request may wait beside `waiting` others.
     pub fn has_room(&self, holds: Holds, waiting: u64) -> bool {
         let most = |limit: &Limit| limit.most.load(Relaxed);
         self.in_flight() + waiting < most(&self.all)
@@ -91,13 +91,13 @@ impl InFlightLimit {
         self.count(Holds::Connection) + self.count(Holds::Stream)
     }
 
-    /// How many there may be, of those that hold a connection if those may be fewer.
+    /// The lower of the two limits.
     pub fn most(&self) -> Option<u64> {
         let most = self.all.most.load(Relaxed).min(self.of_connections.most.load(Relaxed));
         (most < u64::MAX).then_some(most)
     }
 
-    /// Of something that all threads may have, a part for each that leaves half of it over.
+    /// One thread's share of half of `all`: with such a share for each thread, half is left over.
     pub fn half_of_thread(&self, all: u64) -> u64 {
         all.checked_div(2 * self.threads.load(Relaxed)).unwrap_or(0)
     }
@@ -106,7 +106,7 @@ impl InFlightLimit {
         self.refused.load(Relaxed)
     }
 
-    /// Counts a request that was refused, and says so in the log, but not each time.
+    /// Counts a refused request, and logs it, throttled.
     pub fn refuse(&self, pool: &str) {
         self.refused.fetch_add(1, Relaxed);
         if let Some(count) = self.report.lock().due(Instant::now()) {
@@ -116,7 +116,7 @@ impl InFlightLimit {
     }
 
     fn count(&self, holds: Holds) -> u64 {
-        // Summed while requests begin and end, it may miss the beginning of one whose end it sees.
+        // A sum over shards may see the end of a request without its beginning, and be negative for a moment.
         u64::try_from(self.in_flight.sum(holds as usize, SeqCst).cast_signed()).unwrap_or(0)
     }
 }
@@ -129,17 +129,17 @@ impl Default for Limit {
 
 impl Limit {
     fn set(&self, most: Option<u64>, threads: usize) {
-        // One more counts for all threads that are no workers.
+        // One more, for all threads that are not workers.
         let high = most.map_or(u64::MAX, |most| most / (2 * (threads as u64 + 1)));
         self.most.store(most.unwrap_or(u64::MAX), Relaxed);
         self.high.store(high, Relaxed);
     }
 
-    /// `own`: what this thread has, with the one in question.
+    /// `own` is this thread's count, including the request in question.
     ///
-    /// While it is not near, no thread has more than `high`: one that reaches it leaves a mark. The marks are taken
-    /// back only where all together have less, and no thread has left one since before they were counted: such a thread
-    /// may have gone on to fill the pool.
+    /// While [`NEAR`] is not set, no thread has more than `high`, because one that reaches it leaves a mark. `NEAR` is
+    /// cleared only if all threads together have fewer, and no thread has left a mark since before they were summed up:
+    /// such a thread may have filled the pool meanwhile.
     fn is_exceeded(&self, own: u64, sum: impl FnOnce() -> u64) -> bool {
         let high = self.high.load(Relaxed);
         let has_much = own.cast_signed() >= high.min(i64::MAX as u64).cast_signed();
@@ -174,7 +174,7 @@ mod tests {
         load
     }
 
-    /// As many as may begin now.
+    /// Begins requests up to the limit, and returns how many.
     fn fill(load: &InFlightLimit, holds: Holds) -> u64 {
         let mut begun = 0;
         while load.begin(holds) {
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(fill(&load, Holds::Stream), 1);
     }
 
-    /// One thread counts while the pool has little, and is held up until another one has filled it.
+    /// One thread sums up while the pool is nearly empty, and is held up until another has filled it.
     #[test]
     fn who_was_slow_to_count_does_not_let_others_pass_the_limit() {
         let limit = Limit::default();
@@ -228,7 +228,7 @@ mod tests {
         assert!(!limit.is_exceeded(1, || 2) && !limit.is_exceeded(1, || unreachable!("it is far from it")));
     }
 
-    /// However unevenly threads have them, and however often the pool is nearly empty in between, there are never more.
+    /// Holds with uneven threads, and with a pool that is nearly empty again and again.
     #[test]
     fn the_limit_is_exact_over_all_threads() {
         const MOST: u64 = 90;

@@ -1,8 +1,6 @@
-//! The live state of pools as plain data: a successor has it from the process before it, and the new pools of a reload
-//! from the snapshot before.
+//! The live state of pools as plain data, handed to the next process at an upgrade, and to new pools at a reload.
 //!
-//! What is known is found by what it is about, not by the pool that knew it: the health of an address that was checked
-//! in the same way, the addresses of a host. So it survives a pool's new name.
+//! It is looked up by address and check, or by host, not by pool: so it survives a pool's new name.
 
 #[cfg(test)]
 mod tests;
@@ -20,10 +18,10 @@ use super::check_id::CheckId;
 use super::endpoint::EndpointLoad;
 use super::health::Health;
 
-/// How much is handed over in all. Twenty thousand endpoints take a tenth of it.
+/// The most that is handed over in all. Twenty thousand endpoints take a tenth of it.
 const BYTES_MAX: usize = 64 << 20;
 
-/// Versions differ at an upgrade: fields may be added, and none removed. What a version does not know it ignores.
+/// Read by other versions at upgrades: fields may be added, and none removed. Unknown fields are ignored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LiveState {
@@ -32,7 +30,7 @@ pub struct LiveState {
     pub endpoints: Vec<LiveEndpoint>,
 }
 
-/// The addresses that a host had when it was resolved last, with some port.
+/// The addresses that a host had when it was resolved last; their port does not matter.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LiveName {
     pub host: String,
@@ -43,29 +41,29 @@ pub struct LiveName {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LivePool {
     pub name: String,
-    /// Requests find an endpoint in it.
+    /// A request would find an endpoint.
     pub serves: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LiveEndpoint {
     pub pool: String,
-    /// Where it is reached: `10.0.0.1:3000`, `unix:/path`.
+    /// `10.0.0.1:3000` or `unix:/path`.
     pub address: String,
     pub health: Health,
     #[serde(default)]
     pub load: EndpointLoad,
 }
 
-/// Live state by what it is about, for pools that are made now.
+/// Live state, indexed for the pools that are being made.
 #[derive(Debug, Default)]
 pub struct KnownState {
     names: HashMap<String, LiveName>,
     /// By address.
     endpoints: HashMap<String, Vec<LiveEndpoint>>,
-    /// The pools that go on under their names: what they have counted is nobody else's.
+    /// Names of the pools that the new config has, too: only a pool of the same name inherits their counts.
     staying: HashSet<String>,
-    /// Whose counts have gone on already, as pool and address.
+    /// Pool and address of counts that have been inherited already.
     counted: Mutex<HashSet<(String, String)>>,
 }
 
@@ -88,7 +86,7 @@ impl LiveState {
         state
     }
 
-    /// In parts that take `bytes` at most when they are written as JSON; what is in none of them is too much.
+    /// Splits it into parts of at most `bytes` as JSON. What exceeds `BYTES_MAX` in all is left out.
     pub fn into_parts(self, bytes: usize) -> Vec<Self> {
         let Self { names, pools, endpoints } = self;
         let mut parts = Parts { all: vec![Self::default()], part_max: bytes, room: bytes, left: BYTES_MAX };
@@ -108,17 +106,17 @@ impl LiveState {
 struct Parts {
     all: Vec<LiveState>,
     part_max: usize,
-    /// In the last part.
+    /// Bytes left in the last part.
     room: usize,
-    /// In all.
+    /// Bytes left in all.
     left: usize,
 }
 
 impl Parts {
     fn add<T: Serialize>(&mut self, item: T, list: fn(&mut LiveState) -> &mut Vec<T>) {
-        /// The names of the lists, and what is between them.
+        /// Bytes for the names of the lists and the punctuation between them.
         const FRAME: usize = 64;
-        // With the comma behind it.
+        // With a comma.
         let size = serde_json::to_vec(&item).map_or(usize::MAX, |json| json.len() + 1);
         if size.saturating_add(FRAME) > self.part_max || size > self.left {
             return;
@@ -138,7 +136,7 @@ impl Parts {
 // === impl KnownState ===
 
 impl KnownState {
-    /// `staying`: the names of the pools that there are from now on.
+    /// `staying` gives the names of the pools of the new config.
     pub fn new<'a>(state: LiveState, staying: impl Iterator<Item = &'a str>) -> Self {
         let mut known = Self { staying: staying.map(str::to_owned).collect(), ..Self::default() };
         for name in state.names {
@@ -160,14 +158,14 @@ impl KnownState {
         Some((addresses, name.resolved))
     }
 
-    /// The last verdict of the same check about the same address, by the pool of that name if it has one.
+    /// The health of the address by the same check, preferably as the pool of that name knew it.
     pub(super) fn health(&self, pool: &str, address: &str, check: CheckId) -> Option<Health> {
         let asked = self.endpoints.get(address)?.iter().filter(|known| known.health.is_by(check));
         asked.min_by_key(|known| known.pool != pool).map(|known| known.health.clone())
     }
 
-    /// What has been counted at the address: by the pool of that name, or by one that is gone. Once, so that nothing is
-    /// counted twice where several pools come after one.
+    /// The counts of the address in the pool of that name, or in one that is gone. Returned only once, so that nothing
+    /// is counted twice where several pools follow one.
     pub(super) fn load(&self, pool: &str, address: &str) -> EndpointLoad {
         let theirs = self.endpoints.get(address).map_or(&[][..], Vec::as_slice);
         let own = theirs.iter().find(|known| known.pool == pool);

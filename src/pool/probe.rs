@@ -18,26 +18,26 @@ use crate::config::{self, CheckKind, EndpointProtocol};
 use crate::os_error;
 use http2::Http2Check;
 
-/// What probes call themselves.
+/// The `User-Agent` of probes.
 const USER_AGENT: &str = concat!("evenkeel/", env!("CARGO_PKG_VERSION"), " (health check)");
 
-/// What a probe waits for that asks nothing.
+/// The value of [`Probe::awaited`] for a TCP probe.
 const CONNECTION: &str = "connection";
 
-/// What a probe has found.
+/// The result of a probe.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ProbeResult {
     Passed,
     /// In the operator's words.
     Failed(String),
-    /// No connection opened in time, but those of requests did. It says nothing about the endpoint's health.
+    /// No connection opened in time, but requests could connect meanwhile: no statement about the endpoint's health.
     Busy,
-    /// This machine could not even ask.
+    /// This machine lacked the resources for a connection.
     Shortage(String),
 }
 
 impl ProbeResult {
-    /// What it says about the endpoint; `None`: nothing.
+    /// The statement about the endpoint; `None`: there is none.
     pub fn verdict(self) -> Option<Result<(), String>> {
         match self {
             Self::Passed => Some(Ok(())),
@@ -50,11 +50,11 @@ impl ProbeResult {
 pub(super) struct Probe {
     endpoint: Arc<Endpoint>,
     check: Box<dyn HealthCheck + Send + Sync>,
-    /// Where Pingora does not open the connection.
+    /// Opens the connection, except for HTTP/1.1 probes of plain TCP endpoints, whose connections Pingora opens.
     dial: Arc<ProbeConnector>,
     target: Backend,
     timeout: Duration,
-    /// What has not come when the time is over.
+    /// What is missing when the time is over, for the reason.
     awaited: &'static str,
 }
 
@@ -81,7 +81,7 @@ impl Probe {
         Self::with(endpoint, check, dial, spec.timeout, "answer")
     }
 
-    /// Only whether a connection opens, for endpoints that have no health check.
+    /// Tests only whether a connection opens, for endpoints without a health check.
     pub fn connect(endpoint: &Arc<Endpoint>, pool: &config::Pool) -> Option<Self> {
         Self::tcp(endpoint, ProbeConnector::new(None), pool.timeouts.connect)
     }
@@ -110,11 +110,11 @@ impl Probe {
         Some(Self { endpoint: endpoint.clone(), check, dial, target, timeout, awaited })
     }
 
-    /// What the probe finds.
+    /// Runs the probe once.
     ///
-    /// The one limit is for the whole. Pingora's own are for each step: an endpoint that trickles its answer would hold
-    /// a probe for ever. And with the first of them Pingora starts a thread that wakes a hundred times a second from
-    /// then on.
+    /// One timeout covers the whole probe. Pingora's own timeouts cover one step each, so that an endpoint that
+    /// trickles its answer could hold a probe for ever; and the first use of one starts a thread that wakes a hundred
+    /// times a second.
     pub async fn run(&self) -> ProbeResult {
         let connects = self.endpoint.connects();
         match tokio::time::timeout(self.timeout, self.check.check(&self.target)).await {
@@ -125,7 +125,7 @@ impl Probe {
                 }
                 _ => ProbeResult::Failed(reason(&error)),
             },
-            // Others have got in meanwhile: it is busy, and no less healthy for that.
+            // Requests have connected meanwhile: the endpoint is busy, not unhealthy.
             Err(_) if self.is_connecting() && self.endpoint.connects() != connects => ProbeResult::Busy,
             Err(_) => ProbeResult::Failed(format!("no {} within {:?}", self.awaited, self.timeout)),
         }
@@ -181,7 +181,7 @@ fn reason(error: &Error) -> String {
     }
 }
 
-/// What Pingora's error was made of: its own text names its types, too.
+/// The text of the innermost cause: that of Pingora's own errors names their types, too.
 fn root_cause(error: &Error) -> String {
     match &error.cause {
         Some(cause) => match cause.downcast_ref::<Box<Error>>() {

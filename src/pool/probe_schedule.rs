@@ -1,5 +1,5 @@
-//! How soon an endpoint that is down is probed again: sooner than its interval says, and no more often than all probes
-//! of a pool together may be.
+//! When an endpoint is probed: at its interval, and earlier while it is down, within a limit for all early probes of a
+//! pool.
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ use super::Pool;
 use super::endpoint::Endpoint;
 use super::status::EndpointState;
 
-/// Between two early probes of an endpoint, from start to start.
+/// Shortest pause between two early probes of an endpoint, from start to start.
 const LEAST: Duration = Duration::from_millis(100);
 
-/// Of all endpoints of a pool together: two hundred early probes a second.
+/// The same for all endpoints of a pool together: at most two hundred early probes a second.
 const LEAST_OF_ALL: Duration = Duration::from_millis(5);
 
-/// What the pause grows to, where no health check's interval ends it before.
+/// Longest pause, where the health check's interval is not shorter.
 const MOST: Duration = Duration::from_secs(5);
 
 /// Which probe is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProbeKind {
-    /// The one that the health check's interval asks for.
+    /// The health check's interval is over.
     Regular,
-    /// One that is to find out whether the endpoint has come back.
+    /// The endpoint was down and may be back.
     Early,
 }
 
-/// The pause before the next early probe of an endpoint that has been down for so long, as one of so many.
+/// The pause before the next early probe of an endpoint that has been down for `away`, while `down` endpoints are.
 ///
-/// It grows with the time: an endpoint is found again after a tenth of the time that it was away. Where requests wait,
-/// it does not grow.
+/// The pause is a tenth of that time, so that an endpoint's return is found within a tenth of its absence. It does not
+/// grow while requests wait.
 fn pause(away: Duration, down: usize, waited_for: bool) -> Duration {
     let least = LEAST.max(LEAST_OF_ALL * u32::try_from(down).unwrap_or(u32::MAX));
     if waited_for { least } else { least.max((away / 10).min(MOST)) }
@@ -53,7 +53,7 @@ impl ProbeSchedule {
         self.last = started;
     }
 
-    /// Returns when the next probe is due: after `interval`, or before.
+    /// Waits until the next probe is due: after `interval`, or earlier.
     pub async fn next(&mut self, pool: &Pool, endpoint: &Endpoint, interval: Option<Duration>) -> ProbeKind {
         loop {
             let hurry = pool.hurry.notified();
@@ -79,7 +79,7 @@ impl ProbeSchedule {
         }
     }
 
-    /// When an early probe is due, if one is.
+    /// When an early probe is due; `None`: the endpoint needs none.
     fn early(&mut self, pool: &Pool, endpoint: &Endpoint) -> Option<Instant> {
         let waited_for = pool.is_waited_for();
         let unhealthy = endpoint.state() == EndpointState::Unhealthy;

@@ -1,4 +1,4 @@
-//! Whether connections to one endpoint open: what requests find out, at once and apart from what probes think of it.
+//! Whether requests can connect to one endpoint: known at once, and independent of its health.
 //!
 //! A connect that fails marks the endpoint, and other requests pass it over. A connect that succeeds clears the mark,
 //! and so does a probe that finds the endpoint healthy; the supervisor probes a marked endpoint early.
@@ -14,17 +14,17 @@ use crate::log_throttle::LogThrottle;
 
 #[derive(Debug, Default)]
 pub(super) struct Reachability {
-    /// All that requests look at.
+    /// All that requests read.
     marked: AtomicBool,
     mark: Mutex<Option<Mark>>,
-    /// The mark has been set: whoever probes the endpoint may do so early.
+    /// Notified when the mark is set, so that the endpoint is probed early.
     pub changed: Notify,
     throttle: Mutex<LogThrottle>,
-    /// The log has it that the endpoint is unreachable.
+    /// The log says that the endpoint is unreachable.
     told: AtomicBool,
 }
 
-/// Why connections do not open, and since when.
+/// Why connects fail, and since when.
 #[derive(Debug, Clone)]
 pub(super) struct Mark {
     pub since: SystemTime,
@@ -40,7 +40,7 @@ impl Reachability {
         self.mark.lock().clone()
     }
 
-    /// A connect has failed; `true` if that is news.
+    /// Marks the endpoint after a failed connect; `true` if it was not marked.
     pub fn set(&self, reason: &str, now: SystemTime) -> bool {
         let mut mark = self.mark.lock();
         if mark.is_some() {
@@ -52,7 +52,7 @@ impl Reachability {
         true
     }
 
-    /// A connect has succeeded; `true` if that is news.
+    /// Clears the mark after a connect; `true` if there was one.
     pub fn clear(&self) -> bool {
         if !self.is_marked() {
             return false;
@@ -62,15 +62,15 @@ impl Reachability {
         mark.take().is_some()
     }
 
-    /// Whether the log is to be told of the mark, and how many there were since it was last told: an endpoint may come
-    /// and go many times a second.
+    /// If the mark is to be logged, the number of marks since the last that was. Throttled, because an endpoint may
+    /// come and go many times a second.
     pub fn to_tell(&self) -> Option<u64> {
         let count = self.throttle.lock().due(Instant::now())?;
         self.told.store(true, Relaxed);
         Some(count)
     }
 
-    /// Whether the log had been told of the mark, and so is to be told of its end; `true` once.
+    /// Whether the mark was logged, so that its end must be, too; `true` only once.
     pub fn was_told(&self) -> bool {
         self.told.swap(false, Relaxed)
     }

@@ -1,4 +1,4 @@
-//! The addresses that the host names of a pool's endpoints have: the last ones that were found, however long ago.
+//! Resolves the host names of a pool's endpoints, and keeps the last addresses found, however long ago.
 //!
 //! A name that stops resolving keeps its addresses, and a reload or an upgrade hands them on, so that a broken resolver
 //! takes no endpoint out of service.
@@ -19,8 +19,8 @@ use super::unix_seconds;
 /// How long one resolution may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What is found within this time is taken in together: new members are new turns, which cost as much as the pool is
-/// large.
+/// Results that arrive within this time are applied together, because each change of members rebuilds the rotation, at
+/// a cost that grows with the pool.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// Host and port.
@@ -32,8 +32,9 @@ pub(super) struct Resolver(Mutex<BTreeMap<HostPort, Resolved>>);
 #[derive(Debug, Default)]
 struct Resolved {
     addresses: Vec<SocketAddr>,
-    /// When it resolved last.
+    /// The last successful resolution.
     at: Option<SystemTime>,
+    /// Why the last resolution failed, if it did.
     failing: Option<String>,
 }
 
@@ -42,7 +43,7 @@ impl Resolver {
         self.0.lock().get(name).map(|known| known.addresses.clone()).unwrap_or_default()
     }
 
-    /// Whatever was known of these hosts before, of names that have no address here.
+    /// Takes the addresses from `known` for those of `names` that have none here.
     pub fn inherit(&self, names: impl Iterator<Item = HostPort>, known: &KnownState) {
         let mut all = self.0.lock();
         for (host, port) in names {
@@ -55,7 +56,7 @@ impl Resolver {
         }
     }
 
-    /// What a successor should know.
+    /// The addresses of all names, for a successor.
     pub fn known(&self) -> Vec<LiveName> {
         let live = |((host, _), resolved): (&HostPort, &Resolved)| {
             let addresses = resolved.addresses.clone();
@@ -64,8 +65,8 @@ impl Resolver {
         self.0.lock().iter().filter_map(live).collect()
     }
 
-    /// Looks all of them up at the same time, so that one slow name delays no other; calls `on_change` as soon as some
-    /// have other addresses.
+    /// Resolves all names at the same time, so that a slow one delays no other. Calls `on_change` as soon as addresses
+    /// have changed.
     pub async fn resolve(
         &self,
         pool: &str,
@@ -90,8 +91,8 @@ impl Resolver {
         }
     }
 
-    /// Keeps what was found, or what had been found before; each change is said once. `true` if the addresses are
-    /// others.
+    /// Stores the addresses found, or keeps the old ones after a failure, and logs each change once. `true` if the
+    /// addresses have changed.
     pub fn remember(
         &self,
         pool: &str,
@@ -122,7 +123,7 @@ impl Resolver {
         }
     }
 
-    /// Forgets the names that the config has no more.
+    /// Forgets names that are not wanted.
     pub fn retain(&self, wanted: impl Fn(&HostPort) -> bool) {
         self.0.lock().retain(|name, _| wanted(name));
     }

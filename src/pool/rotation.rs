@@ -1,4 +1,4 @@
-//! Who may be picked now, and whose turn it is.
+//! Which endpoints may be picked now, and in which order.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -20,11 +20,11 @@ use super::tried_endpoints::TriedEndpoints;
 #[derive(Debug, Clone)]
 pub struct Member {
     pub endpoint: Arc<Endpoint>,
-    /// Place in the config: Pingora keeps its backends sorted by address.
+    /// Index in the config, because Pingora sorts its backends by address.
     pub place: usize,
     pub weight: u16,
     pub backup: bool,
-    /// What its pool has it asked; `None`: nothing.
+    /// What the pool's health check asks it; `None`: there is no health check.
     pub(super) check: Option<CheckId>,
 }
 
@@ -34,35 +34,36 @@ impl Member {
     }
 }
 
-/// The turns in force, and what they were made of.
+/// The rotation in force, the members that it was made of, and the position reached in it.
 ///
-/// Health changes and membership changes make a new [`Rotation`]; the place reached goes on from one to the next.
+/// Each change of health or members makes a new [`Rotation`]; the position is kept.
 pub struct Picker {
     members: Mutex<Arc<[Backend]>>,
     rotation: ArcSwap<Rotation>,
     next: Turn,
-    /// Retries have turns of their own: if they took those of first attempts, every second request could meet the same
-    /// failing endpoint first.
+    /// Retries have a position of their own: if they moved that of first attempts, every second request could meet the
+    /// same failing endpoint first.
     next_retry: Turn,
     fail_open: bool,
-    /// Notified when there is somebody to pick again, or a request that waits is to ask again.
+    /// Notified when there is an endpoint to pick again, or waiting requests are to ask again.
     pub(super) available: Notify,
-    /// How often those that wait were told to ask again.
+    /// How often waiting requests were told to ask again.
     asked_again: AtomicU64,
 }
 
-/// Whose turn it is. Every request writes it, and reads what is beside it: in cache lines of its own, which come in pairs.
+/// The position in a rotation. In a pair of cache lines of its own, because every request writes it and reads the
+/// fields beside it.
 #[derive(Default)]
 #[repr(align(128))]
 struct Turn(AtomicUsize);
 
-/// The turns of all pools of one name, from reload to reload, that still serve a request.
+/// The pickers of all pools of one name that still exist: the newest, and older ones that requests hold.
 ///
-/// Only the newest pool is probed; requests that wait or retry in an older one must hear of it all the same.
+/// Only the newest pool is probed, but requests that wait or retry in an older one need the results, too.
 #[derive(Default)]
 pub(super) struct Pickers {
     pickers: Mutex<Vec<Weak<Picker>>>,
-    /// Something is known of endpoints that the turns do not show yet.
+    /// Notified when endpoints have changed state since the rotations were made.
     pub changed: Notify,
 }
 
@@ -71,7 +72,7 @@ impl Pickers {
         self.pickers.lock().push(Arc::downgrade(picker));
     }
 
-    /// Makes the turns anew by what is known of the endpoints.
+    /// Rebuilds the rotations from the state of the endpoints.
     pub fn publish(&self) {
         self.pickers.lock().retain(|picker| {
             let picker = picker.upgrade();
@@ -108,12 +109,12 @@ impl Picker {
         self.publish(&current);
     }
 
-    /// An endpoint's health has changed.
+    /// Rebuilds the rotation after a change of health.
     pub(super) fn health_changed(&self) {
         self.publish(&self.members.lock());
     }
 
-    /// The caller holds the lock of `members`, so that an older view never replaces a newer one.
+    /// The caller holds the lock of `members`, so that an older rotation never replaces a newer one.
     fn publish(&self, members: &Arc<[Backend]>) {
         let rotation = Rotation::new(members.clone(), self.fail_open);
         let available = rotation.of != Tier::Unreachable;
@@ -123,7 +124,7 @@ impl Picker {
         }
     }
 
-    /// The rotation in force and a place in it that nobody else gets.
+    /// The rotation in force and the next position in it, which no other request gets.
     pub(super) fn look(&self, retry: bool) -> (Guard<Arc<Rotation>>, usize) {
         let next = if retry { &self.next_retry } else { &self.next };
         (self.rotation.load(), next.0.fetch_add(1, Relaxed))
@@ -145,35 +146,35 @@ impl Picker {
 
 /// The order in which endpoints are picked, for one membership and one state of health.
 ///
-/// The members are shared by those that follow one another: a change of health makes only the order anew.
+/// A change of health makes only the order anew; the members are shared with the previous rotation.
 pub struct Rotation {
     backends: Arc<[Backend]>,
-    /// One period of turns among those who get traffic now, as indexes into `backends`.
+    /// One period of the endpoints that get traffic now, as indexes into `backends`.
     turns: Vec<u32>,
-    /// Who is tried once all of those have been.
+    /// Tried after all of `turns`: backups, and endpoints not checked yet.
     then: Vec<u32>,
-    /// Who is tried after them although connections have just failed; empty where `turns` has them.
+    /// Unreachable endpoints, tried after `then`; empty where `turns` has them.
     unreachable: Vec<u32>,
-    /// Who is tried as the last; empty where nobody may be, or `turns` has them.
+    /// Unhealthy endpoints, tried last; empty where the pool does not fail open, or `turns` has them.
     unhealthy: Vec<u32>,
-    /// Of whom `turns` is made.
+    /// Which endpoints `turns` has.
     of: Tier,
-    /// How many are unreachable or unhealthy.
+    /// Number of endpoints that are unreachable or unhealthy.
     down: usize,
-    /// Who is passed over because of health, ready for the access log.
+    /// Endpoints that are passed over because of their state, for the access log.
     skipped: Option<Arc<SkippedEndpoints>>,
 }
 
-/// Whom a rotation's turns are made of.
+/// Which endpoints a rotation's turns have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tier {
     Available,
     Unreachable,
-    /// Nobody else was left, and those who are not healthy are tried all the same.
+    /// Unhealthy ones, because no others are left and the pool fails open.
     FailedOpen,
 }
 
-/// Who was picked.
+/// The endpoint that was picked.
 pub(super) struct Pick<'a> {
     pub member: &'a Member,
     pub failed_open: bool,
@@ -210,12 +211,12 @@ impl Rotation {
         Self { turns, then: order.flatten().collect(), unreachable, unhealthy, of, down, backends, skipped }
     }
 
-    /// The members, which those that follow one another share.
+    /// The members, shared by all rotations of one membership.
     pub(super) fn backends(&self) -> &Arc<[Backend]> {
         &self.backends
     }
 
-    /// Whether there is somebody to pick whom nobody has found unreachable, be it a moment ago.
+    /// Whether there is an endpoint to pick that has not become unreachable since the rotation was made.
     pub(super) fn has_reachable(&self) -> bool {
         let is_reachable = |member: &Member| !member.endpoint.is_unreachable();
         self.of == Tier::FailedOpen || self.is_available() && self.in_order(0).any(is_reachable)
@@ -234,16 +235,16 @@ impl Rotation {
         self.skipped.clone()
     }
 
-    /// Whose turn it is for a request that has taken the place `start`, and has tried nobody.
+    /// The endpoint for the first attempt of a request with the position `start`.
     pub(super) fn first(&self, start: usize) -> Option<Pick<'_>> {
         let member = self.place(start, 0).and_then(Member::of)?;
         Some(Pick { member, failed_open: self.of == Tier::FailedOpen })
     }
 
-    /// Whose turn it is for a request that has tried somebody: another one, if there is one.
+    /// The endpoint for another attempt of a request: an untried one, if there is one.
     ///
-    /// In this order: who is not known to be unreachable; some of those that are, because one may just have come back;
-    /// whoever was tried and had a connection; and who is unhealthy, where that is asked for.
+    /// In this order: endpoints not known to be unreachable; a few unreachable ones, because one may just have come
+    /// back; tried ones that had a connection; and unhealthy ones, where the pool fails open.
     pub(super) fn another(&self, start: usize, tried: &TriedEndpoints) -> Option<Pick<'_>> {
         self.fresh(start, tried).or_else(|| {
             let mut again = self.in_order(start).filter(|member| tried.may_repeat(&member.endpoint));
@@ -257,7 +258,7 @@ impl Rotation {
         })
     }
 
-    /// Somebody who has not been tried.
+    /// An untried endpoint.
     pub(super) fn fresh(&self, start: usize, tried: &TriedEndpoints) -> Option<Pick<'_>> {
         let is_fresh = |member: &&Member| !tried.contains(&member.endpoint);
         let reachable = match self.of {
@@ -285,7 +286,7 @@ impl Rotation {
         backends.filter_map(Member::of)
     }
 
-    /// Who a request that has taken the place `start` tries in its `step`-th step.
+    /// The `step`-th endpoint in order for a request with the position `start`.
     pub(super) fn place(&self, start: usize, step: usize) -> Option<&Backend> {
         let index = if step < self.turns.len() {
             let place = start.wrapping_add(step) % self.turns.len();
@@ -300,7 +301,7 @@ impl Rotation {
         self.backends.iter().filter_map(Member::of)
     }
 
-    /// The share of the traffic that each member's weight gives it now, in the order of [`Rotation::members`].
+    /// Each member's share of the traffic by its weight, in the order of [`Rotation::members`].
     pub fn expected_shares(&self) -> Vec<f64> {
         let mut shares = vec![0.0; self.backends.len()];
         for turn in &self.turns {
@@ -312,7 +313,7 @@ impl Rotation {
     }
 }
 
-/// Who comes first: lower is earlier; `None`: only when nobody of them is left.
+/// The order of preference, lowest first; `None`: only once all of those have been tried.
 fn tier(state: EndpointState, backup: bool) -> Option<usize> {
     match (state, backup) {
         (EndpointState::Healthy, false) => Some(0),
@@ -323,7 +324,7 @@ fn tier(state: EndpointState, backup: bool) -> Option<usize> {
     }
 }
 
-/// Why an endpoint is passed over.
+/// Why an endpoint is passed over; `None`: it is not.
 fn reason(state: EndpointState) -> Option<&'static str> {
     match state {
         EndpointState::Healthy => None,

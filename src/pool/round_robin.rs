@@ -1,9 +1,9 @@
 //! Round robin: smooth with weights, exact over all threads.
 //!
 //! The order in which endpoints take turns is computed once for each change of membership or health: one period of
-//! smooth weighted round robin, in which every endpoint occurs as often as its weight says and as evenly spread as can
-//! be. A request takes the next place in that order by one atomic addition, so that N requests are spread as one
-//! thread would spread them, however many threads there are.
+//! smooth weighted round robin, in which every endpoint occurs as often as its weight says, spread as evenly as
+//! possible. A request takes the next place in that order by one atomic addition, so that any number of threads spread
+//! requests exactly as one thread would.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,12 +15,12 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 use super::rotation::{Picker, Rotation};
 
-/// Places in one period: above that, weights are rounded to shares of it.
+/// Longest period: weights whose sum is larger are scaled down to it.
 const PERIOD_MAX: usize = 65_536;
 
 /// The balance policy as Pingora's `LoadBalancer` wants it.
 ///
-/// Pingora builds a new selector at each change of membership; the turns themselves live on in [`Picker`].
+/// Pingora builds a new selector at each change of membership; the [`Picker`] outlives it, with the position reached.
 pub struct RoundRobin {
     picker: Arc<Picker>,
 }
@@ -59,8 +59,8 @@ impl BackendIter for Turn {
     }
 }
 
-/// Endpoints of one weight. They have their turns in the order of the file, so that only the next of them can be the
-/// one with most credit: a step looks at each weight that occurs, not at each endpoint.
+/// Endpoints of one weight. They take turns in the order of the config, so that only the next of them can have most
+/// credit: a step looks at each distinct weight, not at each endpoint.
 struct Class {
     weight: i64,
     members: Vec<u32>,
@@ -94,7 +94,7 @@ impl Class {
         self.members[self.taken % self.members.len()]
     }
 
-    /// What the next one has after so many steps.
+    /// The credit of the next member after `step` steps.
     fn credit(&self, step: i64, total: i64) -> i64 {
         let turns_had = self.taken / self.members.len();
         self.weight * step - total * turns_had as i64
@@ -107,7 +107,7 @@ impl Class {
     }
 }
 
-/// The weights divided by their greatest common divisor, and rounded down where a period would be too long.
+/// The weights divided by their greatest common divisor, and scaled down where a period would be too long.
 fn reduced(weights: &[u16]) -> Vec<i64> {
     let divisor = weights.iter().fold(0u16, |divisor, weight| gcd(divisor, *weight)).max(1);
     let reduced: Vec<i64> = weights.iter().map(|weight| i64::from(weight / divisor)).collect();

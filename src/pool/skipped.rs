@@ -7,7 +7,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct SkippedEndpoints {
     pub named: Box<[Skipped]>,
-    /// How many more there were.
+    /// Number of those not named.
     pub others: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What a pool and its endpoints look like at one moment: for `evenkeel status` and the metrics.
+//! The state of a pool and its endpoints at one moment, for `evenkeel status` and the metrics.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +10,11 @@ pub struct PoolStatus {
     pub waiting: u64,
     /// Requests that are at an endpoint now.
     pub in_flight: u64,
-    /// How many there may be; `None`: any number.
+    /// The limit of requests in flight; `None`: no limit.
     pub most: Option<u64>,
-    /// Requests that were refused because there were as many.
+    /// Requests that were refused at that limit.
     pub refused: u64,
-    /// Host names among its endpoints.
+    /// The host names among its endpoints.
     pub names: Vec<NameStatus>,
     pub endpoints: Vec<EndpointStatus>,
 }
@@ -24,11 +24,11 @@ pub struct PoolStatus {
 pub struct NameStatus {
     /// With its port.
     pub name: String,
-    /// How many it has, from its last resolution that succeeded.
+    /// Number of addresses from the last successful resolution.
     pub addresses: usize,
-    /// When that was, in seconds since the Unix epoch; `None`: never.
+    /// Time of that resolution, in seconds since the Unix epoch; `None`: there was none.
     pub resolved: Option<f64>,
-    /// Why it does not resolve now.
+    /// Why the last resolution failed, if it did.
     pub failing: Option<String>,
 }
 
@@ -37,7 +37,7 @@ pub struct EndpointStatus {
     /// `10.0.0.1:3000`, `unix:/path`, or `name:port (10.0.0.1:3000)` where the config has a host name.
     pub address: String,
     pub state: EndpointState,
-    /// Seconds since the Unix epoch at which it entered this state.
+    /// When it entered this state, in seconds since the Unix epoch.
     pub since: f64,
     /// Why: the last probe's failure, or what made it healthy.
     pub reason: String,
@@ -46,19 +46,19 @@ pub struct EndpointStatus {
     /// Attempts that were sent here.
     pub requests: u64,
     pub in_flight: u64,
-    /// Open connections to it that wait for their next request.
+    /// Open connections that wait for their next request.
     pub idle_connections: u64,
     /// Attempts that failed here.
     pub failures: u64,
-    /// Body bytes from clients to it.
+    /// Body bytes sent to it.
     pub bytes_in: u64,
-    /// Body bytes from it to clients.
+    /// Body bytes received from it.
     pub bytes_out: u64,
-    /// Of the pool's requests, 0 to 1.
+    /// Its share of the pool's requests, 0 to 1.
     pub share: f64,
-    /// What its weight would give it among the endpoints that get traffic now, 0 to 1.
+    /// Its share by weight among the endpoints that get traffic now, 0 to 1.
     pub expected_share: f64,
-    /// Probes that passed and failed.
+    /// Probes that passed, and those that failed.
     pub checks_passed: u64,
     pub checks_failed: u64,
 }
@@ -67,11 +67,11 @@ pub struct EndpointStatus {
 #[serde(rename_all = "snake_case")]
 pub enum EndpointState {
     Healthy,
-    /// A connection to it has just failed, whatever its last probes have found: it gets what nobody else takes.
+    /// A connect of a request has failed, whatever the last probes have found: it gets a request only as a last resort.
     Unreachable,
     Unhealthy,
-    /// Not decided yet: not probed, or not often enough. Also whatever another version of evenkeel means by a word that
-    /// this one does not know.
+    /// No verdict yet: not probed, or not often enough. Also stands for states of other versions that this one does not
+    /// know.
     #[serde(other)]
     Checking,
 }

@@ -1,7 +1,7 @@
 //! The one background service that runs the health checks and the name resolution of all pools.
 //!
-//! Every endpoint has a task of its own, so that one that hangs delays no other; pools and endpoints come and go while
-//! it runs.
+//! Every endpoint has a task of its own, so that one that hangs delays no other. Pools and endpoints come and go while
+//! the service runs.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -20,12 +20,12 @@ use super::probe::Probe;
 use super::probe_schedule::{ProbeKind, ProbeSchedule};
 use super::{Member, Pool};
 
-/// Probes start up to this share of the interval early or late, so that those of many endpoints, and of many proxies,
-/// do not come in step again.
+/// Probes start up to this share of the interval early or late, so that probes of many endpoints, or by many proxies,
+/// do not fall into step.
 const JITTER: f64 = 0.1;
 
 /// How long a start waits for the first round of probes, so that an endpoint that is dead from the beginning gets no
-/// request. What has not answered by then counts as `checking`.
+/// request. An endpoint that has not answered by then is `checking`.
 const FIRST_ROUND_LIMIT: Duration = Duration::from_secs(2);
 
 type Pools = Arc<[Arc<Pool>]>;
@@ -35,7 +35,7 @@ pub struct Supervisor {
     first_round: watch::Sender<bool>,
 }
 
-/// Tells the supervisor which pools there are, and when the first of them have been probed.
+/// Sets the supervisor's pools, and waits for its first round of probes.
 #[derive(Clone)]
 pub struct SupervisorHandle {
     pools: Arc<watch::Sender<Pools>>,
@@ -43,14 +43,14 @@ pub struct SupervisorHandle {
 }
 
 impl SupervisorHandle {
-    /// These pools, and no others, are checked from now on.
+    /// Replaces the set of pools that are checked.
     pub fn set_pools(&self, pools: impl IntoIterator<Item = Arc<Pool>>) {
         self.pools.send_replace(pools.into_iter().collect());
     }
 
-    /// Returns once every endpoint known at the start has been probed, or has had its time.
+    /// Returns once every endpoint known at the start has been probed, or the time limit for that is over.
     pub async fn first_round(mut self) {
-        // An error means that there is no supervisor any more: nothing to wait for.
+        // An error means that the supervisor is gone: nothing to wait for.
         let _ = self.first_round.wait_for(|done| *done).await;
     }
 }
@@ -82,13 +82,13 @@ impl Supervisor {
 
 #[async_trait]
 impl BackgroundService for Supervisor {
-    /// Goes on while the proxy drains: requests in flight may still need another endpoint.
+    /// Ignores the shutdown: while the proxy drains, requests may still need another endpoint.
     async fn start(&self, _shutdown: ShutdownWatch) {
         self.run().await;
     }
 }
 
-/// Looks after these pools and no others; whoever is looked after already goes on.
+/// Watches exactly the `wanted` pools: starts and stops what is needed, and leaves the others running.
 fn watch_only(wanted: &[Arc<Pool>], running: &mut Vec<(Arc<Pool>, Watched)>) {
     let is_wanted: HashSet<_> = wanted.iter().map(Arc::as_ptr).collect();
     running.retain(|(pool, _)| is_wanted.contains(&Arc::as_ptr(pool)));
@@ -104,7 +104,7 @@ async fn first_round(running: &mut [(Arc<Pool>, Watched)]) {
     }
 }
 
-/// The task that looks after one pool; it ends with this value.
+/// The task that watches one pool; dropping this ends it.
 struct Watched {
     task: AbortHandle,
     probed: watch::Receiver<bool>,
@@ -137,17 +137,17 @@ async fn watch_pool(pool: Arc<Pool>, probed: watch::Sender<bool>) {
         checks.follow(&pool, &first);
         drop(first);
         if !*probed.borrow() {
-            // Every task drops its end once it has decided.
+            // Every task drops its sender after its first probe.
             let _ = all_first.recv().await;
             pool.publish_health();
             probed.send_replace(true);
         }
         if !has_names(&pool) {
-            // The members never change: the tasks are all there is to do.
+            // The members never change: only the tasks are left to run.
             while checks.tasks.join_next().await.is_some() {}
             return;
         }
-        // Those of members that have gone.
+        // Reap the tasks of members that are gone.
         while checks.tasks.try_join_next().is_some() {}
         sleep(pool.spec().resolve).await;
     }
@@ -157,12 +157,12 @@ async fn watch_pool(pool: Arc<Pool>, probed: watch::Sender<bool>) {
 #[derive(Default)]
 struct Checks {
     tasks: JoinSet<()>,
-    /// By label.
+    /// By the endpoint's label.
     of_members: HashMap<Arc<str>, AbortHandle>,
 }
 
 impl Checks {
-    /// Probes the members that there are now, and no others.
+    /// Keeps one task for each current member, and aborts those of others.
     fn follow(&mut self, pool: &Arc<Pool>, first: &mpsc::Sender<()>) {
         let members = pool.members();
         let labels: HashSet<&Arc<str>> = members.iter().map(|member| member.endpoint.label()).collect();
@@ -189,8 +189,8 @@ fn has_names(pool: &Pool) -> bool {
         .any(|spec| matches!(spec.address, crate::config::EndpointAddress::Name { .. }))
 }
 
-/// Probes one endpoint for as long as it is a member: in the interval of its health check, if it has one, and early
-/// while it is down.
+/// Probes one endpoint as long as it is a member: at the interval of its health check, if there is one, and early while
+/// it is down.
 async fn check(pool: Arc<Pool>, member: Member, first: mpsc::Sender<()>) {
     let endpoint = &member.endpoint;
     let spec = pool.spec().health_check.as_ref();
@@ -203,13 +203,13 @@ async fn check(pool: Arc<Pool>, member: Member, first: mpsc::Sender<()>) {
         return;
     };
     let mut first = Some(first).filter(|_| spec.is_some());
-    // All of a pool start together, and then go their own ways at once.
+    // A pool's first probes start together; a random first interval spreads the next.
     let mut interval = spec.map(|spec| spec.interval.mul_f64(unit_random()));
     let (mut schedule, mut due) = (ProbeSchedule::new(), ProbeKind::Regular);
     loop {
-        // Without a health check there is nothing to find out before the endpoint is down.
+        // Without a health check, only an endpoint that is down is probed.
         if spec.is_some() || due == ProbeKind::Early {
-            // From start to start, so that a slow endpoint is probed as often as a fast one.
+            // Counted from its start, so that a slow endpoint is probed as often as a fast one.
             schedule.probed_at(pool.probe_until_decided(&member, &probe, due).await);
         }
         drop(first.take());
@@ -218,7 +218,7 @@ async fn check(pool: Arc<Pool>, member: Member, first: mpsc::Sender<()>) {
     }
 }
 
-/// From 0 to 1; good enough to get probes out of step.
+/// From 0 to 1, and random enough to keep probes out of step.
 fn unit_random() -> f64 {
     let bits = RandomState::new().build_hasher().finish();
     (bits >> 11) as f64 / (1u64 << 53) as f64

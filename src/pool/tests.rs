@@ -1,4 +1,4 @@
-//! The pool as a request sees it: who is picked, how evenly, and what happens when nobody can be.
+//! The pool as a request sees it: which endpoint is picked, how evenly, and what happens when none can be.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -84,7 +84,7 @@ fn letter(pool: &Pool, endpoint: &Arc<Endpoint>) -> char {
     index.map_or('?', |index| char::from(b'a' + index as u8))
 }
 
-/// Whom one request takes, as a letter; '-' when there is nobody.
+/// The endpoint that one request takes, as a letter; '-' when there is none.
 fn pick(pool: &Pool) -> char {
     match pool.pick(&TriedEndpoints::default()) {
         Picked::Endpoint { endpoint, .. } => {
@@ -157,7 +157,7 @@ fn a_worker_that_keeps_a_connection_again_asks_nobody() {
     assert!(!other.add_within(MOST), "they are still its own");
     one.give_back_unused();
     assert!((0..5).all(|_| other.add_within(MOST)) && !one.add_within(MOST));
-    // A reload has made it less.
+    // A reload has lowered the limit.
     other.remove(1);
     assert!(!other.add_within(39) && one.add_within(MOST));
     drop((one, other));
@@ -223,7 +223,7 @@ fn refuse(pool: &Pool, index: usize) -> bool {
     pool.connect_failed(&pool.members().swap_remove(index).endpoint, "refused")
 }
 
-/// All that one request tries where everybody refuses.
+/// All endpoints that one request tries where each refuses.
 fn tries(pool: &Pool) -> String {
     let mut tried = TriedEndpoints::default();
     let next = |_| {
@@ -255,7 +255,7 @@ fn who_refuses_one_is_passed_over_by_the_others_and_comes_back_with_a_connection
     assert_eq!(counts(&picks(&pool, 9)), BTreeMap::from([('a', 3), ('b', 3), ('c', 3)]));
 }
 
-/// Before the turns are made anew: a retry looks at the endpoints themselves.
+/// Even before the rotation is rebuilt, as a retry looks at the endpoints themselves.
 #[test]
 fn a_retry_passes_over_at_once_who_refused_another() {
     let pool = equal(4);
@@ -307,7 +307,7 @@ fn an_early_probe_that_fails_does_not_make_an_endpoint_unhealthy() {
     assert_eq!(endpoint.state(), EndpointState::Unhealthy);
 }
 
-/// Whose backlog is full has more to do than it can, unless nobody gets in.
+/// An endpoint whose backlog is full is busy, unless no request can connect either.
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_cannot_connect_where_requests_can_says_nothing() {
     use socket2::{Domain, SockAddr, Socket, Type};
@@ -334,7 +334,7 @@ async fn a_probe_that_cannot_connect_where_requests_can_says_nothing() {
     assert_eq!(pool.probe_once(&member).await, Some(silent));
     let (found, ()) = tokio::join!(pool.probe_once(&member), async { pool.connected(&member.endpoint) });
     assert_eq!(found, Some(ProbeResult::Busy));
-    // What it waits for is room.
+    // It passes once the backlog has room.
     let (found, ()) = tokio::join!(pool.probe_once(&member), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         listener.set_nonblocking(true).expect("an option");
@@ -507,7 +507,7 @@ fn status_compares_the_share_with_the_expected_one() {
 }
 
 proptest! {
-    /// Whoever is healthy: between two changes of health, the counts of equals differ by at most one.
+    /// Between two changes of health, the counts of endpoints with equal weights differ by at most one.
     #[test]
     fn between_health_changes_counts_differ_by_at_most_one(
         count in 1usize..8,
@@ -532,7 +532,7 @@ proptest! {
         }
     }
 
-    /// The order of the file does not change who gets how much.
+    /// The order of the config does not change the shares.
     #[test]
     fn shares_follow_weights_in_any_order(mut weights in prop::collection::vec(1u16..=9, 1..7), turn in 0usize..7) {
         let turn = turn % weights.len();
@@ -547,8 +547,8 @@ proptest! {
     }
 }
 
-/// Nanoseconds of one pick: by the turns themselves, by the `BackendSelection` that they are for Pingora, and by
-/// Pingora's `LoadBalancer` around it. `make growth` runs it, in the release build.
+/// Nanoseconds of one pick: from the rotation, through the `BackendSelection` for Pingora, and through Pingora's
+/// `LoadBalancer` around that. `make growth` runs it, in the release build.
 #[test]
 #[ignore = "it measures, and judges nothing"]
 fn what_a_pick_costs() {

@@ -1,4 +1,4 @@
-//! The endpoints that one request has tried, so that it tries another one next.
+//! The endpoints that one request has tried, so that it tries others next.
 
 use std::sync::Arc;
 
@@ -6,32 +6,32 @@ use smallvec::SmallVec;
 
 use super::endpoint::Endpoint;
 
-/// How many endpoints that are known to be unreachable a request tries all the same: a connect that is refused costs
-/// microseconds, but not where there are ten thousand.
+/// The most endpoints known to be unreachable that one request tries: a refused connect costs microseconds, but ten
+/// thousand of them would not.
 const UNREACHABLE_MAX: usize = 16;
 
 #[derive(Debug, Default)]
 pub struct TriedEndpoints {
     endpoints: SmallVec<[Entry; 2]>,
-    /// No other one is to be tried before the request has waited.
+    /// None is to be tried before the request has waited.
     exhausted: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
     endpoint: Arc<Endpoint>,
-    /// With it, the endpoint is not tried a second time, even if nobody else is left.
+    /// `Some`: the endpoint is not tried a second time, even if no other is left.
     unconnected: Option<ConnectFailure>,
 }
 
 /// Why there was no connection to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectFailure {
-    /// This machine had no descriptor, port or memory for it.
+    /// This machine had no descriptor, port or memory for the connection.
     Shortage,
-    /// It has not opened, and this request is the first to find out.
+    /// The connect failed, and this request was the first to find out.
     Unreachable,
-    /// It has not opened, as others had found before.
+    /// The connect failed, as others had before.
     KnownUnreachable,
 }
 
@@ -40,17 +40,17 @@ impl TriedEndpoints {
         self.endpoints.is_empty()
     }
 
-    /// The attempt at it failed; it may be tried again once nobody else is left.
+    /// Adds an endpoint whose attempt failed; it may be tried again once no other is left.
     pub fn add(&mut self, endpoint: Arc<Endpoint>) {
         self.endpoints.push(Entry { endpoint, unconnected: None });
     }
 
-    /// There was no connection to it.
+    /// Adds an endpoint that could not be connected to.
     pub fn rule_out(&mut self, endpoint: &Arc<Endpoint>, why: ConnectFailure) {
         self.endpoints.push(Entry { endpoint: endpoint.clone(), unconnected: Some(why) });
     }
 
-    /// Nobody is tried, be it again or for the first time, before the request has waited.
+    /// Makes the next pick find none, so that the request waits.
     pub fn exhaust(&mut self) {
         self.exhausted = true;
     }
@@ -59,13 +59,13 @@ impl TriedEndpoints {
         self.exhausted
     }
 
-    /// Time has passed: all of them may have come back.
+    /// Empties the list after a wait, because all of them may be back.
     pub fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// Whether this machine is short of what it takes to reach one of them, as far as that can be reached: to wait for
-    /// an endpoint is no help there.
+    /// Whether this machine lacked the resources to reach one of them that is not known to be unreachable: waiting for
+    /// an endpoint would not help.
     pub fn has_shortage(&self) -> bool {
         let is_short = |entry: &Entry| entry.unconnected == Some(ConnectFailure::Shortage);
         self.endpoints.iter().any(|entry| is_short(entry) && !entry.endpoint.is_unreachable())
@@ -80,14 +80,14 @@ impl TriedEndpoints {
         self.endpoints.iter().any(|entry| entry.unconnected.is_none())
     }
 
-    /// Whether it was tried, and may be once more.
+    /// Whether it was tried, and may be tried once more.
     pub(super) fn may_repeat(&self, endpoint: &Arc<Endpoint>) -> bool {
         let mut tries =
             self.endpoints.iter().filter(|entry| Arc::ptr_eq(&entry.endpoint, endpoint)).peekable();
         tries.peek().is_some() && tries.all(|entry| entry.unconnected.is_none())
     }
 
-    /// Whether one that is known to be unreachable may be tried.
+    /// Whether another endpoint that is known to be unreachable may be tried.
     pub(super) fn may_try_unreachable(&self) -> bool {
         let known = |entry: &&Entry| entry.unconnected == Some(ConnectFailure::KnownUnreachable);
         self.endpoints.iter().filter(known).nth(UNREACHABLE_MAX - 1).is_none()

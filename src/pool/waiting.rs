@@ -1,4 +1,4 @@
-//! Requests that wait for an endpoint.
+//! The queue of requests that wait for an endpoint, and what wakes them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,20 +11,20 @@ use crate::config::WhenNoneHealthy;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueFull;
 
-/// The right to wait in a pool's queue; while it lives, it counts.
+/// A place in a pool's queue, given back when dropped.
 pub struct WaitPermit {
     pool: Arc<Pool>,
 }
 
-/// What a request waits for that has such a permit.
+/// The wait of a request that has a [`WaitPermit`].
 pub struct Wait {
     pool: Arc<Pool>,
-    /// How often the pool's requests had been told to ask again when it was made.
+    /// The count of [`Pool::ask_again`] when the wait was made.
     asked_again: u64,
 }
 
 impl Pool {
-    /// A place in the queue of requests that wait for an endpoint.
+    /// Takes a place in the queue of requests that wait for an endpoint.
     pub fn queue(self: &Arc<Self>) -> Result<WaitPermit, QueueFull> {
         let WhenNoneHealthy::Wait { queue, .. } = self.spec().when_none_healthy else {
             return Err(QueueFull);
@@ -33,7 +33,7 @@ impl Pool {
         match self.waiting.fetch_add(1, Relaxed) {
             waiting if waiting >= queue => Err(QueueFull),
             0 => {
-                // Somebody wants an endpoint: those that are down are probed early.
+                // Endpoints that are down are probed early from now on.
                 self.hurry.notify_waiters();
                 Ok(permit)
             }
@@ -41,22 +41,23 @@ impl Pool {
         }
     }
 
-    /// For who has a permit. To be made before the last look at what is in force.
+    /// For a request that has a permit. To be made before the snapshot in force is read for the last time, so that no
+    /// reload is missed.
     pub fn wait(self: &Arc<Self>) -> Wait {
         Wait { asked_again: self.picker.asked_again(), pool: self.clone() }
     }
 
-    /// Whether its requests wait where nobody is there to take them.
+    /// Whether its requests wait when no endpoint can be picked.
     pub fn lets_wait(&self) -> bool {
         matches!(self.spec().when_none_healthy, WhenNoneHealthy::Wait { limit, .. } if !limit.is_zero())
     }
 
-    /// Another config is in force: requests that wait ask again what is to be done with them.
+    /// Wakes waiting requests because another config is in force, so that they are decided anew.
     pub fn ask_again(&self) {
         self.picker.ask_again();
     }
 
-    /// Whether requests wait for an endpoint of it.
+    /// Whether requests wait in its queue.
     pub fn is_waited_for(&self) -> bool {
         self.waiting.load(Relaxed) > 0
     }
@@ -75,15 +76,15 @@ impl Drop for WaitPermit {
 }
 
 impl Wait {
-    /// Returns as soon as there may be an endpoint to pick, or another config is in force; `false` when `limit` was
-    /// over first.
+    /// Returns as soon as there may be an endpoint to pick, or another config is in force; `false` if `limit` was over
+    /// first.
     pub async fn until_available(&self, limit: Duration) -> bool {
         let picker = &self.pool.picker;
         let available = async {
             loop {
                 let notified = picker.available.notified();
                 tokio::pin!(notified);
-                // Registered before the look, so that a probe that passes in between is not missed.
+                // Registered before the check, so that no notification in between is missed.
                 notified.as_mut().enable();
                 if picker.asked_again() != self.asked_again || picker.rotation().has_reachable() {
                     return;

@@ -136,7 +136,7 @@ fn twenty_thousand_endpoints_are_handed_over_in_parts() {
     assert_eq!((all.pools.len(), all.pools[0].serves), (1, false));
 }
 
-/// A row of failures does not begin anew: the next one is the third.
+/// Failures in a row are handed over: the next one is the third.
 #[test]
 fn probes_in_a_row_go_on_in_the_successor() {
     let thrice = |name: &str| {

@@ -1,4 +1,4 @@
-//! Probes over HTTP/2: a GET, or the question of gRPC's health checking protocol.
+//! Probes over HTTP/2: a GET, or a request of gRPC's health checking protocol.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -17,10 +17,10 @@ use crate::config::{self, CheckKind};
 use crate::pool::connect::{ProbeConnector, TlsTarget};
 use crate::pool::endpoint::Endpoint;
 
-/// The method that gRPC servers are asked by.
+/// The method of gRPC's health service.
 const GRPC_CHECK: &str = "/grpc.health.v1.Health/Check";
 
-/// More than any answer of a health service has.
+/// Longest accepted answer of a health service, in bytes.
 const ANSWER_MAX: usize = 4096;
 
 pub(super) struct Http2Check {
@@ -96,7 +96,7 @@ impl HealthCheck for Http2Check {
         let stream = self.dial.connect(&target.addr).await?;
         let (sender, connection) = h2::client::handshake(stream).await.map_err(broken)?;
         tokio::select! {
-            // What it has to say comes first.
+            // An answer counts even if the connection ends with it.
             biased;
             passed = self.ask(sender) => passed,
             ended = connection => match ended {
@@ -106,7 +106,7 @@ impl HealthCheck for Http2Check {
         }
     }
 
-    /// Counting is done elsewhere.
+    /// `Health` counts.
     fn health_threshold(&self, _: bool) -> usize {
         1
     }
@@ -117,11 +117,11 @@ fn uri(expected: &Option<TlsTarget>, host: &str, path: &str) -> Option<Uri> {
     Uri::builder().scheme(scheme).authority(host).path_and_query(path).build().ok()
 }
 
-/// A `HealthCheckRequest` in a frame of gRPC.
+/// A `HealthCheckRequest` as a gRPC message.
 fn question(service: &str) -> Bytes {
     let mut message = BytesMut::new();
     if !service.is_empty() {
-        // Field 1, of a length below 256: at most two bytes.
+        // Field 1. The config allows lengths below 256, a varint of at most two bytes.
         message.put_u8(0x0a);
         let length = service.len() as u8;
         if length < 0x80 {
@@ -173,7 +173,7 @@ fn grpc_status(fields: &HeaderMap) -> Option<u32> {
     fields.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
-/// The status in a framed `HealthCheckResponse`: 0 where there is none, as the protocol has it.
+/// The status in a framed `HealthCheckResponse`; 0 where it is absent, as protobuf defines.
 fn health_status(framed: &[u8]) -> Option<u8> {
     match framed.get(5..)? {
         [] => Some(0),
