@@ -1,15 +1,17 @@
-//! Directories for files of our own, and whom they let in.
+//! Creates directories for our own files, and checks which users can put something in them.
 
 use std::fs::{DirBuilder, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Everybody may write; a group or everybody may.
+/// Mode bits: everybody may write.
 const OPEN: u32 = 0o002;
+
+/// Mode bits: the group or everybody may write.
 const SHARED: u32 = 0o022;
 
-/// Makes it, and what is missing above it, unless it is there.
+/// Creates the directory and its missing parents, unless it exists.
 pub fn create(directory: &Path, mode: u32) -> io::Result<()> {
     if directory.as_os_str().is_empty() || directory.is_dir() {
         return Ok(());
@@ -17,20 +19,21 @@ pub fn create(directory: &Path, mode: u32) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(mode).create(directory)
 }
 
-/// In a directory open to all, somebody else may have made ours first, to read or to replace what is in it.
+/// Whether this is a directory, no symlink, that only this user may enter. In a parent that is open to all, another
+/// user may have created ours first, to read or replace what is in it.
 pub fn is_private(directory: &Path) -> bool {
     let uid = nix::unistd::geteuid().as_raw();
     let is_ours = |found: Metadata| found.is_dir() && found.uid() == uid && found.mode() & 0o077 == 0;
     directory.symlink_metadata().is_ok_and(is_ours)
 }
 
-/// Whether this is a directory of this user's, whatever it lets others do.
+/// Whether this is a directory that belongs to `uid`, whatever it lets others do.
 pub fn is_of_user(directory: &Path, uid: u32) -> bool {
     directory.metadata().is_ok_and(|found| found.is_dir() && found.uid() == uid)
 }
 
-/// Fails where a directory belongs to somebody else than root and this user. Others may be able to write to it, which
-/// volumes of containers often allow: whose the files are is to be asked as well, see [`is_of_this_user`].
+/// Fails if a directory belongs to another user than root and this one. Others may still be able to write to it, as
+/// volumes of containers often allow, so check the owner of each file as well: [`is_of_this_user`].
 pub fn check_ours(directory: &Path) -> io::Result<()> {
     let found = directory.metadata()?;
     match is_of_this_user(&found) {
@@ -60,17 +63,17 @@ fn this_user() -> [u32; 2] {
     [0, nix::unistd::geteuid().as_raw()]
 }
 
-/// The directory's owner, where `placers` alone can have put it there.
+/// The directory's owner, if only `placers` can have put it there.
 fn placed_owner(directory: &Path, placers: &[u32]) -> Option<u32> {
     let written = std::path::absolute(directory).ok()?;
-    // As it is written and as it is: a symlink may stand where everybody can put one.
+    // Checks the path as written and the real one: a symlink may lie where everybody can put one.
     let real: PathBuf = written.canonicalize().ok()?;
     let found = real.metadata().ok()?;
     let are_placed = is_placed(&written, placers) && is_placed(&real, placers);
     (are_placed && found.mode() & OPEN == 0).then(|| found.uid())
 }
 
-/// Whether everything above it belongs to `placers`, and it is theirs itself or lies where nobody else may write.
+/// Whether all parents belong to `placers`, and `path` itself is theirs or lies where nobody else may write.
 fn is_placed(path: &Path, placers: &[u32]) -> bool {
     let is_theirs = |path: &Path| path.symlink_metadata().is_ok_and(|found| placers.contains(&found.uid()));
     let is_shared = |above: &Path| above.metadata().is_ok_and(|found| found.mode() & SHARED != 0);

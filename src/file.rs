@@ -1,4 +1,5 @@
-//! Reading whole files that somebody named: only regular ones, with a limit, and in a way that can be left behind.
+//! Reads whole files: only regular ones, up to a limit, and so that a thread that waits for a read can see which file
+//! it hangs on.
 
 use std::cell::RefCell;
 use std::fs::{self, File, FileType};
@@ -10,8 +11,8 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-/// A regular file of at most `limit` bytes. What is none is not even opened: a pipe would be waited for, and a device may
-/// take opening for an order.
+/// Reads a regular file of at most `limit` bytes. Anything else is not even opened: a pipe would block, and opening a
+/// device may have effects.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     access(path, || {
         let found = fs::metadata(path)?;
@@ -23,13 +24,13 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     })
 }
 
-/// The same, and also what a shell hands to a command: `/dev/stdin`, or the `/dev/fd/63` of `<(...)`.
+/// As [`read`], and also what a shell passes to a command: `/dev/stdin`, or the `/dev/fd/63` of `<(...)`.
 pub fn read_or_pipe(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let was_handed = ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|place| path.starts_with(place));
     if was_handed { read_open(File::open(path)?, limit) } else { read(path, limit) }
 }
 
-/// All of an open file, of at most `limit` bytes.
+/// Reads all of an open file, of at most `limit` bytes.
 pub fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
     // The length is not asked for: that of a pipe is 0, and that of a file may grow.
     let mut bytes = Vec::new();
@@ -50,12 +51,12 @@ fn kind(found: FileType) -> &'static str {
     }
 }
 
-/// Which file a thread reads or writes at the moment, for somebody who waits for that thread and may not want to any longer.
+/// The file that a thread reads or writes at the moment, for another thread that waits for it with a time limit.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<Mutex<Option<(PathBuf, Instant)>>>);
 
 thread_local! {
-    /// Of those for whom nobody waits, nothing is noted.
+    /// `None`: nothing waits for this thread.
     static PROGRESS: RefCell<Option<Progress>> = const { RefCell::new(None) };
 }
 

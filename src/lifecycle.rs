@@ -1,5 +1,5 @@
-//! Where the process is in its life, and whether it can take more work; readiness, new requests and the last response of
-//! a connection depend on it.
+//! The phase of the process and whether it is short of memory. Readiness, the admission of requests and keep-alive
+//! depend on them.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed, Ordering::SeqCst};
 
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 pub enum Phase {
     Starting = 0,
     Ready = 1,
-    /// Asked to stop: what runs is finished, and clients are told to go elsewhere.
+    /// Asked to stop: requests in flight are finished, and clients are told that their connection closes.
     Stopping = 2,
 }
 
@@ -29,7 +29,7 @@ impl Lifecycle {
         }
     }
 
-    /// A stop that came first stays.
+    /// Enters [`Phase::Ready`], unless a stop came first.
     pub fn ready(&self) {
         let _ = self.phase.compare_exchange(Phase::Starting as u8, Phase::Ready as u8, SeqCst, SeqCst);
     }
@@ -42,7 +42,7 @@ impl Lifecycle {
         self.phase() == Phase::Stopping
     }
 
-    /// Whether requests must be refused that have not begun.
+    /// Whether new requests must be refused.
     pub fn is_short_of_memory(&self) -> bool {
         self.short_of_memory.load(Relaxed)
     }

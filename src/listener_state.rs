@@ -1,4 +1,5 @@
-//! What the connections of one listener share, over all workers: who may come in, and whether they have to go.
+//! The state that the connections of one listener share, over all workers: permits, counters, and whether they have to
+//! go.
 
 pub mod client_permits;
 
@@ -16,7 +17,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::listeners::ListenerCounters;
 use crate::telemetry::record::ClientAddress;
 
-/// Refused clients that are given time to read why: more of them would take the places of others.
+/// Refused clients that may stay connected to read the reason: more would take the permits of others.
 const REFUSED_LINGERING: usize = 64;
 
 pub struct ListenerState {
@@ -26,15 +27,15 @@ pub struct ListenerState {
     pub counters: Arc<ListenerCounters>,
     guests: Arc<ClientPermits>,
     refused: Arc<Permits>,
-    /// What the listener was like when it went out of the config, and when that was.
+    /// The listener's last config, and when the listener was removed; unset while it is in the config.
     retired: OnceLock<(Arc<Listener>, Instant)>,
-    /// Its clients have to go: it is retired, or the process stops.
+    /// The clients have to go: the listener is retired, or the process stops.
     leaving: watch::Sender<bool>,
     report: Mutex<LogThrottle>,
     waiting: Mutex<LogThrottle>,
 }
 
-/// The client has as many connections as it may have.
+/// The client has as many connections as the listener allows each client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMany;
 
@@ -53,7 +54,8 @@ impl ListenerState {
         })
     }
 
-    /// The state of the same listener at another address: its connections still count.
+    /// A new state for the same listener at another address, with the same permits and counters: open connections still
+    /// count.
     pub fn elsewhere(&self) -> Arc<Self> {
         Arc::new(Self {
             listener: self.listener.clone(),
@@ -68,15 +70,15 @@ impl ListenerState {
         })
     }
 
-    /// What the listener is like: a retired one stays as it was.
+    /// The listener's config: in the snapshot, or the last one if it is retired.
     pub fn in_force<'a>(&'a self, snapshot: &'a Snapshot) -> Option<&'a Arc<Listener>> {
         let last = self.retired.get().map(|(last, _)| last);
         last.or_else(|| snapshot.listener(&self.listener))
     }
 
-    /// The listener is about to go out of the config: who is inside is served, and told to go.
+    /// The listener is about to be removed from the config: its clients are served, and told to go.
     pub fn retire(&self, last: Arc<Listener>) {
-        // Twice is once.
+        // Only the first call counts.
         let _ = self.retired.set((last, Instant::now()));
         self.leave();
     }
@@ -98,7 +100,7 @@ impl ListenerState {
         self.retired.get().map(|(_, at)| *at)
     }
 
-    /// Counts the connection of a client; `None` where nobody counts it.
+    /// Counts the connection of a client; `None`: this client has no limit.
     pub fn admit(
         &self,
         client: &ClientAddress,
@@ -107,14 +109,14 @@ impl ListenerState {
         let (Some(ip), Some(most)) = (client.ip(), listener.connections.per_client) else {
             return Ok(None);
         };
-        // Behind such an address are many clients.
+        // A trusted proxy stands for many clients.
         if listener.trusts(ip) {
             return Ok(None);
         }
         self.guests.admit(ip, most).map(Some).ok_or(TooMany)
     }
 
-    /// Counts a connection that was closed without an answer, and says so in the log, but not each time.
+    /// Counts a connection that was closed without an answer, and logs it, but not each time.
     pub fn turned_away(&self, peer: &ClientAddress, reason: &'static str, detail: &str) {
         self.counters.refused(reason);
         if let Some(count) = self.report.lock().due(Instant::now()) {
@@ -123,7 +125,7 @@ impl ListenerState {
         }
     }
 
-    /// Counts a request that cannot be begun yet because there are so many, and says so in the log, but not each time.
+    /// Counts an HTTP/2 request that has to wait for a permit, and logs it, but not each time.
     pub fn waits_for_turn(&self) {
         self.counters.paused("http2_requests");
         if let Some(count) = self.waiting.lock().due(Instant::now()) {
@@ -132,7 +134,7 @@ impl ListenerState {
         }
     }
 
-    /// Whether a refused client may be given time to read why.
+    /// A permit for a refused client to stay connected until it has read the reason; `None`: too many do.
     pub fn may_linger(&self) -> Option<Permit> {
         self.refused.take(REFUSED_LINGERING)
     }

@@ -1,4 +1,4 @@
-//! Connections as the kernel and TLS have them, their buffers, and the descriptors that they take.
+//! Sockets, TLS streams, read buffers, and the budget of descriptors.
 
 // What a client or an endpoint sends must never end a worker.
 #![cfg_attr(

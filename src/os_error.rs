@@ -1,4 +1,4 @@
-//! What a failed system call says about this machine, and not about the other end of a connection.
+//! Tells errors that are about this machine from those that are about the other end of a connection.
 
 use std::io;
 
@@ -24,7 +24,7 @@ pub fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
-/// Whether there was no descriptor left, of this process or of all together: closing something helps.
+/// Whether the process or the system had no descriptor left: closing a connection helps.
 pub fn is_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }

@@ -1,4 +1,4 @@
-//! A number of places, each taken by one connection.
+//! Permits whose number is given at each take, because a reload may change it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -13,7 +13,7 @@ pub struct Permits {
     left: Notify,
 }
 
-/// Dropped, it is free again.
+/// One permit, free again when it is dropped.
 #[must_use = "the place is free again when this is dropped"]
 #[derive(Debug)]
 pub struct Permit(Arc<Permits>);
@@ -21,7 +21,7 @@ pub struct Permit(Arc<Permits>);
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Permits {
-    /// Takes a place; `None` if `most` are taken.
+    /// Takes a permit; `None` if `most` are taken.
     pub fn take(self: &Arc<Self>, most: usize) -> Option<Permit> {
         let next = |taken: usize| (taken < most).then_some(taken + 1);
         self.taken.fetch_update(SeqCst, SeqCst, next).ok().map(|_| Permit(self.clone()))
@@ -31,11 +31,11 @@ impl Permits {
         self.taken.load(SeqCst)
     }
 
-    /// Returns when a place has become free, or after `limit`: how many there are may change too.
+    /// Returns when a permit has become free, or after `limit`: the number of permits may change, too.
     pub async fn left(&self, limit: Duration) {
         self.waiting.fetch_add(1, SeqCst);
         let _waiting = Waiting(&self.waiting);
-        // Either way it is time to look again.
+        // The caller tries again, even after a timeout.
         let _ = tokio::time::timeout(limit, self.left.notified()).await;
     }
 }

@@ -1,31 +1,31 @@
-//! Counts that several threads add to, each worker in memory of its own: what two processors write goes to and fro
-//! between them, and each waits for it.
+//! Counters that several threads add to, each worker in a shard of its own: a cache line that two processors write
+//! moves back and forth between them, and each waits for it.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many shards there are in one piece; where there are more workers, another piece follows.
+/// Shards in one segment. With more workers, another segment follows.
 const SHARDS: usize = 16;
 
-/// `N` counts that belong together. A shard has memory once its thread has something to count.
+/// `N` counts that belong together. A shard is allocated when its thread first counts something.
 #[derive(Debug, Default)]
 pub struct ShardedCounter<const N: usize> {
     shards: [OnceLock<Box<Shard<N>>>; SHARDS],
     more: OnceLock<Box<ShardedCounter<N>>>,
 }
 
-/// In cache lines of its own, which come in pairs.
+/// Aligned to two cache lines, because processors fetch them in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Shard<const N: usize>([AtomicU64; N]);
 
 thread_local! {
-    /// Which shard this thread adds to. All threads that are no workers share the first one.
+    /// The index of the shard that this thread adds to. All threads that are not workers share the first one.
     static OWN: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Whatever this thread counts from now on has memory of its own; for workers, each with another index.
+/// From now on this thread, a worker, counts in a shard of its own. No two workers may have the same index.
 pub fn use_own_shard(worker: usize) {
     OWN.set(worker + 1);
 }
@@ -39,13 +39,13 @@ impl<const N: usize> ShardedCounter<N> {
         }
     }
 
-    /// What this thread has added to a count; if it is no worker, with others that are none.
+    /// What this thread has added to a count; if it is not a worker, what all such threads have added.
     pub fn own(&self, count: usize, ordering: Ordering) -> u64 {
         let shard = self.shard(OWN.get()).get();
         shard.and_then(|shard| shard.0.get(count)).map_or(0, |count| count.load(ordering))
     }
 
-    /// What all have added to a count.
+    /// What all threads have added to a count.
     pub fn sum(&self, count: usize, ordering: Ordering) -> u64 {
         let pieces = std::iter::successors(Some(self), |piece| piece.more.get().map(|more| &**more));
         let shards = pieces.flat_map(|piece| &piece.shards).filter_map(OnceLock::get);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-/// Removes the file when it is dropped, unless another socket has taken its place, or another process this one's.
+/// Removes the file when it is dropped, unless another socket has replaced it, or the claim is another process's.
 #[derive(Debug)]
 #[must_use = "the file is removed when this is dropped"]
 pub struct SocketFile {
@@ -14,7 +14,8 @@ pub struct SocketFile {
     claim: Claim,
 }
 
-/// Whether the file is this process's to remove: one process hands its sockets to another, and the file with them.
+/// Whether this process has to remove the file: in an upgrade a process hands its sockets over, and the files with
+/// them.
 #[derive(Debug, Clone)]
 pub struct Claim(Arc<AtomicBool>);
 
@@ -28,7 +29,7 @@ impl SocketFile {
         }
     }
 
-    /// Of a socket that another process has, and will let go of.
+    /// The file of a socket that another process still has; this process removes it only after [`Claim::own`].
     pub fn of_another(path: &Path) -> Self {
         let file = Self::of(path);
         file.claim.release();
@@ -53,7 +54,7 @@ impl Claim {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.claim.0.load(SeqCst) && self.identity.is_some() && identity(&self.path) == self.identity {
-            // Left over, it is found stale by the next process.
+            // If this fails, the next process finds the file stale.
             let _ = std::fs::remove_file(&self.path);
         }
     }

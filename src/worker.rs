@@ -1,4 +1,4 @@
-//! What the connections of one worker share. A worker is one thread: nothing here is waited for.
+//! The state that the connections of one worker share. A worker is one thread, so nothing here waits for a lock.
 
 // What a client or an endpoint sends must never end a worker.
 #![cfg_attr(
@@ -35,18 +35,18 @@ use crate::worker::request_scopes::RequestScopes;
 /// How often idle connections to endpoints are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// How long a client must have been idle to be sent away for others: who has just been answered may have asked for more
-/// already.
+/// How long a client must have been idle to be closed in favour of others: right after a response, the next request may
+/// be on its way.
 const IDLE_ENOUGH: Duration = Duration::from_millis(250);
 
-/// Buffers that wait for the next connection that has something to read.
+/// Spare buffers, kept for connections that have something to read.
 const SPARE_MAX: usize = 64;
 
-/// Rooms for heads that wait for the next request: they are small, and a thousand clients have several hundred of them in
-/// use before the first comes back.
+/// Spare heads of each kind. They are small, and a thousand clients use several hundred of them before the first is
+/// given back.
 const ROOMS_MAX: usize = 512;
 
-/// Room for more than this is not kept: few heads need it.
+/// The capacity that a spare written head may keep: few heads need more.
 const WRITTEN_HEAD_MAX: usize = 8 * 1024;
 
 pub struct Worker {
@@ -54,13 +54,13 @@ pub struct Worker {
     pub lifecycle: Arc<Lifecycle>,
     pub idle_pool: Arc<IdlePool>,
     pub http2_connections: Arc<Connections>,
-    /// For requests of HTTP/2 clients.
+    /// The permits for requests of HTTP/2 clients.
     pub http2_permits: RequestPermits,
     pub clock: Rc<Clock>,
     /// For listeners with `engine: pingora`.
     pub other: Rc<dyn OtherCarrier>,
     spare: RefCell<Vec<Vec<u8>>>,
-    /// Taken for as long as one head is written.
+    /// Memory for edits, taken while one head is written.
     pub edits: Cell<Edits>,
     responses: RefCell<Vec<Response>>,
     written_heads: RefCell<Vec<Vec<u8>>>,
@@ -68,10 +68,12 @@ pub struct Worker {
     heads: RefCell<Vec<Box<HeadRoom>>>,
     /// The second of the last `Date`, and its text.
     date: RefCell<(u64, Rc<str>)>,
-    /// How long who is idle may stay to be told.
+    /// `server.drain_idle`: how long idle connections stay open in a drain, so that the response to a last request can
+    /// announce the close.
     drain_idle: Duration,
+    /// When the listeners were closed for a drain.
     stopped: Cell<Option<Instant>>,
-    /// Tunnels have to end.
+    /// The drain time is over: tunnels have to end.
     farewell: Cell<bool>,
 }
 
@@ -105,7 +107,7 @@ impl Worker {
         })
     }
 
-    /// The worker's own chores, for as long as it lives.
+    /// The background tasks of the worker: its clock, the sweep of idle connections, and freeing memory.
     pub async fn run(&self) {
         let sweep = async {
             loop {
@@ -117,7 +119,7 @@ impl Worker {
         tokio::join!(self.clock.run(), sweep, self.give_up_memory());
     }
 
-    /// Whenever memory is short, lets go what is kept for later only.
+    /// Frees idle connections and spare memory whenever memory is short.
     async fn give_up_memory(&self) {
         loop {
             self.lifecycle.memory_shortage().await;
@@ -127,7 +129,7 @@ impl Worker {
         }
     }
 
-    /// Ends so many connections of clients that have been idle for a while.
+    /// Ends up to `most` client connections that have been idle for a while, the longest idle first.
     pub fn dismiss_idle(
         &self,
         most: usize,
@@ -139,29 +141,29 @@ impl Worker {
         }
     }
 
-    /// The listeners are closed. Idle connections of clients are closed after a while; those in use after their response,
-    /// which says so.
+    /// The listeners are closed. Ends idle client connections after `drain_idle`; the others end after their response,
+    /// which announces it.
     pub async fn stop(&self) {
         self.stopped.set(Some(Instant::now()));
         tokio::time::sleep(self.drain_idle).await;
         self.end_idle();
     }
 
-    /// Whoever is not in the middle of anything.
+    /// Ends the connections without a request under way.
     fn end_idle(&self) {
         self.clock.end(Phase::Idle, |_| true);
         self.clock.end(Phase::First, |_| true);
     }
 
-    /// The same for the clients of listeners that have been retired, whenever that was. Who has not had a request yet may
-    /// still ask for something.
+    /// After `drain_idle`, ends the idle connections of the listeners that were retired at least that long ago. A
+    /// client that has not had a request yet may still send one.
     pub async fn end_retired(&self) {
         tokio::time::sleep(self.drain_idle).await;
         let is_over = |at: Instant| at.elapsed() >= self.drain_idle;
         self.clock.end(Phase::Idle, |listener_state| listener_state.retired_at().is_some_and(is_over));
     }
 
-    /// Ends tunnels that can be told, and whoever is idle.
+    /// Ends idle connections, and tunnels whose protocol can announce it.
     pub fn say_farewell(&self) {
         self.farewell.set(true);
         self.end_idle();
@@ -169,7 +171,7 @@ impl Worker {
         self.clock.end(Phase::Tunnel, |_| true);
     }
 
-    /// How long idle connections of clients that have to go may stay.
+    /// How long idle client connections that have to be closed may stay open.
     pub fn drain_idle(&self) -> Duration {
         self.drain_idle
     }
@@ -178,14 +180,14 @@ impl Worker {
         self.farewell.get()
     }
 
-    /// When clients of this listener have been idle for long enough, if they have to go.
+    /// When idle connections of this listener are closed, if the process or the listener is being drained.
     pub fn idle_end(&self, listener_state: &ListenerState) -> Option<Instant> {
         let begun = self.stopped.get().into_iter().chain(listener_state.retired_at()).min()?;
         begun.checked_add(self.drain_idle)
     }
 
-    /// How long a client that comes in only now may say nothing, if the listeners are closed: it has waited in a queue, and
-    /// has the time that the others had when it began.
+    /// How long a newly accepted client may stay silent, if the listeners are closed: it has waited in a socket's
+    /// queue, and gets the time that the others had when the drain began.
     pub fn newcomers_limit(&self) -> Option<Duration> {
         self.stopped.get().map(|_| self.drain_idle)
     }
@@ -194,7 +196,7 @@ impl Worker {
         self.stopped.get().is_some() || self.lifecycle.is_stopping()
     }
 
-    /// Memory for a buffer: used and given back, so that few of them serve many connections.
+    /// Memory for a buffer, to be given back: few buffers serve many connections.
     pub fn memory(&self) -> Vec<u8> {
         self.spare.borrow_mut().pop().unwrap_or_default()
     }
@@ -206,7 +208,8 @@ impl Worker {
         }
     }
 
-    /// Waits, without memory, until there is something to read, and reads it into `buffer`; 0 is the stream's end.
+    /// Waits, without holding memory, until there is something to read, and reads it into `buffer`; 0 is the stream's
+    /// end.
     pub async fn first_bytes(&self, stream: &mut Stream, buffer: &mut Buffer) -> io::Result<usize> {
         poll_fn(|context| self.poll_read(context, stream, buffer)).await
     }
@@ -225,13 +228,13 @@ impl Worker {
             if let Poll::Ready(read) = buffer.poll_read(context, Pin::new(&mut *stream)) {
                 return Poll::Ready(read);
             }
-            // It was a false alarm, as the first one often is.
+            // It was not readable after all, as often after the first poll.
             self.give_back(buffer.release());
         }
         buffer.poll_read(context, Pin::new(stream))
     }
 
-    /// Room for a request's head and for heads that are written, for as long as a request takes.
+    /// Room for a request's head and for written heads, to be given back at the end of the request.
     pub fn head_room(&self) -> Box<HeadRoom> {
         self.heads.borrow_mut().pop().unwrap_or_default()
     }
@@ -244,7 +247,7 @@ impl Worker {
         }
     }
 
-    /// Memory for a head that is written: used and given back, like buffers.
+    /// Memory to write a head into, to be given back.
     pub fn head_memory(&self) -> Vec<u8> {
         self.written_heads.borrow_mut().pop().unwrap_or_default()
     }
@@ -253,13 +256,13 @@ impl Worker {
         let mut heads = self.written_heads.borrow_mut();
         if heads.len() < ROOMS_MAX && memory.capacity() > 0 {
             memory.clear();
-            // A chunked body leaves more than 100 kB.
+            // A chunked body leaves a capacity of more than 100 kB.
             memory.shrink_to(WRITTEN_HEAD_MAX);
             heads.push(memory);
         }
     }
 
-    /// Room for a response's head: used and given back, like buffers.
+    /// Room for a response's head, to be given back.
     pub fn response(&self) -> Response {
         self.responses.borrow_mut().pop().unwrap_or_default()
     }
@@ -272,7 +275,7 @@ impl Worker {
         }
     }
 
-    /// For `Date` (RFC 9110, section 6.6.1), made once a second.
+    /// The value of `Date` (RFC 9110, section 6.6.1), formatted once a second.
     pub fn date(&self, now: Instant) -> Rc<str> {
         let time = self.clock.time_of_day(now);
         let second = time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());

@@ -1,4 +1,4 @@
-//! How many connections each client has.
+//! Limits how many connections each client has.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// IPv6 clients have whole networks of addresses: this many bits are one client.
+/// An IPv6 client has a whole network of addresses: the length of its prefix.
 const IPV6_BITS: u32 = 64;
 
 /// The connections of each client that has any: never more entries than there are connections.
 #[derive(Default)]
 pub struct ClientPermits(Mutex<HashMap<IpAddr, usize>>);
 
-/// One connection of a client; dropped, it no longer counts.
+/// Counts one connection of a client until it is dropped.
 pub struct ClientPermit {
     guests: Arc<ClientPermits>,
     client: IpAddr,
@@ -45,7 +45,7 @@ impl Drop for ClientPermit {
     }
 }
 
-/// The client that an address belongs to.
+/// The address, or the IPv6 network, by which a client is counted.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),

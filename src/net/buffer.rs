@@ -1,4 +1,4 @@
-//! The bytes of a connection that have been read and not yet used up.
+//! The read buffer of a connection: bytes that have been read and not used yet.
 
 use std::io;
 use std::ops::Range;
@@ -7,26 +7,28 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Not a power of two: 65,536 bytes would be one loopback segment and a runt, which costs twice as much.
+/// Room for a body. Not a power of two: 65,536 bytes would be a full loopback segment and a tiny one, which costs twice
+/// as much.
 pub const BODY: usize = 60_000;
 
-/// Room for the beginning of a body. Only who has taken more than the kernel keeps for one who takes nothing is worth
-/// more room: the memory of a thousand slow clients takes longer to come by than what it is to carry.
+/// Room for the first `BODY_BEGINNING` bytes of a body. That is more than the kernel buffers, so clients that read
+/// nothing never get a larger buffer: allocating it for a thousand of them takes longer than moving the bytes.
 pub const BODY_FIRST: usize = 16_384;
 pub const BODY_BEGINNING: u64 = 96 * 1024;
 
-/// So many bytes are carried for one connection, then it is the turn of the worker's others.
+/// Bytes moved for one connection before the worker's others get their turn.
 pub const TURN: u64 = 4 * BODY as u64;
 
-/// What a head is read into at first; it grows to the limits of the listener.
+/// The first room for a head; it grows up to the limits of the listener.
 pub const HEAD: usize = 8_192;
 
-/// Memory that is initialised once and then handed around, with the bytes in use somewhere in it.
+/// Memory that is initialised once and then passed from connection to connection, with the bytes in use somewhere in
+/// it.
 #[derive(Default)]
 pub struct Buffer {
     memory: Vec<u8>,
     used: Range<usize>,
-    /// What is read is put behind so many bytes.
+    /// Bytes left free in front of those that are read.
     gap: usize,
 }
 
@@ -43,7 +45,7 @@ impl Buffer {
         self.used.is_empty()
     }
 
-    /// The first `count` bytes have been used up.
+    /// Removes the first `count` bytes, which have been used.
     pub fn consume(&mut self, count: usize) {
         self.used.start = (self.used.start + count).min(self.used.end);
         if self.used.is_empty() {
@@ -59,13 +61,13 @@ impl Buffer {
         }
     }
 
-    /// From now on there is room for so many bytes before those that are read. Nothing must be in use.
+    /// Leaves room for `gap` bytes in front of those that are read, for [`Self::put_before`]. The buffer must be empty.
     pub fn leave_gap(&mut self, gap: usize) {
         self.gap = gap;
         self.used = gap..gap;
     }
 
-    /// Puts these bytes right before those in use, if there is room.
+    /// Puts these bytes right before those in use; `false`: there is no room.
     pub fn put_before(&mut self, bytes: &[u8]) -> bool {
         let Some(start) = self.used.start.checked_sub(bytes.len()) else { return false };
         let Some(room) = self.memory.get_mut(start..self.used.start) else { return false };
@@ -74,7 +76,7 @@ impl Buffer {
         true
     }
 
-    /// Moves what is in use to the front, so that all the room is behind it.
+    /// Moves the bytes in use to the front, so that all the room is behind them.
     fn compact(&mut self) {
         if self.used.start > self.gap {
             self.memory.copy_within(self.used.clone(), self.gap);
@@ -100,7 +102,7 @@ impl Buffer {
         Poll::Ready(Ok(count))
     }
 
-    /// Puts bytes back in front of all the others.
+    /// Puts these bytes before those in use, in new memory.
     pub fn prepend(&mut self, bytes: &[u8]) {
         let mut all = bytes.to_vec();
         all.extend_from_slice(self.bytes());
@@ -108,12 +110,12 @@ impl Buffer {
         self.memory = all;
     }
 
-    /// There is memory, and no room in it.
+    /// Whether there is memory, and no room in it.
     pub fn is_full(&self) -> bool {
         self.has_memory() && self.used.len() + self.gap >= self.memory.len()
     }
 
-    /// Takes its memory, which another connection may use; nothing of it must be in use.
+    /// Takes the memory, for another connection. The buffer must be empty.
     pub fn release(&mut self) -> Vec<u8> {
         self.used = self.gap..self.gap;
         std::mem::take(&mut self.memory)

@@ -1,9 +1,9 @@
-//! The descriptors that clients' connections and those to endpoints share, over all workers.
+//! The budget of descriptors that client connections and connections to endpoints share, over all workers.
 //!
-//! A connection to an endpoint takes one of what clients have left. Idle ones never stand in the way: where there is
-//! none left, those that have been idle for the longest are closed, of the same worker first, and where none is idle
-//! the next one waits until another ends, for as long as it may. So clients and requests are seldom refused for want of
-//! a descriptor, and what is kept for the rest of the process (logs, health checks, the admin address) stays there.
+//! A connection to an endpoint takes a descriptor that clients have left. If there is none, the connections to
+//! endpoints that have been idle for the longest are closed, of the same worker first; if none is idle, the new
+//! connection waits until another one ends, within its time limit. So clients and requests are seldom refused for want
+//! of a descriptor, and those for the rest of the process (logs, health checks, the admin address) stay free.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -14,11 +14,11 @@ use parking_lot::Mutex;
 use crate::log_throttle::LogThrottle;
 use crate::permits::{Permit, Permits};
 
-/// How long to wait for a descriptor before looking again whether something has become idle.
+/// How long to wait for a descriptor before looking for idle connections again.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Of those that clients and endpoints may have, one in so many is for what HTTP/2 clients ask for at the same time,
-/// beyond one request of each connection: others must find room beside them.
+/// One in this many descriptors is for concurrent requests of HTTP/2 clients, beyond one of each connection: the rest
+/// is for all others.
 const HTTP2_SHARE: usize = 4;
 
 pub struct Descriptors {
@@ -33,20 +33,20 @@ pub struct Descriptors {
     report: Mutex<LogThrottle>,
 }
 
-/// Of so many that are idle one is closed at a time: to find the oldest takes a look at all of them.
+/// One in this many idle connections is closed at a time: finding the oldest means looking at all of them.
 const AT_ONCE: usize = 32;
 
 /// Idle connections of one worker.
 pub trait IdleStore: Send + Sync {
-    /// Closes one or a few of those that have been idle for the longest; returns how many. Their descriptors may take a
-    /// moment to come back.
+    /// Closes one or a few of the connections that have been idle for the longest; returns how many. Their descriptors
+    /// may be free only a moment later.
     fn close_oldest(&self) -> usize;
 
     /// Closes all of them.
     fn close_all(&self);
 }
 
-/// Of connections and since when they have been idle, the few to close first.
+/// Of connections and the times since when they have been idle, the few to close first.
 pub fn oldest<T>(mut idle: Vec<(Instant, T)>) -> impl Iterator<Item = T> {
     let count = idle.len().div_ceil(AT_ONCE);
     if count > 0 {
@@ -55,7 +55,7 @@ pub fn oldest<T>(mut idle: Vec<(Instant, T)>) -> impl Iterator<Item = T> {
     idle.into_iter().take(count).map(|(_, connection)| connection)
 }
 
-/// As many as anybody wants.
+/// No limit.
 impl Default for Descriptors {
     fn default() -> Self {
         Self::new(usize::MAX)
@@ -74,18 +74,18 @@ impl Descriptors {
         }
     }
 
-    /// How many requests of HTTP/2 clients may be begun, beyond one of each connection.
+    /// How many descriptors requests of HTTP/2 clients may take, beyond one of each connection.
     pub fn for_http2(&self) -> usize {
         self.most / HTTP2_SHARE
     }
 
-    /// Asks this store, too, when a descriptor is needed; it is forgotten once it has gone.
+    /// Registers a store, whose connections are closed when a descriptor is needed. A dropped store is forgotten.
     pub fn watch(&self, store: Weak<dyn IdleStore>) {
         self.stores.lock().push(store);
     }
 
-    /// A descriptor for one more connection to an endpoint; waits for it as long as it takes. `own` is the store of
-    /// this worker.
+    /// Takes a descriptor for a connection to an endpoint; waits as long as there is none. `own` is the store of this
+    /// worker.
     pub async fn take(&self, own: &dyn IdleStore) -> Permit {
         let free = || self.endpoints.take(self.most.saturating_sub(self.clients.taken()));
         loop {
@@ -97,20 +97,22 @@ impl Descriptors {
             {
                 return place;
             }
-            // What has been closed may be about to give its descriptor back: no other one goes at once.
+            // The descriptor of a connection that was just closed may be free in a moment: closing another one at once
+            // would be one too many.
             self.endpoints.left(PAUSE).await;
         }
     }
 
-    /// The system has no descriptor, although there should be one: an idle connection goes, or a moment passes; both if
-    /// it is so `again`, because what was closed before may be about to give its descriptor back.
+    /// The system has no descriptor, although the budget has: closes an idle connection, or pauses if there is none.
+    /// With `again` it does both: the descriptor of the connection that the call before has closed may be free in a
+    /// moment.
     pub async fn relieve(&self, own: &dyn IdleStore, again: bool) {
         if !self.close_idle(Some(own)) || again {
             self.endpoints.left(PAUSE).await;
         }
     }
 
-    /// A client has come: an idle connection to an endpoint goes, where both together would be too many.
+    /// A client was accepted: closes an idle connection to an endpoint, if both kinds together exceed the budget.
     pub fn client_came(&self) {
         if self.endpoints.taken() > self.most.saturating_sub(self.clients.taken()) {
             self.close_idle(None);

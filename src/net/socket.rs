@@ -1,4 +1,4 @@
-//! A connection as the kernel has it, with nothing above it.
+//! The TCP or unix socket of a connection, without TLS.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -19,7 +19,7 @@ use crate::pool::{Endpoint, Target};
 #[derive(Debug)]
 pub struct Socket {
     kernel: Kernel,
-    /// Of a connection to an endpoint: what counts its descriptor until it is closed.
+    /// Counts the descriptor of a connection to an endpoint until it is closed.
     _descriptor: Option<Permit>,
 }
 
@@ -38,7 +38,7 @@ impl From<Kernel> for Socket {
 impl Socket {
     /// Connects to an endpoint.
     ///
-    /// `write_limit` is how long the kernel may try to get rid of what has been written.
+    /// `write_limit` is how long written bytes may stay unacknowledged (TCP_USER_TIMEOUT).
     pub async fn connect(endpoint: &Endpoint, write_limit: Duration) -> io::Result<Self> {
         match endpoint.target() {
             Target::Inet(address) => {
@@ -58,7 +58,7 @@ impl Socket {
         Self { _descriptor: Some(descriptor), ..self }
     }
 
-    /// A client's connection as it was accepted; from now on it belongs to this thread's runtime.
+    /// Registers a client's accepted connection with this thread's runtime.
     pub fn accepted(socket: OwnedFd, unix: bool) -> io::Result<Self> {
         let kernel = match unix {
             true => Kernel::Unix(UnixStream::from_std(socket.into())?),
@@ -67,7 +67,7 @@ impl Socket {
         Ok(kernel.into())
     }
 
-    /// Whether bytes have arrived that nobody has read: asks the kernel itself, which knows before the runtime does.
+    /// Whether unread bytes have arrived: asks the kernel, which knows before the runtime does.
     pub fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
         let peeked = match &self.kernel {
@@ -77,7 +77,7 @@ impl Socket {
         matches!(peeked, Ok(1..))
     }
 
-    /// How many bytes have arrived that nobody has read.
+    /// How many unread bytes have arrived.
     pub fn unread(&self) -> usize {
         let unread = match &self.kernel {
             Kernel::Tcp(stream) => rustix::io::ioctl_fionread(stream),
@@ -96,8 +96,8 @@ impl Socket {
 
     /// Whether an idle connection has become useless: closed, or with bytes that nobody asked for.
     ///
-    /// Makes no system call unless the kernel has reported an event; the small race that is left is what retries of
-    /// stale connections are for.
+    /// Makes no system call unless the kernel has reported an event. A connection that becomes stale right after is
+    /// covered by the retry of stale connections.
     pub fn is_stale(&self) -> bool {
         let mut probe = [0];
         let read = match &self.kernel {
@@ -107,16 +107,16 @@ impl Socket {
         !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Whether the connection ends with a reset, whoever ends it, so that nobody takes what was sent for whole.
+    /// Sets whether a close resets the connection, so that the other side does not take what was sent for complete.
     pub fn ends_with_reset(&self, reset: bool) {
         if let Kernel::Tcp(stream) = &self.kernel {
-            // What cannot be reset is closed.
+            // If this fails, the connection is closed without a reset.
             let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
         }
     }
 
-    /// Writes the last bytes before the connection is closed, or shut down for writing, at once: they may wait for that, to
-    /// go out in one packet with it.
+    /// Writes the last bytes right before a close or a shutdown for writing: the kernel may hold them back (MSG_MORE),
+    /// so that they go out in one packet with the end.
     pub fn poll_write_last(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Kernel::Tcp(stream) = &self.kernel else { return Pin::new(self).poll_write(context, bytes) };
         let send = || Ok(net::send(&*stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?);
@@ -129,7 +129,7 @@ impl Socket {
         }
     }
 
-    /// No more will be written.
+    /// Shuts the connection down for writing.
     pub fn shut_down_write(&self) {
         let _ = match &self.kernel {
             Kernel::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
@@ -142,7 +142,7 @@ fn is_to_be_repeated(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-/// Finds out within a minute and a half that the machine at the other end is gone.
+/// Finds out within a minute and a half that the other machine is gone.
 pub fn keepalive() -> TcpKeepalive {
     TcpKeepalive::new()
         .with_time(Duration::from_secs(60))

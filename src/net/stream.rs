@@ -1,7 +1,7 @@
-//! The streams that carry bytes to and from clients and endpoints: a socket, with TLS above it or not.
+//! The streams to clients and endpoints: a socket, with or without TLS.
 //!
-//! TLS keeps what the socket has not taken yet. That goes on with whatever is done next with the stream, reading
-//! included, so that nobody has to think of it before the stream is closed.
+//! TLS keeps records that the socket has not taken yet. Whatever is done next with the stream, reading included, writes
+//! more of them, so callers need not flush until they close the stream.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -15,7 +15,7 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use crate::net::socket::Socket;
 use crate::tls::{ClientTls, HTTP2};
 
-/// The most that one record of TLS holds, in bytes.
+/// The largest payload of a TLS record, in bytes.
 const TLS_RECORD: usize = 16 * 1024;
 
 /// A connection to a client or an endpoint.
@@ -26,18 +26,18 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// TLS with an endpoint, on a connection to it.
+    /// Does the TLS handshake with an endpoint.
     pub async fn secured(socket: Socket, tls: &ClientTls, name: ServerName<'static>) -> io::Result<Self> {
         let stream = TlsConnector::from(tls.config.clone()).connect(name, socket).await?;
         Ok(Self::Tls(Box::new(TlsStream::Client(stream))))
     }
 
-    /// A client's connection as it was accepted; from now on it belongs to this thread's runtime.
+    /// Registers a client's accepted connection with this thread's runtime.
     pub fn accepted(socket: OwnedFd, unix: bool) -> io::Result<Self> {
         Ok(Self::Plain(Socket::accepted(socket, unix)?))
     }
 
-    /// Whether the other side has not said, by TLS, that it speaks something else.
+    /// Whether the other side may speak HTTP/2: with TLS, ALPN must have agreed on it.
     pub fn may_be_http2(&self) -> bool {
         match self {
             Self::Plain(_) => true,
@@ -52,7 +52,7 @@ impl Stream {
         }
     }
 
-    /// Whether bytes have arrived that nobody has read: asks the kernel itself, which knows before the runtime does.
+    /// Whether unread bytes have arrived: asks the kernel, which knows before the runtime does.
     pub fn has_unread(&self) -> bool {
         match self {
             Self::Plain(socket) => socket.has_unread(),
@@ -60,7 +60,7 @@ impl Stream {
         }
     }
 
-    /// About how many bytes have arrived that nobody has read; with TLS, before they are decrypted.
+    /// About how many unread bytes have arrived; with TLS, before they are decrypted.
     pub fn unread(&self) -> usize {
         match self {
             Self::Plain(socket) => socket.unread(),
@@ -88,7 +88,7 @@ impl Stream {
         match self {
             Self::Plain(socket) => socket.is_stale(),
             Self::Tls(tls) => {
-                // What has come may be for TLS alone, such as a session ticket.
+                // The bytes may be for TLS alone, such as a session ticket.
                 let mut probe = [0];
                 let mut context = Context::from_waker(Waker::noop());
                 Pin::new(tls).poll_read(&mut context, &mut ReadBuf::new(&mut probe)).is_ready()
@@ -96,27 +96,27 @@ impl Stream {
         }
     }
 
-    /// Whether the connection ends with a reset, whoever ends it, so that nobody takes what was sent for whole.
+    /// Sets whether a close resets the connection, so that the other side does not take what was sent for complete.
     pub fn ends_with_reset(&self, reset: bool) {
         self.socket().ends_with_reset(reset);
     }
 
-    /// Writes the last bytes before the connection is closed, or shut down for writing, at once: over TCP they may wait for
-    /// that, to go out in one packet with it.
+    /// Writes the last bytes right before a close or a shutdown for writing, see [`Socket::poll_write_last`].
     pub fn poll_write_last(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(socket) => socket.poll_write_last(context, bytes),
-            // Something goes behind them: that this was all.
+            // TLS sends its close_notify after them.
             Self::Tls(_) => Pin::new(self).poll_write(context, bytes),
         }
     }
 
-    /// No more will be written.
+    /// Shuts the stream down for writing, over TLS with a close_notify.
     pub fn shut_down_write(&mut self) {
         match self {
             Self::Plain(socket) => socket.shut_down_write(),
             Self::Tls(tls) => {
-                // What the socket does not take at once is lost, and the end with it: the other side sees a cut.
+                // What the socket does not take at once is lost, close_notify included: the other side sees a
+                // truncation.
                 let mut context = Context::from_waker(Waker::noop());
                 if Pin::new(&mut *tls).poll_shutdown(&mut context).is_pending() {
                     tls.get_ref().0.shut_down_write();
@@ -126,15 +126,15 @@ impl Stream {
     }
 }
 
-/// Whether something has been decrypted that nobody has read.
+/// Whether there are decrypted bytes that are unread.
 fn has_decrypted(tls: &TlsStream<Socket>) -> bool {
     !tls.get_ref().1.wants_read()
 }
 
-/// Lets the socket take what it can of what is encrypted already.
+/// Writes as many of the kept records as the socket takes.
 fn push(tls: &mut TlsStream<Socket>, context: &mut Context<'_>) {
     if tls.get_ref().1.wants_write() {
-        // Whoever reads or writes next is told of an error.
+        // An error is returned by the next read or write.
         let _ = Pin::new(tls).poll_flush(context);
     }
 }
@@ -156,7 +156,8 @@ impl AsyncRead for Stream {
             Self::Tls(tls) => {
                 push(tls, context);
                 match (ready!(Pin::new(&mut **tls).poll_read(context, buffer)), &**tls) {
-                    // Many clients close without saying so. What they send has a length, or a last chunk.
+                    // Many clients close without a close_notify. Their bodies have a length or a last chunk, so
+                    // truncation is seen.
                     (Err(error), TlsStream::Server(_)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                         Poll::Ready(Ok(()))
                     }

@@ -1,8 +1,8 @@
-//! Deadlines that cost a store: a coarse clock of each worker looks at all of them when the earliest may be due, and at
-//! most ten times a second.
+//! Deadlines that cost one store to set: a coarse clock of each worker checks all of them when the earliest may be due,
+//! and at most ten times a second.
 //!
-//! A timer of the runtime's own costs a registration each time; a connection sets several deadlines for each request,
-//! and hardly any of them passes.
+//! A timer of the runtime costs a registration each time; a connection sets several deadlines for each request, and
+//! hardly any of them passes.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -17,18 +17,18 @@ use tokio::sync::Notify;
 
 use crate::listener_state::ListenerState;
 
-/// How late a deadline may be noticed, and so how often the clock looks at most.
+/// How late a deadline may be noticed: the shortest time between two checks.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Of many whose time is over in the same moment, so many are woken at once; the others after a breath, in which the
-/// worker serves those who have more to do than to go.
+/// If many deadlines pass at the same moment, this many connections are woken at once, and the others after a pause, in
+/// which the worker serves connections that stay.
 const AT_ONCE: usize = 16;
 const BREATH: Duration = Duration::from_millis(1);
 
-/// How long the time of day is reckoned from one look at the system's clock.
+/// How long the time of day is derived from one reading of the system's clock.
 const MOMENT_MAX: Duration = Duration::from_secs(1);
 
-/// The time was over before the work was done.
+/// The deadline passed before the work was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed;
 
@@ -36,24 +36,24 @@ pub struct Elapsed;
 #[derive(Default)]
 pub struct Clock {
     slots: RefCell<Vec<Rc<Slot>>>,
-    /// When the clock will look next; `None`: not before it is asked to.
+    /// When the clock checks next; `None`: only once it is notified.
     next: Cell<Option<Instant>>,
-    /// Somebody has a deadline before that.
+    /// Notified of a deadline that is earlier than `next`.
     wanted: Notify,
-    /// One moment on both of the system's clocks.
+    /// The same moment on both of the system's clocks.
     moment: Cell<Option<(Instant, SystemTime)>>,
 }
 
-/// What a connection is about, for whoever wants to end it.
+/// What a connection is doing, which decides whether it may be ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Phase {
     #[default]
     Request,
-    /// The first request of a client that has just come.
+    /// A new client that has not sent a request yet.
     First,
-    /// The same of one who has come in a stop: it has a deadline of its own.
+    /// The same, accepted during a drain: it has a deadline of its own.
     Newcomer,
-    /// Nothing is under way.
+    /// No request is under way.
     Idle,
     /// An upgraded connection.
     Tunnel,
@@ -64,24 +64,24 @@ struct Slot {
     passed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     phase: Cell<Phase>,
-    /// Of an idle connection: since when it is.
+    /// Since when an idle connection has been idle.
     idle_since: Cell<Option<Instant>>,
-    /// Whose client it is: those of one listener may end together.
+    /// The connection's listener: the connections of one listener may be ended together.
     listener_state: Arc<ListenerState>,
-    /// Among the clock's slots.
+    /// The index among the clock's slots.
     place: Cell<usize>,
 }
 
-/// What a look at the deadlines has come to.
+/// The result of a check.
 #[derive(Debug, PartialEq, Eq)]
 enum Look {
     Done,
-    /// There may be more whose time is over.
+    /// More deadlines may have passed.
     Again,
 }
 
 impl Slot {
-    /// Its time is over; gives back who has to be told.
+    /// Marks the deadline as passed, and returns the waker of the connection.
     fn pass(&self) -> Option<Waker> {
         self.deadline.set(None);
         self.passed.set(true);
@@ -90,14 +90,14 @@ impl Slot {
 }
 
 impl Clock {
-    /// Runs as long as the worker does; sleeps while nobody has a deadline.
+    /// Runs as long as the worker does; sleeps while there is no deadline.
     pub async fn run(&self) {
         loop {
             while let Look::Again = self.look(Instant::now()) {
                 tokio::time::sleep(BREATH).await;
             }
             match self.next.get() {
-                // Asked or not, it is over.
+                // Notified or timed out, the deadlines are checked next.
                 Some(next) => drop(tokio::time::timeout_at(next.into(), self.wanted.notified()).await),
                 None => self.wanted.notified().await,
             }
@@ -105,7 +105,8 @@ impl Clock {
         }
     }
 
-    /// Wakes some of those whose time is over; once these are all, finds the earliest deadline of the others.
+    /// Wakes at most `AT_ONCE` connections whose deadlines have passed; if these are all, finds the earliest of the
+    /// other deadlines.
     fn look(&self, now: Instant) -> Look {
         let slots = self.slots.borrow();
         let is_over = |slot: &&Rc<Slot>| slot.deadline.get().is_some_and(|deadline| deadline <= now);
@@ -118,21 +119,21 @@ impl Clock {
                 Look::Done
             }
         };
-        // Whoever is told may go at once, and his slot with him.
+        // A woken connection may drop its timer at once, which borrows the slots.
         drop(slots);
         over.into_iter().flatten().for_each(Waker::wake);
         look
     }
 
-    /// Lets the deadlines of those who are about this pass now, where their listener is concerned.
+    /// Lets the deadlines of connections in this phase pass now, of listeners that are concerned.
     pub fn end(&self, phase: Phase, concerned: impl Fn(&ListenerState) -> bool) {
         let is_meant = |slot: &&Rc<Slot>| slot.phase.get() == phase && concerned(&slot.listener_state);
         let over: Vec<_> = self.slots.borrow().iter().filter(is_meant).map(|slot| slot.pass()).collect();
         over.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Ends as many of the connections that have been idle at least for so long, those first that are for the longest,
-    /// where their listener is concerned; returns their listeners.
+    /// Ends up to `most` connections that have been idle for at least `idle_for`, of listeners that are concerned, the
+    /// longest idle first; returns their listeners.
     pub fn end_idle(
         &self,
         most: usize,
@@ -156,7 +157,7 @@ impl Clock {
         idle.iter().map(|(_, slot)| slot.listener_state.clone()).collect()
     }
 
-    /// The time of day at `now`, without asking the system for it each time; a change of its clock is seen within a
+    /// The time of day at `now`, without a system call each time; a change of the system's clock is seen within a
     /// second.
     pub fn time_of_day(&self, now: Instant) -> SystemTime {
         let known = self.moment.get().and_then(|(instant, time)| {
@@ -185,7 +186,7 @@ impl Clock {
         Timer { clock: self.clone(), slot, bound: Cell::default(), at_bound: Cell::default() }
     }
 
-    /// At once: a slot knows a waker, and with it the whole memory of a connection that may be long gone.
+    /// Removes the slot at once: its waker keeps the memory of the connection's task.
     fn forget(&self, slot: &Slot) {
         let mut slots = self.slots.borrow_mut();
         let place = slot.place.get();
@@ -196,28 +197,28 @@ impl Clock {
     }
 }
 
-/// One connection's deadline; it has one at a time.
+/// The deadline of one connection, which has one at a time.
 pub struct Timer {
     clock: Rc<Clock>,
     slot: Rc<Slot>,
     /// No deadline is later than this.
     bound: Cell<Option<Instant>>,
-    /// The deadline is the bound.
+    /// The deadline that was set last is the bound.
     at_bound: Cell<bool>,
 }
 
 impl Timer {
-    /// From now on; replaces the deadline before.
+    /// Sets the deadline to `limit` from now; replaces the previous one.
     pub fn set(&self, limit: Duration) {
         self.set_from(Instant::now(), limit);
     }
 
-    /// From `start` on, which is not long ago; replaces the deadline before.
+    /// Sets the deadline to `limit` from `start`, a moment ago; replaces the previous one.
     pub fn set_from(&self, start: Instant, limit: Duration) {
         let step = start.checked_add(limit);
         let bound = self.bound.get().filter(|bound| step.is_none_or(|step| *bound < step));
         self.at_bound.set(bound.is_some());
-        // Who sets deadlines all the time, because something moves all the time, must not outrun the bound.
+        // A transfer that moves all the time, and so sets deadlines all the time, must not outrun the bound.
         self.slot.passed.set(bound.is_some_and(|bound| bound <= start));
         let deadline = bound.or(step);
         self.slot.deadline.set(deadline);
@@ -237,12 +238,12 @@ impl Timer {
         self.at_bound.get()
     }
 
-    /// What the connection is about from now on.
+    /// Sets what the connection is doing.
     pub fn enter(&self, phase: Phase) {
         self.slot.phase.set(phase);
     }
 
-    /// Nothing is under way since then.
+    /// The connection has been idle since then.
     pub fn idle(&self, since: Instant) {
         self.slot.idle_since.set(Some(since));
         self.slot.phase.set(Phase::Idle);
@@ -360,7 +361,7 @@ mod tests {
         assert_eq!(next(), None);
     }
 
-    /// Whoever is gone is forgotten at once, in whatever order they go, and nobody else.
+    /// A dropped timer is forgotten at once, in whatever order timers are dropped, and no other one.
     #[test]
     fn the_clock_keeps_nothing_of_those_who_are_gone() {
         let clock = Rc::new(Clock::default());

@@ -1,12 +1,12 @@
-//! Whose turn it is among the requests of HTTP/2 clients.
+//! Permits for requests of HTTP/2 clients: each request needs one before it begins.
 //!
-//! A connection may have many of them, each of which costs memory and a connection to an endpoint from the moment in which
-//! it is begun, and more if the endpoint sends a large response that the client does not take. So a few requests of each
-//! connection are begun at once, and for the others each worker has so many places; who finds none waits, in order.
+//! A connection may have many requests. Each costs memory and a connection to an endpoint once it has begun, and more
+//! if the client does not take a large response. So each connection has a few permits of its own, and each worker has
+//! permits that its connections share; a request that finds none free waits, in order.
 //!
-//! One request of each connection is begun whatever others do: its descriptor is one of those that all clients have. For
-//! more than one, each worker has a part of the descriptors, half of it for the first few of connections and half for the
-//! others, so that slow responses of a few clients leave something to the rest.
+//! The first request of each connection begins whatever others do. For further ones each worker has a part of the
+//! descriptors, half of it for connections' own permits and half for the shared ones, so that slow responses of a few
+//! clients leave something to the rest.
 
 use std::sync::Arc;
 
@@ -14,35 +14,35 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Server;
 
-/// Requests of each connection that are begun as long as there are descriptors for them.
+/// A connection's own permits, usable as long as there are descriptors.
 const OWN: usize = 6;
 
-/// The same, of a client that takes little of a response before it has to be asked; others' places are not for it.
+/// A reluctant client's own permits; it does not get shared ones.
 const OWN_OF_RELUCTANT: usize = 2;
 
-/// Requests of such a client that may wait; more are refused, and come again if the client is honest.
+/// Requests of a reluctant client that may wait. More are refused; an honest client sends them again.
 const WAITING_OF_RELUCTANT: usize = 8;
 
-/// Who takes less than this is reluctant: the default is four times as much (RFC 9113, section 6.5.2).
+/// A client with a smaller window is reluctant: the default is four times as much (RFC 9113, section 6.5.2).
 const WINDOW: u32 = 16 * 1024;
 
-/// Of one worker, beyond those that connections have of their own, unless the config says something else.
+/// Shared permits of one worker, unless `max_http2_requests` is set.
 const OF_WORKER: usize = 512;
 
-/// Whether a client that takes so many bytes of a response before it has to be asked is reluctant.
+/// Whether a client is reluctant: `window` is how many bytes of a response it takes before it has to be asked.
 pub fn is_reluctant(window: u32) -> bool {
     window < WINDOW
 }
 
-/// Of one worker.
+/// The permits of one worker.
 pub struct RequestPermits {
-    /// Beyond those that connections have of their own.
+    /// For requests beyond connections' own permits.
     shared: Arc<Semaphore>,
-    /// Descriptors for those, beyond the first one of each connection.
+    /// Descriptors for connections' own permits, beyond the first request of each.
     own: Arc<Semaphore>,
 }
 
-/// Of one connection.
+/// The permits that the requests of one connection can get.
 pub struct OfConnection {
     first: Arc<Semaphore>,
     descriptors: Arc<Semaphore>,
@@ -52,26 +52,26 @@ pub struct OfConnection {
     shared: Arc<Semaphore>,
 }
 
-/// A request that waits.
+/// A request that may wait for a permit.
 #[must_use = "it waits no more when this is dropped"]
 pub struct Waiting {
     window: u32,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Dropped, it is somebody else's.
-#[must_use = "the turn is over when this is dropped"]
+/// The permit of one request, free again when it is dropped.
+#[must_use = "the permit is free again when this is dropped"]
 pub struct RequestPermit {
     _permits: [Option<OwnedSemaphorePermit>; 2],
 }
 
-/// Requests that all workers together may have begun, beyond one of each connection, with so many descriptors.
+/// How many requests may have begun at all workers together, beyond one of each connection, with these descriptors.
 pub fn http2_requests(server: &Server, descriptors: usize) -> usize {
     let (shared, own) = of_worker(server, descriptors);
     shared.saturating_add(own).saturating_mul(server.threads.max(1))
 }
 
-/// Those that are anybody's, and those of connections' own.
+/// One worker's shared permits, and its descriptors for connections' own permits.
 fn of_worker(server: &Server, descriptors: usize) -> (usize, usize) {
     let of_one = |all: usize| all.div_ceil(server.threads.max(1));
     let half = of_one(descriptors / 2).max(1);
@@ -79,7 +79,7 @@ fn of_worker(server: &Server, descriptors: usize) -> (usize, usize) {
 }
 
 impl RequestPermits {
-    /// Of one of all the workers that the config wants, which may have so many descriptors together.
+    /// The permits of one worker. `descriptors` is for all workers together.
     pub fn new(server: &Server, descriptors: usize) -> Self {
         let (shared, own) = of_worker(server, descriptors);
         let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
@@ -100,7 +100,7 @@ impl OfConnection {
         }
     }
 
-    /// Takes a turn, if there is one now. The client takes `window` bytes of a response before it has to be asked.
+    /// Takes a permit, if one is free. `window`: see [`is_reluctant`].
     pub fn now(&self, window: u32) -> Option<RequestPermit> {
         let one = |of: &Arc<Semaphore>| of.clone().try_acquire_owned().ok();
         let with_descriptor = |permit| {
@@ -116,7 +116,7 @@ impl OfConnection {
         }
     }
 
-    /// Whether a request of such a client may wait.
+    /// Lets a request wait; `None`: too many requests of this reluctant client do.
     pub fn may_wait(&self, window: u32) -> Option<Waiting> {
         if !is_reluctant(window) {
             return Some(Waiting { window, _permit: None });
@@ -125,9 +125,9 @@ impl OfConnection {
         Some(Waiting { window, _permit: Some(permit) })
     }
 
-    /// Waits for a turn.
+    /// Waits for a permit.
     pub async fn permit(&self, Waiting { window, .. }: &Waiting) -> RequestPermit {
-        // An error would mean that there are no turns any more, and nobody ends them.
+        // An error would mean that the semaphore is closed, and none ever is.
         let one = async |of: &Arc<Semaphore>| of.clone().acquire_owned().await.ok();
         let of_own = async |own: &Arc<Semaphore>| {
             let permit = one(own).await;
@@ -164,7 +164,7 @@ mod tests {
         RequestPermits::new(&crate::config::parse(text, "test").expect("a config").server, descriptors)
     }
 
-    /// As many turns as there are now.
+    /// All permits that are free now.
     fn all(connection: &OfConnection, window: u32) -> Vec<RequestPermit> {
         std::iter::from_fn(|| connection.now(window)).collect()
     }
@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    /// However many connections there are, they leave something, and each has one request begun.
+    /// However many connections there are, each has one request begun, and the shared permits stay.
     #[test]
     fn no_more_are_begun_than_descriptors_allow() {
         let text = "server: { threads: 2 }\nlisten: :8080\nendpoints: [127.0.0.1:1]\n";

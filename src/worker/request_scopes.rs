@@ -1,4 +1,4 @@
-//! What the requests of one worker hold, whichever carrier they come by.
+//! Per-worker cache of the scopes that requests pin: (snapshot, listener) pairs, for both engines.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::listener_state::ListenerState;
 use crate::snapshot::Snapshot;
 use crate::telemetry::WorkerTelemetry;
 
-/// Nobody else's, so the lock is always free; it lets futures of the other carrier ask.
+/// The lock is never contended, because each worker has its own; Pingora's futures need the type to be `Sync`.
 pub struct RequestScopes {
     current: Arc<ArcSwap<Snapshot>>,
     telemetry: Arc<WorkerTelemetry>,
-    /// Of the snapshot in force, one for each listener that has had a request.
+    /// One for each listener that has had a request, of the snapshot in force.
     scopes: Mutex<Vec<Arc<RequestScope>>>,
 }
 
@@ -23,12 +23,12 @@ impl RequestScopes {
         Self { current, telemetry: Arc::new(telemetry), scopes: Mutex::default() }
     }
 
-    /// The snapshot in force, for a look.
+    /// The snapshot in force, for a brief look.
     pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
         self.current.load()
     }
 
-    /// For a request of this listener; `None`: its listener is not there any more.
+    /// The scope for a request of this listener; `None`: the config has no such listener any more.
     pub fn of(&self, listener_state: &ListenerState) -> Option<Arc<RequestScope>> {
         let snapshot = self.current.load();
         let listener = listener_state.in_force(&snapshot)?;
@@ -44,7 +44,7 @@ impl RequestScopes {
         Some(pin)
     }
 
-    /// Lets go of what is in force no more.
+    /// Drops the scopes of replaced snapshots.
     pub fn let_go(&self) {
         let snapshot = self.current.load();
         self.scopes.lock().retain(|pin| pin.is_of(&snapshot));
@@ -64,7 +64,7 @@ mod tests {
         Arc::new(Snapshot::build(config::parse(text, "test").expect("a valid config"), None))
     }
 
-    /// Requests of one snapshot and listener hold the same, and once they are over nobody holds what was in force before.
+    /// Requests of one snapshot and listener share a scope, and once they are over nothing keeps a replaced snapshot.
     #[test]
     fn what_is_in_force_no_more_is_let_go() {
         let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
