@@ -1,5 +1,5 @@
-//! What a demo endpoint answers: its name and what it received, and the special paths that make a balancer's life
-//! visible (slow, failing, big, streamed, stopped).
+//! The answers of a demo endpoint: its name and what it received, and special paths that show a balancer's behaviour
+//! (slow, failing, big, streamed, stopped).
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use pingora_http::ResponseHeader;
 use super::endpoint::Endpoint;
 use super::report::Report;
 
-/// Nobody's mistyped number holds a demo for longer, or sends more.
+/// Limits on the durations and sizes in queries, against mistyped numbers.
 const LONGEST: Duration = Duration::from_secs(600);
 const LARGEST: u64 = 1 << 30;
-/// One piece of `/big`.
+/// The size of one piece of `/big`.
 const PIECE: usize = 64 * 1024;
 
-/// Answers one request, whatever it asks for.
+/// Answers one request, by its path.
 pub(super) async fn give(endpoint: &Endpoint, session: &mut ServerSession) -> Result<()> {
     let uri = &session.req_header().uri;
     let path = uri.path().to_owned();
@@ -61,7 +61,7 @@ async fn report(endpoint: &Endpoint, session: &mut ServerSession, status: Status
     send(endpoint, session, status, kind, body).await
 }
 
-/// `?size=10MiB` of lines that say where they stand, in pieces, so that nobody holds it in memory.
+/// `?size=10MiB` of lines that contain their offset, in pieces, so that the whole is never in memory.
 async fn big(endpoint: &Endpoint, session: &mut ServerSession, query: &Query) -> Result<()> {
     let size = query
         .get("size")
@@ -98,7 +98,7 @@ async fn events(endpoint: &Endpoint, session: &mut ServerSession, query: &Query)
     if session.req_header().version == Version::HTTP_11 {
         header.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     } else {
-        // Without chunks only the close tells where the answer ends.
+        // Without chunks, only the close marks the end of the answer.
         session.set_keepalive(None);
     }
     session.write_response_header(Box::new(header)).await?;
@@ -115,8 +115,8 @@ async fn events(endpoint: &Endpoint, session: &mut ServerSession, query: &Query)
     Ok(())
 }
 
-/// `POST /stop?for=20s`: answers, then goes away. Only from the endpoint's own port: through the proxy nobody could
-/// say which of the three it would hit.
+/// `POST /stop?for=20s`: answers, then stops. Only on the endpoint's own port: through the proxy, any of the three
+/// could get the request.
 async fn stop(endpoint: &Endpoint, session: &mut ServerSession, query: &Query) -> Result<()> {
     let own = format!("curl -X POST 'http://{}/stop?for=20s'", endpoint.address);
     if session.get_header("x-forwarded-for").is_some() {

@@ -1,4 +1,4 @@
-//! The life of one demo endpoint: it listens, it is told to stop, it stays away, it comes back on the same port.
+//! One demo endpoint, which can be told to stop for some time, and then listens on the same port again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use tokio::task::JoinSet;
 
 use super::answer;
 
-/// How long to wait before the next try when a socket cannot be bound or accepted from.
+/// Pause after a socket could not be bound or accepted from.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long an idle client connection is kept; longer than the proxy keeps its own, so that the proxy closes first.
+/// How long an idle connection is kept: longer than the proxy keeps it, so that the proxy closes first.
 const KEEP_ALIVE_SECONDS: u64 = 75;
 
-/// What the answers need to know about the endpoint that gives them.
+/// What the answers need of their endpoint.
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub name: String,
     pub address: SocketAddr,
     pub requests: AtomicU64,
-    /// Takes how long to stay away. One order at a time is enough: the first one closes every connection.
+    /// Sends how long to stay away. One order at a time is enough: the first one closes every connection.
     stop: mpsc::Sender<Duration>,
 }
 
@@ -37,12 +37,12 @@ impl Endpoint {
     }
 
     pub(super) fn stop_for(&self, away: Duration) {
-        // A full queue means that a stop is under way already.
+        // The queue is full when a stop is already under way.
         let _ = self.stop.try_send(away);
     }
 }
 
-/// Serves until the runtime ends, with a pause at each stop order.
+/// Serves until the runtime ends, and pauses at each stop order.
 pub(super) async fn run(name: String, address: SocketAddr, listener: TcpListener) {
     let (stop, mut orders) = mpsc::channel(1);
     let endpoint = Arc::new(Endpoint { name, address, requests: AtomicU64::new(0), stop });
@@ -62,7 +62,7 @@ async fn serve(
     listener: TcpListener,
     orders: &mut mpsc::Receiver<Duration>,
 ) -> Duration {
-    // Pingora's apps ask this whether the process is stopping. The demo stops by dropping, so the answer is no.
+    // Tells Pingora's apps whether the process is stopping: never, because the demo stops by being dropped.
     let (_running, shutdown) = watch::channel(false);
     let mut connections = JoinSet::new();
     loop {
@@ -74,20 +74,20 @@ async fn serve(
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             },
-            // Finished connections are taken out as they end, or the set would grow with every client.
+            // Finished connections are removed, or the set would grow with every client.
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
 async fn converse(endpoint: Arc<Endpoint>, stream: TcpStream, shutdown: ShutdownWatch) {
-    // Server-sent events must leave at once, not when the next one fills the packet.
+    // Server-sent events must be sent at once, not when the next one fills the packet.
     let _ = stream.set_nodelay(true);
     let app = Arc::new(App(endpoint));
     app.process_new(Box::new(Stream::from(stream)), &shutdown).await;
 }
 
-/// The port was ours a moment ago; whoever has taken it meanwhile is waited for.
+/// Binds the endpoint's port again; waits while another program has it.
 async fn bind_again(address: SocketAddr) -> TcpListener {
     loop {
         match TcpListener::bind(address).await {
@@ -97,7 +97,7 @@ async fn bind_again(address: SocketAddr) -> TcpListener {
     }
 }
 
-/// Pingora reads and writes the HTTP; only the answer is ours.
+/// The HTTP server: Pingora reads requests and writes responses, and [`answer`] makes the answers.
 struct App(Arc<Endpoint>);
 
 #[async_trait]
@@ -107,7 +107,7 @@ impl HttpServerApp for App {
         mut session: ServerSession,
         _shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        // `false` and an error both mean a client that went away, a TCP health check among them.
+        // `false` and errors mean that the client left; TCP health checks do.
         if !matches!(session.read_request().await, Ok(true)) {
             return None;
         }

@@ -1,7 +1,7 @@
-//! Three small HTTP endpoints to balance over, for people who want to see the proxy work before they write anything.
+//! Three small HTTP endpoints to balance over, for trying the proxy without writing a config.
 //!
-//! Each has a name, a loopback port and a listening socket of its own, so that one of them can be stopped and can
-//! come back while the others go on. They run on a thread of their own: nothing they do can slow the proxy's workers.
+//! Each has its own name, loopback port and listening socket, so that one can stop and come back while the others go
+//! on. They run on a separate thread, apart from the proxy's workers.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,7 +17,7 @@ mod tests;
 /// The names, and the ports that are tried first: easy to remember, and the same at every start when they are free.
 const ENDPOINTS: [(&str, u16); 3] = [("a", 3001), ("b", 3002), ("c", 3003)];
 
-/// The running demo endpoints; dropping it ends them.
+/// The running demo endpoints; dropping this stops them.
 #[derive(Debug)]
 pub struct Endpoints {
     addresses: Vec<(String, SocketAddr)>,
@@ -54,8 +54,7 @@ impl Endpoints {
 
 impl Drop for Endpoints {
     fn drop(&mut self) {
-        // A runtime must not be dropped where it would block an async context; ending in the background is allowed
-        // anywhere.
+        // Dropping a runtime panics within an async context; a shutdown in the background is allowed anywhere.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

@@ -1,4 +1,4 @@
-//! What a demo endpoint received, told as text for people and as JSON for programs.
+//! The request that a demo endpoint received, as text for people and as JSON for programs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,14 +10,14 @@ use serde::Serialize;
 
 use super::endpoint::Endpoint;
 
-/// How much of a text body is shown; its length is told in full.
+/// How much of a text body is shown.
 const BODY_SHOWN: usize = 1024;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     endpoint: String,
     address: String,
-    /// Counted since the start, so that shares can be read off without a tool.
+    /// The number of this request since the start, which shows the endpoint's share.
     request: u64,
     method: String,
     target: String,
@@ -30,7 +30,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Takes the whole request in, its body counted and not kept.
+    /// Reads the whole request; of the body, only the first [`BODY_SHOWN`] bytes are kept.
     pub(super) async fn read(endpoint: &Endpoint, session: &mut ServerSession) -> Result<Self> {
         let request = endpoint.next_request_number();
         let (body_bytes, start) = read_body(session).await?;

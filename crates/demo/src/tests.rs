@@ -147,7 +147,7 @@ fn a_stopped_endpoint_closes_and_comes_back_on_the_same_port() {
     let endpoints = start();
     let address = first(&endpoints);
     let mut idle = connect(address);
-    // Waits for an answer, so that the connection is surely accepted when the stop comes.
+    // Waits for an answer, so that the connection has been accepted before the stop.
     idle.write_all(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n").expect("the endpoint reads");
     let mut answer = [0; 1024];
     assert_ne!(idle.read(&mut answer).expect("an answer"), 0);

@@ -1,5 +1,5 @@
-//! Questions to the proxy's admin address, asked as a stranger would: plain HTTP/1.1 over its unix socket. Nothing of the
-//! proxy's own client is in it, so that what that client and the server have wrong alike is seen.
+//! A client for the proxy's admin address: plain HTTP/1.1 over its unix socket. It shares no code with the proxy's own
+//! client, so that it finds errors which that client and the server have in common.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use super::folder::Folder;
 use super::message::{Length, Wire, wrong};
 
-/// For a question, and beyond the time that an order may take.
+/// Time for a request, in addition to the time that its operation may take.
 const LIMIT: Duration = Duration::from_secs(5);
 /// The status of the few endpoints here takes some kilobytes.
 const BODY_BYTES_MAX: u64 = 1 << 20;
@@ -23,7 +23,7 @@ pub(super) struct Response {
     pub(super) body: String,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     #[error("no evenkeel answers on unix:{} ({source})", socket.display())]
@@ -34,7 +34,7 @@ pub enum AdminError {
     Status(serde_json::Error),
 }
 
-/// What is judged of `/status`.
+/// The parts of `/status` that are judged.
 #[derive(Debug, Deserialize)]
 pub(super) struct Status {
     pub(super) pid: u32,
@@ -59,13 +59,13 @@ impl Status {
         self.state == "ready"
     }
 
-    /// Whether all endpoints of all pools are.
+    /// Whether all endpoints of all pools are healthy.
     pub(super) fn is_healthy(&self) -> bool {
         self.pools.iter().flat_map(|pool| &pool.endpoints).all(|endpoint| endpoint.state == "healthy")
     }
 }
 
-/// Has something done, which may take so long.
+/// Has the proxy perform an operation, which may take `limit`.
 pub(super) async fn order(
     folder: &Folder,
     path: &'static str,
@@ -74,7 +74,7 @@ pub(super) async fn order(
     ask(folder.admin(), "POST", path, limit + LIMIT).await
 }
 
-/// The same, and nobody waits for what comes of it.
+/// As [`order`], without waiting for the response.
 pub(super) fn order_and_leave(folder: &Folder, path: &'static str, limit: Duration) {
     drop(tokio::spawn(ask(folder.admin(), "POST", path, limit + LIMIT)));
 }
@@ -127,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    /// What is asked of a server that answers with this and closes, and what is made of the answer.
+    /// Sends a request to a server that answers with `answer` and closes; returns the request and the parsed response.
     async fn asked(answer: &str) -> (String, io::Result<Response>) {
         let (client, mut server) = tokio::io::duplex(4096);
         let serve = async {
@@ -171,7 +171,7 @@ mod tests {
         assert!(error.starts_with("no evenkeel answers on unix:/nowhere/admin.sock ("), "{error}");
     }
 
-    /// Another version may say more, and in words that this one does not know.
+    /// Another version may send more fields, and states that this one does not know.
     #[test]
     fn a_status_is_read_for_what_is_judged() {
         let status = |state: &str, endpoint: &str| -> Status {

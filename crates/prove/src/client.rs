@@ -1,4 +1,4 @@
-//! The clients, none of which tries anything a second time: what is lost is lost, and counted.
+//! The clients. None of them retries anything, so that every loss is counted.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,14 +20,14 @@ mod new_connection;
 mod transfer;
 mod websocket;
 
-/// For one whole exchange; a loss, if it takes longer.
+/// Time for one whole exchange; longer ones are failures.
 const LIMIT: Duration = Duration::from_secs(30);
-/// After something that failed.
+/// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(20);
-/// What the small answers have at most.
+/// The size limit of small answers.
 const SMALL_BYTES_MAX: u64 = 8 * 1024;
 
-/// What all clients share.
+/// The state that all clients share.
 #[derive(Debug)]
 pub(super) struct Load {
     /// The listener that must never fail.
@@ -81,7 +81,7 @@ impl Load {
         self.stream(kind).await.map(Wire::new)
     }
 
-    /// A connection, unless there is none to be had; then that has been counted, and some time has passed.
+    /// Connects. On failure it counts that, pauses, and returns `None`.
     async fn stream(&self, kind: Kind) -> Option<TcpStream> {
         let began = Instant::now();
         let got = match tokio::time::timeout(LIMIT, TcpStream::connect(self.target)).await {
@@ -98,13 +98,13 @@ impl Load {
         None
     }
 
-    /// Counts a failure, and does not hurry to the next one.
+    /// Counts a failure and pauses.
     async fn failed(&self, kind: Kind, began: Instant, wrong: Wrong) {
         self.tally.failed(kind, began, wrong, &self.stage);
         tokio::time::sleep(PAUSE).await;
     }
 
-    /// Has one exchange within the time that it may take, and counts it.
+    /// Runs one exchange within [`LIMIT`] and counts its result.
     async fn count<T>(&self, kind: Kind, exchange: impl Future<Output = Result<T, Wrong>>) -> Option<T> {
         let began = Instant::now();
         let result = tokio::time::timeout(LIMIT, exchange).await;
@@ -147,14 +147,14 @@ impl Crowd {
         Self { load: load.clone(), tasks }
     }
 
-    /// Lets each finish what it has begun.
+    /// Waits until each client has finished what it has begun.
     pub(super) async fn stop(mut self) {
         self.load.over.store(true, Ordering::Relaxed);
         while self.tasks.join_next().await.is_some() {}
     }
 }
 
-/// The head of a response that must be a 200 to this request.
+/// Reads a response's head, which must be a 200 to request `id`. `before` describes the circumstances for a failure.
 async fn answer_to(wire: &mut Wire, id: u64, before: &str) -> Result<Head, Wrong> {
     let head = match wire.head().await {
         Ok(Some(head)) => head,
@@ -171,7 +171,7 @@ async fn answer_to(wire: &mut Wire, id: u64, before: &str) -> Result<Head, Wrong
     }
 }
 
-/// The body of an answer, which must be this content.
+/// Reads the body of an answer, which must be `size` bytes of the content of `id`.
 async fn content_of(wire: &mut Wire, head: &Head, id: u64, size: u64) -> Result<(), Wrong> {
     let expected = || format!("{size} bytes of content {id}");
     let Some(length) = head.length() else { return Err(Wrong::new(expected(), "a body without a length")) };
@@ -186,7 +186,7 @@ async fn content_of(wire: &mut Wire, head: &Head, id: u64, size: u64) -> Result<
     }
 }
 
-/// A small request with an answer of some kilobytes; whether the connection goes on after it.
+/// Sends a request for a few kilobytes and checks the answer; returns whether the connection stays open.
 async fn small(wire: &mut Wire, id: u64, fields: &str, before: &str) -> Result<bool, Wrong> {
     let size = mixed(id) % SMALL_BYTES_MAX;
     let request = format!("GET /bytes/{id}/{size} HTTP/1.1\r\nHost: prove.test\r\n{fields}\r\n");
@@ -198,12 +198,12 @@ async fn small(wire: &mut Wire, id: u64, fields: &str, before: &str) -> Result<b
     Ok(!head.announces_close())
 }
 
-/// From nothing to this many milliseconds, different each time.
+/// A duration of 0 to `most` milliseconds, different for each id.
 fn up_to_ms(most: u64, id: u64) -> Duration {
     Duration::from_millis(mixed(!id) % (most + 1))
 }
 
-/// Without the number that the operating system has for it.
+/// The text of an error, without the operating system's error number.
 fn said(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {

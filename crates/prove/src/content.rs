@@ -1,15 +1,15 @@
-//! What bodies consist of: bytes that belong to one id, so that a hole, a repeat or somebody else's answer is seen.
+//! The content of bodies: bytes that belong to one id, so that gaps, repeats and swapped answers are noticed.
 
 use std::sync::LazyLock;
 
-/// A prime, so that no buffer's size is a multiple of it.
+/// A prime, so that no buffer size is a multiple of it.
 const PERIOD: usize = 65_521;
 
-/// Every content is this, begun at a place of its own.
+/// Every content is this pattern, repeated, from a start that depends on the id.
 static PATTERN: LazyLock<Vec<u8>> =
     LazyLock::new(|| (0..).flat_map(|word: u64| mixed(word).to_le_bytes()).take(PERIOD).collect());
 
-/// The content of one id, piece by piece.
+/// A position in the content of one id.
 #[derive(Debug)]
 pub(super) struct Content {
     at: usize,
@@ -21,7 +21,7 @@ impl Content {
         Self { at: usize::try_from(place).unwrap_or_default() }
     }
 
-    /// The next so many bytes.
+    /// The next `length` bytes.
     pub(super) fn next(&mut self, length: usize) -> Vec<u8> {
         let mut piece = Vec::with_capacity(length);
         while piece.len() < length {
@@ -40,7 +40,7 @@ impl Content {
         true
     }
 
-    /// As much of the next so many bytes as lies in one piece.
+    /// The next bytes, at most `length`, up to the end of the pattern.
     fn run(&mut self, length: usize) -> &'static [u8] {
         let rest = PATTERN.get(self.at..).unwrap_or_default();
         let run = rest.get(..length).unwrap_or(rest);
@@ -49,7 +49,7 @@ impl Content {
     }
 }
 
-/// A number without a visible pattern for each number (splitmix64).
+/// A hash of a number (splitmix64).
 pub(super) fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! What the proxy balances over in the proof: endpoints whose every answer belongs to one request.
+//! The endpoints that the tested proxy balances over. Each of their answers belongs to one request.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,20 +15,20 @@ use super::content::Content;
 use super::message::{Head, Length, Wire};
 use super::websocket::{Frame, accept_key};
 
-/// What a download and an upload consist of, and how long they take for it: so that operations come upon them.
+/// The size of one piece of a download or upload, and the time for it: slow enough that operations happen meanwhile.
 pub(super) const PIECE: usize = 32 * 1024;
 const PIECE_TIME: Duration = Duration::from_millis(10);
-/// Nothing longer is asked for.
+/// More than any client asks for.
 const DOWNLOAD_BYTES_MAX: usize = 64 << 20;
-/// How long to wait when a connection cannot be accepted.
+/// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const BACKLOG: i32 = 1024;
 
-/// One endpoint. It listens while this exists, unless it is told to go.
+/// One endpoint. It listens while this exists, except between [`Endpoint::go`] and [`Endpoint::come_back`].
 #[derive(Debug)]
 pub(super) struct Endpoint {
     pub(super) address: SocketAddr,
-    /// Bound, and never listening: it keeps the port from others.
+    /// A bound socket that never listens, to reserve the port.
     _reserved: Socket,
     listens: watch::Sender<bool>,
     accepts: Mutex<Option<JoinHandle<()>>>,
@@ -37,7 +37,7 @@ pub(super) struct Endpoint {
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// On a free loopback port.
+    /// Starts an endpoint on a free loopback port.
     pub(super) fn start() -> io::Result<Self> {
         let reserved = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let address = reserved.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -47,7 +47,7 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// Refuses connections after this. On those that it has, the next response is the last one.
+    /// Stops listening. On open connections, the next response is the last one.
     pub(super) async fn go(&self) {
         self.listens.send_replace(false);
         let accepts = self.accepts.lock().take();
@@ -56,7 +56,7 @@ impl Endpoint {
         }
     }
 
-    /// Listens again, as soon as this has returned.
+    /// Listens again.
     pub(super) fn come_back(&self) -> io::Result<()> {
         let listener = listen(self.address)?;
         self.listens.send_replace(true);
@@ -69,14 +69,14 @@ async fn accept(listener: TcpListener, mut listening: watch::Receiver<bool>) {
     loop {
         let going = listening.clone();
         let accepted = tokio::select! {
-            // Whoever has connected is served: a closed socket resets its queue.
+            // Waiting connections are served first, because a closed socket resets them.
             biased;
             accepted = listener.accept() => accepted,
             _ = listening.wait_for(|listens| !*listens) => return,
         };
         match accepted {
             Ok((stream, _)) => drop(tokio::spawn(async {
-                // Whoever went away is missed on the other side of the proxy, if it matters.
+                // The client on the other side of the proxy notices an error, if it matters.
                 let _ = converse(Wire::new(stream), going).await;
             })),
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -107,7 +107,7 @@ async fn converse(mut wire: Wire, listening: watch::Receiver<bool>) -> io::Resul
     Ok(())
 }
 
-/// So many bytes of the id's content.
+/// Answers with `size` bytes of the id's content.
 async fn bytes(wire: &mut Wire, ok: &str, id: &str, size: &str) -> io::Result<()> {
     let size = number(size)?;
     let mut answer = format!("{ok}X-Prove-Id: {id}\r\nContent-Length: {size}\r\n\r\n").into_bytes();
@@ -115,7 +115,7 @@ async fn bytes(wire: &mut Wire, ok: &str, id: &str, size: &str) -> io::Result<()
     wire.write(&answer).await
 }
 
-/// The same, more of it and slowly, with a length or in chunks.
+/// Answers as [`bytes`], but with more and slowly, with a length or in chunks.
 async fn download(wire: &mut Wire, ok: &str, id: &str, size: &str, chunked: bool) -> io::Result<()> {
     let size = usize::try_from(number(size)?).unwrap_or_default().min(DOWNLOAD_BYTES_MAX);
     let framing = match chunked {
@@ -138,13 +138,13 @@ async fn download(wire: &mut Wire, ok: &str, id: &str, size: &str, chunked: bool
     if chunked { wire.write_chunk(b"").await } else { Ok(()) }
 }
 
-/// When the pieces of a body are due. On a busy machine late ones do not delay the others, or long bodies would outlast
-/// the time that a process has to finish them.
+/// Ticks when the pieces of a body are due. On a busy machine, late pieces do not delay the next ones, or long bodies
+/// would outlast the proxy's drain.
 pub(super) fn pace() -> Interval {
     tokio::time::interval(PIECE_TIME)
 }
 
-/// Says how much of the id's content has come, and whether it was nothing else.
+/// Answers with the length of the received body, and whether it was the id's content.
 async fn upload(wire: &mut Wire, ok: &str, head: &Head, id: &str) -> io::Result<()> {
     let mut content = Content::of(number(id)?);
     let mut whole = true;
@@ -157,7 +157,7 @@ async fn upload(wire: &mut Wire, ok: &str, head: &Head, id: &str) -> io::Result<
     wire.write(answer.as_bytes()).await
 }
 
-/// A WebSocket whose every text comes back.
+/// Echoes the texts of a WebSocket.
 async fn echo(mut wire: Wire, head: &Head) -> io::Result<()> {
     let accept = accept_key(head.field("sec-websocket-key").unwrap_or_default());
     let answer = format!(
@@ -189,7 +189,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// With SO_REUSEADDR several sockets may have a port, as long as one of them listens.
+/// Binds with SO_REUSEADDR: several sockets may have the port as long as only one listens.
 fn bind(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

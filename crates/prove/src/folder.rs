@@ -1,18 +1,18 @@
-//! The files of the proof: a folder of its own, with a copy of the binary that may be broken.
+//! The temporary folder of a run, with the proxy's files and a copy of the binary that can be replaced by a broken one.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// A folder for one run; removed when it is dropped, unless it was kept.
+/// The folder of one run. Dropping it removes the folder, except after [`Folder::keep`].
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
     kept: bool,
 }
 
-/// What may stand where the binary should.
+/// What is put in the binary's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Binary {
     Good,
@@ -24,7 +24,7 @@ pub(super) enum Binary {
 // === impl Folder ===
 
 impl Folder {
-    /// Makes it, with a copy of the running binary in it.
+    /// Creates the folder, with a copy of the running binary.
     pub(super) fn make() -> io::Result<Self> {
         let path = std::env::temp_dir().join(format!("evenkeel-prove-{}", std::process::id()));
         DirBuilder::new().mode(0o700).create(&path)?;
@@ -34,7 +34,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// What the proxy is started from.
+    /// The file that the proxy is started from.
     pub(super) fn binary(&self) -> PathBuf {
         self.path.join("evenkeel")
     }
@@ -47,17 +47,17 @@ impl Folder {
         self.path.join("admin.sock")
     }
 
-    /// What the proxy wants to remember.
+    /// The proxy's state directory.
     pub(super) fn state(&self) -> PathBuf {
         self.path.join("state")
     }
 
-    /// What the proxy writes to its standard error and output.
+    /// The file for the proxy's standard error and output.
     pub(super) fn log(&self) -> PathBuf {
         self.path.join("evenkeel.log")
     }
 
-    /// Some other file in it.
+    /// Another file in the folder.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -66,11 +66,11 @@ impl Folder {
         self.path.join("evenkeel.original")
     }
 
-    /// Puts a binary in place in one step, as package managers do: what runs goes on with the file that it has.
+    /// Replaces the binary atomically, as package managers do: running processes keep the old file.
     pub(super) fn put(&self, binary: Binary) -> io::Result<()> {
         let new = self.path.join("evenkeel.new");
         match binary {
-            // Another file each time, as a new version would be.
+            // A new file each time, as for a new version.
             Binary::Good => drop(fs::copy(self.original(), &new)?),
             Binary::Crashes => script(&new, "kill -SEGV $$", 0o755)?,
             Binary::Hangs => script(&new, "exec sleep 3600", 0o755)?,
@@ -79,14 +79,14 @@ impl Folder {
         fs::rename(new, self.binary())
     }
 
-    /// The same for the config.
+    /// Replaces the config atomically.
     pub(super) fn put_config(&self, yaml: &str) -> io::Result<()> {
         let new = self.path.join("evenkeel.yaml.new");
         fs::write(&new, yaml)?;
         fs::rename(new, self.config())
     }
 
-    /// Leaves the config and the log for whoever wants to know more.
+    /// Leaves the config and the log on the disk, for the search for a failure's cause.
     pub(super) fn keep(&mut self) {
         self.kept = true;
         let _ = fs::remove_file(self.binary());

@@ -1,8 +1,8 @@
-//! How long answers took: counts by duration, to about 6 %, in a few kilobytes.
+//! A histogram of latencies, exact to about 6 %, in a few kilobytes.
 
 use std::time::Duration;
 
-/// Steps for each doubling.
+/// Buckets for each doubling.
 const STEPS: u64 = 16;
 /// Enough for any number of microseconds.
 const BUCKETS: usize = 61 * 16;
@@ -32,7 +32,7 @@ impl Latencies {
         self.worst
     }
 
-    /// What 99 of 100 did not exceed.
+    /// The 99th percentile.
     pub(super) fn p99(&self) -> Duration {
         let all: u64 = self.counts.iter().sum();
         let mut slower = all / 100;
@@ -46,7 +46,7 @@ impl Latencies {
     }
 }
 
-/// The first two rows are single microseconds; each row after them is a doubling.
+/// The bucket of a duration. The first two rows of buckets are single microseconds; each row after them is a doubling.
 fn bucket(micros: u64) -> usize {
     let row = u64::from(micros.checked_ilog2().unwrap_or_default()).saturating_sub(4);
     usize::try_from(row * STEPS + (micros >> row)).unwrap_or(usize::MAX)

@@ -1,7 +1,7 @@
-//! The proof that reloads, restarts, upgrades, stops and dead endpoints lose nothing: the real binary as a process of its own, clients
-//! that retry nothing, and whoever changes the proxy under them.
+//! Proves that reloads, restarts, upgrades, stops and dead endpoints lose nothing: runs the real binary as a process,
+//! puts load on it by clients that retry nothing, and changes it under them.
 //!
-//! Clients and endpoints are in this process; everything is on loopback, and in a folder that goes with it.
+//! Clients and endpoints are in this process. All traffic is on loopback, all files are in a temporary folder.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -39,38 +39,38 @@ use operation::{After, Operation, Operator};
 use settings::{Form, Settings};
 use subject::Subject;
 
-/// One of them is away at any time.
+/// Each config leaves one of them out of the tested pool.
 const ENDPOINTS: usize = 6;
 
-/// By so much may the memory grow over all reloads.
+/// How much the memory may grow over all reloads.
 const GROWTH_KIB_MAX: u64 = 5 * 1024;
-/// Reloads before the memory is measured: the first ones fill what the later ones use again.
+/// Reloads before the first measurement of memory: they allocate what later ones reuse.
 const RELOADS_TO_SETTLE: u64 = 5;
-/// The memory is measured so often, and the least is taken: what is in flight is not what is kept.
+/// Measurements of memory of which the least counts, to leave out the memory of requests in flight.
 const MEASURES: usize = 20;
 const MEASURE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where ports are looked for: below those that the operating system gives to connections, or a client would meet
-/// itself on the proxy's port while nothing listens there.
+/// The ports to choose from: below the ephemeral ports, or a client could connect to itself on the proxy's port while
+/// nothing listens there.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// What to do, and with whom.
+/// How often to do each operation, and under which load.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// How long the load runs with nothing done to it, for comparison.
+    /// How long the load runs first without any operation, for comparison.
     pub load: Duration,
     pub reloads: u64,
     pub upgrades: u64,
     pub failed_upgrades: u64,
     pub restarts: u64,
-    /// Of most endpoints, and in turns of all of them.
+    /// Outages of most endpoints, alternating with outages of all.
     pub outages: u64,
     pub signals: u64,
     pub deaf_upgrades: u64,
     pub clients: Clients,
 }
 
-/// What is told while it runs.
+/// What is reported while it runs.
 #[derive(Debug)]
 pub enum Progress<'a> {
     Begun { pid: u32, listen: SocketAddr, clients: &'a Clients },
@@ -87,17 +87,17 @@ pub enum ProveError {
     Subject(#[from] SubjectError),
 }
 
-/// The run as far as it has come.
+/// The state of a run.
 struct Proof<'a> {
     operator: Operator<'a>,
     plan: &'a Plan,
     tell: &'a mut dyn FnMut(Progress<'_>),
     steps: Vec<Step>,
-    /// How many operations of the present step.
+    /// Operations done in the present step.
     done: u64,
 }
 
-/// Does everything. Dropped before its end, it ends what it has started.
+/// Runs the whole plan. Dropping the future ends the processes that were started.
 pub async fn run(plan: &Plan, tell: &mut dyn FnMut(Progress<'_>)) -> Result<Report, ProveError> {
     let began = Instant::now();
     let mut folder = Folder::make()?;
@@ -139,7 +139,7 @@ pub async fn run(plan: &Plan, tell: &mut dyn FnMut(Progress<'_>)) -> Result<Repo
 // === impl Proof ===
 
 impl Proof<'_> {
-    /// Every step, until there is no proxy any more.
+    /// Runs all steps under load; the last one stops the proxy.
     async fn under_load(&mut self) {
         let mut crowd = Some(Crowd::start(&self.operator.load, &self.plan.clients));
         let began = Instant::now();
@@ -241,7 +241,7 @@ impl Proof<'_> {
         least
     }
 
-    /// Ends a step and tells of it.
+    /// Ends a step and reports it.
     fn conclude(&mut self, name: &'static str, count: u64, began: Instant, more: impl FnOnce(&mut Step)) {
         let tally = &self.operator.load.tally;
         let done = std::mem::take(&mut self.done);
@@ -254,7 +254,7 @@ impl Proof<'_> {
     }
 }
 
-/// Ports on which nobody listens now. Two runs at once begin in different places.
+/// Ports that are free now. Two runs at the same time begin at different ports.
 fn free_ports() -> impl Iterator<Item = SocketAddr> {
     let count = u32::from(PORTS.end - PORTS.start);
     let first = std::process::id().wrapping_mul(17) % count;

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as clients, endpoints and the operator of the proof speak it: small, and not the proxy's own code, so that
+//! A small HTTP/1.1 codec for the clients, the endpoints and the operator. It shares no code with the proxy's, so that
 //! it can judge it.
 
 use std::io;
@@ -7,14 +7,14 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What a head may have, with all its lines.
+/// The limit for a head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// What a chunk's size line may have.
+/// The limit for a chunk's size line.
 const LINE_BYTES_MAX: usize = 256;
-/// What is read at once.
+/// The room for one read.
 const PIECE: usize = 16 * 1024;
 
-/// A connection, and what has been read from it and not used.
+/// A connection with its read buffer.
 #[derive(Debug)]
 pub(super) struct Wire<S = TcpStream> {
     stream: S,
@@ -39,7 +39,7 @@ pub(super) enum Length {
 
 impl Wire {
     pub(super) fn new(stream: TcpStream) -> Self {
-        // Small messages must leave at once.
+        // Small messages must be sent at once.
         let _ = stream.set_nodelay(true);
         Self::over(stream)
     }
@@ -62,13 +62,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.write(&chunk).await
     }
 
-    /// Waits for more bytes; 0: the other side has closed. Nothing is lost when it is dropped before it is done.
+    /// Reads more bytes; 0: the other side has closed. Cancel-safe.
     pub(super) async fn fill(&mut self) -> io::Result<usize> {
         self.input.reserve(PIECE);
         self.stream.read_buf(&mut self.input).await
     }
 
-    /// What has been read and not used.
+    /// Bytes that have been read and not consumed.
     pub(super) fn input(&self) -> &[u8] {
         &self.input
     }
@@ -96,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// The whole of a body, given away piece by piece; returns its length.
+    /// Reads a whole body and passes it to `take` in pieces; returns its length.
     pub(super) async fn body(&mut self, length: Length, mut take: impl FnMut(&[u8])) -> io::Result<u64> {
         match length {
             Length::Known(length) => self.exactly(length, &mut take).await,
@@ -170,18 +170,18 @@ impl Head {
         fields.map(|fields| Self { line, fields }).ok_or_else(|| wrong("a field without a colon"))
     }
 
-    /// The value of a field; the name in lower case.
+    /// The value of a field. `name` is in lower case.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
-    /// Whether the other side has said that it closes the connection after this message.
+    /// Whether the head announces that the connection is closed after this message.
     pub(super) fn announces_close(&self) -> bool {
         self.field("connection")
             .is_some_and(|value| value.split(',').any(|option| option.trim().eq_ignore_ascii_case("close")))
     }
 
-    /// Of a response.
+    /// The status of a response.
     pub(super) fn status(&self) -> Option<u16> {
         self.line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
     }

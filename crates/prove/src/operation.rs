@@ -1,4 +1,4 @@
-//! What is done to the proxy while it has clients.
+//! The operations on the proxy while it is under load.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ mod deaf_upgrade;
 mod outage;
 mod signal;
 
-/// For a reload, an upgrade, and the end of a process with all that it has in flight.
+/// Time for a reload, for an upgrade, and for a process to end after it has finished its requests.
 const RELOAD_LIMIT: Duration = Duration::from_secs(60);
 const UPGRADE_LIMIT: Duration = Duration::from_secs(120);
 const END_LIMIT: Duration = Duration::from_secs(60);
 
-/// For a process that was told to end because it could not take over.
+/// Time for a successor to end that could not take over.
 const LEFT_OVER_LIMIT: Duration = Duration::from_secs(5);
 
-/// After each operation the load goes on for a moment with nothing done to it.
+/// Pauses after each operation, in which the load goes on undisturbed.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_AFTER_A_START: Duration = Duration::from_millis(200);
 const PAUSE_AT_THE_END: Duration = Duration::from_millis(300);
 
-/// What makes an upgrade fail, in turns.
+/// What makes upgrades fail, one after the other.
 const OBSTACLES: [Obstacle; 4] = [
     Obstacle::Config,
     Obstacle::Binary(Binary::Crashes),
@@ -44,7 +44,7 @@ enum Obstacle {
     Binary(Binary),
 }
 
-/// Something that is done again and again.
+/// An operation that is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Reload,
@@ -61,24 +61,24 @@ pub(super) enum Operation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum After {
     GoesOn,
-    /// It cannot be done with this binary, or on this machine: why.
+    /// Why the operation is impossible with this binary or on this machine.
     Skipped(Cow<'static, str>),
 }
 
 const NO_UPGRADES: After = After::Skipped(Cow::Borrowed("this binary cannot upgrade"));
 
-/// Does the operations; counts what fails of them among what fails of the clients.
+/// Performs the operations, and counts their failures together with those of the clients.
 pub(super) struct Operator<'a> {
     pub(super) load: Arc<Load>,
     pub(super) folder: &'a Folder,
     pub(super) endpoints: &'a [Endpoint],
     pub(super) settings: Settings<'a>,
     pub(super) subject: Subject,
-    /// What the proxy finds its endpoints with, once that is under test.
+    /// The proxy's resolver, from the first deaf upgrade on.
     pub(super) resolver: Option<Resolver>,
-    /// Of the config.
+    /// The number of the present config.
     pub(super) number: usize,
-    /// From the order to its answer, the last time.
+    /// How long the last upgrade took, from the request to its response.
     pub(super) upgrade_took: Duration,
 }
 
@@ -102,7 +102,7 @@ impl Operation {
 // === impl Operator ===
 
 impl Operator<'_> {
-    /// Does it once. An error is the end, during that operation: there is no proxy any more.
+    /// Performs an operation once. After an error there is no proxy to go on with.
     pub(super) async fn perform(&mut self, operation: Operation, number: u64) -> Result<After, SubjectError> {
         self.load.stage.begin(operation.name(), number);
         let after = match operation {
@@ -124,7 +124,7 @@ impl Operator<'_> {
         after
     }
 
-    /// What is behind an error, if it is the end of the proxy. The clients notice it meanwhile.
+    /// Replaces an error by the end of the proxy, if that caused it. The pause lets the clients notice, too.
     async fn end_behind(&self, error: SubjectError) -> SubjectError {
         let ended = match error {
             SubjectError::Ended(_) => None,
@@ -156,7 +156,7 @@ impl Operator<'_> {
         Ok(after)
     }
 
-    /// After it the successor is the subject, and the old process finishes what it has.
+    /// Upgrades without waiting for the end of the old process: the successor is the subject then.
     async fn hand_over(&mut self) -> Result<After, SubjectError> {
         let began = Instant::now();
         let old = self.subject.pid();
@@ -181,7 +181,7 @@ impl Operator<'_> {
         Ok(After::GoesOn)
     }
 
-    /// The old process must say no, and go on.
+    /// The old process must refuse the upgrade and go on.
     async fn failed_upgrade(&mut self, number: u64) -> Result<After, SubjectError> {
         let began = Instant::now();
         let old = self.subject.pid();
@@ -208,7 +208,7 @@ impl Operator<'_> {
         Ok(After::GoesOn)
     }
 
-    /// A process that could not take over must be ended.
+    /// A process that could not take over must have ended.
     async fn nobody_is_left_beside_it(&self, began: Instant) {
         let deadline = Instant::now() + LEFT_OVER_LIMIT;
         let mut others = self.subject.others();
@@ -226,7 +226,7 @@ impl Operator<'_> {
         self.start().await
     }
 
-    /// Where nothing ran.
+    /// Starts the proxy after its end.
     async fn start(&mut self) -> Result<After, SubjectError> {
         self.next_config()?;
         self.subject = Subject::start(self.folder, self.resolver.as_ref()).await?;
@@ -236,7 +236,7 @@ impl Operator<'_> {
         Ok(After::GoesOn)
     }
 
-    /// After it nothing listens.
+    /// Stops the proxy, and waits for its end.
     async fn stop(&mut self) -> Result<(), SubjectError> {
         self.load.stage.farewell_begins();
         self.load.stage.gap_begins();
@@ -244,11 +244,11 @@ impl Operator<'_> {
         self.is_ended_well(self.subject.pid()).await
     }
 
-    /// Waits for the end of a process that had to finish what it had begun.
+    /// Waits for the end of a process, which must exit with 0.
     async fn is_ended_well(&self, pid: u32) -> Result<(), SubjectError> {
         let began = Instant::now();
         let how = Subject::end_of(pid, END_LIMIT).await?;
-        // An upgraded process ends when nobody but the operating system is its parent any more.
+        // The exit code of a process that is not this one's child is not known.
         if how != "exit code 0" && how != subject::GONE {
             self.complain(began, "exit code 0", how);
         }
@@ -265,7 +265,7 @@ impl Operator<'_> {
     }
 }
 
-/// Nobody is there who would do it, or everything that is not a question is refused.
+/// Whether the status means that the binary does not know the operation.
 fn is_unknown(status: u16) -> bool {
     matches!(status, 404 | 405)
 }

@@ -1,4 +1,4 @@
-//! What came of it.
+//! The report of a run.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,42 +12,42 @@ use super::tally::{Counts, Failure};
 pub struct Report {
     pub version: &'static str,
     pub steps: Vec<Step>,
-    /// The first of them.
+    /// The first failures.
     pub failures: Vec<Failure>,
     pub failures_in_all: u64,
     /// Where the proxy's log is, if something failed.
     pub log: Option<String>,
 }
 
-/// One kind of operation, however often.
+/// All repetitions of one operation.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
     pub name: &'static str,
-    /// How often it was to be done, and was done.
+    /// How often the operation was planned, and how often it was done.
     pub count: u64,
     pub done: u64,
     pub seconds: f64,
-    /// Messages of WebSockets among them.
+    /// Requests, including WebSocket messages.
     pub requests: u64,
     pub failed: u64,
     /// Connections refused while nothing ran.
     pub refused: u64,
-    /// Connections that were closed, as the last response on them had said.
+    /// Connections whose close was announced by their last response.
     pub announced: u64,
     pub websockets: usize,
     pub websockets_cut: u64,
-    /// Those that were closed with the code 1001.
+    /// WebSockets closed with the code 1001.
     pub websockets_told: u64,
     pub p99_ms: f64,
     pub worst_ms: f64,
     pub memory: Option<Memory>,
-    /// Failures of any kind in this step, operations among them.
+    /// Failures of any kind in this step, including those of operations.
     pub failures: u64,
-    /// Why it was not done, if it was not.
+    /// Why the operation was skipped, if it was.
     pub skipped: Option<Cow<'static, str>>,
 }
 
-/// Resident memory of the proxy.
+/// Resident memory of the proxy before and after the reloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Memory {
     pub before_kib: u64,

@@ -1,5 +1,5 @@
-//! A resolver that can be made deaf, for the proxy alone: in a mount namespace of its own it has other files in the place
-//! of those that tell how names are looked up.
+//! A resolver for the proxy alone that can be made to fail: the proxy runs in a mount namespace in which other files
+//! replace `/etc/hosts`, `/etc/resolv.conf` and `/etc/nsswitch.conf`.
 
 use std::fs;
 use std::io;
@@ -14,10 +14,10 @@ const HOSTS: &str = "/etc/hosts";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const NSSWITCH_CONF: &str = "/etc/nsswitch.conf";
 
-/// How root gets a mount namespace, and how anybody else does.
+/// Arguments of `unshare` for a mount namespace: as root, and as any other user.
 const WAYS: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--mount"]];
 
-/// The address of a resolver that takes questions and answers none.
+/// The address of a DNS server that takes queries and answers none.
 const DEAF: &str = "127.0.77.53";
 
 #[derive(Debug)]
@@ -25,14 +25,14 @@ pub(super) struct Resolver {
     hosts: PathBuf,
     /// Arguments of `unshare`.
     way: &'static [&'static str],
-    /// Shell commands.
+    /// Shell commands that mount the files.
     mounts: String,
-    /// Where nobody may have that port, the resolver refuses in place of being deaf.
+    /// The socket of the DNS server. If the port may not be bound, queries are refused instead of unanswered.
     _deaf: Option<UdpSocket>,
 }
 
 impl Resolver {
-    /// Makes the files, and tries whether names are looked up in them; an error says why not.
+    /// Writes the files and tests whether names are looked up in them; an error says why not.
     pub(super) fn prepare(folder: &Folder) -> Result<Self, String> {
         let written = Self::files(folder).map_err(|error| error.to_string())?;
         let mut why = String::new();
@@ -51,7 +51,7 @@ impl Resolver {
         Err(why)
     }
 
-    /// The commands that put them in place.
+    /// Writes the files; returns the commands that mount them.
     fn files(folder: &Folder) -> io::Result<String> {
         let resolv_conf = format!("nameserver {DEAF}\noptions timeout:5 attempts:1\n");
         let contents =
@@ -79,7 +79,7 @@ impl Resolver {
         }
     }
 
-    /// The binary, to which arguments may be added.
+    /// A command that runs the binary in the namespace; its arguments may be added.
     pub(super) fn run(&self, folder: &Folder) -> Command {
         let mut command = self.shell("exec \"$0\" \"$@\"");
         command.arg(folder.binary());
@@ -92,12 +92,13 @@ impl Resolver {
         command
     }
 
-    /// From now on the name is not found.
+    /// Makes lookups of [`NAME`] fail.
     pub(super) fn is_deaf(&self) -> io::Result<()> {
-        // The same file: what is mounted is not its path.
+        // Overwrites the same file, because the mount refers to the file, not to its path.
         fs::write(&self.hosts, "127.0.0.1 localhost\n")
     }
 
+    /// Makes lookups of [`NAME`] succeed.
     pub(super) fn hears(&self) -> io::Result<()> {
         fs::write(&self.hosts, known())
     }

@@ -1,42 +1,43 @@
-//! The proxy's config, another one each time. What stays is the listener under test and a pool of which most stays.
+//! The configs of the tested proxy. Each differs from the one before, but the listener under test and most of the pool
+//! under test stay.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// What configs are made of.
+/// The parts of a config.
 #[derive(Debug)]
 pub struct Settings<'a> {
     /// The listener under test.
     pub listen: SocketAddr,
-    /// One that comes and goes.
+    /// The address of a listener that every second config has.
     pub other: SocketAddr,
     pub admin: &'a Path,
-    /// Where the proxy keeps what it wants to remember.
+    /// The proxy's state directory.
     pub state: &'a Path,
     pub endpoints: &'a [SocketAddr],
     pub form: Form,
 }
 
-/// What the operation under way needs of the pool under test.
+/// The form of the pool under test, as the present operation needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     Plain,
-    /// Requests wait while no endpoint is there.
+    /// Requests wait while no endpoint is healthy.
     Waits,
-    /// Endpoints are found by name, in a pool whose own name has this number.
+    /// Endpoints are found by host name, in a pool whose name contains this number.
     Named(u64),
 }
 
 /// The host name of every endpoint in the form [`Form::Named`].
 pub const NAME: &str = "endpoint.prove.test";
 
-/// Wrong in a way that no version will take.
+/// A config that every version refuses.
 pub const BROKEN: &str = "listeners: [this is no listener\n";
 
 impl Settings<'_> {
-    /// The config with this number: one endpoint is away each time, weights change, and there are routes, a pool and
-    /// a listener that the one before did not have.
+    /// The config with this number. It leaves another endpoint out of the pool under test than the one before, changes
+    /// weights, and has a route, a pool and a listener that the one before did not have.
     pub fn yaml(&self, number: usize) -> String {
         let Self { listen, other, form, .. } = self;
         let (pool, keys) = match form {

@@ -1,10 +1,10 @@
-//! What is being done to the proxy, as the clients know it: what a failure happened during, and what is none.
+//! The operation under way, by which clients say what a failure happened during, and what is no failure then.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// A client may notice a moment later what an operation has done.
+/// Clients may notice the effects of an operation so much later.
 const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
@@ -12,14 +12,15 @@ pub(super) struct Stage(Mutex<Now>);
 
 #[derive(Debug, Default)]
 struct Now {
-    /// The operation, and its number.
+    /// The name of the operation, and its number.
     operation: Option<(&'static str, u64)>,
-    /// What clients may have to put up with since when, and until when.
+    /// When WebSockets may be closed with the code 1001.
     farewell: Span,
+    /// When connections may be refused.
     gap: Span,
 }
 
-/// A time that has not been, is, or has been.
+/// A period that has not begun, has begun, or has ended.
 #[derive(Debug, Clone, Copy, Default)]
 struct Span {
     from: Option<Instant>,
@@ -44,7 +45,7 @@ impl Stage {
         }
     }
 
-    /// From now on a WebSocket may end with the code 1001.
+    /// From now on WebSockets may be closed with the code 1001.
     pub(super) fn farewell_begins(&self) {
         self.0.lock().farewell = Span::begun();
     }
@@ -66,7 +67,7 @@ impl Stage {
         self.0.lock().gap.end();
     }
 
-    /// Whether nothing may have listened at some time since then.
+    /// Whether connections may have been refused at some time since `since`.
     pub(super) fn had_a_gap_since(&self, since: Instant) -> bool {
         self.0.lock().gap.touches(since)
     }

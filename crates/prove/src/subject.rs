@@ -1,4 +1,4 @@
-//! The proxy under test: a process, and whoever comes after it. Whatever was started is ended when this is dropped.
+//! The proxy under test: a process and its successors.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,21 +15,21 @@ use super::admin::{self, AdminError};
 use super::folder::Folder;
 use super::resolver::Resolver;
 
-/// How often something is looked at that is waited for.
+/// The interval of polling.
 const LOOK: Duration = Duration::from_millis(10);
-/// For a start, on a machine that has much else to do.
+/// Time for a start, on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// How often it is looked whether what was killed has gone.
+/// How often to poll for the end of killed processes.
 const KILL_LOOKS_MAX: usize = 200;
 
-/// How a process has ended of which nobody knows.
+/// The end of a process whose exit code is not known.
 pub(super) const GONE: &str = "it is not there any more";
 
-/// A process that listens, and the processes that it has started.
+/// The process that listens, and all processes of its group. Dropping it kills them.
 #[derive(Debug)]
 pub(super) struct Subject {
     pid: Pid,
-    /// All that came of the first process have this group, and nobody else.
+    /// The process group of the first process and of all that descend from it.
     group: Pid,
 }
 
@@ -55,7 +55,7 @@ pub enum SubjectError {
 // === impl Subject ===
 
 impl Subject {
-    /// Starts it and waits until it is ready.
+    /// Starts the proxy and waits until it is ready.
     pub(super) async fn start(folder: &Folder, resolver: Option<&Resolver>) -> Result<Self, SubjectError> {
         let subject = Self::spawn(folder, resolver).map_err(SubjectError::Spawn)?;
         let deadline = Instant::now() + START_LIMIT;
@@ -77,7 +77,7 @@ impl Subject {
     }
 
     fn spawn(folder: &Folder, resolver: Option<&Resolver>) -> io::Result<Self> {
-        // Successors whose parent has gone are this process's children from then on: their end can be seen.
+        // Successors whose parent has ended become this process's children, so that their exit codes can be read.
         nix::sys::prctl::set_child_subreaper(true)?;
         let log = File::options().create(true).append(true).open(folder.log())?;
         let command = resolver.map_or_else(|| Command::new(folder.binary()), |with| with.run(folder));
@@ -88,7 +88,7 @@ impl Subject {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // Ctrl-C is for whoever proves; it ends the proxy itself.
+            // Ctrl-C is for this process, which then ends the proxy itself.
             .process_group(0)
             .spawn()?;
         let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
@@ -99,14 +99,14 @@ impl Subject {
         self.pid.as_raw().unsigned_abs()
     }
 
-    /// From now on it is this process.
+    /// Makes another process the subject, after an upgrade.
     pub(super) fn is_now(&mut self, pid: u32) {
         if let Ok(pid) = i32::try_from(pid) {
             self.pid = Pid::from_raw(pid);
         }
     }
 
-    /// How it ended, if it has.
+    /// How the process ended, if it has.
     pub(super) fn ended(&self) -> Option<String> {
         ended(self.pid)
     }
@@ -115,12 +115,12 @@ impl Subject {
         self.signal(self.pid(), Signal::SIGTERM);
     }
 
-    /// To all processes that came of the first, as Ctrl-C and `kill $(pidof evenkeel)` do.
+    /// Signals all processes of the group, as Ctrl-C and `kill $(pidof evenkeel)` do.
     pub(super) fn signal_all(&self, signal: Signal) {
         self.all().into_iter().for_each(|pid| self.signal(pid, signal));
     }
 
-    /// To one of them.
+    /// Signals one process of the group.
     pub(super) fn signal(&self, pid: u32, signal: Signal) {
         if let Ok(raw) = i32::try_from(pid)
             && runs_in(pid, self.group)
@@ -129,7 +129,7 @@ impl Subject {
         }
     }
 
-    /// Waits for the end of a process; how it ended.
+    /// Waits for the end of a process; returns how it ended.
     pub(super) async fn end_of(pid: u32, limit: Duration) -> Result<String, SubjectError> {
         let pid = Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX));
         let deadline = Instant::now() + limit;
@@ -144,12 +144,12 @@ impl Subject {
         }
     }
 
-    /// Who runs beside it of those that were started with it or by it.
+    /// All running processes of the group but the subject.
     pub(super) fn others(&self) -> Vec<u32> {
         self.all().into_iter().filter(|pid| *pid != self.pid()).collect()
     }
 
-    /// Who runs of all that came of the first process.
+    /// All running processes of the group.
     pub(super) fn all(&self) -> Vec<u32> {
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -167,7 +167,7 @@ impl Subject {
 impl Drop for Subject {
     fn drop(&mut self) {
         for _ in 0..KILL_LOOKS_MAX {
-            // Only while a process of the group is this one's child can its number be nobody else's.
+            // While a process of the group is this one's child, no other group can have the group's number.
             match waitpid(Pid::from_raw(-self.group.as_raw()), Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => {
                     let _ = killpg(self.group, Signal::SIGKILL);
@@ -186,7 +186,7 @@ fn ended(pid: Pid) -> Option<String> {
         Ok(WaitStatus::Exited(_, code)) => Some(format!("exit code {code}")),
         Ok(WaitStatus::Signaled(_, signal, _)) => Some(signal.to_string()),
         Ok(_) => None,
-        // It is not ours, or not yet, or not any more.
+        // The process is not this one's child, or not yet, or no longer.
         Err(_) => (kill(pid, None) == Err(Errno::ESRCH)).then(|| GONE.to_owned()),
     }
 }
@@ -194,7 +194,7 @@ fn ended(pid: Pid) -> Option<String> {
 /// Whether a process belongs to a group, and has not ended.
 fn runs_in(pid: u32, group: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Behind the name, which may contain anything: state, parent, group.
+    // The fields after the name, which may contain anything, are state, parent and group.
     let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
     let mut fields = rest.split(' ');
     let state = fields.next();

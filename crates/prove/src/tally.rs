@@ -1,4 +1,4 @@
-//! What the clients count, and what they complain of. Its size does not depend on how long it runs.
+//! Counts the results and failures of clients and operations. Its size does not depend on the length of the run.
 
 use std::time::{Duration, Instant};
 
@@ -8,60 +8,60 @@ use serde::Serialize;
 use super::latency::Latencies;
 use super::stage::Stage;
 
-/// Of more failures than this, of clients and of operations, only the number is kept.
+/// Failures of clients that are kept in full, and as many of operations; of more, only the number is kept.
 const KEPT_MAX: usize = 20;
-/// So many that are alike are kept in full: a thousand of one kind must not hide the one of another.
+/// Similar failures that are kept in full: a thousand of one kind must not hide the only one of another.
 const ALIKE_MAX: usize = 3;
 
-/// Who speaks to the proxy, each with a way of its own to use its connections.
+/// The kinds of clients, which differ in how they use connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// One request after the other on one connection, until the proxy says that it closes it.
+    /// One request after the other on one connection, until the proxy announces its close.
     KeepAlive,
     /// A connection for each request.
     NewConnection,
-    /// A few requests at a time on one connection of HTTP/2.
+    /// A few requests at a time on one HTTP/2 connection.
     Http2,
     Download,
     Upload,
     WebSocket,
-    /// Nobody's client: whoever reloads, stops and upgrades.
+    /// No client, but the operator, who reloads, stops and upgrades.
     Operator,
 }
 
-/// Something that went wrong.
+/// A failure of a client or an operation.
 #[derive(Debug, Clone, Serialize)]
 pub struct Failure {
     pub client: Kind,
     pub expected: String,
     pub got: String,
-    /// From the beginning of what failed.
+    /// Since the beginning of what failed.
     pub after_ms: u64,
-    /// From the beginning of the whole run.
+    /// Since the beginning of the whole run.
     pub at_seconds: f64,
     /// The operation, and its number.
     pub during: String,
-    /// How many more failed in this way during such an operation.
+    /// How many more similar failures there were.
     pub alike: u64,
 }
 
-/// What was expected, and what came instead.
+/// What was expected, and what happened instead.
 #[derive(Debug)]
 pub(super) struct Wrong {
     pub(super) expected: String,
     pub(super) got: String,
 }
 
-/// What happened since the last time that somebody asked.
+/// Counts since the last [`Tally::take`].
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counts {
-    /// WebSocket messages are requests, too.
+    /// Requests, including WebSocket messages.
     pub(super) requests: u64,
     pub(super) failed: u64,
-    /// Connections that nobody took because nothing ran.
+    /// Connections refused while no proxy ran.
     pub(super) refused: u64,
-    /// Connections that the proxy closed having said so.
+    /// Connections whose close the proxy had announced.
     pub(super) announced: u64,
     /// WebSockets that ended with the code 1001.
     pub(super) told: u64,
@@ -111,7 +111,7 @@ impl Kind {
 // === impl Failure ===
 
 impl Failure {
-    /// Whether it is the same again, but for numbers.
+    /// Whether two failures differ in numbers only.
     fn is_like(&self, other: &Self) -> bool {
         let operation =
             |failure: &Self| failure.during.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
@@ -125,7 +125,7 @@ impl Counted {
     fn keep(&mut self, failure: Failure) {
         self.failures_in_all += 1;
         let alike = self.failures.iter().filter(|kept| kept.is_like(&failure)).count();
-        // Operations are few, and what failed of them explains the rest.
+        // Failures of operations have their own limit: they are few, and explain those of clients.
         let is_operator = |of: &Failure| of.client == Kind::Operator;
         let kept = self.failures.iter().filter(|kept| is_operator(kept) == is_operator(&failure)).count();
         if alike < ALIKE_MAX && kept < KEPT_MAX {
@@ -143,17 +143,17 @@ impl Tally {
         Self { began, counted: Mutex::default() }
     }
 
-    /// A request was answered as it should be.
+    /// Counts a request with the right answer.
     pub(super) fn answered(&self, kind: Kind, after: Duration) {
         let counts = &mut self.counted.lock().counts;
         counts.requests += 1;
-        // A download lasts as long as it is made to.
+        // Downloads are slow on purpose.
         if matches!(kind, Kind::KeepAlive | Kind::NewConnection) {
             counts.latencies.add(after);
         }
     }
 
-    /// A request failed, or a WebSocket, or an operation.
+    /// Counts a failure of a request, a WebSocket or an operation.
     pub(super) fn failed(&self, kind: Kind, began: Instant, wrong: Wrong, stage: &Stage) {
         let failure = Failure {
             client: kind,
@@ -197,12 +197,12 @@ impl Tally {
         self.counted.lock().counts.told += 1;
     }
 
-    /// How many WebSockets are open.
+    /// The number of open WebSockets.
     pub(super) fn websockets(&self) -> usize {
         self.counted.lock().websockets
     }
 
-    /// What has been counted since the last time.
+    /// Returns the counts since the last call.
     pub(super) fn take(&self) -> Counts {
         std::mem::take(&mut self.counted.lock().counts)
     }

@@ -1,4 +1,4 @@
-//! The judges judged: clients that speak to the endpoints with nothing between them, and to servers that do it wrong.
+//! Tests of the clients, without the proxy: against the endpoints, and against servers that misbehave.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::message::{Length, Wire};
 const NONE: Clients =
     Clients { keep_alive: 0, new_connections: 0, http2: 0, downloads: 0, uploads: 0, websockets: 0 };
 
-/// What the clients complain of until so many requests were answered or one failed, and how many there were in all.
+/// Runs the clients until `least` requests were made or one failed; returns the failures and the number of requests.
 async fn complaints(load: &Arc<Load>, clients: &Clients, least: u64) -> (Vec<String>, u64) {
     let crowd = Crowd::start(load, clients);
     let mut requests = 0;
@@ -31,7 +31,7 @@ async fn complaints(load: &Arc<Load>, clients: &Clients, least: u64) -> (Vec<Str
     (failures.iter().map(complaint).collect(), requests + load.tally.take().requests)
 }
 
-/// What the first keep-alive client complains of that gets this for an answer to request 1, and then a close.
+/// The failure of a keep-alive client that gets this answer to request 1, and then a close.
 async fn complaint_of(answer: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let load = Arc::new(Load::new(listener.local_addr().unwrap(), Instant::now()));
@@ -83,7 +83,7 @@ async fn what_is_wrong_with_an_answer_is_said() {
     }
 }
 
-/// A connection that is closed between two requests was announced, or it is a loss.
+/// A close between two requests is a failure unless it was announced.
 #[tokio::test]
 async fn a_close_must_be_announced() {
     let size = mixed(1) % 8192;
@@ -97,7 +97,6 @@ async fn a_close_must_be_announced() {
     assert!(announced.contains("not a connection"), "{announced}");
 }
 
-/// Bodies in chunks, whole and not.
 #[tokio::test]
 async fn chunks_are_read_to_their_end() {
     let cases: [(&[u8], Result<u64, &str>); 5] = [

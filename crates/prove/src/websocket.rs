@@ -1,28 +1,28 @@
-//! The little of WebSocket (RFC 6455) that an echo needs: one frame a message, and the proof of the handshake.
+//! The parts of WebSocket (RFC 6455) that an echo needs: messages of one frame, and `Sec-WebSocket-Accept`.
 
 use aws_lc_rs::digest;
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-/// What is put behind the client's key.
+/// Appended to the client's key (section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Nothing longer is sent here.
+/// Longer than any payload sent here.
 const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
-/// The server goes away, and the client may come again.
+/// The close code of a server that goes away (section 7.4.1).
 pub(super) const GOING_AWAY: u16 = 1001;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Frame {
     Text(Vec<u8>),
-    /// Its code; none if it gives none.
+    /// A close frame with its code, if it has one.
     Close(Option<u16>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
 }
 
 impl Frame {
-    /// Its bytes; what a client sends has a mask.
+    /// Encodes the frame. Frames of clients have a mask.
     pub(super) fn bytes(&self, mask: Option<[u8; 4]>) -> Vec<u8> {
         let (opcode, payload) = match self {
             Self::Text(text) => (1, text.clone()),
@@ -48,7 +48,7 @@ impl Frame {
         bytes
     }
 
-    /// The frame that the bytes begin with, and its length; `None` if it is not whole yet.
+    /// Parses the frame at the beginning of `bytes`; returns it and its length, or `None` if it is incomplete.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, &'static str> {
         let Some(([first, second], rest)) = bytes.split_first_chunk() else { return Ok(None) };
         let (length, rest) = match second & 0x7f {
@@ -83,7 +83,7 @@ impl Frame {
     }
 }
 
-/// What a server answers to a client's key (section 4.2.2).
+/// The `Sec-WebSocket-Accept` for a client's key (section 4.2.2).
 pub(super) fn accept_key(key: &str) -> String {
     let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes());
     BASE64_STANDARD.encode(hash)

@@ -1,4 +1,4 @@
-//! Several requests at a time on one connection of HTTP/2 (prior knowledge), until the proxy says that it goes.
+//! Several requests at a time on one HTTP/2 connection (prior knowledge), until the proxy sends GOAWAY.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use super::{Kind, LIMIT, Load, SMALL_BYTES_MAX, up_to_ms};
 /// Requests at a time.
 const STREAMS: usize = 4;
 
-/// Between two requests, at most.
+/// The longest pause between two requests.
 const PAUSE_MS: u64 = 15;
 
 pub(super) async fn run(load: Arc<Load>) {
@@ -45,7 +45,7 @@ pub(super) async fn run(load: Arc<Load>) {
 /// One request after the other, until the connection takes no more.
 async fn requests(load: Arc<Load>, mut sender: SendRequest<Bytes>) {
     while !load.is_over() {
-        // What it has said is that nothing new will be taken: nothing was asked, and nothing is lost.
+        // The proxy has announced that it takes no new requests: none was sent, so nothing is lost.
         sender = match sender.ready().await {
             Ok(sender) => sender,
             Err(_) => return load.tally.announced(),
@@ -53,8 +53,8 @@ async fn requests(load: Arc<Load>, mut sender: SendRequest<Bytes>) {
         let id = load.next_id();
         let response = match ask(&mut sender, id).await {
             Ok(response) => response,
-            // What it has said is that this was not looked at, either: the codec opens streams until the last GOAWAY has
-            // come, where RFC 9113 (section 6.8) has clients stop at the first.
+            // The proxy has announced that it did not process this request: the codec opens streams until the last
+            // GOAWAY, where RFC 9113 (section 6.8) has clients stop at the first.
             Err(error) if is_goodbye(&error) => return load.tally.announced(),
             Err(error) => Err(Wrong::new("an answer", error.to_string())),
         };
@@ -70,7 +70,7 @@ fn is_goodbye(error: &h2::Error) -> bool {
     error.is_go_away() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
 }
 
-/// A small request; what comes of it within the time that it may take.
+/// Sends a small request and waits for its response within [`LIMIT`].
 async fn ask(
     sender: &mut SendRequest<Bytes>,
     id: u64,
@@ -88,7 +88,7 @@ async fn ask(
     }
 }
 
-/// Whether it is the answer of some kilobytes that was asked for.
+/// Checks that a response is the whole answer to request `id`.
 async fn whole(response: Response<RecvStream>, id: u64) -> Result<(), Wrong> {
     let size = mixed(id) % SMALL_BYTES_MAX;
     if response.status() != 200 {

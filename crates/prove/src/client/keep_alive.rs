@@ -1,12 +1,12 @@
-//! One request after the other on one connection. It is given up when the proxy has said that it closes it: one that is
-//! found closed without that is what a client that does not retry suffers from.
+//! One request after the other on one connection, until the proxy announces its close. An unannounced close is a
+//! failure, because it costs a client that does not retry its next request.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Kind, Load, small, up_to_ms};
 
-/// Between two requests, at most.
+/// The longest pause between two requests.
 const PAUSE_MS: u64 = 15;
 
 pub(super) async fn run(load: Arc<Load>) {

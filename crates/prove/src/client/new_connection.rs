@@ -1,10 +1,10 @@
-//! A connection for each request. Some say so, some just close.
+//! A connection for each request. Most requests announce the close with `Connection: close`, some do not.
 
 use std::sync::Arc;
 
 use super::{Kind, Load, small, up_to_ms};
 
-/// Between two connections, at most: they must not use up the ports of the machine.
+/// The longest pause between two connections, which must not use up the machine's ports.
 const PAUSE_MS: u64 = 40;
 
 pub(super) async fn run(load: Arc<Load>) {

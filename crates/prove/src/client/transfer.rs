@@ -8,7 +8,7 @@ use super::super::message::Wire;
 use super::super::tally::Wrong;
 use super::{Kind, Load, answer_to, content_of, said};
 
-/// Half a second and more each.
+/// Transfers of half of these pieces to all of them, one each 10 ms.
 const DOWNLOAD_PIECES: u64 = 64;
 const UPLOAD_PIECES: u64 = 32;
 
@@ -83,7 +83,7 @@ async fn send(wire: &mut Wire, id: u64) -> Result<bool, Wrong> {
     if got == expected { Ok(!head.announces_close()) } else { Err(Wrong::new(expected, got)) }
 }
 
-/// From half of the pieces to all of them.
+/// A size between half of the pieces and all of them.
 fn pieces(id: u64, most: u64) -> u64 {
     (most / 2 + mixed(id) % (most / 2 + 1)) * PIECE as u64
 }

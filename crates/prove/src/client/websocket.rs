@@ -1,5 +1,5 @@
-//! A WebSocket that gets back what it sends. It never ends at a reload; when its process goes, it is told so with the
-//! code 1001, and comes again.
+//! A WebSocket to an echo endpoint. It must survive reloads; when its process ends, it gets a close frame with the code
+//! 1001, and connects again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use super::super::tally::Wrong;
 use super::super::websocket::{Frame, GOING_AWAY, accept_key};
 use super::{Kind, LIMIT, Load, said, up_to_ms};
 
-/// Between two messages, at most.
+/// The longest pause between two messages.
 const PAUSE_MS: u64 = 200;
 
-/// What is expected of it.
+/// The expectation that a failure names.
 const ON: &str = "a WebSocket that goes on";
 
 /// How a WebSocket ended.
@@ -85,7 +85,7 @@ async fn converse(load: &Load, wire: &mut Wire) -> Result<End, Wrong> {
         let sent = Frame::Text(format!("{id} {}", "x".repeat((mixed(id) % 300) as usize)).into_bytes());
         let began = Instant::now();
         if let Err(error) = wire.write(&sent.bytes(Some(mask(id)))).await {
-            // What was said before may still be there to be read.
+            // A close frame may have arrived before the write failed.
             return match frame(wire, Duration::from_millis(100)).await {
                 Ok(Some(Frame::Close(code))) => Ok(End::Closed(code)),
                 _ => Err(Wrong::new(ON, said(&error))),

@@ -6,7 +6,7 @@ use super::super::subject::SubjectError;
 use super::{After, Operator};
 
 impl Operator<'_> {
-    /// The addresses that were known before go over to the successor, and to the pool of another name.
+    /// The known addresses must go over to the successor, and to the renamed pool.
     pub(super) async fn deaf_upgrade(&mut self, number: u64) -> Result<After, SubjectError> {
         if self.resolver.is_none() {
             match Resolver::prepare(self.folder) {

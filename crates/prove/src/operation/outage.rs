@@ -1,5 +1,5 @@
-//! Endpoints that stop listening and come back a moment later, as those do that are deployed anew: most of a pool, and
-//! in turns with that all of it, where requests may wait for it.
+//! Outages: endpoints stop listening and come back a moment later, as in a deployment. Most endpoints of a pool do, or,
+//! in every second outage, all of them, while requests wait.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::{After, Operator, PAUSE};
 
 /// How long endpoints are away.
 const AWAY: Duration = Duration::from_millis(1500);
-/// For health checks to find them again.
+/// Time for health checks to find all endpoints healthy again.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
 
 impl Operator<'_> {
@@ -20,7 +20,7 @@ impl Operator<'_> {
         self.settings.form = if all_go { Form::Waits } else { Form::Plain };
         self.reload().await?;
         self.all_are_healthy(began).await?;
-        // The endpoint before it is in another pool.
+        // Endpoint `self.number` is in another pool, so the one after it stays.
         let stays = (!all_go).then_some((self.number + 1) % self.endpoints.len().max(1));
         let going = || self.endpoints.iter().enumerate().filter(|(at, _)| Some(*at) != stays);
         for (_, endpoint) in going() {

@@ -1,5 +1,5 @@
-//! A request to stop that comes to more than one process: right after an upgrade, and while a successor starts. What has
-//! begun is finished, nobody is left, and a start follows.
+//! Stop signals right after an upgrade and during one, when there is more than one process. Requests in flight must be
+//! finished, and no process may be left; then the proxy is started again.
 
 use std::time::Instant;
 
@@ -13,21 +13,21 @@ use super::{After, END_LIMIT, Operator, PAUSE, UPGRADE_LIMIT};
 /// When the signal comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moment {
-    /// The successor serves, and the old process finishes what it has.
+    /// While the successor serves and the old process finishes its requests.
     AfterTheUpgrade,
-    /// Somewhere between the order and the end of the handover.
+    /// At some time between the request for the upgrade and the end of the handover.
     DuringTheUpgrade,
 }
 
-/// Who gets it.
+/// Which processes get the signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Whom {
     All,
-    /// The process that was there before the upgrade.
+    /// The process from before the upgrade.
     Old,
 }
 
-/// In turns.
+/// The variants, one after the other.
 const TURNS: [(Moment, Whom, Signal); 4] = [
     (Moment::AfterTheUpgrade, Whom::All, Signal::SIGTERM),
     (Moment::DuringTheUpgrade, Whom::Old, Signal::SIGTERM),
@@ -35,8 +35,8 @@ const TURNS: [(Moment, Whom, Signal); 4] = [
     (Moment::AfterTheUpgrade, Whom::Old, Signal::SIGINT),
 ];
 
-/// When a signal comes that comes during an upgrade: after so many percent of the time that the last one took, and so many
-/// more each time, up to a little more than all of it.
+/// The time of a signal during an upgrade, in percent of the time that the last upgrade took: so many more each time,
+/// up to a little more than all of it.
 const STEP_PERCENT: u64 = 19;
 const MOST_PERCENT: u64 = 120;
 
@@ -66,7 +66,7 @@ impl Operator<'_> {
         self.start().await
     }
 
-    /// What comes of it is seen by the processes that are there.
+    /// Requests an upgrade without waiting for the response. The result shows in the processes that exist.
     async fn begin_to_hand_over(&mut self, number: u64) -> Result<(), SubjectError> {
         self.next_config()?;
         self.folder.put(Binary::Good).map_err(SubjectError::Files)?;
@@ -77,7 +77,7 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// Those that were told to end do; a successor that was not told serves, and is told now.
+    /// Waits for the end of all processes; first stops a successor that did not get the signal and serves.
     async fn end_of_all(&mut self, whom: Whom, began: Instant) -> Result<(), SubjectError> {
         let deadline = Instant::now() + END_LIMIT;
         while let Some(left) = self.subject.all().first().copied() {
