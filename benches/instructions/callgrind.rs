@@ -1,11 +1,11 @@
-//! Callgrind, and what a count depends on beside the code.
+//! Counts the instructions of an operation with callgrind, and finds what the counts depend on beside the code.
 
 use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// What a count was taken with: with anything else it is another one.
+/// The tools and the machine, on which counts depend.
 pub struct Toolchain {
     rustc: String,
     valgrind: String,
@@ -14,7 +14,7 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// An error says what is missing.
+    /// Finds the versions; an error says what is missing.
     pub fn find() -> Result<Self, String> {
         Ok(Self {
             rustc: first_line("rustc", "--version")?,
@@ -43,7 +43,7 @@ fn first_line(program: &str, argument: &str) -> Result<String, String> {
     }
 }
 
-/// Libraries choose their ways by what the processor can do; callgrind hides what is beyond AVX2.
+/// The processor, as far as libraries choose their code by it: callgrind hides features beyond AVX2.
 #[cfg(target_arch = "x86_64")]
 fn machine() -> &'static str {
     if std::arch::is_x86_feature_detected!("avx2") { "x86_64 with AVX2" } else { "x86_64" }
@@ -54,7 +54,7 @@ fn machine() -> &'static str {
     std::env::consts::ARCH
 }
 
-/// The instructions of the counted turns of an operation.
+/// The instructions of all counted turns of an operation.
 pub fn count(operation: &str) -> Result<u64, String> {
     let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     let file = folder.path().join("callgrind.out");
@@ -70,7 +70,7 @@ pub fn count(operation: &str) -> Result<u64, String> {
     total(&file, &output).map_err(|error| format!("{operation}: {error}\n{}", end_of(&output.stderr)))
 }
 
-/// The last lines, which say most.
+/// The last lines of a program's output.
 fn end_of(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().collect();

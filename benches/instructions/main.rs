@@ -1,7 +1,7 @@
-//! How many instructions an operation takes on a request's way: counted by callgrind, so no clock and no neighbour has a
-//! say in it. What has become dearer than `recorded.tsv` by more than 5 % fails. `make instructions` runs it.
+//! Counts the instructions of each operation on a request's way with callgrind, independently of clocks and other load.
+//! An operation that takes over 5 % more than `recorded.tsv` says fails. `make instructions` runs it.
 //!
-//! This program is both: the guard, and under callgrind, called again by it, the operation.
+//! This program is both the guard, and, when the guard runs it under callgrind, the operation.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what is found is to be seen")]
 #![expect(clippy::panic, reason = "what is measured is written here: it works, or this is to be mended")]
@@ -18,7 +18,7 @@ use callgrind::Toolchain;
 use operations::{OPERATIONS, Operation};
 use recorded::{Recorded, Verdict};
 
-/// Before it is counted, so that what is made once and kept is there.
+/// Turns before the counted ones, to fill caches and buffers.
 const WARM: u64 = 20;
 const COUNTED: u64 = 200;
 
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What callgrind sees.
+/// Runs one operation, under callgrind.
 fn run(name: &str) -> ExitCode {
     let Some(operation) = OPERATIONS.iter().find(|operation| operation.name == name) else {
         eprintln!("no operation is called {name:?}");
@@ -39,11 +39,11 @@ fn run(name: &str) -> ExitCode {
     let mut once = (operation.prepare)();
     (0..WARM).for_each(|_| once());
     counted(&mut once);
-    // What else was started ends with the process.
+    // Threads that were started end with the process.
     ExitCode::SUCCESS
 }
 
-/// Callgrind counts while this runs: it knows the name.
+/// Callgrind counts while this function runs, which it knows by name.
 #[inline(never)]
 fn counted(once: &mut dyn FnMut()) {
     for _ in 0..COUNTED {

@@ -1,4 +1,4 @@
-//! The operations, each made ready by a function and done by what that returns.
+//! The operations. Each has a function that prepares it and returns the closure to count.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -130,7 +130,7 @@ fn request_edits() -> Box<dyn FnMut()> {
     })
 }
 
-/// All that `exchange` does for a request, but for the edits.
+/// All that `exchange` does for a request, except for the edits.
 fn life() -> Box<dyn FnMut()> {
     let (pinned, read, times) = (pinned(), Read::of(PLAIN), Times::new());
     let client = traffic::client();

@@ -1,4 +1,4 @@
-//! What the operations took when somebody last looked and agreed.
+//! The recorded counts, with which new ones are compared.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -14,7 +14,7 @@ pub const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instruction
 const HEADER: &str =
     "# Instructions an operation takes. EVENKEEL_WRITE_EXPECTED=1 make instructions writes this anew.";
 const TAKEN_WITH: &str = "taken with";
-/// How much more is no regression, in percent.
+/// How much more than recorded is tolerated, in percent.
 const TOLERANCE: u64 = 5;
 
 #[derive(Default)]
@@ -65,7 +65,7 @@ impl Recorded {
         Verdict { operation, before: self.counts.get(operation).copied(), now }
     }
 
-    /// The operations that nobody counts any more.
+    /// Recorded operations that no longer exist.
     pub fn without(&self, found: &[(&Operation, u64)]) -> Vec<&str> {
         let names = self.counts.keys().map(String::as_str);
         names.filter(|name| found.iter().all(|(operation, _)| operation.name != *name)).collect()

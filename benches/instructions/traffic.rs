@@ -1,4 +1,4 @@
-//! What the operations are done with: requests, a response, a config, a record.
+//! The inputs of the operations: requests, a response, a config, a record.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -14,7 +14,7 @@ use evenkeel::telemetry::{Telemetry, access};
 pub const PLAIN: &[u8] =
     b"GET /items/1?q=a HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n";
 
-/// What a browser sends.
+/// A request of a browser.
 pub const BROWSER: &[u8] = b"GET /items/1?q=a HTTP/1.1\r\nHost: shop.example\r\nConnection: keep-alive\r\n\
     sec-ch-ua: \"Chromium\";v=\"128\", \"Not;A=Brand\";v=\"24\"\r\nsec-ch-ua-mobile: ?0\r\n\
     sec-ch-ua-platform: \"Linux\"\r\nUpgrade-Insecure-Requests: 1\r\n\
@@ -39,7 +39,7 @@ const POOLS: &str = "pools:
       - { address: '127.0.0.1:4', backup: true }
 ";
 
-/// A snapshot of so many routes, half of them of the host that is asked for; the last one takes everything.
+/// A snapshot with so many routes, half of them for the requested host; the last one matches everything.
 pub fn snapshot(routes: usize) -> Arc<Snapshot> {
     let mut text = String::from("listeners: [{ name: a, address: '127.0.0.1:0' }]\nroutes:\n");
     for index in 1..routes {
@@ -53,32 +53,32 @@ pub fn snapshot(routes: usize) -> Arc<Snapshot> {
     Arc::new(Snapshot::build(config, None))
 }
 
-/// The one of one route, where nothing is done to it: making it takes longer than most of what is done with it.
+/// The snapshot with one route, for operations that do not change it: building it takes longer than most operations.
 fn usual() -> &'static Arc<Snapshot> {
     static USUAL: LazyLock<Arc<Snapshot>> = LazyLock::new(|| snapshot(1));
     &USUAL
 }
 
-/// What a worker's requests hold.
+/// The scope that a worker's requests pin.
 pub fn pinned(snapshot: &Arc<Snapshot>, telemetry: &Telemetry) -> Arc<RequestScope> {
     let listener = snapshot.listener("a").expect("it is in the config").clone();
     let counters = telemetry.metrics.listener(&listener.name);
     RequestScope::new(snapshot.clone(), listener, Arc::new(telemetry.worker()), counters)
 }
 
-/// Counts, and writes no log.
+/// Telemetry with metrics and without an access log.
 pub fn telemetry() -> Telemetry {
     let off = AccessLog { output: LogOutput::Off, ..usual().config().access_log.clone() };
     let log = access::AccessLog::start(&off, 1).expect("nothing is opened");
     Telemetry::new(log, SystemTime::UNIX_EPOCH)
 }
 
-/// Those of a listener whose config says nothing of them.
+/// The default limits of a listener.
 pub fn limits() -> Limits {
     usual().listener("a").expect("it is in the config").limits.clone()
 }
 
-/// A request that has been read, as the lane keeps it.
+/// A parsed request, as a client's connection keeps it.
 pub struct Read {
     request: Request,
     bytes: HeadBytes,
@@ -105,7 +105,7 @@ pub fn response() -> Response {
     response
 }
 
-/// The times are arguments everywhere: these are the same for every request.
+/// The times passed to `exchange`, the same for every request.
 #[derive(Clone, Copy)]
 pub struct Times {
     now: Instant,
@@ -122,7 +122,7 @@ pub fn client() -> ClientAddress {
     ClientAddress::inet(SocketAddr::from(([192, 0, 2, 1], 50_000)))
 }
 
-/// A request as it has arrived.
+/// Begins the exchange of a request that has arrived.
 pub fn begin(
     pinned: &Arc<RequestScope>,
     head: &RequestView<'_>,
@@ -143,7 +143,7 @@ pub fn begin(
     Exchange::begin(pinned.clone(), arrival)
 }
 
-/// Takes a request that has begun to an endpoint's answer.
+/// Takes a request from its beginning to the connection to its endpoint.
 pub fn carry(exchange: &mut Exchange, head: &RequestView<'_>, times: Times) {
     let path = exchange.normal_path(head).expect("a plain path");
     assert!(path.is_none());
@@ -153,7 +153,7 @@ pub fn carry(exchange: &mut Exchange, head: &RequestView<'_>, times: Times) {
     exchange.connected(true, times.now);
 }
 
-/// What is left of a request that was answered.
+/// The record of a request that was answered.
 pub fn record(head: &[u8]) -> Record {
     let (pinned, read, times) = (pinned(usual(), &telemetry()), Read::of(head), Times::new());
     let mut exchange = begin(&pinned, &read.view(), &client(), times);

@@ -1,4 +1,5 @@
-//! An operation and what its workers had in common, by name where the program has been built with names.
+//! The cache lines that the workers of an operation shared, with the names of the functions if the program has debug
+//! info.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -22,13 +23,13 @@ impl Counted {
         each.map(|(operation, lines)| Self { operation: operation.name, lines, base }).collect()
     }
 
-    /// How often one worker writes them in one turn, rounded up.
+    /// How often one worker writes shared lines in one turn, rounded up.
     pub fn writes(&self) -> u32 {
         let all: u32 = self.lines.iter().map(|line| line.writes).sum();
         all.div_ceil(COUNTED * WORKERS as u32)
     }
 
-    /// Of each line, who wrote or read it first in each thread, from the inside outwards.
+    /// For each line, the function that first wrote or read it in each thread, with its inlining callers.
     pub fn users(&self) -> Vec<String> {
         let each = self.lines.iter().map(|line| line.first.map(|address| self.name(address)));
         each.map(|[one, other]| if one == other { one } else { format!("{one}\n    and {other}") }).collect()

@@ -1,4 +1,4 @@
-//! This program under valgrind, whose tool `lackey` writes down all accesses to memory.
+//! Runs this program under valgrind's tool `lackey`, which traces all memory accesses.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
@@ -7,16 +7,16 @@ use std::thread;
 
 use super::trace::{Reader, SharedLine};
 
-/// The argument by which this program is called to be traced.
+/// The argument with which this program is called to be traced.
 pub const TRACED: &str = "--traced";
 
-/// What the threads of each operation had in common, and where the program lay in memory.
+/// The lines that the threads of each operation shared, and the address at which the program was loaded.
 pub struct Traced {
     pub operations: Vec<Vec<SharedLine>>,
     pub base: u64,
 }
 
-/// What the traced program says of itself before it begins.
+/// What the traced program prints before it begins.
 struct Hello {
     mark: u64,
     base: u64,
@@ -38,7 +38,7 @@ pub fn trace() -> Result<Traced, String> {
     let listener = thread::spawn(move || {
         let hello = listen(stdout?)?;
         said.send(hello.mark).ok()?;
-        // It has waited for this: no mark is in the trace before its address is known here.
+        // The traced program waits for this, so that the trace has no mark before its address is known here.
         answer(stdin?);
         Some(hello.base)
     });
@@ -60,18 +60,18 @@ fn listen(stdout: ChildStdout) -> Option<Hello> {
 }
 
 fn answer(mut stdin: ChildStdin) {
-    // If it has gone, its status says so.
+    // If the program has ended, its exit status says why.
     let _ = stdin.write_all(b"\n");
 }
 
-/// For the traced program: says where the mark is, and waits until that is known.
+/// For the traced program: prints the address of the mark, and waits until the reader knows it.
 pub fn introduce(mark: usize) {
     println!("{mark:x} {:x}", base());
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).expect("an answer");
 }
 
-/// Where this program begins in memory.
+/// The address at which this program is loaded.
 fn base() -> u64 {
     let program = std::env::current_exe().expect("this program");
     let program = program.to_string_lossy();

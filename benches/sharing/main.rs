@@ -1,10 +1,10 @@
-//! What workers write in common: a cache line that two processors write goes to and fro between them, and each waits for
-//! it. For each operation of a request two threads do it in turns under valgrind, which writes down all accesses to memory;
-//! lines that one of them writes and the other one uses are counted. No clock has a say in it. More of them than
-//! `recorded.tsv` has fails. `make sharing` runs it; `cargo bench --bench sharing -- --times` measures what sharing costs on
-//! this machine.
+//! Counts the cache lines that workers share: a line that two processors write moves back and forth between them, and
+//! each waits for it. Two threads perform each operation of a request in turns under valgrind, which traces all memory
+//! accesses; lines that one thread writes and the other one uses are counted, independently of clocks. More lines or
+//! writes than in `recorded.tsv` fail. `make sharing` runs it; `cargo bench --bench sharing -- --times` measures what
+//! sharing costs on this machine.
 //!
-//! This program is both: the guard, and under valgrind, called again by it, the operations.
+//! This program is both the guard, and, when the guard runs it under valgrind, the operations.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what is found is to be seen")]
 #![expect(clippy::panic, reason = "what is measured is written here: it works, or this is to be mended")]
@@ -32,18 +32,18 @@ use operations::{OPERATIONS, Operation, Work};
 use recorded::{Recorded, Verdict};
 use tokio::task::LocalSet;
 
-/// Those of the process have it: where things are in memory depends on it.
+/// The allocator of the real binary, because the addresses of data depend on it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Threads that do the same.
+/// Threads that perform the same operation.
 const WORKERS: usize = 2;
 
-/// Before anything is counted, so that what is made once and kept is there.
+/// Turns before the counted ones, to fill caches and buffers.
 const WARM: u32 = 8;
 const COUNTED: u32 = 4;
 
-/// Where this is written to, the trace tells that a thread begins or ends what is counted.
+/// A write to this address marks in the trace that a thread begins or ends its counted turns.
 static MARK: AtomicU32 = AtomicU32::new(0);
 
 fn main() -> ExitCode {
@@ -59,15 +59,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// What valgrind sees.
+/// Runs all operations, under valgrind.
 fn traced() -> ExitCode {
     lackey::introduce((&raw const MARK).addr());
     OPERATIONS.iter().for_each(alternate);
-    // What else was started ends with the process.
+    // Threads that were started end with the process.
     ExitCode::SUCCESS
 }
 
-/// Workers do it one after the other: nothing depends on which is faster.
+/// Has the workers perform an operation one after the other, so that nothing depends on their speed.
 fn alternate(operation: &Operation) {
     let (for_workers, turn) = ((operation.prepare)(), Barrier::new(WORKERS));
     thread::scope(|scope| {
@@ -87,7 +87,7 @@ fn alternate(operation: &Operation) {
     });
 }
 
-/// Does it when it is this worker's turn, and waits for those of the others.
+/// Does `work` when it is this worker's turn, and waits for the turns of the others.
 async fn in_turns(index: usize, turn: &Barrier, mut work: impl AsyncFnMut()) {
     for of in 0..WORKERS {
         if of == index {

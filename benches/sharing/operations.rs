@@ -1,5 +1,5 @@
-//! What workers do for a request, each made ready for several threads by a function, and for one of them by what that
-//! returns.
+//! The operations of workers for a request. Each has a function that prepares what workers share, and returns another
+//! one that prepares a worker.
 
 use std::future::ready;
 use std::hint::black_box;
@@ -21,11 +21,11 @@ use super::traffic::{self, PLAIN, Read, Times};
 
 pub struct Operation {
     pub name: &'static str,
-    /// What workers share.
+    /// Prepares what workers share.
     pub prepare: fn() -> ForWorkers,
 }
 
-/// Makes what one worker does again and again; called in its thread, within its runtime.
+/// Makes the operation that one worker repeats; called in the worker's thread, within its runtime.
 pub type ForWorkers = Box<dyn Fn() -> Work + Send + Sync>;
 
 pub type Work = Box<dyn FnMut() -> Pin<Box<dyn Future<Output = ()>>>>;
@@ -43,13 +43,13 @@ pub const OPERATIONS: [Operation; 10] = [
     Operation { name: "request on a connection of its own", prepare: || requests(Connections::New) },
 ];
 
-/// That a process may have.
+/// The limit on a process's connections.
 pub const CONNECTIONS: usize = 1000;
 
-/// An endpoint that nobody connects to.
+/// An endpoint that is never connected to.
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// Where there is one endpoint, all workers have it at the same time.
+/// A snapshot with one pool of these endpoints. With one endpoint, all workers use the same.
 pub fn snapshot(endpoints: &str) -> Arc<Snapshot> {
     let text = format!(
         "server: {{ threads: {WORKERS} }}\nlisteners: [{{ name: a, address: '127.0.0.1:0' }}]\n\
@@ -61,7 +61,7 @@ pub fn snapshot(endpoints: &str) -> Arc<Snapshot> {
     Arc::new(snapshot)
 }
 
-/// What waits for nothing.
+/// Work that never waits.
 fn at_once(mut work: impl FnMut() + 'static) -> Work {
     Box::new(move || {
         work();
@@ -142,7 +142,7 @@ fn log_record() -> ForWorkers {
     })
 }
 
-/// All that `exchange` does for a request, with its record.
+/// All that `exchange` does for a request, including its record.
 fn life() -> ForWorkers {
     let (snapshot, telemetry) = (snapshot(NOWHERE), stuck_telemetry());
     Box::new(move || {

@@ -1,4 +1,4 @@
-//! Which cache lines workers had in common when somebody last looked and agreed.
+//! The recorded numbers of shared cache lines, with which new ones are compared.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -12,11 +12,11 @@ pub const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/sharing/rec
 const HEADER: &str = "# Cache lines that an operation writes in common with other workers, and how often it writes them.\n\
     # EVENKEEL_WRITE_EXPECTED=1 make sharing writes this anew.\n";
 
-/// By operation.
+/// Lines and writes by operation.
 #[derive(Default)]
 pub struct Recorded(BTreeMap<String, (usize, u32)>);
 
-/// An operation beside what is recorded of it.
+/// An operation, compared with its record.
 pub struct Verdict<'a> {
     pub found: &'a Counted,
     before: Option<(usize, u32)>,
@@ -51,7 +51,7 @@ impl Recorded {
         Verdict { found, before: self.0.get(found.operation).copied() }
     }
 
-    /// The operations that nobody counts any more.
+    /// Recorded operations that no longer exist.
     pub fn without<'a>(&'a self, found: &'a [Counted]) -> impl Iterator<Item = &'a str> {
         let names = self.0.keys().map(String::as_str);
         names.filter(|name| found.iter().all(|counted| counted.operation != *name))

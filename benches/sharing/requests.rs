@@ -1,4 +1,4 @@
-//! A worker with its own loop for HTTP/1.1, a client and an endpoint: what a whole request takes.
+//! Whole HTTP/1.1 requests: a worker with a client and an endpoint.
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -29,14 +29,14 @@ use super::operations::{self, CONNECTIONS, ForWorkers};
 use super::stuck::{give_memory, stuck_telemetry};
 use super::traffic::{PLAIN, RESPONSE};
 
-/// Of the response that [`RESPONSE`] begins.
+/// The body that follows [`RESPONSE`].
 const BODY: [u8; 100] = [b'x'; 100];
 
-/// How the client asks.
+/// How the client uses connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connections {
     Kept,
-    /// One for each request.
+    /// A new one for each request.
     New,
 }
 
@@ -53,11 +53,11 @@ struct Process {
 struct LoneWorker {
     process: Arc<Process>,
     worker: Rc<Worker>,
-    /// The client's side of a connection that is kept.
+    /// The client's end of a connection that is kept.
     kept: Cell<Option<UnixStream>>,
 }
 
-/// Nothing is handed over.
+/// For handovers, which do not happen here.
 struct NoOther;
 
 impl OtherCarrier for NoOther {
@@ -77,7 +77,7 @@ pub fn requests(connections: Connections) -> ForWorkers {
     })
 }
 
-/// Answers every request on every connection with the same.
+/// Starts an endpoint that answers every request with the same response.
 fn endpoint() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -129,13 +129,13 @@ impl LoneWorker {
         let mut client = self.kept.take().unwrap_or_else(|| self.client());
         ask(&mut client).await;
         self.kept.set(Some(client).filter(|_| connections == Connections::Kept));
-        // Then the connection does what comes after its response.
+        // Lets the connection finish its work after the response.
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
     }
 
-    /// A client that comes in, counted as the acceptor counts it.
+    /// A new client connection, counted as the accept loop counts it.
     fn client(&self) -> UnixStream {
         let (near, far) = Socket::pair().expect("a pair of sockets");
         let Process { listener_state, descriptors, .. } = &*self.process;
@@ -150,7 +150,7 @@ impl LoneWorker {
     }
 }
 
-/// One request and its whole response.
+/// Sends one request and reads the whole response.
 async fn ask(client: &mut UnixStream) {
     client.write_all(PLAIN).await.expect("the request goes out");
     let (mut response, mut length) = ([0; 4096], 0);

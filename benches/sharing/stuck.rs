@@ -1,5 +1,5 @@
-//! A log whose reader reads nothing: its writer is stuck and neither sleeps nor rests, so what a line costs does not depend
-//! on when it is written.
+//! An access log whose reader reads nothing: the writer is stuck and neither sleeps nor rests, so the cost of a line
+//! does not depend on its time.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -13,10 +13,10 @@ use nix::sys::stat::Mode;
 use super::WORKERS;
 use super::traffic::{self, PLAIN, Times};
 
-/// Enough for all lines that are logged here.
+/// Lines that the queue holds: more than are logged here.
 const QUEUE: usize = 8192;
 
-/// So many lines have a queue that does not grow while a few more are counted.
+/// Enough lines to give the queue a capacity that does not grow while a few more are counted.
 const LINES: u32 = 40;
 
 pub fn stuck_telemetry() -> Telemetry {
@@ -34,7 +34,7 @@ pub fn stuck_telemetry() -> Telemetry {
     Telemetry::new(log, SystemTime::UNIX_EPOCH)
 }
 
-/// Gives memory to the queue that the next worker has: this one, which has logged some lines, gives it back.
+/// Grows the queue that the next worker will get: logs some lines to it, and gives it back.
 pub fn give_memory(telemetry: &Telemetry) {
     let (log, record, now) = (telemetry.access_log.worker(), traffic::record(PLAIN), Times::new().later());
     (0..LINES).for_each(|_| log.log(traffic::named(&record), now));

@@ -1,5 +1,5 @@
-//! What sharing costs in time, on this machine: the life of a request in one thread and in several, and a cache line that
-//! goes to and fro.
+//! Measures what sharing costs on this machine: the life of a request in one thread and in several, and a cache line
+//! that moves between two processors.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Barrier};
@@ -13,12 +13,12 @@ use super::traffic::{self, PLAIN, Read, Times};
 const TIMES: u32 = 400_000;
 const ROUNDS: usize = 7;
 
-/// Of a cache line: a round is short, so that in some of them nobody else wants one of the two processors.
+/// Turns of a cache line in a round: few, so that some rounds run without other load on the two processors.
 const TURNS: u32 = 2_000;
 const SHORT_ROUNDS: usize = 5_000;
 
-/// The life of a request and its count, in one thread and in several that share a snapshot, its pools and the metrics, as
-/// workers do.
+/// Measures the life of a request, with its count, in one thread and in several that share a snapshot, its pools and
+/// the metrics, as workers do.
 pub fn lives() {
     let most = thread::available_parallelism().map_or(1, usize::from);
     let mut counts = vec![1];
@@ -28,7 +28,7 @@ pub fn lives() {
     }
 }
 
-/// How long it takes until one processor has a cache line that another one has written.
+/// Measures how long it takes to move a cache line from the processor that has written it to another one.
 pub fn transfers() {
     let least = (0..SHORT_ROUNDS).map(|_| to_and_fro()).min().unwrap_or_default();
     println!("a cache line from one processor to another: {:?}", least / TURNS);
@@ -40,7 +40,7 @@ fn median(mut round: impl FnMut() -> Duration) -> Duration {
     each[ROUNDS / 2]
 }
 
-/// The processor time of the slowest for all that each of them does.
+/// The processor time of the slowest of so many threads.
 fn together(threads: usize) -> Duration {
     let (snapshot, telemetry) = (traffic::snapshot(1), traffic::telemetry());
     let start = Barrier::new(threads);
@@ -66,7 +66,7 @@ fn serve(scope: &Arc<RequestScope>) -> Duration {
     processor_time() - begun
 }
 
-/// Of this thread: what others take of its processor does not count.
+/// The processor time of this thread, without that of others on its processor.
 fn processor_time() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel counts");
     Duration::from_nanos(
@@ -74,7 +74,7 @@ fn processor_time() -> Duration {
     )
 }
 
-/// Two threads that answer each other by a number that they share: each answer takes the line there and back.
+/// Two threads that answer each other by a shared number: each turn moves its cache line to the other processor.
 fn to_and_fro() -> Duration {
     let (number, start) = (AtomicU64::new(0), Barrier::new(2));
     let answer = |first: u64| {

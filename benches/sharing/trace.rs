@@ -1,38 +1,38 @@
-//! A trace of all accesses to memory, as `valgrind --tool=lackey --trace-mem=yes --trace-sched=yes -v` writes it, and which
-//! cache lines two threads had in common in it.
+//! Reads the memory trace of `valgrind --tool=lackey --trace-mem=yes --trace-sched=yes -v`, and finds the cache lines
+//! that two threads shared.
 //!
-//! The traced program stores to one address, the mark, when what is to be looked at begins and when it ends.
+//! The traced program writes to one address, the mark, when the part to be examined begins and when it ends.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead};
 
-/// Of all processors that this is likely to run on.
+/// The size of a cache line on all likely processors.
 const LINE_BYTES: u64 = 64;
 
-/// Of a program that failed.
+/// The last messages kept, to be shown if the program fails.
 const MESSAGES: usize = 20;
 
 /// What one thread did to one cache line.
 #[derive(Debug, Clone, Copy)]
 struct Access {
     writes: u32,
-    /// The instruction that wrote first; where none did, the one that read first.
+    /// The first instruction that wrote the line, or, without writes, the first one that read it.
     first: u64,
 }
 
-/// One thread between two marks: what it did, by cache line.
+/// The accesses of one thread between two marks, by cache line.
 #[derive(Debug, Default)]
 struct Window {
     thread: u32,
     lines: BTreeMap<u64, Access>,
 }
 
-/// A cache line that one thread wrote, and another one used.
+/// A cache line that one thread wrote and another one read or wrote.
 #[derive(Debug, Clone, Copy)]
 pub struct SharedLine {
-    /// How often both wrote it.
+    /// The number of writes of both threads.
     pub writes: u32,
-    /// The first instructions of both that wrote it, or read it where they did not.
+    /// For each thread, the first instruction that wrote the line, or, without writes, the first one that read it.
     pub first: [u64; 2],
 }
 
@@ -45,14 +45,14 @@ pub struct Reader {
     instruction: u64,
     open: Option<Window>,
     closed: Vec<Window>,
-    /// What the program said, the last of it.
+    /// The program's last messages, the newest first.
     said: VecDeque<String>,
 }
 
 /// How an access is traced.
 enum Kind {
     Load,
-    /// Or both, as one: a line that is written is had alone, whatever was read before.
+    /// Or a load and a store in one instruction, because writing needs exclusive ownership of the line in any case.
     Store,
 }
 
@@ -68,7 +68,7 @@ impl Reader {
             if self.mark.is_none() {
                 self.mark = mark();
             }
-            // Other messages of valgrind are of no interest.
+            // Other messages of valgrind are ignored.
             let _ = self.line(&line);
             line.clear();
         }
@@ -92,7 +92,7 @@ impl Reader {
         self.said.push_front(said);
     }
 
-    /// The last lines that are no trace: the program's own.
+    /// The last lines that the program itself has written.
     pub fn messages(&self) -> String {
         self.said.iter().rev().cloned().collect::<Vec<_>>().join("\n")
     }
@@ -121,14 +121,14 @@ impl Reader {
         }
     }
 
-    /// For each two windows that followed each other, what both threads had in common.
+    /// For each pair of consecutive windows, the lines that their threads shared.
     pub fn shared(&self) -> Vec<Vec<SharedLine>> {
         let pairs = self.closed.chunks_exact(2);
         pairs.map(|pair| pair.first().zip(pair.last()).map_or_else(Vec::new, in_common)).collect()
     }
 }
 
-/// Lines that one of them wrote and the other one used in any way.
+/// The lines that one thread wrote and the other one read or wrote.
 fn in_common((one, other): (&Window, &Window)) -> Vec<SharedLine> {
     let both = one.lines.iter().filter_map(|(line, access)| Some((access, other.lines.get(line)?)));
     both.filter(|(one, other)| one.writes + other.writes > 0)
