@@ -1,14 +1,13 @@
-//! Header fields as those behind us may read them, and not only as they are written.
+//! Compares header fields as endpoints may read them, which is laxer than the grammar.
 
-/// Whether two field names are one to an endpoint: without case, and with `_` for `-`, since what is handed on as
-/// CGI variables (WSGI, PHP, Rack) has the same letter for both.
+/// Whether an endpoint may take two field names for the same: without case, and with `_` equal to `-`, because CGI
+/// variables (WSGI, PHP, Rack) use `_` for both.
 pub fn same_name(one: &[u8], other: &[u8]) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
 }
 
-/// Whether a field speaks of one connection, whatever is sent over it. `Upgrade` and the rest of the hop-by-hop fields
-/// are the edits' concern.
+/// Whether a field describes only the connection. `Upgrade` and the other hop-by-hop fields are removed by the edits.
 pub fn is_connection_specific(name: &[u8]) -> bool {
     match name.len() {
         10 => same_name(name, b"connection") || same_name(name, b"keep-alive"),
@@ -18,8 +17,8 @@ pub fn is_connection_specific(name: &[u8]) -> bool {
     }
 }
 
-/// Whether a field is the framing of a body, or has just the letters of it: `Content_Length` and `Transfer--Encoding`
-/// are no framing to us, but somebody behind us may take them for it.
+/// Whether a field frames a body, or has the letters of such a name: `Content_Length` and `Transfer--Encoding` are no
+/// framing here, but an endpoint may take them for it.
 pub fn is_framing(name: &[u8]) -> bool {
     name.len() > 12 && (reads_like(name, b"contentlength") || reads_like(name, b"transferencoding"))
 }
@@ -33,8 +32,8 @@ fn reads_like(name: &[u8], letters: &[u8]) -> bool {
             .eq(letters.iter().copied())
 }
 
-/// Whether these bytes may stand in a field's value: no control bytes but the tab. Without branches, so that the
-/// compiler makes it wide.
+/// Whether a field's value may consist of these bytes: no control bytes but the tab. Branchless, so that the compiler
+/// vectorizes it.
 pub fn is_valid_value(bytes: &[u8]) -> bool {
     let bad = |byte: u8| ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f);
     !bytes.iter().fold(false, |found, byte| found | bad(*byte))

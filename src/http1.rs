@@ -1,6 +1,5 @@
-//! The codec of HTTP/1.1 and of the PROXY header. It knows no socket and no clock: its modules take bytes and say what
-//! these mean, so that they can be fuzzed. What it accepts can be read in one way only; what it writes is in one normal
-//! form.
+//! The codec of HTTP/1.1 and of the PROXY header. It uses no socket and no clock, so that it can be fuzzed: bytes in,
+//! their meaning out. It refuses ambiguous input, and writes every message in one normal form.
 
 // What a client or an endpoint sends must never end a worker.
 #![cfg_attr(

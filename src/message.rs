@@ -1,5 +1,4 @@
-//! Messages as all versions of HTTP have them: how a body is delimited, and heads as their readers ask them, whichever
-//! protocol they came by.
+//! Messages independent of the version of HTTP: how a body is delimited, and traits by which heads are read.
 
 mod framing;
 mod http2;
@@ -12,7 +11,7 @@ use crate::routing::RequestHead;
 pub use framing::{Framing, Onward, Version, of_response};
 pub use http2::{Http2Request, Http2Response};
 
-/// A request's head as its client has sent it.
+/// A request's head as the client sent it.
 pub trait RequestFields: RequestHead {
     fn version(&self) -> Version;
 
@@ -22,64 +21,64 @@ pub trait RequestFields: RequestHead {
     /// The target as sent, for the log.
     fn target(&self) -> &str;
 
-    /// Name and value of each field, in order; the host and port that the request is for need not be among them.
+    /// Name and value of each field, in order; over HTTP/2 the host is in `authority`, and not necessarily among them.
     fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])>;
 
-    /// What each field counts for `limits.header_bytes`.
+    /// The size of each field as `limits.header_bytes` counts it.
     fn sizes(&self) -> impl Iterator<Item = usize>;
 
     /// The elements of all `Connection` fields.
     fn connection(&self) -> impl Iterator<Item = &str>;
 
-    /// Whether the client wants to speak another protocol: by `Upgrade`, or by an extended CONNECT (RFC 8441).
+    /// Whether the client asks for another protocol: by `Upgrade`, or by an extended CONNECT (RFC 8441).
     fn is_upgrade(&self) -> bool;
 
-    /// Whether the client reads the trailers of a response (RFC 9110, section 10.1.4).
+    /// Whether the client accepts trailers in the response (RFC 9110, section 10.1.4).
     fn takes_trailers(&self) -> bool;
 
-    /// Writes those fields that `keep`, asked with name and value, wants, as lines of HTTP/1.1, `Host` and one `Cookie`
-    /// among them.
+    /// Writes the fields for which `keep(name, value)` is true as HTTP/1.1 lines, with `Host`, and all cookies in one
+    /// field.
     fn copy_lines(&self, out: &mut Vec<u8>, keep: impl FnMut(&[u8], &[u8]) -> bool);
 
-    /// The same into a map, as HTTP/2 has fields: without `Host`.
+    /// Copies the fields for which `keep(name, value)` is true into a map for HTTP/2.
     fn copy_fields(&self, map: &mut HeaderMap, keep: impl FnMut(&[u8], &[u8]) -> bool);
 }
 
-/// A response's head as its endpoint has sent it, or as it was made here.
+/// A response's head, of an endpoint or of a local reply.
 pub trait ResponseHead {
     fn status(&self) -> u16;
 
-    /// HTTP/2 has none.
+    /// The reason phrase; over HTTP/2, the standard one of the status.
     fn reason(&self) -> &[u8];
 
     /// Name and value of each field, in order.
     fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])>;
 
-    /// What its fields say about its body, whatever the request's method and the status make of it.
+    /// The framing that its fields announce, before the request's method and the status are considered.
     fn announced(&self) -> Framing;
 
-    /// How the body is delimited that follows, in answer to a request with this method.
+    /// How the body is delimited, in answer to a request with this method.
     fn framing(&self, method: &str) -> Framing;
 
-    /// Writes those fields that `keep`, asked with name and value, wants, as lines of HTTP/1.1.
+    /// Writes the fields for which `keep(name, value)` is true as HTTP/1.1 lines.
     fn copy_lines(&self, out: &mut Vec<u8>, keep: impl FnMut(&[u8], &[u8]) -> bool);
 
-    /// The same into a map, as HTTP/2 has fields.
+    /// Copies the fields for which `keep(name, value)` is true into a map for HTTP/2.
     fn copy_fields(&self, map: &mut HeaderMap, keep: impl FnMut(&[u8], &[u8]) -> bool);
 
-    /// 1xx but 101: the response proper is still to come.
+    /// 1xx other than 101: the final response is still to come.
     fn is_interim(&self) -> bool {
         matches!(self.status(), 100 | 102..=199)
     }
 
-    /// How it goes on to a client of that version.
+    /// How it is forwarded to a client of that version.
     fn onward(&self, method: &str, client: Version) -> Onward {
         Onward::new(self.announced(), self.framing(method), self.status(), client)
     }
 }
 
-/// Puts a field into a map; `value` lies in `bytes`, which it keeps instead of a copy. What HTTP/2 cannot say is left out:
-/// heads have been judged.
+/// Appends a field to a map. `value` must be a part of `bytes`, which the map shares instead of a copy. A field that
+/// the map cannot hold is dropped; the parser has refused those before.
 pub fn put_field(map: &mut HeaderMap, name: &[u8], value: &[u8], bytes: &Bytes) {
     let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value));
     if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
@@ -87,7 +86,7 @@ pub fn put_field(map: &mut HeaderMap, name: &[u8], value: &[u8], bytes: &Bytes) 
     }
 }
 
-/// Puts the fields that `edits` add into a map. All their values share one piece of memory.
+/// Appends the fields that `edits` add to a map. All their values share one allocation.
 pub fn put_edits(map: &mut HeaderMap, edits: &Edits) {
     let lines = Bytes::copy_from_slice(edits.lines());
     for (name, value) in edits.added() {

@@ -1,19 +1,19 @@
-//! The proof in a WebSocket's handshake that the server has understood it (RFC 6455, section 4.2.2).
+//! The key and its proof (`Sec-WebSocket-Accept`) of a WebSocket handshake (RFC 6455, section 4.2.2).
 
 use aws_lc_rs::{digest, rand};
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-/// What is put behind the client's key.
+/// Appended to the client's key before it is hashed.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// A key that nobody has used before; `None`: the system has no chance to give.
+/// A random key; `None`: the system's random generator has failed.
 pub fn fresh_key() -> Option<String> {
     let mut nonce = [0; 16];
     rand::fill(&mut nonce).ok()?;
     Some(BASE64_STANDARD.encode(nonce))
 }
 
-/// What a server answers to a client's key.
+/// The `Sec-WebSocket-Accept` that answers a client's key.
 pub fn accept_key(key: &str) -> String {
     let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{GUID}").as_bytes());
     BASE64_STANDARD.encode(hash)

@@ -1,22 +1,22 @@
-//! A body as it arrives, whatever delimits it.
+//! Decodes a body, however it is delimited.
 
 use std::ops::Range;
 
 use super::chunked::{ChunkError, Decoder};
 use crate::message::Framing;
 
-/// What a piece of input was.
+/// The result of decoding a piece of input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// So many bytes of the input are done with; the rest has to be given again.
+    /// Bytes of the input that have been used; the rest has to be passed again.
     pub consumed: usize,
-    /// Where in the input the body's bytes are; within what was consumed.
+    /// Where in the consumed input the body's bytes are.
     pub data: Range<usize>,
-    /// The body is complete; what follows in the input is not part of it.
+    /// The body is complete; the rest of the input is not part of it.
     pub done: bool,
 }
 
-/// The reading end of one body.
+/// The state of decoding one body.
 #[derive(Debug)]
 pub enum Body {
     Empty,
@@ -35,8 +35,7 @@ impl Body {
         }
     }
 
-    /// Takes the next piece of input: at most one range of data. To be called again while there is input left and
-    /// the body is not done.
+    /// Decodes at most one range of data. To be called again while there is input left and the body is not done.
     pub fn decode(&mut self, input: &[u8]) -> Result<Step, ChunkError> {
         match self {
             Self::Empty => Ok(Step { consumed: 0, data: 0..0, done: true }),
@@ -50,7 +49,7 @@ impl Body {
         }
     }
 
-    /// Nothing of it is to come.
+    /// The whole body has been decoded.
     pub fn is_done(&self) -> bool {
         match self {
             Self::Empty => true,
@@ -60,12 +59,12 @@ impl Body {
         }
     }
 
-    /// Whether the end of the connection is a good end here.
+    /// Whether the connection may end here without cutting the body short.
     pub fn may_end(&self) -> bool {
         matches!(self, Self::UntilClose) || self.is_done()
     }
 
-    /// The fields that followed a chunked body and may go on.
+    /// The trailers of a chunked body that may be forwarded.
     pub fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         match self {
             Self::Chunked(decoder) => Some(decoder.trailers()),

@@ -1,7 +1,7 @@
-//! The chunked coding (RFC 9112, section 7.1), read by the grammar and nothing beside it, and written in normal form.
+//! The chunked coding (RFC 9112, section 7.1), parsed strictly by the grammar, and written in one normal form.
 //!
-//! A size has 1 to 16 digits, extensions are names and values as the grammar has them and at most 8 KiB for each chunk,
-//! lines end with CRLF, trailers are fields like any other. Extensions end here: nobody behind us is told of them.
+//! A size has 1 to 16 digits, extensions follow the grammar and take at most 8 KiB in each chunk, lines end with CRLF,
+//! and trailers are parsed like a head's fields. Extensions are not forwarded.
 
 mod line;
 mod trailers;
@@ -14,14 +14,14 @@ use line::SizeLine;
 use trailers::Trailers;
 pub use trailers::may_follow;
 
-/// Bytes of a chunk's extensions.
+/// The most bytes of extensions in one chunk.
 pub const EXTENSION_MAX: usize = 8 * 1024;
-/// Bytes of a body's trailers.
+/// The most bytes of trailers of one body.
 pub const TRAILERS_MAX: usize = 64 * 1024;
-/// Fields of a body's trailers.
+/// The most trailer fields of one body.
 pub const TRAILER_FIELDS_MAX: usize = 100;
 
-/// Why a body cannot be read.
+/// Why a chunked body is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChunkError {
     #[error("bad byte in a chunk's size")]
@@ -53,7 +53,7 @@ enum State {
     Data {
         left: u64,
     },
-    /// The CRLF behind the data; `true` once the CR was seen.
+    /// The CRLF after the data; `returned`: the CR has been read.
     DataEnd {
         returned: bool,
     },
@@ -68,8 +68,8 @@ impl Default for State {
 }
 
 impl Decoder {
-    /// Takes the next piece of input: framing, and at most one range of data. To be called again while there is input
-    /// left and the body is not done.
+    /// Decodes framing and at most one range of data. To be called again while there is input left and the body is not
+    /// done.
     pub fn decode(&mut self, input: &[u8]) -> Result<Step, ChunkError> {
         let mut at = 0;
         loop {
@@ -119,13 +119,13 @@ impl Decoder {
         matches!(self.state, State::Done)
     }
 
-    /// The trailers that may go on, once the body is done.
+    /// The trailers that may be forwarded, once the body is done.
     pub fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.trailers.allowed()
     }
 }
 
-/// Whether a body may begin like this.
+/// Checks the beginning of a body that has arrived with its head.
 pub fn check(beginning: &[u8]) -> Result<(), ChunkError> {
     let mut decoder = Decoder::default();
     let mut rest = beginning;
@@ -136,7 +136,7 @@ pub fn check(beginning: &[u8]) -> Result<(), ChunkError> {
     Ok(())
 }
 
-/// The line before a chunk's data.
+/// The line before a chunk's data: its size and CRLF.
 #[derive(Debug, Clone, Copy)]
 pub struct ChunkHead {
     bytes: [u8; 18],
@@ -144,7 +144,7 @@ pub struct ChunkHead {
 }
 
 impl ChunkHead {
-    /// `length` must not be 0: that would be the last chunk.
+    /// `length` must not be 0, which would be the last chunk.
     pub fn new(length: usize) -> Self {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut bytes = *b"0000000000000000\r\n";
@@ -164,7 +164,7 @@ impl ChunkHead {
     }
 }
 
-/// What follows a chunk's data.
+/// The end of a chunk's data.
 pub const CHUNK_END: &[u8] = b"\r\n";
 
 /// The end of a body without trailers.

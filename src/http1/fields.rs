@@ -1,19 +1,19 @@
-//! Field lines: of a head, and of the trailers of a chunked body. Every line ends with CRLF and stands for itself.
+//! Field lines, of a head or of the trailers of a chunked body. Every line ends with CRLF; folded lines are refused.
 
 use super::syntax::{Span, is_blank, is_token, token_length, trim, value_length};
 use crate::header_field::is_valid_value;
 
-/// A section of fields that is read as its bytes arrive.
+/// A section of field lines, parsed as its bytes arrive.
 #[derive(Debug, Default)]
 pub struct Fields {
     lines: Vec<Line>,
     /// Where the section begins.
     begin: usize,
-    /// Where the line begins that is not complete yet.
+    /// Where the first incomplete line begins.
     line: usize,
-    /// Up to here there is no end of that line.
+    /// Up to here, that line has been searched for its end.
     searched: usize,
-    /// A bit for each length of a name.
+    /// Bit `length % 64` is set if a name of that length has been read.
     lengths: u64,
 }
 
@@ -55,7 +55,7 @@ pub(super) enum NextLine {
 
 pub(super) const BARE_FEED: &str = "line feed without carriage return";
 
-/// Finds the end of the line that begins at `begin`; up to `searched` there is none.
+/// Finds the end of the line that begins at `begin`; the bytes before `searched` are known to hold no line feed.
 pub(super) fn next_line(bytes: &[u8], begin: usize, searched: usize) -> NextLine {
     let searched = searched.max(begin);
     let rest = bytes.get(searched..).unwrap_or_default();
@@ -69,18 +69,18 @@ pub(super) fn next_line(bytes: &[u8], begin: usize, searched: usize) -> NextLine
 }
 
 impl Fields {
-    /// Starts anew: a section begins at `at`.
+    /// Clears it for a section that begins at `at`.
     pub(super) fn restart(&mut self, at: usize) {
         self.lines.clear();
         (self.begin, self.line, self.searched) = (at, at, at);
         self.lengths = 0;
     }
 
-    /// Reads on. `Some`: the section is complete, and this is where its empty line ends.
+    /// Parses further lines. `Some`: the section is complete, and its empty line ends here.
     pub(super) fn read(&mut self, bytes: &[u8], bounds: Bounds) -> Result<Option<usize>, Fault> {
         loop {
-            // Nearly every line is good and all there; what is wrong with another is found out below. One that comes in
-            // pieces is not read again with each of them.
+            // Fast path for complete and valid lines; the faults of others are found below. A line that arrives in
+            // pieces is not tried again with each piece.
             if self.searched == self.line
                 && let Some((line, next)) = good_line(bytes, self.line)
             {
@@ -95,7 +95,7 @@ impl Fields {
                     let line = line(bytes, self.line, end).map_err(Fault::Malformed)?;
                     self.push(line, next);
                 }
-                // The limits come first everywhere: what is said of a section does not depend on how it arrives.
+                // The limits are checked first everywhere, so that the verdict does not depend on how the bytes arrive.
                 NextLine::Bare { next } => {
                     self.fits(next, bounds)?;
                     return Err(Fault::Malformed(BARE_FEED));
@@ -118,7 +118,7 @@ impl Fields {
         (self.line, self.searched) = (next, next);
     }
 
-    /// Whether there is room for one more line that reaches to `end`.
+    /// Checks that one more line, which ends at `end`, is within the limits.
     fn fits(&self, end: usize, bounds: Bounds) -> Result<(), Fault> {
         if self.lines.len() >= bounds.count {
             return Err(Fault::TooLarge("too many fields"));
@@ -133,7 +133,7 @@ impl Fields {
         self.lines.len()
     }
 
-    /// Where the last line ends that has been read.
+    /// Where the last parsed line ends.
     pub(super) fn end(&self) -> usize {
         self.line
     }
@@ -150,12 +150,12 @@ impl Fields {
         self.lines.iter().map(|line| (line.name.of(bytes), line.value.of(bytes)))
     }
 
-    /// Whether there may be a field of that name, as far as lengths tell.
+    /// `false`: no field has a name of that length, so there is none of that name.
     pub(super) fn may_have(&self, name: &str) -> bool {
         self.lengths >> (name.len() & 63) & 1 != 0
     }
 
-    /// The place of the first value of that name.
+    /// The first value of that name.
     pub(super) fn find(&self, bytes: &[u8], name: &[u8]) -> Option<Span> {
         let named = |line: &&Line| line.name.of(bytes).eq_ignore_ascii_case(name);
         self.lines.iter().find(named).map(|line| line.value)
@@ -166,7 +166,7 @@ impl Fields {
         Lines { lines: &self.lines, bytes }
     }
 
-    /// The size of each line, with its end.
+    /// The size of each line, its CRLF included.
     pub(super) fn sizes(&self) -> impl Iterator<Item = usize> + '_ {
         let begins = self.lines.iter().map(|line| line.name.start());
         let ends = begins.clone().skip(1).chain([self.line]);
@@ -174,7 +174,7 @@ impl Fields {
     }
 }
 
-/// The lines of a section that has been read.
+/// The lines of a complete section.
 #[derive(Clone, Copy)]
 pub struct Lines<'a> {
     lines: &'a [Line],
@@ -182,8 +182,8 @@ pub struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// Writes those of them that `keep`, asked with name and value, wants, each as `Name: value`. Neighbours that came
-    /// in this form are copied in one piece.
+    /// Writes the lines for which `keep(name, value)` is true, each as `Name: value`. Adjacent lines that arrived in
+    /// this form are copied in one piece.
     pub(super) fn copy_to(self, out: &mut Vec<u8>, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
         let mut piece = 0..0;
         for line in self.lines {
@@ -210,7 +210,7 @@ impl Lines<'_> {
 }
 
 impl Line {
-    /// Whether it is written as we write it: one blank before the value, and none behind.
+    /// Whether it is in our normal form: one space before the value, and no blank after it.
     fn is_plain(self, bytes: &[u8]) -> bool {
         self.value.start() == self.name.end() + 2
             && bytes.get(self.name.end() + 1) == Some(&b' ')
@@ -218,7 +218,7 @@ impl Line {
     }
 }
 
-/// Reads a line in one pass, if it is complete and nothing is wrong with it; also gives where the next one begins.
+/// Parses a complete and valid line in one pass; also returns where the next line begins.
 fn good_line(bytes: &[u8], begin: usize) -> Option<(Line, usize)> {
     let rest = bytes.get(begin..)?;
     let name = token_length(rest);
@@ -233,7 +233,7 @@ fn good_line(bytes: &[u8], begin: usize) -> Option<(Line, usize)> {
     let [b'\r', b'\n', ..] = rest.get(end..)? else { return None };
     let trailing = rest.get(value..end)?.iter().rev().take_while(|byte| is_blank(**byte)).count();
     let trimmed = end - trailing;
-    // An empty value stands right behind the colon, whatever blanks there are.
+    // An empty value is placed right after the colon, whatever blanks follow.
     let (value, trimmed) = if trimmed == value { (name + 1, name + 1) } else { (value, trimmed) };
     let line =
         Line { name: Span::new(begin, begin + name), value: Span::new(begin + value, begin + trimmed) };

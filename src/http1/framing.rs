@@ -1,9 +1,9 @@
-//! What a head's fields say about its body (RFC 9112, section 6.3) and its connection.
+//! What a head's fields say about the body (RFC 9112, section 6.3) and the connection.
 
 use super::syntax::trim;
 use crate::message::{Framing, Version};
 
-/// What the framing fields of a head announce, whatever its method or status makes of it. Fed with the fields in order.
+/// The framing that a head's fields announce, before method and status are considered. Fed with the fields in order.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Announced {
     length: Option<u64>,
@@ -14,7 +14,7 @@ impl Announced {
     pub(super) fn content_length(&mut self, value: &[u8]) -> Result<(), &'static str> {
         match self.length.replace(length(value)?) {
             None => Ok(()),
-            // Even if they agree: whoever comes next might count differently.
+            // Even if they agree: the next hop might choose or combine them differently.
             Some(_) => Err("more than one Content-Length"),
         }
     }
@@ -29,7 +29,7 @@ impl Announced {
         Ok(())
     }
 
-    /// What all fields together announce; `Framing::None` if nothing.
+    /// What all fields together announce; `Framing::None` if there are no framing fields.
     pub(super) fn framing(self, version: Version) -> Result<Framing, &'static str> {
         match self {
             Self { length: Some(_), chunked: true } => Err("Transfer-Encoding and Content-Length"),
@@ -43,7 +43,7 @@ impl Announced {
     }
 }
 
-/// Digits, and nothing else. Half of the range is left out, because many count with a sign.
+/// Parses digits only, up to `i64::MAX`, because many implementations use signed integers.
 fn length(value: &[u8]) -> Result<u64, &'static str> {
     const BAD: &str = "Content-Length is not a number";
     if value.is_empty() {
@@ -56,10 +56,10 @@ fn length(value: &[u8]) -> Result<u64, &'static str> {
     })
 }
 
-/// More names than anybody nominates in `Connection`; each costs a look at every field.
+/// Names that `Connection` fields may list; each is compared with every field.
 const NOMINATED_MAX: usize = 64;
 
-/// How many names `Connection` fields have, with those of one more.
+/// Adds the number of names in one `Connection` field to `so_far`.
 pub(super) fn nominated(so_far: usize, value: &[u8]) -> Result<usize, &'static str> {
     let count = so_far + 1 + memchr::memchr_iter(b',', value).count();
     if count > NOMINATED_MAX { Err("too many names in Connection") } else { Ok(count) }

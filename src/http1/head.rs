@@ -1,7 +1,7 @@
-//! Heads of requests and responses: read strictly, kept as places in the buffer, asked through borrowed views.
+//! Heads of requests and responses: parsed strictly, kept as byte ranges of the buffer, read through borrowed views.
 //!
-//! What is refused here is refused because somebody else might read it otherwise. The tables in the tests are the
-//! list; the decisions that RFC 9112 leaves open are documented at `target` and `host`.
+//! A head is refused where another parser might read it differently. The tables in the tests are the list; the
+//! decisions that RFC 9112 leaves open are documented at `target` and `host`.
 
 mod host;
 mod request;
@@ -16,7 +16,7 @@ pub use response::{RESPONSE_BYTES_MAX, RESPONSE_FIELDS_MAX, Response, ResponseVi
 
 use crate::exchange::Failure;
 
-/// Judges a target that is a path, as the lane does for a request of its own.
+/// Checks a target in origin form or `*`, by the rules of the HTTP/1.1 parser; HTTP/2 requests are held to them, too.
 pub fn check_path(target: &[u8], method: &[u8]) -> Result<(), &'static str> {
     if target.first().is_some_and(|first| !matches!(first, b'/' | b'*')) {
         return Err("target is no path");
@@ -24,17 +24,17 @@ pub fn check_path(target: &[u8], method: &[u8]) -> Result<(), &'static str> {
     target::Target::read(target, super::syntax::Span::new(0, target.len()), method).map(drop)
 }
 
-/// Judges a host with or without port, as the lane does.
+/// Checks a host with or without port, by the same rules.
 pub fn check_host(host: &[u8]) -> Result<(), &'static str> {
     if host.is_empty() { Err("empty host") } else { host::check(host) }
 }
 
-/// The bytes of a head that has been taken off its stream. Nearly always they are ASCII, and kept as a text: its parts need
-/// not be looked at again.
+/// The bytes of a head that has been taken off its stream. An ASCII head, as nearly all are, is kept as a `String`, so
+/// that its parts need no further UTF-8 checks.
 #[derive(Debug, Default)]
 pub struct HeadBytes {
     text: String,
-    /// If they are no such text.
+    /// The bytes where they are not ASCII; otherwise empty.
     other: Vec<u8>,
 }
 
@@ -53,7 +53,7 @@ impl HeadBytes {
     }
 }
 
-/// What a request needs memory for that an idle connection does without.
+/// Memory for one request's head. Idle connections hold none.
 #[derive(Debug, Default)]
 pub struct HeadRoom {
     pub request: Request,
@@ -61,11 +61,11 @@ pub struct HeadRoom {
     pub head: HeadBytes,
 }
 
-/// Room for more than this is not kept: few heads need it.
+/// Capacity beyond this is given back after a request: few heads need it.
 const KEPT_MAX: usize = 8 * 1024;
 
 impl HeadRoom {
-    /// Makes it ready for the next request.
+    /// Clears it for the next request.
     pub fn empty(&mut self) {
         self.request.restart();
         self.head.text.clear();
@@ -78,12 +78,12 @@ impl HeadRoom {
     }
 }
 
-/// What has become of a head.
+/// The result of parsing a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parse {
     /// More bytes are needed: call again with the same ones and more.
     Partial,
-    /// The head is complete and takes so many bytes.
+    /// The head is complete, and `length` bytes long.
     Complete {
         length: usize,
     },

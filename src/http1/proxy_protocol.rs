@@ -1,8 +1,7 @@
-//! The PROXY protocol's header, versions 1 and 2: what a balancer of TCP connections writes in front of a connection to
-//! say whose it is.
+//! The PROXY protocol's header, versions 1 and 2, by which a TCP load balancer names the client of a connection.
 //!
-//! Not the crate `proxy-header`: that waits for 15 bytes before it judges the first one, so it cannot tell a request
-//! from the beginning of a header, and it takes what no sender writes (`PROXY?TCP4`, ports such as `+80`).
+//! Not the crate `proxy-header`: it needs 15 bytes before it judges the first one, so it cannot tell a request from the
+//! beginning of a header, and it accepts malformed headers (`PROXY?TCP4`, ports such as `+80`).
 
 mod text;
 
@@ -15,39 +14,39 @@ const SIGNATURE_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest header of version 1, with its line end.
 pub const LONGEST_1: usize = 107;
 
-/// The longest header of version 2 that is taken, though its length could say 64 KiB: addresses need 232 bytes at most,
-/// the rest is extensions that nobody reads here.
+/// The longest header of version 2 that is accepted, of 64 KiB that its length field allows: addresses need 232 bytes
+/// at most, and the extensions after them are ignored.
 pub const LONGEST_2: usize = 4096;
 
 /// The fixed part of version 2.
 const FIXED_2: usize = 16;
 
-/// What the bytes that have arrived are.
+/// The result of parsing a connection's first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parse {
-    /// The beginning of a header.
+    /// They are the beginning of a header.
     Partial,
-    /// No header begins like this.
+    /// They are not the beginning of a header.
     Absent,
     Complete {
         length: usize,
         says: Says,
     },
-    /// A header begins like this, but it is none; with what is wrong.
+    /// They begin like a header that has this fault.
     Malformed(&'static str),
 }
 
-/// Whose connection it is.
+/// Whose connection it is, according to the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Says {
     Client(SocketAddr),
-    /// It is passed on for somebody whom the sender cannot name: `UNKNOWN`, or no IP address.
+    /// A client that the sender cannot name: `UNKNOWN`, or an address that is not IP.
     Unknown,
-    /// The sender's own: a health check, for instance.
+    /// The sender's own, for a health check, for instance.
     Local,
 }
 
-/// Judges a connection's first bytes.
+/// Parses a header at the beginning of a connection.
 pub fn parse(bytes: &[u8]) -> Parse {
     if let Some(rest) = bytes.strip_prefix(SIGNATURE_2) {
         binary(bytes, rest)
@@ -72,7 +71,7 @@ fn binary(bytes: &[u8], rest: &[u8]) -> Parse {
         return Parse::Malformed("version 2 longer than 4096 bytes");
     }
     let Some(block) = bytes.get(FIXED_2..length) else { return Parse::Partial };
-    // Of the sender's own connection nothing else is to be read.
+    // Receivers must ignore the addresses of a LOCAL header.
     let says = if command == 0x20 { Ok(Says::Local) } else { named(family, block) };
     match says {
         Ok(says) => Parse::Complete { length, says },
@@ -80,7 +79,7 @@ fn binary(bytes: &[u8], rest: &[u8]) -> Parse {
     }
 }
 
-/// Whom the addresses of version 2 name. Extensions may follow them.
+/// The source address of version 2. Extensions may follow the addresses.
 fn named(family: u8, block: &[u8]) -> Result<Says, &'static str> {
     let short = "version 2 without room for its addresses";
     match family {

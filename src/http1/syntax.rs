@@ -1,6 +1,6 @@
-//! The byte classes of RFC 9110 and 9112, and places within a buffer.
+//! The byte classes of RFC 9110 and 9112, and byte ranges of a buffer.
 
-/// A place within a buffer, so that nothing of a head is borrowed while the buffer grows.
+/// A byte range of a buffer: a slice would borrow the buffer, which may still grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Span {
     start: u32,
@@ -8,7 +8,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// Callers refuse buffers of more than [`BUFFER_MAX`] bytes; what lies beyond would be an empty place.
+    /// Callers refuse buffers of more than [`BUFFER_MAX`] bytes; a range beyond 32 bits would be empty.
     pub(super) fn new(start: usize, end: usize) -> Self {
         let place = |at| u32::try_from(at).unwrap_or(u32::MAX);
         Self { start: place(start), end: place(end) }
@@ -30,7 +30,7 @@ impl Span {
         bytes.get(self.start()..self.end()).unwrap_or_default()
     }
 
-    /// The text of a place in a head that is kept as text, or as `bytes` if that is empty.
+    /// Its part of `text`, or of `bytes` where `text` is empty.
     pub(super) fn text_of<'a>(self, text: &'a str, bytes: &'a [u8]) -> &'a str {
         if text.is_empty() {
             self.text(bytes)
@@ -39,16 +39,16 @@ impl Span {
         }
     }
 
-    /// The text of a place whose bytes have been checked to be ASCII; "" otherwise.
+    /// Its part of `bytes` as text; "" if that is not UTF-8.
     pub(super) fn text(self, bytes: &[u8]) -> &str {
         str::from_utf8(self.of(bytes)).unwrap_or_default()
     }
 }
 
-/// A head is never that large, whatever a listener's limits say.
+/// The largest head that is ever accepted, in bytes, whatever a listener's limits say.
 pub(super) const BUFFER_MAX: usize = 1 << 28;
 
-/// What a byte may be part of, one bit each.
+// The classes that a byte may belong to, one bit each.
 const TOKEN: u8 = 1;
 const PATH: u8 = 2;
 const QUERY: u8 = 4;
@@ -115,7 +115,7 @@ pub(super) fn is_query(byte: u8) -> bool {
     class(byte) & QUERY != 0
 }
 
-/// The bytes of a registered name, as hosts are really called: no escapes, no delimiters.
+/// The bytes of a registered name, without escapes and delimiters, which no real host name has.
 pub(super) fn is_host(byte: u8) -> bool {
     class(byte) & HOST != 0
 }
@@ -123,8 +123,8 @@ pub(super) fn is_host(byte: u8) -> bool {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x80 * ONES;
 
-/// How many of the first bytes are those of a token. Eight are looked at together, as long as they are letters and
-/// hyphens, as those of most names are.
+/// The length of the token that `bytes` begin with. Scans eight bytes at a time while they are letters and hyphens, as
+/// in most field names.
 pub(super) fn token_length(bytes: &[u8]) -> usize {
     let mut length = 0;
     for word in bytes.as_chunks::<8>().0 {
@@ -139,9 +139,9 @@ pub(super) fn token_length(bytes: &[u8]) -> usize {
     length + rest.iter().position(|byte| !is_token(*byte)).unwrap_or(rest.len())
 }
 
-/// The high bit of each byte that is a letter or a hyphen.
+/// Sets the high bit of each byte that is a letter or a hyphen.
 fn letters_and_hyphens(word: u64) -> u64 {
-    // No sum reaches the next byte, as the high bits are gone before.
+    // No addition carries into the next byte, because the high bits are cleared first.
     let seven = (word | (0x20 * ONES)) & !HIGH;
     let letter = (seven + (0x80 - b'a' as u64) * ONES) & !(seven + (0x7f - b'z' as u64) * ONES);
     let other = (word & !HIGH) ^ (b'-' as u64 * ONES);
@@ -153,13 +153,13 @@ pub(super) fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
-/// How many of the first bytes may stand in a field's value; eight of them are looked at together.
+/// How many of the first bytes are allowed in a field's value. Scans eight bytes at a time.
 pub(super) fn value_length(bytes: &[u8]) -> usize {
     let mut length = 0;
     for word in bytes.as_chunks::<8>().0 {
         let word = u64::from_le_bytes(*word);
-        // The high bit of each byte below 0x20, and of each that is 0x7f; a borrow can add false ones behind a true
-        // one. The first is true: the end of the line, or a tab, which may stand there.
+        // Sets the high bit of each byte that is below 0x20 or 0x7f. A borrow can set false ones after a true one, but
+        // the first is true: the end of the line, or a tab, which the loop below accepts.
         let delete = word ^ (0x7f * ONES);
         let control = word.wrapping_sub(0x20 * ONES) & !word & HIGH;
         let delete = delete.wrapping_sub(ONES) & !delete & HIGH;
@@ -174,7 +174,7 @@ pub(super) fn value_length(bytes: &[u8]) -> usize {
     length + rest.iter().position(|byte| class(*byte) & VALUE == 0).unwrap_or(rest.len())
 }
 
-/// Without the blanks around it (optional whitespace).
+/// Strips optional whitespace (OWS) from both ends.
 pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = bytes
         && is_blank(*first)
@@ -189,7 +189,7 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// The elements of a comma-separated list, without blanks and empty ones.
+/// The elements of a comma-separated list, trimmed, without empty ones.
 pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(trim).filter(|element| !element.is_empty())
 }

@@ -1,8 +1,8 @@
-//! Writes the head that goes on: the fields as they came, with the edits of `exchange`, and the framing and connection
-//! fields in one normal form, whatever was sent.
+//! Writes the head that is forwarded: the fields as received, with the edits of `exchange`, and the framing and
+//! connection fields in one normal form, whatever was sent.
 //!
-//! A field of an edit is a `HeaderValue`, which cannot hold a line end, and every other byte has passed the parser:
-//! what is written here cannot be read as anything else.
+//! The output cannot be parsed differently: an edit's value is a `HeaderValue`, which cannot hold a line end, and all
+//! other bytes have passed the parser.
 
 #[cfg(test)]
 mod tests;
@@ -11,35 +11,34 @@ use crate::exchange::Edits;
 use crate::header_field::{is_connection_specific, is_framing, same_name};
 use crate::message::{Framing, RequestFields, ResponseHead, Version};
 
-/// How a request goes on.
+/// How a request's head is written.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestForm<'a> {
     pub edits: &'a Edits,
     pub framing: Framing,
-    /// Ask the endpoint to upgrade. `Upgrade` itself is a field like others, and the edits' to remove.
+    /// Write `Connection: upgrade`. `Upgrade` itself is copied like any field, unless the edits remove it.
     pub upgrade: bool,
-    /// Tell the endpoint that trailers are welcome. Whatever else the client's `TE` says ends here: the edits remove
-    /// it.
+    /// Write `TE: trailers`. The edits remove the client's own `TE`.
     pub trailers: bool,
-    /// For `Host`, where neither the client nor an edit names one (HTTP/1.0).
+    /// The value of `Host` where neither the client nor an edit gives one (HTTP/1.0).
     pub host: &'a str,
 }
 
-/// How a response goes on.
+/// How a response's head is written.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseForm<'a> {
     pub edits: &'a Edits,
-    /// What the head announces: see [`Onward`](crate::message::Onward).
+    /// The framing that the head announces: see [`Onward`](crate::message::Onward).
     pub framing: Framing,
     pub connection: Connection,
-    /// For `Date`, where the endpoint sent none. Not for interim responses.
+    /// The value of `Date` where the endpoint sent none; `None` for interim responses.
     pub date: Option<&'a str>,
 }
 
-/// What `Connection` says.
+/// The value of `Connection`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connection {
-    /// Nothing: the version's own rule holds.
+    /// No such field: the version's default holds.
     Silent,
     Close,
     /// For clients of HTTP/1.0 that have asked for it.
@@ -61,7 +60,7 @@ pub fn request(out: &mut Vec<u8>, head: &impl RequestFields, form: &RequestForm<
     let mut host = form.edits.gives("host");
     let http10 = head.version() == Version::Http10;
     head.copy_lines(out, |name, _| {
-        // Interim responses are not for clients of HTTP/1.0, so an endpoint must not be asked for one.
+        // HTTP/1.0 clients get no interim responses, so the endpoint must not be asked for one.
         let unfit = http10 && same_name(name, b"expect");
         let goes = unfit || goes(name, form.edits, form.framing);
         host |= !goes && name.eq_ignore_ascii_case(b"host");
@@ -73,11 +72,11 @@ pub fn request(out: &mut Vec<u8>, head: &impl RequestFields, form: &RequestForm<
     request_end(out, form);
 }
 
-/// Writes what is ours of a request's head, behind its own fields, and its end.
+/// Writes the end of a request's head: the fields of the edits, and those for framing and connection.
 pub fn request_end(out: &mut Vec<u8>, form: &RequestForm<'_>) {
     form.edits.write_lines(out);
     framing(out, form.framing);
-    // `TE` is for one connection, so `Connection` has to name it (RFC 9110, section 10.1.4).
+    // `TE` is a hop-by-hop field, so `Connection` has to name it (RFC 9110, section 10.1.4).
     out.extend_from_slice(match (form.upgrade, form.trailers) {
         (false, false) => b"\r\n",
         (true, false) => b"Connection: upgrade\r\n\r\n",
@@ -105,7 +104,6 @@ pub fn response(out: &mut Vec<u8>, head: &impl ResponseHead, form: &ResponseForm
     out.extend_from_slice(match form.connection {
         Connection::Silent => b"\r\n",
         Connection::Close => b"Connection: close\r\n\r\n",
-        // For clients of HTTP/1.0 that have asked for it.
         Connection::KeepAlive => b"Connection: keep-alive\r\n\r\n",
         Connection::Upgrade => b"Connection: upgrade\r\n\r\n",
     });
@@ -134,19 +132,19 @@ fn framing(out: &mut Vec<u8>, framing: Framing) {
     }
 }
 
-/// Whether a field of the original does not go on.
+/// Whether a received field is dropped instead of forwarded.
 pub fn goes(name: &[u8], edits: &Edits, framing: Framing) -> bool {
     is_ours(name, framing) || is_replaced(edits, name)
 }
 
-/// Fields that are written here and nowhere else, or that mean nothing on another connection.
+/// Fields that only this module writes, or that mean nothing on another connection.
 fn is_ours(name: &[u8], framing: Framing) -> bool {
     is_connection_specific(name)
         || is_framing(name)
         || (name.len() == 7 && framing != Framing::Chunked && same_name(name, b"trailer"))
 }
 
-/// Whether a field of the original goes, because of an edit of its name.
+/// Whether a received field is dropped because an edit sets or removes its name.
 fn is_replaced(edits: &Edits, name: &[u8]) -> bool {
     edits.replaced(name).any(|other| same_name(other.as_bytes(), name))
 }

@@ -1,4 +1,4 @@
-//! How a body is delimited, and how it is announced on the other side.
+//! How a body is delimited, and how that is announced to the other side.
 
 /// How a body is delimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -7,9 +7,9 @@ pub enum Framing {
     #[default]
     None,
     Length(u64),
-    /// The body says itself where it ends: by its last chunk, or by the end of its stream over HTTP/2.
+    /// The body marks its own end: by its last chunk, or over HTTP/2 by the end of its stream.
     Chunked,
-    /// Up to the end of the connection; only responses over HTTP/1.
+    /// Up to the end of the connection; only for responses over HTTP/1.
     UntilClose,
 }
 
@@ -20,7 +20,7 @@ pub enum Version {
     Http2,
 }
 
-/// The body of a response to a request with this method.
+/// How the body of a response to a request with this method is delimited.
 pub fn of_response(method: &str, status: u16, announced: Framing) -> Framing {
     match (method, status, announced) {
         ("HEAD", ..) | (_, 100..=199 | 204 | 304, _) | ("CONNECT", 200..=299, _) => Framing::None,
@@ -29,12 +29,12 @@ pub fn of_response(method: &str, status: u16, announced: Framing) -> Framing {
     }
 }
 
-/// How a response is sent on to the client.
+/// How a response is forwarded to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Onward {
-    /// What its head says: more than the body has where there is none, as for HEAD and 304.
+    /// The framing in its head; for HEAD and 304, that of the body which is not sent.
     pub announced: Framing,
-    /// What follows the head.
+    /// The framing of the body that follows.
     pub body: Framing,
 }
 

@@ -1,4 +1,4 @@
-//! Heads of HTTP/2, as the `http` crate has them.
+//! Heads of HTTP/2, in the types of the `http` crate.
 
 use http::{HeaderMap, Method, StatusCode, Uri, header, request, response};
 
@@ -7,16 +7,16 @@ use crate::header_field::same_name;
 use crate::routing::RequestHead;
 use crate::websocket;
 
-/// The head of a request that has come by HTTP/2.
+/// The head of a request received over HTTP/2.
 #[derive(Debug)]
 pub struct Http2Request {
     parts: request::Parts,
     framing: Framing,
-    /// The key of the handshake that endpoints of HTTP/1.1 are sent, where the client asks for a WebSocket (RFC 8441).
+    /// The client asks for a WebSocket (RFC 8441): the `Sec-WebSocket-Key` for the endpoint, which speaks HTTP/1.1.
     websocket_key: Option<String>,
 }
 
-/// The head of a response that has come by HTTP/2.
+/// The head of a response received over HTTP/2.
 #[derive(Debug, Clone, Copy)]
 pub struct Http2Response<'a> {
     status: StatusCode,
@@ -47,17 +47,17 @@ impl Http2Request {
         &self.parts
     }
 
-    /// A tunnel to anywhere is asked for.
+    /// A CONNECT that is no WebSocket: it asks for a tunnel to another host.
     pub fn is_plain_connect(&self) -> bool {
         self.parts.method == Method::CONNECT
     }
 
-    /// The key that an endpoint's `Sec-WebSocket-Accept` has to answer.
+    /// The key that the endpoint's `Sec-WebSocket-Accept` has to prove.
     pub fn websocket_key(&self) -> Option<&str> {
         self.websocket_key.as_deref()
     }
 
-    /// Puts another path in the place of the one that was sent; the query stays. `None`: it is no path.
+    /// Replaces the path; the query stays. `None`: `path` is not valid in a URI.
     pub fn set_path(&mut self, path: &str) -> Option<()> {
         let target = match self.parts.uri.query() {
             Some(query) => format!("{path}?{query}"),
@@ -183,7 +183,7 @@ impl RequestFields for &Http2Request {
 }
 
 impl Http2Request {
-    /// Fields of a handshake over HTTP/1.1, which is not the client's but ours.
+    /// Fields of the HTTP/1.1 handshake, which we write ourselves.
     fn is_of_handshake(&self, name: &[u8]) -> bool {
         let of_handshake: [&[u8]; 4] =
             [b"upgrade", b"sec-websocket-key", b"sec-websocket-accept", b"content-length"];
@@ -204,7 +204,7 @@ impl Http2Request {
 // === impl Http2Response ===
 
 impl<'a> Http2Response<'a> {
-    /// `None`: none has come. The flag says whether the stream ended with the head.
+    /// `head` is `None` before a response has arrived; the flag says whether the stream ended with the head.
     pub fn of(head: Option<(&'a response::Parts, bool)>) -> Self {
         match head {
             Some((parts, ended)) => Self { status: parts.status, fields: Some(&parts.headers), ended },
@@ -243,7 +243,7 @@ impl ResponseHead for Http2Response<'_> {
         }
     }
 
-    /// Over HTTP/1.1, that there is no body has to be said where there could be one.
+    /// Over HTTP/1.1, an empty body has to be announced where the status allows one.
     fn onward(&self, method: &str, client: Version) -> Onward {
         let could_have_body = of_response(method, self.status(), Framing::Chunked) != Framing::None;
         let onward = Onward::new(self.announced(), self.framing(method), self.status(), client);

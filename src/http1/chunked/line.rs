@@ -11,7 +11,7 @@ pub(super) struct SizeLine {
     place: Place,
     size: u64,
     digits: u8,
-    /// Bytes behind the size.
+    /// Bytes after the size.
     extension: usize,
 }
 
@@ -26,24 +26,24 @@ enum Place {
     Size,
     /// Blanks that a `;` must follow.
     BeforeSemicolon,
-    /// Behind a `;`.
+    /// After a `;`.
     BeforeName,
     Name,
-    /// Blanks behind a name: `=` or `;` must follow.
+    /// Blanks after a name: `=` or `;` must follow.
     AfterName,
-    /// Behind a `=`.
+    /// After a `=`.
     BeforeValue,
     Token,
     Quoted,
-    /// Behind a backslash within quotes.
+    /// After a backslash within quotes.
     Escaped,
     AfterQuoted,
-    /// Behind the CR.
+    /// After the CR: a line feed must follow.
     Feed,
 }
 
 impl SizeLine {
-    /// Gives how many bytes it took, and the size once the line is complete.
+    /// Returns how many bytes it has read, and the size once the line is complete.
     pub(super) fn read(&mut self, input: &[u8]) -> Result<(usize, Option<u64>), ChunkError> {
         for (at, byte) in input.iter().enumerate() {
             if self.place == Place::Feed {
@@ -57,7 +57,7 @@ impl SizeLine {
         Ok((input.len(), None))
     }
 
-    /// Takes a digit of the size.
+    /// Adds a digit to the size; `false`: the byte is no digit.
     fn digit(&mut self, byte: u8) -> Result<bool, ChunkError> {
         let Some(digit) = char::from(byte).to_digit(16) else { return Ok(false) };
         if self.digits == DIGITS_MAX {
@@ -65,7 +65,7 @@ impl SizeLine {
         }
         self.digits += 1;
         self.size = self.size << 4 | u64::from(digit);
-        // Many count with a sign.
+        // Many implementations use signed integers.
         if i64::try_from(self.size).is_err() { Err(ChunkError::SizeTooLarge) } else { Ok(true) }
     }
 
@@ -81,7 +81,7 @@ impl SizeLine {
     }
 }
 
-/// The place behind this byte, which is no line end.
+/// The place after this byte, which is no line end.
 fn extension(place: Place, byte: u8) -> Result<Place, ChunkError> {
     use Place::*;
     let next = match (place, byte) {

@@ -1,19 +1,18 @@
-//! The fields behind the last chunk.
+//! The fields after the last chunk.
 
 use super::super::fields::{Bounds, Fault, Fields};
 use super::{TRAILER_FIELDS_MAX, TRAILERS_MAX};
 use crate::header_field::same_name;
 
-/// Collected as they arrive; empty, and without memory, for nearly every body.
+/// Collected as they arrive; nearly every body has none, and allocates nothing for them.
 #[derive(Debug, Default)]
 pub(super) struct Trailers {
     bytes: Vec<u8>,
     fields: Fields,
 }
 
-/// Names that mean something only before the body, or to somebody who trusts them (RFC 9110, section 6.5.1): framing,
-/// routing, authentication, request modifiers, response control, content format, hop by hop, and what we tell
-/// endpoints.
+/// Fields that are dropped from trailers (RFC 9110, section 6.5.1): framing, routing, authentication, request
+/// modifiers, response control, content format, hop by hop, and fields by which endpoints trust a proxy.
 const FORBIDDEN: [&str; 51] = [
     "transfer-encoding",
     "content-length",
@@ -69,7 +68,7 @@ const FORBIDDEN: [&str; 51] = [
 ];
 
 impl Trailers {
-    /// Gives how many bytes it took, and whether the section is complete.
+    /// Returns how many bytes it has read, and whether the section is complete.
     pub(super) fn read(&mut self, input: &[u8]) -> Result<(usize, bool), &'static str> {
         if self.bytes.is_empty() && input.starts_with(b"\r\n") {
             return Ok((2, true));
@@ -94,7 +93,7 @@ impl Trailers {
     }
 }
 
-/// Whether a field of that name may stand behind a body.
+/// Whether a field of that name may be a trailer.
 pub fn may_follow(name: &[u8]) -> bool {
     !FORBIDDEN.iter().any(|forbidden| same_name(forbidden.as_bytes(), name))
 }

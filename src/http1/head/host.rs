@@ -2,7 +2,7 @@
 //!
 //! Narrower than the grammar of RFC 3986: a registered name has letters, digits and `-._~` only, no escapes and no
 //! delimiters; it has no empty label but a trailing dot; a port is 1 to 65535 and not empty; an address in brackets is
-//! IPv6 without a zone. Nobody's real name is beyond that, and every way of writing a name twice is.
+//! IPv6 without a zone. Real host names fit into that; alternative spellings of the same name do not.
 
 use std::net::Ipv6Addr;
 
@@ -11,7 +11,7 @@ use super::super::syntax::is_host;
 /// DNS allows 253 bytes.
 const NAME_MAX: usize = 255;
 
-/// Judges a host with or without port; not empty.
+/// Checks a host with or without port, which must not be empty.
 pub(super) fn check(authority: &[u8]) -> Result<(), &'static str> {
     let (host, port) = split(authority)?;
     if let Some(port) = port
@@ -65,7 +65,7 @@ fn check_name(name: &[u8]) -> Result<(), &'static str> {
     if name.len() > NAME_MAX { Err("the host is too long") } else { Ok(()) }
 }
 
-/// Whether two authorities, each well formed, are one for a scheme with this default port.
+/// Whether two well-formed authorities are equal under a scheme with this default port.
 pub(super) fn agree(one: &[u8], other: &[u8], default_port: &[u8]) -> bool {
     let bare = |authority: &'_ [u8]| -> usize {
         let with_port = authority.strip_suffix(default_port).and_then(|rest| rest.strip_suffix(b":"));

@@ -16,19 +16,20 @@ use crate::routing::{RequestHead, readable};
 const METHOD_MAX: usize = 32;
 const VERSION_LENGTH: usize = "HTTP/1.1".len();
 
-/// A request's head as places in the buffer that holds it. A connection keeps one for all its requests.
+/// A request's head as byte ranges of the buffer that holds it. Reused from request to request for its memory.
 #[derive(Debug, Default)]
 pub struct Request {
     stage: Stage,
-    /// Where the request line begins: behind a leading empty line.
+    /// Where the request line begins: 2 after a leading empty line.
     begin: usize,
     searched: usize,
     method: Span,
     written_target: Span,
     version: Option<Version>,
     target: Target,
-    /// Path and query as they go on, where they differ from what was sent; and where in it the path ends.
+    /// Path and query as they are forwarded, where they differ from what was sent.
     encoded: String,
+    /// The length of the path in `encoded`.
     encoded_path: usize,
     fields: Fields,
     host: Span,
@@ -83,12 +84,12 @@ impl Request {
         self.facts = Facts::default();
     }
 
-    /// What has been read so far. `bytes` are those that were parsed; of a refused head, some parts are empty.
+    /// The parsed parts; `bytes` must be those that were parsed. In a refused head, some parts are empty.
     pub fn view<'a>(&'a self, bytes: &'a [u8]) -> RequestView<'a> {
         RequestView { head: self, bytes, text: "" }
     }
 
-    /// The same, of bytes that have been put aside.
+    /// The same for bytes that have been moved to a [`HeadBytes`].
     pub fn view_of<'a>(&'a self, bytes: &'a HeadBytes) -> RequestView<'a> {
         RequestView { head: self, bytes: bytes.bytes(), text: &bytes.text }
     }
@@ -114,10 +115,10 @@ impl Request {
         Ok(Some(length))
     }
 
-    /// Reads the request line and gives the place behind it.
+    /// Reads the request line and returns where the next line begins.
     ///
-    /// What a part of the line shows is judged before what only the whole line shows, so that the verdict does not
-    /// depend on how the bytes arrive.
+    /// Checks that a part of the line can fail come before checks that need the whole line, so that the verdict does
+    /// not depend on how the bytes arrive.
     fn request_line(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {
         let found = next_line(bytes, self.begin, self.searched);
         self.searched = bytes.len();
@@ -154,7 +155,7 @@ impl Request {
         }
     }
 
-    /// Takes the method off the beginning of the line, and gives the rest if there is one.
+    /// Reads the method at the beginning of `line`, and returns the rest after the space; `None`: there is no space.
     fn read_method(&mut self, bytes: &[u8], line: Span) -> Result<Option<Span>, Refusal> {
         let text = line.of(bytes);
         let seen = text.get(..=METHOD_MAX).unwrap_or(text);
@@ -171,7 +172,7 @@ impl Request {
         Ok(Some(Span::new(self.method.end() + 1, line.end())))
     }
 
-    /// Takes the target off the rest of the line, and gives the version if there is one.
+    /// Reads the target at the beginning of `rest`, and returns the rest after the space: the version.
     fn read_target(&mut self, bytes: &[u8], rest: Span, limits: &Limits) -> Result<Option<Span>, Refusal> {
         let text = rest.of(bytes);
         let space = memchr::memchr(b' ', text);
@@ -195,7 +196,7 @@ impl Request {
         Ok(())
     }
 
-    /// Puts another path in the place of the one that was sent: what is routed and what goes on. The query stays.
+    /// Replaces the path that is routed and forwarded. The query stays.
     pub fn set_path(&mut self, bytes: &[u8], path: &str) {
         self.target.raw = true;
         self.encode(bytes, path.as_bytes());
@@ -211,7 +212,7 @@ impl Request {
         }
     }
 
-    /// Judges the fields together.
+    /// Derives the framing and the connection's options from all fields, and checks the host.
     fn understand(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let version = self.version.unwrap_or(Version::Http11);
         let mut noted = Noted::default();
@@ -251,7 +252,7 @@ impl Request {
     }
 }
 
-/// What a pass over the fields finds.
+/// Collected in one pass over the fields.
 #[derive(Default)]
 struct Noted<'a> {
     host: Option<&'a [u8]>,
@@ -267,7 +268,7 @@ struct Noted<'a> {
 
 impl<'a> Noted<'a> {
     fn note(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), &'static str> {
-        // The length decides for nearly every field.
+        // The length rules out nearly every other name.
         match name.len() {
             2 if name.eq_ignore_ascii_case(b"te") => self.trailers |= lists(value, b"trailers"),
             4 if name.eq_ignore_ascii_case(b"host") && self.host.replace(value).is_some() => {
@@ -275,7 +276,7 @@ impl<'a> Noted<'a> {
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 self.upgrade_field = true;
-                // RFC 9113 has given up h2c, and passing it on would hide requests within a tunnel.
+                // RFC 9113 has dropped the upgrade to h2c; forwarding it would hide requests in a tunnel.
                 self.upgrades_to_http |= list(value).any(is_http);
             }
             10 if name.eq_ignore_ascii_case(b"connection") => {
@@ -294,7 +295,7 @@ impl<'a> Noted<'a> {
     }
 }
 
-/// Whether a protocol of `Upgrade` is some HTTP.
+/// Whether a protocol that `Upgrade` names is a version of HTTP.
 fn is_http(protocol: &[u8]) -> bool {
     let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
     name.eq_ignore_ascii_case(b"http")
@@ -302,7 +303,7 @@ fn is_http(protocol: &[u8]) -> bool {
         || name.eq_ignore_ascii_case(b"h2")
 }
 
-/// `None` while more of the line is to come; else it ends here, and that is why it cannot be read.
+/// `None` while the line is incomplete; a refusal with this reason once it is complete.
 fn partial_or(found: NextLine, reason: &'static str) -> Result<Option<usize>, Refusal> {
     if found == NextLine::Partial { Ok(None) } else { Err(Refusal::bad_request(reason)) }
 }
@@ -319,7 +320,7 @@ fn refusal(fault: Fault) -> Refusal {
 pub struct RequestView<'a> {
     head: &'a Request,
     bytes: &'a [u8],
-    /// The same, where they are known to be ASCII; otherwise empty.
+    /// The same bytes as text, where they are known to be ASCII; otherwise empty.
     text: &'a str,
 }
 
@@ -332,7 +333,7 @@ impl<'a> RequestView<'a> {
         self.part(self.head.method)
     }
 
-    /// The target as sent; of a refused head, what is ASCII of it.
+    /// The target as sent; "" where it is not UTF-8, which only a refused head can have.
     pub fn target(self) -> &'a str {
         self.part(self.head.written_target)
     }
@@ -346,7 +347,7 @@ impl<'a> RequestView<'a> {
         match (self.head.target.authority, self.head.host) {
             (target, _) if !target.is_empty() => self.part(target),
             (_, host) if !host.is_empty() => self.part(host),
-            // Of a refused head it has not been noted.
+            // A refused head may have a host that has not been recorded.
             _ => self.header("host").unwrap_or(""),
         }
     }
@@ -392,7 +393,7 @@ impl<'a> RequestView<'a> {
             return None;
         }
         let value = self.head.fields.find(self.bytes, name.as_bytes())?;
-        // What is ASCII is visible: controls have been refused.
+        // ASCII is enough: control bytes have been refused.
         if self.text.is_empty() { visible(value.of(self.bytes)) } else { Some(self.part(value)) }
     }
 
@@ -427,7 +428,7 @@ impl<'a> RequestView<'a> {
 }
 
 fn visible(value: &[u8]) -> Option<&str> {
-    // Controls have been refused. Without branches, so that the compiler makes it wide.
+    // Control bytes have been refused. Branchless, so that the compiler vectorizes it.
     let plain = value.iter().fold(true, |plain, byte| plain & ((*byte < 0x7f) | (*byte == b'\t')));
     if plain { str::from_utf8(value).ok() } else { None }
 }

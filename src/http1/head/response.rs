@@ -15,10 +15,10 @@ pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 /// Fields of a response's head.
 pub const RESPONSE_FIELDS_MAX: usize = 200;
 
-/// `HTTP/1.1 200`, without what may follow.
+/// Of `HTTP/1.1 200`, without a reason phrase.
 const STATUS_LENGTH: usize = "HTTP/1.1 200".len();
 
-/// A response's head as places in the buffer that holds it.
+/// A response's head as byte ranges of the buffer that holds it.
 #[derive(Debug, Default)]
 pub struct Response {
     stage: Stage,
@@ -65,7 +65,7 @@ impl Response {
         (self.announced, self.keep_alive) = (Framing::None, false);
     }
 
-    /// What has been read so far. `bytes` are those that were parsed.
+    /// The parsed parts; `bytes` must be those that were parsed.
     pub fn view<'a>(&'a self, bytes: &'a [u8]) -> ResponseView<'a> {
         ResponseView { head: self, bytes }
     }
@@ -139,7 +139,7 @@ impl Response {
     }
 }
 
-/// Whether this can be the beginning of a status line, as far as it goes.
+/// Whether these bytes, 12 at most, can begin a status line.
 fn begins_status_line(begin: &[u8]) -> bool {
     if let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', b'2', b'0'..=b'9', b'0'..=b'9'] = begin {
         return true;
@@ -164,7 +164,7 @@ impl<'a> ResponseView<'a> {
         self.head.status
     }
 
-    /// 1xx but 101: the response proper is still to come.
+    /// 1xx other than 101: the final response is still to come.
     pub fn is_interim(self) -> bool {
         matches!(self.head.status, 100 | 102..=199)
     }
@@ -193,19 +193,19 @@ impl<'a> ResponseView<'a> {
         self.values("connection").flat_map(list).filter_map(|element| str::from_utf8(element).ok())
     }
 
-    /// The body that follows, in answer to a request with this method.
+    /// How the body is delimited, in answer to a request with this method.
     pub fn framing(self, method: &str) -> Framing {
         of_response(method, self.head.status, self.head.announced)
     }
 
-    /// How it is sent on to a client of that version.
+    /// How it is forwarded to a client of that version.
     pub fn onward(self, method: &str, client: Version) -> Onward {
         Onward::new(self.head.announced, self.framing(method), self.head.status, client)
     }
 
-    /// Whether the connection may serve another request once the body has been read, up to its end and no further.
+    /// Whether the connection may serve another request once exactly this body has been read.
     pub fn is_reusable(self, method: &str) -> bool {
-        // A body is announced where there must be none: who knows what the endpoint sends.
+        // A body is announced where there must be none: its bytes may follow all the same.
         let contradiction = matches!(self.head.status, 100..=199 | 204)
             && !matches!(self.head.announced, Framing::None | Framing::Length(0));
         self.head.keep_alive && self.framing(method) != Framing::UntilClose && !contradiction

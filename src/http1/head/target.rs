@@ -7,15 +7,14 @@
 //! | `` ` `` `\` | refused | percent-encoded |
 //! | `"` `<` `>` `#`, blanks, controls, all beyond ASCII | refused | refused |
 //!
-//! Browsers send the second row as it stands, and the third one in queries; they never send those in a path (`\`
-//! becomes `/`), nor any of the last row. What is percent-encoded is so from here on: routing, endpoint and log of
-//! routes see the same. `%` needs two digits behind it in a path, and `%00` is refused there; a query is passed on as
-//! it is.
+//! Browsers send the second row unencoded, and the third row in queries only (in a path, `\` becomes `/`); they never
+//! send the last row. Routing, endpoints and logs see the percent-encoded form. In a path, `%` must be followed by two
+//! hex digits other than `00`; escapes in a query are not checked.
 
 use super::super::syntax::{Span, is_path, is_query};
 use super::host;
 
-/// A target in its parts, as places in the head's buffer.
+/// A target in its parts, as byte ranges of the head's buffer.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Target {
     /// Of the absolute form; empty otherwise.
@@ -24,12 +23,12 @@ pub(super) struct Target {
     /// Empty where an absolute target has none.
     pub(super) path: Span,
     pub(super) query: Option<Span>,
-    /// Some byte has to be percent-encoded before it goes on.
+    /// Some byte has to be percent-encoded before the target is forwarded.
     pub(super) raw: bool,
 }
 
 impl Target {
-    /// `method` decides whether `*` may be asked for. CONNECT is not asked here.
+    /// `method` decides whether `*` is allowed. CONNECT must have been refused before.
     pub(super) fn read(bytes: &[u8], place: Span, method: &[u8]) -> Result<Self, &'static str> {
         let target = place.of(bytes);
         match target {
@@ -101,7 +100,7 @@ fn escapes_are_whole(path: &[u8]) -> bool {
     })
 }
 
-/// Writes a part of a target with what must not stand there percent-encoded.
+/// Writes a part of a target, with every byte that is not `allowed` percent-encoded.
 pub(super) fn encode(part: &[u8], allowed: fn(u8) -> bool, out: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |value: u8| DIGITS.get(usize::from(value & 15)).map_or('0', |digit| char::from(*digit));
