@@ -1,5 +1,5 @@
-//! Bodies on their way: where they come from, where they go, and the one loop that moves them, whichever protocol is on
-//! either side.
+//! Bodies in transit: sources, sinks, and the one loop that moves bytes between them, whichever protocol is on either
+//! side.
 
 // What a client or an endpoint sends must never end a worker.
 #![cfg_attr(
@@ -24,31 +24,31 @@ pub use transfer::{Transfer, TransferError, WaitsFor};
 
 /// Where a body comes from.
 pub trait BodySource {
-    /// The bytes that go on next, without their framing; those of [`put_before`](Self::put_before) come first.
+    /// The bytes to send next, without their framing; those of [`put_before`](Self::put_before) come first.
     fn data(&self) -> &[u8];
 
-    /// So many bytes of `data` have gone on; returns how many of them were the body's.
+    /// Marks `count` bytes of `data` as sent; returns how many of them were the body's.
     fn consume(&mut self, count: usize) -> usize;
 
-    /// Takes so many bytes of `data`, for a sink that keeps what it is given.
+    /// Takes `count` bytes of `data`, for a sink that needs them owned.
     fn take(&mut self, count: usize) -> Bytes;
 
-    /// Puts the sink's own bytes right before `data`, so that both go in one piece; `false`: there is no room.
+    /// Puts the sink's own bytes right before `data`, to send both in one piece; `false`: there is no room.
     fn put_before(&mut self, _own: &[u8]) -> bool {
         false
     }
 
-    /// Nothing of the body follows behind `data`; its trailers may.
+    /// `data` is the rest of the body; trailers may follow it.
     fn is_last(&self) -> bool;
 
-    /// Reads on, with room for so many bytes; ready when there is something to send, or the body has ended. Not while
-    /// there is `data`.
+    /// Reads up to `room` bytes; ready when there is `data`, or the body has ended. Must not be called while there is
+    /// `data`.
     fn poll_fill(&mut self, context: &mut Context<'_>, room: usize) -> Poll<Result<(), ReadError>>;
 
-    /// The fields behind the body that may go on; complete once `is_last`.
+    /// The trailers that may be forwarded; complete once `is_last`.
     fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])>;
 
-    /// All of the body has gone on.
+    /// The whole body has been sent.
     fn has_ended(&self) -> bool {
         self.is_last() && self.data().is_empty()
     }
@@ -56,22 +56,22 @@ pub trait BodySource {
 
 /// Where a body goes.
 pub trait BodySink {
-    /// Bytes of its own wait to be sent: a head, framing.
+    /// Bytes of its own, a head or framing, wait to be sent.
     fn has_pending(&self) -> bool;
 
-    /// Sends its own bytes and what `source` has; ready with how many of the body's bytes it has taken. Where the source
-    /// has ended, so does what is sent. Not once it `is_done`.
+    /// Sends its own bytes and the data of `source`; ready with how many of the body's bytes it has taken. Ends the
+    /// message where the source has ended. Must not be called once it `is_done`.
     fn poll_send(
         &mut self,
         context: &mut Context<'_>,
         source: &mut impl BodySource,
     ) -> Poll<io::Result<usize>>;
 
-    /// The whole body has been sent, and its end.
+    /// The whole body and its end have been sent.
     fn is_done(&self) -> bool;
 }
 
-/// Why a body does not go on.
+/// Why no more of a body can be read.
 #[derive(Debug)]
 pub enum ReadError {
     /// Its stream ended too early, or broke.

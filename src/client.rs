@@ -1,4 +1,4 @@
-//! The clients' side: a connection from accept to end, and its requests, one after the other.
+//! Clients' connections from accept to end: PROXY header, TLS, then the requests of HTTP/1.1 or HTTP/2.
 
 // What a client or an endpoint sends must never end a worker.
 #![cfg_attr(

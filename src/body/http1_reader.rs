@@ -1,4 +1,4 @@
-//! A body on its way in over HTTP/1.1.
+//! Reads a body over HTTP/1.1.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,23 +11,25 @@ use crate::message::Framing;
 use crate::net::buffer::{BODY, Buffer};
 use crate::net::stream::Stream;
 
-/// Longer bodies are not sent again.
+/// Bodies that are longer, in bytes, cannot be sent again.
 const REPLAY_MAX: usize = 64 * 1024;
 
-/// Takes a body out of a connection's buffer, and reads on.
+/// Reads a body through its connection's buffer.
 #[derive(Debug)]
 pub struct Http1Reader {
     framing: Framing,
     body: Body,
-    /// Bytes of chunks, without their framing; so many of them have gone on.
+    /// The data of chunks, without their framing.
     gathered: Vec<u8>,
+    /// How many bytes of `gathered` have been sent.
     given: usize,
-    /// Bytes of the sink's own that lie before the body's in the buffer.
+    /// How many of the buffer's first bytes are the sink's own.
     joined: usize,
     /// The connection has ended, and with it the body.
     closed: bool,
-    /// What has been taken from the buffer, to begin again with; `None`: not wanted, or too much.
+    /// A copy of the bytes taken from the buffer, for [`rewind`](Self::rewind); `None`: not kept, or too many.
     replay: Option<Vec<u8>>,
+    /// Bytes have been taken from the buffer.
     touched: bool,
 }
 
@@ -45,7 +47,7 @@ impl Http1Reader {
         }
     }
 
-    /// From now on, keeps what is taken, as long as it is little, so that it can be read again.
+    /// From now on, keeps a copy of what is taken, up to a limit, so that it can be read again.
     pub fn keep(&mut self) {
         if !self.touched && self.replay.is_none() {
             self.replay = Some(Vec::new());
@@ -56,7 +58,7 @@ impl Http1Reader {
         !self.touched || self.replay.is_some()
     }
 
-    /// Puts back what has been taken, to begin again.
+    /// Puts what has been taken back into the buffer, to begin again.
     pub fn rewind(&mut self, buffer: &mut Buffer) {
         if let Some(taken) = self.replay.take() {
             if !taken.is_empty() {
@@ -124,7 +126,7 @@ impl Http1Reader {
         }
     }
 
-    /// All of the body has gone on.
+    /// The whole body has been sent.
     pub fn has_ended(&self, buffer: &Buffer) -> bool {
         self.is_last(buffer) && self.data(buffer).is_empty()
     }
@@ -151,10 +153,10 @@ impl Http1Reader {
         Poll::Ready(Ok(()))
     }
 
-    /// Makes what is buffered ready to go on; `false`: more has to be read first.
+    /// Decodes what is buffered; `false`: more has to be read first.
     fn gather(&mut self, buffer: &mut Buffer) -> Result<bool, ReadError> {
         let Body::Chunked(_) = self.body else { return Ok(!buffer.is_empty()) };
-        // Many small pieces go on as few larger ones.
+        // Many small chunks are sent as a few larger ones.
         while !buffer.is_empty() && self.gathered.len() < BODY && !self.body.is_done() {
             let step = self.body.decode(buffer.bytes());
             let step = step.map_err(|error| ReadError::Malformed(error.to_string()))?;
@@ -175,7 +177,7 @@ impl Http1Reader {
         buffer.consume(count);
     }
 
-    /// The fields that followed a chunked body and may go on.
+    /// The trailers of a chunked body that may be forwarded.
     pub fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.body.trailers()
     }

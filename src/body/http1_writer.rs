@@ -1,4 +1,4 @@
-//! A body on its way out over HTTP/1.1, with the head before it.
+//! Writes a body over HTTP/1.1, and the head before it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,31 +11,32 @@ use crate::http1::chunked;
 use crate::message::Framing;
 use crate::net::stream::Stream;
 
-/// Chunks that come before anything has been sent go out together, up to so many bytes.
+/// Chunks that arrive before anything has been sent are written together, up to this many bytes.
 const GATHERED: usize = 8 * 1024;
 
-/// Frames a body anew.
+/// Writes a head, then a body in its new framing.
 #[derive(Debug)]
 pub struct Http1Writer {
-    /// A length is what is left of it.
+    /// `Length` counts down to what is left.
     framing: Framing,
-    /// Bytes of its own making that go before anything else: heads, and what is sent in chunks.
+    /// Its own bytes, sent before the source's: heads, and whole chunks.
     out: Vec<u8>,
     sent: usize,
-    /// Its own bytes may be put before the source's, to go out in one piece. What is buffered of the source must then be
-    /// nobody else's, even if this fails.
+    /// Its own bytes may be put into the source's buffer before the body, to be sent in one piece. The source must then
+    /// not be used for anything else, even if sending fails.
     joins: bool,
-    /// So many of the source's bytes are its own.
+    /// How many of the source's next bytes are its own.
     joined: usize,
-    /// The connection is closed, or shut down for writing, at once behind the body.
+    /// The connection is closed right after the body.
     closes: bool,
+    /// The connection is shut down for writing right after the body.
     shuts_down: bool,
-    /// The end is among what has been sent or waits.
+    /// The end of the body has been sent, or is in `out`.
     ended: bool,
 }
 
 impl Http1Writer {
-    /// `head` goes out before the body.
+    /// `head` is sent before the body.
     pub fn new(framing: Framing, head: Vec<u8>) -> Self {
         let ended = matches!(framing, Framing::None | Framing::Length(0));
         Self { framing, out: head, sent: 0, joins: false, joined: 0, closes: false, shuts_down: false, ended }
@@ -49,17 +50,17 @@ impl Http1Writer {
         Self { closes, ..self }
     }
 
-    /// The connection is shut down for writing behind the body.
+    /// Shuts the connection down for writing after the body.
     pub fn shutting_down(self) -> Self {
         Self { shuts_down: true, ..self }
     }
 
-    /// Puts another head behind what waits.
+    /// Appends another head to its own bytes.
     pub fn add_head(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.out);
     }
 
-    /// Bytes of its own that wait.
+    /// Bytes of its own wait to be sent.
     pub fn has_pending(&self) -> bool {
         self.sent < self.out.len() || self.joined > 0
     }
@@ -88,7 +89,7 @@ impl Http1Writer {
         }
     }
 
-    /// The body goes as it is, in one call with the bytes before it.
+    /// Sends the body as it is, in one system call with its own bytes before it.
     fn poll_send_plain(
         &mut self,
         context: &mut Context<'_>,
@@ -107,7 +108,7 @@ impl Http1Writer {
         let taken = source.consume(written);
         self.ended |= source.has_ended();
         if let Framing::Length(left) = &mut self.framing {
-            // That it was all, a client of HTTP/2 may say later.
+            // An HTTP/2 source may mark its end only later, in a frame of its own.
             *left = left.saturating_sub(taken as u64);
             self.ended |= *left == 0;
         }
@@ -117,7 +118,7 @@ impl Http1Writer {
         Poll::Ready(Ok(taken))
     }
 
-    /// Small pieces go out together, and with the head.
+    /// Sends the body in chunks, small ones together with each other and the head.
     fn poll_send_chunks(
         &mut self,
         context: &mut Context<'_>,
@@ -143,7 +144,7 @@ impl Http1Writer {
         self.poll_write(context, stream, &[], self.ended)
     }
 
-    /// Writes its own bytes, and `data` behind them; `last`: nothing follows. Ready with how many of `data` have gone.
+    /// Writes its own bytes, then `data`; `last`: nothing follows. Ready with how many bytes of `data` were written.
     fn poll_write(
         &mut self,
         context: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Bodies on streams of HTTP/2, whichever side they are on.
+//! Bodies on HTTP/2 streams, of clients and of endpoints.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,23 +11,24 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::BodySource;
 use crate::http1::chunked::may_follow;
 
-/// Longer bodies are not sent again.
+/// Bodies that are longer, in bytes, cannot be sent again.
 const REPLAY_MAX: usize = 64 * 1024;
 
-/// A body on its way in.
+/// Reads a body.
 #[derive(Debug)]
 pub struct Http2Reader {
     stream: RecvStream,
-    /// Has come, and has not gone on.
+    /// Received, and not sent yet.
     piece: Bytes,
-    /// Will be read again, before what is still to come.
+    /// Rewound pieces, which come after `piece` and before anything new.
     again: VecDeque<Bytes>,
-    /// So many of the bytes that come next have made room in the window already.
+    /// For how many of the next bytes flow-control capacity has been released already.
     released: usize,
     ended: bool,
     trailers: HeaderMap,
-    /// What has gone on, to begin again with; `None`: not wanted, or too much.
+    /// The pieces sent, and their bytes, for [`rewind`](Self::rewind); `None`: not kept, or too many.
     replay: Option<(VecDeque<Bytes>, usize)>,
+    /// Some of the body has been sent.
     touched: bool,
 }
 
@@ -46,7 +47,7 @@ impl Http2Reader {
         }
     }
 
-    /// From now on, keeps what goes on, as long as it is little, so that it can be read again.
+    /// From now on, keeps what is sent, up to a limit, so that it can be read again.
     pub fn keep(&mut self) {
         if !self.touched && self.replay.is_none() {
             self.replay = Some(Default::default());
@@ -57,7 +58,7 @@ impl Http2Reader {
         !self.touched || self.replay.is_some()
     }
 
-    /// Puts back what has gone on, to begin again.
+    /// Puts back what has been sent, to begin again.
     pub fn rewind(&mut self) {
         let Some((mut gone, length)) = self.replay.take() else { return };
         self.released += length;
@@ -108,7 +109,7 @@ impl Http2Reader {
         self.again.is_empty() && (self.ended || self.stream.is_end_stream())
     }
 
-    /// All of the body has gone on.
+    /// The whole body has been sent.
     pub fn has_ended(&self) -> bool {
         self.is_last() && self.piece.is_empty()
     }
@@ -126,14 +127,14 @@ impl Http2Reader {
         Poll::Ready(Ok(()))
     }
 
-    /// The fields behind the body that may go on.
+    /// The trailers that may be forwarded.
     pub fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let all = self.trailers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
         all.filter(|(name, _)| may_follow(name))
     }
 }
 
-/// A body on its way out.
+/// Writes a body.
 pub struct Http2Writer {
     stream: SendStream<Bytes>,
     ended: bool,
@@ -153,16 +154,16 @@ impl Http2Writer {
         &mut self.stream
     }
 
-    /// Ends the stream, if it has not ended: what it carried has said itself whether that was all.
+    /// Ends the stream, if it has not ended.
     pub fn finish(&mut self) {
         if !self.ended {
             self.ended = true;
-            // An error means that it is over.
+            // An error means that the stream is over.
             let _ = self.stream.send_data(Bytes::new(), true);
         }
     }
 
-    /// Sends what the other side has room for; see [`BodySink::poll_send`](super::BodySink::poll_send).
+    /// Sends what the peer's window has room for; see [`BodySink::poll_send`](super::BodySink::poll_send).
     pub fn poll_send(
         &mut self,
         context: &mut Context<'_>,
@@ -180,13 +181,13 @@ impl Http2Writer {
         Poll::Ready(Ok(count))
     }
 
-    /// How many bytes the other side takes now, of so many; at least one.
+    /// How many of `wanted` bytes the peer's window has room for; at least one.
     fn poll_room(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
         self.stream.reserve_capacity(wanted);
         loop {
             match self.stream.capacity() {
                 0 => {}
-                // It is there already, and nobody will be told of it.
+                // `poll_capacity` would not report capacity that is already there.
                 room => return Poll::Ready(Ok(room.min(wanted))),
             }
             match ready!(self.stream.poll_capacity(context)) {

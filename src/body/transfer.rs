@@ -1,4 +1,4 @@
-//! Carries one body from one stream to another, as far as both sides go along.
+//! Moves one body from a source to a sink, as fast as both sides allow.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -7,12 +7,12 @@ use super::{BodySink, BodySource, ReadError};
 use crate::exchange::Failure;
 use crate::net::buffer::{BODY, BODY_BEGINNING, BODY_FIRST, TURN};
 
-/// The state of one body on its way.
+/// The state of moving one body.
 #[derive(Debug)]
 pub struct Transfer {
-    /// What the last poll waited for.
+    /// The side that the last poll waited for.
     pub waits_for: WaitsFor,
-    /// Something has moved since this was last cleared.
+    /// Bytes have moved since the owner last cleared this flag.
     pub moved: bool,
     /// Bytes of the body that the sink has taken.
     pub delivered: u64,
@@ -24,12 +24,12 @@ pub enum WaitsFor {
     Sink,
 }
 
-/// Why a body did not arrive whole.
+/// Why a body was not moved completely.
 #[derive(Debug)]
 pub enum TransferError {
     Source(ReadError),
     Sink(io::Error),
-    /// Whoever counts the bytes does not want more.
+    /// `count` has refused the bytes.
     Refused(Failure),
 }
 
@@ -40,10 +40,10 @@ impl Default for Transfer {
 }
 
 impl Transfer {
-    /// Moves bytes until a side has no more to give or to take, or the turn of its task is over; ready when the body is
-    /// through.
+    /// Moves bytes until one side has to be waited for, or the task has used up its turn; ready when the whole body has
+    /// been sent.
     ///
-    /// `count` is told of each piece of the body that has been taken from the source.
+    /// `count` is called with the size of each piece of the body that the sink has taken.
     pub fn poll(
         &mut self,
         context: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! One client's connection: its requests, one after the other.
+//! One client's connection: admission, TLS, and the requests of HTTP/1.1, one after the other.
 
 use std::future::poll_fn;
 use std::io;
@@ -29,57 +29,60 @@ use crate::tls::{Secured, ServerTls};
 use crate::worker::Worker;
 use crate::worker::deadline::{Elapsed, Phase, Timer};
 
-/// How long a connection is kept after its last answer for the client to read it. Many clients read nothing before they
-/// have sent everything: who sends at this rate, in bytes a second, has longer.
+/// How long a connection is kept after its last response, for the client to read it.
 pub const LINGER: Duration = Duration::from_secs(2);
+
+/// The same for a client that still sends at [`LINGER_RATE`]: many clients read nothing before they have sent all.
 const LINGER_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes a second.
 const LINGER_RATE: u64 = 64 * 1024;
 
-/// The same in a stop, for who sends nothing more: the answer is on its way, and arrives without this process.
+/// The time without bytes from the client, while the process stops: the kernel delivers the response without it.
 const LINGER_IN_STOP: Duration = Duration::from_millis(200);
 
-/// How long a client may take for the end of TLS.
+/// How long the TLS close_notify may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Beside its fields a head has a request line and the line ends.
+/// Room for the rest of a head beside target and fields: method, version and line ends.
 const LINE_BYTES: usize = 512;
 
-/// A client's connection and what is known of it.
+/// A client's connection and its state.
 pub struct Connection {
     pub worker: Rc<Worker>,
     pub stream: Stream,
     pub identity: ClientIdentity,
-    /// Where it came in.
+    /// Of the listener that accepted it.
     listener_state: Arc<ListenerState>,
-    /// What has been read and not used.
+    /// Bytes that have been read and not used.
     pub input: Buffer,
-    /// `None` between requests.
+    /// Memory for a request's head; `None` between requests.
     room: Option<Box<HeadRoom>>,
     pub timer: Timer,
-    /// It has sent FIN.
+    /// The client has sent FIN.
     pub half_closed: bool,
     requests: u64,
     pipelined: Pipelined,
-    /// What TLS was agreed on; `None`: there is none.
+    /// The TLS session's properties; `None`: no TLS.
     pub secured: Option<Arc<Secured>>,
-    /// When the last thing happened that it waited for: its clock is looked at no more often than that.
+    /// When the connection's last wait ended; the clock is read only then.
     pub now: Instant,
 }
 
-/// What becomes of the connection behind a response.
+/// What happens to the connection after a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
     KeepAlive,
     Close,
-    /// Close, but let the client read the answer first: it may still be sending.
+    /// Close, but let the client read the response first: it may still be sending.
     Linger,
-    /// End it so that nobody takes what was sent for whole.
+    /// Close with a reset, so that the client does not take the response for complete.
     Abort,
 }
 
-/// What came of waiting for the next request.
+/// The result of waiting for the next request.
 enum Arrived {
-    /// Its head is in `Connection::head`.
+    /// Its head is in `Connection::room`.
     Request,
     Nothing,
     Refused(Refusal),
@@ -87,18 +90,18 @@ enum Arrived {
     Http2,
 }
 
-/// What becomes of a connection.
+/// How a connection goes on after its first bytes, or has ended.
 enum Stay {
     Over(After),
-    /// Its client speaks HTTP/2.
+    /// The client speaks HTTP/2.
     Http2,
-    /// Pingora's engine serves it.
+    /// The engine `pingora` serves it.
     Pingora,
 }
 
-/// Serves a connection to its end, and gives up then what it has `occupied`.
+/// Serves a connection to its end, then drops `occupied`, which counts it.
 ///
-/// What is not for a client who waits is in boxes.
+/// All futures but that of an idle HTTP/1.1 connection are boxed, to keep this one small.
 #[expect(clippy::manual_async_fn, reason = "an `async fn` has room for each argument twice")]
 pub fn serve(mut client: Connection, occupied: impl Sized) -> impl Future<Output = ()> {
     async move {
@@ -150,12 +153,12 @@ impl Connection {
         }
     }
 
-    /// What TLS its listener asks for.
+    /// The listener's TLS settings.
     fn tls(&self) -> Option<Arc<ServerTls>> {
         self.listener()?.tls.clone()
     }
 
-    /// Lets the client in, unless nobody knows who it is or it has too many connections already.
+    /// Identifies the client, and admits it unless it has too many connections already.
     async fn comes_in(&mut self) -> Result<Option<ClientPermit>, After> {
         let Some(listener) = self.listener() else { return Err(After::Close) };
         if listener.proxy_protocol != ProxyProtocol::Off && !Box::pin(self.is_identified(&listener)).await {
@@ -164,12 +167,12 @@ impl Connection {
         let Some(scope) = self.in_force() else { return Err(After::Close) };
         match self.listener_state.admit(self.identity.address(), scope.listener()) {
             Ok(guest) => Ok(guest),
-            // In a box, so that those who are let in do not carry the room for it along.
+            // Boxed to keep the common future small.
             Err(TooMany) => Err(Box::pin(self.turn_away(scope)).await),
         }
     }
 
-    /// Agrees on TLS; `None`: there is none, and the connection is over.
+    /// Does the TLS handshake; `None`: it has failed, and the connection is over.
     async fn secure(mut self, tls: Arc<ServerTls>) -> Option<Self> {
         let listener = self.listener()?;
         let Self { worker, stream, mut input, timer, .. } = self;
@@ -192,7 +195,7 @@ impl Connection {
         }
     }
 
-    /// Says to a client that speaks HTTP without TLS what it has come to.
+    /// Answers a client that speaks HTTP without TLS on a TLS listener.
     async fn refuse_plain_http(mut self) {
         let Some(scope) = self.in_force() else { return };
         self.now = Instant::now();
@@ -224,28 +227,28 @@ impl Connection {
         self.release();
     }
 
-    /// What TLS still holds goes out, and that this was all.
+    /// Flushes TLS and sends its close_notify.
     async fn say_goodbye(&mut self) {
         let Self { timer, stream, .. } = self;
-        // Who does not take it has gone.
+        // On an error the client has gone already.
         let _ = timer.within(GOODBYE, stream.shutdown()).await;
     }
 
-    /// Its client speaks HTTP/2: serves it to its end.
+    /// Serves HTTP/2 to the end of the connection.
     async fn serve_http2(mut self) {
         let ahead = self.take_ahead();
         let Self { worker, stream, identity, listener_state, secured, timer, .. } = self;
         http2::serve(Shared::new(worker, identity, listener_state, secured, timer), stream, ahead).await;
     }
 
-    /// Pingora's engine serves it, to its end.
+    /// Has the engine `pingora` serve the connection to its end.
     async fn hand_over(mut self) {
         let ahead = self.take_ahead();
         let Self { worker, stream, identity, listener_state, secured, pipelined, .. } = self;
         worker.other.serve(Handover { stream, ahead, identity, listener_state, secured, pipelined }).await;
     }
 
-    /// What has been read and is for somebody else.
+    /// Takes the bytes that have been read, for another protocol or engine.
     fn take_ahead(&mut self) -> Vec<u8> {
         let ahead = self.input.bytes().to_vec();
         self.input.consume(ahead.len());
@@ -253,14 +256,14 @@ impl Connection {
         ahead
     }
 
-    /// Finds out whose connection it is.
+    /// Finds out whose connection it is; `false`: it is refused or over.
     async fn is_identified(&mut self, listener: &Listener) -> bool {
         let Self { worker, stream, input, timer, .. } = self;
         let peer = self.identity.peer().clone();
         match proxy_header::identify(worker, stream, input, timer, listener, peer).await {
             Ok(identity) => {
                 self.identity = identity;
-                // It may have waited for a header.
+                // The header may have been waited for.
                 self.now = Instant::now();
                 true
             }
@@ -272,12 +275,12 @@ impl Connection {
         }
     }
 
-    /// Refuses the connection before a request was read.
+    /// Refuses the connection of a client that has too many, before a request is read.
     async fn turn_away(&mut self, scope: Arc<RequestScope>) -> After {
         let failure = Failure::TooManyConnections;
         let reason = "the client has as many connections as limits.connections_per_client allows";
         if scope.listener().tls.is_some() {
-            // It could not read an answer yet, and a handshake is what it should not cost.
+            // A response would need a TLS handshake first, which costs too much for a refused client.
             self.listener_state.turned_away(self.identity.peer(), failure.label(), reason);
             return After::Close;
         }
@@ -296,12 +299,12 @@ impl Connection {
         loop {
             let Some(listener) = self.listener() else { return Stay::Over(After::Close) };
             let arrived = self.next(&listener).await;
-            // While it waited, the config may have changed.
+            // The config may have changed during the wait.
             let Some(scope) = self.in_force() else { return Stay::Over(After::Close) };
             let after = match arrived {
                 Arrived::Nothing => return Stay::Over(After::Close),
                 Arrived::Http2 => return Stay::Http2,
-                // Boxed to keep the future of a connection that waits small.
+                // Boxed to keep the future of an idle connection small.
                 Arrived::Request => Box::pin(self.serve(scope)).await,
                 Arrived::Refused(refusal) => Box::pin(self.refuse(scope, refusal)).await,
             };
@@ -327,18 +330,18 @@ impl Connection {
         request.finish(ending)
     }
 
-    /// The snapshot in force, and what the listener is like.
+    /// The snapshot in force and the listener; `None`: the listener is not there any more.
     pub fn in_force(&self) -> Option<Arc<RequestScope>> {
         self.worker.scopes.of(&self.listener_state)
     }
 
-    /// What the listener is like, for who waits and keeps no snapshot.
+    /// The listener's config in force, for waits that must not hold a snapshot.
     fn listener(&self) -> Option<Arc<OwnListener>> {
         self.in_force().map(|scope| scope.listener().clone())
     }
 
-    /// Whether the connection serves no more requests behind the one that is about to be answered: it has to go, and all
-    /// that had arrived when it had to are answered.
+    /// Whether the connection ends with the response to the current request: the process or the listener stops, and
+    /// the requests that had arrived by then have been answered.
     pub fn has_to_go(&mut self) -> bool {
         if !self.worker.is_stopping() && !self.listener_state.is_retired() {
             return false;
@@ -394,7 +397,7 @@ impl Connection {
         }
     }
 
-    /// Waits, without a buffer, for the client to say something; `false` if it did not, or went.
+    /// Waits, without a buffer, for the first bytes of a request; `false`: none came in time, or the client has gone.
     async fn first_bytes(&mut self, listener: &Listener) -> bool {
         self.release();
         let (limit, phase) = self.silence(listener);
@@ -409,7 +412,7 @@ impl Connection {
         let mut read = self.read_first().await;
         self.timer.enter(Phase::Request);
         if read.is_err() && self.stream.has_unread() {
-            // It came in the last moment, and nobody has been told of it yet.
+            // Bytes arrived at the deadline, and the reactor has not reported them yet.
             self.timer.set(listener.timeouts.header);
             read = self.read_first().await;
         }
@@ -418,8 +421,8 @@ impl Connection {
         matches!(read, Ok(Ok(read)) if read > 0)
     }
 
-    /// How long the client may say nothing, and what it is about meanwhile. One that has to go has time enough to ask once
-    /// more, and be told.
+    /// How long the client may send nothing, and the phase in which it then is. A connection that has to go keeps some
+    /// of its idle time, so that a last request can be answered with `Connection: close`.
     fn silence(&self, listener: &Listener) -> (Duration, Phase) {
         let timeouts = &listener.timeouts;
         if self.requests == 0 {
@@ -459,7 +462,7 @@ impl Connection {
         input.consume(length);
     }
 
-    /// Gives its memory back, if nothing is in it: thousands of connections may be idle.
+    /// Gives unused memory back to the worker: thousands of connections may be idle.
     fn release(&mut self) {
         if let Some(room) = self.room.take() {
             self.worker.give_back_head_room(room);
@@ -469,7 +472,7 @@ impl Connection {
         }
     }
 
-    /// An error if the client has reset its connection; reads what it sends ahead, as far as there is room.
+    /// An error if the client has reset its connection. Reads what it sends ahead, as far as there is room.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if self.input.is_empty() && self.input.has_memory() {
             self.worker.give_back(self.input.release());
@@ -483,24 +486,24 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether another request may come: what has arrived before a FIN is answered, like anything else.
+    /// Whether another request may come: those that arrived before a FIN are answered, too.
     pub fn may_go_on(&self) -> bool {
         !self.half_closed || !self.input.is_empty()
     }
 
-    /// The request's head; an empty one where none has been read.
+    /// The current request's head; an empty one where none has been read.
     pub fn view(&self) -> RequestView<'_> {
         static NOTHING: LazyLock<HeadRoom> = LazyLock::new(HeadRoom::default);
         self.room.as_deref().unwrap_or(&NOTHING).view()
     }
 
-    /// Room for the request's head and for those that are written.
+    /// The memory for the request's head.
     pub fn room(&mut self) -> &mut HeadRoom {
         self.room.get_or_insert_with(|| self.worker.head_room())
     }
 
-    /// Ends the connection so that the last answer arrives: closing with bytes unread would be a reset, which may
-    /// overtake the answer (RFC 9112, section 9.6).
+    /// Ends the connection so that the last response arrives: closing it with bytes unread would send a reset, which
+    /// may overtake the response (RFC 9112, section 9.6).
     async fn linger(&mut self) {
         self.stream.shut_down_write();
         let mut waste = self.worker.memory();
@@ -517,7 +520,7 @@ impl Connection {
     }
 }
 
-/// Whether a client that has sent so many bytes since its last answer is still waited for.
+/// Whether a client that has sent `bytes` in the time `since` its last response is still waited for.
 pub fn lingers(since: Duration, bytes: u64) -> bool {
     since < LINGER || (since < LINGER_MAX && bytes >= LINGER_RATE * since.as_secs())
 }

@@ -1,4 +1,4 @@
-//! Hands a connection over to Pingora's engine, once its client is known.
+//! Hands a connection over to the engine `pingora`, once its client is identified.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use crate::listener_state::ListenerState;
 use crate::net::stream::Stream;
 use crate::tls::Secured;
 
-/// What an HTTP/2 client sends first where it knows that the server speaks it (RFC 9113, section 3.4).
+/// The first bytes of a connection that begins with HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A client's connection, and what is known of it.
+/// A client's connection, with all that the other engine needs to know of it.
 pub struct Handover {
     pub stream: Stream,
-    /// What has been read of it.
+    /// Bytes that have been read from it.
     pub ahead: Vec<u8>,
     pub identity: ClientIdentity,
     pub listener_state: Arc<ListenerState>,
@@ -23,19 +23,19 @@ pub struct Handover {
     pub pipelined: Pipelined,
 }
 
-/// The carrier that such connections go to.
+/// The engine that takes over such connections.
 pub trait OtherCarrier {
-    /// Serves it to its end.
+    /// Serves the connection to its end.
     fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>>;
 }
 
-/// What the first bytes of a connection say.
+/// Whether a connection begins with the preface of HTTP/2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preface {
     Whole,
-    /// The beginning of it: more bytes are needed.
+    /// A part of the preface has arrived: more bytes are needed.
     Part,
-    /// It is something else.
+    /// It begins with something else.
     None,
 }
 

@@ -1,4 +1,4 @@
-//! TLS with a client, before its first request.
+//! The TLS handshake with a client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::worker::deadline::{Elapsed, Timer};
 /// The type of a TLS record that carries a handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
 
-/// Why there is no TLS with the client.
+/// Why a handshake has failed.
 #[derive(Debug)]
 pub enum NoTls {
-    /// It has gone without a word.
+    /// The client has closed the connection without a byte.
     Gone,
-    /// It speaks HTTP without TLS, and may be told so.
+    /// The client speaks HTTP without TLS, and can be answered.
     PlainHttp(Stream),
     Failed {
         /// For the metric.
@@ -30,7 +30,7 @@ pub enum NoTls {
     },
 }
 
-/// Agrees on TLS with the client within `limit`. What has been read of it is in `input`.
+/// Does the handshake within `limit`. `input` may hold bytes that have been read before.
 pub async fn agree(
     worker: &Worker,
     mut stream: Stream,
@@ -42,7 +42,7 @@ pub async fn agree(
     timer.set(limit);
     let agreed = timer.before_deadline(async {
         if input.is_empty() {
-            // Until it says something, nothing is kept for it.
+            // No memory is held for the client before its first bytes.
             let read = worker.first_bytes(&mut stream, input).await;
             if !read.is_ok_and(|read| read > 0) {
                 return Err(NoTls::Gone);
@@ -83,7 +83,7 @@ fn failed(detail: impl Into<String>) -> NoTls {
 /// Gives the session what was read before it began.
 fn feed(session: &mut ServerConnection, mut bytes: &[u8]) {
     while !bytes.is_empty() && session.read_tls(&mut bytes).is_ok_and(|read| read > 0) {
-        // What is wrong with it, the handshake finds again.
+        // The handshake that follows reports the same error.
         if session.process_new_packets().is_err() {
             return;
         }

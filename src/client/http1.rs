@@ -1,4 +1,4 @@
-//! One request of a client that speaks HTTP/1.1, and the response to it.
+//! One request of an HTTP/1.1 client, and the response to it.
 
 use std::io;
 use std::rc::Rc;
@@ -27,7 +27,7 @@ pub struct Http1Client<'a> {
     writer: Http1Writer,
     /// The connection serves no other request.
     closes: bool,
-    /// The client may still be sending, whatever its request says.
+    /// The client may still send something, although its request is complete.
     is_suspect: bool,
     /// Only the end of the connection ends the response.
     until_close: bool,
@@ -40,7 +40,7 @@ impl<'a> Http1Client<'a> {
         Self { connection, reader, writer, closes: false, is_suspect: false, until_close: false }
     }
 
-    /// What becomes of the connection.
+    /// Ends the request, and returns what happens to the connection.
     pub fn finish(self, ending: Ending) -> After {
         let Self { connection, writer, .. } = self;
         connection.worker.give_back_head_memory(writer.into_memory());
@@ -51,7 +51,7 @@ impl<'a> Http1Client<'a> {
             connection.stream.ends_with_reset(false);
         }
         let view = connection.view();
-        // A client that was not going to close may have its next request on the way.
+        // A client that meant to keep the connection may have sent its next request already.
         let is_silent = view.framing() == Framing::None && !view.keep_alive() && connection.input.is_empty();
         match self.closes {
             false => After::KeepAlive,
@@ -152,7 +152,7 @@ impl ClientStream for Http1Client<'_> {
         self.reader.rewind(&mut self.connection.input);
     }
 
-    /// What comes behind a body that has not been read is part of it.
+    /// Reads nothing before the body's end: it would be part of the body.
     fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         match self.reader.has_ended(&self.connection.input) {
             true => self.connection.poll_gone(context),
@@ -164,7 +164,7 @@ impl ClientStream for Http1Client<'_> {
         Ok(())
     }
 
-    /// A client of HTTP/1.0 knows none (RFC 9110, section 15.2).
+    /// HTTP/1.0 has no interim responses (RFC 9110, section 15.2).
     fn send_interim(&mut self, response: &impl ResponseHead, edits: &Edits) {
         if self.connection.view().version() != Version::Http10 {
             let connection = write::Connection::Silent;
@@ -183,14 +183,14 @@ impl ClientStream for Http1Client<'_> {
         let head = self.write_head(response, edits, onward.announced, connection);
         self.until_close = onward.body == Framing::UntilClose;
         if self.until_close {
-            // A body that ends with its connection must not seem to end well.
+            // Until the body is complete: if it breaks off, a normal close would make it look complete.
             self.connection.stream.ends_with_reset(true);
         }
         self.writer = Http1Writer::new(onward.body, head).joining().closing(self.closes);
     }
 
     fn switch_protocols(&mut self, response: &impl ResponseHead, edits: &Edits) -> u16 {
-        // The client may still be sending, and has to get what the endpoint said last.
+        // The client may still be sending, and must receive the last bytes of the endpoint all the same.
         (self.closes, self.is_suspect) = (true, true);
         let head = self.write_head(response, edits, Framing::None, write::Connection::Upgrade);
         self.reader = Http1Reader::new(Framing::UntilClose);

@@ -1,19 +1,19 @@
-//! Requests that have arrived behind the one that is served when a connection has to go: they are answered.
+//! Bounds the pipelined requests that are still answered on a connection that has to go.
 
-/// No request is shorter: `GET / HTTP/1.0` and two line ends.
+/// The shortest request: `GET / HTTP/1.0` and two line ends.
 const REQUEST_BYTES_MIN: usize = 18;
 
-/// What a connection that has to go still owes its client. It is counted once, because a client may send more as long as
+/// How many requests a connection that has to go still answers. Counted once, because a client may send more as long as
 /// it is answered.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Pipelined {
-    /// How many requests there may be at most; `None`: it has not had to go yet.
+    /// The most that can have arrived; `None`: the connection has not had to go yet.
     requests: Option<usize>,
 }
 
 impl Pipelined {
-    /// Whether another request is served behind the one that is about to be answered; `arrived`: the bytes that have come
-    /// behind it.
+    /// Whether another request is served after the one that is about to be answered; `arrived`: the bytes that have
+    /// arrived after it.
     pub fn goes_on(&mut self, arrived: usize) -> bool {
         let left = match self.requests {
             None => arrived.div_ceil(REQUEST_BYTES_MIN),

@@ -1,5 +1,5 @@
-//! Finds out whose connection it is, before anything else is read: its peer's, or that of a client whom a balancer in
-//! front names in a PROXY header.
+//! Identifies a connection's client before anything else is read: the peer itself, or the client that a load balancer
+//! in front names in a PROXY header.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::worker::deadline::Timer;
 /// Why a connection is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown {
-    /// It has ended, or said nothing for too long, and owed nothing.
+    /// It has ended or stayed silent, and no header was required.
     Gone,
     Refused {
         /// For the metric.
@@ -40,8 +40,7 @@ const LATE: Unknown = Unknown::Refused {
 const CUT: Unknown =
     Unknown::Refused { reason: "proxy_header_malformed", detail: "the connection ended within the header" };
 
-/// Takes the PROXY header from the stream, where the listener has one and believes the peer. What has been read beyond
-/// it stays in `input`.
+/// Reads the PROXY header, where the listener expects one and trusts the peer. Bytes after the header stay in `input`.
 pub async fn identify(
     worker: &Worker,
     stream: &mut Stream,
@@ -69,7 +68,7 @@ pub async fn identify(
     }
 }
 
-/// The peers of a unix socket are those whom its permissions let in.
+/// The peers of a unix socket are trusted: its permissions have let them in.
 fn is_trusted(peer: &ClientAddress, listener: &Listener) -> bool {
     peer.ip().is_none_or(|ip| listener.trusts(ip))
 }
