@@ -1,5 +1,5 @@
-//! The endpoints' side of the engine: connections, those that wait for their next request, and one request's stream over
-//! them, whichever protocol it speaks.
+//! The endpoints' side of the engine `native`: connects, idle connections, and the stream of one attempt, over HTTP/1.1
+//! or HTTP/2.
 
 // What a client or an endpoint sends must never end a worker.
 #![cfg_attr(
@@ -18,49 +18,49 @@ use crate::body::{BodySink, BodySource};
 use crate::exchange::{Edits, Failed};
 use crate::message::ResponseHead;
 
-/// One attempt's stream to an endpoint, to which the request's head has been written.
+/// One attempt's stream to an endpoint. Its implementations begin with the request's head.
 pub trait EndpointStream: BodySource + BodySink {
     type Response<'a>: ResponseHead
     where
         Self: 'a;
 
-    /// Whether an endpoint is passed `Expect: 100-continue`, and says itself when the client may send its body. Where it is
-    /// not, there is an endpoint to take the body, and the client is told so at once.
+    /// Whether `Expect: 100-continue` is forwarded, so that the endpoint asks for the body. If not, we send the client
+    /// `100 Continue` as soon as there is an endpoint.
     const ASKS_FOR_BODY: bool;
 
-    /// Its connection had served another request before.
+    /// Whether its connection has served another request before.
     fn is_reused(&self) -> bool;
 
-    /// Ready when the head of the next response has come, interim or final.
+    /// Ready when the head of the next response, interim or final, has arrived.
     fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failed>>;
 
-    /// The head that has come.
+    /// The head that has arrived.
     fn response(&self) -> Self::Response<'_>;
 
-    /// The head was an interim one: the next one is waited for.
+    /// Discards the head, which is interim, to wait for the next one.
     fn drop_interim(&mut self);
 
-    /// The head was the final one: its body follows.
+    /// Discards the head, which is final, to read its body.
     fn begin_body(&mut self);
 
-    /// Both bodies are bytes as they are from now on.
+    /// From now on, both bodies are the bytes of a tunnel.
     fn switch_protocols(&mut self);
 
-    /// A deadline has passed in which the endpoint's side was waited for.
+    /// A deadline has passed while the endpoint was waited for.
     ///
-    /// `whole`: it is the one of the whole request, which need not be the endpoint's fault.
+    /// `whole`: the deadline of the whole request, which need not be the endpoint's fault.
     fn is_late(&mut self, whole: bool);
 
-    /// The client has the whole response: keeps what the next request can use.
+    /// The client has the whole response: keeps the connection for the next request, where it can be used again.
     fn finish(self);
 }
 
-/// What an endpoint is asked.
+/// The request as an endpoint gets it.
 pub struct Ask<'a, R> {
     pub request: &'a R,
     pub edits: &'a Edits,
-    /// The host and port that the request is for, where neither its head nor an edit names one.
+    /// The host and port to send where neither the head nor an edit names one.
     pub host: &'a str,
-    /// The client wants to speak another protocol with the endpoint.
+    /// Ask the endpoint for another protocol, as the client does.
     pub upgrade: bool,
 }

@@ -1,5 +1,4 @@
-//! The connections of HTTP/2 clients (RFC 9113), on the worker's own thread: what they are told at the start, which of their
-//! requests begin, and when they have to go.
+//! The connections of HTTP/2 clients (RFC 9113): their settings, when each request begins, and when they are closed.
 
 mod drain_body;
 mod flood_guard;
@@ -34,37 +33,37 @@ use crate::worker::http2_permits::OfConnection;
 use request::Http2Client;
 pub use shared::Shared;
 
-/// What unread DATA frames that are smaller than 256 bytes may cost beside what is in them, on one connection: as much as
-/// a stream of messages of five bytes that fills a window of 64 KiB. By default h2 ends such a connection much sooner.
+/// h2's budget for the overhead of unread DATA frames smaller than 256 bytes, for one connection: enough for five-byte
+/// messages that fill a window of 64 KiB. By default h2 ends such a connection much sooner.
 const SMALL_MESSAGES: usize = 64 * 1024 / 5 * 256;
 
-/// What is kept of one response for a client that does not take it, in bytes.
+/// Bytes of one response that are buffered for a client that does not read it.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Malformed requests on one connection; one that sends more is closed.
+/// Malformed requests that one connection may send; with one more it is closed.
 const MALFORMED: usize = 32;
 
-/// Requests that are refused because too many wait, on one connection.
+/// The same for requests that are refused because too many wait.
 const REFUSED: usize = 256;
 
-/// Requests with more fields than the listener allows, on one connection.
+/// The same for requests with more fields than the listener allows.
 const TOO_MANY_FIELDS: usize = 2;
 
-/// A client that was told to go has at least this long to say that it has heard it.
+/// A client has at least this long to react to GOAWAY.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What the connections of a listener are held to.
+/// Settings and limits of a listener's HTTP/2 connections.
 struct Terms {
     builder: Builder,
-    /// For the client's first bytes.
+    /// For the preface and the client's first SETTINGS.
     greeting: Duration,
     /// How long the connection may have no request.
     idle: Duration,
-    /// The same, after the client was told to go.
+    /// The same, after GOAWAY.
     farewell: Duration,
-    /// After it the client is told to go; `None`: never.
+    /// When GOAWAY is sent, after the connection began; `None`: never.
     age: Option<Duration>,
-    /// Of a request's fields.
+    /// The most fields of a request.
     header_count: usize,
 }
 
@@ -94,14 +93,14 @@ impl Terms {
     }
 }
 
-/// What a client may still do that nobody should.
+/// How many more abusive requests of each kind are tolerated on a connection.
 struct Patience {
     malformed: usize,
     too_large: usize,
     refused: usize,
 }
 
-/// Why there is no patience left with a client: the metric's reason, and a detail.
+/// Why a connection is ended: the metric's reason, and a detail for the log.
 type Abuse = (&'static str, &'static str);
 
 impl Patience {
@@ -111,20 +110,20 @@ impl Patience {
     }
 }
 
-/// What happens on a connection.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart as soon as it is there")]
+/// What a connection's task acts on next.
+#[expect(clippy::large_enum_variant, reason = "it is matched at once, and never stored")]
 enum Event {
     Request(Request<RecvStream>, SendResponse<Bytes>),
-    /// The client has to be told to go.
+    /// GOAWAY has to be sent.
     Leave,
-    /// It has had no request for too long.
+    /// The connection has had no request for too long.
     Idle,
-    /// Its client takes nothing of what it has asked for.
+    /// The client does not read its responses.
     Stalled,
     Over(Option<h2::Error>),
 }
 
-/// Serves a connection to its end; `ahead` is what has been read of it.
+/// Serves a connection to its end; `ahead` holds the bytes that have been read from it.
 pub async fn serve(shared: Rc<Shared>, stream: Stream, ahead: Vec<u8>) {
     let Some(terms) = terms(&shared) else { return };
     shared.may_idle(terms.idle);
@@ -149,7 +148,7 @@ struct Serving {
     terms: Terms,
     permits: Rc<OfConnection>,
     patience: Patience,
-    /// The client was told to go.
+    /// GOAWAY has been sent.
     told: bool,
 }
 
@@ -160,8 +159,8 @@ impl Serving {
         Self { shared, connection, terms, permits, patience, told: false }
     }
 
-    /// Serves the connection to its end. When the listener is leaving, or the connection is old, the client is told by a
-    /// GOAWAY frame, and the streams that it has are finished (RFC 9113, section 6.8).
+    /// Serves the connection to its end. When the listener is leaving, or the connection is too old, it sends GOAWAY
+    /// and finishes the open streams (RFC 9113, section 6.8).
     async fn run(mut self) {
         self.shared.may_idle(self.terms.idle);
         let shared = self.shared.clone();
@@ -177,7 +176,7 @@ impl Serving {
                     }
                 }
                 Event::Leave => self.tell_to_go(self.terms.farewell),
-                // A request may be on its way, and its client can send it elsewhere.
+                // A request may be on its way: after GOAWAY the client knows that it can send it elsewhere.
                 Event::Idle if !self.told => self.tell_to_go(FAREWELL),
                 Event::Idle => return,
                 Event::Stalled => {
@@ -192,7 +191,7 @@ impl Serving {
         }
     }
 
-    /// From now on the connection may have no request for so long.
+    /// Sends GOAWAY; from now on the connection may be `idle` for so long.
     fn tell_to_go(&mut self, idle: Duration) {
         self.connection.graceful_shutdown();
         self.shared.may_idle(idle);
@@ -222,13 +221,13 @@ impl Serving {
         takes_nothing.poll(context).map(|()| Event::Stalled)
     }
 
-    /// Takes up a request; an error is why there is no patience left with this client.
+    /// Starts or refuses a request; an error if the client has sent too many bad ones.
     fn take(&mut self, request: Request<RecvStream>, response: SendResponse<Bytes>) -> Result<(), Abuse> {
         self.shared.received.borrow_mut().is_shown(response.stream_id().as_u32());
         let client = Http2Client::new(&self.shared, request, response);
         if client.fields() > self.terms.header_count {
             self.refuse(client, Failure::HeadersTooLarge.into());
-            // At once, because so many fields may take far more memory than they have bytes.
+            // Checked first, because so many fields may take far more memory than they have bytes.
             let detail = "too many requests with too many fields";
             return Patience::lose(&mut self.patience.too_large, ("http2_flood", detail));
         }
@@ -248,7 +247,7 @@ impl Serving {
         Patience::lose(&mut self.patience.refused, ("http2_flood", detail))
     }
 
-    /// Answers a request that is served by nobody else.
+    /// Answers a request that is refused.
     fn refuse(&self, client: Http2Client, failed: Failed) {
         let Some(scope) = self.shared.scope_in_force() else { return };
         let mut client = client.with_status_only();
@@ -260,7 +259,7 @@ impl Serving {
         });
     }
 
-    /// Serves a request, now or when it is its turn; `false`: it is refused, because too many wait.
+    /// Serves a request as soon as it gets a permit; `false`: its stream is refused, because too many wait.
     fn begin(&self, mut client: Http2Client) -> bool {
         let active = self.shared.activate();
         let window = self.shared.window();
@@ -301,14 +300,14 @@ async fn serve_request(mut client: Http2Client) {
     client.finish(ending).await;
 }
 
-/// Ends the connection; what has been answered goes out before.
+/// Ends an abusive client's connection, after the responses that are ready have been sent.
 async fn dismiss(mut connection: Connection<Io, Bytes>) {
     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-    // Who does not take it has gone.
+    // On an error the client has gone already.
     let _ = timeout(FAREWELL, poll_fn(|context| connection.poll_closed(context))).await;
 }
 
-/// Returns when the client has to be told.
+/// Returns when GOAWAY has to be sent.
 async fn has_to_go(mut leaving: watch::Receiver<bool>, age: Option<Duration>) {
     let old = async {
         match age {

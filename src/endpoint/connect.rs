@@ -12,14 +12,14 @@ use crate::os_error;
 use crate::pool::Endpoint;
 use crate::tls::ClientTls;
 
-/// By when a connect that begins now must have a descriptor: well within its time, because a longer wait would look like
-/// the endpoint's.
+/// By when a connect that begins now must have a descriptor: at half of its time, so that a lack of descriptors is not
+/// taken for a slow endpoint.
 pub fn descriptor_deadline(pool: &config::Pool) -> tokio::time::Instant {
     tokio::time::Instant::now() + pool.timeouts.connect / 2
 }
 
-/// Opens a connection to an endpoint, whose time has no limit here but for the descriptor. Idle connections go where there
-/// is none for it.
+/// Opens a connection to an endpoint. Callers limit its time; only the wait for a descriptor is limited here. Where
+/// there is none, idle connections are closed.
 pub async fn open(
     idle_pool: &IdlePool,
     endpoint: &Endpoint,

@@ -1,4 +1,4 @@
-//! An endpoint that speaks HTTP/1.1: each request has a connection to itself, which waits in the idle pool for the next.
+//! HTTP/1.1 to an endpoint: each request has a connection to itself, which goes back to the idle pool afterwards.
 
 use std::io;
 use std::rc::Rc;
@@ -19,7 +19,8 @@ use crate::net::buffer::Buffer;
 use crate::pool::Endpoint;
 use crate::worker::Worker;
 
-/// Room before a response, so that its head, which grows on the way, can go out in one piece with the body.
+/// Room before a response in the buffer, so that the rewritten head, which is longer, fits right before the body, and
+/// both are sent in one piece.
 const GAP: usize = 512;
 
 /// One request on one connection.
@@ -29,23 +30,23 @@ pub struct Http1Endpoint {
     scope: Arc<ResponseScope>,
     connection: Connection,
     memory: Memory,
-    /// Of the response's head.
+    /// Of the response's head, in bytes.
     length: usize,
     is_head_request: bool,
-    /// The endpoint has sent something of a response.
+    /// The endpoint has sent an interim response.
     answered: bool,
     /// The connection can serve another request after this response.
     reusable: bool,
     reader: Http1Reader,
     writer: Http1Writer,
-    /// Why it takes no more of the request. It may have answered.
+    /// Why the endpoint takes no more of the request. It may have answered.
     write_error: Option<io::Error>,
 }
 
-/// What is borrowed of the worker for a response.
+/// The worker's memory for a response, given back when dropped.
 struct Memory {
     worker: Rc<Worker>,
-    /// What has been read and not used: first the response's head.
+    /// Bytes that have been read and not used: first the response's head.
     input: Buffer,
     response: Response,
 }
@@ -60,7 +61,7 @@ impl Drop for Memory {
 // === impl Http1Endpoint ===
 
 impl Http1Endpoint {
-    /// Writes the request's head, which goes out with the body.
+    /// Writes the request's head to memory; it is sent with the body.
     pub fn new<R: RequestFields>(
         worker: &Rc<Worker>,
         (endpoint, scope): (&Arc<Endpoint>, &Arc<ResponseScope>),
@@ -95,12 +96,12 @@ impl Http1Endpoint {
         }
     }
 
-    /// What decides whether a response has a body; `CONNECT` is never asked for.
+    /// The method, as far as it decides whether a response has a body; endpoints are never sent CONNECT.
     fn method(&self) -> &'static str {
         if self.is_head_request { "HEAD" } else { "GET" }
     }
 
-    /// The endpoint has closed the connection, or it broke.
+    /// The failure of a connection that has ended before a response.
     fn gone(&mut self, error: Option<io::Error>) -> Failed {
         let error = error.or(self.write_error.take());
         let timed_out = error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
@@ -168,12 +169,12 @@ impl EndpointStream for Http1Endpoint {
         self.writer = Http1Writer::new(Framing::UntilClose, Vec::new()).shutting_down();
     }
 
-    /// Its connection is closed with this.
+    /// Nothing to do: the connection is closed when this is dropped.
     fn is_late(&mut self, _whole: bool) {}
 
     fn finish(self) {
         let Self { worker, endpoint, scope, connection, memory, reader, writer, .. } = self;
-        // Bytes that nobody asked for would be the beginning of somebody else's answer.
+        // Surplus bytes would be taken for the response to the next request.
         let is_over = writer.is_done() && reader.has_ended(&memory.input) && memory.input.is_empty();
         if self.reusable && self.write_error.is_none() && is_over {
             worker.idle_pool.keep(&endpoint, connection, scope.pool(), Instant::now());
@@ -231,7 +232,7 @@ impl BodySink for Http1Endpoint {
     }
 }
 
-/// An error of the system is its number, and one of TLS its words.
+/// Copies an error: a system error by its number, another one, as TLS has them, by its text.
 fn copy(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),

@@ -1,4 +1,4 @@
-//! An endpoint that speaks HTTP/2: each request is a stream of its own on a connection that others may share.
+//! HTTP/2 to an endpoint: each request is a stream of its own on a connection that others share.
 
 mod connections;
 mod request;
@@ -20,11 +20,11 @@ use crate::http1::head::RESPONSE_FIELDS_MAX;
 use crate::message::{Framing, Http2Response, RequestFields};
 pub use connections::{Connections, StreamPermit};
 
-/// One stream.
+/// One request's stream.
 pub struct Http2Endpoint {
     permit: StreamPermit,
     future: ResponseFuture,
-    /// What has come, until it has been dealt with.
+    /// The response's head that has arrived, until it is discarded.
     head: Option<(response::Parts, Ended)>,
     reader: Option<Http2Reader>,
     writer: Http2Writer,
@@ -48,7 +48,7 @@ impl Http2Endpoint {
             request::head(ask, secured).map_err(|error| Failed::new(Failure::Internal, error.to_string()))?;
         let (future, sink) = permit.sender().send_request(head, has_no_body).map_err(|error| {
             permit.retire();
-            // The connection has ended, or is about to; nothing has been sent.
+            // The connection has ended, or is about to: nothing has been sent.
             Failed { stale: permit.proven, ..Failed::new(Failure::StreamRefused, error.to_string()) }
         })?;
         let writer = Http2Writer::new(sink, has_no_body);
@@ -64,15 +64,15 @@ impl Http2Endpoint {
         Ok(())
     }
 
-    /// What the error of a stream says of its request, before there is a response.
+    /// The failure that a stream's error means, before there is a response.
     fn broken(&self, error: &h2::Error) -> Failed {
         let reason = error.reason();
-        // The endpoint has not looked at it (RFC 9113, sections 6.8 and 8.7).
+        // The endpoint has not processed the request (RFC 9113, sections 6.8 and 8.7).
         let refused = error.is_remote()
             && (reason == Some(Reason::REFUSED_STREAM)
                 || (error.is_go_away() && reason == Some(Reason::NO_ERROR)));
         if refused {
-            // A connection leaves once; who refuses streams may do so for ever.
+            // A connection sends GOAWAY once; REFUSED_STREAM may come for every attempt.
             let leaves = error.is_go_away();
             if leaves {
                 self.permit.retire();
@@ -83,7 +83,7 @@ impl Http2Endpoint {
         self.permit.retire();
         if error.is_io() || error.is_remote() {
             let stale = self.permit.proven && error.is_io();
-            // A server of HTTP/1.1 closes on what it cannot read.
+            // An HTTP/1.1 server closes the connection when it cannot parse the preface.
             let doubt = if self.permit.proven { "" } else { "; perhaps the endpoint does not speak HTTP/2" };
             return Failed { stale, ..Failed::new(Failure::EndpointReset, format!("{error}{doubt}")) };
         }
@@ -97,7 +97,7 @@ impl Http2Endpoint {
 impl EndpointStream for Http2Endpoint {
     type Response<'a> = Http2Response<'a>;
 
-    /// Hardly any endpoint of HTTP/2 sends a client on its way; see [`EndpointStream::ASKS_FOR_BODY`].
+    /// Few HTTP/2 endpoints send `100 Continue`; see [`EndpointStream::ASKS_FOR_BODY`].
     const ASKS_FOR_BODY: bool = false;
 
     fn is_reused(&self) -> bool {
@@ -128,14 +128,14 @@ impl EndpointStream for Http2Endpoint {
         self.head = None;
     }
 
-    /// An endpoint of HTTP/2 is never asked for another protocol.
+    /// Endpoints are never asked for another protocol over HTTP/2.
     fn switch_protocols(&mut self) {}
 
     fn is_late(&mut self, whole: bool) {
-        // Clients may be in more of a hurry than the endpoint can be.
+        // A short deadline of the client is no sign of a dead connection if the endpoint has answered meanwhile.
         let lives = whole && self.permit.has_answered_since(self.begun);
         if !lives {
-            // Perhaps nobody is there any more: the next ones need not find out by waiting.
+            // The connection may be dead: other requests must not wait for it, too.
             self.permit.retire();
         }
     }

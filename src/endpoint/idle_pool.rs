@@ -1,4 +1,4 @@
-//! Idle connections to endpoints, kept by each worker for its next requests, whichever carrier they come by.
+//! Idle HTTP/1.1 connections to endpoints, kept by each worker for its next requests.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::tls::ClientTls;
 /// An open connection to an endpoint.
 pub struct Connection {
     pub stream: Stream,
-    /// What TLS it was opened with.
+    /// The TLS settings that it was opened with.
     pub tls: Option<Arc<ClientTls>>,
     pub opened: Instant,
     /// It has served a request before.
@@ -32,24 +32,24 @@ struct Idle {
     until: Instant,
 }
 
-/// Those of one endpoint; its address is the key, and so it must be nobody else's while they are here.
+/// The idle connections of one endpoint. The key is the address of the `Endpoint` in memory; `counted` keeps it alive.
 struct OfEndpoint {
     idle: VecDeque<Idle>,
     counted: IdleConnections,
 }
 
-/// Hardly anybody else's, so the lock is nearly always free: another worker takes it where there is no descriptor left. It
-/// lets futures of the other carrier hold them, too.
+/// One worker's idle connections. The lock is nearly always free: another worker takes it only where no descriptor is
+/// left.
 #[derive(Default)]
 pub struct IdlePool {
     all: Mutex<AHashMap<usize, OfEndpoint>>,
     pub descriptors: Arc<Descriptors>,
-    /// There are some again.
+    /// Notified when the pool is no longer empty.
     kept: Notify,
 }
 
 impl IdlePool {
-    /// Those of one worker.
+    /// For one worker.
     pub fn new(descriptors: Arc<Descriptors>) -> Arc<Self> {
         let kept = Arc::new(Self { descriptors, ..Self::default() });
         let store: Arc<dyn IdleStore> = kept.clone();
@@ -57,9 +57,8 @@ impl IdlePool {
         kept
     }
 
-    /// The one used last: it is the least likely to have been closed.
-    ///
-    /// One that was opened with other settings of TLS than these is closed.
+    /// Takes the connection that was used last, which is the least likely to have been closed. Those that were opened
+    /// with other TLS settings are closed.
     pub fn take(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -69,7 +68,7 @@ impl IdlePool {
         self.all.lock().get_mut(&key(endpoint))?.take(tls, now)
     }
 
-    /// Keeps a connection that may serve other requests, for as long as its pool allows.
+    /// Keeps a connection for other requests, as long as its pool's config allows.
     pub fn keep(&self, endpoint: &Arc<Endpoint>, connection: Connection, pool: &config::Pool, now: Instant) {
         let Connection { stream, tls, opened, .. } = connection;
         let limits = &pool.connections;
@@ -86,14 +85,14 @@ impl IdlePool {
         kept.keep(Idle { stream, tls, opened, since: now, until }, limits.idle);
     }
 
-    /// Returns as soon as there may be something to sweep.
+    /// Returns when the pool may not be empty.
     pub async fn some(&self) {
         if self.all.lock().is_empty() {
             self.kept.notified().await;
         }
     }
 
-    /// Closes those that are over their time, and those that the endpoint has closed.
+    /// Closes connections that are past their time, or that the endpoint has closed.
     pub fn sweep(&self, now: Instant) {
         self.all.lock().retain(|_, kept| {
             kept.sweep(now);
@@ -110,7 +109,7 @@ impl IdleStore for IdlePool {
             kept.idle.iter().map(move |idle| (idle.since, key)).collect::<Vec<_>>()
         };
         let idle = all.iter().flat_map(since).collect();
-        // Those of one endpoint are in this order, too.
+        // Within one endpoint, the queue has the same order.
         let closed: Vec<_> = oldest(idle).filter_map(|key| all.get_mut(&key)?.drop_oldest()).collect();
         drop(all);
         closed.len()
@@ -139,7 +138,7 @@ impl OfEndpoint {
 
     fn keep(&mut self, idle: Idle, most: u64) {
         while !self.counted.add_within(most) {
-            // If none of them is ours, other workers have them all.
+            // With none left here, other workers have all of the endpoint's idle connections.
             if self.drop_oldest().is_none() {
                 return;
             }

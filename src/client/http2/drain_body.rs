@@ -1,4 +1,4 @@
-//! What is still on its way of a request's body when the response to it is complete.
+//! Reads the rest of a request's body after the response to it is complete.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use tokio::time::timeout;
 
 use crate::body::Http2Reader;
 
-/// What is read of it, in bytes: a small form or a call whose client could not know that it would be refused.
+/// How much of it is read, in bytes: enough for a small form, or for a call that was refused while it was being sent.
 const SIZE: usize = 64 * 1024;
 
-/// For all of it.
+/// How long all of it may take.
 const TIME: Duration = Duration::from_secs(1);
 
-/// Reads a small rest, so that the stream can end as if all had been wanted.
+/// Reads a small rest, so that the stream ends normally.
 ///
-/// Without it the response would be followed by a reset that says that there was no error (RFC 9113, section 8.1). Some
-/// clients take it for a failure all the same.
+/// Otherwise RST_STREAM with NO_ERROR would follow the response (RFC 9113, section 8.1), which some clients take for a
+/// failure.
 pub async fn small_rest(body: &mut Http2Reader) {
     if !body.has_ended() {
-        // Who takes longer, or has gone, is left alone.
+        // A client that takes longer gets the reset.
         let _ = timeout(TIME, read(body)).await;
     }
 }

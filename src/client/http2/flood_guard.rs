@@ -1,30 +1,29 @@
-//! The frames that an HTTP/2 client sends, as far as their headers tell (RFC 9113, section 4.1): those that cost it little
-//! and us something are counted, and too many of them end the connection (RFC 9113, section 10.5). So does a beginning
-//! without SETTINGS, which the codec would not mind (section 3.4). Of the settings, the window of streams is looked at.
+//! Watches the headers of the frames that an HTTP/2 client sends (RFC 9113, section 4.1). Frames that cost the client
+//! less than us are counted, and too many of them end the connection (section 10.5). So does a first frame that is not
+//! SETTINGS, which h2 would accept (section 3.4). Of the settings, it reads the initial window of streams.
 //!
-//! It knows no socket and no clock.
+//! It uses no socket and no clock.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What comes before the first frame.
+/// The length of the preface, before the first frame.
 const PREFACE: usize = 24;
 
-/// The header of a frame.
+/// The length of a frame's header.
 const HEADER: usize = 9;
 
-/// So many RST_STREAM frames may come at once, and so many a second for ever: who goes to another page gives up a hundred
-/// requests.
+/// RST_STREAM frames allowed at once, and per second: a browser that leaves a page may cancel a hundred requests.
 const BURST: f64 = 2000.0;
 const RATE: f64 = 1000.0;
 
-/// Of the others, for which there is less reason, each counts as so many.
+/// The cost of each other counted frame, which clients need less often, in RST_STREAM frames.
 const OTHERS: f64 = 5.0;
 
-/// Streams that are remembered until the codec shows them.
+/// The most streams that are remembered until h2 accepts them.
 const UNSEEN_MAX: usize = 1024;
 
-/// The bits of a stream's identifier.
+/// Mask of a stream's identifier.
 const STREAM_ID: u32 = (1 << 31) - 1;
 
 const DATA: u8 = 0x0;
@@ -32,45 +31,45 @@ const HEADERS: u8 = 0x1;
 const SETTINGS: u8 = 0x4;
 const ACK: u8 = 0x1;
 
-/// One setting: its identifier and its value.
+/// The length of one setting: identifier and value.
 const SETTING: usize = 6;
 const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
 
-/// Of streams, unless the client says something else (RFC 9113, section 6.5.2).
+/// The default of SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, section 6.5.2).
 const WINDOW: u32 = 65_535;
 
 /// Why the connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Violation {
-    /// More of these than a client has reason to send.
+    /// Too many frames of this type.
     Flood(&'static str),
-    /// It does not begin with SETTINGS.
+    /// The first frame is not SETTINGS.
     NoSettings,
 }
 
 #[derive(Debug)]
 pub struct FloodGuard {
     header: [u8; HEADER],
-    /// How much of the header has come.
+    /// How many bytes of `header` have arrived.
     have: usize,
     /// Bytes until the next header begins.
     skip: usize,
-    /// The first frame has come.
+    /// The first frame's header has arrived.
     begun: bool,
-    /// What is skipped are settings; the one that is coming, and how much of it has come.
+    /// Within a SETTINGS frame: the current setting, and how many of its bytes have arrived.
     setting: Option<([u8; SETTING], usize)>,
-    /// What the client takes of a response before it has to be asked.
+    /// The initial window of a stream.
     window: u32,
     budget: f64,
     since: Instant,
     /// The newest stream that has been opened.
     newest: u32,
-    /// Streams that have been opened and that the codec has not shown yet, the oldest first.
+    /// Streams that the client has opened and h2 has not accepted yet, the oldest first.
     unseen: VecDeque<u32>,
 }
 
 impl Violation {
-    /// As metrics and the log have it.
+    /// The label in metrics and log.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Flood(_) => "http2_flood",
@@ -102,22 +101,22 @@ impl FloodGuard {
         }
     }
 
-    /// What comes next is the rest of a DATA frame.
+    /// The next bytes are the rest of a DATA frame.
     pub fn is_within_body(&self) -> bool {
         self.skip > 0 && self.begun && self.have == 0 && self.header[3] == DATA
     }
 
-    /// What the client takes of a response, in bytes, before it has said that it takes more.
+    /// The initial window of the client's streams, in bytes.
     pub fn window(&self) -> u32 {
         self.window
     }
 
-    /// The codec has shown this stream.
+    /// h2 has accepted this stream.
     pub fn is_shown(&mut self, stream: u32) {
         self.unseen.retain(|unseen| *unseen != stream);
     }
 
-    /// Whether the codec has never shown this stream, and will not: it is answered or reset.
+    /// h2 has answered or reset this stream; returns whether it has done so without accepting it.
     pub fn is_refused(&mut self, stream: u32) -> bool {
         let before = self.unseen.len();
         self.is_shown(stream);
@@ -134,7 +133,7 @@ impl FloodGuard {
         }
     }
 
-    /// These bytes have come next.
+    /// Passes on the next bytes that have arrived.
     pub fn take(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Violation> {
         loop {
             let skipped = self.skip.min(bytes.len());
@@ -168,7 +167,7 @@ impl FloodGuard {
             self.opens(u32::from_be_bytes(stream) & STREAM_ID);
         }
         let (counted, cost) = match kind {
-            // One that ends the stream is how many clients end a body.
+            // Many clients end a body with an empty DATA frame, so one with END_STREAM is free.
             DATA if length == 0 && flags & 0x1 == 0 => ("empty DATA", OTHERS),
             0x2 => ("PRIORITY", OTHERS),
             0x3 => ("RST_STREAM", 1.0),
@@ -182,7 +181,7 @@ impl FloodGuard {
         if self.budget < 0.0 { Err(Violation::Flood(counted)) } else { Ok(()) }
     }
 
-    /// Reads settings, where these bytes are of some.
+    /// Reads settings, if `bytes` belong to a SETTINGS frame.
     fn settings(&mut self, bytes: &[u8]) {
         let Some((setting, have)) = &mut self.setting else { return };
         for byte in bytes {

@@ -1,5 +1,5 @@
-//! A client's connection as the codec reads and writes it: what was read before comes first, floods end it, and nobody has
-//! more than a turn at a time.
+//! The stream that h2 reads and writes: it begins with the bytes that were read before, watches the frames that pass,
+//! and yields to the worker's other connections.
 
 use std::io;
 use std::pin::Pin;
@@ -15,19 +15,18 @@ use super::shared::Shared;
 use super::unserved;
 use crate::net::stream::Stream;
 
-/// What a client may have read of it, in bytes, before its worker's others have their turn: frames may cost far more than
-/// they have bytes.
+/// Bytes read from a client before its task yields. Few, because frames may cost far more than their bytes suggest.
 const TURN: usize = 4 * 1024;
 
-/// The same within a body, whose bytes cost what they cost.
+/// The same within a body, whose cost is proportional to its bytes.
 const TURN_OF_BODY: usize = 64 * 1024;
 
 pub struct Io {
     stream: Stream,
-    /// Read before, and not used.
+    /// Bytes that have been read before.
     ahead: Bytes,
     shared: Rc<Shared>,
-    /// Bytes that have been read since others had their turn.
+    /// Bytes read since the task last yielded.
     turn: usize,
 }
 
@@ -63,7 +62,7 @@ impl Io {
         })
     }
 
-    /// Notes requests that the codec has refused and shows to nobody.
+    /// Logs requests that h2 has refused by itself.
     fn note(&self, written: &[u8]) {
         let shared = &self.shared;
         shared.sent.borrow_mut().pass(written, |said| {

@@ -1,4 +1,4 @@
-//! One request of a client that speaks HTTP/2, and the response to it, on a stream of its own.
+//! One request of an HTTP/2 client, and the response to it, on one stream.
 
 use std::io;
 use std::rc::Rc;
@@ -27,16 +27,16 @@ pub struct Http2Client {
     shared: Rc<Shared>,
     timer: Timer,
     now: Instant,
-    /// How long it has waited for its permit.
+    /// How long the request waited for its permit.
     queued: Option<Duration>,
     request: Http2Request,
     reader: Http2Reader,
     response: SendResponse<Bytes>,
     /// `None` until the response's head has been sent.
     writer: Option<Http2Writer>,
-    /// The stream took no response any more.
+    /// The response's head could not be sent.
     broken: bool,
-    /// The client may not take a response's body, and does not get any.
+    /// Responses are sent without their body, which the client's window might not allow.
     has_status_only: bool,
 }
 
@@ -57,7 +57,7 @@ impl Http2Client {
         }
     }
 
-    /// Why the request is refused as it is; see [`validate`].
+    /// Checks the request's head; see [`validate`].
     pub fn judge_request(&self) -> Result<(), Failed> {
         if self.request.is_plain_connect() {
             return Err(Failure::MethodNotAllowed.into());
@@ -79,22 +79,22 @@ impl Http2Client {
         self.request.parts().headers.len()
     }
 
-    /// It has waited for its permit, and has it now.
+    /// Records how long the request has waited, once it has its permit.
     pub fn begins(&mut self) {
         self.queued = Some(self.now.elapsed());
     }
 
-    /// Is answered by a status, which a client can take that has no window.
+    /// Sends responses without their body, which a client with an empty window can receive, too.
     pub fn with_status_only(self) -> Self {
         Self { has_status_only: true, ..self }
     }
 
-    /// Answers nothing: the client may ask again.
+    /// Resets the stream with REFUSED_STREAM, so that the client may send the request again.
     pub fn refuse_stream(&mut self) {
         self.response.send_reset(Reason::REFUSED_STREAM);
     }
 
-    /// The request has ended for its client.
+    /// Ends the stream.
     pub async fn finish(mut self, ending: Ending) {
         match ending {
             Ending::Whole => {
@@ -133,7 +133,7 @@ impl Http2Client {
         }
     }
 
-    /// The fields of a final response. A body may have trailers whatever its length.
+    /// The fields of a final response. `Trailer` stays, because over HTTP/2 a body of known length may have trailers.
     fn fields_of(&self, response: &impl ResponseHead, edits: &Edits, announced: Framing) -> HeaderMap {
         let framing = if announced == Framing::None { Framing::None } else { Framing::Chunked };
         let mut fields = HeaderMap::with_capacity(16);
@@ -203,7 +203,7 @@ impl ClientStream for Http2Client {
         self.queued
     }
 
-    /// The codec has read it.
+    /// h2 checks the framing.
     fn check_body(&self) -> Result<(), String> {
         Ok(())
     }
@@ -228,7 +228,7 @@ impl ClientStream for Http2Client {
         }
     }
 
-    /// On HTTP/2 such a status says that there is a WebSocket (RFC 8441, section 5).
+    /// A 2xx status would accept the WebSocket over HTTP/2 (RFC 8441, section 5), so it must stand for a 101.
     fn judge(&self, response: &impl ResponseHead) -> Result<(), String> {
         let Some(key) = self.request.websocket_key() else { return Ok(()) };
         match response.status() {
@@ -252,7 +252,7 @@ impl ClientStream for Http2Client {
         let mut head = Response::new(());
         *head.status_mut() = StatusCode::from_u16(response.status()).unwrap_or(StatusCode::CONTINUE);
         *head.headers_mut() = fields;
-        // An error means that the stream is over, which is noticed with the next thing that is sent.
+        // An error means that the stream is over, which the final response will notice.
         let _ = self.response.send_informational(head);
     }
 
@@ -273,7 +273,7 @@ impl ClientStream for Http2Client {
         200
     }
 
-    /// Other requests of the connection go on.
+    /// The connection's other requests are not affected.
     fn close_behind(&mut self) {}
 }
 

@@ -1,14 +1,15 @@
-//! The frames that go to an HTTP/2 client, as far as their headers tell: which streams are answered or reset, by whomever.
+//! Watches the headers of the frames that are sent to an HTTP/2 client, for streams that are answered or reset, by us
+//! or by h2.
 //!
-//! It knows no socket and no clock.
+//! It uses no socket and no clock.
 
-/// The header of a frame.
+/// The length of a frame's header.
 const HEADER: usize = 9;
 
 const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
 
-/// What is said to a client on one of its streams.
+/// A frame that answers or ends a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
     /// A response has begun.
@@ -23,14 +24,14 @@ pub enum Said {
 #[derive(Debug, Default)]
 pub struct SentFrames {
     header: [u8; HEADER],
-    /// How much of the header has gone.
+    /// How many bytes of `header` have been sent.
     have: usize,
     /// Bytes until the next header begins.
     skip: usize,
 }
 
 impl SentFrames {
-    /// These bytes have gone next; `each` is told what they say.
+    /// Passes on the next bytes that have been sent; `each` is called for each frame among them that counts.
     pub fn pass(&mut self, mut bytes: &[u8], mut each: impl FnMut(Said)) {
         loop {
             let skipped = self.skip.min(bytes.len());

@@ -1,4 +1,4 @@
-//! What the streams of one connection share.
+//! The state that the streams of one connection share.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,10 +16,10 @@ use crate::worker::Worker;
 use crate::worker::deadline::{Phase, Timer};
 use crate::worker::http2_permits;
 
-/// So many responses that are not taken, with nothing between them that is, say that nothing will be.
+/// A client that lets this many responses in a row time out is taken for stalled.
 const STALLED: usize = 4;
 
-/// The same, of a client that has no more of them at a time.
+/// The same for a client with a small window, which gets fewer permits at a time.
 const STALLED_OF_RELUCTANT: usize = 2;
 
 pub struct Shared {
@@ -27,15 +27,15 @@ pub struct Shared {
     pub identity: ClientIdentity,
     pub listener_state: Arc<ListenerState>,
     pub secured: Option<Arc<Secured>>,
-    /// Of the connection; its streams have their own.
+    /// Of the connection; each stream has its own.
     pub timer: Timer,
     pub received: RefCell<FloodGuard>,
     pub sent: RefCell<SentFrames>,
-    /// Streams that are served.
+    /// How many streams are being served.
     active: Cell<usize>,
     /// How long the connection may have no stream.
     idle_limit: Cell<Duration>,
-    /// Responses in a row that the client has not taken.
+    /// How many responses in a row the client has let time out.
     stalled: Cell<usize>,
     gone: Notify,
 }
@@ -72,17 +72,17 @@ impl Shared {
         self.worker.scopes.of(&self.listener_state)
     }
 
-    /// Counts and logs a connection that is ended for what its client does.
+    /// Counts and logs a connection that is ended because of its client's behaviour.
     pub fn turned_away(&self, reason: &'static str, detail: &str) {
         self.listener_state.turned_away(self.identity.peer(), reason, detail);
     }
 
-    /// What the client takes of each response before it has to be asked, in bytes.
+    /// The initial window of the client's streams, in bytes.
     pub fn window(&self) -> u32 {
         self.received.borrow().window()
     }
 
-    /// A stream begins.
+    /// Counts a stream as active while the guard lives, and stops the idle time.
     pub fn activate(self: &Rc<Self>) -> Active {
         self.active.set(self.active.get() + 1);
         self.timer.clear();
@@ -94,7 +94,7 @@ impl Shared {
         self.active.get() == 0
     }
 
-    /// From now on the connection may have no stream for so long.
+    /// Sets how long the connection may have no stream, from now on.
     pub fn may_idle(&self, limit: Duration) {
         self.idle_limit.set(limit);
         if self.is_idle() {
@@ -102,19 +102,19 @@ impl Shared {
         }
     }
 
-    /// The time without streams begins. The connection's task has asked to be woken at its end.
+    /// Starts the idle time. The connection's task already waits for the timer.
     fn idles(&self) {
         let now = Instant::now();
         self.timer.set_from(now, self.idle_limit.get());
         self.timer.idle(now);
     }
 
-    /// A response has been taken, or a piece of one.
+    /// The client has taken a piece of a response.
     pub fn takes(&self) {
         self.stalled.set(0);
     }
 
-    /// A response has not been taken in its time.
+    /// The client has let a response time out.
     pub fn stalls(&self) {
         let is_reluctant = http2_permits::is_reluctant(self.window());
         let most = if is_reluctant { STALLED_OF_RELUCTANT } else { STALLED };
@@ -124,7 +124,7 @@ impl Shared {
         }
     }
 
-    /// Returns when several responses in a row have not been taken: the client takes nothing any more.
+    /// Returns when the client is stalled: it has let several responses in a row time out.
     pub async fn takes_nothing(&self) {
         self.gone.notified().await;
     }

@@ -1,4 +1,4 @@
-//! What an HTTP/2 client sent and nobody serves: it is counted and logged all the same.
+//! Logs and counts HTTP/2 requests and connections that end without being served.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::exchange::{Arrival, Exchange, Failure, Tracked};
 use crate::routing::RequestHead;
 use crate::telemetry::record::Protocol;
 
-/// A request that the codec has refused, and that it does not show.
+/// A request that h2 has refused by itself, so that its head is not known.
 pub fn by_codec(shared: &Shared, said: Said) {
     let (failure, detail) = match said {
         Said::Response { .. } => (Failure::HeadersTooLarge, "its fields are too large"),
@@ -22,7 +22,7 @@ pub fn by_codec(shared: &Shared, said: Said) {
     log(shared, &Unread, "", failure, Some(detail));
 }
 
-/// A request that its client has reset before its turn.
+/// A request that its client has reset before it got a permit.
 pub fn gone(shared: &Rc<Shared>, head: &impl RequestHead, target: &str) {
     log(shared, head, target, Failure::ClientGone, None);
 }
@@ -52,9 +52,9 @@ fn log(
     exchange.finish(Some(failure.status().as_u16()), 0, now);
 }
 
-/// A connection that is over, perhaps because of what its client sent.
+/// A connection that h2 has ended with an error.
 pub fn connection(shared: &Shared, error: &h2::Error) {
-    // Clients may go as they like, and what the socket has to say was said by who read from it.
+    // A client may leave at any time, and violations found by `Io` have been logged there.
     if !error.is_library() || !error.is_go_away() {
         return;
     }
@@ -65,7 +65,7 @@ pub fn connection(shared: &Shared, error: &h2::Error) {
     shared.turned_away(reason, &error.to_string());
 }
 
-/// The head of a request that nobody has read.
+/// The head of a request that h2 has not shown.
 struct Unread;
 
 impl RequestHead for Unread {

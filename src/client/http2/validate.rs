@@ -1,16 +1,15 @@
-//! What an HTTP/2 request is refused for before an endpoint is chosen, because it would mean something else in HTTP/1.1, or
-//! could be read in two ways.
+//! Refuses HTTP/2 requests that would mean something else in HTTP/1.1, or are ambiguous, before an endpoint is chosen.
 //!
-//! Names in upper case, fields of the connection, and a length that the body does not keep are refused by the codec with
-//! a reset of the stream, or of the connection (RFC 9113, sections 8.1.1 and 8.2). What it does not show cannot be judged:
-//! a fragment in `:path`, which it cuts off, and pseudo-headers among trailers.
+//! h2 itself resets the stream or the connection for upper-case names, connection-specific fields, and a body that
+//! contradicts its length (RFC 9113, sections 8.1.1 and 8.2). It hides two faults, which therefore pass: a fragment in
+//! `:path`, which it cuts off, and pseudo-headers among trailers.
 
 use http::header;
 use http::request::Parts;
 
 use crate::http1::head::{check_host, check_path};
 
-/// `Err` is why, for the operator.
+/// The error is the reason, for the log.
 pub fn check(request: &Parts) -> Result<(), &'static str> {
     let target = request.uri.path_and_query().map_or("", |target| target.as_str());
     check_path(target.as_bytes(), request.method.as_str().as_bytes())?;
@@ -33,7 +32,7 @@ pub fn check(request: &Parts) -> Result<(), &'static str> {
     }
 }
 
-/// One host, however often it is said (RFC 9113, section 8.3.1).
+/// `:authority` and `Host` must agree (RFC 9113, section 8.3.1).
 fn check_authority(request: &Parts) -> Result<(), &'static str> {
     let mut hosts = request.headers.get_all(header::HOST).iter();
     let (host, other) = (hosts.next(), hosts.next());

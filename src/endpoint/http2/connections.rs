@@ -21,28 +21,28 @@ use crate::pool::connect::NO_HTTP2;
 use crate::pool::{Endpoint, IdleConnections};
 use crate::tls::ClientTls;
 
-/// What may be on its way of one response before the client has taken it, in bytes.
+/// The window of one response, in bytes: how much an endpoint may send before the client has read it.
 const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// The largest window that there is (RFC 9113, section 6.9.1).
+/// The largest window that HTTP/2 allows (RFC 9113, section 6.9.1).
 const WINDOW_MAX: u32 = (1 << 31) - 1;
 
-/// What is kept of one request's body that the endpoint does not take, in bytes.
+/// Bytes of one request's body that are buffered for an endpoint that does not read it.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// All fields of one response's head, in bytes, as HTTP/2 counts them.
+/// The most bytes of fields in one response's head, as HTTP/2 counts them.
 const HEADER_LIST: u32 = 64 * 1024;
 
-/// What unread DATA frames that are smaller than 256 bytes may cost beside what is in them; see `proxy::http2`.
+/// h2's budget for the overhead of unread DATA frames smaller than 256 bytes; see `client::http2`.
 const SMALL_MESSAGES: usize = STREAM_WINDOW as usize / 5 * 256;
 
-/// How long an endpoint may take for the end of a connection.
+/// How long the end of a connection (GOAWAY, close_notify) may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// By endpoint; its address is the key, and so it must be nobody else's while they are here.
+/// The connections by endpoint. The key is the address of the `Endpoint` in memory, which each entry keeps alive.
 pub struct Connections {
     all: Mutex<AHashMap<usize, Arc<OfEndpoint>>>,
-    /// Those to other endpoints, and the descriptors that all have.
+    /// Idle HTTP/1.1 connections, which are closed where there is no descriptor for a new one.
     kept: Arc<IdlePool>,
 }
 
@@ -50,7 +50,7 @@ pub struct Connections {
 struct OfEndpoint {
     endpoint: Arc<Endpoint>,
     open: Mutex<Vec<Arc<Open>>>,
-    /// Held by who opens one: whoever comes meanwhile may find room on it.
+    /// Held while a connection is opened: other requests wait for it, and may then share that connection.
     opening: tokio::sync::Mutex<()>,
 }
 
@@ -60,29 +60,29 @@ struct Open {
     sender: SendRequest<Bytes>,
     tls: Option<Arc<ClientTls>>,
     opened: Instant,
-    /// How many requests it carries.
+    /// The number of its current requests.
     carries: watch::Sender<usize>,
-    /// When its last request has ended.
+    /// When its last request ended.
     idle_since: Mutex<Instant>,
-    /// It has carried others before.
+    /// It has had a request before.
     used: AtomicBool,
-    /// When the endpoint has last answered on it.
+    /// When the endpoint last answered on it.
     answered: Mutex<Option<Instant>>,
-    /// No other request may use it.
+    /// It takes no further requests.
     retired: AtomicBool,
 }
 
-/// Room for one request on a connection.
+/// The place of one request on a connection.
 #[derive(Debug)]
 pub struct StreamPermit {
     open: Arc<Open>,
     pub reused: bool,
-    /// The endpoint had answered others on it.
+    /// The endpoint has answered another request on it before.
     pub proven: bool,
 }
 
 impl Connections {
-    /// Those of one worker.
+    /// For one worker.
     pub fn new(kept: Arc<IdlePool>) -> Arc<Self> {
         let connections = Arc::new(Self { all: Mutex::default(), kept });
         let store: Arc<dyn IdleStore> = connections.clone();
@@ -90,12 +90,12 @@ impl Connections {
         connections
     }
 
-    /// Room for a request on a connection that is there.
+    /// A place on an open connection.
     pub fn take(self: &Arc<Self>, endpoint: &Arc<Endpoint>, pool: &config::Pool) -> Option<StreamPermit> {
         self.all.lock().get(&key(endpoint))?.take(pool)
     }
 
-    /// Room for a request, on a connection that is there or a new one, within `limit`.
+    /// A place on an open connection or, within `limit`, on a new one.
     pub async fn permit(
         self: &Arc<Self>,
         endpoint: &Arc<Endpoint>,
@@ -106,7 +106,7 @@ impl Connections {
         if let Some(permit) = of.take(pool) {
             return Ok(permit);
         }
-        // Begun here: who waits behind somebody that gets no descriptor must not take that for the endpoint's doing.
+        // Set before the lock is waited for: its holder may get no descriptor, which is not the endpoint's fault.
         let descriptor_deadline = connect::descriptor_deadline(pool);
         let opened = async {
             let _turn = of.opening.lock().await;
@@ -117,7 +117,7 @@ impl Connections {
         };
         let opened = timeout(limit, opened).await;
         opened.unwrap_or_else(|_| Err(Failed::new(Failure::ConnectTimeout, None))).inspect_err(|_| {
-            // It may never have any, and be gone with the next reload.
+            // The endpoint may never have a connection, and be gone with the next reload.
             self.leave(endpoint);
         })
     }
@@ -153,7 +153,7 @@ impl Connections {
             answered: Mutex::default(),
             retired: AtomicBool::new(false),
         });
-        // Before it is driven, so that it is not idle.
+        // Taken before the connection's task starts, which would otherwise find it idle.
         let permit = open.permit();
         of.open.lock().push(open.clone());
         let life = Life {
@@ -168,7 +168,7 @@ impl Connections {
         Ok(permit)
     }
 
-    /// Forgets the endpoint where it has no connection, and nobody opens one.
+    /// Removes the endpoint's entry, if it has no connection and none is being opened.
     fn leave(&self, endpoint: &Arc<Endpoint>) {
         let mut all = self.all.lock();
         let is_over = |of: &Arc<OfEndpoint>| of.open.lock().is_empty() && of.opening.try_lock().is_ok();
@@ -179,7 +179,7 @@ impl Connections {
 }
 
 impl IdleStore for Connections {
-    /// Forgotten, they say goodbye, which takes a moment.
+    /// Drops the handles; the connections' tasks then close them, which takes a moment.
     fn close_oldest(&self) -> usize {
         let all: Vec<_> = self.all.lock().values().cloned().collect();
         let idle =
@@ -195,7 +195,7 @@ impl IdleStore for Connections {
 
 fn builder(pool: &config::Pool) -> Builder {
     let mut builder = Builder::new();
-    // One whose client is slow must not hold up the others: there is room for all of them.
+    // Sum of all streams' windows, so that a response whose client is slow does not hold up the others.
     let all = STREAM_WINDOW.saturating_mul(pool.connections.streams).min(WINDOW_MAX);
     builder
         .enable_push(false)
@@ -208,7 +208,7 @@ fn builder(pool: &config::Pool) -> Builder {
 }
 
 impl OfEndpoint {
-    /// Room on a connection that is there: of those that have any, the one with the fewest requests.
+    /// A place on the open connection that has room and the fewest requests.
     fn take(&self, pool: &config::Pool) -> Option<StreamPermit> {
         let now = Instant::now();
         let mut open = self.open.lock();
@@ -217,7 +217,7 @@ impl OfEndpoint {
         least.map(|open| open.permit())
     }
 
-    /// Connections that carry nothing, each with the time since when.
+    /// The idle connections, each with the time since when it is idle.
     fn idle(&self) -> impl Iterator<Item = (Instant, Arc<Open>)> + use<> {
         let open = self.open.lock();
         let idle = open.iter().filter(|open| open.carries() == 0);
@@ -225,7 +225,7 @@ impl OfEndpoint {
         idle.into_iter()
     }
 
-    /// `false`: it has been taken meanwhile, or has gone.
+    /// Closes a connection; `false`: it is in use again, or has gone.
     fn close_idle(&self, idle: &Arc<Open>) -> bool {
         let mut open = self.open.lock();
         let before = open.len();
@@ -239,7 +239,7 @@ impl OfEndpoint {
 }
 
 impl Open {
-    /// Whether it may take another request; what it carries goes on all the same.
+    /// Whether it may take further requests; its current ones are not affected.
     fn is_good(&self, pool: &config::Pool, now: Instant) -> bool {
         let too_old = pool.connections.age.is_some_and(|age| now.duration_since(self.opened) >= age);
         let same = match (&self.tls, &pool.tls) {
@@ -276,12 +276,12 @@ impl StreamPermit {
         *self.open.answered.lock() = Some(Instant::now());
     }
 
-    /// Whether it has answered anybody on this connection since then.
+    /// Whether the endpoint has answered any request on this connection since `moment`.
     pub fn has_answered_since(&self, moment: Instant) -> bool {
         self.open.answered.lock().is_some_and(|answered| answered >= moment)
     }
 
-    /// Something is wrong with the connection: it gets no other requests.
+    /// Has the connection take no further requests, because it may be broken.
     pub fn retire(&self) {
         self.open.retired.store(true, Relaxed);
     }
@@ -294,14 +294,14 @@ impl Drop for StreamPermit {
     }
 }
 
-/// What moves a connection's bytes, and ends it.
+/// The task that drives a connection, and closes it.
 struct Life {
     open: Weak<Open>,
     carries: watch::Receiver<usize>,
     of: Arc<OfEndpoint>,
     all: Weak<Connections>,
     keep_alive: Duration,
-    /// Idle connections that the endpoint may have.
+    /// The most idle connections of the endpoint.
     idle_most: u64,
 }
 
@@ -309,13 +309,13 @@ impl Life {
     async fn drive(mut self, connection: Connection<Stream, Bytes>) {
         tokio::pin!(connection);
         let over = tokio::select! {
-            // Why it ended, its streams have heard.
+            // Its streams get the error, if there is one.
             _ = &mut connection => true,
             () = self.idle() => false,
         };
         self.of.forget(&self.open);
         if !over {
-            // With its last handle gone, it says goodbye. Who does not take it has gone.
+            // With its last handle gone, h2 closes it. On an error the endpoint has gone already.
             let _ = timeout(GOODBYE, connection).await;
         }
         if let Some(all) = self.all.upgrade() {
@@ -323,7 +323,7 @@ impl Life {
         }
     }
 
-    /// Returns when it has carried nothing for too long, is one idle connection too many, or is to carry nothing more.
+    /// Returns when the connection has been idle for too long, is one idle connection too many, or is idle and retired.
     async fn idle(&mut self) {
         let mut counted = IdleConnections::of(self.of.endpoint.clone());
         loop {
@@ -337,7 +337,7 @@ impl Life {
                 () = sleep(self.keep_alive) => return,
                 more = self.carries.wait_for(|count| *count > 0) => match more {
                     Ok(_) => counted.remove(1),
-                    // It has been forgotten.
+                    // It has been removed from `OfEndpoint::open`.
                     Err(_) => return,
                 }
             }

@@ -1,4 +1,4 @@
-//! The head of a request as an endpoint of HTTP/2 is to see it.
+//! The head of a request to an HTTP/2 endpoint.
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
@@ -8,11 +8,11 @@ use crate::exchange::Action;
 use crate::http1::write;
 use crate::message::{Framing, RequestFields, put_edits};
 
-/// `secured`: by TLS.
+/// `secured`: over TLS, which decides `:scheme`.
 pub fn head<R: RequestFields>(ask: &Ask<'_, R>, secured: bool) -> Result<Request<()>, http::Error> {
     let Ask { request, edits, .. } = ask;
     let framing = match request.framing() {
-        // A body may have trailers whatever its length.
+        // `Trailer` stays, because over HTTP/2 a body of known length may have trailers.
         Framing::None => Framing::None,
         _ => Framing::Chunked,
     };
@@ -20,9 +20,9 @@ pub fn head<R: RequestFields>(ask: &Ask<'_, R>, secured: bool) -> Result<Request
 
     request.copy_fields(&mut fields, |name, _| !write::goes(name, edits, framing));
     put_edits(&mut fields, edits);
-    // The authority says it (RFC 9113, section 8.3.1).
+    // `:authority` replaces it (RFC 9113, section 8.3.1).
     fields.remove(header::HOST);
-    // Who waits to be asked for the body has been asked.
+    // A client that expects `100 Continue` has been sent it.
     fields.remove(header::EXPECT);
     if let Framing::Length(length) = request.framing() {
         fields.insert(header::CONTENT_LENGTH, length.into());
