@@ -1,8 +1,8 @@
-//! One request between a client's stream and an endpoint's: attempts, bodies both ways, tunnels, local replies. It moves
-//! bytes and asks `exchange` for every decision.
+//! Forwards one request between a client's stream and an endpoint's: attempts, bodies both ways, tunnels, local
+//! replies. It moves bytes, and asks `exchange` for every decision.
 //!
-//! The protocols are implementations of [`ClientStream`] and [`EndpointStream`](crate::endpoint::EndpointStream); nothing
-//! here knows which one is on either side.
+//! HTTP/1.1 and HTTP/2 are implementations of [`ClientStream`] and
+//! [`EndpointStream`](crate::endpoint::EndpointStream).
 
 // What a client or an endpoint sends must never end a worker.
 #![cfg_attr(
@@ -39,7 +39,7 @@ pub trait ClientStream: BodySource + BodySink {
 
     fn request(&self) -> Self::Request<'_>;
 
-    /// Puts the path's normal form in the place of the one that was sent; `false`: its target cannot hold it.
+    /// Replaces the path by its normal form; `false`: that is not valid in the request's target.
     fn set_path(&mut self, path: &str) -> bool;
 
     fn worker(&self) -> &Rc<Worker>;
@@ -48,60 +48,59 @@ pub trait ClientStream: BodySource + BodySink {
 
     fn identity(&self) -> &ClientIdentity;
 
-    /// What TLS was agreed on; `None`: there is none.
+    /// The TLS session's properties; `None`: no TLS.
     fn secured(&self) -> Option<&Arc<Secured>>;
 
     /// The snapshot in force and the listener; `None`: the listener is not there any more.
     fn scope_in_force(&self) -> Option<Arc<RequestScope>>;
 
-    /// When the last thing happened that was waited for: the clock is not looked at more often than that.
+    /// When the last wait ended, as recorded by [`tick`](Self::tick); the clock is read only then.
     fn now(&self) -> Instant;
 
-    /// Looks at the clock: something has been waited for.
+    /// Reads the clock after a wait.
     fn tick(&mut self) -> Instant;
 
-    /// How long the request has waited for its permit to begin.
+    /// How long the request waited for its permit to begin.
     fn queued(&self) -> Option<Duration> {
         None
     }
 
-    /// Judges what has come of the body together with the head, before an endpoint hears of it.
+    /// Checks the part of the body that arrived with the head, before an endpoint is chosen.
     fn check_body(&self) -> Result<(), String>;
 
-    /// From now on keeps what is read of the body, as long as it is little, so that it can be sent again.
+    /// From now on keeps what is read of the body, up to a limit, so that it can be sent again.
     fn keep_body(&mut self);
 
     fn can_rewind(&self) -> bool;
 
-    /// Puts what has been read of the body back, to be sent again.
+    /// Puts back what has been read of the body, to be sent again.
     fn rewind(&mut self);
 
     /// An error if the client has gone. Reads what it sends ahead, as far as there is room.
     fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()>;
 
-    /// Whether a response can go to this client at all, beside what `exchange` says: the reason where not.
+    /// Checks whether the client's protocol allows this response; the error is the reason.
     fn judge(&self, response: &impl ResponseHead) -> Result<(), String>;
 
-    /// Sends an interim response, if the client's version has any; it may be pending until it is flushed by
-    /// [`poll_send`](BodySink::poll_send).
+    /// Sends an interim response, if the client's version has any. It may stay pending until
+    /// [`poll_send`](BodySink::poll_send) flushes it.
     fn send_interim(&mut self, response: &impl ResponseHead, edits: &Edits);
 
-    /// Sends the head of the final response, in one piece with its body where it can; `onward` says how that follows.
+    /// Sends the head of the final response, in one piece with its body where possible.
     fn send_head(&mut self, response: &impl ResponseHead, edits: &Edits, onward: Onward);
 
-    /// Sends the head of a response by which the stream becomes a tunnel: both bodies are bytes as they are from then on.
-    /// Returns the status that says so to the client.
+    /// Sends the head of a response by which the stream becomes a tunnel. Returns the status that the client gets.
     fn switch_protocols(&mut self, response: &impl ResponseHead, edits: &Edits) -> u16;
 
-    /// Its connection serves no request behind this one: the client may be hostile, or what it sends cannot be read.
+    /// Closes the connection after this request: the client may be hostile, or its further bytes cannot be parsed.
     fn close_behind(&mut self);
 }
 
-/// How a request has ended for its client.
+/// How a request has ended for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// It has a whole response, whoever made it.
+    /// The client has a whole response, an endpoint's or a local reply.
     Whole,
-    /// It has none, or not all of one, and must not take it for whole.
+    /// The client has no response, or a part of one, which it must not take for a whole one.
     Broken(Failure),
 }

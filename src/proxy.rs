@@ -1,5 +1,4 @@
-//! The engine `pingora`: Cloudflare's Pingora as it comes, with evenkeel's policy in it. Each hook translates, and asks
-//! `exchange`.
+//! The engine `pingora`: Cloudflare's Pingora, unmodified, with hooks that translate and leave decisions to `exchange`.
 
 mod classify;
 mod connection;
@@ -39,12 +38,12 @@ pub struct Carrier {
 }
 
 impl Carrier {
-    /// Of one worker.
+    /// For one worker.
     pub fn new(scopes: Arc<RequestScopes>, lifecycle: Arc<Lifecycle>) -> Self {
         Self { scopes, lifecycle, connections: Arc::default() }
     }
 
-    /// How long idle connections of clients that have to go may stay.
+    /// How long idle connections may stay open in a drain.
     fn drain_idle(&self) -> Duration {
         self.scopes.snapshot().config().server.drain_idle
     }
@@ -72,14 +71,14 @@ impl Carrier {
         Some(Tracked::new(Exchange::begin(scope, arrival)))
     }
 
-    /// Decides a request that waits by the config in force, where that is another one than its own; `true`: it is.
+    /// Decides a waiting request anew, if the config in force is newer than its own; `true`: it has done so.
     fn decides_anew(&self, session: &Session, carried: &mut Carried) -> Result<bool, Failure> {
         let in_force = Visit::of(session).and_then(|visit| self.scopes.of(&visit.listener_state));
         let Some(in_force) = in_force else { return Ok(false) };
         carried.exchange.decide_anew(in_force, &**session.req_header(), Instant::now())
     }
 
-    /// The client's connection serves no more requests than those that have arrived.
+    /// Whether the client's connection has to be closed after the current response.
     fn lets_go(&self, session: &Session) -> bool {
         let Some(visit) = Visit::of(session) else { return self.lifecycle.is_stopping() };
         (self.lifecycle.is_stopping() || visit.listener_state.is_retired()) && !visit.goes_on()
@@ -97,7 +96,7 @@ impl Carrier {
         }
     }
 
-    /// Sends our own answer, and notes why.
+    /// Records the failure, and sends a local reply.
     async fn answer(
         &self,
         session: &mut Session,
@@ -131,13 +130,13 @@ impl Carrier {
                 false => session.write_response_body(Some(answer.body.into()), true).await,
             }
         };
-        // A client that does not take the answer has gone; there is nobody to tell.
+        // On an error the client has gone.
         let _ = timeout(limit, whole).await;
     }
 }
 
-/// Ends the connection with the answer to a request whose body has not come to its end: what is left of it would be taken
-/// for the next request.
+/// Closes the connection after the response to a request whose body is incomplete: the rest would be taken for the next
+/// request.
 fn close_behind(session: &mut Session) {
     session.set_keepalive(None);
     if let Some(visit) = Visit::of(session) {
@@ -145,7 +144,7 @@ fn close_behind(session: &mut Session) {
     }
 }
 
-/// Waits until there may be an endpoint, or the time is over.
+/// Waits until there may be an endpoint, the time is over, or the client has gone.
 async fn wait_for_endpoint(session: &mut Session, wait: Wait, limit: Duration) -> Result<(), Failure> {
     tokio::select! {
         _ = wait.until_available(limit) => Ok(()),
@@ -153,8 +152,8 @@ async fn wait_for_endpoint(session: &mut Session, wait: Wait, limit: Duration) -
     }
 }
 
-/// Returns when the client has reset its connection; never while the rest of a request's body may still come, because
-/// that must not be read here.
+/// Returns when the client has reset its connection; never while the request's body is incomplete, because it must not
+/// be read here.
 async fn client_gone(session: &mut Session) {
     if session.is_body_done() && session.read_body_or_idle(true).await.is_err() {
         return;

@@ -1,4 +1,4 @@
-//! One attempt: the request goes to an endpoint and its response comes back, whichever way they overlap.
+//! One attempt: sends the request to an endpoint and the response to the client, which may overlap.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -16,26 +16,26 @@ use crate::message::{Framing, RequestFields, ResponseHead, Version};
 use crate::routing::RequestHead;
 use crate::worker::deadline::Elapsed;
 
-/// More interim responses than anybody needs (RFC 9110, section 15.2).
+/// The most interim responses before a final one (RFC 9110, section 15.2).
 const INTERIM_MAX: usize = 20;
 
-/// What the client has been sent.
+/// What the client has been sent so far.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Sent {
     pub status: Option<u16>,
     pub bytes: u64,
 }
 
-/// What came of an attempt whose request has been sent.
+/// The result of an attempt that got a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answered {
     /// The client has the whole response.
     Whole,
-    /// The response is not for the client: the next attempt may follow.
+    /// The response is not forwarded: another attempt may follow.
     Again,
 }
 
-/// What the attempt waits for now, and so which limit holds.
+/// What the attempt waits for now, which decides the time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waits {
     Nothing,
@@ -43,7 +43,7 @@ enum Waits {
     EndpointWrite,
     Response,
     ResponseBody,
-    /// To take the response.
+    /// That the client takes the response.
     ClientRead,
 }
 
@@ -54,10 +54,10 @@ pub struct Attempt<'a, C, E> {
     listener: &'a Listener,
     pool: &'a config::Pool,
     upload: Transfer,
-    /// The endpoint has all of the request, or takes no more of it.
+    /// The endpoint has the whole request, or takes no more of it.
     uploaded: bool,
     rate: MinBodyRate,
-    /// When it began, until its first deadline has been set.
+    /// When the attempt began, until the first deadline is set from it.
     began: Option<Instant>,
     waits: Waits,
     interim: usize,
@@ -86,7 +86,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         }
     }
 
-    /// Sends the request, and gives the client the response, if it is for the client.
+    /// Sends the request, and forwards the response unless it is to be retried or refused.
     pub async fn run(&mut self, sent: &mut Sent) -> Result<Answered, Failed> {
         let answered = self.response().await;
         let now = self.client.tick();
@@ -99,13 +99,13 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         }
     }
 
-    /// The status of the response whose head has come.
+    /// The status of the response whose head has arrived.
     fn status(&self) -> u16 {
         self.endpoint.response().status()
     }
 
-    /// Sends the request, as far as the endpoint takes it, and reads the final response's head. Interim responses go on to
-    /// the client.
+    /// Sends the request, as far as the endpoint takes it, and reads the final response's head. Forwards interim
+    /// responses.
     async fn response(&mut self) -> Result<(), Failed> {
         if !E::ASKS_FOR_BODY && self.is_asked_to_continue() {
             Box::pin(self.tell_to_continue()).await?;
@@ -117,7 +117,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
                 let judged = self.client.judge(&self.endpoint.response());
                 return judged.map_err(|reason| Failed::new(Failure::BadResponse, reason));
             }
-            // Boxed because hardly any response has one before it.
+            // Boxed because interim responses are rare.
             Box::pin(self.pass_interim()).await?;
         }
     }
@@ -138,7 +138,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         self.flush().await
     }
 
-    /// The client waits to be told to send its body (RFC 9110, section 10.1.1).
+    /// Whether the client waits for `100 Continue` (RFC 9110, section 10.1.1).
     fn is_asked_to_continue(&self) -> bool {
         let head = self.client.request();
         let expects = head.header("expect").is_some_and(|expect| expect.eq_ignore_ascii_case("100-continue"));
@@ -153,7 +153,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         self.flush().await
     }
 
-    /// Lets the client take what it has been sent of interim responses.
+    /// Waits until the interim responses have been sent.
     async fn flush(&mut self) -> Result<(), Failed> {
         let client = &mut *self.client;
         if !client.has_pending() {
@@ -178,7 +178,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         match flushed {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Failed::of_client(Failure::ClientGone, error.to_string())),
-            // Whatever it was that ran out: behind a part of a response there is no place for another.
+            // Of the client, even at the deadline of the request: no local reply may follow a part of a response.
             Err(Elapsed) => Err(Failed::of_client(Failure::ClientStalled, None)),
         }
     }
@@ -202,7 +202,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         Poll::Ready(Err(self.too_late()))
     }
 
-    /// Carries on the request's body.
+    /// Moves the request's body on.
     fn poll_upload(&mut self, context: &mut Context<'_>) -> Result<(), Failed> {
         if self.uploaded {
             return Ok(());
@@ -211,7 +211,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         let mut count = |bytes| exchange.request_body(bytes);
         match upload.poll(context, *client, endpoint, &mut count) {
             Poll::Pending => Ok(()),
-            // Where the endpoint takes no more of it, it may have answered.
+            // An endpoint that takes no more of the body may have answered.
             Poll::Ready(Ok(()) | Err(TransferError::Sink(_))) => {
                 self.uploaded = true;
                 Ok(())
@@ -232,7 +232,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         gone.map_err(|error| Failed::of_client(Failure::ClientGone, error.to_string()))
     }
 
-    /// Sets the deadline anew where something has moved or something else is waited for.
+    /// Sets the deadline anew if bytes have moved or something else is waited for.
     fn wait(&mut self, waits: Waits, moved: bool) {
         if waits == self.waits && !moved {
             return;
@@ -253,7 +253,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         self.client.timer().set_from(now, limit);
     }
 
-    /// What it means that the deadline has passed.
+    /// The failure that a passed deadline means.
     fn too_late(&mut self) -> Failed {
         let whole = self.client.timer().is_at_bound();
         if !matches!(self.waits, Waits::RequestBody | Waits::ClientRead) {
@@ -274,7 +274,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         }
     }
 
-    /// The time for the whole request is over.
+    /// The failure when the time for the whole request is over.
     fn past_deadline(&self) -> Failed {
         let waited_for = match self.waits {
             Waits::RequestBody => "waiting for the request's body",
@@ -287,7 +287,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         Failed { of_client, ..Failed::new(Failure::RequestDeadline, waited_for.to_owned()) }
     }
 
-    /// Gives the client the response whose head has come.
+    /// Forwards the response whose head has arrived.
     async fn deliver(&mut self, sent: &mut Sent) -> Result<(), Failed> {
         if self.status() == 101 {
             // Boxed to keep the future of other responses small.
@@ -306,14 +306,14 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         Ok(())
     }
 
-    /// Where the client has its whole response, the endpoint's connection may serve another request.
+    /// Gives the endpoint's connection back if the client has the whole response.
     pub fn finish(self, answered: &Result<Answered, Failed>) {
         if let Ok(Answered::Whole) = answered {
             self.endpoint.finish();
         }
     }
 
-    /// The response's head on its way to the client.
+    /// Sends the response's head to the client.
     fn send_head(&mut self) {
         let worker = self.client.worker().clone();
         let mut edits = worker.edits.take();
@@ -359,7 +359,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             return Poll::Ready(done);
         }
         if !self.uploaded && self.poll_upload(context).is_err() {
-            // The endpoint has answered: if the client does not send on, the answer is what counts.
+            // The endpoint has answered already, so a broken upload must not cut the response.
             self.uploaded = true;
         }
         if self.uploaded {
@@ -367,10 +367,10 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         }
         let (waits, moved) = match download.waits_for {
             WaitsFor::Source => (Waits::ResponseBody, download.moved || self.upload.moved),
-            // What a client sends is no reason to wait longer for it to read.
+            // Upload progress does not extend the time that the client has for reading.
             WaitsFor::Sink => (Waits::ClientRead, download.moved),
         };
-        // Nearly every response goes out at once, and needs no deadline.
+        // Set only here: nearly every response is sent at once, and needs no deadline.
         self.wait(waits, moved);
         ready!(self.client.timer().poll_passed(context));
         Poll::Ready(Err(self.too_late()))
@@ -408,7 +408,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     }
 }
 
-/// Whether it is a WebSocket that the endpoint has switched to.
+/// Whether the endpoint has switched to WebSocket.
 fn is_websocket<'a>(mut fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> bool {
     fields.any(|(name, value)| {
         name.eq_ignore_ascii_case(b"upgrade") && value.trim_ascii().eq_ignore_ascii_case(b"websocket")

@@ -1,4 +1,4 @@
-//! Responses that are made here.
+//! Sends the responses that evenkeel makes itself.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -15,11 +15,12 @@ use crate::routing::RequestHead;
 use crate::worker::deadline::Elapsed;
 
 impl<C: ClientStream> Request<'_, C> {
-    /// Notes why the request failed and, unless the client has gone, says so to it. It has seen nothing of a response yet.
+    /// Records why the request failed and, unless the client has gone, sends a local reply. Must not be called after
+    /// the head of a final response.
     pub(super) async fn fail(&mut self, failed: Failed) -> Ending {
         let Failed { failure, detail, .. } = failed;
         self.exchange.failed(failure, detail);
-        // If the time for the request is over, there is still some to say so.
+        // The reply has time of its own, even if the request's is over.
         self.client.timer().bound(None);
         if failure.status().as_u16() == 499 {
             return Ending::Broken(failure);
@@ -40,7 +41,7 @@ impl<C: ClientStream> Request<'_, C> {
         ending
     }
 
-    /// Sends `body` behind the head that has been sent, within the time that the client has for it.
+    /// Sends `body` after the head, within `timeouts.write`.
     async fn send(&mut self, body: &mut ReplyBody) -> Ending {
         let Self { client, sent, listener, .. } = self;
         let mut transfer = Transfer::default();
@@ -54,13 +55,12 @@ impl<C: ClientStream> Request<'_, C> {
         sent.bytes += transfer.delivered;
         match done {
             Ok(Ok(())) => Ending::Whole,
-            // There is nobody to tell.
             Ok(Err(_)) => Ending::Broken(Failure::ClientGone),
             Err(Elapsed) => Ending::Broken(Failure::ClientStalled),
         }
     }
 
-    /// Notes why the response broke off whose beginning the client has seen, and says so to a client of gRPC.
+    /// Records why a response broke off after its head, and tells a gRPC client in trailers.
     pub(super) async fn cut(&mut self, failed: Failed) -> Ending {
         let Failed { failure, detail, of_client, .. } = failed;
         if !of_client {
@@ -75,11 +75,11 @@ impl<C: ClientStream> Request<'_, C> {
     }
 }
 
-/// The head of a response that is made here.
+/// The head of a local reply.
 struct ReplyHead {
     status: u16,
     headers: Vec<(http::HeaderName, http::HeaderValue)>,
-    /// Of its body.
+    /// Of its body, in bytes.
     length: usize,
 }
 
@@ -124,7 +124,7 @@ impl ResponseHead for ReplyHead {
     }
 }
 
-/// `100 Continue`.
+/// The head of a `100 Continue` of our own.
 pub(super) struct Continue;
 
 impl ResponseHead for Continue {
@@ -158,7 +158,7 @@ fn reason(status: u16) -> &'static [u8] {
     status.and_then(|status| status.canonical_reason()).unwrap_or_default().as_bytes()
 }
 
-/// A body that is there as a whole.
+/// A body that is complete in memory.
 #[derive(Debug, Default)]
 pub(super) struct ReplyBody {
     pub data: Bytes,
@@ -192,7 +192,7 @@ impl BodySource for ReplyBody {
     }
 }
 
-/// A body of which nothing has come yet.
+/// A body of which nothing ever arrives, to flush a sink's own bytes.
 pub(super) struct Nothing;
 
 impl BodySource for Nothing {

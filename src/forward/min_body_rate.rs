@@ -1,13 +1,15 @@
-//! How slowly a client may send a body.
+//! The minimum rate at which a client must send a body.
 
 use std::time::{Duration, Instant};
 
-/// The time that a client has taken for a body, held against a least rate.
+/// Measures the time that a client takes for a body against a minimum rate.
 #[derive(Debug, Clone, Copy)]
 pub struct MinBodyRate {
     /// Bytes a second; `None`: any.
     rate: Option<u64>,
+    /// How long the client has been waited for, without the current wait.
     waited: Duration,
+    /// When the current wait for the client began.
     since: Option<Instant>,
 }
 
@@ -16,8 +18,8 @@ impl MinBodyRate {
         Self { rate, waited: Duration::ZERO, since: None }
     }
 
-    /// How long the client may be waited for from `now` on: at most `pause`, and no longer than it has left in all. It
-    /// has `pause` and a second more for every `rate` bytes, of which it has sent `received`.
+    /// How long the client may be waited for from `now` on: at most `pause`, and at most what is left of its total
+    /// time, which is `pause` and one second for every `rate` bytes of `received`.
     pub fn wait(&mut self, now: Instant, received: u64, pause: Duration) -> Duration {
         let Some(rate) = self.rate else { return pause };
         self.stop(now);
@@ -27,14 +29,14 @@ impl MinBodyRate {
         allowed.saturating_sub(self.waited).min(pause)
     }
 
-    /// It is somebody else who is waited for.
+    /// Stops the client's time: something else is waited for.
     pub fn stop(&mut self, now: Instant) {
         if let Some(since) = self.since.take() {
             self.waited += now.saturating_duration_since(since);
         }
     }
 
-    /// Whether the client was cut short: it has sent something within the pause that it may make.
+    /// Whether the last wait ended because of the rate, not because of a pause.
     pub fn is_slow(&self, now: Instant, pause: Duration) -> bool {
         self.since.is_some_and(|since| now.saturating_duration_since(since) < pause)
     }

@@ -1,4 +1,4 @@
-//! One request from its head to its record: asks `exchange` what to do, and does it.
+//! One request from its head to its record: attempts and local replies, as `exchange` decides.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -26,17 +26,17 @@ pub(super) struct Request<'a, C> {
     pub client: &'a mut C,
     pub listener: Arc<OwnListener>,
     pub exchange: Tracked,
-    /// What the client has been sent.
     pub sent: Sent,
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 enum Outcome {
     Ended(Ending),
-    /// The next attempt may follow.
+    /// Another attempt may follow.
     Again,
+    /// No other attempt may follow.
     Failed(Failed),
-    /// The response has broken off whose beginning the client has seen.
+    /// The response broke off after the client got its head.
     Cut(Failed),
 }
 
@@ -54,7 +54,7 @@ pub async fn serve(client: &mut impl ClientStream, scope: Arc<RequestScope>) -> 
     ending
 }
 
-/// Answers a request whose head was refused; it has its line in the log like any other.
+/// Answers a request whose head was refused, and logs it like any other.
 pub async fn refuse(client: &mut impl ClientStream, scope: Arc<RequestScope>, failed: Failed) -> Ending {
     client.close_behind();
     let mut request = Request::begin(client, scope);
@@ -103,12 +103,11 @@ impl<'a, C: ClientStream> Request<'a, C> {
             self.exchange.admit(&head, head.sizes())?;
         }
         self.check_protocols()?;
-        // What came with the head is judged before an endpoint hears of it.
         self.client.check_body().map_err(|reason| Failed::new(Failure::BadRequest, reason))
     }
 
-    /// What HTTP/1.1 does with `Upgrade`, endpoints of HTTP/2 are not asked for: a client of HTTP/1.1 gets an answer
-    /// without it (RFC 9110, section 7.8), one of HTTP/2 has no other request to make.
+    /// Refuses a WebSocket over HTTP/2 if the pool's endpoints speak HTTP/2, too: they cannot be sent `Upgrade`. A
+    /// client of HTTP/1.1 gets a response without the upgrade (RFC 9110, section 7.8).
     fn check_protocols(&self) -> Result<(), Failed> {
         let head = self.client.request();
         if head.version() == Version::Http2 && head.is_upgrade() && !self.exchange.is_upgrade() {
@@ -118,7 +117,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         Ok(())
     }
 
-    /// No deadline of its connection is later than the request's own.
+    /// Bounds all deadlines of the client's timer by the request's own.
     fn bound(&self) {
         self.client.timer().bound(self.exchange.deadline());
     }
@@ -146,8 +145,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         }
     }
 
-    /// Waits until there may be an endpoint, unless the config in force says something else about the request than its
-    /// own.
+    /// Waits until there may be an endpoint, unless a newer config decides the request anew.
     async fn wait(&mut self, wait: Wait, limit: Duration) -> Result<(), Failed> {
         if let Some(in_force) = self.client.scope_in_force() {
             self.listener = in_force.listener().clone();
@@ -219,7 +217,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         endpoint: &Arc<Endpoint>,
         scope: &Arc<ResponseScope>,
     ) -> Result<Http2Endpoint, Failed> {
-        // An endpoint that refuses a stream has not looked at it, whatever its method.
+        // An endpoint that refuses a stream has not processed it, so even a POST can be sent again.
         self.client.keep_body();
         let (pool, worker) = (scope.pool(), self.client.worker().clone());
         let permit = match worker.http2_connections.take(endpoint, pool) {
@@ -240,7 +238,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         Ok(Connection { stream, tls: pool.tls.clone(), opened: Instant::now(), reused: false })
     }
 
-    /// Connects within `limit`, and within the time that the request has.
+    /// Connects within `limit`, and before the request's own deadline.
     async fn in_time<T>(
         &mut self,
         connects: impl Future<Output = Result<T, Failed>>,
@@ -263,7 +261,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         self.exchange.request_body_again();
     }
 
-    /// Writes what the endpoint is asked.
+    /// Calls `write` with the request as the endpoint gets it.
     fn ask<T>(&self, endpoint: &Endpoint, write: impl FnOnce(&Ask<'_, C::Request<'_>>) -> T) -> T {
         let (request, worker) = (self.client.request(), self.client.worker());
         let mut edits = worker.edits.take();
@@ -274,7 +272,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         written
     }
 
-    /// What follows an attempt whose request has been sent.
+    /// Decides what follows an attempt whose request has been sent.
     fn conclude(&mut self, answered: Result<Answered, Failed>) -> Outcome {
         match answered {
             Ok(Answered::Whole) => Outcome::Ended(Ending::Whole),
@@ -284,7 +282,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         }
     }
 
-    /// An attempt has come to nothing before the client has seen anything of a response.
+    /// Decides what follows an attempt that failed before the client got a response's head.
     fn attempt_failed(&mut self, failed: Failed) -> Outcome {
         let circumstances = circumstances(self.client, failed.stale);
         let (detail, now) = (failed.detail.as_deref(), self.client.now());

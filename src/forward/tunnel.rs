@@ -1,4 +1,4 @@
-//! A stream that has switched protocols: bytes in both directions, until a side has ended or neither says anything for too
+//! A stream that has switched protocols: moves bytes in both directions, until one side ends or both are silent for too
 //! long.
 
 use std::future::poll_fn;
@@ -14,7 +14,7 @@ use crate::body::{BodySink, BodySource, ReadError, Transfer, TransferError};
 use crate::endpoint::EndpointStream;
 use crate::worker::deadline::Phase;
 
-/// How many bytes went each way.
+/// How many bytes were moved in each direction.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Carried {
     pub from_client: u64,
@@ -25,13 +25,13 @@ pub struct Carried {
 #[derive(Default)]
 struct Flow {
     transfer: Transfer,
-    /// Of what has gone this way, if it is a WebSocket.
+    /// Tracks the frames that have been sent, if it is a WebSocket.
     frames: Option<Frames>,
 }
 
-/// Carries bytes until the endpoint has said all, a side fails, or nothing has moved for `idle`.
+/// Moves bytes until the endpoint has closed its direction, a side fails, or nothing has moved for `idle`.
 ///
-/// When the worker says farewell, both sides of a WebSocket are told to go as soon as they have had a whole frame.
+/// At the end of a drain, both sides of a WebSocket get a close frame, as soon as they are between two frames.
 pub async fn run(
     client: &mut impl ClientStream,
     endpoint: &mut impl EndpointStream,
@@ -43,7 +43,7 @@ pub async fn run(
     client.timer().set(idle);
     client.timer().enter(Phase::Tunnel);
     poll_fn(|context| {
-        // When the endpoint has said all it will ever say, nobody is left to hear the client.
+        // Once the endpoint has closed its direction, the tunnel ends. A client that has closed its own may still read.
         if is_over(up.poll(context, client, endpoint)) || down.poll(context, endpoint, client).is_ready() {
             return Poll::Ready(());
         }
@@ -61,7 +61,7 @@ pub async fn run(
         if !worker.says_farewell() {
             return Poll::Ready(());
         }
-        // Its end is waited for, and in the middle of a frame there is no place to say so.
+        // In the middle of a frame, no close frame can be sent, so the rest of it is waited for.
         client.timer().set(idle);
         client.timer().poll_passed(context)
     })
@@ -71,7 +71,7 @@ pub async fn run(
     Carried { from_client: up.transfer.delivered, from_endpoint: down.transfer.delivered }
 }
 
-/// Whether a side has failed. A client that has said all may still listen.
+/// Whether a side has failed, in contrast to a client that has only closed its direction.
 fn is_over(flow: Poll<Result<(), TransferError>>) -> bool {
     matches!(flow, Poll::Ready(Err(_)))
 }
@@ -95,22 +95,22 @@ impl Flow {
         std::mem::take(&mut self.transfer.moved)
     }
 
-    /// Whether another frame may be put behind what has gone this way.
+    /// Whether a close frame may follow the bytes sent so far.
     fn may_end(&self) -> bool {
         self.frames.as_ref().is_some_and(Frames::may_follow)
     }
 
-    /// Sends a last frame, if there is a place for it. What has not gone stays behind.
+    /// Sends a last frame, if one may follow. The rest of the source is dropped.
     fn end(&mut self, context: &mut Context<'_>, to: &mut impl BodySink, last: &'static [u8]) {
         if self.may_end() && !to.is_done() {
             let mut last = ReplyBody { data: Bytes::from_static(last), ..ReplyBody::default() };
-            // Who takes nothing cannot be told.
+            // Tried once: a sink that takes nothing is not waited for.
             let _ = to.poll_send(context, &mut last);
         }
     }
 }
 
-/// A source whose bytes are looked at as they go.
+/// A source that passes its bytes to `frames` as they are sent.
 struct Watched<'a, S> {
     source: &'a mut S,
     frames: &'a mut Option<Frames>,

@@ -1,9 +1,9 @@
-//! Where the frames of a WebSocket end (RFC 6455, section 5.2), so that a last one can be put behind a whole one.
+//! Finds the ends of WebSocket frames (RFC 6455, section 5.2), so that a close frame can follow a whole one.
 
-/// A close frame of a server, "going away" (section 7.4.1): the status 1001 and no reason.
+/// A server's close frame with status 1001, "going away" (section 7.4.1), and no reason.
 pub const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
 
-/// The same of a client, whose frames are masked (section 5.3); a mask of zeros is one.
+/// A client's, which must be masked (section 5.3); its mask is zero.
 pub const GOING_AWAY_MASKED: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 
 const CLOSE: u8 = 0x8;
@@ -11,15 +11,16 @@ const CLOSE: u8 = 0x8;
 /// One direction of a WebSocket.
 #[derive(Debug, Default)]
 pub struct Frames {
-    /// Bytes of the header of the frame that has begun.
+    /// The current frame's header, as far as it has passed.
     header: Vec<u8>,
-    /// Bytes of its payload that are to come.
+    /// Bytes of the current payload that have not passed yet.
     left: u64,
+    /// A close frame has passed.
     closed: bool,
 }
 
 impl Frames {
-    /// These bytes have gone by.
+    /// Passes on the next bytes.
     pub fn pass(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.left > 0 {
@@ -46,7 +47,7 @@ impl Frames {
     }
 }
 
-/// The length of a frame's payload, once its whole header is there.
+/// The length of a frame's payload, once its header is complete.
 fn payload(header: &[u8]) -> Option<u64> {
     let second = *header.get(1)?;
     let extended = match second & 0x7f {

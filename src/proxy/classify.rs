@@ -1,4 +1,4 @@
-//! Pingora's errors in the words of `exchange`.
+//! Maps Pingora's errors to the failures of `exchange`.
 
 use pingora_core::{Error, ErrorSource, ErrorType};
 
@@ -13,10 +13,10 @@ pub fn connect_error(error: &Error) -> Failure {
     }
 }
 
-/// An error's words may quote what the other side sent, which can be long.
+/// The most characters of an error's text, which may quote what the other side sent.
 const DETAIL_MAX: usize = 300;
 
-/// `begun`: the client has seen the beginning of a response; `expired`: we have cut the connection for its slowness.
+/// `begun`: the client has been sent the head of a response; `expired`: our deadline has cut the endpoint's connection.
 pub fn error(error: &Error, begun: bool, expired: bool) -> Failure {
     match error.esource {
         ErrorSource::Upstream => endpoint(error, begun, expired),
@@ -42,7 +42,7 @@ pub fn client(error: &Error) -> Failure {
     match error.etype {
         ErrorType::ReadTimedout => Failure::RequestTimeout,
         ErrorType::WriteTimedout => Failure::ClientStalled,
-        // The last one is what its writes come to on HTTP/2.
+        // Failed writes over HTTP/2 are `H2Error`.
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError | ErrorType::H2Error => {
             Failure::ClientGone
         }
@@ -63,7 +63,7 @@ pub fn detail(error: &Error) -> Option<String> {
         }
     };
     let cause = cause.unwrap_or_else(|| error.etype.as_str().to_owned());
-    // Pingora's words for a response that it cannot read contain all of it, the secrets of some client among them.
+    // Pingora's error for a malformed response quotes all of it, which may contain a client's secrets.
     let told = cause.split("buf: ").next().unwrap_or_default().trim();
     Some(told.chars().take(DETAIL_MAX).collect()).filter(|detail: &String| !detail.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Connections to endpoints, held by a second handle, so that one can be cut while Pingora reads from it.
+//! Second handles of the connections to endpoints, by which a connection can be cut while Pingora reads from it.
 
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
@@ -27,7 +27,7 @@ use crate::pool::connect::{TlsFailure, TlsTarget, tls_connect};
 /// A second handle of an open connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// Gone as soon as Pingora closes its own, or the endpoint would not see the end.
+    /// Closed as soon as Pingora closes its own, because otherwise the endpoint would see no FIN.
     handle: Mutex<Option<OwnedFd>>,
     pub deadlines: Deadlines,
 }
@@ -35,15 +35,15 @@ pub struct Connection {
 impl Connection {
     pub fn cut(&self) {
         if let Some(handle) = &*self.handle.lock() {
-            // It may be closed by the other side already.
+            // On an error the other side has closed it already.
             let _ = SockRef::from(handle).shutdown(Shutdown::Both);
         }
     }
 
-    /// Something has come and nobody has read it yet: the client is slow, not the endpoint.
+    /// Whether bytes have arrived that Pingora has not read: then the client is slow, not the endpoint.
     pub fn has_unread(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        // It does not block: Pingora's handle has made the socket non-blocking.
+        // Does not block, because Pingora's handle has made the socket non-blocking.
         self.handle
             .lock()
             .as_ref()
@@ -51,7 +51,7 @@ impl Connection {
     }
 }
 
-/// The open connections by Pingora's descriptor.
+/// The open connections, by the number of Pingora's descriptor.
 #[derive(Debug, Default)]
 pub struct Connections {
     open: Mutex<AHashMap<RawFd, Guarded>>,
@@ -65,7 +65,7 @@ struct Guarded {
 }
 
 impl Connections {
-    /// Another number each time: what Pingora keeps under one of them, it never finds again.
+    /// A new number on each call, as a group key under which Pingora never finds a kept connection again.
     pub fn alone(&self) -> u64 {
         self.alone.fetch_add(1, Relaxed) + 1
     }
@@ -101,7 +101,7 @@ pub struct Dial {
     slot: Slot,
 }
 
-/// What the dial leaves for the day on which its connection ends.
+/// Finds the second handle of a dialled connection, and drops it when Pingora closes the connection.
 #[derive(Debug, Clone)]
 pub struct Slot {
     connections: Arc<Connections>,
@@ -122,7 +122,7 @@ impl Dial {
         self.slot.clone()
     }
 
-    /// Must go with the connection.
+    /// Reports the end of the connection; to be set in the peer's options.
     pub fn tracer(&self) -> Tracer {
         Tracer(Box::new(self.slot.clone()))
     }
@@ -187,7 +187,7 @@ impl Slot {
         Ok(())
     }
 
-    /// The second handle of the connection, where Pingora knows no descriptor of it.
+    /// The second handle of the connection, for TLS, where Pingora knows no descriptor.
     pub fn connection(&self) -> Option<Arc<Connection>> {
         let fd = (*self.fd.lock())?;
         self.connections.get(fd)

@@ -1,4 +1,4 @@
-//! What Pingora carries along with a request: the exchange, and what this carrier needs to serve it.
+//! The context that Pingora passes to the hooks of a request: the exchange, and the state that the hooks share.
 
 use pingora_core::{Error, ErrorType, Result};
 
@@ -6,19 +6,19 @@ use super::connection::Slot;
 use super::watch::{Busy, Limit};
 use crate::exchange::{Failure, Tracked};
 
-/// Pingora makes the context before it knows anything of the request.
+/// Empty at first: Pingora creates the context before it has read a request.
 #[derive(Default)]
 pub struct Context(Option<Box<Carried>>);
 
 pub struct Carried {
     pub exchange: Tracked,
-    /// Where the connection of the attempt under way is found if Pingora has no descriptor of it.
+    /// Finds the current attempt's connection if Pingora has no descriptor of it.
     pub slot: Option<Slot>,
-    /// The connection of the attempt under way, until the endpoint has done its part.
+    /// The current attempt's use of its connection, until the endpoint has sent its whole response.
     pub busy: Option<Busy>,
-    /// Why the request failed, where a hook knows better than Pingora's error.
+    /// Why the request failed, where a hook knows it better than Pingora's error.
     pub failure: Option<Failure>,
-    /// The client has been sent the beginning of a final response.
+    /// The client has been sent the head of a final response.
     pub begun: bool,
 }
 
@@ -27,7 +27,7 @@ impl Context {
         self.0 = Some(Box::new(Carried { exchange, slot: None, busy: None, failure: None, begun: false }));
     }
 
-    /// The request is over, and what it held is given back.
+    /// Takes everything out at the end of the request.
     pub fn end(&mut self) -> Option<Box<Carried>> {
         self.0.take()
     }
@@ -40,30 +40,30 @@ impl Context {
 }
 
 impl Carried {
-    /// Turns a failure into the error that Pingora wants, and remembers it.
+    /// Remembers a failure, and returns an error for Pingora.
     pub fn fail(&mut self, failure: Failure) -> Box<Error> {
         self.failure = Some(failure);
         Error::new(ErrorType::HTTPStatus(failure.status().as_u16()))
     }
 
-    /// The time for the whole request is over, and so the connection was cut.
+    /// Whether the connection was cut because the time for the whole request was over.
     pub fn is_late(&self) -> bool {
         self.is_cut() == Some(Limit::Whole)
     }
 
-    /// What has taken too long, and so the connection was cut.
+    /// The limit because of which the connection was cut.
     pub fn is_cut(&self) -> Option<Limit> {
         self.busy.as_ref().and_then(Busy::is_cut)
     }
 
-    /// The whole request is with the endpoint.
+    /// The endpoint has the whole request: sets the limit for the response's head.
     pub fn awaits_response(&self) {
         if let Some((busy, pool)) = self.busy.as_ref().zip(self.exchange.settings()) {
             busy.waits(pool.timeouts.response);
         }
     }
 
-    /// The head of the final response has come.
+    /// The final response's head has arrived: sets the limit for its body, or none for a tunnel.
     pub fn awaits_body(&self, status: u16) {
         match self.busy.as_ref().zip(self.exchange.settings()) {
             Some((busy, _)) if status == 101 => busy.is_tunnel(),

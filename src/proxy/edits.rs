@@ -8,7 +8,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use crate::exchange::Edits;
 use crate::header_field::{is_connection_specific, is_framing, same_name};
 
-/// What Pingora's two heads can do alike.
+/// The common operations of Pingora's two types of heads.
 pub trait Head {
     fn names(&self) -> impl Iterator<Item = &HeaderName>;
     fn remove(&mut self, name: &HeaderName);
@@ -21,7 +21,7 @@ pub fn apply(head: &mut impl Head, edits: &Edits) -> Result<()> {
     added(edits).try_for_each(|(name, value)| head.append(name, value))
 }
 
-/// The fields that are added, in order. All their values share one piece of memory.
+/// The fields that are added, in order. All their values share one allocation.
 pub fn added(edits: &Edits) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let lines = Bytes::copy_from_slice(edits.lines());
     edits.added().filter_map(move |(name, value)| {
@@ -29,8 +29,8 @@ pub fn added(edits: &Edits) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     })
 }
 
-/// Whether a field of the original goes: because of an edit of its name, or because somebody behind us may take it for
-/// a field that Pingora writes.
+/// Whether a received field is dropped: because an edit sets or removes its name, or because an endpoint may take it
+/// for a field that Pingora writes.
 fn goes(name: &[u8], edits: &Edits) -> bool {
     let is_pingoras = || matches!(name, b"content-length" | b"transfer-encoding" | b"connection");
     edits.replaced(name).any(|other| same_name(other.as_bytes(), name))

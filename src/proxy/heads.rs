@@ -1,4 +1,4 @@
-//! What Pingora leaves in heads, or takes out of them, that neither side should see; policy is in `exchange`.
+//! Repairs heads that Pingora forwards otherwise than the engine `native` does; policy is in `exchange`.
 
 use http::uri::Scheme;
 use http::{Uri, Version, header};
@@ -9,7 +9,7 @@ use pingora_proxy::Session;
 
 use crate::exchange::END_TO_END;
 
-/// Puts back what Pingora lets the client's `Connection` remove, and an endpoint may rely on.
+/// Restores the end-to-end fields that the client's `Connection` has made Pingora remove.
 pub fn restore_end_to_end(client: &RequestHeader, request: &mut RequestHeader) -> Result<()> {
     for name in END_TO_END {
         if !request.headers.contains_key(&name) {
@@ -31,7 +31,7 @@ pub fn join_cookies(request: &mut RequestHeader) -> Result<()> {
     request.insert_header(header::COOKIE, joined)
 }
 
-/// Puts another path in the place of the one that was sent; the query stays.
+/// Replaces the path; the query stays.
 pub fn set_path(request: &mut RequestHeader, path: &str) -> Result<()> {
     let target = match request.uri.query() {
         Some(query) => format!("{path}?{query}"),
@@ -40,7 +40,7 @@ pub fn set_path(request: &mut RequestHeader, path: &str) -> Result<()> {
     if request.uri.authority().is_none() {
         return request.set_raw_path(target.as_bytes());
     }
-    // Of an HTTP/2 request: its authority is what names the host.
+    // An HTTP/2 request: the authority stays, because it names the host.
     let mut parts = request.uri.clone().into_parts();
     parts.scheme.get_or_insert(Scheme::HTTP);
     let refused = || format!("no target: {target}");
@@ -49,8 +49,7 @@ pub fn set_path(request: &mut RequestHeader, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// An endpoint of HTTP/2 is told the host by the authority of the target (RFC 9113, section 8.3.1): the `Host` that the pool
-/// wants becomes that.
+/// Moves `Host` to the target's authority, as HTTP/2 has it (RFC 9113, section 8.3.1).
 pub fn authority_form(request: &mut RequestHeader) -> Result<()> {
     let Some(host) = request.headers.get(header::HOST).cloned() else { return Ok(()) };
     let mut parts = request.uri.clone().into_parts();
@@ -61,11 +60,11 @@ pub fn authority_form(request: &mut RequestHeader) -> Result<()> {
     Ok(())
 }
 
-/// A server that is asked directly is asked by path alone (RFC 9112, section 3.2): an authority in the target would
-/// count more for it than the `Host` that the pool wants.
+/// Reduces the target to path and query, as an origin server expects it (RFC 9112, section 3.2): an authority in the
+/// target would override the `Host` that the pool has set.
 pub fn origin_form(request: &mut RequestHeader) -> Result<()> {
     if request.uri.authority().is_some() {
-        // Of an HTTP/2 request: `Host` has been made of it.
+        // An HTTP/2 request, whose authority has been copied to `Host`.
         let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
         if let Ok(path) = path.parse() {
             request.set_uri(path);
@@ -78,15 +77,15 @@ pub fn origin_form(request: &mut RequestHeader) -> Result<()> {
     if request.method == http::Method::OPTIONS && !rest.contains(['/', '?']) {
         return request.set_raw_path(b"*");
     }
-    // Pingora keeps the bytes of such a target apart from its path; this is the path alone.
+    // Pingora keeps the raw target beside the URI; setting the URI drops it.
     request.set_uri(request.uri.clone());
     Ok(())
 }
 
-/// Sends the head of a response; `ended`: and there is nothing more.
+/// Sends the head of a response; `ended`: it has no body.
 ///
-/// HTTP/2 says so in the head's own frame, and clients of gRPC insist on that where a call fails at once. Pingora would send
-/// an empty DATA frame after it.
+/// Over HTTP/2, END_STREAM is then set on HEADERS, which gRPC clients require where a call fails at once. Pingora would
+/// send an empty DATA frame instead.
 pub async fn send(session: &mut Session, response: Box<ResponseHeader>, ended: bool) -> Result<()> {
     match session.as_downstream_mut() {
         ServerSession::H2(client) if ended => client.write_response_header(response, true),
@@ -94,21 +93,21 @@ pub async fn send(session: &mut Session, response: Box<ResponseHeader>, ended: b
     }
 }
 
-/// Makes the response's framing one of ours: the endpoint's version and its ambiguities end here. `trailers`: they may pass.
+/// Replaces the endpoint's version by HTTP/1.1, and removes ambiguous framing. `trailers`: they are forwarded.
 pub fn own_framing(response: &mut ResponseHeader, trailers: bool) -> Result<()> {
     response.set_version(Version::HTTP_11);
     if !trailers {
-        // What does not come must not be announced.
+        // Trailers that are not forwarded must not be announced.
         response.remove_header(&header::TRAILER);
     }
     if response.status == http::StatusCode::NO_CONTENT {
-        // It has no body, and some clients wait for one that is announced (RFC 9110, section 8.6).
+        // Some clients wait for a body that is announced, although there is none (RFC 9110, section 8.6).
         response.remove_header(&header::CONTENT_LENGTH);
         response.remove_header(&header::TRANSFER_ENCODING);
     }
     let mut lengths = response.headers.get_all(header::CONTENT_LENGTH).iter();
     if let (Some(length), Some(_)) = (lengths.next().cloned(), lengths.next()) {
-        // Pingora has made sure that they are equal.
+        // Pingora has checked that they are equal.
         response.insert_header(header::CONTENT_LENGTH, length)?;
     }
     Ok(())

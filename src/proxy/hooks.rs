@@ -1,4 +1,4 @@
-//! What Pingora calls at each stage of a request: each hook translates, and asks `exchange`.
+//! The hooks that Pingora calls at each stage of a request. Each translates, and leaves decisions to `exchange`.
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ impl ProxyHttp for Carrier {
         Context::default()
     }
 
-    /// Compression is Pingora's only module, and not ours to add unasked.
+    /// Adds no modules: the default is compression, which nobody has configured.
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
@@ -35,14 +35,14 @@ impl ProxyHttp for Carrier {
             return Error::e_explain(ErrorType::InternalError, "a connection of no listener");
         };
         let timeouts = &exchange.listener().timeouts;
-        // Pingora keeps idle connections for ever from the second request on, unless told at each one.
+        // Set for each request: from the second one on, Pingora would keep idle connections for ever.
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(timeouts.keep_alive.as_secs().max(1)));
         }
-        // Once it is read: with the first timeout, Pingora starts a thread that wakes a hundred times a second.
+        // Not earlier: with the first timeout, Pingora starts a thread that wakes a hundred times a second.
         session.set_read_timeout(Some(timeouts.body));
         session.set_write_timeout(Some(timeouts.write));
-        // A client that has sent its request and closed its side still wants the answer (RFC 9112, section 9.6).
+        // A client that half-closes after its request still wants the response (RFC 9112, section 9.6).
         session.set_abort_on_close(false);
         session.set_pipelining_enabled(true);
         ctx.carry(exchange);
@@ -64,7 +64,7 @@ impl ProxyHttp for Carrier {
             return Err(carried.fail(failure));
         }
         carried.exchange.request_body_again();
-        // Of the attempt before: this one is judged by what becomes of it.
+        // Forget the previous attempt.
         carried.failure = None;
         carried.busy = None;
         let (peer, slot) = peer::build(&carried.exchange, &self.connections, Instant::now())
@@ -112,7 +112,7 @@ impl ProxyHttp for Carrier {
         }
         let secured = carried.exchange.pool().is_some_and(|pool| pool.spec().tls.is_some());
         if secured && !carried.exchange.is_upgrade() {
-            // See `peer::build`: the endpoint must not keep it, either.
+            // Pingora does not keep it either: see `peer::build`.
             request.insert_header(header::CONNECTION, "close")?;
         }
         match client.version == Version::HTTP_2 && carried.exchange.speaks_http2() {
@@ -135,7 +135,7 @@ impl ProxyHttp for Carrier {
             return Err(carried.fail(failure));
         }
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
-            // An empty last piece would become a second last chunk.
+            // Pingora would write an empty piece as a last chunk, and then another one.
             *body = None;
         }
         if end_of_stream && !carried.begun {
@@ -191,7 +191,7 @@ impl ProxyHttp for Carrier {
         edits::apply(response, &edits)?;
         heads::own_framing(response, false)?;
         if status == 101 {
-            // It is Pingora's limit for a silent tunnel, too.
+            // Pingora's limit for a silent tunnel, too.
             session.set_read_timeout(carried.exchange.settings().map(|pool| pool.timeouts.tunnel));
         }
         if session.req_header().version < Version::HTTP_11
@@ -220,10 +220,10 @@ impl ProxyHttp for Carrier {
         }
         if end_of_stream {
             if carried.is_late() {
-                // What ends with its connection would seem to be whole.
+                // A response without a length, cut by our deadline, would look complete.
                 return Err(carried.fail(Failure::RequestDeadline).into_up());
             }
-            // The endpoint has done its part; what is left is the client's time.
+            // The endpoint has sent everything; from now on only the client is waited for.
             carried.busy = None;
         } else if let Some(busy) = &carried.busy {
             busy.moves();
@@ -261,7 +261,7 @@ impl ProxyHttp for Carrier {
         reused: bool,
     ) -> Box<Error> {
         let Ok(carried) = ctx.carried() else { return error };
-        // A status that is retried has been counted where it was seen.
+        // A status that is retried has been counted in `upstream_response_filter`.
         if carried.failure.is_none() && matches!(error.etype, ErrorType::HTTPStatus(_)) && error.retry() {
             return error;
         }
@@ -290,7 +290,7 @@ impl ProxyHttp for Carrier {
             carried.exchange.failed(failure, detail);
             return none;
         }
-        // Pingora closes the connection behind it, which the client must be told.
+        // Pingora closes the connection after it, which the response must announce.
         session.set_keepalive(None);
         self.answer(session, carried, failure, detail).await;
         FailToProxy { error_code: failure.status().as_u16(), can_reuse_downstream: false }
@@ -298,7 +298,7 @@ impl ProxyHttp for Carrier {
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Context) {
         let status = session.response_written().map(|response| response.status.as_u16());
-        // Where a `100 Continue` was all that the client stayed for, it has had no answer.
+        // A client that left after `100 Continue` has had no response.
         let status = status.filter(|status| *status == 101 || *status >= 200);
         let bytes_out = session.body_bytes_sent() as u64;
         if let Some(mut carried) = ctx.end() {
@@ -309,7 +309,7 @@ impl ProxyHttp for Carrier {
         }
     }
 
-    /// The access log has a line with the cause for each of them.
+    /// The access log has a line with the cause for each error.
     fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
         true
     }
@@ -328,7 +328,7 @@ impl ProxyHttp for Carrier {
 /// Why a request is refused, with a detail for the operator.
 type Refusal = (Failure, Option<String>);
 
-/// Whether a request is good to be carried on, before an endpoint is chosen.
+/// Checks a request before an endpoint is chosen. The outer error is Pingora's own.
 fn judge(session: &mut Session, carried: &mut Carried) -> Result<std::result::Result<(), Refusal>> {
     if session.req_header().method == http::Method::CONNECT {
         return Ok(Err((Failure::MethodNotAllowed, None)));
@@ -344,7 +344,7 @@ fn judge(session: &mut Session, carried: &mut Carried) -> Result<std::result::Re
     Ok(carried.exchange.admit(&**request, fields).map_err(|failure| (failure, None)))
 }
 
-/// Puts the path's normal form in the place of the one that was sent.
+/// Replaces the path by its normal form.
 fn normalise(session: &mut Session, carried: &mut Carried) -> Result<std::result::Result<(), Failure>> {
     let request = session.req_header_mut();
     match carried.exchange.normal_path(&**request) {

@@ -1,4 +1,4 @@
-//! The one place that tells Pingora how to reach an endpoint.
+//! Tells Pingora how to connect to an endpoint.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::connection::{Connections, Dial, Slot};
 use crate::exchange::Exchange;
 use crate::pool::Target;
 
-/// The peer for the attempt under way, and where the second handle of its connection will be.
+/// The peer for the current attempt, and the slot for the second handle of its connection.
 pub fn build(
     exchange: &Exchange,
     connections: &Arc<Connections>,
@@ -24,7 +24,7 @@ pub fn build(
         Target::Unix(path) => HttpPeer::new_uds(path.to_str()?, false, String::new()).ok()?,
     };
     let options = &mut peer.options;
-    // Pingora has one limit for every read, and what would be kept idle costs it a timer: see `watch`.
+    // Not for responses: Pingora has a single limit for every read; see `watch`. No idle limit, which costs a timer.
     options.read_timeout = exchange.is_upgrade().then_some(timeouts.tunnel);
     options.write_timeout = Some(timeouts.write);
     options.total_connection_timeout = Some(connect);
@@ -34,7 +34,7 @@ pub fn build(
     }
     let tls = exchange.endpoint()?.expected(&exchange.pool()?.spec().tls);
     if tls.is_some() {
-        // Pingora tells connections apart by their descriptors, and sees none here: it must not keep any.
+        // Pingora identifies idle connections by their descriptors, and sees none under TLS: it must not keep any.
         options.idle_timeout = Some(Duration::from_millis(1));
         peer.group_key = connections.alone();
     }
@@ -45,8 +45,8 @@ pub fn build(
     Some((Box::new(peer), slot))
 }
 
-/// Finds out within a minute and a half that a silent endpoint's machine is gone, and that it does not take what it is
-/// sent: Pingora notices a write that takes too long, but then waits for an answer all the same.
+/// TCP keepalive that detects a dead peer within 90 s, and unacknowledged data within `write`: Pingora notices a slow
+/// write itself, but then still waits for a response.
 fn keepalive(write: Duration) -> TcpKeepalive {
     TcpKeepalive {
         idle: Duration::from_secs(60),

@@ -1,7 +1,7 @@
-//! A client's connection as Pingora wants to have it.
+//! A client's connection with the traits that Pingora requires.
 //!
-//! It has no buffers beside the bytes that were read before: Pingora reads into buffers of its own, and what is written
-//! must not wait for more, because a body of known length would be flushed only at its end.
+//! It buffers only the bytes that were read before: Pingora has read buffers of its own, and with a write buffer a body
+//! of known length would be flushed only at its end.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -29,27 +29,27 @@ use crate::net::stream::Stream;
 #[derive(Debug)]
 pub struct ClientStream {
     stream: Stream,
-    /// Read by somebody else, and not used.
+    /// Bytes that were read before the handover.
     ahead: Vec<u8>,
     visit: Arc<Visit>,
     socket: Arc<SocketDigest>,
-    /// Made for those who connect through a proxy; here it is the one place where something of ours comes along.
+    /// Meant for outgoing proxies; used here because its user data is the only way to pass the visit to the hooks.
     digest: Option<Arc<ProxyDigest>>,
     http2: bool,
     farewell: Option<Farewell>,
 }
 
-/// The end of a connection.
+/// The lingering close of a connection.
 #[derive(Debug)]
 struct Farewell {
     begun: Instant,
-    /// Nothing more will be written.
+    /// The write side has been shut down.
     is_said: bool,
     /// The client may still be sending.
     may_send: bool,
-    /// What it has sent since, in bytes.
+    /// Bytes that the client has sent since.
     bytes: u64,
-    /// When it has been waited for long enough.
+    /// When the client has been silent for long enough.
     end: Pin<Box<Sleep>>,
 }
 
@@ -63,7 +63,7 @@ impl ClientStream {
     pub fn new(stream: Stream, ahead: Vec<u8>, visit: Arc<Visit>) -> Self {
         let socket = SocketDigest::from_raw_fd(stream.as_raw_fd());
         if let Ok(peer) = visit.identity.peer().text().parse() {
-            // Nobody has asked for it yet.
+            // Cannot fail: nothing has set it before.
             let _ = socket.peer_addr.set(Some(SocketAddr::Inet(peer)));
         }
         let response = ResponseHeader::build(200, Some(0)).ok();
@@ -74,7 +74,7 @@ impl ClientStream {
         Self { stream, ahead, visit, socket, digest, http2, farewell: None }
     }
 
-    /// Finds out whether the client speaks HTTP/2 without TLS, by its first bytes; an error if it goes before.
+    /// Reads until the first bytes show whether the client speaks HTTP/2 without TLS; an error if it leaves before.
     pub async fn find_http2(&mut self) -> io::Result<()> {
         while Preface::of(&self.ahead) == Preface::Part {
             if self.stream.read_buf(&mut self.ahead).await? == 0 {
@@ -102,7 +102,7 @@ impl ClientStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads what a client still sends that has had its last answer, so that it arrives; see `client::connection`.
+    /// Reads and drops what the client still sends, so that its last response arrives; see `client::connection`.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(farewell) = &mut self.farewell else { return Poll::Ready(Ok(())) };
         let mut memory = [0; 1024];
@@ -183,7 +183,7 @@ impl AsyncWrite for ClientStream {
 #[async_trait]
 impl Shutdown for ClientStream {
     async fn shutdown(&mut self) {
-        // Where it fails, the connection is gone already.
+        // On an error the connection is gone already.
         let _ = AsyncWriteExt::shutdown(self).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Serving a connection that was handed over, and what is known of it during its requests.
+//! Serves a connection that was handed over to this engine, and keeps its state during its requests.
 
 use std::cell::OnceCell;
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use crate::exchange::ClientIdentity;
 use crate::listener_state::ListenerState;
 use crate::tls::Secured;
 
-/// One client's connection.
+/// The state of one client's connection.
 pub struct Visit {
     pub identity: ClientIdentity,
     pub listener_state: Arc<ListenerState>,
@@ -29,24 +29,24 @@ pub struct Visit {
     pipelined: Mutex<Pipelined>,
     stage: AtomicU8,
     idle: Notify,
-    /// The last answer may be out before all of its request has come.
+    /// The last response does not wait for the rest of its request.
     unread: AtomicBool,
 }
 
 /// A request has begun, or the first one is waited for.
 const BUSY: u8 = 0;
-/// Its answer is out.
+/// The response has been sent.
 const ANSWERED: u8 = 1;
-/// The next one is waited for.
+/// The next request is waited for.
 const IDLING: u8 = 2;
 
 /// How long a connection of HTTP/2 may have no request.
 const HTTP2_IDLE: Duration = Duration::from_secs(75);
 
-/// For a client to show by its first bytes which version it speaks, as long as Pingora gives a client of HTTP/1.1.
+/// How long a client may take to show by its first bytes whether it speaks HTTP/2: as long as Pingora's own limit.
 const FIRST_BYTES: Duration = Duration::from_secs(60);
 
-/// One worker's Pingora proxy, made when it is first needed: it has its own connections to endpoints.
+/// One worker's Pingora proxy, with its own connections to endpoints. Created when it is first needed.
 pub struct Proxy {
     http: OnceCell<Arc<HttpProxy<Carrier>>>,
     conf: Arc<ServerConf>,
@@ -71,12 +71,12 @@ impl Visit {
         })
     }
 
-    /// Whether a connection that has to go serves another request behind the one that is about to be answered.
+    /// Whether a connection that has to go serves another request after the one that is about to be answered.
     pub fn goes_on(&self) -> bool {
         self.pipelined.lock().goes_on(0)
     }
 
-    /// The visit that a request belongs to.
+    /// The visit of a request's connection.
     pub fn of(session: &Session) -> Option<&Arc<Self>> {
         session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
     }
@@ -89,7 +89,7 @@ impl Visit {
         self.stage.store(ANSWERED, SeqCst);
     }
 
-    /// The connection ends behind an answer that does not wait for its request.
+    /// Notes that the last response does not wait for the rest of its request.
     pub fn leaves_unread(&self) {
         self.unread.store(true, SeqCst);
     }
@@ -98,23 +98,23 @@ impl Visit {
         self.unread.load(SeqCst)
     }
 
-    /// There is nothing to read.
+    /// Pingora waits for bytes from the client.
     pub fn waits(&self) {
         if self.stage.compare_exchange(ANSWERED, IDLING, SeqCst, SeqCst).is_ok() {
             self.idle.notify_one();
         }
     }
 
-    /// Returns when the listener is leaving and the client is not in the middle of anything.
+    /// Returns when the listener is leaving and the connection is idle.
     ///
-    /// `told_within`: how long it may stay to be told with its next response.
+    /// `told_within`: how long it may stay, so that the client's next response can announce the close.
     async fn is_over(&self, mut leaving: watch::Receiver<bool>, told_within: Duration) {
-        // An error means that the listener is gone, which this visit holds.
+        // There is no error while this visit holds the listener's state.
         let _ = leaving.wait_for(|leaving| *leaving).await;
         tokio::time::sleep(told_within).await;
         loop {
             if self.stage.load(SeqCst) == IDLING {
-                // What has arrived is read before this goes on.
+                // Lets Pingora read bytes that have arrived meanwhile.
                 tokio::task::yield_now().await;
                 if self.stage.load(SeqCst) == IDLING {
                     return;
@@ -144,7 +144,7 @@ impl Proxy {
     fn make(&self) -> HttpProxy<Carrier> {
         let mut http = pingora_proxy::http_proxy(&self.conf, self.carrier.clone());
         let mut options = HttpServerOptions::default();
-        // It is answered in `hooks`.
+        // `hooks` answers CONNECT itself.
         options.allow_connect_method_proxying = true;
         options.h2_idle_timeout = Some(HTTP2_IDLE);
         http.server_options = Some(options);
@@ -169,12 +169,12 @@ impl OtherCarrier for Proxy {
             let is_http2 = stream.is_http2();
             let served = http.process_new(Box::new(stream), &leaving);
             if is_http2 {
-                // It tells its client to go, and finishes what it has.
+                // Pingora itself sends GOAWAY and finishes the streams.
                 drop(served.await);
                 return;
             }
             tokio::select! {
-                // What has arrived comes first.
+                // Requests that have arrived come first.
                 biased;
                 _ = served => {}
                 () = visit.is_over(leaving.clone(), told_within) => {}

@@ -1,8 +1,8 @@
-//! Deadlines for an endpoint, which end by cutting its connection.
+//! Deadlines for an endpoint, which are enforced by cutting its connection.
 //!
-//! Pingora's read timeout is for each read: an endpoint that sends one byte a second is never too late for it. So a
-//! connection has a guard, which looks when it may be time, and shuts the connection down if it is; Pingora's read ends
-//! then. A request only writes down what it waits for, which costs no timer of its own.
+//! Pingora's read timeout is for each read: an endpoint that sends one byte a second never exceeds it. So each
+//! connection has a guard task, which shuts the connection down when a deadline has passed; Pingora's read then fails.
+//! A request only records what it waits for, which costs no timer of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::connection::Connection;
 #[derive(Debug)]
 pub struct Deadlines {
     state: Mutex<State>,
-    /// The guard has to look earlier than it wanted to.
+    /// Wakes the guard for a deadline that is earlier than the one it sleeps for.
     earlier: Notify,
 }
 
@@ -26,33 +26,33 @@ struct State {
     /// The request that has the connection now, or had it last.
     number: u64,
     waits: Waits,
-    /// When the guard looks next; `None`: at once, or never again.
+    /// When the guard wakes next; `None`: it is about to start, or has ended.
     looks: Option<Instant>,
 }
 
 #[derive(Debug)]
 enum Waits {
-    /// For a request, and not longer than until then.
+    /// Idle: a request must come before `until`.
     ForRequest { until: Instant },
     Busy {
-        /// For all that the request may take.
+        /// The deadline of the whole request.
         whole: Option<Instant>,
         step: Option<Step>,
     },
-    /// It has been cut, because it took longer than that.
+    /// The connection has been cut because of this limit.
     Cut(Limit),
 }
 
-/// What of a response is waited for.
+/// The current deadline within a request.
 #[derive(Debug, Clone, Copy)]
 struct Step {
     until: Instant,
     limit: Duration,
-    /// What has come and nobody has read yet says that the client is slow, not the endpoint.
+    /// Unread bytes of the endpoint extend it: they show that the client is slow, not the endpoint.
     is_excused_by_unread: bool,
 }
 
-/// What took too long.
+/// The limit that was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     KeepAlive,
@@ -60,16 +60,16 @@ pub enum Limit {
     Step,
 }
 
-/// What a look has found.
+/// The result of checking the deadlines.
 enum Look {
     Again(Instant),
     TooLate(Limit),
-    /// Unless there is an excuse.
+    /// Too late, unless unread bytes extend the step.
     PerhapsTooLate(Step),
 }
 
 impl Default for Deadlines {
-    /// The request for which the connection was opened has not come yet.
+    /// Busy without limits, until the request for which the connection was opened sets its own.
     fn default() -> Self {
         let state = State { number: 0, waits: Waits::Busy { whole: None, step: None }, looks: None };
         Self { state: Mutex::new(state), earlier: Notify::new() }
@@ -77,7 +77,7 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
-    /// Cuts the connection as soon as it is time.
+    /// Cuts the connection when a deadline has passed.
     pub async fn guard(connection: Arc<Connection>) {
         let deadlines = &connection.deadlines;
         loop {
@@ -96,7 +96,7 @@ impl Deadlines {
         }
     }
 
-    /// When to look again, or what has taken too long.
+    /// When to check again, or the limit that was exceeded.
     fn look(&self, connection: &Connection) -> Result<Instant, Limit> {
         let mut state = self.state.lock();
         let now = Instant::now();
@@ -114,7 +114,7 @@ impl Deadlines {
         Ok(until)
     }
 
-    /// Changes what is waited for, unless the guard has cut the connection.
+    /// Changes the state, unless the connection has been cut or is in use by a request other than `of`.
     fn change(&self, of: Option<u64>, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
         let is_other = of.is_some_and(|number| number != state.number);
@@ -128,7 +128,7 @@ impl Deadlines {
     }
 }
 
-/// Longer than any limit: when to look if nothing is waited for.
+/// When to check again if there is no deadline: later than any limit.
 const LATER: Duration = Duration::from_secs(24 * 3600);
 
 impl Waits {
@@ -156,11 +156,11 @@ impl Waits {
     }
 }
 
-/// A request's hold of its connection; with it go the deadlines.
+/// A request's use of a connection. Dropping it replaces the request's deadlines by that of keep-alive.
 pub struct Busy {
     connection: Arc<Connection>,
     number: u64,
-    /// How long the connection may be without a request afterwards.
+    /// How long the connection may be idle afterwards.
     keep_alive: Duration,
 }
 
@@ -176,12 +176,12 @@ impl Busy {
         Self { connection, number, keep_alive }
     }
 
-    /// What is waited for has so long, whatever comes meanwhile.
+    /// Sets a limit that arriving bytes do not extend.
     pub fn waits(&self, limit: Duration) {
         self.step(limit, false);
     }
 
-    /// Something has to come within each such time.
+    /// Sets a limit that starts anew whenever bytes arrive.
     pub fn waits_for_each(&self, limit: Duration) {
         self.step(limit, true);
     }
@@ -191,7 +191,7 @@ impl Busy {
         self.change(|state| state.waits.set_step(Some(step)));
     }
 
-    /// Something has come: its time starts again.
+    /// Bytes have arrived: the step's limit starts anew.
     pub fn moves(&self) {
         self.change(|state| {
             if let Waits::Busy { step: Some(step), .. } = &mut state.waits {
@@ -200,12 +200,12 @@ impl Busy {
         });
     }
 
-    /// A tunnel may take any time.
+    /// Removes all limits, for a tunnel.
     pub fn is_tunnel(&self) {
         self.change(|state| state.waits = Waits::Busy { whole: None, step: None });
     }
 
-    /// What has taken too long, and so the connection was cut.
+    /// The limit because of which the connection was cut during this request.
     pub fn is_cut(&self) -> Option<Limit> {
         match &*self.connection.deadlines.state.lock() {
             State { number, waits: Waits::Cut(limit), .. } if *number == self.number => Some(*limit),
