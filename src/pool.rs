@@ -160,7 +160,7 @@ impl Pool {
     /// Reads the rotation directly: `LoadBalancer::select_with` clones the backend and keeps a set of those it has
     /// seen, at seven times the cost (docs/growth.md).
     pub fn pick(&self, tried: &TriedEndpoints) -> Picked {
-        let (rotation, start) = self.picker.look(!tried.is_empty());
+        let (rotation, start) = self.picker.next_start(!tried.is_empty());
         let skipped = rotation.skipped();
         let pick = match tried {
             _ if tried.is_exhausted() => None,
@@ -276,9 +276,9 @@ impl Pool {
     ) -> tokio::time::Instant {
         loop {
             let began = tokio::time::Instant::now();
-            let finding = probe.run().await;
-            let failed = matches!(finding, ProbeResult::Failed(_));
-            self.probed(member, finding, due);
+            let result = probe.run().await;
+            let failed = matches!(result, ProbeResult::Failed(_));
+            self.probed(member, result, due);
             if !failed || !self.is_undecided(member) {
                 return began;
             }
@@ -311,16 +311,16 @@ impl Pool {
     }
 
     /// Records a probe's result, and logs it if the endpoint's state changes.
-    fn probed(&self, member: &Member, finding: ProbeResult, due: ProbeKind) {
-        if let ProbeResult::Shortage(reason) = &finding {
+    fn probed(&self, member: &Member, result: ProbeResult, due: ProbeKind) {
+        if let ProbeResult::Shortage(reason) = &result {
             self.is_short(reason);
         }
-        let Some(result) = finding.verdict() else { return };
+        let Some(result) = result.verdict() else { return };
         let asked = member.check.zip(self.spec.health_check.as_ref().map(Thresholds::of));
         let endpoint = &*member.endpoint;
         match endpoint.probed(result, asked, due, SystemTime::now()) {
             HealthChange::None => {}
-            HealthChange::Reachability => self.is_reachable(endpoint),
+            HealthChange::Reachability => self.reachable_again(endpoint),
             HealthChange::State => {
                 self.pickers.changed.notify_one();
                 let HealthStatus { state, reason, .. } = endpoint.health_status();
@@ -330,7 +330,7 @@ impl Pool {
                         log::warn!(pool, endpoint = label, reason; "endpoint is unhealthy");
                     }
                     _ => {
-                        endpoint.reachability().was_told();
+                        endpoint.reachability().take_logged();
                         log::info!(pool, endpoint = label, reason; "endpoint is healthy");
                     }
                 }
@@ -346,7 +346,7 @@ impl Pool {
         }
         self.pickers.changed.notify_one();
         if endpoint.state() == EndpointState::Unreachable
-            && let Some(count) = endpoint.reachability().to_tell()
+            && let Some(count) = endpoint.reachability().should_log()
         {
             let (pool, label) = (&*self.spec.name, &**endpoint.label());
             log::warn!(pool, endpoint = label, reason, count; "endpoint is unreachable");
@@ -357,13 +357,13 @@ impl Pool {
     /// Records that a request has connected to the endpoint.
     pub fn connected(&self, endpoint: &Endpoint) {
         if endpoint.connected() {
-            self.is_reachable(endpoint);
+            self.reachable_again(endpoint);
         }
     }
 
-    fn is_reachable(&self, endpoint: &Endpoint) {
+    fn reachable_again(&self, endpoint: &Endpoint) {
         self.pickers.changed.notify_one();
-        if endpoint.reachability().was_told() {
+        if endpoint.reachability().take_logged() {
             log::info!(pool = &*self.spec.name, endpoint = &**endpoint.label(); "endpoint is reachable again");
         }
     }

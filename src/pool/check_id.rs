@@ -45,14 +45,14 @@ impl CheckId {
             }
         }
         if let Some(tls) = &pool.tls {
-            text += &described(tls, written);
+            text += &describe_tls(tls, written);
         }
         let first = digest(&SHA256, text.as_bytes()).as_ref().first_chunk().copied();
         Some(Self(u64::from_be_bytes(first.unwrap_or_default())))
     }
 }
 
-fn described(tls: &ClientTls, written: &str) -> String {
+fn describe_tls(tls: &ClientTls, written: &str) -> String {
     let settings = &tls.settings;
     let name = settings.name.as_deref().unwrap_or(written);
     let ca = settings.ca.as_deref();

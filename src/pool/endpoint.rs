@@ -240,7 +240,7 @@ impl Endpoint {
     }
 
     /// A count that goes up and down.
-    fn at_a_time(&self, what: usize) -> u64 {
+    fn gauge(&self, what: usize) -> u64 {
         // A sum over shards may see a decrement without its increment, and be negative for a moment.
         u64::try_from(self.counters.traffic.sum(what, Relaxed).cast_signed()).unwrap_or(0)
     }
@@ -250,7 +250,7 @@ impl Endpoint {
     }
 
     /// Adds what has been counted before, by another process or pool.
-    fn count_on(&self, load: EndpointLoad) {
+    fn add_counts(&self, load: EndpointLoad) {
         for (what, value) in [
             (REQUESTS, load.requests),
             (FAILURES, load.failures),
@@ -270,8 +270,8 @@ impl Endpoint {
         let Counters { traffic, checks_passed, checks_failed, .. } = &self.counters;
         EndpointLoad {
             requests: traffic.sum(REQUESTS, Relaxed),
-            in_flight: self.at_a_time(IN_FLIGHT),
-            idle_connections: self.at_a_time(IDLE),
+            in_flight: self.gauge(IN_FLIGHT),
+            idle_connections: self.gauge(IDLE),
             failures: traffic.sum(FAILURES, Relaxed),
             bytes_in: traffic.sum(BYTES_IN, Relaxed),
             bytes_out: traffic.sum(BYTES_OUT, Relaxed),
@@ -498,13 +498,13 @@ impl EndpointTable {
         };
         let endpoint = Endpoint::new(label, written, target, health, self.in_flight_limit.clone());
         if let Some((pool, known, address)) = &inherited {
-            endpoint.count_on(known.load(pool, address));
+            endpoint.add_counts(known.load(pool, address));
         }
         endpoint
     }
 
     /// Forgets endpoints that are not members and have nothing in flight.
     pub fn retain(&self, is_member: impl Fn(&str) -> bool) {
-        self.entries.lock().retain(|label, endpoint| is_member(label) || endpoint.at_a_time(IN_FLIGHT) > 0);
+        self.entries.lock().retain(|label, endpoint| is_member(label) || endpoint.gauge(IN_FLIGHT) > 0);
     }
 }

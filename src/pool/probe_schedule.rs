@@ -10,13 +10,13 @@ use super::endpoint::Endpoint;
 use super::status::EndpointState;
 
 /// Shortest pause between two early probes of an endpoint, from start to start.
-const LEAST: Duration = Duration::from_millis(100);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// The same for all endpoints of a pool together: at most two hundred early probes a second.
-const LEAST_OF_ALL: Duration = Duration::from_millis(5);
+const POOL_PAUSE_MIN: Duration = Duration::from_millis(5);
 
 /// Longest pause, where the health check's interval is not shorter.
-const MOST: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Which probe is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +32,8 @@ pub(super) enum ProbeKind {
 /// The pause is a tenth of that time, so that an endpoint's return is found within a tenth of its absence. It does not
 /// grow while requests wait.
 fn pause(away: Duration, down: usize, waited_for: bool) -> Duration {
-    let least = LEAST.max(LEAST_OF_ALL * u32::try_from(down).unwrap_or(u32::MAX));
-    if waited_for { least } else { least.max((away / 10).min(MOST)) }
+    let least = PAUSE_MIN.max(POOL_PAUSE_MIN * u32::try_from(down).unwrap_or(u32::MAX));
+    if waited_for { least } else { least.max((away / 10).min(PAUSE_MAX)) }
 }
 
 /// When an endpoint is probed.
@@ -101,17 +101,17 @@ mod tests {
     #[test]
     fn who_was_away_for_long_is_asked_less_often() {
         let seconds = Duration::from_secs;
-        assert_eq!(pause(seconds(0), 1, false), LEAST);
-        assert_eq!(pause(seconds(1), 1, false), LEAST);
+        assert_eq!(pause(seconds(0), 1, false), PAUSE_MIN);
+        assert_eq!(pause(seconds(1), 1, false), PAUSE_MIN);
         assert_eq!(pause(seconds(20), 1, false), seconds(2));
-        assert_eq!(pause(seconds(3600), 1, false), MOST);
-        assert_eq!(pause(seconds(20), 1, true), LEAST, "somebody waits");
+        assert_eq!(pause(seconds(3600), 1, false), PAUSE_MAX);
+        assert_eq!(pause(seconds(20), 1, true), PAUSE_MIN, "somebody waits");
     }
 
     #[test]
     fn all_of_them_together_have_a_limit() {
-        assert_eq!(pause(Duration::ZERO, 20, true), LEAST);
+        assert_eq!(pause(Duration::ZERO, 20, true), PAUSE_MIN);
         assert_eq!(pause(Duration::ZERO, 20_000, true), Duration::from_secs(100));
-        assert_eq!(pause(Duration::ZERO, usize::MAX, false), LEAST_OF_ALL * u32::MAX);
+        assert_eq!(pause(Duration::ZERO, usize::MAX, false), POOL_PAUSE_MIN * u32::MAX);
     }
 }

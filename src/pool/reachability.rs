@@ -21,7 +21,7 @@ pub(super) struct Reachability {
     pub changed: Notify,
     throttle: Mutex<LogThrottle>,
     /// The log says that the endpoint is unreachable.
-    told: AtomicBool,
+    logged: AtomicBool,
 }
 
 /// Why connects fail, and since when.
@@ -64,15 +64,15 @@ impl Reachability {
 
     /// If the mark is to be logged, the number of marks since the last that was. Throttled, because an endpoint may
     /// come and go many times a second.
-    pub fn to_tell(&self) -> Option<u64> {
+    pub fn should_log(&self) -> Option<u64> {
         let count = self.throttle.lock().due(Instant::now())?;
-        self.told.store(true, Relaxed);
+        self.logged.store(true, Relaxed);
         Some(count)
     }
 
     /// Whether the mark was logged, so that its end must be, too; `true` only once.
-    pub fn was_told(&self) -> bool {
-        self.told.swap(false, Relaxed)
+    pub fn take_logged(&self) -> bool {
+        self.logged.swap(false, Relaxed)
     }
 }
 

@@ -17,11 +17,11 @@ use super::status::NameStatus;
 use super::unix_seconds;
 
 /// How long one resolution may take.
-const LIMIT: Duration = Duration::from_secs(5);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Results that arrive within this time are applied together, because each change of members rebuilds the rotation, at
 /// a cost that grows with the pool.
-const GATHER: Duration = Duration::from_millis(50);
+const BATCH_WINDOW: Duration = Duration::from_millis(50);
 
 /// Host and port.
 pub(super) type HostPort = (Arc<str>, u16);
@@ -76,11 +76,11 @@ impl Resolver {
         let mut lookups: JoinSet<_> = names.map(|name| async move { (lookup(&name).await, name) }).collect();
         while let Some(Ok((found, name))) = lookups.join_next().await {
             let mut changed = self.remember(pool, name, found, SystemTime::now());
-            let mut gathered = std::pin::pin!(sleep(GATHER));
+            let mut batch_end = std::pin::pin!(sleep(BATCH_WINDOW));
             loop {
                 let next = tokio::select! {
                     next = lookups.join_next() => next,
-                    () = &mut gathered => break,
+                    () = &mut batch_end => break,
                 };
                 let Some(Ok((found, name))) = next else { break };
                 changed |= self.remember(pool, name, found, SystemTime::now());
@@ -141,11 +141,11 @@ impl Resolver {
 }
 
 async fn lookup((host, port): &HostPort) -> Result<Vec<SocketAddr>, String> {
-    let found = tokio::time::timeout(LIMIT, tokio::net::lookup_host((&**host, *port))).await;
+    let found = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((&**host, *port))).await;
     let mut addresses: Vec<SocketAddr> = match found {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err(format!("no answer within {} s", LIMIT.as_secs())),
+        Err(_) => return Err(format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs())),
     };
     addresses.sort();
     addresses.dedup();

@@ -40,10 +40,10 @@ impl Member {
 pub struct Picker {
     members: Mutex<Arc<[Backend]>>,
     rotation: ArcSwap<Rotation>,
-    next: Turn,
+    next: Position,
     /// Retries have a position of their own: if they moved that of first attempts, every second request could meet the
     /// same failing endpoint first.
-    next_retry: Turn,
+    next_retry: Position,
     fail_open: bool,
     /// Notified when there is an endpoint to pick again, or waiting requests are to ask again.
     pub(super) available: Notify,
@@ -55,7 +55,7 @@ pub struct Picker {
 /// fields beside it.
 #[derive(Default)]
 #[repr(align(128))]
-struct Turn(AtomicUsize);
+struct Position(AtomicUsize);
 
 /// The pickers of all pools of one name that still exist: the newest, and older ones that requests hold.
 ///
@@ -93,8 +93,8 @@ impl Picker {
         Self {
             members: Mutex::new([].into()),
             rotation: ArcSwap::from_pointee(Rotation::new([].into(), false)),
-            next: Turn::default(),
-            next_retry: Turn::default(),
+            next: Position::default(),
+            next_retry: Position::default(),
             fail_open,
             available: Notify::new(),
             asked_again: AtomicU64::new(0),
@@ -117,7 +117,7 @@ impl Picker {
     /// The caller holds the lock of `members`, so that an older rotation never replaces a newer one.
     fn publish(&self, members: &Arc<[Backend]>) {
         let rotation = Rotation::new(members.clone(), self.fail_open);
-        let available = rotation.of != Tier::Unreachable;
+        let available = rotation.serving != Tier::Unreachable;
         self.rotation.store(Arc::new(rotation));
         if available {
             self.available.notify_waiters();
@@ -125,7 +125,7 @@ impl Picker {
     }
 
     /// The rotation in force and the next position in it, which no other request gets.
-    pub(super) fn look(&self, retry: bool) -> (Guard<Arc<Rotation>>, usize) {
+    pub(super) fn next_start(&self, retry: bool) -> (Guard<Arc<Rotation>>, usize) {
         let next = if retry { &self.next_retry } else { &self.next };
         (self.rotation.load(), next.0.fetch_add(1, Relaxed))
     }
@@ -152,13 +152,13 @@ pub struct Rotation {
     /// One period of the endpoints that get traffic now, as indexes into `backends`.
     turns: Vec<u32>,
     /// Tried after all of `turns`: backups, and endpoints not checked yet.
-    then: Vec<u32>,
-    /// Unreachable endpoints, tried after `then`; empty where `turns` has them.
+    fallback: Vec<u32>,
+    /// Unreachable endpoints, tried after `fallback`; empty where `turns` has them.
     unreachable: Vec<u32>,
     /// Unhealthy endpoints, tried last; empty where the pool does not fail open, or `turns` has them.
     unhealthy: Vec<u32>,
     /// Which endpoints `turns` has.
-    of: Tier,
+    serving: Tier,
     /// Number of endpoints that are unreachable or unhealthy.
     down: usize,
     /// Endpoints that are passed over because of their state, for the access log.
@@ -182,15 +182,15 @@ pub(super) struct Pick<'a> {
 
 impl Rotation {
     fn new(backends: Arc<[Backend]>, fail_open: bool) -> Self {
-        let mut tiers: [Vec<u32>; 4] = Default::default();
+        let mut ranks: [Vec<u32>; 4] = Default::default();
         let (mut unreachable, mut unhealthy, mut passed_over) = (Vec::new(), Vec::new(), Vec::new());
         for (index, backend) in (0..).zip(&*backends) {
             let Some(member) = Member::of(backend) else { continue };
             let state = member.endpoint.state();
             passed_over.extend(reason(state).map(|reason| (member, reason)));
-            match tier(state, member.backup) {
+            match preference(state, member.backup) {
                 _ if member.weight == 0 => {}
-                Some(tier) => tiers.get_mut(tier).into_iter().for_each(|tier| tier.push(index)),
+                Some(rank) => ranks.get_mut(rank).into_iter().for_each(|rank| rank.push(index)),
                 None if state == EndpointState::Unreachable => unreachable.push(index),
                 None => unhealthy.push(index),
             }
@@ -200,15 +200,24 @@ impl Rotation {
             unhealthy.clear();
         }
         let skipped = SkippedEndpoints::of(passed_over.into_iter().map(skipped));
-        let mut order = tiers.into_iter().filter(|tier| !tier.is_empty());
-        let (first, of) = match order.next() {
+        let mut order = ranks.into_iter().filter(|rank| !rank.is_empty());
+        let (first, serving) = match order.next() {
             Some(first) => (first, Tier::Available),
             None if !unreachable.is_empty() => (std::mem::take(&mut unreachable), Tier::Unreachable),
             None if !unhealthy.is_empty() => (std::mem::take(&mut unhealthy), Tier::FailedOpen),
             None => (Vec::new(), Tier::Unreachable),
         };
         let turns = turns(&backends, &first);
-        Self { turns, then: order.flatten().collect(), unreachable, unhealthy, of, down, backends, skipped }
+        Self {
+            turns,
+            fallback: order.flatten().collect(),
+            unreachable,
+            unhealthy,
+            serving,
+            down,
+            backends,
+            skipped,
+        }
     }
 
     /// The members, shared by all rotations of one membership.
@@ -219,11 +228,11 @@ impl Rotation {
     /// Whether there is an endpoint to pick that has not become unreachable since the rotation was made.
     pub(super) fn has_reachable(&self) -> bool {
         let is_reachable = |member: &Member| !member.endpoint.is_unreachable();
-        self.of == Tier::FailedOpen || self.is_available() && self.in_order(0).any(is_reachable)
+        self.serving == Tier::FailedOpen || self.is_available() && self.in_order(0).any(is_reachable)
     }
 
     fn is_available(&self) -> bool {
-        self.of == Tier::Available
+        self.serving == Tier::Available
     }
 
     /// How many members are unreachable or unhealthy.
@@ -238,7 +247,7 @@ impl Rotation {
     /// The endpoint for the first attempt of a request with the position `start`.
     pub(super) fn first(&self, start: usize) -> Option<Pick<'_>> {
         let member = self.place(start, 0).and_then(Member::of)?;
-        Some(Pick { member, failed_open: self.of == Tier::FailedOpen })
+        Some(Pick { member, failed_open: self.serving == Tier::FailedOpen })
     }
 
     /// The endpoint for another attempt of a request: an untried one, if there is one.
@@ -249,7 +258,7 @@ impl Rotation {
         self.fresh(start, tried).or_else(|| {
             let mut again = self.in_order(start).filter(|member| tried.may_repeat(&member.endpoint));
             let again = if tried.any_may_repeat() { again.next() } else { None };
-            let again = again.map(|member| Pick { member, failed_open: self.of == Tier::FailedOpen });
+            let again = again.map(|member| Pick { member, failed_open: self.serving == Tier::FailedOpen });
             again.or_else(|| {
                 let member =
                     self.rotated(&self.unhealthy, start).find(|one| !tried.contains(&one.endpoint))?;
@@ -261,7 +270,7 @@ impl Rotation {
     /// An untried endpoint.
     pub(super) fn fresh(&self, start: usize, tried: &TriedEndpoints) -> Option<Pick<'_>> {
         let is_fresh = |member: &&Member| !tried.contains(&member.endpoint);
-        let reachable = match self.of {
+        let reachable = match self.serving {
             Tier::Unreachable => None,
             _ => self.in_order(start).find(|member| !member.endpoint.is_unreachable() && is_fresh(member)),
         };
@@ -270,11 +279,11 @@ impl Rotation {
             tried.may_try_unreachable().then_some(all)?.find(is_fresh)
         };
         let member = reachable.or_else(unreachable)?;
-        Some(Pick { member, failed_open: self.of == Tier::FailedOpen })
+        Some(Pick { member, failed_open: self.serving == Tier::FailedOpen })
     }
 
     fn in_order(&self, start: usize) -> impl Iterator<Item = &Member> {
-        (0..self.turns.len() + self.then.len())
+        (0..self.turns.len() + self.fallback.len())
             .filter_map(move |step| self.place(start, step))
             .filter_map(Member::of)
     }
@@ -292,7 +301,7 @@ impl Rotation {
             let place = start.wrapping_add(step) % self.turns.len();
             self.turns.get(place)
         } else {
-            self.then.get(step - self.turns.len())
+            self.fallback.get(step - self.turns.len())
         };
         self.backends.get(*index? as usize)
     }
@@ -314,7 +323,7 @@ impl Rotation {
 }
 
 /// The order of preference, lowest first; `None`: only once all of those have been tried.
-fn tier(state: EndpointState, backup: bool) -> Option<usize> {
+fn preference(state: EndpointState, backup: bool) -> Option<usize> {
     match (state, backup) {
         (EndpointState::Healthy, false) => Some(0),
         (EndpointState::Healthy, true) => Some(1),

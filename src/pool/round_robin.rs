@@ -26,7 +26,7 @@ pub struct RoundRobin {
 }
 
 impl BackendSelection for RoundRobin {
-    type Iter = Turn;
+    type Iter = TryOrder;
     type Config = Arc<Picker>;
 
     fn build_with_config(backends: &BTreeSet<Backend>, picker: &Arc<Picker>) -> Self {
@@ -38,20 +38,20 @@ impl BackendSelection for RoundRobin {
         Self::build_with_config(backends, &Arc::new(Picker::default()))
     }
 
-    fn iter(self: &Arc<Self>, _key: &[u8]) -> Turn {
-        let (rotation, start) = self.picker.look(false);
-        Turn { rotation: Guard::into_inner(rotation), start, step: 0 }
+    fn iter(self: &Arc<Self>, _key: &[u8]) -> TryOrder {
+        let (rotation, start) = self.picker.next_start(false);
+        TryOrder { rotation: Guard::into_inner(rotation), start, step: 0 }
     }
 }
 
 /// The endpoints in the order in which one request should try them.
-pub struct Turn {
+pub struct TryOrder {
     rotation: Arc<Rotation>,
     start: usize,
     step: usize,
 }
 
-impl BackendIter for Turn {
+impl BackendIter for TryOrder {
     fn next(&mut self) -> Option<&Backend> {
         let step = self.step;
         self.step += 1;
