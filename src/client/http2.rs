@@ -50,24 +50,24 @@ const REFUSED: usize = 256;
 const TOO_MANY_FIELDS: usize = 2;
 
 /// A client has at least this long to react to GOAWAY.
-const FAREWELL: Duration = Duration::from_secs(1);
+const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 
 /// Settings and limits of a listener's HTTP/2 connections.
-struct Terms {
+struct ConnectionConfig {
     builder: Builder,
     /// For the preface and the client's first SETTINGS.
-    greeting: Duration,
+    preface: Duration,
     /// How long the connection may have no request.
     idle: Duration,
     /// The same, after GOAWAY.
-    farewell: Duration,
+    idle_after_goaway: Duration,
     /// When GOAWAY is sent, after the connection began; `None`: never.
     age: Option<Duration>,
     /// The most fields of a request.
     header_count: usize,
 }
 
-impl Terms {
+impl ConnectionConfig {
     /// `None`: the listener speaks no HTTP/2.
     fn of(listener: &Listener, drain_idle: Duration) -> Option<Self> {
         let http2 = listener.http2?;
@@ -81,12 +81,12 @@ impl Terms {
             .data_frame_budget(SMALL_MESSAGES)
             .max_header_list_size(u32::try_from(listener.limits.header_bytes).unwrap_or(u32::MAX));
         let idle = listener.timeouts.keep_alive;
-        let farewell = idle.min(drain_idle.max(FAREWELL));
+        let idle_after_goaway = idle.min(drain_idle.max(GOAWAY_GRACE));
         Some(Self {
             builder,
-            greeting: listener.timeouts.header,
+            preface: listener.timeouts.header,
             idle,
-            farewell,
+            idle_after_goaway,
             age: listener.timeouts.age,
             header_count: listener.limits.header_count,
         })
@@ -94,7 +94,7 @@ impl Terms {
 }
 
 /// How many more abusive requests of each kind are tolerated on a connection.
-struct Patience {
+struct AbuseBudget {
     malformed: usize,
     too_large: usize,
     refused: usize,
@@ -103,8 +103,8 @@ struct Patience {
 /// Why a connection is ended: the metric's reason, and a detail for the log.
 type Abuse = (&'static str, &'static str);
 
-impl Patience {
-    fn lose(left: &mut usize, abuse: Abuse) -> Result<(), Abuse> {
+impl AbuseBudget {
+    fn spend(left: &mut usize, abuse: Abuse) -> Result<(), Abuse> {
         *left = left.checked_sub(1).ok_or(abuse)?;
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Patience {
 enum Event {
     Request(Request<RecvStream>, SendResponse<Bytes>),
     /// GOAWAY has to be sent.
-    Leave,
+    GoAway,
     /// The connection has had no request for too long.
     Idle,
     /// The client does not read its responses.
@@ -125,49 +125,50 @@ enum Event {
 
 /// Serves a connection to its end; `ahead` holds the bytes that have been read from it.
 pub async fn serve(shared: Rc<Shared>, stream: Stream, ahead: Vec<u8>) {
-    let Some(terms) = terms(&shared) else { return };
-    shared.may_idle(terms.idle);
+    let Some(config) = config(&shared) else { return };
+    shared.set_idle_limit(config.idle);
     let io = Io::new(stream, ahead, shared.clone());
-    let handshake = shared.timer.within(terms.greeting, terms.builder.handshake(io));
+    let handshake = shared.timer.within(config.preface, config.builder.handshake(io));
     match handshake.await {
-        Ok(Ok(connection)) => Serving::new(shared, connection, terms).run().await,
+        Ok(Ok(connection)) => Serving::new(shared, connection, config).run().await,
         Ok(Err(error)) => unserved::connection(&shared, &error),
         Err(_) => {}
     }
 }
 
-fn terms(shared: &Shared) -> Option<Terms> {
+fn config(shared: &Shared) -> Option<ConnectionConfig> {
     let scope = shared.scope_in_force()?;
-    Terms::of(scope.listener(), shared.worker.drain_idle())
+    ConnectionConfig::of(scope.listener(), shared.worker.drain_idle())
 }
 
 /// A connection that is served.
 struct Serving {
     shared: Rc<Shared>,
     connection: Connection<Io, Bytes>,
-    terms: Terms,
+    config: ConnectionConfig,
     permits: Rc<OfConnection>,
-    patience: Patience,
+    abuse_budget: AbuseBudget,
     /// GOAWAY has been sent.
-    told: bool,
+    goaway_sent: bool,
 }
 
 impl Serving {
-    fn new(shared: Rc<Shared>, connection: Connection<Io, Bytes>, terms: Terms) -> Self {
+    fn new(shared: Rc<Shared>, connection: Connection<Io, Bytes>, config: ConnectionConfig) -> Self {
         let permits = Rc::new(OfConnection::new(&shared.worker.http2_permits));
-        let patience = Patience { malformed: MALFORMED, too_large: TOO_MANY_FIELDS, refused: REFUSED };
-        Self { shared, connection, terms, permits, patience, told: false }
+        let abuse_budget = AbuseBudget { malformed: MALFORMED, too_large: TOO_MANY_FIELDS, refused: REFUSED };
+        Self { shared, connection, config, permits, abuse_budget, goaway_sent: false }
     }
 
     /// Serves the connection to its end. When the listener is leaving, or the connection is too old, it sends GOAWAY
     /// and finishes the open streams (RFC 9113, section 6.8).
     async fn run(mut self) {
-        self.shared.may_idle(self.terms.idle);
+        self.shared.set_idle_limit(self.config.idle);
         let shared = self.shared.clone();
-        let mut has_to_go = pin!(has_to_go(shared.listener_state.leaving(), self.terms.age));
-        let mut takes_nothing = pin!(shared.takes_nothing());
+        let mut goaway_due = pin!(goaway_due(shared.listener_state.leaving(), self.config.age));
+        let mut until_stalled = pin!(shared.until_stalled());
         loop {
-            let next = poll_fn(|context| self.poll_next(context, has_to_go.as_mut(), takes_nothing.as_mut()));
+            let next =
+                poll_fn(|context| self.poll_next(context, goaway_due.as_mut(), until_stalled.as_mut()));
             match next.await {
                 Event::Request(request, response) => {
                     if let Err((reason, detail)) = self.take(request, response) {
@@ -175,9 +176,9 @@ impl Serving {
                         return dismiss(self.connection).await;
                     }
                 }
-                Event::Leave => self.tell_to_go(self.terms.farewell),
+                Event::GoAway => self.send_goaway(self.config.idle_after_goaway),
                 // A request may be on its way: after GOAWAY the client knows that it can send it elsewhere.
-                Event::Idle if !self.told => self.tell_to_go(FAREWELL),
+                Event::Idle if !self.goaway_sent => self.send_goaway(GOAWAY_GRACE),
                 Event::Idle => return,
                 Event::Stalled => {
                     return self
@@ -192,20 +193,20 @@ impl Serving {
     }
 
     /// Sends GOAWAY; from now on the connection may be `idle` for so long.
-    fn tell_to_go(&mut self, idle: Duration) {
+    fn send_goaway(&mut self, idle: Duration) {
         self.connection.graceful_shutdown();
-        self.shared.may_idle(idle);
-        self.told = true;
+        self.shared.set_idle_limit(idle);
+        self.goaway_sent = true;
     }
 
     fn poll_next(
         &mut self,
         context: &mut Context<'_>,
-        has_to_go: Pin<&mut impl Future<Output = ()>>,
-        takes_nothing: Pin<&mut impl Future<Output = ()>>,
+        goaway_due: Pin<&mut impl Future<Output = ()>>,
+        until_stalled: Pin<&mut impl Future<Output = ()>>,
     ) -> Poll<Event> {
-        if !self.told && has_to_go.poll(context).is_ready() {
-            return Poll::Ready(Event::Leave);
+        if !self.goaway_sent && goaway_due.poll(context).is_ready() {
+            return Poll::Ready(Event::GoAway);
         }
         match self.connection.poll_accept(context) {
             Poll::Ready(Some(Ok((request, response)))) => {
@@ -218,25 +219,25 @@ impl Serving {
         if self.shared.timer.poll_passed(context).is_ready() && self.shared.is_idle() {
             return Poll::Ready(Event::Idle);
         }
-        takes_nothing.poll(context).map(|()| Event::Stalled)
+        until_stalled.poll(context).map(|()| Event::Stalled)
     }
 
     /// Starts or refuses a request; an error if the client has sent too many bad ones.
     fn take(&mut self, request: Request<RecvStream>, response: SendResponse<Bytes>) -> Result<(), Abuse> {
-        self.shared.received.borrow_mut().is_shown(response.stream_id().as_u32());
+        self.shared.received.borrow_mut().accepted(response.stream_id().as_u32());
         let client = Http2Client::new(&self.shared, request, response);
-        if client.fields() > self.terms.header_count {
+        if client.fields() > self.config.header_count {
             self.refuse(client, Failure::HeadersTooLarge.into());
             // Checked first, because so many fields may take far more memory than they have bytes.
             let detail = "too many requests with too many fields";
-            return Patience::lose(&mut self.patience.too_large, ("http2_flood", detail));
+            return AbuseBudget::spend(&mut self.abuse_budget.too_large, ("http2_flood", detail));
         }
         if let Err(failed) = client.judge_request() {
             let is_malformed = failed.failure == Failure::BadRequest;
             self.refuse(client, failed);
             if is_malformed {
                 let detail = "too many malformed requests";
-                return Patience::lose(&mut self.patience.malformed, ("http2_malformed", detail));
+                return AbuseBudget::spend(&mut self.abuse_budget.malformed, ("http2_malformed", detail));
             }
             return Ok(());
         }
@@ -244,7 +245,7 @@ impl Serving {
             return Ok(());
         }
         let detail = "too many requests beyond those that may wait";
-        Patience::lose(&mut self.patience.refused, ("http2_flood", detail))
+        AbuseBudget::spend(&mut self.abuse_budget.refused, ("http2_flood", detail))
     }
 
     /// Answers a request that is refused.
@@ -285,7 +286,7 @@ impl Serving {
                 }
             };
             drop(waiting);
-            client.begins();
+            client.record_queue_time();
             // Boxed to keep the future of a request that waits small.
             Box::pin(serve_request(client)).await;
             drop((active, permit));
@@ -304,11 +305,11 @@ async fn serve_request(mut client: Http2Client) {
 async fn dismiss(mut connection: Connection<Io, Bytes>) {
     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
     // On an error the client has gone already.
-    let _ = timeout(FAREWELL, poll_fn(|context| connection.poll_closed(context))).await;
+    let _ = timeout(GOAWAY_GRACE, poll_fn(|context| connection.poll_closed(context))).await;
 }
 
 /// Returns when GOAWAY has to be sent.
-async fn has_to_go(mut leaving: watch::Receiver<bool>, age: Option<Duration>) {
+async fn goaway_due(mut leaving: watch::Receiver<bool>, age: Option<Duration>) {
     let old = async {
         match age {
             Some(age) => sleep(age).await,

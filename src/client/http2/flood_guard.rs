@@ -21,7 +21,7 @@ const RATE: f64 = 1000.0;
 const OTHERS: f64 = 5.0;
 
 /// The most streams that are remembered until h2 accepts them.
-const UNSEEN_MAX: usize = 1024;
+const UNACCEPTED_MAX: usize = 1024;
 
 /// Mask of a stream's identifier.
 const STREAM_ID: u32 = (1 << 31) - 1;
@@ -65,7 +65,7 @@ pub struct FloodGuard {
     /// The newest stream that has been opened.
     newest: u32,
     /// Streams that the client has opened and h2 has not accepted yet, the oldest first.
-    unseen: VecDeque<u32>,
+    unaccepted: VecDeque<u32>,
 }
 
 impl Violation {
@@ -97,7 +97,7 @@ impl FloodGuard {
             budget: BURST,
             since: now,
             newest: 0,
-            unseen: VecDeque::new(),
+            unaccepted: VecDeque::new(),
         }
     }
 
@@ -112,23 +112,23 @@ impl FloodGuard {
     }
 
     /// h2 has accepted this stream.
-    pub fn is_shown(&mut self, stream: u32) {
-        self.unseen.retain(|unseen| *unseen != stream);
+    pub fn accepted(&mut self, stream: u32) {
+        self.unaccepted.retain(|unaccepted| *unaccepted != stream);
     }
 
     /// h2 has answered or reset this stream; returns whether it has done so without accepting it.
-    pub fn is_refused(&mut self, stream: u32) -> bool {
-        let before = self.unseen.len();
-        self.is_shown(stream);
-        self.unseen.len() < before
+    pub fn settled(&mut self, stream: u32) -> bool {
+        let before = self.unaccepted.len();
+        self.accepted(stream);
+        self.unaccepted.len() < before
     }
 
-    fn opens(&mut self, stream: u32) {
+    fn opened(&mut self, stream: u32) {
         if stream > self.newest {
             self.newest = stream;
-            self.unseen.push_back(stream);
-            if self.unseen.len() > UNSEEN_MAX {
-                self.unseen.pop_front();
+            self.unaccepted.push_back(stream);
+            if self.unaccepted.len() > UNACCEPTED_MAX {
+                self.unaccepted.pop_front();
             }
         }
     }
@@ -164,7 +164,7 @@ impl FloodGuard {
         self.begun = true;
         self.setting = (kind == SETTINGS && flags & ACK == 0).then_some(([0; SETTING], 0));
         if kind == HEADERS {
-            self.opens(u32::from_be_bytes(stream) & STREAM_ID);
+            self.opened(u32::from_be_bytes(stream) & STREAM_ID);
         }
         let (counted, cost) = match kind {
             // Many clients end a body with an empty DATA frame, so one with END_STREAM is free.

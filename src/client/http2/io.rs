@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::sent_frames::Said;
+use super::sent_frames::SentFrame;
 use super::shared::Shared;
 use super::unserved;
 use crate::net::stream::Stream;
@@ -65,10 +65,10 @@ impl Io {
     /// Logs requests that h2 has refused by itself.
     fn note(&self, written: &[u8]) {
         let shared = &self.shared;
-        shared.sent.borrow_mut().pass(written, |said| {
-            let (Said::Response { stream } | Said::Reset { stream }) = said;
-            if shared.received.borrow_mut().is_refused(stream) {
-                unserved::by_codec(shared, said);
+        shared.sent.borrow_mut().pass(written, |frame| {
+            let (SentFrame::Response { stream } | SentFrame::Reset { stream }) = frame;
+            if shared.received.borrow_mut().settled(stream) {
+                unserved::by_codec(shared, frame);
             }
         });
     }

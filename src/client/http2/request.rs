@@ -80,7 +80,7 @@ impl Http2Client {
     }
 
     /// Records how long the request has waited, once it has its permit.
-    pub fn begins(&mut self) {
+    pub fn record_queue_time(&mut self) {
         self.queued = Some(self.now.elapsed());
     }
 
@@ -98,13 +98,13 @@ impl Http2Client {
     pub async fn finish(mut self, ending: Ending) {
         match ending {
             Ending::Whole => {
-                self.shared.takes();
+                self.shared.response_taken();
                 self.writer.iter_mut().for_each(Http2Writer::finish);
                 drain_body::small_rest(&mut self.reader).await;
             }
             Ending::Broken(failure) => {
                 if failure == Failure::ClientStalled {
-                    self.shared.stalls();
+                    self.shared.response_stalled();
                 }
                 if let Some(writer) = self.writer.as_mut().filter(|writer| !writer.is_done()) {
                     writer.stream().send_reset(Reason::INTERNAL_ERROR);
@@ -318,7 +318,7 @@ impl BodySink for Http2Client {
         };
         let sent = writer.poll_send(context, source);
         if let Poll::Ready(Ok(1..)) = sent {
-            self.shared.takes();
+            self.shared.response_taken();
         }
         sent
     }

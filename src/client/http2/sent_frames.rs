@@ -11,7 +11,7 @@ const RST_STREAM: u8 = 0x3;
 
 /// A frame that answers or ends a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
+pub enum SentFrame {
     /// A response has begun.
     Response {
         stream: u32,
@@ -32,7 +32,7 @@ pub struct SentFrames {
 
 impl SentFrames {
     /// Passes on the next bytes that have been sent; `each` is called for each frame among them that counts.
-    pub fn pass(&mut self, mut bytes: &[u8], mut each: impl FnMut(Said)) {
+    pub fn pass(&mut self, mut bytes: &[u8], mut each: impl FnMut(SentFrame)) {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -49,8 +49,8 @@ impl SentFrames {
             self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
             let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
             match kind {
-                HEADERS => each(Said::Response { stream }),
-                RST_STREAM => each(Said::Reset { stream }),
+                HEADERS => each(SentFrame::Response { stream }),
+                RST_STREAM => each(SentFrame::Reset { stream }),
                 _ => {}
             }
         }
@@ -69,12 +69,15 @@ mod tests {
             frame
         };
         let all = [frame(0x4, 0, 6), frame(0x1, 3, 20), frame(0x0, 3, 9), frame(0x3, 5, 4), frame(0x1, 7, 0)];
-        let expected =
-            [Said::Response { stream: 3 }, Said::Reset { stream: 5 }, Said::Response { stream: 7 }];
+        let expected = [
+            SentFrame::Response { stream: 3 },
+            SentFrame::Reset { stream: 5 },
+            SentFrame::Response { stream: 7 },
+        ];
         for piece in [1, 2, 8, 9, 10, 1000] {
-            let (mut sent, mut said) = (SentFrames::default(), Vec::new());
-            all.concat().chunks(piece).for_each(|bytes| sent.pass(bytes, |one| said.push(one)));
-            assert_eq!(said, expected, "{piece}");
+            let (mut sent, mut seen) = (SentFrames::default(), Vec::new());
+            all.concat().chunks(piece).for_each(|bytes| sent.pass(bytes, |one| seen.push(one)));
+            assert_eq!(seen, expected, "{piece}");
         }
     }
 }

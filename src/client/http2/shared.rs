@@ -37,7 +37,7 @@ pub struct Shared {
     idle_limit: Cell<Duration>,
     /// How many responses in a row the client has let time out.
     stalled: Cell<usize>,
-    gone: Notify,
+    stall: Notify,
 }
 
 /// Counts one stream for as long as it is served.
@@ -63,7 +63,7 @@ impl Shared {
             active: Cell::default(),
             idle_limit: Cell::default(),
             stalled: Cell::default(),
-            gone: Notify::new(),
+            stall: Notify::new(),
         })
     }
 
@@ -95,38 +95,38 @@ impl Shared {
     }
 
     /// Sets how long the connection may have no stream, from now on.
-    pub fn may_idle(&self, limit: Duration) {
+    pub fn set_idle_limit(&self, limit: Duration) {
         self.idle_limit.set(limit);
         if self.is_idle() {
-            self.idles();
+            self.start_idle_time();
         }
     }
 
     /// Starts the idle time. The connection's task already waits for the timer.
-    fn idles(&self) {
+    fn start_idle_time(&self) {
         let now = Instant::now();
         self.timer.set_from(now, self.idle_limit.get());
         self.timer.idle(now);
     }
 
     /// The client has taken a piece of a response.
-    pub fn takes(&self) {
+    pub fn response_taken(&self) {
         self.stalled.set(0);
     }
 
     /// The client has let a response time out.
-    pub fn stalls(&self) {
+    pub fn response_stalled(&self) {
         let is_reluctant = http2_permits::is_reluctant(self.window());
         let most = if is_reluctant { STALLED_OF_RELUCTANT } else { STALLED };
         self.stalled.set(self.stalled.get() + 1);
         if self.stalled.get() >= most {
-            self.gone.notify_one();
+            self.stall.notify_one();
         }
     }
 
     /// Returns when the client is stalled: it has let several responses in a row time out.
-    pub async fn takes_nothing(&self) {
-        self.gone.notified().await;
+    pub async fn until_stalled(&self) {
+        self.stall.notified().await;
     }
 }
 
@@ -135,7 +135,7 @@ impl Drop for Active {
         let shared = &self.0;
         shared.active.set(shared.active.get() - 1);
         if shared.is_idle() {
-            shared.idles();
+            shared.start_idle_time();
         }
     }
 }

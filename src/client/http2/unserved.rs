@@ -5,17 +5,17 @@ use std::time::Instant;
 
 use h2::Reason;
 
-use super::sent_frames::Said;
+use super::sent_frames::SentFrame;
 use super::shared::Shared;
 use crate::exchange::{Arrival, Exchange, Failure, Tracked};
 use crate::routing::RequestHead;
 use crate::telemetry::record::Protocol;
 
 /// A request that h2 has refused by itself, so that its head is not known.
-pub fn by_codec(shared: &Shared, said: Said) {
-    let (failure, detail) = match said {
-        Said::Response { .. } => (Failure::HeadersTooLarge, "its fields are too large"),
-        Said::Reset { .. } => {
+pub fn by_codec(shared: &Shared, frame: SentFrame) {
+    let (failure, detail) = match frame {
+        SentFrame::Response { .. } => (Failure::HeadersTooLarge, "its fields are too large"),
+        SentFrame::Reset { .. } => {
             (Failure::BadRequest, "malformed HTTP/2 request, or one too many: it was reset")
         }
     };
