@@ -12,10 +12,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::http1::Http1Client;
 
 use crate::client::handover::{Handover, Preface};
-use crate::client::handshake::{self, NoTls};
+use crate::client::handshake::{self, HandshakeError};
 use crate::client::http2::{self, Shared};
 use crate::client::pipelined::Pipelined;
-use crate::client::proxy_header::{self, Unknown};
+use crate::client::proxy_header::{self, Unidentified};
 use crate::config::{Engine, Listener, ProxyProtocol};
 use crate::exchange::{ClientIdentity, Failed, Failure, OwnListener, RequestScope};
 use crate::forward;
@@ -42,7 +42,7 @@ const LINGER_RATE: u64 = 64 * 1024;
 const LINGER_IN_STOP: Duration = Duration::from_millis(200);
 
 /// How long the TLS close_notify may take.
-const GOODBYE: Duration = Duration::from_secs(2);
+const CLOSE_NOTIFY_LIMIT: Duration = Duration::from_secs(2);
 
 /// Room for the rest of a head beside target and fields: method, version and line ends.
 const LINE_BYTES: usize = 512;
@@ -91,7 +91,7 @@ enum Arrived {
 }
 
 /// How a connection goes on after its first bytes, or has ended.
-enum Stay {
+enum Disposition {
     Over(After),
     /// The client speaks HTTP/2.
     Http2,
@@ -105,10 +105,10 @@ enum Stay {
 #[expect(clippy::manual_async_fn, reason = "an `async fn` has room for each argument twice")]
 pub fn serve(mut client: Connection, occupied: impl Sized) -> impl Future<Output = ()> {
     async move {
-        let mut guest = None;
+        let mut client_permit = None;
         let after = 'served: {
-            match client.comes_in().await {
-                Ok(come) => guest = come,
+            match client.admit().await {
+                Ok(permit) => client_permit = permit,
                 Err(after) => break 'served after,
             }
             if let Some(tls) = client.tls() {
@@ -117,15 +117,15 @@ pub fn serve(mut client: Connection, occupied: impl Sized) -> impl Future<Output
                     None => return,
                 }
             }
-            match client.stays().await {
-                Stay::Over(after) => after,
-                Stay::Http2 => return Box::pin(client.serve_http2()).await,
-                Stay::Pingora => return Box::pin(client.hand_over()).await,
+            match client.dispatch().await {
+                Disposition::Over(after) => after,
+                Disposition::Http2 => return Box::pin(client.serve_http2()).await,
+                Disposition::Pingora => return Box::pin(client.hand_over()).await,
             }
         };
         client.end(after).await;
         drop(client);
-        drop((guest, occupied));
+        drop((client_permit, occupied));
     }
 }
 
@@ -159,16 +159,16 @@ impl Connection {
     }
 
     /// Identifies the client, and admits it unless it has too many connections already.
-    async fn comes_in(&mut self) -> Result<Option<ClientPermit>, After> {
+    async fn admit(&mut self) -> Result<Option<ClientPermit>, After> {
         let Some(listener) = self.listener() else { return Err(After::Close) };
-        if listener.proxy_protocol != ProxyProtocol::Off && !Box::pin(self.is_identified(&listener)).await {
+        if listener.proxy_protocol != ProxyProtocol::Off && !Box::pin(self.identify(&listener)).await {
             return Err(After::Close);
         }
         let Some(scope) = self.in_force() else { return Err(After::Close) };
         match self.listener_state.admit(self.identity.address(), scope.listener()) {
-            Ok(guest) => Ok(guest),
+            Ok(permit) => Ok(permit),
             // Boxed to keep the common future small.
-            Err(TooMany) => Err(Box::pin(self.turn_away(scope)).await),
+            Err(TooMany) => Err(Box::pin(self.refuse_too_many(scope)).await),
         }
     }
 
@@ -177,18 +177,18 @@ impl Connection {
         let listener = self.listener()?;
         let Self { worker, stream, mut input, timer, .. } = self;
         let limit = listener.timeouts.handshake;
-        match handshake::agree(&worker, stream, &mut input, &timer, &tls, limit).await {
+        match handshake::accept(&worker, stream, &mut input, &timer, &tls, limit).await {
             Ok((stream, secured)) => {
                 let now = Instant::now();
                 Some(Self { worker, stream, input, timer, now, secured: Some(secured), ..self })
             }
-            Err(NoTls::Gone) => None,
-            Err(NoTls::PlainHttp(stream)) => {
+            Err(HandshakeError::Gone) => None,
+            Err(HandshakeError::PlainHttp(stream)) => {
                 self = Self { worker, stream, input, timer, ..self };
                 self.refuse_plain_http().await;
                 None
             }
-            Err(NoTls::Failed { reason, detail }) => {
+            Err(HandshakeError::Failed { reason, detail }) => {
                 self.listener_state.turned_away(self.identity.peer(), reason, &detail);
                 None
             }
@@ -206,12 +206,13 @@ impl Connection {
         self.end(after).await;
     }
 
-    async fn stays(&mut self) -> Stay {
+    /// Serves HTTP/1.1, unless another protocol or engine takes over.
+    async fn dispatch(&mut self) -> Disposition {
         if self.listener().is_some_and(|listener| listener.engine == Engine::Pingora) {
-            return Stay::Pingora;
+            return Disposition::Pingora;
         }
         match self.secured.as_ref().is_some_and(|secured| secured.http2) {
-            true => Stay::Http2,
+            true => Disposition::Http2,
             false => self.requests().await,
         }
     }
@@ -221,17 +222,17 @@ impl Connection {
         match after {
             After::Linger => Box::pin(self.linger()).await,
             After::Abort => self.stream.ends_with_reset(true),
-            After::KeepAlive | After::Close if self.secured.is_some() => Box::pin(self.say_goodbye()).await,
+            After::KeepAlive | After::Close if self.secured.is_some() => Box::pin(self.close_tls()).await,
             After::KeepAlive | After::Close => {}
         }
         self.release();
     }
 
     /// Flushes TLS and sends its close_notify.
-    async fn say_goodbye(&mut self) {
+    async fn close_tls(&mut self) {
         let Self { timer, stream, .. } = self;
         // On an error the client has gone already.
-        let _ = timer.within(GOODBYE, stream.shutdown()).await;
+        let _ = timer.within(CLOSE_NOTIFY_LIMIT, stream.shutdown()).await;
     }
 
     /// Serves HTTP/2 to the end of the connection.
@@ -257,7 +258,7 @@ impl Connection {
     }
 
     /// Finds out whose connection it is; `false`: it is refused or over.
-    async fn is_identified(&mut self, listener: &Listener) -> bool {
+    async fn identify(&mut self, listener: &Listener) -> bool {
         let Self { worker, stream, input, timer, .. } = self;
         let peer = self.identity.peer().clone();
         match proxy_header::identify(worker, stream, input, timer, listener, peer).await {
@@ -267,8 +268,8 @@ impl Connection {
                 self.now = Instant::now();
                 true
             }
-            Err(Unknown::Gone) => false,
-            Err(Unknown::Refused { reason, detail }) => {
+            Err(Unidentified::Gone) => false,
+            Err(Unidentified::Refused { reason, detail }) => {
                 self.listener_state.turned_away(self.identity.peer(), reason, detail);
                 false
             }
@@ -276,7 +277,7 @@ impl Connection {
     }
 
     /// Refuses the connection of a client that has too many, before a request is read.
-    async fn turn_away(&mut self, scope: Arc<RequestScope>) -> After {
+    async fn refuse_too_many(&mut self, scope: Arc<RequestScope>) -> After {
         let failure = Failure::TooManyConnections;
         let reason = "the client has as many connections as limits.connections_per_client allows";
         if scope.listener().tls.is_some() {
@@ -295,22 +296,22 @@ impl Connection {
         }
     }
 
-    async fn requests(&mut self) -> Stay {
+    async fn requests(&mut self) -> Disposition {
         loop {
-            let Some(listener) = self.listener() else { return Stay::Over(After::Close) };
+            let Some(listener) = self.listener() else { return Disposition::Over(After::Close) };
             let arrived = self.next(&listener).await;
             // The config may have changed during the wait.
-            let Some(scope) = self.in_force() else { return Stay::Over(After::Close) };
+            let Some(scope) = self.in_force() else { return Disposition::Over(After::Close) };
             let after = match arrived {
-                Arrived::Nothing => return Stay::Over(After::Close),
-                Arrived::Http2 => return Stay::Http2,
+                Arrived::Nothing => return Disposition::Over(After::Close),
+                Arrived::Http2 => return Disposition::Http2,
                 // Boxed to keep the future of an idle connection small.
                 Arrived::Request => Box::pin(self.serve(scope)).await,
                 Arrived::Refused(refusal) => Box::pin(self.refuse(scope, refusal)).await,
             };
             self.requests += 1;
             if after != After::KeepAlive {
-                return Stay::Over(after);
+                return Disposition::Over(after);
             }
         }
     }
@@ -400,7 +401,7 @@ impl Connection {
     /// Waits, without a buffer, for the first bytes of a request; `false`: none came in time, or the client has gone.
     async fn first_bytes(&mut self, listener: &Listener) -> bool {
         self.release();
-        let (limit, phase) = self.silence(listener);
+        let (limit, phase) = self.silence_limit(listener);
         if self.half_closed || (phase == Phase::Idle && limit.is_zero() && !self.stream.has_unread()) {
             return false;
         }
@@ -423,7 +424,7 @@ impl Connection {
 
     /// How long the client may send nothing, and the phase in which it then is. A connection that has to go keeps some
     /// of its idle time, so that a last request can be answered with `Connection: close`.
-    fn silence(&self, listener: &Listener) -> (Duration, Phase) {
+    fn silence_limit(&self, listener: &Listener) -> (Duration, Phase) {
         let timeouts = &listener.timeouts;
         if self.requests == 0 {
             return match self.worker.newcomers_limit() {

@@ -17,7 +17,7 @@ const HANDSHAKE: u8 = 22;
 
 /// Why a handshake has failed.
 #[derive(Debug)]
-pub enum NoTls {
+pub enum HandshakeError {
     /// The client has closed the connection without a byte.
     Gone,
     /// The client speaks HTTP without TLS, and can be answered.
@@ -31,27 +31,27 @@ pub enum NoTls {
 }
 
 /// Does the handshake within `limit`. `input` may hold bytes that have been read before.
-pub async fn agree(
+pub async fn accept(
     worker: &Worker,
     mut stream: Stream,
     input: &mut Buffer,
     timer: &Timer,
     tls: &Arc<ServerTls>,
     limit: Duration,
-) -> Result<(Stream, Arc<Secured>), NoTls> {
+) -> Result<(Stream, Arc<Secured>), HandshakeError> {
     timer.set(limit);
-    let agreed = timer.before_deadline(async {
+    let accepted = timer.before_deadline(async {
         if input.is_empty() {
             // No memory is held for the client before its first bytes.
             let read = worker.first_bytes(&mut stream, input).await;
             if !read.is_ok_and(|read| read > 0) {
-                return Err(NoTls::Gone);
+                return Err(HandshakeError::Gone);
             }
         }
         let ahead = input.bytes().to_vec();
         match ahead.first() {
             Some(&HANDSHAKE) => {}
-            Some(first) if first.is_ascii_alphabetic() => return Err(NoTls::PlainHttp(stream)),
+            Some(first) if first.is_ascii_alphabetic() => return Err(HandshakeError::PlainHttp(stream)),
             _ => return Err(failed("the connection begins with something else")),
         }
         input.consume(ahead.len());
@@ -66,18 +66,18 @@ pub async fn agree(
             Err(error) => Err(failed(error.to_string())),
         }
     });
-    let agreed = agreed.await;
+    let accepted = accepted.await;
     timer.clear();
-    agreed.unwrap_or_else(|Elapsed| {
-        Err(NoTls::Failed {
+    accepted.unwrap_or_else(|Elapsed| {
+        Err(HandshakeError::Failed {
             reason: "tls_handshake_timeout",
             detail: "the handshake was not over within timeouts.handshake".into(),
         })
     })
 }
 
-fn failed(detail: impl Into<String>) -> NoTls {
-    NoTls::Failed { reason: "tls_handshake", detail: detail.into() }
+fn failed(detail: impl Into<String>) -> HandshakeError {
+    HandshakeError::Failed { reason: "tls_handshake", detail: detail.into() }
 }
 
 /// Gives the session what was read before it began.

@@ -15,7 +15,7 @@ use crate::worker::deadline::Timer;
 
 /// Why a connection is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unknown {
+pub enum Unidentified {
     /// It has ended or stayed silent, and no header was required.
     Gone,
     Refused {
@@ -26,19 +26,23 @@ pub enum Unknown {
     },
 }
 
-const UNTRUSTED: Unknown =
-    Unknown::Refused { reason: "proxy_header_untrusted", detail: "the peer is not in trusted_proxies" };
+const UNTRUSTED: Unidentified =
+    Unidentified::Refused { reason: "proxy_header_untrusted", detail: "the peer is not in trusted_proxies" };
 
-const MISSING: Unknown =
-    Unknown::Refused { reason: "proxy_header_missing", detail: "the connection begins with something else" };
+const MISSING: Unidentified = Unidentified::Refused {
+    reason: "proxy_header_missing",
+    detail: "the connection begins with something else",
+};
 
-const LATE: Unknown = Unknown::Refused {
+const LATE: Unidentified = Unidentified::Refused {
     reason: "proxy_header_timeout",
     detail: "the header did not arrive within timeouts.header",
 };
 
-const CUT: Unknown =
-    Unknown::Refused { reason: "proxy_header_malformed", detail: "the connection ended within the header" };
+const CUT: Unidentified = Unidentified::Refused {
+    reason: "proxy_header_malformed",
+    detail: "the connection ended within the header",
+};
 
 /// Reads the PROXY header, where the listener expects one and trusts the peer. Bytes after the header stay in `input`.
 pub async fn identify(
@@ -48,7 +52,7 @@ pub async fn identify(
     timer: &Timer,
     listener: &Listener,
     peer: ClientAddress,
-) -> Result<ClientIdentity, Unknown> {
+) -> Result<ClientIdentity, Unidentified> {
     let required = match (listener.proxy_protocol, is_trusted(&peer, listener)) {
         (ProxyProtocol::Off, _) | (ProxyProtocol::Accept, false) => return Ok(ClientIdentity::Peer(peer)),
         (ProxyProtocol::Require, false) => return Err(UNTRUSTED),
@@ -62,8 +66,8 @@ pub async fn identify(
         }
         Ok(Ok(Some(Says::Unknown))) => Ok(ClientIdentity::Anonymous { by: peer }),
         Ok(Ok(Some(Says::Local) | None)) => Ok(ClientIdentity::Peer(peer)),
-        Ok(Err(unknown)) => Err(unknown),
-        Err(_) if input.is_empty() && !required => Err(Unknown::Gone),
+        Ok(Err(error)) => Err(error),
+        Err(_) if input.is_empty() && !required => Err(Unidentified::Gone),
         Err(_) => Err(LATE),
     }
 }
@@ -79,7 +83,7 @@ async fn header(
     stream: &mut Stream,
     input: &mut Buffer,
     required: bool,
-) -> Result<Option<Says>, Unknown> {
+) -> Result<Option<Says>, Unidentified> {
     loop {
         match parse(input.bytes()) {
             Parse::Complete { length, says } => {
@@ -89,7 +93,7 @@ async fn header(
             Parse::Absent if required => return Err(MISSING),
             Parse::Absent => return Ok(None),
             Parse::Malformed(detail) => {
-                return Err(Unknown::Refused { reason: "proxy_header_malformed", detail });
+                return Err(Unidentified::Refused { reason: "proxy_header_malformed", detail });
             }
             Parse::Partial => {}
         }
@@ -100,7 +104,7 @@ async fn header(
         };
         match read {
             Ok(1..) => {}
-            Ok(0) | Err(_) if input.is_empty() => return Err(Unknown::Gone),
+            Ok(0) | Err(_) if input.is_empty() => return Err(Unidentified::Gone),
             Ok(0) | Err(_) => return Err(CUT),
         }
     }
