@@ -8,18 +8,18 @@ mod text;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The first bytes of each version.
-const SIGNATURE_1: &[u8] = b"PROXY ";
-const SIGNATURE_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+const V1_SIGNATURE: &[u8] = b"PROXY ";
+const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The longest header of version 1, with its line end.
-pub const LONGEST_1: usize = 107;
+pub const V1_MAX: usize = 107;
 
 /// The longest header of version 2 that is accepted, of 64 KiB that its length field allows: addresses need 232 bytes
 /// at most, and the extensions after them are ignored.
-pub const LONGEST_2: usize = 4096;
+pub const V2_MAX: usize = 4096;
 
 /// The fixed part of version 2.
-const FIXED_2: usize = 16;
+const V2_FIXED: usize = 16;
 
 /// The result of parsing a connection's first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +48,11 @@ pub enum Says {
 
 /// Parses a header at the beginning of a connection.
 pub fn parse(bytes: &[u8]) -> Parse {
-    if let Some(rest) = bytes.strip_prefix(SIGNATURE_2) {
-        binary(bytes, rest)
-    } else if let Some(rest) = bytes.strip_prefix(SIGNATURE_1) {
+    if let Some(rest) = bytes.strip_prefix(V2_SIGNATURE) {
+        parse_v2(bytes, rest)
+    } else if let Some(rest) = bytes.strip_prefix(V1_SIGNATURE) {
         text::parse(bytes, rest)
-    } else if SIGNATURE_1.starts_with(bytes) || SIGNATURE_2.starts_with(bytes) {
+    } else if V1_SIGNATURE.starts_with(bytes) || V2_SIGNATURE.starts_with(bytes) {
         Parse::Partial
     } else {
         Parse::Absent
@@ -60,19 +60,19 @@ pub fn parse(bytes: &[u8]) -> Parse {
 }
 
 /// Version 2: `rest` is what follows the signature.
-fn binary(bytes: &[u8], rest: &[u8]) -> Parse {
+fn parse_v2(bytes: &[u8], rest: &[u8]) -> Parse {
     let Some(&command) = rest.first() else { return Parse::Partial };
     if !matches!(command, 0x20 | 0x21) {
         return Parse::Malformed("version 2 with an unknown version or command");
     }
     let Some(&[_, family, high, low]) = rest.first_chunk() else { return Parse::Partial };
-    let length = FIXED_2 + usize::from(u16::from_be_bytes([high, low]));
-    if length > LONGEST_2 {
+    let length = V2_FIXED + usize::from(u16::from_be_bytes([high, low]));
+    if length > V2_MAX {
         return Parse::Malformed("version 2 longer than 4096 bytes");
     }
-    let Some(block) = bytes.get(FIXED_2..length) else { return Parse::Partial };
+    let Some(block) = bytes.get(V2_FIXED..length) else { return Parse::Partial };
     // Receivers must ignore the addresses of a LOCAL header.
-    let says = if command == 0x20 { Ok(Says::Local) } else { named(family, block) };
+    let says = if command == 0x20 { Ok(Says::Local) } else { source(family, block) };
     match says {
         Ok(says) => Parse::Complete { length, says },
         Err(wrong) => Parse::Malformed(wrong),
@@ -80,11 +80,11 @@ fn binary(bytes: &[u8], rest: &[u8]) -> Parse {
 }
 
 /// The source address of version 2. Extensions may follow the addresses.
-fn named(family: u8, block: &[u8]) -> Result<Says, &'static str> {
+fn source(family: u8, block: &[u8]) -> Result<Says, &'static str> {
     let short = "version 2 without room for its addresses";
     match family {
-        0x11 => source_4(block).map(Says::Client).ok_or(short),
-        0x21 => source_6(block).map(Says::Client).ok_or(short),
+        0x11 => source_v4(block).map(Says::Client).ok_or(short),
+        0x21 => source_v6(block).map(Says::Client).ok_or(short),
         // Unspecified, datagrams, unix sockets: well formed, but no client of ours.
         0x00 | 0x12 | 0x22 | 0x31 | 0x32 => Ok(Says::Unknown),
         _ => Err("version 2 with an unknown address family or transport"),
@@ -92,13 +92,13 @@ fn named(family: u8, block: &[u8]) -> Result<Says, &'static str> {
 }
 
 /// Two addresses, then two ports; the first of each is the client's.
-fn source_4(block: &[u8]) -> Option<SocketAddr> {
+fn source_v4(block: &[u8]) -> Option<SocketAddr> {
     let block: &[u8; 12] = block.first_chunk()?;
     let [a, b, c, d, _, _, _, _, high, low, _, _] = *block;
     Some(SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), u16::from_be_bytes([high, low])))
 }
 
-fn source_6(block: &[u8]) -> Option<SocketAddr> {
+fn source_v6(block: &[u8]) -> Option<SocketAddr> {
     let block: &[u8; 36] = block.first_chunk()?;
     let (source, rest) = block.split_first_chunk::<16>()?;
     let (_, ports) = rest.split_first_chunk::<16>()?;

@@ -62,9 +62,9 @@ pub fn request(out: &mut Vec<u8>, head: &impl RequestFields, form: &RequestForm<
     head.copy_lines(out, |name, _| {
         // HTTP/1.0 clients get no interim responses, so the endpoint must not be asked for one.
         let unfit = http10 && same_name(name, b"expect");
-        let goes = unfit || goes(name, form.edits, form.framing);
-        host |= !goes && name.eq_ignore_ascii_case(b"host");
-        !goes
+        let dropped = unfit || is_dropped(name, form.edits, form.framing);
+        host |= !dropped && name.eq_ignore_ascii_case(b"host");
+        !dropped
     });
     if !host {
         write(out, &["Host: ", form.host, "\r\n"]);
@@ -73,7 +73,7 @@ pub fn request(out: &mut Vec<u8>, head: &impl RequestFields, form: &RequestForm<
 }
 
 /// Writes the end of a request's head: the fields of the edits, and those for framing and connection.
-pub fn request_end(out: &mut Vec<u8>, form: &RequestForm<'_>) {
+fn request_end(out: &mut Vec<u8>, form: &RequestForm<'_>) {
     form.edits.write_lines(out);
     framing(out, form.framing);
     // `TE` is a hop-by-hop field, so `Connection` has to name it (RFC 9110, section 10.1.4).
@@ -90,9 +90,9 @@ pub fn response(out: &mut Vec<u8>, head: &impl ResponseHead, form: &ResponseForm
     status_line(out, head);
     let mut date = form.edits.gives("date");
     head.copy_lines(out, |name, _| {
-        let goes = goes(name, form.edits, form.framing);
-        date |= !goes && name.eq_ignore_ascii_case(b"date");
-        !goes
+        let dropped = is_dropped(name, form.edits, form.framing);
+        date |= !dropped && name.eq_ignore_ascii_case(b"date");
+        !dropped
     });
     if let Some(now) = form.date
         && !date
@@ -133,7 +133,7 @@ fn framing(out: &mut Vec<u8>, framing: Framing) {
 }
 
 /// Whether a received field is dropped instead of forwarded.
-pub fn goes(name: &[u8], edits: &Edits, framing: Framing) -> bool {
+pub fn is_dropped(name: &[u8], edits: &Edits, framing: Framing) -> bool {
     is_ours(name, framing) || is_replaced(edits, name)
 }
 

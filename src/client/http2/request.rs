@@ -137,7 +137,7 @@ impl Http2Client {
     fn fields_of(&self, response: &impl ResponseHead, edits: &Edits, announced: Framing) -> HeaderMap {
         let framing = if announced == Framing::None { Framing::None } else { Framing::Chunked };
         let mut fields = HeaderMap::with_capacity(16);
-        response.copy_fields(&mut fields, |name, _| !write::goes(name, edits, framing));
+        response.copy_fields(&mut fields, |name, _| !write::is_dropped(name, edits, framing));
         if let Framing::Length(length) = announced {
             fields.insert(header::CONTENT_LENGTH, length.into());
         }
@@ -247,7 +247,7 @@ impl ClientStream for Http2Client {
 
     fn send_interim(&mut self, response: &impl ResponseHead, edits: &Edits) {
         let mut fields = HeaderMap::new();
-        response.copy_fields(&mut fields, |name, _| !write::goes(name, edits, Framing::None));
+        response.copy_fields(&mut fields, |name, _| !write::is_dropped(name, edits, Framing::None));
         put_edits(&mut fields, edits);
         let mut head = Response::new(());
         *head.status_mut() = StatusCode::from_u16(response.status()).unwrap_or(StatusCode::CONTINUE);

@@ -18,7 +18,7 @@ pub fn head<R: RequestFields>(ask: &Ask<'_, R>, secured: bool) -> Result<Request
     };
     let mut fields = HeaderMap::with_capacity(16);
 
-    request.copy_fields(&mut fields, |name, _| !write::goes(name, edits, framing));
+    request.copy_fields(&mut fields, |name, _| !write::is_dropped(name, edits, framing));
     put_edits(&mut fields, edits);
     // `:authority` replaces it (RFC 9113, section 8.3.1).
     fields.remove(header::HOST);

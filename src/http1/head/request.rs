@@ -111,7 +111,7 @@ impl Request {
         }
         let bounds = Bounds { bytes: limits.header_bytes.min(BUFFER_MAX), count: limits.header_count };
         let Some(length) = self.fields.read(bytes, bounds).map_err(refusal)? else { return Ok(None) };
-        self.understand(bytes)?;
+        self.interpret_fields(bytes)?;
         Ok(Some(length))
     }
 
@@ -148,7 +148,7 @@ impl Request {
             b"HTTP/1.0" => Version::Http10,
             _ => return Err(Refusal::bad_request("no HTTP/1.0 or HTTP/1.1 behind the target")),
         });
-        self.understand_target(bytes)?;
+        self.interpret_target(bytes)?;
         match found {
             NextLine::Complete { next, .. } => Ok(Some(next)),
             NextLine::Partial | NextLine::Bare { .. } => Ok(None),
@@ -184,7 +184,7 @@ impl Request {
         Ok(space.map(|space| Span::new(rest.start() + space + 1, rest.end())))
     }
 
-    fn understand_target(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+    fn interpret_target(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         if self.method.of(bytes) == b"CONNECT" {
             return Err(Refusal { failure: Failure::MethodNotAllowed, reason: "CONNECT is not served" });
         }
@@ -213,7 +213,7 @@ impl Request {
     }
 
     /// Derives the framing and the connection's options from all fields, and checks the host.
-    fn understand(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+    fn interpret_fields(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         let version = self.version.unwrap_or(Version::Http11);
         let mut noted = Noted::default();
         for (name, value) in self.fields.iter(bytes) {

@@ -81,7 +81,7 @@ impl Response {
             Fault::Malformed(reason) | Fault::TooLarge(reason) => reason,
         });
         let Some(length) = read? else { return Ok(None) };
-        self.understand(bytes)?;
+        self.interpret_fields(bytes)?;
         Ok(Some(length))
     }
 
@@ -115,7 +115,7 @@ impl Response {
         Ok(Some(next))
     }
 
-    fn understand(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
+    fn interpret_fields(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
         let version = self.version.unwrap_or(Version::Http11);
         let mut announced = Announced::default();
         let (mut close, mut keep_alive, mut names) = (false, false, 0);

@@ -6,7 +6,7 @@ fn client(address: &str) -> Says {
 
 /// A header of version 2.
 fn version_2(command: u8, family: u8, block: &[u8]) -> Vec<u8> {
-    let mut bytes = SIGNATURE_2.to_vec();
+    let mut bytes = V2_SIGNATURE.to_vec();
     bytes.extend([command, family]);
     bytes.extend(u16::try_from(block.len()).expect("a short block").to_be_bytes());
     bytes.extend(block);
@@ -49,7 +49,7 @@ fn version_1_names_the_client() {
     accepts(b"PROXY UNKNOWN\r\n", Says::Unknown);
     let longest = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
     let unknown = format!("PROXY UNKNOWN {longest} {longest} 65535 65535\r\n");
-    assert_eq!(unknown.len(), LONGEST_1);
+    assert_eq!(unknown.len(), V1_MAX);
     accepts(unknown.as_bytes(), Says::Unknown);
 }
 
@@ -86,11 +86,11 @@ fn version_1_is_exact() {
 
 #[test]
 fn version_1_is_refused_as_soon_as_it_is_too_long() {
-    let line = format!("PROXY UNKNOWN {}", "x".repeat(LONGEST_1));
-    assert_eq!(parse(&line.as_bytes()[..LONGEST_1 - 1]), Parse::Partial);
-    refuses(&line.as_bytes()[..LONGEST_1]);
-    let one_more = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LONGEST_1 - 15));
-    assert_eq!(one_more.len(), LONGEST_1 + 1);
+    let line = format!("PROXY UNKNOWN {}", "x".repeat(V1_MAX));
+    assert_eq!(parse(&line.as_bytes()[..V1_MAX - 1]), Parse::Partial);
+    refuses(&line.as_bytes()[..V1_MAX]);
+    let one_more = format!("PROXY UNKNOWN {}\r\n", "x".repeat(V1_MAX - 15));
+    assert_eq!(one_more.len(), V1_MAX + 1);
     refuses(one_more.as_bytes());
 }
 
@@ -101,7 +101,7 @@ fn version_2_names_the_client() {
     accepts(&version_2(0x21, 0x21, &block_6("::ffff:192.0.2.1")), client("192.0.2.1:4000"));
     let extended = [block_4(), vec![0x04, 0, 2, 0, 0]].concat();
     accepts(&version_2(0x21, 0x11, &extended), client("192.0.2.1:4000"));
-    let longest = [block_4(), vec![0xff; LONGEST_2 - FIXED_2 - 12]].concat();
+    let longest = [block_4(), vec![0xff; V2_MAX - V2_FIXED - 12]].concat();
     accepts(&version_2(0x21, 0x11, &longest), client("192.0.2.1:4000"));
 }
 
@@ -126,7 +126,7 @@ fn version_2_is_exact() {
     }
     refuses(&version_2(0x21, 0x11, &block_4()[..11]));
     refuses(&version_2(0x21, 0x21, &block_6("::1")[..35]));
-    refuses(&version_2(0x21, 0x11, &[0; LONGEST_2 - FIXED_2 + 1])[..FIXED_2]);
+    refuses(&version_2(0x21, 0x11, &[0; V2_MAX - V2_FIXED + 1])[..V2_FIXED]);
 }
 
 #[test]

@@ -2,25 +2,25 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{LONGEST_1, Parse, SIGNATURE_1, Says};
+use super::{Parse, Says, V1_MAX, V1_SIGNATURE};
 
 /// `rest` is what follows the signature.
 pub(super) fn parse(bytes: &[u8], rest: &[u8]) -> Parse {
-    let within = rest.get(..LONGEST_1 - SIGNATURE_1.len()).unwrap_or(rest);
+    let within = rest.get(..V1_MAX - V1_SIGNATURE.len()).unwrap_or(rest);
     let text = within.iter().take_while(|byte| (b' '..=b'~').contains(byte)).count();
     let (line, end) = within.split_at_checked(text).unwrap_or_default();
     match end {
-        [] | [b'\r'] if bytes.len() >= LONGEST_1 => Parse::Malformed("version 1 longer than 107 bytes"),
+        [] | [b'\r'] if bytes.len() >= V1_MAX => Parse::Malformed("version 1 longer than 107 bytes"),
         [] | [b'\r'] => Parse::Partial,
-        [b'\r', b'\n', ..] => match says(line) {
-            Some(says) => Parse::Complete { length: SIGNATURE_1.len() + text + 2, says },
+        [b'\r', b'\n', ..] => match parse_line(line) {
+            Some(says) => Parse::Complete { length: V1_SIGNATURE.len() + text + 2, says },
             None => Parse::Malformed("version 1 that cannot be understood"),
         },
         _ => Parse::Malformed("version 1 with a byte that does not belong there"),
     }
 }
 
-fn says(line: &[u8]) -> Option<Says> {
+fn parse_line(line: &[u8]) -> Option<Says> {
     let line = std::str::from_utf8(line).ok()?;
     if line == "UNKNOWN" || line.starts_with("UNKNOWN ") {
         return Some(Says::Unknown);
