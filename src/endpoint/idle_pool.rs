@@ -33,7 +33,7 @@ struct Idle {
 }
 
 /// The idle connections of one endpoint. The key is the address of the `Endpoint` in memory; `counted` keeps it alive.
-struct OfEndpoint {
+struct EndpointIdle {
     idle: VecDeque<Idle>,
     counted: IdleConnections,
 }
@@ -42,7 +42,7 @@ struct OfEndpoint {
 /// left.
 #[derive(Default)]
 pub struct IdlePool {
-    all: Mutex<AHashMap<usize, OfEndpoint>>,
+    all: Mutex<AHashMap<usize, EndpointIdle>>,
     pub descriptors: Arc<Descriptors>,
     /// Notified when the pool is no longer empty.
     kept: Notify,
@@ -80,7 +80,7 @@ impl IdlePool {
         if all.is_empty() {
             self.kept.notify_one();
         }
-        let kept = all.entry(key(endpoint)).or_insert_with(|| OfEndpoint::new(endpoint.clone()));
+        let kept = all.entry(key(endpoint)).or_insert_with(|| EndpointIdle::new(endpoint.clone()));
         let until = now + pool.timeouts.keep_alive;
         kept.keep(Idle { stream, tls, opened, since: now, until }, limits.idle);
     }
@@ -104,7 +104,7 @@ impl IdlePool {
 impl IdleStore for IdlePool {
     fn close_oldest(&self) -> usize {
         let mut all = self.all.lock();
-        let since = |(key, kept): (&usize, &OfEndpoint)| {
+        let since = |(key, kept): (&usize, &EndpointIdle)| {
             let key = *key;
             kept.idle.iter().map(move |idle| (idle.since, key)).collect::<Vec<_>>()
         };
@@ -120,7 +120,7 @@ impl IdleStore for IdlePool {
     }
 }
 
-impl OfEndpoint {
+impl EndpointIdle {
     fn new(endpoint: Arc<Endpoint>) -> Self {
         Self { idle: VecDeque::new(), counted: IdleConnections::of_worker(endpoint) }
     }

@@ -37,17 +37,17 @@ const HEADER_LIST: u32 = 64 * 1024;
 const SMALL_MESSAGES: usize = STREAM_WINDOW as usize / 5 * 256;
 
 /// How long the end of a connection (GOAWAY, close_notify) may take.
-const GOODBYE: Duration = Duration::from_secs(2);
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The connections by endpoint. The key is the address of the `Endpoint` in memory, which each entry keeps alive.
 pub struct Connections {
-    all: Mutex<AHashMap<usize, Arc<OfEndpoint>>>,
+    all: Mutex<AHashMap<usize, Arc<EndpointConnections>>>,
     /// Idle HTTP/1.1 connections, which are closed where there is no descriptor for a new one.
-    kept: Arc<IdlePool>,
+    idle_pool: Arc<IdlePool>,
 }
 
 #[derive(Debug)]
-struct OfEndpoint {
+struct EndpointConnections {
     endpoint: Arc<Endpoint>,
     open: Mutex<Vec<Arc<Open>>>,
     /// Held while a connection is opened: other requests wait for it, and may then share that connection.
@@ -61,7 +61,7 @@ struct Open {
     tls: Option<Arc<ClientTls>>,
     opened: Instant,
     /// The number of its current requests.
-    carries: watch::Sender<usize>,
+    active: watch::Sender<usize>,
     /// When its last request ended.
     idle_since: Mutex<Instant>,
     /// It has had a request before.
@@ -83,10 +83,10 @@ pub struct StreamPermit {
 
 impl Connections {
     /// For one worker.
-    pub fn new(kept: Arc<IdlePool>) -> Arc<Self> {
-        let connections = Arc::new(Self { all: Mutex::default(), kept });
+    pub fn new(idle_pool: Arc<IdlePool>) -> Arc<Self> {
+        let connections = Arc::new(Self { all: Mutex::default(), idle_pool });
         let store: Arc<dyn IdleStore> = connections.clone();
-        connections.kept.descriptors.watch(Arc::downgrade(&store));
+        connections.idle_pool.descriptors.watch(Arc::downgrade(&store));
         connections
     }
 
@@ -118,25 +118,29 @@ impl Connections {
         let opened = timeout(limit, opened).await;
         opened.unwrap_or_else(|_| Err(Failed::new(Failure::ConnectTimeout, None))).inspect_err(|_| {
             // The endpoint may never have a connection, and be gone with the next reload.
-            self.leave(endpoint);
+            self.remove_unused(endpoint);
         })
     }
 
-    fn of(&self, endpoint: &Arc<Endpoint>) -> Arc<OfEndpoint> {
+    fn of(&self, endpoint: &Arc<Endpoint>) -> Arc<EndpointConnections> {
         let new = || {
             let endpoint = endpoint.clone();
-            Arc::new(OfEndpoint { endpoint, open: Mutex::default(), opening: tokio::sync::Mutex::default() })
+            Arc::new(EndpointConnections {
+                endpoint,
+                open: Mutex::default(),
+                opening: tokio::sync::Mutex::default(),
+            })
         };
         self.all.lock().entry(key(endpoint)).or_insert_with(new).clone()
     }
 
     async fn open(
         self: &Arc<Self>,
-        of: &Arc<OfEndpoint>,
+        of: &Arc<EndpointConnections>,
         pool: &config::Pool,
         descriptor_deadline: tokio::time::Instant,
     ) -> Result<StreamPermit, Failed> {
-        let stream = connect::open(&self.kept, &of.endpoint, pool, descriptor_deadline).await?;
+        let stream = connect::open(&self.idle_pool, &of.endpoint, pool, descriptor_deadline).await?;
         if !stream.may_be_http2() {
             return Err(Failed::new(Failure::EndpointTls, NO_HTTP2.to_owned()));
         }
@@ -147,7 +151,7 @@ impl Connections {
             sender,
             tls: pool.tls.clone(),
             opened: Instant::now(),
-            carries: watch::Sender::new(0),
+            active: watch::Sender::new(0),
             idle_since: Mutex::new(Instant::now()),
             used: AtomicBool::new(false),
             answered: Mutex::default(),
@@ -156,22 +160,23 @@ impl Connections {
         // Taken before the connection's task starts, which would otherwise find it idle.
         let permit = open.permit();
         of.open.lock().push(open.clone());
-        let life = Life {
-            carries: open.carries.subscribe(),
+        let task = ConnectionTask {
+            active: open.active.subscribe(),
             open: Arc::downgrade(&open),
             of: of.clone(),
             all: Arc::downgrade(self),
             keep_alive: pool.timeouts.keep_alive,
             idle_most: pool.connections.idle,
         };
-        tokio::spawn(life.drive(connection));
+        tokio::spawn(task.run(connection));
         Ok(permit)
     }
 
     /// Removes the endpoint's entry, if it has no connection and none is being opened.
-    fn leave(&self, endpoint: &Arc<Endpoint>) {
+    fn remove_unused(&self, endpoint: &Arc<Endpoint>) {
         let mut all = self.all.lock();
-        let is_over = |of: &Arc<OfEndpoint>| of.open.lock().is_empty() && of.opening.try_lock().is_ok();
+        let is_over =
+            |of: &Arc<EndpointConnections>| of.open.lock().is_empty() && of.opening.try_lock().is_ok();
         if all.get(&key(endpoint)).is_some_and(is_over) {
             all.remove(&key(endpoint));
         }
@@ -189,7 +194,7 @@ impl IdleStore for Connections {
 
     fn close_all(&self) {
         let all: Vec<_> = self.all.lock().values().cloned().collect();
-        all.iter().for_each(|of| of.open.lock().retain(|open| open.carries() > 0));
+        all.iter().for_each(|of| of.open.lock().retain(|open| open.active() > 0));
     }
 }
 
@@ -207,20 +212,20 @@ fn builder(pool: &config::Pool) -> Builder {
     builder
 }
 
-impl OfEndpoint {
+impl EndpointConnections {
     /// A place on the open connection that has room and the fewest requests.
     fn take(&self, pool: &config::Pool) -> Option<StreamPermit> {
         let now = Instant::now();
         let mut open = self.open.lock();
         open.retain(|open| open.is_good(pool, now));
-        let least = open.iter().filter(|open| open.has_room(pool)).min_by_key(|open| open.carries());
+        let least = open.iter().filter(|open| open.has_room(pool)).min_by_key(|open| open.active());
         least.map(|open| open.permit())
     }
 
     /// The idle connections, each with the time since when it is idle.
     fn idle(&self) -> impl Iterator<Item = (Instant, Arc<Open>)> + use<> {
         let open = self.open.lock();
-        let idle = open.iter().filter(|open| open.carries() == 0);
+        let idle = open.iter().filter(|open| open.active() == 0);
         let idle: Vec<_> = idle.map(|open| (*open.idle_since.lock(), open.clone())).collect();
         idle.into_iter()
     }
@@ -229,11 +234,11 @@ impl OfEndpoint {
     fn close_idle(&self, idle: &Arc<Open>) -> bool {
         let mut open = self.open.lock();
         let before = open.len();
-        open.retain(|open| !Arc::ptr_eq(open, idle) || open.carries() > 0);
+        open.retain(|open| !Arc::ptr_eq(open, idle) || open.active() > 0);
         open.len() < before
     }
 
-    fn forget(&self, gone: &Weak<Open>) {
+    fn remove(&self, gone: &Weak<Open>) {
         self.open.lock().retain(|open| !std::ptr::eq(Arc::as_ptr(open), gone.as_ptr()));
     }
 }
@@ -252,15 +257,15 @@ impl Open {
 
     fn has_room(&self, pool: &config::Pool) -> bool {
         let most = (pool.connections.streams as usize).min(self.sender.current_max_send_streams());
-        self.carries() < most
+        self.active() < most
     }
 
-    fn carries(&self) -> usize {
-        *self.carries.borrow()
+    fn active(&self) -> usize {
+        *self.active.borrow()
     }
 
     fn permit(self: &Arc<Self>) -> StreamPermit {
-        self.carries.send_modify(|count| *count += 1);
+        self.active.send_modify(|count| *count += 1);
         let (reused, proven) = (self.used.swap(true, Relaxed), self.answered.lock().is_some());
         StreamPermit { reused, proven, open: self.clone() }
     }
@@ -290,36 +295,36 @@ impl StreamPermit {
 impl Drop for StreamPermit {
     fn drop(&mut self) {
         *self.open.idle_since.lock() = Instant::now();
-        self.open.carries.send_modify(|count| *count -= 1);
+        self.open.active.send_modify(|count| *count -= 1);
     }
 }
 
 /// The task that drives a connection, and closes it.
-struct Life {
+struct ConnectionTask {
     open: Weak<Open>,
-    carries: watch::Receiver<usize>,
-    of: Arc<OfEndpoint>,
+    active: watch::Receiver<usize>,
+    of: Arc<EndpointConnections>,
     all: Weak<Connections>,
     keep_alive: Duration,
     /// The most idle connections of the endpoint.
     idle_most: u64,
 }
 
-impl Life {
-    async fn drive(mut self, connection: Connection<Stream, Bytes>) {
+impl ConnectionTask {
+    async fn run(mut self, connection: Connection<Stream, Bytes>) {
         tokio::pin!(connection);
         let over = tokio::select! {
             // Its streams get the error, if there is one.
             _ = &mut connection => true,
             () = self.idle() => false,
         };
-        self.of.forget(&self.open);
+        self.of.remove(&self.open);
         if !over {
             // With its last handle gone, h2 closes it. On an error the endpoint has gone already.
-            let _ = timeout(GOODBYE, connection).await;
+            let _ = timeout(CLOSE_LIMIT, connection).await;
         }
         if let Some(all) = self.all.upgrade() {
-            all.leave(&self.of.endpoint);
+            all.remove_unused(&self.of.endpoint);
         }
     }
 
@@ -327,7 +332,7 @@ impl Life {
     async fn idle(&mut self) {
         let mut counted = IdleConnections::of(self.of.endpoint.clone());
         loop {
-            if self.carries.wait_for(|count| *count == 0).await.is_err()
+            if self.active.wait_for(|count| *count == 0).await.is_err()
                 || self.is_retired()
                 || !counted.add_within(self.idle_most)
             {
@@ -335,9 +340,9 @@ impl Life {
             }
             tokio::select! {
                 () = sleep(self.keep_alive) => return,
-                more = self.carries.wait_for(|count| *count > 0) => match more {
+                more = self.active.wait_for(|count| *count > 0) => match more {
                     Ok(_) => counted.remove(1),
-                    // It has been removed from `OfEndpoint::open`.
+                    // It has been removed from `EndpointConnections::open`.
                     Err(_) => return,
                 }
             }

@@ -76,7 +76,7 @@ async fn all_that_are_idle_go_where_memory_is_short() {
     let mut places = places(&connections, &pool, 3).await;
     let opened: Vec<_> = places.iter().map(|permit| Arc::downgrade(&permit.open)).collect();
     places.truncate(1);
-    connections.kept.descriptors.close_all_idle();
+    connections.idle_pool.descriptors.close_all_idle();
     assert_eq!(are_there(&opened), [true, false, false]);
 }
 
