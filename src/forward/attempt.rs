@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use super::local_reply::{Continue, Nothing};
+use super::local_reply::{Continue, PendingBody};
 use super::min_body_rate::MinBodyRate;
 use super::request::circumstances;
 use super::{ClientStream, tunnel};
@@ -93,7 +93,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         answered?;
         let (status, circumstances) = (self.status(), circumstances(self.client, false));
         match self.exchange.response_head(status, circumstances, now) {
-            Head::Forward => self.deliver(sent).await.map(|()| Answered::Whole),
+            Head::Forward => self.forward_response(sent).await.map(|()| Answered::Whole),
             Head::Retry => Ok(Answered::Again),
             Head::Refuse(failure) => Err(failure.into()),
         }
@@ -107,8 +107,8 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     /// Sends the request, as far as the endpoint takes it, and reads the final response's head. Forwards interim
     /// responses.
     async fn response(&mut self) -> Result<(), Failed> {
-        if !E::ASKS_FOR_BODY && self.is_asked_to_continue() {
-            Box::pin(self.tell_to_continue()).await?;
+        if !E::ASKS_FOR_BODY && self.client_expects_continue() {
+            Box::pin(self.send_continue()).await?;
         }
         loop {
             poll_fn(|context| self.poll_response(context)).await?;
@@ -139,7 +139,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     }
 
     /// Whether the client waits for `100 Continue` (RFC 9110, section 10.1.1).
-    fn is_asked_to_continue(&self) -> bool {
+    fn client_expects_continue(&self) -> bool {
         let head = self.client.request();
         let expects = head.header("expect").is_some_and(|expect| expect.eq_ignore_ascii_case("100-continue"));
         expects
@@ -148,7 +148,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             && self.exchange.is_first_attempt()
     }
 
-    async fn tell_to_continue(&mut self) -> Result<(), Failed> {
+    async fn send_continue(&mut self) -> Result<(), Failed> {
         self.client.send_interim(&Continue, &Default::default());
         self.flush().await
     }
@@ -164,7 +164,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         client.timer().set(limit);
         let flushed = poll_fn(|context| {
             while client.has_pending() {
-                match client.poll_send(context, &mut Nothing) {
+                match client.poll_send(context, &mut PendingBody) {
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(error)) => return Poll::Ready(Ok(Err(error))),
                     Poll::Pending => return client.timer().poll_passed(context).map(|()| Err(Elapsed)),
@@ -197,9 +197,9 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             WaitsFor::Source => Waits::RequestBody,
             WaitsFor::Sink => Waits::EndpointWrite,
         };
-        self.wait(waits, self.upload.moved);
+        self.set_deadline(waits, self.upload.moved);
         ready!(self.client.timer().poll_passed(context));
-        Poll::Ready(Err(self.too_late()))
+        Poll::Ready(Err(self.deadline_failure()))
     }
 
     /// Moves the request's body on.
@@ -233,7 +233,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     }
 
     /// Sets the deadline anew if bytes have moved or something else is waited for.
-    fn wait(&mut self, waits: Waits, moved: bool) {
+    fn set_deadline(&mut self, waits: Waits, moved: bool) {
         if waits == self.waits && !moved {
             return;
         }
@@ -254,13 +254,13 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     }
 
     /// The failure that a passed deadline means.
-    fn too_late(&mut self) -> Failed {
+    fn deadline_failure(&mut self) -> Failed {
         let whole = self.client.timer().is_at_bound();
         if !matches!(self.waits, Waits::RequestBody | Waits::ClientRead) {
             self.endpoint.is_late(whole);
         }
         if whole {
-            return self.past_deadline();
+            return self.request_deadline_failure();
         }
         match self.waits {
             Waits::RequestBody if self.rate.is_slow(Instant::now(), self.listener.timeouts.body) => {
@@ -275,7 +275,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     }
 
     /// The failure when the time for the whole request is over.
-    fn past_deadline(&self) -> Failed {
+    fn request_deadline_failure(&self) -> Failed {
         let waited_for = match self.waits {
             Waits::RequestBody => "waiting for the request's body",
             Waits::EndpointWrite => "waiting for the endpoint to take the request",
@@ -288,7 +288,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     }
 
     /// Forwards the response whose head has arrived.
-    async fn deliver(&mut self, sent: &mut Sent) -> Result<(), Failed> {
+    async fn forward_response(&mut self, sent: &mut Sent) -> Result<(), Failed> {
         if self.status() == 101 {
             // Boxed to keep the future of other responses small.
             return Box::pin(self.switch_protocols(sent)).await;
@@ -297,7 +297,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         self.send_head();
         let mut download = Transfer::default();
         self.waits = Waits::Nothing;
-        let delivered = poll_fn(|context| self.poll_deliver(context, &mut download)).await;
+        let delivered = poll_fn(|context| self.poll_forward_response(context, &mut download)).await;
         self.client.timer().clear();
         self.client.tick();
         sent.bytes = download.delivered;
@@ -349,7 +349,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         Ok(())
     }
 
-    fn poll_deliver(
+    fn poll_forward_response(
         &mut self,
         context: &mut Context<'_>,
         download: &mut Transfer,
@@ -371,9 +371,9 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             WaitsFor::Sink => (Waits::ClientRead, download.moved),
         };
         // Set only here: nearly every response is sent at once, and needs no deadline.
-        self.wait(waits, moved);
+        self.set_deadline(waits, moved);
         ready!(self.client.timer().poll_passed(context));
-        Poll::Ready(Err(self.too_late()))
+        Poll::Ready(Err(self.deadline_failure()))
     }
 
     fn poll_download(
@@ -399,11 +399,11 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
 
     async fn tunnel(&mut self, sent: &mut Sent, is_websocket: bool) {
         let idle = self.pool.timeouts.tunnel;
-        let carried = tunnel::run(self.client, &mut self.endpoint, is_websocket, idle).await;
+        let bytes = tunnel::run(self.client, &mut self.endpoint, is_websocket, idle).await;
         // A tunnel has no limit for its bytes.
-        let _ = self.exchange.request_body(usize::try_from(carried.from_client).unwrap_or(usize::MAX));
-        self.exchange.response_body(usize::try_from(carried.from_endpoint).unwrap_or(usize::MAX));
-        sent.bytes = carried.from_endpoint;
+        let _ = self.exchange.request_body(usize::try_from(bytes.from_client).unwrap_or(usize::MAX));
+        self.exchange.response_body(usize::try_from(bytes.from_endpoint).unwrap_or(usize::MAX));
+        sent.bytes = bytes.from_endpoint;
         self.client.tick();
     }
 }

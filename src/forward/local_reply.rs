@@ -193,9 +193,9 @@ impl BodySource for ReplyBody {
 }
 
 /// A body of which nothing ever arrives, to flush a sink's own bytes.
-pub(super) struct Nothing;
+pub(super) struct PendingBody;
 
-impl BodySource for Nothing {
+impl BodySource for PendingBody {
     fn data(&self) -> &[u8] {
         &[]
     }

@@ -54,29 +54,29 @@ mod tests {
 
     #[test]
     fn without_a_rate_only_pauses_count() {
-        let (mut pace, start) = (MinBodyRate::new(None), Instant::now());
+        let (mut rate, start) = (MinBodyRate::new(None), Instant::now());
         for second in 0..100 {
-            assert_eq!(pace.wait(start + seconds(second * 9), second, PAUSE), PAUSE);
+            assert_eq!(rate.wait(start + seconds(second * 9), second, PAUSE), PAUSE);
         }
     }
 
     #[test]
     fn a_client_has_a_pause_and_a_second_for_each_so_many_bytes() {
-        let (mut pace, start) = (MinBodyRate::new(Some(100)), Instant::now());
-        assert_eq!(pace.wait(start, 0, PAUSE), PAUSE);
+        let (mut rate, start) = (MinBodyRate::new(Some(100)), Instant::now());
+        assert_eq!(rate.wait(start, 0, PAUSE), PAUSE);
         // 4 s are gone and 1 s was earned.
-        assert_eq!(pace.wait(start + seconds(4), 100, PAUSE), seconds(7));
-        assert_eq!(pace.wait(start + seconds(11), 100, PAUSE), Duration::ZERO);
-        assert!(pace.is_slow(start + seconds(12), PAUSE) && !pace.is_slow(start + seconds(21), PAUSE));
+        assert_eq!(rate.wait(start + seconds(4), 100, PAUSE), seconds(7));
+        assert_eq!(rate.wait(start + seconds(11), 100, PAUSE), Duration::ZERO);
+        assert!(rate.is_slow(start + seconds(12), PAUSE) && !rate.is_slow(start + seconds(21), PAUSE));
         // Who is ahead may still not pause for longer.
-        assert_eq!(pace.wait(start + seconds(12), 1_000_000, PAUSE), PAUSE);
+        assert_eq!(rate.wait(start + seconds(12), 1_000_000, PAUSE), PAUSE);
     }
 
     #[test]
     fn time_in_which_others_are_waited_for_does_not_count() {
-        let (mut pace, start) = (MinBodyRate::new(Some(100)), Instant::now());
-        pace.wait(start, 0, PAUSE);
-        pace.stop(start + seconds(1));
-        assert_eq!(pace.wait(start + seconds(90), 0, PAUSE), seconds(9));
+        let (mut rate, start) = (MinBodyRate::new(Some(100)), Instant::now());
+        rate.wait(start, 0, PAUSE);
+        rate.stop(start + seconds(1));
+        assert_eq!(rate.wait(start + seconds(90), 0, PAUSE), seconds(9));
     }
 }

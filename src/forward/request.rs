@@ -45,8 +45,8 @@ pub async fn serve(client: &mut impl ClientStream, scope: Arc<RequestScope>) -> 
     let mut request = Request::begin(client, scope);
     let ending = match request.admit() {
         Ok(()) => {
-            request.bound();
-            request.carry().await
+            request.bound_timer();
+            request.run_attempts().await
         }
         Err(failed) => Box::pin(request.fail(failed)).await,
     };
@@ -118,11 +118,11 @@ impl<'a, C: ClientStream> Request<'a, C> {
     }
 
     /// Bounds all deadlines of the client's timer by the request's own.
-    fn bound(&self) {
+    fn bound_timer(&self) {
         self.client.timer().bound(self.exchange.deadline());
     }
 
-    async fn carry(&mut self) -> Ending {
+    async fn run_attempts(&mut self) -> Ending {
         if self.exchange.is_idempotent() {
             self.client.keep_body();
         }
@@ -151,7 +151,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
             self.listener = in_force.listener().clone();
             let now = self.client.now();
             if self.exchange.decide_anew(in_force, &self.client.request(), now)? {
-                self.bound();
+                self.bound_timer();
                 return self.check_protocols();
             }
         }

@@ -16,7 +16,7 @@ use crate::worker::deadline::Phase;
 
 /// How many bytes were moved in each direction.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Carried {
+pub struct TunnelBytes {
     pub from_client: u64,
     pub from_endpoint: u64,
 }
@@ -37,7 +37,7 @@ pub async fn run(
     endpoint: &mut impl EndpointStream,
     is_websocket: bool,
     idle: Duration,
-) -> Carried {
+) -> TunnelBytes {
     let (mut up, mut down) = (Flow::new(is_websocket), Flow::new(is_websocket));
     let worker = client.worker().clone();
     client.timer().set(idle);
@@ -68,7 +68,7 @@ pub async fn run(
     .await;
     client.timer().enter(Phase::Request);
     client.timer().clear();
-    Carried { from_client: up.transfer.delivered, from_endpoint: down.transfer.delivered }
+    TunnelBytes { from_client: up.transfer.delivered, from_endpoint: down.transfer.delivered }
 }
 
 /// Whether a side has failed, in contrast to a client that has only closed its direction.
