@@ -26,7 +26,7 @@ use crate::pool::Wait;
 use crate::telemetry::record::Protocol;
 use crate::worker::request_scopes::RequestScopes;
 use connection::Connections;
-use context::Carried;
+use context::RequestState;
 pub use visit::Proxy;
 use visit::Visit;
 
@@ -72,24 +72,24 @@ impl Carrier {
     }
 
     /// Decides a waiting request anew, if the config in force is newer than its own; `true`: it has done so.
-    fn decides_anew(&self, session: &Session, carried: &mut Carried) -> Result<bool, Failure> {
+    fn decides_anew(&self, session: &Session, state: &mut RequestState) -> Result<bool, Failure> {
         let in_force = Visit::of(session).and_then(|visit| self.scopes.of(&visit.listener_state));
         let Some(in_force) = in_force else { return Ok(false) };
-        carried.exchange.decide_anew(in_force, &**session.req_header(), Instant::now())
+        state.exchange.decide_anew(in_force, &**session.req_header(), Instant::now())
     }
 
     /// Whether the client's connection has to be closed after the current response.
-    fn lets_go(&self, session: &Session) -> bool {
+    fn has_to_close(&self, session: &Session) -> bool {
         let Some(visit) = Visit::of(session) else { return self.lifecycle.is_stopping() };
         (self.lifecycle.is_stopping() || visit.listener_state.is_retired()) && !visit.goes_on()
     }
 
     /// Opens the next attempt, once there is an endpoint for it.
-    async fn next_attempt(&self, session: &mut Session, carried: &mut Carried) -> Result<(), Failure> {
+    async fn next_attempt(&self, session: &mut Session, state: &mut RequestState) -> Result<(), Failure> {
         loop {
-            match carried.exchange.next(Instant::now()) {
+            match state.exchange.next(Instant::now()) {
                 Next::Attempt => return Ok(()),
-                Next::Wait(_, _) if self.decides_anew(session, carried)? => {}
+                Next::Wait(_, _) if self.decides_anew(session, state)? => {}
                 Next::Wait(wait, limit) => wait_for_endpoint(session, wait, limit).await?,
                 Next::Fail(failure) => return Err(failure),
             }
@@ -100,18 +100,18 @@ impl Carrier {
     async fn answer(
         &self,
         session: &mut Session,
-        carried: &mut Carried,
+        state: &mut RequestState,
         failure: Failure,
         detail: Option<String>,
     ) {
-        carried.exchange.failed(failure, detail);
+        state.exchange.failed(failure, detail);
         if failure.status().as_u16() == 499 {
             return;
         }
-        let answer = carried.exchange.local_reply(failure);
+        let answer = state.exchange.local_reply(failure);
         if !session.is_body_done() {
             close_behind(session);
-        } else if !failure.leaves_connection() || self.lets_go(session) {
+        } else if !failure.leaves_connection() || self.has_to_close(session) {
             // A client that was refused may be hostile.
             session.set_keepalive(None);
         }
@@ -122,7 +122,7 @@ impl Carrier {
             let _ = response.insert_header(name, value);
         }
         let bodiless = session.req_header().method == http::Method::HEAD || answer.body.is_empty();
-        let limit = carried.exchange.listener().timeouts.write;
+        let limit = state.exchange.listener().timeouts.write;
         let whole = async {
             heads::send(session, Box::new(response), bodiless).await?;
             match bodiless {

@@ -8,9 +8,9 @@ use crate::exchange::{Failure, Tracked};
 
 /// Empty at first: Pingora creates the context before it has read a request.
 #[derive(Default)]
-pub struct Context(Option<Box<Carried>>);
+pub struct Context(Option<Box<RequestState>>);
 
-pub struct Carried {
+pub struct RequestState {
     pub exchange: Tracked,
     /// Finds the current attempt's connection if Pingora has no descriptor of it.
     pub slot: Option<Slot>,
@@ -23,23 +23,24 @@ pub struct Carried {
 }
 
 impl Context {
-    pub fn carry(&mut self, exchange: Tracked) {
-        self.0 = Some(Box::new(Carried { exchange, slot: None, busy: None, failure: None, begun: false }));
+    pub fn begin(&mut self, exchange: Tracked) {
+        self.0 =
+            Some(Box::new(RequestState { exchange, slot: None, busy: None, failure: None, begun: false }));
     }
 
     /// Takes everything out at the end of the request.
-    pub fn end(&mut self) -> Option<Box<Carried>> {
+    pub fn end(&mut self) -> Option<Box<RequestState>> {
         self.0.take()
     }
 
-    pub fn carried(&mut self) -> Result<&mut Carried> {
+    pub fn state(&mut self) -> Result<&mut RequestState> {
         self.0
             .as_deref_mut()
             .ok_or_else(|| Error::explain(ErrorType::InternalError, "a request without exchange"))
     }
 }
 
-impl Carried {
+impl RequestState {
     /// Remembers a failure, and returns an error for Pingora.
     pub fn fail(&mut self, failure: Failure) -> Box<Error> {
         self.failure = Some(failure);
@@ -48,26 +49,26 @@ impl Carried {
 
     /// Whether the connection was cut because the time for the whole request was over.
     pub fn is_late(&self) -> bool {
-        self.is_cut() == Some(Limit::Whole)
+        self.cut_by() == Some(Limit::Whole)
     }
 
     /// The limit because of which the connection was cut.
-    pub fn is_cut(&self) -> Option<Limit> {
-        self.busy.as_ref().and_then(Busy::is_cut)
+    pub fn cut_by(&self) -> Option<Limit> {
+        self.busy.as_ref().and_then(Busy::cut_by)
     }
 
     /// The endpoint has the whole request: sets the limit for the response's head.
     pub fn awaits_response(&self) {
         if let Some((busy, pool)) = self.busy.as_ref().zip(self.exchange.settings()) {
-            busy.waits(pool.timeouts.response);
+            busy.set_limit(pool.timeouts.response);
         }
     }
 
     /// The final response's head has arrived: sets the limit for its body, or none for a tunnel.
     pub fn awaits_body(&self, status: u16) {
         match self.busy.as_ref().zip(self.exchange.settings()) {
-            Some((busy, _)) if status == 101 => busy.is_tunnel(),
-            Some((busy, pool)) => busy.waits_for_each(pool.timeouts.idle),
+            Some((busy, _)) if status == 101 => busy.clear_limits(),
+            Some((busy, pool)) => busy.set_limit_per_read(pool.timeouts.idle),
             None => {}
         }
     }

@@ -16,8 +16,9 @@ pub trait Head {
 }
 
 pub fn apply(head: &mut impl Head, edits: &Edits) -> Result<()> {
-    let going: Vec<_> = head.names().filter(|name| goes(name.as_str().as_bytes(), edits)).cloned().collect();
-    going.iter().for_each(|name| head.remove(name));
+    let dropped: Vec<_> =
+        head.names().filter(|name| is_dropped(name.as_str().as_bytes(), edits)).cloned().collect();
+    dropped.iter().for_each(|name| head.remove(name));
     added(edits).try_for_each(|(name, value)| head.append(name, value))
 }
 
@@ -31,7 +32,7 @@ pub fn added(edits: &Edits) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
 
 /// Whether a received field is dropped: because an edit sets or removes its name, or because an endpoint may take it
 /// for a field that Pingora writes.
-fn goes(name: &[u8], edits: &Edits) -> bool {
+fn is_dropped(name: &[u8], edits: &Edits) -> bool {
     let is_pingoras = || matches!(name, b"content-length" | b"transfer-encoding" | b"connection");
     edits.replaced(name).any(|other| same_name(other.as_bytes(), name))
         || ((is_framing(name) || is_connection_specific(name)) && !is_pingoras())

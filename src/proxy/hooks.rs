@@ -12,7 +12,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::connection::Slot;
-use super::context::{Carried, Context};
+use super::context::{Context, RequestState};
 use super::visit::Visit;
 use super::watch::{Busy, Limit};
 use super::{Carrier, classify, edits, heads, peer};
@@ -45,31 +45,31 @@ impl ProxyHttp for Carrier {
         // A client that half-closes after its request still wants the response (RFC 9112, section 9.6).
         session.set_abort_on_close(false);
         session.set_pipelining_enabled(true);
-        ctx.carry(exchange);
+        ctx.begin(exchange);
         Ok(())
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        let carried = ctx.carried()?;
-        if let Err((failure, detail)) = judge(session, carried)? {
-            self.answer(session, carried, failure, detail).await;
+        let state = ctx.state()?;
+        if let Err((failure, detail)) = judge(session, state)? {
+            self.answer(session, state, failure, detail).await;
             return Ok(true);
         }
         Ok(false)
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        let carried = ctx.carried()?;
-        if let Err(failure) = self.next_attempt(session, carried).await {
-            return Err(carried.fail(failure));
+        let state = ctx.state()?;
+        if let Err(failure) = self.next_attempt(session, state).await {
+            return Err(state.fail(failure));
         }
-        carried.exchange.request_body_again();
+        state.exchange.request_body_again();
         // Forget the previous attempt.
-        carried.failure = None;
-        carried.busy = None;
-        let (peer, slot) = peer::build(&carried.exchange, &self.connections, Instant::now())
+        state.failure = None;
+        state.busy = None;
+        let (peer, slot) = peer::build(&state.exchange, &self.connections, Instant::now())
             .ok_or_else(|| Error::explain(ErrorType::InternalError, "no peer for this endpoint"))?;
-        carried.slot = Some(slot);
+        state.slot = Some(slot);
         Ok(peer)
     }
 
@@ -82,14 +82,14 @@ impl ProxyHttp for Carrier {
         _digest: Option<&Digest>,
         ctx: &mut Context,
     ) -> Result<()> {
-        let carried = ctx.carried()?;
+        let state = ctx.state()?;
         let now = Instant::now();
-        carried.exchange.connected(reused, now);
-        let found = self.connections.get(fd).or_else(|| carried.slot.as_ref().and_then(Slot::connection));
-        let keep_alive = carried.exchange.pool().map(|pool| pool.spec().timeouts.keep_alive);
-        carried.busy = found
+        state.exchange.connected(reused, now);
+        let found = self.connections.get(fd).or_else(|| state.slot.as_ref().and_then(Slot::connection));
+        let keep_alive = state.exchange.pool().map(|pool| pool.spec().timeouts.keep_alive);
+        state.busy = found
             .zip(keep_alive)
-            .map(|(connection, keep_alive)| Busy::new(connection, carried.exchange.deadline(), keep_alive));
+            .map(|(connection, keep_alive)| Busy::new(connection, state.exchange.deadline(), keep_alive));
         Ok(())
     }
 
@@ -99,23 +99,23 @@ impl ProxyHttp for Carrier {
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let carried = ctx.carried()?;
+        let state = ctx.state()?;
         let client = session.req_header();
         let connection =
             client.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
         let mut edits = Edits::default();
-        carried.exchange.request_edits(&**client, connection, &mut edits);
+        state.exchange.request_edits(&**client, connection, &mut edits);
         edits::apply(request, &edits)?;
         heads::restore_end_to_end(client, request)?;
-        if client.version == Version::HTTP_2 && !carried.exchange.speaks_http2() {
+        if client.version == Version::HTTP_2 && !state.exchange.speaks_http2() {
             heads::join_cookies(request)?;
         }
-        let secured = carried.exchange.pool().is_some_and(|pool| pool.spec().tls.is_some());
-        if secured && !carried.exchange.is_upgrade() {
+        let secured = state.exchange.pool().is_some_and(|pool| pool.spec().tls.is_some());
+        if secured && !state.exchange.is_upgrade() {
             // Pingora does not keep it either: see `peer::build`.
             request.insert_header(header::CONNECTION, "close")?;
         }
-        match client.version == Version::HTTP_2 && carried.exchange.speaks_http2() {
+        match client.version == Version::HTTP_2 && state.exchange.speaks_http2() {
             true => heads::authority_form(request),
             false => heads::origin_form(request),
         }
@@ -128,18 +128,18 @@ impl ProxyHttp for Carrier {
         end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        let carried = ctx.carried()?;
+        let state = ctx.state()?;
         if let Some(body) = body
-            && let Err(failure) = carried.exchange.request_body(body.len())
+            && let Err(failure) = state.exchange.request_body(body.len())
         {
-            return Err(carried.fail(failure));
+            return Err(state.fail(failure));
         }
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             // Pingora would write an empty piece as a last chunk, and then another one.
             *body = None;
         }
-        if end_of_stream && !carried.begun {
-            carried.awaits_response();
+        if end_of_stream && !state.begun {
+            state.awaits_response();
         }
         Ok(())
     }
@@ -150,16 +150,16 @@ impl ProxyHttp for Carrier {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let carried = ctx.carried()?;
+        let state = ctx.state()?;
         let status = response.status.as_u16();
         if response.status.is_informational() && status != 101 {
             return Ok(());
         }
-        let circumstances = circumstances(session, carried, false);
-        carried.awaits_body(status);
-        match carried.exchange.response_head(status, circumstances, Instant::now()) {
+        let circumstances = circumstances(session, state, false);
+        state.awaits_body(status);
+        match state.exchange.response_head(status, circumstances, Instant::now()) {
             Head::Forward => Ok(()),
-            Head::Refuse(failure) => Err(carried.fail(failure).into_up()),
+            Head::Refuse(failure) => Err(state.fail(failure).into_up()),
             Head::Retry => {
                 let mut error = Error::explain(ErrorType::HTTPStatus(status), "this status is retried");
                 error.set_retry(true);
@@ -174,7 +174,7 @@ impl ProxyHttp for Carrier {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        let carried = ctx.carried()?;
+        let state = ctx.state()?;
         let status = response.status.as_u16();
         // A final response to an unfinished request ends the connection; an interim one, `100 Continue`, must not.
         let interim = response.status.is_informational() && status != 101;
@@ -182,17 +182,17 @@ impl ProxyHttp for Carrier {
         if interim {
             return Ok(());
         }
-        carried.begun = true;
+        state.begun = true;
         let mut edits = Edits::default();
         let fields =
             || response.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        carried.exchange.response_edits(status, fields, &mut edits);
-        carried.exchange.let_go();
+        state.exchange.response_edits(status, fields, &mut edits);
+        state.exchange.let_go();
         edits::apply(response, &edits)?;
         heads::own_framing(response, false)?;
         if status == 101 {
             // Pingora's limit for a silent tunnel, too.
-            session.set_read_timeout(carried.exchange.settings().map(|pool| pool.timeouts.tunnel));
+            session.set_read_timeout(state.exchange.settings().map(|pool| pool.timeouts.tunnel));
         }
         if session.req_header().version < Version::HTTP_11
             && response.headers.contains_key(header::TRANSFER_ENCODING)
@@ -201,7 +201,7 @@ impl ProxyHttp for Carrier {
             response.remove_header(&header::TRANSFER_ENCODING);
             session.set_keepalive(None);
         }
-        if self.lets_go(session) {
+        if self.has_to_close(session) {
             session.set_keepalive(None);
         }
         Ok(())
@@ -214,19 +214,19 @@ impl ProxyHttp for Carrier {
         end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
-        let carried = ctx.carried()?;
+        let state = ctx.state()?;
         if let Some(body) = body {
-            carried.exchange.response_body(body.len());
+            state.exchange.response_body(body.len());
         }
         if end_of_stream {
-            if carried.is_late() {
+            if state.is_late() {
                 // A response without a length, cut by our deadline, would look complete.
-                return Err(carried.fail(Failure::RequestDeadline).into_up());
+                return Err(state.fail(Failure::RequestDeadline).into_up());
             }
             // The endpoint has sent everything; from now on only the client is waited for.
-            carried.busy = None;
-        } else if let Some(busy) = &carried.busy {
-            busy.moves();
+            state.busy = None;
+        } else if let Some(busy) = &state.busy {
+            busy.restart_limit();
         }
         Ok(None)
     }
@@ -238,17 +238,16 @@ impl ProxyHttp for Carrier {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let Ok(carried) = ctx.carried() else { return error };
-        let failure = match carried.exchange.is_late(Instant::now()) {
+        let Ok(state) = ctx.state() else { return error };
+        let failure = match state.exchange.is_late(Instant::now()) {
             true => Failure::RequestDeadline,
             false => classify::connect_error(&error),
         };
-        let circumstances = circumstances(session, carried, false);
+        let circumstances = circumstances(session, state, false);
         let detail = classify::detail(&error);
-        let again =
-            carried.exchange.attempt_failed(failure, detail.as_deref(), circumstances, Instant::now());
+        let again = state.exchange.attempt_failed(failure, detail.as_deref(), circumstances, Instant::now());
         error.set_retry(again);
-        carried.failure = Some(failure);
+        state.failure = Some(failure);
         error
     }
 
@@ -260,39 +259,37 @@ impl ProxyHttp for Carrier {
         ctx: &mut Context,
         reused: bool,
     ) -> Box<Error> {
-        let Ok(carried) = ctx.carried() else { return error };
+        let Ok(state) = ctx.state() else { return error };
         // A status that is retried has been counted in `upstream_response_filter`.
-        if carried.failure.is_none() && matches!(error.etype, ErrorType::HTTPStatus(_)) && error.retry() {
+        if state.failure.is_none() && matches!(error.etype, ErrorType::HTTPStatus(_)) && error.retry() {
             return error;
         }
-        let expired = carried.is_cut() == Some(Limit::Step);
-        let late = carried.is_late().then_some(Failure::RequestDeadline);
-        let failure =
-            carried.failure.or(late).unwrap_or_else(|| classify::error(&error, carried.begun, expired));
-        let circumstances = circumstances(session, carried, reused);
+        let expired = state.cut_by() == Some(Limit::Step);
+        let late = state.is_late().then_some(Failure::RequestDeadline);
+        let failure = state.failure.or(late).unwrap_or_else(|| classify::error(&error, state.begun, expired));
+        let circumstances = circumstances(session, state, reused);
         let detail = classify::detail(&error);
-        let again =
-            carried.exchange.attempt_failed(failure, detail.as_deref(), circumstances, Instant::now());
+        let again = state.exchange.attempt_failed(failure, detail.as_deref(), circumstances, Instant::now());
         error.set_retry(again);
-        carried.busy = None;
-        carried.failure = (!error.retry()).then_some(failure);
+        state.busy = None;
+        state.failure = (!error.retry()).then_some(failure);
         error
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
         let none = FailToProxy { error_code: 0, can_reuse_downstream: false };
-        let Ok(carried) = ctx.carried() else { return none };
-        let failure = carried.failure.take().unwrap_or_else(|| classify::error(error, carried.begun, false));
+        let Ok(state) = ctx.state() else { return none };
+        let failure = state.failure.take().unwrap_or_else(|| classify::error(error, state.begun, false));
         let detail = classify::detail(error);
-        if carried.begun
+        if state.begun
             || session.response_written().is_some_and(|response| !response.status.is_informational())
         {
-            carried.exchange.failed(failure, detail);
+            state.exchange.failed(failure, detail);
             return none;
         }
         // Pingora closes the connection after it, which the response must announce.
         session.set_keepalive(None);
-        self.answer(session, carried, failure, detail).await;
+        self.answer(session, state, failure, detail).await;
         FailToProxy { error_code: failure.status().as_u16(), can_reuse_downstream: false }
     }
 
@@ -301,8 +298,8 @@ impl ProxyHttp for Carrier {
         // A client that left after `100 Continue` has had no response.
         let status = status.filter(|status| *status == 101 || *status >= 200);
         let bytes_out = session.body_bytes_sent() as u64;
-        if let Some(mut carried) = ctx.end() {
-            carried.exchange.finish(status, bytes_out, Instant::now());
+        if let Some(mut state) = ctx.end() {
+            state.exchange.finish(status, bytes_out, Instant::now());
         }
         if let Some(visit) = Visit::of(session) {
             visit.answered();
@@ -329,35 +326,35 @@ impl ProxyHttp for Carrier {
 type Refusal = (Failure, Option<String>);
 
 /// Checks a request before an endpoint is chosen. The outer error is Pingora's own.
-fn judge(session: &mut Session, carried: &mut Carried) -> Result<std::result::Result<(), Refusal>> {
+fn judge(session: &mut Session, state: &mut RequestState) -> Result<std::result::Result<(), Refusal>> {
     if session.req_header().method == http::Method::CONNECT {
         return Ok(Err((Failure::MethodNotAllowed, None)));
     }
     if let Err(reason) = validate::check(session.req_header()) {
         return Ok(Err((Failure::BadRequest, Some(reason.to_owned()))));
     }
-    if let Err(failure) = normalise(session, carried)? {
+    if let Err(failure) = normalise(session, state)? {
         return Ok(Err((failure, None)));
     }
     let request = session.req_header();
     let fields = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-    Ok(carried.exchange.admit(&**request, fields).map_err(|failure| (failure, None)))
+    Ok(state.exchange.admit(&**request, fields).map_err(|failure| (failure, None)))
 }
 
 /// Replaces the path by its normal form.
-fn normalise(session: &mut Session, carried: &mut Carried) -> Result<std::result::Result<(), Failure>> {
+fn normalise(session: &mut Session, state: &mut RequestState) -> Result<std::result::Result<(), Failure>> {
     let request = session.req_header_mut();
-    match carried.exchange.normal_path(&**request) {
+    match state.exchange.normal_path(&**request) {
         Ok(Some(path)) => heads::set_path(request, &path).map(Ok),
         Ok(None) => Ok(Ok(())),
         Err(failure) => Ok(Err(failure)),
     }
 }
 
-fn circumstances(session: &Session, carried: &Carried, reused: bool) -> Circumstances {
+fn circumstances(session: &Session, state: &RequestState, reused: bool) -> Circumstances {
     Circumstances {
         replayable: !session.as_ref().retry_buffer_truncated(),
         reused,
-        response_begun: carried.begun,
+        response_begun: state.begun,
     }
 }

@@ -27,7 +27,7 @@ use crate::client::handover::Preface;
 use crate::net::stream::Stream;
 
 #[derive(Debug)]
-pub struct ClientStream {
+pub struct PingoraStream {
     stream: Stream,
     /// Bytes that were read before the handover.
     ahead: Vec<u8>,
@@ -36,15 +36,15 @@ pub struct ClientStream {
     /// Meant for outgoing proxies; used here because its user data is the only way to pass the visit to the hooks.
     digest: Option<Arc<ProxyDigest>>,
     http2: bool,
-    farewell: Option<Farewell>,
+    closing: Option<LingeringClose>,
 }
 
 /// The lingering close of a connection.
 #[derive(Debug)]
-struct Farewell {
+struct LingeringClose {
     begun: Instant,
     /// The write side has been shut down.
-    is_said: bool,
+    is_shut_down: bool,
     /// The client may still be sending.
     may_send: bool,
     /// Bytes that the client has sent since.
@@ -53,13 +53,13 @@ struct Farewell {
     end: Pin<Box<Sleep>>,
 }
 
-impl Farewell {
+impl LingeringClose {
     fn new(may_send: bool) -> Self {
-        Self { begun: Instant::now(), is_said: false, may_send, bytes: 0, end: Box::pin(sleep(LINGER)) }
+        Self { begun: Instant::now(), is_shut_down: false, may_send, bytes: 0, end: Box::pin(sleep(LINGER)) }
     }
 }
 
-impl ClientStream {
+impl PingoraStream {
     pub fn new(stream: Stream, ahead: Vec<u8>, visit: Arc<Visit>) -> Self {
         let socket = SocketDigest::from_raw_fd(stream.as_raw_fd());
         if let Ok(peer) = visit.identity.peer().text().parse() {
@@ -71,7 +71,7 @@ impl ClientStream {
             response.map(|none| Arc::new(ProxyDigest::new(Box::new(none), Some(Box::new(visit.clone())))));
         let socket = Arc::new(socket);
         let http2 = visit.secured.as_ref().is_some_and(|secured| secured.http2);
-        Self { stream, ahead, visit, socket, digest, http2, farewell: None }
+        Self { stream, ahead, visit, socket, digest, http2, closing: None }
     }
 
     /// Reads until the first bytes show whether the client speaks HTTP/2 without TLS; an error if it leaves before.
@@ -104,23 +104,23 @@ impl ClientStream {
 
     /// Reads and drops what the client still sends, so that its last response arrives; see `client::connection`.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(farewell) = &mut self.farewell else { return Poll::Ready(Ok(())) };
+        let Some(closing) = &mut self.closing else { return Poll::Ready(Ok(())) };
         let mut memory = [0; 1024];
-        while farewell.may_send && lingers(farewell.begun.elapsed(), farewell.bytes) {
+        while closing.may_send && lingers(closing.begun.elapsed(), closing.bytes) {
             let mut waste = ReadBuf::new(&mut memory);
             match Pin::new(&mut self.stream).poll_read(context, &mut waste)? {
                 Poll::Ready(()) => {}
-                Poll::Pending => return farewell.end.as_mut().poll(context).map(Ok),
+                Poll::Pending => return closing.end.as_mut().poll(context).map(Ok),
             }
-            farewell.bytes += waste.filled().len() as u64;
-            farewell.may_send = !waste.filled().is_empty();
-            farewell.end.as_mut().reset(tokio::time::Instant::now() + LINGER);
+            closing.bytes += waste.filled().len() as u64;
+            closing.may_send = !waste.filled().is_empty();
+            closing.end.as_mut().reset(tokio::time::Instant::now() + LINGER);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncRead for ClientStream {
+impl AsyncRead for PingoraStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -137,7 +137,7 @@ impl AsyncRead for ClientStream {
     }
 }
 
-impl AsyncWrite for ClientStream {
+impl AsyncWrite for PingoraStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -168,53 +168,53 @@ impl AsyncWrite for ClientStream {
         }
         let this = &mut *self;
         let may_send = || this.visit.is_unread() || this.stream.has_unread();
-        let farewell = this.farewell.get_or_insert_with(|| Farewell::new(may_send()));
-        if farewell.end.as_mut().poll(context).is_ready() {
+        let closing = this.closing.get_or_insert_with(|| LingeringClose::new(may_send()));
+        if closing.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if !farewell.is_said {
+        if !closing.is_shut_down {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
-            farewell.is_said = true;
+            closing.is_shut_down = true;
         }
         this.poll_linger(context)
     }
 }
 
 #[async_trait]
-impl Shutdown for ClientStream {
+impl Shutdown for PingoraStream {
     async fn shutdown(&mut self) {
         // On an error the connection is gone already.
         let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 
-impl UniqueID for ClientStream {
+impl UniqueID for PingoraStream {
     fn id(&self) -> UniqueIDType {
         self.stream.as_raw_fd()
     }
 }
 
-impl Ssl for ClientStream {
+impl Ssl for PingoraStream {
     fn selected_alpn_proto(&self) -> Option<ALPN> {
         self.http2.then_some(ALPN::H2)
     }
 }
 
-impl Peek for ClientStream {}
+impl Peek for PingoraStream {}
 
-impl GetTimingDigest for ClientStream {
+impl GetTimingDigest for PingoraStream {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
         Vec::new()
     }
 }
 
-impl GetProxyDigest for ClientStream {
+impl GetProxyDigest for PingoraStream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         self.digest.clone()
     }
 }
 
-impl GetSocketDigest for ClientStream {
+impl GetSocketDigest for PingoraStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         Some(self.socket.clone())
     }

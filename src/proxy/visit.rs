@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::Carrier;
-use super::stream::ClientStream;
+use super::stream::PingoraStream;
 use crate::client::handover::{Handover, OtherCarrier};
 use crate::client::pipelined::Pipelined;
 use crate::exchange::ClientIdentity;
@@ -162,7 +162,7 @@ impl OtherCarrier for Proxy {
             let leaving = listener_state.leaving();
             let has_tls = secured.is_some();
             let visit = Visit::new(identity, listener_state, secured, pipelined);
-            let mut stream = ClientStream::new(stream, ahead, visit.clone());
+            let mut stream = PingoraStream::new(stream, ahead, visit.clone());
             if h2c && !has_tls && !matches!(timeout(FIRST_BYTES, stream.find_http2()).await, Ok(Ok(()))) {
                 return;
             }

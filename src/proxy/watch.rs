@@ -177,12 +177,12 @@ impl Busy {
     }
 
     /// Sets a limit that arriving bytes do not extend.
-    pub fn waits(&self, limit: Duration) {
+    pub fn set_limit(&self, limit: Duration) {
         self.step(limit, false);
     }
 
     /// Sets a limit that starts anew whenever bytes arrive.
-    pub fn waits_for_each(&self, limit: Duration) {
+    pub fn set_limit_per_read(&self, limit: Duration) {
         self.step(limit, true);
     }
 
@@ -192,7 +192,7 @@ impl Busy {
     }
 
     /// Bytes have arrived: the step's limit starts anew.
-    pub fn moves(&self) {
+    pub fn restart_limit(&self) {
         self.change(|state| {
             if let Waits::Busy { step: Some(step), .. } = &mut state.waits {
                 step.until = Instant::now() + step.limit;
@@ -201,12 +201,12 @@ impl Busy {
     }
 
     /// Removes all limits, for a tunnel.
-    pub fn is_tunnel(&self) {
+    pub fn clear_limits(&self) {
         self.change(|state| state.waits = Waits::Busy { whole: None, step: None });
     }
 
     /// The limit because of which the connection was cut during this request.
-    pub fn is_cut(&self) -> Option<Limit> {
+    pub fn cut_by(&self) -> Option<Limit> {
         match &*self.connection.deadlines.state.lock() {
             State { number, waits: Waits::Cut(limit), .. } if *number == self.number => Some(*limit),
             _ => None,
