@@ -24,7 +24,7 @@ pub(super) fn query_holds(condition: &QueryMatch, query: Option<&str>) -> bool {
     match &condition.value {
         ValueMatch::Present => true,
         ValueMatch::Exact(expected) => decoded(value).eq(expected.bytes()),
-        ValueMatch::Regex(regex) => regex.is_match(&text(value)),
+        ValueMatch::Regex(regex) => regex.is_match(&decoded_text(value)),
     }
 }
 
@@ -50,7 +50,7 @@ fn hex_byte(digits: &[u8]) -> Option<u8> {
     u8::try_from(high * 16 + low).ok()
 }
 
-fn text(part: &str) -> Cow<'_, str> {
+fn decoded_text(part: &str) -> Cow<'_, str> {
     if part.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         let bytes: Vec<u8> = decoded(part).collect();
         Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())

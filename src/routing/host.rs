@@ -13,15 +13,15 @@ pub(super) fn normal(authority: &str) -> Cow<'_, str> {
 
 fn without_port(authority: &str) -> &str {
     // Before an `@` is the userinfo.
-    let authority = last(authority, b'@').map_or(authority, |(_, host)| host);
+    let authority = rsplit_once_byte(authority, b'@').map_or(authority, |(_, host)| host);
     if authority.starts_with('[') {
         return authority.find(']').map_or(authority, |end| &authority[..=end]);
     }
-    last(authority, b':').map_or(authority, |(host, _)| host)
+    rsplit_once_byte(authority, b':').map_or(authority, |(host, _)| host)
 }
 
 /// `rsplit_once` for an ASCII byte. That of `str` searches with `memrchr`, which is slower for short texts.
-fn last(text: &str, byte: u8) -> Option<(&str, &str)> {
+fn rsplit_once_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
     let at = text.bytes().rposition(|other| other == byte)?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }

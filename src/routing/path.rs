@@ -52,9 +52,9 @@ pub fn normal(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
     if !path.starts_with('/') || is_plain(path.as_bytes()) {
         return Ok(Cow::Borrowed(path));
     }
-    match unescaped(path, rules)? {
-        Cow::Borrowed(path) => Ok(resolved(path, rules)?.map_or(Cow::Borrowed(path), Cow::Owned)),
-        Cow::Owned(path) => Ok(Cow::Owned(resolved(&path, rules)?.unwrap_or(path))),
+    match normalize_escapes(path, rules)? {
+        Cow::Borrowed(path) => Ok(remove_dot_segments(path, rules)?.map_or(Cow::Borrowed(path), Cow::Owned)),
+        Cow::Owned(path) => Ok(Cow::Owned(remove_dot_segments(&path, rules)?.unwrap_or(path))),
     }
 }
 
@@ -68,13 +68,13 @@ fn is_plain(path: &[u8]) -> bool {
 
 /// How an escape changes.
 enum Escape {
-    Stays,
-    Becomes(char),
-    InCapitals,
+    Keep,
+    Decode(char),
+    Uppercase,
 }
 
 /// The path with each escape in its normal form.
-fn unescaped(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
+fn normalize_escapes(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
     if path.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(PathFault::Control);
     }
@@ -85,7 +85,7 @@ fn unescaped(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
         || path.split('%').skip(1).map(|piece| piece.split_at_checked(2).ok_or(PathFault::BadEscape));
     let mut changes = false;
     for escape in escapes() {
-        changes |= !matches!(judged(escape?.0, rules)?, Escape::Stays);
+        changes |= !matches!(normalize_escape(escape?.0, rules)?, Escape::Keep);
     }
     if !changes {
         return Ok(Cow::Borrowed(path));
@@ -94,21 +94,21 @@ fn unescaped(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
     out.push_str(path.split('%').next().unwrap_or_default());
     for escape in escapes() {
         let (digits, rest) = escape?;
-        match judged(digits, rules)? {
-            Escape::Stays => out.extend(["%", digits]),
-            Escape::Becomes(letter) => out.push(letter),
-            Escape::InCapitals => out.extend(["%", &digits.to_ascii_uppercase()]),
+        match normalize_escape(digits, rules)? {
+            Escape::Keep => out.extend(["%", digits]),
+            Escape::Decode(letter) => out.push(letter),
+            Escape::Uppercase => out.extend(["%", &digits.to_ascii_uppercase()]),
         }
         out.push_str(rest);
     }
     Ok(Cow::Owned(out))
 }
 
-fn judged(digits: &str, rules: PathRules) -> Result<Escape, PathFault> {
+fn normalize_escape(digits: &str, rules: PathRules) -> Result<Escape, PathFault> {
     let value = digits.chars().try_fold(0, |value, digit| Some(value * 16 + digit.to_digit(16)?));
     let letter = value.and_then(char::from_u32).ok_or(PathFault::BadEscape)?;
     match (letter, rules.escaped_slashes) {
-        ('/', EscapedSlashes::Decode) => return Ok(Escape::Becomes('/')),
+        ('/', EscapedSlashes::Decode) => return Ok(Escape::Decode('/')),
         ('/', EscapedSlashes::Refuse) => return Err(PathFault::EscapedSlash),
         // Decoded it would be a backslash, and no path may hold one.
         ('\\', EscapedSlashes::Decode | EscapedSlashes::Refuse) => return Err(PathFault::Backslash),
@@ -116,18 +116,18 @@ fn judged(digits: &str, rules: PathRules) -> Result<Escape, PathFault> {
         _ => {}
     }
     if letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_' | '~') {
-        return Ok(Escape::Becomes(letter));
+        return Ok(Escape::Decode(letter));
     }
-    let in_capitals = digits.bytes().any(|digit| digit.is_ascii_lowercase());
-    Ok(if in_capitals { Escape::InCapitals } else { Escape::Stays })
+    let has_lowercase = digits.bytes().any(|digit| digit.is_ascii_lowercase());
+    Ok(if has_lowercase { Escape::Uppercase } else { Escape::Keep })
 }
 
 /// The path without dot segments, and without empty segments if `merge_slashes` is on; `None` if it has none of them.
 /// Expects escapes in their normal form.
-fn resolved(path: &str, rules: PathRules) -> Result<Option<String>, PathFault> {
+fn remove_dot_segments(path: &str, rules: PathRules) -> Result<Option<String>, PathFault> {
     let mut changes = false;
     for (segment, is_last) in segments(path) {
-        if is_disguised(segment) {
+        if is_ambiguous(segment) {
             return Err(PathFault::DisguisedDots);
         }
         changes |= is_dots(segment) || (segment.is_empty() && rules.merge_slashes && !is_last);
@@ -165,7 +165,7 @@ fn is_dots(segment: &str) -> bool {
 
 /// Whether a segment is or contains a dot segment for a server that first removes parameters, or that takes an escaped
 /// slash or backslash for a slash. Plain dot segments are not meant.
-fn is_disguised(segment: &str) -> bool {
+fn is_ambiguous(segment: &str) -> bool {
     // Fast path: most segments end here.
     if is_dots(segment) || !segment.contains('.') || !segment.contains(['%', ';']) {
         return false;

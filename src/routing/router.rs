@@ -142,7 +142,7 @@ impl Router {
         for length in &self.wildcard_lengths {
             if let Some(paths) = self.wildcard(&host, *length)
                 && let Some(found) =
-                    self.find_path(paths, HostKind::Wildcard(short(*length)), head, &mut miss)
+                    self.find_path(paths, HostKind::Wildcard(saturating_u16(*length)), head, &mut miss)
             {
                 return found;
             }
@@ -168,30 +168,31 @@ impl Router {
             *miss = Miss::Path.max(*miss);
         }
         let path = head.path();
-        let mut first = |rules: &[usize], kind: PathKind| self.first(rules, (host, kind), head, miss);
+        let mut first_rule =
+            |rules: &[usize], kind: PathKind| self.first_rule(rules, (host, kind), head, miss);
         if let Some(rules) = paths.exact.get(path)
-            && let Some(found) = first(rules, PathKind::Exact)
+            && let Some(found) = first_rule(rules, PathKind::Exact)
         {
             return Some(found);
         }
         for length in &paths.prefix_lengths {
             if let Some(rules) = paths.prefix(path, *length)
-                && let Some(found) = first(rules, PathKind::Prefix(short(*length)))
+                && let Some(found) = first_rule(rules, PathKind::Prefix(saturating_u16(*length)))
             {
                 return Some(found);
             }
         }
         for (regex, route) in &paths.regexes {
             if regex.is_match(path)
-                && let Some(found) = first(&[*route], PathKind::Regex)
+                && let Some(found) = first_rule(&[*route], PathKind::Regex)
             {
                 return Some(found);
             }
         }
-        first(&paths.any, PathKind::Any)
+        first_rule(&paths.any, PathKind::Any)
     }
 
-    fn first(
+    fn first_rule(
         &self,
         rules: &[usize],
         (host, path): (HostKind, PathKind),
@@ -257,7 +258,7 @@ fn lengths(keys: &AHashMap<Box<str>, impl Sized>) -> Vec<usize> {
     lengths
 }
 
-fn short(length: usize) -> u16 {
+fn saturating_u16(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }
 
@@ -289,8 +290,8 @@ impl Conditions {
             host,
             path,
             method: !self.methods.is_empty(),
-            headers: short(self.headers.len()),
-            query: short(self.query.len()),
+            headers: saturating_u16(self.headers.len()),
+            query: saturating_u16(self.query.len()),
         }
     }
 }
