@@ -117,7 +117,7 @@ pub fn compile_text(text: &str, file_name: &str) -> Result<Loaded, LoadError> {
 /// Like [`compile_text`], but takes regular expressions that `in_force` has too from there.
 pub fn compile_next(text: &str, file_name: &str, in_force: &Config) -> Result<Loaded, LoadError> {
     let lookup = |variable: &str| std::env::var(variable).ok();
-    parsed(text, file_name, &lookup, Patterns::after(in_force)).map_err(LoadError::Invalid)
+    parse_with_patterns(text, file_name, &lookup, Patterns::after(in_force)).map_err(LoadError::Invalid)
 }
 
 /// Like [`compile_text`], without the warnings.
@@ -131,10 +131,10 @@ pub fn parse_with(
     file_name: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Report> {
-    parsed(text, file_name, lookup, Patterns::default())
+    parse_with_patterns(text, file_name, lookup, Patterns::default())
 }
 
-fn parsed(
+fn parse_with_patterns(
     text: &str,
     file_name: &str,
     lookup: &dyn Fn(&str) -> Option<String>,

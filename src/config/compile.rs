@@ -13,7 +13,7 @@ use crate::config::scalar::Count;
 use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
 
-mod assertions;
+mod config_tests;
 mod limits;
 mod listeners;
 mod patterns;
@@ -140,7 +140,7 @@ type Parts = (Vec<Listener>, Vec<Route>, Vec<Pool>);
 impl Compiler<'_> {
     fn short_form(&mut self, file: &FileSection, root: Span) -> Option<Parts> {
         let name: Arc<str> = DEFAULT_NAME.into();
-        self.short_form_is_whole(file, root);
+        self.check_short_form(file, root);
         let pool = self.pool_of_list(&name, file.endpoints.as_ref()?)?;
         let listener = self.default_listener(name.clone(), file.listen.as_ref()?);
         let route = Route {
@@ -153,7 +153,7 @@ impl Compiler<'_> {
         Some((vec![listener], vec![route], vec![pool]))
     }
 
-    fn short_form_is_whole(&mut self, file: &FileSection, root: Span) {
+    fn check_short_form(&mut self, file: &FileSection, root: Span) {
         let remedy = |key: &str, example: &str| format!("add `{key}: {example}`");
         match (&file.listen, &file.endpoints) {
             (Some(listen), None) if file.complete => {

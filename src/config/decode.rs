@@ -16,7 +16,7 @@ use crate::escape;
 pub(crate) struct Context {
     diagnostics: Vec<Diagnostic>,
     /// Values that were left out without a diagnostic, because an earlier stage had reported them.
-    broken: usize,
+    skipped: usize,
 }
 
 impl Context {
@@ -44,8 +44,8 @@ impl Context {
     }
 
     /// The number of diagnostics, and of values left out without one. It grows while an incomplete section is decoded.
-    pub(super) fn losses(&self) -> usize {
-        self.diagnostics.len() + self.broken
+    pub(super) fn problem_count(&self) -> usize {
+        self.diagnostics.len() + self.skipped
     }
 
     pub(crate) fn has_errors(&self) -> bool {
@@ -160,7 +160,7 @@ impl<T> std::ops::Deref for Spanned<T> {
 
 pub(super) fn spanned<T: Value>(node: &Node, context: &mut Context) -> Option<Spanned<T>> {
     if node.kind == Kind::Broken {
-        context.broken += 1;
+        context.skipped += 1;
         return None;
     }
     T::decode(node, context).map(|value| Spanned { span: node.span, written: true, value })

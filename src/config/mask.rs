@@ -95,7 +95,7 @@ pub(crate) fn conceal(message: &str, secret: &str, instead: &str) -> String {
         let is_quoted = first == '`';
         let quoted = is_quoted.then(|| rest[1..].split('`').next().unwrap_or_default());
         let whole = secret.len() >= WHOLE_BYTES_MIN && rest.starts_with(secret);
-        let piece = common(rest, secret);
+        let piece = common_prefix(rest, secret);
         let (length, shown) = match quoted {
             Some(quoted) if !quoted.is_empty() && quoted == secret => {
                 (1 + quoted.len(), format!("`{instead}"))
@@ -114,7 +114,7 @@ pub(crate) fn conceal(message: &str, secret: &str, instead: &str) -> String {
 }
 
 /// The length of the longest prefix of `text` that `secret` contains.
-fn common(text: &str, secret: &str) -> usize {
+fn common_prefix(text: &str, secret: &str) -> usize {
     let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
     ends.take_while(|end| secret.contains(&text[..*end])).last().unwrap_or_default()
 }
@@ -178,7 +178,7 @@ impl Values<'_> {
 /// The spans of the secrets in a text, sorted and disjoint.
 pub(crate) fn regions(text: &str) -> Vec<Span> {
     let mut scanner =
-        Scanner { text, at: 0, regions: Vec::new(), pools: Pools::Elsewhere, judged: HashMap::new() };
+        Scanner { text, at: 0, regions: Vec::new(), pools: Pools::Elsewhere, known: HashMap::new() };
     while scanner.at < text.len() {
         scanner.line();
     }
@@ -205,7 +205,7 @@ struct Scanner<'a> {
     regions: Vec<Span>,
     pools: Pools,
     /// Results of [`is_secret`]: most words occur often.
-    judged: HashMap<String, bool>,
+    known: HashMap<String, bool>,
 }
 
 /// Whether the scanner is within the section `pools`, whose keys are names: a pool may be called `token-service`.
@@ -232,9 +232,9 @@ impl Scanner<'_> {
         let (start, end) = (self.at, self.end_of_line(self.at));
         let line = &self.text[start..end];
         if line.contains("-----BEGIN") && line.contains("PRIVATE KEY") {
-            return self.pem(start, line);
+            return self.private_key(start, line);
         }
-        self.users(start, line);
+        self.url_users(start, line);
         let indent = line.len() - line.trim_start_matches(' ').len();
         self.follow_pools(line, indent);
         let mut from = start;
@@ -251,12 +251,12 @@ impl Scanner<'_> {
 
     fn is_secret(&mut self, word: Range<usize>) -> bool {
         let word = &self.text[word];
-        if let Some(judged) = self.judged.get(word) {
-            return *judged;
+        if let Some(known) = self.known.get(word) {
+            return *known;
         }
-        let judged = is_secret(word);
-        self.judged.insert(word.to_owned(), judged);
-        judged
+        let known = is_secret(word);
+        self.known.insert(word.to_owned(), known);
+        known
     }
 
     fn end_of_line(&self, from: usize) -> usize {
@@ -268,7 +268,7 @@ impl Scanner<'_> {
     }
 
     /// Hides a private key up to its end, or up to the end of the text if it has none.
-    fn pem(&mut self, start: usize, line: &str) {
+    fn private_key(&mut self, start: usize, line: &str) {
         let start = start + line.find("-----BEGIN").unwrap_or_default();
         let end = self.text[start..].find("-----END").map_or(self.text.len(), |at| start + at);
         self.hide(start, end);
@@ -276,7 +276,7 @@ impl Scanner<'_> {
     }
 
     /// Hides `user:password` in URLs.
-    fn users(&mut self, start: usize, line: &str) {
+    fn url_users(&mut self, start: usize, line: &str) {
         for (at, _) in line.match_indices("://") {
             let from = at + "://".len();
             let authority = line[from..].split(|c: char| c.is_whitespace() || "/\"'".contains(c)).next();

@@ -18,7 +18,7 @@ pub(crate) const BYTES_MAX: usize = 1 << 20;
 pub(crate) const ALL_BYTES_MAX: usize = 64 << 20;
 
 /// Above this, a warning is given.
-pub(crate) const DEAR_BYTES: usize = 256 << 10;
+pub(crate) const WARN_BYTES: usize = 256 << 10;
 
 /// The cache of the lazy DFA, for each thread and direction of search.
 const CACHE_BYTES: usize = 128 << 10;
@@ -37,7 +37,7 @@ struct Compiled {
 
 /// Why an expression is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum PatternError {
     /// With the parser's message.
     Syntax(String),
     /// It has Unicode classes without `(?u)`.
@@ -52,18 +52,18 @@ pub(crate) enum Refused {
 pub(crate) struct Patterns {
     /// Those of the previous config, which need not be compiled again.
     known: HashMap<Box<str>, Pattern>,
-    /// `None`: refused as [`Refused::TooLargeTogether`].
+    /// `None`: refused as [`PatternError::TooLargeTogether`].
     used: HashMap<Box<str>, Option<Pattern>>,
     /// What is left of [`ALL_BYTES_MAX`].
-    room: usize,
+    bytes_left: usize,
     is_full: bool,
-    is_said: bool,
+    is_reported: bool,
 }
 
 // === impl Pattern ===
 
 impl Pattern {
-    pub(crate) fn new(text: &str) -> Result<Self, Refused> {
+    pub(crate) fn new(text: &str) -> Result<Self, PatternError> {
         let settings = meta::Config::new()
             .utf8_empty(false)
             .which_captures(WhichCaptures::None)
@@ -71,9 +71,9 @@ impl Pattern {
             .hybrid_cache_capacity(CACHE_BYTES);
         let syntax = syntax::Config::new().unicode(false).utf8(false);
         let built = meta::Builder::new().configure(settings).syntax(syntax).build(text);
-        let regex = built.map_err(|error| Refused::of(&error))?;
+        let regex = built.map_err(|error| PatternError::of(&error))?;
         let pattern = Self(Arc::new(Compiled { text: text.into(), regex }));
-        if pattern.bytes() > BYTES_MAX { Err(Refused::TooLarge) } else { Ok(pattern) }
+        if pattern.bytes() > BYTES_MAX { Err(PatternError::TooLarge) } else { Ok(pattern) }
     }
 
     pub fn as_str(&self) -> &str {
@@ -106,9 +106,9 @@ impl fmt::Debug for Pattern {
     }
 }
 
-// === impl Refused ===
+// === impl PatternError ===
 
-impl Refused {
+impl PatternError {
     fn of(error: &BuildError) -> Self {
         if error.size_limit().is_some() {
             return Self::TooLarge;
@@ -128,7 +128,7 @@ impl Refused {
 impl Default for Patterns {
     fn default() -> Self {
         let (known, used) = Default::default();
-        Self { known, used, room: ALL_BYTES_MAX, is_full: false, is_said: false }
+        Self { known, used, bytes_left: ALL_BYTES_MAX, is_full: false, is_reported: false }
     }
 }
 
@@ -153,29 +153,29 @@ impl Patterns {
     }
 
     /// The pattern of this text, compiled if it is not known; and whether this is the first request for it.
-    pub(crate) fn get(&mut self, text: &str) -> Result<(Pattern, bool), Refused> {
+    pub(crate) fn get(&mut self, text: &str) -> Result<(Pattern, bool), PatternError> {
         if let Some(used) = self.used.get(text) {
-            return used.clone().map(|pattern| (pattern, false)).ok_or(Refused::TooLargeTogether);
+            return used.clone().map(|pattern| (pattern, false)).ok_or(PatternError::TooLargeTogether);
         }
         let pattern = match self.known.get(text) {
             Some(known) => known.clone(),
             // Once the limit is exceeded nothing more is compiled, so that a refused config takes no more memory.
-            None if self.is_full => return Err(Refused::TooLargeTogether),
+            None if self.is_full => return Err(PatternError::TooLargeTogether),
             None => Pattern::new(text)?,
         };
-        self.is_full |= pattern.bytes() > self.room;
-        self.room = self.room.saturating_sub(pattern.bytes());
+        self.is_full |= pattern.bytes() > self.bytes_left;
+        self.bytes_left = self.bytes_left.saturating_sub(pattern.bytes());
         self.used.insert(text.into(), (!self.is_full).then(|| pattern.clone()));
-        if self.is_full { Err(Refused::TooLargeTogether) } else { Ok((pattern, true)) }
+        if self.is_full { Err(PatternError::TooLargeTogether) } else { Ok((pattern, true)) }
     }
 
     /// Whether this is the first call: the limit for all together is reported once.
     pub(crate) fn is_first_refusal(&mut self) -> bool {
-        !std::mem::replace(&mut self.is_said, true)
+        !std::mem::replace(&mut self.is_reported, true)
     }
 
     /// The one that takes the most memory.
-    pub(crate) fn dearest(&self) -> Option<&Pattern> {
+    pub(crate) fn largest(&self) -> Option<&Pattern> {
         self.used.values().flatten().max_by_key(|pattern| pattern.bytes())
     }
 }
@@ -191,8 +191,8 @@ mod tests {
         assert!(is_match(r"(?u)^\w+$", "é") && is_match(r"^(?u:\w)+$", "é"));
         assert!(is_match("^é$", "é") && is_match("(?i)^ABC$", "abc"));
         assert!(is_match("x", "a-x-b"), "it is found anywhere");
-        assert_eq!(Pattern::new("[é]"), Err(Refused::Unicode));
-        assert_eq!(Pattern::new(r"\p{Greek}"), Err(Refused::Unicode));
+        assert_eq!(Pattern::new("[é]"), Err(PatternError::Unicode));
+        assert_eq!(Pattern::new(r"\p{Greek}"), Err(PatternError::Unicode));
         assert!(is_match("(?u)^[é]$", "é"));
     }
 
@@ -201,22 +201,22 @@ mod tests {
         let bytes = |text: &str| Pattern::new(text).expect("a pattern").bytes();
         assert!(bytes(r"^/u1/[\w-]{1,64}/items/[\w-]{1,64}$") < 128 << 10);
         assert!(bytes(r"^/v[0-9]+/") < 32 << 10);
-        assert_eq!(Pattern::new(r"(?u)\w{1000}"), Err(Refused::TooLarge));
-        assert_eq!(Pattern::new("((a{100}){100}){100}"), Err(Refused::TooLarge));
-        assert!(matches!(Pattern::new("("), Err(Refused::Syntax(why)) if why == "unclosed group"));
+        assert_eq!(Pattern::new(r"(?u)\w{1000}"), Err(PatternError::TooLarge));
+        assert_eq!(Pattern::new("((a{100}){100}){100}"), Err(PatternError::TooLarge));
+        assert!(matches!(Pattern::new("("), Err(PatternError::Syntax(why)) if why == "unclosed group"));
     }
 
     #[test]
     fn together_they_have_a_limit_and_nothing_is_compiled_beyond_it() {
-        let mut patterns = Patterns { room: 100 << 10, ..Patterns::default() };
+        let mut patterns = Patterns { bytes_left: 100 << 10, ..Patterns::default() };
         let number = |number: usize| format!(r"{number}[a-z]{{100}}");
         let refused = (0..1000).find_map(|count| Some((count, patterns.get(&number(count)).err()?)));
         let (count, why) = refused.expect("a limit");
-        assert_eq!(why, Refused::TooLargeTogether);
+        assert_eq!(why, PatternError::TooLargeTogether);
         assert!(count > 1, "{count}");
         assert!(patterns.is_first_refusal() && !patterns.is_first_refusal());
-        assert_eq!(patterns.get("x"), Err(Refused::TooLargeTogether), "small as it is");
-        assert_eq!(patterns.get("("), Err(Refused::TooLargeTogether), "it is not even looked at");
+        assert_eq!(patterns.get("x"), Err(PatternError::TooLargeTogether), "small as it is");
+        assert_eq!(patterns.get("("), Err(PatternError::TooLargeTogether), "it is not even looked at");
         assert!(patterns.get(&number(0)).is_ok(), "it is there");
     }
 

@@ -31,7 +31,7 @@ pub(crate) use tls::{
 };
 
 use super::model::LogOutput;
-use super::scalar::Limit;
+use super::scalar::NonZeroPeriod;
 use matching::{HeaderText, RequestText};
 
 section! {
@@ -266,18 +266,18 @@ section! {
     /// How long a client may take.
     ClientTimeoutsSection "a listener's `timeouts`" {
         /// For the whole header of a request, from its first byte; after it, 408.
-        header: Limit = "10s";
+        header: NonZeroPeriod = "10s";
         /// For the whole handshake of TLS.
-        handshake: Limit = "10s";
+        handshake: NonZeroPeriod = "10s";
         /// Between two pieces of a request's body; after it, 408.
-        body: Limit = "60s";
+        body: NonZeroPeriod = "60s";
         /// To take the next piece of a response; after it, the connection is closed.
-        write: Limit = "60s";
+        write: NonZeroPeriod = "60s";
         /// Between two requests on a connection; after it, the connection is closed.
-        keep_alive: Limit = "75s";
+        keep_alive: NonZeroPeriod = "75s";
         /// The age of an HTTP/2 connection; after it, the client is told to reconnect (GOAWAY), and its open requests
         /// are answered. `off`: no limit.
-        age: OrOff<Limit> = "1h";
+        age: OrOff<NonZeroPeriod> = "1h";
     }
 }
 
@@ -295,7 +295,7 @@ section! {
         /// How long a request may take in all: from the arrival of its header to the last byte of its response,
         /// including waiting and retries; after it, 504, or the response is cut. Upgraded connections are exempt.
         /// `off`: no limit.
-        timeout: OrOff<Limit> = "off";
+        timeout: OrOff<NonZeroPeriod> = "off";
     }
 }
 

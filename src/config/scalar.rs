@@ -174,13 +174,13 @@ impl Scalar for Period {
 
 /// A duration above zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limit(pub(crate) Duration);
+pub(crate) struct NonZeroPeriod(pub(crate) Duration);
 
-impl Scalar for Limit {
+impl Scalar for NonZeroPeriod {
     const WHAT: &'static str = "a duration";
     const REMEDY: &'static str = Period::REMEDY;
 
-    fn parse(text: &str) -> Result<Limit, Fault> {
+    fn parse(text: &str) -> Result<NonZeroPeriod, Fault> {
         let duration = duration(text).ok_or_else(|| duration_fault(text))?;
         if duration.is_zero() {
             return Err(Fault::new(
@@ -188,7 +188,7 @@ impl Scalar for Limit {
                 "write a longer one; `24h` is as good as never",
             ));
         }
-        Ok(Limit(duration))
+        Ok(NonZeroPeriod(duration))
     }
 
     fn scalar_schema() -> Json {
@@ -303,7 +303,7 @@ mod tests {
             assert!(Period::parse(text).is_err(), "{text}");
         }
         assert_eq!(Period::parse("30").map_err(|f| f.remedy), Err("add the unit: 30s, 30ms or 30m".into()));
-        assert!(Limit::parse("0s").is_err());
+        assert!(NonZeroPeriod::parse("0s").is_err());
     }
 
     #[test]

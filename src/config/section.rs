@@ -16,8 +16,8 @@ pub(crate) struct Fields<'n, 'c> {
     context: &'c mut Context,
     /// Keys that the unknown ones were probably meant to be; they are not reported as missing, too.
     misspelt: Vec<String>,
-    /// [`Context::losses`] before this section.
-    before: usize,
+    /// [`Context::problem_count`] before this section.
+    problems_before: usize,
 }
 
 impl<'n, 'c> Fields<'n, 'c> {
@@ -37,7 +37,7 @@ impl<'n, 'c> Fields<'n, 'c> {
                 return None;
             }
         };
-        let before = context.losses();
+        let problems_before = context.problem_count();
         let mut misspelt = Vec::new();
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
             if let Some(known) = known.iter().find(|known| key.text.starts_with(&format!("{known}:"))) {
@@ -55,11 +55,11 @@ impl<'n, 'c> Fields<'n, 'c> {
             };
             context.error(key.span, format!("{what} has no key `{}`", shown(&key.text)), remedy);
         }
-        Some(Fields { what, span: node.span, entries, context, misspelt, before })
+        Some(Fields { what, span: node.span, entries, context, misspelt, problems_before })
     }
 
     pub(crate) fn is_complete(&self) -> bool {
-        self.context.losses() == self.before
+        self.context.problem_count() == self.problems_before
     }
 
     fn take<T: Value>(&mut self, key: &str) -> Option<Spanned<T>> {

@@ -22,13 +22,13 @@ macro_rules! differing {
 
 pub(super) fn between(old: &Config, new: &Config) -> ConfigDiff {
     ConfigDiff {
-        listeners: difference(&old.listeners, &new.listeners, |listener| listener.name.to_string(), listener),
-        routes: difference(&old.routes, &new.routes, |route| route.name.to_string(), route),
-        pools: difference(&old.pools, &new.pools, |pool| pool.name.to_string(), pool),
-        endpoints: difference(&endpoints(old), &endpoints(new), Placed::identity, endpoint),
-        reordered: order(&old.routes, &new.routes) != order(&new.routes, &old.routes),
+        listeners: set_diff(&old.listeners, &new.listeners, |listener| listener.name.to_string(), listener),
+        routes: set_diff(&old.routes, &new.routes, |route| route.name.to_string(), route),
+        pools: set_diff(&old.pools, &new.pools, |pool| pool.name.to_string(), pool),
+        endpoints: set_diff(&endpoints(old), &endpoints(new), PoolEndpoint::identity, endpoint),
+        reordered: common_names(&old.routes, &new.routes) != common_names(&new.routes, &old.routes),
         log: old.log != new.log,
-        upgrade: upgrade(old, new),
+        upgrade: upgrade_keys(old, new),
     }
 }
 
@@ -39,7 +39,7 @@ struct Described {
     keys: Vec<String>,
 }
 
-fn difference<T>(
+fn set_diff<T>(
     old: &[T],
     new: &[T],
     identity: impl Fn(&T) -> String,
@@ -108,23 +108,23 @@ fn pool(was: Option<&Pool>, is: &Pool) -> Described {
 }
 
 /// An endpoint and the name of its pool.
-struct Placed<'a> {
+struct PoolEndpoint<'a> {
     pool: &'a str,
     spec: &'a EndpointSpec,
 }
 
-impl Placed<'_> {
+impl PoolEndpoint<'_> {
     fn identity(&self) -> String {
         format!("{} {}", self.pool, self.spec.address)
     }
 }
 
-fn endpoints(config: &Config) -> Vec<Placed<'_>> {
+fn endpoints(config: &Config) -> Vec<PoolEndpoint<'_>> {
     let pools = config.pools.iter();
-    pools.flat_map(|pool| pool.endpoints.iter().map(|spec| Placed { pool: &pool.name, spec })).collect()
+    pools.flat_map(|pool| pool.endpoints.iter().map(|spec| PoolEndpoint { pool: &pool.name, spec })).collect()
 }
 
-fn endpoint(was: Option<&Placed<'_>>, is: &Placed<'_>) -> Described {
+fn endpoint(was: Option<&PoolEndpoint<'_>>, is: &PoolEndpoint<'_>) -> Described {
     let keys =
         was.map(|was| differing!(was.spec, is.spec, EndpointSpec { weight, backup } but { address }, ""));
     let item =
@@ -133,12 +133,12 @@ fn endpoint(was: Option<&Placed<'_>>, is: &Placed<'_>) -> Described {
 }
 
 /// The names of the routes that are also in `others`, in the order of `routes`.
-fn order<'a>(routes: &'a [Route], others: &[Route]) -> Vec<&'a str> {
+fn common_names<'a>(routes: &'a [Route], others: &[Route]) -> Vec<&'a str> {
     let known: HashSet<&str> = others.iter().map(|route| &*route.name).collect();
     routes.iter().map(|route| &*route.name).filter(|name| known.contains(name)).collect()
 }
 
-fn upgrade(old: &Config, new: &Config) -> Vec<String> {
+fn upgrade_keys(old: &Config, new: &Config) -> Vec<String> {
     // A reload can change the fields that are ignored here.
     let Config { server, admin, access_log, text: _, log: _, listeners: _, routes: _, pools: _, tests: _ } =
         new;

@@ -10,10 +10,10 @@ const ITEMS_MAX: usize = 12;
 
 pub(super) fn of(diff: &ConfigDiff) -> String {
     let mut out = String::new();
-    difference(&mut out, "listeners", &diff.listeners);
-    difference(&mut out, "routes", &diff.routes);
-    difference(&mut out, "pools", &diff.pools);
-    difference(&mut out, "endpoints", &diff.endpoints);
+    set_diff(&mut out, "listeners", &diff.listeners);
+    set_diff(&mut out, "routes", &diff.routes);
+    set_diff(&mut out, "pools", &diff.pools);
+    set_diff(&mut out, "endpoints", &diff.endpoints);
     if diff.reordered {
         out.push_str("the routes stand in another order\n");
     }
@@ -26,7 +26,7 @@ pub(super) fn of(diff: &ConfigDiff) -> String {
     out
 }
 
-fn difference(out: &mut String, what: &str, difference: &SetDiff) {
+fn set_diff(out: &mut String, what: &str, difference: &SetDiff) {
     let SetDiff { added, removed, changed, kept } = difference;
     let counts =
         [(added.len(), "added"), (changed.len(), "changed"), (removed.len(), "removed"), (*kept, "kept")];

@@ -17,14 +17,14 @@ impl Compiler<'_> {
         let header_count = section.header_count.as_ref().map(|count| (count.span, count.0));
         let target_size = section.target_size.as_ref().map(|size| (size.span, size.0));
         RouteLimits {
-            header_bytes: self.narrower("header_size", header_size, most(|limits| limits.header_bytes), size),
-            header_count: self.narrower(
+            header_bytes: self.bounded("header_size", header_size, most(|limits| limits.header_bytes), size),
+            header_count: self.bounded(
                 "header_count",
                 header_count,
                 most(|limits| limits.header_count),
                 count,
             ),
-            target_bytes: self.narrower("target_size", target_size, most(|limits| limits.target_bytes), size),
+            target_bytes: self.bounded("target_size", target_size, most(|limits| limits.target_bytes), size),
             body: match section.body_size.as_ref().map(|written| &written.value) {
                 None => RouteBodyLimit::OfListener,
                 Some(OrOff::Off) => RouteBodyLimit::Off,
@@ -34,7 +34,7 @@ impl Compiler<'_> {
     }
 
     /// A listener applies its own limit before the route is known, so a wider one would never take effect.
-    fn narrower(
+    fn bounded(
         &mut self,
         key: &str,
         written: Option<(Span, u64)>,

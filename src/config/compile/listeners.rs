@@ -89,10 +89,10 @@ impl Compiler<'_> {
             let remedy = format!("line {} has it; remove one of them, or change its port", self.line(*first));
             self.context.error(address.span, message, remedy);
         }
-        self.proxy_protocol_is_trusted(section, &address.value);
-        self.https_makes_sense(section);
-        self.http2_makes_sense(section);
-        self.engine_can_do(section);
+        self.check_proxy_protocol(section, &address.value);
+        self.check_https(section);
+        self.check_http2(section);
+        self.check_engine(section);
         let mut listener = compiled(name, address, section);
         if let Some(tls) = &section.tls {
             listener.tls = self.tls(tls, listener.http2.is_some());
@@ -101,7 +101,7 @@ impl Compiler<'_> {
     }
 
     /// A peer that may send a PROXY header can claim to be any client, so it must be trusted.
-    fn proxy_protocol_is_trusted(&mut self, section: &ListenerSection, address: &ListenAddress) {
+    fn check_proxy_protocol(&mut self, section: &ListenerSection, address: &ListenAddress) {
         let is_off = matches!(section.proxy_protocol.value, OrOff::Off);
         if is_off || section.trusted_proxies.length > 0 || matches!(address, ListenAddress::Unix(_)) {
             return;
@@ -111,7 +111,7 @@ impl Compiler<'_> {
         self.context.error(section.proxy_protocol.span, message, remedy);
     }
 
-    fn https_makes_sense(&mut self, section: &ListenerSection) {
+    fn check_https(&mut self, section: &ListenerSection) {
         if section.tls.is_some() && matches!(section.redirect_https.value, OrOff::On(_)) {
             let message = "a listener with `tls` has nobody to redirect to HTTPS";
             self.context.error(
@@ -135,7 +135,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn http2_makes_sense(&mut self, section: &ListenerSection) {
+    fn check_http2(&mut self, section: &ListenerSection) {
         match &section.http2.value {
             OrOff::Off if section.h2c.0 => {
                 let message = "`h2c` is HTTP/2, and `http2` is off";
@@ -152,7 +152,7 @@ impl Compiler<'_> {
     }
 
     /// Refuses settings that the engine `pingora` does not implement, rather than ignoring them.
-    fn engine_can_do(&mut self, section: &ListenerSection) {
+    fn check_engine(&mut self, section: &ListenerSection) {
         if section.engine.value != Engine::Pingora {
             return;
         }

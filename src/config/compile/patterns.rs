@@ -2,7 +2,7 @@
 
 use super::Compiler;
 use crate::config::decode::{Fault, Spanned, shown};
-use crate::config::pattern::{ALL_BYTES_MAX, BYTES_MAX, DEAR_BYTES, Pattern, Refused};
+use crate::config::pattern::{ALL_BYTES_MAX, BYTES_MAX, Pattern, PatternError, WARN_BYTES};
 use crate::config::raw::RegexText;
 
 const SMALLER: &str = "write + or * in place of counts such as {1,64}, and leave out (?u)";
@@ -13,7 +13,7 @@ impl Compiler<'_> {
         let text = &written.0;
         let refused = match self.patterns.get(text) {
             Ok((pattern, is_new)) => {
-                if is_new && pattern.bytes() > DEAR_BYTES {
+                if is_new && pattern.bytes() > WARN_BYTES {
                     let message = format!("`{}` takes {} of memory", shown(text), kib(pattern.bytes()));
                     self.context.warn(written.span, message, SMALLER);
                 }
@@ -23,7 +23,7 @@ impl Compiler<'_> {
         };
         match refused {
             // Reported once, since all that follow are beyond the limit, too.
-            Refused::TooLargeTogether if !self.patterns.is_first_refusal() => {}
+            PatternError::TooLargeTogether if !self.patterns.is_first_refusal() => {}
             refused => {
                 let fault = self.fault_of(text, refused);
                 self.context.fault(written.span, fault);
@@ -32,10 +32,10 @@ impl Compiler<'_> {
         None
     }
 
-    fn fault_of(&self, text: &str, refused: Refused) -> Fault {
+    fn fault_of(&self, text: &str, error: PatternError) -> Fault {
         let text = shown(text);
-        match refused {
-            Refused::Syntax(why) => {
+        match error {
+            PatternError::Syntax(why) => {
                 let has_look_around = ["(?=", "(?!", "(?<"].iter().any(|written| text.contains(written));
                 let remedy = if has_look_around {
                     "look-around is not there; use more routes instead"
@@ -44,22 +44,22 @@ impl Compiler<'_> {
                 };
                 Fault::new(format!("`{text}` is not a regular expression: {why}"), remedy)
             }
-            Refused::Unicode => Fault::new(
+            PatternError::Unicode => Fault::new(
                 format!("`{text}` has classes of characters beyond ASCII"),
                 "begin it with (?u), which makes it larger; paths have only ASCII when they are matched",
             ),
-            Refused::TooLarge => {
+            PatternError::TooLarge => {
                 Fault::new(format!("`{text}` takes more than {} of memory", kib(BYTES_MAX)), SMALLER)
             }
-            Refused::TooLargeTogether => {
+            PatternError::TooLargeTogether => {
                 let message = format!(
                     "with this one, the regular expressions take more than {} of memory in all",
                     kib(ALL_BYTES_MAX)
                 );
-                let dearest = self.patterns.dearest().map_or_else(String::new, |dearest| {
-                    format!("; the largest is `{}`, with {}", shown(dearest.as_str()), kib(dearest.bytes()))
+                let largest = self.patterns.largest().map_or_else(String::new, |largest| {
+                    format!("; the largest is `{}`, with {}", shown(largest.as_str()), kib(largest.bytes()))
                 });
-                Fault::new(message, format!("{SMALLER}{dearest}"))
+                Fault::new(message, format!("{SMALLER}{largest}"))
             }
         }
     }

@@ -80,7 +80,7 @@ impl Compiler<'_> {
     ) -> Pool {
         let timeouts = &section.timeouts;
         let protocol = section.protocol.value;
-        self.only_of_http2(section, protocol);
+        self.check_http2_only(section, protocol);
         Pool {
             name: name.clone(),
             balance: section.balance.value,
@@ -128,7 +128,7 @@ impl Compiler<'_> {
     }
 
     /// Refuses what only HTTP/2 has in a pool that speaks HTTP/1.1.
-    fn only_of_http2(&mut self, section: &PoolSection, protocol: EndpointProtocol) {
+    fn check_http2_only(&mut self, section: &PoolSection, protocol: EndpointProtocol) {
         if protocol == EndpointProtocol::Http2 {
             return;
         }
@@ -194,8 +194,8 @@ impl Compiler<'_> {
             };
             let message = format!(
                 "a probe may take longer (`timeout: {}`) than the time to the next one (`interval: {}`), which then waits",
-                text(section.timeout.0),
-                text(section.interval.0),
+                duration_text(section.timeout.0),
+                duration_text(section.interval.0),
             );
             self.context.warn(span, message, which);
         }
@@ -346,7 +346,7 @@ fn a_check(kind: CheckType) -> &'static str {
 }
 
 /// A duration as the file writes it.
-fn text(duration: Duration) -> String {
+fn duration_text(duration: Duration) -> String {
     match duration.as_millis() {
         millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
         millis => format!("{millis}ms"),

@@ -35,7 +35,7 @@ impl Compiler<'_> {
         for section in list.iter() {
             let name = self.route_name(section, list.length == 1, &mut names);
             let matches = self.matches(&section.r#match);
-            self.normal_paths(&section.r#match, listeners);
+            self.check_paths(&section.r#match, listeners);
             let pool = self.route_pool(section, &pools, file);
             let limits = self.route_limits(&section.limits, listeners);
             if let (Some(name), Some(matches), Some(pool)) = (name, matches, pool) {
@@ -118,7 +118,7 @@ impl Compiler<'_> {
     }
 
     /// Refuses paths that are in normal form at no listener, since they would never match.
-    fn normal_paths(&mut self, section: &MatchSection, listeners: &[Listener]) {
+    fn check_paths(&mut self, section: &MatchSection, listeners: &[Listener]) {
         for form in section.paths.iter() {
             let (path, span) = match &form.value {
                 ShortOr::Short(path) => (Some(path), form.span),

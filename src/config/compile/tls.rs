@@ -33,8 +33,8 @@ impl Compiler<'_> {
         let settings = ServerSettings {
             unknown_names: section.unknown_names.value,
             min_version: section.min_version.value,
-            ciphers: words(section.ciphers.as_ref()),
-            key_exchange: words(section.key_exchange.as_ref()),
+            ciphers: texts(section.ciphers.as_ref()),
+            key_exchange: texts(section.key_exchange.as_ref()),
             tickets: tickets(&section.session_tickets.value),
             client_certificates: client_certificates(&section.client_certificates.value),
             http2,
@@ -150,7 +150,7 @@ fn part(section: &Spanned<TlsSection>, part: Part) -> Span {
     }
 }
 
-fn words(list: Option<&Spanned<List<Text>>>) -> Vec<String> {
+fn texts(list: Option<&Spanned<List<Text>>>) -> Vec<String> {
     list.into_iter().flat_map(|list| list.iter()).map(|word| word.0.clone()).collect()
 }
 

@@ -10,7 +10,7 @@ use super::matching::{HeaderText, PathText};
 use super::tls::PoolTlsSection;
 use crate::config::decode::{AutoOr, Fault, List, Named, OrOff, Scalar, ShortOr};
 use crate::config::model::{Balance, EndpointProtocol, HostHeader};
-use crate::config::scalar::{Count, Flag, Limit, Period, word_fault, words};
+use crate::config::scalar::{Count, Flag, NonZeroPeriod, Period, word_fault, words};
 use crate::config::section::section;
 
 /// A pool: a plain list is its endpoints.
@@ -26,9 +26,9 @@ section! {
         endpoints: List<EndpointForm>, required "[10.0.0.1:3000]";
         /// The `Host` that endpoints see: `preserve` (what the client sent), `endpoint` (the endpoint's own address), or
         /// a fixed host.
-        host: HeaderSetting = "preserve";
+        host: HostSetting = "preserve";
         /// How often host names of endpoints are resolved again.
-        resolve: Limit = "10s";
+        resolve: NonZeroPeriod = "10s";
         /// How endpoints are probed, or `off`.
         health_check: OrOff<CheckSection> = {};
         /// What happens to requests while no endpoint is healthy, or all have refused a connection: `{ wait: 5s }` or
@@ -76,14 +76,14 @@ section! {
 
 /// The `Host` that an endpoint sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HeaderSetting(pub(crate) HostHeader);
+pub(crate) struct HostSetting(pub(crate) HostHeader);
 
-impl Scalar for HeaderSetting {
+impl Scalar for HostSetting {
     const WHAT: &'static str = "a host";
     const REMEDY: &'static str =
         "write preserve, endpoint, or a host such as api.internal or api.internal:8080";
 
-    fn parse(text: &str) -> Result<HeaderSetting, Fault> {
+    fn parse(text: &str) -> Result<HostSetting, Fault> {
         let setting = match text {
             "preserve" => HostHeader::Preserve,
             "endpoint" => HostHeader::Endpoint,
@@ -94,7 +94,7 @@ impl Scalar for HeaderSetting {
                 HostHeader::Fixed(value.ok_or_else(|| Self::fault(text))?)
             }
         };
-        Ok(HeaderSetting(setting))
+        Ok(HostSetting(setting))
     }
 
     fn scalar_schema() -> Json {
@@ -110,9 +110,9 @@ section! {
         r#type: CheckType = "tcp";
         /// From the start of a probe to the start of the next one, give or take 10 %. An endpoint is probed earlier once
         /// a request could not connect to it, and while requests wait for one.
-        interval: Limit = "2s";
+        interval: NonZeroPeriod = "2s";
         /// The whole time of one probe.
-        timeout: Limit = "1s";
+        timeout: NonZeroPeriod = "1s";
         /// Passing probes in a row that make an unhealthy endpoint healthy.
         healthy_after: Count<1, 1000> = 2;
         /// Failing probes in a row that make an endpoint unhealthy.
@@ -250,17 +250,17 @@ section! {
     /// How long an endpoint may take.
     EndpointTimeoutsSection "a pool's `timeouts`" {
         /// To connect, including the wait for a unix socket whose backlog is full; after it, 503.
-        connect: Limit = "2s";
+        connect: NonZeroPeriod = "2s";
         /// From the end of the request to the end of the response's header; after it, 504.
-        response: Limit = "60s";
+        response: NonZeroPeriod = "60s";
         /// Between two pieces of the response's body.
-        idle: Limit = "60s";
+        idle: NonZeroPeriod = "60s";
         /// To take the next piece of the request; after it, 504.
-        write: Limit = "60s";
+        write: NonZeroPeriod = "60s";
         /// How long an idle connection is kept for the next request.
-        keep_alive: Limit = "55s";
+        keep_alive: NonZeroPeriod = "55s";
         /// How long an upgraded connection (WebSocket) may be silent.
-        tunnel: Limit = "1h";
+        tunnel: NonZeroPeriod = "1h";
     }
 }
 
@@ -272,7 +272,7 @@ section! {
         /// opens its own connection.
         idle: Count<0, 1_000_000> = 1024;
         /// The age of a connection, idle or busy; an older one is closed after its response. `off`: no limit.
-        age: OrOff<Limit> = "1h";
+        age: OrOff<NonZeroPeriod> = "1h";
         /// `protocol: h2` only: concurrent requests on one connection, or fewer if the endpoint says so; beyond it,
         /// another connection is opened.
         streams: Count<1, 10_000> = 100;

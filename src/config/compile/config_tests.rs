@@ -10,8 +10,8 @@ use crate::config::suggest;
 impl Compiler<'_> {
     pub(super) fn tests(&mut self, file: &FileSection, routes: &[Route], pools: &[Pool]) -> Vec<RouteTest> {
         // Routes and pools with errors were left out, and their names would be reported as unknown.
-        let judged = !self.context.has_errors();
-        file.tests.iter().filter_map(|test| self.test(test, judged.then_some((routes, pools)))).collect()
+        let is_complete = !self.context.has_errors();
+        file.tests.iter().filter_map(|test| self.test(test, is_complete.then_some((routes, pools)))).collect()
     }
 
     fn test(&mut self, test: &Spanned<TestSection>, known: Option<(&[Route], &[Pool])>) -> Option<RouteTest> {
@@ -36,10 +36,10 @@ impl Compiler<'_> {
         }
         if let Some((routes, pools)) = known {
             if let (Some(name), Some(written)) = (&route, &expect.route) {
-                self.known("route", name, written.span, routes.iter().map(|route| &*route.name));
+                self.check_exists("route", name, written.span, routes.iter().map(|route| &*route.name));
             }
             if let (Some(name), Some(written)) = (&pool, &expect.pool) {
-                self.known("pool", name, written.span, pools.iter().map(|pool| &*pool.name));
+                self.check_exists("pool", name, written.span, pools.iter().map(|pool| &*pool.name));
             }
         }
         let mut request = request.0.clone();
@@ -53,7 +53,7 @@ impl Compiler<'_> {
         Some(RouteTest { line, column, request, route, pool, no_route })
     }
 
-    fn known<'a>(
+    fn check_exists<'a>(
         &mut self,
         what: &str,
         name: &str,
