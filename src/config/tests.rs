@@ -1,4 +1,4 @@
-//! The config as a whole: every refusal word by word, what the samples mean, and that no text breaks it.
+//! Tests of the config as a whole: the text of every error, the meaning of the samples, and random texts.
 
 use super::*;
 

@@ -1,12 +1,12 @@
 use super::*;
 use crate::config::{parse_with, raw};
 
-/// The text as it is shown.
+/// The text with its secrets masked.
 fn shown_text(text: &str) -> String {
     masked(text, &regions(text))
 }
 
-/// Every secret of these texts is called `hunter2` or has it within.
+/// Every secret in these texts contains `hunter2`.
 #[track_caller]
 fn assert_hidden(text: &str, kept: &[&str]) {
     let shown = shown_text(text);
@@ -168,7 +168,7 @@ fn report(text: &str) -> String {
         .to_string()
 }
 
-/// Whatever is wrong with a file that has a secret, the report does not tell it.
+/// No report on a file with a secret shows the secret.
 #[test]
 fn no_report_tells_a_secret() {
     for text in [
@@ -204,7 +204,7 @@ fn no_report_tells_a_secret() {
 }
 
 proptest::proptest! {
-    /// Any text is masked without moving anything, and twice is as good as once.
+    /// Masking keeps the offsets of all characters.
     #[test]
     fn masks_move_nothing(text in "([a-z:{}\\[\\],\"' \n#=|&*$é\u{1f511}-]|token: |key: |pools:|://|-----BEGIN PRIVATE KEY){0,60}") {
         let shown = shown_text(&text);
@@ -213,7 +213,7 @@ proptest::proptest! {
         proptest::prop_assert!(moved.is_none());
     }
 
-    /// A secret in a file that is broken at random is not in its report.
+    /// A secret in a file with random errors is not in its report.
     #[test]
     fn no_broken_file_tells_its_secret(before in "[a-z:{}\\[\\],\"' \n-]{0,12}", after in "[a-z:{}\\[\\],\"' \n-]{0,12}") {
         let text = format!("{before}\nadmin: {{ token: hunter2, listen: x }}\n{after}");

@@ -1,4 +1,4 @@
-//! What right files mean: defaults, forms, units.
+//! Valid files and the config that comes of them: defaults, forms, units.
 
 use std::time::Duration;
 
@@ -6,7 +6,6 @@ use super::*;
 
 const SHORT: &str = "listen: :8080\nendpoints: [10.0.0.1:3000, 10.0.0.2:3000]\n";
 
-/// As design.md puts it.
 const LONG: &str = "
 listeners:
   - name: default
@@ -22,7 +21,7 @@ pools:
     when_none_healthy: { wait: 0s }
 ";
 
-/// Whether they mean the same, however they are written.
+/// Whether two configs are equal except for their text.
 fn same(a: &Config, b: &Config) -> bool {
     let meaning = |config: &Config| format!("{:?}", Config { text: "".into(), ..config.clone() });
     meaning(a) == meaning(b)

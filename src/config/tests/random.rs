@@ -1,10 +1,10 @@
-//! No text breaks the parser, and what parses once parses again.
+//! Random texts: none makes the parser panic.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Pieces that a config is made of, right and wrong ones.
+/// Pieces of random configs, valid and invalid.
 const PIECES: [&str; 40] = [
     "listen",
     "endpoints",

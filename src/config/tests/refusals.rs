@@ -1,6 +1,6 @@
-//! What is said about wrong files: `tests/data/config` holds each file and, below `=====`, all that is printed.
+//! The errors of invalid files: each file in `tests/data/config` has a config and, below `=====`, the expected output.
 //!
-//! `EVENKEEL_WRITE_EXPECTED=1` writes the second half anew, to be read before it is committed.
+//! `EVENKEEL_WRITE_EXPECTED=1` rewrites the expected output; review it before it is committed.
 
 use std::path::Path;
 

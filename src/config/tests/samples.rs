@@ -1,4 +1,4 @@
-//! The files of `conf/`: each loads, and the reference file and the schema say the same.
+//! The files of `conf/`: each loads, and the reference file agrees with the schema.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -101,7 +101,7 @@ fn reference_tree() -> Node {
     tree::parse(REFERENCE, &mut Context::default()).unwrap()
 }
 
-/// Follows the file and the schema together; collects `Section.key`, and compares each default.
+/// Walks the file and the schema together; collects `Section.key`, and compares each default.
 fn walk(root: &Json, schema: &Json, name: &str, node: &Node, shown: &mut BTreeSet<String>) {
     let (schema, name) = match schema["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {
         Some(name) => (&root["$defs"][name], name),

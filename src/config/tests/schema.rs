@@ -1,4 +1,4 @@
-//! The schema against real files: what we accept, an editor accepts, and an unknown key is underlined there too.
+//! The schema against real files: it accepts every valid config, and refuses unknown keys.
 
 use regex::Regex;
 use serde_json::Value as Json;
@@ -26,7 +26,7 @@ fn json(text: &str) -> Json {
     of(&tree::parse(text, &mut Context::default()).unwrap())
 }
 
-/// The part of JSON Schema that ours uses; says the first thing that is wrong.
+/// A validator for the part of JSON Schema that ours uses; returns the first error.
 fn judge(root: &Json, schema: &Json, value: &Json) -> Result<(), String> {
     for (keyword, rule) in schema.as_object().unwrap() {
         let holds = match keyword.as_str() {
