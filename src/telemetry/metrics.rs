@@ -120,7 +120,7 @@ impl Metrics {
         let (route, pool) = (record.route.unwrap_or_default(), record.pool.unwrap_or_default());
         self.shared.series.with(record.listener, route, pool, |requests| {
             requests.count(record.text.method(), record.status, record.duration);
-            attempts(&requests.pool, &record);
+            count_attempts(&requests.pool, &record);
         });
         if let Some(cause) = record.cause {
             self.shared.failures.add(cause);
@@ -189,7 +189,7 @@ impl Metrics {
 }
 
 /// Counts the attempts of one request in its pool.
-fn attempts(pool: &series::PoolSeries, record: &Record) {
+fn count_attempts(pool: &series::PoolSeries, record: &Record) {
     for (index, attempt) in record.attempts.iter().enumerate() {
         if let Some(connect) = attempt.connect {
             pool.connect.observe(connect);

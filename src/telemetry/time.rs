@@ -43,7 +43,7 @@ fn fraction(out: &mut Vec<u8>, micros: u32) {
 }
 
 /// `12:00:01.123`
-pub(super) fn of_day(out: &mut Vec<u8>, time: SystemTime) {
+pub(super) fn time_of_day(out: &mut Vec<u8>, time: SystemTime) {
     let at = civil(time);
     clock(out, at);
     out.push(b'.');
@@ -123,7 +123,7 @@ mod tests {
     fn every_form_of_one_time() {
         let time = UNIX_EPOCH + Duration::new(1_795_521_601, 12_345_678);
         assert_eq!(run(rfc3339, time), "2026-11-24T12:00:01.012345Z");
-        assert_eq!(run(of_day, time), "12:00:01.012");
+        assert_eq!(run(time_of_day, time), "12:00:01.012");
         assert_eq!(run(common_log, time), "24/Nov/2026:12:00:01 +0000");
         assert_eq!(run(date, time), "2026-11-24 12:00:01 UTC");
     }

@@ -38,18 +38,18 @@ const KEPT_BYTES: usize = 512 << 10;
 
 /// Queues lines for one output. Once it and all its producers are dropped, the writer writes the queued lines and ends.
 pub struct LineWriter {
-    open: Arc<Open>,
+    open: Arc<CloseOnDrop>,
 }
 
 /// Queues the lines of one thread. Has its own queue as long as there are no more producers than workers, else the
 /// common one.
 pub struct Producer {
-    open: Arc<Open>,
+    open: Arc<CloseOnDrop>,
     queue: usize,
 }
 
 /// Shared by the log and its producers; closes the queues when the last of them is dropped.
-struct Open(Arc<Shared>);
+struct CloseOnDrop(Arc<Shared>);
 
 /// Lines lost since the last report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,8 +78,8 @@ struct Shared {
     next_report: AtomicU64,
 }
 
-/// The writer.
-struct Thread {
+/// The thread that writes to the output.
+struct Writer {
     shared: Arc<Shared>,
     output: Output,
     sink: Sink,
@@ -113,7 +113,7 @@ impl LineWriter {
     ) -> io::Result<LineWriter> {
         let sink = output.open()?;
         let shared = Arc::new(Shared::new(name, queues, reporter));
-        let thread = Thread {
+        let writer = Writer {
             shared: shared.clone(),
             output,
             sink,
@@ -122,8 +122,8 @@ impl LineWriter {
             torn: false,
             last_error: None,
         };
-        thread::Builder::new().name(format!("log-{name}")).spawn(move || thread.run())?;
-        Ok(LineWriter { open: Arc::new(Open(shared)) })
+        thread::Builder::new().name(format!("log-{name}")).spawn(move || writer.run())?;
+        Ok(LineWriter { open: Arc::new(CloseOnDrop(shared)) })
     }
 
     /// A producer for one thread. The next producer reuses its queue once it is dropped.
@@ -168,9 +168,9 @@ impl Drop for Producer {
     }
 }
 
-// === impl Open ===
+// === impl CloseOnDrop ===
 
-impl Drop for Open {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.queues.close();
     }
@@ -252,9 +252,9 @@ impl Reporter {
     }
 }
 
-// === impl Thread ===
+// === impl Writer ===
 
-impl Thread {
+impl Writer {
     fn run(mut self) {
         loop {
             let task = self.shared.queues.take(&mut self.batch, self.shared.until_report());

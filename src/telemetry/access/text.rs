@@ -12,7 +12,7 @@ use crate::telemetry::{human, time};
 const URL_COLUMNS: usize = 32;
 
 pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>, colour: bool) {
-    time::of_day(out, record.time);
+    time::time_of_day(out, record.time);
     status(out, record.status, colour);
     let text = record.text.parts();
     let method = if text.method.is_empty() { "-" } else { text.method };
@@ -23,8 +23,8 @@ pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>, colour: bool) {
     });
     // Writing to a `Vec` cannot fail.
     let _ = write!(out, " {:>6} {:>6}", human::bytes(record.bytes_out), human::short(record.duration));
-    path(out, record);
-    happenings(out, &record);
+    route_and_attempts(out, record);
+    details(out, &record);
 }
 
 fn status(out: &mut Vec<u8>, status: u16, colour: bool) {
@@ -39,7 +39,7 @@ fn status(out: &mut Vec<u8>, status: u16, colour: bool) {
 }
 
 /// `api > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000`
-fn path(out: &mut Vec<u8>, record: NamedRecord<'_>) {
+fn route_and_attempts(out: &mut Vec<u8>, record: NamedRecord<'_>) {
     out.push(b' ');
     match record.route {
         Some(route) => escape::text(out, route),
@@ -58,7 +58,7 @@ fn path(out: &mut Vec<u8>, record: NamedRecord<'_>) {
     }
 }
 
-fn happenings(out: &mut Vec<u8>, record: &Record) {
+fn details(out: &mut Vec<u8>, record: &Record) {
     if let Some(queued) = record.queued {
         let _ = write!(out, ", queued {}", human::short(queued));
     }

@@ -60,7 +60,7 @@ fn json(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>) {
 
 /// `12:00:01.123 INFO  message key=value`; messages of other crates begin with their target.
 fn text(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>, colour: bool) {
-    time::of_day(out, now);
+    time::time_of_day(out, now);
     let (name, code) = match record.level() {
         Level::Error => ("ERROR", 31),
         Level::Warn => ("WARN ", 33),

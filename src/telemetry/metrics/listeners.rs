@@ -106,50 +106,54 @@ impl ByListener {
 
     /// The sum of all balances.
     pub(super) fn balance(&self) -> RequestBalance {
-        self.0.lock().iter().map(|of| of.balance()).fold(RequestBalance::default(), std::ops::Add::add)
+        self.0
+            .lock()
+            .iter()
+            .map(|counters| counters.balance())
+            .fold(RequestBalance::default(), std::ops::Add::add)
     }
 
     pub(super) fn encode(&self, out: &mut Exposition) {
         let mut all = self.0.lock().clone();
         all.sort_by(|a, b| a.listener.cmp(&b.listener));
         out.metric("evenkeel_connections", Kind::Gauge, "Clients' connections that are open.");
-        for of in &all {
-            out.sample(&[("listener", &of.listener)], of.open());
+        for counters in &all {
+            out.sample(&[("listener", &counters.listener)], counters.open());
         }
         out.metric("evenkeel_connections_total", Kind::Counter, "Clients' connections accepted.");
-        for of in &all {
-            out.sample(&[("listener", &of.listener)], of.connections.sum(ACCEPTED, Relaxed));
+        for counters in &all {
+            out.sample(&[("listener", &counters.listener)], counters.connections.sum(ACCEPTED, Relaxed));
         }
         out.metric(
             "evenkeel_connections_refused_total",
             Kind::Counter,
             "Clients' connections refused before a request was read.",
         );
-        for of in &all {
-            of.refused.encode(out, &[("listener", &of.listener)], "reason");
+        for counters in &all {
+            counters.refused.encode(out, &[("listener", &counters.listener)], "reason");
         }
         out.metric(
             "evenkeel_accept_pauses_total",
             Kind::Counter,
             "Times that a worker could accept no more and clients had to wait.",
         );
-        for of in &all {
-            of.pauses.encode(out, &[("listener", &of.listener)], "reason");
+        for counters in &all {
+            counters.pauses.encode(out, &[("listener", &counters.listener)], "reason");
         }
         out.metric(
             "evenkeel_idle_connections_closed_total",
             Kind::Counter,
             "Clients' connections closed while they were idle, to make room for others.",
         );
-        for of in &all {
-            of.dismissed.encode(out, &[("listener", &of.listener)], "reason");
+        for counters in &all {
+            counters.dismissed.encode(out, &[("listener", &counters.listener)], "reason");
         }
         request_balance(out, &all);
     }
 }
 
 fn request_balance(out: &mut Exposition, all: &[Arc<ListenerCounters>]) {
-    let balances: Vec<_> = all.iter().map(|of| (&*of.listener, of.balance())).collect();
+    let balances: Vec<_> = all.iter().map(|counters| (&*counters.listener, counters.balance())).collect();
     out.metric(
         "evenkeel_requests_accepted_total",
         Kind::Counter,

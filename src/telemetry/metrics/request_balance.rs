@@ -32,11 +32,11 @@ impl RequestCounts {
     }
 
     pub(super) fn close(&self, outcome: Outcome) {
-        self.0.add(place(outcome), 1, SeqCst);
+        self.0.add(index(outcome), 1, SeqCst);
     }
 
     pub fn balance(&self) -> RequestBalance {
-        let count = |outcome| self.0.sum(place(outcome), SeqCst);
+        let count = |outcome| self.0.sum(index(outcome), SeqCst);
         let (answered, refused) = (count(Outcome::Answered), count(Outcome::Refused));
         let (client_gone, cut) = (count(Outcome::ClientGone), count(Outcome::Cut));
         // Read last, so that it includes every request counted above as ended.
@@ -46,7 +46,7 @@ impl RequestCounts {
     }
 }
 
-fn place(outcome: Outcome) -> usize {
+fn index(outcome: Outcome) -> usize {
     match outcome {
         Outcome::Answered => 1,
         Outcome::Refused => 2,
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_square_while_others_write() {
+    fn the_balance_holds_while_others_write() {
         let counts = RequestCounts::default();
         std::thread::scope(|scope| {
             for worker in 0..4 {

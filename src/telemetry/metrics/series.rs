@@ -39,7 +39,7 @@ struct Registry {
     by_route: ByRoute,
     pools: AHashMap<Box<str>, Arc<PoolSeries>>,
     /// Requests since the last publication that did not find their series in the published map.
-    asked: usize,
+    missed: usize,
 }
 
 /// The counters of one listener, route and pool; an empty name stands for none.
@@ -73,19 +73,19 @@ impl Series {
     pub(super) fn with(&self, listener: &str, route: &str, pool: &str, count: impl FnOnce(&RequestSeries)) {
         match find(&self.published.load(), listener, route, pool) {
             Some(found) => count(found),
-            None => count(&self.in_books(listener, route, pool)),
+            None => count(&self.in_registry(listener, route, pool)),
         }
     }
 
-    fn in_books(&self, listener: &str, route: &str, pool: &str) -> Arc<RequestSeries> {
+    fn in_registry(&self, listener: &str, route: &str, pool: &str) -> Arc<RequestSeries> {
         let mut registry = self.registry.lock();
         let series = match find(&registry.by_route, listener, route, pool) {
             Some(found) => found.clone(),
             None => registry.add(listener, route, pool),
         };
-        registry.asked += 1;
-        if registry.asked >= self.published.load().len() {
-            registry.asked = 0;
+        registry.missed += 1;
+        if registry.missed >= self.published.load().len() {
+            registry.missed = 0;
             self.published.store(Arc::new(registry.by_route.clone()));
         }
         series
@@ -173,14 +173,14 @@ impl RequestSeries {
     pub(super) fn count(&self, method: &str, status: u16, duration: Duration) {
         let method = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
         let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
-        self.counts.add(place(method, class), 1, Ordering::Relaxed);
+        self.counts.add(count_index(method, class), 1, Ordering::Relaxed);
         self.duration.observe(duration);
     }
 
     fn encode(&self, out: &mut Exposition) {
         for (row, method) in METHODS.iter().enumerate() {
             for (column, class) in CLASSES.iter().enumerate() {
-                let count = self.counts.sum(place(row, column), Ordering::Relaxed);
+                let count = self.counts.sum(count_index(row, column), Ordering::Relaxed);
                 if count > 0 {
                     let labels = [
                         ("listener", &*self.listener),
@@ -197,7 +197,7 @@ impl RequestSeries {
 }
 
 /// The index of a count in [`RequestSeries::counts`].
-fn place(method: usize, class: usize) -> usize {
+fn count_index(method: usize, class: usize) -> usize {
     method * CLASSES.len() + class
 }
 
@@ -251,12 +251,13 @@ mod tests {
         assert!(maps <= 20, "{maps}");
         let registry = series.registry.lock();
         assert_eq!((registry.by_route.len(), registry.pools.len()), (10_000, 1));
-        let counted = |entry: &Arc<RequestSeries>| entry.counts.sum(place(0, 1), Ordering::Relaxed) == 1;
+        let counted =
+            |entry: &Arc<RequestSeries>| entry.counts.sum(count_index(0, 1), Ordering::Relaxed) == 1;
         assert!(registry.by_route.values().all(|entries| entries.iter().all(counted)));
     }
 
     #[test]
-    fn what_is_asked_for_again_is_found_without_the_books() {
+    fn a_series_that_was_missed_is_found_without_the_registry() {
         let series = Series::default();
         for _ in 0..3 {
             series.with("l", "first", "p", |_| ());

@@ -17,18 +17,18 @@ impl ClientAddress {
     pub fn inet(address: SocketAddr) -> Self {
         let ip = address.ip().to_canonical();
         let text: Arc<str> = match ip {
-            IpAddr::V4(ip) => inet4(ip, address.port()).into(),
+            IpAddr::V4(ip) => ipv4_text(ip, address.port()).into(),
             IpAddr::V6(_) => SocketAddr::new(ip, address.port()).to_string().into(),
         };
         let end = text.rfind(if ip.is_ipv4() { ':' } else { ']' }).unwrap_or(text.len());
-        Self { ip: Some(ip), ip_end: short(end), text }
+        Self { ip: Some(ip), ip_end: to_u8(end), text }
     }
 
     /// An address without a port, as trusted proxies send it.
     pub fn of_ip(ip: IpAddr) -> Self {
         let ip = ip.to_canonical();
         let text: Arc<str> = ip.to_string().into();
-        Self { ip: Some(ip), ip_end: short(text.len()), text }
+        Self { ip: Some(ip), ip_end: to_u8(text.len()), text }
     }
 
     pub fn unix() -> Self {
@@ -53,7 +53,7 @@ impl ClientAddress {
 }
 
 /// The same text as `SocketAddrV4`'s `Display`, at a tenth of the cost, because every new connection needs it.
-fn inet4(ip: Ipv4Addr, port: u16) -> String {
+fn ipv4_text(ip: Ipv4Addr, port: u16) -> String {
     let mut text = String::with_capacity("255.255.255.255:65535".len());
     let mut number = itoa::Buffer::new();
     let [first, rest @ ..] = ip.octets();
@@ -68,7 +68,7 @@ fn inet4(ip: Ipv4Addr, port: u16) -> String {
 }
 
 /// No address is that long.
-fn short(end: usize) -> u8 {
+fn to_u8(end: usize) -> u8 {
     u8::try_from(end).unwrap_or(u8::MAX)
 }
 

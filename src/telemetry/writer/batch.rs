@@ -25,8 +25,8 @@ pub(super) struct Batch {
 struct Part {
     lines: Lines,
     /// How many of its lines and bytes have been written.
-    line: usize,
-    byte: usize,
+    lines_written: usize,
+    bytes_written: usize,
 }
 
 impl Batch {
@@ -37,7 +37,7 @@ impl Batch {
         for (index, (part, queue)) in self.parts.iter_mut().zip(queues).enumerate() {
             part.clear();
             queue.take(&mut part.lines);
-            self.next.extend(part.next().map(|at| Reverse((at, index))));
+            self.next.extend(part.next_time().map(|at| Reverse((at, index))));
         }
         !self.next.is_empty()
     }
@@ -53,8 +53,8 @@ impl Batch {
         {
             let Reverse((_, index)) = *first;
             let Some(part) = self.parts.get_mut(index) else { break };
-            out.extend_from_slice(part.line());
-            match part.next() {
+            out.extend_from_slice(part.next_line());
+            match part.next_time() {
                 Some(at) => *first = Reverse((at, index)),
                 None => drop(PeekMut::pop(first)),
             }
@@ -65,7 +65,7 @@ impl Batch {
     /// The lines of the only queue that had any: they can be taken without a copy.
     fn only_part(&mut self) -> Option<&mut Vec<u8>> {
         let Reverse((_, index)) = *self.next.peek().filter(|_| self.next.len() == 1)?;
-        let part = self.parts.get_mut(index).filter(|part| part.line == 0)?;
+        let part = self.parts.get_mut(index).filter(|part| part.lines_written == 0)?;
         Some(&mut part.lines.bytes)
     }
 }
@@ -73,19 +73,19 @@ impl Batch {
 impl Part {
     fn clear(&mut self) {
         self.lines.clear();
-        (self.line, self.byte) = (0, 0);
+        (self.lines_written, self.bytes_written) = (0, 0);
     }
 
     /// The time of the next line.
-    fn next(&self) -> Option<Instant> {
-        self.lines.ends.get(self.line).map(|mark| mark.at)
+    fn next_time(&self) -> Option<Instant> {
+        self.lines.marks.get(self.lines_written).map(|mark| mark.at)
     }
 
     /// Returns the next line and counts it as written.
-    fn line(&mut self) -> &[u8] {
-        let begin = self.byte;
-        self.byte += self.lines.ends.get(self.line).map_or(0, |mark| mark.length);
-        self.line += 1;
-        self.lines.bytes.get(begin..self.byte).unwrap_or_default()
+    fn next_line(&mut self) -> &[u8] {
+        let begin = self.bytes_written;
+        self.bytes_written += self.lines.marks.get(self.lines_written).map_or(0, |mark| mark.length);
+        self.lines_written += 1;
+        self.lines.bytes.get(begin..self.bytes_written).unwrap_or_default()
     }
 }

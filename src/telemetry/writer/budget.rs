@@ -56,7 +56,7 @@ impl Allowance {
     }
 
     /// Whether there is room for `amount` more; takes from the common half if needed.
-    pub(super) fn has_room(&mut self, amount: usize, common: &Common) -> bool {
+    pub(super) fn reserve(&mut self, amount: usize, common: &Common) -> bool {
         if amount > self.free {
             let Some(taken) = common.take(amount - self.free) else { return false };
             self.free += taken;
@@ -65,7 +65,7 @@ impl Allowance {
         true
     }
 
-    /// Uses `amount`, for which [`Allowance::has_room`] has found room.
+    /// Uses `amount`, for which [`Allowance::reserve`] has found room.
     pub(super) fn add(&mut self, amount: usize) {
         self.used += amount;
         self.free -= amount;
@@ -92,7 +92,7 @@ mod tests {
     fn fill(allowance: &mut Allowance, common: &Common) -> usize {
         (0..)
             .take_while(|_| {
-                let room = allowance.has_room(1, common);
+                let room = allowance.reserve(1, common);
                 allowance.add(usize::from(room));
                 room
             })
@@ -117,7 +117,7 @@ mod tests {
         let (common, part) = Common::divide(100, 2);
         let (mut one, mut two) = (Allowance::new(part), Allowance::new(part));
         assert_eq!(fill(&mut one, &common), 75);
-        assert!(!one.has_room(1, &common));
+        assert!(!one.reserve(1, &common));
         one.remove(75, &common);
         assert_eq!(fill(&mut two, &common), 75);
         assert_eq!(fill(&mut one, &common), 25);
@@ -130,8 +130,8 @@ mod tests {
     fn more_than_there_is_has_no_room_and_takes_nothing() {
         let (common, part) = Common::divide(100, 1);
         let mut one = Allowance::new(part);
-        assert!(!one.has_room(101, &common));
-        assert!(one.has_room(100, &common));
+        assert!(!one.reserve(101, &common));
+        assert!(one.reserve(100, &common));
         one.add(100);
         one.remove(100, &common);
         assert_eq!((common.left.load(Relaxed), one.used()), (50, 0));

@@ -42,7 +42,7 @@ struct State {
 #[derive(Default)]
 pub(super) struct Lines {
     pub bytes: Vec<u8>,
-    pub ends: Vec<Mark>,
+    pub marks: Vec<Mark>,
 }
 
 /// One line.
@@ -96,13 +96,13 @@ impl Queue {
 
     pub(super) fn add(&self, line: &[u8], at: Instant, limits: &Limits) -> Added {
         let mut state = self.state.lock();
-        if !state.lines.has_room(1, &limits.lines) || !state.bytes.has_room(line.len(), &limits.bytes) {
+        if !state.lines.reserve(1, &limits.lines) || !state.bytes.reserve(line.len(), &limits.bytes) {
             drop(state);
             self.dropped.fetch_add(1, Relaxed);
             return Added::Dropped;
         }
         state.waiting.bytes.extend_from_slice(line);
-        state.waiting.ends.push(Mark { at, length: line.len() });
+        state.waiting.marks.push(Mark { at, length: line.len() });
         state.lines.add(1);
         state.bytes.add(line.len());
         state.added += 1;
@@ -114,14 +114,14 @@ impl Queue {
     }
 
     pub(super) fn has_lines(&self) -> bool {
-        !self.state.lock().waiting.ends.is_empty()
+        !self.state.lock().waiting.marks.is_empty()
     }
 
     /// For the writer: moves all waiting lines to `lines`, which must be empty.
     pub(super) fn take(&self, lines: &mut Lines) {
         let mut state = self.state.lock();
         std::mem::swap(&mut state.waiting, lines);
-        state.taken = (lines.ends.len(), lines.bytes.len());
+        state.taken = (lines.marks.len(), lines.bytes.len());
     }
 
     /// For the writer: frees the room of the lines that it has taken.
@@ -160,7 +160,7 @@ impl Lines {
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
-        self.ends.clear();
-        self.ends.shrink_to(KEPT_LINES);
+        self.marks.clear();
+        self.marks.shrink_to(KEPT_LINES);
     }
 }

@@ -30,7 +30,7 @@ struct Control {
     reopen: bool,
     closed: bool,
     /// The number of threads that wait in [`Queues::flush`].
-    hurried: usize,
+    flushing: usize,
 }
 
 /// What the writer is to do next.
@@ -79,7 +79,7 @@ impl Queues {
     /// `false`: there is no room.
     pub(super) fn add(&self, queue: usize, line: &[u8], at: Instant) -> bool {
         let added = self.all.get(queue).map_or(Added::Dropped, |queue| queue.add(line, at, &self.limits));
-        self.signal.tell(added != Added::Little);
+        self.signal.notify(added != Added::Little);
         added != Added::Dropped
     }
 
@@ -101,8 +101,8 @@ impl Queues {
     /// For the writer: lets lines gather for `limit`, unless there is a reason to go on at once.
     pub(super) fn rest(&self, limit: Duration) {
         let is_needed = || {
-            let Control { reopen, closed, hurried } = *self.control.lock();
-            reopen || closed || hurried > 0 || self.all.iter().any(|queue| queue.is_much(&self.limits))
+            let Control { reopen, closed, flushing } = *self.control.lock();
+            reopen || closed || flushing > 0 || self.all.iter().any(|queue| queue.is_much(&self.limits))
         };
         // Woken or not, the writer looks at the queues next.
         let _ = self.signal.sleep(Sleep::Resting, Some(Instant::now() + limit), is_needed);
@@ -113,7 +113,7 @@ impl Queues {
         let until = limit.map(|limit| Instant::now() + limit);
         loop {
             // Read before the queues, so that lines added before the close are found.
-            let (reopen, closed) = self.asked();
+            let (reopen, closed) = self.take_requests();
             match (batch.take(&self.all), reopen, closed) {
                 (_, true, _) => return Task::Reopen,
                 (true, ..) => return Task::Write,
@@ -127,7 +127,7 @@ impl Queues {
     }
 
     /// Whether to open the output anew, which clears that flag, and whether the log is closed.
-    fn asked(&self) -> (bool, bool) {
+    fn take_requests(&self) -> (bool, bool) {
         let mut control = self.control.lock();
         (std::mem::take(&mut control.reopen), control.closed)
     }
@@ -140,7 +140,7 @@ impl Queues {
     /// For the writer: frees the room of the lines that it has taken, and tells those who wait for them.
     pub(super) fn done(&self) {
         self.all.iter().for_each(|queue| queue.done(&self.limits));
-        if self.control.lock().hurried > 0 {
+        if self.control.lock().flushing > 0 {
             self.progress.notify_all();
         }
     }
@@ -154,13 +154,13 @@ impl Queues {
             let mut each = self.all.iter().zip(&wanted);
             !control.reopen && each.all(|(queue, wanted)| queue.is_done_with(*wanted))
         };
-        control.hurried += 1;
+        control.flushing += 1;
         self.signal.wake();
         let mut in_time = true;
         while in_time && !is_done(&control) {
             in_time = !self.progress.wait_until(&mut control, until).timed_out();
         }
-        control.hurried -= 1;
+        control.flushing -= 1;
         is_done(&control)
     }
 }
@@ -222,7 +222,7 @@ mod tests {
         assert!(add(&queues, b"line\n"));
         let waiting = queues.clone();
         let flush = thread::spawn(move || waiting.flush(Duration::from_secs(600)));
-        while queues.control.lock().hurried == 0 {
+        while queues.control.lock().flushing == 0 {
             thread::yield_now();
         }
         queues.rest(Duration::from_secs(600));

@@ -30,7 +30,7 @@ pub(super) enum Sleep {
 impl Signal {
     /// Tells the writer of work, much or little. The caller has added the work under the lock that the writer takes to
     /// look for it.
-    pub(super) fn tell(&self, much: bool) {
+    pub(super) fn notify(&self, much: bool) {
         let state = self.state.load(SeqCst);
         if state == Sleep::Idle as u8 || much && state == Sleep::Resting as u8 {
             self.wake();

@@ -382,9 +382,9 @@ fn a_torn_line_is_ended_before_the_next() {
     // Half of the first line, an error; nothing of the second batch; then everything.
     let takes = [Some(3), None, None].into();
     let directory = TempDir::new().expect("tempdir");
-    let writer = file_writer(&directory.path().join("log"), 64);
-    let mut thread = Thread {
-        shared: writer.open.0.clone(),
+    let log = file_writer(&directory.path().join("log"), 64);
+    let mut writer = Writer {
+        shared: log.open.0.clone(),
         output: Output::Stderr,
         sink: Sink::of(Scripted { takes, written: written.clone() }),
         batch: Batch::default(),
@@ -393,9 +393,9 @@ fn a_torn_line_is_ended_before_the_next() {
         last_error: None,
     };
     for line in ["first\n", "second\n", "third\n"] {
-        thread.buffer = line.into();
-        thread.write_buffer();
+        writer.buffer = line.into();
+        writer.write_buffer();
     }
     assert_eq!(String::from_utf8_lossy(&written.lock()), "fir\nthird\n");
-    assert_eq!(writer.dropped(), 2);
+    assert_eq!(log.dropped(), 2);
 }
