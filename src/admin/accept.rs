@@ -43,7 +43,7 @@ where
     let [mut failed, mut crowded] = [REPORT_EVERY; 2].map(LogThrottle::every);
     let mut reserve = Reserve::default();
     loop {
-        reserve.hold();
+        reserve.refill();
         match next().await {
             Ok(connection) => {
                 let (slot, closes_another) = pending.enter();
@@ -58,7 +58,7 @@ where
                 if failed.due(Instant::now()).is_some() {
                     log::error!(reason = error.to_string().as_str(); "the admin address cannot accept connections");
                 }
-                reserve.let_go();
+                reserve.release();
                 // The accept failed, so a client waits. It may leave meanwhile, or a client of the proxy may take the
                 // descriptor.
                 match timeout(ACCEPT_PAUSE, next()).await {
@@ -112,7 +112,7 @@ struct PendingSlot {
     /// Resolves when the slot is needed for another connection.
     needed: oneshot::Receiver<()>,
     /// Keeps the sender of `needed` alive when the accept loop is dropped, so that pending connections are served.
-    _of: Arc<PendingConnections>,
+    _keeps_sender: Arc<PendingConnections>,
 }
 
 impl PendingConnections {
@@ -124,7 +124,10 @@ impl PendingConnections {
         slots.retain(|slot| !slot.is_closed());
         let oldest = if slots.len() >= PENDING_MAX { slots.pop_front() } else { None };
         slots.push_back(sender);
-        (PendingSlot { needed, _of: self.clone() }, oldest.is_some_and(|oldest| oldest.send(()).is_ok()))
+        (
+            PendingSlot { needed, _keeps_sender: self.clone() },
+            oldest.is_some_and(|oldest| oldest.send(()).is_ok()),
+        )
     }
 }
 
@@ -135,7 +138,7 @@ impl PendingConnections {
 struct Reserve(Vec<std::fs::File>);
 
 impl Reserve {
-    fn hold(&mut self) {
+    fn refill(&mut self) {
         while self.0.len() < RESERVE
             && let Ok(file) = std::fs::File::open("/dev/null")
         {
@@ -143,7 +146,7 @@ impl Reserve {
         }
     }
 
-    fn let_go(&mut self) {
+    fn release(&mut self) {
         self.0.pop();
     }
 }

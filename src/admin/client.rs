@@ -167,7 +167,8 @@ where
     S: Read + Write,
 {
     let deadline = Instant::now() + limit;
-    let broken = |source| ClientError::Broken { address: address.clone(), source: plain(source, limit) };
+    let broken =
+        |source| ClientError::Broken { address: address.clone(), source: name_timeout(source, limit) };
     timeouts(limit).map_err(broken)?;
     stream.write_all(request.as_bytes()).map_err(broken)?;
     let mut received = Vec::new();
@@ -190,7 +191,7 @@ where
 }
 
 /// Names a timeout, which sockets report as EAGAIN.
-fn plain(error: io::Error, limit: Duration) -> io::Error {
+fn name_timeout(error: io::Error, limit: Duration) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs()))

@@ -21,7 +21,7 @@ use crate::config::{FILE_BYTES_MAX, Secret};
 const REQUESTS_MAX: usize = 64;
 
 /// Responses built at the same time: the size of each grows with the number of endpoints.
-const MAKING_MAX: usize = 2;
+const BUILDS_MAX: usize = 2;
 
 /// Concurrent operations with a body, from reading the body to the end.
 const BODIES_MAX: usize = 2;
@@ -49,7 +49,7 @@ pub(super) struct App {
 /// Limits on concurrent work. That operations run one at a time is enforced elsewhere.
 pub(super) struct Limits {
     requests: Arc<Semaphore>,
-    making: Semaphore,
+    builds: Semaphore,
     bodies: Semaphore,
 }
 
@@ -57,7 +57,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
-            making: Semaphore::new(MAKING_MAX),
+            builds: Semaphore::new(BUILDS_MAX),
             bodies: Semaphore::new(BODIES_MAX),
         }
     }
@@ -115,13 +115,13 @@ impl App {
             return (Reply::text(StatusCode::SERVICE_UNAVAILABLE, crowded).into_response(&method), None);
         };
         let reply = match Operation::at(&path, request.uri.query().unwrap_or_default()) {
-            Ok(Some(operation)) => match self.refused_order(&method, &path, &request.headers) {
+            Ok(Some(operation)) => match self.operation_refusal(&method, &path, &request.headers) {
                 Some(refusal) => refusal,
                 None => self.perform(operation, session).await,
             },
             Ok(None) => match self.refusal(&path, &request.headers) {
                 Some(refusal) => refusal,
-                None => self.make(method.clone(), path, request.headers.clone()).await,
+                None => self.build_reply(method.clone(), path, request.headers.clone()).await,
             },
             Err(fault) => Reply::text(StatusCode::BAD_REQUEST, fault + "\n"),
         };
@@ -129,15 +129,15 @@ impl App {
     }
 
     /// Builds a response on a blocking thread, because the time for it grows with the number of endpoints.
-    async fn make(self: &Arc<Self>, method: Method, path: String, headers: HeaderMap) -> Reply {
+    async fn build_reply(self: &Arc<Self>, method: Method, path: String, headers: HeaderMap) -> Reply {
         let app = self.clone();
-        let _making = self.limits.making.acquire().await;
+        let _permit = self.limits.builds.acquire().await;
         let made = tokio::task::spawn_blocking(move || app.reply(&method, &path, &headers)).await;
         made.unwrap_or_else(|_| Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the answer was not made\n"))
     }
 
     /// The refusal of an operation that may not begin, if there is one.
-    fn refused_order(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Reply> {
+    fn operation_refusal(&self, method: &Method, path: &str, headers: &HeaderMap) -> Option<Reply> {
         if let Some(refusal) = self.refusal(path, headers) {
             return Some(refusal);
         }
@@ -214,7 +214,7 @@ impl App {
     fn refusal(&self, path: &str, headers: &HeaderMap) -> Option<Reply> {
         match &self.token {
             Some(_) if is_about_health(path) => None,
-            Some(token) if bears(headers, token) => None,
+            Some(token) if bears_token(headers, token) => None,
             Some(_) => Some(Reply::text(
                 StatusCode::UNAUTHORIZED,
                 "send the token of the config's `admin` section: Authorization: Bearer TOKEN\n",
@@ -232,7 +232,7 @@ fn is_about_health(path: &str) -> bool {
     matches!(path, "/livez" | "/readyz")
 }
 
-fn bears(headers: &HeaderMap, token: &Secret) -> bool {
+fn bears_token(headers: &HeaderMap, token: &Secret) -> bool {
     let sent = headers.get(http::header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
     let Some((scheme, sent)) = sent.split_at_checked(7) else { return false };
     scheme.eq_ignore_ascii_case(b"bearer ") && token.matches(sent)
