@@ -113,40 +113,40 @@ fn print_verbatim(text: &str) {
 }
 
 /// Prints text on standard error, escaped as [`print`] does.
-fn warn(text: &str) {
+fn print_stderr(text: &str) {
     let _ = writeln!(io::stderr(), "{}", escape::lines(text));
 }
 
 /// Prints an error on standard error.
-fn complain(what: impl std::fmt::Display) {
-    warn(&format!("error: {what}"));
+fn print_error(what: impl std::fmt::Display) {
+    print_stderr(&format!("error: {what}"));
 }
 
 /// Prints an error; returns the exit code for it.
 fn fail(what: impl std::fmt::Display) -> Exit {
-    complain(what);
+    print_error(what);
     Exit::Failed
 }
 
 /// Prints a config's warnings, which do not change the exit code.
-fn complain_of_warnings(warnings: &Report) {
+fn print_warnings(warnings: &Report) {
     if !warnings.is_empty() {
-        warn(&warnings.to_string());
+        print_stderr(&warnings.to_string());
     }
 }
 
 /// Prints a running process's answer about an invalid config: mostly a report, which may begin with `error: ` itself.
-fn refuse_with(said: &str) -> Exit {
-    complain(said.strip_prefix("error: ").unwrap_or(said).trim_end());
+fn fail_as_invalid(said: &str) -> Exit {
+    print_error(said.strip_prefix("error: ").unwrap_or(said).trim_end());
     Exit::InvalidConfig
 }
 
 /// Prints why a config was not loaded. A report of errors is printed as it is, with its snippets.
-fn refuse(error: &LoadError) -> Exit {
+fn fail_to_load(error: &LoadError) -> Exit {
     match error {
         LoadError::Io { .. } => fail(error),
         LoadError::Invalid(report) => {
-            warn(&report.to_string());
+            print_stderr(&report.to_string());
             Exit::InvalidConfig
         }
     }

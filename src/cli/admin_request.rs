@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Exit, complain, fail, print, refuse_with};
+use super::{Exit, fail, fail_as_invalid, print, print_error};
 use crate::admin::client::{self, ClientError, Question, Response};
 use crate::admin::{Address, address::AddressError};
 use crate::config::{self, AdminListen, LoadError, Report, Secret};
@@ -88,7 +88,7 @@ pub(super) fn perform(target: &AdminTarget, path: &str, body: &str, limit: Durat
             print(&body);
             Exit::Done
         }
-        Ok(Response { status: 422, body }) => refuse_with(&body),
+        Ok(Response { status: 422, body }) => fail_as_invalid(&body),
         Ok(Response { body, .. }) => fail(body.trim_end()),
         Err(error) => cannot_ask(&error),
     }
@@ -97,8 +97,8 @@ pub(super) fn perform(target: &AdminTarget, path: &str, body: &str, limit: Durat
 /// Prints why no process was asked. If the config file is invalid, its report comes first.
 pub(super) fn cannot_ask(error: &AdminRequestError) -> Exit {
     if let AdminRequestError::Invalid { report, .. } = error {
-        complain(report);
-        complain(error);
+        print_error(report);
+        print_error(error);
         return Exit::InvalidConfig;
     }
     fail(error)

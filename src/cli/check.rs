@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Exit, complain_of_warnings, print, refuse};
+use super::{Exit, fail_to_load, print, print_warnings};
 use crate::config::{self, Config, LoadError, Loaded};
 use crate::exchange;
 
@@ -21,13 +21,13 @@ impl Check {
     pub fn execute(self) -> Exit {
         match checked(&self.config) {
             Ok(Loaded { config, warnings }) => {
-                complain_of_warnings(&warnings);
+                print_warnings(&warnings);
                 if !self.quiet {
                     print(&format!("{}: ok, {}\n", self.config.display(), summary(&config)));
                 }
                 Exit::Done
             }
-            Err(error) => refuse(&error),
+            Err(error) => fail_to_load(&error),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::admin_request::{AdminTarget, cannot_ask};
-use super::{Exit, fail, print, print_json, refuse, refuse_with};
+use super::{Exit, fail, fail_as_invalid, fail_to_load, print, print_json};
 use crate::admin::client::{Question, Response};
 use crate::admin::encoded;
 use crate::config;
@@ -31,12 +31,12 @@ impl Plan {
     pub fn execute(self) -> Exit {
         let text = match config::read_once(&self.file) {
             Ok(text) => text,
-            Err(error) => return refuse(&error),
+            Err(error) => return fail_to_load(&error),
         };
         let path = format!("/plan?name={}", encoded(&self.file.display().to_string()));
         match self.target.ask(Question::post(&path, &text, LIMIT)) {
             Ok(Response { status: 200, body }) => self.show(&body),
-            Ok(Response { status: 422, body }) => refuse_with(&body),
+            Ok(Response { status: 422, body }) => fail_as_invalid(&body),
             Ok(Response { body, .. }) => fail(body.trim_end()),
             Err(error) => cannot_ask(&error),
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Exit;
-use super::{complain_of_warnings, fail, print, refuse, warn};
+use super::{fail, fail_to_load, print, print_stderr, print_warnings};
 use crate::config::{self, LoadError, Loaded};
 use crate::exchange;
 use crate::server::inherit::InheritedSockets;
@@ -44,7 +44,7 @@ impl Run {
         };
         let text = config::short_form(listen, &self.endpoints);
         match config::parse(&text, COMMAND_LINE) {
-            Err(report) => refuse(&LoadError::Invalid(report)),
+            Err(report) => fail_to_load(&LoadError::Invalid(report)),
             Ok(_) if self.print => {
                 print(&text);
                 Exit::Done
@@ -69,14 +69,14 @@ fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
     });
     match loaded {
         Ok(loaded) => {
-            complain_of_warnings(&loaded.warnings);
+            print_warnings(&loaded.warnings);
             serve(Start { config: loaded.config, file: Some(file.to_owned()), invocation, inherited })
         }
         Err(error) => {
             let invalid = matches!(error, LoadError::Invalid(_));
             match inherited.predecessor() {
                 Some(predecessor) if predecessor.refuse(&error.to_string(), invalid) => Exit::Failed,
-                _ => refuse(&error),
+                _ => fail_to_load(&error),
             }
         }
     }
@@ -86,8 +86,8 @@ fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
 /// start.
 fn earlier_config(file: &Path, text: &str, error: LoadError) -> Result<Loaded, LoadError> {
     let Some(earlier) = server::fallback_for_invalid(text, file) else { return Err(error) };
-    warn(&error.to_string());
-    warn("nobody has confirmed what the file says: starting with the config before");
+    print_stderr(&error.to_string());
+    print_stderr("nobody has confirmed what the file says: starting with the config before");
     Ok(earlier)
 }
 
