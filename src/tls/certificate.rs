@@ -16,7 +16,7 @@ use x509_parser::prelude::FromDer;
 use super::{Part, TlsLoadError, WatchedFile};
 
 /// Certificates that expire within this time cause a warning.
-const NEAR_ITS_END: Duration = Duration::from_secs(21 * 24 * 60 * 60);
+const EXPIRY_WARNING: Duration = Duration::from_secs(21 * 24 * 60 * 60);
 
 const PEM: &str = "it must be PEM, as it comes from the authority, and whole";
 
@@ -56,7 +56,7 @@ pub struct Certificate {
 impl Certificate {
     pub fn load(files: &CertificateFiles) -> Result<Self, TlsLoadError> {
         let mut watched_files = Vec::new();
-        let chain = authorities(&files.cert, Part::Certificate, &mut watched_files)?;
+        let chain = read_certificates(&files.cert, Part::Certificate, &mut watched_files)?;
         let key = private_key(&files.key, &mut watched_files)?;
         let ocsp = files.ocsp.as_deref().map(|path| ocsp(path, &mut watched_files)).transpose()?;
         let signer = any_supported_type(&key).map_err(|_| {
@@ -117,7 +117,7 @@ impl Certificate {
     /// Whole days until the certificate expires, if it expires soon.
     pub fn near_its_end(&self, now: SystemTime) -> Option<u64> {
         let left = self.not_after.duration_since(now).ok()?;
-        (left <= NEAR_ITS_END).then_some(left.as_secs() / 86_400)
+        (left <= EXPIRY_WARNING).then_some(left.as_secs() / 86_400)
     }
 
     pub fn status(&self) -> CertificateStatus {
@@ -183,7 +183,7 @@ fn time(timestamp: i64) -> SystemTime {
 }
 
 /// The certificates of a PEM file, at least one.
-pub(super) fn authorities(
+pub(super) fn read_certificates(
     path: &Path,
     part: Part,
     watched_files: &mut Vec<WatchedFile>,

@@ -9,7 +9,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::certificate::{Certificate, CertificateFiles, authorities};
+use super::certificate::{Certificate, CertificateFiles, read_certificates};
 use super::{Part, TlsLoadError, WatchedFile};
 
 /// The name of HTTP/2 in ALPN (RFC 9113, section 3.2).
@@ -89,12 +89,12 @@ fn verifier(
     watched_files: &mut Vec<WatchedFile>,
 ) -> Result<Arc<dyn ServerCertVerifier>, TlsLoadError> {
     if !settings.verify {
-        return Ok(Arc::new(Anybody(provider.clone())));
+        return Ok(Arc::new(AcceptAnyCertificate(provider.clone())));
     }
     let mut roots = RootCertStore::empty();
     match &settings.ca {
         Some(ca) => {
-            for authority in authorities(ca, Part::Authority, watched_files)? {
+            for authority in read_certificates(ca, Part::Authority, watched_files)? {
                 roots.add(authority).map_err(|error| {
                     let message = format!("{} holds no authority that can be used: {error}", ca.display());
                     TlsLoadError::new(Part::Authority, message, "it must hold the CA certificates, as PEM")
@@ -122,9 +122,9 @@ fn verifier(
 
 /// Accepts any certificate, but still verifies that the endpoint has its key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

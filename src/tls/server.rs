@@ -9,7 +9,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
-use super::certificate::{Certificate, authorities};
+use super::certificate::{Certificate, read_certificates};
 use super::certificate_resolver::{CertificateResolver, UnknownNames};
 use super::{Part, TlsLoadError, WatchedFile, tickets};
 
@@ -91,7 +91,7 @@ fn config(
     };
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)
-        .map_err(|_| TlsLoadError::new(Part::Ciphers, "no cipher suite is left for the versions", SUITES))?;
+        .map_err(|_| TlsLoadError::new(Part::Ciphers, "no cipher suite is left for the versions", REMEDY))?;
     let builder = match verifier(settings, provider, watched_files)? {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
@@ -111,18 +111,18 @@ fn config(
     Ok(config)
 }
 
-const SUITES: &str = "remove `ciphers`, or write names such as TLS13_AES_256_GCM_SHA384";
+const REMEDY: &str = "remove `ciphers`, or write names such as TLS13_AES_256_GCM_SHA384";
 
 fn provider(settings: &ServerSettings) -> Result<CryptoProvider, TlsLoadError> {
     let mut provider = aws_lc_rs::default_provider();
     if !settings.ciphers.is_empty() {
         let known = std::mem::take(&mut provider.cipher_suites);
-        provider.cipher_suites = chosen(&settings.ciphers, &known, |suite| format!("{:?}", suite.suite()))
+        provider.cipher_suites = select(&settings.ciphers, &known, |suite| format!("{:?}", suite.suite()))
             .map_err(|unknown| unknown.error(Part::Ciphers, "a cipher suite"))?;
     }
     if !settings.key_exchange.is_empty() {
         let known = std::mem::take(&mut provider.kx_groups);
-        provider.kx_groups = chosen(&settings.key_exchange, &known, |group| format!("{:?}", group.name()))
+        provider.kx_groups = select(&settings.key_exchange, &known, |group| format!("{:?}", group.name()))
             .map_err(|unknown| unknown.error(Part::KeyExchange, "a key exchange"))?;
     }
     Ok(provider)
@@ -141,7 +141,7 @@ impl Unknown {
 }
 
 /// The known items that `words` name, in the order of the words; case is ignored.
-fn chosen<T: Copy>(words: &[String], known: &[T], name: impl Fn(&T) -> String) -> Result<Vec<T>, Unknown> {
+fn select<T: Copy>(words: &[String], known: &[T], name: impl Fn(&T) -> String) -> Result<Vec<T>, Unknown> {
     let find = |word: &String| {
         let found = known.iter().find(|one| name(one).eq_ignore_ascii_case(word)).copied();
         found.ok_or_else(|| Unknown { word: word.clone(), known: known.iter().map(&name).collect() })
@@ -160,7 +160,7 @@ fn verifier(
         TlsLoadError::new(Part::ClientAuthority, message, "it must hold the CA certificates, as PEM")
     };
     let mut roots = RootCertStore::empty();
-    for authority in authorities(ca, Part::ClientAuthority, watched_files)? {
+    for authority in read_certificates(ca, Part::ClientAuthority, watched_files)? {
         roots.add(authority).map_err(|error| wrong(error.to_string()))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
