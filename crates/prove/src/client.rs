@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::content::{Content, mixed};
+use super::content::{Content, splitmix64};
 use super::message::{Head, Wire};
 use super::stage::Stage;
-use super::tally::{Kind, Tally, Wrong};
+use super::tally::{Kind, Mismatch, Tally};
 
 mod http2;
 mod keep_alive;
@@ -86,8 +86,8 @@ impl Load {
         let began = Instant::now();
         let got = match tokio::time::timeout(LIMIT, TcpStream::connect(self.target)).await {
             Ok(Ok(stream)) => return Some(stream),
-            Ok(Err(error)) => Wrong::new("a connection", said(&error)),
-            Err(_) => Wrong::new("a connection", format!("nothing for {} s", LIMIT.as_secs())),
+            Ok(Err(error)) => Mismatch::new("a connection", error_text(&error)),
+            Err(_) => Mismatch::new("a connection", format!("nothing for {} s", LIMIT.as_secs())),
         };
         if self.stage.had_a_gap_since(began) {
             self.tally.refused();
@@ -99,16 +99,16 @@ impl Load {
     }
 
     /// Counts a failure and pauses.
-    async fn failed(&self, kind: Kind, began: Instant, wrong: Wrong) {
+    async fn failed(&self, kind: Kind, began: Instant, wrong: Mismatch) {
         self.tally.failed(kind, began, wrong, &self.stage);
         tokio::time::sleep(PAUSE).await;
     }
 
     /// Runs one exchange within [`LIMIT`] and counts its result.
-    async fn count<T>(&self, kind: Kind, exchange: impl Future<Output = Result<T, Wrong>>) -> Option<T> {
+    async fn count<T>(&self, kind: Kind, exchange: impl Future<Output = Result<T, Mismatch>>) -> Option<T> {
         let began = Instant::now();
         let result = tokio::time::timeout(LIMIT, exchange).await;
-        match result.unwrap_or_else(|_| Err(Wrong::new("a whole answer", "not all of it in 30 s"))) {
+        match result.unwrap_or_else(|_| Err(Mismatch::new("a whole answer", "not all of it in 30 s"))) {
             Ok(done) => {
                 self.tally.answered(kind, began.elapsed());
                 Some(done)
@@ -155,56 +155,63 @@ impl Crowd {
 }
 
 /// Reads a response's head, which must be a 200 to request `id`. `before` describes the circumstances for a failure.
-async fn answer_to(wire: &mut Wire, id: u64, before: &str) -> Result<Head, Wrong> {
+async fn expect_answer(wire: &mut Wire, id: u64, before: &str) -> Result<Head, Mismatch> {
     let head = match wire.head().await {
         Ok(Some(head)) => head,
-        Ok(None) => return Err(Wrong::new("an answer", format!("the connection was closed {before}"))),
-        Err(error) => return Err(Wrong::new("an answer", format!("{}, {before}", said(&error)))),
+        Ok(None) => return Err(Mismatch::new("an answer", format!("the connection was closed {before}"))),
+        Err(error) => return Err(Mismatch::new("an answer", format!("{}, {before}", error_text(&error)))),
     };
     if head.status() != Some(200) {
-        return Err(Wrong::new("200", head.line));
+        return Err(Mismatch::new("200", head.line));
     }
     match head.field("x-prove-id") {
         Some(got) if got == id.to_string() => Ok(head),
-        Some(got) => Err(Wrong::new(format!("the answer to request {id}"), format!("that to request {got}"))),
-        None => Err(Wrong::new(format!("the answer to request {id}"), "one that is to no request")),
+        Some(got) => {
+            Err(Mismatch::new(format!("the answer to request {id}"), format!("that to request {got}")))
+        }
+        None => Err(Mismatch::new(format!("the answer to request {id}"), "one that is to no request")),
     }
 }
 
 /// Reads the body of an answer, which must be `size` bytes of the content of `id`.
-async fn content_of(wire: &mut Wire, head: &Head, id: u64, size: u64) -> Result<(), Wrong> {
+async fn expect_content(wire: &mut Wire, head: &Head, id: u64, size: u64) -> Result<(), Mismatch> {
     let expected = || format!("{size} bytes of content {id}");
-    let Some(length) = head.length() else { return Err(Wrong::new(expected(), "a body without a length")) };
+    let Some(length) = head.length() else {
+        return Err(Mismatch::new(expected(), "a body without a length"));
+    };
     let mut content = Content::of(id);
     let mut same = true;
-    let received = wire.body(length, |piece| same &= content.goes_on_with(piece)).await;
+    let received = wire.body(length, |piece| same &= content.matches_next(piece)).await;
     match received {
-        Err(error) => Err(Wrong::new(expected(), said(&error))),
-        Ok(received) if received != size => Err(Wrong::new(expected(), format!("{received} bytes"))),
-        Ok(_) if !same => Err(Wrong::new(expected(), "other bytes")),
+        Err(error) => Err(Mismatch::new(expected(), error_text(&error))),
+        Ok(received) if received != size => Err(Mismatch::new(expected(), format!("{received} bytes"))),
+        Ok(_) if !same => Err(Mismatch::new(expected(), "other bytes")),
         Ok(_) => Ok(()),
     }
 }
 
 /// Sends a request for a few kilobytes and checks the answer; returns whether the connection stays open.
-async fn small(wire: &mut Wire, id: u64, fields: &str, before: &str) -> Result<bool, Wrong> {
-    let size = mixed(id) % SMALL_BYTES_MAX;
+async fn request_small(wire: &mut Wire, id: u64, fields: &str, before: &str) -> Result<bool, Mismatch> {
+    let size = splitmix64(id) % SMALL_BYTES_MAX;
     let request = format!("GET /bytes/{id}/{size} HTTP/1.1\r\nHost: prove.test\r\n{fields}\r\n");
     if let Err(error) = wire.write(request.as_bytes()).await {
-        return Err(Wrong::new("a connection that takes a request", format!("{}, {before}", said(&error))));
+        return Err(Mismatch::new(
+            "a connection that takes a request",
+            format!("{}, {before}", error_text(&error)),
+        ));
     }
-    let head = answer_to(wire, id, before).await?;
-    content_of(wire, &head, id, size).await?;
+    let head = expect_answer(wire, id, before).await?;
+    expect_content(wire, &head, id, size).await?;
     Ok(!head.announces_close())
 }
 
 /// A duration of 0 to `most` milliseconds, different for each id.
 fn up_to_ms(most: u64, id: u64) -> Duration {
-    Duration::from_millis(mixed(!id) % (most + 1))
+    Duration::from_millis(splitmix64(!id) % (most + 1))
 }
 
 /// The text of an error, without the operating system's error number.
-fn said(error: &io::Error) -> String {
+fn error_text(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
         Some((words, _)) => words.to_lowercase(),

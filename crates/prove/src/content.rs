@@ -7,7 +7,7 @@ const PERIOD: usize = 65_521;
 
 /// Every content is this pattern, repeated, from a start that depends on the id.
 static PATTERN: LazyLock<Vec<u8>> =
-    LazyLock::new(|| (0..).flat_map(|word: u64| mixed(word).to_le_bytes()).take(PERIOD).collect());
+    LazyLock::new(|| (0..).flat_map(|word: u64| splitmix64(word).to_le_bytes()).take(PERIOD).collect());
 
 /// A position in the content of one id.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn of(id: u64) -> Self {
-        let place = mixed(!id) % PERIOD as u64;
+        let place = splitmix64(!id) % PERIOD as u64;
         Self { at: usize::try_from(place).unwrap_or_default() }
     }
 
@@ -31,7 +31,7 @@ impl Content {
     }
 
     /// Whether these are the next bytes.
-    pub(super) fn goes_on_with(&mut self, mut bytes: &[u8]) -> bool {
+    pub(super) fn matches_next(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             let run = self.run(bytes.len());
             let Some(rest) = bytes.strip_prefix(run) else { return false };
@@ -50,7 +50,7 @@ impl Content {
 }
 
 /// A hash of a number (splitmix64).
-pub(super) fn mixed(number: u64) -> u64 {
+pub(super) fn splitmix64(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -68,14 +68,14 @@ mod tests {
         let cut: Vec<u8> = [1, 99_999, 100_000].into_iter().flat_map(|length| pieces.next(length)).collect();
         assert_eq!(whole, cut);
         let mut judge = Content::of(7);
-        assert!(whole.chunks(777).all(|piece| judge.goes_on_with(piece)));
+        assert!(whole.chunks(777).all(|piece| judge.matches_next(piece)));
     }
 
     #[test]
     fn another_id_a_hole_and_a_repeat_are_seen() {
         let whole = Content::of(7).next(1000);
-        assert!(!Content::of(8).goes_on_with(&whole));
-        assert!(!Content::of(7).goes_on_with(&[&whole[..500], &whole[501..]].concat()));
-        assert!(!Content::of(7).goes_on_with(&[&whole[..500], &whole[499..]].concat()));
+        assert!(!Content::of(8).matches_next(&whole));
+        assert!(!Content::of(7).matches_next(&[&whole[..500], &whole[501..]].concat()));
+        assert!(!Content::of(7).matches_next(&[&whole[..500], &whole[499..]].concat()));
     }
 }

@@ -149,7 +149,7 @@ async fn upload(wire: &mut Wire, ok: &str, head: &Head, id: &str) -> io::Result<
     let mut content = Content::of(number(id)?);
     let mut whole = true;
     let length = head.length().unwrap_or(Length::Known(0));
-    let received = wire.body(length, |piece| whole &= content.goes_on_with(piece)).await?;
+    let received = wire.body(length, |piece| whole &= content.matches_next(piece)).await?;
     let verdict = if whole { "whole" } else { "garbled" };
     let body = format!("{received} {verdict}");
     let length = body.len();

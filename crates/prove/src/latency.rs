@@ -38,7 +38,7 @@ impl Latencies {
         let mut slower = all / 100;
         for (at, count) in self.counts.iter().enumerate().rev() {
             if *count > slower {
-                return Duration::from_micros(top(at)).min(self.worst);
+                return Duration::from_micros(upper_bound(at)).min(self.worst);
             }
             slower -= count;
         }
@@ -53,7 +53,7 @@ fn bucket(micros: u64) -> usize {
 }
 
 /// The longest duration in a bucket.
-fn top(at: usize) -> u64 {
+fn upper_bound(at: usize) -> u64 {
     let at = at as u64;
     let row = (at / STEPS).saturating_sub(1);
     ((at - row * STEPS + 1) << row) - 1
@@ -69,7 +69,11 @@ mod tests {
         for micros in 0..100_000 {
             let at = bucket(micros);
             assert!(at == last || at == last + 1, "{micros}");
-            assert!(micros <= top(at) && top(at) <= micros + micros / 16, "{micros} in {}", top(at));
+            assert!(
+                micros <= upper_bound(at) && upper_bound(at) <= micros + micros / 16,
+                "{micros} in {}",
+                upper_bound(at)
+            );
             last = at;
         }
         assert!(bucket(u64::MAX) < BUCKETS);

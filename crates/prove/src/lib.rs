@@ -35,7 +35,7 @@ pub use tally::{Failure, Kind};
 use client::{Crowd, Load};
 use endpoint::Endpoint;
 use folder::Folder;
-use operation::{After, Operation, Operator};
+use operation::{Operation, Operator, Outcome};
 use settings::{Form, Settings};
 use subject::Subject;
 
@@ -209,7 +209,7 @@ impl Proof<'_> {
         let began = Instant::now();
         let ended = self.times(operation, 1..=count).await;
         let (skipped, ended) = match ended {
-            Ok(After::Skipped(why)) => (Some(why), Ok(())),
+            Ok(Outcome::Skipped(why)) => (Some(why), Ok(())),
             other => (None, other.map(drop)),
         };
         self.conclude(operation.name(), count, began, |step| step.skipped = skipped);
@@ -220,15 +220,15 @@ impl Proof<'_> {
         &mut self,
         operation: Operation,
         numbers: std::ops::RangeInclusive<u64>,
-    ) -> Result<After, SubjectError> {
+    ) -> Result<Outcome, SubjectError> {
         for number in numbers {
-            let after = self.operator.perform(operation, number).await?;
-            if after != After::GoesOn {
-                return Ok(after);
+            let outcome = self.operator.perform(operation, number).await?;
+            if outcome != Outcome::Done {
+                return Ok(outcome);
             }
             self.done = number;
         }
-        Ok(After::GoesOn)
+        Ok(Outcome::Done)
     }
 
     async fn memory(&self) -> Option<u64> {

@@ -11,7 +11,7 @@ use super::folder::{Binary, Folder};
 use super::resolver::Resolver;
 use super::settings::{BROKEN, Settings};
 use super::subject::{self, Subject, SubjectError};
-use super::tally::{Kind, Wrong};
+use super::tally::{Kind, Mismatch};
 
 mod deaf_upgrade;
 mod outage;
@@ -57,15 +57,15 @@ pub(super) enum Operation {
     Stop,
 }
 
-/// Whether the operation can be done again.
+/// Whether an operation was done, with or without failures, or is impossible.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum After {
-    GoesOn,
+pub(super) enum Outcome {
+    Done,
     /// Why the operation is impossible with this binary or on this machine.
     Skipped(Cow<'static, str>),
 }
 
-const NO_UPGRADES: After = After::Skipped(Cow::Borrowed("this binary cannot upgrade"));
+const NO_UPGRADES: Outcome = Outcome::Skipped(Cow::Borrowed("this binary cannot upgrade"));
 
 /// Performs the operations, and counts their failures together with those of the clients.
 pub(super) struct Operator<'a> {
@@ -103,9 +103,13 @@ impl Operation {
 
 impl Operator<'_> {
     /// Performs an operation once. After an error there is no proxy to go on with.
-    pub(super) async fn perform(&mut self, operation: Operation, number: u64) -> Result<After, SubjectError> {
+    pub(super) async fn perform(
+        &mut self,
+        operation: Operation,
+        number: u64,
+    ) -> Result<Outcome, SubjectError> {
         self.load.stage.begin(operation.name(), number);
-        let after = match operation {
+        let outcome = match operation {
             _ if let Some(how) = self.subject.ended() => Err(SubjectError::Ended(how)),
             Operation::Reload => self.reload().await,
             Operation::Upgrade => self.upgrade().await,
@@ -114,27 +118,27 @@ impl Operator<'_> {
             Operation::Outage => self.outage(number).await,
             Operation::Signal => self.signal(number).await,
             Operation::DeafUpgrade => self.deaf_upgrade(number).await,
-            Operation::Stop => self.stop().await.map(|()| After::GoesOn),
+            Operation::Stop => self.stop().await.map(|()| Outcome::Done),
         };
-        if let Err(error) = after {
-            return Err(self.end_behind(error).await);
+        if let Err(error) = outcome {
+            return Err(self.cause_of(error).await);
         }
         tokio::time::sleep(PAUSE).await;
         self.load.stage.end();
-        after
+        outcome
     }
 
     /// Replaces an error by the end of the proxy, if that caused it. The pause lets the clients notice, too.
-    async fn end_behind(&self, error: SubjectError) -> SubjectError {
+    async fn cause_of(&self, error: SubjectError) -> SubjectError {
         let ended = match error {
             SubjectError::Ended(_) => None,
-            _ => Subject::end_of(self.subject.pid(), PAUSE_AT_THE_END).await.ok(),
+            _ => Subject::wait_for_exit(self.subject.pid(), PAUSE_AT_THE_END).await.ok(),
         };
         tokio::time::sleep(PAUSE_AT_THE_END).await;
         ended.map_or(error, SubjectError::Ended)
     }
 
-    async fn reload(&mut self) -> Result<After, SubjectError> {
+    async fn reload(&mut self) -> Result<Outcome, SubjectError> {
         let began = Instant::now();
         self.next_config()?;
         let response = admin::order(self.folder, "/reload", RELOAD_LIMIT).await?;
@@ -142,22 +146,22 @@ impl Operator<'_> {
             let got = format!("{} {}", response.status, response.body.trim_end());
             self.complain(began, "a reload that is in force", got);
         }
-        Ok(After::GoesOn)
+        Ok(Outcome::Done)
     }
 
-    async fn upgrade(&mut self) -> Result<After, SubjectError> {
+    async fn upgrade(&mut self) -> Result<Outcome, SubjectError> {
         let old = self.subject.pid();
-        let after = self.hand_over().await?;
+        let outcome = self.hand_over().await?;
         if self.subject.pid() != old {
-            self.is_ended_well(old).await?;
+            self.wait_for_clean_exit(old).await?;
         }
         self.load.stage.farewell_ends();
         tokio::time::sleep(PAUSE_AFTER_A_START).await;
-        Ok(after)
+        Ok(outcome)
     }
 
     /// Upgrades without waiting for the end of the old process: the successor is the subject then.
-    async fn hand_over(&mut self) -> Result<After, SubjectError> {
+    async fn hand_over(&mut self) -> Result<Outcome, SubjectError> {
         let began = Instant::now();
         let old = self.subject.pid();
         self.next_config()?;
@@ -169,7 +173,7 @@ impl Operator<'_> {
             status if is_unknown(status) => return Ok(NO_UPGRADES),
             status => {
                 self.complain(began, "an upgrade", format!("{status} {}", response.body.trim_end()));
-                return Ok(After::GoesOn);
+                return Ok(Outcome::Done);
             }
         }
         self.upgrade_took = began.elapsed();
@@ -177,12 +181,12 @@ impl Operator<'_> {
         if new == old {
             self.complain(began, "another process after the upgrade", format!("{old} as before"));
         }
-        self.subject.is_now(new);
-        Ok(After::GoesOn)
+        self.subject.set_pid(new);
+        Ok(Outcome::Done)
     }
 
     /// The old process must refuse the upgrade and go on.
-    async fn failed_upgrade(&mut self, number: u64) -> Result<After, SubjectError> {
+    async fn failed_upgrade(&mut self, number: u64) -> Result<Outcome, SubjectError> {
         let began = Instant::now();
         let old = self.subject.pid();
         let turn = usize::try_from(number.saturating_sub(1)).unwrap_or_default() % OBSTACLES.len();
@@ -202,14 +206,14 @@ impl Operator<'_> {
         let now = admin::status(self.folder).await?.pid;
         if response.status == 200 || now != old {
             self.complain(began, "the process as before", format!("{} and process {now}", response.status));
-            self.subject.is_now(now);
+            self.subject.set_pid(now);
         }
-        self.nobody_is_left_beside_it(began).await;
-        Ok(After::GoesOn)
+        self.expect_no_other_process(began).await;
+        Ok(Outcome::Done)
     }
 
     /// A process that could not take over must have ended.
-    async fn nobody_is_left_beside_it(&self, began: Instant) {
+    async fn expect_no_other_process(&self, began: Instant) {
         let deadline = Instant::now() + LEFT_OVER_LIMIT;
         let mut others = self.subject.others();
         while !others.is_empty() && Instant::now() < deadline {
@@ -221,19 +225,19 @@ impl Operator<'_> {
         }
     }
 
-    async fn restart(&mut self) -> Result<After, SubjectError> {
+    async fn restart(&mut self) -> Result<Outcome, SubjectError> {
         self.stop().await?;
         self.start().await
     }
 
     /// Starts the proxy after its end.
-    async fn start(&mut self) -> Result<After, SubjectError> {
+    async fn start(&mut self) -> Result<Outcome, SubjectError> {
         self.next_config()?;
         self.subject = Subject::start(self.folder, self.resolver.as_ref()).await?;
         self.load.stage.gap_ends();
         self.load.stage.farewell_ends();
         tokio::time::sleep(PAUSE_AFTER_A_START).await;
-        Ok(After::GoesOn)
+        Ok(Outcome::Done)
     }
 
     /// Stops the proxy, and waits for its end.
@@ -241,13 +245,13 @@ impl Operator<'_> {
         self.load.stage.farewell_begins();
         self.load.stage.gap_begins();
         self.subject.terminate();
-        self.is_ended_well(self.subject.pid()).await
+        self.wait_for_clean_exit(self.subject.pid()).await
     }
 
     /// Waits for the end of a process, which must exit with 0.
-    async fn is_ended_well(&self, pid: u32) -> Result<(), SubjectError> {
+    async fn wait_for_clean_exit(&self, pid: u32) -> Result<(), SubjectError> {
         let began = Instant::now();
-        let how = Subject::end_of(pid, END_LIMIT).await?;
+        let how = Subject::wait_for_exit(pid, END_LIMIT).await?;
         // The exit code of a process that is not this one's child is not known.
         if how != "exit code 0" && how != subject::GONE {
             self.complain(began, "exit code 0", how);
@@ -261,7 +265,7 @@ impl Operator<'_> {
     }
 
     pub(super) fn complain(&self, began: Instant, expected: &str, got: impl Into<String>) {
-        self.load.tally.failed(Kind::Operator, began, Wrong::new(expected, got), &self.load.stage);
+        self.load.tally.failed(Kind::Operator, began, Mismatch::new(expected, got), &self.load.stage);
     }
 }
 

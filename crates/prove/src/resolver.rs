@@ -93,13 +93,13 @@ impl Resolver {
     }
 
     /// Makes lookups of [`NAME`] fail.
-    pub(super) fn is_deaf(&self) -> io::Result<()> {
+    pub(super) fn deafen(&self) -> io::Result<()> {
         // Overwrites the same file, because the mount refers to the file, not to its path.
         fs::write(&self.hosts, "127.0.0.1 localhost\n")
     }
 
     /// Makes lookups of [`NAME`] succeed.
-    pub(super) fn hears(&self) -> io::Result<()> {
+    pub(super) fn restore(&self) -> io::Result<()> {
         fs::write(&self.hosts, known())
     }
 }

@@ -16,11 +16,11 @@ use super::folder::Folder;
 use super::resolver::Resolver;
 
 /// The interval of polling.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Time for a start, on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How often to poll for the end of killed processes.
-const KILL_LOOKS_MAX: usize = 200;
+const KILL_POLLS_MAX: usize = 200;
 
 /// The end of a process whose exit code is not known.
 pub(super) const GONE: &str = "it is not there any more";
@@ -72,7 +72,7 @@ impl Subject {
             if Instant::now() > deadline {
                 return Err(SubjectError::NotReady);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -100,7 +100,7 @@ impl Subject {
     }
 
     /// Makes another process the subject, after an upgrade.
-    pub(super) fn is_now(&mut self, pid: u32) {
+    pub(super) fn set_pid(&mut self, pid: u32) {
         if let Ok(pid) = i32::try_from(pid) {
             self.pid = Pid::from_raw(pid);
         }
@@ -130,7 +130,7 @@ impl Subject {
     }
 
     /// Waits for the end of a process; returns how it ended.
-    pub(super) async fn end_of(pid: u32, limit: Duration) -> Result<String, SubjectError> {
+    pub(super) async fn wait_for_exit(pid: u32, limit: Duration) -> Result<String, SubjectError> {
         let pid = Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX));
         let deadline = Instant::now() + limit;
         loop {
@@ -140,7 +140,7 @@ impl Subject {
             if Instant::now() > deadline {
                 return Err(SubjectError::DoesNotEnd(limit.as_secs()));
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -166,12 +166,12 @@ impl Subject {
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        for _ in 0..KILL_LOOKS_MAX {
+        for _ in 0..KILL_POLLS_MAX {
             // While a process of the group is this one's child, no other group can have the group's number.
             match waitpid(Pid::from_raw(-self.group.as_raw()), Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => {
                     let _ = killpg(self.group, Signal::SIGKILL);
-                    std::thread::sleep(LOOK);
+                    std::thread::sleep(POLL_INTERVAL);
                 }
                 Ok(_) => {}
                 Err(_) => return,

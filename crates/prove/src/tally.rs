@@ -48,7 +48,7 @@ pub struct Failure {
 
 /// What was expected, and what happened instead.
 #[derive(Debug)]
-pub(super) struct Wrong {
+pub(super) struct Mismatch {
     pub(super) expected: String,
     pub(super) got: String,
 }
@@ -84,9 +84,9 @@ struct Counted {
     failures_in_all: u64,
 }
 
-// === impl Wrong ===
+// === impl Mismatch ===
 
-impl Wrong {
+impl Mismatch {
     pub(super) fn new(expected: impl Into<String>, got: impl Into<String>) -> Self {
         Self { expected: expected.into(), got: got.into() }
     }
@@ -154,7 +154,7 @@ impl Tally {
     }
 
     /// Counts a failure of a request, a WebSocket or an operation.
-    pub(super) fn failed(&self, kind: Kind, began: Instant, wrong: Wrong, stage: &Stage) {
+    pub(super) fn failed(&self, kind: Kind, began: Instant, wrong: Mismatch, stage: &Stage) {
         let failure = Failure {
             client: kind,
             expected: wrong.expected,
@@ -227,9 +227,14 @@ mod tests {
         let (tally, stage) = (Tally::new(Instant::now()), Stage::default());
         for number in 1..=1000 {
             stage.begin("reload", number);
-            tally.failed(Kind::WebSocket, Instant::now(), Wrong::new("an echo", number.to_string()), &stage);
+            tally.failed(
+                Kind::WebSocket,
+                Instant::now(),
+                Mismatch::new("an echo", number.to_string()),
+                &stage,
+            );
         }
-        tally.failed(Kind::Download, Instant::now(), Wrong::new("200", "502"), &stage);
+        tally.failed(Kind::Download, Instant::now(), Mismatch::new("200", "502"), &stage);
         let (kept, in_all) = tally.complaints();
         assert_eq!(in_all, 1001);
         let kept: Vec<_> = kept.iter().map(|kept| (kept.client, kept.got.as_str(), kept.alike)).collect();
@@ -246,7 +251,7 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let (tally, stage) = (Tally::new(Instant::now()), Stage::default());
         for number in 0..1000 {
-            tally.failed(Kind::Upload, Instant::now(), Wrong::new(number.to_string(), "nothing"), &stage);
+            tally.failed(Kind::Upload, Instant::now(), Mismatch::new(number.to_string(), "nothing"), &stage);
         }
         let (kept, in_all) = tally.complaints();
         assert_eq!((kept.len(), in_all), (KEPT_MAX, 1000));

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::client::{Clients, Crowd, Load};
-use super::content::{Content, mixed};
+use super::content::{Content, splitmix64};
 use super::endpoint::Endpoint;
 use super::message::{Length, Wire};
 
@@ -62,7 +62,7 @@ async fn clients_and_endpoints_understand_each_other() {
 
 #[tokio::test]
 async fn what_is_wrong_with_an_answer_is_said() {
-    let size = mixed(1) % 8192;
+    let size = splitmix64(1) % 8192;
     let own = Content::of(1).next(usize::try_from(size).unwrap());
     let other = Content::of(2).next(usize::try_from(size).unwrap());
     let whole = format!("HTTP/1.1 200 OK\r\nX-Prove-Id: 1\r\nContent-Length: {size}\r\n\r\n");
@@ -86,7 +86,7 @@ async fn what_is_wrong_with_an_answer_is_said() {
 /// A close between two requests is a failure unless it was announced.
 #[tokio::test]
 async fn a_close_must_be_announced() {
-    let size = mixed(1) % 8192;
+    let size = splitmix64(1) % 8192;
     let body = Content::of(1).next(usize::try_from(size).unwrap());
     let head =
         |more: &str| format!("HTTP/1.1 200 OK\r\nX-Prove-Id: 1\r\n{more}Content-Length: {size}\r\n\r\n");

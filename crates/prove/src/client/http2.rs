@@ -9,8 +9,8 @@ use h2::{Reason, RecvStream};
 use http::{Request, Response};
 use tokio::task::JoinSet;
 
-use super::super::content::{Content, mixed};
-use super::super::tally::Wrong;
+use super::super::content::{Content, splitmix64};
+use super::super::tally::Mismatch;
 use super::{Kind, LIMIT, Load, SMALL_BYTES_MAX, up_to_ms};
 
 /// Requests at a time.
@@ -26,7 +26,7 @@ pub(super) async fn run(load: Arc<Load>) {
         let (sender, connection) = match h2::client::handshake(stream).await {
             Ok(opened) => opened,
             Err(error) => {
-                let wrong = Wrong::new("a connection that takes a request", error.to_string());
+                let wrong = Mismatch::new("a connection that takes a request", error.to_string());
                 load.failed(Kind::Http2, began, wrong).await;
                 continue;
             }
@@ -56,7 +56,7 @@ async fn requests(load: Arc<Load>, mut sender: SendRequest<Bytes>) {
             // The proxy has announced that it did not process this request: the codec opens streams until the last
             // GOAWAY, where RFC 9113 (section 6.8) has clients stop at the first.
             Err(error) if is_goodbye(&error) => return load.tally.announced(),
-            Err(error) => Err(Wrong::new("an answer", error.to_string())),
+            Err(error) => Err(Mismatch::new("an answer", error.to_string())),
         };
         let answered = async { whole(response?, id).await };
         if load.count(Kind::Http2, answered).await.is_none() {
@@ -74,42 +74,46 @@ fn is_goodbye(error: &h2::Error) -> bool {
 async fn ask(
     sender: &mut SendRequest<Bytes>,
     id: u64,
-) -> Result<Result<Response<RecvStream>, Wrong>, h2::Error> {
+) -> Result<Result<Response<RecvStream>, Mismatch>, h2::Error> {
     let mut request = Request::new(());
-    let target = format!("http://prove.test/bytes/{id}/{}", mixed(id) % SMALL_BYTES_MAX);
+    let target = format!("http://prove.test/bytes/{id}/{}", splitmix64(id) % SMALL_BYTES_MAX);
     match target.parse() {
         Ok(target) => *request.uri_mut() = target,
-        Err(error) => return Ok(Err(Wrong::new("a request", error.to_string()))),
+        Err(error) => return Ok(Err(Mismatch::new("a request", error.to_string()))),
     }
     let (response, _) = sender.send_request(request, true)?;
     match tokio::time::timeout(LIMIT, response).await {
         Ok(response) => response.map(Ok),
-        Err(_) => Ok(Err(Wrong::new("an answer", "none in 30 s"))),
+        Err(_) => Ok(Err(Mismatch::new("an answer", "none in 30 s"))),
     }
 }
 
 /// Checks that a response is the whole answer to request `id`.
-async fn whole(response: Response<RecvStream>, id: u64) -> Result<(), Wrong> {
-    let size = mixed(id) % SMALL_BYTES_MAX;
+async fn whole(response: Response<RecvStream>, id: u64) -> Result<(), Mismatch> {
+    let size = splitmix64(id) % SMALL_BYTES_MAX;
     if response.status() != 200 {
-        return Err(Wrong::new("200", response.status().to_string()));
+        return Err(Mismatch::new("200", response.status().to_string()));
     }
     let answers = response.headers().get("x-prove-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
     if answers != id.to_string() {
-        return Err(Wrong::new(format!("the answer to request {id}"), format!("that to request {answers}")));
+        return Err(Mismatch::new(
+            format!("the answer to request {id}"),
+            format!("that to request {answers}"),
+        ));
     }
     let (mut content, mut received, mut same) = (Content::of(id), 0, true);
     let mut body = response.into_body();
     while let Some(piece) = body.data().await {
-        let piece = piece.map_err(|error| Wrong::new(format!("{size} bytes"), error.to_string()))?;
+        let piece = piece.map_err(|error| Mismatch::new(format!("{size} bytes"), error.to_string()))?;
         let _ = body.flow_control().release_capacity(piece.len());
         received += piece.len() as u64;
-        same &= content.goes_on_with(&piece);
+        same &= content.matches_next(&piece);
     }
     match received == size && same {
         true => Ok(()),
-        false => {
-            Err(Wrong::new(format!("{size} bytes of content {id}"), format!("{received} bytes, or others")))
-        }
+        false => Err(Mismatch::new(
+            format!("{size} bytes of content {id}"),
+            format!("{received} bytes, or others"),
+        )),
     }
 }

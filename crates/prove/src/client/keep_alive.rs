@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Kind, Load, small, up_to_ms};
+use super::{Kind, Load, request_small, up_to_ms};
 
 /// The longest pause between two requests.
 const PAUSE_MS: u64 = 15;
@@ -24,7 +24,7 @@ pub(super) async fn run(load: Arc<Load>) {
                     )
                 }
             };
-            match load.count(Kind::KeepAlive, small(&mut wire, id, "", &before)).await {
+            match load.count(Kind::KeepAlive, request_small(&mut wire, id, "", &before)).await {
                 Some(true) => {}
                 Some(false) => {
                     load.tally.announced();

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::super::content::{Content, mixed};
+use super::super::content::{Content, splitmix64};
 use super::super::endpoint::{PIECE, pace};
 use super::super::message::Wire;
-use super::super::tally::Wrong;
-use super::{Kind, Load, answer_to, content_of, said};
+use super::super::tally::Mismatch;
+use super::{Kind, Load, error_text, expect_answer, expect_content};
 
 /// Transfers of half of these pieces to all of them, one each 10 ms.
 const DOWNLOAD_PIECES: u64 = 64;
@@ -43,19 +43,19 @@ async fn transfers(load: Arc<Load>, kind: Kind) {
     }
 }
 
-async fn receive(wire: &mut Wire, id: u64) -> Result<bool, Wrong> {
-    let size = pieces(id, DOWNLOAD_PIECES) + mixed(id) % 1000;
-    let form = if mixed(id).is_multiple_of(2) { "chunked" } else { "length" };
+async fn receive(wire: &mut Wire, id: u64) -> Result<bool, Mismatch> {
+    let size = pieces(id, DOWNLOAD_PIECES) + splitmix64(id) % 1000;
+    let form = if splitmix64(id).is_multiple_of(2) { "chunked" } else { "length" };
     let request = format!("GET /download/{id}/{size}/{form} HTTP/1.1\r\nHost: prove.test\r\n\r\n");
     wire.write(request.as_bytes()).await.map_err(not_taken)?;
-    let head = answer_to(wire, id, "before the download").await?;
-    content_of(wire, &head, id, size).await?;
+    let head = expect_answer(wire, id, "before the download").await?;
+    expect_content(wire, &head, id, size).await?;
     Ok(!head.announces_close())
 }
 
-async fn send(wire: &mut Wire, id: u64) -> Result<bool, Wrong> {
+async fn send(wire: &mut Wire, id: u64) -> Result<bool, Mismatch> {
     let size = pieces(id, UPLOAD_PIECES);
-    let chunked = mixed(id).is_multiple_of(2);
+    let chunked = splitmix64(id).is_multiple_of(2);
     let framing = match chunked {
         true => "Transfer-Encoding: chunked".to_owned(),
         false => format!("Content-Length: {size}"),
@@ -73,21 +73,21 @@ async fn send(wire: &mut Wire, id: u64) -> Result<bool, Wrong> {
     if chunked {
         wire.write_chunk(b"").await.map_err(not_taken)?;
     }
-    let head = answer_to(wire, id, "after the upload").await?;
-    let Some(length) = head.length() else { return Err(Wrong::new("an answer", "one without a length")) };
+    let head = expect_answer(wire, id, "after the upload").await?;
+    let Some(length) = head.length() else { return Err(Mismatch::new("an answer", "one without a length")) };
     let mut answer = Vec::new();
     wire.body(length, |piece| answer.extend_from_slice(piece))
         .await
-        .map_err(|error| Wrong::new("an answer", said(&error)))?;
+        .map_err(|error| Mismatch::new("an answer", error_text(&error)))?;
     let (expected, got) = (format!("{size} whole"), String::from_utf8_lossy(&answer).into_owned());
-    if got == expected { Ok(!head.announces_close()) } else { Err(Wrong::new(expected, got)) }
+    if got == expected { Ok(!head.announces_close()) } else { Err(Mismatch::new(expected, got)) }
 }
 
 /// A size between half of the pieces and all of them.
 fn pieces(id: u64, most: u64) -> u64 {
-    (most / 2 + mixed(id) % (most / 2 + 1)) * PIECE as u64
+    (most / 2 + splitmix64(id) % (most / 2 + 1)) * PIECE as u64
 }
 
-fn not_taken(error: std::io::Error) -> Wrong {
-    Wrong::new("a connection that takes a request", said(&error))
+fn not_taken(error: std::io::Error) -> Mismatch {
+    Mismatch::new("a connection that takes a request", error_text(&error))
 }

@@ -3,25 +3,25 @@
 use super::super::resolver::Resolver;
 use super::super::settings::Form;
 use super::super::subject::SubjectError;
-use super::{After, Operator};
+use super::{Operator, Outcome};
 
 impl Operator<'_> {
     /// The known addresses must go over to the successor, and to the renamed pool.
-    pub(super) async fn deaf_upgrade(&mut self, number: u64) -> Result<After, SubjectError> {
+    pub(super) async fn deaf_upgrade(&mut self, number: u64) -> Result<Outcome, SubjectError> {
         if self.resolver.is_none() {
             match Resolver::prepare(self.folder) {
                 Ok(resolver) => self.resolver = Some(resolver),
-                Err(why) => return Ok(After::Skipped(why.into())),
+                Err(why) => return Ok(Outcome::Skipped(why.into())),
             }
             self.settings.form = Form::Named(0);
             self.restart().await?;
         }
-        self.resolve(Resolver::is_deaf)?;
-        let after = self.upgrade().await?;
+        self.resolve(Resolver::deafen)?;
+        let outcome = self.upgrade().await?;
         self.settings.form = Form::Named(number);
         self.reload().await?;
-        self.resolve(Resolver::hears)?;
-        Ok(after)
+        self.resolve(Resolver::restore)?;
+        Ok(outcome)
     }
 
     fn resolve(&self, how: impl Fn(&Resolver) -> std::io::Result<()>) -> Result<(), SubjectError> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::admin;
 use super::super::settings::Form;
 use super::super::subject::SubjectError;
-use super::{After, Operator, PAUSE};
+use super::{Operator, Outcome, PAUSE};
 
 /// How long endpoints are away.
 const AWAY: Duration = Duration::from_millis(1500);
@@ -14,12 +14,12 @@ const AWAY: Duration = Duration::from_millis(1500);
 const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
 
 impl Operator<'_> {
-    pub(super) async fn outage(&mut self, number: u64) -> Result<After, SubjectError> {
+    pub(super) async fn outage(&mut self, number: u64) -> Result<Outcome, SubjectError> {
         let began = Instant::now();
         let all_go = number.is_multiple_of(2);
         self.settings.form = if all_go { Form::Waits } else { Form::Plain };
         self.reload().await?;
-        self.all_are_healthy(began).await?;
+        self.wait_until_healthy(began).await?;
         // Endpoint `self.number` is in another pool, so the one after it stays.
         let stays = (!all_go).then_some((self.number + 1) % self.endpoints.len().max(1));
         let going = || self.endpoints.iter().enumerate().filter(|(at, _)| Some(*at) != stays);
@@ -28,12 +28,12 @@ impl Operator<'_> {
         }
         tokio::time::sleep(AWAY).await;
         going().try_for_each(|(_, endpoint)| endpoint.come_back()).map_err(SubjectError::Endpoint)?;
-        self.all_are_healthy(began).await?;
+        self.wait_until_healthy(began).await?;
         self.settings.form = Form::Plain;
-        Ok(After::GoesOn)
+        Ok(Outcome::Done)
     }
 
-    async fn all_are_healthy(&self, began: Instant) -> Result<(), SubjectError> {
+    async fn wait_until_healthy(&self, began: Instant) -> Result<(), SubjectError> {
         let deadline = Instant::now() + RECOVERY_LIMIT;
         while !admin::status(self.folder).await?.is_healthy() {
             if Instant::now() > deadline {

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use super::super::admin;
 use super::super::folder::Binary;
 use super::super::subject::SubjectError;
-use super::{After, END_LIMIT, Operator, PAUSE, UPGRADE_LIMIT};
+use super::{END_LIMIT, Operator, Outcome, PAUSE, UPGRADE_LIMIT};
 
 /// When the signal comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,17 +41,17 @@ const STEP_PERCENT: u64 = 19;
 const MOST_PERCENT: u64 = 120;
 
 impl Operator<'_> {
-    pub(super) async fn signal(&mut self, number: u64) -> Result<After, SubjectError> {
+    pub(super) async fn signal(&mut self, number: u64) -> Result<Outcome, SubjectError> {
         let began = Instant::now();
         let turn = usize::try_from(number.saturating_sub(1)).unwrap_or_default() % TURNS.len();
-        let Some((moment, whom, signal)) = TURNS.get(turn).copied() else { return Ok(After::GoesOn) };
+        let Some((moment, whom, signal)) = TURNS.get(turn).copied() else { return Ok(Outcome::Done) };
         let old = self.subject.pid();
         match moment {
             Moment::AfterTheUpgrade => {
-                let after = self.hand_over().await?;
-                if after != After::GoesOn {
+                let outcome = self.hand_over().await?;
+                if outcome != Outcome::Done {
                     self.load.stage.farewell_ends();
-                    return Ok(after);
+                    return Ok(outcome);
                 }
             }
             Moment::DuringTheUpgrade => self.begin_to_hand_over(number).await?,
@@ -61,8 +61,8 @@ impl Operator<'_> {
             Whom::All => self.subject.signal_all(signal),
             Whom::Old => self.subject.signal(old, signal),
         }
-        self.is_ended_well(old).await?;
-        self.end_of_all(whom, began).await?;
+        self.wait_for_clean_exit(old).await?;
+        self.wait_for_all(whom, began).await?;
         self.start().await
     }
 
@@ -78,7 +78,7 @@ impl Operator<'_> {
     }
 
     /// Waits for the end of all processes; first stops a successor that did not get the signal and serves.
-    async fn end_of_all(&mut self, whom: Whom, began: Instant) -> Result<(), SubjectError> {
+    async fn wait_for_all(&mut self, whom: Whom, began: Instant) -> Result<(), SubjectError> {
         let deadline = Instant::now() + END_LIMIT;
         while let Some(left) = self.subject.all().first().copied() {
             if Instant::now() > deadline {
@@ -88,7 +88,7 @@ impl Operator<'_> {
             if whom == Whom::Old
                 && let Ok(status) = admin::status(self.folder).await
             {
-                self.subject.is_now(status.pid);
+                self.subject.set_pid(status.pid);
                 self.stop().await?;
             }
             tokio::time::sleep(PAUSE).await;
