@@ -67,11 +67,11 @@ pub fn count(operation: &str) -> Result<u64, String> {
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("valgrind: {error}"))?;
-    total(&file, &output).map_err(|error| format!("{operation}: {error}\n{}", end_of(&output.stderr)))
+    total(&file, &output).map_err(|error| format!("{operation}: {error}\n{}", tail(&output.stderr)))
 }
 
 /// The last lines of a program's output.
-fn end_of(bytes: &[u8]) -> String {
+fn tail(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")

@@ -62,7 +62,7 @@ fn write_request(head: &'static [u8]) -> Box<dyn FnMut()> {
     let read = Read::of(head);
     let (pinned, times) = (pinned(), Times::new());
     let mut exchange = traffic::begin(&pinned, &read.view(), &traffic::client(), times);
-    traffic::carry(&mut exchange, &read.view(), times);
+    traffic::admit_and_connect(&mut exchange, &read.view(), times);
     let mut edits = Edits::default();
     exchange.request_edits(&read.view(), read.view().connection(), &mut edits);
     let mut out = Vec::new();
@@ -79,7 +79,7 @@ fn write_response() -> Box<dyn FnMut()> {
     let (read, response) = (Read::of(PLAIN), traffic::response());
     let (pinned, times) = (pinned(), Times::new());
     let mut exchange = traffic::begin(&pinned, &read.view(), &traffic::client(), times);
-    traffic::carry(&mut exchange, &read.view(), times);
+    traffic::admit_and_connect(&mut exchange, &read.view(), times);
     traffic::answer(&mut exchange, times);
     let (mut edits, mut out) = (Edits::default(), Vec::new());
     Box::new(move || {
@@ -122,7 +122,7 @@ fn pick_again() -> Box<dyn FnMut()> {
 fn request_edits() -> Box<dyn FnMut()> {
     let (pinned, read, times) = (pinned(), Read::of(BROWSER), Times::new());
     let mut exchange = traffic::begin(&pinned, &read.view(), &traffic::client(), times);
-    traffic::carry(&mut exchange, &read.view(), times);
+    traffic::admit_and_connect(&mut exchange, &read.view(), times);
     let mut edits = Edits::default();
     Box::new(move || {
         exchange.request_edits(&read.view(), read.view().connection(), &mut edits);
@@ -136,7 +136,7 @@ fn life() -> Box<dyn FnMut()> {
     let client = traffic::client();
     Box::new(move || {
         let mut exchange = traffic::begin(&pinned, &read.view(), &client, times);
-        traffic::carry(&mut exchange, &read.view(), times);
+        traffic::admit_and_connect(&mut exchange, &read.view(), times);
         traffic::answer(&mut exchange, times);
         black_box(exchange.finish(Some(200), 100, times.later()));
     })

@@ -144,7 +144,7 @@ pub fn begin(
 }
 
 /// Takes a request from its beginning to the connection to its endpoint.
-pub fn carry(exchange: &mut Exchange, head: &RequestView<'_>, times: Times) {
+pub fn admit_and_connect(exchange: &mut Exchange, head: &RequestView<'_>, times: Times) {
     let path = exchange.normal_path(head).expect("a plain path");
     assert!(path.is_none());
     let sizes = head.fields().map(|(name, value)| name.len() + value.len());
@@ -157,7 +157,7 @@ pub fn carry(exchange: &mut Exchange, head: &RequestView<'_>, times: Times) {
 pub fn record(head: &[u8]) -> Record {
     let (pinned, read, times) = (pinned(usual(), &telemetry()), Read::of(head), Times::new());
     let mut exchange = begin(&pinned, &read.view(), &client(), times);
-    carry(&mut exchange, &read.view(), times);
+    admit_and_connect(&mut exchange, &read.view(), times);
     answer(&mut exchange, times);
     exchange.finish(Some(200), 100, times.later()).record.clone()
 }

@@ -33,13 +33,13 @@ pub fn trace() -> Result<Traced, String> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| format!("valgrind: {error}"))?;
-    let (said, hello) = channel();
+    let (sender, hello) = channel();
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let listener = thread::spawn(move || {
-        let hello = listen(stdout?)?;
-        said.send(hello.mark).ok()?;
+    let greeting = thread::spawn(move || {
+        let hello = read_hello(stdout?)?;
+        sender.send(hello.mark).ok()?;
         // The traced program waits for this, so that the trace has no mark before its address is known here.
-        answer(stdin?);
+        acknowledge(stdin?);
         Some(hello.base)
     });
     let trace = BufReader::with_capacity(1 << 20, child.stderr.take().ok_or("no trace")?);
@@ -48,18 +48,18 @@ pub fn trace() -> Result<Traced, String> {
     if !status.success() {
         return Err(format!("the traced program ended with {status}\n{}", read.messages()));
     }
-    let base = listener.join().ok().flatten().ok_or("the traced program said nothing")?;
+    let base = greeting.join().ok().flatten().ok_or("the traced program said nothing")?;
     Ok(Traced { operations: read.shared(), base })
 }
 
-fn listen(stdout: ChildStdout) -> Option<Hello> {
+fn read_hello(stdout: ChildStdout) -> Option<Hello> {
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line).ok()?;
     let (mark, base) = line.trim().split_once(' ')?;
     Some(Hello { mark: hexadecimal(mark)?, base: hexadecimal(base)? })
 }
 
-fn answer(mut stdin: ChildStdin) {
+fn acknowledge(mut stdin: ChildStdin) {
     // If the program has ended, its exit status says why.
     let _ = stdin.write_all(b"\n");
 }

@@ -16,7 +16,7 @@ use evenkeel::worker::request_scopes::RequestScopes;
 
 use super::WORKERS;
 use super::requests::{Connections, requests};
-use super::stuck::{give_memory, stuck_telemetry};
+use super::stuck::{grow_queue, stuck_telemetry};
 use super::traffic::{self, PLAIN, Read, Times};
 
 pub struct Operation {
@@ -135,7 +135,7 @@ fn count_record() -> ForWorkers {
 fn log_record() -> ForWorkers {
     let telemetry = stuck_telemetry();
     Box::new(move || {
-        give_memory(&telemetry);
+        grow_queue(&telemetry);
         let (log, record, now) =
             (telemetry.access_log.worker(), traffic::record(PLAIN), Times::new().later());
         at_once(move || log.log(traffic::named(black_box(&record)), now))
@@ -146,12 +146,12 @@ fn log_record() -> ForWorkers {
 fn life() -> ForWorkers {
     let (snapshot, telemetry) = (snapshot(NOWHERE), stuck_telemetry());
     Box::new(move || {
-        give_memory(&telemetry);
+        grow_queue(&telemetry);
         let (scope, read, times) = (traffic::pinned(&snapshot, &telemetry), Read::of(PLAIN), Times::new());
         let client = traffic::client();
         at_once(move || {
             let mut tracked = Tracked::new(traffic::begin(&scope, &read.view(), &client, times));
-            traffic::carry(&mut tracked, &read.view(), times);
+            traffic::admit_and_connect(&mut tracked, &read.view(), times);
             traffic::answer(&mut tracked, times);
             tracked.finish(Some(200), 100, times.later());
         })

@@ -26,7 +26,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::operations::{self, CONNECTIONS, ForWorkers};
-use super::stuck::{give_memory, stuck_telemetry};
+use super::stuck::{grow_queue, stuck_telemetry};
 use super::traffic::{PLAIN, RESPONSE};
 
 /// The body that follows [`RESPONSE`].
@@ -118,7 +118,7 @@ impl Process {
 
 impl LoneWorker {
     fn new(process: Arc<Process>) -> Self {
-        give_memory(&process.telemetry);
+        grow_queue(&process.telemetry);
         let scopes = RequestScopes::new(process.snapshot.clone(), process.telemetry.worker());
         let kept = IdlePool::new(process.descriptors.clone());
         let worker = Worker::new(Arc::new(scopes), process.lifecycle.clone(), kept, Rc::new(NoOther));

@@ -35,7 +35,7 @@ pub fn stuck_telemetry() -> Telemetry {
 }
 
 /// Grows the queue that the next worker will get: logs some lines to it, and gives it back.
-pub fn give_memory(telemetry: &Telemetry) {
+pub fn grow_queue(telemetry: &Telemetry) {
     let (log, record, now) = (telemetry.access_log.worker(), traffic::record(PLAIN), Times::new().later());
     (0..LINES).for_each(|_| log.log(traffic::named(&record), now));
 }

@@ -59,7 +59,7 @@ fn serve(scope: &Arc<RequestScope>) -> Duration {
     let begun = processor_time();
     for _ in 0..TIMES {
         let mut tracked = Tracked::new(traffic::begin(scope, &read.view(), &client, times));
-        traffic::carry(&mut tracked, &read.view(), times);
+        traffic::admit_and_connect(&mut tracked, &read.view(), times);
         traffic::answer(&mut tracked, times);
         tracked.finish(Some(200), 100, times.later());
     }

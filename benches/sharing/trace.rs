@@ -46,7 +46,7 @@ pub struct Reader {
     open: Option<Window>,
     closed: Vec<Window>,
     /// The program's last messages, the newest first.
-    said: VecDeque<String>,
+    messages: VecDeque<String>,
 }
 
 /// How an access is traced.
@@ -82,19 +82,19 @@ impl Reader {
             [b' ', b'S' | b'M', rest @ ..] => self.access(address(rest)?, Kind::Store),
             [b'-', b'-', rest @ ..] => self.thread = scheduled(rest)?,
             [b'=', b'=', ..] => {}
-            said => self.hear(String::from_utf8_lossy(said).trim_end().to_owned()),
+            message => self.keep_message(String::from_utf8_lossy(message).trim_end().to_owned()),
         }
         Some(())
     }
 
-    fn hear(&mut self, said: String) {
-        self.said.truncate(MESSAGES - 1);
-        self.said.push_front(said);
+    fn keep_message(&mut self, message: String) {
+        self.messages.truncate(MESSAGES - 1);
+        self.messages.push_front(message);
     }
 
     /// The last lines that the program itself has written.
     pub fn messages(&self) -> String {
-        self.said.iter().rev().cloned().collect::<Vec<_>>().join("\n")
+        self.messages.iter().rev().cloned().collect::<Vec<_>>().join("\n")
     }
 
     fn access(&mut self, address: u64, kind: Kind) {
