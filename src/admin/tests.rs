@@ -238,7 +238,7 @@ fn runtime_dirs(directory: &TempDir) -> RuntimeDirs {
     RuntimeDirs { run: path("run"), runtime: Some(path("runtime")), tmp: path("tmp"), home: None, uid: 1000 }
 }
 
-/// Where nobody can create anything, root included: below a file.
+/// A path below a file, where not even root can create anything.
 fn nowhere(directory: &TempDir) -> PathBuf {
     let path = directory.path().join("file");
     fs::write(&path, "").expect("write");

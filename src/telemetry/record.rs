@@ -22,7 +22,7 @@ pub struct Record {
     pub client: ClientAddress,
     /// The peer of the connection, where it is a trusted proxy and so differs from the client.
     pub peer: Option<ClientAddress>,
-    /// What the request's head says.
+    /// Method, target and some fields of the request's head.
     pub text: RequestText,
     /// The normalized path that was matched and forwarded, where it differs from the one in the target.
     pub path: Option<Box<str>>,
@@ -50,7 +50,7 @@ pub struct Record {
     pub grpc_status: Option<u16>,
     /// The label of the `Failure` that ended the request; `None`: it ended well.
     pub cause: Option<&'static str>,
-    /// For the request balance.
+    /// How the request counts in the request balance.
     pub outcome: Outcome,
     /// One line of detail for the operator; never shown to the client.
     pub detail: Option<Box<str>>,

@@ -8,7 +8,7 @@ use rustls::sign::CertifiedKey;
 
 use super::certificate::Certificate;
 
-/// What clients get that ask for a name which no certificate has.
+/// What a client gets whose SNI no certificate matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownNames {
     /// The first certificate.

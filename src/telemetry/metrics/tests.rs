@@ -104,7 +104,7 @@ fn busy() -> Metrics {
     metrics.request(named(&failed));
     let connections = metrics.listener(&"default".into());
     drop(connections.accepted());
-    // The process goes on with it.
+    // This one stays open.
     std::mem::forget(metrics.listener(&"default".into()).accepted());
     connections.refused("too_many_connections");
     connections.paused("connections");

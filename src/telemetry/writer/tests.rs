@@ -115,7 +115,7 @@ fn the_order_within_a_thread_is_kept_whatever_its_times_say() {
 #[test]
 fn all_queues_together_hold_what_the_limit_says_and_each_its_part() {
     let queues = Queues::new(1_000, 4);
-    // Nobody writes meanwhile.
+    // The writer writes nothing meanwhile.
     let fill = |own| (0..2_000).filter(|_| queues.add(own, b"line\n", Instant::now())).count();
     let fill_together = |all: std::ops::RangeInclusive<usize>| -> usize {
         let fill = &fill;
@@ -128,7 +128,7 @@ fn all_queues_together_hold_what_the_limit_says_and_each_its_part() {
     assert_eq!(fill_together(2..=4), 3 * 125, "theirs are left to them");
     assert_eq!(queues.dropped(), 4 * 2_000 - 1_000);
     assert_eq!(taken(&queues).lines().count(), 1_000);
-    // Now all of it is free again, for whoever comes.
+    // Now all of it is free again, for any thread.
     assert_eq!(fill_together(COMMON_QUEUE..=4), 1_000);
 }
 
@@ -190,7 +190,7 @@ fn a_stalled_reader_costs_all_workers_lines_and_each_is_accounted_for() {
 fn a_stalled_reader_costs_lines_and_no_time_and_every_line_is_accounted_for() {
     let directory = TempDir::new().expect("tempdir");
     let path = pipe(&directory);
-    // Opens at once, although nobody reads.
+    // The open returns at once, although the pipe has no reader.
     let writer = file_writer(&path, 16);
     let line = [&[b'x'; 999][..], b"\n"].concat();
     let mut sent = 0;
