@@ -23,16 +23,16 @@ const REFUSED_LINGERING: usize = 64;
 pub struct ListenerState {
     /// The listener's name.
     pub listener: Arc<str>,
-    pub places: Arc<Permits>,
+    pub permits: Arc<Permits>,
     pub counters: Arc<ListenerCounters>,
-    guests: Arc<ClientPermits>,
-    refused: Arc<Permits>,
+    client_permits: Arc<ClientPermits>,
+    lingering: Arc<Permits>,
     /// The listener's last config, and when the listener was removed; unset while it is in the config.
     retired: OnceLock<(Arc<Listener>, Instant)>,
     /// The clients have to go: the listener is retired, or the process stops.
     leaving: watch::Sender<bool>,
-    report: Mutex<LogThrottle>,
-    waiting: Mutex<LogThrottle>,
+    turned_away_log: Mutex<LogThrottle>,
+    waiting_log: Mutex<LogThrottle>,
 }
 
 /// The client has as many connections as the listener allows each client.
@@ -43,14 +43,14 @@ impl ListenerState {
     pub fn new(listener: Arc<str>, counters: Arc<ListenerCounters>) -> Arc<Self> {
         Arc::new(Self {
             listener,
-            places: Arc::default(),
+            permits: Arc::default(),
             counters,
-            guests: Arc::default(),
-            refused: Arc::default(),
+            client_permits: Arc::default(),
+            lingering: Arc::default(),
             retired: OnceLock::new(),
             leaving: watch::Sender::new(false),
-            report: Mutex::default(),
-            waiting: Mutex::default(),
+            turned_away_log: Mutex::default(),
+            waiting_log: Mutex::default(),
         })
     }
 
@@ -59,14 +59,14 @@ impl ListenerState {
     pub fn elsewhere(&self) -> Arc<Self> {
         Arc::new(Self {
             listener: self.listener.clone(),
-            places: self.places.clone(),
+            permits: self.permits.clone(),
             counters: self.counters.clone(),
-            guests: self.guests.clone(),
-            refused: self.refused.clone(),
+            client_permits: self.client_permits.clone(),
+            lingering: self.lingering.clone(),
             retired: OnceLock::new(),
             leaving: watch::Sender::new(false),
-            report: Mutex::default(),
-            waiting: Mutex::default(),
+            turned_away_log: Mutex::default(),
+            waiting_log: Mutex::default(),
         })
     }
 
@@ -113,13 +113,13 @@ impl ListenerState {
         if listener.trusts(ip) {
             return Ok(None);
         }
-        self.guests.admit(ip, most).map(Some).ok_or(TooMany)
+        self.client_permits.admit(ip, most).map(Some).ok_or(TooMany)
     }
 
     /// Counts a connection that was closed without an answer, and logs it, but not each time.
     pub fn turned_away(&self, peer: &ClientAddress, reason: &'static str, detail: &str) {
         self.counters.refused(reason);
-        if let Some(count) = self.report.lock().due(Instant::now()) {
+        if let Some(count) = self.turned_away_log.lock().due(Instant::now()) {
             let (listener, peer) = (&*self.listener, peer.text());
             log::warn!(listener, peer, reason, detail, count; "connection turned away");
         }
@@ -128,7 +128,7 @@ impl ListenerState {
     /// Counts an HTTP/2 request that has to wait for a permit, and logs it, but not each time.
     pub fn waits_for_turn(&self) {
         self.counters.paused("http2_requests");
-        if let Some(count) = self.waiting.lock().due(Instant::now()) {
+        if let Some(count) = self.waiting_log.lock().due(Instant::now()) {
             let listener = &*self.listener;
             log::warn!(listener, count; "HTTP/2 requests wait");
         }
@@ -136,6 +136,6 @@ impl ListenerState {
 
     /// A permit for a refused client to stay connected until it has read the reason; `None`: too many do.
     pub fn may_linger(&self) -> Option<Permit> {
-        self.refused.take(REFUSED_LINGERING)
+        self.lingering.take(REFUSED_LINGERING)
     }
 }

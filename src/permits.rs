@@ -14,7 +14,7 @@ pub struct Permits {
 }
 
 /// One permit, free again when it is dropped.
-#[must_use = "the place is free again when this is dropped"]
+#[must_use = "the permit is free again when this is dropped"]
 #[derive(Debug)]
 pub struct Permit(Arc<Permits>);
 
@@ -61,27 +61,27 @@ mod tests {
 
     #[test]
     fn no_more_than_there_are_and_each_again() {
-        let places = Arc::new(Permits::default());
-        let first = places.take(2);
-        let second = places.take(2);
+        let permits = Arc::new(Permits::default());
+        let first = permits.take(2);
+        let second = permits.take(2);
         assert!(first.is_some() && second.is_some());
-        assert!(places.take(2).is_none());
-        assert!(places.take(3).is_some());
+        assert!(permits.take(2).is_none());
+        assert!(permits.take(3).is_some());
         drop(first);
-        assert!(places.take(2).is_some());
-        assert_eq!(places.taken.load(SeqCst), 1);
+        assert!(permits.take(2).is_some());
+        assert_eq!(permits.taken.load(SeqCst), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_told() {
-        let places = Arc::new(Permits::default());
-        let place = places.take(1);
+        let permits = Arc::new(Permits::default());
+        let permit = permits.take(1);
         let begun = tokio::time::Instant::now();
         let limit = Duration::from_secs(9);
-        tokio::join!(places.left(limit), async { drop(place) });
+        tokio::join!(permits.left(limit), async { drop(permit) });
         assert!(begun.elapsed() < limit);
-        places.left(limit).await;
+        permits.left(limit).await;
         assert_eq!(begun.elapsed(), limit);
-        assert_eq!(places.waiting.load(SeqCst), 0);
+        assert_eq!(permits.waiting.load(SeqCst), 0);
     }
 }

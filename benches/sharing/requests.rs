@@ -139,7 +139,7 @@ impl LoneWorker {
     fn client(&self) -> UnixStream {
         let (near, far) = Socket::pair().expect("a pair of sockets");
         let Process { listener_state, descriptors, .. } = &*self.process;
-        let permits = (descriptors.clients.take(CONNECTIONS), listener_state.places.take(CONNECTIONS));
+        let permits = (descriptors.clients.take(CONNECTIONS), listener_state.permits.take(CONNECTIONS));
         let occupied = (permits, listener_state.counters.accepted());
         far.set_nonblocking(true).expect("a socket");
         let stream = Stream::accepted(far.into(), true).expect("a socket");

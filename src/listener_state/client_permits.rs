@@ -16,7 +16,7 @@ pub struct ClientPermits(Mutex<HashMap<IpAddr, usize>>);
 
 /// Counts one connection of a client until it is dropped.
 pub struct ClientPermit {
-    guests: Arc<ClientPermits>,
+    permits: Arc<ClientPermits>,
     client: IpAddr,
 }
 
@@ -30,13 +30,13 @@ impl ClientPermits {
             return None;
         }
         counts.insert(client, count + 1);
-        Some(ClientPermit { guests: self.clone(), client })
+        Some(ClientPermit { permits: self.clone(), client })
     }
 }
 
 impl Drop for ClientPermit {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut entry) = self.guests.0.lock().entry(self.client) {
+        if let Entry::Occupied(mut entry) = self.permits.0.lock().entry(self.client) {
             match entry.get().saturating_sub(1) {
                 0 => drop(entry.remove()),
                 left => *entry.get_mut() = left,
@@ -66,32 +66,32 @@ mod tests {
 
     #[test]
     fn each_client_has_a_count_of_its_own() {
-        let guests = Arc::new(ClientPermits::default());
-        let first = guests.admit(ip("192.0.2.1"), 2);
-        let second = guests.admit(ip("::ffff:192.0.2.1"), 2);
+        let permits = Arc::new(ClientPermits::default());
+        let first = permits.admit(ip("192.0.2.1"), 2);
+        let second = permits.admit(ip("::ffff:192.0.2.1"), 2);
         assert!(first.is_some() && second.is_some());
-        assert!(guests.admit(ip("192.0.2.1"), 2).is_none());
-        assert!(guests.admit(ip("192.0.2.2"), 2).is_some());
+        assert!(permits.admit(ip("192.0.2.1"), 2).is_none());
+        assert!(permits.admit(ip("192.0.2.2"), 2).is_some());
         drop(first);
-        assert!(guests.admit(ip("192.0.2.1"), 2).is_some());
+        assert!(permits.admit(ip("192.0.2.1"), 2).is_some());
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_client() {
-        let guests = Arc::new(ClientPermits::default());
-        let _first = guests.admit(ip("2001:db8:0:1::1"), 1);
-        assert!(guests.admit(ip("2001:db8:0:1:ffff::2"), 1).is_none());
-        assert!(guests.admit(ip("2001:db8:0:2::1"), 1).is_some());
+        let permits = Arc::new(ClientPermits::default());
+        let _first = permits.admit(ip("2001:db8:0:1::1"), 1);
+        assert!(permits.admit(ip("2001:db8:0:1:ffff::2"), 1).is_none());
+        assert!(permits.admit(ip("2001:db8:0:2::1"), 1).is_some());
     }
 
     #[test]
     fn nothing_is_left_of_those_who_went_or_were_refused() {
-        let guests = Arc::new(ClientPermits::default());
-        let open: Vec<_> = (1..=9).map(|n| guests.admit(IpAddr::from([192, 0, 2, n]), 1)).collect();
-        assert!(guests.admit(ip("192.0.2.1"), 1).is_none());
-        assert!(guests.admit(ip("192.0.2.10"), 0).is_none());
-        assert_eq!(guests.0.lock().len(), 9);
+        let permits = Arc::new(ClientPermits::default());
+        let open: Vec<_> = (1..=9).map(|n| permits.admit(IpAddr::from([192, 0, 2, n]), 1)).collect();
+        assert!(permits.admit(ip("192.0.2.1"), 1).is_none());
+        assert!(permits.admit(ip("192.0.2.10"), 0).is_none());
+        assert_eq!(permits.0.lock().len(), 9);
         drop(open);
-        assert!(guests.0.lock().is_empty());
+        assert!(permits.0.lock().is_empty());
     }
 }

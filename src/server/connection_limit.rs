@@ -102,7 +102,7 @@ impl ConnectionLimit {
         let most =
             listener_state.in_force(&self.snapshot.load()).and_then(|listener| listener.connections.all);
         let most = most.unwrap_or(usize::MAX);
-        let of_listener = listener_state.places.take(most).ok_or(AcceptPause::OfListener(most))?;
+        let of_listener = listener_state.permits.take(most).ok_or(AcceptPause::OfListener(most))?;
         let in_all = self.descriptors.clients.take(self.most).ok_or(AcceptPause::InAll(self.most))?;
         Ok(ConnectionPermit { _in_all: in_all, _of_listener: of_listener })
     }
@@ -126,7 +126,7 @@ impl ConnectionLimit {
         }
         match pause {
             AcceptPause::InAll(_) => self.descriptors.clients.left(PAUSE).await,
-            AcceptPause::OfListener(_) => listener_state.places.left(PAUSE).await,
+            AcceptPause::OfListener(_) => listener_state.permits.left(PAUSE).await,
             AcceptPause::System(error) => {
                 // An idle connection to an endpoint is closed to free a descriptor. If the accept still fails, wait:
                 // the descriptor may not be free yet, and closing another connection at once would be one too many.
