@@ -53,7 +53,7 @@ use worker_load::WorkerLoads;
 use worker_threads::WorkerThreads;
 
 /// Idle connections to endpoints that Pingora's pool keeps, for each worker thread.
-const KEPT_CONNECTIONS: usize = 1024;
+const PINGORA_IDLE_MAX: usize = 1024;
 
 /// Admin commands that wait while another one is carried out.
 const COMMANDS_MAX: usize = 16;
@@ -148,7 +148,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     });
     let server = assemble(&shared, supervisor);
     control::start(runtime, signals, admin, shared, commands_rx, (invocation, initial_config))?;
-    server.run(RunArgs { shutdown_signal: Box::new(control::EndsTheProcess) });
+    server.run(RunArgs { shutdown_signal: Box::new(control::NeverShutDown) });
     Ok(())
 }
 
@@ -157,7 +157,7 @@ fn assemble(shared: &Arc<ServerState>, supervisor: Supervisor) -> Server {
     let conf = ServerConf {
         threads: settings.threads,
         max_retries: exchange::ATTEMPTS_MAX,
-        upstream_keepalive_pool_size: KEPT_CONNECTIONS,
+        upstream_keepalive_pool_size: PINGORA_IDLE_MAX,
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);

@@ -28,7 +28,7 @@ use crate::worker::Worker;
 const ACCEPT_BURST: u32 = 16;
 
 /// At a limit, idle connections are closed to make room: at a time, at most the limit divided by this.
-const DISMISSED_OF: usize = 16;
+const DISMISSED_SHARE: usize = 16;
 
 /// How long a socket that is to be closed stays open for the clients in its queue when no permit is free.
 const QUEUE_LIMIT: Duration = Duration::from_secs(10);
@@ -159,7 +159,7 @@ impl AcceptLoop {
             AcceptPause::System(_) => return,
         };
         let is_concerned = |of: &ListenerState| !of_listener || of.listener == listener_state.listener;
-        self.worker.dismiss_idle(most.div_ceil(DISMISSED_OF), pause.reason(), is_concerned);
+        self.worker.dismiss_idle(most.div_ceil(DISMISSED_SHARE), pause.reason(), is_concerned);
     }
 
     /// Takes a permit before it accepts: without a permit the client stays in the socket's queue.
@@ -294,7 +294,7 @@ mod tests {
 
     /// A worker that is busy sees only the second of two changes, and has clients of the listener in between.
     #[tokio::test]
-    async fn no_door_is_forgotten_between_two_changes() {
+    async fn no_listener_is_forgotten_between_two_changes() {
         let current = Arc::new(ArcSwap::new(snapshot("a")));
         let worker = worker(current.clone());
         let listen_sockets = ListenSockets::new(Metrics::new(SystemTime::now()));

@@ -94,10 +94,10 @@ impl From<AdminCommand> for ControlEvent {
 }
 
 /// Never tells Pingora to shut down: the control thread drains, and exits the process.
-pub struct EndsTheProcess;
+pub struct NeverShutDown;
 
 #[async_trait]
-impl ShutdownSignalWatch for EndsTheProcess {
+impl ShutdownSignalWatch for NeverShutDown {
     async fn recv(&self) -> ShutdownSignal {
         std::future::pending().await
     }
@@ -164,9 +164,9 @@ async fn serve(socket: AdminSocket, shared: Arc<ServerState>) {
 
 impl Control {
     async fn run(mut self, mut signals: Signals, mut commands: mpsc::Receiver<AdminCommand>) {
-        let mut first = self.comes_to_serve(&mut signals).await;
+        let mut first = self.wait_until_serving(&mut signals).await;
         loop {
-            let event = match first.take().or_else(|| self.waited()) {
+            let event = match first.take().or_else(|| self.next_deferred()) {
                 Some(event) => event,
                 None => self.next(&mut signals, &mut commands).await,
             };
@@ -202,7 +202,7 @@ impl Control {
 
     /// Returns once this process serves; at once where it has no predecessor. Until then the predecessor serves and may
     /// still end this process. A stop signal cancels the takeover; a reload waits until this process serves.
-    async fn comes_to_serve(&mut self, signals: &mut Signals) -> Option<ControlEvent> {
+    async fn wait_until_serving(&mut self, signals: &mut Signals) -> Option<ControlEvent> {
         let shared = self.shared.clone();
         let mut waits = None;
         loop {
@@ -250,7 +250,7 @@ impl Control {
     }
 
     /// The event of a signal that had to wait.
-    fn waited(&mut self) -> Option<ControlEvent> {
+    fn next_deferred(&mut self) -> Option<ControlEvent> {
         if !self.reloads.is_idle() {
             return None;
         }
@@ -303,7 +303,7 @@ impl Control {
         };
         let drained = tokio::select! {
             drained = ends => Some(drained),
-            () = self.is_told_to_end(signals, commands) => None,
+            () = self.second_stop_signal(signals, commands) => None,
         };
         let code = match drained {
             Some(Drained { cut: 0, .. }) => 0,
@@ -317,7 +317,7 @@ impl Control {
     }
 
     /// Returns at a second stop signal. Everything else that is asked for meanwhile is refused with a reason.
-    async fn is_told_to_end(&self, signals: &mut Signals, commands: &mut mpsc::Receiver<AdminCommand>) {
+    async fn second_stop_signal(&self, signals: &mut Signals, commands: &mut mpsc::Receiver<AdminCommand>) {
         // After an upgrade the process drains without a stop signal, so the first signal is not the second.
         let mut told = self.succeeded.is_none();
         loop {

@@ -13,7 +13,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long cutting the remaining requests and logging them may take.
-const CUT: Duration = Duration::from_secs(1);
+const CUT_LIMIT: Duration = Duration::from_secs(1);
 
 /// The stages of a drain, which the workers follow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,7 +123,7 @@ impl Drain {
     /// Waits until every request that is cut has its line in the access log.
     async fn cut(&self) {
         self.shared.drain_stage.send_replace(DrainStage::Cut);
-        let deadline = Instant::now() + CUT;
+        let deadline = Instant::now() + CUT_LIMIT;
         while self.shared.telemetry.metrics.balance().in_flight > 0 && Instant::now() < deadline {
             tokio::time::sleep(CHECK_INTERVAL).await;
         }

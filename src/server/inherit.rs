@@ -28,7 +28,7 @@ use crate::socket_file::{Claim, SocketFile};
 pub use predecessor::Predecessor;
 
 /// How often a successor checks whether it can serve all pools.
-const LOOK: Duration = Duration::from_millis(20);
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Inherited sockets that no listener has taken yet.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ pub struct Takeover {
     predecessor: Option<Predecessor>,
     admin: Option<Claim>,
     /// Sockets that were handed over, and that no listener here uses.
-    left_over: Vec<Handed>,
+    unused: Vec<Handed>,
     /// The predecessor has been told that this process can serve, or that it will not.
     said: Mutex<bool>,
     /// The pools in which the predecessor has an endpoint for a request; `None`: not known.
@@ -63,8 +63,8 @@ pub struct Takeover {
     serves: watch::Sender<bool>,
     /// The predecessor has exited.
     gone: watch::Sender<bool>,
-    /// The files of unix sockets in `left_over`.
-    left: Mutex<Vec<SocketFile>>,
+    /// The files of unix sockets in `unused`.
+    unused_files: Mutex<Vec<SocketFile>>,
     /// Names in the service manager's store, of sockets that no listener uses any more.
     stale: Mutex<Vec<String>>,
 }
@@ -126,11 +126,11 @@ impl InheritedSockets {
 
     /// Closes the sockets that were not taken. `admin`: the claim to the file of an inherited admin socket.
     pub fn settle(self, admin: Option<Claim>) -> Takeover {
-        let (mut stale, mut left) = (Vec::new(), Vec::new());
+        let (mut stale, mut unused_files) = (Vec::new(), Vec::new());
         for address in self.handed.iter().filter_map(|(_, socket)| bind::local(socket)) {
             stale.push(fd_store::name(&address));
             if let BoundAddress::Unix(path) = &address {
-                left.push(SocketFile::of_another(path));
+                unused_files.push(SocketFile::of_another(path));
             }
         }
         for Activated { name, .. } in self.activated.iter().filter(|activated| !activated.taken) {
@@ -143,13 +143,13 @@ impl InheritedSockets {
         Takeover {
             predecessor: self.predecessor,
             admin,
-            left_over: self.handed.into_iter().map(|(handed, _)| handed).collect(),
+            unused: self.handed.into_iter().map(|(handed, _)| handed).collect(),
             said: Mutex::new(false),
             served: Mutex::default(),
             begun: watch::Sender::new(false),
             serves: watch::Sender::new(false),
             gone: watch::Sender::new(false),
-            left: Mutex::new(left),
+            unused_files: Mutex::new(unused_files),
             stale: Mutex::new(stale),
         }
     }
@@ -246,10 +246,10 @@ impl Takeover {
             let Some(reason) = unserved.filter(|_| !predecessor.is_gone()) else { return };
             if said.as_ref() != Some(&reason) {
                 log::warn!(reason = reason.as_str(); "not ready yet, the process before this one goes on");
-                predecessor.wait_for(&reason);
+                predecessor.report_waiting(&reason);
                 said = Some(reason);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 
@@ -259,7 +259,7 @@ impl Takeover {
     pub async fn may_begin(&self) {
         let Some(predecessor) = self.predecessor.clone() else { return };
         if !self.send_once(|| {
-            predecessor.tell(&Message::ready(self.left_over.clone()));
+            predecessor.tell(&Message::ready(self.unused.clone()));
             true
         }) {
             // This process has withdrawn, and ends.
@@ -299,7 +299,7 @@ impl Takeover {
             return;
         };
         self.admin.iter().for_each(Claim::own);
-        self.left.lock().drain(..).for_each(|file| file.claim().own());
+        self.unused_files.lock().drain(..).for_each(|file| file.claim().own());
         self.begun.send_replace(true);
         self.store(listen_sockets);
         self.serves.send_replace(true);

@@ -28,7 +28,7 @@ use crate::telemetry::record::ClientAddress;
 
 /// How long a bind is retried while a previous socket at the same address is being closed, and how often.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-const CLOSE_LOOK: Duration = Duration::from_millis(5);
+const CLOSE_RETRY: Duration = Duration::from_millis(5);
 
 /// A classic BPF filter over the TCP header: drops SYN segments, so that no new connection reaches the queue.
 const NO_SYN: [SockFilter; 4] = [
@@ -256,7 +256,7 @@ impl ListenSockets {
                         && self.is_closing(&listener.address)
                         && begun.elapsed() < CLOSE_LIMIT =>
                 {
-                    std::thread::sleep(CLOSE_LOOK);
+                    std::thread::sleep(CLOSE_RETRY);
                 }
                 bound => return bound,
             }
@@ -284,7 +284,7 @@ impl ListenSockets {
         let next: Vec<_> = change.next.into_iter().map(NextSocket::open).collect();
         for listen_socket in self.open.borrow().iter() {
             if !next.iter().any(|next| Arc::ptr_eq(next, listen_socket)) {
-                self.closes(listen_socket);
+                self.begin_close(listen_socket);
             }
         }
         self.replace(next);
@@ -297,7 +297,7 @@ impl ListenSockets {
     pub fn close(&self) {
         for listen_socket in self.open.borrow().iter() {
             listen_socket.listener_state().leave();
-            self.closes(listen_socket);
+            self.begin_close(listen_socket);
         }
         self.replace(Vec::new());
     }
@@ -315,7 +315,7 @@ impl ListenSockets {
     }
 
     /// Takes the socket out of service. It is closed once its queue is empty.
-    fn closes(&self, listen_socket: &Arc<ListenSocket>) {
+    fn begin_close(&self, listen_socket: &Arc<ListenSocket>) {
         listen_socket.drop_syn();
         let mut closing = self.closing.lock();
         closing.retain(Closing::may_be_open);

@@ -290,7 +290,7 @@ async fn upgrade(
     launching: Arc<Mutex<()>>,
 ) -> Result<ReadySuccessor, UpgradeError> {
     let binary = invocation.binary().to_owned();
-    let heard = tokio::time::timeout(limit, start_and_hear(invocation, &handover, launching)).await;
+    let heard = tokio::time::timeout(limit, start_and_wait(invocation, &handover, launching)).await;
     let timeout = |_| UpgradeError::Timeout { limit, awaited: handover.awaited.lock().take() };
     let (started, said) = heard.map_err(timeout)??;
     match said {
@@ -302,7 +302,7 @@ async fn upgrade(
     }
 }
 
-async fn start_and_hear(
+async fn start_and_wait(
     invocation: Invocation,
     handover: &SocketHandover,
     launching: Arc<Mutex<()>>,
@@ -318,12 +318,15 @@ async fn start_and_hear(
     });
     let (started, launching) = launch.await.map_err(io::Error::other)?.map_err(UpgradeError::Launch)?;
     drop(launching);
-    let said = hear(&started, handover).await?;
+    let said = wait_for_answer(&started, handover).await?;
     Ok((started, said))
 }
 
 /// Sends the sockets and answers questions, until the successor is ready or refuses; `None`: it ended without a word.
-async fn hear(started: &Started, handover: &SocketHandover) -> Result<Option<Message>, UpgradeError> {
+async fn wait_for_answer(
+    started: &Started,
+    handover: &SocketHandover,
+) -> Result<Option<Message>, UpgradeError> {
     let Started { process, channel } = started;
     let said = async {
         // A successor that has refused already does not read any more, but has said why.

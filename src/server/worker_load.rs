@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn those_of_the_era_before_are_told_apart() {
+    fn those_of_the_epoch_before_are_told_apart() {
         let loads = WorkerLoads::new(2);
         let members = dispatchers::<usize>(&loads);
         let place = |n| members[0].0.own(n);

@@ -35,7 +35,7 @@ pub struct WorkerThreads {
 struct WorkerStart {
     shared: Arc<ServerState>,
     connection_limit: Arc<ConnectionLimit>,
-    other: Arc<ServerConf>,
+    pingora: Arc<ServerConf>,
     dispatcher: Dispatcher<Accepted>,
     arrived: UnboundedReceiver<Assigned<Accepted>>,
 }
@@ -52,8 +52,8 @@ impl WorkerThreads {
         for (index, (dispatcher, arrived)) in dispatchers(&self.shared.loads).into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (shared, connection_limit) = (self.shared.clone(), self.connection_limit.clone());
-            let other = self.pingora.clone();
-            let start = WorkerStart { shared, connection_limit, other, dispatcher, arrived };
+            let pingora = self.pingora.clone();
+            let start = WorkerStart { shared, connection_limit, pingora, dispatcher, arrived };
             std::thread::Builder::new().name(format!("worker {index}")).spawn(move || {
                 use_own_shard(index);
                 LocalSet::new().block_on(&runtime, work(start));
@@ -98,15 +98,15 @@ impl ServiceWithDependents for WorkerThreads {
 }
 
 async fn work(start: WorkerStart) {
-    let WorkerStart { shared, connection_limit, other: conf, dispatcher, arrived } = start;
+    let WorkerStart { shared, connection_limit, pingora, dispatcher, arrived } = start;
     let lifecycle = shared.lifecycle.clone();
     let scopes = Arc::new(RequestScopes::new(shared.snapshot.clone(), shared.telemetry.worker()));
     let idle_pool = IdlePool::new(shared.descriptors.clone());
-    let proxy = Proxy::new(conf, Carrier::new(scopes.clone(), lifecycle.clone()));
+    let proxy = Proxy::new(pingora, Carrier::new(scopes.clone(), lifecycle.clone()));
     let worker = Worker::new(scopes, lifecycle, idle_pool, Rc::new(proxy));
     let accept_loop = AcceptLoop::new(worker.clone(), connection_limit, dispatcher);
-    let chores = worker.clone();
-    spawn_local(async move { chores.run().await });
+    let background = worker.clone();
+    spawn_local(async move { background.run().await });
     spawn_local(accept_loop.clone().serve_assigned(arrived));
     let (open, serving) = (shared.listen_sockets.subscribe(), shared.clone());
     spawn_local(async move {

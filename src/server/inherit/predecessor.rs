@@ -84,7 +84,7 @@ impl Predecessor {
     }
 
     /// Tells the predecessor why this process does not serve yet.
-    pub fn wait_for(&self, reason: &str) {
+    pub fn report_waiting(&self, reason: &str) {
         if self.tells_live {
             self.tell(&Message::Waiting { reason: cut(reason) });
         }

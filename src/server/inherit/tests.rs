@@ -122,7 +122,7 @@ fn a_predecessor_that_does_not_know_the_question_is_not_asked() {
     let (mut predecessor, theirs) = told(&[sockets]);
     predecessor.sockets();
     assert!(predecessor.live_state().expect("nothing to say").pools.is_empty());
-    predecessor.wait_for("a reason");
+    predecessor.report_waiting("a reason");
     drop(predecessor);
     assert!(receive(&theirs).expect("the end").0.is_empty());
 }
@@ -145,7 +145,7 @@ async fn without_the_live_state_every_pool_has_to_serve() {
         let config = crate::config::parse(&text, "a file").expect("a valid config");
         ArcSwap::from_pointee(Snapshot::build(config, None))
     };
-    let limit = LOOK * 5;
+    let limit = CHECK_INTERVAL * 5;
     let unresolved = snapshot("a.invalid:1");
     let waits = tokio::time::timeout(limit, takeover.can_serve_as_well(&unresolved)).await;
     assert!(waits.is_err(), "no address of its endpoint is known");

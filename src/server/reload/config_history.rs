@@ -68,7 +68,7 @@ impl ConfigHistory {
                 // Both are the same if a confirmation was interrupted between its two writes.
                 let is_confirmed = |text: &Arc<str>| in_force.as_ref().is_ok_and(|in_force| in_force == text);
                 let unconfirmed = unconfirmed.filter(|unconfirmed| !is_confirmed(&unconfirmed.text));
-                let found = stands_for(text, unconfirmed.as_ref(), in_force.as_ref());
+                let found = file_status(text, unconfirmed.as_ref(), in_force.as_ref());
                 (unconfirmed, found)
             }
             Err(error) => (None, FileStatus::Unknown(error.to_string())),
@@ -198,7 +198,7 @@ fn opened(
 }
 
 /// The status of a config file whose text is `text`.
-fn stands_for(
+fn file_status(
     text: &Arc<str>,
     unconfirmed: Option<&Unconfirmed>,
     in_force: Result<&Arc<str>, &StateError>,

@@ -25,7 +25,7 @@ pub const COMMAND: &str = "start-successor";
 const OURSELVES: &str = "/proc/self/exe";
 
 /// Variables that a service manager has set for the process that it started, and not for a successor.
-const OF_THIS_PROCESS: [&str; 5] =
+const OWN_VARIABLES: [&str; 5] =
     ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
 /// How long the end of a killed process is waited for; it takes milliseconds.
@@ -67,14 +67,14 @@ impl Invocation {
     /// Blocks until the successor is started. `theirs` becomes its standard input. `ours` must be nonblocking: the
     /// message of the intermediate process is there once that has exited.
     pub fn launch(&self, ours: impl AsFd, theirs: OwnedFd) -> io::Result<Launched> {
-        let mut between = Command::new(OURSELVES);
-        between.arg(COMMAND).arg("--").arg(&self.binary).arg(&self.name).args(&self.arguments);
-        for name in OF_THIS_PROCESS {
-            between.env_remove(name);
+        let mut intermediate = Command::new(OURSELVES);
+        intermediate.arg(COMMAND).arg("--").arg(&self.binary).arg(&self.name).args(&self.arguments);
+        for name in OWN_VARIABLES {
+            intermediate.env_remove(name);
         }
-        let mut child = between.stdin(Stdio::from(theirs)).spawn()?;
+        let mut child = intermediate.stdin(Stdio::from(theirs)).spawn()?;
         // This closes our copy of `theirs`, so that `ours` can see the end of the channel.
-        drop(between);
+        drop(intermediate);
         child.wait()?;
         match Message::parse(&fd_passing::receive(ours)?.0) {
             Some(Message::Launched { pid }) => {
