@@ -40,11 +40,11 @@ const SWEEP: Duration = Duration::from_secs(1);
 const IDLE_ENOUGH: Duration = Duration::from_millis(250);
 
 /// Spare buffers, kept for connections that have something to read.
-const SPARE_MAX: usize = 64;
+const SPARE_BUFFERS_MAX: usize = 64;
 
 /// Spare heads of each kind. They are small, and a thousand clients use several hundred of them before the first is
 /// given back.
-const ROOMS_MAX: usize = 512;
+const SPARE_HEADS_MAX: usize = 512;
 
 /// The capacity that a spare written head may keep: few heads need more.
 const WRITTEN_HEAD_MAX: usize = 8 * 1024;
@@ -59,13 +59,13 @@ pub struct Worker {
     pub clock: Rc<Clock>,
     /// For listeners with `engine: pingora`.
     pub other: Rc<dyn OtherCarrier>,
-    spare: RefCell<Vec<Vec<u8>>>,
+    buffers: RefCell<Vec<Vec<u8>>>,
     /// Memory for edits, taken while one head is written.
     pub edits: Cell<Edits>,
     responses: RefCell<Vec<Response>>,
     written_heads: RefCell<Vec<Vec<u8>>>,
     #[expect(clippy::vec_box, reason = "the box is what a connection takes, and gives back")]
-    heads: RefCell<Vec<Box<HeadRoom>>>,
+    head_rooms: RefCell<Vec<Box<HeadRoom>>>,
     /// The second of the last `Date`, and its text.
     date: RefCell<(u64, Rc<str>)>,
     /// `server.drain_idle`: how long idle connections stay open in a drain, so that the response to a last request can
@@ -95,11 +95,11 @@ impl Worker {
             http2_permits,
             clock: Rc::default(),
             other,
-            spare: RefCell::default(),
+            buffers: RefCell::default(),
             edits: Cell::default(),
             responses: RefCell::default(),
             written_heads: RefCell::default(),
-            heads: RefCell::default(),
+            head_rooms: RefCell::default(),
             date: RefCell::new((0, "".into())),
             drain_idle,
             stopped: Cell::default(),
@@ -116,16 +116,16 @@ impl Worker {
                 self.idle_pool.sweep(Instant::now());
             }
         };
-        tokio::join!(self.clock.run(), sweep, self.give_up_memory());
+        tokio::join!(self.clock.run(), sweep, self.free_memory());
     }
 
     /// Frees idle connections and spare memory whenever memory is short.
-    async fn give_up_memory(&self) {
+    async fn free_memory(&self) {
         loop {
             self.lifecycle.memory_shortage().await;
             self.dismiss_idle(usize::MAX, "memory", |_| true);
             self.idle_pool.descriptors.close_all_idle();
-            self.spare.take();
+            self.buffers.take();
         }
     }
 
@@ -198,13 +198,13 @@ impl Worker {
 
     /// Memory for a buffer, to be given back: few buffers serve many connections.
     pub fn memory(&self) -> Vec<u8> {
-        self.spare.borrow_mut().pop().unwrap_or_default()
+        self.buffers.borrow_mut().pop().unwrap_or_default()
     }
 
     pub fn give_back(&self, memory: Vec<u8>) {
-        let mut spare = self.spare.borrow_mut();
-        if spare.len() < SPARE_MAX && !memory.is_empty() {
-            spare.push(memory);
+        let mut buffers = self.buffers.borrow_mut();
+        if buffers.len() < SPARE_BUFFERS_MAX && !memory.is_empty() {
+            buffers.push(memory);
         }
     }
 
@@ -236,14 +236,14 @@ impl Worker {
 
     /// Room for a request's head and for written heads, to be given back at the end of the request.
     pub fn head_room(&self) -> Box<HeadRoom> {
-        self.heads.borrow_mut().pop().unwrap_or_default()
+        self.head_rooms.borrow_mut().pop().unwrap_or_default()
     }
 
     pub fn give_back_head_room(&self, mut room: Box<HeadRoom>) {
-        let mut heads = self.heads.borrow_mut();
-        if heads.len() < ROOMS_MAX {
+        let mut head_rooms = self.head_rooms.borrow_mut();
+        if head_rooms.len() < SPARE_HEADS_MAX {
             room.empty();
-            heads.push(room);
+            head_rooms.push(room);
         }
     }
 
@@ -254,7 +254,7 @@ impl Worker {
 
     pub fn give_back_head_memory(&self, mut memory: Vec<u8>) {
         let mut heads = self.written_heads.borrow_mut();
-        if heads.len() < ROOMS_MAX && memory.capacity() > 0 {
+        if heads.len() < SPARE_HEADS_MAX && memory.capacity() > 0 {
             memory.clear();
             // A chunked body leaves a capacity of more than 100 kB.
             memory.shrink_to(WRITTEN_HEAD_MAX);
@@ -269,7 +269,7 @@ impl Worker {
 
     pub fn give_back_response(&self, mut response: Response) {
         let mut responses = self.responses.borrow_mut();
-        if responses.len() < ROOMS_MAX {
+        if responses.len() < SPARE_HEADS_MAX {
             response.restart();
             responses.push(response);
         }

@@ -22,11 +22,11 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// If many deadlines pass at the same moment, this many connections are woken at once, and the others after a pause, in
 /// which the worker serves connections that stay.
-const AT_ONCE: usize = 16;
-const BREATH: Duration = Duration::from_millis(1);
+const WAKE_BATCH: usize = 16;
+const WAKE_PAUSE: Duration = Duration::from_millis(1);
 
 /// How long the time of day is derived from one reading of the system's clock.
-const MOMENT_MAX: Duration = Duration::from_secs(1);
+const READING_MAX_AGE: Duration = Duration::from_secs(1);
 
 /// The deadline passed before the work was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,12 +69,12 @@ struct Slot {
     /// The connection's listener: the connections of one listener may be ended together.
     listener_state: Arc<ListenerState>,
     /// The index among the clock's slots.
-    place: Cell<usize>,
+    index: Cell<usize>,
 }
 
 /// The result of a check.
 #[derive(Debug, PartialEq, Eq)]
-enum Look {
+enum Check {
     Done,
     /// More deadlines may have passed.
     Again,
@@ -93,8 +93,8 @@ impl Clock {
     /// Runs as long as the worker does; sleeps while there is no deadline.
     pub async fn run(&self) {
         loop {
-            while let Look::Again = self.look(Instant::now()) {
-                tokio::time::sleep(BREATH).await;
+            while let Check::Again = self.check(Instant::now()) {
+                tokio::time::sleep(WAKE_PAUSE).await;
             }
             match self.next.get() {
                 // Notified or timed out, the deadlines are checked next.
@@ -105,24 +105,24 @@ impl Clock {
         }
     }
 
-    /// Wakes at most `AT_ONCE` connections whose deadlines have passed; if these are all, finds the earliest of the
+    /// Wakes at most `WAKE_BATCH` connections whose deadlines have passed; if these are all, finds the earliest of the
     /// other deadlines.
-    fn look(&self, now: Instant) -> Look {
+    fn check(&self, now: Instant) -> Check {
         let slots = self.slots.borrow();
         let is_over = |slot: &&Rc<Slot>| slot.deadline.get().is_some_and(|deadline| deadline <= now);
-        let over: SmallVec<[_; AT_ONCE]> =
-            slots.iter().filter(is_over).take(AT_ONCE).map(|slot| slot.pass()).collect();
-        let look = match over.len() {
-            AT_ONCE => Look::Again,
+        let over: SmallVec<[_; WAKE_BATCH]> =
+            slots.iter().filter(is_over).take(WAKE_BATCH).map(|slot| slot.pass()).collect();
+        let check = match over.len() {
+            WAKE_BATCH => Check::Again,
             _ => {
                 self.next.set(slots.iter().filter_map(|slot| slot.deadline.get()).min());
-                Look::Done
+                Check::Done
             }
         };
         // A woken connection may drop its timer at once, which borrows the slots.
         drop(slots);
         over.into_iter().flatten().for_each(Waker::wake);
-        look
+        check
     }
 
     /// Lets the deadlines of connections in this phase pass now, of listeners that are concerned.
@@ -161,7 +161,7 @@ impl Clock {
     /// second.
     pub fn time_of_day(&self, now: Instant) -> SystemTime {
         let known = self.moment.get().and_then(|(instant, time)| {
-            let since = now.checked_duration_since(instant).filter(|since| *since < MOMENT_MAX)?;
+            let since = now.checked_duration_since(instant).filter(|since| *since < READING_MAX_AGE)?;
             time.checked_add(since)
         });
         known.unwrap_or_else(|| {
@@ -180,7 +180,7 @@ impl Clock {
             phase: Cell::default(),
             idle_since: Cell::default(),
             listener_state,
-            place: Cell::new(slots.len()),
+            index: Cell::new(slots.len()),
         });
         slots.push(slot.clone());
         Timer { clock: self.clone(), slot, bound: Cell::default(), at_bound: Cell::default() }
@@ -189,10 +189,10 @@ impl Clock {
     /// Removes the slot at once: its waker keeps the memory of the connection's task.
     fn forget(&self, slot: &Slot) {
         let mut slots = self.slots.borrow_mut();
-        let place = slot.place.get();
-        slots.swap_remove(place);
-        if let Some(moved) = slots.get(place) {
-            moved.place.set(place);
+        let index = slot.index.get();
+        slots.swap_remove(index);
+        if let Some(moved) = slots.get(index) {
+            moved.index.set(index);
         }
     }
 }
@@ -351,7 +351,7 @@ mod tests {
         let clock = Rc::new(Clock::default());
         let timer = clock.timer(listener_state());
         let next = || {
-            assert_eq!(clock.look(Instant::now()), Look::Done);
+            assert_eq!(clock.check(Instant::now()), Check::Done);
             clock.next.get()
         };
         assert_eq!(next(), None);
@@ -370,7 +370,7 @@ mod tests {
             drop(timers.remove(gone));
             let kept = clock.slots.borrow();
             assert_eq!(kept.len(), timers.len());
-            assert!(timers.iter().all(|timer| Rc::ptr_eq(&timer.slot, &kept[timer.slot.place.get()])));
+            assert!(timers.iter().all(|timer| Rc::ptr_eq(&timer.slot, &kept[timer.slot.index.get()])));
         }
     }
 
@@ -397,10 +397,10 @@ mod tests {
     #[test]
     fn not_all_are_woken_at_once() {
         let clock = Rc::new(Clock::default());
-        let timers: Vec<_> = (0..AT_ONCE + 1).map(|_| clock.timer(listener_state())).collect();
+        let timers: Vec<_> = (0..WAKE_BATCH + 1).map(|_| clock.timer(listener_state())).collect();
         timers.iter().for_each(|timer| timer.set(Duration::ZERO));
         let passed = || timers.iter().filter(|timer| timer.slot.passed.get()).count();
-        assert_eq!((clock.look(Instant::now()), passed()), (Look::Again, AT_ONCE));
-        assert_eq!((clock.look(Instant::now()), passed()), (Look::Done, AT_ONCE + 1));
+        assert_eq!((clock.check(Instant::now()), passed()), (Check::Again, WAKE_BATCH));
+        assert_eq!((clock.check(Instant::now()), passed()), (Check::Done, WAKE_BATCH + 1));
     }
 }

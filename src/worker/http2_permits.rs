@@ -27,7 +27,7 @@ const WAITING_OF_RELUCTANT: usize = 8;
 const WINDOW: u32 = 16 * 1024;
 
 /// Shared permits of one worker, unless `max_http2_requests` is set.
-const OF_WORKER: usize = 512;
+const SHARED_OF_WORKER: usize = 512;
 
 /// Whether a client is reluctant: `window` is how many bytes of a response it takes before it has to be asked.
 pub fn is_reluctant(window: u32) -> bool {
@@ -39,7 +39,7 @@ pub struct RequestPermits {
     /// For requests beyond connections' own permits.
     shared: Arc<Semaphore>,
     /// Descriptors for connections' own permits, beyond the first request of each.
-    own: Arc<Semaphore>,
+    descriptors: Arc<Semaphore>,
 }
 
 /// The permits that the requests of one connection can get.
@@ -75,27 +75,27 @@ pub fn http2_requests(server: &Server, descriptors: usize) -> usize {
 fn of_worker(server: &Server, descriptors: usize) -> (usize, usize) {
     let of_one = |all: usize| all.div_ceil(server.threads.max(1));
     let half = of_one(descriptors / 2).max(1);
-    (server.max_http2_requests.map_or(OF_WORKER.min(half), of_one), half)
+    (server.max_http2_requests.map_or(SHARED_OF_WORKER.min(half), of_one), half)
 }
 
 impl RequestPermits {
     /// The permits of one worker. `descriptors` is for all workers together.
     pub fn new(server: &Server, descriptors: usize) -> Self {
-        let (shared, own) = of_worker(server, descriptors);
-        let places = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        Self { shared: places(shared), own: places(own) }
+        let (shared, descriptors) = of_worker(server, descriptors);
+        let semaphore = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        Self { shared: semaphore(shared), descriptors: semaphore(descriptors) }
     }
 }
 
 impl OfConnection {
     pub fn new(permits: &RequestPermits) -> Self {
-        let places = |most| Arc::new(Semaphore::new(most));
+        let semaphore = |most| Arc::new(Semaphore::new(most));
         Self {
-            first: places(1),
-            descriptors: permits.own.clone(),
-            own: places(OWN),
-            of_reluctant: places(OWN_OF_RELUCTANT),
-            waiting_of_reluctant: places(WAITING_OF_RELUCTANT),
+            first: semaphore(1),
+            descriptors: permits.descriptors.clone(),
+            own: semaphore(OWN),
+            of_reluctant: semaphore(OWN_OF_RELUCTANT),
+            waiting_of_reluctant: semaphore(WAITING_OF_RELUCTANT),
             shared: permits.shared.clone(),
         }
     }
@@ -143,7 +143,7 @@ impl OfConnection {
         }
         tokio::select! {
             biased;
-            turn = of_own(&self.own) => turn,
+            permit = of_own(&self.own) => permit,
             permit = one(&self.shared) => RequestPermit { _permits: [permit, None] },
         }
     }
@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    fn turns(most: &str) -> RequestPermits {
+    fn permits(most: &str) -> RequestPermits {
         let text = format!("server: {{ threads: 4{most} }}\nlisten: :8080\nendpoints: [127.0.0.1:1]\n");
         of_descriptors(&text, usize::MAX)
     }
@@ -171,9 +171,9 @@ mod tests {
 
     #[test]
     fn a_connection_has_places_of_its_own_and_shares_the_others() {
-        for (most, shared) in [("", OF_WORKER), (", max_http2_requests: 41", 11)] {
-            let turns = turns(most);
-            let (greedy, modest) = (OfConnection::new(&turns), OfConnection::new(&turns));
+        for (most, shared) in [("", SHARED_OF_WORKER), (", max_http2_requests: 41", 11)] {
+            let permits = permits(most);
+            let (greedy, modest) = (OfConnection::new(&permits), OfConnection::new(&permits));
             let taken = all(&greedy, WINDOW);
             assert_eq!(taken.len(), OWN + shared);
             assert_eq!(all(&modest, WINDOW).len(), OWN);
@@ -186,20 +186,20 @@ mod tests {
     #[test]
     fn no_more_are_begun_than_descriptors_allow() {
         let text = "server: { threads: 2 }\nlisten: :8080\nendpoints: [127.0.0.1:1]\n";
-        let turns = of_descriptors(text, 80);
-        let connections: Vec<_> = (0..20).map(|_| OfConnection::new(&turns)).collect();
+        let permits = of_descriptors(text, 80);
+        let connections: Vec<_> = (0..20).map(|_| OfConnection::new(&permits)).collect();
         let taken: Vec<_> = connections.iter().map(|connection| all(connection, WINDOW)).collect();
         assert_eq!(taken.iter().map(Vec::len).sum::<usize>(), 20 + 80 / 2);
         assert!(taken.iter().all(|of_one| !of_one.is_empty()));
         assert_eq!(taken[0].len(), OWN + 20, "the half for the others is not for the first few");
-        let reluctant = OfConnection::new(&turns);
+        let reluctant = OfConnection::new(&permits);
         assert_eq!(all(&reluctant, 0).len(), 1);
     }
 
     #[test]
     fn who_takes_nothing_gets_little() {
-        let turns = turns("");
-        let reluctant = OfConnection::new(&turns);
+        let permits = permits("");
+        let reluctant = OfConnection::new(&permits);
         assert_eq!(all(&reluctant, 0).len(), OWN_OF_RELUCTANT);
         assert_eq!(all(&reluctant, WINDOW - 1).len(), OWN_OF_RELUCTANT);
         let waiting = std::iter::from_fn(|| reluctant.may_wait(0));
@@ -209,8 +209,8 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_is_next() {
-        let turns = turns(", max_http2_requests: 1");
-        let (one, other) = (OfConnection::new(&turns), OfConnection::new(&turns));
+        let permits = permits(", max_http2_requests: 1");
+        let (one, other) = (OfConnection::new(&permits), OfConnection::new(&permits));
         let mut taken = all(&one, WINDOW);
         let waiting = one.may_wait(WINDOW).expect("it may");
         let waits = one.permit(&waiting);
@@ -218,7 +218,7 @@ mod tests {
         let mut look = || waits.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(look().is_pending());
         taken.pop();
-        let Poll::Ready(_turn) = look() else { panic!("it is its turn") };
+        let Poll::Ready(_permit) = look() else { panic!("a permit is free") };
         assert_eq!(all(&other, WINDOW).len(), OWN);
     }
 }

@@ -33,21 +33,21 @@ impl RequestScopes {
         let snapshot = self.current.load();
         let listener = listener_state.in_force(&snapshot)?;
         let mut scopes = self.scopes.lock();
-        let is_its = |pin: &&Arc<RequestScope>| pin.is_of(&snapshot) && pin.listener().is(listener);
-        if let Some(pin) = scopes.iter().find(is_its) {
-            return Some(pin.clone());
+        let is_current = |scope: &&Arc<RequestScope>| scope.is_of(&snapshot) && scope.listener().is(listener);
+        if let Some(scope) = scopes.iter().find(is_current) {
+            return Some(scope.clone());
         }
-        scopes.retain(|pin| pin.is_of(&snapshot));
+        scopes.retain(|scope| scope.is_of(&snapshot));
         let (telemetry, counters) = (self.telemetry.clone(), listener_state.counters.clone());
-        let pin = RequestScope::new(snapshot.clone(), listener.clone(), telemetry, counters);
-        scopes.push(pin.clone());
-        Some(pin)
+        let scope = RequestScope::new(snapshot.clone(), listener.clone(), telemetry, counters);
+        scopes.push(scope.clone());
+        Some(scope)
     }
 
     /// Drops the scopes of replaced snapshots.
     pub fn let_go(&self) {
         let snapshot = self.current.load();
-        self.scopes.lock().retain(|pin| pin.is_of(&snapshot));
+        self.scopes.lock().retain(|scope| scope.is_of(&snapshot));
     }
 }
 
