@@ -47,8 +47,8 @@ impl<const N: usize> ShardedCounter<N> {
 
     /// What all threads have added to a count.
     pub fn sum(&self, count: usize, ordering: Ordering) -> u64 {
-        let pieces = std::iter::successors(Some(self), |piece| piece.more.get().map(|more| &**more));
-        let shards = pieces.flat_map(|piece| &piece.shards).filter_map(OnceLock::get);
+        let segments = std::iter::successors(Some(self), |segment| segment.more.get().map(|more| &**more));
+        let shards = segments.flat_map(|segment| &segment.shards).filter_map(OnceLock::get);
         shards
             .filter_map(|shard| shard.0.get(count))
             .map(|count| count.load(ordering))

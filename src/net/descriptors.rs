@@ -30,11 +30,11 @@ pub struct Descriptors {
     endpoints: Arc<Permits>,
     stores: Mutex<Vec<Weak<dyn IdleStore>>>,
     closed: AtomicU64,
-    report: Mutex<LogThrottle>,
+    closed_log: Mutex<LogThrottle>,
 }
 
 /// One in this many idle connections is closed at a time: finding the oldest means looking at all of them.
-const AT_ONCE: usize = 32;
+const CLOSED_SHARE: usize = 32;
 
 /// Idle connections of one worker.
 pub trait IdleStore: Send + Sync {
@@ -48,7 +48,7 @@ pub trait IdleStore: Send + Sync {
 
 /// Of connections and the times since when they have been idle, the few to close first.
 pub fn oldest<T>(mut idle: Vec<(Instant, T)>) -> impl Iterator<Item = T> {
-    let count = idle.len().div_ceil(AT_ONCE);
+    let count = idle.len().div_ceil(CLOSED_SHARE);
     if count > 0 {
         idle.select_nth_unstable_by_key(count - 1, |(since, _)| *since);
     }
@@ -70,7 +70,7 @@ impl Descriptors {
             endpoints: Arc::default(),
             stores: Mutex::default(),
             closed: AtomicU64::new(0),
-            report: Mutex::default(),
+            closed_log: Mutex::default(),
         }
     }
 
@@ -89,13 +89,13 @@ impl Descriptors {
     pub async fn take(&self, own: &dyn IdleStore) -> Permit {
         let free = || self.endpoints.take(self.most.saturating_sub(self.clients.taken()));
         loop {
-            if let Some(place) = free() {
-                return place;
+            if let Some(permit) = free() {
+                return permit;
             }
             if self.close_idle(Some(own))
-                && let Some(place) = free()
+                && let Some(permit) = free()
             {
-                return place;
+                return permit;
             }
             // The descriptor of a connection that was just closed may be free in a moment: closing another one at once
             // would be one too many.
@@ -131,7 +131,7 @@ impl Descriptors {
                 .unwrap_or(0);
         }
         if closed > 0 {
-            self.tell(closed as u64);
+            self.count_closed(closed as u64);
         }
         closed > 0
     }
@@ -157,9 +157,9 @@ impl Descriptors {
         self.closed.load(Relaxed)
     }
 
-    fn tell(&self, closed: u64) {
+    fn count_closed(&self, closed: u64) {
         self.closed.fetch_add(closed, Relaxed);
-        if let Some(count) = self.report.lock().due_of(closed, Instant::now()) {
+        if let Some(count) = self.closed_log.lock().due_of(closed, Instant::now()) {
             let limit = self.most;
             log::warn!(count, limit; "descriptors are short, idle connections to endpoints are closed");
         }
@@ -193,7 +193,7 @@ mod tests {
     impl IdleStore for SlowStore {
         fn close_oldest(&self) -> usize {
             let closed = self.idle.0.lock().pop();
-            closed.map_or(0, |place| self.closing.send(place).map_or(0, |()| 1))
+            closed.map_or(0, |permit| self.closing.send(permit).map_or(0, |()| 1))
         }
 
         fn close_all(&self) {
@@ -207,13 +207,13 @@ mod tests {
         let (closing, mut closed) = tokio::sync::mpsc::unbounded_channel();
         let store = SlowStore { idle: Store::default(), closing };
         for _ in 0..8 {
-            let place = descriptors.take(&store).await;
-            store.idle.0.lock().push(place);
+            let permit = descriptors.take(&store).await;
+            store.idle.0.lock().push(permit);
         }
         let ends = async {
-            let place = closed.recv().await;
+            let permit = closed.recv().await;
             tokio::time::sleep(PAUSE / 2).await;
-            drop(place);
+            drop(permit);
         };
         let (taken, ()) = tokio::join!(descriptors.take(&store), ends);
         assert_eq!((store.idle.0.lock().len(), descriptors.closed()), (7, 1));
@@ -233,8 +233,8 @@ mod tests {
         let watched: Weak<dyn IdleStore> = Arc::downgrade(&(other.clone() as Arc<dyn IdleStore>));
         descriptors.watch(watched);
         for store in [&own, &own, &other, &other] {
-            let place = descriptors.take(&**store).await;
-            store.0.lock().push(place);
+            let permit = descriptors.take(&**store).await;
+            store.0.lock().push(permit);
         }
         let left = || (own.0.lock().len(), other.0.lock().len());
         let mut used = Vec::new();
@@ -249,7 +249,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             used.pop();
         };
-        let (_place, ()) = tokio::join!(descriptors.take(&*own), later);
+        let (_permit, ()) = tokio::join!(descriptors.take(&*own), later);
         assert_eq!(begun.elapsed(), Duration::from_secs(1));
     }
 
@@ -260,8 +260,8 @@ mod tests {
         let watched: Weak<dyn IdleStore> = Arc::downgrade(&(store.clone() as Arc<dyn IdleStore>));
         descriptors.watch(watched);
         for _ in 0..2 {
-            let place = descriptors.take(&*store).await;
-            store.0.lock().push(place);
+            let permit = descriptors.take(&*store).await;
+            store.0.lock().push(permit);
         }
         let _client = descriptors.clients.take(9);
         descriptors.client_came();

@@ -123,7 +123,7 @@ impl Socket {
         loop {
             ready!(stream.poll_write_ready(context))?;
             match stream.try_io(Interest::WRITABLE, send) {
-                Err(error) if is_to_be_repeated(&error) => {}
+                Err(error) if should_retry(&error) => {}
                 sent => return Poll::Ready(sent),
             }
         }
@@ -138,7 +138,7 @@ impl Socket {
     }
 }
 
-fn is_to_be_repeated(error: &io::Error) -> bool {
+fn should_retry(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
