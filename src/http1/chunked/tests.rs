@@ -1,6 +1,6 @@
 use super::*;
 
-/// Payload, trailers and what is left of the input.
+/// Payload, trailers and the rest of the input.
 type Decoded = (Vec<u8>, Vec<(String, String)>, usize);
 
 /// `None`: more is needed.
@@ -147,7 +147,7 @@ fn trailers_are_fields() {
     assert_eq!(decode(large), Err(ChunkError::Trailers("too many bytes of fields")));
 }
 
-/// Names that mean something only before the body, or that endpoints trust, do not come in by the back door.
+/// Fields that must precede the body, or that endpoints trust, are dropped from trailers.
 #[test]
 fn some_names_do_not_go_on_as_trailers() {
     for name in [
@@ -202,7 +202,7 @@ fn what_is_written_can_be_read() {
     assert_eq!(trailers, [("X-Sum".to_owned(), "1".to_owned())]);
 }
 
-/// A beginning is good if some whole body begins like that.
+/// A beginning is accepted if it can be continued to a valid body.
 #[test]
 fn beginnings_are_judged_as_far_as_they_go() {
     for good in ["", "5", "5\r\nhel", "5\r\nhello\r\n0\r\n", "0\r\n\r\nGET / HTTP/1.1\r\n", "1;a=\"b"] {

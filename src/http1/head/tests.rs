@@ -1,4 +1,4 @@
-//! Heads, one table a rule.
+//! Tests of heads, with one table for each rule.
 
 mod requests;
 mod responses;

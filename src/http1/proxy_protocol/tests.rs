@@ -22,7 +22,7 @@ fn block_6(source: &str) -> Vec<u8> {
     [source.octets().as_slice(), &[1; 16], &[0x0f, 0xa0, 1, 0xbb]].concat()
 }
 
-/// Whole, and in every beginning of it; what follows is left alone.
+/// Checks the whole header, and that every part of it is `Partial`; bytes after it are ignored.
 #[track_caller]
 fn accepts(header: &[u8], says: Says) {
     let complete = Parse::Complete { length: header.len(), says };

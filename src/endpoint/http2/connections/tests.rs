@@ -7,7 +7,7 @@ use crate::net::descriptors::Descriptors;
 use crate::pool::Pool;
 use crate::snapshot::Snapshot;
 
-/// An endpoint that speaks HTTP/2, and answers nothing.
+/// An endpoint that accepts HTTP/2 requests and never answers.
 async fn endpoint() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("it is bound").port();
@@ -36,7 +36,7 @@ fn connections(descriptors: usize) -> Arc<Connections> {
     Connections::new(IdlePool::new(Arc::new(Descriptors::new(descriptors))))
 }
 
-/// So many connections, each with its request.
+/// Opens `count` connections, each with one request.
 async fn places(connections: &Arc<Connections>, pool: &Pool, count: usize) -> Vec<StreamPermit> {
     let endpoint = pool.members().swap_remove(0).endpoint;
     let mut places = Vec::new();
@@ -80,7 +80,7 @@ async fn all_that_are_idle_go_where_memory_is_short() {
     assert_eq!(are_there(&opened), [true, false, false]);
 }
 
-/// Those that wait behind the one that opens a connection have waited for a descriptor as well.
+/// Requests that wait for another one's connect report the lack of descriptors, too.
 #[tokio::test(start_paused = true)]
 async fn a_lack_of_descriptors_is_nobodys_connect_timeout() {
     let pool = pool(endpoint().await, "timeouts: { connect: 10s }");

@@ -1,4 +1,4 @@
-//! What a request's head must be, and what is made of it.
+//! Which request heads are accepted, and how they are interpreted.
 
 use crate::config::Limits;
 use crate::exchange::Failure;
@@ -388,7 +388,7 @@ fn what_is_an_upgrade() {
     }
 }
 
-/// Each name that `Connection` nominates costs a look at every field.
+/// Each name in `Connection` is compared with every field.
 #[test]
 fn connection_nominates_only_so_many() {
     let with = |names: usize| {
@@ -399,7 +399,7 @@ fn connection_nominates_only_so_many() {
     bad(with(64), "too many names in Connection");
 }
 
-/// The limits hold for what is there, whole or not: whoever never ends a line is refused all the same.
+/// The limits hold for incomplete heads, too: a line that never ends is refused.
 #[test]
 fn limits_hold_before_the_end() {
     let limits =
@@ -441,7 +441,7 @@ fn a_head_can_be_used_again() {
     assert_eq!((view.authority(), view.framing(), view.fields().count()), ("c.example", Framing::None, 1));
 }
 
-/// What comes behind the head is not looked at.
+/// Bytes after the head are ignored.
 #[test]
 fn a_head_ends_where_it_ends() {
     let head = to("/");

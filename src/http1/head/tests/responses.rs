@@ -1,4 +1,4 @@
-//! What a response's head must be, and what is made of it.
+//! Which response heads are accepted, and how they are interpreted.
 
 use crate::exchange::Failure;
 use crate::http1::head::{Parse, Refusal, Response};
@@ -67,7 +67,7 @@ fn the_status_line() {
     bad("HTTP/1.1 200 OK\n\r\n", "line feed without carriage return");
 }
 
-/// An endpoint that speaks something else is not waited for.
+/// Another protocol is refused at its first byte that differs, without waiting for a line end.
 #[test]
 fn what_cannot_become_a_status_line_is_refused_at_once() {
     assert_eq!(Response::default().parse(b"HTTP/1.1 2"), Parse::Partial);
