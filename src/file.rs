@@ -1,5 +1,5 @@
-//! Reads whole files: only regular ones, up to a limit, and so that a thread that waits for a read can see which file
-//! it hangs on.
+//! Reads whole files: only regular ones, and up to a limit. A thread that waits for another one can see which file that
+//! one hangs on.
 
 use std::cell::RefCell;
 use std::fs::{self, File, FileType};

@@ -89,7 +89,7 @@ mod tests {
                     assert_eq!((counts.own(0, Relaxed), counts.own(1, Relaxed)), (0, 3000));
                 });
             }
-            // Those who are no workers have one together.
+            // Threads that are not workers share one.
             for _ in 0..2 {
                 scope.spawn(|| (0..1000).for_each(|_| counts.add(1, 3, Relaxed)));
             }

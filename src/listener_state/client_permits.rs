@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// An IPv6 client has a whole network of addresses: the length of its prefix.
+/// The length of the prefix by which an IPv6 client is known: it may use any address of its network.
 const IPV6_BITS: u32 = 64;
 
 /// The connections of each client that has any: never more entries than there are connections.

@@ -292,7 +292,7 @@ mod tests {
         Worker::new(scopes, Arc::default(), idle_pool, other)
     }
 
-    /// A worker that is busy sees only the second of two changes, and has clients of the listener in between.
+    /// A busy worker sees only the second of two changes, and has clients of the listener that was there in between.
     #[tokio::test]
     async fn no_listener_is_forgotten_between_two_changes() {
         let current = Arc::new(ArcSwap::new(snapshot("a")));

@@ -12,7 +12,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-/// Descriptors in one message; the kernel allows 253.
+/// The most descriptors in one message; the kernel allows 253.
 pub const DESCRIPTORS_MAX: usize = 32;
 
 /// The longest message that is sent; a longer one is cut and refused by the receiver.

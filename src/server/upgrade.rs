@@ -34,7 +34,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long a stop waits for a process that is being started.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(1);
 
-/// The size of the live state in one message, without what is around it.
+/// The live state that fits into one message beside the message's own fields.
 const LIVE_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 1024;
 
 /// The upgrades of a process: one at a time.

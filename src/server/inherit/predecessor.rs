@@ -90,7 +90,7 @@ impl Predecessor {
         }
     }
 
-    /// Sends a message; no matter if the predecessor is dead.
+    /// Sends a message. A predecessor that is dead does not need it.
     pub fn tell(&self, message: &Message) {
         let _ = self.send(message);
     }

@@ -72,7 +72,7 @@ fn a_socket_from_the_service_manager_is_found_by_its_address() {
     assert!(path.exists(), "the file is the service manager's");
 }
 
-/// Listeners of a config that cannot be started with had them.
+/// Listeners of a config that the process cannot start with had taken them.
 #[test]
 fn sockets_from_the_service_manager_can_be_taken_again() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -115,7 +115,7 @@ fn a_predecessor_is_asked_for_its_live_state() {
     assert_eq!(receive(&theirs).expect("a question").0, b"\"live_wanted\"");
 }
 
-/// It would take the question for the end of its successor.
+/// An older version would take the question for the end of its successor.
 #[test]
 fn a_predecessor_that_does_not_know_the_question_is_not_asked() {
     let sockets = r#"{"sockets": {"sockets": [], "last": true}}"#;
@@ -127,7 +127,7 @@ fn a_predecessor_that_does_not_know_the_question_is_not_asked() {
     assert!(receive(&theirs).expect("the end").0.is_empty());
 }
 
-/// Of one that should say what it serves, silence does not mean that it serves nothing.
+/// If a predecessor that should say what it serves stays silent, that does not mean that it serves nothing.
 #[tokio::test]
 async fn without_the_live_state_every_pool_has_to_serve() {
     let sockets = r#"{"sockets": {"sockets": [], "last": true, "live": true}}"#;

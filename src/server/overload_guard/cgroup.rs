@@ -132,7 +132,7 @@ mod tests {
         (directory, group)
     }
 
-    /// Both kinds of page cache are left out: what has been read twice is `active_file`.
+    /// Both kinds of page cache are left out: a file that has been read twice counts as `active_file`.
     #[test]
     fn page_cache_is_not_used_memory() {
         let stat = "anon 100\nfile 5000\nkernel 60\nsock 7\nshmem 30\ninactive_file 2000\nactive_file 2970\n\

@@ -90,8 +90,7 @@ mod tests {
         }
     }
 
-    /// Connections that stay, such as tunnels, must not keep everybody out for ever; but the last of the memory is
-    /// theirs.
+    /// Connections that stay, such as tunnels, must not keep others out for ever, as long as some memory is left.
     #[test]
     fn what_refusing_does_not_free_is_lived_with() {
         let mut pressure = MemoryPressure::default();

@@ -245,7 +245,7 @@ mod tests {
         kept.expect("it can be used").expect("it is not off")
     }
 
-    /// Nothing is known of what the place that the config names may hold.
+    /// The named directory may hold an unconfirmed config.
     #[tokio::test]
     async fn a_place_that_cannot_be_opened_confirms_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -282,7 +282,7 @@ mod tests {
         let mut history = started(folder.path(), "a").await;
         history.record_unconfirmed("a".into(), "b".into(), Duration::from_secs(60)).await;
         kept(folder.path()).keep("b", Some("a")).expect("written");
-        // What comes next in the file is nobody's reason to forget it.
+        // Another text in the config file does not undo it.
         started(folder.path(), "c").await;
         started(folder.path(), "b").await;
         assert_eq!(kept(folder.path()).unconfirmed().expect("nothing is wrong"), None);

@@ -358,7 +358,7 @@ mod tests {
         }
     }
 
-    /// Of what a crash, a disk or a person has left behind, nothing is believed that was not written so.
+    /// A file that a crash, a disk or a person has changed is an error, and not another config.
     #[test]
     fn an_unconfirmed_config_is_whole_or_an_error() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -452,7 +452,7 @@ mod tests {
         assert!(off.expect("nothing to fail").is_none());
     }
 
-    /// Of either file a rollback would put in force what it says.
+    /// A rollback would put the content of either file in force.
     #[test]
     fn what_somebody_else_may_have_written_is_not_used() {
         for ending in ["yaml", UNCONFIRMED] {

@@ -8,7 +8,7 @@ use super::fnv1a;
 /// The beginning of the first line. The deadline, the limit, a hash and the number of starts follow; then the text.
 const HEAD: &str = "# not confirmed:";
 
-/// At most so many processes start with it: a config that makes them crash must not be tried for ever.
+/// How many processes may start with an unconfirmed config: one that makes them crash must not be tried for ever.
 const STARTS_MAX: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Unconfirmed {
     pub text: Arc<str>,
     /// The deadline of the confirmation.
     pub until: SystemTime,
-    /// The whole time to confirm: never more is left, even if the clock has been set back since.
+    /// The whole time to confirm. Never more than this is left, even if the clock has been set back since.
     pub limit: Duration,
     /// How many processes have started with it since, and served.
     pub starts: u32,
