@@ -21,7 +21,6 @@ mod retry;
 mod scope;
 #[cfg(test)]
 mod tests;
-mod tracked;
 mod waiting;
 
 use std::sync::Arc;
@@ -39,7 +38,6 @@ pub use forwarded::Origin;
 pub use local_reply::LocalReply;
 pub use retry::{ATTEMPTS_MAX, Circumstances};
 pub use scope::{OwnListener, RequestScope, ResponseScope};
-pub use tracked::Tracked;
 
 use crate::config::{self, EndpointProtocol, HostHeader, Listener};
 use crate::pool::authorities::Authorities;
@@ -54,7 +52,7 @@ use request_id::RequestId;
 use retry::is_idempotent;
 use scope::Held;
 
-/// One request from its header's arrival to its record.
+/// One request from its header's arrival to its record. While it lives, it counts as in flight.
 pub struct Exchange {
     held: Held,
     origin: Origin,
@@ -93,6 +91,8 @@ pub struct Exchange {
     patience: Option<Duration>,
     /// The first cause of failure.
     failure: Option<Failure>,
+    /// The record has been written.
+    finished: bool,
     record: Record,
 }
 
@@ -145,6 +145,7 @@ pub enum Head {
 impl Exchange {
     pub fn begin<H: RequestHead>(scope: Arc<RequestScope>, arrival: Arrival<'_, H>) -> Self {
         let (head, listener) = (arrival.head, scope.listener());
+        scope.counters().accept();
         let origin =
             Origin::new(arrival.identity, arrival.secured.is_some(), &listener.trusted_proxies, head);
         let request_id = RequestId::of(head);
@@ -201,6 +202,7 @@ impl Exchange {
             size: HeadSize::default(),
             patience: None,
             failure: None,
+            finished: false,
             held: Held::All(scope),
             origin,
             secured: arrival.secured,
@@ -318,10 +320,6 @@ impl Exchange {
     /// The endpoint of the attempt that is under way.
     pub fn endpoint(&self) -> Option<&Arc<Endpoint>> {
         self.open.as_ref().map(|open| open.lease.endpoint())
-    }
-
-    fn held(&self) -> &Held {
-        &self.held
     }
 
     /// What the request still needs once its response is on its way.

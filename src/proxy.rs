@@ -19,7 +19,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::timeout;
 
-use crate::exchange::{Arrival, Exchange, Failure, Next, Tracked};
+use crate::exchange::{Arrival, Exchange, Failure, Next};
 use crate::lifecycle::Lifecycle;
 use crate::listener_state::ListenerState;
 use crate::pool::Wait;
@@ -53,7 +53,7 @@ impl Carrier {
         listener_state.in_force(&snapshot).is_some_and(|listener| listener.h2c)
     }
 
-    fn begin(&self, session: &Session) -> Option<Tracked> {
+    fn begin(&self, session: &Session) -> Option<Exchange> {
         let visit = Visit::of(session)?;
         let scope = self.scopes.of(&visit.listener_state)?;
         let request = session.req_header();
@@ -68,7 +68,7 @@ impl Carrier {
             now: Instant::now(),
             time: SystemTime::now(),
         };
-        Some(Tracked::new(Exchange::begin(scope, arrival)))
+        Some(Exchange::begin(scope, arrival))
     }
 
     /// Decides a waiting request anew, if the config in force is newer than its own; `true`: it has done so.

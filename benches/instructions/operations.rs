@@ -138,7 +138,7 @@ fn life() -> Box<dyn FnMut()> {
         let mut exchange = traffic::begin(&pinned, &read.view(), &client, times);
         traffic::admit_and_connect(&mut exchange, &read.view(), times);
         traffic::answer(&mut exchange, times);
-        black_box(exchange.finish(Some(200), 100, times.later()));
+        black_box(exchange.finish(Some(200), 100, times.later()).status);
     })
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use evenkeel::config;
-use evenkeel::exchange::{Tracked, decide};
+use evenkeel::exchange::decide;
 use evenkeel::listener_state::ListenerState;
 use evenkeel::pool::{Holds, Lease, Picked, Pool, TriedEndpoints};
 use evenkeel::snapshot::Snapshot;
@@ -150,10 +150,10 @@ fn life() -> ForWorkers {
         let (scope, read, times) = (traffic::pinned(&snapshot, &telemetry), Read::of(PLAIN), Times::new());
         let client = traffic::client();
         at_once(move || {
-            let mut tracked = Tracked::new(traffic::begin(&scope, &read.view(), &client, times));
-            traffic::admit_and_connect(&mut tracked, &read.view(), times);
-            traffic::answer(&mut tracked, times);
-            tracked.finish(Some(200), 100, times.later());
+            let mut exchange = traffic::begin(&scope, &read.view(), &client, times);
+            traffic::admit_and_connect(&mut exchange, &read.view(), times);
+            traffic::answer(&mut exchange, times);
+            exchange.finish(Some(200), 100, times.later());
         })
     })
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use evenkeel::exchange::{RequestScope, Tracked};
+use evenkeel::exchange::RequestScope;
 
 use super::traffic::{self, PLAIN, Read, Times};
 
@@ -58,10 +58,10 @@ fn serve(scope: &Arc<RequestScope>) -> Duration {
     let (read, times, client) = (Read::of(PLAIN), Times::new(), traffic::client());
     let begun = processor_time();
     for _ in 0..TIMES {
-        let mut tracked = Tracked::new(traffic::begin(scope, &read.view(), &client, times));
-        traffic::admit_and_connect(&mut tracked, &read.view(), times);
-        traffic::answer(&mut tracked, times);
-        tracked.finish(Some(200), 100, times.later());
+        let mut exchange = traffic::begin(scope, &read.view(), &client, times);
+        traffic::admit_and_connect(&mut exchange, &read.view(), times);
+        traffic::answer(&mut exchange, times);
+        exchange.finish(Some(200), 100, times.later());
     }
     processor_time() - begun
 }

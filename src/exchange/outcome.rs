@@ -33,10 +33,11 @@ impl Exchange {
         reply
     }
 
-    /// Ends the request, and returns its record.
+    /// Ends the request: writes its record, and returns it.
     ///
     /// `status` is what the client was sent, `bytes_out` the body bytes that it took.
     pub fn finish(&mut self, status: Option<u16>, bytes_out: u64, now: Instant) -> NamedRecord<'_> {
+        self.finished = true;
         if let Some(open) = &mut self.open
             && let Some(cause) = self.record.cause
         {
@@ -49,6 +50,15 @@ impl Exchange {
         self.record.outcome = self.outcome();
         self.record.bytes_out = bytes_out;
         self.record.duration = now.saturating_duration_since(self.started);
+        let record = self.named_record();
+        self.held.telemetry().record(record, now);
+        // Last: a stop ends the process as soon as no request counts as in flight, and all records must be written
+        // then.
+        self.held.counters().close(record.outcome);
+        record
+    }
+
+    fn named_record(&self) -> NamedRecord<'_> {
         let names = self.held.names(self.route);
         NamedRecord {
             record: &self.record,
@@ -72,15 +82,28 @@ impl Exchange {
     }
 
     /// The status of the response that is under way.
-    pub(super) fn status_of_endpoint(&self) -> Option<u16> {
+    fn status_of_endpoint(&self) -> Option<u16> {
         match self.open.as_ref()?.result {
             AttemptResult::Status(status) => Some(status),
             AttemptResult::Failed(_) => None,
         }
     }
+}
 
-    /// Bytes of the response's body on their way so far.
-    pub(super) fn bytes_out(&self) -> u64 {
-        self.record.bytes_out
+impl Drop for Exchange {
+    /// Writes the record of a request that its engine dropped, in a panic or because a stop cuts it.
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        let now = Instant::now();
+        if std::thread::panicking() {
+            self.failed(Failure::Internal, Some("dropped before its end".into()));
+            self.finish(Some(Failure::Internal.status().as_u16()), 0, now);
+        } else {
+            self.failed(Failure::Stopped, None);
+            let status = self.status_of_endpoint().unwrap_or(Failure::Stopped.status().as_u16());
+            self.finish(Some(status), self.record.bytes_out, now);
+        }
     }
 }

@@ -95,6 +95,10 @@ impl RequestScope {
         &self.snapshot
     }
 
+    pub(super) fn counters(&self) -> &ListenerCounters {
+        &self.context.counters
+    }
+
     fn response_scope(&self, place: usize) -> Option<&Arc<ResponseScope>> {
         let route = self.snapshot.routes().get(place)?;
         let make = || {

@@ -11,7 +11,7 @@ use super::{ClientStream, tunnel};
 use crate::body::{ReadError, Transfer, TransferError, WaitsFor};
 use crate::config::{self, Listener};
 use crate::endpoint::EndpointStream;
-use crate::exchange::{Failed, Failure, Head, Tracked};
+use crate::exchange::{Exchange, Failed, Failure, Head};
 use crate::message::{Framing, RequestFields, ResponseHead, Version};
 use crate::routing::RequestHead;
 use crate::worker::deadline::Elapsed;
@@ -49,7 +49,7 @@ enum Waits {
 
 pub struct Attempt<'a, C, E> {
     client: &'a mut C,
-    exchange: &'a mut Tracked,
+    exchange: &'a mut Exchange,
     endpoint: E,
     listener: &'a Listener,
     pool: &'a config::Pool,
@@ -66,7 +66,7 @@ pub struct Attempt<'a, C, E> {
 impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     pub fn new(
         client: &'a mut C,
-        exchange: &'a mut Tracked,
+        exchange: &'a mut Exchange,
         endpoint: E,
         listener: &'a Listener,
         pool: &'a config::Pool,

@@ -14,7 +14,6 @@ use crate::endpoint::http2::Http2Endpoint;
 use crate::endpoint::idle_pool::Connection;
 use crate::exchange::{
     Arrival, Circumstances, Exchange, Failed, Failure, Next, OwnListener, RequestScope, ResponseScope,
-    Tracked,
 };
 use crate::message::{RequestFields, Version};
 use crate::pool::{Endpoint, Wait};
@@ -25,7 +24,7 @@ use crate::worker::deadline::Elapsed;
 pub(super) struct Request<'a, C> {
     pub client: &'a mut C,
     pub listener: Arc<OwnListener>,
-    pub exchange: Tracked,
+    pub exchange: Exchange,
     pub sent: Sent,
 }
 
@@ -82,7 +81,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
             now,
             time: client.worker().clock.time_of_day(now),
         };
-        let mut exchange = Tracked::new(Exchange::begin(scope, arrival));
+        let mut exchange = Exchange::begin(scope, arrival);
         drop(head);
         if let Some(queued) = client.queued() {
             exchange.was_queued(queued);

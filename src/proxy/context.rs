@@ -4,14 +4,14 @@ use pingora_core::{Error, ErrorType, Result};
 
 use super::connection::Slot;
 use super::watch::{Busy, Limit};
-use crate::exchange::{Failure, Tracked};
+use crate::exchange::{Exchange, Failure};
 
 /// Empty at first: Pingora creates the context before it has read a request.
 #[derive(Default)]
 pub struct Context(Option<Box<RequestState>>);
 
 pub struct RequestState {
-    pub exchange: Tracked,
+    pub exchange: Exchange,
     /// Finds the current attempt's connection if Pingora has no descriptor of it.
     pub slot: Option<Slot>,
     /// The current attempt's use of its connection, until the endpoint has sent its whole response.
@@ -23,7 +23,7 @@ pub struct RequestState {
 }
 
 impl Context {
-    pub fn begin(&mut self, exchange: Tracked) {
+    pub fn begin(&mut self, exchange: Exchange) {
         self.0 =
             Some(Box::new(RequestState { exchange, slot: None, busy: None, failure: None, begun: false }));
     }

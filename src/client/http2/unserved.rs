@@ -7,7 +7,7 @@ use h2::Reason;
 
 use super::sent_frames::SentFrame;
 use super::shared::Shared;
-use crate::exchange::{Arrival, Exchange, Failure, Tracked};
+use crate::exchange::{Arrival, Exchange, Failure};
 use crate::routing::RequestHead;
 use crate::telemetry::record::Protocol;
 
@@ -47,7 +47,7 @@ fn log(
         now,
         time: shared.worker.clock.time_of_day(now),
     };
-    let mut exchange = Tracked::new(Exchange::begin(scope, arrival));
+    let mut exchange = Exchange::begin(scope, arrival);
     exchange.failed(failure, detail.map(str::to_owned));
     exchange.finish(Some(failure.status().as_u16()), 0, now);
 }
