@@ -375,15 +375,23 @@ impl Pool {
         }
     }
 
+    /// What is shown is in force: requests that come later are picked an endpoint by these states.
     pub fn status(&self) -> PoolStatus {
+        let before = self.picker.rotation();
+        let standings: Vec<HealthStatus> =
+            before.members().map(|member| member.endpoint.health_status()).collect();
+        // After the states have been read: none of them may be newer than the rotation.
+        self.publish_health();
         let rotation = self.picker.rotation();
+        let same = Arc::ptr_eq(rotation.backends(), before.backends());
+        let rotation = if same { rotation } else { before };
         let loads: Vec<_> = rotation.members().map(|member| (member, member.endpoint.load())).collect();
         let total: u64 = loads.iter().map(|(_, load)| load.requests).sum();
         let endpoints = loads
             .iter()
+            .zip(standings)
             .zip(rotation.expected_shares())
-            .map(|((member, load), expected_share)| {
-                let standing = member.endpoint.health_status();
+            .map(|(((member, load), standing), expected_share)| {
                 EndpointStatus {
                     address: member.endpoint.label().to_string(),
                     state: standing.state,

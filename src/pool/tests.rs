@@ -255,6 +255,19 @@ fn who_refuses_one_is_passed_over_by_the_others_and_comes_back_with_a_connection
     assert_eq!(counts(&picks(&pool, 9)), BTreeMap::from([('a', 3), ('b', 3), ('c', 3)]));
 }
 
+/// Whoever has read a state in a status may count on it, even if the rotation was about to be rebuilt.
+#[test]
+fn a_state_that_is_shown_is_in_force() {
+    let pool = equal(2);
+    assert!(refuse(&pool, 0));
+    assert_eq!(pool.status().endpoints[0].state, EndpointState::Unreachable);
+    assert_eq!(picks(&pool, 4), "bbbb");
+    pool.connected(&pool.members()[0].endpoint);
+    let shown = pool.status();
+    assert_eq!((shown.endpoints[0].state, shown.endpoints[0].expected_share), (EndpointState::Healthy, 0.5));
+    assert_eq!(counts(&picks(&pool, 4)), BTreeMap::from([('a', 2), ('b', 2)]));
+}
+
 /// Even before the rotation is rebuilt, as a retry looks at the endpoints themselves.
 #[test]
 fn a_retry_passes_over_at_once_who_refused_another() {
