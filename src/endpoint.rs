@@ -12,11 +12,13 @@ pub mod http1;
 pub mod http2;
 pub mod idle_pool;
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::body::{BodySink, BodySource};
 use crate::exchange::{Edits, Failed};
 use crate::message::ResponseHead;
+use crate::pool::Endpoint;
 
 /// One attempt's stream to an endpoint. Its implementations begin with the request's head.
 pub trait EndpointStream: BodySource + BodySink {
@@ -51,8 +53,11 @@ pub trait EndpointStream: BodySource + BodySink {
     /// `whole`: the deadline of the whole request, which need not be the endpoint's fault.
     fn is_late(&mut self, whole: bool);
 
-    /// The client has the whole response: keeps the connection for the next request, where it can be used again.
-    fn finish(self);
+    /// The client has the whole response: keeps the connection for the next request to `endpoint`, where it can be used
+    /// again.
+    ///
+    /// `endpoint` is passed in, not held: all workers write its reference count.
+    fn finish(self, endpoint: &Arc<Endpoint>);
 }
 
 /// The request as an endpoint gets it.

@@ -391,25 +391,23 @@ impl Pool {
             .iter()
             .zip(standings)
             .zip(rotation.expected_shares())
-            .map(|(((member, load), standing), expected_share)| {
-                EndpointStatus {
-                    address: member.endpoint.label().to_string(),
-                    state: standing.state,
-                    since: unix_seconds(standing.since),
-                    reason: standing.reason.to_string(),
-                    weight: member.weight,
-                    backup: member.backup,
-                    requests: load.requests,
-                    in_flight: load.in_flight,
-                    idle_connections: load.idle_connections,
-                    failures: load.failures,
-                    bytes_in: load.bytes_in,
-                    bytes_out: load.bytes_out,
-                    share: if total == 0 { 0.0 } else { load.requests as f64 / total as f64 },
-                    expected_share,
-                    checks_passed: load.checks_passed,
-                    checks_failed: load.checks_failed,
-                }
+            .map(|(((member, load), standing), expected_share)| EndpointStatus {
+                address: member.endpoint.label().to_string(),
+                state: standing.state,
+                since: unix_seconds(standing.since),
+                reason: standing.reason.to_string(),
+                weight: member.weight,
+                backup: member.backup,
+                requests: load.requests,
+                in_flight: load.in_flight,
+                idle_connections: load.idle_connections,
+                failures: load.failures,
+                bytes_in: load.bytes_in,
+                bytes_out: load.bytes_out,
+                share: if total == 0 { 0.0 } else { load.requests as f64 / total as f64 },
+                expected_share,
+                checks_passed: load.checks_passed,
+                checks_failed: load.checks_failed,
             })
             .collect();
         PoolStatus {

@@ -23,8 +23,19 @@ impl Counted {
         each.map(|(operation, lines)| Self { operation: operation.name, lines, base }).collect()
     }
 
+    /// For each operation the one with fewer lines, or fewer writes.
+    pub fn lesser(one: Vec<Self>, other: Vec<Self>) -> Vec<Self> {
+        let each = one.into_iter().zip(other);
+        each.map(|(one, other)| if other.counts() < one.counts() { other } else { one }).collect()
+    }
+
+    /// How many lines, and how often they are written.
+    pub fn counts(&self) -> (usize, u32) {
+        (self.lines.len(), self.writes())
+    }
+
     /// How often one worker writes shared lines in one turn, rounded up.
-    pub fn writes(&self) -> u32 {
+    fn writes(&self) -> u32 {
         let all: u32 = self.lines.iter().map(|line| line.writes).sum();
         all.div_ceil(COUNTED * WORKERS as u32)
     }

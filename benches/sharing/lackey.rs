@@ -22,12 +22,14 @@ struct Hello {
     base: u64,
 }
 
-pub fn trace() -> Result<Traced, String> {
+/// `layout`: bytes to add to the environment.
+pub fn trace(layout: usize) -> Result<Traced, String> {
     let program = std::env::current_exe().map_err(|error| format!("this program is not found: {error}"))?;
     let mut child = Command::new("valgrind")
         .args(["--tool=lackey", "--trace-mem=yes", "--trace-sched=yes", "-v"])
         .arg(program)
         .arg(TRACED)
+        .env("EVENKEEL_LAYOUT", "x".repeat(layout))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::fs;
-use std::io;
 
 use super::counted::Counted;
 
@@ -23,10 +22,11 @@ pub struct Verdict<'a> {
 }
 
 impl Recorded {
-    pub fn read() -> io::Result<Self> {
+    pub fn read() -> Result<Self, String> {
         let mut recorded = Self::default();
-        for line in fs::read_to_string(FILE)?.lines().filter(|line| !line.starts_with('#')) {
-            let invalid = || io::Error::new(io::ErrorKind::InvalidData, format!("what is {line:?}?"));
+        let text = fs::read_to_string(FILE).map_err(|error| format!("{FILE}: {error}"))?;
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let invalid = || format!("{FILE}: what is {line:?}?");
             let mut parts = line.split('\t');
             let [Some(name), Some(lines), Some(writes), None] = std::array::from_fn(|_| parts.next()) else {
                 return Err(invalid());
@@ -37,14 +37,19 @@ impl Recorded {
         Ok(recorded)
     }
 
-    pub fn write(found: &[Counted]) -> io::Result<()> {
+    pub fn write(found: &[Counted]) -> Result<(), String> {
         let mut text = HEADER.to_owned();
         for counted in found {
-            let _ = writeln!(text, "{}\t{}\t{}", counted.operation, counted.lines.len(), counted.writes());
+            let (lines, writes) = counted.counts();
+            let _ = writeln!(text, "{}\t{lines}\t{writes}", counted.operation);
         }
-        fs::write(FILE, text)?;
+        fs::write(FILE, text).map_err(|error| format!("{FILE}: {error}"))?;
         println!("{FILE}: {} counts written", found.len());
         Ok(())
+    }
+
+    pub fn is_exceeded(&self, found: &[Counted]) -> bool {
+        found.iter().any(|counted| self.judge(counted).is_failure())
     }
 
     pub fn judge<'a>(&self, found: &'a Counted) -> Verdict<'a> {
@@ -59,23 +64,19 @@ impl Recorded {
 }
 
 impl Verdict<'_> {
-    fn now(&self) -> (usize, u32) {
-        (self.found.lines.len(), self.found.writes())
-    }
-
     pub fn is_failure(&self) -> bool {
-        let (lines, writes) = self.now();
+        let (lines, writes) = self.found.counts();
         self.before.is_none_or(|before| lines > before.0 || writes > before.1)
     }
 }
 
 impl fmt::Display for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (lines, writes) = self.now();
+        let (lines, writes) = self.found.counts();
         write!(f, "{}: lines in common {lines}, written {writes} times", self.found.operation)?;
         match self.before {
             None => write!(f, ", but nothing is recorded"),
-            Some(before) if before == self.now() => Ok(()),
+            Some(before) if before == self.found.counts() => Ok(()),
             Some((lines, writes)) => {
                 let what = if self.is_failure() { "more than" } else { "less than" };
                 write!(f, ", {what} the {lines} and {writes} recorded")

@@ -26,7 +26,6 @@ const GAP: usize = 512;
 /// One request on one connection.
 pub struct Http1Endpoint {
     worker: Rc<Worker>,
-    endpoint: Arc<Endpoint>,
     scope: Arc<ResponseScope>,
     connection: Connection,
     memory: Memory,
@@ -64,7 +63,7 @@ impl Http1Endpoint {
     /// Writes the request's head to memory; it is sent with the body.
     pub fn new<R: RequestFields>(
         worker: &Rc<Worker>,
-        (endpoint, scope): (&Arc<Endpoint>, &Arc<ResponseScope>),
+        scope: &Arc<ResponseScope>,
         connection: Connection,
         ask: &Ask<'_, R>,
     ) -> Self {
@@ -82,7 +81,6 @@ impl Http1Endpoint {
         input.leave_gap(GAP);
         Self {
             worker: worker.clone(),
-            endpoint: endpoint.clone(),
             scope: scope.clone(),
             connection,
             memory: Memory { worker: worker.clone(), input, response: worker.response() },
@@ -172,12 +170,12 @@ impl EndpointStream for Http1Endpoint {
     /// Nothing to do: the connection is closed when this is dropped.
     fn is_late(&mut self, _whole: bool) {}
 
-    fn finish(self) {
-        let Self { worker, endpoint, scope, connection, memory, reader, writer, .. } = self;
+    fn finish(self, endpoint: &Arc<Endpoint>) {
+        let Self { worker, scope, connection, memory, reader, writer, .. } = self;
         // Surplus bytes would be taken for the response to the next request.
         let is_over = writer.is_done() && reader.has_ended(&memory.input) && memory.input.is_empty();
         if self.reusable && self.write_error.is_none() && is_over {
-            worker.idle_pool.keep(&endpoint, connection, scope.pool(), Instant::now());
+            worker.idle_pool.keep(endpoint, connection, scope.pool(), Instant::now());
         }
         worker.give_back_head_memory(writer.into_memory());
     }

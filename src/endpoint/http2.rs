@@ -5,6 +5,7 @@ mod request;
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -18,6 +19,7 @@ use crate::body::{BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
 use crate::exchange::{Failed, Failure};
 use crate::http1::head::RESPONSE_FIELDS_MAX;
 use crate::message::{Framing, Http2Response, RequestFields};
+use crate::pool::Endpoint;
 pub use connections::{Connections, StreamPermit};
 
 /// One request's stream.
@@ -140,7 +142,7 @@ impl EndpointStream for Http2Endpoint {
         }
     }
 
-    fn finish(self) {}
+    fn finish(self, _endpoint: &Arc<Endpoint>) {}
 }
 
 impl BodySource for Http2Endpoint {

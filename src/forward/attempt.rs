@@ -308,8 +308,8 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
 
     /// Gives the endpoint's connection back if the client has the whole response.
     pub fn finish(self, answered: &Result<Answered, Failed>) {
-        if let Ok(Answered::Whole) = answered {
-            self.endpoint.finish();
+        if let (Ok(Answered::Whole), Some(endpoint)) = (answered, self.exchange.endpoint()) {
+            self.endpoint.finish(endpoint);
         }
     }
 

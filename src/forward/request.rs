@@ -164,13 +164,13 @@ impl<'a, C: ClientStream> Request<'a, C> {
     }
 
     async fn attempt(&mut self) -> Outcome {
-        let both = self.exchange.endpoint().cloned().zip(self.exchange.response_scope().cloned());
-        let Some((endpoint, scope)) = both else { return Outcome::Failed(Failure::Internal.into()) };
+        let scope = self.exchange.response_scope().cloned();
+        let Some(scope) = scope else { return Outcome::Failed(Failure::Internal.into()) };
         if self.exchange.speaks_http2() {
             // Boxed to keep the future of a request to HTTP/1.1 small.
-            return Box::pin(self.attempt_http2(&endpoint, &scope)).await;
+            return Box::pin(self.attempt_http2(&scope)).await;
         }
-        let asked = self.ask_http1(&endpoint, &scope).await;
+        let asked = self.ask_http1(&scope).await;
         let stream = match asked {
             Ok(stream) => stream,
             Err(failed) => return self.attempt_failed(failed),
@@ -182,8 +182,8 @@ impl<'a, C: ClientStream> Request<'a, C> {
     }
 
     /// The same for an endpoint of HTTP/2.
-    async fn attempt_http2(&mut self, endpoint: &Arc<Endpoint>, scope: &Arc<ResponseScope>) -> Outcome {
-        let asked = self.ask_http2(endpoint, scope).await;
+    async fn attempt_http2(&mut self, scope: &ResponseScope) -> Outcome {
+        let asked = self.ask_http2(scope).await;
         let stream = match asked {
             Ok(stream) => stream,
             Err(failed) => return self.attempt_failed(failed),
@@ -194,65 +194,33 @@ impl<'a, C: ClientStream> Request<'a, C> {
         self.conclude(answered)
     }
 
-    async fn ask_http1(
-        &mut self,
-        endpoint: &Arc<Endpoint>,
-        scope: &Arc<ResponseScope>,
-    ) -> Result<Http1Endpoint, Failed> {
-        let (pool, worker) = (scope.pool(), self.client.worker());
-        let kept = worker.idle_pool.take(endpoint, &pool.tls, self.client.now());
-        let connection = match kept {
+    async fn ask_http1(&mut self, scope: &Arc<ResponseScope>) -> Result<Http1Endpoint, Failed> {
+        let (client, pool) = (&mut *self.client, scope.pool());
+        let endpoint = self.exchange.endpoint().ok_or(Failure::Internal)?;
+        let connection = match client.worker().idle_pool.take(endpoint, &pool.tls, client.now()) {
             Some(connection) => connection,
             // Boxed to keep the future of a request that needs no new connection small.
-            None => Box::pin(self.connect(endpoint, pool)).await?,
+            None => Box::pin(connect(client, endpoint, pool)).await?,
         };
-        let worker = self.client.worker().clone();
         self.connected(connection.reused);
-        Ok(self.ask(endpoint, |ask| Http1Endpoint::new(&worker, (endpoint, scope), connection, ask)))
+        self.ask(|ask| Http1Endpoint::new(self.client.worker(), scope, connection, ask))
     }
 
-    async fn ask_http2(
-        &mut self,
-        endpoint: &Arc<Endpoint>,
-        scope: &Arc<ResponseScope>,
-    ) -> Result<Http2Endpoint, Failed> {
+    async fn ask_http2(&mut self, scope: &ResponseScope) -> Result<Http2Endpoint, Failed> {
+        let (client, pool) = (&mut *self.client, scope.pool());
         // An endpoint that refuses a stream has not processed it, so even a POST can be sent again.
-        self.client.keep_body();
-        let (pool, worker) = (scope.pool(), self.client.worker().clone());
+        client.keep_body();
+        let (worker, limit) = (client.worker().clone(), pool.timeouts.connect);
+        let endpoint = self.exchange.endpoint().ok_or(Failure::Internal)?;
         let permit = match worker.http2_connections.take(endpoint, pool) {
             Some(permit) => permit,
             None => {
-                let opened = worker.http2_connections.permit(endpoint, pool, pool.timeouts.connect);
-                Box::pin(self.in_time(opened, pool.timeouts.connect)).await?
+                let opened = worker.http2_connections.permit(endpoint, pool, limit);
+                Box::pin(in_time(client, opened, limit)).await?
             }
         };
         self.connected(permit.reused);
-        self.ask(endpoint, |ask| Http2Endpoint::open(permit, pool.tls.is_some(), ask))
-    }
-
-    async fn connect(&mut self, endpoint: &Endpoint, pool: &config::Pool) -> Result<Connection, Failed> {
-        let worker = self.client.worker().clone();
-        let opened = connect::open(&worker.idle_pool, endpoint, pool, connect::descriptor_deadline(pool));
-        let stream = self.in_time(opened, pool.timeouts.connect).await?;
-        Ok(Connection { stream, tls: pool.tls.clone(), opened: Instant::now(), reused: false })
-    }
-
-    /// Connects within `limit`, and before the request's own deadline.
-    async fn in_time<T>(
-        &mut self,
-        connects: impl Future<Output = Result<T, Failed>>,
-        limit: Duration,
-    ) -> Result<T, Failed> {
-        let timer = self.client.timer();
-        let connected = match timer.within(limit, connects).await {
-            Ok(connected) => connected,
-            Err(Elapsed) if timer.is_at_bound() => {
-                Err(Failed::new(Failure::RequestDeadline, "waiting for a connection".to_owned()))
-            }
-            Err(Elapsed) => Err(Failure::ConnectTimeout.into()),
-        };
-        self.client.tick();
-        connected
+        self.ask(|ask| Http2Endpoint::open(permit, pool.tls.is_some(), ask))?
     }
 
     fn connected(&mut self, reused: bool) {
@@ -261,14 +229,15 @@ impl<'a, C: ClientStream> Request<'a, C> {
     }
 
     /// Calls `write` with the request as the endpoint gets it.
-    fn ask<T>(&self, endpoint: &Endpoint, write: impl FnOnce(&Ask<'_, C::Request<'_>>) -> T) -> T {
+    fn ask<T>(&self, write: impl FnOnce(&Ask<'_, C::Request<'_>>) -> T) -> Result<T, Failed> {
         let (request, worker) = (self.client.request(), self.client.worker());
+        let host = self.exchange.endpoint().ok_or(Failure::Internal)?.written();
         let mut edits = worker.edits.take();
         self.exchange.request_edits(&request, request.connection(), &mut edits);
         let upgrade = request.is_upgrade() && self.exchange.is_upgrade();
-        let written = write(&Ask { request: &request, edits: &edits, host: endpoint.written(), upgrade });
+        let written = write(&Ask { request: &request, edits: &edits, host, upgrade });
         worker.edits.set(edits);
-        written
+        Ok(written)
     }
 
     /// Decides what follows an attempt whose request has been sent.
@@ -303,6 +272,35 @@ impl<'a, C: ClientStream> Request<'a, C> {
 
 pub(super) fn circumstances(client: &impl ClientStream, stale: bool) -> Circumstances {
     Circumstances { replayable: client.can_rewind(), reused: stale, response_begun: false }
+}
+
+async fn connect(
+    client: &mut impl ClientStream,
+    endpoint: &Endpoint,
+    pool: &config::Pool,
+) -> Result<Connection, Failed> {
+    let worker = client.worker().clone();
+    let opened = connect::open(&worker.idle_pool, endpoint, pool, connect::descriptor_deadline(pool));
+    let stream = in_time(client, opened, pool.timeouts.connect).await?;
+    Ok(Connection { stream, tls: pool.tls.clone(), opened: Instant::now(), reused: false })
+}
+
+/// Connects within `limit`, and before the request's own deadline.
+async fn in_time<T>(
+    client: &mut impl ClientStream,
+    connects: impl Future<Output = Result<T, Failed>>,
+    limit: Duration,
+) -> Result<T, Failed> {
+    let timer = client.timer();
+    let connected = match timer.within(limit, connects).await {
+        Ok(connected) => connected,
+        Err(Elapsed) if timer.is_at_bound() => {
+            Err(Failed::new(Failure::RequestDeadline, "waiting for a connection".to_owned()))
+        }
+        Err(Elapsed) => Err(Failure::ConnectTimeout.into()),
+    };
+    client.tick();
+    connected
 }
 
 /// Returns when the client has gone.
