@@ -69,7 +69,7 @@ impl Snapshot {
             .collect();
         Self {
             generation: previous.map_or(1, |previous| previous.generation + 1),
-            router: Router::new(&config.routes),
+            router: Router::new(config.routes.iter().map(|route| &route.matches)),
             listeners: config.listeners.iter().map(|listener| self::listener(listener, previous)).collect(),
             routes,
             pools,

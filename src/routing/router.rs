@@ -11,7 +11,7 @@ use ahash::AHashMap;
 
 use super::field_matchers::{header_holds, query_holds};
 use super::{RequestHead, host};
-use crate::config::{HostPattern, PathPattern, Pattern, Route, RouteMatch};
+use crate::config::{HostPattern, PathPattern, Pattern, RouteMatch};
 
 /// Finds the route of a request; built once per snapshot.
 #[derive(Debug, Default)]
@@ -101,15 +101,17 @@ pub enum Miss {
 }
 
 impl Router {
-    pub fn new(routes: &[Route]) -> Router {
+    /// Of the conditions of each route, in the order of the config.
+    pub fn new<'a>(routes: impl IntoIterator<Item = &'a RouteMatch>) -> Router {
+        let routes: Vec<&RouteMatch> = routes.into_iter().collect();
         let mut router = Router {
-            conditions: routes.iter().map(|route| Conditions::new(&route.matches)).collect(),
+            conditions: routes.iter().map(|matches| Conditions::new(matches)).collect(),
             ..Router::default()
         };
         let mut order: Vec<usize> = (0..routes.len()).collect();
-        order.sort_by_key(|route| rank(&routes[*route].matches));
+        order.sort_by_key(|route| rank(routes[*route]));
         for route in order {
-            let matches = &routes[route].matches;
+            let matches = routes[route];
             if matches.hosts.is_empty() {
                 router.any_host.add_all(&matches.paths, route);
             }

@@ -3,24 +3,25 @@
 use std::collections::HashMap;
 
 use super::router::rank;
-use crate::config::{HeaderMatch, HostPattern, PathPattern, QueryMatch, Route, RouteMatch, ValueMatch};
+use crate::config::{HeaderMatch, HostPattern, PathPattern, QueryMatch, RouteMatch, ValueMatch};
 
 /// Each route that gets no requests, with a route that gets them instead, as indexes.
 ///
 /// A rule is hidden by an earlier rule that holds whenever it does. Rules that are earlier by host or path are more
 /// specific and cannot hide all of it, so only rules of the same host and path are compared. Not detected: a regular
 /// expression that covers another one, and several rules that hide one together.
-pub fn shadowed_routes(routes: &[Route]) -> Vec<(usize, usize)> {
+pub fn shadowed_routes<'a>(routes: impl IntoIterator<Item = &'a RouteMatch>) -> Vec<(usize, usize)> {
+    let routes: Vec<&RouteMatch> = routes.into_iter().collect();
     let mut order: Vec<usize> = (0..routes.len()).collect();
-    order.sort_by_key(|route| rank(&routes[*route].matches));
+    order.sort_by_key(|route| rank(routes[*route]));
     let mut seen: HashMap<(HostKey<'_>, PathKey<'_>), Vec<usize>> = HashMap::new();
     let mut hidden = Vec::new();
     for route in order {
         let mut winner = None;
         let mut is_hidden = true;
-        for key in keys(&routes[route].matches) {
+        for key in keys(routes[route]) {
             let rules = seen.entry(key).or_default();
-            match rules.iter().find(|other| covers(&routes[**other].matches, &routes[route].matches)) {
+            match rules.iter().find(|other| covers(routes[**other], routes[route])) {
                 Some(other) if *other != route => winner = winner.or(Some(*other)),
                 Some(_) => {}
                 None => {

@@ -7,8 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{
-    HeaderMatch, HostPattern, PathPattern, Pattern, QueryMatch, Route, RouteLimits, RouteMatch, TestRequest,
-    ValueMatch,
+    HeaderMatch, HostPattern, PathPattern, Pattern, QueryMatch, Route, RouteMatch, TestRequest, ValueMatch,
 };
 
 fn request(text: &str, headers: &[(&str, &str)]) -> TestRequest {
@@ -33,7 +32,7 @@ fn routes(yaml: &str) -> Vec<Route> {
 }
 
 fn found(routes: &[Route], head: &impl RequestHead) -> String {
-    match Router::new(routes).find(head) {
+    match Router::new(routes.iter().map(|route| &route.matches)).find(head) {
         RouteOutcome::Matched(index, why) => format!("{}: {why}", routes[index].name),
         RouteOutcome::Missed(miss) => miss.to_string(),
     }
@@ -108,7 +107,7 @@ fn a_miss_says_what_came_nearest() {
     ] {
         assert_eq!(found(&routes, &request(text, &[])), expected, "{text}");
     }
-    assert_eq!(Router::new(&[]).find(&request("GET http://a/", &[])), RouteOutcome::Missed(Miss::Host));
+    assert_eq!(Router::new([]).find(&request("GET http://a/", &[])), RouteOutcome::Missed(Miss::Host));
 }
 
 #[test]
@@ -136,10 +135,9 @@ fn a_request_s_parts_are_a_head() {
 // === the model ===
 
 /// Every rule of every route, tried in order of precedence. Written from the words, not from the router.
-fn model(routes: &[Route], head: &TestRequest) -> Option<usize> {
+fn model(routes: &[RouteMatch], head: &TestRequest) -> Option<usize> {
     let mut rules = Vec::new();
-    for (index, route) in routes.iter().enumerate() {
-        let matches = &route.matches;
+    for (index, matches) in routes.iter().enumerate() {
         let hosts: Vec<Option<&HostPattern>> =
             if matches.hosts.is_empty() { vec![None] } else { matches.hosts.iter().map(Some).collect() };
         let paths: Vec<Option<&PathPattern>> =
@@ -151,14 +149,14 @@ fn model(routes: &[Route], head: &TestRequest) -> Option<usize> {
         }
     }
     rules.sort_by_key(|(host, path, index)| {
-        let matches = &routes[*index].matches;
+        let matches = &routes[*index];
         let rest = (matches.methods.is_empty(), Reverse(matches.headers.len()), Reverse(matches.query.len()));
         (host_rank(*host), path_rank(*path), rest, *index)
     });
     let holds = |(host, path, index): &(Option<&HostPattern>, Option<&PathPattern>, usize)| {
         host_matches(*host, &head.authority)
             && path_matches(*path, &head.path)
-            && rest_matches(&routes[*index].matches, head)
+            && rest_matches(&routes[*index], head)
     };
     rules.into_iter().find(holds).map(|(_, _, index)| index)
 }
@@ -250,30 +248,21 @@ fn value() -> impl Strategy<Value = ValueMatch> {
     ]
 }
 
-fn route() -> impl Strategy<Value = Route> {
+fn route() -> impl Strategy<Value = RouteMatch> {
     let methods = prop::collection::vec(prop::sample::select(&[Method::GET, Method::POST][..]), 0..2);
     let headers = prop::collection::btree_map(prop::sample::select(&["x-a", "x-b"][..]), value(), 0..3);
     let query = prop::collection::btree_map(prop::sample::select(&["a", "b"][..]), value(), 0..3);
     let conditions = (methods, headers, query);
     (prop::collection::vec(host(), 0..3), prop::collection::vec(path(), 0..3), conditions).prop_map(
-        |(hosts, paths, (methods, headers, query))| Route {
-            limits: RouteLimits::default(),
-            timeout: None,
-            name: "r".into(),
-            pool: "p".into(),
-            matches: RouteMatch {
-                hosts,
-                paths,
-                methods,
-                headers: headers
-                    .into_iter()
-                    .map(|(name, value)| HeaderMatch { name: name.parse().unwrap(), value })
-                    .collect(),
-                query: query
-                    .into_iter()
-                    .map(|(name, value)| QueryMatch { name: name.into(), value })
-                    .collect(),
-            },
+        |(hosts, paths, (methods, headers, query))| RouteMatch {
+            hosts,
+            paths,
+            methods,
+            headers: headers
+                .into_iter()
+                .map(|(name, value)| HeaderMatch { name: name.parse().unwrap(), value })
+                .collect(),
+            query: query.into_iter().map(|(name, value)| QueryMatch { name: name.into(), value }).collect(),
         },
     )
 }

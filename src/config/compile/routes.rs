@@ -235,7 +235,7 @@ impl Compiler<'_> {
     }
 
     fn unreachable_routes(&mut self, routes: &[Route], spans: &[Span]) {
-        for (hidden, winner) in routing::shadowed_routes(routes) {
+        for (hidden, winner) in routing::shadowed_routes(routes.iter().map(|route| &route.matches)) {
             let message = format!(
                 "the route `{}` gets no requests: `{}` always wins over it",
                 routes[hidden].name, routes[winner].name
