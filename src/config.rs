@@ -13,7 +13,7 @@ mod decode;
 mod environment;
 mod mask;
 pub mod model;
-mod pattern;
+mod patterns;
 mod raw;
 mod report;
 mod scalar;
@@ -28,7 +28,6 @@ mod write;
 mod tests;
 
 pub use model::*;
-pub use pattern::Pattern;
 pub use raw::schema;
 pub use report::{Problem, Report, Severity};
 pub use scalar::duration;
@@ -36,7 +35,7 @@ pub use secret::Secret;
 pub use write::short_form;
 
 use decode::Context;
-use pattern::Patterns;
+use patterns::Patterns;
 use source::Source;
 
 use crate::file;

@@ -19,19 +19,22 @@
 
 mod field_matchers;
 mod host;
+mod matching;
 pub mod path;
+mod pattern;
 mod router;
 mod shadowed;
 
 #[cfg(test)]
 mod tests;
 
+pub use matching::{HeaderMatch, HostPattern, PathPattern, QueryMatch, RouteMatch, ValueMatch};
+pub use path::{EscapedSlashes, PathRules};
+pub use pattern::{Pattern, PatternError};
 pub use router::{HostKind, Miss, PathKind, RouteOutcome, Router, Why};
 pub use shadowed::shadowed_routes;
 
 use std::borrow::Cow;
-
-use crate::config::TestRequest;
 
 /// Read access to a request's head, independent of the engine and of the HTTP version.
 ///
@@ -91,29 +94,5 @@ impl RequestHead for http::request::Parts {
 
     fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
         self.headers.get_all(name).iter().for_each(|value| each(&readable(value.as_bytes())));
-    }
-}
-
-impl RequestHead for TestRequest {
-    fn method(&self) -> &str {
-        self.method.as_str()
-    }
-
-    fn authority(&self) -> &str {
-        // A `Host` field that the test sets overrides the host of its URL.
-        self.header("host").unwrap_or(&self.authority)
-    }
-
-    fn path(&self) -> &str {
-        &self.path
-    }
-
-    fn query(&self) -> Option<&str> {
-        self.query.as_deref()
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.headers.iter().find(|(other, _)| other.as_str() == name)?;
-        value.to_str().ok()
     }
 }

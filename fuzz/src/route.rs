@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use evenkeel::config::{EscapedSlashes, PathRules, Route};
-use evenkeel::routing::{RequestHead, Router, path};
+use evenkeel::config::Route;
+use evenkeel::routing::{EscapedSlashes, PathRules, RequestHead, Router, path};
 
 const CONFIG: &str = r#"
 listeners: [{ address: ":80" }]

@@ -7,7 +7,7 @@ use crate::config::model::{
     AccessLog, Admin, AdminListen, Config, Listener, Log, MaxMemory, Pool, Route, RouteLimits, Server,
     StateDirectory,
 };
-use crate::config::pattern::Patterns;
+use crate::config::patterns::Patterns;
 use crate::config::raw::FileSection;
 use crate::config::scalar::Count;
 use crate::config::source::{Source, Span};

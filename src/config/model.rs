@@ -3,7 +3,6 @@
 //! Only `config::compile` makes a [`Config`]. It reports everything that is wrong with a file, so the rest of the
 //! program checks nothing again.
 
-use super::pattern::Pattern;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -15,6 +14,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 use super::secret::Secret;
+use crate::routing::{PathRules, RequestHead, RouteMatch};
 use crate::tls::{ClientTls, ServerTls};
 
 /// A whole valid config: the input of a snapshot.
@@ -244,25 +244,6 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// How paths are brought into the form that routes match and endpoints get.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PathRules {
-    /// Take `//` for `/`.
-    pub merge_slashes: bool,
-    pub escaped_slashes: EscapedSlashes,
-}
-
-/// What is done with `%2F`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EscapedSlashes {
-    /// It stays, and does not end its segment.
-    Keep,
-    /// The request is answered 400.
-    Refuse,
-    /// It becomes a slash.
-    Decode,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the request's header fields (431 above).
@@ -330,63 +311,6 @@ pub enum RouteBodyLimit {
     OfListener,
     Off,
     Bytes(u64),
-}
-
-/// Conditions that must all hold; within `hosts`, `paths` and `methods` one is enough; an empty list matches all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct RouteMatch {
-    pub hosts: Vec<HostPattern>,
-    pub paths: Vec<PathPattern>,
-    pub methods: Vec<Method>,
-    pub headers: Vec<HeaderMatch>,
-    pub query: Vec<QueryMatch>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum HostPattern {
-    /// Lower case, without port or trailing dot.
-    Exact(String),
-    /// `*.example.com` keeps `example.com`: one label or more before it.
-    Wildcard(String),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PathPattern {
-    Exact(String),
-    /// Whole segments: `/v1` matches `/v1` and `/v1/x`, not `/v10`. Stored without trailing slash, `/` as "".
-    Prefix(String),
-    Regex(Pattern),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderMatch {
-    pub name: HeaderName,
-    pub value: ValueMatch,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueryMatch {
-    pub name: String,
-    pub value: ValueMatch,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-pub enum ValueMatch {
-    Exact(String),
-    Regex(Pattern),
-    /// Any value.
-    Present,
-}
-
-/// Omits the value, which may be a token.
-impl fmt::Debug for ValueMatch {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Exact(_) => "Exact(***)",
-            Self::Regex(_) => "Regex(***)",
-            Self::Present => "Present",
-        })
-    }
 }
 
 /// A named group of interchangeable endpoints.
@@ -585,4 +509,28 @@ pub struct TestRequest {
     pub path: String,
     pub query: Option<String>,
     pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl RequestHead for TestRequest {
+    fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    fn authority(&self) -> &str {
+        // A `Host` field that the test sets overrides the host of its URL.
+        self.header("host").unwrap_or(&self.authority)
+    }
+
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(other, _)| other.as_str() == name)?;
+        value.to_str().ok()
+    }
 }

@@ -5,12 +5,13 @@
 
 use super::decode::{AutoOr, List, Named, OrOff, ShortOr};
 use super::model::{
-    AccessFormat, AdminListen, EndpointAddress, Engine, EscapedSlashes, EventFormat, ListenAddress,
-    ProxyProtocol, StateDirectory,
+    AccessFormat, AdminListen, EndpointAddress, Engine, EventFormat, ListenAddress, ProxyProtocol,
+    StateDirectory,
 };
 use super::scalar::{Count, Flag, Name, Period, Size, SizeIn, Switch, words};
 use super::secret::Secret;
 use super::section::section;
+use crate::routing::EscapedSlashes;
 
 mod matching;
 mod outputs;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::RequestHead;
-use crate::config::{HeaderMatch, QueryMatch, ValueMatch};
+use super::matching::{HeaderMatch, QueryMatch, ValueMatch};
 
 pub(super) fn header_holds(condition: &HeaderMatch, head: &impl RequestHead) -> bool {
     match (head.header(condition.name.as_str()), &condition.value) {
@@ -93,7 +93,7 @@ mod tests {
         assert!(!query_holds(&present, Some("ab=1")));
         let regex = QueryMatch {
             name: "a".into(),
-            value: ValueMatch::Regex(crate::config::Pattern::new("^é$").unwrap()),
+            value: ValueMatch::Regex(crate::routing::Pattern::new("^é$").unwrap()),
         };
         assert!(query_holds(&regex, Some("a=%C3%A9")));
         assert!(!query_holds(&regex, Some("a=%C3")));

@@ -19,7 +19,24 @@
 
 use std::borrow::Cow;
 
-use crate::config::{EscapedSlashes, PathRules};
+/// How paths are brought into the form that routes match and endpoints get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathRules {
+    /// Take `//` for `/`.
+    pub merge_slashes: bool,
+    pub escaped_slashes: EscapedSlashes,
+}
+
+/// What is done with `%2F`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    /// It stays, and does not end its segment.
+    Keep,
+    /// The request is answered 400.
+    Refuse,
+    /// It becomes a slash.
+    Decode,
+}
 
 /// Why a path is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

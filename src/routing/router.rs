@@ -10,8 +10,9 @@ use std::fmt;
 use ahash::AHashMap;
 
 use super::field_matchers::{header_holds, query_holds};
+use super::matching::{HeaderMatch, HostPattern, PathPattern, QueryMatch, RouteMatch};
+use super::pattern::Pattern;
 use super::{RequestHead, host};
-use crate::config::{HostPattern, PathPattern, Pattern, RouteMatch};
 
 /// Finds the route of a request; built once per snapshot.
 #[derive(Debug, Default)]
@@ -41,8 +42,8 @@ struct Paths {
 #[derive(Debug)]
 struct Conditions {
     methods: Vec<http::Method>,
-    headers: Vec<crate::config::HeaderMatch>,
-    query: Vec<crate::config::QueryMatch>,
+    headers: Vec<HeaderMatch>,
+    query: Vec<QueryMatch>,
 }
 
 /// The route that matched, or the condition at which the nearest one failed.

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::matching::{HeaderMatch, HostPattern, PathPattern, QueryMatch, RouteMatch, ValueMatch};
 use super::router::rank;
-use crate::config::{HeaderMatch, HostPattern, PathPattern, QueryMatch, RouteMatch, ValueMatch};
 
 /// Each route that gets no requests, with a route that gets them instead, as indexes.
 ///

@@ -6,9 +6,7 @@ use http::Method;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{
-    HeaderMatch, HostPattern, PathPattern, Pattern, QueryMatch, Route, RouteMatch, TestRequest, ValueMatch,
-};
+use crate::config::{Route, TestRequest};
 
 fn request(text: &str, headers: &[(&str, &str)]) -> TestRequest {
     let (method, url) = text.split_once(' ').unwrap();

@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::{Compiler, DEFAULT_NAME};
 use crate::config::decode::{Context, List, OrOff, Spanned, Value};
 use crate::config::model::{
-    ClientTimeouts, ConnectionLimits, Engine, Http2, Limits, ListenAddress, Listener, PathRules,
-    ProxyProtocol,
+    ClientTimeouts, ConnectionLimits, Engine, Http2, Limits, ListenAddress, Listener, ProxyProtocol,
 };
 use crate::config::raw::{FileSection, HstsSection, ListenerSection};
 use crate::config::scalar::{Count, Size};
 use crate::config::source::Span;
 use crate::config::tree::{Kind, Node};
+use crate::routing::PathRules;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 

@@ -2,8 +2,9 @@
 
 use super::Compiler;
 use crate::config::decode::{Fault, Spanned, shown};
-use crate::config::pattern::{ALL_BYTES_MAX, BYTES_MAX, Pattern, PatternError, WARN_BYTES};
+use crate::config::patterns::{ALL_BYTES_MAX, Refused, WARN_BYTES};
 use crate::config::raw::RegexText;
+use crate::routing::{Pattern, PatternError};
 
 const SMALLER: &str = "write + or * in place of counts such as {1,64}, and leave out (?u)";
 
@@ -23,7 +24,7 @@ impl Compiler<'_> {
         };
         match refused {
             // Reported once, since all that follow are beyond the limit, too.
-            PatternError::TooLargeTogether if !self.patterns.is_first_refusal() => {}
+            Refused::TooLargeTogether if !self.patterns.is_first_refusal() => {}
             refused => {
                 let fault = self.fault_of(text, refused);
                 self.context.fault(written.span, fault);
@@ -32,10 +33,10 @@ impl Compiler<'_> {
         None
     }
 
-    fn fault_of(&self, text: &str, error: PatternError) -> Fault {
+    fn fault_of(&self, text: &str, refused: Refused) -> Fault {
         let text = shown(text);
-        match error {
-            PatternError::Syntax(why) => {
+        match refused {
+            Refused::Alone(PatternError::Syntax(why)) => {
                 let has_look_around = ["(?=", "(?!", "(?<"].iter().any(|written| text.contains(written));
                 let remedy = if has_look_around {
                     "look-around is not there; use more routes instead"
@@ -44,14 +45,14 @@ impl Compiler<'_> {
                 };
                 Fault::new(format!("`{text}` is not a regular expression: {why}"), remedy)
             }
-            PatternError::Unicode => Fault::new(
+            Refused::Alone(PatternError::Unicode) => Fault::new(
                 format!("`{text}` has classes of characters beyond ASCII"),
                 "begin it with (?u), which makes it larger; paths have only ASCII when they are matched",
             ),
-            PatternError::TooLarge => {
-                Fault::new(format!("`{text}` takes more than {} of memory", kib(BYTES_MAX)), SMALLER)
+            Refused::Alone(PatternError::TooLarge) => {
+                Fault::new(format!("`{text}` takes more than {} of memory", kib(Pattern::BYTES_MAX)), SMALLER)
             }
-            PatternError::TooLargeTogether => {
+            Refused::TooLargeTogether => {
                 let message = format!(
                     "with this one, the regular expressions take more than {} of memory in all",
                     kib(ALL_BYTES_MAX)

@@ -7,13 +7,13 @@ use http::header::HOST;
 
 use super::{Compiler, DEFAULT_NAME};
 use crate::config::decode::{Named, OrOff, ShortOr, Spanned};
-use crate::config::model::{HeaderMatch, Listener, PathPattern, QueryMatch, Route, RouteMatch, ValueMatch};
+use crate::config::model::{Listener, Route};
 use crate::config::raw::{
     FileSection, MatchSection, PathForm, PathText, RouteSection, ValueForm, header_name,
 };
 use crate::config::source::Span;
 use crate::config::suggest;
-use crate::routing;
+use crate::routing::{self, HeaderMatch, PathPattern, QueryMatch, RouteMatch, ValueMatch};
 
 impl Compiler<'_> {
     pub(super) fn routes(&mut self, file: &FileSection, listeners: &[Listener]) -> Vec<Route> {

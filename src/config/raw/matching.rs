@@ -5,10 +5,11 @@ use serde_json::{Value as Json, json};
 
 use crate::config::address::is_host_name;
 use crate::config::decode::{Fault, List, Named, Scalar, ShortOr, shown};
-use crate::config::model::{HostPattern, TestRequest};
+use crate::config::model::TestRequest;
 use crate::config::scalar::{Flag, Name, Text};
 use crate::config::section::section;
 use crate::config::suggest;
+use crate::routing::HostPattern;
 
 section! {
     /// What a request must be like. All the keys that are written must hold; within `hosts`, `paths` and `methods` one

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::routing::{EscapedSlashes, HostPattern, PathRules, ValueMatch};
 
 const SHORT: &str = "listen: :8080\nendpoints: [10.0.0.1:3000, 10.0.0.2:3000]\n";
 

@@ -1,0 +1,125 @@
+//! The regular expressions of one config: what all may take, and each text compiled once.
+
+use std::collections::HashMap;
+
+use super::Config;
+use crate::routing::{PathPattern, Pattern, PatternError, ValueMatch};
+
+/// The memory that all of a config together may take.
+pub(crate) const ALL_BYTES_MAX: usize = 64 << 20;
+
+/// Above this, a warning is given.
+pub(crate) const WARN_BYTES: usize = 256 << 10;
+
+/// Why a config may not have an expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Alone(PatternError),
+    /// All of the config take more than [`ALL_BYTES_MAX`].
+    TooLargeTogether,
+}
+
+/// The patterns of one config by their texts, so that each is compiled once.
+pub(crate) struct Patterns {
+    /// Those of the previous config, which need not be compiled again.
+    known: HashMap<Box<str>, Pattern>,
+    /// `None`: refused as [`Refused::TooLargeTogether`].
+    used: HashMap<Box<str>, Option<Pattern>>,
+    /// What is left of [`ALL_BYTES_MAX`].
+    bytes_left: usize,
+    is_full: bool,
+    is_reported: bool,
+}
+
+impl Default for Patterns {
+    fn default() -> Self {
+        let (known, used) = Default::default();
+        Self { known, used, bytes_left: ALL_BYTES_MAX, is_full: false, is_reported: false }
+    }
+}
+
+impl Patterns {
+    /// For the config that follows this one.
+    pub(crate) fn after(config: &Config) -> Self {
+        let matches = config.routes.iter().map(|route| &route.matches);
+        let known = matches.flat_map(|matches| {
+            let paths = matches.paths.iter().filter_map(|path| match path {
+                PathPattern::Regex(pattern) => Some(pattern),
+                PathPattern::Exact(_) | PathPattern::Prefix(_) => None,
+            });
+            let headers = matches.headers.iter().map(|header| &header.value);
+            let values = headers.chain(matches.query.iter().map(|query| &query.value));
+            paths.chain(values.filter_map(|value| match value {
+                ValueMatch::Regex(pattern) => Some(pattern),
+                ValueMatch::Exact(_) | ValueMatch::Present => None,
+            }))
+        });
+        let known = known.map(|pattern| (pattern.as_str().into(), pattern.clone())).collect();
+        Self { known, ..Self::default() }
+    }
+
+    /// The pattern of this text, compiled if it is not known; and whether this is the first request for it.
+    pub(crate) fn get(&mut self, text: &str) -> Result<(Pattern, bool), Refused> {
+        if let Some(used) = self.used.get(text) {
+            return used.clone().map(|pattern| (pattern, false)).ok_or(Refused::TooLargeTogether);
+        }
+        let pattern = match self.known.get(text) {
+            Some(known) => known.clone(),
+            // Once the limit is exceeded nothing more is compiled, so that a refused config takes no more memory.
+            None if self.is_full => return Err(Refused::TooLargeTogether),
+            None => Pattern::new(text).map_err(Refused::Alone)?,
+        };
+        self.is_full |= pattern.bytes() > self.bytes_left;
+        self.bytes_left = self.bytes_left.saturating_sub(pattern.bytes());
+        self.used.insert(text.into(), (!self.is_full).then(|| pattern.clone()));
+        if self.is_full { Err(Refused::TooLargeTogether) } else { Ok((pattern, true)) }
+    }
+
+    /// Whether this is the first call: the limit for all together is reported once.
+    pub(crate) fn is_first_refusal(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_reported, true)
+    }
+
+    /// The one that takes the most memory.
+    pub(crate) fn largest(&self) -> Option<&Pattern> {
+        self.used.values().flatten().max_by_key(|pattern| pattern.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn together_they_have_a_limit_and_nothing_is_compiled_beyond_it() {
+        let mut patterns = Patterns { bytes_left: 100 << 10, ..Patterns::default() };
+        let number = |number: usize| format!(r"{number}[a-z]{{100}}");
+        let refused = (0..1000).find_map(|count| Some((count, patterns.get(&number(count)).err()?)));
+        let (count, why) = refused.expect("a limit");
+        assert_eq!(why, Refused::TooLargeTogether);
+        assert!(count > 1, "{count}");
+        assert!(patterns.is_first_refusal() && !patterns.is_first_refusal());
+        assert_eq!(patterns.get("x"), Err(Refused::TooLargeTogether), "small as it is");
+        assert_eq!(patterns.get("("), Err(Refused::TooLargeTogether), "it is not even looked at");
+        assert!(patterns.get(&number(0)).is_ok(), "it is there");
+    }
+
+    #[test]
+    fn what_is_known_or_written_twice_is_compiled_once() {
+        let text = "listeners: [{ address: '127.0.0.1:1' }]\npools: { p: ['127.0.0.1:2'] }\nroutes:\n  - { name: a, pool: p, match: { paths: [{ regex: ^/x }], headers: { a: { regex: ^y } } } }\n  - { name: b, pool: p, match: { paths: [/b], query: { q: { regex: ^y } } } }\n";
+        let config = crate::config::parse(text, "test").expect("a valid config");
+        let (PathPattern::Regex(path), ValueMatch::Regex(header), ValueMatch::Regex(query)) = (
+            &config.routes[0].matches.paths[0],
+            &config.routes[0].matches.headers[0].value,
+            &config.routes[1].matches.query[0].value,
+        ) else {
+            panic!("they are expressions")
+        };
+        let same = |a: &Pattern, b: &Pattern| std::ptr::eq(a.as_str(), b.as_str());
+        assert!(same(header, query));
+        let mut next = Patterns::after(&config);
+        let (again, is_new) = next.get("^/x").expect("a pattern");
+        assert!(is_new && same(&again, path));
+        assert!(!next.get("^/x").expect("a pattern").1);
+    }
+}

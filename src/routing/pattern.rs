@@ -1,0 +1,127 @@
+//! Regular expressions: their syntax and what one may take.
+
+use std::fmt;
+use std::sync::Arc;
+
+use regex_automata::meta::{self, BuildError};
+use regex_automata::nfa::thompson::WhichCaptures;
+use regex_automata::util::syntax;
+
+/// The cache of the lazy DFA, for each thread and direction of search.
+const CACHE_BYTES: usize = 128 << 10;
+
+/// A compiled regular expression. Clones share it.
+///
+/// Character classes are those of ASCII unless the expression has `(?u)`: Unicode's make it up to fifty times as large,
+/// and paths are ASCII only when they are matched.
+#[derive(Clone)]
+pub struct Pattern(Arc<Compiled>);
+
+struct Compiled {
+    text: Box<str>,
+    regex: meta::Regex,
+}
+
+/// Why an expression is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PatternError {
+    /// With the parser's message.
+    Syntax(String),
+    /// It has Unicode classes without `(?u)`.
+    Unicode,
+    /// It takes more than [`Pattern::BYTES_MAX`].
+    TooLarge,
+}
+
+// === impl Pattern ===
+
+impl Pattern {
+    /// The memory that one may take. Ordinary ones take some tens of KiB.
+    pub const BYTES_MAX: usize = 1 << 20;
+
+    pub fn new(text: &str) -> Result<Self, PatternError> {
+        let settings = meta::Config::new()
+            .utf8_empty(false)
+            .which_captures(WhichCaptures::None)
+            .nfa_size_limit(Some(Self::BYTES_MAX))
+            .hybrid_cache_capacity(CACHE_BYTES);
+        let syntax = syntax::Config::new().unicode(false).utf8(false);
+        let built = meta::Builder::new().configure(settings).syntax(syntax).build(text);
+        let regex = built.map_err(|error| PatternError::of(&error))?;
+        let pattern = Self(Arc::new(Compiled { text: text.into(), regex }));
+        if pattern.bytes() > Self::BYTES_MAX { Err(PatternError::TooLarge) } else { Ok(pattern) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0.text
+    }
+
+    /// Whether the text has a match anywhere.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.0.regex.is_match(text)
+    }
+
+    /// The memory that it takes, without the caches of threads.
+    pub fn bytes(&self) -> usize {
+        self.0.regex.memory_usage()
+    }
+}
+
+/// Compares the texts.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for Pattern {}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pattern").field(&self.0.text).finish()
+    }
+}
+
+// === impl PatternError ===
+
+impl PatternError {
+    fn of(error: &BuildError) -> Self {
+        if error.size_limit().is_some() {
+            return Self::TooLarge;
+        }
+        let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
+        // The last line is the message; those before it show the expression.
+        match text.lines().last().unwrap_or("").trim_start_matches("error: ") {
+            why if why.starts_with("Unicode not allowed") => Self::Unicode,
+            why if why.contains("size limit") => Self::TooLarge,
+            why => Self::Syntax(why.to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_those_of_ascii_unless_it_says_otherwise() {
+        let is_match = |pattern: &str, text: &str| Pattern::new(pattern).expect("a pattern").is_match(text);
+        assert!(is_match(r"^\w+$", "Abc_1") && !is_match(r"^\w+$", "é"));
+        assert!(is_match(r"(?u)^\w+$", "é") && is_match(r"^(?u:\w)+$", "é"));
+        assert!(is_match("^é$", "é") && is_match("(?i)^ABC$", "abc"));
+        assert!(is_match("x", "a-x-b"), "it is found anywhere");
+        assert_eq!(Pattern::new("[é]"), Err(PatternError::Unicode));
+        assert_eq!(Pattern::new(r"\p{Greek}"), Err(PatternError::Unicode));
+        assert!(is_match("(?u)^[é]$", "é"));
+    }
+
+    #[test]
+    fn ordinary_ones_are_small_and_large_ones_are_refused() {
+        let bytes = |text: &str| Pattern::new(text).expect("a pattern").bytes();
+        assert!(bytes(r"^/u1/[\w-]{1,64}/items/[\w-]{1,64}$") < 128 << 10);
+        assert!(bytes(r"^/v[0-9]+/") < 32 << 10);
+        assert_eq!(Pattern::new(r"(?u)\w{1000}"), Err(PatternError::TooLarge));
+        assert_eq!(Pattern::new("((a{100}){100}){100}"), Err(PatternError::TooLarge));
+        assert!(matches!(Pattern::new("("), Err(PatternError::Syntax(why)) if why == "unclosed group"));
+    }
+}
