@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::tz::Offset;
+use jiff::{SignedDuration, Timestamp};
+
 /// `0B`, `999B`, `1.2kB`, `34MB`: powers of 1000, two or three digits.
 pub fn bytes(value: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
@@ -45,10 +48,9 @@ pub fn long(value: Duration) -> String {
 
 /// `2026-11-24 12:00:01 UTC`, from seconds since the Unix epoch.
 pub fn date(seconds: f64) -> String {
-    let since = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let mut out = Vec::new();
-    super::time::date(&mut out, std::time::UNIX_EPOCH + since);
-    String::from_utf8_lossy(&out).into_owned()
+    let since = SignedDuration::try_from_secs_f64(seconds).unwrap_or_default();
+    let time = Timestamp::from_duration(since).unwrap_or_default();
+    Offset::UTC.to_datetime(time).strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// `1,234,567`
@@ -94,6 +96,13 @@ mod tests {
     fn long_times() {
         let shown = [0, 59, 60, 725, 7380, 86_400, 273_600].map(|s| long(Duration::from_secs(s)));
         assert_eq!(shown, ["0s", "59s", "1m 00s", "12m 05s", "2h 03m", "1d 00h", "3d 04h"]);
+    }
+
+    #[test]
+    fn dates_are_those_of_utc() {
+        let shown = [1_795_521_601.9, 0.0, f64::NAN, f64::MAX].map(date);
+        let epoch = "1970-01-01 00:00:00 UTC";
+        assert_eq!(shown, ["2026-11-24 12:00:01 UTC", epoch, epoch, epoch]);
     }
 
     #[test]

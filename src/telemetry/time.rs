@@ -66,15 +66,6 @@ pub(super) fn common_log(out: &mut Vec<u8>, time: SystemTime) {
     out.extend_from_slice(b" +0000");
 }
 
-/// `2026-11-24 12:00:01 UTC`
-pub(super) fn date(out: &mut Vec<u8>, time: SystemTime) {
-    let at = civil(time);
-    calendar(out, at);
-    out.push(b' ');
-    clock(out, at);
-    out.extend_from_slice(b" UTC");
-}
-
 fn calendar(out: &mut Vec<u8>, at: DateTime) {
     digits(out, at.year().unsigned_abs().into(), 4);
     out.push(b'-');
@@ -125,7 +116,6 @@ mod tests {
         assert_eq!(run(rfc3339, time), "2026-11-24T12:00:01.012345Z");
         assert_eq!(run(time_of_day, time), "12:00:01.012");
         assert_eq!(run(common_log, time), "24/Nov/2026:12:00:01 +0000");
-        assert_eq!(run(date, time), "2026-11-24 12:00:01 UTC");
     }
 
     #[test]
