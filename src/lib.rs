@@ -17,6 +17,7 @@ mod file;
 pub mod forward;
 mod header_field;
 pub mod http1;
+mod human;
 pub mod lifecycle;
 pub mod listener_state;
 mod log_throttle;

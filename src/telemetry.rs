@@ -2,7 +2,6 @@
 
 pub mod access;
 pub mod events;
-pub mod human;
 pub mod metrics;
 pub mod record;
 pub mod writer;

@@ -2,7 +2,7 @@
 
 use super::admin_request::AdminTarget;
 use super::{Exit, fail};
-use crate::telemetry::human;
+use crate::human;
 
 #[derive(Debug, clap::Args)]
 pub struct Health {

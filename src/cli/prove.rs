@@ -7,7 +7,7 @@ use evenkeel_prove::{Clients, Failure, Memory, Plan, Progress, ProveError, Repor
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, fail, print, print_json};
-use crate::telemetry::human;
+use crate::human;
 
 /// Threads for the clients and the endpoints together.
 const THREADS: usize = 2;

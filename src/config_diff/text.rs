@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{ConfigDiff, DiffItem, SetDiff};
-use crate::telemetry::human;
+use crate::human;
 
 /// How many added, changed or removed items of one kind are shown; the rest is counted.
 const ITEMS_MAX: usize = 12;

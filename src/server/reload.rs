@@ -46,9 +46,9 @@ use crate::admin::{ConfigChange, OperationOutcome, Verdict};
 use crate::config::{self, LoadError, Loaded, Report};
 use crate::config_diff::ConfigDiff;
 use crate::exchange;
+use crate::human;
 use crate::pool::Pool;
 use crate::snapshot::Snapshot;
-use crate::telemetry::human;
 use crate::telemetry::metrics::ReloadResult;
 
 /// The name in error messages of the text of the config in force.

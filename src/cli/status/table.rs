@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, ProcessState};
+use crate::human;
 use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
-use crate::telemetry::human;
 use crate::telemetry::metrics::request_balance::RequestBalance;
 
 const BOLD: &str = "1";

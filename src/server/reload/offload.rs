@@ -9,7 +9,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::file::Progress;
-use crate::telemetry::human;
+use crate::human;
 
 /// The limit for one file. A working file system answers in milliseconds; a sleeping disk or a slow network takes a
 /// second or two.

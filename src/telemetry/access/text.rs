@@ -5,8 +5,9 @@
 use std::io::Write;
 
 use crate::escape;
+use crate::human;
 use crate::telemetry::record::{AttemptResult, NamedRecord, Record};
-use crate::telemetry::{human, time};
+use crate::telemetry::time;
 
 /// Columns for the URL; a longer one pushes the rest of its line to the right.
 const URL_COLUMNS: usize = 32;
