@@ -1,5 +1,4 @@
-//! The endpoints' side of the engine `native`: connects, idle connections, and the stream of one attempt, over HTTP/1.1
-//! or HTTP/2.
+//! The endpoints' side of the engine `native`: the stream of one attempt, over HTTP/1.1 or HTTP/2.
 
 // What a client or an endpoint sends must never end a worker.
 #![cfg_attr(
@@ -7,10 +6,8 @@
     deny(clippy::indexing_slicing, clippy::expect_used, clippy::string_slice, clippy::unreachable)
 )]
 
-pub mod connect;
 pub mod http1;
 pub mod http2;
-pub mod idle_pool;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

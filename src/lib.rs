@@ -11,6 +11,7 @@ pub mod config;
 pub mod config_diff;
 mod directory;
 pub mod endpoint;
+pub mod endpoint_connections;
 mod escape;
 pub mod exchange;
 mod file;

@@ -20,8 +20,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use crate::client::handover::OtherCarrier;
-use crate::endpoint::http2::Connections;
-use crate::endpoint::idle_pool::IdlePool;
+use crate::endpoint_connections::http2::Connections;
+use crate::endpoint_connections::idle_pool::IdlePool;
 use crate::exchange::Edits;
 use crate::http1::head::{HeadRoom, Response};
 use crate::lifecycle::Lifecycle;

@@ -12,7 +12,7 @@ use std::thread;
 use arc_swap::ArcSwap;
 use evenkeel::client::connection::{self, Connection};
 use evenkeel::client::handover::{Handover, OtherCarrier};
-use evenkeel::endpoint::idle_pool::IdlePool;
+use evenkeel::endpoint_connections::idle_pool::IdlePool;
 use evenkeel::lifecycle::Lifecycle;
 use evenkeel::listener_state::ListenerState;
 use evenkeel::net::descriptors::Descriptors;

@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::idle_pool::Connection;
 use super::{Ask, EndpointStream};
 use crate::body::{BodySink, BodySource, Http1Reader, Http1Writer, ReadError};
+use crate::endpoint_connections::idle_pool::Connection;
 use crate::exchange::{Failed, Failure, ResponseScope};
 use crate::http1::head::{Parse, Response, ResponseView};
 use crate::http1::write::{self, RequestForm};

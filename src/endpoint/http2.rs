@@ -1,6 +1,5 @@
 //! HTTP/2 to an endpoint: each request is a stream of its own on a connection that others share.
 
-mod connections;
 mod request;
 
 use std::io;
@@ -16,11 +15,11 @@ use http::response;
 
 use super::{Ask, EndpointStream};
 use crate::body::{BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
+use crate::endpoint_connections::http2::StreamPermit;
 use crate::exchange::{Failed, Failure};
 use crate::http1::head::RESPONSE_FIELDS_MAX;
 use crate::message::{Framing, Http2Response, RequestFields};
 use crate::pool::Endpoint;
-pub use connections::{Connections, StreamPermit};
 
 /// One request's stream.
 pub struct Http2Endpoint {

@@ -8,10 +8,10 @@ use super::attempt::{Answered, Attempt, Sent};
 use super::{ClientStream, Ending};
 use crate::config;
 use crate::endpoint::Ask;
-use crate::endpoint::connect;
 use crate::endpoint::http1::Http1Endpoint;
 use crate::endpoint::http2::Http2Endpoint;
-use crate::endpoint::idle_pool::Connection;
+use crate::endpoint_connections::connect;
+use crate::endpoint_connections::idle_pool::Connection;
 use crate::exchange::{
     Arrival, Circumstances, Exchange, Failed, Failure, Next, OwnListener, RequestScope, ResponseScope,
 };

@@ -266,7 +266,7 @@ mod tests {
     use super::super::worker_load::{WorkerLoads, dispatchers};
     use super::*;
     use crate::config::{AccessFormat, AccessLog, LogOutput};
-    use crate::endpoint::idle_pool::IdlePool;
+    use crate::endpoint_connections::idle_pool::IdlePool;
     use crate::proxy::{Carrier, Proxy};
     use crate::snapshot::Snapshot;
     use crate::telemetry::metrics::Metrics;

@@ -19,7 +19,7 @@ use super::connection_limit::ConnectionLimit;
 use super::drain::DrainStage;
 use super::state::ServerState;
 use super::worker_load::{Assigned, Dispatcher, dispatchers};
-use crate::endpoint::idle_pool::IdlePool;
+use crate::endpoint_connections::idle_pool::IdlePool;
 use crate::proxy::{Carrier, Proxy};
 use crate::sharded_counter::use_own_shard;
 use crate::worker::Worker;

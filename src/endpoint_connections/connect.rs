@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 
 use crate::config;
-use crate::endpoint::idle_pool::IdlePool;
+use crate::endpoint_connections::idle_pool::IdlePool;
 use crate::exchange::{Failed, Failure};
 use crate::net::socket::Socket;
 use crate::net::stream::Stream;

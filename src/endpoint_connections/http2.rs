@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::config;
-use crate::endpoint::connect;
-use crate::endpoint::idle_pool::IdlePool;
+use crate::endpoint_connections::connect;
+use crate::endpoint_connections::idle_pool::IdlePool;
 use crate::exchange::{Failed, Failure};
 use crate::net::descriptors::{IdleStore, oldest};
 use crate::net::stream::Stream;
