@@ -7,9 +7,8 @@
 )]
 
 pub mod connection;
-pub mod handover;
 mod handshake;
 mod http1;
 pub mod http2;
-pub mod pipelined;
+pub mod preface;
 mod proxy_header;

@@ -7,7 +7,9 @@
 )]
 
 pub mod deadline;
+pub mod handover;
 pub mod http2_permits;
+pub mod pipelined;
 pub mod request_scopes;
 
 use std::cell::{Cell, RefCell};
@@ -19,7 +21,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use crate::client::handover::OtherCarrier;
 use crate::endpoint_connections::http2::Connections;
 use crate::endpoint_connections::idle_pool::IdlePool;
 use crate::exchange::Edits;
@@ -29,6 +30,7 @@ use crate::listener_state::ListenerState;
 use crate::net::buffer::{Buffer, HEAD};
 use crate::net::stream::Stream;
 use crate::worker::deadline::{Clock, Phase};
+use crate::worker::handover::OtherCarrier;
 use crate::worker::http2_permits::RequestPermits;
 use crate::worker::request_scopes::RequestScopes;
 

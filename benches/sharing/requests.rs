@@ -11,7 +11,6 @@ use std::thread;
 
 use arc_swap::ArcSwap;
 use evenkeel::client::connection::{self, Connection};
-use evenkeel::client::handover::{Handover, OtherCarrier};
 use evenkeel::endpoint_connections::idle_pool::IdlePool;
 use evenkeel::lifecycle::Lifecycle;
 use evenkeel::listener_state::ListenerState;
@@ -21,6 +20,7 @@ use evenkeel::snapshot::Snapshot;
 use evenkeel::telemetry::Telemetry;
 use evenkeel::telemetry::record::ClientAddress;
 use evenkeel::worker::Worker;
+use evenkeel::worker::handover::{Handover, OtherCarrier};
 use evenkeel::worker::request_scopes::RequestScopes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;

@@ -11,10 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::http1::Http1Client;
 
-use crate::client::handover::{Handover, Preface};
 use crate::client::handshake::{self, HandshakeError};
 use crate::client::http2::{self, Shared};
-use crate::client::pipelined::Pipelined;
+use crate::client::preface::Preface;
 use crate::client::proxy_header::{self, Unidentified};
 use crate::config::{Engine, Listener, ProxyProtocol};
 use crate::exchange::{ClientIdentity, Failed, Failure, OwnListener, RequestScope};
@@ -28,6 +27,8 @@ use crate::telemetry::record::ClientAddress;
 use crate::tls::{Secured, ServerTls};
 use crate::worker::Worker;
 use crate::worker::deadline::{Elapsed, Phase, Timer};
+use crate::worker::handover::Handover;
+use crate::worker::pipelined::Pipelined;
 
 /// How long a connection is kept after its last response, for the client to read it.
 pub const LINGER: Duration = Duration::from_secs(2);

@@ -23,7 +23,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::visit::Visit;
 use crate::client::connection::{LINGER, lingers};
-use crate::client::handover::Preface;
+use crate::client::preface::Preface;
 use crate::net::stream::Stream;
 
 #[derive(Debug)]

@@ -15,11 +15,11 @@ use tokio::time::timeout;
 
 use super::Carrier;
 use super::stream::PingoraStream;
-use crate::client::handover::{Handover, OtherCarrier};
-use crate::client::pipelined::Pipelined;
 use crate::exchange::ClientIdentity;
 use crate::listener_state::ListenerState;
 use crate::tls::Secured;
+use crate::worker::handover::{Handover, OtherCarrier};
+use crate::worker::pipelined::Pipelined;
 
 /// The state of one client's connection.
 pub struct Visit {

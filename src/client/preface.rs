@@ -1,33 +1,7 @@
-//! Hands a connection over to the engine `pingora`, once its client is identified.
-
-use std::pin::Pin;
-use std::sync::Arc;
-
-use crate::client::pipelined::Pipelined;
-use crate::exchange::ClientIdentity;
-use crate::listener_state::ListenerState;
-use crate::net::stream::Stream;
-use crate::tls::Secured;
+//! The bytes by which a client's connection is known to begin with HTTP/2.
 
 /// The first bytes of a connection that begins with HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// A client's connection, with all that the other engine needs to know of it.
-pub struct Handover {
-    pub stream: Stream,
-    /// Bytes that have been read from it.
-    pub ahead: Vec<u8>,
-    pub identity: ClientIdentity,
-    pub listener_state: Arc<ListenerState>,
-    pub secured: Option<Arc<Secured>>,
-    pub pipelined: Pipelined,
-}
-
-/// The engine that takes over such connections.
-pub trait OtherCarrier {
-    /// Serves the connection to its end.
-    fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>>;
-}
 
 /// Whether a connection begins with the preface of HTTP/2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

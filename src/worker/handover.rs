@@ -1,0 +1,27 @@
+//! Hands a connection over to the engine `pingora`, once its client is identified.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::pipelined::Pipelined;
+use crate::exchange::ClientIdentity;
+use crate::listener_state::ListenerState;
+use crate::net::stream::Stream;
+use crate::tls::Secured;
+
+/// A client's connection, with all that the other engine needs to know of it.
+pub struct Handover {
+    pub stream: Stream,
+    /// Bytes that have been read from it.
+    pub ahead: Vec<u8>,
+    pub identity: ClientIdentity,
+    pub listener_state: Arc<ListenerState>,
+    pub secured: Option<Arc<Secured>>,
+    pub pipelined: Pipelined,
+}
+
+/// The engine that takes over such connections.
+pub trait OtherCarrier {
+    /// Serves the connection to its end.
+    fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>>;
+}
