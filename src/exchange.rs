@@ -122,6 +122,15 @@ pub struct Arrival<'a, H> {
     pub time: SystemTime,
 }
 
+/// What is done with a request that is admitted.
+#[derive(Debug)]
+pub enum Admitted {
+    /// It goes to an endpoint: ask for the first attempt.
+    Forward,
+    /// It is answered here.
+    Reply(LocalReply),
+}
+
 /// What to do next for a request that has no response yet.
 pub enum Next {
     /// Send it to the endpoint of [`Exchange::endpoint`].
@@ -170,6 +179,7 @@ impl Exchange {
             bytes_in: 0,
             bytes_out: 0,
             generation: scope.snapshot().generation(),
+            action: None,
             attempts: SmallVec::new(),
             skipped: None,
             waited: None,
@@ -217,7 +227,7 @@ impl Exchange {
         &mut self,
         head: &H,
         fields: impl Iterator<Item = usize>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Admitted, Failure> {
         inject_fault(head);
         if self.short_of_memory {
             return Err(Failure::MemoryShort);
@@ -227,11 +237,14 @@ impl Exchange {
         if head.authority().is_empty() && self.record.protocol != Protocol::Http10 {
             return Err(Failure::MissingHost);
         }
-        self.check_way(head.authority())?;
+        self.check_certificate(head.authority())?;
+        if let Some(reply) = self.redirect_to_https() {
+            return reply.map(Admitted::Reply);
+        }
         self.patience = if self.grpc { grpc::timeout(head) } else { None };
         self.find_route(head)?;
         self.retries_left = self.pool().map_or(0, |pool| pool.spec().retry.limit);
-        Ok(())
+        Ok(Admitted::Forward)
     }
 
     /// Finds the route, and checks and applies its limits.
@@ -245,7 +258,7 @@ impl Exchange {
             return Err(Failure::NoRoute);
         };
         // HTTP/2 has no `Upgrade` (RFC 9113, section 8.6).
-        self.upgrade &= route.pool.spec().protocol == EndpointProtocol::Http11;
+        self.upgrade &= route.pool().spec().protocol == EndpointProtocol::Http11;
         let timeout = route.timeout.into_iter().chain(self.patience).min();
         self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
         self.size.fits_route(&route.limits)?;
@@ -265,9 +278,9 @@ impl Exchange {
         }
         let Held::All(scope) = self.held.clone() else { return Next::Fail(Failure::Internal) };
         let Some(route) = scope.route(self.route) else { return Next::Fail(Failure::NoRoute) };
-        match route.pool.pick(&self.tried) {
+        match route.pool().pick(&self.tried) {
             Picked::Endpoint { endpoint, failed_open, skipped } => {
-                let Some(lease) = self.lease(endpoint) else { return self.refused_by(&route.pool) };
+                let Some(lease) = self.lease(endpoint) else { return self.refused_by(route.pool()) };
                 self.stop_waiting(now);
                 self.record.failed_open |= failed_open;
                 self.record.skipped = skipped;
@@ -282,7 +295,7 @@ impl Exchange {
             }
             Picked::NoneHealthy { skipped } => {
                 self.record.skipped = skipped;
-                self.wait(&route.pool, now)
+                self.wait(route.pool(), now)
             }
         }
     }
@@ -339,7 +352,7 @@ impl Exchange {
     }
 
     pub fn pool(&self) -> Option<&Arc<Pool>> {
-        self.route().map(|route| &route.pool)
+        self.route().map(|route| route.pool())
     }
 
     /// The config of the request's pool; without endpoints after [`Exchange::let_go`].
@@ -392,7 +405,7 @@ impl Exchange {
         if !reused {
             open.connect = Some(now.saturating_duration_since(open.started));
             if let Some(route) = self.held.route(self.route) {
-                route.pool.connected(open.lease.endpoint());
+                route.pool().connected(open.lease.endpoint());
             }
         }
         self.permit = None;

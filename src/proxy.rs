@@ -19,7 +19,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::timeout;
 
-use crate::exchange::{Arrival, Exchange, Failure, Next};
+use crate::exchange::{Arrival, Exchange, Failure, LocalReply, Next};
 use crate::lifecycle::Lifecycle;
 use crate::listener_state::ListenerState;
 use crate::pool::Wait;
@@ -108,26 +108,34 @@ impl Carrier {
         if failure.status().as_u16() == 499 {
             return;
         }
-        let answer = state.exchange.local_reply(failure);
-        if !session.is_body_done() {
-            close_behind(session);
-        } else if !failure.leaves_connection() || self.has_to_close(session) {
+        if !failure.leaves_connection() {
             // A client that was refused may be hostile.
             session.set_keepalive(None);
         }
-        let Ok(mut response) = ResponseHeader::build(answer.status, Some(answer.headers.len())) else {
+        let reply = state.exchange.local_reply(failure);
+        self.reply(session, state, reply).await;
+    }
+
+    /// Sends a local reply, within `timeouts.write`.
+    async fn reply(&self, session: &mut Session, state: &mut RequestState, reply: LocalReply) {
+        if !session.is_body_done() {
+            close_behind(session);
+        } else if self.has_to_close(session) {
+            session.set_keepalive(None);
+        }
+        let Ok(mut response) = ResponseHeader::build(reply.status, Some(reply.headers.len())) else {
             return;
         };
-        for (name, value) in answer.headers {
+        for (name, value) in reply.headers {
             let _ = response.insert_header(name, value);
         }
-        let bodiless = session.req_header().method == http::Method::HEAD || answer.body.is_empty();
+        let bodiless = session.req_header().method == http::Method::HEAD || reply.body.is_empty();
         let limit = state.exchange.listener().timeouts.write;
         let whole = async {
             heads::send(session, Box::new(response), bodiless).await?;
             match bodiless {
                 true => Ok(()),
-                false => session.write_response_body(Some(answer.body.into()), true).await,
+                false => session.write_response_body(Some(reply.body.into()), true).await,
             }
         };
         // On an error the client has gone.

@@ -26,9 +26,23 @@ pub struct Snapshot {
 /// A route with its pool.
 pub struct Route {
     pub name: Arc<str>,
-    pub pool: Arc<Pool>,
+    pub action: Action,
     pub limits: RouteLimits,
     pub timeout: Option<Duration>,
+}
+
+/// What a route does with a request.
+pub enum Action {
+    /// Sends it to an endpoint of the pool.
+    Forward(Arc<Pool>),
+}
+
+impl Route {
+    /// The pool that it forwards to.
+    pub fn pool(&self) -> &Arc<Pool> {
+        let Action::Forward(pool) = &self.action;
+        pool
+    }
 }
 
 impl Snapshot {
@@ -56,12 +70,12 @@ impl Snapshot {
             .routes
             .iter()
             .filter_map(|route| {
-                let pool = by_name.get(&*route.pool).map(|pool| Arc::clone(pool));
+                let pool = by_name.get(&**route.pool()).map(|pool| Arc::clone(pool));
                 // `config::compile` refuses routes without a pool.
                 debug_assert!(pool.is_some(), "route {} names an unknown pool", route.name);
                 Some(Route {
                     name: route.name.clone(),
-                    pool: pool?,
+                    action: Action::Forward(pool?),
                     limits: route.limits,
                     timeout: route.timeout,
                 })

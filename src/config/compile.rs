@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::config::decode::{AutoOr, Context, OrOff, Value};
 use crate::config::model::{
-    AccessLog, Admin, AdminListen, Config, Listener, Log, MaxMemory, Pool, Route, RouteLimits, Server,
-    StateDirectory,
+    AccessLog, Action, Admin, AdminListen, Config, Listener, Log, MaxMemory, Pool, Route, RouteLimits,
+    Server, StateDirectory,
 };
 use crate::config::patterns::Patterns;
 use crate::config::raw::FileSection;
@@ -146,7 +146,7 @@ impl Compiler<'_> {
         let route = Route {
             name: name.clone(),
             matches: Default::default(),
-            pool: name,
+            action: Action::Forward(name),
             limits: RouteLimits::default(),
             timeout: None,
         };

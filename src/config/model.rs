@@ -283,16 +283,30 @@ pub struct ClientTimeouts {
     pub age: Option<Duration>,
 }
 
-/// A match, and the pool that gets what it matches.
+/// A match, and what is done with what it matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     pub name: Arc<str>,
     pub matches: RouteMatch,
-    /// The name of one of `Config::pools`.
-    pub pool: Arc<str>,
+    pub action: Action,
     pub limits: RouteLimits,
     /// From the arrival of a request's head to the last byte of its response; `None`: no limit.
     pub timeout: Option<Duration>,
+}
+
+/// What a route does with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Sends it to an endpoint of the pool with this name, one of `Config::pools`.
+    Forward(Arc<str>),
+}
+
+impl Route {
+    /// The pool that it forwards to.
+    pub fn pool(&self) -> &Arc<str> {
+        let Action::Forward(pool) = &self.action;
+        pool
+    }
 }
 
 /// Limits of a route; `None`: only the listener's apply.

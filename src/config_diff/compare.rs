@@ -86,12 +86,20 @@ fn listener(was: Option<&Listener>, is: &Listener) -> Described {
 }
 
 fn route(was: Option<&Route>, is: &Route) -> Described {
-    let keys = was.map(|was| differing!(was, is, Route { matches, pool, limits, timeout } but { name }, ""));
-    let keys = keys.unwrap_or_default().into_iter().map(|key| key.replace("matches", "match")).collect();
+    let keys =
+        was.map(|was| differing!(was, is, Route { matches, action, limits, timeout } but { name }, ""));
+    let written = |key: String| match key.as_str() {
+        "matches" => "match".to_owned(),
+        "action" => "pool".to_owned(),
+        _ => key,
+    };
+    let keys = keys.unwrap_or_default().into_iter().map(written).collect();
     let note = match was {
-        Some(was) if was.pool != is.pool => Some(format!("goes to pool {}, not to {}", is.pool, was.pool)),
+        Some(was) if was.action != is.action => {
+            Some(format!("goes to pool {}, not to {}", is.pool(), was.pool()))
+        }
         Some(_) => None,
-        None => Some(format!("to pool {}", is.pool)),
+        None => Some(format!("to pool {}", is.pool())),
     };
     Described { item: DiffItem { name: is.name.to_string(), note, ..DiffItem::default() }, keys }
 }

@@ -60,7 +60,7 @@ fn holds(test: &RouteTest, decision: &Decision<'_>) -> bool {
     let Some(route) = decision.route else { return test.no_route };
     let is =
         |expected: &Option<String>, name: &str| expected.as_ref().is_none_or(|expected| expected == name);
-    !test.no_route && is(&test.route, &route.name) && is(&test.pool, route.pool.name())
+    !test.no_route && is(&test.route, &route.name) && is(&test.pool, route.pool().name())
 }
 
 fn expected(test: &RouteTest) -> String {
@@ -76,7 +76,7 @@ impl fmt::Display for Decision<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.route {
             Some(route) => {
-                write!(f, "route `{}` and pool `{}` ({})", route.name, route.pool.name(), self.trace)
+                write!(f, "route `{}` and pool `{}` ({})", route.name, route.pool().name(), self.trace)
             }
             None => write!(f, "no route ({})", self.trace),
         }

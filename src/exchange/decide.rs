@@ -16,7 +16,7 @@ pub struct Decision<'a> {
 
 impl<'a> Decision<'a> {
     pub fn pool(&self) -> Option<&'a Arc<Pool>> {
-        self.route.map(|route| &route.pool)
+        self.route.map(|route| route.pool())
     }
 }
 

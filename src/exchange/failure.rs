@@ -13,7 +13,6 @@ pub enum Failure {
     MissingHost,
     /// Plain HTTP where the listener has TLS.
     PlainHttp,
-    RedirectHttps,
     NoRoute,
     MethodNotAllowed,
     Misdirected,
@@ -90,7 +89,6 @@ impl Failure {
             Self::BadRequest => (400, "bad_request", Client),
             Self::MissingHost => (400, "missing_host", Client),
             Self::PlainHttp => (400, "plain_http", Client),
-            Self::RedirectHttps => (308, "redirect_https", Client),
             Self::NoRoute => (404, "no_route", Client),
             Self::MethodNotAllowed => (405, "method_not_allowed", Client),
             Self::RequestTimeout => (408, "request_timeout", Client),
@@ -154,7 +152,6 @@ impl Failure {
         matches!(
             self,
             Self::NoRoute
-                | Self::RedirectHttps
                 | Self::Misdirected
                 | Self::NoHealthyEndpoint
                 | Self::WaitExpired
@@ -177,11 +174,10 @@ impl Failure {
     }
 
     /// Every failure, for tests and documents.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 31] = [
         Self::BadRequest,
         Self::MissingHost,
         Self::PlainHttp,
-        Self::RedirectHttps,
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::Misdirected,

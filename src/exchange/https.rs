@@ -1,32 +1,38 @@
 //! What depends on TLS between client and proxy: misdirected requests, the redirect to HTTPS, HSTS, and the client's
 //! certificate.
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode, header};
 
 use super::edits::Edits;
-use super::{Exchange, Failure};
+use super::{Exchange, Failure, LocalReply};
 use crate::tls::without_port;
 
 impl Exchange {
-    /// Whether a request for `host` may come by this connection.
-    pub(super) fn check_way(&self, host: &str) -> Result<(), Failure> {
+    /// Refuses a host whose certificate the client has not seen (RFC 9110, section 15.5.20).
+    pub(super) fn check_certificate(&self, host: &str) -> Result<(), Failure> {
         match &self.secured {
-            // RFC 9110, section 15.5.20: a host is only served to clients that have seen its certificate.
             Some(secured) if !secured.is_for(host) => Err(Failure::Misdirected),
-            Some(_) => Ok(()),
-            None if self.listener().redirect_https.is_some()
-                && self.origin.scheme == "http"
-                && !host.is_empty() =>
-            {
-                Err(Failure::RedirectHttps)
-            }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 
-    /// The request's URL with `https`, for `Location`.
-    pub(super) fn https_location(&self) -> Option<HeaderValue> {
+    /// The redirect to HTTPS, where the listener asks for it and the client has not come by it.
+    pub(super) fn redirect_to_https(&mut self) -> Option<Result<LocalReply, Failure>> {
         let port = self.listener().redirect_https?;
+        if self.origin.scheme != "http" || self.record.text.host().is_empty() {
+            return None;
+        }
+        let Some(location) = self.https_location(port) else { return Some(Err(Failure::BadRequest)) };
+        self.record.action = Some("redirect_https");
+        let text = &self.record.text;
+        let mut reply =
+            LocalReply::new(StatusCode::PERMANENT_REDIRECT, Some(text.accept()), text.request_id());
+        reply.headers.push((header::LOCATION, location));
+        Some(Ok(reply))
+    }
+
+    /// The request's URL with `https`.
+    fn https_location(&self, port: u16) -> Option<HeaderValue> {
         let host = without_port(self.record.text.host());
         let target = self.record.text.target();
         // Of a target in absolute form, only path and query: the host is known.

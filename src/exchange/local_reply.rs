@@ -23,8 +23,17 @@ enum Form {
 }
 
 impl LocalReply {
+    /// The reply to a failure.
     pub fn to(failure: Failure, accept: Option<&str>, request_id: &str) -> Self {
-        let status = failure.status();
+        let mut reply = Self::new(failure.status(), accept, request_id);
+        if let Some(seconds) = failure.retry_after() {
+            reply.headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        reply
+    }
+
+    /// A reply that says its status.
+    pub fn new(status: http::StatusCode, accept: Option<&str>, request_id: &str) -> Self {
         let form = form(accept);
         let reason = status.canonical_reason().unwrap_or("Error");
         let code = status.as_u16();
@@ -42,15 +51,12 @@ impl LocalReply {
                 ),
             ),
         };
-        let mut headers = vec![
+        let headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
             (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (header::SERVER, HeaderValue::from_static(SERVER_NAME)),
         ];
-        if let Some(seconds) = failure.retry_after() {
-            headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
-        }
         Self { status, headers, body }
     }
 }

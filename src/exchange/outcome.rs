@@ -24,9 +24,6 @@ impl Exchange {
         }
         let mut reply =
             LocalReply::to(failure, Some(self.record.text.accept()), self.record.text.request_id());
-        if let Some(location) = self.https_location().filter(|_| failure == Failure::RedirectHttps) {
-            reply.headers.push((header::LOCATION, location));
-        }
         if let Some(policy) = self.strict_transport().and_then(|policy| HeaderValue::from_str(policy).ok()) {
             reply.headers.push((header::STRICT_TRANSPORT_SECURITY, policy));
         }
@@ -70,7 +67,7 @@ impl Exchange {
 
     fn outcome(&self) -> Outcome {
         match self.failure {
-            None | Some(Failure::RedirectHttps) => Outcome::Answered,
+            None => Outcome::Answered,
             Some(Failure::ClientGone | Failure::ClientStalled) => Outcome::ClientGone,
             // No response tells the client of it.
             Some(Failure::Stopped) => Outcome::Cut,

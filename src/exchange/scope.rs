@@ -102,7 +102,7 @@ impl RequestScope {
     fn response_scope(&self, place: usize) -> Option<&Arc<ResponseScope>> {
         let route = self.snapshot.routes().get(place)?;
         let make = || {
-            let (name, pool) = (route.name.clone(), route.pool.settings().clone());
+            let (name, pool) = (route.name.clone(), route.pool().settings().clone());
             Arc::new(ResponseScope { route: name, pool, context: self.context.clone() })
         };
         Some(self.response_scopes.get(place)?.get_or_init(make))
@@ -141,7 +141,7 @@ impl Held {
     /// The names of the route with that index, and of its pool.
     pub(super) fn names(&self, place: Option<usize>) -> Option<(&str, &str)> {
         match self {
-            Self::All(scope) => scope.route(place).map(|route| (&*route.name, &**route.pool.name())),
+            Self::All(scope) => scope.route(place).map(|route| (&*route.name, &**route.pool().name())),
             Self::Response(scope) => Some((&scope.route, &scope.pool.name)),
         }
     }

@@ -28,7 +28,13 @@ impl<C: ClientStream> Request<'_, C> {
         if !failure.leaves_connection() {
             self.client.close_behind();
         }
-        let LocalReply { status, headers, body } = self.exchange.local_reply(failure);
+        let reply = self.exchange.local_reply(failure);
+        self.reply(reply).await
+    }
+
+    /// Sends a local reply, within `timeouts.write`. Must not be called after the head of a final response.
+    pub(super) async fn reply(&mut self, reply: LocalReply) -> Ending {
+        let LocalReply { status, headers, body } = reply;
         let reply = ReplyHead { status: status.as_u16(), headers, length: body.len() };
         self.sent.status = Some(reply.status);
         let onward = {

@@ -13,7 +13,8 @@ use crate::endpoint::http2::Http2Endpoint;
 use crate::endpoint_connections::connect;
 use crate::endpoint_connections::idle_pool::Connection;
 use crate::exchange::{
-    Arrival, Circumstances, Exchange, Failed, Failure, Next, OwnListener, RequestScope, ResponseScope,
+    Admitted, Arrival, Circumstances, Exchange, Failed, Failure, Next, OwnListener, RequestScope,
+    ResponseScope,
 };
 use crate::message::{RequestFields, Version};
 use crate::pool::{Endpoint, Wait};
@@ -43,10 +44,11 @@ enum Outcome {
 pub async fn serve(client: &mut impl ClientStream, scope: Arc<RequestScope>) -> Ending {
     let mut request = Request::begin(client, scope);
     let ending = match request.admit() {
-        Ok(()) => {
+        Ok(Admitted::Forward) => {
             request.bound_timer();
             request.run_attempts().await
         }
+        Ok(Admitted::Reply(reply)) => Box::pin(request.reply(reply)).await,
         Err(failed) => Box::pin(request.fail(failed)).await,
     };
     request.finish();
@@ -90,19 +92,22 @@ impl<'a, C: ClientStream> Request<'a, C> {
         Self { client, listener, exchange, sent: Sent::default() }
     }
 
-    fn admit(&mut self) -> Result<(), Failed> {
+    fn admit(&mut self) -> Result<Admitted, Failed> {
         let path = self.exchange.normal_path(&self.client.request())?;
         if let Some(path) = path
             && !self.client.set_path(&path)
         {
             return Err(Failed::new(Failure::BadRequest, "its path has no normal form".to_owned()));
         }
-        {
+        let admitted = {
             let head = self.client.request();
-            self.exchange.admit(&head, head.sizes())?;
+            self.exchange.admit(&head, head.sizes())?
+        };
+        self.client.check_body().map_err(|reason| Failed::new(Failure::BadRequest, reason))?;
+        if let Admitted::Forward = admitted {
+            self.check_protocols()?;
         }
-        self.check_protocols()?;
-        self.client.check_body().map_err(|reason| Failed::new(Failure::BadRequest, reason))
+        Ok(admitted)
     }
 
     /// Refuses a WebSocket over HTTP/2 if the pool's endpoints speak HTTP/2, too: they cannot be sent `Upgrade`. A

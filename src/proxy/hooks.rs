@@ -17,7 +17,7 @@ use super::visit::Visit;
 use super::watch::{Busy, Limit};
 use super::{Carrier, classify, edits, heads, peer};
 use crate::client::http2::validate;
-use crate::exchange::{Circumstances, Edits, Failure, Head};
+use crate::exchange::{Admitted, Circumstances, Edits, Failure, Head};
 
 #[async_trait]
 impl ProxyHttp for Carrier {
@@ -51,11 +51,12 @@ impl ProxyHttp for Carrier {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let state = ctx.state()?;
-        if let Err((failure, detail)) = judge(session, state)? {
-            self.answer(session, state, failure, detail).await;
-            return Ok(true);
+        match judge(session, state)? {
+            Ok(Admitted::Forward) => return Ok(false),
+            Ok(Admitted::Reply(reply)) => self.reply(session, state, reply).await,
+            Err((failure, detail)) => self.answer(session, state, failure, detail).await,
         }
-        Ok(false)
+        Ok(true)
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
@@ -326,7 +327,7 @@ impl ProxyHttp for Carrier {
 type Refusal = (Failure, Option<String>);
 
 /// Checks a request before an endpoint is chosen. The outer error is Pingora's own.
-fn judge(session: &mut Session, state: &mut RequestState) -> Result<std::result::Result<(), Refusal>> {
+fn judge(session: &mut Session, state: &mut RequestState) -> Result<std::result::Result<Admitted, Refusal>> {
     if session.req_header().method == http::Method::CONNECT {
         return Ok(Err((Failure::MethodNotAllowed, None)));
     }

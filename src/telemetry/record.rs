@@ -37,6 +37,8 @@ pub struct Record {
     pub bytes_out: u64,
     /// The generation of the snapshot that the request was routed by.
     pub generation: u64,
+    /// What was done with the request; `None`: it was forwarded, or refused.
+    pub action: Option<&'static str>,
     pub attempts: SmallVec<[AttemptRecord; 1]>,
     /// Endpoints that were passed over, and why.
     pub skipped: Option<Arc<SkippedEndpoints>>,

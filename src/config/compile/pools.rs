@@ -289,7 +289,7 @@ impl Compiler<'_> {
         if self.context.has_errors() {
             return;
         }
-        let used: HashSet<&str> = routes.iter().map(|route| &*route.pool).collect();
+        let used: HashSet<&str> = routes.iter().map(|route| &**route.pool()).collect();
         for (key, _) in file.pools.iter().flat_map(|pools| &pools.entries) {
             if !used.contains(key.text.as_str()) {
                 let message = format!("no route sends anything to the pool `{}`", key.text);

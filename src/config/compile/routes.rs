@@ -7,7 +7,7 @@ use http::header::HOST;
 
 use super::{Compiler, DEFAULT_NAME};
 use crate::config::decode::{Named, OrOff, ShortOr, Spanned};
-use crate::config::model::{Listener, Route};
+use crate::config::model::{Action, Listener, Route};
 use crate::config::raw::{
     FileSection, MatchSection, PathForm, PathText, RouteSection, ValueForm, header_name,
 };
@@ -38,12 +38,12 @@ impl Compiler<'_> {
             self.check_paths(&section.r#match, listeners);
             let pool = self.route_pool(section, &pools, file);
             let limits = self.route_limits(&section.limits, listeners);
-            if let (Some(name), Some(matches), Some(pool)) = (name, matches, pool) {
+            if let (Some(name), Some(matches), Some(action)) = (name, matches, pool.map(Action::Forward)) {
                 let timeout = match &section.timeout.value {
                     OrOff::On(limit) => Some(limit.0),
                     OrOff::Off => None,
                 };
-                routes.push(Route { name, matches, pool, limits, timeout });
+                routes.push(Route { name, matches, action, limits, timeout });
                 spans.push(section.name.as_ref().map_or(section.span, |name| name.span));
             }
         }

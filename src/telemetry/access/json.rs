@@ -42,6 +42,7 @@ fn decision(line: &mut Object<'_>, record: NamedRecord<'_>) {
         line.plain(key!("pool"), pool);
     }
     line.number(key!("generation"), record.generation);
+    line.optional(key!("action"), record.action);
     line.list(key!("attempts"), &record.attempts, attempt);
     if let Some(passed_over) = &record.skipped {
         line.list(key!("skipped"), &passed_over.named, skipped);

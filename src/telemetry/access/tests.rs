@@ -42,6 +42,7 @@ fn full() -> Record {
         bytes_out: 1234,
         outcome: Outcome::Cut,
         generation: 3,
+        action: Some("redirect_https"),
         attempts: smallvec![
             AttemptRecord {
                 endpoint: Endpoint::named("10.0.0.1:3000"),
@@ -76,6 +77,7 @@ fn minimal() -> Record {
         peer: None,
         client: ClientAddress::unix(),
         text: RequestText::default(),
+        action: None,
         path: None,
         tls: None,
         status: 400,
@@ -101,6 +103,7 @@ fn plain() -> Record {
     Record {
         text,
         path: None,
+        action: None,
         status: 200,
         waited: None,
         queued: None,
@@ -134,7 +137,7 @@ fn json_has_every_field() {
         r#""peer":"10.0.0.9:5000","method":"GET","host":"example.com","target":"/%761/./x?a=b","path":"/v1/x","#,
         r#""protocol":"HTTP/1.1","tls":"TLSv1.3","status":502,"bytes_in":12,"bytes_out":1234,"#,
         r#""request_id":"0123456789abcdef","user_agent":"curl/8.5","referer":"https://example.com/","#,
-        r#""route":"api","pool":"api-v1","generation":3,"#,
+        r#""route":"api","pool":"api-v1","generation":3,"action":"redirect_https","#,
         r#""attempts":[{"endpoint":"10.0.0.1:3000","failure":"connect_failed"},"#,
         r#"{"endpoint":"10.0.0.2:3000","connect_seconds":0.000210,"first_byte_seconds":0.003300,"status":502}],"#,
         r#""skipped":[{"endpoint":"10.0.0.3:3000","reason":"unhealthy"}],"skipped_others":2,"queued_seconds":0.300000,"waited_seconds":1.200000,"#,
@@ -170,10 +173,17 @@ fn text_is_aligned_and_short_when_all_went_well() {
 
 #[test]
 fn text_tells_what_happened() {
-    let told = "1.2s api > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s, gRPC status 14, failed open, \
+    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s, gRPC status 14, failed open, \
                 bad_response: invalid status line, skipped 10.0.0.3:3000 (unhealthy) and 2 others";
     let line = line(TEXT, &full());
     assert!(line.ends_with(told), "{line}");
+}
+
+#[test]
+fn an_action_is_told() {
+    let redirected = Record { action: Some("redirect_https"), attempts: smallvec![], ..plain() };
+    assert!(line(TEXT, &redirected).ends_with(" 1.2s - redirect_https"), "{}", line(TEXT, &redirected));
+    assert_eq!(parsed(&redirected)["action"], "redirect_https");
 }
 
 #[test]

@@ -46,6 +46,9 @@ fn route_and_attempts(out: &mut Vec<u8>, record: NamedRecord<'_>) {
         Some(route) => escape::text(out, route),
         None => out.push(b'-'),
     }
+    if let Some(action) = record.action {
+        let _ = write!(out, " {action}");
+    }
     // The status of the last attempt is the request's own, which is already in the line.
     let last = record.attempts.len().saturating_sub(1);
     for (index, attempt) in record.attempts.iter().enumerate() {

@@ -31,6 +31,7 @@ fn record() -> Record {
         bytes_in: 0,
         bytes_out: 0,
         generation: 1,
+        action: None,
         attempts: smallvec![attempt(Some(400), AttemptResult::Status(200))],
         skipped: None,
         waited: None,

@@ -230,6 +230,9 @@ fn without_tls_clients_are_sent_to_https() {
     client.send("POST /a%2Fb?c=d HTTP/1.1\r\nHost: a.example:8080\r\nContent-Length: 0\r\n\r\n");
     let answer = client.response().expect(308);
     assert_eq!(answer.header("location"), Some("https://a.example:8443/a%2Fb?c=d"));
+    let record = proxy.record("/a%2Fb?c=d");
+    assert_eq!((record.text("action"), record.cause()), ("redirect_https", ""));
+    assert!(!proxy.metrics().contains("evenkeel_request_failures_total{"), "it is no failure");
     let mut client = proxy.client();
     assert_eq!(client.get("/y").expect(308).header("location"), Some("https://test.example:8443/y"));
     assert_eq!(endpoint.requests().len(), 0);
