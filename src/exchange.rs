@@ -41,7 +41,9 @@ pub use scope::{OwnListener, RequestScope, ResponseScope};
 
 use crate::config::{self, EndpointProtocol, HostHeader, Listener};
 use crate::pool::authorities::Authorities;
-use crate::pool::{Endpoint, Holds, Lease, Picked, Pool, TriedEndpoints, Wait, WaitPermit};
+use crate::pool::{
+    Endpoint, Holds, Lease, LeaseOutcome, LeaseRequest, Leased, Pool, TriedEndpoints, Wait, WaitPermit,
+};
 use crate::routing::RequestHead;
 use crate::snapshot::Route;
 use crate::telemetry::record::{AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
@@ -278,9 +280,10 @@ impl Exchange {
         }
         let Held::All(scope) = self.held.clone() else { return Next::Fail(Failure::Internal) };
         let Some(route) = scope.route(self.route) else { return Next::Fail(Failure::NoRoute) };
-        match route.pool().pick(&self.tried) {
-            Picked::Endpoint { endpoint, failed_open, skipped } => {
-                let Some(lease) = self.lease(endpoint) else { return self.refused_by(route.pool()) };
+        let request = LeaseRequest { tried: &self.tried, holds: self.holds(), admitted: self.admitted };
+        match route.pool().lease(request) {
+            Leased::Lease { lease, failed_open, skipped } => {
+                self.admitted = true;
                 self.stop_waiting(now);
                 self.record.failed_open |= failed_open;
                 self.record.skipped = skipped;
@@ -293,27 +296,17 @@ impl Exchange {
                 });
                 Next::Attempt
             }
-            Picked::NoneHealthy { skipped } => {
+            Leased::NoneHealthy { skipped } => {
                 self.record.skipped = skipped;
                 self.wait(route.pool(), now)
             }
+            Leased::Full => self.refused_by(route.pool()),
         }
     }
 
-    /// The kind of shared capacity that the request uses.
+    /// What the request occupies while it is in flight.
     fn holds(&self) -> Holds {
         if self.record.protocol == Protocol::Http2 { Holds::Stream } else { Holds::Connection }
-    }
-
-    /// `None`: the pool is full. A request that the pool has admitted before is not refused.
-    fn lease(&mut self, endpoint: Arc<Endpoint>) -> Option<Lease> {
-        let holds = self.holds();
-        if self.admitted {
-            return Some(Lease::beyond_limit(endpoint, holds));
-        }
-        let lease = Lease::within_limit(endpoint, holds)?;
-        self.admitted = true;
-        Some(lease)
     }
 
     fn refused_by(&self, pool: &Pool) -> Next {
@@ -455,10 +448,9 @@ impl Exchange {
         if !retry {
             return Head::Forward;
         }
-        open.lease.failed();
         self.tried.add(open.lease.endpoint().clone());
         self.retries_left -= 1;
-        self.close_attempt();
+        self.close_attempt(LeaseOutcome::Failed);
         Head::Retry
     }
 

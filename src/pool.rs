@@ -11,6 +11,7 @@ mod discovery;
 mod endpoint;
 mod health;
 mod in_flight_limit;
+mod lease;
 pub mod live_state;
 mod probe;
 mod probe_schedule;
@@ -38,8 +39,9 @@ use arc_swap::ArcSwapOption;
 use pingora_load_balancing::{Backend, Backends, LoadBalancer};
 use tokio::sync::Notify;
 
-pub use endpoint::{Endpoint, EndpointTable, HealthStatus, IdleConnections, Lease, Target};
+pub use endpoint::{Endpoint, EndpointTable, HealthStatus, IdleConnections, Target};
 pub use in_flight_limit::{Holds, InFlightLimit, MaxRequests};
+pub use lease::{Lease, LeaseOutcome, LeaseRequest, Leased};
 pub use probe::ProbeResult;
 pub use rotation::Member;
 pub use skipped::{Skipped, SkippedEndpoints};

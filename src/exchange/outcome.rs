@@ -5,6 +5,7 @@ use std::time::Instant;
 use http::{HeaderValue, header};
 
 use super::{Exchange, Failure, LocalReply};
+use crate::pool::LeaseOutcome;
 use crate::telemetry::record::{AttemptResult, NamedRecord, Outcome};
 
 impl Exchange {
@@ -40,7 +41,10 @@ impl Exchange {
         {
             open.result = AttemptResult::Failed(cause);
         }
-        self.close_attempt();
+        self.close_attempt(match self.failure {
+            None => LeaseOutcome::Answered,
+            Some(_) => LeaseOutcome::Abandoned,
+        });
         self.stop_waiting(now);
         self.permit = None;
         self.record.status = status.unwrap_or(499);

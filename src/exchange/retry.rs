@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Exchange, Failure, FailureSide, OpenAttempt};
-use crate::pool::ConnectFailure;
+use crate::pool::{ConnectFailure, LeaseOutcome};
 use crate::telemetry::record::{AttemptRecord, AttemptResult};
 
 /// What an engine knows of an attempt that failed.
@@ -36,9 +36,8 @@ impl Exchange {
         // of them may be closed: such an attempt counts neither as the endpoint's failure nor as a retry.
         let at_its_end = matches!(failure, Failure::EndpointReset | Failure::StreamRefused);
         let stale = at_its_end && circumstances.reused;
-        if failure.side() == FailureSide::Endpoint && !stale {
-            open.lease.failed();
-        }
+        let is_endpoints = failure.side() == FailureSide::Endpoint && !stale;
+        let outcome = if is_endpoints { LeaseOutcome::Failed } else { LeaseOutcome::Abandoned };
         if failure.is_of_connect() {
             self.not_connected(failure, detail.unwrap_or("no connection in time"), now);
         } else {
@@ -48,7 +47,7 @@ impl Exchange {
         if retry && !stale && !failure.is_of_connect() {
             self.retries_left -= 1;
         }
-        self.close_attempt();
+        self.close_attempt(outcome);
         retry
     }
 
@@ -120,9 +119,10 @@ impl Exchange {
         in_time && pool.has_another(&self.tried)
     }
 
-    pub(super) fn close_attempt(&mut self) {
+    pub(super) fn close_attempt(&mut self, outcome: LeaseOutcome) {
         if let Some(OpenAttempt { lease, connect, first_byte, result, .. }) = self.open.take() {
-            self.record.attempts.push(AttemptRecord { endpoint: lease.end(), connect, first_byte, result });
+            let endpoint = lease.end(outcome);
+            self.record.attempts.push(AttemptRecord { endpoint, connect, first_byte, result });
         }
     }
 

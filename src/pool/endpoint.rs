@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::check_id::CheckId;
 use super::connect::{Backlog, TlsTarget};
 use super::health::{Health, Thresholds};
-use super::in_flight_limit::{Holds, InFlightLimit};
+use super::in_flight_limit::InFlightLimit;
 use super::live_state::KnownState;
 use super::probe_schedule::ProbeKind;
 use super::reachability::Reachability;
@@ -54,7 +54,7 @@ pub struct Endpoint {
     backlog: Backlog,
     counters: Counters,
     /// The count of requests of its pool.
-    pool: Arc<InFlightLimit>,
+    pub(super) pool: Arc<InFlightLimit>,
 }
 
 /// An endpoint's state at one moment, and the reason.
@@ -85,11 +85,11 @@ struct Counters {
     checks_failed: AtomicU64,
 }
 
-const REQUESTS: usize = 0;
-const IN_FLIGHT: usize = 1;
-const FAILURES: usize = 2;
-const BYTES_IN: usize = 3;
-const BYTES_OUT: usize = 4;
+pub(super) const REQUESTS: usize = 0;
+pub(super) const IN_FLIGHT: usize = 1;
+pub(super) const FAILURES: usize = 2;
+pub(super) const BYTES_IN: usize = 3;
+pub(super) const BYTES_OUT: usize = 4;
 const CONNECTS: usize = 5;
 const IDLE: usize = 6;
 
@@ -245,7 +245,7 @@ impl Endpoint {
         u64::try_from(self.counters.traffic.sum(what, Relaxed).cast_signed()).unwrap_or(0)
     }
 
-    fn count(&self, what: usize, value: u64) {
+    pub(super) fn count(&self, what: usize, value: u64) {
         self.counters.traffic.add(what, value, Relaxed);
     }
 
@@ -362,75 +362,6 @@ impl Drop for IdleConnections {
     fn drop(&mut self) {
         self.remove(self.count);
         self.give_back_unused();
-    }
-}
-
-/// The right to send one attempt to an endpoint; while it lives, the attempt counts as in flight, there and in the
-/// pool.
-#[derive(Debug)]
-pub struct Lease {
-    /// `None` once it has ended.
-    endpoint: Option<Arc<Endpoint>>,
-    holds: Holds,
-}
-
-impl Lease {
-    /// For a request that the pool has not admitted before; `None`: the pool's limit is reached.
-    pub fn within_limit(endpoint: Arc<Endpoint>, holds: Holds) -> Option<Self> {
-        if !endpoint.pool.begin(holds) {
-            endpoint.pool.end(holds);
-            return None;
-        }
-        Some(Self::counted(endpoint, holds))
-    }
-
-    /// For a request that the pool has admitted before: it is counted, and not refused.
-    pub fn beyond_limit(endpoint: Arc<Endpoint>, holds: Holds) -> Self {
-        endpoint.pool.begin(holds);
-        Self::counted(endpoint, holds)
-    }
-
-    /// For a request that the pool's limit has counted.
-    fn counted(endpoint: Arc<Endpoint>, holds: Holds) -> Self {
-        endpoint.count(REQUESTS, 1);
-        endpoint.count(IN_FLIGHT, 1);
-        Self { endpoint: Some(endpoint), holds }
-    }
-
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        self.endpoint.as_ref().expect("a lease that has ended is nobody's")
-    }
-
-    /// Ends it, and returns the endpoint for the record.
-    pub fn end(mut self) -> Arc<Endpoint> {
-        self.give_back().expect("it has not ended before")
-    }
-
-    fn give_back(&mut self) -> Option<Arc<Endpoint>> {
-        let endpoint = self.endpoint.take()?;
-        endpoint.count(IN_FLIGHT, 1u64.wrapping_neg());
-        endpoint.pool.end(self.holds);
-        Some(endpoint)
-    }
-
-    pub fn failed(&self) {
-        self.endpoint().count(FAILURES, 1);
-    }
-
-    /// Counts body bytes to the endpoint.
-    pub fn sent(&self, bytes: u64) {
-        self.endpoint().count(BYTES_IN, bytes);
-    }
-
-    /// Counts body bytes from the endpoint.
-    pub fn received(&self, bytes: u64) {
-        self.endpoint().count(BYTES_OUT, bytes);
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.give_back();
     }
 }
 

@@ -1,0 +1,129 @@
+//! The right of one attempt to use an endpoint.
+
+use std::sync::Arc;
+
+use super::endpoint::{BYTES_IN, BYTES_OUT, Endpoint, FAILURES, IN_FLIGHT, REQUESTS};
+use super::in_flight_limit::Holds;
+use super::skipped::SkippedEndpoints;
+use super::tried_endpoints::TriedEndpoints;
+use super::{Picked, Pool};
+
+/// While it lives, the attempt counts as in flight, at the endpoint and in the pool. Dropped, it ends as
+/// [`LeaseOutcome::Abandoned`].
+#[derive(Debug)]
+pub struct Lease {
+    /// `None` once it has ended.
+    endpoint: Option<Arc<Endpoint>>,
+    holds: Holds,
+}
+
+/// How an attempt ended, as far as it says something of its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseOutcome {
+    /// The endpoint has answered.
+    Answered,
+    /// The endpoint failed, or answered with a status that is retried.
+    Failed,
+    /// The client's doing, or this proxy's.
+    Abandoned,
+}
+
+/// What a request asks a pool for.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseRequest<'a> {
+    pub tried: &'a TriedEndpoints,
+    pub holds: Holds,
+    /// The pool has admitted the request before: its limit does not refuse it any more.
+    pub admitted: bool,
+}
+
+/// What came of asking a pool for a lease.
+#[derive(Debug)]
+pub enum Leased {
+    Lease {
+        lease: Lease,
+        failed_open: bool,
+        skipped: Option<Arc<SkippedEndpoints>>,
+    },
+    /// No endpoint can be picked now.
+    NoneHealthy {
+        skipped: Option<Arc<SkippedEndpoints>>,
+    },
+    /// The pool has as many requests as it may have.
+    Full,
+}
+
+impl Pool {
+    /// Picks an endpoint and leases it.
+    pub fn lease(&self, request: LeaseRequest<'_>) -> Leased {
+        let LeaseRequest { tried, holds, admitted } = request;
+        let (endpoint, failed_open, skipped) = match self.pick(tried) {
+            Picked::Endpoint { endpoint, failed_open, skipped } => (endpoint, failed_open, skipped),
+            Picked::NoneHealthy { skipped } => return Leased::NoneHealthy { skipped },
+        };
+        let lease = match admitted {
+            true => Some(Lease::beyond_limit(endpoint, holds)),
+            false => Lease::within_limit(endpoint, holds),
+        };
+        lease.map_or(Leased::Full, |lease| Leased::Lease { lease, failed_open, skipped })
+    }
+}
+
+impl Lease {
+    /// For a request that the pool has not admitted before; `None`: the pool's limit is reached.
+    pub fn within_limit(endpoint: Arc<Endpoint>, holds: Holds) -> Option<Self> {
+        if !endpoint.pool.begin(holds) {
+            endpoint.pool.end(holds);
+            return None;
+        }
+        Some(Self::counted(endpoint, holds))
+    }
+
+    /// For a request that the pool has admitted before: it is counted, and not refused.
+    pub fn beyond_limit(endpoint: Arc<Endpoint>, holds: Holds) -> Self {
+        endpoint.pool.begin(holds);
+        Self::counted(endpoint, holds)
+    }
+
+    /// For a request that the pool's limit has counted.
+    fn counted(endpoint: Arc<Endpoint>, holds: Holds) -> Self {
+        endpoint.count(REQUESTS, 1);
+        endpoint.count(IN_FLIGHT, 1);
+        Self { endpoint: Some(endpoint), holds }
+    }
+
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        self.endpoint.as_ref().expect("a lease that has ended is nobody's")
+    }
+
+    /// Ends it, and returns the endpoint for the record.
+    pub fn end(mut self, outcome: LeaseOutcome) -> Arc<Endpoint> {
+        if outcome == LeaseOutcome::Failed {
+            self.endpoint().count(FAILURES, 1);
+        }
+        self.give_back().expect("it has not ended before")
+    }
+
+    fn give_back(&mut self) -> Option<Arc<Endpoint>> {
+        let endpoint = self.endpoint.take()?;
+        endpoint.count(IN_FLIGHT, 1u64.wrapping_neg());
+        endpoint.pool.end(self.holds);
+        Some(endpoint)
+    }
+
+    /// Counts body bytes to the endpoint.
+    pub fn sent(&self, bytes: u64) {
+        self.endpoint().count(BYTES_IN, bytes);
+    }
+
+    /// Counts body bytes from the endpoint.
+    pub fn received(&self, bytes: u64) {
+        self.endpoint().count(BYTES_OUT, bytes);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
