@@ -5,6 +5,7 @@
 //! [`EndpointTable`], which survives reloads, as Pingora's own state does not.
 
 pub mod authorities;
+mod candidates;
 mod check_id;
 pub mod connect;
 mod discovery;
@@ -13,6 +14,8 @@ mod health;
 mod in_flight_limit;
 mod lease;
 pub mod live_state;
+mod member;
+mod picker;
 mod probe;
 mod probe_schedule;
 mod reachability;
@@ -42,8 +45,8 @@ use tokio::sync::Notify;
 pub use endpoint::{Endpoint, EndpointTable, HealthStatus, IdleConnections, Target};
 pub use in_flight_limit::{Holds, InFlightLimit, MaxRequests};
 pub use lease::{Lease, LeaseOutcome, LeaseRequest, Leased};
+pub use member::Member;
 pub use probe::ProbeResult;
-pub use rotation::Member;
 pub use skipped::{Skipped, SkippedEndpoints};
 pub use supervisor::{Supervisor, SupervisorHandle};
 pub use tried_endpoints::{ConnectFailure, TriedEndpoints};
@@ -56,10 +59,10 @@ use discovery::Discovery;
 use endpoint::HealthChange;
 use health::Thresholds;
 use live_state::KnownState;
+use picker::{Picker, Pickers};
 use probe::Probe;
 use probe_schedule::ProbeKind;
 use resolver::{HostPort, Resolver};
-use rotation::{Picker, Pickers};
 use round_robin::RoundRobin;
 use status::{EndpointState, EndpointStatus, PoolStatus};
 
@@ -163,7 +166,7 @@ impl Pool {
     /// seen, at seven times the cost (docs/growth.md).
     pub fn pick(&self, tried: &TriedEndpoints) -> Picked {
         let (rotation, start) = self.picker.next_start(!tried.is_empty());
-        let skipped = rotation.skipped();
+        let skipped = rotation.candidates().skipped();
         let pick = match tried {
             _ if tried.is_exhausted() => None,
             _ if tried.is_empty() => rotation.first(start),
@@ -201,8 +204,13 @@ impl Pool {
         self.resolver.retain(|known| host_names(&self.spec).any(|name| name == *known));
         self.find_members();
         self.table.forget_inherited();
-        let members: HashSet<Arc<str>> =
-            self.picker.rotation().members().map(|member| member.endpoint.label().clone()).collect();
+        let members: HashSet<Arc<str>> = self
+            .picker
+            .rotation()
+            .candidates()
+            .members()
+            .map(|member| member.endpoint.label().clone())
+            .collect();
         self.table.retain(|label| members.contains(label));
     }
 
@@ -210,12 +218,14 @@ impl Pool {
     pub fn authorities(&self) -> Arc<Authorities> {
         let rotation = self.picker.rotation();
         if let Some(made) = &*self.authorities.load()
-            && Arc::ptr_eq(&made.0, rotation.backends())
+            && Arc::ptr_eq(&made.0, rotation.candidates().backends())
         {
             return made.1.clone();
         }
-        let authorities = Arc::new(Authorities::new(rotation.members().map(|member| &member.endpoint)));
-        self.authorities.store(Some(Arc::new((rotation.backends().clone(), authorities.clone()))));
+        let authorities =
+            Arc::new(Authorities::new(rotation.candidates().members().map(|member| &member.endpoint)));
+        self.authorities
+            .store(Some(Arc::new((rotation.candidates().backends().clone(), authorities.clone()))));
         authorities
     }
 
@@ -226,7 +236,7 @@ impl Pool {
 
     /// Whether it has no endpoint, healthy or not, because none of its names has ever been resolved.
     pub fn is_unresolved(&self) -> bool {
-        self.picker.rotation().members().next().is_none()
+        self.picker.rotation().candidates().members().next().is_none()
     }
 
     /// Why requests find no endpoint, with the reason of one endpoint or name as an example.
@@ -247,7 +257,7 @@ impl Pool {
     }
 
     pub fn members(&self) -> Vec<Member> {
-        self.picker.rotation().members().cloned().collect()
+        self.picker.rotation().candidates().members().cloned().collect()
     }
 
     /// Probes a member once, without recording the result; `None`: there is no health check, or the endpoint cannot be
@@ -381,13 +391,14 @@ impl Pool {
     pub fn status(&self) -> PoolStatus {
         let before = self.picker.rotation();
         let standings: Vec<HealthStatus> =
-            before.members().map(|member| member.endpoint.health_status()).collect();
+            before.candidates().members().map(|member| member.endpoint.health_status()).collect();
         // After the states have been read: none of them may be newer than the rotation.
         self.publish_health();
         let rotation = self.picker.rotation();
-        let same = Arc::ptr_eq(rotation.backends(), before.backends());
+        let same = Arc::ptr_eq(rotation.candidates().backends(), before.candidates().backends());
         let rotation = if same { rotation } else { before };
-        let loads: Vec<_> = rotation.members().map(|member| (member, member.endpoint.load())).collect();
+        let loads: Vec<_> =
+            rotation.candidates().members().map(|member| (member, member.endpoint.load())).collect();
         let total: u64 = loads.iter().map(|(_, load)| load.requests).sum();
         let endpoints = loads
             .iter()

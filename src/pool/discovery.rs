@@ -10,8 +10,8 @@ use pingora_load_balancing::discovery::ServiceDiscovery;
 
 use super::check_id::CheckId;
 use super::endpoint::{EndpointTable, Target};
+use super::member::Member;
 use super::resolver::Resolver;
-use super::rotation::Member;
 use crate::config::{self, EndpointAddress};
 
 /// Never waits, and resolves no names itself: it reads the last results of [`Resolver`].

@@ -89,7 +89,7 @@ impl ProbeSchedule {
         }
         let now = Instant::now();
         let down = *self.down.get_or_insert(now);
-        let pause = pause(now - down, pool.picker.rotation().down(), waited_for);
+        let pause = pause(now - down, pool.picker.rotation().candidates().down(), waited_for);
         Some(self.last.max(down) + pause)
     }
 }

@@ -13,7 +13,8 @@ use arc_swap::Guard;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
-use super::rotation::{Picker, Rotation};
+use super::picker::Picker;
+use super::rotation::Rotation;
 
 /// Longest period: weights whose sum is larger are scaled down to it.
 const PERIOD_MAX: usize = 65_536;

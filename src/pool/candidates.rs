@@ -1,0 +1,154 @@
+//! Which endpoints of a pool may be picked now.
+
+use std::sync::Arc;
+
+use pingora_load_balancing::Backend;
+
+use super::member::Member;
+use super::skipped::{Skipped, SkippedEndpoints};
+use super::status::EndpointState;
+
+/// The members of a pool by what is known of them at one moment. Who of them is picked is the balance policy's affair.
+///
+/// A change of health makes only the tiers anew; the members are shared with those before.
+pub struct Candidates {
+    backends: Arc<[Backend]>,
+    /// Those that get the traffic now, as indexes into `backends`.
+    first: Vec<u32>,
+    /// Tried after all of `first`: backups, and endpoints not checked yet.
+    fallback: Vec<u32>,
+    /// Unreachable endpoints, tried after `fallback`; empty where `first` has them.
+    unreachable: Vec<u32>,
+    /// Unhealthy endpoints, tried last; empty where the pool does not fail open, or `first` has them.
+    unhealthy: Vec<u32>,
+    serving: Tier,
+    /// Number of endpoints that are unreachable or unhealthy.
+    down: usize,
+    /// Endpoints that are passed over because of their state, for the access log.
+    skipped: Option<Arc<SkippedEndpoints>>,
+}
+
+/// Which endpoints get the traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tier {
+    Available,
+    Unreachable,
+    /// Unhealthy ones, because no others are left and the pool fails open.
+    FailedOpen,
+}
+
+impl Candidates {
+    pub fn new(backends: Arc<[Backend]>, fail_open: bool) -> Self {
+        let mut ranks: [Vec<u32>; 4] = Default::default();
+        let (mut unreachable, mut unhealthy, mut passed_over) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, backend) in (0..).zip(&*backends) {
+            let Some(member) = Member::of(backend) else { continue };
+            let state = member.endpoint.state();
+            passed_over.extend(reason(state).map(|reason| (member, reason)));
+            match preference(state, member.backup) {
+                _ if member.weight == 0 => {}
+                Some(rank) => ranks.get_mut(rank).into_iter().for_each(|rank| rank.push(index)),
+                None if state == EndpointState::Unreachable => unreachable.push(index),
+                None => unhealthy.push(index),
+            }
+        }
+        let down = unreachable.len() + unhealthy.len();
+        if !fail_open {
+            unhealthy.clear();
+        }
+        let skipped = SkippedEndpoints::of(passed_over.into_iter().map(skipped));
+        let mut order = ranks.into_iter().filter(|rank| !rank.is_empty());
+        let (first, serving) = match order.next() {
+            Some(first) => (first, Tier::Available),
+            None if !unreachable.is_empty() => (std::mem::take(&mut unreachable), Tier::Unreachable),
+            None if !unhealthy.is_empty() => (std::mem::take(&mut unhealthy), Tier::FailedOpen),
+            None => (Vec::new(), Tier::Unreachable),
+        };
+        let fallback = order.flatten().collect();
+        Self { backends, first, fallback, unreachable, unhealthy, serving, down, skipped }
+    }
+
+    /// The members, shared by all of one membership.
+    pub(super) fn backends(&self) -> &Arc<[Backend]> {
+        &self.backends
+    }
+
+    /// In the order of the config.
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.backends.iter().filter_map(Member::of)
+    }
+
+    pub(super) fn backend(&self, index: u32) -> Option<&Backend> {
+        self.backends.get(index as usize)
+    }
+
+    pub(super) fn first(&self) -> &[u32] {
+        &self.first
+    }
+
+    /// The weights of those that get the traffic.
+    pub(super) fn weights(&self) -> Vec<u16> {
+        let weight =
+            |index: &u32| self.backend(*index).and_then(Member::of).map_or(0, |member| member.weight);
+        self.first.iter().map(weight).collect()
+    }
+
+    pub(super) fn fallback(&self) -> &[u32] {
+        &self.fallback
+    }
+
+    pub(super) fn unreachable(&self) -> &[u32] {
+        &self.unreachable
+    }
+
+    pub(super) fn unhealthy(&self) -> &[u32] {
+        &self.unhealthy
+    }
+
+    pub(super) fn serving(&self) -> Tier {
+        self.serving
+    }
+
+    pub(super) fn failed_open(&self) -> bool {
+        self.serving == Tier::FailedOpen
+    }
+
+    /// Whether one of them is neither known to be unreachable, nor unhealthy in a pool that does not fail open.
+    pub(super) fn any_available(&self) -> bool {
+        self.serving != Tier::Unreachable
+    }
+
+    /// How many members are unreachable or unhealthy.
+    pub(super) fn down(&self) -> usize {
+        self.down
+    }
+
+    pub(super) fn skipped(&self) -> Option<Arc<SkippedEndpoints>> {
+        self.skipped.clone()
+    }
+}
+
+/// The order of preference, lowest first; `None`: only once all of those have been tried.
+fn preference(state: EndpointState, backup: bool) -> Option<usize> {
+    match (state, backup) {
+        (EndpointState::Healthy, false) => Some(0),
+        (EndpointState::Healthy, true) => Some(1),
+        (EndpointState::Checking, false) => Some(2),
+        (EndpointState::Checking, true) => Some(3),
+        (EndpointState::Unreachable | EndpointState::Unhealthy, _) => None,
+    }
+}
+
+/// Why an endpoint is passed over; `None`: it is not.
+fn reason(state: EndpointState) -> Option<&'static str> {
+    match state {
+        EndpointState::Healthy => None,
+        EndpointState::Checking => Some("checking"),
+        EndpointState::Unreachable => Some("unreachable"),
+        EndpointState::Unhealthy => Some("unhealthy"),
+    }
+}
+
+fn skipped((member, reason): (&Member, &'static str)) -> Skipped {
+    Skipped { endpoint: member.endpoint.label().clone(), reason }
+}

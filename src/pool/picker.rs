@@ -1,0 +1,124 @@
+//! The rotations in force, and the positions that requests have reached in them.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+use pingora_load_balancing::Backend;
+use tokio::sync::Notify;
+
+use super::candidates::Candidates;
+use super::member::Member;
+use super::rotation::Rotation;
+
+/// The rotation in force, the members that it was made of, and the position reached in it.
+///
+/// Each change of health or members makes a new [`Rotation`]; the position is kept.
+pub struct Picker {
+    members: Mutex<Arc<[Backend]>>,
+    rotation: ArcSwap<Rotation>,
+    next: Position,
+    /// Retries have a position of their own: if they moved that of first attempts, every second request could meet the
+    /// same failing endpoint first.
+    next_retry: Position,
+    fail_open: bool,
+    /// Notified when there is an endpoint to pick again, or waiting requests are to ask again.
+    pub(super) available: Notify,
+    /// How often waiting requests were told to ask again.
+    asked_again: AtomicU64,
+}
+
+/// The position in a rotation. In a pair of cache lines of its own, because every request writes it and reads the
+/// fields beside it.
+#[derive(Default)]
+#[repr(align(128))]
+struct Position(AtomicUsize);
+
+/// The pickers of all pools of one name that still exist: the newest, and older ones that requests hold.
+///
+/// Only the newest pool is probed, but requests that wait or retry in an older one need the results, too.
+#[derive(Default)]
+pub(super) struct Pickers {
+    pickers: Mutex<Vec<Weak<Picker>>>,
+    /// Notified when endpoints have changed state since the rotations were made.
+    pub changed: Notify,
+}
+
+impl Pickers {
+    pub fn add(&self, picker: &Arc<Picker>) {
+        self.pickers.lock().push(Arc::downgrade(picker));
+    }
+
+    /// Rebuilds the rotations from the state of the endpoints.
+    pub fn publish(&self) {
+        self.pickers.lock().retain(|picker| {
+            let picker = picker.upgrade();
+            picker.iter().for_each(|picker| picker.health_changed());
+            picker.is_some()
+        });
+    }
+}
+
+impl Default for Picker {
+    fn default() -> Self {
+        Self::new(false)
+    }
+}
+
+impl Picker {
+    pub fn new(fail_open: bool) -> Self {
+        Self {
+            members: Mutex::new([].into()),
+            rotation: ArcSwap::from_pointee(Rotation::new(Candidates::new([].into(), false))),
+            next: Position::default(),
+            next_retry: Position::default(),
+            fail_open,
+            available: Notify::new(),
+            asked_again: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn set_members(&self, backends: &BTreeSet<Backend>) {
+        let mut members: Vec<Backend> = backends.iter().cloned().collect();
+        members.sort_by_key(|backend| Member::of(backend).map_or(usize::MAX, |member| member.place));
+        let mut current = self.members.lock();
+        *current = members.into();
+        self.publish(&current);
+    }
+
+    /// Rebuilds the rotation after a change of health.
+    pub(super) fn health_changed(&self) {
+        self.publish(&self.members.lock());
+    }
+
+    /// The caller holds the lock of `members`, so that an older rotation never replaces a newer one.
+    fn publish(&self, members: &Arc<[Backend]>) {
+        let candidates = Candidates::new(members.clone(), self.fail_open);
+        let any = candidates.any_available();
+        self.rotation.store(Arc::new(Rotation::new(candidates)));
+        if any {
+            self.available.notify_waiters();
+        }
+    }
+
+    /// The rotation in force and the next position in it, which no other request gets.
+    pub(super) fn next_start(&self, retry: bool) -> (Guard<Arc<Rotation>>, usize) {
+        let next = if retry { &self.next_retry } else { &self.next };
+        (self.rotation.load(), next.0.fetch_add(1, Relaxed))
+    }
+
+    pub fn rotation(&self) -> Arc<Rotation> {
+        self.rotation.load_full()
+    }
+
+    pub(super) fn ask_again(&self) {
+        self.asked_again.fetch_add(1, SeqCst);
+        self.available.notify_waiters();
+    }
+
+    pub(super) fn asked_again(&self) -> u64 {
+        self.asked_again.load(SeqCst)
+    }
+}
