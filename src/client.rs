@@ -10,5 +10,6 @@ pub mod connection;
 mod handshake;
 mod http1;
 pub mod http2;
+mod pipelined;
 pub mod preface;
 mod proxy_header;

@@ -81,7 +81,7 @@ impl Carrier {
     /// Whether the client's connection has to be closed after the current response.
     fn has_to_close(&self, session: &Session) -> bool {
         let Some(visit) = Visit::of(session) else { return self.lifecycle.is_stopping() };
-        (self.lifecycle.is_stopping() || visit.listener_state.is_retired()) && !visit.goes_on()
+        self.lifecycle.is_stopping() || visit.listener_state.is_retired()
     }
 
     /// Opens the next attempt, once there is an endpoint for it.

@@ -9,7 +9,6 @@
 pub mod deadline;
 pub mod handover;
 pub mod http2_permits;
-pub mod pipelined;
 pub mod request_scopes;
 
 use std::cell::{Cell, RefCell};

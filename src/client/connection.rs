@@ -13,6 +13,7 @@ use super::http1::Http1Client;
 
 use crate::client::handshake::{self, HandshakeError};
 use crate::client::http2::{self, Shared};
+use crate::client::pipelined::Pipelined;
 use crate::client::preface::Preface;
 use crate::client::proxy_header::{self, Unidentified};
 use crate::config::{Engine, Listener, ProxyProtocol};
@@ -28,7 +29,6 @@ use crate::tls::{Secured, ServerTls};
 use crate::worker::Worker;
 use crate::worker::deadline::{Elapsed, Phase, Timer};
 use crate::worker::handover::Handover;
-use crate::worker::pipelined::Pipelined;
 
 /// How long a connection is kept after its last response, for the client to read it.
 pub const LINGER: Duration = Duration::from_secs(2);
@@ -246,8 +246,8 @@ impl Connection {
     /// Has the engine `pingora` serve the connection to its end.
     async fn hand_over(mut self) {
         let ahead = self.take_ahead();
-        let Self { worker, stream, identity, listener_state, secured, pipelined, .. } = self;
-        worker.other.serve(Handover { stream, ahead, identity, listener_state, secured, pipelined }).await;
+        let Self { worker, stream, identity, listener_state, secured, .. } = self;
+        worker.other.serve(Handover { stream, ahead, identity, listener_state, secured }).await;
     }
 
     /// Takes the bytes that have been read, for another protocol or engine.

@@ -93,13 +93,11 @@ pub async fn send(session: &mut Session, response: Box<ResponseHeader>, ended: b
     }
 }
 
-/// Replaces the endpoint's version by HTTP/1.1, and removes ambiguous framing. `trailers`: they are forwarded.
-pub fn own_framing(response: &mut ResponseHeader, trailers: bool) -> Result<()> {
+/// Replaces the endpoint's version by HTTP/1.1, and removes ambiguous framing.
+pub fn own_framing(response: &mut ResponseHeader) -> Result<()> {
     response.set_version(Version::HTTP_11);
-    if !trailers {
-        // Trailers that are not forwarded must not be announced.
-        response.remove_header(&header::TRAILER);
-    }
+    // Trailers that are not forwarded must not be announced.
+    response.remove_header(&header::TRAILER);
     if response.status == http::StatusCode::NO_CONTENT {
         // Some clients wait for a body that is announced, although there is none (RFC 9110, section 8.6).
         response.remove_header(&header::CONTENT_LENGTH);

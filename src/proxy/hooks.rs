@@ -190,7 +190,7 @@ impl ProxyHttp for Carrier {
         state.exchange.response_edits(status, fields, &mut edits);
         state.exchange.let_go();
         edits::apply(response, &edits)?;
-        heads::own_framing(response, false)?;
+        heads::own_framing(response)?;
         if status == 101 {
             // Pingora's limit for a silent tunnel, too.
             session.set_read_timeout(state.exchange.settings().map(|pool| pool.timeouts.tunnel));

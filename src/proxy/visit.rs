@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, Session};
@@ -19,14 +18,12 @@ use crate::exchange::ClientIdentity;
 use crate::listener_state::ListenerState;
 use crate::tls::Secured;
 use crate::worker::handover::{Handover, OtherCarrier};
-use crate::worker::pipelined::Pipelined;
 
 /// The state of one client's connection.
 pub struct Visit {
     pub identity: ClientIdentity,
     pub listener_state: Arc<ListenerState>,
     pub secured: Option<Arc<Secured>>,
-    pipelined: Mutex<Pipelined>,
     stage: AtomicU8,
     idle: Notify,
     /// The last response does not wait for the rest of its request.
@@ -58,22 +55,15 @@ impl Visit {
         identity: ClientIdentity,
         listener_state: Arc<ListenerState>,
         secured: Option<Arc<Secured>>,
-        pipelined: Pipelined,
     ) -> Arc<Self> {
         Arc::new(Self {
             identity,
             listener_state,
             secured,
-            pipelined: Mutex::new(pipelined),
             stage: AtomicU8::new(BUSY),
             idle: Notify::new(),
             unread: AtomicBool::new(false),
         })
-    }
-
-    /// Whether a connection that has to go serves another request after the one that is about to be answered.
-    pub fn goes_on(&self) -> bool {
-        self.pipelined.lock().goes_on(0)
     }
 
     /// The visit of a request's connection.
@@ -158,10 +148,10 @@ impl OtherCarrier for Proxy {
         let told_within = self.carrier.drain_idle();
         let h2c = self.carrier.takes_h2c(&handover.listener_state);
         Box::pin(async move {
-            let Handover { stream, ahead, identity, listener_state, secured, pipelined } = handover;
+            let Handover { stream, ahead, identity, listener_state, secured } = handover;
             let leaving = listener_state.leaving();
             let has_tls = secured.is_some();
-            let visit = Visit::new(identity, listener_state, secured, pipelined);
+            let visit = Visit::new(identity, listener_state, secured);
             let mut stream = PingoraStream::new(stream, ahead, visit.clone());
             if h2c && !has_tls && !matches!(timeout(FIRST_BYTES, stream.find_http2()).await, Ok(Ok(()))) {
                 return;

@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::pipelined::Pipelined;
 use crate::exchange::ClientIdentity;
 use crate::listener_state::ListenerState;
 use crate::net::stream::Stream;
@@ -17,7 +16,6 @@ pub struct Handover {
     pub identity: ClientIdentity,
     pub listener_state: Arc<ListenerState>,
     pub secured: Option<Arc<Secured>>,
-    pub pipelined: Pipelined,
 }
 
 /// The engine that takes over such connections.
