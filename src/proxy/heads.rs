@@ -98,7 +98,11 @@ pub fn own_framing(response: &mut ResponseHeader) -> Result<()> {
     response.set_version(Version::HTTP_11);
     // Trailers that are not forwarded must not be announced.
     response.remove_header(&header::TRAILER);
-    if response.status == http::StatusCode::NO_CONTENT {
+    if response.status.is_informational() && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        // Pingora replaces that of other responses.
+        response.remove_header(&header::CONNECTION);
+    }
+    if response.status == http::StatusCode::NO_CONTENT || response.status.is_informational() {
         // Some clients wait for a body that is announced, although there is none (RFC 9110, section 8.6).
         response.remove_header(&header::CONTENT_LENGTH);
         response.remove_header(&header::TRANSFER_ENCODING);

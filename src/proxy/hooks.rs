@@ -180,17 +180,17 @@ impl ProxyHttp for Carrier {
         // A final response to an unfinished request ends the connection; an interim one, `100 Continue`, must not.
         let interim = response.status.is_informational() && status != 101;
         session.set_close_on_response_before_downstream_finish(!interim);
-        if interim {
-            return Ok(());
-        }
-        state.begun = true;
         let mut edits = Edits::default();
         let fields =
             || response.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
         state.exchange.response_edits(status, fields, &mut edits);
-        state.exchange.let_go();
         edits::apply(response, &edits)?;
         heads::own_framing(response)?;
+        if interim {
+            return Ok(());
+        }
+        state.begun = true;
+        state.exchange.let_go();
         if status == 101 {
             // Pingora's limit for a silent tunnel, too.
             session.set_read_timeout(state.exchange.settings().map(|pool| pool.timeouts.tunnel));
