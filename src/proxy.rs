@@ -1,6 +1,7 @@
 //! The engine `pingora`: Cloudflare's Pingora, unmodified, with hooks that translate and leave decisions to `exchange`.
 
 mod classify;
+mod client_connection;
 mod connection;
 mod context;
 mod edits;
@@ -8,7 +9,6 @@ mod heads;
 mod hooks;
 mod peer;
 mod stream;
-mod visit;
 mod watch;
 
 use std::sync::Arc;
@@ -25,19 +25,19 @@ use crate::listener_state::ListenerState;
 use crate::pool::Wait;
 use crate::telemetry::record::Protocol;
 use crate::worker::request_scopes::RequestScopes;
+use client_connection::ClientConnection;
+pub use client_connection::PingoraEngine;
 use connection::Connections;
 use context::RequestState;
-pub use visit::Proxy;
-use visit::Visit;
 
 #[derive(Clone)]
-pub struct Carrier {
+pub struct Hooks {
     scopes: Arc<RequestScopes>,
     lifecycle: Arc<Lifecycle>,
     connections: Arc<Connections>,
 }
 
-impl Carrier {
+impl Hooks {
     /// For one worker.
     pub fn new(scopes: Arc<RequestScopes>, lifecycle: Arc<Lifecycle>) -> Self {
         Self { scopes, lifecycle, connections: Arc::default() }
@@ -54,13 +54,13 @@ impl Carrier {
     }
 
     fn begin(&self, session: &Session) -> Option<Exchange> {
-        let visit = Visit::of(session)?;
-        let scope = self.scopes.of(&visit.listener_state)?;
+        let client = ClientConnection::of(session)?;
+        let scope = self.scopes.of(&client.listener_state)?;
         let request = session.req_header();
         let arrival = Arrival {
             head: &**request,
-            identity: visit.identity.clone(),
-            secured: visit.secured.clone(),
+            identity: client.identity.clone(),
+            secured: client.secured.clone(),
             protocol: protocol(request.version),
             target: &String::from_utf8_lossy(request.raw_path()),
             upgrade: session.is_upgrade_req(),
@@ -73,15 +73,16 @@ impl Carrier {
 
     /// Decides a waiting request anew, if the config in force is newer than its own; `true`: it has done so.
     fn decides_anew(&self, session: &Session, state: &mut RequestState) -> Result<bool, Failure> {
-        let in_force = Visit::of(session).and_then(|visit| self.scopes.of(&visit.listener_state));
+        let in_force =
+            ClientConnection::of(session).and_then(|client| self.scopes.of(&client.listener_state));
         let Some(in_force) = in_force else { return Ok(false) };
         state.exchange.decide_anew(in_force, &**session.req_header(), Instant::now())
     }
 
     /// Whether the client's connection has to be closed after the current response.
     fn has_to_close(&self, session: &Session) -> bool {
-        let Some(visit) = Visit::of(session) else { return self.lifecycle.is_stopping() };
-        self.lifecycle.is_stopping() || visit.listener_state.is_retired()
+        let Some(client) = ClientConnection::of(session) else { return self.lifecycle.is_stopping() };
+        self.lifecycle.is_stopping() || client.listener_state.is_retired()
     }
 
     /// Opens the next attempt, once there is an endpoint for it.
@@ -147,8 +148,8 @@ impl Carrier {
 /// request.
 fn close_behind(session: &mut Session) {
     session.set_keepalive(None);
-    if let Some(visit) = Visit::of(session) {
-        visit.leaves_unread();
+    if let Some(client) = ClientConnection::of(session) {
+        client.leaves_unread();
     }
 }
 

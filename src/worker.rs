@@ -29,7 +29,7 @@ use crate::listener_state::ListenerState;
 use crate::net::buffer::{Buffer, HEAD};
 use crate::net::stream::Stream;
 use crate::worker::deadline::{Clock, Phase};
-use crate::worker::handover::OtherCarrier;
+use crate::worker::handover::OtherEngine;
 use crate::worker::http2_permits::RequestPermits;
 use crate::worker::request_scopes::RequestScopes;
 
@@ -59,7 +59,7 @@ pub struct Worker {
     pub http2_permits: RequestPermits,
     pub clock: Rc<Clock>,
     /// For listeners with `engine: pingora`.
-    pub other: Rc<dyn OtherCarrier>,
+    pub other_engine: Rc<dyn OtherEngine>,
     buffers: RefCell<Vec<Vec<u8>>>,
     /// Memory for edits, taken while one head is written.
     pub edits: Cell<Edits>,
@@ -83,7 +83,7 @@ impl Worker {
         scopes: Arc<RequestScopes>,
         lifecycle: Arc<Lifecycle>,
         idle_pool: Arc<IdlePool>,
-        other: Rc<dyn OtherCarrier>,
+        other_engine: Rc<dyn OtherEngine>,
     ) -> Rc<Self> {
         let drain_idle = scopes.snapshot().config().server.drain_idle;
         let http2_permits =
@@ -95,7 +95,7 @@ impl Worker {
             idle_pool,
             http2_permits,
             clock: Rc::default(),
-            other,
+            other_engine,
             buffers: RefCell::default(),
             edits: Cell::default(),
             responses: RefCell::default(),

@@ -1,5 +1,5 @@
-//! How many system calls a request takes on the lane, as strace sees them: most of a request's cost is the kernel's. A
-//! call more for each request fails, and what has become less is to be written down here.
+//! How many system calls a request takes, as strace sees them: most of a request's cost is the kernel's. A call more for
+//! each request fails, and what has become less is to be written down here.
 
 #![expect(clippy::panic, clippy::print_stdout, reason = "this is a test, and what it finds is to be seen")]
 
@@ -64,7 +64,6 @@ impl Watched {
             .arg(&trace)
             .args([env!("CARGO_BIN_EXE_evenkeel"), "run", "-c"])
             .arg(&config)
-            .env_remove("EVENKEEL_CARRIER")
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -20,7 +20,7 @@ use evenkeel::snapshot::Snapshot;
 use evenkeel::telemetry::Telemetry;
 use evenkeel::telemetry::record::ClientAddress;
 use evenkeel::worker::Worker;
-use evenkeel::worker::handover::{Handover, OtherCarrier};
+use evenkeel::worker::handover::{Handover, OtherEngine};
 use evenkeel::worker::request_scopes::RequestScopes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -60,7 +60,7 @@ struct LoneWorker {
 /// For handovers, which do not happen here.
 struct NoOther;
 
-impl OtherCarrier for NoOther {
+impl OtherEngine for NoOther {
     fn serve(&self, _: Handover) -> Pin<Box<dyn Future<Output = ()>>> {
         unreachable!("the listener has our own engine")
     }

@@ -85,7 +85,7 @@ pub fn edits() -> Edits {
     edits
 }
 
-/// What is left of the fields, in order, once [`edits`] and the carrier's own rules have been applied.
+/// What is left of the fields, in order, once [`edits`] and the engine's own rules have been applied.
 pub fn expected(fields: &[model::Field], framing: model::Framing, request10: bool) -> Vec<model::Field> {
     let mut left = fields.to_vec();
     left.retain(|(name, _)| {

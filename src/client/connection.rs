@@ -247,7 +247,7 @@ impl Connection {
     async fn hand_over(mut self) {
         let ahead = self.take_ahead();
         let Self { worker, stream, identity, listener_state, secured, .. } = self;
-        worker.other.serve(Handover { stream, ahead, identity, listener_state, secured }).await;
+        worker.other_engine.serve(Handover { stream, ahead, identity, listener_state, secured }).await;
     }
 
     /// Takes the bytes that have been read, for another protocol or engine.

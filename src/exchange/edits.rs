@@ -138,7 +138,7 @@ impl Edits {
         let value = self.lines.len();
         write(&mut self.lines);
         let value = value..self.lines.len();
-        if is_valid_value(self.lines.get(value.clone())?) && !is_carriers(name) {
+        if is_valid_value(self.lines.get(value.clone())?) && !is_of_engines(name) {
             self.lines.extend_from_slice(b"\r\n");
             return Some(value);
         }
@@ -249,7 +249,7 @@ const fn bits(names: &[&str]) -> u64 {
 }
 
 /// Whether engines write that field themselves, for framing and connection, so that no edit may add it.
-fn is_carriers(name: &str) -> bool {
+fn is_of_engines(name: &str) -> bool {
     name == "trailer" || is_connection_specific(name.as_bytes()) || is_framing(name.as_bytes())
 }
 

@@ -11,16 +11,16 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
+use super::client_connection::ClientConnection;
 use super::connection::Slot;
 use super::context::{Context, RequestState};
-use super::visit::Visit;
 use super::watch::{Busy, Limit};
-use super::{Carrier, classify, edits, heads, peer};
+use super::{Hooks, classify, edits, heads, peer};
 use crate::client::http2::validate;
 use crate::exchange::{Admitted, Circumstances, Edits, Failure, Head};
 
 #[async_trait]
-impl ProxyHttp for Carrier {
+impl ProxyHttp for Hooks {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
@@ -302,8 +302,8 @@ impl ProxyHttp for Carrier {
         if let Some(mut state) = ctx.end() {
             state.exchange.finish(status, bytes_out, Instant::now());
         }
-        if let Some(visit) = Visit::of(session) {
-            visit.answered();
+        if let Some(client) = ClientConnection::of(session) {
+            client.answered();
         }
     }
 

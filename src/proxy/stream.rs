@@ -21,7 +21,7 @@ use pingora_http::ResponseHeader;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::visit::Visit;
+use super::client_connection::ClientConnection;
 use crate::client::connection::{LINGER, lingers};
 use crate::client::preface::Preface;
 use crate::net::stream::Stream;
@@ -31,9 +31,9 @@ pub struct PingoraStream {
     stream: Stream,
     /// Bytes that were read before the handover.
     ahead: Vec<u8>,
-    visit: Arc<Visit>,
+    client: Arc<ClientConnection>,
     socket: Arc<SocketDigest>,
-    /// Meant for outgoing proxies; used here because its user data is the only way to pass the visit to the hooks.
+    /// Meant for outgoing proxies; used here because its user data is the only way to pass the connection's state to the hooks.
     digest: Option<Arc<ProxyDigest>>,
     http2: bool,
     closing: Option<LingeringClose>,
@@ -60,18 +60,18 @@ impl LingeringClose {
 }
 
 impl PingoraStream {
-    pub fn new(stream: Stream, ahead: Vec<u8>, visit: Arc<Visit>) -> Self {
+    pub fn new(stream: Stream, ahead: Vec<u8>, client: Arc<ClientConnection>) -> Self {
         let socket = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        if let Ok(peer) = visit.identity.peer().text().parse() {
+        if let Ok(peer) = client.identity.peer().text().parse() {
             // Cannot fail: nothing has set it before.
             let _ = socket.peer_addr.set(Some(SocketAddr::Inet(peer)));
         }
         let response = ResponseHeader::build(200, Some(0)).ok();
         let digest =
-            response.map(|none| Arc::new(ProxyDigest::new(Box::new(none), Some(Box::new(visit.clone())))));
+            response.map(|none| Arc::new(ProxyDigest::new(Box::new(none), Some(Box::new(client.clone())))));
         let socket = Arc::new(socket);
-        let http2 = visit.secured.as_ref().is_some_and(|secured| secured.http2);
-        Self { stream, ahead, visit, socket, digest, http2, closing: None }
+        let http2 = client.secured.as_ref().is_some_and(|secured| secured.http2);
+        Self { stream, ahead, client, socket, digest, http2, closing: None }
     }
 
     /// Reads until the first bytes show whether the client speaks HTTP/2 without TLS; an error if it leaves before.
@@ -129,8 +129,8 @@ impl AsyncRead for PingoraStream {
         let before = buffer.filled().len();
         let read = self.poll_ahead_or_stream(context, buffer);
         match &read {
-            Poll::Pending => self.visit.waits(),
-            Poll::Ready(_) if buffer.filled().len() > before => self.visit.begins(),
+            Poll::Pending => self.client.waits(),
+            Poll::Ready(_) if buffer.filled().len() > before => self.client.begins(),
             Poll::Ready(_) => {}
         }
         read
@@ -167,7 +167,7 @@ impl AsyncWrite for PingoraStream {
             return Pin::new(&mut self.stream).poll_shutdown(context);
         }
         let this = &mut *self;
-        let may_send = || this.visit.is_unread() || this.stream.has_unread();
+        let may_send = || this.client.is_unread() || this.stream.has_unread();
         let closing = this.closing.get_or_insert_with(|| LingeringClose::new(may_send()));
         if closing.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(Ok(()));

@@ -267,7 +267,7 @@ mod tests {
     use super::*;
     use crate::config::{AccessFormat, AccessLog, LogOutput};
     use crate::endpoint_connections::idle_pool::IdlePool;
-    use crate::proxy::{Carrier, Proxy};
+    use crate::proxy::{Hooks, PingoraEngine};
     use crate::snapshot::Snapshot;
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::{Telemetry, access};
@@ -287,9 +287,9 @@ mod tests {
         let telemetry = Telemetry::new(log, SystemTime::now());
         let idle_pool = Arc::<IdlePool>::default();
         let scopes = Arc::new(RequestScopes::new(snapshot, telemetry.worker()));
-        let carrier = Carrier::new(scopes.clone(), Arc::default());
-        let other = Rc::new(Proxy::new(Arc::new(ServerConf::default()), carrier));
-        Worker::new(scopes, Arc::default(), idle_pool, other)
+        let hooks = Hooks::new(scopes.clone(), Arc::default());
+        let engine = Rc::new(PingoraEngine::new(Arc::new(ServerConf::default()), hooks));
+        Worker::new(scopes, Arc::default(), idle_pool, engine)
     }
 
     /// A busy worker sees only the second of two changes, and has clients of the listener that was there in between.

@@ -19,7 +19,7 @@ pub struct Handover {
 }
 
 /// The engine that takes over such connections.
-pub trait OtherCarrier {
+pub trait OtherEngine {
     /// Serves the connection to its end.
     fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>>;
 }

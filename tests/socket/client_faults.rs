@@ -27,7 +27,7 @@ fn generous() -> Endpoint {
     })
 }
 
-/// What a connection may cost whose client does not read: 256 KiB. Pingora's carrier holds three rows of four pieces of
+/// What a connection may cost whose client does not read: 256 KiB. Pingora holds three rows of four pieces of
 /// 64 KiB each, and the batch it makes of them.
 fn held_for_a_stalled_client() -> usize {
     match engine() {

@@ -1,8 +1,8 @@
 //! Black-box tests: the real binary, a config in a folder of its own, and real sockets on both sides of it.
 //!
 //! Each module is a theme and each test a scenario. Where a test plays one of the faults that the project promises to
-//! survive, its comment says so in words. Nothing here knows how a request is carried: with `EVENKEEL_TEST_CARRIER`
-//! set, every proxy of the suite is started with that carrier.
+//! survive, its comment says so in words. Nothing here knows how a request is carried: with `EVENKEEL_TEST_ENGINE`
+//! set, every proxy of the suite is started with that engine.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 #![allow(clippy::print_stderr, reason = "what a proxy said is printed when its test fails")]
 

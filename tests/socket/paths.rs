@@ -65,7 +65,7 @@ fn the_endpoint_sees_what_was_matched() {
     );
 }
 
-/// What has to be escaped is, on the lane; Pingora lets it pass.
+/// What has to be escaped is, by the engine `native`; Pingora lets it pass.
 #[test]
 fn raw_bytes_are_escaped_before() {
     if engine() == Engine::Native {

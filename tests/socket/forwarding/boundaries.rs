@@ -36,7 +36,7 @@ fn pipelined_bodies_stay_apart() {
         answered.push(response.expect(200).text().to_owned());
     }
     let all = ["/1", "/2", "/3", "/4", "/5"];
-    // The other carrier may answer the first and close.
+    // The engine `pingora` may answer the first and close.
     assert!(
         answered == all || (engine() == Engine::Pingora && answered == all[..answered.len()]),
         "{answered:?}"

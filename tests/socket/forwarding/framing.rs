@@ -197,7 +197,7 @@ fn a_body_that_waits_for_leave() {
         let response = client.response().expect(200);
         assert_eq!(response.text(), "thanks");
         assert_eq!(endpoint.seen(&format!("/{n}")).body, b"body");
-        // A carrier may end the connection after such an exchange, if it says so.
+        // The engine `pingora` may end the connection after such an exchange, if it says so.
         if response.header("connection") == Some("close") {
             client = proxy.client();
         }

@@ -422,7 +422,7 @@ impl Proxy {
         let panicked = self.stderr.snapshot().into_iter().find(is_panic);
         assert_eq!(panicked, None);
         self.get("/after").expect(200);
-        // A carrier may have a second handle of each connection.
+        // The engine `pingora` has a second handle of each connection.
         let most = self.descriptors + 2 * kept + 4;
         eventually(&format!("at most {most} descriptors"), || {
             (self.open_descriptors() <= most).then_some(())

@@ -79,8 +79,8 @@ fn credentials_cannot_be_nominated_away() {
     }
 }
 
-/// Endpoints of the stricter kind send trailers only to those who say that they read them. The lane passes trailers on,
-/// so it asks for them where the client does; Pingora drops them, so there nobody asks.
+/// Endpoints of the stricter kind send trailers only to those who say that they read them. The engine `native` passes
+/// trailers on, so it asks for them where the client does; Pingora drops them, so there nobody asks.
 #[test]
 fn trailers_are_asked_for_where_they_arrive() {
     let endpoint = Endpoint::scripted("a", |exchange| {
@@ -90,10 +90,10 @@ fn trailers_are_asked_for_where_they_arrive() {
         exchange.send(if wanted { "Checksum: 1234\r\n\r\n" } else { "\r\n" });
     });
     let proxy = Proxy::to([&endpoint]).start();
-    let lane = engine() == Engine::Native;
+    let native = engine() == Engine::Native;
     for (target, fields, wanted) in [
-        ("/asks", "TE: gzip;q=0.5, trailers\r\nConnection: TE\r\n", lane),
-        ("/asks-alone", "TE: trailers\r\n", lane),
+        ("/asks", "TE: gzip;q=0.5, trailers\r\nConnection: TE\r\n", native),
+        ("/asks-alone", "TE: trailers\r\n", native),
         ("/does-not", "", false),
         ("/wants-gzip", "TE: gzip\r\nConnection: TE\r\n", false),
     ] {

@@ -261,7 +261,7 @@ fn a_route_may_take_larger_bodies() {
 }
 
 /// Fault 26: a header that comes byte by byte has one deadline in all, on a fresh connection and on a used one. The
-/// other carrier has a timeout for each read, which a trickle never meets.
+/// engine `pingora` has a timeout for each read, which a trickle never meets.
 #[test]
 fn a_header_that_trickles_is_408() {
     if engine() == Engine::Pingora {
@@ -311,7 +311,7 @@ fn a_header_bomb_is_431() {
     for bomb in bombs.iter().cycle().take(20) {
         let mut client = proxy.client();
         let _ = client.try_send(format!("GET /x HTTP/1.1\r\nHost: test.example\r\n{bomb}\r\n"));
-        // The other carrier has a parser with limits of its own.
+        // The engine `pingora` has a parser with limits of its own.
         let status = if engine() == Engine::Pingora { 400 } else { 431 };
         client.response().expect(status);
     }

@@ -19,7 +19,7 @@ fn a_panic_costs_one_request() {
     for n in 1..=3 {
         let mut client = proxy.client();
         client.send(format!("GET /x HTTP/1.1\r\nHost: test.example\r\n{PANIC}\r\n"));
-        // Whether it can still be answered or only closed is the carrier's business.
+        // Whether it can still be answered or only closed is the engine's business.
         if let Ok(response) = client.try_response_to("GET") {
             assert_eq!(response.status, 500);
         }

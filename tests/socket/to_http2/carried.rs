@@ -19,7 +19,7 @@ fn clients_of_both_versions_are_served() {
     let mut client = proxy.client();
     assert_eq!(client.get("/one?a=b").expect(200).text(), "two");
     assert_eq!(client.upload("POST", "/post", b"0123456789").expect(200).text(), "two");
-    // The lane reads on where the other engine has ended.
+    // The next request is served by the same connection.
     assert_eq!(client.get("/again").expect(200).text(), "two");
     runtime().block_on(async {
         let client = connect(&proxy.address()).await;

@@ -246,7 +246,7 @@ fn no_byte_of_a_body_is_lost_at_a_retry() {
 #[test]
 fn targets_have_one_form_whatever_endpoints_speak() {
     if engine() == Engine::Pingora {
-        // It passes on what the lane writes anew.
+        // It passes on what the engine `native` writes anew.
         return;
     }
     let (two, one) = (Http2Endpoint::named("two"), Endpoint::named("one"));

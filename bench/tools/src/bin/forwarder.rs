@@ -1,4 +1,4 @@
-//! What moving requests and answers costs on its own, in the way the lane does it: `forwarder ADDRESS FILE`, which
+//! What moving requests and answers costs on its own, in the way evenkeel does it: `forwarder ADDRESS FILE`, which
 //! has an origin in each line.
 //!
 //! One thread; kept connections; heads are read to their end and sent on as they came. Nothing is checked, changed,
@@ -26,7 +26,7 @@ struct Origin {
 struct Forwarder {
     origins: Vec<Origin>,
     turn: Cell<usize>,
-    /// Used by whoever has something to read, as in the lane.
+    /// Used by whoever has something to read, as in evenkeel.
     spare: RefCell<Vec<Vec<u8>>>,
 }
 

@@ -12,15 +12,15 @@ use pingora_proxy::{HttpProxy, Session};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::Carrier;
+use super::Hooks;
 use super::stream::PingoraStream;
 use crate::exchange::ClientIdentity;
 use crate::listener_state::ListenerState;
 use crate::tls::Secured;
-use crate::worker::handover::{Handover, OtherCarrier};
+use crate::worker::handover::{Handover, OtherEngine};
 
 /// The state of one client's connection.
-pub struct Visit {
+pub struct ClientConnection {
     pub identity: ClientIdentity,
     pub listener_state: Arc<ListenerState>,
     pub secured: Option<Arc<Secured>>,
@@ -44,13 +44,13 @@ const HTTP2_IDLE: Duration = Duration::from_secs(75);
 const FIRST_BYTES: Duration = Duration::from_secs(60);
 
 /// One worker's Pingora proxy, with its own connections to endpoints. Created when it is first needed.
-pub struct Proxy {
-    http: OnceCell<Arc<HttpProxy<Carrier>>>,
+pub struct PingoraEngine {
+    http: OnceCell<Arc<HttpProxy<Hooks>>>,
     conf: Arc<ServerConf>,
-    carrier: Carrier,
+    hooks: Hooks,
 }
 
-impl Visit {
+impl ClientConnection {
     fn new(
         identity: ClientIdentity,
         listener_state: Arc<ListenerState>,
@@ -66,7 +66,7 @@ impl Visit {
         })
     }
 
-    /// The visit of a request's connection.
+    /// The connection that a request came on.
     pub fn of(session: &Session) -> Option<&Arc<Self>> {
         session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
     }
@@ -99,7 +99,7 @@ impl Visit {
     ///
     /// `told_within`: how long it may stay, so that the client's next response can announce the close.
     async fn is_over(&self, mut leaving: watch::Receiver<bool>, told_within: Duration) {
-        // There is no error while this visit holds the listener's state.
+        // There is no error while this connection holds the listener's state.
         let _ = leaving.wait_for(|leaving| *leaving).await;
         tokio::time::sleep(told_within).await;
         loop {
@@ -116,23 +116,23 @@ impl Visit {
     }
 }
 
-impl std::fmt::Debug for Visit {
+impl std::fmt::Debug for ClientConnection {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Visit").field("identity", &self.identity).finish_non_exhaustive()
+        out.debug_struct("ClientConnection").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 
-impl Proxy {
-    pub fn new(conf: Arc<ServerConf>, carrier: Carrier) -> Self {
-        Self { http: OnceCell::new(), conf, carrier }
+impl PingoraEngine {
+    pub fn new(conf: Arc<ServerConf>, hooks: Hooks) -> Self {
+        Self { http: OnceCell::new(), conf, hooks }
     }
 
-    fn http(&self) -> Arc<HttpProxy<Carrier>> {
+    fn http(&self) -> Arc<HttpProxy<Hooks>> {
         self.http.get_or_init(|| Arc::new(self.make())).clone()
     }
 
-    fn make(&self) -> HttpProxy<Carrier> {
-        let mut http = pingora_proxy::http_proxy(&self.conf, self.carrier.clone());
+    fn make(&self) -> HttpProxy<Hooks> {
+        let mut http = pingora_proxy::http_proxy(&self.conf, self.hooks.clone());
         let mut options = HttpServerOptions::default();
         // `hooks` answers CONNECT itself.
         options.allow_connect_method_proxying = true;
@@ -142,17 +142,17 @@ impl Proxy {
     }
 }
 
-impl OtherCarrier for Proxy {
+impl OtherEngine for PingoraEngine {
     fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>> {
         let http = self.http();
-        let told_within = self.carrier.drain_idle();
-        let h2c = self.carrier.takes_h2c(&handover.listener_state);
+        let told_within = self.hooks.drain_idle();
+        let h2c = self.hooks.takes_h2c(&handover.listener_state);
         Box::pin(async move {
             let Handover { stream, ahead, identity, listener_state, secured } = handover;
             let leaving = listener_state.leaving();
             let has_tls = secured.is_some();
-            let visit = Visit::new(identity, listener_state, secured);
-            let mut stream = PingoraStream::new(stream, ahead, visit.clone());
+            let client = ClientConnection::new(identity, listener_state, secured);
+            let mut stream = PingoraStream::new(stream, ahead, client.clone());
             if h2c && !has_tls && !matches!(timeout(FIRST_BYTES, stream.find_http2()).await, Ok(Ok(()))) {
                 return;
             }
@@ -167,7 +167,7 @@ impl OtherCarrier for Proxy {
                 // Requests that have arrived come first.
                 biased;
                 _ = served => {}
-                () = visit.is_over(leaving.clone(), told_within) => {}
+                () = client.is_over(leaving.clone(), told_within) => {}
             }
         })
     }
