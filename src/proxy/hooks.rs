@@ -154,6 +154,9 @@ impl ProxyHttp for Hooks {
         let state = ctx.state()?;
         let status = response.status.as_u16();
         if response.status.is_informational() && status != 101 {
+            if let Some(busy) = &state.busy {
+                busy.restart_limit();
+            }
             return Ok(());
         }
         let circumstances = circumstances(session, state, false);
