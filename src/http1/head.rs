@@ -29,6 +29,11 @@ pub fn check_host(host: &[u8]) -> Result<(), &'static str> {
     if host.is_empty() { Err("empty host") } else { host::check(host) }
 }
 
+/// Whether two hosts that [`check_host`] accepts are the same under `https` (`secure`) or `http`.
+pub fn same_host(one: &[u8], other: &[u8], secure: bool) -> bool {
+    host::agree(one, other, secure)
+}
+
 /// The bytes of a head that has been taken off its stream. An ASCII head, as nearly all are, is kept as a `String`, so
 /// that its parts need no further UTF-8 checks.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@
 use http::header;
 use http::request::Parts;
 
-use crate::http1::head::{check_host, check_path};
+use crate::http1::head::{check_host, check_path, same_host};
 
 /// The error is the reason, for the log.
 pub fn check(request: &Parts) -> Result<(), &'static str> {
@@ -42,10 +42,35 @@ fn check_authority(request: &Parts) -> Result<(), &'static str> {
     let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes());
     let host = host.map(|host| host.as_bytes());
     authority.into_iter().chain(host).try_for_each(check_host)?;
+    let secure = request.uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
     match authority.zip(host) {
-        Some((authority, host)) if !authority.eq_ignore_ascii_case(host) => {
+        Some((authority, host)) if !same_host(authority, host, secure) => {
             Err("Host is another one than :authority")
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_and_authority_agree_as_in_http1() {
+        let differs = Err("Host is another one than :authority");
+        for (scheme, authority, host, expected) in [
+            ("http", "a.example", "A.example", Ok(())),
+            ("http", "a.example:80", "a.example", Ok(())),
+            ("https", "a.example", "a.example:443", Ok(())),
+            ("http", "[::1]", "[::1]:80", Ok(())),
+            ("http", "a.example:443", "a.example", differs),
+            ("https", "a.example", "a.example:80", differs),
+            ("http", "a.example", "b.example", differs),
+            ("http", "a.example", "a.example.", differs),
+        ] {
+            let request = http::Request::get(format!("{scheme}://{authority}/")).header("host", host);
+            let (request, ()) = request.body(()).expect("a request").into_parts();
+            assert_eq!(check(&request), expected, "{scheme} {authority} {host}");
+        }
     }
 }

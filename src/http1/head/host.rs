@@ -65,8 +65,10 @@ fn check_name(name: &[u8]) -> Result<(), &'static str> {
     if name.len() > NAME_MAX { Err("the host is too long") } else { Ok(()) }
 }
 
-/// Whether two well-formed authorities are equal under a scheme with this default port.
-pub(super) fn agree(one: &[u8], other: &[u8], default_port: &[u8]) -> bool {
+/// Whether two well-formed authorities are equal under `https` (`secure`) or `http`, whose default port may be there or
+/// not.
+pub(super) fn agree(one: &[u8], other: &[u8], secure: bool) -> bool {
+    let default_port: &[u8] = if secure { b"443" } else { b"80" };
     let bare = |authority: &'_ [u8]| -> usize {
         let with_port = authority.strip_suffix(default_port).and_then(|rest| rest.strip_suffix(b":"));
         with_port.map_or(authority.len(), <[u8]>::len)

@@ -243,8 +243,7 @@ impl Request {
             Some([]) => return missing("empty Host"),
             Some(field) => host::check(field).map_err(Refusal::bad_request)?,
         }
-        let default_port: &[u8] = if self.target.secure { b"443" } else { b"80" };
-        let agrees = field.is_none_or(|field| host::agree(field, target, default_port));
+        let agrees = field.is_none_or(|field| host::agree(field, target, self.target.secure));
         if !target.is_empty() && !agrees {
             return Err(Refusal::bad_request("Host and target disagree"));
         }
