@@ -106,7 +106,7 @@ impl Hooks {
         detail: Option<String>,
     ) {
         state.exchange.failed(failure, detail);
-        if failure.status().as_u16() == 499 {
+        if failure.has_no_reply() {
             return;
         }
         if !failure.leaves_connection() {

@@ -142,6 +142,11 @@ impl Failure {
         }
     }
 
+    /// Whether the client gets no reply, because it has gone or takes nothing.
+    pub fn has_no_reply(self) -> bool {
+        matches!(self, Self::ClientGone | Self::ClientStalled)
+    }
+
     /// Whether no connection to an endpoint was opened: another endpoint may be tried, whatever the method.
     pub fn is_of_connect(self) -> bool {
         matches!(self, Self::ConnectFailed | Self::ConnectTimeout | Self::ResourcesShort)

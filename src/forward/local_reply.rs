@@ -22,7 +22,7 @@ impl<C: ClientStream> Request<'_, C> {
         self.exchange.failed(failure, detail);
         // The reply has time of its own, even if the request's is over.
         self.client.timer().bound(None);
-        if failure.status().as_u16() == 499 {
+        if failure.has_no_reply() {
             return Ending::Broken(failure);
         }
         if !failure.leaves_connection() {
@@ -103,14 +103,11 @@ impl ResponseHead for ReplyHead {
     }
 
     fn announced(&self) -> Framing {
-        if self.length == 0 { Framing::None } else { Framing::Length(self.length as u64) }
+        Framing::Length(self.length as u64)
     }
 
     fn framing(&self, method: &str) -> Framing {
-        match of_response(method, self.status, self.announced()) {
-            Framing::UntilClose => Framing::None,
-            framing => framing,
-        }
+        of_response(method, self.status, self.announced())
     }
 
     fn copy_lines(&self, out: &mut Vec<u8>, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
@@ -224,5 +221,20 @@ impl BodySource for PendingBody {
 
     fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         std::iter::empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Onward, Version};
+
+    #[test]
+    fn an_empty_reply_has_a_length() {
+        let reply = ReplyHead { status: 404, headers: Vec::new(), length: 0 };
+        for (method, body) in [("GET", Framing::Length(0)), ("HEAD", Framing::None)] {
+            let expected = Onward { announced: Framing::Length(0), body };
+            assert_eq!(reply.onward(method, Version::Http11), expected, "{method}");
+        }
     }
 }
