@@ -12,6 +12,9 @@ mod http1_writer;
 mod http2;
 mod transfer;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::task::{Context, Poll};
 
