@@ -241,3 +241,42 @@ fn many_small_pieces_are_few_frames() {
     }
     assert!(length == PIECES && frames < 50, "{length} bytes in {frames} frames");
 }
+
+/// An endpoint's `Date` is passed on, and one is added where there is none (RFC 9110, section 6.6.1): to clients of both
+/// versions, from endpoints of both.
+#[test]
+fn a_date_is_passed_on_or_added() {
+    if lacks("`Date` of an endpoint") {
+        return;
+    }
+    const DATE: &str = "Thu, 01 Jan 1970 00:00:07 GMT";
+    let one = Endpoint::scripted("a", |exchange| match exchange.target() {
+        "/dated" => exchange.status("200 OK", &format!("Date: {DATE}\r\n"), "a"),
+        _ => exchange.status("200 OK", "", "a"),
+    });
+    let two = Http2Endpoint::scripted(|mut call| async move {
+        let mut response = Response::builder();
+        if call.path() == "/dated" {
+            response = response.header("date", DATE);
+        }
+        call.begin(response).send_data(Bytes::from_static(b"a"), true).unwrap();
+    });
+    let to_two = Proxy::to([&two]).with("protocol: h2");
+    for proxy in [Proxy::to([&one]), to_two] {
+        let proxy = proxy.listener("h2c: true").start();
+        let of_http2 = |path| {
+            runtime().block_on(async {
+                let answer = get(&connect(&proxy.address()).await, path).await;
+                let dates =
+                    answer.headers.get_all("date").iter().map(|date| date.to_str().unwrap().to_owned());
+                dates.collect::<Vec<_>>()
+            })
+        };
+        let of_http1 = |path| proxy.client().get(path).expect(200).head.all("date").join("|");
+        assert_eq!((of_http1("/dated").as_str(), of_http2("/dated")), (DATE, vec![DATE.to_owned()]));
+        let (first, second) = (of_http1("/none"), of_http2("/none"));
+        for added in [first.as_str(), &second.join("|")] {
+            assert!(added.ends_with(" GMT") && added.len() == DATE.len() && added != DATE, "{added}");
+        }
+    }
+}

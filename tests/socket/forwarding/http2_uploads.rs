@@ -159,3 +159,50 @@ fn bodies_are_sent_again() {
         assert_eq!((seen.len(), proxy.record("/x").number("bytes_in")), (attempts, length as u64));
     }
 }
+
+/// A response that has begun is written while the rest of its request is read: by words, and by megabytes.
+#[test]
+fn both_directions_flow_at_once() {
+    const LENGTH: usize = 2_000_000;
+    // The chunks of the body are sent back as they come, the last one, too.
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let mut end = Vec::new();
+        while !end.ends_with(b"\r\n0\r\n\r\n") {
+            let bytes = exchange.receive();
+            assert!(!bytes.is_empty(), "it ended before its last chunk");
+            exchange.send(&bytes);
+            end.extend_from_slice(&bytes);
+            end.drain(..end.len().saturating_sub(7));
+        }
+        exchange.close();
+    });
+    let proxy = with_http2(&endpoint).start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let (response, mut sink) = open(&client, "POST").await;
+        let mut body = response.await.unwrap().into_body();
+        for word in ["one", "two", "three"] {
+            sink.send_data(Bytes::from_static(word.as_bytes()), false).unwrap();
+            assert_eq!(body.data().await.unwrap().unwrap(), word);
+        }
+        let sender = tokio::spawn(async move {
+            for _ in 0..LENGTH / 10_000 {
+                sink.send_data(Bytes::from(vec![b'x'; 10_000]), false).unwrap();
+                tokio::task::yield_now().await;
+            }
+            sink.send_data(Bytes::new(), true).unwrap();
+        });
+        let mut length = 0;
+        while let Some(piece) = body.data().await {
+            let piece = piece.unwrap();
+            body.flow_control().release_capacity(piece.len()).unwrap();
+            length += piece.len();
+        }
+        assert_eq!(length, LENGTH);
+        sender.await.unwrap();
+    });
+    let record = proxy.record("/x");
+    let all = LENGTH as u64 + 11;
+    assert_eq!((record.number("bytes_in"), record.number("bytes_out"), record.cause()), (all, all, ""));
+}

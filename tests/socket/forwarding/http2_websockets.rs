@@ -1,6 +1,7 @@
 //! WebSockets of HTTP/2 clients (RFC 8441): a CONNECT of its own kind, on a stream beside others.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -8,10 +9,11 @@ use h2::client::SendRequest;
 use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, StatusCode};
+use nix::sys::signal::Signal::SIGTERM;
 
 use crate::harness::http2::{connect, get, runtime};
 use crate::harness::http2_endpoint::Http2Endpoint;
-use crate::harness::{Endpoint, Exchange, Proxy, SOON, eventually, lacks};
+use crate::harness::{Endpoint, Exchange, Proxy, SOON, eventually, lacks, lasted};
 
 struct WebSocket {
     status: StatusCode,
@@ -236,4 +238,49 @@ fn a_silent_one_is_ended() {
         assert!(end.is_none_or(|end| end.unwrap().is_empty()));
     });
     endpoint.wait_until_free(SOON);
+}
+
+/// At the end of a drain both sides are told that the server goes away (RFC 6455, section 7.4.1), behind a whole frame,
+/// and the stream ends: that is no cut.
+#[test]
+fn it_is_told_at_the_end_of_a_drain() {
+    if lacks("WebSockets of HTTP/2 clients") {
+        return;
+    }
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let endpoint = {
+        let heard = heard.clone();
+        Endpoint::scripted("a", move |exchange| {
+            exchange.send(agreement(exchange));
+            exchange.send(b"\x81\x05hello");
+            loop {
+                let bytes = exchange.receive();
+                if bytes.is_empty() {
+                    break;
+                }
+                heard.lock().unwrap().extend(bytes);
+            }
+            exchange.close();
+        })
+    };
+    let mut proxy = Proxy::to([&endpoint]).listener("h2c: true").server("threads: 2, drain: 1s").start();
+    let took = runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let mut socket = open(&client, "/ws", Some("websocket")).await;
+        assert_eq!(socket.read(7).await, b"\x81\x05hello");
+        socket.sink.send_data(Bytes::from_static(b"\x81\x82\0\0\0\0hi"), false).unwrap();
+        let begun = Instant::now();
+        proxy.signal(SIGTERM);
+        assert_eq!(socket.read(4).await, b"\x88\x02\x03\xe9");
+        let took = begun.elapsed();
+        let end = tokio::time::timeout(SOON, socket.body.data()).await.expect("an end");
+        assert!(end.is_none_or(|end| end.unwrap().is_empty()));
+        took
+    });
+    lasted(Duration::from_secs(1), took);
+    assert_eq!(proxy.ended_within(SOON).code, Some(0));
+    endpoint.wait_until_free(SOON);
+    let told = b"\x81\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe9";
+    assert_eq!(heard.lock().unwrap().as_slice(), told, "what the endpoint is told");
+    assert_eq!((proxy.record("/ws").status(), proxy.record("/ws").cause()), (200, ""));
 }
