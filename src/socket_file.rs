@@ -1,9 +1,12 @@
 //! The file of a unix socket that this process listens on.
 
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Removes the file when it is dropped, unless another socket has replaced it, or the claim is another process's.
 #[derive(Debug)]
@@ -18,6 +21,26 @@ pub struct SocketFile {
 /// them.
 #[derive(Debug, Clone)]
 pub struct Claim(Arc<AtomicBool>);
+
+/// Why a unix socket is not bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindFailure {
+    #[error("a process has a socket there")]
+    InUse,
+    #[error("a file that is no socket is there")]
+    NotASocket,
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// Binds a stream socket, which does not listen yet and does not block. The file of a socket on which no process
+/// listens any more is replaced.
+pub fn bind(path: &Path) -> Result<(Socket, SocketFile), BindFailure> {
+    remove_stale(path)?;
+    let socket = stream_socket()?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    Ok((socket, SocketFile::of(path)))
+}
 
 impl SocketFile {
     /// Call this right after the socket was bound: from then on the file is ours to remove, whatever fails next.
@@ -60,6 +83,38 @@ impl Drop for SocketFile {
     }
 }
 
+fn stream_socket() -> io::Result<Socket> {
+    Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)
+}
+
+fn remove_stale(path: &Path) -> Result<(), BindFailure> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+        Ok(found) if !found.file_type().is_socket() => return Err(BindFailure::NotASocket),
+        Ok(_) => {}
+    }
+    match stream_socket()?.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Err(BindFailure::InUse),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ECONNREFUSED) => remove(path),
+            // Removed meanwhile.
+            Some(libc::ENOENT) => Ok(()),
+            // A full backlog, or a socket of another type.
+            Some(libc::EAGAIN | libc::EPROTOTYPE) => Err(BindFailure::InUse),
+            // Whether a process listens is not known.
+            _ => Err(error.into()),
+        },
+    }
+}
+
+fn remove(path: &Path) -> Result<(), BindFailure> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Device and inode.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let found = path.symlink_metadata().ok()?;
@@ -71,6 +126,43 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+
+    #[test]
+    fn only_a_file_on_which_no_process_listens_is_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.sock");
+        let address = SockAddr::unix(&path).expect("a short path");
+        for kind in [Type::STREAM, Type::DGRAM, Type::SEQPACKET] {
+            let living = Socket::new(Domain::UNIX, kind, None).expect("a socket");
+            living.bind(&address).expect("a free path");
+            if kind != Type::DGRAM {
+                living.listen(0).expect("it is bound");
+            }
+            let mut clients = Vec::new();
+            // The second time the backlog is full.
+            for _ in 0..2 {
+                assert!(matches!(bind(&path), Err(BindFailure::InUse)), "{kind:?}");
+                assert!(path.exists(), "{kind:?}");
+                let client = || Socket::new(Domain::UNIX, kind.nonblocking(), None).expect("a socket");
+                clients.extend((0..10).map(|_| client()).filter(|client| client.connect(&address).is_ok()));
+            }
+            drop(living);
+            drop(bind(&path).expect("it is stale"));
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn what_is_no_socket_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "data").expect("written");
+        std::os::unix::fs::symlink("nowhere", &link).expect("a symlink");
+        for path in [file, link] {
+            assert!(matches!(bind(&path), Err(BindFailure::NotASocket)));
+            assert!(path.symlink_metadata().is_ok());
+        }
+    }
 
     #[test]
     fn only_our_own_file_is_removed() {

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use socket2::SockRef;
@@ -12,7 +12,10 @@ use socket2::SockRef;
 use super::address::{self, Address, RuntimeDirs, SocketDir};
 use crate::config::{self, AdminListen};
 use crate::directory;
-use crate::socket_file::{Claim, SocketFile};
+use crate::socket_file::{self, BindFailure, Claim, SocketFile};
+
+/// As long as the kernel allows: it caps this by `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
 
 /// A bound admin address. Dropping it removes a unix socket's file.
 #[derive(Debug)]
@@ -209,33 +212,14 @@ fn create_directory(directory: &Path, mode: u32) -> Result<(), BindError> {
 
 fn bind_unix(path: &Path) -> Result<Listener, BindError> {
     let failed = |source| BindError::Listen { address: Address::Unix(path.to_owned()), source };
-    remove_stale(path)?;
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    let file = SocketFile::of(path);
+    let (socket, file) = socket_file::bind(path).map_err(|failure| match failure {
+        BindFailure::InUse => BindError::Taken(path.to_owned()),
+        BindFailure::NotASocket => BindError::NotASocket(path.to_owned()),
+        BindFailure::System(source) => failed(source),
+    })?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    Ok(Listener::Unix(listener, file))
-}
-
-/// Removes a socket on which no process listens.
-fn remove_stale(path: &Path) -> Result<(), BindError> {
-    let failed = |source| BindError::Listen { address: Address::Unix(path.to_owned()), source };
-    match path.symlink_metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
-        Ok(_) => {}
-    }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(failed)
-        }
-        // Removed meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(failed(error)),
-        // A full backlog shows a living process, too.
-        _ => Err(BindError::Taken(path.to_owned())),
-    }
+    socket.listen(BACKLOG).map_err(failed)?;
+    Ok(Listener::Unix(socket.into(), file))
 }
 
 fn check_token(address: SocketAddr, has_token: bool) -> Result<(), BindError> {

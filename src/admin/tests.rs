@@ -187,6 +187,30 @@ fn a_socket_on_which_somebody_answers_is_left_alone() {
 }
 
 #[test]
+fn a_process_that_hangs_keeps_its_socket_and_holds_up_no_start() {
+    let directory = TempDir::new().expect("tempdir");
+    let path = directory.path().join("admin.sock");
+    let socket = || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("socket");
+    let address = socket2::SockAddr::unix(&path).expect("short");
+    let hanging = socket();
+    hanging.bind(&address).expect("bind");
+    hanging.listen(0).expect("listen");
+    let connect = |_| {
+        let client = socket();
+        client.set_nonblocking(true).expect("an option");
+        client.connect(&address).ok().map(|()| client)
+    };
+    let waiting: Vec<_> = (0..100).map_while(connect).collect();
+    assert!((1..100).contains(&waiting.len()));
+    let (sender, refused) = std::sync::mpsc::channel();
+    let config = unix(&path);
+    std::thread::spawn(move || sender.send(bind_error(&config)));
+    let error = refused.recv_timeout(std::time::Duration::from_secs(60)).expect("it does not hang");
+    assert!(error.contains("another process answers on"), "{error}");
+    assert!(path.exists());
+}
+
+#[test]
 fn a_file_that_is_no_socket_is_left_alone() {
     let (directory, _) = temporary();
     let path = directory.path().join("precious");

@@ -12,7 +12,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::config::{ListenAddress, Listener};
 use crate::net::socket::keepalive;
-use crate::socket_file::SocketFile;
+use crate::socket_file::{self, BindFailure, SocketFile};
 
 /// Unsent bytes that the kernel buffers for a connection (TCP_NOTSENT_LOWAT). By default these are megabytes: a
 /// response would be written before its client reads any of it, `timeouts.write` would never begin, and a thousand slow
@@ -166,36 +166,18 @@ fn set_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(UNSENT)
 }
 
-/// Binds a unix socket. The file of a socket on which no process listens any more is replaced.
 fn unix(path: &Path) -> io::Result<Bound> {
-    use std::os::unix::fs::FileTypeExt;
-    if let Ok(found) = std::fs::symlink_metadata(path) {
-        if !found.file_type().is_socket() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
-        }
-        if is_answered(path)? {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        std::fs::remove_file(path)?;
-    }
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
-    socket.bind(&socket2::SockAddr::unix(path)?)?;
-    let file = SocketFile::of(path);
+    let (socket, file) = socket_file::bind(path).map_err(|failure| match failure {
+        BindFailure::InUse => io::ErrorKind::AddrInUse.into(),
+        BindFailure::NotASocket => io::Error::new(io::ErrorKind::AlreadyExists, failure.to_string()),
+        BindFailure::System(error) => error,
+    })?;
     socket.listen(BACKLOG)?;
     Ok(Bound {
         address: BoundAddress::Unix(path.to_owned()),
         socket: socket.into(),
         file: Some(file),
         exclusive: true,
-    })
-}
-
-/// Whether a process listens there; a full queue shows it, too.
-fn is_answered(path: &Path) -> io::Result<bool> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
-    Ok(match socket.connect(&socket2::SockAddr::unix(path)?) {
-        Ok(()) => true,
-        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     })
 }
 
@@ -206,7 +188,7 @@ fn remedy(error: &io::Error) -> &'static str {
         }
         Some(libc::EACCES | libc::EPERM) => {
             ": ports below 1024 need root or the capability CAP_NET_BIND_SERVICE; a unix socket needs a directory that \
-             this user may write to"
+             this user may write to, and no socket of another user at its path"
         }
         Some(libc::EADDRNOTAVAIL) => ": this machine does not have that address",
         Some(libc::EMFILE | libc::ENFILE) => ": raise the limit of open files (ulimit -n, LimitNOFILE=)",
