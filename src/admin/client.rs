@@ -1,12 +1,13 @@
 //! The commands' client for the admin address of a running process: blocking, one request a connection.
 
+use std::cmp::Ordering;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::address::{Address, RuntimeDirs};
 use crate::directory;
@@ -24,7 +25,13 @@ pub struct Question<'a> {
 }
 
 /// The largest response accepted: the status of a hundred thousand endpoints fits.
-const RESPONSE_BYTES_MAX: u64 = 64 << 20;
+const RESPONSE_BYTES_MAX: usize = 64 << 20;
+
+/// A response begins with this.
+const VERSION: &[u8] = b"HTTP/1.";
+
+/// The end of a response's head.
+const END: &[u8] = b"\r\n\r\n";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
@@ -50,6 +57,10 @@ pub enum ClientError {
     Stranger { address: Address, user: u32 },
     #[error("{} is not a directory of this user alone, so what answers there is not asked: remove it, or use --admin ADDRESS", .0.display())]
     Squatted(PathBuf),
+    #[error(
+        "{0} closed the connection before the end of its response: ask again, the process may have ended"
+    )]
+    Cut(Address),
     #[error("what answers on {0} is not evenkeel's admin server")]
     NotHttp(Address),
 }
@@ -67,24 +78,47 @@ impl<'a> Question<'a> {
 
 /// Sends a request to the admin server at an address.
 pub fn ask(address: &Address, question: Question<'_>, token: Option<&str>) -> Result<Response, ClientError> {
-    match address {
-        Address::Unix(socket) => {
-            let stream = UnixStream::connect(socket).map_err(|source| unreachable(address, source))?;
-            check_peer(address, socket, &stream)?;
-            let timeouts = |left| {
-                stream.set_read_timeout(Some(left)).and_then(|()| stream.set_write_timeout(Some(left)))
-            };
-            exchange(address, &stream, timeouts, &request(address, question, token), question.limit)
-        }
-        Address::Tcp(socket) => {
-            let stream =
-                TcpStream::connect_timeout(socket, LIMIT).map_err(|source| unreachable(address, source))?;
-            let timeouts = |left| {
-                stream.set_read_timeout(Some(left)).and_then(|()| stream.set_write_timeout(Some(left)))
-            };
-            exchange(address, &stream, timeouts, &request(address, question, token), question.limit)
-        }
+    let deadline = Instant::now() + question.limit;
+    let socket = connect(address, question.limit.min(LIMIT))?;
+    if let Address::Unix(path) = address {
+        check_peer(address, path, &socket)?;
     }
+    let received = exchange(&socket, &request(address, question, token), deadline).map_err(|source| {
+        let source = name_timeout(source, || format!("no answer within {} s", question.limit.as_secs()));
+        ClientError::Broken { address: address.clone(), source }
+    })?;
+    parse(address, &received)
+}
+
+fn connect(address: &Address, limit: Duration) -> Result<Socket, ClientError> {
+    let connected = match address {
+        Address::Unix(path) => connect_unix(path, limit),
+        Address::Tcp(address) => connect_tcp(*address, limit),
+    };
+    connected.map_err(|source| {
+        let address = address.clone();
+        let busy = || format!("no connection within {limit:?}, so it hangs or is stopped");
+        let source = name_timeout(source, busy);
+        match source.kind() {
+            io::ErrorKind::TimedOut => ClientError::Broken { address, source },
+            io::ErrorKind::PermissionDenied => ClientError::Forbidden { address, source },
+            _ => ClientError::Unreachable { address, source },
+        }
+    })
+}
+
+/// While the backlog is full, a connect waits for as long as a write may.
+fn connect_unix(path: &Path, limit: Duration) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
+    socket.set_write_timeout(Some(limit))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket)
+}
+
+fn connect_tcp(address: SocketAddr, limit: Duration) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), None)?;
+    socket.connect_timeout(&address.into(), limit)?;
+    Ok(socket)
 }
 
 /// Checks that the listening process belongs to a user who is trusted with the socket's directory, because configs with
@@ -92,10 +126,10 @@ pub fn ask(address: &Address, question: Question<'_>, token: Option<&str>) -> Re
 ///
 /// The kernel says whose process began to listen. The owner of the socket's file proves less: whoever may write to the
 /// directory can link anybody's file there.
-fn check_peer(address: &Address, socket: &Path, stream: &UnixStream) -> Result<(), ClientError> {
+fn check_peer(address: &Address, path: &Path, socket: &Socket) -> Result<(), ClientError> {
     let broken = |source: nix::Error| ClientError::Broken { address: address.clone(), source: source.into() };
-    let user = getsockopt(stream, PeerCredentials).map_err(broken)?.uid();
-    let directory = socket.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let user = getsockopt(socket, PeerCredentials).map_err(broken)?.uid();
+    let directory = path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match directory::trusted_users(directory).contains(&user) {
         true => Ok(()),
         false => Err(ClientError::Stranger { address: address.clone(), user }),
@@ -132,14 +166,6 @@ pub(super) fn ask_default_in(
     }))
 }
 
-fn unreachable(address: &Address, source: io::Error) -> ClientError {
-    let address = address.clone();
-    match source.kind() {
-        io::ErrorKind::PermissionDenied => ClientError::Forbidden { address, source },
-        _ => ClientError::Unreachable { address, source },
-    }
-}
-
 fn request(address: &Address, question: Question<'_>, token: Option<&str>) -> String {
     let Question { method, path, body, .. } = question;
     let host = match address {
@@ -156,54 +182,135 @@ fn request(address: &Address, question: Question<'_>, token: Option<&str>) -> St
     )
 }
 
-fn exchange<S>(
-    address: &Address,
-    mut stream: S,
-    timeouts: impl Fn(Duration) -> io::Result<()>,
-    request: &str,
-    limit: Duration,
-) -> Result<Response, ClientError>
-where
-    S: Read + Write,
-{
-    let deadline = Instant::now() + limit;
-    let broken =
-        |source| ClientError::Broken { address: address.clone(), source: name_timeout(source, limit) };
-    timeouts(limit).map_err(broken)?;
-    stream.write_all(request.as_bytes()).map_err(broken)?;
+/// Returns what was received up to the end of the connection.
+fn exchange(mut socket: &Socket, request: &str, deadline: Instant) -> io::Result<Vec<u8>> {
+    let left = || match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(io::Error::from(io::ErrorKind::TimedOut)),
+        left => Ok(left),
+    };
+    socket.set_write_timeout(Some(left()?))?;
+    socket.write_all(request.as_bytes())?;
     let mut received = Vec::new();
     let mut piece = [0; 16 << 10];
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(broken(io::ErrorKind::TimedOut.into()));
-        }
-        timeouts(left).map_err(broken)?;
-        match stream.read(&mut piece).map_err(broken)? {
-            0 => break,
+        socket.set_read_timeout(Some(left()?))?;
+        match socket.read(&mut piece)? {
+            0 => return Ok(received),
             count => received.extend_from_slice(&piece[..count]),
         }
-        if received.len() as u64 > RESPONSE_BYTES_MAX {
-            return Err(ClientError::NotHttp(address.clone()));
+        if received.len() > RESPONSE_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "its response has no end"));
         }
     }
-    parse(&received).ok_or_else(|| ClientError::NotHttp(address.clone()))
 }
 
 /// Names a timeout, which sockets report as EAGAIN.
-fn name_timeout(error: io::Error, limit: Duration) -> io::Error {
+fn name_timeout(error: io::Error, text: impl FnOnce() -> String) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs()))
+            io::Error::new(io::ErrorKind::TimedOut, text())
         }
         _ => error,
     }
 }
 
-/// The admin server closes after each response and never sends chunks, so the body is all that follows the head.
-fn parse(received: &[u8]) -> Option<Response> {
-    let text = String::from_utf8_lossy(received);
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
-    Some(Response { status, body: body.to_owned() })
+/// The admin server closes after each response, never sends chunks, and always sends the length of the body.
+fn parse(address: &Address, received: &[u8]) -> Result<Response, ClientError> {
+    let not_http = || ClientError::NotHttp(address.clone());
+    let cut = || ClientError::Cut(address.clone());
+    let is_http = received.iter().zip(VERSION).all(|(received, expected)| received == expected);
+    if !is_http {
+        return Err(not_http());
+    }
+    let end = received.windows(END.len()).position(|bytes| bytes == END).ok_or_else(cut)?;
+    let (head, body) = (&received[..end], &received[end + END.len()..]);
+    let (status, length) = parse_head(&String::from_utf8_lossy(head)).ok_or_else(not_http)?;
+    match body.len().cmp(&length) {
+        Ordering::Less => Err(cut()),
+        Ordering::Equal => Ok(Response { status, body: String::from_utf8_lossy(body).into_owned() }),
+        Ordering::Greater => Err(not_http()),
+    }
+}
+
+/// The status, and the length of the body.
+fn parse_head(head: &str) -> Option<(u16, usize)> {
+    let status = head.get(VERSION.len()..)?.get(2..5)?.parse().ok()?;
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, length) = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
+    Some((status, length.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    fn address() -> Address {
+        Address::Unix("/somewhere".into())
+    }
+
+    #[test]
+    fn a_response_that_was_cut_is_none() {
+        let whole = b"HTTP/1.1 200 OK\r\ncontent-Length: 5\r\nX: y\r\n\r\nready";
+        let response = parse(&address(), whole).expect("it is whole");
+        assert_eq!(response, Response { status: 200, body: "ready".into() });
+        for length in 0..whole.len() {
+            let error = parse(&address(), &whole[..length]).expect_err("it is cut");
+            assert!(matches!(error, ClientError::Cut(_)), "{length} bytes: {error}");
+        }
+        let longer = [&whole[..], b"!"].concat();
+        for other in [&longer[..], b"220 mail\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\nready"] {
+            assert!(matches!(parse(&address(), other), Err(ClientError::NotHttp(_))));
+        }
+    }
+
+    /// A process that listens, and accepts nobody: its backlog is full.
+    fn full_backlog(path: &Path) -> (UnixListener, Vec<Socket>) {
+        let socket = || Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).expect("a socket");
+        let address = SockAddr::unix(path).expect("a short path");
+        let listener = socket();
+        listener.bind(&address).expect("a free path");
+        listener.listen(0).expect("it is bound");
+        listener.set_nonblocking(false).expect("an option");
+        let connect = |_| Some(socket()).filter(|socket| socket.connect(&address).is_ok());
+        let waiting: Vec<Socket> = (0..100).map_while(connect).collect();
+        assert!((1..100).contains(&waiting.len()));
+        (listener.into(), waiting)
+    }
+
+    #[test]
+    fn a_process_that_accepts_nobody_is_given_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.sock");
+        let _hangs = full_backlog(&path);
+        let question = Question { limit: Duration::from_millis(100), ..Question::get("/livez") };
+        let (sender, answer) = std::sync::mpsc::channel();
+        thread::spawn(move || sender.send(ask(&Address::Unix(path), question, None)));
+        let answer = answer.recv_timeout(Duration::from_secs(60)).expect("it does not hang");
+        let error = answer.expect_err("nobody answers");
+        assert!(matches!(error, ClientError::Broken { .. }), "{error}");
+        assert!(error.to_string().contains("no connection within 100ms, so it hangs"), "{error}");
+    }
+
+    #[test]
+    fn a_process_that_is_slow_to_accept_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.sock");
+        let (listener, waiting) = full_backlog(&path);
+        let others = waiting.len();
+        let slow = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            let mut accepted = (0..=others).map(|_| listener.accept().expect("a client").0);
+            let mut client = accepted.by_ref().last().expect("the last one");
+            client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n").expect("it reads");
+            // Unread bytes would make the close a reset.
+            let _ = client.read(&mut [0; 1024]).expect("a request");
+        });
+        let response = ask(&Address::Unix(path), Question::get("/livez"), None).expect("an answer");
+        assert_eq!((response.status, &*response.body), (200, "ok\n"));
+        slow.join().expect("it ends");
+        drop(waiting);
+    }
 }

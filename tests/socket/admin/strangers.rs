@@ -39,9 +39,8 @@ fn an_answer_does_not_speak_to_the_terminal() {
     for status in ["200 OK", "422 Unprocessable Content", "409 Conflict"] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let answer = format!(
-            "HTTP/1.1 {status}\r\n\r\nfine\n\x1b]0;owned\x07\x1b[2J\u{9b}1m\u{202e}\u{feff}\u{200b}\r\x08\n"
-        );
+        let body = "fine\n\x1b]0;owned\x07\x1b[2J\u{9b}1m\u{202e}\u{feff}\u{200b}\r\x08\n";
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let other = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let _ = stream.read(&mut [0; 4096]).unwrap();
