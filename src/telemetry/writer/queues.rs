@@ -27,10 +27,18 @@ pub(super) struct Queues {
 /// What other threads ask of the writer, apart from writing lines.
 #[derive(Default)]
 struct Control {
-    reopen: bool,
+    /// How often the output was to be opened anew, as asked for, as taken by the writer, and as done.
+    reopens: Reopens,
     closed: bool,
     /// The number of threads that wait in [`Queues::flush`].
     flushing: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Reopens {
+    asked: u64,
+    taken: u64,
+    done: u64,
 }
 
 /// What the writer is to do next.
@@ -89,7 +97,7 @@ impl Queues {
     }
 
     pub(super) fn reopen(&self) {
-        self.control.lock().reopen = true;
+        self.control.lock().reopens.asked += 1;
         self.signal.wake();
     }
 
@@ -101,8 +109,11 @@ impl Queues {
     /// For the writer: lets lines gather for `limit`, unless there is a reason to go on at once.
     pub(super) fn rest(&self, limit: Duration) {
         let is_needed = || {
-            let Control { reopen, closed, flushing } = *self.control.lock();
-            reopen || closed || flushing > 0 || self.all.iter().any(|queue| queue.is_much(&self.limits))
+            let Control { reopens, closed, flushing } = *self.control.lock();
+            reopens.is_asked()
+                || closed
+                || flushing > 0
+                || self.all.iter().any(|queue| queue.is_much(&self.limits))
         };
         // Woken or not, the writer looks at the queues next.
         let _ = self.signal.sleep(Sleep::Resting, Some(Instant::now() + limit), is_needed);
@@ -126,33 +137,38 @@ impl Queues {
         }
     }
 
-    /// Whether to open the output anew, which clears that flag, and whether the log is closed.
+    /// Whether to open the output anew, once for all who asked so far, and whether the log is closed.
     fn take_requests(&self) -> (bool, bool) {
         let mut control = self.control.lock();
-        (std::mem::take(&mut control.reopen), control.closed)
+        let reopen = control.reopens.is_asked();
+        control.reopens.taken = control.reopens.asked;
+        (reopen, control.closed)
     }
 
     fn has_work(&self) -> bool {
-        let Control { reopen, closed, .. } = *self.control.lock();
-        reopen || closed || self.all.iter().any(Queue::has_lines)
+        let Control { reopens, closed, .. } = *self.control.lock();
+        reopens.is_asked() || closed || self.all.iter().any(Queue::has_lines)
     }
 
-    /// For the writer: frees the room of the lines that it has taken, and tells those who wait for them.
+    /// For the writer: it has done what it has taken. Frees the room of the lines, and tells those who wait.
     pub(super) fn done(&self) {
         self.all.iter().for_each(|queue| queue.done(&self.limits));
-        if self.control.lock().flushing > 0 {
+        let mut control = self.control.lock();
+        control.reopens.done = control.reopens.taken;
+        if control.flushing > 0 {
             self.progress.notify_all();
         }
     }
 
-    /// Waits until the writer is done with all lines so far; `false` if that took longer than `limit`.
+    /// Waits until the writer is done with all lines so far, and has opened the output anew if that was asked; `false` if that took longer than `limit`.
     pub(super) fn flush(&self, limit: Duration) -> bool {
         let until = Instant::now() + limit;
         let mut control = self.control.lock();
         let wanted: Vec<u64> = self.all.iter().map(Queue::added).collect();
+        let reopens = control.reopens.asked;
         let is_done = |control: &Control| {
             let mut each = self.all.iter().zip(&wanted);
-            !control.reopen && each.all(|(queue, wanted)| queue.is_done_with(*wanted))
+            control.reopens.done >= reopens && each.all(|(queue, wanted)| queue.is_done_with(*wanted))
         };
         control.flushing += 1;
         self.signal.wake();
@@ -162,6 +178,12 @@ impl Queues {
         }
         control.flushing -= 1;
         is_done(&control)
+    }
+}
+
+impl Reopens {
+    fn is_asked(&self) -> bool {
+        self.taken < self.asked
     }
 }
 
@@ -229,6 +251,23 @@ mod tests {
         assert_eq!(queues.take(&mut Batch::default(), None), Task::Write);
         queues.done();
         assert!(flush.join().expect("it ends"));
+    }
+
+    #[test]
+    fn a_flush_lasts_until_the_output_is_open_anew() {
+        let queues = Queues::new(100, 0);
+        let mut batch = Batch::default();
+        queues.reopen();
+        assert!(!queues.flush(Duration::ZERO), "the writer does not know of it");
+        assert_eq!(queues.take(&mut batch, None), Task::Reopen);
+        assert!(!queues.flush(Duration::ZERO), "the writer is about to");
+        // Another one meanwhile is another one.
+        queues.reopen();
+        queues.done();
+        assert!(!queues.flush(Duration::ZERO));
+        assert_eq!(queues.take(&mut batch, None), Task::Reopen);
+        queues.done();
+        assert!(queues.flush(Duration::ZERO));
     }
 
     #[test]
