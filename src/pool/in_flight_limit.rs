@@ -63,8 +63,24 @@ impl InFlightLimit {
         self.of_connections.set(most.of_connections, threads);
     }
 
-    /// Counts a request; `false` if that exceeds a limit. Must be undone by [`Self::end`] in either case.
+    /// Counts a request until [`Self::end`]; `false`, and nothing is counted, if that exceeds a limit.
+    #[must_use = "a request that was refused has not begun"]
     pub fn begin(&self, holds: Holds) -> bool {
+        let admitted = self.count_in(holds);
+        if !admitted {
+            self.end(holds);
+        }
+        admitted
+    }
+
+    /// Counts a request until [`Self::end`], whether that exceeds a limit or not.
+    pub fn begin_beyond(&self, holds: Holds) {
+        // It may leave a mark: it is in the sum that others make.
+        let _ = self.count_in(holds);
+    }
+
+    /// `false`: it is one too many.
+    fn count_in(&self, holds: Holds) -> bool {
         self.in_flight.add(holds as usize, 1, SeqCst);
         let own = |holds: Holds| self.in_flight.own(holds as usize, SeqCst);
         let own_connections = own(Holds::Connection);
@@ -181,7 +197,6 @@ mod tests {
             begun += 1;
             assert!(begun < 10_000, "there is no end");
         }
-        load.end(holds);
         begun
     }
 
@@ -195,6 +210,20 @@ mod tests {
         load.end(Holds::Connection);
         assert!(load.has_room(Holds::Connection, 0) && !load.has_room(Holds::Connection, 1));
         assert_eq!(fill(&load, Holds::Connection), 1);
+    }
+
+    #[test]
+    fn who_is_refused_is_not_counted_and_who_is_beyond_the_limit_is() {
+        let load = load(Some(1), None, 1);
+        assert!(load.begin(Holds::Stream));
+        assert!(!load.begin(Holds::Stream));
+        assert_eq!(load.in_flight(), 1);
+        load.begin_beyond(Holds::Stream);
+        assert_eq!(load.in_flight(), 2);
+        load.end(Holds::Stream);
+        assert!(!load.begin(Holds::Stream));
+        load.end(Holds::Stream);
+        assert!(load.begin(Holds::Stream));
     }
 
     #[test]
@@ -241,8 +270,6 @@ mod tests {
                     if load.begin(Holds::Connection) {
                         held += 1;
                         highest.fetch_max(admitted.fetch_add(1, SeqCst) + 1, SeqCst);
-                    } else {
-                        load.end(Holds::Connection);
                     }
                 }
                 for _ in 0..held {

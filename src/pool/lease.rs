@@ -72,16 +72,12 @@ impl Pool {
 impl Lease {
     /// For a request that the pool has not admitted before; `None`: the pool's limit is reached.
     pub fn within_limit(endpoint: Arc<Endpoint>, holds: Holds) -> Option<Self> {
-        if !endpoint.pool.begin(holds) {
-            endpoint.pool.end(holds);
-            return None;
-        }
-        Some(Self::counted(endpoint, holds))
+        endpoint.pool.begin(holds).then(|| Self::counted(endpoint, holds))
     }
 
     /// For a request that the pool has admitted before: it is counted, and not refused.
     pub fn beyond_limit(endpoint: Arc<Endpoint>, holds: Holds) -> Self {
-        endpoint.pool.begin(holds);
+        endpoint.pool.begin_beyond(holds);
         Self::counted(endpoint, holds)
     }
 
