@@ -50,7 +50,7 @@ impl ProbeResult {
 pub(super) struct Probe {
     endpoint: Arc<Endpoint>,
     check: Box<dyn HealthCheck + Send + Sync>,
-    /// Opens the connection, except for HTTP/1.1 probes of plain TCP endpoints, whose connections Pingora opens.
+    /// Opens the connection.
     dial: Arc<ProbeConnector>,
     target: Backend,
     timeout: Duration,
@@ -62,8 +62,6 @@ impl Probe {
     pub fn new(endpoint: &Arc<Endpoint>, spec: &config::HealthCheck, pool: &config::Pool) -> Option<Self> {
         let expected = endpoint.expected(&pool.tls);
         let dial = ProbeConnector::new(expected.clone());
-        let is_plain = expected.is_none() && matches!(endpoint.target(), Target::Inet(_));
-        let own_dial = (!is_plain).then(|| dial.clone() as Arc<_>);
         let check: Box<dyn HealthCheck + Send + Sync> = match &spec.kind {
             CheckKind::Tcp => return Self::tcp(endpoint, dial, spec.timeout),
             CheckKind::Grpc { service } => {
@@ -74,7 +72,7 @@ impl Probe {
             }
             CheckKind::Http { .. } => {
                 let mut check = http_check(endpoint, spec)?;
-                check.peer_template.options.custom_l4 = own_dial;
+                check.peer_template.options.custom_l4 = Some(dial.clone());
                 Box::new(check)
             }
         };

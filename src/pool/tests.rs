@@ -356,6 +356,30 @@ async fn a_probe_that_cannot_connect_where_requests_can_says_nothing() {
     assert_eq!(found, Some(ProbeResult::Passed));
 }
 
+/// The same over TCP, where the kernel drops what does not fit the backlog.
+#[tokio::test(start_paused = true)]
+async fn an_http_probe_that_cannot_connect_where_requests_can_says_nothing() {
+    use socket2::{Domain, Socket, Type};
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    listener.listen(0).expect("it is bound");
+    let address = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+    let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+    let held: Vec<_> = (0..100).map_while(connect).collect();
+    assert!((1..100).contains(&held.len()));
+
+    let mut spec = spec(&[(1, false)], no_wait());
+    spec.endpoints[0].address = EndpointAddress::Inet(address);
+    let check = spec.health_check.as_mut().expect("there is one");
+    check.kind = CheckKind::Http { path: "/".into(), host: None, expect: vec![200..=200], headers: vec![] };
+    let pool = Pool::new(spec, None, &Arc::default());
+    let member = pool.members().swap_remove(0);
+    let silent = ProbeResult::Failed("no answer within 1s".into());
+    assert_eq!(pool.probe_once(&member).await, Some(silent));
+    let (found, ()) = tokio::join!(pool.probe_once(&member), async { pool.connected(&member.endpoint) });
+    assert_eq!(found, Some(ProbeResult::Busy));
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_is_down_is_probed_early_and_sooner_where_requests_wait() {
     use super::probe_schedule::ProbeSchedule;
