@@ -173,7 +173,7 @@ impl Control {
             match event {
                 ControlEvent::Reload if !self.reloads.is_idle() => self.waiting.reload = true,
                 ControlEvent::Upgrade(None) if !self.reloads.is_idle() => self.waiting.upgrade = true,
-                ControlEvent::Upgrade(reply) => self.upgrades.begin(&self.shared, reply),
+                ControlEvent::Upgrade(reply) => self.upgrade(reply),
                 ControlEvent::Change(change, reply) => self.change(change, reply),
                 ControlEvent::Reload => self.reload(),
                 ControlEvent::Due(due) => self.reloads.begin(Job::Due(due)),
@@ -265,6 +265,18 @@ impl Control {
             // The client that asked may have gone.
             Some(refusal) => drop(reply.send(refusal)),
             None => self.reloads.begin(Job::Change(change, reply)),
+        }
+    }
+
+    /// Another one during an upgrade is refused: that the first one goes on is no failed upgrade.
+    fn upgrade(&mut self, reply: Option<oneshot::Sender<OperationOutcome>>) {
+        if !self.upgrades.is_under_way() {
+            return self.upgrades.begin(&self.shared, reply);
+        }
+        let refusal = refused(UPGRADE, "an upgrade is under way already");
+        if let Some(reply) = reply {
+            // The client that asked may have gone.
+            drop(reply.send(refusal));
         }
     }
 

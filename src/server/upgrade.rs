@@ -90,8 +90,6 @@ pub struct Successor {
 
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
-    #[error("an upgrade is under way already")]
-    UnderWay,
     #[error(
         "a config waits for `evenkeel confirm`, and would be in force for good: confirm it or roll it back first"
     )]
@@ -145,7 +143,7 @@ impl Upgrades {
         self.under_way.is_some()
     }
 
-    /// Starts a successor, or reports why not.
+    /// Starts a successor, or reports why not. No other upgrade may be under way.
     pub fn begin(&mut self, shared: &Arc<ServerState>, reply: Option<oneshot::Sender<OperationOutcome>>) {
         match self.start(shared) {
             Ok(task) => self.under_way = Some(UnderWay { task, reply }),
@@ -157,9 +155,6 @@ impl Upgrades {
         &self,
         shared: &Arc<ServerState>,
     ) -> Result<JoinHandle<Result<ReadySuccessor, UpgradeError>>, UpgradeError> {
-        if self.is_under_way() {
-            return Err(UpgradeError::UnderWay);
-        }
         if shared.confirm_deadline.left().is_some() {
             return Err(UpgradeError::Unconfirmed);
         }

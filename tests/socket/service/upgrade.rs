@@ -340,13 +340,18 @@ fn a_second_one_is_refused() {
         assert_eq!(output.code, Some(1));
         assert!(output.stderr.contains("an upgrade is under way"), "{}", output.stderr);
     }
-    proxy.event("a refusal", |event| event.message() == "refused" && event.text("operation") == "rollback");
+    for operation in ["rollback", "upgrade"] {
+        proxy
+            .event("a refusal", |event| event.message() == "refused" && event.text("operation") == operation);
+    }
+    assert_eq!(proxy.metric("evenkeel_upgrades_total", &["failed"]), 0.0);
     // What changes nothing may be asked.
     let file = proxy.config_path().display().to_string();
     assert_eq!(proxy.command(&["plan", &file]).code, Some(0));
     proxy.signal(SIGHUP);
     proxy.event("a success", |event| event.message().starts_with("upgraded"));
     assert_eq!(proxy.ended().code, Some(0));
+    assert!(!proxy.events().iter().any(|event| event.message().starts_with("upgrade failed")));
 }
 
 /// A stop is a stop: nothing is left behind.
