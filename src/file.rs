@@ -2,9 +2,9 @@
 //! one hangs on.
 
 use std::cell::RefCell;
-use std::fs::{self, File, FileType};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,13 +15,19 @@ use parking_lot::Mutex;
 /// device may have effects.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     access(path, || {
-        let found = fs::metadata(path)?;
-        if !found.is_file() {
-            let message = format!("it is {}, and only regular files are read", kind(found.file_type()));
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-        }
-        read_open(File::open(path)?, limit)
+        check_regular(&fs::metadata(path)?)?;
+        let (file, _) = open_regular(path, 0)?;
+        read_open(file, limit)
     })
+}
+
+/// Opens a regular file for reading, with more flags of open(2). Never waits for the other end of a pipe, even if one
+/// has taken the place of a file that was looked at before.
+pub fn open_regular(path: &Path, flags: i32) -> io::Result<(File, Metadata)> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | flags).open(path)?;
+    let found = file.metadata()?;
+    check_regular(&found)?;
+    Ok((file, found))
 }
 
 /// As [`read`], and also what a shell passes to a command: `/dev/stdin`, or the `/dev/fd/63` of `<(...)`.
@@ -42,13 +48,16 @@ pub fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn kind(found: FileType) -> &'static str {
-    match found {
+fn check_regular(found: &Metadata) -> io::Result<()> {
+    let kind = match found.file_type() {
+        found if found.is_file() => return Ok(()),
         found if found.is_dir() => "a directory",
         found if found.is_fifo() => "a pipe",
         found if found.is_socket() => "a socket",
         _ => "a device",
-    }
+    };
+    let message = format!("it is {kind}, and only regular files are read");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
 /// The file that a thread reads or writes at the moment, for another thread that waits for it with a time limit.
@@ -91,6 +100,8 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn refusal(path: &Path) -> String {
@@ -111,6 +122,30 @@ mod tests {
         fs::write(&file, "text").expect("written");
         assert_eq!(read(&file, 4).expect("it is there"), b"text");
         assert_eq!(read(&file, 3).expect_err("too large").kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    #[test]
+    fn a_pipe_that_takes_the_place_of_a_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = |name: &str| folder.path().join(name);
+        fs::write(place("file"), "text").expect("written");
+        nix::unistd::mkfifo(&place("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        assert!(open_regular(&place("fifo"), 0).is_err());
+        let point_to = |target: &str| {
+            std::os::unix::fs::symlink(place(target), place("next")).expect("a symlink");
+            fs::rename(place("next"), place("path")).expect("renamed");
+        };
+        point_to("file");
+        let path = place("path");
+        let reader = std::thread::spawn(move || {
+            (0..10_000).filter(|_| read(&path, 4).is_ok_and(|text| text == b"text")).count()
+        });
+        let begun = Instant::now();
+        while !reader.is_finished() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it waits for a writer of the pipe");
+            ["fifo", "file"].into_iter().for_each(point_to);
+        }
+        assert!(reader.join().expect("it ends") > 0);
     }
 
     #[test]

@@ -269,10 +269,8 @@ fn remove(directory: &Path, path: &Path) -> io::Result<()> {
 
 /// Reads a regular file of this user or root, of at most `limit` bytes. Refuses symlinks, and does not block on a FIFO.
 fn read_own(path: &Path, limit: u64) -> io::Result<String> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let found = file.metadata()?;
-    if !found.is_file() || !directory::is_of_this_user(&found) {
+    let (file, found) = file::open_regular(path, libc::O_NOFOLLOW)?;
+    if !directory::is_of_this_user(&found) {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is no file of this user or root"));
     }
     String::from_utf8(file::read_open(file, limit)?)
