@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod endpoint_connections;
 mod escape;
 pub mod exchange;
+mod fair_queue;
 mod file;
 pub mod forward;
 mod header_field;

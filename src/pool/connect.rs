@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::fair_queue::FairQueue;
 use crate::tls::{ClientTls, HTTP2};
 
 /// First and longest pause between two tries to connect to a full backlog: the kernel does not notify of room.
@@ -30,39 +31,18 @@ const BACKLOG_PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_
 /// The connects that the full backlog of an endpoint's unix socket holds up (EAGAIN), in order of arrival. The first
 /// tries again and again until its caller drops it; later connects queue behind, even if there is room again.
 #[derive(Debug, Default)]
-pub struct Backlog {
-    turn: tokio::sync::Mutex<()>,
-    /// Connects that have, or wait for, their turn.
-    queued: AtomicUsize,
-}
-
-/// A place in the queue for a backlog, until this is dropped.
-struct Queued<'a>(&'a AtomicUsize);
+pub struct Backlog(FairQueue);
 
 impl Backlog {
     pub async fn connect(&self, path: &Path) -> io::Result<UnixStream> {
-        if self.queued.load(Relaxed) == 0 {
+        if self.0.is_empty() {
             match UnixStream::connect(path).await {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return done,
             }
         }
-        let _queued = Queued::in_line(&self.queued);
-        let _first = self.turn.lock().await;
+        let _turn = self.0.turn().await;
         connect_when_there_is_room(path).await
-    }
-}
-
-impl<'a> Queued<'a> {
-    fn in_line(queued: &'a AtomicUsize) -> Self {
-        queued.fetch_add(1, Relaxed);
-        Self(queued)
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -256,6 +236,6 @@ mod tests {
         };
         let _open = tokio::join!(first, second, more_room);
         assert_eq!(*order.lock().expect("no panic"), "12");
-        assert_eq!(backlog.queued.load(Relaxed), 0);
+        assert!(backlog.0.is_empty());
     }
 }
