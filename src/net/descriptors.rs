@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::fair_queue::FairQueue;
 use crate::log_throttle::LogThrottle;
 use crate::permits::{Permit, Permits};
 
@@ -28,6 +29,8 @@ pub struct Descriptors {
     pub clients: Arc<Permits>,
     /// Connections to endpoints, idle ones included.
     endpoints: Arc<Permits>,
+    /// Connections to endpoints that wait for a descriptor.
+    queue: FairQueue,
     stores: Mutex<Vec<Weak<dyn IdleStore>>>,
     closed: AtomicU64,
     closed_log: Mutex<LogThrottle>,
@@ -68,6 +71,7 @@ impl Descriptors {
             most,
             clients: Arc::default(),
             endpoints: Arc::default(),
+            queue: FairQueue::default(),
             stores: Mutex::default(),
             closed: AtomicU64::new(0),
             closed_log: Mutex::default(),
@@ -84,16 +88,28 @@ impl Descriptors {
         self.stores.lock().push(store);
     }
 
-    /// Takes a descriptor for a connection to an endpoint; waits as long as there is none. `own` is the store of this
-    /// worker.
+    /// Takes a descriptor for a connection to an endpoint; waits as long as there is none, in the order of arrival.
+    /// `own` is the store of this worker.
     pub async fn take(&self, own: &dyn IdleStore) -> Permit {
-        let free = || self.endpoints.take(self.most.saturating_sub(self.clients.taken()));
+        if self.queue.is_empty()
+            && let Some(permit) = self.free()
+        {
+            return permit;
+        }
+        // Boxed to keep the common future small.
+        Box::pin(self.wait(own)).await
+    }
+
+    /// Only the first in the queue closes idle connections and is woken: if all were at each release, the work would
+    /// grow with the square of their number.
+    async fn wait(&self, own: &dyn IdleStore) -> Permit {
+        let _turn = self.queue.turn().await;
         loop {
-            if let Some(permit) = free() {
+            if let Some(permit) = self.free() {
                 return permit;
             }
             if self.close_idle(Some(own))
-                && let Some(permit) = free()
+                && let Some(permit) = self.free()
             {
                 return permit;
             }
@@ -101,6 +117,10 @@ impl Descriptors {
             // would be one too many.
             self.endpoints.left(PAUSE).await;
         }
+    }
+
+    fn free(&self) -> Option<Permit> {
+        self.endpoints.take(self.most.saturating_sub(self.clients.taken()))
     }
 
     /// The system has no descriptor, although the budget has: closes an idle connection, or pauses if there is none.
@@ -251,6 +271,46 @@ mod tests {
         };
         let (_permit, ()) = tokio::join!(descriptors.take(&*own), later);
         assert_eq!(begun.elapsed(), Duration::from_secs(1));
+    }
+
+    /// Nothing is idle: counts how often that was looked at.
+    #[derive(Default)]
+    struct NothingIdle(AtomicU64);
+
+    impl IdleStore for NothingIdle {
+        fn close_oldest(&self) -> usize {
+            self.0.fetch_add(1, Relaxed);
+            0
+        }
+
+        fn close_all(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_descriptor_has_it_in_turn_and_one_at_a_time_looks_for_it() {
+        const WAITING: u64 = 20;
+        let (descriptors, store) = (Arc::new(Descriptors::new(1)), Arc::<NothingIdle>::default());
+        let held = descriptors.take(&*store).await;
+        let order = Arc::<Mutex<Vec<u64>>>::default();
+        let mut waiting = tokio::task::JoinSet::new();
+        for number in 0..WAITING {
+            let (descriptors, store, order) = (descriptors.clone(), store.clone(), order.clone());
+            waiting.spawn(async move {
+                let _permit = descriptors.take(&*store).await;
+                order.lock().push(number);
+            });
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(store.0.load(Relaxed), 1);
+        drop(held);
+        let mut newcomer = std::pin::pin!(descriptors.take(&*store));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(newcomer.as_mut().poll(&mut context).is_pending(), "it is not its turn");
+        waiting.join_all().await;
+        assert!(order.lock().iter().copied().eq(0..WAITING));
+        assert_eq!(store.0.load(Relaxed), 1, "the others found what was given back");
+        assert!(newcomer.as_mut().poll(&mut context).is_ready());
+        assert!(descriptors.queue.is_empty());
     }
 
     #[tokio::test]
