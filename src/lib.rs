@@ -26,6 +26,7 @@ mod log_throttle;
 pub mod message;
 pub mod net;
 mod os_error;
+mod part;
 pub mod permits;
 pub mod pool;
 pub mod proxy;

@@ -10,6 +10,7 @@ use crate::http1::body::Body;
 use crate::message::Framing;
 use crate::net::buffer::{BODY, Buffer};
 use crate::net::stream::Stream;
+use crate::part::Part;
 
 /// Bodies that are longer, in bytes, cannot be sent again.
 const REPLAY_MAX: usize = 64 * 1024;
@@ -71,12 +72,12 @@ impl Http1Reader {
     pub fn data<'a>(&'a self, buffer: &'a Buffer) -> &'a [u8] {
         match &self.body {
             Body::Empty => &[],
-            Body::Chunked(_) => self.gathered.get(self.given..).unwrap_or_default(),
+            Body::Chunked(_) => self.gathered.part(self.given..),
             Body::UntilClose => buffer.bytes(),
             Body::Length { left } => {
                 let of_body = buffer.len() - self.joined.min(buffer.len());
                 let end = usize::try_from(*left).map_or(of_body, |left| left.min(of_body));
-                buffer.bytes().get(..self.joined + end).unwrap_or_default()
+                buffer.bytes().part(..self.joined + end)
             }
         }
     }
@@ -105,7 +106,7 @@ impl Http1Reader {
     }
 
     pub fn take(&mut self, count: usize, buffer: &mut Buffer) -> Bytes {
-        let taken = Bytes::copy_from_slice(self.data(buffer).get(..count).unwrap_or_default());
+        let taken = Bytes::copy_from_slice(self.data(buffer).part(..count));
         self.consume(count, buffer);
         taken
     }
@@ -160,7 +161,7 @@ impl Http1Reader {
         while !buffer.is_empty() && self.gathered.len() < BODY && !self.body.is_done() {
             let step = self.body.decode(buffer.bytes());
             let step = step.map_err(|error| ReadError::Malformed(error.to_string()))?;
-            self.gathered.extend_from_slice(buffer.bytes().get(step.data).unwrap_or_default());
+            self.gathered.extend_from_slice(buffer.bytes().part(step.data));
             self.take_off(step.consumed, buffer);
         }
         Ok(!self.gathered.is_empty() || self.body.is_done())
@@ -169,7 +170,7 @@ impl Http1Reader {
     fn take_off(&mut self, count: usize, buffer: &mut Buffer) {
         self.touched |= count > 0;
         if let Some(replay) = &mut self.replay {
-            replay.extend_from_slice(buffer.bytes().get(..count).unwrap_or_default());
+            replay.extend_from_slice(buffer.bytes().part(..count));
             if replay.len() > REPLAY_MAX {
                 self.replay = None;
             }

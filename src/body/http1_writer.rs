@@ -10,6 +10,7 @@ use super::BodySource;
 use crate::http1::chunked;
 use crate::message::Framing;
 use crate::net::stream::Stream;
+use crate::part::Part;
 
 /// Chunks that arrive before anything has been sent are written together, up to this many bytes.
 const GATHERED: usize = 8 * 1024;
@@ -152,7 +153,7 @@ impl Http1Writer {
         data: &[u8],
         last: bool,
     ) -> Poll<io::Result<usize>> {
-        let own = self.out.get(self.sent..).unwrap_or_default();
+        let own = self.out.part(self.sent..);
         let last = last && self.closes;
         let written = match (own, data) {
             ([], data) if last => ready!(stream.poll_write_last(context, data)),

@@ -24,6 +24,7 @@ use crate::listener_state::client_permits::ClientPermit;
 use crate::listener_state::{ListenerState, TooMany};
 use crate::net::buffer::{Buffer, HEAD};
 use crate::net::stream::Stream;
+use crate::part::Part;
 use crate::telemetry::record::ClientAddress;
 use crate::tls::{Secured, ServerTls};
 use crate::worker::Worker;
@@ -460,7 +461,7 @@ impl Connection {
     fn take_head(&mut self, length: usize) {
         let Self { worker, input, room, .. } = self;
         let room = room.get_or_insert_with(|| worker.head_room());
-        room.head.set(input.bytes().get(..length).unwrap_or_default());
+        room.head.set(input.bytes().part(..length));
         input.consume(length);
     }
 

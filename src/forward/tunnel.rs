@@ -12,6 +12,7 @@ use super::local_reply::ReplyBody;
 use super::websocket_frames::{Frames, GOING_AWAY, GOING_AWAY_MASKED};
 use crate::body::{BodySink, BodySource, ReadError, Transfer, TransferError};
 use crate::endpoint::EndpointStream;
+use crate::part::Part;
 use crate::worker::deadline::Phase;
 
 /// How many bytes were moved in each direction.
@@ -119,7 +120,7 @@ struct Watched<'a, S> {
 impl<S: BodySource> Watched<'_, S> {
     fn pass(&mut self, count: usize) {
         if let Some(frames) = self.frames {
-            frames.pass(self.source.data().get(..count).unwrap_or_default());
+            frames.pass(self.source.data().part(..count));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Finds the ends of WebSocket frames (RFC 6455, section 5.2), so that a close frame can follow a whole one.
 
+use crate::part::Part;
+
 /// A server's close frame with status 1001, "going away" (section 7.4.1), and no reason.
 pub const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
 
@@ -26,7 +28,7 @@ impl Frames {
             if self.left > 0 {
                 let part = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
                 self.left -= part as u64;
-                bytes = bytes.get(part..).unwrap_or_default();
+                bytes = bytes.part(part..);
                 continue;
             }
             if let Some((first, rest)) = bytes.split_first() {

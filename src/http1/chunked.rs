@@ -10,6 +10,7 @@ mod trailers;
 mod tests;
 
 use super::body::Step;
+use crate::part::Part;
 use line::SizeLine;
 use trailers::Trailers;
 pub use trailers::may_follow;
@@ -73,7 +74,7 @@ impl Decoder {
     pub fn decode(&mut self, input: &[u8]) -> Result<Step, ChunkError> {
         let mut at = 0;
         loop {
-            let rest = input.get(at..).unwrap_or_default();
+            let rest = input.part(at..);
             if rest.is_empty() || matches!(self.state, State::Done) {
                 return Ok(Step { consumed: at, data: at..at, done: self.is_done() });
             }
@@ -131,7 +132,7 @@ pub fn check(beginning: &[u8]) -> Result<(), ChunkError> {
     let mut rest = beginning;
     while !rest.is_empty() && !decoder.is_done() {
         let step = decoder.decode(rest)?;
-        rest = rest.get(step.consumed..).unwrap_or_default();
+        rest = rest.part(step.consumed..);
     }
     Ok(())
 }
@@ -160,7 +161,7 @@ impl ChunkHead {
     }
 
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(self.begin..).unwrap_or_default()
+        self.bytes.part(self.begin..)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::syntax::{Span, is_blank, is_token, token_length, trim, value_length};
 use crate::header_field::is_valid_value;
+use crate::part::Part;
 
 /// A section of field lines, parsed as its bytes arrive.
 #[derive(Debug, Default)]
@@ -58,7 +59,7 @@ pub(super) const BARE_FEED: &str = "line feed without carriage return";
 /// Finds the end of the line that begins at `begin`; the bytes before `searched` are known to hold no line feed.
 pub(super) fn next_line(bytes: &[u8], begin: usize, searched: usize) -> NextLine {
     let searched = searched.max(begin);
-    let rest = bytes.get(searched..).unwrap_or_default();
+    let rest = bytes.part(searched..);
     let Some(feed) = memchr::memchr(b'\n', rest).map(|at| searched + at) else {
         return NextLine::Partial;
     };
@@ -196,7 +197,7 @@ impl Lines<'_> {
                 piece.end = end;
                 continue;
             }
-            out.extend_from_slice(self.bytes.get(piece).unwrap_or_default());
+            out.extend_from_slice(self.bytes.part(piece));
             piece = begin..end;
             if !line.is_plain(self.bytes) {
                 for part in [name, b": ", value, b"\r\n"] {
@@ -205,7 +206,7 @@ impl Lines<'_> {
                 piece = end..end;
             }
         }
-        out.extend_from_slice(self.bytes.get(piece).unwrap_or_default());
+        out.extend_from_slice(self.bytes.part(piece));
     }
 }
 
@@ -241,7 +242,7 @@ fn good_line(bytes: &[u8], begin: usize) -> Option<(Line, usize)> {
 }
 
 fn line(bytes: &[u8], begin: usize, end: usize) -> Result<Line, &'static str> {
-    let line = bytes.get(begin..end).unwrap_or_default();
+    let line = bytes.part(begin..end);
     let name = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
     match line.get(name) {
         Some(b':') if name > 0 => {}
@@ -251,7 +252,7 @@ fn line(bytes: &[u8], begin: usize, end: usize) -> Result<Line, &'static str> {
         Some(_) => return Err("bad byte in a field name"),
         None => return Err("field line without a colon"),
     }
-    let untrimmed = line.get(name + 1..).unwrap_or_default();
+    let untrimmed = line.part(name + 1..);
     if !is_valid_value(untrimmed) {
         return Err(value_fault(untrimmed));
     }

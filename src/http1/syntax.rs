@@ -1,5 +1,7 @@
 //! The byte classes of RFC 9110 and 9112, and byte ranges of a buffer.
 
+use crate::part::Part;
+
 /// A byte range of a buffer: a slice would borrow the buffer, which may still grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Span {
@@ -27,16 +29,12 @@ impl Span {
     }
 
     pub(super) fn of(self, bytes: &[u8]) -> &[u8] {
-        bytes.get(self.start()..self.end()).unwrap_or_default()
+        bytes.part(self.start()..self.end())
     }
 
     /// Its part of `text`, or of `bytes` where `text` is empty.
     pub(super) fn text_of<'a>(self, text: &'a str, bytes: &'a [u8]) -> &'a str {
-        if text.is_empty() {
-            self.text(bytes)
-        } else {
-            text.get(self.start()..self.end()).unwrap_or_default()
-        }
+        if text.is_empty() { self.text(bytes) } else { text.part(self.start()..self.end()) }
     }
 
     /// Its part of `bytes` as text; "" if that is not UTF-8.
@@ -135,7 +133,7 @@ pub(super) fn token_length(bytes: &[u8]) -> usize {
         }
         length += 8;
     }
-    let rest = bytes.get(length..).unwrap_or_default();
+    let rest = bytes.part(length..);
     length + rest.iter().position(|byte| !is_token(*byte)).unwrap_or(rest.len())
 }
 
@@ -170,7 +168,7 @@ pub(super) fn value_length(bytes: &[u8]) -> usize {
         }
         length += 8;
     }
-    let rest = bytes.get(length..).unwrap_or_default();
+    let rest = bytes.part(length..);
     length + rest.iter().position(|byte| class(*byte) & VALUE == 0).unwrap_or(rest.len())
 }
 

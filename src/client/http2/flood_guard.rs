@@ -4,6 +4,7 @@
 //!
 //! It uses no socket and no clock.
 
+use crate::part::Part;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -138,14 +139,14 @@ impl FloodGuard {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
-            self.settings(bytes.get(..skipped).unwrap_or_default());
+            self.settings(bytes.part(..skipped));
             let missing = bytes.iter().skip(skipped).take(HEADER - self.have);
             let before = self.have;
             for (place, byte) in self.header.iter_mut().skip(before).zip(missing) {
                 *place = *byte;
                 self.have += 1;
             }
-            bytes = bytes.get(skipped + self.have - before..).unwrap_or_default();
+            bytes = bytes.part(skipped + self.have - before..);
             if self.have < HEADER {
                 return Ok(());
             }

@@ -14,6 +14,7 @@ use super::sent_frames::SentFrame;
 use super::shared::Shared;
 use super::unserved;
 use crate::net::stream::Stream;
+use crate::part::Part;
 
 /// Bytes read from a client before its task yields. Few, because frames may cost far more than their bytes suggest.
 const TURN: usize = 4 * 1024;
@@ -48,7 +49,7 @@ impl Io {
             return Pin::new(&mut self.stream).poll_read(context, buffer);
         }
         let count = self.ahead.len().min(buffer.remaining());
-        buffer.put_slice(self.ahead.get(..count).unwrap_or_default());
+        buffer.put_slice(self.ahead.part(..count));
         self.ahead.advance(count);
         Poll::Ready(Ok(()))
     }
@@ -91,7 +92,7 @@ impl AsyncRead for Io {
             self.turn = 0;
         }
         ready!(read)?;
-        let new = buffer.filled().get(before..).unwrap_or_default();
+        let new = buffer.filled().part(before..);
         self.turn += new.len();
         Poll::Ready(self.inspect(new))
     }
@@ -104,7 +105,7 @@ impl AsyncWrite for Io {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
-        self.note(bytes.get(..written).unwrap_or_default());
+        self.note(bytes.part(..written));
         Poll::Ready(Ok(written))
     }
 

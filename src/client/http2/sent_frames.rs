@@ -3,6 +3,8 @@
 //!
 //! It uses no socket and no clock.
 
+use crate::part::Part;
+
 /// The length of a frame's header.
 const HEADER: usize = 9;
 
@@ -36,11 +38,11 @@ impl SentFrames {
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
-            bytes = bytes.get(skipped..).unwrap_or_default();
+            bytes = bytes.part(skipped..);
             let missing = self.header.iter_mut().skip(self.have);
             let taken = missing.zip(bytes).map(|(place, byte)| *place = *byte).count();
             self.have += taken;
-            bytes = bytes.get(taken..).unwrap_or_default();
+            bytes = bytes.part(taken..);
             if self.have < HEADER {
                 return;
             }

@@ -11,6 +11,7 @@ use super::{HeadBytes, Parse, Refusal, host};
 use crate::config::Limits;
 use crate::exchange::Failure;
 use crate::message::{Framing, RequestFields, Version, put_field};
+use crate::part::Part;
 use crate::routing::{RequestHead, readable};
 
 const METHOD_MAX: usize = 32;
@@ -354,7 +355,7 @@ impl<'a> RequestView<'a> {
     /// Begins with `/`, or is `*`.
     pub fn path(self) -> &'a str {
         if self.head.target.raw {
-            return self.or_root(self.head.encoded.get(..self.head.encoded_path).unwrap_or_default());
+            return self.or_root(self.head.encoded.part(..self.head.encoded_path));
         }
         self.or_root(self.part(self.head.target.path))
     }

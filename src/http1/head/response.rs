@@ -9,6 +9,7 @@ use super::super::syntax::{Span, list};
 use super::{Parse, Refusal};
 use crate::header_field::is_valid_value;
 use crate::message::{Framing, Onward, ResponseHead, Version, of_response, put_field};
+use crate::part::Part;
 
 /// Bytes of a response's head, status line included.
 pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
@@ -103,13 +104,13 @@ impl Response {
             NextLine::Bare { .. } => return Err(BARE_FEED),
             NextLine::Complete { end, next } => (end, next),
         };
-        let line = bytes.get(..end).unwrap_or_default();
+        let line = bytes.part(..end);
         let reason = line.get(STATUS_LENGTH..).ok_or("the status line is too short")?;
         if !matches!(reason, [] | [b' ', ..]) || !is_valid_value(reason) {
             return Err("bad byte in the status line");
         }
         self.reason = Span::new((STATUS_LENGTH + 1).min(end), end);
-        let digits = line.get(STATUS_LENGTH - 3..STATUS_LENGTH).unwrap_or_default();
+        let digits = line.part(STATUS_LENGTH - 3..STATUS_LENGTH);
         self.status = digits.iter().fold(0, |status, digit| status * 10 + u16::from(digit & 15));
         self.version = Some(if line.starts_with(b"HTTP/1.1") { Version::Http11 } else { Version::Http10 });
         Ok(Some(next))
@@ -238,7 +239,7 @@ impl ResponseHead for ResponseView<'_> {
     }
 
     fn copy_fields(&self, map: &mut HeaderMap, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
-        let begin = self.bytes.get(..self.head.fields.end()).unwrap_or_default();
+        let begin = self.bytes.part(..self.head.fields.end());
         let bytes = Bytes::copy_from_slice(begin);
         for (name, value) in self.head.fields.iter(&bytes).filter(|(name, value)| keep(name, value)) {
             put_field(map, name, value, &bytes);

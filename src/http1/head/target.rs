@@ -13,6 +13,7 @@
 
 use super::super::syntax::{Span, is_path, is_query};
 use super::host;
+use crate::part::Part;
 
 /// A target in its parts, as byte ranges of the head's buffer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,7 +48,7 @@ impl Target {
             () if scheme(b"https://") => (true, 8),
             () => return Err("target is neither a path nor an http URL"),
         };
-        let rest = target.get(skipped..).unwrap_or_default();
+        let rest = target.part(skipped..);
         let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
         let begin = place.start() + skipped;
         let authority = Span::new(begin, begin + length);
@@ -60,7 +61,7 @@ impl Target {
 
     /// Path and query.
     fn rest(mut self, bytes: &[u8], begin: usize, end: usize) -> Result<Self, &'static str> {
-        let rest = bytes.get(begin..end).unwrap_or_default();
+        let rest = bytes.part(begin..end);
         let path = memchr::memchr(b'?', rest).unwrap_or(rest.len());
         self.path = Span::new(begin, begin + path);
         self.query = (path < rest.len()).then(|| Span::new(begin + path + 1, end));

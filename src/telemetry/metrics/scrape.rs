@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::exposition::{Exposition, Kind};
 use super::{ConnectionsToEndpoints, Scrape, Shared, unix_seconds};
+use crate::part::missing_parts;
 use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
 use crate::tls::CertificateStatus;
 
@@ -66,6 +67,9 @@ pub(super) fn process(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>)
     out.sample(&[("result", "failed")], shared.upgrades_failed.load(Ordering::Relaxed));
     out.metric("evenkeel_panics_total", Kind::Counter, "Panics; each is a bug.");
     out.sample(&[], shared.panics.load(Ordering::Relaxed));
+    let missing = "Parts of messages that were not where they had to be; each is a bug.";
+    out.metric("evenkeel_missing_parts_total", Kind::Counter, missing);
+    out.sample(&[], missing_parts());
     out.metric("evenkeel_log_dropped_total", Kind::Counter, "Log lines that were lost.");
     out.sample(&[("log", "access")], scrape.access_log_dropped);
     out.sample(&[("log", "events")], scrape.events_dropped);
