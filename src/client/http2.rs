@@ -265,8 +265,10 @@ impl Serving {
         let active = self.shared.activate();
         let window = self.shared.window();
         if let Some(permit) = self.permits.now(window) {
+            // Boxed because a task's future is moved several times.
+            let served = Box::pin(serve_request(client));
             spawn_local(async move {
-                serve_request(client).await;
+                served.await;
                 drop((active, permit));
             });
             return true;

@@ -67,7 +67,9 @@ struct Slot {
     /// Since when an idle connection has been idle.
     idle_since: Cell<Option<Instant>>,
     /// The connection's listener: the connections of one listener may be ended together.
-    listener_state: Arc<ListenerState>,
+    ///
+    /// Shared by the streams of a connection: workers write the reference count of the state itself in common.
+    listener_state: Rc<Arc<ListenerState>>,
     /// The index among the clock's slots.
     index: Cell<usize>,
 }
@@ -154,7 +156,7 @@ impl Clock {
         idle.truncate(most);
         let over: Vec<_> = idle.iter().map(|(_, slot)| slot.pass()).collect();
         over.into_iter().flatten().for_each(Waker::wake);
-        idle.iter().map(|(_, slot)| slot.listener_state.clone()).collect()
+        idle.iter().map(|(_, slot)| Arc::clone(&slot.listener_state)).collect()
     }
 
     /// The time of day at `now`, without a system call each time; a change of the system's clock is seen within a
@@ -172,6 +174,10 @@ impl Clock {
     }
 
     pub fn timer(self: &Rc<Self>, listener_state: Arc<ListenerState>) -> Timer {
+        self.timer_of(Rc::new(listener_state))
+    }
+
+    fn timer_of(self: &Rc<Self>, listener_state: Rc<Arc<ListenerState>>) -> Timer {
         let mut slots = self.slots.borrow_mut();
         let slot = Rc::new(Slot {
             deadline: Cell::default(),
@@ -208,6 +214,11 @@ pub struct Timer {
 }
 
 impl Timer {
+    /// Another one, for a stream of the same connection.
+    pub fn of_stream(&self) -> Timer {
+        self.clock.timer_of(self.slot.listener_state.clone())
+    }
+
     /// Sets the deadline to `limit` from now; replaces the previous one.
     pub fn set(&self, limit: Duration) {
         self.set_from(Instant::now(), limit);

@@ -45,7 +45,7 @@ impl Http2Client {
         let (parts, body) = request.into_parts();
         Self {
             shared: shared.clone(),
-            timer: shared.worker.clock.timer(shared.listener_state.clone()),
+            timer: shared.timer.of_stream(),
             now: Instant::now(),
             queued: None,
             request: Http2Request::new(parts, body.is_end_stream()),
