@@ -9,8 +9,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream};
 use http::response;
 
 use super::{Ask, EndpointStream};
@@ -67,31 +67,23 @@ impl Http2Endpoint {
 
     /// The failure that a stream's error means, before there is a response.
     fn broken(&self, error: &h2::Error) -> Failed {
-        let reason = error.reason();
-        // The endpoint has not processed the request (RFC 9113, sections 6.8 and 8.7).
-        let refused = error.is_remote()
-            && (reason == Some(Reason::REFUSED_STREAM)
-                || (error.is_go_away() && reason == Some(Reason::NO_ERROR)));
-        if refused {
+        let failure = Failure::of_http2(error);
+        if failure == Failure::StreamRefused {
             // A connection sends GOAWAY once; REFUSED_STREAM may come for every attempt.
             let leaves = error.is_go_away();
             if leaves {
                 self.permit.retire();
             }
-            let stale = self.permit.proven && leaves;
-            return Failed { stale, ..Failed::new(Failure::StreamRefused, error.to_string()) };
+            return Failed { stale: self.permit.proven && leaves, ..Failed::new(failure, error.to_string()) };
         }
         self.permit.retire();
-        if error.is_io() || error.is_remote() {
+        if failure == Failure::EndpointReset {
             let stale = self.permit.proven && error.is_io();
             // An HTTP/1.1 server closes the connection when it cannot parse the preface.
             let doubt = if self.permit.proven { "" } else { "; perhaps the endpoint does not speak HTTP/2" };
-            return Failed { stale, ..Failed::new(Failure::EndpointReset, format!("{error}{doubt}")) };
+            return Failed { stale, ..Failed::new(failure, format!("{error}{doubt}")) };
         }
-        Failed::new(
-            Failure::BadResponse,
-            format!("what the endpoint sends is not HTTP/2 as it should be: {error}"),
-        )
+        Failed::new(failure, format!("what the endpoint sends is not HTTP/2 as it should be: {error}"))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use h2::Reason;
 use http::StatusCode;
 
 use crate::os_error;
@@ -139,6 +140,20 @@ impl Failure {
             _ if os_error::is_shortage(error) => Self::ResourcesShort,
             io::ErrorKind::TimedOut => Self::ConnectTimeout,
             _ => Self::ConnectFailed,
+        }
+    }
+
+    /// The failure for an error of an endpoint's HTTP/2 stream, before there is a response.
+    pub fn of_http2(error: &h2::Error) -> Self {
+        let reason = error.reason();
+        // The endpoint has not processed the request (RFC 9113, sections 6.8 and 8.7).
+        let refused = error.is_remote()
+            && (reason == Some(Reason::REFUSED_STREAM)
+                || (error.is_go_away() && reason == Some(Reason::NO_ERROR)));
+        match refused {
+            true => Self::StreamRefused,
+            false if error.is_io() || error.is_remote() => Self::EndpointReset,
+            false => Self::BadResponse,
         }
     }
 

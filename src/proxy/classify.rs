@@ -29,6 +29,9 @@ fn endpoint(error: &Error, begun: bool, expired: bool) -> Failure {
     if begun {
         return Failure::ResponseCut;
     }
+    if let Some(error) = of_http2(error).filter(|_| !expired) {
+        return Failure::of_http2(error);
+    }
     match error.etype {
         _ if expired => Failure::ResponseTimeout,
         ErrorType::ReadTimedout => Failure::ResponseTimeout,
@@ -36,6 +39,17 @@ fn endpoint(error: &Error, begun: bool, expired: bool) -> Failure {
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => Failure::EndpointReset,
         _ => Failure::BadResponse,
     }
+}
+
+/// The codec's own error.
+fn of_http2(error: &Error) -> Option<&h2::Error> {
+    error.root_cause().downcast_ref()
+}
+
+/// Whether the end of a connection that had served requests before says nothing about its endpoint. A stream that is
+/// reset or refused does.
+pub fn says_nothing(error: &Error) -> bool {
+    of_http2(error).is_none_or(|error| error.is_io() || error.is_go_away())
 }
 
 pub fn client(error: &Error) -> Failure {
@@ -52,6 +66,9 @@ pub fn client(error: &Error) -> Failure {
 
 /// The innermost cause, for the operator.
 pub fn detail(error: &Error) -> Option<String> {
+    if let Some(error) = of_http2(error) {
+        return Some(format!("HTTP/2: {error}"));
+    }
     let mut error = error;
     let cause = loop {
         match &error.cause {

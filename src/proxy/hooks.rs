@@ -271,7 +271,8 @@ impl ProxyHttp for Hooks {
         let expired = state.cut_by() == Some(Limit::Step);
         let late = state.is_late().then_some(Failure::RequestDeadline);
         let failure = state.failure.or(late).unwrap_or_else(|| classify::error(&error, state.begun, expired));
-        let circumstances = circumstances(session, state, reused);
+        let stale = reused && classify::says_nothing(&error);
+        let circumstances = circumstances(session, state, stale);
         let detail = classify::detail(&error);
         let again = state.exchange.attempt_failed(failure, detail.as_deref(), circumstances, Instant::now());
         error.set_retry(again);
