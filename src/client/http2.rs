@@ -35,7 +35,7 @@ pub use shared::Shared;
 
 /// h2's budget for the overhead of unread DATA frames smaller than 256 bytes, for one connection: enough for five-byte
 /// messages that fill a window of 64 KiB. By default h2 ends such a connection much sooner.
-const SMALL_MESSAGES: usize = 64 * 1024 / 5 * 256;
+pub const SMALL_MESSAGES: usize = 64 * 1024 / 5 * 256;
 
 /// Bytes of one response that are buffered for a client that does not read it.
 const SEND_BUFFER: usize = 64 * 1024;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
 use std::time::Duration;
 
 use pingora::apps::{HttpServerOptions, ServerApp};
+use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, Session};
 use tokio::sync::{Notify, watch};
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 
 use super::Hooks;
 use super::stream::PingoraStream;
+use crate::client::http2::SMALL_MESSAGES;
 use crate::exchange::ClientIdentity;
 use crate::listener_state::ListenerState;
 use crate::tls::Secured;
@@ -138,6 +140,9 @@ impl PingoraEngine {
         options.allow_connect_method_proxying = true;
         options.h2_idle_timeout = Some(HTTP2_IDLE);
         http.server_options = Some(options);
+        let mut http2 = default_h2_options();
+        http2.data_frame_budget(SMALL_MESSAGES);
+        http.h2_options = Some(http2);
         http
     }
 }

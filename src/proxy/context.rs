@@ -64,6 +64,17 @@ impl RequestState {
         }
     }
 
+    /// More of the request's body is to come. An HTTP/2 endpoint that takes nothing of it ends no request in Pingora, so
+    /// whoever is waited for has all the time that both may take.
+    pub fn awaits_upload(&self) {
+        if let Some((busy, pool)) = self.busy.as_ref().zip(self.exchange.settings())
+            && self.exchange.speaks_http2()
+        {
+            let client = self.exchange.listener().timeouts.body;
+            busy.set_limit(client + pool.timeouts.write + pool.timeouts.response);
+        }
+    }
+
     /// The final response's head has arrived: sets the limit for its body, or none for a tunnel.
     pub fn awaits_body(&self, status: u16) {
         match self.busy.as_ref().zip(self.exchange.settings()) {

@@ -1,7 +1,7 @@
 //! Repairs heads that Pingora forwards otherwise than the engine `native` does; policy is in `exchange`.
 
 use http::uri::Scheme;
-use http::{Uri, Version, header};
+use http::{HeaderMap, Uri, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -49,11 +49,17 @@ pub fn set_path(request: &mut RequestHeader, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Moves `Host` to the target's authority, as HTTP/2 has it (RFC 9113, section 8.3.1).
-pub fn authority_form(request: &mut RequestHeader) -> Result<()> {
+/// Moves `Host` to the target's authority, as HTTP/2 has it (RFC 9113, section 8.3.1), and asks for trailers where they
+/// are passed on: from HTTP/2 to HTTP/2. `secured`: over TLS.
+pub fn for_http2(client: &RequestHeader, request: &mut RequestHeader, secured: bool) -> Result<()> {
+    let mut asked = client.headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+    let is_trailers = |coding: &str| coding.trim().eq_ignore_ascii_case("trailers");
+    if client.version == Version::HTTP_2 && asked.any(|value| value.split(',').any(is_trailers)) {
+        request.insert_header(header::TE, "trailers")?;
+    }
     let Some(host) = request.headers.get(header::HOST).cloned() else { return Ok(()) };
     let mut parts = request.uri.clone().into_parts();
-    parts.scheme.get_or_insert(Scheme::HTTP);
+    parts.scheme = Some(if secured { Scheme::HTTPS } else { Scheme::HTTP });
     parts.authority = Some(host.as_bytes().try_into().or_err(ErrorType::InvalidHTTPHeader, "no host")?);
     request.set_uri(Uri::from_parts(parts).or_err(ErrorType::InvalidHTTPHeader, "no target")?);
     request.remove_header(&header::HOST);
@@ -80,6 +86,11 @@ pub fn origin_form(request: &mut RequestHeader) -> Result<()> {
     // Pingora keeps the raw target beside the URI; setting the URI drops it.
     request.set_uri(request.uri.clone());
     Ok(())
+}
+
+/// Name and value of each field.
+pub fn fields(map: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
 }
 
 /// Sends the head of a response; `ended`: it has no body.
@@ -124,6 +135,23 @@ mod tests {
         request.set_uri(uri.parse().expect("a target"));
         set_path(&mut request, path).expect("a path");
         request.uri.to_string()
+    }
+
+    #[test]
+    fn http2_has_the_host_in_its_target_and_its_own_scheme() {
+        for (target, secured, expected) in [
+            ("/a?b", true, "https://test.example:81/a?b"),
+            ("http://other.example/a", true, "https://test.example:81/a"),
+            ("https://other.example/a", false, "http://test.example:81/a"),
+        ] {
+            let client = RequestHeader::build("GET", b"/", None).expect("a head");
+            let mut request = client.clone();
+            request.set_uri(target.parse().expect("a target"));
+            request.insert_header("host", "test.example:81").expect("a field");
+            for_http2(&client, &mut request, secured).expect("a target");
+            assert_eq!(request.uri.to_string(), expected);
+            assert!(request.headers.is_empty());
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Version, header};
+use http::{HeaderMap, Version, header};
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
@@ -18,6 +18,8 @@ use super::watch::{Busy, Limit};
 use super::{Hooks, classify, edits, heads, peer};
 use crate::client::http2::validate;
 use crate::exchange::{Admitted, Circumstances, Edits, Failure, Head};
+use crate::http1::chunked::may_follow;
+use crate::http1::head::RESPONSE_FIELDS_MAX;
 
 #[async_trait]
 impl ProxyHttp for Hooks {
@@ -102,24 +104,29 @@ impl ProxyHttp for Hooks {
     ) -> Result<()> {
         let state = ctx.state()?;
         let client = session.req_header();
+        let (http2, version) = (state.exchange.speaks_http2(), client.version);
         let connection =
             client.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
         let mut edits = Edits::default();
         state.exchange.request_edits(&**client, connection, &mut edits);
         edits::apply(request, &edits)?;
         heads::restore_end_to_end(client, request)?;
-        if client.version == Version::HTTP_2 && !state.exchange.speaks_http2() {
+        let secured = state.exchange.pool().is_some_and(|pool| pool.spec().tls.is_some());
+        if version != Version::HTTP_2 || !http2 {
+            heads::origin_form(request)?;
+        }
+        if http2 {
+            heads::for_http2(client, request, secured)?;
+            return awaits_http2(session, state, request).await;
+        }
+        if version == Version::HTTP_2 {
             heads::join_cookies(request)?;
         }
-        let secured = state.exchange.pool().is_some_and(|pool| pool.spec().tls.is_some());
         if secured && !state.exchange.is_upgrade() {
             // Pingora does not keep it either: see `peer::build`.
             request.insert_header(header::CONNECTION, "close")?;
         }
-        match client.version == Version::HTTP_2 && state.exchange.speaks_http2() {
-            true => heads::authority_form(request),
-            false => heads::origin_form(request),
-        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -133,14 +140,17 @@ impl ProxyHttp for Hooks {
         if let Some(body) = body
             && let Err(failure) = state.exchange.request_body(body.len())
         {
-            return Err(state.fail(failure));
+            // As the client's failure: of another one, Pingora would wait for the response of an HTTP/2 endpoint.
+            return Err(state.fail(failure).into_down());
         }
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             // Pingora would write an empty piece as a last chunk, and then another one.
             *body = None;
         }
-        if end_of_stream && !state.begun {
-            state.awaits_response();
+        match end_of_stream {
+            _ if state.begun => {}
+            true => state.awaits_response(),
+            false => state.awaits_upload(),
         }
         Ok(())
     }
@@ -153,6 +163,9 @@ impl ProxyHttp for Hooks {
     ) -> Result<()> {
         let state = ctx.state()?;
         let status = response.status.as_u16();
+        if response.headers.len() > RESPONSE_FIELDS_MAX {
+            return Err(state.fail(Failure::BadResponse).into_up());
+        }
         if response.status.is_informational() && status != 101 {
             if let Some(busy) = &state.busy {
                 busy.restart_limit();
@@ -184,15 +197,14 @@ impl ProxyHttp for Hooks {
         let interim = response.status.is_informational() && status != 101;
         session.set_close_on_response_before_downstream_finish(!interim);
         let mut edits = Edits::default();
-        let fields =
-            || response.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        state.exchange.response_edits(status, fields, &mut edits);
+        state.exchange.response_edits(status, || heads::fields(&response.headers), &mut edits);
         edits::apply(response, &edits)?;
         heads::own_framing(response)?;
         if interim {
             return Ok(());
         }
         state.begun = true;
+        state.exchange.grpc_status(heads::fields(&response.headers));
         state.exchange.let_go();
         if status == 101 {
             // Pingora's limit for a silent tunnel, too.
@@ -232,6 +244,20 @@ impl ProxyHttp for Hooks {
         } else if let Some(busy) = &state.busy {
             busy.restart_limit();
         }
+        Ok(None)
+    }
+
+    /// Called for endpoints and clients of HTTP/2; others have no trailers here.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        ctx.state()?.exchange.grpc_status(heads::fields(trailers));
+        let dropped: Vec<_> =
+            trailers.keys().filter(|name| !may_follow(name.as_str().as_bytes())).cloned().collect();
+        dropped.iter().for_each(|name| drop(trailers.remove(name)));
         Ok(None)
     }
 
@@ -325,6 +351,24 @@ impl ProxyHttp for Hooks {
     ) -> bool {
         true
     }
+}
+
+/// Does for a request to an HTTP/2 endpoint what such an endpoint, or Pingora, does not.
+async fn awaits_http2(
+    session: &mut Session,
+    state: &mut RequestState,
+    request: &mut RequestHeader,
+) -> Result<()> {
+    // No filter is called for a body that has ended with its head, or of which nothing comes.
+    match session.is_body_done() {
+        true => state.awaits_response(),
+        false => state.awaits_upload(),
+    }
+    let expects = request.remove_header(&header::EXPECT).is_some();
+    if expects && session.req_header().version == Version::HTTP_11 && state.exchange.is_first_attempt() {
+        session.as_downstream_mut().write_continue_response().await.map_err(|error| error.into_down())?;
+    }
+    Ok(())
 }
 
 /// Why a request is refused, with a detail for the operator.

@@ -45,9 +45,6 @@ fn of(address: &str) -> ProxyBuilder {
 /// Who refuses every stream is asked no more often than the pool allows, on whatever connection.
 #[test]
 fn refusals_count_as_attempts() {
-    if lacks("endpoints of HTTP/2") {
-        return;
-    }
     let endpoint = Http2Endpoint::scripted(|mut call| async move {
         call.respond.send_reset(Reason::REFUSED_STREAM);
     });
@@ -100,7 +97,7 @@ fn nobody_follows_on_a_connection_that_was_late() {
 /// But where others are answered meanwhile, it lives, whatever hurry some client is in.
 #[test]
 fn a_connection_that_lives_is_kept_by_who_is_in_a_hurry() {
-    if lacks("endpoints of HTTP/2") {
+    if lacks("connections to HTTP/2 endpoints") {
         return;
     }
     let endpoint = Http2Endpoint::scripted(|call| async move {
@@ -123,9 +120,6 @@ fn a_connection_that_lives_is_kept_by_who_is_in_a_hurry() {
 /// A connection that gets no other requests is closed as soon as it carries none.
 #[test]
 fn what_gets_no_requests_is_closed() {
-    if lacks("endpoints of HTTP/2") {
-        return;
-    }
     let closed = Arc::new(AtomicBool::new(false));
     let is_closed = closed.clone();
     let address = by_hand(Vec::new(), move |mut client, _| {
@@ -141,7 +135,7 @@ fn what_gets_no_requests_is_closed() {
 /// A connection on which the endpoint wants no more streams does not hide others that have room.
 #[test]
 fn a_full_connection_hides_none_that_has_room() {
-    if lacks("endpoints of HTTP/2") {
+    if lacks("an HTTP/2 endpoint that wants no more streams") {
         return;
     }
     let opened = Arc::new(AtomicUsize::new(0));
@@ -205,9 +199,6 @@ fn the_authority_of_who_sends_no_host() {
 /// An endpoint that gives up within a body takes nothing of it along: the next one gets all.
 #[test]
 fn no_byte_of_a_body_is_lost_at_a_retry() {
-    if lacks("endpoints of HTTP/2") {
-        return;
-    }
     let gives_up = by_hand(setting(4, 1000), |mut client, _| {
         while let Some(data) = client.next_of(DATA) {
             // By now, there is more that has not been read.
@@ -281,7 +272,7 @@ fn targets_have_one_form_whatever_endpoints_speak() {
 /// A client that sends all of its body before it reads gets the answer that refused it.
 #[test]
 fn a_refusal_waits_for_who_sends_everything_first() {
-    if lacks("endpoints of HTTP/2") {
+    if lacks("a refusal within a body") {
         return;
     }
     let endpoint = Http2Endpoint::named("a");
@@ -299,9 +290,6 @@ fn a_refusal_waits_for_who_sends_everything_first() {
 /// Trailers pass, but for those that would mean something only before the body.
 #[test]
 fn trailers_that_belong_before_the_body_do_not_pass() {
-    if lacks("endpoints of HTTP/2") {
-        return;
-    }
     let address = by_hand(Vec::new(), |mut client, _| {
         while let Some(asked) = client.next_of(HEADERS) {
             let trailers = [field("x-sum", "7"), field("content-length", "9"), field("set-cookie", "a=b")];
@@ -346,7 +334,7 @@ fn many_fields_are_carried() {
 /// the first one, which it may have looked at, on none.
 #[test]
 fn what_a_leaving_endpoint_may_have_seen_is_not_sent_again() {
-    if lacks("endpoints of HTTP/2") {
+    if lacks("connections to HTTP/2 endpoints") {
         return;
     }
     let address = by_hand(Vec::new(), |mut client, number| {
@@ -375,7 +363,7 @@ fn what_a_leaving_endpoint_may_have_seen_is_not_sent_again() {
 /// An HTTP/1.0 client knows no other end of a body than that of the connection: one that has broken off ends with a reset.
 #[test]
 fn what_breaks_off_does_not_seem_whole_to_http_1_0() {
-    if lacks("endpoints of HTTP/2") {
+    if lacks("a response of an HTTP/2 endpoint that breaks off") {
         return;
     }
     let endpoint = Http2Endpoint::scripted(|mut call| async move {
@@ -393,9 +381,6 @@ fn what_breaks_off_does_not_seem_whole_to_http_1_0() {
 /// A response's head has as many fields as one of an HTTP/1.1 endpoint may have.
 #[test]
 fn heads_of_responses_have_a_limit() {
-    if lacks("endpoints of HTTP/2") {
-        return;
-    }
     let address = by_hand(Vec::new(), |mut client, _| {
         for count in [200, 201] {
             let Some(asked) = client.next_of(HEADERS) else { return };
