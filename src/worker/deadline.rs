@@ -69,6 +69,10 @@ struct Slot {
     /// The connection's listener: the connections of one listener may be ended together.
     ///
     /// Shared by the streams of a connection: workers write the reference count of the state itself in common.
+    #[expect(
+        clippy::redundant_allocation,
+        reason = "the count of the outer one belongs to this thread alone"
+    )]
     listener_state: Rc<Arc<ListenerState>>,
     /// The index among the clock's slots.
     index: Cell<usize>,
@@ -177,6 +181,7 @@ impl Clock {
         self.timer_of(Rc::new(listener_state))
     }
 
+    #[expect(clippy::redundant_allocation, reason = "see `Slot::listener_state`")]
     fn timer_of(self: &Rc<Self>, listener_state: Rc<Arc<ListenerState>>) -> Timer {
         let mut slots = self.slots.borrow_mut();
         let slot = Rc::new(Slot {
