@@ -27,6 +27,7 @@ pub mod message;
 pub mod net;
 mod os_error;
 mod part;
+mod percent;
 pub mod permits;
 pub mod pool;
 pub mod proxy;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::percent;
+
 /// The decoded value of `name`.
 pub(super) fn value(query: &str, name: &str) -> Option<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -30,7 +32,9 @@ fn decoded(text: &str) -> String {
     while let [byte, after @ ..] = rest {
         rest = after;
         let escaped = match after {
-            [high, low, after @ ..] if *byte == b'%' => hex(*high, *low).map(|byte| (byte, after)),
+            [high, low, after @ ..] if *byte == b'%' => {
+                percent::byte(&[*high, *low]).map(|byte| (byte, after))
+            }
             _ => None,
         };
         match escaped {
@@ -42,11 +46,6 @@ fn decoded(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn hex(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::RequestHead;
 use super::matching::{HeaderMatch, QueryMatch, ValueMatch};
+use crate::percent;
 
 pub(super) fn header_holds(condition: &HeaderMatch, head: &impl RequestHead) -> bool {
     match (head.header(condition.name.as_str()), &condition.value) {
@@ -34,7 +35,7 @@ fn decoded(part: &str) -> impl Iterator<Item = u8> + '_ {
     let mut at = 0;
     std::iter::from_fn(move || {
         let byte = *bytes.get(at)?;
-        let escaped = (byte == b'%').then(|| bytes.get(at + 1..at + 3)).flatten().and_then(hex_byte);
+        let escaped = (byte == b'%').then(|| bytes.get(at + 1..at + 3)).flatten().and_then(percent::byte);
         at += if escaped.is_some() { 3 } else { 1 };
         Some(match (escaped, byte) {
             (Some(escaped), _) => escaped,
@@ -42,12 +43,6 @@ fn decoded(part: &str) -> impl Iterator<Item = u8> + '_ {
             (None, byte) => byte,
         })
     })
-}
-
-fn hex_byte(digits: &[u8]) -> Option<u8> {
-    let digit = |byte: u8| (byte as char).to_digit(16);
-    let (high, low) = (digit(*digits.first()?)?, digit(*digits.get(1)?)?);
-    u8::try_from(high * 16 + low).ok()
 }
 
 fn decoded_text(part: &str) -> Cow<'_, str> {

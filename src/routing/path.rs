@@ -19,6 +19,8 @@
 
 use std::borrow::Cow;
 
+use crate::percent;
+
 /// How paths are brought into the form that routes match and endpoints get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathRules {
@@ -122,8 +124,7 @@ fn normalize_escapes(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathF
 }
 
 fn normalize_escape(digits: &str, rules: PathRules) -> Result<Escape, PathFault> {
-    let value = digits.chars().try_fold(0, |value, digit| Some(value * 16 + digit.to_digit(16)?));
-    let letter = value.and_then(char::from_u32).ok_or(PathFault::BadEscape)?;
+    let letter = percent::byte(digits.as_bytes()).map(char::from).ok_or(PathFault::BadEscape)?;
     match (letter, rules.escaped_slashes) {
         ('/', EscapedSlashes::Decode) => return Ok(Escape::Decode('/')),
         ('/', EscapedSlashes::Refuse) => return Err(PathFault::EscapedSlash),
