@@ -4,6 +4,7 @@
 //! two engines, then `exchange`, and at the bottom the modules that know no socket, no clock and no global.
 
 pub mod admin;
+mod authority;
 pub mod body;
 pub mod cli;
 pub mod client;

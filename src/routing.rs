@@ -18,7 +18,6 @@
 //! tried, then those of any host.
 
 mod field_matchers;
-mod host;
 mod matching;
 pub mod path;
 mod pattern;

@@ -16,7 +16,7 @@ pub use certificate::{Certificate, CertificateFiles, CertificateStatus};
 pub use certificate_resolver::{CertificateResolver, UnknownNames};
 pub use client::{ClientSettings, ClientTls, HTTP2};
 pub use identity::Identity;
-pub use secured::{Secured, without_port};
+pub use secured::Secured;
 pub use server::{ClientCertificates, ServerSettings, ServerTls, Tickets, Version};
 pub use watched_file::WatchedFile;
 

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::decode::{Fault, Scalar, is_off, shown};
 use super::model::{AdminListen, EndpointAddress, ListenAddress};
+use crate::authority;
 
 /// Bytes of a unix socket's path that every system takes.
 const UNIX_PATH_MAX: usize = 107;
@@ -175,8 +176,7 @@ fn refuse_https(text: &str) -> Result<(), Fault> {
     if !scheme.eq_ignore_ascii_case("https") {
         return Ok(());
     }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let host = authority::host(rest.split(['/', '?', '#']).next().unwrap_or(""));
     let remedy = format!("endpoints are asked over plain HTTP: write {}:PORT with such a port", shown(host));
     Err(Fault::new(format!("`{}` is a URL, not {}", shown(text), EndpointAddress::WHAT), remedy))
 }
@@ -184,10 +184,9 @@ fn refuse_https(text: &str) -> Result<(), Fault> {
 /// A URL where an address belongs, with the address that is in it.
 fn refuse_url(text: &str, what: &str) -> Result<(), Fault> {
     let Some((scheme, rest)) = text.split_once("://") else { return Ok(()) };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
-    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| parse_port(port).is_some());
-    let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-    let address = if has_port { authority.to_owned() } else { format!("{authority}{port}") };
+    let (host, port) = authority::split(rest.split(['/', '?', '#']).next().unwrap_or(""));
+    let default = if scheme.eq_ignore_ascii_case("https") { "443" } else { "80" };
+    let address = format!("{host}:{}", port.unwrap_or(default));
     Err(Fault::new(format!("`{}` is a URL, not {what}", shown(text)), format!("write {}", shown(&address))))
 }
 

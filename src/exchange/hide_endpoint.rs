@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::edits::Edits;
-use crate::pool::authorities::{Authorities, host_of};
+use crate::authority;
+use crate::pool::authorities::Authorities;
 
 /// The names by which the client and the endpoint know this site.
 pub struct HideEndpoint<'a, F> {
@@ -67,7 +68,7 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
         if !cookie.split(';').skip(1).any(names_endpoint) {
             return None;
         }
-        let ours = host_of(self.authority);
+        let ours = authority::host(self.authority);
         let kept = cookie.split(';').enumerate().filter_map(|(index, part)| match part {
             part if index == 0 || !names_endpoint(part) => Some(part.to_owned()),
             // An address cannot be a cookie's domain; without `Domain` the cookie is for this host alone.
@@ -81,25 +82,21 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
 
     fn names_endpoint(&self, authority: &str) -> bool {
         let authority = authority.to_ascii_lowercase();
-        let with_port = |default: &str| {
-            if authority == host_of(&authority) {
-                format!("{authority}:{default}")
-            } else {
-                authority.clone()
-            }
-        };
+        let (host, port) = authority::split(&authority);
+        let with_port = |default: &str| format!("{host}:{}", port.unwrap_or(default));
         let (plain, secure) = (with_port("80"), with_port("443"));
-        let is =
-            |name: &str| [&authority, &plain, &secure].iter().any(|other| name.eq_ignore_ascii_case(other));
+        let bare = if port.is_none() { host } else { &plain };
+        let is = |name: &str| [bare, &plain, &secure].iter().any(|other| name.eq_ignore_ascii_case(other));
         let sent = self.sent_host != self.authority && is(self.sent_host);
         sent || (self.endpoints)().is_some_and(|names| names.has(&plain) || names.has(&secure))
     }
 
     fn names_endpoint_host(&self, host: &str) -> bool {
-        if host.eq_ignore_ascii_case(host_of(self.authority)) {
+        if host.eq_ignore_ascii_case(authority::host(self.authority)) {
             return false;
         }
-        let sent = self.sent_host != self.authority && host_of(self.sent_host).eq_ignore_ascii_case(host);
+        let sent =
+            self.sent_host != self.authority && authority::host(self.sent_host).eq_ignore_ascii_case(host);
         sent || (self.endpoints)().is_some_and(|names| names.has_host(&host.to_ascii_lowercase()))
     }
 }

@@ -5,7 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::edits::Edits;
 use super::{Exchange, Failure, LocalReply};
-use crate::tls::without_port;
+use crate::authority;
 
 impl Exchange {
     /// Refuses a host whose certificate the client has not seen (RFC 9110, section 15.5.20).
@@ -33,7 +33,7 @@ impl Exchange {
 
     /// The request's URL with `https`.
     fn https_location(&self, port: u16) -> Option<HeaderValue> {
-        let host = without_port(self.record.text.host());
+        let host = authority::host(self.record.text.host());
         let target = self.record.text.target();
         // Of a target in absolute form, only path and query: the host is known.
         let path = target

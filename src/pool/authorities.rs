@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ahash::RandomState;
 
 use super::endpoint::{Endpoint, Target};
+use crate::authority;
 
 type Set<T> = HashSet<T, RandomState>;
 
@@ -30,7 +31,7 @@ impl Authorities {
             let written = endpoint.written().to_ascii_lowercase();
             names.addresses.insert(address.ip());
             names.authorities.insert(address.to_string().into());
-            names.hosts.insert(host_of(&written).into());
+            names.hosts.insert(authority::host(&written).into());
             names.authorities.insert(written.into());
         }
         names
@@ -45,20 +46,6 @@ impl Authorities {
     pub fn has_host(&self, host: &str) -> bool {
         self.hosts.contains(host)
             || host.parse().is_ok_and(|address: IpAddr| self.addresses.contains(&address))
-    }
-}
-
-/// An authority without its port; an IPv6 address keeps its brackets.
-pub fn host_of(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => {
-            if host.starts_with('[') == host.ends_with(']') {
-                host
-            } else {
-                authority
-            }
-        }
-        _ => authority,
     }
 }
 
@@ -109,13 +96,5 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &pool.authorities()), "health is no change of members");
         pool.picker.set_members(&std::collections::BTreeSet::new());
         assert!(!pool.authorities().has("10.0.0.1:3000"));
-    }
-
-    #[test]
-    fn hosts_are_told_from_ports() {
-        let cases = [("a:1", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("::1", "::1")];
-        for (authority, host) in cases {
-            assert_eq!(host_of(authority), host, "{authority}");
-        }
     }
 }

@@ -3,16 +3,17 @@
 //! A lookup costs a few hash lookups: one for the exact host and one for each distinct length of the wildcards; then,
 //! for each host entry found, one for the exact path and one for each distinct length of its prefixes. The number of
 //! routes matters only where several share host and path, and for regular expressions. Nothing is allocated unless the
-//! host has capital letters.
+//! host has capital letters or is an IPv6 address.
 
 use std::fmt;
 
 use ahash::AHashMap;
 
+use super::RequestHead;
 use super::field_matchers::{header_holds, query_holds};
 use super::matching::{HeaderMatch, HostPattern, PathPattern, QueryMatch, RouteMatch};
 use super::pattern::Pattern;
-use super::{RequestHead, host};
+use crate::authority;
 
 /// Finds the route of a request; built once per snapshot.
 #[derive(Debug, Default)]
@@ -135,7 +136,7 @@ impl Router {
 
     /// The first rule in the order of precedence whose conditions all hold.
     pub fn find(&self, head: &impl RequestHead) -> RouteOutcome {
-        let host = host::normal(head.authority());
+        let host = authority::normal_host(head.authority());
         let mut miss = Miss::Host;
         if let Some(paths) = self.exact_hosts.get(&*host)
             && let Some(found) = self.find_path(paths, HostKind::Exact, head, &mut miss)

@@ -11,6 +11,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 
 use super::certificate::{Certificate, CertificateFiles, read_certificates};
 use super::{Part, TlsLoadError, WatchedFile};
+use crate::authority;
 
 /// The name of HTTP/2 in ALPN (RFC 9113, section 3.2).
 pub const HTTP2: &[u8] = b"h2";
@@ -77,7 +78,7 @@ impl ClientTls {
     pub fn name(&self, written: &str) -> Option<ServerName<'static>> {
         let host = match &self.settings.name {
             Some(name) => name,
-            None => super::without_port(written).trim_start_matches('[').trim_end_matches(']'),
+            None => authority::host(written).trim_start_matches('[').trim_end_matches(']'),
         };
         ServerName::try_from(host.to_owned()).ok()
     }

@@ -7,6 +7,7 @@ use rustls::{ProtocolVersion, ServerConnection};
 use super::certificate_resolver::CertificateResolver;
 use super::identity::Identity;
 use super::server::ServerTls;
+use crate::authority;
 
 /// A client's TLS session after the handshake.
 #[derive(Debug)]
@@ -41,33 +42,8 @@ impl Secured {
     /// Without SNI, any host may be requested.
     pub fn is_for(&self, authority: &str) -> bool {
         let Some(name) = &self.server_name else { return true };
-        let host = without_port(authority);
-        **name == *host
-            || self.resolver.find(Some(name)) == self.resolver.find(Some(&host.to_ascii_lowercase()))
-    }
-}
-
-/// The host of an authority: `a.example` of `a.example:8443`.
-pub fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => host,
-        _ => authority,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_is_no_part_of_a_host() {
-        for (authority, host) in [
-            ("a.example:80", "a.example"),
-            ("a.example", "a.example"),
-            ("[::1]:80", "[::1]"),
-            ("[::1]", "[::1]"),
-        ] {
-            assert_eq!(without_port(authority), host);
-        }
+        // In the form that routing compares, so that no other route is found than the check was made for.
+        let host = authority::normal_host(authority);
+        **name == *host || self.resolver.find(Some(name)) == self.resolver.find(Some(&host))
     }
 }

@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue, Method, Uri};
 use serde_json::{Value as Json, json};
 
+use crate::authority;
 use crate::config::address::is_host_name;
 use crate::config::decode::{Fault, List, Named, Scalar, ShortOr, shown};
 use crate::config::model::TestRequest;
@@ -78,13 +79,13 @@ impl Scalar for HostText {
         }
         if let Some((_, rest)) = text.split_once("://") {
             let host = rest.split(['/', '?', '#']).next().unwrap_or("");
-            return Err(fault(format!("write {}", without_port(host))));
+            return Err(fault(format!("write {}", authority::host(host))));
         }
         if !text.is_ascii() {
             return Err(fault("write international names in their xn-- form".into()));
         }
-        if without_port(text) != text {
-            return Err(fault(format!("hosts are matched without port: write {}", without_port(text))));
+        if let (host, Some(_)) = authority::split(text) {
+            return Err(fault(format!("hosts are matched without port: write {host}")));
         }
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         if let Some(parent) = name.strip_prefix("*.") {
@@ -106,13 +107,6 @@ impl Scalar for HostText {
 
     fn scalar_schema() -> Json {
         json!({ "type": "string", "examples": ["api.example.com", "*.example.com"] })
-    }
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if !host.ends_with(']') && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
     }
 }
 
