@@ -176,8 +176,8 @@ fn refuse_https(text: &str) -> Result<(), Fault> {
     if !scheme.eq_ignore_ascii_case("https") {
         return Ok(());
     }
-    let host = authority::host(rest.split(['/', '?', '#']).next().unwrap_or(""));
-    let remedy = format!("endpoints are asked over plain HTTP: write {}:PORT with such a port", shown(host));
+    let (host, port) = authority::split(rest.split(['/', '?', '#']).next().unwrap_or(""));
+    let remedy = format!("write {}:{} here, and `tls: {{}}` at the pool", shown(host), port.unwrap_or("443"));
     Err(Fault::new(format!("`{}` is a URL, not {}", shown(text), EndpointAddress::WHAT), remedy))
 }
 
@@ -272,7 +272,8 @@ mod tests {
     fn a_wrong_endpoint_is_told_what_to_write() {
         for (text, remedy) in [
             ("http://10.0.0.1:3000", "write 10.0.0.1:3000"),
-            ("https://a.local/x", "endpoints are asked over plain HTTP: write a.local:PORT with such a port"),
+            ("https://a.local/x", "write a.local:443 here, and `tls: {}` at the pool"),
+            ("HTTPS://[::1]:8443", "write [::1]:8443 here, and `tls: {}` at the pool"),
             ("3000", "write its host too, such as 127.0.0.1:3000"),
             (":3000", "write its host too, such as 127.0.0.1:3000"),
             ("10.0.0.1:0", "write the port it listens on, such as 10.0.0.1:3000"),
