@@ -27,7 +27,7 @@ pub enum HostPattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathPattern {
     Exact(String),
-    /// Whole segments: `/v1` matches `/v1` and `/v1/x`, not `/v10`. Stored without trailing slash, `/` as "".
+    /// Whole segments: `/v1` matches `/v1` and `/v1/x`, not `/v10`. Stored without one trailing slash, `/` as "".
     Prefix(String),
     Regex(Pattern),
 }

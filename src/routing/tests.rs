@@ -108,6 +108,25 @@ fn a_miss_says_what_came_nearest() {
     assert_eq!(Router::new([]).find(&request("GET http://a/", &[])), RouteOutcome::Missed(Miss::Host));
 }
 
+/// Without `merge_slashes`, paths have empty segments.
+#[test]
+fn a_prefix_of_empty_segments_matches_no_other_path() {
+    let text = "listeners: [{ address: ':80', paths: { merge_slashes: false } }]\npools: { p: ['10.0.0.1:80'] }\n\
+                routes:\n  - { name: empty, match: { paths: [//] }, pool: p }\n  - { name: a, match: { paths: [/a//] }, pool: p }\n";
+    let routes = crate::config::parse(text, "routes.yaml").unwrap_or_else(|report| panic!("{report}")).routes;
+    for (path, expected) in [
+        ("//", "empty: any host, prefix"),
+        ("//x", "empty: any host, prefix"),
+        ("/x", "no route of this host is for this path"),
+        ("/a//x", "a: any host, prefix"),
+        ("/a/", "a: any host, prefix"),
+        ("/a", "no route of this host is for this path"),
+        ("/a/x", "no route of this host is for this path"),
+    ] {
+        assert_eq!(found(&routes, &request(&format!("GET http://h{path}"), &[])), expected, "{path}");
+    }
+}
+
 #[test]
 fn strange_requests_find_what_takes_everything() {
     let routes = routes("  - { name: rest, pool: p }\n  - { name: x, match: { paths: [/x] }, pool: p }\n");

@@ -145,7 +145,8 @@ impl Compiler<'_> {
     }
 
     fn path(&mut self, form: &Spanned<PathForm>) -> Option<PathPattern> {
-        let prefix = |text: &str| PathPattern::Prefix(text.trim_end_matches('/').to_owned());
+        // Only one: with `merge_slashes: false`, those before it are empty segments.
+        let prefix = |text: &str| PathPattern::Prefix(text.strip_suffix('/').unwrap_or(text).to_owned());
         let section = match &form.value {
             ShortOr::Short(path) => return Some(prefix(&path.0)),
             ShortOr::Long(section) => section,
