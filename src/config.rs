@@ -90,7 +90,7 @@ fn section_alone<T>(
 ) -> Option<T> {
     let source = Source::new("", text);
     let mut context = Context::default();
-    let section = tree::parse(source.text(), &mut context).and_then(|mut root| {
+    let section = tree::parse(&source, &mut context).and_then(|mut root| {
         root.keep_only(name);
         environment::interpolate(&mut root, &|variable| std::env::var(variable).ok(), &mut context);
         compile(&root, &source, &mut context)
@@ -142,7 +142,7 @@ fn parse_with_patterns(
     let source = Source::new(file_name, text);
     let mut context = Context::default();
     let mut secrets = Vec::new();
-    let config = tree::parse(source.text(), &mut context).and_then(|mut root| {
+    let config = tree::parse(&source, &mut context).and_then(|mut root| {
         environment::interpolate(&mut root, lookup, &mut context);
         let config = compile::compile(&root, &source, patterns, &mut context);
         secrets = context.conceal_values(&root, &source);

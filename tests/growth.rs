@@ -88,6 +88,56 @@ fn with_pools(count: usize) -> String {
     text
 }
 
+/// Each with a name and a port of its own.
+fn with_listeners(count: usize) -> String {
+    let mut text = "routes: [{ pool: pool }]\npools: { pool: ['127.0.0.1:2'] }\nlisteners:\n".to_owned();
+    for number in 0..count {
+        let _ =
+            writeln!(text, "  - {{ name: l{number}, address: '127.0.{}.1:{}' }}", number / 250, 1 + number);
+    }
+    text
+}
+
+/// One of each route, all on one line.
+fn with_tests(count: usize) -> String {
+    let mut text = with_routes(count);
+    text.push_str("tests: [");
+    for number in 0..count {
+        let url = match number % 3 {
+            0 => format!("http://h{number}.example.com/"),
+            1 => format!("http://api.example.com/p{number}"),
+            _ => format!("http://www.example.com/e{number}"),
+        };
+        let _ = write!(text, "{{ request: 'GET {url}', expect: {{ route: r{number} }} }}, ");
+    }
+    text.push_str("]\n");
+    text
+}
+
+/// Each in a listener of its own, all on one line.
+fn with_unknown_keys(count: usize) -> String {
+    let mut text = "routes: [{ pool: pool }]\npools: { pool: ['127.0.0.1:2'] }\nlisteners: [".to_owned();
+    for number in 0..count {
+        let _ = write!(text, "{{ name: l{number}, address: ':{}', \u{fc}xyz: 1 }}, ", 1 + number);
+    }
+    text.push_str("]\n");
+    text
+}
+
+/// Every pool twice.
+fn with_repeated_keys(count: usize) -> String {
+    let mut text = with_pools(count);
+    for number in 0..count {
+        let _ = writeln!(text, "  p{number}: ['127.0.0.1:2']");
+    }
+    text
+}
+
+/// Each route names a pool that is not there.
+fn with_unknown_pools(count: usize) -> String {
+    with_pools(count).replace("pool: p", "pool: nowhere-at-all-")
+}
+
 fn parsed(text: &str) -> Config {
     config::parse(text, "test").expect("a valid config")
 }
@@ -182,8 +232,24 @@ fn a_config_is_read_in_proportion_to_its_length() {
         ("reading routes", with_routes as fn(usize) -> String),
         ("reading pools", with_pools),
         ("reading endpoints", |count| with_endpoints(count, |_| 1)),
+        ("reading listeners", with_listeners),
+        ("reading tests", with_tests),
     ] {
         grows(what, [200, 2_000], PROPORTIONAL, text, |text| drop(black_box(parsed(text))));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_config_is_said_in_proportion_to_its_length() {
+    for (what, text) in [
+        ("unknown keys on one line", with_unknown_keys as fn(usize) -> String),
+        ("keys that are written twice", with_repeated_keys),
+        ("unknown pools", with_unknown_pools),
+    ] {
+        grows(what, [200, 2_000], PROPORTIONAL, text, |text| {
+            let report = config::parse(text, "test").expect_err("it is wrong");
+            assert!(report.to_string().ends_with(" are not shown"), "{report}");
+        });
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Compiler<'a> {
 impl Compiler<'_> {
     /// The number of a line, for "line 3 has it already".
     pub(crate) fn line(&self, span: Span) -> usize {
-        self.source.position(span.start).0
+        self.source.line(span.start)
     }
 
     pub(crate) fn position(&self, span: Span) -> (usize, usize) {

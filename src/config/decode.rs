@@ -6,7 +6,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value as Json;
 
 use super::mask;
-use super::report::{Diagnostic, Severity};
+use super::report::{Diagnostic, Diagnostics, Severity};
 use super::source::{Source, Span};
 use super::tree::{Key, Kind, Node};
 use crate::escape;
@@ -14,7 +14,7 @@ use crate::escape;
 /// Collects the diagnostics of all stages.
 #[derive(Debug, Default)]
 pub(crate) struct Context {
-    diagnostics: Vec<Diagnostic>,
+    diagnostics: Diagnostics,
     /// Values that were left out without a diagnostic, because an earlier stage had reported them.
     skipped: usize,
 }
@@ -24,17 +24,23 @@ impl Context {
         self.add(Severity::Error, span, message.into(), remedy.into());
     }
 
+    /// An error whose remedy takes time to find: it is found only if it will be shown.
+    pub(crate) fn error_with(&mut self, span: Span, message: String, remedy: impl FnOnce() -> String) {
+        let remedy = if self.diagnostics.keeps(Severity::Error) { remedy() } else { String::new() };
+        self.error(span, message, remedy);
+    }
+
     pub(crate) fn warn(&mut self, span: Span, message: impl Into<String>, remedy: impl Into<String>) {
         self.add(Severity::Warning, span, message.into(), remedy.into());
     }
 
     fn add(&mut self, severity: Severity, span: Span, message: String, remedy: String) {
-        self.diagnostics.push(Diagnostic { severity, span, message, remedy });
+        self.diagnostics.add(Diagnostic { severity, span, message, remedy });
     }
 
     /// Adds `, or WORD` to the remedy of the newest diagnostic, if that is about this place.
     fn add_choice(&mut self, span: Span, word: &str) {
-        if let Some(diagnostic) = self.diagnostics.last_mut().filter(|diagnostic| diagnostic.span == span) {
+        if let Some(diagnostic) = self.diagnostics.newest_mut().filter(|diagnostic| diagnostic.span == span) {
             diagnostic.remedy = format!("{}, or {word}", diagnostic.remedy);
         }
     }
@@ -45,22 +51,22 @@ impl Context {
 
     /// The number of diagnostics, and of values left out without one. It grows while an incomplete section is decoded.
     pub(super) fn problem_count(&self) -> usize {
-        self.diagnostics.len() + self.skipped
+        self.diagnostics.total() + self.skipped
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.diagnostics.count(Severity::Error) > 0
     }
 
     /// Removes secrets from the diagnostics, and returns where they are in the file.
     pub(crate) fn conceal_values(&mut self, root: &Node, source: &Source) -> Vec<Span> {
-        match self.diagnostics.is_empty() {
-            true => Vec::new(),
-            false => mask::conceal_values(root, source, &mut self.diagnostics),
+        match self.diagnostics.total() {
+            0 => Vec::new(),
+            _ => mask::conceal_values(root, source, self.diagnostics.kept_mut()),
         }
     }
 
-    pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {
+    pub(crate) fn into_diagnostics(self) -> Diagnostics {
         self.diagnostics
     }
 }

@@ -24,6 +24,62 @@ pub(crate) struct Diagnostic {
     pub(crate) remedy: String,
 }
 
+/// How many diagnostics of each severity are kept.
+const KEPT_MAX: usize = 100;
+
+/// The first diagnostics of each severity, in the order in which they were found; the others are only counted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Diagnostics {
+    kept: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
+    /// The newest one is among those that are kept.
+    newest_is_kept: bool,
+}
+
+impl Diagnostics {
+    pub(crate) fn add(&mut self, diagnostic: Diagnostic) {
+        let count = self.count_mut(diagnostic.severity);
+        *count += 1;
+        self.newest_is_kept = *count <= KEPT_MAX;
+        if self.newest_is_kept {
+            self.kept.push(diagnostic);
+        }
+    }
+
+    /// Whether another one of this severity would be kept.
+    pub(crate) fn keeps(&self, severity: Severity) -> bool {
+        self.count(severity) < KEPT_MAX
+    }
+
+    pub(crate) fn newest_mut(&mut self) -> Option<&mut Diagnostic> {
+        self.kept.last_mut().filter(|_| self.newest_is_kept)
+    }
+
+    pub(crate) fn kept_mut(&mut self) -> &mut [Diagnostic] {
+        &mut self.kept
+    }
+
+    pub(crate) fn count(&self, severity: Severity) -> usize {
+        match severity {
+            Severity::Error => self.errors,
+            Severity::Warning => self.warnings,
+        }
+    }
+
+    /// All of them, kept or not.
+    pub(crate) fn total(&self) -> usize {
+        self.errors + self.warnings
+    }
+
+    fn count_mut(&mut self, severity: Severity) -> &mut usize {
+        match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        }
+    }
+}
+
 /// One thing that is wrong, where, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -42,22 +98,24 @@ pub struct Problem {
 /// All problems of one file. Neither messages nor excerpts show a secret.
 #[derive(Debug, Clone)]
 pub struct Report {
-    source: Source,
-    diagnostics: Vec<Diagnostic>,
+    /// In a box because a report is the error of many functions.
+    source: Box<Source>,
+    diagnostics: Diagnostics,
     /// Spans of known secrets; `None` once `source` is masked.
     secrets: Option<Vec<Span>>,
 }
 
 impl Report {
     /// `secrets`: spans of secrets in addition to those that [`mask::regions`] finds.
-    pub(crate) fn new(source: Source, mut diagnostics: Vec<Diagnostic>, secrets: Vec<Span>) -> Report {
+    pub(crate) fn new(source: Source, mut diagnostics: Diagnostics, secrets: Vec<Span>) -> Report {
         // Stable: problems at the same place stay in the order in which they were found.
-        diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
-        let mut report = Report { source, diagnostics: Vec::new(), secrets: Some(secrets) };
+        diagnostics.kept.sort_by_key(|diagnostic| diagnostic.span.start);
+        let mut report =
+            Report { source: Box::new(source), diagnostics: Diagnostics::default(), secrets: Some(secrets) };
         // Without problems no excerpt is shown, so the text need not be masked.
-        if !diagnostics.is_empty() {
+        if diagnostics.total() > 0 {
             let regions = report.mask();
-            for diagnostic in &mut diagnostics {
+            for diagnostic in &mut diagnostics.kept {
                 conceal(diagnostic, &regions);
             }
             report.diagnostics = diagnostics;
@@ -72,7 +130,7 @@ impl Report {
         let regions = mask::joined(regions);
         let secrets = regions.iter().map(|region| (*region, self.source.slice(*region).to_owned())).collect();
         let masked = mask::masked(self.source.text(), &regions);
-        self.source = std::mem::take(&mut self.source).with_text(masked);
+        *self.source = std::mem::take(&mut *self.source).with_text(masked);
         secrets
     }
 
@@ -81,7 +139,7 @@ impl Report {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.diagnostics.is_empty()
+        self.diagnostics.total() == 0
     }
 
     pub fn has_errors(&self) -> bool {
@@ -89,11 +147,12 @@ impl Report {
     }
 
     pub fn count(&self, severity: Severity) -> usize {
-        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
+        self.diagnostics.count(severity)
     }
 
+    /// In file order; of many, the first hundred errors and the first hundred warnings that were found.
     pub fn problems(&self) -> impl Iterator<Item = Problem> + '_ {
-        self.diagnostics.iter().map(|diagnostic| {
+        self.diagnostics.kept.iter().map(|diagnostic| {
             let (line, column) = self.source.position(diagnostic.span.start);
             Problem {
                 severity: diagnostic.severity,
@@ -112,20 +171,31 @@ impl Report {
         let start = self.source.offset(line, column);
         let rest = self.source.text()[start..].lines().next().unwrap_or("");
         let span = Span { start, end: start + rest.trim_end().len() };
-        let at = self.diagnostics.partition_point(|diagnostic| diagnostic.span.start <= start);
-        self.diagnostics.insert(at, Diagnostic { severity: Severity::Error, span, message, remedy });
+        self.diagnostics.add(Diagnostic { severity: Severity::Error, span, message, remedy });
+        self.diagnostics.kept.sort_by_key(|diagnostic| diagnostic.span.start);
     }
 
     fn summary(&self) -> String {
-        let count = |severity, one: &str| match self.count(severity) {
-            0 => None,
-            1 => Some(format!("1 {one}")),
-            n => Some(format!("{n} {one}s")),
-        };
-        let parts = [count(Severity::Error, "error"), count(Severity::Warning, "warning")];
-        let parts: Vec<String> = parts.into_iter().flatten().collect();
-        format!("{} in {}", parts.join(" and "), escape::lines(self.source.name()))
+        let [errors, warnings] = [Severity::Error, Severity::Warning].map(|severity| self.count(severity));
+        let mut text = format!("{} in {}", counted(errors, warnings), escape::lines(self.source.name()));
+        let [errors, warnings] = [errors, warnings].map(|count| count.saturating_sub(KEPT_MAX));
+        if errors + warnings > 0 {
+            let are = if errors + warnings == 1 { "is" } else { "are" };
+            text.push_str(&format!("; {} {are} not shown", counted(errors, warnings)));
+        }
+        text
     }
+}
+
+/// `2 errors and 1 warning`
+fn counted(errors: usize, warnings: usize) -> String {
+    let count = |count: usize, one: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        n => Some(format!("{n} {one}s")),
+    };
+    let parts = [count(errors, "error"), count(warnings, "warning")];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 
 /// Removes from a diagnostic what it quotes of the secrets at its place.
@@ -141,7 +211,7 @@ fn conceal(diagnostic: &mut Diagnostic, regions: &[(Span, String)]) {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for diagnostic in &self.diagnostics {
+        for diagnostic in &self.diagnostics.kept {
             writeln!(f, "{}", Snippet::new(&self.source, diagnostic))?;
         }
         write!(f, "{}", self.summary())
@@ -166,16 +236,24 @@ struct Snippet<'a> {
 impl<'a> Snippet<'a> {
     fn new(source: &'a Source, diagnostic: &'a Diagnostic) -> Snippet<'a> {
         let (line, column) = source.position(diagnostic.span.start);
-        let whole: Vec<char> = source.line(line).chars().map(visible).collect();
-        let pointed = source.slice(diagnostic.span).lines().next().unwrap_or("");
         let skipped = if column > LINE_CHARS_MAX { column - LINE_CHARS_MAX / 2 } else { 0 };
-        let text: String = whole.iter().skip(skipped).take(LINE_CHARS_MAX).collect();
+        let text = beginning(&source.text()[source.offset(line, skipped + 1)..]);
+        let text: String = text.chars().map(visible).collect();
         let text = text.trim_end().to_owned();
         let indent = column - 1 - skipped;
         let room = text.chars().count().saturating_sub(indent);
-        let marks = pointed.trim_end().chars().count().clamp(1, room.max(1));
+        let marks = beginning(source.slice(diagnostic.span)).chars().count().clamp(1, room.max(1));
         Snippet { diagnostic, file: source.name(), line, column, text, indent, marks }
     }
+}
+
+/// What is shown of the first line of a text at most, without blanks at its end. Does not look at the rest, which may
+/// be the whole file.
+fn beginning(text: &str) -> &str {
+    let mut ends = text.char_indices().enumerate();
+    let end = ends.find(|(count, (_, letter))| *count == LINE_CHARS_MAX || *letter == '\n');
+    let end = end.map_or(text.len(), |(_, (at, _))| at);
+    text[..end].trim_end()
 }
 
 /// Replaces a character that a terminal must not get, by exactly one other, so that columns stay.

@@ -258,11 +258,8 @@ fn in_units(bytes: u64) -> String {
 
 /// The fault of a text that is not one of `words`.
 pub(crate) fn word_fault(text: &str, what: &str, words: &[&str]) -> Fault {
-    let remedy = match suggest::nearest(text, words.iter().copied()) {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None if words.len() == 1 => format!("write {}", words[0]),
-        None => format!("write one of {}", words.join(", ")),
-    };
+    let others = if words.len() == 1 { "write" } else { "write one of" };
+    let remedy = suggest::remedy(text, words.iter().copied(), others);
     Fault::new(format!("`{}` is not {what}", shown(text)), remedy)
 }
 

@@ -46,13 +46,8 @@ impl<'n, 'c> Fields<'n, 'c> {
                 misspelt.push((*known).to_owned());
                 continue;
             }
-            let remedy = match suggest::nearest(&key.text, known.iter().copied()) {
-                Some(nearest) => {
-                    misspelt.push(nearest.to_owned());
-                    format!("did you mean `{nearest}`?")
-                }
-                None => format!("its keys are {}", known.join(", ")),
-            };
+            let remedy = suggest::remedy(&key.text, known.iter().copied(), "its keys are");
+            misspelt.extend(suggest::nearest(&key.text, known.iter().copied()).map(str::to_owned));
             context.error(key.span, format!("{what} has no key `{}`", shown(&key.text)), remedy);
         }
         Some(Fields { what, span: node.span, entries, context, misspelt, problems_before })

@@ -1,7 +1,37 @@
-//! "Did you mean": the known word nearest to an unknown one.
+//! "Did you mean": the known word nearest to an unknown one, else all that are known.
 
 /// Characters of a word that are compared.
 const WORD_CHARS_MAX: usize = 64;
+
+/// Words that are listed.
+const LISTED_MAX: usize = 30;
+
+/// What to write instead of an unknown word: `did you mean X?`, else `others` and the list of what is known.
+pub(crate) fn remedy<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+    others: &str,
+) -> String {
+    match nearest(word, known.clone()) {
+        Some(nearest) => did_you_mean(nearest),
+        None => format!("{others} {}", listed(known)),
+    }
+}
+
+pub(crate) fn did_you_mean(word: &str) -> String {
+    format!("did you mean `{word}`?")
+}
+
+/// `a, b, c`, or `a, b, and 7 more`.
+fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let mut words = words.into_iter();
+    let mut list = words.by_ref().take(LISTED_MAX).collect::<Vec<_>>().join(", ");
+    match words.count() {
+        0 => {}
+        more => list.push_str(&format!(", and {more} more")),
+    }
+    list
+}
 
 /// The candidate that `word` was probably meant to be; `None` if nothing is near.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -54,6 +84,18 @@ mod tests {
         ] {
             assert_eq!(nearest(word, keys), expected, "{word}");
         }
+    }
+
+    #[test]
+    fn where_nothing_is_near_all_are_listed_but_not_too_many() {
+        assert_eq!(remedy("pool", ["pools", "routes"], "its keys are"), "did you mean `pools`?");
+        assert_eq!(remedy("x", ["pools", "routes"], "its keys are"), "its keys are pools, routes");
+        let many: Vec<String> = (0..1000).map(|number| format!("pool-{number}")).collect();
+        let text = remedy("x", many.iter().map(String::as_str), "the pools are");
+        assert!(
+            text.starts_with("the pools are pool-0, pool-1, ") && text.ends_with(", and 970 more"),
+            "{text}"
+        );
     }
 
     #[test]

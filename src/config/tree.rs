@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span as YamlSpan, StrInput};
 
 use super::decode::{Context, shown};
-use super::source::Span;
+use super::source::{Source, Span};
 
 /// Nodes that aliases may add to a file: nested aliases multiply ("billion laughs").
 const ALIASED_NODES_MAX: usize = 100_000;
@@ -99,9 +99,10 @@ impl Node {
 }
 
 /// The document's root; `None` if the text is refused as a whole, which has been reported.
-pub(crate) fn parse(text: &str, context: &mut Context) -> Option<Node> {
-    let mut builder =
-        Builder { text, parser: Parser::new_from_str(text), anchors: HashMap::new(), aliased: 0, context };
+pub(crate) fn parse(source: &Source, context: &mut Context) -> Option<Node> {
+    let text = source.text();
+    let parser = Parser::new_from_str(text);
+    let mut builder = Builder { source, text, parser, anchors: HashMap::new(), aliased: 0, context };
     match builder.document() {
         Ok(root) => Some(root),
         Err(Stop::Syntax(error)) => {
@@ -119,6 +120,8 @@ enum Stop {
 }
 
 struct Builder<'a, 'c> {
+    source: &'a Source,
+    /// Of `source`.
     text: &'a str,
     parser: Parser<'a, StrInput<'a>>,
     anchors: HashMap<usize, Node>,
@@ -247,7 +250,7 @@ impl<'a> Builder<'a, '_> {
             }
         };
         if let Some(first) = seen.get(&text) {
-            let line = self.text[..first.start].matches('\n').count() + 1;
+            let line = self.source.line(first.start);
             let message = format!("`{}` is written twice", shown(&text));
             self.context.error(node.span, message, format!("line {line} has it already; keep one of them"));
             return None;

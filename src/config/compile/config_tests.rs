@@ -1,5 +1,7 @@
 //! Compiles the tests in the file, and checks that the routes and pools they name exist. `exchange` runs them.
 
+use std::collections::HashSet;
+
 use super::Compiler;
 use crate::config::decode::Spanned;
 use crate::config::model::{Pool, Route, RouteTest};
@@ -10,11 +12,14 @@ use crate::config::suggest;
 impl Compiler<'_> {
     pub(super) fn tests(&mut self, file: &FileSection, routes: &[Route], pools: &[Pool]) -> Vec<RouteTest> {
         // Routes and pools with errors were left out, and their names would be reported as unknown.
-        let is_complete = !self.context.has_errors();
-        file.tests.iter().filter_map(|test| self.test(test, is_complete.then_some((routes, pools)))).collect()
+        let known = (!self.context.has_errors()).then(|| Known {
+            routes: Names::of(routes.iter().map(|route| &*route.name)),
+            pools: Names::of(pools.iter().map(|pool| &*pool.name)),
+        });
+        file.tests.iter().filter_map(|test| self.test(test, known.as_ref())).collect()
     }
 
-    fn test(&mut self, test: &Spanned<TestSection>, known: Option<(&[Route], &[Pool])>) -> Option<RouteTest> {
+    fn test(&mut self, test: &Spanned<TestSection>, known: Option<&Known<'_>>) -> Option<RouteTest> {
         let (request, expect) = (test.request.as_ref()?, test.expect.as_ref()?);
         let (line, column) = self.position(request.span);
         let (route, no_route) = match expect.route.as_ref().map(|route| &route.value) {
@@ -34,12 +39,12 @@ impl Compiler<'_> {
             let message = "no route and a pool cannot both be expected";
             self.context.error(written.span, message, "remove `pool`, or name the route");
         }
-        if let Some((routes, pools)) = known {
+        if let Some(known) = known {
             if let (Some(name), Some(written)) = (&route, &expect.route) {
-                self.check_exists("route", name, written.span, routes.iter().map(|route| &*route.name));
+                self.check_exists("route", name, written.span, &known.routes);
             }
             if let (Some(name), Some(written)) = (&pool, &expect.pool) {
-                self.check_exists("pool", name, written.span, pools.iter().map(|pool| &*pool.name));
+                self.check_exists("pool", name, written.span, &known.pools);
             }
         }
         let mut request = request.0.clone();
@@ -53,20 +58,29 @@ impl Compiler<'_> {
         Some(RouteTest { line, column, request, route, pool, no_route })
     }
 
-    fn check_exists<'a>(
-        &mut self,
-        what: &str,
-        name: &str,
-        span: Span,
-        known: impl Iterator<Item = &'a str> + Clone,
-    ) {
-        if known.clone().any(|other| other == name) {
-            return;
+    fn check_exists(&mut self, what: &str, name: &str, span: Span, known: &Names<'_>) {
+        if !known.set.contains(name) {
+            let remedy =
+                || suggest::remedy(name, known.in_order.iter().copied(), &format!("the {what}s are"));
+            self.context.error_with(span, format!("there is no {what} `{name}`"), remedy);
         }
-        let remedy = match suggest::nearest(name, known.clone()) {
-            Some(nearest) => format!("did you mean `{nearest}`?"),
-            None => format!("the {what}s are {}", known.collect::<Vec<_>>().join(", ")),
-        };
-        self.context.error(span, format!("there is no {what} `{name}`"), remedy);
+    }
+}
+
+/// The names that a test may expect.
+struct Known<'a> {
+    routes: Names<'a>,
+    pools: Names<'a>,
+}
+
+struct Names<'a> {
+    in_order: Vec<&'a str>,
+    set: HashSet<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn of(names: impl Iterator<Item = &'a str>) -> Self {
+        let in_order: Vec<&str> = names.collect();
+        Self { set: in_order.iter().copied().collect(), in_order }
     }
 }

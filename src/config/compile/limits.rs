@@ -2,29 +2,57 @@
 
 use super::Compiler;
 use crate::config::decode::OrOff;
-use crate::config::model::{Limits, Listener, RouteBodyLimit, RouteLimits};
+use crate::config::model::{Listener, RouteBodyLimit, RouteLimits};
 use crate::config::raw::RouteLimitsSection;
 use crate::config::source::Span;
+
+/// The widest limits of all listeners.
+pub(super) struct WidestLimits {
+    header_bytes: usize,
+    header_count: usize,
+    target_bytes: usize,
+}
+
+impl WidestLimits {
+    /// `None`: there are no listeners.
+    pub(super) fn of(listeners: &[Listener]) -> Option<Self> {
+        let limits = || listeners.iter().map(|listener| &listener.limits);
+        Some(Self {
+            header_bytes: limits().map(|limits| limits.header_bytes).max()?,
+            header_count: limits().map(|limits| limits.header_count).max()?,
+            target_bytes: limits().map(|limits| limits.target_bytes).max()?,
+        })
+    }
+}
 
 impl Compiler<'_> {
     pub(super) fn route_limits(
         &mut self,
         section: &RouteLimitsSection,
-        listeners: &[Listener],
+        widest: Option<&WidestLimits>,
     ) -> RouteLimits {
-        let most = |of: fn(&Limits) -> usize| listeners.iter().map(|listener| of(&listener.limits)).max();
         let header_size = section.header_size.as_ref().map(|size| (size.span, size.0));
         let header_count = section.header_count.as_ref().map(|count| (count.span, count.0));
         let target_size = section.target_size.as_ref().map(|size| (size.span, size.0));
         RouteLimits {
-            header_bytes: self.bounded("header_size", header_size, most(|limits| limits.header_bytes), size),
+            header_bytes: self.bounded(
+                "header_size",
+                header_size,
+                widest.map(|limits| limits.header_bytes),
+                size,
+            ),
             header_count: self.bounded(
                 "header_count",
                 header_count,
-                most(|limits| limits.header_count),
+                widest.map(|limits| limits.header_count),
                 count,
             ),
-            target_bytes: self.bounded("target_size", target_size, most(|limits| limits.target_bytes), size),
+            target_bytes: self.bounded(
+                "target_size",
+                target_size,
+                widest.map(|limits| limits.target_bytes),
+                size,
+            ),
             body: match section.body_size.as_ref().map(|written| &written.value) {
                 None => RouteBodyLimit::OfListener,
                 Some(OrOff::Off) => RouteBodyLimit::Off,

@@ -1,6 +1,8 @@
 //! Compiles listeners, and checks that each has its own name and address.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,14 +40,9 @@ impl Compiler<'_> {
                 "add one: [{ address: 0.0.0.0:8080 }]",
             );
         }
-        let mut taken: Vec<(Listener, Span)> = Vec::new();
+        let mut taken = TakenAddresses::default();
         self.listener_names(list);
-        for section in list.iter() {
-            if let Some(listener) = self.listener(section, list.length == 1, &taken) {
-                taken.push((listener, section.span));
-            }
-        }
-        taken.into_iter().map(|(listener, _)| listener).collect()
+        list.iter().filter_map(|section| self.listener(section, list.length == 1, &mut taken)).collect()
     }
 
     fn listener_names(&mut self, list: &List<ListenerSection>) {
@@ -67,7 +64,7 @@ impl Compiler<'_> {
         &mut self,
         section: &Spanned<ListenerSection>,
         is_only: bool,
-        taken: &[(Listener, Span)],
+        taken: &mut TakenAddresses,
     ) -> Option<Listener> {
         let name: Arc<str> = match &section.name {
             Some(name) => name.0.as_str().into(),
@@ -83,12 +80,12 @@ impl Compiler<'_> {
             }
         };
         let address = section.address.as_ref()?;
-        if let Some((other, first)) = taken.iter().find(|(other, _)| overlap(&other.address, &address.value))
-        {
-            let message = format!("this address belongs to the listener `{}` already", other.name);
+        if let Some((other, first)) = taken.owner(&address.value) {
+            let message = format!("this address belongs to the listener `{other}` already");
             let remedy = format!("line {} has it; remove one of them, or change its port", self.line(*first));
             self.context.error(address.span, message, remedy);
         }
+        taken.add(&address.value, (name.clone(), section.span));
         self.check_proxy_protocol(section, &address.value);
         self.check_https(section);
         self.check_http2(section);
@@ -274,20 +271,69 @@ fn bytes(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Whether the two addresses cannot both be bound. Port 0 never clashes.
-fn overlap(a: &ListenAddress, b: &ListenAddress) -> bool {
-    match (a, b) {
-        (ListenAddress::Unix(a), ListenAddress::Unix(b)) => a == b,
-        (ListenAddress::AnyPort(a), ListenAddress::AnyPort(b)) => a == b && *a != 0,
-        (ListenAddress::AnyPort(port), ListenAddress::Inet(address))
-        | (ListenAddress::Inet(address), ListenAddress::AnyPort(port)) => {
-            address.port() == *port && *port != 0
+/// The addresses of the listeners so far, to find one that cannot be bound beside another. Port 0 never clashes.
+#[derive(Default)]
+struct TakenAddresses {
+    owners: Vec<Owner>,
+    /// The first owner of each key, as an index.
+    first: HashMap<AddressKey, usize>,
+}
+
+/// The name of a listener, and its place.
+type Owner = (Arc<str>, Span);
+
+#[derive(PartialEq, Eq, Hash)]
+enum AddressKey {
+    Unix(PathBuf),
+    Ip(IpAddr, u16),
+    /// Any address of IPv4 or of IPv6.
+    OfFamily {
+        is_ipv4: bool,
+        port: u16,
+    },
+    /// Written `:8080`.
+    All(u16),
+    /// Of whatever address.
+    Port(u16),
+}
+
+impl TakenAddresses {
+    /// The first listener that has this address, or one that covers it, or one that it covers.
+    fn owner(&self, address: &ListenAddress) -> Option<&Owner> {
+        let keys = match address {
+            ListenAddress::Unix(path) => vec![AddressKey::Unix(path.clone())],
+            ListenAddress::AnyPort(port) => vec![AddressKey::Port(*port)],
+            ListenAddress::Inet(address) => {
+                let (ip, port) = (address.ip(), address.port());
+                let unspecified: IpAddr = match ip {
+                    IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                };
+                let covered = match ip.is_unspecified() {
+                    true => AddressKey::OfFamily { is_ipv4: ip.is_ipv4(), port },
+                    false => AddressKey::Ip(unspecified, port),
+                };
+                vec![AddressKey::All(port), AddressKey::Ip(ip, port), covered]
+            }
+        };
+        keys.iter().filter_map(|key| self.first.get(key)).min().map(|first| &self.owners[*first])
+    }
+
+    fn add(&mut self, address: &ListenAddress, owner: Owner) {
+        let keys = match address {
+            ListenAddress::Unix(path) => vec![AddressKey::Unix(path.clone())],
+            ListenAddress::AnyPort(0) => Vec::new(),
+            ListenAddress::AnyPort(port) => vec![AddressKey::All(*port), AddressKey::Port(*port)],
+            ListenAddress::Inet(address) if address.port() == 0 => Vec::new(),
+            ListenAddress::Inet(address) => {
+                let (ip, port) = (address.ip(), address.port());
+                let of_family = AddressKey::OfFamily { is_ipv4: ip.is_ipv4(), port };
+                vec![AddressKey::Ip(ip, port), of_family, AddressKey::Port(port)]
+            }
+        };
+        for key in keys {
+            self.first.entry(key).or_insert(self.owners.len());
         }
-        (ListenAddress::Inet(a), ListenAddress::Inet(b)) => {
-            let same_family = a.is_ipv4() == b.is_ipv4();
-            let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
-            a.port() == b.port() && a.port() != 0 && same_family && same_ip
-        }
-        _ => false,
+        self.owners.push(owner);
     }
 }

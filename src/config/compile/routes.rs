@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::header::HOST;
 
+use super::limits::WidestLimits;
 use super::{Compiler, DEFAULT_NAME};
 use crate::config::decode::{Named, OrOff, ShortOr, Spanned};
 use crate::config::model::{Action, Listener, Route};
@@ -13,7 +14,7 @@ use crate::config::raw::{
 };
 use crate::config::source::Span;
 use crate::config::suggest;
-use crate::routing::{self, HeaderMatch, PathPattern, QueryMatch, RouteMatch, ValueMatch};
+use crate::routing::{self, HeaderMatch, PathPattern, PathRules, QueryMatch, RouteMatch, ValueMatch};
 
 impl Compiler<'_> {
     pub(super) fn routes(&mut self, file: &FileSection, listeners: &[Listener]) -> Vec<Route> {
@@ -32,12 +33,19 @@ impl Compiler<'_> {
         let mut spans: Vec<Span> = Vec::new();
         let mut names: HashMap<Arc<str>, Span> = HashMap::new();
         let pools: HashSet<&str> = pool_names(file).collect();
+        let widest = WidestLimits::of(listeners);
+        let mut path_rules: Vec<PathRules> = Vec::new();
+        for listener in listeners {
+            if !path_rules.contains(&listener.paths) {
+                path_rules.push(listener.paths);
+            }
+        }
         for section in list.iter() {
             let name = self.route_name(section, list.length == 1, &mut names);
             let matches = self.matches(&section.r#match);
-            self.check_paths(&section.r#match, listeners);
+            self.check_paths(&section.r#match, &path_rules);
             let pool = self.route_pool(section, &pools, file);
-            let limits = self.route_limits(&section.limits, listeners);
+            let limits = self.route_limits(&section.limits, widest.as_ref());
             if let (Some(name), Some(matches), Some(action)) = (name, matches, pool.map(Action::Forward)) {
                 let timeout = match &section.timeout.value {
                     OrOff::On(limit) => Some(limit.0),
@@ -94,11 +102,8 @@ impl Compiler<'_> {
         let written = section.pool.as_ref()?;
         let name = written.0.as_str();
         if file.pools.is_some() && !known.contains(name) {
-            let remedy = match suggest::nearest(name, pool_names(file)) {
-                Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("the pools are {}", pool_names(file).collect::<Vec<_>>().join(", ")),
-            };
-            self.context.error(written.span, format!("there is no pool `{name}`"), remedy);
+            let remedy = || suggest::remedy(name, pool_names(file), "the pools are");
+            self.context.error_with(written.span, format!("there is no pool `{name}`"), remedy);
         }
         Some(name.into())
     }
@@ -118,7 +123,7 @@ impl Compiler<'_> {
     }
 
     /// Refuses paths that are in normal form at no listener, since they would never match.
-    fn check_paths(&mut self, section: &MatchSection, listeners: &[Listener]) {
+    fn check_paths(&mut self, section: &MatchSection, rules: &[PathRules]) {
         for form in section.paths.iter() {
             let (path, span) = match &form.value {
                 ShortOr::Short(path) => (Some(path), form.span),
@@ -128,7 +133,7 @@ impl Compiler<'_> {
                 },
             };
             let Some(PathText(path)) = path else { continue };
-            let forms = || listeners.iter().map(|listener| routing::path::normal(path, listener.paths));
+            let forms = || rules.iter().map(|rules| routing::path::normal(path, *rules));
             if forms().any(|form| form.as_deref() == Ok(path)) {
                 continue;
             }
@@ -249,6 +254,6 @@ impl Compiler<'_> {
 }
 
 /// In the order of the file.
-fn pool_names(file: &FileSection) -> impl Iterator<Item = &str> {
+fn pool_names(file: &FileSection) -> impl Iterator<Item = &str> + Clone {
     file.pools.iter().flat_map(|pools| &pools.entries).map(|(key, _)| key.text.as_str())
 }

@@ -178,7 +178,7 @@ impl Scalar for Method {
             return Err(Fault::new("methods are in capital letters", format!("write {upper}")));
         }
         Method::from_bytes(text.as_bytes()).map_err(|_| match suggest::nearest(text, KNOWN) {
-            Some(near) => Fault::new(Self::fault(text).message, format!("did you mean `{near}`?")),
+            Some(near) => Fault::new(Self::fault(text).message, suggest::did_you_mean(near)),
             None => Self::fault(text),
         })
     }

@@ -27,6 +27,28 @@ fn every_wrong_file_is_refused_word_by_word() {
 }
 
 #[test]
+fn of_many_problems_a_hundred_are_shown_and_the_rest_is_counted() {
+    let text = |unused: usize, unknown: usize| {
+        let keys: String = (0..unknown).map(|number| format!("unknown-{number}: 1\n")).collect();
+        let pools: String = (0..unused).map(|number| format!("  p{number}: [10.0.0.1:80]\n")).collect();
+        format!("{keys}listeners: [{{ address: :80 }}]\nroutes: [{{ pool: p0 }}]\npools:\n{pools}")
+    };
+    for (unused, unknown, shown, last) in [
+        (1, 100, 100, "100 errors in evenkeel.yaml"),
+        (1, 101, 100, "101 errors in evenkeel.yaml; 1 error is not shown"),
+        (1, 250, 100, "250 errors in evenkeel.yaml; 150 errors are not shown"),
+    ] {
+        let report = loaded(&text(unused, unknown)).unwrap_err();
+        assert_eq!(report.problems().count(), shown);
+        assert_eq!((report.count(Severity::Error), report.to_string().lines().last()), (unknown, Some(last)));
+    }
+    let loaded = loaded(&text(204, 0)).unwrap();
+    assert_eq!(loaded.warnings.problems().count(), 100);
+    let last = "203 warnings in evenkeel.yaml; 103 warnings are not shown";
+    assert_eq!(loaded.warnings.to_string().lines().last(), Some(last));
+}
+
+#[test]
 fn a_problem_knows_its_place() {
     let report = loaded("listen: :8080\nendpoints: [http://10.0.0.1:3000]\n").unwrap_err();
     let problems: Vec<Problem> = report.problems().collect();

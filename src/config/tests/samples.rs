@@ -98,7 +98,7 @@ fn the_reference_shows_every_key_of_the_schema_and_no_other() {
 }
 
 fn reference_tree() -> Node {
-    tree::parse(REFERENCE, &mut Context::default()).unwrap()
+    tree::parse(&Source::new("reference.yaml", REFERENCE), &mut Context::default()).unwrap()
 }
 
 /// Walks the file and the schema together; collects `Section.key`, and compares each default.

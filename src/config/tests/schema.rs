@@ -23,7 +23,7 @@ fn json(text: &str) -> Json {
             Kind::Scalar { text, .. } => text.as_str().into(),
         }
     }
-    of(&tree::parse(text, &mut Context::default()).unwrap())
+    of(&tree::parse(&Source::new("test", text), &mut Context::default()).unwrap())
 }
 
 /// A validator for the part of JSON Schema that ours uses; returns the first error.
