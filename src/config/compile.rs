@@ -1,14 +1,17 @@
 //! Compiles the raw sections to a [`Config`], and reports everything that is wrong with them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::config::decode::{AutoOr, Context, OrOff, Value};
+use http::HeaderName;
+
+use crate::config::decode::{AutoOr, Context, Named, OrOff, Spanned, Value};
 use crate::config::model::{
     AccessLog, Action, Admin, AdminListen, Config, Listener, Log, MaxMemory, Pool, Route, RouteLimits,
     Server, StateDirectory,
 };
 use crate::config::patterns::Patterns;
-use crate::config::raw::FileSection;
+use crate::config::raw::{FileSection, header_name};
 use crate::config::scalar::Count;
 use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
@@ -40,6 +43,31 @@ impl Compiler<'_> {
     pub(crate) fn position(&self, span: Span) -> (usize, usize) {
         self.source.position(span.start)
     }
+
+    /// Header fields by their names, in file order. Reports names that are none, and those that differ from an earlier
+    /// one in case only, and leaves them out.
+    fn header_fields<'a, T>(&mut self, named: &'a Named<T>) -> Vec<HeaderField<'a, T>> {
+        let mut seen = HashSet::new();
+        let mut fields = Vec::new();
+        for (key, value) in &named.entries {
+            match header_name(&key.text) {
+                Err(fault) => self.context.fault(key.span, fault),
+                Ok(name) if !seen.insert(name.clone()) => {
+                    let remedy = "the case of header names does not matter; keep one of them";
+                    self.context.error(key.span, format!("`{}` is written twice", key.text), remedy);
+                }
+                Ok(name) => fields.push(HeaderField { name, key: key.span, value: value.as_ref() }),
+            }
+        }
+        fields
+    }
+}
+
+/// A header field in a map of them; `None`: its value is invalid, which has been reported.
+struct HeaderField<'a, T> {
+    name: HeaderName,
+    key: Span,
+    value: Option<&'a Spanned<T>>,
 }
 
 /// The config, to be used only if `context` has no errors; `None` if none could be made.

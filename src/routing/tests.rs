@@ -108,6 +108,16 @@ fn a_miss_says_what_came_nearest() {
     assert_eq!(Router::new([]).find(&request("GET http://a/", &[])), RouteOutcome::Missed(Miss::Host));
 }
 
+#[test]
+fn an_ipv6_address_is_one_host_however_it_is_written() {
+    let routes = routes("  - { name: six, match: { hosts: ['[0:0::1]'] }, pool: p }\n");
+    for authority in ["[::1]", "[::1]:80", "[0:0:0:0:0:0:0:1]"] {
+        let mut head = request("GET http://a/", &[]);
+        head.authority = authority.into();
+        assert_eq!(found(&routes, &head), "six: exact host, any path", "{authority}");
+    }
+}
+
 /// Without `merge_slashes`, paths have empty segments.
 #[test]
 fn a_prefix_of_empty_segments_matches_no_other_path() {

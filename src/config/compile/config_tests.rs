@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::Compiler;
 use crate::config::decode::Spanned;
 use crate::config::model::{Pool, Route, RouteTest};
-use crate::config::raw::{FileSection, RouteExpected, TestSection, header_name};
+use crate::config::raw::{FileSection, RouteExpected, TestSection};
 use crate::config::source::Span;
 use crate::config::suggest;
 
@@ -48,13 +48,8 @@ impl Compiler<'_> {
             }
         }
         let mut request = request.0.clone();
-        for (key, value) in &test.headers.entries {
-            match (header_name(&key.text), value) {
-                (Ok(name), Some(value)) => request.headers.push((name, value.0.clone())),
-                (Ok(_), None) => {}
-                (Err(fault), _) => self.context.fault(key.span, fault),
-            }
-        }
+        let fields = self.header_fields(&test.headers).into_iter();
+        request.headers.extend(fields.filter_map(|field| Some((field.name, field.value?.0.clone()))));
         Some(RouteTest { line, column, request, route, pool, no_route })
     }
 

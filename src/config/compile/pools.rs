@@ -12,7 +12,7 @@ use crate::config::model::{
 };
 use crate::config::raw::{
     CheckSection, CheckType, EndpointForm, FileSection, NoneHealthySection, PoolForm, PoolSection,
-    RetryCause, RetrySection, StatusRange, header_name,
+    RetryCause, RetrySection, StatusRange,
 };
 use crate::config::scalar::Name;
 use crate::config::source::Span;
@@ -233,14 +233,9 @@ impl Compiler<'_> {
     }
 
     fn http_check(&mut self, section: &CheckSection) -> CheckKind {
-        let mut headers = Vec::new();
-        for (key, value) in section.headers.iter().flat_map(|named| &named.entries) {
-            match (header_name(&key.text), value) {
-                (Ok(name), Some(value)) => headers.push((name, value.0.clone())),
-                (Ok(_), None) => {}
-                (Err(fault), _) => self.context.fault(key.span, fault),
-            }
-        }
+        let fields = section.headers.as_ref().map_or_else(Vec::new, |named| self.header_fields(named));
+        let headers =
+            fields.into_iter().filter_map(|field| Some((field.name, field.value?.0.clone()))).collect();
         CheckKind::Http {
             path: section.path.as_ref().map_or_else(|| "/".to_owned(), |path| path.0.clone()),
             host: section.host.as_ref().map(|host| host.0.clone()),

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use http::header::HOST;
 
 use super::limits::WidestLimits;
-use super::{Compiler, DEFAULT_NAME};
+use super::{Compiler, DEFAULT_NAME, HeaderField};
 use crate::config::decode::{Named, OrOff, ShortOr, Spanned};
 use crate::config::model::{Action, Listener, Route};
-use crate::config::raw::{
-    FileSection, MatchSection, PathForm, PathText, RouteSection, ValueForm, header_name,
-};
+use crate::config::raw::{FileSection, MatchSection, PathForm, PathText, RouteSection, ValueForm};
 use crate::config::source::Span;
 use crate::config::suggest;
 use crate::routing::{self, HeaderMatch, PathPattern, PathRules, QueryMatch, RouteMatch, ValueMatch};
@@ -175,26 +173,12 @@ impl Compiler<'_> {
     }
 
     fn headers(&mut self, named: &Named<ValueForm>) -> Vec<HeaderMatch> {
-        let mut compiled: Vec<HeaderMatch> = Vec::new();
-        for (key, form) in &named.entries {
-            let name = match header_name(&key.text) {
-                Ok(name) => name,
-                Err(fault) => {
-                    self.context.fault(key.span, fault);
-                    continue;
-                }
-            };
+        let mut compiled = Vec::new();
+        for HeaderField { name, key, value } in self.header_fields(named) {
             if name == HOST {
-                self.context.error(key.span, "the host is not matched as a header", "write it under `hosts`");
-            } else if compiled.iter().any(|other| other.name == name) {
-                let message = format!("`{}` is written twice", key.text);
-                self.context.error(
-                    key.span,
-                    message,
-                    "the case of header names does not matter; keep one of them",
-                );
+                self.context.error(key, "the host is not matched as a header", "write it under `hosts`");
             }
-            if let Some(value) = form.as_ref().and_then(|form| self.value(form)) {
+            if let Some(value) = value.and_then(|form| self.value(form)) {
                 compiled.push(HeaderMatch { name, value });
             }
         }

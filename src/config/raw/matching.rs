@@ -1,5 +1,7 @@
 //! The values of a route's `match` and of a test.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use http::{HeaderName, HeaderValue, Method, Uri};
 use serde_json::{Value as Json, json};
 
@@ -98,8 +100,15 @@ impl Scalar for HostText {
         if name.contains('*') {
             return Err(fault("a star stands for whole labels, at the start: \"*.example.com\"".into()));
         }
-        let is_v6 = name.starts_with('[') && name.ends_with(']');
-        if is_v6 || is_host_name(&name) || name.parse::<std::net::Ipv4Addr>().is_ok() {
+        if let Ok(address) = name.parse::<Ipv6Addr>() {
+            return Err(fault(format!("write IPv6 addresses in brackets: \"[{address}]\"")));
+        }
+        if name.starts_with('[') {
+            let address = authority::ipv6(&name)
+                .ok_or_else(|| fault("write an IPv6 address in the brackets: \"[2001:db8::1]\"".into()))?;
+            return Ok(HostText(HostPattern::Exact(format!("[{address}]"))));
+        }
+        if is_host_name(&name) || name.parse::<Ipv4Addr>().is_ok() {
             return Ok(HostText(HostPattern::Exact(name)));
         }
         Err(Self::fault(text))
