@@ -111,7 +111,7 @@ fn pool(was: Option<&Pool>, is: &Pool) -> Described {
         } but { name }, "")
     });
     let keys = keys.unwrap_or_default();
-    let note = (!keys.is_empty()).then(|| "its turns begin anew".to_owned());
+    let note = (!keys.is_empty()).then(|| "its round robin starts over".to_owned());
     Described { item: DiffItem { name: is.name.to_string(), note, ..DiffItem::default() }, keys }
 }
 

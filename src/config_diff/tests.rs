@@ -43,7 +43,7 @@ fn endpoints_come_go_and_change() {
     assert!(!diff.is_empty());
     assert_eq!(
         diff.text(),
-        "listeners: 2 kept\nroutes: 2 kept\npools: 1 changed, 1 kept\n  ~ api: endpoints, its turns begin anew\n\
+        "listeners: 2 kept\nroutes: 2 kept\npools: 1 changed, 1 kept\n  ~ api: endpoints, its round robin starts over\n\
          endpoints: 1 added, 1 changed, 1 removed, 1 kept\n  + 10.0.0.3:80 of api\n  \
          ~ 10.0.0.2:80 of api: weight, backup\n  - 10.0.0.1:80 of api\n"
     );

@@ -103,19 +103,15 @@ impl Compiler<'_> {
         if is_off || section.trusted_proxies.length > 0 || matches!(address, ListenAddress::Unix(_)) {
             return;
         }
-        let message = "`proxy_protocol` needs to know whose word is good";
+        let message = "`proxy_protocol` needs `trusted_proxies`";
         let remedy = "add `trusted_proxies: [ADDRESS]`, with the addresses of the balancers in front";
         self.context.error(section.proxy_protocol.span, message, remedy);
     }
 
     fn check_https(&mut self, section: &ListenerSection) {
         if section.tls.is_some() && matches!(section.redirect_https.value, OrOff::On(_)) {
-            let message = "a listener with `tls` has nobody to redirect to HTTPS";
-            self.context.error(
-                section.redirect_https.span,
-                message,
-                "write it at the listener without `tls`",
-            );
+            let message = "a listener with `tls` gets no plain HTTP to redirect";
+            self.context.error(section.redirect_https.span, message, "move it to the listener without `tls`");
         }
         if section.tls.is_some() && section.h2c.0 {
             let message = "`h2c` is HTTP/2 without TLS, and this listener has `tls`";

@@ -39,7 +39,7 @@ impl Compiler<'_> {
             Refused::Alone(PatternError::Syntax(why)) => {
                 let has_look_around = ["(?=", "(?!", "(?<"].iter().any(|written| text.contains(written));
                 let remedy = if has_look_around {
-                    "look-around is not there; use more routes instead"
+                    "look-around, such as (?=...), is not supported; write several routes instead"
                 } else {
                     "see the syntax of the Rust crate `regex`; single quotes keep backslashes as they are"
                 };

@@ -137,12 +137,13 @@ impl Compiler<'_> {
             }
             let (why, remedy) = match forms().next() {
                 None => continue,
-                Some(Ok(normal)) => ("is not in its normal form".to_owned(), format!("write {normal}")),
-                Some(Err(fault)) => {
-                    (format!("is refused: {}", fault.reason()), "write another one".to_owned())
-                }
+                Some(Ok(normal)) => ("it is not in its normal form".to_owned(), format!("write {normal}")),
+                Some(Err(fault)) => (
+                    format!("requests with it are refused ({})", fault.reason()),
+                    "write another path".to_owned(),
+                ),
             };
-            let message = format!("no request has this path when it is matched: it {why}");
+            let message = format!("this path never matches: {why}");
             self.context.error(span, message, remedy);
         }
     }
@@ -209,7 +210,7 @@ impl Compiler<'_> {
                     self.context.error(
                         present.span,
                         message,
-                        "match what is there in a route of its own, which comes first",
+                        "match requests that have it in another route, which then comes before this one",
                     );
                 }
                 Some(ValueMatch::Present)

@@ -39,7 +39,7 @@ fn a_plan_says_what_would_change_and_changes_nothing() {
         format!(
             "what would change in generation 1:\nlisteners: 1 changed\n  \
              ~ default: address, moves from 127.0.0.1:0 to 127.0.0.2:0\nroutes: 1 added, 1 kept\n  \
-             + api, to pool default\npools: 1 changed\n  ~ default: endpoints, its turns begin anew\n\
+             + api, to pool default\npools: 1 changed\n  ~ default: endpoints, its round robin starts over\n\
              endpoints: 2 added, 1 removed\n  + {} of default, a probe passed\n  \
              + {} of default, a probe failed: connection refused\n  - {} of default, drains: 1 request\n\
              server.threads: needs `evenkeel upgrade` or a restart\n",

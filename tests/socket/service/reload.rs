@@ -301,7 +301,7 @@ fn a_reload_says_what_it_changed() {
         said.stdout,
         format!(
             "generation 2 is in force\nlisteners: 1 kept\nroutes: 1 kept\npools: 1 changed\n  \
-             ~ default: endpoints, its turns begin anew\nendpoints: 1 added, 1 removed, 1 kept\n  \
+             ~ default: endpoints, its round robin starts over\nendpoints: 1 added, 1 removed, 1 kept\n  \
              + {} of default, healthy: a probe passed\n  - {} of default, drains: 2 requests\n",
             new.address(),
             old.address()
