@@ -26,7 +26,7 @@ impl Scalar for ListenAddress {
             return Err(Fault::new(Self::fault(text).message, format!("write :{port} for all addresses")));
         }
         if let Some(port) = text.strip_prefix(':').filter(|port| !port.contains(':')) {
-            return parse_port(port).map(ListenAddress::AnyPort).ok_or_else(|| Self::fault(text));
+            return parse_port(port).map(ListenAddress::AnyAddress).ok_or_else(|| Self::fault(text));
         }
         match text.parse::<SocketAddr>() {
             Ok(address) => Ok(ListenAddress::Inet(address)),
@@ -235,7 +235,7 @@ mod tests {
         let inet = |text: &str| Ok(ListenAddress::Inet(text.parse().unwrap()));
         assert_eq!(listen("0.0.0.0:8080"), inet("0.0.0.0:8080"));
         assert_eq!(listen("[::]:0"), inet("[::]:0"));
-        assert_eq!(listen(":8080"), Ok(ListenAddress::AnyPort(8080)));
+        assert_eq!(listen(":8080"), Ok(ListenAddress::AnyAddress(8080)));
         assert_eq!(listen("unix:/run/x.sock"), Ok(ListenAddress::Unix("/run/x.sock".into())));
     }
 

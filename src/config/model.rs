@@ -229,7 +229,7 @@ impl Listener {
 pub enum ListenAddress {
     Inet(SocketAddr),
     /// `:8080`: every address of the machine, IPv4 and IPv6 where it has both.
-    AnyPort(u16),
+    AnyAddress(u16),
     Unix(PathBuf),
 }
 
@@ -238,7 +238,7 @@ impl fmt::Display for ListenAddress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(out),
-            Self::AnyPort(port) => write!(out, ":{port}"),
+            Self::AnyAddress(port) => write!(out, ":{port}"),
             Self::Unix(path) => write!(out, "unix:{}", path.display()),
         }
     }

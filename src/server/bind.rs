@@ -80,7 +80,7 @@ impl BindError {
 pub fn bind(listener: &Listener) -> Result<Bound, BindError> {
     let bound = match &listener.address {
         ListenAddress::Inet(address) => tcp(*address),
-        ListenAddress::AnyPort(port) => any_address(*port),
+        ListenAddress::AnyAddress(port) => any_address(*port),
         ListenAddress::Unix(path) => unix(path),
     };
     bound.map_err(|source| BindError::new(listener, source))

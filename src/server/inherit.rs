@@ -186,7 +186,7 @@ impl Activated {
         listens
             && match address {
                 ListenAddress::Inet(wanted) => local.as_socket() == Some(*wanted),
-                ListenAddress::AnyPort(port) => local.as_socket().is_some_and(|local| {
+                ListenAddress::AnyAddress(port) => local.as_socket().is_some_and(|local| {
                     let all = local.is_ipv4() || socket.only_v6().is_ok_and(|only| !only);
                     all && local.ip().is_unspecified() && local.port() == *port
                 }),

@@ -414,7 +414,7 @@ fn keep(open: &[Arc<ListenSocket>], listeners: &[Listener]) -> Vec<Option<Arc<Li
 fn explained(error: BindError, open: &[Arc<ListenSocket>], listener: &Listener) -> BindError {
     let port = match &listener.address {
         ListenAddress::Inet(address) => address.port(),
-        ListenAddress::AnyPort(port) => *port,
+        ListenAddress::AnyAddress(port) => *port,
         ListenAddress::Unix(_) => return error,
     };
     let in_the_way = |listen_socket: &&Arc<ListenSocket>| matches!(listen_socket.address, BoundAddress::Inet(address) if address.port() == port);

@@ -298,7 +298,7 @@ impl TakenAddresses {
     fn owner(&self, address: &ListenAddress) -> Option<&Owner> {
         let keys = match address {
             ListenAddress::Unix(path) => vec![AddressKey::Unix(path.clone())],
-            ListenAddress::AnyPort(port) => vec![AddressKey::Port(*port)],
+            ListenAddress::AnyAddress(port) => vec![AddressKey::Port(*port)],
             ListenAddress::Inet(address) => {
                 let (ip, port) = (address.ip(), address.port());
                 let unspecified: IpAddr = match ip {
@@ -318,8 +318,8 @@ impl TakenAddresses {
     fn add(&mut self, address: &ListenAddress, owner: Owner) {
         let keys = match address {
             ListenAddress::Unix(path) => vec![AddressKey::Unix(path.clone())],
-            ListenAddress::AnyPort(0) => Vec::new(),
-            ListenAddress::AnyPort(port) => vec![AddressKey::All(*port), AddressKey::Port(*port)],
+            ListenAddress::AnyAddress(0) => Vec::new(),
+            ListenAddress::AnyAddress(port) => vec![AddressKey::All(*port), AddressKey::Port(*port)],
             ListenAddress::Inet(address) if address.port() == 0 => Vec::new(),
             ListenAddress::Inet(address) => {
                 let (ip, port) = (address.ip(), address.port());

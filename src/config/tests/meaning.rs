@@ -175,7 +175,7 @@ fn what_is_written_as_nothing_has_its_default() {
 fn variables_stand_inside_values() {
     let text = "listen: :${PORT}\nendpoints: [\"${NAME:-a.local}:${PORT}\"]\nadmin:\n  token: ${EMPTY}\n";
     let config = config(text);
-    assert_eq!(config.listeners[0].address, ListenAddress::AnyPort(8081));
+    assert_eq!(config.listeners[0].address, ListenAddress::AnyAddress(8081));
     let address = EndpointAddress::Name { host: "a.local".into(), port: 8081 };
     assert_eq!(config.pools[0].endpoints[0].address, address);
     assert_eq!(config.admin.token, None, "an empty variable is nothing");
