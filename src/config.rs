@@ -32,7 +32,7 @@ pub use raw::schema;
 pub use report::{Problem, Report, Severity};
 pub use scalar::duration;
 pub use secret::Secret;
-pub use write::short_form;
+pub use write::long_form_of;
 
 use decode::Context;
 use patterns::Patterns;

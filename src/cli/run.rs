@@ -42,7 +42,7 @@ impl Run {
             let file = self.config.as_deref().unwrap_or(Path::new(super::DEFAULT_CONFIG));
             return serve_file(file, Invocation::of_process().ok());
         };
-        let text = config::short_form(listen, &self.endpoints);
+        let text = config::long_form_of(listen, &self.endpoints);
         match config::parse(&text, COMMAND_LINE) {
             Err(report) => fail_to_load(&LoadError::Invalid(report)),
             Ok(_) if self.print => {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 /// The long form of a listener and a pool's endpoints, as YAML that parses to the same config as the short form.
 ///
 /// The arguments are text as a user wrote it; [`super::parse`] checks that they are addresses.
-pub fn short_form(listen: &str, endpoints: &[impl AsRef<str>]) -> String {
+pub fn long_form_of(listen: &str, endpoints: &[impl AsRef<str>]) -> String {
     let mut yaml = String::from("listeners:\n  - name: default\n");
     let _ = writeln!(yaml, "    address: {}", quoted(listen));
     yaml.push_str("routes:\n  - name: default\n    pool: default\n");

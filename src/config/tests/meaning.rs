@@ -36,10 +36,10 @@ fn the_short_form_stands_for_the_long_one() {
 
 #[test]
 fn the_written_form_of_arguments_is_the_same_config() {
-    let yaml = short_form(":8080", &["10.0.0.1:3000", "10.0.0.2:3000"]);
+    let yaml = long_form_of(":8080", &["10.0.0.1:3000", "10.0.0.2:3000"]);
     assert!(same(&config(SHORT), &config(&yaml)), "{yaml}");
     for endpoints in [["[::1]:3000", "unix:/run/a b.sock"], ["name.local:80", "NAME:81"]] {
-        let yaml = short_form("[::]:8080", &endpoints);
+        let yaml = long_form_of("[::]:8080", &endpoints);
         let short = format!("listen: '[::]:8080'\nendpoints: ['{}', '{}']\n", endpoints[0], endpoints[1]);
         assert!(same(&config(&short), &config(&yaml)), "{yaml}");
     }

@@ -82,7 +82,7 @@ proptest! {
     #[test]
     fn any_text_is_one_argument(text in any::<String>()) {
         // Whatever the command line gets, the YAML written for it holds it as one value.
-        let yaml = short_form(":8080", &["10.0.0.1:3000", &text]);
+        let yaml = long_form_of(":8080", &["10.0.0.1:3000", &text]);
         let problems: Vec<usize> = loaded(&yaml).err().iter().flat_map(Report::problems).map(|p| p.line).collect();
         prop_assert!(problems.iter().all(|line| *line == 12), "{yaml}{problems:?}");
     }

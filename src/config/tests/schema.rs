@@ -103,7 +103,7 @@ fn the_schema_accepts_every_sample_and_what_we_write() {
     for path in samples {
         assert_eq!(verdict(&std::fs::read_to_string(&path).unwrap()), Ok(()), "{}", path.display());
     }
-    assert_eq!(verdict(&short_form("[::]:8080", &["[::1]:80", "unix:/run/a.sock", "a.local:80"])), Ok(()));
+    assert_eq!(verdict(&long_form_of("[::]:8080", &["[::1]:80", "unix:/run/a.sock", "a.local:80"])), Ok(()));
     let rest = "
 admin: { listen: off }
 server: { watch: on, state: off }
