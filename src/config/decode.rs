@@ -252,6 +252,16 @@ pub(crate) enum OrOff<T> {
     Off,
 }
 
+impl<T> OrOff<T> {
+    /// `None`: it is off.
+    pub(crate) fn as_option(&self) -> Option<&T> {
+        match self {
+            Self::On(value) => Some(value),
+            Self::Off => None,
+        }
+    }
+}
+
 impl<T: Value> Value for OrOff<T> {
     fn decode(node: &Node, context: &mut Context) -> Option<OrOff<T>> {
         match &node.kind {

@@ -191,23 +191,14 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
         address: address.value.clone(),
         engine: section.engine.value,
         tls: None,
-        redirect_https: match &section.redirect_https.value {
-            OrOff::On(port) => u16::try_from(port.0).ok(),
-            OrOff::Off => None,
-        },
-        hsts: match &section.hsts.value {
-            OrOff::On(hsts) => Some(strict_transport(hsts).into()),
-            OrOff::Off => None,
-        },
+        redirect_https: section.redirect_https.as_option().and_then(|port| u16::try_from(port.0).ok()),
+        hsts: section.hsts.as_option().map(|hsts| strict_transport(hsts).into()),
         h2c: section.h2c.0,
-        http2: match &section.http2.value {
-            OrOff::On(http2) => Some(Http2 {
-                max_streams: u32::try_from(http2.max_streams.0).unwrap_or(u32::MAX),
-                stream_window: u32::try_from(http2.stream_window.0).unwrap_or(u32::MAX),
-                connection_window: u32::try_from(http2.connection_window.0).unwrap_or(u32::MAX),
-            }),
-            OrOff::Off => None,
-        },
+        http2: section.http2.as_option().map(|http2| Http2 {
+            max_streams: u32::try_from(http2.max_streams.0).unwrap_or(u32::MAX),
+            stream_window: u32::try_from(http2.stream_window.0).unwrap_or(u32::MAX),
+            connection_window: u32::try_from(http2.connection_window.0).unwrap_or(u32::MAX),
+        }),
         trusted_proxies: section.trusted_proxies.iter().map(|net| net.value).collect(),
         proxy_protocol: match section.proxy_protocol.value {
             OrOff::On(wanted) => wanted,
@@ -234,10 +225,7 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
             body: timeouts.body.0,
             write: timeouts.write.0,
             keep_alive: timeouts.keep_alive.0,
-            age: match timeouts.age.value {
-                OrOff::On(age) => Some(age.0),
-                OrOff::Off => None,
-            },
+            age: timeouts.age.as_option().map(|age| age.0),
         },
     }
 }
@@ -250,17 +238,11 @@ fn strict_transport(hsts: &HstsSection) -> String {
 }
 
 fn size(written: &OrOff<Size>) -> Option<u64> {
-    match written {
-        OrOff::On(size) => Some(size.0),
-        OrOff::Off => None,
-    }
+    written.as_option().map(|size| size.0)
 }
 
 fn count<const MIN: u64, const MAX: u64>(written: &OrOff<Count<MIN, MAX>>) -> Option<usize> {
-    match written {
-        OrOff::On(count) => Some(bytes(count.0)),
-        OrOff::Off => None,
-    }
+    written.as_option().map(|count| bytes(count.0))
 }
 
 fn bytes(number: u64) -> usize {

@@ -84,10 +84,7 @@ impl Compiler<'_> {
         Pool {
             name: name.clone(),
             balance: section.balance.value,
-            health_check: match &section.health_check.value {
-                OrOff::On(check) => Some(self.health_check(check)),
-                OrOff::Off => None,
-            },
+            health_check: section.health_check.as_option().map(|check| self.health_check(check)),
             protocol,
             tls: section.tls.as_ref().and_then(|tls| self.pool_tls(tls, &endpoints, protocol)),
             endpoints,
@@ -102,10 +99,7 @@ impl Compiler<'_> {
             },
             connections: EndpointConnections {
                 idle: section.connections.idle.0,
-                age: match &section.connections.age.value {
-                    OrOff::On(age) => Some(age.0),
-                    OrOff::Off => None,
-                },
+                age: section.connections.age.as_option().map(|age| age.0),
                 streams: section.connections.streams.0 as u32,
             },
             limits: PoolLimits {

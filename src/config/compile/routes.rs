@@ -7,7 +7,7 @@ use http::header::HOST;
 
 use super::limits::WidestLimits;
 use super::{Compiler, DEFAULT_NAME, HeaderField};
-use crate::config::decode::{Named, OrOff, ShortOr, Spanned};
+use crate::config::decode::{Named, ShortOr, Spanned};
 use crate::config::model::{Action, Listener, Route};
 use crate::config::raw::{FileSection, MatchSection, PathForm, PathText, RouteSection, ValueForm};
 use crate::config::source::Span;
@@ -45,10 +45,7 @@ impl Compiler<'_> {
             let pool = self.route_pool(section, &pools, file);
             let limits = self.route_limits(&section.limits, widest.as_ref());
             if let (Some(name), Some(matches), Some(action)) = (name, matches, pool.map(Action::Forward)) {
-                let timeout = match &section.timeout.value {
-                    OrOff::On(limit) => Some(limit.0),
-                    OrOff::Off => None,
-                };
+                let timeout = section.timeout.as_option().map(|limit| limit.0);
                 routes.push(Route { name, matches, action, limits, timeout });
                 spans.push(section.name.as_ref().map_or(section.span, |name| name.span));
             }
