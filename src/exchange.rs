@@ -41,18 +41,18 @@ pub use scope::{OwnListener, RequestScope, ResponseScope};
 
 use crate::config::{self, EndpointProtocol, HostHeader, Listener};
 use crate::pool::authorities::Authorities;
-use crate::pool::{
-    Endpoint, Holds, Lease, LeaseOutcome, LeaseRequest, Leased, Pool, TriedEndpoints, Wait, WaitPermit,
-};
+use crate::pool::{Endpoint, Holds, Lease, LeaseOutcome, LeaseRequest, Leased, Pool, TriedEndpoints, Wait};
 use crate::routing::RequestHead;
 use crate::snapshot::Route;
 use crate::telemetry::record::{AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
 use crate::tls::Secured;
+use grpc::GrpcCall;
 use hide_endpoint::HideEndpoint;
 use limits::HeadSize;
 use request_id::RequestId;
 use retry::is_idempotent;
 use scope::Held;
+use waiting::Waiting;
 
 /// One request from its header's arrival to its record. While it lives, it counts as in flight.
 pub struct Exchange {
@@ -63,34 +63,23 @@ pub struct Exchange {
     idempotent: bool,
     upgrade: bool,
     short_of_memory: bool,
-    /// A gRPC request, whose failures are reported in `grpc-status`.
-    grpc: bool,
-    /// A gRPC local reply was made, with HTTP status 200.
-    answered_by_grpc: bool,
+    /// `None`: the request is not gRPC.
+    grpc: Option<GrpcCall>,
     /// The endpoint has agreed to the upgrade.
     tunnel: bool,
     /// Index of the decided route in the snapshot.
     route: Option<usize>,
-    /// The pool's request limit has let it in: it waits, or has had an endpoint.
-    admitted: bool,
+    waiting: Waiting,
     tried: TriedEndpoints,
     retries_left: u8,
-    /// Time that failed connects have taken since the last wait.
-    connecting: Duration,
     /// Largest request body in bytes; `None`: no limit.
     body_limit: Option<u64>,
     /// When the whole request must be over; `None` for an upgraded connection.
     deadline: Option<Instant>,
     open: Option<OpenAttempt>,
     started: Instant,
-    /// Start of the wait for an endpoint that is under way.
-    waiting_since: Option<Instant>,
-    /// The place in the pool's wait queue, kept until a connection is open.
-    permit: Option<WaitPermit>,
     /// Size of the head as sent.
     size: HeadSize,
-    /// A gRPC client's `grpc-timeout`.
-    patience: Option<Duration>,
     /// The first cause of failure.
     failure: Option<Failure>,
     /// The record has been written.
@@ -197,22 +186,17 @@ impl Exchange {
             idempotent: is_idempotent(head.method()),
             upgrade: arrival.upgrade,
             short_of_memory: arrival.short_of_memory,
-            grpc: arrival.protocol == Protocol::Http2 && grpc::is_grpc(head),
-            answered_by_grpc: false,
+            grpc: GrpcCall::of(head, arrival.protocol),
             tunnel: false,
             route: None,
-            admitted: false,
+            waiting: Waiting::default(),
             tried: TriedEndpoints::default(),
             retries_left: 0,
-            connecting: Duration::ZERO,
             body_limit: listener.limits.body_bytes,
             deadline: None,
             open: None,
             started: arrival.now,
-            waiting_since: None,
-            permit: None,
             size: HeadSize::default(),
-            patience: None,
             failure: None,
             finished: false,
             held: Held::All(scope),
@@ -243,7 +227,6 @@ impl Exchange {
         if let Some(reply) = self.redirect_to_https() {
             return reply.map(Admitted::Reply);
         }
-        self.patience = if self.grpc { grpc::timeout(head) } else { None };
         self.find_route(head)?;
         self.retries_left = self.pool().map_or(0, |pool| pool.spec().retry.limit);
         Ok(Admitted::Forward)
@@ -261,7 +244,7 @@ impl Exchange {
         };
         // HTTP/2 has no `Upgrade` (RFC 9113, section 8.6).
         self.upgrade &= route.pool().spec().protocol == EndpointProtocol::Http11;
-        let timeout = route.timeout.into_iter().chain(self.patience).min();
+        let timeout = route.timeout.into_iter().chain(self.grpc.as_ref().and_then(GrpcCall::timeout)).min();
         self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
         self.size.fits_route(&route.limits)?;
         self.body_limit = limits::of_body(&route.limits, &self.listener().limits);
@@ -280,10 +263,11 @@ impl Exchange {
         }
         let Held::All(scope) = self.held.clone() else { return Next::Fail(Failure::Internal) };
         let Some(route) = scope.route(self.route) else { return Next::Fail(Failure::NoRoute) };
-        let request = LeaseRequest { tried: &self.tried, holds: self.holds(), admitted: self.admitted };
+        let request =
+            LeaseRequest { tried: &self.tried, holds: self.holds(), admitted: self.waiting.admitted };
         match route.pool().lease(request) {
             Leased::Lease { lease, failed_open, skipped } => {
-                self.admitted = true;
+                self.waiting.admitted = true;
                 self.stop_waiting(now);
                 self.record.failed_open |= failed_open;
                 self.record.skipped = skipped;
@@ -401,7 +385,7 @@ impl Exchange {
                 route.pool().connected(open.lease.endpoint());
             }
         }
-        self.permit = None;
+        self.waiting.permit = None;
     }
 
     /// Makes the edits that turn the client's head into the one that the endpoint is sent.

@@ -9,8 +9,33 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::local_reply::SERVER_NAME;
 use super::{Exchange, Failure, LocalReply};
 use crate::routing::RequestHead;
+use crate::telemetry::record::Protocol;
 
 const STATUS: &str = "grpc-status";
+
+/// A gRPC request, whose failures are reported in `grpc-status`.
+pub(super) struct GrpcCall {
+    timeout: Option<Duration>,
+    /// A local reply was made, with HTTP status 200.
+    answered: bool,
+}
+
+impl GrpcCall {
+    /// `None`: the request is not gRPC, which is spoken over HTTP/2.
+    pub fn of(head: &impl RequestHead, protocol: Protocol) -> Option<Self> {
+        let is_call = protocol == Protocol::Http2 && is_grpc(head);
+        is_call.then(|| Self { timeout: timeout(head), answered: false })
+    }
+
+    /// How long the client waits.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+}
 
 /// The gRPC status codes that local replies have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,14 +50,14 @@ enum Code {
 }
 
 /// Whether a request over HTTP/2 is gRPC. gRPC-Web is not: it has its status in the body.
-pub(super) fn is_grpc(head: &impl RequestHead) -> bool {
+fn is_grpc(head: &impl RequestHead) -> bool {
     let content_type = head.header("content-type").unwrap_or_default();
     let rest = content_type.get(..16).filter(|begin| begin.eq_ignore_ascii_case("application/grpc"));
     rest.is_some() && matches!(content_type.as_bytes().get(16), None | Some(b'+' | b';' | b' '))
 }
 
 /// The client's `grpc-timeout`: at most eight digits and a unit.
-pub(super) fn timeout(head: &impl RequestHead) -> Option<Duration> {
+fn timeout(head: &impl RequestHead) -> Option<Duration> {
     let text = head.header("grpc-timeout")?;
     let (amount, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let is_amount = (1..=8).contains(&amount.len()) && amount.bytes().all(|byte| byte.is_ascii_digit());
@@ -91,7 +116,7 @@ fn local_reply(failure: Failure, request_id: &str) -> LocalReply {
 impl Exchange {
     /// Records the `grpc-status` among the fields of the endpoint's head or trailers.
     pub fn grpc_status<'a>(&mut self, mut fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
-        if !self.grpc {
+        if self.grpc.is_none() {
             return;
         }
         let status = fields.find(|(name, _)| name.eq_ignore_ascii_case(STATUS.as_bytes()));
@@ -101,9 +126,7 @@ impl Exchange {
 
     /// The trailers that end a gRPC response that has broken off; `None`: the request is not gRPC.
     pub fn grpc_end(&mut self, failure: Failure) -> Option<HeaderMap> {
-        if !self.grpc {
-            return None;
-        }
+        self.grpc.as_ref()?;
         self.record.grpc_status = Some(code(failure) as u16);
         let told = fields(failure, self.record.text.request_id());
         Some(told.into_iter().collect())
@@ -112,7 +135,9 @@ impl Exchange {
     /// The local reply for the failure of a gRPC request.
     pub(super) fn grpc_local_reply(&mut self, failure: Failure) -> LocalReply {
         self.record.grpc_status = Some(code(failure) as u16);
-        self.answered_by_grpc = true;
+        if let Some(call) = &mut self.grpc {
+            call.answered = true;
+        }
         local_reply(failure, self.record.text.request_id())
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use http::{HeaderValue, header};
 
+use super::grpc::GrpcCall;
 use super::{Exchange, Failure, LocalReply};
 use crate::pool::LeaseOutcome;
 use crate::telemetry::record::{AttemptResult, NamedRecord, Outcome};
@@ -20,7 +21,7 @@ impl Exchange {
 
     /// The local reply for a failure.
     pub fn local_reply(&mut self, failure: Failure) -> LocalReply {
-        if self.grpc {
+        if self.grpc.is_some() {
             return self.grpc_local_reply(failure);
         }
         let mut reply =
@@ -46,7 +47,7 @@ impl Exchange {
             Some(_) => LeaseOutcome::Abandoned,
         });
         self.stop_waiting(now);
-        self.permit = None;
+        self.waiting.permit = None;
         self.record.status = status.unwrap_or(499);
         self.record.outcome = self.outcome();
         self.record.bytes_out = bytes_out;
@@ -76,7 +77,9 @@ impl Exchange {
             // No response tells the client of it.
             Some(Failure::Stopped) => Outcome::Cut,
             Some(failure) if failure.status().as_u16() == self.record.status => Outcome::Refused,
-            Some(_) if self.answered_by_grpc && self.record.status == 200 => Outcome::Refused,
+            Some(_) if self.record.status == 200 && self.grpc.as_ref().is_some_and(GrpcCall::is_answered) => {
+                Outcome::Refused
+            }
             // Another response had begun, so that no reply could be sent.
             Some(_) => Outcome::Cut,
         }

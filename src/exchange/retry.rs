@@ -75,7 +75,7 @@ impl Exchange {
             _ => self.tried.rule_out(endpoint, ConnectFailure::KnownUnreachable),
         }
         // Shortages count too: to wait for a descriptor at each of many endpoints takes long.
-        self.connecting += took;
+        self.waiting.connecting += took;
     }
 
     fn may_retry(&mut self, failure: Failure, circumstances: Circumstances, stale: bool) -> bool {
@@ -108,7 +108,7 @@ impl Exchange {
         if !retry.on.connect || retry.limit == 0 {
             return false;
         }
-        let in_time = self.connecting < connect * (u32::from(retry.limit) + 1);
+        let in_time = self.waiting.connecting < connect * (u32::from(retry.limit) + 1);
         if in_time && pool.has_fresh(&self.tried) {
             return true;
         }

@@ -6,8 +6,21 @@ use std::time::{Duration, Instant};
 use super::scope::Held;
 use super::{Exchange, Failure, Next, RequestScope};
 use crate::config::WhenNoneHealthy;
-use crate::pool::Pool;
+use crate::pool::{Pool, WaitPermit};
 use crate::routing::RequestHead;
+
+/// What a request has of its pool beside an endpoint.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// The pool's request limit has let it in: it waits, or has had an endpoint.
+    pub admitted: bool,
+    /// Start of the wait for an endpoint that is under way.
+    pub since: Option<Instant>,
+    /// The place in the pool's wait queue, kept until a connection is open.
+    pub permit: Option<WaitPermit>,
+    /// Time that failed connects have taken since the last wait.
+    pub connecting: Duration,
+}
 
 impl Exchange {
     /// Waits, if the pool's config allows it, because no endpoint can be picked.
@@ -18,24 +31,24 @@ impl Exchange {
         if limit.is_zero() {
             return Next::Fail(Failure::NoHealthyEndpoint);
         }
-        if !self.admitted && !pool.may_wait(self.holds()) {
+        if !self.waiting.admitted && !pool.may_wait(self.holds()) {
             return self.refused_by(pool);
         }
-        self.admitted = true;
+        self.waiting.admitted = true;
         // Failed connects before the first wait have a time limit of their own. Those between two waits count as
         // waiting, or a request that times out at one endpoint after the other would never end.
-        let connecting = std::mem::take(&mut self.connecting);
+        let connecting = std::mem::take(&mut self.waiting.connecting);
         self.record.waited = self.record.waited.map(|waited| waited + connecting);
-        let since = *self.waiting_since.get_or_insert(now);
+        let since = *self.waiting.since.get_or_insert(now);
         // The limit is for all waits of the request together.
         let until = since + limit.saturating_sub(self.record.waited.unwrap_or_default());
         if until <= now {
             self.stop_waiting(now);
             return Next::Fail(Failure::WaitExpired);
         }
-        if !self.permit.as_ref().is_some_and(|permit| permit.is_of(pool)) {
+        if !self.waiting.permit.as_ref().is_some_and(|permit| permit.is_of(pool)) {
             let Ok(permit) = pool.queue() else { return Next::Fail(Failure::WaitQueueFull) };
-            self.permit = Some(permit);
+            self.waiting.permit = Some(permit);
         }
         // After the wait, any endpoint may be back.
         self.tried.forget();
@@ -44,7 +57,7 @@ impl Exchange {
     }
 
     pub(super) fn stop_waiting(&mut self, now: Instant) {
-        let Some(since) = self.waiting_since.take() else { return };
+        let Some(since) = self.waiting.since.take() else { return };
         let waited = self.record.waited.unwrap_or_default() + now.saturating_duration_since(since);
         self.record.waited = Some(waited);
     }
@@ -68,12 +81,12 @@ impl Exchange {
         let before = self.pool().cloned();
         self.held = Held::All(scope);
         self.record.skipped = None;
-        self.connecting = Duration::ZERO;
+        self.waiting.connecting = Duration::ZERO;
         self.find_route(head)?;
         if !before.zip(self.pool()).is_some_and(|(before, pool)| before.shares_load(pool)) {
             // The new pool has not admitted it, and its place in the old pool's queue is free.
-            self.admitted = false;
-            self.permit = None;
+            self.waiting.admitted = false;
+            self.waiting.permit = None;
         }
         self.retries_left = self.retry_limit().saturating_sub(used);
         Ok(true)
