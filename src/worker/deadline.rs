@@ -67,16 +67,13 @@ struct Slot {
     /// Since when an idle connection has been idle.
     idle_since: Cell<Option<Instant>>,
     /// The connection's listener: the connections of one listener may be ended together.
-    ///
-    /// Shared by the streams of a connection: workers write the reference count of the state itself in common.
-    #[expect(
-        clippy::redundant_allocation,
-        reason = "the count of the outer one belongs to this thread alone"
-    )]
-    listener_state: Rc<Arc<ListenerState>>,
+    listener: Rc<ConnectionListener>,
     /// The index among the clock's slots.
     index: Cell<usize>,
 }
+
+/// A connection's listener, which its streams share: workers write the reference count of the state itself in common.
+struct ConnectionListener(Arc<ListenerState>);
 
 /// The result of a check.
 #[derive(Debug, PartialEq, Eq)]
@@ -133,7 +130,7 @@ impl Clock {
 
     /// Lets the deadlines of connections in this phase pass now, of listeners that are concerned.
     pub fn end(&self, phase: Phase, concerned: impl Fn(&ListenerState) -> bool) {
-        let is_meant = |slot: &&Rc<Slot>| slot.phase.get() == phase && concerned(&slot.listener_state);
+        let is_meant = |slot: &&Rc<Slot>| slot.phase.get() == phase && concerned(&slot.listener.0);
         let over: Vec<_> = self.slots.borrow().iter().filter(is_meant).map(|slot| slot.pass()).collect();
         over.into_iter().flatten().for_each(Waker::wake);
     }
@@ -148,7 +145,7 @@ impl Clock {
         concerned: impl Fn(&ListenerState) -> bool,
     ) -> Vec<Arc<ListenerState>> {
         let since = |slot: &Rc<Slot>| {
-            let is_idle = slot.phase.get() == Phase::Idle && concerned(&slot.listener_state);
+            let is_idle = slot.phase.get() == Phase::Idle && concerned(&slot.listener.0);
             let since = slot.idle_since.get().filter(|_| is_idle)?;
             (now.saturating_duration_since(since) >= idle_for).then_some(since)
         };
@@ -160,7 +157,7 @@ impl Clock {
         idle.truncate(most);
         let over: Vec<_> = idle.iter().map(|(_, slot)| slot.pass()).collect();
         over.into_iter().flatten().for_each(Waker::wake);
-        idle.iter().map(|(_, slot)| Arc::clone(&slot.listener_state)).collect()
+        idle.iter().map(|(_, slot)| slot.listener.0.clone()).collect()
     }
 
     /// The time of day at `now`, without a system call each time; a change of the system's clock is seen within a
@@ -178,11 +175,10 @@ impl Clock {
     }
 
     pub fn timer(self: &Rc<Self>, listener_state: Arc<ListenerState>) -> Timer {
-        self.timer_of(Rc::new(listener_state))
+        self.timer_of(Rc::new(ConnectionListener(listener_state)))
     }
 
-    #[expect(clippy::redundant_allocation, reason = "see `Slot::listener_state`")]
-    fn timer_of(self: &Rc<Self>, listener_state: Rc<Arc<ListenerState>>) -> Timer {
+    fn timer_of(self: &Rc<Self>, listener: Rc<ConnectionListener>) -> Timer {
         let mut slots = self.slots.borrow_mut();
         let slot = Rc::new(Slot {
             deadline: Cell::default(),
@@ -190,7 +186,7 @@ impl Clock {
             waker: RefCell::default(),
             phase: Cell::default(),
             idle_since: Cell::default(),
-            listener_state,
+            listener,
             index: Cell::new(slots.len()),
         });
         slots.push(slot.clone());
@@ -221,7 +217,7 @@ pub struct Timer {
 impl Timer {
     /// Another one, for a stream of the same connection.
     pub fn of_stream(&self) -> Timer {
-        self.clock.timer_of(self.slot.listener_state.clone())
+        self.clock.timer_of(self.slot.listener.clone())
     }
 
     /// Sets the deadline to `limit` from now; replaces the previous one.
