@@ -67,13 +67,17 @@ struct Slot {
     /// Since when an idle connection has been idle.
     idle_since: Cell<Option<Instant>>,
     /// The connection's listener: the connections of one listener may be ended together.
-    listener: Rc<ConnectionListener>,
+    listener: SlotListener,
     /// The index among the clock's slots.
     index: Cell<usize>,
 }
 
-/// A connection's listener, which its streams share: workers write the reference count of the state itself in common.
-struct ConnectionListener(Arc<ListenerState>);
+/// Where a slot's listener is found.
+enum SlotListener {
+    Own(Arc<ListenerState>),
+    /// Of a stream: at its connection. All workers write the reference count of the state itself.
+    OfConnection(Rc<Slot>),
+}
 
 /// The result of a check.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,6 +88,13 @@ enum Check {
 }
 
 impl Slot {
+    fn listener_state(&self) -> &Arc<ListenerState> {
+        match &self.listener {
+            SlotListener::Own(listener_state) => listener_state,
+            SlotListener::OfConnection(slot) => slot.listener_state(),
+        }
+    }
+
     /// Marks the deadline as passed, and returns the waker of the connection.
     fn pass(&self) -> Option<Waker> {
         self.deadline.set(None);
@@ -130,7 +141,7 @@ impl Clock {
 
     /// Lets the deadlines of connections in this phase pass now, of listeners that are concerned.
     pub fn end(&self, phase: Phase, concerned: impl Fn(&ListenerState) -> bool) {
-        let is_meant = |slot: &&Rc<Slot>| slot.phase.get() == phase && concerned(&slot.listener.0);
+        let is_meant = |slot: &&Rc<Slot>| slot.phase.get() == phase && concerned(slot.listener_state());
         let over: Vec<_> = self.slots.borrow().iter().filter(is_meant).map(|slot| slot.pass()).collect();
         over.into_iter().flatten().for_each(Waker::wake);
     }
@@ -145,7 +156,7 @@ impl Clock {
         concerned: impl Fn(&ListenerState) -> bool,
     ) -> Vec<Arc<ListenerState>> {
         let since = |slot: &Rc<Slot>| {
-            let is_idle = slot.phase.get() == Phase::Idle && concerned(&slot.listener.0);
+            let is_idle = slot.phase.get() == Phase::Idle && concerned(slot.listener_state());
             let since = slot.idle_since.get().filter(|_| is_idle)?;
             (now.saturating_duration_since(since) >= idle_for).then_some(since)
         };
@@ -157,7 +168,7 @@ impl Clock {
         idle.truncate(most);
         let over: Vec<_> = idle.iter().map(|(_, slot)| slot.pass()).collect();
         over.into_iter().flatten().for_each(Waker::wake);
-        idle.iter().map(|(_, slot)| slot.listener.0.clone()).collect()
+        idle.iter().map(|(_, slot)| slot.listener_state().clone()).collect()
     }
 
     /// The time of day at `now`, without a system call each time; a change of the system's clock is seen within a
@@ -175,10 +186,10 @@ impl Clock {
     }
 
     pub fn timer(self: &Rc<Self>, listener_state: Arc<ListenerState>) -> Timer {
-        self.timer_of(Rc::new(ConnectionListener(listener_state)))
+        self.timer_of(SlotListener::Own(listener_state))
     }
 
-    fn timer_of(self: &Rc<Self>, listener: Rc<ConnectionListener>) -> Timer {
+    fn timer_of(self: &Rc<Self>, listener: SlotListener) -> Timer {
         let mut slots = self.slots.borrow_mut();
         let slot = Rc::new(Slot {
             deadline: Cell::default(),
@@ -217,7 +228,7 @@ pub struct Timer {
 impl Timer {
     /// Another one, for a stream of the same connection.
     pub fn of_stream(&self) -> Timer {
-        self.clock.timer_of(self.slot.listener.clone())
+        self.clock.timer_of(SlotListener::OfConnection(self.slot.clone()))
     }
 
     /// Sets the deadline to `limit` from now; replaces the previous one.
