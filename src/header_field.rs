@@ -2,12 +2,14 @@
 
 /// Whether an endpoint may take two field names for the same: without case, and with `_` equal to `-`, because CGI
 /// variables (WSGI, PHP, Rack) use `_` for both.
+#[inline]
 pub fn same_name(one: &[u8], other: &[u8]) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
 }
 
 /// Whether a field describes only the connection. `Upgrade` and the other hop-by-hop fields are removed by the edits.
+#[inline]
 pub fn is_connection_specific(name: &[u8]) -> bool {
     match name.len() {
         10 => same_name(name, b"connection") || same_name(name, b"keep-alive"),
@@ -19,10 +21,12 @@ pub fn is_connection_specific(name: &[u8]) -> bool {
 
 /// Whether a field frames a body, or has the letters of such a name: `Content_Length` and `Transfer--Encoding` are no
 /// framing here, but an endpoint may take them for it.
+#[inline]
 pub fn is_framing(name: &[u8]) -> bool {
     name.len() > 12 && (reads_like(name, b"contentlength") || reads_like(name, b"transferencoding"))
 }
 
+#[inline]
 fn reads_like(name: &[u8], letters: &[u8]) -> bool {
     name.len() >= letters.len()
         && name

@@ -75,7 +75,10 @@ pub struct Connection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
     KeepAlive,
+    /// Close: the client has gone, or has nothing more to be told.
     Close,
+    /// Send what is held back of the response, and close.
+    Flush,
     /// Close, but let the client read the response first: it may still be sending.
     Linger,
     /// Close with a reset, so that the client does not take the response for complete.
@@ -222,12 +225,25 @@ impl Connection {
     /// Ends the connection.
     async fn end(&mut self, after: After) {
         match after {
+            After::Flush => self.flush_and_close().await,
             After::Linger => Box::pin(self.linger()).await,
             After::Abort => self.stream.ends_with_reset(true),
             After::KeepAlive | After::Close if self.secured.is_some() => Box::pin(self.close_tls()).await,
             After::KeepAlive | After::Close => {}
         }
         self.release();
+    }
+
+    /// Sends the last bytes of the response and the end; lingers if the client has sent more. A close with bytes unread
+    /// would send a reset instead, and the bytes that are held back would be lost.
+    async fn flush_and_close(&mut self) {
+        match self.secured {
+            Some(_) => Box::pin(self.close_tls()).await,
+            None => self.stream.shut_down_write(),
+        }
+        if self.stream.has_unread() {
+            Box::pin(self.linger()).await;
+        }
     }
 
     /// Flushes TLS and sends its close_notify.

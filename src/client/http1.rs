@@ -55,7 +55,7 @@ impl<'a> Http1Client<'a> {
         let is_silent = view.framing() == Framing::None && !view.keep_alive() && connection.input.is_empty();
         match self.closes {
             false => After::KeepAlive,
-            true if is_silent && !self.is_suspect => After::Close,
+            true if is_silent && !self.is_suspect => After::Flush,
             true => After::Linger,
         }
     }

@@ -249,6 +249,7 @@ const fn bits(names: &[&str]) -> u64 {
 }
 
 /// Whether engines write that field themselves, for framing and connection, so that no edit may add it.
+#[inline]
 fn is_of_engines(name: &str) -> bool {
     name == "trailer" || is_connection_specific(name.as_bytes()) || is_framing(name.as_bytes())
 }

@@ -133,6 +133,7 @@ fn framing(out: &mut Vec<u8>, framing: Framing) {
 }
 
 /// Whether a received field is dropped instead of forwarded.
+#[inline]
 pub fn is_dropped(name: &[u8], edits: &Edits, framing: Framing) -> bool {
     is_ours(name, framing) || is_replaced(edits, name)
 }

@@ -1,5 +1,6 @@
 //! Faults 28 to 31 over HTTP/1.1: clients that do not read, half-close, go away, or do not wait.
 
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -133,6 +134,28 @@ fn a_half_closed_client_is_answered() {
     let record = proxy.record("/x");
     assert_eq!((record.status(), record.cause()), (200, ""));
     proxy.is_unharmed(endpoint.open());
+}
+
+/// Bytes that arrive just as the connection is closed behind its response turn the close into a reset, which must not
+/// cost the response. They come at another moment of it in each round.
+#[test]
+fn a_response_survives_what_its_client_sends_as_it_ends() {
+    let together = Arc::new(Barrier::new(2));
+    let answers = together.clone();
+    let endpoint = Endpoint::scripted("a", move |exchange| {
+        answers.wait();
+        exchange.answer("well");
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    for round in 0..400 {
+        let mut client = proxy.client();
+        client.send("GET /x HTTP/1.0\r\nHost: test.example\r\n\r\n");
+        together.wait();
+        thread::sleep(Duration::from_micros(round * 5));
+        client.send("GET /more HTTP/1.0\r\nHost: test.example\r\n\r\n");
+        assert_eq!(client.response().expect(200).text(), "well", "round {round}");
+    }
+    assert_eq!(endpoint.count_of("/more"), 0);
 }
 
 /// Fault 29 with a body before the half-close, and a response that streams on after it.
