@@ -147,7 +147,7 @@ impl Kind {
             "fcntl" if arguments.contains("F_GETF") => return None,
             _ if on_socket && DATA.contains(&name) => Self::Data,
             "poll" | "accept4" | "epoll_ctl" => Self::Connection,
-            "close" if on_socket => Self::Connection,
+            "close" | "shutdown" if on_socket => Self::Connection,
             "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => Self::Wait,
             "write" | "writev" | "futex" | "clock_nanosleep" => Self::Log,
             _ => Self::Rest,
@@ -214,8 +214,8 @@ fn what_requests_ask_of_the_kernel() {
     let own = calls_of_each(&trace, "\"GET /own", "\"GET /close");
     at_most("a connection and its request", &own, &Most { data: 5.0, connection: 6.0 });
     let closed = calls_of_each(&trace, "\"GET /close", "\"GET /last");
-    // Before it is closed, it is looked for bytes that would make a reset of its close.
-    at_most("a connection for one request", &closed, &Most { data: 5.0, connection: 6.0 });
+    // The end is sent before the close, and then more bytes are looked for: they would make a reset of the close.
+    at_most("a connection for one request", &closed, &Most { data: 5.0, connection: 7.0 });
     // The last bytes and the end go out in one packet.
     let held =
         between(&trace, "\"GET /close", "\"GET /last").filter(|line| line.contains("MSG_MORE")).count();
