@@ -68,11 +68,11 @@ fn no_field_comes_in_disguise() {
         let client = connect(&proxy.address()).await;
         let disguised = ["x_real_ip", "x_forwarded_for", "content_length", "transfer_encoding"];
         let get = Request::get("http://test.example/x").header("x_other", "kept");
-        let get = disguised.into_iter().fold(get, |get, name| get.header(name, "6666"));
+        let get = disguised.into_iter().fold(get, |get, name| get.header(name, "6666666666"));
         assert_eq!(request(&client, get.body(()).unwrap(), &[]).await.status, 200);
     });
     let seen = endpoint.seen("/x");
-    assert!(!seen.head.raw.contains("6666"), "{}", seen.head.raw);
+    assert!(!seen.head.raw.contains("6666666666"), "{}", seen.head.raw);
     assert_eq!((seen.header("x-forwarded-for"), seen.header("x_other")), (Some("127.0.0.1"), Some("kept")));
 }
 
