@@ -167,6 +167,66 @@ fn every_room_of_the_map_is_there() {
     }
 }
 
+/// The paths of modules and items, `room::part::Item`, that a text names between backticks.
+fn paths(text: &str) -> impl Iterator<Item = &str> {
+    let is_name =
+        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted.filter(move |path| path.contains("::") && path.split("::").all(is_name))
+}
+
+/// Whether the sources have the modules of a path, and its last part where that is an item of its module.
+fn is_there(root: &Path, path: &str) -> bool {
+    let mut module = root.join("src");
+    let mut parts = path.split("::").peekable();
+    while let Some(part) = parts.next() {
+        let inner = module.join(part);
+        if inner.is_dir() || inner.with_extension("rs").exists() {
+            module = inner;
+            continue;
+        }
+        let text = std::fs::read_to_string(module.with_extension("rs")).unwrap_or_default();
+        let has = code(&text).split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == part);
+        // An item may have items of its own, such as methods.
+        return has && parts.count() <= 1;
+    }
+    true
+}
+
+#[test]
+fn what_the_map_and_the_decisions_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = std::fs::read_to_string(root.join("ARCHITECTURE.md")).expect("the map");
+    let decisions = std::fs::read_dir(root.join("docs/decisions")).expect("a folder");
+    let mut texts: Vec<_> = decisions.map(|entry| entry.expect("an entry").path()).collect();
+    texts.push(root.join("ARCHITECTURE.md"));
+    let (rooms, mut seen, mut gone) = (rooms(&map), 0, Vec::new());
+    for file in texts {
+        let text = std::fs::read_to_string(&file).expect("a text");
+        let ours = paths(&text).filter(|path| rooms.iter().any(|room| path.split("::").next() == Some(room)));
+        for path in ours {
+            seen += 1;
+            if !is_there(root, path) {
+                gone.push(format!("{}: `{path}` is not there", file.display()));
+            }
+        }
+    }
+    assert!(seen > 150, "only {seen} paths were seen");
+    assert!(gone.is_empty(), "{}", gone.join("\n"));
+}
+
+#[test]
+fn a_path_that_is_gone_is_found() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(paths("a `pool::lease` and `x`, `pool::Pool::lease`").count(), 2);
+    assert!(
+        ["pool", "pool::lease", "pool::lease::Leased", "pool::Pool::lease"]
+            .iter()
+            .all(|path| is_there(root, path))
+    );
+    assert!(["pool::lane", "pool::lease::gone", "gone"].iter().all(|path| !is_there(root, path)));
+}
+
 const MAP: &str = "# Map\n\n## Layers\n\nText.\n\n```\nupper/   above\n  middle  between\nlower    below\n```\n\n## More\n\n```\nother\n```\n";
 
 fn faults_of(file: &str, text: &str) -> Vec<String> {
