@@ -30,7 +30,7 @@ use smallvec::SmallVec;
 
 pub use client_identity::ClientIdentity;
 pub use config_tests::run_config_tests;
-pub use connection_header::END_TO_END;
+pub use connection_header::CREDENTIALS;
 pub use decide::{Decision, decide};
 pub use edits::{Action, Edits};
 pub use failure::{Failed, Failure, FailureSide};
@@ -51,12 +51,12 @@ use hide_endpoint::HideEndpoint;
 use limits::HeadSize;
 use request_id::RequestId;
 use retry::is_idempotent;
-use scope::Held;
+use scope::Scope;
 use waiting::Waiting;
 
 /// One request from its header's arrival to its record. While it lives, it counts as in flight.
 pub struct Exchange {
-    held: Held,
+    scope: Scope,
     origin: Origin,
     /// `None`: the client's connection has no TLS.
     secured: Option<Arc<Secured>>,
@@ -127,14 +127,14 @@ pub enum Next {
     /// Send it to the endpoint of [`Exchange::endpoint`].
     Attempt,
     /// No endpoint can be picked: wait for one, at most that long, and ask again. Another snapshot may be in force by
-    /// then: see [`Exchange::decide_anew`].
+    /// then: see [`Exchange::reroute`].
     Wait(Wait, Duration),
     Fail(Failure),
 }
 
 /// What to do with a response's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Head {
+pub enum ResponseAction {
     Forward,
     /// Drop it and ask for the next attempt.
     Retry,
@@ -199,7 +199,7 @@ impl Exchange {
             size: HeadSize::default(),
             failure: None,
             finished: false,
-            held: Held::All(scope),
+            scope: Scope::Request(scope),
             origin,
             secured: arrival.secured,
             record,
@@ -234,7 +234,7 @@ impl Exchange {
 
     /// Finds the route, and checks and applies its limits.
     fn find_route<H: RequestHead>(&mut self, head: &H) -> Result<(), Failure> {
-        let Held::All(scope) = self.held.clone() else { return Err(Failure::Internal) };
+        let Scope::Request(scope) = self.scope.clone() else { return Err(Failure::Internal) };
         let decision = decide(scope.snapshot(), head);
         // First, because an index from the previous snapshot is wrong in this one.
         self.route = decision.trace.route();
@@ -261,7 +261,7 @@ impl Exchange {
             self.stop_waiting(now);
             return Next::Fail(Failure::RequestDeadline);
         }
-        let Held::All(scope) = self.held.clone() else { return Next::Fail(Failure::Internal) };
+        let Scope::Request(scope) = self.scope.clone() else { return Next::Fail(Failure::Internal) };
         let Some(route) = scope.route(self.route) else { return Next::Fail(Failure::NoRoute) };
         let request =
             LeaseRequest { tried: &self.tried, holds: self.holds(), admitted: self.waiting.admitted };
@@ -314,29 +314,29 @@ impl Exchange {
 
     /// What the request still needs once its response is on its way.
     pub fn response_scope(&self) -> Option<&Arc<ResponseScope>> {
-        self.held.response_scope(self.route)
+        self.scope.response_scope(self.route)
     }
 
     /// Releases the snapshot and the pool: the response is on its way to the client, so no other attempt can follow.
-    pub fn let_go(&mut self) {
+    pub fn release_snapshot(&mut self) {
         if let Some(scope) = self.response_scope().cloned() {
-            self.held = Held::Response(scope);
+            self.scope = Scope::Response(scope);
         }
     }
 
     fn route(&self) -> Option<&Route> {
-        self.held.route(self.route)
+        self.scope.route(self.route)
     }
 
     pub fn pool(&self) -> Option<&Arc<Pool>> {
         self.route().map(|route| route.pool())
     }
 
-    /// The config of the request's pool; without endpoints after [`Exchange::let_go`].
+    /// The config of the request's pool; without endpoints after [`Exchange::release_snapshot`].
     pub fn settings(&self) -> Option<&config::Pool> {
-        match &self.held {
-            Held::All(_) => self.pool().map(|pool| pool.spec()),
-            Held::Response(scope) => Some(scope.pool()),
+        match &self.scope {
+            Scope::Request(_) => self.pool().map(|pool| pool.spec()),
+            Scope::Response(scope) => Some(scope.pool()),
         }
     }
 
@@ -346,7 +346,7 @@ impl Exchange {
     }
 
     pub fn listener(&self) -> &Listener {
-        self.held.listener()
+        self.scope.listener()
     }
 
     pub fn request_id(&self) -> &str {
@@ -359,7 +359,7 @@ impl Exchange {
     }
 
     /// Records how long the request waited for a permit of its worker.
-    pub fn was_queued(&mut self, queued: Duration) {
+    pub fn record_queue_time(&mut self, queued: Duration) {
         self.record.queued = Some(queued);
     }
 
@@ -381,7 +381,7 @@ impl Exchange {
         let Some(open) = &mut self.open else { return };
         if !reused {
             open.connect = Some(now.saturating_duration_since(open.started));
-            if let Some(route) = self.held.route(self.route) {
+            if let Some(route) = self.scope.route(self.route) {
                 route.pool().connected(open.lease.endpoint());
             }
         }
@@ -400,8 +400,8 @@ impl Exchange {
         edits.clear();
         connection.for_each(|value| connection_header::remove_named(edits, value, self.upgrade));
         edits.remove_hop_by_hop(self.upgrade);
-        self.origin.tell(edits, head);
-        self.tell_certificate(edits);
+        self.origin.set_forwarded_fields(edits, head);
+        self.set_client_cert_fields(edits);
         edits.set(request_id::NAME, self.record.text.request_id());
         if let Some(host) = self.host_for_endpoint() {
             edits.set("host", host);
@@ -419,23 +419,28 @@ impl Exchange {
     }
 
     /// Judges a response whose head has arrived.
-    pub fn response_head(&mut self, status: u16, circumstances: Circumstances, now: Instant) -> Head {
+    pub fn response_head(
+        &mut self,
+        status: u16,
+        circumstances: Circumstances,
+        now: Instant,
+    ) -> ResponseAction {
         if status == 101 && !self.upgrade {
-            return Head::Refuse(Failure::BadResponse);
+            return ResponseAction::Refuse(Failure::BadResponse);
         }
         self.tunnel = status == 101;
         self.deadline = self.deadline.filter(|_| !self.tunnel);
         let retry = self.may_retry_status(status, circumstances);
-        let Some(open) = &mut self.open else { return Head::Forward };
+        let Some(open) = &mut self.open else { return ResponseAction::Forward };
         open.first_byte = Some(now.saturating_duration_since(open.started));
         open.result = AttemptResult::Status(status);
         if !retry {
-            return Head::Forward;
+            return ResponseAction::Forward;
         }
         self.tried.add(open.lease.endpoint().clone());
         self.retries_left -= 1;
         self.close_attempt(LeaseOutcome::Failed);
-        Head::Retry
+        ResponseAction::Retry
     }
 
     /// Makes the edits that turn the endpoint's head into the one that the client is sent; `fields` gives the names and

@@ -76,7 +76,7 @@ impl Hooks {
         let in_force =
             ClientConnection::of(session).and_then(|client| self.scopes.of(&client.listener_state));
         let Some(in_force) = in_force else { return Ok(false) };
-        state.exchange.decide_anew(in_force, &**session.req_header(), Instant::now())
+        state.exchange.reroute(in_force, &**session.req_header(), Instant::now())
     }
 
     /// Whether the client's connection has to be closed after the current response.

@@ -1,7 +1,7 @@
 //! The validated, compiled, immutable config in force.
 //!
 //! A request pins one snapshot when it starts and uses it to its end, unless a reload happens while it waits for an
-//! endpoint: then the new snapshot decides it anew. A reload builds a whole new snapshot and swaps it in, or changes
+//! endpoint: then the new snapshot routes it anew. A reload builds a whole new snapshot and swaps it in, or changes
 //! nothing; pools whose definition has not changed are the same pools, and endpoints keep their live state.
 
 use std::collections::HashMap;

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use evenkeel::config::{self, AccessLog, Limits, LogOutput};
-use evenkeel::exchange::{Arrival, ClientIdentity, Exchange, Head, Next, RequestScope};
+use evenkeel::exchange::{Arrival, ClientIdentity, Exchange, Next, RequestScope, ResponseAction};
 use evenkeel::http1::head::{HeadBytes, Parse, Request, RequestView, Response};
 use evenkeel::snapshot::Snapshot;
 use evenkeel::telemetry::record::{ClientAddress, NamedRecord, Protocol, Record};
@@ -169,7 +169,7 @@ pub fn named(record: &Record) -> NamedRecord<'_> {
 pub fn answer(exchange: &mut Exchange, times: Times) {
     let circumstances =
         evenkeel::exchange::Circumstances { replayable: true, reused: true, response_begun: true };
-    assert_eq!(exchange.response_head(200, circumstances, times.later()), Head::Forward);
+    assert_eq!(exchange.response_head(200, circumstances, times.later()), ResponseAction::Forward);
     exchange.response_body(100);
 }
 

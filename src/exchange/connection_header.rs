@@ -17,8 +17,8 @@ const PROTECTED: [&str; 9] = [
     "forwarded",
 ];
 
-/// The protected fields that only the client can write: Pingora lets `Connection` remove them, so they are put back.
-pub const END_TO_END: [HeaderName; 2] = [http::header::AUTHORIZATION, http::header::COOKIE];
+/// The client's credentials, which are among the protected fields. Pingora lets `Connection` remove them, so they are put back.
+pub const CREDENTIALS: [HeaderName; 2] = [http::header::AUTHORIZATION, http::header::COOKIE];
 
 /// Names read from one field: each costs a look at every field of the message. The engines refuse requests with more.
 const NAMES_MAX: usize = 64;

@@ -64,8 +64,8 @@ impl Origin {
         self.identity.peer()
     }
 
-    /// Tells the endpoint about the client.
-    pub fn tell(&self, edits: &mut Edits, head: &impl RequestHead) {
+    /// Sets the fields that tell the endpoint about the client.
+    pub fn set_forwarded_fields(&self, edits: &mut Edits, head: &impl RequestHead) {
         let host = head.authority();
         if !self.trusted {
             edits.remove_claims();
@@ -164,7 +164,7 @@ mod tests {
         ClientAddress::inet(address.parse().expect("an address"))
     }
 
-    fn tell(peer: &str, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Edits) {
+    fn forwarded(peer: &str, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Edits) {
         tell_of(ClientIdentity::Peer(inet(peer)), trusted, fields)
     }
 
@@ -173,7 +173,7 @@ mod tests {
         let head = head(fields);
         let origin = Origin::new(identity, false, &trusted, &head);
         let mut edits = Edits::default();
-        origin.tell(&mut edits, &head);
+        origin.set_forwarded_fields(&mut edits, &head);
         (origin, edits)
     }
 
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_a_stranger_claims_is_replaced() {
-        let (origin, edits) = tell("192.0.2.1:4000", &["10.0.0.0/8"], &SPOOFED);
+        let (origin, edits) = forwarded("192.0.2.1:4000", &["10.0.0.0/8"], &SPOOFED);
         assert_eq!(value(&edits, "x-forwarded-for"), "192.0.2.1");
         assert_eq!(value(&edits, "x-forwarded-proto"), "http");
         assert_eq!(value(&edits, "x-forwarded-host"), "example.com");
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_a_trusted_proxy_says_is_appended_to() {
-        let (origin, edits) = tell("10.0.0.9:4000", &["10.0.0.0/8"], &SPOOFED);
+        let (origin, edits) = forwarded("10.0.0.9:4000", &["10.0.0.0/8"], &SPOOFED);
         assert_eq!(value(&edits, "x-forwarded-for"), "6.6.6.6, 10.0.0.9");
         assert_eq!(value(&edits, "x-forwarded-proto"), "https");
         assert_eq!(value(&edits, "x-forwarded-host"), "evil.example");
@@ -216,14 +216,14 @@ mod tests {
     #[test]
     fn the_client_is_the_last_that_no_trusted_proxy_is() {
         let chain = [("x-forwarded-for", "1.1.1.1, 2.2.2.2"), ("x-forwarded-for", "10.0.0.7")];
-        let (origin, _) = tell("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
+        let (origin, _) = forwarded("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
         assert_eq!(*origin.client(), ClientAddress::of_ip("2.2.2.2".parse().expect("an address")));
     }
 
     #[test]
     fn nothing_left_of_an_unreadable_entry_is_believed() {
         let chain = [("x-forwarded-for", "1.1.1.1, garbage, 10.0.0.7")];
-        let (origin, _) = tell("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
+        let (origin, _) = forwarded("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
         assert_eq!(*origin.client(), ClientAddress::of_ip("10.0.0.7".parse().expect("an address")));
     }
 
@@ -253,9 +253,9 @@ mod tests {
 
     #[test]
     fn ipv6_is_quoted_in_forwarded() {
-        let (_, edits) = tell("[2001:db8::1]:4000", &[], &[]);
+        let (_, edits) = forwarded("[2001:db8::1]:4000", &[], &[]);
         assert_eq!(value(&edits, "forwarded"), "for=\"[2001:db8::1]\";host=example.com;proto=http");
-        let (_, edits) = tell("[::ffff:192.0.2.1]:4000", &[], &[]);
+        let (_, edits) = forwarded("[::ffff:192.0.2.1]:4000", &[], &[]);
         assert_eq!(value(&edits, "x-forwarded-for"), "192.0.2.1");
     }
 }

@@ -51,8 +51,8 @@ impl Exchange {
         self.listener().hsts.as_deref().filter(|_| https)
     }
 
-    /// Tells the endpoint about the client's certificate.
-    pub(super) fn tell_certificate(&self, edits: &mut Edits) {
+    /// Sets the fields that tell the endpoint about the client's certificate.
+    pub(super) fn set_client_cert_fields(&self, edits: &mut Edits) {
         let Some(client) = self.secured.as_ref().and_then(|secured| secured.client.as_ref()) else { return };
         edits.set_with("client-cert", |value| {
             // RFC 9440, section 2.2: a byte sequence of RFC 8941.

@@ -53,15 +53,15 @@ impl Exchange {
         self.record.bytes_out = bytes_out;
         self.record.duration = now.saturating_duration_since(self.started);
         let record = self.named_record();
-        self.held.telemetry().record(record, now);
+        self.scope.telemetry().record(record, now);
         // Last: a stop ends the process as soon as no request counts as in flight, and all records must be written
         // then.
-        self.held.counters().close(record.outcome);
+        self.scope.counters().close(record.outcome);
         record
     }
 
     fn named_record(&self) -> NamedRecord<'_> {
-        let names = self.held.names(self.route);
+        let names = self.scope.names(self.route);
         NamedRecord {
             record: &self.record,
             listener: &self.listener().name,

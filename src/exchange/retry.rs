@@ -53,7 +53,7 @@ impl Exchange {
 
     /// Records the failed connect of the attempt under way, for this request and in the pool.
     fn not_connected(&mut self, failure: Failure, reason: &str, now: Instant) {
-        let (Some(pool), Some(open)) = (self.held.route(self.route).map(|route| route.pool()), &self.open)
+        let (Some(pool), Some(open)) = (self.scope.route(self.route).map(|route| route.pool()), &self.open)
         else {
             return;
         };
@@ -103,7 +103,7 @@ impl Exchange {
     /// A request that may wait does so once no untried endpoint or no time is left, unless this machine is short of
     /// resources: an endpoint that could be reached would end the wait at once.
     fn may_connect_elsewhere(&mut self) -> bool {
-        let Some(pool) = self.held.route(self.route).map(|route| route.pool()) else { return false };
+        let Some(pool) = self.scope.route(self.route).map(|route| route.pool()) else { return false };
         let (retry, connect) = (&pool.spec().retry, pool.spec().timeouts.connect);
         if !retry.on.connect || retry.limit == 0 {
             return false;

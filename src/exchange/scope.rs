@@ -36,10 +36,10 @@ struct ListenerContext {
     counters: Arc<ListenerCounters>,
 }
 
-/// What a request holds: everything at first, and in the end only what its response needs.
+/// What a request keeps alive: everything at first, and in the end only what its response needs.
 #[derive(Clone)]
-pub(super) enum Held {
-    All(Arc<RequestScope>),
+pub(super) enum Scope {
+    Request(Arc<RequestScope>),
     Response(Arc<ResponseScope>),
 }
 
@@ -87,8 +87,8 @@ impl RequestScope {
     }
 
     /// The route with that index.
-    pub(super) fn route(&self, place: Option<usize>) -> Option<&Route> {
-        self.snapshot.routes().get(place?)
+    pub(super) fn route(&self, index: Option<usize>) -> Option<&Route> {
+        self.snapshot.routes().get(index?)
     }
 
     pub(super) fn snapshot(&self) -> &Snapshot {
@@ -99,13 +99,13 @@ impl RequestScope {
         &self.context.counters
     }
 
-    fn response_scope(&self, place: usize) -> Option<&Arc<ResponseScope>> {
-        let route = self.snapshot.routes().get(place)?;
+    fn response_scope(&self, index: usize) -> Option<&Arc<ResponseScope>> {
+        let route = self.snapshot.routes().get(index)?;
         let make = || {
             let (name, pool) = (route.name.clone(), route.pool().settings().clone());
             Arc::new(ResponseScope { route: name, pool, context: self.context.clone() })
         };
-        Some(self.response_scopes.get(place)?.get_or_init(make))
+        Some(self.response_scopes.get(index)?.get_or_init(make))
     }
 }
 
@@ -116,32 +116,32 @@ impl ResponseScope {
     }
 }
 
-impl Held {
+impl Scope {
     /// What a request of that route keeps when it releases the snapshot.
     pub(super) fn response_scope(&self, route: Option<usize>) -> Option<&Arc<ResponseScope>> {
         match self {
-            Self::All(scope) => scope.response_scope(route?),
+            Self::Request(scope) => scope.response_scope(route?),
             Self::Response(scope) => Some(scope),
         }
     }
 
     /// Whether it still holds the same snapshot and listener as `scope`.
     pub(super) fn is_same(&self, scope: &RequestScope) -> bool {
-        let Self::All(held) = self else { return false };
+        let Self::Request(held) = self else { return false };
         held.is_of(&scope.snapshot) && held.listener().is(&scope.listener().0)
     }
 
-    pub(super) fn route(&self, place: Option<usize>) -> Option<&Route> {
+    pub(super) fn route(&self, index: Option<usize>) -> Option<&Route> {
         match self {
-            Self::All(scope) => scope.route(place),
+            Self::Request(scope) => scope.route(index),
             Self::Response(_) => None,
         }
     }
 
     /// The names of the route with that index, and of its pool.
-    pub(super) fn names(&self, place: Option<usize>) -> Option<(&str, &str)> {
+    pub(super) fn names(&self, index: Option<usize>) -> Option<(&str, &str)> {
         match self {
-            Self::All(scope) => scope.route(place).map(|route| (&*route.name, &**route.pool().name())),
+            Self::Request(scope) => scope.route(index).map(|route| (&*route.name, &**route.pool().name())),
             Self::Response(scope) => Some((&scope.route, &scope.pool.name)),
         }
     }
@@ -160,7 +160,7 @@ impl Held {
 
     fn context(&self) -> &ListenerContext {
         match self {
-            Self::All(scope) => &scope.context,
+            Self::Request(scope) => &scope.context,
             Self::Response(scope) => &scope.context,
         }
     }

@@ -237,13 +237,13 @@ fn a_request_that_waits_is_decided_anew_by_the_config_in_force() {
     let now = Instant::now();
     assert!(matches!(exchange.next(now), Next::Wait(..)));
     assert_eq!(before.status()[0].waiting, 1);
-    assert_eq!(exchange.decide_anew(scope(&before), &head, now), Ok(false), "nothing has changed");
+    assert_eq!(exchange.reroute(scope(&before), &head, now), Ok(false), "nothing has changed");
 
     let text = "listeners: [{ address: 127.0.0.1:0 }]\nroutes: [{ name: r, pool: q }]\npools: { q: { endpoints: [127.0.0.1:1], health_check: off } }";
     let config = config::parse(text, "test").expect("a valid config");
     let after = Arc::new(Snapshot::build(config, Some(&before)));
     let later = now + Duration::from_secs(2);
-    assert_eq!(exchange.decide_anew(scope(&after), &head, later), Ok(true));
+    assert_eq!(exchange.reroute(scope(&after), &head, later), Ok(true));
     assert_eq!(&*attempt(&mut exchange), "127.0.0.1:1");
     exchange.connected(false, later);
     assert_eq!(before.status()[0].waiting, 0, "its place is free");
@@ -270,7 +270,7 @@ fn a_request_that_comes_to_another_pool_is_held_to_its_limit() {
         after.limit_pools(100, 100);
         let mut first = admitted(&after, "GET");
         attempt(&mut first);
-        assert_eq!(waits.decide_anew(scope(&after), &head, Instant::now()), Ok(true));
+        assert_eq!(waits.reroute(scope(&after), &head, Instant::now()), Ok(true));
         let next = waits.next(Instant::now());
         assert_eq!(matches!(next, Next::Fail(Failure::PoolFull)), is_refused, "{pool}");
         let status = &after.status()[0];
@@ -289,7 +289,7 @@ fn a_route_that_is_gone_is_said_to_who_waited_for_it() {
     let after = snapshot(
         "listeners: [{ address: 127.0.0.1:0 }]\nroutes: [{ match: { paths: [/b] }, pool: p }]\npools: { p: [127.0.0.1:1] }",
     );
-    assert_eq!(exchange.decide_anew(scope(&after), &head, Instant::now()), Err(Failure::NoRoute));
+    assert_eq!(exchange.reroute(scope(&after), &head, Instant::now()), Err(Failure::NoRoute));
     exchange.failed(Failure::NoRoute, None);
     let record = exchange.finish(Some(404), 0, Instant::now());
     assert_eq!((record.route, record.pool, record.cause), (None, None, Some("no_route")));
@@ -362,7 +362,11 @@ fn attempts_that_cost_no_retry_have_an_end_all_the_same() {
         assert!(fails(&mut exchange, Failure::EndpointReset, stale));
     }
     attempt(&mut exchange);
-    assert_eq!(exchange.response_head(503, FRESH, Instant::now()), Head::Forward, "it is the last one");
+    assert_eq!(
+        exchange.response_head(503, FRESH, Instant::now()),
+        ResponseAction::Forward,
+        "it is the last one"
+    );
     assert!(!fails(&mut exchange, Failure::EndpointReset, stale));
     assert_eq!(exchange.finish(Some(502), 0, Instant::now()).attempts.len(), ATTEMPTS_MAX);
 }
@@ -372,19 +376,23 @@ fn a_status_is_retried_where_the_config_says_so() {
     let snapshot = pool_of_two("retry: { limit: 1, on: [503] }");
     let mut exchange = admitted(&snapshot, "GET");
     attempt(&mut exchange);
-    assert_eq!(exchange.response_head(503, FRESH, Instant::now()), Head::Retry);
+    assert_eq!(exchange.response_head(503, FRESH, Instant::now()), ResponseAction::Retry);
     attempt(&mut exchange);
-    assert_eq!(exchange.response_head(503, FRESH, Instant::now()), Head::Forward, "the limit is reached");
+    assert_eq!(
+        exchange.response_head(503, FRESH, Instant::now()),
+        ResponseAction::Forward,
+        "the limit is reached"
+    );
     let mut exchange = admitted(&snapshot, "POST");
     attempt(&mut exchange);
     assert_eq!(
         exchange.response_head(503, FRESH, Instant::now()),
-        Head::Forward,
+        ResponseAction::Forward,
         "a POST may have been executed"
     );
     let mut exchange = admitted(&snapshot, "GET");
     attempt(&mut exchange);
-    assert_eq!(exchange.response_head(500, FRESH, Instant::now()), Head::Forward, "not named");
+    assert_eq!(exchange.response_head(500, FRESH, Instant::now()), ResponseAction::Forward, "not named");
 }
 
 #[test]
@@ -464,7 +472,7 @@ fn the_record_tells_the_story() {
     exchange.admit(&head, [9].into_iter()).expect("nothing is wrong with it");
     attempt(&mut exchange);
     exchange.connected(true, Instant::now());
-    assert_eq!(exchange.response_head(200, FRESH, Instant::now()), Head::Forward);
+    assert_eq!(exchange.response_head(200, FRESH, Instant::now()), ResponseAction::Forward);
     exchange.response_body(5);
     let record = exchange.finish(Some(200), 5, Instant::now());
     assert_eq!((record.status, record.bytes_out, record.cause), (200, 5, None));

@@ -1,9 +1,9 @@
-//! Requests that wait for an endpoint because none can be picked; a reload meanwhile decides them anew.
+//! Requests that wait for an endpoint because none can be picked; a reload meanwhile routes them anew.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::scope::Held;
+use super::scope::Scope;
 use super::{Exchange, Failure, Next, RequestScope};
 use crate::config::WhenNoneHealthy;
 use crate::pool::{Pool, WaitPermit};
@@ -62,24 +62,24 @@ impl Exchange {
         self.record.waited = Some(waited);
     }
 
-    /// Decides a waiting request anew if the snapshot in force is not its own, so that a reload that repairs a pool
+    /// Routes a waiting request anew if the snapshot in force is not its own, so that a reload that repairs a pool
     /// helps those that already wait in it. The time waited so far counts.
     ///
     /// `true`: ask for the next attempt at once.
-    pub fn decide_anew<H: RequestHead>(
+    pub fn reroute<H: RequestHead>(
         &mut self,
         scope: Arc<RequestScope>,
         head: &H,
         now: Instant,
     ) -> Result<bool, Failure> {
-        if self.held.is_same(&scope) {
+        if self.scope.is_same(&scope) {
             return Ok(false);
         }
         let used = self.retry_limit().saturating_sub(self.retries_left);
         self.stop_waiting(now);
         self.record.generation = scope.snapshot().generation();
         let before = self.pool().cloned();
-        self.held = Held::All(scope);
+        self.scope = Scope::Request(scope);
         self.record.skipped = None;
         self.waiting.connecting = Duration::ZERO;
         self.find_route(head)?;

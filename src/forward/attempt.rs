@@ -11,7 +11,7 @@ use super::{ClientStream, tunnel};
 use crate::body::{ReadError, Transfer, TransferError, WaitsFor};
 use crate::config::{self, Listener};
 use crate::endpoint::EndpointStream;
-use crate::exchange::{Exchange, Failed, Failure, Head};
+use crate::exchange::{Exchange, Failed, Failure, ResponseAction};
 use crate::message::{Framing, RequestFields, ResponseHead, Version};
 use crate::routing::RequestHead;
 use crate::worker::deadline::Elapsed;
@@ -93,9 +93,9 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         answered?;
         let (status, circumstances) = (self.status(), circumstances(self.client, false));
         match self.exchange.response_head(status, circumstances, now) {
-            Head::Forward => self.forward_response(sent).await.map(|()| Answered::Whole),
-            Head::Retry => Ok(Answered::Again),
-            Head::Refuse(failure) => Err(failure.into()),
+            ResponseAction::Forward => self.forward_response(sent).await.map(|()| Answered::Whole),
+            ResponseAction::Retry => Ok(Answered::Again),
+            ResponseAction::Refuse(failure) => Err(failure.into()),
         }
     }
 
@@ -328,7 +328,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         worker.edits.set(edits);
         drop(response);
         self.endpoint.begin_body();
-        self.exchange.let_go();
+        self.exchange.release_snapshot();
     }
 
     /// The endpoint has agreed to another protocol.
@@ -342,7 +342,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         worker.edits.set(edits);
         drop(response);
         self.endpoint.switch_protocols();
-        self.exchange.let_go();
+        self.exchange.release_snapshot();
         self.client.timer().bound(None);
         self.flush().await?;
         self.tunnel(sent, is_websocket).await;

@@ -86,7 +86,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         let mut exchange = Exchange::begin(scope, arrival);
         drop(head);
         if let Some(queued) = client.queued() {
-            exchange.was_queued(queued);
+            exchange.record_queue_time(queued);
             client.tick();
         }
         Self { client, listener, exchange, sent: Sent::default() }
@@ -149,12 +149,12 @@ impl<'a, C: ClientStream> Request<'a, C> {
         }
     }
 
-    /// Waits until there may be an endpoint, unless a newer config decides the request anew.
+    /// Waits until there may be an endpoint, unless a newer config routes the request anew.
     async fn wait(&mut self, wait: Wait, limit: Duration) -> Result<(), Failed> {
         if let Some(in_force) = self.client.scope_in_force() {
             self.listener = in_force.listener().clone();
             let now = self.client.now();
-            if self.exchange.decide_anew(in_force, &self.client.request(), now)? {
+            if self.exchange.reroute(in_force, &self.client.request(), now)? {
                 self.bound_timer();
                 return self.check_protocols();
             }

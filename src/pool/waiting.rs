@@ -52,7 +52,7 @@ impl Pool {
         matches!(self.spec().when_none_healthy, WhenNoneHealthy::Wait { limit, .. } if !limit.is_zero())
     }
 
-    /// Wakes waiting requests because another config is in force, so that they are decided anew.
+    /// Wakes waiting requests because another config is in force, so that they are routed anew.
     pub fn ask_again(&self) {
         self.picker.ask_again();
     }

@@ -7,11 +7,11 @@ use pingora_core::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
-use crate::exchange::END_TO_END;
+use crate::exchange::CREDENTIALS;
 
-/// Restores the end-to-end fields that the client's `Connection` has made Pingora remove.
-pub fn restore_end_to_end(client: &RequestHeader, request: &mut RequestHeader) -> Result<()> {
-    for name in END_TO_END {
+/// Restores the credentials that the client's `Connection` has made Pingora remove.
+pub fn restore_credentials(client: &RequestHeader, request: &mut RequestHeader) -> Result<()> {
+    for name in CREDENTIALS {
         if !request.headers.contains_key(&name) {
             for value in client.headers.get_all(&name) {
                 request.append_header(name.clone(), value.clone())?;

@@ -17,7 +17,7 @@ use super::context::{Context, RequestState};
 use super::watch::{Busy, Limit};
 use super::{Hooks, classify, edits, heads, peer};
 use crate::client::http2::validate;
-use crate::exchange::{Admitted, Circumstances, Edits, Failure, Head};
+use crate::exchange::{Admitted, Circumstances, Edits, Failure, ResponseAction};
 use crate::http1::chunked::may_follow;
 use crate::http1::head::RESPONSE_FIELDS_MAX;
 
@@ -110,7 +110,7 @@ impl ProxyHttp for Hooks {
         let mut edits = Edits::default();
         state.exchange.request_edits(&**client, connection, &mut edits);
         edits::apply(request, &edits)?;
-        heads::restore_end_to_end(client, request)?;
+        heads::restore_credentials(client, request)?;
         let secured = state.exchange.pool().is_some_and(|pool| pool.spec().tls.is_some());
         if version != Version::HTTP_2 || !http2 {
             heads::origin_form(request)?;
@@ -175,9 +175,9 @@ impl ProxyHttp for Hooks {
         let circumstances = circumstances(session, state, false);
         state.awaits_body(status);
         match state.exchange.response_head(status, circumstances, Instant::now()) {
-            Head::Forward => Ok(()),
-            Head::Refuse(failure) => Err(state.fail(failure).into_up()),
-            Head::Retry => {
+            ResponseAction::Forward => Ok(()),
+            ResponseAction::Refuse(failure) => Err(state.fail(failure).into_up()),
+            ResponseAction::Retry => {
                 let mut error = Error::explain(ErrorType::HTTPStatus(status), "this status is retried");
                 error.set_retry(true);
                 Err(error.into_up())
@@ -205,7 +205,7 @@ impl ProxyHttp for Hooks {
         }
         state.begun = true;
         state.exchange.grpc_status(heads::fields(&response.headers));
-        state.exchange.let_go();
+        state.exchange.release_snapshot();
         if status == 101 {
             // Pingora's limit for a silent tunnel, too.
             session.set_read_timeout(state.exchange.settings().map(|pool| pool.timeouts.tunnel));

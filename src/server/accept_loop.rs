@@ -86,7 +86,7 @@ impl AcceptLoop {
                 }
             }
             // The set of sockets changes with a reload, so the scopes may be those of an old snapshot.
-            self.worker.scopes.let_go();
+            self.worker.scopes.drop_replaced();
             // Two changes in quick succession are seen as one; a listener's state remembers that it was retired.
             let worker = self.worker.clone();
             tokio::task::spawn_local(async move { worker.end_retired().await });

@@ -45,7 +45,7 @@ impl RequestScopes {
     }
 
     /// Drops the scopes of replaced snapshots.
-    pub fn let_go(&self) {
+    pub fn drop_replaced(&self) {
         let snapshot = self.current.load();
         self.scopes.lock().retain(|scope| scope.is_of(&snapshot));
     }
@@ -66,7 +66,7 @@ mod tests {
 
     /// Requests of one snapshot and listener share a scope, and once they are over nothing keeps a replaced snapshot.
     #[test]
-    fn what_is_in_force_no_more_is_let_go() {
+    fn replaced_scopes_are_dropped() {
         let off = AccessLog { output: LogOutput::Off, format: AccessFormat::Json, queue: 1 };
         let log = access::AccessLog::start(&off, 1).expect("no log");
         let telemetry = Telemetry::new(log, SystemTime::UNIX_EPOCH);
@@ -80,7 +80,7 @@ mod tests {
         assert!(Arc::ptr_eq(&one, &two));
 
         let before = current.swap(snapshot());
-        scopes.let_go();
+        scopes.drop_replaced();
         assert_eq!(Arc::strong_count(&before), 2, "the requests under way have it together");
         drop((one, two));
         assert_eq!(Arc::strong_count(&before), 1);
