@@ -45,10 +45,11 @@ pub trait EndpointStream: BodySource + BodySink {
     /// From now on, both bodies are the bytes of a tunnel.
     fn switch_protocols(&mut self);
 
-    /// A deadline has passed while the endpoint was waited for.
-    ///
-    /// `whole`: the deadline of the whole request, which need not be the endpoint's fault.
-    fn is_late(&mut self, whole: bool);
+    /// The endpoint has been waited for as long as its pool's timeouts allow.
+    fn timed_out(&mut self);
+
+    /// The deadline of the whole request has passed while the endpoint was waited for, which need not be its fault.
+    fn request_timed_out(&mut self);
 
     /// The client has the whole response: keeps the connection for the next request to `endpoint`, where it can be used
     /// again.
@@ -58,7 +59,7 @@ pub trait EndpointStream: BodySource + BodySink {
 }
 
 /// The request as an endpoint gets it.
-pub struct Ask<'a, R> {
+pub struct OutgoingRequest<'a, R> {
     pub request: &'a R,
     pub edits: &'a Edits,
     /// The host and port to send where neither the head nor an edit names one.

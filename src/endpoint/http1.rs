@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Ask, EndpointStream};
+use super::{EndpointStream, OutgoingRequest};
 use crate::body::{BodySink, BodySource, Http1Reader, Http1Writer, ReadError};
 use crate::endpoint_connections::idle_pool::Connection;
 use crate::exchange::{Failed, Failure, ResponseScope};
@@ -65,18 +65,18 @@ impl Http1Endpoint {
         worker: &Rc<Worker>,
         scope: &Arc<ResponseScope>,
         connection: Connection,
-        ask: &Ask<'_, R>,
+        outgoing: &OutgoingRequest<'_, R>,
     ) -> Self {
-        let framing = ask.request.framing();
+        let framing = outgoing.request.framing();
         let form = RequestForm {
-            edits: ask.edits,
+            edits: outgoing.edits,
             framing,
-            upgrade: ask.upgrade,
-            trailers: ask.request.takes_trailers(),
-            host: ask.host,
+            upgrade: outgoing.upgrade,
+            trailers: outgoing.request.takes_trailers(),
+            host: outgoing.host,
         };
         let mut head = worker.head_memory();
-        write::request(&mut head, ask.request, &form);
+        write::request(&mut head, outgoing.request, &form);
         let mut input = Buffer::default();
         input.leave_gap(GAP);
         Self {
@@ -85,7 +85,7 @@ impl Http1Endpoint {
             connection,
             memory: Memory { worker: worker.clone(), input, response: worker.response() },
             length: 0,
-            is_head_request: ask.request.method() == "HEAD",
+            is_head_request: outgoing.request.method() == "HEAD",
             answered: false,
             reusable: false,
             reader: Http1Reader::new(Framing::None),
@@ -168,7 +168,9 @@ impl EndpointStream for Http1Endpoint {
     }
 
     /// Nothing to do: the connection is closed when this is dropped.
-    fn is_late(&mut self, _whole: bool) {}
+    fn timed_out(&mut self) {}
+
+    fn request_timed_out(&mut self) {}
 
     fn finish(self, endpoint: &Arc<Endpoint>) {
         let Self { worker, scope, connection, memory, reader, writer, .. } = self;

@@ -13,7 +13,7 @@ use h2::RecvStream;
 use h2::client::ResponseFuture;
 use http::response;
 
-use super::{Ask, EndpointStream};
+use super::{EndpointStream, OutgoingRequest};
 use crate::body::{BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
 use crate::endpoint_connections::http2::StreamPermit;
 use crate::exchange::{Failed, Failure};
@@ -42,11 +42,11 @@ impl Http2Endpoint {
     pub fn open<R: RequestFields>(
         permit: StreamPermit,
         secured: bool,
-        ask: &Ask<'_, R>,
+        outgoing: &OutgoingRequest<'_, R>,
     ) -> Result<Self, Failed> {
-        let has_no_body = ask.request.framing() == Framing::None;
-        let head =
-            request::head(ask, secured).map_err(|error| Failed::new(Failure::Internal, error.to_string()))?;
+        let has_no_body = outgoing.request.framing() == Framing::None;
+        let head = request::head(outgoing, secured)
+            .map_err(|error| Failed::new(Failure::Internal, error.to_string()))?;
         let (future, sink) = permit.sender().send_request(head, has_no_body).map_err(|error| {
             permit.retire();
             // The connection has ended, or is about to: nothing has been sent.
@@ -124,12 +124,15 @@ impl EndpointStream for Http2Endpoint {
     /// Endpoints are never asked for another protocol over HTTP/2.
     fn switch_protocols(&mut self) {}
 
-    fn is_late(&mut self, whole: bool) {
+    fn timed_out(&mut self) {
+        // The connection may be dead: other requests must not wait for it, too.
+        self.permit.retire();
+    }
+
+    fn request_timed_out(&mut self) {
         // A short deadline of the client is no sign of a dead connection if the endpoint has answered meanwhile.
-        let lives = whole && self.permit.has_answered_since(self.begun);
-        if !lives {
-            // The connection may be dead: other requests must not wait for it, too.
-            self.permit.retire();
+        if !self.permit.has_answered_since(self.begun) {
+            self.timed_out();
         }
     }
 

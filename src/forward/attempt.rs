@@ -256,8 +256,10 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     /// The failure that a passed deadline means.
     fn deadline_failure(&mut self) -> Failed {
         let whole = self.client.timer().is_at_bound();
-        if !matches!(self.waits, Waits::RequestBody | Waits::ClientRead) {
-            self.endpoint.is_late(whole);
+        match self.waits {
+            Waits::RequestBody | Waits::ClientRead => {}
+            _ if whole => self.endpoint.request_timed_out(),
+            _ => self.endpoint.timed_out(),
         }
         if whole {
             return self.request_deadline_failure();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::attempt::{Answered, Attempt, Sent};
 use super::{ClientStream, Ending};
 use crate::config;
-use crate::endpoint::Ask;
+use crate::endpoint::OutgoingRequest;
 use crate::endpoint::http1::Http1Endpoint;
 use crate::endpoint::http2::Http2Endpoint;
 use crate::endpoint_connections::connect;
@@ -175,8 +175,8 @@ impl<'a, C: ClientStream> Request<'a, C> {
             // Boxed to keep the future of a request to HTTP/1.1 small.
             return Box::pin(self.attempt_http2(&scope)).await;
         }
-        let asked = self.ask_http1(&scope).await;
-        let stream = match asked {
+        let opened = self.open_http1(&scope).await;
+        let stream = match opened {
             Ok(stream) => stream,
             Err(failed) => return self.attempt_failed(failed),
         };
@@ -188,8 +188,8 @@ impl<'a, C: ClientStream> Request<'a, C> {
 
     /// The same for an endpoint of HTTP/2.
     async fn attempt_http2(&mut self, scope: &ResponseScope) -> Outcome {
-        let asked = self.ask_http2(scope).await;
-        let stream = match asked {
+        let opened = self.open_http2(scope).await;
+        let stream = match opened {
             Ok(stream) => stream,
             Err(failed) => return self.attempt_failed(failed),
         };
@@ -199,7 +199,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         self.conclude(answered)
     }
 
-    async fn ask_http1(&mut self, scope: &Arc<ResponseScope>) -> Result<Http1Endpoint, Failed> {
+    async fn open_http1(&mut self, scope: &Arc<ResponseScope>) -> Result<Http1Endpoint, Failed> {
         let (client, pool) = (&mut *self.client, scope.pool());
         let endpoint = self.exchange.endpoint().ok_or(Failure::Internal)?;
         let connection = match client.worker().idle_pool.take(endpoint, &pool.tls, client.now()) {
@@ -208,10 +208,10 @@ impl<'a, C: ClientStream> Request<'a, C> {
             None => Box::pin(connect(client, endpoint, pool)).await?,
         };
         self.connected(connection.reused);
-        self.ask(|ask| Http1Endpoint::new(self.client.worker(), scope, connection, ask))
+        self.write_head(|outgoing| Http1Endpoint::new(self.client.worker(), scope, connection, outgoing))
     }
 
-    async fn ask_http2(&mut self, scope: &ResponseScope) -> Result<Http2Endpoint, Failed> {
+    async fn open_http2(&mut self, scope: &ResponseScope) -> Result<Http2Endpoint, Failed> {
         let (client, pool) = (&mut *self.client, scope.pool());
         // An endpoint that refuses a stream has not processed it, so even a POST can be sent again.
         client.keep_body();
@@ -225,7 +225,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
             }
         };
         self.connected(permit.reused);
-        self.ask(|ask| Http2Endpoint::open(permit, pool.tls.is_some(), ask))?
+        self.write_head(|outgoing| Http2Endpoint::open(permit, pool.tls.is_some(), outgoing))?
     }
 
     fn connected(&mut self, reused: bool) {
@@ -234,13 +234,16 @@ impl<'a, C: ClientStream> Request<'a, C> {
     }
 
     /// Calls `write` with the request as the endpoint gets it.
-    fn ask<T>(&self, write: impl FnOnce(&Ask<'_, C::Request<'_>>) -> T) -> Result<T, Failed> {
+    fn write_head<T>(
+        &self,
+        write: impl FnOnce(&OutgoingRequest<'_, C::Request<'_>>) -> T,
+    ) -> Result<T, Failed> {
         let (request, worker) = (self.client.request(), self.client.worker());
         let host = self.exchange.endpoint().ok_or(Failure::Internal)?.written();
         let mut edits = worker.edits.take();
         self.exchange.request_edits(&request, request.connection(), &mut edits);
         let upgrade = request.is_upgrade() && self.exchange.is_upgrade();
-        let written = write(&Ask { request: &request, edits: &edits, host, upgrade });
+        let written = write(&OutgoingRequest { request: &request, edits: &edits, host, upgrade });
         worker.edits.set(edits);
         Ok(written)
     }

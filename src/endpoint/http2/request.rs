@@ -3,14 +3,17 @@
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 
-use crate::endpoint::Ask;
+use crate::endpoint::OutgoingRequest;
 use crate::exchange::Action;
 use crate::http1::write;
 use crate::message::{Framing, RequestFields, put_edits};
 
 /// `secured`: over TLS, which decides `:scheme`.
-pub fn head<R: RequestFields>(ask: &Ask<'_, R>, secured: bool) -> Result<Request<()>, http::Error> {
-    let Ask { request, edits, .. } = ask;
+pub fn head<R: RequestFields>(
+    outgoing: &OutgoingRequest<'_, R>,
+    secured: bool,
+) -> Result<Request<()>, http::Error> {
+    let OutgoingRequest { request, edits, .. } = outgoing;
     let framing = match request.framing() {
         // `Trailer` stays, because over HTTP/2 a body of known length may have trailers.
         Framing::None => Framing::None,
@@ -33,24 +36,24 @@ pub fn head<R: RequestFields>(ask: &Ask<'_, R>, secured: bool) -> Result<Request
     let mut head = Request::new(());
     *head.method_mut() = Method::from_bytes(request.method().as_bytes())?;
     *head.version_mut() = Version::HTTP_2;
-    *head.uri_mut() = uri(ask, secured)?;
+    *head.uri_mut() = uri(outgoing, secured)?;
     *head.headers_mut() = fields;
     Ok(head)
 }
 
-fn uri<R: RequestFields>(ask: &Ask<'_, R>, secured: bool) -> Result<Uri, http::Error> {
-    let edited = ask.edits.iter().find_map(|(name, action)| match action {
+fn uri<R: RequestFields>(outgoing: &OutgoingRequest<'_, R>, secured: bool) -> Result<Uri, http::Error> {
+    let edited = outgoing.edits.iter().find_map(|(name, action)| match action {
         Action::Set(value) if name == "host" => Some(value),
         _ => None,
     });
-    let authority = match (edited, ask.request.authority()) {
+    let authority = match (edited, outgoing.request.authority()) {
         (Some(host), _) => Authority::try_from(host)?,
-        (None, "") => Authority::try_from(ask.host)?,
+        (None, "") => Authority::try_from(outgoing.host)?,
         (None, host) => Authority::try_from(host)?,
     };
-    let path = match ask.request.query() {
-        Some(query) => PathAndQuery::try_from(format!("{}?{query}", ask.request.path()))?,
-        None => PathAndQuery::try_from(ask.request.path())?,
+    let path = match outgoing.request.query() {
+        Some(query) => PathAndQuery::try_from(format!("{}?{query}", outgoing.request.path()))?,
+        None => PathAndQuery::try_from(outgoing.request.path())?,
     };
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(if secured { Scheme::HTTPS } else { Scheme::HTTP });
