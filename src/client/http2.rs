@@ -29,7 +29,7 @@ use crate::exchange::{Failed, Failure};
 use crate::forward;
 use crate::message::RequestFields;
 use crate::net::stream::Stream;
-use crate::worker::http2_permits::OfConnection;
+use crate::worker::http2_permits::ConnectionPermits;
 use request::Http2Client;
 pub use shared::Shared;
 
@@ -146,7 +146,7 @@ struct Serving {
     shared: Rc<Shared>,
     connection: Connection<Io, Bytes>,
     config: ConnectionConfig,
-    permits: Rc<OfConnection>,
+    permits: Rc<ConnectionPermits>,
     abuse_budget: AbuseBudget,
     /// GOAWAY has been sent.
     goaway_sent: bool,
@@ -154,7 +154,7 @@ struct Serving {
 
 impl Serving {
     fn new(shared: Rc<Shared>, connection: Connection<Io, Bytes>, config: ConnectionConfig) -> Self {
-        let permits = Rc::new(OfConnection::new(&shared.worker.http2_permits));
+        let permits = Rc::new(ConnectionPermits::new(&shared.worker.http2_permits));
         let abuse_budget = AbuseBudget { malformed: MALFORMED, too_large: TOO_MANY_FIELDS, refused: REFUSED };
         Self { shared, connection, config, permits, abuse_budget, goaway_sent: false }
     }
@@ -264,7 +264,7 @@ impl Serving {
     fn begin(&self, mut client: Http2Client) -> bool {
         let active = self.shared.activate();
         let window = self.shared.window();
-        if let Some(permit) = self.permits.now(window) {
+        if let Some(permit) = self.permits.try_acquire(window) {
             // Boxed because a task's future is moved several times.
             let served = Box::pin(serve_request(client));
             spawn_local(async move {
@@ -274,14 +274,14 @@ impl Serving {
             return true;
         }
         self.shared.listener_state.waits_for_turn();
-        let Some(waiting) = self.permits.may_wait(window) else {
+        let Some(waiting) = self.permits.enqueue(window) else {
             client.refuse_stream();
             return false;
         };
         let (shared, permits) = (self.shared.clone(), self.permits.clone());
         spawn_local(async move {
             let permit = tokio::select! {
-                permit = permits.permit(&waiting) => permit,
+                permit = permits.acquire(&waiting) => permit,
                 () = client.gone() => {
                     let request = client.request_head();
                     return unserved::gone(&shared, &request, request.target());

@@ -17,20 +17,21 @@ use crate::config::Server;
 /// A connection's own permits, usable as long as there are descriptors.
 const OWN: usize = 6;
 
-/// A reluctant client's own permits; it does not get shared ones.
-const OWN_OF_RELUCTANT: usize = 2;
+/// A connection's own permits while its client's window is small; it does not get shared ones.
+const OWN_SMALL_WINDOW: usize = 2;
 
-/// Requests of a reluctant client that may wait. More are refused; an honest client sends them again.
-const WAITING_OF_RELUCTANT: usize = 8;
+/// Requests of a client with a small window that may wait. More are refused; an honest client sends them again.
+const WAITING_SMALL_WINDOW: usize = 8;
 
-/// A client with a smaller window is reluctant: the default is four times as much (RFC 9113, section 6.5.2).
+/// A smaller window is a small one: the default is four times as much (RFC 9113, section 6.5.2).
 const WINDOW: u32 = 16 * 1024;
 
 /// Shared permits of one worker, unless `max_http2_requests` is set.
 const SHARED_OF_WORKER: usize = 512;
 
-/// Whether a client is reluctant: `window` is how many bytes of a response it takes before it has to be asked.
-pub fn is_reluctant(window: u32) -> bool {
+/// Whether `window`, the initial window of a client's streams, is small: so much of a response the client takes at
+/// once.
+pub fn is_small_window(window: u32) -> bool {
     window < WINDOW
 }
 
@@ -43,12 +44,12 @@ pub struct RequestPermits {
 }
 
 /// The permits that the requests of one connection can get.
-pub struct OfConnection {
+pub struct ConnectionPermits {
     first: Arc<Semaphore>,
     descriptors: Arc<Semaphore>,
     own: Arc<Semaphore>,
-    of_reluctant: Arc<Semaphore>,
-    waiting_of_reluctant: Arc<Semaphore>,
+    own_small_window: Arc<Semaphore>,
+    waiting_small_window: Arc<Semaphore>,
     shared: Arc<Semaphore>,
 }
 
@@ -87,28 +88,28 @@ impl RequestPermits {
     }
 }
 
-impl OfConnection {
+impl ConnectionPermits {
     pub fn new(permits: &RequestPermits) -> Self {
         let semaphore = |most| Arc::new(Semaphore::new(most));
         Self {
             first: semaphore(1),
             descriptors: permits.descriptors.clone(),
             own: semaphore(OWN),
-            of_reluctant: semaphore(OWN_OF_RELUCTANT),
-            waiting_of_reluctant: semaphore(WAITING_OF_RELUCTANT),
+            own_small_window: semaphore(OWN_SMALL_WINDOW),
+            waiting_small_window: semaphore(WAITING_SMALL_WINDOW),
             shared: permits.shared.clone(),
         }
     }
 
-    /// Takes a permit, if one is free. `window`: see [`is_reluctant`].
-    pub fn now(&self, window: u32) -> Option<RequestPermit> {
+    /// Takes a permit, if one is free. `window`: see [`is_small_window`].
+    pub fn try_acquire(&self, window: u32) -> Option<RequestPermit> {
         let one = |of: &Arc<Semaphore>| of.clone().try_acquire_owned().ok();
         let with_descriptor = |permit| {
             let descriptor = one(&self.first).or_else(|| one(&self.descriptors))?;
             Some(RequestPermit { _permits: [Some(permit), Some(descriptor)] })
         };
-        match is_reluctant(window) {
-            true => one(&self.of_reluctant).and_then(with_descriptor),
+        match is_small_window(window) {
+            true => one(&self.own_small_window).and_then(with_descriptor),
             false => one(&self.own).and_then(with_descriptor).or_else(|| {
                 let permit = one(&self.shared)?;
                 Some(RequestPermit { _permits: [Some(permit), None] })
@@ -116,17 +117,17 @@ impl OfConnection {
         }
     }
 
-    /// Lets a request wait; `None`: too many requests of this reluctant client do.
-    pub fn may_wait(&self, window: u32) -> Option<Waiting> {
-        if !is_reluctant(window) {
+    /// Lets a request wait; `None`: the client's window is small, and too many of its requests wait.
+    pub fn enqueue(&self, window: u32) -> Option<Waiting> {
+        if !is_small_window(window) {
             return Some(Waiting { window, _permit: None });
         }
-        let permit = self.waiting_of_reluctant.clone().try_acquire_owned().ok()?;
+        let permit = self.waiting_small_window.clone().try_acquire_owned().ok()?;
         Some(Waiting { window, _permit: Some(permit) })
     }
 
     /// Waits for a permit.
-    pub async fn permit(&self, Waiting { window, .. }: &Waiting) -> RequestPermit {
+    pub async fn acquire(&self, Waiting { window, .. }: &Waiting) -> RequestPermit {
         // An error would mean that the semaphore is closed, and none ever is.
         let one = async |of: &Arc<Semaphore>| of.clone().acquire_owned().await.ok();
         let of_own = async |own: &Arc<Semaphore>| {
@@ -138,8 +139,8 @@ impl OfConnection {
             };
             RequestPermit { _permits: [permit, descriptor] }
         };
-        if is_reluctant(*window) {
-            return of_own(&self.of_reluctant).await;
+        if is_small_window(*window) {
+            return of_own(&self.own_small_window).await;
         }
         tokio::select! {
             biased;
@@ -165,15 +166,15 @@ mod tests {
     }
 
     /// All permits that are free now.
-    fn all(connection: &OfConnection, window: u32) -> Vec<RequestPermit> {
-        std::iter::from_fn(|| connection.now(window)).collect()
+    fn all(connection: &ConnectionPermits, window: u32) -> Vec<RequestPermit> {
+        std::iter::from_fn(|| connection.try_acquire(window)).collect()
     }
 
     #[test]
-    fn a_connection_has_places_of_its_own_and_shares_the_others() {
+    fn a_connection_has_permits_of_its_own_and_shares_the_others() {
         for (most, shared) in [("", SHARED_OF_WORKER), (", max_http2_requests: 41", 11)] {
             let permits = permits(most);
-            let (greedy, modest) = (OfConnection::new(&permits), OfConnection::new(&permits));
+            let (greedy, modest) = (ConnectionPermits::new(&permits), ConnectionPermits::new(&permits));
             let taken = all(&greedy, WINDOW);
             assert_eq!(taken.len(), OWN + shared);
             assert_eq!(all(&modest, WINDOW).len(), OWN);
@@ -187,33 +188,33 @@ mod tests {
     fn no_more_are_begun_than_descriptors_allow() {
         let text = "server: { threads: 2 }\nlisten: :8080\nendpoints: [127.0.0.1:1]\n";
         let permits = of_descriptors(text, 80);
-        let connections: Vec<_> = (0..20).map(|_| OfConnection::new(&permits)).collect();
+        let connections: Vec<_> = (0..20).map(|_| ConnectionPermits::new(&permits)).collect();
         let taken: Vec<_> = connections.iter().map(|connection| all(connection, WINDOW)).collect();
         assert_eq!(taken.iter().map(Vec::len).sum::<usize>(), 20 + 80 / 2);
         assert!(taken.iter().all(|of_one| !of_one.is_empty()));
         assert_eq!(taken[0].len(), OWN + 20, "the half for the others is not for the first few");
-        let reluctant = OfConnection::new(&permits);
-        assert_eq!(all(&reluctant, 0).len(), 1);
+        let slow = ConnectionPermits::new(&permits);
+        assert_eq!(all(&slow, 0).len(), 1);
     }
 
     #[test]
     fn who_takes_nothing_gets_little() {
         let permits = permits("");
-        let reluctant = OfConnection::new(&permits);
-        assert_eq!(all(&reluctant, 0).len(), OWN_OF_RELUCTANT);
-        assert_eq!(all(&reluctant, WINDOW - 1).len(), OWN_OF_RELUCTANT);
-        let waiting = std::iter::from_fn(|| reluctant.may_wait(0));
-        assert_eq!(waiting.take(100).collect::<Vec<_>>().len(), WAITING_OF_RELUCTANT);
-        assert_eq!(std::iter::from_fn(|| reluctant.may_wait(WINDOW)).take(100).count(), 100);
+        let slow = ConnectionPermits::new(&permits);
+        assert_eq!(all(&slow, 0).len(), OWN_SMALL_WINDOW);
+        assert_eq!(all(&slow, WINDOW - 1).len(), OWN_SMALL_WINDOW);
+        let waiting = std::iter::from_fn(|| slow.enqueue(0));
+        assert_eq!(waiting.take(100).collect::<Vec<_>>().len(), WAITING_SMALL_WINDOW);
+        assert_eq!(std::iter::from_fn(|| slow.enqueue(WINDOW)).take(100).count(), 100);
     }
 
     #[tokio::test]
     async fn who_waits_is_next() {
         let permits = permits(", max_http2_requests: 1");
-        let (one, other) = (OfConnection::new(&permits), OfConnection::new(&permits));
+        let (one, other) = (ConnectionPermits::new(&permits), ConnectionPermits::new(&permits));
         let mut taken = all(&one, WINDOW);
-        let waiting = one.may_wait(WINDOW).expect("it may");
-        let waits = one.permit(&waiting);
+        let waiting = one.enqueue(WINDOW).expect("it may");
+        let waits = one.acquire(&waiting);
         tokio::pin!(waits);
         let mut look = || waits.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(look().is_pending());

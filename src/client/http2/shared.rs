@@ -20,7 +20,7 @@ use crate::worker::http2_permits;
 const STALLED: usize = 4;
 
 /// The same for a client with a small window, which gets fewer permits at a time.
-const STALLED_OF_RELUCTANT: usize = 2;
+const STALLED_SMALL_WINDOW: usize = 2;
 
 pub struct Shared {
     pub worker: Rc<Worker>,
@@ -116,8 +116,10 @@ impl Shared {
 
     /// The client has let a response time out.
     pub fn response_stalled(&self) {
-        let is_reluctant = http2_permits::is_reluctant(self.window());
-        let most = if is_reluctant { STALLED_OF_RELUCTANT } else { STALLED };
+        let most = match http2_permits::is_small_window(self.window()) {
+            true => STALLED_SMALL_WINDOW,
+            false => STALLED,
+        };
         self.stalled.set(self.stalled.get() + 1);
         if self.stalled.get() >= most {
             self.stall.notify_one();
