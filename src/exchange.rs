@@ -228,7 +228,7 @@ impl Exchange {
             return reply.map(Admitted::Reply);
         }
         self.find_route(head)?;
-        self.retries_left = self.pool().map_or(0, |pool| pool.spec().retry.limit);
+        self.retries_left = self.pool().map_or(0, |pool| pool.config().retry.limit);
         Ok(Admitted::Forward)
     }
 
@@ -243,7 +243,7 @@ impl Exchange {
             return Err(Failure::NoRoute);
         };
         // HTTP/2 has no `Upgrade` (RFC 9113, section 8.6).
-        self.upgrade &= route.pool().spec().protocol == EndpointProtocol::Http11;
+        self.upgrade &= route.pool().config().protocol == EndpointProtocol::Http11;
         let timeout = route.timeout.into_iter().chain(self.grpc.as_ref().and_then(GrpcCall::timeout)).min();
         self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
         self.size.fits_route(&route.limits)?;
@@ -333,16 +333,16 @@ impl Exchange {
     }
 
     /// The config of the request's pool; without endpoints after [`Exchange::release_snapshot`].
-    pub fn settings(&self) -> Option<&config::Pool> {
+    pub fn pool_config(&self) -> Option<&config::Pool> {
         match &self.scope {
-            Scope::Request(_) => self.pool().map(|pool| pool.spec()),
+            Scope::Request(_) => self.pool().map(|pool| pool.config()),
             Scope::Response(scope) => Some(scope.pool()),
         }
     }
 
     /// Whether its endpoints speak HTTP/2.
     pub fn speaks_http2(&self) -> bool {
-        self.settings().is_some_and(|pool| pool.protocol == EndpointProtocol::Http2)
+        self.pool_config().is_some_and(|pool| pool.protocol == EndpointProtocol::Http2)
     }
 
     pub fn listener(&self) -> &Listener {
@@ -410,10 +410,10 @@ impl Exchange {
 
     /// The `Host` to send to the endpoint; `None`: the client's.
     fn host_for_endpoint(&self) -> Option<&str> {
-        match &self.settings()?.host {
+        match &self.pool_config()?.host {
             HostHeader::Preserve if !self.record.text.host().is_empty() => None,
             // An HTTP/1.0 client need not name a host, but its request is forwarded as HTTP/1.1, which needs one.
-            HostHeader::Preserve | HostHeader::Endpoint => Some(self.endpoint()?.written()),
+            HostHeader::Preserve | HostHeader::Endpoint => Some(self.endpoint()?.authority()),
             HostHeader::Fixed(host) => host.to_str().ok(),
         }
     }

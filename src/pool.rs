@@ -71,9 +71,9 @@ const UNDECIDED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A running pool.
 pub struct Pool {
-    spec: config::Pool,
-    /// `spec` without endpoints, for requests whose response takes long.
-    settings: Arc<config::Pool>,
+    config: config::Pool,
+    /// `config` without endpoints, for requests whose response takes long.
+    config_without_endpoints: Arc<config::Pool>,
     balancer: LoadBalancer<RoundRobin>,
     picker: Arc<Picker>,
     pickers: Arc<Pickers>,
@@ -97,20 +97,20 @@ pub enum Picked {
 
 impl Pool {
     /// Endpoints that are also in `previous` keep their live state; others begin with what `known` has of them.
-    pub fn new(mut spec: config::Pool, previous: Option<&Pool>, known: &Arc<KnownState>) -> Arc<Self> {
+    pub fn new(mut config: config::Pool, previous: Option<&Pool>, known: &Arc<KnownState>) -> Arc<Self> {
         let table = previous.map(|pool| pool.table.clone()).unwrap_or_default();
         let resolver = previous.map(|pool| pool.resolver.clone()).unwrap_or_default();
-        let picker = Arc::new(Picker::new(spec.when_none_healthy == WhenNoneHealthy::FailOpen));
+        let picker = Arc::new(Picker::new(config.when_none_healthy == WhenNoneHealthy::FailOpen));
         let pickers = previous.map(|pool| pool.pickers.clone()).unwrap_or_default();
         pickers.add(&picker);
-        table.inherit(&spec.name, known);
-        resolver.inherit(host_names(&spec), known);
-        let discovery = Discovery::new(spec.clone(), table.clone(), resolver.clone());
+        table.inherit(&config.name, known);
+        resolver.inherit(host_names(&config), known);
+        let discovery = Discovery::new(config.clone(), table.clone(), resolver.clone());
         let balancer =
             LoadBalancer::from_backends_with_config(Backends::new(Box::new(discovery)), Some(picker.clone()));
         let pool = Arc::new(Self {
-            settings: without_endpoints(&mut spec),
-            spec,
+            config_without_endpoints: without_endpoints(&mut config),
+            config,
             balancer,
             picker,
             pickers,
@@ -133,16 +133,16 @@ impl Pool {
     }
 
     pub fn name(&self) -> &Arc<str> {
-        &self.spec.name
+        &self.config.name
     }
 
-    pub fn spec(&self) -> &config::Pool {
-        &self.spec
+    pub fn config(&self) -> &config::Pool {
+        &self.config
     }
 
     /// The config without endpoints.
-    pub fn settings(&self) -> &Arc<config::Pool> {
-        &self.settings
+    pub fn config_without_endpoints(&self) -> &Arc<config::Pool> {
+        &self.config_without_endpoints
     }
 
     /// The count of its requests, and their limit.
@@ -200,8 +200,8 @@ impl Pool {
             on_change();
         };
         // Names that cannot be resolved keep their last addresses.
-        self.resolver.resolve(&self.spec.name, host_names(&self.spec), found).await;
-        self.resolver.retain(|known| host_names(&self.spec).any(|name| name == *known));
+        self.resolver.resolve(&self.config.name, host_names(&self.config), found).await;
+        self.resolver.retain(|known| host_names(&self.config).any(|name| name == *known));
         self.find_members();
         self.table.forget_inherited();
         let members: HashSet<Arc<str>> = self
@@ -301,7 +301,7 @@ impl Pool {
 
     /// `None`: there is no health check, or the endpoint cannot be probed.
     fn probe_of(&self, member: &Member) -> Option<Probe> {
-        Probe::new(&member.endpoint, self.spec.health_check.as_ref()?, &self.spec)
+        Probe::new(&member.endpoint, self.config.health_check.as_ref()?, &self.config)
     }
 
     /// Rebuilds the rotation from the state of the endpoints.
@@ -325,10 +325,10 @@ impl Pool {
     /// Records a probe's result, and logs it if the endpoint's state changes.
     fn probed(&self, member: &Member, result: ProbeResult, due: ProbeKind) {
         if let ProbeResult::Shortage(reason) = &result {
-            self.is_short(reason);
+            self.log_shortage(reason);
         }
         let Some(result) = result.verdict() else { return };
-        let asked = member.check.zip(self.spec.health_check.as_ref().map(Thresholds::of));
+        let asked = member.check.zip(self.config.health_check.as_ref().map(Thresholds::of));
         let endpoint = &*member.endpoint;
         match endpoint.probed(result, asked, due, SystemTime::now()) {
             HealthChange::None => {}
@@ -336,7 +336,7 @@ impl Pool {
             HealthChange::State => {
                 self.pickers.changed.notify_one();
                 let HealthStatus { state, reason, .. } = endpoint.health_status();
-                let (pool, label, reason) = (&*self.spec.name, &**endpoint.label(), &*reason);
+                let (pool, label, reason) = (&*self.config.name, &**endpoint.label(), &*reason);
                 match state {
                     EndpointState::Unhealthy => {
                         log::warn!(pool, endpoint = label, reason; "endpoint is unhealthy");
@@ -360,7 +360,7 @@ impl Pool {
         if endpoint.state() == EndpointState::Unreachable
             && let Some(count) = endpoint.reachability().should_log()
         {
-            let (pool, label) = (&*self.spec.name, &**endpoint.label());
+            let (pool, label) = (&*self.config.name, &**endpoint.label());
             log::warn!(pool, endpoint = label, reason, count; "endpoint is unreachable");
         }
         true
@@ -376,14 +376,14 @@ impl Pool {
     fn reachable_again(&self, endpoint: &Endpoint) {
         self.pickers.changed.notify_one();
         if endpoint.reachability().take_logged() {
-            log::info!(pool = &*self.spec.name, endpoint = &**endpoint.label(); "endpoint is reachable again");
+            log::info!(pool = &*self.config.name, endpoint = &**endpoint.label(); "endpoint is reachable again");
         }
     }
 
     /// Logs that this machine could not open a connection, which says nothing about the endpoint.
-    pub fn is_short(&self, reason: &str) {
+    pub fn log_shortage(&self, reason: &str) {
         if let Some(count) = self.shortages.lock().due(Instant::now()) {
-            log::error!(pool = &*self.spec.name, reason, count; "this machine cannot open connections to endpoints");
+            log::error!(pool = &*self.config.name, reason, count; "this machine cannot open connections to endpoints");
         }
     }
 
@@ -424,7 +424,7 @@ impl Pool {
             })
             .collect();
         PoolStatus {
-            name: self.spec.name.to_string(),
+            name: self.config.name.to_string(),
             balance: "round_robin".into(),
             waiting: self.waiting.load(Relaxed) as u64,
             in_flight: self.in_flight_limit().in_flight(),
@@ -436,8 +436,8 @@ impl Pool {
     }
 }
 
-fn host_names(spec: &config::Pool) -> impl Iterator<Item = HostPort> {
-    spec.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
+fn host_names(config: &config::Pool) -> impl Iterator<Item = HostPort> {
+    config.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
         EndpointAddress::Name { host, port } => Some((host.clone(), *port)),
         EndpointAddress::Inet(_) | EndpointAddress::Unix(_) => None,
     })
@@ -447,9 +447,9 @@ fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-fn without_endpoints(spec: &mut config::Pool) -> Arc<config::Pool> {
-    let endpoints = std::mem::take(&mut spec.endpoints);
-    let settings = Arc::new(spec.clone());
-    spec.endpoints = endpoints;
-    settings
+fn without_endpoints(config: &mut config::Pool) -> Arc<config::Pool> {
+    let endpoints = std::mem::take(&mut config.endpoints);
+    let without = Arc::new(config.clone());
+    config.endpoints = endpoints;
+    without
 }

@@ -50,7 +50,9 @@ impl Snapshot {
     pub fn build(config: Config, previous: Option<&Snapshot>) -> Self {
         let pools = previous.map(Snapshot::pools).unwrap_or_default();
         let running = by_name(pools);
-        let is_new = |spec: &config::Pool| running.get(&*spec.name).is_none_or(|pool| pool.spec() != spec);
+        let is_new = |pool_config: &config::Pool| {
+            running.get(&*pool_config.name).is_none_or(|pool| pool.config() != pool_config)
+        };
         let live = if config.pools.iter().any(is_new) { LiveState::of(pools) } else { LiveState::default() };
         Self::assemble(config, previous, live)
     }
@@ -63,8 +65,9 @@ impl Snapshot {
     fn assemble(config: Config, previous: Option<&Snapshot>, live: LiveState) -> Self {
         let running = by_name(previous.map(Snapshot::pools).unwrap_or_default());
         let known = Arc::new(KnownState::new(live, config.pools.iter().map(|pool| &*pool.name)));
-        let pools: Vec<Arc<Pool>> =
-            (config.pools.iter()).map(|spec| pool(spec, running.get(&*spec.name).copied(), &known)).collect();
+        let pools: Vec<Arc<Pool>> = (config.pools.iter())
+            .map(|pool_config| pool(pool_config, running.get(&*pool_config.name).copied(), &known))
+            .collect();
         let by_name = by_name(&pools);
         let routes: Vec<Route> = config
             .routes
@@ -97,7 +100,7 @@ impl Snapshot {
         let capacity = PoolCapacity { connections, http2, pools: self.pools.len() };
         for pool in &self.pools {
             pool.in_flight_limit()
-                .set(capacity.most(pool.spec().limits.requests), self.config.server.threads);
+                .set(capacity.most(pool.config().limits.requests), self.config.server.threads);
         }
     }
 
@@ -175,9 +178,9 @@ fn by_name(pools: &[Arc<Pool>]) -> HashMap<&str, &Arc<Pool>> {
 }
 
 /// The running pool if its definition has not changed, else a new one that inherits live state.
-fn pool(spec: &config::Pool, running: Option<&Arc<Pool>>, known: &Arc<KnownState>) -> Arc<Pool> {
+fn pool(config: &config::Pool, running: Option<&Arc<Pool>>, known: &Arc<KnownState>) -> Arc<Pool> {
     match running {
-        Some(running) if running.spec() == spec => running.clone(),
-        running => Pool::new(spec.clone(), running.map(|running| &**running), known),
+        Some(running) if running.config() == config => running.clone(),
+        running => Pool::new(config.clone(), running.map(|running| &**running), known),
     }
 }

@@ -66,8 +66,8 @@ fn secured<'a>(
 ) -> Pin<Box<dyn Future<Output = Result<Stream, Failed>> + Send + 'a>> {
     Box::pin(async move {
         let failed = |detail: String| Failed::new(Failure::EndpointTls, detail);
-        let written = endpoint.written();
-        let name = tls.name(written).ok_or_else(|| failed(format!("{written} has no name to verify")))?;
+        let authority = endpoint.authority();
+        let name = tls.name(authority).ok_or_else(|| failed(format!("{authority} has no name to verify")))?;
         Stream::secured(socket, tls, name).await.map_err(|error| failed(error.to_string()))
     })
 }

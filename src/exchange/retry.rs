@@ -61,12 +61,12 @@ impl Exchange {
         let mut took = now.saturating_duration_since(open.started);
         match failure {
             Failure::ResourcesShort => {
-                pool.is_short(reason);
+                pool.log_shortage(reason);
                 self.tried.rule_out(endpoint, ConnectFailure::Shortage);
             }
             Failure::ConnectTimeout => {
                 pool.connect_failed(endpoint, reason);
-                took = took.max(pool.spec().timeouts.connect);
+                took = took.max(pool.config().timeouts.connect);
                 self.tried.add(endpoint.clone());
             }
             _ if pool.connect_failed(endpoint, reason) => {
@@ -86,7 +86,7 @@ impl Exchange {
             return self.may_connect_elsewhere();
         }
         let Some(pool) = self.pool() else { return false };
-        let on = &pool.spec().retry.on;
+        let on = &pool.config().retry.on;
         let allowed = match failure {
             // The endpoint has not processed the request: any method may be retried.
             Failure::EndpointTls | Failure::StreamRefused => on.connect,
@@ -104,7 +104,7 @@ impl Exchange {
     /// resources: an endpoint that could be reached would end the wait at once.
     fn may_connect_elsewhere(&mut self) -> bool {
         let Some(pool) = self.scope.route(self.route).map(|route| route.pool()) else { return false };
-        let (retry, connect) = (&pool.spec().retry, pool.spec().timeouts.connect);
+        let (retry, connect) = (&pool.config().retry, pool.config().timeouts.connect);
         if !retry.on.connect || retry.limit == 0 {
             return false;
         }
@@ -128,7 +128,7 @@ impl Exchange {
 
     pub(super) fn may_retry_status(&self, status: u16, circumstances: Circumstances) -> bool {
         let Some(pool) = self.pool() else { return false };
-        pool.spec().retry.on.statuses.contains(&status)
+        pool.config().retry.on.statuses.contains(&status)
             && self.retries_left > 0
             && self.idempotent
             && self.may_send_again(circumstances)

@@ -83,7 +83,7 @@ impl RequestScope {
     /// Whether a request with that head would go to endpoints that speak HTTP/2.
     pub fn speaks_http2(&self, head: &impl RequestHead) -> bool {
         let pool = decide(&self.snapshot, head).pool();
-        pool.is_some_and(|pool| pool.spec().protocol == EndpointProtocol::Http2)
+        pool.is_some_and(|pool| pool.config().protocol == EndpointProtocol::Http2)
     }
 
     /// The route with that index.
@@ -102,7 +102,7 @@ impl RequestScope {
     fn response_scope(&self, index: usize) -> Option<&Arc<ResponseScope>> {
         let route = self.snapshot.routes().get(index)?;
         let make = || {
-            let (name, pool) = (route.name.clone(), route.pool().settings().clone());
+            let (name, pool) = (route.name.clone(), route.pool().config_without_endpoints().clone());
             Arc::new(ResponseScope { route: name, pool, context: self.context.clone() })
         };
         Some(self.response_scopes.get(index)?.get_or_init(make))

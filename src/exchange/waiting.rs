@@ -25,7 +25,7 @@ pub(super) struct Waiting {
 impl Exchange {
     /// Waits, if the pool's config allows it, because no endpoint can be picked.
     pub(super) fn wait(&mut self, pool: &Arc<Pool>, now: Instant) -> Next {
-        let WhenNoneHealthy::Wait { limit, .. } = pool.spec().when_none_healthy else {
+        let WhenNoneHealthy::Wait { limit, .. } = pool.config().when_none_healthy else {
             return Next::Fail(Failure::NoHealthyEndpoint);
         };
         if limit.is_zero() {
@@ -93,6 +93,6 @@ impl Exchange {
     }
 
     fn retry_limit(&self) -> u8 {
-        self.pool().map_or(0, |pool| pool.spec().retry.limit)
+        self.pool().map_or(0, |pool| pool.config().retry.limit)
     }
 }

@@ -239,7 +239,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         write: impl FnOnce(&OutgoingRequest<'_, C::Request<'_>>) -> T,
     ) -> Result<T, Failed> {
         let (request, worker) = (self.client.request(), self.client.worker());
-        let host = self.exchange.endpoint().ok_or(Failure::Internal)?.written();
+        let host = self.exchange.endpoint().ok_or(Failure::Internal)?.authority();
         let mut edits = worker.edits.take();
         self.exchange.request_edits(&request, request.connection(), &mut edits);
         let upgrade = request.is_upgrade() && self.exchange.is_upgrade();

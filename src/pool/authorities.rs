@@ -28,11 +28,11 @@ impl Authorities {
         for endpoint in endpoints {
             // Nothing that a response names could be a unix socket.
             let Target::Inet(address) = endpoint.target() else { continue };
-            let written = endpoint.written().to_ascii_lowercase();
+            let authority = endpoint.authority().to_ascii_lowercase();
             names.addresses.insert(address.ip());
             names.authorities.insert(address.to_string().into());
-            names.hosts.insert(authority::host(&written).into());
-            names.authorities.insert(written.into());
+            names.hosts.insert(authority::host(&authority).into());
+            names.authorities.insert(authority.into());
         }
         names
     }

@@ -19,22 +19,22 @@ impl CheckId {
         Self(number)
     }
 
-    /// The check of an endpoint that the config calls `written`; `None`: its pool has no health check.
-    pub fn of(pool: &config::Pool, written: &str) -> Option<Self> {
+    /// The check of an endpoint with that authority; `None`: its pool has no health check.
+    pub fn of(pool: &config::Pool, authority: &str) -> Option<Self> {
         let check = pool.health_check.as_ref()?;
         let mut text = format!("within {} ms", check.timeout.as_millis());
         // The result of a TCP probe depends neither on the protocol nor on the endpoint's name.
         match &check.kind {
             CheckKind::Tcp => text += ", tcp",
             CheckKind::Grpc { service } => {
-                let _ = write!(text, ", grpc {service:?} of {written:?}");
+                let _ = write!(text, ", grpc {service:?} of {authority:?}");
             }
             CheckKind::Http { path, host, expect, headers } => {
                 let protocol = match pool.protocol {
                     EndpointProtocol::Http11 => "http/1.1",
                     EndpointProtocol::Http2 => "http/2",
                 };
-                let host = host.as_deref().unwrap_or(written);
+                let host = host.as_deref().unwrap_or(authority);
                 let _ = write!(text, ", {protocol} {path:?} of {host:?}, expect");
                 for range in expect {
                     let _ = write!(text, " {}-{}", range.start(), range.end());
@@ -45,16 +45,16 @@ impl CheckId {
             }
         }
         if let Some(tls) = &pool.tls {
-            text += &describe_tls(tls, written);
+            text += &describe_tls(tls, authority);
         }
         let first = digest(&SHA256, text.as_bytes()).as_ref().first_chunk().copied();
         Some(Self(u64::from_be_bytes(first.unwrap_or_default())))
     }
 }
 
-fn describe_tls(tls: &ClientTls, written: &str) -> String {
+fn describe_tls(tls: &ClientTls, authority: &str) -> String {
     let settings = &tls.settings;
-    let name = settings.name.as_deref().unwrap_or(written);
+    let name = settings.name.as_deref().unwrap_or(authority);
     let ca = settings.ca.as_deref();
     let identity = settings.identity.as_ref().map(|files| &files.cert);
     format!(", tls {name:?} by {ca:?}, as {identity:?}, verified {}, h2 {}", settings.verify, settings.http2)

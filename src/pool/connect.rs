@@ -85,13 +85,13 @@ pub const NO_HTTP2: &str = "the endpoint did not agree on HTTP/2 (ALPN)";
 #[error("{0}")]
 pub struct TlsFailure(String);
 
-pub async fn tls_connect<S>(stream: S, expected: &TlsTarget) -> io::Result<Stream>
+pub async fn tls_connect<S>(stream: S, target: &TlsTarget) -> io::Result<Stream>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + Sync + Debug + 'static,
 {
-    let connector = TlsConnector::from(expected.tls.config.clone());
-    match connector.connect(expected.name.clone(), stream).await {
-        Ok(stream) if expected.tls.settings.http2 && stream.get_ref().1.alpn_protocol() != Some(HTTP2) => {
+    let connector = TlsConnector::from(target.tls.config.clone());
+    match connector.connect(target.name.clone(), stream).await {
+        Ok(stream) if target.tls.settings.http2 && stream.get_ref().1.alpn_protocol() != Some(HTTP2) => {
             Err(io::Error::other(TlsFailure(NO_HTTP2.into())))
         }
         Ok(stream) => Ok(VirtualSocketStream::new(Box::new(TlsSocket(stream))).into()),
@@ -102,14 +102,14 @@ where
 /// Opens connections for probes.
 #[derive(Debug)]
 pub(super) struct ProbeConnector {
-    expected: Option<TlsTarget>,
+    target: Option<TlsTarget>,
     /// A connect is under way.
     connecting: AtomicBool,
 }
 
 impl ProbeConnector {
-    pub fn new(expected: Option<TlsTarget>) -> Arc<Self> {
-        Arc::new(Self { expected, connecting: AtomicBool::new(false) })
+    pub fn new(target: Option<TlsTarget>) -> Arc<Self> {
+        Arc::new(Self { target, connecting: AtomicBool::new(false) })
     }
 
     pub fn is_connecting(&self) -> bool {
@@ -134,8 +134,8 @@ impl ProbeConnector {
         Stream: From<S>,
     {
         self.connecting.store(false, Relaxed);
-        match &self.expected {
-            Some(expected) => tls_connect(stream, expected).await,
+        match &self.target {
+            Some(target) => tls_connect(stream, target).await,
             None => Ok(stream.into()),
         }
     }

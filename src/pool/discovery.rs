@@ -26,17 +26,17 @@ impl Discovery {
         Self { pool, table, resolver }
     }
 
-    fn backend(&self, place: usize, target: Target, label: &str, written: &Arc<str>) -> Option<Backend> {
-        let spec = self.pool.endpoints.get(place)?;
+    fn backend(&self, index: usize, target: Target, label: &str, authority: &Arc<str>) -> Option<Backend> {
+        let spec = self.pool.endpoints.get(index)?;
         let addr = match &target {
             Target::Inet(address) => PingoraAddr::Inet(*address),
             Target::Unix(path) => {
                 PingoraAddr::Unix(std::os::unix::net::SocketAddr::from_pathname(path).ok()?)
             }
         };
-        let check = CheckId::of(&self.pool, written);
-        let endpoint = self.table.endpoint(label, written, &target, check);
-        let member = Member { endpoint, place, weight: spec.weight, backup: spec.backup, check };
+        let check = CheckId::of(&self.pool, authority);
+        let endpoint = self.table.endpoint(label, authority, &target, check);
+        let member = Member { endpoint, index, weight: spec.weight, backup: spec.backup, check };
         let mut ext = http::Extensions::new();
         ext.insert(member);
         Some(Backend { addr, weight: usize::from(spec.weight), ext })
@@ -47,22 +47,22 @@ impl Discovery {
 impl ServiceDiscovery for Discovery {
     async fn discover(&self) -> pingora_core::Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
         let mut backends = BTreeSet::new();
-        for (place, spec) in self.pool.endpoints.iter().enumerate() {
+        for (index, spec) in self.pool.endpoints.iter().enumerate() {
             match &spec.address {
                 EndpointAddress::Inet(address) => {
-                    let written: Arc<str> = address.to_string().into();
-                    backends.extend(self.backend(place, Target::Inet(*address), &written, &written));
+                    let authority: Arc<str> = address.to_string().into();
+                    backends.extend(self.backend(index, Target::Inet(*address), &authority, &authority));
                 }
                 EndpointAddress::Unix(path) => {
                     let label = format!("unix:{}", path.display());
-                    let written: Arc<str> = "localhost".into();
-                    backends.extend(self.backend(place, Target::Unix(path.clone()), &label, &written));
+                    let authority: Arc<str> = "localhost".into();
+                    backends.extend(self.backend(index, Target::Unix(path.clone()), &label, &authority));
                 }
                 EndpointAddress::Name { host, port } => {
-                    let written: Arc<str> = format!("{host}:{port}").into();
+                    let authority: Arc<str> = format!("{host}:{port}").into();
                     for address in self.resolver.addresses(&(host.clone(), *port)) {
-                        let label = format!("{written} ({address})");
-                        backends.extend(self.backend(place, Target::Inet(address), &label, &written));
+                        let label = format!("{authority} ({address})");
+                        backends.extend(self.backend(index, Target::Inet(address), &label, &authority));
                     }
                 }
             }

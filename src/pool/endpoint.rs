@@ -46,8 +46,8 @@ impl fmt::Display for Target {
 pub struct Endpoint {
     /// Its name in logs and metrics: `10.0.0.1:3000`, `unix:/path`, or `name:port (10.0.0.1:3000)`.
     label: Arc<str>,
-    /// The address as the config has it: what `host: endpoint` sends.
-    written: Arc<str>,
+    /// Host and port as the config has them, `localhost` for a unix socket: what `host: endpoint` sends.
+    authority: Arc<str>,
     target: Target,
     health: Mutex<Health>,
     reachability: Reachability,
@@ -112,13 +112,13 @@ pub struct EndpointLoad {
 impl Endpoint {
     fn new(
         label: Arc<str>,
-        written: Arc<str>,
+        authority: Arc<str>,
         target: Target,
         health: Health,
         pool: Arc<InFlightLimit>,
     ) -> Self {
         let (reachability, backlog, counters) = Default::default();
-        Self { label, written, target, health: Mutex::new(health), reachability, backlog, counters, pool }
+        Self { label, authority, target, health: Mutex::new(health), reachability, backlog, counters, pool }
     }
 
     /// For tests that only need its name.
@@ -131,16 +131,16 @@ impl Endpoint {
         &self.label
     }
 
-    pub fn written(&self) -> &Arc<str> {
-        &self.written
+    pub fn authority(&self) -> &Arc<str> {
+        &self.authority
     }
 
     /// The TLS settings with the name that its certificate must have; `None`: without TLS. If it has no valid name, one
     /// that no certificate matches.
-    pub fn expected(&self, tls: &Option<Arc<ClientTls>>) -> Option<TlsTarget> {
+    pub fn tls_target(&self, tls: &Option<Arc<ClientTls>>) -> Option<TlsTarget> {
         let tls = tls.clone()?;
         let nobody = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
-        let name = tls.name(&self.written).unwrap_or(nobody);
+        let name = tls.name(&self.authority).unwrap_or(nobody);
         Some(TlsTarget { tls, name })
     }
 
@@ -395,7 +395,7 @@ impl EndpointTable {
     pub fn endpoint(
         &self,
         label: &str,
-        written: &Arc<str>,
+        authority: &Arc<str>,
         target: &Target,
         check: Option<CheckId>,
     ) -> Arc<Endpoint> {
@@ -407,7 +407,7 @@ impl EndpointTable {
             return known.clone();
         }
         let label: Arc<str> = label.into();
-        let new = Arc::new(self.new_endpoint(label.clone(), written.clone(), target.clone(), check));
+        let new = Arc::new(self.new_endpoint(label.clone(), authority.clone(), target.clone(), check));
         entries.insert(label, new.clone());
         new
     }
@@ -415,7 +415,7 @@ impl EndpointTable {
     fn new_endpoint(
         &self,
         label: Arc<str>,
-        written: Arc<str>,
+        authority: Arc<str>,
         target: Target,
         check: Option<CheckId>,
     ) -> Endpoint {
@@ -427,7 +427,7 @@ impl EndpointTable {
             Some(check) => known(check).unwrap_or_else(|| Health::checking(now)),
             None => Health::unchecked(now),
         };
-        let endpoint = Endpoint::new(label, written, target, health, self.in_flight_limit.clone());
+        let endpoint = Endpoint::new(label, authority, target, health, self.in_flight_limit.clone());
         if let Some((pool, known, address)) = &inherited {
             endpoint.add_counts(known.load(pool, address));
         }

@@ -12,7 +12,7 @@ use super::endpoint::Endpoint;
 pub struct Member {
     pub endpoint: Arc<Endpoint>,
     /// Index in the config, because Pingora sorts its backends by address.
-    pub place: usize,
+    pub index: usize,
     pub weight: u16,
     pub backup: bool,
     /// What the pool's health check asks it; `None`: there is no health check.

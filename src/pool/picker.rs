@@ -82,7 +82,7 @@ impl Picker {
 
     pub(super) fn set_members(&self, backends: &BTreeSet<Backend>) {
         let mut members: Vec<Backend> = backends.iter().cloned().collect();
-        members.sort_by_key(|backend| Member::of(backend).map_or(usize::MAX, |member| member.place));
+        members.sort_by_key(|backend| Member::of(backend).map_or(usize::MAX, |member| member.index));
         let mut current = self.members.lock();
         *current = members.into();
         self.publish(&current);

@@ -60,15 +60,15 @@ pub(super) struct Probe {
 
 impl Probe {
     pub fn new(endpoint: &Arc<Endpoint>, spec: &config::HealthCheck, pool: &config::Pool) -> Option<Self> {
-        let expected = endpoint.expected(&pool.tls);
-        let dial = ProbeConnector::new(expected.clone());
+        let tls_target = endpoint.tls_target(&pool.tls);
+        let dial = ProbeConnector::new(tls_target.clone());
         let check: Box<dyn HealthCheck + Send + Sync> = match &spec.kind {
             CheckKind::Tcp => return Self::tcp(endpoint, dial, spec.timeout),
             CheckKind::Grpc { service } => {
-                Box::new(Http2Check::grpc(endpoint, service, &expected, dial.clone())?)
+                Box::new(Http2Check::grpc(endpoint, service, &tls_target, dial.clone())?)
             }
             CheckKind::Http { .. } if pool.protocol == EndpointProtocol::Http2 => {
-                Box::new(Http2Check::get(endpoint, spec, &expected, dial.clone())?)
+                Box::new(Http2Check::get(endpoint, spec, &tls_target, dial.clone())?)
             }
             CheckKind::Http { .. } => {
                 let mut check = http_check(endpoint, spec)?;
@@ -136,7 +136,7 @@ impl Probe {
 
 fn http_check(endpoint: &Endpoint, spec: &config::HealthCheck) -> Option<HttpHealthCheck> {
     let CheckKind::Http { path, host, expect, headers } = &spec.kind else { return None };
-    let host = host.as_deref().unwrap_or(endpoint.written());
+    let host = host.as_deref().unwrap_or(endpoint.authority());
     let mut check = HttpHealthCheck::new(host, false);
     let mut request = RequestHeader::build("GET", path.as_bytes(), None).ok()?;
     request.insert_header(http::header::HOST, host).ok()?;

@@ -149,7 +149,7 @@ async fn watch_pool(pool: Arc<Pool>, probed: watch::Sender<bool>) {
         }
         // Reap the tasks of members that are gone.
         while checks.tasks.try_join_next().is_some() {}
-        sleep(pool.spec().resolve).await;
+        sleep(pool.config().resolve).await;
     }
 }
 
@@ -183,7 +183,7 @@ impl Checks {
 }
 
 fn has_names(pool: &Pool) -> bool {
-    pool.spec()
+    pool.config()
         .endpoints
         .iter()
         .any(|spec| matches!(spec.address, crate::config::EndpointAddress::Name { .. }))
@@ -193,10 +193,10 @@ fn has_names(pool: &Pool) -> bool {
 /// it is down.
 async fn check(pool: Arc<Pool>, member: Member, first: mpsc::Sender<()>) {
     let endpoint = &member.endpoint;
-    let spec = pool.spec().health_check.as_ref();
+    let spec = pool.config().health_check.as_ref();
     let probe = match spec {
         Some(_) => pool.probe_of(&member),
-        None => Probe::connect(endpoint, pool.spec()),
+        None => Probe::connect(endpoint, pool.config()),
     };
     let Some(probe) = probe else {
         log::error!(pool = &**pool.name(), endpoint = &**endpoint.label(); "endpoint cannot be probed");

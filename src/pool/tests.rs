@@ -15,7 +15,7 @@ use crate::config::{
     EndpointTimeouts, HealthCheck, HostHeader, PoolLimits, RequestLimit, Retry, RetryOn,
 };
 
-pub(super) fn spec(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config::Pool {
+pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config::Pool {
     let second = Duration::from_secs(1);
     let endpoints = (1u8..).zip(endpoints).map(|(index, (weight, backup))| EndpointSpec {
         address: EndpointAddress::Inet(([127, 0, 0, index], 3000).into()),
@@ -61,7 +61,7 @@ pub(super) fn no_wait() -> WhenNoneHealthy {
 
 /// A pool of endpoints `a`, `b`, `c` and so on, all probed and healthy.
 fn healthy(endpoints: &[(u16, bool)]) -> Arc<Pool> {
-    let pool = Pool::new(spec(endpoints, no_wait()), None, &Arc::default());
+    let pool = Pool::new(pool_config(endpoints, no_wait()), None, &Arc::default());
     for index in 0..endpoints.len() {
         set(&pool, index, true);
     }
@@ -185,7 +185,7 @@ fn backups_wait_until_no_other_is_healthy() {
 
 #[test]
 fn an_endpoint_that_has_not_been_probed_gets_nothing_while_another_is_healthy() {
-    let pool = Pool::new(spec(&[(1, false), (1, false)], no_wait()), None, &Arc::default());
+    let pool = Pool::new(pool_config(&[(1, false), (1, false)], no_wait()), None, &Arc::default());
     assert_eq!(
         counts(&picks(&pool, 4)),
         BTreeMap::from([('a', 2), ('b', 2)]),
@@ -339,9 +339,9 @@ async fn a_probe_that_cannot_connect_where_requests_can_says_nothing() {
     let held: Vec<Socket> = (0..100).map_while(fill).collect();
     assert!((1..100).contains(&held.len()));
 
-    let mut spec = spec(&[(1, false)], no_wait());
-    spec.endpoints[0].address = EndpointAddress::Unix(path);
-    let pool = Pool::new(spec, None, &Arc::default());
+    let mut config = pool_config(&[(1, false)], no_wait());
+    config.endpoints[0].address = EndpointAddress::Unix(path);
+    let pool = Pool::new(config, None, &Arc::default());
     let member = pool.members().swap_remove(0);
     let silent = ProbeResult::Failed("no connection within 1s".into());
     assert_eq!(pool.probe_once(&member).await, Some(silent));
@@ -368,11 +368,11 @@ async fn an_http_probe_that_cannot_connect_where_requests_can_says_nothing() {
     let held: Vec<_> = (0..100).map_while(connect).collect();
     assert!((1..100).contains(&held.len()));
 
-    let mut spec = spec(&[(1, false)], no_wait());
-    spec.endpoints[0].address = EndpointAddress::Inet(address);
-    let check = spec.health_check.as_mut().expect("there is one");
+    let mut config = pool_config(&[(1, false)], no_wait());
+    config.endpoints[0].address = EndpointAddress::Inet(address);
+    let check = config.health_check.as_mut().expect("there is one");
     check.kind = CheckKind::Http { path: "/".into(), host: None, expect: vec![200..=200], headers: vec![] };
-    let pool = Pool::new(spec, None, &Arc::default());
+    let pool = Pool::new(config, None, &Arc::default());
     let member = pool.members().swap_remove(0);
     let silent = ProbeResult::Failed("no answer within 1s".into());
     assert_eq!(pool.probe_once(&member).await, Some(silent));
@@ -396,8 +396,11 @@ async fn who_is_down_is_probed_early_and_sooner_where_requests_wait() {
     assert_eq!(started.elapsed().as_secs(), 60);
 
     let limit = Duration::from_secs(30);
-    let pool =
-        Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None, &Arc::default());
+    let pool = Pool::new(
+        pool_config(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }),
+        None,
+        &Arc::default(),
+    );
     set(&pool, 0, false);
     let endpoint = pool.members().swap_remove(0).endpoint;
     let (mut schedule, started) = (ProbeSchedule::new(), tokio::time::Instant::now());
@@ -413,8 +416,11 @@ async fn who_is_down_is_probed_early_and_sooner_where_requests_wait() {
 #[tokio::test]
 async fn another_config_wakes_those_who_wait() {
     let limit = Duration::from_secs(30);
-    let pool =
-        Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None, &Arc::default());
+    let pool = Pool::new(
+        pool_config(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }),
+        None,
+        &Arc::default(),
+    );
     set(&pool, 0, false);
     let (before, started) = (pool.wait(), Instant::now());
     pool.ask_again();
@@ -429,7 +435,8 @@ async fn another_config_wakes_those_who_wait() {
 
 #[test]
 fn fail_open_tries_those_that_are_not_healthy_and_says_so() {
-    let pool = Pool::new(spec(&[(1, false), (1, false)], WhenNoneHealthy::FailOpen), None, &Arc::default());
+    let pool =
+        Pool::new(pool_config(&[(1, false), (1, false)], WhenNoneHealthy::FailOpen), None, &Arc::default());
     set(&pool, 0, false);
     set(&pool, 1, false);
     for _ in 0..2 {
@@ -473,8 +480,11 @@ fn a_lease_counts_in_flight_until_it_is_dropped() {
 #[tokio::test]
 async fn the_passing_probe_itself_wakes_those_who_wait() {
     let limit = Duration::from_secs(30);
-    let pool =
-        Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None, &Arc::default());
+    let pool = Pool::new(
+        pool_config(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }),
+        None,
+        &Arc::default(),
+    );
     set(&pool, 0, false);
     let permit = pool.queue().expect("there is room");
     assert_eq!(pool.queue().err(), Some(QueueFull));
@@ -495,10 +505,10 @@ async fn the_passing_probe_itself_wakes_those_who_wait() {
 async fn those_who_wait_in_a_pool_that_a_reload_replaced_are_woken_too() {
     let limit = Duration::from_secs(30);
     let wait = WhenNoneHealthy::Wait { limit, queue: 1 };
-    let old = Pool::new(spec(&[(1, false)], wait.clone()), None, &Arc::default());
+    let old = Pool::new(pool_config(&[(1, false)], wait.clone()), None, &Arc::default());
     set(&old, 0, false);
     let wait_in_old = old.wait();
-    let new = Pool::new(spec(&[(2, false), (1, false)], wait), Some(&old), &Arc::default());
+    let new = Pool::new(pool_config(&[(2, false), (1, false)], wait), Some(&old), &Arc::default());
     let started = Instant::now();
     let (available, ()) = tokio::join!(wait_in_old.until_available(limit), async {
         tokio::task::yield_now().await;
@@ -511,8 +521,11 @@ async fn those_who_wait_in_a_pool_that_a_reload_replaced_are_woken_too() {
 #[tokio::test(start_paused = true)]
 async fn waiting_has_an_end() {
     let limit = Duration::from_secs(5);
-    let pool =
-        Pool::new(spec(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }), None, &Arc::default());
+    let pool = Pool::new(
+        pool_config(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }),
+        None,
+        &Arc::default(),
+    );
     set(&pool, 0, false);
     assert!(!pool.wait().until_available(limit).await);
 }
@@ -525,7 +538,8 @@ fn a_successor_keeps_the_live_state_of_the_endpoints_that_stay() {
         panic!("one is healthy")
     };
     drop(Lease::within_limit(endpoint, Holds::Connection));
-    let new = Pool::new(spec(&[(3, false), (1, false), (1, false)], no_wait()), Some(&old), &Arc::default());
+    let new =
+        Pool::new(pool_config(&[(3, false), (1, false), (1, false)], no_wait()), Some(&old), &Arc::default());
     let status = new.status();
     let states: Vec<_> = status.endpoints.iter().map(|endpoint| endpoint.state).collect();
     use EndpointState::{Checking, Healthy, Unhealthy};

@@ -26,7 +26,7 @@ pub struct Wait {
 impl Pool {
     /// Takes a place in the queue of requests that wait for an endpoint.
     pub fn queue(self: &Arc<Self>) -> Result<WaitPermit, QueueFull> {
-        let WhenNoneHealthy::Wait { queue, .. } = self.spec().when_none_healthy else {
+        let WhenNoneHealthy::Wait { queue, .. } = self.config().when_none_healthy else {
             return Err(QueueFull);
         };
         let permit = WaitPermit { pool: self.clone() };
@@ -49,7 +49,7 @@ impl Pool {
 
     /// Whether its requests wait when no endpoint can be picked.
     pub fn lets_wait(&self) -> bool {
-        matches!(self.spec().when_none_healthy, WhenNoneHealthy::Wait { limit, .. } if !limit.is_zero())
+        matches!(self.config().when_none_healthy, WhenNoneHealthy::Wait { limit, .. } if !limit.is_zero())
     }
 
     /// Wakes waiting requests because another config is in force, so that they are routed anew.

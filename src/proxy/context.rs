@@ -59,7 +59,7 @@ impl RequestState {
 
     /// The endpoint has the whole request: sets the limit for the response's head.
     pub fn awaits_response(&self) {
-        if let Some((busy, pool)) = self.busy.as_ref().zip(self.exchange.settings()) {
+        if let Some((busy, pool)) = self.busy.as_ref().zip(self.exchange.pool_config()) {
             busy.set_limit(pool.timeouts.response);
         }
     }
@@ -67,7 +67,7 @@ impl RequestState {
     /// More of the request's body is to come. An HTTP/2 endpoint that takes nothing of it ends no request in Pingora, so
     /// whoever is waited for has all the time that both may take.
     pub fn awaits_upload(&self) {
-        if let Some((busy, pool)) = self.busy.as_ref().zip(self.exchange.settings())
+        if let Some((busy, pool)) = self.busy.as_ref().zip(self.exchange.pool_config())
             && self.exchange.speaks_http2()
         {
             let client = self.exchange.listener().timeouts.body;
@@ -77,7 +77,7 @@ impl RequestState {
 
     /// The final response's head has arrived: sets the limit for its body, or none for a tunnel.
     pub fn awaits_body(&self, status: u16) {
-        match self.busy.as_ref().zip(self.exchange.settings()) {
+        match self.busy.as_ref().zip(self.exchange.pool_config()) {
             Some((busy, _)) if status == 101 => busy.clear_limits(),
             Some((busy, pool)) => busy.set_limit_per_read(pool.timeouts.idle),
             None => {}

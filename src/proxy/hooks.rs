@@ -89,7 +89,7 @@ impl ProxyHttp for Hooks {
         let now = Instant::now();
         state.exchange.connected(reused, now);
         let found = self.connections.get(fd).or_else(|| state.slot.as_ref().and_then(Slot::connection));
-        let keep_alive = state.exchange.pool().map(|pool| pool.spec().timeouts.keep_alive);
+        let keep_alive = state.exchange.pool().map(|pool| pool.config().timeouts.keep_alive);
         state.busy = found
             .zip(keep_alive)
             .map(|(connection, keep_alive)| Busy::new(connection, state.exchange.deadline(), keep_alive));
@@ -111,7 +111,7 @@ impl ProxyHttp for Hooks {
         state.exchange.request_edits(&**client, connection, &mut edits);
         edits::apply(request, &edits)?;
         heads::restore_credentials(client, request)?;
-        let secured = state.exchange.pool().is_some_and(|pool| pool.spec().tls.is_some());
+        let secured = state.exchange.pool().is_some_and(|pool| pool.config().tls.is_some());
         if version != Version::HTTP_2 || !http2 {
             heads::origin_form(request)?;
         }
@@ -208,7 +208,7 @@ impl ProxyHttp for Hooks {
         state.exchange.release_snapshot();
         if status == 101 {
             // Pingora's limit for a silent tunnel, too.
-            session.set_read_timeout(state.exchange.settings().map(|pool| pool.timeouts.tunnel));
+            session.set_read_timeout(state.exchange.pool_config().map(|pool| pool.timeouts.tunnel));
         }
         if session.req_header().version < Version::HTTP_11
             && response.headers.contains_key(header::TRANSFER_ENCODING)

@@ -16,7 +16,7 @@ pub fn build(
     connections: &Arc<Connections>,
     now: Instant,
 ) -> Option<(Box<HttpPeer>, Slot)> {
-    let timeouts = &exchange.pool()?.spec().timeouts;
+    let timeouts = &exchange.pool()?.config().timeouts;
     let left = exchange.deadline().map(|deadline| deadline.saturating_duration_since(now));
     let connect = left.map_or(timeouts.connect, |left| left.min(timeouts.connect));
     let mut peer = match exchange.endpoint()?.target() {
@@ -32,7 +32,7 @@ pub fn build(
     if exchange.speaks_http2() {
         options.set_http_version(2, 2);
     }
-    let tls = exchange.endpoint()?.expected(&exchange.pool()?.spec().tls);
+    let tls = exchange.endpoint()?.tls_target(&exchange.pool()?.config().tls);
     if tls.is_some() {
         // Pingora identifies idle connections by their descriptors, and sees none under TLS: it must not keep any.
         options.idle_timeout = Some(Duration::from_millis(1));

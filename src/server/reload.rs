@@ -248,7 +248,7 @@ impl Reloads {
             }
         }
         for pool in snapshot.pools() {
-            if pool.spec().tls.as_ref().is_some_and(|tls| !tls.settings.verify) {
+            if pool.config().tls.as_ref().is_some_and(|tls| !tls.settings.verify) {
                 log::warn!(pool = &**pool.name(); "certificates of endpoints are not verified");
             }
         }

@@ -74,11 +74,11 @@ impl ClientTls {
         Ok(Self { settings, config: Arc::new(config), watched_files })
     }
 
-    /// The server name of an endpoint, whose address is `written` in the config; `None`: there is no valid one.
-    pub fn name(&self, written: &str) -> Option<ServerName<'static>> {
+    /// The server name of an endpoint with that authority; `None`: there is no valid one.
+    pub fn name(&self, authority: &str) -> Option<ServerName<'static>> {
         let host = match &self.settings.name {
             Some(name) => name,
-            None => authority::host(written).trim_start_matches('[').trim_end_matches(']'),
+            None => authority::host(authority).trim_start_matches('[').trim_end_matches(']'),
         };
         ServerName::try_from(host.to_owned()).ok()
     }

@@ -41,7 +41,7 @@ async fn places(connections: &Arc<Connections>, pool: &Pool, count: usize) -> Ve
     let endpoint = pool.members().swap_remove(0).endpoint;
     let mut places = Vec::new();
     for _ in 0..count {
-        let permit = connections.permit(&endpoint, pool.spec(), Duration::from_secs(60)).await;
+        let permit = connections.permit(&endpoint, pool.config(), Duration::from_secs(60)).await;
         places.push(permit.expect("it is there"));
     }
     places
@@ -87,7 +87,7 @@ async fn a_lack_of_descriptors_is_nobodys_connect_timeout() {
     let endpoint = pool.members().swap_remove(0).endpoint;
     let connections = connections(0);
     let begun = tokio::time::Instant::now();
-    let permit = || connections.permit(&endpoint, pool.spec(), pool.spec().timeouts.connect);
+    let permit = || connections.permit(&endpoint, pool.config(), pool.config().timeouts.connect);
     let (first, second, third) = tokio::join!(permit(), permit(), permit());
     for permit in [first, second, third] {
         assert_eq!(permit.expect_err("there is no descriptor").failure, Failure::ResourcesShort);

@@ -7,7 +7,7 @@ use crate::config::{CheckKind, EndpointAddress, EndpointSpec};
 use crate::pool::probe_schedule::ProbeKind;
 use crate::pool::status::EndpointState::{Checking, Healthy, Unhealthy};
 use crate::pool::status::{EndpointState, PoolStatus};
-use crate::pool::tests::{equal, no_wait, picks, set, spec};
+use crate::pool::tests::{equal, no_wait, picks, pool_config, set};
 use crate::pool::{Picked, Pool, ProbeResult, TriedEndpoints};
 
 fn known(pools: &[Arc<Pool>], staying: &[&str]) -> Arc<KnownState> {
@@ -24,13 +24,13 @@ fn requests(status: PoolStatus) -> u64 {
 
 /// Of the endpoints that `equal(2)` has.
 fn renamed() -> crate::config::Pool {
-    crate::config::Pool { name: "renamed".into(), ..spec(&[(1, false), (1, false)], no_wait()) }
+    crate::config::Pool { name: "renamed".into(), ..pool_config(&[(1, false), (1, false)], no_wait()) }
 }
 
 fn named(host: &str, port: u16) -> crate::config::Pool {
     let address = EndpointAddress::Name { host: host.into(), port };
     let endpoints = vec![EndpointSpec { address, weight: 1, backup: false }];
-    crate::config::Pool { name: "named".into(), endpoints, ..spec(&[], no_wait()) }
+    crate::config::Pool { name: "named".into(), endpoints, ..pool_config(&[], no_wait()) }
 }
 
 #[test]
@@ -100,8 +100,8 @@ fn a_host_keeps_its_addresses_in_any_pool_and_with_any_port() {
     let found = vec![([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()];
     old.resolver.remember("named", ("app.test".into(), 80), Ok(found), SystemTime::now());
     old.find_members();
-    let spec = crate::config::Pool { name: "new".into(), ..named("app.test", 8080) };
-    let new = Pool::new(spec, None, &known(&[old], &["new"]));
+    let config = crate::config::Pool { name: "new".into(), ..named("app.test", 8080) };
+    let new = Pool::new(config, None, &known(&[old], &["new"]));
     let labels: Vec<String> =
         new.members().iter().map(|member| member.endpoint.label().to_string()).collect();
     assert_eq!(labels, ["app.test:8080 (10.0.0.1:8080)", "app.test:8080 (10.0.0.2:8080)"]);
@@ -140,11 +140,11 @@ fn twenty_thousand_endpoints_are_handed_over_in_parts() {
 #[test]
 fn probes_in_a_row_go_on_in_the_successor() {
     let thrice = |name: &str| {
-        let mut spec = crate::config::Pool { name: name.into(), ..renamed() };
-        if let Some(check) = &mut spec.health_check {
+        let mut config = crate::config::Pool { name: name.into(), ..renamed() };
+        if let Some(check) = &mut config.health_check {
             check.unhealthy_after = 3;
         }
-        spec
+        config
     };
     let fail = |pool: &Pool| {
         let member = pool.members().swap_remove(0);

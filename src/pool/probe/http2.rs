@@ -39,12 +39,12 @@ impl Http2Check {
     pub fn get(
         endpoint: &Endpoint,
         spec: &config::HealthCheck,
-        expected: &Option<TlsTarget>,
+        tls_target: &Option<TlsTarget>,
         dial: Arc<ProbeConnector>,
     ) -> Option<Self> {
         let CheckKind::Http { path, host, expect, headers } = &spec.kind else { return None };
-        let host = host.as_deref().unwrap_or(endpoint.written());
-        let mut request = Request::builder().method(Method::GET).uri(uri(expected, host, path)?);
+        let host = host.as_deref().unwrap_or(endpoint.authority());
+        let mut request = Request::builder().method(Method::GET).uri(uri(tls_target, host, path)?);
         for (name, value) in headers.iter().filter(|(name, _)| name != header::HOST) {
             request = request.header(name, value);
         }
@@ -56,12 +56,12 @@ impl Http2Check {
     pub fn grpc(
         endpoint: &Endpoint,
         service: &str,
-        expected: &Option<TlsTarget>,
+        tls_target: &Option<TlsTarget>,
         dial: Arc<ProbeConnector>,
     ) -> Option<Self> {
         let request = Request::builder()
             .method(Method::POST)
-            .uri(uri(expected, endpoint.written(), GRPC_CHECK)?)
+            .uri(uri(tls_target, endpoint.authority(), GRPC_CHECK)?)
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
             .header(header::USER_AGENT, USER_AGENT)
@@ -112,8 +112,8 @@ impl HealthCheck for Http2Check {
     }
 }
 
-fn uri(expected: &Option<TlsTarget>, host: &str, path: &str) -> Option<Uri> {
-    let scheme = if expected.is_some() { "https" } else { "http" };
+fn uri(tls_target: &Option<TlsTarget>, host: &str, path: &str) -> Option<Uri> {
+    let scheme = if tls_target.is_some() { "https" } else { "http" };
     Uri::builder().scheme(scheme).authority(host).path_and_query(path).build().ok()
 }
 

@@ -92,7 +92,7 @@ impl CertificateWatch {
 
 fn watched_files(snapshot: &Snapshot) -> Vec<WatchedFile> {
     let of_listeners = snapshot.listeners().iter().filter_map(|listener| listener.tls.as_ref());
-    let of_pools = snapshot.pools().iter().filter_map(|pool| pool.spec().tls.as_ref());
+    let of_pools = snapshot.pools().iter().filter_map(|pool| pool.config().tls.as_ref());
     let of_listeners = of_listeners.flat_map(|tls| &tls.watched_files);
     of_listeners.chain(of_pools.flat_map(|tls| &tls.watched_files)).cloned().collect()
 }

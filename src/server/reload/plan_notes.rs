@@ -106,7 +106,7 @@ impl CurrentEndpoints {
                 .filter(|name| name.addresses > 0)
                 .map(|name| name.name)
                 .collect();
-            let names = pool.spec().endpoints.iter().map(|spec| &spec.address);
+            let names = pool.config().endpoints.iter().map(|spec| &spec.address);
             let names = names.filter(|address| matches!(address, EndpointAddress::Name { .. }));
             let names = names.map(EndpointAddress::to_string).filter(|name| !resolved.contains(name));
             current.unresolved.extend(names.map(|name| key(pool.name(), &name)));
@@ -123,7 +123,7 @@ impl CurrentEndpoints {
     }
 
     fn is_checked(&self, item: &DiffItem) -> bool {
-        self.members(item).iter().any(|(pool, _)| pool.spec().health_check.is_some())
+        self.members(item).iter().any(|(pool, _)| pool.config().health_check.is_some())
     }
 
     fn arrival(&self, item: &DiffItem) -> Option<String> {
