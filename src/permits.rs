@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 pub struct Permits {
     taken: AtomicUsize,
     waiting: AtomicUsize,
-    left: Notify,
+    released: Notify,
 }
 
 /// One permit, free again when it is dropped.
@@ -32,11 +32,11 @@ impl Permits {
     }
 
     /// Returns when a permit has become free, or after `limit`: the number of permits may change, too.
-    pub async fn left(&self, limit: Duration) {
+    pub async fn released(&self, limit: Duration) {
         self.waiting.fetch_add(1, SeqCst);
         let _waiting = Waiting(&self.waiting);
         // The caller tries again, even after a timeout.
-        let _ = tokio::time::timeout(limit, self.left.notified()).await;
+        let _ = tokio::time::timeout(limit, self.released.notified()).await;
     }
 }
 
@@ -44,7 +44,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, SeqCst);
         if self.0.waiting.load(SeqCst) > 0 {
-            self.0.left.notify_waiters();
+            self.0.released.notify_waiters();
         }
     }
 }
@@ -78,9 +78,9 @@ mod tests {
         let permit = permits.take(1);
         let begun = tokio::time::Instant::now();
         let limit = Duration::from_secs(9);
-        tokio::join!(permits.left(limit), async { drop(permit) });
+        tokio::join!(permits.released(limit), async { drop(permit) });
         assert!(begun.elapsed() < limit);
-        permits.left(limit).await;
+        permits.released(limit).await;
         assert_eq!(begun.elapsed(), limit);
         assert_eq!(permits.waiting.load(SeqCst), 0);
     }

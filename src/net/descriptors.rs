@@ -115,7 +115,7 @@ impl Descriptors {
             }
             // The descriptor of a connection that was just closed may be free in a moment: closing another one at once
             // would be one too many.
-            self.endpoints.left(PAUSE).await;
+            self.endpoints.released(PAUSE).await;
         }
     }
 
@@ -128,7 +128,7 @@ impl Descriptors {
     /// moment.
     pub async fn relieve(&self, own: &dyn IdleStore, again: bool) {
         if !self.close_idle(Some(own)) || again {
-            self.endpoints.left(PAUSE).await;
+            self.endpoints.released(PAUSE).await;
         }
     }
 

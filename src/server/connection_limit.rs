@@ -125,8 +125,8 @@ impl ConnectionLimit {
             pause.report(&listener_state.listener);
         }
         match pause {
-            AcceptPause::InAll(_) => self.descriptors.clients.left(PAUSE).await,
-            AcceptPause::OfListener(_) => listener_state.permits.left(PAUSE).await,
+            AcceptPause::InAll(_) => self.descriptors.clients.released(PAUSE).await,
+            AcceptPause::OfListener(_) => listener_state.permits.released(PAUSE).await,
             AcceptPause::System(error) => {
                 // An idle connection to an endpoint is closed to free a descriptor. If the accept still fails, wait:
                 // the descriptor may not be free yet, and closing another connection at once would be one too many.
