@@ -45,7 +45,7 @@ use crate::pool::{Endpoint, Holds, Lease, LeaseOutcome, LeaseRequest, Leased, Po
 use crate::routing::RequestHead;
 use crate::snapshot::Route;
 use crate::telemetry::record::{AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
-use crate::tls::Secured;
+use crate::tls::TlsInfo;
 use grpc::GrpcCall;
 use hide_endpoint::HideEndpoint;
 use limits::HeadSize;
@@ -59,7 +59,7 @@ pub struct Exchange {
     scope: Scope,
     origin: Origin,
     /// `None`: the client's connection has no TLS.
-    secured: Option<Arc<Secured>>,
+    tls_info: Option<Arc<TlsInfo>>,
     idempotent: bool,
     upgrade: bool,
     short_of_memory: bool,
@@ -101,7 +101,7 @@ struct OpenAttempt {
 pub struct Arrival<'a, H> {
     pub head: &'a H,
     pub identity: ClientIdentity,
-    pub secured: Option<Arc<Secured>>,
+    pub tls_info: Option<Arc<TlsInfo>>,
     pub protocol: Protocol,
     /// The request target as sent.
     pub target: &'a str,
@@ -147,7 +147,7 @@ impl Exchange {
         let (head, listener) = (arrival.head, scope.listener());
         scope.counters().accept();
         let origin =
-            Origin::new(arrival.identity, arrival.secured.is_some(), &listener.trusted_proxies, head);
+            Origin::new(arrival.identity, arrival.tls_info.is_some(), &listener.trusted_proxies, head);
         let request_id = RequestId::of(head);
         let text = TextParts {
             method: head.method(),
@@ -165,7 +165,7 @@ impl Exchange {
             text: RequestText::new(text),
             path: None,
             protocol: arrival.protocol,
-            tls: arrival.secured.as_ref().map(|secured| secured.version),
+            tls: arrival.tls_info.as_ref().map(|info| info.version),
             status: 0,
             bytes_in: 0,
             bytes_out: 0,
@@ -201,7 +201,7 @@ impl Exchange {
             finished: false,
             scope: Scope::Request(scope),
             origin,
-            secured: arrival.secured,
+            tls_info: arrival.tls_info,
             record,
         }
     }

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use crate::body::{BodySink, BodySource};
 use crate::exchange::{ClientIdentity, Edits, Failure, RequestScope};
 use crate::message::{Onward, RequestFields, ResponseHead};
-use crate::tls::Secured;
+use crate::tls::TlsInfo;
 use crate::worker::Worker;
 use crate::worker::deadline::Timer;
 pub use request::{refuse, serve};
@@ -49,7 +49,7 @@ pub trait ClientStream: BodySource + BodySink {
     fn identity(&self) -> &ClientIdentity;
 
     /// The TLS session's properties; `None`: no TLS.
-    fn secured(&self) -> Option<&Arc<Secured>>;
+    fn tls_info(&self) -> Option<&Arc<TlsInfo>>;
 
     /// The snapshot in force and the listener; `None`: the listener is not there any more.
     fn scope_in_force(&self) -> Option<Arc<RequestScope>>;

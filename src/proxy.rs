@@ -60,7 +60,7 @@ impl Hooks {
         let arrival = Arrival {
             head: &**request,
             identity: client.identity.clone(),
-            secured: client.secured.clone(),
+            tls_info: client.tls_info.clone(),
             protocol: protocol(request.version),
             target: &String::from_utf8_lossy(request.raw_path()),
             upgrade: session.is_upgrade_req(),

@@ -1,13 +1,13 @@
 //! TLS: loads certificates and keys from files, and builds the rustls settings of listeners and pools from them.
 //!
 //! Nothing here handles connections. The code that does takes its settings from [`ServerTls`], and records the result
-//! of a handshake in [`Secured`].
+//! of a handshake in [`TlsInfo`].
 
 mod certificate;
 mod certificate_resolver;
 mod client;
 mod identity;
-mod secured;
+mod info;
 mod server;
 mod tickets;
 mod watched_file;
@@ -16,13 +16,13 @@ pub use certificate::{Certificate, CertificateFiles, CertificateStatus};
 pub use certificate_resolver::{CertificateResolver, UnknownNames};
 pub use client::{ClientSettings, ClientTls, HTTP2};
 pub use identity::Identity;
-pub use secured::Secured;
+pub use info::TlsInfo;
 pub use server::{ClientCertificates, ServerSettings, ServerTls, Tickets, Version};
 pub use watched_file::WatchedFile;
 
-/// The part of the TLS settings that is wrong.
+/// The TLS setting that is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum TlsSetting {
     Certificate,
     Key,
     Ocsp,
@@ -35,16 +35,16 @@ pub enum Part {
     Authority,
 }
 
-/// What is wrong with a part, and what to do about it.
+/// What is wrong with a setting, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsLoadError {
-    pub part: Part,
+    pub setting: TlsSetting,
     pub message: String,
     pub remedy: String,
 }
 
 impl TlsLoadError {
-    fn new(part: Part, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { part, message: message.into(), remedy: remedy.into() }
+    fn new(setting: TlsSetting, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { setting, message: message.into(), remedy: remedy.into() }
     }
 }

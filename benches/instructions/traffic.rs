@@ -132,7 +132,7 @@ pub fn begin(
     let arrival = Arrival {
         head,
         identity: ClientIdentity::Peer(client.clone()),
-        secured: None,
+        tls_info: None,
         protocol: Protocol::Http11,
         target: "/items/1?q=a",
         upgrade: false,

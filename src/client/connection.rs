@@ -26,7 +26,7 @@ use crate::net::buffer::{Buffer, HEAD};
 use crate::net::stream::Stream;
 use crate::part::Part;
 use crate::telemetry::record::ClientAddress;
-use crate::tls::{Secured, ServerTls};
+use crate::tls::{ServerTls, TlsInfo};
 use crate::worker::Worker;
 use crate::worker::deadline::{Elapsed, Phase, Timer};
 use crate::worker::handover::Handover;
@@ -66,7 +66,7 @@ pub struct Connection {
     requests: u64,
     pipelined: Pipelined,
     /// The TLS session's properties; `None`: no TLS.
-    pub secured: Option<Arc<Secured>>,
+    pub tls_info: Option<Arc<TlsInfo>>,
     /// When the connection's last wait ended; the clock is read only then.
     pub now: Instant,
 }
@@ -154,7 +154,7 @@ impl Connection {
             requests: 0,
             pipelined: Pipelined::default(),
             now: Instant::now(),
-            secured: None,
+            tls_info: None,
         }
     }
 
@@ -183,9 +183,9 @@ impl Connection {
         let Self { worker, stream, mut input, timer, .. } = self;
         let limit = listener.timeouts.handshake;
         match handshake::accept(&worker, stream, &mut input, &timer, &tls, limit).await {
-            Ok((stream, secured)) => {
+            Ok((stream, tls_info)) => {
                 let now = Instant::now();
-                Some(Self { worker, stream, input, timer, now, secured: Some(secured), ..self })
+                Some(Self { worker, stream, input, timer, now, tls_info: Some(tls_info), ..self })
             }
             Err(HandshakeError::Gone) => None,
             Err(HandshakeError::PlainHttp(stream)) => {
@@ -216,7 +216,7 @@ impl Connection {
         if self.listener().is_some_and(|listener| listener.engine == Engine::Pingora) {
             return Disposition::Pingora;
         }
-        match self.secured.as_ref().is_some_and(|secured| secured.http2) {
+        match self.tls_info.as_ref().is_some_and(|info| info.http2) {
             true => Disposition::Http2,
             false => self.requests().await,
         }
@@ -228,7 +228,7 @@ impl Connection {
             After::Flush => self.flush_and_close().await,
             After::Linger => Box::pin(self.linger()).await,
             After::Abort => self.stream.ends_with_reset(true),
-            After::KeepAlive | After::Close if self.secured.is_some() => Box::pin(self.close_tls()).await,
+            After::KeepAlive | After::Close if self.tls_info.is_some() => Box::pin(self.close_tls()).await,
             After::KeepAlive | After::Close => {}
         }
         self.release();
@@ -237,7 +237,7 @@ impl Connection {
     /// Sends the last bytes of the response and the end; lingers if the client has sent more. A close with bytes unread
     /// would send a reset instead, and the bytes that are held back would be lost.
     async fn flush_and_close(&mut self) {
-        match self.secured {
+        match self.tls_info {
             Some(_) => Box::pin(self.close_tls()).await,
             None => self.stream.shut_down_write(),
         }
@@ -256,15 +256,15 @@ impl Connection {
     /// Serves HTTP/2 to the end of the connection.
     async fn serve_http2(mut self) {
         let ahead = self.take_ahead();
-        let Self { worker, stream, identity, listener_state, secured, timer, .. } = self;
-        http2::serve(Shared::new(worker, identity, listener_state, secured, timer), stream, ahead).await;
+        let Self { worker, stream, identity, listener_state, tls_info, timer, .. } = self;
+        http2::serve(Shared::new(worker, identity, listener_state, tls_info, timer), stream, ahead).await;
     }
 
     /// Has the engine `pingora` serve the connection to its end.
     async fn hand_over(mut self) {
         let ahead = self.take_ahead();
-        let Self { worker, stream, identity, listener_state, secured, .. } = self;
-        worker.other_engine.serve(Handover { stream, ahead, identity, listener_state, secured }).await;
+        let Self { worker, stream, identity, listener_state, tls_info, .. } = self;
+        worker.other_engine.serve(Handover { stream, ahead, identity, listener_state, tls_info }).await;
     }
 
     /// Takes the bytes that have been read, for another protocol or engine.
@@ -374,7 +374,7 @@ impl Connection {
         if self.input.is_empty() && !self.first_bytes(listener).await {
             return Arrived::Nothing;
         }
-        let mut may_be_http2 = self.requests == 0 && listener.h2c && self.secured.is_none();
+        let mut may_be_http2 = self.requests == 0 && listener.h2c && self.tls_info.is_none();
         let mut partial = false;
         loop {
             let bytes = self.input.bytes();

@@ -8,7 +8,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
-use crate::tls::{Secured, ServerTls};
+use crate::tls::{ServerTls, TlsInfo};
 use crate::worker::Worker;
 use crate::worker::deadline::{Elapsed, Timer};
 
@@ -38,7 +38,7 @@ pub async fn accept(
     timer: &Timer,
     tls: &Arc<ServerTls>,
     limit: Duration,
-) -> Result<(Stream, Arc<Secured>), HandshakeError> {
+) -> Result<(Stream, Arc<TlsInfo>), HandshakeError> {
     timer.set(limit);
     let accepted = timer.before_deadline(async {
         if input.is_empty() {
@@ -60,8 +60,8 @@ pub async fn accept(
         let acceptor = TlsAcceptor::from(tls.config.clone());
         match acceptor.accept_with(socket, |session| feed(session, &ahead)).await {
             Ok(stream) => {
-                let secured = Arc::new(Secured::of(stream.get_ref().1, tls));
-                Ok((Stream::Tls(Box::new(TlsStream::Server(stream))), secured))
+                let tls_info = Arc::new(TlsInfo::of(stream.get_ref().1, tls));
+                Ok((Stream::Tls(Box::new(TlsStream::Server(stream))), tls_info))
             }
             Err(error) => Err(failed(error.to_string())),
         }

@@ -16,7 +16,7 @@ use crate::http1::chunked;
 use crate::http1::head::{HeadRoom, RequestView};
 use crate::http1::write::{self, ResponseForm};
 use crate::message::{Framing, Onward, ResponseHead, Version};
-use crate::tls::Secured;
+use crate::tls::TlsInfo;
 use crate::worker::Worker;
 use crate::worker::deadline::Timer;
 
@@ -114,8 +114,8 @@ impl ClientStream for Http1Client<'_> {
         &self.connection.identity
     }
 
-    fn secured(&self) -> Option<&Arc<Secured>> {
-        self.connection.secured.as_ref()
+    fn tls_info(&self) -> Option<&Arc<TlsInfo>> {
+        self.connection.tls_info.as_ref()
     }
 
     fn scope_in_force(&self) -> Option<Arc<RequestScope>> {

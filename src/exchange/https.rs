@@ -10,8 +10,8 @@ use crate::authority;
 impl Exchange {
     /// Refuses a host whose certificate the client has not seen (RFC 9110, section 15.5.20).
     pub(super) fn check_certificate(&self, host: &str) -> Result<(), Failure> {
-        match &self.secured {
-            Some(secured) if !secured.is_for(host) => Err(Failure::Misdirected),
+        match &self.tls_info {
+            Some(info) if !info.is_for(host) => Err(Failure::Misdirected),
             _ => Ok(()),
         }
     }
@@ -53,7 +53,7 @@ impl Exchange {
 
     /// Sets the fields that tell the endpoint about the client's certificate.
     pub(super) fn set_client_cert_fields(&self, edits: &mut Edits) {
-        let Some(client) = self.secured.as_ref().and_then(|secured| secured.client.as_ref()) else { return };
+        let Some(client) = self.tls_info.as_ref().and_then(|info| info.client.as_ref()) else { return };
         edits.set_with("client-cert", |value| {
             // RFC 9440, section 2.2: a byte sequence of RFC 8941.
             for part in [":", &client.der_base64, ":"] {

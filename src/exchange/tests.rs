@@ -44,7 +44,7 @@ fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {
     let arrival = Arrival {
         head,
         identity: ClientIdentity::Peer(ClientAddress::inet(([192, 0, 2, 1], 4000).into())),
-        secured: None,
+        tls_info: None,
         protocol: Protocol::Http11,
         target: &target,
         upgrade: false,

@@ -71,7 +71,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         let arrival = Arrival {
             head: &head,
             identity: client.identity().clone(),
-            secured: client.secured().cloned(),
+            tls_info: client.tls_info().cloned(),
             protocol: match head.version() {
                 Version::Http10 => Protocol::Http10,
                 Version::Http11 => Protocol::Http11,

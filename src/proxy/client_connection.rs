@@ -18,14 +18,14 @@ use super::stream::PingoraStream;
 use crate::client::http2::SMALL_MESSAGES;
 use crate::exchange::ClientIdentity;
 use crate::listener_state::ListenerState;
-use crate::tls::Secured;
+use crate::tls::TlsInfo;
 use crate::worker::handover::{Handover, OtherEngine};
 
 /// The state of one client's connection.
 pub struct ClientConnection {
     pub identity: ClientIdentity,
     pub listener_state: Arc<ListenerState>,
-    pub secured: Option<Arc<Secured>>,
+    pub tls_info: Option<Arc<TlsInfo>>,
     stage: AtomicU8,
     idle: Notify,
     /// The last response does not wait for the rest of its request.
@@ -56,12 +56,12 @@ impl ClientConnection {
     fn new(
         identity: ClientIdentity,
         listener_state: Arc<ListenerState>,
-        secured: Option<Arc<Secured>>,
+        tls_info: Option<Arc<TlsInfo>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             identity,
             listener_state,
-            secured,
+            tls_info,
             stage: AtomicU8::new(BUSY),
             idle: Notify::new(),
             unread: AtomicBool::new(false),
@@ -153,10 +153,10 @@ impl OtherEngine for PingoraEngine {
         let told_within = self.hooks.drain_idle();
         let h2c = self.hooks.takes_h2c(&handover.listener_state);
         Box::pin(async move {
-            let Handover { stream, ahead, identity, listener_state, secured } = handover;
+            let Handover { stream, ahead, identity, listener_state, tls_info } = handover;
             let leaving = listener_state.leaving();
-            let has_tls = secured.is_some();
-            let client = ClientConnection::new(identity, listener_state, secured);
+            let has_tls = tls_info.is_some();
+            let client = ClientConnection::new(identity, listener_state, tls_info);
             let mut stream = PingoraStream::new(stream, ahead, client.clone());
             if h2c && !has_tls && !matches!(timeout(FIRST_BYTES, stream.find_http2()).await, Ok(Ok(()))) {
                 return;

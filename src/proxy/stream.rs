@@ -70,7 +70,7 @@ impl PingoraStream {
         let digest =
             response.map(|none| Arc::new(ProxyDigest::new(Box::new(none), Some(Box::new(client.clone())))));
         let socket = Arc::new(socket);
-        let http2 = client.secured.as_ref().is_some_and(|secured| secured.http2);
+        let http2 = client.tls_info.as_ref().is_some_and(|info| info.http2);
         Self { stream, ahead, client, socket, digest, http2, closing: None }
     }
 

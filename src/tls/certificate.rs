@@ -13,7 +13,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-use super::{Part, TlsLoadError, WatchedFile};
+use super::{TlsLoadError, TlsSetting, WatchedFile};
 
 /// Certificates that expire within this time cause a warning.
 const EXPIRY_WARNING: Duration = Duration::from_secs(21 * 24 * 60 * 60);
@@ -56,12 +56,12 @@ pub struct Certificate {
 impl Certificate {
     pub fn load(files: &CertificateFiles) -> Result<Self, TlsLoadError> {
         let mut watched_files = Vec::new();
-        let chain = read_certificates(&files.cert, Part::Certificate, &mut watched_files)?;
+        let chain = read_certificates(&files.cert, TlsSetting::Certificate, &mut watched_files)?;
         let key = private_key(&files.key, &mut watched_files)?;
         let ocsp = files.ocsp.as_deref().map(|path| ocsp(path, &mut watched_files)).transpose()?;
         let signer = any_supported_type(&key).map_err(|_| {
             let message = format!("the key in {} is of no kind that is used", files.key.display());
-            TlsLoadError::new(Part::Key, message, "use an ECDSA, RSA or Ed25519 key")
+            TlsLoadError::new(TlsSetting::Key, message, "use an ECDSA, RSA or Ed25519 key")
         })?;
         let facts = Facts::of(&chain, &files.cert)?;
         let mut certified = CertifiedKey::new(chain, signer);
@@ -72,7 +72,11 @@ impl Certificate {
                 files.key.display(),
                 files.cert.display()
             );
-            return Err(TlsLoadError::new(Part::Key, message, "name the two files that belong together"));
+            return Err(TlsLoadError::new(
+                TlsSetting::Key,
+                message,
+                "name the two files that belong together",
+            ));
         }
         let Facts { names, not_before, not_after, in_order, has_issuer } = facts;
         Ok(Self {
@@ -150,7 +154,7 @@ impl Facts {
             chain.iter().map(|der| X509Certificate::from_der(der).map(|(_, parsed)| parsed)).collect();
         let unreadable = || {
             let message = format!("{} holds something that is no certificate", path.display());
-            TlsLoadError::new(Part::Certificate, message, PEM)
+            TlsLoadError::new(TlsSetting::Certificate, message, PEM)
         };
         let parsed = parsed.map_err(|_| unreadable())?;
         let leaf = parsed.first().ok_or_else(unreadable)?;
@@ -185,15 +189,15 @@ fn time(timestamp: i64) -> SystemTime {
 /// The certificates of a PEM file, at least one.
 pub(super) fn read_certificates(
     path: &Path,
-    part: Part,
+    setting: TlsSetting,
     watched_files: &mut Vec<WatchedFile>,
 ) -> Result<Vec<CertificateDer<'static>>, TlsLoadError> {
-    let (text, source) = WatchedFile::read(part, path)?;
+    let (text, source) = WatchedFile::read(setting, path)?;
     watched_files.push(source);
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(TlsLoadError::new(part, format!("{} holds no certificate", path.display()), PEM)),
+        _ => Err(TlsLoadError::new(setting, format!("{} holds no certificate", path.display()), PEM)),
     }
 }
 
@@ -201,22 +205,22 @@ fn private_key(
     path: &Path,
     watched_files: &mut Vec<WatchedFile>,
 ) -> Result<PrivateKeyDer<'static>, TlsLoadError> {
-    let (text, source) = WatchedFile::read(Part::Key, path)?;
+    let (text, source) = WatchedFile::read(TlsSetting::Key, path)?;
     watched_files.push(source);
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
         let remedy = "it must be PEM, whole, and without a passphrase";
-        TlsLoadError::new(Part::Key, format!("{} holds no private key", path.display()), remedy)
+        TlsLoadError::new(TlsSetting::Key, format!("{} holds no private key", path.display()), remedy)
     })
 }
 
 fn ocsp(path: &Path, watched_files: &mut Vec<WatchedFile>) -> Result<Vec<u8>, TlsLoadError> {
-    let (response, source) = WatchedFile::read(Part::Ocsp, path)?;
+    let (response, source) = WatchedFile::read(TlsSetting::Ocsp, path)?;
     watched_files.push(source);
     // The tag of a DER SEQUENCE (RFC 6960, section 4.2.1).
     if response.first() != Some(&0x30) {
         let message = format!("{} holds no OCSP response", path.display());
         return Err(TlsLoadError::new(
-            Part::Ocsp,
+            TlsSetting::Ocsp,
             message,
             "it must be DER, as `openssl ocsp -respout` writes it",
         ));

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::certificate::{Certificate, CertificateFiles, read_certificates};
-use super::{Part, TlsLoadError, WatchedFile};
+use super::{TlsLoadError, TlsSetting, WatchedFile};
 use crate::authority;
 
 /// The name of HTTP/2 in ALPN (RFC 9113, section 3.2).
@@ -57,7 +57,7 @@ impl ClientTls {
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| {
-                TlsLoadError::new(Part::Ciphers, error.to_string(), "this is a fault in evenkeel")
+                TlsLoadError::new(TlsSetting::Ciphers, error.to_string(), "this is a fault in evenkeel")
             })?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
@@ -95,10 +95,14 @@ fn verifier(
     let mut roots = RootCertStore::empty();
     match &settings.ca {
         Some(ca) => {
-            for authority in read_certificates(ca, Part::Authority, watched_files)? {
+            for authority in read_certificates(ca, TlsSetting::Authority, watched_files)? {
                 roots.add(authority).map_err(|error| {
                     let message = format!("{} holds no authority that can be used: {error}", ca.display());
-                    TlsLoadError::new(Part::Authority, message, "it must hold the CA certificates, as PEM")
+                    TlsLoadError::new(
+                        TlsSetting::Authority,
+                        message,
+                        "it must hold the CA certificates, as PEM",
+                    )
                 })?;
             }
         }
@@ -108,7 +112,7 @@ fn verifier(
             if roots.is_empty() {
                 let remedy = "install ca-certificates, or name the authorities with `ca`";
                 return Err(TlsLoadError::new(
-                    Part::Authority,
+                    TlsSetting::Authority,
                     "the system has no authorities to trust",
                     remedy,
                 ));
@@ -117,7 +121,11 @@ fn verifier(
     }
     let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
     built.map(|verifier| verifier as _).map_err(|error| {
-        TlsLoadError::new(Part::Authority, error.to_string(), "it must hold the CA certificates, as PEM")
+        TlsLoadError::new(
+            TlsSetting::Authority,
+            error.to_string(),
+            "it must hold the CA certificates, as PEM",
+        )
     })
 }
 

@@ -11,7 +11,7 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use super::certificate::{Certificate, read_certificates};
 use super::certificate_resolver::{CertificateResolver, UnknownNames};
-use super::{Part, TlsLoadError, WatchedFile, tickets};
+use super::{TlsLoadError, TlsSetting, WatchedFile, tickets};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
@@ -89,9 +89,10 @@ fn config(
         Version::Tls12 => &[&version::TLS13, &version::TLS12],
         Version::Tls13 => &[&version::TLS13],
     };
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(versions)
-        .map_err(|_| TlsLoadError::new(Part::Ciphers, "no cipher suite is left for the versions", REMEDY))?;
+    let builder =
+        ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).map_err(
+            |_| TlsLoadError::new(TlsSetting::Ciphers, "no cipher suite is left for the versions", REMEDY),
+        )?;
     let builder = match verifier(settings, provider, watched_files)? {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
@@ -118,12 +119,12 @@ fn provider(settings: &ServerSettings) -> Result<CryptoProvider, TlsLoadError> {
     if !settings.ciphers.is_empty() {
         let known = std::mem::take(&mut provider.cipher_suites);
         provider.cipher_suites = select(&settings.ciphers, &known, |suite| format!("{:?}", suite.suite()))
-            .map_err(|unknown| unknown.error(Part::Ciphers, "a cipher suite"))?;
+            .map_err(|unknown| unknown.error(TlsSetting::Ciphers, "a cipher suite"))?;
     }
     if !settings.key_exchange.is_empty() {
         let known = std::mem::take(&mut provider.kx_groups);
         provider.kx_groups = select(&settings.key_exchange, &known, |group| format!("{:?}", group.name()))
-            .map_err(|unknown| unknown.error(Part::KeyExchange, "a key exchange"))?;
+            .map_err(|unknown| unknown.error(TlsSetting::KeyExchange, "a key exchange"))?;
     }
     Ok(provider)
 }
@@ -134,9 +135,9 @@ struct Unknown {
 }
 
 impl Unknown {
-    fn error(self, part: Part, what: &str) -> TlsLoadError {
+    fn error(self, setting: TlsSetting, what: &str) -> TlsLoadError {
         let remedy = format!("write some of {}", self.known.join(", "));
-        TlsLoadError::new(part, format!("`{}` is not {what}", self.word), remedy)
+        TlsLoadError::new(setting, format!("`{}` is not {what}", self.word), remedy)
     }
 }
 
@@ -157,10 +158,10 @@ fn verifier(
     let ClientCertificates::On { ca, required } = &settings.client_certificates else { return Ok(None) };
     let wrong = |error: String| {
         let message = format!("{} holds no authority that can be used: {error}", ca.display());
-        TlsLoadError::new(Part::ClientAuthority, message, "it must hold the CA certificates, as PEM")
+        TlsLoadError::new(TlsSetting::ClientAuthority, message, "it must hold the CA certificates, as PEM")
     };
     let mut roots = RootCertStore::empty();
-    for authority in read_certificates(ca, Part::ClientAuthority, watched_files)? {
+    for authority in read_certificates(ca, TlsSetting::ClientAuthority, watched_files)? {
         roots.add(authority).map_err(|error| wrong(error.to_string()))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);

@@ -11,7 +11,7 @@ use rustls::crypto::GetRandomFailed;
 use rustls::server::ProducesTickets;
 use rustls::ticketer::TicketRotator;
 
-use super::{Part, TlsLoadError, WatchedFile};
+use super::{TlsLoadError, TlsSetting, WatchedFile};
 
 const KEY_BYTES: usize = 32;
 
@@ -30,17 +30,21 @@ pub fn ticketer(
     let Some(path) = keys else {
         let rotating = TicketRotator::new(seconds / 2, own_keys);
         return rotating.map(|rotating| Arc::new(rotating) as _).map_err(|error| {
-            TlsLoadError::new(Part::TicketKeys, format!("no random key: {error}"), "try again")
+            TlsLoadError::new(TlsSetting::TicketKeys, format!("no random key: {error}"), "try again")
         });
     };
-    let (content, source) = WatchedFile::read(Part::TicketKeys, path)?;
+    let (content, source) = WatchedFile::read(TlsSetting::TicketKeys, path)?;
     watched_files.push(source);
     let text = String::from_utf8_lossy(&content);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let keys: Option<Vec<_>> = lines.iter().map(|line| key(line)).collect();
     match keys {
         Some(keys) if !keys.is_empty() => Ok(Arc::new(Keys { keys, lifetime: seconds })),
-        _ => Err(TlsLoadError::new(Part::TicketKeys, format!("{} holds no keys", path.display()), REMEDY)),
+        _ => Err(TlsLoadError::new(
+            TlsSetting::TicketKeys,
+            format!("{} holds no keys", path.display()),
+            REMEDY,
+        )),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use super::{Part, TlsLoadError};
+use super::{TlsLoadError, TlsSetting};
 use crate::file;
 
 /// More than any certificate, key or list of authorities takes.
@@ -17,7 +17,7 @@ pub struct WatchedFile {
 }
 
 impl WatchedFile {
-    pub(super) fn read(part: Part, path: &Path) -> Result<(Vec<u8>, Self), TlsLoadError> {
+    pub(super) fn read(setting: TlsSetting, path: &Path) -> Result<(Vec<u8>, Self), TlsLoadError> {
         match file::read(path, BYTES_MAX) {
             Ok(content) => {
                 let loaded = hash(&Ok(&content));
@@ -25,7 +25,7 @@ impl WatchedFile {
             }
             Err(error) => {
                 let message = format!("cannot read {}: {error}", path.display());
-                Err(TlsLoadError::new(part, message, "name a file that the process may read"))
+                Err(TlsLoadError::new(setting, message, "name a file that the process may read"))
             }
         }
     }

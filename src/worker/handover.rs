@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::exchange::ClientIdentity;
 use crate::listener_state::ListenerState;
 use crate::net::stream::Stream;
-use crate::tls::Secured;
+use crate::tls::TlsInfo;
 
 /// A client's connection, with all that the other engine needs to know of it.
 pub struct Handover {
@@ -15,7 +15,7 @@ pub struct Handover {
     pub ahead: Vec<u8>,
     pub identity: ClientIdentity,
     pub listener_state: Arc<ListenerState>,
-    pub secured: Option<Arc<Secured>>,
+    pub tls_info: Option<Arc<TlsInfo>>,
 }
 
 /// The engine that takes over such connections.

@@ -18,7 +18,7 @@ use crate::exchange::{ClientIdentity, Edits, Failed, Failure, RequestScope};
 use crate::forward::{ClientStream, Ending};
 use crate::http1::write;
 use crate::message::{Framing, Http2Request, Onward, ResponseHead, put_edits};
-use crate::tls::Secured;
+use crate::tls::TlsInfo;
 use crate::websocket;
 use crate::worker::Worker;
 use crate::worker::deadline::Timer;
@@ -182,8 +182,8 @@ impl ClientStream for Http2Client {
         &self.shared.identity
     }
 
-    fn secured(&self) -> Option<&Arc<Secured>> {
-        self.shared.secured.as_ref()
+    fn tls_info(&self) -> Option<&Arc<TlsInfo>> {
+        self.shared.tls_info.as_ref()
     }
 
     fn scope_in_force(&self) -> Option<Arc<RequestScope>> {

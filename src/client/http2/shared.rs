@@ -11,7 +11,7 @@ use super::flood_guard::FloodGuard;
 use super::sent_frames::SentFrames;
 use crate::exchange::{ClientIdentity, RequestScope};
 use crate::listener_state::ListenerState;
-use crate::tls::Secured;
+use crate::tls::TlsInfo;
 use crate::worker::Worker;
 use crate::worker::deadline::{Phase, Timer};
 use crate::worker::http2_permits;
@@ -26,7 +26,7 @@ pub struct Shared {
     pub worker: Rc<Worker>,
     pub identity: ClientIdentity,
     pub listener_state: Arc<ListenerState>,
-    pub secured: Option<Arc<Secured>>,
+    pub tls_info: Option<Arc<TlsInfo>>,
     /// Of the connection; each stream has its own.
     pub timer: Timer,
     pub received: RefCell<FloodGuard>,
@@ -48,7 +48,7 @@ impl Shared {
         worker: Rc<Worker>,
         identity: ClientIdentity,
         listener_state: Arc<ListenerState>,
-        secured: Option<Arc<Secured>>,
+        tls_info: Option<Arc<TlsInfo>>,
         timer: Timer,
     ) -> Rc<Self> {
         let now = Instant::now();
@@ -56,7 +56,7 @@ impl Shared {
             worker,
             identity,
             listener_state,
-            secured,
+            tls_info,
             timer,
             received: RefCell::new(FloodGuard::new(now)),
             sent: RefCell::default(),

@@ -39,7 +39,7 @@ fn log(
     let arrival = Arrival {
         head,
         identity: shared.identity.clone(),
-        secured: shared.secured.clone(),
+        tls_info: shared.tls_info.clone(),
         protocol: Protocol::Http2,
         target,
         upgrade: false,

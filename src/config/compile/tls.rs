@@ -16,8 +16,8 @@ use crate::config::raw::{
 use crate::config::scalar::Text;
 use crate::config::source::Span;
 use crate::tls::{
-    Certificate, CertificateFiles, ClientCertificates, ClientSettings, ClientTls, Part, ServerSettings,
-    ServerTls, Tickets, TlsLoadError,
+    Certificate, CertificateFiles, ClientCertificates, ClientSettings, ClientTls, ServerSettings, ServerTls,
+    Tickets, TlsLoadError, TlsSetting,
 };
 
 impl Compiler<'_> {
@@ -45,7 +45,7 @@ impl Compiler<'_> {
         match ServerTls::new(settings, certificates) {
             Ok(tls) => Some(Arc::new(tls)),
             Err(error) => {
-                let span = part(section, error.part);
+                let span = span_of(section, error.setting);
                 self.context.error(span, error.message, error.remedy);
                 None
             }
@@ -94,10 +94,10 @@ impl Compiler<'_> {
         };
         match ClientTls::new(settings) {
             Ok(tls) => Some(Arc::new(tls)),
-            Err(TlsLoadError { part, message, remedy }) => {
-                let written = match part {
-                    Part::Key => &section.key,
-                    Part::Certificate => &section.cert,
+            Err(TlsLoadError { setting, message, remedy }) => {
+                let written = match setting {
+                    TlsSetting::Key => &section.key,
+                    TlsSetting::Certificate => &section.cert,
                     _ => &section.ca,
                 };
                 self.context.error(written.as_ref().map_or(section.span, |file| file.span), message, remedy);
@@ -125,10 +125,10 @@ impl Compiler<'_> {
                 }
                 Some(certificate)
             }
-            Err(TlsLoadError { part, message, remedy }) => {
-                let span = match part {
-                    Part::Key => key.span,
-                    Part::Ocsp => section.ocsp.as_ref().map_or(cert.span, |ocsp| ocsp.span),
+            Err(TlsLoadError { setting, message, remedy }) => {
+                let span = match setting {
+                    TlsSetting::Key => key.span,
+                    TlsSetting::Ocsp => section.ocsp.as_ref().map_or(cert.span, |ocsp| ocsp.span),
                     _ => cert.span,
                 };
                 self.context.error(span, message, remedy);
@@ -138,15 +138,15 @@ impl Compiler<'_> {
     }
 }
 
-/// The place of a part of the settings.
-fn part(section: &Spanned<TlsSection>, part: Part) -> Span {
+/// Where the section has this setting.
+fn span_of(section: &Spanned<TlsSection>, setting: TlsSetting) -> Span {
     let (ciphers, exchange) = (section.ciphers.as_ref(), section.key_exchange.as_ref());
-    match part {
-        Part::Ciphers => ciphers.map_or(section.span, |list| list.span),
-        Part::KeyExchange => exchange.map_or(section.span, |list| list.span),
-        Part::TicketKeys => section.session_tickets.span,
-        Part::ClientAuthority => section.client_certificates.span,
-        Part::Certificate | Part::Key | Part::Ocsp | Part::Authority => section.span,
+    match setting {
+        TlsSetting::Ciphers => ciphers.map_or(section.span, |list| list.span),
+        TlsSetting::KeyExchange => exchange.map_or(section.span, |list| list.span),
+        TlsSetting::TicketKeys => section.session_tickets.span,
+        TlsSetting::ClientAuthority => section.client_certificates.span,
+        TlsSetting::Certificate | TlsSetting::Key | TlsSetting::Ocsp | TlsSetting::Authority => section.span,
     }
 }
 

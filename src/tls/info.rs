@@ -11,7 +11,7 @@ use crate::authority;
 
 /// A client's TLS session after the handshake.
 #[derive(Debug)]
-pub struct Secured {
+pub struct TlsInfo {
     /// The name that the client asked for (SNI), in lower case.
     pub server_name: Option<Box<str>>,
     /// HTTP/2 was negotiated by ALPN.
@@ -23,7 +23,7 @@ pub struct Secured {
     resolver: Arc<CertificateResolver>,
 }
 
-impl Secured {
+impl TlsInfo {
     pub fn of(session: &ServerConnection, tls: &ServerTls) -> Self {
         let certificate = session.peer_certificates().and_then(<[_]>::first);
         Self {
