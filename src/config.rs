@@ -64,12 +64,12 @@ pub enum LoadError {
 
 /// Reads and compiles a file, with the environment variables of this process.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
-    compile_text(&read_once(path)?, &path.display().to_string())
+    compile_text(&read_or_pipe(path)?, &path.display().to_string())
 }
 
 /// The `admin` section of a file, even if its other sections are invalid: it is needed to ask the running process.
 pub fn load_admin(path: &Path) -> Result<Admin, LoadError> {
-    let text = read_once(path)?;
+    let text = read_or_pipe(path)?;
     match compile_text(&text, &path.display().to_string()) {
         Ok(loaded) => Ok(loaded.config.admin),
         Err(report) => section_alone(&text, "admin", compile::admin_alone).ok_or(report),
@@ -104,7 +104,7 @@ pub fn read(path: &Path) -> Result<String, LoadError> {
 }
 
 /// The text of a config file, or of a pipe such as `/dev/stdin` or `<(...)`, which can be read only once.
-pub fn read_once(path: &Path) -> Result<String, LoadError> {
+pub fn read_or_pipe(path: &Path) -> Result<String, LoadError> {
     read_with(path, file::read_or_pipe)
 }
 

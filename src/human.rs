@@ -23,7 +23,7 @@ pub fn bytes(value: u64) -> String {
 }
 
 /// The duration of a request: `0.42ms`, `3.4ms`, `120ms`, `1.2s`, `75s`.
-pub fn short(value: Duration) -> String {
+pub fn fine_duration(value: Duration) -> String {
     let millis = value.as_secs_f64() * 1000.0;
     match millis {
         ms if ms < 0.995 => format!("{ms:.2}ms"),
@@ -35,7 +35,7 @@ pub fn short(value: Duration) -> String {
 }
 
 /// The age of a state: `45s`, `12m 05s`, `2h 03m`, `3d 04h`.
-pub fn long(value: Duration) -> String {
+pub fn coarse_duration(value: Duration) -> String {
     let seconds = value.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
@@ -86,15 +86,15 @@ mod tests {
     }
 
     #[test]
-    fn short_times() {
+    fn fine_durations() {
         let shown = [0, 420, 3400, 9960, 120_000, 999_600, 1_200_000, 75_000_000]
-            .map(|micros| short(Duration::from_micros(micros)));
+            .map(|micros| fine_duration(Duration::from_micros(micros)));
         assert_eq!(shown, ["0.00ms", "0.42ms", "3.4ms", "10ms", "120ms", "1.0s", "1.2s", "75s"]);
     }
 
     #[test]
-    fn long_times() {
-        let shown = [0, 59, 60, 725, 7380, 86_400, 273_600].map(|s| long(Duration::from_secs(s)));
+    fn coarse_durations() {
+        let shown = [0, 59, 60, 725, 7380, 86_400, 273_600].map(|s| coarse_duration(Duration::from_secs(s)));
         assert_eq!(shown, ["0s", "59s", "1m 00s", "12m 05s", "2h 03m", "1d 00h", "3d 04h"]);
     }
 

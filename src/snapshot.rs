@@ -162,7 +162,7 @@ impl PoolCapacity {
                 of_connections: share(self.connections),
             },
             RequestLimit::Auto | RequestLimit::Off => MaxRequests::default(),
-            RequestLimit::Most(most) => MaxRequests { all: Some(most), of_connections: None },
+            RequestLimit::Fixed(most) => MaxRequests { all: Some(most), of_connections: None },
         }
     }
 }

@@ -112,7 +112,7 @@ impl Worker {
     pub async fn run(&self) {
         let sweep = async {
             loop {
-                self.idle_pool.some().await;
+                self.idle_pool.not_empty().await;
                 tokio::time::sleep(SWEEP).await;
                 self.idle_pool.sweep(Instant::now());
             }

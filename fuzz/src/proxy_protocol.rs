@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
-use evenkeel::http1::proxy_protocol::{Parse, Says, parse};
+use evenkeel::http1::proxy_protocol::{Parse, ProxiedSource, parse};
 use regex::bytes::Regex;
 
 /// Addresses are judged by the standard library, in another form than the one they were sent in.
@@ -29,7 +29,7 @@ pub fn check(bytes: &[u8]) {
     let may_begin = SIGNATURES.iter().any(|signature| signature.starts_with(bytes));
     let model = text(bytes).or_else(|| binary(bytes));
     match verdict {
-        Parse::Complete { length, says } => assert_eq!(model, Some((length, says))),
+        Parse::Complete { length, source } => assert_eq!(model, Some((length, source))),
         Parse::Partial => {
             assert!((begins || may_begin) && model.is_none(), "waits for more of {model:?}");
             let most = if bytes.starts_with(b"P") { 107 } else { 4096 };
@@ -40,14 +40,14 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-fn text(bytes: &[u8]) -> Option<(usize, Says)> {
+fn text(bytes: &[u8]) -> Option<(usize, ProxiedSource)> {
     let found = LINE.captures(bytes)?;
     let length = found.get(0)?.len();
     if length > 107 {
         return None;
     }
     let word = |index: usize| found.get(index).and_then(|word| std::str::from_utf8(word.as_bytes()).ok());
-    let Some(family) = word(1) else { return Some((length, Says::Unknown)) };
+    let Some(family) = word(1) else { return Some((length, ProxiedSource::Unknown)) };
     let address = |ip: &str, port: &str| -> Option<SocketAddr> {
         match family {
             "TCP4" => format!("{ip}:{port}"),
@@ -61,7 +61,7 @@ fn text(bytes: &[u8]) -> Option<(usize, Says)> {
     Some((length, client(source)))
 }
 
-fn binary(bytes: &[u8]) -> Option<(usize, Says)> {
+fn binary(bytes: &[u8]) -> Option<(usize, ProxiedSource)> {
     let rest = bytes.strip_prefix(SIGNATURES[1])?;
     let header = rest.get(..4)?;
     let size = usize::from(header[2]) * 256 + usize::from(header[3]);
@@ -70,8 +70,8 @@ fn binary(bytes: &[u8]) -> Option<(usize, Says)> {
     if length > 4096 {
         return None;
     }
-    let says = match (header[0], header[1]) {
-        (0x20, _) => Says::Local,
+    let source = match (header[0], header[1]) {
+        (0x20, _) => ProxiedSource::Local,
         (0x21, 0x11) if size >= 12 => {
             let ip: [u8; 4] = block[..4].try_into().ok()?;
             client(SocketAddr::from((ip, u16::from(block[8]) * 256 + u16::from(block[9]))))
@@ -80,15 +80,15 @@ fn binary(bytes: &[u8]) -> Option<(usize, Says)> {
             let ip: [u8; 16] = block[..16].try_into().ok()?;
             client(SocketAddr::from((ip, u16::from(block[32]) * 256 + u16::from(block[33]))))
         }
-        (0x21, 0x00 | 0x12 | 0x22 | 0x31 | 0x32) => Says::Unknown,
+        (0x21, 0x00 | 0x12 | 0x22 | 0x31 | 0x32) => ProxiedSource::Unknown,
         _ => return None,
     };
-    Some((length, says))
+    Some((length, source))
 }
 
 /// An IPv4 client is one, however it is written.
-fn client(address: SocketAddr) -> Says {
-    Says::Client(match address {
+fn client(address: SocketAddr) -> ProxiedSource {
+    ProxiedSource::Client(match address {
         SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
             Some(v4) => (v4, v6.port()).into(),
             None => (*v6.ip(), v6.port()).into(),

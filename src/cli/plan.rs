@@ -29,7 +29,7 @@ pub struct Plan {
 
 impl Plan {
     pub fn execute(self) -> Exit {
-        let text = match config::read_once(&self.file) {
+        let text = match config::read_or_pipe(&self.file) {
             Ok(text) => text,
             Err(error) => return fail_to_load(&error),
         };

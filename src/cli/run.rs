@@ -59,7 +59,7 @@ impl Run {
 
 fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
     let inherited = InheritedSockets::receive();
-    let loaded = config::read_once(file).and_then(|text| {
+    let loaded = config::read_or_pipe(file).and_then(|text| {
         let loaded = config::compile_text(&text, &file.display().to_string());
         match inherited.predecessor() {
             // As in a reload, the config's tests must pass.

@@ -227,7 +227,7 @@ impl Connection {
         match after {
             After::Flush => self.flush_and_close().await,
             After::Linger => Box::pin(self.linger()).await,
-            After::Abort => self.stream.ends_with_reset(true),
+            After::Abort => self.stream.set_reset_on_close(true),
             After::KeepAlive | After::Close if self.tls_info.is_some() => Box::pin(self.close_tls()).await,
             After::KeepAlive | After::Close => {}
         }

@@ -48,7 +48,7 @@ impl<'a> Http1Client<'a> {
             return if self.until_close { After::Abort } else { After::Close };
         }
         if self.until_close {
-            connection.stream.ends_with_reset(false);
+            connection.stream.set_reset_on_close(false);
         }
         let view = connection.view();
         // A client that meant to keep the connection may have sent its next request already.
@@ -184,7 +184,7 @@ impl ClientStream for Http1Client<'_> {
         self.until_close = onward.body == Framing::UntilClose;
         if self.until_close {
             // Until the body is complete: if it breaks off, a normal close would make it look complete.
-            self.connection.stream.ends_with_reset(true);
+            self.connection.stream.set_reset_on_close(true);
         }
         self.writer = Http1Writer::new(onward.body, head).joining().closing(self.closes);
     }

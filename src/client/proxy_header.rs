@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use crate::config::{Listener, ProxyProtocol};
 use crate::exchange::ClientIdentity;
-use crate::http1::proxy_protocol::{Parse, Says, parse};
+use crate::http1::proxy_protocol::{Parse, ProxiedSource, parse};
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::telemetry::record::ClientAddress;
@@ -61,11 +61,11 @@ pub async fn identify(
     };
     let header = timer.within(listener.timeouts.header, header(worker, stream, input, required)).await;
     match header {
-        Ok(Ok(Some(Says::Client(client)))) => {
+        Ok(Ok(Some(ProxiedSource::Client(client)))) => {
             Ok(ClientIdentity::Relayed { client: ClientAddress::inet(client), by: peer })
         }
-        Ok(Ok(Some(Says::Unknown))) => Ok(ClientIdentity::Anonymous { by: peer }),
-        Ok(Ok(Some(Says::Local) | None)) => Ok(ClientIdentity::Peer(peer)),
+        Ok(Ok(Some(ProxiedSource::Unknown))) => Ok(ClientIdentity::Anonymous { by: peer }),
+        Ok(Ok(Some(ProxiedSource::Local) | None)) => Ok(ClientIdentity::Peer(peer)),
         Ok(Err(error)) => Err(error),
         Err(_) if input.is_empty() && !required => Err(Unidentified::Gone),
         Err(_) => Err(LATE),
@@ -83,12 +83,12 @@ async fn header(
     stream: &mut Stream,
     input: &mut Buffer,
     required: bool,
-) -> Result<Option<Says>, Unidentified> {
+) -> Result<Option<ProxiedSource>, Unidentified> {
     loop {
         match parse(input.bytes()) {
-            Parse::Complete { length, says } => {
+            Parse::Complete { length, source } => {
                 input.consume(length);
-                return Ok(Some(says));
+                return Ok(Some(source));
             }
             Parse::Absent if required => return Err(MISSING),
             Parse::Absent => return Ok(None),

@@ -322,7 +322,8 @@ pub struct RouteLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RouteBodyLimit {
     #[default]
-    OfListener,
+    /// The listener's limit applies.
+    Inherit,
     Off,
     Bytes(u64),
 }
@@ -468,7 +469,7 @@ pub struct PoolLimits {
 pub enum RequestLimit {
     /// Nine tenths of what the process can serve if there are other pools, else no limit.
     Auto,
-    Most(u64),
+    Fixed(u64),
     Off,
 }
 

@@ -86,7 +86,7 @@ impl Connections {
     pub fn new(idle_pool: Arc<IdlePool>) -> Arc<Self> {
         let connections = Arc::new(Self { all: Mutex::default(), idle_pool });
         let store: Arc<dyn IdleStore> = connections.clone();
-        connections.idle_pool.descriptors.watch(Arc::downgrade(&store));
+        connections.idle_pool.descriptors.register_store(Arc::downgrade(&store));
         connections
     }
 

@@ -53,7 +53,7 @@ impl IdlePool {
     pub fn new(descriptors: Arc<Descriptors>) -> Arc<Self> {
         let kept = Arc::new(Self { descriptors, ..Self::default() });
         let store: Arc<dyn IdleStore> = kept.clone();
-        kept.descriptors.watch(Arc::downgrade(&store));
+        kept.descriptors.register_store(Arc::downgrade(&store));
         kept
     }
 
@@ -86,7 +86,7 @@ impl IdlePool {
     }
 
     /// Returns when the pool may not be empty.
-    pub async fn some(&self) {
+    pub async fn not_empty(&self) {
         if self.all.lock().is_empty() {
             self.kept.notified().await;
         }

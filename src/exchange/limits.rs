@@ -41,7 +41,7 @@ impl HeadSize {
 /// The largest body in bytes; `None`: no limit.
 pub(super) fn of_body(route: &RouteLimits, listener: &Limits) -> Option<u64> {
     match route.body {
-        RouteBodyLimit::OfListener => listener.body_bytes,
+        RouteBodyLimit::Inherit => listener.body_bytes,
         RouteBodyLimit::Off => None,
         RouteBodyLimit::Bytes(limit) => Some(limit),
     }

@@ -30,7 +30,7 @@ pub enum Parse {
     Absent,
     Complete {
         length: usize,
-        says: Says,
+        source: ProxiedSource,
     },
     /// They begin like a header that has this fault.
     Malformed(&'static str),
@@ -38,7 +38,7 @@ pub enum Parse {
 
 /// Whose connection it is, according to the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Says {
+pub enum ProxiedSource {
     Client(SocketAddr),
     /// A client that the sender cannot name: `UNKNOWN`, or an address that is not IP.
     Unknown,
@@ -72,21 +72,21 @@ fn parse_v2(bytes: &[u8], rest: &[u8]) -> Parse {
     }
     let Some(block) = bytes.get(V2_FIXED..length) else { return Parse::Partial };
     // Receivers must ignore the addresses of a LOCAL header.
-    let says = if command == 0x20 { Ok(Says::Local) } else { source(family, block) };
-    match says {
-        Ok(says) => Parse::Complete { length, says },
+    let source = if command == 0x20 { Ok(ProxiedSource::Local) } else { source_of(family, block) };
+    match source {
+        Ok(source) => Parse::Complete { length, source },
         Err(wrong) => Parse::Malformed(wrong),
     }
 }
 
 /// The source address of version 2. Extensions may follow the addresses.
-fn source(family: u8, block: &[u8]) -> Result<Says, &'static str> {
+fn source_of(family: u8, block: &[u8]) -> Result<ProxiedSource, &'static str> {
     let short = "version 2 without room for its addresses";
     match family {
-        0x11 => source_v4(block).map(Says::Client).ok_or(short),
-        0x21 => source_v6(block).map(Says::Client).ok_or(short),
+        0x11 => source_v4(block).map(ProxiedSource::Client).ok_or(short),
+        0x21 => source_v6(block).map(ProxiedSource::Client).ok_or(short),
         // Unspecified, datagrams, unix sockets: well formed, but no client of ours.
-        0x00 | 0x12 | 0x22 | 0x31 | 0x32 => Ok(Says::Unknown),
+        0x00 | 0x12 | 0x22 | 0x31 | 0x32 => Ok(ProxiedSource::Unknown),
         _ => Err("version 2 with an unknown address family or transport"),
     }
 }

@@ -84,7 +84,7 @@ impl Descriptors {
     }
 
     /// Registers a store, whose connections are closed when a descriptor is needed. A dropped store is forgotten.
-    pub fn watch(&self, store: Weak<dyn IdleStore>) {
+    pub fn register_store(&self, store: Weak<dyn IdleStore>) {
         self.stores.lock().push(store);
     }
 
@@ -251,7 +251,7 @@ mod tests {
         let descriptors = Descriptors::new(4);
         let (own, other) = (Arc::new(Store::default()), Arc::new(Store::default()));
         let watched: Weak<dyn IdleStore> = Arc::downgrade(&(other.clone() as Arc<dyn IdleStore>));
-        descriptors.watch(watched);
+        descriptors.register_store(watched);
         for store in [&own, &own, &other, &other] {
             let permit = descriptors.take(&**store).await;
             store.0.lock().push(permit);
@@ -318,7 +318,7 @@ mod tests {
         let descriptors = Descriptors::new(2);
         let store = Arc::new(Store::default());
         let watched: Weak<dyn IdleStore> = Arc::downgrade(&(store.clone() as Arc<dyn IdleStore>));
-        descriptors.watch(watched);
+        descriptors.register_store(watched);
         for _ in 0..2 {
             let permit = descriptors.take(&*store).await;
             store.0.lock().push(permit);

@@ -108,7 +108,7 @@ impl Socket {
     }
 
     /// Sets whether a close resets the connection, so that the other side does not take what was sent for complete.
-    pub fn ends_with_reset(&self, reset: bool) {
+    pub fn set_reset_on_close(&self, reset: bool) {
         if let Kernel::Tcp(stream) = &self.kernel {
             // If this fails, the connection is closed without a reset.
             let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));

@@ -97,8 +97,8 @@ impl Stream {
     }
 
     /// Sets whether a close resets the connection, so that the other side does not take what was sent for complete.
-    pub fn ends_with_reset(&self, reset: bool) {
-        self.socket().ends_with_reset(reset);
+    pub fn set_reset_on_close(&self, reset: bool) {
+        self.socket().set_reset_on_close(reset);
     }
 
     /// Writes the last bytes right before a close or a shutdown for writing, see [`Socket::poll_write_last`].

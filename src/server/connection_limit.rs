@@ -222,7 +222,7 @@ mod tests {
     async fn idle_connections_do_not_all_go_at_once_for_a_descriptor() {
         let (descriptors, idle) = (Arc::<Descriptors>::default(), Arc::new(Idle(AtomicUsize::new(9))));
         let store: Arc<dyn IdleStore> = idle.clone();
-        descriptors.watch(Arc::downgrade(&store));
+        descriptors.register_store(Arc::downgrade(&store));
         let (connection_limit, listener_state) = connection_limit(descriptors);
         let begun = tokio::time::Instant::now();
         let pause = AcceptPause::System(io::Error::from_raw_os_error(libc::EMFILE));

@@ -289,7 +289,7 @@ impl Reloads {
         let applied = self.put_in_force(prepared);
         self.reloaded(&applied, by);
         self.await_confirmation(limit);
-        let limit = human::long(limit);
+        let limit = human::coarse_duration(limit);
         let mut text = applied.text(&format!(
             ", and waits for `evenkeel confirm`: without it, the config before comes back in {limit}"
         ));

@@ -72,7 +72,11 @@ fn failing_names(out: &mut String, pool: &PoolStatus, now: f64, painter: &Painte
         let Some(reason) = &name.failing else { continue };
         let since = match name.resolved {
             Some(at) => {
-                format!("for {}, keeping {} addresses", human::long(seconds(now - at)), name.addresses)
+                format!(
+                    "for {}, keeping {} addresses",
+                    human::coarse_duration(seconds(now - at)),
+                    name.addresses
+                )
             }
             None => "yet".to_owned(),
         };
@@ -119,14 +123,14 @@ fn header(out: &mut String, status: &Status, painter: &Painter) {
         painter.paint(colour, state),
         status.pid,
         status.generation,
-        human::long(seconds(status.uptime_seconds)),
+        human::coarse_duration(seconds(status.uptime_seconds)),
         human::date(status.started),
     );
     if let Some(left) = status.confirm_seconds {
         let waits = format!(
             "generation {} waits for `evenkeel confirm`: the config before comes back in {}",
             status.generation,
-            human::long(seconds(left))
+            human::coarse_duration(seconds(left))
         );
         let _ = writeln!(out, "{}", painter.paint(YELLOW, &waits));
     }
@@ -187,7 +191,7 @@ fn row(endpoint: &EndpointStatus, now: f64, most: bool) -> Row {
         if most { MOST } else { " " }.to_owned(),
         human::safe(&endpoint.address),
         state_name(endpoint.state).to_owned(),
-        human::long(seconds(now - endpoint.since)),
+        human::coarse_duration(seconds(now - endpoint.since)),
         weight,
         human::count(endpoint.requests),
         format!("{} of {}", percent(endpoint.share), percent(endpoint.expected_share)),

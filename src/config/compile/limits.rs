@@ -54,7 +54,7 @@ impl Compiler<'_> {
                 size,
             ),
             body: match section.body_size.as_ref().map(|written| &written.value) {
-                None => RouteBodyLimit::OfListener,
+                None => RouteBodyLimit::Inherit,
                 Some(OrOff::Off) => RouteBodyLimit::Off,
                 Some(OrOff::On(size)) => RouteBodyLimit::Bytes(size.0),
             },

@@ -106,7 +106,7 @@ impl Compiler<'_> {
                 requests: match &section.limits.requests.value {
                     OrOff::Off => RequestLimit::Off,
                     OrOff::On(AutoOr::Auto) => RequestLimit::Auto,
-                    OrOff::On(AutoOr::Value(most)) => RequestLimit::Most(most.0),
+                    OrOff::On(AutoOr::Value(most)) => RequestLimit::Fixed(most.0),
                 },
             },
             retry: match &section.retry.value {

@@ -1,7 +1,7 @@
 use super::*;
 
-fn client(address: &str) -> Says {
-    Says::Client(address.parse().expect("an address"))
+fn client(address: &str) -> ProxiedSource {
+    ProxiedSource::Client(address.parse().expect("an address"))
 }
 
 /// A header of version 2.
@@ -24,8 +24,8 @@ fn block_6(source: &str) -> Vec<u8> {
 
 /// Checks the whole header, and that every part of it is `Partial`; bytes after it are ignored.
 #[track_caller]
-fn accepts(header: &[u8], says: Says) {
-    let complete = Parse::Complete { length: header.len(), says };
+fn accepts(header: &[u8], source: ProxiedSource) {
+    let complete = Parse::Complete { length: header.len(), source };
     for end in 0..header.len() {
         assert_eq!(parse(&header[..end]), Parse::Partial, "{end} bytes of {}", header.escape_ascii());
     }
@@ -46,11 +46,11 @@ fn version_1_names_the_client() {
     accepts(b"PROXY TCP4 255.255.255.255 0.0.0.0 65535 0\r\n", client("255.255.255.255:65535"));
     accepts(b"PROXY TCP6 2001:db8::1 ::1 4000 443\r\n", client("[2001:db8::1]:4000"));
     accepts(b"PROXY TCP6 ::ffff:192.0.2.1 ::1 4000 443\r\n", client("192.0.2.1:4000"));
-    accepts(b"PROXY UNKNOWN\r\n", Says::Unknown);
+    accepts(b"PROXY UNKNOWN\r\n", ProxiedSource::Unknown);
     let longest = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
     let unknown = format!("PROXY UNKNOWN {longest} {longest} 65535 65535\r\n");
     assert_eq!(unknown.len(), V1_MAX);
-    accepts(unknown.as_bytes(), Says::Unknown);
+    accepts(unknown.as_bytes(), ProxiedSource::Unknown);
 }
 
 #[test]
@@ -108,11 +108,11 @@ fn version_2_names_the_client() {
 #[test]
 fn version_2_may_name_nobody() {
     for family in [0x00, 0x12, 0x22, 0x31, 0x32] {
-        accepts(&version_2(0x21, family, &[7; 216]), Says::Unknown);
+        accepts(&version_2(0x21, family, &[7; 216]), ProxiedSource::Unknown);
     }
-    accepts(&version_2(0x21, 0, &[]), Says::Unknown);
+    accepts(&version_2(0x21, 0, &[]), ProxiedSource::Unknown);
     for family in [0x00, 0x11, 0x21, 0xff] {
-        accepts(&version_2(0x20, family, &[]), Says::Local);
+        accepts(&version_2(0x20, family, &[]), ProxiedSource::Local);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Parse, Says, V1_MAX, V1_SIGNATURE};
+use super::{Parse, ProxiedSource, V1_MAX, V1_SIGNATURE};
 
 /// `rest` is what follows the signature.
 pub(super) fn parse(bytes: &[u8], rest: &[u8]) -> Parse {
@@ -13,17 +13,17 @@ pub(super) fn parse(bytes: &[u8], rest: &[u8]) -> Parse {
         [] | [b'\r'] if bytes.len() >= V1_MAX => Parse::Malformed("version 1 longer than 107 bytes"),
         [] | [b'\r'] => Parse::Partial,
         [b'\r', b'\n', ..] => match parse_line(line) {
-            Some(says) => Parse::Complete { length: V1_SIGNATURE.len() + text + 2, says },
+            Some(source) => Parse::Complete { length: V1_SIGNATURE.len() + text + 2, source },
             None => Parse::Malformed("version 1 that cannot be understood"),
         },
         _ => Parse::Malformed("version 1 with a byte that does not belong there"),
     }
 }
 
-fn parse_line(line: &[u8]) -> Option<Says> {
+fn parse_line(line: &[u8]) -> Option<ProxiedSource> {
     let line = std::str::from_utf8(line).ok()?;
     if line == "UNKNOWN" || line.starts_with("UNKNOWN ") {
-        return Some(Says::Unknown);
+        return Some(ProxiedSource::Unknown);
     }
     let mut words = line.split(' ');
     let ip = match words.next()? {
@@ -33,7 +33,7 @@ fn parse_line(line: &[u8]) -> Option<Says> {
     };
     let (source, _destination) = (ip(words.next()?)?, ip(words.next()?)?);
     let (source_port, _destination_port) = (port(words.next()?)?, port(words.next()?)?);
-    words.next().is_none().then(|| Says::Client(SocketAddr::new(source, source_port)))
+    words.next().is_none().then(|| ProxiedSource::Client(SocketAddr::new(source, source_port)))
 }
 
 fn port(word: &str) -> Option<u16> {

@@ -34,10 +34,10 @@ pub struct Offload {
 pub enum Hung {
     #[error(
         "{} was neither read nor written within {}: its file system does not answer; mend that, or name a file elsewhere",
-        human::safe(&path.display().to_string()), human::long(*limit)
+        human::safe(&path.display().to_string()), human::coarse_duration(*limit)
     )]
     File { path: PathBuf, limit: Duration },
-    #[error("it was not done within {}", human::long(*.0))]
+    #[error("it was not done within {}", human::coarse_duration(*.0))]
     Working(Duration),
     #[error("what was begun earlier still hangs: {0}")]
     Earlier(Box<Hung>),

@@ -23,7 +23,8 @@ pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>, colour: bool) {
         escape::text(out, text.target);
     });
     // Writing to a `Vec` cannot fail.
-    let _ = write!(out, " {:>6} {:>6}", human::bytes(record.bytes_out), human::short(record.duration));
+    let _ =
+        write!(out, " {:>6} {:>6}", human::bytes(record.bytes_out), human::fine_duration(record.duration));
     route_and_attempts(out, record);
     details(out, &record);
 }
@@ -64,10 +65,10 @@ fn route_and_attempts(out: &mut Vec<u8>, record: NamedRecord<'_>) {
 
 fn details(out: &mut Vec<u8>, record: &Record) {
     if let Some(queued) = record.queued {
-        let _ = write!(out, ", queued {}", human::short(queued));
+        let _ = write!(out, ", queued {}", human::fine_duration(queued));
     }
     if let Some(waited) = record.waited {
-        let _ = write!(out, ", waited {}", human::short(waited));
+        let _ = write!(out, ", waited {}", human::fine_duration(waited));
     }
     if let Some(status) = record.grpc_status {
         let _ = write!(out, ", gRPC status {status}");
