@@ -145,7 +145,7 @@ pub enum ResponseAction {
 impl Exchange {
     pub fn begin<H: RequestHead>(scope: Arc<RequestScope>, arrival: Arrival<'_, H>) -> Self {
         let (head, listener) = (arrival.head, scope.listener());
-        scope.counters().accept();
+        scope.counters().request_accepted();
         let origin =
             Origin::new(arrival.identity, arrival.tls_info.is_some(), &listener.trusted_proxies, head);
         let request_id = RequestId::of(head);

@@ -140,7 +140,7 @@ impl LoneWorker {
         let (near, far) = Socket::pair().expect("a pair of sockets");
         let Process { listener_state, descriptors, .. } = &*self.process;
         let permits = (descriptors.clients.take(CONNECTIONS), listener_state.permits.take(CONNECTIONS));
-        let occupied = (permits, listener_state.counters.accepted());
+        let occupied = (permits, listener_state.counters.connection_accepted());
         far.set_nonblocking(true).expect("a socket");
         let stream = Stream::accepted(far.into(), true).expect("a socket");
         let peer = ClientAddress::inet(SocketAddr::from(([192, 0, 2, 1], 50_000)));

@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// A request to the admin server.
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
+pub struct Request<'a> {
     method: &'static str,
     path: &'a str,
     body: &'a str,
@@ -65,7 +65,7 @@ pub enum ClientError {
     NotHttp(Address),
 }
 
-impl<'a> Question<'a> {
+impl<'a> Request<'a> {
     pub fn get(path: &'a str) -> Self {
         Self { method: "GET", path, body: "", limit: LIMIT }
     }
@@ -77,14 +77,14 @@ impl<'a> Question<'a> {
 }
 
 /// Sends a request to the admin server at an address.
-pub fn ask(address: &Address, question: Question<'_>, token: Option<&str>) -> Result<Response, ClientError> {
-    let deadline = Instant::now() + question.limit;
-    let socket = connect(address, question.limit.min(LIMIT))?;
+pub fn send(address: &Address, request: Request<'_>, token: Option<&str>) -> Result<Response, ClientError> {
+    let deadline = Instant::now() + request.limit;
+    let socket = connect(address, request.limit.min(LIMIT))?;
     if let Address::Unix(path) = address {
         check_peer(address, path, &socket)?;
     }
-    let received = exchange(&socket, &request(address, question, token), deadline).map_err(|source| {
-        let source = name_timeout(source, || format!("no answer within {} s", question.limit.as_secs()));
+    let received = exchange(&socket, &text_of(address, request, token), deadline).map_err(|source| {
+        let source = name_timeout(source, || format!("no answer within {} s", request.limit.as_secs()));
         ClientError::Broken { address: address.clone(), source }
     })?;
     parse(address, &received)
@@ -137,17 +137,17 @@ fn check_peer(address: &Address, path: &Path, socket: &Socket) -> Result<(), Cli
 }
 
 /// Sends a request to the first of the default sockets that answers.
-pub fn ask_default(question: Question<'_>) -> Result<Response, ClientError> {
-    ask_default_in(question, &RuntimeDirs::of_process())
+pub fn send_to_default(request: Request<'_>) -> Result<Response, ClientError> {
+    send_to_default_in(request, &RuntimeDirs::of_process())
 }
 
-pub(super) fn ask_default_in(
-    question: Question<'_>,
+pub(super) fn send_to_default_in(
+    request: Request<'_>,
     runtime_dirs: &RuntimeDirs,
 ) -> Result<Response, ClientError> {
     let mut forbidden = None;
     for socket in runtime_dirs.sockets() {
-        match ask(&Address::Unix(socket), question, None) {
+        match send(&Address::Unix(socket), request, None) {
             Err(ClientError::Unreachable { .. }) => {}
             Err(error @ (ClientError::Forbidden { .. } | ClientError::Stranger { .. })) => {
                 forbidden = Some(error);
@@ -166,8 +166,8 @@ pub(super) fn ask_default_in(
     }))
 }
 
-fn request(address: &Address, question: Question<'_>, token: Option<&str>) -> String {
-    let Question { method, path, body, .. } = question;
+fn text_of(address: &Address, request: Request<'_>, token: Option<&str>) -> String {
+    let Request { method, path, body, .. } = request;
     let host = match address {
         Address::Unix(_) => "localhost".to_owned(),
         Address::Tcp(address) => address.to_string(),
@@ -285,9 +285,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.sock");
         let _hangs = full_backlog(&path);
-        let question = Question { limit: Duration::from_millis(100), ..Question::get("/livez") };
+        let request = Request { limit: Duration::from_millis(100), ..Request::get("/livez") };
         let (sender, answer) = std::sync::mpsc::channel();
-        thread::spawn(move || sender.send(ask(&Address::Unix(path), question, None)));
+        thread::spawn(move || sender.send(send(&Address::Unix(path), request, None)));
         let answer = answer.recv_timeout(Duration::from_secs(60)).expect("it does not hang");
         let error = answer.expect_err("nobody answers");
         assert!(matches!(error, ClientError::Broken { .. }), "{error}");
@@ -308,7 +308,7 @@ mod tests {
             // Unread bytes would make the close a reset.
             let _ = client.read(&mut [0; 1024]).expect("a request");
         });
-        let response = ask(&Address::Unix(path), Question::get("/livez"), None).expect("an answer");
+        let response = send(&Address::Unix(path), Request::get("/livez"), None).expect("an answer");
         assert_eq!((response.status, &*response.body), (200, "ok\n"));
         slow.join().expect("it ends");
         drop(waiting);

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::address::RuntimeDirs;
-use super::client::{self, ClientError, Question, Response};
+use super::client::{self, ClientError, Request, Response};
 use super::status::{LogDropped, ProcessState};
 use super::*;
 use crate::config::{self, AdminListen};
@@ -84,7 +84,7 @@ impl Running {
     }
 
     fn get(&self, path: &str) -> Response {
-        client::ask(&self.address, Question::get(path), None).expect("an answer")
+        client::send(&self.address, Request::get(path), None).expect("an answer")
     }
 
     fn stop(self) {
@@ -350,7 +350,8 @@ fn a_directory_that_somebody_else_made_first_prevents_no_start() {
     let _stranger = UnixListener::bind(place.join("admin.sock")).expect("bind");
     assert_eq!(runtime_dirs.sockets(), [elsewhere]);
     drop(socket);
-    let error = client::ask_default_in(Question::get("/livez"), &runtime_dirs).expect_err("nobody is left");
+    let error =
+        client::send_to_default_in(Request::get("/livez"), &runtime_dirs).expect_err("nobody is left");
     assert!(matches!(&error, ClientError::Squatted(path) if *path == place), "{error}");
 }
 
@@ -359,7 +360,7 @@ fn the_client_finds_whoever_answers_on_a_default_socket() {
     let directory = TempDir::new().expect("tempdir");
     let runtime_dirs = runtime_dirs(&directory);
     let nobody =
-        client::ask_default_in(Question::get("/livez"), &runtime_dirs).expect_err("nobody").to_string();
+        client::send_to_default_in(Request::get("/livez"), &runtime_dirs).expect_err("nobody").to_string();
     assert!(nobody.starts_with("no evenkeel answers on ") && nobody.contains("runtime/evenkeel"), "{nobody}");
     // The socket of a dead process does not answer.
     fs::create_dir(runtime_dirs.run.join("evenkeel")).expect("mkdir");
@@ -367,7 +368,7 @@ fn the_client_finds_whoever_answers_on_a_default_socket() {
     let living = runtime_dirs.runtime.as_ref().expect("set").join("evenkeel/admin-77.sock");
     let _running = Running::start(&unix(&living));
     assert_eq!(
-        client::ask_default_in(Question::get("/livez"), &runtime_dirs).expect("an answer").status,
+        client::send_to_default_in(Request::get("/livez"), &runtime_dirs).expect("an answer").status,
         200
     );
 }
@@ -398,7 +399,7 @@ fn a_token_is_asked_for_and_probes_need_none() {
     }
     assert_eq!(running.status("/status", "Host: name.example\r\nAuthorization: Bearer secret\r\n"), 200);
     assert_eq!(
-        client::ask(&running.address, Question::get("/metrics"), Some("secret")).expect("an answer").status,
+        client::send(&running.address, Request::get("/metrics"), Some("secret")).expect("an answer").status,
         200
     );
     assert_eq!(running.status("/livez", "Host: name.example\r\n"), 200);
@@ -489,10 +490,10 @@ fn whoever_is_no_evenkeel_is_told_apart() {
         stream.write_all(b"220 mail.example ESMTP\r\n").expect("write");
         let _ = stream.read(&mut [0; 1024]).expect("read");
     });
-    let error = client::ask(&address, Question::get("/livez"), None).expect_err("no answer");
+    let error = client::send(&address, Request::get("/livez"), None).expect_err("no answer");
     other.join().expect("the other one");
     assert!(matches!(error, ClientError::NotHttp(_) | ClientError::Broken { .. }), "{error}");
-    let error = client::ask(&address, Question::get("/livez"), None).expect_err("nobody").to_string();
+    let error = client::send(&address, Request::get("/livez"), None).expect_err("nobody").to_string();
     assert!(error.contains("is it running?"), "{error}");
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Exit, fail, fail_as_invalid, print, print_error};
-use crate::admin::client::{self, ClientError, Question, Response};
+use crate::admin::client::{self, ClientError, Request, Response};
 use crate::admin::{Address, address::AddressError};
 use crate::config::{self, AdminListen, LoadError, Report, Secret};
 
@@ -41,19 +41,21 @@ pub(super) enum AdminRequestError {
 
 impl AdminTarget {
     pub(super) fn get(&self, path: &str) -> Result<Response, AdminRequestError> {
-        self.ask(Question::get(path))
+        self.send(Request::get(path))
     }
 
-    pub(super) fn ask(&self, question: Question<'_>) -> Result<Response, AdminRequestError> {
+    pub(super) fn send(&self, request: Request<'_>) -> Result<Response, AdminRequestError> {
         if let Some(address) = &self.admin {
             let token = std::env::var(TOKEN_VARIABLE).ok();
-            return Ok(client::ask(address, question, token.as_deref())?);
+            return Ok(client::send(address, request, token.as_deref())?);
         }
         let file = self.config.as_deref().unwrap_or(Path::new(super::DEFAULT_CONFIG));
         let admin = match config::load_admin(file) {
             Ok(admin) => admin,
             // No file was named and the default one cannot be read: a process without a file has the default socket.
-            Err(LoadError::Io { .. }) if self.config.is_none() => return Ok(client::ask_default(question)?),
+            Err(LoadError::Io { .. }) if self.config.is_none() => {
+                return Ok(client::send_to_default(request)?);
+            }
             Err(LoadError::Invalid(report)) => {
                 return Err(AdminRequestError::Invalid { file: file.to_owned(), report: Box::new(report) });
             }
@@ -61,11 +63,11 @@ impl AdminTarget {
         };
         let address = match admin.listen {
             AdminListen::Off => return Err(AdminRequestError::Off(file.to_owned())),
-            AdminListen::Default => return Ok(client::ask_default(question)?),
+            AdminListen::Default => return Ok(client::send_to_default(request)?),
             AdminListen::Unix(path) => Address::Unix(path),
             AdminListen::Tcp(address) => Address::Tcp(address),
         };
-        Ok(client::ask(&address, question, admin.token.as_ref().map(Secret::expose))?)
+        Ok(client::send(&address, request, admin.token.as_ref().map(Secret::expose))?)
     }
 
     /// The body of a 200; anything else is an error.
@@ -83,7 +85,7 @@ impl AdminTarget {
 
 /// Has the running process perform an operation, and prints the outcome.
 pub(super) fn perform(target: &AdminTarget, path: &str, body: &str, limit: Duration) -> Exit {
-    match target.ask(Question::post(path, body, limit)) {
+    match target.send(Request::post(path, body, limit)) {
         Ok(Response { status: 200, body }) => {
             print(&body);
             Exit::Done

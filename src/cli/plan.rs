@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::admin_request::{AdminTarget, cannot_ask};
 use super::{Exit, fail, fail_as_invalid, fail_to_load, print, print_json};
-use crate::admin::client::{Question, Response};
+use crate::admin::client::{Request, Response};
 use crate::admin::encoded;
 use crate::config;
 use crate::config_diff;
@@ -34,7 +34,7 @@ impl Plan {
             Err(error) => return fail_to_load(&error),
         };
         let path = format!("/plan?name={}", encoded(&self.file.display().to_string()));
-        match self.target.ask(Question::post(&path, &text, LIMIT)) {
+        match self.target.send(Request::post(&path, &text, LIMIT)) {
             Ok(Response { status: 200, body }) => self.show(&body),
             Ok(Response { status: 422, body }) => fail_as_invalid(&body),
             Ok(Response { body, .. }) => fail(body.trim_end()),

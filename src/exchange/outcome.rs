@@ -56,7 +56,7 @@ impl Exchange {
         self.scope.telemetry().record(record, now);
         // Last: a stop ends the process as soon as no request counts as in flight, and all records must be written
         // then.
-        self.scope.counters().close(record.outcome);
+        self.scope.counters().request_closed(record.outcome);
         record
     }
 

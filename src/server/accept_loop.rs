@@ -241,7 +241,7 @@ impl Accepted {
         permit: ConnectionPermit,
     ) -> Self {
         let listener_state = listen_socket.listener_state();
-        let open = listener_state.counters.accepted();
+        let open = listener_state.counters.connection_accepted();
         Self { socket, unix: listen_socket.is_unix(), peer, listener_state, permit, open }
     }
 }

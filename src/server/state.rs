@@ -76,7 +76,7 @@ impl crate::admin::Process for ServerState {
                 .map(|(listener_state, address)| ListenerStatus {
                     name: listener_state.listener.to_string(),
                     address: address.to_string(),
-                    connections: listener_state.counters.open(),
+                    connections: listener_state.counters.open_connections(),
                     requests: listener_state.counters.balance(),
                     certificates: certificates(snapshot.listener(&listener_state.listener)).collect(),
                 })

@@ -46,7 +46,7 @@ impl ListenerCounters {
     }
 
     /// Counts an accepted connection, which is open until the returned value is dropped.
-    pub fn accepted(self: &Arc<Self>) -> OpenConnection {
+    pub fn connection_accepted(self: &Arc<Self>) -> OpenConnection {
         self.connections.add(ACCEPTED, 1, Relaxed);
         self.connections.add(OPEN, 1, Relaxed);
         OpenConnection(self.clone())
@@ -57,17 +57,18 @@ impl ListenerCounters {
         self.refused.add(reason);
     }
 
-    /// Counts a request as in flight until [`ListenerCounters::close`].
-    pub fn accept(&self) {
+    /// Counts a request as in flight until [`ListenerCounters::request_closed`].
+    pub fn request_accepted(&self) {
         self.request_counts.accept();
     }
 
-    pub fn close(&self, outcome: Outcome) {
+    /// Counts that a request has ended.
+    pub fn request_closed(&self, outcome: Outcome) {
         self.request_counts.close(outcome);
     }
 
     /// The number of open connections.
-    pub fn open(&self) -> u64 {
+    pub fn open_connections(&self) -> u64 {
         // The sum is below zero where it misses a connection's opening and sees its end.
         u64::try_from(self.connections.sum(OPEN, Relaxed).cast_signed()).unwrap_or(0)
     }
@@ -118,7 +119,7 @@ impl ByListener {
         all.sort_by(|a, b| a.listener.cmp(&b.listener));
         out.metric("evenkeel_connections", Kind::Gauge, "Clients' connections that are open.");
         for counters in &all {
-            out.sample(&[("listener", &counters.listener)], counters.open());
+            out.sample(&[("listener", &counters.listener)], counters.open_connections());
         }
         out.metric("evenkeel_connections_total", Kind::Counter, "Clients' connections accepted.");
         for counters in &all {

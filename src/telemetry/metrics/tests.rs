@@ -104,9 +104,9 @@ fn busy() -> Metrics {
     };
     metrics.request(named(&failed));
     let connections = metrics.listener(&"default".into());
-    drop(connections.accepted());
+    drop(connections.connection_accepted());
     // This one stays open.
-    std::mem::forget(metrics.listener(&"default".into()).accepted());
+    std::mem::forget(metrics.listener(&"default".into()).connection_accepted());
     connections.refused("too_many_connections");
     connections.paused("connections");
     connections.dismissed("connections");
@@ -237,9 +237,9 @@ fn nothing_is_lost_when_threads_find_a_route_together() {
 fn a_request_is_in_flight_until_its_outcome_is_known() {
     let metrics = busy();
     let (one, two) = (metrics.listener(&"default".into()), metrics.listener(&"b".into()));
-    [&one, &two].into_iter().for_each(|listener| listener.accept());
+    [&one, &two].into_iter().for_each(|listener| listener.request_accepted());
     assert_eq!(metrics.balance().in_flight, 2);
-    one.close(Outcome::Refused);
+    one.request_closed(Outcome::Refused);
     assert_has(
         &encode(&metrics),
         &[
@@ -250,7 +250,7 @@ fn a_request_is_in_flight_until_its_outcome_is_known() {
             r#"evenkeel_requests_in_flight{listener="b"} 1"#,
         ],
     );
-    two.close(Outcome::Answered);
+    two.request_closed(Outcome::Answered);
     assert_eq!((metrics.balance().in_flight, metrics.balance().ended()), (0, 2));
 }
 
