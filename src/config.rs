@@ -13,8 +13,8 @@ mod decode;
 mod environment;
 mod mask;
 pub mod model;
-mod patterns;
 mod raw;
+mod regexes;
 mod report;
 mod scalar;
 mod secret;
@@ -35,7 +35,7 @@ pub use secret::Secret;
 pub use write::long_form_of;
 
 use decode::Context;
-use patterns::Patterns;
+use regexes::Regexes;
 use source::Source;
 
 use crate::file;
@@ -116,7 +116,7 @@ pub fn compile_text(text: &str, file_name: &str) -> Result<Loaded, LoadError> {
 /// Like [`compile_text`], but takes regular expressions that `in_force` has too from there.
 pub fn compile_next(text: &str, file_name: &str, in_force: &Config) -> Result<Loaded, LoadError> {
     let lookup = |variable: &str| std::env::var(variable).ok();
-    parse_with_patterns(text, file_name, &lookup, Patterns::after(in_force)).map_err(LoadError::Invalid)
+    parse_with_regexes(text, file_name, &lookup, Regexes::after(in_force)).map_err(LoadError::Invalid)
 }
 
 /// Like [`compile_text`], without the warnings.
@@ -130,21 +130,21 @@ pub fn parse_with(
     file_name: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Report> {
-    parse_with_patterns(text, file_name, lookup, Patterns::default())
+    parse_with_regexes(text, file_name, lookup, Regexes::default())
 }
 
-fn parse_with_patterns(
+fn parse_with_regexes(
     text: &str,
     file_name: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
-    patterns: Patterns,
+    regexes: Regexes,
 ) -> Result<Loaded, Report> {
     let source = Source::new(file_name, text);
     let mut context = Context::default();
     let mut secrets = Vec::new();
     let config = tree::parse(&source, &mut context).and_then(|mut root| {
         environment::interpolate(&mut root, lookup, &mut context);
-        let config = compile::compile(&root, &source, patterns, &mut context);
+        let config = compile::compile(&root, &source, regexes, &mut context);
         secrets = context.conceal_values(&root, &source);
         config
     });

@@ -20,7 +20,7 @@
 mod field_matchers;
 mod matching;
 pub mod path;
-mod pattern;
+mod regex;
 mod router;
 mod shadowed;
 
@@ -29,7 +29,7 @@ mod tests;
 
 pub use matching::{HeaderMatch, HostPattern, PathPattern, QueryMatch, RouteMatch, ValueMatch};
 pub use path::{EscapedSlashes, PathRules};
-pub use pattern::{Pattern, PatternError};
+pub use regex::{Regex, RegexError};
 pub use router::{HostKind, Miss, PathKind, RouteOutcome, Router, Why};
 pub use shadowed::shadowed_routes;
 

@@ -10,8 +10,8 @@ use crate::config::model::{
     AccessLog, Action, Admin, AdminListen, Config, Listener, Log, MaxMemory, Pool, Route, RouteLimits,
     Server, StateDirectory,
 };
-use crate::config::patterns::Patterns;
 use crate::config::raw::{FileSection, header_name};
+use crate::config::regexes::Regexes;
 use crate::config::scalar::Count;
 use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
@@ -19,8 +19,8 @@ use crate::config::tree::{Kind, Node};
 mod config_tests;
 mod limits;
 mod listeners;
-mod patterns;
 mod pools;
+mod regexes;
 mod routes;
 mod tls;
 
@@ -31,7 +31,7 @@ pub(crate) const DEFAULT_NAME: &str = "default";
 pub(crate) struct Compiler<'a> {
     pub(crate) context: &'a mut Context,
     source: &'a Source,
-    patterns: Patterns,
+    regexes: Regexes,
 }
 
 impl Compiler<'_> {
@@ -74,7 +74,7 @@ struct HeaderField<'a, T> {
 pub(crate) fn compile(
     root: &Node,
     source: &Source,
-    patterns: Patterns,
+    regexes: Regexes,
     context: &mut Context,
 ) -> Option<Config> {
     if root.is_null() {
@@ -92,7 +92,7 @@ pub(crate) fn compile(
     }
     let file = FileSection::decode(root, context)?;
     let form = Form::of(root, context)?;
-    let mut compiler = Compiler { context, source, patterns };
+    let mut compiler = Compiler { context, source, regexes };
     let (listeners, routes, pools) = match form {
         Form::Short => compiler.short_form(&file, root.span)?,
         Form::Long => compiler.long_form(&file),
@@ -118,7 +118,7 @@ pub(crate) fn compile(
 /// Compiles the `admin` section of a file without other sections.
 pub(crate) fn admin_alone(root: &Node, source: &Source, context: &mut Context) -> Option<Admin> {
     let file = FileSection::decode(root, context)?;
-    Some(Compiler { context, source, patterns: Patterns::default() }.admin(&file))
+    Some(Compiler { context, source, regexes: Regexes::default() }.admin(&file))
 }
 
 /// Compiles the `server` section of a file without other sections.

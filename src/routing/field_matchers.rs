@@ -88,7 +88,7 @@ mod tests {
         assert!(!query_holds(&present, Some("ab=1")));
         let regex = QueryMatch {
             name: "a".into(),
-            value: ValueMatch::Regex(crate::routing::Pattern::new("^é$").unwrap()),
+            value: ValueMatch::Regex(crate::routing::Regex::new("^é$").unwrap()),
         };
         assert!(query_holds(&regex, Some("a=%C3%A9")));
         assert!(!query_holds(&regex, Some("a=%C3")));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderName, Method};
 
-use super::pattern::Pattern;
+use super::regex::Regex;
 
 /// Conditions that must all hold; within `hosts`, `paths` and `methods` one is enough; an empty list matches all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,7 +29,7 @@ pub enum PathPattern {
     Exact(String),
     /// Whole segments: `/v1` matches `/v1` and `/v1/x`, not `/v10`. Stored without one trailing slash, `/` as "".
     Prefix(String),
-    Regex(Pattern),
+    Regex(Regex),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct QueryMatch {
 #[derive(Clone, PartialEq, Eq)]
 pub enum ValueMatch {
     Exact(String),
-    Regex(Pattern),
+    Regex(Regex),
     /// Any value.
     Present,
 }

@@ -12,7 +12,7 @@ use ahash::AHashMap;
 use super::RequestHead;
 use super::field_matchers::{header_holds, query_holds};
 use super::matching::{HeaderMatch, HostPattern, PathPattern, QueryMatch, RouteMatch};
-use super::pattern::Pattern;
+use super::regex::Regex;
 use crate::authority;
 
 /// Finds the route of a request; built once per snapshot.
@@ -35,7 +35,7 @@ struct Paths {
     prefixes: AHashMap<Box<str>, Vec<usize>>,
     /// Lengths of the keys of `prefixes`, longest first.
     prefix_lengths: Vec<usize>,
-    regexes: Vec<(Pattern, usize)>,
+    regexes: Vec<(Regex, usize)>,
     any: Vec<usize>,
 }
 

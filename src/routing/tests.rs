@@ -264,7 +264,7 @@ fn path() -> impl Strategy<Value = PathPattern> {
         prop::sample::select(&["", "/p", "/p/q", "/pq", "/p/q/r"][..])
             .prop_map(|path| PathPattern::Prefix(path.into())),
         prop::sample::select(&["^/p", "q$", "/q/"][..])
-            .prop_map(|text| PathPattern::Regex(Pattern::new(text).unwrap())),
+            .prop_map(|text| PathPattern::Regex(Regex::new(text).unwrap())),
     ]
 }
 

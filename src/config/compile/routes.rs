@@ -155,7 +155,7 @@ impl Compiler<'_> {
         match (&section.exact, &section.prefix, &section.regex) {
             (Some(path), None, None) => Some(PathPattern::Exact(path.0.clone())),
             (None, Some(path), None) => Some(prefix(&path.0)),
-            (None, None, Some(regex)) => self.pattern(regex).map(PathPattern::Regex),
+            (None, None, Some(regex)) => self.regex(regex).map(PathPattern::Regex),
             _ => {
                 if section.complete {
                     let message = "a path is one of `exact`, `prefix` and `regex`";
@@ -200,7 +200,7 @@ impl Compiler<'_> {
         };
         match (&section.exact, &section.regex, &section.present) {
             (Some(text), None, None) => Some(ValueMatch::Exact(text.0.clone())),
-            (None, Some(regex), None) => self.pattern(regex).map(ValueMatch::Regex),
+            (None, Some(regex), None) => self.regex(regex).map(ValueMatch::Regex),
             (None, None, Some(present)) => {
                 if !present.0 {
                     let message = "`present: false` cannot be matched";

@@ -15,7 +15,7 @@ const CACHE_BYTES: usize = 128 << 10;
 /// Character classes are those of ASCII unless the expression has `(?u)`: Unicode's make it up to fifty times as large,
 /// and paths are ASCII only when they are matched.
 #[derive(Clone)]
-pub struct Pattern(Arc<Compiled>);
+pub struct Regex(Arc<Compiled>);
 
 struct Compiled {
     text: Box<str>,
@@ -24,22 +24,22 @@ struct Compiled {
 
 /// Why an expression is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PatternError {
+pub enum RegexError {
     /// With the parser's message.
     Syntax(String),
     /// It has Unicode classes without `(?u)`.
     Unicode,
-    /// It takes more than [`Pattern::BYTES_MAX`].
+    /// It takes more than [`Regex::BYTES_MAX`].
     TooLarge,
 }
 
-// === impl Pattern ===
+// === impl Regex ===
 
-impl Pattern {
+impl Regex {
     /// The memory that one may take. Ordinary ones take some tens of KiB.
     pub const BYTES_MAX: usize = 1 << 20;
 
-    pub fn new(text: &str) -> Result<Self, PatternError> {
+    pub fn new(text: &str) -> Result<Self, RegexError> {
         let settings = meta::Config::new()
             .utf8_empty(false)
             .which_captures(WhichCaptures::None)
@@ -47,9 +47,9 @@ impl Pattern {
             .hybrid_cache_capacity(CACHE_BYTES);
         let syntax = syntax::Config::new().unicode(false).utf8(false);
         let built = meta::Builder::new().configure(settings).syntax(syntax).build(text);
-        let regex = built.map_err(|error| PatternError::of(&error))?;
-        let pattern = Self(Arc::new(Compiled { text: text.into(), regex }));
-        if pattern.bytes() > Self::BYTES_MAX { Err(PatternError::TooLarge) } else { Ok(pattern) }
+        let regex = built.map_err(|error| RegexError::of(&error))?;
+        let compiled = Self(Arc::new(Compiled { text: text.into(), regex }));
+        if compiled.bytes() > Self::BYTES_MAX { Err(RegexError::TooLarge) } else { Ok(compiled) }
     }
 
     pub fn as_str(&self) -> &str {
@@ -68,23 +68,23 @@ impl Pattern {
 }
 
 /// Compares the texts.
-impl PartialEq for Pattern {
+impl PartialEq for Regex {
     fn eq(&self, other: &Self) -> bool {
         self.0.text == other.0.text
     }
 }
 
-impl Eq for Pattern {}
+impl Eq for Regex {}
 
-impl fmt::Debug for Pattern {
+impl fmt::Debug for Regex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Pattern").field(&self.0.text).finish()
+        f.debug_tuple("Regex").field(&self.0.text).finish()
     }
 }
 
-// === impl PatternError ===
+// === impl RegexError ===
 
-impl PatternError {
+impl RegexError {
     fn of(error: &BuildError) -> Self {
         if error.size_limit().is_some() {
             return Self::TooLarge;
@@ -105,23 +105,23 @@ mod tests {
 
     #[test]
     fn classes_are_those_of_ascii_unless_it_says_otherwise() {
-        let is_match = |pattern: &str, text: &str| Pattern::new(pattern).expect("a pattern").is_match(text);
+        let is_match = |pattern: &str, text: &str| Regex::new(pattern).expect("a pattern").is_match(text);
         assert!(is_match(r"^\w+$", "Abc_1") && !is_match(r"^\w+$", "é"));
         assert!(is_match(r"(?u)^\w+$", "é") && is_match(r"^(?u:\w)+$", "é"));
         assert!(is_match("^é$", "é") && is_match("(?i)^ABC$", "abc"));
         assert!(is_match("x", "a-x-b"), "it is found anywhere");
-        assert_eq!(Pattern::new("[é]"), Err(PatternError::Unicode));
-        assert_eq!(Pattern::new(r"\p{Greek}"), Err(PatternError::Unicode));
+        assert_eq!(Regex::new("[é]"), Err(RegexError::Unicode));
+        assert_eq!(Regex::new(r"\p{Greek}"), Err(RegexError::Unicode));
         assert!(is_match("(?u)^[é]$", "é"));
     }
 
     #[test]
     fn ordinary_ones_are_small_and_large_ones_are_refused() {
-        let bytes = |text: &str| Pattern::new(text).expect("a pattern").bytes();
+        let bytes = |text: &str| Regex::new(text).expect("a pattern").bytes();
         assert!(bytes(r"^/u1/[\w-]{1,64}/items/[\w-]{1,64}$") < 128 << 10);
         assert!(bytes(r"^/v[0-9]+/") < 32 << 10);
-        assert_eq!(Pattern::new(r"(?u)\w{1000}"), Err(PatternError::TooLarge));
-        assert_eq!(Pattern::new("((a{100}){100}){100}"), Err(PatternError::TooLarge));
-        assert!(matches!(Pattern::new("("), Err(PatternError::Syntax(why)) if why == "unclosed group"));
+        assert_eq!(Regex::new(r"(?u)\w{1000}"), Err(RegexError::TooLarge));
+        assert_eq!(Regex::new("((a{100}){100}){100}"), Err(RegexError::TooLarge));
+        assert!(matches!(Regex::new("("), Err(RegexError::Syntax(why)) if why == "unclosed group"));
     }
 }

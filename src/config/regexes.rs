@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Config;
-use crate::routing::{PathPattern, Pattern, PatternError, ValueMatch};
+use crate::routing::{PathPattern, Regex, RegexError, ValueMatch};
 
 /// The memory that all of a config together may take.
 pub(crate) const ALL_BYTES_MAX: usize = 64 << 20;
@@ -14,65 +14,65 @@ pub(crate) const WARN_BYTES: usize = 256 << 10;
 /// Why a config may not have an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refused {
-    Alone(PatternError),
+    Alone(RegexError),
     /// All of the config take more than [`ALL_BYTES_MAX`].
     TooLargeTogether,
 }
 
-/// The patterns of one config by their texts, so that each is compiled once.
-pub(crate) struct Patterns {
+/// The regexes of one config by their texts, so that each is compiled once.
+pub(crate) struct Regexes {
     /// Those of the previous config, which need not be compiled again.
-    known: HashMap<Box<str>, Pattern>,
+    known: HashMap<Box<str>, Regex>,
     /// `None`: refused as [`Refused::TooLargeTogether`].
-    used: HashMap<Box<str>, Option<Pattern>>,
+    used: HashMap<Box<str>, Option<Regex>>,
     /// What is left of [`ALL_BYTES_MAX`].
     bytes_left: usize,
     is_full: bool,
     is_reported: bool,
 }
 
-impl Default for Patterns {
+impl Default for Regexes {
     fn default() -> Self {
         let (known, used) = Default::default();
         Self { known, used, bytes_left: ALL_BYTES_MAX, is_full: false, is_reported: false }
     }
 }
 
-impl Patterns {
+impl Regexes {
     /// For the config that follows this one.
     pub(crate) fn after(config: &Config) -> Self {
         let matches = config.routes.iter().map(|route| &route.matches);
         let known = matches.flat_map(|matches| {
             let paths = matches.paths.iter().filter_map(|path| match path {
-                PathPattern::Regex(pattern) => Some(pattern),
+                PathPattern::Regex(regex) => Some(regex),
                 PathPattern::Exact(_) | PathPattern::Prefix(_) => None,
             });
             let headers = matches.headers.iter().map(|header| &header.value);
             let values = headers.chain(matches.query.iter().map(|query| &query.value));
             paths.chain(values.filter_map(|value| match value {
-                ValueMatch::Regex(pattern) => Some(pattern),
+                ValueMatch::Regex(regex) => Some(regex),
                 ValueMatch::Exact(_) | ValueMatch::Present => None,
             }))
         });
-        let known = known.map(|pattern| (pattern.as_str().into(), pattern.clone())).collect();
+        let known = known.map(|regex| (regex.as_str().into(), regex.clone())).collect();
         Self { known, ..Self::default() }
     }
 
-    /// The pattern of this text, compiled if it is not known; and whether this is the first request for it.
-    pub(crate) fn get(&mut self, text: &str) -> Result<(Pattern, bool), Refused> {
+    /// The regex of this text, compiled if it is not known; and whether this is the first request for it.
+    pub(crate) fn get(&mut self, text: &str) -> Result<(Regex, bool), Refused> {
         if let Some(used) = self.used.get(text) {
-            return used.clone().map(|pattern| (pattern, false)).ok_or(Refused::TooLargeTogether);
+            return used.clone().map(|regex| (regex, false)).ok_or(Refused::TooLargeTogether);
         }
-        let pattern = match self.known.get(text) {
+        let regex = match self.known.get(text) {
             Some(known) => known.clone(),
             // Once the limit is exceeded nothing more is compiled, so that a refused config takes no more memory.
             None if self.is_full => return Err(Refused::TooLargeTogether),
-            None => Pattern::new(text).map_err(Refused::Alone)?,
+            None => Regex::new(text).map_err(Refused::Alone)?,
         };
-        self.is_full |= pattern.bytes() > self.bytes_left;
-        self.bytes_left = self.bytes_left.saturating_sub(pattern.bytes());
-        self.used.insert(text.into(), (!self.is_full).then(|| pattern.clone()));
-        if self.is_full { Err(Refused::TooLargeTogether) } else { Ok((pattern, true)) }
+        self.is_full |= regex.bytes() > self.bytes_left;
+        self.bytes_left = self.bytes_left.saturating_sub(regex.bytes());
+        self.used.insert(text.into(), (!self.is_full).then(|| regex.clone()));
+        if self.is_full { Err(Refused::TooLargeTogether) } else { Ok((regex, true)) }
     }
 
     /// Whether this is the first call: the limit for all together is reported once.
@@ -81,8 +81,8 @@ impl Patterns {
     }
 
     /// The one that takes the most memory.
-    pub(crate) fn largest(&self) -> Option<&Pattern> {
-        self.used.values().flatten().max_by_key(|pattern| pattern.bytes())
+    pub(crate) fn largest(&self) -> Option<&Regex> {
+        self.used.values().flatten().max_by_key(|regex| regex.bytes())
     }
 }
 
@@ -92,16 +92,16 @@ mod tests {
 
     #[test]
     fn together_they_have_a_limit_and_nothing_is_compiled_beyond_it() {
-        let mut patterns = Patterns { bytes_left: 100 << 10, ..Patterns::default() };
+        let mut regexes = Regexes { bytes_left: 100 << 10, ..Regexes::default() };
         let number = |number: usize| format!(r"{number}[a-z]{{100}}");
-        let refused = (0..1000).find_map(|count| Some((count, patterns.get(&number(count)).err()?)));
+        let refused = (0..1000).find_map(|count| Some((count, regexes.get(&number(count)).err()?)));
         let (count, why) = refused.expect("a limit");
         assert_eq!(why, Refused::TooLargeTogether);
         assert!(count > 1, "{count}");
-        assert!(patterns.is_first_refusal() && !patterns.is_first_refusal());
-        assert_eq!(patterns.get("x"), Err(Refused::TooLargeTogether), "small as it is");
-        assert_eq!(patterns.get("("), Err(Refused::TooLargeTogether), "it is not even looked at");
-        assert!(patterns.get(&number(0)).is_ok(), "it is there");
+        assert!(regexes.is_first_refusal() && !regexes.is_first_refusal());
+        assert_eq!(regexes.get("x"), Err(Refused::TooLargeTogether), "small as it is");
+        assert_eq!(regexes.get("("), Err(Refused::TooLargeTogether), "it is not even looked at");
+        assert!(regexes.get(&number(0)).is_ok(), "it is there");
     }
 
     #[test]
@@ -115,11 +115,11 @@ mod tests {
         ) else {
             panic!("they are expressions")
         };
-        let same = |a: &Pattern, b: &Pattern| std::ptr::eq(a.as_str(), b.as_str());
+        let same = |a: &Regex, b: &Regex| std::ptr::eq(a.as_str(), b.as_str());
         assert!(same(header, query));
-        let mut next = Patterns::after(&config);
-        let (again, is_new) = next.get("^/x").expect("a pattern");
+        let mut next = Regexes::after(&config);
+        let (again, is_new) = next.get("^/x").expect("a regex");
         assert!(is_new && same(&again, path));
-        assert!(!next.get("^/x").expect("a pattern").1);
+        assert!(!next.get("^/x").expect("a regex").1);
     }
 }

@@ -2,29 +2,29 @@
 
 use super::Compiler;
 use crate::config::decode::{Fault, Spanned, shown};
-use crate::config::patterns::{ALL_BYTES_MAX, Refused, WARN_BYTES};
 use crate::config::raw::RegexText;
-use crate::routing::{Pattern, PatternError};
+use crate::config::regexes::{ALL_BYTES_MAX, Refused, WARN_BYTES};
+use crate::routing::{Regex, RegexError};
 
 const SMALLER: &str = "write + or * in place of counts such as {1,64}, and leave out (?u)";
 
 impl Compiler<'_> {
     /// `None` if it is refused, which has been reported.
-    pub(super) fn pattern(&mut self, written: &Spanned<RegexText>) -> Option<Pattern> {
+    pub(super) fn regex(&mut self, written: &Spanned<RegexText>) -> Option<Regex> {
         let text = &written.0;
-        let refused = match self.patterns.get(text) {
-            Ok((pattern, is_new)) => {
-                if is_new && pattern.bytes() > WARN_BYTES {
-                    let message = format!("`{}` takes {} of memory", shown(text), kib(pattern.bytes()));
+        let refused = match self.regexes.get(text) {
+            Ok((regex, is_new)) => {
+                if is_new && regex.bytes() > WARN_BYTES {
+                    let message = format!("`{}` takes {} of memory", shown(text), kib(regex.bytes()));
                     self.context.warn(written.span, message, SMALLER);
                 }
-                return Some(pattern);
+                return Some(regex);
             }
             Err(refused) => refused,
         };
         match refused {
             // Reported once, since all that follow are beyond the limit, too.
-            Refused::TooLargeTogether if !self.patterns.is_first_refusal() => {}
+            Refused::TooLargeTogether if !self.regexes.is_first_refusal() => {}
             refused => {
                 let fault = self.fault_of(text, refused);
                 self.context.fault(written.span, fault);
@@ -36,7 +36,7 @@ impl Compiler<'_> {
     fn fault_of(&self, text: &str, refused: Refused) -> Fault {
         let text = shown(text);
         match refused {
-            Refused::Alone(PatternError::Syntax(why)) => {
+            Refused::Alone(RegexError::Syntax(why)) => {
                 let has_look_around = ["(?=", "(?!", "(?<"].iter().any(|written| text.contains(written));
                 let remedy = if has_look_around {
                     "look-around, such as (?=...), is not supported; write several routes instead"
@@ -45,19 +45,19 @@ impl Compiler<'_> {
                 };
                 Fault::new(format!("`{text}` is not a regular expression: {why}"), remedy)
             }
-            Refused::Alone(PatternError::Unicode) => Fault::new(
+            Refused::Alone(RegexError::Unicode) => Fault::new(
                 format!("`{text}` has classes of characters beyond ASCII"),
                 "begin it with (?u), which makes it larger; paths have only ASCII when they are matched",
             ),
-            Refused::Alone(PatternError::TooLarge) => {
-                Fault::new(format!("`{text}` takes more than {} of memory", kib(Pattern::BYTES_MAX)), SMALLER)
+            Refused::Alone(RegexError::TooLarge) => {
+                Fault::new(format!("`{text}` takes more than {} of memory", kib(Regex::BYTES_MAX)), SMALLER)
             }
             Refused::TooLargeTogether => {
                 let message = format!(
                     "with this one, the regular expressions take more than {} of memory in all",
                     kib(ALL_BYTES_MAX)
                 );
-                let largest = self.patterns.largest().map_or_else(String::new, |largest| {
+                let largest = self.regexes.largest().map_or_else(String::new, |largest| {
                     format!("; the largest is `{}`, with {}", shown(largest.as_str()), kib(largest.bytes()))
                 });
                 Fault::new(message, format!("{SMALLER}{largest}"))
