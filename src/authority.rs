@@ -25,7 +25,7 @@ pub fn host(authority: &str) -> &str {
 
 /// The host in its normal form: in lower case, without one trailing dot; an IPv6 address as RFC 5952 writes it.
 /// Allocates only if it is written otherwise, or an IPv6 address.
-pub fn normal_host(authority: &str) -> Cow<'_, str> {
+pub fn normalize_host(authority: &str) -> Cow<'_, str> {
     let host = host(authority);
     let host = host.strip_suffix('.').unwrap_or(host);
     if let Some(address) = ipv6(host) {
@@ -102,8 +102,8 @@ mod tests {
             ("", ""),
             (":80", ""),
         ] {
-            assert_eq!(normal_host(authority), expected, "{authority}");
+            assert_eq!(normalize_host(authority), expected, "{authority}");
         }
-        assert!(matches!(normal_host("example.com:80"), Cow::Borrowed(_)));
+        assert!(matches!(normalize_host("example.com:80"), Cow::Borrowed(_)));
     }
 }

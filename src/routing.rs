@@ -30,7 +30,7 @@ mod tests;
 pub use matching::{HeaderMatch, HostPattern, PathPattern, QueryMatch, RouteMatch, ValueMatch};
 pub use path::{EscapedSlashes, PathRules};
 pub use regex::{Regex, RegexError};
-pub use router::{HostKind, Miss, PathKind, RouteOutcome, Router, Why};
+pub use router::{HostKind, MatchSummary, Miss, PathKind, RouteOutcome, Router};
 pub use shadowed::shadowed_routes;
 
 use std::borrow::Cow;

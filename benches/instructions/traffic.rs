@@ -145,7 +145,7 @@ pub fn begin(
 
 /// Takes a request from its beginning to the connection to its endpoint.
 pub fn admit_and_connect(exchange: &mut Exchange, head: &RequestView<'_>, times: Times) {
-    let path = exchange.normal_path(head).expect("a plain path");
+    let path = exchange.normalize_path(head).expect("a plain path");
     assert!(path.is_none());
     let sizes = head.fields().map(|(name, value)| name.len() + value.len());
     exchange.admit(head, sizes).expect("it is within all limits");

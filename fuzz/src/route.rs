@@ -67,9 +67,9 @@ pub fn check(bytes: &[u8]) {
 /// The form of a path is found once, and nothing in it could be read otherwise.
 fn normalised(path: &str) {
     for rules in RULES {
-        let Ok(normal) = path::normal(path, rules) else { continue };
+        let Ok(normal) = path::normalize(path, rules) else { continue };
         assert!(normal.len() <= path.len(), "{path:?} became {normal:?}");
-        assert_eq!(path::normal(&normal, rules).as_ref(), Ok(&normal), "{path:?}");
+        assert_eq!(path::normalize(&normal, rules).as_ref(), Ok(&normal), "{path:?}");
         if !path.starts_with('/') {
             assert_eq!(normal, path);
             continue;

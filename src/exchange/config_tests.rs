@@ -47,7 +47,7 @@ fn different(config: &Config) -> Vec<&Listener> {
 /// What is decided instead of what was expected; `None`: the test passes.
 fn failure(snapshot: &Snapshot, listener: &Listener, test: &RouteTest) -> Option<String> {
     let mut request = test.request.clone();
-    match path::normal(&test.request.path, listener.paths) {
+    match path::normalize(&test.request.path, listener.paths) {
         Ok(normal) => request.path = normal.into_owned(),
         Err(_) if test.no_route => return None,
         Err(fault) => return Some(format!("400, {}", fault.reason())),

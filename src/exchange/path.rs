@@ -6,9 +6,9 @@ use crate::routing::{RequestHead, path};
 impl Exchange {
     /// Finds the normal form of the path, which is matched and forwarded. `Some`: the engine puts it in the place of
     /// the path that was sent, before it asks for anything else.
-    pub fn normal_path<H: RequestHead>(&mut self, head: &H) -> Result<Option<String>, Failure> {
+    pub fn normalize_path<H: RequestHead>(&mut self, head: &H) -> Result<Option<String>, Failure> {
         let path = head.path();
-        match path::normal(path, self.listener().paths) {
+        match path::normalize(path, self.listener().paths) {
             Ok(normal) => {
                 let sent = self.record.text.target();
                 let changes = normal != path;

@@ -523,12 +523,12 @@ fn a_path_is_brought_into_form_and_kept_for_the_log() {
     ] {
         let head = head("GET", sent, &[]);
         let mut exchange = begin(&snapshot, &head);
-        assert_eq!(exchange.normal_path(&head).expect(sent).as_deref(), form, "{sent}");
+        assert_eq!(exchange.normalize_path(&head).expect(sent).as_deref(), form, "{sent}");
         assert_eq!(exchange.finish(None, 0, Instant::now()).path.as_deref(), logged, "{sent}");
     }
     let head = head("GET", "/../b", &[]);
     let mut exchange = begin(&snapshot, &head);
-    assert_eq!(exchange.normal_path(&head), Err(Failure::BadRequest));
+    assert_eq!(exchange.normalize_path(&head), Err(Failure::BadRequest));
     exchange.failed(Failure::BadRequest, None);
     let detail = exchange.finish(None, 0, Instant::now()).detail.clone();
     assert_eq!(detail.as_deref(), Some("the path climbs above its root"));

@@ -93,7 +93,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
     }
 
     fn admit(&mut self) -> Result<Admitted, Failed> {
-        let path = self.exchange.normal_path(&self.client.request())?;
+        let path = self.exchange.normalize_path(&self.client.request())?;
         if let Some(path) = path
             && !self.client.set_path(&path)
         {

@@ -393,7 +393,7 @@ fn judge(session: &mut Session, state: &mut RequestState) -> Result<std::result:
 /// Replaces the path by its normal form.
 fn normalise(session: &mut Session, state: &mut RequestState) -> Result<std::result::Result<(), Failure>> {
     let request = session.req_header_mut();
-    match state.exchange.normal_path(&**request) {
+    match state.exchange.normalize_path(&**request) {
         Ok(Some(path)) => heads::set_path(request, &path).map(Ok),
         Ok(None) => Ok(Ok(())),
         Err(failure) => Ok(Err(failure)),

@@ -18,7 +18,7 @@ pub struct RouteMatch {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HostPattern {
-    /// In the form of `authority::normal_host`.
+    /// In the form of `authority::normalize_host`.
     Exact(String),
     /// `*.example.com` keeps `example.com`: one label or more before it.
     Wildcard(String),

@@ -67,7 +67,7 @@ impl PathFault {
 
 /// The normal form of a path; borrowed if the path has it already. A text that does not begin with `/` is returned as
 /// it is.
-pub fn normal(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
+pub fn normalize(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
     if !path.starts_with('/') || is_plain(path.as_bytes()) {
         return Ok(Cow::Borrowed(path));
     }

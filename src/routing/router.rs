@@ -51,7 +51,7 @@ struct Conditions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteOutcome {
     /// The index of a route, as in the config.
-    Matched(usize, Why),
+    Matched(usize, MatchSummary),
     Missed(Miss),
 }
 
@@ -66,7 +66,7 @@ impl RouteOutcome {
 
 /// The conditions by which a route matched. Displays as `exact host, prefix, method, 2 headers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Why {
+pub struct MatchSummary {
     pub host: HostKind,
     pub path: PathKind,
     pub method: bool,
@@ -136,7 +136,7 @@ impl Router {
 
     /// The first rule in the order of precedence whose conditions all hold.
     pub fn find(&self, head: &impl RequestHead) -> RouteOutcome {
-        let host = authority::normal_host(head.authority());
+        let host = authority::normalize_host(head.authority());
         let mut miss = Miss::Host;
         if let Some(paths) = self.exact_hosts.get(&*host)
             && let Some(found) = self.find_path(paths, HostKind::Exact, head, &mut miss)
@@ -206,7 +206,7 @@ impl Router {
         for route in rules {
             let conditions = &self.conditions[*route];
             if conditions.hold(head) {
-                return Some(RouteOutcome::Matched(*route, conditions.why(host, path)));
+                return Some(RouteOutcome::Matched(*route, conditions.summary(host, path)));
             }
             *miss = Miss::Conditions;
         }
@@ -289,8 +289,8 @@ impl Conditions {
             && (self.query.is_empty() || self.query.iter().all(|query| query_holds(query, head.query())))
     }
 
-    fn why(&self, host: HostKind, path: PathKind) -> Why {
-        Why {
+    fn summary(&self, host: HostKind, path: PathKind) -> MatchSummary {
+        MatchSummary {
             host,
             path,
             method: !self.methods.is_empty(),
@@ -300,7 +300,7 @@ impl Conditions {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for MatchSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.host {
             HostKind::Exact => "exact host",
@@ -330,7 +330,7 @@ impl fmt::Display for Why {
 impl fmt::Display for RouteOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RouteOutcome::Matched(_, why) => why.fmt(f),
+            RouteOutcome::Matched(_, summary) => summary.fmt(f),
             RouteOutcome::Missed(miss) => miss.fmt(f),
         }
     }

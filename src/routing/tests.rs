@@ -31,7 +31,7 @@ fn routes(yaml: &str) -> Vec<Route> {
 
 fn found(routes: &[Route], head: &impl RequestHead) -> String {
     match Router::new(routes.iter().map(|route| &route.matches)).find(head) {
-        RouteOutcome::Matched(index, why) => format!("{}: {why}", routes[index].name),
+        RouteOutcome::Matched(index, summary) => format!("{}: {summary}", routes[index].name),
         RouteOutcome::Missed(miss) => miss.to_string(),
     }
 }

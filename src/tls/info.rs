@@ -43,7 +43,7 @@ impl TlsInfo {
     pub fn is_for(&self, authority: &str) -> bool {
         let Some(name) = &self.server_name else { return true };
         // In the form that routing compares, so that no other route is found than the check was made for.
-        let host = authority::normal_host(authority);
+        let host = authority::normalize_host(authority);
         **name == *host || self.resolver.find(Some(name)) == self.resolver.find(Some(&host))
     }
 }

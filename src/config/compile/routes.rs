@@ -128,7 +128,7 @@ impl Compiler<'_> {
                 },
             };
             let Some(PathText(path)) = path else { continue };
-            let forms = || rules.iter().map(|rules| routing::path::normal(path, *rules));
+            let forms = || rules.iter().map(|rules| routing::path::normalize(path, *rules));
             if forms().any(|form| form.as_deref() == Ok(path)) {
                 continue;
             }

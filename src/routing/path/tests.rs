@@ -18,14 +18,14 @@ const ALL: [PathRules; 6] = [
 #[track_caller]
 fn all_become(rules: PathRules, cases: &[(&str, &str)]) {
     for (path, expected) in cases {
-        assert_eq!(normal(path, rules).as_deref(), Ok(*expected), "{path}");
+        assert_eq!(normalize(path, rules).as_deref(), Ok(*expected), "{path}");
     }
 }
 
 #[track_caller]
 fn all_refused(rules: PathRules, fault: PathFault, paths: &[&str]) {
     for path in paths {
-        assert_eq!(normal(path, rules), Err(fault), "{path}");
+        assert_eq!(normalize(path, rules), Err(fault), "{path}");
     }
 }
 
@@ -52,7 +52,7 @@ fn what_is_normal_is_borrowed() {
         "/x;..",
         "/%2F",
     ] {
-        assert!(matches!(normal(path, DEFAULT), Ok(Cow::Borrowed(same)) if same == path), "{path}");
+        assert!(matches!(normalize(path, DEFAULT), Ok(Cow::Borrowed(same)) if same == path), "{path}");
     }
 }
 
@@ -208,15 +208,15 @@ proptest! {
 
     #[test]
     fn it_is_done_once(path in path(), rules in rules()) {
-        if let Ok(once) = normal(&path, rules) {
-            let again = normal(&once, rules);
+        if let Ok(once) = normalize(&path, rules) {
+            let again = normalize(&once, rules);
             prop_assert!(matches!(&again, Ok(Cow::Borrowed(same)) if *same == once), "{path}: {once}, then {again:?}");
         }
     }
 
     #[test]
     fn nothing_is_left_to_resolve(path in path(), rules in rules()) {
-        if let Ok(normal) = normal(&path, rules) {
+        if let Ok(normal) = normalize(&path, rules) {
             prop_assert!(normal.starts_with('/'));
             prop_assert!(!normal.split('/').any(|segment| matches!(segment, "." | "..")), "{path}: {normal}");
             prop_assert!(!(rules.merge_slashes && normal.contains("//")), "{path}: {normal}");
@@ -228,7 +228,7 @@ proptest! {
 
     #[test]
     fn it_means_what_was_sent(path in path(), rules in rules()) {
-        if let Ok(normal) = normal(&path, rules) {
+        if let Ok(normal) = normalize(&path, rules) {
             prop_assert_eq!(meaning(&normal, rules), meaning(&path, rules), "{}: {}", path, normal);
         }
     }
@@ -236,12 +236,12 @@ proptest! {
     #[test]
     fn equal_paths_have_one_form(path in "/[a-c./~]{0,12}", rules in rules()) {
         let lower: String = path.bytes().map(|byte| if byte == b'/' { "/".into() } else { format!("%{byte:02x}") }).collect();
-        prop_assert_eq!(normal(&path, rules), normal(&lower, rules));
+        prop_assert_eq!(normalize(&path, rules), normalize(&lower, rules));
     }
 
     #[test]
     fn no_text_breaks_it(path in any::<String>(), rules in rules()) {
-        let _ = normal(&path, rules);
-        let _ = normal(&format!("/{path}"), rules);
+        let _ = normalize(&path, rules);
+        let _ = normalize(&format!("/{path}"), rules);
     }
 }
