@@ -34,7 +34,7 @@ pub use scalar::duration;
 pub use secret::Secret;
 pub use write::long_form_of;
 
-use decode::Context;
+use decode::DiagnosticSink;
 use regexes::Regexes;
 use source::Source;
 
@@ -78,7 +78,8 @@ pub fn load_admin(path: &Path) -> Result<Admin, LoadError> {
 
 /// The state directory that a text sets, even if other sections are invalid; the default if its `server` section is.
 pub fn state_directory(text: &str) -> StateDirectory {
-    let server = section_alone(text, "server", |root, _, context| compile::server_alone(root, context));
+    let server =
+        section_alone(text, "server", |root, _, diagnostics| compile::server_alone(root, diagnostics));
     server.map_or(StateDirectory::Default, |server| server.state)
 }
 
@@ -86,16 +87,16 @@ pub fn state_directory(text: &str) -> StateDirectory {
 fn section_alone<T>(
     text: &str,
     name: &str,
-    compile: impl FnOnce(&tree::Node, &Source, &mut Context) -> Option<T>,
+    compile: impl FnOnce(&tree::Node, &Source, &mut DiagnosticSink) -> Option<T>,
 ) -> Option<T> {
     let source = Source::new("", text);
-    let mut context = Context::default();
-    let section = tree::parse(&source, &mut context).and_then(|mut root| {
+    let mut diagnostics = DiagnosticSink::default();
+    let section = tree::parse(&source, &mut diagnostics).and_then(|mut root| {
         root.keep_only(name);
-        environment::interpolate(&mut root, &|variable| std::env::var(variable).ok(), &mut context);
-        compile(&root, &source, &mut context)
+        environment::interpolate(&mut root, &|variable| std::env::var(variable).ok(), &mut diagnostics);
+        compile(&root, &source, &mut diagnostics)
     });
-    section.filter(|_| !context.has_errors())
+    section.filter(|_| !diagnostics.has_errors())
 }
 
 /// The text of a config file. Anything but a regular file is refused, since reading it might block.
@@ -140,15 +141,15 @@ fn parse_with_regexes(
     regexes: Regexes,
 ) -> Result<Loaded, Report> {
     let source = Source::new(file_name, text);
-    let mut context = Context::default();
+    let mut diagnostics = DiagnosticSink::default();
     let mut secrets = Vec::new();
-    let config = tree::parse(&source, &mut context).and_then(|mut root| {
-        environment::interpolate(&mut root, lookup, &mut context);
-        let config = compile::compile(&root, &source, regexes, &mut context);
-        secrets = context.conceal_values(&root, &source);
+    let config = tree::parse(&source, &mut diagnostics).and_then(|mut root| {
+        environment::interpolate(&mut root, lookup, &mut diagnostics);
+        let config = compile::compile(&root, &source, regexes, &mut diagnostics);
+        secrets = diagnostics.conceal_values(&root, &source);
         config
     });
-    let report = Report::new(source, context.into_diagnostics(), secrets);
+    let report = Report::new(source, diagnostics.into_diagnostics(), secrets);
     match config {
         Some(config) if !report.has_errors() => Ok(Loaded { config, warnings: report }),
         _ => Err(report),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use crate::config::decode::{AutoOr, Context, Named, OrOff, Spanned, Value};
+use crate::config::decode::{AutoOr, DiagnosticSink, Named, OrOff, Spanned, Value};
 use crate::config::model::{
     AccessLog, Action, Admin, AdminListen, Config, Listener, Log, MaxMemory, Pool, Route, RouteLimits,
     Server, StateDirectory,
@@ -29,7 +29,7 @@ pub(crate) const DEFAULT_NAME: &str = "default";
 
 /// What all parts of `compile` share: diagnostics, positions in the file, and compiled regular expressions.
 pub(crate) struct Compiler<'a> {
-    pub(crate) context: &'a mut Context,
+    pub(crate) diagnostics: &'a mut DiagnosticSink,
     source: &'a Source,
     regexes: Regexes,
 }
@@ -51,10 +51,10 @@ impl Compiler<'_> {
         let mut fields = Vec::new();
         for (key, value) in &named.entries {
             match header_name(&key.text) {
-                Err(fault) => self.context.fault(key.span, fault),
+                Err(fault) => self.diagnostics.fault(key.span, fault),
                 Ok(name) if !seen.insert(name.clone()) => {
                     let remedy = "the case of header names does not matter; keep one of them";
-                    self.context.error(key.span, format!("`{}` is written twice", key.text), remedy);
+                    self.diagnostics.error(key.span, format!("`{}` is written twice", key.text), remedy);
                 }
                 Ok(name) => fields.push(HeaderField { name, key: key.span, value: value.as_ref() }),
             }
@@ -70,15 +70,15 @@ struct HeaderField<'a, T> {
     value: Option<&'a Spanned<T>>,
 }
 
-/// The config, to be used only if `context` has no errors; `None` if none could be made.
+/// The config, to be used only if `diagnostics` has no errors; `None` if none could be made.
 pub(crate) fn compile(
     root: &Node,
     source: &Source,
     regexes: Regexes,
-    context: &mut Context,
+    diagnostics: &mut DiagnosticSink,
 ) -> Option<Config> {
     if root.is_null() {
-        context.error(
+        diagnostics.error(
             root.span,
             "the file says nothing",
             "write at least `listen: :8080` and `endpoints: [10.0.0.1:3000]`",
@@ -87,12 +87,12 @@ pub(crate) fn compile(
     }
     if !matches!(root.kind, Kind::Map(_)) {
         let remedy = "write keys and their values, such as `listen: :8080` and `endpoints: [10.0.0.1:3000]`";
-        context.error(root.span, format!("the file is {}, not a section of keys", root.what()), remedy);
+        diagnostics.error(root.span, format!("the file is {}, not a section of keys", root.what()), remedy);
         return None;
     }
-    let file = FileSection::decode(root, context)?;
-    let form = Form::of(root, context)?;
-    let mut compiler = Compiler { context, source, regexes };
+    let file = FileSection::decode(root, diagnostics)?;
+    let form = Form::of(root, diagnostics)?;
+    let mut compiler = Compiler { diagnostics, source, regexes };
     let (listeners, routes, pools) = match form {
         Form::Short => compiler.short_form(&file, root.span)?,
         Form::Long => compiler.long_form(&file),
@@ -116,14 +116,14 @@ pub(crate) fn compile(
 }
 
 /// Compiles the `admin` section of a file without other sections.
-pub(crate) fn admin_alone(root: &Node, source: &Source, context: &mut Context) -> Option<Admin> {
-    let file = FileSection::decode(root, context)?;
-    Some(Compiler { context, source, regexes: Regexes::default() }.admin(&file))
+pub(crate) fn admin_alone(root: &Node, source: &Source, diagnostics: &mut DiagnosticSink) -> Option<Admin> {
+    let file = FileSection::decode(root, diagnostics)?;
+    Some(Compiler { diagnostics, source, regexes: Regexes::default() }.admin(&file))
 }
 
 /// Compiles the `server` section of a file without other sections.
-pub(crate) fn server_alone(root: &Node, context: &mut Context) -> Option<Server> {
-    FileSection::decode(root, context).map(|file| server(&file))
+pub(crate) fn server_alone(root: &Node, diagnostics: &mut DiagnosticSink) -> Option<Server> {
+    FileSection::decode(root, diagnostics).map(|file| server(&file))
 }
 
 /// The two forms of a file.
@@ -137,7 +137,7 @@ const SHORT_KEYS: [&str; 2] = ["listen", "endpoints"];
 const LONG_KEYS: [&str; 3] = ["listeners", "routes", "pools"];
 
 impl Form {
-    fn of(root: &Node, context: &mut Context) -> Option<Form> {
+    fn of(root: &Node, diagnostics: &mut DiagnosticSink) -> Option<Form> {
         let Kind::Map(entries) = &root.kind else { return None };
         let first = |keys: &[&str]| {
             entries.iter().map(|(key, _)| key).find(|key| keys.contains(&key.text.as_str())).cloned()
@@ -149,14 +149,14 @@ impl Form {
                     short.text, long.text
                 );
                 let remedy = "write either `listen` and `endpoints`, or `listeners`, `routes` and `pools`";
-                context.error(short.span, message, remedy);
+                diagnostics.error(short.span, message, remedy);
                 Some(Form::Long)
             }
             (Some(_), None) => Some(Form::Short),
             (None, Some(_)) => Some(Form::Long),
             (None, None) => {
                 let remedy = "write `listen` and `endpoints`, or `listeners`, `routes` and `pools`";
-                context.error(root.span, "the file has no listeners", remedy);
+                diagnostics.error(root.span, "the file has no listeners", remedy);
                 None
             }
         }
@@ -185,18 +185,22 @@ impl Compiler<'_> {
         let remedy = |key: &str, example: &str| format!("add `{key}: {example}`");
         match (&file.listen, &file.endpoints) {
             (Some(listen), None) if file.complete => {
-                self.context.error(
+                self.diagnostics.error(
                     listen.span,
                     "`listen` needs `endpoints`",
                     remedy("endpoints", "[10.0.0.1:3000]"),
                 );
             }
             (None, Some(endpoints)) if file.complete => {
-                self.context.error(endpoints.span, "`endpoints` needs `listen`", remedy("listen", ":8080"));
+                self.diagnostics.error(
+                    endpoints.span,
+                    "`endpoints` needs `listen`",
+                    remedy("listen", ":8080"),
+                );
             }
             (None, None) if file.complete => {
                 let remedy = "write `listen: :8080` and `endpoints: [10.0.0.1:3000]`";
-                self.context.error(root, "`listen` and `endpoints` have no values", remedy);
+                self.diagnostics.error(root, "`listen` and `endpoints` have no values", remedy);
             }
             _ => {}
         }
@@ -214,7 +218,7 @@ impl Compiler<'_> {
         let section = &file.admin;
         let token = section.token.as_ref().map(|token| token.value.clone());
         if let Some(written) = section.token.as_ref().filter(|token| !token.is_sendable()) {
-            self.context.error(
+            self.diagnostics.error(
                 written.span,
                 "a token cannot have these characters",
                 "use letters, digits and `-`",
@@ -228,7 +232,7 @@ impl Compiler<'_> {
             let message =
                 format!("the admin address {address} can be reached from elsewhere, and has no token");
             let remedy = format!("add `token: ${{ADMIN_TOKEN}}`, or write 127.0.0.1:{}", address.port());
-            self.context.error(written.span, message, remedy);
+            self.diagnostics.error(written.span, message, remedy);
         }
         Admin { listen, token }
     }

@@ -13,13 +13,13 @@ use crate::escape;
 
 /// Collects the diagnostics of all stages.
 #[derive(Debug, Default)]
-pub(crate) struct Context {
+pub(crate) struct DiagnosticSink {
     diagnostics: Diagnostics,
     /// Values that were left out without a diagnostic, because an earlier stage had reported them.
     skipped: usize,
 }
 
-impl Context {
+impl DiagnosticSink {
     pub(crate) fn error(&mut self, span: Span, message: impl Into<String>, remedy: impl Into<String>) {
         self.add(Severity::Error, span, message.into(), remedy.into());
     }
@@ -87,7 +87,7 @@ impl Fault {
 /// A type of values in the file.
 pub(crate) trait Value: Sized {
     /// `None` if the node is invalid, which has been reported.
-    fn decode(node: &Node, context: &mut Context) -> Option<Self>;
+    fn decode(node: &Node, diagnostics: &mut DiagnosticSink) -> Option<Self>;
     fn schema(generator: &mut SchemaGenerator) -> Schema;
 }
 
@@ -118,17 +118,21 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 impl<T: Scalar> Value for T {
-    fn decode(node: &Node, context: &mut Context) -> Option<T> {
+    fn decode(node: &Node, diagnostics: &mut DiagnosticSink) -> Option<T> {
         match &node.kind {
             Kind::Scalar { text, .. } => match T::parse(text) {
                 Ok(value) => Some(value),
                 Err(fault) => {
-                    context.fault(node.span, fault);
+                    diagnostics.fault(node.span, fault);
                     None
                 }
             },
             _ => {
-                context.error(node.span, format!("expected {}, found {}", T::WHAT, node.what()), T::REMEDY);
+                diagnostics.error(
+                    node.span,
+                    format!("expected {}, found {}", T::WHAT, node.what()),
+                    T::REMEDY,
+                );
                 None
             }
         }
@@ -164,12 +168,12 @@ impl<T> std::ops::Deref for Spanned<T> {
     }
 }
 
-pub(super) fn spanned<T: Value>(node: &Node, context: &mut Context) -> Option<Spanned<T>> {
+pub(super) fn spanned<T: Value>(node: &Node, diagnostics: &mut DiagnosticSink) -> Option<Spanned<T>> {
     if node.kind == Kind::Broken {
-        context.skipped += 1;
+        diagnostics.skipped += 1;
         return None;
     }
-    T::decode(node, context).map(|value| Spanned { span: node.span, written: true, value })
+    T::decode(node, diagnostics).map(|value| Spanned { span: node.span, written: true, value })
 }
 
 /// A list; invalid items are missing from `items`.
@@ -191,20 +195,20 @@ impl<T> List<T> {
 }
 
 impl<T: Value> Value for List<T> {
-    fn decode(node: &Node, context: &mut Context) -> Option<List<T>> {
+    fn decode(node: &Node, diagnostics: &mut DiagnosticSink) -> Option<List<T>> {
         match &node.kind {
             Kind::List(nodes) => {
-                let items = nodes.iter().filter_map(|node| spanned(node, context)).collect();
+                let items = nodes.iter().filter_map(|node| spanned(node, diagnostics)).collect();
                 Some(List { items, length: nodes.len() })
             }
             Kind::Scalar { text, .. } => {
                 let message = format!("expected a list, found `{}`", shown(text));
-                context.error(node.span, message, format!("write [{}]", shown(text)));
+                diagnostics.error(node.span, message, format!("write [{}]", shown(text)));
                 None
             }
             _ => {
                 let message = format!("expected a list, found {}", node.what());
-                context.error(node.span, message, "start each item with `- `, or write [ITEM, ITEM]");
+                diagnostics.error(node.span, message, "start each item with `- `, or write [ITEM, ITEM]");
                 None
             }
         }
@@ -222,19 +226,19 @@ pub(crate) struct Named<T> {
 }
 
 impl<T: Value> Value for Named<T> {
-    fn decode(node: &Node, context: &mut Context) -> Option<Named<T>> {
+    fn decode(node: &Node, diagnostics: &mut DiagnosticSink) -> Option<Named<T>> {
         let Kind::Map(entries) = &node.kind else {
             let message = format!("expected names with their values, found {}", node.what());
-            context.error(node.span, message, "write `NAME: VALUE`, one a line");
+            diagnostics.error(node.span, message, "write `NAME: VALUE`, one a line");
             return None;
         };
         let mut read = |key: &Key, value: &Node| {
             if value.is_null() {
                 let message = format!("`{}` has no value", shown(&key.text));
-                context.error(key.span, message, "write one, or remove the name");
+                diagnostics.error(key.span, message, "write one, or remove the name");
                 return None;
             }
-            spanned(value, context)
+            spanned(value, diagnostics)
         };
         let entries = entries.iter().map(|(key, value)| (key.clone(), read(key, value))).collect();
         Some(Named { entries })
@@ -263,13 +267,13 @@ impl<T> OrOff<T> {
 }
 
 impl<T: Value> Value for OrOff<T> {
-    fn decode(node: &Node, context: &mut Context) -> Option<OrOff<T>> {
+    fn decode(node: &Node, diagnostics: &mut DiagnosticSink) -> Option<OrOff<T>> {
         match &node.kind {
             Kind::Scalar { text, .. } if is_off(text) => Some(OrOff::Off),
             _ => {
-                let value = T::decode(node, context).map(OrOff::On);
+                let value = T::decode(node, diagnostics).map(OrOff::On);
                 if value.is_none() {
-                    context.add_choice(node.span, "off");
+                    diagnostics.add_choice(node.span, "off");
                 }
                 value
             }
@@ -289,13 +293,13 @@ pub(crate) enum AutoOr<T> {
 }
 
 impl<T: Value> Value for AutoOr<T> {
-    fn decode(node: &Node, context: &mut Context) -> Option<AutoOr<T>> {
+    fn decode(node: &Node, diagnostics: &mut DiagnosticSink) -> Option<AutoOr<T>> {
         match &node.kind {
             Kind::Scalar { text, .. } if text == "auto" => Some(AutoOr::Auto),
             _ => {
-                let value = T::decode(node, context).map(AutoOr::Value);
+                let value = T::decode(node, diagnostics).map(AutoOr::Value);
                 if value.is_none() {
-                    context.add_choice(node.span, "auto");
+                    diagnostics.add_choice(node.span, "auto");
                 }
                 value
             }
@@ -320,10 +324,10 @@ pub(crate) enum ShortOr<S, L> {
 }
 
 impl<S: Value, L: Value> Value for ShortOr<S, L> {
-    fn decode(node: &Node, context: &mut Context) -> Option<ShortOr<S, L>> {
+    fn decode(node: &Node, diagnostics: &mut DiagnosticSink) -> Option<ShortOr<S, L>> {
         match node.kind {
-            Kind::Map(_) => L::decode(node, context).map(ShortOr::Long),
-            _ => S::decode(node, context).map(ShortOr::Short),
+            Kind::Map(_) => L::decode(node, diagnostics).map(ShortOr::Long),
+            _ => S::decode(node, diagnostics).map(ShortOr::Short),
         }
     }
 

@@ -4,23 +4,25 @@
 //! literal, so regular expressions need no escapes. Keys are not changed, and the value of a variable is only text: it
 //! cannot add keys, items or further variables.
 
-use super::decode::Context;
+use super::decode::DiagnosticSink;
 use super::source::Span;
 use super::tree::{Kind, Node};
 
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Replaces the variables in every value of a tree.
-pub(crate) fn interpolate(node: &mut Node, lookup: Lookup<'_>, context: &mut Context) {
+pub(crate) fn interpolate(node: &mut Node, lookup: Lookup<'_>, diagnostics: &mut DiagnosticSink) {
     match &mut node.kind {
         Kind::Null | Kind::Broken => {}
-        Kind::List(items) => items.iter_mut().for_each(|item| interpolate(item, lookup, context)),
-        Kind::Map(entries) => entries.iter_mut().for_each(|(_, value)| interpolate(value, lookup, context)),
+        Kind::List(items) => items.iter_mut().for_each(|item| interpolate(item, lookup, diagnostics)),
+        Kind::Map(entries) => {
+            entries.iter_mut().for_each(|(_, value)| interpolate(value, lookup, diagnostics))
+        }
         Kind::Scalar { text, plain } if text.contains("${") => {
             node.kind = match expand(text, lookup) {
                 Ok(expanded) => Node::scalar(expanded, *plain),
                 Err(fault) => {
-                    report(node.span, &fault, context);
+                    report(node.span, &fault, diagnostics);
                     Kind::Broken
                 }
             }
@@ -29,14 +31,14 @@ pub(crate) fn interpolate(node: &mut Node, lookup: Lookup<'_>, context: &mut Con
     }
 }
 
-fn report(span: Span, fault: &Fault, context: &mut Context) {
+fn report(span: Span, fault: &Fault, diagnostics: &mut DiagnosticSink) {
     match fault {
-        Fault::Missing(name) => context.error(
+        Fault::Missing(name) => diagnostics.error(
             span,
             format!("the environment variable {name} is not set"),
             format!("set it, or give a default: ${{{name}:-default}}"),
         ),
-        Fault::Syntax => context.error(
+        Fault::Syntax => diagnostics.error(
             span,
             "this is not a variable",
             "write ${NAME} or ${NAME:-default}, or $${ for a literal ${",

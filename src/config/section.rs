@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 
-use super::decode::{Context, Spanned, Value, schema_from, shown, spanned};
+use super::decode::{DiagnosticSink, Spanned, Value, schema_from, shown, spanned};
 use super::source::Span;
 use super::suggest;
 use super::tree::{Key, Kind, Node};
@@ -13,10 +13,10 @@ pub(crate) struct Fields<'n, 'c> {
     what: &'static str,
     span: Span,
     entries: &'n [(Key, Node)],
-    context: &'c mut Context,
+    diagnostics: &'c mut DiagnosticSink,
     /// Keys that the unknown ones were probably meant to be; they are not reported as missing, too.
     misspelt: Vec<String>,
-    /// [`Context::problem_count`] before this section.
+    /// [`DiagnosticSink::problem_count`] before this section.
     problems_before: usize,
 }
 
@@ -26,40 +26,44 @@ impl<'n, 'c> Fields<'n, 'c> {
         node: &'n Node,
         what: &'static str,
         known: &[&str],
-        context: &'c mut Context,
+        diagnostics: &'c mut DiagnosticSink,
     ) -> Option<Fields<'n, 'c>> {
         let entries: &[(Key, Node)] = match &node.kind {
             Kind::Map(entries) => entries,
             Kind::Null => &[],
             _ => {
                 let message = format!("expected {what}, found {}", node.what());
-                context.error(node.span, message, format!("write its keys: {}", known.join(", ")));
+                diagnostics.error(node.span, message, format!("write its keys: {}", known.join(", ")));
                 return None;
             }
         };
-        let problems_before = context.problem_count();
+        let problems_before = diagnostics.problem_count();
         let mut misspelt = Vec::new();
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
             if let Some(known) = known.iter().find(|known| key.text.starts_with(&format!("{known}:"))) {
                 let message = format!("`{}` is one word to YAML", shown(&key.text));
-                context.error(key.span, message, format!("write a space after the colon: `{known}: ...`"));
+                diagnostics.error(
+                    key.span,
+                    message,
+                    format!("write a space after the colon: `{known}: ...`"),
+                );
                 misspelt.push((*known).to_owned());
                 continue;
             }
             let remedy = suggest::remedy(&key.text, known.iter().copied(), "its keys are");
             misspelt.extend(suggest::nearest(&key.text, known.iter().copied()).map(str::to_owned));
-            context.error(key.span, format!("{what} has no key `{}`", shown(&key.text)), remedy);
+            diagnostics.error(key.span, format!("{what} has no key `{}`", shown(&key.text)), remedy);
         }
-        Some(Fields { what, span: node.span, entries, context, misspelt, problems_before })
+        Some(Fields { what, span: node.span, entries, diagnostics, misspelt, problems_before })
     }
 
     pub(crate) fn is_complete(&self) -> bool {
-        self.context.problem_count() == self.problems_before
+        self.diagnostics.problem_count() == self.problems_before
     }
 
     fn take<T: Value>(&mut self, key: &str) -> Option<Spanned<T>> {
         let (_, node) = self.entries.iter().find(|(entry, node)| entry.text == key && !node.is_null())?;
-        spanned(node, self.context)
+        spanned(node, self.diagnostics)
     }
 
     pub(crate) fn optional<T: Value>(&mut self, key: &str) -> Option<Spanned<T>> {
@@ -72,12 +76,12 @@ impl<'n, 'c> Fields<'n, 'c> {
             Some((_, node)) if !node.is_null() => {}
             Some((entry, _)) => {
                 let message = format!("`{key}` has no value");
-                self.context.error(entry.span, message, format!("write `{key}: {example}`"));
+                self.diagnostics.error(entry.span, message, format!("write `{key}: {example}`"));
             }
             None if self.misspelt.iter().any(|misspelt| misspelt == key) => {}
             None => {
                 let message = format!("{} needs `{key}`", self.what);
-                self.context.error(self.span, message, format!("add `{key}: {example}`"));
+                self.diagnostics.error(self.span, message, format!("add `{key}: {example}`"));
             }
         }
         self.take(key)
@@ -86,7 +90,7 @@ impl<'n, 'c> Fields<'n, 'c> {
     pub(crate) fn defaulted<T: Value>(&mut self, key: &str, default: &Json) -> Spanned<T> {
         self.take(key).unwrap_or_else(|| {
             let node = Node::from_json(default, self.span);
-            let value = T::decode(&node, &mut Context::default())
+            let value = T::decode(&node, &mut DiagnosticSink::default())
                 .expect("a test reads every section from nothing, so every default is a value");
             Spanned { span: self.span, written: false, value }
         })
@@ -186,10 +190,10 @@ macro_rules! section {
         impl $crate::config::decode::Value for $name {
             fn decode(
                 node: &$crate::config::tree::Node,
-                context: &mut $crate::config::decode::Context,
+                diagnostics: &mut $crate::config::decode::DiagnosticSink,
             ) -> Option<Self> {
                 const KEYS: &[&str] = &[$($crate::config::section::key_name(stringify!($field))),*];
-                let mut fields = $crate::config::section::Fields::new(node, $what, KEYS, context)?;
+                let mut fields = $crate::config::section::Fields::new(node, $what, KEYS, diagnostics)?;
                 Some(Self {
                     $($field: section!(@take fields $field $(= $default)? $(, $kind $($example)?)?),)*
                     complete: fields.is_complete(),

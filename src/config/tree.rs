@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span as YamlSpan, StrInput};
 
-use super::decode::{Context, shown};
+use super::decode::{DiagnosticSink, shown};
 use super::source::{Source, Span};
 
 /// Nodes that aliases may add to a file: nested aliases multiply ("billion laughs").
@@ -99,14 +99,14 @@ impl Node {
 }
 
 /// The document's root; `None` if the text is refused as a whole, which has been reported.
-pub(crate) fn parse(source: &Source, context: &mut Context) -> Option<Node> {
+pub(crate) fn parse(source: &Source, diagnostics: &mut DiagnosticSink) -> Option<Node> {
     let text = source.text();
     let parser = Parser::new_from_str(text);
-    let mut builder = Builder { source, text, parser, anchors: HashMap::new(), aliased: 0, context };
+    let mut builder = Builder { source, text, parser, anchors: HashMap::new(), aliased: 0, diagnostics };
     match builder.document() {
         Ok(root) => Some(root),
         Err(Stop::Syntax(error)) => {
-            report_syntax(text, &error, context);
+            report_syntax(text, &error, diagnostics);
             None
         }
         Err(Stop::Reported) => None,
@@ -126,7 +126,7 @@ struct Builder<'a, 'c> {
     parser: Parser<'a, StrInput<'a>>,
     anchors: HashMap<usize, Node>,
     aliased: usize,
-    context: &'c mut Context,
+    diagnostics: &'c mut DiagnosticSink,
 }
 
 impl<'a> Builder<'a, '_> {
@@ -156,7 +156,7 @@ impl<'a> Builder<'a, '_> {
                 Event::StreamEnd => break,
                 Event::DocumentStart(..) if root.is_some() => {
                     let message = "a config is one document";
-                    self.context.error(
+                    self.diagnostics.error(
                         span,
                         message,
                         "remove this line and what follows, or write a file of its own",
@@ -184,7 +184,7 @@ impl<'a> Builder<'a, '_> {
             _ => Node { span, kind: Kind::Null },
         };
         if has_tag {
-            self.context.error(
+            self.diagnostics.error(
                 node.span,
                 "YAML tags (`!name`) mean nothing here",
                 "write the value without its tag",
@@ -241,18 +241,26 @@ impl<'a> Builder<'a, '_> {
         let text = match node.kind {
             Kind::Scalar { text, plain } if !(plain && text == "<<") => text,
             Kind::Scalar { .. } => {
-                self.context.error(node.span, "merge keys (`<<`) are not read", "write the keys out here");
+                self.diagnostics.error(
+                    node.span,
+                    "merge keys (`<<`) are not read",
+                    "write the keys out here",
+                );
                 return None;
             }
             _ => {
-                self.context.error(node.span, "a key must be a text", "write `key: value`");
+                self.diagnostics.error(node.span, "a key must be a text", "write `key: value`");
                 return None;
             }
         };
         if let Some(first) = seen.get(&text) {
             let line = self.source.line(first.start);
             let message = format!("`{}` is written twice", shown(&text));
-            self.context.error(node.span, message, format!("line {line} has it already; keep one of them"));
+            self.diagnostics.error(
+                node.span,
+                message,
+                format!("line {line} has it already; keep one of them"),
+            );
             return None;
         }
         seen.insert(text.clone(), node.span);
@@ -262,19 +270,19 @@ impl<'a> Builder<'a, '_> {
     fn alias(&mut self, id: usize, span: Span) -> Result<Node, Stop> {
         let Some(node) = self.anchors.get(&id) else {
             let remedy = "an anchor (`&name`) must be complete before its alias (`*name`)";
-            self.context.error(span, "this alias contains itself", remedy);
+            self.diagnostics.error(span, "this alias contains itself", remedy);
             return Err(Stop::Reported);
         };
         self.aliased = self.aliased.saturating_add(node.size());
         if self.aliased > ALIASED_NODES_MAX {
-            self.context.error(span, "the aliases of this file repeat too much", "write the values out");
+            self.diagnostics.error(span, "the aliases of this file repeat too much", "write the values out");
             return Err(Stop::Reported);
         }
         Ok(node.clone())
     }
 }
 
-fn report_syntax(text: &str, error: &ScanError, context: &mut Context) {
+fn report_syntax(text: &str, error: &ScanError, diagnostics: &mut DiagnosticSink) {
     let start = error.marker().byte_offset().unwrap_or(text.len()).min(text.len());
     let start = (0..=start).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let end = text[start..].chars().next().map_or(start, |first| start + first.len_utf8());
@@ -282,7 +290,7 @@ fn report_syntax(text: &str, error: &ScanError, context: &mut Context) {
     let line = text[line_start..].lines().next().unwrap_or("");
     let (message, remedy) = syntax_words(error.kind(), line);
     let message = message.map_or_else(|| format!("this is not YAML: {}", error.info()), str::to_owned);
-    context.error(Span { start, end }, message, remedy);
+    diagnostics.error(Span { start, end }, message, remedy);
 }
 
 /// The message for a syntax error, `None` if the parser's is plain enough; and the remedy.

@@ -12,7 +12,7 @@ use crate::config::suggest;
 impl Compiler<'_> {
     pub(super) fn tests(&mut self, file: &FileSection, routes: &[Route], pools: &[Pool]) -> Vec<RouteTest> {
         // Routes and pools with errors were left out, and their names would be reported as unknown.
-        let known = (!self.context.has_errors()).then(|| Known {
+        let known = (!self.diagnostics.has_errors()).then(|| Known {
             routes: Names::of(routes.iter().map(|route| &*route.name)),
             pools: Names::of(pools.iter().map(|pool| &*pool.name)),
         });
@@ -29,7 +29,7 @@ impl Compiler<'_> {
         };
         let pool = expect.pool.as_ref().map(|pool| pool.0.clone());
         if expect.complete && route.is_none() && pool.is_none() && !no_route {
-            self.context.error(
+            self.diagnostics.error(
                 expect.span,
                 "this test expects nothing",
                 "write `route: NAME`, `pool: NAME` or both",
@@ -37,7 +37,7 @@ impl Compiler<'_> {
         }
         if let (true, Some(written)) = (no_route, &expect.pool) {
             let message = "no route and a pool cannot both be expected";
-            self.context.error(written.span, message, "remove `pool`, or name the route");
+            self.diagnostics.error(written.span, message, "remove `pool`, or name the route");
         }
         if let Some(known) = known {
             if let (Some(name), Some(written)) = (&route, &expect.route) {
@@ -57,7 +57,7 @@ impl Compiler<'_> {
         if !known.set.contains(name) {
             let remedy =
                 || suggest::remedy(name, known.in_order.iter().copied(), &format!("the {what}s are"));
-            self.context.error_with(span, format!("there is no {what} `{name}`"), remedy);
+            self.diagnostics.error_with(span, format!("there is no {what} `{name}`"), remedy);
         }
     }
 }

@@ -76,7 +76,7 @@ impl Compiler<'_> {
             let message =
                 format!("no listener lets more than {most} through, and that is judged before the route");
             let remedy = format!("write {most} or less, or raise `limits.{key}` of a listener");
-            self.context.error(span, message, remedy);
+            self.diagnostics.error(span, message, remedy);
         }
         Some(value)
     }

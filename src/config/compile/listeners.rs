@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Compiler, DEFAULT_NAME};
-use crate::config::decode::{Context, List, OrOff, Spanned, Value};
+use crate::config::decode::{DiagnosticSink, List, OrOff, Spanned, Value};
 use crate::config::model::{
     ClientTimeouts, ConnectionLimits, Engine, Http2, Limits, ListenAddress, Listener, ProxyProtocol,
 };
@@ -25,7 +25,7 @@ impl Compiler<'_> {
             if file.complete && file.listen.is_none() {
                 let span = file.routes.as_ref().map(|routes| routes.span);
                 let span = span.or(file.pools.as_ref().map(|pools| pools.span)).unwrap_or_default();
-                self.context.error(
+                self.diagnostics.error(
                     span,
                     "the file has no listeners",
                     "add `listeners: [{ address: 0.0.0.0:8080 }]`",
@@ -34,7 +34,7 @@ impl Compiler<'_> {
             return Vec::new();
         };
         if list.length == 0 {
-            self.context.error(
+            self.diagnostics.error(
                 list.span,
                 "the file has no listeners",
                 "add one: [{ address: 0.0.0.0:8080 }]",
@@ -51,7 +51,11 @@ impl Compiler<'_> {
             match names.get(name.0.as_str()) {
                 Some(first) => {
                     let remedy = format!("line {} has it already; choose another", self.line(*first));
-                    self.context.error(name.span, format!("two listeners are called `{}`", name.0), remedy);
+                    self.diagnostics.error(
+                        name.span,
+                        format!("two listeners are called `{}`", name.0),
+                        remedy,
+                    );
                 }
                 None => {
                     names.insert(&name.0, name.span);
@@ -71,7 +75,7 @@ impl Compiler<'_> {
             None if is_only || !section.complete => DEFAULT_NAME.into(),
             None => {
                 let message = "a listener beside others needs a name";
-                self.context.error(
+                self.diagnostics.error(
                     section.span,
                     message,
                     "add `name: NAME`, which logs and metrics will show",
@@ -83,7 +87,7 @@ impl Compiler<'_> {
         if let Some((other, first)) = taken.owner(&address.value) {
             let message = format!("this address belongs to the listener `{other}` already");
             let remedy = format!("line {} has it; remove one of them, or change its port", self.line(*first));
-            self.context.error(address.span, message, remedy);
+            self.diagnostics.error(address.span, message, remedy);
         }
         taken.add(&address.value, (name.clone(), section.span));
         self.check_proxy_protocol(section, &address.value);
@@ -105,17 +109,21 @@ impl Compiler<'_> {
         }
         let message = "`proxy_protocol` needs `trusted_proxies`";
         let remedy = "add `trusted_proxies: [ADDRESS]`, with the addresses of the balancers in front";
-        self.context.error(section.proxy_protocol.span, message, remedy);
+        self.diagnostics.error(section.proxy_protocol.span, message, remedy);
     }
 
     fn check_https(&mut self, section: &ListenerSection) {
         if section.tls.is_some() && matches!(section.redirect_https.value, OrOff::On(_)) {
             let message = "a listener with `tls` gets no plain HTTP to redirect";
-            self.context.error(section.redirect_https.span, message, "move it to the listener without `tls`");
+            self.diagnostics.error(
+                section.redirect_https.span,
+                message,
+                "move it to the listener without `tls`",
+            );
         }
         if section.tls.is_some() && section.h2c.0 {
             let message = "`h2c` is HTTP/2 without TLS, and this listener has `tls`";
-            self.context.error(section.h2c.span, message, "remove it: HTTP/2 over TLS needs nothing");
+            self.diagnostics.error(section.h2c.span, message, "remove it: HTTP/2 over TLS needs nothing");
         }
         if let OrOff::On(hsts) = &section.hsts.value
             && hsts.preload.0
@@ -124,7 +132,7 @@ impl Compiler<'_> {
             let message =
                 "browsers take no domain into their list for less than a year, or without subdomains";
             let remedy = "add `include_subdomains: true` and `max_age: 365d`, or remove `preload`";
-            self.context.error(hsts.preload.span, message, remedy);
+            self.diagnostics.error(hsts.preload.span, message, remedy);
         }
     }
 
@@ -132,13 +140,13 @@ impl Compiler<'_> {
         match &section.http2.value {
             OrOff::Off if section.h2c.0 => {
                 let message = "`h2c` is HTTP/2, and `http2` is off";
-                self.context.error(section.h2c.span, message, "remove one of them");
+                self.diagnostics.error(section.h2c.span, message, "remove one of them");
             }
             OrOff::On(http2) if http2.connection_window.0 < http2.stream_window.0 => {
                 let (stream, connection) = (&http2.stream_window, &http2.connection_window);
                 let span = if stream.written { stream.span } else { connection.span };
                 let message = "a stream's window larger than its connection's is never filled";
-                self.context.error(span, message, "make `connection_window` at least as large");
+                self.diagnostics.error(span, message, "make `connection_window` at least as large");
             }
             OrOff::On(_) | OrOff::Off => {}
         }
@@ -171,15 +179,15 @@ impl Compiler<'_> {
         }
         for (key, span, _) in asked.into_iter().filter(|(.., written)| *written) {
             let message = format!("`engine: pingora` has no `{key}`: only `engine: native` has it");
-            self.context.error(span, message, "remove one of the two keys");
+            self.diagnostics.error(span, message, "remove one of the two keys");
         }
     }
 
     /// The listener of the short form: an address, with every default.
     pub(super) fn default_listener(&mut self, name: Arc<str>, address: &Spanned<ListenAddress>) -> Listener {
         let nothing = Node { span: Span::default(), kind: Kind::Map(Vec::new()) };
-        // A separate context: `address` is missing here, which is no error.
-        let section = ListenerSection::decode(&nothing, &mut Context::default());
+        // A separate sink: `address` is missing here, which is no error.
+        let section = ListenerSection::decode(&nothing, &mut DiagnosticSink::default());
         compiled(name, address, &section.expect("a section of no keys can be read"))
     }
 }

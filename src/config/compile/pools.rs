@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Compiler;
-use crate::config::decode::{AutoOr, Context, List, OrOff, Scalar, ShortOr, Spanned, Value};
+use crate::config::decode::{AutoOr, DiagnosticSink, List, OrOff, Scalar, ShortOr, Spanned, Value};
 use crate::config::model::{
     CheckKind, EndpointAddress, EndpointConnections, EndpointProtocol, EndpointSpec, EndpointTimeouts,
     HealthCheck, Pool, PoolLimits, RequestLimit, Retry, RetryOn, Route, WhenNoneHealthy,
@@ -24,7 +24,7 @@ impl Compiler<'_> {
             if file.complete && file.endpoints.is_none() {
                 let span = file.routes.as_ref().map(|routes| routes.span);
                 let span = span.or(file.listeners.as_ref().map(|list| list.span)).unwrap_or_default();
-                self.context.error(
+                self.diagnostics.error(
                     span,
                     "the file has no pools",
                     "add `pools: { default: [10.0.0.1:3000] }`",
@@ -33,12 +33,16 @@ impl Compiler<'_> {
             return Vec::new();
         };
         if pools.entries.is_empty() {
-            self.context.error(pools.span, "the file has no pools", "add one: `default: [10.0.0.1:3000]`");
+            self.diagnostics.error(
+                pools.span,
+                "the file has no pools",
+                "add one: `default: [10.0.0.1:3000]`",
+            );
         }
         let mut compiled = Vec::new();
         for (key, form) in &pools.entries {
             if let Err(fault) = Name::parse(&key.text) {
-                self.context.fault(key.span, fault);
+                self.diagnostics.fault(key.span, fault);
             }
             let name: Arc<str> = key.text.as_str().into();
             compiled.extend(form.as_ref().and_then(|form| self.pool(&name, form)));
@@ -67,8 +71,8 @@ impl Compiler<'_> {
     ) -> Option<Pool> {
         let endpoints = self.endpoints(name, list);
         let nothing = Node { span: list.span, kind: Kind::Map(Vec::new()) };
-        // A separate context: `endpoints` is missing here, which is no error.
-        let section = PoolSection::decode(&nothing, &mut Context::default())?;
+        // A separate sink: `endpoints` is missing here, which is no error.
+        let section = PoolSection::decode(&nothing, &mut DiagnosticSink::default())?;
         Some(self.pool_of_section(name, &section, endpoints))
     }
 
@@ -130,7 +134,7 @@ impl Compiler<'_> {
             && check.r#type.value == CheckType::Grpc
         {
             let message = "gRPC needs HTTP/2, and this pool speaks HTTP/1.1";
-            self.context.error(
+            self.diagnostics.error(
                 check.r#type.span,
                 message,
                 "add `protocol: h2` to the pool, or write `type: http`",
@@ -140,7 +144,7 @@ impl Compiler<'_> {
         if streams.written {
             let message =
                 "over HTTP/1.1 a connection carries one request at a time, so `streams` means nothing";
-            self.context.error(streams.span, message, "add `protocol: h2` to the pool, or remove it");
+            self.diagnostics.error(streams.span, message, "add `protocol: h2` to the pool, or remove it");
         }
     }
 
@@ -161,21 +165,21 @@ impl Compiler<'_> {
                     }
                     line => format!("line {line} has it already; `weight` gives an endpoint more traffic"),
                 };
-                self.context.error(span, message, remedy);
+                self.diagnostics.error(span, message, remedy);
                 continue;
             }
             seen.insert(endpoint.address.clone(), span);
             compiled.push(endpoint);
         }
         if list.length == 0 {
-            self.context.error(
+            self.diagnostics.error(
                 list.span,
                 format!("the pool `{pool}` has no endpoints"),
                 "add one, such as 10.0.0.1:3000",
             );
         } else if is_complete && compiled.iter().all(|endpoint| endpoint.weight == 0) {
             let message = format!("every endpoint of the pool `{pool}` has weight 0, so none gets traffic");
-            self.context.error(list.span, message, "give at least one a weight from 1 to 256");
+            self.diagnostics.error(list.span, message, "give at least one a weight from 1 to 256");
         }
         compiled
     }
@@ -191,7 +195,7 @@ impl Compiler<'_> {
                 duration_text(section.timeout.0),
                 duration_text(section.interval.0),
             );
-            self.context.warn(span, message, which);
+            self.diagnostics.warn(span, message, which);
         }
         HealthCheck {
             kind: self.check_kind(section),
@@ -214,7 +218,7 @@ impl Compiler<'_> {
             if let Some(span) = span.filter(|_| of != kind) {
                 let message = format!("{} health check has no `{key}`", a_check(kind));
                 let of = if of == CheckType::Http { "http" } else { "grpc" };
-                self.context.error(span, message, format!("add `type: {of}`, or remove it"));
+                self.diagnostics.error(span, message, format!("add `type: {of}`, or remove it"));
             }
         }
         match kind {
@@ -246,7 +250,7 @@ impl Compiler<'_> {
             None => vec![200..=399],
             Some(list) => {
                 if list.length == 0 {
-                    self.context.error(
+                    self.diagnostics.error(
                         list.span,
                         "no status would pass",
                         "write [200-399], or leave `expect` out",
@@ -265,7 +269,7 @@ impl Compiler<'_> {
             ] {
                 if let Some(span) = span {
                     let message = format!("with `fail_open: true` nothing waits, so `{key}` means nothing");
-                    self.context.error(span, message, format!("remove `{key}`, or `fail_open`"));
+                    self.diagnostics.error(span, message, format!("remove `{key}`, or `fail_open`"));
                 }
             }
             return WhenNoneHealthy::FailOpen;
@@ -275,14 +279,14 @@ impl Compiler<'_> {
 
     /// Warns of pools that no route uses, unless the file has errors.
     pub(super) fn unused_pools(&mut self, file: &FileSection, routes: &[Route]) {
-        if self.context.has_errors() {
+        if self.diagnostics.has_errors() {
             return;
         }
         let used: HashSet<&str> = routes.iter().map(|route| &**route.pool()).collect();
         for (key, _) in file.pools.iter().flat_map(|pools| &pools.entries) {
             if !used.contains(key.text.as_str()) {
                 let message = format!("no route sends anything to the pool `{}`", key.text);
-                self.context.warn(
+                self.diagnostics.warn(
                     key.span,
                     message,
                     format!("add a route with `pool: {}`, or remove it", key.text),

@@ -16,7 +16,7 @@ impl Compiler<'_> {
             Ok((regex, is_new)) => {
                 if is_new && regex.bytes() > WARN_BYTES {
                     let message = format!("`{}` takes {} of memory", shown(text), kib(regex.bytes()));
-                    self.context.warn(written.span, message, SMALLER);
+                    self.diagnostics.warn(written.span, message, SMALLER);
                 }
                 return Some(regex);
             }
@@ -27,7 +27,7 @@ impl Compiler<'_> {
             Refused::TooLargeTogether if !self.regexes.is_first_refusal() => {}
             refused => {
                 let fault = self.fault_of(text, refused);
-                self.context.fault(written.span, fault);
+                self.diagnostics.fault(written.span, fault);
             }
         }
         None

@@ -20,12 +20,12 @@ impl Compiler<'_> {
             if file.complete && file.listen.is_none() {
                 let span = file.listeners.as_ref().map(|listeners| listeners.span);
                 let span = span.or(file.pools.as_ref().map(|pools| pools.span)).unwrap_or_default();
-                self.context.error(span, "the file has no routes", "add `routes: [{ pool: NAME }]`");
+                self.diagnostics.error(span, "the file has no routes", "add `routes: [{ pool: NAME }]`");
             }
             return Vec::new();
         };
         if list.length == 0 {
-            self.context.error(list.span, "the file has no routes", "add one: [{ pool: NAME }]");
+            self.diagnostics.error(list.span, "the file has no routes", "add one: [{ pool: NAME }]");
         }
         let mut routes = Vec::new();
         let mut spans: Vec<Span> = Vec::new();
@@ -65,12 +65,12 @@ impl Compiler<'_> {
                 return Some(DEFAULT_NAME.into());
             }
             let message = "a route beside others needs a name";
-            self.context.error(section.span, message, "add `name: NAME`, which logs and tests will show");
+            self.diagnostics.error(section.span, message, "add `name: NAME`, which logs and tests will show");
             return None;
         };
         let name: Arc<str> = written.0.as_str().into();
         if &*name == "none" {
-            self.context.error(
+            self.diagnostics.error(
                 written.span,
                 "a route cannot be called `none`",
                 "tests say `none` for no route; choose another name",
@@ -79,7 +79,7 @@ impl Compiler<'_> {
         match names.get(&name) {
             Some(first) => {
                 let remedy = format!("line {} has it already; choose another", self.line(*first));
-                self.context.error(written.span, format!("two routes are called `{name}`"), remedy);
+                self.diagnostics.error(written.span, format!("two routes are called `{name}`"), remedy);
             }
             None => {
                 names.insert(name.clone(), written.span);
@@ -98,7 +98,7 @@ impl Compiler<'_> {
         let name = written.0.as_str();
         if file.pools.is_some() && !known.contains(name) {
             let remedy = || suggest::remedy(name, pool_names(file), "the pools are");
-            self.context.error_with(written.span, format!("there is no pool `{name}`"), remedy);
+            self.diagnostics.error_with(written.span, format!("there is no pool `{name}`"), remedy);
         }
         Some(name.into())
     }
@@ -141,7 +141,7 @@ impl Compiler<'_> {
                 ),
             };
             let message = format!("this path never matches: {why}");
-            self.context.error(span, message, remedy);
+            self.diagnostics.error(span, message, remedy);
         }
     }
 
@@ -159,7 +159,7 @@ impl Compiler<'_> {
             _ => {
                 if section.complete {
                     let message = "a path is one of `exact`, `prefix` and `regex`";
-                    self.context.error(
+                    self.diagnostics.error(
                         form.span,
                         message,
                         "keep one of them; write further paths as items of their own",
@@ -174,7 +174,7 @@ impl Compiler<'_> {
         let mut compiled = Vec::new();
         for HeaderField { name, key, value } in self.header_fields(named) {
             if name == HOST {
-                self.context.error(key, "the host is not matched as a header", "write it under `hosts`");
+                self.diagnostics.error(key, "the host is not matched as a header", "write it under `hosts`");
             }
             if let Some(value) = value.and_then(|form| self.value(form)) {
                 compiled.push(HeaderMatch { name, value });
@@ -204,7 +204,7 @@ impl Compiler<'_> {
             (None, None, Some(present)) => {
                 if !present.0 {
                     let message = "`present: false` cannot be matched";
-                    self.context.error(
+                    self.diagnostics.error(
                         present.span,
                         message,
                         "match requests that have it in another route, which then comes before this one",
@@ -215,7 +215,7 @@ impl Compiler<'_> {
             _ => {
                 if section.complete {
                     let message = "a value is one of `exact`, `regex` and `present`";
-                    self.context.error(form.span, message, "keep one of them");
+                    self.diagnostics.error(form.span, message, "keep one of them");
                 }
                 None
             }
@@ -230,7 +230,7 @@ impl Compiler<'_> {
             );
             let remedy =
                 format!("match less in line {}, match more here, or remove it", self.line(spans[winner]));
-            self.context.error(spans[hidden], message, remedy);
+            self.diagnostics.error(spans[hidden], message, remedy);
         }
     }
 }

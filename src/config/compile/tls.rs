@@ -26,7 +26,7 @@ impl Compiler<'_> {
         let list = section.certificates.as_ref()?;
         if list.length == 0 {
             let remedy = "add one: [{ cert: /path/site.pem, key: /path/site.key }]";
-            self.context.error(list.span, "TLS needs a certificate", remedy);
+            self.diagnostics.error(list.span, "TLS needs a certificate", remedy);
         }
         let certificates: Vec<Certificate> =
             list.iter().filter_map(|certificate| self.certificate(certificate)).collect();
@@ -46,7 +46,7 @@ impl Compiler<'_> {
             Ok(tls) => Some(Arc::new(tls)),
             Err(error) => {
                 let span = span_of(section, error.setting);
-                self.context.error(span, error.message, error.remedy);
+                self.diagnostics.error(span, error.message, error.remedy);
                 None
             }
         }
@@ -66,24 +66,24 @@ impl Compiler<'_> {
             (None, None) => None,
             (Some(one), None) | (None, Some(one)) => {
                 let message = "a certificate and its key belong together";
-                self.context.error(one.span, message, "write both `cert` and `key`, or neither");
+                self.diagnostics.error(one.span, message, "write both `cert` and `key`, or neither");
                 None
             }
         };
         if let (Some(ca), false) = (&section.ca, section.verify.0) {
             let message = "with `verify: false` no authority is asked, so `ca` means nothing";
-            self.context.error(ca.span, message, "remove `ca`, or `verify`");
+            self.diagnostics.error(ca.span, message, "remove `ca`, or `verify`");
         }
         let is_unix = |spec: &EndpointSpec| matches!(spec.address, EndpointAddress::Unix(_));
         if section.name.is_none() && endpoints.iter().any(is_unix) {
             let message = "an endpoint on a unix socket has no name that its certificate could have";
-            self.context.error(section.span, message, "add `name: NAME` to `tls`");
+            self.diagnostics.error(section.span, message, "add `name: NAME` to `tls`");
         }
         if let Some(name) = &section.name
             && ServerName::try_from(name.0.as_str()).is_err()
         {
             let message = format!("`{}` is no name that a certificate could have", shown(&name.0));
-            self.context.error(name.span, message, "write a host name or an IP address");
+            self.diagnostics.error(name.span, message, "write a host name or an IP address");
         }
         let settings = ClientSettings {
             name: section.name.as_ref().map(|name| name.0.clone()),
@@ -100,7 +100,11 @@ impl Compiler<'_> {
                     TlsSetting::Certificate => &section.cert,
                     _ => &section.ca,
                 };
-                self.context.error(written.as_ref().map_or(section.span, |file| file.span), message, remedy);
+                self.diagnostics.error(
+                    written.as_ref().map_or(section.span, |file| file.span),
+                    message,
+                    remedy,
+                );
                 None
             }
         }
@@ -117,7 +121,7 @@ impl Compiler<'_> {
             Ok(certificate) => {
                 // Only warnings: an expired certificate must not keep the other listeners from being served.
                 for warning in certificate.warnings(SystemTime::now()) {
-                    self.context.warn(
+                    self.diagnostics.warn(
                         cert.span,
                         warning,
                         "replace the file; it is read again when it changes",
@@ -131,7 +135,7 @@ impl Compiler<'_> {
                     TlsSetting::Ocsp => section.ocsp.as_ref().map_or(cert.span, |ocsp| ocsp.span),
                     _ => cert.span,
                 };
-                self.context.error(span, message, remedy);
+                self.diagnostics.error(span, message, remedy);
                 None
             }
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::config::decode::Context;
+use crate::config::decode::DiagnosticSink;
 use crate::config::tree::{self, Kind, Node};
 
 pub(super) fn samples() -> Vec<PathBuf> {
@@ -98,7 +98,7 @@ fn the_reference_shows_every_key_of_the_schema_and_no_other() {
 }
 
 fn reference_tree() -> Node {
-    tree::parse(&Source::new("reference.yaml", REFERENCE), &mut Context::default()).unwrap()
+    tree::parse(&Source::new("reference.yaml", REFERENCE), &mut DiagnosticSink::default()).unwrap()
 }
 
 /// Walks the file and the schema together; collects `Section.key`, and compares each default.

@@ -4,7 +4,7 @@ use regex::Regex;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::config::decode::Context;
+use crate::config::decode::DiagnosticSink;
 use crate::config::tree::{self, Kind, Node};
 
 /// A file as an editor's YAML reader sees it.
@@ -23,7 +23,7 @@ fn json(text: &str) -> Json {
             Kind::Scalar { text, .. } => text.as_str().into(),
         }
     }
-    of(&tree::parse(&Source::new("test", text), &mut Context::default()).unwrap())
+    of(&tree::parse(&Source::new("test", text), &mut DiagnosticSink::default()).unwrap())
 }
 
 /// A validator for the part of JSON Schema that ours uses; returns the first error.
