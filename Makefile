@@ -43,9 +43,9 @@ differential: setup ## mutated requests through evenkeel, nginx and HAProxy side
 chaos: setup ## 100,000 POSTs while endpoints refuse, reset, close, hang and trickle: none arrives twice; as many GETs
 	cargo test --locked --test socket -- --ignored --nocapture of_a_hundred_thousand
 
-prove: release ## 1,000 reloads, 100 upgrades, restarts, signals, dead endpoints, a deaf resolver, under clients that retry nothing
+prove: release ## 1,000 reloads, 100 upgrades, restarts, signals, dead endpoints, DNS outages, under clients that retry nothing
 	@"$${CARGO_TARGET_DIR:-target}/release/evenkeel" prove --reloads 1000 --upgrades 100 --failed-upgrades 50 \
-	  --restarts 20 --dead-endpoints 40 --signals 40 --deaf-upgrades 40 $(ARGS)
+	  --restarts 20 --dead-endpoints 40 --signals 40 --dns-outages 40 $(ARGS)
 
 autobahn: setup ## the Autobahn WebSocket suite, direct, proxied, and over TLS (needs Python 2.7)
 	@tests/autobahn/run.sh

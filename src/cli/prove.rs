@@ -43,7 +43,7 @@ pub struct Prove {
     signals: u64,
     /// How often a new process takes over, and a pool is renamed, while no name can be looked up
     #[arg(long, value_name = "N", default_value_t = 1)]
-    deaf_upgrades: u64,
+    dns_outages: u64,
     /// How long the load runs first, with nothing done to the proxy
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     load_seconds: u64,
@@ -126,7 +126,7 @@ impl Prove {
             restarts: self.restarts,
             outages: self.dead_endpoints,
             signals: self.signals,
-            deaf_upgrades: self.deaf_upgrades,
+            dns_outages: self.dns_outages,
             clients: Clients {
                 keep_alive: self.keep_alive,
                 new_connections: self.new_connections,

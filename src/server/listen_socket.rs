@@ -552,7 +552,7 @@ mod tests {
         let (handed, _copy) = listen_sockets.hand_over().expect("a copy").remove(0);
         assert!(handed.exclusive, "no service manager has it");
         listen_sockets.close();
-        std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).expect("it is not deaf");
+        std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).expect("it still listens");
     }
 
     #[test]
@@ -590,7 +590,7 @@ mod tests {
         listen_sockets.release(Some(std::slice::from_ref(&handed)));
         listen_sockets.close();
         drop(listen_socket);
-        std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).expect("it is not deaf");
+        std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).expect("it still listens");
         drop(stray);
     }
 

@@ -66,7 +66,7 @@ pub struct Plan {
     /// Outages of most endpoints, alternating with outages of all.
     pub outages: u64,
     pub signals: u64,
-    pub deaf_upgrades: u64,
+    pub dns_outages: u64,
     pub clients: Clients,
 }
 
@@ -160,7 +160,7 @@ impl Proof<'_> {
         self.repeat(Operation::Restart, plan.restarts).await?;
         self.repeat(Operation::Outage, plan.outages).await?;
         self.repeat(Operation::Signal, plan.signals).await?;
-        self.repeat(Operation::DeafUpgrade, plan.deaf_upgrades).await?;
+        self.repeat(Operation::DnsOutage, plan.dns_outages).await?;
         if plan.restarts == 0
             && let Some(crowd) = crowd.take()
         {

@@ -13,7 +13,7 @@ use super::settings::{BROKEN, Settings};
 use super::subject::{self, Subject, SubjectError};
 use super::tally::{Kind, Mismatch};
 
-mod deaf_upgrade;
+mod dns_outage;
 mod outage;
 mod signal;
 
@@ -53,7 +53,7 @@ pub(super) enum Operation {
     Restart,
     Outage,
     Signal,
-    DeafUpgrade,
+    DnsOutage,
     Stop,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct Operator<'a> {
     pub(super) endpoints: &'a [Endpoint],
     pub(super) settings: Settings<'a>,
     pub(super) subject: Subject,
-    /// The proxy's resolver, from the first deaf upgrade on.
+    /// The proxy's resolver, from the first DNS outage on.
     pub(super) resolver: Option<Resolver>,
     /// The number of the present config.
     pub(super) number: usize,
@@ -93,7 +93,7 @@ impl Operation {
             Self::Restart => "restart",
             Self::Outage => "outage",
             Self::Signal => "signal",
-            Self::DeafUpgrade => "deaf upgrade",
+            Self::DnsOutage => "DNS outage",
             Self::Stop => "stop",
         }
     }
@@ -117,7 +117,7 @@ impl Operator<'_> {
             Operation::Restart => self.restart().await,
             Operation::Outage => self.outage(number).await,
             Operation::Signal => self.signal(number).await,
-            Operation::DeafUpgrade => self.deaf_upgrade(number).await,
+            Operation::DnsOutage => self.dns_outage(number).await,
             Operation::Stop => self.stop().await.map(|()| Outcome::Done),
         };
         if let Err(error) = outcome {

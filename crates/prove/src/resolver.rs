@@ -18,7 +18,7 @@ const NSSWITCH_CONF: &str = "/etc/nsswitch.conf";
 const WAYS: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--mount"]];
 
 /// The address of a DNS server that takes queries and answers none.
-const DEAF: &str = "127.0.77.53";
+const SILENT_SERVER: &str = "127.0.77.53";
 
 #[derive(Debug)]
 pub(super) struct Resolver {
@@ -28,7 +28,7 @@ pub(super) struct Resolver {
     /// Shell commands that mount the files.
     mounts: String,
     /// The socket of the DNS server. If the port may not be bound, queries are refused instead of unanswered.
-    _deaf: Option<UdpSocket>,
+    _silent: Option<UdpSocket>,
 }
 
 impl Resolver {
@@ -41,7 +41,7 @@ impl Resolver {
                 hosts: folder.file("hosts"),
                 way,
                 mounts: written.clone(),
-                _deaf: UdpSocket::bind((DEAF, 53)).ok(),
+                _silent: UdpSocket::bind((SILENT_SERVER, 53)).ok(),
             };
             match resolver.looks_up() {
                 Ok(()) => return Ok(resolver),
@@ -53,7 +53,7 @@ impl Resolver {
 
     /// Writes the files; returns the commands that mount them.
     fn files(folder: &Folder) -> io::Result<String> {
-        let resolv_conf = format!("nameserver {DEAF}\noptions timeout:5 attempts:1\n");
+        let resolv_conf = format!("nameserver {SILENT_SERVER}\noptions timeout:5 attempts:1\n");
         let contents =
             [(HOSTS, known()), (RESOLV_CONF, resolv_conf), (NSSWITCH_CONF, "hosts: files dns\n".to_owned())];
         let mut mounts = String::new();
@@ -93,7 +93,7 @@ impl Resolver {
     }
 
     /// Makes lookups of [`NAME`] fail.
-    pub(super) fn deafen(&self) -> io::Result<()> {
+    pub(super) fn fail(&self) -> io::Result<()> {
         // Overwrites the same file, because the mount refers to the file, not to its path.
         fs::write(&self.hosts, "127.0.0.1 localhost\n")
     }

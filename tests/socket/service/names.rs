@@ -51,7 +51,7 @@ fn instead_of(file: &str, builder: &ProxyBuilder, content: &str) -> Option<(Path
 }
 
 /// A resolver that takes questions and never answers; a free address of it is the test's own.
-fn deaf_resolver() -> Option<(UdpSocket, String)> {
+fn silent_dns_server() -> Option<(UdpSocket, String)> {
     let found = (1..250).find_map(|n| {
         let address = format!("127.0.77.{n}");
         Some((UdpSocket::bind((address.as_str(), 53)).ok()?, address))
@@ -67,7 +67,7 @@ fn deaf_resolver() -> Option<(UdpSocket, String)> {
 fn a_resolver_that_does_not_answer() {
     let endpoint = Endpoint::named("a");
     let builder = Proxy::to([endpoint.to_string(), "name-one.example:80".to_owned()]);
-    let Some((_deaf, address)) = deaf_resolver() else { return };
+    let Some((_server, address)) = silent_dns_server() else { return };
     let resolver = format!("nameserver {address}\noptions timeout:30 attempts:1\n");
     let Some((_, mount)) = instead_of("/etc/resolv.conf", &builder, &resolver) else { return };
     let start = Instant::now();
@@ -155,7 +155,7 @@ fn a_resolver_that_fails_during_an_upgrade_or_a_rename() {
 
 #[test]
 fn a_resolver_that_is_silent_during_an_upgrade_or_a_rename() {
-    let Some((_deaf, address)) = deaf_resolver() else { return };
+    let Some((_server, address)) = silent_dns_server() else { return };
     nothing_is_lost_with(&format!("nameserver {address}\noptions timeout:30 attempts:1\n"));
 }
 

@@ -42,7 +42,7 @@ fn prove(arguments: &[&str]) -> Proxy {
         "0",
         "--signals",
         "0",
-        "--deaf-upgrades",
+        "--dns-outages",
         "0",
     ];
     let builder = Proxy::config();
@@ -112,8 +112,8 @@ fn outages_lose_nothing() {
 
 /// An upgrade and the rename of a pool while no name can be looked up.
 #[test]
-fn deaf_upgrades_lose_nothing() {
-    assert_eq!(names(&lossless(&["--deaf-upgrades=1"])), ["load", "deaf upgrade", "stop"]);
+fn dns_outages_lose_nothing() {
+    assert_eq!(names(&lossless(&["--dns-outages=1"])), ["load", "DNS outage", "stop"]);
 }
 
 /// Signals to one process or both, during an upgrade and right after it.

@@ -7,7 +7,7 @@ use super::{Operator, Outcome};
 
 impl Operator<'_> {
     /// The known addresses must go over to the successor, and to the renamed pool.
-    pub(super) async fn deaf_upgrade(&mut self, number: u64) -> Result<Outcome, SubjectError> {
+    pub(super) async fn dns_outage(&mut self, number: u64) -> Result<Outcome, SubjectError> {
         if self.resolver.is_none() {
             match Resolver::prepare(self.folder) {
                 Ok(resolver) => self.resolver = Some(resolver),
@@ -16,7 +16,7 @@ impl Operator<'_> {
             self.settings.form = Form::Named(0);
             self.restart().await?;
         }
-        self.resolve(Resolver::deafen)?;
+        self.resolve(Resolver::fail)?;
         let outcome = self.upgrade().await?;
         self.settings.form = Form::Named(number);
         self.reload().await?;
