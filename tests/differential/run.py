@@ -29,13 +29,13 @@ from tails import Bench
 
 HERE = Path(__file__).parent
 # "pieces": what is sent to a strict endpoint's proxy arrives in several pieces.
-LANES = [("evenkeel", "strict"), ("evenkeel", "pieces"), ("evenkeel", "lenient"), ("nginx", "lenient"), ("haproxy", "lenient")]
+SETUPS = [("evenkeel", "strict"), ("evenkeel", "pieces"), ("evenkeel", "lenient"), ("nginx", "lenient"), ("haproxy", "lenient")]
 NAIVE_COUNT = 80
 SHOWN = 12
 
 
 @dataclass(frozen=True)
-class Lane:
+class Playback:
     """One proxy in front of one endpoint, and what came of each payload."""
 
     kind: str
@@ -50,7 +50,7 @@ class Lane:
         return near[0] if near else f"no reason in the log, {outcome.status}"
 
 
-def travel(task) -> Lane:
+def play_through(task) -> Playback:
     kind, reading, payloads = task
     sys.setswitchinterval(0.0005)
     endpoint = Endpoint(lenient=reading == "lenient")
@@ -64,7 +64,7 @@ def travel(task) -> Lane:
                     raise RuntimeError(f"{kind} ended at {payload.name}: {payload.sent[:300]!r}")
         finally:
             subject.stop()
-        return Lane(kind, reading, outcomes, refusals(Path(folder) / "access.log"))
+        return Playback(kind, reading, outcomes, refusals(Path(folder) / "access.log"))
 
 
 def refusals(log: Path) -> list[tuple[int, float, str]]:
@@ -113,12 +113,12 @@ class Report:
         return 1 if self.failed else 0
 
 
-def faults_of(report: Report, lane: Lane) -> list[tuple[Payload, str]]:
-    pairs = zip(report.payloads, lane.outcomes, strict=True)
+def faults_of(report: Report, playback: Playback) -> list[tuple[Payload, str]]:
+    pairs = zip(report.payloads, playback.outcomes, strict=True)
     return [(payload, "; ".join(outcome.faults)) for payload, outcome in pairs if outcome.faults]
 
 
-def differing(report: Report, strict: Lane, other: Lane) -> list[tuple[Payload, str]]:
+def differing(report: Report, strict: Playback, other: Playback) -> list[tuple[Payload, str]]:
     """Payloads of which the endpoint saw other requests there."""
     return [
         (payload, f"{[seen.line[:80] for seen in one.seen]} and {[seen.line[:80] for seen in other.seen]}")
@@ -127,16 +127,16 @@ def differing(report: Report, strict: Lane, other: Lane) -> list[tuple[Payload, 
     ]
 
 
-def judge_evenkeel(report: Report, strict: Lane, pieces: Lane, lenient: Lane):
-    for lane in (strict, pieces, lenient):
-        report.rule(f"(a) no desync, {lane.reading}", faults_of(report, lane))
+def judge_evenkeel(report: Report, strict: Playback, pieces: Playback, lenient: Playback):
+    for playback in (strict, pieces, lenient):
+        report.rule(f"(a) no desync, {playback.reading}", faults_of(report, playback))
     report.rule("(a) a strict and a lenient endpoint see the same requests", differing(report, strict, lenient))
     report.rule("(a) they see the same requests however the bytes arrive", differing(report, strict, pieces))
     hung = [(payload, "no end") for payload, one in zip(report.payloads, strict.outcomes, strict=True) if one.hung]
     report.rule("every conversation ends", hung)
 
 
-def judge_peers(report: Report, ours: Lane, nginx: Lane, haproxy: Lane):
+def judge_peers(report: Report, ours: Playback, nginx: Playback, haproxy: Playback):
     excepted, suspects = collections.Counter(), []
     rows = zip(report.payloads, ours.outcomes, nginx.outcomes, haproxy.outcomes, strict=True)
     stricter = collections.defaultdict(list)
@@ -162,26 +162,26 @@ def judge_peers(report: Report, ours: Lane, nginx: Lane, haproxy: Lane):
         print(f"        {payloads[0].name} {payloads[0].sent[:160]!r}")
 
 
-def tell_peers(report: Report, lanes: list[Lane]):
+def tell_peers(report: Report, playbacks: list[Playback]):
     """For comparison only: nginx answers HTTP/0.9 without a head, which counts as no answer here."""
-    for lane in lanes:
-        found = faults_of(report, lane)
-        print(f"{lane.kind}: {len(found)} payloads with a fault" + (", such as" if found else ""))
+    for playback in playbacks:
+        found = faults_of(report, playback)
+        print(f"{playback.kind}: {len(found)} payloads with a fault" + (", such as" if found else ""))
         for payload, why in found[:3]:
             print(f"        {payload.name}: {why}\n          {payload.sent[:200]!r}")
 
 
-def counts(report: Report, lanes: list[Lane]):
+def counts(report: Report, playbacks: list[Playback]):
     """How much of each family passes whom."""
     total = collections.Counter(payload.family for payload in report.payloads)
-    print(f"\n{'family':10} {'payloads':>8}" + "".join(f" {lane.kind + '/' + lane.reading:>17}" for lane in lanes))
+    print(f"\n{'family':10} {'payloads':>8}" + "".join(f" {playback.kind + '/' + playback.reading:>17}" for playback in playbacks))
     for family, count in total.items():
         cells = []
-        for lane in lanes:
-            pairs = zip(report.payloads, lane.outcomes, strict=True)
+        for playback in playbacks:
+            pairs = zip(report.payloads, playback.outcomes, strict=True)
             cells.append(sum(1 for payload, outcome in pairs if payload.family == family and outcome.passed))
         print(f"{family:10} {count:8}" + "".join(f" {cell:17}" for cell in cells))
-    print(f"{'faults':10} {'':8}" + "".join(f" {sum(1 for outcome in lane.outcomes if outcome.faults):17}" for lane in lanes) + "\n")
+    print(f"{'faults':10} {'':8}" + "".join(f" {sum(1 for outcome in playback.outcomes if outcome.faults):17}" for playback in playbacks) + "\n")
 
 
 def main() -> int:
@@ -194,25 +194,25 @@ def main() -> int:
     payloads = [payload for payload in corpus(options.seed, options.mutations) if fnmatch.fnmatchcase(payload.name, options.only)]
     report = Report(payloads)
 
-    there = [lane for lane in LANES if subjects.find(lane[0])]
+    there = [setup for setup in SETUPS if subjects.find(setup[0])]
     if not subjects.find("evenkeel"):
         raise SystemExit("no evenkeel at " + subjects.EVENKEEL_BINARY)
     for kind in dict.fromkeys(kind for kind, _ in there):
         print(f"{kind}: {subjects.version(kind)}")
-    print(f"seed {options.seed}, {len(payloads)} payloads, {len(there)} lanes")
+    print(f"seed {options.seed}, {len(payloads)} payloads, {len(there)} setups")
     wrong = [payload for payload in corpus(options.seed, 0) if payload.family in ("encoding", "chunk")][:NAIVE_COUNT]
     tasks = [("naive", "lenient", wrong)] + [(kind, reading, payloads) for kind, reading in there]
     with multiprocessing.Pool(len(tasks)) as workers:
-        naive, *lanes = workers.map(travel, tasks, chunksize=1)
+        naive, *playbacks = workers.map(play_through, tasks, chunksize=1)
 
-    counts(report, lanes)
+    counts(report, playbacks)
     caught = sum(1 for outcome in naive.outcomes if outcome.faults)
     report.check("the judge sees what a naive proxy does", caught > 20, f"{caught} of {len(wrong)} payloads desynchronise through it")
-    of = {(lane.kind, lane.reading): lane for lane in lanes}
+    of = {(playback.kind, playback.reading): playback for playback in playbacks}
     judge_evenkeel(report, of["evenkeel", "strict"], of["evenkeel", "pieces"], of["evenkeel", "lenient"])
     if ("nginx", "lenient") in of and ("haproxy", "lenient") in of:
         judge_peers(report, of["evenkeel", "lenient"], of["nginx", "lenient"], of["haproxy", "lenient"])
-        tell_peers(report, [lane for lane in lanes if lane.kind != "evenkeel"])
+        tell_peers(report, [playback for playback in playbacks if playback.kind != "evenkeel"])
     else:
         report.skip("(b) and stricter", "nginx and HAProxy are both needed (apt-get install nginx-light haproxy)")
     print(f"\n{time.monotonic() - begun:.0f} s")
