@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint release docker-test systemd-test clients autobahn pressure differential chaos prove bench growth fuzz instructions sharing pgo
+.PHONY: help setup demo test lint release docker-test systemd-test clients h2spec autobahn pressure differential chaos prove bench growth fuzz instructions sharing pgo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ chaos: setup ## 100,000 POSTs while endpoints refuse, reset, close, hang and tri
 prove: release ## 1,000 reloads, 100 upgrades, restarts, signals, dead endpoints, DNS outages, under clients that retry nothing
 	@"$${CARGO_TARGET_DIR:-target}/release/evenkeel" prove --reloads 1000 --upgrades 100 --failed-upgrades 50 \
 	  --restarts 20 --dead-endpoints 40 --signals 40 --dns-outages 40 $(ARGS)
+
+h2spec: setup ## h2spec, the conformance suite of HTTP/2, over h2c and TLS (H2SPEC names its binary)
+	@tests/h2spec.sh
 
 autobahn: setup ## the Autobahn WebSocket suite, direct, proxied, and over TLS (needs Python 2.7)
 	@tests/autobahn/run.sh
