@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::attempt::{Answered, Attempt, Sent};
 use super::{ClientStream, Ending};
 use crate::config;
-use crate::endpoint::OutgoingRequest;
 use crate::endpoint::http1::Http1Endpoint;
 use crate::endpoint::http2::Http2Endpoint;
+use crate::endpoint::{EndpointStream, OutgoingRequest};
 use crate::endpoint_connections::connect;
 use crate::endpoint_connections::idle_pool::Connection;
 use crate::exchange::{
@@ -172,28 +172,25 @@ impl<'a, C: ClientStream> Request<'a, C> {
         let scope = self.exchange.response_scope().cloned();
         let Some(scope) = scope else { return Outcome::Failed(Failure::Internal.into()) };
         if self.exchange.speaks_http2() {
+            let open = async |request: &mut Self| request.open_http2(&scope).await;
             // Boxed to keep the future of a request to HTTP/1.1 small.
-            return Box::pin(self.attempt_http2(&scope)).await;
+            return Box::pin(self.attempt_over(open, scope.pool())).await;
         }
-        let opened = self.open_http1(&scope).await;
-        let stream = match opened {
-            Ok(stream) => stream,
-            Err(failed) => return self.attempt_failed(failed),
-        };
-        let mut attempt = Attempt::new(self.client, &mut self.exchange, stream, &self.listener, scope.pool());
-        let answered = attempt.run(&mut self.sent).await;
-        attempt.finish(&answered);
-        self.conclude(answered)
+        let open = async |request: &mut Self| request.open_http1(&scope).await;
+        self.attempt_over(open, scope.pool()).await
     }
 
-    /// The same for an endpoint of HTTP/2.
-    async fn attempt_http2(&mut self, scope: &ResponseScope) -> Outcome {
-        let opened = self.open_http2(scope).await;
-        let stream = match opened {
+    /// One attempt, over the stream to the endpoint that `open` opens.
+    async fn attempt_over<E: EndpointStream>(
+        &mut self,
+        open: impl AsyncFnOnce(&mut Self) -> Result<E, Failed>,
+        pool: &config::Pool,
+    ) -> Outcome {
+        let stream = match open(self).await {
             Ok(stream) => stream,
             Err(failed) => return self.attempt_failed(failed),
         };
-        let mut attempt = Attempt::new(self.client, &mut self.exchange, stream, &self.listener, scope.pool());
+        let mut attempt = Attempt::new(self.client, &mut self.exchange, stream, &self.listener, pool);
         let answered = attempt.run(&mut self.sent).await;
         attempt.finish(&answered);
         self.conclude(answered)
