@@ -10,6 +10,7 @@ pub mod connection;
 mod handshake;
 mod http1;
 pub mod http2;
+mod linger;
 mod pipelined;
 pub mod preface;
 mod proxy_header;

@@ -30,7 +30,6 @@ use smallvec::SmallVec;
 
 pub use client_identity::ClientIdentity;
 pub use config_tests::run_config_tests;
-pub use connection_header::CREDENTIALS;
 pub use decide::{Decision, decide};
 pub use edits::{Action, Edits};
 pub use failure::{Failed, Failure, FailureSide};

@@ -1,5 +1,6 @@
 //! The engine `pingora`: Cloudflare's Pingora, unmodified, with hooks that translate and leave decisions to `exchange`.
 
+mod attached;
 mod classify;
 mod client_connection;
 mod connection;
@@ -12,45 +13,34 @@ mod stream;
 mod watch;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::AtomicU64;
+use std::time::{Instant, SystemTime};
 
 use http::Version;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::timeout;
 
-use crate::exchange::{Arrival, Exchange, Failure, LocalReply, Next};
+use crate::exchange::{Arrival, Exchange, Failed, Failure, LocalReply, Next};
 use crate::lifecycle::Lifecycle;
-use crate::listener_state::ListenerState;
-use crate::pool::Wait;
 use crate::telemetry::record::Protocol;
 use crate::worker::request_scopes::RequestScopes;
 use client_connection::ClientConnection;
 pub use client_connection::PingoraEngine;
-use connection::Connections;
 use context::RequestState;
 
 #[derive(Clone)]
 pub struct Hooks {
     scopes: Arc<RequestScopes>,
     lifecycle: Arc<Lifecycle>,
-    connections: Arc<Connections>,
+    /// Attempts so far.
+    attempts: Arc<AtomicU64>,
 }
 
 impl Hooks {
     /// For one worker.
     pub fn new(scopes: Arc<RequestScopes>, lifecycle: Arc<Lifecycle>) -> Self {
-        Self { scopes, lifecycle, connections: Arc::default() }
-    }
-
-    /// How long idle connections may stay open in a drain.
-    fn drain_idle(&self) -> Duration {
-        self.scopes.snapshot().config().server.drain_idle
-    }
-
-    fn takes_h2c(&self, listener_state: &ListenerState) -> bool {
-        let snapshot = self.scopes.snapshot();
-        listener_state.in_force(&snapshot).is_some_and(|listener| listener.h2c)
+        Self { scopes, lifecycle, attempts: Arc::default() }
     }
 
     fn begin(&self, session: &Session) -> Option<Exchange> {
@@ -61,7 +51,11 @@ impl Hooks {
             head: &**request,
             identity: client.identity.clone(),
             tls_info: client.tls_info.clone(),
-            protocol: protocol(request.version),
+            protocol: match request.version {
+                Version::HTTP_2 => Protocol::Http2,
+                Version::HTTP_11 => Protocol::Http11,
+                _ => Protocol::Http10,
+            },
             target: &String::from_utf8_lossy(request.raw_path()),
             upgrade: session.is_upgrade_req(),
             short_of_memory: self.lifecycle.is_short_of_memory(),
@@ -91,21 +85,19 @@ impl Hooks {
             match state.exchange.next(Instant::now()) {
                 Next::Attempt => return Ok(()),
                 Next::Wait(_, _) if self.decides_anew(session, state)? => {}
-                Next::Wait(wait, limit) => wait_for_endpoint(session, wait, limit).await?,
+                Next::Wait(wait, limit) => tokio::select! {
+                    _ = wait.until_available(limit) => {}
+                    () = client_gone(session) => return Err(Failure::ClientGone),
+                },
                 Next::Fail(failure) => return Err(failure),
             }
         }
     }
 
     /// Records the failure, and sends a local reply.
-    async fn answer(
-        &self,
-        session: &mut Session,
-        state: &mut RequestState,
-        failure: Failure,
-        detail: Option<String>,
-    ) {
-        state.exchange.failed(failure, detail);
+    async fn answer(&self, session: &mut Session, state: &mut RequestState, failed: Failed) {
+        let failure = failed.failure;
+        state.exchange.failed(failure, failed.detail);
         if failure.has_no_reply() {
             return;
         }
@@ -153,14 +145,6 @@ fn close_behind(session: &mut Session) {
     }
 }
 
-/// Waits until there may be an endpoint, the time is over, or the client has gone.
-async fn wait_for_endpoint(session: &mut Session, wait: Wait, limit: Duration) -> Result<(), Failure> {
-    tokio::select! {
-        _ = wait.until_available(limit) => Ok(()),
-        () = client_gone(session) => Err(Failure::ClientGone),
-    }
-}
-
 /// Returns when the client has reset its connection; never while the request's body is incomplete, because it must not
 /// be read here.
 async fn client_gone(session: &mut Session) {
@@ -168,12 +152,4 @@ async fn client_gone(session: &mut Session) {
         return;
     }
     std::future::pending().await
-}
-
-fn protocol(version: Version) -> Protocol {
-    match version {
-        Version::HTTP_2 => Protocol::Http2,
-        Version::HTTP_11 => Protocol::Http11,
-        _ => Protocol::Http10,
-    }
 }

@@ -61,7 +61,7 @@ struct LoneWorker {
 struct NoOther;
 
 impl OtherEngine for NoOther {
-    fn serve(&self, _: Handover) -> Pin<Box<dyn Future<Output = ()>>> {
+    fn serve(&self, _: Handover) -> Pin<Box<dyn Future<Output = Option<Stream>>>> {
         unreachable!("the listener has our own engine")
     }
 }

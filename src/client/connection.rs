@@ -7,12 +7,13 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::http1::Http1Client;
 
 use crate::client::handshake::{self, HandshakeError};
 use crate::client::http2::{self, Shared};
+use crate::client::linger::linger;
 use crate::client::pipelined::Pipelined;
 use crate::client::preface::Preface;
 use crate::client::proxy_header::{self, Unidentified};
@@ -22,7 +23,7 @@ use crate::forward;
 use crate::http1::head::{HeadRoom, Parse, Refusal, RequestView};
 use crate::listener_state::client_permits::ClientPermit;
 use crate::listener_state::{ListenerState, TooMany};
-use crate::net::buffer::{Buffer, HEAD};
+use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;
 use crate::part::Part;
 use crate::telemetry::record::ClientAddress;
@@ -30,18 +31,6 @@ use crate::tls::{ServerTls, TlsInfo};
 use crate::worker::Worker;
 use crate::worker::deadline::{Elapsed, Phase, Timer};
 use crate::worker::handover::Handover;
-
-/// How long a connection is kept after its last response, for the client to read it.
-pub const LINGER: Duration = Duration::from_secs(2);
-
-/// The same for a client that still sends at [`LINGER_RATE`]: many clients read nothing before they have sent all.
-const LINGER_MAX: Duration = Duration::from_secs(10);
-
-/// Bytes a second.
-const LINGER_RATE: u64 = 64 * 1024;
-
-/// The time without bytes from the client, while the process stops: the kernel delivers the response without it.
-const LINGER_IN_STOP: Duration = Duration::from_millis(200);
 
 /// How long the TLS close_notify may take.
 const CLOSE_NOTIFY_LIMIT: Duration = Duration::from_secs(2);
@@ -263,8 +252,11 @@ impl Connection {
     /// Has the engine `pingora` serve the connection to its end.
     async fn hand_over(mut self) {
         let ahead = self.take_ahead();
-        let Self { worker, stream, identity, listener_state, tls_info, .. } = self;
-        worker.other_engine.serve(Handover { stream, ahead, identity, listener_state, tls_info }).await;
+        let Self { worker, stream, identity, listener_state, tls_info, timer, .. } = self;
+        let handover = Handover { stream, ahead, identity, listener_state, tls_info };
+        if let Some(mut stream) = worker.other_engine.serve(handover).await {
+            linger(&worker, &timer, &mut stream).await;
+        }
     }
 
     /// Takes the bytes that have been read, for another protocol or engine.
@@ -521,39 +513,8 @@ impl Connection {
         self.room.get_or_insert_with(|| self.worker.head_room())
     }
 
-    /// Ends the connection so that the last response arrives: closing it with bytes unread would send a reset, which
-    /// may overtake the response (RFC 9112, section 9.6).
+    /// Ends the connection so that the last response arrives.
     async fn linger(&mut self) {
-        self.stream.shut_down_write();
-        let mut waste = self.worker.memory();
-        waste.resize(HEAD, 0);
-        let (begun, mut total) = (Instant::now(), 0);
-        while lingers(begun.elapsed(), total) {
-            let limit = if self.worker.is_stopping() { LINGER_IN_STOP } else { LINGER };
-            match self.timer.within(limit, self.stream.read(&mut waste)).await {
-                Ok(Ok(read)) if read > 0 => total += read as u64,
-                _ => break,
-            }
-        }
-        self.worker.give_back(waste);
-    }
-}
-
-/// Whether a client that has sent `bytes` in the time `since` its last response is still waited for.
-pub fn lingers(since: Duration, bytes: u64) -> bool {
-    since < LINGER || (since < LINGER_MAX && bytes >= LINGER_RATE * since.as_secs())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_who_sends_much_is_waited_for_longer() {
-        let seconds = Duration::from_secs;
-        assert!(lingers(Duration::ZERO, 0) && lingers(seconds(1), 0));
-        assert!(!lingers(seconds(2), 100) && !lingers(seconds(5), 5 * LINGER_RATE - 1));
-        assert!(lingers(seconds(5), 5 * LINGER_RATE) && lingers(seconds(9), u64::MAX));
-        assert!(!lingers(seconds(10), u64::MAX));
+        linger(&self.worker, &self.timer, &mut self.stream).await;
     }
 }

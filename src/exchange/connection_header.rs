@@ -17,9 +17,6 @@ const PROTECTED: [&str; 9] = [
     "forwarded",
 ];
 
-/// The client's credentials, which are among the protected fields. Pingora lets `Connection` remove them, so they are put back.
-pub const CREDENTIALS: [HeaderName; 2] = [http::header::AUTHORIZATION, http::header::COOKIE];
-
 /// Names read from one field: each costs a look at every field of the message. The engines refuse requests with more.
 const NAMES_MAX: usize = 64;
 

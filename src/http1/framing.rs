@@ -60,7 +60,7 @@ fn length(value: &[u8]) -> Result<u64, &'static str> {
 const NOMINATED_MAX: usize = 64;
 
 /// Adds the number of names in one `Connection` field to `so_far`.
-pub(super) fn nominated(so_far: usize, value: &[u8]) -> Result<usize, &'static str> {
+pub fn nominated(so_far: usize, value: &[u8]) -> Result<usize, &'static str> {
     let count = so_far + 1 + memchr::memchr_iter(b',', value).count();
     if count > NOMINATED_MAX { Err("too many names in Connection") } else { Ok(count) }
 }

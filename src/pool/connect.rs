@@ -85,17 +85,36 @@ pub const NO_HTTP2: &str = "the endpoint did not agree on HTTP/2 (ALPN)";
 #[error("{0}")]
 pub struct TlsFailure(String);
 
-pub async fn tls_connect<S>(stream: S, target: &TlsTarget) -> io::Result<Stream>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + Sync + Debug + 'static,
+/// A socket that Pingora takes for a stream.
+pub trait PingoraSocket:
+    Into<Stream> + AsyncRead + AsyncWrite + Unpin + Send + Sync + Debug + 'static
 {
-    let connector = TlsConnector::from(target.tls.config.clone());
-    match connector.connect(target.name.clone(), stream).await {
-        Ok(stream) if target.tls.settings.http2 && stream.get_ref().1.alpn_protocol() != Some(HTTP2) => {
+}
+
+impl<S: Into<Stream> + AsyncRead + AsyncWrite + Unpin + Send + Sync + Debug + 'static> PingoraSocket for S {}
+
+/// The stream to an endpoint, for Pingora; over TLS where there is a `target`.
+pub async fn stream_over(socket: impl PingoraSocket, target: Option<&TlsTarget>) -> io::Result<Stream> {
+    let Some(TlsTarget { tls, name }) = target else { return Ok(socket.into()) };
+    match TlsConnector::from(tls.config.clone()).connect(name.clone(), socket).await {
+        Ok(stream) if tls.settings.http2 && stream.get_ref().1.alpn_protocol() != Some(HTTP2) => {
             Err(io::Error::other(TlsFailure(NO_HTTP2.into())))
         }
         Ok(stream) => Ok(VirtualSocketStream::new(Box::new(TlsSocket(stream))).into()),
         Err(error) => Err(io::Error::other(TlsFailure(error.to_string()))),
+    }
+}
+
+/// Pingora's type for the error of a connect.
+pub fn error_type(error: &io::Error) -> ErrorType {
+    if error.get_ref().is_some_and(|error| error.is::<TlsFailure>()) {
+        return ErrorType::TLSHandshakeFailure;
+    }
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+        io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
+        _ => ErrorType::ConnectError,
     }
 }
 
@@ -128,33 +147,17 @@ impl ProbeConnector {
         }
     }
 
-    async fn finish<S>(&self, stream: S) -> io::Result<Stream>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + Sync + Debug + 'static,
-        Stream: From<S>,
-    {
+    async fn finish(&self, socket: impl PingoraSocket) -> io::Result<Stream> {
         self.connecting.store(false, Relaxed);
-        match &self.target {
-            Some(target) => tls_connect(stream, target).await,
-            None => Ok(stream.into()),
-        }
+        stream_over(socket, self.target.as_ref()).await
     }
 }
 
 #[async_trait]
 impl Connect for ProbeConnector {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
-        self.open(address).await.map_err(|error| {
-            let kind = match error.kind() {
-                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-                io::ErrorKind::Other => ErrorType::TLSHandshakeFailure,
-                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                    ErrorType::ConnectNoRoute
-                }
-                _ => ErrorType::ConnectError,
-            };
-            Error::because(kind, "health check", error)
-        })
+        let opened = self.open(address).await;
+        opened.map_err(|error| Error::because(error_type(&error), "health check", error))
     }
 }
 

@@ -1,23 +1,29 @@
 //! Serves a connection that was handed over to this engine, and keeps its state during its requests.
 
 use std::cell::OnceCell;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, Session};
-use tokio::sync::{Notify, watch};
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Hooks;
+use super::attached::attached;
 use super::stream::PingoraStream;
 use crate::client::http2::SMALL_MESSAGES;
+use crate::client::preface::Preface;
 use crate::exchange::ClientIdentity;
 use crate::listener_state::ListenerState;
+use crate::net::stream::Stream;
 use crate::tls::TlsInfo;
 use crate::worker::handover::{Handover, OtherEngine};
 
@@ -26,18 +32,11 @@ pub struct ClientConnection {
     pub identity: ClientIdentity,
     pub listener_state: Arc<ListenerState>,
     pub tls_info: Option<Arc<TlsInfo>>,
-    stage: AtomicU8,
-    idle: Notify,
+    /// Nothing has come since the last response. `false` while the first request is waited for.
+    idle: watch::Sender<bool>,
     /// The last response does not wait for the rest of its request.
     unread: AtomicBool,
 }
-
-/// A request has begun, or the first one is waited for.
-const BUSY: u8 = 0;
-/// The response has been sent.
-const ANSWERED: u8 = 1;
-/// The next request is waited for.
-const IDLING: u8 = 2;
 
 /// How long a connection of HTTP/2 may have no request.
 const HTTP2_IDLE: Duration = Duration::from_secs(75);
@@ -53,66 +52,34 @@ pub struct PingoraEngine {
 }
 
 impl ClientConnection {
-    fn new(
-        identity: ClientIdentity,
-        listener_state: Arc<ListenerState>,
-        tls_info: Option<Arc<TlsInfo>>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            identity,
-            listener_state,
-            tls_info,
-            stage: AtomicU8::new(BUSY),
-            idle: Notify::new(),
-            unread: AtomicBool::new(false),
-        })
-    }
-
     /// The connection that a request came on.
     pub fn of(session: &Session) -> Option<&Arc<Self>> {
-        session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
+        attached(session.digest()?)
     }
 
-    pub fn begins(&self) {
-        self.stage.store(BUSY, SeqCst);
-    }
-
-    pub fn answered(&self) {
-        self.stage.store(ANSWERED, SeqCst);
+    pub fn set_idle(&self, now: bool) {
+        self.idle.send_if_modified(|idle| std::mem::replace(idle, now) != now);
     }
 
     /// Notes that the last response does not wait for the rest of its request.
     pub fn leaves_unread(&self) {
-        self.unread.store(true, SeqCst);
-    }
-
-    pub fn is_unread(&self) -> bool {
-        self.unread.load(SeqCst)
-    }
-
-    /// Pingora waits for bytes from the client.
-    pub fn waits(&self) {
-        if self.stage.compare_exchange(ANSWERED, IDLING, SeqCst, SeqCst).is_ok() {
-            self.idle.notify_one();
-        }
+        self.unread.store(true, Relaxed);
     }
 
     /// Returns when the listener is leaving and the connection is idle.
     ///
     /// `told_within`: how long it may stay, so that the client's next response can announce the close.
-    async fn is_over(&self, mut leaving: watch::Receiver<bool>, told_within: Duration) {
-        // There is no error while this connection holds the listener's state.
+    async fn is_over(&self, told_within: Duration) {
+        let (mut leaving, mut idle) = (self.listener_state.leaving(), self.idle.subscribe());
+        // There are no errors while this connection holds the senders.
         let _ = leaving.wait_for(|leaving| *leaving).await;
         tokio::time::sleep(told_within).await;
         loop {
-            if self.stage.load(SeqCst) == IDLING {
-                // Lets Pingora read bytes that have arrived meanwhile.
-                tokio::task::yield_now().await;
-                if self.stage.load(SeqCst) == IDLING {
-                    return;
-                }
-            } else {
-                self.idle.notified().await;
+            let _ = idle.wait_for(|idle| *idle).await;
+            // Lets Pingora read bytes that have arrived meanwhile.
+            tokio::task::yield_now().await;
+            if *idle.borrow() {
+                return;
             }
         }
     }
@@ -148,32 +115,54 @@ impl PingoraEngine {
 }
 
 impl OtherEngine for PingoraEngine {
-    fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>> {
+    fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = Option<Stream>>>> {
         let http = self.http();
-        let told_within = self.hooks.drain_idle();
-        let h2c = self.hooks.takes_h2c(&handover.listener_state);
+        let snapshot = self.hooks.scopes.snapshot();
+        let told_within = snapshot.config().server.drain_idle;
+        let h2c = handover.listener_state.in_force(&snapshot).is_some_and(|listener| listener.h2c);
+        // Before the first bytes are waited for, so that Pingora sees the change.
+        let leaving = handover.listener_state.leaving();
         Box::pin(async move {
-            let Handover { stream, ahead, identity, listener_state, tls_info } = handover;
-            let leaving = listener_state.leaving();
-            let has_tls = tls_info.is_some();
-            let client = ClientConnection::new(identity, listener_state, tls_info);
-            let mut stream = PingoraStream::new(stream, ahead, client.clone());
-            if h2c && !has_tls && !matches!(timeout(FIRST_BYTES, stream.find_http2()).await, Ok(Ok(()))) {
-                return;
-            }
-            let is_http2 = stream.is_http2();
-            let served = http.process_new(Box::new(stream), &leaving);
+            let Handover { mut stream, mut ahead, identity, listener_state, tls_info } = handover;
+            let is_http2 = match &tls_info {
+                Some(info) => info.http2,
+                None => {
+                    h2c && timeout(FIRST_BYTES, begins_http2(&mut stream, &mut ahead)).await.ok()?.ok()?
+                }
+            };
+            let client = Arc::new(ClientConnection {
+                identity,
+                listener_state,
+                tls_info,
+                idle: watch::Sender::new(false),
+                unread: AtomicBool::new(false),
+            });
+            let stream = Arc::new(Mutex::new(stream));
+            let pingoras = PingoraStream::new(stream.clone(), ahead, client.clone(), is_http2);
+            let served = http.process_new(Box::new(pingoras), &leaving);
             if is_http2 {
                 // Pingora itself sends GOAWAY and finishes the streams.
                 drop(served.await);
-                return;
+                return None;
             }
             tokio::select! {
                 // Requests that have arrived come first.
                 biased;
                 _ = served => {}
-                () = client.is_over(leaving.clone(), told_within) => {}
+                () = client.is_over(told_within) => {}
             }
+            let stream = Arc::into_inner(stream)?.into_inner();
+            (client.unread.load(Relaxed) || stream.has_unread()).then_some(stream)
         })
     }
+}
+
+/// Reads until the first bytes show whether the client speaks HTTP/2 without TLS; an error if it leaves before.
+async fn begins_http2(stream: &mut Stream, ahead: &mut Vec<u8>) -> io::Result<bool> {
+    while Preface::of(ahead) == Preface::Part {
+        if stream.read_buf(ahead).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(Preface::of(ahead) == Preface::Whole)
 }

@@ -2,8 +2,7 @@
 
 use pingora_core::{Error, ErrorType, Result};
 
-use super::connection::Slot;
-use super::watch::{Busy, Limit};
+use super::watch::{Limit, Watch};
 use crate::exchange::{Exchange, Failure};
 
 /// Empty at first: Pingora creates the context before it has read a request.
@@ -12,10 +11,8 @@ pub struct Context(Option<Box<RequestState>>);
 
 pub struct RequestState {
     pub exchange: Exchange,
-    /// Finds the current attempt's connection if Pingora has no descriptor of it.
-    pub slot: Option<Slot>,
-    /// The current attempt's use of its connection, until the endpoint has sent its whole response.
-    pub busy: Option<Busy>,
+    /// The current attempt's deadlines, until the endpoint has sent its whole response.
+    pub watch: Option<Watch>,
     /// Why the request failed, where a hook knows it better than Pingora's error.
     pub failure: Option<Failure>,
     /// The client has been sent the head of a final response.
@@ -24,8 +21,7 @@ pub struct RequestState {
 
 impl Context {
     pub fn begin(&mut self, exchange: Exchange) {
-        self.0 =
-            Some(Box::new(RequestState { exchange, slot: None, busy: None, failure: None, begun: false }));
+        self.0 = Some(Box::new(RequestState { exchange, watch: None, failure: None, begun: false }));
     }
 
     /// Takes everything out at the end of the request.
@@ -47,39 +43,34 @@ impl RequestState {
         Error::new(ErrorType::HTTPStatus(failure.status().as_u16()))
     }
 
-    /// Whether the connection was cut because the time for the whole request was over.
-    pub fn is_late(&self) -> bool {
-        self.cut_by() == Some(Limit::Whole)
-    }
-
     /// The limit because of which the connection was cut.
-    pub fn cut_by(&self) -> Option<Limit> {
-        self.busy.as_ref().and_then(Busy::cut_by)
+    pub fn exceeded(&self) -> Option<Limit> {
+        self.watch.as_ref().and_then(Watch::exceeded)
     }
 
     /// The endpoint has the whole request: sets the limit for the response's head.
     pub fn awaits_response(&self) {
-        if let Some((busy, pool)) = self.busy.as_ref().zip(self.exchange.pool_config()) {
-            busy.set_limit(pool.timeouts.response);
+        if let Some((watch, pool)) = self.watch.as_ref().zip(self.exchange.pool_config()) {
+            watch.set_limit(pool.timeouts.response);
         }
     }
 
     /// More of the request's body is to come. An HTTP/2 endpoint that takes nothing of it ends no request in Pingora, so
     /// whoever is waited for has all the time that both may take.
     pub fn awaits_upload(&self) {
-        if let Some((busy, pool)) = self.busy.as_ref().zip(self.exchange.pool_config())
+        if let Some((watch, pool)) = self.watch.as_ref().zip(self.exchange.pool_config())
             && self.exchange.speaks_http2()
         {
             let client = self.exchange.listener().timeouts.body;
-            busy.set_limit(client + pool.timeouts.write + pool.timeouts.response);
+            watch.set_limit(client + pool.timeouts.write + pool.timeouts.response);
         }
     }
 
     /// The final response's head has arrived: sets the limit for its body, or none for a tunnel.
     pub fn awaits_body(&self, status: u16) {
-        match self.busy.as_ref().zip(self.exchange.pool_config()) {
-            Some((busy, _)) if status == 101 => busy.clear_limits(),
-            Some((busy, pool)) => busy.set_limit_per_read(pool.timeouts.idle),
+        match self.watch.as_ref().zip(self.exchange.pool_config()) {
+            Some((watch, _)) if status == 101 => watch.clear_limits(),
+            Some((watch, pool)) => watch.set_limit_per_read(pool.timeouts.idle),
             None => {}
         }
     }

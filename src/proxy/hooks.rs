@@ -1,24 +1,27 @@
 //! The hooks that Pingora calls at each stage of a request. Each translates, and leaves decisions to `exchange`.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
+use super::attached::attached;
 use super::client_connection::ClientConnection;
-use super::connection::Slot;
+use super::connection::Connection;
 use super::context::{Context, RequestState};
-use super::watch::{Busy, Limit};
+use super::watch::{Limit, Watch};
 use super::{Hooks, classify, edits, heads, peer};
 use crate::client::http2::validate;
-use crate::exchange::{Admitted, Circumstances, Edits, Failure, ResponseAction};
+use crate::exchange::{Admitted, Circumstances, Edits, Failed, Failure, ResponseAction};
 use crate::http1::chunked::may_follow;
+use crate::http1::framing::nominated;
 use crate::http1::head::RESPONSE_FIELDS_MAX;
 
 #[async_trait]
@@ -53,10 +56,10 @@ impl ProxyHttp for Hooks {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let state = ctx.state()?;
-        match judge(session, state)? {
+        match admit(session, state) {
             Ok(Admitted::Forward) => return Ok(false),
             Ok(Admitted::Reply(reply)) => self.reply(session, state, reply).await,
-            Err((failure, detail)) => self.answer(session, state, failure, detail).await,
+            Err(failed) => self.answer(session, state, failed).await,
         }
         Ok(true)
     }
@@ -69,11 +72,10 @@ impl ProxyHttp for Hooks {
         state.exchange.request_body_again();
         // Forget the previous attempt.
         state.failure = None;
-        state.busy = None;
-        let (peer, slot) = peer::build(&state.exchange, &self.connections, Instant::now())
-            .ok_or_else(|| Error::explain(ErrorType::InternalError, "no peer for this endpoint"))?;
-        state.slot = Some(slot);
-        Ok(peer)
+        state.watch = None;
+        let number = self.attempts.fetch_add(1, Relaxed);
+        peer::build(&state.exchange, number, Instant::now())
+            .ok_or_else(|| Error::explain(ErrorType::InternalError, "no peer for this endpoint"))
     }
 
     async fn connected_to_upstream(
@@ -81,18 +83,14 @@ impl ProxyHttp for Hooks {
         _session: &mut Session,
         reused: bool,
         _peer: &HttpPeer,
-        fd: std::os::fd::RawFd,
-        _digest: Option<&Digest>,
+        _fd: std::os::fd::RawFd,
+        digest: Option<&Digest>,
         ctx: &mut Context,
     ) -> Result<()> {
         let state = ctx.state()?;
-        let now = Instant::now();
-        state.exchange.connected(reused, now);
-        let found = self.connections.get(fd).or_else(|| state.slot.as_ref().and_then(Slot::connection));
-        let keep_alive = state.exchange.pool().map(|pool| pool.config().timeouts.keep_alive);
-        state.busy = found
-            .zip(keep_alive)
-            .map(|(connection, keep_alive)| Busy::new(connection, state.exchange.deadline(), keep_alive));
+        state.exchange.connected(reused, Instant::now());
+        let connection = digest.and_then(attached::<Connection>);
+        state.watch = connection.map(|connection| Watch::new(connection.clone(), state.exchange.deadline()));
         Ok(())
     }
 
@@ -109,10 +107,9 @@ impl ProxyHttp for Hooks {
             client.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
         let mut edits = Edits::default();
         state.exchange.request_edits(&**client, connection, &mut edits);
-        edits::apply(request, &edits)?;
-        heads::restore_credentials(client, request)?;
+        edits::apply_to_request(request, &edits)?;
         let secured = state.exchange.pool().is_some_and(|pool| pool.config().tls.is_some());
-        if version != Version::HTTP_2 || !http2 {
+        if version != Version::HTTP_2 {
             heads::origin_form(request)?;
         }
         if http2 {
@@ -167,8 +164,8 @@ impl ProxyHttp for Hooks {
             return Err(state.fail(Failure::BadResponse).into_up());
         }
         if response.status.is_informational() && status != 101 {
-            if let Some(busy) = &state.busy {
-                busy.restart_limit();
+            if let Some(watch) = &state.watch {
+                watch.restart_limit();
             }
             return Ok(());
         }
@@ -198,7 +195,7 @@ impl ProxyHttp for Hooks {
         session.set_close_on_response_before_downstream_finish(!interim);
         let mut edits = Edits::default();
         state.exchange.response_edits(status, || heads::fields(&response.headers), &mut edits);
-        edits::apply(response, &edits)?;
+        edits::apply_to_response(response, &edits)?;
         heads::own_framing(response)?;
         if interim {
             return Ok(());
@@ -235,14 +232,14 @@ impl ProxyHttp for Hooks {
             state.exchange.response_body(body.len());
         }
         if end_of_stream {
-            if state.is_late() {
+            if state.exceeded() == Some(Limit::Whole) {
                 // A response without a length, cut by our deadline, would look complete.
                 return Err(state.fail(Failure::RequestDeadline).into_up());
             }
             // The endpoint has sent everything; from now on only the client is waited for.
-            state.busy = None;
-        } else if let Some(busy) = &state.busy {
-            busy.restart_limit();
+            state.watch = None;
+        } else if let Some(watch) = &state.watch {
+            watch.restart_limit();
         }
         Ok(None)
     }
@@ -273,10 +270,7 @@ impl ProxyHttp for Hooks {
             true => Failure::RequestDeadline,
             false => classify::connect_error(&error),
         };
-        let circumstances = circumstances(session, state, false);
-        let detail = classify::detail(&error);
-        let again = state.exchange.attempt_failed(failure, detail.as_deref(), circumstances, Instant::now());
-        error.set_retry(again);
+        attempt_failed(session, state, &mut error, failure, false);
         state.failure = Some(failure);
         error
     }
@@ -294,15 +288,13 @@ impl ProxyHttp for Hooks {
         if state.failure.is_none() && matches!(error.etype, ErrorType::HTTPStatus(_)) && error.retry() {
             return error;
         }
-        let expired = state.cut_by() == Some(Limit::Step);
-        let late = state.is_late().then_some(Failure::RequestDeadline);
-        let failure = state.failure.or(late).unwrap_or_else(|| classify::error(&error, state.begun, expired));
+        let exceeded = state.exceeded();
+        let late = (exceeded == Some(Limit::Whole)).then_some(Failure::RequestDeadline);
+        let classified = || classify::error(&error, state.begun, exceeded == Some(Limit::Step));
+        let failure = state.failure.or(late).unwrap_or_else(classified);
         let stale = reused && classify::says_nothing(&error);
-        let circumstances = circumstances(session, state, stale);
-        let detail = classify::detail(&error);
-        let again = state.exchange.attempt_failed(failure, detail.as_deref(), circumstances, Instant::now());
-        error.set_retry(again);
-        state.busy = None;
+        attempt_failed(session, state, &mut error, failure, stale);
+        state.watch = None;
         state.failure = (!error.retry()).then_some(failure);
         error
     }
@@ -320,7 +312,7 @@ impl ProxyHttp for Hooks {
         }
         // Pingora closes the connection after it, which the response must announce.
         session.set_keepalive(None);
-        self.answer(session, state, failure, detail).await;
+        self.answer(session, state, Failed::new(failure, detail)).await;
         FailToProxy { error_code: failure.status().as_u16(), can_reuse_downstream: false }
     }
 
@@ -333,23 +325,8 @@ impl ProxyHttp for Hooks {
             state.exchange.finish(status, bytes_out, Instant::now());
         }
         if let Some(client) = ClientConnection::of(session) {
-            client.answered();
+            client.set_idle(true);
         }
-    }
-
-    /// The access log has a line with the cause for each error.
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
-        true
-    }
-
-    fn suppress_proxy_warn_log(
-        &self,
-        _session: &Session,
-        _ctx: &Context,
-        _error: &Error,
-        _context: pingora_proxy::ProxyWarnLogContext,
-    ) -> bool {
-        true
     }
 }
 
@@ -371,33 +348,36 @@ async fn awaits_http2(
     Ok(())
 }
 
-/// Why a request is refused, with a detail for the operator.
-type Refusal = (Failure, Option<String>);
-
-/// Checks a request before an endpoint is chosen. The outer error is Pingora's own.
-fn judge(session: &mut Session, state: &mut RequestState) -> Result<std::result::Result<Admitted, Refusal>> {
-    if session.req_header().method == http::Method::CONNECT {
-        return Ok(Err((Failure::MethodNotAllowed, None)));
+/// Checks a request before an endpoint is chosen.
+fn admit(session: &mut Session, state: &mut RequestState) -> std::result::Result<Admitted, Failed> {
+    let request = session.req_header();
+    if request.method == Method::CONNECT {
+        return Err(Failure::MethodNotAllowed.into());
     }
-    if let Err(reason) = validate::check(session.req_header()) {
-        return Ok(Err((Failure::BadRequest, Some(reason.to_owned()))));
-    }
-    if let Err(failure) = normalise(session, state)? {
-        return Ok(Err((failure, None)));
+    let refused = |reason: &str| Failed::new(Failure::BadRequest, reason.to_owned());
+    let mut connection = request.headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
+    connection.try_fold(0, nominated).and_then(|_| validate::check(request)).map_err(refused)?;
+    if let Some(path) = state.exchange.normalize_path(&**request)? {
+        heads::set_path(session.req_header_mut(), &path)
+            .map_err(|_| refused("its path has no normal form"))?;
     }
     let request = session.req_header();
     let fields = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-    Ok(state.exchange.admit(&**request, fields).map_err(|failure| (failure, None)))
+    Ok(state.exchange.admit(&**request, fields)?)
 }
 
-/// Replaces the path by its normal form.
-fn normalise(session: &mut Session, state: &mut RequestState) -> Result<std::result::Result<(), Failure>> {
-    let request = session.req_header_mut();
-    match state.exchange.normalize_path(&**request) {
-        Ok(Some(path)) => heads::set_path(request, &path).map(Ok),
-        Ok(None) => Ok(Ok(())),
-        Err(failure) => Ok(Err(failure)),
-    }
+/// Tells the exchange of a failed attempt, and Pingora whether another one may follow.
+fn attempt_failed(
+    session: &Session,
+    state: &mut RequestState,
+    error: &mut Error,
+    failure: Failure,
+    stale: bool,
+) {
+    let circumstances = circumstances(session, state, stale);
+    let detail = classify::detail(error);
+    let again = state.exchange.attempt_failed(failure, detail.as_deref(), circumstances, Instant::now());
+    error.set_retry(again);
 }
 
 fn circumstances(session: &Session, state: &RequestState, reused: bool) -> Circumstances {

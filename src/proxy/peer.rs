@@ -6,16 +6,12 @@ use std::time::{Duration, Instant};
 use pingora_core::protocols::l4::ext::TcpKeepalive;
 use pingora_core::upstreams::peer::HttpPeer;
 
-use super::connection::{Connections, Dial, Slot};
+use super::connection::Dial;
 use crate::exchange::Exchange;
 use crate::pool::Target;
 
-/// The peer for the current attempt, and the slot for the second handle of its connection.
-pub fn build(
-    exchange: &Exchange,
-    connections: &Arc<Connections>,
-    now: Instant,
-) -> Option<(Box<HttpPeer>, Slot)> {
+/// The peer for the current attempt. `number` is a new one for each attempt.
+pub fn build(exchange: &Exchange, number: u64, now: Instant) -> Option<Box<HttpPeer>> {
     let timeouts = &exchange.pool()?.config().timeouts;
     let left = exchange.deadline().map(|deadline| deadline.saturating_duration_since(now));
     let connect = left.map_or(timeouts.connect, |left| left.min(timeouts.connect));
@@ -23,8 +19,17 @@ pub fn build(
         Target::Inet(address) => HttpPeer::new(address, false, String::new()),
         Target::Unix(path) => HttpPeer::new_uds(path.to_str()?, false, String::new()).ok()?,
     };
+    let tls = exchange.endpoint()?.tls_target(&exchange.pool()?.config().tls);
     let options = &mut peer.options;
-    // Not for responses: Pingora has a single limit for every read; see `watch`. No idle limit, which costs a timer.
+    // `exchange` removes what the client's `Connection` names.
+    options.http_upstream_request_policy.strip_connection_nominated = false;
+    options.idle_timeout = Some(timeouts.keep_alive);
+    if tls.is_some() {
+        // Pingora identifies idle connections by their descriptors, and sees none under TLS: it must not keep any.
+        options.idle_timeout = Some(Duration::from_millis(1));
+        peer.group_key = number;
+    }
+    // Not for responses: Pingora has a single limit for every read; see `watch`.
     options.read_timeout = exchange.is_upgrade().then_some(timeouts.tunnel);
     options.write_timeout = Some(timeouts.write);
     options.total_connection_timeout = Some(connect);
@@ -32,17 +37,8 @@ pub fn build(
     if exchange.speaks_http2() {
         options.set_http_version(2, 2);
     }
-    let tls = exchange.endpoint()?.tls_target(&exchange.pool()?.config().tls);
-    if tls.is_some() {
-        // Pingora identifies idle connections by their descriptors, and sees none under TLS: it must not keep any.
-        options.idle_timeout = Some(Duration::from_millis(1));
-        peer.group_key = connections.alone();
-    }
-    let dial = Dial::new(exchange.endpoint()?.clone(), connect, tls, connections.clone());
-    let (slot, options) = (dial.slot(), &mut peer.options);
-    options.tracer = Some(dial.tracer());
-    options.custom_l4 = Some(Arc::new(dial));
-    Some((Box::new(peer), slot))
+    options.custom_l4 = Some(Arc::new(Dial { endpoint: exchange.endpoint()?.clone(), limit: connect, tls }));
+    Some(Box::new(peer))
 }
 
 /// TCP keepalive that detects a dead peer within 90 s, and unacknowledged data within `write`: Pingora notices a slow

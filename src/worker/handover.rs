@@ -20,6 +20,7 @@ pub struct Handover {
 
 /// The engine that takes over such connections.
 pub trait OtherEngine {
-    /// Serves the connection to its end.
-    fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = ()>>>;
+    /// Serves the connection to its end; returns its stream where the client may still be sending, so that its last
+    /// response has to be waited for.
+    fn serve(&self, handover: Handover) -> Pin<Box<dyn Future<Output = Option<Stream>>>>;
 }

@@ -1,0 +1,58 @@
+//! The lingering close of a client's connection: closing it with bytes unread would send a reset, which may overtake the
+//! last response (RFC 9112, section 9.6).
+
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt;
+
+use crate::net::buffer::HEAD;
+use crate::net::stream::Stream;
+use crate::worker::Worker;
+use crate::worker::deadline::Timer;
+
+/// How long a connection is kept after its last response, for the client to read it.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The same for a client that still sends at [`LINGER_RATE`]: many clients read nothing before they have sent all.
+const LINGER_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes a second.
+const LINGER_RATE: u64 = 64 * 1024;
+
+/// The time without bytes from the client, while the process stops: the kernel delivers the response without it.
+const LINGER_IN_STOP: Duration = Duration::from_millis(200);
+
+/// Shuts the connection down for writing, and drops what the client still sends.
+pub async fn linger(worker: &Worker, timer: &Timer, stream: &mut Stream) {
+    stream.shut_down_write();
+    let mut waste = worker.memory();
+    waste.resize(HEAD, 0);
+    let (begun, mut total) = (Instant::now(), 0);
+    while lingers(begun.elapsed(), total) {
+        let limit = if worker.is_stopping() { LINGER_IN_STOP } else { LINGER };
+        match timer.within(limit, stream.read(&mut waste)).await {
+            Ok(Ok(read)) if read > 0 => total += read as u64,
+            _ => break,
+        }
+    }
+    worker.give_back(waste);
+}
+
+/// Whether a client that has sent `bytes` in the time `since` its last response is still waited for.
+fn lingers(since: Duration, bytes: u64) -> bool {
+    since < LINGER || (since < LINGER_MAX && bytes >= LINGER_RATE * since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_sends_much_is_waited_for_longer() {
+        let seconds = Duration::from_secs;
+        assert!(lingers(Duration::ZERO, 0) && lingers(seconds(1), 0));
+        assert!(!lingers(seconds(2), 100) && !lingers(seconds(5), 5 * LINGER_RATE - 1));
+        assert!(lingers(seconds(5), 5 * LINGER_RATE) && lingers(seconds(9), u64::MAX));
+        assert!(!lingers(seconds(10), u64::MAX));
+    }
+}
