@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::permits::Counted;
+
 #[derive(Debug, Default)]
 pub struct FairQueue {
     turn: Mutex<()>,
@@ -15,10 +17,8 @@ pub struct FairQueue {
 #[must_use = "the next one has its turn when this is dropped"]
 pub struct Turn<'a> {
     _first: MutexGuard<'a, ()>,
-    _queued: Queued<'a>,
+    _queued: Counted<'a>,
 }
-
-struct Queued<'a>(&'a AtomicUsize);
 
 impl FairQueue {
     /// Whether nobody has, or waits for, a turn: a newcomer may try at once.
@@ -28,21 +28,8 @@ impl FairQueue {
 
     /// Waits behind all that came before. Whoever drops this future leaves the queue.
     pub async fn turn(&self) -> Turn<'_> {
-        let queued = Queued::new(&self.queued);
+        let queued = Counted::new(&self.queued);
         Turn { _first: self.turn.lock().await, _queued: queued }
-    }
-}
-
-impl<'a> Queued<'a> {
-    fn new(queued: &'a AtomicUsize) -> Self {
-        queued.fetch_add(1, Relaxed);
-        Self(queued)
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }
 

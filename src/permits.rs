@@ -1,4 +1,5 @@
-//! Permits whose number is given at each take, because a reload may change it.
+//! Permits: each is the right to be one of a limited number. The number is given at each take, because a reload may
+//! change it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -18,13 +19,20 @@ pub struct Permits {
 #[derive(Debug)]
 pub struct Permit(Arc<Permits>);
 
-struct Waiting<'a>(&'a AtomicUsize);
+/// Adds one to a counter until it is dropped.
+pub struct Counted<'a>(&'a AtomicUsize);
 
 impl Permits {
     /// Takes a permit; `None` if `most` are taken.
     pub fn take(self: &Arc<Self>, most: usize) -> Option<Permit> {
+        self.take_counted(most).map(|(permit, _)| permit)
+    }
+
+    /// The same, with the number of those that were taken before.
+    pub fn take_counted(self: &Arc<Self>, most: usize) -> Option<(Permit, usize)> {
         let next = |taken: usize| (taken < most).then_some(taken + 1);
-        self.taken.fetch_update(SeqCst, SeqCst, next).ok().map(|_| Permit(self.clone()))
+        let before = self.taken.fetch_update(SeqCst, SeqCst, next).ok()?;
+        Some((Permit(self.clone()), before))
     }
 
     pub fn taken(&self) -> usize {
@@ -33,10 +41,15 @@ impl Permits {
 
     /// Returns when a permit has become free, or after `limit`: the number of permits may change, too.
     pub async fn released(&self, limit: Duration) {
-        self.waiting.fetch_add(1, SeqCst);
-        let _waiting = Waiting(&self.waiting);
+        let _waiting = Counted::new(&self.waiting);
         // The caller tries again, even after a timeout.
         let _ = tokio::time::timeout(limit, self.released.notified()).await;
+    }
+}
+
+impl Permit {
+    pub fn is_of(&self, permits: &Arc<Permits>) -> bool {
+        Arc::ptr_eq(&self.0, permits)
     }
 }
 
@@ -49,7 +62,14 @@ impl Drop for Permit {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl<'a> Counted<'a> {
+    pub fn new(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, SeqCst);
+        Self(counter)
+    }
+}
+
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
@@ -66,7 +86,7 @@ mod tests {
         let second = permits.take(2);
         assert!(first.is_some() && second.is_some());
         assert!(permits.take(2).is_none());
-        assert!(permits.take(3).is_some());
+        assert!(permits.take_counted(3).is_some_and(|(third, before)| third.is_of(&permits) && before == 2));
         drop(first);
         assert!(permits.take(2).is_some());
         assert_eq!(permits.taken.load(SeqCst), 1);

@@ -32,7 +32,6 @@ mod waiting;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -50,10 +49,11 @@ pub use probe::ProbeResult;
 pub use skipped::{Skipped, SkippedEndpoints};
 pub use supervisor::{Supervisor, SupervisorHandle};
 pub use tried_endpoints::{ConnectFailure, TriedEndpoints};
-pub use waiting::{QueueFull, Wait, WaitPermit};
+pub use waiting::Wait;
 
 use crate::config::{self, EndpointAddress, WhenNoneHealthy};
 use crate::log_throttle::LogThrottle;
+use crate::permits::Permits;
 use authorities::Authorities;
 use discovery::Discovery;
 use endpoint::HealthChange;
@@ -79,7 +79,8 @@ pub struct Pool {
     pickers: Arc<Pickers>,
     table: Arc<EndpointTable>,
     resolver: Arc<Resolver>,
-    waiting: AtomicUsize,
+    /// The queue of requests that wait for an endpoint.
+    waiting: Arc<Permits>,
     /// Notified when a first request waits, so that endpoints that are down are probed early.
     hurry: Notify,
     /// Throttles the log of connections that this machine could not open.
@@ -116,7 +117,7 @@ impl Pool {
             pickers,
             table,
             resolver,
-            waiting: AtomicUsize::new(0),
+            waiting: Arc::default(),
             hurry: Notify::new(),
             shortages: Mutex::default(),
             authorities: ArcSwapOption::empty(),
@@ -157,7 +158,7 @@ impl Pool {
 
     /// Whether another request may wait: waiting requests count towards the limit as those in flight do.
     pub fn may_wait(&self, holds: Holds) -> bool {
-        self.in_flight_limit().has_room(holds, self.waiting.load(Relaxed) as u64)
+        self.in_flight_limit().has_room(holds, self.waiting.taken() as u64)
     }
 
     /// The endpoint whose turn it is; one of those `tried` only where no other is left.
@@ -426,7 +427,7 @@ impl Pool {
         PoolStatus {
             name: self.config.name.to_string(),
             balance: "round_robin".into(),
-            waiting: self.waiting.load(Relaxed) as u64,
+            waiting: self.waiting.taken() as u64,
             in_flight: self.in_flight_limit().in_flight(),
             most: self.in_flight_limit().most(),
             refused: self.in_flight_limit().refused(),

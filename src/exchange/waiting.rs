@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::scope::Scope;
 use super::{Exchange, Failure, Next, RequestScope};
 use crate::config::WhenNoneHealthy;
-use crate::pool::{Pool, WaitPermit};
+use crate::permits::Permit;
+use crate::pool::Pool;
 use crate::routing::RequestHead;
 
 /// What a request has of its pool beside an endpoint.
@@ -16,8 +17,8 @@ pub(super) struct Waiting {
     pub admitted: bool,
     /// Start of the wait for an endpoint that is under way.
     pub since: Option<Instant>,
-    /// The place in the pool's wait queue, kept until a connection is open.
-    pub permit: Option<WaitPermit>,
+    /// The permit of the pool's wait queue, kept until a connection is open.
+    pub permit: Option<Permit>,
     /// Time that failed connects have taken since the last wait.
     pub connecting: Duration,
 }
@@ -25,7 +26,7 @@ pub(super) struct Waiting {
 impl Exchange {
     /// Waits, if the pool's config allows it, because no endpoint can be picked.
     pub(super) fn wait(&mut self, pool: &Arc<Pool>, now: Instant) -> Next {
-        let WhenNoneHealthy::Wait { limit, .. } = pool.config().when_none_healthy else {
+        let WhenNoneHealthy::Wait { limit, queue } = pool.config().when_none_healthy else {
             return Next::Fail(Failure::NoHealthyEndpoint);
         };
         if limit.is_zero() {
@@ -46,8 +47,8 @@ impl Exchange {
             self.stop_waiting(now);
             return Next::Fail(Failure::WaitExpired);
         }
-        if !self.waiting.permit.as_ref().is_some_and(|permit| permit.is_of(pool)) {
-            let Ok(permit) = pool.queue() else { return Next::Fail(Failure::WaitQueueFull) };
+        if !self.waiting.permit.as_ref().is_some_and(|permit| pool.has_queued(permit)) {
+            let Some(permit) = pool.queue(queue) else { return Next::Fail(Failure::WaitQueueFull) };
             self.waiting.permit = Some(permit);
         }
         // After the wait, any endpoint may be back.

@@ -1,22 +1,13 @@
 //! The queue of requests that wait for an endpoint, and what wakes them.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Pool;
 use crate::config::WhenNoneHealthy;
+use crate::permits::Permit;
 
-/// More requests wait already than the pool's `when_none_healthy.queue` allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueFull;
-
-/// A place in a pool's queue, given back when dropped.
-pub struct WaitPermit {
-    pool: Arc<Pool>,
-}
-
-/// The wait of a request that has a [`WaitPermit`].
+/// The wait of a request that has a permit of its pool's queue.
 pub struct Wait {
     pool: Arc<Pool>,
     /// The count of [`Pool::ask_again`] when the wait was made.
@@ -24,21 +15,19 @@ pub struct Wait {
 }
 
 impl Pool {
-    /// Takes a place in the queue of requests that wait for an endpoint.
-    pub fn queue(self: &Arc<Self>) -> Result<WaitPermit, QueueFull> {
-        let WhenNoneHealthy::Wait { queue, .. } = self.config().when_none_healthy else {
-            return Err(QueueFull);
-        };
-        let permit = WaitPermit { pool: self.clone() };
-        match self.waiting.fetch_add(1, Relaxed) {
-            waiting if waiting >= queue => Err(QueueFull),
-            0 => {
-                // Endpoints that are down are probed early from now on.
-                self.hurry.notify_waiters();
-                Ok(permit)
-            }
-            _ => Ok(permit),
+    /// Takes a permit of the queue of requests that wait for an endpoint; `None` if `most` are taken.
+    pub fn queue(&self, most: usize) -> Option<Permit> {
+        let (permit, before) = self.waiting.take_counted(most)?;
+        if before == 0 {
+            // Endpoints that are down are probed early from now on.
+            self.hurry.notify_waiters();
         }
+        Some(permit)
+    }
+
+    /// Whether the permit is one of its queue.
+    pub fn has_queued(&self, permit: &Permit) -> bool {
+        permit.is_of(&self.waiting)
     }
 
     /// For a request that has a permit. To be made before the snapshot in force is read for the last time, so that no
@@ -59,19 +48,7 @@ impl Pool {
 
     /// Whether requests wait in its queue.
     pub fn is_waited_for(&self) -> bool {
-        self.waiting.load(Relaxed) > 0
-    }
-}
-
-impl WaitPermit {
-    pub fn is_of(&self, pool: &Arc<Pool>) -> bool {
-        Arc::ptr_eq(&self.pool, pool)
-    }
-}
-
-impl Drop for WaitPermit {
-    fn drop(&mut self) {
-        self.pool.waiting.fetch_sub(1, Relaxed);
+        self.waiting.taken() > 0
     }
 }
 
