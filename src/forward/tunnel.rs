@@ -26,11 +26,15 @@ pub struct TunnelBytes {
 #[derive(Default)]
 struct Flow {
     transfer: Transfer,
+    /// The sink takes nothing more.
+    is_cut: bool,
     /// Tracks the frames that have been sent, if it is a WebSocket.
     frames: Option<Frames>,
 }
 
-/// Moves bytes until the endpoint has closed its direction, a side fails, or nothing has moved for `idle`.
+/// Moves bytes until the endpoint has closed its direction, the client has gone, or nothing has moved for `idle`.
+///
+/// An endpoint that takes nothing more may have sent its last bytes before: they still go to the client.
 ///
 /// At the end of a drain, both sides of a WebSocket get a close frame, as soon as they are between two frames.
 pub async fn run(
@@ -72,24 +76,34 @@ pub async fn run(
     TunnelBytes { from_client: up.transfer.delivered, from_endpoint: down.transfer.delivered }
 }
 
-/// Whether a side has failed, in contrast to a client that has only closed its direction.
-fn is_over(flow: Poll<Result<(), TransferError>>) -> bool {
-    matches!(flow, Poll::Ready(Err(_)))
+/// Whether the client has gone, in contrast to one that has only closed its direction.
+fn is_over(up: Poll<Result<(), TransferError>>) -> bool {
+    matches!(up, Poll::Ready(Err(_)))
 }
 
 impl Flow {
     fn new(is_websocket: bool) -> Self {
-        Self { transfer: Transfer::default(), frames: is_websocket.then(Frames::default) }
+        Self { transfer: Transfer::default(), is_cut: false, frames: is_websocket.then(Frames::default) }
     }
 
+    /// Ready when the source has ended or failed, or the sink takes nothing more, which is not an error.
     fn poll(
         &mut self,
         context: &mut Context<'_>,
         from: &mut impl BodySource,
         to: &mut impl BodySink,
     ) -> Poll<Result<(), TransferError>> {
+        if self.is_cut {
+            return Poll::Ready(Ok(()));
+        }
         let mut from = Watched { source: from, frames: &mut self.frames };
-        self.transfer.poll(context, &mut from, to, &mut |_| Ok(()))
+        match self.transfer.poll(context, &mut from, to, &mut |_| Ok(())) {
+            Poll::Ready(Err(TransferError::Sink(_))) => {
+                self.is_cut = true;
+                Poll::Ready(Ok(()))
+            }
+            moved => moved,
+        }
     }
 
     fn has_moved(&mut self) -> bool {
@@ -103,7 +117,7 @@ impl Flow {
 
     /// Sends a last frame, if one may follow. The rest of the source is dropped.
     fn end(&mut self, context: &mut Context<'_>, to: &mut impl BodySink, last: &'static [u8]) {
-        if self.may_end() && !to.is_done() {
+        if self.may_end() && !self.is_cut && !to.is_done() {
             let mut last = ReplyBody { data: Bytes::from_static(last), ..ReplyBody::default() };
             // Tried once: a sink that takes nothing is not waited for.
             let _ = to.poll_send(context, &mut last);

@@ -3,7 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Endpoint, Engine, Exchange, Proxy, SOON, engine};
+use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
+
+use crate::harness::{Client, Endpoint, Engine, Exchange, Gate, Proxy, SOON, engine};
 
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: test.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -306,6 +308,39 @@ fn the_last_words_of_an_endpoint_arrive_at_a_client_that_still_sends() {
         thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(client.bytes(WORDS).len(), WORDS);
+}
+
+/// They arrive though the endpoint takes nothing more, as when a WebSocket server closes at the client's close frame, and
+/// the client has sent a ping behind it.
+#[test]
+fn the_last_words_of_an_endpoint_arrive_though_it_has_stopped_reading() {
+    if engine() == Engine::Pingora {
+        // It ends with the first error of either side.
+        return;
+    }
+    let (asked, stopped) = (Gate::closed(), Gate::closed());
+    let endpoint = Endpoint::scripted("a", {
+        let (asked, stopped) = (asked.clone(), stopped.clone());
+        move |exchange| {
+            switch(exchange);
+            exchange.receive();
+            asked.open();
+            stopped.wait();
+            exchange.send("bye");
+            exchange.reset();
+        }
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = tunnel(&proxy);
+    client.send("close");
+    asked.wait();
+    // Stopped, it finds all at once when it goes on: the words, the reset, and what the client has sent.
+    proxy.signal(SIGSTOP);
+    stopped.open();
+    endpoint.wait_until_free(SOON);
+    client.send("ping");
+    proxy.signal(SIGCONT);
+    assert_eq!(client.rest(), b"bye");
 }
 
 /// A client that does not even take the 101 is given up in the listener's time, as with any response. How much the kernel
