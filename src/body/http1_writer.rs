@@ -15,6 +15,15 @@ use crate::part::Part;
 /// Chunks that arrive before anything has been sent are written together, up to this many bytes.
 const GATHERED: usize = 8 * 1024;
 
+/// What follows the body. TLS may keep its last records, and drops them in a close that comes before the socket has taken
+/// them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Nothing,
+    Flush,
+    ShutDown,
+}
+
 /// Writes a head, then a body in its new framing.
 #[derive(Debug)]
 pub struct Http1Writer {
@@ -30,8 +39,8 @@ pub struct Http1Writer {
     joined: usize,
     /// The connection is closed right after the body.
     closes: bool,
-    /// The connection is shut down for writing right after the body.
-    shuts_down: bool,
+    /// What is done with the stream after the body.
+    then: Then,
     /// The end of the body has been sent, or is in `out`.
     ended: bool,
 }
@@ -40,7 +49,16 @@ impl Http1Writer {
     /// `head` is sent before the body.
     pub fn new(framing: Framing, head: Vec<u8>) -> Self {
         let ended = matches!(framing, Framing::None | Framing::Length(0));
-        Self { framing, out: head, sent: 0, joins: false, joined: 0, closes: false, shuts_down: false, ended }
+        Self {
+            framing,
+            out: head,
+            sent: 0,
+            joins: false,
+            joined: 0,
+            closes: false,
+            then: Then::Nothing,
+            ended,
+        }
     }
 
     pub fn joining(self) -> Self {
@@ -48,12 +66,12 @@ impl Http1Writer {
     }
 
     pub fn closing(self, closes: bool) -> Self {
-        Self { closes, ..self }
+        Self { closes, then: if closes { Then::Flush } else { Then::Nothing }, ..self }
     }
 
     /// Shuts the connection down for writing after the body.
     pub fn shutting_down(self) -> Self {
-        Self { shuts_down: true, ..self }
+        Self { then: Then::ShutDown, ..self }
     }
 
     /// Appends another head to its own bytes.
@@ -61,13 +79,23 @@ impl Http1Writer {
         write(&mut self.out);
     }
 
-    /// Bytes of its own wait to be sent.
+    /// Bytes of its own wait to be sent, or what follows the body to be done.
     pub fn has_pending(&self) -> bool {
-        self.sent < self.out.len() || self.joined > 0
+        self.has_own() || (self.ended && self.then != Then::Nothing)
     }
 
     pub fn is_done(&self) -> bool {
-        self.ended && !self.has_pending()
+        self.is_written() && self.then == Then::Nothing
+    }
+
+    /// Bytes of its own wait to be sent.
+    fn has_own(&self) -> bool {
+        self.sent < self.out.len() || self.joined > 0
+    }
+
+    /// The stream has all of the body.
+    fn is_written(&self) -> bool {
+        self.ended && !self.has_own()
     }
 
     /// Its memory, for another head.
@@ -83,10 +111,30 @@ impl Http1Writer {
         stream: &mut Stream,
         source: &mut impl BodySource,
     ) -> Poll<io::Result<usize>> {
-        match self.framing {
-            Framing::None => self.poll_write(context, stream, &[], true),
-            Framing::Chunked => self.poll_send_chunks(context, stream, source),
-            Framing::Length(_) | Framing::UntilClose => self.poll_send_plain(context, stream, source),
+        let taken = match self.framing {
+            _ if self.is_written() => 0,
+            Framing::None => ready!(self.poll_write(context, stream, &[], true))?,
+            Framing::Chunked => ready!(self.poll_send_chunks(context, stream, source))?,
+            Framing::Length(_) | Framing::UntilClose => {
+                ready!(self.poll_send_plain(context, stream, source))?
+            }
+        };
+        if self.then != Then::Nothing && self.is_written() {
+            match self.poll_end(context, stream)? {
+                Poll::Ready(()) => self.then = Then::Nothing,
+                Poll::Pending if taken == 0 => return Poll::Pending,
+                Poll::Pending => {}
+            }
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Does what follows the body.
+    fn poll_end(&mut self, context: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<()>> {
+        match self.then {
+            Then::Nothing => Poll::Ready(Ok(())),
+            Then::Flush => Pin::new(stream).poll_flush(context),
+            Then::ShutDown => stream.poll_shut_down_write(context).map(Ok),
         }
     }
 
@@ -101,7 +149,7 @@ impl Http1Writer {
             self.joined += self.out.len();
             self.out.clear();
         }
-        let written = match (self.has_pending(), source.data()) {
+        let written = match (self.has_own(), source.data()) {
             (false, []) => 0,
             (_, data) => ready!(self.poll_write(context, stream, data, source.is_last()))?,
         };
@@ -113,9 +161,6 @@ impl Http1Writer {
             *left = left.saturating_sub(taken as u64);
             self.ended |= *left == 0;
         }
-        if self.shuts_down && self.is_done() {
-            stream.shut_down_write();
-        }
         Poll::Ready(Ok(taken))
     }
 
@@ -126,7 +171,7 @@ impl Http1Writer {
         stream: &mut Stream,
         source: &mut impl BodySource,
     ) -> Poll<io::Result<usize>> {
-        let has_room = !self.has_pending() || (self.sent == 0 && self.out.len() < GATHERED);
+        let has_room = !self.has_own() || (self.sent == 0 && self.out.len() < GATHERED);
         if has_room && !self.ended {
             let data = source.data();
             let length = data.len();

@@ -228,7 +228,7 @@ impl Connection {
     async fn flush_and_close(&mut self) {
         match self.tls_info {
             Some(_) => Box::pin(self.close_tls()).await,
-            None => self.stream.shut_down_write(),
+            None => poll_fn(|context| self.stream.poll_shut_down_write(context)).await,
         }
         if self.stream.has_unread() {
             Box::pin(self.linger()).await;

@@ -1,9 +1,13 @@
 //! The lingering close of a client's connection: closing it with bytes unread would send a reset, which may overtake the
 //! last response (RFC 9112, section 9.6).
 
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::net::buffer::HEAD;
 use crate::net::stream::Stream;
@@ -24,18 +28,33 @@ const LINGER_IN_STOP: Duration = Duration::from_millis(200);
 
 /// Shuts the connection down for writing, and drops what the client still sends.
 pub async fn linger(worker: &Worker, timer: &Timer, stream: &mut Stream) {
-    stream.shut_down_write();
     let mut waste = worker.memory();
     waste.resize(HEAD, 0);
-    let (begun, mut total) = (Instant::now(), 0);
+    let (begun, mut total, mut is_shut) = (Instant::now(), 0, false);
     while lingers(begun.elapsed(), total) {
         let limit = if worker.is_stopping() { LINGER_IN_STOP } else { LINGER };
-        match timer.within(limit, stream.read(&mut waste)).await {
-            Ok(Ok(read)) if read > 0 => total += read as u64,
+        let dropped = poll_fn(|context| {
+            is_shut = is_shut || stream.poll_shut_down_write(context).is_ready();
+            poll_drop(context, stream, &mut waste)
+        });
+        match timer.within(limit, dropped).await {
+            Ok(Ok(count)) if count > 0 => total += count as u64,
+            // The client sends nothing more, and may still read.
+            Ok(Ok(_)) if !is_shut => {
+                let _ = timer.within(limit, poll_fn(|context| stream.poll_shut_down_write(context))).await;
+                break;
+            }
             _ => break,
         }
     }
     worker.give_back(waste);
+}
+
+/// Reads into `waste`; ready with the count of bytes.
+fn poll_drop(context: &mut Context<'_>, stream: &mut Stream, waste: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut waste = ReadBuf::new(waste);
+    ready!(Pin::new(stream).poll_read(context, &mut waste))?;
+    Poll::Ready(Ok(waste.filled().len()))
 }
 
 /// Whether a client that has sent `bytes` in the time `since` its last response is still waited for.

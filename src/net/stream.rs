@@ -110,18 +110,15 @@ impl Stream {
         }
     }
 
-    /// Shuts the stream down for writing, over TLS with a close_notify.
-    pub fn shut_down_write(&mut self) {
+    /// Shuts the stream down for writing, over TLS behind its last records and a close_notify; ready when the socket has
+    /// taken them. A connection that has failed is shut down, too.
+    pub fn poll_shut_down_write(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Plain(socket) => socket.shut_down_write(),
-            Self::Tls(tls) => {
-                // What the socket does not take at once is lost, close_notify included: the other side sees a
-                // truncation.
-                let mut context = Context::from_waker(Waker::noop());
-                if Pin::new(&mut *tls).poll_shutdown(&mut context).is_pending() {
-                    tls.get_ref().0.shut_down_write();
-                }
+            Self::Plain(socket) => {
+                socket.shut_down_write();
+                Poll::Ready(())
             }
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(context).map(drop),
         }
     }
 }

@@ -1,8 +1,10 @@
-//! TLS with clients: which certificate they get, what they may speak, and what becomes of handshakes that go wrong.
+//! TLS with clients: which certificate they get, what they may speak, what becomes of handshakes
+//! that go wrong, and how connections end.
 
 mod certificates;
 mod clients;
 mod endpoints;
+mod ends;
 mod faults;
 
 use crate::harness::{Authority, Endpoint, Issued, Proxy, ProxyBuilder};

@@ -307,7 +307,7 @@ async fn a_writer_waits_for_room() {
                 poll_fn(|context| transfer.poll(context, &mut source, &mut sink, &mut |_| Ok(())))
                     .await
                     .expect("whole");
-                sink.stream.shut_down_write();
+                poll_fn(|context| sink.stream.poll_shut_down_write(context)).await;
             };
             let (_, read) = tokio::join!(moved, other.read_to_end(&mut arrived));
             read.expect("all of it");

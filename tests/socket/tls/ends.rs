@@ -1,0 +1,61 @@
+//! How connections over TLS end.
+
+use std::io::{Read, Write};
+use std::thread;
+use std::time::Duration;
+
+use super::with_tls;
+use crate::harness::{Authority, Endpoint, Engine, Exchange, engine};
+
+/// A client that reads late gets the last bytes before the end, too: TLS keeps the records that the socket does not take.
+/// How many bytes leave some of them there is the kernel's to say, so there are many sizes.
+#[test]
+fn a_client_that_reads_late_gets_the_last_records() {
+    if engine() == Engine::Pingora {
+        return;
+    }
+    let (authority, endpoint) = (Authority::new(), Endpoint::scripted("a", send_many));
+    let proxy = with_tls(&endpoint, &authority, "").start();
+    let kinds = [
+        "GET /SIZE HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
+        "POST /SIZE HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100000\r\n\r\nthe first bytes",
+        "GET /SIZE HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n",
+    ];
+    thread::scope(|scope| {
+        for request in kinds {
+            for size in (0..24).map(|n| 100_000 + n * 37_000) {
+                let connect = || authority.client().connect(&proxy.address(), "a.example").unwrap();
+                scope.spawn(move || {
+                    let mut client = connect();
+                    client.write_all(request.replace("SIZE", &size.to_string()).as_bytes()).unwrap();
+                    thread::sleep(Duration::from_secs(1));
+                    let mut answer = Vec::new();
+                    let end = client.read_to_end(&mut answer);
+                    let body = answer.iter().rev().take_while(|byte| **byte == b'x').count();
+                    assert_eq!(body, size, "{request}: {end:?}");
+                });
+            }
+        }
+    });
+}
+
+/// Sends as many bytes as the target says: as a response, as one that does not wait for the request's body, or behind a
+/// switch of protocols.
+fn send_many(exchange: &mut Exchange) {
+    let size: usize = exchange.target().trim_start_matches('/').parse().unwrap();
+    let body = "x".repeat(size);
+    match (exchange.method(), exchange.header("upgrade")) {
+        (_, Some(_)) => {
+            exchange.send(format!(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n{body}"
+            ));
+            exchange.half_close();
+            exchange.hang();
+        }
+        ("POST", _) => {
+            exchange.send(format!("HTTP/1.1 413 Content Too Large\r\nContent-Length: {size}\r\n\r\n{body}"));
+            exchange.hang();
+        }
+        _ => exchange.answer(&body),
+    }
+}
