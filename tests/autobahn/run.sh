@@ -38,13 +38,12 @@ install() {
       || skip_all "autobahn" "the server cannot be installed: $(tail -n 1 "$work/pip.log")"
     touch "$kept/server/done"
   fi
+  # `addsitedir` and not a path in the environment: the suite's dependencies are namespace packages. A command, and no
+  # function, which would run in the background as the child of a shell that is killed in its place.
+  wstest=("$python" -W ignore -c
+    'import site, sys; site.addsitedir(sys.argv.pop(1)); from autobahntestsuite.wstest import run; run()' "$kept/suite")
 }
 
-wstest() {
-  # `addsitedir` and not a path in the environment: the suite's dependencies are namespace packages.
-  PYTHONWARNINGS=ignore "$python" -c \
-    'import site, sys; site.addsitedir(sys.argv.pop(1)); from autobahntestsuite.wstest import run; run()' "$kept/suite" "$@"
-}
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1"); }
 
 # The suite asks for no name and verifies nothing; what matters here is what happens to the frames.
@@ -68,7 +67,7 @@ start() {
   own_tls=$(free_port)
   PYTHONPATH=$kept/server python3 "$HERE/echo.py" "$library" >"$work/library.log" 2>&1 </dev/null &
   jobs_started+=($!)
-  wstest -m testeeserver -w "ws://127.0.0.1:$own" >"$work/own.log" 2>&1 </dev/null &
+  "${wstest[@]}" -m testeeserver -w "ws://127.0.0.1:$own" >"$work/own.log" 2>&1 </dev/null &
   jobs_started+=($!)
   cat >"$work/evenkeel.yaml" <<YAML
 admin: { listen: "unix:$work/admin.sock" }
@@ -126,7 +125,7 @@ play() {
   "cases": $1, "exclude-cases": [], "exclude-agent-cases": {}
 }
 JSON
-  wstest -m fuzzingclient -s "$work/spec.json" >"$work/suite.log" 2>&1 || { tail "$work/suite.log"; return 1; }
+  "${wstest[@]}" -m fuzzingclient -s "$work/spec.json" >"$work/suite.log" 2>&1 || { tail "$work/suite.log"; return 1; }
 }
 
 # A case without a verdict that both ways have had (see compare.py) is played again, up to three times.
