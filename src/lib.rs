@@ -38,6 +38,7 @@ pub mod sharded_counter;
 pub mod snapshot;
 mod socket_file;
 pub mod telemetry;
+mod terminal;
 pub mod tls;
 mod websocket;
 pub mod worker;

@@ -11,11 +11,6 @@ mod time;
 
 use std::time::{Instant, SystemTime};
 
-/// `NO_COLOR`, set to anything, turns colours off everywhere.
-pub fn colours_wanted() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 /// Metrics and access log of the process. Each worker records its requests through its own [`WorkerTelemetry`].
 pub struct Telemetry {
     pub metrics: metrics::Metrics,

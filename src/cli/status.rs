@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal};
 use super::admin_request::{AdminRequestError, AdminTarget};
 use super::{Exit, fail, print_json, print_verbatim};
 use crate::admin;
-use crate::telemetry::colours_wanted;
+use crate::terminal::{Painter, colours_wanted};
 
 #[derive(Debug, clap::Args)]
 pub struct Status {
@@ -34,7 +34,10 @@ impl Status {
             .map_err(|error| AdminRequestError::Refused(format!("the status is not understood: {error}")))?;
         match self.json {
             true => print_json(&body),
-            false => print_verbatim(&table::render(&status, io::stdout().is_terminal() && colours_wanted())),
+            false => {
+                let colours = io::stdout().is_terminal() && colours_wanted();
+                print_verbatim(&table::render(&status, Painter { colours }));
+            }
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::record::NamedRecord;
 use super::writer::{LineWriter, Output, Producer};
 use crate::config::{self, AccessFormat, LogOutput};
+use crate::terminal::{Painter, colours_wanted};
 
 thread_local! {
     /// The line being formatted; taken out while in use, so that it cannot be borrowed twice.
@@ -39,7 +40,7 @@ pub struct WorkerLog {
 /// The format in use: `auto` is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
-    Text { colour: bool },
+    Text(Painter),
     Json,
     Combined,
 }
@@ -104,8 +105,8 @@ impl WorkerLog {
 impl Format {
     fn choose(format: AccessFormat, terminal: bool) -> Format {
         match format {
-            AccessFormat::Text => Format::Text { colour: terminal && super::colours_wanted() },
-            AccessFormat::Auto if terminal => Format::Text { colour: super::colours_wanted() },
+            AccessFormat::Text => Format::Text(Painter { colours: terminal && colours_wanted() }),
+            AccessFormat::Auto if terminal => Format::Text(Painter { colours: colours_wanted() }),
             AccessFormat::Auto | AccessFormat::Json => Format::Json,
             AccessFormat::Combined => Format::Combined,
         }
@@ -113,7 +114,7 @@ impl Format {
 
     fn write(self, out: &mut Vec<u8>, record: NamedRecord<'_>) {
         match self {
-            Format::Text { colour } => text::write(out, record, colour),
+            Format::Text(painter) => text::write(out, record, painter),
             Format::Json => json::write(out, record),
             Format::Combined => combined::write(out, &record),
         }

@@ -17,6 +17,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use super::writer::{LineWriter, Output};
 use crate::config::{self, EventFormat};
+use crate::terminal::{Painter, colours_wanted};
 use format::Style;
 pub use panic::install_panic_hook;
 
@@ -120,7 +121,7 @@ impl Settings {
             EventFormat::Json => Style::Json,
             EventFormat::Auto if !terminal => Style::Json,
             EventFormat::Auto | EventFormat::Text => {
-                Style::Text { colour: terminal && super::colours_wanted() }
+                Style::Text(Painter { colours: terminal && colours_wanted() })
             }
         };
         Settings { filter: filter(&config.level), style }

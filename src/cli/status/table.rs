@@ -9,12 +9,7 @@ use crate::admin::status::{ListenerStatus, ProcessState};
 use crate::human;
 use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
 use crate::telemetry::metrics::request_balance::RequestBalance;
-
-const BOLD: &str = "1";
-const DIM: &str = "2";
-const RED: &str = "31";
-const GREEN: &str = "32";
-const YELLOW: &str = "33";
+use crate::terminal::{Painter, TextStyle};
 
 /// Marks the endpoint that has had the most requests of its pool.
 const MOST: &str = "*";
@@ -39,35 +34,31 @@ const WORDS: [usize; 4] = [0, 1, 2, 11];
 
 type Row = [String; HEADINGS.len()];
 
-struct Painter {
-    colours: bool,
-}
-
-pub(super) fn render(status: &Status, colours: bool) -> String {
-    let painter = Painter { colours };
+pub(super) fn render(status: &Status, painter: Painter) -> String {
     let now = status.started + status.uptime_seconds;
     let mut out = String::new();
-    header(&mut out, status, &painter);
+    header(&mut out, status, painter);
     let mut marked = false;
     for pool in &status.pools {
         out.push('\n');
-        pool_line(&mut out, pool, &painter);
-        failing_names(&mut out, pool, now, &painter);
+        pool_line(&mut out, pool, painter);
+        failing_names(&mut out, pool, now, painter);
         let most = most_requests(pool);
         marked |= most.is_some();
         let rows: Vec<_> = (pool.endpoints.iter().enumerate())
             .map(|(index, endpoint)| row(endpoint, now, most == Some(index)))
             .collect();
-        table(&mut out, &rows, &pool.endpoints, &painter);
+        table(&mut out, &rows, &pool.endpoints, painter);
     }
     if marked {
-        let _ = writeln!(out, "\n{}", painter.paint(DIM, &format!("{MOST} most requests of its pool")));
+        let _ =
+            writeln!(out, "\n{}", painter.paint(TextStyle::Dim, format!("{MOST} most requests of its pool")));
     }
     out
 }
 
 /// A line for each name that does not resolve now, whose addresses may be outdated.
-fn failing_names(out: &mut String, pool: &PoolStatus, now: f64, painter: &Painter) {
+fn failing_names(out: &mut String, pool: &PoolStatus, now: f64, painter: Painter) {
     for name in &pool.names {
         let Some(reason) = &name.failing else { continue };
         let since = match name.resolved {
@@ -82,7 +73,7 @@ fn failing_names(out: &mut String, pool: &PoolStatus, now: f64, painter: &Painte
         };
         let line =
             format!("name {} does not resolve {since}: {}", human::safe(&name.name), human::safe(reason));
-        let _ = writeln!(out, "{}", painter.paint(YELLOW, &line));
+        let _ = writeln!(out, "{}", painter.paint(TextStyle::Yellow, line));
     }
 }
 
@@ -109,18 +100,18 @@ fn listener_lines(out: &mut String, listener: &ListenerStatus) {
     }
 }
 
-fn header(out: &mut String, status: &Status, painter: &Painter) {
-    let (state, colour) = match status.state {
-        ProcessState::Ready => ("ready", GREEN),
-        ProcessState::Starting => ("starting", YELLOW),
-        ProcessState::Draining => ("draining", YELLOW),
+fn header(out: &mut String, status: &Status, painter: Painter) {
+    let (state, style) = match status.state {
+        ProcessState::Ready => ("ready", TextStyle::Green),
+        ProcessState::Starting => ("starting", TextStyle::Yellow),
+        ProcessState::Draining => ("draining", TextStyle::Yellow),
     };
     // Writing to a `String` cannot fail.
     let _ = writeln!(
         out,
         "{} {}, pid {}, generation {}, up {} since {}",
-        painter.paint(BOLD, &format!("evenkeel {}", human::safe(&status.version))),
-        painter.paint(colour, state),
+        painter.paint(TextStyle::Bold, format!("evenkeel {}", human::safe(&status.version))),
+        painter.paint(style, state),
         status.pid,
         status.generation,
         human::coarse_duration(seconds(status.uptime_seconds)),
@@ -132,7 +123,7 @@ fn header(out: &mut String, status: &Status, painter: &Painter) {
             status.generation,
             human::coarse_duration(seconds(left))
         );
-        let _ = writeln!(out, "{}", painter.paint(YELLOW, &waits));
+        let _ = writeln!(out, "{}", painter.paint(TextStyle::Yellow, waits));
     }
     status.listeners.iter().for_each(|listener| listener_lines(out, listener));
     let dropped = status.log_dropped;
@@ -142,35 +133,35 @@ fn header(out: &mut String, status: &Status, painter: &Painter) {
             human::count(dropped.access),
             human::count(dropped.events)
         );
-        let _ = writeln!(out, "{}", painter.paint(YELLOW, &lost));
+        let _ = writeln!(out, "{}", painter.paint(TextStyle::Yellow, lost));
     }
 }
 
-fn pool_line(out: &mut String, pool: &PoolStatus, painter: &Painter) {
+fn pool_line(out: &mut String, pool: &PoolStatus, painter: Painter) {
     let all = pool.endpoints.len();
     let healthy = pool.endpoints.iter().filter(|endpoint| endpoint.state == EndpointState::Healthy).count();
-    let colour = match healthy {
-        0 => RED,
-        _ if healthy < all => YELLOW,
-        _ => GREEN,
+    let style = match healthy {
+        0 => TextStyle::Red,
+        _ if healthy < all => TextStyle::Yellow,
+        _ => TextStyle::Green,
     };
     let _ = write!(
         out,
         "pool {}, {}, {}",
-        painter.paint(BOLD, &human::safe(&pool.name)),
+        painter.paint(TextStyle::Bold, human::safe(&pool.name)),
         human::safe(&pool.balance),
-        painter.paint(colour, &format!("{healthy} of {all} healthy")),
+        painter.paint(style, format!("{healthy} of {all} healthy")),
     );
     if pool.waiting > 0 {
         let waiting = format!("{} waiting", human::count(pool.waiting));
-        let _ = write!(out, ", {}", painter.paint(YELLOW, &waiting));
+        let _ = write!(out, ", {}", painter.paint(TextStyle::Yellow, waiting));
     }
     if let Some(most) = pool.most {
         let _ = write!(out, ", {} of at most {} in flight", human::count(pool.in_flight), human::count(most));
     }
     if pool.refused > 0 {
         let refused = format!("{} refused", human::count(pool.refused));
-        let _ = write!(out, ", {}", painter.paint(YELLOW, &refused));
+        let _ = write!(out, ", {}", painter.paint(TextStyle::Yellow, refused));
     }
     out.push('\n');
 }
@@ -203,20 +194,20 @@ fn row(endpoint: &EndpointStatus, now: f64, most: bool) -> Row {
     ]
 }
 
-fn table(out: &mut String, rows: &[Row], endpoints: &[EndpointStatus], painter: &Painter) {
+fn table(out: &mut String, rows: &[Row], endpoints: &[EndpointStatus], painter: Painter) {
     let headings = HEADINGS.map(str::to_owned);
     let width = |column: usize| {
         rows.iter().chain([&headings]).map(|row| row[column].chars().count()).max().unwrap_or_default()
     };
     let widths: [usize; HEADINGS.len()] = std::array::from_fn(width);
-    let _ = writeln!(out, "{}", painter.paint(DIM, &line(&headings, &widths)));
+    let _ = writeln!(out, "{}", painter.paint(TextStyle::Dim, line(&headings, &widths)));
     for (row, endpoint) in rows.iter().zip(endpoints) {
-        let colour = match endpoint.state {
-            EndpointState::Healthy => "",
-            EndpointState::Checking => YELLOW,
-            EndpointState::Unreachable | EndpointState::Unhealthy => RED,
+        let style = match endpoint.state {
+            EndpointState::Healthy => TextStyle::Plain,
+            EndpointState::Checking => TextStyle::Yellow,
+            EndpointState::Unreachable | EndpointState::Unhealthy => TextStyle::Red,
         };
-        let _ = writeln!(out, "{}", painter.paint(colour, &line(row, &widths)));
+        let _ = writeln!(out, "{}", painter.paint(style, line(row, &widths)));
     }
 }
 
@@ -248,12 +239,4 @@ fn state_name(state: EndpointState) -> &'static str {
 /// Seconds as a duration; negative ones, of a clock that was set back, are zero.
 fn seconds(value: f64) -> Duration {
     Duration::try_from_secs_f64(value).unwrap_or_default()
-}
-
-// === impl Painter ===
-
-impl Painter {
-    fn paint(&self, code: &str, text: &str) -> String {
-        if self.colours && !code.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
 }

@@ -3,6 +3,9 @@ use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, LogDropped, ProcessState};
 use crate::pool::status::{EndpointState, EndpointStatus, NameStatus, PoolStatus};
 use crate::telemetry::metrics::request_balance::RequestBalance;
+use crate::terminal::Painter;
+
+const PLAIN: Painter = Painter { colours: false };
 
 const NOW: f64 = 1_795_521_601.0;
 
@@ -108,7 +111,7 @@ pool rest, round_robin, 1 of 1 healthy
 
 * most requests of its pool
 ";
-    assert_eq!(render(&mixed(), false), expected);
+    assert_eq!(render(&mixed(), PLAIN), expected);
 }
 
 #[test]
@@ -117,17 +120,17 @@ fn nobody_has_the_most_of_equals() {
     let alone = status(vec![pool("api", 0, vec![endpoint("a:1", 5)])]);
     let idle = status(vec![pool("api", 0, vec![endpoint("a:1", 0), endpoint("b:1", 0)])]);
     for status in [equal, alone, idle] {
-        assert!(!render(&status, false).contains('*'));
+        assert!(!render(&status, PLAIN).contains('*'));
     }
 }
 
 #[test]
 fn colours_change_nothing_but_colours() {
-    let coloured = render(&mixed(), true);
+    let coloured = render(&mixed(), Painter { colours: true });
     assert!(coloured.contains("\x1b[32mready\x1b[0m") && coloured.contains("\x1b[33m2 of 3 healthy\x1b[0m"));
     assert!(coloured.contains("\x1b[31m   10.0.0.3:3000  unhealthy"));
     let codes = regex::Regex::new("\x1b\\[[0-9]+m").expect("regex");
-    assert_eq!(codes.replace_all(&coloured, ""), render(&mixed(), false));
+    assert_eq!(codes.replace_all(&coloured, ""), render(&mixed(), PLAIN));
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn what_the_process_says_does_not_reach_the_terminal_raw() {
     let mut status = mixed();
     status.pools[0].endpoints[0].reason = "a\nb\x1b[2J".into();
     status.pools[0].name = "x\x1b]0;title\x07".into();
-    assert!(!render(&status, false).chars().any(|c| c != '\n' && crate::escape::is_hostile(c)));
+    assert!(!render(&status, PLAIN).chars().any(|c| c != '\n' && crate::escape::is_hostile(c)));
 }
 
 #[test]
@@ -144,7 +147,7 @@ fn lost_log_lines_and_odd_clocks_are_shown() {
     status.log_dropped = LogDropped { access: 1234, events: 0 };
     status.state = ProcessState::Draining;
     status.pools[0].endpoints[0].since = NOW + 100.0;
-    let shown = render(&status, false);
+    let shown = render(&status, PLAIN);
     assert!(
         shown.contains("draining, pid")
             && shown.contains("log lines lost: 1,234 of the access log, 0 events")
@@ -162,10 +165,10 @@ fn names_that_do_not_resolve_are_shown() {
         failing: failing.map(Into::into),
     };
     pool.names = vec![name(None, None), name(Some("no such host"), None)];
-    let shown = render(&status(vec![pool.clone()]), false);
+    let shown = render(&status(vec![pool.clone()]), PLAIN);
     assert!(shown.contains("name app.internal:80 does not resolve yet: no such host\n"), "{shown}");
     let whole = status(vec![pool.clone()]);
     pool.names = vec![name(Some("no such host"), Some(whole.started + whole.uptime_seconds - 60.0))];
-    let shown = render(&status(vec![pool]), false);
+    let shown = render(&status(vec![pool]), PLAIN);
     assert!(shown.contains("does not resolve for 1m 00s, keeping 2 addresses: no such host\n"), "{shown}");
 }

@@ -15,7 +15,7 @@ use crate::telemetry::record::{
 };
 
 const SOON: Duration = Duration::from_secs(10);
-const TEXT: Format = Format::Text { colour: false };
+const TEXT: Format = Format::Text(Painter { colours: false });
 
 const PARTS: TextParts<'_> = TextParts {
     method: "GET",
@@ -193,7 +193,7 @@ fn text_of_a_request_that_was_none() {
 
 #[test]
 fn the_status_is_coloured_on_a_terminal() {
-    let coloured = line(Format::Text { colour: true }, &full());
+    let coloured = line(Format::Text(Painter { colours: true }), &full());
     assert!(coloured.starts_with("12:00:01.123 \x1b[31m502\x1b[0m GET "), "{coloured}");
 }
 
@@ -223,7 +223,7 @@ fn ipv4_clients_of_an_ipv6_listener_are_shown_as_ipv4() {
 fn auto_is_text_on_a_terminal_only() {
     assert!(matches!(Format::choose(AccessFormat::Auto, true), Format::Text { .. }));
     assert_eq!(Format::choose(AccessFormat::Auto, false), Format::Json);
-    assert_eq!(Format::choose(AccessFormat::Text, false), Format::Text { colour: false });
+    assert_eq!(Format::choose(AccessFormat::Text, false), Format::Text(Painter { colours: false }));
     assert_eq!(Format::choose(AccessFormat::Combined, true), Format::Combined);
 }
 

@@ -8,13 +8,15 @@ use crate::escape;
 use crate::human;
 use crate::telemetry::record::{AttemptResult, NamedRecord, Record};
 use crate::telemetry::time;
+use crate::terminal::{Painter, TextStyle};
 
 /// Columns for the URL; a longer one pushes the rest of its line to the right.
 const URL_COLUMNS: usize = 32;
 
-pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>, colour: bool) {
+pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>, painter: Painter) {
     time::time_of_day(out, record.time);
-    status(out, record.status, colour);
+    // Writing to a `Vec` cannot fail.
+    let _ = write!(out, " {} ", painter.paint(style_of(record.status), record.status));
     let text = record.text.parts();
     let method = if text.method.is_empty() { "-" } else { text.method };
     padded(out, 8, |out| escape::text(out, method));
@@ -22,22 +24,19 @@ pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>, colour: bool) {
         escape::text(out, text.host);
         escape::text(out, text.target);
     });
-    // Writing to a `Vec` cannot fail.
     let _ =
         write!(out, " {:>6} {:>6}", human::bytes(record.bytes_out), human::fine_duration(record.duration));
     route_and_attempts(out, record);
     details(out, &record);
 }
 
-fn status(out: &mut Vec<u8>, status: u16, colour: bool) {
-    let code = match status {
-        _ if !colour => return drop(write!(out, " {status} ")),
-        500.. => 31,
-        400..500 => 33,
-        300..400 => 36,
-        _ => 32,
-    };
-    let _ = write!(out, " \x1b[{code}m{status}\x1b[0m ");
+fn style_of(status: u16) -> TextStyle {
+    match status {
+        500.. => TextStyle::Red,
+        400..500 => TextStyle::Yellow,
+        300..400 => TextStyle::Cyan,
+        _ => TextStyle::Green,
+    }
 }
 
 /// `api > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000`

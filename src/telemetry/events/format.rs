@@ -10,10 +10,11 @@ use log::{Level, Record};
 use crate::escape;
 use crate::telemetry::json::{Object, key};
 use crate::telemetry::time;
+use crate::terminal::{Painter, TextStyle};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
-    Text { colour: bool },
+    Text(Painter),
     Json,
 }
 
@@ -35,7 +36,7 @@ impl Style {
     pub(super) fn write(self, out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>) {
         match self {
             Style::Json => json(out, now, record),
-            Style::Text { colour } => text(out, now, record, colour),
+            Style::Text(painter) => text(out, now, record, painter),
         }
     }
 }
@@ -59,20 +60,17 @@ fn json(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>) {
 }
 
 /// `12:00:01.123 INFO  message key=value`; messages of other crates begin with their target.
-fn text(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>, colour: bool) {
+fn text(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>, painter: Painter) {
     time::time_of_day(out, now);
-    let (name, code) = match record.level() {
-        Level::Error => ("ERROR", 31),
-        Level::Warn => ("WARN ", 33),
-        Level::Info => ("INFO ", 32),
-        Level::Debug => ("DEBUG", 36),
-        Level::Trace => ("TRACE", 36),
+    let (name, style) = match record.level() {
+        Level::Error => ("ERROR", TextStyle::Red),
+        Level::Warn => ("WARN ", TextStyle::Yellow),
+        Level::Info => ("INFO ", TextStyle::Green),
+        Level::Debug => ("DEBUG", TextStyle::Cyan),
+        Level::Trace => ("TRACE", TextStyle::Cyan),
     };
     // Writing to a `Vec` cannot fail.
-    let _ = match colour {
-        true => write!(out, " \x1b[{code}m{name}\x1b[0m "),
-        false => write!(out, " {name} "),
-    };
+    let _ = write!(out, " {} ", painter.paint(style, name));
     if !record.target().starts_with("evenkeel") {
         escape::text(out, record.target());
         out.extend_from_slice(b": ");

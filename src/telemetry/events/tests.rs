@@ -61,21 +61,21 @@ fn json_has_the_pairs_flat_and_with_their_types() {
 
 #[test]
 fn text_has_the_pairs_behind_the_message() {
-    let style = Style::Text { colour: false };
+    let style = Style::Text(Painter { colours: false });
     let pairs = [("endpoint", "10.0.0.1:3000".to_value()), ("reason", "no \"answer\"".to_value())];
     assert_eq!(
         event(style, "evenkeel::pool", "endpoint is unhealthy", &pairs),
         r#"12:00:01.123 WARN  endpoint is unhealthy endpoint=10.0.0.1:3000 reason="no 'answer'""#
     );
     assert_eq!(event(style, "h2::codec", "odd", &[]), "12:00:01.123 WARN  h2::codec: odd");
-    let coloured = event(Style::Text { colour: true }, "evenkeel", "x", &[]);
+    let coloured = event(Style::Text(Painter { colours: true }), "evenkeel", "x", &[]);
     assert_eq!(coloured, "12:00:01.123 \x1b[33mWARN \x1b[0m x");
 }
 
 #[test]
 fn nothing_from_outside_breaks_a_line() {
     let hostile = "a\nERROR forged\x1b[2J\u{9b}\u{feff}\u{200b}\u{e0041}";
-    for style in [Style::Json, Style::Text { colour: false }] {
+    for style in [Style::Json, Style::Text(Painter { colours: false })] {
         let line = event(style, hostile, hostile, &[(hostile, hostile.to_value())]);
         assert!(!line.chars().any(crate::escape::is_hostile), "{line:?}");
     }
