@@ -8,6 +8,7 @@ mod certificate_resolver;
 mod client;
 mod identity;
 mod info;
+mod root_store;
 mod server;
 mod tickets;
 mod watched_file;

@@ -9,8 +9,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::certificate::{Certificate, CertificateFiles, read_certificates};
-use super::{TlsLoadError, TlsSetting, WatchedFile};
+use super::certificate::{Certificate, CertificateFiles};
+use super::{TlsLoadError, TlsSetting, WatchedFile, root_store};
 use crate::authority;
 
 /// The name of HTTP/2 in ALPN (RFC 9113, section 3.2).
@@ -84,6 +84,17 @@ impl ClientTls {
     }
 }
 
+fn system_roots() -> Result<RootCertStore, TlsLoadError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        let remedy = "install ca-certificates, or name the authorities with `ca`";
+        let message = "the system has no authorities to trust";
+        return Err(TlsLoadError::new(TlsSetting::Authority, message, remedy));
+    }
+    Ok(roots)
+}
+
 fn verifier(
     settings: &ClientSettings,
     provider: &Arc<CryptoProvider>,
@@ -92,33 +103,10 @@ fn verifier(
     if !settings.verify {
         return Ok(Arc::new(AcceptAnyCertificate(provider.clone())));
     }
-    let mut roots = RootCertStore::empty();
-    match &settings.ca {
-        Some(ca) => {
-            for authority in read_certificates(ca, TlsSetting::Authority, watched_files)? {
-                roots.add(authority).map_err(|error| {
-                    let message = format!("{} holds no authority that can be used: {error}", ca.display());
-                    TlsLoadError::new(
-                        TlsSetting::Authority,
-                        message,
-                        "it must hold the CA certificates, as PEM",
-                    )
-                })?;
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-            if roots.is_empty() {
-                let remedy = "install ca-certificates, or name the authorities with `ca`";
-                return Err(TlsLoadError::new(
-                    TlsSetting::Authority,
-                    "the system has no authorities to trust",
-                    remedy,
-                ));
-            }
-        }
-    }
+    let roots = match &settings.ca {
+        Some(ca) => root_store::read(ca, TlsSetting::Authority, watched_files)?,
+        None => system_roots()?,
+    };
     let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
     built.map(|verifier| verifier as _).map_err(|error| {
         TlsLoadError::new(

@@ -7,11 +7,11 @@ use std::time::Duration;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::{ServerConfig, SupportedProtocolVersion, version};
 
-use super::certificate::{Certificate, read_certificates};
+use super::certificate::Certificate;
 use super::certificate_resolver::{CertificateResolver, UnknownNames};
-use super::{TlsLoadError, TlsSetting, WatchedFile, tickets};
+use super::{TlsLoadError, TlsSetting, WatchedFile, root_store, tickets};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
@@ -156,15 +156,9 @@ fn verifier(
     watched_files: &mut Vec<WatchedFile>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsLoadError> {
     let ClientCertificates::On { ca, required } = &settings.client_certificates else { return Ok(None) };
-    let wrong = |error: String| {
-        let message = format!("{} holds no authority that can be used: {error}", ca.display());
-        TlsLoadError::new(TlsSetting::ClientAuthority, message, "it must hold the CA certificates, as PEM")
-    };
-    let mut roots = RootCertStore::empty();
-    for authority in read_certificates(ca, TlsSetting::ClientAuthority, watched_files)? {
-        roots.add(authority).map_err(|error| wrong(error.to_string()))?;
-    }
+    let setting = TlsSetting::ClientAuthority;
+    let roots = root_store::read(ca, setting, watched_files)?;
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let builder = if *required { builder } else { builder.allow_unauthenticated() };
-    builder.build().map(Some).map_err(|error| wrong(error.to_string()))
+    builder.build().map(Some).map_err(|error| root_store::unusable(ca, setting, &error))
 }

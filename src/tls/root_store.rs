@@ -1,0 +1,28 @@
+//! The certificate authorities of a file.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use rustls::RootCertStore;
+
+use super::certificate::read_certificates;
+use super::{TlsLoadError, TlsSetting, WatchedFile};
+
+/// The authorities of a PEM file, which `setting` names; at least one.
+pub(super) fn read(
+    path: &Path,
+    setting: TlsSetting,
+    watched_files: &mut Vec<WatchedFile>,
+) -> Result<RootCertStore, TlsLoadError> {
+    let mut roots = RootCertStore::empty();
+    for authority in read_certificates(path, setting, watched_files)? {
+        roots.add(authority).map_err(|error| unusable(path, setting, &error))?;
+    }
+    Ok(roots)
+}
+
+/// The error for authorities that rustls does not take.
+pub(super) fn unusable(path: &Path, setting: TlsSetting, error: &impl Display) -> TlsLoadError {
+    let message = format!("{} holds no authority that can be used: {error}", path.display());
+    TlsLoadError::new(setting, message, "it must hold the CA certificates, as PEM")
+}
