@@ -7,43 +7,66 @@ use http::StatusCode;
 
 use crate::os_error;
 
-/// Why a request, or one attempt of it, failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Failure {
-    BadRequest,
-    MissingHost,
+/// Makes [`Failure`] of a table: each failure, with the status for the client, the label for logs and metrics, and who
+/// caused it.
+macro_rules! failures {
+    ($($(#[$doc:meta])* $name:ident => $status:literal, $label:literal, $side:ident;)+) => {
+        /// Why a request, or one attempt of it, failed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Failure {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Failure {
+            /// Every failure, for tests and documents.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            fn row(self) -> (u16, &'static str, FailureSide) {
+                match self {
+                    $(Self::$name => ($status, $label, FailureSide::$side),)+
+                }
+            }
+        }
+    };
+}
+
+failures! {
+    BadRequest => 400, "bad_request", Client;
+    MissingHost => 400, "missing_host", Client;
     /// Plain HTTP where the listener has TLS.
-    PlainHttp,
-    NoRoute,
-    MethodNotAllowed,
-    Misdirected,
-    RequestTimeout,
-    BodyTooLarge,
-    TargetTooLong,
-    HeadersTooLarge,
-    TooManyConnections,
-    MemoryShort,
+    PlainHttp => 400, "plain_http", Client;
+    NoRoute => 404, "no_route", Client;
+    MethodNotAllowed => 405, "method_not_allowed", Client;
+    Misdirected => 421, "misdirected", Client;
+    RequestTimeout => 408, "request_timeout", Client;
+    BodyTooLarge => 413, "body_too_large", Client;
+    TargetTooLong => 414, "target_too_long", Client;
+    HeadersTooLarge => 431, "headers_too_large", Client;
+    TooManyConnections => 503, "too_many_connections", Client;
+    MemoryShort => 503, "memory_short", Proxy;
     /// Cut because the process stops.
-    Stopped,
-    ClientGone,
-    ClientStalled,
-    NoHealthyEndpoint,
-    WaitExpired,
-    WaitQueueFull,
-    PoolFull,
-    ConnectFailed,
-    ConnectTimeout,
-    EndpointTls,
-    StreamRefused,
+    Stopped => 503, "stopped", Proxy;
+    /// 499 is for the log alone: the client has gone.
+    ClientGone => 499, "client_gone", Client;
+    /// As if the client had gone, because it takes nothing.
+    ClientStalled => 499, "client_stalled", Client;
+    NoHealthyEndpoint => 503, "no_healthy_endpoint", Endpoint;
+    WaitExpired => 503, "wait_expired", Endpoint;
+    WaitQueueFull => 503, "wait_queue_full", Endpoint;
+    PoolFull => 503, "pool_full", Endpoint;
+    ConnectFailed => 503, "connect_failed", Endpoint;
+    ConnectTimeout => 503, "connect_timeout", Endpoint;
+    EndpointTls => 502, "endpoint_tls", Endpoint;
+    StreamRefused => 503, "stream_refused", Endpoint;
     /// This machine has no descriptor, port or memory for a connection to an endpoint.
-    ResourcesShort,
-    EndpointReset,
-    BadResponse,
-    RequestWriteTimeout,
-    ResponseTimeout,
-    RequestDeadline,
-    ResponseCut,
-    Internal,
+    ResourcesShort => 503, "resources_short", Proxy;
+    EndpointReset => 502, "endpoint_reset", Endpoint;
+    BadResponse => 502, "bad_response", Endpoint;
+    RequestWriteTimeout => 504, "request_write_timeout", Endpoint;
+    ResponseTimeout => 504, "response_timeout", Endpoint;
+    RequestDeadline => 504, "request_deadline", Endpoint;
+    ResponseCut => 502, "response_cut", Endpoint;
+    Internal => 500, "internal", Proxy;
 }
 
 /// A failure with its circumstances.
@@ -83,45 +106,6 @@ pub enum FailureSide {
 }
 
 impl Failure {
-    /// The status for the client, the label for logs and metrics, and the side.
-    fn row(self) -> (u16, &'static str, FailureSide) {
-        use FailureSide::{Client, Endpoint, Proxy};
-        match self {
-            Self::BadRequest => (400, "bad_request", Client),
-            Self::MissingHost => (400, "missing_host", Client),
-            Self::PlainHttp => (400, "plain_http", Client),
-            Self::NoRoute => (404, "no_route", Client),
-            Self::MethodNotAllowed => (405, "method_not_allowed", Client),
-            Self::RequestTimeout => (408, "request_timeout", Client),
-            Self::BodyTooLarge => (413, "body_too_large", Client),
-            Self::TargetTooLong => (414, "target_too_long", Client),
-            Self::Misdirected => (421, "misdirected", Client),
-            Self::HeadersTooLarge => (431, "headers_too_large", Client),
-            // These two statuses are for the log alone: the client has gone.
-            Self::ClientGone => (499, "client_gone", Client),
-            Self::ClientStalled => (499, "client_stalled", Client),
-            Self::Internal => (500, "internal", Proxy),
-            Self::EndpointTls => (502, "endpoint_tls", Endpoint),
-            Self::EndpointReset => (502, "endpoint_reset", Endpoint),
-            Self::BadResponse => (502, "bad_response", Endpoint),
-            Self::ResponseCut => (502, "response_cut", Endpoint),
-            Self::NoHealthyEndpoint => (503, "no_healthy_endpoint", Endpoint),
-            Self::WaitExpired => (503, "wait_expired", Endpoint),
-            Self::WaitQueueFull => (503, "wait_queue_full", Endpoint),
-            Self::PoolFull => (503, "pool_full", Endpoint),
-            Self::TooManyConnections => (503, "too_many_connections", Client),
-            Self::Stopped => (503, "stopped", Proxy),
-            Self::MemoryShort => (503, "memory_short", Proxy),
-            Self::ConnectFailed => (503, "connect_failed", Endpoint),
-            Self::ConnectTimeout => (503, "connect_timeout", Endpoint),
-            Self::StreamRefused => (503, "stream_refused", Endpoint),
-            Self::ResourcesShort => (503, "resources_short", Proxy),
-            Self::RequestWriteTimeout => (504, "request_write_timeout", Endpoint),
-            Self::ResponseTimeout => (504, "response_timeout", Endpoint),
-            Self::RequestDeadline => (504, "request_deadline", Endpoint),
-        }
-    }
-
     pub fn status(self) -> StatusCode {
         StatusCode::from_u16(self.row().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -192,41 +176,6 @@ impl Failure {
     pub fn retry_after(self) -> Option<u32> {
         (self.row().0 == 503).then_some(1)
     }
-
-    /// Every failure, for tests and documents.
-    pub const ALL: [Self; 31] = [
-        Self::BadRequest,
-        Self::MissingHost,
-        Self::PlainHttp,
-        Self::NoRoute,
-        Self::MethodNotAllowed,
-        Self::Misdirected,
-        Self::RequestTimeout,
-        Self::BodyTooLarge,
-        Self::TargetTooLong,
-        Self::HeadersTooLarge,
-        Self::TooManyConnections,
-        Self::MemoryShort,
-        Self::Stopped,
-        Self::ClientGone,
-        Self::ClientStalled,
-        Self::NoHealthyEndpoint,
-        Self::WaitExpired,
-        Self::WaitQueueFull,
-        Self::PoolFull,
-        Self::ConnectFailed,
-        Self::ConnectTimeout,
-        Self::EndpointTls,
-        Self::StreamRefused,
-        Self::ResourcesShort,
-        Self::EndpointReset,
-        Self::BadResponse,
-        Self::RequestWriteTimeout,
-        Self::ResponseTimeout,
-        Self::RequestDeadline,
-        Self::ResponseCut,
-        Self::Internal,
-    ];
 }
 
 #[cfg(test)]
@@ -275,7 +224,7 @@ mod tests {
 
     #[test]
     fn only_statuses_that_mean_not_now_ask_to_come_back() {
-        for failure in Failure::ALL {
+        for &failure in Failure::ALL {
             assert_eq!(failure.retry_after().is_some(), failure.status() == StatusCode::SERVICE_UNAVAILABLE);
         }
     }

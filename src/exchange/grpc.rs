@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn every_failure_has_a_code() {
-        for failure in Failure::ALL {
+        for &failure in Failure::ALL {
             let expected = match failure.status().as_u16() {
                 502 | 503 => Code::Unavailable,
                 504 | 408 => Code::DeadlineExceeded,
