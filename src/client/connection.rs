@@ -20,7 +20,7 @@ use crate::client::proxy_header::{self, Unidentified};
 use crate::config::{Engine, Listener, ProxyProtocol};
 use crate::exchange::{ClientIdentity, Failed, Failure, OwnListener, RequestScope};
 use crate::forward;
-use crate::http1::head::{HeadRoom, Parse, Refusal, RequestView};
+use crate::http1::head::{Parse, Refusal, RequestMemory, RequestView};
 use crate::listener_state::client_permits::ClientPermit;
 use crate::listener_state::{ListenerState, TooMany};
 use crate::net::buffer::Buffer;
@@ -48,7 +48,7 @@ pub struct Connection {
     /// Bytes that have been read and not used.
     pub input: Buffer,
     /// Memory for a request's head; `None` between requests.
-    room: Option<Box<HeadRoom>>,
+    request_memory: Option<Box<RequestMemory>>,
     pub timer: Timer,
     /// The client has sent FIN.
     pub half_closed: bool,
@@ -76,7 +76,7 @@ pub enum After {
 
 /// The result of waiting for the next request.
 enum Arrived {
-    /// Its head is in `Connection::room`.
+    /// Its head is in `Connection::request_memory`.
     Request,
     Nothing,
     Refused(Refusal),
@@ -137,7 +137,7 @@ impl Connection {
             identity: ClientIdentity::Peer(peer),
             listener_state,
             input: Buffer::default(),
-            room: None,
+            request_memory: None,
             timer,
             half_closed: false,
             requests: 0,
@@ -375,8 +375,8 @@ impl Connection {
                 Some(Preface::Part) => Parse::Partial,
                 Some(Preface::None) | None => {
                     may_be_http2 = false;
-                    let room = self.room.get_or_insert_with(|| self.worker.head_room());
-                    room.request.parse(bytes, &listener.limits)
+                    let memory = self.request_memory.get_or_insert_with(|| self.worker.memory.request());
+                    memory.request.parse(bytes, &listener.limits)
                 }
             };
             match parsed {
@@ -437,12 +437,12 @@ impl Connection {
     fn silence_limit(&self, listener: &Listener) -> (Duration, Phase) {
         let timeouts = &listener.timeouts;
         if self.requests == 0 {
-            return match self.worker.newcomers_limit() {
+            return match self.worker.drain.newcomers_limit() {
                 Some(limit) => (limit.min(timeouts.header), Phase::Newcomer),
                 None => (timeouts.header, Phase::First),
             };
         }
-        let end = self.worker.idle_end(&self.listener_state);
+        let end = self.worker.drain.idle_end(&self.listener_state);
         let left = end.map(|end| end.saturating_duration_since(self.now));
         (left.map_or(timeouts.keep_alive, |left| left.min(timeouts.keep_alive)), Phase::Idle)
     }
@@ -450,7 +450,7 @@ impl Connection {
     /// Reads once before the deadline; no buffer is held until there is something to read.
     fn read_first(&mut self) -> impl Future<Output = Result<io::Result<usize>, Elapsed>> {
         let Self { worker, stream, input, timer, .. } = self;
-        poll_fn(|context| match worker.poll_read(context, stream, input) {
+        poll_fn(|context| match worker.memory.poll_read(context, stream, input) {
             Poll::Ready(read) => Poll::Ready(Ok(read)),
             Poll::Pending => timer.poll_passed(context).map(|()| Err(Elapsed)),
         })
@@ -467,29 +467,29 @@ impl Connection {
     }
 
     fn take_head(&mut self, length: usize) {
-        let Self { worker, input, room, .. } = self;
-        let room = room.get_or_insert_with(|| worker.head_room());
-        room.head.set(input.bytes().part(..length));
+        let Self { worker, input, request_memory, .. } = self;
+        let memory = request_memory.get_or_insert_with(|| worker.memory.request());
+        memory.head.set(input.bytes().part(..length));
         input.consume(length);
     }
 
     /// Gives unused memory back to the worker: thousands of connections may be idle.
     fn release(&mut self) {
-        if let Some(room) = self.room.take() {
-            self.worker.give_back_head_room(room);
+        if let Some(memory) = self.request_memory.take() {
+            self.worker.memory.give_back_request(memory);
         }
         if self.input.is_empty() && self.input.has_memory() {
-            self.worker.give_back(self.input.release());
+            self.worker.memory.give_back_buffer(self.input.release());
         }
     }
 
     /// An error if the client has reset its connection. Reads what it sends ahead, as far as there is room.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if self.input.is_empty() && self.input.has_memory() {
-            self.worker.give_back(self.input.release());
+            self.worker.memory.give_back_buffer(self.input.release());
         }
         while !self.half_closed && !self.input.is_full() {
-            match self.worker.poll_read(context, &mut self.stream, &mut self.input) {
+            match self.worker.memory.poll_read(context, &mut self.stream, &mut self.input) {
                 Poll::Pending => break,
                 Poll::Ready(read) => self.half_closed = read? == 0,
             }
@@ -504,13 +504,13 @@ impl Connection {
 
     /// The current request's head; an empty one where none has been read.
     pub fn view(&self) -> RequestView<'_> {
-        static NOTHING: LazyLock<HeadRoom> = LazyLock::new(HeadRoom::default);
-        self.room.as_deref().unwrap_or(&NOTHING).view()
+        static NOTHING: LazyLock<RequestMemory> = LazyLock::new(RequestMemory::default);
+        self.request_memory.as_deref().unwrap_or(&NOTHING).view()
     }
 
     /// The memory for the request's head.
-    pub fn room(&mut self) -> &mut HeadRoom {
-        self.room.get_or_insert_with(|| self.worker.head_room())
+    pub fn request_memory(&mut self) -> &mut RequestMemory {
+        self.request_memory.get_or_insert_with(|| self.worker.memory.request())
     }
 
     /// Ends the connection so that the last response arrives.

@@ -43,7 +43,7 @@ pub async fn accept(
     let accepted = timer.before_deadline(async {
         if input.is_empty() {
             // No memory is held for the client before its first bytes.
-            let read = worker.first_bytes(&mut stream, input).await;
+            let read = worker.memory.first_bytes(&mut stream, input).await;
             if !read.is_ok_and(|read| read > 0) {
                 return Err(HandshakeError::Gone);
             }
@@ -55,7 +55,7 @@ pub async fn accept(
             _ => return Err(failed("the connection begins with something else")),
         }
         input.consume(ahead.len());
-        worker.give_back(input.release());
+        worker.memory.give_back_buffer(input.release());
         let Stream::Plain(socket) = stream else { return Err(failed("TLS within TLS")) };
         let acceptor = TlsAcceptor::from(tls.config.clone());
         match acceptor.accept_with(socket, |session| feed(session, &ahead)).await {

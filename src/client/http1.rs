@@ -13,7 +13,7 @@ use crate::body::{BodySink, BodySource, Http1Reader, Http1Writer, ReadError};
 use crate::exchange::{ClientIdentity, Edits, RequestScope};
 use crate::forward::{ClientStream, Ending};
 use crate::http1::chunked;
-use crate::http1::head::{HeadRoom, RequestView};
+use crate::http1::head::{RequestMemory, RequestView};
 use crate::http1::write::{self, ResponseForm};
 use crate::message::{Framing, Onward, ResponseHead, Version};
 use crate::tls::TlsInfo;
@@ -36,14 +36,14 @@ pub struct Http1Client<'a> {
 impl<'a> Http1Client<'a> {
     pub fn new(connection: &'a mut Connection) -> Self {
         let reader = Http1Reader::new(connection.view().framing());
-        let writer = Http1Writer::new(Framing::None, connection.worker.head_memory());
+        let writer = Http1Writer::new(Framing::None, connection.worker.memory.head_buffer());
         Self { connection, reader, writer, closes: false, is_suspect: false, until_close: false }
     }
 
     /// Ends the request, and returns what happens to the connection.
     pub fn finish(self, ending: Ending) -> After {
         let Self { connection, writer, .. } = self;
-        connection.worker.give_back_head_memory(writer.into_memory());
+        connection.worker.memory.give_back_head_buffer(writer.into_memory());
         if let Ending::Broken(_) = ending {
             return if self.until_close { After::Abort } else { After::Close };
         }
@@ -97,7 +97,7 @@ impl ClientStream for Http1Client<'_> {
     }
 
     fn set_path(&mut self, path: &str) -> bool {
-        let HeadRoom { request, head, .. } = self.connection.room();
+        let RequestMemory { request, head, .. } = self.connection.request_memory();
         request.set_path(head.bytes(), path);
         true
     }

@@ -138,7 +138,7 @@ pub async fn serve(shared: Rc<Shared>, stream: Stream, ahead: Vec<u8>) {
 
 fn config(shared: &Shared) -> Option<ConnectionConfig> {
     let scope = shared.scope_in_force()?;
-    ConnectionConfig::of(scope.listener(), shared.worker.drain_idle())
+    ConnectionConfig::of(scope.listener(), shared.worker.drain.idle_limit())
 }
 
 /// A connection that is served.

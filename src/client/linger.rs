@@ -28,7 +28,7 @@ const LINGER_IN_STOP: Duration = Duration::from_millis(200);
 
 /// Shuts the connection down for writing, and drops what the client still sends.
 pub async fn linger(worker: &Worker, timer: &Timer, stream: &mut Stream) {
-    let mut waste = worker.memory();
+    let mut waste = worker.memory.buffer();
     waste.resize(HEAD, 0);
     let (begun, mut total, mut is_shut) = (Instant::now(), 0, false);
     while lingers(begun.elapsed(), total) {
@@ -47,7 +47,7 @@ pub async fn linger(worker: &Worker, timer: &Timer, stream: &mut Stream) {
             _ => break,
         }
     }
-    worker.give_back(waste);
+    worker.memory.give_back_buffer(waste);
 }
 
 /// Reads into `waste`; ready with the count of bytes.

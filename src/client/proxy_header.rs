@@ -98,7 +98,7 @@ async fn header(
             Parse::Partial => {}
         }
         let read = if input.is_empty() {
-            worker.first_bytes(stream, input).await
+            worker.memory.first_bytes(stream, input).await
         } else {
             poll_fn(|context| input.poll_read(context, Pin::new(&mut *stream))).await
         };

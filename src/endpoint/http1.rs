@@ -52,8 +52,8 @@ struct Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        self.worker.give_back(self.input.release());
-        self.worker.give_back_response(std::mem::take(&mut self.response));
+        self.worker.memory.give_back_buffer(self.input.release());
+        self.worker.memory.give_back_response(std::mem::take(&mut self.response));
     }
 }
 
@@ -75,7 +75,7 @@ impl Http1Endpoint {
             trailers: outgoing.request.takes_trailers(),
             host: outgoing.host,
         };
-        let mut head = worker.head_memory();
+        let mut head = worker.memory.head_buffer();
         write::request(&mut head, outgoing.request, &form);
         let mut input = Buffer::default();
         input.leave_gap(GAP);
@@ -83,7 +83,7 @@ impl Http1Endpoint {
             worker: worker.clone(),
             scope: scope.clone(),
             connection,
-            memory: Memory { worker: worker.clone(), input, response: worker.response() },
+            memory: Memory { worker: worker.clone(), input, response: worker.memory.response() },
             length: 0,
             is_head_request: outgoing.request.method() == "HEAD",
             answered: false,
@@ -136,7 +136,7 @@ impl EndpointStream for Http1Endpoint {
             if input.is_full() {
                 input.grow(input.len() * 2);
             }
-            match ready!(worker.poll_read(context, &mut self.connection.stream, input)) {
+            match ready!(worker.memory.poll_read(context, &mut self.connection.stream, input)) {
                 Ok(1..) => {}
                 Ok(0) => return Poll::Ready(Err(self.gone(None))),
                 Err(error) => return Poll::Ready(Err(self.gone(Some(error)))),
@@ -179,7 +179,7 @@ impl EndpointStream for Http1Endpoint {
         if self.reusable && self.write_error.is_none() && is_over {
             worker.idle_pool.keep(endpoint, connection, scope.pool(), Instant::now());
         }
-        worker.give_back_head_memory(writer.into_memory());
+        worker.memory.give_back_head_buffer(writer.into_memory());
     }
 }
 

@@ -128,11 +128,11 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             return Err(Failed::new(Failure::BadResponse, "too many interim responses".to_owned()));
         }
         let worker = self.client.worker().clone();
-        let mut edits = worker.edits.take();
+        let mut edits = worker.memory.edits.take();
         let response = self.endpoint.response();
         self.exchange.response_edits(response.status(), || response.fields(), &mut edits);
         self.client.send_interim(&response, &edits);
-        worker.edits.set(edits);
+        worker.memory.edits.set(edits);
         drop(response);
         self.endpoint.drop_interim();
         self.flush().await
@@ -318,7 +318,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     /// Sends the response's head to the client.
     fn send_head(&mut self) {
         let worker = self.client.worker().clone();
-        let mut edits = worker.edits.take();
+        let mut edits = worker.memory.edits.take();
         let response = self.endpoint.response();
         let onward = {
             let head = self.client.request();
@@ -327,7 +327,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         self.exchange.grpc_status(response.fields());
         self.exchange.response_edits(response.status(), || response.fields(), &mut edits);
         self.client.send_head(&response, &edits, onward);
-        worker.edits.set(edits);
+        worker.memory.edits.set(edits);
         drop(response);
         self.endpoint.begin_body();
         self.exchange.release_snapshot();
@@ -336,12 +336,12 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     /// The endpoint has agreed to another protocol.
     async fn switch_protocols(&mut self, sent: &mut Sent) -> Result<(), Failed> {
         let worker = self.client.worker().clone();
-        let mut edits = worker.edits.take();
+        let mut edits = worker.memory.edits.take();
         let response = self.endpoint.response();
         let is_websocket = is_websocket(response.fields());
         self.exchange.response_edits(response.status(), || response.fields(), &mut edits);
         sent.status = Some(self.client.switch_protocols(&response, &edits));
-        worker.edits.set(edits);
+        worker.memory.edits.set(edits);
         drop(response);
         self.endpoint.switch_protocols();
         self.exchange.release_snapshot();

@@ -237,11 +237,11 @@ impl<'a, C: ClientStream> Request<'a, C> {
     ) -> Result<T, Failed> {
         let (request, worker) = (self.client.request(), self.client.worker());
         let host = self.exchange.endpoint().ok_or(Failure::Internal)?.authority();
-        let mut edits = worker.edits.take();
+        let mut edits = worker.memory.edits.take();
         self.exchange.request_edits(&request, request.connection(), &mut edits);
         let upgrade = request.is_upgrade() && self.exchange.is_upgrade();
         let written = write(&OutgoingRequest { request: &request, edits: &edits, host, upgrade });
-        worker.edits.set(edits);
+        worker.memory.edits.set(edits);
         Ok(written)
     }
 

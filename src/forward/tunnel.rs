@@ -52,7 +52,7 @@ pub async fn run(
         if is_over(up.poll(context, client, endpoint)) || down.poll(context, endpoint, client).is_ready() {
             return Poll::Ready(());
         }
-        if worker.says_farewell() && down.may_end() {
+        if worker.drain.closes_tunnels() && down.may_end() {
             down.end(context, client, &GOING_AWAY);
             up.end(context, endpoint, &GOING_AWAY_MASKED);
             return Poll::Ready(());
@@ -63,7 +63,7 @@ pub async fn run(
         if client.timer().poll_passed(context).is_pending() {
             return Poll::Pending;
         }
-        if !worker.says_farewell() {
+        if !worker.drain.closes_tunnels() {
             return Poll::Ready(());
         }
         // In the middle of a frame, no close frame can be sent, so the rest of it is waited for.

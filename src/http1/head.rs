@@ -60,7 +60,7 @@ impl HeadBytes {
 
 /// Memory for one request's head. Idle connections hold none.
 #[derive(Debug, Default)]
-pub struct HeadRoom {
+pub struct RequestMemory {
     pub request: Request,
     /// The bytes that `request` points into.
     pub head: HeadBytes,
@@ -69,9 +69,9 @@ pub struct HeadRoom {
 /// Capacity beyond this is given back after a request: few heads need it.
 const KEPT_MAX: usize = 8 * 1024;
 
-impl HeadRoom {
+impl RequestMemory {
     /// Clears it for the next request.
-    pub fn empty(&mut self) {
+    pub fn clear(&mut self) {
         self.request.restart();
         self.head.text.clear();
         self.head.text.shrink_to(KEPT_MAX);

@@ -89,7 +89,7 @@ impl AcceptLoop {
             self.worker.scopes.drop_replaced();
             // Two changes in quick succession are seen as one; a listener's state remembers that it was retired.
             let worker = self.worker.clone();
-            tokio::task::spawn_local(async move { worker.end_retired().await });
+            tokio::task::spawn_local(async move { worker.drain.end_retired().await });
             if open.changed().await.is_err() {
                 break;
             }

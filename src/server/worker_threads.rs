@@ -121,10 +121,10 @@ async fn until_cut(worker: &Worker, mut stage: watch::Receiver<DrainStage>) {
     // The sender lives as long as the process.
     let _ = stage.wait_for(|stage| *stage >= DrainStage::Draining).await;
     tokio::select! {
-        () = worker.stop() => {}
+        () = worker.drain.begin() => {}
         _ = stage.wait_for(|stage| *stage >= DrainStage::Closing) => {}
     }
     let _ = stage.wait_for(|stage| *stage >= DrainStage::Closing).await;
-    worker.say_farewell();
+    worker.drain.close_tunnels();
     let _ = stage.wait_for(|stage| *stage >= DrainStage::Cut).await;
 }
