@@ -155,7 +155,7 @@ impl Operator<'_> {
         if self.subject.pid() != old {
             self.wait_for_clean_exit(old).await?;
         }
-        self.load.stage.farewell_ends();
+        self.load.stage.going_away_ends();
         tokio::time::sleep(PAUSE_AFTER_A_START).await;
         Ok(outcome)
     }
@@ -166,7 +166,7 @@ impl Operator<'_> {
         let old = self.subject.pid();
         self.next_config()?;
         self.folder.put(Binary::Good).map_err(SubjectError::Files)?;
-        self.load.stage.farewell_begins();
+        self.load.stage.going_away_begins();
         let response = admin::order(self.folder, "/upgrade", UPGRADE_LIMIT).await?;
         match response.status {
             200 => {}
@@ -235,14 +235,14 @@ impl Operator<'_> {
         self.next_config()?;
         self.subject = Subject::start(self.folder, self.resolver.as_ref()).await?;
         self.load.stage.gap_ends();
-        self.load.stage.farewell_ends();
+        self.load.stage.going_away_ends();
         tokio::time::sleep(PAUSE_AFTER_A_START).await;
         Ok(Outcome::Done)
     }
 
     /// Stops the proxy, and waits for its end.
     async fn stop(&mut self) -> Result<(), SubjectError> {
-        self.load.stage.farewell_begins();
+        self.load.stage.going_away_begins();
         self.load.stage.gap_begins();
         self.subject.terminate();
         self.wait_for_clean_exit(self.subject.pid()).await

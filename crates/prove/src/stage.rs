@@ -15,7 +15,7 @@ struct Now {
     /// The name of the operation, and its number.
     operation: Option<(&'static str, u64)>,
     /// When WebSockets may be closed with the code 1001.
-    farewell: Span,
+    going_away: Span,
     /// When connections may be refused.
     gap: Span,
 }
@@ -46,16 +46,16 @@ impl Stage {
     }
 
     /// From now on WebSockets may be closed with the code 1001.
-    pub(super) fn farewell_begins(&self) {
-        self.0.lock().farewell = Span::begun();
+    pub(super) fn going_away_begins(&self) {
+        self.0.lock().going_away = Span::begun();
     }
 
-    pub(super) fn farewell_ends(&self) {
-        self.0.lock().farewell.end();
+    pub(super) fn going_away_ends(&self) {
+        self.0.lock().going_away.end();
     }
 
-    pub(super) fn permits_farewell(&self) -> bool {
-        self.0.lock().farewell.touches(Instant::now() - GRACE)
+    pub(super) fn permits_going_away(&self) -> bool {
+        self.0.lock().going_away.touches(Instant::now() - GRACE)
     }
 
     /// From now on nothing may be listening.

@@ -40,7 +40,7 @@ pub(super) async fn run(load: Arc<Load>) {
         load.tally.websocket_ended();
         let wrong = match ended {
             Ok(End::Over) => continue,
-            Ok(End::Closed(Some(GOING_AWAY))) if load.stage.permits_farewell() => {
+            Ok(End::Closed(Some(GOING_AWAY))) if load.stage.permits_going_away() => {
                 let _ = wire.write(&Frame::Close(Some(GOING_AWAY)).bytes(Some(mask(load.next_id())))).await;
                 load.tally.told();
                 continue;

@@ -50,7 +50,7 @@ impl Operator<'_> {
             Moment::AfterTheUpgrade => {
                 let outcome = self.hand_over().await?;
                 if outcome != Outcome::Done {
-                    self.load.stage.farewell_ends();
+                    self.load.stage.going_away_ends();
                     return Ok(outcome);
                 }
             }
@@ -70,7 +70,7 @@ impl Operator<'_> {
     async fn begin_to_hand_over(&mut self, number: u64) -> Result<(), SubjectError> {
         self.next_config()?;
         self.folder.put(Binary::Good).map_err(SubjectError::Files)?;
-        self.load.stage.farewell_begins();
+        self.load.stage.going_away_begins();
         admin::order_and_leave(self.folder, "/upgrade", UPGRADE_LIMIT);
         let percent = u32::try_from(number * STEP_PERCENT % MOST_PERCENT).unwrap_or_default();
         tokio::time::sleep(self.upgrade_took * percent / 100).await;
