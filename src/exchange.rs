@@ -33,7 +33,7 @@ pub use config_tests::run_config_tests;
 pub use decide::{Decision, decide};
 pub use edits::{Action, Edits};
 pub use failure::{Failed, Failure, FailureSide};
-pub use forwarded::Origin;
+pub use forwarded::RequestSender;
 pub use local_reply::LocalReply;
 pub use retry::{ATTEMPTS_MAX, Circumstances};
 pub use scope::{OwnListener, RequestScope, ResponseScope};
@@ -56,7 +56,7 @@ use waiting::Waiting;
 /// One request from its header's arrival to its record. While it lives, it counts as in flight.
 pub struct Exchange {
     scope: Scope,
-    origin: Origin,
+    sender: RequestSender,
     /// `None`: the client's connection has no TLS.
     tls_info: Option<Arc<TlsInfo>>,
     idempotent: bool,
@@ -145,8 +145,8 @@ impl Exchange {
     pub fn begin<H: RequestHead>(scope: Arc<RequestScope>, arrival: Arrival<'_, H>) -> Self {
         let (head, listener) = (arrival.head, scope.listener());
         scope.counters().request_accepted();
-        let origin =
-            Origin::new(arrival.identity, arrival.tls_info.is_some(), &listener.trusted_proxies, head);
+        let sender =
+            RequestSender::new(arrival.identity, arrival.tls_info.is_some(), &listener.trusted_proxies, head);
         let request_id = RequestId::of(head);
         let text = TextParts {
             method: head.method(),
@@ -159,8 +159,8 @@ impl Exchange {
         };
         let record = Record {
             time: arrival.time,
-            client: origin.client().clone(),
-            peer: (origin.client() != origin.peer()).then(|| origin.peer().clone()),
+            client: sender.client().clone(),
+            peer: (sender.client() != sender.peer()).then(|| sender.peer().clone()),
             text: RequestText::new(text),
             path: None,
             protocol: arrival.protocol,
@@ -199,7 +199,7 @@ impl Exchange {
             failure: None,
             finished: false,
             scope: Scope::Request(scope),
-            origin,
+            sender,
             tls_info: arrival.tls_info,
             record,
         }
@@ -399,7 +399,7 @@ impl Exchange {
         edits.clear();
         connection.for_each(|value| connection_header::remove_named(edits, value, self.upgrade));
         edits.remove_hop_by_hop(self.upgrade);
-        self.origin.set_forwarded_fields(edits, head);
+        self.sender.set_forwarded_fields(edits, head);
         self.set_client_cert_fields(edits);
         edits.set(request_id::NAME, self.record.text.request_id());
         if let Some(host) = self.host_for_endpoint() {
@@ -474,7 +474,7 @@ impl Exchange {
     fn hide_endpoint(&self) -> HideEndpoint<'_, impl Fn() -> Option<Arc<Authorities>>> {
         let authority = self.record.text.host();
         HideEndpoint {
-            scheme: self.origin.scheme,
+            scheme: self.sender.scheme,
             authority,
             sent_host: self.host_for_endpoint().unwrap_or(authority),
             endpoints: || self.pool().map(|pool| pool.authorities()),

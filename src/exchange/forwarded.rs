@@ -15,7 +15,7 @@ use crate::telemetry::record::ClientAddress;
 
 /// Who sent a request, as far as we believe it.
 #[derive(Debug, Clone)]
-pub struct Origin {
+pub struct RequestSender {
     /// Its address decides whether the fields are believed.
     identity: ClientIdentity,
     /// The client that believed fields name, in front of `identity`.
@@ -28,7 +28,7 @@ pub struct Origin {
     hop: &'static str,
 }
 
-impl Origin {
+impl RequestSender {
     pub fn new(
         identity: ClientIdentity,
         secured: bool,
@@ -164,17 +164,21 @@ mod tests {
         ClientAddress::inet(address.parse().expect("an address"))
     }
 
-    fn forwarded(peer: &str, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Edits) {
-        tell_of(ClientIdentity::Peer(inet(peer)), trusted, fields)
+    fn forwarded(peer: &str, trusted: &[&str], fields: &[(&str, &str)]) -> (RequestSender, Edits) {
+        forwarded_of(ClientIdentity::Peer(inet(peer)), trusted, fields)
     }
 
-    fn tell_of(identity: ClientIdentity, trusted: &[&str], fields: &[(&str, &str)]) -> (Origin, Edits) {
+    fn forwarded_of(
+        identity: ClientIdentity,
+        trusted: &[&str],
+        fields: &[(&str, &str)],
+    ) -> (RequestSender, Edits) {
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().expect("a net")).collect();
         let head = head(fields);
-        let origin = Origin::new(identity, false, &trusted, &head);
+        let sender = RequestSender::new(identity, false, &trusted, &head);
         let mut edits = Edits::default();
-        origin.set_forwarded_fields(&mut edits, &head);
-        (origin, edits)
+        sender.set_forwarded_fields(&mut edits, &head);
+        (sender, edits)
     }
 
     fn value(edits: &Edits, wanted: &str) -> String {
@@ -194,61 +198,61 @@ mod tests {
 
     #[test]
     fn what_a_stranger_claims_is_replaced() {
-        let (origin, edits) = forwarded("192.0.2.1:4000", &["10.0.0.0/8"], &SPOOFED);
+        let (sender, edits) = forwarded("192.0.2.1:4000", &["10.0.0.0/8"], &SPOOFED);
         assert_eq!(value(&edits, "x-forwarded-for"), "192.0.2.1");
         assert_eq!(value(&edits, "x-forwarded-proto"), "http");
         assert_eq!(value(&edits, "x-forwarded-host"), "example.com");
         assert_eq!(value(&edits, "forwarded"), "for=192.0.2.1;host=example.com;proto=http");
         assert_eq!(value(&edits, "x-real-ip"), "192.0.2.1");
-        assert_eq!(*origin.client(), ClientAddress::inet("192.0.2.1:4000".parse().expect("an address")));
+        assert_eq!(*sender.client(), ClientAddress::inet("192.0.2.1:4000".parse().expect("an address")));
     }
 
     #[test]
     fn what_a_trusted_proxy_says_is_appended_to() {
-        let (origin, edits) = forwarded("10.0.0.9:4000", &["10.0.0.0/8"], &SPOOFED);
+        let (sender, edits) = forwarded("10.0.0.9:4000", &["10.0.0.0/8"], &SPOOFED);
         assert_eq!(value(&edits, "x-forwarded-for"), "6.6.6.6, 10.0.0.9");
         assert_eq!(value(&edits, "x-forwarded-proto"), "https");
         assert_eq!(value(&edits, "x-forwarded-host"), "evil.example");
         assert_eq!(value(&edits, "forwarded"), "for=6.6.6.6, for=10.0.0.9;host=example.com;proto=http");
-        assert_eq!(*origin.client(), ClientAddress::of_ip("6.6.6.6".parse().expect("an address")));
+        assert_eq!(*sender.client(), ClientAddress::of_ip("6.6.6.6".parse().expect("an address")));
     }
 
     #[test]
     fn the_client_is_the_last_that_no_trusted_proxy_is() {
         let chain = [("x-forwarded-for", "1.1.1.1, 2.2.2.2"), ("x-forwarded-for", "10.0.0.7")];
-        let (origin, _) = forwarded("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
-        assert_eq!(*origin.client(), ClientAddress::of_ip("2.2.2.2".parse().expect("an address")));
+        let (sender, _) = forwarded("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
+        assert_eq!(*sender.client(), ClientAddress::of_ip("2.2.2.2".parse().expect("an address")));
     }
 
     #[test]
     fn nothing_left_of_an_unreadable_entry_is_believed() {
         let chain = [("x-forwarded-for", "1.1.1.1, garbage, 10.0.0.7")];
-        let (origin, _) = forwarded("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
-        assert_eq!(*origin.client(), ClientAddress::of_ip("10.0.0.7".parse().expect("an address")));
+        let (sender, _) = forwarded("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
+        assert_eq!(*sender.client(), ClientAddress::of_ip("10.0.0.7".parse().expect("an address")));
     }
 
     #[test]
     fn a_relayed_client_is_who_must_be_trusted() {
         let relayed =
             |client: &str| ClientIdentity::Relayed { client: inet(client), by: inet("10.0.0.9:4000") };
-        let (origin, edits) = tell_of(relayed("192.0.2.1:5000"), &["10.0.0.0/8"], &SPOOFED);
+        let (sender, edits) = forwarded_of(relayed("192.0.2.1:5000"), &["10.0.0.0/8"], &SPOOFED);
         assert_eq!(value(&edits, "x-forwarded-for"), "192.0.2.1");
         assert_eq!(value(&edits, "forwarded"), "for=192.0.2.1;host=example.com;proto=http");
         assert_eq!(
-            (origin.client().clone(), origin.peer().clone()),
+            (sender.client().clone(), sender.peer().clone()),
             (inet("192.0.2.1:5000"), inet("10.0.0.9:4000"))
         );
-        let (origin, edits) = tell_of(relayed("10.1.1.1:5000"), &["10.0.0.0/8"], &SPOOFED);
+        let (sender, edits) = forwarded_of(relayed("10.1.1.1:5000"), &["10.0.0.0/8"], &SPOOFED);
         assert_eq!(value(&edits, "x-forwarded-for"), "6.6.6.6, 10.1.1.1");
-        assert_eq!(*origin.client(), ClientAddress::of_ip("6.6.6.6".parse().expect("an address")));
+        assert_eq!(*sender.client(), ClientAddress::of_ip("6.6.6.6".parse().expect("an address")));
     }
 
     #[test]
     fn a_client_whom_nobody_can_name_is_not_believed() {
-        let (origin, edits) =
-            tell_of(ClientIdentity::Anonymous { by: inet("10.0.0.9:4000") }, &["10.0.0.0/8"], &SPOOFED);
+        let (sender, edits) =
+            forwarded_of(ClientIdentity::Anonymous { by: inet("10.0.0.9:4000") }, &["10.0.0.0/8"], &SPOOFED);
         assert_eq!(value(&edits, "x-forwarded-for"), "10.0.0.9");
-        assert_eq!(*origin.client(), inet("10.0.0.9:4000"));
+        assert_eq!(*sender.client(), inet("10.0.0.9:4000"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ impl Exchange {
     /// The redirect to HTTPS, where the listener asks for it and the client has not come by it.
     pub(super) fn redirect_to_https(&mut self) -> Option<Result<LocalReply, Failure>> {
         let port = self.listener().redirect_https?;
-        if self.origin.scheme != "http" || self.record.text.host().is_empty() {
+        if self.sender.scheme != "http" || self.record.text.host().is_empty() {
             return None;
         }
         let Some(location) = self.https_location(port) else { return Some(Err(Failure::BadRequest)) };
@@ -47,7 +47,7 @@ impl Exchange {
 
     /// `Strict-Transport-Security`, which means nothing without TLS (RFC 6797, section 7.2).
     pub(super) fn strict_transport(&self) -> Option<&str> {
-        let https = self.origin.scheme == "https";
+        let https = self.sender.scheme == "https";
         self.listener().hsts.as_deref().filter(|_| https)
     }
 
