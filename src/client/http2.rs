@@ -111,9 +111,8 @@ impl AbuseBudget {
 }
 
 /// What a connection's task acts on next.
-#[expect(clippy::large_enum_variant, reason = "it is matched at once, and never stored")]
 enum Event {
-    Request(Request<RecvStream>, SendResponse<Bytes>),
+    Abusive(Abuse),
     /// GOAWAY has to be sent.
     GoAway,
     /// The connection has had no request for too long.
@@ -170,11 +169,9 @@ impl Serving {
             let next =
                 poll_fn(|context| self.poll_next(context, goaway_due.as_mut(), until_stalled.as_mut()));
             match next.await {
-                Event::Request(request, response) => {
-                    if let Err((reason, detail)) = self.take(request, response) {
-                        self.shared.turned_away(reason, detail);
-                        return dismiss(self.connection).await;
-                    }
+                Event::Abusive((reason, detail)) => {
+                    self.shared.turned_away(reason, detail);
+                    return dismiss(self.connection).await;
                 }
                 Event::GoAway => self.send_goaway(self.config.idle_after_goaway),
                 // A request may be on its way: after GOAWAY the client knows that it can send it elsewhere.
@@ -199,6 +196,7 @@ impl Serving {
         self.goaway_sent = true;
     }
 
+    /// Takes requests until something else is to be done.
     fn poll_next(
         &mut self,
         context: &mut Context<'_>,
@@ -208,13 +206,15 @@ impl Serving {
         if !self.goaway_sent && goaway_due.poll(context).is_ready() {
             return Poll::Ready(Event::GoAway);
         }
-        match self.connection.poll_accept(context) {
-            Poll::Ready(Some(Ok((request, response)))) => {
-                return Poll::Ready(Event::Request(request, response));
+        while let Poll::Ready(accepted) = self.connection.poll_accept(context) {
+            let (request, response) = match accepted {
+                Some(Ok(accepted)) => accepted,
+                Some(Err(error)) => return Poll::Ready(Event::Over(Some(error))),
+                None => return Poll::Ready(Event::Over(None)),
+            };
+            if let Err(abuse) = self.take(request, response) {
+                return Poll::Ready(Event::Abusive(abuse));
             }
-            Poll::Ready(Some(Err(error))) => return Poll::Ready(Event::Over(Some(error))),
-            Poll::Ready(None) => return Poll::Ready(Event::Over(None)),
-            Poll::Pending => {}
         }
         if self.shared.timer.poll_passed(context).is_ready() && self.shared.is_idle() {
             return Poll::Ready(Event::Idle);
@@ -265,8 +265,7 @@ impl Serving {
         let active = self.shared.activate();
         let window = self.shared.window();
         if let Some(permit) = self.permits.try_acquire(window) {
-            // Boxed because a task's future is moved several times.
-            let served = Box::pin(serve_request(client));
+            let served = boxed(|| serve_request(client));
             spawn_local(async move {
                 served.await;
                 drop((active, permit));
@@ -290,11 +289,18 @@ impl Serving {
             drop(waiting);
             client.record_queue_time();
             // Boxed to keep the future of a request that waits small.
-            Box::pin(serve_request(client)).await;
+            boxed(|| serve_request(client)).await;
             drop((active, permit));
         });
         true
     }
+}
+
+/// Boxes a future, which would be moved several times as a task's. It is made where it stays: `Box::pin` would copy all
+/// of it from the stack, although nearly all is uninitialised still.
+#[inline(always)]
+fn boxed<F>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::into_pin(Box::write(Box::new_uninit(), make()))
 }
 
 async fn serve_request(mut client: Http2Client) {

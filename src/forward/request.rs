@@ -186,11 +186,10 @@ impl<'a, C: ClientStream> Request<'a, C> {
         open: impl AsyncFnOnce(&mut Self) -> Result<E, Failed>,
         pool: &config::Pool,
     ) -> Outcome {
-        let stream = match open(self).await {
-            Ok(stream) => stream,
+        let mut attempt = match open(self).await {
+            Ok(stream) => Attempt::new(self.client, &mut self.exchange, stream, &self.listener, pool),
             Err(failed) => return self.attempt_failed(failed),
         };
-        let mut attempt = Attempt::new(self.client, &mut self.exchange, stream, &self.listener, pool);
         let answered = attempt.run(&mut self.sent).await;
         attempt.finish(&answered);
         self.conclude(answered)
@@ -269,7 +268,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         Outcome::Again
     }
 
-    fn finish(mut self) {
+    fn finish(&mut self) {
         self.client.timer().bound(None);
         self.exchange.finish(self.sent.status, self.sent.bytes, self.client.now());
     }

@@ -95,7 +95,7 @@ impl Http2Client {
     }
 
     /// Ends the stream.
-    pub async fn finish(mut self, ending: Ending) {
+    pub async fn finish(&mut self, ending: Ending) {
         match ending {
             Ending::Whole => {
                 self.shared.response_taken();
