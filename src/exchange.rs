@@ -26,6 +26,7 @@ mod waiting;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::header;
 use smallvec::SmallVec;
 
 pub use client_identity::ClientIdentity;
@@ -153,9 +154,9 @@ impl Exchange {
             host: head.authority(),
             target: arrival.target,
             request_id: request_id.as_str(),
-            user_agent: head.header("user-agent").unwrap_or_default(),
-            referer: head.header("referer").unwrap_or_default(),
-            accept: head.header("accept").unwrap_or_default(),
+            user_agent: head.header(&header::USER_AGENT).unwrap_or_default(),
+            referer: head.header(&header::REFERER).unwrap_or_default(),
+            accept: head.header(&header::ACCEPT).unwrap_or_default(),
         };
         let record = Record {
             time: arrival.time,
@@ -247,7 +248,7 @@ impl Exchange {
         self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
         self.size.fits_route(&route.limits)?;
         self.body_limit = limits::of_body(&route.limits, &self.listener().limits);
-        let announced = head.header("content-length").and_then(|length| length.parse::<u64>().ok());
+        let announced = head.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         if announced.is_some_and(|length| self.body_limit.is_some_and(|limit| length > limit)) {
             return Err(Failure::BodyTooLarge);
         }
@@ -403,7 +404,7 @@ impl Exchange {
         self.set_client_cert_fields(edits);
         edits.set(request_id::NAME, self.record.text.request_id());
         if let Some(host) = self.host_for_endpoint() {
-            edits.set("host", host);
+            edits.set(header::HOST, host);
         }
     }
 
@@ -462,9 +463,9 @@ impl Exchange {
             }
         }
         edits.remove_hop_by_hop(upgrade);
-        edits.set("server", local_reply::SERVER_NAME);
+        edits.set(header::SERVER, local_reply::SERVER_NAME);
         if let Some(policy) = self.strict_transport() {
-            edits.set("strict-transport-security", policy);
+            edits.set(header::STRICT_TRANSPORT_SECURITY, policy);
         }
         if may_name_endpoint {
             self.hide_endpoint().apply(edits, fields);
@@ -512,7 +513,8 @@ impl Exchange {
 #[cfg(debug_assertions)]
 #[expect(clippy::panic, reason = "this is the panic that the test asks for")]
 fn inject_fault(head: &impl RequestHead) {
-    if head.header("x-evenkeel-test-panic").is_some() && std::env::var_os("EVENKEEL_TEST_PANIC").is_some() {
+    let asked = http::HeaderName::from_static("x-evenkeel-test-panic");
+    if head.header(&asked).is_some() && std::env::var_os("EVENKEEL_TEST_PANIC").is_some() {
         panic!("a test asked for this panic");
     }
 }

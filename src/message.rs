@@ -91,7 +91,7 @@ pub fn put_edits(map: &mut HeaderMap, edits: &Edits) {
     let lines = Bytes::copy_from_slice(edits.lines());
     for (name, value) in edits.added() {
         if let Ok(value) = HeaderValue::from_maybe_shared(lines.slice(value)) {
-            map.append(name, value);
+            map.append(name.clone(), value);
         }
     }
 }

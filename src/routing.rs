@@ -35,6 +35,8 @@ pub use shadowed::shadowed_routes;
 
 use std::borrow::Cow;
 
+use http::{HeaderName, header};
+
 /// Read access to a request's head, independent of the engine and of the HTTP version.
 ///
 /// Implemented for `http::request::Parts`, for the heads that `http1` parses, and for the requests of config tests, so
@@ -46,11 +48,11 @@ pub trait RequestHead {
     /// The path without query: as sent, until the engine replaces it by its normal form (see [`path`]).
     fn path(&self) -> &str;
     fn query(&self) -> Option<&str>;
-    /// The first field of that name (lower case); `None` also if its value is not visible ASCII.
-    fn header(&self, name: &str) -> Option<&str>;
+    /// The first field of that name; `None` also if its value is not visible ASCII.
+    fn header(&self, name: &HeaderName) -> Option<&str>;
 
     /// Calls `each` with the value of every field of that name, in order, as [`readable`] text.
-    fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
+    fn each_header(&self, name: &HeaderName, each: &mut dyn FnMut(&str)) {
         if let Some(value) = self.header(name) {
             each(value);
         }
@@ -75,7 +77,7 @@ impl RequestHead for http::request::Parts {
     fn authority(&self) -> &str {
         match self.uri.authority() {
             Some(authority) => authority.as_str(),
-            None => self.header("host").unwrap_or(""),
+            None => self.header(&header::HOST).unwrap_or(""),
         }
     }
 
@@ -87,11 +89,11 @@ impl RequestHead for http::request::Parts {
         self.uri.query()
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    fn header(&self, name: &HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
+    fn each_header(&self, name: &HeaderName, each: &mut dyn FnMut(&str)) {
         self.headers.get_all(name).iter().for_each(|value| each(&readable(value.as_bytes())));
     }
 }

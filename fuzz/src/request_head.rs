@@ -6,6 +6,7 @@ use evenkeel::exchange::{Edits, Failure};
 use evenkeel::http1::head::{Parse, Request, RequestView};
 use evenkeel::http1::write::{self, RequestForm};
 use evenkeel::message::{Framing, Version};
+use http::HeaderName;
 
 use super::model;
 
@@ -78,10 +79,10 @@ pub fn framing(framing: Framing) -> model::Framing {
 /// Some of each kind.
 pub fn edits() -> Edits {
     let mut edits = Edits::default();
-    edits.remove("te");
-    edits.remove("x-hop");
-    edits.set("x-forwarded-for", "192.0.2.1");
-    edits.append("via", b"us");
+    edits.remove(HeaderName::from_static("te"));
+    edits.remove(HeaderName::from_static("x-hop"));
+    edits.set(HeaderName::from_static("x-forwarded-for"), "192.0.2.1");
+    edits.append(HeaderName::from_static("via"), b"us");
     edits
 }
 

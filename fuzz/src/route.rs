@@ -46,7 +46,7 @@ impl RequestHead for Asked<'_> {
         self.query
     }
 
-    fn header(&self, _name: &str) -> Option<&str> {
+    fn header(&self, _name: &http::HeaderName) -> Option<&str> {
         None
     }
 }

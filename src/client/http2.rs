@@ -303,10 +303,14 @@ fn boxed<F>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     Box::into_pin(Box::write(Box::new_uninit(), make()))
 }
 
-async fn serve_request(mut client: Http2Client) {
-    let Some(scope) = client.scope() else { return };
-    let ending = forward::serve(&mut client, scope).await;
-    client.finish(ending).await;
+/// No `async fn`, whose future would have room for the client twice: as its argument, and as its local variable.
+#[expect(clippy::manual_async_fn, reason = "see above")]
+fn serve_request(mut client: Http2Client) -> impl Future<Output = ()> {
+    async move {
+        let Some(scope) = client.scope() else { return };
+        let ending = forward::serve(&mut client, scope).await;
+        client.finish(ending).await;
+    }
 }
 
 /// Ends an abusive client's connection, after the responses that are ready have been sent.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, header};
 use ipnet::IpNet;
 
 use super::secret::Secret;
@@ -533,7 +533,7 @@ impl RequestHead for TestRequest {
 
     fn authority(&self) -> &str {
         // A `Host` field that the test sets overrides the host of its URL.
-        self.header("host").unwrap_or(&self.authority)
+        self.header(&header::HOST).unwrap_or(&self.authority)
     }
 
     fn path(&self) -> &str {
@@ -544,8 +544,8 @@ impl RequestHead for TestRequest {
         self.query.as_deref()
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.headers.iter().find(|(other, _)| other.as_str() == name)?;
+    fn header(&self, name: &HeaderName) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(other, _)| other == name)?;
         value.to_str().ok()
     }
 }

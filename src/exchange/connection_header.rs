@@ -22,15 +22,19 @@ const NAMES_MAX: usize = 64;
 
 /// Removes the fields that `connection`, the value of a `Connection` field, names, unless they are protected.
 pub fn remove_named(edits: &mut Edits, connection: &str, upgrade: bool) {
+    // The usual values, which are removed in any case, as hop-by-hop fields.
+    let is_usual = |name: &str| name.eq_ignore_ascii_case("keep-alive") || name.eq_ignore_ascii_case("close");
+    if is_usual(connection) {
+        return;
+    }
     for name in connection.split(',').map(str::trim).take(NAMES_MAX) {
-        // The usual values, removed in any case as hop-by-hop fields.
-        if name.eq_ignore_ascii_case("keep-alive") || name.eq_ignore_ascii_case("close") {
+        if is_usual(name) {
             continue;
         }
         let stays = PROTECTED.iter().any(|protected| protected.eq_ignore_ascii_case(name))
             || (upgrade && name.eq_ignore_ascii_case("upgrade"));
         if !stays && let Ok(name) = HeaderName::try_from(name) {
-            edits.remove_other(name);
+            edits.remove(name);
         }
     }
 }

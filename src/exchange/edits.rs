@@ -50,15 +50,8 @@ pub struct Edits {
 
 #[derive(Debug)]
 struct Edit {
-    name: EditName,
+    name: HeaderName,
     change: Change,
-}
-
-#[derive(Debug)]
-enum EditName {
-    Known(&'static str),
-    /// From a `Connection` field or the config.
-    Other(HeaderName),
 }
 
 /// The ranges are those of the values in `Edits::lines`.
@@ -69,7 +62,7 @@ enum Change {
     Append(Range<usize>),
 }
 
-/// One change. The names are in lower case; the values have no byte that could end a field.
+/// One change. The values have no byte that could end a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
     /// All fields of that name go.
@@ -102,37 +95,33 @@ impl Edits {
         self.replacing |= const { bits(&CLAIMS) };
     }
 
-    /// Removes all fields of that name. `name` is in lower case.
-    pub fn remove(&mut self, name: &'static str) {
-        self.replace(EditName::Known(name), Change::Remove);
-    }
-
-    pub fn remove_other(&mut self, name: HeaderName) {
-        self.replace(EditName::Other(name), Change::Remove);
+    /// Removes all fields of that name.
+    pub fn remove(&mut self, name: HeaderName) {
+        self.replace(name, Change::Remove);
     }
 
     /// Puts one field of that name in the place of all others; none if `value` is invalid.
-    pub fn set(&mut self, name: &'static str, value: &str) {
+    pub fn set(&mut self, name: HeaderName, value: &str) {
         self.set_with(name, |line| line.extend_from_slice(value.as_bytes()));
     }
 
     /// As [`Edits::set`], with a value that `write` appends.
-    pub fn set_with(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
-        let change = self.line(name, write).map_or(Change::Remove, Change::Set);
-        self.replace(EditName::Known(name), change);
+    pub fn set_with(&mut self, name: HeaderName, write: impl FnOnce(&mut Vec<u8>)) {
+        let change = self.line(&name, write).map_or(Change::Remove, Change::Set);
+        self.replace(name, change);
     }
 
     /// Adds a field of that name; none if `value` is invalid.
-    pub fn append(&mut self, name: &'static str, value: &[u8]) {
-        if let Some(value) = self.line(name, |line| line.extend_from_slice(value)) {
-            self.named |= bit(name);
-            self.list.push(Edit { name: EditName::Known(name), change: Change::Append(value) });
+    pub fn append(&mut self, name: HeaderName, value: &[u8]) {
+        if let Some(value) = self.line(&name, |line| line.extend_from_slice(value)) {
+            self.named |= bit(name.as_str());
+            self.list.push(Edit { name, change: Change::Append(value) });
         }
     }
 
     /// Writes a line, and returns the range of its value; `None`: the field must not be sent.
-    fn line(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) -> Option<Range<usize>> {
-        let begin = self.lines.len();
+    fn line(&mut self, name: &HeaderName, write: impl FnOnce(&mut Vec<u8>)) -> Option<Range<usize>> {
+        let (name, begin) = (name.as_str(), self.lines.len());
         self.lines.extend_from_slice(name.as_bytes());
         self.lines.extend_from_slice(b": ");
         let value = self.lines.len();
@@ -146,11 +135,11 @@ impl Edits {
         None
     }
 
-    fn replace(&mut self, name: EditName, change: Change) {
+    fn replace(&mut self, name: HeaderName, change: Change) {
         let bit = bit(name.as_str());
         if self.named & bit != 0 {
             let before = self.list.len();
-            self.list.retain(|edit| edit.name.as_str() != name.as_str());
+            self.list.retain(|edit| edit.name != name);
             self.torn |= self.list.len() < before;
         }
         self.named |= bit;
@@ -186,16 +175,16 @@ impl Edits {
     }
 
     /// Whether some edit adds a field of that name.
-    pub fn gives(&self, name: &str) -> bool {
-        let gives = |edit: &Edit| !matches!(edit.change, Change::Remove) && edit.name.as_str() == name;
-        self.named & bit(name) != 0 && self.list.iter().any(gives)
+    pub fn gives(&self, name: &HeaderName) -> bool {
+        let gives = |edit: &Edit| !matches!(edit.change, Change::Remove) && edit.name == *name;
+        self.named & bit(name.as_str()) != 0 && self.list.iter().any(gives)
     }
 
     /// The added fields, in order: name, and range of the value in `lines`.
-    pub fn added(&self) -> impl Iterator<Item = (HeaderName, Range<usize>)> {
+    pub fn added(&self) -> impl Iterator<Item = (&HeaderName, Range<usize>)> {
         self.list.iter().filter_map(|edit| match &edit.change {
             Change::Remove => None,
-            Change::Set(value) | Change::Append(value) => Some((edit.name.owned(), value.clone())),
+            Change::Set(value) | Change::Append(value) => Some((&edit.name, value.clone())),
         })
     }
 
@@ -215,22 +204,6 @@ impl Edits {
                     out.extend_from_slice(part);
                 }
             }
-        }
-    }
-}
-
-impl EditName {
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Known(name) => name,
-            Self::Other(name) => name.as_str(),
-        }
-    }
-
-    fn owned(&self) -> HeaderName {
-        match self {
-            Self::Known(name) => HeaderName::from_static(name),
-            Self::Other(name) => name.clone(),
         }
     }
 }
@@ -258,6 +231,10 @@ fn is_of_engines(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn name(name: &'static str) -> HeaderName {
+        HeaderName::from_static(name)
+    }
+
     fn list(edits: &Edits) -> Vec<(&str, Action<'_>)> {
         edits.iter().collect()
     }
@@ -265,15 +242,15 @@ mod tests {
     #[test]
     fn what_comes_later_counts() {
         let mut edits = Edits::default();
-        edits.append("x-a", b"0");
-        edits.set("x-a", "1");
-        edits.append("x-a", b"2");
-        edits.remove("x-b");
+        edits.append(name("x-a"), b"0");
+        edits.set(name("x-a"), "1");
+        edits.append(name("x-a"), b"2");
+        edits.remove(name("x-b"));
         assert_eq!(
             list(&edits),
             [("x-a", Action::Set(b"1")), ("x-a", Action::Append(b"2")), ("x-b", Action::Remove)]
         );
-        edits.remove("x-a");
+        edits.remove(name("x-a"));
         assert_eq!(list(&edits), [("x-b", Action::Remove), ("x-a", Action::Remove)]);
         assert_eq!(edits.replaced(b"X_A").collect::<Vec<_>>(), ["x-b", "x-a"]);
         assert_eq!(edits.replaced(b"host").count(), 0);
@@ -289,13 +266,13 @@ mod tests {
             edits.write_lines(&mut out);
             String::from_utf8(out).expect("ASCII")
         };
-        edits.set("x-a", "1");
-        edits.append("x-b", b"2");
-        edits.set("connection", "close");
+        edits.set(name("x-a"), "1");
+        edits.append(name("x-b"), b"2");
+        edits.set(name("connection"), "close");
         assert_eq!(lines(&edits), "x-a: 1\r\nx-b: 2\r\n");
-        edits.set("x-a", "3");
+        edits.set(name("x-a"), "3");
         assert_eq!(lines(&edits), "x-b: 2\r\nx-a: 3\r\n");
-        assert!(edits.gives("x-a") && !edits.gives("connection") && !edits.gives("x-c"));
+        assert!(edits.gives(&name("x-a")) && !edits.gives(&name("connection")) && !edits.gives(&name("x-c")));
     }
 
     #[test]
@@ -310,8 +287,8 @@ mod tests {
     #[test]
     fn a_value_that_would_end_its_field_is_not_sent() {
         let mut edits = Edits::default();
-        edits.set("x-a", "1\r\nx-b: 2");
-        edits.append("x-c", b"\0");
+        edits.set(name("x-a"), "1\r\nx-b: 2");
+        edits.append(name("x-c"), b"\0");
         assert_eq!(list(&edits), [("x-a", Action::Remove)]);
     }
 }

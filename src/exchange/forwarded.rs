@@ -6,12 +6,18 @@
 
 use std::net::IpAddr;
 
+use http::{HeaderName, header};
 use ipnet::IpNet;
 
 use super::client_identity::ClientIdentity;
 use super::edits::Edits;
 use crate::routing::RequestHead;
 use crate::telemetry::record::ClientAddress;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Who sent a request, as far as we believe it.
 #[derive(Debug, Clone)]
@@ -47,7 +53,7 @@ impl RequestSender {
             return Self { identity, before: None, trusted, scheme: hop, hop };
         }
         let before = first_untrusted(trusted_proxies, head).map(ClientAddress::of_ip);
-        let scheme = match head.header("x-forwarded-proto") {
+        let scheme = match head.header(&X_FORWARDED_PROTO) {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
             Some(_) => "http",
             None => hop,
@@ -70,27 +76,27 @@ impl RequestSender {
         if !self.trusted {
             edits.remove_claims();
         }
-        edits.set_with("x-forwarded-for", |text| {
-            self.believed(text, head, "x-forwarded-for");
+        edits.set_with(X_FORWARDED_FOR, |text| {
+            self.believed(text, head, &X_FORWARDED_FOR);
             text.extend_from_slice(self.identity.address().ip_text().unwrap_or("unknown").as_bytes());
         });
-        edits.set("x-forwarded-proto", self.scheme);
-        match self.trusted.then(|| head.header("x-forwarded-host")).flatten().unwrap_or(host) {
-            "" => edits.remove("x-forwarded-host"),
-            host => edits.set("x-forwarded-host", host),
+        edits.set(X_FORWARDED_PROTO, self.scheme);
+        match self.trusted.then(|| head.header(&X_FORWARDED_HOST)).flatten().unwrap_or(host) {
+            "" => edits.remove(X_FORWARDED_HOST),
+            host => edits.set(X_FORWARDED_HOST, host),
         }
-        edits.set_with("forwarded", |text| {
-            self.believed(text, head, "forwarded");
+        edits.set_with(header::FORWARDED, |text| {
+            self.believed(text, head, &header::FORWARDED);
             element(text, self.identity.address(), host, self.hop);
         });
         match self.client().ip_text() {
-            Some(ip) => edits.set("x-real-ip", ip),
-            None => edits.remove("x-real-ip"),
+            Some(ip) => edits.set(X_REAL_IP, ip),
+            None => edits.remove(X_REAL_IP),
         }
     }
 
     /// Begins a list with the values that a trusted sender has sent under that name.
-    fn believed(&self, list: &mut Vec<u8>, head: &impl RequestHead, name: &str) {
+    fn believed(&self, list: &mut Vec<u8>, head: &impl RequestHead, name: &HeaderName) {
         if self.trusted {
             head.each_header(name, &mut |value| {
                 let value = value.trim();
@@ -106,7 +112,7 @@ impl RequestSender {
 /// Walks X-Forwarded-For from the right, where the trusted proxies wrote, to the first address that is not theirs.
 fn first_untrusted(trusted_proxies: &[IpNet], head: &impl RequestHead) -> Option<IpAddr> {
     let mut chain: Vec<IpAddr> = Vec::new();
-    head.each_header("x-forwarded-for", &mut |value| {
+    head.each_header(&X_FORWARDED_FOR, &mut |value| {
         for entry in value.split(',') {
             match address(entry.trim()) {
                 Some(ip) => chain.push(ip),
@@ -134,8 +140,8 @@ fn element(out: &mut Vec<u8>, sender: &ClientAddress, host: &str, scheme: &str) 
         (Some(IpAddr::V6(_)), ip) => write(&["for=\"[", ip, "]\""]),
         (_, ip) => write(&["for=", ip]),
     }
-    if !host.is_empty() && !host.contains(['"', '\\']) {
-        let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-');
+    let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-');
+    if !host.is_empty() && (plain || !host.contains(['"', '\\'])) {
         let quote = if plain { "" } else { "\"" };
         write(&[";host=", quote, host, quote]);
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::{HeaderName, header};
+
 use super::edits::Edits;
 use crate::authority;
 use crate::pool::authorities::Authorities;
@@ -32,14 +34,15 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
     where
         I: Iterator<Item = (&'a [u8], &'a [u8])>,
     {
-        let values = |name: &'static str| {
-            let named = fields().filter(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
+        let values = |name: &HeaderName| {
+            let named = fields().filter(|(other, _)| other.eq_ignore_ascii_case(name.as_str().as_bytes()));
             named.map(|(_, value)| value).collect::<Vec<_>>()
         };
-        for name in ["location", "content-location"] {
-            replace(edits, name, &values(name), |value| self.location(value));
+        for name in [header::LOCATION, header::CONTENT_LOCATION] {
+            let values = values(&name);
+            replace(edits, name, &values, |value| self.location(value));
         }
-        replace(edits, "set-cookie", &values("set-cookie"), |value| self.cookie(value));
+        replace(edits, header::SET_COOKIE, &values(&header::SET_COOKIE), |value| self.cookie(value));
     }
 
     /// The location to send instead; `None`: it stays as it is.
@@ -104,16 +107,16 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
 /// Changes the fields of that name for which `replacement` gives another value, and keeps the order of all of them.
 fn replace(
     edits: &mut Edits,
-    name: &'static str,
+    name: HeaderName,
     fields: &[&[u8]],
     replacement: impl Fn(&str) -> Option<String>,
 ) {
     let changed: Vec<_> =
         fields.iter().map(|field| str::from_utf8(field).ok().and_then(&replacement)).collect();
     if changed.iter().any(Option::is_some) {
-        edits.remove(name);
+        edits.remove(name.clone());
         for (new, old) in changed.iter().zip(fields) {
-            edits.append(name, new.as_ref().map_or(old, |new| new.as_bytes()));
+            edits.append(name.clone(), new.as_ref().map_or(old, |new| new.as_bytes()));
         }
     }
 }

@@ -1,11 +1,16 @@
 //! What depends on TLS between client and proxy: misdirected requests, the redirect to HTTPS, HSTS, and the client's
 //! certificate.
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::edits::Edits;
 use super::{Exchange, Failure, LocalReply};
 use crate::authority;
+
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
+const X_CLIENT_CERT_SUBJECT: HeaderName = HeaderName::from_static("x-client-cert-subject");
+const X_CLIENT_CERT_FINGERPRINT: HeaderName = HeaderName::from_static("x-client-cert-fingerprint");
 
 impl Exchange {
     /// Refuses a host whose certificate the client has not seen (RFC 9110, section 15.5.20).
@@ -54,14 +59,14 @@ impl Exchange {
     /// Sets the fields that tell the endpoint about the client's certificate.
     pub(super) fn set_client_cert_fields(&self, edits: &mut Edits) {
         let Some(client) = self.tls_info.as_ref().and_then(|info| info.client.as_ref()) else { return };
-        edits.set_with("client-cert", |value| {
+        edits.set_with(CLIENT_CERT, |value| {
             // RFC 9440, section 2.2: a byte sequence of RFC 8941.
             for part in [":", &client.der_base64, ":"] {
                 value.extend_from_slice(part.as_bytes());
             }
         });
-        edits.remove("client-cert-chain");
-        edits.set("x-client-cert-subject", &client.subject);
-        edits.set("x-client-cert-fingerprint", &client.fingerprint);
+        edits.remove(CLIENT_CERT_CHAIN);
+        edits.set(X_CLIENT_CERT_SUBJECT, &client.subject);
+        edits.set(X_CLIENT_CERT_FINGERPRINT, &client.fingerprint);
     }
 }

@@ -6,9 +6,11 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use http::HeaderName;
+
 use crate::routing::RequestHead;
 
-pub const NAME: &str = "x-request-id";
+pub const NAME: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longer ids are replaced, because every log line has them.
 const LENGTH_MAX: usize = 128;
@@ -21,7 +23,7 @@ pub enum RequestId<'a> {
 
 impl<'a> RequestId<'a> {
     pub fn of(head: &'a impl RequestHead) -> Self {
-        match head.header(NAME) {
+        match head.header(&NAME) {
             Some(id) if is_well_formed(id) => Self::Sent(id),
             _ => Self::New(new()),
         }

@@ -4,6 +4,8 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use http::header;
+
 use super::local_reply::{Continue, PendingBody};
 use super::min_body_rate::MinBodyRate;
 use super::request::circumstances;
@@ -141,7 +143,8 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     /// Whether the client waits for `100 Continue` (RFC 9110, section 10.1.1).
     fn client_expects_continue(&self) -> bool {
         let head = self.client.request();
-        let expects = head.header("expect").is_some_and(|expect| expect.eq_ignore_ascii_case("100-continue"));
+        let expects =
+            head.header(&header::EXPECT).is_some_and(|expect| expect.eq_ignore_ascii_case("100-continue"));
         expects
             && head.version() != Version::Http10
             && head.framing() != Framing::None

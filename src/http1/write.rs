@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod tests;
 
+use http::header;
+
 use crate::exchange::Edits;
 use crate::header_field::{is_connection_specific, is_framing, same_name};
 use crate::message::{Framing, RequestFields, ResponseHead, Version};
@@ -57,7 +59,7 @@ fn target(out: &mut Vec<u8>, head: &impl RequestFields) {
 pub fn request(out: &mut Vec<u8>, head: &impl RequestFields, form: &RequestForm<'_>) {
     target(out, head);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    let mut host = form.edits.gives("host");
+    let mut host = form.edits.gives(&header::HOST);
     let http10 = head.version() == Version::Http10;
     head.copy_lines(out, |name, _| {
         // HTTP/1.0 clients get no interim responses, so the endpoint must not be asked for one.
@@ -88,7 +90,7 @@ fn request_end(out: &mut Vec<u8>, form: &RequestForm<'_>) {
 /// Writes a response's head.
 pub fn response(out: &mut Vec<u8>, head: &impl ResponseHead, form: &ResponseForm<'_>) {
     status_line(out, head);
-    let mut date = form.edits.gives("date");
+    let mut date = form.edits.gives(&header::DATE);
     head.copy_lines(out, |name, _| {
         let dropped = is_dropped(name, form.edits, form.framing);
         date |= !dropped && name.eq_ignore_ascii_case(b"date");

@@ -1,6 +1,6 @@
 //! Heads of HTTP/2, in the types of the `http` crate.
 
-use http::{HeaderMap, Method, StatusCode, Uri, header, request, response};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header, request, response};
 
 use super::{Framing, Onward, RequestFields, ResponseHead, Version, of_response};
 use crate::header_field::same_name;
@@ -109,11 +109,11 @@ impl RequestHead for &Http2Request {
         self.parts.query()
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    fn header(&self, name: &HeaderName) -> Option<&str> {
         self.parts.header(name)
     }
 
-    fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
+    fn each_header(&self, name: &HeaderName, each: &mut dyn FnMut(&str)) {
         self.parts.each_header(name, each);
     }
 }

@@ -38,6 +38,6 @@ fn dropped(fields: &HeaderMap, edits: &Edits) -> Vec<HeaderName> {
 fn added(edits: &Edits) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let lines = Bytes::copy_from_slice(edits.lines());
     edits.added().filter_map(move |(name, value)| {
-        Some((name, HeaderValue::from_maybe_shared(lines.slice(value)).ok()?))
+        Some((name.clone(), HeaderValue::from_maybe_shared(lines.slice(value)).ok()?))
     })
 }

@@ -7,7 +7,7 @@ use super::matching::{HeaderMatch, QueryMatch, ValueMatch};
 use crate::percent;
 
 pub(super) fn header_holds(condition: &HeaderMatch, head: &impl RequestHead) -> bool {
-    match (head.header(condition.name.as_str()), &condition.value) {
+    match (head.header(&condition.name), &condition.value) {
         (None, _) => false,
         (Some(_), ValueMatch::Present) => true,
         (Some(value), ValueMatch::Exact(expected)) => value == expected,

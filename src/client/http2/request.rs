@@ -23,6 +23,9 @@ use crate::websocket;
 use crate::worker::Worker;
 use crate::worker::deadline::Timer;
 
+/// Room for a response's fields: enough for most, and half of what the map would allocate for some more.
+const FIELDS: usize = 12;
+
 pub struct Http2Client {
     shared: Rc<Shared>,
     timer: Timer,
@@ -136,7 +139,7 @@ impl Http2Client {
     /// The fields of a final response. `Trailer` stays, because over HTTP/2 a body of known length may have trailers.
     fn fields_of(&self, response: &impl ResponseHead, edits: &Edits, announced: Framing) -> HeaderMap {
         let framing = if announced == Framing::None { Framing::None } else { Framing::Chunked };
-        let mut fields = HeaderMap::with_capacity(16);
+        let mut fields = HeaderMap::with_capacity(FIELDS);
         response.copy_fields(&mut fields, |name, _| !write::is_dropped(name, edits, framing));
         if let Framing::Length(length) = announced {
             fields.insert(header::CONTENT_LENGTH, length.into());

@@ -85,7 +85,7 @@ impl RequestHead for Unread {
         None
     }
 
-    fn header(&self, _name: &str) -> Option<&str> {
+    fn header(&self, _name: &http::HeaderName) -> Option<&str> {
         None
     }
 }

@@ -50,16 +50,19 @@ fn is_port(port: &[u8]) -> bool {
 }
 
 fn check_name(name: &[u8]) -> Result<(), &'static str> {
-    if let Some(byte) = name.iter().find(|byte| !is_host(**byte)) {
-        return Err(match byte {
-            b',' => "more than one host in the host field",
-            b'@' => "user information in the host",
-            b'/' => "path in the host",
-            _ => "bad byte in the host",
-        });
+    let mut label_is_empty = true;
+    for byte in name.strip_suffix(b".").unwrap_or(name) {
+        match byte {
+            b'.' if label_is_empty => return Err("empty label in the host"),
+            b'.' => label_is_empty = true,
+            byte if is_host(*byte) => label_is_empty = false,
+            b',' => return Err("more than one host in the host field"),
+            b'@' => return Err("user information in the host"),
+            b'/' => return Err("path in the host"),
+            _ => return Err("bad byte in the host"),
+        }
     }
-    let labels = name.strip_suffix(b".").unwrap_or(name);
-    if labels.split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
+    if label_is_empty {
         return Err("empty label in the host");
     }
     if name.len() > NAME_MAX { Err("the host is too long") } else { Ok(()) }

@@ -1,7 +1,7 @@
 //! The head of a request.
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, NextLine, next_line};
 use super::super::framing::{Announced, lists, nominated};
@@ -450,12 +450,12 @@ impl RequestHead for RequestView<'_> {
         (*self).query()
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
-        (*self).header(name)
+    fn header(&self, name: &HeaderName) -> Option<&str> {
+        (*self).header(name.as_str())
     }
 
-    fn each_header(&self, name: &str, each: &mut dyn FnMut(&str)) {
-        self.values(name).for_each(|value| each(&readable(value)));
+    fn each_header(&self, name: &HeaderName, each: &mut dyn FnMut(&str)) {
+        self.values(name.as_str()).for_each(|value| each(&readable(value)));
     }
 }
 

@@ -1,3 +1,5 @@
+use http::HeaderName;
+
 use super::*;
 use crate::config::Limits;
 use crate::http1::head::{Parse, Request, Response};
@@ -13,7 +15,7 @@ const LIMITS: Limits = Limits {
 /// Edits that set these fields.
 fn set(fields: &[(&'static str, &str)]) -> Edits {
     let mut edits = Edits::default();
-    fields.iter().for_each(|(name, value)| edits.set(name, value));
+    fields.iter().for_each(|(name, value)| edits.set(HeaderName::from_static(name), value));
     edits
 }
 
@@ -70,15 +72,15 @@ fn targets_go_on_in_origin_form_and_encoded() {
 #[test]
 fn edits_apply_in_order() {
     let mut edits = Edits::default();
-    edits.append("x-a", b"gone");
-    edits.remove("x-a");
-    edits.append("x-a", b"1");
-    edits.set("x-b", "old");
-    edits.set("x-b", "new");
-    edits.append("x-a", b"2");
-    edits.append("accept", b"more");
-    edits.set("x-c", "gone");
-    edits.remove("x-c");
+    edits.append(HeaderName::from_static("x-a"), b"gone");
+    edits.remove(HeaderName::from_static("x-a"));
+    edits.append(HeaderName::from_static("x-a"), b"1");
+    edits.set(HeaderName::from_static("x-b"), "old");
+    edits.set(HeaderName::from_static("x-b"), "new");
+    edits.append(HeaderName::from_static("x-a"), b"2");
+    edits.append(HeaderName::from_static("accept"), b"more");
+    edits.set(HeaderName::from_static("x-c"), "gone");
+    edits.remove(HeaderName::from_static("x-c"));
     let bytes = "GET / HTTP/1.1\r\nHost: a\r\nX-A: 0\r\nAccept: first\r\nX-B: 0\r\nX-C: 0\r\nX-D: 0\r\n\r\n";
     assert_eq!(
         sent(bytes, &form(&edits)),
@@ -117,7 +119,7 @@ fn framing_and_connection_are_written_anew() {
 #[test]
 fn trailers_are_asked_for_by_name_and_for_one_connection() {
     let mut edits = Edits::default();
-    edits.remove("te");
+    edits.remove(HeaderName::from_static("te"));
     let with = |upgrade| {
         let form = RequestForm { upgrade, trailers: true, ..form(&edits) };
         sent("GET / HTTP/1.1\r\nHost: a\r\nTE: gzip;q=0.5, trailers\r\nConnection: TE\r\n\r\n", &form)
