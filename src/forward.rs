@@ -11,6 +11,7 @@
 )]
 
 mod attempt;
+mod client_watch;
 mod local_reply;
 mod min_body_rate;
 mod request;
@@ -77,7 +78,10 @@ pub trait ClientStream: BodySource + BodySink {
     fn rewind(&mut self);
 
     /// An error if the client has gone. Reads what it sends ahead, as far as there is room.
-    fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()>;
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<Notice>;
+
+    /// Whether the client has gone, even if bytes that it sent before are unread.
+    fn has_gone(&self) -> bool;
 
     /// Checks whether the client's protocol allows this response; the error is the reason.
     fn judge(&self, response: &impl ResponseHead) -> Result<(), String>;
@@ -94,6 +98,15 @@ pub trait ClientStream: BodySource + BodySink {
 
     /// Closes the connection after this request: the client may be hostile, or its further bytes cannot be parsed.
     fn close_behind(&mut self);
+}
+
+/// How it is noticed that a client goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// The task is woken.
+    Wake,
+    /// By asking again ([`ClientStream::has_gone`]): bytes that cannot be read yet are in front of it.
+    Ask,
 }
 
 /// How a request has ended for the client.

@@ -19,7 +19,7 @@ use crate::client::preface::Preface;
 use crate::client::proxy_header::{self, Unidentified};
 use crate::config::{Engine, Listener, ProxyProtocol};
 use crate::exchange::{ClientIdentity, Failed, Failure, OwnListener, RequestScope};
-use crate::forward;
+use crate::forward::{self, Notice};
 use crate::http1::head::{Parse, Refusal, RequestMemory, RequestView};
 use crate::listener_state::client_permits::ClientPermit;
 use crate::listener_state::{ListenerState, TooMany};
@@ -483,18 +483,32 @@ impl Connection {
         }
     }
 
-    /// An error if the client has reset its connection. Reads what it sends ahead, as far as there is room.
-    pub fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+    /// An error if the client has closed its connection. Reads what it sends ahead, as far as there is room.
+    pub fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<Notice> {
         if self.input.is_empty() && self.input.has_memory() {
             self.worker.memory.give_back_buffer(self.input.release());
         }
         while !self.half_closed && !self.input.is_full() {
             match self.worker.memory.poll_read(context, &mut self.stream, &mut self.input) {
-                Poll::Pending => break,
+                Poll::Pending => return Ok(Notice::Wake),
                 Poll::Ready(read) => self.half_closed = read? == 0,
             }
         }
-        Ok(())
+        match self.half_closed {
+            true if !self.may_half_close() => Err(io::Error::other("the client has closed its connection")),
+            true => Ok(Notice::Wake),
+            false => Ok(Notice::Ask),
+        }
+    }
+
+    /// Whether the client has closed its connection, even if bytes that it sent before are unread.
+    pub fn has_gone(&self) -> bool {
+        !self.may_half_close() && self.stream.is_closed_by_peer()
+    }
+
+    /// Whether a client that has closed its side of the connection is served on.
+    fn may_half_close(&self) -> bool {
+        self.listener().is_some_and(|listener| listener.half_close)
     }
 
     /// Whether another request may come: those that arrived before a FIN are answered, too.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::connection::{After, Connection};
 use crate::body::{BodySink, BodySource, Http1Reader, Http1Writer, ReadError};
 use crate::exchange::{ClientIdentity, Edits, RequestScope};
-use crate::forward::{ClientStream, Ending};
+use crate::forward::{ClientStream, Ending, Notice};
 use crate::http1::chunked;
 use crate::http1::head::{RequestMemory, RequestView};
 use crate::http1::write::{self, ResponseForm};
@@ -153,11 +153,15 @@ impl ClientStream for Http1Client<'_> {
     }
 
     /// Reads nothing before the body's end: it would be part of the body.
-    fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<Notice> {
         match self.reader.has_ended(&self.connection.input) {
             true => self.connection.poll_gone(context),
-            false => Ok(()),
+            false => Ok(Notice::Ask),
         }
+    }
+
+    fn has_gone(&self) -> bool {
+        self.connection.has_gone()
     }
 
     fn judge(&self, _response: &impl ResponseHead) -> Result<(), String> {

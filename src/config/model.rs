@@ -180,6 +180,8 @@ pub struct Listener {
     /// The peers whose `X-Forwarded-*` and `Forwarded` fields and PROXY headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     pub proxy_protocol: ProxyProtocol,
+    /// A client that has closed its side of the connection is served on.
+    pub half_close: bool,
     pub paths: PathRules,
     pub limits: Limits,
     pub connections: ConnectionLimits,

@@ -179,6 +179,10 @@ section! {
         /// `trusted_proxies` may begin with it; `require`: all connections must, and come from there. On a unix socket
         /// every peer is trusted.
         proxy_protocol: OrOff<ProxyProtocol> = "off";
+        /// A client of HTTP/1.1 that closes its side of the connection (FIN) while its request is served, or waits, has
+        /// gone: the request is cancelled, and logged with 499. `true`: it gets its response all the same (RFC 9112,
+        /// section 9.6).
+        half_close: Flag = false;
         /// How paths are brought into the form that routes match and endpoints get.
         paths: PathsSection = {};
         /// How large a request may be, and how many connections are served.

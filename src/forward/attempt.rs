@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use http::header;
 
+use super::client_watch::ClientWatch;
 use super::local_reply::{Continue, PendingBody};
 use super::min_body_rate::MinBodyRate;
 use super::request::circumstances;
@@ -62,6 +63,7 @@ pub struct Attempt<'a, C, E> {
     /// When the attempt began, until the first deadline is set from it.
     began: Option<Instant>,
     waits: Waits,
+    client_watch: ClientWatch,
     interim: usize,
 }
 
@@ -84,6 +86,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             uploaded: false,
             rate: MinBodyRate::new(listener.limits.body_rate),
             waits: Waits::Nothing,
+            client_watch: ClientWatch::default(),
             interim: 0,
         }
     }
@@ -192,7 +195,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         if let Poll::Ready(response) = self.endpoint.poll_response(context) {
             return Poll::Ready(response);
         }
-        if self.uploaded {
+        if self.uploaded || self.upload.waits_for == WaitsFor::Sink {
             self.poll_gone(context)?;
         }
         let waits = match self.upload.waits_for {
@@ -231,7 +234,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     }
 
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Result<(), Failed> {
-        let gone = self.client.poll_gone(context);
+        let gone = self.client_watch.poll(context, self.client);
         gone.map_err(|error| Failed::of_client(Failure::ClientGone, error.to_string()))
     }
 
@@ -367,7 +370,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             // The endpoint has answered already, so a broken upload must not cut the response.
             self.uploaded = true;
         }
-        if self.uploaded {
+        if self.uploaded || self.upload.waits_for == WaitsFor::Sink {
             self.poll_gone(context)?;
         }
         let (waits, moved) = match download.waits_for {

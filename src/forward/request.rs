@@ -1,9 +1,12 @@
 //! One request from its head to its record: attempts and local replies, as `exchange` decides.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use super::client_watch::ClientWatch;
 use super::attempt::{Answered, Attempt, Sent};
 use super::{ClientStream, Ending};
 use crate::config;
@@ -19,7 +22,7 @@ use crate::exchange::{
 use crate::message::{RequestFields, Version};
 use crate::pool::{Endpoint, Wait};
 use crate::telemetry::record::Protocol;
-use crate::worker::deadline::Elapsed;
+use crate::worker::deadline::Timer;
 
 /// A request that is being served.
 pub(super) struct Request<'a, C> {
@@ -159,13 +162,9 @@ impl<'a, C: ClientStream> Request<'a, C> {
                 return self.check_protocols();
             }
         }
-        let client = &mut *self.client;
-        let gone = tokio::select! {
-            _ = wait.until_available(limit) => false,
-            () = gone(client) => true,
-        };
+        let waited = ClientWatch::unless_gone(self.client, wait.until_available(limit)).await;
         self.client.tick();
-        if gone { Err(Failure::ClientGone.into()) } else { Ok(()) }
+        waited.map(drop).map_err(|_| Failure::ClientGone.into())
     }
 
     async fn attempt(&mut self) -> Outcome {
@@ -289,29 +288,33 @@ async fn connect(
     Ok(Connection { stream, tls: pool.tls.clone(), opened: Instant::now(), reused: false })
 }
 
-/// Connects within `limit`, and before the request's own deadline.
+/// Connects within `limit`, before the request's own deadline, and unless the client goes.
 async fn in_time<T>(
     client: &mut impl ClientStream,
     connects: impl Future<Output = Result<T, Failed>>,
     limit: Duration,
 ) -> Result<T, Failed> {
-    let timer = client.timer();
-    let connected = match timer.within(limit, connects).await {
-        Ok(connected) => connected,
-        Err(Elapsed) if timer.is_at_bound() => {
-            Err(Failed::new(Failure::RequestDeadline, "waiting for a connection".to_owned()))
+    let (mut watch, mut connects) = (ClientWatch::default(), pin!(connects));
+    client.timer().set(limit);
+    let connected = poll_fn(|context| {
+        if let Poll::Ready(connected) = connects.as_mut().poll(context) {
+            return Poll::Ready(connected);
         }
-        Err(Elapsed) => Err(Failure::ConnectTimeout.into()),
-    };
+        if let Err(error) = watch.poll(context, client) {
+            return Poll::Ready(Err(Failed::of_client(Failure::ClientGone, error.to_string())));
+        }
+        client.timer().poll_passed(context).map(|()| Err(late(client.timer())))
+    })
+    .await;
+    client.timer().clear();
     client.tick();
     connected
 }
 
-/// Returns when the client has gone.
-async fn gone(client: &mut impl ClientStream) {
-    poll_fn(|context| match client.poll_gone(context) {
-        Ok(()) => std::task::Poll::Pending,
-        Err(_) => std::task::Poll::Ready(()),
-    })
-    .await;
+/// The failure when no connection was there in time.
+fn late(timer: &Timer) -> Failed {
+    match timer.is_at_bound() {
+        true => Failed::new(Failure::RequestDeadline, "waiting for a connection".to_owned()),
+        false => Failure::ConnectTimeout.into(),
+    }
 }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{self, SendFlags};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -75,6 +76,17 @@ impl Socket {
             Kernel::Unix(stream) => SockRef::from(stream).peek(&mut byte),
         };
         matches!(peeked, Ok(1..))
+    }
+
+    /// Whether the peer has closed the connection or its side of it, although bytes before that may be unread.
+    pub fn is_closed_by_peer(&self) -> bool {
+        let closed = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut asked = [match &self.kernel {
+            Kernel::Tcp(stream) => PollFd::new(stream, closed),
+            Kernel::Unix(stream) => PollFd::new(stream, closed),
+        }];
+        // An error means that the kernel has no memory for the question.
+        poll(&mut asked, Some(&Timespec::default())).is_ok_and(|count| count > 0)
     }
 
     /// How many unread bytes have arrived.

@@ -60,6 +60,11 @@ impl Stream {
         }
     }
 
+    /// Whether the peer has closed the connection or its side of it, although bytes before that may be unread.
+    pub fn is_closed_by_peer(&self) -> bool {
+        self.socket().is_closed_by_peer()
+    }
+
     /// About how many unread bytes have arrived; with TLS, before they are decrypted.
     pub fn unread(&self) -> usize {
         match self {

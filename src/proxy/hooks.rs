@@ -47,8 +47,7 @@ impl ProxyHttp for Hooks {
         // Not earlier: with the first timeout, Pingora starts a thread that wakes a hundred times a second.
         session.set_read_timeout(Some(timeouts.body));
         session.set_write_timeout(Some(timeouts.write));
-        // A client that half-closes after its request still wants the response (RFC 9112, section 9.6).
-        session.set_abort_on_close(false);
+        session.set_abort_on_close(!exchange.listener().half_close);
         session.set_pipelining_enabled(true);
         ctx.begin(exchange);
         Ok(())

@@ -119,14 +119,14 @@ fn a_slow_reader_is_served_to_the_end() {
     assert_eq!(proxy.record("/long").cause(), "");
 }
 
-/// Fault 29: a client that has said all it has to say, and says so, is answered. Pingora alone takes it for gone.
+/// Fault 29: with `half_close`, a client that has said all it has to say, and says so, is answered.
 #[test]
 fn a_half_closed_client_is_answered() {
     let endpoint = Endpoint::scripted("a", |exchange| {
         thread::sleep(Duration::from_millis(300));
         exchange.answer("a late answer");
     });
-    let mut proxy = Proxy::to([&endpoint]).start();
+    let mut proxy = Proxy::to([&endpoint]).listener("half_close: true").start();
     let mut client = proxy.client();
     client.send("GET /x HTTP/1.1\r\nHost: test.example\r\n\r\n");
     client.half_close();
@@ -170,7 +170,7 @@ fn a_half_closed_upload_is_answered_whole() {
         }
         exchange.send("0\r\n\r\n");
     });
-    let proxy = Proxy::to([&endpoint]).start();
+    let proxy = Proxy::to([&endpoint]).listener("half_close: true").start();
     let mut client = proxy.client();
     client.send("POST /x HTTP/1.1\r\nHost: test.example\r\nContent-Length: 4\r\n\r\nbody");
     client.half_close();
@@ -189,7 +189,7 @@ fn what_was_pipelined_before_a_half_close_is_answered() {
         thread::sleep(Duration::from_millis(50));
         exchange.answer(&target);
     });
-    let proxy = Proxy::to([&endpoint]).start();
+    let proxy = Proxy::to([&endpoint]).listener("half_close: true").start();
     let mut client = proxy.client();
     let request = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: test.example\r\n\r\n");
     client.send([request("/1"), request("/2"), request("/3")].concat());

@@ -14,6 +14,7 @@ mod chaos;
 mod client_faults;
 mod deadlines;
 mod forwarding;
+mod gone_clients;
 mod headers;
 mod health;
 mod paths;

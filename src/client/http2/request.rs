@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::{drain_body, validate};
 use crate::body::{BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
 use crate::exchange::{ClientIdentity, Edits, Failed, Failure, RequestScope};
-use crate::forward::{ClientStream, Ending};
+use crate::forward::{ClientStream, Ending, Notice};
 use crate::http1::write;
 use crate::message::{Framing, Http2Request, Onward, ResponseHead, put_edits};
 use crate::tls::TlsInfo;
@@ -119,7 +119,7 @@ impl Http2Client {
     /// Returns when the client has gone.
     pub async fn gone(&mut self) {
         std::future::poll_fn(|context| match self.poll_gone(context) {
-            Ok(()) => Poll::Pending,
+            Ok(_) => Poll::Pending,
             Err(_) => Poll::Ready(()),
         })
         .await;
@@ -223,12 +223,17 @@ impl ClientStream for Http2Client {
         self.reader.rewind();
     }
 
-    fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> io::Result<Notice> {
         match &mut self.writer {
             _ if self.broken => Err(io::ErrorKind::ConnectionReset.into()),
             Some(writer) => reset(writer.stream().poll_reset(context)),
             None => reset(self.response.poll_reset(context)),
         }
+        .map(|()| Notice::Wake)
+    }
+
+    fn has_gone(&self) -> bool {
+        self.broken
     }
 
     /// A 2xx status would accept the WebSocket over HTTP/2 (RFC 8441, section 5), so it must stand for a 101.

@@ -201,6 +201,7 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
         tls: None,
         redirect_https: section.redirect_https.as_option().and_then(|port| u16::try_from(port.0).ok()),
         hsts: section.hsts.as_option().map(|hsts| strict_transport(hsts).into()),
+        half_close: section.half_close.0,
         h2c: section.h2c.0,
         http2: section.http2.as_option().map(|http2| Http2 {
             max_streams: u32::try_from(http2.max_streams.0).unwrap_or(u32::MAX),

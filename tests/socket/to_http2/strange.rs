@@ -167,7 +167,7 @@ fn pipelined_requests_before_a_half_close_are_answered() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         call.answer("a");
     });
-    let proxy = to(&endpoint).start();
+    let proxy = to(&endpoint).listener("half_close: true").start();
     let mut client = proxy.client();
     client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3));
     client.half_close();
