@@ -4,8 +4,65 @@
 /// variables (WSGI, PHP, Rack) use `_` for both.
 #[inline]
 pub fn same_name(one: &[u8], other: &[u8]) -> bool {
-    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
+}
+
+const fn fold(byte: u8) -> u8 {
+    if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+}
+
+/// Tells quickly of nearly all names that they are not in a set (a Bloom filter). Names that [`same_name`] takes for the
+/// same are one to it.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NameFilter {
+    /// A bit for each length, modulo 64: nearly all names are told by it alone.
+    lengths: u64,
+    /// A bit for each hash.
+    hashes: [u64; 4],
+}
+
+impl NameFilter {
+    pub const fn of(names: &[&str]) -> Self {
+        let (mut filter, mut index) = (Self { lengths: 0, hashes: [0; 4] }, 0);
+        while index < names.len() {
+            filter.insert(names[index].as_bytes());
+            index += 1;
+        }
+        filter
+    }
+
+    pub const fn insert(&mut self, name: &[u8]) {
+        let hash = hash(name);
+        self.lengths |= 1 << (name.len() & 63);
+        self.hashes[(hash >> 6) as usize] |= 1 << (hash & 63);
+    }
+
+    /// Adds all names of another one.
+    pub fn extend(&mut self, other: Self) {
+        self.lengths |= other.lengths;
+        self.hashes.iter_mut().zip(other.hashes).for_each(|(own, others)| *own |= others);
+    }
+
+    /// `false`: the set has no such name.
+    pub const fn may_have(&self, name: &[u8]) -> bool {
+        if self.lengths >> (name.len() & 63) & 1 == 0 {
+            return false;
+        }
+        let hash = hash(name);
+        self.hashes[(hash >> 6) as usize] >> (hash & 63) & 1 != 0
+    }
+}
+
+/// Of the length, the first letter and the last two.
+const fn hash(name: &[u8]) -> u8 {
+    let letters = match name {
+        [first, .., second_last, last] => {
+            let (second_last, last) = (fold(*second_last), fold(*last));
+            fold(*first).wrapping_mul(7) ^ second_last.wrapping_mul(31) ^ last.wrapping_mul(101)
+        }
+        _ => 0,
+    };
+    letters.wrapping_add((name.len() as u8).wrapping_mul(53))
 }
 
 /// Whether a field describes only the connection. `Upgrade` and the other hop-by-hop fields are removed by the edits.
@@ -46,6 +103,20 @@ pub fn is_valid_value(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_has_all_forms_of_its_names() {
+        const NAMES: [&str; 3] = ["x-real-ip", "te", "x-forwarded-for"];
+        let mut filter = NameFilter::of(&NAMES);
+        filter.extend(NameFilter::of(&["close"]));
+        for name in ["X_Real-Ip", "x-real-ip", "TE", "X_FORWARDED_FOR", "Close"] {
+            assert!(filter.may_have(name.as_bytes()), "{name}");
+        }
+        let others =
+            (0..1000).filter(|number| filter.may_have(format!("x-field-{number}").as_bytes())).count();
+        assert!(others < 100, "{others} of 1000");
+        assert!(!NameFilter::default().may_have(b"te"));
+    }
 
     #[test]
     fn names_are_what_they_are_read_as() {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use http::HeaderName;
 
-use crate::header_field::{is_connection_specific, is_framing, is_valid_value};
+use crate::header_field::{NameFilter, is_connection_specific, is_framing, is_valid_value};
 
 /// Fields that belong to one connection (RFC 9110, section 7.6.1). No field is named `Close`, but `Connection: close`
 /// names it.
@@ -42,10 +42,10 @@ pub struct Edits {
     lines: Vec<u8>,
     /// `lines` has lines of edits that are gone.
     torn: bool,
-    /// A bit for each length, modulo 64, of the names in `list`.
-    named: u64,
-    /// The same of all names whose fields are removed or replaced.
-    replacing: u64,
+    /// The names in `list`.
+    named: NameFilter,
+    /// All names whose fields are removed or replaced.
+    replacing: NameFilter,
 }
 
 #[derive(Debug)]
@@ -78,21 +78,22 @@ impl Edits {
         let Self { hop_by_hop, claims, list, lines, torn, named, replacing } = self;
         list.clear();
         lines.clear();
-        (*hop_by_hop, *claims, *torn, *named, *replacing) = (&[], &[], false, 0, 0);
+        (*hop_by_hop, *claims, *torn) = (&[], &[], false);
+        (*named, *replacing) = Default::default();
     }
 
     /// Removes the hop-by-hop fields, except `Upgrade` where the connection is upgraded.
     pub fn remove_hop_by_hop(&mut self, upgrade: bool) {
         let [rest @ .., _] = &HOP_BY_HOP;
         self.hop_by_hop = if upgrade { rest } else { &HOP_BY_HOP };
-        self.replacing |= const { bits(&HOP_BY_HOP) };
+        self.replacing.extend(const { NameFilter::of(&HOP_BY_HOP) });
     }
 
     /// Removes the fields in which proxies describe the client, which anybody can send, except those that are written
     /// afresh.
     pub fn remove_claims(&mut self) {
         self.claims = &CLAIMS;
-        self.replacing |= const { bits(&CLAIMS) };
+        self.replacing.extend(const { NameFilter::of(&CLAIMS) });
     }
 
     /// Removes all fields of that name.
@@ -114,7 +115,7 @@ impl Edits {
     /// Adds a field of that name; none if `value` is invalid.
     pub fn append(&mut self, name: HeaderName, value: &[u8]) {
         if let Some(value) = self.line(&name, |line| line.extend_from_slice(value)) {
-            self.named |= bit(name.as_str());
+            self.named.insert(name.as_str().as_bytes());
             self.list.push(Edit { name, change: Change::Append(value) });
         }
     }
@@ -136,14 +137,14 @@ impl Edits {
     }
 
     fn replace(&mut self, name: HeaderName, change: Change) {
-        let bit = bit(name.as_str());
-        if self.named & bit != 0 {
+        let bytes = name.as_str().as_bytes();
+        if self.named.may_have(bytes) {
             let before = self.list.len();
             self.list.retain(|edit| edit.name != name);
             self.torn |= self.list.len() < before;
         }
-        self.named |= bit;
-        self.replacing |= bit;
+        self.named.insert(bytes);
+        self.replacing.insert(bytes);
         self.list.push(Edit { name, change });
     }
 
@@ -166,9 +167,10 @@ impl Edits {
     /// none.
     pub fn replaced(&self, name: &[u8]) -> impl Iterator<Item = &str> {
         let length = name.len();
-        let possible = self.replacing >> (length & 63) & 1 != 0;
-        let (hop_by_hop, claims, list) =
-            if possible { (self.hop_by_hop, self.claims, &*self.list) } else { Default::default() };
+        let (hop_by_hop, claims, list) = match self.replacing.may_have(name) {
+            true => (self.hop_by_hop, self.claims, &*self.list),
+            false => Default::default(),
+        };
         let named = list.iter().filter(|edit| !matches!(edit.change, Change::Append(_)));
         let all = hop_by_hop.iter().chain(claims).copied().chain(named.map(|edit| edit.name.as_str()));
         all.filter(move |name| name.len() == length)
@@ -177,7 +179,7 @@ impl Edits {
     /// Whether some edit adds a field of that name.
     pub fn gives(&self, name: &HeaderName) -> bool {
         let gives = |edit: &Edit| !matches!(edit.change, Change::Remove) && edit.name == *name;
-        self.named & bit(name.as_str()) != 0 && self.list.iter().any(gives)
+        self.named.may_have(name.as_str().as_bytes()) && self.list.iter().any(gives)
     }
 
     /// The added fields, in order: name, and range of the value in `lines`.
@@ -206,19 +208,6 @@ impl Edits {
             }
         }
     }
-}
-
-const fn bit(name: &str) -> u64 {
-    1 << (name.len() & 63)
-}
-
-const fn bits(names: &[&str]) -> u64 {
-    let (mut bits, mut index) = (0, 0);
-    while index < names.len() {
-        bits |= bit(names[index]);
-        index += 1;
-    }
-    bits
 }
 
 /// Whether engines write that field themselves, for framing and connection, so that no edit may add it.

@@ -37,7 +37,10 @@ impl ClientWatch {
     }
 
     /// Does `work` unless the client goes before.
-    pub async fn unless_gone<T>(client: &mut impl ClientStream, work: impl Future<Output = T>) -> io::Result<T> {
+    pub async fn unless_gone<T>(
+        client: &mut impl ClientStream,
+        work: impl Future<Output = T>,
+    ) -> io::Result<T> {
         let (mut watch, mut work) = (Self::default(), pin!(work));
         poll_fn(|context| match work.as_mut().poll(context) {
             Poll::Ready(done) => Poll::Ready(Ok(done)),

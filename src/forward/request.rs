@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::client_watch::ClientWatch;
 use super::attempt::{Answered, Attempt, Sent};
+use super::client_watch::ClientWatch;
 use super::{ClientStream, Ending};
 use crate::config;
 use crate::endpoint::http1::Http1Endpoint;

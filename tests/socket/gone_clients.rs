@@ -8,14 +8,11 @@ use crate::harness::{
 };
 
 /// How a client goes.
-const WAYS: [fn(Client); 2] = [
-    drop,
-    |mut client| {
-        client.half_close();
-        // It does not read on, and is there until the test ends.
-        std::mem::forget(client);
-    },
-];
+const WAYS: [fn(Client); 2] = [drop, |mut client| {
+    client.half_close();
+    // It does not read on, and is there until the test ends.
+    std::mem::forget(client);
+}];
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: test.example\r\n\r\n")
@@ -56,7 +53,9 @@ fn while_the_endpoint_works() {
     let requests: [fn(&str, &str) -> String; 4] = [
         |target, _| get(target),
         |target, fields| format!("POST {target} {fields}Content-Length: 4\r\n\r\nbody"),
-        |target, fields| format!("POST {target} {fields}Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"),
+        |target, fields| {
+            format!("POST {target} {fields}Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n")
+        },
         |target, _| large_post(target),
     ];
     for (number, go) in WAYS.into_iter().enumerate() {
