@@ -10,7 +10,8 @@ use h2::Reason;
 
 use super::to;
 use crate::harness::frames::{
-    DATA, END_HEADERS, FrameClient, GOAWAY, HEADERS, RST_STREAM, SETTINGS, WHOLE, field, frame, setting,
+    DATA, END_HEADERS, FrameClient, GOAWAY, HEADERS, RST_STREAM, SETTINGS, WHOLE, WINDOW_UPDATE, field,
+    frame, setting,
 };
 use crate::harness::http2::{connect, get_of, runtime};
 use crate::harness::http2_endpoint::Http2Endpoint;
@@ -203,6 +204,9 @@ fn no_byte_of_a_body_is_lost_at_a_retry() {
         while let Some(data) = client.next_of(DATA) {
             // By now, there is more that has not been read.
             thread::sleep(Duration::from_millis(30));
+            // What came before the other side knew of the small window would otherwise use up the connection's.
+            let taken = u32::try_from(data.payload.len()).unwrap();
+            client.send(frame(WINDOW_UPDATE, 0, 0, taken.to_be_bytes()));
             client.send(frame(RST_STREAM, 0, data.stream, 2_u32.to_be_bytes()));
         }
     });
