@@ -5,17 +5,40 @@
 
 use std::borrow::Cow;
 
-/// Appends a JSON string, quotes included.
-pub fn json(out: &mut Vec<u8>, text: &str) {
+/// Appends a JSON string, quotes included. Bytes that are not UTF-8 become text: `\xfc`.
+pub fn json(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
     out.push(b'"');
-    escape(out, text, |c| is_hostile(c) || c == '"' || c == '\\', json_char);
+    escape_bytes(out, text.as_ref(), json_text, b"\\\\x");
     out.push(b'"');
 }
 
-/// Appends text for people: hostile characters become `\n`, `\x1b` or `\u{202e}`; a backslash is doubled, so that no
-/// escape can be forged.
-pub fn text(out: &mut Vec<u8>, text: &str) {
+fn json_text(out: &mut Vec<u8>, text: &str) {
+    escape(out, text, |c| is_hostile(c) || c == '"' || c == '\\', json_char);
+}
+
+/// Appends text for people: hostile characters become `\n`, `\x1b` or `\u{202e}`, bytes that are not UTF-8 `\xfc`; a
+/// backslash is doubled, so that no escape can be forged.
+pub fn text(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
+    escape_bytes(out, text.as_ref(), plain_text, b"\\x");
+}
+
+fn plain_text(out: &mut Vec<u8>, text: &str) {
     escape(out, text, |c| is_hostile(c) || c == '\\', text_char);
+}
+
+/// Escapes the text with `escape`, and writes bytes that are not UTF-8 as two hex digits behind `mark`.
+fn escape_bytes(out: &mut Vec<u8>, text: &[u8], escape: fn(&mut Vec<u8>, &str), mark: &[u8]) {
+    // Nearly all texts are plain ASCII. This test has no branches, so that the compiler vectorizes it.
+    if !text.iter().fold(false, |found, byte| found | !plain(*byte)) {
+        return out.extend_from_slice(text);
+    }
+    for chunk in text.utf8_chunks() {
+        escape(out, chunk.valid());
+        for byte in chunk.invalid() {
+            out.extend_from_slice(mark);
+            hex(out, u32::from(*byte), 2, LOWER);
+        }
+    }
 }
 
 /// As [`text`], into a `String`.
@@ -54,8 +77,8 @@ fn escaped(text: &str, special: fn(char) -> bool, write: fn(&mut Vec<u8>, char))
 }
 
 /// Appends text escaped as nginx does by default: `"`, `\`, and every byte that is not printable ASCII as `\xXX`.
-pub fn combined(out: &mut Vec<u8>, text: &str) {
-    for &byte in text.as_bytes() {
+pub fn combined(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
+    for &byte in text.as_ref() {
         if plain(byte) {
             out.push(byte);
         } else {
@@ -114,11 +137,6 @@ fn plain(byte: u8) -> bool {
 }
 
 fn escape(out: &mut Vec<u8>, text: &str, special: fn(char) -> bool, write: fn(&mut Vec<u8>, char)) {
-    // Nearly all texts are plain ASCII. This test has no branches, so that the compiler vectorizes it.
-    if !text.bytes().fold(false, |found, byte| found | !plain(byte)) {
-        out.extend_from_slice(text.as_bytes());
-        return;
-    }
     let mut from = 0;
     for (at, c) in text.char_indices().filter(|&(_, c)| special(c)) {
         out.extend_from_slice(&text.as_bytes()[from..at]);
@@ -174,7 +192,13 @@ fn hex(out: &mut Vec<u8>, value: u32, digits: u32, alphabet: &[u8; 16]) {
 mod tests {
     use super::*;
 
-    fn run(escape: fn(&mut Vec<u8>, &str), input: &str) -> String {
+    fn run<'a>(escape: fn(&mut Vec<u8>, &'a str), input: &'a str) -> String {
+        let mut out = Vec::new();
+        escape(&mut out, input);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    fn run_bytes<'a>(escape: fn(&mut Vec<u8>, &'a [u8]), input: &'a [u8]) -> String {
         let mut out = Vec::new();
         escape(&mut out, input);
         String::from_utf8(out).expect("UTF-8")
@@ -186,6 +210,14 @@ mod tests {
         assert_eq!(run(json, input), r#""a\nb\u001b[31m\u009b\u202e\"\\é\u007f""#);
         assert_eq!(run(text, input), r#"a\nb\x1b[31m\u{009b}\u{202e}"\\é\x7f"#);
         assert_eq!(run(combined, input), r"a\x0Ab\x1B[31m\xC2\x9B\xE2\x80\xAE\x22\x5C\xC3\xA9\x7F");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown() {
+        let input = b"J\xfcrgen \xc3\xa9 \xe2\x80\"";
+        assert_eq!(run_bytes(json, input), r#""J\\xfcrgen é \\xe2\\x80\"""#);
+        assert_eq!(run_bytes(text, input), r#"J\xfcrgen é \xe2\x80""#);
+        assert_eq!(run_bytes(combined, input), r"J\xFCrgen \xC3\xA9 \xE2\x80\x22");
     }
 
     #[test]

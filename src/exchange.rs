@@ -104,7 +104,7 @@ pub struct Arrival<'a, H> {
     pub tls_info: Option<Arc<TlsInfo>>,
     pub protocol: Protocol,
     /// The request target as sent.
-    pub target: &'a str,
+    pub target: &'a [u8],
     /// The client wants to speak another protocol on this connection (WebSocket).
     pub upgrade: bool,
     /// The process has no memory for another request.
@@ -151,12 +151,12 @@ impl Exchange {
         let request_id = RequestId::of(head);
         let text = TextParts {
             method: head.method(),
-            host: head.authority(),
+            host: host_to_log(head),
             target: arrival.target,
             request_id: request_id.as_str(),
             user_agent: head.header(&header::USER_AGENT).unwrap_or_default(),
             referer: head.header(&header::REFERER).unwrap_or_default(),
-            accept: head.header(&header::ACCEPT).unwrap_or_default(),
+            accept: head.header_text(&header::ACCEPT).unwrap_or_default(),
         };
         let record = Record {
             time: arrival.time,
@@ -218,7 +218,7 @@ impl Exchange {
         if self.short_of_memory {
             return Err(Failure::MemoryShort);
         }
-        self.size = HeadSize::of(self.record.text.target(), fields);
+        self.size = HeadSize::of(self.record.text.parts().target.len(), fields);
         self.size.fits(&self.listener().limits)?;
         if head.authority().is_empty() && self.record.protocol != Protocol::Http10 {
             return Err(Failure::MissingHost);
@@ -248,7 +248,8 @@ impl Exchange {
         self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
         self.size.fits_route(&route.limits)?;
         self.body_limit = limits::of_body(&route.limits, &self.listener().limits);
-        let announced = head.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        let announced =
+            head.header_text(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         if announced.is_some_and(|length| self.body_limit.is_some_and(|limit| length > limit)) {
             return Err(Failure::BodyTooLarge);
         }
@@ -506,6 +507,14 @@ impl Exchange {
         if let Some(open) = &self.open {
             open.lease.received(bytes as u64);
         }
+    }
+}
+
+/// The host that a request asks for; of a refused head also what no authority can be.
+fn host_to_log(head: &impl RequestHead) -> &[u8] {
+    match head.authority() {
+        "" => head.header(&header::HOST).unwrap_or_default(),
+        authority => authority.as_bytes(),
     }
 }
 

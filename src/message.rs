@@ -19,7 +19,7 @@ pub trait RequestFields: RequestHead {
     fn framing(&self) -> Framing;
 
     /// The target as sent, for the log.
-    fn target(&self) -> &str;
+    fn target(&self) -> &[u8];
 
     /// Name and value of each field, in order; over HTTP/2 the host is in `authority`, and not necessarily among them.
     fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])>;

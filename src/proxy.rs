@@ -56,7 +56,7 @@ impl Hooks {
                 Version::HTTP_11 => Protocol::Http11,
                 _ => Protocol::Http10,
             },
-            target: &String::from_utf8_lossy(request.raw_path()),
+            target: request.raw_path(),
             upgrade: session.is_upgrade_req(),
             short_of_memory: self.lifecycle.is_short_of_memory(),
             now: Instant::now(),

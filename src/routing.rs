@@ -35,7 +35,7 @@ pub use shadowed::shadowed_routes;
 
 use std::borrow::Cow;
 
-use http::{HeaderName, header};
+use http::{HeaderName, HeaderValue, header};
 
 /// Read access to a request's head, independent of the engine and of the HTTP version.
 ///
@@ -48,24 +48,29 @@ pub trait RequestHead {
     /// The path without query: as sent, until the engine replaces it by its normal form (see [`path`]).
     fn path(&self) -> &str;
     fn query(&self) -> Option<&str>;
-    /// The first field of that name; `None` also if its value is not visible ASCII.
-    fn header(&self, name: &HeaderName) -> Option<&str>;
+    /// The values of all fields of that name, in order.
+    fn values<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]>;
 
-    /// Calls `each` with the value of every field of that name, in order, as [`readable`] text.
-    fn each_header(&self, name: &HeaderName, each: &mut dyn FnMut(&str)) {
-        if let Some(value) = self.header(name) {
-            each(value);
-        }
+    /// The value of the first field of that name.
+    fn header(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.values(name).next()
     }
-}
 
-/// A field's value as text, with `?` for each byte that is not visible ASCII: one bad element must not make the whole
-/// list (of `X-Forwarded-For`, say) unreadable.
-pub fn readable(value: &[u8]) -> Cow<'_, str> {
-    let shown = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
-    match str::from_utf8(value) {
-        Ok(text) if value.iter().all(|byte| shown(*byte)) => Cow::Borrowed(text),
-        _ => value.iter().map(|byte| if shown(*byte) { char::from(*byte) } else { '?' }).collect(),
+    /// The first value as text; `None` also where it is not UTF-8.
+    fn header_text(&self, name: &HeaderName) -> Option<&str> {
+        str::from_utf8(self.header(name)?).ok()
+    }
+
+    /// All fields of that name as one, as an endpoint may read them: joined by commas (RFC 9110, section 5.3), cookies
+    /// by semicolons (RFC 9113, section 8.2.3).
+    fn joined(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
+        let mut values = self.values(name);
+        let first = values.next()?;
+        let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };
+        let between: &[u8] = if *name == header::COOKIE { b"; " } else { b", " };
+        let mut joined = [first, between, second].concat();
+        values.for_each(|value| joined.extend([between, value].into_iter().flatten()));
+        Some(Cow::Owned(joined))
     }
 }
 
@@ -77,7 +82,7 @@ impl RequestHead for http::request::Parts {
     fn authority(&self) -> &str {
         match self.uri.authority() {
             Some(authority) => authority.as_str(),
-            None => self.header(&header::HOST).unwrap_or(""),
+            None => self.header_text(&header::HOST).unwrap_or(""),
         }
     }
 
@@ -89,11 +94,11 @@ impl RequestHead for http::request::Parts {
         self.uri.query()
     }
 
-    fn header(&self, name: &HeaderName) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+    fn values<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
     }
 
-    fn each_header(&self, name: &HeaderName, each: &mut dyn FnMut(&str)) {
-        self.headers.get_all(name).iter().for_each(|value| each(&readable(value.as_bytes())));
+    fn header(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.headers.get(name).map(HeaderValue::as_bytes)
     }
 }

@@ -134,7 +134,7 @@ pub fn begin(
         identity: ClientIdentity::Peer(client.clone()),
         tls_info: None,
         protocol: Protocol::Http11,
-        target: "/items/1?q=a",
+        target: b"/items/1?q=a",
         upgrade: false,
         short_of_memory: false,
         now: times.now,

@@ -46,8 +46,8 @@ impl RequestHead for Asked<'_> {
         self.query
     }
 
-    fn header(&self, _name: &http::HeaderName) -> Option<&str> {
-        None
+    fn values<'a>(&'a self, _name: &http::HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        std::iter::empty()
     }
 }
 

@@ -535,7 +535,7 @@ impl RequestHead for TestRequest {
 
     fn authority(&self) -> &str {
         // A `Host` field that the test sets overrides the host of its URL.
-        self.header(&header::HOST).unwrap_or(&self.authority)
+        self.header_text(&header::HOST).unwrap_or(&self.authority)
     }
 
     fn path(&self) -> &str {
@@ -546,8 +546,8 @@ impl RequestHead for TestRequest {
         self.query.as_deref()
     }
 
-    fn header(&self, name: &HeaderName) -> Option<&str> {
-        let (_, value) = self.headers.iter().find(|(other, _)| other == name)?;
-        value.to_str().ok()
+    fn values<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        let named = self.headers.iter().filter(move |(other, _)| other == name);
+        named.map(|(_, value)| value.as_bytes())
     }
 }

@@ -4,6 +4,7 @@
 //! believed, and their lists appended to. Where a PROXY header names the client, it is the client's address that must
 //! be trusted: a TCP balancer does not see the fields that it forwards.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::{HeaderName, header};
@@ -53,7 +54,7 @@ impl RequestSender {
             return Self { identity, before: None, trusted, scheme: hop, hop };
         }
         let before = first_untrusted(trusted_proxies, head).map(ClientAddress::of_ip);
-        let scheme = match head.header(&X_FORWARDED_PROTO) {
+        let scheme = match head.header_text(&X_FORWARDED_PROTO) {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
             Some(_) => "http",
             None => hop,
@@ -81,7 +82,7 @@ impl RequestSender {
             text.extend_from_slice(self.identity.address().ip_text().unwrap_or("unknown").as_bytes());
         });
         edits.set(X_FORWARDED_PROTO, self.scheme);
-        match self.trusted.then(|| head.header(&X_FORWARDED_HOST)).flatten().unwrap_or(host) {
+        match self.trusted.then(|| head.header_text(&X_FORWARDED_HOST)).flatten().unwrap_or(host) {
             "" => edits.remove(X_FORWARDED_HOST),
             host => edits.set(X_FORWARDED_HOST, host),
         }
@@ -98,13 +99,13 @@ impl RequestSender {
     /// Begins a list with the values that a trusted sender has sent under that name.
     fn believed(&self, list: &mut Vec<u8>, head: &impl RequestHead, name: &HeaderName) {
         if self.trusted {
-            head.each_header(name, &mut |value| {
+            for value in head.values(name).map(readable) {
                 let value = value.trim();
                 if !value.is_empty() {
                     list.extend_from_slice(value.as_bytes());
                     list.extend_from_slice(b", ");
                 }
-            });
+            }
         }
     }
 }
@@ -112,7 +113,7 @@ impl RequestSender {
 /// Walks X-Forwarded-For from the right, where the trusted proxies wrote, to the first address that is not theirs.
 fn first_untrusted(trusted_proxies: &[IpNet], head: &impl RequestHead) -> Option<IpAddr> {
     let mut chain: Vec<IpAddr> = Vec::new();
-    head.each_header(&X_FORWARDED_FOR, &mut |value| {
+    for value in head.values(&X_FORWARDED_FOR).map(readable) {
         for entry in value.split(',') {
             match address(entry.trim()) {
                 Some(ip) => chain.push(ip),
@@ -120,9 +121,19 @@ fn first_untrusted(trusted_proxies: &[IpNet], head: &impl RequestHead) -> Option
                 None => chain.clear(),
             }
         }
-    });
+    }
     let outside = chain.iter().rev().find(|ip| !contains(trusted_proxies, **ip));
     outside.or(chain.first()).copied()
+}
+
+/// A field's value as text, with `?` for each byte that is not visible ASCII: one bad element must not make the whole
+/// list unreadable.
+fn readable(value: &[u8]) -> Cow<'_, str> {
+    let shown = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
+    match str::from_utf8(value) {
+        Ok(text) if value.iter().all(|byte| shown(*byte)) => Cow::Borrowed(text),
+        _ => value.iter().map(|byte| if shown(*byte) { char::from(*byte) } else { '?' }).collect(),
+    }
 }
 
 /// An address with or without port or brackets.

@@ -53,13 +53,13 @@ enum Code {
 /// Whether a request over HTTP/2 is gRPC. gRPC-Web is not: it has its status in the body.
 fn is_grpc(head: &impl RequestHead) -> bool {
     let content_type = head.header(&header::CONTENT_TYPE).unwrap_or_default();
-    let rest = content_type.get(..16).filter(|begin| begin.eq_ignore_ascii_case("application/grpc"));
-    rest.is_some() && matches!(content_type.as_bytes().get(16), None | Some(b'+' | b';' | b' '))
+    let rest = content_type.get(..16).filter(|begin| begin.eq_ignore_ascii_case(b"application/grpc"));
+    rest.is_some() && matches!(content_type.get(16), None | Some(b'+' | b';' | b' '))
 }
 
 /// The client's `grpc-timeout`: at most eight digits and a unit.
 fn timeout(head: &impl RequestHead) -> Option<Duration> {
-    let text = head.header(&TIMEOUT)?;
+    let text = head.header_text(&TIMEOUT)?;
     let (amount, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let is_amount = (1..=8).contains(&amount.len()) && amount.bytes().all(|byte| byte.is_ascii_digit());
     let amount: u64 = amount.parse().ok().filter(|_| is_amount)?;

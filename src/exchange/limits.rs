@@ -12,10 +12,10 @@ pub(super) struct HeadSize {
 }
 
 impl HeadSize {
-    /// `fields` gives the size of each header field, as sent.
-    pub(super) fn of(target: &str, fields: impl Iterator<Item = usize>) -> Self {
+    /// `target` is the length of the target, `fields` gives the size of each header field, as sent.
+    pub(super) fn of(target: usize, fields: impl Iterator<Item = usize>) -> Self {
         let (count, bytes) = fields.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
-        Self { target: target.len(), count, bytes }
+        Self { target, count, bytes }
     }
 
     pub(super) fn fits(&self, limits: &Limits) -> Result<(), Failure> {

@@ -23,7 +23,7 @@ pub enum RequestId<'a> {
 
 impl<'a> RequestId<'a> {
     pub fn of(head: &'a impl RequestHead) -> Self {
-        match head.header(&NAME) {
+        match head.header_text(&NAME) {
             Some(id) if is_well_formed(id) => Self::Sent(id),
             _ => Self::New(new()),
         }

@@ -46,7 +46,7 @@ fn begin(snapshot: &Arc<Snapshot>, head: &http::request::Parts) -> Exchange {
         identity: ClientIdentity::Peer(ClientAddress::inet(([192, 0, 2, 1], 4000).into())),
         tls_info: None,
         protocol: Protocol::Http11,
-        target: &target,
+        target: target.as_bytes(),
         upgrade: false,
         short_of_memory: false,
         now: Instant::now(),

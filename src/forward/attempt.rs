@@ -147,7 +147,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     fn client_expects_continue(&self) -> bool {
         let head = self.client.request();
         let expects =
-            head.header(&header::EXPECT).is_some_and(|expect| expect.eq_ignore_ascii_case("100-continue"));
+            head.header(&header::EXPECT).is_some_and(|expect| expect.eq_ignore_ascii_case(b"100-continue"));
         expects
             && head.version() != Version::Http10
             && head.framing() != Framing::None

@@ -151,15 +151,26 @@ impl Fields {
         self.lines.iter().map(|line| (line.name.of(bytes), line.value.of(bytes)))
     }
 
-    /// `false`: no field has a name of that length, so there is none of that name.
-    pub(super) fn may_have(&self, name: &str) -> bool {
-        self.lengths >> (name.len() & 63) & 1 != 0
+    /// The values of that name, in order.
+    pub(super) fn named<'a, 'n>(
+        &'a self,
+        bytes: &'a [u8],
+        name: &'n [u8],
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.spans(bytes, name).map(|value| value.of(bytes))
     }
 
-    /// The first value of that name.
+    /// Where the first value of that name is.
     pub(super) fn find(&self, bytes: &[u8], name: &[u8]) -> Option<Span> {
-        let named = |line: &&Line| line.name.of(bytes).eq_ignore_ascii_case(name);
-        self.lines.iter().find(named).map(|line| line.value)
+        self.spans(bytes, name).next()
+    }
+
+    fn spans<'a, 'n>(&'a self, bytes: &'a [u8], name: &'n [u8]) -> impl Iterator<Item = Span> + use<'a, 'n> {
+        // Where no field has a name of that length, there is none of that name.
+        let may_have = self.lengths >> (name.len() & 63) & 1 != 0;
+        let lines = if may_have { &*self.lines } else { &[] };
+        let named = lines.iter().filter(move |line| line.name.of(bytes).eq_ignore_ascii_case(name));
+        named.map(|line| line.value)
     }
 
     /// The lines with the bytes that they lie in.

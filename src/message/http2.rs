@@ -109,12 +109,12 @@ impl RequestHead for &Http2Request {
         self.parts.query()
     }
 
-    fn header(&self, name: &HeaderName) -> Option<&str> {
-        self.parts.header(name)
+    fn values<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        self.parts.values(name)
     }
 
-    fn each_header(&self, name: &HeaderName, each: &mut dyn FnMut(&str)) {
-        self.parts.each_header(name, each);
+    fn header(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.parts.header(name)
     }
 }
 
@@ -127,8 +127,8 @@ impl RequestFields for &Http2Request {
         self.framing
     }
 
-    fn target(&self) -> &str {
-        self.parts.uri.path_and_query().map_or("", |target| target.as_str())
+    fn target(&self) -> &[u8] {
+        self.parts.uri.path_and_query().map_or(b"", |target| target.as_str().as_bytes())
     }
 
     fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {

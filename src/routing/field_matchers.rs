@@ -7,11 +7,11 @@ use super::matching::{HeaderMatch, QueryMatch, ValueMatch};
 use crate::percent;
 
 pub(super) fn header_holds(condition: &HeaderMatch, head: &impl RequestHead) -> bool {
-    match (head.header(&condition.name), &condition.value) {
-        (None, _) => false,
-        (Some(_), ValueMatch::Present) => true,
-        (Some(value), ValueMatch::Exact(expected)) => value == expected,
-        (Some(value), ValueMatch::Regex(regex)) => regex.is_match(value),
+    let Some(value) = head.joined(&condition.name) else { return false };
+    match &condition.value {
+        ValueMatch::Present => true,
+        ValueMatch::Exact(expected) => *value == *expected.as_bytes(),
+        ValueMatch::Regex(regex) => regex.is_match(value),
     }
 }
 
@@ -25,7 +25,7 @@ pub(super) fn query_holds(condition: &QueryMatch, query: Option<&str>) -> bool {
     match &condition.value {
         ValueMatch::Present => true,
         ValueMatch::Exact(expected) => decoded(value).eq(expected.bytes()),
-        ValueMatch::Regex(regex) => regex.is_match(&decoded_text(value)),
+        ValueMatch::Regex(regex) => regex.is_match(decoded_bytes(value)),
     }
 }
 
@@ -45,12 +45,11 @@ fn decoded(part: &str) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
-fn decoded_text(part: &str) -> Cow<'_, str> {
+fn decoded_bytes(part: &str) -> Cow<'_, [u8]> {
     if part.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
-        let bytes: Vec<u8> = decoded(part).collect();
-        Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+        Cow::Owned(decoded(part).collect())
     } else {
-        Cow::Borrowed(part)
+        Cow::Borrowed(part.as_bytes())
     }
 }
 

@@ -57,8 +57,8 @@ impl Regex {
     }
 
     /// Whether the text has a match anywhere.
-    pub fn is_match(&self, text: &str) -> bool {
-        self.0.regex.is_match(text)
+    pub fn is_match(&self, text: impl AsRef<[u8]>) -> bool {
+        self.0.regex.is_match(text.as_ref())
     }
 
     /// The memory that it takes, without the caches of threads.

@@ -232,11 +232,12 @@ fn path_matches(pattern: Option<&PathPattern>, path: &str) -> bool {
 
 fn rest_matches(matches: &RouteMatch, head: &TestRequest) -> bool {
     let method = matches.methods.is_empty() || matches.methods.contains(&head.method);
-    let headers = matches.headers.iter().all(|wanted| match (head.header(&wanted.name), &wanted.value) {
-        (Some(value), ValueMatch::Exact(exact)) => value == exact,
-        (Some(_), _) => true,
-        (None, _) => false,
-    });
+    let headers =
+        matches.headers.iter().all(|wanted| match (head.header_text(&wanted.name), &wanted.value) {
+            (Some(value), ValueMatch::Exact(exact)) => value == exact,
+            (Some(_), _) => true,
+            (None, _) => false,
+        });
     let pairs: Vec<&str> = head.query.iter().flat_map(|query| query.split('&')).collect();
     let query = matches.query.iter().all(|wanted| {
         let first = pairs.iter().find_map(|pair| pair.strip_prefix(&format!("{}=", wanted.name)));

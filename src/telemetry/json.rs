@@ -66,13 +66,13 @@ impl<'a> Object<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn string(&mut self, key: Key, value: &str) {
+    pub(super) fn string(&mut self, key: Key, value: impl AsRef<[u8]>) {
         escape::json(self.key(key), value);
     }
 
     /// Writes nothing for `None`.
     #[inline(always)]
-    pub(super) fn optional(&mut self, key: Key, value: Option<&str>) {
+    pub(super) fn optional(&mut self, key: Key, value: Option<impl AsRef<[u8]>>) {
         if let Some(value) = value {
             self.string(key, value);
         }

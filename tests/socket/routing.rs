@@ -1,5 +1,8 @@
 //! Routes from end to end: which request comes to which pool.
 
+use http::HeaderValue;
+
+use crate::harness::http2::{self, connect, get_of, runtime};
 use crate::harness::{Endpoint, Proxy, ProxyBuilder};
 
 /// A request, and the pool that gets it; "" for none.
@@ -180,4 +183,71 @@ fn the_short_form() {
     let mut answers: Vec<String> = (0..4).map(|_| proxy.get("/").expect(200).text().to_owned()).collect();
     answers.sort();
     assert_eq!(answers, ["a", "a", "b", "b"]);
+}
+
+/// Values are bytes, whatever they mean; and fields of one name are one value, as an endpoint may read them.
+#[test]
+fn values_are_bytes_and_lines_are_joined() {
+    let (_endpoints, builder) = routed(
+        &["traced", "named", "umlaut", "beta", "admin", "two", "rest"],
+        &[
+            "name: traced, match: { headers: { X-Trace: { present: true } } }, pool: traced",
+            "name: named, match: { headers: { X-Name: jürgen } }, pool: named",
+            "name: umlaut, match: { headers: { X-Name: { regex: '(?-u)^j\\xfcrgen$' } } }, pool: umlaut",
+            "name: beta, match: { headers: { Cookie: { regex: '(^|; )beta=1(;|$)' } } }, pool: beta",
+            "name: admin, match: { headers: { X-Role: { regex: admin } } }, pool: admin",
+            "name: two, match: { headers: { X-List: 'a, b' } }, pool: two",
+            "name: rest, pool: rest",
+        ],
+    );
+    let proxy = builder.listener("h2c: true").start();
+    let cases: &[(&[(&str, &[u8])], &str)] = &[
+        (&[("x-trace", b"\xfc")], "traced"),
+        (&[("x-trace", b"\xe2\x82\xac")], "traced"),
+        (&[("x-trace", b"")], "traced"),
+        (&[("x-name", "jürgen".as_bytes())], "named"),
+        (&[("x-name", b"j\xfcrgen")], "umlaut"),
+        (&[("x-name", b"j\xe4rgen")], "rest"),
+        (&[("cookie", b"n=J\xfcrgen; beta=1")], "beta"),
+        (&[("cookie", b"a=1"), ("cookie", b"beta=1")], "beta"),
+        (&[("cookie", b"a=1"), ("cookie", b"beta=12")], "rest"),
+        (&[("x-role", b"user"), ("x-role", b"admin")], "admin"),
+        (&[("x-list", b"a"), ("x-other", b"c"), ("x-list", b"b")], "two"),
+        (&[("x-list", b"a")], "rest"),
+    ];
+    let runtime = runtime();
+    let over_http2 = runtime.block_on(connect(&proxy.address()));
+    let mut client = proxy.client();
+    for (fields, pool) in cases {
+        let mut request = get_of("/");
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n");
+        for (name, value) in *fields {
+            client.send([name.as_bytes(), b": ", value, b"\r\n"].concat());
+            request.headers_mut().append(*name, HeaderValue::from_bytes(value).unwrap());
+        }
+        client.send("\r\n");
+        assert_eq!(client.response().expect(200).text(), *pool, "{fields:?}");
+        let answer = runtime.block_on(http2::request(&over_http2, request, &[]));
+        assert_eq!(answer.body, pool.as_bytes(), "{fields:?} over HTTP/2");
+    }
+}
+
+/// What a client sends is logged, whatever it is; what is not text is escaped.
+#[test]
+fn bytes_of_any_kind_are_logged() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    client
+        .send(b"GET /agent HTTP/1.1\r\nHost: x\r\nUser-Agent: J\xfcrgen/1\r\nReferer: \xe2\x82\xac\r\n\r\n");
+    client.response().expect(200);
+    let record = proxy.record("/agent");
+    assert_eq!((record.text("user_agent"), record.text("referer")), ("J\\xfcrgen/1", "€"));
+    client.send(b"GET /\xfc HTTP/1.1\r\nHost: \xfc.example\r\n\r\n");
+    client.response().expect(400);
+    assert_eq!(proxy.record("/\\xfc").text("cause"), "bad_request");
+    let mut client = proxy.client();
+    client.send(b"GET /host HTTP/1.1\r\nHost: \xfc.example\r\n\r\n");
+    client.response().expect(400);
+    assert_eq!(proxy.record("/host").text("host"), "\\xfc.example");
 }

@@ -19,18 +19,18 @@ pub fn by_codec(shared: &Shared, frame: SentFrame) {
             (Failure::BadRequest, "malformed HTTP/2 request, or one too many: it was reset")
         }
     };
-    log(shared, &Unread, "", failure, Some(detail));
+    log(shared, &Unread, b"", failure, Some(detail));
 }
 
 /// A request that its client has reset before it got a permit.
-pub fn gone(shared: &Rc<Shared>, head: &impl RequestHead, target: &str) {
+pub fn gone(shared: &Rc<Shared>, head: &impl RequestHead, target: &[u8]) {
     log(shared, head, target, Failure::ClientGone, None);
 }
 
 fn log(
     shared: &Shared,
     head: &impl RequestHead,
-    target: &str,
+    target: &[u8],
     failure: Failure,
     detail: Option<&'static str>,
 ) {
@@ -85,7 +85,7 @@ impl RequestHead for Unread {
         None
     }
 
-    fn header(&self, _name: &http::HeaderName) -> Option<&str> {
-        None
+    fn values<'a>(&'a self, _name: &http::HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        std::iter::empty()
     }
 }

@@ -12,7 +12,7 @@ use crate::config::Limits;
 use crate::exchange::Failure;
 use crate::message::{Framing, RequestFields, Version, put_field};
 use crate::part::Part;
-use crate::routing::{RequestHead, readable};
+use crate::routing::RequestHead;
 
 const METHOD_MAX: usize = 32;
 const VERSION_LENGTH: usize = "HTTP/1.1".len();
@@ -333,9 +333,9 @@ impl<'a> RequestView<'a> {
         self.part(self.head.method)
     }
 
-    /// The target as sent; "" where it is not UTF-8, which only a refused head can have.
-    pub fn target(self) -> &'a str {
-        self.part(self.head.written_target)
+    /// The target as sent.
+    pub fn target(self) -> &'a [u8] {
+        self.head.written_target.of(self.bytes)
     }
 
     pub fn version(self) -> Version {
@@ -346,9 +346,7 @@ impl<'a> RequestView<'a> {
     pub fn authority(self) -> &'a str {
         match (self.head.target.authority, self.head.host) {
             (target, _) if !target.is_empty() => self.part(target),
-            (_, host) if !host.is_empty() => self.part(host),
-            // A refused head may have a host that has not been recorded.
-            _ => self.header("host").unwrap_or(""),
+            (_, host) => self.part(host),
         }
     }
 
@@ -381,20 +379,14 @@ impl<'a> RequestView<'a> {
         self.head.fields.iter(self.bytes)
     }
 
-    /// The values of all fields of that name.
+    /// The values of all fields of that name, in order.
     pub fn values(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let named = self.fields().filter(move |(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
-        named.map(|(_, value)| value)
+        self.head.fields.named(self.bytes, name.as_bytes())
     }
 
-    /// The first field of that name, as text where it is visible ASCII.
-    pub fn header(self, name: &str) -> Option<&'a str> {
-        if !self.head.fields.may_have(name) {
-            return None;
-        }
-        let value = self.head.fields.find(self.bytes, name.as_bytes())?;
-        // ASCII is enough: control bytes have been refused.
-        if self.text.is_empty() { visible(value.of(self.bytes)) } else { Some(self.part(value)) }
+    /// The value of the first field of that name.
+    pub fn header(self, name: &str) -> Option<&'a [u8]> {
+        self.values(name).next()
     }
 
     /// The size of each field line, with its end.
@@ -450,12 +442,8 @@ impl RequestHead for RequestView<'_> {
         (*self).query()
     }
 
-    fn header(&self, name: &HeaderName) -> Option<&str> {
-        (*self).header(name.as_str())
-    }
-
-    fn each_header(&self, name: &HeaderName, each: &mut dyn FnMut(&str)) {
-        self.values(name.as_str()).for_each(|value| each(&readable(value)));
+    fn values<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        (*self).values(name.as_str())
     }
 }
 
@@ -468,7 +456,7 @@ impl RequestFields for RequestView<'_> {
         (*self).framing()
     }
 
-    fn target(&self) -> &str {
+    fn target(&self) -> &[u8] {
         (*self).target()
     }
 

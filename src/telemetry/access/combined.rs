@@ -35,8 +35,8 @@ fn request(out: &mut Vec<u8>, text: &TextParts<'_>, protocol: Protocol) {
     out.push(b'"');
 }
 
-fn quoted(out: &mut Vec<u8>, text: &str) {
+fn quoted(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
-    escape::combined(out, if text.is_empty() { "-" } else { text });
+    escape::combined(out, if text.is_empty() { b"-" } else { text });
     out.push(b'"');
 }

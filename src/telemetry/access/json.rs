@@ -71,7 +71,7 @@ fn outcome(line: &mut Object<'_>, record: &Record) {
 }
 
 fn attempt(object: &mut Object<'_>, attempt: &AttemptRecord) {
-    object.string(key!("endpoint"), attempt.endpoint.label());
+    object.string(key!("endpoint"), &**attempt.endpoint.label());
     if let Some(connect) = attempt.connect {
         object.seconds(key!("connect_seconds"), connect);
     }
@@ -85,10 +85,10 @@ fn attempt(object: &mut Object<'_>, attempt: &AttemptRecord) {
 }
 
 fn skipped(object: &mut Object<'_>, skipped: &Skipped) {
-    object.string(key!("endpoint"), &skipped.endpoint);
+    object.string(key!("endpoint"), &*skipped.endpoint);
     object.string(key!("reason"), skipped.reason);
 }
 
-fn present(text: &str) -> Option<&str> {
-    (!text.is_empty()).then_some(text)
+fn present<T: AsRef<[u8]>>(text: T) -> Option<T> {
+    (!text.as_ref().is_empty()).then_some(text)
 }

@@ -19,11 +19,11 @@ const TEXT: Format = Format::Text(Painter { colours: false });
 
 const PARTS: TextParts<'_> = TextParts {
     method: "GET",
-    host: "example.com",
-    target: "/%761/./x?a=b",
+    host: b"example.com",
+    target: b"/%761/./x?a=b",
     request_id: "0123456789abcdef",
-    user_agent: "curl/8.5",
-    referer: "https://example.com/",
+    user_agent: b"curl/8.5",
+    referer: b"https://example.com/",
     accept: "",
 };
 
@@ -99,7 +99,7 @@ fn minimal() -> Record {
 fn plain() -> Record {
     let mut record = full();
     record.attempts.remove(0);
-    let text = RequestText::new(TextParts { target: "/v1/x?a=b", ..PARTS });
+    let text = RequestText::new(TextParts { target: b"/v1/x?a=b", ..PARTS });
     Record {
         text,
         path: None,
@@ -163,7 +163,7 @@ fn text_is_aligned_and_short_when_all_went_well() {
         line(TEXT, &plain()),
         "12:00:01.123 200 GET     example.com/v1/x?a=b              1.2kB   1.2s api > 10.0.0.2:3000"
     );
-    let text = RequestText::new(TextParts { host: "é.example", target: "/", ..PARTS });
+    let text = RequestText::new(TextParts { host: "é.example".as_bytes(), target: b"/", ..PARTS });
     let short = Record { text, ..plain() };
     assert_eq!(
         line(TEXT, &short),
@@ -303,11 +303,11 @@ fn hostile(text: &str) -> Record {
     Record {
         text: RequestText::new(TextParts {
             method: text,
-            host: text,
-            target: text,
+            host: text.as_bytes(),
+            target: text.as_bytes(),
             request_id: text,
-            user_agent: text,
-            referer: text,
+            user_agent: text.as_bytes(),
+            referer: text.as_bytes(),
             accept: text,
         }),
         detail: Some(text.into()),

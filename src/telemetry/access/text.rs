@@ -53,7 +53,7 @@ fn route_and_attempts(out: &mut Vec<u8>, record: NamedRecord<'_>) {
     let last = record.attempts.len().saturating_sub(1);
     for (index, attempt) in record.attempts.iter().enumerate() {
         out.extend_from_slice(b" > ");
-        escape::text(out, attempt.endpoint.label());
+        escape::text(out, &**attempt.endpoint.label());
         match attempt.result {
             AttemptResult::Failed(label) => drop(write!(out, " {label}")),
             AttemptResult::Status(status) if index < last => drop(write!(out, " {status}")),
@@ -79,12 +79,12 @@ fn details(out: &mut Vec<u8>, record: &Record) {
     let _ = write!(out, ", {cause}");
     if let Some(detail) = &record.detail {
         out.extend_from_slice(b": ");
-        escape::text(out, detail);
+        escape::text(out, &**detail);
     }
     let Some(passed_over) = &record.skipped else { return };
     for skipped in &passed_over.named {
         out.extend_from_slice(b", skipped ");
-        escape::text(out, &skipped.endpoint);
+        escape::text(out, &*skipped.endpoint);
         let _ = write!(out, " ({})", skipped.reason);
     }
     if passed_over.others > 0 {

@@ -15,7 +15,7 @@ fn attempt(connect: Option<u64>, result: AttemptResult) -> AttemptRecord {
 }
 
 fn asking_with(method: &str) -> RequestText {
-    RequestText::new(TextParts { method, host: "example.com", target: "/", ..TextParts::default() })
+    RequestText::new(TextParts { method, host: b"example.com", target: b"/", ..TextParts::default() })
 }
 
 fn record() -> Record {
