@@ -11,7 +11,7 @@ use super::certificate::Certificate;
 /// What a client gets whose SNI no certificate matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownNames {
-    /// The first certificate.
+    /// The certificates of the first one's first name.
     Default,
     /// A failed handshake.
     Refuse,
@@ -25,7 +25,8 @@ pub struct CertificateResolver {
     exact: HashMap<String, Vec<usize>>,
     /// The same for wildcards, by the name after `*.`.
     wildcards: HashMap<String, Vec<usize>>,
-    unknown: UnknownNames,
+    /// For clients whose name is not known; `None`: they are refused.
+    default: Option<Vec<usize>>,
 }
 
 impl CertificateResolver {
@@ -41,7 +42,16 @@ impl CertificateResolver {
             }
         }
         let keys = certificates.iter().map(|certificate| certificate.key.clone()).collect();
-        Self { keys, exact, wildcards, unknown }
+        let first_name = certificates.first().and_then(|first| first.names.first());
+        let of_first = first_name.and_then(|name| match name.strip_prefix("*.") {
+            Some(parent) => wildcards.get(parent).cloned(),
+            None => exact.get(name).cloned(),
+        });
+        let default = match unknown {
+            UnknownNames::Default => Some(of_first.unwrap_or_else(|| vec![0])),
+            UnknownNames::Refuse => None,
+        };
+        Self { keys, exact, wildcards, default }
     }
 
     /// The index of the first certificate for a name in lower case; `None`: the client is refused.
@@ -55,11 +65,7 @@ impl CertificateResolver {
             let parent = name.split_once('.').map(|(_, parent)| parent);
             self.exact.get(name).or_else(|| self.wildcards.get(parent?))
         });
-        match (known, self.unknown) {
-            (Some(known), _) => Some(known),
-            (None, UnknownNames::Default) => Some(&[0]),
-            (None, UnknownNames::Refuse) => None,
-        }
+        known.or(self.default.as_ref()).map(Vec::as_slice)
     }
 }
 
@@ -77,17 +83,17 @@ impl ResolvesServerCert for CertificateResolver {
 mod tests {
     use super::*;
 
-    fn resolver(unknown: UnknownNames) -> CertificateResolver {
+    fn resolver(default: Option<Vec<usize>>) -> CertificateResolver {
         let names = |names: &[(&str, usize)]| {
             names.iter().map(|(name, index)| ((*name).to_owned(), vec![*index])).collect()
         };
         let exact = names(&[("a.example", 0), ("x.b.example", 2)]);
-        CertificateResolver { keys: Vec::new(), exact, wildcards: names(&[("b.example", 1)]), unknown }
+        CertificateResolver { keys: Vec::new(), exact, wildcards: names(&[("b.example", 1)]), default }
     }
 
     #[test]
     fn an_exact_name_comes_first_and_a_wildcard_is_one_label() {
-        let resolver = resolver(UnknownNames::Refuse);
+        let resolver = resolver(None);
         let cases = [
             ("a.example", Some(0)),
             ("a.example.", Some(0)),
@@ -105,7 +111,7 @@ mod tests {
 
     #[test]
     fn who_asks_for_nothing_known_gets_the_first_unless_refused() {
-        let resolver = resolver(UnknownNames::Default);
+        let resolver = resolver(Some(vec![0]));
         assert_eq!((resolver.find(Some("c.example")), resolver.find(None)), (Some(0), Some(0)));
     }
 }

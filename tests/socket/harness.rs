@@ -23,5 +23,5 @@ pub use load::{SteadyLoad, load};
 pub use proxy::{Ended, Event, Proxy, Record};
 pub use response::{End, Response};
 pub use stream::Stream;
-pub use tls::{Authority, Issued, Oddity, TlsClient, ask, handshake};
+pub use tls::{Authority, Issued, Oddity, TlsClient, Trusting, ask, handshake};
 pub use wait::{SOON, eventually, lasted, within};

@@ -7,9 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned,
+    SupportedProtocolVersion,
+};
 
 use super::stream::Stream;
 use super::wait::PATIENCE;
@@ -28,6 +32,8 @@ pub struct Issued {
 pub enum Oddity {
     None,
     Expired,
+    /// Its key is an RSA one.
+    Rsa,
 }
 
 impl Authority {
@@ -53,7 +59,10 @@ impl Authority {
         if oddity == Oddity::Expired {
             params.not_after = date_time_ymd(2021, 1, 1);
         }
-        let key = KeyPair::generate().unwrap();
+        let key = match oddity {
+            Oddity::Rsa => KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap(),
+            _ => KeyPair::generate().unwrap(),
+        };
         let certificate = params.signed_by(&key, &self.0).unwrap();
         let issued =
             Issued { cert: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
@@ -81,9 +90,53 @@ impl Issued {
         format!("{{ cert: {}, key: {} }}", self.cert.display(), self.key.display())
     }
 
+    /// The certificate itself.
+    pub fn der(&self) -> Vec<u8> {
+        self.load().0[0].to_vec()
+    }
+
     fn load(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let chain = CertificateDer::pem_file_iter(&self.cert).unwrap().map(Result::unwrap).collect();
         (chain, PrivateKeyDer::from_pem_file(&self.key).unwrap())
+    }
+}
+
+/// Trusts everybody who can sign in these ways.
+#[derive(Debug)]
+pub struct Trusting(pub Vec<SignatureScheme>);
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
     }
 }
 

@@ -1,12 +1,15 @@
 //! Which certificate a client gets, and what becomes of files that change.
 
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use rustls::{ClientConfig, SignatureScheme};
+
 use super::{tls, with_tls};
-use crate::harness::{Authority, Endpoint, Oddity, Proxy, ask, eventually};
+use crate::harness::{Authority, Endpoint, Oddity, Proxy, Trusting, ask, eventually, handshake};
 
 /// The subject's name in the certificate that a client gets.
 fn served(authority: &Authority, proxy: &Proxy, name: &str) -> Option<Vec<u8>> {
@@ -124,4 +127,25 @@ fn a_certificate_is_replaced_while_a_config_waits_for_its_confirmation() {
     eventually("the new certificate", || (served(&authority, &proxy, "a.example")? != first).then_some(()));
     assert!(proxy.status()["confirm_seconds"].as_f64().is_some());
     assert_eq!(proxy.command(&["confirm"]).code, Some(0));
+}
+
+/// A client that names no server, or another one, gets one of the certificates of the first name: the one it can use.
+#[test]
+fn the_default_is_all_certificates_of_the_first_name() {
+    let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
+    let proxy = Proxy::to([&endpoint]);
+    let ecdsa = authority.issue(proxy.folder(), "a", &["a.example"]);
+    let other = authority.issue(proxy.folder(), "b", &["b.example"]);
+    let rsa = authority.issue_odd(proxy.folder(), "rsa", &["a.example"], Oddity::Rsa);
+    let proxy = proxy.listener(&tls(&[&ecdsa, &other, &rsa], "")).start();
+    let only_rsa = ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting(vec![SignatureScheme::RSA_PSS_SHA256])))
+        .with_no_client_auth();
+    let only_rsa = Arc::new(only_rsa);
+    // An address is no name that a client would send.
+    for name in ["a.example", "c.example", "127.0.0.1"] {
+        let stream = handshake(&only_rsa, &proxy.address(), name).expect(name);
+        assert_eq!(stream.conn.peer_certificates().unwrap()[0].to_vec(), rsa.der(), "{name}");
+    }
 }
