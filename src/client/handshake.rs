@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConnection;
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::net::buffer::Buffer;
@@ -57,8 +58,17 @@ pub async fn accept(
         input.consume(ahead.len());
         worker.memory.give_back_buffer(input.release());
         let Stream::Plain(socket) = stream else { return Err(failed("TLS within TLS")) };
+        let mut refused = None;
         let acceptor = TlsAcceptor::from(tls.config.clone());
-        match acceptor.accept_with(socket, |session| feed(session, &ahead)).await {
+        let mut accepting = acceptor.accept_with(socket, |session| refused = feed(session, &ahead).err());
+        if let Some(Refused { error, alert }) = refused {
+            if let Some(socket) = accepting.get_mut() {
+                // On an error the client has gone already.
+                let _ = socket.write_all(&alert).await;
+            }
+            return Err(failed(error.to_string()));
+        }
+        match accepting.await {
             Ok(stream) => {
                 let tls_info = Arc::new(TlsInfo::of(stream.get_ref().1, tls));
                 Ok((Stream::Tls(Box::new(TlsStream::Server(stream))), tls_info))
@@ -80,12 +90,22 @@ fn failed(detail: impl Into<String>) -> HandshakeError {
     HandshakeError::Failed { reason: "tls_handshake", detail: detail.into() }
 }
 
-/// Gives the session what was read before it began.
-fn feed(session: &mut ServerConnection, mut bytes: &[u8]) {
+/// The client's first bytes are refused.
+struct Refused {
+    error: rustls::Error,
+    /// What tells the client so, as it is sent.
+    alert: Vec<u8>,
+}
+
+/// Gives the session what was read before it began. After an error it would wait for more bytes before it reports it.
+fn feed(session: &mut ServerConnection, mut bytes: &[u8]) -> Result<(), Refused> {
     while !bytes.is_empty() && session.read_tls(&mut bytes).is_ok_and(|read| read > 0) {
-        // The handshake that follows reports the same error.
-        if session.process_new_packets().is_err() {
-            return;
+        if let Err(error) = session.process_new_packets() {
+            let mut alert = Vec::new();
+            // Nothing can go wrong in memory.
+            let _ = session.write_tls(&mut alert);
+            return Err(Refused { error, alert });
         }
     }
+    Ok(())
 }

@@ -60,3 +60,42 @@ fn what_is_no_tls_is_closed_and_counted() {
     });
     assert!(authority.client().connect(&proxy.address(), "a.example").is_ok());
 }
+
+/// Fault: a client whose first message cannot be served, and one that refuses the certificate, stay where they are. The
+/// connection ends at once, and is counted as what it was.
+#[test]
+fn a_handshake_that_has_failed_is_over() {
+    let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
+    let proxy = with_tls(&endpoint, &authority, ", unknown_names: refuse").start();
+    let hello = |name: &str| {
+        let config = Authority::new().client().config();
+        let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
+        let mut session = rustls::ClientConnection::new(config, name).unwrap();
+        let mut bytes = Vec::new();
+        session.write_tls(&mut bytes).unwrap();
+        (session, bytes)
+    };
+    let (_, bytes) = hello("b.example");
+    let mut client = Client::connect(&proxy.address());
+    client.send(bytes);
+    let alert = client.rest();
+    assert_eq!(alert.first(), Some(&21), "an alert: {alert:?}");
+
+    let (mut session, bytes) = hello("a.example");
+    let mut stream = TcpStream::connect(proxy.address()).unwrap();
+    stream.write_all(&bytes).unwrap();
+    let mut told = false;
+    while session.read_tls(&mut stream).is_ok_and(|read| read > 0) {
+        if session.process_new_packets().is_err() && !told {
+            told = true;
+            session.write_tls(&mut stream).unwrap();
+        }
+    }
+    assert!(told, "the client has refused the certificate");
+    eventually("the refusals", || {
+        let labels = ["reason=\"tls_handshake\""];
+        (proxy.metric("evenkeel_connections_refused_total", &labels) == 2.0).then_some(())
+    });
+    let labels = ["reason=\"tls_handshake_timeout\""];
+    assert_eq!(proxy.metric("evenkeel_connections_refused_total", &labels), 0.0);
+}
