@@ -7,13 +7,11 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt;
-
 use super::http1::Http1Client;
 
 use crate::client::handshake::{self, HandshakeError};
 use crate::client::http2::{self, Shared};
-use crate::client::linger::linger;
+use crate::client::linger::{close_tls, linger};
 use crate::client::pipelined::Pipelined;
 use crate::client::preface::Preface;
 use crate::client::proxy_header::{self, Unidentified};
@@ -31,9 +29,6 @@ use crate::tls::{ServerTls, TlsInfo};
 use crate::worker::Worker;
 use crate::worker::deadline::{Elapsed, Phase, Timer};
 use crate::worker::handover::Handover;
-
-/// How long the TLS close_notify may take.
-const CLOSE_NOTIFY_LIMIT: Duration = Duration::from_secs(2);
 
 /// Room for the rest of a head beside target and fields: method, version and line ends.
 const LINE_BYTES: usize = 512;
@@ -217,7 +212,9 @@ impl Connection {
             After::Flush => self.flush_and_close().await,
             After::Linger => Box::pin(self.linger()).await,
             After::Abort => self.stream.set_reset_on_close(true),
-            After::KeepAlive | After::Close if self.tls_info.is_some() => Box::pin(self.close_tls()).await,
+            After::KeepAlive | After::Close if self.tls_info.is_some() => {
+                Box::pin(close_tls(&self.timer, &mut self.stream)).await
+            }
             After::KeepAlive | After::Close => {}
         }
         self.release();
@@ -227,19 +224,12 @@ impl Connection {
     /// would send a reset instead, and the bytes that are held back would be lost.
     async fn flush_and_close(&mut self) {
         match self.tls_info {
-            Some(_) => Box::pin(self.close_tls()).await,
+            Some(_) => Box::pin(close_tls(&self.timer, &mut self.stream)).await,
             None => poll_fn(|context| self.stream.poll_shut_down_write(context)).await,
         }
         if self.stream.has_unread() {
             Box::pin(self.linger()).await;
         }
-    }
-
-    /// Flushes TLS and sends its close_notify.
-    async fn close_tls(&mut self) {
-        let Self { timer, stream, .. } = self;
-        // On an error the client has gone already.
-        let _ = timer.within(CLOSE_NOTIFY_LIMIT, stream.shutdown()).await;
     }
 
     /// Serves HTTP/2 to the end of the connection.

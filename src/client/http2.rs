@@ -9,6 +9,7 @@ mod shared;
 mod unserved;
 pub mod validate;
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -24,12 +25,13 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use self::io::Io;
+use super::linger::close_tls;
 use crate::config::Listener;
 use crate::exchange::{Failed, Failure};
 use crate::forward;
 use crate::message::RequestFields;
 use crate::net::stream::Stream;
-use crate::worker::http2_permits::ConnectionPermits;
+use crate::worker::http2_permits::{ConnectionPermits, is_small_window};
 use request::Http2Client;
 pub use shared::Shared;
 
@@ -122,15 +124,24 @@ enum Event {
     Over(Option<h2::Error>),
 }
 
-/// Serves a connection to its end; `ahead` holds the bytes that have been read from it.
+/// Serves a connection to its end, which its client is told; `ahead` holds the bytes that have been read from it.
 pub async fn serve(shared: Rc<Shared>, stream: Stream, ahead: Vec<u8>) {
-    let Some(config) = config(&shared) else { return };
+    let stream = Rc::new(RefCell::new(stream));
+    serve_over(&shared, Io::new(stream.clone(), ahead, shared.clone())).await;
+    if let Some(stream) = Rc::into_inner(stream)
+        && shared.tls_info.is_some()
+    {
+        close_tls(&shared.timer, &mut stream.into_inner()).await;
+    }
+}
+
+async fn serve_over(shared: &Rc<Shared>, io: Io) {
+    let Some(config) = config(shared) else { return };
     shared.set_idle_limit(config.idle);
-    let io = Io::new(stream, ahead, shared.clone());
     let handshake = shared.timer.within(config.preface, config.builder.handshake(io));
     match handshake.await {
-        Ok(Ok(connection)) => Serving::new(shared, connection, config).run().await,
-        Ok(Err(error)) => unserved::connection(&shared, &error),
+        Ok(Ok(connection)) => Serving::new(shared.clone(), connection, config).run().await,
+        Ok(Err(error)) => unserved::connection(shared, &error),
         Err(_) => {}
     }
 }

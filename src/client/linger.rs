@@ -1,5 +1,5 @@
-//! The lingering close of a client's connection: closing it with bytes unread would send a reset, which may overtake the
-//! last response (RFC 9112, section 9.6).
+//! How a client's connection is closed: over TLS with close_notify, and lingering where the client may still be sending,
+//! because closing with bytes unread would send a reset, which may overtake the last response (RFC 9112, section 9.6).
 
 use std::future::poll_fn;
 use std::io;
@@ -20,11 +20,20 @@ const LINGER: Duration = Duration::from_secs(2);
 /// The same for a client that still sends at [`LINGER_RATE`]: many clients read nothing before they have sent all.
 const LINGER_MAX: Duration = Duration::from_secs(10);
 
+/// How long the TLS close_notify may take.
+const CLOSE_NOTIFY_LIMIT: Duration = Duration::from_secs(2);
+
 /// Bytes a second.
 const LINGER_RATE: u64 = 64 * 1024;
 
 /// The time without bytes from the client, while the process stops: the kernel delivers the response without it.
 const LINGER_IN_STOP: Duration = Duration::from_millis(200);
+
+/// Flushes TLS and sends its close_notify.
+pub async fn close_tls(timer: &Timer, stream: &mut Stream) {
+    // Whoever does not take it in time is not waited for.
+    let _ = timer.within(CLOSE_NOTIFY_LIMIT, poll_fn(|context| stream.poll_shut_down_write(context))).await;
+}
 
 /// Shuts the connection down for writing, and drops what the client still sends.
 pub async fn linger(worker: &Worker, timer: &Timer, stream: &mut Stream) {

@@ -1,6 +1,7 @@
 //! The stream that h2 reads and writes: it begins with the bytes that were read before, watches the frames that pass,
 //! and yields to the worker's other connections.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,7 +24,8 @@ const TURN: usize = 4 * 1024;
 const TURN_OF_BODY: usize = 64 * 1024;
 
 pub struct Io {
-    stream: Stream,
+    /// Shared with the one who closes it: h2 drops it in the end, in TLS without a word.
+    stream: Rc<RefCell<Stream>>,
     /// Bytes that have been read before.
     ahead: Bytes,
     shared: Rc<Shared>,
@@ -32,7 +34,7 @@ pub struct Io {
 }
 
 impl Io {
-    pub fn new(stream: Stream, ahead: Vec<u8>, shared: Rc<Shared>) -> Self {
+    pub fn new(stream: Rc<RefCell<Stream>>, ahead: Vec<u8>, shared: Rc<Shared>) -> Self {
         Self { stream, ahead: ahead.into(), shared, turn: 0 }
     }
 
@@ -46,7 +48,7 @@ impl Io {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.ahead.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
+            return Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, buffer);
         }
         let count = self.ahead.len().min(buffer.remaining());
         buffer.put_slice(self.ahead.part(..count));
@@ -99,22 +101,18 @@ impl AsyncRead for Io {
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write(context, bytes))?;
         self.note(bytes.part(..written));
         Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, bytes))?;
+        let written = ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_write_vectored(context, bytes))?;
         let mut left = written;
         for piece in bytes {
             self.note(piece.get(..left.min(piece.len())).unwrap_or_default());
@@ -124,14 +122,14 @@ impl AsyncWrite for Io {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.borrow().is_write_vectored()
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_flush(context)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(context)
     }
 }

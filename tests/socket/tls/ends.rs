@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::with_tls;
+use crate::harness::frames::{PREFACE, SETTINGS, frame};
 use crate::harness::{Authority, Endpoint, Engine, Exchange, engine};
 
 /// A client that reads late gets the last bytes before the end, too: TLS keeps the records that the socket does not take.
@@ -57,5 +58,23 @@ fn send_many(exchange: &mut Exchange) {
             exchange.hang();
         }
         _ => exchange.answer(&body),
+    }
+}
+
+/// Over HTTP/2, too, the end is said in TLS: to one that does not speak it although it has agreed to, and to one that has
+/// been idle.
+#[test]
+fn http2_ends_with_a_close_notify() {
+    if engine() == Engine::Pingora {
+        return;
+    }
+    let (authority, endpoint) = (Authority::new(), Endpoint::named("a"));
+    let proxy = with_tls(&endpoint, &authority, "").listener("timeouts: { keep_alive: 500ms }").start();
+    for bytes in
+        [&b"GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n"[..], &[PREFACE, &frame(SETTINGS, 0, 0, [])].concat()]
+    {
+        let mut client = authority.client().alpn(&["h2"]).connect(&proxy.address(), "a.example").unwrap();
+        client.write_all(bytes).unwrap();
+        client.read_to_end(&mut Vec::new()).expect("an end that is said");
     }
 }
