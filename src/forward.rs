@@ -12,6 +12,7 @@
 
 mod attempt;
 mod client_watch;
+mod expectation;
 mod local_reply;
 mod min_body_rate;
 mod request;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use http::header;
 
 use super::client_watch::ClientWatch;
+use super::expectation::Expectation;
 use super::local_reply::{Continue, PendingBody};
 use super::min_body_rate::MinBodyRate;
 use super::request::circumstances;
@@ -27,6 +28,16 @@ const INTERIM_MAX: usize = 20;
 pub struct Sent {
     pub status: Option<u16>,
     pub bytes: u64,
+    /// `100 Continue`.
+    pub go_on: bool,
+}
+
+/// What the attempt has to act on before there is a final response.
+enum Event {
+    /// The head of a response, interim or final, has arrived.
+    Head,
+    /// The client waits to be told to send its body, and the endpoint says nothing.
+    Silence,
 }
 
 /// The result of an attempt that got a response.
@@ -64,6 +75,7 @@ pub struct Attempt<'a, C, E> {
     began: Option<Instant>,
     waits: Waits,
     client_watch: ClientWatch,
+    expectation: Expectation,
     interim: usize,
 }
 
@@ -87,13 +99,14 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             rate: MinBodyRate::new(listener.limits.body_rate),
             waits: Waits::Nothing,
             client_watch: ClientWatch::default(),
+            expectation: Expectation::default(),
             interim: 0,
         }
     }
 
     /// Sends the request, and forwards the response unless it is to be retried or refused.
     pub async fn run(&mut self, sent: &mut Sent) -> Result<Answered, Failed> {
-        let answered = self.response().await;
+        let answered = self.response(sent).await;
         let now = self.client.tick();
         answered?;
         let (status, circumstances) = (self.status(), circumstances(self.client, false));
@@ -111,26 +124,40 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
 
     /// Sends the request, as far as the endpoint takes it, and reads the final response's head. Forwards interim
     /// responses.
-    async fn response(&mut self) -> Result<(), Failed> {
-        if !E::ASKS_FOR_BODY && self.client_expects_continue() {
-            Box::pin(self.send_continue()).await?;
+    async fn response(&mut self, sent: &mut Sent) -> Result<(), Failed> {
+        if !sent.go_on && self.client_expects_continue() {
+            match E::ASKS_FOR_BODY {
+                true => self.expectation.begin(),
+                false => Box::pin(self.send_continue(sent)).await?,
+            }
         }
         loop {
-            poll_fn(|context| self.poll_response(context)).await?;
-            if !self.endpoint.response().is_interim() {
-                self.client.timer().clear();
-                let judged = self.client.judge(&self.endpoint.response());
-                return judged.map_err(|reason| Failed::new(Failure::BadResponse, reason));
-            }
             // Boxed because interim responses are rare.
-            Box::pin(self.pass_interim()).await?;
+            match poll_fn(|context| self.poll_response(context)).await? {
+                Event::Silence => Box::pin(self.send_continue(sent)).await?,
+                Event::Head if self.endpoint.response().is_interim() => {
+                    Box::pin(self.pass_interim(sent)).await?;
+                }
+                Event::Head => break,
+            }
         }
+        self.client.timer().clear();
+        let judged = self.client.judge(&self.endpoint.response());
+        judged.map_err(|reason| Failed::new(Failure::BadResponse, reason))
     }
 
-    async fn pass_interim(&mut self) -> Result<(), Failed> {
+    async fn pass_interim(&mut self, sent: &mut Sent) -> Result<(), Failed> {
         self.interim += 1;
         if self.interim > INTERIM_MAX {
             return Err(Failed::new(Failure::BadResponse, "too many interim responses".to_owned()));
+        }
+        if self.status() == 100 {
+            self.expectation.end();
+            if std::mem::replace(&mut sent.go_on, true) {
+                self.endpoint.drop_interim();
+                self.waits = Waits::Nothing;
+                return Ok(());
+            }
         }
         let worker = self.client.worker().clone();
         let mut edits = worker.memory.edits.take();
@@ -148,13 +175,11 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         let head = self.client.request();
         let expects =
             head.header(&header::EXPECT).is_some_and(|expect| expect.eq_ignore_ascii_case(b"100-continue"));
-        expects
-            && head.version() != Version::Http10
-            && head.framing() != Framing::None
-            && self.exchange.is_first_attempt()
+        expects && head.version() != Version::Http10 && head.framing() != Framing::None
     }
 
-    async fn send_continue(&mut self) -> Result<(), Failed> {
+    async fn send_continue(&mut self, sent: &mut Sent) -> Result<(), Failed> {
+        sent.go_on = true;
         self.client.send_interim(&Continue, &Default::default());
         self.flush().await
     }
@@ -189,11 +214,17 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         }
     }
 
-    fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+    fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Failed>> {
         self.upload.moved = false;
         self.poll_upload(context)?;
         if let Poll::Ready(response) = self.endpoint.poll_response(context) {
-            return Poll::Ready(response);
+            return Poll::Ready(response.map(|()| Event::Head));
+        }
+        if self.upload.delivered > 0 {
+            self.expectation.end();
+        }
+        if self.expectation.poll_due(context).is_ready() {
+            return Poll::Ready(Ok(Event::Silence));
         }
         if self.uploaded || self.upload.waits_for == WaitsFor::Sink {
             self.poll_gone(context)?;

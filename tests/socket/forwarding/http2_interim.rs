@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -88,6 +89,65 @@ fn who_waits_for_100_is_told_to_go_on() {
             body.send_data(Bytes::from_static(b"hello"), true).unwrap();
             assert_eq!(response.await.unwrap().status(), StatusCode::OK);
         });
+    }
+}
+
+/// Many servers never send 100, and some clients wait for it without end: they are told to go on all the same, and only
+/// once, whatever the endpoint says later.
+#[test]
+fn who_waits_for_100_is_told_though_the_endpoint_says_nothing() {
+    if lacks("interim responses") {
+        return;
+    }
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        if exchange.target() == "/late" {
+            exchange.drain_body();
+            exchange.send("HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        exchange.answer("a");
+    });
+    let proxy = over_http2(&endpoint).start();
+    for path in ["/never", "/late"] {
+        let begun = Instant::now();
+        let mut client = proxy.client();
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        ));
+        assert_eq!(client.head_only().word(1), "100");
+        assert!(client.send("hello").response().expect(200).interim.is_empty());
+        runtime().block_on(async {
+            let client = connect(&proxy.address()).await;
+            let post = Request::post(format!("http://test.example{path}")).header("expect", "100-continue");
+            let mut client = client.ready().await.unwrap();
+            let (mut response, mut body) = client.send_request(post.body(()).unwrap(), false).unwrap();
+            let interim = std::future::poll_fn(|context| response.poll_informational(context)).await;
+            assert_eq!(interim.expect("an interim response").unwrap().status(), StatusCode::CONTINUE);
+            body.send_data(Bytes::from_static(b"hello"), true).unwrap();
+            let other = std::future::poll_fn(|context| response.poll_informational(context)).await;
+            assert!(other.is_none(), "{other:?}");
+            assert_eq!(response.await.unwrap().status(), StatusCode::OK);
+        });
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    }
+}
+
+/// The endpoint that is tried next may be one that asks for nothing: the client has been told nothing until then.
+#[test]
+fn who_waits_for_100_is_told_at_the_second_attempt() {
+    if lacks("interim responses") {
+        return;
+    }
+    let (mut dead, two) = (Endpoint::named("dead"), Http2Endpoint::named("a"));
+    dead.stop();
+    let proxy =
+        Proxy::to([dead.to_string(), two.to_string()]).listener("h2c: true").with("protocol: h2").start();
+    for n in 0..2 {
+        let mut client = proxy.client();
+        client.send(format!(
+            "POST /{n} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        ));
+        assert_eq!(client.head_only().word(1), "100");
+        client.send("hello").response().expect(200);
     }
 }
 
