@@ -453,7 +453,8 @@ impl Exchange {
         edits: &mut Edits,
     ) {
         edits.clear();
-        let upgrade = status == 101;
+        // A 426 says which protocols are required (RFC 9110, section 15.5.22).
+        let upgrade = matches!(status, 101 | 426);
         let mut may_name_endpoint = false;
         for (name, value) in fields() {
             may_name_endpoint |= hide_endpoint::concerns(name);

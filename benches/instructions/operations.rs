@@ -87,7 +87,11 @@ fn write_response() -> Box<dyn FnMut()> {
         exchange.response_edits(200, || head.fields(), &mut edits);
         out.clear();
         let (framing, connection) = (Framing::Length(100), Connection::Silent);
-        write::response(&mut out, &head, &ResponseForm { edits: &edits, framing, connection, date: None });
+        write::response(
+            &mut out,
+            &head,
+            &ResponseForm { edits: &edits, framing, connection, upgrade: false, date: None },
+        );
         black_box(&out);
     })
 }

@@ -50,6 +50,7 @@ fn goes_on(view: ResponseView<'_>, before: &model::Response) {
             edits: &edits,
             framing: onward.announced,
             connection: Connection::Close,
+            upgrade: false,
             date: Some("today"),
         };
         let mut out = Vec::new();

@@ -31,20 +31,32 @@ pub struct Http1Client<'a> {
     is_suspect: bool,
     /// Only the end of the connection ends the response.
     until_close: bool,
+    /// The connection has become a tunnel.
+    is_tunnel: bool,
 }
 
 impl<'a> Http1Client<'a> {
     pub fn new(connection: &'a mut Connection) -> Self {
         let reader = Http1Reader::new(connection.view().framing());
         let writer = Http1Writer::new(Framing::None, connection.worker.memory.head_buffer());
-        Self { connection, reader, writer, closes: false, is_suspect: false, until_close: false }
+        Self {
+            connection,
+            reader,
+            writer,
+            closes: false,
+            is_suspect: false,
+            until_close: false,
+            is_tunnel: false,
+        }
     }
 
     /// Ends the request, and returns what happens to the connection.
     pub fn finish(self, ending: Ending) -> After {
         let Self { connection, writer, .. } = self;
         connection.worker.memory.give_back_head_buffer(writer.into_memory());
-        if let Ending::Broken(_) = ending {
+        if let Ending::Broken(_) = ending
+            && !self.is_tunnel
+        {
             return if self.until_close { After::Abort } else { After::Close };
         }
         if self.until_close {
@@ -80,10 +92,18 @@ impl<'a> Http1Client<'a> {
         let none = Http1Writer::new(Framing::None, Vec::new());
         let mut out = std::mem::replace(&mut self.writer, none).into_memory();
         let date = self.connection.worker.date(self.connection.now);
-        let form = ResponseForm { edits, framing, connection, date: Some(&date) };
+        let form =
+            ResponseForm { edits, framing, connection, upgrade: names_upgrade(response), date: Some(&date) };
         write::response(&mut out, response, &form);
         out
     }
+}
+
+/// Whether a response is to name protocols in `Upgrade`: the one that is switched to, or those that are required (RFC
+/// 9110, section 7.8).
+fn names_upgrade(response: &impl ResponseHead) -> bool {
+    matches!(response.status(), 101 | 426)
+        && response.fields().any(|(name, _)| name.eq_ignore_ascii_case(b"upgrade"))
 }
 
 impl ClientStream for Http1Client<'_> {
@@ -172,7 +192,7 @@ impl ClientStream for Http1Client<'_> {
     fn send_interim(&mut self, response: &impl ResponseHead, edits: &Edits) {
         if self.connection.view().version() != Version::Http10 {
             let connection = write::Connection::Silent;
-            let form = ResponseForm { edits, framing: Framing::None, connection, date: None };
+            let form = ResponseForm { edits, framing: Framing::None, connection, upgrade: false, date: None };
             self.writer.add_head(|out| write::response(out, response, &form));
         }
     }
@@ -195,8 +215,8 @@ impl ClientStream for Http1Client<'_> {
 
     fn switch_protocols(&mut self, response: &impl ResponseHead, edits: &Edits) -> u16 {
         // The client may still be sending, and must receive the last bytes of the endpoint all the same.
-        (self.closes, self.is_suspect) = (true, true);
-        let head = self.write_head(response, edits, Framing::None, write::Connection::Upgrade);
+        (self.closes, self.is_suspect, self.is_tunnel) = (true, true, true);
+        let head = self.write_head(response, edits, Framing::None, write::Connection::Silent);
         self.reader = Http1Reader::new(Framing::UntilClose);
         self.writer = Http1Writer::new(Framing::UntilClose, head).shutting_down();
         response.status()

@@ -262,7 +262,11 @@ impl Serving {
     /// Answers a request that is refused.
     fn refuse(&self, client: Http2Client, failed: Failed) {
         let Some(scope) = self.shared.scope_in_force() else { return };
-        let mut client = client.with_status_only();
+        // Nobody waits here for a client that takes nothing.
+        let mut client = match is_small_window(self.shared.window()) {
+            true => client.with_status_only(),
+            false => client,
+        };
         let active = self.shared.activate();
         spawn_local(async move {
             let ending = forward::refuse(&mut client, scope, failed).await;

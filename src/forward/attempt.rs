@@ -384,8 +384,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         self.exchange.release_snapshot();
         self.client.timer().bound(None);
         self.flush().await?;
-        self.tunnel(sent, is_websocket).await;
-        Ok(())
+        self.tunnel(sent, is_websocket).await
     }
 
     fn poll_forward_response(
@@ -436,14 +435,15 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         })
     }
 
-    async fn tunnel(&mut self, sent: &mut Sent, is_websocket: bool) {
+    async fn tunnel(&mut self, sent: &mut Sent, is_websocket: bool) -> Result<(), Failed> {
         let idle = self.pool.timeouts.tunnel;
-        let bytes = tunnel::run(self.client, &mut self.endpoint, is_websocket, idle).await;
+        let passed = tunnel::run(self.client, &mut self.endpoint, is_websocket, idle).await;
         // A tunnel has no limit for its bytes.
-        let _ = self.exchange.request_body(usize::try_from(bytes.from_client).unwrap_or(usize::MAX));
-        self.exchange.response_body(usize::try_from(bytes.from_endpoint).unwrap_or(usize::MAX));
-        sent.bytes = bytes.from_endpoint;
+        let _ = self.exchange.request_body(usize::try_from(passed.from_client).unwrap_or(usize::MAX));
+        self.exchange.response_body(usize::try_from(passed.from_endpoint).unwrap_or(usize::MAX));
+        sent.bytes = passed.from_endpoint;
         self.client.tick();
+        passed.aborted.map_or(Ok(()), |reason| Err(Failed::new(Failure::ResponseCut, reason)))
     }
 }
 

@@ -15,11 +15,13 @@ use crate::endpoint::EndpointStream;
 use crate::part::Part;
 use crate::worker::deadline::Phase;
 
-/// How many bytes were moved in each direction.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct TunnelBytes {
+/// How many bytes were moved in each direction, and how the tunnel ended.
+#[derive(Debug, Default)]
+pub struct Passed {
     pub from_client: u64,
     pub from_endpoint: u64,
+    /// Why the endpoint's direction broke off; `None`: it ended otherwise.
+    pub aborted: Option<String>,
 }
 
 /// One direction.
@@ -42,14 +44,19 @@ pub async fn run(
     endpoint: &mut impl EndpointStream,
     is_websocket: bool,
     idle: Duration,
-) -> TunnelBytes {
+) -> Passed {
     let (mut up, mut down) = (Flow::new(is_websocket), Flow::new(is_websocket));
     let worker = client.worker().clone();
     client.timer().set(idle);
     client.timer().enter(Phase::Tunnel);
+    let mut aborted = None;
     poll_fn(|context| {
         // Once the endpoint has closed its direction, the tunnel ends. A client that has closed its own may still read.
-        if is_over(up.poll(context, client, endpoint)) || down.poll(context, endpoint, client).is_ready() {
+        if is_over(up.poll(context, client, endpoint)) {
+            return Poll::Ready(());
+        }
+        if let Poll::Ready(end) = down.poll(context, endpoint, client) {
+            aborted = end.err().filter(|_| !down.has_said_goodbye()).and_then(reason);
             return Poll::Ready(());
         }
         if worker.drain.closes_tunnels() && down.may_end() {
@@ -73,7 +80,15 @@ pub async fn run(
     .await;
     client.timer().enter(Phase::Request);
     client.timer().clear();
-    TunnelBytes { from_client: up.transfer.delivered, from_endpoint: down.transfer.delivered }
+    Passed { from_client: up.transfer.delivered, from_endpoint: down.transfer.delivered, aborted }
+}
+
+/// Why a source broke off.
+fn reason(error: TransferError) -> Option<String> {
+    match error {
+        TransferError::Source(ReadError::Cut(reason)) => reason,
+        _ => None,
+    }
 }
 
 /// Whether the client has gone, in contrast to one that has only closed its direction.
@@ -108,6 +123,11 @@ impl Flow {
 
     fn has_moved(&mut self) -> bool {
         std::mem::take(&mut self.transfer.moved)
+    }
+
+    /// A close frame has passed: the connection may end in any way behind it.
+    fn has_said_goodbye(&self) -> bool {
+        self.frames.as_ref().is_some_and(Frames::is_closed)
     }
 
     /// Whether a close frame may follow the bytes sent so far.

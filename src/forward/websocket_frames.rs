@@ -43,6 +43,11 @@ impl Frames {
         }
     }
 
+    /// Whether a close frame has passed.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Whether another frame may follow here.
     pub fn may_follow(&self) -> bool {
         self.header.is_empty() && self.left == 0 && !self.closed

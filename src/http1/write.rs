@@ -33,6 +33,8 @@ pub struct ResponseForm<'a> {
     /// The framing that the head announces: see [`Onward`](crate::message::Onward).
     pub framing: Framing,
     pub connection: Connection,
+    /// `Connection` names `Upgrade`, which is copied like any field, unless the edits remove it.
+    pub upgrade: bool,
     /// The value of `Date` where the endpoint sent none; `None` for interim responses.
     pub date: Option<&'a str>,
 }
@@ -45,7 +47,6 @@ pub enum Connection {
     Close,
     /// For clients of HTTP/1.0 that have asked for it.
     KeepAlive,
-    Upgrade,
 }
 
 fn target(out: &mut Vec<u8>, head: &impl RequestFields) {
@@ -103,11 +104,13 @@ pub fn response(out: &mut Vec<u8>, head: &impl ResponseHead, form: &ResponseForm
     }
     form.edits.write_lines(out);
     framing(out, form.framing);
-    out.extend_from_slice(match form.connection {
-        Connection::Silent => b"\r\n",
-        Connection::Close => b"Connection: close\r\n\r\n",
-        Connection::KeepAlive => b"Connection: keep-alive\r\n\r\n",
-        Connection::Upgrade => b"Connection: upgrade\r\n\r\n",
+    out.extend_from_slice(match (form.connection, form.upgrade) {
+        (Connection::Silent, false) => b"\r\n",
+        (Connection::Silent, true) => b"Connection: upgrade\r\n\r\n",
+        (Connection::Close, false) => b"Connection: close\r\n\r\n",
+        (Connection::Close, true) => b"Connection: close, upgrade\r\n\r\n",
+        (Connection::KeepAlive, false) => b"Connection: keep-alive\r\n\r\n",
+        (Connection::KeepAlive, true) => b"Connection: keep-alive, upgrade\r\n\r\n",
     });
 }
 

@@ -39,6 +39,8 @@ pub struct Http2Client {
     writer: Option<Http2Writer>,
     /// The response's head could not be sent.
     broken: bool,
+    /// The stream has become a tunnel.
+    is_tunnel: bool,
     /// Responses are sent without their body, which the client's window might not allow.
     has_status_only: bool,
 }
@@ -56,6 +58,7 @@ impl Http2Client {
             response,
             writer: None,
             broken: false,
+            is_tunnel: false,
             has_status_only: false,
         }
     }
@@ -110,7 +113,9 @@ impl Http2Client {
                     self.shared.response_stalled();
                 }
                 if let Some(writer) = self.writer.as_mut().filter(|writer| !writer.is_done()) {
-                    writer.stream().send_reset(Reason::INTERNAL_ERROR);
+                    // As a reset of a TCP connection (RFC 8441, section 5).
+                    let reason = if self.is_tunnel { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
+                    writer.stream().send_reset(reason);
                 }
             }
         }
@@ -145,6 +150,8 @@ impl Http2Client {
             fields.insert(header::CONTENT_LENGTH, length.into());
         }
         put_edits(&mut fields, edits);
+        // HTTP/2 has no such field (RFC 9113, section 8.2.2).
+        fields.remove(header::UPGRADE);
         if !fields.contains_key(header::DATE)
             && let Ok(date) = HeaderValue::from_str(&self.shared.worker.date(self.now))
         {
@@ -274,8 +281,8 @@ impl ClientStream for Http2Client {
     }
 
     fn switch_protocols(&mut self, response: &impl ResponseHead, edits: &Edits) -> u16 {
+        self.is_tunnel = true;
         let mut fields = self.fields_of(response, edits, Framing::None);
-        fields.remove(header::UPGRADE);
         fields.remove(header::SEC_WEBSOCKET_ACCEPT);
         self.send(200, fields, false);
         200

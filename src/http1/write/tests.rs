@@ -150,6 +150,7 @@ fn responses() {
         edits: &edits,
         framing: Framing::Length(5),
         connection: Connection::Silent,
+        upgrade: false,
         date: Some("now"),
     };
     let bytes = "HTTP/1.0 200\r\nServer: x\r\nContent-Length: 0005\r\nConnection: close\r\n\r\n";
@@ -157,12 +158,14 @@ fn responses() {
         answered(bytes, &form),
         "HTTP/1.1 200 \r\nServer: x\r\nDate: now\r\nContent-Length: 5\r\n\r\n"
     );
-    for (connection, expected) in [
-        (Connection::Close, "Connection: close\r\n"),
-        (Connection::KeepAlive, "Connection: keep-alive\r\n"),
-        (Connection::Upgrade, "Connection: upgrade\r\n"),
+    for (connection, upgrade, expected) in [
+        (Connection::Close, false, "Connection: close\r\n"),
+        (Connection::Close, true, "Connection: close, upgrade\r\n"),
+        (Connection::KeepAlive, false, "Connection: keep-alive\r\n"),
+        (Connection::KeepAlive, true, "Connection: keep-alive, upgrade\r\n"),
+        (Connection::Silent, true, "Connection: upgrade\r\n"),
     ] {
-        let form = ResponseForm { connection, framing: Framing::UntilClose, date: None, ..form };
+        let form = ResponseForm { connection, upgrade, framing: Framing::UntilClose, date: None, ..form };
         assert_eq!(answered(bytes, &form), format!("HTTP/1.1 200 \r\nServer: x\r\n{expected}\r\n"));
     }
 }
@@ -174,6 +177,7 @@ fn a_response_has_one_date() {
         edits: &edits,
         framing: Framing::Chunked,
         connection: Connection::Silent,
+        upgrade: false,
         date: Some("now"),
     };
     assert_eq!(

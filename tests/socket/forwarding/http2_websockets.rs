@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::ext::Protocol;
-use h2::{RecvStream, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, StatusCode};
 use nix::sys::signal::Signal::SIGTERM;
 
@@ -173,6 +173,15 @@ fn what_is_no_agreement_is_none() {
     }
     let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
         "/refused" => exchange.status("403 Forbidden", "X-Why: closed\r\n", "no"),
+        "/refused-in-chunks" => {
+            exchange.send(
+                "HTTP/1.1 403 No\r\nX-Why: closed\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
+            );
+        }
+        "/refused-until-close" => {
+            exchange.send("HTTP/1.1 403 No\r\nX-Why: closed\r\n\r\nno");
+            exchange.close();
+        }
         "/wrong" => {
             exchange.send("HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n");
         }
@@ -183,11 +192,13 @@ fn what_is_no_agreement_is_none() {
     let proxy = Proxy::to([&endpoint]).listener("h2c: true").with("retry: off").start();
     runtime().block_on(async {
         let client = connect(&proxy.address()).await;
-        let refused = open(&client, "/refused", Some("websocket")).await;
-        assert_eq!(
-            (refused.status, &refused.headers["x-why"]),
-            (StatusCode::FORBIDDEN, &"closed".parse().unwrap())
-        );
+        for path in ["/refused", "/refused-in-chunks", "/refused-until-close"] {
+            let mut refused = open(&client, path, Some("websocket")).await;
+            let why = refused.headers.get("x-why").map(|why| why.as_bytes());
+            assert_eq!((refused.status, why), (StatusCode::FORBIDDEN, Some(&b"closed"[..])), "{path}");
+            assert_eq!(refused.read(2).await, b"no", "{path}");
+            assert!(refused.body.data().await.is_none_or(|end| end.unwrap().is_empty()), "{path}");
+        }
         for path in ["/wrong", "/closes", "/page", "/none"] {
             assert_eq!(open(&client, path, Some("websocket")).await.status, 502, "{path}");
         }
@@ -213,8 +224,12 @@ fn other_tunnels_are_refused() {
         .start();
     runtime().block_on(async {
         let client = connect(&proxy.address()).await;
-        assert_eq!(open(&client, "/two", Some("websocket")).await.status, 405);
-        assert_eq!(open(&client, "/x", Some("connect-udp")).await.status, 405);
+        let mut refused = open(&client, "/two", Some("websocket")).await;
+        assert_eq!(refused.status, 405);
+        assert!(refused.read(1).await.starts_with(b"405 Method Not Allowed"));
+        let mut refused = open(&client, "/x", Some("connect-udp")).await;
+        assert_eq!(refused.status, 405);
+        assert!(refused.read(1).await.starts_with(b"405 Method Not Allowed"));
         assert_eq!(open(&client, "", None).await.status, 405);
         assert_eq!(get(&client, "/x").await.body, b"a");
     });
@@ -283,4 +298,32 @@ fn it_is_told_at_the_end_of_a_drain() {
     let told = b"\x81\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe9";
     assert_eq!(heard.lock().unwrap().as_slice(), told, "what the endpoint is told");
     assert_eq!((proxy.record("/ws").status(), proxy.record("/ws").cause()), (200, ""));
+}
+
+/// An endpoint that breaks off is no endpoint that has said all (RFC 8441, section 5), unless a close frame came first.
+#[test]
+fn an_abort_is_told() {
+    if lacks("WebSockets of HTTP/2 clients") {
+        return;
+    }
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        let close: &[u8] = if exchange.target() == "/goodbye" { b"\x88\x02\x03\xe8" } else { b"" };
+        exchange.send([agreement(exchange).as_bytes(), b"\x81\x05hello", close].concat());
+        exchange.receive();
+        exchange.reset();
+    });
+    let proxy = Proxy::to([&endpoint]).listener("h2c: true").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        for (path, length, expected) in [("/abort", 7, Some(Reason::CANCEL)), ("/goodbye", 11, None)] {
+            let mut socket = open(&client, path, Some("websocket")).await;
+            socket.read(length).await;
+            socket.sink.send_data(Bytes::from_static(b"go"), false).unwrap();
+            let end = tokio::time::timeout(SOON, socket.body.data()).await.expect("an end");
+            let reason = end.and_then(|end| end.err()).and_then(|error| error.reason());
+            assert_eq!(reason, expected, "{path}");
+        }
+    });
+    assert_eq!((proxy.record("/abort").status(), proxy.record("/abort").cause()), (200, "response_cut"));
+    assert_eq!(proxy.record("/goodbye").cause(), "");
 }

@@ -374,3 +374,27 @@ fn a_client_that_does_not_take_the_101_has_stalled() {
     }
     drop(clients);
 }
+
+/// A response that requires an upgrade says to which protocol (RFC 9110, section 15.5.22); others say nothing of it.
+#[test]
+fn a_426_names_the_protocol() {
+    let endpoint = Endpoint::scripted("a", |exchange| match exchange.target() {
+        "/426" => {
+            exchange.status("426 Upgrade Required", "Connection: upgrade\r\nUpgrade: websocket\r\n", "no");
+        }
+        _ => exchange.status("200 OK", "Connection: upgrade\r\nUpgrade: h2c\r\n", "yes"),
+    });
+    let proxy = Proxy::to([&endpoint]).start();
+    let mut client = proxy.client();
+    let required = client.get("/426").expect(426);
+    assert_eq!((required.header("upgrade"), required.text()), (Some("websocket"), "no"));
+    if engine() == Engine::Native {
+        assert_eq!(required.header("connection"), Some("upgrade"));
+    }
+    let offered = client.get("/200").expect(200);
+    assert_eq!((offered.header("upgrade"), offered.header("connection")), (None, None));
+    let last = proxy.client().request("GET", "/426", "Connection: close\r\n");
+    if engine() == Engine::Native {
+        assert_eq!(last.header("connection"), Some("close, upgrade"));
+    }
+}
