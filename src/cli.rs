@@ -10,8 +10,10 @@ use crate::server::upgrade::launch;
 
 mod admin_request;
 mod check;
+mod config_file;
 mod confirm;
 mod demo;
+mod foreign_commands;
 mod health;
 mod plan;
 mod prove;
@@ -22,15 +24,14 @@ mod schema;
 mod status;
 mod upgrade;
 
-/// The config file without `-c`.
-const DEFAULT_CONFIG: &str = "/etc/evenkeel/evenkeel.yaml";
-
 /// The process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Done = 0,
     /// A file that cannot be read, a port in use, a forced stop.
     Failed = 1,
+    /// Wrong arguments.
+    Usage = 2,
     /// `plan` has found changes.
     Changes = 3,
     /// An invalid config (`EX_CONFIG`): a service manager can be told not to restart after this code.
@@ -76,6 +77,11 @@ enum Command {
 }
 
 impl Cli {
+    /// The command line of this process. Ends the process if that is wrong, or asks for help.
+    pub fn of_process() -> Self {
+        Self::try_parse().unwrap_or_else(|error| foreign_commands::explained(error).exit())
+    }
+
     pub fn execute(self) -> Exit {
         match self.command {
             Command::Demo(command) => command.execute(),
@@ -128,6 +134,12 @@ fn fail(what: impl std::fmt::Display) -> Exit {
     Exit::Failed
 }
 
+/// Prints what is wrong with the arguments; returns the exit code for it.
+fn fail_usage(what: impl std::fmt::Display) -> Exit {
+    print_error(what);
+    Exit::Usage
+}
+
 /// Prints a config's warnings, which do not change the exit code.
 fn print_warnings(warnings: &Report) {
     if !warnings.is_empty() {
@@ -145,6 +157,7 @@ fn fail_as_invalid(said: &str) -> Exit {
 fn fail_to_load(error: &LoadError) -> Exit {
     match error {
         LoadError::Io { .. } => fail(error),
+        LoadError::NoConfig(_) => fail_as_invalid(&error.to_string()),
         LoadError::Invalid(report) => {
             print_stderr(&report.to_string());
             Exit::InvalidConfig

@@ -11,16 +11,18 @@ mod address;
 mod compile;
 mod decode;
 mod environment;
+mod foreign;
 mod mask;
 pub mod model;
 mod raw;
+mod read;
 mod regexes;
 mod report;
 mod scalar;
 mod secret;
 mod section;
 mod source;
-mod suggest;
+pub(crate) mod suggest;
 mod tree;
 mod write;
 
@@ -29,16 +31,15 @@ mod tests;
 
 pub use model::*;
 pub use raw::schema;
+pub use read::{read, read_or_pipe};
 pub use report::{Problem, Report, Severity};
 pub use scalar::duration;
 pub use secret::Secret;
-pub use write::long_form_of;
+pub use write::{endpoint_argument, listen_argument, long_form_of};
 
 use decode::DiagnosticSink;
 use regexes::Regexes;
 use source::Source;
-
-use crate::file;
 
 /// The largest file that is read as a config: a wrong path may name anything.
 pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -54,12 +55,24 @@ pub struct Loaded {
 /// Why there is no config.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// What the path leads to is no config: there is nothing, a directory, no text (exit code 78).
+    #[error("{0}")]
+    NoConfig(String),
     /// The file cannot be read (exit code 1).
     #[error("cannot read {}: {why}", path.display())]
     Io { path: PathBuf, why: io::Error },
     /// The file says something wrong (exit code 78).
     #[error("{0}")]
     Invalid(Report),
+}
+
+// === impl LoadError ===
+
+impl LoadError {
+    /// Whether no start can succeed before somebody has changed what is there.
+    pub fn is_invalid(&self) -> bool {
+        !matches!(self, Self::Io { .. })
+    }
 }
 
 /// Reads and compiles a file, with the environment variables of this process.
@@ -69,10 +82,14 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
 
 /// The `admin` section of a file, even if its other sections are invalid: it is needed to ask the running process.
 pub fn load_admin(path: &Path) -> Result<Admin, LoadError> {
-    let text = read_or_pipe(path)?;
-    match compile_text(&text, &path.display().to_string()) {
+    admin_of(&read_or_pipe(path)?, &path.display().to_string())
+}
+
+/// Like [`load_admin`], of a text. Errors call it `file_name`.
+pub fn admin_of(text: &str, file_name: &str) -> Result<Admin, LoadError> {
+    match compile_text(text, file_name) {
         Ok(loaded) => Ok(loaded.config.admin),
-        Err(report) => section_alone(&text, "admin", compile::admin_alone).ok_or(report),
+        Err(report) => section_alone(text, "admin", compile::admin_alone).ok_or(report),
     }
 }
 
@@ -97,16 +114,6 @@ fn section_alone<T>(
         compile(&root, &source, &mut diagnostics)
     });
     section.filter(|_| !diagnostics.has_errors())
-}
-
-/// The text of a config file. Anything but a regular file is refused, since reading it might block.
-pub fn read(path: &Path) -> Result<String, LoadError> {
-    read_with(path, file::read)
-}
-
-/// The text of a config file, or of a pipe such as `/dev/stdin` or `<(...)`, which can be read only once.
-pub fn read_or_pipe(path: &Path) -> Result<String, LoadError> {
-    read_with(path, file::read_or_pipe)
 }
 
 /// Compiles a text, with the environment variables of this process. Errors call it `file_name`.
@@ -146,6 +153,7 @@ fn parse_with_regexes(
     let config = tree::parse(&source, &mut diagnostics).and_then(|mut root| {
         environment::interpolate(&mut root, lookup, &mut diagnostics);
         let config = compile::compile(&root, &source, regexes, &mut diagnostics);
+        diagnostics.warn_of_unbraced();
         secrets = diagnostics.conceal_values(&root, &source);
         config
     });
@@ -154,14 +162,4 @@ fn parse_with_regexes(
         Some(config) if !report.has_errors() => Ok(Loaded { config, warnings: report }),
         _ => Err(report),
     }
-}
-
-fn read_with(path: &Path, bytes: fn(&Path, u64) -> io::Result<Vec<u8>>) -> Result<String, LoadError> {
-    let text = bytes(path, FILE_BYTES_MAX).and_then(|bytes| {
-        String::from_utf8(bytes).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            io::Error::new(io::ErrorKind::InvalidData, format!("it is not UTF-8 text (byte {at})"))
-        })
-    });
-    text.map_err(|why| LoadError::Io { path: path.to_owned(), why })
 }

@@ -49,9 +49,14 @@ pub fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 fn check_regular(found: &Metadata) -> io::Result<()> {
+    if found.is_dir() {
+        return Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "it is a directory, and only regular files are read",
+        ));
+    }
     let kind = match found.file_type() {
         found if found.is_file() => return Ok(()),
-        found if found.is_dir() => "a directory",
         found if found.is_fifo() => "a pipe",
         found if found.is_socket() => "a socket",
         _ => "a device",

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use evenkeel::cli::Cli;
 
 #[cfg(feature = "mimalloc")]
@@ -10,5 +9,5 @@ use evenkeel::cli::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    ExitCode::from(Cli::parse().execute() as u8)
+    ExitCode::from(Cli::of_process().execute() as u8)
 }

@@ -33,7 +33,7 @@ fn quiet_says_nothing_of_a_right_file() {
 }
 
 #[test]
-fn a_wrong_file_exits_78_and_a_missing_one_1() {
+fn a_wrong_file_exits_78_and_so_does_a_missing_one() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = written(folder.path(), "listen: :8080\nendpoint: [10.0.0.1:3000]\n");
     let output = evenkeel(&["check", "-c", &file.display().to_string()]);
@@ -41,25 +41,88 @@ fn a_wrong_file_exits_78_and_a_missing_one_1() {
     assert!(text(&output.stderr).contains("did you mean `endpoints`?"), "{}", text(&output.stderr));
     let missing = folder.path().join("none.yaml").display().to_string();
     let output = evenkeel(&["check", "-c", &missing]);
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        text(&output.stderr),
-        format!("error: cannot read {missing}: No such file or directory (os error 2)\n")
-    );
+    assert_eq!(output.status.code(), Some(78));
+    let expected = format!("error: there is no config file {missing}: write it (");
+    assert!(text(&output.stderr).starts_with(&expected), "{}", text(&output.stderr));
+}
+
+/// Where nobody has mended anything, the next start would fail as well.
+#[test]
+fn what_is_no_config_ends_a_start_for_good() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [directory, binary] = ["directory", "binary"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&directory).expect("the folder is ours");
+    std::fs::write(&binary, b"listen: :8080 # \xfc\n").expect("the folder is ours");
+    for (file, words) in [
+        (&directory, "is a directory, not a config file: Docker makes one"),
+        (&binary, ":1:17: the byte 0xFC is not UTF-8 text: save the file as UTF-8"),
+    ] {
+        let file = file.display().to_string();
+        for arguments in
+            [["run", "-c", &file].as_slice(), &["run", &file], &["check", &file], &["plan", &file]]
+        {
+            let output = evenkeel(arguments);
+            assert_eq!(output.status.code(), Some(78), "{arguments:?}");
+            assert!(text(&output.stderr).contains(words), "{arguments:?}: {}", text(&output.stderr));
+        }
+    }
+}
+
+/// Whether a command takes `FILE` or `-c FILE` is nothing to remember.
+#[test]
+fn every_command_takes_its_file_in_both_ways() {
+    let file = "/no/such/evenkeel.yaml";
+    for command in ["run", "check", "plan", "reload", "confirm", "rollback", "upgrade", "status", "health"] {
+        let [one, other] = [&[command, file][..], &[command, "-c", file]].map(evenkeel);
+        assert_eq!(text(&one.stderr), text(&other.stderr), "{command}");
+        assert!(text(&one.stderr).starts_with("error: there is no config file"), "{}", text(&one.stderr));
+        assert_eq!(one.status.code(), other.status.code(), "{command}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_named_as_they_were_written() {
+    for (arguments, words) in [
+        (&["run", "--listen", "8080", "10.0.0.1:3000"][..], "write :8080 for all addresses"),
+        (&["run", "--listen", ":8080", "3000"], "invalid value '3000' for an ENDPOINT"),
+        (&["run", "10.0.0.1:3000"], "10.0.0.1:3000 is an endpoint: say where to listen"),
+        (&["run", "10.0.0.1:3000", "10.0.0.2:3000"], "add --listen :8080"),
+    ] {
+        let output = evenkeel(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(words), "{arguments:?}: {}", text(&output.stderr));
+        assert!(!text(&output.stderr).contains(" --> "), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_mistyped_command_is_told_the_one_that_was_meant() {
+    for (word, meant) in [
+        ("strat", "'run'"),
+        ("start", "'run'"),
+        ("test", "'check'"),
+        ("relaod", "'reload'"),
+        ("stop", "signal TERM"),
+    ] {
+        let output = evenkeel(&[word]);
+        assert_eq!(output.status.code(), Some(2), "{word}");
+        let said = text(&output.stderr);
+        assert!(said.contains(meant) && !said.contains("successor"), "{word}: {said}");
+    }
 }
 
 /// Not a file that would be read until the memory is full.
 #[test]
 fn a_file_without_end_is_refused() {
     let output = evenkeel(&["check", "-c", "/dev/zero"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(78));
     assert!(text(&output.stderr).contains("it is a device"), "{}", text(&output.stderr));
     let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
         .args(["check", "-c", "/dev/stdin"])
         .stdin(std::fs::File::open("/dev/zero").expect("it is there"))
         .output()
         .expect("the binary was built");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(78));
     assert!(text(&output.stderr).contains("larger than 16 MiB"), "{}", text(&output.stderr));
 }
 
@@ -75,7 +138,7 @@ fn a_pipe_in_the_place_of_the_file_is_refused() {
         let path = pipe.display().to_string();
         arguments.push(&path);
         let output = evenkeel(&arguments);
-        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert_eq!(output.status.code(), Some(78), "{command}");
         let expected = format!("error: cannot read {path}: it is a pipe, and only regular files are read\n");
         assert_eq!(text(&output.stderr), expected, "{command}");
     }
@@ -181,7 +244,7 @@ fn the_schema_is_json() {
 }
 
 #[test]
-fn the_unit_leaves_no_core_and_opens_nothing() {
+fn the_unit_leaves_no_core_opens_nothing_and_loses_no_line() {
     let unit = include_str!("../deploy/evenkeel.service");
     let lines: Vec<&str> = unit.lines().collect();
     for line in [
@@ -193,6 +256,8 @@ fn the_unit_leaves_no_core_and_opens_nothing() {
         "StateDirectoryMode=0700",
         "LogsDirectoryMode=0750",
         "UMask=0027",
+        // Requests would have no line, and no counter would say so.
+        "LogRateLimitIntervalSec=0",
     ] {
         assert_eq!(lines.iter().filter(|found| **found == line).count(), 1, "{line}");
         let key = line.split('=').next().expect("a key");

@@ -3,21 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Exit, fail, fail_as_invalid, print, print_error};
+use super::config_file::ConfigFile;
+use super::{Exit, fail, fail_as_invalid, fail_to_load, print, print_error};
 use crate::admin::client::{self, ClientError, Request, Response};
 use crate::admin::{Address, address::AddressError};
-use crate::config::{self, AdminListen, LoadError, Report, Secret};
+use crate::config::{self, Admin, AdminListen, LoadError, Report, Secret};
 
 /// The token for `--admin`. An argument would be visible to everybody who lists the processes.
 const TOKEN_VARIABLE: &str = "EVENKEEL_ADMIN_TOKEN";
 
 #[derive(Debug, clap::Args)]
 pub struct AdminTarget {
-    /// The config file of the running process; its admin address is asked.
-    #[arg(short, long, value_name = "FILE", conflicts_with = "admin")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
     /// The admin address to ask: unix:/path or 127.0.0.1:9900. A token is taken from EVENKEEL_ADMIN_TOKEN.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["file", "config"])]
     admin: Option<Address>,
 }
 
@@ -40,6 +40,10 @@ pub(super) enum AdminRequestError {
 // === impl AdminTarget ===
 
 impl AdminTarget {
+    pub(super) fn new(file: Option<PathBuf>, admin: Option<Address>) -> Self {
+        Self { config: ConfigFile::new(file), admin }
+    }
+
     pub(super) fn get(&self, path: &str) -> Result<Response, AdminRequestError> {
         self.send(Request::get(path))
     }
@@ -49,25 +53,15 @@ impl AdminTarget {
             let token = std::env::var(TOKEN_VARIABLE).ok();
             return Ok(client::send(address, request, token.as_deref())?);
         }
-        let file = self.config.as_deref().unwrap_or(Path::new(super::DEFAULT_CONFIG));
-        let admin = match config::load_admin(file) {
-            Ok(admin) => admin,
+        let file = self.config.path();
+        match config::load_admin(file) {
+            Ok(admin) => AdminOf { file, admin }.send(request),
             // No file was named and the default one cannot be read: a process without a file has the default socket.
-            Err(LoadError::Io { .. }) if self.config.is_none() => {
-                return Ok(client::send_to_default(request)?);
+            Err(LoadError::Io { .. } | LoadError::NoConfig(_)) if self.config.named().is_none() => {
+                Ok(client::send_to_default(request)?)
             }
-            Err(LoadError::Invalid(report)) => {
-                return Err(AdminRequestError::Invalid { file: file.to_owned(), report: Box::new(report) });
-            }
-            Err(error) => return Err(AdminRequestError::Config(error)),
-        };
-        let address = match admin.listen {
-            AdminListen::Off => return Err(AdminRequestError::Off(file.to_owned())),
-            AdminListen::Default => return Ok(client::send_to_default(request)?),
-            AdminListen::Unix(path) => Address::Unix(path),
-            AdminListen::Tcp(address) => Address::Tcp(address),
-        };
-        Ok(client::send(&address, request, admin.token.as_ref().map(Secret::expose))?)
+            Err(error) => Err(unknown(file, error)),
+        }
     }
 
     /// The body of a 200; anything else is an error.
@@ -80,6 +74,44 @@ impl AdminTarget {
                 response.body.trim()
             ))),
         }
+    }
+}
+
+/// The admin section of a file.
+pub(super) struct AdminOf<'a> {
+    file: &'a Path,
+    admin: Admin,
+}
+
+/// The admin section of a file with this text.
+pub(super) fn of_text<'a>(text: &str, file: &'a Path) -> Result<AdminOf<'a>, AdminRequestError> {
+    match config::admin_of(text, &file.display().to_string()) {
+        Ok(admin) => Ok(AdminOf { file, admin }),
+        Err(error) => Err(unknown(file, error)),
+    }
+}
+
+fn unknown(file: &Path, error: LoadError) -> AdminRequestError {
+    match error {
+        LoadError::Invalid(report) => {
+            AdminRequestError::Invalid { file: file.to_owned(), report: Box::new(report) }
+        }
+        error => AdminRequestError::Config(error),
+    }
+}
+
+// === impl AdminOf ===
+
+impl AdminOf<'_> {
+    /// Asks the process at the file's admin address.
+    pub(super) fn send(&self, request: Request<'_>) -> Result<Response, AdminRequestError> {
+        let address = match &self.admin.listen {
+            AdminListen::Off => return Err(AdminRequestError::Off(self.file.to_owned())),
+            AdminListen::Default => return Ok(client::send_to_default(request)?),
+            AdminListen::Unix(path) => Address::Unix(path.clone()),
+            AdminListen::Tcp(address) => Address::Tcp(*address),
+        };
+        Ok(client::send(&address, request, self.admin.token.as_ref().map(Secret::expose))?)
     }
 }
 
@@ -103,5 +135,8 @@ pub(super) fn cannot_ask(error: &AdminRequestError) -> Exit {
         print_error(error);
         return Exit::InvalidConfig;
     }
-    fail(error)
+    match error {
+        AdminRequestError::Config(error) => fail_to_load(error),
+        _ => fail(error),
+    }
 }

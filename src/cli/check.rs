@@ -1,16 +1,16 @@
 //! `evenkeel check`: reports the errors of a config file and runs its tests.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::config_file::ConfigFile;
 use super::{Exit, fail_to_load, print, print_warnings};
 use crate::config::{self, Config, LoadError, Loaded};
 use crate::exchange;
 
 #[derive(Debug, clap::Args)]
 pub struct Check {
-    /// The config file
-    #[arg(short, long, value_name = "FILE", default_value = super::DEFAULT_CONFIG)]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
 
     /// Say nothing about a file that is right
     #[arg(short, long)]
@@ -19,11 +19,12 @@ pub struct Check {
 
 impl Check {
     pub fn execute(self) -> Exit {
-        match checked(&self.config) {
+        let file = self.config.path();
+        match checked(file) {
             Ok(Loaded { config, warnings }) => {
                 print_warnings(&warnings);
                 if !self.quiet {
-                    print(&format!("{}: ok, {}\n", self.config.display(), summary(&config)));
+                    print(&format!("{}: ok, {}\n", file.display(), summary(&config)));
                 }
                 Exit::Done
             }

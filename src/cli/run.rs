@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Exit;
-use super::{fail, fail_to_load, print, print_stderr, print_warnings};
+use super::config_file::ConfigFile;
+use super::{Exit, fail, fail_to_load, fail_usage, print, print_stderr, print_warnings};
 use crate::config::{self, LoadError, Loaded};
 use crate::exchange;
 use crate::server::inherit::InheritedSockets;
@@ -11,25 +11,26 @@ use crate::server::upgrade::launch::Invocation;
 use crate::server::{self, Start};
 
 /// What errors call a config made from arguments.
-const COMMAND_LINE: &str = "command line";
+const COMMAND_LINE: &str = "the config that the arguments stand for, which --print shows";
 
 /// Run the proxy, from a config file or from addresses.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  evenkeel run -c evenkeel.yaml\n  evenkeel run --listen :8080 127.0.0.1:3001 127.0.0.1:3002"
+    override_usage = "evenkeel run [-c FILE | FILE]\n       evenkeel run --listen ADDRESS [--print] ENDPOINT...",
+    after_help = "Examples:\n  evenkeel run evenkeel.yaml\n  evenkeel run --listen :8080 127.0.0.1:3001 127.0.0.1:3002"
 )]
 pub struct Run {
     /// The config file [default: /etc/evenkeel/evenkeel.yaml]
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["listen", "endpoints"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["listen", "arguments"])]
     config: Option<PathBuf>,
 
     /// Listen here instead of reading a file
-    #[arg(long, value_name = "ADDRESS", requires = "endpoints")]
+    #[arg(long, value_name = "ADDRESS", requires = "arguments", value_parser = config::listen_argument)]
     listen: Option<String>,
 
-    /// Endpoints to balance over
-    #[arg(value_name = "ENDPOINT", requires = "listen")]
-    endpoints: Vec<String>,
+    /// The config file; with --listen, the endpoints to balance over
+    #[arg(value_name = "FILE | ENDPOINT")]
+    arguments: Vec<String>,
 
     /// Print the config that the arguments stand for, and exit
     #[arg(long, requires = "listen", conflicts_with = "config")]
@@ -38,11 +39,44 @@ pub struct Run {
 
 impl Run {
     pub fn execute(self) -> Exit {
-        let Some(listen) = &self.listen else {
-            let file = self.config.as_deref().unwrap_or(Path::new(super::DEFAULT_CONFIG));
-            return serve_file(file, Invocation::of_process().ok());
+        match &self.listen {
+            Some(listen) => self.run_addresses(listen),
+            None => match self.file() {
+                Ok(file) => serve_file(file.path(), Invocation::of_process().ok()),
+                Err(fault) => fail_usage(fault),
+            },
+        }
+    }
+
+    /// The file to run, or what is wrong with the arguments.
+    fn file(&self) -> Result<ConfigFile, String> {
+        let file = match self.arguments.as_slice() {
+            [] => self.config.clone(),
+            [file] => Some(file.into()),
+            [..] => {
+                return Err(
+                    "one config file is run; to balance over endpoints, add --listen :8080".to_owned()
+                );
+            }
         };
-        let text = config::long_form_of(listen, &self.endpoints);
+        if let [argument] = self.arguments.as_slice()
+            && config::endpoint_argument(argument).is_ok()
+            && !Path::new(argument).exists()
+        {
+            return Err(format!(
+                "{argument} is an endpoint: say where to listen, too, such as --listen :8080"
+            ));
+        }
+        Ok(ConfigFile::new(file))
+    }
+
+    fn run_addresses(&self, listen: &str) -> Exit {
+        for endpoint in &self.arguments {
+            if let Err(fault) = config::endpoint_argument(endpoint) {
+                return fail_usage(format!("invalid value '{endpoint}' for an ENDPOINT: {fault}"));
+            }
+        }
+        let text = config::long_form_of(listen, &self.arguments);
         match config::parse(&text, COMMAND_LINE) {
             Err(report) => fail_to_load(&LoadError::Invalid(report)),
             Ok(_) if self.print => {
@@ -73,7 +107,7 @@ fn serve_file(file: &Path, invocation: Option<Invocation>) -> Exit {
             serve(Start { config: loaded.config, file: Some(file.to_owned()), invocation, inherited })
         }
         Err(error) => {
-            let invalid = matches!(error, LoadError::Invalid(_));
+            let invalid = error.is_invalid();
             match inherited.predecessor() {
                 Some(predecessor) if predecessor.refuse(&error.to_string(), invalid) => Exit::Failed,
                 _ => fail_to_load(&error),

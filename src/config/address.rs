@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::decode::{Fault, Scalar, is_off, shown};
 use super::model::{AdminListen, EndpointAddress, ListenAddress};
+use super::write::quoted;
 use crate::authority;
 
 /// Bytes of a unix socket's path that every system takes.
@@ -15,7 +16,7 @@ const UNIX_PATH_MAX: usize = 107;
 
 impl Scalar for ListenAddress {
     const WHAT: &'static str = "an address to listen on";
-    const REMEDY: &'static str = "write 0.0.0.0:8080, :8080 (all addresses), [::1]:8080 or unix:/path";
+    const REMEDY: &'static str = "write 0.0.0.0:8080, :8080 (all addresses), \"[::1]:8080\" or unix:/path";
 
     fn parse(text: &str) -> Result<ListenAddress, Fault> {
         if let Some(path) = text.strip_prefix("unix:") {
@@ -58,7 +59,7 @@ fn listen_remedy(text: &str) -> String {
 impl Scalar for EndpointAddress {
     const WHAT: &'static str = "an endpoint's address";
     const REMEDY: &'static str =
-        "write HOST:PORT such as 10.0.0.1:3000, [::1]:3000, name.local:3000 or unix:/path";
+        "write HOST:PORT such as 10.0.0.1:3000, \"[::1]:3000\", name.local:3000 or unix:/path";
 
     fn parse(text: &str) -> Result<EndpointAddress, Fault> {
         if let Some(path) = text.strip_prefix("unix:") {
@@ -177,7 +178,8 @@ fn refuse_https(text: &str) -> Result<(), Fault> {
         return Ok(());
     }
     let (host, port) = authority::split(rest.split(['/', '?', '#']).next().unwrap_or(""));
-    let remedy = format!("write {}:{} here, and `tls: {{}}` at the pool", shown(host), port.unwrap_or("443"));
+    let address = quoted(&shown(&format!("{host}:{}", port.unwrap_or("443"))));
+    let remedy = format!("write {address} here, and `tls: {{}}` at the pool");
     Err(Fault::new(format!("`{}` is a URL, not {}", shown(text), EndpointAddress::WHAT), remedy))
 }
 
@@ -187,7 +189,10 @@ fn refuse_url(text: &str, what: &str) -> Result<(), Fault> {
     let (host, port) = authority::split(rest.split(['/', '?', '#']).next().unwrap_or(""));
     let default = if scheme.eq_ignore_ascii_case("https") { "443" } else { "80" };
     let address = format!("{host}:{}", port.unwrap_or(default));
-    Err(Fault::new(format!("`{}` is a URL, not {what}", shown(text)), format!("write {}", shown(&address))))
+    Err(Fault::new(
+        format!("`{}` is a URL, not {what}", shown(text)),
+        format!("write {}", quoted(&shown(&address))),
+    ))
 }
 
 /// Remedies for addresses without port and IPv6 addresses without brackets.
@@ -201,10 +206,10 @@ fn common_remedy(text: &str, port: u16) -> Option<String> {
     let unbracketed =
         split.and_then(|(host, port)| Some((host.parse::<Ipv6Addr>().ok()?, parse_port(port)?)));
     if let Some((address, port)) = unbracketed {
-        return Some(format!("write IPv6 addresses in brackets: [{address}]:{port}"));
+        return Some(format!("write IPv6 addresses in brackets, and in quotes: \"[{address}]:{port}\""));
     }
     let address = bare.parse::<Ipv6Addr>().ok()?;
-    Some(format!("add brackets and port: [{address}]:{port}"))
+    Some(format!("add brackets, port and quotes: \"[{address}]:{port}\""))
 }
 
 /// Letters, digits, `-`, `_` and dots between labels; nothing that could only be a broken IPv4 address.
@@ -246,8 +251,8 @@ mod tests {
             ("*:80", "write :80 for all addresses"),
             ("localhost:80", "write 127.0.0.1:80"),
             ("10.0.0.1", "add the port: 10.0.0.1:8080"),
-            ("::1", "add brackets and port: [::1]:8080"),
-            ("fe80::1:8080", "write IPv6 addresses in brackets: [fe80::1]:8080"),
+            ("::1", "add brackets, port and quotes: \"[::1]:8080\""),
+            ("fe80::1:8080", "write IPv6 addresses in brackets, and in quotes: \"[fe80::1]:8080\""),
             ("http://0.0.0.0:8080/", "write 0.0.0.0:8080"),
             ("unix:run/x.sock", "write unix:/run/x.sock"),
             ("a.local:80", "a listener takes no names; write the address itself, or :80 for all addresses"),
@@ -273,7 +278,7 @@ mod tests {
         for (text, remedy) in [
             ("http://10.0.0.1:3000", "write 10.0.0.1:3000"),
             ("https://a.local/x", "write a.local:443 here, and `tls: {}` at the pool"),
-            ("HTTPS://[::1]:8443", "write [::1]:8443 here, and `tls: {}` at the pool"),
+            ("HTTPS://[::1]:8443", "write \"[::1]:8443\" here, and `tls: {}` at the pool"),
             ("3000", "write its host too, such as 127.0.0.1:3000"),
             (":3000", "write its host too, such as 127.0.0.1:3000"),
             ("10.0.0.1:0", "write the port it listens on, such as 10.0.0.1:3000"),

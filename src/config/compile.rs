@@ -13,6 +13,7 @@ use crate::config::model::{
 use crate::config::raw::{FileSection, header_name};
 use crate::config::regexes::Regexes;
 use crate::config::scalar::Count;
+use crate::config::secret::Secret;
 use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
 
@@ -26,6 +27,9 @@ mod tls;
 
 /// The name of a listener, route or pool that is not given one.
 pub(crate) const DEFAULT_NAME: &str = "default";
+
+/// The shortest token of the admin address.
+const TOKEN_BYTES_MIN: usize = 16;
 
 /// What all parts of `compile` share: diagnostics, positions in the file, and compiled regular expressions.
 pub(crate) struct Compiler<'a> {
@@ -217,12 +221,8 @@ impl Compiler<'_> {
     fn admin(&mut self, file: &FileSection) -> Admin {
         let section = &file.admin;
         let token = section.token.as_ref().map(|token| token.value.clone());
-        if let Some(written) = section.token.as_ref().filter(|token| !token.is_sendable()) {
-            self.diagnostics.error(
-                written.span,
-                "a token cannot have these characters",
-                "use letters, digits and `-`",
-            );
+        if let Some(written) = &section.token {
+            self.check_token(written);
         }
         let listen = section.listen.as_ref().map_or(AdminListen::Default, |listen| listen.value.clone());
         if let (AdminListen::Tcp(address), Some(written)) = (&listen, &section.listen)
@@ -231,10 +231,23 @@ impl Compiler<'_> {
         {
             let message =
                 format!("the admin address {address} can be reached from elsewhere, and has no token");
-            let remedy = format!("add `token: ${{ADMIN_TOKEN}}`, or write 127.0.0.1:{}", address.port());
+            let remedy = format!("add `token: \"${{ADMIN_TOKEN}}\"`, or write 127.0.0.1:{}", address.port());
             self.diagnostics.error(written.span, message, remedy);
         }
         Admin { listen, token }
+    }
+
+    fn check_token(&mut self, token: &Spanned<Secret>) {
+        if self.diagnostics.is_unbraced(token.span) {
+            self.diagnostics.error(token.span, "this token is a variable without braces", "");
+        } else if !token.is_sendable() {
+            let remedy = "use letters, digits and `-`";
+            self.diagnostics.error(token.span, "a token cannot have these characters", remedy);
+        } else if token.expose().len() < TOKEN_BYTES_MIN {
+            let message =
+                format!("a token has {TOKEN_BYTES_MIN} characters at least: shorter ones can be guessed");
+            self.diagnostics.error(token.span, message, "write what `openssl rand -hex 16` prints");
+        }
     }
 }
 

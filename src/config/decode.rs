@@ -2,6 +2,8 @@
 //!
 //! Decoding does not stop at an error: an invalid value is reported and left out, so that `compile` sees the rest.
 
+use std::collections::BTreeMap;
+
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value as Json;
 
@@ -9,12 +11,15 @@ use super::mask;
 use super::report::{Diagnostic, Diagnostics, Severity};
 use super::source::{Source, Span};
 use super::tree::{Key, Kind, Node};
+use super::write::quoted;
 use crate::escape;
 
 /// Collects the diagnostics of all stages.
 #[derive(Debug, Default)]
 pub(crate) struct DiagnosticSink {
     diagnostics: Diagnostics,
+    /// By the start of a value: a variable in it that is written without braces. An error about the value says so.
+    unbraced: BTreeMap<usize, (Span, String)>,
     /// Values that were left out without a diagnostic, because an earlier stage had reported them.
     skipped: usize,
 }
@@ -34,7 +39,28 @@ impl DiagnosticSink {
         self.add(Severity::Warning, span, message.into(), remedy.into());
     }
 
-    fn add(&mut self, severity: Severity, span: Span, message: String, remedy: String) {
+    /// Notes that a value has a variable that is written without braces.
+    pub(crate) fn note_unbraced(&mut self, span: Span, name: &str) {
+        self.unbraced.insert(span.start, (span, name.to_owned()));
+    }
+
+    pub(crate) fn is_unbraced(&self, span: Span) -> bool {
+        self.unbraced.get(&span.start).is_some_and(|(of, _)| *of == span)
+    }
+
+    /// Warns of variables without braces in values that are valid all the same.
+    pub(crate) fn warn_of_unbraced(&mut self) {
+        for (span, name) in std::mem::take(&mut self.unbraced).into_values() {
+            self.warn(span, format!("`${name}` is no variable, and stays as it is"), braced(&name));
+        }
+    }
+
+    fn add(&mut self, severity: Severity, span: Span, message: String, mut remedy: String) {
+        if self.is_unbraced(span)
+            && let Some((_, name)) = self.unbraced.remove(&span.start)
+        {
+            remedy = braced(&name);
+        }
         self.diagnostics.add(Diagnostic { severity, span, message, remedy });
     }
 
@@ -69,6 +95,11 @@ impl DiagnosticSink {
     pub(crate) fn into_diagnostics(self) -> Diagnostics {
         self.diagnostics
     }
+}
+
+/// In quotes, because the braces would be YAML's between other braces.
+fn braced(name: &str) -> String {
+    format!("write variables in braces: \"${{{name}}}\"")
 }
 
 /// Why a text is not a valid value.
@@ -203,7 +234,7 @@ impl<T: Value> Value for List<T> {
             }
             Kind::Scalar { text, .. } => {
                 let message = format!("expected a list, found `{}`", shown(text));
-                diagnostics.error(node.span, message, format!("write [{}]", shown(text)));
+                diagnostics.error(node.span, message, format!("write [{}]", items(text)));
                 None
             }
             _ => {
@@ -217,6 +248,12 @@ impl<T: Value> Value for List<T> {
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "array", "items": T::schema(generator) })
     }
+}
+
+/// The items that somebody has written as one text, such as `GET, POST`, each as YAML takes it.
+fn items(text: &str) -> String {
+    let items: Vec<_> = text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+    items.iter().map(|item| quoted(&shown(item))).collect::<Vec<_>>().join(", ")
 }
 
 /// Values under names of the user's choice, in file order; `None` where the value is invalid.

@@ -27,8 +27,28 @@ pub(crate) fn interpolate(node: &mut Node, lookup: Lookup<'_>, diagnostics: &mut
                 }
             }
         }
-        Kind::Scalar { .. } => {}
+        Kind::Scalar { text, .. } => {
+            if let Some(name) = unbraced(text) {
+                diagnostics.note_unbraced(node.span, name);
+            }
+        }
     }
+}
+
+/// The name of a variable that is written as in a shell, `$NAME`, which is not replaced: capital letters anywhere, any
+/// letters if there is nothing else. Other dollar signs are those of regular expressions and paths.
+fn unbraced(text: &str) -> Option<&str> {
+    let name_of =
+        |rest: &str| rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+    text.match_indices('$').find_map(|(at, _)| {
+        let rest = &text[at + 1..];
+        let name = &rest[..name_of(rest)];
+        let is_whole = name.len() + 1 == text.len();
+        let is_name = name.len() > 1 && !name.starts_with(|c: char| c.is_ascii_digit());
+        let is_capital = !name.contains(|c: char| c.is_ascii_lowercase());
+        let is_escaped = text[..at].ends_with('$');
+        (is_name && !is_escaped && (is_whole || is_capital)).then_some(name)
+    })
 }
 
 fn report(span: Span, fault: &Fault, diagnostics: &mut DiagnosticSink) {
@@ -116,6 +136,23 @@ mod tests {
             ("^/x$ $5 ${TRICK}", "^/x$ $5 ${PORT}"),
         ] {
             assert_eq!(expand(text, &lookup).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_of_a_shell_are_noticed() {
+        for (text, name) in [
+            ("$TOKEN", "TOKEN"),
+            ("$token", "token"),
+            ("http://$HOST:80/", "HOST"),
+            ("$DB_HOST2:1", "DB_HOST2"),
+        ] {
+            assert_eq!(unbraced(text), Some(name), "{text}");
+        }
+        for text in
+            ["/odata/$metadata", "/x?$filter=a", "^/x$", "(a|$)", "$1", "$$NAME", "$", "a$", "$2y$10$ab"]
+        {
+            assert_eq!(unbraced(text), None, "{text}");
         }
     }
 

@@ -54,10 +54,13 @@ pub(crate) fn is_file_of_keys(key: &str, value: &str) -> bool {
     matches!(letters(key).as_str(), "key" | "keys") && value.starts_with('/')
 }
 
-/// Whether a value is just `${NAME}`, which reveals no secret.
+/// Whether a value is just `${NAME}`, or `$NAME` by mistake, which reveals no secret.
 fn is_variable(value: &str) -> bool {
-    let name = value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-    name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
+    let Some(rest) = value.strip_prefix('$') else { return false };
+    match rest.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some(name) => name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
+        None => rest.len() > 1 && rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'),
+    }
 }
 
 /// The text with every character of the regions replaced; line breaks and blanks stay.

@@ -150,9 +150,23 @@ fn duration_fault(text: &str) -> Fault {
     let remedy = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         format!("add the unit: {0}s, {0}ms or {0}m", shown(text))
     } else {
-        Period::REMEDY.to_owned()
+        duration_meant(text).map_or_else(|| Period::REMEDY.to_owned(), |meant| format!("write {meant}"))
     };
     Fault::new(format!("`{}` is not a duration", shown(text)), remedy)
+}
+
+/// `5 s`, `10sec` and `2min` are durations to other programs.
+fn duration_meant(text: &str) -> Option<String> {
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let unit = match unit.trim().to_ascii_lowercase().as_str() {
+        "ms" | "msec" | "millis" | "milliseconds" => "ms",
+        "s" | "sec" | "secs" | "second" | "seconds" => "s",
+        "m" | "min" | "mins" | "minute" | "minutes" => "m",
+        "h" | "hour" | "hours" => "h",
+        "d" | "day" | "days" => "d",
+        _ => return None,
+    };
+    Some(format!("{number}{unit}")).filter(|meant| duration(meant).is_some())
 }
 
 /// A duration, zero included.
@@ -217,7 +231,7 @@ impl Scalar for Size {
         match size.map(|size| size.as_u64()) {
             Some(0) => Err(Fault::new("this size may not be zero", Self::REMEDY)),
             Some(bytes) if bytes < u64::MAX / 2 => Ok(Size(bytes)),
-            _ => Err(Self::fault(text)),
+            _ => Err(Fault::new(Self::fault(text).message, size_remedy(text))),
         }
     }
 
@@ -225,6 +239,23 @@ impl Scalar for Size {
         let written = "^[0-9]+([KMGT]iB|[kKMGT]?B)?$";
         json!({ "type": ["string", "integer"], "pattern": written, "minimum": 1, "examples": ["32KiB", "10MiB"] })
     }
+}
+
+/// `10m` and `64 k` are sizes to other programs.
+fn size_remedy(text: &str) -> String {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim().to_ascii_lowercase().as_str() {
+        "b" | "bytes" => "B",
+        "k" | "kb" | "kib" => "KiB",
+        "m" | "mb" | "mib" => "MiB",
+        "g" | "gb" | "gib" => "GiB",
+        "t" | "tb" | "tib" => "TiB",
+        _ => return Size::REMEDY.to_owned(),
+    };
+    let meant = format!("{number}{unit}");
+    let is_size = meant != text && Size::parse(&meant).is_ok();
+    if is_size { format!("write {meant}") } else { Size::REMEDY.to_owned() }
 }
 
 /// A size from `MIN` to `MAX` bytes, both of them whole KiB.
@@ -258,7 +289,7 @@ fn in_units(bytes: u64) -> String {
 
 /// The fault of a text that is not one of `words`.
 pub(crate) fn word_fault(text: &str, what: &str, words: &[&str]) -> Fault {
-    let others = if words.len() == 1 { "write" } else { "write one of" };
+    let others = if words.len() == 1 { "in this version there is only" } else { "write one of" };
     let remedy = suggest::remedy(text, words.iter().copied(), others);
     Fault::new(format!("`{}` is not {what}", shown(text)), remedy)
 }

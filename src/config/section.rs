@@ -5,8 +5,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::decode::{DiagnosticSink, Spanned, Value, schema_from, shown, spanned};
 use super::source::Span;
-use super::suggest;
 use super::tree::{Key, Kind, Node};
+use super::{foreign, suggest};
 
 /// The keys of a section while it is decoded.
 pub(crate) struct Fields<'n, 'c> {
@@ -39,7 +39,7 @@ impl<'n, 'c> Fields<'n, 'c> {
         };
         let problems_before = diagnostics.problem_count();
         let mut misspelt = Vec::new();
-        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
+        for (key, _) in entries.iter().filter(|(key, _)| !known.iter().any(|known| names(key, known))) {
             if let Some(known) = known.iter().find(|known| key.text.starts_with(&format!("{known}:"))) {
                 let message = format!("`{}` is one word to YAML", shown(&key.text));
                 diagnostics.error(
@@ -50,10 +50,20 @@ impl<'n, 'c> Fields<'n, 'c> {
                 misspelt.push((*known).to_owned());
                 continue;
             }
-            let remedy = suggest::remedy(&key.text, known.iter().copied(), "its keys are");
-            misspelt.extend(suggest::nearest(&key.text, known.iter().copied()).map(str::to_owned));
+            let remedy = match foreign::remedy(what, &key.text) {
+                Some(remedy) => {
+                    let means = |known: &&&str| remedy.contains(&format!("`{known}:"));
+                    misspelt.extend(known.iter().filter(means).map(|known| (*known).to_owned()));
+                    remedy.to_owned()
+                }
+                None => {
+                    misspelt.extend(suggest::nearest(&key.text, known.iter().copied()).map(str::to_owned));
+                    suggest::remedy(&key.text, known.iter().copied(), "its keys are")
+                }
+            };
             diagnostics.error(key.span, format!("{what} has no key `{}`", shown(&key.text)), remedy);
         }
+        refuse_two_forms(entries, known, diagnostics);
         Some(Fields { what, span: node.span, entries, diagnostics, misspelt, problems_before })
     }
 
@@ -62,7 +72,7 @@ impl<'n, 'c> Fields<'n, 'c> {
     }
 
     fn take<T: Value>(&mut self, key: &str) -> Option<Spanned<T>> {
-        let (_, node) = self.entries.iter().find(|(entry, node)| entry.text == key && !node.is_null())?;
+        let (_, node) = self.entries.iter().find(|(entry, node)| names(entry, key) && !node.is_null())?;
         spanned(node, self.diagnostics)
     }
 
@@ -72,7 +82,7 @@ impl<'n, 'c> Fields<'n, 'c> {
 
     /// If the key is missing, the error says to write `example`.
     pub(crate) fn required<T: Value>(&mut self, key: &str, example: &str) -> Option<Spanned<T>> {
-        match self.entries.iter().find(|(entry, _)| entry.text == key) {
+        match self.entries.iter().find(|(entry, _)| names(entry, key)) {
             Some((_, node)) if !node.is_null() => {}
             Some((entry, _)) => {
                 let message = format!("`{key}` has no value");
@@ -97,15 +107,37 @@ impl<'n, 'c> Fields<'n, 'c> {
     }
 }
 
+/// Whether an entry of the file is this key, or what writers of YAML 1.1 make of it: to them `on` is the boolean `true`.
+fn names(entry: &Key, key: &str) -> bool {
+    entry.text == key || aliases(key).contains(&entry.text.as_str())
+}
+
+/// The other forms of a key.
+fn aliases(key: &str) -> &'static [&'static str] {
+    if key == "on" { &["true", "True", "TRUE"] } else { &[] }
+}
+
+fn refuse_two_forms(entries: &[(Key, Node)], known: &[&str], diagnostics: &mut DiagnosticSink) {
+    for known in known.iter().filter(|known| !aliases(known).is_empty()) {
+        let mut forms = entries.iter().map(|(key, _)| key).filter(|key| names(key, known));
+        if let (Some(_), Some(second)) = (forms.next(), forms.next()) {
+            let message = format!("`{known}` is written twice: `{}` is another form of it", second.text);
+            diagnostics.error(second.span, message, "keep one of them");
+        }
+    }
+}
+
 /// The JSON Schema of a section, while `section!` adds key after key.
 pub(crate) struct SectionSchema {
     object: Map<String, Json>,
+    /// Other forms of keys, as patterns: no editor offers them.
+    patterns: Map<String, Json>,
     required: Vec<Json>,
 }
 
 impl SectionSchema {
     pub(crate) fn new() -> SectionSchema {
-        SectionSchema { object: Map::new(), required: Vec::new() }
+        SectionSchema { object: Map::new(), patterns: Map::new(), required: Vec::new() }
     }
 
     pub(crate) fn field(&mut self, key: &str, doc: &str, schema: Schema) -> &mut Map<String, Json> {
@@ -113,6 +145,10 @@ impl SectionSchema {
             Json::Object(object) => object,
             _ => Map::new(),
         };
+        if let aliases @ [_, ..] = aliases(key) {
+            let pattern = format!("^({})$", aliases.join("|"));
+            self.patterns.insert(pattern, Json::Object(property.clone()));
+        }
         property.insert("description".into(), doc.into());
         let entry = self.object.entry(key).or_insert(Json::Null);
         *entry = Json::Object(property);
@@ -130,6 +166,9 @@ impl SectionSchema {
             "properties": self.object,
             "additionalProperties": false,
         });
+        if !self.patterns.is_empty() {
+            object["patternProperties"] = Json::Object(self.patterns);
+        }
         if !self.required.is_empty() {
             object["required"] = Json::Array(self.required);
         }

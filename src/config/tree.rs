@@ -4,7 +4,9 @@
 //! are followed; tags, merge keys and a second document are refused. The YAML parser stops at the first syntax error,
 //! so only a syntax error hides later errors.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span as YamlSpan, StrInput};
 
@@ -229,10 +231,23 @@ impl<'a> Builder<'a, '_> {
                 return Ok(Node { span, kind: Kind::Map(entries) });
             }
             let key = self.node(event, span)?;
+            self.refuse_bracketed(&key)?;
             let (event, span) = self.next()?;
             let value = self.node(event, span)?;
             if let Some(key) = self.key(key, &mut seen) {
                 entries.push((key, value));
+            }
+        }
+    }
+
+    /// `[[::1]:80]` is a list with a map to YAML, whose key is a list.
+    fn refuse_bracketed(&mut self, key: &Node) -> Result<(), Stop> {
+        let rest = self.text[key.span.start..].lines().next().unwrap_or_default();
+        match bracketed_address(rest).filter(|_| matches!(key.kind, Kind::List(_))) {
+            None => Ok(()),
+            Some(address) => {
+                self.diagnostics.error(key.span, TAKEN_FOR_A_LIST, in_quotes(address));
+                Err(Stop::Reported)
             }
         }
     }
@@ -293,8 +308,44 @@ fn report_syntax(text: &str, error: &ScanError, diagnostics: &mut DiagnosticSink
     diagnostics.error(Span { start, end }, message, remedy);
 }
 
+const TAKEN_FOR_A_LIST: &str = "the brackets of an IPv6 address are taken for a list";
+
+fn in_quotes(text: &str) -> String {
+    format!("put it in quotes: \"{text}\"")
+}
+
+/// An IPv6 address with a port that is not in quotes, such as `[::1]:80`.
+fn bracketed_address(line: &str) -> Option<&str> {
+    line.match_indices('[').find_map(|(at, _)| {
+        let (inside, after) = line[at + 1..].split_once("]:")?;
+        let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let is_address = inside.parse::<Ipv6Addr>().is_ok() && digits > 0;
+        let is_quoted = line[..at].ends_with(['"', '\'']);
+        (is_address && !is_quoted).then(|| &line[at..at + inside.len() + 3 + digits])
+    })
+}
+
 /// The message for a syntax error, `None` if the parser's is plain enough; and the remedy.
-fn syntax_words(kind: &ErrorKind, line: &str) -> (Option<&'static str>, &'static str) {
+fn syntax_words(kind: &ErrorKind, line: &str) -> (Option<&'static str>, Cow<'static, str>) {
+    if let Some(address) = bracketed_address(line) {
+        return (Some(TAKEN_FOR_A_LIST), in_quotes(address).into());
+    }
+    if let (ErrorKind::UnknownAnchor, Some(port)) = (kind, port_of_all_addresses(line)) {
+        let message = "a `*` starts an alias, and there is no anchor of this name";
+        return (Some(message), format!("write :{port} for all addresses").into());
+    }
+    let (message, remedy) = fixed_syntax_words(kind, line);
+    (message, remedy.into())
+}
+
+/// The port in `*:80`.
+fn port_of_all_addresses(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("*:")?;
+    let port = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
+    (!port.is_empty()).then_some(port)
+}
+
+fn fixed_syntax_words(kind: &ErrorKind, line: &str) -> (Option<&'static str>, &'static str) {
     if line.contains("${") && line.contains(['[', '{']) {
         let remedy = "between [ ] or { }, write a variable in quotes: \"${NAME}\"";
         return (Some("a brace of a variable is taken for one of YAML's"), remedy);

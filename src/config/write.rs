@@ -1,6 +1,26 @@
-//! Writes the config that `evenkeel run --listen ADDRESS ENDPOINT...` stands for.
+//! Writes the config that `evenkeel run --listen ADDRESS ENDPOINT...` stands for, and judges those arguments.
 
 use std::fmt::Write;
+
+use super::decode::Scalar;
+use super::model::{EndpointAddress, ListenAddress};
+
+/// An argument that is an address to listen on, or what is wrong with it.
+pub fn listen_argument(text: &str) -> Result<String, String> {
+    argument::<ListenAddress>(text)
+}
+
+/// An argument that is an endpoint's address, or what is wrong with it.
+pub fn endpoint_argument(text: &str) -> Result<String, String> {
+    argument::<EndpointAddress>(text)
+}
+
+fn argument<T: Scalar>(text: &str) -> Result<String, String> {
+    match T::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(fault) => Err(format!("{}: {}", fault.message, fault.remedy)),
+    }
+}
 
 /// The long form of a listener and a pool's endpoints, as YAML that parses to the same config as the short form.
 ///
@@ -21,10 +41,10 @@ pub fn long_form_of(listen: &str, endpoints: &[impl AsRef<str>]) -> String {
 }
 
 /// A text as a YAML scalar: plain where that is safe, in double quotes otherwise.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let is_plain =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'/');
-    let starts_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let starts_well = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/');
     if starts_well && text.bytes().all(is_plain) && !text.ends_with(':') {
         return text.to_owned();
     }

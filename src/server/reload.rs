@@ -116,7 +116,7 @@ struct Prepared {
 impl From<ReloadError> for OperationOutcome {
     fn from(error: ReloadError) -> Self {
         let verdict = match &error {
-            ReloadError::Config(LoadError::Invalid(_)) => Verdict::InvalidConfig,
+            ReloadError::Config(error) if error.is_invalid() => Verdict::InvalidConfig,
             _ => Verdict::Refused,
         };
         Self { verdict, text: format!("{error}\n") }

@@ -85,15 +85,3 @@ fn columns_are_characters_and_nothing_moves_the_cursor() {
     let report = loaded("listen\u{200b}: :8080\n").unwrap_err().to_string();
     assert!(report.contains("no key `listen\\u{200b}`"), "{report}");
 }
-
-#[test]
-fn a_file_that_cannot_be_read_is_no_invalid_config() {
-    let folder = tempfile::tempdir().unwrap();
-    let missing = folder.path().join("none.yaml");
-    let error = load(&missing).unwrap_err();
-    assert!(matches!(error, LoadError::Io { .. }));
-    assert!(error.to_string().starts_with(&format!("cannot read {}: ", missing.display())), "{error}");
-    let binary = folder.path().join("binary.yaml");
-    std::fs::write(&binary, [b'a', 0xff]).unwrap();
-    assert!(load(&binary).unwrap_err().to_string().ends_with("it is not UTF-8 text (byte 1)"));
-}

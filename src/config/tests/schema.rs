@@ -63,9 +63,18 @@ fn judge(root: &Json, schema: &Json, value: &Json) -> Result<(), String> {
                 }
                 true
             }
+            "patternProperties" => {
+                let entries: Vec<_> = value.as_object().iter().flat_map(|object| object.iter()).collect();
+                rule.as_object().unwrap().iter().all(|(pattern, rule)| {
+                    let mut matching = entries.iter().filter(|(key, _)| matches(pattern, key));
+                    matching.all(|(_, value)| judge(root, rule, value).is_ok())
+                })
+            }
             "additionalProperties" => {
+                let patterns = schema.get("patternProperties").and_then(Json::as_object);
                 value.as_object().iter().flat_map(|object| object.iter()).all(|(key, value)| {
-                    let is_known = schema["properties"].get(key).is_some();
+                    let is_known = schema["properties"].get(key).is_some()
+                        || patterns.is_some_and(|all| all.keys().any(|pattern| matches(pattern, key)));
                     is_known || (rule.is_object() && judge(root, rule, value).is_ok())
                 })
             }
@@ -77,6 +86,10 @@ fn judge(root: &Json, schema: &Json, value: &Json) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn matches(pattern: &str, key: &str) -> bool {
+    Regex::new(pattern).unwrap().is_match(key)
 }
 
 fn is(name: &Json, value: &Json) -> bool {
@@ -109,7 +122,7 @@ admin: { listen: off }
 server: { watch: on, state: off }
 access_log: { output: false }
 routes: [{ pool: a, match: { methods: [PURGE], headers: { A: 1, B: true } } }]
-pools: { a: { endpoints: [a.b:1], retry: off, health_check: { type: http, expect: [200, 300-399] } } }
+pools: { a: { endpoints: [a.b:1], retry: { true: [connect, 503] }, health_check: { type: http, expect: [200, 300-399] } } }
 ";
     assert_eq!(verdict(rest), Ok(()));
 }

@@ -18,8 +18,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_s
 use super::message::{Message, SUCCESSOR};
 use crate::server::fd_passing;
 
-/// The hidden subcommand that makes this binary the intermediate process.
-pub const COMMAND: &str = "start-successor";
+/// The hidden subcommand that makes this binary the intermediate process: its name is like no other, so that nobody who
+/// mistypes one is told of it.
+pub const COMMAND: &str = "__successor";
 
 /// The running binary, even where another one has taken its place on the disk.
 const OURSELVES: &str = "/proc/self/exe";

@@ -89,10 +89,10 @@ fn orders_over_tcp_need_a_token() {
     let open = Proxy::to([&endpoint]).admin("listen: '127.0.0.1:0'").start();
     reload(&open, "").expect(403);
     reload(&open, "Origin: http://127.0.0.1:8080\r\n").expect(403);
-    let closed = Proxy::to([&endpoint]).admin("listen: '127.0.0.1:0', token: secret").start();
+    let closed = Proxy::to([&endpoint]).admin("listen: '127.0.0.1:0', token: a-secret-of-the-test").start();
     reload(&closed, "").expect(401);
     reload(&closed, "Authorization: Bearer wrong!\r\n").expect(401);
-    reload(&closed, "Authorization: Bearer secret\r\n").expect(200);
+    reload(&closed, "Authorization: Bearer a-secret-of-the-test\r\n").expect(200);
 }
 
 /// On loopback no token is needed, but the Host must be an address or localhost: a web page whose own name leads to
@@ -116,7 +116,7 @@ fn a_tcp_address_checks_the_host() {
 #[test]
 fn a_network_address_needs_a_token() {
     let endpoint = Endpoint::named("a");
-    let proxy = Proxy::to([&endpoint]).admin("listen: '0.0.0.0:0', token: s3cret").start();
+    let proxy = Proxy::to([&endpoint]).admin("listen: '0.0.0.0:0', token: s3cret-s3cret-s3cret").start();
     let port = admin_address(&proxy).rsplit(':').next().unwrap().to_owned();
     let address = format!("127.0.0.1:{port}");
     for path in ["/status", "/metrics"] {
@@ -124,13 +124,13 @@ fn a_network_address_needs_a_token() {
             "",
             "Authorization: Bearer wrong\r\n",
             "Authorization: Bearer s3cre\r\n",
-            "Authorization: s3cret\r\n",
+            "Authorization: s3cret-s3cret-s3cret\r\n",
         ] {
             let response = ask(&address, path, "balancer.example", fields).expect(401);
             assert!(response.head.has("www-authenticate"));
             assert!(!response.text().contains(endpoint.address()));
         }
-        ask(&address, path, "balancer.example", "Authorization: Bearer s3cret\r\n").expect(200);
+        ask(&address, path, "balancer.example", "Authorization: Bearer s3cret-s3cret-s3cret\r\n").expect(200);
     }
 }
 
@@ -188,7 +188,7 @@ fn a_stale_socket_is_taken_over_and_a_living_one_is_not() {
 #[test]
 fn silent_connections_shut_nobody_out() {
     let endpoint = Endpoint::named("a");
-    let proxy = Proxy::to([&endpoint]).admin("listen: '127.0.0.1:0', token: secret").start();
+    let proxy = Proxy::to([&endpoint]).admin("listen: '127.0.0.1:0', token: a-secret-of-the-test").start();
     let address = admin_address(&proxy);
     let mut silent = Vec::new();
     for half in ["", "GET /livez HTTP/1.1\r\n"] {
@@ -199,6 +199,9 @@ fn silent_connections_shut_nobody_out() {
         }
         assert_eq!(ask(&address, "/livez", "x", "").status, 200);
         assert_eq!(ask(&address, "/readyz", "x", "").status, 200);
-        assert_eq!(ask(&address, "/status", "x", "Authorization: Bearer secret\r\n").status, 200);
+        assert_eq!(
+            ask(&address, "/status", "x", "Authorization: Bearer a-secret-of-the-test\r\n").status,
+            200
+        );
     }
 }

@@ -100,10 +100,10 @@ fn an_invalid_plan_is_reported_like_a_check() {
 }
 
 #[test]
-fn a_plan_that_cannot_be_made_exits_1() {
+fn a_plan_that_cannot_be_made_fails() {
     let a = Endpoint::named("a");
     let proxy = Proxy::to([&a]).start();
-    assert_eq!(proxy.command(&["plan", "/no/such/file"]).code, Some(1));
+    assert_eq!(proxy.command(&["plan", "/no/such/file"]).code, Some(78));
     let nobody = std::process::Command::new(env!("CARGO_BIN_EXE_evenkeel"))
         .args(["plan", proxy.config_path().to_str().unwrap(), "--admin", "unix:/no/such.sock"])
         .output()

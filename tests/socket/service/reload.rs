@@ -355,8 +355,8 @@ fn a_refused_reload_says_why() {
     );
     std::fs::remove_file(proxy.config_path()).unwrap();
     let said = proxy.command(&["reload"]);
-    assert_eq!(said.code, Some(1));
-    assert!(said.stderr.contains("cannot read"), "{}", said.stderr);
+    assert_eq!(said.code, Some(78));
+    assert!(said.stderr.contains("there is no config file "), "{}", said.stderr);
     assert_eq!(proxy.metric("evenkeel_config_reloads_total", &["refused"]) as u64, 3);
     assert_eq!(proxy.metric("evenkeel_config_last_reload_successful", &[]) as u64, 0);
     proxy.is_unharmed(endpoint.open());
