@@ -7,6 +7,7 @@
 mod accept;
 pub mod address;
 pub mod client;
+mod named_file;
 pub mod operations;
 mod query;
 pub mod serve;

@@ -89,27 +89,31 @@ pub fn load_admin(path: &Path) -> Result<Admin, LoadError> {
 pub fn admin_of(text: &str, file_name: &str) -> Result<Admin, LoadError> {
     match compile_text(text, file_name) {
         Ok(loaded) => Ok(loaded.config.admin),
-        Err(report) => section_alone(text, "admin", compile::admin_alone).ok_or(report),
+        Err(report) => section_alone(text, "admin", &[], compile::admin_alone)
+            // The token may be in a variable of the process alone, and unix sockets need none.
+            .or_else(|| section_alone(text, "admin", &["token"], compile::admin_sockets_alone))
+            .ok_or(report),
     }
 }
 
 /// The state directory that a text sets, even if other sections are invalid; the default if its `server` section is.
 pub fn state_directory(text: &str) -> StateDirectory {
     let server =
-        section_alone(text, "server", |root, _, diagnostics| compile::server_alone(root, diagnostics));
+        section_alone(text, "server", &[], |root, _, diagnostics| compile::server_alone(root, diagnostics));
     server.map_or(StateDirectory::Default, |server| server.state)
 }
 
-/// One section of a text, compiled as if there were no others; `None` if it is invalid.
+/// One section of a text, compiled as if there were no others, and none of the keys `without`; `None` if it is invalid.
 fn section_alone<T>(
     text: &str,
     name: &str,
+    without: &[&str],
     compile: impl FnOnce(&tree::Node, &Source, &mut DiagnosticSink) -> Option<T>,
 ) -> Option<T> {
     let source = Source::new("", text);
     let mut diagnostics = DiagnosticSink::default();
     let section = tree::parse(&source, &mut diagnostics).and_then(|mut root| {
-        root.keep_only(name);
+        root.keep_only(name, without);
         environment::interpolate(&mut root, &|variable| std::env::var(variable).ok(), &mut diagnostics);
         compile(&root, &source, &mut diagnostics)
     });

@@ -112,10 +112,10 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let Opened { telemetry, listen_sockets, sockets, admin } = opened;
     events.set(&config.log);
     initial_config.log(file.as_deref());
-    let takeover = inherited.settle(admin.as_ref().and_then(AdminSocket::claim));
+    let takeover = inherited.settle(admin.iter().filter_map(AdminSocket::claim).collect());
     events::install_panic_hook(telemetry.metrics.panics());
     listen_sockets.put(sockets);
-    announce(admin.as_ref());
+    announce(&admin);
 
     let (supervisor, handle) = Supervisor::new();
     let snapshot = Snapshot::succeeding(config, takeover.live_state());
@@ -169,8 +169,8 @@ fn assemble(shared: &Arc<ServerState>, supervisor: Supervisor) -> Server {
     server
 }
 
-fn announce(admin: Option<&AdminSocket>) {
-    if let Some(admin) = admin {
+fn announce(admin: &[AdminSocket]) {
+    for admin in admin {
         log::info!(address:% = admin.address(); "admin address open");
         if let Some(taken) = admin.instead_of() {
             log::warn!(taken:% = taken.display(); "another process has the default admin socket");

@@ -56,6 +56,7 @@ get() { curl -sS --max-time 15 "http://127.0.0.1:$port$1"; }
 serves() { get / | grep -q "Hello from"; }
 sees_host() { get / | grep -q "^host: $1"; }
 is_healthy() { [ "$(docker inspect -f '{{.State.Health.Status}}' "$proxy")" = healthy ]; }
+is_demo_healthy() { [ "$(docker inspect -f '{{.State.Health.Status}}' "$backend")" = healthy ]; }
 published() { docker port "$proxy" 8080/tcp | sed -n 's/^0.0.0.0://p'; }
 
 image_is_small_and_bare() {
@@ -81,6 +82,7 @@ config_is_checked() {
 
 proxy_serves() {
   run backend "$IMAGE" demo --listen 0.0.0.0:8080
+  check "the demo's health check passes" wait_for 30 is_demo_healthy
   write_config one.test
   run proxy --read-only --cap-drop ALL --security-opt no-new-privileges -p 8080 \
     -v "$work/evenkeel.yaml:/etc/evenkeel/evenkeel.yaml:ro" "$IMAGE"

@@ -163,7 +163,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_order_let_in_without_descriptors_keeps_nobody_out() {
         let app = Arc::new(App {
-            process: Arc::new(Idle { ready: Ok(()) }),
+            process: Arc::new(Idle { ready: Ok(()), file: None }),
             token: None,
             tcp: false,
             limits: Limits::default(),

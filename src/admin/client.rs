@@ -6,10 +6,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::address::{Address, RuntimeDirs};
+use super::named_file::FILE;
+use super::query::encoded;
 use crate::directory;
 
 /// Time for a whole exchange.
@@ -20,6 +23,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub struct Request<'a> {
     method: &'static str,
     path: &'a str,
+    /// The config file that the process must run, or else it refuses.
+    file: Option<&'a Path>,
     body: &'a str,
     limit: Duration,
 }
@@ -67,12 +72,23 @@ pub enum ClientError {
 
 impl<'a> Request<'a> {
     pub fn get(path: &'a str) -> Self {
-        Self { method: "GET", path, body: "", limit: LIMIT }
+        Self { method: "GET", path, file: None, body: "", limit: LIMIT }
     }
 
     /// An operation, which may take `limit` beyond the usual time.
     pub fn post(path: &'a str, body: &'a str, limit: Duration) -> Self {
-        Self { method: "POST", path, body, limit: LIMIT + limit }
+        Self { method: "POST", path, file: None, body, limit: LIMIT + limit }
+    }
+
+    /// The same, of the process that runs this file; the path must be absolute.
+    pub fn of_file(self, file: &'a Path) -> Self {
+        Self { file: Some(file), ..self }
+    }
+
+    fn target(&self) -> String {
+        let Some(file) = self.file else { return self.path.to_owned() };
+        let separator = if self.path.contains('?') { '&' } else { '?' };
+        format!("{}{separator}{FILE}={}", self.path, encoded(&file.to_string_lossy()))
     }
 }
 
@@ -136,7 +152,7 @@ fn check_peer(address: &Address, path: &Path, socket: &Socket) -> Result<(), Cli
     }
 }
 
-/// Sends a request to the first of the default sockets that answers.
+/// Sends a request to the first of the default sockets that answers, and whose process runs the file that is asked for.
 pub fn send_to_default(request: Request<'_>) -> Result<Response, ClientError> {
     send_to_default_in(request, &RuntimeDirs::of_process())
 }
@@ -145,15 +161,21 @@ pub(super) fn send_to_default_in(
     request: Request<'_>,
     runtime_dirs: &RuntimeDirs,
 ) -> Result<Response, ClientError> {
-    let mut forbidden = None;
+    let (mut forbidden, mut other_file) = (None, None);
     for socket in runtime_dirs.sockets() {
         match send(&Address::Unix(socket), request, None) {
             Err(ClientError::Unreachable { .. }) => {}
+            Ok(response) if response.status == StatusCode::MISDIRECTED_REQUEST => {
+                other_file = other_file.or(Some(response));
+            }
             Err(error @ (ClientError::Forbidden { .. } | ClientError::Stranger { .. })) => {
                 forbidden = Some(error);
             }
             answer => return answer,
         }
+    }
+    if let Some(response) = other_file {
+        return Ok(response);
     }
     Err(forbidden.unwrap_or_else(|| {
         let dirs = runtime_dirs.socket_dirs();
@@ -167,7 +189,8 @@ pub(super) fn send_to_default_in(
 }
 
 fn text_of(address: &Address, request: Request<'_>, token: Option<&str>) -> String {
-    let Request { method, path, body, .. } = request;
+    let Request { method, body, .. } = request;
+    let target = request.target();
     let host = match address {
         Address::Unix(_) => "localhost".to_owned(),
         Address::Tcp(address) => address.to_string(),
@@ -178,7 +201,7 @@ fn text_of(address: &Address, request: Request<'_>, token: Option<&str>) -> Stri
         _ => format!("Content-Length: {}\r\n", body.len()),
     };
     format!(
-        "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{authorization}{length}Connection: close\r\n\r\n{body}"
+        "{method} {target} HTTP/1.1\r\nHost: {host}\r\n{authorization}{length}Connection: close\r\n\r\n{body}"
     )
 }
 

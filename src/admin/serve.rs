@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::accept::{EXCHANGE_LIMIT, accept};
+use super::named_file;
 use super::operations::{Operation, OperationOutcome, PLAIN, Verdict};
 use super::socket::{AdminSocket, Listener};
 use super::status::Status;
@@ -30,6 +32,8 @@ const BODIES_MAX: usize = 2;
 #[async_trait]
 pub trait Process: Send + Sync {
     fn status(&self) -> Status;
+    /// The config file that it runs; an absolute path.
+    fn file(&self) -> Option<PathBuf>;
     /// An error says why the process is not ready.
     fn ready(&self) -> Result<(), String>;
     /// In Prometheus' text format.
@@ -107,6 +111,11 @@ impl App {
     ) -> (Response<Vec<u8>>, Option<OwnedSemaphorePermit>) {
         let request = session.req_header();
         let (method, path) = (request.method.clone(), request.uri.path().to_owned());
+        let query = request.uri.query().unwrap_or_default().to_owned();
+        if let Some(refusal) = named_file::refusal(&query, self.process.as_ref()).await {
+            return (Reply::text(StatusCode::MISDIRECTED_REQUEST, refusal).into_response(&method), None);
+        }
+        let request = session.req_header();
         if is_about_health(&path) {
             return (self.reply(&method, &path, &request.headers).into_response(&method), None);
         }
@@ -114,7 +123,7 @@ impl App {
             let crowded = "too many requests are under way here; /livez and /readyz are answered\n";
             return (Reply::text(StatusCode::SERVICE_UNAVAILABLE, crowded).into_response(&method), None);
         };
-        let reply = match Operation::at(&path, request.uri.query().unwrap_or_default()) {
+        let reply = match Operation::at(&path, &query) {
             Ok(Some(operation)) => match self.operation_refusal(&method, &path, &request.headers) {
                 Some(refusal) => refusal,
                 None => self.perform(operation, session).await,
@@ -146,7 +155,8 @@ impl App {
         }
         // A web page in a browser on this machine could send this POST, too.
         if self.tcp && self.token.is_none() {
-            let remedy = "over TCP, changes need `admin: { token: ... }`; or use a unix socket\n";
+            let remedy =
+                "over TCP, changes need `admin: { token: ... }`; the unix socket beside it needs none\n";
             return Some(Reply::text(StatusCode::FORBIDDEN, remedy));
         }
         None

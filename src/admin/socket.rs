@@ -65,18 +65,18 @@ pub enum BindError {
 // === impl AdminSocket ===
 
 impl AdminSocket {
-    /// Binds the address of the config; `None`: the admin server is off.
-    pub fn bind(config: &config::Admin) -> Result<Option<AdminSocket>, BindError> {
-        Self::bind_in(config, &RuntimeDirs::of_process())
+    /// Binds one of the addresses of the config.
+    pub fn bind(config: &config::Admin, listen: &AdminListen) -> Result<AdminSocket, BindError> {
+        Self::bind_in(config, listen, &RuntimeDirs::of_process())
     }
 
     pub(super) fn bind_in(
         config: &config::Admin,
+        listen: &AdminListen,
         runtime_dirs: &RuntimeDirs,
-    ) -> Result<Option<AdminSocket>, BindError> {
-        let (listener, address) = match &config.listen {
-            AdminListen::Off => return Ok(None),
-            AdminListen::Default => return bind_default(config, runtime_dirs).map(Some),
+    ) -> Result<AdminSocket, BindError> {
+        let (listener, address) = match listen {
+            AdminListen::Default => return bind_default(config, runtime_dirs),
             AdminListen::Unix(path) => {
                 if let Some(directory) = path.parent() {
                     create_directory(directory, 0o750)?;
@@ -88,20 +88,24 @@ impl AdminSocket {
                 (listener, Address::Tcp(bound))
             }
         };
-        Ok(Some(Self::new(config, listener, address)))
+        Ok(Self::new(config, listen, listener, address))
     }
 
-    fn new(config: &config::Admin, listener: Listener, address: Address) -> Self {
+    fn new(config: &config::Admin, listen: &AdminListen, listener: Listener, address: Address) -> Self {
         // A unix socket needs no token: the mode of its file is the check.
         let token = config.token.clone().filter(|_| matches!(address, Address::Tcp(_)));
-        let written = config.listen.to_string();
+        let written = listen.to_string();
         Self { listener, token, address, instead_of: None, squatted: None, written }
     }
 
-    /// The socket of the predecessor, whose config has the same `listen`, and which still answers on it for now.
-    pub fn inherited(config: &config::Admin, socket: OwnedFd) -> Result<AdminSocket, BindError> {
-        if let AdminListen::Tcp(address) = config.listen {
-            check_token(address, config.token.is_some())?;
+    /// The socket of the predecessor, whose config has the same address, and which still answers on it for now.
+    pub fn inherited(
+        config: &config::Admin,
+        listen: &AdminListen,
+        socket: OwnedFd,
+    ) -> Result<AdminSocket, BindError> {
+        if let AdminListen::Tcp(address) = listen {
+            check_token(*address, config.token.is_some())?;
         }
         let inherited = || {
             let local = SockRef::from(&socket).local_addr()?;
@@ -118,7 +122,7 @@ impl AdminSocket {
             })
         };
         let (listener, address) = inherited().map_err(BindError::Inherit)?;
-        Ok(Self::new(config, listener, address))
+        Ok(Self::new(config, listen, listener, address))
     }
 
     /// The claim to the file of a unix socket.
@@ -178,7 +182,7 @@ fn bind_default(config: &config::Admin, runtime_dirs: &RuntimeDirs) -> Result<Ad
     for dir in runtime_dirs.socket_dirs() {
         match bind_in_dir(&dir) {
             Ok((listener, path, instead_of)) => {
-                let socket = AdminSocket::new(config, listener, Address::Unix(path));
+                let socket = AdminSocket::new(config, &AdminListen::Default, listener, Address::Unix(path));
                 return Ok(AdminSocket { instead_of, squatted, ..socket });
             }
             Err(BindError::NotPrivate(path)) => squatted = squatted.or(Some(path)),

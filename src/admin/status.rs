@@ -10,6 +10,9 @@ use crate::tls::CertificateStatus;
 pub struct Status {
     pub version: String,
     pub pid: u32,
+    /// The config file; absent if it runs without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// The number of the config in force.
     pub generation: u64,
     /// Seconds until the previous config comes back, if that config waits for its confirmation.

@@ -20,6 +20,7 @@ use crate::config::{self, AdminListen};
 /// A process with nothing in it.
 pub(super) struct Idle {
     pub(super) ready: Result<(), String>,
+    pub(super) file: Option<PathBuf>,
 }
 
 #[async_trait::async_trait]
@@ -28,6 +29,7 @@ impl Process for Idle {
         Status {
             version: "1.2.3".into(),
             pid: 42,
+            file: None,
             generation: 7,
             confirm_seconds: None,
             started: 1.5,
@@ -37,6 +39,10 @@ impl Process for Idle {
             pools: Vec::new(),
             log_dropped: LogDropped::default(),
         }
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        self.file.clone()
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -72,14 +78,18 @@ impl Running {
     }
 
     fn start_with(config: &config::Admin, ready: Result<(), String>) -> Running {
-        let socket = AdminSocket::bind(config).expect("bind").expect("not off");
+        Running::start_process(config, Idle { ready, file: None })
+    }
+
+    fn start_process(config: &config::Admin, process: Idle) -> Running {
+        let socket = bind(config).expect("bind");
         let address = socket.address().clone();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .expect("runtime");
-        let task = runtime.spawn(async move { socket.serve(Arc::new(Idle { ready })).await.expect("serve") });
+        let task = runtime.spawn(async move { socket.serve(Arc::new(process)).await.expect("serve") });
         Running { runtime, task, address }
     }
 
@@ -113,13 +123,21 @@ impl Running {
     }
 }
 
+fn admin(listen: AdminListen) -> config::Admin {
+    config::Admin { listen: vec![listen], token: None }
+}
+
+fn bind(config: &config::Admin) -> Result<AdminSocket, BindError> {
+    AdminSocket::bind(config, &config.listen[0])
+}
+
 fn unix(path: &Path) -> config::Admin {
-    config::Admin { listen: AdminListen::Unix(path.to_owned()), token: None }
+    admin(AdminListen::Unix(path.to_owned()))
 }
 
 fn tcp(token: Option<&str>) -> config::Admin {
     let address: SocketAddr = ([127, 0, 0, 1], 0).into();
-    config::Admin { listen: AdminListen::Tcp(address), token: token.map(config::Secret::new) }
+    config::Admin { token: token.map(config::Secret::new), ..admin(AdminListen::Tcp(address)) }
 }
 
 fn temporary() -> (TempDir, PathBuf) {
@@ -133,7 +151,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 fn bind_error(config: &config::Admin) -> String {
-    let error = AdminSocket::bind(config).expect_err("must be refused").to_string();
+    let error = bind(config).expect_err("must be refused").to_string();
     assert_eq!(error.lines().count(), 1);
     error
 }
@@ -223,9 +241,9 @@ fn a_file_that_is_no_socket_is_left_alone() {
 #[test]
 fn a_successors_socket_is_not_removed() {
     let (_directory, path) = temporary();
-    let old = AdminSocket::bind(&unix(&path)).expect("bind");
+    let old = bind(&unix(&path)).expect("bind");
     fs::remove_file(&path).expect("remove");
-    let new = AdminSocket::bind(&unix(&path)).expect("bind");
+    let new = bind(&unix(&path)).expect("bind");
     drop(old);
     assert!(path.exists());
     drop(new);
@@ -242,14 +260,11 @@ fn addresses_that_cannot_be_bound_are_named() {
     assert!(bind_error(&unix(&file.join("admin.sock"))).contains("cannot create"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = taken.local_addr().expect("address");
-    let error = bind_error(&config::Admin { listen: AdminListen::Tcp(address), token: None });
+    let error = bind_error(&admin(AdminListen::Tcp(address)));
     assert!(error.contains(&format!("{address}: Address already in use")), "{error}");
     let open = ([0, 0, 0, 0], 0).into();
-    let error = bind_error(&config::Admin { listen: AdminListen::Tcp(open), token: None });
+    let error = bind_error(&admin(AdminListen::Tcp(open)));
     assert!(error.contains("token"), "{error}");
-    assert!(
-        AdminSocket::bind(&config::Admin { listen: AdminListen::Off, token: None }).expect("off").is_none()
-    );
 }
 
 /// Everything that the default address depends on lies in a directory of the test.
@@ -270,8 +285,7 @@ fn nowhere(directory: &TempDir) -> PathBuf {
 }
 
 fn bind_default(runtime_dirs: &RuntimeDirs) -> AdminSocket {
-    let config = config::Admin { listen: AdminListen::Default, token: None };
-    AdminSocket::bind_in(&config, runtime_dirs).expect("bind").expect("not off")
+    AdminSocket::bind_in(&admin(AdminListen::Default), &AdminListen::Default, runtime_dirs).expect("bind")
 }
 
 fn address_of(path: PathBuf) -> Address {
@@ -316,8 +330,9 @@ fn a_directory_that_others_may_open_is_not_trusted() {
     runtime_dirs.run = nowhere(&directory);
     runtime_dirs.runtime = None;
     let place = runtime_dirs.tmp.join("evenkeel-1000");
-    let config = config::Admin { listen: AdminListen::Default, token: None };
-    let refused = || AdminSocket::bind_in(&config, &runtime_dirs).expect_err("must be refused");
+    let config = admin(AdminListen::Default);
+    let refused =
+        || AdminSocket::bind_in(&config, &AdminListen::Default, &runtime_dirs).expect_err("must be refused");
     fs::create_dir(&place).expect("mkdir");
     fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).expect("chmod");
     assert!(matches!(refused(), BindError::NotPrivate(path) if path == place));
@@ -371,6 +386,35 @@ fn the_client_finds_whoever_answers_on_a_default_socket() {
         client::send_to_default_in(Request::get("/livez"), &runtime_dirs).expect("an answer").status,
         200
     );
+}
+
+/// Of several processes with default sockets, the one that runs the file.
+#[test]
+fn the_client_finds_the_process_that_runs_a_file() {
+    let directory = TempDir::new().expect("tempdir");
+    let runtime_dirs = runtime_dirs(&directory);
+    let [a, b, link] = ["a.yaml", "b.yaml", "link.yaml"].map(|name| directory.path().join(name));
+    for file in [&a, &b] {
+        fs::write(file, "").expect("written");
+    }
+    std::os::unix::fs::symlink(&b, &link).expect("a symlink");
+    let running = |name: &str, file: &Path| {
+        let socket = runtime_dirs.run.join("evenkeel").join(name);
+        Running::start_process(&unix(&socket), Idle { ready: Ok(()), file: Some(file.to_owned()) })
+    };
+    let _running = [running("admin.sock", &a), running("admin-77.sock", &b)];
+    let ask = |file: &Path| {
+        let request = Request::post("/reload?confirm=60s", "", std::time::Duration::ZERO);
+        client::send_to_default_in(request.of_file(file), &runtime_dirs).expect("an answer")
+    };
+    for file in [&a, &b, &link] {
+        assert_eq!(ask(file).status, 200, "{}", file.display());
+    }
+    let nobody = ask(&directory.path().join("c.yaml"));
+    assert_eq!(nobody.status, 421);
+    for words in ["a.yaml, not ", "c.yaml", "name "] {
+        assert!(nobody.body.contains(words), "{}", nobody.body);
+    }
 }
 
 #[test]
@@ -465,8 +509,8 @@ fn orders_that_take_their_time_leave_places_for_health() {
 #[tokio::test(start_paused = true)]
 async fn bodies_are_held_for_as_long_as_their_operations_last() {
     let (_directory, path) = temporary();
-    let socket = AdminSocket::bind(&unix(&path)).expect("bind").expect("not off");
-    let serving = tokio::spawn(socket.serve(Arc::new(Idle { ready: Ok(()) })));
+    let socket = bind(&unix(&path)).expect("bind");
+    let serving = tokio::spawn(socket.serve(Arc::new(Idle { ready: Ok(()), file: None })));
     let mut plans = Vec::new();
     for _ in 0..3 {
         let mut stream = tokio::net::UnixStream::connect(&path).await.expect("connect");

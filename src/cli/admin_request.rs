@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::config_file::ConfigFile;
 use super::{Exit, fail, fail_as_invalid, fail_to_load, print, print_error};
 use crate::admin::client::{self, ClientError, Request, Response};
-use crate::admin::{Address, address::AddressError};
+use crate::admin::{Address, Status, address::AddressError};
 use crate::config::{self, Admin, AdminListen, LoadError, Report, Secret};
 
 /// The token for `--admin`. An argument would be visible to everybody who lists the processes.
@@ -55,7 +57,7 @@ impl AdminTarget {
         }
         let file = self.config.path();
         match config::load_admin(file) {
-            Ok(admin) => AdminOf { file, admin }.send(request),
+            Ok(admin) => AdminOf::new(file, admin)?.send(request, self.config.named().is_some()),
             // No file was named and the default one cannot be read: a process without a file has the default socket.
             Err(LoadError::Io { .. } | LoadError::NoConfig(_)) if self.config.named().is_none() => {
                 Ok(client::send_to_default(request)?)
@@ -78,15 +80,16 @@ impl AdminTarget {
 }
 
 /// The admin section of a file.
-pub(super) struct AdminOf<'a> {
-    file: &'a Path,
+pub(super) struct AdminOf {
+    /// An absolute path.
+    file: PathBuf,
     admin: Admin,
 }
 
 /// The admin section of a file with this text.
-pub(super) fn of_text<'a>(text: &str, file: &'a Path) -> Result<AdminOf<'a>, AdminRequestError> {
+pub(super) fn of_text(text: &str, file: &Path) -> Result<AdminOf, AdminRequestError> {
     match config::admin_of(text, &file.display().to_string()) {
-        Ok(admin) => Ok(AdminOf { file, admin }),
+        Ok(admin) => AdminOf::new(file, admin),
         Err(error) => Err(unknown(file, error)),
     }
 }
@@ -102,17 +105,64 @@ fn unknown(file: &Path, error: LoadError) -> AdminRequestError {
 
 // === impl AdminOf ===
 
-impl AdminOf<'_> {
-    /// Asks the process at the file's admin address.
-    pub(super) fn send(&self, request: Request<'_>) -> Result<Response, AdminRequestError> {
-        let address = match &self.admin.listen {
-            AdminListen::Off => return Err(AdminRequestError::Off(self.file.to_owned())),
-            AdminListen::Default => return Ok(client::send_to_default(request)?),
-            AdminListen::Unix(path) => Address::Unix(path.clone()),
-            AdminListen::Tcp(address) => Address::Tcp(*address),
-        };
-        Ok(client::send(&address, request, self.admin.token.as_ref().map(Secret::expose))?)
+impl AdminOf {
+    fn new(file: &Path, admin: Admin) -> Result<Self, AdminRequestError> {
+        let file = std::path::absolute(file)
+            .map_err(|why| AdminRequestError::Config(LoadError::Io { path: file.to_owned(), why }))?;
+        Ok(Self { file, admin })
     }
+
+    /// Asks the process at the file's admin address. `must_run_it`: a process that runs another file refuses.
+    ///
+    /// A unix socket is preferred: it says who listens, and needs no token.
+    pub(super) fn send(
+        &self,
+        request: Request<'_>,
+        must_run_it: bool,
+    ) -> Result<Response, AdminRequestError> {
+        let Self { file, admin } = self;
+        let request = if must_run_it { request.of_file(file) } else { request };
+        let unix = admin.listen.iter().find_map(|listen| match listen {
+            AdminListen::Unix(path) => Some(Address::Unix(path.clone())),
+            _ => None,
+        });
+        let tcp = admin.listen.iter().find_map(|listen| match listen {
+            AdminListen::Tcp(address) => Some(Address::Tcp(*address)),
+            _ => None,
+        });
+        match (unix, tcp) {
+            (Some(unix), _) => Ok(client::send(&unix, request, None)?),
+            (None, Some(tcp)) => self.send_to_default_or(&tcp, request, must_run_it),
+            (None, None) if admin.listen.is_empty() => Err(AdminRequestError::Off(file.clone())),
+            (None, None) => Ok(client::send_to_default(request)?),
+        }
+    }
+
+    /// Asks the process on a default socket that runs this file; or, unless it must run this one, whatever file the
+    /// process at the TCP address runs; or else the process at that address.
+    fn send_to_default_or(
+        &self,
+        tcp: &Address,
+        request: Request<'_>,
+        must_run_it: bool,
+    ) -> Result<Response, AdminRequestError> {
+        let token = self.admin.token.as_ref().map(Secret::expose);
+        let running = if must_run_it { None } else { running_file(tcp, token) };
+        for file in [Some(&self.file), running.as_ref()].into_iter().flatten() {
+            match client::send_to_default(request.of_file(file)) {
+                Ok(response) if response.status != StatusCode::MISDIRECTED_REQUEST => return Ok(response),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(client::send(tcp, request, token)?)
+    }
+}
+
+/// The config file of the process at an address, if it tells.
+fn running_file(address: &Address, token: Option<&str>) -> Option<PathBuf> {
+    let response = client::send(address, Request::get("/status"), token).ok()?;
+    let status: Status = serde_json::from_str(&response.body).ok()?;
+    status.file.map(PathBuf::from)
 }
 
 /// Has the running process perform an operation, and prints the outcome.

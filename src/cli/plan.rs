@@ -46,7 +46,7 @@ impl Plan {
         let answer = match self.running() {
             Some(target) => target.send(request),
             // What a shell hands over can be read only once.
-            None => admin_request::of_text(&text, file.path()).and_then(|admin| admin.send(request)),
+            None => admin_request::of_text(&text, file.path()).and_then(|admin| admin.send(request, false)),
         };
         match answer {
             Ok(Response { status: 200, body }) => self.show(&body),

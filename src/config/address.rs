@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde_json::{Value as Json, json};
 
-use super::decode::{Fault, Scalar, is_off, shown};
+use super::decode::{Fault, Scalar, shown};
 use super::model::{AdminListen, EndpointAddress, ListenAddress};
 use super::write::quoted;
 use crate::authority;
@@ -102,12 +102,9 @@ impl Scalar for EndpointAddress {
 
 impl Scalar for AdminListen {
     const WHAT: &'static str = "an admin address";
-    const REMEDY: &'static str = "write unix:/path, 127.0.0.1:9900 or off";
+    const REMEDY: &'static str = "write unix:/path, 127.0.0.1:9900 or a list of both";
 
     fn parse(text: &str) -> Result<AdminListen, Fault> {
-        if is_off(text) {
-            return Ok(AdminListen::Off);
-        }
         if let Some(path) = text.strip_prefix("unix:") {
             return unix_path(text, path).map(AdminListen::Unix);
         }
@@ -124,10 +121,7 @@ impl Scalar for AdminListen {
     }
 
     fn scalar_schema() -> Json {
-        json!({ "anyOf": [
-            { "type": "string", "examples": ["unix:/run/evenkeel/admin.sock", "127.0.0.1:9900", "off"] },
-            { "const": false },
-        ] })
+        json!({ "type": "string", "examples": ["unix:/run/evenkeel/admin.sock", "127.0.0.1:9900"] })
     }
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use crate::config::decode::{AutoOr, DiagnosticSink, Named, OrOff, Spanned, Value};
+use crate::config::decode::{AutoOr, DiagnosticSink, Named, OneOrList, OrOff, Spanned, Value};
 use crate::config::model::{
     AccessLog, Action, Admin, AdminListen, Config, Listener, Log, MaxMemory, Pool, Route, RouteLimits,
     Server, StateDirectory,
 };
-use crate::config::raw::{FileSection, header_name};
+use crate::config::raw::{AdminSection, FileSection, header_name};
 use crate::config::regexes::Regexes;
 use crate::config::scalar::Count;
 use crate::config::secret::Secret;
@@ -125,6 +125,19 @@ pub(crate) fn admin_alone(root: &Node, source: &Source, diagnostics: &mut Diagno
     Some(Compiler { diagnostics, source, regexes: Regexes::default() }.admin(&file))
 }
 
+/// The unix sockets of an `admin` section in which no token is looked for.
+pub(crate) fn admin_sockets_alone(
+    root: &Node,
+    source: &Source,
+    diagnostics: &mut DiagnosticSink,
+) -> Option<Admin> {
+    let file = FileSection::decode(root, diagnostics)?;
+    let mut compiler = Compiler { diagnostics, source, regexes: Regexes::default() };
+    let mut listen = compiler.admin_addresses(&file.admin, true);
+    listen.retain(|address| !matches!(address, AdminListen::Tcp(_)));
+    (!listen.is_empty()).then_some(Admin { listen, token: None })
+}
+
 /// Compiles the `server` section of a file without other sections.
 pub(crate) fn server_alone(root: &Node, diagnostics: &mut DiagnosticSink) -> Option<Server> {
     FileSection::decode(root, diagnostics).map(|file| server(&file))
@@ -224,17 +237,49 @@ impl Compiler<'_> {
         if let Some(written) = &section.token {
             self.check_token(written);
         }
-        let listen = section.listen.as_ref().map_or(AdminListen::Default, |listen| listen.value.clone());
-        if let (AdminListen::Tcp(address), Some(written)) = (&listen, &section.listen)
+        // A token that is wrong has been reported.
+        let has_token = token.is_some() || !section.complete;
+        Admin { listen: self.admin_addresses(section, has_token), token }
+    }
+
+    fn admin_addresses(&mut self, section: &AdminSection, has_token: bool) -> Vec<AdminListen> {
+        let addresses = match section.listen.as_ref().map(|listen| (listen.span, &listen.value)) {
+            None => return vec![AdminListen::Default],
+            Some((_, OrOff::Off)) => return Vec::new(),
+            Some((span, OrOff::On(OneOrList(addresses)))) if addresses.length == 0 => {
+                self.diagnostics.error(span, "this list has no address", "write `off` for none");
+                return Vec::new();
+            }
+            Some((_, OrOff::On(OneOrList(addresses)))) => addresses,
+        };
+        let mut listen: Vec<AdminListen> = Vec::new();
+        for address in addresses.iter() {
+            if listen.contains(&address.value) {
+                self.diagnostics.error(
+                    address.span,
+                    format!("{} is written twice", address.value),
+                    "keep one of them",
+                );
+            }
+            self.check_admin_address(address, has_token);
+            listen.push(address.value.clone());
+        }
+        if !listen.iter().any(|address| matches!(address, AdminListen::Unix(_))) {
+            listen.insert(0, AdminListen::Default);
+        }
+        listen
+    }
+
+    fn check_admin_address(&mut self, written: &Spanned<AdminListen>, has_token: bool) {
+        if let AdminListen::Tcp(address) = written.value
             && !address.ip().is_loopback()
-            && token.is_none()
+            && !has_token
         {
             let message =
                 format!("the admin address {address} can be reached from elsewhere, and has no token");
             let remedy = format!("add `token: \"${{ADMIN_TOKEN}}\"`, or write 127.0.0.1:{}", address.port());
             self.diagnostics.error(written.span, message, remedy);
         }
-        Admin { listen, token }
     }
 
     fn check_token(&mut self, token: &Spanned<Secret>) {

@@ -250,6 +250,24 @@ impl<T: Value> Value for List<T> {
     }
 }
 
+/// One value, or a list of them.
+#[derive(Debug, Clone)]
+pub(crate) struct OneOrList<T>(pub(crate) List<T>);
+
+impl<T: Value> Value for OneOrList<T> {
+    fn decode(node: &Node, diagnostics: &mut DiagnosticSink) -> Option<OneOrList<T>> {
+        let list = match node.kind {
+            Kind::List(_) => List::decode(node, diagnostics)?,
+            _ => List { items: vec![spanned(node, diagnostics)?], length: 1 },
+        };
+        Some(OneOrList(list))
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [T::schema(generator), List::<T>::schema(generator)] })
+    }
+}
+
 /// The items that somebody has written as one text, such as `GET, POST`, each as YAML takes it.
 fn items(text: &str) -> String {
     let items: Vec<_> = text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();

@@ -97,14 +97,15 @@ pub enum MaxMemory {
 /// The local address for `evenkeel status`, health checks and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
-    pub listen: AdminListen,
+    /// Empty: there is no admin server. Otherwise one of them is a unix socket, the default one if need be: orders are
+    /// taken there without a token.
+    pub listen: Vec<AdminListen>,
     /// The bearer token that clients must send over TCP; always set if the address is not loopback.
     pub token: Option<Secret>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminListen {
-    Off,
     /// Not configured: the default socket, with fallbacks for users other than root.
     Default,
     Unix(PathBuf),
@@ -114,7 +115,6 @@ pub enum AdminListen {
 impl fmt::Display for AdminListen {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Off => out.write_str("off"),
             Self::Default => out.write_str("default"),
             Self::Unix(path) => write!(out, "unix:{}", path.display()),
             Self::Tcp(address) => address.fmt(out),

@@ -3,7 +3,7 @@
 //! These types are the only list of known keys: decoding, the errors for unknown keys and the JSON Schema are made from
 //! them, and a test compares `conf/reference.yaml` with them.
 
-use super::decode::{AutoOr, List, Named, OrOff, ShortOr};
+use super::decode::{AutoOr, List, Named, OneOrList, OrOff, ShortOr};
 use super::model::{
     AccessFormat, AdminListen, EndpointAddress, Engine, EventFormat, ListenAddress, ProxyProtocol,
     StateDirectory,
@@ -43,7 +43,7 @@ section! {
     FileSection "the file" {
         /// The process: its threads, its connections, its end. A change needs `evenkeel upgrade`.
         server: ServerSection = {};
-        /// The local address that answers `evenkeel status`, health questions and metrics. A change needs `evenkeel upgrade`.
+        /// The local addresses that answer `evenkeel status`, health questions and metrics. A change needs `evenkeel upgrade`.
         admin: AdminSection = {};
         /// The event log, on standard error.
         log: LogSection = {};
@@ -102,13 +102,14 @@ section! {
 }
 
 section! {
-    /// The local address that answers `evenkeel status`, health questions and metrics. A change needs `evenkeel upgrade`.
+    /// The local addresses that answer `evenkeel status`, health questions and metrics. A change needs `evenkeel upgrade`.
     AdminSection "`admin`" {
-        /// `unix:/path` (a socket of mode 0660), an address and port, or `off`. Default:
-        /// unix:/run/evenkeel/admin.sock; for users other than root, a path of their own.
-        listen: AdminListen, optional;
-        /// What clients must send as `Authorization: Bearer TOKEN`. Required if `listen` is an address that is not
-        /// loopback. Default: none.
+        /// `unix:/path` (a socket of mode 0660), an address and port, a list of them, or `off`. Beside addresses alone
+        /// there is the default socket, too, for commands: unix:/run/evenkeel/admin.sock; for users other than root, a
+        /// path of their own.
+        listen: OrOff<OneOrList<AdminListen>>, optional;
+        /// What clients must send as `Authorization: Bearer TOKEN`. Required if `listen` has an address that
+        /// is not loopback, and for commands over TCP; a unix socket needs none. Default: none.
         token: Secret, optional;
     }
 }

@@ -52,10 +52,14 @@ impl Node {
         }
     }
 
-    /// Removes all keys of a map but one.
-    pub(crate) fn keep_only(&mut self, wanted: &str) {
-        if let Kind::Map(entries) = &mut self.kind {
-            entries.retain(|(key, _)| key.text == wanted);
+    /// Removes all keys of a map but one, and some keys of that one's value.
+    pub(crate) fn keep_only(&mut self, wanted: &str, without: &[&str]) {
+        let Kind::Map(entries) = &mut self.kind else { return };
+        entries.retain(|(key, _)| key.text == wanted);
+        for (_, value) in entries {
+            if let Kind::Map(entries) = &mut value.kind {
+                entries.retain(|(key, _)| !without.contains(&key.text.as_str()));
+            }
         }
     }
 

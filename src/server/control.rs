@@ -113,7 +113,7 @@ pub struct Control {
     reloads: ReloadQueue,
     /// Signals that arrived during a job of the reload queue.
     waiting: QueuedSignals,
-    admin: Option<JoinHandle<()>>,
+    admin: Vec<JoinHandle<()>>,
     upgrades: Upgrades,
     /// The successor that has taken over the sockets.
     succeeded: Option<Successor>,
@@ -132,7 +132,7 @@ struct QueuedSignals {
 pub fn start(
     runtime: Runtime,
     signals: Signals,
-    admin: Option<AdminSocket>,
+    admin: Vec<AdminSocket>,
     shared: Arc<ServerState>,
     commands: mpsc::Receiver<AdminCommand>,
     (invocation, initial_config): (Option<Invocation>, InitialConfig),
@@ -142,8 +142,9 @@ pub fn start(
             if let Some(gauge) = overload_guard::gauge(shared.snapshot.load().config().server.max_memory) {
                 tokio::spawn(overload_guard::watch(gauge, shared.lifecycle.clone(), shared.loads.clone()));
             }
-            let upgrades = Upgrades::new(invocation, admin.as_ref().map(AdminSocket::share));
-            let admin = admin.map(|socket| tokio::spawn(serve(socket, shared.clone())));
+            let upgrades = Upgrades::new(invocation, admin.iter().map(AdminSocket::share).collect());
+            let serve = |socket| tokio::spawn(serve(socket, shared.clone()));
+            let admin = admin.into_iter().map(serve).collect();
             let reloads = ReloadQueue::open(shared.clone(), initial_config);
             let waiting = QueuedSignals::default();
             let control =
@@ -357,7 +358,7 @@ impl Control {
     }
 
     async fn close_admin(&mut self) {
-        if let Some(admin) = self.admin.take() {
+        for admin in self.admin.drain(..) {
             // Dropping it removes the socket's file.
             admin.abort();
             let _ = admin.await;

@@ -50,7 +50,7 @@ struct Activated {
 /// The takeover from a predecessor, and what is left to do once this process serves.
 pub struct Takeover {
     predecessor: Option<Predecessor>,
-    admin: Option<Claim>,
+    admin: Vec<Claim>,
     /// Sockets that were handed over, and that no listener here uses.
     unused: Vec<Handed>,
     /// The predecessor has been told that this process can serve, or that it will not.
@@ -124,8 +124,8 @@ impl InheritedSockets {
         Some(self.handed.swap_remove(found).1)
     }
 
-    /// Closes the sockets that were not taken. `admin`: the claim to the file of an inherited admin socket.
-    pub fn settle(self, admin: Option<Claim>) -> Takeover {
+    /// Closes the sockets that were not taken. `admin`: the claims to the files of inherited admin sockets.
+    pub fn settle(self, admin: Vec<Claim>) -> Takeover {
         let (mut stale, mut unused_files) = (Vec::new(), Vec::new());
         for address in self.handed.iter().filter_map(|(_, socket)| bind::local(socket)) {
             stale.push(fd_store::name(&address));

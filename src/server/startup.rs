@@ -17,7 +17,7 @@ pub struct Opened {
     pub telemetry: Arc<Telemetry>,
     pub listen_sockets: Arc<ListenSockets>,
     pub sockets: SocketChange,
-    pub admin: Option<AdminSocket>,
+    pub admin: Vec<AdminSocket>,
 }
 
 /// Opens what `config` names, and returns the config that the process starts with. If that fails while a config is
@@ -58,21 +58,39 @@ impl Opened {
         let telemetry = Arc::new(Telemetry::new(access_log, started));
         let listen_sockets = Arc::new(ListenSockets::new(telemetry.metrics.clone()));
         let sockets = listen_sockets.prepare_with(&config.listeners, inherited)?;
-        let admin = match inherited.take_admin(&config.admin.listen) {
-            Some(socket) => Some(AdminSocket::inherited(&config.admin, socket)?),
-            None => open_admin(&config.admin)?,
-        };
+        let admin = open_admin(&config.admin, inherited)?;
         Ok(Self { telemetry, listen_sockets, sockets, admin })
     }
 }
 
-/// The default admin address was not asked for: if it cannot be opened, the process serves its clients without it.
-fn open_admin(config: &config::Admin) -> Result<Option<AdminSocket>, admin::BindError> {
-    match AdminSocket::bind(config) {
-        Err(error) if config.listen == AdminListen::Default && error.is_about_the_directory() => {
-            log::error!(reason:% = error; "no admin address: commands and probes cannot reach this process");
+fn open_admin(
+    config: &config::Admin,
+    inherited: &mut InheritedSockets,
+) -> Result<Vec<AdminSocket>, admin::BindError> {
+    let mut sockets = Vec::new();
+    for listen in &config.listen {
+        match inherited.take_admin(listen) {
+            Some(socket) => sockets.push(AdminSocket::inherited(config, listen, socket)?),
+            None => sockets.extend(bind_admin(config, listen)?),
+        }
+    }
+    Ok(sockets)
+}
+
+/// The default socket was not asked for: if it cannot be opened, the process serves its clients without it.
+fn bind_admin(config: &config::Admin, listen: &AdminListen) -> Result<Option<AdminSocket>, admin::BindError> {
+    match AdminSocket::bind(config, listen) {
+        Err(error) if *listen == AdminListen::Default && error.is_about_the_directory() => {
+            match config.listen.len() {
+                1 => {
+                    log::error!(reason:% = error; "no admin address: commands and probes cannot reach this process")
+                }
+                _ => {
+                    log::warn!(reason:% = error; "no admin socket: commands need the token of an admin address")
+                }
+            }
             Ok(None)
         }
-        bound => bound,
+        bound => bound.map(Some),
     }
 }

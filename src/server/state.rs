@@ -60,6 +60,7 @@ impl crate::admin::Process for ServerState {
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
+            file: self.file().map(|file| file.to_string_lossy().into_owned()),
             generation: snapshot.generation(),
             confirm_seconds: self.confirm_deadline.left().map(|left| left.as_secs_f64()),
             started: self.started.duration_since(UNIX_EPOCH).map_or(0.0, |at| at.as_secs_f64()),
@@ -87,6 +88,10 @@ impl crate::admin::Process for ServerState {
                 events: self.events.dropped(),
             },
         }
+    }
+
+    fn file(&self) -> Option<PathBuf> {
+        self.file.as_deref().and_then(|file| std::path::absolute(file).ok())
     }
 
     async fn perform(&self, operation: Operation) -> OperationOutcome {

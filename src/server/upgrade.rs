@@ -41,7 +41,7 @@ const LIVE_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 1024;
 pub struct Upgrades {
     /// `None`: this process cannot be started a second time.
     invocation: Option<Invocation>,
-    admin: Option<admin::Share>,
+    admin: Vec<admin::Share>,
     under_way: Option<UnderWay>,
     /// Held while a process is being started.
     launching: Arc<Mutex<()>>,
@@ -135,7 +135,7 @@ impl UpgradeError {
 // === impl Upgrades ===
 
 impl Upgrades {
-    pub fn new(invocation: Option<Invocation>, admin: Option<admin::Share>) -> Self {
+    pub fn new(invocation: Option<Invocation>, admin: Vec<admin::Share>) -> Self {
         Self { invocation, admin, under_way: None, launching: Arc::default() }
     }
 
@@ -165,9 +165,10 @@ impl Upgrades {
             return Err(UpgradeError::FirstProcess);
         }
         let invocation = self.invocation.clone().ok_or(UpgradeError::NoInvocation)?;
-        let admin = self.admin.as_ref().map(handed_admin).transpose()?;
         let mut sockets = shared.listen_sockets.hand_over()?;
-        sockets.extend(admin);
+        for admin in &self.admin {
+            sockets.push(handed_admin(admin)?);
+        }
         let limit = shared.snapshot.load().config().server.upgrade_timeout;
         log::info!(binary:% = invocation.binary().display(), limit_seconds = limit.as_secs_f64(); "upgrading");
         let handover =
@@ -214,9 +215,7 @@ impl Upgrades {
         let Started { process, channel } = started;
         process.detach();
         shared.listen_sockets.release(left.as_deref());
-        if let Some(admin) = &self.admin {
-            admin.release();
-        }
+        self.admin.iter().for_each(admin::Share::release);
         Ok(Successor { pid, version, _channel: channel })
     }
 

@@ -1,6 +1,7 @@
 //! The admin address: who may ask, what is answered, and that the numbers are true.
 
 mod access;
+mod addresses;
 mod metrics;
 mod status;
 mod strangers;

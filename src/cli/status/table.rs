@@ -117,6 +117,9 @@ fn header(out: &mut String, status: &Status, painter: Painter) {
         human::coarse_duration(seconds(status.uptime_seconds)),
         human::date(status.started),
     );
+    if let Some(file) = &status.file {
+        let _ = writeln!(out, "config {}", human::safe(file));
+    }
     if let Some(left) = status.confirm_seconds {
         let waits = format!(
             "generation {} waits for `evenkeel confirm`: the config before comes back in {}",

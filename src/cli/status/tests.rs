@@ -63,6 +63,7 @@ fn listener() -> ListenerStatus {
 fn status(pools: Vec<PoolStatus>) -> Status {
     Status {
         version: "0.1.0".into(),
+        file: Some("/etc/evenkeel/evenkeel.yaml".into()),
         pid: 1234,
         generation: 3,
         confirm_seconds: None,
@@ -96,6 +97,7 @@ fn mixed() -> Status {
 fn the_table_is_aligned() {
     let expected = "\
 evenkeel 0.1.0 ready, pid 1234, generation 3, up 2h 03m since 2026-11-24 09:56:57 UTC
+config /etc/evenkeel/evenkeel.yaml
 listener default on 0.0.0.0:8080, open connections: 3
   6,010 accepted = 6,000 answered + 4 refused + 3 left by their clients + 1 cut + 2 in flight
 

@@ -51,7 +51,7 @@ fn defaults_are_those_of_the_reference() {
     assert_eq!(config.server.drain, Duration::from_secs(30));
     assert_eq!(config.server.drain_delay, Duration::ZERO);
     assert!(config.server.threads >= 1);
-    assert_eq!(config.admin, Admin { listen: AdminListen::Default, token: None });
+    assert_eq!(config.admin, Admin { listen: vec![AdminListen::Default], token: None });
     assert_eq!(config.log, Log { level: "info".into(), format: EventFormat::Auto });
     assert_eq!(
         config.access_log,
@@ -113,17 +113,31 @@ fn pool(keys: &str) -> Pool {
 }
 
 #[test]
+fn a_unix_socket_is_among_the_admin_addresses() {
+    let tcp = |port| AdminListen::Tcp(([127, 0, 0, 1], port).into());
+    let unix = || AdminListen::Unix("/run/x.sock".into());
+    for (written, meant) in [
+        ("127.0.0.1:9900", vec![AdminListen::Default, tcp(9900)]),
+        ("[127.0.0.1:9900, 127.0.0.1:9901]", vec![AdminListen::Default, tcp(9900), tcp(9901)]),
+        ("unix:/run/x.sock", vec![unix()]),
+        ("[127.0.0.1:9900, unix:/run/x.sock]", vec![tcp(9900), unix()]),
+    ] {
+        assert_eq!(
+            config(&format!("{SHORT}admin: {{ listen: {written} }}\n")).admin.listen,
+            meant,
+            "{written}"
+        );
+    }
+}
+
+#[test]
 fn off_is_a_word_and_a_boolean() {
     for off in ["off", "false", "\"off\"", "OFF", "False"] {
         assert_eq!(pool(&format!("    health_check: {off}\n")).health_check, None, "{off}");
         assert_eq!(pool(&format!("    retry: {off}\n")).retry.limit, 0, "{off}");
         let text = format!("{SHORT}admin: {{ listen: {off} }}\naccess_log: {{ output: {off} }}\n");
         let config = config(&text);
-        assert_eq!(
-            (config.admin.listen, config.access_log.output),
-            (AdminListen::Off, LogOutput::Off),
-            "{off}"
-        );
+        assert_eq!((config.admin.listen, config.access_log.output), (Vec::new(), LogOutput::Off), "{off}");
     }
 }
 

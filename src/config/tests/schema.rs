@@ -118,7 +118,7 @@ fn the_schema_accepts_every_sample_and_what_we_write() {
     }
     assert_eq!(verdict(&long_form_of("[::]:8080", &["[::1]:80", "unix:/run/a.sock", "a.local:80"])), Ok(()));
     let rest = "
-admin: { listen: off }
+admin: { listen: [unix:/run/a.sock, 127.0.0.1:9900] }
 server: { watch: on, state: off }
 access_log: { output: false }
 routes: [{ pool: a, match: { methods: [PURGE], headers: { A: 1, B: true } } }]

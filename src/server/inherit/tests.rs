@@ -52,7 +52,7 @@ fn a_listener_takes_its_own_socket_first_and_then_one_that_nobody_has() {
 fn what_is_written_otherwise_is_not_taken() {
     let (mut inherited, addresses) = handed(&["a"]);
     assert_eq!(taken(&mut inherited, &[listener("a", &addresses[0])]), [None]);
-    assert_eq!(inherited.settle(None).stale.lock().len(), 1);
+    assert_eq!(inherited.settle(Vec::new()).stale.lock().len(), 1);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn sockets_from_the_service_manager_can_be_taken_again() {
     inherited.put_back();
     assert!(path.exists(), "its file is there for the next one");
     assert_eq!(taken(&mut inherited, &listeners), both);
-    assert!(inherited.settle(None).stale.lock().is_empty());
+    assert!(inherited.settle(Vec::new()).stale.lock().is_empty());
 }
 
 /// The other end of a channel says these things, one after another, and then nothing more.
@@ -136,7 +136,7 @@ async fn without_the_live_state_every_pool_has_to_serve() {
     let (mut predecessor, _theirs) = told(&[sockets, &part]);
     predecessor.sockets();
     let inherited = InheritedSockets { predecessor: Some(predecessor), ..InheritedSockets::default() };
-    let takeover = inherited.settle(None);
+    let takeover = inherited.settle(Vec::new());
     assert!(takeover.live_state().pools.is_empty());
     let snapshot = |endpoint| {
         let text = format!(

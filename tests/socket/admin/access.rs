@@ -10,11 +10,12 @@ fn ask(address: &str, path: &str, host: &str, fields: &str) -> Response {
     Client::connect(address).send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n")).response()
 }
 
-/// Where the admin server says that it is bound.
+/// Where the admin server says that it is bound over TCP.
 fn admin_address(proxy: &Proxy) -> String {
     eventually("the admin server's address", || {
-        let event = proxy.events().into_iter().find(|event| event.message().contains("admin"))?;
-        Some(event.text("address").to_owned())
+        let events = proxy.events().into_iter().filter(|event| event.message() == "admin address open");
+        let mut addresses = events.map(|event| event.text("address").to_owned());
+        addresses.find(|address| !address.starts_with("unix:"))
     })
 }
 

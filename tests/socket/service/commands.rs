@@ -47,8 +47,9 @@ fn a_reload_without_a_file_is_refused() {
 /// `evenkeel demo`: three endpoints of its own, balanced, with nothing written at all.
 #[test]
 fn the_demo_balances_over_three() {
-    let mut proxy = Proxy::config().arguments(&["demo", "--listen", "127.0.0.1:0"]).spawn();
+    let mut proxy = Proxy::config().arguments(&["demo", "--listen", "127.0.0.1:0"]).run_by_nobody().spawn();
     eventually("ready", || proxy.stderr().contains("ready").then_some(()));
+    assert!(proxy.stderr().contains("address=unix:"), "the image's health check asks the default socket");
     let address = eventually("the demo's address", || {
         let stderr = proxy.stderr();
         let line = stderr.lines().find(|line| line.contains("listening"))?;

@@ -103,7 +103,7 @@ fn a_config_that_may_not_be_read() {
     fs::write(builder.config_path(), builder.text()).unwrap();
     fs::set_permissions(builder.config_path(), fs::Permissions::from_mode(0o600)).unwrap();
     let ended = builder.run_by(user).start_and_fail();
-    ended_with_one_line(&ended, 1, &["evenkeel.yaml", "ermission"]);
+    ended_with_one_line(&ended, 78, &["evenkeel.yaml", "ermission"]);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn any_user_may_run_it() {
 fn a_config_that_is_not_there() {
     let ended =
         Proxy::config().arguments(&["run", "-c", "/nonexistent/evenkeel.yaml"]).yaml("").start_and_fail();
-    ended_with_one_line(&ended, 1, &["/nonexistent/evenkeel.yaml"]);
+    ended_with_one_line(&ended, 78, &["/nonexistent/evenkeel.yaml"]);
 }
 
 /// An invalid config is 78, for the service manager to know that another start will not help; all errors are said, with
