@@ -2,7 +2,11 @@
 
 mod drain_body;
 mod flood_guard;
+mod head_filter;
+mod head_judge;
+mod hpack;
 mod io;
+mod refused;
 mod request;
 mod sent_frames;
 mod shared;
@@ -24,6 +28,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
+use self::head_judge::{Fault, Limits};
 use self::io::Io;
 use super::linger::close_tls;
 use crate::config::Listener;
@@ -48,9 +53,6 @@ const MALFORMED: usize = 32;
 /// The same for requests that are refused because too many wait.
 const REFUSED: usize = 256;
 
-/// The same for requests with more fields than the listener allows.
-const TOO_MANY_FIELDS: usize = 2;
-
 /// A client has at least this long to react to GOAWAY.
 const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 
@@ -65,8 +67,7 @@ struct ConnectionConfig {
     idle_after_goaway: Duration,
     /// When GOAWAY is sent, after the connection began; `None`: never.
     age: Option<Duration>,
-    /// The most fields of a request.
-    header_count: usize,
+    limits: Limits,
 }
 
 impl ConnectionConfig {
@@ -90,7 +91,7 @@ impl ConnectionConfig {
             idle,
             idle_after_goaway,
             age: listener.timeouts.age,
-            header_count: listener.limits.header_count,
+            limits: Limits { bytes: listener.limits.header_bytes, fields: listener.limits.header_count },
         })
     }
 }
@@ -98,7 +99,6 @@ impl ConnectionConfig {
 /// How many more abusive requests of each kind are tolerated on a connection.
 struct AbuseBudget {
     malformed: usize,
-    too_large: usize,
     refused: usize,
 }
 
@@ -126,8 +126,10 @@ enum Event {
 
 /// Serves a connection to its end, which its client is told; `ahead` holds the bytes that have been read from it.
 pub async fn serve(shared: Rc<Shared>, stream: Stream, ahead: Vec<u8>) {
+    let Some(config) = config(&shared) else { return };
     let stream = Rc::new(RefCell::new(stream));
-    serve_over(&shared, Io::new(stream.clone(), ahead, shared.clone())).await;
+    let io = Io::new(stream.clone(), ahead, shared.clone(), config.limits);
+    serve_over(&shared, io, config).await;
     if let Some(stream) = Rc::into_inner(stream)
         && shared.tls_info.is_some()
     {
@@ -135,8 +137,7 @@ pub async fn serve(shared: Rc<Shared>, stream: Stream, ahead: Vec<u8>) {
     }
 }
 
-async fn serve_over(shared: &Rc<Shared>, io: Io) {
-    let Some(config) = config(shared) else { return };
+async fn serve_over(shared: &Rc<Shared>, io: Io, config: ConnectionConfig) {
     shared.set_idle_limit(config.idle);
     let handshake = shared.timer.within(config.preface, config.builder.handshake(io));
     match handshake.await {
@@ -165,7 +166,7 @@ struct Serving {
 impl Serving {
     fn new(shared: Rc<Shared>, connection: Connection<Io, Bytes>, config: ConnectionConfig) -> Self {
         let permits = Rc::new(ConnectionPermits::new(&shared.worker.http2_permits));
-        let abuse_budget = AbuseBudget { malformed: MALFORMED, too_large: TOO_MANY_FIELDS, refused: REFUSED };
+        let abuse_budget = AbuseBudget { malformed: MALFORMED, refused: REFUSED };
         Self { shared, connection, config, permits, abuse_budget, goaway_sent: false }
     }
 
@@ -235,18 +236,15 @@ impl Serving {
 
     /// Starts or refuses a request; an error if the client has sent too many bad ones.
     fn take(&mut self, request: Request<RecvStream>, response: SendResponse<Bytes>) -> Result<(), Abuse> {
-        self.shared.received.borrow_mut().accepted(response.stream_id().as_u32());
+        let stream = response.stream_id().as_u32();
+        self.shared.received.borrow_mut().accepted(stream);
         let client = Http2Client::new(&self.shared, request, response);
-        if client.fields() > self.config.header_count {
-            self.refuse(client, Failure::HeadersTooLarge.into());
-            // Checked first, because so many fields may take far more memory than they have bytes.
-            let detail = "too many requests with too many fields";
-            return AbuseBudget::spend(&mut self.abuse_budget.too_large, ("http2_flood", detail));
-        }
-        if let Err(failed) = client.judge_request() {
-            let is_malformed = failed.failure == Failure::BadRequest;
+        let fault = self.shared.refused.borrow_mut().take(stream);
+        let refused = fault.map(|Fault { failure, reason }| Failed::new(failure, reason.to_owned()));
+        if let Some(failed) = refused.or_else(|| client.judge_request().err()) {
+            let is_abuse = matches!(failed.failure, Failure::BadRequest | Failure::HeadersTooLarge);
             self.refuse(client, failed);
-            if is_malformed {
+            if is_abuse {
                 let detail = "too many malformed requests";
                 return AbuseBudget::spend(&mut self.abuse_budget.malformed, ("http2_malformed", detail));
             }

@@ -29,6 +29,11 @@ pub fn check_host(host: &[u8]) -> Result<(), &'static str> {
     if host.is_empty() { Err("empty host") } else { host::check(host) }
 }
 
+/// Whether a byte may be part of a method or of a field's name.
+pub fn is_token(byte: u8) -> bool {
+    super::syntax::is_token(byte)
+}
+
 /// Whether two hosts that [`check_host`] accepts are the same under `https` (`secure`) or `http`.
 pub fn same_host(one: &[u8], other: &[u8], secure: bool) -> bool {
     host::agree(one, other, secure)

@@ -11,6 +11,8 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::head_filter::{BlockTooLarge, HeadFilter};
+use super::head_judge::Limits;
 use super::sent_frames::SentFrame;
 use super::shared::Shared;
 use super::unserved;
@@ -29,13 +31,14 @@ pub struct Io {
     /// Bytes that have been read before.
     ahead: Bytes,
     shared: Rc<Shared>,
+    filter: HeadFilter,
     /// Bytes read since the task last yielded.
     turn: usize,
 }
 
 impl Io {
-    pub fn new(stream: Rc<RefCell<Stream>>, ahead: Vec<u8>, shared: Rc<Shared>) -> Self {
-        Self { stream, ahead: ahead.into(), shared, turn: 0 }
+    pub fn new(stream: Rc<RefCell<Stream>>, ahead: Vec<u8>, shared: Rc<Shared>, limits: Limits) -> Self {
+        Self { stream, ahead: ahead.into(), shared, filter: HeadFilter::new(limits), turn: 0 }
     }
 
     fn has_had_its_turn(&self) -> bool {
@@ -65,11 +68,37 @@ impl Io {
         })
     }
 
+    /// Has the filter take the bytes that have arrived; returns how many of them, from the front, h2 is to read.
+    fn filter(&mut self, new: &[u8]) -> io::Result<usize> {
+        let Self { shared, filter, .. } = self;
+        let mut memory = shared.worker.memory.head_buffer();
+        let mut refused = shared.refused.borrow_mut();
+        let passed = filter.pass(new, &mut memory, |stream, fault| refused.add(stream, fault));
+        shared.worker.memory.give_back_head_buffer(memory);
+        passed.map_err(|BlockTooLarge| {
+            let detail = "a header block that is far too large";
+            shared.turned_away("http2_flood", detail);
+            io::Error::new(io::ErrorKind::InvalidData, detail)
+        })
+    }
+
+    /// Gives h2 what goes on in the place of what it must not see.
+    fn read_ready(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
+        let ready = self.filter.ready();
+        let count = ready.len().min(buffer.remaining());
+        buffer.put_slice(ready.part(..count));
+        if count > 0 {
+            self.filter.consume_ready(count);
+        }
+        count > 0
+    }
+
     /// Logs requests that h2 has refused by itself.
     fn note(&self, written: &[u8]) {
         let shared = &self.shared;
         shared.sent.borrow_mut().pass(written, |frame| {
             let (SentFrame::Response { stream } | SentFrame::Reset { stream }) = frame;
+            shared.refused.borrow_mut().take(stream);
             if shared.received.borrow_mut().settled(stream) {
                 unserved::by_codec(shared, frame);
             }
@@ -83,20 +112,33 @@ impl AsyncRead for Io {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.has_had_its_turn() {
-            self.turn = 0;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         let before = buffer.filled().len();
-        let read = self.poll_ahead_or_stream(context, buffer);
-        if read.is_pending() {
-            self.turn = 0;
+        loop {
+            if self.read_ready(buffer) {
+                return Poll::Ready(Ok(()));
+            }
+            if self.has_had_its_turn() {
+                self.turn = 0;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let read = self.poll_ahead_or_stream(context, buffer);
+            if read.is_pending() {
+                self.turn = 0;
+            }
+            ready!(read)?;
+            let new = buffer.filled().part(before..);
+            if new.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.turn += new.len();
+            self.inspect(new)?;
+            let passed = self.filter(new)?;
+            buffer.set_filled(before + passed);
+            if passed > 0 {
+                return Poll::Ready(Ok(()));
+            }
         }
-        ready!(read)?;
-        let new = buffer.filled().part(before..);
-        self.turn += new.len();
-        Poll::Ready(self.inspect(new))
     }
 }
 

@@ -81,10 +81,6 @@ impl Http2Client {
         self.shared.scope_in_force()
     }
 
-    pub fn fields(&self) -> usize {
-        self.request.parts().headers.len()
-    }
-
     /// Records how long the request has waited, once it has its permit.
     pub fn record_queue_time(&mut self) {
         self.queued = Some(self.now.elapsed());

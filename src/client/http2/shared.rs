@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::flood_guard::FloodGuard;
+use super::refused::Refused;
 use super::sent_frames::SentFrames;
 use crate::exchange::{ClientIdentity, RequestScope};
 use crate::listener_state::ListenerState;
@@ -31,6 +32,7 @@ pub struct Shared {
     pub timer: Timer,
     pub received: RefCell<FloodGuard>,
     pub sent: RefCell<SentFrames>,
+    pub refused: RefCell<Refused>,
     /// How many streams are being served.
     active: Cell<usize>,
     /// How long the connection may have no stream.
@@ -60,6 +62,7 @@ impl Shared {
             timer,
             received: RefCell::new(FloodGuard::new(now)),
             sent: RefCell::default(),
+            refused: RefCell::default(),
             active: Cell::default(),
             idle_limit: Cell::default(),
             stalled: Cell::default(),

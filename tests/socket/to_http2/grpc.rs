@@ -14,7 +14,10 @@ use crate::harness::http2::{connect, runtime};
 use crate::harness::http2_endpoint::{Http2Endpoint, trailers};
 use crate::harness::{Endpoint, Proxy, eventually, lacks};
 
-fn call(path: &str, more: &[(&str, &str)]) -> Request<()> {
+/// More fields of a call.
+type Meta<'a> = &'a [(&'a str, &'a str)];
+
+fn call(path: &str, more: Meta<'_>) -> Request<()> {
     let mut request = Request::post(format!("http://test.example{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
@@ -131,6 +134,39 @@ fn a_call_that_breaks_off_has_a_status() {
 }
 
 /// Without gRPC's content type a failure looks as it always does; HTTP/1.1 endpoints make no difference.
+/// A call that is refused for its form or its size is told so in the same way, and those beside it go on.
+#[test]
+fn refused_heads_have_a_status_of_grpc() {
+    if lacks("malformed HTTP/2 requests") {
+        return;
+    }
+    let endpoint = Http2Endpoint::scripted(|mut call| async move {
+        call.body_length().await.unwrap();
+        call.answer_grpc(b"answer", "0");
+    });
+    let proxy = to(&endpoint).start();
+    let many: Vec<String> = (0..120).map(|n| format!("x-meta-{n}")).collect();
+    let many: Vec<_> = many.iter().map(|name| (name.as_str(), "1")).collect();
+    let large = "x".repeat(40_000);
+    let cases: [(&str, Meta<'_>, &str); 4] = [
+        ("/a.B/Large", &[("x-meta", &large)], "8"),
+        ("/a.B/Many", &many, "8"),
+        ("/a.B/Length", &[("content-length", "x")], "13"),
+        ("/a.B/Blank", &[("x-meta", " x")], "13"),
+    ];
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        for (path, fields, status) in cases {
+            let (head, _, _) = end(&client, call(path, fields)).await;
+            assert_eq!(head["grpc-status"].as_bytes(), status.as_bytes(), "{path}");
+        }
+        let (_, body, _) = end(&client, call("/a.B/C", &[])).await;
+        assert_eq!(body, b"answer");
+    });
+    assert_eq!(proxy.record("/a.B/Large").cause(), "headers_too_large");
+    assert_eq!(proxy.record("/a.B/Many").number("grpc_status"), 8);
+}
+
 #[test]
 fn others_are_told_as_always() {
     let endpoint = Endpoint::named("a");
