@@ -10,6 +10,7 @@ use super::listen_socket::{ListenSockets, SocketChange};
 use super::reload::InitialConfig;
 use crate::admin::{self, AdminSocket};
 use crate::config::{self, AdminListen, Config};
+use crate::exchange::Failure;
 use crate::telemetry::{Telemetry, access};
 
 /// The logs and sockets that a config names, open.
@@ -56,6 +57,7 @@ impl Opened {
         let access_log = access::AccessLog::start(&config.access_log, config.server.threads)
             .map_err(StartError::AccessLog)?;
         let telemetry = Arc::new(Telemetry::new(access_log, started));
+        telemetry.metrics.begin_failures(Failure::ALL.iter().map(|failure| failure.label()));
         let listen_sockets = Arc::new(ListenSockets::new(telemetry.metrics.clone()));
         let sockets = listen_sockets.prepare_with(&config.listeners, inherited)?;
         let admin = open_admin(&config.admin, inherited)?;

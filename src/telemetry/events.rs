@@ -3,13 +3,14 @@
 
 mod format;
 mod panic;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use env_filter::Filter;
@@ -20,6 +21,7 @@ use crate::config::{self, EventFormat};
 use crate::terminal::{Painter, colours_wanted};
 use format::Style;
 pub use panic::install_panic_hook;
+use strangers::Throttles;
 
 /// Levels of Pingora's log targets, chosen by reading the source of version 0.9.1. They are directives, so that
 /// `log: { level: "info,pingora_proxy=warn" }` brings a target back.
@@ -60,6 +62,7 @@ pub struct EventLog {
 
 struct Shared {
     settings: ArcSwap<Settings>,
+    throttles: Throttles,
     writer: LineWriter,
     terminal: bool,
 }
@@ -92,7 +95,9 @@ impl EventLog {
         let terminal = output.is_terminal();
         let settings = ArcSwap::from_pointee(Settings::new(config, terminal));
         let writer = LineWriter::start("events", output, QUEUE, NO_WORKERS)?;
-        Ok(EventLog { shared: Arc::new(Shared { settings, writer, terminal }) })
+        Ok(EventLog {
+            shared: Arc::new(Shared { settings, throttles: Throttles::default(), writer, terminal }),
+        })
     }
 
     /// Applies the `log` section of a reloaded config.
@@ -162,9 +167,10 @@ impl Log for Backend {
         if !settings.filter.matches(record) {
             return;
         }
+        let Some(count) = self.0.throttles.due(record, Instant::now()) else { return };
         let mut line = LINE.take();
         line.clear();
-        settings.style.write(&mut line, SystemTime::now(), record);
+        settings.style.write(&mut line, SystemTime::now(), record, count);
         line.push(b'\n');
         self.0.writer.write(&line);
         LINE.set(line);

@@ -115,6 +115,11 @@ impl Metrics {
         Metrics { shared: Arc::new(shared) }
     }
 
+    /// Begins the series of these causes of failure.
+    pub fn begin_failures(&self, causes: impl IntoIterator<Item = &'static str>) {
+        self.shared.failures.begin(causes);
+    }
+
     /// Counts a finished request.
     pub fn request(&self, record: NamedRecord<'_>) {
         let (route, pool) = (record.route.unwrap_or_default(), record.pool.unwrap_or_default());

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use log::{Level, Record};
 
+use super::strangers;
 use crate::escape;
 use crate::telemetry::json::{Object, key};
 use crate::telemetry::time;
@@ -33,15 +34,16 @@ struct TextPairs<'a>(&'a mut Vec<u8>);
 // === impl Style ===
 
 impl Style {
-    pub(super) fn write(self, out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>) {
+    /// `count`: how many events the line stands for.
+    pub(super) fn write(self, out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>, count: u64) {
         match self {
-            Style::Json => json(out, now, record),
-            Style::Text(painter) => text(out, now, record, painter),
+            Style::Json => json(out, now, record, count),
+            Style::Text(painter) => text(out, now, record, count, painter),
         }
     }
 }
 
-fn json(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>) {
+fn json(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>, count: u64) {
     let mut line = Object::begin(out);
     let at = line.key(key!("time"));
     at.push(b'"');
@@ -49,10 +51,9 @@ fn json(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>) {
     at.push(b'"');
     line.string(key!("level"), level(record.level()));
     line.string(key!("target"), record.target());
-    let message = record.args();
-    match message.as_str() {
-        Some(message) => line.string(key!("message"), message),
-        None => line.string(key!("message"), &message.to_string()),
+    line.string(key!("message"), strangers::message(record));
+    if count > 1 {
+        line.number(key!("count"), count);
     }
     // `JsonPairs` never returns an error.
     let _ = record.key_values().visit(&mut JsonPairs(&mut line));
@@ -60,7 +61,7 @@ fn json(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>) {
 }
 
 /// `12:00:01.123 INFO  message key=value`; messages of other crates begin with their target.
-fn text(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>, painter: Painter) {
+fn text(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>, count: u64, painter: Painter) {
     time::time_of_day(out, now);
     let (name, style) = match record.level() {
         Level::Error => ("ERROR", TextStyle::Red),
@@ -75,7 +76,10 @@ fn text(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>, painter: Painte
         escape::text(out, record.target());
         out.extend_from_slice(b": ");
     }
-    escape::text(out, &record.args().to_string());
+    escape::text(out, strangers::message(record));
+    if count > 1 {
+        let _ = write!(out, " count={count}");
+    }
     let _ = record.key_values().visit(&mut TextPairs(out));
 }
 

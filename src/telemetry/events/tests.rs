@@ -22,7 +22,7 @@ fn shown(level: &str, target: &str, event: Level) -> bool {
 fn formatted(style: Style, build: impl FnOnce(&mut dyn FnMut(&Record<'_>))) -> String {
     let mut out = Vec::new();
     let now = UNIX_EPOCH + Duration::new(1_795_521_601, 123_456_000);
-    build(&mut |record| style.write(&mut out, now, record));
+    build(&mut |record| style.write(&mut out, now, record, 1));
     String::from_utf8(out).expect("UTF-8")
 }
 
@@ -206,4 +206,31 @@ fn the_documentation_has_the_fields_in_their_order() {
     assert_eq!(fields, ["time", "level", "target", "message"]);
     let places: Vec<_> = fields.iter().map(|name| line.find(&format!("\"{name}\":"))).collect();
     assert!(places.is_sorted() && places.iter().all(Option::is_some), "{line}");
+}
+
+/// What a stranger sends may be a warning of another crate: one line in ten seconds, and not longer than it helps.
+#[test]
+fn other_crates_are_bounded() {
+    let record = |target: &'static str, level: Level| {
+        move |throttles: &Throttles, now| {
+            throttles.due(&RecordBuilder::new().target(target).level(level).build(), now)
+        }
+    };
+    let (throttles, now) = (Throttles::default(), Instant::now());
+    let (warning, other) = (record("rustls::msgs", Level::Warn), record("rustls::server", Level::Warn));
+    assert_eq!((warning(&throttles, now), warning(&throttles, now)), (Some(1), None));
+    assert_eq!((warning(&throttles, now), other(&throttles, now)), (None, Some(1)));
+    assert_eq!(warning(&throttles, now + Duration::from_secs(10)), Some(3));
+    for free in [record("evenkeel::pool", Level::Warn), record("rustls::msgs", Level::Debug)] {
+        assert!((0..9).all(|_| free(&throttles, now) == Some(1)));
+    }
+    let many = (0..1000).map(|number| format!("crate-{number}"));
+    let due = many.filter(|target| {
+        throttles.due(&RecordBuilder::new().target(target).level(Level::Warn).build(), now).is_some()
+    });
+    assert!(due.count() < 100, "targets that are made up are no way around it");
+    let long = "\u{fc}".repeat(10_000);
+    let line = event(Style::Json, "rustls::msgs", &long, &[]);
+    assert!(line.len() < 1300 && line.contains("... (18976 bytes more)"), "{line}");
+    assert!(event(Style::Json, "evenkeel::server", &long, &[]).contains(&long), "ours are whole");
 }

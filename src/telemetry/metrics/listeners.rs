@@ -21,6 +21,27 @@ pub struct ListenerCounters {
     request_counts: RequestCounts,
 }
 
+/// Why a connection is refused, or ended without an answer.
+const REFUSAL_REASONS: [&str; 11] = [
+    "http2_flood",
+    "http2_malformed",
+    "http2_stalled",
+    "proxy_header_malformed",
+    "proxy_header_missing",
+    "proxy_header_timeout",
+    "proxy_header_untrusted",
+    "system",
+    "tls_handshake",
+    "tls_handshake_timeout",
+    "too_many_connections",
+];
+
+/// What a worker runs out of.
+const PAUSE_REASONS: [&str; 4] = ["connections", "http2_requests", "max_connections", "system"];
+
+/// What idle connections make room for.
+const DISMISSAL_REASONS: [&str; 3] = ["connections", "max_connections", "memory"];
+
 /// Indexes in `connections`: connections accepted since the start, and connections open now.
 const ACCEPTED: usize = 0;
 const OPEN: usize = 1;
@@ -38,9 +59,9 @@ impl ListenerCounters {
         Self {
             listener,
             connections: ShardedCounter::default(),
-            refused: Counters::default(),
-            pauses: Counters::default(),
-            dismissed: Counters::default(),
+            refused: Counters::of(REFUSAL_REASONS),
+            pauses: Counters::of(PAUSE_REASONS),
+            dismissed: Counters::of(DISMISSAL_REASONS),
             request_counts: RequestCounts::default(),
         }
     }

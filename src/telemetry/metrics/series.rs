@@ -62,6 +62,18 @@ pub(super) struct PoolSeries {
     pub(super) retries: Counters,
 }
 
+/// Why another attempt follows: the failures that may be tried again, and an answer that `retry` names.
+const RETRY_REASONS: [&str; 8] = [
+    "connect_failed",
+    "connect_timeout",
+    "endpoint_tls",
+    "resources_short",
+    "stream_refused",
+    "endpoint_reset",
+    "response_timeout",
+    "status",
+];
+
 /// Counters by a label from a fixed set, for rare events: counting takes a read lock and a short search.
 #[derive(Default)]
 pub(super) struct Counters(RwLock<Vec<(&'static str, AtomicU64)>>);
@@ -179,18 +191,22 @@ impl RequestSeries {
 
     fn encode(&self, out: &mut Exposition) {
         for (row, method) in METHODS.iter().enumerate() {
-            for (column, class) in CLASSES.iter().enumerate() {
-                let count = self.counts.sum(count_index(row, column), Ordering::Relaxed);
-                if count > 0 {
-                    let labels = [
-                        ("listener", &*self.listener),
-                        ("route", &*self.route),
-                        ("pool", &*self.pool.name),
-                        ("method", method),
-                        ("status", class),
-                    ];
-                    out.sample(&labels, count);
-                }
+            let counts = std::array::from_fn::<_, { CLASSES.len() }, _>(|column| {
+                self.counts.sum(count_index(row, column), Ordering::Relaxed)
+            });
+            // A method that is asked for has all its classes, so that a rate sees the first burst of errors.
+            if counts == [0; CLASSES.len()] {
+                continue;
+            }
+            for (class, count) in CLASSES.iter().zip(counts) {
+                let labels = [
+                    ("listener", &*self.listener),
+                    ("route", &*self.route),
+                    ("pool", &*self.pool.name),
+                    ("method", method),
+                    ("status", class),
+                ];
+                out.sample(&labels, count);
             }
         }
     }
@@ -205,13 +221,30 @@ fn count_index(method: usize, class: usize) -> usize {
 
 impl PoolSeries {
     fn new(name: &str) -> PoolSeries {
-        PoolSeries { name: name.into(), ..PoolSeries::default() }
+        PoolSeries { name: name.into(), retries: Counters::of(RETRY_REASONS), ..PoolSeries::default() }
     }
 }
 
 // === impl Counters ===
 
 impl Counters {
+    /// With a series for each of these labels from the start: a rate does not see the burst that makes a series appear.
+    pub(super) fn of(labels: impl IntoIterator<Item = &'static str>) -> Self {
+        let counters = Self::default();
+        counters.begin(labels);
+        counters
+    }
+
+    /// Adds a series for each of these labels.
+    pub(super) fn begin(&self, labels: impl IntoIterator<Item = &'static str>) {
+        let mut counts = self.0.write();
+        for label in labels {
+            if !counts.iter().any(|(known, _)| *known == label) {
+                counts.push((label, AtomicU64::new(0)));
+            }
+        }
+    }
+
     pub(super) fn add(&self, label: &'static str) {
         if let Some((_, count)) = self.0.read().iter().find(|(known, _)| *known == label) {
             count.fetch_add(1, Ordering::Relaxed);

@@ -169,6 +169,7 @@ fn requests_are_counted_where_they_belong() {
             r#"evenkeel_request_failures_total{cause="connect_failed"} 1"#,
             r#"evenkeel_retries_total{pool="api-v1",reason="connect_failed"} 1"#,
             r#"evenkeel_retries_total{pool="api-v1",reason="status"} 1"#,
+            r#"evenkeel_retries_total{pool="api-v1",reason="endpoint_reset"} 0"#,
             r#"evenkeel_connect_duration_seconds_bucket{pool="api-v1",le="0.0005"} 1"#,
             r#"evenkeel_connect_duration_seconds_count{pool="api-v1"} 1"#,
             r#"evenkeel_first_byte_duration_seconds_count{pool="api-v1"} 4"#,
@@ -189,7 +190,21 @@ fn what_clients_write_never_becomes_a_label() {
     let text = encode(&metrics);
     let requests: Vec<_> = text.lines().filter(|line| line.starts_with("evenkeel_requests_total")).collect();
     let none = r#"evenkeel_requests_total{listener="default",route="",pool="",method="other""#;
-    assert_eq!(requests, [format!(r#"{none},status="1xx"}} 1"#), format!(r#"{none},status="5xx"}} 100"#)]);
+    let expected = [("1xx", 1), ("2xx", 0), ("3xx", 0), ("4xx", 0), ("5xx", 100)];
+    assert_eq!(requests, expected.map(|(class, count)| format!(r#"{none},status="{class}"}} {count}"#)));
+    // Series that are there before anything happens, so that a rate sees the first burst.
+    let listener = metrics.listener(&"default".into());
+    listener.request_accepted();
+    metrics.begin_failures(["no_route"]);
+    assert_has(
+        &encode(&metrics),
+        &[
+            r#"evenkeel_connections_refused_total{listener="default",reason="http2_flood"} 0"#,
+            r#"evenkeel_accept_pauses_total{listener="default",reason="max_connections"} 0"#,
+            r#"evenkeel_idle_connections_closed_total{listener="default",reason="memory"} 0"#,
+            r#"evenkeel_request_failures_total{cause="no_route"} 0"#,
+        ],
+    );
 }
 
 #[test]

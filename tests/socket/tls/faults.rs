@@ -99,3 +99,42 @@ fn a_handshake_that_has_failed_is_over() {
     let labels = ["reason=\"tls_handshake_timeout\""];
     assert_eq!(proxy.metric("evenkeel_connections_refused_total", &labels), 0.0);
 }
+
+/// A ClientHello that names a server by text that is no name, as long as it likes.
+fn hello_to(name: &[u8]) -> Vec<u8> {
+    let long = |bytes: &[u8]| u16::try_from(bytes.len()).unwrap().to_be_bytes();
+    let with_length = |bytes: &[u8]| [&long(bytes)[..], bytes].concat();
+    let server_name = with_length(&[&[0], &with_length(name)[..]].concat());
+    let mut extensions = [&[0, 0], &with_length(&server_name)[..]].concat();
+    // TLS 1.3, the group x25519 with a share, and a signature scheme.
+    extensions.extend([0, 0x2b, 0, 3, 2, 3, 4, 0, 0x0a, 0, 4, 0, 2, 0, 0x1d, 0, 0x0d, 0, 4, 0, 2, 4, 3]);
+    extensions.extend([0, 0x33, 0, 0x26, 0, 0x24, 0, 0x1d, 0, 0x20]);
+    extensions.extend([7; 32]);
+    let body = [&[3, 3], &[9; 32][..], &[0, 0, 2, 0x13, 1, 1, 0], &with_length(&extensions)].concat();
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    let message = [&[1], &length[1..], &body].concat();
+    message.chunks(16_000).flat_map(|part| [&[0x16, 3, 1], &with_length(part)[..]].concat()).collect()
+}
+
+/// What strangers send does not fill the event log, whichever crate would say it; it is counted.
+#[test]
+fn strangers_do_not_fill_the_log() {
+    let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
+    let proxy = with_tls(&endpoint, &authority, "").start();
+    let before = proxy.stderr().len();
+    for number in 0..30 {
+        let name = format!("{number}.{}", "A".repeat(60_000));
+        let mut stream = TcpStream::connect(proxy.address()).unwrap();
+        stream.write_all(&hello_to(name.as_bytes())).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        // The end, or a reset.
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    eventually("all refusals", || {
+        let refused = proxy.metric("evenkeel_connections_refused_total", &["reason=\"tls_handshake\""]);
+        (refused == 30.0).then_some(())
+    });
+    let written = proxy.stderr().len() - before;
+    assert!(written < 10_000, "{written} bytes");
+    assert!(proxy.stderr().contains("bytes more)"), "what is cut is said to be");
+}
