@@ -6,6 +6,7 @@
 mod certificate;
 mod certificate_resolver;
 mod client;
+mod distinguished_name;
 mod identity;
 mod info;
 mod root_store;
