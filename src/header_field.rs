@@ -1,5 +1,26 @@
 //! Compares header fields as endpoints may read them, which is laxer than the grammar.
 
+/// Fields in which proxies tell endpoints of clients, and which endpoints believe: from strangers they are removed.
+pub const CLAIMS: [&str; 13] = [
+    "client-cert",
+    "client-cert-chain",
+    "x-client-cert-fingerprint",
+    "x-client-cert-subject",
+    "x-forwarded-by",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-original-host",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// Those that this proxy writes afresh into each request.
+pub const WRITTEN_AFRESH: [&str; 6] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "x-request-id"];
+
 /// Whether an endpoint may take two field names for the same: without case, and with `_` equal to `-`, because CGI
 /// variables (WSGI, PHP, Rack) use `_` for both.
 #[inline]

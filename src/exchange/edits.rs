@@ -6,29 +6,12 @@ use std::ops::Range;
 
 use http::HeaderName;
 
-use crate::header_field::{NameFilter, is_connection_specific, is_framing, is_valid_value};
+use crate::header_field::{CLAIMS, NameFilter, is_connection_specific, is_framing, is_valid_value};
 
 /// Fields that belong to one connection (RFC 9110, section 7.6.1). No field is named `Close`, but `Connection: close`
 /// names it.
 const HOP_BY_HOP: [&str; 7] =
     ["close", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "upgrade"];
-
-/// Fields that endpoints believe when a proxy sends them, beside those that this one always writes itself.
-const CLAIMS: [&str; 13] = [
-    "client-cert",
-    "client-cert-chain",
-    "x-client-cert-fingerprint",
-    "x-client-cert-subject",
-    "x-forwarded-by",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
-    "x-forwarded-ssl",
-    "x-original-host",
-    "x-original-url",
-    "x-rewrite-url",
-];
 
 /// Edits in order; an edit that a later one overrides is gone.
 #[derive(Debug, Default)]

@@ -164,6 +164,13 @@ fn some_names_do_not_go_on_as_trailers() {
         "X-Forwarded-For",
         "x_forwarded_for",
         "X-Request-ID",
+        "Client-Cert",
+        "Client-Cert-Chain",
+        "X-Client-Cert-Subject",
+        "X_Client_Cert_Fingerprint",
+        "X-Forwarded-By",
+        "X-Forwarded-Ssl",
+        "X-Original-Host",
         "Content_Length",
         "Content-Type",
     ] {

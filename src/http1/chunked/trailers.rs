@@ -2,7 +2,7 @@
 
 use super::super::fields::{Bounds, Fault, Fields};
 use super::{TRAILER_FIELDS_MAX, TRAILERS_MAX};
-use crate::header_field::same_name;
+use crate::header_field::{CLAIMS, WRITTEN_AFRESH, same_name};
 
 /// Collected as they arrive; nearly every body has none, and allocates nothing for them.
 #[derive(Debug, Default)]
@@ -12,8 +12,8 @@ pub(super) struct Trailers {
 }
 
 /// Fields that are dropped from trailers (RFC 9110, section 6.5.1): framing, routing, authentication, request
-/// modifiers, response control, content format, hop by hop, and fields by which endpoints trust a proxy.
-const FORBIDDEN: [&str; 51] = [
+/// modifiers, response control, content format, hop by hop. Those by which endpoints trust a proxy are dropped as well.
+const FORBIDDEN: [&str; 40] = [
     "transfer-encoding",
     "content-length",
     "trailer",
@@ -52,19 +52,8 @@ const FORBIDDEN: [&str; 51] = [
     "proxy-connection",
     "upgrade",
     "http2-settings",
-    "forwarded",
     "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-prefix",
-    "x-forwarded-server",
-    "x-real-ip",
-    "x-request-id",
     "x-http-method-override",
-    "x-original-url",
-    "x-rewrite-url",
 ];
 
 impl Trailers {
@@ -95,5 +84,6 @@ impl Trailers {
 
 /// Whether a field of that name may be a trailer.
 pub fn may_follow(name: &[u8]) -> bool {
-    !FORBIDDEN.iter().any(|forbidden| same_name(forbidden.as_bytes(), name))
+    let mut forbidden = FORBIDDEN.iter().chain(&CLAIMS).chain(&WRITTEN_AFRESH);
+    !forbidden.any(|forbidden| same_name(forbidden.as_bytes(), name))
 }
