@@ -14,6 +14,7 @@ mod hide_endpoint;
 mod https;
 mod limits;
 mod local_reply;
+mod origin;
 mod outcome;
 mod path;
 mod request_id;
@@ -412,11 +413,18 @@ impl Exchange {
     /// The `Host` to send to the endpoint; `None`: the client's.
     fn host_for_endpoint(&self) -> Option<&str> {
         match &self.pool_config()?.host {
+            // A client of HTTP/1.0 may name the host in the target alone.
+            HostHeader::Preserve if self.record.protocol == Protocol::Http10 => {
+                Some(self.record.text.host()).filter(|host| !host.is_empty()).or(self.endpoint_host())
+            }
             HostHeader::Preserve if !self.record.text.host().is_empty() => None,
-            // An HTTP/1.0 client need not name a host, but its request is forwarded as HTTP/1.1, which needs one.
-            HostHeader::Preserve | HostHeader::Endpoint => Some(self.endpoint()?.authority()),
+            HostHeader::Preserve | HostHeader::Endpoint => self.endpoint_host(),
             HostHeader::Fixed(host) => host.to_str().ok(),
         }
+    }
+
+    fn endpoint_host(&self) -> Option<&str> {
+        Some(self.endpoint()?.authority())
     }
 
     /// Judges a response whose head has arrived.
@@ -475,11 +483,11 @@ impl Exchange {
     }
 
     fn hide_endpoint(&self) -> HideEndpoint<'_, impl Fn() -> Option<Arc<Authorities>>> {
-        let authority = self.record.text.host();
+        let asked = self.record.text.host();
         HideEndpoint {
             scheme: self.sender.scheme,
-            authority,
-            sent_host: self.host_for_endpoint().unwrap_or(authority),
+            authority: self.sender.host(asked),
+            sent_host: self.host_for_endpoint().unwrap_or(asked),
             endpoints: || self.pool().map(|pool| pool.authorities()),
         }
     }

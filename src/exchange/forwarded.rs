@@ -1,23 +1,20 @@
-//! What an endpoint learns about the client: X-Forwarded-*, Forwarded (RFC 7239), X-Real-IP, X-Request-Id.
+//! What an endpoint learns about the client: X-Forwarded-*, Forwarded (RFC 7239), X-Real-IP.
 //!
 //! These fields are written afresh, because anybody can send them; only those from an address in `trusted_proxies` are
-//! believed, and their lists appended to. Where a PROXY header names the client, it is the client's address that must
-//! be trusted: a TCP balancer does not see the fields that it forwards.
+//! believed. Both forms tell the same: what is believed of one is written in both. Where a PROXY header names the client,
+//! it is the client's address that must be trusted: a TCP balancer does not see the fields that it forwards.
 
-use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderName, header};
 use ipnet::IpNet;
 
 use super::client_identity::ClientIdentity;
 use super::edits::Edits;
+use super::origin::{Origin, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, address, contains};
 use crate::routing::RequestHead;
 use crate::telemetry::record::ClientAddress;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Who sent a request, as far as we believe it.
@@ -27,12 +24,10 @@ pub struct RequestSender {
     identity: ClientIdentity,
     /// The client that believed fields name, in front of `identity`.
     before: Option<ClientAddress>,
-    /// The fields are believed.
-    pub trusted: bool,
+    /// What believed fields tell; `None`: they are not believed. Boxed to keep the exchange small.
+    origin: Option<Box<Origin>>,
     /// `http` or `https`, as the client sees it.
     pub scheme: &'static str,
-    /// The scheme of the connection itself.
-    hop: &'static str,
 }
 
 impl RequestSender {
@@ -49,17 +44,17 @@ impl RequestSender {
             // The sender of the fields is not the peer, and not known.
             ClientIdentity::Anonymous { .. } => false,
         };
-        let hop = if secured { "https" } else { "http" };
+        let scheme = if secured { "https" } else { "http" };
         if !trusted {
-            return Self { identity, before: None, trusted, scheme: hop, hop };
+            return Self { identity, before: None, origin: None, scheme };
         }
-        let before = first_untrusted(trusted_proxies, head).map(ClientAddress::of_ip);
-        let scheme = match head.header_text(&X_FORWARDED_PROTO) {
-            Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
-            Some(_) => "http",
-            None => hop,
-        };
-        Self { identity, before, trusted, scheme, hop }
+        let origin = Origin::of(head, trusted_proxies);
+        Self {
+            identity,
+            before: origin.client.map(ClientAddress::of_ip),
+            scheme: origin.scheme.unwrap_or(scheme),
+            origin: Some(Box::new(origin)),
+        }
     }
 
     pub fn client(&self) -> &ClientAddress {
@@ -71,97 +66,92 @@ impl RequestSender {
         self.identity.peer()
     }
 
+    /// The host and port that the client has asked for, where the request asks for `authority`.
+    pub fn host<'a>(&'a self, authority: &'a str) -> &'a str {
+        self.origin.as_ref().and_then(|origin| origin.host.as_deref()).unwrap_or(authority)
+    }
+
     /// Sets the fields that tell the endpoint about the client.
     pub fn set_forwarded_fields(&self, edits: &mut Edits, head: &impl RequestHead) {
-        let host = head.authority();
-        if !self.trusted {
+        let host = self.host(head.authority());
+        if self.origin.is_none() {
             edits.remove_claims();
         }
-        edits.set_with(X_FORWARDED_FOR, |text| {
-            self.believed(text, head, &X_FORWARDED_FOR);
-            text.extend_from_slice(self.identity.address().ip_text().unwrap_or("unknown").as_bytes());
-        });
+        edits.set_with(X_FORWARDED_FOR, |text| self.x_forwarded_for(text));
         edits.set(X_FORWARDED_PROTO, self.scheme);
-        match self.trusted.then(|| head.header_text(&X_FORWARDED_HOST)).flatten().unwrap_or(host) {
+        match host {
             "" => edits.remove(X_FORWARDED_HOST),
             host => edits.set(X_FORWARDED_HOST, host),
         }
-        edits.set_with(header::FORWARDED, |text| {
-            self.believed(text, head, &header::FORWARDED);
-            element(text, self.identity.address(), host, self.hop);
-        });
+        edits.set_with(header::FORWARDED, |text| self.forwarded(text, host));
         match self.client().ip_text() {
             Some(ip) => edits.set(X_REAL_IP, ip),
             None => edits.remove(X_REAL_IP),
         }
     }
 
-    /// Begins a list with the values that a trusted sender has sent under that name.
-    fn believed(&self, list: &mut Vec<u8>, head: &impl RequestHead, name: &HeaderName) {
-        if self.trusted {
-            for value in head.values(name).map(readable) {
-                let value = value.trim();
-                if !value.is_empty() {
-                    list.extend_from_slice(value.as_bytes());
-                    list.extend_from_slice(b", ");
-                }
-            }
+    /// What believed fields name, in front of the sender.
+    fn chain(&self) -> &[String] {
+        self.origin.as_ref().map_or(&[], |origin| &origin.chain)
+    }
+
+    fn x_forwarded_for(&self, list: &mut Vec<u8>) {
+        for entry in self.chain() {
+            list.extend_from_slice(entry.as_bytes());
+            list.extend_from_slice(b", ");
+        }
+        list.extend_from_slice(self.identity.address().ip_text().unwrap_or("unknown").as_bytes());
+    }
+
+    /// An element for each hop (RFC 7239, section 4); the first one tells of the origin.
+    fn forwarded(&self, list: &mut Vec<u8>, host: &str) {
+        let mut hops = self.chain().iter().map(|entry| node(entry));
+        match hops.next() {
+            None => own_node(list, self.identity.address()),
+            Some(first) => write(list, &["for=", &first]),
+        }
+        origin_parameters(list, host, self.scheme);
+        if !self.chain().is_empty() {
+            hops.for_each(|hop| write(list, &[", for=", &hop]));
+            list.extend_from_slice(b", ");
+            own_node(list, self.identity.address());
         }
     }
 }
 
-/// Walks X-Forwarded-For from the right, where the trusted proxies wrote, to the first address that is not theirs.
-fn first_untrusted(trusted_proxies: &[IpNet], head: &impl RequestHead) -> Option<IpAddr> {
-    let mut chain: Vec<IpAddr> = Vec::new();
-    for value in head.values(&X_FORWARDED_FOR).map(readable) {
-        for entry in value.split(',') {
-            match address(entry.trim()) {
-                Some(ip) => chain.push(ip),
-                // Entries left of an unreadable one cannot be believed.
-                None => chain.clear(),
-            }
-        }
-    }
-    let outside = chain.iter().rev().find(|ip| !contains(trusted_proxies, **ip));
-    outside.or(chain.first()).copied()
+fn write(out: &mut Vec<u8>, parts: &[&str]) {
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
 }
 
-/// A field's value as text, with `?` for each byte that is not visible ASCII: one bad element must not make the whole
-/// list unreadable.
-fn readable(value: &[u8]) -> Cow<'_, str> {
-    let shown = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
-    match str::from_utf8(value) {
-        Ok(text) if value.iter().all(|byte| shown(*byte)) => Cow::Borrowed(text),
-        _ => value.iter().map(|byte| if shown(*byte) { char::from(*byte) } else { '?' }).collect(),
-    }
-}
-
-/// An address with or without port or brackets.
-fn address(text: &str) -> Option<IpAddr> {
-    text.parse()
-        .ok()
-        .or_else(|| text.parse().ok().map(|address: std::net::SocketAddr| address.ip()))
-        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
-}
-
-/// One hop (RFC 7239, section 4).
-fn element(out: &mut Vec<u8>, sender: &ClientAddress, host: &str, scheme: &str) {
-    let mut write = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+fn own_node(out: &mut Vec<u8>, sender: &ClientAddress) {
     match (sender.ip(), sender.ip_text().unwrap_or("unknown")) {
-        (Some(IpAddr::V6(_)), ip) => write(&["for=\"[", ip, "]\""]),
-        (_, ip) => write(&["for=", ip]),
+        (Some(IpAddr::V6(_)), ip) => write(out, &["for=\"[", ip, "]\""]),
+        (_, ip) => write(out, &["for=", ip]),
     }
+}
+
+/// An entry of `X-Forwarded-For` as a node of `Forwarded` (RFC 7239, section 6).
+fn node(entry: &str) -> String {
+    let is_hidden = |text: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        text.starts_with('_') && text.bytes().all(allowed)
+    };
+    match (entry.parse::<SocketAddr>(), address(entry)) {
+        (Ok(with_port), _) => format!("\"{with_port}\""),
+        (_, Some(IpAddr::V6(ip))) => format!("\"[{ip}]\""),
+        (_, Some(IpAddr::V4(ip))) => ip.to_string(),
+        _ if is_hidden(entry) => entry.to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn origin_parameters(out: &mut Vec<u8>, host: &str, scheme: &str) {
     let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-');
     if !host.is_empty() && (plain || !host.contains(['"', '\\'])) {
         let quote = if plain { "" } else { "\"" };
-        write(&[";host=", quote, host, quote]);
+        write(out, &[";host=", quote, host, quote]);
     }
-    write(&[";proto=", scheme]);
-}
-
-fn contains(nets: &[IpNet], ip: IpAddr) -> bool {
-    let ip = ip.to_canonical();
-    nets.iter().any(|net| net.contains(&ip))
+    write(out, &[";proto=", scheme]);
 }
 
 #[cfg(test)]
@@ -230,7 +220,7 @@ mod tests {
         assert_eq!(value(&edits, "x-forwarded-for"), "6.6.6.6, 10.0.0.9");
         assert_eq!(value(&edits, "x-forwarded-proto"), "https");
         assert_eq!(value(&edits, "x-forwarded-host"), "evil.example");
-        assert_eq!(value(&edits, "forwarded"), "for=6.6.6.6, for=10.0.0.9;host=example.com;proto=http");
+        assert_eq!(value(&edits, "forwarded"), "for=6.6.6.6;host=evil.example;proto=https, for=10.0.0.9");
         assert_eq!(*sender.client(), ClientAddress::of_ip("6.6.6.6".parse().expect("an address")));
     }
 
@@ -246,6 +236,44 @@ mod tests {
         let chain = [("x-forwarded-for", "1.1.1.1, garbage, 10.0.0.7")];
         let (sender, _) = forwarded("10.0.0.9:4000", &["10.0.0.0/8"], &chain);
         assert_eq!(*sender.client(), ClientAddress::of_ip("10.0.0.7".parse().expect("an address")));
+    }
+
+    #[test]
+    fn both_forms_tell_the_same() {
+        for fields in [
+            &[
+                ("x-forwarded-for", "2001:db8::7"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "a.example"),
+            ][..],
+            &[("forwarded", "for=\"[2001:db8::7]\";by=10.0.0.1;proto=https;host=a.example")],
+        ] {
+            let (sender, edits) = forwarded("10.0.0.9:4000", &["10.0.0.0/8"], fields);
+            assert_eq!(value(&edits, "x-forwarded-for"), "2001:db8::7, 10.0.0.9");
+            assert_eq!(value(&edits, "x-forwarded-proto"), "https");
+            assert_eq!(value(&edits, "x-forwarded-host"), "a.example");
+            let forwarded = "for=\"[2001:db8::7]\";host=a.example;proto=https, for=10.0.0.9";
+            assert_eq!(value(&edits, "forwarded"), forwarded);
+            assert_eq!(value(&edits, "x-real-ip"), "2001:db8::7");
+            assert_eq!((sender.scheme, sender.host("b.example")), ("https", "a.example"));
+        }
+    }
+
+    #[test]
+    fn nodes_are_those_of_rfc_7239() {
+        for (entry, expected) in [
+            ("1.2.3.4", "1.2.3.4"),
+            ("1.2.3.4:80", "\"1.2.3.4:80\""),
+            ("2001:db8::1", "\"[2001:db8::1]\""),
+            ("[2001:db8::1]", "\"[2001:db8::1]\""),
+            ("[2001:db8::1]:80", "\"[2001:db8::1]:80\""),
+            ("_hidden", "_hidden"),
+            ("_a\"b", "unknown"),
+            ("unknown", "unknown"),
+            ("any thing", "unknown"),
+        ] {
+            assert_eq!(node(entry), expected, "{entry}");
+        }
     }
 
     #[test]

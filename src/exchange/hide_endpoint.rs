@@ -46,8 +46,10 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
     }
 
     /// The location to send instead; `None`: it stays as it is.
-    fn location(&self, location: &str) -> Option<String> {
-        let (scheme, rest) = location.split_once("//")?;
+    fn location(&self, location: &[u8]) -> Option<Vec<u8>> {
+        // Scheme and authority are text; what follows may be anything.
+        let text = location.utf8_chunks().next()?.valid();
+        let (scheme, rest) = text.split_once("//")?;
         if !["", "http:", "https:"].contains(&scheme.to_ascii_lowercase().as_str()) {
             return None;
         }
@@ -58,29 +60,33 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
         if authority.eq_ignore_ascii_case(self.authority) || !self.names_endpoint(authority) {
             return None;
         }
-        Some(format!("{}://{}{path}", self.scheme, self.authority))
+        let mut replaced = format!("{}://{}{path}", self.scheme, self.authority).into_bytes();
+        replaced.extend_from_slice(location.get(text.len()..).unwrap_or_default());
+        Some(replaced)
     }
 
     /// The cookie to send instead; `None`: it stays as it is.
-    fn cookie(&self, cookie: &str) -> Option<String> {
-        let names_endpoint = |attribute: &str| {
-            let (name, value) = attribute.split_once('=').unwrap_or((attribute, ""));
+    fn cookie(&self, cookie: &[u8]) -> Option<Vec<u8>> {
+        let parts = || cookie.split(|byte| *byte == b';');
+        let names_endpoint = |attribute: &[u8]| {
+            let text = str::from_utf8(attribute).unwrap_or_default();
+            let (name, value) = text.split_once('=').unwrap_or((text, ""));
             let domain = value.trim().trim_start_matches('.');
             name.trim().eq_ignore_ascii_case("domain") && self.names_endpoint_host(domain)
         };
-        if !cookie.split(';').skip(1).any(names_endpoint) {
+        if !parts().skip(1).any(names_endpoint) {
             return None;
         }
         let ours = authority::host(self.authority);
-        let kept = cookie.split(';').enumerate().filter_map(|(index, part)| match part {
+        let kept = parts().enumerate().filter_map(|(index, part)| match part {
             part if index == 0 || !names_endpoint(part) => Some(part.to_owned()),
             // An address cannot be a cookie's domain; without `Domain` the cookie is for this host alone.
             _ if ours.parse::<std::net::IpAddr>().is_ok() || ours.starts_with('[') || !ours.contains('.') => {
                 None
             }
-            _ => Some(format!(" Domain={ours}")),
+            _ => Some(format!(" Domain={ours}").into_bytes()),
         });
-        Some(kept.collect::<Vec<_>>().join(";"))
+        Some(kept.collect::<Vec<_>>().join(&b';'))
     }
 
     fn names_endpoint(&self, authority: &str) -> bool {
@@ -109,14 +115,13 @@ fn replace(
     edits: &mut Edits,
     name: HeaderName,
     fields: &[&[u8]],
-    replacement: impl Fn(&str) -> Option<String>,
+    replacement: impl Fn(&[u8]) -> Option<Vec<u8>>,
 ) {
-    let changed: Vec<_> =
-        fields.iter().map(|field| str::from_utf8(field).ok().and_then(&replacement)).collect();
+    let changed: Vec<_> = fields.iter().map(|field| replacement(field)).collect();
     if changed.iter().any(Option::is_some) {
         edits.remove(name.clone());
         for (new, old) in changed.iter().zip(fields) {
-            edits.append(name.clone(), new.as_ref().map_or(old, |new| new.as_bytes()));
+            edits.append(name.clone(), new.as_deref().unwrap_or(old));
         }
     }
 }
@@ -126,8 +131,9 @@ mod tests {
     use super::*;
     use crate::pool::{EndpointTable, Target};
 
-    fn replacement(location: &str, authority: &str, sent_host: &str) -> Option<String> {
-        with(authority, sent_host, |hide_endpoint| hide_endpoint.location(location))
+    fn replacement(location: impl AsRef<[u8]>, authority: &str, sent_host: &str) -> Option<String> {
+        let replaced = with(authority, sent_host, |hide_endpoint| hide_endpoint.location(location.as_ref()));
+        replaced.map(|bytes| bytes.escape_ascii().to_string())
     }
 
     fn with<T>(
@@ -156,7 +162,6 @@ mod tests {
             ("", None),
             ("ftp://10.0.0.1:3000/x", None),
             ("http://user:secret@10.0.0.1:3000/x", Some("http://example.com/x")),
-            ("http://10.0.0.1:3000/größe", Some("http://example.com/größe")),
         ];
         for (location, expected) in cases {
             assert_eq!(
@@ -165,6 +170,15 @@ mod tests {
                 "{location}"
             );
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_hide_no_endpoint() {
+        let location = replacement(b"http://10.0.0.1:3000/gr\xf6\xdfe?x", "example.com", "example.com");
+        assert_eq!(location.as_deref(), Some("http://example.com/gr\\xf6\\xdfe?x"));
+        let cookie: &[u8] = b"n=J\xfcrgen; Domain=app.internal; Path=/";
+        let cookie = with("example.com", "example.com", |hide_endpoint| hide_endpoint.cookie(cookie));
+        assert_eq!(cookie.as_deref(), Some(&b"n=J\xfcrgen; Domain=example.com; Path=/"[..]));
     }
 
     #[test]
@@ -184,8 +198,8 @@ mod tests {
             ("a=1", "example.com", None),
         ];
         for (cookie, authority, expected) in cases {
-            let got = with(authority, authority, |hide_endpoint| hide_endpoint.cookie(cookie));
-            assert_eq!(got.as_deref(), expected, "{cookie}");
+            let got = with(authority, authority, |hide_endpoint| hide_endpoint.cookie(cookie.as_bytes()));
+            assert_eq!(got.as_deref(), expected.map(str::as_bytes), "{cookie}");
         }
     }
 }

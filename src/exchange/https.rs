@@ -24,10 +24,14 @@ impl Exchange {
     /// The redirect to HTTPS, where the listener asks for it and the client has not come by it.
     pub(super) fn redirect_to_https(&mut self) -> Option<Result<LocalReply, Failure>> {
         let port = self.listener().redirect_https?;
-        if self.sender.scheme != "http" || self.record.text.host().is_empty() {
+        if self.sender.scheme != "http" {
             return None;
         }
-        let Some(location) = self.https_location(port) else { return Some(Err(Failure::BadRequest)) };
+        let host = self.sender.host(self.record.text.host());
+        if host.is_empty() {
+            return Some(Err(Failure::MissingHost));
+        }
+        let Some(location) = self.https_location(host, port) else { return Some(Err(Failure::BadRequest)) };
         self.record.action = Some("redirect_https");
         let text = &self.record.text;
         let mut reply =
@@ -37,8 +41,8 @@ impl Exchange {
     }
 
     /// The request's URL with `https`.
-    fn https_location(&self, port: u16) -> Option<HeaderValue> {
-        let host = authority::host(self.record.text.host());
+    fn https_location(&self, host: &str, port: u16) -> Option<HeaderValue> {
+        let host = authority::host(host);
         let target = self.record.text.target();
         // Of a target in absolute form, only path and query: the host is known.
         let path = target

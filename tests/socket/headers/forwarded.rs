@@ -146,3 +146,55 @@ fn an_unreadable_entry_hides_nobody() {
     assert_eq!(endpoint.seen("/x").header("x-real-ip"), Some("203.0.113.9"));
     assert_eq!(proxy.record("/x").text("client"), "203.0.113.9");
 }
+
+/// What the endpoint sees in both forms, through a listener that trusts the client.
+#[track_caller]
+fn tells(fields: &str, x_forwarded_for: &str, forwarded: &str, scheme: &str) {
+    let (seen, record) = seen_through("trusted_proxies: [127.0.0.0/8]", fields);
+    assert_eq!(seen.header("x-forwarded-for"), Some(x_forwarded_for), "{fields}");
+    assert_eq!(seen.head.all("forwarded"), [forwarded], "{fields}");
+    assert_eq!(seen.header("x-forwarded-proto"), Some(scheme), "{fields}");
+    assert_eq!(seen.header("x-real-ip"), x_forwarded_for.split(", ").next(), "{fields}");
+    assert!(record.text("client").starts_with(seen.header("x-real-ip").unwrap()), "{fields}");
+}
+
+/// There is one origin, and both forms tell it, whichever the trusted proxy has used.
+#[test]
+fn both_forms_tell_the_same_origin() {
+    let origin = "for=203.0.113.7;host=test.example;proto=https, for=127.0.0.1";
+    for fields in [
+        "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\n",
+        "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: WSS\r\n",
+        "X-Forwarded-For: 203.0.113.7,\r\nX-Forwarded-Proto: https, http\r\n",
+        "X-Forwarded-For: , 203.0.113.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n",
+        "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\nForwarded: for=6.6.6.6;proto=http\r\n",
+        "Forwarded: for=203.0.113.7;proto=https\r\n",
+        "Forwarded: For=\"203.0.113.7\";Proto=https;by=10.0.0.1\r\n",
+        "Forwarded: for=203.0.113.7;\r\nForwarded: ,\r\nForwarded: for=127.0.0.9;proto=wss\r\n",
+    ] {
+        let (x_forwarded_for, origin) = match fields.contains("127.0.0.9") {
+            true => ("203.0.113.7, 127.0.0.9, 127.0.0.1", origin.replace(", ", ", for=127.0.0.9, ")),
+            false => ("203.0.113.7, 127.0.0.1", origin.to_owned()),
+        };
+        tells(fields, x_forwarded_for, &origin, "https");
+    }
+    tells("", "127.0.0.1", "for=127.0.0.1;host=test.example;proto=http", "http");
+}
+
+/// A redirect of an endpoint leads where the client has come from: scheme and host are of one source.
+#[test]
+fn redirects_lead_to_the_origin() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        let location = format!("Location: http://{}/there\r\n", exchange.header("host").unwrap());
+        exchange.status("302 Found", &location, "");
+    });
+    let proxy =
+        Proxy::to([&endpoint]).with("host: endpoint").listener("trusted_proxies: [127.0.0.0/8]").start();
+    for fields in [
+        "X-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\n",
+        "Forwarded: for=203.0.113.7;proto=https;host=shop.example\r\n",
+    ] {
+        let answer = proxy.client().request("GET", "/x", fields);
+        assert_eq!(answer.header("location"), Some("https://shop.example/there"), "{fields}");
+    }
+}
