@@ -2,8 +2,12 @@
 //!
 //! Routing and TLS's check of a request's host must agree about what the host is, so both ask here.
 
+mod check;
+
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
+
+pub use check::{agree, check};
 
 /// Host and port. The host of an IPv6 address keeps its brackets; userinfo before an `@` is dropped. A port is made of
 /// digits: anything else, as in `::1` or `a:b`, is part of the host. An empty port is none.

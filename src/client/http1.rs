@@ -13,7 +13,7 @@ use crate::body::{BodySink, BodySource, Http1Reader, Http1Writer, ReadError};
 use crate::exchange::{ClientIdentity, Edits, RequestScope};
 use crate::forward::{ClientStream, Ending, Notice};
 use crate::http1::chunked;
-use crate::http1::head::{RequestMemory, RequestView};
+use crate::http1::head::RequestView;
 use crate::http1::write::{self, ResponseForm};
 use crate::message::{Framing, Onward, ResponseHead, Version};
 use crate::tls::TlsInfo;
@@ -117,9 +117,7 @@ impl ClientStream for Http1Client<'_> {
     }
 
     fn set_path(&mut self, path: &str) -> bool {
-        let RequestMemory { request, head, .. } = self.connection.request_memory();
-        request.set_path(head.bytes(), path);
-        true
+        self.connection.request_memory().request.set_path(path)
     }
 
     fn worker(&self) -> &Rc<Worker> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::attempt::{Answered, Attempt, Sent};
 use super::client_watch::ClientWatch;
 use super::{ClientStream, Ending};
+use crate::body::ReadError;
 use crate::config;
 use crate::endpoint::http1::Http1Endpoint;
 use crate::endpoint::http2::Http2Endpoint;
@@ -19,7 +20,7 @@ use crate::exchange::{
     Admitted, Arrival, Circumstances, Exchange, Failed, Failure, Next, OwnListener, RequestScope,
     ResponseScope,
 };
-use crate::message::{RequestFields, Version};
+use crate::message::{Framing, RequestFields, Version};
 use crate::pool::{Endpoint, Wait};
 use crate::telemetry::record::Protocol;
 use crate::worker::deadline::Timer;
@@ -130,6 +131,12 @@ impl<'a, C: ClientStream> Request<'a, C> {
     }
 
     async fn run_attempts(&mut self) -> Ending {
+        if self.client.request().framing() == Framing::Length(0) && !self.client.has_ended() {
+            // Boxed to keep the common future small.
+            if let Err(failed) = Box::pin(self.empty_body_ends()).await {
+                return Box::pin(self.fail(failed)).await;
+            }
+        }
         if self.exchange.is_idempotent() {
             self.client.keep_body();
         }
@@ -149,6 +156,29 @@ impl<'a, C: ClientStream> Request<'a, C> {
                 Next::Fail(failure) => failure.into(),
             };
             return Box::pin(self.fail(failed)).await;
+        }
+    }
+
+    /// Waits for the end of a body that is announced as empty: what contradicts it is not forwarded (RFC 9113, section
+    /// 8.1.1).
+    async fn empty_body_ends(&mut self) -> Result<(), Failed> {
+        let client = &mut *self.client;
+        client.timer().set(self.listener.timeouts.body);
+        let ended = poll_fn(|context| match client.poll_fill(context, 1) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending => client.timer().poll_passed(context).map(|()| None),
+        })
+        .await;
+        client.timer().clear();
+        client.tick();
+        let malformed = "its body is announced as empty, and is not";
+        match ended {
+            Some(Ok(())) if client.has_ended() => Ok(()),
+            Some(Ok(()) | Err(ReadError::Malformed(_))) => {
+                Err(Failed::of_client(Failure::BadRequest, malformed.to_owned()))
+            }
+            Some(Err(ReadError::Cut(reason))) => Err(Failed::of_client(Failure::ClientGone, reason)),
+            None => Err(Failed::of_client(Failure::RequestTimeout, None)),
         }
     }
 

@@ -1,9 +1,8 @@
 //! Heads of requests and responses: parsed strictly, kept as byte ranges of the buffer, read through borrowed views.
 //!
 //! A head is refused where another parser might read it differently. The tables in the tests are the list; the
-//! decisions that RFC 9112 leaves open are documented at `target` and `host`.
+//! decisions that RFC 9112 leaves open are documented at `target` and `authority`.
 
-mod host;
 mod request;
 mod response;
 mod target;
@@ -16,6 +15,11 @@ pub use response::{RESPONSE_BYTES_MAX, RESPONSE_FIELDS_MAX, Response, ResponseVi
 
 use crate::exchange::Failure;
 
+/// The longest method.
+const METHOD_MAX: usize = 32;
+/// The beginning of HTTP/2's preface (RFC 9113, section 11.6).
+const NO_METHOD: &str = "PRI";
+
 /// Checks a target in origin form or `*`, by the rules of the HTTP/1.1 parser; HTTP/2 requests are held to them, too.
 pub fn check_path(target: &[u8], method: &[u8]) -> Result<(), &'static str> {
     if target.first().is_some_and(|first| !matches!(first, b'/' | b'*')) {
@@ -24,19 +28,18 @@ pub fn check_path(target: &[u8], method: &[u8]) -> Result<(), &'static str> {
     target::Target::read(target, super::syntax::Span::new(0, target.len()), method).map(drop)
 }
 
-/// Checks a host with or without port, by the same rules.
-pub fn check_host(host: &[u8]) -> Result<(), &'static str> {
-    if host.is_empty() { Err("empty host") } else { host::check(host) }
-}
-
 /// Whether a byte may be part of a method or of a field's name.
 pub fn is_token(byte: u8) -> bool {
     super::syntax::is_token(byte)
 }
 
-/// Whether two hosts that [`check_host`] accepts are the same under `https` (`secure`) or `http`.
-pub fn same_host(one: &[u8], other: &[u8], secure: bool) -> bool {
-    host::agree(one, other, secure)
+/// Checks a method, which must be a token already, by the same rules.
+pub fn check_method(method: &str) -> Result<(), &'static str> {
+    match method {
+        NO_METHOD => Err("PRI is no method"),
+        _ if method.len() > METHOD_MAX => Err("the method is too long"),
+        _ => Ok(()),
+    }
 }
 
 /// The bytes of a head that has been taken off its stream. An ASCII head, as nearly all are, is kept as a `String`, so

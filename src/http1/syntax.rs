@@ -50,8 +50,7 @@ pub(super) const BUFFER_MAX: usize = 1 << 28;
 const TOKEN: u8 = 1;
 const PATH: u8 = 2;
 const QUERY: u8 = 4;
-const HOST: u8 = 8;
-const VALUE: u8 = 16;
+const VALUE: u8 = 8;
 
 static CLASSES: [u8; 256] = classes();
 
@@ -82,9 +81,6 @@ const fn classes() -> [u8; 256] {
         if path || letter == b'?' {
             class |= QUERY;
         }
-        if unreserved {
-            class |= HOST;
-        }
         if letter == b'\t' || (letter >= b' ' && letter != 0x7f) {
             class |= VALUE;
         }
@@ -111,11 +107,6 @@ pub(super) fn is_path(byte: u8) -> bool {
 /// The bytes of a query, `%` included.
 pub(super) fn is_query(byte: u8) -> bool {
     class(byte) & QUERY != 0
-}
-
-/// The bytes of a registered name, without escapes and delimiters, which no real host name has.
-pub(super) fn is_host(byte: u8) -> bool {
-    class(byte) & HOST != 0
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;

@@ -5,6 +5,7 @@
 //!
 //! | written | becomes |
 //! |---|---|
+//! | `[` `]` `{` `}` `^` `\|` | escaped, as RFC 3986 wants them |
 //! | an escaped letter, digit, `-`, `.`, `_` or `~` | itself (RFC 3986, section 6.2.2.2) |
 //! | any other escape | the same in capital letters |
 //! | `/./`, `/x/../`, escaped or not | `/` (section 5.2.4) |
@@ -71,6 +72,13 @@ pub fn normalize(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault
     if !path.starts_with('/') || is_plain(path.as_bytes()) {
         return Ok(Cow::Borrowed(path));
     }
+    match escape_raw(path) {
+        Cow::Borrowed(path) => normalize_escaped(path, rules),
+        Cow::Owned(path) => Ok(Cow::Owned(normalize_escaped(&path, rules)?.into_owned())),
+    }
+}
+
+fn normalize_escaped(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault> {
     match normalize_escapes(path, rules)? {
         Cow::Borrowed(path) => Ok(remove_dot_segments(path, rules)?.map_or(Cow::Borrowed(path), Cow::Owned)),
         Cow::Owned(path) => Ok(Cow::Owned(remove_dot_segments(&path, rules)?.unwrap_or(path))),
@@ -79,10 +87,32 @@ pub fn normalize(path: &str, rules: PathRules) -> Result<Cow<'_, str>, PathFault
 
 /// Whether a path is certainly in its normal form: one pass without branches, so that the compiler can vectorize it.
 fn is_plain(path: &[u8]) -> bool {
-    let odd = |byte: u8| (byte == b'%') | (byte == b'\\') | (byte < b' ') | (byte == 0x7f);
+    let odd = |byte: u8| (byte == b'%') | (byte < b' ') | (byte == 0x7f) | (byte == b'\\') | is_raw(byte);
     let meets = |one: u8, next: u8| (one == b'/') & ((next == b'/') | (next == b'.'));
     let pairs = path.iter().zip(path.get(1..).unwrap_or_default());
     !pairs.fold(false, |found, (one, next)| found | odd(*next) | meets(*one, *next))
+}
+
+/// Whether browsers send a byte as it is, where a path has it escaped.
+fn is_raw(byte: u8) -> bool {
+    // `[`, `]`, `{`, `}`, `|`, and the backslash, which is refused later.
+    let brackets = (byte | 0x20).wrapping_sub(b'{') <= 2;
+    (brackets & (byte != b'\\')) | (byte == b'^')
+}
+
+/// The path with these bytes escaped.
+fn escape_raw(path: &str) -> Cow<'_, str> {
+    if !path.bytes().any(is_raw) {
+        return Cow::Borrowed(path);
+    }
+    let mut out = String::with_capacity(path.len() + 16);
+    for letter in path.chars() {
+        match u8::try_from(letter) {
+            Ok(byte) if is_raw(byte) => out.push_str(&format!("%{byte:02X}")),
+            _ => out.push(letter),
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// How an escape changes.

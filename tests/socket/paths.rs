@@ -1,6 +1,8 @@
 //! Paths: each has one form, which is what routes match and what endpoints see.
 
-use crate::harness::{Endpoint, Engine, Proxy, ProxyBuilder, engine};
+use crate::harness::frames::{FrameClient, HEADERS, WHOLE, field, frame};
+use crate::harness::http2_endpoint::Http2Endpoint;
+use crate::harness::{Endpoint, Proxy, ProxyBuilder};
 
 /// A pool for everything, and one for what is under `/admin`.
 fn guarded(admin: &Endpoint, rest: &Endpoint, listener: &str) -> ProxyBuilder {
@@ -65,11 +67,62 @@ fn the_endpoint_sees_what_was_matched() {
     );
 }
 
-/// What has to be escaped is, by the engine `native`; Pingora lets it pass.
+/// What browsers do not escape in a path is escaped; a query stays as it is, because it may be signed.
 #[test]
 fn raw_bytes_are_escaped_before() {
-    if engine() == Engine::Native {
-        all_arrive("", &[("/a|b/../c|d", "rest", "/c%7Cd"), ("/[x]", "rest", "/%5Bx%5D")]);
+    all_arrive(
+        "",
+        &[
+            ("/a|b/../c|d", "rest", "/c%7Cd"),
+            ("/[x]{y}^", "rest", "/%5Bx%5D%7By%7D%5E"),
+            ("/x?filter[a]=1&j={}|^`\\", "rest", "/x?filter[a]=1&j={}|^`\\"),
+            ("/{x}?[a]", "rest", "/%7Bx%7D?[a]"),
+        ],
+    );
+}
+
+/// HTTP/2 knows no other form of a path, and endpoints of either protocol get the same.
+#[test]
+fn paths_over_http2_have_the_same_form() {
+    let targets = [
+        ("/x{y}", "exact", "/x%7By%7D"),
+        ("/x%7by%7D?a[]=1", "exact", "/x%7By%7D?a[]=1"),
+        ("/a|b/../c^[d]", "rest", "/c%5E%5Bd%5D"),
+        ("/x?j={}|^`\\[]", "rest", "/x?j={}|^`\\[]"),
+    ];
+    let (exact, rest) = (Endpoint::named("exact"), Endpoint::named("rest"));
+    let (exact2, rest2) = (Http2Endpoint::named("exact"), Http2Endpoint::named("rest"));
+    let proxy = Proxy::config()
+        .listener("h2c: true")
+        .pool("exact", [&exact])
+        .pool("rest", [&rest])
+        .pool("exact2", [&exact2])
+        .with("protocol: h2")
+        .pool("rest2", [&rest2])
+        .with("protocol: h2")
+        .routes(&[
+            "name: exact, match: { hosts: [one], paths: [{ exact: '/x%7By%7D' }] }, pool: exact",
+            "name: rest, match: { hosts: [one] }, pool: rest",
+            "name: exact2, match: { hosts: [two], paths: [{ exact: '/x%7By%7D' }] }, pool: exact2",
+            "name: rest2, match: { hosts: [two] }, pool: rest2",
+        ])
+        .start();
+    let mut stream = 1;
+    let mut client = FrameClient::connect(&proxy.address());
+    for (target, name, seen) in targets {
+        for host in ["one", "two"] {
+            let head = [(":method", "GET"), (":scheme", "http"), (":authority", host), (":path", target)];
+            let block: Vec<u8> = head.iter().flat_map(|(name, value)| field(name, value)).collect();
+            client.send(frame(HEADERS, WHOLE, stream, block));
+            let answer = client.next_of(HEADERS).unwrap();
+            assert_eq!((answer.stream, answer.status()), (stream, Some(200)), "{target}");
+            stream += 2;
+        }
+        let endpoint = if name == "exact" { &exact } else { &rest };
+        assert_eq!(endpoint.requests().last().unwrap().target(), seen, "{target}");
+        let endpoint = if name == "exact" { &exact2 } else { &rest2 };
+        let uri = endpoint.seen().last().unwrap().uri.clone();
+        assert_eq!(uri.path_and_query().unwrap().as_str(), seen, "{target} over HTTP/2");
     }
 }
 

@@ -7,10 +7,12 @@
 use http::header;
 use http::request::Parts;
 
-use crate::http1::head::{check_host, check_path, same_host};
+use crate::authority;
+use crate::http1::head::{check_method, check_path};
 
 /// The error is the reason, for the log.
 pub fn check(request: &Parts) -> Result<(), &'static str> {
+    check_method(request.method.as_str())?;
     let target = request.uri.path_and_query().map_or("", |target| target.as_str());
     check_path(target.as_bytes(), request.method.as_str().as_bytes())?;
     let is_ours = |scheme: &str| ["http", "https"].iter().any(|ours| ours.eq_ignore_ascii_case(scheme));
@@ -26,8 +28,12 @@ pub fn check(request: &Parts) -> Result<(), &'static str> {
         let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
         is_blank(value.first()) || is_blank(value.last())
     };
-    match request.headers.values().any(|value| padded(value.as_bytes())) {
-        true => Err("blank at the beginning or end of a field's value"),
+    if request.headers.values().any(|value| padded(value.as_bytes())) {
+        return Err("blank at the beginning or end of a field's value");
+    }
+    // The only byte that the `http` crate allows in a name, and RFC 9110, section 5.6.2, does not.
+    match request.headers.keys().any(|name| name.as_str().contains('"')) {
+        true => Err("quote in a field's name"),
         false => Ok(()),
     }
 }
@@ -39,12 +45,12 @@ fn check_authority(request: &Parts) -> Result<(), &'static str> {
     if other.is_some() {
         return Err("more than one Host");
     }
-    let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let named = request.uri.authority().map(|authority| authority.as_str().as_bytes());
     let host = host.map(|host| host.as_bytes());
-    authority.into_iter().chain(host).try_for_each(check_host)?;
+    named.into_iter().chain(host).try_for_each(authority::check)?;
     let secure = request.uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
-    match authority.zip(host) {
-        Some((authority, host)) if !same_host(authority, host, secure) => {
+    match named.zip(host) {
+        Some((named, host)) if !authority::agree(named, host, secure) => {
             Err("Host is another one than :authority")
         }
         _ => Ok(()),

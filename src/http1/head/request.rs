@@ -5,16 +5,15 @@ use http::{HeaderMap, HeaderName};
 
 use super::super::fields::{BARE_FEED, Bounds, Fault, Fields, NextLine, next_line};
 use super::super::framing::{Announced, lists, nominated};
-use super::super::syntax::{BUFFER_MAX, Span, is_path, is_query, is_token, list};
-use super::target::{self, Target};
-use super::{HeadBytes, Parse, Refusal, host};
+use super::super::syntax::{BUFFER_MAX, Span, is_path, is_token, list};
+use super::target::Target;
+use super::{HeadBytes, METHOD_MAX, NO_METHOD, Parse, Refusal};
+use crate::authority;
 use crate::config::Limits;
 use crate::exchange::Failure;
 use crate::message::{Framing, RequestFields, Version, put_field};
-use crate::part::Part;
 use crate::routing::RequestHead;
 
-const METHOD_MAX: usize = 32;
 const VERSION_LENGTH: usize = "HTTP/1.1".len();
 
 /// A request's head as byte ranges of the buffer that holds it. Reused from request to request for its memory.
@@ -28,10 +27,8 @@ pub struct Request {
     written_target: Span,
     version: Option<Version>,
     target: Target,
-    /// Path and query as they are forwarded, where they differ from what was sent.
-    encoded: String,
-    /// The length of the path in `encoded`.
-    encoded_path: usize,
+    /// The path as it is forwarded, where it is not as it was sent; otherwise empty.
+    path: String,
     fields: Fields,
     host: Span,
     facts: Facts,
@@ -80,7 +77,7 @@ impl Request {
         (self.begin, self.searched) = (0, 0);
         (self.method, self.written_target, self.version) = (Span::default(), Span::default(), None);
         (self.target, self.host) = (Target::default(), Span::default());
-        self.encoded.clear();
+        self.path.clear();
         self.fields.restart(0);
         self.facts = Facts::default();
     }
@@ -186,31 +183,25 @@ impl Request {
     }
 
     fn interpret_target(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        if self.method.of(bytes) == b"CONNECT" {
-            return Err(Refusal { failure: Failure::MethodNotAllowed, reason: "CONNECT is not served" });
+        match self.method.of(bytes) {
+            b"CONNECT" => {
+                return Err(Refusal { failure: Failure::MethodNotAllowed, reason: "CONNECT is not served" });
+            }
+            method if method == NO_METHOD.as_bytes() => return Err(Refusal::bad_request("PRI is no method")),
+            _ => {}
         }
         self.target =
             Target::read(bytes, self.written_target, self.method.of(bytes)).map_err(Refusal::bad_request)?;
-        if self.target.raw {
-            self.encode(bytes, self.target.path.of(bytes));
-        }
         Ok(())
     }
 
-    /// Replaces the path that is routed and forwarded. The query stays.
-    pub fn set_path(&mut self, bytes: &[u8], path: &str) {
-        self.target.raw = true;
-        self.encode(bytes, path.as_bytes());
-    }
-
-    fn encode(&mut self, bytes: &[u8], path: &[u8]) {
-        self.encoded.clear();
-        target::encode(path, is_path, &mut self.encoded);
-        self.encoded_path = self.encoded.len();
-        if let Some(query) = self.target.query {
-            self.encoded.push('?');
-            target::encode(query.of(bytes), is_query, &mut self.encoded);
+    /// Replaces the path that is routed and forwarded; `false`: a path cannot be so. The query stays.
+    pub fn set_path(&mut self, path: &str) -> bool {
+        let is_path = path.bytes().all(is_path);
+        if is_path {
+            path.clone_into(&mut self.path);
         }
+        is_path
     }
 
     /// Derives the framing and the connection's options from all fields, and checks the host.
@@ -242,9 +233,9 @@ impl Request {
             None if version == Version::Http11 => return missing("no Host"),
             None => return Ok(()),
             Some([]) => return missing("empty Host"),
-            Some(field) => host::check(field).map_err(Refusal::bad_request)?,
+            Some(field) => authority::check(field).map_err(Refusal::bad_request)?,
         }
-        let agrees = field.is_none_or(|field| host::agree(field, target, self.target.secure));
+        let agrees = field.is_none_or(|field| authority::agree(field, target, self.target.secure));
         if !target.is_empty() && !agrees {
             return Err(Refusal::bad_request("Host and target disagree"));
         }
@@ -352,10 +343,10 @@ impl<'a> RequestView<'a> {
 
     /// Begins with `/`, or is `*`.
     pub fn path(self) -> &'a str {
-        if self.head.target.raw {
-            return self.or_root(self.head.encoded.part(..self.head.encoded_path));
+        match &*self.head.path {
+            "" => self.or_root(self.part(self.head.target.path)),
+            path => path,
         }
-        self.or_root(self.part(self.head.target.path))
     }
 
     /// An absolute target without a path asks for the root, or for no resource in particular (RFC 9112, section 3.2.4).
@@ -368,9 +359,6 @@ impl<'a> RequestView<'a> {
     }
 
     pub fn query(self) -> Option<&'a str> {
-        if self.head.target.raw {
-            return self.head.encoded.get(self.head.encoded_path + 1..);
-        }
         self.head.target.query.map(|query| self.part(query))
     }
 

@@ -3,16 +3,16 @@
 //! | bytes | in a path | in a query |
 //! |---|---|---|
 //! | those of RFC 3986 | as they are | as they are |
-//! | `\|` `[` `]` `^` `{` `}` | percent-encoded | percent-encoded |
-//! | `` ` `` `\` | refused | percent-encoded |
+//! | `\|` `[` `]` `^` `{` `}` | percent-encoded, with its normal form | as they are |
+//! | `` ` `` `\` | refused | as they are |
 //! | `"` `<` `>` `#`, blanks, controls, all beyond ASCII | refused | refused |
 //!
 //! Browsers send the second row unencoded, and the third row in queries only (in a path, `\` becomes `/`); they never
-//! send the last row. Routing, endpoints and logs see the percent-encoded form. In a path, `%` must be followed by two
-//! hex digits other than `00`; escapes in a query are not checked.
+//! send the last row. A query is not changed, because it may be signed. In a path, `%` must be followed by two hex digits
+//! other than `00`; escapes in a query are not checked.
 
 use super::super::syntax::{Span, is_path, is_query};
-use super::host;
+use crate::authority;
 use crate::part::Part;
 
 /// A target in its parts, as byte ranges of the head's buffer.
@@ -24,8 +24,6 @@ pub(super) struct Target {
     /// Empty where an absolute target has none.
     pub(super) path: Span,
     pub(super) query: Option<Span>,
-    /// Some byte has to be percent-encoded before the target is forwarded.
-    pub(super) raw: bool,
 }
 
 impl Target {
@@ -50,13 +48,13 @@ impl Target {
         };
         let rest = target.part(skipped..);
         let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-        let begin = place.start() + skipped;
-        let authority = Span::new(begin, begin + length);
-        match authority.of(bytes) {
+        let (begin, end) = (place.start() + skipped, place.end());
+        let place = Span::new(begin, begin + length);
+        match place.of(bytes) {
             [] => return Err("no host in the target"),
-            authority => host::check(authority)?,
+            named => authority::check(named)?,
         }
-        Self { authority, secure, ..Self::default() }.rest(bytes, authority.end(), place.end())
+        Self { authority: place, secure, ..Self::default() }.rest(bytes, place.end(), end)
     }
 
     /// Path and query.
@@ -68,7 +66,6 @@ impl Target {
         let path = self.path.of(bytes);
         if !path.iter().all(|byte| is_path(*byte)) {
             check(path, is_path, b"|[]^{}")?;
-            self.raw = true;
         }
         if !escapes_are_whole(path) {
             return Err("bad percent escape in the path");
@@ -76,14 +73,13 @@ impl Target {
         let query = self.query.unwrap_or_default().of(bytes);
         if !query.iter().all(|byte| is_query(*byte)) {
             check(query, is_query, b"|[]^{}`\\")?;
-            self.raw = true;
         }
         Ok(self)
     }
 }
 
-fn check(part: &[u8], allowed: fn(u8) -> bool, encoded: &[u8]) -> Result<(), &'static str> {
-    match part.iter().find(|byte| !allowed(**byte) && !encoded.contains(byte)) {
+fn check(part: &[u8], allowed: fn(u8) -> bool, others: &[u8]) -> Result<(), &'static str> {
+    match part.iter().find(|byte| !allowed(**byte) && !others.contains(byte)) {
         None => Ok(()),
         Some(0) => Err("NUL in the target"),
         Some(b' ' | b'\t') => Err("blank in the target"),
@@ -99,17 +95,4 @@ fn escapes_are_whole(path: &[u8]) -> bool {
         Some(digits) => digits.iter().all(u8::is_ascii_hexdigit) && digits != b"00",
         None => false,
     })
-}
-
-/// Writes a part of a target, with every byte that is not `allowed` percent-encoded.
-pub(super) fn encode(part: &[u8], allowed: fn(u8) -> bool, out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let digit = |value: u8| DIGITS.get(usize::from(value & 15)).map_or('0', |digit| char::from(*digit));
-    for byte in part {
-        if allowed(*byte) {
-            out.push(char::from(*byte));
-        } else {
-            out.extend(['%', digit(byte >> 4), digit(*byte)]);
-        }
-    }
 }

@@ -177,8 +177,8 @@ fn all(cases: &[Case]) {
 /// Sections 8.2.1 and 8.2.2, and RFC 9110, section 5.5.
 #[test]
 fn fields() {
-    let names: [&[u8]; 11] =
-        [b"X-A", b"x\0a", b"x\ra", b"x\na", b"x a", b" x", b"x:", b"x\x7f", b"x\xe9", b"x(", b""];
+    let names: [&[u8]; 12] =
+        [b"\"x\"", b"X-A", b"x\0a", b"x\ra", b"x\na", b"x a", b" x", b"x:", b"x\x7f", b"x\xe9", b"x(", b""];
     let values: [&[u8]; 10] =
         [b"\0", b"a\0b", b"a\rb", b"a\nb", b"a\r\nx-b: c", b" a", b"a ", b"\ta", b"a\t", b"a\x7f"];
     let of_connection = [
@@ -233,6 +233,8 @@ fn pseudo_headers() {
         case("a response's", Stream, with(":status", "200")),
         case("a protocol without CONNECT", Stream, with(":protocol", "websocket")),
         case("a method that is none", Stream, only(&[(":method", "G T"), SCHEME, HOST, PATH])),
+        case("the preface's method", Stream, only(&[(":method", "PRI"), SCHEME, HOST, PATH])),
+        case("a long method", Stream, only(&[(":method", &"M".repeat(200)), SCHEME, HOST, PATH])),
         case("an empty method", Stream, only(&[(":method", ""), SCHEME, HOST, PATH])),
         case("an empty scheme", Stream, only(&[METHOD, (":scheme", ""), HOST, PATH])),
         case("a scheme that is none", Stream, only(&[METHOD, (":scheme", "ht tp"), HOST, PATH])),
@@ -288,12 +290,11 @@ fn targets() {
         b"//b.example\\/",
         b"/a?b c",
     ];
-    let authorities: [&[u8]; 13] = [
+    let authorities: [&[u8]; 12] = [
         b"",
         b"u@a.example",
         b"u:p@a.example",
         b"a.example:x",
-        b"a.example:",
         b"a.example:99999",
         b"a example",
         b"a.example/x",
@@ -353,6 +354,7 @@ fn lengths_and_trailers() {
         case("trailers of the connection", Stream, trailers(WHOLE, &[("connection", "close")])),
         case("trailers in upper case", Stream, trailers(WHOLE, &[("X-A", "1")])),
         case("pseudo-headers in trailers", of_fault(), trailers(WHOLE, &[(":path", "/other")])),
+        case("a body of no length", Stream, both(length("0"), "12345")),
         case("a length that is kept", Service, both(length("5"), "12345")),
         case("no length", Service, both(open(), "12345")),
         case("an empty body", Service, both(length("0"), "")),

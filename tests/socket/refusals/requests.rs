@@ -1,5 +1,6 @@
 //! Requests that are wrong in themselves, or that nothing is there for.
 
+use crate::harness::http2_endpoint::Http2Endpoint;
 use crate::harness::{Endpoint, Proxy, lacks};
 
 /// Sends these bytes, and expects this refusal: for the client, in the log, and nothing at the endpoint.
@@ -38,6 +39,39 @@ fn http_1_0_without_host_is_served() {
     let proxy = Proxy::to([&endpoint]).start();
     proxy.client().send("GET /x HTTP/1.0\r\n\r\n").response().expect(200);
     assert_eq!(proxy.record("/x").text("protocol"), "HTTP/1.0");
+}
+
+/// A client of HTTP/1.0 may name the host in its target alone: by it the request is routed, and the endpoint learns it.
+#[test]
+fn the_host_of_an_http_1_0_target_is_told() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    proxy.client().send("GET http://a.example:81/x HTTP/1.0\r\n\r\n").response().expect(200);
+    assert_eq!(endpoint.seen("/x").head.all("host"), ["a.example:81"]);
+    assert_eq!(endpoint.seen("/x").header("x-forwarded-host"), Some("a.example:81"));
+}
+
+/// RFC 3986, section 3.2.3: a port may be empty.
+#[test]
+fn a_port_may_be_empty() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::config()
+        .pool("a", [&endpoint])
+        .routes(&["name: a, match: { hosts: [a.example, '[::1]'] }, pool: a"])
+        .start();
+    let mut client = proxy.client();
+    for (target, host) in [
+        ("/x", "a.example:"),
+        ("/x", "[::1]:"),
+        ("http://a.example:/x", "a.example"),
+        ("http://a.example:80/x", "a.example:"),
+    ] {
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).response().expect(200);
+        assert_eq!(endpoint.requests().last().unwrap().header("host"), Some(host));
+    }
+    let http2 = Http2Endpoint::named("two");
+    let proxy = Proxy::to([&http2]).with("protocol: h2").start();
+    proxy.client().send("GET /x HTTP/1.1\r\nHost: a.example:\r\n\r\n").response().expect(200);
 }
 
 /// Requests that cannot be read are 400 and end their connection; the endpoint sees nothing of them.

@@ -253,7 +253,7 @@ fn targets_have_one_form_whatever_endpoints_speak() {
         .start();
     let targets = [
         ("GET /a{b}|c[d]^", "/a%7Bb%7D%7Cc%5Bd%5D%5E"),
-        ("GET /x?a={b}|c[d]^`\\", "/x?a=%7Bb%7D%7Cc%5Bd%5D%5E%60%5C"),
+        ("GET /x?a={b}|c[d]^`\\", "/x?a={b}|c[d]^`\\"),
         ("GET //x/%7Eu/./a/../b?", "/x/~u/b?"),
         ("GET http://HOST?x", "/?x"),
         ("GET HTTP://HOST:80/y", "/y"),
