@@ -3,7 +3,7 @@
 use http::HeaderValue;
 
 use crate::harness::http2::{self, connect, get_of, runtime};
-use crate::harness::{Endpoint, Proxy, ProxyBuilder};
+use crate::harness::{Endpoint, Proxy, ProxyBuilder, lacks};
 
 /// A request, and the pool that gets it; "" for none.
 type Case = (&'static str, &'static str, &'static str, &'static str, &'static str);
@@ -185,6 +185,9 @@ fn the_short_form() {
     assert_eq!(answers, ["a", "a", "b", "b"]);
 }
 
+/// Names and values of a request's fields.
+type Fields = &'static [(&'static str, &'static [u8])];
+
 /// Values are bytes, whatever they mean; and fields of one name are one value, as an endpoint may read them.
 #[test]
 fn values_are_bytes_and_lines_are_joined() {
@@ -201,11 +204,11 @@ fn values_are_bytes_and_lines_are_joined() {
         ],
     );
     let proxy = builder.listener("h2c: true").start();
-    let cases: &[(&[(&str, &[u8])], &str)] = &[
+    let cases: &[(Fields, &str)] = &[
         (&[("x-trace", b"\xfc")], "traced"),
         (&[("x-trace", b"\xe2\x82\xac")], "traced"),
         (&[("x-trace", b"")], "traced"),
-        (&[("x-name", "jürgen".as_bytes())], "named"),
+        (&[("x-name", b"j\xc3\xbcrgen")], "named"),
         (&[("x-name", b"j\xfcrgen")], "umlaut"),
         (&[("x-name", b"j\xe4rgen")], "rest"),
         (&[("cookie", b"n=J\xfcrgen; beta=1")], "beta"),
@@ -243,6 +246,9 @@ fn bytes_of_any_kind_are_logged() {
     client.response().expect(200);
     let record = proxy.record("/agent");
     assert_eq!((record.text("user_agent"), record.text("referer")), ("J\\xfcrgen/1", "€"));
+    if lacks("heads that cannot be read") {
+        return;
+    }
     client.send(b"GET /\xfc HTTP/1.1\r\nHost: \xfc.example\r\n\r\n");
     client.response().expect(400);
     assert_eq!(proxy.record("/\\xfc").text("cause"), "bad_request");

@@ -113,7 +113,7 @@ impl JsonValue<'_, '_> {
 
 impl<'v> VisitValue<'v> for JsonValue<'_, '_> {
     fn visit_any(&mut self, value: Value<'_>) -> Result<(), Error> {
-        escape::json(self.object.foreign_key(self.key), &value.to_string());
+        escape::json(self.object.foreign_key(self.key), value.to_string());
         Ok(())
     }
 
@@ -151,7 +151,7 @@ impl<'kvs> VisitSource<'kvs> for TextPairs<'_> {
         let quoted = value.is_empty() || value.contains([' ', '"', '=']);
         if quoted {
             self.0.push(b'"');
-            escape::text(self.0, &value.replace('"', "'"));
+            escape::text(self.0, value.replace('"', "'"));
             self.0.push(b'"');
         } else {
             escape::text(self.0, &value);
