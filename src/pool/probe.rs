@@ -1,5 +1,6 @@
-//! One probe of one endpoint, made with Pingora's health checks, within a total deadline.
+//! One probe of one endpoint, one of Pingora's health checks or of our own, within a total deadline.
 
+mod http1;
 mod http2;
 
 use std::ops::RangeInclusive;
@@ -8,14 +9,14 @@ use std::time::Duration;
 
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora_core::{Error, ErrorType};
-use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_load_balancing::Backend;
-use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
+use pingora_load_balancing::health_check::{HealthCheck, TcpHealthCheck};
 
 use super::connect::{self, ProbeConnector};
 use super::endpoint::{Endpoint, Target};
 use crate::config::{self, CheckKind, EndpointProtocol};
 use crate::os_error;
+use http1::Http1Check;
 use http2::Http2Check;
 
 /// The `User-Agent` of probes.
@@ -70,11 +71,7 @@ impl Probe {
             CheckKind::Http { .. } if pool.protocol == EndpointProtocol::Http2 => {
                 Box::new(Http2Check::get(endpoint, spec, &tls_target, dial.clone())?)
             }
-            CheckKind::Http { .. } => {
-                let mut check = http_check(endpoint, spec)?;
-                check.peer_template.options.custom_l4 = Some(dial.clone());
-                Box::new(check)
-            }
+            CheckKind::Http { .. } => Box::new(Http1Check::new(endpoint, spec, dial.clone())?),
         };
         Self::with(endpoint, check, dial, spec.timeout, "answer")
     }
@@ -134,30 +131,9 @@ impl Probe {
     }
 }
 
-fn http_check(endpoint: &Endpoint, spec: &config::HealthCheck) -> Option<HttpHealthCheck> {
-    let CheckKind::Http { path, host, expect, headers } = &spec.kind else { return None };
-    let host = host.as_deref().unwrap_or(endpoint.authority());
-    let mut check = HttpHealthCheck::new(host, false);
-    let mut request = RequestHeader::build("GET", path.as_bytes(), None).ok()?;
-    request.insert_header(http::header::HOST, host).ok()?;
-    request.insert_header(http::header::USER_AGENT, USER_AGENT).ok()?;
-    for (name, value) in headers {
-        request.insert_header(name.clone(), value.clone()).ok()?;
-    }
-    check.req = request;
-    let options = &mut check.peer_template.options;
-    (options.connection_timeout, options.read_timeout, options.write_timeout) = (None, None, None);
-    let expect = expect.clone();
-    check.validator = Some(Box::new(move |response| validate(response, &expect)));
-    Some(check)
-}
-
-fn validate(response: &ResponseHeader, expect: &[RangeInclusive<u16>]) -> pingora_core::Result<()> {
-    let status = response.status.as_u16();
-    if expect.iter().any(|range| range.contains(&status)) {
-        return Ok(());
-    }
-    unexpected(status)
+/// Whether an answer with this status passes.
+fn judge(status: u16, expect: &[RangeInclusive<u16>]) -> pingora_core::Result<()> {
+    if expect.iter().any(|range| range.contains(&status)) { Ok(()) } else { unexpected(status) }
 }
 
 fn unexpected(status: u16) -> pingora_core::Result<()> {

@@ -12,7 +12,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::HealthCheck;
 
-use super::{USER_AGENT, unexpected};
+use super::{USER_AGENT, judge, unexpected};
 use crate::config::{self, CheckKind};
 use crate::pool::connect::{ProbeConnector, TlsTarget};
 use crate::pool::endpoint::Endpoint;
@@ -80,10 +80,7 @@ impl Http2Check {
         }
         let response = response.await.map_err(broken)?;
         match &self.wanted {
-            Wanted::Status(expect) => {
-                let status = response.status().as_u16();
-                if expect.iter().any(|range| range.contains(&status)) { Ok(()) } else { unexpected(status) }
-            }
+            Wanted::Status(expect) => judge(response.status().as_u16(), expect),
             Wanted::Serving { service } => serving(response, service).await,
         }
     }

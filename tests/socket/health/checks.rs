@@ -204,3 +204,37 @@ fn the_default_is_a_tcp_check() {
     assert_eq!(endpoint.requests().iter().filter(|seen: &&Seen| seen.target() != "/").count(), 0);
     drop(proxy);
 }
+
+/// The status of the final response decides: what comes before it does not, nor does a body without end.
+#[test]
+fn interim_answers_and_bodies_do_not_decide() {
+    let hinting = Endpoint::scripted("hinting", |exchange| {
+        exchange.send("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+        exchange.answer("well");
+    });
+    let streaming = Endpoint::scripted("streaming", |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        exchange.hang();
+    });
+    let ill = Endpoint::scripted("ill", |exchange| {
+        exchange.send("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 503 No\r\nContent-Length: 100\r\n\r\n");
+        exchange.hang();
+    });
+    let proxy = Proxy::to([&hinting, &streaming, &ill])
+        .health_check("type: http, interval: 100ms, timeout: 500ms, healthy_after: 1, unhealthy_after: 1")
+        .start();
+    proxy.wait_until(ill.address(), "unhealthy");
+    let change = &proxy.changes_of(ill.address())[0];
+    assert_eq!(change.text("reason"), "status 503 is not expected");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    for endpoint in [&hinting, &streaming] {
+        assert_eq!(
+            proxy.endpoint_status(endpoint.address()).unwrap()["state"],
+            "healthy",
+            "{}",
+            endpoint.name
+        );
+        let changes = proxy.changes_of(endpoint.address());
+        assert!(changes.iter().all(|change| change.message() == "endpoint is healthy"), "{changes:?}");
+    }
+}
