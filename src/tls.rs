@@ -7,6 +7,7 @@ mod certificate;
 mod certificate_resolver;
 mod client;
 mod distinguished_name;
+mod endpoint_verifier;
 mod identity;
 mod info;
 mod root_store;

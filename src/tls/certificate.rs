@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 use x509_parser::certificate::X509Certificate;
@@ -64,9 +64,10 @@ impl Certificate {
             TlsLoadError::new(TlsSetting::Key, message, "use an ECDSA, RSA or Ed25519 key")
         })?;
         let facts = Facts::of(&chain, &files.cert)?;
+        let has_key = has_key(&chain, &signer.public_key());
         let mut certified = CertifiedKey::new(chain, signer);
         certified.ocsp = ocsp;
-        if certified.keys_match().is_err() {
+        if !has_key {
             let message = format!(
                 "the key in {} is not that of the certificate in {}",
                 files.key.display(),
@@ -137,6 +138,12 @@ impl Certificate {
     pub fn name(&self) -> &str {
         self.names.first().map_or("no host", |name| name)
     }
+}
+
+/// Whether the first certificate is that of the key. Of any version, which rustls does not read.
+fn has_key(chain: &[CertificateDer<'_>], key: &Option<SubjectPublicKeyInfoDer<'_>>) -> bool {
+    let leaf = chain.first().and_then(|leaf| X509Certificate::from_der(leaf).ok());
+    leaf.zip(key.as_ref()).is_some_and(|((_, leaf), key)| leaf.public_key().raw == key.as_ref())
 }
 
 /// Properties read from the certificates.

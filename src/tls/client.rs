@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 
-use super::certificate::{Certificate, CertificateFiles};
+use super::certificate::{Certificate, CertificateFiles, read_certificates};
+use super::endpoint_verifier::{EndpointVerifier, Trust};
 use super::{TlsLoadError, TlsSetting, WatchedFile, root_store};
 use crate::authority;
 
@@ -53,7 +53,8 @@ impl ClientTls {
     pub fn new(settings: ClientSettings) -> Result<Self, TlsLoadError> {
         let mut watched_files = Vec::new();
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier = verifier(&settings, &provider, &mut watched_files)?;
+        let trust = trust(&settings, &provider, &mut watched_files)?;
+        let verifier = Arc::new(EndpointVerifier { trust, provider: provider.clone() });
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| {
@@ -95,65 +96,28 @@ fn system_roots() -> Result<RootCertStore, TlsLoadError> {
     Ok(roots)
 }
 
-fn verifier(
+fn trust(
     settings: &ClientSettings,
     provider: &Arc<CryptoProvider>,
     watched_files: &mut Vec<WatchedFile>,
-) -> Result<Arc<dyn ServerCertVerifier>, TlsLoadError> {
+) -> Result<Trust, TlsLoadError> {
     if !settings.verify {
-        return Ok(Arc::new(AcceptAnyCertificate(provider.clone())));
+        return Ok(Trust::Any);
     }
-    let roots = match &settings.ca {
-        Some(ca) => root_store::read(ca, TlsSetting::Authority, watched_files)?,
-        None => system_roots()?,
+    let (named, roots) = match &settings.ca {
+        Some(ca) => {
+            let named = read_certificates(ca, TlsSetting::Authority, watched_files)?;
+            let roots = root_store::of(ca, TlsSetting::Authority, &named)?;
+            (named, roots)
+        }
+        None => (Vec::new(), system_roots()?),
     };
     let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-    built.map(|verifier| verifier as _).map_err(|error| {
+    built.map(|webpki| Trust::Authorities { webpki, named }).map_err(|error| {
         TlsLoadError::new(
             TlsSetting::Authority,
             error.to_string(),
             "it must hold the CA certificates, as PEM",
         )
     })
-}
-
-/// Accepts any certificate, but still verifies that the endpoint has its key.
-#[derive(Debug)]
-struct AcceptAnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AcceptAnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 
 use super::certificate::read_certificates;
 use super::{TlsLoadError, TlsSetting, WatchedFile};
@@ -14,9 +15,18 @@ pub(super) fn read(
     setting: TlsSetting,
     watched_files: &mut Vec<WatchedFile>,
 ) -> Result<RootCertStore, TlsLoadError> {
+    of(path, setting, &read_certificates(path, setting, watched_files)?)
+}
+
+/// These authorities, which have been read from a file.
+pub(super) fn of(
+    path: &Path,
+    setting: TlsSetting,
+    authorities: &[CertificateDer<'static>],
+) -> Result<RootCertStore, TlsLoadError> {
     let mut roots = RootCertStore::empty();
-    for authority in read_certificates(path, setting, watched_files)? {
-        roots.add(authority).map_err(|error| unusable(path, setting, &error))?;
+    for authority in authorities {
+        roots.add(authority.clone()).map_err(|error| unusable(path, setting, &error))?;
     }
     Ok(roots)
 }

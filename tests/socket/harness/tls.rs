@@ -32,6 +32,8 @@ pub struct Issued {
 pub enum Oddity {
     None,
     Expired,
+    /// Issued by itself, and an authority at that, as `openssl req -x509` makes them.
+    SelfSigned,
     /// Its key is an RSA one.
     Rsa,
 }
@@ -63,10 +65,16 @@ impl Authority {
             Oddity::Rsa => KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap(),
             _ => KeyPair::generate().unwrap(),
         };
-        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let certificate = if oddity == Oddity::SelfSigned {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.self_signed(&key).unwrap()
+        } else {
+            params.signed_by(&key, &self.0).unwrap()
+        };
         let issued =
             Issued { cert: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
-        fs::write(&issued.cert, certificate.pem() + &self.0.pem()).unwrap();
+        let chain = if oddity == Oddity::SelfSigned { String::new() } else { self.0.pem() };
+        fs::write(&issued.cert, certificate.pem() + &chain).unwrap();
         fs::write(&issued.key, key.serialize_pem()).unwrap();
         issued
     }

@@ -171,3 +171,33 @@ fn probes_go_over_tls() {
     }
     assert!(endpoint.requests().iter().any(|seen| seen.target() == "/health"));
 }
+
+/// Old certificates and self-signed ones are common within a network: who verifies nothing takes any of them, who names
+/// one as authority takes that one, for its name.
+#[test]
+fn old_and_self_signed_certificates_can_be_used() {
+    let (endpoint, authority) = (Endpoint::named("a"), Authority::new());
+    let old = {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls");
+        Issued { cert: folder.join("v1.pem"), key: folder.join("v1.key") }
+    };
+    let builder = Proxy::to([&endpoint]);
+    let own = authority.issue_odd(builder.folder(), "own", &["localhost"], Oddity::SelfSigned);
+    let own_folder = builder.folder().to_owned();
+    let servers = [
+        (builder.listener(&tls(&[&own], "")).start(), own),
+        (Proxy::to([&endpoint]).listener(&tls(&[&old], "")).start(), old),
+    ];
+    assert!(own_folder.exists());
+    for (server, issued) in &servers {
+        let ask = |line: String| {
+            Proxy::to([server.address()]).with(&line).with("retry: off").start().get("/x").status
+        };
+        let cert = issued.cert.display();
+        assert_eq!(ask("tls: { verify: false }".into()), 200, "{cert}");
+        assert_eq!(ask(format!("tls: {{ ca: {cert}, name: localhost }}")), 200, "{cert}");
+        assert_eq!(ask(format!("tls: {{ ca: {cert}, name: other.example }}")), 502, "{cert}");
+        let ca = ca(&authority, server.folder());
+        assert_eq!(ask(format!("tls: {{ ca: {ca}, name: localhost }}")), 502, "{cert}");
+    }
+}
