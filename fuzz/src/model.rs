@@ -89,7 +89,9 @@ pub fn request(bytes: &[u8]) -> Option<Request> {
         }
         _ => return None,
     };
-    let framing = framing(&fields, http11)?;
+    let lengths = values(&fields, "content-length");
+    let lengths: Vec<&[u8]> = lengths.iter().map(|length| length.as_ref()).collect();
+    let framing = framing(&fields, http11, &lengths)?;
     Some(Request { method, authority, path, query, http11, fields, framing, length: skipped + length })
 }
 
@@ -99,7 +101,14 @@ pub fn response(bytes: &[u8]) -> Option<Response> {
     let line = STATUS_LINE.captures(lines[0])?;
     let http11 = &line[1] == b"1";
     let fields = fields(&lines[1..])?;
-    let framing = framing(&fields, http11)?;
+    // One length may be said several times.
+    let lengths: Vec<_> = values(&fields, "content-length");
+    let mut lengths: Vec<&[u8]> =
+        lengths.iter().flat_map(|value| value.split(|byte| *byte == b',')).map(trimmed).collect();
+    if lengths.iter().all(|length| NUMBER.is_match(length)) {
+        lengths.dedup_by_key(|length| text(length).parse::<u128>().unwrap_or(u128::MAX));
+    }
+    let framing = framing(&fields, http11, &lengths)?;
     let reason = line.get(3).map_or(Vec::new(), |reason| reason.as_bytes().to_vec());
     Some(Response { status: text(&line[2]).parse().unwrap(), reason, http11, fields, framing, length })
 }
@@ -169,11 +178,17 @@ fn nominations(fields: &[Field]) -> Option<usize> {
     (count <= 64).then_some(count)
 }
 
-fn framing(fields: &[Field], http11: bool) -> Option<Framing> {
+fn trimmed(value: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let begin = value.iter().position(|byte| !is_blank(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !is_blank(byte)).map_or(begin, |last| last + 1);
+    &value[begin..end]
+}
+
+fn framing(fields: &[Field], http11: bool, lengths: &[&[u8]]) -> Option<Framing> {
     nominations(fields)?;
     let coding = values(fields, "transfer-encoding");
-    let lengths = values(fields, "content-length");
-    match (coding.as_slice(), lengths.as_slice()) {
+    match (coding.as_slice(), lengths) {
         ([], []) => Some(Framing::None),
         ([coding], []) if http11 && coding.eq_ignore_ascii_case(b"chunked") => Some(Framing::Chunked),
         ([], [length]) if NUMBER.is_match(length) => {

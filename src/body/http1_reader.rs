@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::ReadError;
 use crate::http1::body::Body;
+use crate::http1::chunked::Leniency;
 use crate::message::Framing;
 use crate::net::buffer::{BODY, Buffer};
 use crate::net::stream::Stream;
@@ -38,7 +39,7 @@ impl Http1Reader {
     pub fn new(framing: Framing) -> Self {
         Self {
             framing,
-            body: Body::new(framing),
+            body: Body::new(framing, Leniency::None),
             gathered: Vec::new(),
             given: 0,
             joined: 0,
@@ -46,6 +47,11 @@ impl Http1Reader {
             replay: None,
             touched: false,
         }
+    }
+
+    /// For a body of an endpoint.
+    pub fn of_endpoint(framing: Framing) -> Self {
+        Self { body: Body::new(framing, Leniency::Blanks), ..Self::new(framing) }
     }
 
     /// From now on, keeps a copy of what is taken, up to a limit, so that it can be read again.

@@ -157,7 +157,7 @@ impl EndpointStream for Http1Endpoint {
         let response = self.response();
         let framing = ResponseHead::framing(&response, self.method());
         self.reusable = response.is_reusable(self.method());
-        self.reader = Http1Reader::new(framing);
+        self.reader = Http1Reader::of_endpoint(framing);
         self.memory.input.consume(self.length);
     }
 

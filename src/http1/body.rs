@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::chunked::{ChunkError, Decoder};
+use super::chunked::{ChunkError, Decoder, Leniency};
 use crate::message::Framing;
 
 /// The result of decoding a piece of input.
@@ -26,11 +26,11 @@ pub enum Body {
 }
 
 impl Body {
-    pub fn new(framing: Framing) -> Self {
+    pub fn new(framing: Framing, leniency: Leniency) -> Self {
         match framing {
             Framing::None => Self::Empty,
             Framing::Length(left) => Self::Length { left },
-            Framing::Chunked => Self::Chunked(Decoder::default()),
+            Framing::Chunked => Self::Chunked(Decoder::new(leniency)),
             Framing::UntilClose => Self::UntilClose,
         }
     }

@@ -41,9 +41,19 @@ pub enum ChunkError {
     Trailers(&'static str),
 }
 
+/// What is read beside the grammar.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Leniency {
+    #[default]
+    None,
+    /// Blanks at the end of a chunk's line, which some servers send: they can be read in one way only.
+    Blanks,
+}
+
 /// Reads one chunked body.
 #[derive(Debug, Default)]
 pub struct Decoder {
+    leniency: Leniency,
     state: State,
     trailers: Trailers,
 }
@@ -69,6 +79,10 @@ impl Default for State {
 }
 
 impl Decoder {
+    pub fn new(leniency: Leniency) -> Self {
+        Self { leniency, ..Self::default() }
+    }
+
     /// Decodes framing and at most one range of data. To be called again while there is input left and the body is not
     /// done.
     pub fn decode(&mut self, input: &[u8]) -> Result<Step, ChunkError> {
@@ -80,7 +94,7 @@ impl Decoder {
             }
             match &mut self.state {
                 State::Size(line) => {
-                    let (taken, size) = line.read(rest)?;
+                    let (taken, size) = line.read(rest, self.leniency)?;
                     at += taken;
                     match size {
                         None => {}

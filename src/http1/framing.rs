@@ -8,13 +8,28 @@ use crate::message::{Framing, Version};
 pub(super) struct Announced {
     length: Option<u64>,
     chunked: bool,
+    /// One length may be said several times, as RFC 9110 (section 8.6) allows: what goes on says it once.
+    may_repeat: bool,
 }
 
 impl Announced {
+    pub(super) fn of_response() -> Self {
+        Self { may_repeat: true, ..Self::default() }
+    }
+
     pub(super) fn content_length(&mut self, value: &[u8]) -> Result<(), &'static str> {
-        match self.length.replace(length(value)?) {
+        if self.may_repeat {
+            return value.split(|byte| *byte == b',').try_for_each(|value| self.one_length(trim(value)));
+        }
+        self.one_length(value)
+    }
+
+    fn one_length(&mut self, value: &[u8]) -> Result<(), &'static str> {
+        let length = length(value)?;
+        match self.length.replace(length) {
             None => Ok(()),
-            // Even if they agree: the next hop might choose or combine them differently.
+            Some(other) if self.may_repeat && other == length => Ok(()),
+            // Of clients, even if they agree: what stands before us might choose or combine them differently.
             Some(_) => Err("more than one Content-Length"),
         }
     }
@@ -32,7 +47,7 @@ impl Announced {
     /// What all fields together announce; `Framing::None` if there are no framing fields.
     pub(super) fn framing(self, version: Version) -> Result<Framing, &'static str> {
         match self {
-            Self { length: Some(_), chunked: true } => Err("Transfer-Encoding and Content-Length"),
+            Self { length: Some(_), chunked: true, .. } => Err("Transfer-Encoding and Content-Length"),
             Self { chunked: true, .. } if version == Version::Http10 => {
                 Err("Transfer-Encoding in an HTTP/1.0 message")
             }

@@ -1,7 +1,7 @@
 //! The line that begins a chunk: its size and extensions.
 
 use super::super::syntax::{is_blank, is_token};
-use super::{ChunkError, EXTENSION_MAX};
+use super::{ChunkError, EXTENSION_MAX, Leniency};
 
 const DIGITS_MAX: u8 = 16;
 
@@ -44,7 +44,11 @@ enum Place {
 
 impl SizeLine {
     /// Returns how many bytes it has read, and the size once the line is complete.
-    pub(super) fn read(&mut self, input: &[u8]) -> Result<(usize, Option<u64>), ChunkError> {
+    pub(super) fn read(
+        &mut self,
+        input: &[u8],
+        leniency: Leniency,
+    ) -> Result<(usize, Option<u64>), ChunkError> {
         for (at, byte) in input.iter().enumerate() {
             if self.place == Place::Feed {
                 return if *byte == b'\n' { Ok((at + 1, Some(self.size))) } else { Err(ChunkError::LineEnd) };
@@ -52,7 +56,7 @@ impl SizeLine {
             if self.place == Place::Size && self.digit(*byte)? {
                 continue;
             }
-            self.place = self.behind_size(*byte)?;
+            self.place = self.behind_size(*byte, leniency)?;
         }
         Ok((input.len(), None))
     }
@@ -69,10 +73,11 @@ impl SizeLine {
         if i64::try_from(self.size).is_err() { Err(ChunkError::SizeTooLarge) } else { Ok(true) }
     }
 
-    fn behind_size(&mut self, byte: u8) -> Result<Place, ChunkError> {
+    fn behind_size(&mut self, byte: u8, leniency: Leniency) -> Result<Place, ChunkError> {
         let place = match (self.place, byte) {
             (Place::Size, _) if self.digits == 0 => return Err(ChunkError::Size),
             (Place::Size | Place::Name | Place::Token | Place::AfterQuoted, b'\r') => return Ok(Place::Feed),
+            (Place::BeforeSemicolon, b'\r') if leniency == Leniency::Blanks => return Ok(Place::Feed),
             (_, b'\n') => return Err(ChunkError::LineEnd),
             (place, byte) => extension(place, byte)?,
         };

@@ -224,3 +224,30 @@ fn beginnings_are_judged_as_far_as_they_go() {
         assert_eq!(super::check(bad.as_bytes()), Err(error), "{bad:?}");
     }
 }
+
+/// Only of endpoints, and only blanks.
+#[test]
+fn blanks_behind_a_size() {
+    for (input, is_read) in [
+        ("2 \r\nab\r\n0\t \r\n\r\n", true),
+        ("2;a=b \r\nab\r\n0\r\n\r\n", true),
+        (" 2\r\nab\r\n0\r\n\r\n", false),
+        ("2 \nab\r\n0\r\n\r\n", false),
+        ("2 x\r\nab\r\n0\r\n\r\n", false),
+        (" \r\nab\r\n0\r\n\r\n", false),
+    ] {
+        let payload = |leniency| {
+            let (mut decoder, mut rest, mut payload) = (Decoder::new(leniency), input.as_bytes(), Vec::new());
+            while !decoder.is_done() {
+                let step = decoder.decode(rest).ok()?;
+                payload.extend_from_slice(&rest[step.data]);
+                rest = &rest[step.consumed..];
+            }
+            Some(payload)
+        };
+        assert_eq!(payload(Leniency::Blanks).as_deref(), is_read.then_some(&b"ab"[..]), "{input:?}");
+        assert_eq!(payload(Leniency::None), None, "{input:?}");
+    }
+    let long = format!("2{}\r\n", " ".repeat(EXTENSION_MAX + 1));
+    assert_eq!(Decoder::new(Leniency::Blanks).decode(long.as_bytes()), Err(ChunkError::ExtensionTooLong));
+}

@@ -118,7 +118,7 @@ impl Response {
 
     fn interpret_fields(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
         let version = self.version.unwrap_or(Version::Http11);
-        let mut announced = Announced::default();
+        let mut announced = Announced::of_response();
         let (mut close, mut keep_alive, mut names) = (false, false, 0);
         for (name, value) in self.fields.iter(bytes) {
             match name.len() {

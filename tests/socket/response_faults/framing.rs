@@ -219,3 +219,42 @@ fn absurd_lengths_are_502() {
         proxy.is_unharmed(endpoint.open());
     }
 }
+
+/// Blanks behind a chunk's size and one length said twice mean one thing only: they pass, and go on in the normal form. A
+/// coding said twice might mean another thing. Of clients, none of it is taken.
+#[test]
+fn what_endpoints_say_loosely_is_understood() {
+    let loose = [
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4 \r\nfour\r\n0  \r\n\r\n", 200),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nfour", 200),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 4, 4\r\n\r\nfour", 200),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n0\r\n\r\n",
+            502,
+        ),
+    ];
+    for (bytes, status) in loose {
+        if engine() == Engine::Pingora && !bytes.contains("4 \r\n") {
+            // It has its own way with lengths and codings.
+            continue;
+        }
+        let endpoint = answering(bytes);
+        let proxy = Proxy::to([&endpoint]).with("retry: off").start();
+        let response = proxy.get("/x").expect(status);
+        if status == 200 {
+            assert_eq!((response.text(), response.header("content-length").unwrap_or("4")), ("four", "4"));
+        }
+    }
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    if engine() == Engine::Native {
+        for fields in
+            ["Transfer-Encoding: chunked\r\n\r\n4 \r\nfour\r\n0\r\n\r\n", "Content-Length: 4, 4\r\n\r\nfour"]
+        {
+            let mut client = proxy.client();
+            client.send(format!("POST /strict HTTP/1.1\r\nHost: a\r\n{fields}"));
+            client.response().expect(400);
+        }
+        assert_eq!(endpoint.count(), 0);
+    }
+}
