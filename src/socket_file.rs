@@ -1,7 +1,8 @@
 //! The file of a unix socket that this process listens on.
 
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -15,6 +16,15 @@ pub struct SocketFile {
     path: PathBuf,
     identity: Option<(u64, u64)>,
     claim: Claim,
+}
+
+/// Who may connect: what the file of a socket gets beyond what the system gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SocketAccess {
+    /// `None`: as the umask has it.
+    pub mode: Option<u32>,
+    pub owner: Option<u32>,
+    pub group: Option<u32>,
 }
 
 /// Whether this process has to remove the file: in an upgrade a process hands its sockets over, and the files with
@@ -61,6 +71,27 @@ impl SocketFile {
 
     pub fn claim(&self) -> Claim {
         self.claim.clone()
+    }
+
+    /// Sets who may connect, unless another socket has replaced the file. Call this before the socket listens, so that
+    /// nobody connects who may not.
+    pub fn set_access(&self, access: SocketAccess) -> io::Result<()> {
+        let SocketAccess { mode, owner, group } = access;
+        if identity(&self.path) != self.identity {
+            return Ok(());
+        }
+        let named = |what: &'static str| {
+            move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"))
+        };
+        if owner.is_some() || group.is_some() {
+            lchown(&self.path, owner, group)
+                .map_err(named("its file cannot be given to that owner or group, which takes root or CAP_CHOWN, or a group of this user's"))?;
+        }
+        match mode {
+            Some(mode) => std::fs::set_permissions(&self.path, Permissions::from_mode(mode))
+                .map_err(named("its file cannot have that mode")),
+            None => Ok(()),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 
 use super::secret::Secret;
 use crate::routing::{PathRules, RequestHead, RouteMatch};
+use crate::socket_file::SocketAccess;
 use crate::tls::{ClientTls, ServerTls};
 
 /// A whole valid config: the input of a snapshot.
@@ -167,6 +168,8 @@ pub enum AccessFormat {
 pub struct Listener {
     pub name: Arc<str>,
     pub address: ListenAddress,
+    /// Of the file of a unix socket.
+    pub socket: SocketAccess,
     pub engine: Engine,
     pub tls: Option<Arc<ServerTls>>,
     /// Requests without TLS are redirected to this port of the same host.

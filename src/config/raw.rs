@@ -16,6 +16,7 @@ use crate::routing::EscapedSlashes;
 mod matching;
 mod outputs;
 mod pool;
+mod socket;
 mod tls;
 
 pub(crate) use matching::{
@@ -26,6 +27,7 @@ pub(crate) use pool::{
     CheckSection, CheckType, EndpointForm, NoneHealthySection, PoolForm, PoolSection, RetryCause,
     RetrySection, StatusRange,
 };
+pub(crate) use socket::SocketSection;
 pub(crate) use tls::{
     CertificateSection, ClientCertificateMode, ClientCertificatesSection, PoolTlsSection, TicketsSection,
     TlsSection,
@@ -158,6 +160,8 @@ section! {
         /// `0.0.0.0:8080`, `[::1]:8080`, `:8080` (every address, IPv4 and IPv6) or `unix:/path`. Port 0 takes any free
         /// port.
         address: ListenAddress, required "0.0.0.0:8080";
+        /// The file of the socket of an address `unix:/path`: its mode, owner and group.
+        socket: SocketSection, optional;
         /// The implementation that forwards its requests: `native`, evenkeel's own, or `pingora`, Pingora's, which can
         /// do less; `docs/engines.md` has the differences. A change applies to new connections.
         engine: Engine = "native";

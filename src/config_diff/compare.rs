@@ -67,7 +67,7 @@ fn set_diff<T>(
 fn listener(was: Option<&Listener>, is: &Listener) -> Described {
     let keys = was.map(|was| {
         differing!(was, is, Listener {
-            address, engine, tls, redirect_https, hsts, h2c, http2, trusted_proxies, proxy_protocol, half_close, paths,
+            address, socket, engine, tls, redirect_https, hsts, h2c, http2, trusted_proxies, proxy_protocol, half_close, paths,
             limits, connections, timeouts
         } but { name }, "")
     });

@@ -12,7 +12,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::config::{ListenAddress, Listener};
 use crate::net::socket::keepalive;
-use crate::socket_file::{self, BindFailure, SocketFile};
+use crate::socket_file::{self, BindFailure, SocketAccess, SocketFile};
 
 /// Unsent bytes that the kernel buffers for a connection (TCP_NOTSENT_LOWAT). By default these are megabytes: a
 /// response would be written before its client reads any of it, `timeouts.write` would never begin, and a thousand slow
@@ -81,7 +81,7 @@ pub fn bind(listener: &Listener) -> Result<Bound, BindError> {
     let bound = match &listener.address {
         ListenAddress::Inet(address) => tcp(*address),
         ListenAddress::AnyAddress(port) => any_address(*port),
-        ListenAddress::Unix(path) => unix(path),
+        ListenAddress::Unix(path) => unix(path, listener.socket),
     };
     bound.map_err(|source| BindError::new(listener, source))
 }
@@ -91,7 +91,10 @@ pub fn bind(listener: &Listener) -> Result<Bound, BindError> {
 pub fn handed(listener: &Listener, socket: OwnedFd, exclusive: bool) -> io::Result<Bound> {
     let mut bound = Bound { exclusive, ..activated(listener, socket, false)? };
     if let BoundAddress::Unix(path) = &bound.address {
-        bound.file = Some(SocketFile::of_another(path));
+        let file = SocketFile::of_another(path);
+        // Not once this process serves: where it fails, the predecessor goes on.
+        file.set_access(listener.socket)?;
+        bound.file = Some(file);
     }
     Ok(bound)
 }
@@ -103,6 +106,7 @@ pub fn activated(listener: &Listener, socket: OwnedFd, ours: bool) -> io::Result
     socket.set_nonblocking(true)?;
     if let ListenAddress::Unix(path) = &listener.address {
         let file = ours.then(|| SocketFile::of_another(path));
+        file.as_ref().map_or(Ok(()), |file| file.set_access(listener.socket))?;
         return Ok(Bound {
             address: BoundAddress::Unix(path.clone()),
             socket: socket.into(),
@@ -166,12 +170,13 @@ fn set_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(UNSENT)
 }
 
-fn unix(path: &Path) -> io::Result<Bound> {
+fn unix(path: &Path, access: SocketAccess) -> io::Result<Bound> {
     let (socket, file) = socket_file::bind(path).map_err(|failure| match failure {
         BindFailure::InUse => io::ErrorKind::AddrInUse.into(),
         BindFailure::NotASocket => io::Error::new(io::ErrorKind::AlreadyExists, failure.to_string()),
         BindFailure::System(error) => error,
     })?;
+    file.set_access(access)?;
     socket.listen(BACKLOG)?;
     Ok(Bound {
         address: BoundAddress::Unix(path.to_owned()),

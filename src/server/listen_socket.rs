@@ -137,6 +137,13 @@ impl ListenSocket {
         }
     }
 
+    fn set_access(&self, listener: &Listener) -> Result<(), BindError> {
+        match &*self.file.lock() {
+            Some(file) => file.set_access(listener.socket).map_err(|error| BindError::new(listener, error)),
+            None => Ok(()),
+        }
+    }
+
     fn handed(&self) -> Handed {
         let (name, written) = (self.listener_state().listener.to_string(), self.written.to_string());
         Handed { role: Role::Listener, name, written, exclusive: self.exclusive.load(SeqCst) }
@@ -234,6 +241,12 @@ impl ListenSockets {
                     )))
                 }
             });
+        }
+        // Last, because it changes the files of sockets that are in use.
+        for (listener, kept) in listeners.iter().zip(kept.iter()) {
+            if let Some(kept) = kept {
+                kept.set_access(listener)?;
+            }
         }
         let stays = |listen_socket: &Arc<ListenSocket>| {
             next.iter().any(|next| matches!(next, NextSocket::Kept(kept) if Arc::ptr_eq(kept, listen_socket)))

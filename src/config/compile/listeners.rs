@@ -16,6 +16,7 @@ use crate::config::scalar::{Count, Size};
 use crate::config::source::Span;
 use crate::config::tree::{Kind, Node};
 use crate::routing::PathRules;
+use crate::socket_file::SocketAccess;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -90,6 +91,7 @@ impl Compiler<'_> {
             self.diagnostics.error(address.span, message, remedy);
         }
         taken.add(&address.value, (name.clone(), section.span));
+        self.check_socket(section, &address.value);
         self.check_proxy_protocol(section, &address.value);
         self.check_https(section);
         self.check_http2(section);
@@ -99,6 +101,15 @@ impl Compiler<'_> {
             listener.tls = self.tls(tls, listener.http2.is_some());
         }
         Some(listener)
+    }
+
+    fn check_socket(&mut self, section: &ListenerSection, address: &ListenAddress) {
+        if let Some(socket) = &section.socket
+            && !matches!(address, ListenAddress::Unix(_))
+        {
+            let message = "only an address `unix:/path` has a file with a mode and an owner";
+            self.diagnostics.error(socket.span, message, "remove `socket`");
+        }
     }
 
     /// A peer that may send a PROXY header can claim to be any client, so it must be trusted.
@@ -202,6 +213,11 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
         redirect_https: section.redirect_https.as_option().and_then(|port| u16::try_from(port.0).ok()),
         hsts: section.hsts.as_option().map(|hsts| strict_transport(hsts).into()),
         half_close: section.half_close.0,
+        socket: section.socket.as_ref().map_or_else(SocketAccess::default, |socket| SocketAccess {
+            mode: socket.mode.as_ref().map(|mode| mode.0),
+            owner: socket.owner.as_ref().map(|owner| owner.0),
+            group: socket.group.as_ref().map(|group| group.0),
+        }),
         h2c: section.h2c.0,
         http2: section.http2.as_option().map(|http2| Http2 {
             max_streams: u32::try_from(http2.max_streams.0).unwrap_or(u32::MAX),

@@ -43,13 +43,17 @@ fn the_tests_of_every_sample_pass() {
 const REFERENCE: &str = include_str!("../../../conf/reference.yaml");
 
 /// Keys that the reference shows in a comment, because a file cannot have them beside the others, or without files.
-const IN_COMMENTS: [&str; 27] = [
+const IN_COMMENTS: [&str; 31] = [
     "FileSection.listen",
     "FileSection.endpoints",
     "ServerSection.threads",
     "HstsSection.max_age",
     "HstsSection.include_subdomains",
     "HstsSection.preload",
+    "ListenerSection.socket",
+    "SocketSection.mode",
+    "SocketSection.owner",
+    "SocketSection.group",
     "ListenerSection.tls",
     "TlsSection.certificates",
     "TlsSection.unknown_names",

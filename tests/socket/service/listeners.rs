@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Endpoint, Engine, Gate, Proxy, SOON, SteadyLoad, engine, eventually};
+use crate::harness::{Client, Endpoint, Engine, Gate, Proxy, SOON, SteadyLoad, engine, eventually, nobody};
 
 /// Idle clients of listeners that go are closed before long.
 const BRIEF: &str = "threads: 2, drain_idle: 300ms";
@@ -288,4 +288,52 @@ fn connections_are_spread_evenly() {
     assert!(begun.elapsed() < Duration::from_secs(8));
     drop(clients);
     eventually("none", || (counts(&proxy) == [0, 0]).then_some(()));
+}
+
+/// The mode, owner and group of a unix listener's file.
+fn access(path: &std::path::Path) -> (u32, u32, u32) {
+    let found = std::fs::metadata(path).unwrap();
+    (found.mode() & 0o777, found.uid(), found.gid())
+}
+
+/// A server in front, of another user, is let in by the mode and the group of the socket's file, at a start, at a reload
+/// and at an upgrade.
+#[test]
+fn the_file_of_a_unix_listener_has_the_mode_and_owner_of_the_config() {
+    let endpoint = Endpoint::named("a");
+    let builder = Proxy::config().pool("default", [&endpoint]);
+    let socket = builder.folder().join("http.sock");
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    // Only root may give files away.
+    let (owner, group) = if uid == 0 { (65_534, 65_533) } else { (uid, gid) };
+    let access_of = |mode: &str| format!("socket: {{ mode: \"{mode}\", owner: {owner}, group: {group} }}");
+    let mut proxy =
+        builder.listen("default", &format!("unix:{}", socket.display())).listener(&access_of("0620")).start();
+    assert_eq!(access(&socket), (0o620, owner, group));
+    let text = proxy.config_text().to_owned();
+    for (mode, bits) in [("0666", 0o666), ("0600", 0o600)] {
+        proxy.write_config(&text.replace("0620", mode));
+        let reloaded = proxy.command(&["reload"]);
+        assert!(reloaded.stdout.contains("~ default: socket"), "{}{}", reloaded.stdout, reloaded.stderr);
+        assert_eq!(access(&socket), (bits, owner, group));
+    }
+    proxy.write_config(&text);
+    proxy.upgrade();
+    assert_eq!(access(&socket), (0o620, owner, group));
+    proxy.get("/").expect(200);
+}
+
+#[test]
+fn a_file_that_cannot_be_given_away_ends_the_start() {
+    if nobody().is_err() {
+        return;
+    }
+    let endpoint = Endpoint::named("a");
+    let builder = Proxy::config().pool("default", [&endpoint]).run_by_nobody();
+    let socket = format!("unix:{}", builder.folder().join("http.sock").display());
+    let ended = builder.listen("default", &socket).listener("socket: { owner: 0 }").start_and_fail();
+    assert_eq!(ended.code, Some(1));
+    for words in [socket.as_str(), "cannot be given to that owner", "CAP_CHOWN"] {
+        assert!(ended.stderr.contains(words), "no {words} in {}", ended.stderr);
+    }
 }
