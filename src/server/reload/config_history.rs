@@ -154,7 +154,8 @@ impl ConfigHistory {
             // In this order: an unconfirmed config needs a permanent one to revert to. If an interruption leaves both
             // the same, the config was confirmed: see `of_file`.
             kept.keep(&in_force, before.as_deref())?;
-            kept.keep_unconfirmed(unconfirmed.as_ref())
+            kept.keep_unconfirmed(unconfirmed.as_ref())?;
+            kept.prune(SystemTime::now())
         };
         match self.offload.run_within(FILE_LIMIT, KEEP_LIMIT, write).await {
             Ok(Ok(())) => return SaveResult::Written,
@@ -264,8 +265,9 @@ mod tests {
     async fn what_cannot_be_read_is_not_overwritten() {
         let folder = tempfile::tempdir().expect("a folder");
         started(folder.path(), "a").await;
-        let file =
-            fs::read_dir(folder.path()).expect("a folder").next().expect("a file").expect("read").path();
+        let files = fs::read_dir(folder.path()).expect("a folder").map(|file| file.expect("read").path());
+        let mut texts = files.filter(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+        let file = texts.next().expect("a file");
         let moved = folder.path().join("moved");
         fs::rename(&file, &moved).expect("moved");
         std::os::unix::fs::symlink(&moved, &file).expect("a symlink");

@@ -1,14 +1,17 @@
 //! The state directory: holds the texts of configs, so that a rollback or a pending revert survives the process.
 //!
-//! Each config file has its own files there, named after its path: the permanent config, the one before it, and the
-//! unconfirmed one. Files are written under another name and renamed, so that each is complete at any time.
+//! Each config file has its own files there, named after its path: the permanent config, the one before it, the
+//! unconfirmed one, and the path itself. Files are written under another name and renamed, so that each is complete at any time.
 
+mod prune;
 mod unconfirmed;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::config::{self, StateDirectory};
 use crate::{directory, file};
@@ -17,6 +20,7 @@ pub use unconfirmed::{Unconfirmed, UnconfirmedStatus};
 const IN_FORCE: &str = "yaml";
 const BEFORE: &str = "before.yaml";
 const UNCONFIRMED: &str = "unconfirmed";
+const PATH: &str = "path";
 
 /// A config of the largest size, and the head line before it.
 const UNCONFIRMED_BYTES_MAX: u64 = config::FILE_BYTES_MAX + 256;
@@ -45,6 +49,8 @@ pub struct StateDirs {
 pub struct StateFiles {
     directory: PathBuf,
     name: String,
+    /// The path of the config file.
+    file: PathBuf,
 }
 
 /// A directory that may be the state directory.
@@ -160,7 +166,9 @@ impl StateFiles {
             StateDirectory::At(path) => vec![CandidateDir { path: path.clone(), is_open_to_all: false }],
             StateDirectory::Default => environment.candidates(),
         };
-        let name = name_of(&std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
+        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let name = name_of(&file);
+        let of = |directory, name| StateFiles { directory, name, file: file.clone() };
         let (mut usable, mut refused) = (None, None);
         for candidate in candidates {
             let holds = file::access(&candidate.path, || candidate.holds(&name));
@@ -168,10 +176,10 @@ impl StateFiles {
                 continue;
             }
             match file::access(&candidate.path, || candidate.check_usable()) {
-                Ok(()) if holds => return Ok(Some(StateFiles { directory: candidate.path, name })),
+                Ok(()) if holds => return Ok(Some(of(candidate.path, name))),
                 Ok(()) => usable = Some(candidate.path),
                 // Existing files count even if the directory is not writable any more.
-                Err(_) if holds => return Ok(Some(StateFiles { directory: candidate.path, name })),
+                Err(_) if holds => return Ok(Some(of(candidate.path, name))),
                 // The first candidate is the one that an operator expects, so its error is reported.
                 Err(source) => {
                     refused = refused.or(Some(StateError::Unusable { path: candidate.path, source }))
@@ -179,7 +187,7 @@ impl StateFiles {
             }
         }
         match (usable, refused) {
-            (Some(directory), _) => Ok(Some(StateFiles { directory, name })),
+            (Some(directory), _) => Ok(Some(of(directory, name))),
             (None, Some(error)) => Err(error),
             (None, None) => Ok(None),
         }
@@ -198,9 +206,16 @@ impl StateFiles {
     pub fn keep(&self, in_force: &str, before: Option<&str>) -> Result<(), StateError> {
         // In this order: an interruption in between leaves a text twice, and loses none.
         if let Some(before) = before {
-            self.write(BEFORE, before)?;
+            self.write(BEFORE, before.as_bytes())?;
         }
-        self.write(IN_FORCE, in_force)
+        self.write(IN_FORCE, in_force.as_bytes())
+    }
+
+    /// Writes down which config file this is, and removes the files of those that are gone.
+    pub fn prune(&self, now: SystemTime) -> Result<(), StateError> {
+        self.write(PATH, self.file.as_os_str().as_bytes())?;
+        file::access(&self.directory, || prune::prune(&self.directory, &self.name, now));
+        Ok(())
     }
 
     /// The unconfirmed config, if there is one; an error if its file cannot be read or parsed.
@@ -219,7 +234,7 @@ impl StateFiles {
     /// Writes the unconfirmed config; `None` removes it.
     pub fn keep_unconfirmed(&self, unconfirmed: Option<&Unconfirmed>) -> Result<(), StateError> {
         if let Some(unconfirmed) = unconfirmed {
-            return self.write(UNCONFIRMED, &unconfirmed.written());
+            return self.write(UNCONFIRMED, unconfirmed.written().as_bytes());
         }
         let path = self.path(UNCONFIRMED);
         file::access(&path, || remove(&self.directory, &path))
@@ -236,7 +251,7 @@ impl StateFiles {
             .map_err(|source| StateError::Unreadable { path, source })
     }
 
-    fn write(&self, ending: &str, text: &str) -> Result<(), StateError> {
+    fn write(&self, ending: &str, text: &[u8]) -> Result<(), StateError> {
         let path = self.path(ending);
         file::access(&path, || replace(&self.directory, &path, text))
             .map_err(|source| StateError::Unusable { path, source })
@@ -244,10 +259,10 @@ impl StateFiles {
 }
 
 /// Replaces the file atomically: on failure the old text stays.
-fn replace(directory: &Path, path: &Path, text: &str) -> io::Result<()> {
+fn replace(directory: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
     let aside = aside(directory, "new");
     let written = create(&aside).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
+        file.write_all(text)?;
         file.sync_all()
     });
     if let Err(error) = written.and_then(|()| fs::rename(&aside, path)) {
@@ -310,7 +325,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use super::*;
 
@@ -354,6 +369,31 @@ mod tests {
             let mode = file.and_then(|file| file.metadata()).expect("a file").mode();
             assert_eq!(mode & 0o777, 0o600);
         }
+    }
+
+    /// Of config files that are gone, the newest stay for a while; of those that are there, all do.
+    #[test]
+    fn files_of_config_files_that_are_gone_are_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let setting = StateDirectory::At(folder.path().join("state"));
+        let [there, own] = ["there.yaml", "own.yaml"].map(|name| folder.path().join(name));
+        fs::write(&there, "").expect("written");
+        let mut state = Vec::new();
+        let now = SystemTime::now();
+        let files = (0..20).map(|number| folder.path().join(format!("gone-{number}.yaml")));
+        for file in files.chain([there.clone(), own]) {
+            let kept =
+                StateFiles::open(&setting, &file, &StateDirs::default()).expect("a place").expect("it is on");
+            kept.keep("a", Some("b")).expect("written");
+            kept.prune(now).expect("written");
+            state.push(kept);
+        }
+        let held = || state.iter().filter(|kept| kept.in_force().is_ok()).count();
+        assert_eq!(held(), 16 + 2);
+        let own = state.last().expect("there are some");
+        own.prune(now + Duration::from_hours(31 * 24)).expect("written");
+        assert_eq!(held(), 2);
+        assert_eq!(fs::read_dir(folder.path().join("state")).expect("a folder").count(), 6);
     }
 
     /// A file that a crash, a disk or a person has changed is an error, and not another config.

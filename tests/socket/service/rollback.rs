@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use crate::harness::{Endpoint, Proxy, eventually};
 
-/// The files in the state directory, but for those that are being written.
+/// The files with texts of configs in the state directory.
 fn state(proxy: &Proxy) -> Vec<PathBuf> {
     let entries = fs::read_dir(proxy.folder().join("state")).into_iter().flatten();
     let files = entries.map(|entry| entry.unwrap().path());
-    files.filter(|path| path.extension().is_none_or(|ending| ending != "tmp")).collect()
+    files.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")).collect()
 }
 
 #[test]
@@ -63,6 +63,7 @@ fn the_state_directory_survives_the_process() {
         let files = fs::read_dir(&state_path).ok()?.map(|entry| entry.unwrap().path());
         let mut texts: Vec<_> =
             files.filter_map(|path| Some((fs::read_to_string(&path).ok()?, path))).collect();
+        texts.retain(|(_, path)| path.extension().is_some_and(|ending| ending == "yaml"));
         // The one before has the longer ending, and comes first.
         texts.sort_by_key(|(_, path)| !path.to_string_lossy().ends_with(".before.yaml"));
         (texts.len() == 2 && texts[0].0 == first && texts[1].0 == second).then_some(texts)
