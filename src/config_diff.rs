@@ -25,6 +25,9 @@ pub struct ConfigDiff {
     pub reordered: bool,
     /// `log` has changed.
     pub log: bool,
+    /// `access_log` has changed.
+    #[serde(default)]
+    pub access_log: bool,
     /// The changed keys that need a new process.
     pub upgrade: Vec<String>,
 }
@@ -75,7 +78,7 @@ impl ConfigDiff {
         let same = [&self.listeners, &self.routes, &self.pools, &self.endpoints]
             .into_iter()
             .all(|difference| difference.is_empty());
-        same && !self.reordered && !self.log && self.upgrade.is_empty()
+        same && !self.reordered && !self.log && !self.access_log && self.upgrade.is_empty()
     }
 
     /// Lines for people: counts, and the first items of each kind.

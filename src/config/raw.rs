@@ -41,7 +41,7 @@ section! {
     /// The config of evenkeel. Write either `listen` and `endpoints`, or `listeners`, `routes` and `pools`. Durations
     /// are written as 250ms, 5s, 2m or 1h; sizes as 512B, 64KiB or 10MiB (a plain number is bytes). `${NAME}` and
     /// `${NAME:-default}` inside a value are replaced by environment variables; `$${` is a literal `${`. A change of
-    /// `server`, `admin` or `access_log` needs `evenkeel upgrade`; everything else is put in force by a reload.
+    /// `server` or `admin` needs `evenkeel upgrade`; everything else is put in force by a reload.
     FileSection "the file" {
         /// The process: its threads, its connections, its end. A change needs `evenkeel upgrade`.
         server: ServerSection = {};
@@ -49,7 +49,7 @@ section! {
         admin: AdminSection = {};
         /// The event log, on standard error.
         log: LogSection = {};
-        /// One line for every request. A change needs `evenkeel upgrade`.
+        /// One line for every request.
         access_log: AccessLogSection = {};
         /// Short form: the address to listen on. Stands for one listener and one route, both called `default`.
         listen: ListenAddress, optional;
@@ -133,7 +133,7 @@ words!(EventFormat, "a format" {
 });
 
 section! {
-    /// One line for every request. A change needs `evenkeel upgrade`.
+    /// One line for every request.
     AccessLogSection "`access_log`" {
         /// `stdout`, `stderr`, `off`, or a file's absolute path, which is opened again at USR1.
         output: LogOutput = "stdout";

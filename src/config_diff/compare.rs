@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{ConfigDiff, DiffItem, SetDiff};
-use crate::config::{AccessLog, Admin, Config, EndpointSpec, Listener, Pool, Route, Server};
+use crate::config::{Admin, Config, EndpointSpec, Listener, Pool, Route, Server};
 
 /// The names of the fields that differ, each with `prefix`. Fields after `but` are not compared. The type is
 /// destructured, so that a field which is not listed is a compile error.
@@ -28,6 +28,7 @@ pub(super) fn between(old: &Config, new: &Config) -> ConfigDiff {
         endpoints: set_diff(&endpoints(old), &endpoints(new), PoolEndpoint::identity, endpoint),
         reordered: common_names(&old.routes, &new.routes) != common_names(&new.routes, &old.routes),
         log: old.log != new.log,
+        access_log: old.access_log != new.access_log,
         upgrade: upgrade_keys(old, new),
     }
 }
@@ -148,14 +149,11 @@ fn common_names<'a>(routes: &'a [Route], others: &[Route]) -> Vec<&'a str> {
 
 fn upgrade_keys(old: &Config, new: &Config) -> Vec<String> {
     // A reload can change the fields that are ignored here.
-    let Config { server, admin, access_log, text: _, log: _, listeners: _, routes: _, pools: _, tests: _ } =
+    let Config { server, admin, text: _, log: _, access_log: _, listeners: _, routes: _, pools: _, tests: _ } =
         new;
     let mut keys = differing!(old.server, server, Server {
         threads, max_connections, max_http2_requests, max_memory, drain, drain_idle, drain_delay, upgrade_timeout, watch, state
     } but {}, "server.");
     keys.extend(differing!(old.admin, admin, Admin { listen, token } but {}, "admin."));
-    keys.extend(
-        differing!(old.access_log, access_log, AccessLog { output, format, queue } but {}, "access_log."),
-    );
     keys
 }

@@ -20,6 +20,9 @@ pub(super) fn of(diff: &ConfigDiff) -> String {
     if diff.log {
         out.push_str("log: changed\n");
     }
+    if diff.access_log {
+        out.push_str("access_log: changed\n");
+    }
     for key in &diff.upgrade {
         let _ = writeln!(out, "{}: needs `evenkeel upgrade` or a restart", human::safe(key));
     }

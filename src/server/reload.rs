@@ -23,6 +23,7 @@ mod successor_config;
 mod warm_up;
 
 use std::collections::HashSet;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -49,6 +50,7 @@ use crate::exchange;
 use crate::human;
 use crate::pool::Pool;
 use crate::snapshot::Snapshot;
+use crate::telemetry::access::{self, AccessLog};
 use crate::telemetry::metrics::ReloadResult;
 
 /// The name in error messages of the text of the config in force.
@@ -73,6 +75,8 @@ enum ReloadError {
     NeedsUpgrade(Vec<String>),
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error("the access log cannot be written: {0}")]
+    AccessLog(io::Error),
     #[error(
         "the config in force waits for its confirmation: first `evenkeel confirm` it, or `evenkeel rollback`"
     )]
@@ -109,6 +113,8 @@ pub struct Reloads {
 struct Prepared {
     snapshot: Arc<Snapshot>,
     sockets: SocketChange,
+    /// `None`: it stays as it is.
+    access_log: Option<access::NextLog>,
     diff: ConfigDiff,
     warnings: String,
 }
@@ -386,11 +392,14 @@ impl Reloads {
 
     /// Puts the prepared config in force: snapshot, sockets, log levels. Nothing here fails or waits.
     fn put_in_force(&mut self, prepared: Prepared) -> Applied {
-        let Prepared { snapshot, sockets, mut diff, warnings } = prepared;
+        let Prepared { snapshot, sockets, access_log, mut diff, warnings } = prepared;
         let shared = &self.shared;
         let previous = shared.snapshot.load_full();
         let generation = snapshot.generation();
         shared.events.set(&snapshot.config().log);
+        if let Some(next) = access_log {
+            shared.telemetry.access_log.replace(next);
+        }
         sockets.retire(&previous);
         put_in_force(shared, &previous, &snapshot);
         shared.listen_sockets.put(sockets);
@@ -456,8 +465,10 @@ impl Prepared {
             return Err(ReloadError::NeedsUpgrade(diff.upgrade));
         }
         let sockets = listen_sockets.prepare(&config.listeners)?;
+        let access_log = diff.access_log.then(|| AccessLog::open(&config.access_log, config.server.threads));
+        let access_log = access_log.transpose().map_err(ReloadError::AccessLog)?;
         let snapshot = Arc::new(Snapshot::build(config, Some(previous)));
-        Ok(Self { snapshot, sockets, diff, warnings: written(&warnings) })
+        Ok(Self { snapshot, sockets, access_log, diff, warnings: written(&warnings) })
     }
 }
 

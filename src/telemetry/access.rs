@@ -8,10 +8,13 @@ mod text;
 
 use std::cell::Cell;
 use std::io;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::record::NamedRecord;
-use super::writer::{LineWriter, Output, Producer};
+use super::writer::{LineWriter, Output, Pending, Producer};
 use crate::config::{self, AccessFormat, LogOutput};
 use crate::terminal::{Painter, colours_wanted};
 
@@ -25,17 +28,44 @@ const KEPT_BYTES: usize = 16 << 10;
 
 /// The access log of the process; each worker writes through its own [`WorkerLog`].
 pub struct AccessLog {
+    in_use: Mutex<InUse>,
+    /// Logs that others have replaced, and whose lines are not all written.
+    replaced: Mutex<Replaced>,
+}
+
+struct InUse {
     /// `None`: off.
-    writer: Option<LineWriter>,
+    log: Option<OpenLog>,
+    workers: Vec<Weak<WorkerSide>>,
+}
+
+/// An output with its queues and its format.
+struct OpenLog {
+    writer: LineWriter,
     format: Format,
 }
 
+#[derive(Default)]
+struct Replaced {
+    pending: Vec<Pending>,
+    /// Lines lost by those that are over.
+    dropped: u64,
+}
+
 /// Formats and queues the records of one thread.
-pub struct WorkerLog {
-    /// `None`: off.
-    producer: Option<Producer>,
+pub struct WorkerLog(Arc<WorkerSide>);
+
+/// What one worker has of the log; `None`: off. In its own cache lines: other workers write theirs.
+#[repr(align(128))]
+struct WorkerSide(Mutex<Option<WorkerOutput>>);
+
+struct WorkerOutput {
+    producer: Producer,
     format: Format,
 }
+
+/// A log of another config, open, that can take the place of the one in use.
+pub struct NextLog(Option<OpenLog>);
 
 /// The format in use: `auto` is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,49 +80,107 @@ enum Format {
 impl AccessLog {
     /// Opens the output, with a queue for each of `workers` threads; an error names the output.
     pub fn start(config: &config::AccessLog, workers: usize) -> io::Result<AccessLog> {
+        let log = OpenLog::open(config, workers)?;
+        let in_use = Mutex::new(InUse { log, workers: Vec::new() });
+        Ok(AccessLog { in_use, replaced: Mutex::default() })
+    }
+
+    /// Opens the log of another config; an error names the output.
+    pub fn open(config: &config::AccessLog, workers: usize) -> io::Result<NextLog> {
+        Ok(NextLog(OpenLog::open(config, workers)?))
+    }
+
+    /// Puts another log in the place of the one in use, for all workers. What is queued in the old one is still written
+    /// there: each line is in the place and the format that were in force when its request ended.
+    pub fn replace(&self, next: NextLog) {
+        let mut in_use = self.in_use.lock();
+        let old = std::mem::replace(&mut in_use.log, next.0);
+        in_use.workers.retain(|worker| worker.strong_count() > 0);
+        for worker in in_use.workers.iter().filter_map(Weak::upgrade) {
+            *worker.0.lock() = in_use.log.as_ref().map(OpenLog::worker);
+        }
+        self.replaced.lock().add(old.map(|old| old.writer.pending()));
+    }
+
+    /// A handle for one worker thread.
+    pub fn worker(&self) -> WorkerLog {
+        let mut in_use = self.in_use.lock();
+        let worker = Arc::new(WorkerSide(Mutex::new(in_use.log.as_ref().map(OpenLog::worker))));
+        in_use.workers.push(Arc::downgrade(&worker));
+        WorkerLog(worker)
+    }
+
+    /// Lines lost since the start.
+    pub fn dropped(&self) -> u64 {
+        let in_use = self.pending_in_use().map_or(0, |pending| pending.dropped());
+        in_use + self.replaced.lock().dropped()
+    }
+
+    /// Closes a log file and opens it anew, after it was renamed. Returns at once.
+    pub fn reopen(&self) {
+        if let Some(log) = &self.in_use.lock().log {
+            log.writer.reopen();
+        }
+    }
+
+    /// Waits until all lines queued so far are written; false if that takes longer than `limit`.
+    pub fn flush(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let mut all = self.replaced.lock().pending.clone();
+        all.extend(self.pending_in_use());
+        all.iter().all(|pending| pending.flush(until.saturating_duration_since(Instant::now())))
+    }
+
+    fn pending_in_use(&self) -> Option<Pending> {
+        self.in_use.lock().log.as_ref().map(|log| log.writer.pending())
+    }
+}
+
+// === impl OpenLog ===
+
+impl OpenLog {
+    /// `None`: off.
+    fn open(config: &config::AccessLog, workers: usize) -> io::Result<Option<Self>> {
         let output = match &config.output {
-            LogOutput::Off => return Ok(AccessLog { writer: None, format: Format::Json }),
+            LogOutput::Off => return Ok(None),
             LogOutput::Stdout => Output::Stdout,
             LogOutput::Stderr => Output::Stderr,
             LogOutput::File(path) => Output::File(path.clone()),
         };
         let format = Format::choose(config.format, output.is_terminal());
         let writer = LineWriter::start("access", output, config.queue, workers)?;
-        Ok(AccessLog { writer: Some(writer), format })
+        Ok(Some(Self { writer, format }))
     }
 
-    /// A handle for one worker thread.
-    pub fn worker(&self) -> WorkerLog {
-        WorkerLog { producer: self.writer.as_ref().map(LineWriter::producer), format: self.format }
+    fn worker(&self) -> WorkerOutput {
+        WorkerOutput { producer: self.writer.producer(), format: self.format }
+    }
+}
+
+// === impl Replaced ===
+
+impl Replaced {
+    fn add(&mut self, pending: Option<Pending>) {
+        let over = self.pending.extract_if(.., |pending| pending.is_over());
+        self.dropped += over.map(|pending| pending.dropped()).sum::<u64>();
+        self.pending.extend(pending);
     }
 
-    /// Lines lost since the start.
-    pub fn dropped(&self) -> u64 {
-        self.writer.as_ref().map_or(0, LineWriter::dropped)
-    }
-
-    /// Closes a log file and opens it anew, after it was renamed. Returns at once.
-    pub fn reopen(&self) {
-        if let Some(writer) = &self.writer {
-            writer.reopen();
-        }
-    }
-
-    /// Waits until all lines queued so far are written; false if that takes longer than `limit`.
-    pub fn flush(&self, limit: Duration) -> bool {
-        self.writer.as_ref().is_none_or(|writer| writer.flush(limit))
+    fn dropped(&self) -> u64 {
+        self.dropped + self.pending.iter().map(Pending::dropped).sum::<u64>()
     }
 }
 
 // === impl WorkerLog ===
 
 impl WorkerLog {
-    /// Writes the line of a request that ended at `now`. Never blocks.
+    /// Writes the line of a request that ended at `now`. Never blocks: only a reload holds the lock, for a moment.
     pub fn log(&self, record: NamedRecord<'_>, now: Instant) {
-        let Some(producer) = &self.producer else { return };
+        let output = self.0.0.lock();
+        let Some(WorkerOutput { producer, format }) = &*output else { return };
         let mut line = LINE.take();
         line.clear();
-        self.format.write(&mut line, record);
+        format.write(&mut line, record);
         line.push(b'\n');
         producer.write(&line, now);
         line.shrink_to(KEPT_BYTES);

@@ -48,6 +48,10 @@ pub struct Producer {
     queue: usize,
 }
 
+/// The lines that a writer still has to write, also once its log is closed. Does not keep the log open.
+#[derive(Clone)]
+pub struct Pending(Arc<Shared>);
+
 /// Shared by the log and its producers; closes the queues when the last of them is dropped.
 struct CloseOnDrop(Arc<Shared>);
 
@@ -136,19 +140,42 @@ impl LineWriter {
         self.open.0.write(COMMON_QUEUE, line, Instant::now());
     }
 
-    /// Lines lost since the start: the queue was full, or writing them failed.
-    pub fn dropped(&self) -> u64 {
-        self.open.0.lost()
-    }
-
     /// Tells the writer to close a file output and to open it anew. Returns at once.
     pub fn reopen(&self) {
         self.open.0.queues.reopen();
     }
 
+    /// Lines lost since the start: the queue was full, or writing them failed.
+    pub fn dropped(&self) -> u64 {
+        self.pending().dropped()
+    }
+
     /// Waits until everything queued so far is written; false if that took longer than `limit`.
     pub fn flush(&self, limit: Duration) -> bool {
-        self.open.0.queues.flush(limit)
+        self.pending().flush(limit)
+    }
+
+    pub fn pending(&self) -> Pending {
+        Pending(self.open.0.clone())
+    }
+}
+
+// === impl Pending ===
+
+impl Pending {
+    /// Waits until everything queued so far is written; false if that took longer than `limit`.
+    pub fn flush(&self, limit: Duration) -> bool {
+        self.0.queues.flush(limit)
+    }
+
+    /// Lines lost since the start: the queue was full, or writing them failed.
+    pub fn dropped(&self) -> u64 {
+        self.0.lost()
+    }
+
+    /// Whether the log is closed and its writer has ended.
+    pub fn is_over(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 }
 

@@ -51,6 +51,50 @@ fn rotation_loses_nothing() {
     assert_eq!(lines(), sent);
 }
 
+/// The access log goes elsewhere, in another format, at a reload: each request has its line in one place or the other.
+#[test]
+fn the_access_log_moves_at_a_reload_and_loses_nothing() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let text = proxy.config_text().to_owned();
+    let path = |name: &str| proxy.folder().join(name);
+    let moved = |name: &str, format: &str| {
+        text.replace(&proxy.access_log_path().display().to_string(), &path(name).display().to_string())
+            .replace("format: json }\nlisteners", &format!("format: {format} }}\nlisteners"))
+    };
+    let reload = |config: &str| {
+        proxy.write_config(config);
+        proxy.command(&["reload"])
+    };
+    let steady = SteadyLoad::start(&proxy.address(), 3);
+    endpoint.wait_for_requests(50);
+    let said = reload(&moved("second.log", "combined"));
+    assert!(said.stdout.contains("access_log: changed"), "{}{}", said.stdout, said.stderr);
+    endpoint.wait_for_requests(150);
+    let (sent, failures) = steady.stop();
+    assert!(failures.is_empty(), "{failures:?}");
+    let lines = |name: &str| fs::read_to_string(path(name)).map_or(0, |text| text.lines().count());
+    eventually("a line for each request", || {
+        (lines("access.log") + lines("second.log") == sent).then_some(())
+    });
+    assert!(lines("access.log") >= 50 && lines("second.log") >= 50);
+    proxy.get("/combined").expect(200);
+    eventually("a line in the other format", || {
+        let text = fs::read_to_string(path("second.log")).ok()?;
+        text.lines().next_back().filter(|line| line.contains("\"GET /combined HTTP/1.1\" 200")).map(|_| ())
+    });
+
+    let refused = reload(&moved("no/such/folder/access.log", "json"));
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("the access log cannot be written"), "{}", refused.stderr);
+    assert_eq!(reload(&text.replace("access_log: {", "access_log: { output: off } #")).code, Some(0));
+    proxy.get("/off").expect(200);
+    assert_eq!(reload(&text).code, Some(0));
+    proxy.get("/on").expect(200);
+    proxy.record("/on");
+    assert!(proxy.records().iter().all(|record| record.text("target") != "/off"));
+}
+
 /// Sends this many requests on four connections at once, with targets that fill a pipe soon.
 fn flood(proxy: &Proxy, requests: usize) {
     let target = format!("/{}", "x".repeat(500));
