@@ -126,6 +126,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documentation_names_every_field() {
+        let documentation = include_str!("../docs/headers.md").to_lowercase();
+        for name in CLAIMS.iter().chain(&WRITTEN_AFRESH) {
+            assert!(documentation.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
     fn a_filter_has_all_forms_of_its_names() {
         const NAMES: [&str; 3] = ["x-real-ip", "te", "x-forwarded-for"];
         let mut filter = NameFilter::of(&NAMES);

@@ -174,3 +174,27 @@ fn names_that_do_not_resolve_are_shown() {
     let shown = render(&status(vec![pool]), PLAIN);
     assert!(shown.contains("does not resolve for 1m 00s, keeping 2 addresses: no such host\n"), "{shown}");
 }
+
+/// All keys of a JSON text.
+fn keys(json: &serde_json::Value, found: &mut Vec<String>) {
+    match json {
+        serde_json::Value::Object(object) => object.iter().for_each(|(key, value)| {
+            found.push(key.clone());
+            keys(value, found);
+        }),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_documentation_has_every_field_of_the_status() {
+    let documentation = include_str!("../../../docs/admin.md");
+    let status = Status { confirm_seconds: Some(1.0), ..mixed() };
+    let mut found = Vec::new();
+    keys(&serde_json::to_value(&status).expect("JSON"), &mut found);
+    assert!(found.len() > 30, "{found:?}");
+    for key in found {
+        assert!(documentation.contains(&format!("`{key}`")), "{key}");
+    }
+}
