@@ -493,7 +493,8 @@ impl Connection {
 
     /// Whether the client has closed its connection, even if bytes that it sent before are unread.
     pub fn has_gone(&self) -> bool {
-        !self.may_half_close() && self.stream.is_closed_by_peer()
+        let socket = self.stream.socket();
+        if self.may_half_close() { socket.is_reset_by_peer() } else { socket.is_closed_by_peer() }
     }
 
     /// Whether a client that has closed its side of the connection is served on.

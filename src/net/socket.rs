@@ -80,10 +80,18 @@ impl Socket {
 
     /// Whether the peer has closed the connection or its side of it, although bytes before that may be unread.
     pub fn is_closed_by_peer(&self) -> bool {
-        let closed = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        self.has_happened(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+    }
+
+    /// Whether the connection is over in both directions, although bytes before that may be unread.
+    pub fn is_reset_by_peer(&self) -> bool {
+        self.has_happened(PollFlags::HUP | PollFlags::ERR)
+    }
+
+    fn has_happened(&self, events: PollFlags) -> bool {
         let mut asked = [match &self.kernel {
-            Kernel::Tcp(stream) => PollFd::new(stream, closed),
-            Kernel::Unix(stream) => PollFd::new(stream, closed),
+            Kernel::Tcp(stream) => PollFd::new(stream, events),
+            Kernel::Unix(stream) => PollFd::new(stream, events),
         }];
         // An error means that the kernel has no memory for the question.
         poll(&mut asked, Some(&Timespec::default())).is_ok_and(|count| count > 0)

@@ -45,7 +45,7 @@ impl Stream {
         }
     }
 
-    fn socket(&self) -> &Socket {
+    pub fn socket(&self) -> &Socket {
         match self {
             Self::Plain(socket) => socket,
             Self::Tls(tls) => tls.get_ref().0,
@@ -58,11 +58,6 @@ impl Stream {
             Self::Plain(socket) => socket.has_unread(),
             Self::Tls(tls) => has_decrypted(tls) || tls.get_ref().0.has_unread(),
         }
-    }
-
-    /// Whether the peer has closed the connection or its side of it, although bytes before that may be unread.
-    pub fn is_closed_by_peer(&self) -> bool {
-        self.socket().is_closed_by_peer()
     }
 
     /// About how many unread bytes have arrived; with TLS, before they are decrypted.

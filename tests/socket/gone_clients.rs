@@ -141,3 +141,16 @@ fn while_a_connection_is_opened() {
         is_499(&proxy, &target, &get(&target), go, || std::thread::sleep(Duration::from_millis(200)));
     }
 }
+
+/// Where half a connection is enough, a reset still ends it, though a body in front of it is unread.
+#[test]
+fn by_a_reset_where_half_a_connection_is_enough() {
+    if engine() == Engine::Pingora {
+        return;
+    }
+    let builder = Proxy::to([&nobody_listens()]).with("when_none_healthy: { wait: 60s }");
+    let proxy = builder.listener("half_close: true").start();
+    let waits =
+        || eventually("a request that waits", || (proxy.status()["pools"][0]["waiting"] == 1).then_some(()));
+    is_499(&proxy, "/x", &large_post("/x"), Client::reset, waits);
+}

@@ -398,3 +398,30 @@ fn heads_of_responses_have_a_limit() {
     proxy.get("/y").expect(502);
     assert_eq!(proxy.record("/y").cause(), "bad_response");
 }
+
+/// There is one reader of chunks: what breaks behind the head breaks as what came with it, whatever the endpoint speaks.
+#[test]
+fn chunks_are_read_strictly_behind_the_head() {
+    if lacks("a length beside chunks") {
+        return;
+    }
+    let endpoint = Http2Endpoint::scripted(|mut call| async move {
+        if call.body_length().await.is_ok() {
+            call.answer("whole");
+        }
+    });
+    let proxy = to(&endpoint).start();
+    let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let rest =
+        ["2;\0\r\nok\r\n0\r\n\r\n", "0 \r\n\r\n", "2;a\nok\r\n0\r\n\r\n", "\r\n\r\n", "0\r\nX : y\r\n\r\n"];
+    for (number, rest) in rest.into_iter().enumerate() {
+        proxy.client().send(format!("{head}5\r\nhello\r\n{rest}")).response().expect(400);
+        let mut client = proxy.client();
+        client.send(format!("{head}5\r\nhello\r\n"));
+        eventually("the head at the endpoint", || (endpoint.count_of("/x") > number).then_some(()));
+        client.send(rest).response().expect(400);
+    }
+    let mut client = proxy.client();
+    client.send(format!("{head}5\r\nhello\r\n")).send("0\r\n\r\n");
+    assert_eq!(client.response().expect(200).text(), "whole");
+}
