@@ -25,8 +25,8 @@ pub struct Edits {
     lines: Vec<u8>,
     /// `lines` has lines of edits that are gone.
     torn: bool,
-    /// The names in `list`.
-    named: NameFilter,
+    /// A bit for the length of each name in `list`, modulo 64: enough to tell that a name is new.
+    lengths: u64,
     /// All names whose fields are removed or replaced.
     replacing: NameFilter,
 }
@@ -58,11 +58,11 @@ pub enum Action<'a> {
 
 impl Edits {
     pub fn clear(&mut self) {
-        let Self { hop_by_hop, claims, list, lines, torn, named, replacing } = self;
+        let Self { hop_by_hop, claims, list, lines, torn, lengths, replacing } = self;
         list.clear();
         lines.clear();
         (*hop_by_hop, *claims, *torn) = (&[], &[], false);
-        (*named, *replacing) = Default::default();
+        (*lengths, *replacing) = Default::default();
     }
 
     /// Removes the hop-by-hop fields, except `Upgrade` where the connection is upgraded.
@@ -98,7 +98,7 @@ impl Edits {
     /// Adds a field of that name; none if `value` is invalid.
     pub fn append(&mut self, name: HeaderName, value: &[u8]) {
         if let Some(value) = self.line(&name, |line| line.extend_from_slice(value)) {
-            self.named.insert(name.as_str().as_bytes());
+            self.lengths |= length_bit(&name);
             self.list.push(Edit { name, change: Change::Append(value) });
         }
     }
@@ -121,12 +121,13 @@ impl Edits {
 
     fn replace(&mut self, name: HeaderName, change: Change) {
         let bytes = name.as_str().as_bytes();
-        if self.named.may_have(bytes) {
+        let length = length_bit(&name);
+        if self.lengths & length != 0 {
             let before = self.list.len();
             self.list.retain(|edit| edit.name != name);
             self.torn |= self.list.len() < before;
         }
-        self.named.insert(bytes);
+        self.lengths |= length;
         self.replacing.insert(bytes);
         self.list.push(Edit { name, change });
     }
@@ -162,7 +163,7 @@ impl Edits {
     /// Whether some edit adds a field of that name.
     pub fn gives(&self, name: &HeaderName) -> bool {
         let gives = |edit: &Edit| !matches!(edit.change, Change::Remove) && edit.name == *name;
-        self.named.may_have(name.as_str().as_bytes()) && self.list.iter().any(gives)
+        self.lengths & length_bit(name) != 0 && self.list.iter().any(gives)
     }
 
     /// The added fields, in order: name, and range of the value in `lines`.
@@ -191,6 +192,10 @@ impl Edits {
             }
         }
     }
+}
+
+fn length_bit(name: &HeaderName) -> u64 {
+    1 << (name.as_str().len() & 63)
 }
 
 /// Whether engines write that field themselves, for framing and connection, so that no edit may add it.
