@@ -70,6 +70,24 @@ pub enum ClientError {
     NotHttp(Address),
 }
 
+// === impl ClientError ===
+
+impl ClientError {
+    /// Whether no process has been asked, so that another one may be.
+    pub fn is_nobody(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Forbidden { .. }
+            | Self::NoneFound(_)
+            | Self::Stranger { .. }
+            | Self::Squatted(_) => true,
+            Self::Broken { .. } | Self::Cut(_) | Self::NotHttp(_) => false,
+        }
+    }
+}
+
+// === impl Request ===
+
 impl<'a> Request<'a> {
     pub fn get(path: &'a str) -> Self {
         Self { method: "GET", path, file: None, body: "", limit: LIMIT }

@@ -147,14 +147,25 @@ impl AdminOf {
         must_run_it: bool,
     ) -> Result<Response, AdminRequestError> {
         let token = self.admin.token.as_ref().map(Secret::expose);
+        if let Some(response) = send_to_default_of(&self.file, request)? {
+            return Ok(response);
+        }
         let running = if must_run_it { None } else { running_file(tcp, token) };
-        for file in [Some(&self.file), running.as_ref()].into_iter().flatten() {
-            match client::send_to_default(request.of_file(file)) {
-                Ok(response) if response.status != StatusCode::MISDIRECTED_REQUEST => return Ok(response),
-                Ok(_) | Err(_) => {}
-            }
+        if let Some(file) = running
+            && let Some(response) = send_to_default_of(&file, request)?
+        {
+            return Ok(response);
         }
         Ok(client::send(tcp, request, token)?)
+    }
+}
+
+/// The answer of the process on a default socket that runs the file; `None`: there is none, and nothing was done.
+fn send_to_default_of(file: &Path, request: Request<'_>) -> Result<Option<Response>, ClientError> {
+    match client::send_to_default(request.of_file(file)) {
+        Ok(response) => Ok(Some(response).filter(|it| it.status != StatusCode::MISDIRECTED_REQUEST)),
+        Err(error) if error.is_nobody() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

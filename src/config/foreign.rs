@@ -9,11 +9,17 @@ pub(crate) fn remedy(section: &str, key: &str) -> Option<&'static str> {
         .or_else(|| ABSENT.iter().find(|(keys, _)| has(keys)).map(|(_, remedy)| *remedy))
 }
 
+/// What to write instead of a section whose name other proxies have for something else.
+pub(crate) fn other_section(section: &str) -> Option<&'static str> {
+    (section == "`server`").then_some(SERVER)
+}
+
 /// `proxy_pass`, `proxy-pass` and `proxyPass` are one word.
 fn normal(key: &str) -> String {
     key.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
+const SERVER: &str = "`server` is about the process; write `endpoints` for those behind, and `listen` or `listeners` for addresses that accept clients";
 const LISTENERS: &str = "write `listeners: [{ address: \":8080\" }]`";
 const SERVERS: &str = "write `listeners` for addresses that accept clients, and for those behind `pools`, or `endpoints` beside `listen`";
 const POOLS: &str =

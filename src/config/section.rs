@@ -33,7 +33,9 @@ impl<'n, 'c> Fields<'n, 'c> {
             Kind::Null => &[],
             _ => {
                 let message = format!("expected {what}, found {}", node.what());
-                diagnostics.error(node.span, message, format!("write its keys: {}", known.join(", ")));
+                let keys = || format!("write its keys: {}", known.join(", "));
+                let remedy = foreign::other_section(what).map_or_else(keys, str::to_owned);
+                diagnostics.error(node.span, message, remedy);
                 return None;
             }
         };

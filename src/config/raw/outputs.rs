@@ -67,6 +67,9 @@ impl Scalar for LevelText {
     const REMEDY: &'static str = "write error, warn, info, debug or off";
 
     fn parse(text: &str) -> Result<LevelText, Fault> {
+        if is_off(text) {
+            return Ok(LevelText("off".to_owned()));
+        }
         for directive in text.split(',') {
             let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
             if !LEVELS.contains(&level.to_lowercase().as_str()) {
@@ -77,6 +80,9 @@ impl Scalar for LevelText {
     }
 
     fn scalar_schema() -> Json {
-        json!({ "type": "string", "examples": ["info", "debug", "info,evenkeel::pool=debug"] })
+        json!({ "anyOf": [
+            { "type": "string", "examples": ["info", "debug", "info,evenkeel::pool=debug"] },
+            { "const": false },
+        ] })
     }
 }

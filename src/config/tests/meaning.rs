@@ -135,8 +135,11 @@ fn off_is_a_word_and_a_boolean() {
     for off in ["off", "false", "\"off\"", "OFF", "False"] {
         assert_eq!(pool(&format!("    health_check: {off}\n")).health_check, None, "{off}");
         assert_eq!(pool(&format!("    retry: {off}\n")).retry.limit, 0, "{off}");
-        let text = format!("{SHORT}admin: {{ listen: {off} }}\naccess_log: {{ output: {off} }}\n");
+        let text = format!(
+            "{SHORT}admin: {{ listen: {off} }}\naccess_log: {{ output: {off} }}\nlog: {{ level: {off} }}\n"
+        );
         let config = config(&text);
+        assert_eq!(config.log.level, "off");
         assert_eq!((config.admin.listen, config.access_log.output), (Vec::new(), LogOutput::Off), "{off}");
     }
 }
@@ -163,6 +166,14 @@ fn retries_and_waiting() {
     let retry = pool("    retry: { limit: 1, on: [timeout, 502, 503] }\n").retry;
     let on = RetryOn { connect: false, reset: false, timeout: true, statuses: vec![502, 503] };
     assert_eq!(retry, Retry { limit: 1, on });
+    // What tools that write YAML 1.1 make of it.
+    for key in ["true", "True", "\"on\""] {
+        assert_eq!(
+            pool(&format!("    retry: {{ limit: 1, {key}: [timeout, 502, 503] }}\n")).retry,
+            retry,
+            "{key}"
+        );
+    }
     let wait = pool("    when_none_healthy: { wait: 5s }\n").when_none_healthy;
     assert_eq!(wait, WhenNoneHealthy::Wait { limit: Duration::from_secs(5), queue: 1024 });
     let open = pool("    when_none_healthy: { fail_open: true }\n").when_none_healthy;

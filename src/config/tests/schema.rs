@@ -121,6 +121,7 @@ fn the_schema_accepts_every_sample_and_what_we_write() {
 admin: { listen: [unix:/run/a.sock, 127.0.0.1:9900] }
 server: { watch: on, state: off }
 access_log: { output: false }
+log: { level: false }
 routes: [{ pool: a, match: { methods: [PURGE], headers: { A: 1, B: true } } }]
 pools: { a: { endpoints: [a.b:1], retry: { true: [connect, 503] }, health_check: { type: http, expect: [200, 300-399] } } }
 ";
