@@ -16,8 +16,8 @@ pattern!(FIELD, r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t ]*([\t\x20-\x7e\x80-\xff]*?
 pattern!(PATH, r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/|\[\]^{}]|%[0-9A-Fa-f]{2})*");
 pattern!(QUERY, r"[A-Za-z0-9\-._~!$&'()*+,;=:@/?%|\[\]^{}`\\]*");
 pattern!(ABSOLUTE, r"(?i:(https?)://)([^/?#]+)([^?#]*)(?:\?(.*))?");
-pattern!(NAMED_HOST, r"((?:[A-Za-z0-9\-_~]+\.)*[A-Za-z0-9\-_~]+\.?)(?::([0-9]{1,5}))?");
-pattern!(ADDRESS_HOST, r"\[([0-9A-Fa-f:.]+)\](?::([0-9]{1,5}))?");
+pattern!(NAMED_HOST, r"((?:[A-Za-z0-9\-_~]+\.)*[A-Za-z0-9\-_~]+\.?)(?::([0-9]{0,5}))?");
+pattern!(ADDRESS_HOST, r"\[([0-9A-Fa-f:.]+)\](?::([0-9]{0,5}))?");
 pattern!(NUMBER, r"[0-9]+");
 pattern!(
     CHUNK_LINE,
@@ -227,15 +227,7 @@ fn target(method: &str, target: &[u8]) -> Option<(Option<TargetHost>, String, Op
     let good = PATH.is_match(&path)
         && !text(&path).contains("%00")
         && query.as_ref().is_none_or(|query| QUERY.is_match(query));
-    good.then(|| (host, encoded(&path), query.map(|query| encoded(&query))))
-}
-
-fn encoded(part: &[u8]) -> String {
-    let mut encoded = text(part);
-    for byte in ["|", "[", "]", "^", "{", "}", "`", "\\"] {
-        encoded = encoded.replace(byte, &format!("%{:02X}", byte.as_bytes()[0]));
-    }
-    encoded
+    good.then(|| (host, text(&path), query.map(|query| text(&query))))
 }
 
 /// The host in a form that can be compared; `None`: it is no good host.
@@ -244,7 +236,7 @@ fn same_host(scheme: &str, authority: &[u8]) -> Option<(String, u32)> {
         let parts = ADDRESS_HOST.captures(authority)?;
         text(&parts[1]).parse::<std::net::Ipv6Addr>().ok().map(|_| parts)
     })?;
-    let port = match parts.get(2) {
+    let port = match parts.get(2).filter(|port| !port.is_empty()) {
         None => {
             if scheme == "https" {
                 443

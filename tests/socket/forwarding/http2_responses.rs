@@ -71,7 +71,7 @@ fn malformed_heads_are_a_502() {
     if lacks("what an endpoint answers that HTTP/2 cannot say") {
         return;
     }
-    let fields: [&[u8]; 14] = [
+    let fields: [&[u8]; 13] = [
         b"X A: 1",
         b"X-A\0: 1",
         b": 1",
@@ -84,11 +84,10 @@ fn malformed_heads_are_a_502() {
         b"X-A: a\x7fb",
         b"X-A: a\rb",
         b"Content-Length: 5\r\nContent-Length: 6",
-        b"Content-Length: 5",
         b"X-A: 1\r\n  2\r\n\t3",
     ];
     let targets: Vec<&'static str> =
-        vec!["/0", "/1", "/2", "/3", "/4", "/5", "/6", "/7", "/8", "/9", "/10", "/11", "/12", "/13"];
+        vec!["/0", "/1", "/2", "/3", "/4", "/5", "/6", "/7", "/8", "/9", "/10", "/11", "/12"];
     let head = |field: &[u8]| [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", field, b"\r\n\r\nhello"].concat();
     let mut answers: Vec<_> = targets.iter().copied().zip(fields.iter().map(|field| head(field))).collect();
     answers.push(("/status", b"HTTP/1.1 099 Less\r\nContent-Length: 0\r\n\r\n".to_vec()));
