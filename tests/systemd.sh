@@ -41,7 +41,7 @@ write_unit() {
 write_config() { # TEXT OF THE HOST HEADER, to tell one config from another
   cat >"$config" <<YAML
 server: { drain: 20s }
-admin: { listen: "unix:$work/admin.sock" }
+admin: { listen: ["unix:$work/admin.sock", "127.0.0.1:0"] }
 listeners:
   - address: 127.0.0.1:$port
 routes:
