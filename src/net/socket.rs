@@ -116,15 +116,9 @@ impl Socket {
 
     /// Whether an idle connection has become useless: closed, or with bytes that nobody asked for.
     ///
-    /// Makes no system call unless the kernel has reported an event. A connection that becomes stale right after is
-    /// covered by the retry of stale connections.
+    /// Asks the kernel: what has arrived since the runtime looked last would be taken for the next response.
     pub fn is_stale(&self) -> bool {
-        let mut probe = [0];
-        let read = match &self.kernel {
-            Kernel::Tcp(stream) => stream.try_read(&mut probe),
-            Kernel::Unix(stream) => stream.try_read(&mut probe),
-        };
-        !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        self.has_happened(PollFlags::IN | PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
     }
 
     /// Sets whether a close resets the connection, so that the other side does not take what was sent for complete.
@@ -235,6 +229,19 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    /// The runtime looks at sockets only between tasks; what has arrived meanwhile must be seen before the connection is
+    /// used again.
+    #[tokio::test]
+    async fn what_has_just_arrived_makes_a_connection_stale() {
+        let (near, mut far) = pair().await;
+        assert!(!near.is_stale() && !far.is_stale());
+        far.write_all(b"a second response").await.expect("it is open");
+        assert!(near.is_stale());
+        let (near, far) = pair().await;
+        drop(far);
+        assert!(near.is_stale());
+    }
 
     async fn pair() -> (Socket, Socket) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
