@@ -11,6 +11,7 @@ mod failure;
 mod forwarded;
 mod grpc;
 mod hide_endpoint;
+mod hops;
 mod https;
 mod limits;
 mod local_reply;
@@ -22,6 +23,7 @@ mod retry;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod waiting;
 
 use std::sync::Arc;
@@ -49,10 +51,12 @@ use crate::telemetry::record::{AttemptResult, Outcome, Protocol, Record, Request
 use crate::tls::TlsInfo;
 use grpc::GrpcCall;
 use hide_endpoint::HideEndpoint;
+use hops::Hops;
 use limits::HeadSize;
 use request_id::RequestId;
 use retry::is_idempotent;
 use scope::Scope;
+use upgrade::Upgrade;
 use waiting::Waiting;
 
 /// One request from its header's arrival to its record. While it lives, it counts as in flight.
@@ -62,7 +66,11 @@ pub struct Exchange {
     /// `None`: the client's connection has no TLS.
     tls_info: Option<Arc<TlsInfo>>,
     idempotent: bool,
-    upgrade: bool,
+    /// The client wants to speak another protocol.
+    wants_upgrade: bool,
+    /// What it may get of that; `None`: nothing.
+    upgrade: Option<Upgrade>,
+    hops: Hops,
     short_of_memory: bool,
     /// `None`: the request is not gRPC.
     grpc: Option<GrpcCall>,
@@ -185,7 +193,9 @@ impl Exchange {
         };
         Self {
             idempotent: is_idempotent(head.method()),
-            upgrade: arrival.upgrade,
+            wants_upgrade: arrival.upgrade,
+            upgrade: None,
+            hops: Hops::default(),
             short_of_memory: arrival.short_of_memory,
             grpc: GrpcCall::of(head, arrival.protocol),
             tunnel: false,
@@ -228,6 +238,9 @@ impl Exchange {
         if let Some(reply) = self.redirect_to_https() {
             return reply.map(Admitted::Reply);
         }
+        if let Some(reply) = self.check_hops(head) {
+            return reply.map(Admitted::Reply);
+        }
         self.find_route(head)?;
         self.retries_left = self.pool().map_or(0, |pool| pool.config().retry.limit);
         Ok(Admitted::Forward)
@@ -244,7 +257,8 @@ impl Exchange {
             return Err(Failure::NoRoute);
         };
         // HTTP/2 has no `Upgrade` (RFC 9113, section 8.6).
-        self.upgrade &= route.pool().config().protocol == EndpointProtocol::Http11;
+        let may_switch = self.wants_upgrade && route.pool().config().protocol == EndpointProtocol::Http11;
+        self.upgrade = if may_switch { Upgrade::of(head, &route.upgrades) } else { None };
         let timeout = route.timeout.into_iter().chain(self.grpc.as_ref().and_then(GrpcCall::timeout)).min();
         self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
         self.size.fits_route(&route.limits)?;
@@ -374,8 +388,21 @@ impl Exchange {
         self.idempotent
     }
 
+    /// Whether the endpoint is asked for another protocol.
     pub fn is_upgrade(&self) -> bool {
-        self.upgrade
+        self.upgrade.is_some()
+    }
+
+    /// Checks a response with status 101: the error is the reason why it is none. `key`: the client's
+    /// `Sec-WebSocket-Key`.
+    pub fn check_switch<'a>(
+        &self,
+        key: Option<&[u8]>,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    ) -> Result<(), &'static str> {
+        let asked =
+            self.upgrade.as_ref().ok_or("the endpoint switches protocols, and nobody has asked for it")?;
+        asked.check_switch(key, fields)
     }
 
     /// Notes that the attempt under way has a connection.
@@ -400,11 +427,15 @@ impl Exchange {
         edits: &mut Edits,
     ) {
         edits.clear();
-        connection.for_each(|value| connection_header::remove_named(edits, value, self.upgrade));
-        edits.remove_hop_by_hop(self.upgrade);
+        connection.for_each(|value| connection_header::remove_named(edits, value, self.is_upgrade()));
+        edits.remove_hop_by_hop(self.is_upgrade());
+        if let Some(protocols) = self.upgrade.as_ref().and_then(Upgrade::replacement) {
+            edits.set(header::UPGRADE, &protocols);
+        }
         self.sender.set_forwarded_fields(edits, head);
         self.set_client_cert_fields(edits);
         edits.set(request_id::NAME, self.record.text.request_id());
+        self.hops.set(edits);
         if let Some(host) = self.host_for_endpoint() {
             edits.set(header::HOST, host);
         }
@@ -434,7 +465,7 @@ impl Exchange {
         circumstances: Circumstances,
         now: Instant,
     ) -> ResponseAction {
-        if status == 101 && !self.upgrade {
+        if status == 101 && !self.is_upgrade() {
             return ResponseAction::Refuse(Failure::BadResponse);
         }
         self.tunnel = status == 101;

@@ -33,6 +33,9 @@ pub trait RequestFields: RequestHead {
     /// Whether the client asks for another protocol: by `Upgrade`, or by an extended CONNECT (RFC 8441).
     fn is_upgrade(&self) -> bool;
 
+    /// The key that the endpoint's `Sec-WebSocket-Accept` has to prove.
+    fn websocket_key(&self) -> Option<&[u8]>;
+
     /// Whether the client accepts trailers in the response (RFC 9110, section 10.1.4).
     fn takes_trailers(&self) -> bool;
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, Config, Listener, RequestLimit, RouteLimits};
+use crate::config::{self, Config, Listener, RequestLimit, RouteLimits, Upgrades};
 use crate::pool::live_state::{KnownState, LiveState};
 use crate::pool::status::PoolStatus;
 use crate::pool::{MaxRequests, Pool};
@@ -29,6 +29,7 @@ pub struct Route {
     pub action: Action,
     pub limits: RouteLimits,
     pub timeout: Option<Duration>,
+    pub upgrades: Upgrades,
 }
 
 /// What a route does with a request.
@@ -81,6 +82,7 @@ impl Snapshot {
                     action: Action::Forward(pool?),
                     limits: route.limits,
                     timeout: route.timeout,
+                    upgrades: route.upgrades.clone(),
                 })
             })
             .collect();

@@ -7,8 +7,8 @@ use http::HeaderName;
 
 use crate::config::decode::{AutoOr, DiagnosticSink, Named, OneOrList, OrOff, Spanned, Value};
 use crate::config::model::{
-    AccessLog, Action, Admin, AdminListen, Config, Listener, Log, MaxMemory, Pool, Route, RouteLimits,
-    Server, StateDirectory,
+    AccessLog, Action, Admin, AdminListen, Config, ListenAddress, Listener, Log, MaxMemory, Pool, Route,
+    RouteLimits, Server, StateDirectory, Upgrades,
 };
 use crate::config::raw::{AdminSection, FileSection, header_name};
 use crate::config::regexes::Regexes;
@@ -36,6 +36,14 @@ pub(crate) struct Compiler<'a> {
     pub(crate) diagnostics: &'a mut DiagnosticSink,
     source: &'a Source,
     regexes: Regexes,
+    /// The addresses of the file's own listeners.
+    own: Vec<ListenAddress>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(diagnostics: &'a mut DiagnosticSink, source: &'a Source, regexes: Regexes) -> Self {
+        Self { diagnostics, source, regexes, own: Vec::new() }
+    }
 }
 
 impl Compiler<'_> {
@@ -96,7 +104,7 @@ pub(crate) fn compile(
     }
     let file = FileSection::decode(root, diagnostics)?;
     let form = Form::of(root, diagnostics)?;
-    let mut compiler = Compiler { diagnostics, source, regexes };
+    let mut compiler = Compiler::new(diagnostics, source, regexes);
     let (listeners, routes, pools) = match form {
         Form::Short => compiler.short_form(&file, root.span)?,
         Form::Long => compiler.long_form(&file),
@@ -122,7 +130,7 @@ pub(crate) fn compile(
 /// Compiles the `admin` section of a file without other sections.
 pub(crate) fn admin_alone(root: &Node, source: &Source, diagnostics: &mut DiagnosticSink) -> Option<Admin> {
     let file = FileSection::decode(root, diagnostics)?;
-    Some(Compiler { diagnostics, source, regexes: Regexes::default() }.admin(&file))
+    Some(Compiler::new(diagnostics, source, Regexes::default()).admin(&file))
 }
 
 /// The unix sockets of an `admin` section in which no token is looked for.
@@ -132,7 +140,7 @@ pub(crate) fn admin_sockets_alone(
     diagnostics: &mut DiagnosticSink,
 ) -> Option<Admin> {
     let file = FileSection::decode(root, diagnostics)?;
-    let mut compiler = Compiler { diagnostics, source, regexes: Regexes::default() };
+    let mut compiler = Compiler::new(diagnostics, source, Regexes::default());
     let mut listen = compiler.admin_addresses(&file.admin, true);
     listen.retain(|address| !matches!(address, AdminListen::Tcp(_)));
     (!listen.is_empty()).then_some(Admin { listen, token: None })
@@ -186,6 +194,7 @@ impl Compiler<'_> {
     fn short_form(&mut self, file: &FileSection, root: Span) -> Option<Parts> {
         let name: Arc<str> = DEFAULT_NAME.into();
         self.check_short_form(file, root);
+        self.own = file.listen.iter().map(|listen| listen.value.clone()).collect();
         let pool = self.pool_of_list(&name, file.endpoints.as_ref()?)?;
         let listener = self.default_listener(name.clone(), file.listen.as_ref()?);
         let route = Route {
@@ -194,6 +203,7 @@ impl Compiler<'_> {
             action: Action::Forward(name),
             limits: RouteLimits::default(),
             timeout: None,
+            upgrades: Upgrades::default(),
         };
         Some((vec![listener], vec![route], vec![pool]))
     }
@@ -225,6 +235,7 @@ impl Compiler<'_> {
 
     fn long_form(&mut self, file: &FileSection) -> Parts {
         let listeners = self.listeners(file);
+        self.own = listeners.iter().map(|listener| listener.address.clone()).collect();
         let pools = self.pools(file);
         let routes = self.routes(file, &listeners);
         self.unused_pools(file, &routes);

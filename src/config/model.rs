@@ -297,6 +297,29 @@ pub struct Route {
     pub limits: RouteLimits,
     /// From the arrival of a request's head to the last byte of its response; `None`: no limit.
     pub timeout: Option<Duration>,
+    pub upgrades: Upgrades,
+}
+
+/// To which protocols clients may switch by `Upgrade`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upgrades {
+    Any,
+    Only(Arc<[Box<str>]>),
+}
+
+impl Default for Upgrades {
+    fn default() -> Self {
+        Self::Only(Arc::new(["websocket".into()]))
+    }
+}
+
+impl Upgrades {
+    /// Whether a protocol that a client names is allowed: by its name, or by name and version.
+    pub fn allow(&self, protocol: &str) -> bool {
+        let Self::Only(names) = self else { return true };
+        let name = protocol.split_once('/').map_or(protocol, |(name, _)| name);
+        names.iter().any(|one| one.eq_ignore_ascii_case(name) || one.eq_ignore_ascii_case(protocol))
+    }
 }
 
 /// What a route does with a request.

@@ -8,7 +8,7 @@ use super::model::{
     AccessFormat, AdminListen, EndpointAddress, Engine, EventFormat, ListenAddress, ProxyProtocol,
     StateDirectory,
 };
-use super::scalar::{Count, Flag, Name, Period, Size, SizeIn, Switch, words};
+use super::scalar::{Count, Flag, Name, Period, ProtocolName, Size, SizeIn, Switch, words};
 use super::secret::Secret;
 use super::section::section;
 use crate::routing::EscapedSlashes;
@@ -306,6 +306,10 @@ section! {
         /// including waiting and retries; after it, 504, or the response is cut. Upgraded connections are exempt.
         /// `off`: no limit.
         timeout: OrOff<NonZeroPeriod> = "off";
+        /// To which protocols clients of HTTP/1.1 may switch by `Upgrade`: names such as `websocket`, `tcp` (of
+        /// `docker exec`) or `SPDY/3.1`, a list of them, or `any`. Other requests for a switch go on as if they had not
+        /// asked. WebSockets of HTTP/2 clients are `websocket`, too.
+        upgrades: OrOff<OneOrList<ProtocolName>> = ["websocket"];
     }
 }
 

@@ -46,6 +46,30 @@ impl Scalar for Name {
     }
 }
 
+/// A protocol that `Upgrade` names, or `any`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProtocolName(pub(crate) String);
+
+impl Scalar for ProtocolName {
+    const WHAT: &'static str = "a protocol";
+    const REMEDY: &'static str = "write a name such as websocket, or name/version, or any";
+
+    fn parse(text: &str) -> Result<ProtocolName, Fault> {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(&byte);
+        let name = text.split('/').next().unwrap_or_default();
+        if ["http", "h2", "h2c"].iter().any(|http| http.eq_ignore_ascii_case(name)) {
+            let message = format!("`{text}` is a version of HTTP, to which no client may switch");
+            return Err(Fault::new(message, "remove it: `h2c: true` at a listener takes HTTP/2 without TLS"));
+        }
+        let is_name = !name.is_empty() && text.len() <= NAME_BYTES_MAX && text.bytes().all(is_token);
+        if is_name { Ok(ProtocolName(text.to_owned())) } else { Err(Self::fault(text)) }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-][A-Za-z0-9!#$%&'*+.^_`|~/-]{0,99}$" })
+    }
+}
+
 /// `true` or `false`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flag(pub(crate) bool);

@@ -87,8 +87,9 @@ fn listener(was: Option<&Listener>, is: &Listener) -> Described {
 }
 
 fn route(was: Option<&Route>, is: &Route) -> Described {
-    let keys =
-        was.map(|was| differing!(was, is, Route { matches, action, limits, timeout } but { name }, ""));
+    let keys = was.map(
+        |was| differing!(was, is, Route { matches, action, limits, timeout, upgrades } but { name }, ""),
+    );
     let written = |key: String| match key.as_str() {
         "matches" => "match".to_owned(),
         "action" => "pool".to_owned(),

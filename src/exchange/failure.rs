@@ -66,6 +66,8 @@ failures! {
     ResponseTimeout => 504, "response_timeout", Endpoint;
     RequestDeadline => 504, "request_deadline", Endpoint;
     ResponseCut => 502, "response_cut", Endpoint;
+    /// The request has been forwarded too often: a proxy is its own endpoint.
+    Loop => 508, "loop", Proxy;
     Internal => 500, "internal", Proxy;
 }
 

@@ -142,8 +142,21 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             }
         }
         self.client.timer().clear();
-        let judged = self.client.judge(&self.endpoint.response());
+        let judged = match self.status() {
+            101 => self.check_switch().map_err(str::to_owned),
+            _ => self.client.judge(&self.endpoint.response()),
+        };
         judged.map_err(|reason| Failed::new(Failure::BadResponse, reason))
+    }
+
+    /// Checks a response by which the endpoint switches protocols.
+    fn check_switch(&self) -> Result<(), &'static str> {
+        if !self.uploaded {
+            return Err("the endpoint switches protocols before it has the whole request");
+        }
+        let (request, response) = (self.client.request(), self.endpoint.response());
+        let fields: Vec<_> = response.fields().collect();
+        self.exchange.check_switch(request.websocket_key(), fields.iter().copied())
     }
 
     async fn pass_interim(&mut self, sent: &mut Sent) -> Result<(), Failed> {

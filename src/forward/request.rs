@@ -114,12 +114,12 @@ impl<'a, C: ClientStream> Request<'a, C> {
         Ok(admitted)
     }
 
-    /// Refuses a WebSocket over HTTP/2 if the pool's endpoints speak HTTP/2, too: they cannot be sent `Upgrade`. A
-    /// client of HTTP/1.1 gets a response without the upgrade (RFC 9110, section 7.8).
+    /// Refuses a WebSocket over HTTP/2 that its route does not pass on, or whose endpoints speak HTTP/2, too: they cannot
+    /// be sent `Upgrade`. A client of HTTP/1.1 gets a response without the upgrade (RFC 9110, section 7.8).
     fn check_protocols(&self) -> Result<(), Failed> {
         let head = self.client.request();
         if head.version() == Version::Http2 && head.is_upgrade() && !self.exchange.is_upgrade() {
-            let why = "a WebSocket over HTTP/2 needs endpoints that speak HTTP/1.1";
+            let why = "a WebSocket over HTTP/2 needs a route that passes it on, to endpoints of HTTP/1.1";
             return Err(Failed::new(Failure::MethodNotAllowed, why.to_owned()));
         }
         Ok(())

@@ -52,11 +52,6 @@ impl Http2Request {
         self.parts.method == Method::CONNECT
     }
 
-    /// The key that the endpoint's `Sec-WebSocket-Accept` has to prove.
-    pub fn websocket_key(&self) -> Option<&str> {
-        self.websocket_key.as_deref()
-    }
-
     /// Replaces the path; the query stays. `None`: `path` is not valid in a URI.
     pub fn set_path(&mut self, path: &str) -> Option<()> {
         let target = match self.parts.uri.query() {
@@ -146,6 +141,10 @@ impl RequestFields for &Http2Request {
 
     fn is_upgrade(&self) -> bool {
         self.websocket_key.is_some()
+    }
+
+    fn websocket_key(&self) -> Option<&[u8]> {
+        self.websocket_key.as_deref().map(str::as_bytes)
     }
 
     fn takes_trailers(&self) -> bool {

@@ -168,6 +168,12 @@ impl ProxyHttp for Hooks {
             }
             return Ok(());
         }
+        if status == 101 {
+            let key = session.req_header().headers.get(header::SEC_WEBSOCKET_KEY).map(|key| key.as_bytes());
+            let fields: Vec<_> = heads::fields(&response.headers).collect();
+            let switched = state.exchange.check_switch(key, fields.iter().copied());
+            switched.map_err(|_| state.fail(Failure::BadResponse).into_up())?;
+        }
         let circumstances = circumstances(session, state, false);
         state.awaits_body(status);
         match state.exchange.response_head(status, circumstances, Instant::now()) {

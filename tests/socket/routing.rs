@@ -257,3 +257,45 @@ fn bytes_of_any_kind_are_logged() {
     client.response().expect(400);
     assert_eq!(proxy.record("/host").text("host"), "\\xfc.example");
 }
+
+/// Fault: a listener that is its own endpoint. Where it can be seen it is refused; where not, a request comes back ten times
+/// and is answered 508, and nothing else is held up.
+#[test]
+fn a_circle_of_proxies_ends() {
+    let own = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refused = Proxy::to([own]).listen("default", &own.to_string()).start_and_fail();
+    assert_eq!(refused.code, Some(78));
+    assert!(refused.stderr.contains("its requests would go in a circle"), "{}", refused.stderr);
+
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint])
+        .pool("circle", [own])
+        .with("host: circle.example")
+        .routes(&["name: circle, match: { paths: [/circle] }, pool: circle", "name: default, pool: default"])
+        .listen("default", &own.to_string())
+        .start();
+    proxy.get("/circle").expect(508);
+    let records = proxy.records_of("/circle", 11);
+    assert_eq!(records.iter().filter(|record| record.cause() == "loop").count(), 1);
+    proxy.get("/x").expect(200);
+    assert_eq!(endpoint.seen("/x").header("x-evenkeel-hops"), Some("1"));
+}
+
+/// RFC 9110, section 7.6.2.
+#[test]
+fn max_forwards_are_counted_down() {
+    let endpoint = Endpoint::named("a");
+    let proxy = Proxy::to([&endpoint]).start();
+    let ask = |method: &str, left: &str| {
+        proxy.client().request(method, "/x", &format!("Max-Forwards: {left}\r\n")).status
+    };
+    assert_eq!((ask("OPTIONS", "0"), ask("TRACE", "0")), (200, 405));
+    assert_eq!(endpoint.count(), 0);
+    for (method, left, expected) in [("OPTIONS", "2", "1"), ("GET", "0", "0"), ("OPTIONS", "x", "x")] {
+        assert_eq!(ask(method, left), 200);
+        let seen = endpoint.requests().pop().unwrap();
+        assert_eq!(seen.header("max-forwards"), Some(expected), "{method}");
+    }
+    let records = proxy.records_of("/x", 5);
+    assert_eq!(records.iter().filter(|record| record.text("action") == "max_forwards").count(), 1);
+}

@@ -17,9 +17,8 @@ use crate::body::{BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
 use crate::exchange::{ClientIdentity, Edits, Failed, Failure, RequestScope};
 use crate::forward::{ClientStream, Ending, Notice};
 use crate::http1::write;
-use crate::message::{Framing, Http2Request, Onward, ResponseHead, put_edits};
+use crate::message::{Framing, Http2Request, Onward, RequestFields, ResponseHead, put_edits};
 use crate::tls::TlsInfo;
-use crate::websocket;
 use crate::worker::Worker;
 use crate::worker::deadline::Timer;
 
@@ -241,17 +240,10 @@ impl ClientStream for Http2Client {
 
     /// A 2xx status would accept the WebSocket over HTTP/2 (RFC 8441, section 5), so it must stand for a 101.
     fn judge(&self, response: &impl ResponseHead) -> Result<(), String> {
-        let Some(key) = self.request.websocket_key() else { return Ok(()) };
         match response.status() {
-            101 => {
-                let accept = websocket::accept_key(key);
-                let is_accept = |(name, value): (&[u8], &[u8])| {
-                    name.eq_ignore_ascii_case(b"sec-websocket-accept") && value == accept.as_bytes()
-                };
-                let why = "the endpoint has agreed to another handshake (Sec-WebSocket-Accept)";
-                response.fields().any(is_accept).then_some(()).ok_or_else(|| why.to_owned())
+            status @ 200..=299 if RequestFields::is_upgrade(&&self.request) => {
+                Err(format!("the endpoint has answered {status} to a handshake"))
             }
-            status @ 200..=299 => Err(format!("the endpoint has answered {status} to a handshake")),
             _ => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! Compiles pools, and checks that each has endpoints, a weight above 0, and no endpoint twice.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use super::Compiler;
 use crate::config::decode::{AutoOr, DiagnosticSink, List, OrOff, Scalar, ShortOr, Spanned, Value};
 use crate::config::model::{
     CheckKind, EndpointAddress, EndpointConnections, EndpointProtocol, EndpointSpec, EndpointTimeouts,
-    HealthCheck, Pool, PoolLimits, RequestLimit, Retry, RetryOn, Route, WhenNoneHealthy,
+    HealthCheck, HostHeader, ListenAddress, Pool, PoolLimits, RequestLimit, Retry, RetryOn, Route,
+    WhenNoneHealthy,
 };
 use crate::config::raw::{
     CheckSection, CheckType, EndpointForm, FileSection, NoneHealthySection, PoolForm, PoolSection,
@@ -57,7 +59,7 @@ impl Compiler<'_> {
                 self.pool_of_list(name, &list)
             }
             ShortOr::Long(section) => {
-                let endpoints = self.endpoints(name, section.endpoints.as_ref()?);
+                let endpoints = self.endpoints(name, section.endpoints.as_ref()?, &section.host.0);
                 Some(self.pool_of_section(name, section, endpoints))
             }
         }
@@ -69,7 +71,7 @@ impl Compiler<'_> {
         name: &Arc<str>,
         list: &Spanned<List<EndpointForm>>,
     ) -> Option<Pool> {
-        let endpoints = self.endpoints(name, list);
+        let endpoints = self.endpoints(name, list, &HostHeader::Preserve);
         let nothing = Node { span: list.span, kind: Kind::Map(Vec::new()) };
         // A separate sink: `endpoints` is missing here, which is no error.
         let section = PoolSection::decode(&nothing, &mut DiagnosticSink::default())?;
@@ -148,7 +150,12 @@ impl Compiler<'_> {
         }
     }
 
-    fn endpoints(&mut self, pool: &str, list: &Spanned<List<EndpointForm>>) -> Vec<EndpointSpec> {
+    fn endpoints(
+        &mut self,
+        pool: &str,
+        list: &Spanned<List<EndpointForm>>,
+        host: &HostHeader,
+    ) -> Vec<EndpointSpec> {
         let mut compiled: Vec<EndpointSpec> = Vec::new();
         let mut seen: HashMap<EndpointAddress, Span> = HashMap::new();
         let mut is_complete = list.is_complete();
@@ -169,6 +176,16 @@ impl Compiler<'_> {
                 continue;
             }
             seen.insert(endpoint.address.clone(), span);
+            // With another host, another route may take the request.
+            if *host == HostHeader::Preserve
+                && let Some(own) = self.own.iter().find(|own| is_reached_by(own, &endpoint.address))
+            {
+                let message =
+                    format!("this endpoint is the listener {own}: its requests would go in a circle");
+                let remedy =
+                    "write the address of the server behind, or `host:` at the pool for another route";
+                self.diagnostics.error(span, message, remedy);
+            }
             compiled.push(endpoint);
         }
         if list.length == 0 {
@@ -343,5 +360,27 @@ fn duration_text(duration: Duration) -> String {
     match duration.as_millis() {
         millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
         millis => format!("{millis}ms"),
+    }
+}
+
+/// Whether a connect to the endpoint reaches the listener, as far as that can be seen.
+fn is_reached_by(own: &ListenAddress, endpoint: &EndpointAddress) -> bool {
+    let is_here = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+    match (own, endpoint) {
+        (ListenAddress::Unix(own), EndpointAddress::Unix(path)) => own == path,
+        (ListenAddress::Inet(own), EndpointAddress::Inet(address)) => {
+            let is_same = own.ip() == address.ip() || (own.ip().is_unspecified() && is_here(address.ip()));
+            own.port() == address.port() && is_same
+        }
+        (ListenAddress::AnyAddress(port), EndpointAddress::Inet(address)) => {
+            *port == address.port() && is_here(address.ip())
+        }
+        (ListenAddress::Inet(own), EndpointAddress::Name { host, port }) => {
+            own.port() == *port && is_here(own.ip()) && &**host == "localhost"
+        }
+        (ListenAddress::AnyAddress(own), EndpointAddress::Name { host, port }) => {
+            own == port && &**host == "localhost"
+        }
+        _ => false,
     }
 }

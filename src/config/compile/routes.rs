@@ -7,9 +7,10 @@ use http::header::HOST;
 
 use super::limits::WidestLimits;
 use super::{Compiler, DEFAULT_NAME, HeaderField};
-use crate::config::decode::{Named, ShortOr, Spanned};
-use crate::config::model::{Action, Listener, Route};
+use crate::config::decode::{Named, OneOrList, OrOff, ShortOr, Spanned};
+use crate::config::model::{Action, Listener, Route, Upgrades};
 use crate::config::raw::{FileSection, MatchSection, PathForm, PathText, RouteSection, ValueForm};
+use crate::config::scalar::ProtocolName;
 use crate::config::source::Span;
 use crate::config::suggest;
 use crate::routing::{self, HeaderMatch, PathPattern, PathRules, QueryMatch, RouteMatch, ValueMatch};
@@ -46,7 +47,8 @@ impl Compiler<'_> {
             let limits = self.route_limits(&section.limits, widest.as_ref());
             if let (Some(name), Some(matches), Some(action)) = (name, matches, pool.map(Action::Forward)) {
                 let timeout = section.timeout.as_option().map(|limit| limit.0);
-                routes.push(Route { name, matches, action, limits, timeout });
+                let upgrades = upgrades(&section.upgrades.value);
+                routes.push(Route { name, matches, action, limits, timeout, upgrades });
                 spans.push(section.name.as_ref().map_or(section.span, |name| name.span));
             }
         }
@@ -238,4 +240,12 @@ impl Compiler<'_> {
 /// In the order of the file.
 fn pool_names(file: &FileSection) -> impl Iterator<Item = &str> + Clone {
     file.pools.iter().flat_map(|pools| &pools.entries).map(|(key, _)| key.text.as_str())
+}
+
+fn upgrades(written: &OrOff<OneOrList<ProtocolName>>) -> Upgrades {
+    match written.as_option() {
+        Some(OneOrList(names)) if names.iter().any(|name| name.0 == "any") => Upgrades::Any,
+        Some(OneOrList(names)) => Upgrades::Only(names.iter().map(|name| name.0.as_str().into()).collect()),
+        None => Upgrades::Only(Arc::new([])),
+    }
 }

@@ -215,12 +215,7 @@ impl Request {
         let http11 = version == Version::Http11;
         self.facts.keep_alive = !noted.close && (http11 || noted.keep_alive);
         self.facts.trailers = http11 && noted.trailers;
-        self.facts.upgrade = http11
-            && noted.upgrade
-            && noted.upgrade_field
-            && !noted.upgrades_to_http
-            && self.method.of(bytes) == b"GET"
-            && matches!(self.facts.framing, Framing::None | Framing::Length(0));
+        self.facts.upgrade = http11 && noted.upgrade && noted.upgrade_field && !noted.upgrades_to_http;
         self.check_host(bytes, noted.host, version)?;
         self.host = self.fields.find(bytes, b"host").unwrap_or_default();
         Ok(())
@@ -462,6 +457,10 @@ impl RequestFields for RequestView<'_> {
 
     fn is_upgrade(&self) -> bool {
         (*self).is_upgrade()
+    }
+
+    fn websocket_key(&self) -> Option<&[u8]> {
+        self.header(&http::header::SEC_WEBSOCKET_KEY)
     }
 
     fn takes_trailers(&self) -> bool {

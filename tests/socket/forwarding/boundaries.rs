@@ -188,6 +188,8 @@ fn doubtful_responses_are_502() {
         "HTTP/1.1 200 OK\r\nContent-Length : 4\r\n\r\nfour",
         "HTTP/1.1 200 OK\r\nX: a\r\n Content-Length: 4\r\n\r\nfour",
         "HTTP/1.1 200 OK\nContent-Length: 4\r\n\r\nfour",
+        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nfour",
+        "HTTP/1.1 200 OK\r\nContent-Length: 4,\r\n\r\nfour",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n4\r\nfour\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nfour",
         "HTTP/1.1 200 OK\r\nX\0: a\r\nContent-Length: 4\r\n\r\nfour",
@@ -206,7 +208,8 @@ fn doubtful_responses_are_502() {
     }
 }
 
-/// A switch is for those who have asked for one in a request that can be upgraded: not with a body, not in HTTP/1.0,
+/// A switch is for those who have asked for one in a request that can be upgraded: a WebSocket not with a body, nothing
+/// in HTTP/1.0,
 /// not to another HTTP.
 #[test]
 fn only_plain_requests_are_switched() {

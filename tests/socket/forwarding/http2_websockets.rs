@@ -327,3 +327,25 @@ fn an_abort_is_told() {
     assert_eq!((proxy.record("/abort").status(), proxy.record("/abort").cause()), (200, "response_cut"));
     assert_eq!(proxy.record("/goodbye").cause(), "");
 }
+
+/// Interim responses without end are no answer, to a handshake either.
+#[test]
+fn interim_responses_without_end_are_given_up() {
+    if lacks("WebSockets of HTTP/2 clients") {
+        return;
+    }
+    let endpoint =
+        Endpoint::scripted(
+            "a",
+            |exchange| {
+                while exchange.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n") {}
+            },
+        );
+    let proxy = Proxy::to([&endpoint]).listener("h2c: true").with("retry: off").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        let opened = tokio::time::timeout(SOON, open(&client, "/ws", Some("websocket"))).await;
+        assert_eq!(opened.expect("an answer in time").status, 502);
+    });
+    assert_eq!(proxy.record("/ws").cause(), "bad_response");
+}

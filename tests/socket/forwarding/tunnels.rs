@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
 
-use crate::harness::{Client, Endpoint, Engine, Exchange, Gate, Proxy, SOON, engine};
+use crate::harness::{Client, Endpoint, Engine, Exchange, Gate, Proxy, SOON, engine, lacks};
 
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: test.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -397,4 +397,104 @@ fn a_426_names_the_protocol() {
     if engine() == Engine::Native {
         assert_eq!(last.header("connection"), Some("close, upgrade"));
     }
+}
+
+/// A route says to which protocols clients may switch; by default to WebSockets alone. A request may have a body first, as
+/// that of `docker exec` has; one that is not passed on goes as if it had not asked.
+#[test]
+fn a_route_says_what_may_be_switched_to() {
+    if lacks("upgrades by a request with a body") {
+        return;
+    }
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.drain_body();
+        match exchange.header("upgrade").map(str::to_owned) {
+            Some(protocol) => {
+                exchange.send(format!(
+                    "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\nhello"
+                ));
+                echo_on(exchange);
+            }
+            None => exchange.answer("plain"),
+        }
+    });
+    let proxy = Proxy::to([&endpoint])
+        .routes(&[
+            "name: docker, match: { paths: [/docker] }, pool: default, upgrades: [tcp, spdy]",
+            "name: any, match: { paths: [/any] }, pool: default, upgrades: any",
+            "name: off, match: { paths: [/off] }, pool: default, upgrades: off",
+            "name: default, pool: default",
+        ])
+        .start();
+    let ask = |path: &str, protocol: &str| {
+        let mut client = proxy.client();
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\nContent-Length: 2\r\n\r\n{{}}"
+        ));
+        client
+    };
+    for (path, protocol, expected) in [
+        ("/docker", "tcp", "tcp"),
+        ("/docker", "SPDY/3.1", "SPDY/3.1"),
+        ("/docker", "x, tcp", "tcp"),
+        ("/any", "x", "x"),
+    ] {
+        let mut client = ask(path, protocol);
+        let head = client.head_only();
+        assert_eq!((head.word(1), head.header("upgrade")), ("101", Some(expected)), "{path} {protocol}");
+        assert_eq!(client.bytes(5), b"hello");
+        client.send("ping");
+        assert_eq!(client.bytes(4), b"ping");
+    }
+    for (path, protocol) in [("/docker", "x"), ("/x", "tcp"), ("/any", "h2c"), ("/off", "x")] {
+        assert_eq!(ask(path, protocol).response().expect(200).text(), "plain", "{path} {protocol}");
+    }
+    let mut client = proxy.client();
+    client.send(UPGRADE.replace("/ws", "/off"));
+    assert_eq!(client.response().expect(200).text(), "plain");
+}
+
+/// A switch is an answer only if it is to what was asked for, and a WebSocket only with the proof of its key.
+#[test]
+fn a_switch_to_something_else_is_502() {
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        let fields = match exchange.target() {
+            "/none" => "",
+            "/other" => "Upgrade: other\r\n",
+            "/both" => "Upgrade: websocket, other\r\n",
+            "/unproven" => "Upgrade: websocket\r\n",
+            _ => "Upgrade: websocket\r\nSec-WebSocket-Accept: x\r\n",
+        };
+        exchange.send(format!("HTTP/1.1 101 S\r\nConnection: Upgrade\r\n{fields}\r\nhello"));
+        exchange.close();
+    });
+    let proxy = Proxy::to([&endpoint]).with("retry: off").start();
+    for path in ["/none", "/other", "/both", "/unproven", "/wrong"] {
+        let mut client = proxy.client();
+        client.send(UPGRADE.replace("/ws", path));
+        client.response().expect(502);
+        assert_eq!(proxy.record(path).cause(), "bad_response", "{path}");
+    }
+}
+
+/// A request that is not complete yet cannot be answered by a switch (RFC 9110, section 7.8): the rest of its body would be
+/// taken for the other protocol.
+#[test]
+fn a_switch_before_the_whole_request_is_502() {
+    if lacks("upgrades by a request with a body") {
+        return;
+    }
+    let endpoint = Endpoint::scripted("a", |exchange| {
+        exchange.send("HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n");
+        exchange.hang();
+    });
+    let proxy = Proxy::to([&endpoint])
+        .with("retry: off")
+        .routes(&["name: default, pool: default, upgrades: tcp"])
+        .start();
+    let mut client = proxy.client();
+    client.send(
+        "POST /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 9\r\n\r\nhalf",
+    );
+    client.response().expect(502);
 }

@@ -89,7 +89,8 @@ fn a_successor_that_fails_leaves_what_is_kept() {
     let kept = || state(&proxy).into_iter().map(|file| fs::read_to_string(file).unwrap()).collect::<Vec<_>>();
     eventually("what is kept", || (kept() == [first]).then_some(()));
     // Bound once all else is known to be well.
-    proxy.write_config(&first.replace("127.0.0.1:0", endpoint.address()));
+    let taken = Endpoint::named("taken");
+    proxy.write_config(&first.replace("127.0.0.1:0", taken.address()));
     let refused = proxy.command(&["upgrade"]);
     assert!(refused.stderr.contains("cannot listen on"), "{}", refused.stderr);
     assert_eq!(kept(), [first]);

@@ -27,7 +27,8 @@ fn a_client_that_reads_late_gets_the_last_records() {
         return;
     }
     let (authority, endpoint) = (Authority::new(), Endpoint::scripted("a", send_many));
-    let proxy = with_tls(&endpoint, &authority, "").start();
+    let proxy =
+        with_tls(&endpoint, &authority, "").routes(&["name: default, pool: default, upgrades: any"]).start();
     let kinds = [
         "GET /SIZE HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
         "POST /SIZE HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100000\r\n\r\nthe first bytes",

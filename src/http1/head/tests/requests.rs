@@ -382,12 +382,7 @@ fn what_is_an_upgrade() {
         ("GET / HTTP/1.1\r\nUpgrade: websocket\r\n", false),
         ("GET / HTTP/1.1\r\nConnection: upgrade\r\n", false),
         ("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", false),
-        ("POST / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", false),
-        ("GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n", false),
-        (
-            "GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n",
-            false,
-        ),
+        ("POST / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: tcp\r\nContent-Length: 1\r\n", true),
         ("GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n", false),
         ("GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket, H2C\r\n", false),
         ("GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\nUpgrade: HTTP/2.0\r\n", false),
