@@ -147,7 +147,7 @@ impl Kind {
             // A debug build asks whether what it closes is open, and whether what it registers would block.
             "fcntl" if arguments.contains("F_GETF") => return None,
             _ if on_socket && DATA.contains(&name) => Self::Data,
-            "poll" | "accept4" | "epoll_ctl" => Self::Connection,
+            "poll" | "ppoll" | "accept4" | "epoll_ctl" => Self::Connection,
             "close" | "shutdown" if on_socket => Self::Connection,
             "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => Self::Wait,
             "write" | "writev" | "futex" | "clock_nanosleep" => Self::Log,

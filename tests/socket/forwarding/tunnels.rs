@@ -392,7 +392,10 @@ fn a_426_names_the_protocol() {
         assert_eq!(required.header("connection"), Some("upgrade"));
     }
     let offered = client.get("/200").expect(200);
-    assert_eq!((offered.header("upgrade"), offered.header("connection")), (None, None));
+    assert_eq!(offered.header("upgrade"), None);
+    if engine() == Engine::Native {
+        assert_eq!(offered.header("connection"), None);
+    }
     let last = proxy.client().request("GET", "/426", "Connection: close\r\n");
     if engine() == Engine::Native {
         assert_eq!(last.header("connection"), Some("close, upgrade"));
