@@ -6,7 +6,7 @@ use crate::server::fd_passing::{pair, receive, send};
 
 fn listener(name: &str, address: &str) -> Listener {
     let text = format!(
-        "listeners: [{{ name: {name}, address: \"{address}\" }}]\nroutes: [{{ pool: p }}]\npools: {{ p: [127.0.0.1:1] }}"
+        "listeners: [{{ name: {name}, address: \"{address}\" }}]\nroutes: [{{ pool: p }}]\npools: {{ p: [127.0.0.1:2] }}"
     );
     let config = crate::config::parse(&text, "a file").expect("a valid config");
     config.listeners.into_iter().next().expect("a listener")
