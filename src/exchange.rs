@@ -159,13 +159,13 @@ impl Exchange {
             RequestSender::new(arrival.identity, arrival.tls_info.is_some(), &listener.trusted_proxies, head);
         let request_id = RequestId::of(head);
         let text = TextParts {
-            method: head.method(),
+            method: head.method().as_bytes(),
             host: host_to_log(head),
             target: arrival.target,
-            request_id: request_id.as_str(),
+            request_id: request_id.as_bytes(),
             user_agent: head.header(&header::USER_AGENT).unwrap_or_default(),
             referer: head.header(&header::REFERER).unwrap_or_default(),
-            accept: head.header_text(&header::ACCEPT).unwrap_or_default(),
+            accept: head.header(&header::ACCEPT).unwrap_or_default(),
         };
         let record = Record {
             time: arrival.time,

@@ -17,30 +17,30 @@ const LENGTH_MAX: usize = 128;
 
 /// The id of one request.
 pub enum RequestId<'a> {
-    Sent(&'a str),
+    Sent(&'a [u8]),
     New([u8; 32]),
 }
 
 impl<'a> RequestId<'a> {
     pub fn of(head: &'a impl RequestHead) -> Self {
-        match head.header_text(&NAME) {
+        match head.header(&NAME) {
             Some(id) if is_well_formed(id) => Self::Sent(id),
             _ => Self::New(new()),
         }
     }
 
-    pub fn as_str(&self) -> &str {
+    pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Sent(id) => id,
-            Self::New(digits) => str::from_utf8(digits).unwrap_or_default(),
+            Self::New(digits) => digits,
         }
     }
 }
 
 /// Whether the id needs no escaping in a log line, JSON or HTML.
-fn is_well_formed(id: &str) -> bool {
+fn is_well_formed(id: &[u8]) -> bool {
     (1..=LENGTH_MAX).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:=+/@".contains(&byte))
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:=+/@".contains(byte))
 }
 
 /// Unique in this process by its counter, and among processes by a random number.
@@ -78,9 +78,9 @@ mod tests {
     #[test]
     fn ids_that_could_break_a_log_line_or_a_page_are_replaced() {
         for bad in ["", "a b", "a\"b", "<b>", "a\\", &"x".repeat(129)] {
-            assert!(!is_well_formed(bad), "{bad}");
+            assert!(!is_well_formed(bad.as_bytes()), "{bad}");
         }
-        assert!(is_well_formed("4bf92f35-77b3_4da6.a3:ce=+/@"));
+        assert!(is_well_formed(b"4bf92f35-77b3_4da6.a3:ce=+/@"));
     }
 
     #[test]
@@ -97,6 +97,6 @@ mod tests {
     #[test]
     fn new_ids_differ() {
         assert_ne!(new(), new());
-        assert!(is_well_formed(RequestId::New(new()).as_str()));
+        assert!(is_well_formed(RequestId::New(new()).as_bytes()));
     }
 }

@@ -260,7 +260,9 @@ impl HeadFilter {
         self.newest = self.newest.max(stream);
         let mut judge = HeadJudge::new(self.limits, is_trailers);
         let mut fields = Fields::within(std::mem::take(memory));
-        let decoded = self.decoder.decode(block, &mut fields, |name, value| judge.field(name, value));
+        let decoded = self
+            .decoder
+            .decode(block, &mut fields, |name, value, is_valid| judge.field(name, value, is_valid));
         let fault = judge.fault();
         self.is_verbatim &= fault.is_none() && decoded.is_ok();
         if !self.is_verbatim {

@@ -3,6 +3,7 @@
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 
+use super::hpack::Judged;
 use crate::exchange::Failure;
 use crate::header_field::is_valid_value;
 use crate::http1::head::is_token;
@@ -62,18 +63,19 @@ impl HeadJudge {
         }
     }
 
-    /// Judges the next field; `false`: it has no room, and is not kept.
-    pub fn field(&mut self, name: &[u8], value: &[u8]) -> bool {
+    /// Judges the next field; `is_valid`: that was found out before. One that has no room is not kept.
+    pub fn field(&mut self, name: &[u8], value: &[u8], is_valid: bool) -> Judged {
         self.bytes = self.bytes.saturating_add(list_size(name, value));
         self.fields += usize::from(!name.starts_with(b":"));
         if self.bytes >= self.limits.bytes || self.fields > self.limits.fields {
             self.refuse(Failure::HeadersTooLarge, "its fields are too many or too large");
-            return false;
+            return Judged { is_kept: false, is_valid };
         }
-        if let Err(reason) = self.judge(name, value) {
+        let validity = if is_valid { Ok(()) } else { check(name, value) };
+        if let Err(reason) = self.place(name, value).and(validity) {
             self.refuse(Failure::BadRequest, reason);
         }
-        true
+        Judged { is_kept: true, is_valid: validity.is_ok() }
     }
 
     /// The first fault of the whole list.
@@ -88,22 +90,15 @@ impl HeadJudge {
         self.fault.get_or_insert(Fault { failure, reason });
     }
 
-    fn judge(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
-        match name {
-            [b':', ..] if self.is_trailers => Err("a pseudo-header among trailers"),
-            [b':', ..] if self.fields > 0 => Err("a pseudo-header behind a field"),
-            [b':', name @ ..] => self.pseudo(name, value),
-            [] => Err("a field without a name"),
-            _ if !is_name(name) => Err("a field's name is no token in lower case"),
-            _ if !is_valid_value(value) => Err("a control character in a field's value"),
-            b"te" if value != b"trailers" => Err("TE is not `trailers`"),
-            name if is_of_connection(name) => Err("a field of the connection, which HTTP/2 has not"),
-            b"content-length" if !is_length(value) => Err("Content-Length is no number"),
-            _ => Ok(()),
+    /// Notes a pseudo-header, which may stand once, and before all fields.
+    fn place(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
+        let [b':', name @ ..] = name else { return Ok(()) };
+        if self.is_trailers {
+            return Err("a pseudo-header among trailers");
         }
-    }
-
-    fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
+        if self.fields > 0 {
+            return Err("a pseudo-header behind a field");
+        }
         let is_again = match name {
             b"method" => {
                 let method = if value == b"CONNECT" { Method::Connect } else { Method::Other };
@@ -115,22 +110,7 @@ impl HeadJudge {
             b"protocol" => std::mem::replace(&mut self.has_protocol, true),
             _ => return Err("an unknown pseudo-header"),
         };
-        let is_valid = match name {
-            _ if is_again => return Err("a pseudo-header twice"),
-            b"method" => is_method(value),
-            b"scheme" => Scheme::try_from(value).is_ok(),
-            b"authority" => is_authority(value),
-            b"path" => is_path(value),
-            _ => str::from_utf8(value).is_ok(),
-        };
-        match (is_valid, name) {
-            (true, _) => Ok(()),
-            (false, b"method") => Err("the method is no token"),
-            (false, b"scheme") => Err("the scheme is none"),
-            (false, b"authority") => Err("the authority is none"),
-            (false, b"path") => Err("a character that a path must not contain"),
-            (false, _) => Err("the protocol is none"),
-        }
+        if is_again { Err("a pseudo-header twice") } else { Ok(()) }
     }
 
     fn judge_whole(&self) -> Result<(), &'static str> {
@@ -148,6 +128,25 @@ impl HeadJudge {
             _ if !self.has_path => Err("no path"),
             _ => Ok(()),
         }
+    }
+}
+
+/// Whether a field is valid by itself, whatever its place.
+fn check(name: &[u8], value: &[u8]) -> Result<(), &'static str> {
+    let valid = |is_valid: bool, otherwise| if is_valid { Ok(()) } else { Err(otherwise) };
+    match name {
+        b":method" => valid(is_method(value), "the method is no token"),
+        b":scheme" => valid(Scheme::try_from(value).is_ok(), "the scheme is none"),
+        b":authority" => valid(is_authority(value), "the authority is none"),
+        b":path" => valid(is_path(value), "a character that a path must not contain"),
+        b":protocol" => valid(str::from_utf8(value).is_ok(), "the protocol is none"),
+        [] => Err("a field without a name"),
+        _ if !is_name(name) => Err("a field's name is no token in lower case"),
+        _ if !is_valid_value(value) => Err("a control character in a field's value"),
+        b"te" => valid(value == b"trailers", "TE is not `trailers`"),
+        name if is_of_connection(name) => Err("a field of the connection, which HTTP/2 has not"),
+        b"content-length" => valid(is_length(value), "Content-Length is no number"),
+        _ => Ok(()),
     }
 }
 

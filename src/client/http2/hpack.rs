@@ -7,7 +7,7 @@ mod huffman;
 mod table;
 
 use crate::part::Part;
-use table::Table;
+use table::{Table, TableField};
 
 /// The most bytes of an integer.
 const INTEGER_MAX: usize = 5;
@@ -22,18 +22,28 @@ pub struct Fields {
     bytes: Vec<u8>,
 }
 
+/// The verdict on a field.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged {
+    /// It belongs to the list.
+    pub is_kept: bool,
+    /// It is valid, whatever its place: it is not looked at again where the table has it.
+    pub is_valid: bool,
+}
+
 #[derive(Debug, Default)]
 pub struct Decoder {
     table: Table,
 }
 
 impl Decoder {
-    /// Appends the fields of a whole block to `fields`, but for those for which `keep(name, value)` is false.
+    /// Appends the fields of a whole block to `fields`, as `judge(name, value, is_valid)` says; `is_valid`: that was its
+    /// verdict before.
     pub fn decode(
         &mut self,
         mut block: &[u8],
         fields: &mut Fields,
-        mut keep: impl FnMut(&[u8], &[u8]) -> bool,
+        mut judge: impl FnMut(&[u8], &[u8], bool) -> Judged,
     ) -> Result<(), CompressionError> {
         let mut may_resize = true;
         while let Some(first) = block.first().copied() {
@@ -46,30 +56,32 @@ impl Decoder {
             }
             may_resize = false;
             let field = fields.begin();
-            if first & 0x80 != 0 {
+            let is_kept = if first & 0x80 != 0 {
                 let index = integer(&mut block, 7)?;
-                let (name, value) = self.table.get(index).ok_or(CompressionError)?;
+                let TableField { name, value, is_valid } = self.table.get(index).ok_or(CompressionError)?;
                 fields.bytes.extend_from_slice(name);
                 fields.end_name(field);
                 fields.bytes.extend_from_slice(value);
+                judge(name, value, is_valid).is_kept
             } else {
                 let indexed = first & 0x40 != 0;
                 match integer(&mut block, if indexed { 6 } else { 4 })? {
                     0 => string(&mut block, &mut fields.bytes)?,
                     index => {
-                        let (name, _) = self.table.get(index).ok_or(CompressionError)?;
-                        fields.bytes.extend_from_slice(name);
+                        let named = self.table.get(index).ok_or(CompressionError)?;
+                        fields.bytes.extend_from_slice(named.name);
                     }
                 }
                 fields.end_name(field);
                 string(&mut block, &mut fields.bytes)?;
+                let (name, value) = fields.at(field);
+                let Judged { is_kept, is_valid } = judge(name, value, false);
                 if indexed {
-                    let (name, value) = fields.at(field);
-                    self.table.insert(name, value);
+                    self.table.insert(TableField { name, value, is_valid });
                 }
-            }
-            let (name, value) = fields.at(field);
-            match keep(name, value) {
+                is_kept
+            };
+            match is_kept {
                 true => fields.end(field),
                 false => fields.bytes.truncate(field),
             }
@@ -206,9 +218,11 @@ fn put_string(out: &mut Vec<u8>, string: &[u8]) {
 mod tests {
     use super::*;
 
+    const KEPT: Judged = Judged { is_kept: true, is_valid: true };
+
     fn decoded(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<String>, CompressionError> {
         let mut fields = Fields::default();
-        decoder.decode(block, &mut fields, |_, _| true)?;
+        decoder.decode(block, &mut fields, |_, _, _| KEPT)?;
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Ok(fields.iter().map(|(name, value)| format!("{}: {}", text(name), text(value))).collect())
     }
@@ -308,7 +322,7 @@ mod tests {
             let (mut block, value) = (Vec::new(), vec![b'v'; length]);
             put_literal(&mut block, b"name", &value);
             let mut fields = Fields::default();
-            Decoder::default().decode(&block, &mut fields, |_, _| true).unwrap();
+            Decoder::default().decode(&block, &mut fields, |_, _, _| KEPT).unwrap();
             assert_eq!(fields.iter().collect::<Vec<_>>(), [(&b"name"[..], &value[..])]);
         }
     }

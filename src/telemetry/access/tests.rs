@@ -18,13 +18,13 @@ const SOON: Duration = Duration::from_secs(10);
 const TEXT: Format = Format::Text(Painter { colours: false });
 
 const PARTS: TextParts<'_> = TextParts {
-    method: "GET",
+    method: b"GET",
     host: b"example.com",
     target: b"/%761/./x?a=b",
-    request_id: "0123456789abcdef",
+    request_id: b"0123456789abcdef",
     user_agent: b"curl/8.5",
     referer: b"https://example.com/",
-    accept: "",
+    accept: b"",
 };
 
 /// Everything happened.
@@ -302,13 +302,13 @@ fn hostile(text: &str) -> Record {
     record.attempts[0].endpoint = Endpoint::named(text);
     Record {
         text: RequestText::new(TextParts {
-            method: text,
+            method: text.as_bytes(),
             host: text.as_bytes(),
             target: text.as_bytes(),
-            request_id: text,
+            request_id: text.as_bytes(),
             user_agent: text.as_bytes(),
             referer: text.as_bytes(),
-            accept: text,
+            accept: text.as_bytes(),
         }),
         detail: Some(text.into()),
         ..record

@@ -18,7 +18,7 @@ pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>, painter: Painter
     // Writing to a `Vec` cannot fail.
     let _ = write!(out, " {} ", painter.paint(style_of(record.status), record.status));
     let text = record.text.parts();
-    let method = if text.method.is_empty() { "-" } else { text.method };
+    let method = if text.method.is_empty() { b"-" } else { text.method };
     padded(out, 8, |out| escape::text(out, method));
     padded(out, URL_COLUMNS, |out| {
         escape::text(out, text.host);

@@ -15,7 +15,12 @@ fn attempt(connect: Option<u64>, result: AttemptResult) -> AttemptRecord {
 }
 
 fn asking_with(method: &str) -> RequestText {
-    RequestText::new(TextParts { method, host: b"example.com", target: b"/", ..TextParts::default() })
+    RequestText::new(TextParts {
+        method: method.as_bytes(),
+        host: b"example.com",
+        target: b"/",
+        ..TextParts::default()
+    })
 }
 
 fn record() -> Record {

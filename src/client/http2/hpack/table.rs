@@ -1,6 +1,7 @@
 //! The tables of HPACK (RFC 7541, section 2.3): one that never changes, and one that each connection fills.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 use crate::part::Part;
 
@@ -92,7 +93,19 @@ pub struct Table {
 struct Entry {
     name: usize,
     value: usize,
+    is_valid: bool,
 }
+
+/// What an entry holds.
+pub struct TableField<'a> {
+    pub name: &'a [u8],
+    pub value: &'a [u8],
+    /// It is known to be valid, whatever its place.
+    pub is_valid: bool,
+}
+
+/// The indexes of static entries that are valid as they are, among those that are whole fields of requests.
+const VALID: RangeInclusive<usize> = 2..=16;
 
 impl Default for Table {
     fn default() -> Self {
@@ -101,22 +114,24 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Name and value of an entry; static ones come first.
-    pub fn get(&self, index: usize) -> Option<(&[u8], &[u8])> {
-        let index = index.checked_sub(1)?;
-        if let Some((name, value)) = STATIC.get(index) {
-            return Some((name.as_bytes(), value.as_bytes()));
+    /// An entry; static ones come first.
+    pub fn get(&self, index: usize) -> Option<TableField<'_>> {
+        let at = index.checked_sub(1)?;
+        if let Some((name, value)) = STATIC.get(at) {
+            let is_valid = VALID.contains(&index);
+            return Some(TableField { name: name.as_bytes(), value: value.as_bytes(), is_valid });
         }
-        let newer = index - STATIC.len();
+        let newer = at - STATIC.len();
         let place = self.entries.len().checked_sub(newer + 1)?;
         let after: usize = self.entries.range(place + 1..).map(|entry| entry.name + entry.value).sum();
-        let Entry { name, value } = *self.entries.get(place)?;
+        let Entry { name, value, is_valid } = *self.entries.get(place)?;
         let end = self.bytes.len().checked_sub(after)?;
         let begin = end.checked_sub(name + value)?;
-        Some(self.bytes.part(begin..end).split_at(name))
+        let (name, value) = self.bytes.part(begin..end).split_at_checked(name)?;
+        Some(TableField { name, value, is_valid })
     }
 
-    pub fn insert(&mut self, name: &[u8], value: &[u8]) {
+    pub fn insert(&mut self, TableField { name, value, is_valid }: TableField<'_>) {
         let size = name.len() + value.len() + OVERHEAD;
         self.evict(size);
         if size > self.size_max {
@@ -128,7 +143,7 @@ impl Table {
         }
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(value);
-        self.entries.push_back(Entry { name: name.len(), value: value.len() });
+        self.entries.push_back(Entry { name: name.len(), value: value.len(), is_valid });
         self.size += size;
     }
 
@@ -142,7 +157,7 @@ impl Table {
     /// Drops the oldest entries until there is room for so many bytes.
     fn evict(&mut self, room: usize) {
         while self.size + room > self.size_max
-            && let Some(Entry { name, value }) = self.entries.pop_front()
+            && let Some(Entry { name, value, .. }) = self.entries.pop_front()
         {
             self.gone += name + value;
             self.size -= name + value + OVERHEAD;
