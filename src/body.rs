@@ -25,8 +25,19 @@ pub use http1_writer::Http1Writer;
 pub use http2::{Http2Reader, Http2Writer};
 pub use transfer::{Transfer, TransferError, WaitsFor};
 
+/// Where bytes are that have arrived, and have not been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    InKernel,
+    /// In this process, up to a window for each stream.
+    InMemory,
+}
+
 /// Where a body comes from.
 pub trait BodySource {
+    /// Where bytes are that have not been read.
+    const UNREAD: Unread = Unread::InKernel;
+
     /// The bytes to send next, without their framing; those of [`put_before`](Self::put_before) come first.
     fn data(&self) -> &[u8];
 
@@ -43,6 +54,9 @@ pub trait BodySource {
 
     /// `data` is the rest of the body; trailers may follow it.
     fn is_last(&self) -> bool;
+
+    /// Nothing may come for a while: gives back memory that holds nothing.
+    fn release(&mut self) {}
 
     /// Reads up to `room` bytes; ready when there is `data`, or the body has ended. Must not be called while there is
     /// `data`.
@@ -61,6 +75,17 @@ pub trait BodySource {
 pub trait BodySink {
     /// Bytes of its own, a head or framing, wait to be sent.
     fn has_pending(&self) -> bool;
+
+    /// Ready when more may be read from the source. Has to be asked before each read.
+    fn poll_wants(&mut self, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    /// The source has nothing more for now, and the sink all that was read; `unread`: where that is which comes next.
+    /// `true`: the source should hold no memory meanwhile.
+    fn rest(&mut self, _unread: Unread) -> bool {
+        false
+    }
 
     /// Sends its own bytes and the data of `source`; ready with how many of the body's bytes it has taken. Ends the
     /// message where the source has ended. Must not be called once it `is_done`.

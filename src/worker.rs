@@ -25,7 +25,7 @@ use crate::listener_state::ListenerState;
 use crate::worker::deadline::Clock;
 use crate::worker::drain::Drain;
 use crate::worker::handover::OtherEngine;
-use crate::worker::http2_permits::RequestPermits;
+use crate::worker::http2_permits::WorkerPermits;
 use crate::worker::request_scopes::RequestScopes;
 use crate::worker::spare_memory::SpareMemory;
 
@@ -42,7 +42,7 @@ pub struct Worker {
     pub idle_pool: Arc<IdlePool>,
     pub http2_connections: Arc<Connections>,
     /// The permits for requests of HTTP/2 clients.
-    pub http2_permits: RequestPermits,
+    pub http2_permits: Arc<WorkerPermits>,
     pub clock: Rc<Clock>,
     /// For listeners with `engine: pingora`.
     pub other_engine: Rc<dyn OtherEngine>,
@@ -63,7 +63,7 @@ impl Worker {
         let (http2_permits, drain) = {
             let snapshot = scopes.snapshot();
             let server = &snapshot.config().server;
-            let permits = RequestPermits::new(server, idle_pool.descriptors.for_http2());
+            let permits = WorkerPermits::new(server, idle_pool.descriptors.for_http2());
             (permits, Drain::new(clock.clone(), server.drain_idle))
         };
         Rc::new(Self {

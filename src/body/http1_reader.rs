@@ -138,6 +138,13 @@ impl Http1Reader {
         self.is_last(buffer) && self.data(buffer).is_empty()
     }
 
+    /// Gives back memory of its own that holds nothing.
+    pub fn release(&mut self) {
+        if self.gathered.is_empty() {
+            self.gathered = Vec::new();
+        }
+    }
+
     pub fn poll_fill(
         &mut self,
         context: &mut Context<'_>,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -134,15 +134,15 @@ impl Http2Reader {
     }
 }
 
-/// Writes a body.
-pub struct Http2Writer {
-    stream: SendStream<Bytes>,
+/// Writes a body, in pieces of type `B`.
+pub struct Http2Writer<B: Buf = Bytes> {
+    stream: SendStream<B>,
     ended: bool,
 }
 
-impl Http2Writer {
+impl<B: Buf + From<Bytes>> Http2Writer<B> {
     /// `ended`: the stream has ended with its head.
-    pub fn new(stream: SendStream<Bytes>, ended: bool) -> Self {
+    pub fn new(stream: SendStream<B>, ended: bool) -> Self {
         Self { stream, ended }
     }
 
@@ -150,7 +150,7 @@ impl Http2Writer {
         self.ended
     }
 
-    pub fn stream(&mut self) -> &mut SendStream<Bytes> {
+    pub fn stream(&mut self) -> &mut SendStream<B> {
         &mut self.stream
     }
 
@@ -159,22 +159,24 @@ impl Http2Writer {
         if !self.ended {
             self.ended = true;
             // An error means that the stream is over.
-            let _ = self.stream.send_data(Bytes::new(), true);
+            let _ = self.stream.send_data(Bytes::new().into(), true);
         }
     }
 
-    /// Sends what the peer's window has room for; see [`BodySink::poll_send`](super::BodySink::poll_send).
+    /// Sends what the peer's window has room for; see [`BodySink::poll_send`](super::BodySink::poll_send). `piece` makes
+    /// a piece of the bytes.
     pub fn poll_send(
         &mut self,
         context: &mut Context<'_>,
         source: &mut impl BodySource,
+        piece: impl FnOnce(Bytes) -> B,
     ) -> Poll<io::Result<usize>> {
         if source.data().is_empty() {
             self.end(source)?;
             return Poll::Ready(Ok(0));
         }
         let count = ready!(self.poll_room(context, source.data().len()))?;
-        let piece = source.take(count);
+        let piece = piece(source.take(count));
         let last = source.has_ended() && source.trailers().next().is_none();
         self.stream.send_data(piece, last).map_err(broken)?;
         self.ended = last;
@@ -204,7 +206,7 @@ impl Http2Writer {
         });
         let trailers: HeaderMap = trailers.collect();
         match trailers.is_empty() {
-            true => self.stream.send_data(Bytes::new(), true),
+            true => self.stream.send_data(Bytes::new().into(), true),
             false => self.stream.send_trailers(trailers),
         }
         .map_err(broken)

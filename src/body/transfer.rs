@@ -44,10 +44,10 @@ impl Transfer {
     /// been sent.
     ///
     /// `count` is called with the size of each piece of the body that the sink has taken.
-    pub fn poll(
+    pub fn poll<S: BodySource>(
         &mut self,
         context: &mut Context<'_>,
-        source: &mut impl BodySource,
+        source: &mut S,
         sink: &mut impl BodySink,
         count: &mut impl FnMut(usize) -> Result<(), Failure>,
     ) -> Poll<Result<(), TransferError>> {
@@ -70,9 +70,16 @@ impl Transfer {
                 }
                 continue;
             }
+            ready!(sink.poll_wants(context));
             self.waits_for = WaitsFor::Source;
             let room = if self.delivered < BODY_BEGINNING { BODY_FIRST } else { BODY };
-            ready!(source.poll_fill(context, room)).map_err(TransferError::Source)?;
+            let Poll::Ready(filled) = source.poll_fill(context, room) else {
+                if sink.rest(S::UNREAD) {
+                    source.release();
+                }
+                return Poll::Pending;
+            };
+            filled.map_err(TransferError::Source)?;
             self.moved = true;
         }
     }

@@ -6,6 +6,7 @@ mod head_filter;
 mod head_judge;
 mod hpack;
 mod io;
+mod piece;
 mod refused;
 mod request;
 mod sent_frames;
@@ -20,7 +21,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
@@ -30,6 +30,7 @@ use tokio::time::{sleep, timeout};
 
 use self::head_judge::{Fault, Limits};
 use self::io::Io;
+use self::piece::Piece;
 use super::linger::close_tls;
 use crate::config::Listener;
 use crate::exchange::{Failed, Failure};
@@ -59,8 +60,8 @@ const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 /// Settings and limits of a listener's HTTP/2 connections.
 struct ConnectionConfig {
     builder: Builder,
-    /// For the preface and the client's first SETTINGS.
-    preface: Duration,
+    /// For the preface and the client's first SETTINGS, and for each request to begin.
+    header: Duration,
     /// How long the connection may have no request.
     idle: Duration,
     /// The same, after GOAWAY.
@@ -72,12 +73,14 @@ struct ConnectionConfig {
 
 impl ConnectionConfig {
     /// `None`: the listener speaks no HTTP/2.
-    fn of(listener: &Listener, drain_idle: Duration) -> Option<Self> {
+    /// More than `most_requests` of one connection are not served at a time, so more are not advertised.
+    fn of(listener: &Listener, drain_idle: Duration, most_requests: usize) -> Option<Self> {
         let http2 = listener.http2?;
+        let max_streams = u32::try_from(most_requests).unwrap_or(u32::MAX).min(http2.max_streams);
         let mut builder = Builder::new();
         builder
             .enable_connect_protocol()
-            .max_concurrent_streams(http2.max_streams)
+            .max_concurrent_streams(max_streams)
             .initial_window_size(http2.stream_window)
             .initial_connection_window_size(http2.connection_window)
             .max_send_buffer_size(SEND_BUFFER)
@@ -87,7 +90,7 @@ impl ConnectionConfig {
         let idle_after_goaway = idle.min(drain_idle.max(GOAWAY_GRACE));
         Some(Self {
             builder,
-            preface: listener.timeouts.header,
+            header: listener.timeouts.header,
             idle,
             idle_after_goaway,
             age: listener.timeouts.age,
@@ -139,7 +142,7 @@ pub async fn serve(shared: Rc<Shared>, stream: Stream, ahead: Vec<u8>) {
 
 async fn serve_over(shared: &Rc<Shared>, io: Io, config: ConnectionConfig) {
     shared.set_idle_limit(config.idle);
-    let handshake = shared.timer.within(config.preface, config.builder.handshake(io));
+    let handshake = shared.timer.within(config.header, config.builder.handshake(io));
     match handshake.await {
         Ok(Ok(connection)) => Serving::new(shared.clone(), connection, config).run().await,
         Ok(Err(error)) => unserved::connection(shared, &error),
@@ -149,13 +152,18 @@ async fn serve_over(shared: &Rc<Shared>, io: Io, config: ConnectionConfig) {
 
 fn config(shared: &Shared) -> Option<ConnectionConfig> {
     let scope = shared.scope_in_force()?;
-    ConnectionConfig::of(scope.listener(), shared.worker.drain.idle_limit())
+    let worker = &shared.worker;
+    ConnectionConfig::of(
+        scope.listener(),
+        worker.drain.idle_limit(),
+        worker.http2_permits.most_of_connection(),
+    )
 }
 
 /// A connection that is served.
 struct Serving {
     shared: Rc<Shared>,
-    connection: Connection<Io, Bytes>,
+    connection: Connection<Io, Piece>,
     config: ConnectionConfig,
     permits: Rc<ConnectionPermits>,
     abuse_budget: AbuseBudget,
@@ -164,8 +172,9 @@ struct Serving {
 }
 
 impl Serving {
-    fn new(shared: Rc<Shared>, connection: Connection<Io, Bytes>, config: ConnectionConfig) -> Self {
-        let permits = Rc::new(ConnectionPermits::new(&shared.worker.http2_permits));
+    fn new(shared: Rc<Shared>, connection: Connection<Io, Piece>, config: ConnectionConfig) -> Self {
+        let counters = shared.listener_state.counters.clone();
+        let permits = ConnectionPermits::new(&shared.worker.http2_permits, counters);
         let abuse_budget = AbuseBudget { malformed: MALFORMED, refused: REFUSED };
         Self { shared, connection, config, permits, abuse_budget, goaway_sent: false }
     }
@@ -235,7 +244,7 @@ impl Serving {
     }
 
     /// Starts or refuses a request; an error if the client has sent too many bad ones.
-    fn take(&mut self, request: Request<RecvStream>, response: SendResponse<Bytes>) -> Result<(), Abuse> {
+    fn take(&mut self, request: Request<RecvStream>, response: SendResponse<Piece>) -> Result<(), Abuse> {
         let stream = response.stream_id().as_u32();
         self.shared.received.borrow_mut().accepted(stream);
         let client = Http2Client::new(&self.shared, request, response);
@@ -259,16 +268,9 @@ impl Serving {
 
     /// Answers a request that is refused.
     fn refuse(&self, client: Http2Client, failed: Failed) {
-        let Some(scope) = self.shared.scope_in_force() else { return };
-        // Nobody waits here for a client that takes nothing.
-        let mut client = match is_small_window(self.shared.window()) {
-            true => client.with_status_only(),
-            false => client,
-        };
         let active = self.shared.activate();
         spawn_local(async move {
-            let ending = forward::refuse(&mut client, scope, failed).await;
-            client.finish(ending).await;
+            answer_refused(client, failed).await;
             drop(active);
         });
     }
@@ -278,10 +280,11 @@ impl Serving {
         let active = self.shared.activate();
         let window = self.shared.window();
         if let Some(permit) = self.permits.try_acquire(window) {
+            client.begin(permit);
             let served = boxed(|| serve_request(client));
             spawn_local(async move {
                 served.await;
-                drop((active, permit));
+                drop(active);
             });
             return true;
         }
@@ -290,10 +293,10 @@ impl Serving {
             client.refuse_stream();
             return false;
         };
-        let (shared, permits) = (self.shared.clone(), self.permits.clone());
+        let (shared, limit) = (self.shared.clone(), self.config.header);
         spawn_local(async move {
             let permit = tokio::select! {
-                permit = permits.acquire(&waiting) => permit,
+                permit = timeout(limit, waiting.acquire()) => permit,
                 () = client.gone() => {
                     let request = client.request_head();
                     return unserved::gone(&shared, &request, request.target());
@@ -302,11 +305,29 @@ impl Serving {
             drop(waiting);
             client.record_queue_time();
             // Boxed to keep the future of a request that waits small.
-            boxed(|| serve_request(client)).await;
-            drop((active, permit));
+            match permit {
+                Ok(permit) => {
+                    client.begin(permit);
+                    boxed(|| serve_request(client)).await;
+                }
+                Err(_) => boxed(|| answer_refused(client, Failure::TurnExpired.into())).await,
+            }
+            drop(active);
         });
         true
     }
+}
+
+/// Answers a request that is refused.
+async fn answer_refused(client: Http2Client, failed: Failed) {
+    let Some(scope) = client.scope() else { return };
+    // Nobody waits here for a client that takes nothing.
+    let mut client = match is_small_window(client.window()) {
+        true => client.with_status_only(),
+        false => client,
+    };
+    let ending = forward::refuse(&mut client, scope, failed).await;
+    client.finish(ending).await;
 }
 
 /// Boxes a future, which would be moved several times as a task's. It is made where it stays: `Box::pin` would copy all
@@ -327,7 +348,7 @@ fn serve_request(mut client: Http2Client) -> impl Future<Output = ()> {
 }
 
 /// Ends an abusive client's connection, after the responses that are ready have been sent.
-async fn dismiss(mut connection: Connection<Io, Bytes>) {
+async fn dismiss(mut connection: Connection<Io, Piece>) {
     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
     // On an error the client has gone already.
     let _ = timeout(GOAWAY_GRACE, poll_fn(|context| connection.poll_closed(context))).await;

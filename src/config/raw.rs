@@ -76,9 +76,9 @@ section! {
         /// Clients' connections over all listeners; beyond it, idle ones are closed, and new clients wait until others
         /// have gone. `auto`: half of the limit of open files; the other half is for endpoints.
         max_connections: AutoOr<Count<1, 10_000_000>> = "auto";
-        /// Requests over HTTP/2 that are served at a time, beyond six of each connection; further ones wait. `auto`:
-        /// 512 for each thread, and at most an eighth of the limit of open files. Another eighth limits the six of all
-        /// connections together, beyond one of each.
+        /// Requests over HTTP/2 that are open at a time, beyond six of each connection; further ones wait for
+        /// `timeouts.header`, then 503. `auto`: an eighth of the limit of open files. Another eighth limits the six of
+        /// all connections together, beyond one of each.
         max_http2_requests: AutoOr<Count<1, 10_000_000>> = "auto";
         /// Memory that the process may use. When 95 % of it is used, new requests are answered 503 until less than 90 %
         /// is used, half of the connections have gone, or 10 s have passed below 97 %. A size is compared with the
@@ -275,7 +275,8 @@ section! {
 section! {
     /// How long a client may take.
     ClientTimeoutsSection "a listener's `timeouts`" {
-        /// For the whole header of a request, from its first byte; after it, 408.
+        /// For the whole header of a request, from its first byte; after it, 408. A request over HTTP/2 has as long to
+        /// begin, where `max_http2_requests` are open; after it, 503.
         header: NonZeroPeriod = "10s";
         /// For the whole handshake of TLS.
         handshake: NonZeroPeriod = "10s";

@@ -204,7 +204,17 @@ impl BodySource for Http1Endpoint {
         self.reader.is_last(&self.memory.input)
     }
 
+    fn release(&mut self) {
+        self.reader.release();
+        if self.memory.input.is_empty() {
+            self.worker.memory.give_back_buffer(self.memory.input.release());
+        }
+    }
+
     fn poll_fill(&mut self, context: &mut Context<'_>, room: usize) -> Poll<Result<(), ReadError>> {
+        if !self.memory.input.has_memory() {
+            self.memory.input.adopt(self.worker.memory.buffer());
+        }
         self.reader.poll_fill(context, room, &mut self.memory.input, &mut self.connection.stream)
     }
 

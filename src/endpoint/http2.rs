@@ -14,7 +14,7 @@ use h2::client::ResponseFuture;
 use http::response;
 
 use super::{EndpointStream, OutgoingRequest};
-use crate::body::{BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
+use crate::body::{BodySink, BodySource, Http2Reader, Http2Writer, ReadError, Unread};
 use crate::endpoint_connections::http2::StreamPermit;
 use crate::exchange::{Failed, Failure};
 use crate::http1::head::RESPONSE_FIELDS_MAX;
@@ -140,6 +140,8 @@ impl EndpointStream for Http2Endpoint {
 }
 
 impl BodySource for Http2Endpoint {
+    const UNREAD: Unread = Unread::InMemory;
+
     fn data(&self) -> &[u8] {
         self.reader.as_ref().map_or(&[], Http2Reader::data)
     }
@@ -176,7 +178,7 @@ impl BodySink for Http2Endpoint {
         context: &mut Context<'_>,
         source: &mut impl BodySource,
     ) -> Poll<io::Result<usize>> {
-        self.writer.poll_send(context, source)
+        self.writer.poll_send(context, source, std::convert::identity)
     }
 
     fn is_done(&self) -> bool {

@@ -44,6 +44,8 @@ failures! {
     HeadersTooLarge => 431, "headers_too_large", Client;
     TooManyConnections => 503, "too_many_connections", Client;
     MemoryShort => 503, "memory_short", Proxy;
+    /// A request over HTTP/2 that could not begin in time, because too many were open.
+    TurnExpired => 503, "turn_expired", Proxy;
     /// Cut because the process stops.
     Stopped => 503, "stopped", Proxy;
     /// 499 is for the log alone: the client has gone.
@@ -160,6 +162,7 @@ impl Failure {
             Self::NoRoute
                 | Self::Misdirected
                 | Self::NoHealthyEndpoint
+                | Self::TurnExpired
                 | Self::WaitExpired
                 | Self::WaitQueueFull
                 | Self::ConnectFailed

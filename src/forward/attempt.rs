@@ -230,8 +230,12 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Failed>> {
         self.upload.moved = false;
         self.poll_upload(context)?;
-        if let Poll::Ready(response) = self.endpoint.poll_response(context) {
-            return Poll::Ready(response.map(|()| Event::Head));
+        let may_read = self.client.poll_wants(context).is_ready();
+        if may_read {
+            if let Poll::Ready(response) = self.endpoint.poll_response(context) {
+                return Poll::Ready(response.map(|()| Event::Head));
+            }
+            self.client.rest(E::UNREAD);
         }
         if self.upload.delivered > 0 {
             self.expectation.end();
@@ -243,6 +247,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             self.poll_gone(context)?;
         }
         let waits = match self.upload.waits_for {
+            _ if !may_read => Waits::ClientRead,
             _ if self.uploaded => Waits::Response,
             WaitsFor::Source => Waits::RequestBody,
             WaitsFor::Sink => Waits::EndpointWrite,

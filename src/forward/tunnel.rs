@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::ClientStream;
 use super::local_reply::ReplyBody;
 use super::websocket_frames::{Frames, GOING_AWAY, GOING_AWAY_MASKED};
-use crate::body::{BodySink, BodySource, ReadError, Transfer, TransferError};
+use crate::body::{BodySink, BodySource, ReadError, Transfer, TransferError, Unread};
 use crate::endpoint::EndpointStream;
 use crate::part::Part;
 use crate::worker::deadline::Phase;
@@ -160,6 +160,8 @@ impl<S: BodySource> Watched<'_, S> {
 }
 
 impl<S: BodySource> BodySource for Watched<'_, S> {
+    const UNREAD: Unread = S::UNREAD;
+
     fn data(&self) -> &[u8] {
         self.source.data()
     }
@@ -176,6 +178,10 @@ impl<S: BodySource> BodySource for Watched<'_, S> {
 
     fn is_last(&self) -> bool {
         self.source.is_last()
+    }
+
+    fn release(&mut self) {
+        self.source.release();
     }
 
     fn poll_fill(&mut self, context: &mut Context<'_>, room: usize) -> Poll<Result<(), ReadError>> {

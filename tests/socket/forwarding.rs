@@ -10,6 +10,7 @@ mod http2_ends;
 mod http2_floods;
 mod http2_interim;
 mod http2_malformed;
+mod http2_permits;
 mod http2_responses;
 mod http2_times;
 mod http2_uploads;

@@ -50,7 +50,7 @@ impl BodySink for Outgoing {
         context: &mut Context<'_>,
         source: &mut impl BodySource,
     ) -> Poll<io::Result<usize>> {
-        self.0.poll_send(context, source)
+        self.0.poll_send(context, source, std::convert::identity)
     }
 
     fn is_done(&self) -> bool {

@@ -11,9 +11,10 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 
+use super::piece::Piece;
 use super::shared::Shared;
 use super::{drain_body, validate};
-use crate::body::{BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
+use crate::body::{BodySink, BodySource, Http2Reader, Http2Writer, ReadError, Unread};
 use crate::exchange::{ClientIdentity, Edits, Failed, Failure, RequestScope};
 use crate::forward::{ClientStream, Ending, Notice};
 use crate::http1::write;
@@ -21,6 +22,7 @@ use crate::message::{Framing, Http2Request, Onward, RequestFields, ResponseHead,
 use crate::tls::TlsInfo;
 use crate::worker::Worker;
 use crate::worker::deadline::Timer;
+use crate::worker::http2_permits::{RequestPermit, is_small_window};
 
 /// Room for a response's fields: enough for most, and half of what the map would allocate for some more.
 const FIELDS: usize = 12;
@@ -33,9 +35,11 @@ pub struct Http2Client {
     queued: Option<Duration>,
     request: Http2Request,
     reader: Http2Reader,
-    response: SendResponse<Bytes>,
+    response: SendResponse<Piece>,
     /// `None` until the response's head has been sent.
-    writer: Option<Http2Writer>,
+    writer: Option<Http2Writer<Piece>>,
+    /// `None`: it is refused, or has not begun.
+    permit: Option<RequestPermit>,
     /// The response's head could not be sent.
     broken: bool,
     /// The stream has become a tunnel.
@@ -45,7 +49,7 @@ pub struct Http2Client {
 }
 
 impl Http2Client {
-    pub fn new(shared: &Rc<Shared>, request: Request<RecvStream>, response: SendResponse<Bytes>) -> Self {
+    pub fn new(shared: &Rc<Shared>, request: Request<RecvStream>, response: SendResponse<Piece>) -> Self {
         let (parts, body) = request.into_parts();
         Self {
             shared: shared.clone(),
@@ -56,6 +60,7 @@ impl Http2Client {
             reader: Http2Reader::new(body),
             response,
             writer: None,
+            permit: None,
             broken: false,
             is_tunnel: false,
             has_status_only: false,
@@ -80,7 +85,17 @@ impl Http2Client {
         self.shared.scope_in_force()
     }
 
-    /// Records how long the request has waited, once it has its permit.
+    /// The initial window of the client's streams, in bytes.
+    pub fn window(&self) -> u32 {
+        self.shared.window()
+    }
+
+    /// The request begins, with this permit.
+    pub fn begin(&mut self, permit: RequestPermit) {
+        self.permit = Some(permit);
+    }
+
+    /// Records how long the request has waited for its permit.
     pub fn record_queue_time(&mut self) {
         self.queued = Some(self.now.elapsed());
     }
@@ -311,6 +326,21 @@ impl BodySink for Http2Client {
         self.broken
     }
 
+    fn poll_wants(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Self { permit, shared, .. } = self;
+        permit.as_mut().map_or(Poll::Ready(()), |permit| permit.poll_read(context, || shared.window()))
+    }
+
+    fn rest(&mut self, unread: Unread) -> bool {
+        // A client that takes next to nothing has few requests at a time whose responses have not begun.
+        if let Some(permit) = &self.permit
+            && (self.writer.is_some() || !is_small_window(self.window()))
+        {
+            permit.rest(unread);
+        }
+        true
+    }
+
     fn poll_send(
         &mut self,
         context: &mut Context<'_>,
@@ -319,7 +349,9 @@ impl BodySink for Http2Client {
         let Some(writer) = &mut self.writer else {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         };
-        let sent = writer.poll_send(context, source);
+        let permit = &self.permit;
+        let piece = |bytes| Piece::new(bytes, permit.as_ref().and_then(RequestPermit::piece));
+        let sent = writer.poll_send(context, source, piece);
         if let Poll::Ready(Ok(1..)) = sent {
             self.shared.response_taken();
         }

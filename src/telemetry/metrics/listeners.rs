@@ -19,7 +19,25 @@ pub struct ListenerCounters {
     pauses: Counters,
     dismissed: Counters,
     request_counts: RequestCounts,
+    http2: ShardedCounter<4>,
 }
+
+/// What is counted of requests over HTTP/2.
+#[derive(Debug, Clone, Copy)]
+pub enum Http2Count {
+    /// Requests that have begun.
+    Begun,
+    /// Requests that wait to begin.
+    Waiting,
+    /// Responses of which something is in memory, until their clients have taken it.
+    Held,
+    /// Responses that are not read further until that is true of fewer.
+    Unread,
+}
+
+/// Counts one request over HTTP/2 until it is dropped.
+#[must_use = "it counts only while this lives"]
+pub struct CountedHttp2(Arc<ListenerCounters>, Http2Count);
 
 /// Why a connection is refused, or ended without an answer.
 const REFUSAL_REASONS: [&str; 11] = [
@@ -63,6 +81,7 @@ impl ListenerCounters {
             pauses: Counters::of(PAUSE_REASONS),
             dismissed: Counters::of(DISMISSAL_REASONS),
             request_counts: RequestCounts::default(),
+            http2: ShardedCounter::default(),
         }
     }
 
@@ -90,8 +109,7 @@ impl ListenerCounters {
 
     /// The number of open connections.
     pub fn open_connections(&self) -> u64 {
-        // The sum is below zero where it misses a connection's opening and sees its end.
-        u64::try_from(self.connections.sum(OPEN, Relaxed).cast_signed()).unwrap_or(0)
+        not_below_zero(self.connections.sum(OPEN, Relaxed))
     }
 
     pub fn balance(&self) -> RequestBalance {
@@ -103,9 +121,37 @@ impl ListenerCounters {
         self.dismissed.add(reason);
     }
 
+    pub fn http2_more(&self, what: Http2Count) {
+        self.http2.add(what as usize, 1, Relaxed);
+    }
+
+    pub fn http2_fewer(&self, what: Http2Count) {
+        self.http2.add(what as usize, 1u64.wrapping_neg(), Relaxed);
+    }
+
+    pub fn count_http2(self: &Arc<Self>, what: Http2Count) -> CountedHttp2 {
+        self.http2_more(what);
+        CountedHttp2(self.clone(), what)
+    }
+
+    pub fn http2(&self, what: Http2Count) -> u64 {
+        not_below_zero(self.http2.sum(what as usize, Relaxed))
+    }
+
     /// Counts that a worker could accept no more connections for the time being.
     pub fn paused(&self, reason: &'static str) {
         self.pauses.add(reason);
+    }
+}
+
+/// A sum is below zero where it misses the beginning of something, and sees its end.
+fn not_below_zero(sum: u64) -> u64 {
+    u64::try_from(sum.cast_signed()).unwrap_or(0)
+}
+
+impl Drop for CountedHttp2 {
+    fn drop(&mut self) {
+        self.0.http2_fewer(self.1);
     }
 }
 
@@ -171,7 +217,29 @@ impl ByListener {
             counters.dismissed.encode(out, &[("listener", &counters.listener)], "reason");
         }
         request_balance(out, &all);
+        http2(out, &all);
     }
+}
+
+fn http2(out: &mut Exposition, all: &[Arc<ListenerCounters>]) {
+    let mut gauge = |name, help, states: [(&str, Http2Count); 2]| {
+        out.metric(name, Kind::Gauge, help);
+        for counters in all {
+            for (state, count) in states {
+                out.sample(&[("listener", &counters.listener), ("state", state)], counters.http2(count));
+            }
+        }
+    };
+    gauge(
+        "evenkeel_http2_requests",
+        "Requests over HTTP/2 that have begun, or wait to.",
+        [("begun", Http2Count::Begun), ("waiting", Http2Count::Waiting)],
+    );
+    gauge(
+        "evenkeel_http2_responses",
+        "Responses over HTTP/2 that are in memory until their clients take them, or wait to be read.",
+        [("held", Http2Count::Held), ("unread", Http2Count::Unread)],
+    );
 }
 
 fn request_balance(out: &mut Exposition, all: &[Arc<ListenerCounters>]) {

@@ -321,9 +321,9 @@ struct Described {
 
 /// Reads a scrape as strictly as Prometheus and `promtool check metrics` do.
 fn described(text: &str) -> BTreeMap<String, Described> {
-    let name = regex::Regex::new("^evenkeel_[a-z_]+$").expect("regex");
+    let name = regex::Regex::new("^evenkeel_[a-z0-9_]+$").expect("regex");
     let sample =
-        regex::Regex::new(r#"^([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+)\})? ([0-9.e+-]+)$"#)
+        regex::Regex::new(r#"^([a-z0-9_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+)\})? ([0-9.e+-]+)$"#)
             .expect("regex");
     let label = regex::Regex::new(r#"([a-z_]+)="(?:[^"\\]|\\.)*""#).expect("regex");
     let mut metrics: BTreeMap<String, Described> = BTreeMap::new();

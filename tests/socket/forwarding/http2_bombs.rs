@@ -110,24 +110,32 @@ fn requests_wait_for_their_turn() {
     };
     let proxy =
         Proxy::to([&endpoint]).server("threads: 1, max_http2_requests: 1").listener("h2c: true").start();
-    let mut client = FrameClient::connect(&proxy.address());
-    for number in 0..9 {
-        client.send(frame(HEADERS, WHOLE, 2 * number + 1, get_fields("/held")));
+    let [mut greedy, mut client] = [(); 2].map(|()| FrameClient::connect(&proxy.address()));
+    let most = greedy.next_of(SETTINGS).expect("the proxy's settings").payload;
+    assert!(most.chunks(6).any(|one| one == setting(3, 7)), "more than are served: {most:?}");
+    for number in 0..7 {
+        greedy.send(frame(HEADERS, WHOLE, 2 * number + 1, get_fields("/held")));
     }
     endpoint.wait_for_requests(7);
+    for number in 0..7 {
+        client.send(frame(HEADERS, WHOLE, 2 * number + 1, get_fields("/held")));
+    }
+    endpoint.wait_for_requests(13);
     let waiting = || proxy.metric("evenkeel_accept_pauses_total", &["reason=\"http2_requests\""]);
-    eventually("two that wait", || (waiting() == 2.0).then_some(()));
+    eventually("one that waits", || (waiting() == 1.0).then_some(()));
     proxy.event("why", |event| event.message() == "HTTP/2 requests wait");
     runtime().block_on(async {
         assert_eq!(get(&connect(&proxy.address()).await, "/beside").await.body, b"whole");
     });
     // The last one gives up.
-    client.send(frame(RST_STREAM, 0, 17, [0, 0, 0, 8]));
+    client.send(frame(RST_STREAM, 0, 13, [0, 0, 0, 8]));
     assert_eq!(proxy.record("/held").status(), 499);
-    assert_eq!(endpoint.count_of("/held"), 7);
+    client.send(frame(HEADERS, WHOLE, 15, get_fields("/held")));
+    eventually("another one that waits", || (waiting() == 2.0).then_some(()));
+    assert_eq!(endpoint.count_of("/held"), 13);
     gate.open();
-    let records = proxy.records_of("/held", 9);
-    assert_eq!(records.iter().filter(|record| record.status() == 200).count(), 8);
+    let records = proxy.records_of("/held", 15);
+    assert_eq!(records.iter().filter(|record| record.status() == 200).count(), 14);
 }
 
 /// Its requests would wait for one another for ever.

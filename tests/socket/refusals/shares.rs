@@ -78,7 +78,8 @@ fn slow_http2_requests_leave_descriptors_to_others() {
             exchange.answer("whole");
         })
     };
-    let proxy = Proxy::to([&endpoint]).listener("h2c: true").after_shell("ulimit -n 256").start();
+    let builder = Proxy::to([&endpoint]).server("threads: 1").listener("h2c: true");
+    let proxy = builder.after_shell("ulimit -n 256").start();
     let mut greedy: Vec<_> = (0..10).map(|_| FrameClient::connect(&proxy.address())).collect();
     for client in &mut greedy {
         for number in 0..20 {
