@@ -1,6 +1,7 @@
 """The proxies: each in a process of its own, on a port of its own, in front of one endpoint.
 
-Their limits are set alike, so that what they differ in is how they read. Everything else is as they come.
+Their limits are set alike, so that what they differ in is how they read; and none takes a client that has said all for one
+that has gone. Everything else is as they come.
 """
 
 import os
@@ -15,7 +16,7 @@ server: {{ threads: 1 }}
 admin: {{ listen: off }}
 log: {{ level: warn }}
 access_log: {{ output: "{folder}/access.log", format: json, queue: 65536 }}
-listeners: [{{ name: test, address: "127.0.0.1:{port}" }}]
+listeners: [{{ name: test, address: "127.0.0.1:{port}", half_close: true }}]
 routes: [{{ name: all, pool: all }}]
 pools:
   all: {{ endpoints: ["127.0.0.1:{endpoint}"], health_check: off, retry: off }}
