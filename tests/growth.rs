@@ -52,7 +52,7 @@ fn spent() -> Duration {
 /// Hosts, prefixes and exact paths in turns.
 fn with_routes(count: usize) -> String {
     let mut text =
-        "listeners: [{ address: '127.0.0.1:1' }]\npools: { pool: ['127.0.0.1:2'] }\nroutes:\n".to_owned();
+        "listeners: [{ address: '127.0.0.1:1' }]\npools: { pool: ['127.255.0.1:2'] }\nroutes:\n".to_owned();
     for number in 0..count {
         let rule = match number % 3 {
             0 => format!("hosts: [h{number}.example.com]"),
@@ -90,7 +90,7 @@ fn with_pools(count: usize) -> String {
 
 /// Each with a name and a port of its own.
 fn with_listeners(count: usize) -> String {
-    let mut text = "routes: [{ pool: pool }]\npools: { pool: ['127.0.0.1:2'] }\nlisteners:\n".to_owned();
+    let mut text = "routes: [{ pool: pool }]\npools: { pool: ['127.255.0.1:2'] }\nlisteners:\n".to_owned();
     for number in 0..count {
         let _ =
             writeln!(text, "  - {{ name: l{number}, address: '127.0.{}.1:{}' }}", number / 250, 1 + number);
@@ -116,7 +116,7 @@ fn with_tests(count: usize) -> String {
 
 /// Each in a listener of its own, all on one line.
 fn with_unknown_keys(count: usize) -> String {
-    let mut text = "routes: [{ pool: pool }]\npools: { pool: ['127.0.0.1:2'] }\nlisteners: [".to_owned();
+    let mut text = "routes: [{ pool: pool }]\npools: { pool: ['127.255.0.1:2'] }\nlisteners: [".to_owned();
     for number in 0..count {
         let _ = write!(text, "{{ name: l{number}, address: ':{}', \u{fc}xyz: 1 }}, ", 1 + number);
     }
@@ -128,7 +128,7 @@ fn with_unknown_keys(count: usize) -> String {
 fn with_repeated_keys(count: usize) -> String {
     let mut text = with_pools(count);
     for number in 0..count {
-        let _ = writeln!(text, "  p{number}: ['127.0.0.1:2']");
+        let _ = writeln!(text, "  p{number}: ['127.255.0.1:2']");
     }
     text
 }

@@ -4,7 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Client, End, Endpoint, Engine, Exchange, Proxy, ProxyBuilder, SOON, engine, lasted, silent_network,
+    ASKS_FOR_WEBSOCKET, Client, End, Endpoint, Engine, Exchange, Proxy, ProxyBuilder, SOON, SWITCHING,
+    engine, lasted, silent_network,
 };
 
 /// A proxy whose only route has this timeout.
@@ -209,9 +210,7 @@ fn it_begins_with_each_request() {
 fn an_upgraded_connection_is_exempt() {
     let endpoint = Endpoint::scripted("a", |exchange| {
         thread::sleep(Duration::from_millis(20));
-        exchange.send(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello",
-        );
+        exchange.send(format!("{SWITCHING}hello"));
         loop {
             let bytes = exchange.receive();
             if bytes.is_empty() || !exchange.send(&bytes) {
@@ -222,7 +221,7 @@ fn an_upgraded_connection_is_exempt() {
     });
     let proxy = limited("1s").pool("default", [&endpoint]).start();
     let mut client = proxy.client();
-    client.send("GET /x HTTP/1.1\r\nHost: test.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    client.send(format!("GET /x HTTP/1.1\r\nHost: test.example\r\n{ASKS_FOR_WEBSOCKET}\r\n"));
     assert_eq!(client.head_only().word(1), "101");
     assert_eq!(client.bytes(5), b"hello");
     thread::sleep(Duration::from_millis(1500));

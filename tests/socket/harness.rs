@@ -14,6 +14,7 @@ mod response;
 mod stream;
 mod tls;
 mod wait;
+mod websocket;
 
 pub use client::Client;
 pub use config::{Engine, ProxyBuilder, engine, lacks, nobody};
@@ -25,3 +26,4 @@ pub use response::{End, Response};
 pub use stream::Stream;
 pub use tls::{Authority, Issued, Oddity, TlsClient, Trusting, ask, handshake};
 pub use wait::{SOON, eventually, lasted, within};
+pub use websocket::{ASKS_FOR_WEBSOCKET, SWITCHING};

@@ -5,12 +5,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
 
-use crate::harness::{Client, Endpoint, Engine, Exchange, Gate, Proxy, SOON, engine, lacks};
+use crate::harness::{Client, Endpoint, Engine, Exchange, Gate, Proxy, SOON, SWITCHING, engine, lacks};
 
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: test.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// Switches, and greets in the same breath; not faster than an endpoint on another machine would (see
 /// `a_fast_101_loses_no_tunnel`).

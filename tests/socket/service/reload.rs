@@ -7,7 +7,8 @@ use nix::sys::signal::Signal::{SIGHUP, SIGTERM};
 
 use crate::harness::http2_endpoint::Http2Endpoint;
 use crate::harness::{
-    Endpoint, Engine, Event, Gate, Proxy, SteadyLoad, engine, eventually, nobody_listens, silent_network,
+    ASKS_FOR_WEBSOCKET, Endpoint, Engine, Event, Gate, Proxy, SWITCHING, SteadyLoad, engine, eventually,
+    nobody_listens, silent_network,
 };
 
 /// Reloads, and waits until this generation is in force.
@@ -534,9 +535,7 @@ fn a_long_response_keeps_no_config() {
     let opened = gate.clone();
     let endpoint = Endpoint::scripted("a", move |exchange| match exchange.target() {
         "/ws" => {
-            let head =
-                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-            exchange.send(head);
+            exchange.send(SWITCHING);
             opened.wait();
             exchange.send(b"\x81\x03end");
             exchange.close();
@@ -559,7 +558,7 @@ fn a_long_response_keeps_no_config() {
         client.get("/short").expect(200);
         idle.push(client);
         let mut client = proxy.client();
-        client.send("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        client.send(format!("GET /ws HTTP/1.1\r\nHost: x\r\n{ASKS_FOR_WEBSOCKET}\r\n"));
         assert_eq!(client.head_only().word(1), "101");
         tunnels.push(client);
         // Both the pool and the routes are others each time.

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{self, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::harness::{Client, End, Endpoint, Engine, Gate, Proxy, SOON, engine, eventually, lasted};
+use crate::harness::{
+    ASKS_FOR_WEBSOCKET, Client, End, Endpoint, Engine, Gate, Proxy, SOON, SWITCHING, engine, eventually,
+    lasted,
+};
 
 /// An endpoint that answers `/x` when the gate is open, and everything else at once.
 fn gated(gate: &Gate) -> Endpoint {
@@ -204,8 +207,7 @@ fn a_websocket_is_told_at_the_end() {
         return;
     }
     let endpoint = Endpoint::scripted("a", |exchange| {
-        exchange
-            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        exchange.send(SWITCHING);
         exchange.send(b"\x81\x05hello");
         let mut heard = Vec::new();
         loop {
@@ -220,7 +222,7 @@ fn a_websocket_is_told_at_the_end() {
     });
     let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 1s").start();
     let mut client = proxy.client();
-    client.send("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    client.send(format!("GET /ws HTTP/1.1\r\nHost: x\r\n{ASKS_FOR_WEBSOCKET}\r\n"));
     assert_eq!(client.head_only().word(1), "101");
     client.until(b"hello");
     client.send(b"\x81\x82\0\0\0\0hi");
@@ -335,14 +337,13 @@ fn a_cut_response_does_not_seem_whole() {
 #[test]
 fn a_tunnel_does_not_hold_it() {
     let endpoint = Endpoint::scripted("a", |exchange| {
-        exchange
-            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        exchange.send(SWITCHING);
         while !exchange.receive().is_empty() {}
         exchange.close();
     });
     let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 1s").start();
     let mut client = proxy.client();
-    client.send("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    client.send(format!("GET /ws HTTP/1.1\r\nHost: x\r\n{ASKS_FOR_WEBSOCKET}\r\n"));
     assert_eq!(client.head_only().word(1), "101");
     proxy.signal(SIGTERM);
     proxy.ended_within(SOON);

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal::{self, SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM, SIGUSR2};
 
 use crate::harness::{
-    Client, Ended, Endpoint, Engine, Event, Gate, Proxy, ProxyBuilder, SOON, SteadyLoad, Stream, engine,
-    eventually, nobody_listens, silent_network,
+    ASKS_FOR_WEBSOCKET, Client, Ended, Endpoint, Engine, Event, Gate, Proxy, ProxyBuilder, SOON, SWITCHING,
+    SteadyLoad, Stream, engine, eventually, nobody_listens, silent_network,
 };
 
 /// Takes its time before it is what it should be.
@@ -103,8 +103,7 @@ fn a_websocket_lives_to_the_end_of_the_drain() {
         if exchange.target() != "/ws" {
             return exchange.answer("hello");
         }
-        exchange
-            .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        exchange.send(SWITCHING);
         exchange.receive();
         exchange.send(b"\x81\x05hello");
         while !exchange.receive().is_empty() {}
@@ -112,7 +111,7 @@ fn a_websocket_lives_to_the_end_of_the_drain() {
     });
     let mut proxy = Proxy::to([&endpoint]).server("threads: 2, drain: 1s").start();
     let mut client = proxy.client();
-    client.send("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    client.send(format!("GET /ws HTTP/1.1\r\nHost: x\r\n{ASKS_FOR_WEBSOCKET}\r\n"));
     assert_eq!(client.head_only().word(1), "101");
     proxy.upgrade();
     client.send(b"\x81\x82\0\0\0\0hi");
@@ -284,7 +283,8 @@ fn an_invalid_config_changes_nothing() {
 fn an_address_that_is_taken_changes_nothing() {
     let endpoint = Endpoint::named("a");
     let proxy = upgradable(&endpoint).start();
-    let config = proxy.config_text().replace("127.0.0.1:0", endpoint.address());
+    let other = Endpoint::named("b");
+    let config = proxy.config_text().replace("127.0.0.1:0", other.address());
     fs::write(proxy.config_path(), config).unwrap();
     let output = proxy.command(&["upgrade"]);
     goes_on(proxy, &output, 1, "cannot listen on");
