@@ -11,7 +11,9 @@ use ipnet::IpNet;
 
 use super::client_identity::ClientIdentity;
 use super::edits::Edits;
-use super::origin::{Origin, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, address, contains};
+use super::proxy_claims::{
+    ProxyClaims, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, address, contains,
+};
 use crate::routing::RequestHead;
 use crate::telemetry::record::ClientAddress;
 
@@ -25,7 +27,7 @@ pub struct RequestSender {
     /// The client that believed fields name, in front of `identity`.
     before: Option<ClientAddress>,
     /// What believed fields tell; `None`: they are not believed. Boxed to keep the exchange small.
-    origin: Option<Box<Origin>>,
+    claims: Option<Box<ProxyClaims>>,
     /// `http` or `https`, as the client sees it.
     pub scheme: &'static str,
 }
@@ -46,14 +48,14 @@ impl RequestSender {
         };
         let scheme = if secured { "https" } else { "http" };
         if !trusted {
-            return Self { identity, before: None, origin: None, scheme };
+            return Self { identity, before: None, claims: None, scheme };
         }
-        let origin = Origin::of(head, trusted_proxies);
+        let claims = ProxyClaims::of(head, trusted_proxies);
         Self {
             identity,
-            before: origin.client.map(ClientAddress::of_ip),
-            scheme: origin.scheme.unwrap_or(scheme),
-            origin: Some(Box::new(origin)),
+            before: claims.client.map(ClientAddress::of_ip),
+            scheme: claims.scheme.unwrap_or(scheme),
+            claims: Some(Box::new(claims)),
         }
     }
 
@@ -68,13 +70,13 @@ impl RequestSender {
 
     /// The host and port that the client has asked for, where the request asks for `authority`.
     pub fn host<'a>(&'a self, authority: &'a str) -> &'a str {
-        self.origin.as_ref().and_then(|origin| origin.host.as_deref()).unwrap_or(authority)
+        self.claims.as_ref().and_then(|claims| claims.host.as_deref()).unwrap_or(authority)
     }
 
     /// Sets the fields that tell the endpoint about the client.
     pub fn set_forwarded_fields(&self, edits: &mut Edits, head: &impl RequestHead) {
         let host = self.host(head.authority());
-        if self.origin.is_none() {
+        if self.claims.is_none() {
             edits.remove_claims();
         }
         edits.set_with(X_FORWARDED_FOR, |text| self.x_forwarded_for(text));
@@ -92,7 +94,7 @@ impl RequestSender {
 
     /// What believed fields name, in front of the sender.
     fn chain(&self) -> &[String] {
-        self.origin.as_ref().map_or(&[], |origin| &origin.chain)
+        self.claims.as_ref().map_or(&[], |claims| &claims.chain)
     }
 
     fn x_forwarded_for(&self, list: &mut Vec<u8>) {
@@ -103,14 +105,14 @@ impl RequestSender {
         list.extend_from_slice(self.identity.address().ip_text().unwrap_or("unknown").as_bytes());
     }
 
-    /// An element for each hop (RFC 7239, section 4); the first one tells of the origin.
+    /// An element for each hop (RFC 7239, section 4); the first one tells of the client.
     fn forwarded(&self, list: &mut Vec<u8>, host: &str) {
         let mut hops = self.chain().iter().map(|entry| node(entry));
         match hops.next() {
             None => own_node(list, self.identity.address()),
             Some(first) => write(list, &["for=", &first]),
         }
-        origin_parameters(list, host, self.scheme);
+        client_parameters(list, host, self.scheme);
         if !self.chain().is_empty() {
             hops.for_each(|hop| write(list, &[", for=", &hop]));
             list.extend_from_slice(b", ");
@@ -145,7 +147,7 @@ fn node(entry: &str) -> String {
     }
 }
 
-fn origin_parameters(out: &mut Vec<u8>, host: &str, scheme: &str) {
+fn client_parameters(out: &mut Vec<u8>, host: &str, scheme: &str) {
     let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-');
     if !host.is_empty() && (plain || !host.contains(['"', '\\'])) {
         let quote = if plain { "" } else { "\"" };

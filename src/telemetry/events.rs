@@ -2,8 +2,8 @@
 //! [`LineWriter`].
 
 mod format;
+mod other_crates;
 mod panic;
-mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -20,8 +20,8 @@ use super::writer::{LineWriter, Output};
 use crate::config::{self, EventFormat};
 use crate::terminal::{Painter, colours_wanted};
 use format::Style;
+use other_crates::Throttles;
 pub use panic::install_panic_hook;
-use strangers::Throttles;
 
 /// Levels of Pingora's log targets, chosen by reading the source of version 0.9.1. They are directives, so that
 /// `log: { level: "info,pingora_proxy=warn" }` brings a target back.

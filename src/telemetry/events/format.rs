@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use log::{Level, Record};
 
-use super::strangers;
+use super::other_crates;
 use crate::escape;
 use crate::telemetry::json::{Object, key};
 use crate::telemetry::time;
@@ -51,7 +51,7 @@ fn json(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>, count: u64) {
     at.push(b'"');
     line.string(key!("level"), level(record.level()));
     line.string(key!("target"), record.target());
-    line.string(key!("message"), strangers::message(record));
+    line.string(key!("message"), other_crates::message(record));
     if count > 1 {
         line.number(key!("count"), count);
     }
@@ -76,7 +76,7 @@ fn text(out: &mut Vec<u8>, now: SystemTime, record: &Record<'_>, count: u64, pai
         escape::text(out, record.target());
         out.extend_from_slice(b": ");
     }
-    escape::text(out, strangers::message(record));
+    escape::text(out, other_crates::message(record));
     if count > 1 {
         let _ = write!(out, " count={count}");
     }

@@ -17,7 +17,7 @@ pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-ho
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct ProxyClaims {
     /// The client and the proxies that it came through, in order, each as it was told.
     pub chain: Vec<String>,
     /// The last address in `chain` that is no trusted proxy's.
@@ -28,7 +28,7 @@ pub struct Origin {
     pub host: Option<String>,
 }
 
-impl Origin {
+impl ProxyClaims {
     pub fn of(head: &impl RequestHead, trusted_proxies: &[IpNet]) -> Self {
         let told = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST];
         match told.iter().any(|name| head.header(name).is_some()) {
@@ -191,17 +191,17 @@ fn unquoted(value: &str) -> String {
 mod tests {
     use super::*;
 
-    fn origin(fields: &[(&str, &str)]) -> Origin {
+    fn claims(fields: &[(&str, &str)]) -> ProxyClaims {
         let mut request = http::Request::builder().uri("/");
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).expect("a valid request").into_parts();
-        Origin::of(&head, &["10.0.0.0/8".parse().expect("a net")])
+        ProxyClaims::of(&head, &["10.0.0.0/8".parse().expect("a net")])
     }
 
     fn told(fields: &[(&str, &str)]) -> (String, Option<String>, Option<&'static str>, Option<String>) {
-        let Origin { chain, client, scheme, host } = origin(fields);
+        let ProxyClaims { chain, client, scheme, host } = claims(fields);
         (chain.join(", "), client.map(|ip| ip.to_string()), scheme, host)
     }
 
