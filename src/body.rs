@@ -27,7 +27,7 @@ pub use transfer::{Transfer, TransferError, WaitsFor};
 
 /// Where bytes are that have arrived, and have not been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unread {
+pub enum Backlog {
     InKernel,
     /// In this process, up to a window for each stream.
     InMemory,
@@ -36,7 +36,7 @@ pub enum Unread {
 /// Where a body comes from.
 pub trait BodySource {
     /// Where bytes are that have not been read.
-    const UNREAD: Unread = Unread::InKernel;
+    const BACKLOG: Backlog = Backlog::InKernel;
 
     /// The bytes to send next, without their framing; those of [`put_before`](Self::put_before) come first.
     fn data(&self) -> &[u8];
@@ -77,13 +77,13 @@ pub trait BodySink {
     fn has_pending(&self) -> bool;
 
     /// Ready when more may be read from the source. Has to be asked before each read.
-    fn poll_wants(&mut self, _context: &mut Context<'_>) -> Poll<()> {
+    fn poll_read_permit(&mut self, _context: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }
 
-    /// The source has nothing more for now, and the sink all that was read; `unread`: where that is which comes next.
+    /// The source has nothing more for now, and the sink all that was read; `backlog`: where that is which comes next.
     /// `true`: the source should hold no memory meanwhile.
-    fn rest(&mut self, _unread: Unread) -> bool {
+    fn source_idle(&mut self, _backlog: Backlog) -> bool {
         false
     }
 

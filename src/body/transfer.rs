@@ -70,11 +70,11 @@ impl Transfer {
                 }
                 continue;
             }
-            ready!(sink.poll_wants(context));
+            ready!(sink.poll_read_permit(context));
             self.waits_for = WaitsFor::Source;
             let room = if self.delivered < BODY_BEGINNING { BODY_FIRST } else { BODY };
             let Poll::Ready(filled) = source.poll_fill(context, room) else {
-                if sink.rest(S::UNREAD) {
+                if sink.source_idle(S::BACKLOG) {
                     source.release();
                 }
                 return Poll::Pending;

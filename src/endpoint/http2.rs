@@ -14,7 +14,7 @@ use h2::client::ResponseFuture;
 use http::response;
 
 use super::{EndpointStream, OutgoingRequest};
-use crate::body::{BodySink, BodySource, Http2Reader, Http2Writer, ReadError, Unread};
+use crate::body::{Backlog, BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
 use crate::endpoint_connections::http2::StreamPermit;
 use crate::exchange::{Failed, Failure};
 use crate::http1::head::RESPONSE_FIELDS_MAX;
@@ -140,7 +140,7 @@ impl EndpointStream for Http2Endpoint {
 }
 
 impl BodySource for Http2Endpoint {
-    const UNREAD: Unread = Unread::InMemory;
+    const BACKLOG: Backlog = Backlog::InMemory;
 
     fn data(&self) -> &[u8] {
         self.reader.as_ref().map_or(&[], Http2Reader::data)

@@ -230,12 +230,12 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Failed>> {
         self.upload.moved = false;
         self.poll_upload(context)?;
-        let may_read = self.client.poll_wants(context).is_ready();
+        let may_read = self.client.poll_read_permit(context).is_ready();
         if may_read {
             if let Poll::Ready(response) = self.endpoint.poll_response(context) {
                 return Poll::Ready(response.map(|()| Event::Head));
             }
-            self.client.rest(E::UNREAD);
+            self.client.source_idle(E::BACKLOG);
         }
         if self.upload.delivered > 0 {
             self.expectation.end();

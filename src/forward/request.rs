@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::attempt::{Answered, Attempt, Sent};
 use super::client_watch::ClientWatch;
 use super::{ClientStream, Ending};
-use crate::body::{ReadError, Unread};
+use crate::body::{Backlog, ReadError};
 use crate::config;
 use crate::endpoint::http1::Http1Endpoint;
 use crate::endpoint::http2::Http2Endpoint;
@@ -192,7 +192,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
                 return self.check_protocols();
             }
         }
-        self.client.rest(Unread::InMemory);
+        self.client.source_idle(Backlog::InMemory);
         let waited = ClientWatch::unless_gone(self.client, wait.until_available(limit)).await;
         self.client.tick();
         waited.map(drop).map_err(|_| Failure::ClientGone.into())

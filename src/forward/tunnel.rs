@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::ClientStream;
 use super::local_reply::ReplyBody;
 use super::websocket_frames::{Frames, GOING_AWAY, GOING_AWAY_MASKED};
-use crate::body::{BodySink, BodySource, ReadError, Transfer, TransferError, Unread};
+use crate::body::{Backlog, BodySink, BodySource, ReadError, Transfer, TransferError};
 use crate::endpoint::EndpointStream;
 use crate::part::Part;
 use crate::worker::deadline::Phase;
@@ -160,7 +160,7 @@ impl<S: BodySource> Watched<'_, S> {
 }
 
 impl<S: BodySource> BodySource for Watched<'_, S> {
-    const UNREAD: Unread = S::UNREAD;
+    const BACKLOG: Backlog = S::BACKLOG;
 
     fn data(&self) -> &[u8] {
         self.source.data()

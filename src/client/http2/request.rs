@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, heade
 use super::piece::Piece;
 use super::shared::Shared;
 use super::{drain_body, validate};
-use crate::body::{BodySink, BodySource, Http2Reader, Http2Writer, ReadError, Unread};
+use crate::body::{Backlog, BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
 use crate::exchange::{ClientIdentity, Edits, Failed, Failure, RequestScope};
 use crate::forward::{ClientStream, Ending, Notice};
 use crate::http1::write;
@@ -326,17 +326,17 @@ impl BodySink for Http2Client {
         self.broken
     }
 
-    fn poll_wants(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_read_permit(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Self { permit, shared, .. } = self;
         permit.as_mut().map_or(Poll::Ready(()), |permit| permit.poll_read(context, || shared.window()))
     }
 
-    fn rest(&mut self, unread: Unread) -> bool {
+    fn source_idle(&mut self, backlog: Backlog) -> bool {
         // A client that takes next to nothing has few requests at a time whose responses have not begun.
         if let Some(permit) = &self.permit
             && (self.writer.is_some() || !is_small_window(self.window()))
         {
-            permit.rest(unread);
+            permit.source_idle(backlog);
         }
         true
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use super::{ConnectionPermits, RequestSource, ResponseSource, try_take};
-use crate::body::Unread;
+use crate::body::Backlog;
 use crate::telemetry::metrics::listeners::Http2Count;
 
 /// The permits of one request, and who needs the one of its response.
@@ -74,12 +74,12 @@ impl RequestPermit {
 
     /// All that was read has been given to the codec: the response needs its permit only until that has been sent. Where
     /// more would arrive in memory, it keeps it if too many responses could have something there.
-    pub fn rest(&self, unread: Unread) {
+    pub fn source_idle(&self, backlog: Backlog) {
         self.connection.update(self.key, |hold| {
-            if unread == Unread::InMemory && !hold.quiet {
+            if backlog == Backlog::InMemory && !hold.quiet {
                 hold.quiet = try_take(&self.connection.worker.quiet).is_some();
             }
-            hold.reading = unread == Unread::InMemory && !hold.quiet;
+            hold.reading = backlog == Backlog::InMemory && !hold.quiet;
         });
     }
 

@@ -2,7 +2,7 @@ use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
 use super::*;
-use crate::body::Unread;
+use crate::body::Backlog;
 
 fn permits(most: &str) -> Arc<WorkerPermits> {
     let text = format!("server: {{ threads: 4{most} }}\nlisten: :8080\nendpoints: [127.0.0.1:1]\n");
@@ -77,7 +77,7 @@ fn who_takes_nothing_gets_little() {
     assert_eq!(in_use(&slow), [0, WAITING_SMALL_WINDOW as u64, 0, 0]);
     // One whose response has begun, and has been taken, makes room for the next.
     let begun = all(&slow, 0);
-    begun[0].rest(Unread::InKernel);
+    begun[0].source_idle(Backlog::InKernel);
     assert_eq!(all(&slow, 0).len(), 1);
     assert_eq!(in_use(&slow), [2, WAITING_SMALL_WINDOW as u64, 1, 0]);
 }
@@ -102,16 +102,16 @@ async fn who_waits_is_next() {
 fn a_response_has_a_permit_until_the_client_has_all_that_was_read() {
     let worker = permits("");
     let own = connection(&worker);
-    let begin = || own.try_acquire(WINDOW).inspect(|permit| permit.rest(Unread::InKernel));
+    let begin = || own.try_acquire(WINDOW).inspect(|permit| permit.source_idle(Backlog::InKernel));
     let mut open: Vec<_> = std::iter::from_fn(begin).collect();
     assert_eq!((open.len(), in_use(&own)), (OWN + 512, [518, 0, 0, 0]));
     for permit in &mut open {
         assert!(reads(permit));
         let piece = permit.piece();
-        permit.rest(Unread::InKernel);
+        permit.source_idle(Backlog::InKernel);
         assert_eq!(in_use(&own)[2], 1, "the client's socket does not have it yet");
         assert!(reads(permit) && permit.piece().is_some(), "it needs no second one");
-        permit.rest(Unread::InKernel);
+        permit.source_idle(Backlog::InKernel);
         assert_eq!(in_use(&own)[2], 1);
         drop(piece);
         assert_eq!(in_use(&own)[2], 0);
@@ -135,7 +135,7 @@ fn a_response_waits_for_its_client_beyond_the_end_of_its_task() {
     drop(piece);
     assert_eq!((in_use(&own), own.holds.borrow().len()), ([0; 4], 0));
     let permit = own.try_acquire(WINDOW).expect("a permit");
-    permit.rest(Unread::InKernel);
+    permit.source_idle(Backlog::InKernel);
     assert!(permit.piece().is_none(), "nothing was read");
 }
 
@@ -145,11 +145,11 @@ fn a_response_that_waits_for_a_permit_has_the_next_one() {
     let own = connection(&worker);
     let few = |permit: &mut RequestPermit| permit.poll_read(&mut context(), || 0).is_ready();
     let [mut first, mut second] = [(); 2].map(|()| own.try_acquire(0).expect("its own"));
-    second.rest(Unread::InKernel);
+    second.source_idle(Backlog::InKernel);
     let third = own.try_acquire(0).expect("that of the second one");
     assert!(few(&mut first) && !few(&mut second));
     assert_eq!(in_use(&own), [3, 0, 2, 1]);
-    third.rest(Unread::InKernel);
+    third.source_idle(Backlog::InKernel);
     assert!(few(&mut second));
     assert_eq!(in_use(&own), [3, 0, 2, 0]);
 }
@@ -160,7 +160,7 @@ fn responses_that_would_arrive_in_memory_are_bounded() {
     let text = "listen: :8080\nendpoints: [127.0.0.1:1]\nserver: { threads: 1 }\n";
     let worker = of_descriptors(text, 1 << 20);
     let own = connection(&worker);
-    let begin = || own.try_acquire(WINDOW).inspect(|permit| permit.rest(Unread::InMemory));
+    let begin = || own.try_acquire(WINDOW).inspect(|permit| permit.source_idle(Backlog::InMemory));
     let mut open: Vec<_> = std::iter::from_fn(begin).collect();
     let held = OWN + RESPONSES_OF_WORKER;
     assert_eq!((open.len(), in_use(&own)[2]), (QUIET_OF_WORKER + held, held as u64));
