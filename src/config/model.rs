@@ -392,10 +392,22 @@ pub enum Balance {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointSpec {
     pub address: EndpointAddress,
+    pub attributes: EndpointAttributes,
+}
+
+/// What is said of an endpoint beside its address, wherever that is said.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EndpointAttributes {
     /// Share of the traffic relative to the others; 0 gets none.
     pub weight: u16,
     /// Gets traffic only while no endpoint that is not a backup is healthy.
     pub backup: bool,
+}
+
+impl Default for EndpointAttributes {
+    fn default() -> Self {
+        Self { weight: 1, backup: false }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{ConfigDiff, DiffItem, SetDiff};
-use crate::config::{Admin, Config, EndpointSpec, Listener, Pool, Route, Server};
+use crate::config::{Admin, Config, EndpointAttributes, EndpointSpec, Listener, Pool, Route, Server};
 
 /// The names of the fields that differ, each with `prefix`. Fields after `but` are not compared. The type is
 /// destructured, so that a field which is not listed is a compile error.
 macro_rules! differing {
     ($old:expr, $new:expr, $type:ident { $($field:ident),* } but { $($left:ident),* }, $prefix:literal) => {{
-        let $type { $($field: _,)* $($left: _,)* } = $new;
+        let $type { $($field: _,)* $($left: _,)* } = &$new;
         let mut keys: Vec<String> = Vec::new();
         $(
             if $old.$field != $new.$field {
@@ -136,7 +136,7 @@ fn endpoints(config: &Config) -> Vec<PoolEndpoint<'_>> {
 
 fn endpoint(was: Option<&PoolEndpoint<'_>>, is: &PoolEndpoint<'_>) -> Described {
     let keys =
-        was.map(|was| differing!(was.spec, is.spec, EndpointSpec { weight, backup } but { address }, ""));
+        was.map(|was| differing!(was.spec.attributes, is.spec.attributes, EndpointAttributes { weight, backup } but {}, ""));
     let item =
         DiffItem { name: is.spec.address.to_string(), pool: Some(is.pool.to_owned()), ..DiffItem::default() };
     Described { item, keys: keys.unwrap_or_default() }

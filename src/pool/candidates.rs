@@ -45,8 +45,8 @@ impl Candidates {
             let Some(member) = Member::of(backend) else { continue };
             let state = member.endpoint.state();
             passed_over.extend(reason(state).map(|reason| (member, reason)));
-            match preference(state, member.backup) {
-                _ if member.weight == 0 => {}
+            match preference(state, member.attributes.backup) {
+                _ if member.attributes.weight == 0 => {}
                 Some(rank) => ranks.get_mut(rank).into_iter().for_each(|rank| rank.push(index)),
                 None if state == EndpointState::Unreachable => unreachable.push(index),
                 None => unhealthy.push(index),
@@ -88,8 +88,9 @@ impl Candidates {
 
     /// The weights of those that get the traffic.
     pub(super) fn weights(&self) -> Vec<u16> {
-        let weight =
-            |index: &u32| self.backend(*index).and_then(Member::of).map_or(0, |member| member.weight);
+        let weight = |index: &u32| {
+            self.backend(*index).and_then(Member::of).map_or(0, |member| member.attributes.weight)
+        };
         self.first.iter().map(weight).collect()
     }
 

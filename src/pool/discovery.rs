@@ -36,10 +36,10 @@ impl Discovery {
         };
         let check = CheckId::of(&self.pool, authority);
         let endpoint = self.table.endpoint(label, authority, &target, check);
-        let member = Member { endpoint, index, weight: spec.weight, backup: spec.backup, check };
+        let member = Member { endpoint, index, attributes: spec.attributes.clone(), check };
         let mut ext = http::Extensions::new();
         ext.insert(member);
-        Some(Backend { addr, weight: usize::from(spec.weight), ext })
+        Some(Backend { addr, weight: usize::from(spec.attributes.weight), ext })
     }
 }
 

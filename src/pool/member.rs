@@ -6,6 +6,7 @@ use pingora_load_balancing::Backend;
 
 use super::check_id::CheckId;
 use super::endpoint::Endpoint;
+use crate::config::EndpointAttributes;
 
 /// Travels in `Backend::ext`.
 #[derive(Debug, Clone)]
@@ -13,8 +14,7 @@ pub struct Member {
     pub endpoint: Arc<Endpoint>,
     /// Index in the config, because Pingora sorts its backends by address.
     pub index: usize,
-    pub weight: u16,
-    pub backup: bool,
+    pub attributes: EndpointAttributes,
     /// What the pool's health check asks it; `None`: there is no health check.
     pub(super) check: Option<CheckId>,
 }

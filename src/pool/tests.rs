@@ -11,16 +11,15 @@ use proptest::prelude::*;
 use super::status::EndpointState;
 use super::*;
 use crate::config::{
-    Balance, CheckKind, EndpointAddress, EndpointConnections, EndpointProtocol, EndpointSpec,
-    EndpointTimeouts, HealthCheck, HostHeader, PoolLimits, RequestLimit, Retry, RetryOn,
+    Balance, CheckKind, EndpointAddress, EndpointAttributes, EndpointConnections, EndpointProtocol,
+    EndpointSpec, EndpointTimeouts, HealthCheck, HostHeader, PoolLimits, RequestLimit, Retry, RetryOn,
 };
 
 pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config::Pool {
     let second = Duration::from_secs(1);
     let endpoints = (1u8..).zip(endpoints).map(|(index, (weight, backup))| EndpointSpec {
         address: EndpointAddress::Inet(([127, 0, 0, index], 3000).into()),
-        weight: *weight,
-        backup: *backup,
+        attributes: EndpointAttributes { weight: *weight, backup: *backup },
     });
     config::Pool {
         protocol: EndpointProtocol::Http11,

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::Compiler;
 use crate::config::decode::{AutoOr, DiagnosticSink, List, OrOff, Scalar, ShortOr, Spanned, Value};
 use crate::config::model::{
-    CheckKind, EndpointAddress, EndpointConnections, EndpointProtocol, EndpointSpec, EndpointTimeouts,
-    HealthCheck, HostHeader, ListenAddress, Pool, PoolLimits, RequestLimit, Retry, RetryOn, Route,
-    WhenNoneHealthy,
+    CheckKind, EndpointAddress, EndpointAttributes, EndpointConnections, EndpointProtocol, EndpointSpec,
+    EndpointTimeouts, HealthCheck, HostHeader, ListenAddress, Pool, PoolLimits, RequestLimit, Retry, RetryOn,
+    Route, WhenNoneHealthy,
 };
 use crate::config::raw::{
     CheckSection, CheckType, EndpointForm, FileSection, NoneHealthySection, PoolForm, PoolSection,
@@ -194,7 +194,7 @@ impl Compiler<'_> {
                 format!("the pool `{pool}` has no endpoints"),
                 "add one, such as 10.0.0.1:3000",
             );
-        } else if is_complete && compiled.iter().all(|endpoint| endpoint.weight == 0) {
+        } else if is_complete && compiled.iter().all(|endpoint| endpoint.attributes.weight == 0) {
             let message = format!("every endpoint of the pool `{pool}` has weight 0, so none gets traffic");
             self.diagnostics.error(list.span, message, "give at least one a weight from 1 to 256");
         }
@@ -316,16 +316,13 @@ impl Compiler<'_> {
 fn endpoint(form: &Spanned<EndpointForm>) -> Option<(EndpointSpec, Span)> {
     match &form.value {
         ShortOr::Short(address) => {
-            Some((EndpointSpec { address: address.clone(), weight: 1, backup: false }, form.span))
+            let attributes = EndpointAttributes::default();
+            Some((EndpointSpec { address: address.clone(), attributes }, form.span))
         }
         ShortOr::Long(section) => {
             let address = section.address.as_ref()?;
-            let spec = EndpointSpec {
-                address: address.value.clone(),
-                weight: section.weight.0 as u16,
-                backup: section.backup.0,
-            };
-            Some((spec, address.span))
+            let attributes = EndpointAttributes { weight: section.weight.0 as u16, backup: section.backup.0 };
+            Some((EndpointSpec { address: address.value.clone(), attributes }, address.span))
         }
     }
 }

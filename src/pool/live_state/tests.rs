@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{CheckKind, EndpointAddress, EndpointSpec};
+use crate::config::{CheckKind, EndpointAddress, EndpointAttributes, EndpointSpec};
 use crate::pool::probe_schedule::ProbeKind;
 use crate::pool::status::EndpointState::{Checking, Healthy, Unhealthy};
 use crate::pool::status::{EndpointState, PoolStatus};
@@ -29,7 +29,7 @@ fn renamed() -> crate::config::Pool {
 
 fn named(host: &str, port: u16) -> crate::config::Pool {
     let address = EndpointAddress::Name { host: host.into(), port };
-    let endpoints = vec![EndpointSpec { address, weight: 1, backup: false }];
+    let endpoints = vec![EndpointSpec { address, attributes: EndpointAttributes::default() }];
     crate::config::Pool { name: "named".into(), endpoints, ..pool_config(&[], no_wait()) }
 }
 
