@@ -10,6 +10,7 @@ mod edits;
 mod failure;
 mod forwarded;
 mod grpc;
+mod hash_key;
 mod hide_endpoint;
 mod hops;
 mod https;
@@ -44,7 +45,9 @@ pub use scope::{OwnListener, RequestScope, ResponseScope};
 
 use crate::config::{self, EndpointProtocol, HostHeader, Listener};
 use crate::pool::authorities::Authorities;
-use crate::pool::{Endpoint, Holds, Lease, LeaseOutcome, LeaseRequest, Leased, Pool, TriedEndpoints, Wait};
+use crate::pool::{
+    Endpoint, Holds, Lease, LeaseOutcome, LeaseRequest, Leased, PickRequest, Pool, TriedEndpoints, Wait,
+};
 use crate::routing::RequestHead;
 use crate::snapshot::Route;
 use crate::telemetry::record::{AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
@@ -80,6 +83,8 @@ pub struct Exchange {
     route: Option<usize>,
     waiting: Waiting,
     tried: TriedEndpoints,
+    /// For a pool that balances by hash; `None`: the request has no key.
+    hash_key: Option<u64>,
     retries_left: u8,
     /// Largest request body in bytes; `None`: no limit.
     body_limit: Option<u64>,
@@ -185,6 +190,7 @@ impl Exchange {
             waited: None,
             queued: None,
             failed_open: false,
+            unkeyed: false,
             grpc_status: None,
             cause: None,
             outcome: Outcome::Answered,
@@ -202,6 +208,7 @@ impl Exchange {
             route: None,
             waiting: Waiting::default(),
             tried: TriedEndpoints::default(),
+            hash_key: None,
             retries_left: 0,
             body_limit: listener.limits.body_bytes,
             deadline: None,
@@ -261,6 +268,7 @@ impl Exchange {
         self.upgrade = if may_switch { Upgrade::of(head, &route.upgrades) } else { None };
         let timeout = route.timeout.into_iter().chain(self.grpc.as_ref().and_then(GrpcCall::timeout)).min();
         self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
+        self.find_hash_key(head);
         self.size.fits_route(&route.limits)?;
         self.body_limit = limits::of_body(&route.limits, &self.listener().limits);
         let announced =
@@ -279,8 +287,11 @@ impl Exchange {
         }
         let Scope::Request(scope) = self.scope.clone() else { return Next::Fail(Failure::Internal) };
         let Some(route) = scope.route(self.route) else { return Next::Fail(Failure::NoRoute) };
-        let request =
-            LeaseRequest { tried: &self.tried, holds: self.holds(), admitted: self.waiting.admitted };
+        let request = LeaseRequest {
+            pick: self.pick_request(now),
+            holds: self.holds(),
+            admitted: self.waiting.admitted,
+        };
         match route.pool().lease(request) {
             Leased::Lease { lease, failed_open, skipped } => {
                 self.waiting.admitted = true;
@@ -302,6 +313,10 @@ impl Exchange {
             }
             Leased::Full => self.refused_by(route.pool()),
         }
+    }
+
+    fn pick_request(&self, now: Instant) -> PickRequest<'_> {
+        PickRequest { tried: &self.tried, key: self.hash_key, now }
     }
 
     /// What the request occupies while it is in flight.
@@ -472,8 +487,10 @@ impl Exchange {
         self.deadline = self.deadline.filter(|_| !self.tunnel);
         let retry = self.may_retry_status(status, circumstances);
         let Some(open) = &mut self.open else { return ResponseAction::Forward };
-        open.first_byte = Some(now.saturating_duration_since(open.started));
+        let took = now.saturating_duration_since(open.started);
+        open.first_byte = Some(took);
         open.result = AttemptResult::Status(status);
+        open.lease.responded(took, status >= 500, now);
         if !retry {
             return ResponseAction::Forward;
         }

@@ -1,10 +1,11 @@
 //! Pools of endpoints: their live state, how one is picked, and the health checks.
 //!
 //! A [`Pool`] has a Pingora `LoadBalancer`: discovery and membership go through it, and it rebuilds the `Rotation`
-//! when the members change. Picking reads the rotation directly. The live state of endpoints is in an
+//! when the members change. Picking reads the rotation directly, by the pool's balance policy. The live state of endpoints is in an
 //! [`EndpointTable`], which survives reloads, as Pingora's own state does not.
 
 pub mod authorities;
+mod balance;
 mod candidates;
 mod check_id;
 pub mod connect;
@@ -21,7 +22,7 @@ mod probe_schedule;
 mod reachability;
 mod resolver;
 mod rotation;
-mod round_robin;
+mod selection;
 mod skipped;
 pub mod status;
 mod supervisor;
@@ -38,9 +39,10 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 
 use arc_swap::ArcSwapOption;
-use pingora_load_balancing::{Backend, Backends, LoadBalancer};
+use pingora_load_balancing::{Backends, LoadBalancer};
 use tokio::sync::Notify;
 
+pub use balance::hash::of_key as hash_of_key;
 pub use endpoint::{Endpoint, EndpointTable, HealthStatus, IdleConnections, Target};
 pub use in_flight_limit::{Holds, InFlightLimit, MaxRequests};
 pub use lease::{Lease, LeaseOutcome, LeaseRequest, Leased};
@@ -55,15 +57,17 @@ use crate::config::{self, EndpointAddress, WhenNoneHealthy};
 use crate::log_throttle::LogThrottle;
 use crate::permits::Permits;
 use authorities::Authorities;
+use balance::PickInput;
 use discovery::Discovery;
 use endpoint::HealthChange;
 use health::Thresholds;
 use live_state::KnownState;
+use member::Membership;
 use picker::{Picker, Pickers};
 use probe::Probe;
 use probe_schedule::ProbeKind;
 use resolver::{HostPort, Resolver};
-use round_robin::RoundRobin;
+use selection::Selection;
 use status::{EndpointState, EndpointStatus, PoolStatus};
 
 /// From the start of one probe to that of the next, while an endpoint is still `checking`.
@@ -74,9 +78,11 @@ pub struct Pool {
     config: config::Pool,
     /// `config` without endpoints, for requests whose response takes long.
     config_without_endpoints: Arc<config::Pool>,
-    balancer: LoadBalancer<RoundRobin>,
+    balancer: LoadBalancer<Selection>,
     picker: Arc<Picker>,
     pickers: Arc<Pickers>,
+    /// Leases count requests in flight where the balance policy reads them.
+    reads_load: bool,
     table: Arc<EndpointTable>,
     resolver: Arc<Resolver>,
     /// The queue of requests that wait for an endpoint.
@@ -86,7 +92,16 @@ pub struct Pool {
     /// Throttles the log of connections that this machine could not open.
     shortages: Mutex<LogThrottle>,
     /// With the members that they are of. Made when first needed, because few responses name an endpoint.
-    authorities: ArcSwapOption<(Arc<[Backend]>, Arc<Authorities>)>,
+    authorities: ArcSwapOption<(Arc<Membership>, Arc<Authorities>)>,
+}
+
+/// What a pick depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct PickRequest<'a> {
+    pub tried: &'a TriedEndpoints,
+    /// The hash of the request's key ([`hash_of_key`]), for a pool that balances by hash; `None`: it has none.
+    pub key: Option<u64>,
+    pub now: Instant,
 }
 
 /// The result of picking an endpoint.
@@ -101,7 +116,8 @@ impl Pool {
     pub fn new(mut config: config::Pool, previous: Option<&Pool>, known: &Arc<KnownState>) -> Arc<Self> {
         let table = previous.map(|pool| pool.table.clone()).unwrap_or_default();
         let resolver = previous.map(|pool| pool.resolver.clone()).unwrap_or_default();
-        let picker = Arc::new(Picker::new(config.when_none_healthy == WhenNoneHealthy::FailOpen));
+        let fail_open = config.when_none_healthy == WhenNoneHealthy::FailOpen;
+        let picker = Arc::new(Picker::new(config.balance.clone(), fail_open));
         let pickers = previous.map(|pool| pool.pickers.clone()).unwrap_or_default();
         pickers.add(&picker);
         table.inherit(&config.name, known);
@@ -111,6 +127,7 @@ impl Pool {
             LoadBalancer::from_backends_with_config(Backends::new(Box::new(discovery)), Some(picker.clone()));
         let pool = Arc::new(Self {
             config_without_endpoints: without_endpoints(&mut config),
+            reads_load: balance::reads_load(&config.balance),
             config,
             balancer,
             picker,
@@ -161,17 +178,19 @@ impl Pool {
         self.in_flight_limit().has_room(holds, self.waiting.taken() as u64)
     }
 
-    /// The endpoint whose turn it is; one of those `tried` only where no other is left.
+    /// The endpoint that the balance policy picks; one of those tried only where no other is left.
     ///
     /// Reads the rotation directly: `LoadBalancer::select_with` clones the backend and keeps a set of those it has
     /// seen, at seven times the cost (docs/growth.md).
-    pub fn pick(&self, tried: &TriedEndpoints) -> Picked {
-        let (rotation, start) = self.picker.next_start(!tried.is_empty());
+    pub fn pick(&self, request: &PickRequest<'_>) -> Picked {
+        let tried = request.tried;
+        let (rotation, turn) = self.picker.next_turn(!tried.is_empty());
         let skipped = rotation.candidates().skipped();
+        let input = PickInput { turn, key: request.key, now: request.now };
         let pick = match tried {
             _ if tried.is_exhausted() => None,
-            _ if tried.is_empty() => rotation.first(start),
-            _ => rotation.another(start, tried),
+            _ if tried.is_empty() => rotation.first(&input),
+            _ => rotation.another(&input, tried),
         };
         match pick {
             Some(pick) => Picked::Endpoint {
@@ -184,13 +203,13 @@ impl Pool {
     }
 
     /// Whether there is an untried endpoint to pick.
-    pub fn has_fresh(&self, tried: &TriedEndpoints) -> bool {
-        self.picker.rotation().fresh(0, tried).is_some()
+    pub fn has_fresh(&self, request: &PickRequest<'_>) -> bool {
+        self.picker.rotation().fresh(&request.without_turn(), request.tried).is_some()
     }
 
     /// Whether there is an endpoint to pick, tried or not.
-    pub fn has_another(&self, tried: &TriedEndpoints) -> bool {
-        self.picker.rotation().another(0, tried).is_some()
+    pub fn has_another(&self, request: &PickRequest<'_>) -> bool {
+        self.picker.rotation().another(&request.without_turn(), request.tried).is_some()
     }
 
     /// Resolves the host names among the endpoints and updates the members. Calls `on_change` whenever members may have
@@ -205,13 +224,9 @@ impl Pool {
         self.resolver.retain(|known| host_names(&self.config).any(|name| name == *known));
         self.find_members();
         self.table.forget_inherited();
-        let members: HashSet<Arc<str>> = self
-            .picker
-            .rotation()
-            .candidates()
-            .members()
-            .map(|member| member.endpoint.label().clone())
-            .collect();
+        let rotation = self.picker.rotation();
+        let members: HashSet<&str> =
+            rotation.candidates().members().iter().map(|member| &**member.endpoint.label()).collect();
         self.table.retain(|label| members.contains(label));
     }
 
@@ -219,25 +234,25 @@ impl Pool {
     pub fn authorities(&self) -> Arc<Authorities> {
         let rotation = self.picker.rotation();
         if let Some(made) = &*self.authorities.load()
-            && Arc::ptr_eq(&made.0, rotation.candidates().backends())
+            && Arc::ptr_eq(&made.0, rotation.candidates().membership())
         {
             return made.1.clone();
         }
         let authorities =
-            Arc::new(Authorities::new(rotation.candidates().members().map(|member| &member.endpoint)));
+            Arc::new(Authorities::new(rotation.candidates().members().iter().map(|member| &member.endpoint)));
         self.authorities
-            .store(Some(Arc::new((rotation.candidates().backends().clone(), authorities.clone()))));
+            .store(Some(Arc::new((rotation.candidates().membership().clone(), authorities.clone()))));
         authorities
     }
 
     /// Whether a request would find an endpoint now.
     pub fn serves(&self) -> bool {
-        self.picker.rotation().first(0).is_some()
+        self.picker.rotation().is_serving()
     }
 
     /// Whether it has no endpoint, healthy or not, because none of its names has ever been resolved.
     pub fn is_unresolved(&self) -> bool {
-        self.picker.rotation().candidates().members().next().is_none()
+        self.picker.rotation().candidates().members().is_empty()
     }
 
     /// Why requests find no endpoint, with the reason of one endpoint or name as an example.
@@ -258,7 +273,7 @@ impl Pool {
     }
 
     pub fn members(&self) -> Vec<Member> {
-        self.picker.rotation().candidates().members().cloned().collect()
+        self.picker.rotation().candidates().members().to_vec()
     }
 
     /// Probes a member once, without recording the result; `None`: there is no health check, or the endpoint cannot be
@@ -392,14 +407,14 @@ impl Pool {
     pub fn status(&self) -> PoolStatus {
         let before = self.picker.rotation();
         let standings: Vec<HealthStatus> =
-            before.candidates().members().map(|member| member.endpoint.health_status()).collect();
+            before.candidates().members().iter().map(|member| member.endpoint.health_status()).collect();
         // After the states have been read: none of them may be newer than the rotation.
         self.publish_health();
         let rotation = self.picker.rotation();
-        let same = Arc::ptr_eq(rotation.candidates().backends(), before.candidates().backends());
+        let same = Arc::ptr_eq(rotation.candidates().membership(), before.candidates().membership());
         let rotation = if same { rotation } else { before };
         let loads: Vec<_> =
-            rotation.candidates().members().map(|member| (member, member.endpoint.load())).collect();
+            rotation.candidates().members().iter().map(|member| (member, member.endpoint.load())).collect();
         let total: u64 = loads.iter().map(|(_, load)| load.requests).sum();
         let endpoints = loads
             .iter()
@@ -420,13 +435,14 @@ impl Pool {
                 bytes_out: load.bytes_out,
                 share: if total == 0 { 0.0 } else { load.requests as f64 / total as f64 },
                 expected_share,
+                response_seconds: member.endpoint.response_time().average().map(|time| time.as_secs_f64()),
                 checks_passed: load.checks_passed,
                 checks_failed: load.checks_failed,
             })
             .collect();
         PoolStatus {
             name: self.config.name.to_string(),
-            balance: "round_robin".into(),
+            balance: balance::name(&self.config.balance).into(),
             waiting: self.waiting.taken() as u64,
             in_flight: self.in_flight_limit().in_flight(),
             most: self.in_flight_limit().most(),
@@ -434,6 +450,12 @@ impl Pool {
             names: self.resolver.status(),
             endpoints,
         }
+    }
+}
+
+impl PickRequest<'_> {
+    fn without_turn(&self) -> PickInput {
+        PickInput { turn: 0, key: self.key, now: self.now }
     }
 }
 

@@ -17,6 +17,7 @@
 //! shut out a less specific one: if no rule of `api.example.com` matches the path, the rules of `*.example.com` are
 //! tried, then those of any host.
 
+mod cookies;
 mod field_matchers;
 mod matching;
 pub mod path;
@@ -27,6 +28,8 @@ mod shadowed;
 #[cfg(test)]
 mod tests;
 
+pub use cookies::cookie;
+pub use field_matchers::query_value;
 pub use matching::{HeaderMatch, HostPattern, PathPattern, QueryMatch, RouteMatch, ValueMatch};
 pub use path::{EscapedSlashes, PathRules};
 pub use regex::{Regex, RegexError};

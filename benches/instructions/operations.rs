@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Instant;
 use std::time::SystemTime;
 
 use evenkeel::config::{AccessFormat, AccessLog, LogOutput};
@@ -9,7 +10,7 @@ use evenkeel::exchange::{Edits, RequestScope, decide};
 use evenkeel::http1::head::{Request, Response};
 use evenkeel::http1::write::{self, Connection, RequestForm, ResponseForm};
 use evenkeel::message::Framing;
-use evenkeel::pool::{Picked, TriedEndpoints};
+use evenkeel::pool::{PickRequest, Picked, TriedEndpoints};
 use evenkeel::telemetry::access;
 use evenkeel::telemetry::metrics::Metrics;
 
@@ -103,23 +104,27 @@ fn decide_among(routes: usize) -> Box<dyn FnMut()> {
     })
 }
 
+fn first(tried: &TriedEndpoints) -> PickRequest<'_> {
+    PickRequest { tried, key: None, now: Instant::now() }
+}
+
 fn pick(pool: &'static str) -> Box<dyn FnMut()> {
     let pool = traffic::snapshot(1).pool(pool).expect("it is in the config").clone();
     let none = TriedEndpoints::default();
     Box::new(move || {
-        black_box(pool.pick(&none));
+        black_box(pool.pick(&first(&none)));
     })
 }
 
 fn pick_again() -> Box<dyn FnMut()> {
     let pool = traffic::snapshot(1).pool("p").expect("it is in the config").clone();
-    let Picked::Endpoint { endpoint, .. } = pool.pick(&TriedEndpoints::default()) else {
+    let Picked::Endpoint { endpoint, .. } = pool.pick(&first(&TriedEndpoints::default())) else {
         unreachable!("there are no health checks")
     };
     let mut tried = TriedEndpoints::default();
     tried.add(endpoint);
     Box::new(move || {
-        black_box(pool.pick(&tried));
+        black_box(pool.pick(&first(&tried)));
     })
 }
 

@@ -5,12 +5,13 @@ use std::future::ready;
 use std::hint::black_box;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use evenkeel::config;
 use evenkeel::exchange::decide;
 use evenkeel::listener_state::ListenerState;
-use evenkeel::pool::{Holds, Lease, Picked, Pool, TriedEndpoints};
+use evenkeel::pool::{Holds, Lease, PickRequest, Picked, Pool, TriedEndpoints};
 use evenkeel::snapshot::Snapshot;
 use evenkeel::worker::request_scopes::RequestScopes;
 
@@ -104,17 +105,21 @@ fn pool(endpoints: &str) -> Arc<Pool> {
     snapshot(endpoints).pool("p").expect("it is in the config").clone()
 }
 
+fn first(tried: &TriedEndpoints) -> PickRequest<'_> {
+    PickRequest { tried, key: None, now: Instant::now() }
+}
+
 fn pick_from(pool: Arc<Pool>) -> ForWorkers {
     Box::new(move || {
         let (pool, none) = (pool.clone(), TriedEndpoints::default());
-        at_once(move || drop(black_box(pool.pick(&none))))
+        at_once(move || drop(black_box(pool.pick(&first(&none)))))
     })
 }
 
 fn lease() -> ForWorkers {
     let pool = pool(NOWHERE);
     Box::new(move || {
-        let Picked::Endpoint { endpoint, .. } = pool.pick(&TriedEndpoints::default()) else {
+        let Picked::Endpoint { endpoint, .. } = pool.pick(&first(&TriedEndpoints::default())) else {
             unreachable!("there are no health checks")
         };
         at_once(move || {

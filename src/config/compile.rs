@@ -17,6 +17,7 @@ use crate::config::secret::Secret;
 use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
 
+mod balance;
 mod config_tests;
 mod limits;
 mod listeners;

@@ -144,7 +144,7 @@ const FOREIGN: &[(&str, &str, &str)] = &[
     (
         "a pool",
         "algorithm algo lb lb_policy policy method strategy load_balancing load_balancer",
-        "write `balance: round_robin`",
+        "write `balance: round_robin`, least_requests, least_time, random or { hash: client }",
     ),
     ("a pool", "check health option", "write `health_check: { type: http, path: /healthz }`"),
     ("a pool", "ssl https scheme", "write `tls: {}` for TLS with its endpoints"),

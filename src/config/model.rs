@@ -384,9 +384,26 @@ pub enum EndpointProtocol {
     Http2,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a pool picks an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Balance {
     RoundRobin,
+    LeastRequests,
+    LeastTime,
+    Random,
+    Hash(HashKey),
+}
+
+/// What requests have in common that go to the same endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashKey {
+    /// The client's address, without its port.
+    Client,
+    Path,
+    Header(HeaderName),
+    Cookie(String),
+    /// A query parameter.
+    Query(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

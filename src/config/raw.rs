@@ -13,12 +13,14 @@ use super::secret::Secret;
 use super::section::section;
 use crate::routing::EscapedSlashes;
 
+mod balance;
 mod matching;
 mod outputs;
 mod pool;
 mod socket;
 mod tls;
 
+pub(crate) use balance::{BalanceForm, BalanceWord, HashForm, HashSection, HashWord};
 pub(crate) use matching::{
     MatchSection, PathForm, PathText, RegexText, RouteExpected, ValueForm, header_name,
 };

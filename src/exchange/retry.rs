@@ -38,12 +38,15 @@ impl Exchange {
         let stale = at_its_end && circumstances.reused;
         let is_endpoints = failure.side() == FailureSide::Endpoint && !stale;
         let outcome = if is_endpoints { LeaseOutcome::Failed } else { LeaseOutcome::Abandoned };
+        if is_endpoints {
+            open.lease.responded(now.saturating_duration_since(open.started), true, now);
+        }
         if failure.is_of_connect() {
             self.not_connected(failure, detail.unwrap_or("no connection in time"), now);
         } else {
             self.tried.add(open.lease.endpoint().clone());
         }
-        let retry = self.may_retry(failure, circumstances, stale);
+        let retry = self.may_retry(failure, circumstances, stale, now);
         if retry && !stale && !failure.is_of_connect() {
             self.retries_left -= 1;
         }
@@ -78,12 +81,18 @@ impl Exchange {
         self.waiting.connecting += took;
     }
 
-    fn may_retry(&mut self, failure: Failure, circumstances: Circumstances, stale: bool) -> bool {
+    fn may_retry(
+        &mut self,
+        failure: Failure,
+        circumstances: Circumstances,
+        stale: bool,
+        now: Instant,
+    ) -> bool {
         if !self.may_send_again(circumstances) {
             return false;
         }
         if failure.is_of_connect() {
-            return self.may_connect_elsewhere();
+            return self.may_connect_elsewhere(now);
         }
         let Some(pool) = self.pool() else { return false };
         let on = &pool.config().retry.on;
@@ -102,21 +111,21 @@ impl Exchange {
     ///
     /// A request that may wait does so once no untried endpoint or no time is left, unless this machine is short of
     /// resources: an endpoint that could be reached would end the wait at once.
-    fn may_connect_elsewhere(&mut self) -> bool {
+    fn may_connect_elsewhere(&mut self, now: Instant) -> bool {
         let Some(pool) = self.scope.route(self.route).map(|route| route.pool()) else { return false };
         let (retry, connect) = (&pool.config().retry, pool.config().timeouts.connect);
         if !retry.on.connect || retry.limit == 0 {
             return false;
         }
         let in_time = self.waiting.connecting < connect * (u32::from(retry.limit) + 1);
-        if in_time && pool.has_fresh(&self.tried) {
+        if in_time && pool.has_fresh(&self.pick_request(now)) {
             return true;
         }
         if pool.lets_wait() && !self.tried.has_shortage() {
             self.tried.exhaust();
             return true;
         }
-        in_time && pool.has_another(&self.tried)
+        in_time && pool.has_another(&self.pick_request(now))
     }
 
     pub(super) fn close_attempt(&mut self, outcome: LeaseOutcome) {

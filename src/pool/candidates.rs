@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use pingora_load_balancing::Backend;
-
-use super::member::Member;
+use super::member::{Member, Membership};
 use super::skipped::{Skipped, SkippedEndpoints};
 use super::status::EndpointState;
 
@@ -12,8 +10,8 @@ use super::status::EndpointState;
 ///
 /// A change of health makes only the tiers anew; the members are shared with those before.
 pub struct Candidates {
-    backends: Arc<[Backend]>,
-    /// Those that get the traffic now, as indexes into `backends`.
+    membership: Arc<Membership>,
+    /// Those that get the traffic now, as indexes of members.
     first: Vec<u32>,
     /// Tried after all of `first`: backups, and endpoints not checked yet.
     fallback: Vec<u32>,
@@ -38,11 +36,10 @@ pub(super) enum Tier {
 }
 
 impl Candidates {
-    pub fn new(backends: Arc<[Backend]>, fail_open: bool) -> Self {
+    pub fn new(membership: Arc<Membership>, fail_open: bool) -> Self {
         let mut ranks: [Vec<u32>; 4] = Default::default();
         let (mut unreachable, mut unhealthy, mut passed_over) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, backend) in (0..).zip(&*backends) {
-            let Some(member) = Member::of(backend) else { continue };
+        for (index, member) in (0..).zip(membership.members()) {
             let state = member.endpoint.state();
             passed_over.extend(reason(state).map(|reason| (member, reason)));
             match preference(state, member.attributes.backup) {
@@ -65,33 +62,34 @@ impl Candidates {
             None => (Vec::new(), Tier::Unreachable),
         };
         let fallback = order.flatten().collect();
-        Self { backends, first, fallback, unreachable, unhealthy, serving, down, skipped }
+        Self { membership, first, fallback, unreachable, unhealthy, serving, down, skipped }
     }
 
     /// The members, shared by all of one membership.
-    pub(super) fn backends(&self) -> &Arc<[Backend]> {
-        &self.backends
+    pub(super) fn membership(&self) -> &Arc<Membership> {
+        &self.membership
     }
 
     /// In the order of the config.
-    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
-        self.backends.iter().filter_map(Member::of)
+    pub(super) fn members(&self) -> &[Member] {
+        self.membership.members()
     }
 
-    pub(super) fn backend(&self, index: u32) -> Option<&Backend> {
-        self.backends.get(index as usize)
+    pub(super) fn member(&self, index: u32) -> Option<&Member> {
+        self.membership.member(index)
     }
 
+    /// Indexes of the members that get the traffic.
     pub(super) fn first(&self) -> &[u32] {
         &self.first
     }
 
     /// The weights of those that get the traffic.
     pub(super) fn weights(&self) -> Vec<u16> {
-        let weight = |index: &u32| {
-            self.backend(*index).and_then(Member::of).map_or(0, |member| member.attributes.weight)
-        };
-        self.first.iter().map(weight).collect()
+        self.first
+            .iter()
+            .map(|index| self.member(*index).map_or(0, |member| member.attributes.weight))
+            .collect()
     }
 
     pub(super) fn fallback(&self) -> &[u32] {

@@ -6,12 +6,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 
+use super::balance::ResponseTime;
 use super::check_id::CheckId;
 use super::connect::{Backlog, TlsTarget};
 use super::health::{Health, Thresholds};
@@ -53,6 +54,7 @@ pub struct Endpoint {
     reachability: Reachability,
     backlog: Backlog,
     counters: Counters,
+    load: Load,
     /// The count of requests of its pool.
     pub(super) pool: Arc<InFlightLimit>,
 }
@@ -73,6 +75,15 @@ pub(super) enum HealthChange {
     State,
     /// The endpoint is reachable again.
     Reachability,
+}
+
+/// What balance policies read. Kept only where one does, because all threads write it; in a pair of cache lines of its
+/// own for that reason.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Load {
+    in_flight: AtomicU64,
+    response_time: ResponseTime,
 }
 
 #[derive(Debug, Default)]
@@ -118,7 +129,18 @@ impl Endpoint {
         pool: Arc<InFlightLimit>,
     ) -> Self {
         let (reachability, backlog, counters) = Default::default();
-        Self { label, authority, target, health: Mutex::new(health), reachability, backlog, counters, pool }
+        let load = Load { in_flight: AtomicU64::new(0), response_time: ResponseTime::new(Instant::now()) };
+        Self {
+            label,
+            authority,
+            target,
+            health: Mutex::new(health),
+            reachability,
+            backlog,
+            counters,
+            load,
+            pool,
+        }
     }
 
     /// For tests that only need its name.
@@ -201,6 +223,31 @@ impl Endpoint {
     /// How many connections requests have opened.
     pub(super) fn connects(&self) -> u64 {
         self.counters.traffic.sum(CONNECTS, Relaxed)
+    }
+
+    /// The requests in flight of all threads, exactly; 0 where no balance policy reads it.
+    pub(super) fn exact_in_flight(&self) -> u64 {
+        self.load.in_flight.load(Relaxed)
+    }
+
+    /// The same of all endpoints of its pool.
+    pub(super) fn exact_in_flight_of_pool(&self) -> u64 {
+        self.pool.exact_in_flight.0.load(Relaxed)
+    }
+
+    pub(super) fn load_begins(&self, now: Instant) {
+        self.load.in_flight.fetch_add(1, Relaxed);
+        self.pool.exact_in_flight.0.fetch_add(1, Relaxed);
+        self.load.response_time.request_begins(now);
+    }
+
+    pub(super) fn load_ends(&self) {
+        self.load.in_flight.fetch_sub(1, Relaxed);
+        self.pool.exact_in_flight.0.fetch_sub(1, Relaxed);
+    }
+
+    pub(super) fn response_time(&self) -> &ResponseTime {
+        &self.load.response_time
     }
 
     /// Records a probe's result. `asked` is the health check, if there is one.

@@ -38,8 +38,15 @@ pub struct InFlightLimit {
     /// Number of worker threads; 0: not known.
     threads: AtomicU64,
     refused: AtomicU64,
+    /// The requests in flight of all threads, where a balance policy reads them.
+    pub(super) exact_in_flight: ExactCount,
     report: Mutex<LogThrottle>,
 }
+
+/// In a pair of cache lines of its own, because all threads write it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct ExactCount(pub AtomicU64);
 
 #[derive(Debug)]
 struct Limit {

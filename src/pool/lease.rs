@@ -1,12 +1,12 @@
 //! The right of one attempt to use an endpoint.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::endpoint::{BYTES_IN, BYTES_OUT, Endpoint, FAILURES, IN_FLIGHT, REQUESTS};
 use super::in_flight_limit::Holds;
 use super::skipped::SkippedEndpoints;
-use super::tried_endpoints::TriedEndpoints;
-use super::{Picked, Pool};
+use super::{PickRequest, Picked, Pool};
 
 /// While it lives, the attempt counts as in flight, at the endpoint and in the pool. Dropped, it ends as
 /// [`LeaseOutcome::Abandoned`].
@@ -15,6 +15,8 @@ pub struct Lease {
     /// `None` once it has ended.
     endpoint: Option<Arc<Endpoint>>,
     holds: Holds,
+    /// It is in the endpoint's exact count.
+    exact: bool,
 }
 
 /// How an attempt ended, as far as it says something of its endpoint.
@@ -31,7 +33,7 @@ pub enum LeaseOutcome {
 /// What a request asks a pool for.
 #[derive(Debug, Clone, Copy)]
 pub struct LeaseRequest<'a> {
-    pub tried: &'a TriedEndpoints,
+    pub pick: PickRequest<'a>,
     pub holds: Holds,
     /// The pool has admitted the request before: its limit does not refuse it any more.
     pub admitted: bool,
@@ -56,8 +58,8 @@ pub enum Leased {
 impl Pool {
     /// Picks an endpoint and leases it.
     pub fn lease(&self, request: LeaseRequest<'_>) -> Leased {
-        let LeaseRequest { tried, holds, admitted } = request;
-        let (endpoint, failed_open, skipped) = match self.pick(tried) {
+        let LeaseRequest { pick, holds, admitted } = request;
+        let (endpoint, failed_open, skipped) = match self.pick(&pick) {
             Picked::Endpoint { endpoint, failed_open, skipped } => (endpoint, failed_open, skipped),
             Picked::NoneHealthy { skipped } => return Leased::NoneHealthy { skipped },
         };
@@ -65,6 +67,7 @@ impl Pool {
             true => Some(Lease::beyond_limit(endpoint, holds)),
             false => Lease::within_limit(endpoint, holds),
         };
+        let lease = lease.map(|lease| if self.reads_load { lease.exact(pick.now) } else { lease });
         lease.map_or(Leased::Full, |lease| Leased::Lease { lease, failed_open, skipped })
     }
 }
@@ -85,7 +88,14 @@ impl Lease {
     fn counted(endpoint: Arc<Endpoint>, holds: Holds) -> Self {
         endpoint.count(REQUESTS, 1);
         endpoint.count(IN_FLIGHT, 1);
-        Self { endpoint: Some(endpoint), holds }
+        Self { endpoint: Some(endpoint), holds, exact: false }
+    }
+
+    /// Counts it where a balance policy looks.
+    fn exact(mut self, now: Instant) -> Self {
+        self.exact = true;
+        self.endpoint().load_begins(now);
+        self
     }
 
     pub fn endpoint(&self) -> &Arc<Endpoint> {
@@ -104,7 +114,19 @@ impl Lease {
         let endpoint = self.endpoint.take()?;
         endpoint.count(IN_FLIGHT, 1u64.wrapping_neg());
         endpoint.pool.end(self.holds);
+        if self.exact {
+            endpoint.load_ends();
+        }
         Some(endpoint)
+    }
+
+    /// Tells the balance policy how long the endpoint took to answer, or to fail.
+    pub fn responded(&self, took: Duration, failed: bool, now: Instant) {
+        match self.endpoint().response_time() {
+            _ if !self.exact => {}
+            time if failed => time.failed(took, now),
+            time => time.answered(took, now),
+        }
     }
 
     /// Counts body bytes to the endpoint.

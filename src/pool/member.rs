@@ -1,9 +1,11 @@
 //! An endpoint as a member of one pool.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 
 use pingora_load_balancing::Backend;
 
+use super::balance::hash::{self, Maglev};
 use super::check_id::CheckId;
 use super::endpoint::Endpoint;
 use crate::config::EndpointAttributes;
@@ -12,7 +14,8 @@ use crate::config::EndpointAttributes;
 #[derive(Debug, Clone)]
 pub struct Member {
     pub endpoint: Arc<Endpoint>,
-    /// Index in the config, because Pingora sorts its backends by address.
+    /// Its place in the order of the config, because Pingora sorts its backends by address; in a [`Membership`], its
+    /// index there.
     pub index: usize,
     pub attributes: EndpointAttributes,
     /// What the pool's health check asks it; `None`: there is no health check.
@@ -20,7 +23,49 @@ pub struct Member {
 }
 
 impl Member {
-    pub fn of(backend: &Backend) -> Option<&Self> {
+    fn of(backend: &Backend) -> Option<&Self> {
         backend.ext.get()
+    }
+}
+
+/// All members of a pool, until the next change of membership.
+#[derive(Debug, Default)]
+pub(super) struct Membership {
+    /// In the order of the config.
+    members: Box<[Member]>,
+    /// The same, as Pingora wants them.
+    backends: Box<[Backend]>,
+    /// For `balance: hash`, made when first needed.
+    maglev: OnceLock<Arc<Maglev>>,
+}
+
+impl Membership {
+    pub fn new(backends: &BTreeSet<Backend>) -> Self {
+        let mut both: Vec<(Member, &Backend)> =
+            backends.iter().filter_map(|backend| Some((Member::of(backend)?.clone(), backend))).collect();
+        both.sort_by_key(|(member, _)| member.index);
+        let indexed = |(index, (member, backend)): (usize, (Member, &Backend))| {
+            (Member { index, ..member }, backend.clone())
+        };
+        let (members, backends): (Vec<_>, Vec<_>) = both.into_iter().enumerate().map(indexed).unzip();
+        Self { members: members.into(), backends: backends.into(), maglev: OnceLock::new() }
+    }
+
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    pub fn member(&self, index: u32) -> Option<&Member> {
+        self.members.get(index as usize)
+    }
+
+    /// The backend of one of its members.
+    pub fn backend_of(&self, member: &Member) -> Option<&Backend> {
+        self.backends.get(member.index)
+    }
+
+    /// The table of a large pool that balances by hash.
+    pub fn maglev(&self) -> Arc<Maglev> {
+        self.maglev.get_or_init(|| Arc::new(hash::table_of(self))).clone()
     }
 }

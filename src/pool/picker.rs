@@ -10,14 +10,16 @@ use pingora_load_balancing::Backend;
 use tokio::sync::Notify;
 
 use super::candidates::Candidates;
-use super::member::Member;
+use super::member::Membership;
 use super::rotation::Rotation;
+use crate::config::Balance;
 
 /// The rotation in force, the members that it was made of, and the position reached in it.
 ///
 /// Each change of health or members makes a new [`Rotation`]; the position is kept.
 pub struct Picker {
-    members: Mutex<Arc<[Backend]>>,
+    balance: Balance,
+    members: Mutex<Arc<Membership>>,
     rotation: ArcSwap<Rotation>,
     next: Position,
     /// Retries have a position of their own: if they moved that of first attempts, every second request could meet the
@@ -61,17 +63,13 @@ impl Pickers {
     }
 }
 
-impl Default for Picker {
-    fn default() -> Self {
-        Self::new(false)
-    }
-}
-
 impl Picker {
-    pub fn new(fail_open: bool) -> Self {
+    pub fn new(balance: Balance, fail_open: bool) -> Self {
+        let nobody = Candidates::new(Arc::default(), false);
         Self {
-            members: Mutex::new([].into()),
-            rotation: ArcSwap::from_pointee(Rotation::new(Candidates::new([].into(), false))),
+            members: Mutex::default(),
+            rotation: ArcSwap::from_pointee(Rotation::new(nobody, &balance)),
+            balance,
             next: Position::default(),
             next_retry: Position::default(),
             fail_open,
@@ -81,10 +79,8 @@ impl Picker {
     }
 
     pub(super) fn set_members(&self, backends: &BTreeSet<Backend>) {
-        let mut members: Vec<Backend> = backends.iter().cloned().collect();
-        members.sort_by_key(|backend| Member::of(backend).map_or(usize::MAX, |member| member.index));
         let mut current = self.members.lock();
-        *current = members.into();
+        *current = Arc::new(Membership::new(backends));
         self.publish(&current);
     }
 
@@ -94,17 +90,17 @@ impl Picker {
     }
 
     /// The caller holds the lock of `members`, so that an older rotation never replaces a newer one.
-    fn publish(&self, members: &Arc<[Backend]>) {
+    fn publish(&self, members: &Arc<Membership>) {
         let candidates = Candidates::new(members.clone(), self.fail_open);
         let any = candidates.any_available();
-        self.rotation.store(Arc::new(Rotation::new(candidates)));
+        self.rotation.store(Arc::new(Rotation::new(candidates, &self.balance)));
         if any {
             self.available.notify_waiters();
         }
     }
 
-    /// The rotation in force and the next position in it, which no other request gets.
-    pub(super) fn next_start(&self, retry: bool) -> (Guard<Arc<Rotation>>, usize) {
+    /// The rotation in force and the next turn in it, which no other request gets.
+    pub(super) fn next_turn(&self, retry: bool) -> (Guard<Arc<Rotation>>, usize) {
         let next = if retry { &self.next_retry } else { &self.next };
         (self.rotation.load(), next.0.fetch_add(1, Relaxed))
     }

@@ -1,17 +1,17 @@
-//! The order in which round robin picks endpoints.
+//! Who gets a request: the balance policy among those that get the traffic, and what follows when those have failed.
 
 use pingora_load_balancing::Backend;
 
+use super::balance::{Group, PickInput, Policy};
 use super::candidates::{Candidates, Tier};
 use super::member::Member;
-use super::round_robin;
 use super::tried_endpoints::TriedEndpoints;
+use crate::config::Balance;
 
-/// Turns among the candidates, for one membership and one state of health.
+/// The candidates of one membership and one state of health, with the balance policy.
 pub struct Rotation {
-    candidates: Candidates,
-    /// One period of those that get the traffic, as the candidates' indexes.
-    turns: Vec<u32>,
+    group: Group,
+    policy: Policy,
 }
 
 /// The endpoint that was picked.
@@ -21,44 +21,47 @@ pub(super) struct Pick<'a> {
 }
 
 impl Rotation {
-    pub(super) fn new(candidates: Candidates) -> Self {
-        let (first, weights) = (candidates.first(), candidates.weights());
-        let turns = round_robin::period(&weights)
-            .iter()
-            .filter_map(|turn| first.get(*turn as usize).copied())
-            .collect();
-        Self { candidates, turns }
+    pub(super) fn new(candidates: Candidates, balance: &Balance) -> Self {
+        Self { policy: Policy::new(balance, &candidates), group: Group::new(candidates) }
     }
 
     pub(super) fn candidates(&self) -> &Candidates {
-        &self.candidates
+        &self.group.candidates
     }
 
     /// Whether there is an endpoint to pick that has not become unreachable since the rotation was made.
     pub(super) fn has_reachable(&self) -> bool {
         let is_reachable = |member: &Member| !member.endpoint.is_unreachable();
-        self.candidates.failed_open()
-            || self.candidates.serving() == Tier::Available && self.in_order(0).any(is_reachable)
+        self.candidates().failed_open()
+            || self.candidates().serving() == Tier::Available && self.in_order(0).any(is_reachable)
     }
 
-    /// The endpoint for the first attempt of a request with the position `start`.
-    pub(super) fn first(&self, start: usize) -> Option<Pick<'_>> {
-        let member = self.place(start, 0).and_then(Member::of)?;
-        Some(Pick { member, failed_open: self.candidates.failed_open() })
+    /// Whether there is an endpoint to pick.
+    pub(super) fn is_serving(&self) -> bool {
+        !self.candidates().first().is_empty()
+    }
+
+    /// The endpoint for the first attempt of a request.
+    pub(super) fn first(&self, input: &PickInput) -> Option<Pick<'_>> {
+        let member = match self.policy {
+            Policy::RoundRobin => self.group.member(self.group.own(input.turn)?),
+            _ => self.policy.pick(&self.group, input, |_| true),
+        };
+        Some(Pick { member: member?, failed_open: self.candidates().failed_open() })
     }
 
     /// The endpoint for another attempt of a request: an untried one, if there is one.
     ///
     /// In this order: endpoints not known to be unreachable; a few unreachable ones, because one may just have come
     /// back; tried ones that had a connection; and unhealthy ones, where the pool fails open.
-    pub(super) fn another(&self, start: usize, tried: &TriedEndpoints) -> Option<Pick<'_>> {
-        self.fresh(start, tried).or_else(|| {
-            let mut again = self.in_order(start).filter(|member| tried.may_repeat(&member.endpoint));
-            let again = if tried.any_may_repeat() { again.next() } else { None };
-            let again = again.map(|member| Pick { member, failed_open: self.candidates.failed_open() });
+    pub(super) fn another(&self, input: &PickInput, tried: &TriedEndpoints) -> Option<Pick<'_>> {
+        self.fresh(input, tried).or_else(|| {
+            let may_repeat = |member: &Member| tried.may_repeat(&member.endpoint);
+            let again = if tried.any_may_repeat() { self.preferred(input, may_repeat) } else { None };
+            let again = again.map(|member| Pick { member, failed_open: self.candidates().failed_open() });
             again.or_else(|| {
                 let member = self
-                    .rotated(self.candidates.unhealthy(), start)
+                    .rotated(self.candidates().unhealthy(), input.turn)
                     .find(|one| !tried.contains(&one.endpoint))?;
                 Some(Pick { member, failed_open: true })
             })
@@ -66,52 +69,52 @@ impl Rotation {
     }
 
     /// An untried endpoint.
-    pub(super) fn fresh(&self, start: usize, tried: &TriedEndpoints) -> Option<Pick<'_>> {
-        let is_fresh = |member: &&Member| !tried.contains(&member.endpoint);
-        let reachable = match self.candidates.serving() {
+    pub(super) fn fresh(&self, input: &PickInput, tried: &TriedEndpoints) -> Option<Pick<'_>> {
+        let is_fresh = |member: &Member| !tried.contains(&member.endpoint);
+        let reachable = match self.candidates().serving() {
             Tier::Unreachable => None,
-            _ => self.in_order(start).find(|member| !member.endpoint.is_unreachable() && is_fresh(member)),
+            _ => self.preferred(input, |member| !member.endpoint.is_unreachable() && is_fresh(member)),
         };
         let unreachable = || {
-            let all = self.in_order(start).chain(self.rotated(self.candidates.unreachable(), start));
-            tried.may_try_unreachable().then_some(all)?.find(is_fresh)
+            let down = self.rotated(self.candidates().unreachable(), input.turn);
+            let mut all = tried.may_try_unreachable().then_some(self.in_order(input.turn).chain(down))?;
+            all.find(|member| is_fresh(member))
         };
         let member = reachable.or_else(unreachable)?;
-        Some(Pick { member, failed_open: self.candidates.failed_open() })
+        Some(Pick { member, failed_open: self.candidates().failed_open() })
     }
 
-    fn in_order(&self, start: usize) -> impl Iterator<Item = &Member> {
-        (0..self.turns.len() + self.candidates.fallback().len())
-            .filter_map(move |step| self.place(start, step))
-            .filter_map(Member::of)
+    /// The policy's choice, or else the first of the fallback.
+    fn preferred(&self, input: &PickInput, may: impl Fn(&Member) -> bool) -> Option<&Member> {
+        self.policy.pick(&self.group, input, &may).or_else(|| self.fallback().find(|member| may(member)))
     }
 
-    fn rotated<'a>(&'a self, tier: &'a [u32], start: usize) -> impl Iterator<Item = &'a Member> {
-        let from = start.checked_rem(tier.len()).unwrap_or_default();
+    fn fallback(&self) -> impl Iterator<Item = &Member> {
+        self.candidates().fallback().iter().filter_map(|index| self.candidates().member(*index))
+    }
+
+    /// Those that get the traffic from that turn on, and the fallback.
+    fn in_order(&self, turn: usize) -> impl Iterator<Item = &Member> {
+        self.group.in_turn(turn).chain(self.fallback())
+    }
+
+    fn rotated<'a>(&'a self, tier: &'a [u32], turn: usize) -> impl Iterator<Item = &'a Member> {
+        let from = turn.checked_rem(tier.len()).unwrap_or_default();
         let (before, after) = tier.split_at(from);
-        let backends = after.iter().chain(before).filter_map(|index| self.candidates.backend(*index));
-        backends.filter_map(Member::of)
+        after.iter().chain(before).filter_map(|index| self.candidates().member(*index))
     }
 
-    /// The `step`-th endpoint in order for a request with the position `start`.
-    pub(super) fn place(&self, start: usize, step: usize) -> Option<&Backend> {
-        let index = if step < self.turns.len() {
-            let place = start.wrapping_add(step) % self.turns.len();
-            self.turns.get(place)
-        } else {
-            self.candidates.fallback().get(step - self.turns.len())
+    /// The `step`-th backend that Pingora is to try.
+    pub(super) fn backend(&self, input: &PickInput, step: usize) -> Option<&Backend> {
+        let member = match step.checked_sub(1) {
+            None => self.first(input)?.member,
+            Some(step) => self.in_order(input.turn).nth(step)?,
         };
-        self.candidates.backend(*index?)
+        self.candidates().membership().backend_of(member)
     }
 
     /// Each member's share of the traffic by its weight, in the order of [`Candidates::members`].
     pub fn expected_shares(&self) -> Vec<f64> {
-        let mut shares = vec![0.0; self.candidates.backends().len()];
-        for turn in &self.turns {
-            if let Some(share) = shares.get_mut(*turn as usize) {
-                *share += 1.0 / self.turns.len() as f64;
-            }
-        }
-        shares
+        self.group.expected_shares()
     }
 }

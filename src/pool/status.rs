@@ -58,6 +58,9 @@ pub struct EndpointStatus {
     pub share: f64,
     /// Its share by weight among the endpoints that get traffic now, 0 to 1.
     pub expected_share: f64,
+    /// Seconds to the first byte, as `balance: least_time` reckons; `None`: it does not, or there was no response.
+    #[serde(default)]
+    pub response_seconds: Option<f64>,
     /// Probes that passed, and those that failed.
     pub checks_passed: u64,
     pub checks_failed: u64,

@@ -17,8 +17,8 @@ use crate::config::{
 
 pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config::Pool {
     let second = Duration::from_secs(1);
-    let endpoints = (1u8..).zip(endpoints).map(|(index, (weight, backup))| EndpointSpec {
-        address: EndpointAddress::Inet(([127, 0, 0, index], 3000).into()),
+    let endpoints = (1u16..).zip(endpoints).map(|(index, (weight, backup))| EndpointSpec {
+        address: EndpointAddress::Inet(([127, 0, (index >> 8) as u8, index as u8], 3000).into()),
         attributes: EndpointAttributes { weight: *weight, backup: *backup },
     });
     config::Pool {
@@ -78,6 +78,11 @@ pub(super) fn set(pool: &Pool, index: usize, up: bool) {
     pool.publish_health();
 }
 
+/// A pick that depends on what was tried alone.
+pub(super) fn first(tried: &TriedEndpoints) -> PickRequest<'_> {
+    PickRequest { tried, key: None, now: Instant::now() }
+}
+
 fn letter(pool: &Pool, endpoint: &Arc<Endpoint>) -> char {
     let index = pool.members().iter().position(|member| Arc::ptr_eq(&member.endpoint, endpoint));
     index.map_or('?', |index| char::from(b'a' + index as u8))
@@ -85,7 +90,7 @@ fn letter(pool: &Pool, endpoint: &Arc<Endpoint>) -> char {
 
 /// The endpoint that one request takes, as a letter; '-' when there is none.
 fn pick(pool: &Pool) -> char {
-    match pool.pick(&TriedEndpoints::default()) {
+    match pool.pick(&first(&TriedEndpoints::default())) {
         Picked::Endpoint { endpoint, .. } => {
             drop(Lease::within_limit(endpoint.clone(), Holds::Connection));
             letter(pool, &endpoint)
@@ -208,7 +213,9 @@ fn a_retry_takes_another_endpoint_as_long_as_one_is_left() {
     let mut tried = TriedEndpoints::default();
     let mut letters = Vec::new();
     for _ in 0..4 {
-        let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) else { panic!("there is always one") };
+        let Picked::Endpoint { endpoint, .. } = pool.pick(&first(&tried)) else {
+            panic!("there is always one")
+        };
         letters.push(letter(&pool, &endpoint));
         tried.add(endpoint);
     }
@@ -226,7 +233,7 @@ fn refuse(pool: &Pool, index: usize) -> bool {
 fn tries(pool: &Pool) -> String {
     let mut tried = TriedEndpoints::default();
     let next = |_| {
-        let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) else { return None };
+        let Picked::Endpoint { endpoint, .. } = pool.pick(&first(&tried)) else { return None };
         let is_news = pool.connect_failed(&endpoint, "refused");
         tried.rule_out(
             &endpoint,
@@ -245,7 +252,8 @@ fn who_refuses_one_is_passed_over_by_the_others_and_comes_back_with_a_connection
     assert_eq!(counts(&picks(&pool, 10)), BTreeMap::from([('a', 5), ('c', 5)]));
     let status = &pool.status().endpoints[1];
     assert_eq!((status.state, &*status.reason), (EndpointState::Unreachable, "refused"));
-    let Picked::Endpoint { skipped: Some(skipped), .. } = pool.pick(&TriedEndpoints::default()) else {
+    let Picked::Endpoint { skipped: Some(skipped), .. } = pool.pick(&first(&TriedEndpoints::default()))
+    else {
         panic!("one was passed over")
     };
     assert_eq!(skipped.named[0].reason, "unreachable");
@@ -275,7 +283,7 @@ fn a_retry_passes_over_at_once_who_refused_another() {
     let mut tried = TriedEndpoints::default();
     tried.rule_out(&pool.members()[0].endpoint, ConnectFailure::Unreachable);
     for _ in 0..5 {
-        let Picked::Endpoint { endpoint, .. } = pool.pick(&tried) else { panic!("one is left") };
+        let Picked::Endpoint { endpoint, .. } = pool.pick(&first(&tried)) else { panic!("one is left") };
         assert_eq!(letter(&pool, &endpoint), 'd');
     }
 }
@@ -439,13 +447,13 @@ fn fail_open_tries_those_that_are_not_healthy_and_says_so() {
     set(&pool, 0, false);
     set(&pool, 1, false);
     for _ in 0..2 {
-        let Picked::Endpoint { failed_open, .. } = pool.pick(&TriedEndpoints::default()) else {
+        let Picked::Endpoint { failed_open, .. } = pool.pick(&first(&TriedEndpoints::default())) else {
             panic!("fail_open picks")
         };
         assert!(failed_open);
     }
     set(&pool, 0, true);
-    let Picked::Endpoint { failed_open, .. } = pool.pick(&TriedEndpoints::default()) else {
+    let Picked::Endpoint { failed_open, .. } = pool.pick(&first(&TriedEndpoints::default())) else {
         panic!("one is healthy")
     };
     assert!(!failed_open);
@@ -467,7 +475,7 @@ fn who_is_refused_for_the_limit_counts_nowhere() {
 #[test]
 fn a_lease_counts_in_flight_until_it_is_dropped() {
     let pool = equal(1);
-    let Picked::Endpoint { endpoint, .. } = pool.pick(&TriedEndpoints::default()) else {
+    let Picked::Endpoint { endpoint, .. } = pool.pick(&first(&TriedEndpoints::default())) else {
         panic!("one is healthy")
     };
     let lease = Lease::within_limit(endpoint.clone(), Holds::Connection).expect("there is no limit");
@@ -533,7 +541,7 @@ async fn waiting_has_an_end() {
 fn a_successor_keeps_the_live_state_of_the_endpoints_that_stay() {
     let old = equal(2);
     set(&old, 0, false);
-    let Picked::Endpoint { endpoint, .. } = old.pick(&TriedEndpoints::default()) else {
+    let Picked::Endpoint { endpoint, .. } = old.pick(&first(&TriedEndpoints::default())) else {
         panic!("one is healthy")
     };
     drop(Lease::within_limit(endpoint, Holds::Connection));
@@ -614,8 +622,8 @@ fn what_a_pick_costs() {
     for count in [3, 100, 200] {
         let pool = equal(count);
         let selector =
-            Arc::new(RoundRobin::build_with_config(&pool.balancer.backends().get_backend(), &pool.picker));
-        let turns = best(&|| drop(black_box(pool.pick(&TriedEndpoints::default()))));
+            Arc::new(Selection::build_with_config(&pool.balancer.backends().get_backend(), &pool.picker));
+        let turns = best(&|| drop(black_box(pool.pick(&first(&TriedEndpoints::default())))));
         let selection = best(&|| assert!(black_box(selector.iter(b"").next()).is_some()));
         let balancer =
             best(&|| assert!(black_box(pool.balancer.select_with(b"", 256, |_, ready| ready)).is_some()));

@@ -15,18 +15,24 @@ pub(super) fn header_holds(condition: &HeaderMatch, head: &impl RequestHead) -> 
     }
 }
 
-/// The first parameter of the name decides, as most endpoints do it.
 pub(super) fn query_holds(condition: &QueryMatch, query: Option<&str>) -> bool {
-    let mut parameters =
-        query.unwrap_or("").split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let Some((_, value)) = parameters.find(|(name, _)| decoded(name).eq(condition.name.bytes())) else {
-        return false;
-    };
+    let Some(value) = parameter(query, &condition.name) else { return false };
     match &condition.value {
         ValueMatch::Present => true,
         ValueMatch::Exact(expected) => decoded(value).eq(expected.bytes()),
         ValueMatch::Regex(regex) => regex.is_match(decoded_bytes(value)),
     }
+}
+
+/// The value of a query parameter, decoded.
+pub fn query_value<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
+    parameter(query, name).map(decoded_bytes)
+}
+
+/// The value of a query parameter as sent. The first of the name decides, as most endpoints do it.
+fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
+    let mut parameters = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    parameters.find(|(one, _)| decoded(one).eq(name.bytes())).map(|(_, value)| value)
 }
 
 /// A name or value of a query, decoded: `%41` is `A`, and `+` is a space. A `%` without two hex digits stays.

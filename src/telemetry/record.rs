@@ -48,6 +48,8 @@ pub struct Record {
     pub queued: Option<Duration>,
     /// The request was sent to an unhealthy endpoint, because of `fail_open`.
     pub failed_open: bool,
+    /// Its pool balances by hash, and the request has no such key: it was its turn that decided.
+    pub unkeyed: bool,
     /// The status of a gRPC call.
     pub grpc_status: Option<u16>,
     /// The label of the `Failure` that ended the request; `None`: it ended well.

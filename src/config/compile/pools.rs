@@ -89,7 +89,7 @@ impl Compiler<'_> {
         self.check_http2_only(section, protocol);
         Pool {
             name: name.clone(),
-            balance: section.balance.value,
+            balance: self.balance(&section.balance),
             health_check: section.health_check.as_option().map(|check| self.health_check(check)),
             protocol,
             tls: section.tls.as_ref().and_then(|tls| self.pool_tls(tls, &endpoints, protocol)),

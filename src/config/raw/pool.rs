@@ -6,10 +6,11 @@ use http::HeaderValue;
 use serde_json::{Value as Json, json};
 
 use super::AddressText;
+use super::balance::BalanceForm;
 use super::matching::{HeaderText, PathText};
 use super::tls::PoolTlsSection;
 use crate::config::decode::{AutoOr, Fault, List, Named, OrOff, Scalar, ShortOr};
-use crate::config::model::{Balance, EndpointProtocol, HostHeader};
+use crate::config::model::{EndpointProtocol, HostHeader};
 use crate::config::scalar::{Count, Flag, NonZeroPeriod, Period, word_fault, words};
 use crate::config::section::section;
 
@@ -19,8 +20,11 @@ pub(crate) type PoolForm = ShortOr<List<EndpointForm>, PoolSection>;
 section! {
     /// A named group of interchangeable endpoints.
     PoolSection "a pool" {
-        /// How an endpoint is picked. `round_robin`: each in turn, as often as its weight says.
-        balance: Balance = "round_robin";
+        /// How an endpoint is picked. `round_robin`: each in turn, as often as its weight says. `least_requests`: the
+        /// one with the fewest requests in flight for its weight. `least_time`: the one that would answer first, by its
+        /// last responses and its requests in flight. `random`. `{ hash: client }`: requests with the same key go to
+        /// the same endpoint.
+        balance: BalanceForm = "round_robin";
         /// `10.0.0.1:3000`, `[::1]:3000`, `name.local:3000` (resolved periodically; each of its addresses is an
         /// endpoint), `unix:/path`, or `{ address: ..., weight: 1, backup: false }`.
         endpoints: List<EndpointForm>, required "[10.0.0.1:3000]";
@@ -49,10 +53,6 @@ section! {
         retry: OrOff<RetrySection> = {};
     }
 }
-
-words!(Balance, "a balance policy" {
-    "round_robin" => Balance::RoundRobin,
-});
 
 words!(EndpointProtocol, "a protocol" {
     "http/1.1" => EndpointProtocol::Http11,

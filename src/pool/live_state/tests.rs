@@ -7,6 +7,7 @@ use crate::config::{CheckKind, EndpointAddress, EndpointAttributes, EndpointSpec
 use crate::pool::probe_schedule::ProbeKind;
 use crate::pool::status::EndpointState::{Checking, Healthy, Unhealthy};
 use crate::pool::status::{EndpointState, PoolStatus};
+use crate::pool::tests::first;
 use crate::pool::tests::{equal, no_wait, picks, pool_config, set};
 use crate::pool::{Picked, Pool, ProbeResult, TriedEndpoints};
 
@@ -194,6 +195,6 @@ fn what_is_lacking_is_said() {
     );
     let down = equal(1);
     set(&down, 0, false);
-    assert!(matches!(down.pick(&TriedEndpoints::default()), Picked::NoneHealthy { .. }));
+    assert!(matches!(down.pick(&first(&TriedEndpoints::default())), Picked::NoneHealthy { .. }));
     assert_eq!(down.why_unavailable(), "no endpoint of pool test is healthy: 127.0.0.1:3000: down");
 }

@@ -62,6 +62,9 @@ fn outcome(line: &mut Object<'_>, record: &Record) {
     if record.failed_open {
         line.literal(key!("failed_open"), "true");
     }
+    if record.unkeyed {
+        line.literal(key!("unkeyed"), "true");
+    }
     if let Some(status) = record.grpc_status {
         line.number(key!("grpc_status"), status.into());
     }

@@ -64,6 +64,7 @@ fn full() -> Record {
         waited: Some(Duration::from_millis(1200)),
         queued: Some(Duration::from_millis(300)),
         failed_open: true,
+        unkeyed: true,
         grpc_status: Some(14),
         cause: Some("bad_response"),
         detail: Some("invalid status line".into()),
@@ -88,6 +89,7 @@ fn minimal() -> Record {
         waited: None,
         queued: None,
         failed_open: false,
+        unkeyed: false,
         grpc_status: None,
         cause: None,
         detail: None,
@@ -108,6 +110,7 @@ fn plain() -> Record {
         waited: None,
         queued: None,
         failed_open: false,
+        unkeyed: false,
         grpc_status: None,
         cause: None,
         ..record
@@ -141,7 +144,7 @@ fn json_has_every_field() {
         r#""attempts":[{"endpoint":"10.0.0.1:3000","failure":"connect_failed"},"#,
         r#"{"endpoint":"10.0.0.2:3000","connect_seconds":0.000210,"first_byte_seconds":0.003300,"status":502}],"#,
         r#""skipped":[{"endpoint":"10.0.0.3:3000","reason":"unhealthy"}],"skipped_others":2,"queued_seconds":0.300000,"waited_seconds":1.200000,"#,
-        r#""failed_open":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
+        r#""failed_open":true,"unkeyed":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
         r#""duration_seconds":1.203412}"#
     );
     assert_eq!(line(Format::Json, &full()), expected);
@@ -173,7 +176,7 @@ fn text_is_aligned_and_short_when_all_went_well() {
 
 #[test]
 fn text_tells_what_happened() {
-    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s, gRPC status 14, failed open, \
+    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s, gRPC status 14, failed open, no key to hash, \
                 bad_response: invalid status line, skipped 10.0.0.3:3000 (unhealthy) and 2 others";
     let line = line(TEXT, &full());
     assert!(line.ends_with(told), "{line}");

@@ -75,6 +75,9 @@ fn details(out: &mut Vec<u8>, record: &Record) {
     if record.failed_open {
         out.extend_from_slice(b", failed open");
     }
+    if record.unkeyed {
+        out.extend_from_slice(b", no key to hash");
+    }
     let Some(cause) = record.cause else { return };
     let _ = write!(out, ", {cause}");
     if let Some(detail) = &record.detail {

@@ -42,6 +42,7 @@ fn record() -> Record {
         waited: None,
         queued: None,
         failed_open: false,
+        unkeyed: false,
         grpc_status: None,
         cause: None,
         outcome: Outcome::Answered,
@@ -70,6 +71,7 @@ fn pools() -> Vec<PoolStatus> {
         bytes_out: 2000,
         share: 1.0,
         expected_share: 1.0,
+        response_seconds: None,
         checks_passed: 7,
         checks_failed: 3,
     };

@@ -6,59 +6,10 @@
 //! requests exactly as one thread would.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use arc_swap::Guard;
-use pingora_load_balancing::Backend;
-use pingora_load_balancing::selection::{BackendIter, BackendSelection};
-
-use super::picker::Picker;
-use super::rotation::Rotation;
+use std::collections::BTreeMap;
 
 /// Longest period: weights whose sum is larger are scaled down to it.
 const PERIOD_MAX: usize = 65_536;
-
-/// The balance policy as Pingora's `LoadBalancer` wants it.
-///
-/// Pingora builds a new selector at each change of membership; the [`Picker`] outlives it, with the position reached.
-pub struct RoundRobin {
-    picker: Arc<Picker>,
-}
-
-impl BackendSelection for RoundRobin {
-    type Iter = TryOrder;
-    type Config = Arc<Picker>;
-
-    fn build_with_config(backends: &BTreeSet<Backend>, picker: &Arc<Picker>) -> Self {
-        picker.set_members(backends);
-        Self { picker: picker.clone() }
-    }
-
-    fn build(backends: &BTreeSet<Backend>) -> Self {
-        Self::build_with_config(backends, &Arc::new(Picker::default()))
-    }
-
-    fn iter(self: &Arc<Self>, _key: &[u8]) -> TryOrder {
-        let (rotation, start) = self.picker.next_start(false);
-        TryOrder { rotation: Guard::into_inner(rotation), start, step: 0 }
-    }
-}
-
-/// The endpoints in the order in which one request should try them.
-pub struct TryOrder {
-    rotation: Arc<Rotation>,
-    start: usize,
-    step: usize,
-}
-
-impl BackendIter for TryOrder {
-    fn next(&mut self) -> Option<&Backend> {
-        let step = self.step;
-        self.step += 1;
-        self.rotation.place(self.start, step)
-    }
-}
 
 /// Endpoints of one weight. They take turns in the order of the config, so that only the next of them can have most
 /// credit: a step looks at each distinct weight, not at each endpoint.
