@@ -6,6 +6,7 @@
 
 mod accept;
 pub mod address;
+pub mod adjust;
 pub mod client;
 mod named_file;
 pub mod operations;
@@ -16,7 +17,9 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
+pub use accept::Caller;
 pub use address::Address;
+pub use adjust::Adjust;
 pub use operations::{ConfigChange, Operation, OperationOutcome, Verdict};
 pub use query::encoded;
 pub use serve::Process;

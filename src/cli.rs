@@ -8,11 +8,13 @@ use crate::config::{LoadError, Report};
 use crate::escape;
 use crate::server::upgrade::launch;
 
+mod adjust_request;
 mod admin_request;
 mod check;
 mod config_file;
 mod confirm;
 mod demo;
+mod drain;
 mod foreign_commands;
 mod health;
 mod plan;
@@ -22,7 +24,9 @@ mod rollback;
 mod run;
 mod schema;
 mod status;
+mod undrain;
 mod upgrade;
+mod weight;
 
 /// The process's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +66,12 @@ enum Command {
     Rollback(rollback::Rollback),
     /// Say what a config file would change in a running process, and change nothing.
     Plan(plan::Plan),
+    /// Send an endpoint no new requests; what it has goes on.
+    Drain(drain::Drain),
+    /// Send a drained endpoint requests again.
+    Undrain(undrain::Undrain),
+    /// Give an endpoint another weight than the config file has, without a reload.
+    Weight(weight::Weight),
     /// Have the binary that is on the disk now take over from a running process; no request is lost.
     Upgrade(upgrade::Upgrade),
     #[command(name = launch::COMMAND, hide = true)]
@@ -91,6 +101,9 @@ impl Cli {
             Command::Confirm(command) => command.execute(),
             Command::Rollback(command) => command.execute(),
             Command::Plan(command) => command.execute(),
+            Command::Drain(command) => command.execute(),
+            Command::Undrain(command) => command.execute(),
+            Command::Weight(command) => command.execute(),
             Command::Upgrade(command) => command.execute(),
             Command::StartSuccessor(command) => command.execute(),
             Command::Status(command) => command.execute(),

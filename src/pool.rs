@@ -4,6 +4,8 @@
 //! when the members change. Picking reads the rotation directly, by the pool's balance policy. The live state of endpoints is in an
 //! [`EndpointTable`], which survives reloads, as Pingora's own state does not.
 
+mod adjust;
+mod adjustment;
 pub mod authorities;
 mod balance;
 mod candidates;
@@ -42,6 +44,8 @@ use arc_swap::ArcSwapOption;
 use pingora_load_balancing::{Backends, LoadBalancer};
 use tokio::sync::Notify;
 
+pub use adjust::{AdjustError, AdjustOrder, Adjusted, PoolChoice, adjust};
+pub use adjustment::EndpointChange;
 pub use balance::hash::of_key as hash_of_key;
 pub use endpoint::{Endpoint, EndpointTable, HealthStatus, IdleConnections, Target};
 pub use in_flight_limit::{Holds, InFlightLimit, MaxRequests};
@@ -56,6 +60,7 @@ pub use waiting::Wait;
 use crate::config::{self, EndpointAddress, WhenNoneHealthy};
 use crate::log_throttle::LogThrottle;
 use crate::permits::Permits;
+use adjustment::ByHand;
 use authorities::Authorities;
 use balance::PickInput;
 use discovery::Discovery;
@@ -68,7 +73,7 @@ use probe::Probe;
 use probe_schedule::ProbeKind;
 use resolver::{HostPort, Resolver};
 use selection::Selection;
-use status::{EndpointState, EndpointStatus, PoolStatus};
+use status::{ByHandStatus, EndpointState, EndpointStatus, PoolStatus, WeightByHand};
 
 /// From the start of one probe to that of the next, while an endpoint is still `checking`.
 const UNDECIDED_INTERVAL: Duration = Duration::from_millis(100);
@@ -227,7 +232,13 @@ impl Pool {
         let rotation = self.picker.rotation();
         let members: HashSet<&str> =
             rotation.candidates().members().iter().map(|member| &**member.endpoint.label()).collect();
-        self.table.retain(|label| members.contains(label));
+        let names: HashSet<String> =
+            host_names(&self.config).map(|(host, port)| format!("{host}:{port}")).collect();
+        self.table.retain(|endpoint| {
+            // A name may have an address now and then: what was changed of it by hand stays meanwhile.
+            let may_return = || !endpoint.adjustment().is_empty() && names.contains(&**endpoint.authority());
+            members.contains(&**endpoint.label()) || may_return()
+        });
     }
 
     /// The names and addresses of its members.
@@ -259,11 +270,14 @@ impl Pool {
     pub fn why_unavailable(&self) -> String {
         let name = self.name();
         let status = self.status();
-        if let Some(endpoint) = status.endpoints.first() {
+        if let Some(endpoint) = status.endpoints.iter().find(|endpoint| endpoint.drained.is_none()) {
             return format!(
                 "no endpoint of pool {name} is healthy: {}: {}",
                 endpoint.address, endpoint.reason
             );
+        }
+        if !status.endpoints.is_empty() {
+            return format!("every endpoint of pool {name} is drained by hand: see `evenkeel undrain`");
         }
         let failing = status.names.iter().find_map(|known| Some((&known.name, known.failing.as_ref()?)));
         match failing {
@@ -421,11 +435,13 @@ impl Pool {
             .zip(standings)
             .zip(rotation.expected_shares())
             .map(|(((member, load), standing), expected_share)| EndpointStatus {
+                drained: drained(member),
+                weight_by_hand: weight_by_hand(member),
                 address: member.endpoint.label().to_string(),
                 state: standing.state,
                 since: unix_seconds(standing.since),
                 reason: standing.reason.to_string(),
-                weight: member.attributes.weight,
+                weight: member.weight(),
                 backup: member.attributes.backup,
                 requests: load.requests,
                 in_flight: load.in_flight,
@@ -464,6 +480,19 @@ fn host_names(config: &config::Pool) -> impl Iterator<Item = HostPort> {
         EndpointAddress::Name { host, port } => Some((host.clone(), *port)),
         EndpointAddress::Inet(_) | EndpointAddress::Unix(_) => None,
     })
+}
+
+fn drained(member: &Member) -> Option<ByHandStatus> {
+    Some(by_hand_status(member.endpoint.adjustment().get().drain?))
+}
+
+fn weight_by_hand(member: &Member) -> Option<WeightByHand> {
+    let (_, by_hand) = member.endpoint.adjustment().get().weight?;
+    Some(WeightByHand { file: member.attributes.weight, by_hand: by_hand_status(by_hand) })
+}
+
+fn by_hand_status(by_hand: ByHand) -> ByHandStatus {
+    ByHandStatus { by: by_hand.by, until: by_hand.until.map(|end| unix_seconds(end.time)) }
 }
 
 fn unix_seconds(time: SystemTime) -> f64 {

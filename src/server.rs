@@ -3,6 +3,7 @@
 
 mod accept_error;
 mod accept_loop;
+mod adjusted;
 mod bind;
 mod connection_limit;
 mod control;

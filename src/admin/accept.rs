@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use http::Response;
 use parking_lot::Mutex;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::stream::Stream as Connection;
+use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -34,10 +36,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const RESERVE: usize = 8;
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
+/// Who has opened a connection, for people: `uid 0`, or an address.
+#[derive(Debug, Clone)]
+pub struct Caller(String);
+
 /// Accepts connections until dropped.
 pub(super) async fn accept<F>(app: Arc<App>, next: impl Fn() -> F) -> io::Result<()>
 where
-    F: Future<Output = io::Result<Connection>>,
+    F: Future<Output = io::Result<(Connection, Caller)>>,
 {
     let pending = Arc::new(PendingConnections::default());
     let [mut failed, mut crowded] = [REPORT_EVERY; 2].map(LogThrottle::every);
@@ -45,12 +51,12 @@ where
     loop {
         reserve.refill();
         match next().await {
-            Ok(connection) => {
+            Ok(accepted) => {
                 let (slot, closes_another) = pending.enter();
                 if closes_another && crowded.due(Instant::now()).is_some() {
                     log::warn!(most = PENDING_MAX; "the admin address is crowded: silent connections are closed");
                 }
-                begin(&app, connection, slot);
+                begin(&app, accepted, slot);
                 // A request that has arrived already is read before its connection can count as silent.
                 tokio::task::yield_now().await;
             }
@@ -62,7 +68,7 @@ where
                 // The accept failed, so a client waits. It may leave meanwhile, or a client of the proxy may take the
                 // descriptor.
                 match timeout(ACCEPT_PAUSE, next()).await {
-                    Ok(Ok(connection)) => begin(&app, connection, pending.enter().0),
+                    Ok(Ok(accepted)) => begin(&app, accepted, pending.enter().0),
                     _ => tokio::time::sleep(ACCEPT_PAUSE).await,
                 }
             }
@@ -71,12 +77,12 @@ where
 }
 
 /// Serves a connection in its own task: an operation may take minutes, and health must be answered meanwhile.
-fn begin(app: &Arc<App>, connection: Connection, slot: PendingSlot) {
-    tokio::spawn(exchange(app.clone(), connection, slot));
+fn begin(app: &Arc<App>, (connection, caller): (Connection, Caller), slot: PendingSlot) {
+    tokio::spawn(exchange(app.clone(), connection, caller, slot));
 }
 
 /// Serves one request. A client that is too slow or gone gets no error response.
-async fn exchange(app: Arc<App>, connection: Connection, mut slot: PendingSlot) {
+async fn exchange(app: Arc<App>, connection: Connection, caller: Caller, mut slot: PendingSlot) {
     let mut session = ServerSession::new_http1(Box::new(connection));
     // Pingora's first timeout starts a thread that wakes a hundred times a second from then on.
     session.set_read_timeout(None);
@@ -88,7 +94,7 @@ async fn exchange(app: Arc<App>, connection: Connection, mut slot: PendingSlot) 
     drop(slot);
     if matches!(read, Ok(Ok(true))) {
         session.set_keepalive(None);
-        let (response, _permit) = app.respond(&mut session).await;
+        let (response, _permit) = app.respond(&mut session, &caller).await;
         let _ = timeout(EXCHANGE_LIMIT, write(session, response)).await;
     }
 }
@@ -101,6 +107,24 @@ async fn write(mut session: ServerSession, response: Response<Vec<u8>>) -> pingo
     }
     session.finish().await?;
     Ok(())
+}
+
+impl Caller {
+    pub(super) fn on_unix(connection: &UnixStream) -> Self {
+        Self(
+            connection
+                .peer_cred()
+                .map_or_else(|_| "nobody known".to_owned(), |peer| format!("uid {}", peer.uid())),
+        )
+    }
+
+    pub(super) fn on_tcp(address: SocketAddr) -> Self {
+        Self(address.ip().to_string())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Connections whose request has not arrived, oldest first.
@@ -154,7 +178,6 @@ impl Reserve {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::UnixStream;
 
     use super::super::serve::Limits;
     use super::super::tests::Idle;
@@ -178,7 +201,10 @@ mod tests {
                 .await
                 .expect("written");
             clients.push(client);
-            queue.lock().extend([Err(io::Error::from_raw_os_error(nix::libc::EMFILE)), Ok(server.into())]);
+            queue.lock().extend([
+                Err(io::Error::from_raw_os_error(nix::libc::EMFILE)),
+                Ok((server.into(), Caller("uid 0".into()))),
+            ]);
         }
         let next = || {
             let arrival = queue.lock().pop_front();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::adjust::Adjust;
 use super::query;
 use crate::config;
 
@@ -20,6 +21,8 @@ pub enum Operation {
     Config(ConfigChange),
     /// Tell, as JSON, what the config `text` would change; errors call it `name`.
     Plan { text: String, name: String },
+    /// Change something of an endpoint by hand.
+    Adjust(Adjust),
     /// Start a new process from the binary on the disk, which takes over.
     Upgrade,
 }
@@ -65,15 +68,15 @@ impl Operation {
                 let name = query::value(query, "name").unwrap_or_else(|| "the plan".to_owned());
                 Some(Self::Plan { text: String::new(), name })
             }
-            _ => None,
+            _ => Adjust::at(path, query)?.map(Self::Adjust),
         })
     }
 
     /// The content type of the response when the operation was done.
     pub fn content_type(&self) -> &'static str {
         match self {
-            Self::Plan { .. } => "application/json",
-            Self::Config(_) | Self::Upgrade => PLAIN,
+            Self::Plan { .. } | Self::Adjust(Adjust { json: true, .. }) => "application/json",
+            Self::Config(_) | Self::Adjust(_) | Self::Upgrade => PLAIN,
         }
     }
 
@@ -81,7 +84,7 @@ impl Operation {
     pub fn body(&mut self) -> Option<&mut String> {
         match self {
             Self::Plan { text, .. } => Some(text),
-            Self::Config(_) | Self::Upgrade => None,
+            Self::Config(_) | Self::Adjust(_) | Self::Upgrade => None,
         }
     }
 }

@@ -12,7 +12,7 @@ use pingora_core::protocols::http::ServerSession;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::accept::{EXCHANGE_LIMIT, accept};
+use super::accept::{Caller, EXCHANGE_LIMIT, accept};
 use super::named_file;
 use super::operations::{Operation, OperationOutcome, PLAIN, Verdict};
 use super::socket::{AdminSocket, Listener};
@@ -38,7 +38,7 @@ pub trait Process: Send + Sync {
     fn ready(&self) -> Result<(), String>;
     /// In Prometheus' text format.
     fn metrics(&self) -> String;
-    async fn perform(&self, operation: Operation) -> OperationOutcome;
+    async fn perform(&self, operation: Operation, caller: &Caller) -> OperationOutcome;
 }
 
 /// Answers the requests of one admin address.
@@ -75,11 +75,20 @@ impl AdminSocket {
         match self.listener {
             Listener::Unix(listener, _file) => {
                 let listener = tokio::net::UnixListener::from_std(listener)?;
-                accept(app, || async { Ok(listener.accept().await?.0.into()) }).await
+                accept(app, || async {
+                    let connection = listener.accept().await?.0;
+                    let caller = Caller::on_unix(&connection);
+                    Ok((connection.into(), caller))
+                })
+                .await
             }
             Listener::Tcp(listener) => {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                accept(app, || async { Ok(listener.accept().await?.0.into()) }).await
+                accept(app, || async {
+                    let (connection, address) = listener.accept().await?;
+                    Ok((connection.into(), Caller::on_tcp(address)))
+                })
+                .await
             }
         }
     }
@@ -108,6 +117,7 @@ impl App {
     pub(super) async fn respond(
         self: &Arc<Self>,
         session: &mut ServerSession,
+        caller: &Caller,
     ) -> (Response<Vec<u8>>, Option<OwnedSemaphorePermit>) {
         let request = session.req_header();
         let (method, path) = (request.method.clone(), request.uri.path().to_owned());
@@ -126,7 +136,7 @@ impl App {
         let reply = match Operation::at(&path, &query) {
             Ok(Some(operation)) => match self.operation_refusal(&method, &path, &request.headers) {
                 Some(refusal) => refusal,
-                None => self.perform(operation, session).await,
+                None => self.perform(operation, session, caller).await,
             },
             Ok(None) => match self.refusal(&path, &request.headers) {
                 Some(refusal) => refusal,
@@ -162,7 +172,7 @@ impl App {
         None
     }
 
-    async fn perform(&self, mut operation: Operation, session: &mut ServerSession) -> Reply {
+    async fn perform(&self, mut operation: Operation, session: &mut ServerSession, caller: &Caller) -> Reply {
         // Held to the end of the operation: each body may be as large as the largest config.
         let _with_body = match operation.body() {
             None => None,
@@ -182,7 +192,7 @@ impl App {
             }
         };
         let done = operation.content_type();
-        let OperationOutcome { verdict, text } = self.process.perform(operation).await;
+        let OperationOutcome { verdict, text } = self.process.perform(operation, caller).await;
         let content_type = if verdict == Verdict::Done { done } else { PLAIN };
         Reply { content_type, ..Reply::text(verdict.status(), text) }
     }

@@ -53,7 +53,7 @@ impl Process for Idle {
         "evenkeel_build_info{version=\"1.2.3\"} 1\n".into()
     }
 
-    async fn perform(&self, operation: Operation) -> OperationOutcome {
+    async fn perform(&self, operation: Operation, _caller: &Caller) -> OperationOutcome {
         let never = matches!(&operation, Operation::Plan { text, .. } if text == "never");
         if never || operation == Operation::Upgrade {
             return std::future::pending().await;

@@ -5,7 +5,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::config::suggest;
 
 /// Words that people try, and the command that does it.
-const COMMANDS: [(&str, &str); 22] = [
+const COMMANDS: [(&str, &str); 27] = [
     ("demo", "demo"),
     ("run", "run"),
     ("start", "run"),
@@ -18,6 +18,11 @@ const COMMANDS: [(&str, &str); 22] = [
     ("reload", "reload"),
     ("confirm", "confirm"),
     ("rollback", "rollback"),
+    ("drain", "drain"),
+    ("disable", "drain"),
+    ("undrain", "undrain"),
+    ("enable", "undrain"),
+    ("weight", "weight"),
     ("plan", "plan"),
     ("diff", "plan"),
     ("upgrade", "upgrade"),

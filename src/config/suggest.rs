@@ -46,6 +46,13 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .map(|(_, candidate)| candidate)
 }
 
+/// The candidates, the nearest to `word` first.
+pub(crate) fn by_nearness<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut sorted: Vec<&str> = candidates.into_iter().collect();
+    sorted.sort_by_cached_key(|candidate| distance(word, candidate));
+    sorted
+}
+
 /// Whether only separators differ: `keepalive` and `keep-alive` are `keep_alive`. `word` is in lower case.
 fn is_other_form(word: &str, candidate: &str) -> bool {
     let letters = |text: &str| -> String { text.chars().filter(|c| c.is_alphanumeric()).collect() };

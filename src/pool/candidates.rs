@@ -41,9 +41,13 @@ impl Candidates {
         let (mut unreachable, mut unhealthy, mut passed_over) = (Vec::new(), Vec::new(), Vec::new());
         for (index, member) in (0..).zip(membership.members()) {
             let state = member.endpoint.state();
+            if member.endpoint.is_draining() {
+                passed_over.push((member, "draining"));
+                continue;
+            }
             passed_over.extend(reason(state).map(|reason| (member, reason)));
             match preference(state, member.attributes.backup) {
-                _ if member.attributes.weight == 0 => {}
+                _ if member.weight() == 0 => {}
                 Some(rank) => ranks.get_mut(rank).into_iter().for_each(|rank| rank.push(index)),
                 None if state == EndpointState::Unreachable => unreachable.push(index),
                 None => unhealthy.push(index),
@@ -86,10 +90,7 @@ impl Candidates {
 
     /// The weights of those that get the traffic.
     pub(super) fn weights(&self) -> Vec<u16> {
-        self.first
-            .iter()
-            .map(|index| self.member(*index).map_or(0, |member| member.attributes.weight))
-            .collect()
+        self.first.iter().map(|index| self.member(*index).map_or(0, Member::weight)).collect()
     }
 
     pub(super) fn fallback(&self) -> &[u32] {
@@ -128,7 +129,7 @@ impl Candidates {
 }
 
 /// The order of preference, lowest first; `None`: only once all of those have been tried.
-fn preference(state: EndpointState, backup: bool) -> Option<usize> {
+pub(super) fn preference(state: EndpointState, backup: bool) -> Option<usize> {
     match (state, backup) {
         (EndpointState::Healthy, false) => Some(0),
         (EndpointState::Healthy, true) => Some(1),

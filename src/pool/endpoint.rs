@@ -11,7 +11,9 @@ use std::time::{Instant, SystemTime};
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
+use super::adjustment::AdjustmentState;
 use super::balance::ResponseTime;
 use super::check_id::CheckId;
 use super::connect::{Backlog, TlsTarget};
@@ -52,6 +54,7 @@ pub struct Endpoint {
     target: Target,
     health: Mutex<Health>,
     reachability: Reachability,
+    adjustment: AdjustmentState,
     backlog: Backlog,
     counters: Counters,
     load: Load,
@@ -128,7 +131,7 @@ impl Endpoint {
         health: Health,
         pool: Arc<InFlightLimit>,
     ) -> Self {
-        let (reachability, backlog, counters) = Default::default();
+        let (reachability, adjustment, backlog, counters) = Default::default();
         let load = Load { in_flight: AtomicU64::new(0), response_time: ResponseTime::new(Instant::now()) };
         Self {
             label,
@@ -136,6 +139,7 @@ impl Endpoint {
             target,
             health: Mutex::new(health),
             reachability,
+            adjustment,
             backlog,
             counters,
             load,
@@ -207,6 +211,16 @@ impl Endpoint {
 
     pub(super) fn reachability(&self) -> &Reachability {
         &self.reachability
+    }
+
+    /// What has been changed of it by hand.
+    pub(super) fn adjustment(&self) -> &AdjustmentState {
+        &self.adjustment
+    }
+
+    /// Whether it gets no new requests because it was drained by hand.
+    pub fn is_draining(&self) -> bool {
+        self.adjustment.is_draining()
     }
 
     /// Whether its last connect failed.
@@ -421,6 +435,8 @@ pub struct EndpointTable {
     in_flight_limit: Arc<InFlightLimit>,
     /// The pool's name, and live state for endpoints that are not in the table yet, until names have been resolved.
     inherited: Mutex<Option<(Arc<str>, Arc<KnownState>)>>,
+    /// Notified when something is changed of an endpoint by hand.
+    pub(super) adjusted: Notify,
 }
 
 impl EndpointTable {
@@ -474,15 +490,25 @@ impl EndpointTable {
             Some(check) => known(check).unwrap_or_else(|| Health::checking(now)),
             None => Health::unchecked(now),
         };
-        let endpoint = Endpoint::new(label, authority, target, health, self.in_flight_limit.clone());
+        let mut endpoint = Endpoint::new(label, authority, target, health, self.in_flight_limit.clone());
         if let Some((pool, known, address)) = &inherited {
             endpoint.add_counts(known.load(pool, address));
+            if let Some(adjustment) = known.adjustment(pool, address) {
+                endpoint.adjustment = AdjustmentState::new(adjustment);
+                self.adjusted.notify_one();
+            }
         }
         endpoint
     }
 
     /// Forgets endpoints that are not members and have nothing in flight.
-    pub fn retain(&self, is_member: impl Fn(&str) -> bool) {
-        self.entries.lock().retain(|label, endpoint| is_member(label) || endpoint.gauge(IN_FLIGHT) > 0);
+    pub fn retain(&self, is_member: impl Fn(&Endpoint) -> bool) {
+        self.entries.lock().retain(|_, endpoint| is_member(endpoint) || endpoint.gauge(IN_FLIGHT) > 0);
+    }
+
+    /// The endpoints of which something has been changed by hand.
+    pub(super) fn adjusted(&self) -> Vec<Arc<Endpoint>> {
+        let entries = self.entries.lock();
+        entries.values().filter(|endpoint| !endpoint.adjustment.is_empty()).cloned().collect()
     }
 }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::Pool;
+use super::adjustment::Adjustment;
 use super::check_id::CheckId;
 use super::endpoint::EndpointLoad;
 use super::health::Health;
@@ -28,6 +29,7 @@ pub struct LiveState {
     pub names: Vec<LiveName>,
     pub pools: Vec<LivePool>,
     pub endpoints: Vec<LiveEndpoint>,
+    pub adjustments: Vec<LiveAdjustment>,
 }
 
 /// The addresses that a host had when it was resolved last; their port does not matter.
@@ -55,12 +57,22 @@ pub struct LiveEndpoint {
     pub load: EndpointLoad,
 }
 
+/// What has been changed of an endpoint by hand.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LiveAdjustment {
+    pub pool: String,
+    pub address: String,
+    pub adjustment: Adjustment,
+}
+
 /// Live state, indexed for the pools that are being made.
 #[derive(Debug, Default)]
 pub struct KnownState {
     names: HashMap<String, LiveName>,
     /// By address.
     endpoints: HashMap<String, Vec<LiveEndpoint>>,
+    /// By address.
+    adjustments: HashMap<String, Vec<LiveAdjustment>>,
     /// Names of the pools that the new config has, too: only a pool of the same name inherits their counts.
     staying: HashSet<String>,
     /// Pool and address of counts that have been inherited already.
@@ -81,6 +93,11 @@ impl LiveState {
                 health: member.endpoint.health(),
                 load: member.endpoint.load(),
             }));
+            state.adjustments.extend(pool.table.adjusted().iter().map(|endpoint| LiveAdjustment {
+                pool: name.clone(),
+                address: endpoint.target().to_string(),
+                adjustment: endpoint.adjustment().get(),
+            }));
             state.pools.push(LivePool { name, serves: pool.serves() });
         }
         state
@@ -88,10 +105,11 @@ impl LiveState {
 
     /// Splits it into parts of at most `bytes` as JSON. What exceeds `BYTES_MAX` in all is left out.
     pub fn into_parts(self, bytes: usize) -> Vec<Self> {
-        let Self { names, pools, endpoints } = self;
+        let Self { names, pools, endpoints, adjustments } = self;
         let mut parts = Parts { all: vec![Self::default()], part_max: bytes, room: bytes, left: BYTES_MAX };
         names.into_iter().for_each(|name| parts.add(name, |part| &mut part.names));
         pools.into_iter().for_each(|pool| parts.add(pool, |part| &mut part.pools));
+        adjustments.into_iter().for_each(|adjustment| parts.add(adjustment, |part| &mut part.adjustments));
         endpoints.into_iter().for_each(|endpoint| parts.add(endpoint, |part| &mut part.endpoints));
         parts.all
     }
@@ -100,6 +118,7 @@ impl LiveState {
         self.names.extend(part.names);
         self.pools.extend(part.pools);
         self.endpoints.extend(part.endpoints);
+        self.adjustments.extend(part.adjustments);
     }
 }
 
@@ -148,6 +167,9 @@ impl KnownState {
         for endpoint in state.endpoints {
             known.endpoints.entry(endpoint.address.clone()).or_default().push(endpoint);
         }
+        for adjustment in state.adjustments {
+            known.adjustments.entry(adjustment.address.clone()).or_default().push(adjustment);
+        }
         known
     }
 
@@ -162,6 +184,14 @@ impl KnownState {
     pub(super) fn health(&self, pool: &str, address: &str, check: CheckId) -> Option<Health> {
         let asked = self.endpoints.get(address)?.iter().filter(|known| known.health.is_by(check));
         asked.min_by_key(|known| known.pool != pool).map(|known| known.health.clone())
+    }
+
+    /// What has been changed by hand of the address in the pool of that name, or in one that is gone.
+    pub(super) fn adjustment(&self, pool: &str, address: &str) -> Option<Adjustment> {
+        let theirs = self.adjustments.get(address)?;
+        let own = theirs.iter().find(|known| known.pool == pool);
+        let gone = || theirs.iter().find(|known| !self.staying.contains(&known.pool));
+        own.or_else(gone).map(|known| known.adjustment.clone())
     }
 
     /// The counts of the address in the pool of that name, or in one that is gone. Returned only once, so that nothing

@@ -1,8 +1,9 @@
 //! An endpoint as a member of one pool.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use pingora_load_balancing::Backend;
 
 use super::balance::hash::{self, Maglev};
@@ -17,6 +18,7 @@ pub struct Member {
     /// Its place in the order of the config, because Pingora sorts its backends by address; in a [`Membership`], its
     /// index there.
     pub index: usize,
+    /// As they were given; the weight in force is [`Member::weight`].
     pub attributes: EndpointAttributes,
     /// What the pool's health check asks it; `None`: there is no health check.
     pub(super) check: Option<CheckId>,
@@ -25,6 +27,11 @@ pub struct Member {
 impl Member {
     fn of(backend: &Backend) -> Option<&Self> {
         backend.ext.get()
+    }
+
+    /// The weight in force: that of the config, unless another was set by hand.
+    pub fn weight(&self) -> u16 {
+        self.endpoint.adjustment().weight().unwrap_or(self.attributes.weight)
     }
 }
 
@@ -36,7 +43,14 @@ pub(super) struct Membership {
     /// The same, as Pingora wants them.
     backends: Box<[Backend]>,
     /// For `balance: hash`, made when first needed.
-    maglev: OnceLock<Arc<Maglev>>,
+    table: Mutex<Option<WeightedTable>>,
+}
+
+#[derive(Debug)]
+struct WeightedTable {
+    /// Those that it was made by.
+    weights: Box<[u16]>,
+    maglev: Arc<Maglev>,
 }
 
 impl Membership {
@@ -48,7 +62,7 @@ impl Membership {
             (Member { index, ..member }, backend.clone())
         };
         let (members, backends): (Vec<_>, Vec<_>) = both.into_iter().enumerate().map(indexed).unzip();
-        Self { members: members.into(), backends: backends.into(), maglev: OnceLock::new() }
+        Self { members: members.into(), backends: backends.into(), table: Mutex::default() }
     }
 
     pub fn members(&self) -> &[Member] {
@@ -64,8 +78,17 @@ impl Membership {
         self.backends.get(member.index)
     }
 
-    /// The table of a large pool that balances by hash.
+    /// The table of a large pool that balances by hash, by the weights in force.
     pub fn maglev(&self) -> Arc<Maglev> {
-        self.maglev.get_or_init(|| Arc::new(hash::table_of(self))).clone()
+        let weights: Box<[u16]> = self.members.iter().map(Member::weight).collect();
+        let mut table = self.table.lock();
+        match &*table {
+            Some(made) if made.weights == weights => made.maglev.clone(),
+            _ => {
+                let maglev = Arc::new(hash::table_of(self, &weights));
+                *table = Some(WeightedTable { weights, maglev: maglev.clone() });
+                maglev
+            }
+        }
     }
 }

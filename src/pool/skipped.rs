@@ -15,7 +15,7 @@ pub struct SkippedEndpoints {
 #[derive(Debug, Clone)]
 pub struct Skipped {
     pub endpoint: Arc<str>,
-    /// `unhealthy`, `unreachable` or `checking`.
+    /// `draining`, `unhealthy`, `unreachable` or `checking`.
     pub reason: &'static str,
 }
 

@@ -41,7 +41,14 @@ pub struct EndpointStatus {
     pub since: f64,
     /// Why: the last probe's failure, or what made it healthy.
     pub reason: String,
+    /// The weight in force.
     pub weight: u16,
+    /// Where `weight` was set by hand: by whom, and the one in the config.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_by_hand: Option<WeightByHand>,
+    /// Where it was drained by hand: by whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<ByHandStatus>,
     pub backup: bool,
     /// Attempts that were sent here.
     pub requests: u64,
@@ -64,6 +71,23 @@ pub struct EndpointStatus {
     /// Probes that passed, and those that failed.
     pub checks_passed: u64,
     pub checks_failed: u64,
+}
+
+/// Who has changed something of an endpoint by hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ByHandStatus {
+    /// `uid 0`, or the address of a client over TCP.
+    pub by: String,
+    /// When it ends by itself, in seconds since the Unix epoch; `None`: when it is taken back.
+    pub until: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WeightByHand {
+    /// The weight in the config.
+    pub file: u16,
+    #[serde(flatten)]
+    pub by_hand: ByHandStatus,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -129,6 +129,8 @@ async fn watch_pool(pool: Arc<Pool>, probed: watch::Sender<bool>) {
     let mut checks = Checks::default();
     let publishing = pool.clone();
     checks.tasks.spawn(async move { publishing.publish_all_health().await });
+    let adjusted = pool.clone();
+    checks.tasks.spawn(async move { adjusted.end_adjustments().await });
     loop {
         let (first, mut all_first) = mpsc::channel::<()>(1);
         // The members that are known do not wait for a resolver.

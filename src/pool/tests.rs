@@ -59,7 +59,7 @@ pub(super) fn no_wait() -> WhenNoneHealthy {
 }
 
 /// A pool of endpoints `a`, `b`, `c` and so on, all probed and healthy.
-fn healthy(endpoints: &[(u16, bool)]) -> Arc<Pool> {
+pub(super) fn healthy(endpoints: &[(u16, bool)]) -> Arc<Pool> {
     let pool = Pool::new(pool_config(endpoints, no_wait()), None, &Arc::default());
     for index in 0..endpoints.len() {
         set(&pool, index, true);

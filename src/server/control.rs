@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::adjusted;
 use super::drain::{Drain, Drained};
 use super::overload_guard;
 use super::reload::{Due, InitialConfig, Trigger, adopt_successor_config};
@@ -19,7 +20,7 @@ use super::reload_queue::{Job, QueueEvent, ReloadQueue};
 use super::state::ServerState;
 use super::upgrade::launch::Invocation;
 use super::upgrade::{Successor, Upgrades};
-use crate::admin::{AdminSocket, ConfigChange, OperationOutcome};
+use crate::admin::{Adjust, AdminSocket, Caller, ConfigChange, OperationOutcome};
 
 /// The reason for refusing commands during a stop.
 pub const STOPS: &str = "the process stops";
@@ -50,10 +51,12 @@ enum ControlEvent {
     /// This process serves from now on.
     Serves,
     Change(ConfigChange, oneshot::Sender<OperationOutcome>),
+    Adjust(Adjust, Caller, oneshot::Sender<OperationOutcome>),
 }
 
 /// A command of the admin address, and the channel for its outcome.
 pub enum AdminCommand {
+    Adjust(Adjust, Caller, oneshot::Sender<OperationOutcome>),
     Change(ConfigChange, oneshot::Sender<OperationOutcome>),
     Upgrade(oneshot::Sender<OperationOutcome>),
 }
@@ -89,6 +92,7 @@ impl From<AdminCommand> for ControlEvent {
             // An upgrade takes a while, and the loop handles other events meanwhile.
             AdminCommand::Upgrade(reply) => Self::Upgrade(Some(reply)),
             AdminCommand::Change(change, reply) => Self::Change(change, reply),
+            AdminCommand::Adjust(adjust, caller, reply) => Self::Adjust(adjust, caller, reply),
         }
     }
 }
@@ -176,6 +180,10 @@ impl Control {
                 ControlEvent::Upgrade(None) if !self.reloads.is_idle() => self.waiting.upgrade = true,
                 ControlEvent::Upgrade(reply) => self.upgrade(reply),
                 ControlEvent::Change(change, reply) => self.change(change, reply),
+                // The client that asked may have gone.
+                ControlEvent::Adjust(adjust, caller, reply) => {
+                    drop(reply.send(self.adjust(&adjust, &caller)))
+                }
                 ControlEvent::Reload => self.reload(),
                 ControlEvent::Due(due) => self.reloads.begin(Job::Due(due)),
                 ControlEvent::Serves => {
@@ -269,6 +277,16 @@ impl Control {
         }
     }
 
+    fn adjust(&self, adjust: &Adjust, caller: &Caller) -> OperationOutcome {
+        if self.upgrades.is_under_way() {
+            return refused(
+                adjust.name(),
+                "an upgrade is under way: its successor knows the endpoints already",
+            );
+        }
+        adjusted::carry_out(&self.shared.snapshot.load(), adjust, caller)
+    }
+
     /// Another one during an upgrade is refused: that the first one goes on is no failed upgrade.
     fn upgrade(&mut self, reply: Option<oneshot::Sender<OperationOutcome>>) {
         if !self.upgrades.is_under_way() {
@@ -349,6 +367,9 @@ impl Control {
                 ControlEvent::Upgrade(None) => drop(refused(UPGRADE, STOPS)),
                 ControlEvent::Upgrade(Some(reply)) => drop(reply.send(refused(UPGRADE, STOPS))),
                 ControlEvent::Change(change, reply) => drop(reply.send(refused(change.name(), STOPS))),
+                ControlEvent::Adjust(adjust, _, reply) => {
+                    drop(reply.send(refused(adjust.name(), STOPS)));
+                }
                 ControlEvent::Due(_)
                 | ControlEvent::Done
                 | ControlEvent::Serves

@@ -18,7 +18,7 @@ use super::reload::confirm_deadline::ConfirmDeadline;
 use super::reload::plan::Planner;
 use super::worker_load::WorkerLoads;
 use crate::admin::status::{ListenerStatus, LogDropped, ProcessState, Status};
-use crate::admin::{Operation, OperationOutcome};
+use crate::admin::{Caller, Operation, OperationOutcome};
 use crate::config::Listener;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::net::descriptors::Descriptors;
@@ -94,7 +94,7 @@ impl crate::admin::Process for ServerState {
         self.file.as_deref().and_then(|file| std::path::absolute(file).ok())
     }
 
-    async fn perform(&self, operation: Operation) -> OperationOutcome {
+    async fn perform(&self, operation: Operation, caller: &Caller) -> OperationOutcome {
         if self.lifecycle.is_stopping() {
             return OperationOutcome::refused(format!("{STOPS}\n"));
         }
@@ -104,6 +104,7 @@ impl crate::admin::Process for ServerState {
                 return self.planner.plan(self.snapshot.load_full(), text, name).await;
             }
             Operation::Config(change) => AdminCommand::Change(change, reply),
+            Operation::Adjust(adjust) => AdminCommand::Adjust(adjust, caller.clone(), reply),
             Operation::Upgrade => AdminCommand::Upgrade(reply),
         };
         let _ = self.commands.send(command).await;

@@ -1,5 +1,6 @@
 //! The process as a service: how it starts, stops, reloads, logs, and what it survives.
 
+mod by_hand;
 mod clock;
 mod commands;
 mod confirm;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, ProcessState};
 use crate::human;
-use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
+use crate::pool::status::{ByHandStatus, EndpointState, EndpointStatus, PoolStatus, WeightByHand};
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::terminal::{Painter, TextStyle};
 
@@ -49,6 +49,7 @@ pub(super) fn render(status: &Status, painter: Painter) -> String {
             .map(|(index, endpoint)| row(endpoint, now, most == Some(index)))
             .collect();
         table(&mut out, &rows, &pool.endpoints, painter);
+        changes_by_hand(&mut out, &pool.endpoints, painter);
     }
     if marked {
         let _ =
@@ -74,6 +75,22 @@ fn failing_names(out: &mut String, pool: &PoolStatus, now: f64, painter: Painter
         let line =
             format!("name {} does not resolve {since}: {}", human::safe(&name.name), human::safe(reason));
         let _ = writeln!(out, "{}", painter.paint(TextStyle::Yellow, line));
+    }
+}
+
+/// A line for each endpoint that is not as the config file has it.
+fn changes_by_hand(out: &mut String, endpoints: &[EndpointStatus], painter: Painter) {
+    for endpoint in endpoints {
+        let drained = endpoint.drained.as_ref().map(|drained| ("drained".to_owned(), drained));
+        let weight = endpoint.weight_by_hand.as_ref().map(|WeightByHand { file, by_hand }| {
+            (format!("weight {} (file: {file})", endpoint.weight), by_hand)
+        });
+        for (what, ByHandStatus { by, until }) in drained.into_iter().chain(weight) {
+            let until = until.map(|until| format!(" until {},", human::date(until))).unwrap_or_default();
+            let line =
+                format!("by hand: {} {what},{until} by {}", human::safe(&endpoint.address), human::safe(by));
+            let _ = writeln!(out, "{}", painter.paint(TextStyle::Yellow, line));
+        }
     }
 }
 
@@ -179,12 +196,14 @@ fn most_requests(pool: &PoolStatus) -> Option<usize> {
 
 fn row(endpoint: &EndpointStatus, now: f64, most: bool) -> Row {
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
-    let weight =
-        if endpoint.backup { format!("{} backup", endpoint.weight) } else { endpoint.weight.to_string() };
+    let backup = if endpoint.backup { " backup" } else { "" };
+    let file = endpoint.weight_by_hand.as_ref().map(|weight| format!(" (file: {})", weight.file));
+    let weight = format!("{}{}{backup}", endpoint.weight, file.unwrap_or_default());
+    let draining = if endpoint.drained.is_some() { ", draining" } else { "" };
     [
         if most { MOST } else { " " }.to_owned(),
         human::safe(&endpoint.address),
-        state_name(endpoint.state).to_owned(),
+        format!("{}{draining}", state_name(endpoint.state)),
         human::coarse_duration(seconds(now - endpoint.since)),
         weight,
         human::count(endpoint.requests),
@@ -206,8 +225,8 @@ fn table(out: &mut String, rows: &[Row], endpoints: &[EndpointStatus], painter: 
     let _ = writeln!(out, "{}", painter.paint(TextStyle::Dim, line(&headings, &widths)));
     for (row, endpoint) in rows.iter().zip(endpoints) {
         let style = match endpoint.state {
-            EndpointState::Healthy => TextStyle::Plain,
-            EndpointState::Checking => TextStyle::Yellow,
+            EndpointState::Healthy if endpoint.drained.is_none() => TextStyle::Plain,
+            EndpointState::Healthy | EndpointState::Checking => TextStyle::Yellow,
             EndpointState::Unreachable | EndpointState::Unhealthy => TextStyle::Red,
         };
         let _ = writeln!(out, "{}", painter.paint(style, line(row, &widths)));

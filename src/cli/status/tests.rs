@@ -1,7 +1,9 @@
 use super::table::render;
 use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, LogDropped, ProcessState};
-use crate::pool::status::{EndpointState, EndpointStatus, NameStatus, PoolStatus};
+use crate::pool::status::{
+    ByHandStatus, EndpointState, EndpointStatus, NameStatus, PoolStatus, WeightByHand,
+};
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::terminal::Painter;
 
@@ -16,6 +18,8 @@ fn endpoint(address: &str, requests: u64) -> EndpointStatus {
         since: NOW - 7380.0,
         reason: "probe passed".into(),
         weight: 1,
+        weight_by_hand: None,
+        drained: None,
         backup: false,
         requests,
         in_flight: 1,
@@ -118,6 +122,25 @@ pool rest, round_robin, 1 of 1 healthy
 }
 
 #[test]
+fn what_is_not_as_in_the_file_is_shown() {
+    let by_hand = |until| ByHandStatus { by: "uid 0".into(), until };
+    let weight_by_hand = Some(WeightByHand { file: 5, by_hand: by_hand(Some(NOW + 600.0)) });
+    let endpoints = vec![
+        EndpointStatus { drained: Some(by_hand(None)), ..endpoint("10.0.0.1:3000", 5) },
+        EndpointStatus { weight_by_hand, ..endpoint("10.0.0.2:3000", 5) },
+    ];
+    let expected = "
+   ENDPOINT       STATE                 FOR       WEIGHT  REQUESTS             SHARE  IN FLIGHT     IN   OUT  FAILURES  WHY
+   10.0.0.1:3000  healthy, draining  2h 03m            1         5  33.4 % of 33.3 %          1  1.2kB  34MB         0  probe passed
+   10.0.0.2:3000  healthy            2h 03m  1 (file: 5)         5  33.4 % of 33.3 %          1  1.2kB  34MB         0  probe passed
+by hand: 10.0.0.1:3000 drained, by uid 0
+by hand: 10.0.0.2:3000 weight 1 (file: 5), until 2026-11-24 12:10:01 UTC, by uid 0
+";
+    let shown = render(&status(vec![pool("api", 0, endpoints)]), PLAIN);
+    assert!(shown.ends_with(expected), "{shown}");
+}
+
+#[test]
 fn nobody_has_the_most_of_equals() {
     let equal = status(vec![pool("api", 0, vec![endpoint("a:1", 5), endpoint("b:1", 5)])]);
     let alone = status(vec![pool("api", 0, vec![endpoint("a:1", 5)])]);
@@ -191,7 +214,10 @@ fn keys(json: &serde_json::Value, found: &mut Vec<String>) {
 #[test]
 fn the_documentation_has_every_field_of_the_status() {
     let documentation = include_str!("../../../docs/admin.md");
-    let status = Status { confirm_seconds: Some(1.0), ..mixed() };
+    let mut status = Status { confirm_seconds: Some(1.0), ..mixed() };
+    let by_hand = ByHandStatus { by: "uid 0".into(), until: Some(NOW) };
+    status.pools[0].endpoints[0].drained = Some(by_hand.clone());
+    status.pools[0].endpoints[0].weight_by_hand = Some(WeightByHand { file: 5, by_hand });
     let mut found = Vec::new();
     keys(&serde_json::to_value(&status).expect("JSON"), &mut found);
     assert!(found.len() > 30, "{found:?}");

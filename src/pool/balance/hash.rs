@@ -68,7 +68,7 @@ impl Ranking {
     pub fn new(candidates: &Candidates) -> Self {
         let members = candidates.first().iter().filter_map(|index| candidates.member(*index));
         let seeds: Box<[Seed]> = members
-            .map(|member| Seed { hash: of_member(member), weight: f64::from(member.attributes.weight) })
+            .map(|member| Seed { hash: of_member(member), weight: f64::from(member.weight()) })
             .collect();
         let table = (candidates.members().len() > RANKED_MAX).then(|| Table::new(candidates));
         Self { weights: seeds.iter().map(|seed| seed.weight).sum(), seeds, table }
@@ -134,12 +134,11 @@ impl Table {
     }
 }
 
-/// The table of all members that may ever get traffic: a change of health does not change it.
-pub(in crate::pool) fn table_of(membership: &Membership) -> Maglev {
-    let members = (0..)
-        .zip(membership.members())
-        .filter(|(_, member)| !member.attributes.backup && member.attributes.weight > 0);
-    Maglev::new(members.map(|(index, member)| (index, of_member(member), member.attributes.weight)))
+/// The table of all members that may ever get traffic by these weights: a change of health does not change it.
+pub(in crate::pool) fn table_of(membership: &Membership, weights: &[u16]) -> Maglev {
+    let members = (0..).zip(membership.members()).zip(weights);
+    let members = members.filter(|((_, member), weight)| !member.attributes.backup && **weight > 0);
+    Maglev::new(members.map(|((index, member), weight)| (index, of_member(member), *weight)))
 }
 
 #[cfg(test)]

@@ -198,3 +198,44 @@ fn what_is_lacking_is_said() {
     assert!(matches!(down.pick(&first(&TriedEndpoints::default())), Picked::NoneHealthy { .. }));
     assert_eq!(down.why_unavailable(), "no endpoint of pool test is healthy: 127.0.0.1:3000: down");
 }
+
+fn drained(pool: &Pool) -> Vec<bool> {
+    pool.members().iter().map(|member| member.endpoint.is_draining()).collect()
+}
+
+fn drain_first(pool: &Arc<Pool>) {
+    let order = crate::pool::AdjustOrder {
+        endpoint: "127.0.0.1:3000".into(),
+        pools: crate::pool::PoolChoice::Sole,
+        change: crate::pool::EndpointChange::Drain,
+        limit: None,
+        force: true,
+    };
+    crate::pool::adjust(std::slice::from_ref(pool), &order, "uid 0").expect("it is carried out");
+}
+
+#[test]
+fn a_drain_goes_on_under_a_new_name_and_in_another_process() {
+    let old = equal(2);
+    drain_first(&old);
+    let state = LiveState::of(std::slice::from_ref(&old));
+    let mut handed = LiveState::default();
+    for part in state.into_parts(2000) {
+        let json = serde_json::to_string(&part).expect("JSON");
+        handed.add(serde_json::from_str(&json).expect("live state"));
+    }
+    for name in ["test", "renamed"] {
+        let known = Arc::new(KnownState::new(handed.clone(), [name].into_iter()));
+        let new = Pool::new(crate::config::Pool { name: name.into(), ..renamed() }, None, &known);
+        assert_eq!(drained(&new), [true, false], "{name}");
+        assert_eq!(new.status().endpoints[0].drained.as_ref().map(|drained| &*drained.by), Some("uid 0"));
+    }
+}
+
+#[test]
+fn a_drain_in_one_pool_is_none_in_a_pool_beside_it() {
+    let old = equal(2);
+    drain_first(&old);
+    let new = Pool::new(renamed(), None, &known(&[old], &["test", "renamed"]));
+    assert_eq!(drained(&new), [false, false]);
+}

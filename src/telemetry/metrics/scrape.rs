@@ -136,6 +136,7 @@ pub(super) fn pools(out: &mut Exposition, pools: &[PoolStatus]) {
     requests(out, pools);
     names(out, pools);
     checks(out, pools);
+    adjusted(out, pools);
     for metric in ENDPOINT_METRICS {
         out.metric(metric.name, metric.kind, metric.help);
         for (pool, endpoint) in endpoints(pools) {
@@ -182,6 +183,19 @@ fn checks(out: &mut Exposition, pools: &[PoolStatus]) {
         for (result, count) in [("passed", endpoint.checks_passed), ("failed", endpoint.checks_failed)] {
             let labels = [("pool", &*pool.name), ("endpoint", &*endpoint.address), ("result", result)];
             out.sample(&labels, count);
+        }
+    }
+}
+
+fn adjusted(out: &mut Exposition, pools: &[PoolStatus]) {
+    let help = "1 if this was changed of the endpoint by hand and is in force, else 0.";
+    out.metric("evenkeel_endpoint_adjusted", Kind::Gauge, help);
+    for (pool, endpoint) in endpoints(pools) {
+        for (change, is) in
+            [("drain", endpoint.drained.is_some()), ("weight", endpoint.weight_by_hand.is_some())]
+        {
+            let labels = [("pool", &*pool.name), ("endpoint", &*endpoint.address), ("change", change)];
+            out.sample(&labels, u8::from(is));
         }
     }
 }

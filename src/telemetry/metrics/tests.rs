@@ -5,7 +5,7 @@ use smallvec::smallvec;
 
 use super::*;
 use crate::pool::Endpoint;
-use crate::pool::status::{EndpointState, EndpointStatus, NameStatus};
+use crate::pool::status::{ByHandStatus, EndpointState, EndpointStatus, NameStatus};
 use crate::telemetry::record::{AttemptRecord, ClientAddress, Outcome, Protocol, RequestText, TextParts};
 
 fn attempt(connect: Option<u64>, result: AttemptResult) -> AttemptRecord {
@@ -62,6 +62,8 @@ fn pools() -> Vec<PoolStatus> {
         since: 0.0,
         reason: String::new(),
         weight: 5,
+        weight_by_hand: None,
+        drained: Some(ByHandStatus { by: "uid 0".into(), until: None }),
         backup: false,
         requests: 10,
         in_flight: 1,
@@ -292,6 +294,8 @@ fn reloads_panics_and_pools_show() {
             r#"evenkeel_log_dropped_total{log="events"} 12"#,
             r#"evenkeel_pool_waiting_requests{pool="api-v1"} 4"#,
             r#"evenkeel_health_checks_total{pool="api-v1",endpoint="10.0.0.1:3000",result="failed"} 3"#,
+            r#"evenkeel_endpoint_adjusted{pool="api-v1",endpoint="10.0.0.1:3000",change="drain"} 1"#,
+            r#"evenkeel_endpoint_adjusted{pool="api-v1",endpoint="10.0.0.1:3000",change="weight"} 0"#,
             r#"evenkeel_endpoint_up{pool="api-v1",endpoint="10.0.0.1:3000"} 1"#,
             r#"evenkeel_endpoint_up{pool="api-v1",endpoint="x\"y\\z\n"} 0"#,
             r#"evenkeel_endpoint_sent_bytes_total{pool="api-v1",endpoint="10.0.0.1:3000"} 100"#,
