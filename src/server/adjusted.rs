@@ -40,10 +40,11 @@ fn text(
                 1 => "1 other endpoint serves".to_owned(),
                 others => format!("{others} other endpoints serve"),
             };
-            format!(
-                "gets no new requests until {until}; {} in flight go on, {rest}",
-                human::count(*in_flight)
-            )
+            let in_flight = match in_flight {
+                0 => "none in flight".to_owned(),
+                in_flight => format!("{} in flight go on", human::count(*in_flight)),
+            };
+            format!("gets no new requests until {until}; {in_flight}, {rest}")
         }
         EndpointChange::Undrain if *changed => "is no longer drained".to_owned(),
         EndpointChange::Undrain => "was not drained".to_owned(),

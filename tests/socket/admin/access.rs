@@ -96,6 +96,24 @@ fn orders_over_tcp_need_a_token() {
     reload(&closed, "Authorization: Bearer a-secret-of-the-test\r\n").expect(200);
 }
 
+/// Who has given an order over TCP is an address: the kernel knows no user of it.
+#[test]
+fn an_order_over_tcp_has_the_address_it_came_from() {
+    let [a, b] = ["a", "b"].map(Endpoint::named);
+    let proxy = Proxy::to([&a, &b]).admin("listen: '127.0.0.1:0', token: a-secret-of-the-test").start();
+    let address = admin_address(&proxy);
+    let drain = |fields: &str| {
+        let path = format!("/drain?endpoint={}&json=true", a.address());
+        Client::connect(&address)
+            .send(format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\n{fields}\r\n"))
+            .response()
+    };
+    drain("").expect(401);
+    let answer = drain("Authorization: Bearer a-secret-of-the-test\r\n").expect(200);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert!(answer.text().contains(r#""drained":{"by":"127.0.0.1","until":null}"#), "{}", answer.text());
+}
+
 /// On loopback no token is needed, but the Host must be an address or localhost: a web page whose own name leads to
 /// this machine is kept out.
 #[test]
