@@ -29,6 +29,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use address::endpoint_address;
 pub use model::*;
 pub use raw::schema;
 pub use read::{read, read_or_pipe};

@@ -22,10 +22,10 @@ mod picker;
 mod probe;
 mod probe_schedule;
 mod reachability;
-mod resolver;
 mod rotation;
 mod selection;
 mod skipped;
+mod sources;
 pub mod status;
 mod supervisor;
 #[cfg(test)]
@@ -57,7 +57,7 @@ pub use supervisor::{Supervisor, SupervisorHandle};
 pub use tried_endpoints::{ConnectFailure, TriedEndpoints};
 pub use waiting::Wait;
 
-use crate::config::{self, EndpointAddress, WhenNoneHealthy};
+use crate::config::{self, WhenNoneHealthy};
 use crate::log_throttle::LogThrottle;
 use crate::permits::Permits;
 use adjustment::ByHand;
@@ -71,8 +71,8 @@ use member::Membership;
 use picker::{Picker, Pickers};
 use probe::Probe;
 use probe_schedule::ProbeKind;
-use resolver::{HostPort, Resolver};
 use selection::Selection;
+use sources::{Asker, Rounds, Sources};
 use status::{ByHandStatus, EndpointState, EndpointStatus, PoolStatus, WeightByHand};
 
 /// From the start of one probe to that of the next, while an endpoint is still `checking`.
@@ -89,7 +89,8 @@ pub struct Pool {
     /// Leases count requests in flight where the balance policy reads them.
     reads_load: bool,
     table: Arc<EndpointTable>,
-    resolver: Arc<Resolver>,
+    sources: Arc<Sources>,
+    asker: Asker,
     /// The queue of requests that wait for an endpoint.
     waiting: Arc<Permits>,
     /// Notified when a first request waits, so that endpoints that are down are probed early.
@@ -120,14 +121,18 @@ impl Pool {
     /// Endpoints that are also in `previous` keep their live state; others begin with what `known` has of them.
     pub fn new(mut config: config::Pool, previous: Option<&Pool>, known: &Arc<KnownState>) -> Arc<Self> {
         let table = previous.map(|pool| pool.table.clone()).unwrap_or_default();
-        let resolver = previous.map(|pool| pool.resolver.clone()).unwrap_or_default();
+        let sources = previous.map(|pool| pool.sources.clone()).unwrap_or_default();
+        let asker = Asker::new(&config.resolve, previous.map(|pool| &pool.asker));
         let fail_open = config.when_none_healthy == WhenNoneHealthy::FailOpen;
         let picker = Arc::new(Picker::new(config.balance.clone(), fail_open));
         let pickers = previous.map(|pool| pool.pickers.clone()).unwrap_or_default();
         pickers.add(&picker);
         table.inherit(&config.name, known);
-        resolver.inherit(host_names(&config), known);
-        let discovery = Discovery::new(config.clone(), table.clone(), resolver.clone());
+        sources.inherit(&config, known);
+        if previous.is_some_and(|previous| !asker.asks_as(&previous.asker)) {
+            sources.ask_anew();
+        }
+        let discovery = Discovery::new(config.clone(), table.clone(), sources.clone());
         let balancer =
             LoadBalancer::from_backends_with_config(Backends::new(Box::new(discovery)), Some(picker.clone()));
         let pool = Arc::new(Self {
@@ -138,7 +143,8 @@ impl Pool {
             picker,
             pickers,
             table,
-            resolver,
+            sources,
+            asker,
             waiting: Arc::default(),
             hurry: Notify::new(),
             shortages: Mutex::default(),
@@ -148,7 +154,7 @@ impl Pool {
         pool
     }
 
-    /// Finds the members with the addresses that names had last, so that a pool of addresses is complete at once.
+    /// Finds the members with what sources named last, so that a pool of addresses is complete at once.
     fn find_members(&self) {
         // One poll is enough: `Discovery` never waits.
         let discovery = std::pin::pin!(self.balancer.update());
@@ -217,26 +223,38 @@ impl Pool {
         self.picker.rotation().another(&request.without_turn(), request.tried).is_some()
     }
 
-    /// Resolves the host names among the endpoints and updates the members. Calls `on_change` whenever members may have
-    /// changed. Results so far stay if the future is dropped.
+    /// Asks each source of endpoints once, and updates the members. Calls `on_change` whenever members may have changed.
+    /// Results so far stay if the future is dropped.
     pub async fn discover(&self, mut on_change: impl FnMut()) {
         let found = || {
             self.find_members();
             on_change();
         };
-        // Names that cannot be resolved keep their last addresses.
-        self.resolver.resolve(&self.config.name, host_names(&self.config), found).await;
-        self.resolver.retain(|known| host_names(&self.config).any(|name| name == *known));
+        Rounds::new(&self.config, &self.sources, &self.asker).once(found).await;
+    }
+
+    /// Asks the sources of endpoints whenever they are due, for ever. Calls `on_change` as [`Pool::discover`] does.
+    async fn follow_sources(&self, mut on_change: impl FnMut()) {
+        let found = || {
+            self.find_members();
+            self.forget_gone();
+            on_change();
+        };
+        Rounds::new(&self.config, &self.sources, &self.asker).for_ever(found).await;
+    }
+
+    /// Forgets what is known of sources and endpoints that are not its own. Only the pool in force may do this.
+    fn forget_gone(&self) {
+        self.sources.retain(&self.config);
         self.find_members();
         self.table.forget_inherited();
         let rotation = self.picker.rotation();
         let members: HashSet<&str> =
             rotation.candidates().members().iter().map(|member| &**member.endpoint.label()).collect();
-        let names: HashSet<String> =
-            host_names(&self.config).map(|(host, port)| format!("{host}:{port}")).collect();
+        let has_sources = self.config.endpoints.iter().any(|spec| spec.address.is_source());
         self.table.retain(|endpoint| {
-            // A name may have an address now and then: what was changed of it by hand stays meanwhile.
-            let may_return = || !endpoint.adjustment().is_empty() && names.contains(&**endpoint.authority());
+            // A source may name an endpoint now and then: what was changed of it by hand stays meanwhile.
+            let may_return = || has_sources && !endpoint.adjustment().is_empty();
             members.contains(&**endpoint.label()) || may_return()
         });
     }
@@ -261,7 +279,7 @@ impl Pool {
         self.picker.rotation().is_serving()
     }
 
-    /// Whether it has no endpoint, healthy or not, because none of its names has ever been resolved.
+    /// Whether it has no endpoint, healthy or not, because none of its sources has ever answered.
     pub fn is_unresolved(&self) -> bool {
         self.picker.rotation().candidates().members().is_empty()
     }
@@ -279,10 +297,10 @@ impl Pool {
         if !status.endpoints.is_empty() {
             return format!("every endpoint of pool {name} is drained by hand: see `evenkeel undrain`");
         }
-        let failing = status.names.iter().find_map(|known| Some((&known.name, known.failing.as_ref()?)));
+        let failing = status.sources.iter().find_map(|known| Some((&known.source, known.failing.as_ref()?)));
         match failing {
-            Some((host, reason)) => format!("pool {name} has no endpoint: {host} does not resolve: {reason}"),
-            None => format!("pool {name} has no endpoint: its names have not been resolved yet"),
+            Some((source, reason)) => format!("pool {name} has no endpoint: {source} fails: {reason}"),
+            None => format!("pool {name} has no endpoint: its sources have not answered yet"),
         }
     }
 
@@ -463,7 +481,7 @@ impl Pool {
             in_flight: self.in_flight_limit().in_flight(),
             most: self.in_flight_limit().most(),
             refused: self.in_flight_limit().refused(),
-            names: self.resolver.status(),
+            sources: self.sources.status(),
             endpoints,
         }
     }
@@ -473,13 +491,6 @@ impl PickRequest<'_> {
     fn without_turn(&self) -> PickInput {
         PickInput { turn: 0, key: self.key, now: self.now }
     }
-}
-
-fn host_names(config: &config::Pool) -> impl Iterator<Item = HostPort> {
-    config.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
-        EndpointAddress::Name { host, port } => Some((host.clone(), *port)),
-        EndpointAddress::Inet(_) | EndpointAddress::Unix(_) => None,
-    })
 }
 
 fn drained(member: &Member) -> Option<ByHandStatus> {

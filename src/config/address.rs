@@ -59,11 +59,14 @@ fn listen_remedy(text: &str) -> String {
 impl Scalar for EndpointAddress {
     const WHAT: &'static str = "an endpoint's address";
     const REMEDY: &'static str =
-        "write HOST:PORT such as 10.0.0.1:3000, \"[::1]:3000\", name.local:3000 or unix:/path";
+        "write HOST:PORT such as 10.0.0.1:3000, \"[::1]:3000\" or name.local:3000, srv:NAME or unix:/path";
 
     fn parse(text: &str) -> Result<EndpointAddress, Fault> {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix_path(text, path).map(EndpointAddress::Unix);
+        }
+        if let Some(name) = text.strip_prefix("srv:") {
+            return srv_name(text, name).map(|name| EndpointAddress::Srv(name.into()));
         }
         refuse_https(text)?;
         refuse_url(text, Self::WHAT)?;
@@ -96,8 +99,13 @@ impl Scalar for EndpointAddress {
     }
 
     fn scalar_schema() -> Json {
-        json!({ "type": "string", "examples": ["10.0.0.1:3000", "[::1]:3000", "name.local:3000", "unix:/run/app.sock"] })
+        json!({ "type": "string", "examples": ["10.0.0.1:3000", "[::1]:3000", "name.local:3000", "srv:_http._tcp.api.internal", "unix:/run/app.sock"] })
     }
+}
+
+/// An endpoint's address, or a source, in the form that [`EndpointAddress`] is displayed in.
+pub fn endpoint_address(text: &str) -> Option<EndpointAddress> {
+    EndpointAddress::parse(text).ok()
 }
 
 impl Scalar for AdminListen {
@@ -159,6 +167,41 @@ fn unix_path(text: &str, path: &str) -> Result<PathBuf, Fault> {
         return Err(Fault::new(message, "write the path of a file, of at most 107 bytes"));
     }
     Ok(PathBuf::from(path))
+}
+
+/// The name of SRV records.
+fn srv_name(text: &str, name: &str) -> Result<String, Fault> {
+    if is_host_name(name) {
+        return Ok(name.to_lowercase());
+    }
+    let fault = |remedy| Fault::new(format!("`{}` is no name of SRV records", shown(text)), remedy);
+    Err(match name.rsplit_once(':') {
+        Some((host, port)) if is_host_name(host) && parse_port(port).is_some() => {
+            fault(format!("SRV records say the port: write srv:{host}"))
+        }
+        _ => fault("write a name such as srv:_http._tcp.api.internal".to_owned()),
+    })
+}
+
+/// A name server, whose port may be left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NameServer(pub(crate) SocketAddr);
+
+const DNS_PORT: u16 = 53;
+
+impl Scalar for NameServer {
+    const WHAT: &'static str = "the address of a name server";
+    const REMEDY: &'static str = "write an IP address, or one with its port such as 127.0.0.1:8600";
+
+    fn parse(text: &str) -> Result<NameServer, Fault> {
+        let alone = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT));
+        let address = alone.or_else(|_| text.parse()).map_err(|_| Self::fault(text))?;
+        if address.port() == 0 { Err(Self::fault(text)) } else { Ok(NameServer(address)) }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "examples": ["127.0.0.1", "127.0.0.1:8600"] })
+    }
 }
 
 fn parse_port(text: &str) -> Option<u16> {
@@ -265,6 +308,8 @@ mod tests {
         assert_eq!(endpoint("Name.local:3000"), name("name.local", 3000));
         assert_eq!(endpoint("app_1:80"), name("app_1", 80));
         assert_eq!(endpoint("unix:/run/x.sock"), Ok(EndpointAddress::Unix("/run/x.sock".into())));
+        let srv = Ok(EndpointAddress::Srv("_http._tcp.api.internal".into()));
+        assert_eq!(endpoint("srv:_http._tcp.API.internal"), srv);
     }
 
     #[test]
@@ -281,9 +326,20 @@ mod tests {
             ("10.0.0.256:80", EndpointAddress::REMEDY),
             ("a b:80", EndpointAddress::REMEDY),
             ("a.local", "add the port: a.local:3000"),
+            ("srv:_http._tcp.a.local:80", "SRV records say the port: write srv:_http._tcp.a.local"),
+            ("srv:", "write a name such as srv:_http._tcp.api.internal"),
         ] {
             assert_eq!(endpoint(text), Err(remedy.to_owned()), "{text}");
         }
+    }
+
+    #[test]
+    fn name_servers_have_a_port() {
+        let server = |text: &str| NameServer::parse(text).map(|server| server.0.to_string()).ok();
+        assert_eq!(server("127.0.0.1").as_deref(), Some("127.0.0.1:53"));
+        assert_eq!(server("::1").as_deref(), Some("[::1]:53"));
+        assert_eq!(server("127.0.0.1:8600").as_deref(), Some("127.0.0.1:8600"));
+        assert!(server("dns.internal").or(server("127.0.0.1:0")).is_none());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, header};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
 use crate::routing::{PathRules, RequestHead, RouteMatch};
@@ -372,8 +373,16 @@ pub struct Pool {
     pub limits: PoolLimits,
     pub retry: Retry,
     pub host: HostHeader,
-    /// How often host names of endpoints are resolved again.
-    pub resolve: Duration,
+    pub resolve: Resolve,
+}
+
+/// How host names and SRV records of endpoints are resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolve {
+    /// The longest time from one answer to the next question; a TTL may shorten it.
+    pub interval: Duration,
+    /// The name servers that are asked; empty: the hosts file and the system's name servers.
+    pub servers: Vec<SocketAddr>,
 }
 
 /// The HTTP version spoken with endpoints.
@@ -413,12 +422,21 @@ pub struct EndpointSpec {
 }
 
 /// What is said of an endpoint beside its address, wherever that is said.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EndpointAttributes {
     /// Share of the traffic relative to the others; 0 gets none.
     pub weight: u16,
     /// Gets traffic only while no endpoint that is not a backup is healthy.
     pub backup: bool,
+}
+
+impl EndpointAttributes {
+    /// Those of an endpoint that a source names, where the source is given `outer`.
+    pub fn within(mut self, outer: &Self) -> Self {
+        self.backup |= outer.backup;
+        self
+    }
 }
 
 impl Default for EndpointAttributes {
@@ -427,15 +445,25 @@ impl Default for EndpointAttributes {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// An address, or a source that names endpoints and is asked again and again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EndpointAddress {
     Inet(SocketAddr),
-    /// Resolved periodically; each of its addresses is an endpoint.
+    /// A source: each of its addresses is an endpoint.
     Name {
         host: Arc<str>,
         port: u16,
     },
     Unix(PathBuf),
+    /// A source: the name of SRV records (RFC 2782).
+    Srv(Arc<str>),
+}
+
+impl EndpointAddress {
+    /// Whether it names endpoints, and is none itself.
+    pub fn is_source(&self) -> bool {
+        !matches!(self, Self::Inet(_) | Self::Unix(_))
+    }
 }
 
 /// As the config has it.
@@ -444,6 +472,7 @@ impl fmt::Display for EndpointAddress {
         match self {
             Self::Inet(address) => address.fmt(out),
             Self::Name { host, port } => write!(out, "{host}:{port}"),
+            Self::Srv(name) => write!(out, "srv:{name}"),
             Self::Unix(path) => write!(out, "unix:{}", path.display()),
         }
     }

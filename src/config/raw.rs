@@ -26,8 +26,8 @@ pub(crate) use matching::{
 };
 pub(crate) use outputs::LevelText;
 pub(crate) use pool::{
-    CheckSection, CheckType, EndpointForm, NoneHealthySection, PoolForm, PoolSection, RetryCause,
-    RetrySection, StatusRange,
+    CheckSection, CheckType, EndpointForm, NoneHealthySection, PoolForm, PoolSection, ResolveSection,
+    RetryCause, RetrySection, StatusRange,
 };
 pub(crate) use socket::SocketSection;
 pub(crate) use tls::{

@@ -18,15 +18,21 @@ use super::adjustment::Adjustment;
 use super::check_id::CheckId;
 use super::endpoint::EndpointLoad;
 use super::health::Health;
+use super::sources::Found;
+use crate::config::{self, EndpointAddress, EndpointAttributes};
 
 /// The most that is handed over in all. Twenty thousand endpoints take a tenth of it.
 const BYTES_MAX: usize = 64 << 20;
+
+/// How many endpoints of a source are handed over in one piece.
+const SOURCE_PART: usize = 64;
 
 /// Read by other versions at upgrades: fields may be added, and none removed. Unknown fields are ignored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LiveState {
     pub names: Vec<LiveName>,
+    pub sources: Vec<LiveSource>,
     pub pools: Vec<LivePool>,
     pub endpoints: Vec<LiveEndpoint>,
     pub adjustments: Vec<LiveAdjustment>,
@@ -38,6 +44,26 @@ pub struct LiveName {
     pub host: String,
     pub addresses: Vec<SocketAddr>,
     pub resolved: SystemTime,
+}
+
+/// What a source of endpoints answered last, or a part of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LiveSource {
+    /// As the config has it.
+    pub source: String,
+    pub answered: SystemTime,
+    pub endpoints: Vec<LiveFound>,
+}
+
+/// An endpoint that a source named.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LiveFound {
+    /// As the config would have it.
+    pub address: String,
+    #[serde(default)]
+    pub authority: Option<String>,
+    #[serde(default)]
+    pub attributes: Option<EndpointAttributes>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -69,6 +95,8 @@ pub struct LiveAdjustment {
 #[derive(Debug, Default)]
 pub struct KnownState {
     names: HashMap<String, LiveName>,
+    /// By source; whole answers.
+    sources: HashMap<String, LiveSource>,
     /// By address.
     endpoints: HashMap<String, Vec<LiveEndpoint>>,
     /// By address.
@@ -86,7 +114,10 @@ impl LiveState {
         let mut state = Self::default();
         for pool in pools {
             let name = pool.name().to_string();
-            state.names.extend(pool.resolver.known());
+            pool.sources
+                .known()
+                .into_iter()
+                .for_each(|(source, found, at)| state.add_source(&source, &found, at));
             state.endpoints.extend(pool.members().iter().map(|member| LiveEndpoint {
                 pool: name.clone(),
                 address: member.endpoint.target().to_string(),
@@ -103,11 +134,33 @@ impl LiveState {
         state
     }
 
+    fn add_source(&mut self, source: &EndpointAddress, found: &[Found], answered: SystemTime) {
+        if let EndpointAddress::Name { host, .. } = source {
+            let addresses = found.iter().filter_map(|found| match found.address {
+                EndpointAddress::Inet(address) => Some(address),
+                _ => None,
+            });
+            let (host, addresses) = (host.to_string(), addresses.collect());
+            return self.names.push(LiveName { host, addresses, resolved: answered });
+        }
+        let live = |found: &Found| LiveFound {
+            address: found.address.to_string(),
+            authority: found.authority.as_deref().map(str::to_owned),
+            attributes: found.attributes.clone(),
+        };
+        self.sources.extend(found.chunks(SOURCE_PART).map(|part| LiveSource {
+            source: source.to_string(),
+            answered,
+            endpoints: part.iter().map(live).collect(),
+        }));
+    }
+
     /// Splits it into parts of at most `bytes` as JSON. What exceeds `BYTES_MAX` in all is left out.
     pub fn into_parts(self, bytes: usize) -> Vec<Self> {
-        let Self { names, pools, endpoints, adjustments } = self;
+        let Self { names, sources, pools, endpoints, adjustments } = self;
         let mut parts = Parts { all: vec![Self::default()], part_max: bytes, room: bytes, left: BYTES_MAX };
         names.into_iter().for_each(|name| parts.add(name, |part| &mut part.names));
+        sources.into_iter().for_each(|source| parts.add(source, |part| &mut part.sources));
         pools.into_iter().for_each(|pool| parts.add(pool, |part| &mut part.pools));
         adjustments.into_iter().for_each(|adjustment| parts.add(adjustment, |part| &mut part.adjustments));
         endpoints.into_iter().for_each(|endpoint| parts.add(endpoint, |part| &mut part.endpoints));
@@ -116,6 +169,7 @@ impl LiveState {
 
     pub fn add(&mut self, part: Self) {
         self.names.extend(part.names);
+        self.sources.extend(part.sources);
         self.pools.extend(part.pools);
         self.endpoints.extend(part.endpoints);
         self.adjustments.extend(part.adjustments);
@@ -164,6 +218,13 @@ impl KnownState {
                 _ => drop(known.names.insert(name.host.clone(), name)),
             }
         }
+        for source in state.sources {
+            match known.sources.get_mut(&source.source) {
+                Some(part) if part.answered == source.answered => part.endpoints.extend(source.endpoints),
+                Some(other) if other.answered > source.answered => {}
+                _ => drop(known.sources.insert(source.source.clone(), source)),
+            }
+        }
         for endpoint in state.endpoints {
             known.endpoints.entry(endpoint.address.clone()).or_default().push(endpoint);
         }
@@ -173,11 +234,25 @@ impl KnownState {
         known
     }
 
-    pub(super) fn addresses(&self, host: &str, port: u16) -> Option<(Vec<SocketAddr>, SystemTime)> {
-        let name = self.names.get(host)?;
-        let mut addresses = name.addresses.clone();
-        addresses.iter_mut().for_each(|address| address.set_port(port));
-        Some((addresses, name.resolved))
+    /// What the source answered last, and when.
+    pub(super) fn found(&self, source: &EndpointAddress) -> Option<(Vec<Found>, SystemTime)> {
+        if let EndpointAddress::Name { host, port } = source {
+            let name = self.names.get(&**host)?;
+            let authority: Arc<str> = format!("{host}:{port}").into();
+            let found = |address: &SocketAddr| Found {
+                address: EndpointAddress::Inet(SocketAddr::new(address.ip(), *port)),
+                authority: Some(authority.clone()),
+                attributes: None,
+            };
+            return Some((name.addresses.iter().map(found).collect(), name.resolved));
+        }
+        let known = self.sources.get(&source.to_string())?;
+        let found = known.endpoints.iter().filter_map(|live| {
+            let address = config::endpoint_address(&live.address)?;
+            let authority = live.authority.as_deref().map(Into::into);
+            Some(Found { address, authority, attributes: live.attributes.clone() })
+        });
+        Some((found.collect(), known.answered))
     }
 
     /// The health of the address by the same check, preferably as the pool of that name knew it.

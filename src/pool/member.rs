@@ -18,6 +18,8 @@ pub struct Member {
     /// Its place in the order of the config, because Pingora sorts its backends by address; in a [`Membership`], its
     /// index there.
     pub index: usize,
+    /// The entry of the config that names it, or a source that names it.
+    pub entry: usize,
     /// As they were given; the weight in force is [`Member::weight`].
     pub attributes: EndpointAttributes,
     /// What the pool's health check asks it; `None`: there is no health check.

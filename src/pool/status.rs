@@ -14,21 +14,21 @@ pub struct PoolStatus {
     pub most: Option<u64>,
     /// Requests that were refused at that limit.
     pub refused: u64,
-    /// The host names among its endpoints.
-    pub names: Vec<NameStatus>,
+    /// What names its endpoints, beside the config.
+    pub sources: Vec<SourceStatus>,
     pub endpoints: Vec<EndpointStatus>,
 }
 
-/// A host name of a pool, and how fresh its addresses are.
+/// A source of a pool's endpoints, such as a host name, and how fresh its last answer is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct NameStatus {
-    /// With its port.
-    pub name: String,
-    /// Number of addresses from the last successful resolution.
-    pub addresses: usize,
-    /// Time of that resolution, in seconds since the Unix epoch; `None`: there was none.
-    pub resolved: Option<f64>,
-    /// Why the last resolution failed, if it did.
+pub struct SourceStatus {
+    /// As the config has it.
+    pub source: String,
+    /// How many it named in its last answer.
+    pub endpoints: usize,
+    /// Time of that answer, in seconds since the Unix epoch; `None`: there was none.
+    pub answered: Option<f64>,
+    /// Why it failed when it was asked last, if it did.
     pub failing: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The one background service that runs the health checks and the name resolution of all pools.
+//! The one background service that runs the health checks of all pools, and asks what names their endpoints.
 //!
 //! Every endpoint has a task of its own, so that one that hangs delays no other. Pools and endpoints come and go while
 //! the service runs.
@@ -14,7 +14,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::probe::Probe;
 use super::probe_schedule::{ProbeKind, ProbeSchedule};
@@ -124,35 +124,25 @@ impl Drop for Watched {
     }
 }
 
-/// Resolves names again and again, and keeps one checking task for each member.
+/// Asks sources of endpoints again and again, and keeps one checking task for each member.
 async fn watch_pool(pool: Arc<Pool>, probed: watch::Sender<bool>) {
     let mut checks = Checks::default();
     let publishing = pool.clone();
     checks.tasks.spawn(async move { publishing.publish_all_health().await });
     let adjusted = pool.clone();
     checks.tasks.spawn(async move { adjusted.end_adjustments().await });
-    loop {
-        let (first, mut all_first) = mpsc::channel::<()>(1);
-        // The members that are known do not wait for a resolver.
-        checks.follow(&pool, &first);
-        pool.discover(|| checks.follow(&pool, &first)).await;
-        checks.follow(&pool, &first);
-        drop(first);
-        if !*probed.borrow() {
-            // Every task drops its sender after its first probe.
-            let _ = all_first.recv().await;
-            pool.publish_health();
-            probed.send_replace(true);
-        }
-        if !has_names(&pool) {
-            // The members never change: only the tasks are left to run.
-            while checks.tasks.join_next().await.is_some() {}
-            return;
-        }
-        // Reap the tasks of members that are gone.
-        while checks.tasks.try_join_next().is_some() {}
-        sleep(pool.config().resolve).await;
-    }
+    let (first, mut all_first) = mpsc::channel::<()>(1);
+    // The members that are known do not wait for a source.
+    checks.follow(&pool, Some(&first));
+    pool.discover(|| checks.follow(&pool, Some(&first))).await;
+    pool.forget_gone();
+    checks.follow(&pool, Some(&first));
+    drop(first);
+    // Every task drops its sender after its first probe.
+    let _ = all_first.recv().await;
+    pool.publish_health();
+    probed.send_replace(true);
+    pool.follow_sources(|| checks.follow(&pool, None)).await;
 }
 
 /// The tasks that probe the members of a pool.
@@ -165,7 +155,9 @@ struct Checks {
 
 impl Checks {
     /// Keeps one task for each current member, and aborts those of others.
-    fn follow(&mut self, pool: &Arc<Pool>, first: &mpsc::Sender<()>) {
+    fn follow(&mut self, pool: &Arc<Pool>, first: Option<&mpsc::Sender<()>>) {
+        // Those of members that are gone.
+        while self.tasks.try_join_next().is_some() {}
         let members = pool.members();
         let labels: HashSet<&Arc<str>> = members.iter().map(|member| member.endpoint.label()).collect();
         self.of_members.retain(|label, task| {
@@ -179,21 +171,14 @@ impl Checks {
             let label = member.endpoint.label().clone();
             self.of_members
                 .entry(label)
-                .or_insert_with(|| self.tasks.spawn(check(pool.clone(), member, first.clone())));
+                .or_insert_with(|| self.tasks.spawn(check(pool.clone(), member, first.cloned())));
         }
     }
 }
 
-fn has_names(pool: &Pool) -> bool {
-    pool.config()
-        .endpoints
-        .iter()
-        .any(|spec| matches!(spec.address, crate::config::EndpointAddress::Name { .. }))
-}
-
 /// Probes one endpoint as long as it is a member: at the interval of its health check, if there is one, and early while
 /// it is down.
-async fn check(pool: Arc<Pool>, member: Member, first: mpsc::Sender<()>) {
+async fn check(pool: Arc<Pool>, member: Member, first: Option<mpsc::Sender<()>>) {
     let endpoint = &member.endpoint;
     let spec = pool.config().health_check.as_ref();
     let probe = match spec {
@@ -204,7 +189,7 @@ async fn check(pool: Arc<Pool>, member: Member, first: mpsc::Sender<()>) {
         log::error!(pool = &**pool.name(), endpoint = &**endpoint.label(); "endpoint cannot be probed");
         return;
     };
-    let mut first = Some(first).filter(|_| spec.is_some());
+    let mut first = first.filter(|_| spec.is_some());
     // A pool's first probes start together; a random first interval spreads the next.
     let mut interval = spec.map(|spec| spec.interval.mul_f64(unit_random()));
     let (mut schedule, mut due) = (ProbeSchedule::new(), ProbeKind::Regular);

@@ -12,7 +12,8 @@ use super::status::EndpointState;
 use super::*;
 use crate::config::{
     Balance, CheckKind, EndpointAddress, EndpointAttributes, EndpointConnections, EndpointProtocol,
-    EndpointSpec, EndpointTimeouts, HealthCheck, HostHeader, PoolLimits, RequestLimit, Retry, RetryOn,
+    EndpointSpec, EndpointTimeouts, HealthCheck, HostHeader, PoolLimits, RequestLimit, Resolve, Retry,
+    RetryOn,
 };
 
 pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config::Pool {
@@ -50,7 +51,7 @@ pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNone
             on: RetryOn { connect: true, reset: true, timeout: false, statuses: Vec::new() },
         },
         host: HostHeader::Preserve,
-        resolve: second,
+        resolve: Resolve { interval: second, servers: Vec::new() },
     }
 }
 

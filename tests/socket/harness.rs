@@ -2,6 +2,7 @@
 
 mod client;
 mod config;
+pub mod dnsmasq;
 mod endpoint;
 pub mod frames;
 mod gate;

@@ -13,6 +13,7 @@ mod balance;
 mod chaos;
 mod client_faults;
 mod deadlines;
+mod discovery;
 mod forwarding;
 mod gone_clients;
 mod headers;

@@ -42,7 +42,7 @@ pub(super) fn render(status: &Status, painter: Painter) -> String {
     for pool in &status.pools {
         out.push('\n');
         pool_line(&mut out, pool, painter);
-        failing_names(&mut out, pool, now, painter);
+        sources(&mut out, pool, now, painter);
         let most = most_requests(pool);
         marked |= most.is_some();
         let rows: Vec<_> = (pool.endpoints.iter().enumerate())
@@ -58,23 +58,27 @@ pub(super) fn render(status: &Status, painter: Painter) -> String {
     out
 }
 
-/// A line for each name that does not resolve now, whose addresses may be outdated.
-fn failing_names(out: &mut String, pool: &PoolStatus, now: f64, painter: Painter) {
-    for name in &pool.names {
-        let Some(reason) = &name.failing else { continue };
-        let since = match name.resolved {
-            Some(at) => {
-                format!(
-                    "for {}, keeping {} addresses",
-                    human::coarse_duration(seconds(now - at)),
-                    name.addresses
-                )
-            }
-            None => "yet".to_owned(),
+/// A line for each source of endpoints; the endpoints of one that fails may be outdated.
+fn sources(out: &mut String, pool: &PoolStatus, now: f64, painter: Painter) {
+    for source in &pool.sources {
+        let named = match source.endpoints {
+            1 => "1 endpoint".to_owned(),
+            several => format!("{several} endpoints"),
         };
-        let line =
-            format!("name {} does not resolve {since}: {}", human::safe(&name.name), human::safe(reason));
-        let _ = writeln!(out, "{}", painter.paint(TextStyle::Yellow, line));
+        let age = source.answered.map(|at| human::coarse_duration(seconds(now - at)));
+        let (style, line) = match (&source.failing, age) {
+            (None, None) => (TextStyle::Yellow, "has not answered yet".to_owned()),
+            (None, Some(age)) => (TextStyle::Dim, format!("{named}, answered {age} ago")),
+            (Some(reason), None) => {
+                (TextStyle::Yellow, format!("has never answered: {}", human::safe(reason)))
+            }
+            (Some(reason), Some(age)) => {
+                let line = format!("{named} kept, answered {age} ago, fails: {}", human::safe(reason));
+                (TextStyle::Yellow, line)
+            }
+        };
+        let line = format!("from {}: {line}", human::safe(&source.source));
+        let _ = writeln!(out, "{}", painter.paint(style, line));
     }
 }
 

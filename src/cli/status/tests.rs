@@ -2,7 +2,7 @@ use super::table::render;
 use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, LogDropped, ProcessState};
 use crate::pool::status::{
-    ByHandStatus, EndpointState, EndpointStatus, NameStatus, PoolStatus, WeightByHand,
+    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, SourceStatus, WeightByHand,
 };
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::terminal::Painter;
@@ -43,7 +43,7 @@ fn pool(name: &str, waiting: u64, endpoints: Vec<EndpointStatus>) -> PoolStatus 
         in_flight: 3,
         most: None,
         refused: 0,
-        names: Vec::new(),
+        sources: Vec::new(),
         endpoints,
     }
 }
@@ -182,21 +182,31 @@ fn lost_log_lines_and_odd_clocks_are_shown() {
 }
 
 #[test]
-fn names_that_do_not_resolve_are_shown() {
+fn sources_of_endpoints_are_shown() {
     let mut pool = pool("api", 0, vec![endpoint("10.0.0.1:3000", 1)]);
-    let name = |failing: Option<&str>, resolved| NameStatus {
-        name: "app.internal:80".into(),
-        addresses: 2,
-        resolved,
+    let source = |failing: Option<&str>, answered| SourceStatus {
+        source: "app.internal:80".into(),
+        endpoints: 2,
+        answered,
         failing: failing.map(Into::into),
     };
-    pool.names = vec![name(None, None), name(Some("no such host"), None)];
-    let shown = render(&status(vec![pool.clone()]), PLAIN);
-    assert!(shown.contains("name app.internal:80 does not resolve yet: no such host\n"), "{shown}");
-    let whole = status(vec![pool.clone()]);
-    pool.names = vec![name(Some("no such host"), Some(whole.started + whole.uptime_seconds - 60.0))];
+    let whole = status(Vec::new());
+    let earlier = Some(whole.started + whole.uptime_seconds - 60.0);
+    pool.sources = vec![
+        source(None, None),
+        source(Some("no such host"), None),
+        source(None, earlier),
+        source(Some("no such host"), earlier),
+    ];
     let shown = render(&status(vec![pool]), PLAIN);
-    assert!(shown.contains("does not resolve for 1m 00s, keeping 2 addresses: no such host\n"), "{shown}");
+    for line in [
+        "has not answered yet\n",
+        "has never answered: no such host\n",
+        "2 endpoints, answered 1m 00s ago\n",
+        "2 endpoints kept, answered 1m 00s ago, fails: no such host\n",
+    ] {
+        assert!(shown.contains(&format!("from app.internal:80: {line}")), "{shown}");
+    }
 }
 
 /// All keys of a JSON text.

@@ -9,14 +9,14 @@ use super::Compiler;
 use crate::config::decode::{AutoOr, DiagnosticSink, List, OrOff, Scalar, ShortOr, Spanned, Value};
 use crate::config::model::{
     CheckKind, EndpointAddress, EndpointAttributes, EndpointConnections, EndpointProtocol, EndpointSpec,
-    EndpointTimeouts, HealthCheck, HostHeader, ListenAddress, Pool, PoolLimits, RequestLimit, Retry, RetryOn,
-    Route, WhenNoneHealthy,
+    EndpointTimeouts, HealthCheck, HostHeader, ListenAddress, Pool, PoolLimits, RequestLimit, Resolve, Retry,
+    RetryOn, Route, WhenNoneHealthy,
 };
 use crate::config::raw::{
     CheckSection, CheckType, EndpointForm, FileSection, NoneHealthySection, PoolForm, PoolSection,
-    RetryCause, RetrySection, StatusRange,
+    ResolveSection, RetryCause, RetrySection, StatusRange,
 };
-use crate::config::scalar::Name;
+use crate::config::scalar::{Name, NonZeroPeriod};
 use crate::config::source::Span;
 use crate::config::tree::{Kind, Node};
 
@@ -123,7 +123,22 @@ impl Compiler<'_> {
                 },
             },
             host: section.host.0.clone(),
-            resolve: section.resolve.0,
+            resolve: self.resolve(&section.resolve),
+        }
+    }
+
+    fn resolve(&mut self, form: &ShortOr<NonZeroPeriod, ResolveSection>) -> Resolve {
+        match form {
+            ShortOr::Short(interval) => Resolve { interval: interval.0, servers: Vec::new() },
+            ShortOr::Long(section) => {
+                let servers = section.servers.as_ref();
+                if let Some(list) = servers.filter(|list| list.length == 0) {
+                    let remedy = "write one, such as [127.0.0.1:53], or leave `servers` out";
+                    self.diagnostics.error(list.span, "no name server would be asked", remedy);
+                }
+                let servers = servers.iter().flat_map(|list| list.iter()).map(|server| server.0).collect();
+                Resolve { interval: section.interval.0, servers }
+            }
         }
     }
 

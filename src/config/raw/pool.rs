@@ -9,6 +9,7 @@ use super::AddressText;
 use super::balance::BalanceForm;
 use super::matching::{HeaderText, PathText};
 use super::tls::PoolTlsSection;
+use crate::config::address::NameServer;
 use crate::config::decode::{AutoOr, Fault, List, Named, OrOff, Scalar, ShortOr};
 use crate::config::model::{EndpointProtocol, HostHeader};
 use crate::config::scalar::{Count, Flag, NonZeroPeriod, Period, word_fault, words};
@@ -25,14 +26,15 @@ section! {
         /// last responses and its requests in flight. `random`. `{ hash: client }`: requests with the same key go to
         /// the same endpoint.
         balance: BalanceForm = "round_robin";
-        /// `10.0.0.1:3000`, `[::1]:3000`, `name.local:3000` (resolved periodically; each of its addresses is an
-        /// endpoint), `unix:/path`, or `{ address: ..., weight: 1, backup: false }`.
+        /// `10.0.0.1:3000`, `[::1]:3000`, `unix:/path`, `name.local:3000` (each of its addresses is an endpoint),
+        /// `srv:_http._tcp.name.local` (SRV records, with their ports, weights and priorities), or `{ address: ...,
+        /// weight: 1, backup: false }`.
         endpoints: List<EndpointForm>, required "[10.0.0.1:3000]";
         /// The `Host` that endpoints see: `preserve` (what the client sent), `endpoint` (the endpoint's own address), or
         /// a fixed host.
         host: HostSetting = "preserve";
-        /// How often host names of endpoints are resolved again.
-        resolve: NonZeroPeriod = "10s";
+        /// How host names and SRV records of endpoints are resolved; `10s` stands for `{ interval: 10s }`.
+        resolve: ShortOr<NonZeroPeriod, ResolveSection> = "10s";
         /// How endpoints are probed, or `off`.
         health_check: OrOff<CheckSection> = {};
         /// What happens to requests while no endpoint is healthy, or all have refused a connection: `{ wait: 5s }` or
@@ -51,6 +53,17 @@ section! {
         limits: PoolLimitsSection = {};
         /// When a request is tried again, on another endpoint if there is one; or `off`.
         retry: OrOff<RetrySection> = {};
+    }
+}
+
+section! {
+    /// How host names and SRV records of endpoints are resolved.
+    ResolveSection "`resolve`" {
+        /// The longest time from one answer to the next question. A shorter TTL counts, of at least 1 s.
+        interval: NonZeroPeriod = "10s";
+        /// The name servers to ask, such as `127.0.0.1:8600`. Default: the system's (`/etc/hosts`,
+        /// `/etc/resolv.conf`).
+        servers: List<NameServer>, optional;
     }
 }
 

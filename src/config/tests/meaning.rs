@@ -102,7 +102,8 @@ fn defaults_are_those_of_the_reference() {
     );
     assert_eq!(pool.connections, EndpointConnections { idle: 1024, age: Some(seconds(3600)), streams: 100 });
     assert_eq!(pool.limits.requests, RequestLimit::Auto);
-    assert_eq!((&pool.host, pool.resolve), (&HostHeader::Preserve, seconds(10)));
+    let resolve = Resolve { interval: seconds(10), servers: Vec::new() };
+    assert_eq!((&pool.host, &pool.resolve), (&HostHeader::Preserve, &resolve));
 }
 
 fn pool(keys: &str) -> Pool {

@@ -277,10 +277,11 @@ async fn an_address_that_a_name_has_now_and_then_stays_drained() {
     let forced = AdjustOrder { force: true, ..order("localhost:80", Drain) };
     adjust(std::slice::from_ref(&pool), &forced, "uid 0").expect("it has that address");
     pool.discover(|| {}).await;
+    pool.forget_gone();
     assert!(pool.members().iter().all(|member| !member.endpoint.is_draining()), "others have the name");
     assert_eq!(pool.table.adjusted().len(), 1);
     let mut config = config;
     config.endpoints.truncate(0);
-    Pool::new(config, Some(&pool), &Arc::default()).discover(|| {}).await;
+    Pool::new(config, Some(&pool), &Arc::default()).forget_gone();
     assert_eq!(pool.table.adjusted().len(), 0, "the config does not have the name any more");
 }

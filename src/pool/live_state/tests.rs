@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::config::{CheckKind, EndpointAddress, EndpointAttributes, EndpointSpec};
 use crate::pool::probe_schedule::ProbeKind;
+use crate::pool::sources::tests::{answer, name};
+use crate::pool::sources::{Answer, Found};
 use crate::pool::status::EndpointState::{Checking, Healthy, Unhealthy};
 use crate::pool::status::{EndpointState, PoolStatus};
 use crate::pool::tests::first;
@@ -98,8 +100,8 @@ fn how_often_a_check_runs_makes_it_no_other_check() {
 fn a_host_keeps_its_addresses_in_any_pool_and_with_any_port() {
     let old = Pool::new(named("app.test", 80), None, &Arc::default());
     assert!(old.is_unresolved() && !old.serves());
-    let found = vec![([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()];
-    old.resolver.remember("named", ("app.test".into(), 80), Ok(found), SystemTime::now());
+    let found = answer(&[([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()]);
+    old.sources.remember("named", &name(), Ok(found), Duration::MAX, SystemTime::now());
     old.find_members();
     let config = crate::config::Pool { name: "new".into(), ..named("app.test", 8080) };
     let new = Pool::new(config, None, &known(&[old], &["new"]));
@@ -107,6 +109,34 @@ fn a_host_keeps_its_addresses_in_any_pool_and_with_any_port() {
         new.members().iter().map(|member| member.endpoint.label().to_string()).collect();
     assert_eq!(labels, ["app.test:8080 (10.0.0.1:8080)", "app.test:8080 (10.0.0.2:8080)"]);
     assert!(!new.is_unresolved() && new.serves());
+}
+
+/// An answer is handed over in parts, and is whole again.
+#[test]
+fn srv_records_are_handed_over_with_their_attributes() {
+    let srv = EndpointAddress::Srv("_http._tcp.api.test".into());
+    let spec = EndpointSpec { address: srv.clone(), attributes: EndpointAttributes::default() };
+    let config = |name: &str| crate::config::Pool {
+        name: name.into(),
+        endpoints: vec![spec.clone()],
+        ..pool_config(&[], no_wait())
+    };
+    let found = |index: u16| Found {
+        address: EndpointAddress::Inet(([10, 0, (index / 256) as u8, (index % 256) as u8], 80).into()),
+        authority: Some(format!("host{index}.test:80").into()),
+        attributes: Some(EndpointAttributes { weight: 1 + index % 7, backup: index % 2 == 1 }),
+    };
+    let all = Answer { found: (0..300).map(found).collect(), hold: Duration::from_secs(1) };
+    let old = Pool::new(config("old"), None, &Arc::default());
+    old.sources.remember("old", &srv, Ok(all.clone()), Duration::MAX, SystemTime::now());
+    let state = handed_over(LiveState::of(&[old]));
+    let new = Pool::new(config("new"), None, &Arc::new(KnownState::new(state, ["new"].into_iter())));
+    assert_eq!(*new.sources.found(&srv), *all.found);
+    let members = new.members();
+    assert_eq!(members.len(), 300);
+    let last = &members[299];
+    assert_eq!(&**last.endpoint.label(), "host299.test:80 (10.0.1.43:80)");
+    assert_eq!((last.attributes.weight, last.attributes.backup), (6, true));
 }
 
 /// What goes from one process to the next, there and back.
@@ -179,20 +209,10 @@ fn what_another_version_says_is_understood_as_far_as_it_goes() {
 #[test]
 fn what_is_lacking_is_said() {
     let unresolved = Pool::new(named("app.test", 80), None, &Arc::default());
-    assert_eq!(
-        unresolved.why_unavailable(),
-        "pool named has no endpoint: its names have not been resolved yet"
-    );
-    unresolved.resolver.remember(
-        "named",
-        ("app.test".into(), 80),
-        Err("no such host".into()),
-        SystemTime::now(),
-    );
-    assert_eq!(
-        unresolved.why_unavailable(),
-        "pool named has no endpoint: app.test:80 does not resolve: no such host"
-    );
+    assert_eq!(unresolved.why_unavailable(), "pool named has no endpoint: its sources have not answered yet");
+    let failed = Err("no such host".into());
+    unresolved.sources.remember("named", &name(), failed, Duration::from_secs(1), SystemTime::now());
+    assert_eq!(unresolved.why_unavailable(), "pool named has no endpoint: app.test:80 fails: no such host");
     let down = equal(1);
     set(&down, 0, false);
     assert!(matches!(down.pick(&first(&TriedEndpoints::default())), Picked::NoneHealthy { .. }));

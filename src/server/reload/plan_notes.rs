@@ -8,7 +8,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::warm_up::{self, LIMIT};
-use crate::config::EndpointAddress;
 use crate::config_diff::{ConfigDiff, DiffItem};
 use crate::pool::status::EndpointState;
 use crate::pool::{HealthStatus, Member, Pool, ProbeResult};
@@ -16,9 +15,10 @@ use crate::snapshot::Snapshot;
 
 /// The endpoints of a snapshot, by pool and by the address that the config writes.
 struct CurrentEndpoints {
-    /// A host name has one member for each of its addresses.
+    /// A source has one member for each endpoint that it names.
     members: HashMap<String, Vec<(Arc<Pool>, Member)>>,
-    unresolved: HashSet<String>,
+    /// Sources that have named none yet.
+    silent: HashSet<String>,
 }
 
 /// The probe results, by the index of the added endpoint.
@@ -65,7 +65,7 @@ pub async fn try_arrivals(diff: &mut ConfigDiff, next: &Snapshot) {
         match found {
             Some(Ok(())) => item.add_note("a probe passed"),
             Some(Err(reason)) => item.add_note(&format!("a probe failed: {reason}")),
-            None if current.is_unresolved(item) => item.add_note("does not resolve"),
+            None if current.is_silent(item) => item.add_note("names no endpoint"),
             None if current.is_checked(item) => item.add_note("no probe was answered in time"),
             None => {}
         }
@@ -82,7 +82,7 @@ async fn probe_once(current: &CurrentEndpoints, arrivals: &[DiffItem], found: &m
         }
     }
     while let Some(probed) = probes.join_next().await {
-        // Of several addresses of a host name, one that fails is noted.
+        // Of several endpoints of a source, one that fails is noted.
         if let Ok((index, Some(result))) = probed
             && let Some(slot) = found.get_mut(index)
             && !matches!(slot, Some(Err(_)))
@@ -96,20 +96,17 @@ async fn probe_once(current: &CurrentEndpoints, arrivals: &[DiffItem], found: &m
 
 impl CurrentEndpoints {
     fn of(snapshot: &Snapshot) -> Self {
-        let mut current = Self { members: HashMap::new(), unresolved: HashSet::new() };
+        let mut current = Self { members: HashMap::new(), silent: HashSet::new() };
         for pool in snapshot.pools() {
+            let specs = &pool.config().endpoints;
+            let sources = specs.iter().map(|spec| &spec.address).filter(|address| address.is_source());
+            current.silent.extend(sources.map(|source| key(pool.name(), &source.to_string())));
             for member in pool.members() {
-                let key = key(pool.name(), written(member.endpoint.label()));
+                let Some(spec) = specs.get(member.entry) else { continue };
+                let key = key(pool.name(), &spec.address.to_string());
+                current.silent.remove(&key);
                 current.members.entry(key).or_default().push((pool.clone(), member));
             }
-            let resolved: HashSet<String> = (pool.status().names.into_iter())
-                .filter(|name| name.addresses > 0)
-                .map(|name| name.name)
-                .collect();
-            let names = pool.config().endpoints.iter().map(|spec| &spec.address);
-            let names = names.filter(|address| matches!(address, EndpointAddress::Name { .. }));
-            let names = names.map(EndpointAddress::to_string).filter(|name| !resolved.contains(name));
-            current.unresolved.extend(names.map(|name| key(pool.name(), &name)));
         }
         current
     }
@@ -118,8 +115,8 @@ impl CurrentEndpoints {
         self.members.get(&key_of(item)).map_or(&[], Vec::as_slice)
     }
 
-    fn is_unresolved(&self, item: &DiffItem) -> bool {
-        self.unresolved.contains(&key_of(item))
+    fn is_silent(&self, item: &DiffItem) -> bool {
+        self.silent.contains(&key_of(item))
     }
 
     fn is_checked(&self, item: &DiffItem) -> bool {
@@ -127,13 +124,13 @@ impl CurrentEndpoints {
     }
 
     fn arrival(&self, item: &DiffItem) -> Option<String> {
-        if self.is_unresolved(item) {
-            return Some("does not resolve yet".to_owned());
+        if self.is_silent(item) {
+            return Some("names no endpoint yet".to_owned());
         }
         if !self.is_checked(item) {
             return None;
         }
-        // Of several addresses of a host name, the worst is noted.
+        // Of several endpoints of a source, the worst is noted.
         let rank = |member: &&Member| match member.endpoint.state() {
             EndpointState::Unhealthy => 0,
             EndpointState::Unreachable => 1,
@@ -158,12 +155,4 @@ fn key(pool: &str, address: &str) -> String {
 
 fn key_of(item: &DiffItem) -> String {
     key(item.pool.as_deref().unwrap_or_default(), &item.name)
-}
-
-/// The address in the config of an endpoint with that label.
-fn written(label: &str) -> &str {
-    match label.split_once(" (") {
-        Some((name, _)) if !label.starts_with("unix:") => name,
-        _ => label,
-    }
 }

@@ -134,7 +134,7 @@ pub(super) fn pools(out: &mut Exposition, pools: &[PoolStatus]) {
         out.sample(&[("pool", &pool.name)], pool.waiting);
     }
     requests(out, pools);
-    names(out, pools);
+    sources(out, pools);
     checks(out, pools);
     adjusted(out, pools);
     for metric in ENDPOINT_METRICS {
@@ -164,16 +164,25 @@ fn requests(out: &mut Exposition, pools: &[PoolStatus]) {
     }
 }
 
-fn names(out: &mut Exposition, pools: &[PoolStatus]) {
+fn sources(out: &mut Exposition, pools: &[PoolStatus]) {
+    let all = || pools.iter().flat_map(|pool| pool.sources.iter().map(move |source| (pool, source)));
     out.metric(
-        "evenkeel_name_resolved_timestamp_seconds",
+        "evenkeel_source_answered_timestamp_seconds",
         Kind::Gauge,
-        "When a host name of the pool resolved last, since the Unix epoch; 0: never.",
+        "When a source of the pool's endpoints answered last, since the Unix epoch; 0: never.",
     );
-    for pool in pools {
-        for name in &pool.names {
-            out.sample(&[("pool", &pool.name), ("name", &name.name)], name.resolved.unwrap_or(0.0));
-        }
+    for (pool, source) in all() {
+        let labels = [("pool", &*pool.name), ("source", &*source.source)];
+        out.sample(&labels, source.answered.unwrap_or(0.0));
+    }
+    out.metric("evenkeel_source_endpoints", Kind::Gauge, "How many the source named in its last answer.");
+    for (pool, source) in all() {
+        out.sample(&[("pool", &*pool.name), ("source", &*source.source)], source.endpoints as u64);
+    }
+    out.metric("evenkeel_source_failing", Kind::Gauge, "1 if the source failed when it was asked last.");
+    for (pool, source) in all() {
+        let failing = u64::from(source.failing.is_some());
+        out.sample(&[("pool", &*pool.name), ("source", &*source.source)], failing);
     }
 }
 

@@ -5,7 +5,7 @@ use smallvec::smallvec;
 
 use super::*;
 use crate::pool::Endpoint;
-use crate::pool::status::{ByHandStatus, EndpointState, EndpointStatus, NameStatus};
+use crate::pool::status::{ByHandStatus, EndpointState, EndpointStatus, SourceStatus};
 use crate::telemetry::record::{AttemptRecord, ClientAddress, Outcome, Protocol, RequestText, TextParts};
 
 fn attempt(connect: Option<u64>, result: AttemptResult) -> AttemptRecord {
@@ -87,10 +87,10 @@ fn pools() -> Vec<PoolStatus> {
         in_flight: 15,
         most: Some(16),
         refused: 17,
-        names: vec![NameStatus {
-            name: "app.internal:80".into(),
-            addresses: 2,
-            resolved: Some(7.5),
+        sources: vec![SourceStatus {
+            source: "app.internal:80".into(),
+            endpoints: 2,
+            answered: Some(7.5),
             failing: None,
         }],
         endpoints,

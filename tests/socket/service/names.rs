@@ -33,7 +33,7 @@ fn only_names_that_do_not_resolve() {
     assert!(proxy.is_running());
     let health = proxy.command(&["health"]);
     assert_eq!(health.code, Some(1));
-    assert!(health.stderr.contains("no-such-host.invalid:80 does not resolve"), "{}", health.stderr);
+    assert!(health.stderr.contains("no-such-host.invalid:80 fails: "), "{}", health.stderr);
 }
 
 /// A file of the test's own in the place of one of the machine's, for the proxy alone; `None`, with the reason said,
@@ -124,7 +124,7 @@ fn forgotten(endpoint: &Endpoint, resolver: &str) -> Option<Proxy> {
     proxy.get("/first").expect(200);
     fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
     proxy.event_within(Duration::from_secs(30), "a line that says so", |event| {
-        event.message().starts_with("name does not resolve")
+        event.message().starts_with("endpoint source fails")
     });
     Some(proxy)
 }
@@ -134,8 +134,8 @@ fn nothing_is_lost_with(resolver: &str) {
     let Some(mut proxy) = forgotten(&endpoint, resolver) else { return };
     let load = SteadyLoad::start(&proxy.address(), 2);
     proxy.upgrade();
-    let name = proxy.status()["pools"][0]["names"][0].clone();
-    assert!(name["resolved"].as_f64().is_some(), "it was resolved once: {name}");
+    let name = proxy.status()["pools"][0]["sources"][0].clone();
+    assert!(name["answered"].as_f64().is_some(), "it was resolved once: {name}");
     proxy.reload(
         &proxy.config_text().replace("pool: default", "pool: renamed").replace("  default:", "  renamed:"),
     );

@@ -464,11 +464,15 @@ fn new_names_are_resolved_first() {
     proxy.write_config(&next);
     let plan = proxy.command(&["plan", proxy.config_path().to_str().unwrap()]);
     assert_eq!(plan.code, Some(3), "{}", plan.stderr);
-    assert!(plan.stdout.contains("  + nowhere.invalid:80 of default, does not resolve\n"), "{}", plan.stdout);
+    assert!(
+        plan.stdout.contains("  + nowhere.invalid:80 of default, names no endpoint\n"),
+        "{}",
+        plan.stdout
+    );
     let said = proxy.command(&["reload"]);
     assert!(said.stdout.contains(&format!("  + localhost:{port} of default\n")), "{}", said.stdout);
     assert!(
-        said.stdout.contains("  + nowhere.invalid:80 of default, does not resolve yet\n"),
+        said.stdout.contains("  + nowhere.invalid:80 of default, names no endpoint yet\n"),
         "{}",
         said.stdout
     );

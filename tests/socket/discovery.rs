@@ -1,0 +1,3 @@
+//! Sources that name endpoints, while they change, fail and come back.
+
+mod dns;
