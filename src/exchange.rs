@@ -50,7 +50,7 @@ use crate::pool::{
 };
 use crate::routing::RequestHead;
 use crate::snapshot::Route;
-use crate::telemetry::record::{AttemptResult, Outcome, Protocol, Record, RequestText, TextParts};
+use crate::telemetry::record::{AttemptResult, Outcome, Protocol, Record, RequestText, TextParts, WaitedFor};
 use crate::tls::TlsInfo;
 use grpc::GrpcCall;
 use hide_endpoint::HideEndpoint;
@@ -140,8 +140,8 @@ pub enum Admitted {
 pub enum Next {
     /// Send it to the endpoint of [`Exchange::endpoint`].
     Attempt,
-    /// No endpoint can be picked: wait for one, at most that long, and ask again. Another snapshot may be in force by
-    /// then: see [`Exchange::reroute`].
+    /// There is no room, or no endpoint can be picked: wait, at most that long, and ask again. Another snapshot may be
+    /// in force by then: see [`Exchange::reroute`].
     Wait(Wait, Duration),
     Fail(Failure),
 }
@@ -188,6 +188,7 @@ impl Exchange {
             attempts: SmallVec::new(),
             skipped: None,
             waited: None,
+            waited_for: WaitedFor::default(),
             queued: None,
             failed_open: false,
             unkeyed: false,
@@ -269,6 +270,7 @@ impl Exchange {
         let timeout = route.timeout.into_iter().chain(self.grpc.as_ref().and_then(GrpcCall::timeout)).min();
         self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
         self.find_hash_key(head);
+        self.set_priority(&route.priority, head);
         self.size.fits_route(&route.limits)?;
         self.body_limit = limits::of_body(&route.limits, &self.listener().limits);
         let announced =
@@ -287,6 +289,10 @@ impl Exchange {
         }
         let Scope::Request(scope) = self.scope.clone() else { return Next::Fail(Failure::Internal) };
         let Some(route) = scope.route(self.route) else { return Next::Fail(Failure::NoRoute) };
+        let entered = self.enter_route(route, now).and_then(|()| self.enter_pool(route.pool(), now));
+        if let Err(next) = entered {
+            return next;
+        }
         let request = LeaseRequest {
             pick: self.pick_request(now),
             holds: self.holds(),
@@ -294,8 +300,7 @@ impl Exchange {
         };
         match route.pool().lease(request) {
             Leased::Lease { lease, failed_open, skipped } => {
-                self.waiting.admitted = true;
-                self.stop_waiting(now);
+                self.has_endpoint(route.pool(), now);
                 self.record.failed_open |= failed_open;
                 self.record.skipped = skipped;
                 self.open = Some(OpenAttempt {
@@ -309,7 +314,7 @@ impl Exchange {
             }
             Leased::NoneHealthy { skipped } => {
                 self.record.skipped = skipped;
-                self.wait(route.pool(), now)
+                self.wait_for_endpoint(route.pool(), now)
             }
             Leased::Full => self.refused_by(route.pool()),
         }
@@ -429,7 +434,7 @@ impl Exchange {
                 route.pool().connected(open.lease.endpoint());
             }
         }
-        self.waiting.permit = None;
+        self.waiting.place = None;
     }
 
     /// Makes the edits that turn the client's head into the one that the endpoint is sent.

@@ -40,5 +40,6 @@ mod socket_file;
 pub mod telemetry;
 mod terminal;
 pub mod tls;
+pub mod wait_queue;
 mod websocket;
 pub mod worker;

@@ -59,7 +59,6 @@ pub use waiting::Wait;
 
 use crate::config::{self, WhenNoneHealthy};
 use crate::log_throttle::LogThrottle;
-use crate::permits::Permits;
 use adjustment::ByHand;
 use authorities::Authorities;
 use balance::PickInput;
@@ -91,8 +90,6 @@ pub struct Pool {
     table: Arc<EndpointTable>,
     sources: Arc<Sources>,
     asker: Asker,
-    /// The queue of requests that wait for an endpoint.
-    waiting: Arc<Permits>,
     /// Notified when a first request waits, so that endpoints that are down are probed early.
     hurry: Notify,
     /// Throttles the log of connections that this machine could not open.
@@ -124,7 +121,8 @@ impl Pool {
         let sources = previous.map(|pool| pool.sources.clone()).unwrap_or_default();
         let asker = Asker::new(&config.resolve, previous.map(|pool| &pool.asker));
         let fail_open = config.when_none_healthy == WhenNoneHealthy::FailOpen;
-        let picker = Arc::new(Picker::new(config.balance.clone(), fail_open));
+        let picker =
+            Arc::new(Picker::new(config.balance.clone(), fail_open, table.request_limit().queue().clone()));
         let pickers = previous.map(|pool| pool.pickers.clone()).unwrap_or_default();
         pickers.add(&picker);
         table.inherit(&config.name, known);
@@ -145,7 +143,6 @@ impl Pool {
             table,
             sources,
             asker,
-            waiting: Arc::default(),
             hurry: Notify::new(),
             shortages: Mutex::default(),
             authorities: ArcSwapOption::empty(),
@@ -179,6 +176,12 @@ impl Pool {
         self.table.in_flight_limit()
     }
 
+    /// How many requests may be in flight; `None`: no limit.
+    fn most_requests(&self) -> Option<u64> {
+        let limit = self.request_limit().and_then(|limit| limit.most());
+        limit.map(|most| most as u64).or_else(|| self.in_flight_limit().most())
+    }
+
     /// Whether the requests of both count together, because one follows the other under the same name.
     pub fn shares_load(&self, other: &Pool) -> bool {
         Arc::ptr_eq(self.table.in_flight_limit(), other.table.in_flight_limit())
@@ -186,7 +189,7 @@ impl Pool {
 
     /// Whether another request may wait: waiting requests count towards the limit as those in flight do.
     pub fn may_wait(&self, holds: Holds) -> bool {
-        self.in_flight_limit().has_room(holds, self.waiting.taken() as u64)
+        self.in_flight_limit().has_room(holds, self.queue().len() as u64)
     }
 
     /// The endpoint that the balance policy picks; one of those tried only where no other is left.
@@ -477,9 +480,10 @@ impl Pool {
         PoolStatus {
             name: self.config.name.to_string(),
             balance: balance::name(&self.config.balance).into(),
-            waiting: self.waiting.taken() as u64,
+            waiting: self.queue().len() as u64,
+            queue: self.queue().status(),
             in_flight: self.in_flight_limit().in_flight(),
-            most: self.in_flight_limit().most(),
+            most: self.most_requests(),
             refused: self.in_flight_limit().refused(),
             sources: self.sources.status(),
             endpoints,

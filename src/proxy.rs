@@ -19,7 +19,7 @@ use std::time::{Instant, SystemTime};
 use http::Version;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::exchange::{Arrival, Exchange, Failed, Failure, LocalReply, Next};
 use crate::lifecycle::Lifecycle;
@@ -86,7 +86,8 @@ impl Hooks {
                 Next::Attempt => return Ok(()),
                 Next::Wait(_, _) if self.decides_anew(session, state)? => {}
                 Next::Wait(wait, limit) => tokio::select! {
-                    _ = wait.until_available(limit) => {}
+                    () = wait.over() => {}
+                    () = sleep(limit) => {}
                     () = client_gone(session) => return Err(Failure::ClientGone),
                 },
                 Next::Fail(failure) => return Err(failure),

@@ -8,11 +8,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{self, Config, Listener, RequestLimit, RouteLimits, Upgrades};
+use crate::config::{
+    self, Config, Listener, QueueLimits, RequestLimit as ConfigLimit, RouteLimits, RoutePriority, Upgrades,
+};
 use crate::pool::live_state::{KnownState, LiveState};
-use crate::pool::status::PoolStatus;
+use crate::pool::status::{PoolStatus, RouteStatus};
 use crate::pool::{MaxRequests, Pool};
 use crate::routing::{RequestHead, RouteOutcome, Router};
+use crate::wait_queue::{RequestLimit, WaitQueue};
 
 pub struct Snapshot {
     generation: u64,
@@ -30,6 +33,15 @@ pub struct Route {
     pub limits: RouteLimits,
     pub timeout: Option<Duration>,
     pub upgrades: Upgrades,
+    pub priority: RoutePriority,
+    /// The limit of its requests in flight; `None`: there is none.
+    pub requests: Option<RouteRequests>,
+}
+
+/// A route's limit of requests, and the bounds of their queue.
+pub struct RouteRequests {
+    pub limit: Arc<RequestLimit>,
+    pub queue: QueueLimits,
 }
 
 /// What a route does with a request.
@@ -70,6 +82,7 @@ impl Snapshot {
             .map(|pool_config| pool(pool_config, running.get(&*pool_config.name).copied(), &known))
             .collect();
         let by_name = by_name(&pools);
+        let limits = request_limits(previous.map(Snapshot::routes).unwrap_or_default());
         let routes: Vec<Route> = config
             .routes
             .iter()
@@ -83,6 +96,11 @@ impl Snapshot {
                     limits: route.limits,
                     timeout: route.timeout,
                     upgrades: route.upgrades.clone(),
+                    priority: route.priority.clone(),
+                    requests: route.limits.requests.map(|requests| RouteRequests {
+                        limit: limits.get(&*route.name).map(|limit| Arc::clone(limit)).unwrap_or_default(),
+                        queue: requests.queue,
+                    }),
                 })
             })
             .collect();
@@ -96,14 +114,36 @@ impl Snapshot {
         }
     }
 
-    /// Sets each pool's limit of requests. `connections` is the limit of client connections, `http2` that of HTTP/2
+    /// Sets the limits of requests of each pool and route. `connections` is the limit of client connections, `http2` that of HTTP/2
     /// requests beyond one for each connection.
     pub fn limit_pools(&self, connections: usize, http2: usize) {
         let capacity = PoolCapacity { connections, http2, pools: self.pools.len() };
         for pool in &self.pools {
             pool.in_flight_limit()
                 .set(capacity.most(pool.config().limits.requests), self.config.server.threads);
+            pool.set_request_limit();
         }
+        for (route, config) in self.routes.iter().zip(&self.config.routes) {
+            if let Some(requests) = &route.requests {
+                requests.limit.set(config.limits.requests.map(|requests| requests.most));
+            }
+        }
+    }
+
+    /// Has all requests that wait look where they belong, because another config is in force.
+    pub fn ask_again(&self) {
+        self.pools.iter().for_each(|pool| pool.ask_again());
+        self.queues_of_routes().for_each(|queue| queue.ask_again());
+    }
+
+    /// Whether requests wait.
+    pub fn is_waited_in(&self) -> bool {
+        self.pools.iter().any(|pool| pool.is_waited_for())
+            || self.queues_of_routes().any(|queue| !queue.is_empty())
+    }
+
+    fn queues_of_routes(&self) -> impl Iterator<Item = &WaitQueue> {
+        self.routes.iter().filter_map(|route| Some(&**route.requests.as_ref()?.limit.queue()))
     }
 
     pub fn generation(&self) -> u64 {
@@ -144,6 +184,21 @@ impl Snapshot {
     pub fn status(&self) -> Vec<PoolStatus> {
         self.pools.iter().map(|pool| pool.status()).collect()
     }
+
+    /// Of the routes that have a limit of requests.
+    pub fn route_status(&self) -> Vec<RouteStatus> {
+        let status = |route: &Route| {
+            let limit = &route.requests.as_ref()?.limit;
+            Some(RouteStatus {
+                name: route.name.to_string(),
+                in_flight: limit.in_flight() as u64,
+                most: limit.most().map(|most| most as u64),
+                refused: limit.refused(),
+                queue: limit.queue().status(),
+            })
+        };
+        self.routes.iter().filter_map(status).collect()
+    }
 }
 
 /// The capacity that all pools share.
@@ -156,15 +211,15 @@ struct PoolCapacity {
 impl PoolCapacity {
     /// By default a pool leaves a tenth to the others, for the case that it hangs; a sole pool may use all. More than a
     /// tenth would refuse requests of a burst that could have been served.
-    fn most(&self, limit: RequestLimit) -> MaxRequests {
+    fn most(&self, limit: ConfigLimit) -> MaxRequests {
         let share = |all: usize| Some((all - all.div_ceil(10)).max(1) as u64);
         match limit {
-            RequestLimit::Auto if self.pools > 1 => MaxRequests {
+            ConfigLimit::Auto if self.pools > 1 => MaxRequests {
                 all: share(self.connections.saturating_add(self.http2)),
                 of_connections: share(self.connections),
             },
-            RequestLimit::Auto | RequestLimit::Off => MaxRequests::default(),
-            RequestLimit::Fixed(most) => MaxRequests { all: Some(most), of_connections: None },
+            // Beyond a number, requests wait: see `Pool::request_limit`.
+            ConfigLimit::Auto | ConfigLimit::Off | ConfigLimit::Fixed(_) => MaxRequests::default(),
         }
     }
 }
@@ -173,6 +228,11 @@ impl PoolCapacity {
 fn listener(is: &Listener, previous: Option<&Snapshot>) -> Arc<Listener> {
     let was = previous.and_then(|previous| previous.listener(&is.name)).filter(|was| ***was == *is);
     was.cloned().unwrap_or_else(|| Arc::new(is.clone()))
+}
+
+/// By the names of their routes.
+fn request_limits(routes: &[Route]) -> HashMap<&str, &Arc<RequestLimit>> {
+    routes.iter().filter_map(|route| Some((&*route.name, &route.requests.as_ref()?.limit))).collect()
 }
 
 fn by_name(pools: &[Arc<Pool>]) -> HashMap<&str, &Arc<Pool>> {

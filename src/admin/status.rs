@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pool::status::PoolStatus;
+use crate::pool::status::{PoolStatus, RouteStatus};
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::tls::CertificateStatus;
 
@@ -23,6 +23,9 @@ pub struct Status {
     pub uptime_seconds: f64,
     pub state: ProcessState,
     pub listeners: Vec<ListenerStatus>,
+    /// Those that have a limit of requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteStatus>,
     pub pools: Vec<PoolStatus>,
     pub log_dropped: LogDropped,
 }

@@ -36,6 +36,7 @@ impl Process for Idle {
             uptime_seconds: 2.5,
             state: ProcessState::Ready,
             listeners: Vec::new(),
+            routes: Vec::new(),
             pools: Vec::new(),
             log_dropped: LogDropped::default(),
         }

@@ -8,7 +8,7 @@ use http::HeaderName;
 use crate::config::decode::{AutoOr, DiagnosticSink, Named, OneOrList, OrOff, Spanned, Value};
 use crate::config::model::{
     AccessLog, Action, Admin, AdminListen, Config, ListenAddress, Listener, Log, MaxMemory, Pool, Route,
-    RouteLimits, Server, StateDirectory, Upgrades,
+    RouteLimits, RoutePriority, Server, StateDirectory, Upgrades,
 };
 use crate::config::raw::{AdminSection, FileSection, header_name};
 use crate::config::regexes::Regexes;
@@ -22,6 +22,7 @@ mod config_tests;
 mod limits;
 mod listeners;
 mod pools;
+mod queues;
 mod regexes;
 mod routes;
 mod tls;
@@ -205,6 +206,7 @@ impl Compiler<'_> {
             limits: RouteLimits::default(),
             timeout: None,
             upgrades: Upgrades::default(),
+            priority: RoutePriority::default(),
         };
         Some((vec![listener], vec![route], vec![pool]))
     }
@@ -240,6 +242,7 @@ impl Compiler<'_> {
         let pools = self.pools(file);
         let routes = self.routes(file, &listeners);
         self.unused_pools(file, &routes);
+        self.check_waits(file);
         (listeners, routes, pools)
     }
 

@@ -18,6 +18,7 @@ use super::secret::Secret;
 use crate::routing::{PathRules, RequestHead, RouteMatch};
 use crate::socket_file::SocketAccess;
 use crate::tls::{ClientTls, ServerTls};
+use crate::wait_queue::Priority;
 
 /// A whole valid config: the input of a snapshot.
 #[derive(Clone)]
@@ -299,6 +300,21 @@ pub struct Route {
     /// From the arrival of a request's head to the last byte of its response; `None`: no limit.
     pub timeout: Option<Duration>,
     pub upgrades: Upgrades,
+    pub priority: RoutePriority,
+}
+
+/// Whose requests are served first where requests wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoutePriority {
+    Fixed(Priority),
+    /// By the value of this field: `high`, `normal` or `low`.
+    Header(HeaderName),
+}
+
+impl Default for RoutePriority {
+    fn default() -> Self {
+        Self::Fixed(Priority::default())
+    }
 }
 
 /// To which protocols clients may switch by `Upgrade`.
@@ -345,6 +361,32 @@ pub struct RouteLimits {
     pub header_count: Option<usize>,
     pub target_bytes: Option<usize>,
     pub body: RouteBodyLimit,
+    pub requests: Option<QueuedLimit>,
+}
+
+/// How many requests may be in flight at a time, and the queue of those beyond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueuedLimit {
+    pub most: usize,
+    pub queue: QueueLimits,
+}
+
+/// The bounds of a queue of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// How many may wait.
+    pub length: usize,
+    /// How long one may wait.
+    pub wait: Duration,
+    /// CoDel's target; `None`: nobody is shed because of the time that others have waited.
+    pub shed: Option<Duration>,
+}
+
+impl QueueLimits {
+    /// Whether anybody may wait.
+    pub fn lets_wait(&self) -> bool {
+        self.length > 0 && !self.wait.is_zero()
+    }
 }
 
 /// How large the body of a route's request may be.
@@ -544,17 +586,20 @@ pub struct EndpointConnections {
     pub streams: u32,
 }
 
-/// A pool's share of what all pools have in common.
+/// How many requests a pool has at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
     pub requests: RequestLimit,
+    /// Where those wait for which there is no room; nobody where there is nothing but [`RequestLimit::Auto`].
+    pub queue: QueueLimits,
 }
 
-/// How many requests of a pool may be in flight or wait at a time.
+/// How many requests of a pool there may be at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestLimit {
-    /// Nine tenths of what the process can serve if there are other pools, else no limit.
+    /// In flight or waiting: nine tenths of what the process can serve if there are other pools, else no limit.
     Auto,
+    /// In flight.
     Fixed(u64),
     Off,
 }

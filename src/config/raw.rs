@@ -12,6 +12,7 @@ use super::scalar::{Count, Flag, Name, Period, ProtocolName, Size, SizeIn, Switc
 use super::secret::Secret;
 use super::section::section;
 use crate::routing::EscapedSlashes;
+use crate::wait_queue::Priority;
 
 mod balance;
 mod matching;
@@ -20,7 +21,7 @@ mod pool;
 mod socket;
 mod tls;
 
-pub(crate) use balance::{BalanceForm, BalanceWord, HashForm, HashSection, HashWord};
+pub(crate) use balance::{BalanceForm, BalanceWord, HashForm, HashSection, HashWord, HeaderNameText};
 pub(crate) use matching::{
     MatchSection, PathForm, PathText, RegexText, RouteExpected, ValueForm, header_name,
 };
@@ -303,8 +304,11 @@ section! {
         r#match: MatchSection = {};
         /// The pool that gets the requests.
         pool: Name, required "NAME";
-        /// How large its requests may be, where that differs from the listener's `limits`.
+        /// How large its requests may be, where that differs from the listener's `limits`, and how many at a time.
         limits: RouteLimitsSection = {};
+        /// Whose requests are served first where requests wait, and are shed last: `high`, `normal`, `low`, or
+        /// `{ header: X-Priority }`, a field of the request with one of these values; any other value is `normal`.
+        priority: PriorityForm = "normal";
         /// How long a request may take in all: from the arrival of its header to the last byte of its response,
         /// including waiting and retries; after it, 504, or the response is cut. Upgraded connections are exempt.
         /// `off`: no limit.
@@ -317,8 +321,8 @@ section! {
 }
 
 section! {
-    /// How large a route's requests may be. The first three are judged by the listener before the route is known, so
-    /// they can only be narrower here.
+    /// How large a route's requests may be, and how many at a time. The first three are judged by the listener before
+    /// the route is known, so they can only be narrower here.
     RouteLimitsSection "a route's `limits`" {
         /// All header fields together; above it, 431. Default: the listener's.
         header_size: Size, optional;
@@ -328,6 +332,33 @@ section! {
         target_size: Size, optional;
         /// The body; above it, 413. May be more or less than the listener's; `off`: no limit. Default: the listener's.
         body_size: OrOff<Size>, optional;
+        /// Requests of this route in flight at a time, upgraded connections among them; beyond it, they wait. `off`: no
+        /// limit.
+        requests: OrOff<Count<1, 10_000_000>> = "off";
+        /// How many may wait; those beyond it are answered 503 at once. 0: none waits.
+        queue: Count<0, 1_000_000> = 1024;
+        /// How long a request may wait; then 503. `0s`: none waits.
+        wait: Period = "1s";
+        /// If for 20 times this long nobody has waited for less, those that have waited for twice as long are answered
+        /// 503, so that what is served is served fresh. `off`: only `queue` and `wait` bound the queue.
+        shed: OrOff<NonZeroPeriod> = "5ms";
+    }
+}
+
+/// A priority: one word, or `{ header: ... }`.
+pub(crate) type PriorityForm = ShortOr<Priority, PrioritySection>;
+
+words!(Priority, "a priority" {
+    "high" => Priority::High,
+    "normal" => Priority::Normal,
+    "low" => Priority::Low,
+});
+
+section! {
+    /// A priority that requests have themselves.
+    PrioritySection "`priority`" {
+        /// The field whose value is `high`, `normal` or `low`. Clients can send it: have it set by who is trusted.
+        header: HeaderNameText, required "X-Priority";
     }
 }
 

@@ -56,6 +56,13 @@ failures! {
     WaitExpired => 503, "wait_expired", Endpoint;
     WaitQueueFull => 503, "wait_queue_full", Endpoint;
     PoolFull => 503, "pool_full", Endpoint;
+    /// A limit of its route has no room, and none waits.
+    RouteFull => 503, "route_full", Endpoint;
+    /// As many wait for room as may.
+    QueueFull => 503, "queue_full", Endpoint;
+    QueueExpired => 503, "queue_expired", Endpoint;
+    /// Shed from a queue.
+    Overloaded => 503, "overloaded", Endpoint;
     ConnectFailed => 503, "connect_failed", Endpoint;
     ConnectTimeout => 503, "connect_timeout", Endpoint;
     EndpointTls => 502, "endpoint_tls", Endpoint;
@@ -165,6 +172,10 @@ impl Failure {
                 | Self::TurnExpired
                 | Self::WaitExpired
                 | Self::WaitQueueFull
+                | Self::RouteFull
+                | Self::QueueFull
+                | Self::QueueExpired
+                | Self::Overloaded
                 | Self::ConnectFailed
                 | Self::ConnectTimeout
                 | Self::EndpointTls

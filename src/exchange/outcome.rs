@@ -47,7 +47,7 @@ impl Exchange {
             Some(_) => LeaseOutcome::Abandoned,
         });
         self.stop_waiting(now);
-        self.waiting.permit = None;
+        self.waiting.end();
         self.record.status = status.unwrap_or(499);
         self.record.outcome = self.outcome();
         self.record.bytes_out = bytes_out;

@@ -263,11 +263,12 @@ fn a_request_that_comes_to_another_pool_is_held_to_its_limit() {
         assert!(matches!(waits.next(Instant::now()), Next::Wait(..)));
         let text = format!(
             "listeners: [{{ address: 127.0.0.1:0 }}]\nroutes: [{{ pool: {pool} }}]\npools:\n  {pool}:\n    \
-             endpoints: [127.0.0.1:1]\n    health_check: off\n    limits: {{ requests: 1 }}\n"
+             endpoints: [127.0.0.1:1]\n    health_check: off\n  other: [127.0.0.1:2]\n"
         );
         let config = config::parse(&text, "test").expect("a valid config");
         let after = Arc::new(Snapshot::build(config, Some(&before)));
-        after.limit_pools(100, 100);
+        // Nine tenths of two connections are one.
+        after.limit_pools(2, 100);
         let mut first = admitted(&after, "GET");
         attempt(&mut first);
         assert_eq!(waits.reroute(scope(&after), &head, Instant::now()), Ok(true));
@@ -276,6 +277,79 @@ fn a_request_that_comes_to_another_pool_is_held_to_its_limit() {
         let status = &after.status()[0];
         assert_eq!((status.refused, status.endpoints[0].requests), if is_refused { (1, 1) } else { (0, 2) });
         assert_eq!(before.status()[0].waiting, u64::from(!is_refused), "until it has a connection");
+    }
+}
+
+/// Limits of a route and a pool: who is beyond them waits, and is called in order of priority.
+#[test]
+fn beyond_a_limit_requests_wait_for_their_turn() {
+    let limits = "limits: { requests: 1, queue: 2, wait: 2s }";
+    for (of_route, of_pool, lack) in [(limits, "", "route"), ("", limits, "pool")] {
+        let snapshot = snapshot(&format!(
+            "listeners: [{{ address: 127.0.0.1:0 }}]\nroutes:\n  - pool: p\n    priority: {{ header: X-Priority }}\n    \
+             {of_route}\npools:\n  p:\n    endpoints: [127.0.0.1:1]\n    health_check: off\n    {of_pool}\n"
+        ));
+        snapshot.limit_pools(100, 100);
+        let of_priority = |priority| {
+            let head = head("GET", "/", &[("x-priority", priority)]);
+            let mut exchange = begin(&snapshot, &head);
+            exchange.admit(&head, [9].into_iter()).expect("nothing is wrong with it");
+            exchange
+        };
+        let now = Instant::now();
+        let waits = |exchange: &mut Exchange, at: u64| match exchange.next(now + Duration::from_millis(at)) {
+            Next::Wait(wait, left) => (wait, left.as_millis()),
+            Next::Attempt => panic!("it is served"),
+            Next::Fail(failure) => panic!("{failure:?}"),
+        };
+        let [mut first, mut low, mut high, mut other] = ["", "low", "HIGH", "whatever"].map(of_priority);
+        attempt(&mut first);
+        assert_eq!(waits(&mut low, 0).1, 2000);
+        assert_eq!(waits(&mut low, 500).1, 1500, "it has tried again");
+        assert_eq!(waits(&mut high, 600).1, 2000);
+        // The queue is full: the newest of the lowest priority makes way.
+        assert_eq!(waits(&mut other, 600).1, 2000);
+        assert!(matches!(low.next(now + Duration::from_millis(600)), Next::Fail(Failure::Overloaded)));
+        low.failed(Failure::Overloaded, None);
+        let record = low.finish(Some(503), 0, now + Duration::from_millis(600));
+        assert_eq!(record.waited, Some(Duration::from_millis(600)));
+        assert_eq!(record.waited_for.labels().collect::<Vec<_>>(), [lack]);
+        assert!(matches!(of_priority("normal").next(now), Next::Fail(Failure::QueueFull)));
+        first.finish(Some(200), 0, now);
+        assert_eq!(waits(&mut other, 700).1, 1900, "it is not its turn");
+        attempt(&mut high);
+        assert!(fails(&mut high, Failure::EndpointReset, FRESH), "a retry needs no turn");
+        attempt(&mut high);
+        let late = now + Duration::from_millis(2600);
+        assert!(matches!(other.next(late), Next::Fail(Failure::QueueExpired)));
+        drop((high, other));
+        attempt(&mut of_priority(""));
+        let queue = match lack {
+            "route" => snapshot.route_status()[0].queue,
+            _ => snapshot.status()[0].queue,
+        };
+        assert_eq!((queue.waiting, queue.waits, queue.full, queue.expired, queue.shed), (0, 3, 1, 1, 1));
+    }
+}
+
+#[test]
+fn where_nobody_may_wait_a_limit_refuses_at_once() {
+    let limits = "limits: { requests: 1, wait: 0s }";
+    for (of_route, of_pool, failure) in [(limits, "", Failure::RouteFull), ("", limits, Failure::PoolFull)] {
+        let snapshot = snapshot(&format!(
+            "listeners: [{{ address: 127.0.0.1:0 }}]\nroutes:\n  - pool: p\n    {of_route}\npools:\n  p:\n    \
+             endpoints: [127.0.0.1:1]\n    health_check: off\n    {of_pool}\n"
+        ));
+        snapshot.limit_pools(100, 100);
+        let mut first = admitted(&snapshot, "GET");
+        attempt(&mut first);
+        let refused = match admitted(&snapshot, "GET").next(Instant::now()) {
+            Next::Fail(failure) => failure,
+            _ => panic!("there is no room"),
+        };
+        assert_eq!(refused, failure);
+        first.finish(Some(200), 0, Instant::now());
+        attempt(&mut admitted(&snapshot, "GET"));
     }
 }
 

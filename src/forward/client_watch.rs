@@ -1,9 +1,8 @@
 //! Notices that a client has gone, while its request is served or waits.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
@@ -34,21 +33,5 @@ impl ClientWatch {
             }
         }
         Ok(())
-    }
-
-    /// Does `work` unless the client goes before.
-    pub async fn unless_gone<T>(
-        client: &mut impl ClientStream,
-        work: impl Future<Output = T>,
-    ) -> io::Result<T> {
-        let (mut watch, mut work) = (Self::default(), pin!(work));
-        poll_fn(|context| match work.as_mut().poll(context) {
-            Poll::Ready(done) => Poll::Ready(Ok(done)),
-            Poll::Pending => match watch.poll(context, client) {
-                Ok(()) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            },
-        })
-        .await
     }
 }

@@ -182,7 +182,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         }
     }
 
-    /// Waits until there may be an endpoint, unless a newer config routes the request anew.
+    /// Waits until there may be what the request lacks, unless a newer config routes it anew.
     async fn wait(&mut self, wait: Wait, limit: Duration) -> Result<(), Failed> {
         if let Some(in_force) = self.client.scope_in_force() {
             self.listener = in_force.listener().clone();
@@ -193,9 +193,21 @@ impl<'a, C: ClientStream> Request<'a, C> {
             }
         }
         self.client.source_idle(Backlog::InMemory);
-        let waited = ClientWatch::unless_gone(self.client, wait.until_available(limit)).await;
-        self.client.tick();
-        waited.map(drop).map_err(|_| Failure::ClientGone.into())
+        let (client, mut watch) = (&mut *self.client, ClientWatch::default());
+        client.timer().set(limit);
+        let waited = poll_fn(|context| match wait.poll_over(context) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => match watch.poll(context, client) {
+                Ok(()) => client.timer().poll_passed(context).map(Ok),
+                Err(error) => Poll::Ready(Err(error)),
+            },
+        })
+        .await;
+        client.timer().clear();
+        client.tick();
+        // Who has gone, and was called before that was noticed, must not take the place of others.
+        let is_gone = waited.is_err() || client.has_gone();
+        if is_gone { Err(Failure::ClientGone.into()) } else { Ok(()) }
     }
 
     async fn attempt(&mut self) -> Outcome {

@@ -25,6 +25,7 @@ use super::reachability::Reachability;
 use super::status::EndpointState;
 use crate::sharded_counter::ShardedCounter;
 use crate::tls::ClientTls;
+use crate::wait_queue::RequestLimit;
 
 /// Where an endpoint is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -433,6 +434,7 @@ impl Drop for IdleConnections {
 pub struct EndpointTable {
     entries: Mutex<HashMap<Arc<str>, Arc<Endpoint>>>,
     in_flight_limit: Arc<InFlightLimit>,
+    request_limit: Arc<RequestLimit>,
     /// The pool's name, and live state for endpoints that are not in the table yet, until names have been resolved.
     inherited: Mutex<Option<(Arc<str>, Arc<KnownState>)>>,
     /// Notified when something is changed of an endpoint by hand.
@@ -443,6 +445,11 @@ impl EndpointTable {
     /// The one limit of the pool, across reloads.
     pub fn in_flight_limit(&self) -> &Arc<InFlightLimit> {
         &self.in_flight_limit
+    }
+
+    /// The limit beyond which the pool's requests wait, and their queue, across reloads.
+    pub fn request_limit(&self) -> &Arc<RequestLimit> {
+        &self.request_limit
     }
 
     pub fn inherit(&self, pool: &Arc<str>, known: &Arc<KnownState>) {

@@ -1,7 +1,7 @@
 //! The rotations in force, and the positions that requests have reached in them.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, Guard};
@@ -13,6 +13,7 @@ use super::candidates::Candidates;
 use super::member::Membership;
 use super::rotation::Rotation;
 use crate::config::Balance;
+use crate::wait_queue::WaitQueue;
 
 /// The rotation in force, the members that it was made of, and the position reached in it.
 ///
@@ -26,10 +27,8 @@ pub struct Picker {
     /// same failing endpoint first.
     next_retry: Position,
     fail_open: bool,
-    /// Notified when there is an endpoint to pick again, or waiting requests are to ask again.
-    pub(super) available: Notify,
-    /// How often waiting requests were told to ask again.
-    asked_again: AtomicU64,
+    /// Called when there is an endpoint to pick again.
+    queue: Arc<WaitQueue>,
 }
 
 /// The position in a rotation. In a pair of cache lines of its own, because every request writes it and reads the
@@ -64,7 +63,7 @@ impl Pickers {
 }
 
 impl Picker {
-    pub fn new(balance: Balance, fail_open: bool) -> Self {
+    pub fn new(balance: Balance, fail_open: bool, queue: Arc<WaitQueue>) -> Self {
         let nobody = Candidates::new(Arc::default(), false);
         Self {
             members: Mutex::default(),
@@ -73,8 +72,7 @@ impl Picker {
             next: Position::default(),
             next_retry: Position::default(),
             fail_open,
-            available: Notify::new(),
-            asked_again: AtomicU64::new(0),
+            queue,
         }
     }
 
@@ -95,7 +93,7 @@ impl Picker {
         let any = candidates.any_available();
         self.rotation.store(Arc::new(Rotation::new(candidates, &self.balance)));
         if any {
-            self.available.notify_waiters();
+            self.queue.call_next();
         }
     }
 
@@ -107,14 +105,5 @@ impl Picker {
 
     pub fn rotation(&self) -> Arc<Rotation> {
         self.rotation.load_full()
-    }
-
-    pub(super) fn ask_again(&self) {
-        self.asked_again.fetch_add(1, SeqCst);
-        self.available.notify_waiters();
-    }
-
-    pub(super) fn asked_again(&self) -> u64 {
-        self.asked_again.load(SeqCst)
     }
 }

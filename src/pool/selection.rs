@@ -30,7 +30,7 @@ impl BackendSelection for Selection {
     }
 
     fn build(backends: &BTreeSet<Backend>) -> Self {
-        Self::build_with_config(backends, &Arc::new(Picker::new(Balance::RoundRobin, false)))
+        Self::build_with_config(backends, &Arc::new(Picker::new(Balance::RoundRobin, false, Arc::default())))
     }
 
     fn iter(self: &Arc<Self>, key: &[u8]) -> TryOrder {

@@ -2,21 +2,37 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::wait_queue::QueueStatus;
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PoolStatus {
     pub name: String,
     pub balance: String,
-    /// Requests that wait now because no endpoint is healthy.
+    /// Requests that wait now.
     pub waiting: u64,
+    #[serde(default)]
+    pub queue: QueueStatus,
     /// Requests that are at an endpoint now.
     pub in_flight: u64,
     /// The limit of requests in flight; `None`: no limit.
     pub most: Option<u64>,
-    /// Requests that were refused at that limit.
+    /// Requests that were refused at that limit without waiting.
     pub refused: u64,
     /// What names its endpoints, beside the config.
     pub sources: Vec<SourceStatus>,
     pub endpoints: Vec<EndpointStatus>,
+}
+
+/// A route that has a limit of requests.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RouteStatus {
+    pub name: String,
+    pub in_flight: u64,
+    /// `None`: no limit any more.
+    pub most: Option<u64>,
+    /// Requests that were refused at that limit without waiting.
+    pub refused: u64,
+    pub queue: QueueStatus,
 }
 
 /// A source of a pool's endpoints, such as a host name, and how fresh its last answer is.

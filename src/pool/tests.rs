@@ -12,9 +12,10 @@ use super::status::EndpointState;
 use super::*;
 use crate::config::{
     Balance, CheckKind, EndpointAddress, EndpointAttributes, EndpointConnections, EndpointProtocol,
-    EndpointSpec, EndpointTimeouts, HealthCheck, HostHeader, PoolLimits, RequestLimit, Resolve, Retry,
-    RetryOn,
+    EndpointSpec, EndpointTimeouts, HealthCheck, HostHeader, PoolLimits, QueueLimits, RequestLimit, Resolve,
+    Retry, RetryOn,
 };
+use crate::wait_queue::{Place, Priority, WaitsFor};
 
 pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNoneHealthy) -> config::Pool {
     let second = Duration::from_secs(1);
@@ -45,7 +46,10 @@ pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNone
             tunnel: second,
         },
         connections: EndpointConnections { idle: 1, age: None, streams: 100 },
-        limits: PoolLimits { requests: RequestLimit::Auto },
+        limits: PoolLimits {
+            requests: RequestLimit::Auto,
+            queue: QueueLimits { length: 1, wait: second, shed: None },
+        },
         retry: Retry {
             limit: 2,
             on: RetryOn { connect: true, reset: true, timeout: false, statuses: Vec::new() },
@@ -57,6 +61,21 @@ pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNone
 
 pub(super) fn no_wait() -> WhenNoneHealthy {
     WhenNoneHealthy::Wait { limit: Duration::ZERO, queue: 0 }
+}
+
+/// A pool of one endpoint that is unhealthy, where one request may wait.
+fn waited_for() -> Arc<Pool> {
+    let wait = WhenNoneHealthy::Wait { limit: Duration::from_secs(30), queue: 1 };
+    let pool = Pool::new(pool_config(&[(1, false)], wait), None, &Arc::default());
+    set(&pool, 0, false);
+    pool
+}
+
+/// A place in the queue of those that wait for an endpoint.
+fn queue(pool: &Pool) -> Option<Place> {
+    let mut place = None;
+    pool.enter_queue(&mut place, Priority::Normal, WaitsFor::HealthyEndpoint, Instant::now());
+    place
 }
 
 /// A pool of endpoints `a`, `b`, `c` and so on, all probed and healthy.
@@ -403,42 +422,37 @@ async fn who_is_down_is_probed_early_and_sooner_where_requests_wait() {
     assert_eq!(schedule.next(&pool, &endpoint, interval).await, ProbeKind::Regular);
     assert_eq!(started.elapsed().as_secs(), 60);
 
-    let limit = Duration::from_secs(30);
-    let pool = Pool::new(
-        pool_config(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }),
-        None,
-        &Arc::default(),
-    );
-    set(&pool, 0, false);
+    let pool = waited_for();
     let endpoint = pool.members().swap_remove(0).endpoint;
     let (mut schedule, started) = (ProbeSchedule::new(), tokio::time::Instant::now());
     let wait = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        pool.queue(1).expect("there is room")
+        queue(&pool).expect("there is room")
     };
-    let (permit, due) = tokio::join!(wait, schedule.next(&pool, &endpoint, interval));
+    let (place, due) = tokio::join!(wait, schedule.next(&pool, &endpoint, interval));
     assert_eq!((due, started.elapsed().as_millis() / 10), (ProbeKind::Early, 110));
-    drop(permit);
+    drop(place);
+}
+
+/// Whether the wait is over once `happens` has happened, and not before.
+async fn is_ended_by(wait: Wait, happens: impl FnOnce()) -> bool {
+    let is_over = |limit| tokio::time::timeout(limit, wait.over());
+    let before = is_over(Duration::from_millis(10)).await.is_ok();
+    let happens = async {
+        tokio::task::yield_now().await;
+        happens();
+    };
+    let (after, ()) = tokio::join!(is_over(Duration::from_secs(5)), happens);
+    !before && after.is_ok()
 }
 
 #[tokio::test]
 async fn another_config_wakes_those_who_wait() {
-    let limit = Duration::from_secs(30);
-    let pool = Pool::new(
-        pool_config(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }),
-        None,
-        &Arc::default(),
-    );
-    set(&pool, 0, false);
-    let (before, started) = (pool.wait(), Instant::now());
+    let pool = waited_for();
+    let place = queue(&pool).expect("there is room");
+    assert!(is_ended_by(Wait::for_endpoint(&place, pool.clone()), || pool.ask_again()).await);
     pool.ask_again();
-    assert!(before.until_available(limit).await, "even where it came before the wait");
-    let wait = pool.wait();
-    let (woken, ()) = tokio::join!(wait.until_available(limit), async {
-        tokio::task::yield_now().await;
-        pool.ask_again();
-    });
-    assert!(woken && started.elapsed() < Duration::from_secs(5));
+    Wait::for_endpoint(&place, pool.clone()).over().await;
 }
 
 #[test]
@@ -487,55 +501,24 @@ fn a_lease_counts_in_flight_until_it_is_dropped() {
 
 #[tokio::test]
 async fn the_passing_probe_itself_wakes_those_who_wait() {
-    let limit = Duration::from_secs(30);
-    let pool = Pool::new(
-        pool_config(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }),
-        None,
-        &Arc::default(),
-    );
-    set(&pool, 0, false);
-    let permit = pool.queue(1).expect("there is room");
-    assert!(pool.queue(1).is_none());
+    let pool = waited_for();
+    let place = queue(&pool).expect("there is room");
+    assert!(queue(&pool).is_none());
     assert_eq!(pool.status().waiting, 1);
-    let started = Instant::now();
-    let wait = pool.wait();
-    let (available, ()) = tokio::join!(wait.until_available(limit), async {
-        tokio::task::yield_now().await;
-        set(&pool, 0, true);
-    });
-    assert!(available && started.elapsed() < Duration::from_secs(5));
-    drop(permit);
+    assert!(is_ended_by(Wait::for_endpoint(&place, pool.clone()), || set(&pool, 0, true)).await);
+    drop(place);
     assert_eq!(pool.status().waiting, 0);
 }
 
 /// A reload makes a new pool, and only that is probed from then on.
 #[tokio::test]
 async fn those_who_wait_in_a_pool_that_a_reload_replaced_are_woken_too() {
-    let limit = Duration::from_secs(30);
-    let wait = WhenNoneHealthy::Wait { limit, queue: 1 };
-    let old = Pool::new(pool_config(&[(1, false)], wait.clone()), None, &Arc::default());
-    set(&old, 0, false);
-    let wait_in_old = old.wait();
+    let old = waited_for();
+    let place = queue(&old).expect("there is room");
+    let wait = old.config().when_none_healthy.clone();
     let new = Pool::new(pool_config(&[(2, false), (1, false)], wait), Some(&old), &Arc::default());
-    let started = Instant::now();
-    let (available, ()) = tokio::join!(wait_in_old.until_available(limit), async {
-        tokio::task::yield_now().await;
-        set(&new, 0, true);
-    });
-    assert!(available && started.elapsed() < Duration::from_secs(5));
+    assert!(is_ended_by(Wait::for_endpoint(&place, old.clone()), || set(&new, 0, true)).await);
     assert_eq!(pick(&old), 'a');
-}
-
-#[tokio::test(start_paused = true)]
-async fn waiting_has_an_end() {
-    let limit = Duration::from_secs(5);
-    let pool = Pool::new(
-        pool_config(&[(1, false)], WhenNoneHealthy::Wait { limit, queue: 1 }),
-        None,
-        &Arc::default(),
-    );
-    set(&pool, 0, false);
-    assert!(!pool.wait().until_available(limit).await);
 }
 
 #[test]

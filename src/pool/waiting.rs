@@ -1,39 +1,73 @@
-//! The queue of requests that wait for an endpoint, and what wakes them.
+//! How requests wait for a pool, and what wakes them.
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use super::Pool;
-use crate::config::WhenNoneHealthy;
-use crate::permits::Permit;
+use crate::config::{RequestLimit as ConfigLimit, WhenNoneHealthy};
+use crate::wait_queue::{Call, Place, Priority, RequestLimit, Turn, WaitQueue, WaitsFor};
 
-/// The wait of a request that has a permit of its pool's queue.
+/// The wait of a request that has a place in a queue.
 pub struct Wait {
-    pool: Arc<Pool>,
-    /// The count of [`Pool::ask_again`] when the wait was made.
-    asked_again: u64,
+    turn: Turn,
+    /// The pool that must have an endpoint to pick; `None`: the request waits for room.
+    endpoint_of: Option<Arc<Pool>>,
 }
 
 impl Pool {
-    /// Takes a permit of the queue of requests that wait for an endpoint; `None` if `most` are taken.
-    pub fn queue(&self, most: usize) -> Option<Permit> {
-        let (permit, before) = self.waiting.take_counted(most)?;
-        if before == 0 {
+    /// The one queue of its requests, across reloads.
+    pub fn queue(&self) -> &Arc<WaitQueue> {
+        self.table.request_limit().queue()
+    }
+
+    /// The limit of its requests in flight beyond which requests wait; `None`: there is none.
+    pub fn request_limit(&self) -> Option<&Arc<RequestLimit>> {
+        matches!(self.config.limits.requests, ConfigLimit::Fixed(_)).then(|| self.table.request_limit())
+    }
+
+    /// Puts its limit in force.
+    pub fn set_request_limit(&self) {
+        self.table.request_limit().set(match self.config.limits.requests {
+            ConfigLimit::Fixed(most) => Some(usize::try_from(most).unwrap_or(usize::MAX)),
+            ConfigLimit::Auto | ConfigLimit::Off => None,
+        });
+    }
+
+    /// Whether requests wait in order of arrival for room in a limit.
+    pub fn has_queue(&self) -> bool {
+        self.request_limit().is_some()
+    }
+
+    /// Takes a place for a request that lacks something, unless it has one; `false`: as many wait as may.
+    pub fn enter_queue(
+        &self,
+        place: &mut Option<Place>,
+        priority: Priority,
+        waits_for: WaitsFor,
+        now: Instant,
+    ) -> bool {
+        let most = match (waits_for, &self.config.when_none_healthy) {
+            (WaitsFor::HealthyEndpoint, WhenNoneHealthy::Wait { queue, .. }) => *queue,
+            _ => self.config.limits.queue.length,
+        };
+        let is_first = self.queue().is_empty();
+        let has_place = self.queue().enter(place, priority, waits_for, most, now);
+        if has_place && is_first && waits_for == WaitsFor::HealthyEndpoint {
             // Endpoints that are down are probed early from now on.
             self.hurry.notify_waiters();
         }
-        Some(permit)
+        has_place
     }
 
-    /// Whether the permit is one of its queue.
-    pub fn has_queued(&self, permit: &Permit) -> bool {
-        permit.is_of(&self.waiting)
-    }
-
-    /// For a request that has a permit. To be made before the snapshot in force is read for the last time, so that no
-    /// reload is missed.
-    pub fn wait(self: &Arc<Self>) -> Wait {
-        Wait { asked_again: self.picker.asked_again(), pool: self.clone() }
+    /// Logs, throttled, that a request has been refused in the queue.
+    pub fn log_refused_in_queue(&self, cause: &str, now: Instant) {
+        let limit = self.table.request_limit();
+        if let Some(count) = limit.report(now) {
+            let (pool, most) = (&**self.name(), self.most_requests());
+            log::warn!(pool, cause, most, count; "requests of the pool are refused");
+        }
     }
 
     /// Whether its requests wait when no endpoint can be picked.
@@ -41,34 +75,43 @@ impl Pool {
         matches!(self.config().when_none_healthy, WhenNoneHealthy::Wait { limit, .. } if !limit.is_zero())
     }
 
+    /// Whether there is an endpoint to pick that is not known to be unreachable.
+    pub fn has_reachable(&self) -> bool {
+        self.picker.rotation().has_reachable()
+    }
+
     /// Wakes waiting requests because another config is in force, so that they are routed anew.
     pub fn ask_again(&self) {
-        self.picker.ask_again();
+        self.queue().ask_again();
     }
 
     /// Whether requests wait in its queue.
     pub fn is_waited_for(&self) -> bool {
-        self.waiting.taken() > 0
+        !self.queue().is_empty()
     }
 }
 
 impl Wait {
-    /// Returns as soon as there may be an endpoint to pick, or another config is in force; `false` if `limit` was over
-    /// first.
-    pub async fn until_available(&self, limit: Duration) -> bool {
-        let picker = &self.pool.picker;
-        let available = async {
-            loop {
-                let notified = picker.available.notified();
-                tokio::pin!(notified);
-                // Registered before the check, so that no notification in between is missed.
-                notified.as_mut().enable();
-                if picker.asked_again() != self.asked_again || picker.rotation().has_reachable() {
-                    return;
-                }
-                notified.await;
+    pub fn for_room(place: &Place) -> Self {
+        Self { turn: place.turn(), endpoint_of: None }
+    }
+
+    pub fn for_endpoint(place: &Place, pool: Arc<Pool>) -> Self {
+        Self { turn: place.turn(), endpoint_of: Some(pool) }
+    }
+
+    /// Ready as soon as there may be what the request waits for, it has been shed, or another config is in force. The
+    /// time that it may take is the caller's affair.
+    pub fn poll_over(&self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match (ready!(self.turn.poll_called(context)), &self.endpoint_of) {
+                (Call::Try, Some(pool)) if !self.turn.try_only_if(|| pool.has_reachable()) => {}
+                _ => return Poll::Ready(()),
             }
-        };
-        tokio::time::timeout(limit, available).await.is_ok()
+        }
+    }
+
+    pub async fn over(&self) {
+        poll_fn(|context| self.poll_over(context)).await;
     }
 }

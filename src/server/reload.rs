@@ -478,7 +478,7 @@ fn put_in_force(shared: &ServerState, previous: &Snapshot, snapshot: &Arc<Snapsh
     shared.supervisor.set_pools(snapshot.pools().iter().cloned());
     snapshot.limit_pools(shared.capacity.connections, shared.capacity.http2);
     shared.snapshot.store(snapshot.clone());
-    previous.pools().iter().for_each(|pool| pool.ask_again());
+    previous.ask_again();
     shared.telemetry.metrics.config_in_force(snapshot.generation(), SystemTime::now());
 }
 

@@ -82,6 +82,7 @@ impl crate::admin::Process for ServerState {
                     certificates: certificates(snapshot.listener(&listener_state.listener)).collect(),
                 })
                 .collect(),
+            routes: snapshot.route_status(),
             pools: snapshot.status(),
             log_dropped: LogDropped {
                 access: self.telemetry.access_log.dropped(),
@@ -122,7 +123,7 @@ impl crate::admin::Process for ServerState {
 
     fn metrics(&self) -> String {
         let snapshot = self.snapshot.load();
-        let pools = snapshot.status();
+        let (pools, routes) = (snapshot.status(), snapshot.route_status());
         let of_listener = |listener: &Arc<Listener>| {
             let name = listener.name.to_string();
             certificates(Some(listener))
@@ -132,6 +133,7 @@ impl crate::admin::Process for ServerState {
         let certificates: Vec<_> = snapshot.listeners().iter().flat_map(of_listener).collect();
         self.telemetry.metrics.encode(Scrape {
             pools: &pools,
+            routes: &routes,
             certificates: &certificates,
             workers: &self.loads.list(),
             confirmation_awaited: self.confirm_deadline.left().is_some(),

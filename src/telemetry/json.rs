@@ -93,6 +93,21 @@ impl<'a> Object<'a> {
         self.key(key).extend_from_slice(value.as_bytes());
     }
 
+    /// A list of texts that need no escaping; writes nothing when empty.
+    pub(super) fn words(&mut self, key: Key, words: impl Iterator<Item = &'static str>) {
+        let mut words = words.peekable();
+        if words.peek().is_none() {
+            return;
+        }
+        let out = self.key(key);
+        for (index, word) in words.enumerate() {
+            out.extend_from_slice(if index == 0 { b"[\"" } else { b",\"" });
+            out.extend_from_slice(word.as_bytes());
+            out.push(b'"');
+        }
+        out.push(b']');
+    }
+
     /// A list of objects; writes nothing when empty.
     pub(super) fn list<T>(&mut self, key: Key, items: &[T], write: impl Fn(&mut Object<'_>, &T)) {
         if items.is_empty() {

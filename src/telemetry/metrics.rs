@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::record::{AttemptResult, NamedRecord, Record};
-use crate::pool::status::PoolStatus;
+use crate::pool::status::{PoolStatus, RouteStatus};
 use crate::tls::CertificateStatus;
 use listeners::{ByListener, ListenerCounters};
 use request_balance::RequestBalance;
@@ -37,6 +37,8 @@ pub struct Metrics {
 #[derive(Debug, Clone, Copy)]
 pub struct Scrape<'a> {
     pub pools: &'a [PoolStatus],
+    /// Those that have a limit of requests.
+    pub routes: &'a [RouteStatus],
     /// Each with the name of its listener.
     pub certificates: &'a [(String, CertificateStatus)],
     /// The number of connections of each worker.
@@ -189,6 +191,7 @@ impl Metrics {
         scrape::to_endpoints(&mut out, scrape.to_endpoints);
         self.shared.series.encode(&mut out);
         scrape::pools(&mut out, scrape.pools);
+        scrape::routes(&mut out, scrape.routes);
         out.finish()
     }
 }

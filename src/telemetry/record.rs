@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use smallvec::SmallVec;
 
 use crate::pool::{Endpoint, SkippedEndpoints};
+use crate::wait_queue::WaitsFor;
 pub use client::ClientAddress;
 pub use text::{RequestText, TextParts};
 
@@ -42,8 +43,9 @@ pub struct Record {
     pub attempts: SmallVec<[AttemptRecord; 1]>,
     /// Endpoints that were passed over, and why.
     pub skipped: Option<Arc<SkippedEndpoints>>,
-    /// How long the request waited for a healthy endpoint.
+    /// How long the request waited for what follows.
     pub waited: Option<Duration>,
+    pub waited_for: WaitedFor,
     /// How long an HTTP/2 request waited for its permit to begin.
     pub queued: Option<Duration>,
     /// The request was sent to an unhealthy endpoint, because of `fail_open`.
@@ -84,6 +86,10 @@ pub enum Outcome {
     Cut,
 }
 
+/// What a request has waited for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WaitedFor(u8);
+
 /// One try of a request at one endpoint.
 #[derive(Debug, Clone)]
 pub struct AttemptRecord {
@@ -118,6 +124,22 @@ impl Deref for NamedRecord<'_> {
 
     fn deref(&self) -> &Record {
         self.record
+    }
+}
+
+// === impl WaitedFor ===
+
+impl WaitedFor {
+    pub fn add(&mut self, waits_for: WaitsFor) {
+        self.0 |= 1 << waits_for as u8;
+    }
+
+    pub fn has(self, waits_for: WaitsFor) -> bool {
+        self.0 & 1 << waits_for as u8 != 0
+    }
+
+    pub fn labels(self) -> impl Iterator<Item = &'static str> {
+        WaitsFor::ALL.into_iter().filter(move |what| self.has(*what)).map(WaitsFor::label)
     }
 }
 

@@ -18,6 +18,7 @@ mod forwarding;
 mod gone_clients;
 mod headers;
 mod health;
+mod limits;
 mod paths;
 mod proxy_protocol;
 mod refusals;

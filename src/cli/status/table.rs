@@ -7,9 +7,12 @@ use std::time::Duration;
 use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, ProcessState};
 use crate::human;
-use crate::pool::status::{ByHandStatus, EndpointState, EndpointStatus, PoolStatus, WeightByHand};
+use crate::pool::status::{
+    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, RouteStatus, WeightByHand,
+};
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::terminal::{Painter, TextStyle};
+use crate::wait_queue::QueueStatus;
 
 /// Marks the endpoint that has had the most requests of its pool.
 const MOST: &str = "*";
@@ -38,6 +41,7 @@ pub(super) fn render(status: &Status, painter: Painter) -> String {
     let now = status.started + status.uptime_seconds;
     let mut out = String::new();
     header(&mut out, status, painter);
+    status.routes.iter().for_each(|route| route_line(&mut out, route, painter));
     let mut marked = false;
     for pool in &status.pools {
         out.push('\n');
@@ -183,11 +187,38 @@ fn pool_line(out: &mut String, pool: &PoolStatus, painter: Painter) {
     if let Some(most) = pool.most {
         let _ = write!(out, ", {} of at most {} in flight", human::count(pool.in_flight), human::count(most));
     }
-    if pool.refused > 0 {
-        let refused = format!("{} refused", human::count(pool.refused));
-        let _ = write!(out, ", {}", painter.paint(TextStyle::Yellow, refused));
-    }
+    queue(out, pool.refused, &pool.queue, painter);
     out.push('\n');
+}
+
+/// A line for a route that has a limit of requests.
+fn route_line(out: &mut String, route: &RouteStatus, painter: Painter) {
+    let name = painter.paint(TextStyle::Bold, human::safe(&route.name));
+    let _ = write!(out, "route {name}, {} ", human::count(route.in_flight));
+    if let Some(most) = route.most {
+        let _ = write!(out, "of at most {} ", human::count(most));
+    }
+    out.push_str("in flight");
+    if route.queue.waiting > 0 {
+        let waiting = format!("{} waiting", human::count(route.queue.waiting));
+        let _ = write!(out, ", {}", painter.paint(TextStyle::Yellow, waiting));
+    }
+    queue(out, route.refused, &route.queue, painter);
+    out.push('\n');
+}
+
+/// Requests that were refused, by cause.
+fn queue(out: &mut String, refused: u64, queue: &QueueStatus, painter: Painter) {
+    let causes = [
+        (refused, "refused"),
+        (queue.full, "refused by the full queue"),
+        (queue.expired, "waited in vain"),
+        (queue.shed, "shed"),
+    ];
+    for (count, cause) in causes.into_iter().filter(|(count, _)| *count > 0) {
+        let told = format!("{} {cause}", human::count(count));
+        let _ = write!(out, ", {}", painter.paint(TextStyle::Yellow, told));
+    }
 }
 
 /// The endpoint that has had the most requests, if there is exactly one such endpoint among several.

@@ -2,10 +2,11 @@ use super::table::render;
 use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, LogDropped, ProcessState};
 use crate::pool::status::{
-    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, SourceStatus, WeightByHand,
+    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, RouteStatus, SourceStatus, WeightByHand,
 };
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::terminal::Painter;
+use crate::wait_queue::QueueStatus;
 
 const PLAIN: Painter = Painter { colours: false };
 
@@ -40,6 +41,7 @@ fn pool(name: &str, waiting: u64, endpoints: Vec<EndpointStatus>) -> PoolStatus 
         name: name.into(),
         balance: "round_robin".into(),
         waiting,
+        queue: QueueStatus { waiting, waits: 40, full: 1, expired: 2, shed: 3 },
         in_flight: 3,
         most: None,
         refused: 0,
@@ -76,6 +78,13 @@ fn status(pools: Vec<PoolStatus>) -> Status {
         uptime_seconds: 7384.0,
         state: ProcessState::Ready,
         listeners: vec![listener()],
+        routes: vec![RouteStatus {
+            name: "search".into(),
+            in_flight: 9,
+            most: Some(10),
+            refused: 0,
+            queue: QueueStatus { waiting: 2, waits: 40, full: 0, expired: 0, shed: 3 },
+        }],
         pools,
         log_dropped: LogDropped::default(),
     }
@@ -105,14 +114,15 @@ evenkeel 0.1.0 ready, pid 1234, generation 3, up 2h 03m since 2026-11-24 09:56:5
 config /etc/evenkeel/evenkeel.yaml
 listener default on 0.0.0.0:8080, open connections: 3
   6,010 accepted = 6,000 answered + 4 refused + 3 left by their clients + 1 cut + 2 in flight
+route search, 9 of at most 10 in flight, 2 waiting, 3 shed
 
-pool api, round_robin, 2 of 3 healthy, 2 waiting
+pool api, round_robin, 2 of 3 healthy, 2 waiting, 1 refused by the full queue, 2 waited in vain, 3 shed
    ENDPOINT       STATE         FOR  WEIGHT  REQUESTS             SHARE  IN FLIGHT     IN   OUT  FAILURES  WHY
  * 10.0.0.1:3000  healthy    2h 03m       1     2,005  33.4 % of 33.3 %          1  1.2kB  34MB         0  probe passed
    10.0.0.2:3000  healthy    2h 03m       1     2,004  33.4 % of 33.3 %          1  1.2kB  34MB         0  probe passed
    10.0.0.3:3000  unhealthy     12s       1     1,991   33.2 % of 0.0 %          1  1.2kB  34MB        12  connection refused
 
-pool rest, round_robin, 1 of 1 healthy
+pool rest, round_robin, 1 of 1 healthy, 1 refused by the full queue, 2 waited in vain, 3 shed
    ENDPOINT          STATE       FOR     WEIGHT  REQUESTS             SHARE  IN FLIGHT     IN   OUT  FAILURES  WHY
    unix:/run/b.sock  healthy  2h 03m  10 backup         0  33.4 % of 33.3 %          1  1.2kB  34MB         0  probe passed
 

@@ -1,8 +1,9 @@
 //! Compiles the limits of routes, and checks that some listener lets as much through.
 
 use super::Compiler;
+use super::queues::queue_limits;
 use crate::config::decode::OrOff;
-use crate::config::model::{Listener, RouteBodyLimit, RouteLimits};
+use crate::config::model::{Listener, QueuedLimit, RouteBodyLimit, RouteLimits};
 use crate::config::raw::RouteLimitsSection;
 use crate::config::source::Span;
 
@@ -58,6 +59,10 @@ impl Compiler<'_> {
                 Some(OrOff::Off) => RouteBodyLimit::Off,
                 Some(OrOff::On(size)) => RouteBodyLimit::Bytes(size.0),
             },
+            requests: section.requests.as_option().map(|most| QueuedLimit {
+                most: most.0 as usize,
+                queue: queue_limits(&section.queue, &section.wait, &section.shed),
+            }),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Compiler;
+use super::queues::queue_limits;
 use crate::config::decode::{AutoOr, DiagnosticSink, List, OrOff, Scalar, ShortOr, Spanned, Value};
 use crate::config::model::{
     CheckKind, EndpointAddress, EndpointAttributes, EndpointConnections, EndpointProtocol, EndpointSpec,
@@ -114,6 +115,7 @@ impl Compiler<'_> {
                     OrOff::On(AutoOr::Auto) => RequestLimit::Auto,
                     OrOff::On(AutoOr::Value(most)) => RequestLimit::Fixed(most.0),
                 },
+                queue: queue_limits(&section.limits.queue, &section.limits.wait, &section.limits.shed),
             },
             retry: match &section.retry.value {
                 OrOff::On(retry) => retry_of(retry),
@@ -368,7 +370,7 @@ fn a_check(kind: CheckType) -> &'static str {
 }
 
 /// A duration as the file writes it.
-fn duration_text(duration: Duration) -> String {
+pub(super) fn duration_text(duration: Duration) -> String {
     match duration.as_millis() {
         millis if millis % 1000 == 0 => format!("{}s", millis / 1000),
         millis => format!("{millis}ms"),

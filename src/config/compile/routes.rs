@@ -8,8 +8,10 @@ use http::header::HOST;
 use super::limits::WidestLimits;
 use super::{Compiler, DEFAULT_NAME, HeaderField};
 use crate::config::decode::{Named, OneOrList, OrOff, ShortOr, Spanned};
-use crate::config::model::{Action, Listener, Route, Upgrades};
-use crate::config::raw::{FileSection, MatchSection, PathForm, PathText, RouteSection, ValueForm};
+use crate::config::model::{Action, Listener, Route, RoutePriority, Upgrades};
+use crate::config::raw::{
+    FileSection, MatchSection, PathForm, PathText, PriorityForm, RouteSection, ValueForm,
+};
 use crate::config::scalar::ProtocolName;
 use crate::config::source::Span;
 use crate::config::suggest;
@@ -48,7 +50,8 @@ impl Compiler<'_> {
             if let (Some(name), Some(matches), Some(action)) = (name, matches, pool.map(Action::Forward)) {
                 let timeout = section.timeout.as_option().map(|limit| limit.0);
                 let upgrades = upgrades(&section.upgrades.value);
-                routes.push(Route { name, matches, action, limits, timeout, upgrades });
+                let priority = priority(&section.priority.value);
+                routes.push(Route { name, matches, action, limits, timeout, upgrades, priority });
                 spans.push(section.name.as_ref().map_or(section.span, |name| name.span));
             }
         }
@@ -240,6 +243,17 @@ impl Compiler<'_> {
 /// In the order of the file.
 fn pool_names(file: &FileSection) -> impl Iterator<Item = &str> + Clone {
     file.pools.iter().flat_map(|pools| &pools.entries).map(|(key, _)| key.text.as_str())
+}
+
+fn priority(written: &PriorityForm) -> RoutePriority {
+    match written {
+        ShortOr::Short(priority) => RoutePriority::Fixed(*priority),
+        ShortOr::Long(section) => match &section.header {
+            Some(header) => RoutePriority::Header(header.0.clone()),
+            // The missing header has been reported.
+            None => RoutePriority::default(),
+        },
+    }
 }
 
 fn upgrades(written: &OrOff<OneOrList<ProtocolName>>) -> Upgrades {

@@ -49,7 +49,7 @@ section! {
         timeouts: EndpointTimeoutsSection = {};
         /// Which connections to endpoints are kept for the next requests.
         connections: EndpointConnectionsSection = {};
-        /// The pool's share of what all pools have in common.
+        /// How many requests it has at a time.
         limits: PoolLimitsSection = {};
         /// When a request is tried again, on another endpoint if there is one; or `off`.
         retry: OrOff<RetrySection> = {};
@@ -293,12 +293,19 @@ section! {
 }
 
 section! {
-    /// A pool's share of what all pools have in common, so that a pool that hangs leaves something to the others.
+    /// How many requests a pool and its endpoints have at a time, and what becomes of those beyond.
     PoolLimitsSection "a pool's `limits`" {
-        /// Requests in flight or waiting for an endpoint at a time; beyond it, 503 at once. `auto`: if there are other
-        /// pools, nine tenths of `server.max_connections` plus the requests that can be served over HTTP/2.
-        /// `off`: no limit.
+        /// Requests in flight at a time, upgraded connections among them; beyond it, they wait. `auto`: what a pool that
+        /// hangs leaves to the others, if there are any: nine tenths of `server.max_connections` plus the requests that
+        /// can be served over HTTP/2, in flight or waiting; beyond it, 503 at once. `off`: no limit.
         requests: OrOff<AutoOr<Count<1, 10_000_000>>> = "auto";
+        /// How many may wait; those beyond it are answered 503 at once. 0: none waits.
+        queue: Count<0, 1_000_000> = 1024;
+        /// How long a request may wait; then 503. `0s`: none waits.
+        wait: Period = "1s";
+        /// If for 20 times this long nobody has waited for less, those that have waited for twice as long are answered
+        /// 503, so that what is served is served fresh. `off`: only `queue` and `wait` bound the queue.
+        shed: OrOff<NonZeroPeriod> = "5ms";
     }
 }
 

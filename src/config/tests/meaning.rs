@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::routing::{EscapedSlashes, HostPattern, PathRules, ValueMatch};
+use crate::wait_queue::Priority;
 
 const SHORT: &str = "listen: :8080\nendpoints: [10.0.0.1:3000, 10.0.0.2:3000]\n";
 
@@ -262,10 +263,29 @@ fn routes_have_limits_and_a_timeout() {
         header_count: Some(5),
         target_bytes: Some(10),
         body: RouteBodyLimit::Bytes(1_048_576),
+        requests: None,
     };
     assert_eq!(narrow.limits, expected);
     assert_eq!(route("limits: { body_size: off }").limits.body, RouteBodyLimit::Off);
+    let limited = |keys: &str| route(&format!("limits: {{ requests: 9{keys} }}")).limits.requests;
+    let queue =
+        QueueLimits { length: 1024, wait: Duration::from_secs(1), shed: Some(Duration::from_millis(5)) };
+    assert_eq!(limited(""), Some(QueuedLimit { most: 9, queue }));
+    let queue = QueueLimits { length: 7, wait: Duration::from_secs(2), shed: None };
+    assert_eq!(limited(", queue: 7, wait: 2s, shed: off"), Some(QueuedLimit { most: 9, queue }));
     assert_eq!(route("timeout: 1m30s").timeout, Some(Duration::from_secs(90)));
+}
+
+#[test]
+fn routes_have_a_priority() {
+    let priority = |keys: &str| {
+        let keys = format!("routes:\n  - name: default\n    limits: {{ requests: 9 }}\n{keys}");
+        config(&LONG.replace("routes:\n  - name: default\n", &keys)).routes.remove(0).priority
+    };
+    assert_eq!(priority(""), RoutePriority::Fixed(Priority::Normal));
+    assert_eq!(priority("    priority: high\n"), RoutePriority::Fixed(Priority::High));
+    let header = RoutePriority::Header("x-priority".parse().expect("a name"));
+    assert_eq!(priority("    priority: { header: X-Priority }\n"), header);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::snapshot::Snapshot;
 /// request uses it.
 pub async fn adopt_successor_config(shared: Arc<ServerState>) {
     let previous = shared.snapshot.load_full();
-    if !previous.pools().iter().any(|pool| pool.is_waited_for()) {
+    if !previous.is_waited_in() {
         return;
     }
     let mut deferred_drop = DeferredDrop::new(shared.telemetry.metrics.clone());

@@ -59,6 +59,7 @@ fn outcome(line: &mut Object<'_>, record: &Record) {
     if let Some(waited) = record.waited {
         line.seconds(key!("waited_seconds"), waited);
     }
+    line.words(key!("waited_for"), record.waited_for.labels());
     if record.failed_open {
         line.literal(key!("failed_open"), "true");
     }

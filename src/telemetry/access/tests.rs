@@ -11,8 +11,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::pool::{Endpoint, Skipped, SkippedEndpoints};
 use crate::telemetry::record::{
-    AttemptRecord, AttemptResult, ClientAddress, Outcome, Protocol, Record, RequestText, TextParts,
+    AttemptRecord, AttemptResult, ClientAddress, Outcome, Protocol, Record, RequestText, TextParts, WaitedFor,
 };
+use crate::wait_queue::WaitsFor;
 
 const SOON: Duration = Duration::from_secs(10);
 const TEXT: Format = Format::Text(Painter { colours: false });
@@ -26,6 +27,12 @@ const PARTS: TextParts<'_> = TextParts {
     referer: b"https://example.com/",
     accept: b"",
 };
+
+fn waited_for(all: &[WaitsFor]) -> WaitedFor {
+    let mut waited_for = WaitedFor::default();
+    all.iter().for_each(|what| waited_for.add(*what));
+    waited_for
+}
 
 /// Everything happened.
 fn full() -> Record {
@@ -62,6 +69,7 @@ fn full() -> Record {
             others: 2,
         })),
         waited: Some(Duration::from_millis(1200)),
+        waited_for: waited_for(&[WaitsFor::Pool, WaitsFor::HealthyEndpoint]),
         queued: Some(Duration::from_millis(300)),
         failed_open: true,
         unkeyed: true,
@@ -87,6 +95,7 @@ fn minimal() -> Record {
         attempts: SmallVec::new(),
         skipped: None,
         waited: None,
+        waited_for: WaitedFor::default(),
         queued: None,
         failed_open: false,
         unkeyed: false,
@@ -108,6 +117,7 @@ fn plain() -> Record {
         action: None,
         status: 200,
         waited: None,
+        waited_for: WaitedFor::default(),
         queued: None,
         failed_open: false,
         unkeyed: false,
@@ -143,7 +153,7 @@ fn json_has_every_field() {
         r#""route":"api","pool":"api-v1","generation":3,"action":"redirect_https","#,
         r#""attempts":[{"endpoint":"10.0.0.1:3000","failure":"connect_failed"},"#,
         r#"{"endpoint":"10.0.0.2:3000","connect_seconds":0.000210,"first_byte_seconds":0.003300,"status":502}],"#,
-        r#""skipped":[{"endpoint":"10.0.0.3:3000","reason":"unhealthy"}],"skipped_others":2,"queued_seconds":0.300000,"waited_seconds":1.200000,"#,
+        r#""skipped":[{"endpoint":"10.0.0.3:3000","reason":"unhealthy"}],"skipped_others":2,"queued_seconds":0.300000,"waited_seconds":1.200000,"waited_for":["pool","healthy_endpoint"],"#,
         r#""failed_open":true,"unkeyed":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
         r#""duration_seconds":1.203412}"#
     );
@@ -176,7 +186,7 @@ fn text_is_aligned_and_short_when_all_went_well() {
 
 #[test]
 fn text_tells_what_happened() {
-    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s, gRPC status 14, failed open, no key to hash, \
+    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s for pool and healthy_endpoint, gRPC status 14, failed open, no key to hash, \
                 bad_response: invalid status line, skipped 10.0.0.3:3000 (unhealthy) and 2 others";
     let line = line(TEXT, &full());
     assert!(line.ends_with(told), "{line}");

@@ -68,6 +68,9 @@ fn details(out: &mut Vec<u8>, record: &Record) {
     }
     if let Some(waited) = record.waited {
         let _ = write!(out, ", waited {}", human::fine_duration(waited));
+        for (index, label) in record.waited_for.labels().enumerate() {
+            let _ = write!(out, "{}{label}", if index == 0 { " for " } else { " and " });
+        }
     }
     if let Some(status) = record.grpc_status {
         let _ = write!(out, ", gRPC status {status}");

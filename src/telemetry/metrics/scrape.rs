@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use super::exposition::{Exposition, Kind};
 use super::{ConnectionsToEndpoints, Scrape, Shared, unix_seconds};
 use crate::part::missing_parts;
-use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus};
+use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus, RouteStatus};
 use crate::tls::CertificateStatus;
+use crate::wait_queue::QueueStatus;
 
 pub(super) fn process(out: &mut Exposition, shared: &Shared, scrape: Scrape<'_>) {
     out.metric("evenkeel_build_info", Kind::Gauge, "Always 1; the version is its label.");
@@ -128,11 +129,12 @@ pub(super) fn pools(out: &mut Exposition, pools: &[PoolStatus]) {
     out.metric(
         "evenkeel_pool_waiting_requests",
         Kind::Gauge,
-        "Requests held because no endpoint of the pool is healthy.",
+        "Requests that wait for room in a limit of the pool, or for a healthy endpoint.",
     );
     for pool in pools {
         out.sample(&[("pool", &pool.name)], pool.waiting);
     }
+    queues(out, "pool", pools.iter().map(|pool| (&*pool.name, &pool.queue)));
     requests(out, pools);
     sources(out, pools);
     checks(out, pools);
@@ -163,6 +165,72 @@ fn requests(out: &mut Exposition, pools: &[PoolStatus]) {
         out.sample(&[("pool", &pool.name)], pool.refused);
     }
 }
+
+/// Of the routes that have a limit of requests.
+pub(super) fn routes(out: &mut Exposition, routes: &[RouteStatus]) {
+    for metric in ROUTE_METRICS {
+        out.metric(metric.name, metric.kind, metric.help);
+        for route in routes {
+            (metric.value)(route).into_iter().for_each(|value| out.sample(&[("route", &route.name)], value));
+        }
+    }
+    queues(out, "route", routes.iter().map(|route| (&*route.name, &route.queue)));
+}
+
+fn queues<'a>(
+    out: &mut Exposition,
+    of: &'static str,
+    queues: impl Iterator<Item = (&'a str, &'a QueueStatus)> + Clone,
+) {
+    let (waits, refused) = match of {
+        "pool" => ("evenkeel_pool_waits_total", "evenkeel_pool_queue_refused_total"),
+        _ => ("evenkeel_route_waits_total", "evenkeel_route_queue_refused_total"),
+    };
+    out.metric(waits, Kind::Counter, "Requests that had to wait.");
+    for (name, queue) in queues.clone() {
+        out.sample(&[(of, name)], queue.waits);
+    }
+    out.metric(refused, Kind::Counter, "Requests refused in the queue, or because it was full, by cause.");
+    for (name, queue) in queues {
+        for (cause, count) in [("full", queue.full), ("expired", queue.expired), ("shed", queue.shed)] {
+            out.sample(&[(of, name), ("cause", cause)], count);
+        }
+    }
+}
+
+struct RouteMetric {
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    value: fn(&RouteStatus) -> Option<u64>,
+}
+
+const ROUTE_METRICS: [RouteMetric; 4] = [
+    RouteMetric {
+        name: "evenkeel_route_waiting_requests",
+        kind: Kind::Gauge,
+        help: "Requests that wait for room in the limit of the route.",
+        value: |route| Some(route.queue.waiting),
+    },
+    RouteMetric {
+        name: "evenkeel_route_in_flight",
+        kind: Kind::Gauge,
+        help: "Requests of the route that its limit has let in.",
+        value: |route| Some(route.in_flight),
+    },
+    RouteMetric {
+        name: "evenkeel_route_request_limit",
+        kind: Kind::Gauge,
+        help: "Requests that the route may have at a time.",
+        value: |route| route.most,
+    },
+    RouteMetric {
+        name: "evenkeel_route_requests_refused_total",
+        kind: Kind::Counter,
+        help: "Requests refused without waiting because the route had as many as it may have.",
+        value: |route| Some(route.refused),
+    },
+];
 
 fn sources(out: &mut Exposition, pools: &[PoolStatus]) {
     let all = || pools.iter().flat_map(|pool| pool.sources.iter().map(move |source| (pool, source)));

@@ -5,8 +5,11 @@ use smallvec::smallvec;
 
 use super::*;
 use crate::pool::Endpoint;
-use crate::pool::status::{ByHandStatus, EndpointState, EndpointStatus, SourceStatus};
-use crate::telemetry::record::{AttemptRecord, ClientAddress, Outcome, Protocol, RequestText, TextParts};
+use crate::pool::status::{ByHandStatus, EndpointState, EndpointStatus, RouteStatus, SourceStatus};
+use crate::telemetry::record::{
+    AttemptRecord, ClientAddress, Outcome, Protocol, RequestText, TextParts, WaitedFor,
+};
+use crate::wait_queue::QueueStatus;
 
 fn attempt(connect: Option<u64>, result: AttemptResult) -> AttemptRecord {
     let connect = connect.map(Duration::from_micros);
@@ -40,6 +43,7 @@ fn record() -> Record {
         attempts: smallvec![attempt(Some(400), AttemptResult::Status(200))],
         skipped: None,
         waited: None,
+        waited_for: WaitedFor::default(),
         queued: None,
         failed_open: false,
         unkeyed: false,
@@ -84,6 +88,7 @@ fn pools() -> Vec<PoolStatus> {
         name: "api-v1".into(),
         balance: "round_robin".into(),
         waiting: 4,
+        queue: QueueStatus { waiting: 4, waits: 18, full: 19, expired: 20, shed: 21 },
         in_flight: 15,
         most: Some(16),
         refused: 17,
@@ -122,6 +127,11 @@ fn busy() -> Metrics {
     metrics
 }
 
+fn routes() -> Vec<RouteStatus> {
+    let queue = QueueStatus { waiting: 22, waits: 23, full: 24, expired: 25, shed: 26 };
+    vec![RouteStatus { name: "api".into(), in_flight: 27, most: Some(28), refused: 29, queue }]
+}
+
 fn certificates() -> Vec<(String, CertificateStatus)> {
     let certificate = CertificateStatus { name: "a.example".into(), file: "/a.pem".into(), expires: 14.0 };
     vec![("default".into(), certificate)]
@@ -130,6 +140,7 @@ fn certificates() -> Vec<(String, CertificateStatus)> {
 fn encode(metrics: &Metrics) -> String {
     metrics.encode(Scrape {
         pools: &pools(),
+        routes: &routes(),
         certificates: &certificates(),
         workers: &[3, 4],
         confirmation_awaited: false,
@@ -385,6 +396,7 @@ fn the_documentation_has_exactly_the_metrics_that_are_written() {
 fn a_fresh_process_has_a_valid_scrape() {
     let text = Metrics::new(UNIX_EPOCH).encode(Scrape {
         pools: &[],
+        routes: &[],
         certificates: &[],
         workers: &[],
         confirmation_awaited: false,

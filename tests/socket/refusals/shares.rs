@@ -204,10 +204,10 @@ fn a_pool_that_is_waited_for_leaves_others_their_share() {
     proxy.get("/serves").expect(200);
 }
 
-/// Fault 70: requests over HTTP/2 count as well; a number is a limit for all of them.
+/// Fault 70: requests over HTTP/2 count as well; a number is a limit for all of them. Here none may wait.
 #[test]
 fn over_http2_a_pool_has_its_share_too() {
-    let (gate, hangs, _serves, proxy) = hanging("threads: 2", "limits: { requests: 5 }");
+    let (gate, hangs, _serves, proxy) = hanging("threads: 2", "limits: { requests: 5, queue: 0 }");
     let mut client = FrameClient::connect(&proxy.address());
     for number in 0..9 {
         client.send(frame(HEADERS, WHOLE, 2 * number + 1, get_fields("/hangs")));
