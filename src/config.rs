@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 mod address;
 mod compile;
 mod decode;
+mod endpoint_list;
 mod environment;
 mod foreign;
 mod mask;
@@ -30,6 +31,7 @@ mod write;
 mod tests;
 
 pub use address::endpoint_address;
+pub use endpoint_list::endpoint_list;
 pub use model::*;
 pub use raw::schema;
 pub use read::{read, read_or_pipe};

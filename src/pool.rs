@@ -248,7 +248,8 @@ impl Pool {
 
     /// Forgets what is known of sources and endpoints that are not its own. Only the pool in force may do this.
     fn forget_gone(&self) {
-        self.sources.retain(&self.config);
+        let wanted = self.sources.retain(&self.config);
+        self.asker.retain(|source| wanted.binary_search(source).is_ok());
         self.find_members();
         self.table.forget_inherited();
         let rotation = self.picker.rotation();

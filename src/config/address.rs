@@ -68,6 +68,11 @@ impl Scalar for EndpointAddress {
         if let Some(name) = text.strip_prefix("srv:") {
             return srv_name(text, name).map(|name| EndpointAddress::Srv(name.into()));
         }
+        if let Some(path) = text.strip_prefix("file:") {
+            let path = format!("/{}", shown(path).trim_start_matches('/'));
+            let message = format!("`{}` is a file, not {}", shown(text), Self::WHAT);
+            return Err(Fault::new(message, format!("write {{ file: {} }}", quoted(&path))));
+        }
         refuse_https(text)?;
         refuse_url(text, Self::WHAT)?;
         let fault = |remedy: String| Fault::new(Self::fault(text).message, remedy);
@@ -188,6 +193,34 @@ fn srv_name(text: &str, name: &str) -> Result<String, Fault> {
 pub(crate) struct NameServer(pub(crate) SocketAddr);
 
 const DNS_PORT: u16 = 53;
+
+/// Where a list of endpoints is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListUrlText(pub(crate) String);
+
+impl Scalar for ListUrlText {
+    const WHAT: &'static str = "the URL of a list of endpoints";
+    const REMEDY: &'static str = "write a URL such as http://sd.internal:8080/targets";
+
+    fn parse(text: &str) -> Result<ListUrlText, Fault> {
+        let url = text.parse::<http::Uri>().map_err(|_| Self::fault(text))?;
+        let is_web = matches!(url.scheme_str(), Some("http" | "https"));
+        let authority = url.authority().filter(|_| is_web).ok_or_else(|| Self::fault(text))?;
+        if authority.as_str().contains('@') {
+            let remedy = "write it without user and password: logs and metrics name it";
+            return Err(Fault::new(Self::fault(text).message, remedy));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        if host.parse::<IpAddr>().is_ok() || is_host_name(host) {
+            return Ok(ListUrlText(url.to_string()));
+        }
+        Err(Self::fault(text))
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "pattern": "^https?://", "examples": ["http://sd.internal:8080/targets"] })
+    }
+}
 
 impl Scalar for NameServer {
     const WHAT: &'static str = "the address of a name server";
@@ -327,6 +360,7 @@ mod tests {
             ("a b:80", EndpointAddress::REMEDY),
             ("a.local", "add the port: a.local:3000"),
             ("srv:_http._tcp.a.local:80", "SRV records say the port: write srv:_http._tcp.a.local"),
+            ("file:///etc/api.json", "write { file: /etc/api.json }"),
             ("srv:", "write a name such as srv:_http._tcp.api.internal"),
         ] {
             assert_eq!(endpoint(text), Err(remedy.to_owned()), "{text}");
@@ -340,6 +374,17 @@ mod tests {
         assert_eq!(server("::1").as_deref(), Some("[::1]:53"));
         assert_eq!(server("127.0.0.1:8600").as_deref(), Some("127.0.0.1:8600"));
         assert!(server("dns.internal").or(server("127.0.0.1:0")).is_none());
+    }
+
+    #[test]
+    fn lists_have_urls_without_secrets() {
+        let url = |text: &str| ListUrlText::parse(text).map(|url| url.0).map_err(|fault| fault.remedy);
+        assert_eq!(url("http://sd.internal/x?y=z"), Ok("http://sd.internal/x?y=z".into()));
+        assert_eq!(url("https://[::1]:8443/"), Ok("https://[::1]:8443/".into()));
+        for wrong in ["sd.internal/x", "/x", "ftp://sd.internal/", "http:///x", "http://a..b/"] {
+            assert_eq!(url(wrong), Err(ListUrlText::REMEDY.to_owned()), "{wrong}");
+        }
+        assert!(url("http://me:secret@sd.internal/").is_err_and(|remedy| remedy.contains("without user")));
     }
 
     #[test]

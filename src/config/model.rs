@@ -499,6 +499,18 @@ pub enum EndpointAddress {
     Unix(PathBuf),
     /// A source: the name of SRV records (RFC 2782).
     Srv(Arc<str>),
+    /// A source: a file with a list of endpoints.
+    File(PathBuf),
+    /// A source: a list of endpoints that is fetched.
+    Http(ListUrl),
+}
+
+/// Where a list of endpoints is fetched, and how often.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListUrl {
+    /// Begins with `http://` or `https://`, and has a host.
+    pub url: Arc<str>,
+    pub interval: Duration,
 }
 
 impl EndpointAddress {
@@ -515,6 +527,8 @@ impl fmt::Display for EndpointAddress {
             Self::Inet(address) => address.fmt(out),
             Self::Name { host, port } => write!(out, "{host}:{port}"),
             Self::Srv(name) => write!(out, "srv:{name}"),
+            Self::File(path) => write!(out, "file:{}", path.display()),
+            Self::Http(list) => out.write_str(&list.url),
             Self::Unix(path) => write!(out, "unix:{}", path.display()),
         }
     }

@@ -27,8 +27,8 @@ pub(crate) use matching::{
 };
 pub(crate) use outputs::LevelText;
 pub(crate) use pool::{
-    CheckSection, CheckType, EndpointForm, NoneHealthySection, PoolForm, PoolSection, ResolveSection,
-    RetryCause, RetrySection, StatusRange,
+    CheckSection, CheckType, EndpointForm, EndpointSection, NoneHealthySection, PoolForm, PoolSection,
+    ResolveSection, RetryCause, RetrySection, StatusRange,
 };
 pub(crate) use socket::SocketSection;
 pub(crate) use tls::{

@@ -137,9 +137,14 @@ fn endpoints(config: &Config) -> Vec<PoolEndpoint<'_>> {
 fn endpoint(was: Option<&PoolEndpoint<'_>>, is: &PoolEndpoint<'_>) -> Described {
     let keys =
         was.map(|was| differing!(was.spec.attributes, is.spec.attributes, EndpointAttributes { weight, backup } but {}, ""));
+    let mut keys = keys.unwrap_or_default();
+    // The identity has the URL of a list, and not how often it is fetched.
+    if was.is_some_and(|was| was.spec.address != is.spec.address) {
+        keys.push("interval".to_owned());
+    }
     let item =
         DiffItem { name: is.spec.address.to_string(), pool: Some(is.pool.to_owned()), ..DiffItem::default() };
-    Described { item, keys: keys.unwrap_or_default() }
+    Described { item, keys }
 }
 
 /// The names of the routes that are also in `others`, in the order of `routes`.

@@ -188,7 +188,7 @@ struct Parts {
 impl Parts {
     fn add<T: Serialize>(&mut self, item: T, list: fn(&mut LiveState) -> &mut Vec<T>) {
         /// Bytes for the names of the lists and the punctuation between them.
-        const FRAME: usize = 64;
+        const FRAME: usize = 128;
         // With a comma.
         let size = serde_json::to_vec(&item).map_or(usize::MAX, |json| json.len() + 1);
         if size.saturating_add(FRAME) > self.part_max || size > self.left {

@@ -5,6 +5,8 @@
 
 mod ask;
 mod dns;
+mod http;
+mod lists;
 mod rounds;
 
 use std::collections::BTreeMap;
@@ -115,14 +117,17 @@ impl Sources {
         let known = table.entry(source.clone()).or_default();
         match answer {
             Ok(answer) => {
-                let changed = *known.found != *answer.found;
+                let changed = !Arc::ptr_eq(&known.found, &answer.found) && known.found != answer.found;
                 log_answer(pool, source, known, &answer, changed);
                 let due = Some(Instant::now() + answer.hold);
-                *known = Known { found: answer.found.into(), at: Some(now), due, ..Known::default() };
+                *known = Known { found: answer.found, at: Some(now), due, ..Known::default() };
                 changed
             }
             Err(reason) => {
-                if known.failing.is_none() {
+                // A file may be mended and still be wrong; a name server has many words for one fault.
+                let is_other = matches!(source, EndpointAddress::File(_))
+                    && known.failing.as_ref().is_some_and(|failing| *failing != reason);
+                if known.failing.is_none() || is_other {
                     let (source, kept) = (&*source.to_string(), known.found.len());
                     log::warn!(pool, source, reason = &*reason, kept; "endpoint source fails, keeping its last answer");
                 }
@@ -145,10 +150,11 @@ impl Sources {
         self.0.lock().values_mut().for_each(|known| known.due = None);
     }
 
-    /// Forgets the sources that are not those of the pool.
-    pub fn retain(&self, pool: &config::Pool) {
+    /// Forgets the sources that are not those of the pool, and returns those, sorted.
+    pub fn retain(&self, pool: &config::Pool) -> Vec<EndpointAddress> {
         let wanted = self.of(pool);
         self.0.lock().retain(|source, _| wanted.binary_search(source).is_ok());
+        wanted
     }
 
     pub fn status(&self) -> Vec<SourceStatus> {

@@ -10,12 +10,12 @@ use super::queues::queue_limits;
 use crate::config::decode::{AutoOr, DiagnosticSink, List, OrOff, Scalar, ShortOr, Spanned, Value};
 use crate::config::model::{
     CheckKind, EndpointAddress, EndpointAttributes, EndpointConnections, EndpointProtocol, EndpointSpec,
-    EndpointTimeouts, HealthCheck, HostHeader, ListenAddress, Pool, PoolLimits, RequestLimit, Resolve, Retry,
-    RetryOn, Route, WhenNoneHealthy,
+    EndpointTimeouts, HealthCheck, HostHeader, ListUrl, ListenAddress, Pool, PoolLimits, RequestLimit,
+    Resolve, Retry, RetryOn, Route, WhenNoneHealthy,
 };
 use crate::config::raw::{
-    CheckSection, CheckType, EndpointForm, FileSection, NoneHealthySection, PoolForm, PoolSection,
-    ResolveSection, RetryCause, RetrySection, StatusRange,
+    CheckSection, CheckType, EndpointForm, EndpointSection, FileSection, NoneHealthySection, PoolForm,
+    PoolSection, ResolveSection, RetryCause, RetrySection, StatusRange,
 };
 use crate::config::scalar::{Name, NonZeroPeriod};
 use crate::config::source::Span;
@@ -174,14 +174,14 @@ impl Compiler<'_> {
         host: &HostHeader,
     ) -> Vec<EndpointSpec> {
         let mut compiled: Vec<EndpointSpec> = Vec::new();
-        let mut seen: HashMap<EndpointAddress, Span> = HashMap::new();
+        let mut seen: HashMap<String, Span> = HashMap::new();
         let mut is_complete = list.is_complete();
         for form in list.iter() {
-            let Some((endpoint, span)) = endpoint(form) else {
+            let Some((endpoint, span)) = self.endpoint(form) else {
                 is_complete = false;
                 continue;
             };
-            if let Some(first) = seen.get(&endpoint.address) {
+            if let Some(first) = seen.get(&endpoint.address.to_string()) {
                 let message = format!("this endpoint is in the pool `{pool}` twice");
                 let remedy = match self.line(*first) {
                     line if line == self.line(span) => {
@@ -192,7 +192,7 @@ impl Compiler<'_> {
                 self.diagnostics.error(span, message, remedy);
                 continue;
             }
-            seen.insert(endpoint.address.clone(), span);
+            seen.insert(endpoint.address.to_string(), span);
             // With another host, another route may take the request.
             if *host == HostHeader::Preserve
                 && let Some(own) = self.own.iter().find(|own| is_reached_by(own, &endpoint.address))
@@ -216,6 +216,52 @@ impl Compiler<'_> {
             self.diagnostics.error(list.span, message, "give at least one a weight from 1 to 256");
         }
         compiled
+    }
+
+    fn endpoint(&mut self, form: &Spanned<EndpointForm>) -> Option<(EndpointSpec, Span)> {
+        let section = match &form.value {
+            ShortOr::Short(address) => {
+                let attributes = EndpointAttributes::default();
+                return Some((EndpointSpec { address: address.clone(), attributes }, form.span));
+            }
+            ShortOr::Long(section) => section,
+        };
+        let (address, span) = self.endpoint_address(section, form.span)?;
+        if section.weight.written && address.is_source() && !matches!(address, EndpointAddress::Name { .. }) {
+            let message = format!("{address} says the weight of each endpoint itself");
+            self.diagnostics.error(section.weight.span, message, "remove `weight`");
+        }
+        if section.interval.written && !matches!(address, EndpointAddress::Http(_)) {
+            let message = "only a list that is fetched (`http`) has an `interval`";
+            self.diagnostics.error(section.interval.span, message, "remove `interval`");
+        }
+        let attributes = EndpointAttributes { weight: section.weight.0 as u16, backup: section.backup.0 };
+        Some((EndpointSpec { address, attributes }, span))
+    }
+
+    /// The one of `address`, `file` and `http` that is written.
+    fn endpoint_address(
+        &mut self,
+        section: &EndpointSection,
+        place: Span,
+    ) -> Option<(EndpointAddress, Span)> {
+        let address = section.address.as_ref().map(|address| (address.value.clone(), address.span));
+        let file = section.file.as_ref().map(|file| (EndpointAddress::File(file.0.clone()), file.span));
+        let http = section.http.as_ref().map(|http| {
+            let list = ListUrl { url: http.0.as_str().into(), interval: section.interval.0 };
+            (EndpointAddress::Http(list), http.span)
+        });
+        let mut written = [address, file, http].into_iter().flatten();
+        let (first, second) = (written.next(), written.next());
+        if let Some((_, span)) = second {
+            let message = "an endpoint has one of `address`, `file` and `http`";
+            self.diagnostics.error(span, message, "write an entry of its own for each");
+        }
+        if first.is_none() && section.complete {
+            let message = "an endpoint needs `address`, `file` or `http`";
+            self.diagnostics.error(place, message, "add `address: 10.0.0.1:3000`");
+        }
+        first
     }
 
     fn health_check(&mut self, section: &CheckSection) -> HealthCheck {
@@ -326,20 +372,6 @@ impl Compiler<'_> {
                     format!("add a route with `pool: {}`, or remove it", key.text),
                 );
             }
-        }
-    }
-}
-
-fn endpoint(form: &Spanned<EndpointForm>) -> Option<(EndpointSpec, Span)> {
-    match &form.value {
-        ShortOr::Short(address) => {
-            let attributes = EndpointAttributes::default();
-            Some((EndpointSpec { address: address.clone(), attributes }, form.span))
-        }
-        ShortOr::Long(section) => {
-            let address = section.address.as_ref()?;
-            let attributes = EndpointAttributes { weight: section.weight.0 as u16, backup: section.backup.0 };
-            Some((EndpointSpec { address: address.value.clone(), attributes }, address.span))
         }
     }
 }

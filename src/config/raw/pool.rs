@@ -8,8 +8,8 @@ use serde_json::{Value as Json, json};
 use super::AddressText;
 use super::balance::BalanceForm;
 use super::matching::{HeaderText, PathText};
-use super::tls::PoolTlsSection;
-use crate::config::address::NameServer;
+use super::tls::{FilePath, PoolTlsSection};
+use crate::config::address::{ListUrlText, NameServer};
 use crate::config::decode::{AutoOr, Fault, List, Named, OrOff, Scalar, ShortOr};
 use crate::config::model::{EndpointProtocol, HostHeader};
 use crate::config::scalar::{Count, Flag, NonZeroPeriod, Period, word_fault, words};
@@ -27,8 +27,8 @@ section! {
         /// the same endpoint.
         balance: BalanceForm = "round_robin";
         /// `10.0.0.1:3000`, `[::1]:3000`, `unix:/path`, `name.local:3000` (each of its addresses is an endpoint),
-        /// `srv:_http._tcp.name.local` (SRV records, with their ports, weights and priorities), or `{ address: ...,
-        /// weight: 1, backup: false }`.
+        /// `srv:_http._tcp.name.local` (SRV records, with their ports, weights and priorities), `{ address: ...,
+        /// weight: 1, backup: false }`, or a list of endpoints, `{ file: /path }` or `{ http: URL }`.
         endpoints: List<EndpointForm>, required "[10.0.0.1:3000]";
         /// The `Host` that endpoints see: `preserve` (what the client sent), `endpoint` (the endpoint's own address), or
         /// a fixed host.
@@ -76,11 +76,18 @@ words!(EndpointProtocol, "a protocol" {
 pub(crate) type EndpointForm = ShortOr<AddressText, EndpointSection>;
 
 section! {
-    /// One address in a pool.
+    /// One address in a pool, or a source that names several: one of `address`, `file` and `http`.
     EndpointSection "an endpoint" {
         /// Its address, such as `10.0.0.1:3000`.
-        address: AddressText, required "10.0.0.1:3000";
-        /// Its share of the traffic relative to the others; 0 gets none.
+        address: AddressText, optional;
+        /// A file with a list of endpoints, JSON or YAML: addresses, `{ address: ..., weight: 1, backup: false }`, or
+        /// groups `{ targets: [...], labels: {...} }` as Prometheus has them. It is read again when it changes.
+        file: FilePath, optional;
+        /// The URL of such a list, which is fetched again and again.
+        http: ListUrlText, optional;
+        /// `http` only: from one answer to the next question.
+        interval: NonZeroPeriod = "30s";
+        /// Its share of the traffic relative to the others; 0 gets none. Lists and SRV records say their own.
         weight: Count<0, 256> = 1;
         /// `true`: it gets traffic only while no other endpoint is healthy.
         backup: Flag = false;

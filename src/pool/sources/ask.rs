@@ -9,11 +9,15 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::dns::{Dns, Host, Service};
-use super::{Found, HOLD_MIN};
+use super::lists::Lists;
+use super::{Found, HOLD_MIN, http};
 use crate::config::{EndpointAddress, EndpointAttributes, Resolve};
 
 /// How long one question may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a file with a list is read.
+const FILE_HOLD: Duration = Duration::from_millis(500);
 
 /// The largest weight that SRV records get here, which is that of the config.
 const WEIGHT_MAX: u64 = 256;
@@ -22,7 +26,7 @@ const WEIGHT_MAX: u64 = 256;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::pool) struct Answer {
     /// In an order that depends on nothing but what is in it; never empty.
-    pub found: Vec<Found>,
+    pub found: Arc<[Found]>,
     /// How long it is not asked again.
     pub hold: Duration,
 }
@@ -31,6 +35,7 @@ pub(in crate::pool) struct Answer {
 #[derive(Debug, Clone)]
 pub(in crate::pool) struct Asker {
     dns: Arc<Dns>,
+    lists: Arc<Lists>,
     resolve: Resolve,
 }
 
@@ -39,7 +44,8 @@ impl Asker {
     pub fn new(resolve: &Resolve, previous: Option<&Self>) -> Self {
         let same = previous.filter(|previous| previous.resolve.servers == resolve.servers);
         let dns = same.map_or_else(|| Arc::new(Dns::new(&resolve.servers)), |same| same.dns.clone());
-        Self { dns, resolve: resolve.clone() }
+        let lists = previous.map(|previous| previous.lists.clone()).unwrap_or_default();
+        Self { dns, lists, resolve: resolve.clone() }
     }
 
     /// Whether both ask the same servers.
@@ -48,23 +54,41 @@ impl Asker {
     }
 
     /// The longest time from one question to the next.
-    pub fn longest_hold(&self, _: &EndpointAddress) -> Duration {
-        self.resolve.interval
+    pub fn longest_hold(&self, source: &EndpointAddress) -> Duration {
+        match source {
+            EndpointAddress::File(_) => FILE_HOLD,
+            EndpointAddress::Http(list) => list.interval,
+            _ => self.resolve.interval,
+        }
+    }
+
+    /// Forgets what is known of lists that are not `wanted`.
+    pub fn retain(&self, wanted: impl Fn(&EndpointAddress) -> bool) {
+        self.lists.retain(wanted);
     }
 
     /// `last` is what the source named last.
     pub async fn ask(self, source: EndpointAddress, last: Arc<[Found]>) -> Result<Answer, String> {
-        let answer = async {
-            match source {
+        let longest = self.longest_hold(&source);
+        in_time(async {
+            let (found, ttl) = match &source {
                 EndpointAddress::Name { host, port } => {
-                    self.host(&host, port, &last).await.map(|(found, ttl)| (sorted(found), ttl))
+                    let (found, ttl) = self.host(host, *port, &last).await?;
+                    (sorted(found).into(), ttl)
                 }
-                EndpointAddress::Srv(name) => self.service(&name, &last).await,
-                EndpointAddress::Inet(_) | EndpointAddress::Unix(_) => Err("it is no source".to_owned()),
-            }
-        };
-        let (found, ttl) = in_time(answer).await?;
-        Ok(Answer { found, hold: ttl.max(HOLD_MIN).min(self.resolve.interval) })
+                EndpointAddress::Srv(name) => self.service(name, &last).await?,
+                EndpointAddress::File(path) => (self.lists.read(&source, path).await?, longest),
+                EndpointAddress::Http(list) => {
+                    let text = http::fetch(list, &self.dns).await?;
+                    (self.lists.parsed(&source, &list.url, text).await?, longest)
+                }
+                EndpointAddress::Inet(_) | EndpointAddress::Unix(_) => {
+                    return Err("it is no source".to_owned());
+                }
+            };
+            Ok(Answer { found, hold: ttl.max(HOLD_MIN).min(longest) })
+        })
+        .await
     }
 
     /// The addresses of a host that have a route.
@@ -97,7 +121,7 @@ impl Asker {
 
     /// The addresses of the hosts that SRV records name. Those with the lowest priority number come first; the others
     /// are backups.
-    async fn service(&self, name: &str, last: &Arc<[Found]>) -> Result<(Vec<Found>, Duration), String> {
+    async fn service(&self, name: &str, last: &Arc<[Found]>) -> Result<(Arc<[Found]>, Duration), String> {
         let Service { records, mut ttl } = self.dns.service(name).await?;
         let lowest = records.iter().map(|record| record.priority).min().unwrap_or_default();
         let mut hosts = JoinSet::new();
@@ -121,7 +145,7 @@ impl Asker {
                 Err(reason) => failure = failure.or(Some(reason)),
             }
         }
-        if all.is_empty() { Err(failure.unwrap_or_default()) } else { Ok((sorted(all), ttl)) }
+        if all.is_empty() { Err(failure.unwrap_or_default()) } else { Ok((sorted(all).into(), ttl)) }
     }
 
     /// The addresses of one host of an SRV record, or those that it had last.
