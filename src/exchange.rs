@@ -52,6 +52,7 @@ use crate::routing::RequestHead;
 use crate::snapshot::Route;
 use crate::telemetry::record::{AttemptResult, Outcome, Protocol, Record, RequestText, TextParts, WaitedFor};
 use crate::tls::TlsInfo;
+use crate::wait_queue::{LimitPermit, WaitsFor};
 use grpc::GrpcCall;
 use hide_endpoint::HideEndpoint;
 use hops::Hops;
@@ -289,6 +290,7 @@ impl Exchange {
         }
         let Scope::Request(scope) = self.scope.clone() else { return Next::Fail(Failure::Internal) };
         let Some(route) = scope.route(self.route) else { return Next::Fail(Failure::NoRoute) };
+        let _alone = route.pool().try_alone();
         let entered = self.enter_route(route, now).and_then(|()| self.enter_pool(route.pool(), now));
         if let Err(next) = entered {
             return next;
@@ -315,6 +317,11 @@ impl Exchange {
             Leased::NoneHealthy { skipped } => {
                 self.record.skipped = skipped;
                 self.wait_for_endpoint(route.pool(), now)
+            }
+            Leased::EndpointsFull => {
+                // All others lack the same.
+                self.waiting.of_pool.take().into_iter().for_each(LimitPermit::give_back_unused);
+                self.wait_for_room_in(route.pool(), WaitsFor::Endpoint, now)
             }
             Leased::Full => self.refused_by(route.pool()),
         }

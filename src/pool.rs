@@ -87,6 +87,8 @@ pub struct Pool {
     pickers: Arc<Pickers>,
     /// Leases count requests in flight where the balance policy reads them.
     reads_load: bool,
+    /// The most requests in flight of each endpoint; `None`: no limit.
+    endpoint_most: Option<u64>,
     table: Arc<EndpointTable>,
     sources: Arc<Sources>,
     asker: Asker,
@@ -110,8 +112,16 @@ pub struct PickRequest<'a> {
 /// The result of picking an endpoint.
 #[derive(Debug)]
 pub enum Picked {
-    Endpoint { endpoint: Arc<Endpoint>, failed_open: bool, skipped: Option<Arc<SkippedEndpoints>> },
-    NoneHealthy { skipped: Option<Arc<SkippedEndpoints>> },
+    Endpoint {
+        endpoint: Arc<Endpoint>,
+        failed_open: bool,
+        skipped: Option<Arc<SkippedEndpoints>>,
+    },
+    NoneHealthy {
+        skipped: Option<Arc<SkippedEndpoints>>,
+    },
+    /// Each that might be picked has as many requests as it may have.
+    Full,
 }
 
 impl Pool {
@@ -136,6 +146,7 @@ impl Pool {
         let pool = Arc::new(Self {
             config_without_endpoints: without_endpoints(&mut config),
             reads_load: balance::reads_load(&config.balance),
+            endpoint_most: config.limits.endpoint_most(),
             config,
             balancer,
             picker,
@@ -205,6 +216,13 @@ impl Pool {
             _ if tried.is_exhausted() => None,
             _ if tried.is_empty() => rotation.first(&input),
             _ => rotation.another(&input, tried),
+        };
+        let pick = match (pick, self.endpoint_most) {
+            (Some(pick), Some(most)) => match rotation.with_room(pick, &input, tried, most) {
+                None => return Picked::Full,
+                pick => pick,
+            },
+            (pick, _) => pick,
         };
         match pick {
             Some(pick) => Picked::Endpoint {

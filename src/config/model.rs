@@ -604,8 +604,22 @@ pub struct EndpointConnections {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
     pub requests: RequestLimit,
+    /// In flight at each endpoint; `None`: no limit.
+    pub endpoint_requests: Option<u64>,
     /// Where those wait for which there is no room; nobody where there is nothing but [`RequestLimit::Auto`].
     pub queue: QueueLimits,
+}
+
+impl PoolLimits {
+    /// The most requests in flight at each endpoint.
+    pub fn endpoint_most(&self) -> Option<u64> {
+        self.endpoint_requests
+    }
+
+    /// Whether requests wait for room.
+    pub fn have_queue(&self) -> bool {
+        matches!(self.requests, RequestLimit::Fixed(_)) || self.endpoint_most().is_some()
+    }
 }
 
 /// How many requests of a pool there may be at a time.

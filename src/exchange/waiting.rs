@@ -109,7 +109,8 @@ impl Exchange {
                 Err(self.refused_in_queue_of(pool, failure, now))
             }
             Claim::Wait if pool.has_queue() && pool.has_reachable() => {
-                Err(self.wait_for_room_in(pool, WaitsFor::Pool, now))
+                let lack = if pool.request_limit().is_some() { WaitsFor::Pool } else { WaitsFor::Endpoint };
+                Err(self.wait_for_room_in(pool, lack, now))
             }
             Claim::Wait => Err(self.wait_for_endpoint(pool, now)),
             Claim::Try => match pool.request_limit() {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
@@ -250,14 +250,21 @@ impl Endpoint {
         self.pool.exact_in_flight.0.load(Relaxed)
     }
 
-    pub(super) fn load_begins(&self, now: Instant) {
-        self.load.in_flight.fetch_add(1, Relaxed);
+    /// `false`: it has `most` requests already.
+    pub(super) fn load_begins(&self, most: Option<u64>, now: Instant) -> bool {
+        let most = most.unwrap_or(u64::MAX);
+        let next = |in_flight: u64| (in_flight < most).then_some(in_flight + 1);
+        // In order with what the queue of those that wait for room counts.
+        if self.load.in_flight.fetch_update(SeqCst, SeqCst, next).is_err() {
+            return false;
+        }
         self.pool.exact_in_flight.0.fetch_add(1, Relaxed);
         self.load.response_time.request_begins(now);
+        true
     }
 
     pub(super) fn load_ends(&self) {
-        self.load.in_flight.fetch_sub(1, Relaxed);
+        self.load.in_flight.fetch_sub(1, SeqCst);
         self.pool.exact_in_flight.0.fetch_sub(1, Relaxed);
     }
 

@@ -7,6 +7,10 @@ use super::endpoint::{BYTES_IN, BYTES_OUT, Endpoint, FAILURES, IN_FLIGHT, REQUES
 use super::in_flight_limit::Holds;
 use super::skipped::SkippedEndpoints;
 use super::{PickRequest, Picked, Pool};
+use crate::wait_queue::WaitQueue;
+
+/// How often an endpoint is picked anew because others took its room.
+const PICKS_MAX: usize = 8;
 
 /// While it lives, the attempt counts as in flight, at the endpoint and in the pool. Dropped, it ends as
 /// [`LeaseOutcome::Abandoned`].
@@ -17,6 +21,8 @@ pub struct Lease {
     holds: Holds,
     /// It is in the endpoint's exact count.
     exact: bool,
+    /// Where requests wait for room at an endpoint; `None`: endpoints have no limit.
+    queue: Option<Arc<WaitQueue>>,
 }
 
 /// How an attempt ended, as far as it says something of its endpoint.
@@ -53,22 +59,42 @@ pub enum Leased {
     },
     /// The pool has as many requests as it may have.
     Full,
+    /// Each endpoint that might be picked has as many as it may have.
+    EndpointsFull,
 }
 
 impl Pool {
     /// Picks an endpoint and leases it.
     pub fn lease(&self, request: LeaseRequest<'_>) -> Leased {
+        // Others may take the room of the endpoint that was picked.
+        (0..PICKS_MAX).find_map(|_| self.try_lease(request)).unwrap_or(Leased::EndpointsFull)
+    }
+
+    /// `None`: the endpoint that was picked has no room any more.
+    fn try_lease(&self, request: LeaseRequest<'_>) -> Option<Leased> {
         let LeaseRequest { pick, holds, admitted } = request;
         let (endpoint, failed_open, skipped) = match self.pick(&pick) {
             Picked::Endpoint { endpoint, failed_open, skipped } => (endpoint, failed_open, skipped),
-            Picked::NoneHealthy { skipped } => return Leased::NoneHealthy { skipped },
+            Picked::NoneHealthy { skipped } => return Some(Leased::NoneHealthy { skipped }),
+            Picked::Full => return Some(Leased::EndpointsFull),
         };
-        let lease = match admitted {
-            true => Some(Lease::beyond_limit(endpoint, holds)),
-            false => Lease::within_limit(endpoint, holds),
-        };
-        let lease = lease.map(|lease| if self.reads_load { lease.exact(pick.now) } else { lease });
-        lease.map_or(Leased::Full, |lease| Leased::Lease { lease, failed_open, skipped })
+        let counts = self.reads_load || self.endpoint_most.is_some();
+        if counts && !endpoint.load_begins(self.endpoint_most, pick.now) {
+            return None;
+        }
+        let queue = self.endpoint_most.map(|_| self.queue().clone());
+        if admitted {
+            endpoint.pool.begin_beyond(holds);
+        } else if !endpoint.pool.begin(holds) {
+            if counts {
+                endpoint.load_ends();
+            }
+            queue.into_iter().for_each(|queue| queue.call_next());
+            return Some(Leased::Full);
+        }
+        let mut lease = Lease::counted(endpoint, holds);
+        (lease.exact, lease.queue) = (counts, queue);
+        Some(Leased::Lease { lease, failed_open, skipped })
     }
 }
 
@@ -88,14 +114,7 @@ impl Lease {
     fn counted(endpoint: Arc<Endpoint>, holds: Holds) -> Self {
         endpoint.count(REQUESTS, 1);
         endpoint.count(IN_FLIGHT, 1);
-        Self { endpoint: Some(endpoint), holds, exact: false }
-    }
-
-    /// Counts it where a balance policy looks.
-    fn exact(mut self, now: Instant) -> Self {
-        self.exact = true;
-        self.endpoint().load_begins(now);
-        self
+        Self { endpoint: Some(endpoint), holds, exact: false, queue: None }
     }
 
     pub fn endpoint(&self) -> &Arc<Endpoint> {
@@ -117,6 +136,7 @@ impl Lease {
         if self.exact {
             endpoint.load_ends();
         }
+        self.queue.take().into_iter().for_each(|queue| queue.call_next());
         Some(endpoint)
     }
 

@@ -93,6 +93,31 @@ impl Rotation {
         self.candidates().fallback().iter().filter_map(|index| self.candidates().member(*index))
     }
 
+    /// An endpoint that has room, where each may have `most` requests in flight: the one that was picked, or another that
+    /// might have been picked as well.
+    pub(super) fn with_room<'a>(
+        &'a self,
+        pick: Pick<'a>,
+        input: &PickInput,
+        tried: &TriedEndpoints,
+        most: u64,
+    ) -> Option<Pick<'a>> {
+        let has_room = |member: &Member| member.endpoint.exact_in_flight() < most;
+        if has_room(pick.member) {
+            return Some(pick);
+        }
+        let kind = |member: &Member| (member.endpoint.is_unreachable(), tried.contains(&member.endpoint));
+        let wanted = kind(pick.member);
+        let may = |member: &Member| {
+            has_room(member) && kind(member) == wanted && (!wanted.1 || tried.may_repeat(&member.endpoint))
+        };
+        let member = match tried.is_empty() {
+            true => self.policy.pick(&self.group, input, may)?,
+            false => self.preferred(input, may)?,
+        };
+        Some(Pick { member, failed_open: pick.failed_open })
+    }
+
     /// Those that get the traffic from that turn on, and the fallback.
     fn in_order(&self, turn: usize) -> impl Iterator<Item = &Member> {
         self.group.in_turn(turn).chain(self.fallback())

@@ -48,6 +48,7 @@ pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNone
         connections: EndpointConnections { idle: 1, age: None, streams: 100 },
         limits: PoolLimits {
             requests: RequestLimit::Auto,
+            endpoint_requests: None,
             queue: QueueLimits { length: 1, wait: second, shed: None },
         },
         retry: Retry {
@@ -115,7 +116,7 @@ fn pick(pool: &Pool) -> char {
             drop(Lease::within_limit(endpoint.clone(), Holds::Connection));
             letter(pool, &endpoint)
         }
-        Picked::NoneHealthy { .. } => '-',
+        Picked::NoneHealthy { .. } | Picked::Full => '-',
     }
 }
 

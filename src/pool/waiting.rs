@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use parking_lot::MutexGuard;
+
 use super::Pool;
 use crate::config::{RequestLimit as ConfigLimit, WhenNoneHealthy};
 use crate::wait_queue::{Call, Place, Priority, RequestLimit, Turn, WaitQueue, WaitsFor};
@@ -37,7 +39,14 @@ impl Pool {
 
     /// Whether requests wait in order of arrival for room in a limit.
     pub fn has_queue(&self) -> bool {
-        self.request_limit().is_some()
+        self.config.limits.have_queue()
+    }
+
+    /// To be held while a request tries for all that it needs, where that is more than one limit: what it takes of one,
+    /// and gives back for want of the other, must not be missing to another that tries meanwhile.
+    pub fn try_alone(&self) -> Option<MutexGuard<'_, ()>> {
+        let has_both = self.endpoint_most.is_some() && self.request_limit().is_some();
+        has_both.then(|| self.table.request_limit().try_alone())
     }
 
     /// Takes a place for a request that lacks something, unless it has one; `false`: as many wait as may.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Instant;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::WaitQueue;
 use crate::log_throttle::LogThrottle;
@@ -14,6 +14,8 @@ use crate::log_throttle::LogThrottle;
 pub struct RequestLimit {
     most: AtomicUsize,
     in_flight: InFlight,
+    /// Held by who tries.
+    trying: Mutex<()>,
     /// How many were refused without waiting.
     refused: AtomicU64,
     report: Mutex<LogThrottle>,
@@ -36,8 +38,8 @@ pub struct LimitPermit {
 
 impl Default for RequestLimit {
     fn default() -> Self {
-        let (in_flight, refused, report, queue) = Default::default();
-        Self { most: AtomicUsize::new(usize::MAX), in_flight, refused, report, queue }
+        let (in_flight, trying, refused, report, queue) = Default::default();
+        Self { most: AtomicUsize::new(usize::MAX), in_flight, trying, refused, report, queue }
     }
 }
 
@@ -73,6 +75,11 @@ impl RequestLimit {
     /// How many requests a line in the log stands for, now that one was refused; `None`: none is due.
     pub fn report(&self, now: Instant) -> Option<u64> {
         self.report.lock().due(now)
+    }
+
+    /// Keeps others from trying meanwhile.
+    pub fn try_alone(&self) -> MutexGuard<'_, ()> {
+        self.trying.lock()
     }
 
     /// `None`: as many are in flight as may be.

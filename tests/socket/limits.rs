@@ -167,22 +167,25 @@ fn clients_that_have_gone_take_no_place() {
     assert_eq!(endpoint.count_of("/gone"), 0);
 }
 
+/// An endpoint that takes a moment for each request, and the most that it had at a time.
+fn busy(name: &str, highest: Arc<AtomicUsize>) -> (Endpoint, Arc<AtomicUsize>) {
+    let (now, most) = (AtomicUsize::new(0), highest.clone());
+    let endpoint = Endpoint::scripted(name, move |exchange| {
+        most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+        thread::sleep(Duration::from_millis(2));
+        // Before the answer, with which the proxy may let in another request.
+        now.fetch_sub(1, SeqCst);
+        exchange.answer("served");
+    });
+    (endpoint, highest)
+}
+
 /// As many as the limit says are at the endpoint at a time, and never one more.
 #[test]
 fn limits_are_exact_over_all_workers() {
     const MOST: usize = 7;
     for (threads, of_route) in [(2, true), (2, false), (4, false)] {
-        let (now, highest) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let endpoint = {
-            let (now, highest) = (now.clone(), highest.clone());
-            Endpoint::scripted("a", move |exchange| {
-                highest.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
-                thread::sleep(Duration::from_millis(2));
-                // Before the answer, with which the proxy may let in another request.
-                now.fetch_sub(1, SeqCst);
-                exchange.answer("served");
-            })
-        };
+        let (endpoint, highest) = busy("a", Arc::default());
         let limits = format!("limits: {{ requests: {MOST}, wait: 9s, shed: off }}");
         let proxy = Proxy::to([&endpoint]).server(&format!("threads: {threads}"));
         let proxy = match of_route {
@@ -199,6 +202,55 @@ fn limits_are_exact_over_all_workers() {
             (status["pools"][0]["in_flight"] == 0 && of_route == 0).then_some(())
         });
     }
+}
+
+/// Two endpoints of which each has its limit, whatever the policy: what is beyond waits, and none has one more.
+#[test]
+fn limits_of_endpoints_are_exact_over_all_workers() {
+    const MOST: usize = 3;
+    for (threads, keys) in [
+        (2, "limits: { endpoint_requests: 3, wait: 9s, shed: off }"),
+        (
+            4,
+            "limits: { endpoint_requests: 3, requests: 5, wait: 9s, shed: off }\n    balance: least_requests",
+        ),
+    ] {
+        let all: Vec<_> = ["a", "b"].map(|name| busy(name, Arc::default())).into();
+        let proxy =
+            Proxy::to(all.iter().map(|(endpoint, _)| endpoint)).server(&format!("threads: {threads}"));
+        let proxy = proxy.with(keys).start();
+        let tally = crate::harness::load(&proxy.address(), 20, 40);
+        assert_eq!(tally["served"], 800);
+        for (endpoint, highest) in &all {
+            let highest = highest.load(SeqCst);
+            assert!(highest <= MOST && endpoint.count() > 200, "{highest} of {}", endpoint.count());
+        }
+        waiting(&proxy, 0);
+        assert!(proxy.metric("evenkeel_pool_waits_total", &[]) > 0.0);
+        eventually("nobody in flight", || {
+            (proxy.metric("evenkeel_endpoint_in_flight", &[]) == 0.0).then_some(())
+        });
+    }
+}
+
+/// An endpoint that has as many as it may have is passed over; where all have, requests wait, also those that failed
+/// elsewhere.
+#[test]
+fn an_endpoint_without_room_is_passed_over() {
+    let (gate, held) = held();
+    let fails = Endpoint::scripted("b", |exchange| exchange.reset());
+    let proxy = Proxy::to([&held, &fails]).with("limits: { endpoint_requests: 1, wait: 9s }").start();
+    let mut first = sent(&proxy, get("/held"));
+    eventually("one that is held", || (held.count() == 1).then_some(()));
+    // It has failed at the one, and there is no room at the other.
+    let mut second = sent(&proxy, get("/second"));
+    waiting(&proxy, 1);
+    gate.open();
+    first.response().expect(200);
+    second.response().expect(200);
+    let record = proxy.record("/second");
+    assert_eq!(record.0["waited_for"][0], "endpoint");
+    assert_eq!(record.endpoints().last().map(String::as_str), Some(held.address()));
 }
 
 #[test]

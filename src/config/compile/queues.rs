@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Compiler;
 use super::pools::duration_text;
 use crate::config::decode::{AutoOr, OrOff, ShortOr, Spanned};
-use crate::config::model::QueueLimits;
+use crate::config::model::{EndpointAddress, QueueLimits};
 use crate::config::raw::{FileSection, PoolSection, RouteSection};
 use crate::config::scalar::{Count, NonZeroPeriod, Period};
 
@@ -41,11 +41,47 @@ impl Compiler<'_> {
         let limits = &section.limits;
         let written = Written { queue: &limits.queue, wait: &limits.wait, shed: &limits.shed };
         self.check_queue(&written, has_queue(section));
+        self.check_endpoint_requests(section);
         let timeouts = routes(file).filter(|route| route.pool.as_ref().is_some_and(|pool| pool.0 == name));
         let timeouts: Option<Vec<Duration>> = timeouts.map(timeout).collect();
         // Where one of its routes lets requests take longer, the wait makes sense.
         if let Some(longest) = timeouts.and_then(|timeouts| timeouts.into_iter().max()) {
             self.check_wait(&limits.wait, longest, "the routes of this pool let");
+        }
+    }
+
+    /// Warns of a limit that is never reached, where the number of endpoints is known.
+    fn check_endpoint_requests(&mut self, section: &PoolSection) {
+        let limits = &section.limits;
+        let (Some(of_each), Some(of_all)) = (limits.endpoint_requests.as_option(), requests_of(section))
+        else {
+            return;
+        };
+        let addresses =
+            section.endpoints.iter().flat_map(|endpoints| endpoints.iter()).map(|form| match &form.value {
+                ShortOr::Short(address) => Some(address),
+                ShortOr::Long(section) => section.address.as_ref().map(|address| &address.value),
+            });
+        let is_one = |address: Option<&EndpointAddress>| {
+            matches!(address, Some(EndpointAddress::Inet(_) | EndpointAddress::Unix(_)))
+        };
+        let ones = addresses.map(|address| is_one(address).then_some(1)).sum::<Option<u64>>();
+        if let Some(together) = ones.map(|count| count * of_each.0).filter(|together| *together < of_all) {
+            let message =
+                format!("its endpoints have {together} requests together, so this limit is never reached");
+            self.diagnostics.warn(
+                limits.requests.span,
+                message,
+                format!("write less than {together}, or off"),
+            );
+        }
+        if of_each.0 > of_all {
+            let message = format!("the pool has {of_all} requests at a time, so this limit is never reached");
+            self.diagnostics.warn(
+                limits.endpoint_requests.span,
+                message,
+                format!("write less than {of_all}, or off"),
+            );
         }
     }
 
@@ -138,7 +174,7 @@ fn pool_section<'a>(file: &'a FileSection, name: &str) -> Option<&'a PoolSection
 
 /// Whether requests wait for room in a limit of the pool.
 fn has_queue(pool: &PoolSection) -> bool {
-    requests_of(pool).is_some()
+    requests_of(pool).is_some() || pool.limits.endpoint_requests.as_option().is_some()
 }
 
 /// The pool's number of requests; `None`: there is none.

@@ -306,6 +306,9 @@ section! {
         /// hangs leaves to the others, if there are any: nine tenths of `server.max_connections` plus the requests that
         /// can be served over HTTP/2, in flight or waiting; beyond it, 503 at once. `off`: no limit.
         requests: OrOff<AutoOr<Count<1, 10_000_000>>> = "auto";
+        /// Requests in flight at each endpoint, over all workers: endpoints that have as many are passed over, and where
+        /// all have, requests wait. `off`: no limit.
+        endpoint_requests: OrOff<Count<1, 10_000_000>> = "off";
         /// How many may wait; those beyond it are answered 503 at once. 0: none waits.
         queue: Count<0, 1_000_000> = 1024;
         /// How long a request may wait; then 503. `0s`: none waits.

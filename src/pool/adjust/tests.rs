@@ -107,7 +107,7 @@ fn a_weight_by_hand_is_in_force_for_hash() {
             let keys = (0..2_000u32).map(|key| crate::pool::hash_of_key(&key.to_le_bytes()));
             let is_first = |key| match picked_by(&pool, Some(key)) {
                 Picked::Endpoint { endpoint, .. } => Arc::ptr_eq(&endpoint, &pool.members()[0].endpoint),
-                Picked::NoneHealthy { .. } => false,
+                Picked::NoneHealthy { .. } | Picked::Full => false,
             };
             keys.filter(|key| is_first(*key)).count() as f64 / 2_000.0
         };
