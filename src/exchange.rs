@@ -46,7 +46,8 @@ pub use scope::{OwnListener, RequestScope, ResponseScope};
 use crate::config::{self, EndpointProtocol, HostHeader, Listener};
 use crate::pool::authorities::Authorities;
 use crate::pool::{
-    Endpoint, Holds, Lease, LeaseOutcome, LeaseRequest, Leased, PickRequest, Pool, TriedEndpoints, Wait,
+    Endpoint, FailureCause, Holds, Lease, LeaseOutcome, LeaseRequest, Leased, PickRequest, Pool,
+    TriedEndpoints, Verdict, Wait,
 };
 use crate::routing::RequestHead;
 use crate::snapshot::Route;
@@ -328,7 +329,7 @@ impl Exchange {
     }
 
     fn pick_request(&self, now: Instant) -> PickRequest<'_> {
-        PickRequest { tried: &self.tried, key: self.hash_key, now }
+        PickRequest { tried: &self.tried, key: self.hash_key, may_probe: self.idempotent, now }
     }
 
     /// What the request occupies while it is in flight.
@@ -502,7 +503,15 @@ impl Exchange {
         let took = now.saturating_duration_since(open.started);
         open.first_byte = Some(took);
         open.result = AttemptResult::Status(status);
-        open.lease.responded(took, status >= 500, now);
+        let route = self.scope.route(self.route);
+        let is_expected =
+            || route.is_some_and(|route| route.expected_statuses.iter().any(|range| range.contains(&status)));
+        let verdict = match status {
+            500.. if !is_expected() => Verdict::Failed(FailureCause::Status(status)),
+            429 => Verdict::Throttled,
+            _ => Verdict::Good,
+        };
+        open.lease.judged(verdict, took, self.record.text.request_id(), now);
         if !retry {
             return ResponseAction::Forward;
         }

@@ -18,6 +18,7 @@ mod in_flight_limit;
 mod lease;
 pub mod live_state;
 mod member;
+mod outliers;
 mod picker;
 mod probe;
 mod probe_schedule;
@@ -25,6 +26,7 @@ mod reachability;
 mod rotation;
 mod selection;
 mod skipped;
+mod slow_start;
 mod sources;
 pub mod status;
 mod supervisor;
@@ -51,6 +53,7 @@ pub use endpoint::{Endpoint, EndpointTable, HealthStatus, IdleConnections, Targe
 pub use in_flight_limit::{Holds, InFlightLimit, MaxRequests};
 pub use lease::{Lease, LeaseOutcome, LeaseRequest, Leased};
 pub use member::Member;
+pub use outliers::{FailureCause, Moment, Verdict};
 pub use probe::ProbeResult;
 pub use skipped::{Skipped, SkippedEndpoints};
 pub use supervisor::{Supervisor, SupervisorHandle};
@@ -67,6 +70,7 @@ use endpoint::HealthChange;
 use health::Thresholds;
 use live_state::KnownState;
 use member::Membership;
+use outliers::Detector;
 use picker::{Picker, Pickers};
 use probe::Probe;
 use probe_schedule::ProbeKind;
@@ -76,6 +80,9 @@ use status::{ByHandStatus, EndpointState, EndpointStatus, PoolStatus, WeightByHa
 
 /// From the start of one probe to that of the next, while an endpoint is still `checking`.
 const UNDECIDED_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long an endpoint must have been unreachable to begin anew with a slow start.
+const RAMP_AFTER: Duration = Duration::from_secs(1);
 
 /// A running pool.
 pub struct Pool {
@@ -96,6 +103,9 @@ pub struct Pool {
     hurry: Notify,
     /// Throttles the log of connections that this machine could not open.
     shortages: Mutex<LogThrottle>,
+    /// Throttles the log of moments in which no endpoint of any pool answers.
+    silences: Mutex<LogThrottle>,
+    detector: Mutex<Detector>,
     /// With the members that they are of. Made when first needed, because few responses name an endpoint.
     authorities: ArcSwapOption<(Arc<Membership>, Arc<Authorities>)>,
 }
@@ -106,6 +116,8 @@ pub struct PickRequest<'a> {
     pub tried: &'a TriedEndpoints,
     /// The hash of the request's key ([`hash_of_key`]), for a pool that balances by hash; `None`: it has none.
     pub key: Option<u64>,
+    /// The request may be sent to an ejected endpoint whose time is over, to find out how it is: it can be sent again.
+    pub may_probe: bool,
     pub now: Instant,
 }
 
@@ -115,6 +127,8 @@ pub enum Picked {
     Endpoint {
         endpoint: Arc<Endpoint>,
         failed_open: bool,
+        /// The request finds out how an ejected endpoint is.
+        probes: bool,
         skipped: Option<Arc<SkippedEndpoints>>,
     },
     NoneHealthy {
@@ -136,6 +150,7 @@ impl Pool {
         let pickers = previous.map(|pool| pool.pickers.clone()).unwrap_or_default();
         pickers.add(&picker);
         table.inherit(&config.name, known);
+        table.outlier_settings().set(config.outliers.as_ref());
         sources.inherit(&config, known);
         if previous.is_some_and(|previous| !asker.asks_as(&previous.asker)) {
             sources.ask_anew();
@@ -156,6 +171,8 @@ impl Pool {
             asker,
             hurry: Notify::new(),
             shortages: Mutex::default(),
+            silences: Mutex::default(),
+            detector: Mutex::default(),
             authorities: ArcSwapOption::empty(),
         });
         pool.find_members();
@@ -167,6 +184,26 @@ impl Pool {
         // One poll is enough: `Discovery` never waits.
         let discovery = std::pin::pin!(self.balancer.update());
         let _ = discovery.poll(&mut Context::from_waker(Waker::noop()));
+        let rotation = self.picker.rotation();
+        let new = rotation.candidates().members().iter().filter(|member| member.endpoint.take_new());
+        // Others begin their ramp when they have been found healthy.
+        if new
+            .filter(|member| member.check.is_none())
+            .inspect(|member| self.begin_ramp(&member.endpoint))
+            .count()
+            > 0
+        {
+            self.publish_health();
+        }
+    }
+
+    /// Begins the slow start of an endpoint that is new or has recovered, if the pool has one.
+    fn begin_ramp(&self, endpoint: &Endpoint) {
+        if let Some(window) = self.config.slow_start {
+            endpoint.ramp().begin(window, Instant::now());
+            // The supervisor ends it.
+            self.table.outlier_settings().due.notify_one();
+        }
     }
 
     pub fn name(&self) -> &Arc<str> {
@@ -211,7 +248,7 @@ impl Pool {
         let tried = request.tried;
         let (rotation, turn) = self.picker.next_turn(!tried.is_empty());
         let skipped = rotation.candidates().skipped();
-        let input = PickInput { turn, key: request.key, now: request.now };
+        let input = PickInput { turn, key: request.key, may_probe: request.may_probe, now: request.now };
         let pick = match tried {
             _ if tried.is_exhausted() => None,
             _ if tried.is_empty() => rotation.first(&input),
@@ -228,6 +265,7 @@ impl Pool {
             Some(pick) => Picked::Endpoint {
                 endpoint: pick.member.endpoint.clone(),
                 failed_open: pick.failed_open,
+                probes: pick.probes,
                 skipped,
             },
             None => Picked::NoneHealthy { skipped },
@@ -402,7 +440,7 @@ impl Pool {
         let endpoint = &*member.endpoint;
         match endpoint.probed(result, asked, due, SystemTime::now()) {
             HealthChange::None => {}
-            HealthChange::Reachability => self.reachable_again(endpoint),
+            HealthChange::Reachability(away) => self.reachable_again(endpoint, away),
             HealthChange::State => {
                 self.pickers.changed.notify_one();
                 let HealthStatus { state, reason, .. } = endpoint.health_status();
@@ -412,6 +450,7 @@ impl Pool {
                         log::warn!(pool, endpoint = label, reason; "endpoint is unhealthy");
                     }
                     _ => {
+                        self.begin_ramp(endpoint);
                         endpoint.reachability().take_logged();
                         log::info!(pool, endpoint = label, reason; "endpoint is healthy");
                     }
@@ -438,12 +477,15 @@ impl Pool {
 
     /// Records that a request has connected to the endpoint.
     pub fn connected(&self, endpoint: &Endpoint) {
-        if endpoint.connected() {
-            self.reachable_again(endpoint);
+        if let Some(away) = endpoint.connected() {
+            self.reachable_again(endpoint, away);
         }
     }
 
-    fn reachable_again(&self, endpoint: &Endpoint) {
+    fn reachable_again(&self, endpoint: &Endpoint, away: Duration) {
+        if away >= RAMP_AFTER {
+            self.begin_ramp(endpoint);
+        }
         self.pickers.changed.notify_one();
         if endpoint.reachability().take_logged() {
             log::info!(pool = &*self.config.name, endpoint = &**endpoint.label(); "endpoint is reachable again");
@@ -492,6 +534,8 @@ impl Pool {
                 share: if total == 0 { 0.0 } else { load.requests as f64 / total as f64 },
                 expected_share,
                 response_seconds: member.endpoint.response_time().average().map(|time| time.as_secs_f64()),
+                ejections: load.ejections,
+                ejected_seconds: member.endpoint.outliers().seconds_left(Instant::now()),
                 checks_passed: load.checks_passed,
                 checks_failed: load.checks_failed,
             })
@@ -512,7 +556,7 @@ impl Pool {
 
 impl PickRequest<'_> {
     fn without_turn(&self) -> PickInput {
-        PickInput { turn: 0, key: self.key, now: self.now }
+        PickInput { turn: 0, key: self.key, may_probe: false, now: self.now }
     }
 }
 

@@ -5,6 +5,7 @@
 //! nothing; pools whose definition has not changed are the same pools, and endpoints keep their live state.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct Route {
     pub limits: RouteLimits,
     pub timeout: Option<Duration>,
     pub upgrades: Upgrades,
+    /// Statuses from 500 that say nothing against an endpoint.
+    pub expected_statuses: Vec<RangeInclusive<u16>>,
     pub priority: RoutePriority,
     /// The limit of its requests in flight; `None`: there is none.
     pub requests: Option<RouteRequests>,
@@ -96,6 +99,7 @@ impl Snapshot {
                     limits: route.limits,
                     timeout: route.timeout,
                     upgrades: route.upgrades.clone(),
+                    expected_statuses: route.expected_statuses.clone(),
                     priority: route.priority.clone(),
                     requests: route.limits.requests.map(|requests| RouteRequests {
                         limit: limits.get(&*route.name).map(|limit| Arc::clone(limit)).unwrap_or_default(),

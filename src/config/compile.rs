@@ -21,6 +21,7 @@ mod balance;
 mod config_tests;
 mod limits;
 mod listeners;
+mod outliers;
 mod pools;
 mod queues;
 mod regexes;
@@ -207,6 +208,7 @@ impl Compiler<'_> {
             timeout: None,
             upgrades: Upgrades::default(),
             priority: RoutePriority::default(),
+            expected_statuses: Vec::new(),
         };
         Some((vec![listener], vec![route], vec![pool]))
     }

@@ -300,6 +300,8 @@ pub struct Route {
     /// From the arrival of a request's head to the last byte of its response; `None`: no limit.
     pub timeout: Option<Duration>,
     pub upgrades: Upgrades,
+    /// Statuses from 500 that say nothing against an endpoint.
+    pub expected_statuses: Vec<RangeInclusive<u16>>,
     pub priority: RoutePriority,
 }
 
@@ -407,6 +409,10 @@ pub struct Pool {
     /// Never empty, and at least one has a weight above 0.
     pub endpoints: Vec<EndpointSpec>,
     pub health_check: Option<HealthCheck>,
+    /// `None`: nobody is ejected.
+    pub outliers: Option<Outliers>,
+    /// How long the share of a new or recovered endpoint grows; `None`: it is whole at once.
+    pub slow_start: Option<Duration>,
     pub when_none_healthy: WhenNoneHealthy,
     pub protocol: EndpointProtocol,
     pub tls: Option<Arc<ClientTls>>,
@@ -426,6 +432,28 @@ pub struct Resolve {
     /// The name servers that are asked; empty: the hosts file and the system's name servers.
     pub servers: Vec<SocketAddr>,
 }
+
+/// When endpoints are ejected for their answers. Parts are from 0 to 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outliers {
+    /// Failures in a row; `None`: any number.
+    pub failures: Option<u32>,
+    /// The least rate of success; `None`: any.
+    pub success_rate: Option<f64>,
+    /// How many times longer than the others' the time to the first byte must be; `None`: any time.
+    pub latency: Option<u32>,
+    /// How many requests it takes to judge by rate and time.
+    pub min_requests: u64,
+    pub window: Duration,
+    /// How long the first ejection lasts.
+    pub time: Duration,
+    pub max_time: Duration,
+    /// The most of a pool's endpoints that are ejected at a time.
+    pub max_ejected: f64,
+}
+
+/// Its parts are numbers: the file cannot say anything else.
+impl Eq for Outliers {}
 
 /// The HTTP version spoken with endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

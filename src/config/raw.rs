@@ -16,6 +16,7 @@ use crate::wait_queue::Priority;
 
 mod balance;
 mod matching;
+mod outliers;
 mod outputs;
 mod pool;
 mod socket;
@@ -25,6 +26,7 @@ pub(crate) use balance::{BalanceForm, BalanceWord, HashForm, HashSection, HashWo
 pub(crate) use matching::{
     MatchSection, PathForm, PathText, RegexText, RouteExpected, ValueForm, header_name,
 };
+pub(crate) use outliers::OutliersSection;
 pub(crate) use outputs::LevelText;
 pub(crate) use pool::{
     CheckSection, CheckType, EndpointForm, EndpointSection, NoneHealthySection, PoolForm, PoolSection,
@@ -317,6 +319,9 @@ section! {
         /// `docker exec`) or `SPDY/3.1`, a list of them, or `any`. Other requests for a switch go on as if they had not
         /// asked. WebSockets of HTTP/2 clients are `websocket`, too.
         upgrades: OrOff<OneOrList<ProtocolName>> = ["websocket"];
+        /// Statuses from 500 to 599 that say nothing against an endpoint, single or as ranges: `outliers` does not count
+        /// them.
+        expected_statuses: List<StatusRange> = [];
     }
 }
 

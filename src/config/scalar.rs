@@ -143,6 +143,32 @@ impl<const MIN: u64, const MAX: u64> Scalar for Count<MIN, MAX> {
     }
 }
 
+/// A part of a whole: `80%`, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Percent(pub(crate) f64);
+
+impl Scalar for Percent {
+    const WHAT: &'static str = "a percentage";
+    const REMEDY: &'static str = "write one from 0% to 100%, such as 20%";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let number = text.strip_suffix('%').map(str::trim_end);
+        let is_number = |number: &&str| number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let parsed = number.filter(is_number).and_then(|number| number.parse::<f64>().ok());
+        match parsed.filter(|percent| *percent <= 100.0) {
+            Some(percent) => Ok(Self(percent / 100.0)),
+            None if text.parse::<u8>().is_ok_and(|number| number <= 100) => {
+                Err(Fault::new(Self::fault(text).message, format!("add the sign: {text}%")))
+            }
+            None => Err(Self::fault(text)),
+        }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "pattern": "^[0-9]{1,3}([.][0-9]+)? *%$", "examples": ["20%"] })
+    }
+}
+
 const DURATION_PATTERN: &str = "^([0-9]+(ms|s|m|h|d))+$";
 const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
 
@@ -356,6 +382,17 @@ mod tests {
         }
         assert_eq!(Period::parse("30").map_err(|f| f.remedy), Err("add the unit: 30s, 30ms or 30m".into()));
         assert!(NonZeroPeriod::parse("0s").is_err());
+    }
+
+    #[test]
+    fn percentages_have_their_sign() {
+        for (text, part) in [("0%", 0.0), ("80%", 0.8), ("12.5 %", 0.125), ("100%", 1.0)] {
+            assert_eq!(Percent::parse(text), Ok(Percent(part)), "{text}");
+        }
+        for text in ["", "%", "101%", "-1%", "1e1%", "0x1%", "nan%", "1.2.3%"] {
+            assert!(Percent::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(Percent::parse("20").map_err(|fault| fault.remedy), Err("add the sign: 20%".into()));
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn listener(was: Option<&Listener>, is: &Listener) -> Described {
 
 fn route(was: Option<&Route>, is: &Route) -> Described {
     let keys = was.map(
-        |was| differing!(was, is, Route { matches, action, limits, timeout, upgrades, priority } but { name }, ""),
+        |was| differing!(was, is, Route { matches, action, limits, timeout, upgrades, expected_statuses, priority } but { name }, ""),
     );
     let written = |key: String| match key.as_str() {
         "matches" => "match".to_owned(),
@@ -109,7 +109,7 @@ fn route(was: Option<&Route>, is: &Route) -> Described {
 fn pool(was: Option<&Pool>, is: &Pool) -> Described {
     let keys = was.map(|was| {
         differing!(was, is, Pool {
-            balance, endpoints, health_check, when_none_healthy, protocol, tls, timeouts, connections, limits, retry, host, resolve
+            balance, endpoints, health_check, outliers, slow_start, when_none_healthy, protocol, tls, timeouts, connections, limits, retry, host, resolve
         } but { name }, "")
     });
     let keys = keys.unwrap_or_default();

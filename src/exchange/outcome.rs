@@ -6,7 +6,7 @@ use http::{HeaderValue, header};
 
 use super::grpc::GrpcCall;
 use super::{Exchange, Failure, LocalReply};
-use crate::pool::LeaseOutcome;
+use crate::pool::{FailureCause, LeaseOutcome, Verdict};
 use crate::telemetry::record::{AttemptResult, NamedRecord, Outcome};
 
 impl Exchange {
@@ -41,6 +41,11 @@ impl Exchange {
             && let Some(cause) = self.record.cause
         {
             open.result = AttemptResult::Failed(cause);
+            if self.failure == Some(Failure::ResponseCut) {
+                let took = now.saturating_duration_since(open.started);
+                let verdict = Verdict::Failed(FailureCause::NoAnswer(cause));
+                open.lease.judged(verdict, took, self.record.text.request_id(), now);
+            }
         }
         self.close_attempt(match self.failure {
             None => LeaseOutcome::Answered,

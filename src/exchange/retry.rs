@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Exchange, Failure, FailureSide, OpenAttempt};
-use crate::pool::{ConnectFailure, LeaseOutcome};
+use crate::pool::{ConnectFailure, FailureCause, LeaseOutcome, Verdict};
 use crate::telemetry::record::{AttemptRecord, AttemptResult};
 
 /// What an engine knows of an attempt that failed.
@@ -39,7 +39,9 @@ impl Exchange {
         let is_endpoints = failure.side() == FailureSide::Endpoint && !stale;
         let outcome = if is_endpoints { LeaseOutcome::Failed } else { LeaseOutcome::Abandoned };
         if is_endpoints {
-            open.lease.responded(now.saturating_duration_since(open.started), true, now);
+            let (took, cause) =
+                (now.saturating_duration_since(open.started), FailureCause::NoAnswer(failure.label()));
+            open.lease.judged(Verdict::Failed(cause), took, self.record.text.request_id(), now);
         }
         if failure.is_of_connect() {
             self.not_connected(failure, detail.unwrap_or("no connection in time"), now);

@@ -4,7 +4,7 @@
 //! chance is drawn, are arguments. Every request takes a turn of the pool, whatever the policy: round robin among those
 //! that a policy likes equally well.
 
-mod chance;
+pub(in crate::pool) mod chance;
 pub mod hash;
 mod least;
 mod maglev;
@@ -29,6 +29,8 @@ pub(super) struct PickInput {
     pub turn: usize,
     /// The hash of the request's key, for `balance: { hash: ... }`; `None`: it has none.
     pub key: Option<u64>,
+    /// The request may find out how an ejected endpoint is.
+    pub may_probe: bool,
     pub now: Instant,
 }
 
@@ -46,6 +48,8 @@ pub(super) struct Group {
     pub candidates: Candidates,
     /// One period of their turns, as positions.
     turns: Vec<u32>,
+    /// Those that may be in a ramp, by position.
+    ramping: Vec<u32>,
 }
 
 impl Policy {
@@ -59,8 +63,34 @@ impl Policy {
         }
     }
 
-    /// One of the group that `may` be picked.
+    /// One of the group that `may` be picked. Who is in a ramp takes a part of its own turns, or keys, and no others.
     pub fn pick<'a>(
+        &self,
+        group: &'a Group,
+        input: &PickInput,
+        may: impl Fn(&Member) -> bool,
+    ) -> Option<&'a Member> {
+        if group.is_even() {
+            return self.pick_evenly(group, input, may);
+        }
+        let ramping = |member: &Member| member.endpoint.ramp().is_under_way(input.now);
+        if let (Self::Hash(_), Some(key)) = (self, input.key) {
+            let takes = |member: &Member| {
+                let draw = chance::mix(!key ^ hash::of_member(member));
+                may(member) && (!ramping(member) || member.endpoint.ramp().takes_key(draw, input.now))
+            };
+            return self.pick_evenly(group, input, takes).or_else(|| self.pick_evenly(group, input, may));
+        }
+        let own =
+            group.own(input.turn).and_then(|own| group.member(own)).filter(|own| ramping(own) && may(own));
+        let takes =
+            |member: &&Member| member.endpoint.ramp().takes_turn(input.turn, group.turns.len(), input.now);
+        own.filter(takes)
+            .or_else(|| self.pick_evenly(group, input, |member| may(member) && !ramping(member)))
+            .or_else(|| self.pick_evenly(group, input, may))
+    }
+
+    fn pick_evenly<'a>(
         &self,
         group: &'a Group,
         input: &PickInput,
@@ -71,7 +101,7 @@ impl Policy {
             (Self::LeastRequests, _) => least::by_requests(group, input, may_at),
             (Self::LeastTime, _) => least::by_time(group, input, may_at),
             (Self::Random, _) => Some(group.draw(chance::mix(input.turn as u64))).filter(|at| may_at(*at)),
-            (Self::Hash(ranking), Some(key)) => ranking.pick(key, may_at, group),
+            (Self::Hash(ranking), Some(key)) => ranking.pick(key, may_at, group, input.now),
             (Self::RoundRobin, _) | (Self::Hash(_), None) => None,
         };
         position
@@ -82,7 +112,16 @@ impl Policy {
 
 impl Group {
     pub fn new(candidates: Candidates) -> Self {
-        Self { turns: round_robin::period(&candidates.weights()), candidates }
+        let may_ramp =
+            |index: &u32| candidates.member(*index).is_some_and(|member| member.endpoint.ramp().is_begun());
+        let ramping = (0..).zip(candidates.first()).filter(|(_, index)| may_ramp(index));
+        let ramping = ramping.map(|(position, _)| position).collect();
+        Self { turns: round_robin::period(&candidates.weights()), ramping, candidates }
+    }
+
+    /// Whether none of them is in a ramp.
+    pub fn is_even(&self) -> bool {
+        self.ramping.is_empty()
     }
 
     pub fn len(&self) -> usize {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::member::{Member, Membership};
+use super::outliers::Phase;
 use super::skipped::{Skipped, SkippedEndpoints};
 use super::status::EndpointState;
 
@@ -19,6 +20,8 @@ pub struct Candidates {
     unreachable: Vec<u32>,
     /// Unhealthy endpoints, tried last; empty where the pool does not fail open, or `first` has them.
     unhealthy: Vec<u32>,
+    /// Ejected endpoints of which one request each may find out whether they answer.
+    half_open: Vec<u32>,
     serving: Tier,
     /// Number of endpoints that are unreachable or unhealthy.
     down: usize,
@@ -37,8 +40,9 @@ pub(super) enum Tier {
 
 impl Candidates {
     pub fn new(membership: Arc<Membership>, fail_open: bool) -> Self {
-        let mut ranks: [Vec<u32>; 4] = Default::default();
-        let (mut unreachable, mut unhealthy, mut passed_over) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ranks: [Vec<u32>; 5] = Default::default();
+        let (mut unreachable, mut unhealthy, mut half_open) = (Vec::new(), Vec::new(), Vec::new());
+        let mut passed_over = Vec::new();
         for (index, member) in (0..).zip(membership.members()) {
             let state = member.endpoint.state();
             if member.endpoint.is_draining() {
@@ -46,6 +50,9 @@ impl Candidates {
                 continue;
             }
             passed_over.extend(reason(state).map(|reason| (member, reason)));
+            if is_half_open(member) && member.weight() > 0 {
+                half_open.push(index);
+            }
             match preference(state, member.attributes.backup) {
                 _ if member.weight() == 0 => {}
                 Some(rank) => ranks.get_mut(rank).into_iter().for_each(|rank| rank.push(index)),
@@ -65,8 +72,11 @@ impl Candidates {
             None if !unhealthy.is_empty() => (std::mem::take(&mut unhealthy), Tier::FailedOpen),
             None => (Vec::new(), Tier::Unreachable),
         };
-        let fallback = order.flatten().collect();
-        Self { membership, first, fallback, unreachable, unhealthy, serving, down, skipped }
+        let is_fallback = |index: &u32| {
+            membership.member(*index).is_some_and(|member| !member.endpoint.outliers().is_ejected())
+        };
+        let fallback = order.flatten().filter(is_fallback).collect();
+        Self { membership, first, fallback, unreachable, unhealthy, half_open, serving, down, skipped }
     }
 
     /// The members, shared by all of one membership.
@@ -105,6 +115,10 @@ impl Candidates {
         &self.unhealthy
     }
 
+    pub(super) fn half_open(&self) -> &[u32] {
+        &self.half_open
+    }
+
     pub(super) fn serving(&self) -> Tier {
         self.serving
     }
@@ -128,6 +142,11 @@ impl Candidates {
     }
 }
 
+fn is_half_open(member: &Member) -> bool {
+    let is_open = matches!(member.endpoint.outliers().phase(), Phase::HalfOpen | Phase::Probing);
+    is_open && member.endpoint.state() == EndpointState::Ejected
+}
+
 /// The order of preference, lowest first; `None`: only once all of those have been tried.
 pub(super) fn preference(state: EndpointState, backup: bool) -> Option<usize> {
     match (state, backup) {
@@ -135,6 +154,8 @@ pub(super) fn preference(state: EndpointState, backup: bool) -> Option<usize> {
         (EndpointState::Healthy, true) => Some(1),
         (EndpointState::Checking, false) => Some(2),
         (EndpointState::Checking, true) => Some(3),
+        // Never beside others, but better than those that do not answer at all.
+        (EndpointState::Ejected, _) => Some(4),
         (EndpointState::Unreachable | EndpointState::Unhealthy, _) => None,
     }
 }
@@ -146,6 +167,7 @@ fn reason(state: EndpointState) -> Option<&'static str> {
         EndpointState::Checking => Some("checking"),
         EndpointState::Unreachable => Some("unreachable"),
         EndpointState::Unhealthy => Some("unhealthy"),
+        EndpointState::Ejected => Some("ejected"),
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::time::{Instant, SystemTime};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
@@ -20,8 +20,10 @@ use super::connect::{Backlog, TlsTarget};
 use super::health::{Health, Thresholds};
 use super::in_flight_limit::InFlightLimit;
 use super::live_state::KnownState;
+use super::outliers::{Counts, Ejection, OutlierRecord, OutlierSettings, Verdict};
 use super::probe_schedule::ProbeKind;
 use super::reachability::Reachability;
+use super::slow_start::Ramp;
 use super::status::EndpointState;
 use crate::sharded_counter::ShardedCounter;
 use crate::tls::ClientTls;
@@ -59,6 +61,11 @@ pub struct Endpoint {
     backlog: Backlog,
     counters: Counters,
     load: Load,
+    outliers: OutlierRecord,
+    outlier_settings: Arc<OutlierSettings>,
+    ramp: Ramp,
+    /// It has not been a member before.
+    is_new: AtomicBool,
     /// The count of requests of its pool.
     pub(super) pool: Arc<InFlightLimit>,
 }
@@ -77,8 +84,8 @@ pub(super) enum HealthChange {
     None,
     /// The endpoint's state of health.
     State,
-    /// The endpoint is reachable again.
-    Reachability,
+    /// The endpoint is reachable again, after that time.
+    Reachability(Duration),
 }
 
 /// What balance policies read. Kept only where one does, because all threads write it; in a pair of cache lines of its
@@ -93,11 +100,12 @@ struct Load {
 #[derive(Debug, Default)]
 struct Counters {
     /// Counts by requests, at the indexes below.
-    traffic: ShardedCounter<7>,
+    traffic: ShardedCounter<10>,
     /// Permits that all [`IdleConnections`] of the endpoint have together.
     idle_permits: AtomicU64,
     checks_passed: AtomicU64,
     checks_failed: AtomicU64,
+    ejections: AtomicU64,
 }
 
 pub(super) const REQUESTS: usize = 0;
@@ -107,6 +115,11 @@ pub(super) const BYTES_IN: usize = 3;
 pub(super) const BYTES_OUT: usize = 4;
 const CONNECTS: usize = 5;
 const IDLE: usize = 6;
+/// For outlier detection: failures and answers of 429.
+const BAD: usize = 7;
+/// The same: answers, and their times to the first byte, where those are asked for.
+const ANSWERED: usize = 8;
+const MICROS: usize = 9;
 
 /// The counters at one moment. Counts of what is under way are not handed to another process.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -122,6 +135,7 @@ pub struct EndpointLoad {
     pub bytes_out: u64,
     pub checks_passed: u64,
     pub checks_failed: u64,
+    pub ejections: u64,
 }
 
 impl Endpoint {
@@ -130,10 +144,10 @@ impl Endpoint {
         authority: Arc<str>,
         target: Target,
         health: Health,
-        pool: Arc<InFlightLimit>,
+        table: &EndpointTable,
     ) -> Self {
         let (reachability, adjustment, backlog, counters) = Default::default();
-        let load = Load { in_flight: AtomicU64::new(0), response_time: ResponseTime::new(Instant::now()) };
+        let epoch = Instant::now();
         Self {
             label,
             authority,
@@ -143,8 +157,12 @@ impl Endpoint {
             adjustment,
             backlog,
             counters,
-            load,
-            pool,
+            load: Load { in_flight: AtomicU64::new(0), response_time: ResponseTime::new(epoch) },
+            outliers: OutlierRecord::default(),
+            outlier_settings: table.outliers.clone(),
+            ramp: Ramp::new(epoch),
+            is_new: AtomicBool::new(true),
+            pool: table.in_flight_limit.clone(),
         }
     }
 
@@ -184,6 +202,7 @@ impl Endpoint {
         match self.health.lock().state() {
             EndpointState::Unhealthy => EndpointState::Unhealthy,
             _ if self.reachability.is_marked() => EndpointState::Unreachable,
+            _ if self.outliers.is_ejected() => EndpointState::Ejected,
             state => state,
         }
     }
@@ -195,6 +214,10 @@ impl Endpoint {
         match self.reachability.mark() {
             Some(mark) if health.state() != EndpointState::Unhealthy => {
                 HealthStatus { state: EndpointState::Unreachable, since: mark.since, reason: mark.reason }
+            }
+            _ if health.state() != EndpointState::Unhealthy && self.outliers.is_ejected() => {
+                let Ejection { since, reason, .. } = self.outliers.ejection();
+                HealthStatus { state: EndpointState::Ejected, since, reason: reason.into() }
             }
             _ => by_health(),
         }
@@ -229,15 +252,54 @@ impl Endpoint {
         self.reachability.is_marked()
     }
 
-    /// Records that a connection has opened; `true` if it was marked unreachable.
-    pub(super) fn connected(&self) -> bool {
+    /// Records that a connection has opened; returns how long it was marked unreachable, if it was.
+    pub(super) fn connected(&self) -> Option<Duration> {
         self.count(CONNECTS, 1);
-        self.reachability.clear()
+        if self.is_unreachable() { self.reachability.clear(SystemTime::now()) } else { None }
     }
 
     /// How many connections requests have opened.
     pub(super) fn connects(&self) -> u64 {
         self.counters.traffic.sum(CONNECTS, Relaxed)
+    }
+
+    pub(super) fn outliers(&self) -> &OutlierRecord {
+        &self.outliers
+    }
+
+    pub(super) fn ramp(&self) -> &Ramp {
+        &self.ramp
+    }
+
+    /// Whether it becomes a member for the first time; `true` only once.
+    pub(super) fn take_new(&self) -> bool {
+        self.is_new.swap(false, Relaxed)
+    }
+
+    /// Notes how an attempt was judged that took `took` to its answer.
+    pub(super) fn judged(&self, verdict: Verdict, took: Duration, request: &str) {
+        if verdict != Verdict::Good {
+            self.count(BAD, 1);
+        } else if self.outlier_settings.measures_time.load(Relaxed) {
+            self.count(ANSWERED, 1);
+            self.count(MICROS, took.as_micros() as u64);
+        }
+        self.outlier_settings.judged(&self.outliers, verdict, request);
+    }
+
+    /// What it has done so far, for outlier detection.
+    pub(super) fn outlier_counts(&self) -> Counts {
+        let count = |what| self.counters.traffic.sum(what, Relaxed);
+        Counts {
+            requests: count(REQUESTS),
+            bad: count(BAD),
+            answered: count(ANSWERED),
+            micros: count(MICROS),
+        }
+    }
+
+    pub(super) fn count_ejection(&self) {
+        self.counters.ejections.fetch_add(1, Relaxed);
     }
 
     /// The requests in flight of all threads, exactly; 0 where no balance policy reads it.
@@ -292,11 +354,12 @@ impl Endpoint {
             Some((check, thresholds)) => health.record(result, check, thresholds, now),
             None => false,
         };
-        let reached = passed && health.state() == EndpointState::Healthy && self.reachability.clear();
-        match (changed, reached) {
+        let is_well = passed && health.state() == EndpointState::Healthy;
+        let away = if is_well { self.reachability.clear(now) } else { None };
+        match (changed, away) {
             (true, _) => HealthChange::State,
-            (false, true) => HealthChange::Reachability,
-            (false, false) => HealthChange::None,
+            (false, Some(away)) => HealthChange::Reachability(away),
+            (false, None) => HealthChange::None,
         }
     }
 
@@ -333,10 +396,11 @@ impl Endpoint {
         }
         self.counters.checks_passed.fetch_add(load.checks_passed, Relaxed);
         self.counters.checks_failed.fetch_add(load.checks_failed, Relaxed);
+        self.counters.ejections.fetch_add(load.ejections, Relaxed);
     }
 
     pub fn load(&self) -> EndpointLoad {
-        let Counters { traffic, checks_passed, checks_failed, .. } = &self.counters;
+        let Counters { traffic, checks_passed, checks_failed, ejections, .. } = &self.counters;
         EndpointLoad {
             requests: traffic.sum(REQUESTS, Relaxed),
             in_flight: self.gauge(IN_FLIGHT),
@@ -346,6 +410,7 @@ impl Endpoint {
             bytes_out: traffic.sum(BYTES_OUT, Relaxed),
             checks_passed: checks_passed.load(Relaxed),
             checks_failed: checks_failed.load(Relaxed),
+            ejections: ejections.load(Relaxed),
         }
     }
 }
@@ -442,6 +507,7 @@ pub struct EndpointTable {
     entries: Mutex<HashMap<Arc<str>, Arc<Endpoint>>>,
     in_flight_limit: Arc<InFlightLimit>,
     request_limit: Arc<RequestLimit>,
+    outliers: Arc<OutlierSettings>,
     /// The pool's name, and live state for endpoints that are not in the table yet, until names have been resolved.
     inherited: Mutex<Option<(Arc<str>, Arc<KnownState>)>>,
     /// Notified when something is changed of an endpoint by hand.
@@ -457,6 +523,11 @@ impl EndpointTable {
     /// The limit beyond which the pool's requests wait, and their queue, across reloads.
     pub fn request_limit(&self) -> &Arc<RequestLimit> {
         &self.request_limit
+    }
+
+    /// The pool's outlier detection, across reloads.
+    pub(super) fn outlier_settings(&self) -> &Arc<OutlierSettings> {
+        &self.outliers
     }
 
     pub fn inherit(&self, pool: &Arc<str>, known: &Arc<KnownState>) {
@@ -504,9 +575,12 @@ impl EndpointTable {
             Some(check) => known(check).unwrap_or_else(|| Health::checking(now)),
             None => Health::unchecked(now),
         };
-        let mut endpoint = Endpoint::new(label, authority, target, health, self.in_flight_limit.clone());
+        let mut endpoint = Endpoint::new(label, authority, target, health, self);
         if let Some((pool, known, address)) = &inherited {
             endpoint.add_counts(known.load(pool, address));
+            if let Some(ejection) = known.ejection(pool, address) {
+                endpoint.outliers.inherit(ejection, Instant::now(), now);
+            }
             if let Some(adjustment) = known.adjustment(pool, address) {
                 endpoint.adjustment = AdjustmentState::new(adjustment);
                 self.adjusted.notify_one();

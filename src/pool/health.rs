@@ -107,10 +107,8 @@ impl Health {
             (EndpointState::Checking, Ok(())) => 1,
             (EndpointState::Unhealthy, _) if first => 1,
             (EndpointState::Unhealthy, _) => thresholds.healthy_after,
-            // Probes alone never make an endpoint unreachable.
-            (EndpointState::Checking | EndpointState::Healthy | EndpointState::Unreachable, _) => {
-                thresholds.unhealthy_after
-            }
+            // Probes alone never make an endpoint unreachable, and never eject one.
+            _ => thresholds.unhealthy_after,
         };
         if self.against < needed {
             if self.state == EndpointState::Checking

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::endpoint::{BYTES_IN, BYTES_OUT, Endpoint, FAILURES, IN_FLIGHT, REQUESTS};
 use super::in_flight_limit::Holds;
+use super::outliers::Verdict;
 use super::skipped::SkippedEndpoints;
 use super::{PickRequest, Picked, Pool};
 use crate::wait_queue::WaitQueue;
@@ -21,6 +22,8 @@ pub struct Lease {
     holds: Holds,
     /// It is in the endpoint's exact count.
     exact: bool,
+    /// It finds out how an ejected endpoint is.
+    probes: bool,
     /// Where requests wait for room at an endpoint; `None`: endpoints have no limit.
     queue: Option<Arc<WaitQueue>>,
 }
@@ -73,27 +76,33 @@ impl Pool {
     /// `None`: the endpoint that was picked has no room any more.
     fn try_lease(&self, request: LeaseRequest<'_>) -> Option<Leased> {
         let LeaseRequest { pick, holds, admitted } = request;
-        let (endpoint, failed_open, skipped) = match self.pick(&pick) {
-            Picked::Endpoint { endpoint, failed_open, skipped } => (endpoint, failed_open, skipped),
+        let (endpoint, failed_open, probes, skipped) = match self.pick(&pick) {
+            Picked::Endpoint { endpoint, failed_open, probes, skipped } => {
+                (endpoint, failed_open, probes, skipped)
+            }
             Picked::NoneHealthy { skipped } => return Some(Leased::NoneHealthy { skipped }),
             Picked::Full => return Some(Leased::EndpointsFull),
         };
-        let counts = self.reads_load || self.endpoint_most.is_some();
-        if counts && !endpoint.load_begins(self.endpoint_most, pick.now) {
-            return None;
-        }
-        let queue = self.endpoint_most.map(|_| self.queue().clone());
+        let give_up_probe = |endpoint: &Endpoint| {
+            if probes {
+                endpoint.outliers().give_up()
+            }
+        };
         if admitted {
             endpoint.pool.begin_beyond(holds);
         } else if !endpoint.pool.begin(holds) {
-            if counts {
-                endpoint.load_ends();
-            }
-            queue.into_iter().for_each(|queue| queue.call_next());
+            give_up_probe(&endpoint);
             return Some(Leased::Full);
         }
+        let counts = self.reads_load || self.endpoint_most.is_some();
+        if counts && !endpoint.load_begins(self.endpoint_most, pick.now) {
+            endpoint.pool.end(holds);
+            give_up_probe(&endpoint);
+            return None;
+        }
         let mut lease = Lease::counted(endpoint, holds);
-        (lease.exact, lease.queue) = (counts, queue);
+        (lease.exact, lease.probes) = (counts, probes);
+        lease.queue = self.endpoint_most.map(|_| self.queue().clone());
         Some(Leased::Lease { lease, failed_open, skipped })
     }
 }
@@ -114,7 +123,7 @@ impl Lease {
     fn counted(endpoint: Arc<Endpoint>, holds: Holds) -> Self {
         endpoint.count(REQUESTS, 1);
         endpoint.count(IN_FLIGHT, 1);
-        Self { endpoint: Some(endpoint), holds, exact: false, queue: None }
+        Self { endpoint: Some(endpoint), holds, exact: false, probes: false, queue: None }
     }
 
     pub fn endpoint(&self) -> &Arc<Endpoint> {
@@ -136,17 +145,24 @@ impl Lease {
         if self.exact {
             endpoint.load_ends();
         }
+        if self.probes {
+            endpoint.outliers().give_up();
+        }
         self.queue.take().into_iter().for_each(|queue| queue.call_next());
         Some(endpoint)
     }
 
-    /// Tells the balance policy how long the endpoint took to answer, or to fail.
-    pub fn responded(&self, took: Duration, failed: bool, now: Instant) {
-        match self.endpoint().response_time() {
+    /// Tells the balance policy and the outlier detection how the attempt went, `took` after its begin. `request` is its id.
+    pub fn judged(&mut self, verdict: Verdict, took: Duration, request: &str, now: Instant) {
+        let failed = matches!(verdict, Verdict::Failed(_));
+        let endpoint = self.endpoint();
+        match endpoint.response_time() {
             _ if !self.exact => {}
             time if failed => time.failed(took, now),
             time => time.answered(took, now),
         }
+        endpoint.judged(verdict, took, request);
+        self.probes &= verdict == Verdict::Throttled;
     }
 
     /// Counts body bytes to the endpoint.

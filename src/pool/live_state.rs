@@ -8,7 +8,7 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,17 @@ pub struct LiveEndpoint {
     pub health: Health,
     #[serde(default)]
     pub load: EndpointLoad,
+    #[serde(default)]
+    pub ejection: Option<LiveEjection>,
+}
+
+/// An ejection that is under way.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LiveEjection {
+    pub count: u32,
+    pub until: SystemTime,
+    pub since: SystemTime,
+    pub reason: String,
 }
 
 /// What has been changed of an endpoint by hand.
@@ -123,6 +134,7 @@ impl LiveState {
                 address: member.endpoint.target().to_string(),
                 health: member.endpoint.health(),
                 load: member.endpoint.load(),
+                ejection: member.endpoint.outliers().to_live(Instant::now(), SystemTime::now()),
             }));
             state.adjustments.extend(pool.table.adjusted().iter().map(|endpoint| LiveAdjustment {
                 pool: name.clone(),
@@ -267,6 +279,12 @@ impl KnownState {
         let own = theirs.iter().find(|known| known.pool == pool);
         let gone = || theirs.iter().find(|known| !self.staying.contains(&known.pool));
         own.or_else(gone).map(|known| known.adjustment.clone())
+    }
+
+    /// The ejection of the address in the pool of that name.
+    pub(super) fn ejection(&self, pool: &str, address: &str) -> Option<&LiveEjection> {
+        let known = self.endpoints.get(address)?;
+        known.iter().find(|known| known.pool == pool)?.ejection.as_ref()
     }
 
     /// The counts of the address in the pool of that name, or in one that is gone. Returned only once, so that nothing

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -52,14 +52,14 @@ impl Reachability {
         true
     }
 
-    /// Clears the mark after a connect; `true` if there was one.
-    pub fn clear(&self) -> bool {
+    /// Clears the mark after a connect, and returns how long there was one.
+    pub fn clear(&self, now: SystemTime) -> Option<Duration> {
         if !self.is_marked() {
-            return false;
+            return None;
         }
         let mut mark = self.mark.lock();
         self.marked.store(false, Relaxed);
-        mark.take().is_some()
+        mark.take().map(|mark| now.duration_since(mark.since).unwrap_or_default())
     }
 
     /// If the mark is to be logged, the number of marks since the last that was. Throttled, because an endpoint may
@@ -83,12 +83,17 @@ mod tests {
     #[test]
     fn a_mark_is_news_once_and_keeps_its_first_reason() {
         let reachability = Reachability::default();
-        assert!(!reachability.clear());
+        assert_eq!(reachability.clear(SystemTime::UNIX_EPOCH), None);
         assert!(reachability.set("refused", SystemTime::UNIX_EPOCH));
         assert!(!reachability.set("no route", SystemTime::now()));
         let mark = reachability.mark().expect("it is marked");
         assert_eq!((&*mark.reason, mark.since), ("refused", SystemTime::UNIX_EPOCH));
-        assert!(reachability.clear() && !reachability.is_marked() && reachability.mark().is_none());
-        assert!(!reachability.clear());
+        let away = reachability.clear(SystemTime::UNIX_EPOCH + Duration::from_secs(3));
+        assert!(
+            away == Some(Duration::from_secs(3))
+                && !reachability.is_marked()
+                && reachability.mark().is_none()
+        );
+        assert_eq!(reachability.clear(SystemTime::UNIX_EPOCH), None);
     }
 }

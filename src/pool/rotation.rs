@@ -18,6 +18,8 @@ pub struct Rotation {
 pub(super) struct Pick<'a> {
     pub member: &'a Member,
     pub failed_open: bool,
+    /// The request finds out how an ejected endpoint is.
+    pub probes: bool,
 }
 
 impl Rotation {
@@ -43,11 +45,30 @@ impl Rotation {
 
     /// The endpoint for the first attempt of a request.
     pub(super) fn first(&self, input: &PickInput) -> Option<Pick<'_>> {
+        if let Some(member) = self.half_open(input) {
+            return Some(Pick { member, failed_open: false, probes: true });
+        }
         let member = match self.policy {
-            Policy::RoundRobin => self.group.member(self.group.own(input.turn)?),
+            Policy::RoundRobin if self.group.is_even() => self.group.member(self.group.own(input.turn)?),
             _ => self.policy.pick(&self.group, input, |_| true),
         };
-        Some(Pick { member: member?, failed_open: self.candidates().failed_open() })
+        Some(self.pick(member?))
+    }
+
+    fn pick<'a>(&self, member: &'a Member) -> Pick<'a> {
+        Pick { member, failed_open: self.candidates().failed_open(), probes: false }
+    }
+
+    /// An ejected endpoint, if it is this request's to find out how it is.
+    fn half_open(&self, input: &PickInput) -> Option<&Member> {
+        if self.candidates().half_open().is_empty() || !input.may_probe {
+            return None;
+        }
+        let half_open =
+            self.candidates().half_open().iter().filter_map(|index| self.candidates().member(*index));
+        half_open
+            .into_iter()
+            .find(|member| !member.endpoint.is_unreachable() && member.endpoint.outliers().claim())
     }
 
     /// The endpoint for another attempt of a request: an untried one, if there is one.
@@ -58,12 +79,11 @@ impl Rotation {
         self.fresh(input, tried).or_else(|| {
             let may_repeat = |member: &Member| tried.may_repeat(&member.endpoint);
             let again = if tried.any_may_repeat() { self.preferred(input, may_repeat) } else { None };
-            let again = again.map(|member| Pick { member, failed_open: self.candidates().failed_open() });
-            again.or_else(|| {
+            again.map(|member| self.pick(member)).or_else(|| {
                 let member = self
                     .rotated(self.candidates().unhealthy(), input.turn)
                     .find(|one| !tried.contains(&one.endpoint))?;
-                Some(Pick { member, failed_open: true })
+                Some(Pick { member, failed_open: true, probes: false })
             })
         })
     }
@@ -80,8 +100,7 @@ impl Rotation {
             let mut all = tried.may_try_unreachable().then_some(self.in_order(input.turn).chain(down))?;
             all.find(|member| is_fresh(member))
         };
-        let member = reachable.or_else(unreachable)?;
-        Some(Pick { member, failed_open: self.candidates().failed_open() })
+        Some(self.pick(reachable.or_else(unreachable)?))
     }
 
     /// The policy's choice, or else the first of the fallback.
@@ -106,6 +125,9 @@ impl Rotation {
         if has_room(pick.member) {
             return Some(pick);
         }
+        if pick.probes {
+            pick.member.endpoint.outliers().give_up();
+        }
         let kind = |member: &Member| (member.endpoint.is_unreachable(), tried.contains(&member.endpoint));
         let wanted = kind(pick.member);
         let may = |member: &Member| {
@@ -115,7 +137,7 @@ impl Rotation {
             true => self.policy.pick(&self.group, input, may)?,
             false => self.preferred(input, may)?,
         };
-        Some(Pick { member, failed_open: pick.failed_open })
+        Some(Pick { failed_open: pick.failed_open, ..self.pick(member) })
     }
 
     /// Those that get the traffic from that turn on, and the fallback.

@@ -36,7 +36,7 @@ impl BackendSelection for Selection {
     fn iter(self: &Arc<Self>, key: &[u8]) -> TryOrder {
         let (rotation, turn) = self.picker.next_turn(false);
         let key = (!key.is_empty()).then(|| hash::of_key(key));
-        let input = PickInput { turn, key, now: Instant::now() };
+        let input = PickInput { turn, key, may_probe: false, now: Instant::now() };
         TryOrder { rotation: Guard::into_inner(rotation), input, step: 0 }
     }
 }

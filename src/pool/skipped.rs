@@ -15,7 +15,7 @@ pub struct SkippedEndpoints {
 #[derive(Debug, Clone)]
 pub struct Skipped {
     pub endpoint: Arc<str>,
-    /// `draining`, `unhealthy`, `unreachable` or `checking`.
+    /// `draining`, `unhealthy`, `unreachable`, `ejected` or `checking`.
     pub reason: &'static str,
 }
 

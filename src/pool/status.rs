@@ -84,6 +84,12 @@ pub struct EndpointStatus {
     /// Seconds to the first byte, as `balance: least_time` reckons; `None`: it does not, or there was no response.
     #[serde(default)]
     pub response_seconds: Option<f64>,
+    /// How often it was ejected.
+    #[serde(default)]
+    pub ejections: u64,
+    /// While it is ejected, the seconds until a request may find out how it is.
+    #[serde(default)]
+    pub ejected_seconds: Option<f64>,
     /// Probes that passed, and those that failed.
     pub checks_passed: u64,
     pub checks_failed: u64,
@@ -113,6 +119,8 @@ pub enum EndpointState {
     /// A connect of a request has failed, whatever the last probes have found: it gets a request only as a last resort.
     Unreachable,
     Unhealthy,
+    /// Its answers to requests were bad: it gets none for a time.
+    Ejected,
     /// No verdict yet: not probed, or not often enough. Also stands for states of other versions that this one does not
     /// know.
     #[serde(other)]

@@ -7,18 +7,18 @@ use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::probe::Probe;
 use super::probe_schedule::{ProbeKind, ProbeSchedule};
-use super::{Member, Pool};
+use super::{Member, Moment, Pool};
 
 /// Probes start up to this share of the interval early or late, so that probes of many endpoints, or by many proxies,
 /// do not fall into step.
@@ -68,7 +68,7 @@ impl Supervisor {
         let mut running: Vec<(Arc<Pool>, Watched)> = Vec::new();
         loop {
             let wanted = pools.borrow_and_update().clone();
-            watch_only(&wanted, &mut running);
+            watch_only(&wanted, &mut running, &self.pools);
             if !*self.first_round.borrow() {
                 first_round(&mut running).await;
                 self.first_round.send_replace(true);
@@ -89,12 +89,12 @@ impl BackgroundService for Supervisor {
 }
 
 /// Watches exactly the `wanted` pools: starts and stops what is needed, and leaves the others running.
-fn watch_only(wanted: &[Arc<Pool>], running: &mut Vec<(Arc<Pool>, Watched)>) {
+fn watch_only(wanted: &[Arc<Pool>], running: &mut Vec<(Arc<Pool>, Watched)>, all: &watch::Receiver<Pools>) {
     let is_wanted: HashSet<_> = wanted.iter().map(Arc::as_ptr).collect();
     running.retain(|(pool, _)| is_wanted.contains(&Arc::as_ptr(pool)));
     let is_running: HashSet<_> = running.iter().map(|(pool, _)| Arc::as_ptr(pool)).collect();
     let new = wanted.iter().filter(|pool| !is_running.contains(&Arc::as_ptr(pool)));
-    running.extend(new.map(|pool| (pool.clone(), Watched::start(pool.clone()))));
+    running.extend(new.map(|pool| (pool.clone(), Watched::start(pool.clone(), all.clone()))));
 }
 
 async fn first_round(running: &mut [(Arc<Pool>, Watched)]) {
@@ -111,9 +111,9 @@ struct Watched {
 }
 
 impl Watched {
-    fn start(pool: Arc<Pool>) -> Self {
+    fn start(pool: Arc<Pool>, all: watch::Receiver<Pools>) -> Self {
         let (probed, probed_seen) = watch::channel(false);
-        let task = tokio::spawn(watch_pool(pool, probed)).abort_handle();
+        let task = tokio::spawn(watch_pool(pool, all, probed)).abort_handle();
         Self { task, probed: probed_seen }
     }
 }
@@ -125,12 +125,13 @@ impl Drop for Watched {
 }
 
 /// Asks sources of endpoints again and again, and keeps one checking task for each member.
-async fn watch_pool(pool: Arc<Pool>, probed: watch::Sender<bool>) {
+async fn watch_pool(pool: Arc<Pool>, all: watch::Receiver<Pools>, probed: watch::Sender<bool>) {
     let mut checks = Checks::default();
     let publishing = pool.clone();
     checks.tasks.spawn(async move { publishing.publish_all_health().await });
     let adjusted = pool.clone();
     checks.tasks.spawn(async move { adjusted.end_adjustments().await });
+    checks.tasks.spawn(review(pool.clone(), all));
     let (first, mut all_first) = mpsc::channel::<()>(1);
     // The members that are known do not wait for a source.
     checks.follow(&pool, Some(&first));
@@ -143,6 +144,28 @@ async fn watch_pool(pool: Arc<Pool>, probed: watch::Sender<bool>) {
     pool.publish_health();
     probed.send_replace(true);
     pool.follow_sources(|| checks.follow(&pool, None)).await;
+}
+
+/// Ejects outliers and takes them back, for ever.
+async fn review(pool: Arc<Pool>, all: watch::Receiver<Pools>) {
+    loop {
+        let moment =
+            Moment { now: Instant::now().into_std(), time: SystemTime::now(), chance: unit_random() };
+        let next = {
+            let all = all.borrow().clone();
+            pool.review(&all, moment)
+        };
+        let next = async {
+            match next {
+                Some(next) => sleep_until(next.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = next => {}
+            () = pool.review_due() => {}
+        }
+    }
 }
 
 /// The tasks that probe the members of a pool.

@@ -36,6 +36,8 @@ pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNone
             healthy_after: 1,
             unhealthy_after: 1,
         }),
+        outliers: None,
+        slow_start: None,
         when_none_healthy,
         timeouts: EndpointTimeouts {
             connect: second,
@@ -101,7 +103,7 @@ pub(super) fn set(pool: &Pool, index: usize, up: bool) {
 
 /// A pick that depends on what was tried alone.
 pub(super) fn first(tried: &TriedEndpoints) -> PickRequest<'_> {
-    PickRequest { tried, key: None, now: Instant::now() }
+    PickRequest { tried, key: None, may_probe: true, now: Instant::now() }
 }
 
 fn letter(pool: &Pool, endpoint: &Arc<Endpoint>) -> char {

@@ -162,3 +162,69 @@ fn the_start_sends_nothing_to_the_dead() {
         assert_eq!(record.endpoints(), [up.address()]);
     }
 }
+
+/// One of three holds its requests: with `least_requests` the others get all that come meanwhile.
+#[test]
+fn least_requests_goes_around_who_is_slow() {
+    let slow = Endpoint::scripted("slow", |exchange| {
+        std::thread::sleep(Duration::from_millis(400));
+        exchange.answer("slow");
+    });
+    let others = ["b", "c"].map(Endpoint::named);
+    let proxy = Proxy::to([slow.address(), others[0].address(), others[1].address()])
+        .with("balance: least_requests")
+        .start();
+    let load = SteadyLoad::start(&proxy.address(), 6);
+    std::thread::sleep(Duration::from_secs(2));
+    let (sent, failures) = load.stop();
+    assert!(failures.is_empty(), "{failures:?}");
+    // It has two at a time at most, each for 0.4 s.
+    assert!(sent > 100 && slow.count() <= 16, "{} of {sent}", slow.count());
+    assert_eq!(proxy.status()["pools"][0]["balance"], "least_requests");
+}
+
+#[test]
+fn least_time_prefers_who_answers_first() {
+    let slow = Endpoint::scripted("slow", |exchange| {
+        std::thread::sleep(Duration::from_millis(50));
+        exchange.answer("slow");
+    });
+    let fast = Endpoint::named("fast");
+    let proxy = Proxy::to([slow.address(), fast.address()]).with("balance: least_time").start();
+    let tally = load(&proxy.address(), 1, 1_000);
+    assert!(tally["slow"] <= 20, "{tally:?}");
+    let seconds = proxy.endpoint_status(slow.address()).expect("a member")["response_seconds"].as_f64();
+    assert!(seconds >= Some(0.05), "{seconds:?}");
+}
+
+/// The same key goes to the same endpoint over both protocols, connections and a reload; without one it is a turn, and
+/// the line says so.
+#[test]
+fn requests_with_one_key_go_to_one_endpoint() {
+    let endpoints = ["a", "b", "c", "d", "e"].map(Endpoint::named);
+    let proxy = Proxy::to(&endpoints).with("balance: { hash: { header: X-User } }").start();
+    let of = |user: &str| {
+        let mut client = proxy.client();
+        client.request("GET", "/", &format!("X-User: {user}\r\n")).expect(200).text().to_owned()
+    };
+    let users: Vec<String> = (0..40).map(|number| format!("user-{number}")).collect();
+    let homes: Vec<String> = users.iter().map(|user| of(user)).collect();
+    assert_eq!(users.iter().map(|user| of(user)).collect::<Vec<_>>(), homes);
+    let distinct: std::collections::BTreeSet<_> = homes.iter().collect();
+    assert_eq!(distinct.len(), 5, "{homes:?}");
+    proxy.write_config(&format!("{}\n# the same\n", proxy.config_text()));
+    assert_eq!(proxy.command(&["reload"]).code, Some(0));
+    assert_eq!(users.iter().map(|user| of(user)).collect::<Vec<_>>(), homes);
+    let turns: std::collections::BTreeSet<String> =
+        (0..5).map(|_| proxy.get("/without").expect(200).text().to_owned()).collect();
+    assert_eq!(turns.len(), 5);
+    assert_eq!(proxy.records_of("/without", 5)[0].0["unkeyed"], true);
+}
+
+#[test]
+fn random_reaches_all_of_them() {
+    let endpoints = ["a", "b", "c"].map(Endpoint::named);
+    let proxy = Proxy::to(&endpoints).with("balance: random").start();
+    let tally = load(&proxy.address(), 4, 300);
+    assert!(tally.values().all(|count| (300..=500).contains(count)), "{tally:?}");
+}

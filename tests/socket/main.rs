@@ -19,6 +19,7 @@ mod gone_clients;
 mod headers;
 mod health;
 mod limits;
+mod outliers;
 mod paths;
 mod proxy_protocol;
 mod refusals;

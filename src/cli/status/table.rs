@@ -262,7 +262,7 @@ fn table(out: &mut String, rows: &[Row], endpoints: &[EndpointStatus], painter: 
         let style = match endpoint.state {
             EndpointState::Healthy if endpoint.drained.is_none() => TextStyle::Plain,
             EndpointState::Healthy | EndpointState::Checking => TextStyle::Yellow,
-            EndpointState::Unreachable | EndpointState::Unhealthy => TextStyle::Red,
+            EndpointState::Unreachable | EndpointState::Unhealthy | EndpointState::Ejected => TextStyle::Red,
         };
         let _ = writeln!(out, "{}", painter.paint(style, line(row, &widths)));
     }
@@ -290,6 +290,7 @@ fn state_name(state: EndpointState) -> &'static str {
         EndpointState::Healthy => "healthy",
         EndpointState::Unreachable => "unreachable",
         EndpointState::Unhealthy => "unhealthy",
+        EndpointState::Ejected => "ejected",
     }
 }
 

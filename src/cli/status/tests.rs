@@ -31,6 +31,8 @@ fn endpoint(address: &str, requests: u64) -> EndpointStatus {
         share: 0.3341,
         expected_share: 1.0 / 3.0,
         response_seconds: None,
+        ejections: 0,
+        ejected_seconds: None,
         checks_passed: 9,
         checks_failed: 0,
     }

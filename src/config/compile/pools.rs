@@ -94,6 +94,8 @@ impl Compiler<'_> {
             health_check: section.health_check.as_option().map(|check| self.health_check(check)),
             protocol,
             tls: section.tls.as_ref().and_then(|tls| self.pool_tls(tls, &endpoints, protocol)),
+            outliers: self.outliers(&section.outliers, &endpoints),
+            slow_start: section.slow_start.as_option().map(|window| window.0),
             endpoints,
             when_none_healthy: self.when_none_healthy(&section.when_none_healthy),
             timeouts: EndpointTimeouts {

@@ -1,6 +1,7 @@
 //! Compiles routes, and checks that each has a name, conditions that can hold, and a pool that exists.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use http::header::HOST;
@@ -51,12 +52,30 @@ impl Compiler<'_> {
                 let timeout = section.timeout.as_option().map(|limit| limit.0);
                 let upgrades = upgrades(&section.upgrades.value);
                 let priority = priority(&section.priority.value);
-                routes.push(Route { name, matches, action, limits, timeout, upgrades, priority });
+                let expected_statuses = self.statuses_expected_of_endpoints(section);
+                routes.push(Route {
+                    name,
+                    matches,
+                    action,
+                    limits,
+                    timeout,
+                    upgrades,
+                    expected_statuses,
+                    priority,
+                });
                 spans.push(section.name.as_ref().map_or(section.span, |name| name.span));
             }
         }
         self.unreachable_routes(&routes, &spans);
         routes
+    }
+
+    fn statuses_expected_of_endpoints(&mut self, section: &RouteSection) -> Vec<RangeInclusive<u16>> {
+        for range in section.expected_statuses.iter().filter(|range| *range.0.start() < 500) {
+            let message = "only statuses from 500 count against an endpoint";
+            self.diagnostics.error(range.span, message, "write such as 501, or 500-599");
+        }
+        section.expected_statuses.iter().map(|range| range.0.clone()).collect()
     }
 
     fn route_name(

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use super::AddressText;
 use super::balance::BalanceForm;
 use super::matching::{HeaderText, PathText};
+use super::outliers::OutliersSection;
 use super::tls::{FilePath, PoolTlsSection};
 use crate::config::address::{ListUrlText, NameServer};
 use crate::config::decode::{AutoOr, Fault, List, Named, OrOff, Scalar, ShortOr};
@@ -37,6 +38,11 @@ section! {
         resolve: ShortOr<NonZeroPeriod, ResolveSection> = "10s";
         /// How endpoints are probed, or `off`.
         health_check: OrOff<CheckSection> = {};
+        /// When endpoints are ejected for their answers to requests, or `off`.
+        outliers: OrOff<OutliersSection> = {};
+        /// How long the share of an endpoint grows until it is whole, when it is new, has recovered or comes back from an
+        /// ejection. `off`: it is whole at once.
+        slow_start: OrOff<NonZeroPeriod> = "off";
         /// What happens to requests while no endpoint is healthy, or all have refused a connection: `{ wait: 5s }` or
         /// `{ fail_open: true }`.
         when_none_healthy: NoneHealthySection = {};

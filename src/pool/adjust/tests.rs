@@ -39,7 +39,12 @@ fn picked(pool: &Pool) -> Picked {
 }
 
 fn picked_by(pool: &Pool, key: Option<u64>) -> Picked {
-    pool.pick(&PickRequest { tried: &TriedEndpoints::default(), key, now: std::time::Instant::now() })
+    pool.pick(&PickRequest {
+        tried: &TriedEndpoints::default(),
+        key,
+        may_probe: false,
+        now: std::time::Instant::now(),
+    })
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! Mirrokni, Thorup and Zadimoghaddam, arXiv:1608.01350).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Group;
 use super::chance::{below, mix, unit};
@@ -76,9 +77,12 @@ impl Ranking {
 
     /// The position of the endpoint for a key: the first of its ranking that `may` be picked, and has room.
     ///
-    pub fn pick(&self, key: u64, may: impl Fn(usize) -> bool, group: &Group) -> Option<usize> {
-        let in_flight =
-            |position| group.member(position).map_or(0, |member| member.endpoint.exact_in_flight());
+    pub fn pick(&self, key: u64, may: impl Fn(usize) -> bool, group: &Group, now: Instant) -> Option<usize> {
+        // In a ramp, an endpoint has a part of its room, too.
+        let in_flight = |position| {
+            let Some(Member { endpoint, .. }) = group.member(position) else { return 0 };
+            (endpoint.exact_in_flight() as f64 / endpoint.ramp().share(now)) as u64
+        };
         let total = group.member(0).map_or(0, |member| member.endpoint.exact_in_flight_of_pool());
         self.pick_within(key, may, in_flight, total)
     }

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use super::chance::mix;
 use crate::config::{Balance, HashKey};
 use crate::pool::tests::{no_wait, pool_config, set};
-use crate::pool::{Holds, Lease, LeaseRequest, Leased, PickRequest, Pool, TriedEndpoints};
+use crate::pool::{
+    FailureCause, Holds, Lease, LeaseRequest, Leased, PickRequest, Pool, TriedEndpoints, Verdict,
+};
 
 fn pool(balance: Balance, weights: &[u16]) -> Arc<Pool> {
     let endpoints: Vec<_> = weights.iter().map(|weight| (*weight, false)).collect();
@@ -23,7 +25,7 @@ fn by_client() -> Balance {
 }
 
 fn lease_by(pool: &Pool, key: Option<u64>, tried: &TriedEndpoints, now: Instant) -> Option<Lease> {
-    let pick = PickRequest { tried, key, now };
+    let pick = PickRequest { tried, key, may_probe: true, now };
     match pool.lease(LeaseRequest { pick, holds: Holds::Connection, admitted: false }) {
         Leased::Lease { lease, .. } => Some(lease),
         _ => None,
@@ -113,10 +115,11 @@ fn serve(
 ) -> (Vec<usize>, Instant) {
     let (mut counts, mut now) = (vec![0; pool.members().len()], begin);
     for _ in 0..requests {
-        let lease = lease_by(pool, None, &TriedEndpoints::default(), now).expect("there is an endpoint");
+        let mut lease = lease_by(pool, None, &TriedEndpoints::default(), now).expect("there is an endpoint");
         let (time, failed) = took(index(pool, &lease));
         counts[index(pool, &lease)] += 1;
-        lease.responded(time, failed, now + time);
+        let verdict = if failed { Verdict::Failed(FailureCause::Status(503)) } else { Verdict::Good };
+        lease.judged(verdict, time, "", now + time);
         now += Duration::from_millis(10);
     }
     (counts, now)
@@ -185,6 +188,45 @@ fn one_key_alone_does_not_overload_an_endpoint() {
     let held: Vec<Lease> = (0..100).filter_map(|_| lease_by(&pool, Some(77), &none, now)).collect();
     let counts = counts(&pool, &held);
     assert!(counts.iter().all(|count| *count <= 25), "{counts:?}");
+}
+
+/// Shares of an endpoint in its ramp, of what is fair, at parts of the window; `load`: requests held at a time.
+fn ramp_shares(balance: Balance, load: usize) -> Vec<f64> {
+    const WINDOW: Duration = Duration::from_secs(30);
+    let (pool, begin) = (pool(balance, &[1; 5]), Instant::now());
+    pool.members()[3].endpoint.ramp().begin(WINDOW, begin);
+    pool.publish_health();
+    let share = |part: u32| {
+        let (now, mut held) = (begin + WINDOW * part / 100, std::collections::VecDeque::new());
+        let count = (0..10_000u64).filter(|key| {
+            let mut lease =
+                lease_by(&pool, Some(mix(*key)), &TriedEndpoints::default(), now).expect("somebody");
+            lease.judged(Verdict::Good, Duration::from_millis(10), "", now);
+            let is_it = index(&pool, &lease) == 3;
+            held.push_back(lease);
+            held.truncate(load.max(1));
+            if held.len() >= load {
+                held.pop_front();
+            }
+            is_it
+        });
+        count.count() as f64 / 2_000.0
+    };
+    [0, 50, 100].map(share).to_vec()
+}
+
+#[test]
+fn half_way_up_a_ramp_gives_half_of_the_share_whatever_the_policy() {
+    let balances =
+        [Balance::RoundRobin, Balance::LeastRequests, Balance::LeastTime, Balance::Random, by_client()];
+    for balance in balances {
+        for load in [0, 40] {
+            let shares = ramp_shares(balance.clone(), load);
+            assert!(shares[0] < 0.03, "{balance:?} with {load}: {shares:?}");
+            assert!((0.45..=0.55).contains(&shares[1]), "{balance:?} with {load}: {shares:?}");
+            assert!((0.9..=1.1).contains(&shares[2]), "{balance:?} with {load}: {shares:?}");
+        }
+    }
 }
 
 fn balances() -> impl Strategy<Value = Balance> {

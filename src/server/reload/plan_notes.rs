@@ -134,8 +134,9 @@ impl CurrentEndpoints {
         let rank = |member: &&Member| match member.endpoint.state() {
             EndpointState::Unhealthy => 0,
             EndpointState::Unreachable => 1,
-            EndpointState::Checking => 2,
-            EndpointState::Healthy => 3,
+            EndpointState::Ejected => 2,
+            EndpointState::Checking => 3,
+            EndpointState::Healthy => 4,
         };
         let worst = self.members(item).iter().map(|(_, member)| member).min_by_key(rank)?;
         let HealthStatus { state, reason, .. } = worst.endpoint.health_status();
@@ -143,6 +144,7 @@ impl CurrentEndpoints {
             EndpointState::Healthy => format!("healthy: {reason}"),
             EndpointState::Unhealthy => format!("unhealthy: {reason}"),
             EndpointState::Unreachable => format!("unreachable: {reason}"),
+            EndpointState::Ejected => format!("ejected: {reason}"),
             EndpointState::Checking => reason.to_string(),
         })
     }

@@ -288,12 +288,24 @@ struct EndpointMetric {
     value: fn(&EndpointStatus) -> u64,
 }
 
-const ENDPOINT_METRICS: [EndpointMetric; 8] = [
+const ENDPOINT_METRICS: [EndpointMetric; 10] = [
     EndpointMetric {
         name: "evenkeel_endpoint_up",
         kind: Kind::Gauge,
-        help: "1 if the endpoint is healthy, 0 if it is unhealthy, unreachable or not probed yet.",
+        help: "1 if the endpoint is healthy, 0 if it is unhealthy, unreachable, ejected or not probed yet.",
         value: |endpoint| u64::from(endpoint.state == EndpointState::Healthy),
+    },
+    EndpointMetric {
+        name: "evenkeel_endpoint_ejected",
+        kind: Kind::Gauge,
+        help: "1 while the endpoint is ejected for its answers to requests.",
+        value: |endpoint| u64::from(endpoint.ejected_seconds.is_some()),
+    },
+    EndpointMetric {
+        name: "evenkeel_endpoint_ejections_total",
+        kind: Kind::Counter,
+        help: "How often the endpoint was ejected for its answers to requests.",
+        value: |endpoint| endpoint.ejections,
     },
     EndpointMetric {
         name: "evenkeel_endpoint_weight",

@@ -78,6 +78,8 @@ fn pools() -> Vec<PoolStatus> {
         share: 1.0,
         expected_share: 1.0,
         response_seconds: None,
+        ejections: 0,
+        ejected_seconds: None,
         checks_passed: 7,
         checks_failed: 3,
     };

@@ -222,6 +222,7 @@ fn no_byte_of_a_body_is_lost_at_a_retry() {
         .with("protocol: h2")
         .listener("timeouts: { body: 1s }")
         .server("threads: 1")
+        .with("outliers: off")
         .start();
     let body: String = (0..6000).map(|number| format!("{number:08}\n")).collect();
     for _ in 0..30 {

@@ -1,0 +1,241 @@
+//! What is known of one endpoint's answers, and whether it is ejected for them. Requests write here only when one fails, or
+//! the first time one succeeds after that.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::pool::live_state::LiveEjection;
+
+/// How many different causes of failures in a row are told apart.
+const CAUSES_MAX: usize = 4;
+
+/// How an attempt was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Good,
+    /// It counts against the endpoint's rate of success, and for nothing else: 429.
+    Throttled,
+    Failed(FailureCause),
+}
+
+/// Why an attempt counts as a failure of its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureCause {
+    Status(u16),
+    /// No answer, or none that is whole: the label of the failure.
+    NoAnswer(&'static str),
+}
+
+/// What an endpoint's failures ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::pool) enum Consequence {
+    None,
+    /// The first failure after a success.
+    Watch,
+    /// An ejection is due, or the answer of the request that was let in to find out is there.
+    Judge,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::pool) struct OutlierRecord {
+    failures_in_row: AtomicU32,
+    phase: AtomicU8,
+    failures: Mutex<Failures>,
+    ejection: Mutex<Ejection>,
+    /// A request has found out, and its answer is not judged yet.
+    found_well: AtomicBool,
+}
+
+/// The failures since the last success.
+#[derive(Debug, Default)]
+struct Failures {
+    causes: SmallVec<[(FailureCause, u32); CAUSES_MAX]>,
+    last_request: Box<str>,
+}
+
+/// The ejection under way, or the last one.
+#[derive(Debug, Clone)]
+pub(in crate::pool) struct Ejection {
+    /// How often in a row.
+    pub count: u32,
+    pub until: Instant,
+    pub since: SystemTime,
+    pub reason: Box<str>,
+}
+
+/// Whether the endpoint is ejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(in crate::pool) enum Phase {
+    In = 0,
+    /// Ejected: it gets no request.
+    Out = 1,
+    /// Its time is over: one request may find out.
+    HalfOpen = 2,
+    /// A request is finding out.
+    Probing = 3,
+}
+
+impl OutlierRecord {
+    /// An attempt was judged. `limit`: failures in a row that eject; 0: any number.
+    pub fn judged(&self, verdict: Verdict, request: &str, limit: u32) -> Consequence {
+        match verdict {
+            Verdict::Good => {
+                if self.failures_in_row.load(Relaxed) != 0 {
+                    self.failures_in_row.store(0, Relaxed);
+                }
+                if self.phase() == Phase::Probing {
+                    self.found_well.store(true, Relaxed);
+                    return Consequence::Judge;
+                }
+                Consequence::None
+            }
+            Verdict::Throttled => Consequence::None,
+            Verdict::Failed(cause) => self.failed(cause, request, limit),
+        }
+    }
+
+    #[cold]
+    fn failed(&self, cause: FailureCause, request: &str, limit: u32) -> Consequence {
+        let mut failures = self.failures.lock();
+        let before = self.failures_in_row.fetch_add(1, Relaxed);
+        if before == 0 {
+            failures.causes.clear();
+        }
+        if let Some((_, count)) = failures.causes.iter_mut().find(|(known, _)| *known == cause) {
+            *count += 1;
+        } else if failures.causes.len() < CAUSES_MAX {
+            failures.causes.push((cause, 1));
+        }
+        failures.last_request = request.into();
+        let is_probe = self.phase() == Phase::Probing;
+        match before {
+            _ if is_probe || limit > 0 && before + 1 >= limit => Consequence::Judge,
+            0 => Consequence::Watch,
+            _ => Consequence::None,
+        }
+    }
+
+    pub fn failures_in_row(&self) -> u32 {
+        self.failures_in_row.load(Relaxed)
+    }
+
+    /// Whether all its last failures were that it did not answer at all.
+    pub fn answers_nothing(&self) -> bool {
+        let failures = self.failures.lock();
+        let is_silent = |cause: &FailureCause| matches!(cause, FailureCause::NoAnswer(_));
+        self.failures_in_row() > 0 && failures.causes.iter().all(|(cause, _)| is_silent(cause))
+    }
+
+    /// `5 failures in a row (503: 4, endpoint_reset: 1), the last in request 4bf92f35`.
+    pub fn evidence(&self) -> String {
+        let failures = self.failures.lock();
+        let causes: Vec<String> =
+            failures.causes.iter().map(|(cause, count)| format!("{cause}: {count}")).collect();
+        format!(
+            "{} failures in a row ({}), the last in request {}",
+            self.failures_in_row(),
+            causes.join(", "),
+            failures.last_request,
+        )
+    }
+
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Relaxed) {
+            0 => Phase::In,
+            1 => Phase::Out,
+            2 => Phase::HalfOpen,
+            _ => Phase::Probing,
+        }
+    }
+
+    pub fn is_ejected(&self) -> bool {
+        self.phase() != Phase::In
+    }
+
+    pub fn ejection(&self) -> Ejection {
+        self.ejection.lock().clone()
+    }
+
+    /// The seconds until its time is over; `None`: it is not ejected.
+    pub fn seconds_left(&self, now: Instant) -> Option<f64> {
+        let left = || self.ejection.lock().until.saturating_duration_since(now).as_secs_f64();
+        self.is_ejected().then(left)
+    }
+
+    /// Whether a request has found the endpoint well; only once.
+    pub fn take_found_well(&self) -> bool {
+        self.found_well.swap(false, Relaxed)
+    }
+
+    /// Ejects it until `until`, for the `count`-th time in a row.
+    pub fn eject(&self, ejection: Ejection) {
+        self.failures_in_row.store(0, Relaxed);
+        *self.ejection.lock() = ejection;
+        self.phase.store(Phase::Out as u8, Relaxed);
+    }
+
+    /// The ejection under way, for a successor.
+    pub fn to_live(&self, now: Instant, time: SystemTime) -> Option<LiveEjection> {
+        let Ejection { count, until, since, reason } = self.is_ejected().then(|| self.ejection())?;
+        let until = time + until.saturating_duration_since(now);
+        Some(LiveEjection { count, until, since, reason: reason.into() })
+    }
+
+    /// Goes on with an ejection of another process or pool.
+    pub fn inherit(&self, live: &LiveEjection, now: Instant, time: SystemTime) {
+        let left = live.until.duration_since(time).unwrap_or_default();
+        let reason = live.reason.as_str().into();
+        self.eject(Ejection { count: live.count, until: now + left, since: live.since, reason });
+    }
+
+    /// Its time is over.
+    pub fn half_open(&self) {
+        self.failures_in_row.store(0, Relaxed);
+        self.phase.store(Phase::HalfOpen as u8, Relaxed);
+    }
+
+    /// Takes it back.
+    pub fn readmit(&self) {
+        self.phase.store(Phase::In as u8, Relaxed);
+    }
+
+    /// For a request: whether it is the one that finds out. It must say how that ended, or [`Self::give_up`].
+    pub fn claim(&self) -> bool {
+        let (from, to) = (Phase::HalfOpen as u8, Phase::Probing as u8);
+        self.phase.compare_exchange(from, to, Relaxed, Relaxed).is_ok()
+    }
+
+    /// The request that was to find out has found nothing: another one may.
+    pub fn give_up(&self) {
+        let (from, to) = (Phase::Probing as u8, Phase::HalfOpen as u8);
+        let _ = self.phase.compare_exchange(from, to, Relaxed, Relaxed);
+    }
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        let (until, since) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        Self { count: 0, until, since, reason: Box::default() }
+    }
+}
+
+impl fmt::Display for FailureCause {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => status.fmt(out),
+            Self::NoAnswer(label) => label.fmt(out),
+        }
+    }
+}
+
+/// How long an ejection lasts: longer each time in a row, with a part of chance, so that endpoints that were ejected
+/// together do not come back together.
+pub(super) fn duration(base: Duration, longest: Duration, count: u32, chance: f64) -> Duration {
+    let whole = base.saturating_mul(count).min(longest);
+    whole.mul_f64(0.9 + 0.1 * chance)
+}
