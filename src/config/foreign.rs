@@ -49,6 +49,11 @@ const FOREIGN: &[(&str, &str, &str)] = &[
     ("the file", "tls ssl cert certs certificate certificates ssl_certificate", CLIENT_TLS),
     ("the file", "workers worker_processes threads nbthread", "write `server: { threads: 4 }`"),
     ("the file", "worker_connections max_connections maxconn", "write `server: { max_connections: 100000 }`"),
+    (
+        "the file",
+        "resolver resolvers nameserver nameservers dns",
+        "that is said at a pool: `pools: { api: { endpoints: [app.internal:80], resolve: { servers: [127.0.0.1:53] } } }`",
+    ),
     ("the file", "error_log logging logs", "write `log: { level: info }`"),
     (
         "the file",
@@ -161,9 +166,35 @@ const FOREIGN: &[(&str, &str, &str)] = &[
         "weight weights backup",
         "write it at an endpoint: `endpoints: [{ address: 10.0.0.1:3000, weight: 2 }]`",
     ),
+    (
+        "a pool",
+        "resolver resolvers nameserver nameservers name_servers dns",
+        "write `resolve: { servers: [127.0.0.1:53] }`",
+    ),
+    ("a pool", "srv dynamic discovery", "write `endpoints: [\"srv:_http._tcp.api.internal\"]`"),
+    (
+        "a pool",
+        "file_sd file_sd_config file_sd_configs",
+        "write `endpoints: [{ file: /etc/evenkeel/api.json }]`",
+    ),
+    (
+        "a pool",
+        "http_sd http_sd_config http_sd_configs",
+        "write `endpoints: [{ http: \"http://sd.internal/targets\" }]`",
+    ),
+    (
+        "`resolve`",
+        "valid ttl hold refresh_interval",
+        "write `interval: 10s`; a shorter TTL counts all the same",
+    ),
     ("a pool", "name", "remove it: a pool's name is its key in `pools`"),
-    ("an endpoint", "host server url ip port target", "write `address: 10.0.0.1:3000`"),
-    ("an endpoint", "tls ssl https scheme max_fails check health_check timeout", "that is said at its pool"),
+    ("an endpoint", "host server ip port target", "write `address: 10.0.0.1:3000`"),
+    (
+        "an endpoint",
+        "url https",
+        "write `address: 10.0.0.1:3000`, or `http: \"https://sd.internal/targets\"` for a list",
+    ),
+    ("an endpoint", "tls ssl scheme max_fails check health_check timeout", "that is said at its pool"),
     (
         "a listener's `tls`",
         "cert key certs certificate cert_file key_file ssl_certificate ssl_certificate_key",

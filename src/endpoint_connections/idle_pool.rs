@@ -92,7 +92,7 @@ impl IdlePool {
         }
     }
 
-    /// Closes connections that are past their time, or that the endpoint has closed.
+    /// Closes connections that are past their time, that the endpoint has closed, or whose endpoint no pool has any more.
     pub fn sweep(&self, now: Instant) {
         self.all.lock().retain(|_, kept| {
             kept.sweep(now);
@@ -154,7 +154,8 @@ impl EndpointIdle {
 
     fn sweep(&mut self, now: Instant) {
         let before = self.idle.len();
-        self.idle.retain_mut(|idle| idle.is_good(now));
+        let is_gone = self.counted.endpoint().is_gone();
+        self.idle.retain_mut(|idle| !is_gone && idle.is_good(now));
         self.counted.remove((before - self.idle.len()) as u64);
         self.counted.give_back_unused();
     }

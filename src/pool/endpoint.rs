@@ -66,6 +66,8 @@ pub struct Endpoint {
     ramp: Ramp,
     /// It has not been a member before.
     is_new: AtomicBool,
+    /// No pool in force has it.
+    is_gone: AtomicBool,
     /// The count of requests of its pool.
     pub(super) pool: Arc<InFlightLimit>,
 }
@@ -162,6 +164,7 @@ impl Endpoint {
             outlier_settings: table.outliers.clone(),
             ramp: Ramp::new(epoch),
             is_new: AtomicBool::new(true),
+            is_gone: AtomicBool::new(false),
             pool: table.in_flight_limit.clone(),
         }
     }
@@ -187,6 +190,11 @@ impl Endpoint {
         let nobody = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
         let name = tls.name(&self.authority).unwrap_or(nobody);
         Some(TlsTarget { tls, name })
+    }
+
+    /// Whether no pool in force has it: its idle connections are of no use.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.load(Relaxed)
     }
 
     pub fn target(&self) -> &Target {
@@ -444,6 +452,10 @@ impl IdleConnections {
         idle
     }
 
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// Counts one more, unless all owners together have `most` already, or permits for as many.
     pub fn add_within(&mut self, most: u64) -> bool {
         if self.of_worker {
@@ -591,7 +603,11 @@ impl EndpointTable {
 
     /// Forgets endpoints that are not members and have nothing in flight.
     pub fn retain(&self, is_member: impl Fn(&Endpoint) -> bool) {
-        self.entries.lock().retain(|_, endpoint| is_member(endpoint) || endpoint.gauge(IN_FLIGHT) > 0);
+        self.entries.lock().retain(|_, endpoint| {
+            let is_member = is_member(endpoint);
+            endpoint.is_gone.store(!is_member, Relaxed);
+            is_member || endpoint.gauge(IN_FLIGHT) > 0
+        });
     }
 
     /// The endpoints of which something has been changed by hand.

@@ -86,7 +86,7 @@ impl Asker {
                     return Err("it is no source".to_owned());
                 }
             };
-            Ok(Answer { found, hold: ttl.max(HOLD_MIN).min(longest) })
+            Ok(Answer { found, hold: hold(ttl, longest) })
         })
         .await
     }
@@ -105,9 +105,14 @@ impl Asker {
                 })
                 .filter(|ip| unanswered.is_some_and(|family| family.has(ip))),
         );
+        // 0.0.0.0 is how some name servers refuse an answer, and to connect to it reaches this machine.
+        addresses.retain(|ip| !ip.is_unspecified());
         let all = addresses.iter().map(|ip| SocketAddr::new(*ip, port));
         let (routed, unrouted): (Vec<_>, Vec<_>) = all.partition(has_route);
         if routed.is_empty() {
+            if unrouted.is_empty() {
+                return Err("its address is unspecified (0.0.0.0 or ::)".to_owned());
+            }
             let addresses: Vec<String> = unrouted.iter().map(|address| address.ip().to_string()).collect();
             return Err(format!("there is no route to {}", addresses.join(", ")));
         }
@@ -165,6 +170,11 @@ impl Asker {
         let of_record = |found| Found { attributes: Some(attributes.clone()), ..found };
         Ok((found.into_iter().map(of_record).collect(), ttl))
     }
+}
+
+/// How long an answer holds that is good for `ttl`.
+fn hold(ttl: Duration, longest: Duration) -> Duration {
+    ttl.max(HOLD_MIN).min(longest)
 }
 
 async fn in_time<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, String> {
@@ -237,6 +247,21 @@ mod tests {
         assert_eq!(scaled(&[65_535, 32_768, 1]), [256, 128, 1]);
         assert_eq!(scaled(&[7]), [1]);
         assert!(scaled(&[]).is_empty());
+    }
+
+    #[test]
+    fn an_answer_holds_for_its_ttl_within_bounds() {
+        let seconds = Duration::from_secs;
+        let interval = seconds(10);
+        for (ttl, held) in [(0, 1), (1, 1), (7, 7), (3600, 10)] {
+            assert_eq!(hold(seconds(ttl), interval), seconds(held), "{ttl}");
+        }
+        assert_eq!(hold(Duration::MAX, interval), interval, "the hosts file");
+        assert_eq!(
+            hold(seconds(7), Duration::from_millis(100)),
+            Duration::from_millis(100),
+            "as it is written"
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::dnsmasq::{Dnsmasq, TTL};
-use crate::harness::{Client, Endpoint, Proxy, SteadyLoad, eventually, within};
+use crate::harness::{Client, Endpoint, Proxy, SteadyLoad, eventually, lacks, within};
 
 /// Two endpoints with the same port.
 fn two() -> (Endpoint, Endpoint) {
@@ -89,6 +89,22 @@ fn a_name_with_more_and_fewer_addresses() {
         assert_eq!(proxy.get("/x").expect(200).text(), "nine");
     }
     assert_eq!(one.count(), gone);
+}
+
+/// Nothing is sent any more over the idle connections to an address that has gone, and they are closed at once.
+#[test]
+fn idle_connections_to_an_address_that_has_gone() {
+    if lacks("connections to endpoints") {
+        return;
+    }
+    let (one, _nine) = two();
+    let Some(dns) = Dnsmasq::start("127.0.0.1 app.test\n", &[]) else { return };
+    let proxy = Proxy::to([format!("app.test:{}", one.port())]).with(&dns.resolve()).start();
+    proxy.get("/x").expect(200);
+    let open = || proxy.metric("evenkeel_endpoint_connections", &[]);
+    assert_eq!(open(), 1.0);
+    dns.set_hosts("127.0.0.9 app.test\n");
+    eventually("the idle connection to be closed", || (open() == 0.0).then_some(()));
 }
 
 /// The name server says that there is no such name, and then it says nothing: the last answer stays, over a reload and
