@@ -324,7 +324,7 @@ impl Exchange {
                 self.waiting.of_pool.take().into_iter().for_each(LimitPermit::give_back_unused);
                 self.wait_for_room_in(route.pool(), WaitsFor::Endpoint, now)
             }
-            Leased::Full => self.refused_by(route.pool()),
+            Leased::Full => self.refused_by(route.pool(), now),
         }
     }
 
@@ -337,8 +337,8 @@ impl Exchange {
         if self.record.protocol == Protocol::Http2 { Holds::Stream } else { Holds::Connection }
     }
 
-    fn refused_by(&self, pool: &Pool) -> Next {
-        pool.in_flight_limit().refuse(pool.name());
+    fn refused_by(&self, pool: &Pool, now: Instant) -> Next {
+        pool.in_flight_limit().refuse(pool.name(), now);
         Next::Fail(Failure::PoolFull)
     }
 
@@ -349,6 +349,10 @@ impl Exchange {
 
     pub fn is_late(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    fn time_of_day(&self, now: Instant) -> SystemTime {
+        self.record.time + now.saturating_duration_since(self.started)
     }
 
     /// The endpoint of the attempt that is under way.
@@ -435,11 +439,12 @@ impl Exchange {
 
     /// Notes that the attempt under way has a connection.
     pub fn connected(&mut self, reused: bool, now: Instant) {
+        let time = self.time_of_day(now);
         let Some(open) = &mut self.open else { return };
         if !reused {
             open.connect = Some(now.saturating_duration_since(open.started));
             if let Some(route) = self.scope.route(self.route) {
-                route.pool().connected(open.lease.endpoint());
+                route.pool().connected(open.lease.endpoint(), now, time);
             }
         }
         self.waiting.place = None;

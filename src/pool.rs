@@ -141,7 +141,9 @@ pub enum Picked {
 impl Pool {
     /// Endpoints that are also in `previous` keep their live state; others begin with what `known` has of them.
     pub fn new(mut config: config::Pool, previous: Option<&Pool>, known: &Arc<KnownState>) -> Arc<Self> {
-        let table = previous.map(|pool| pool.table.clone()).unwrap_or_default();
+        let now = Instant::now();
+        let new_table = || Arc::new(EndpointTable::new(now));
+        let table = previous.map_or_else(new_table, |pool| pool.table.clone());
         let sources = previous.map(|pool| pool.sources.clone()).unwrap_or_default();
         let asker = Asker::new(&config.resolve, previous.map(|pool| &pool.asker));
         let fail_open = config.when_none_healthy == WhenNoneHealthy::FailOpen;
@@ -175,12 +177,12 @@ impl Pool {
             detector: Mutex::default(),
             authorities: ArcSwapOption::empty(),
         });
-        pool.find_members();
+        pool.find_members(now);
         pool
     }
 
     /// Finds the members with what sources named last, so that a pool of addresses is complete at once.
-    fn find_members(&self) {
+    fn find_members(&self, now: Instant) {
         // One poll is enough: `Discovery` never waits.
         let discovery = std::pin::pin!(self.balancer.update());
         let _ = discovery.poll(&mut Context::from_waker(Waker::noop()));
@@ -189,7 +191,7 @@ impl Pool {
         // Others begin their ramp when they have been found healthy.
         if new
             .filter(|member| member.check.is_none())
-            .inspect(|member| self.begin_ramp(&member.endpoint))
+            .inspect(|member| self.begin_ramp(&member.endpoint, now))
             .count()
             > 0
         {
@@ -198,9 +200,9 @@ impl Pool {
     }
 
     /// Begins the slow start of an endpoint that is new or has recovered, if the pool has one.
-    fn begin_ramp(&self, endpoint: &Endpoint) {
+    fn begin_ramp(&self, endpoint: &Endpoint, now: Instant) {
         if let Some(window) = self.config.slow_start {
-            endpoint.ramp().begin(window, Instant::now());
+            endpoint.ramp().begin(window, now);
             // The supervisor ends it.
             self.table.outlier_settings().due.notify_one();
         }
@@ -286,7 +288,7 @@ impl Pool {
     /// Results so far stay if the future is dropped.
     pub async fn discover(&self, mut on_change: impl FnMut()) {
         let found = || {
-            self.find_members();
+            self.find_members(Instant::now());
             on_change();
         };
         Rounds::new(&self.config, &self.sources, &self.asker).once(found).await;
@@ -295,7 +297,7 @@ impl Pool {
     /// Asks the sources of endpoints whenever they are due, for ever. Calls `on_change` as [`Pool::discover`] does.
     async fn follow_sources(&self, mut on_change: impl FnMut()) {
         let found = || {
-            self.find_members();
+            self.find_members(Instant::now());
             self.forget_gone();
             on_change();
         };
@@ -306,7 +308,7 @@ impl Pool {
     fn forget_gone(&self) {
         let wanted = self.sources.retain(&self.config);
         self.asker.retain(|source| wanted.binary_search(source).is_ok());
-        self.find_members();
+        self.find_members(Instant::now());
         self.table.forget_inherited();
         let rotation = self.picker.rotation();
         let members: HashSet<&str> =
@@ -398,7 +400,7 @@ impl Pool {
             let began = tokio::time::Instant::now();
             let result = probe.run().await;
             let failed = matches!(result, ProbeResult::Failed(_));
-            self.probed(member, result, due);
+            self.probed(member, result, due, Instant::now(), SystemTime::now());
             if !failed || !self.is_undecided(member) {
                 return began;
             }
@@ -420,10 +422,15 @@ impl Pool {
         self.pickers.publish();
     }
 
+    /// Returns when endpoints have changed state since their health was published.
+    pub(crate) async fn state_changed(&self) {
+        self.pickers.changed.notified().await;
+    }
+
     /// Publishes changes of state whenever there are some, for ever.
     async fn publish_all_health(&self) {
         loop {
-            self.pickers.changed.notified().await;
+            self.state_changed().await;
             // A woken task runs before tasks that were ready earlier: let those report their results first.
             tokio::task::yield_now().await;
             self.publish_health();
@@ -431,16 +438,23 @@ impl Pool {
     }
 
     /// Records a probe's result, and logs it if the endpoint's state changes.
-    fn probed(&self, member: &Member, result: ProbeResult, due: ProbeKind) {
+    pub(crate) fn probed(
+        &self,
+        member: &Member,
+        result: ProbeResult,
+        due: ProbeKind,
+        now: Instant,
+        time: SystemTime,
+    ) {
         if let ProbeResult::Shortage(reason) = &result {
-            self.log_shortage(reason);
+            self.log_shortage(reason, now);
         }
         let Some(result) = result.verdict() else { return };
         let asked = member.check.zip(self.config.health_check.as_ref().map(Thresholds::of));
         let endpoint = &*member.endpoint;
-        match endpoint.probed(result, asked, due, SystemTime::now()) {
+        match endpoint.probed(result, asked, due, time) {
             HealthChange::None => {}
-            HealthChange::Reachability(away) => self.reachable_again(endpoint, away),
+            HealthChange::Reachability(away) => self.reachable_again(endpoint, away, now),
             HealthChange::State => {
                 self.pickers.changed.notify_one();
                 let HealthStatus { state, reason, .. } = endpoint.health_status();
@@ -450,7 +464,7 @@ impl Pool {
                         log::warn!(pool, endpoint = label, reason; "endpoint is unhealthy");
                     }
                     _ => {
-                        self.begin_ramp(endpoint);
+                        self.begin_ramp(endpoint, now);
                         endpoint.reachability().take_logged();
                         log::info!(pool, endpoint = label, reason; "endpoint is healthy");
                     }
@@ -461,13 +475,13 @@ impl Pool {
 
     /// Records that a request could not connect to the endpoint, so that others pass it over. `true` if it was not
     /// known to be unreachable.
-    pub fn connect_failed(&self, endpoint: &Endpoint, reason: &str) -> bool {
-        if !endpoint.reachability().set(reason, SystemTime::now()) {
+    pub fn connect_failed(&self, endpoint: &Endpoint, reason: &str, now: Instant, time: SystemTime) -> bool {
+        if !endpoint.reachability().set(reason, time) {
             return false;
         }
         self.pickers.changed.notify_one();
         if endpoint.state() == EndpointState::Unreachable
-            && let Some(count) = endpoint.reachability().should_log()
+            && let Some(count) = endpoint.reachability().should_log(now)
         {
             let (pool, label) = (&*self.config.name, &**endpoint.label());
             log::warn!(pool, endpoint = label, reason, count; "endpoint is unreachable");
@@ -476,15 +490,15 @@ impl Pool {
     }
 
     /// Records that a request has connected to the endpoint.
-    pub fn connected(&self, endpoint: &Endpoint) {
-        if let Some(away) = endpoint.connected() {
-            self.reachable_again(endpoint, away);
+    pub fn connected(&self, endpoint: &Endpoint, now: Instant, time: SystemTime) {
+        if let Some(away) = endpoint.connected(time) {
+            self.reachable_again(endpoint, away, now);
         }
     }
 
-    fn reachable_again(&self, endpoint: &Endpoint, away: Duration) {
+    fn reachable_again(&self, endpoint: &Endpoint, away: Duration, now: Instant) {
         if away >= RAMP_AFTER {
-            self.begin_ramp(endpoint);
+            self.begin_ramp(endpoint, now);
         }
         self.pickers.changed.notify_one();
         if endpoint.reachability().take_logged() {
@@ -493,8 +507,8 @@ impl Pool {
     }
 
     /// Logs that this machine could not open a connection, which says nothing about the endpoint.
-    pub fn log_shortage(&self, reason: &str) {
-        if let Some(count) = self.shortages.lock().due(Instant::now()) {
+    pub fn log_shortage(&self, reason: &str, now: Instant) {
+        if let Some(count) = self.shortages.lock().due(now) {
             log::error!(pool = &*self.config.name, reason, count; "this machine cannot open connections to endpoints");
         }
     }

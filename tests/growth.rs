@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use evenkeel::config::{self, Config};
 use evenkeel::config_diff::ConfigDiff;
@@ -186,7 +186,9 @@ fn a_request_that_all_refuse_costs_as_much_among_many() {
     let make = |count| {
         let snapshot = snapshot(&with_endpoints(count, |_| 1));
         let pool = &snapshot.pools()[0];
-        pool.members().iter().for_each(|member| assert!(pool.connect_failed(&member.endpoint, "refused")));
+        pool.members().iter().for_each(|member| {
+            assert!(pool.connect_failed(&member.endpoint, "refused", Instant::now(), SystemTime::now()))
+        });
         pool.publish_health();
         snapshot
     };

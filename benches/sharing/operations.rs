@@ -5,7 +5,7 @@ use std::future::ready;
 use std::hint::black_box;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use evenkeel::config;
@@ -96,7 +96,7 @@ fn pick() -> ForWorkers {
 fn pick_beside() -> ForWorkers {
     let pool = pool("127.0.0.1:1, 127.0.0.1:2");
     let down = pool.members().pop().expect("there are two").endpoint;
-    pool.connect_failed(&down, "nobody listens");
+    pool.connect_failed(&down, "nobody listens", Instant::now(), SystemTime::now());
     pool.publish_health();
     pick_from(pool)
 }

@@ -142,7 +142,12 @@ mod tests {
         ask: impl Fn(&HideEndpoint<'_, &dyn Fn() -> Option<Arc<Authorities>>>) -> T,
     ) -> T {
         let target = Target::Inet("10.0.0.1:3000".parse().expect("an address"));
-        let endpoint = EndpointTable::default().endpoint("x", &"app.internal:3000".into(), &target, None);
+        let endpoint = EndpointTable::new(std::time::Instant::now()).endpoint(
+            "x",
+            &"app.internal:3000".into(),
+            &target,
+            None,
+        );
         let names = Arc::new(Authorities::new([endpoint].iter()));
         let endpoints = move || Some(names.clone());
         ask(&HideEndpoint { scheme: "http", authority, sent_host, endpoints: &endpoints })

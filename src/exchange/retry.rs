@@ -63,18 +63,19 @@ impl Exchange {
             return;
         };
         let endpoint = open.lease.endpoint();
+        let time = self.time_of_day(now);
         let mut took = now.saturating_duration_since(open.started);
         match failure {
             Failure::ResourcesShort => {
-                pool.log_shortage(reason);
+                pool.log_shortage(reason, now);
                 self.tried.rule_out(endpoint, ConnectFailure::Shortage);
             }
             Failure::ConnectTimeout => {
-                pool.connect_failed(endpoint, reason);
+                pool.connect_failed(endpoint, reason, now, time);
                 took = took.max(pool.config().timeouts.connect);
                 self.tried.add(endpoint.clone());
             }
-            _ if pool.connect_failed(endpoint, reason) => {
+            _ if pool.connect_failed(endpoint, reason, now, time) => {
                 self.tried.rule_out(endpoint, ConnectFailure::Unreachable);
             }
             _ => self.tried.rule_out(endpoint, ConnectFailure::KnownUnreachable),

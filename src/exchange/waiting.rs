@@ -151,7 +151,7 @@ impl Exchange {
     pub(super) fn wait_for_room_in(&mut self, pool: &Arc<Pool>, lack: WaitsFor, now: Instant) -> Next {
         let limits = &pool.config().limits.queue;
         if !limits.lets_wait() {
-            return self.refused_by(pool);
+            return self.refused_by(pool, now);
         }
         match self.wait_for_room(pool.queue(), limits, lack, now) {
             Ok(next) => next,
@@ -206,7 +206,7 @@ impl Exchange {
             return self.no_healthy_endpoint(now);
         }
         if !self.waiting.admitted && !pool.may_wait(self.holds()) {
-            return self.refused_by(pool);
+            return self.refused_by(pool, now);
         }
         self.waiting.admitted = true;
         // Failed connects before the first wait have a time limit of their own. Those between two waits count as

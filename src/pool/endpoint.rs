@@ -149,7 +149,7 @@ impl Endpoint {
         table: &EndpointTable,
     ) -> Self {
         let (reachability, adjustment, backlog, counters) = Default::default();
-        let epoch = Instant::now();
+        let epoch = table.epoch;
         Self {
             label,
             authority,
@@ -172,7 +172,7 @@ impl Endpoint {
     /// For tests that only need its name.
     #[cfg(test)]
     pub fn named(label: &str) -> Arc<Self> {
-        EndpointTable::default().endpoint(label, &label.into(), &Target::Unix(label.into()), None)
+        EndpointTable::new(Instant::now()).endpoint(label, &label.into(), &Target::Unix(label.into()), None)
     }
 
     pub fn label(&self) -> &Arc<str> {
@@ -261,9 +261,9 @@ impl Endpoint {
     }
 
     /// Records that a connection has opened; returns how long it was marked unreachable, if it was.
-    pub(super) fn connected(&self) -> Option<Duration> {
+    pub(super) fn connected(&self, time: SystemTime) -> Option<Duration> {
         self.count(CONNECTS, 1);
-        if self.is_unreachable() { self.reachability.clear(SystemTime::now()) } else { None }
+        if self.is_unreachable() { self.reachability.clear(time) } else { None }
     }
 
     /// How many connections requests have opened.
@@ -514,8 +514,10 @@ impl Drop for IdleConnections {
 /// The endpoints of all pools of one name, with those that have left but still have requests in flight.
 ///
 /// A reload hands the table from the old pool to the new one, and with it the live state.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EndpointTable {
+    /// From which its endpoints count time.
+    epoch: Instant,
     entries: Mutex<HashMap<Arc<str>, Arc<Endpoint>>>,
     in_flight_limit: Arc<InFlightLimit>,
     request_limit: Arc<RequestLimit>,
@@ -527,6 +529,22 @@ pub struct EndpointTable {
 }
 
 impl EndpointTable {
+    pub fn new(epoch: Instant) -> Self {
+        Self {
+            epoch,
+            entries: Mutex::default(),
+            in_flight_limit: Arc::default(),
+            request_limit: Arc::default(),
+            outliers: Arc::default(),
+            inherited: Mutex::default(),
+            adjusted: Notify::new(),
+        }
+    }
+
+    pub fn epoch(&self) -> Instant {
+        self.epoch
+    }
+
     /// The one limit of the pool, across reloads.
     pub fn in_flight_limit(&self) -> &Arc<InFlightLimit> {
         &self.in_flight_limit

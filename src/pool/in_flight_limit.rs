@@ -130,9 +130,9 @@ impl InFlightLimit {
     }
 
     /// Counts a refused request, and logs it, throttled.
-    pub fn refuse(&self, pool: &str) {
+    pub fn refuse(&self, pool: &str, now: Instant) {
         self.refused.fetch_add(1, Relaxed);
-        if let Some(count) = self.report.lock().due(Instant::now()) {
+        if let Some(count) = self.report.lock().due(now) {
             let (in_flight, most) = (self.in_flight(), self.most().unwrap_or(u64::MAX));
             log::warn!(pool, in_flight, most, count; "pool is full, requests are refused");
         }

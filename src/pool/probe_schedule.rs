@@ -1,9 +1,9 @@
 //! When an endpoint is probed: at its interval, and earlier while it is down, within a limit for all early probes of a
 //! pool.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use super::Pool;
 use super::endpoint::Endpoint;
@@ -18,9 +18,12 @@ const POOL_PAUSE_MIN: Duration = Duration::from_millis(5);
 /// Longest pause, where the health check's interval is not shorter.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// Probes start up to this share of the interval early or late.
+const JITTER: f64 = 0.1;
+
 /// Which probe is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ProbeKind {
+pub(crate) enum ProbeKind {
     /// The health check's interval is over.
     Regular,
     /// The endpoint was down and may be back.
@@ -37,7 +40,7 @@ fn pause(away: Duration, down: usize, waited_for: bool) -> Duration {
 }
 
 /// When an endpoint is probed.
-pub(super) struct ProbeSchedule {
+pub(crate) struct ProbeSchedule {
     /// The start of the last probe.
     last: Instant,
     /// When it went down.
@@ -45,8 +48,8 @@ pub(super) struct ProbeSchedule {
 }
 
 impl ProbeSchedule {
-    pub fn new() -> Self {
-        Self { last: Instant::now(), down: None }
+    pub fn new(now: Instant) -> Self {
+        Self { last: now, down: None }
     }
 
     pub fn probed_at(&mut self, started: Instant) {
@@ -59,39 +62,52 @@ impl ProbeSchedule {
             let hurry = pool.hurry.notified();
             tokio::pin!(hurry);
             hurry.as_mut().enable();
-            let regular = interval.map(|interval| self.last + interval);
-            let early = self.early(pool, endpoint);
-            let due = match (early, regular) {
-                (Some(early), Some(regular)) if regular <= early => (regular, ProbeKind::Regular),
-                (Some(early), _) => (early, ProbeKind::Early),
-                (None, Some(regular)) => (regular, ProbeKind::Regular),
-                (None, None) => {
-                    endpoint.reachability().changed.notified().await;
-                    continue;
-                }
+            let now = tokio::time::Instant::now().into_std();
+            let Some((due, kind)) = self.due(pool, endpoint, interval, now) else {
+                endpoint.reachability().changed.notified().await;
+                continue;
             };
             let is_down = endpoint.state() != EndpointState::Healthy;
             tokio::select! {
-                () = sleep_until(due.0) => return due.1,
+                () = sleep_until(due.into()) => return kind,
                 () = endpoint.reachability().changed.notified() => {}
                 () = hurry, if is_down => {}
             }
         }
     }
 
+    /// When the next probe is due, as things are; `None`: the endpoint needs none.
+    pub fn due(
+        &mut self,
+        pool: &Pool,
+        endpoint: &Endpoint,
+        interval: Option<Duration>,
+        now: Instant,
+    ) -> Option<(Instant, ProbeKind)> {
+        let regular = interval.map(|interval| (self.last + interval, ProbeKind::Regular));
+        let early = self.early(pool, endpoint, now).map(|early| (early, ProbeKind::Early));
+        // A regular one counts for more.
+        regular.into_iter().chain(early).min_by_key(|(due, _)| *due)
+    }
+
     /// When an early probe is due; `None`: the endpoint needs none.
-    fn early(&mut self, pool: &Pool, endpoint: &Endpoint) -> Option<Instant> {
+    fn early(&mut self, pool: &Pool, endpoint: &Endpoint, now: Instant) -> Option<Instant> {
         let waited_for = pool.is_waited_for();
         let unhealthy = endpoint.state() == EndpointState::Unhealthy;
         if !(endpoint.reachability().is_marked() || unhealthy && waited_for) {
             self.down = None;
             return None;
         }
-        let now = Instant::now();
         let down = *self.down.get_or_insert(now);
         let pause = pause(now - down, pool.picker.rotation().candidates().down(), waited_for);
         Some(self.last.max(down) + pause)
     }
+}
+
+/// The time between two probes: `interval`, up to a tenth more or less, so that probes of many endpoints, or by many
+/// proxies, do not fall into step. `chance` is from 0 to 1.
+pub(crate) fn jittered(interval: Duration, chance: f64) -> Duration {
+    interval.mul_f64(1.0 + JITTER * (2.0 * chance - 1.0))
 }
 
 #[cfg(test)]

@@ -64,8 +64,8 @@ impl Reachability {
 
     /// If the mark is to be logged, the number of marks since the last that was. Throttled, because an endpoint may
     /// come and go many times a second.
-    pub fn should_log(&self) -> Option<u64> {
-        let count = self.throttle.lock().due(Instant::now())?;
+    pub fn should_log(&self, now: Instant) -> Option<u64> {
+        let count = self.throttle.lock().due(now)?;
         self.logged.store(true, Relaxed);
         Some(count)
     }

@@ -17,12 +17,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::probe::Probe;
-use super::probe_schedule::{ProbeKind, ProbeSchedule};
+use super::probe_schedule::{ProbeKind, ProbeSchedule, jittered};
 use super::{Member, Moment, Pool};
-
-/// Probes start up to this share of the interval early or late, so that probes of many endpoints, or by many proxies,
-/// do not fall into step.
-const JITTER: f64 = 0.1;
 
 /// How long a start waits for the first round of probes, so that an endpoint that is dead from the beginning gets no
 /// request. An endpoint that has not answered by then is `checking`.
@@ -215,16 +211,16 @@ async fn check(pool: Arc<Pool>, member: Member, first: Option<mpsc::Sender<()>>)
     let mut first = first.filter(|_| spec.is_some());
     // A pool's first probes start together; a random first interval spreads the next.
     let mut interval = spec.map(|spec| spec.interval.mul_f64(unit_random()));
-    let (mut schedule, mut due) = (ProbeSchedule::new(), ProbeKind::Regular);
+    let (mut schedule, mut due) = (ProbeSchedule::new(Instant::now().into_std()), ProbeKind::Regular);
     loop {
         // Without a health check, only an endpoint that is down is probed.
         if spec.is_some() || due == ProbeKind::Early {
             // Counted from its start, so that a slow endpoint is probed as often as a fast one.
-            schedule.probed_at(pool.probe_until_decided(&member, &probe, due).await);
+            schedule.probed_at(pool.probe_until_decided(&member, &probe, due).await.into_std());
         }
         drop(first.take());
         due = schedule.next(&pool, endpoint, interval).await;
-        interval = spec.map(|spec| spec.interval.mul_f64(1.0 + JITTER * (2.0 * unit_random() - 1.0)));
+        interval = spec.map(|spec| jittered(spec.interval, unit_random()));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use proptest::prelude::*;
@@ -97,7 +97,7 @@ pub(super) fn equal(count: usize) -> Arc<Pool> {
 pub(super) fn set(pool: &Pool, index: usize, up: bool) {
     let member = pool.members().swap_remove(index);
     let finding = if up { ProbeResult::Passed } else { ProbeResult::Failed("down".into()) };
-    pool.probed(&member, finding, ProbeKind::Regular);
+    pool.probed(&member, finding, ProbeKind::Regular, Instant::now(), SystemTime::now());
     pool.publish_health();
 }
 
@@ -249,7 +249,16 @@ fn a_retry_takes_another_endpoint_as_long_as_one_is_left() {
 }
 
 fn refuse(pool: &Pool, index: usize) -> bool {
-    pool.connect_failed(&pool.members().swap_remove(index).endpoint, "refused")
+    pool.connect_failed(
+        &pool.members().swap_remove(index).endpoint,
+        "refused",
+        Instant::now(),
+        SystemTime::now(),
+    )
+}
+
+fn connected(pool: &Pool, index: usize) {
+    pool.connected(&pool.members().swap_remove(index).endpoint, Instant::now(), SystemTime::now());
 }
 
 /// All endpoints that one request tries where each refuses.
@@ -257,7 +266,7 @@ fn tries(pool: &Pool) -> String {
     let mut tried = TriedEndpoints::default();
     let next = |_| {
         let Picked::Endpoint { endpoint, .. } = pool.pick(&first(&tried)) else { return None };
-        let is_news = pool.connect_failed(&endpoint, "refused");
+        let is_news = pool.connect_failed(&endpoint, "refused", Instant::now(), SystemTime::now());
         tried.rule_out(
             &endpoint,
             if is_news { ConnectFailure::Unreachable } else { ConnectFailure::KnownUnreachable },
@@ -280,7 +289,7 @@ fn who_refuses_one_is_passed_over_by_the_others_and_comes_back_with_a_connection
         panic!("one was passed over")
     };
     assert_eq!(skipped.named[0].reason, "unreachable");
-    pool.connected(&pool.members()[1].endpoint);
+    connected(&pool, 1);
     pool.publish_health();
     assert_eq!(counts(&picks(&pool, 9)), BTreeMap::from([('a', 3), ('b', 3), ('c', 3)]));
 }
@@ -292,7 +301,7 @@ fn a_state_that_is_shown_is_in_force() {
     assert!(refuse(&pool, 0));
     assert_eq!(pool.status().endpoints[0].state, EndpointState::Unreachable);
     assert_eq!(picks(&pool, 4), "bbbb");
-    pool.connected(&pool.members()[0].endpoint);
+    connected(&pool, 0);
     let shown = pool.status();
     assert_eq!((shown.endpoints[0].state, shown.endpoints[0].expected_share), (EndpointState::Healthy, 0.5));
     assert_eq!(counts(&picks(&pool, 4)), BTreeMap::from([('a', 2), ('b', 2)]));
@@ -338,15 +347,27 @@ fn an_early_probe_that_fails_does_not_make_an_endpoint_unhealthy() {
     let member = pool.members().swap_remove(0);
     let endpoint = &member.endpoint;
     refuse(&pool, 0);
-    pool.probed(&member, ProbeResult::Failed("refused".into()), ProbeKind::Early);
+    pool.probed(
+        &member,
+        ProbeResult::Failed("refused".into()),
+        ProbeKind::Early,
+        Instant::now(),
+        SystemTime::now(),
+    );
     assert_eq!(endpoint.state(), EndpointState::Unreachable);
-    pool.probed(&member, ProbeResult::Passed, ProbeKind::Early);
+    pool.probed(&member, ProbeResult::Passed, ProbeKind::Early, Instant::now(), SystemTime::now());
     assert_eq!(endpoint.state(), EndpointState::Healthy);
     for finding in [ProbeResult::Busy, ProbeResult::Shortage("no port".into())] {
-        pool.probed(&member, finding, ProbeKind::Regular);
+        pool.probed(&member, finding, ProbeKind::Regular, Instant::now(), SystemTime::now());
         assert_eq!(endpoint.state(), EndpointState::Healthy);
     }
-    pool.probed(&member, ProbeResult::Failed("refused".into()), ProbeKind::Regular);
+    pool.probed(
+        &member,
+        ProbeResult::Failed("refused".into()),
+        ProbeKind::Regular,
+        Instant::now(),
+        SystemTime::now(),
+    );
     assert_eq!(endpoint.state(), EndpointState::Unhealthy);
 }
 
@@ -375,7 +396,7 @@ async fn a_probe_that_cannot_connect_where_requests_can_says_nothing() {
     let member = pool.members().swap_remove(0);
     let silent = ProbeResult::Failed("no connection within 1s".into());
     assert_eq!(pool.probe_once(&member).await, Some(silent));
-    let (found, ()) = tokio::join!(pool.probe_once(&member), async { pool.connected(&member.endpoint) });
+    let (found, ()) = tokio::join!(pool.probe_once(&member), async { connected(&pool, 0) });
     assert_eq!(found, Some(ProbeResult::Busy));
     // It passes once the backlog has room.
     let (found, ()) = tokio::join!(pool.probe_once(&member), async {
@@ -406,7 +427,7 @@ async fn an_http_probe_that_cannot_connect_where_requests_can_says_nothing() {
     let member = pool.members().swap_remove(0);
     let silent = ProbeResult::Failed("no answer within 1s".into());
     assert_eq!(pool.probe_once(&member).await, Some(silent));
-    let (found, ()) = tokio::join!(pool.probe_once(&member), async { pool.connected(&member.endpoint) });
+    let (found, ()) = tokio::join!(pool.probe_once(&member), async { connected(&pool, 0) });
     assert_eq!(found, Some(ProbeResult::Busy));
 }
 
@@ -416,18 +437,20 @@ async fn who_is_down_is_probed_early_and_sooner_where_requests_wait() {
     let pool = equal(1);
     let endpoint = pool.members().swap_remove(0).endpoint;
     let interval = Some(Duration::from_secs(60));
-    let (mut schedule, started) = (ProbeSchedule::new(), tokio::time::Instant::now());
+    let (mut schedule, started) =
+        (ProbeSchedule::new(tokio::time::Instant::now().into_std()), tokio::time::Instant::now());
     refuse(&pool, 0);
     assert_eq!(schedule.next(&pool, &endpoint, interval).await, ProbeKind::Early);
     assert_eq!(started.elapsed().as_millis() / 10, 10);
-    pool.connected(&endpoint);
-    schedule.probed_at(started);
+    connected(&pool, 0);
+    schedule.probed_at(started.into_std());
     assert_eq!(schedule.next(&pool, &endpoint, interval).await, ProbeKind::Regular);
     assert_eq!(started.elapsed().as_secs(), 60);
 
     let pool = waited_for();
     let endpoint = pool.members().swap_remove(0).endpoint;
-    let (mut schedule, started) = (ProbeSchedule::new(), tokio::time::Instant::now());
+    let (mut schedule, started) =
+        (ProbeSchedule::new(tokio::time::Instant::now().into_std()), tokio::time::Instant::now());
     let wait = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         queue(&pool).expect("there is room")

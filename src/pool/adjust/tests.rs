@@ -218,7 +218,7 @@ fn an_unknown_endpoint_is_answered_with_near_ones() {
 
 #[test]
 fn addresses_are_compared_as_addresses_and_names_by_their_one_address() {
-    let table = crate::pool::EndpointTable::default();
+    let table = crate::pool::EndpointTable::new(std::time::Instant::now());
     let endpoint = |label: &str, authority: &str, address: &str| {
         let address = address.parse().expect("an address");
         table.endpoint(label, &authority.into(), &Target::Inet(address), None)

@@ -102,7 +102,7 @@ fn a_host_keeps_its_addresses_in_any_pool_and_with_any_port() {
     assert!(old.is_unresolved() && !old.serves());
     let found = answer(&[([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()]);
     old.sources.remember("named", &name(), Ok(found), Duration::MAX, SystemTime::now());
-    old.find_members();
+    old.find_members(Instant::now());
     let config = crate::config::Pool { name: "new".into(), ..named("app.test", 8080) };
     let new = Pool::new(config, None, &known(&[old], &["new"]));
     let labels: Vec<String> =
@@ -179,7 +179,13 @@ fn probes_in_a_row_go_on_in_the_successor() {
     };
     let fail = |pool: &Pool| {
         let member = pool.members().swap_remove(0);
-        pool.probed(&member, ProbeResult::Failed("down".into()), ProbeKind::Regular);
+        pool.probed(
+            &member,
+            ProbeResult::Failed("down".into()),
+            ProbeKind::Regular,
+            Instant::now(),
+            SystemTime::now(),
+        );
     };
     let old = Pool::new(thrice("p"), None, &Arc::default());
     set(&old, 0, true);
