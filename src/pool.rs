@@ -163,7 +163,7 @@ impl Pool {
         let pool = Arc::new(Self {
             config_without_endpoints: without_endpoints(&mut config),
             reads_load: balance::reads_load(&config.balance),
-            endpoint_most: config.limits.endpoint_most(),
+            endpoint_most: config.limits.endpoint_most(config.protocol),
             config,
             balancer,
             picker,

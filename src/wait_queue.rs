@@ -4,7 +4,7 @@
 //!
 //! Nobody is lost: whoever leaves the queue, served or not, passes on the call that it has, and whoever is served calls
 //! the next one. A waiter that was called forgets the call before it tries, so that what is released while it tries
-//! calls it again.
+//! calls it again. Nobody overtakes: only the first is called, and while it has not tried, others do not.
 
 mod codel;
 mod limit;
@@ -234,7 +234,7 @@ impl WaitQueue {
         Some(Place { queue: self.clone(), key, away: false })
     }
 
-    /// Something that requests wait for may be there: calls the first that has not been called.
+    /// Something that requests wait for may be there: calls the first.
     pub fn call_next(&self) {
         if self.is_waited_in(Priority::Low) {
             let waker = self.waiters.lock().call_first();
@@ -340,14 +340,24 @@ impl Waiters {
         self.waiting.first_key_value().is_none_or(|(first, _)| key <= *first)
     }
 
-    /// Calls the first that has not been called, and returns what wakes it.
+    /// Calls the first, unless it has been called, and returns what wakes it.
     fn call_first(&mut self) -> Option<Waker> {
-        let first = self.waiting.values_mut().find(|waiter| !waiter.called)?;
+        let mut first = self.waiting.first_entry()?;
+        let first = first.get_mut();
+        if first.called {
+            return None;
+        }
         first.called = true;
         first.waker.take()
     }
 
-    /// The same for those behind one of them.
+    /// Whether one that has not tried yet is before this one.
+    fn is_behind_a_call(&self, key: Key) -> bool {
+        let has_call = |waiter: &Waiter| waiter.called || waiter.fresh && waiter.waits_for.is_room();
+        self.waiting.range(..key).any(|(_, waiter)| has_call(waiter))
+    }
+
+    /// Calls the first behind one of them that has not been called.
     fn call_behind(&mut self, key: Key) -> Option<Waker> {
         let behind = (key.0, key.1 + 1)..;
         let (_, next) = self.waiting.range_mut(behind).find(|(_, waiter)| !waiter.called)?;
@@ -381,10 +391,15 @@ impl Place {
     pub fn claim(&self, target: Option<Duration>, now: Instant) -> Claim {
         let mut wakers = Wakers::new();
         let mut waiters = self.queue.waiters.lock();
+        // Who is before it calls the next one.
+        let is_behind = waiters.is_behind_a_call(self.key);
         let Some(waiter) = waiters.waiting.get_mut(&self.key) else {
             return if self.away { Claim::Try } else { Claim::Shed };
         };
         let (called, fresh) = (std::mem::take(&mut waiter.called), std::mem::take(&mut waiter.fresh));
+        if is_behind {
+            return Claim::Wait;
+        }
         let waited = now.saturating_duration_since(waiter.since);
         let target = target.filter(|_| called && waiter.waits_for.is_room());
         if let Some(target) = target

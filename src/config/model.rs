@@ -634,19 +634,22 @@ pub struct PoolLimits {
     pub requests: RequestLimit,
     /// In flight at each endpoint; `None`: no limit.
     pub endpoint_requests: Option<u64>,
+    /// Connections to each endpoint, idle ones included; `None`: no limit.
+    pub endpoint_connections: Option<u64>,
     /// Where those wait for which there is no room; nobody where there is nothing but [`RequestLimit::Auto`].
     pub queue: QueueLimits,
 }
 
 impl PoolLimits {
-    /// The most requests in flight at each endpoint.
-    pub fn endpoint_most(&self) -> Option<u64> {
-        self.endpoint_requests
+    /// The most requests in flight at each endpoint. Over HTTP/1.1, each has a connection to itself.
+    pub fn endpoint_most(&self, protocol: EndpointProtocol) -> Option<u64> {
+        let connections = self.endpoint_connections.filter(|_| protocol == EndpointProtocol::Http11);
+        self.endpoint_requests.into_iter().chain(connections).min()
     }
 
     /// Whether requests wait for room.
-    pub fn have_queue(&self) -> bool {
-        matches!(self.requests, RequestLimit::Fixed(_)) || self.endpoint_most().is_some()
+    pub fn have_queue(&self, protocol: EndpointProtocol) -> bool {
+        matches!(self.requests, RequestLimit::Fixed(_)) || self.endpoint_most(protocol).is_some()
     }
 }
 

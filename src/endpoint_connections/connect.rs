@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::config;
 use crate::endpoint_connections::idle_pool::IdlePool;
@@ -9,6 +10,7 @@ use crate::exchange::{Failed, Failure};
 use crate::net::socket::Socket;
 use crate::net::stream::Stream;
 use crate::os_error;
+use crate::permits::Permit;
 use crate::pool::Endpoint;
 use crate::tls::ClientTls;
 
@@ -34,6 +36,23 @@ pub async fn open(
     }
 }
 
+/// How long to wait for a connection to close before looking for idle ones again.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Takes a permit for a connection to an endpoint that may have only so many. Where all are taken, an idle one is closed,
+/// of any worker: over HTTP/1.1 there is one, as there are no more requests than connections, or will be in a moment.
+async fn permit(idle_pool: &IdlePool, endpoint: &Endpoint, pool: &config::Pool) -> Option<Permit> {
+    let most = usize::try_from(pool.limits.endpoint_connections?).unwrap_or(usize::MAX);
+    loop {
+        if let Some(permit) = endpoint.connections().take(most) {
+            return Some(permit);
+        }
+        if !idle_pool.descriptors.close_one_to(endpoint) {
+            endpoint.connections().released(PAUSE).await;
+        }
+    }
+}
+
 async fn socket(
     idle_pool: &IdlePool,
     endpoint: &Endpoint,
@@ -42,12 +61,13 @@ async fn socket(
 ) -> io::Result<Socket> {
     let short = || io::Error::from_raw_os_error(libc::EMFILE);
     let is_over = || descriptor_deadline <= tokio::time::Instant::now();
+    let mut of_endpoint = permit(idle_pool, endpoint, pool).await;
     let mut again = false;
     loop {
         let descriptor = tokio::time::timeout_at(descriptor_deadline, idle_pool.descriptors.take(idle_pool));
         let descriptor = descriptor.await.map_err(|_| short())?;
         match Socket::connect(endpoint, pool.timeouts.write).await {
-            Ok(socket) => return Ok(socket.holding(descriptor)),
+            Ok(socket) => return Ok(socket.holding(descriptor, of_endpoint.take())),
             Err(error) if os_error::is_of_descriptors(&error) && !is_over() => {
                 drop(descriptor);
                 idle_pool.descriptors.relieve(idle_pool, again).await;

@@ -8,7 +8,7 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::config;
@@ -36,6 +36,9 @@ const HEADER_LIST: u32 = 64 * 1024;
 /// h2's budget for the overhead of unread DATA frames smaller than 256 bytes; see `client::http2`.
 const SMALL_MESSAGES: usize = STREAM_WINDOW as usize / 5 * 256;
 
+/// How long to wait for a request to end before looking for room again.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// How long the end of a connection (GOAWAY, close_notify) may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -52,6 +55,8 @@ struct EndpointConnections {
     open: Mutex<Vec<Arc<Open>>>,
     /// Held while a connection is opened: other requests wait for it, and may then share that connection.
     opening: tokio::sync::Mutex<()>,
+    /// Notified when a request ends, where the number of connections is limited.
+    freed: Arc<Notify>,
 }
 
 /// An open connection.
@@ -70,6 +75,8 @@ struct Open {
     answered: Mutex<Option<Instant>>,
     /// It takes no further requests.
     retired: AtomicBool,
+    /// Notified when one of its requests ends, where somebody may wait for that.
+    freed: Option<Arc<Notify>>,
 }
 
 /// The place of one request on a connection.
@@ -110,13 +117,23 @@ impl Connections {
         let descriptor_deadline = connect::descriptor_deadline(pool);
         let opened = async {
             let _turn = of.opening.lock().await;
-            match of.take(pool) {
-                Some(permit) => Ok(permit),
-                None => self.open(&of, pool, descriptor_deadline).await,
+            loop {
+                if let Some(permit) = of.take(pool) {
+                    return Ok(permit);
+                }
+                if of.may_have_another(pool) {
+                    return self.open(&of, pool, descriptor_deadline).await;
+                }
+                // A connection that takes no more requests is over only a moment after its last one.
+                let _ = timeout(PAUSE, of.freed.notified()).await;
             }
         };
         let opened = timeout(limit, opened).await;
-        opened.unwrap_or_else(|_| Err(Failed::new(Failure::ConnectTimeout, None))).inspect_err(|_| {
+        let late = || match of.may_have_another(pool) {
+            true => Failed::new(Failure::ConnectTimeout, None),
+            false => Failed::new(Failure::QueueExpired, "no stream of its connections was free".to_owned()),
+        };
+        opened.unwrap_or_else(|_| Err(late())).inspect_err(|_| {
             // The endpoint may never have a connection, and be gone with the next reload.
             self.remove_unused(endpoint);
         })
@@ -129,6 +146,7 @@ impl Connections {
                 endpoint,
                 open: Mutex::default(),
                 opening: tokio::sync::Mutex::default(),
+                freed: Arc::default(),
             })
         };
         self.all.lock().entry(key(endpoint)).or_insert_with(new).clone()
@@ -156,6 +174,7 @@ impl Connections {
             used: AtomicBool::new(false),
             answered: Mutex::default(),
             retired: AtomicBool::new(false),
+            freed: pool.limits.endpoint_connections.map(|_| of.freed.clone()),
         });
         // Taken before the connection's task starts, which would otherwise find it idle.
         let permit = open.permit();
@@ -220,6 +239,15 @@ impl EndpointConnections {
         open.retain(|open| open.is_good(pool, now));
         let least = open.iter().filter(|open| open.has_room(pool)).min_by_key(|open| open.active());
         least.map(|open| open.permit())
+    }
+
+    /// Whether this worker may open another connection: each has an equal part of those that there may be, so that none
+    /// is left without.
+    fn may_have_another(&self, pool: &config::Pool) -> bool {
+        let most = pool.limits.endpoint_connections.map(|most| self.endpoint.part_of_worker(most));
+        most.is_none_or(|most| (self.open.lock().len() as u64) < most)
+            && (pool.limits.endpoint_connections)
+                .is_none_or(|most| (self.endpoint.connections().taken() as u64) < most)
     }
 
     /// The idle connections, each with the time since when it is idle.
@@ -296,6 +324,7 @@ impl Drop for StreamPermit {
     fn drop(&mut self) {
         *self.open.idle_since.lock() = Instant::now();
         self.open.active.send_modify(|count| *count -= 1);
+        self.open.freed.iter().for_each(|freed| freed.notify_one());
     }
 }
 

@@ -115,6 +115,12 @@ impl IdleStore for IdlePool {
         closed.len()
     }
 
+    fn close_one_to(&self, endpoint: &Endpoint) -> bool {
+        let closed =
+            self.all.lock().get_mut(&std::ptr::from_ref(endpoint).addr()).and_then(EndpointIdle::drop_oldest);
+        closed.is_some()
+    }
+
     fn close_all(&self) {
         drop(std::mem::take(&mut *self.all.lock()));
     }

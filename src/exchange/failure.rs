@@ -57,12 +57,12 @@ failures! {
     WaitQueueFull => 503, "wait_queue_full", Endpoint;
     PoolFull => 503, "pool_full", Endpoint;
     /// A limit of its route has no room, and none waits.
-    RouteFull => 503, "route_full", Endpoint;
+    RouteFull => 503, "route_full", Proxy;
     /// As many wait for room as may.
-    QueueFull => 503, "queue_full", Endpoint;
-    QueueExpired => 503, "queue_expired", Endpoint;
+    QueueFull => 503, "queue_full", Proxy;
+    QueueExpired => 503, "queue_expired", Proxy;
     /// Shed from a queue.
-    Overloaded => 503, "overloaded", Endpoint;
+    Overloaded => 503, "overloaded", Proxy;
     ConnectFailed => 503, "connect_failed", Endpoint;
     ConnectTimeout => 503, "connect_timeout", Endpoint;
     EndpointTls => 502, "endpoint_tls", Endpoint;

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::fair_queue::FairQueue;
 use crate::log_throttle::LogThrottle;
 use crate::permits::{Permit, Permits};
+use crate::pool::Endpoint;
 
 /// How long to wait for a descriptor before looking for idle connections again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -44,6 +45,11 @@ pub trait IdleStore: Send + Sync {
     /// Closes one or a few of the connections that have been idle for the longest; returns how many. Their descriptors
     /// may be free only a moment later.
     fn close_oldest(&self) -> usize;
+
+    /// Closes one to this endpoint; `false`: none is idle.
+    fn close_one_to(&self, _endpoint: &Endpoint) -> bool {
+        false
+    }
 
     /// Closes all of them.
     fn close_all(&self);
@@ -154,6 +160,11 @@ impl Descriptors {
             self.count_closed(closed as u64);
         }
         closed > 0
+    }
+
+    /// Closes an idle connection to this endpoint, of any worker; `false`: there was none.
+    pub fn close_one_to(&self, endpoint: &Endpoint) -> bool {
+        self.stores().iter().any(|store| store.close_one_to(endpoint))
     }
 
     /// Closes all idle connections to endpoints, of all workers.

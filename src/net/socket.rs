@@ -22,6 +22,8 @@ pub struct Socket {
     kernel: Kernel,
     /// Counts the descriptor of a connection to an endpoint until it is closed.
     _descriptor: Option<Permit>,
+    /// Counts a connection to an endpoint that may have only so many.
+    _of_endpoint: Option<Permit>,
 }
 
 #[derive(Debug)]
@@ -32,7 +34,7 @@ enum Kernel {
 
 impl From<Kernel> for Socket {
     fn from(kernel: Kernel) -> Self {
-        Self { kernel, _descriptor: None }
+        Self { kernel, _descriptor: None, _of_endpoint: None }
     }
 }
 
@@ -54,9 +56,9 @@ impl Socket {
         }
     }
 
-    /// Counts its descriptor for as long as it is open.
-    pub fn holding(self, descriptor: Permit) -> Self {
-        Self { _descriptor: Some(descriptor), ..self }
+    /// Counts its descriptor, and the connection at its endpoint, for as long as it is open.
+    pub fn holding(self, descriptor: Permit, of_endpoint: Option<Permit>) -> Self {
+        Self { _descriptor: Some(descriptor), _of_endpoint: of_endpoint, ..self }
     }
 
     /// Registers a client's accepted connection with this thread's runtime.

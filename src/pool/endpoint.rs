@@ -25,6 +25,7 @@ use super::probe_schedule::ProbeKind;
 use super::reachability::Reachability;
 use super::slow_start::Ramp;
 use super::status::EndpointState;
+use crate::permits::Permits;
 use crate::sharded_counter::ShardedCounter;
 use crate::tls::ClientTls;
 use crate::wait_queue::RequestLimit;
@@ -68,6 +69,8 @@ pub struct Endpoint {
     is_new: AtomicBool,
     /// No pool in force has it.
     is_gone: AtomicBool,
+    /// Its open connections, where their number is limited.
+    connections: Arc<Permits>,
     /// The count of requests of its pool.
     pub(super) pool: Arc<InFlightLimit>,
 }
@@ -148,7 +151,7 @@ impl Endpoint {
         health: Health,
         table: &EndpointTable,
     ) -> Self {
-        let (reachability, adjustment, backlog, counters) = Default::default();
+        let (reachability, adjustment, backlog, counters, connections) = Default::default();
         let epoch = table.epoch;
         Self {
             label,
@@ -165,6 +168,7 @@ impl Endpoint {
             ramp: Ramp::new(epoch),
             is_new: AtomicBool::new(true),
             is_gone: AtomicBool::new(false),
+            connections,
             pool: table.in_flight_limit.clone(),
         }
     }
@@ -199,6 +203,16 @@ impl Endpoint {
 
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Its open connections, where their number is limited.
+    pub fn connections(&self) -> &Arc<Permits> {
+        &self.connections
+    }
+
+    /// One worker's equal part of `all`, at least one.
+    pub fn part_of_worker(&self, all: u64) -> u64 {
+        self.pool.half_of_thread(2 * all).max(1)
     }
 
     /// The connects that wait for room in a full backlog.

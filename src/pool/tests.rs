@@ -51,6 +51,7 @@ pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNone
         limits: PoolLimits {
             requests: RequestLimit::Auto,
             endpoint_requests: None,
+            endpoint_connections: None,
             queue: QueueLimits { length: 1, wait: second, shed: None },
         },
         retry: Retry {

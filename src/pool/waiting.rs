@@ -39,7 +39,7 @@ impl Pool {
 
     /// Whether requests wait in order of arrival for room in a limit.
     pub fn has_queue(&self) -> bool {
-        self.config.limits.have_queue()
+        self.config.limits.have_queue(self.config.protocol)
     }
 
     /// To be held while a request tries for all that it needs, where that is more than one limit: what it takes of one,

@@ -78,7 +78,8 @@ fn settle(
     most: usize,
 ) -> Vec<usize> {
     let mut order = Vec::new();
-    while let Some(at) = waiting.iter().position(Client::is_called) {
+    // The newest of those that are called is the first to come.
+    while let Some(at) = waiting.iter().rposition(Client::is_called) {
         match waiting[at].step(limit, most, None, Instant::now()) {
             Step::Served => {
                 order.push(waiting[at].number);
@@ -378,4 +379,21 @@ fn a_call_goes_to_who_may_need_it() {
     queue.call_next();
     drop(first);
     assert_eq!(second.claim(None, now), Claim::Try, "who leaves passes it on, too");
+}
+
+#[test]
+fn nobody_overtakes_who_has_been_called() {
+    let (limit, now) = (Arc::new(RequestLimit::default()), Instant::now());
+    limit.set(Some(2));
+    let (one, other) = (limit.take(), limit.take());
+    let queue = limit.queue();
+    let [first, second] =
+        [(); 2].map(|()| queue.join(Priority::Normal, WaitsFor::Pool, 9, now).expect("there is room"));
+    assert_eq!((first.claim(None, now), second.claim(None, now)), (Claim::Try, Claim::Wait));
+    drop((one, other));
+    assert_eq!(second.claim(None, now), Claim::Wait, "it is not its turn, though there is room for both");
+    assert_eq!(first.claim(None, now), Claim::Try);
+    let _permit = limit.take().expect("there is room");
+    first.leave();
+    assert_eq!(second.claim(None, now), Claim::Try);
 }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::frames::*;
+use crate::harness::http2_endpoint::Http2Endpoint;
 use crate::harness::{
     ASKS_FOR_WEBSOCKET, Client, Endpoint, Engine, Gate, Proxy, SOON, SWITCHING, engine, eventually, lacks,
     lasted,
@@ -251,6 +252,58 @@ fn an_endpoint_without_room_is_passed_over() {
     let record = proxy.record("/second");
     assert_eq!(record.0["waited_for"][0], "endpoint");
     assert_eq!(record.endpoints().last().map(String::as_str), Some(held.address()));
+}
+
+/// No more connections than may be, idle ones included, and each worker has one when it needs one.
+#[test]
+fn connections_to_an_endpoint_are_limited_over_all_workers() {
+    if lacks("`limits.endpoint_connections`") {
+        return;
+    }
+    for (threads, most, clients) in [(2, 1, 6), (2, 3, 12), (4, 2, 12)] {
+        let (endpoint, highest) = busy("a", Arc::default());
+        let proxy = Proxy::to([&endpoint])
+            .server(&format!("threads: {threads}"))
+            .with(&format!("limits: {{ endpoint_connections: {most}, wait: 9s, shed: off }}"))
+            .start();
+        let open = thread::scope(|scope| {
+            let load = scope.spawn(|| crate::harness::load(&proxy.address(), clients, 40));
+            let mut open: f64 = 0.0;
+            while !load.is_finished() {
+                open = open.max(proxy.metric("evenkeel_endpoint_connections", &[]));
+            }
+            assert_eq!(load.join().unwrap()["served"], clients * 40);
+            open
+        });
+        assert!(open <= most as f64, "{open} of {most}");
+        assert!(highest.load(SeqCst) <= most);
+        let of_endpoint = proxy.endpoint_status(endpoint.address()).unwrap();
+        assert_eq!(
+            (of_endpoint["failures"].as_u64(), of_endpoint["state"].as_str()),
+            (Some(0), Some("healthy"))
+        );
+    }
+}
+
+/// Over HTTP/2 as many connections, with many streams each; who finds none free waits, and the endpoint is not blamed.
+#[test]
+fn connections_of_http2_are_limited_too() {
+    if lacks("`limits.endpoint_connections`") {
+        return;
+    }
+    let endpoint = Http2Endpoint::scripted(|call| async {
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        call.answer("served");
+    });
+    let proxy = Proxy::to([&endpoint])
+        .with("protocol: h2")
+        .with("connections: { streams: 2 }")
+        .with("limits: { endpoint_connections: 2 }")
+        .start();
+    let tally = crate::harness::load(&proxy.address(), 12, 40);
+    assert_eq!(tally.values().sum::<usize>(), 480);
+    assert!(proxy.metric("evenkeel_endpoint_connections", &[]) <= 2.0);
+    assert_eq!(proxy.endpoint_status(&endpoint.to_string()).unwrap()["failures"], 0);
 }
 
 #[test]

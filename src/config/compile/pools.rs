@@ -118,6 +118,7 @@ impl Compiler<'_> {
                     OrOff::On(AutoOr::Value(most)) => RequestLimit::Fixed(most.0),
                 },
                 endpoint_requests: section.limits.endpoint_requests.as_option().map(|most| most.0),
+                endpoint_connections: section.limits.endpoint_connections.as_option().map(|most| most.0),
                 queue: queue_limits(&section.limits.queue, &section.limits.wait, &section.limits.shed),
             },
             retry: match &section.retry.value {

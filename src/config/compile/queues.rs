@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Compiler;
 use super::pools::duration_text;
 use crate::config::decode::{AutoOr, OrOff, ShortOr, Spanned};
-use crate::config::model::{EndpointAddress, QueueLimits};
-use crate::config::raw::{FileSection, PoolSection, RouteSection};
+use crate::config::model::{EndpointAddress, EndpointProtocol, Engine, QueueLimits};
+use crate::config::raw::{FileSection, ListenerSection, PoolSection, RouteSection};
 use crate::config::scalar::{Count, NonZeroPeriod, Period};
 
 /// `queue`, `wait` and `shed` as they are written.
@@ -42,6 +42,7 @@ impl Compiler<'_> {
         let written = Written { queue: &limits.queue, wait: &limits.wait, shed: &limits.shed };
         self.check_queue(&written, has_queue(section));
         self.check_endpoint_requests(section);
+        self.check_endpoint_connections(section, file);
         let timeouts = routes(file).filter(|route| route.pool.as_ref().is_some_and(|pool| pool.0 == name));
         let timeouts: Option<Vec<Duration>> = timeouts.map(timeout).collect();
         // Where one of its routes lets requests take longer, the wait makes sense.
@@ -81,6 +82,36 @@ impl Compiler<'_> {
                 limits.endpoint_requests.span,
                 message,
                 format!("write less than {of_all}, or off"),
+            );
+        }
+    }
+
+    fn check_endpoint_connections(&mut self, section: &PoolSection, file: &FileSection) {
+        let written = &section.limits.endpoint_connections;
+        let Some(most) = written.as_option().map(|most| most.0) else { return };
+        let is_pingora = |listener: &Spanned<ListenerSection>| listener.engine.value == Engine::Pingora;
+        if file.listeners.iter().flat_map(|listeners| listeners.iter()).any(is_pingora) {
+            let message = "a listener has `engine: pingora`, which does not count connections to endpoints";
+            let remedy = "write `endpoint_requests` instead, or `engine: native` at the listener";
+            self.diagnostics.error(written.span, message, remedy);
+        }
+        let threads = super::server(file).threads as u64;
+        if section.protocol.value == EndpointProtocol::Http2 && most < threads {
+            let message = format!("each of the {threads} worker threads needs a connection of its own");
+            let remedy = format!("write at least {threads}, or less `server.threads`");
+            self.diagnostics.error(written.span, message, remedy);
+        }
+        if let Some(requests) = section.limits.endpoint_requests.as_option()
+            && section.protocol.value == EndpointProtocol::Http11
+            && requests.0 > most
+        {
+            let message = format!(
+                "an endpoint has {most} connections at a time, and each carries one request, so this limit is never reached"
+            );
+            self.diagnostics.warn(
+                section.limits.endpoint_requests.span,
+                message,
+                format!("write less than {most}, or off"),
             );
         }
     }
@@ -174,7 +205,10 @@ fn pool_section<'a>(file: &'a FileSection, name: &str) -> Option<&'a PoolSection
 
 /// Whether requests wait for room in a limit of the pool.
 fn has_queue(pool: &PoolSection) -> bool {
-    requests_of(pool).is_some() || pool.limits.endpoint_requests.as_option().is_some()
+    let over_http1 = pool.protocol.value == EndpointProtocol::Http11;
+    requests_of(pool).is_some()
+        || pool.limits.endpoint_requests.as_option().is_some()
+        || over_http1 && pool.limits.endpoint_connections.as_option().is_some()
 }
 
 /// The pool's number of requests; `None`: there is none.

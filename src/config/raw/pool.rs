@@ -315,6 +315,10 @@ section! {
         /// Requests in flight at each endpoint, over all workers: endpoints that have as many are passed over, and where
         /// all have, requests wait. `off`: no limit.
         endpoint_requests: OrOff<Count<1, 10_000_000>> = "off";
+        /// Connections to each endpoint, over all workers, idle ones included. Over HTTP/1.1, where each carries one
+        /// request, requests beyond it wait as above; with `protocol: h2` each worker has an equal part of them, and
+        /// requests for which no stream is left wait for `timeouts.connect`. Probes are not counted. `off`: no limit.
+        endpoint_connections: OrOff<Count<1, 1_000_000>> = "off";
         /// How many may wait; those beyond it are answered 503 at once. 0: none waits.
         queue: Count<0, 1_000_000> = 1024;
         /// How long a request may wait; then 503. `0s`: none waits.
