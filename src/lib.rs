@@ -21,6 +21,7 @@ pub mod forward;
 mod header_field;
 pub mod http1;
 mod human;
+pub mod key_file;
 pub mod lifecycle;
 pub mod listener_state;
 mod log_throttle;
