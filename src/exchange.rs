@@ -22,6 +22,7 @@ mod proxy_claims;
 mod request_id;
 mod retry;
 mod scope;
+mod sticky;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -46,7 +47,7 @@ pub use scope::{OwnListener, RequestScope, ResponseScope};
 use crate::config::{self, EndpointProtocol, HostHeader, Listener};
 use crate::pool::authorities::Authorities;
 use crate::pool::{
-    Endpoint, FailureCause, Holds, Lease, LeaseOutcome, LeaseRequest, Leased, PickRequest, Pool,
+    Endpoint, FailureCause, Holds, Lease, LeaseOutcome, LeaseRequest, Leased, PickRequest, Pool, StickyTag,
     TriedEndpoints, Verdict, Wait,
 };
 use crate::routing::RequestHead;
@@ -87,6 +88,8 @@ pub struct Exchange {
     tried: TriedEndpoints,
     /// For a pool that balances by hash; `None`: the request has no key.
     hash_key: Option<u64>,
+    /// The client's cookie, for a pool that keeps clients at their endpoints; `None`: it has none.
+    sticky: Option<StickyTag>,
     retries_left: u8,
     /// Largest request body in bytes; `None`: no limit.
     body_limit: Option<u64>,
@@ -106,6 +109,8 @@ pub struct Exchange {
 /// The attempt that is under way.
 struct OpenAttempt {
     lease: Lease,
+    /// What stands for its endpoint in cookies.
+    tag: Option<StickyTag>,
     started: Instant,
     /// Time to open the connection; `None` if it was reused.
     connect: Option<Duration>,
@@ -194,6 +199,7 @@ impl Exchange {
             queued: None,
             failed_open: false,
             unkeyed: false,
+            sticky: None,
             grpc_status: None,
             cause: None,
             outcome: Outcome::Answered,
@@ -212,6 +218,7 @@ impl Exchange {
             waiting: Waiting::default(),
             tried: TriedEndpoints::default(),
             hash_key: None,
+            sticky: None,
             retries_left: 0,
             body_limit: listener.limits.body_bytes,
             deadline: None,
@@ -272,6 +279,7 @@ impl Exchange {
         let timeout = route.timeout.into_iter().chain(self.grpc.as_ref().and_then(GrpcCall::timeout)).min();
         self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
         self.find_hash_key(head);
+        self.find_cookie(head);
         self.set_priority(&route.priority, head);
         self.size.fits_route(&route.limits)?;
         self.body_limit = limits::of_body(&route.limits, &self.listener().limits);
@@ -302,12 +310,14 @@ impl Exchange {
             admitted: self.waiting.admitted,
         };
         match route.pool().lease(request) {
-            Leased::Lease { lease, failed_open, skipped } => {
+            Leased::Lease { lease, failed_open, tag, skipped } => {
                 self.has_endpoint(route.pool(), now);
                 self.record.failed_open |= failed_open;
                 self.record.skipped = skipped;
+                self.record.sticky = tag.map(|tag| self.stuck(tag));
                 self.open = Some(OpenAttempt {
                     lease,
+                    tag,
                     started: now,
                     connect: None,
                     first_byte: None,
@@ -329,7 +339,13 @@ impl Exchange {
     }
 
     fn pick_request(&self, now: Instant) -> PickRequest<'_> {
-        PickRequest { tried: &self.tried, key: self.hash_key, may_probe: self.idempotent, now }
+        PickRequest {
+            tried: &self.tried,
+            key: self.hash_key,
+            sticky: self.sticky,
+            may_probe: self.idempotent,
+            now,
+        }
     }
 
     /// What the request occupies while it is in flight.
@@ -553,6 +569,9 @@ impl Exchange {
         }
         if may_name_endpoint {
             self.hide_endpoint().apply(edits, fields);
+        }
+        if let Some(cookie) = self.new_cookie(status) {
+            edits.append(header::SET_COOKIE, cookie.as_bytes());
         }
     }
 

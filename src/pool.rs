@@ -29,6 +29,7 @@ mod skipped;
 mod slow_start;
 mod sources;
 pub mod status;
+mod sticky;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ pub use member::Member;
 pub use outliers::{FailureCause, Moment, Verdict};
 pub use probe::ProbeResult;
 pub use skipped::{Skipped, SkippedEndpoints};
+pub use sticky::{StickyTag, Stuck};
 pub use supervisor::{Supervisor, SupervisorHandle};
 pub use tried_endpoints::{ConnectFailure, TriedEndpoints};
 pub use waiting::Wait;
@@ -77,6 +79,7 @@ use probe_schedule::ProbeKind;
 use selection::Selection;
 use sources::{Asker, Rounds, Sources};
 use status::{ByHandStatus, EndpointState, EndpointStatus, PoolStatus, WeightByHand};
+use sticky::StickyPool;
 
 /// From the start of one probe to that of the next, while an endpoint is still `checking`.
 const UNDECIDED_INTERVAL: Duration = Duration::from_millis(100);
@@ -116,6 +119,8 @@ pub struct PickRequest<'a> {
     pub tried: &'a TriedEndpoints,
     /// The hash of the request's key ([`hash_of_key`]), for a pool that balances by hash; `None`: it has none.
     pub key: Option<u64>,
+    /// What the client's cookie says, for a pool that keeps clients at their endpoints; `None`: it has none.
+    pub sticky: Option<StickyTag>,
     /// The request may be sent to an ejected endpoint whose time is over, to find out how it is: it can be sent again.
     pub may_probe: bool,
     pub now: Instant,
@@ -129,6 +134,8 @@ pub enum Picked {
         failed_open: bool,
         /// The request finds out how an ejected endpoint is.
         probes: bool,
+        /// What stands for it in cookies, in a pool that keeps clients at their endpoints.
+        tag: Option<StickyTag>,
         skipped: Option<Arc<SkippedEndpoints>>,
     },
     NoneHealthy {
@@ -147,8 +154,13 @@ impl Pool {
         let sources = previous.map(|pool| pool.sources.clone()).unwrap_or_default();
         let asker = Asker::new(&config.resolve, previous.map(|pool| &pool.asker));
         let fail_open = config.when_none_healthy == WhenNoneHealthy::FailOpen;
-        let picker =
-            Arc::new(Picker::new(config.balance.clone(), fail_open, table.request_limit().queue().clone()));
+        let sticky = config.sticky.clone().map(|sticky| StickyPool { sticky, name: config.name.clone() });
+        let picker = Arc::new(Picker::new(
+            config.balance.clone(),
+            sticky,
+            fail_open,
+            table.request_limit().queue().clone(),
+        ));
         let pickers = previous.map(|pool| pool.pickers.clone()).unwrap_or_default();
         pickers.add(&picker);
         table.inherit(&config.name, known);
@@ -250,7 +262,7 @@ impl Pool {
         let tried = request.tried;
         let (rotation, turn) = self.picker.next_turn(!tried.is_empty());
         let skipped = rotation.candidates().skipped();
-        let input = PickInput { turn, key: request.key, may_probe: request.may_probe, now: request.now };
+        let input = PickInput { turn, may_probe: request.may_probe, ..request.without_turn() };
         let pick = match tried {
             _ if tried.is_exhausted() => None,
             _ if tried.is_empty() => rotation.first(&input),
@@ -268,6 +280,7 @@ impl Pool {
                 endpoint: pick.member.endpoint.clone(),
                 failed_open: pick.failed_open,
                 probes: pick.probes,
+                tag: rotation.candidates().membership().tag_of(pick.member),
                 skipped,
             },
             None => Picked::NoneHealthy { skipped },
@@ -570,7 +583,7 @@ impl Pool {
 
 impl PickRequest<'_> {
     fn without_turn(&self) -> PickInput {
-        PickInput { turn: 0, key: self.key, may_probe: false, now: self.now }
+        PickInput { turn: 0, key: self.key, sticky: self.sticky, may_probe: false, now: self.now }
     }
 }
 

@@ -105,7 +105,7 @@ fn decide_among(routes: usize) -> Box<dyn FnMut()> {
 }
 
 fn first(tried: &TriedEndpoints) -> PickRequest<'_> {
-    PickRequest { tried, key: None, may_probe: true, now: Instant::now() }
+    PickRequest { tried, key: None, sticky: None, may_probe: true, now: Instant::now() }
 }
 
 fn pick(pool: &'static str) -> Box<dyn FnMut()> {

@@ -26,6 +26,7 @@ mod pools;
 mod queues;
 mod regexes;
 mod routes;
+mod sticky;
 mod tls;
 
 /// The name of a listener, route or pool that is not given one.

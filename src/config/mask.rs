@@ -48,10 +48,16 @@ fn names_a_key(letters: &str) -> bool {
     letters.ends_with("key") || letters.ends_with("keys")
 }
 
-/// Whether a value is the path of a file with a key, which is no secret. Only keys called just `key` or `keys` have
-/// paths: the value of `X-Api-Key` may be base64 that begins with `/`.
-pub(crate) fn is_file_of_keys(key: &str, value: &str) -> bool {
-    matches!(letters(key).as_str(), "key" | "keys") && value.starts_with('/')
+/// Whether a value tells nothing, although its key sounds so: the path of a file with a key, or the name of a cookie.
+///
+/// Only keys called just `key` or `keys` have paths: the value of `X-Api-Key` may be base64 that begins with `/`. The value
+/// of a header field `Cookie` has an equals sign.
+pub(crate) fn is_no_secret(key: &str, value: &str) -> bool {
+    match letters(key).as_str() {
+        "key" | "keys" => value.starts_with('/'),
+        "cookie" => key == "cookie" && !value.contains('='),
+        _ => false,
+    }
 }
 
 /// Whether a value is just `${NAME}`, or `$NAME` by mistake, which reveals no secret.
@@ -155,7 +161,7 @@ impl Values<'_> {
                         Kind::Map(pools) if is_root && key.text == "pools" => {
                             pools.iter().for_each(|(_, pool)| self.visit(pool, false, false));
                         }
-                        Kind::Scalar { text, .. } if is_file_of_keys(&key.text, text) => {
+                        Kind::Scalar { text, .. } if is_no_secret(&key.text, text) => {
                             self.visit(value, is_hidden, false);
                         }
                         _ => self.visit(value, is_hidden || is_secret(&key.text), false),
@@ -335,7 +341,7 @@ impl Scanner<'_> {
             _ => return self.block(line, word, start + value.len()),
         };
         let value = self.text[start..stop].trim_matches(['"', '\'', ' ']);
-        if !is_file_of_keys(key, value) && !is_variable(value) {
+        if !is_no_secret(key, value) && !is_variable(value) {
             self.hide(start, stop);
         }
         stop
@@ -345,7 +351,7 @@ impl Scanner<'_> {
     fn block(&mut self, line: usize, word: &Word, end: usize) -> usize {
         let value = &self.text[word.value..end];
         let (is_file, is_variable) =
-            (is_file_of_keys(&self.text[word.range.clone()], value), is_variable(value));
+            (is_no_secret(&self.text[word.range.clone()], value), is_variable(value));
         if !is_file && !is_variable {
             self.hide(word.value, end);
         }

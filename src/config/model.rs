@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
+use crate::key_file::Key;
 use crate::routing::{PathRules, RequestHead, RouteMatch};
 use crate::socket_file::SocketAccess;
 use crate::tls::{ClientTls, ServerTls};
@@ -409,6 +410,8 @@ pub struct Pool {
     /// Never empty, and at least one has a weight above 0.
     pub endpoints: Vec<EndpointSpec>,
     pub health_check: Option<HealthCheck>,
+    /// `None`: clients are not kept at their endpoints.
+    pub sticky: Option<Arc<Sticky>>,
     /// `None`: nobody is ejected.
     pub outliers: Option<Outliers>,
     /// How long the share of a new or recovered endpoint grows; `None`: it is whole at once.
@@ -431,6 +434,47 @@ pub struct Resolve {
     pub interval: Duration,
     /// The name servers that are asked; empty: the hosts file and the system's name servers.
     pub servers: Vec<SocketAddr>,
+}
+
+/// The cookie that keeps a client at its endpoint.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sticky {
+    pub cookie: String,
+    /// The first signs, all are understood.
+    pub keys: Vec<Key>,
+    /// `None`: until the browser is closed.
+    pub ttl: Option<Duration>,
+    pub path: String,
+    pub same_site: SameSite,
+}
+
+/// Without its keys.
+impl fmt::Debug for Sticky {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Sticky")
+            .field("cookie", &self.cookie)
+            .field("ttl", &self.ttl)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a cookie is sent with requests from other sites.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SameSite {
+    Lax,
+    Strict,
+    None,
+}
+
+impl SameSite {
+    /// As the cookie has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lax => "Lax",
+            Self::Strict => "Strict",
+            Self::None => "None",
+        }
+    }
 }
 
 /// When endpoints are ejected for their answers. Parts are from 0 to 1.

@@ -20,6 +20,7 @@ mod outliers;
 mod outputs;
 mod pool;
 mod socket;
+mod sticky;
 mod tls;
 
 pub(crate) use balance::{BalanceForm, BalanceWord, HashForm, HashSection, HashWord, HeaderNameText};
@@ -33,6 +34,7 @@ pub(crate) use pool::{
     ResolveSection, RetryCause, RetrySection, StatusRange,
 };
 pub(crate) use socket::SocketSection;
+pub(crate) use sticky::StickySection;
 pub(crate) use tls::{
     CertificateSection, ClientCertificateMode, ClientCertificatesSection, PoolTlsSection, TicketsSection,
     TlsSection,

@@ -109,7 +109,7 @@ fn route(was: Option<&Route>, is: &Route) -> Described {
 fn pool(was: Option<&Pool>, is: &Pool) -> Described {
     let keys = was.map(|was| {
         differing!(was, is, Pool {
-            balance, endpoints, health_check, outliers, slow_start, when_none_healthy, protocol, tls, timeouts, connections, limits, retry, host, resolve
+            balance, endpoints, health_check, sticky, outliers, slow_start, when_none_healthy, protocol, tls, timeouts, connections, limits, retry, host, resolve
         } but { name }, "")
     });
     let keys = keys.unwrap_or_default();

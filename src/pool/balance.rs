@@ -19,6 +19,7 @@ pub(super) use response_time::ResponseTime;
 
 use super::candidates::Candidates;
 use super::member::Member;
+use super::sticky::StickyTag;
 use crate::config;
 use hash::Ranking;
 
@@ -29,6 +30,8 @@ pub(super) struct PickInput {
     pub turn: usize,
     /// The hash of the request's key, for `balance: { hash: ... }`; `None`: it has none.
     pub key: Option<u64>,
+    /// What the client's cookie says; `None`: it has none.
+    pub sticky: Option<StickyTag>,
     /// The request may find out how an ejected endpoint is.
     pub may_probe: bool,
     pub now: Instant,

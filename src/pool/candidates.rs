@@ -6,6 +6,7 @@ use super::member::{Member, Membership};
 use super::outliers::Phase;
 use super::skipped::{Skipped, SkippedEndpoints};
 use super::status::EndpointState;
+use super::sticky::StickyTag;
 
 /// The members of a pool by what is known of them at one moment. Who of them is picked is the balance policy's affair.
 ///
@@ -22,6 +23,8 @@ pub struct Candidates {
     unhealthy: Vec<u32>,
     /// Ejected endpoints of which one request each may find out whether they answer.
     half_open: Vec<u32>,
+    /// By index, whether a member keeps the clients that a cookie has bound to it.
+    keeps: Box<[bool]>,
     serving: Tier,
     /// Number of endpoints that are unreachable or unhealthy.
     down: usize,
@@ -72,11 +75,12 @@ impl Candidates {
             None if !unhealthy.is_empty() => (std::mem::take(&mut unhealthy), Tier::FailedOpen),
             None => (Vec::new(), Tier::Unreachable),
         };
+        let keeps = membership.members().iter().map(keeps_clients).collect();
         let is_fallback = |index: &u32| {
             membership.member(*index).is_some_and(|member| !member.endpoint.outliers().is_ejected())
         };
         let fallback = order.flatten().filter(is_fallback).collect();
-        Self { membership, first, fallback, unreachable, unhealthy, half_open, serving, down, skipped }
+        Self { membership, first, fallback, unreachable, unhealthy, half_open, keeps, serving, down, skipped }
     }
 
     /// The members, shared by all of one membership.
@@ -119,6 +123,12 @@ impl Candidates {
         &self.half_open
     }
 
+    /// The member that a client's cookie stands for, if it keeps its clients.
+    pub(super) fn stuck_to(&self, tag: StickyTag) -> Option<&Member> {
+        let member = self.membership.stuck_to(tag)?;
+        self.keeps.get(member.index)?.then_some(member)
+    }
+
     pub(super) fn serving(&self) -> Tier {
         self.serving
     }
@@ -140,6 +150,12 @@ impl Candidates {
     pub(super) fn skipped(&self) -> Option<Arc<SkippedEndpoints>> {
         self.skipped.clone()
     }
+}
+
+/// Whether clients go on to be sent to it: also while it drains.
+fn keeps_clients(member: &Member) -> bool {
+    let is_well = matches!(member.endpoint.state(), EndpointState::Healthy | EndpointState::Checking);
+    is_well && member.weight() > 0
 }
 
 fn is_half_open(member: &Member) -> bool {

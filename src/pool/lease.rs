@@ -7,6 +7,7 @@ use super::endpoint::{BYTES_IN, BYTES_OUT, Endpoint, FAILURES, IN_FLIGHT, REQUES
 use super::in_flight_limit::Holds;
 use super::outliers::Verdict;
 use super::skipped::SkippedEndpoints;
+use super::sticky::StickyTag;
 use super::{PickRequest, Picked, Pool};
 use crate::wait_queue::WaitQueue;
 
@@ -54,12 +55,12 @@ pub enum Leased {
     Lease {
         lease: Lease,
         failed_open: bool,
+        /// What stands for its endpoint in cookies, in a pool that keeps clients at their endpoints.
+        tag: Option<StickyTag>,
         skipped: Option<Arc<SkippedEndpoints>>,
     },
     /// No endpoint can be picked now.
-    NoneHealthy {
-        skipped: Option<Arc<SkippedEndpoints>>,
-    },
+    NoneHealthy { skipped: Option<Arc<SkippedEndpoints>> },
     /// The pool has as many requests as it may have.
     Full,
     /// Each endpoint that might be picked has as many as it may have.
@@ -76,9 +77,9 @@ impl Pool {
     /// `None`: the endpoint that was picked has no room any more.
     fn try_lease(&self, request: LeaseRequest<'_>) -> Option<Leased> {
         let LeaseRequest { pick, holds, admitted } = request;
-        let (endpoint, failed_open, probes, skipped) = match self.pick(&pick) {
-            Picked::Endpoint { endpoint, failed_open, probes, skipped } => {
-                (endpoint, failed_open, probes, skipped)
+        let (endpoint, failed_open, probes, tag, skipped) = match self.pick(&pick) {
+            Picked::Endpoint { endpoint, failed_open, probes, tag, skipped } => {
+                (endpoint, failed_open, probes, tag, skipped)
             }
             Picked::NoneHealthy { skipped } => return Some(Leased::NoneHealthy { skipped }),
             Picked::Full => return Some(Leased::EndpointsFull),
@@ -103,7 +104,7 @@ impl Pool {
         let mut lease = Lease::counted(endpoint, holds);
         (lease.exact, lease.probes) = (counts, probes);
         lease.queue = self.endpoint_most.map(|_| self.queue().clone());
-        Some(Leased::Lease { lease, failed_open, skipped })
+        Some(Leased::Lease { lease, failed_open, tag, skipped })
     }
 }
 

@@ -9,6 +9,7 @@ use pingora_load_balancing::Backend;
 use super::balance::hash::{self, Maglev};
 use super::check_id::CheckId;
 use super::endpoint::Endpoint;
+use super::sticky::{StickyPool, StickyTag, StickyTags};
 use crate::config::EndpointAttributes;
 
 /// Travels in `Backend::ext`.
@@ -44,6 +45,7 @@ pub(super) struct Membership {
     members: Box<[Member]>,
     /// The same, as Pingora wants them.
     backends: Box<[Backend]>,
+    sticky: Option<StickyTags>,
     /// For `balance: hash`, made when first needed.
     table: Mutex<Option<WeightedTable>>,
 }
@@ -56,7 +58,8 @@ struct WeightedTable {
 }
 
 impl Membership {
-    pub fn new(backends: &BTreeSet<Backend>) -> Self {
+    /// `sticky`: the cookies by which its clients are kept at their endpoints.
+    pub fn new(backends: &BTreeSet<Backend>, sticky: Option<&StickyPool>) -> Self {
         let mut both: Vec<(Member, &Backend)> =
             backends.iter().filter_map(|backend| Some((Member::of(backend)?.clone(), backend))).collect();
         both.sort_by_key(|(member, _)| member.index);
@@ -64,7 +67,18 @@ impl Membership {
             (Member { index, ..member }, backend.clone())
         };
         let (members, backends): (Vec<_>, Vec<_>) = both.into_iter().enumerate().map(indexed).unzip();
-        Self { members: members.into(), backends: backends.into(), table: Mutex::default() }
+        let sticky = sticky.map(|pool| StickyTags::new(&pool.sticky, &pool.name, &members));
+        Self { members: members.into(), backends: backends.into(), sticky, table: Mutex::default() }
+    }
+
+    /// The member that a client's cookie stands for.
+    pub fn stuck_to(&self, tag: StickyTag) -> Option<&Member> {
+        self.member(self.sticky.as_ref()?.member(tag)?)
+    }
+
+    /// What stands for a member in cookies; `None`: clients are not kept at endpoints.
+    pub fn tag_of(&self, member: &Member) -> Option<StickyTag> {
+        self.sticky.as_ref()?.tag(member.index)
     }
 
     pub fn members(&self) -> &[Member] {

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::candidates::Candidates;
 use super::member::Membership;
 use super::rotation::Rotation;
+use super::sticky::StickyPool;
 use crate::config::Balance;
 use crate::wait_queue::WaitQueue;
 
@@ -20,6 +21,7 @@ use crate::wait_queue::WaitQueue;
 /// Each change of health or members makes a new [`Rotation`]; the position is kept.
 pub struct Picker {
     balance: Balance,
+    sticky: Option<StickyPool>,
     members: Mutex<Arc<Membership>>,
     rotation: ArcSwap<Rotation>,
     next: Position,
@@ -63,12 +65,13 @@ impl Pickers {
 }
 
 impl Picker {
-    pub fn new(balance: Balance, fail_open: bool, queue: Arc<WaitQueue>) -> Self {
+    pub fn new(balance: Balance, sticky: Option<StickyPool>, fail_open: bool, queue: Arc<WaitQueue>) -> Self {
         let nobody = Candidates::new(Arc::default(), false);
         Self {
             members: Mutex::default(),
             rotation: ArcSwap::from_pointee(Rotation::new(nobody, &balance)),
             balance,
+            sticky,
             next: Position::default(),
             next_retry: Position::default(),
             fail_open,
@@ -78,7 +81,7 @@ impl Picker {
 
     pub(super) fn set_members(&self, backends: &BTreeSet<Backend>) {
         let mut current = self.members.lock();
-        *current = Arc::new(Membership::new(backends));
+        *current = Arc::new(Membership::new(backends, self.sticky.as_ref()));
         self.publish(&current);
     }
 

@@ -45,6 +45,9 @@ impl Rotation {
 
     /// The endpoint for the first attempt of a request.
     pub(super) fn first(&self, input: &PickInput) -> Option<Pick<'_>> {
+        if let Some(member) = self.stuck_to(input) {
+            return Some(self.pick(member));
+        }
         if let Some(member) = self.half_open(input) {
             return Some(Pick { member, failed_open: false, probes: true });
         }
@@ -57,6 +60,12 @@ impl Rotation {
 
     fn pick<'a>(&self, member: &'a Member) -> Pick<'a> {
         Pick { member, failed_open: self.candidates().failed_open(), probes: false }
+    }
+
+    /// The endpoint that the client's cookie stands for.
+    fn stuck_to(&self, input: &PickInput) -> Option<&Member> {
+        let member = self.candidates().stuck_to(input.sticky?)?;
+        (!member.endpoint.is_unreachable()).then_some(member)
     }
 
     /// An ejected endpoint, if it is this request's to find out how it is.
@@ -91,6 +100,9 @@ impl Rotation {
     /// An untried endpoint.
     pub(super) fn fresh(&self, input: &PickInput, tried: &TriedEndpoints) -> Option<Pick<'_>> {
         let is_fresh = |member: &Member| !tried.contains(&member.endpoint);
+        if let Some(member) = self.stuck_to(input).filter(|member| is_fresh(member)) {
+            return Some(self.pick(member));
+        }
         let reachable = match self.candidates().serving() {
             Tier::Unreachable => None,
             _ => self.preferred(input, |member| !member.endpoint.is_unreachable() && is_fresh(member)),

@@ -30,13 +30,16 @@ impl BackendSelection for Selection {
     }
 
     fn build(backends: &BTreeSet<Backend>) -> Self {
-        Self::build_with_config(backends, &Arc::new(Picker::new(Balance::RoundRobin, false, Arc::default())))
+        Self::build_with_config(
+            backends,
+            &Arc::new(Picker::new(Balance::RoundRobin, None, false, Arc::default())),
+        )
     }
 
     fn iter(self: &Arc<Self>, key: &[u8]) -> TryOrder {
         let (rotation, turn) = self.picker.next_turn(false);
         let key = (!key.is_empty()).then(|| hash::of_key(key));
-        let input = PickInput { turn, key, may_probe: false, now: Instant::now() };
+        let input = PickInput { turn, key, sticky: None, may_probe: false, now: Instant::now() };
         TryOrder { rotation: Guard::into_inner(rotation), input, step: 0 }
     }
 }

@@ -36,6 +36,7 @@ pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNone
             healthy_after: 1,
             unhealthy_after: 1,
         }),
+        sticky: None,
         outliers: None,
         slow_start: None,
         when_none_healthy,
@@ -104,7 +105,7 @@ pub(super) fn set(pool: &Pool, index: usize, up: bool) {
 
 /// A pick that depends on what was tried alone.
 pub(super) fn first(tried: &TriedEndpoints) -> PickRequest<'_> {
-    PickRequest { tried, key: None, may_probe: true, now: Instant::now() }
+    PickRequest { tried, key: None, sticky: None, may_probe: true, now: Instant::now() }
 }
 
 fn letter(pool: &Pool, endpoint: &Arc<Endpoint>) -> char {

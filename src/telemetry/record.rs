@@ -52,6 +52,8 @@ pub struct Record {
     pub failed_open: bool,
     /// Its pool balances by hash, and the request has no such key: it was its turn that decided.
     pub unkeyed: bool,
+    /// What the cookie came to that keeps the client at its endpoint; `None`: its pool has none.
+    pub sticky: Option<&'static str>,
     /// The status of a gRPC call.
     pub grpc_status: Option<u16>,
     /// The label of the `Failure` that ended the request; `None`: it ended well.

@@ -228,3 +228,57 @@ fn random_reaches_all_of_them() {
     let tally = load(&proxy.address(), 4, 300);
     assert!(tally.values().all(|count| (300..=500).contains(count)), "{tally:?}");
 }
+
+/// A client stays where it was first answered: over connections, a reload and a restart; and moves once when its
+/// endpoint is gone.
+#[test]
+fn a_cookie_keeps_a_client_at_its_endpoint() {
+    let mut endpoints = ["a", "b", "c"].map(Endpoint::named);
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = folder.path().join("sticky.key");
+    std::fs::write(&key, "01".repeat(32)).expect("a key file");
+    let sticky = format!("sticky: {{ cookie: session, key: {}, ttl: 1h, path: /shop }}", key.display());
+    let mut proxy = Proxy::to(&endpoints).with(&sticky).health_check(QUICK).start();
+    for endpoint in &endpoints {
+        proxy.wait_until(endpoint.address(), "healthy");
+    }
+    let first = proxy.get("/first").expect(200);
+    let home = first.text().to_owned();
+    let set = first.header("set-cookie").expect("a cookie").to_owned();
+    let (cookie, attributes) = set.split_once("; ").expect("attributes");
+    assert_eq!(attributes, "Path=/shop; HttpOnly; SameSite=Lax; Max-Age=3600");
+    assert!(cookie.len() < 40 && !cookie.contains("127"), "{cookie}");
+    let with = |proxy: &Proxy, cookie: &str| {
+        let mut client = proxy.client();
+        client.request("GET", "/again", &format!("Cookie: x=1; {cookie}\r\n")).expect(200)
+    };
+    for _ in 0..10 {
+        let again = with(&proxy, cookie);
+        assert_eq!((again.text(), again.header("set-cookie")), (&*home, None));
+    }
+    assert_eq!(proxy.record("/first").text("sticky"), "new");
+    proxy.write_config(&format!("{}\n# the same\n", proxy.config_text()));
+    assert_eq!(proxy.command(&["reload"]).code, Some(0));
+    proxy = proxy.restarted();
+    for endpoint in &endpoints {
+        proxy.wait_until(endpoint.address(), "healthy");
+    }
+    assert_eq!(with(&proxy, cookie).text(), home);
+    let gone = endpoints.iter_mut().find(|endpoint| endpoint.address() == home_of(&proxy, "/again"));
+    gone.expect("one of them").refuse();
+    let moved = with(&proxy, cookie);
+    let new =
+        moved.header("set-cookie").expect("another cookie").split("; ").next().expect("a pair").to_owned();
+    assert!(new != cookie && moved.text() != home);
+    for _ in 0..10 {
+        let again = with(&proxy, &new);
+        assert_eq!((again.text(), again.header("set-cookie")), (moved.text(), None));
+    }
+    // What nobody has signed is no cookie.
+    assert!(with(&proxy, "session=AAAAAAAAAAAAAAAAAAAAAA").header("set-cookie").is_some());
+}
+
+/// The endpoint that answered the last request for the target.
+fn home_of(proxy: &Proxy, target: &str) -> String {
+    proxy.records_of(target, 1).last().expect("a line").endpoints().swap_remove(0)
+}

@@ -88,9 +88,11 @@ impl Compiler<'_> {
         let timeouts = &section.timeouts;
         let protocol = section.protocol.value;
         self.check_http2_only(section, protocol);
+        let balance = self.balance(&section.balance);
         Pool {
             name: name.clone(),
-            balance: self.balance(&section.balance),
+            sticky: self.sticky(&section.sticky, &balance),
+            balance,
             health_check: section.health_check.as_option().map(|check| self.health_check(check)),
             protocol,
             tls: section.tls.as_ref().and_then(|tls| self.pool_tls(tls, &endpoints, protocol)),

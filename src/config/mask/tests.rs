@@ -116,12 +116,15 @@ fn what_is_no_secret_stays() {
         "a: { token: \"${TOKEN}\", listen: x }\n",
         "pools:\n  token-service:\n    endpoints: [10.0.0.1:80]\n  key: [10.0.0.2:80]\n  \"cookie\": [a]\nlog: {}\n",
         "routes:\n  - { name: token, pool: cookie }\n",
+        "sticky: { cookie: session, key: /etc/sticky.key }\n",
         "address: 127.0.0.1:80\nendpoints: [a:80, http://b/x@y]\n",
         "",
         "\n\n",
     ] {
         assert_eq!(shown_text(text), text);
     }
+    assert_hidden("headers: { cookie: a=hunter2 }\n", &["headers"]);
+    assert_hidden("headers: { Cookie: hunter2 }\n", &["headers"]);
     assert_hidden("pools:\n  web:\n    token: hunter2\n", &["web"]);
     assert_hidden("pools:\n  web: [a]\nadmin:\n  token: hunter2\n", &["web"]);
 }
@@ -133,7 +136,7 @@ fn of_our_own_keys_only_secrets_are_masked() {
     let keys = regex::Regex::new(r#""([a-z0-9_]+)":\{"[^{}]*"description"#).expect("a pattern");
     let mut seen = 0;
     for key in keys.captures_iter(&schema).map(|captures| captures[1].to_owned()) {
-        assert_eq!(is_secret(&key), ["token", "key", "keys"].contains(&key.as_str()), "{key}");
+        assert_eq!(is_secret(&key), ["token", "key", "keys", "cookie"].contains(&key.as_str()), "{key}");
         seen += 1;
     }
     for key in ["listeners", "pools", "endpoints", "headers", "address", "limits", "timeouts", "key_exchange"]

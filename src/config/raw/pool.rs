@@ -9,6 +9,7 @@ use super::AddressText;
 use super::balance::BalanceForm;
 use super::matching::{HeaderText, PathText};
 use super::outliers::OutliersSection;
+use super::sticky::StickySection;
 use super::tls::{FilePath, PoolTlsSection};
 use crate::config::address::{ListUrlText, NameServer};
 use crate::config::decode::{AutoOr, Fault, List, Named, OrOff, Scalar, ShortOr};
@@ -38,6 +39,9 @@ section! {
         resolve: ShortOr<NonZeroPeriod, ResolveSection> = "10s";
         /// How endpoints are probed, or `off`.
         health_check: OrOff<CheckSection> = {};
+        /// Keeps clients at their endpoints by a cookie, such as `{ cookie: session, key: /etc/evenkeel/sticky.key }`; on
+        /// top of `balance`, which picks where a client has none.
+        sticky: OrOff<StickySection> = "off";
         /// When endpoints are ejected for their answers to requests, or `off`.
         outliers: OrOff<OutliersSection> = {};
         /// How long the share of an endpoint grows until it is whole, when it is new, has recovered or comes back from an

@@ -43,7 +43,13 @@ fn the_tests_of_every_sample_pass() {
 const REFERENCE: &str = include_str!("../../../conf/reference.yaml");
 
 /// Keys that the reference shows in a comment, because a file cannot have them beside the others, or without files.
-const IN_COMMENTS: [&str; 31] = [
+const IN_COMMENTS: [&str; 37] = [
+    "PoolSection.sticky",
+    "StickySection.cookie",
+    "StickySection.key",
+    "StickySection.ttl",
+    "StickySection.path",
+    "StickySection.same_site",
     "FileSection.listen",
     "FileSection.endpoints",
     "ServerSection.threads",

@@ -42,6 +42,7 @@ fn picked_by(pool: &Pool, key: Option<u64>) -> Picked {
     pool.pick(&PickRequest {
         tried: &TriedEndpoints::default(),
         key,
+        sticky: None,
         may_probe: false,
         now: std::time::Instant::now(),
     })

@@ -25,7 +25,7 @@ fn by_client() -> Balance {
 }
 
 fn lease_by(pool: &Pool, key: Option<u64>, tried: &TriedEndpoints, now: Instant) -> Option<Lease> {
-    let pick = PickRequest { tried, key, may_probe: true, now };
+    let pick = PickRequest { tried, key, sticky: None, may_probe: true, now };
     match pool.lease(LeaseRequest { pick, holds: Holds::Connection, admitted: false }) {
         Leased::Lease { lease, .. } => Some(lease),
         _ => None,

@@ -36,7 +36,7 @@ fn at(now: Instant) -> Moment {
 
 fn lease(pool: &Pool, may_probe: bool, now: Instant) -> Lease {
     let tried = TriedEndpoints::default();
-    let pick = PickRequest { tried: &tried, key: None, may_probe, now };
+    let pick = PickRequest { tried: &tried, key: None, sticky: None, may_probe, now };
     match pool.lease(LeaseRequest { pick, holds: Holds::Connection, admitted: false }) {
         Leased::Lease { lease, .. } => lease,
         other => panic!("there is an endpoint: {other:?}"),

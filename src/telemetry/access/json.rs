@@ -63,6 +63,7 @@ fn outcome(line: &mut Object<'_>, record: &Record) {
     if record.failed_open {
         line.literal(key!("failed_open"), "true");
     }
+    line.optional(key!("sticky"), record.sticky);
     if record.unkeyed {
         line.literal(key!("unkeyed"), "true");
     }

@@ -73,6 +73,7 @@ fn full() -> Record {
         queued: Some(Duration::from_millis(300)),
         failed_open: true,
         unkeyed: true,
+        sticky: Some("moved"),
         grpc_status: Some(14),
         cause: Some("bad_response"),
         detail: Some("invalid status line".into()),
@@ -99,6 +100,7 @@ fn minimal() -> Record {
         queued: None,
         failed_open: false,
         unkeyed: false,
+        sticky: None,
         grpc_status: None,
         cause: None,
         detail: None,
@@ -121,6 +123,7 @@ fn plain() -> Record {
         queued: None,
         failed_open: false,
         unkeyed: false,
+        sticky: None,
         grpc_status: None,
         cause: None,
         ..record
@@ -154,7 +157,7 @@ fn json_has_every_field() {
         r#""attempts":[{"endpoint":"10.0.0.1:3000","failure":"connect_failed"},"#,
         r#"{"endpoint":"10.0.0.2:3000","connect_seconds":0.000210,"first_byte_seconds":0.003300,"status":502}],"#,
         r#""skipped":[{"endpoint":"10.0.0.3:3000","reason":"unhealthy"}],"skipped_others":2,"queued_seconds":0.300000,"waited_seconds":1.200000,"waited_for":["pool","healthy_endpoint"],"#,
-        r#""failed_open":true,"unkeyed":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
+        r#""failed_open":true,"sticky":"moved","unkeyed":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
         r#""duration_seconds":1.203412}"#
     );
     assert_eq!(line(Format::Json, &full()), expected);

@@ -47,6 +47,7 @@ fn record() -> Record {
         queued: None,
         failed_open: false,
         unkeyed: false,
+        sticky: None,
         grpc_status: None,
         cause: None,
         outcome: Outcome::Answered,
