@@ -23,6 +23,7 @@ mod reload;
 mod rollback;
 mod run;
 mod schema;
+mod simulate;
 mod status;
 mod undrain;
 mod upgrade;
@@ -80,6 +81,8 @@ enum Command {
     Status(status::Status),
     /// Ask a running process whether it is ready; for Docker's HEALTHCHECK.
     Health(health::Health),
+    /// Simulate traffic, and endpoints that are slow, fail or die, on a virtual clock.
+    Simulate(simulate::Simulate),
     /// Prove on this machine that reloads, restarts, upgrades and dying endpoints lose nothing.
     Prove(prove::Prove),
     /// Print the JSON Schema of the config file, for editors.
@@ -108,6 +111,7 @@ impl Cli {
             Command::StartSuccessor(command) => command.execute(),
             Command::Status(command) => command.execute(),
             Command::Health(command) => command.execute(),
+            Command::Simulate(command) => command.execute(),
             Command::Prove(command) => command.execute(),
             Command::Schema(command) => command.execute(),
         }

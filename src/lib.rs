@@ -36,6 +36,7 @@ pub mod proxy;
 pub mod routing;
 pub mod server;
 pub mod sharded_counter;
+pub mod simulate;
 pub mod snapshot;
 mod socket_file;
 pub mod telemetry;

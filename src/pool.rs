@@ -49,6 +49,7 @@ use tokio::sync::Notify;
 
 pub use adjust::{AdjustError, AdjustOrder, Adjusted, PoolChoice, adjust};
 pub use adjustment::EndpointChange;
+pub(crate) use balance::chance;
 pub use balance::hash::of_key as hash_of_key;
 pub use endpoint::{Endpoint, EndpointTable, HealthStatus, IdleConnections, Target};
 pub use in_flight_limit::{Holds, InFlightLimit, MaxRequests};
@@ -75,14 +76,14 @@ use member::Membership;
 use outliers::Detector;
 use picker::{Picker, Pickers};
 use probe::Probe;
-use probe_schedule::ProbeKind;
+pub(crate) use probe_schedule::{ProbeKind, ProbeSchedule, jittered};
 use selection::Selection;
 use sources::{Asker, Rounds, Sources};
 use status::{ByHandStatus, EndpointState, EndpointStatus, PoolStatus, WeightByHand};
 use sticky::StickyPool;
 
 /// From the start of one probe to that of the next, while an endpoint is still `checking`.
-const UNDECIDED_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const UNDECIDED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long an endpoint must have been unreachable to begin anew with a slow start.
 const RAMP_AFTER: Duration = Duration::from_secs(1);
@@ -218,6 +219,11 @@ impl Pool {
             // The supervisor ends it.
             self.table.outlier_settings().due.notify_one();
         }
+    }
+
+    /// From which the live state of its endpoints counts time.
+    pub(crate) fn epoch(&self) -> Instant {
+        self.table.epoch()
     }
 
     pub fn name(&self) -> &Arc<str> {

@@ -4,7 +4,7 @@
 //! chance is drawn, are arguments. Every request takes a turn of the pool, whatever the policy: round robin among those
 //! that a policy likes equally well.
 
-pub(in crate::pool) mod chance;
+pub(crate) mod chance;
 pub mod hash;
 mod least;
 mod maglev;

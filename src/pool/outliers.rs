@@ -88,7 +88,7 @@ impl Pool {
     }
 
     /// Returns when a review is due: something has failed, or a ramp has begun.
-    pub(super) async fn review_due(&self) {
+    pub(crate) async fn review_due(&self) {
         self.table.outlier_settings().due.notified().await;
     }
 

@@ -126,3 +126,15 @@ pub enum EndpointState {
     #[serde(other)]
     Checking,
 }
+
+impl EndpointState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Checking => "checking",
+            Self::Healthy => "healthy",
+            Self::Unreachable => "unreachable",
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+        }
+    }
+}

@@ -238,7 +238,7 @@ fn row(endpoint: &EndpointStatus, now: f64, most: bool) -> Row {
     [
         if most { MOST } else { " " }.to_owned(),
         human::safe(&endpoint.address),
-        format!("{}{draining}", state_name(endpoint.state)),
+        format!("{}{draining}", endpoint.state.name()),
         human::coarse_duration(seconds(now - endpoint.since)),
         weight,
         human::count(endpoint.requests),
@@ -282,16 +282,6 @@ fn line(row: &Row, widths: &[usize]) -> String {
     }
     line.truncate(line.trim_end().len());
     line
-}
-
-fn state_name(state: EndpointState) -> &'static str {
-    match state {
-        EndpointState::Checking => "checking",
-        EndpointState::Healthy => "healthy",
-        EndpointState::Unreachable => "unreachable",
-        EndpointState::Unhealthy => "unhealthy",
-        EndpointState::Ejected => "ejected",
-    }
 }
 
 /// Seconds as a duration; negative ones, of a clock that was set back, are zero.

@@ -1,0 +1,161 @@
+//! The requests of the simulated clients, and the scope in which they are served.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::scenario::{RequestForm, Scenario, ScenarioError};
+use crate::config::{AccessLog, Limits, Listener, LogOutput};
+use crate::exchange::{Admitted, Arrival, ClientIdentity, Exchange, Failure, RequestScope};
+use crate::http1::head::{Parse, RequestMemory, RequestView};
+use crate::snapshot::Snapshot;
+use crate::telemetry::record::{ClientAddress, Protocol};
+use crate::telemetry::{Telemetry, access};
+
+/// What stands for the number of the client.
+const USER: &str = "{user}";
+
+/// The host of a request that names none.
+const HOST: &str = "localhost";
+
+/// The first address of the clients: a network for measurements (RFC 2544).
+const FIRST_CLIENT: u32 = Ipv4Addr::new(198, 18, 0, 1).to_bits();
+
+/// The requests of all clients.
+pub struct Traffic {
+    scope: Arc<RequestScope>,
+    /// By client; one for all where they do not differ.
+    heads: Vec<RequestMemory>,
+    users: Vec<ClientIdentity>,
+}
+
+/// A request of the scenario, for errors.
+fn shown(request: &RequestForm) -> String {
+    format!("{} {}", request.method, request.url)
+}
+
+impl Traffic {
+    /// Over the first listener that forwards the scenario's request to a pool.
+    pub fn new(
+        snapshot: &Arc<Snapshot>,
+        scenario: &Scenario,
+        now: Instant,
+        time: SystemTime,
+    ) -> Result<Self, ScenarioError> {
+        let request = &scenario.request;
+        let mut why = "the config has no listener".to_owned();
+        for listener in snapshot.listeners() {
+            let mut traffic = Self {
+                scope: scope(snapshot, listener),
+                heads: heads(request, scenario.users, &listener.limits)?,
+                users: (0..scenario.users).map(identity).collect(),
+            };
+            match traffic.arrive(0, now, time) {
+                (_, Ok(Admitted::Forward)) => return Ok(traffic),
+                (_, Ok(Admitted::Reply(reply))) => {
+                    why = format!("listener {} answers it with {}", listener.name, reply.status);
+                }
+                (mut exchange, Err(failure)) => {
+                    let detail = exchange.finish(None, 0, now).detail.clone();
+                    let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+                    why = format!("listener {} refuses it with {}{detail}", listener.name, failure.label());
+                }
+            }
+        }
+        Err(ScenarioError::NotForwarded { request: shown(request), why })
+    }
+
+    /// How many clients there are.
+    pub fn users(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Begins the exchange of a request whose head has arrived, and admits it.
+    pub fn arrive(
+        &mut self,
+        user: usize,
+        now: Instant,
+        time: SystemTime,
+    ) -> (Exchange, Result<Admitted, Failure>) {
+        let index = user.min(self.heads.len() - 1);
+        let head = self.heads[index].view();
+        let mut exchange = begin(&self.scope, &head, &self.users[user], now, time);
+        let admitted = match exchange.normalize_path(&head) {
+            Err(failure) => Err(failure),
+            Ok(None) => exchange.admit(&head, head.sizes()),
+            Ok(Some(path)) => {
+                self.heads[index].request.set_path(&path);
+                let head = self.heads[index].view();
+                exchange.admit(&head, head.sizes())
+            }
+        };
+        (exchange, admitted)
+    }
+}
+
+fn begin(
+    scope: &Arc<RequestScope>,
+    head: &RequestView<'_>,
+    identity: &ClientIdentity,
+    now: Instant,
+    time: SystemTime,
+) -> Exchange {
+    let arrival = Arrival {
+        head,
+        identity: identity.clone(),
+        tls_info: None,
+        protocol: Protocol::Http11,
+        target: head.target(),
+        upgrade: false,
+        short_of_memory: false,
+        now,
+        time,
+    };
+    Exchange::begin(scope.clone(), arrival)
+}
+
+fn scope(snapshot: &Arc<Snapshot>, listener: &Arc<Listener>) -> Arc<RequestScope> {
+    let off = AccessLog { output: LogOutput::Off, ..snapshot.config().access_log.clone() };
+    let log = access::AccessLog::start(&off, 1).expect("a log that is off opens nothing");
+    let telemetry = Telemetry::new(log, SystemTime::UNIX_EPOCH);
+    let counters = telemetry.metrics.listener(&listener.name);
+    RequestScope::new(snapshot.clone(), listener.clone(), Arc::new(telemetry.worker()), counters)
+}
+
+fn identity(user: usize) -> ClientIdentity {
+    let address = Ipv4Addr::from_bits(FIRST_CLIENT.wrapping_add(user as u32));
+    ClientIdentity::Peer(ClientAddress::inet((address, 50_000).into()))
+}
+
+fn heads(request: &RequestForm, users: usize, limits: &Limits) -> Result<Vec<RequestMemory>, ScenarioError> {
+    let differs = request.url.contains(USER) || request.fields.iter().any(|field| field.contains(USER));
+    (0..if differs { users } else { 1 }).map(|user| head(request, user, limits)).collect()
+}
+
+fn head(request: &RequestForm, user: usize, limits: &Limits) -> Result<RequestMemory, ScenarioError> {
+    let refused = |reason| ScenarioError::BadRequest(shown(request), reason);
+    let of_user = |text: &str| text.replace(USER, &(user + 1).to_string());
+    let url = of_user(&request.url);
+    let rest = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    let (host, target) = match rest {
+        Some(rest) => rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())),
+        None => (HOST, &*url),
+    };
+    let slash = if target.starts_with('/') || target == "*" { "" } else { "/" };
+    let mut text = format!("{} {slash}{target} HTTP/1.1\r\nHost: {host}\r\n", request.method);
+    for field in &request.fields {
+        if field.contains(['\r', '\n']) {
+            return Err(refused("a header field is one line"));
+        }
+        text += &format!("{}\r\n", of_user(field));
+    }
+    text += "\r\n";
+    let mut memory = RequestMemory::default();
+    match memory.request.parse(text.as_bytes(), limits) {
+        Parse::Complete { length } if length == text.len() => {}
+        Parse::Refused(refusal) => return Err(refused(refusal.reason)),
+        _ => return Err(refused("it is more than one request")),
+    }
+    memory.head.set(text.as_bytes());
+    Ok(memory)
+}
