@@ -2,6 +2,7 @@
 //!
 //! An engine moves the bytes and asks here what to do. Nothing here knows a socket or a clock: time is an argument.
 
+mod backoff;
 mod client_identity;
 mod config_tests;
 mod connection_header;
@@ -60,7 +61,7 @@ use hide_endpoint::HideEndpoint;
 use hops::Hops;
 use limits::HeadSize;
 use request_id::RequestId;
-use retry::is_idempotent;
+use retry::{Retries, is_idempotent};
 use scope::Scope;
 use upgrade::Upgrade;
 use waiting::Waiting;
@@ -90,7 +91,7 @@ pub struct Exchange {
     hash_key: Option<u64>,
     /// The client's cookie, for a pool that keeps clients at their endpoints; `None`: it has none.
     sticky: Option<StickyTag>,
-    retries_left: u8,
+    retries: Retries,
     /// Largest request body in bytes; `None`: no limit.
     body_limit: Option<u64>,
     /// When the whole request must be over; `None` for an upgraded connection.
@@ -150,6 +151,8 @@ pub enum Next {
     /// There is no room, or no endpoint can be picked: wait, at most that long, and ask again. Another snapshot may be
     /// in force by then: see [`Exchange::reroute`].
     Wait(Wait, Duration),
+    /// An endpoint is to be tried for the second time: pause that long, and ask again.
+    Pause(Duration),
     Fail(Failure),
 }
 
@@ -200,6 +203,8 @@ impl Exchange {
             failed_open: false,
             unkeyed: false,
             sticky: None,
+            retry_refused: None,
+            timeout_ignored: false,
             grpc_status: None,
             cause: None,
             outcome: Outcome::Answered,
@@ -219,7 +224,7 @@ impl Exchange {
             tried: TriedEndpoints::default(),
             hash_key: None,
             sticky: None,
-            retries_left: 0,
+            retries: Retries::default(),
             body_limit: listener.limits.body_bytes,
             deadline: None,
             open: None,
@@ -259,7 +264,7 @@ impl Exchange {
             return reply.map(Admitted::Reply);
         }
         self.find_route(head)?;
-        self.retries_left = self.pool().map_or(0, |pool| pool.config().retry.limit);
+        self.retries.left = self.route().map_or(0, |route| route.retry.limit);
         Ok(Admitted::Forward)
     }
 
@@ -276,8 +281,8 @@ impl Exchange {
         // HTTP/2 has no `Upgrade` (RFC 9113, section 8.6).
         let may_switch = self.wants_upgrade && route.pool().config().protocol == EndpointProtocol::Http11;
         self.upgrade = if may_switch { Upgrade::of(head, &route.upgrades) } else { None };
-        let timeout = route.timeout.into_iter().chain(self.grpc.as_ref().and_then(GrpcCall::timeout)).min();
-        self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
+        self.retries.repeatable = route.retry.methods.iter().any(|method| method == head.method());
+        self.set_deadline(route, head);
         self.find_hash_key(head);
         self.find_cookie(head);
         self.set_priority(&route.priority, head);
@@ -291,6 +296,15 @@ impl Exchange {
         Ok(())
     }
 
+    /// The shortest of the route's time, the client's, and that of the client's gRPC call.
+    fn set_deadline<H: RequestHead>(&mut self, route: &Route, head: &H) {
+        let of_client = route.timeout_header.as_ref().and_then(|name| head.header(name)).map(asked_timeout);
+        self.record.timeout_ignored = of_client == Some(None);
+        let of_grpc = self.grpc.as_ref().and_then(GrpcCall::timeout);
+        let timeout = route.timeout.into_iter().chain(of_client.flatten()).chain(of_grpc).min();
+        self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
+    }
+
     /// Opens the next attempt, or says what to do instead.
     pub fn next(&mut self, now: Instant) -> Next {
         if self.is_late(now) {
@@ -299,6 +313,9 @@ impl Exchange {
         }
         let Scope::Request(scope) = self.scope.clone() else { return Next::Fail(Failure::Internal) };
         let Some(route) = scope.route(self.route) else { return Next::Fail(Failure::NoRoute) };
+        if let Some(pause) = self.pause(route, now) {
+            return Next::Pause(pause);
+        }
         let _alone = route.pool().try_alone();
         let entered = self.enter_route(route, now).and_then(|()| self.enter_pool(route.pool(), now));
         if let Err(next) = entered {
@@ -312,6 +329,9 @@ impl Exchange {
         match route.pool().lease(request) {
             Leased::Lease { lease, failed_open, tag, skipped } => {
                 self.has_endpoint(route.pool(), now);
+                if self.record.attempts.is_empty() {
+                    route.pool().retry_budget().count_first_attempt();
+                }
                 self.record.failed_open |= failed_open;
                 self.record.skipped = skipped;
                 self.record.sticky = tag.map(|tag| self.stuck(tag));
@@ -432,10 +452,6 @@ impl Exchange {
         self.record.attempts.is_empty()
     }
 
-    pub fn is_idempotent(&self) -> bool {
-        self.idempotent
-    }
-
     /// Whether the endpoint is asked for another protocol.
     pub fn is_upgrade(&self) -> bool {
         self.upgrade.is_some()
@@ -507,10 +523,11 @@ impl Exchange {
         Some(self.endpoint()?.authority())
     }
 
-    /// Judges a response whose head has arrived.
+    /// Judges a response whose head has arrived; `retry_after` is its field of that name.
     pub fn response_head(
         &mut self,
         status: u16,
+        retry_after: Option<&[u8]>,
         circumstances: Circumstances,
         now: Instant,
     ) -> ResponseAction {
@@ -519,7 +536,7 @@ impl Exchange {
         }
         self.tunnel = status == 101;
         self.deadline = self.deadline.filter(|_| !self.tunnel);
-        let retry = self.may_retry_status(status, circumstances);
+        let retry = self.retries_status(status, retry_after, circumstances, now);
         let Some(open) = &mut self.open else { return ResponseAction::Forward };
         let took = now.saturating_duration_since(open.started);
         open.first_byte = Some(took);
@@ -536,8 +553,6 @@ impl Exchange {
         if !retry {
             return ResponseAction::Forward;
         }
-        self.tried.add(open.lease.endpoint().clone());
-        self.retries_left -= 1;
         self.close_attempt(LeaseOutcome::Failed);
         ResponseAction::Retry
     }
@@ -598,6 +613,11 @@ impl Exchange {
         }
     }
 
+    /// Whether a piece of its body has gone to the endpoint of the attempt under way.
+    pub fn has_body(&self) -> bool {
+        self.record.bytes_in > 0
+    }
+
     /// Resets the count of body bytes: the body is sent again from its beginning.
     pub fn request_body_again(&mut self) {
         self.record.bytes_in = 0;
@@ -610,6 +630,13 @@ impl Exchange {
             open.lease.received(bytes as u64);
         }
     }
+}
+
+/// The time that a client asks for in the route's `timeout_header`; `None`: it cannot be read.
+fn asked_timeout(value: &[u8]) -> Option<Duration> {
+    let text = str::from_utf8(value).ok()?.trim();
+    let millis = || text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    config::duration(text).or_else(|| millis().map(Duration::from_millis))
 }
 
 /// The host that a request asks for; of a refused head also what no authority can be.

@@ -23,6 +23,7 @@ mod picker;
 mod probe;
 mod probe_schedule;
 mod reachability;
+mod retry_budget;
 mod rotation;
 mod selection;
 mod skipped;
@@ -57,6 +58,7 @@ pub use lease::{Lease, LeaseOutcome, LeaseRequest, Leased};
 pub use member::Member;
 pub use outliers::{FailureCause, Moment, Verdict};
 pub use probe::ProbeResult;
+pub use retry_budget::RetryBudget;
 pub use skipped::{Skipped, SkippedEndpoints};
 pub use sticky::{StickyTag, Stuck};
 pub use supervisor::{Supervisor, SupervisorHandle};
@@ -242,6 +244,11 @@ impl Pool {
     /// The count of its requests, and their limit.
     pub fn in_flight_limit(&self) -> &InFlightLimit {
         self.table.in_flight_limit()
+    }
+
+    /// How many of its attempts may be retries, across reloads.
+    pub fn retry_budget(&self) -> &RetryBudget {
+        self.table.retry_budget()
     }
 
     /// How many requests may be in flight; `None`: no limit.
@@ -578,6 +585,7 @@ impl Pool {
             balance: balance::name(&self.config.balance).into(),
             waiting: self.queue().len() as u64,
             queue: self.queue().status(),
+            retries: self.retry_budget().status(self.config.retry.budget.as_ref(), Instant::now()),
             in_flight: self.in_flight_limit().in_flight(),
             most: self.most_requests(),
             refused: self.in_flight_limit().refused(),

@@ -90,6 +90,10 @@ impl Hooks {
                     () = sleep(limit) => {}
                     () = client_gone(session) => return Err(Failure::ClientGone),
                 },
+                Next::Pause(pause) => tokio::select! {
+                    () = sleep(pause) => {}
+                    () = client_gone(session) => return Err(Failure::ClientGone),
+                },
                 Next::Fail(failure) => return Err(failure),
             }
         }

@@ -9,8 +9,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::config::{
-    self, Config, Listener, QueueLimits, RequestLimit as ConfigLimit, RouteLimits, RoutePriority, Upgrades,
+    self, Config, Listener, QueueLimits, RequestLimit as ConfigLimit, Retry, RouteLimits, RoutePriority,
+    Upgrades,
 };
 use crate::pool::live_state::{KnownState, LiveState};
 use crate::pool::status::{PoolStatus, RouteStatus};
@@ -33,6 +36,9 @@ pub struct Route {
     pub action: Action,
     pub limits: RouteLimits,
     pub timeout: Option<Duration>,
+    pub timeout_header: Option<HeaderName>,
+    /// What the route and its pool say together.
+    pub retry: Retry,
     pub upgrades: Upgrades,
     /// Statuses from 500 that say nothing against an endpoint.
     pub expected_statuses: Vec<RangeInclusive<u16>>,
@@ -93,11 +99,14 @@ impl Snapshot {
                 let pool = by_name.get(&**route.pool()).map(|pool| Arc::clone(pool));
                 // `config::compile` refuses routes without a pool.
                 debug_assert!(pool.is_some(), "route {} names an unknown pool", route.name);
+                let pool = pool?;
                 Some(Route {
                     name: route.name.clone(),
-                    action: Action::Forward(pool?),
+                    action: Action::Forward(pool.clone()),
                     limits: route.limits,
                     timeout: route.timeout,
+                    timeout_header: route.timeout_header.clone(),
+                    retry: route.retry.over(&pool.config().retry),
                     upgrades: route.upgrades.clone(),
                     expected_statuses: route.expected_statuses.clone(),
                     priority: route.priority.clone(),

@@ -169,7 +169,7 @@ pub fn named(record: &Record) -> NamedRecord<'_> {
 pub fn answer(exchange: &mut Exchange, times: Times) {
     let circumstances =
         evenkeel::exchange::Circumstances { replayable: true, reused: true, response_begun: true };
-    assert_eq!(exchange.response_head(200, circumstances, times.later()), ResponseAction::Forward);
+    assert_eq!(exchange.response_head(200, None, circumstances, times.later()), ResponseAction::Forward);
     exchange.response_body(100);
 }
 

@@ -7,8 +7,8 @@ use http::HeaderName;
 
 use crate::config::decode::{AutoOr, DiagnosticSink, Named, OneOrList, OrOff, Spanned, Value};
 use crate::config::model::{
-    AccessLog, Action, Admin, AdminListen, Config, ListenAddress, Listener, Log, MaxMemory, Pool, Route,
-    RouteLimits, RoutePriority, Server, StateDirectory, Upgrades,
+    AccessLog, Action, Admin, AdminListen, Config, ListenAddress, Listener, Log, MaxMemory, Pool,
+    RetryOverrides, Route, RouteLimits, RoutePriority, Server, StateDirectory, Upgrades,
 };
 use crate::config::raw::{AdminSection, FileSection, header_name};
 use crate::config::regexes::Regexes;
@@ -25,6 +25,7 @@ mod outliers;
 mod pools;
 mod queues;
 mod regexes;
+mod retry;
 mod routes;
 mod sticky;
 mod tls;
@@ -207,6 +208,8 @@ impl Compiler<'_> {
             action: Action::Forward(name),
             limits: RouteLimits::default(),
             timeout: None,
+            timeout_header: None,
+            retry: RetryOverrides::default(),
             upgrades: Upgrades::default(),
             priority: RoutePriority::default(),
             expected_statuses: Vec::new(),
@@ -246,6 +249,7 @@ impl Compiler<'_> {
         let routes = self.routes(file, &listeners);
         self.unused_pools(file, &routes);
         self.check_waits(file);
+        self.check_retries(file);
         (listeners, routes, pools)
     }
 

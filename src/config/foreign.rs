@@ -133,7 +133,14 @@ const FOREIGN: &[(&str, &str, &str)] = &[
         "server servers upstream upstreams backend use_backend cluster service services proxy_pass to target endpoints handler",
         "write `pool: api`, and its endpoints at `pools`",
     ),
-    ("a route", "retry retries health_check balance", "that is said at its pool"),
+    ("a route", "retries health_check balance", "that is said at its pool"),
+    ("a route's `retry`", "budget", "that is said at its pool: `retry: { budget: { share: 20% } }`"),
+    (
+        "`retry`",
+        "attempts tries retries max_retries count",
+        "write `limit: 2`, which counts those after the first",
+    ),
+    ("`retry`", "per_try_timeout timeout try_timeout", "write `attempt_timeout: 2s`"),
     ("a route", "priority order weight", "remove it: the most specific match wins, whatever the order"),
     (
         "`match`",

@@ -300,6 +300,9 @@ pub struct Route {
     pub limits: RouteLimits,
     /// From the arrival of a request's head to the last byte of its response; `None`: no limit.
     pub timeout: Option<Duration>,
+    /// The field in which clients may ask for less.
+    pub timeout_header: Option<HeaderName>,
+    pub retry: RetryOverrides,
     pub upgrades: Upgrades,
     /// Statuses from 500 that say nothing against an endpoint.
     pub expected_statuses: Vec<RangeInclusive<u16>>,
@@ -712,10 +715,61 @@ pub struct Retry {
     /// Attempts after the first one; 0 turns retries off.
     pub limit: u8,
     pub on: RetryOn,
+    /// The methods whose requests may reach an endpoint twice.
+    pub methods: Vec<Method>,
+    /// From an attempt's begin to the response's head; `None`: only the pool's timeouts bound it.
+    pub attempt_timeout: Option<Duration>,
+    /// The longest first pause before an endpoint is tried for the second time; zero: none.
+    pub backoff: Duration,
+    /// `None`: any number of retries.
+    pub budget: Option<RetryBudget>,
+}
+
+impl Retry {
+    /// How long the connect of one attempt may take, where the pool says `connect`.
+    pub fn connect_limit(&self, connect: Duration) -> Duration {
+        self.attempt_timeout.map_or(connect, |limit| limit.min(connect))
+    }
+}
+
+/// How many retries a pool may have: the larger of the two.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetryBudget {
+    /// Part of the requests.
+    pub share: f64,
+    /// Each second.
+    pub floor: u32,
+}
+
+/// Its parts are no NaN.
+impl Eq for RetryBudget {}
+
+/// What a route says of retries; `None`: what its pool says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RetryOverrides {
+    pub limit: Option<u8>,
+    pub on: Option<RetryOn>,
+    pub methods: Option<Vec<Method>>,
+    pub attempt_timeout: Option<Option<Duration>>,
+    pub backoff: Option<Duration>,
+}
+
+impl RetryOverrides {
+    /// What holds for the route.
+    pub fn over(&self, pool: &Retry) -> Retry {
+        Retry {
+            limit: self.limit.unwrap_or(pool.limit),
+            on: self.on.clone().unwrap_or_else(|| pool.on.clone()),
+            methods: self.methods.clone().unwrap_or_else(|| pool.methods.clone()),
+            attempt_timeout: self.attempt_timeout.unwrap_or(pool.attempt_timeout),
+            backoff: self.backoff.unwrap_or(pool.backoff),
+            budget: pool.budget,
+        }
+    }
 }
 
 /// The failures after which a request is tried again. Only `connect` applies to every method: nothing has been sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RetryOn {
     pub connect: bool,
     /// A reset or close before the first byte of the response.

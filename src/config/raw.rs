@@ -19,6 +19,7 @@ mod matching;
 mod outliers;
 mod outputs;
 mod pool;
+mod retry;
 mod socket;
 mod sticky;
 mod tls;
@@ -31,8 +32,9 @@ pub(crate) use outliers::OutliersSection;
 pub(crate) use outputs::LevelText;
 pub(crate) use pool::{
     CheckSection, CheckType, EndpointForm, EndpointSection, NoneHealthySection, PoolForm, PoolSection,
-    ResolveSection, RetryCause, RetrySection, StatusRange,
+    ResolveSection, StatusRange,
 };
+pub(crate) use retry::{RetryCause, RetrySection, RouteRetrySection};
 pub(crate) use socket::SocketSection;
 pub(crate) use sticky::StickySection;
 pub(crate) use tls::{
@@ -317,6 +319,12 @@ section! {
         /// including waiting and retries; after it, 504, or the response is cut. Upgraded connections are exempt.
         /// `off`: no limit.
         timeout: OrOff<NonZeroPeriod> = "off";
+        /// The field in which clients may ask for less time, as `250ms`, `5s`, or digits that are milliseconds: the
+        /// shorter of the two holds. What is none of these is ignored, and the access log says so. Default: none.
+        timeout_header: HeaderNameText, optional;
+        /// When its requests are tried again, key by key where that differs from the pool's `retry`; `off`: never. The
+        /// budget is the pool's.
+        retry: OrOff<RouteRetrySection> = {};
         /// To which protocols clients of HTTP/1.1 may switch by `Upgrade`: names such as `websocket`, `tcp` (of
         /// `docker exec`) or `SPDY/3.1`, a list of them, or `any`. Other requests for a switch go on as if they had not
         /// asked. WebSockets of HTTP/2 clients are `websocket`, too.

@@ -169,6 +169,35 @@ impl Scalar for Percent {
     }
 }
 
+/// A number for each second: `10/s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate(pub(crate) u32);
+
+const RATE_MAX: u32 = 1_000_000;
+
+impl Scalar for Rate {
+    const WHAT: &'static str = "a rate";
+    const REMEDY: &'static str = "write a whole number for each second, such as 10/s";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => digits.parse().ok().filter(|number| *number <= RATE_MAX),
+            false => None,
+        };
+        match text.strip_suffix("/s").map(str::trim_end).and_then(number) {
+            Some(number) => Ok(Self(number)),
+            None if number(text).is_some() => {
+                Err(Fault::new(Self::fault(text).message, format!("add the unit: {text}/s")))
+            }
+            None => Err(Self::fault(text)),
+        }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "pattern": "^[0-9]{1,7} */s$", "examples": ["10/s"] })
+    }
+}
+
 const DURATION_PATTERN: &str = "^([0-9]+(ms|s|m|h|d))+$";
 const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
 
@@ -410,6 +439,17 @@ mod tests {
         for text in ["", "064", "0", "KiB", "64K", "64 KiB", "-1B", "0B", "1.5MiB", "99999999999TiB"] {
             assert!(Size::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn rates_are_for_each_second() {
+        for (text, rate) in [("10/s", 10), ("0/s", 0), ("5 /s", 5), ("1000000/s", 1_000_000)] {
+            assert_eq!(Rate::parse(text), Ok(Rate(rate)), "{text}");
+        }
+        for text in ["", "/s", "10", "10/m", "-1/s", "+1/s", "1.5/s", "10/s ", "1000001/s", "99999999999/s"] {
+            assert!(Rate::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(Rate::parse("10").map_err(|fault| fault.remedy), Err("add the unit: 10/s".into()));
     }
 
     #[test]

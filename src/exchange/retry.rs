@@ -1,10 +1,11 @@
 //! Whether another attempt may follow one that failed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::backoff::{Backoff, retry_after};
 use super::{Exchange, Failure, FailureSide, OpenAttempt};
 use crate::pool::{ConnectFailure, FailureCause, LeaseOutcome, Verdict};
-use crate::telemetry::record::{AttemptRecord, AttemptResult};
+use crate::telemetry::record::{AttemptRecord, AttemptResult, RetryRefused};
 
 /// What an engine knows of an attempt that failed.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +16,15 @@ pub struct Circumstances {
     pub reused: bool,
     /// The client has seen the beginning of a response.
     pub response_begun: bool,
+}
+
+/// What a request may still do after a failure.
+#[derive(Debug, Default)]
+pub(super) struct Retries {
+    pub left: u8,
+    /// It may reach an endpoint twice: see `retry.methods`.
+    pub repeatable: bool,
+    pub backoff: Backoff,
 }
 
 /// The most attempts of one request: more than any `retry.limit` allows, as a bound on those that do not count as
@@ -48,10 +58,9 @@ impl Exchange {
         } else {
             self.tried.add(open.lease.endpoint().clone());
         }
-        let retry = self.may_retry(failure, circumstances, stale, now);
-        if retry && !stale && !failure.is_of_connect() {
-            self.retries_left -= 1;
-        }
+        let may_retry = self.may_retry(failure, circumstances, stale, now);
+        let retry = may_retry && (stale || failure.is_of_connect() || self.take_retry(now));
+        self.retries.backoff.due = retry && !stale;
         self.close_attempt(outcome);
         retry
     }
@@ -72,7 +81,7 @@ impl Exchange {
             }
             Failure::ConnectTimeout => {
                 pool.connect_failed(endpoint, reason, now, time);
-                took = took.max(pool.config().timeouts.connect);
+                took = took.max(self.connect_limit());
                 self.tried.add(endpoint.clone());
             }
             _ if pool.connect_failed(endpoint, reason, now, time) => {
@@ -97,16 +106,16 @@ impl Exchange {
         if failure.is_of_connect() {
             return self.may_connect_elsewhere(now);
         }
-        let Some(pool) = self.pool() else { return false };
-        let on = &pool.config().retry.on;
+        let Some(route) = self.route() else { return false };
+        let on = &route.retry.on;
         let allowed = match failure {
             // The endpoint has not processed the request: any method may be retried.
             Failure::EndpointTls | Failure::StreamRefused => on.connect,
-            Failure::EndpointReset => on.reset && self.idempotent,
-            Failure::ResponseTimeout => on.timeout && self.idempotent,
+            Failure::EndpointReset => on.reset && self.retries.repeatable,
+            Failure::ResponseTimeout => on.timeout && self.retries.repeatable,
             _ => false,
         };
-        allowed && (stale || self.retries_left > 0)
+        allowed && (stale || self.retries.left > 0)
     }
 
     /// Whether another attempt may follow a failed connect. Such attempts cost only time, so the time is bounded: by
@@ -115,12 +124,12 @@ impl Exchange {
     /// A request that may wait does so once no untried endpoint or no time is left, unless this machine is short of
     /// resources: an endpoint that could be reached would end the wait at once.
     fn may_connect_elsewhere(&mut self, now: Instant) -> bool {
-        let Some(pool) = self.scope.route(self.route).map(|route| route.pool()) else { return false };
-        let (retry, connect) = (&pool.config().retry, pool.config().timeouts.connect);
+        let Some(route) = self.scope.route(self.route) else { return false };
+        let (pool, retry) = (route.pool(), &route.retry);
         if !retry.on.connect || retry.limit == 0 {
             return false;
         }
-        let in_time = self.waiting.connecting < connect * (u32::from(retry.limit) + 1);
+        let in_time = self.waiting.connecting < self.connect_limit() * (u32::from(retry.limit) + 1);
         if in_time && pool.has_fresh(&self.pick_request(now)) {
             return true;
         }
@@ -138,12 +147,68 @@ impl Exchange {
         }
     }
 
-    pub(super) fn may_retry_status(&self, status: u16, circumstances: Circumstances) -> bool {
-        let Some(pool) = self.pool() else { return false };
-        pool.config().retry.on.statuses.contains(&status)
-            && self.retries_left > 0
-            && self.idempotent
-            && self.may_send_again(circumstances)
+    /// Whether another attempt follows a response with that status, whose `Retry-After` is given. Its endpoint counts as
+    /// tried then.
+    pub(super) fn retries_status(
+        &mut self,
+        status: u16,
+        after: Option<&[u8]>,
+        circumstances: Circumstances,
+        now: Instant,
+    ) -> bool {
+        let Some(route) = self.route() else { return false };
+        let may_retry = route.retry.on.statuses.contains(&status)
+            && self.retries.left > 0
+            && self.retries.repeatable
+            && self.may_send_again(circumstances);
+        let Some(open) = self.open.as_ref().filter(|_| may_retry) else { return false };
+        let endpoint = open.lease.endpoint().clone();
+        let time = self.time_of_day(now);
+        match after.and_then(|after| retry_after(after, now, time)) {
+            Some(until) => self.tried.defer(endpoint, until),
+            None => self.tried.add(endpoint),
+        }
+        let retry = self.take_retry(now);
+        self.retries.backoff.due = retry;
+        retry
+    }
+
+    /// Takes one of the request's retries, and of its pool's; `false`: there is none, or no endpoint to be tried.
+    fn take_retry(&mut self, now: Instant) -> bool {
+        let Some(route) = self.scope.route(self.route) else { return false };
+        let (pool, budget) = (route.pool(), route.retry.budget.as_ref());
+        let refused = if self.tried.has_deferred(now) && !pool.has_another(&self.pick_request(now)) {
+            RetryRefused::RetryAfter
+        } else if budget.is_some_and(|budget| !pool.retry_budget().take(budget, now)) {
+            pool.retry_budget().refuse(pool.name(), now);
+            RetryRefused::Budget
+        } else {
+            self.retries.left = self.retries.left.saturating_sub(1);
+            return true;
+        };
+        self.record.retry_refused = Some(refused);
+        false
+    }
+
+    /// How long the connect of one attempt may take.
+    pub fn connect_limit(&self) -> Duration {
+        let Some(route) = self.route() else { return Duration::ZERO };
+        route.retry.connect_limit(route.pool().config().timeouts.connect)
+    }
+
+    /// How long one attempt may take to the response's head; `None`: only the pool's timeouts bound it.
+    pub fn attempt_timeout(&self) -> Option<Duration> {
+        self.route()?.retry.attempt_timeout
+    }
+
+    /// When the attempt under way began.
+    pub fn attempt_began(&self) -> Option<Instant> {
+        self.open.as_ref().map(|open| open.started)
+    }
+
+    /// Whether the request may reach an endpoint twice, because of its method.
+    pub fn is_repeatable(&self) -> bool {
+        self.retries.repeatable
     }
 
     /// Whether the request can be sent again, whatever ended the attempt under way.

@@ -1,5 +1,7 @@
 //! The life of a request without a network: what is tried, how often, and what is written down.
 
+mod retries;
+
 use super::*;
 use crate::config::{self, AccessFormat, AccessLog, LogOutput};
 use crate::pool::Skipped;
@@ -70,6 +72,7 @@ fn refused(yaml: &str, head: &http::request::Parts, fields: &[usize]) -> Failure
 fn attempt(exchange: &mut Exchange) -> Arc<str> {
     match exchange.next(Instant::now()) {
         Next::Attempt => exchange.endpoint().expect("just opened").label().clone(),
+        Next::Pause(_) => attempt(exchange),
         Next::Wait(..) => panic!("told to wait"),
         Next::Fail(failure) => panic!("failed: {failure:?}"),
     }
@@ -219,6 +222,7 @@ fn who_hangs_at_one_endpoint_after_the_other_waits_and_has_an_end() {
                 now += Duration::from_secs(1);
                 assert!(exchange.attempt_failed(Failure::ConnectTimeout, None, FRESH, now));
             }
+            Next::Pause(pause) => now += pause,
             // The wait ends at once.
             Next::Wait(..) => first_wait = first_wait.or(Some(now - begun)),
             Next::Fail(failure) => break failure,
@@ -299,7 +303,7 @@ fn beyond_a_limit_requests_wait_for_their_turn() {
         let now = Instant::now();
         let waits = |exchange: &mut Exchange, at: u64| match exchange.next(now + Duration::from_millis(at)) {
             Next::Wait(wait, left) => (wait, left.as_millis()),
-            Next::Attempt => panic!("it is served"),
+            Next::Attempt | Next::Pause(_) => panic!("it is served"),
             Next::Fail(failure) => panic!("{failure:?}"),
         };
         let [mut first, mut low, mut high, mut other] = ["", "low", "HIGH", "whatever"].map(of_priority);
@@ -437,7 +441,7 @@ fn attempts_that_cost_no_retry_have_an_end_all_the_same() {
     }
     attempt(&mut exchange);
     assert_eq!(
-        exchange.response_head(503, FRESH, Instant::now()),
+        exchange.response_head(503, None, FRESH, Instant::now()),
         ResponseAction::Forward,
         "it is the last one"
     );
@@ -450,23 +454,27 @@ fn a_status_is_retried_where_the_config_says_so() {
     let snapshot = pool_of_two("retry: { limit: 1, on: [503] }");
     let mut exchange = admitted(&snapshot, "GET");
     attempt(&mut exchange);
-    assert_eq!(exchange.response_head(503, FRESH, Instant::now()), ResponseAction::Retry);
+    assert_eq!(exchange.response_head(503, None, FRESH, Instant::now()), ResponseAction::Retry);
     attempt(&mut exchange);
     assert_eq!(
-        exchange.response_head(503, FRESH, Instant::now()),
+        exchange.response_head(503, None, FRESH, Instant::now()),
         ResponseAction::Forward,
         "the limit is reached"
     );
     let mut exchange = admitted(&snapshot, "POST");
     attempt(&mut exchange);
     assert_eq!(
-        exchange.response_head(503, FRESH, Instant::now()),
+        exchange.response_head(503, None, FRESH, Instant::now()),
         ResponseAction::Forward,
         "a POST may have been executed"
     );
     let mut exchange = admitted(&snapshot, "GET");
     attempt(&mut exchange);
-    assert_eq!(exchange.response_head(500, FRESH, Instant::now()), ResponseAction::Forward, "not named");
+    assert_eq!(
+        exchange.response_head(500, None, FRESH, Instant::now()),
+        ResponseAction::Forward,
+        "not named"
+    );
 }
 
 #[test]
@@ -546,7 +554,7 @@ fn the_record_tells_the_story() {
     exchange.admit(&head, [9].into_iter()).expect("nothing is wrong with it");
     attempt(&mut exchange);
     exchange.connected(true, Instant::now());
-    assert_eq!(exchange.response_head(200, FRESH, Instant::now()), ResponseAction::Forward);
+    assert_eq!(exchange.response_head(200, None, FRESH, Instant::now()), ResponseAction::Forward);
     exchange.response_body(5);
     let record = exchange.finish(Some(200), 5, Instant::now());
     assert_eq!((record.status, record.bytes_out, record.cause), (200, 5, None));

@@ -269,7 +269,7 @@ impl Exchange {
         if self.scope.is_same(&scope) {
             return Ok(false);
         }
-        let used = self.retry_limit().saturating_sub(self.retries_left);
+        let used = self.retry_limit().saturating_sub(self.retries.left);
         self.stop_waiting(now);
         self.record.generation = scope.snapshot().generation();
         let before = self.pool().cloned();
@@ -282,7 +282,7 @@ impl Exchange {
             (self.waiting.admitted, self.waiting.of_pool) = (false, None);
         }
         self.keep_what_the_route_has();
-        self.retries_left = self.retry_limit().saturating_sub(used);
+        self.retries.left = self.retry_limit().saturating_sub(used);
         Ok(true)
     }
 
@@ -300,7 +300,7 @@ impl Exchange {
     }
 
     fn retry_limit(&self) -> u8 {
-        self.pool().map_or(0, |pool| pool.config().retry.limit)
+        self.route().map_or(0, |route| route.retry.limit)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header;
 
@@ -73,6 +73,8 @@ pub struct Attempt<'a, C, E> {
     rate: MinBodyRate,
     /// When the attempt began, until the first deadline is set from it.
     began: Option<Instant>,
+    /// `retry.attempt_timeout`, and when it is over; later for each piece that the client sends of its body.
+    attempt_limit: Option<(Duration, Instant)>,
     waits: Waits,
     client_watch: ClientWatch,
     expectation: Expectation,
@@ -87,8 +89,10 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         listener: &'a Listener,
         pool: &'a config::Pool,
     ) -> Self {
+        let limit = exchange.attempt_timeout().zip(exchange.attempt_began());
         Self {
             began: Some(client.now()),
+            attempt_limit: limit.and_then(|(limit, began)| Some((limit, began.checked_add(limit)?))),
             client,
             exchange,
             endpoint,
@@ -110,7 +114,11 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         let now = self.client.tick();
         answered?;
         let (status, circumstances) = (self.status(), circumstances(self.client, false));
-        match self.exchange.response_head(status, circumstances, now) {
+        let response = self.endpoint.response();
+        let after = if status >= 500 { retry_after(&response) } else { None };
+        let action = self.exchange.response_head(status, after, circumstances, now);
+        drop(response);
+        match action {
             ResponseAction::Forward => self.forward_response(sent).await.map(|()| Answered::Whole),
             ResponseAction::Retry => Ok(Answered::Again),
             ResponseAction::Refuse(failure) => Err(failure.into()),
@@ -299,13 +307,23 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             self.rate.stop(now);
         }
         let limit = match waits {
-            Waits::RequestBody => self.rate.wait(now, self.upload.delivered, of_client.body),
-            Waits::EndpointWrite => of_endpoint.write,
-            Waits::Nothing | Waits::Response => of_endpoint.response,
+            Waits::RequestBody => {
+                if let Some((limit, until)) = &mut self.attempt_limit {
+                    *until = (now + *limit).max(*until);
+                }
+                self.rate.wait(now, self.upload.delivered, of_client.body)
+            }
+            Waits::EndpointWrite => self.in_attempt(now, of_endpoint.write),
+            Waits::Nothing | Waits::Response => self.in_attempt(now, of_endpoint.response),
             Waits::ResponseBody => of_endpoint.idle,
             Waits::ClientRead => of_client.write,
         };
         self.client.timer().set_from(now, limit);
+    }
+
+    /// A limit for the endpoint, within what is left of the attempt's own.
+    fn in_attempt(&self, now: Instant, limit: Duration) -> Duration {
+        self.attempt_limit.map_or(limit, |(_, until)| limit.min(until.saturating_duration_since(now)))
     }
 
     /// The failure that a passed deadline means.
@@ -318,6 +336,10 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         }
         if whole {
             return self.request_deadline_failure();
+        }
+        let is_endpoints = matches!(self.waits, Waits::EndpointWrite | Waits::Nothing | Waits::Response);
+        if is_endpoints && self.attempt_limit.is_some_and(|(_, until)| until <= Instant::now()) {
+            return Failed::new(Failure::ResponseTimeout, "longer than retry.attempt_timeout".to_owned());
         }
         match self.waits {
             Waits::RequestBody if self.rate.is_slow(Instant::now(), self.listener.timeouts.body) => {
@@ -463,6 +485,10 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         self.client.tick();
         passed.aborted.map_or(Ok(()), |reason| Err(Failed::new(Failure::ResponseCut, reason)))
     }
+}
+
+fn retry_after(response: &impl ResponseHead) -> Option<&[u8]> {
+    response.fields().find(|(name, _)| name.eq_ignore_ascii_case(b"retry-after")).map(|(_, value)| value)
 }
 
 /// Whether the endpoint has switched to WebSocket.

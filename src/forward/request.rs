@@ -137,7 +137,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
                 return Box::pin(self.fail(failed)).await;
             }
         }
-        if self.exchange.is_idempotent() {
+        if self.exchange.is_repeatable() {
             self.client.keep_body();
         }
         loop {
@@ -150,6 +150,10 @@ impl<'a, C: ClientStream> Request<'a, C> {
                 },
                 // Boxed to keep the common future small.
                 Next::Wait(wait, limit) => match Box::pin(self.wait(wait, limit)).await {
+                    Ok(()) => continue,
+                    Err(failed) => failed,
+                },
+                Next::Pause(pause) => match Box::pin(self.pause(pause)).await {
                     Ok(()) => continue,
                     Err(failed) => failed,
                 },
@@ -210,6 +214,22 @@ impl<'a, C: ClientStream> Request<'a, C> {
         if is_gone { Err(Failure::ClientGone.into()) } else { Ok(()) }
     }
 
+    /// Pauses, unless the client goes. By a timer of the runtime: a pause is shorter than the clock's ticks.
+    async fn pause(&mut self, pause: Duration) -> Result<(), Failed> {
+        let (client, mut watch) = (&mut *self.client, ClientWatch::default());
+        let mut over = pin!(tokio::time::sleep(pause));
+        let paused = poll_fn(|context| match over.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => match watch.poll(context, client) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(Failed::of_client(Failure::ClientGone, error.to_string()))),
+            },
+        })
+        .await;
+        self.client.tick();
+        paused
+    }
+
     async fn attempt(&mut self) -> Outcome {
         let scope = self.exchange.response_scope().cloned();
         let Some(scope) = scope else { return Outcome::Failed(Failure::Internal.into()) };
@@ -243,7 +263,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         let connection = match client.worker().idle_pool.take(endpoint, &pool.tls, client.now()) {
             Some(connection) => connection,
             // Boxed to keep the future of a request that needs no new connection small.
-            None => Box::pin(connect(client, endpoint, pool)).await?,
+            None => Box::pin(connect(client, endpoint, pool, self.exchange.connect_limit())).await?,
         };
         self.connected(connection.reused);
         self.write_head(|outgoing| Http1Endpoint::new(self.client.worker(), scope, connection, outgoing))
@@ -253,7 +273,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
         let (client, pool) = (&mut *self.client, scope.pool());
         // An endpoint that refuses a stream has not processed it, so even a POST can be sent again.
         client.keep_body();
-        let (worker, limit) = (client.worker().clone(), pool.timeouts.connect);
+        let (worker, limit) = (client.worker().clone(), self.exchange.connect_limit());
         let endpoint = self.exchange.endpoint().ok_or(Failure::Internal)?;
         let permit = match worker.http2_connections.take(endpoint, pool) {
             Some(permit) => permit,
@@ -324,10 +344,11 @@ async fn connect(
     client: &mut impl ClientStream,
     endpoint: &Endpoint,
     pool: &config::Pool,
+    limit: Duration,
 ) -> Result<Connection, Failed> {
     let worker = client.worker().clone();
     let opened = connect::open(&worker.idle_pool, endpoint, pool, connect::descriptor_deadline(pool));
-    let stream = in_time(client, opened, pool.timeouts.connect).await?;
+    let stream = in_time(client, opened, limit).await?;
     Ok(Connection { stream, tls: pool.tls.clone(), opened: Instant::now(), reused: false })
 }
 

@@ -23,6 +23,7 @@ use super::live_state::KnownState;
 use super::outliers::{Counts, Ejection, OutlierRecord, OutlierSettings, Verdict};
 use super::probe_schedule::ProbeKind;
 use super::reachability::Reachability;
+use super::retry_budget::RetryBudget;
 use super::slow_start::Ramp;
 use super::status::EndpointState;
 use crate::permits::Permits;
@@ -535,6 +536,7 @@ pub struct EndpointTable {
     entries: Mutex<HashMap<Arc<str>, Arc<Endpoint>>>,
     in_flight_limit: Arc<InFlightLimit>,
     request_limit: Arc<RequestLimit>,
+    retry_budget: RetryBudget,
     outliers: Arc<OutlierSettings>,
     /// The pool's name, and live state for endpoints that are not in the table yet, until names have been resolved.
     inherited: Mutex<Option<(Arc<str>, Arc<KnownState>)>>,
@@ -549,6 +551,7 @@ impl EndpointTable {
             entries: Mutex::default(),
             in_flight_limit: Arc::default(),
             request_limit: Arc::default(),
+            retry_budget: RetryBudget::default(),
             outliers: Arc::default(),
             inherited: Mutex::default(),
             adjusted: Notify::new(),
@@ -567,6 +570,10 @@ impl EndpointTable {
     /// The limit beyond which the pool's requests wait, and their queue, across reloads.
     pub fn request_limit(&self) -> &Arc<RequestLimit> {
         &self.request_limit
+    }
+
+    pub fn retry_budget(&self) -> &RetryBudget {
+        &self.retry_budget
     }
 
     /// The pool's outlier detection, across reloads.

@@ -86,8 +86,9 @@ impl Rotation {
     /// back; tried ones that had a connection; and unhealthy ones, where the pool fails open.
     pub(super) fn another(&self, input: &PickInput, tried: &TriedEndpoints) -> Option<Pick<'_>> {
         self.fresh(input, tried).or_else(|| {
-            let may_repeat = |member: &Member| tried.may_repeat(&member.endpoint);
-            let again = if tried.any_may_repeat() { self.preferred(input, may_repeat) } else { None };
+            let may_repeat = |member: &Member| tried.may_repeat(&member.endpoint, input.now);
+            let again =
+                if tried.any_may_repeat(input.now) { self.preferred(input, may_repeat) } else { None };
             again.map(|member| self.pick(member)).or_else(|| {
                 let member = self
                     .rotated(self.candidates().unhealthy(), input.turn)
@@ -143,7 +144,9 @@ impl Rotation {
         let kind = |member: &Member| (member.endpoint.is_unreachable(), tried.contains(&member.endpoint));
         let wanted = kind(pick.member);
         let may = |member: &Member| {
-            has_room(member) && kind(member) == wanted && (!wanted.1 || tried.may_repeat(&member.endpoint))
+            has_room(member)
+                && kind(member) == wanted
+                && (!wanted.1 || tried.may_repeat(&member.endpoint, input.now))
         };
         let member = match tried.is_empty() {
             true => self.policy.pick(&self.group, input, may)?,

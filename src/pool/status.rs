@@ -12,6 +12,8 @@ pub struct PoolStatus {
     pub waiting: u64,
     #[serde(default)]
     pub queue: QueueStatus,
+    #[serde(default)]
+    pub retries: RetryStatus,
     /// Requests that are at an endpoint now.
     pub in_flight: u64,
     /// The limit of requests in flight; `None`: no limit.
@@ -21,6 +23,18 @@ pub struct PoolStatus {
     /// What names its endpoints, beside the config.
     pub sources: Vec<SourceStatus>,
     pub endpoints: Vec<EndpointStatus>,
+}
+
+/// The retry budget of a pool: what the last ten seconds have had.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RetryStatus {
+    pub first_attempts: u64,
+    /// Failed connects are not among them.
+    pub retries: u64,
+    /// How many retries there might have been; `None`: any number.
+    pub allowed: Option<u64>,
+    /// Retries refused since the start because the budget was spent.
+    pub refused: u64,
 }
 
 /// A route that has a limit of requests.

@@ -58,6 +58,10 @@ pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNone
         retry: Retry {
             limit: 2,
             on: RetryOn { connect: true, reset: true, timeout: false, statuses: Vec::new() },
+            methods: Vec::new(),
+            attempt_timeout: None,
+            backoff: Duration::ZERO,
+            budget: None,
         },
         host: HostHeader::Preserve,
         resolve: Resolve { interval: second, servers: Vec::new() },

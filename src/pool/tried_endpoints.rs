@@ -1,6 +1,7 @@
 //! The endpoints that one request has tried, so that it tries others next.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use smallvec::SmallVec;
 
@@ -20,8 +21,16 @@ pub struct TriedEndpoints {
 #[derive(Debug)]
 struct Entry {
     endpoint: Arc<Endpoint>,
-    /// `Some`: the endpoint is not tried a second time, even if no other is left.
-    unconnected: Option<ConnectFailure>,
+    repeat: Repeat,
+}
+
+/// Whether an endpoint is tried a second time if no other is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    Yes,
+    /// As its response asks for.
+    NotBefore(Instant),
+    Never(ConnectFailure),
 }
 
 /// Why there was no connection to an endpoint.
@@ -35,6 +44,16 @@ pub enum ConnectFailure {
     KnownUnreachable,
 }
 
+impl Entry {
+    fn may_repeat(&self, now: Instant) -> bool {
+        match self.repeat {
+            Repeat::Yes => true,
+            Repeat::NotBefore(until) => until <= now,
+            Repeat::Never(_) => false,
+        }
+    }
+}
+
 impl TriedEndpoints {
     pub fn is_empty(&self) -> bool {
         self.endpoints.is_empty()
@@ -42,12 +61,17 @@ impl TriedEndpoints {
 
     /// Adds an endpoint whose attempt failed; it may be tried again once no other is left.
     pub fn add(&mut self, endpoint: Arc<Endpoint>) {
-        self.endpoints.push(Entry { endpoint, unconnected: None });
+        self.endpoints.push(Entry { endpoint, repeat: Repeat::Yes });
+    }
+
+    /// Adds an endpoint whose response asks not to be tried again before that time.
+    pub fn defer(&mut self, endpoint: Arc<Endpoint>, until: Instant) {
+        self.endpoints.push(Entry { endpoint, repeat: Repeat::NotBefore(until) });
     }
 
     /// Adds an endpoint that could not be connected to.
     pub fn rule_out(&mut self, endpoint: &Arc<Endpoint>, why: ConnectFailure) {
-        self.endpoints.push(Entry { endpoint: endpoint.clone(), unconnected: Some(why) });
+        self.endpoints.push(Entry { endpoint: endpoint.clone(), repeat: Repeat::Never(why) });
     }
 
     /// Makes the next pick find none, so that the request waits.
@@ -67,7 +91,7 @@ impl TriedEndpoints {
     /// Whether this machine lacked the resources to reach one of them that is not known to be unreachable: waiting for
     /// an endpoint would not help.
     pub fn has_shortage(&self) -> bool {
-        let is_short = |entry: &Entry| entry.unconnected == Some(ConnectFailure::Shortage);
+        let is_short = |entry: &Entry| entry.repeat == Repeat::Never(ConnectFailure::Shortage);
         self.endpoints.iter().any(|entry| is_short(entry) && !entry.endpoint.is_unreachable())
     }
 
@@ -75,21 +99,26 @@ impl TriedEndpoints {
         self.endpoints.iter().any(|entry| Arc::ptr_eq(&entry.endpoint, endpoint))
     }
 
+    /// Whether one of them has asked not to be tried again yet.
+    pub fn has_deferred(&self, now: Instant) -> bool {
+        self.endpoints.iter().any(|entry| matches!(entry.repeat, Repeat::NotBefore(until) if now < until))
+    }
+
     /// Whether one of them may be tried once more.
-    pub(super) fn any_may_repeat(&self) -> bool {
-        self.endpoints.iter().any(|entry| entry.unconnected.is_none())
+    pub(super) fn any_may_repeat(&self, now: Instant) -> bool {
+        self.endpoints.iter().any(|entry| entry.may_repeat(now))
     }
 
     /// Whether it was tried, and may be tried once more.
-    pub(super) fn may_repeat(&self, endpoint: &Arc<Endpoint>) -> bool {
+    pub(super) fn may_repeat(&self, endpoint: &Arc<Endpoint>, now: Instant) -> bool {
         let mut tries =
             self.endpoints.iter().filter(|entry| Arc::ptr_eq(&entry.endpoint, endpoint)).peekable();
-        tries.peek().is_some() && tries.all(|entry| entry.unconnected.is_none())
+        tries.peek().is_some() && tries.all(|entry| entry.may_repeat(now))
     }
 
     /// Whether another endpoint that is known to be unreachable may be tried.
     pub(super) fn may_try_unreachable(&self) -> bool {
-        let known = |entry: &&Entry| entry.unconnected == Some(ConnectFailure::KnownUnreachable);
+        let known = |entry: &&Entry| entry.repeat == Repeat::Never(ConnectFailure::KnownUnreachable);
         self.endpoints.iter().filter(known).nth(UNREACHABLE_MAX - 1).is_none()
     }
 }

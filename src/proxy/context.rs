@@ -1,5 +1,7 @@
 //! The context that Pingora passes to the hooks of a request: the exchange, and the state that the hooks share.
 
+use std::time::Duration;
+
 use pingora_core::{Error, ErrorType, Result};
 
 use super::watch::{Limit, Watch};
@@ -51,7 +53,19 @@ impl RequestState {
     /// The endpoint has the whole request: sets the limit for the response's head.
     pub fn awaits_response(&self) {
         if let Some((watch, pool)) = self.watch.as_ref().zip(self.exchange.pool_config()) {
-            watch.set_limit(pool.timeouts.response);
+            watch.set_limit(
+                self.left_of_attempt()
+                    .map_or(pool.timeouts.response, |left| left.min(pool.timeouts.response)),
+            );
+        }
+    }
+
+    /// What is left of `retry.attempt_timeout`, which begins with the attempt, or at the end of the request's body.
+    fn left_of_attempt(&self) -> Option<Duration> {
+        let limit = self.exchange.attempt_timeout()?;
+        match self.exchange.has_body() {
+            true => Some(limit),
+            false => Some(limit.saturating_sub(self.exchange.attempt_began()?.elapsed())),
         }
     }
 

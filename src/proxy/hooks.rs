@@ -176,7 +176,8 @@ impl ProxyHttp for Hooks {
         }
         let circumstances = circumstances(session, state, false);
         state.awaits_body(status);
-        match state.exchange.response_head(status, circumstances, Instant::now()) {
+        let after = response.headers.get(header::RETRY_AFTER).map(HeaderValue::as_bytes);
+        match state.exchange.response_head(status, after, circumstances, Instant::now()) {
             ResponseAction::Forward => Ok(()),
             ResponseAction::Refuse(failure) => Err(state.fail(failure).into_up()),
             ResponseAction::Retry => {

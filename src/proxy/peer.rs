@@ -14,7 +14,8 @@ use crate::pool::Target;
 pub fn build(exchange: &Exchange, number: u64, now: Instant) -> Option<Box<HttpPeer>> {
     let timeouts = &exchange.pool()?.config().timeouts;
     let left = exchange.deadline().map(|deadline| deadline.saturating_duration_since(now));
-    let connect = left.map_or(timeouts.connect, |left| left.min(timeouts.connect));
+    let limit = exchange.connect_limit();
+    let connect = left.map_or(limit, |left| left.min(limit));
     let mut peer = match exchange.endpoint()?.target() {
         Target::Inet(address) => HttpPeer::new(address, false, String::new()),
         Target::Unix(path) => HttpPeer::new_uds(path.to_str()?, false, String::new()).ok()?,

@@ -28,7 +28,7 @@ pub(super) struct Requests {
 struct Slot {
     request: Option<Request>,
     waker: Waker,
-    /// Attempts and waits of all requests at this slot, so that none is taken for another.
+    /// Attempts, waits and pauses of all requests at this slot, so that none is taken for another.
     count: u32,
 }
 
@@ -140,6 +140,10 @@ impl Simulation {
                     }
                     self.requests.request(slot).wait = None;
                 }
+                Next::Pause(pause) => {
+                    let number = self.requests.number(slot);
+                    return self.agenda.add(self.now + pause, Event::PauseOver { slot, pause: number });
+                }
                 Next::Fail(failure) => return self.fail(slot, failure),
             }
         }
@@ -162,7 +166,8 @@ impl Simulation {
         simulated.idle -= usize::from(reused);
         let exchange = self.requests.exchange(slot);
         exchange.connected(reused, now);
-        let limit = now + self.pool.config().timeouts.response;
+        let response = self.pool.config().timeouts.response;
+        let limit = now + exchange.attempt_timeout().map_or(response, |limit| limit.min(response));
         let limit = exchange.deadline().map_or(limit, |deadline| limit.min(deadline));
         let late = self.now + limit.saturating_duration_since(now);
         self.agenda.add(late, Event::AttemptLate { slot, attempt: number });
@@ -180,7 +185,7 @@ impl Simulation {
         let now = self.instant();
         let circumstances = Circumstances { replayable: true, reused: false, response_begun: false };
         let exchange = self.requests.exchange(slot);
-        let action = exchange.response_head(status, circumstances, now);
+        let action = exchange.response_head(status, None, circumstances, now);
         self.attempt_ends(slot, if status < 500 { Ended::Well } else { Ended::Status(status) });
         match action {
             ResponseAction::Forward => {
@@ -249,6 +254,12 @@ impl Simulation {
             request.filter(|request| request.wait.as_ref().is_some_and(|(wait, _)| *wait == number))
         {
             request.wait = None;
+            self.proceed(slot);
+        }
+    }
+
+    pub(super) fn pause_over(&mut self, slot: usize, number: u32) {
+        if self.requests.slots[slot].count == number {
             self.proceed(slot);
         }
     }

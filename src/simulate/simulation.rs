@@ -55,6 +55,10 @@ pub(super) enum Event {
         slot: usize,
         wait: u32,
     },
+    PauseOver {
+        slot: usize,
+        pause: u32,
+    },
     Probe {
         check: usize,
         kind: ProbeKind,
@@ -221,6 +225,7 @@ impl Simulation {
             Event::Done { endpoint, job } => self.job_done(endpoint, job),
             Event::AttemptLate { slot, attempt } => self.attempt_late(slot, attempt),
             Event::WaitLate { slot, wait } => self.wait_late(slot, wait),
+            Event::PauseOver { slot, pause } => self.pause_over(slot, pause),
             Event::Probe { check, kind, plan } => self.probe(check, kind, plan),
             Event::ProbeLate { check, plan } => {
                 if self.checks[check].awaits(plan) {

@@ -198,6 +198,9 @@ impl Metrics {
 
 /// Counts the attempts of one request in its pool.
 fn count_attempts(pool: &series::PoolSeries, record: &Record) {
+    if let Some(refused) = record.retry_refused {
+        pool.retries_refused.add(refused.label());
+    }
     for (index, attempt) in record.attempts.iter().enumerate() {
         if let Some(connect) = attempt.connect {
             pool.connect.observe(connect);

@@ -54,6 +54,10 @@ pub struct Record {
     pub unkeyed: bool,
     /// What the cookie came to that keeps the client at its endpoint; `None`: its pool has none.
     pub sticky: Option<&'static str>,
+    /// Why no retry followed a failure after which there would have been one.
+    pub retry_refused: Option<RetryRefused>,
+    /// The route's `timeout_header` had a value that cannot be read.
+    pub timeout_ignored: bool,
     /// The status of a gRPC call.
     pub grpc_status: Option<u16>,
     /// The label of the `Failure` that ended the request; `None`: it ended well.
@@ -86,6 +90,15 @@ pub enum Outcome {
     ClientGone,
     /// The response broke off, or there was none.
     Cut,
+}
+
+/// Why there was no retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryRefused {
+    /// The pool's budget was spent.
+    Budget,
+    /// All endpoints that are left have asked not to be tried again yet.
+    RetryAfter,
 }
 
 /// What a request has waited for.
@@ -126,6 +139,19 @@ impl Deref for NamedRecord<'_> {
 
     fn deref(&self) -> &Record {
         self.record
+    }
+}
+
+// === impl RetryRefused ===
+
+impl RetryRefused {
+    pub const ALL: [Self; 2] = [Self::Budget, Self::RetryAfter];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Budget => "budget",
+            Self::RetryAfter => "retry_after",
+        }
     }
 }
 

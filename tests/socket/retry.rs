@@ -1,5 +1,7 @@
 //! When a request is tried again, and when never.
 
+mod attempts;
+mod budget;
 mod busy;
 mod connect;
 mod dead;

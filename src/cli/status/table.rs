@@ -188,6 +188,10 @@ fn pool_line(out: &mut String, pool: &PoolStatus, painter: Painter) {
         let _ = write!(out, ", {} of at most {} in flight", human::count(pool.in_flight), human::count(most));
     }
     queue(out, pool.refused, &pool.queue, painter);
+    if pool.retries.refused > 0 {
+        let refused = format!("{} retries refused by the budget", human::count(pool.retries.refused));
+        let _ = write!(out, ", {}", painter.paint(TextStyle::Yellow, refused));
+    }
     out.push('\n');
 }
 

@@ -2,7 +2,8 @@ use super::table::render;
 use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, LogDropped, ProcessState};
 use crate::pool::status::{
-    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, RouteStatus, SourceStatus, WeightByHand,
+    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, RetryStatus, RouteStatus, SourceStatus,
+    WeightByHand,
 };
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::terminal::Painter;
@@ -43,6 +44,7 @@ fn pool(name: &str, waiting: u64, endpoints: Vec<EndpointStatus>) -> PoolStatus 
         name: name.into(),
         balance: "round_robin".into(),
         waiting,
+        retries: RetryStatus { first_attempts: 100, retries: 20, allowed: Some(20), refused: 7 },
         queue: QueueStatus { waiting, waits: 40, full: 1, expired: 2, shed: 3 },
         in_flight: 3,
         most: None,
@@ -118,13 +120,13 @@ listener default on 0.0.0.0:8080, open connections: 3
   6,010 accepted = 6,000 answered + 4 refused + 3 left by their clients + 1 cut + 2 in flight
 route search, 9 of at most 10 in flight, 2 waiting, 3 shed
 
-pool api, round_robin, 2 of 3 healthy, 2 waiting, 1 refused by the full queue, 2 waited in vain, 3 shed
+pool api, round_robin, 2 of 3 healthy, 2 waiting, 1 refused by the full queue, 2 waited in vain, 3 shed, 7 retries refused by the budget
    ENDPOINT       STATE         FOR  WEIGHT  REQUESTS             SHARE  IN FLIGHT     IN   OUT  FAILURES  WHY
  * 10.0.0.1:3000  healthy    2h 03m       1     2,005  33.4 % of 33.3 %          1  1.2kB  34MB         0  probe passed
    10.0.0.2:3000  healthy    2h 03m       1     2,004  33.4 % of 33.3 %          1  1.2kB  34MB         0  probe passed
    10.0.0.3:3000  unhealthy     12s       1     1,991   33.2 % of 0.0 %          1  1.2kB  34MB        12  connection refused
 
-pool rest, round_robin, 1 of 1 healthy, 1 refused by the full queue, 2 waited in vain, 3 shed
+pool rest, round_robin, 1 of 1 healthy, 1 refused by the full queue, 2 waited in vain, 3 shed, 7 retries refused by the budget
    ENDPOINT          STATE       FOR     WEIGHT  REQUESTS             SHARE  IN FLIGHT     IN   OUT  FAILURES  WHY
    unix:/run/b.sock  healthy  2h 03m  10 backup         0  33.4 % of 33.3 %          1  1.2kB  34MB         0  probe passed
 

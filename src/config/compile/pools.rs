@@ -11,11 +11,11 @@ use crate::config::decode::{AutoOr, DiagnosticSink, List, OrOff, Scalar, ShortOr
 use crate::config::model::{
     CheckKind, EndpointAddress, EndpointAttributes, EndpointConnections, EndpointProtocol, EndpointSpec,
     EndpointTimeouts, HealthCheck, HostHeader, ListUrl, ListenAddress, Pool, PoolLimits, RequestLimit,
-    Resolve, Retry, RetryOn, Route, WhenNoneHealthy,
+    Resolve, Route, WhenNoneHealthy,
 };
 use crate::config::raw::{
     CheckSection, CheckType, EndpointForm, EndpointSection, FileSection, NoneHealthySection, PoolForm,
-    PoolSection, ResolveSection, RetryCause, RetrySection, StatusRange,
+    PoolSection, ResolveSection, StatusRange,
 };
 use crate::config::scalar::{Name, NonZeroPeriod};
 use crate::config::source::Span;
@@ -123,13 +123,7 @@ impl Compiler<'_> {
                 endpoint_connections: section.limits.endpoint_connections.as_option().map(|most| most.0),
                 queue: queue_limits(&section.limits.queue, &section.limits.wait, &section.limits.shed),
             },
-            retry: match &section.retry.value {
-                OrOff::On(retry) => retry_of(retry),
-                OrOff::Off => Retry {
-                    limit: 0,
-                    on: RetryOn { connect: false, reset: false, timeout: false, statuses: vec![] },
-                },
-            },
+            retry: self.retry(&section.retry.value),
             host: section.host.0.clone(),
             resolve: self.resolve(&section.resolve),
         }
@@ -379,23 +373,6 @@ impl Compiler<'_> {
                 );
             }
         }
-    }
-}
-
-fn retry_of(section: &RetrySection) -> Retry {
-    let has = |cause: RetryCause| section.on.iter().any(|written| written.value == cause);
-    let statuses = section.on.iter().filter_map(|cause| match cause.value {
-        RetryCause::Status(status) => Some(status),
-        _ => None,
-    });
-    Retry {
-        limit: section.limit.0 as u8,
-        on: RetryOn {
-            connect: has(RetryCause::Connect),
-            reset: has(RetryCause::Reset),
-            timeout: has(RetryCause::Timeout),
-            statuses: statuses.collect(),
-        },
     }
 }
 

@@ -187,15 +187,15 @@ impl Compiler<'_> {
     }
 }
 
-fn routes(file: &FileSection) -> impl Iterator<Item = &RouteSection> {
+pub(super) fn routes(file: &FileSection) -> impl Iterator<Item = &RouteSection> {
     file.routes.iter().flat_map(|routes| routes.iter().map(|route| &route.value))
 }
 
-fn timeout(route: &RouteSection) -> Option<Duration> {
+pub(super) fn timeout(route: &RouteSection) -> Option<Duration> {
     route.timeout.as_option().map(|timeout| timeout.0)
 }
 
-fn pool_section<'a>(file: &'a FileSection, name: &str) -> Option<&'a PoolSection> {
+pub(super) fn pool_section<'a>(file: &'a FileSection, name: &str) -> Option<&'a PoolSection> {
     let mut pools = file.pools.iter().flat_map(|pools| &pools.entries);
     match &pools.find(|(key, _)| key.text == name)?.1.as_ref()?.value {
         ShortOr::Short(_) => None,

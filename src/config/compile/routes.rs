@@ -59,6 +59,8 @@ impl Compiler<'_> {
                     action,
                     limits,
                     timeout,
+                    timeout_header: section.timeout_header.as_ref().map(|header| header.0.clone()),
+                    retry: self.route_retry(&section.retry),
                     upgrades,
                     expected_statuses,
                     priority,

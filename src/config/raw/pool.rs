@@ -1,4 +1,4 @@
-//! Pools, with their endpoints, health checks, limits and retries.
+//! Pools, with their endpoints, health checks and limits.
 
 use std::ops::RangeInclusive;
 
@@ -9,12 +9,13 @@ use super::AddressText;
 use super::balance::BalanceForm;
 use super::matching::{HeaderText, PathText};
 use super::outliers::OutliersSection;
+use super::retry::RetrySection;
 use super::sticky::StickySection;
 use super::tls::{FilePath, PoolTlsSection};
 use crate::config::address::{ListUrlText, NameServer};
 use crate::config::decode::{AutoOr, Fault, List, Named, OrOff, Scalar, ShortOr};
 use crate::config::model::{EndpointProtocol, HostHeader};
-use crate::config::scalar::{Count, Flag, NonZeroPeriod, Period, word_fault, words};
+use crate::config::scalar::{Count, Flag, NonZeroPeriod, Period, words};
 use crate::config::section::section;
 
 /// A pool: a plain list is its endpoints.
@@ -258,7 +259,7 @@ impl Scalar for StatusRange {
     }
 }
 
-fn parse_status(text: &str) -> Option<u16> {
+pub(super) fn parse_status(text: &str) -> Option<u16> {
     let is_number = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|status| is_number && (100..=599).contains(status))
 }
@@ -330,54 +331,5 @@ section! {
         /// If for 20 times this long nobody has waited for less, those that have waited for twice as long are answered
         /// 503, so that what is served is served fresh. `off`: only `queue` and `wait` bound the queue.
         shed: OrOff<NonZeroPeriod> = "5ms";
-    }
-}
-
-section! {
-    /// When a request is tried again.
-    RetrySection "`retry`" {
-        /// Attempts after the first one; 0: none. Failed connects do not count: all other endpoints are tried, in all
-        /// for at most `timeouts.connect` times (1 + `limit`).
-        limit: Count<0, 20> = 2;
-        /// After which failures: `connect` (any method: nothing was sent); for idempotent methods also `reset` (closed
-        /// before the first byte of a response), `timeout` (no response in time), and statuses from 500 to 599.
-        on: List<RetryCause> = ["connect", "reset"];
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RetryCause {
-    Connect,
-    Reset,
-    Timeout,
-    Status(u16),
-}
-
-impl Scalar for RetryCause {
-    const WHAT: &'static str = "a failure to retry after";
-    const REMEDY: &'static str = "write connect, reset, timeout, or a status from 500 to 599";
-
-    fn parse(text: &str) -> Result<RetryCause, Fault> {
-        match text {
-            "connect" => Ok(RetryCause::Connect),
-            "reset" => Ok(RetryCause::Reset),
-            "timeout" => Ok(RetryCause::Timeout),
-            _ => match parse_status(text) {
-                Some(status) if status >= 500 => Ok(RetryCause::Status(status)),
-                Some(_) => Err(Self::fault(text)),
-                None => {
-                    let fault = word_fault(text, Self::WHAT, &["connect", "reset", "timeout"]);
-                    let is_near = fault.remedy.starts_with("did you mean");
-                    Err(if is_near { fault } else { Self::fault(text) })
-                }
-            },
-        }
-    }
-
-    fn scalar_schema() -> Json {
-        json!({ "anyOf": [
-            { "enum": ["connect", "reset", "timeout"] },
-            { "type": "integer", "minimum": 500, "maximum": 599 },
-        ] })
     }
 }

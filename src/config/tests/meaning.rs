@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::Method;
+
 use super::*;
 use crate::routing::{EscapedSlashes, HostPattern, PathRules, ValueMatch};
 use crate::wait_queue::Priority;
@@ -86,10 +88,7 @@ fn defaults_are_those_of_the_reference() {
     );
     let pool = &config.pools[0];
     assert_eq!(pool.when_none_healthy, WhenNoneHealthy::Wait { limit: Duration::ZERO, queue: 1024 });
-    assert_eq!(
-        pool.retry,
-        Retry { limit: 2, on: RetryOn { connect: true, reset: true, timeout: false, statuses: vec![] } }
-    );
+    assert_eq!(pool.retry, default_retry());
     assert_eq!(
         pool.timeouts,
         EndpointTimeouts {
@@ -163,11 +162,56 @@ fn an_http_check_has_its_own_keys() {
     );
 }
 
+fn default_retry() -> Retry {
+    Retry {
+        limit: 2,
+        on: RetryOn { connect: true, reset: true, timeout: false, statuses: vec![] },
+        methods: vec![Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE],
+        attempt_timeout: None,
+        backoff: Duration::from_millis(25),
+        budget: Some(RetryBudget { share: 0.2, floor: 10 }),
+    }
+}
+
+#[test]
+fn retries_of_a_route_override_those_of_its_pool_key_by_key() {
+    let of = |pool: &str, route: &str| {
+        let text = format!(
+            "listeners: [{{ address: 127.0.0.1:80 }}]\nroutes: [{{ pool: p, retry: {route} }}]\n\
+             pools: {{ p: {{ endpoints: [10.0.0.1:80], retry: {pool} }} }}\n"
+        );
+        let config = config(&text);
+        config.routes[0].retry.over(&config.pools[0].retry)
+    };
+    let (own, none) = (Duration::from_secs(1), RetryOn::default());
+    let pool = Retry { limit: 5, backoff: Duration::ZERO, budget: None, ..default_retry() };
+    let written = "{ limit: 5, backoff: off, budget: off }";
+    assert_eq!(of(written, "{}"), pool);
+    assert_eq!(of(written, "{ limit: 1 }"), Retry { limit: 1, ..pool.clone() });
+    assert_eq!(
+        of(written, "{ methods: [POST], backoff: 1s, on: [reset, timeout], attempt_timeout: 1s }"),
+        Retry {
+            methods: vec![Method::POST],
+            backoff: own,
+            on: RetryOn { reset: true, timeout: true, ..none.clone() },
+            attempt_timeout: Some(own),
+            ..pool.clone()
+        }
+    );
+    assert_eq!(of(written, "off"), Retry { limit: 0, on: none.clone(), ..pool });
+    assert_eq!(of("off", "{}"), Retry { limit: 0, on: none, ..default_retry() });
+    assert_eq!(of("off", "{ limit: 2, on: [connect, reset] }"), default_retry());
+    assert_eq!(
+        of("{ attempt_timeout: 1s, on: [timeout] }", "{ attempt_timeout: off }").attempt_timeout,
+        None
+    );
+}
+
 #[test]
 fn retries_and_waiting() {
     let retry = pool("    retry: { limit: 1, on: [timeout, 502, 503] }\n").retry;
     let on = RetryOn { connect: false, reset: false, timeout: true, statuses: vec![502, 503] };
-    assert_eq!(retry, Retry { limit: 1, on });
+    assert_eq!(retry, Retry { limit: 1, on, ..default_retry() });
     // What tools that write YAML 1.1 make of it.
     for key in ["true", "True", "\"on\""] {
         assert_eq!(

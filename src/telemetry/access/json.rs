@@ -2,7 +2,9 @@
 
 use crate::pool::Skipped;
 use crate::telemetry::json::{Object, key};
-use crate::telemetry::record::{AttemptRecord, AttemptResult, ClientAddress, NamedRecord, Record};
+use crate::telemetry::record::{
+    AttemptRecord, AttemptResult, ClientAddress, NamedRecord, Record, RetryRefused,
+};
 use crate::telemetry::time;
 
 /// Leaves out absent values, empty texts, empty lists and `false`.
@@ -66,6 +68,10 @@ fn outcome(line: &mut Object<'_>, record: &Record) {
     line.optional(key!("sticky"), record.sticky);
     if record.unkeyed {
         line.literal(key!("unkeyed"), "true");
+    }
+    line.optional(key!("retry_refused"), record.retry_refused.map(RetryRefused::label));
+    if record.timeout_ignored {
+        line.literal(key!("timeout_ignored"), "true");
     }
     if let Some(status) = record.grpc_status {
         line.number(key!("grpc_status"), status.into());

@@ -81,6 +81,12 @@ fn details(out: &mut Vec<u8>, record: &Record) {
     if record.unkeyed {
         out.extend_from_slice(b", no key to hash");
     }
+    if let Some(refused) = record.retry_refused {
+        let _ = write!(out, ", no retry ({})", refused.label());
+    }
+    if record.timeout_ignored {
+        out.extend_from_slice(b", timeout asked for ignored");
+    }
     let Some(cause) = record.cause else { return };
     let _ = write!(out, ", {cause}");
     if let Some(detail) = &record.detail {

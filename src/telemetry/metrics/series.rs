@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use super::exposition::{Exposition, Kind};
 use super::histogram::Histogram;
 use crate::sharded_counter::ShardedCounter;
+use crate::telemetry::record::RetryRefused;
 
 /// Unknown methods are counted as the last.
 const METHODS: [&str; 10] =
@@ -60,6 +61,7 @@ pub(super) struct PoolSeries {
     pub(super) connect: Histogram,
     pub(super) first_byte: Histogram,
     pub(super) retries: Counters,
+    pub(super) retries_refused: Counters,
 }
 
 /// Why another attempt follows: the failures that may be tried again, and an answer that `retry` names.
@@ -144,6 +146,14 @@ fn encode_pools(out: &mut Exposition, pools: &BTreeMap<&str, &PoolSeries>) {
     for (name, pool) in pools {
         pool.retries.encode(out, &[("pool", name)], "reason");
     }
+    out.metric(
+        "evenkeel_retries_refused_total",
+        Kind::Counter,
+        "Requests whose failure went to the client because no retry was allowed any more.",
+    );
+    for (name, pool) in pools {
+        pool.retries_refused.encode(out, &[("pool", name)], "cause");
+    }
     out.metric("evenkeel_connect_duration_seconds", Kind::Histogram, "New connections to endpoints.");
     for (name, pool) in pools {
         pool.connect.encode(out, &[("pool", name)]);
@@ -221,7 +231,12 @@ fn count_index(method: usize, class: usize) -> usize {
 
 impl PoolSeries {
     fn new(name: &str) -> PoolSeries {
-        PoolSeries { name: name.into(), retries: Counters::of(RETRY_REASONS), ..PoolSeries::default() }
+        PoolSeries {
+            name: name.into(),
+            retries: Counters::of(RETRY_REASONS),
+            retries_refused: Counters::of(RetryRefused::ALL.map(RetryRefused::label)),
+            ..PoolSeries::default()
+        }
     }
 }
 

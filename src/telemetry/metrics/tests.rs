@@ -5,7 +5,9 @@ use smallvec::smallvec;
 
 use super::*;
 use crate::pool::Endpoint;
-use crate::pool::status::{ByHandStatus, EndpointState, EndpointStatus, RouteStatus, SourceStatus};
+use crate::pool::status::{
+    ByHandStatus, EndpointState, EndpointStatus, RetryStatus, RouteStatus, SourceStatus,
+};
 use crate::telemetry::record::{
     AttemptRecord, ClientAddress, Outcome, Protocol, RequestText, TextParts, WaitedFor,
 };
@@ -48,6 +50,8 @@ fn record() -> Record {
         failed_open: false,
         unkeyed: false,
         sticky: None,
+        retry_refused: None,
+        timeout_ignored: false,
         grpc_status: None,
         cause: None,
         outcome: Outcome::Answered,
@@ -91,6 +95,7 @@ fn pools() -> Vec<PoolStatus> {
         name: "api-v1".into(),
         balance: "round_robin".into(),
         waiting: 4,
+        retries: RetryStatus::default(),
         queue: QueueStatus { waiting: 4, waits: 18, full: 19, expired: 20, shed: 21 },
         in_flight: 15,
         most: Some(16),

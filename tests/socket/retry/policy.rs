@@ -61,7 +61,7 @@ fn each_endpoint_is_tried_before_any_is_tried_again() {
 fn no_endpoint_is_tried_twice_under_concurrency() {
     let [a, b] = ["a", "b"].map(|name| Endpoint::scripted(name, closes));
     let well = Endpoint::named("well");
-    let proxy = Proxy::to([&a, &b, &well]).start();
+    let proxy = Proxy::to([&a, &b, &well]).with("retry: { budget: off }").start();
     crate::harness::load(&proxy.address(), 6, 50);
     for record in proxy.records_of("/load", 300) {
         let tried = record.endpoints();

@@ -51,6 +51,11 @@ impl Record {
         self.0[field].as_str().unwrap_or_default()
     }
 
+    /// Whether the field is `true`.
+    pub fn is_true(&self, field: &str) -> bool {
+        self.0[field] == true
+    }
+
     /// A field as a whole number; 0 if it is not there.
     pub fn number(&self, field: &str) -> u64 {
         self.0[field].as_u64().unwrap_or_default()
