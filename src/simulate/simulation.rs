@@ -284,7 +284,7 @@ impl Simulation {
                 let status = self.checks[index].member.endpoint.health_status();
                 let what = match state {
                     EndpointState::Healthy => "healthy".to_owned(),
-                    _ => format!("{}: {}", state.name(), status.reason),
+                    _ => format!("{}: {}", state.name(), without_request(&status.reason)),
                 };
                 self.note(index, what, false);
             }
@@ -486,6 +486,11 @@ impl Simulation {
             constant: self.scenario.constant,
         }
     }
+}
+
+/// An id of a request tells nothing here, and is another one each time.
+fn without_request(reason: &str) -> &str {
+    reason.split(", the last in request").next().unwrap_or(reason)
 }
 
 /// The load, with a rate where it is a part of the capacity.

@@ -28,6 +28,7 @@ mod retry;
 mod routing;
 mod self_test;
 mod service;
+mod simulation;
 mod slow_clients;
 mod tls;
 mod to_http2;
