@@ -36,6 +36,7 @@ mod supervisor;
 mod tests;
 mod tried_endpoints;
 mod waiting;
+mod zones;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -65,7 +66,7 @@ pub use supervisor::{Supervisor, SupervisorHandle};
 pub use tried_endpoints::{ConnectFailure, TriedEndpoints};
 pub use waiting::Wait;
 
-use crate::config::{self, WhenNoneHealthy};
+use crate::config;
 use crate::log_throttle::LogThrottle;
 use adjustment::ByHand;
 use authorities::Authorities;
@@ -76,13 +77,12 @@ use health::Thresholds;
 use live_state::KnownState;
 use member::Membership;
 use outliers::Detector;
-use picker::{Picker, Pickers};
+use picker::{PickSettings, Picker, Pickers};
 use probe::Probe;
 pub(crate) use probe_schedule::{ProbeKind, ProbeSchedule, jittered};
 use selection::Selection;
 use sources::{Asker, Rounds, Sources};
 use status::{ByHandStatus, EndpointState, EndpointStatus, PoolStatus, WeightByHand};
-use sticky::StickyPool;
 
 /// From the start of one probe to that of the next, while an endpoint is still `checking`.
 pub(crate) const UNDECIDED_INTERVAL: Duration = Duration::from_millis(100);
@@ -156,14 +156,8 @@ impl Pool {
         let table = previous.map_or_else(new_table, |pool| pool.table.clone());
         let sources = previous.map(|pool| pool.sources.clone()).unwrap_or_default();
         let asker = Asker::new(&config.resolve, previous.map(|pool| &pool.asker));
-        let fail_open = config.when_none_healthy == WhenNoneHealthy::FailOpen;
-        let sticky = config.sticky.clone().map(|sticky| StickyPool { sticky, name: config.name.clone() });
-        let picker = Arc::new(Picker::new(
-            config.balance.clone(),
-            sticky,
-            fail_open,
-            table.request_limit().queue().clone(),
-        ));
+        let queue = table.request_limit().queue().clone();
+        let picker = Arc::new(Picker::new(PickSettings::of(&config), queue));
         let pickers = previous.map(|pool| pool.pickers.clone()).unwrap_or_default();
         pickers.add(&picker);
         table.inherit(&config.name, known);

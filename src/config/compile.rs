@@ -43,11 +43,13 @@ pub(crate) struct Compiler<'a> {
     regexes: Regexes,
     /// The addresses of the file's own listeners.
     own: Vec<ListenAddress>,
+    /// `server.zone`.
+    zone: Option<Box<str>>,
 }
 
 impl<'a> Compiler<'a> {
     fn new(diagnostics: &'a mut DiagnosticSink, source: &'a Source, regexes: Regexes) -> Self {
-        Self { diagnostics, source, regexes, own: Vec::new() }
+        Self { diagnostics, source, regexes, own: Vec::new(), zone: None }
     }
 }
 
@@ -110,6 +112,7 @@ pub(crate) fn compile(
     let file = FileSection::decode(root, diagnostics)?;
     let form = Form::of(root, diagnostics)?;
     let mut compiler = Compiler::new(diagnostics, source, regexes);
+    compiler.zone = file.server.zone.as_ref().map(|zone| zone.0.as_str().into());
     let (listeners, routes, pools) = match form {
         Form::Short => compiler.short_form(&file, root.span)?,
         Form::Long => compiler.long_form(&file),

@@ -6,7 +6,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::decode::{DiagnosticSink, List, Named, Scalar, Spanned, Value};
 use super::model::{EndpointAddress, EndpointAttributes, EndpointSpec};
 use super::report::Report;
-use super::scalar::{Count, Flag, Text};
+use super::scalar::{Count, Flag, Name, Text};
 use super::section::section;
 use super::source::Source;
 use super::tree::{self, Kind, Node};
@@ -23,6 +23,8 @@ section! {
         weight: Count<0, 256> = 1;
         /// Whether it gets traffic only while no other endpoint is healthy.
         backup: Flag = false;
+        /// Where it is.
+        zone: Name, optional;
     }
 }
 
@@ -87,7 +89,11 @@ fn add(all: &mut Vec<EndpointSpec>, item: &ListItem, diagnostics: &mut Diagnosti
             all.push(EndpointSpec { address: address.clone(), attributes: EndpointAttributes::default() });
         }
         ListItem::Endpoint(section) => {
-            let attributes = EndpointAttributes { weight: section.weight.0 as u16, backup: section.backup.0 };
+            let attributes = EndpointAttributes {
+                weight: section.weight.0 as u16,
+                backup: section.backup.0,
+                zone: section.zone.as_ref().map(|zone| zone.0.as_str().into()),
+            };
             all.extend(section.address.iter().map(|address| EndpointSpec {
                 address: address.value.clone(),
                 attributes: attributes.clone(),
@@ -115,6 +121,7 @@ fn labelled(labels: &Named<Text>, diagnostics: &mut DiagnosticSink) -> EndpointA
                 let weight = label::<Count<0, 256>>(value, diagnostics);
                 attributes.weight = weight.map_or(1, |weight| weight.0 as u16);
             }
+            "zone" => attributes.zone = label::<Name>(value, diagnostics).map(|zone| zone.0.into()),
             "backup" => attributes.backup = label::<Flag>(value, diagnostics).is_some_and(|flag| flag.0),
             _ => {}
         }

@@ -410,6 +410,8 @@ pub enum RouteBodyLimit {
 pub struct Pool {
     pub name: Arc<str>,
     pub balance: Balance,
+    /// The zone of this process: `server.zone`.
+    pub zone: Option<Box<str>>,
     /// Never empty, and at least one has a weight above 0.
     pub endpoints: Vec<EndpointSpec>,
     pub health_check: Option<HealthCheck>,
@@ -546,19 +548,22 @@ pub struct EndpointAttributes {
     pub weight: u16,
     /// Gets traffic only while no endpoint that is not a backup is healthy.
     pub backup: bool,
+    /// Where it is, as `server.zone` says it of this process.
+    pub zone: Option<Box<str>>,
 }
 
 impl EndpointAttributes {
     /// Those of an endpoint that a source names, where the source is given `outer`.
     pub fn within(mut self, outer: &Self) -> Self {
         self.backup |= outer.backup;
+        self.zone = self.zone.or_else(|| outer.zone.clone());
         self
     }
 }
 
 impl Default for EndpointAttributes {
     fn default() -> Self {
-        Self { weight: 1, backup: false }
+        Self { weight: 1, backup: false, zone: None }
     }
 }
 

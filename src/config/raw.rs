@@ -109,6 +109,8 @@ section! {
         /// The directory that keeps the texts of the config in force and of the one before it, for `evenkeel rollback`;
         /// an absolute path, or `off`. Default: /var/lib/evenkeel; for users other than root, a path of their own.
         state: StateDirectory, optional;
+        /// Where this process is: endpoints of pools with the same `zone` come first. Default: none.
+        zone: Name, optional;
     }
 }
 

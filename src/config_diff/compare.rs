@@ -109,7 +109,7 @@ fn route(was: Option<&Route>, is: &Route) -> Described {
 fn pool(was: Option<&Pool>, is: &Pool) -> Described {
     let keys = was.map(|was| {
         differing!(was, is, Pool {
-            balance, endpoints, health_check, sticky, outliers, slow_start, when_none_healthy, protocol, tls, timeouts, connections, limits, retry, host, resolve
+            balance, zone, endpoints, health_check, sticky, outliers, slow_start, when_none_healthy, protocol, tls, timeouts, connections, limits, retry, host, resolve
         } but { name }, "")
     });
     let keys = keys.unwrap_or_default();
@@ -136,7 +136,7 @@ fn endpoints(config: &Config) -> Vec<PoolEndpoint<'_>> {
 
 fn endpoint(was: Option<&PoolEndpoint<'_>>, is: &PoolEndpoint<'_>) -> Described {
     let keys =
-        was.map(|was| differing!(was.spec.attributes, is.spec.attributes, EndpointAttributes { weight, backup } but {}, ""));
+        was.map(|was| differing!(was.spec.attributes, is.spec.attributes, EndpointAttributes { weight, backup, zone } but {}, ""));
     let mut keys = keys.unwrap_or_default();
     // The identity has the URL of a list, and not how often it is fetched.
     if was.is_some_and(|was| was.spec.address != is.spec.address) {

@@ -119,7 +119,7 @@ impl Group {
             |index: &u32| candidates.member(*index).is_some_and(|member| member.endpoint.ramp().is_begun());
         let ramping = (0..).zip(candidates.first()).filter(|(_, index)| may_ramp(index));
         let ramping = ramping.map(|(position, _)| position).collect();
-        Self { turns: round_robin::period(&candidates.weights()), ramping, candidates }
+        Self { turns: round_robin::period(candidates.weights()), ramping, candidates }
     }
 
     /// Whether none of them is in a ramp.
@@ -133,6 +133,11 @@ impl Group {
 
     pub fn member(&self, position: usize) -> Option<&Member> {
         self.candidates.member(*self.candidates.first().get(position)?)
+    }
+
+    /// How much the endpoint at a position gets, relative to the others.
+    pub fn weight(&self, position: usize) -> u32 {
+        self.candidates.weights().get(position).copied().unwrap_or(1)
     }
 
     /// The position whose turn it is.

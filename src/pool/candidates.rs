@@ -7,6 +7,7 @@ use super::outliers::Phase;
 use super::skipped::{Skipped, SkippedEndpoints};
 use super::status::EndpointState;
 use super::sticky::StickyTag;
+use super::zones;
 
 /// The members of a pool by what is known of them at one moment. Who of them is picked is the balance policy's affair.
 ///
@@ -15,6 +16,8 @@ pub struct Candidates {
     membership: Arc<Membership>,
     /// Those that get the traffic now, as indexes of members.
     first: Vec<u32>,
+    /// By position in `first`, how much of it each gets relative to the others.
+    weights: Vec<u32>,
     /// Tried after all of `first`: backups, and endpoints not checked yet.
     fallback: Vec<u32>,
     /// Unreachable endpoints, tried after `fallback`; empty where `first` has them.
@@ -42,7 +45,8 @@ pub(super) enum Tier {
 }
 
 impl Candidates {
-    pub fn new(membership: Arc<Membership>, fail_open: bool) -> Self {
+    /// `zone`: that of this process, whose endpoints get the traffic first.
+    pub fn new(membership: Arc<Membership>, fail_open: bool, zone: Option<&str>) -> Self {
         let mut ranks: [Vec<u32>; 5] = Default::default();
         let (mut unreachable, mut unhealthy, mut half_open) = (Vec::new(), Vec::new(), Vec::new());
         let mut passed_over = Vec::new();
@@ -79,8 +83,23 @@ impl Candidates {
         let is_fallback = |index: &u32| {
             membership.member(*index).is_some_and(|member| !member.endpoint.outliers().is_ejected())
         };
-        let fallback = order.flatten().filter(is_fallback).collect();
-        Self { membership, first, fallback, unreachable, unhealthy, half_open, keeps, serving, down, skipped }
+        let mut fallback: Vec<u32> = order.flatten().filter(is_fallback).collect();
+        let mut first = first;
+        let (weights, elsewhere) = own_zone_first(&membership, &mut first, zone);
+        fallback.splice(..0, elsewhere);
+        Self {
+            membership,
+            first,
+            weights,
+            fallback,
+            unreachable,
+            unhealthy,
+            half_open,
+            keeps,
+            serving,
+            down,
+            skipped,
+        }
     }
 
     /// The members, shared by all of one membership.
@@ -102,9 +121,9 @@ impl Candidates {
         &self.first
     }
 
-    /// The weights of those that get the traffic.
-    pub(super) fn weights(&self) -> Vec<u16> {
-        self.first.iter().map(|index| self.member(*index).map_or(0, Member::weight)).collect()
+    /// By position, how much each of those that get the traffic gets of it relative to the others.
+    pub(super) fn weights(&self) -> &[u32] {
+        &self.weights
     }
 
     pub(super) fn fallback(&self) -> &[u32] {
@@ -150,6 +169,26 @@ impl Candidates {
     pub(super) fn skipped(&self) -> Option<Arc<SkippedEndpoints>> {
         self.skipped.clone()
     }
+}
+
+/// The weights of `first`, with the own zone first; removes those that get nothing for that reason, and returns them.
+fn own_zone_first(membership: &Membership, first: &mut Vec<u32>, zone: Option<&str>) -> (Vec<u32>, Vec<u32>) {
+    let weight = |index: &u32| membership.member(*index).map_or(0, |member| u32::from(member.weight()));
+    let is_own = |index: &u32| {
+        zone.is_some()
+            && membership.member(*index).is_some_and(|member| member.attributes.zone.as_deref() == zone)
+    };
+    let sum = |weights: &mut dyn Iterator<Item = u32>| weights.map(u64::from).sum();
+    let own = sum(&mut first.iter().filter(|index| is_own(index)).map(weight));
+    let Some(factors) = zones::factors(own, sum(&mut first.iter().map(weight))) else {
+        return (first.iter().map(weight).collect(), Vec::new());
+    };
+    let elsewhere = match factors.others {
+        None => first.extract_if(.., |index| !is_own(index)).collect(),
+        Some(_) => Vec::new(),
+    };
+    let factor = |index: &u32| if is_own(index) { factors.own } else { factors.others.unwrap_or(0) };
+    (first.iter().map(|index| weight(index) * factor(index)).collect(), elsewhere)
 }
 
 /// Whether clients go on to be sent to it: also while it drains.

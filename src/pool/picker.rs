@@ -13,24 +13,32 @@ use super::candidates::Candidates;
 use super::member::Membership;
 use super::rotation::Rotation;
 use super::sticky::StickyPool;
-use crate::config::Balance;
+use crate::config::{self, Balance, WhenNoneHealthy};
 use crate::wait_queue::WaitQueue;
 
 /// The rotation in force, the members that it was made of, and the position reached in it.
 ///
 /// Each change of health or members makes a new [`Rotation`]; the position is kept.
 pub struct Picker {
-    balance: Balance,
-    sticky: Option<StickyPool>,
+    settings: PickSettings,
     members: Mutex<Arc<Membership>>,
     rotation: ArcSwap<Rotation>,
     next: Position,
     /// Retries have a position of their own: if they moved that of first attempts, every second request could meet the
     /// same failing endpoint first.
     next_retry: Position,
-    fail_open: bool,
     /// Called when there is an endpoint to pick again.
     queue: Arc<WaitQueue>,
+}
+
+/// What a pool's config says of picking.
+#[derive(Debug)]
+pub(super) struct PickSettings {
+    pub balance: Balance,
+    /// The zone of this process, whose endpoints come first.
+    pub zone: Option<Box<str>>,
+    pub sticky: Option<StickyPool>,
+    pub fail_open: bool,
 }
 
 /// The position in a rotation. In a pair of cache lines of its own, because every request writes it and reads the
@@ -49,6 +57,23 @@ pub(super) struct Pickers {
     pub changed: Notify,
 }
 
+impl PickSettings {
+    pub fn of(pool: &config::Pool) -> Self {
+        Self {
+            balance: pool.balance.clone(),
+            zone: pool.zone.clone(),
+            sticky: pool.sticky.clone().map(|sticky| StickyPool { sticky, name: pool.name.clone() }),
+            fail_open: pool.when_none_healthy == WhenNoneHealthy::FailOpen,
+        }
+    }
+}
+
+impl Default for PickSettings {
+    fn default() -> Self {
+        Self { balance: Balance::RoundRobin, zone: None, sticky: None, fail_open: false }
+    }
+}
+
 impl Pickers {
     pub fn add(&self, picker: &Arc<Picker>) {
         self.pickers.lock().push(Arc::downgrade(picker));
@@ -65,23 +90,21 @@ impl Pickers {
 }
 
 impl Picker {
-    pub fn new(balance: Balance, sticky: Option<StickyPool>, fail_open: bool, queue: Arc<WaitQueue>) -> Self {
-        let nobody = Candidates::new(Arc::default(), false);
+    pub(super) fn new(settings: PickSettings, queue: Arc<WaitQueue>) -> Self {
+        let nobody = Candidates::new(Arc::default(), false, None);
         Self {
             members: Mutex::default(),
-            rotation: ArcSwap::from_pointee(Rotation::new(nobody, &balance)),
-            balance,
-            sticky,
+            rotation: ArcSwap::from_pointee(Rotation::new(nobody, &settings.balance)),
+            settings,
             next: Position::default(),
             next_retry: Position::default(),
-            fail_open,
             queue,
         }
     }
 
     pub(super) fn set_members(&self, backends: &BTreeSet<Backend>) {
         let mut current = self.members.lock();
-        *current = Arc::new(Membership::new(backends, self.sticky.as_ref()));
+        *current = Arc::new(Membership::new(backends, self.settings.sticky.as_ref()));
         self.publish(&current);
     }
 
@@ -92,9 +115,10 @@ impl Picker {
 
     /// The caller holds the lock of `members`, so that an older rotation never replaces a newer one.
     fn publish(&self, members: &Arc<Membership>) {
-        let candidates = Candidates::new(members.clone(), self.fail_open);
+        let candidates =
+            Candidates::new(members.clone(), self.settings.fail_open, self.settings.zone.as_deref());
         let any = candidates.any_available();
-        self.rotation.store(Arc::new(Rotation::new(candidates, &self.balance)));
+        self.rotation.store(Arc::new(Rotation::new(candidates, &self.settings.balance)));
         if any {
             self.queue.call_next();
         }

@@ -9,9 +9,8 @@ use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 use super::balance::{PickInput, hash};
-use super::picker::Picker;
+use super::picker::{PickSettings, Picker};
 use super::rotation::Rotation;
-use crate::config::Balance;
 
 /// Picks by the policy of a [`Picker`].
 ///
@@ -30,10 +29,7 @@ impl BackendSelection for Selection {
     }
 
     fn build(backends: &BTreeSet<Backend>) -> Self {
-        Self::build_with_config(
-            backends,
-            &Arc::new(Picker::new(Balance::RoundRobin, None, false, Arc::default())),
-        )
+        Self::build_with_config(backends, &Arc::new(Picker::new(PickSettings::default(), Arc::default())))
     }
 
     fn iter(self: &Arc<Self>, key: &[u8]) -> TryOrder {

@@ -13,7 +13,7 @@ use super::*;
 use crate::config::{
     Balance, CheckKind, EndpointAddress, EndpointAttributes, EndpointConnections, EndpointProtocol,
     EndpointSpec, EndpointTimeouts, HealthCheck, HostHeader, PoolLimits, QueueLimits, RequestLimit, Resolve,
-    Retry, RetryOn,
+    Retry, RetryOn, WhenNoneHealthy,
 };
 use crate::wait_queue::{Place, Priority, WaitsFor};
 
@@ -21,13 +21,14 @@ pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNone
     let second = Duration::from_secs(1);
     let endpoints = (1u16..).zip(endpoints).map(|(index, (weight, backup))| EndpointSpec {
         address: EndpointAddress::Inet(([127, 0, (index >> 8) as u8, index as u8], 3000).into()),
-        attributes: EndpointAttributes { weight: *weight, backup: *backup },
+        attributes: EndpointAttributes { weight: *weight, backup: *backup, zone: None },
     });
     config::Pool {
         protocol: EndpointProtocol::Http11,
         tls: None,
         name: "test".into(),
         balance: Balance::RoundRobin,
+        zone: None,
         endpoints: endpoints.collect(),
         health_check: Some(HealthCheck {
             kind: CheckKind::Tcp,

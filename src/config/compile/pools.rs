@@ -93,6 +93,7 @@ impl Compiler<'_> {
             name: name.clone(),
             sticky: self.sticky(&section.sticky, &balance),
             balance,
+            zone: self.zone.clone(),
             health_check: section.health_check.as_option().map(|check| self.health_check(check)),
             protocol,
             tls: section.tls.as_ref().and_then(|tls| self.pool_tls(tls, &endpoints, protocol)),
@@ -235,7 +236,11 @@ impl Compiler<'_> {
             let message = "only a list that is fetched (`http`) has an `interval`";
             self.diagnostics.error(section.interval.span, message, "remove `interval`");
         }
-        let attributes = EndpointAttributes { weight: section.weight.0 as u16, backup: section.backup.0 };
+        let attributes = EndpointAttributes {
+            weight: section.weight.0 as u16,
+            backup: section.backup.0,
+            zone: section.zone.as_ref().map(|zone| zone.0.as_str().into()),
+        };
         Some((EndpointSpec { address, attributes }, span))
     }
 

@@ -15,7 +15,7 @@ use super::tls::{FilePath, PoolTlsSection};
 use crate::config::address::{ListUrlText, NameServer};
 use crate::config::decode::{AutoOr, Fault, List, Named, OrOff, Scalar, ShortOr};
 use crate::config::model::{EndpointProtocol, HostHeader};
-use crate::config::scalar::{Count, Flag, NonZeroPeriod, Period, words};
+use crate::config::scalar::{Count, Flag, Name, NonZeroPeriod, Period, words};
 use crate::config::section::section;
 
 /// A pool: a plain list is its endpoints.
@@ -102,6 +102,8 @@ section! {
         weight: Count<0, 256> = 1;
         /// `true`: it gets traffic only while no other endpoint is healthy.
         backup: Flag = false;
+        /// Where it is. Endpoints of `server.zone` come first, as long as none of them gets more than 1.2 times the mean.
+        zone: Name, optional;
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn by_requests(group: &Group, input: &PickInput, may: impl Fn(usize) 
     let load = |position| {
         let member = group.member(position)?;
         let in_flight = member.endpoint.exact_in_flight();
-        Some(if in_flight == 0 { 0.0 } else { (in_flight + 1) as f64 / f64::from(member.weight()) })
+        Some(if in_flight == 0 { 0.0 } else { (in_flight + 1) as f64 / f64::from(group.weight(position)) })
     };
     least(group, input, may, |position| load(position).unwrap_or(f64::INFINITY), 1.0)
 }
@@ -33,7 +33,12 @@ pub(super) fn by_time(group: &Group, input: &PickInput, may: impl Fn(usize) -> b
     };
     let load = |position| {
         let member = group.member(position)?;
-        Some(member.endpoint.response_time().expected(member.endpoint.exact_in_flight(), member.weight()))
+        Some(
+            member
+                .endpoint
+                .response_time()
+                .expected(member.endpoint.exact_in_flight(), group.weight(position)),
+        )
     };
     own.filter(is_starved)
         .or_else(|| least(group, input, may, |position| load(position).unwrap_or(f64::INFINITY), SAME_TIME))

@@ -67,7 +67,7 @@ impl ResponseTime {
 
     /// The time that another request would take, as far as it can be known, beside those `in_flight`, in microseconds by
     /// weight.
-    pub fn expected(&self, in_flight: u64, weight: u16) -> f64 {
+    pub fn expected(&self, in_flight: u64, weight: u32) -> f64 {
         let (average, _) = unpack(self.average.load(Relaxed));
         let load = match (average > 0.0, in_flight) {
             (true, _) => f64::from(average) * (in_flight + 1) as f64,

@@ -124,7 +124,7 @@ fn srv_records_are_handed_over_with_their_attributes() {
     let found = |index: u16| Found {
         address: EndpointAddress::Inet(([10, 0, (index / 256) as u8, (index % 256) as u8], 80).into()),
         authority: Some(format!("host{index}.test:80").into()),
-        attributes: Some(EndpointAttributes { weight: 1 + index % 7, backup: index % 2 == 1 }),
+        attributes: Some(EndpointAttributes { weight: 1 + index % 7, backup: index % 2 == 1, zone: None }),
     };
     let all = Answer { found: (0..300).map(found).collect(), hold: Duration::from_secs(1) };
     let old = Pool::new(config("old"), None, &Arc::default());

@@ -136,7 +136,7 @@ impl Asker {
             for (record, weight) in tier.into_iter().zip(weights) {
                 let (asker, last, host, port) =
                     (self.clone(), last.clone(), record.host.clone(), record.port);
-                let attributes = EndpointAttributes { weight, backup };
+                let attributes = EndpointAttributes { weight, backup, zone: None };
                 hosts.spawn(async move { asker.service_host(&host, port, attributes, &last).await });
             }
         }
@@ -269,7 +269,7 @@ mod tests {
         let found = |last: u8, weight, backup| Found {
             address: EndpointAddress::Inet(([10, 0, 0, last], 80).into()),
             authority: None,
-            attributes: Some(EndpointAttributes { weight, backup }),
+            attributes: Some(EndpointAttributes { weight, backup, zone: None }),
         };
         let all = vec![found(2, 1, false), found(1, 2, true), found(1, 3, false)];
         assert_eq!(sorted(all), [found(1, 3, false), found(2, 1, false)]);
