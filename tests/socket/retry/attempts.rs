@@ -97,21 +97,21 @@ fn an_endpoint_that_takes_no_more_of_a_body_is_timed_out_too() {
     assert_eq!(proxy.record("/x").cause(), "response_timeout");
 }
 
-/// The pause is for an endpoint that has been tried: another one gets the request at once.
+/// The pause is for an endpoint that has been tried: another one gets the request at once. A machine that has much else
+/// to do may need several tries to show it.
 #[test]
 fn after_a_refused_connect_the_next_attempt_follows_at_once() {
-    let mut took: Vec<f64> = (0..5)
-        .map(|_| {
-            let endpoints = [nobody_listens(), Endpoint::named("well")];
-            let proxy = Proxy::to(&endpoints).with("retry: { backoff: 10s }").start();
-            proxy.get("/x").expect(200);
-            let record = proxy.record("/x");
-            assert_eq!(record.results(), ["connect_failed", "200"]);
-            record.seconds("duration_seconds")
-        })
-        .collect();
-    took.sort_by(f64::total_cmp);
-    assert!(took[0] < 0.005 && took[4] < 1.0, "{took:?}");
+    let is_at_once = (0..40).any(|_| {
+        let endpoints = [nobody_listens(), Endpoint::named("well")];
+        let proxy = Proxy::to(&endpoints).with("retry: { backoff: 60s }").start();
+        proxy.get("/x").expect(200);
+        let record = proxy.record("/x");
+        assert_eq!(record.results(), ["connect_failed", "200"]);
+        let took = record.seconds("duration_seconds");
+        assert!(took < SOON.as_secs_f64(), "{took}");
+        took < 0.005
+    });
+    assert!(is_at_once, "never within 5 ms");
 }
 
 #[test]
