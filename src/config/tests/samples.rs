@@ -12,7 +12,24 @@ use crate::config::tree::{self, Kind, Node};
 pub(super) fn samples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect()
+    let is_whole = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "yaml") && !path.ends_with("sticky.yaml")
+    };
+    entries.filter(is_whole).collect()
+}
+
+/// It needs a key, which everybody makes for themselves.
+#[test]
+fn the_sample_with_a_key_loads_with_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (key, config) = (folder.path().join("sticky.key"), folder.path().join("sticky.yaml"));
+    std::fs::write(&key, "0a".repeat(32)).expect("a key");
+    let text = include_str!("../../../conf/sticky.yaml")
+        .replace("key: /etc/evenkeel/sticky.key", &format!("key: {}", key.display()));
+    std::fs::write(&config, text).expect("a config");
+    let loaded = load(&config).unwrap_or_else(|error| panic!("{error}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    assert!(loaded.config.pools[0].sticky.is_some());
 }
 
 #[test]
