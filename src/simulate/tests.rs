@@ -64,7 +64,7 @@ fn the_same_seed_gives_the_same_and_another_one_does_not() {
         let mut faults = fault(scenario::slow("0.1:=10x@1s+2s"));
         faults.extend(fault(scenario::fail("0.2:=503:90%@1s+1s")));
         faults.extend(fault(scenario::kill("0.3:@3s+1s")));
-        let settings = "balance: least_time, slow_start: 2s, outliers: { time: 1s }";
+        let settings = "balance: least_time, slow_start: 2s, outliers: { time: 1s }, retry: { on: [connect, 503], limit: 3, backoff: 20ms }";
         let report = simulate(settings, &Scenario { seed, ..scenario(6, faults) });
         assert!(report.events.iter().any(|event| event.what.starts_with("ejected: ")), "{:?}", report.events);
         serde_json::to_string(&report).expect("it is a report")

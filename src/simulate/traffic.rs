@@ -4,16 +4,22 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use http::HeaderName;
+
 use super::scenario::{RequestForm, Scenario, ScenarioError};
 use crate::config::{AccessLog, Limits, Listener, LogOutput};
 use crate::exchange::{Admitted, Arrival, ClientIdentity, Exchange, Failure, RequestScope};
 use crate::http1::head::{Parse, RequestMemory, RequestView};
+use crate::routing::RequestHead;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::{ClientAddress, Protocol};
 use crate::telemetry::{Telemetry, access};
 
 /// What stands for the number of the client.
 const USER: &str = "{user}";
+
+/// The field of a request's id.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The host of a request that names none.
 const HOST: &str = "localhost";
@@ -27,6 +33,38 @@ pub struct Traffic {
     /// By client; one for all where they do not differ.
     heads: Vec<RequestMemory>,
     users: Vec<ClientIdentity>,
+    /// How many requests there have been.
+    count: u64,
+}
+
+/// A head with an id of the request's own, which decides what is random about its retries: it must be the same each
+/// time.
+struct Numbered<'a> {
+    head: RequestView<'a>,
+    id: String,
+}
+
+impl RequestHead for Numbered<'_> {
+    fn method(&self) -> &str {
+        self.head.method()
+    }
+
+    fn authority(&self) -> &str {
+        self.head.authority()
+    }
+
+    fn path(&self) -> &str {
+        self.head.path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.head.query()
+    }
+
+    fn values<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        let id = (*name == REQUEST_ID).then_some(self.id.as_bytes());
+        self.head.values(name.as_str()).chain(id)
+    }
 }
 
 /// A request of the scenario, for errors.
@@ -49,6 +87,7 @@ impl Traffic {
                 scope: scope(snapshot, listener),
                 heads: heads(request, scenario.users, &listener.limits)?,
                 users: (0..scenario.users).map(identity).collect(),
+                count: 0,
             };
             match traffic.arrive(0, now, time) {
                 (_, Ok(Admitted::Forward)) => return Ok(traffic),
@@ -79,7 +118,9 @@ impl Traffic {
     ) -> (Exchange, Result<Admitted, Failure>) {
         let index = user.min(self.heads.len() - 1);
         let head = self.heads[index].view();
-        let mut exchange = begin(&self.scope, &head, &self.users[user], now, time);
+        self.count += 1;
+        let numbered = Numbered { head, id: format!("simulated-{}", self.count) };
+        let mut exchange = begin(&self.scope, &numbered, &self.users[user], now, time);
         let admitted = match exchange.normalize_path(&head) {
             Err(failure) => Err(failure),
             Ok(None) => exchange.admit(&head, head.sizes()),
@@ -95,7 +136,7 @@ impl Traffic {
 
 fn begin(
     scope: &Arc<RequestScope>,
-    head: &RequestView<'_>,
+    head: &Numbered<'_>,
     identity: &ClientIdentity,
     now: Instant,
     time: SystemTime,
@@ -105,7 +146,7 @@ fn begin(
         identity: identity.clone(),
         tls_info: None,
         protocol: Protocol::Http11,
-        target: head.target(),
+        target: head.head.target(),
         upgrade: false,
         short_of_memory: false,
         now,
