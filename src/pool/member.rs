@@ -16,7 +16,7 @@ use crate::config::EndpointAttributes;
 #[derive(Debug, Clone)]
 pub struct Member {
     pub endpoint: Arc<Endpoint>,
-    /// Its place in the order of the config, because Pingora sorts its backends by address; in a [`Membership`], its
+    /// Its place in the order of the config, because Pingora sorts its backends by address; in a membership, its
     /// index there.
     pub index: usize,
     /// The entry of the config that names it, or a source that names it.
