@@ -51,8 +51,8 @@ pub(super) struct Group {
     pub candidates: Candidates,
     /// One period of their turns, as positions.
     turns: Vec<u32>,
-    /// Those that may be in a ramp, by position.
-    ramping: Vec<u32>,
+    /// None of them is in a ramp.
+    is_even: bool,
 }
 
 impl Policy {
@@ -78,9 +78,9 @@ impl Policy {
         }
         let ramping = |member: &Member| member.endpoint.ramp().is_under_way(input.now);
         if let (Self::Hash(_), Some(key)) = (self, input.key) {
+            let draw = |member: &Member| chance::mix(!key ^ hash::of_member(member));
             let takes = |member: &Member| {
-                let draw = chance::mix(!key ^ hash::of_member(member));
-                may(member) && (!ramping(member) || member.endpoint.ramp().takes_key(draw, input.now))
+                may(member) && (!ramping(member) || member.endpoint.ramp().takes_key(draw(member), input.now))
             };
             return self.pick_evenly(group, input, takes).or_else(|| self.pick_evenly(group, input, may));
         }
@@ -117,14 +117,13 @@ impl Group {
     pub fn new(candidates: Candidates) -> Self {
         let may_ramp =
             |index: &u32| candidates.member(*index).is_some_and(|member| member.endpoint.ramp().is_begun());
-        let ramping = (0..).zip(candidates.first()).filter(|(_, index)| may_ramp(index));
-        let ramping = ramping.map(|(position, _)| position).collect();
-        Self { turns: round_robin::period(candidates.weights()), ramping, candidates }
+        let is_even = !candidates.first().iter().any(may_ramp);
+        Self { turns: round_robin::period(candidates.weights()), is_even, candidates }
     }
 
     /// Whether none of them is in a ramp.
     pub fn is_even(&self) -> bool {
-        self.ramping.is_empty()
+        self.is_even
     }
 
     pub fn len(&self) -> usize {
