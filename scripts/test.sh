@@ -8,11 +8,16 @@ build() {
   cargo build --workspace --locked --all-targets --quiet
 }
 
+# What sticky.yaml names, everybody makes for themselves.
 config_files() {
-  local file
+  local file STICKY_KEY
+  STICKY_KEY=$(mktemp)
+  export STICKY_KEY
+  printf '%064d\n' 1 >"$STICKY_KEY"
   for file in conf/*.yaml; do
     "${CARGO_TARGET_DIR:-target}/debug/evenkeel" check -c "$file"
   done
+  rm "$STICKY_KEY"
 }
 
 # A guard that counts by valgrind.

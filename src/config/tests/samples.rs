@@ -25,7 +25,7 @@ fn the_sample_with_a_key_loads_with_one() {
     let (key, config) = (folder.path().join("sticky.key"), folder.path().join("sticky.yaml"));
     std::fs::write(&key, "0a".repeat(32)).expect("a key");
     let text = include_str!("../../../conf/sticky.yaml")
-        .replace("key: /etc/evenkeel/sticky.key", &format!("key: {}", key.display()));
+        .replace("${STICKY_KEY:-/etc/evenkeel/sticky.key}", &key.display().to_string());
     std::fs::write(&config, text).expect("a config");
     let loaded = load(&config).unwrap_or_else(|error| panic!("{error}"));
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
