@@ -265,6 +265,12 @@ impl Exchange {
         }
         self.find_route(head)?;
         self.retries.left = self.route().map_or(0, |route| route.retry.limit);
+        self.apply_route(head)
+    }
+
+    /// Applies the policies of the route that was found, in their fixed order: when the request has come, and again
+    /// when it is routed anew.
+    fn apply_route<H: RequestHead>(&mut self, _head: &H) -> Result<Admitted, Failure> {
         Ok(Admitted::Forward)
     }
 

@@ -21,7 +21,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::{sleep, timeout};
 
-use crate::exchange::{Arrival, Exchange, Failed, Failure, LocalReply, Next};
+use crate::exchange::{Admitted, Arrival, Exchange, Failed, Failure, LocalReply, Next};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::record::Protocol;
 use crate::worker::request_scopes::RequestScopes;
@@ -65,12 +65,20 @@ impl Hooks {
         Some(Exchange::begin(scope, arrival))
     }
 
-    /// Decides a waiting request anew, if the config in force is newer than its own; `true`: it has done so.
+    /// Decides a waiting request anew, if the config in force is newer than its own; `true`: it has done so. A reply of
+    /// that config is kept for [`Hooks::answer`].
     fn decides_anew(&self, session: &Session, state: &mut RequestState) -> Result<bool, Failure> {
         let in_force =
             ClientConnection::of(session).and_then(|client| self.scopes.of(&client.listener_state));
         let Some(in_force) = in_force else { return Ok(false) };
-        state.exchange.reroute(in_force, &**session.req_header(), Instant::now())
+        match state.exchange.reroute(in_force, &**session.req_header(), Instant::now())? {
+            None => Ok(false),
+            Some(Admitted::Forward) => Ok(true),
+            Some(Admitted::Reply(reply)) => {
+                state.reply = Some(reply);
+                Err(Failure::Internal)
+            }
+        }
     }
 
     /// Whether the client's connection has to be closed after the current response.
@@ -101,6 +109,9 @@ impl Hooks {
 
     /// Records the failure, and sends a local reply.
     async fn answer(&self, session: &mut Session, state: &mut RequestState, failed: Failed) {
+        if let Some(reply) = state.reply.take() {
+            return self.reply(session, state, reply).await;
+        }
         let failure = failed.failure;
         state.exchange.failed(failure, failed.detail);
         if failure.has_no_reply() {

@@ -241,13 +241,14 @@ fn a_request_that_waits_is_decided_anew_by_the_config_in_force() {
     let now = Instant::now();
     assert!(matches!(exchange.next(now), Next::Wait(..)));
     assert_eq!(before.status()[0].waiting, 1);
-    assert_eq!(exchange.reroute(scope(&before), &head, now), Ok(false), "nothing has changed");
+    let rerouted = exchange.reroute(scope(&before), &head, now);
+    assert!(matches!(rerouted, Ok(None)), "nothing has changed");
 
     let text = "listeners: [{ address: 127.0.0.1:0 }]\nroutes: [{ name: r, pool: q }]\npools: { q: { endpoints: [127.0.0.1:1], health_check: off } }";
     let config = config::parse(text, "test").expect("a valid config");
     let after = Arc::new(Snapshot::build(config, Some(&before)));
     let later = now + Duration::from_secs(2);
-    assert_eq!(exchange.reroute(scope(&after), &head, later), Ok(true));
+    assert!(matches!(exchange.reroute(scope(&after), &head, later), Ok(Some(Admitted::Forward))));
     assert_eq!(&*attempt(&mut exchange), "127.0.0.1:1");
     exchange.connected(false, later);
     assert_eq!(before.status()[0].waiting, 0, "its place is free");
@@ -275,7 +276,8 @@ fn a_request_that_comes_to_another_pool_is_held_to_its_limit() {
         after.limit_pools(2, 100);
         let mut first = admitted(&after, "GET");
         attempt(&mut first);
-        assert_eq!(waits.reroute(scope(&after), &head, Instant::now()), Ok(true));
+        let rerouted = waits.reroute(scope(&after), &head, Instant::now());
+        assert!(matches!(rerouted, Ok(Some(Admitted::Forward))));
         let next = waits.next(Instant::now());
         assert_eq!(matches!(next, Next::Fail(Failure::PoolFull)), is_refused, "{pool}");
         let status = &after.status()[0];
@@ -367,7 +369,8 @@ fn a_route_that_is_gone_is_said_to_who_waited_for_it() {
     let after = snapshot(
         "listeners: [{ address: 127.0.0.1:0 }]\nroutes: [{ match: { paths: [/b] }, pool: p }]\npools: { p: [127.0.0.1:1] }",
     );
-    assert_eq!(exchange.reroute(scope(&after), &head, Instant::now()), Err(Failure::NoRoute));
+    let rerouted = exchange.reroute(scope(&after), &head, Instant::now());
+    assert!(matches!(rerouted, Err(Failure::NoRoute)), "{rerouted:?}");
     exchange.failed(Failure::NoRoute, None);
     let record = exchange.finish(Some(404), 0, Instant::now());
     assert_eq!((record.route, record.pool, record.cause), (None, None, Some("no_route")));

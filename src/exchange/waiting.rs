@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::scope::Scope;
-use super::{Exchange, Failure, Next, RequestScope};
+use super::{Admitted, Exchange, Failure, Next, RequestScope};
 use crate::config::{QueueLimits, RoutePriority, WhenNoneHealthy};
 use crate::pool::{Pool, Wait};
 use crate::routing::RequestHead;
@@ -259,15 +259,15 @@ impl Exchange {
     /// Routes a waiting request anew if the snapshot in force is not its own, so that a reload that repairs a pool
     /// helps those that already wait in it. The time waited so far counts.
     ///
-    /// `true`: ask for the next attempt at once.
+    /// `Some`: the policies of its route say what follows; `None`: it goes on waiting.
     pub fn reroute<H: RequestHead>(
         &mut self,
         scope: Arc<RequestScope>,
         head: &H,
         now: Instant,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Option<Admitted>, Failure> {
         if self.scope.is_same(&scope) {
-            return Ok(false);
+            return Ok(None);
         }
         let used = self.retry_limit().saturating_sub(self.retries.left);
         self.stop_waiting(now);
@@ -283,7 +283,7 @@ impl Exchange {
         }
         self.keep_what_the_route_has();
         self.retries.left = self.retry_limit().saturating_sub(used);
-        Ok(true)
+        self.apply_route(head).map(Some)
     }
 
     /// Gives up a place in the queues of another route or pool, and the permit of another route.

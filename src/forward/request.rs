@@ -150,7 +150,8 @@ impl<'a, C: ClientStream> Request<'a, C> {
                 },
                 // Boxed to keep the common future small.
                 Next::Wait(wait, limit) => match Box::pin(self.wait(wait, limit)).await {
-                    Ok(()) => continue,
+                    Ok(None) => continue,
+                    Ok(Some(ending)) => return ending,
                     Err(failed) => failed,
                 },
                 Next::Pause(pause) => match Box::pin(self.pause(pause)).await {
@@ -186,14 +187,16 @@ impl<'a, C: ClientStream> Request<'a, C> {
         }
     }
 
-    /// Waits until there may be what the request lacks, unless a newer config routes it anew.
-    async fn wait(&mut self, wait: Wait, limit: Duration) -> Result<(), Failed> {
+    /// Waits until there may be what the request lacks, unless a newer config routes it anew. `Some`: that one has
+    /// answered it.
+    async fn wait(&mut self, wait: Wait, limit: Duration) -> Result<Option<Ending>, Failed> {
         if let Some(in_force) = self.client.scope_in_force() {
             self.listener = in_force.listener().clone();
             let now = self.client.now();
-            if self.exchange.reroute(in_force, &self.client.request(), now)? {
+            let admitted = self.exchange.reroute(in_force, &self.client.request(), now)?;
+            if let Some(admitted) = admitted {
                 self.bound_timer();
-                return self.check_protocols();
+                return self.go_on(admitted).await;
             }
         }
         self.client.source_idle(Backlog::InMemory);
@@ -211,7 +214,15 @@ impl<'a, C: ClientStream> Request<'a, C> {
         client.tick();
         // Who has gone, and was called before that was noticed, must not take the place of others.
         let is_gone = waited.is_err() || client.has_gone();
-        if is_gone { Err(Failure::ClientGone.into()) } else { Ok(()) }
+        if is_gone { Err(Failure::ClientGone.into()) } else { Ok(None) }
+    }
+
+    /// Does what a newer config says of a request that waited.
+    async fn go_on(&mut self, admitted: Admitted) -> Result<Option<Ending>, Failed> {
+        match admitted {
+            Admitted::Forward => self.check_protocols().map(|()| None),
+            Admitted::Reply(reply) => Ok(Some(self.reply(reply).await)),
+        }
     }
 
     /// Pauses, unless the client goes. By a timer of the runtime: a pause is shorter than the clock's ticks.

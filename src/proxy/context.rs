@@ -5,7 +5,7 @@ use std::time::Duration;
 use pingora_core::{Error, ErrorType, Result};
 
 use super::watch::{Limit, Watch};
-use crate::exchange::{Exchange, Failure};
+use crate::exchange::{Exchange, Failure, LocalReply};
 
 /// Empty at first: Pingora creates the context before it has read a request.
 #[derive(Default)]
@@ -17,13 +17,16 @@ pub struct RequestState {
     pub watch: Option<Watch>,
     /// Why the request failed, where a hook knows it better than Pingora's error.
     pub failure: Option<Failure>,
+    /// What answers the request instead of a failure, where a newer config says so while it waits.
+    pub reply: Option<LocalReply>,
     /// The client has been sent the head of a final response.
     pub begun: bool,
 }
 
 impl Context {
     pub fn begin(&mut self, exchange: Exchange) {
-        self.0 = Some(Box::new(RequestState { exchange, watch: None, failure: None, begun: false }));
+        self.0 =
+            Some(Box::new(RequestState { exchange, watch: None, failure: None, reply: None, begun: false }));
     }
 
     /// Takes everything out at the end of the request.
