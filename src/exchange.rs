@@ -17,6 +17,7 @@ mod hops;
 mod https;
 mod limits;
 mod local_reply;
+mod matched;
 mod outcome;
 mod path;
 mod proxy_claims;
@@ -60,6 +61,7 @@ use grpc::GrpcCall;
 use hide_endpoint::HideEndpoint;
 use hops::Hops;
 use limits::HeadSize;
+use matched::Matched;
 use request_id::RequestId;
 use retry::{Retries, is_idempotent};
 use scope::Scope;
@@ -85,6 +87,8 @@ pub struct Exchange {
     tunnel: bool,
     /// Index of the decided route in the snapshot.
     route: Option<usize>,
+    /// What the route has matched; `None`: the route has no templates.
+    matched: Option<Box<Matched>>,
     waiting: Waiting,
     tried: TriedEndpoints,
     /// For a pool that balances by hash; `None`: the request has no key.
@@ -220,6 +224,7 @@ impl Exchange {
             grpc: GrpcCall::of(head, arrival.protocol),
             tunnel: false,
             route: None,
+            matched: None,
             waiting: Waiting::default(),
             tried: TriedEndpoints::default(),
             hash_key: None,
@@ -284,6 +289,7 @@ impl Exchange {
             self.record.detail = Some(decision.trace.to_string().into());
             return Err(Failure::NoRoute);
         };
+        self.matched = Matched::of(route, head);
         // HTTP/2 has no `Upgrade` (RFC 9113, section 8.6).
         let may_switch = self.wants_upgrade && route.pool().config().protocol == EndpointProtocol::Http11;
         self.upgrade = if may_switch { Upgrade::of(head, &route.upgrades) } else { None };

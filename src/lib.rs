@@ -40,6 +40,7 @@ pub mod simulate;
 pub mod snapshot;
 mod socket_file;
 pub mod telemetry;
+pub mod template;
 mod terminal;
 pub mod tls;
 pub mod wait_queue;

@@ -18,7 +18,7 @@ use crate::config::{
 use crate::pool::live_state::{KnownState, LiveState};
 use crate::pool::status::{PoolStatus, RouteStatus};
 use crate::pool::{MaxRequests, Pool};
-use crate::routing::{RequestHead, RouteOutcome, Router};
+use crate::routing::{Regex, RequestHead, RouteOutcome, Router};
 use crate::wait_queue::{RequestLimit, WaitQueue};
 
 pub struct Snapshot {
@@ -43,6 +43,10 @@ pub struct Route {
     /// Statuses from 500 that say nothing against an endpoint.
     pub expected_statuses: Vec<RangeInclusive<u16>>,
     pub priority: RoutePriority,
+    /// The expressions of its paths whose groups templates name.
+    pub path_groups: Vec<Regex>,
+    /// It has templates, which need to know what its requests asked for.
+    pub has_templates: bool,
     /// The limit of its requests in flight; `None`: there is none.
     pub requests: Option<RouteRequests>,
 }
@@ -110,6 +114,8 @@ impl Snapshot {
                     upgrades: route.upgrades.clone(),
                     expected_statuses: route.expected_statuses.clone(),
                     priority: route.priority.clone(),
+                    path_groups: route.path_groups.clone(),
+                    has_templates: route.has_templates(),
                     requests: route.limits.requests.map(|requests| RouteRequests {
                         limit: limits.get(&*route.name).map(|limit| Arc::clone(limit)).unwrap_or_default(),
                         queue: requests.queue,

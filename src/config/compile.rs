@@ -28,6 +28,7 @@ mod regexes;
 mod retry;
 mod routes;
 mod sticky;
+mod templates;
 mod tls;
 
 /// The name of a listener, route or pool that is not given one.
@@ -216,6 +217,7 @@ impl Compiler<'_> {
             upgrades: Upgrades::default(),
             priority: RoutePriority::default(),
             expected_statuses: Vec::new(),
+            path_groups: Vec::new(),
         };
         Some((vec![listener], vec![route], vec![pool]))
     }

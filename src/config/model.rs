@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
 use crate::key_file::Key;
-use crate::routing::{PathRules, RequestHead, RouteMatch};
+use crate::routing::{PathRules, Regex, RequestHead, RouteMatch};
 use crate::socket_file::SocketAccess;
 use crate::tls::{ClientTls, ServerTls};
 use crate::wait_queue::Priority;
@@ -307,6 +307,8 @@ pub struct Route {
     /// Statuses from 500 that say nothing against an endpoint.
     pub expected_statuses: Vec<RangeInclusive<u16>>,
     pub priority: RoutePriority,
+    /// The expressions of its paths whose groups templates of the route name; empty: none does.
+    pub path_groups: Vec<Regex>,
 }
 
 /// Whose requests are served first where requests wait.
@@ -353,6 +355,11 @@ pub enum Action {
 }
 
 impl Route {
+    /// Whether it has templates, which need to know what its requests asked for.
+    pub fn has_templates(&self) -> bool {
+        !self.path_groups.is_empty()
+    }
+
     /// The pool that it forwards to.
     pub fn pool(&self) -> &Arc<str> {
         let Action::Forward(pool) = &self.action;

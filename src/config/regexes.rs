@@ -21,10 +21,12 @@ pub(crate) enum Refused {
 
 /// The regexes of one config by their texts, so that each is compiled once.
 pub(crate) struct Regexes {
-    /// Those of the previous config, which need not be compiled again.
+    /// Those of the previous config, which need not be compiled again. Never those with groups.
     known: HashMap<Box<str>, Regex>,
     /// `None`: refused as [`Refused::TooLargeTogether`].
     used: HashMap<Box<str>, Option<Regex>>,
+    /// As `used`, of those that say what their groups have found.
+    with_groups: HashMap<Box<str>, Option<Regex>>,
     /// What is left of [`ALL_BYTES_MAX`].
     bytes_left: usize,
     is_full: bool,
@@ -33,8 +35,8 @@ pub(crate) struct Regexes {
 
 impl Default for Regexes {
     fn default() -> Self {
-        let (known, used) = Default::default();
-        Self { known, used, bytes_left: ALL_BYTES_MAX, is_full: false, is_reported: false }
+        let (known, used, with_groups) = Default::default();
+        Self { known, used, with_groups, bytes_left: ALL_BYTES_MAX, is_full: false, is_reported: false }
     }
 }
 
@@ -69,10 +71,28 @@ impl Regexes {
             None if self.is_full => return Err(Refused::TooLargeTogether),
             None => Regex::new(text).map_err(Refused::Alone)?,
         };
-        self.is_full |= regex.bytes() > self.bytes_left;
-        self.bytes_left = self.bytes_left.saturating_sub(regex.bytes());
+        self.take_room_for(&regex);
         self.used.insert(text.into(), (!self.is_full).then(|| regex.clone()));
         if self.is_full { Err(Refused::TooLargeTogether) } else { Ok((regex, true)) }
+    }
+
+    /// Like [`Regexes::get`], of one that says what its groups have found.
+    pub(crate) fn get_with_groups(&mut self, text: &str) -> Result<(Regex, bool), Refused> {
+        if let Some(used) = self.with_groups.get(text) {
+            return used.clone().map(|regex| (regex, false)).ok_or(Refused::TooLargeTogether);
+        }
+        if self.is_full {
+            return Err(Refused::TooLargeTogether);
+        }
+        let regex = Regex::with_groups(text).map_err(Refused::Alone)?;
+        self.take_room_for(&regex);
+        self.with_groups.insert(text.into(), (!self.is_full).then(|| regex.clone()));
+        if self.is_full { Err(Refused::TooLargeTogether) } else { Ok((regex, true)) }
+    }
+
+    fn take_room_for(&mut self, regex: &Regex) {
+        self.is_full |= regex.bytes() > self.bytes_left;
+        self.bytes_left = self.bytes_left.saturating_sub(regex.bytes());
     }
 
     /// Whether this is the first call: the limit for all together is reported once.
@@ -82,7 +102,7 @@ impl Regexes {
 
     /// The one that takes the most memory.
     pub(crate) fn largest(&self) -> Option<&Regex> {
-        self.used.values().flatten().max_by_key(|regex| regex.bytes())
+        self.used.values().chain(self.with_groups.values()).flatten().max_by_key(|regex| regex.bytes())
     }
 }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use regex_automata::meta::{self, BuildError};
 use regex_automata::nfa::thompson::WhichCaptures;
+use regex_automata::util::primitives::PatternID;
 use regex_automata::util::syntax;
+
+use crate::template::Groups;
 
 /// The cache of the lazy DFA, for each thread and direction of search.
 const CACHE_BYTES: usize = 128 << 10;
@@ -39,10 +42,20 @@ impl Regex {
     /// The memory that one may take. Ordinary ones take some tens of KiB.
     pub const BYTES_MAX: usize = 1 << 20;
 
+    /// Compiles an expression of which only whether it matches is asked.
     pub fn new(text: &str) -> Result<Self, RegexError> {
+        Self::compile(text, WhichCaptures::None)
+    }
+
+    /// Compiles an expression that also says what its groups have found.
+    pub fn with_groups(text: &str) -> Result<Self, RegexError> {
+        Self::compile(text, WhichCaptures::All)
+    }
+
+    fn compile(text: &str, captures: WhichCaptures) -> Result<Self, RegexError> {
         let settings = meta::Config::new()
             .utf8_empty(false)
-            .which_captures(WhichCaptures::None)
+            .which_captures(captures)
             .nfa_size_limit(Some(Self::BYTES_MAX))
             .hybrid_cache_capacity(CACHE_BYTES);
         let syntax = syntax::Config::new().unicode(false).utf8(false);
@@ -59,6 +72,29 @@ impl Regex {
     /// Whether the text has a match anywhere.
     pub fn is_match(&self, text: impl AsRef<[u8]>) -> bool {
         self.0.regex.is_match(text.as_ref())
+    }
+
+    /// What the groups of the first match have found; `None`: there is no match. Needs [`Regex::with_groups`].
+    pub fn groups(&self, text: &str) -> Option<Groups> {
+        let mut captures = self.0.regex.create_captures();
+        self.0.regex.captures(text, &mut captures);
+        captures.is_match().then(|| Groups::new(text, captures.iter().map(|span| Some(span?.range()))))
+    }
+
+    /// The number of a group by its number or its name. Needs [`Regex::with_groups`].
+    pub fn group_number(&self, name: &str) -> Option<usize> {
+        let groups = self.0.regex.group_info();
+        let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+        match is_number {
+            true => name.parse().ok().filter(|number| *number < groups.group_len(PatternID::ZERO)),
+            false => groups.to_index(PatternID::ZERO, name),
+        }
+    }
+
+    /// The numbers and names of all groups but the whole match. Needs [`Regex::with_groups`].
+    pub fn group_names(&self) -> impl Iterator<Item = String> + '_ {
+        let groups = self.0.regex.group_info().pattern_names(PatternID::ZERO).enumerate().skip(1);
+        groups.map(|(number, name)| name.map_or_else(|| number.to_string(), str::to_owned))
     }
 
     /// The memory that it takes, without the caches of threads.
@@ -113,6 +149,20 @@ mod tests {
         assert_eq!(Regex::new("[é]"), Err(RegexError::Unicode));
         assert_eq!(Regex::new(r"\p{Greek}"), Err(RegexError::Unicode));
         assert!(is_match("(?u)^[é]$", "é"));
+    }
+
+    #[test]
+    fn groups_have_numbers_and_names() {
+        let regex = Regex::with_groups("^/u/(?P<id>[0-9]+)(/x)?").expect("a pattern");
+        assert_eq!(regex.group_names().collect::<Vec<_>>(), ["id", "2"]);
+        let number = |name: &str| regex.group_number(name);
+        assert_eq!(
+            [number("0"), number("1"), number("id"), number("3"), number("x"), number("")],
+            [Some(0), Some(1), Some(1), None, None, None]
+        );
+        let groups = regex.groups("/u/77/y").expect("a match");
+        assert_eq!([groups.get(0), groups.get(1), groups.get(2), groups.get(9)], ["/u/77", "77", "", ""]);
+        assert_eq!(regex.groups("/v/77"), None);
     }
 
     #[test]

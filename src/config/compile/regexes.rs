@@ -4,6 +4,7 @@ use super::Compiler;
 use crate::config::decode::{Fault, Spanned, shown};
 use crate::config::raw::RegexText;
 use crate::config::regexes::{ALL_BYTES_MAX, Refused, WARN_BYTES};
+use crate::config::source::Span;
 use crate::routing::{Regex, RegexError};
 
 const SMALLER: &str = "write + or * in place of counts such as {1,64}, and leave out (?u)";
@@ -11,12 +12,27 @@ const SMALLER: &str = "write + or * in place of counts such as {1,64}, and leave
 impl Compiler<'_> {
     /// `None` if it is refused, which has been reported.
     pub(super) fn regex(&mut self, written: &Spanned<RegexText>) -> Option<Regex> {
-        let text = &written.0;
-        let refused = match self.regexes.get(text) {
+        let compiled = self.regexes.get(&written.0);
+        self.judged_regex(&written.0, written.span, compiled)
+    }
+
+    /// Like [`Compiler::regex`], of one that says what its groups have found.
+    pub(super) fn regex_with_groups(&mut self, text: &str, span: Span) -> Option<Regex> {
+        let compiled = self.regexes.get_with_groups(text);
+        self.judged_regex(text, span, compiled)
+    }
+
+    fn judged_regex(
+        &mut self,
+        text: &str,
+        span: Span,
+        compiled: Result<(Regex, bool), Refused>,
+    ) -> Option<Regex> {
+        let refused = match compiled {
             Ok((regex, is_new)) => {
                 if is_new && regex.bytes() > WARN_BYTES {
                     let message = format!("`{}` takes {} of memory", shown(text), kib(regex.bytes()));
-                    self.diagnostics.warn(written.span, message, SMALLER);
+                    self.diagnostics.warn(span, message, SMALLER);
                 }
                 return Some(regex);
             }
@@ -27,7 +43,7 @@ impl Compiler<'_> {
             Refused::TooLargeTogether if !self.regexes.is_first_refusal() => {}
             refused => {
                 let fault = self.fault_of(text, refused);
-                self.diagnostics.fault(written.span, fault);
+                self.diagnostics.fault(span, fault);
             }
         }
         None

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::header::HOST;
 
 use super::limits::WidestLimits;
+use super::templates::PathGroups;
 use super::{Compiler, DEFAULT_NAME, HeaderField};
 use crate::config::decode::{Named, OneOrList, OrOff, ShortOr, Spanned};
 use crate::config::model::{Action, Listener, Route, RoutePriority, Upgrades};
@@ -53,6 +54,8 @@ impl Compiler<'_> {
                 let upgrades = upgrades(&section.upgrades.value);
                 let priority = priority(&section.priority.value);
                 let expected_statuses = self.statuses_expected_of_endpoints(section);
+                let groups = PathGroups::new(&matches.paths, section.r#match.paths.span);
+                let path_groups = groups.into_used();
                 routes.push(Route {
                     name,
                     matches,
@@ -64,6 +67,7 @@ impl Compiler<'_> {
                     upgrades,
                     expected_statuses,
                     priority,
+                    path_groups,
                 });
                 spans.push(section.name.as_ref().map_or(section.span, |name| name.span));
             }
