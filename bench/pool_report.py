@@ -124,6 +124,7 @@ LINES = {
     "evenkeel told the same": ("#8a63d2", ""),
     "nginx": ("#009e73", "7 3"),
     "HAProxy": ("#e69f00", "3 3"),
+    "HAProxy marking down": ("#b8a000", "3 3"),
     "Envoy": ("#d55e00", "9 3 2 3"),
 }
 STYLE = """<style>

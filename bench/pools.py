@@ -80,7 +80,7 @@ class Scenario:
         return self.endpoints * self.workers / SERVICE
 
 
-FAULT = Phases(normal=3, fault=20, after=15)
+FAULT = Phases(normal=2, fault=20, after=14)
 
 SCENARIOS = [
     Scenario("slow", "one of five endpoints takes ten times longer", lambda origin: origin.be_slow(10), Origin.be_well, FAULT),
@@ -90,7 +90,7 @@ SCENARIOS = [
     Scenario("killed", "one of five endpoints is killed, and started again later", Origin.kill, Origin.run, FAULT),
     # The half that is left has the usual load.
     Scenario("half failing", f"three of six endpoints answer {STATUS} at once", lambda origin: origin.fail(STATUS),
-             phases=Phases(normal=2, fault=8, after=0), endpoints=6, bad=3, load=(0.3, 0.3), is_fault=False),
+             phases=Phases(normal=2, fault=6, after=0), endpoints=6, bad=3, load=(0.3, 0.3), is_fault=False),
     Scenario("overload", "twice as many requests as five endpoints can serve",
              phases=Phases(normal=3, fault=20, after=0), bad=0, workers=2, load=(0.6, 2.0), is_fault=False),
 ]
