@@ -9,16 +9,23 @@
 pub mod http1;
 pub mod http2;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use crate::body::{BodySink, BodySource};
-use crate::exchange::{Edits, Failed};
-use crate::message::ResponseHead;
+use crate::config;
+use crate::exchange::{Edits, Failed, ResponseScope};
+use crate::message::{RequestFields, ResponseHead};
 use crate::pool::Endpoint;
+use crate::worker::Worker;
 
 /// One attempt's stream to an endpoint. Its implementations begin with the request's head.
-pub trait EndpointStream: BodySource + BodySink {
+pub trait EndpointStream: BodySource + BodySink + Sized {
+    /// What a stream is opened on: a connection of its own, or the permit for a stream of a shared one.
+    type Carrier;
+
     type Response<'a>: ResponseHead
     where
         Self: 'a;
@@ -27,8 +34,33 @@ pub trait EndpointStream: BodySource + BodySink {
     /// `100 Continue` as soon as there is an endpoint.
     const ASKS_FOR_BODY: bool;
 
-    /// Whether its connection has served another request before.
-    fn is_reused(&self) -> bool;
+    /// A carrier that is open and free.
+    fn take_carrier(
+        worker: &Worker,
+        endpoint: &Arc<Endpoint>,
+        pool: &config::Pool,
+        now: Instant,
+    ) -> Option<Self::Carrier>;
+
+    /// Opens a carrier, where [`take_carrier`](Self::take_carrier) had none. The caller enforces `limit`, by which a wait
+    /// for others is bounded, too.
+    fn connect(
+        worker: &Worker,
+        endpoint: &Arc<Endpoint>,
+        pool: &config::Pool,
+        limit: Duration,
+    ) -> impl Future<Output = Result<Self::Carrier, Failed>>;
+
+    /// Whether the carrier's connection has served another request before.
+    fn is_reused(carrier: &Self::Carrier) -> bool;
+
+    /// Begins with the request's head, which may be sent only with its body.
+    fn begin<R: RequestFields>(
+        worker: &Rc<Worker>,
+        scope: &Arc<ResponseScope>,
+        carrier: Self::Carrier,
+        outgoing: &OutgoingRequest<'_, R>,
+    ) -> Result<Self, Failed>;
 
     /// Ready when the head of the next response, interim or final, has arrived.
     fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failed>>;

@@ -15,6 +15,7 @@ mod client_watch;
 mod expectation;
 mod local_reply;
 mod min_body_rate;
+mod open;
 mod request;
 mod tunnel;
 mod websocket_frames;

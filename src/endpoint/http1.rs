@@ -4,12 +4,14 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::{EndpointStream, OutgoingRequest};
 use crate::body::{BodySink, BodySource, Http1Reader, Http1Writer, ReadError};
+use crate::config;
+use crate::endpoint_connections::connect;
 use crate::endpoint_connections::idle_pool::Connection;
 use crate::exchange::{Failed, Failure, ResponseScope};
 use crate::http1::head::{Parse, Response, ResponseView};
@@ -60,40 +62,6 @@ impl Drop for Memory {
 // === impl Http1Endpoint ===
 
 impl Http1Endpoint {
-    /// Writes the request's head to memory; it is sent with the body.
-    pub fn new<R: RequestFields>(
-        worker: &Rc<Worker>,
-        scope: &Arc<ResponseScope>,
-        connection: Connection,
-        outgoing: &OutgoingRequest<'_, R>,
-    ) -> Self {
-        let framing = outgoing.request.framing();
-        let form = RequestForm {
-            edits: outgoing.edits,
-            framing,
-            upgrade: outgoing.upgrade,
-            trailers: outgoing.request.takes_trailers(),
-            host: outgoing.host,
-        };
-        let mut head = worker.memory.head_buffer();
-        write::request(&mut head, outgoing.request, &form);
-        let mut input = Buffer::default();
-        input.leave_gap(GAP);
-        Self {
-            worker: worker.clone(),
-            scope: scope.clone(),
-            connection,
-            memory: Memory { worker: worker.clone(), input, response: worker.memory.response() },
-            length: 0,
-            is_head_request: outgoing.request.method() == "HEAD",
-            answered: false,
-            reusable: false,
-            reader: Http1Reader::new(Framing::None),
-            writer: Http1Writer::new(framing, head),
-            write_error: None,
-        }
-    }
-
     /// The method, as far as it decides whether a response has a body; endpoints are never sent CONNECT.
     fn method(&self) -> &'static str {
         if self.is_head_request { "HEAD" } else { "GET" }
@@ -112,12 +80,67 @@ impl Http1Endpoint {
 }
 
 impl EndpointStream for Http1Endpoint {
+    type Carrier = Connection;
     type Response<'a> = ResponseView<'a>;
 
     const ASKS_FOR_BODY: bool = true;
 
-    fn is_reused(&self) -> bool {
-        self.connection.reused
+    fn take_carrier(
+        worker: &Worker,
+        endpoint: &Arc<Endpoint>,
+        pool: &config::Pool,
+        now: Instant,
+    ) -> Option<Connection> {
+        worker.idle_pool.take(endpoint, &pool.tls, now)
+    }
+
+    async fn connect(
+        worker: &Worker,
+        endpoint: &Arc<Endpoint>,
+        pool: &config::Pool,
+        _limit: Duration,
+    ) -> Result<Connection, Failed> {
+        let deadline = connect::descriptor_deadline(pool);
+        let stream = connect::open(&worker.idle_pool, endpoint, pool, deadline).await?;
+        Ok(Connection { stream, tls: pool.tls.clone(), opened: Instant::now(), reused: false })
+    }
+
+    fn is_reused(connection: &Connection) -> bool {
+        connection.reused
+    }
+
+    /// Writes the request's head to memory; it is sent with the body.
+    fn begin<R: RequestFields>(
+        worker: &Rc<Worker>,
+        scope: &Arc<ResponseScope>,
+        connection: Connection,
+        outgoing: &OutgoingRequest<'_, R>,
+    ) -> Result<Self, Failed> {
+        let framing = outgoing.request.framing();
+        let form = RequestForm {
+            edits: outgoing.edits,
+            framing,
+            upgrade: outgoing.upgrade,
+            trailers: outgoing.request.takes_trailers(),
+            host: outgoing.host,
+        };
+        let mut head = worker.memory.head_buffer();
+        write::request(&mut head, outgoing.request, &form);
+        let mut input = Buffer::default();
+        input.leave_gap(GAP);
+        Ok(Self {
+            worker: worker.clone(),
+            scope: scope.clone(),
+            connection,
+            memory: Memory { worker: worker.clone(), input, response: worker.memory.response() },
+            length: 0,
+            is_head_request: outgoing.request.method() == "HEAD",
+            answered: false,
+            reusable: false,
+            reader: Http1Reader::new(Framing::None),
+            writer: Http1Writer::new(framing, head),
+            write_error: None,
+        })
     }
 
     fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failed>> {

@@ -4,9 +4,10 @@ mod request;
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -15,11 +16,13 @@ use http::response;
 
 use super::{EndpointStream, OutgoingRequest};
 use crate::body::{Backlog, BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
+use crate::config;
 use crate::endpoint_connections::http2::StreamPermit;
-use crate::exchange::{Failed, Failure};
+use crate::exchange::{Failed, Failure, ResponseScope};
 use crate::http1::head::RESPONSE_FIELDS_MAX;
 use crate::message::{Framing, Http2Response, RequestFields};
 use crate::pool::Endpoint;
+use crate::worker::Worker;
 
 /// One request's stream.
 pub struct Http2Endpoint {
@@ -38,24 +41,6 @@ type Ended = bool;
 // === impl Http2Endpoint ===
 
 impl Http2Endpoint {
-    /// Sends the request's head on a stream of its own.
-    pub fn open<R: RequestFields>(
-        permit: StreamPermit,
-        secured: bool,
-        outgoing: &OutgoingRequest<'_, R>,
-    ) -> Result<Self, Failed> {
-        let has_no_body = outgoing.request.framing() == Framing::None;
-        let head = request::head(outgoing, secured)
-            .map_err(|error| Failed::new(Failure::Internal, error.to_string()))?;
-        let (future, sink) = permit.sender().send_request(head, has_no_body).map_err(|error| {
-            permit.retire();
-            // The connection has ended, or is about to: nothing has been sent.
-            Failed { stale: permit.proven, ..Failed::new(Failure::StreamRefused, error.to_string()) }
-        })?;
-        let writer = Http2Writer::new(sink, has_no_body);
-        Ok(Self { permit, future, head: None, reader: None, writer, begun: Instant::now() })
-    }
-
     fn take_head(&mut self, parts: response::Parts, ended: bool) -> Result<(), Failed> {
         self.permit.answered();
         if parts.headers.len() > RESPONSE_FIELDS_MAX {
@@ -88,13 +73,51 @@ impl Http2Endpoint {
 }
 
 impl EndpointStream for Http2Endpoint {
+    type Carrier = StreamPermit;
     type Response<'a> = Http2Response<'a>;
 
     /// Few HTTP/2 endpoints send `100 Continue`; see [`EndpointStream::ASKS_FOR_BODY`].
     const ASKS_FOR_BODY: bool = false;
 
-    fn is_reused(&self) -> bool {
-        self.permit.reused
+    fn take_carrier(
+        worker: &Worker,
+        endpoint: &Arc<Endpoint>,
+        pool: &config::Pool,
+        _now: Instant,
+    ) -> Option<StreamPermit> {
+        worker.http2_connections.take(endpoint, pool)
+    }
+
+    async fn connect(
+        worker: &Worker,
+        endpoint: &Arc<Endpoint>,
+        pool: &config::Pool,
+        limit: Duration,
+    ) -> Result<StreamPermit, Failed> {
+        worker.http2_connections.permit(endpoint, pool, limit).await
+    }
+
+    fn is_reused(permit: &StreamPermit) -> bool {
+        permit.reused
+    }
+
+    /// Sends the request's head on a stream of its own.
+    fn begin<R: RequestFields>(
+        _worker: &Rc<Worker>,
+        scope: &Arc<ResponseScope>,
+        permit: StreamPermit,
+        outgoing: &OutgoingRequest<'_, R>,
+    ) -> Result<Self, Failed> {
+        let has_no_body = outgoing.request.framing() == Framing::None;
+        let head = request::head(outgoing, scope.pool().tls.is_some())
+            .map_err(|error| Failed::new(Failure::Internal, error.to_string()))?;
+        let (future, sink) = permit.sender().send_request(head, has_no_body).map_err(|error| {
+            permit.retire();
+            // The connection has ended, or is about to: nothing has been sent.
+            Failed { stale: permit.proven, ..Failed::new(Failure::StreamRefused, error.to_string()) }
+        })?;
+        let writer = Http2Writer::new(sink, has_no_body);
+        Ok(Self { permit, future, head: None, reader: None, writer, begun: Instant::now() })
     }
 
     fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failed>> {

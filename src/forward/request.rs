@@ -4,26 +4,22 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::attempt::{Answered, Attempt, Sent};
 use super::client_watch::ClientWatch;
-use super::{ClientStream, Ending};
+use super::{ClientStream, Ending, open};
 use crate::body::{Backlog, ReadError};
-use crate::config;
+use crate::endpoint::EndpointStream;
 use crate::endpoint::http1::Http1Endpoint;
 use crate::endpoint::http2::Http2Endpoint;
-use crate::endpoint::{EndpointStream, OutgoingRequest};
-use crate::endpoint_connections::connect;
-use crate::endpoint_connections::idle_pool::Connection;
 use crate::exchange::{
     Admitted, Arrival, Circumstances, Exchange, Failed, Failure, Next, OwnListener, RequestScope,
     ResponseScope,
 };
 use crate::message::{Framing, RequestFields, Version};
-use crate::pool::{Endpoint, Wait};
+use crate::pool::Wait;
 use crate::telemetry::record::Protocol;
-use crate::worker::deadline::Timer;
 
 /// A request that is being served.
 pub(super) struct Request<'a, C> {
@@ -245,76 +241,23 @@ impl<'a, C: ClientStream> Request<'a, C> {
         let scope = self.exchange.response_scope().cloned();
         let Some(scope) = scope else { return Outcome::Failed(Failure::Internal.into()) };
         if self.exchange.speaks_http2() {
-            let open = async |request: &mut Self| request.open_http2(&scope).await;
+            // An endpoint that refuses a stream has not processed it, so even a POST can be sent again.
+            self.client.keep_body();
             // Boxed to keep the future of a request to HTTP/1.1 small.
-            return Box::pin(self.attempt_over(open, scope.pool())).await;
+            return Box::pin(self.attempt_over::<Http2Endpoint>(&scope)).await;
         }
-        let open = async |request: &mut Self| request.open_http1(&scope).await;
-        self.attempt_over(open, scope.pool()).await
+        self.attempt_over::<Http1Endpoint>(&scope).await
     }
 
-    /// One attempt, over the stream to the endpoint that `open` opens.
-    async fn attempt_over<E: EndpointStream>(
-        &mut self,
-        open: impl AsyncFnOnce(&mut Self) -> Result<E, Failed>,
-        pool: &config::Pool,
-    ) -> Outcome {
-        let mut attempt = match open(self).await {
-            Ok(stream) => Attempt::new(self.client, &mut self.exchange, stream, &self.listener, pool),
+    async fn attempt_over<E: EndpointStream>(&mut self, scope: &Arc<ResponseScope>) -> Outcome {
+        let stream = match open::stream::<E>(self.client, &mut self.exchange, scope).await {
+            Ok(stream) => stream,
             Err(failed) => return self.attempt_failed(failed),
         };
+        let mut attempt = Attempt::new(self.client, &mut self.exchange, stream, &self.listener, scope.pool());
         let answered = attempt.run(&mut self.sent).await;
         attempt.finish(&answered);
         self.conclude(answered)
-    }
-
-    async fn open_http1(&mut self, scope: &Arc<ResponseScope>) -> Result<Http1Endpoint, Failed> {
-        let (client, pool) = (&mut *self.client, scope.pool());
-        let endpoint = self.exchange.endpoint().ok_or(Failure::Internal)?;
-        let connection = match client.worker().idle_pool.take(endpoint, &pool.tls, client.now()) {
-            Some(connection) => connection,
-            // Boxed to keep the future of a request that needs no new connection small.
-            None => Box::pin(connect(client, endpoint, pool, self.exchange.connect_limit())).await?,
-        };
-        self.connected(connection.reused);
-        self.write_head(|outgoing| Http1Endpoint::new(self.client.worker(), scope, connection, outgoing))
-    }
-
-    async fn open_http2(&mut self, scope: &ResponseScope) -> Result<Http2Endpoint, Failed> {
-        let (client, pool) = (&mut *self.client, scope.pool());
-        // An endpoint that refuses a stream has not processed it, so even a POST can be sent again.
-        client.keep_body();
-        let (worker, limit) = (client.worker().clone(), self.exchange.connect_limit());
-        let endpoint = self.exchange.endpoint().ok_or(Failure::Internal)?;
-        let permit = match worker.http2_connections.take(endpoint, pool) {
-            Some(permit) => permit,
-            None => {
-                let opened = worker.http2_connections.permit(endpoint, pool, limit);
-                Box::pin(in_time(client, opened, limit)).await?
-            }
-        };
-        self.connected(permit.reused);
-        self.write_head(|outgoing| Http2Endpoint::open(permit, pool.tls.is_some(), outgoing))?
-    }
-
-    fn connected(&mut self, reused: bool) {
-        self.exchange.connected(reused, self.client.now());
-        self.exchange.request_body_again();
-    }
-
-    /// Calls `write` with the request as the endpoint gets it.
-    fn write_head<T>(
-        &self,
-        write: impl FnOnce(&OutgoingRequest<'_, C::Request<'_>>) -> T,
-    ) -> Result<T, Failed> {
-        let (request, worker) = (self.client.request(), self.client.worker());
-        let host = self.exchange.endpoint().ok_or(Failure::Internal)?.authority();
-        let mut edits = worker.memory.edits.take();
-        self.exchange.request_edits(&request, request.connection(), &mut edits);
-        let upgrade = request.is_upgrade() && self.exchange.is_upgrade();
-        let written = write(&OutgoingRequest { request: &request, edits: &edits, host, upgrade });
-        worker.memory.edits.set(edits);
-        Ok(written)
     }
 
     /// Decides what follows an attempt whose request has been sent.
@@ -349,47 +292,4 @@ impl<'a, C: ClientStream> Request<'a, C> {
 
 pub(super) fn circumstances(client: &impl ClientStream, stale: bool) -> Circumstances {
     Circumstances { replayable: client.can_rewind(), reused: stale, response_begun: false }
-}
-
-async fn connect(
-    client: &mut impl ClientStream,
-    endpoint: &Endpoint,
-    pool: &config::Pool,
-    limit: Duration,
-) -> Result<Connection, Failed> {
-    let worker = client.worker().clone();
-    let opened = connect::open(&worker.idle_pool, endpoint, pool, connect::descriptor_deadline(pool));
-    let stream = in_time(client, opened, limit).await?;
-    Ok(Connection { stream, tls: pool.tls.clone(), opened: Instant::now(), reused: false })
-}
-
-/// Connects within `limit`, before the request's own deadline, and unless the client goes.
-async fn in_time<T>(
-    client: &mut impl ClientStream,
-    connects: impl Future<Output = Result<T, Failed>>,
-    limit: Duration,
-) -> Result<T, Failed> {
-    let (mut watch, mut connects) = (ClientWatch::default(), pin!(connects));
-    client.timer().set(limit);
-    let connected = poll_fn(|context| {
-        if let Poll::Ready(connected) = connects.as_mut().poll(context) {
-            return Poll::Ready(connected);
-        }
-        if let Err(error) = watch.poll(context, client) {
-            return Poll::Ready(Err(Failed::of_client(Failure::ClientGone, error.to_string())));
-        }
-        client.timer().poll_passed(context).map(|()| Err(late(client.timer())))
-    })
-    .await;
-    client.timer().clear();
-    client.tick();
-    connected
-}
-
-/// The failure when no connection was there in time.
-fn late(timer: &Timer) -> Failed {
-    match timer.is_at_bound() {
-        true => Failed::new(Failure::RequestDeadline, "waiting for a connection".to_owned()),
-        false => Failure::ConnectTimeout.into(),
-    }
 }
