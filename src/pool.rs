@@ -484,7 +484,7 @@ impl Pool {
                         log::warn!(pool, endpoint = label, reason; "endpoint is unhealthy");
                     }
                     _ => {
-                        self.begin_ramp(endpoint, now);
+                        self.serves_again(endpoint, now);
                         endpoint.reachability().take_logged();
                         log::info!(pool, endpoint = label, reason; "endpoint is healthy");
                     }
@@ -518,12 +518,18 @@ impl Pool {
 
     fn reachable_again(&self, endpoint: &Endpoint, away: Duration, now: Instant) {
         if away >= RAMP_AFTER {
-            self.begin_ramp(endpoint, now);
+            self.serves_again(endpoint, now);
         }
         self.pickers.changed.notify_one();
         if endpoint.reachability().take_logged() {
             log::info!(pool = &*self.config.name, endpoint = &**endpoint.label(); "endpoint is reachable again");
         }
+    }
+
+    /// What it did before it was away says nothing about it any more.
+    fn serves_again(&self, endpoint: &Endpoint, now: Instant) {
+        endpoint.outliers().forget_failures();
+        self.begin_ramp(endpoint, now);
     }
 
     /// Logs that this machine could not open a connection, which says nothing about the endpoint.

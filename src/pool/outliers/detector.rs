@@ -122,6 +122,10 @@ impl Detector {
         self.0.retain(|label, _| observed.iter().any(|one| one.label == *label));
         let counts = observed.iter().map(|one| {
             let samples = self.0.entry(one.label.clone()).or_default();
+            if !one.serves {
+                // What it did before it was away says nothing when it is back.
+                samples.clear();
+            }
             samples.push_back((now, one.counts));
             let is_old = |(at, _): &(Instant, Counts)| now.saturating_duration_since(*at) > window;
             while samples.len() > 1 && samples.front().is_some_and(is_old) {

@@ -120,6 +120,11 @@ impl OutlierRecord {
         }
     }
 
+    /// The failures so far count no more: the endpoint was away, and is back.
+    pub fn forget_failures(&self) {
+        self.failures_in_row.store(0, Relaxed);
+    }
+
     pub fn failures_in_row(&self) -> u32 {
         self.failures_in_row.load(Relaxed)
     }

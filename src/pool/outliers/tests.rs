@@ -82,6 +82,28 @@ fn who_fails_is_out_for_its_time_and_longer_the_next_time() {
     assert_eq!(serve(&pool, 100, third + RAMP, |_| false)[1], 25);
 }
 
+/// What failed while it was down must not eject it at its first failure after that.
+#[test]
+fn who_was_away_begins_anew() {
+    let (pool, now) = (pool(2), Instant::now());
+    let first = pool.members()[0].endpoint.clone();
+    let fails = |times: usize, now: Instant| {
+        for _ in 0..times {
+            let failed = Verdict::Failed(FailureCause::NoAnswer("connect_timeout"));
+            first.judged(failed, Duration::ZERO, "r1");
+            pool.review(std::slice::from_ref(&pool), at(now));
+        }
+        pool.status().endpoints[0].state
+    };
+    let time = SystemTime::now();
+    pool.connect_failed(&first, "refused", now, time);
+    assert_eq!(fails(100, now), EndpointState::Unreachable);
+    let back = Duration::from_secs(10);
+    pool.connected(&first, now + back, time + back);
+    assert_eq!(fails(4, now + back), EndpointState::Healthy);
+    assert_eq!(fails(1, now + back), EndpointState::Ejected);
+}
+
 #[test]
 fn only_a_request_that_can_be_sent_again_finds_out() {
     let (pool, begin) = (pool(2), Instant::now());
