@@ -9,7 +9,7 @@ const INTERVAL: u32 = 20;
 
 /// Targets for which those of a higher priority are spared once one of a lower has been let in: there was enough for
 /// them, whatever holds them up now. Not so for a while after some have been shed all the same.
-const SPARED: u32 = 10 * INTERVAL;
+const SPARED: u32 = 2 * INTERVAL;
 const NOT_SPARED: u32 = 100 * INTERVAL;
 
 #[derive(Debug, Default)]
@@ -112,7 +112,7 @@ mod tests {
                 codel.is_too_late(Duration::from_millis(50), TARGET, now)
             })
             .collect();
-        assert_eq!(late.first(), Some(&101), "{late:?}");
+        assert_eq!(late.first(), Some(&21), "{late:?}");
         let overloaded = begun + Duration::from_millis(1200);
         codel.spare(TARGET, overloaded);
         assert!(
