@@ -22,7 +22,7 @@ use crate::pool::Endpoint;
 use crate::worker::Worker;
 
 /// One attempt's stream to an endpoint. Its implementations begin with the request's head.
-pub trait EndpointStream: BodySource + BodySink + Sized {
+pub trait EndpointStream: BodySource + BodySink + Sized + 'static {
     /// What a stream is opened on: a connection of its own, or the permit for a stream of a shared one.
     type Carrier;
 

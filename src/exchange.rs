@@ -12,6 +12,7 @@ mod failure;
 mod forwarded;
 mod grpc;
 mod hash_key;
+mod hedge;
 mod hide_endpoint;
 mod hops;
 mod https;
@@ -34,7 +35,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header;
-use smallvec::SmallVec;
 
 pub use client_identity::ClientIdentity;
 pub use config_tests::run_config_tests;
@@ -54,7 +54,7 @@ use crate::pool::{
 };
 use crate::routing::RequestHead;
 use crate::snapshot::Route;
-use crate::telemetry::record::{AttemptResult, Outcome, Protocol, Record, RequestText, TextParts, WaitedFor};
+use crate::telemetry::record::{AttemptResult, Protocol, Record, RequestText, TextParts};
 use crate::tls::TlsInfo;
 use crate::wait_queue::{LimitPermit, WaitsFor};
 use grpc::GrpcCall;
@@ -101,6 +101,8 @@ pub struct Exchange {
     /// When the whole request must be over; `None` for an upgraded connection.
     deadline: Option<Instant>,
     open: Option<OpenAttempt>,
+    /// A second attempt beside it: see [`hedge`].
+    other: Option<Box<OpenAttempt>>,
     started: Instant,
     /// Size of the head as sent.
     size: HeadSize,
@@ -121,6 +123,8 @@ struct OpenAttempt {
     connect: Option<Duration>,
     first_byte: Option<Duration>,
     result: AttemptResult,
+    /// It was begun beside another.
+    is_hedge: bool,
 }
 
 /// What an engine knows of a request when its head has arrived.
@@ -186,34 +190,12 @@ impl Exchange {
             referer: head.header(&header::REFERER).unwrap_or_default(),
             accept: head.header(&header::ACCEPT).unwrap_or_default(),
         };
+        let (client, text) = (sender.client().clone(), RequestText::new(text));
         let record = Record {
-            time: arrival.time,
-            client: sender.client().clone(),
             peer: (sender.client() != sender.peer()).then(|| sender.peer().clone()),
-            text: RequestText::new(text),
-            path: None,
-            protocol: arrival.protocol,
             tls: arrival.tls_info.as_ref().map(|info| info.version),
-            status: 0,
-            bytes_in: 0,
-            bytes_out: 0,
             generation: scope.snapshot().generation(),
-            action: None,
-            attempts: SmallVec::new(),
-            skipped: None,
-            waited: None,
-            waited_for: WaitedFor::default(),
-            queued: None,
-            failed_open: false,
-            unkeyed: false,
-            sticky: None,
-            retry_refused: None,
-            timeout_ignored: false,
-            grpc_status: None,
-            cause: None,
-            outcome: Outcome::Answered,
-            detail: None,
-            duration: Duration::ZERO,
+            ..Record::new(arrival.time, client, text, arrival.protocol)
         };
         Self {
             idempotent: is_idempotent(head.method()),
@@ -233,6 +215,7 @@ impl Exchange {
             body_limit: listener.limits.body_bytes,
             deadline: None,
             open: None,
+            other: None,
             started: arrival.now,
             size: HeadSize::default(),
             failure: None,
@@ -343,6 +326,9 @@ impl Exchange {
                 self.has_endpoint(route.pool(), now);
                 if self.record.attempts.is_empty() {
                     route.pool().retry_budget().count_first_attempt();
+                    if route.retry.hedge.is_some() {
+                        route.pool().hedge_budget().count_first_attempt();
+                    }
                 }
                 self.record.failed_open |= failed_open;
                 self.record.skipped = skipped;
@@ -354,6 +340,7 @@ impl Exchange {
                     connect: None,
                     first_byte: None,
                     result: AttemptResult::Failed(Failure::Internal.label()),
+                    is_hedge: false,
                 });
                 Next::Attempt
             }
@@ -549,11 +536,24 @@ impl Exchange {
         self.tunnel = status == 101;
         self.deadline = self.deadline.filter(|_| !self.tunnel);
         let retry = self.retries_status(status, retry_after, circumstances, now);
-        let Some(open) = &mut self.open else { return ResponseAction::Forward };
+        self.judge_status(status, now);
+        if !retry {
+            return ResponseAction::Forward;
+        }
+        self.close_attempt(LeaseOutcome::Failed);
+        ResponseAction::Retry
+    }
+
+    /// Records the status of the attempt's response, and tells the pool how the endpoint did.
+    fn judge_status(&mut self, status: u16, now: Instant) {
+        let Some(open) = &mut self.open else { return };
         let took = now.saturating_duration_since(open.started);
         open.first_byte = Some(took);
         open.result = AttemptResult::Status(status);
         let route = self.scope.route(self.route);
+        if let Some(times) = route.and_then(|route| route.response_times.as_ref()) {
+            times.add(took, now);
+        }
         let is_expected =
             || route.is_some_and(|route| route.expected_statuses.iter().any(|range| range.contains(&status)));
         let verdict = match status {
@@ -562,11 +562,6 @@ impl Exchange {
             _ => Verdict::Good,
         };
         open.lease.judged(verdict, took, self.record.text.request_id(), now);
-        if !retry {
-            return ResponseAction::Forward;
-        }
-        self.close_attempt(LeaseOutcome::Failed);
-        ResponseAction::Retry
     }
 
     /// Makes the edits that turn the endpoint's head into the one that the client is sent; `fields` gives the names and

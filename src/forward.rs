@@ -13,6 +13,7 @@
 mod attempt;
 mod client_watch;
 mod expectation;
+mod hedge;
 mod local_reply;
 mod min_body_rate;
 mod open;

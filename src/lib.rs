@@ -33,6 +33,7 @@ mod percent;
 pub mod permits;
 pub mod pool;
 pub mod proxy;
+pub mod recent_times;
 pub mod routing;
 pub mod server;
 pub mod sharded_counter;

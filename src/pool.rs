@@ -245,6 +245,11 @@ impl Pool {
         self.table.retry_budget()
     }
 
+    /// How many requests may have a second attempt beside the first, across reloads.
+    pub fn hedge_budget(&self) -> &RetryBudget {
+        self.table.hedge_budget()
+    }
+
     /// How many requests may be in flight; `None`: no limit.
     fn most_requests(&self) -> Option<u64> {
         let limit = self.request_limit().and_then(|limit| limit.most());

@@ -7,17 +7,18 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::HeaderName;
 
 use crate::config::{
-    self, Config, Listener, QueueLimits, RequestLimit as ConfigLimit, Retry, RouteLimits, RoutePriority,
-    Upgrades,
+    self, Config, HedgeAfter, Listener, QueueLimits, RequestLimit as ConfigLimit, Retry, RouteLimits,
+    RoutePriority, Upgrades,
 };
 use crate::pool::live_state::{KnownState, LiveState};
 use crate::pool::status::{PoolStatus, RouteStatus};
 use crate::pool::{MaxRequests, Pool};
+use crate::recent_times::RecentTimes;
 use crate::routing::{Regex, RequestHead, RouteOutcome, Router};
 use crate::wait_queue::{RequestLimit, WaitQueue};
 
@@ -49,6 +50,8 @@ pub struct Route {
     pub has_templates: bool,
     /// The limit of its requests in flight; `None`: there is none.
     pub requests: Option<RouteRequests>,
+    /// To the first byte of a response; `None`: nobody asks for them.
+    pub response_times: Option<Arc<RecentTimes>>,
 }
 
 /// A route's limit of requests, and the bounds of their queue.
@@ -95,7 +98,8 @@ impl Snapshot {
             .map(|pool_config| pool(pool_config, running.get(&*pool_config.name).copied(), &known))
             .collect();
         let by_name = by_name(&pools);
-        let limits = request_limits(previous.map(Snapshot::routes).unwrap_or_default());
+        let running_routes = previous.map(Snapshot::routes).unwrap_or_default();
+        let (limits, times) = (request_limits(running_routes), response_times(running_routes));
         let routes: Vec<Route> = config
             .routes
             .iter()
@@ -104,13 +108,16 @@ impl Snapshot {
                 // `config::compile` refuses routes without a pool.
                 debug_assert!(pool.is_some(), "route {} names an unknown pool", route.name);
                 let pool = pool?;
+                let retry = route.retry.over(&pool.config().retry);
+                let asks_for_times = retry.hedge.is_some_and(|hedge| hedge.after == HedgeAfter::P95);
+                let kept_times = || times.get(&*route.name).map(|times| Arc::clone(times));
                 Some(Route {
                     name: route.name.clone(),
                     action: Action::Forward(pool.clone()),
                     limits: route.limits,
                     timeout: route.timeout,
                     timeout_header: route.timeout_header.clone(),
-                    retry: route.retry.over(&pool.config().retry),
+                    retry,
                     upgrades: route.upgrades.clone(),
                     expected_statuses: route.expected_statuses.clone(),
                     priority: route.priority.clone(),
@@ -120,6 +127,8 @@ impl Snapshot {
                         limit: limits.get(&*route.name).map(|limit| Arc::clone(limit)).unwrap_or_default(),
                         queue: requests.queue,
                     }),
+                    response_times: asks_for_times
+                        .then(|| kept_times().unwrap_or_else(|| Arc::new(RecentTimes::new(Instant::now())))),
                 })
             })
             .collect();
@@ -252,6 +261,11 @@ fn listener(is: &Listener, previous: Option<&Snapshot>) -> Arc<Listener> {
 /// By the names of their routes.
 fn request_limits(routes: &[Route]) -> HashMap<&str, &Arc<RequestLimit>> {
     routes.iter().filter_map(|route| Some((&*route.name, &route.requests.as_ref()?.limit))).collect()
+}
+
+/// By the names of their routes.
+fn response_times(routes: &[Route]) -> HashMap<&str, &Arc<RecentTimes>> {
+    routes.iter().filter_map(|route| Some((&*route.name, route.response_times.as_ref()?))).collect()
 }
 
 fn by_name(pools: &[Arc<Pool>]) -> HashMap<&str, &Arc<Pool>> {

@@ -735,6 +735,26 @@ pub struct Retry {
     pub backoff: Duration,
     /// `None`: any number of retries.
     pub budget: Option<RetryBudget>,
+    /// A second attempt beside the first; `None`: never.
+    pub hedge: Option<Hedge>,
+}
+
+/// When a request gets a second attempt at another endpoint although the first has not failed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hedge {
+    pub after: HedgeAfter,
+    /// Of the requests: so many may have one.
+    pub share: f64,
+}
+
+/// It is no NaN.
+impl Eq for Hedge {}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HedgeAfter {
+    Time(Duration),
+    /// What 95 % of the route's recent requests have not exceeded to the first byte of a response.
+    P95,
 }
 
 impl Retry {
@@ -764,6 +784,7 @@ pub struct RetryOverrides {
     pub methods: Option<Vec<Method>>,
     pub attempt_timeout: Option<Option<Duration>>,
     pub backoff: Option<Duration>,
+    pub hedge: Option<Option<Hedge>>,
 }
 
 impl RetryOverrides {
@@ -776,6 +797,7 @@ impl RetryOverrides {
             attempt_timeout: self.attempt_timeout.unwrap_or(pool.attempt_timeout),
             backoff: self.backoff.unwrap_or(pool.backoff),
             budget: pool.budget,
+            hedge: self.hedge.unwrap_or(pool.hedge),
         }
     }
 }

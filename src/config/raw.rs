@@ -34,7 +34,7 @@ pub(crate) use pool::{
     CheckSection, CheckType, EndpointForm, EndpointSection, NoneHealthySection, PoolForm, PoolSection,
     ResolveSection, StatusRange,
 };
-pub(crate) use retry::{RetryCause, RetrySection, RouteRetrySection};
+pub(crate) use retry::{HedgeForm, HedgeSection, RetryCause, RetrySection, RouteRetrySection};
 pub(crate) use socket::SocketSection;
 pub(crate) use sticky::StickySection;
 pub(crate) use tls::{

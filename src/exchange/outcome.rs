@@ -37,6 +37,7 @@ impl Exchange {
     /// `status` is what the client was sent, `bytes_out` the body bytes that it took.
     pub fn finish(&mut self, status: Option<u16>, bytes_out: u64, now: Instant) -> NamedRecord<'_> {
         self.finished = true;
+        self.end_hedge(self.record.cause.unwrap_or(Failure::Internal.label()));
         if let Some(open) = &mut self.open
             && let Some(cause) = self.record.cause
         {
@@ -94,7 +95,7 @@ impl Exchange {
     fn status_of_endpoint(&self) -> Option<u16> {
         match self.open.as_ref()?.result {
             AttemptResult::Status(status) => Some(status),
-            AttemptResult::Failed(_) => None,
+            AttemptResult::Failed(_) | AttemptResult::Overtaken => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::backoff::{Backoff, retry_after};
 use super::{Exchange, Failure, FailureSide, OpenAttempt};
 use crate::pool::{ConnectFailure, FailureCause, LeaseOutcome, Verdict};
-use crate::telemetry::record::{AttemptRecord, AttemptResult, RetryRefused};
+use crate::telemetry::record::{AttemptRecord, AttemptResult, HedgeResult, RetryRefused};
 
 /// What an engine knows of an attempt that failed.
 #[derive(Debug, Clone, Copy)]
@@ -40,12 +40,28 @@ impl Exchange {
         circumstances: Circumstances,
         now: Instant,
     ) -> bool {
-        let Some(open) = &mut self.open else { return false };
+        let stale = is_stale(failure, circumstances.reused);
+        let Some(outcome) = self.record_failure(failure, detail, stale, now) else { return false };
+        let may_retry = self.may_retry(failure, circumstances, stale, now);
+        let retry = may_retry && (stale || failure.is_of_connect() || self.take_retry(now));
+        self.retries.backoff.due = retry && !stale;
+        self.close_attempt(outcome);
+        retry
+    }
+
+    /// Records the failure of the attempt under way, for this request and in the pool; `None`: there is none.
+    pub(super) fn record_failure(
+        &mut self,
+        failure: Failure,
+        detail: Option<&str>,
+        stale: bool,
+        now: Instant,
+    ) -> Option<LeaseOutcome> {
+        let open = self.open.as_mut()?;
         open.result = AttemptResult::Failed(failure.label());
-        // An idle connection that the endpoint closed just as it was reused says nothing about the endpoint, and more
-        // of them may be closed: such an attempt counts neither as the endpoint's failure nor as a retry.
-        let at_its_end = matches!(failure, Failure::EndpointReset | Failure::StreamRefused);
-        let stale = at_its_end && circumstances.reused;
+        if open.is_hedge {
+            self.record.hedge = Some(HedgeResult::Failed);
+        }
         let is_endpoints = failure.side() == FailureSide::Endpoint && !stale;
         let outcome = if is_endpoints { LeaseOutcome::Failed } else { LeaseOutcome::Abandoned };
         if is_endpoints {
@@ -58,11 +74,7 @@ impl Exchange {
         } else {
             self.tried.add(open.lease.endpoint().clone());
         }
-        let may_retry = self.may_retry(failure, circumstances, stale, now);
-        let retry = may_retry && (stale || failure.is_of_connect() || self.take_retry(now));
-        self.retries.backoff.due = retry && !stale;
-        self.close_attempt(outcome);
-        retry
+        Some(outcome)
     }
 
     /// Records the failed connect of the attempt under way, for this request and in the pool.
@@ -142,8 +154,8 @@ impl Exchange {
 
     pub(super) fn close_attempt(&mut self, outcome: LeaseOutcome) {
         if let Some(OpenAttempt { lease, connect, first_byte, result, .. }) = self.open.take() {
-            let endpoint = lease.end(outcome);
-            self.record.attempts.push(AttemptRecord { endpoint, connect, first_byte, result });
+            let (endpoint, beside) = (lease.end(outcome), self.other.is_some());
+            self.record.attempts.push(AttemptRecord { endpoint, connect, first_byte, result, beside });
         }
     }
 
@@ -216,6 +228,12 @@ impl Exchange {
         let with_this_one = self.record.attempts.len() + 1;
         circumstances.replayable && !circumstances.response_begun && with_this_one < ATTEMPTS_MAX
     }
+}
+
+/// An idle connection that the endpoint closed just as it was reused says nothing about the endpoint, and more of them
+/// may be closed: such an attempt counts neither as the endpoint's failure nor as a retry.
+pub(super) fn is_stale(failure: Failure, reused: bool) -> bool {
+    reused && matches!(failure, Failure::EndpointReset | Failure::StreamRefused)
 }
 
 /// RFC 9110, section 9.2.2.

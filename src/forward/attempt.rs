@@ -1,6 +1,7 @@
 //! One attempt: sends the request to an endpoint and the response to the client, which may overlap.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use http::header;
 
 use super::client_watch::ClientWatch;
 use super::expectation::Expectation;
+use super::hedge::{Hedge, HedgeEvent};
 use super::local_reply::{Continue, PendingBody};
 use super::min_body_rate::MinBodyRate;
 use super::request::circumstances;
@@ -15,13 +17,13 @@ use super::{ClientStream, tunnel};
 use crate::body::{ReadError, Transfer, TransferError, WaitsFor};
 use crate::config::{self, Listener};
 use crate::endpoint::EndpointStream;
-use crate::exchange::{Exchange, Failed, Failure, ResponseAction};
+use crate::exchange::{Exchange, Failed, Failure, ResponseAction, ResponseScope};
 use crate::message::{Framing, RequestFields, ResponseHead, Version};
 use crate::routing::RequestHead;
 use crate::worker::deadline::Elapsed;
 
 /// The most interim responses before a final one (RFC 9110, section 15.2).
-const INTERIM_MAX: usize = 20;
+pub(super) const INTERIM_MAX: usize = 20;
 
 /// What the client has been sent so far.
 #[derive(Debug, Default, Clone, Copy)]
@@ -36,6 +38,8 @@ pub struct Sent {
 enum Event {
     /// The head of a response, interim or final, has arrived.
     Head,
+    /// That of the second attempt, which takes the place of the first.
+    HedgeHead,
     /// The client waits to be told to send its body, and the endpoint says nothing.
     Silence,
 }
@@ -61,11 +65,12 @@ enum Waits {
     ClientRead,
 }
 
-pub struct Attempt<'a, C, E> {
+pub struct Attempt<'a, C, E: EndpointStream> {
     client: &'a mut C,
     exchange: &'a mut Exchange,
     endpoint: E,
     listener: &'a Listener,
+    scope: &'a Arc<ResponseScope>,
     pool: &'a config::Pool,
     upload: Transfer,
     /// The endpoint has the whole request, or takes no more of it.
@@ -79,6 +84,8 @@ pub struct Attempt<'a, C, E> {
     client_watch: ClientWatch,
     expectation: Expectation,
     interim: usize,
+    /// A second attempt, under way or due; `None`: there is none.
+    hedge: Option<Box<Hedge<E>>>,
 }
 
 impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
@@ -87,17 +94,19 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         exchange: &'a mut Exchange,
         endpoint: E,
         listener: &'a Listener,
-        pool: &'a config::Pool,
+        scope: &'a Arc<ResponseScope>,
     ) -> Self {
         let limit = exchange.attempt_timeout().zip(exchange.attempt_began());
         Self {
             began: Some(client.now()),
             attempt_limit: limit.and_then(|(limit, began)| Some((limit, began.checked_add(limit)?))),
+            hedge: Hedge::of(client, exchange),
             client,
             exchange,
             endpoint,
             listener,
-            pool,
+            scope,
+            pool: scope.pool(),
             upload: Transfer::default(),
             uploaded: false,
             rate: MinBodyRate::new(listener.limits.body_rate),
@@ -141,12 +150,20 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         }
         loop {
             // Boxed because interim responses are rare.
-            match poll_fn(|context| self.poll_response(context)).await? {
-                Event::Silence => Box::pin(self.send_continue(sent)).await?,
-                Event::Head if self.endpoint.response().is_interim() => {
+            match poll_fn(|context| self.poll_response(context)).await {
+                Ok(Event::Silence) => Box::pin(self.send_continue(sent)).await?,
+                Ok(Event::Head) if self.endpoint.response().is_interim() => {
                     Box::pin(self.pass_interim(sent)).await?;
                 }
-                Event::Head => break,
+                Ok(Event::Head) if self.hedge.is_none() || self.beats_hedge() => break,
+                Ok(Event::HedgeHead) => {
+                    self.exchange.overtaken(self.client.tick());
+                    self.follow_hedge();
+                    break;
+                }
+                Err(failed) if self.hedge.is_none() || !self.leaves_to_hedge(&failed) => return Err(failed),
+                // The second attempt goes on alone.
+                Ok(Event::Head) | Err(_) => self.follow_hedge(),
             }
         }
         self.client.timer().clear();
@@ -243,6 +260,9 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             if let Poll::Ready(response) = self.endpoint.poll_response(context) {
                 return Poll::Ready(response.map(|()| Event::Head));
             }
+            if let Poll::Ready(()) = self.poll_hedge(context) {
+                return Poll::Ready(Ok(Event::HedgeHead));
+            }
             self.client.source_idle(E::BACKLOG);
         }
         if self.upload.delivered > 0 {
@@ -263,6 +283,60 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
         self.set_deadline(waits, self.upload.moved);
         ready!(self.client.timer().poll_passed(context));
         Poll::Ready(Err(self.deadline_failure()))
+    }
+
+    /// Ready when the second attempt has got a response for the client.
+    fn poll_hedge(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(hedge) = &mut self.hedge else { return Poll::Pending };
+        match hedge.poll(context, self.client, self.exchange, self.scope) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(HedgeEvent::Head) => Poll::Ready(()),
+            Poll::Ready(HedgeEvent::Over) => {
+                self.hedge = None;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Whether the response that has arrived goes to the client, so that the second attempt is given up. If not, it has
+    /// counted as failed.
+    fn beats_hedge(&mut self) -> bool {
+        let (status, now) = (self.status(), self.client.tick());
+        if status >= 500 && self.hedge.as_ref().is_some_and(|hedge| hedge.is_sent()) {
+            self.exchange.answers_badly_beside(status, now);
+            return false;
+        }
+        self.drop_hedge(now);
+        true
+    }
+
+    /// Whether the second attempt goes on alone after a failure of the first. If not, it is given up.
+    fn leaves_to_hedge(&mut self, failed: &Failed) -> bool {
+        let now = self.client.tick();
+        let ends_both = failed.of_client || failed.failure == Failure::RequestDeadline;
+        if !ends_both && self.hedge.as_ref().is_some_and(|hedge| hedge.is_sent()) {
+            self.exchange.fails_beside(failed.failure, failed.detail.as_deref(), failed.stale, now);
+            return true;
+        }
+        self.drop_hedge(now);
+        false
+    }
+
+    fn drop_hedge(&mut self, now: Instant) {
+        self.hedge = None;
+        if self.exchange.is_hedged() {
+            self.exchange.switch_attempts();
+            self.exchange.overtaken(now);
+        }
+    }
+
+    /// Puts the second attempt in the place of the first, which ends with its stream.
+    fn follow_hedge(&mut self) {
+        if let Some((endpoint, upload)) = self.hedge.take().and_then(|hedge| hedge.into_stream()) {
+            (self.endpoint, self.upload) = (endpoint, upload);
+            self.uploaded = false;
+            self.waits = Waits::Nothing;
+        }
     }
 
     /// Moves the request's body on.

@@ -254,7 +254,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
             Ok(stream) => stream,
             Err(failed) => return self.attempt_failed(failed),
         };
-        let mut attempt = Attempt::new(self.client, &mut self.exchange, stream, &self.listener, scope.pool());
+        let mut attempt = Attempt::new(self.client, &mut self.exchange, stream, &self.listener, scope);
         let answered = attempt.run(&mut self.sent).await;
         attempt.finish(&answered);
         self.conclude(answered)

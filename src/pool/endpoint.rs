@@ -537,6 +537,7 @@ pub struct EndpointTable {
     in_flight_limit: Arc<InFlightLimit>,
     request_limit: Arc<RequestLimit>,
     retry_budget: RetryBudget,
+    hedge_budget: RetryBudget,
     outliers: Arc<OutlierSettings>,
     /// The pool's name, and live state for endpoints that are not in the table yet, until names have been resolved.
     inherited: Mutex<Option<(Arc<str>, Arc<KnownState>)>>,
@@ -551,7 +552,8 @@ impl EndpointTable {
             entries: Mutex::default(),
             in_flight_limit: Arc::default(),
             request_limit: Arc::default(),
-            retry_budget: RetryBudget::default(),
+            retry_budget: RetryBudget::new(epoch),
+            hedge_budget: RetryBudget::new(epoch),
             outliers: Arc::default(),
             inherited: Mutex::default(),
             adjusted: Notify::new(),
@@ -574,6 +576,10 @@ impl EndpointTable {
 
     pub fn retry_budget(&self) -> &RetryBudget {
         &self.retry_budget
+    }
+
+    pub fn hedge_budget(&self) -> &RetryBudget {
+        &self.hedge_budget
     }
 
     /// The pool's outlier detection, across reloads.

@@ -166,6 +166,15 @@ impl Lease {
         self.probes &= verdict == Verdict::Throttled;
     }
 
+    /// The attempt is given up `took` after its begin because another was faster, which says how long the endpoint takes
+    /// at least.
+    pub fn overtaken(&self, took: Duration, now: Instant) {
+        let endpoint = self.endpoint();
+        if self.exact {
+            endpoint.response_time().overtaken(took, now);
+        }
+    }
+
     /// Counts body bytes to the endpoint.
     pub fn sent(&self, bytes: u64) {
         self.endpoint().count(BYTES_IN, bytes);

@@ -16,8 +16,9 @@ use crate::sharded_counter::ShardedCounter;
 const SLOTS: usize = 10;
 const SLOT: Duration = Duration::from_secs(1);
 
-/// The retry budget of a pool, across reloads.
-#[derive(Debug, Default)]
+/// How many attempts a pool may have beyond one for each request, across reloads: retries, or second attempts beside the
+/// first.
+#[derive(Debug)]
 pub struct RetryBudget {
     first_attempts: ShardedCounter<1>,
     window: Mutex<Window>,
@@ -26,10 +27,10 @@ pub struct RetryBudget {
 }
 
 /// What the last [`SLOTS`] seconds have had.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Window {
-    /// The last look: when, and how many first attempts there had been since the start. `None`: there was none.
-    last: Option<(Instant, u64)>,
+    /// The last look: when, and how many first attempts there had been since the start.
+    last: (Instant, u64),
     /// The time from the beginning of the current slot to the last look.
     into_slot: Duration,
     /// The oldest first, the current one last.
@@ -45,6 +46,15 @@ struct Slot {
 // === impl RetryBudget ===
 
 impl RetryBudget {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            first_attempts: ShardedCounter::default(),
+            window: Mutex::new(Window::new(now)),
+            refused: AtomicU64::new(0),
+            report: Mutex::default(),
+        }
+    }
+
     pub fn count_first_attempt(&self) {
         self.first_attempts.add(0, 1, Relaxed);
     }
@@ -78,6 +88,10 @@ impl RetryBudget {
 // === impl Window ===
 
 impl Window {
+    fn new(now: Instant) -> Self {
+        Self { last: (now, 0), into_slot: Duration::ZERO, slots: Default::default() }
+    }
+
     fn take(&mut self, limits: &config::RetryBudget, first_attempts: u64, now: Instant) -> bool {
         self.advance(first_attempts, now);
         let fits = (self.retries() + 1) as f64 <= self.allowed(limits);
@@ -104,16 +118,12 @@ impl Window {
     /// Moves the window on. First attempts since the last look count as spread evenly over that time: those of an hour
     /// without a retry are not all of the last second.
     fn advance(&mut self, first_attempts: u64, now: Instant) {
-        let Some((at, seen)) = self.last else {
-            // How old they are is not known, so they pay for nothing.
-            self.last = Some((now, first_attempts));
-            return;
-        };
+        let (at, seen) = self.last;
         // Threads may come with times in another order than they get the lock.
         let now = now.max(at);
         let new = first_attempts.saturating_sub(seen) as f64;
         let elapsed = now - at;
-        self.last = Some((now, first_attempts.max(seen)));
+        self.last = (now, first_attempts.max(seen));
         let room = SLOT - self.into_slot;
         if elapsed < room {
             self.add(new);
@@ -167,10 +177,8 @@ mod tests {
 
     impl History {
         fn new() -> Self {
-            let (mut window, start) = (Window::default(), Instant::now());
-            // The window's seconds are those of the history.
-            window.advance(0, start);
-            Self { window, start, first_attempts: 0, seconds: Vec::new() }
+            let start = Instant::now();
+            Self { window: Window::new(start), start, first_attempts: 0, seconds: Vec::new() }
         }
 
         /// A second of `requests`, of which `asks` ask for a retry, spread over all.
@@ -235,11 +243,12 @@ mod tests {
 
     #[test]
     fn requests_of_long_ago_pay_for_no_retries_now() {
-        let (mut window, start) = (Window::default(), Instant::now());
-        let limits = limits(0.2, 0);
-        assert!(!window.take(&limits, 1_000_000, start), "it is not known how old they are");
+        let start = Instant::now();
+        let (mut window, limits) = (Window::new(start), limits(0.2, 0));
+        assert!(!window.take(&limits, 4, start + SLOT));
+        assert!(window.take(&limits, 5, start + SLOT));
         let later = start + Duration::from_hours(1);
-        let granted = (0..10_000).filter(|_| window.take(&limits, 1_000_000 + 3_600 * 100, later)).count();
+        let granted = (0..10_000).filter(|_| window.take(&limits, 3_600 * 100, later)).count();
         // 100 requests a second; the current slot has just begun.
         assert!((179..=200).contains(&granted), "{granted}");
     }
@@ -253,8 +262,8 @@ mod tests {
 
     #[test]
     fn threads_may_come_in_any_order() {
-        let (mut window, start) = (Window::default(), Instant::now());
-        let limits = limits(0.5, 0);
+        let start = Instant::now();
+        let (mut window, limits) = (Window::new(start), limits(0.5, 0));
         let at = |millis| start + Duration::from_millis(millis);
         window.advance(0, at(900));
         assert!(window.take(&limits, 2, at(800)));

@@ -63,6 +63,7 @@ pub(super) fn pool_config(endpoints: &[(u16, bool)], when_none_healthy: WhenNone
             attempt_timeout: None,
             backoff: Duration::ZERO,
             budget: None,
+            hedge: None,
         },
         host: HostHeader::Preserve,
         resolve: Resolve { interval: second, servers: Vec::new() },

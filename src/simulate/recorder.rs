@@ -56,6 +56,8 @@ pub enum Ended {
     Status(u16),
     /// With the label of that failure.
     Failed(&'static str),
+    /// Given up for another attempt.
+    Overtaken,
 }
 
 impl Recorder {
@@ -91,6 +93,7 @@ impl Recorder {
         match ended {
             Ended::Well => tally.latencies.push(micros(took)),
             Ended::Status(_) | Ended::Failed(_) => tally.errors += 1,
+            Ended::Overtaken => {}
         }
     }
 
@@ -100,10 +103,11 @@ impl Recorder {
             match ended {
                 Ended::Well => period.latencies.push(micros(took)),
                 Ended::Status(_) | Ended::Failed(_) => period.errors += 1,
+                Ended::Overtaken => {}
             }
         }
         let cause = match ended {
-            Ended::Well => return,
+            Ended::Well | Ended::Overtaken => return,
             Ended::Status(status) => format!("status {status}"),
             Ended::Failed(label) => label.to_owned(),
         };

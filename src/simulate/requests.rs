@@ -46,6 +46,8 @@ struct Request {
     /// The client that waits for the response before it sends its next request.
     user: Option<usize>,
     attempt: Option<Attempt>,
+    /// A second attempt beside it.
+    hedge: Option<Attempt>,
     wait: Option<(u32, Wait)>,
 }
 
@@ -79,7 +81,8 @@ impl Requests {
             self.slots.push(Slot { request: None, waker, count: 0 });
             slot
         });
-        self.slots[slot].request = Some(Request { exchange, came, user, attempt: None, wait: None });
+        self.slots[slot].request =
+            Some(Request { exchange, came, user, attempt: None, hedge: None, wait: None });
         slot
     }
 
@@ -103,6 +106,11 @@ impl Requests {
     /// The attempt of that number, if it is still under way.
     fn attempt(&mut self, slot: usize, number: u32) -> Option<Attempt> {
         self.slots[slot].request.as_ref()?.attempt.filter(|attempt| attempt.number == number)
+    }
+
+    /// The second attempt of that number, if it is still under way.
+    fn hedge(&mut self, slot: usize, number: u32) -> Option<Attempt> {
+        self.slots[slot].request.as_ref()?.hedge.filter(|hedge| hedge.number == number)
     }
 
     /// Whether the wait of a request is over; `None`: it does not wait.
@@ -151,20 +159,48 @@ impl Simulation {
 
     /// Sends a request to the endpoint that it got.
     fn begin_attempt(&mut self, slot: usize) -> Result<(), Failure> {
+        let sent = self.send(slot);
+        let (Ok(attempt) | Err((attempt, _))) = sent;
+        self.requests.request(slot).attempt = Some(attempt);
+        sent.map_err(|(_, failure)| failure)?;
+        let now = self.instant();
+        if let Some(due) = self.requests.exchange(slot).hedge_due() {
+            let due = self.now + due.saturating_duration_since(now);
+            self.agenda.add(due, Event::HedgeDue { slot, attempt: attempt.number });
+        }
+        Ok(())
+    }
+
+    /// A second attempt is due beside the one of that number.
+    pub(super) fn hedge_due(&mut self, slot: usize, number: u32) {
+        let now = self.instant();
+        if self.requests.attempt(slot, number).is_none() || !self.requests.exchange(slot).begin_hedge(now) {
+            return;
+        }
+        self.requests.exchange(slot).switch_attempts();
+        let sent = self.send(slot);
+        let (Ok(hedge) | Err((hedge, _))) = sent;
+        self.requests.request(slot).hedge = Some(hedge);
+        self.requests.exchange(slot).switch_attempts();
+        if let Err((_, failure)) = sent {
+            self.hedge_fails(slot, failure, "connection refused");
+        }
+    }
+
+    /// Sends a request to the endpoint of the attempt that its exchange speaks of.
+    fn send(&mut self, slot: usize) -> Result<Attempt, (Attempt, Failure)> {
         let (now, number) = (self.instant(), self.requests.number(slot));
         let exchange = self.requests.exchange(slot);
-        let label = exchange.endpoint().ok_or(Failure::Internal)?.label();
-        let endpoint = *self.indexes.get(label).ok_or(Failure::Internal)?;
+        let label = exchange.endpoint().expect("it has one").label();
+        let endpoint = self.indexes[label];
         let simulated = &mut self.endpoints[endpoint];
         let reused = simulated.idle > 0;
         self.recorder.attempt_begins(endpoint, exchange.is_first_attempt(), self.now);
         let attempt = Attempt { number, endpoint, began: self.now, reused };
-        self.requests.request(slot).attempt = Some(attempt);
         if simulated.is_killed() {
-            return Err(Failure::ConnectFailed);
+            return Err((attempt, Failure::ConnectFailed));
         }
         simulated.idle -= usize::from(reused);
-        let exchange = self.requests.exchange(slot);
         exchange.connected(reused, now);
         let response = self.pool.config().timeouts.response;
         let limit = now + exchange.attempt_timeout().map_or(response, |limit| limit.min(response));
@@ -172,16 +208,20 @@ impl Simulation {
         let late = self.now + limit.saturating_duration_since(now);
         self.agenda.add(late, Event::AttemptLate { slot, attempt: number });
         self.give(endpoint, Work::Attempt { slot, attempt: number });
-        Ok(())
+        Ok(attempt)
     }
 
     /// The endpoint has answered an attempt.
     pub(super) fn answered(&mut self, slot: usize, number: u32, endpoint: usize, status: u16) {
         // Nobody reads the answer to a request that was given up.
-        if self.requests.attempt(slot, number).is_none() {
+        let is_hedges = self.requests.hedge(slot, number).is_some();
+        if !is_hedges && self.requests.attempt(slot, number).is_none() {
             return;
         }
         self.endpoints[endpoint].idle += 1;
+        if !self.is_for_client(slot, is_hedges, status) {
+            return;
+        }
         let now = self.instant();
         let circumstances = Circumstances { replayable: true, reused: false, response_begun: false };
         let exchange = self.requests.exchange(slot);
@@ -199,14 +239,66 @@ impl Simulation {
         }
     }
 
+    /// Whether an answer is the request's: not so if it is bad, and another attempt goes on. Ends the other attempt if
+    /// it is.
+    fn is_for_client(&mut self, slot: usize, is_hedges: bool, status: u16) -> bool {
+        let now = self.instant();
+        let exchange = self.requests.exchange(slot);
+        if !exchange.is_hedged() {
+            return true;
+        }
+        let is_bad = status >= 500;
+        // The attempt that ends: the one that has answered badly, or the other one.
+        if is_hedges == is_bad {
+            exchange.switch_attempts();
+        }
+        let ended = match is_bad {
+            true => {
+                exchange.answers_badly_beside(status, now);
+                Ended::Status(status)
+            }
+            false => {
+                exchange.overtaken(now);
+                Ended::Overtaken
+            }
+        };
+        self.one_of_two_ends(slot, is_hedges == is_bad, ended);
+        !is_bad
+    }
+
+    /// The second attempt has failed, and the first goes on.
+    fn hedge_fails(&mut self, slot: usize, failure: Failure, detail: &str) {
+        let now = self.instant();
+        let exchange = self.requests.exchange(slot);
+        exchange.switch_attempts();
+        exchange.fails_beside(failure, Some(detail), false, now);
+        self.one_of_two_ends(slot, true, Ended::Failed(failure.label()));
+    }
+
+    /// Of two attempts, the second or the first has ended.
+    fn one_of_two_ends(&mut self, slot: usize, is_hedge: bool, ended: Ended) {
+        let request = self.requests.request(slot);
+        if !is_hedge {
+            std::mem::swap(&mut request.attempt, &mut request.hedge);
+        }
+        let gone = request.hedge.take();
+        self.recorder_ends(gone, ended);
+    }
+
     /// The endpoint of an attempt has died.
     pub(super) fn attempt_reset(&mut self, slot: usize, number: u32) {
+        if self.requests.hedge(slot, number).is_some() {
+            return self.hedge_fails(slot, Failure::EndpointReset, "connection reset");
+        }
         if self.requests.attempt(slot, number).is_some() {
             self.again_or_fail(slot, Failure::EndpointReset, "connection reset");
         }
     }
 
     pub(super) fn attempt_late(&mut self, slot: usize, number: u32) {
+        if self.requests.hedge(slot, number).is_some() {
+            return self.hedge_fails(slot, Failure::ResponseTimeout, "no response in time");
+        }
         if self.requests.attempt(slot, number).is_none() {
             return;
         }
@@ -217,6 +309,12 @@ impl Simulation {
     }
 
     fn again_or_fail(&mut self, slot: usize, failure: Failure, detail: &str) {
+        let now = self.instant();
+        let exchange = self.requests.exchange(slot);
+        if exchange.is_hedged() && failure != Failure::RequestDeadline {
+            exchange.fails_beside(failure, Some(detail), false, now);
+            return self.one_of_two_ends(slot, false, Ended::Failed(failure.label()));
+        }
         match self.attempt_fails(slot, failure, detail) {
             true => self.proceed(slot),
             false => self.fail(slot, failure),
@@ -235,7 +333,12 @@ impl Simulation {
     }
 
     fn attempt_ends(&mut self, slot: usize, ended: Ended) {
-        if let Some(attempt) = self.requests.request(slot).attempt.take() {
+        let ended_attempt = self.requests.request(slot).attempt.take();
+        self.recorder_ends(ended_attempt, ended);
+    }
+
+    fn recorder_ends(&mut self, attempt: Option<Attempt>, ended: Ended) {
+        if let Some(attempt) = attempt {
             self.recorder.attempt_ends(attempt.endpoint, self.now.saturating_sub(attempt.began), ended);
         }
     }
@@ -278,6 +381,7 @@ impl Simulation {
     fn end(&mut self, slot: usize, status: u16, ended: Ended) {
         let now = self.instant();
         let Some(mut request) = self.requests.slots[slot].request.take() else { return };
+        self.recorder_ends(request.hedge.take(), Ended::Overtaken);
         request.exchange.finish(Some(status), BODY as u64, now);
         self.recorder.request_ends(request.came, self.now - request.came, ended);
         self.requests.free.push(slot);

@@ -50,6 +50,11 @@ pub(super) enum Event {
         slot: usize,
         attempt: u32,
     },
+    /// A second attempt is due beside that one.
+    HedgeDue {
+        slot: usize,
+        attempt: u32,
+    },
     /// The time of a wait is over.
     WaitLate {
         slot: usize,
@@ -223,6 +228,7 @@ impl Simulation {
         match event {
             Event::Arrival { user } => self.arrival(user),
             Event::Done { endpoint, job } => self.job_done(endpoint, job),
+            Event::HedgeDue { slot, attempt } => self.hedge_due(slot, attempt),
             Event::AttemptLate { slot, attempt } => self.attempt_late(slot, attempt),
             Event::WaitLate { slot, wait } => self.wait_late(slot, wait),
             Event::PauseOver { slot, pause } => self.pause_over(slot, pause),

@@ -201,6 +201,9 @@ fn count_attempts(pool: &series::PoolSeries, record: &Record) {
     if let Some(refused) = record.retry_refused {
         pool.retries_refused.add(refused.label());
     }
+    if let Some(hedge) = record.hedge {
+        pool.hedges.add(hedge.label());
+    }
     for (index, attempt) in record.attempts.iter().enumerate() {
         if let Some(connect) = attempt.connect {
             pool.connect.observe(connect);
@@ -208,10 +211,10 @@ fn count_attempts(pool: &series::PoolSeries, record: &Record) {
         if let Some(first_byte) = attempt.first_byte {
             pool.first_byte.observe(first_byte);
         }
-        if index + 1 < record.attempts.len() {
+        if index + 1 < record.attempts.len() && !attempt.beside {
             pool.retries.add(match attempt.result {
                 AttemptResult::Failed(label) => label,
-                AttemptResult::Status(_) => "status",
+                AttemptResult::Status(_) | AttemptResult::Overtaken => "status",
             });
         }
     }

@@ -56,6 +56,8 @@ pub struct Record {
     pub sticky: Option<&'static str>,
     /// Why no retry followed a failure after which there would have been one.
     pub retry_refused: Option<RetryRefused>,
+    /// What came of a second attempt beside the first; `None`: there was none.
+    pub hedge: Option<HedgeResult>,
     /// The route's `timeout_header` had a value that cannot be read.
     pub timeout_ignored: bool,
     /// The status of a gRPC call.
@@ -101,6 +103,18 @@ pub enum RetryRefused {
     RetryAfter,
 }
 
+/// What came of a second attempt that was begun, or was to be begun, beside another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HedgeResult {
+    /// The client got its response.
+    Won,
+    /// The other attempt answered first.
+    Lost,
+    Failed,
+    /// There were as many as the pool may have.
+    Refused,
+}
+
 /// What a request has waited for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WaitedFor(u8);
@@ -115,6 +129,8 @@ pub struct AttemptRecord {
     /// From the attempt's start to the first byte of the response's head.
     pub first_byte: Option<Duration>,
     pub result: AttemptResult,
+    /// Another attempt was under way when it ended.
+    pub beside: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +139,8 @@ pub enum AttemptResult {
     Status(u16),
     /// The label of the `Failure`.
     Failed(&'static str),
+    /// Given up, because another attempt answered first.
+    Overtaken,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +148,44 @@ pub enum Protocol {
     Http10,
     Http11,
     Http2,
+}
+
+// === impl Record ===
+
+impl Record {
+    /// Of a request of which only the head is known.
+    pub fn new(time: SystemTime, client: ClientAddress, text: RequestText, protocol: Protocol) -> Self {
+        Self {
+            time,
+            client,
+            peer: None,
+            text,
+            path: None,
+            protocol,
+            tls: None,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            generation: 0,
+            action: None,
+            attempts: SmallVec::new(),
+            skipped: None,
+            waited: None,
+            waited_for: WaitedFor::default(),
+            queued: None,
+            failed_open: false,
+            unkeyed: false,
+            sticky: None,
+            retry_refused: None,
+            hedge: None,
+            timeout_ignored: false,
+            grpc_status: None,
+            cause: None,
+            outcome: Outcome::Answered,
+            detail: None,
+            duration: Duration::ZERO,
+        }
+    }
 }
 
 // === impl NamedRecord ===
@@ -151,6 +207,21 @@ impl RetryRefused {
         match self {
             Self::Budget => "budget",
             Self::RetryAfter => "retry_after",
+        }
+    }
+}
+
+// === impl HedgeResult ===
+
+impl HedgeResult {
+    pub const ALL: [Self; 4] = [Self::Won, Self::Lost, Self::Failed, Self::Refused];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Won => "won",
+            Self::Lost => "lost",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
         }
     }
 }

@@ -5,6 +5,7 @@ mod budget;
 mod busy;
 mod connect;
 mod dead;
+mod hedge;
 mod policy;
 mod reset;
 mod shortage;

@@ -89,8 +89,7 @@ impl Compiler<'_> {
     fn check_endpoint_connections(&mut self, section: &PoolSection, file: &FileSection) {
         let written = &section.limits.endpoint_connections;
         let Some(most) = written.as_option().map(|most| most.0) else { return };
-        let is_pingora = |listener: &Spanned<ListenerSection>| listener.engine.value == Engine::Pingora;
-        if file.listeners.iter().flat_map(|listeners| listeners.iter()).any(is_pingora) {
+        if has_pingora(file) {
             let message = "a listener has `engine: pingora`, which does not count connections to endpoints";
             let remedy = "write `endpoint_requests` instead, or `engine: native` at the listener";
             self.diagnostics.error(written.span, message, remedy);
@@ -193,6 +192,12 @@ pub(super) fn routes(file: &FileSection) -> impl Iterator<Item = &RouteSection> 
 
 pub(super) fn timeout(route: &RouteSection) -> Option<Duration> {
     route.timeout.as_option().map(|timeout| timeout.0)
+}
+
+/// Whether some listener has the engine `pingora`: every listener serves all routes.
+pub(super) fn has_pingora(file: &FileSection) -> bool {
+    let is_pingora = |listener: &Spanned<ListenerSection>| listener.engine.value == Engine::Pingora;
+    file.listeners.iter().flat_map(|listeners| listeners.iter()).any(is_pingora)
 }
 
 pub(super) fn pool_section<'a>(file: &'a FileSection, name: &str) -> Option<&'a PoolSection> {

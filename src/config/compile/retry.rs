@@ -6,11 +6,12 @@ use http::Method;
 
 use super::Compiler;
 use super::pools::duration_text;
-use super::queues::{pool_section, routes, timeout};
+use super::queues::{has_pingora, pool_section, routes, timeout};
 use crate::config::decode::{DiagnosticSink, List, OrOff, ShortOr, Value};
-use crate::config::model::{Retry, RetryBudget, RetryOn, RetryOverrides};
+use crate::config::model::{Hedge, HedgeAfter, Retry, RetryBudget, RetryOn, RetryOverrides};
 use crate::config::raw::{
-    FileSection, PoolSection, RetryCause, RetrySection, RouteRetrySection, RouteSection,
+    FileSection, HedgeForm, HedgeSection, PoolSection, RetryCause, RetrySection, RouteRetrySection,
+    RouteSection,
 };
 use crate::config::scalar::NonZeroPeriod;
 use crate::config::source::Span;
@@ -25,6 +26,7 @@ struct Written {
     attempt_timeout: Option<Span>,
     backoff: Option<Span>,
     budget: Option<Span>,
+    hedge: Option<Span>,
 }
 
 impl Compiler<'_> {
@@ -52,6 +54,7 @@ impl Compiler<'_> {
                 "write `retry: off` at the pool, or a `share` such as 20%",
             );
         }
+        self.check_hedge(&written, &retry, Some(pool), file);
         let ends = pool.timeouts.connect.0 + pool.timeouts.response.0;
         self.check_attempt_timeout(&written, &retry, ends, "`timeouts` of this pool let an attempt");
         let here = routes(file).filter(|route| route.pool.as_ref().is_some_and(|pool| pool.0 == name));
@@ -77,8 +80,47 @@ impl Compiler<'_> {
             self.diagnostics.error(limit.span, message, "add `on: [connect, reset]`");
         }
         check(self.diagnostics, &written, &retry);
+        self.check_hedge(&written, &retry, pool, file);
         if let Some(timeout) = timeout(route) {
             self.check_attempt_timeout(&written, &retry, timeout, "this route lets a request");
+        }
+    }
+
+    /// Refuses a second attempt that can never be, or must not.
+    fn check_hedge(
+        &mut self,
+        written: &Written,
+        retry: &Retry,
+        pool: Option<&PoolSection>,
+        file: &FileSection,
+    ) {
+        let (Some(span), Some(hedge)) = (written.hedge, retry.hedge) else { return };
+        if hedge.share == 0.0 {
+            self.diagnostics.error(
+                span,
+                "this share allows no second attempt",
+                "write `hedge: off`, or more",
+            );
+        }
+        if pool.is_some_and(|pool| pool.sticky.as_option().is_some()) {
+            let message = "the pool has `sticky`: a second attempt would take clients from their endpoints";
+            self.diagnostics.error(span, message, "remove one of the two keys");
+        }
+        if has_pingora(file) {
+            let message = "a listener has `engine: pingora`, which has one attempt at a time";
+            self.diagnostics.error(
+                span,
+                message,
+                "remove `hedge`, or write `engine: native` at the listener",
+            );
+        }
+        let limit = retry.attempt_timeout.or(pool.map(|pool| pool.timeouts.response.0));
+        if let (HedgeAfter::Time(after), Some(limit)) = (hedge.after, limit)
+            && after >= limit
+        {
+            let limit = duration_text(limit);
+            let message = format!("an attempt is over after {limit}, so there is never a second beside it");
+            self.diagnostics.error(span, message, format!("write less than {limit}, p95, or off"));
         }
     }
 
@@ -103,7 +145,8 @@ impl Compiler<'_> {
         match form {
             OrOff::On(section) => overrides(section),
             OrOff::Off => {
-                RetryOverrides { limit: Some(0), on: Some(RetryOn::default()), ..RetryOverrides::default() }
+                let (on, hedge) = (Some(RetryOn::default()), Some(None));
+                RetryOverrides { limit: Some(0), on, hedge, ..RetryOverrides::default() }
             }
         }
     }
@@ -142,6 +185,7 @@ fn written(section: &RetrySection) -> Written {
         attempt_timeout: section.attempt_timeout.written.then_some(section.attempt_timeout.span),
         backoff: section.backoff.written.then_some(section.backoff.span),
         budget: section.budget.written.then_some(section.budget.span),
+        hedge: section.hedge.written.then_some(section.hedge.span),
     }
 }
 
@@ -152,6 +196,7 @@ fn written_of_route(section: &RouteRetrySection) -> Written {
         attempt_timeout: section.attempt_timeout.as_ref().map(|limit| limit.span),
         backoff: section.backoff.as_ref().map(|backoff| backoff.span),
         budget: None,
+        hedge: section.hedge.as_ref().map(|hedge| hedge.span),
     }
 }
 
@@ -166,6 +211,7 @@ fn retry_of(section: &RetrySection) -> Retry {
             .budget
             .as_option()
             .map(|budget| RetryBudget { share: budget.share.0, floor: budget.floor.0 }),
+        hedge: hedge(&section.hedge),
     }
 }
 
@@ -184,6 +230,7 @@ fn overrides(section: &RouteRetrySection) -> RetryOverrides {
         methods: section.methods.as_ref().map(|list| methods(list)),
         attempt_timeout: section.attempt_timeout.as_ref().map(|limit| period(limit)),
         backoff: section.backoff.as_ref().map(|backoff| period(backoff).unwrap_or_default()),
+        hedge: section.hedge.as_ref().map(|form| hedge(form)),
     }
 }
 
@@ -203,6 +250,16 @@ fn causes(on: &List<RetryCause>) -> RetryOn {
 
 fn methods(list: &List<Method>) -> Vec<Method> {
     list.iter().map(|method| method.value.clone()).collect()
+}
+
+fn hedge(form: &OrOff<HedgeForm>) -> Option<Hedge> {
+    let nothing = Node { span: Span::default(), kind: Kind::Map(Vec::new()) };
+    let default =
+        || HedgeSection::decode(&nothing, &mut DiagnosticSink::default()).expect("a section of defaults");
+    Some(match form.as_option()? {
+        ShortOr::Short(after) => Hedge { after: *after, share: default().share.0 },
+        ShortOr::Long(section) => Hedge { after: section.after.value, share: section.share.0 },
+    })
 }
 
 fn period(form: &OrOff<NonZeroPeriod>) -> Option<Duration> {

@@ -4,7 +4,8 @@ use http::Method;
 use serde_json::{Value as Json, json};
 
 use super::pool::parse_status;
-use crate::config::decode::{Fault, List, OrOff, Scalar};
+use crate::config::decode::{Fault, List, OrOff, Scalar, ShortOr};
+use crate::config::model::HedgeAfter;
 use crate::config::scalar::{Count, NonZeroPeriod, Percent, Rate, word_fault};
 use crate::config::section::section;
 
@@ -30,6 +31,41 @@ section! {
         /// How many retries the pool may have in all; beyond it, failures go to the clients. `off`: as many as `limit`
         /// allows.
         budget: OrOff<BudgetSection> = {};
+        /// When a GET or HEAD that has no response yet gets a second attempt beside the first, at another endpoint: the
+        /// first good answer goes to the client. After a time such as `50ms`; or `p95`, which 95 % of the route's recent
+        /// requests have not exceeded.
+        hedge: OrOff<HedgeForm> = "off";
+    }
+}
+
+/// After which time, or with a share of its own.
+pub(crate) type HedgeForm = ShortOr<HedgeAfter, HedgeSection>;
+
+section! {
+    /// A second attempt beside the first.
+    HedgeSection "`hedge`" {
+        /// How long after the first: a time, or `p95`.
+        after: HedgeAfter = "p95";
+        /// How many of the requests, over about ten seconds, may have one.
+        share: Percent = "2%";
+    }
+}
+
+impl Scalar for HedgeAfter {
+    const WHAT: &'static str = "a time to a second attempt";
+    const REMEDY: &'static str = "write p95, a time such as 50ms, or off";
+
+    fn parse(text: &str) -> Result<HedgeAfter, Fault> {
+        match text {
+            "p95" => Ok(HedgeAfter::P95),
+            _ => {
+                NonZeroPeriod::parse(text).map(|time| HedgeAfter::Time(time.0)).map_err(|_| Self::fault(text))
+            }
+        }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "anyOf": [{ "enum": ["p95"] }, NonZeroPeriod::scalar_schema()] })
     }
 }
 
@@ -56,6 +92,8 @@ section! {
         attempt_timeout: OrOff<NonZeroPeriod>, optional;
         /// The longest pause before an endpoint is tried for the second time. Default: the pool's.
         backoff: OrOff<NonZeroPeriod>, optional;
+        /// When a second attempt begins beside the first. Default: the pool's.
+        hedge: OrOff<HedgeForm>, optional;
     }
 }
 

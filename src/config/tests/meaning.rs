@@ -170,6 +170,7 @@ fn default_retry() -> Retry {
         attempt_timeout: None,
         backoff: Duration::from_millis(25),
         budget: Some(RetryBudget { share: 0.2, floor: 10 }),
+        hedge: None,
     }
 }
 

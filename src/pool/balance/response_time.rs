@@ -46,6 +46,13 @@ impl ResponseTime {
         self.observe(took.max(FAILURE).max(Duration::from_secs_f32(average / 1e6)), now);
     }
 
+    /// An attempt was given up, `took` after its begin. It never lowers the average.
+    pub fn overtaken(&self, took: Duration, now: Instant) {
+        if self.average().is_none_or(|average| average < took) {
+            self.observe(took, now);
+        }
+    }
+
     fn observe(&self, took: Duration, now: Instant) {
         let (took, at) = (took.as_secs_f32() * 1e6, self.millis(now) as u32);
         let next = |packed| Some(pack(averaged(unpack(packed), took, at), at));

@@ -3,7 +3,7 @@
 use crate::pool::Skipped;
 use crate::telemetry::json::{Object, key};
 use crate::telemetry::record::{
-    AttemptRecord, AttemptResult, ClientAddress, NamedRecord, Record, RetryRefused,
+    AttemptRecord, AttemptResult, ClientAddress, HedgeResult, NamedRecord, Record, RetryRefused,
 };
 use crate::telemetry::time;
 
@@ -69,6 +69,7 @@ fn outcome(line: &mut Object<'_>, record: &Record) {
     if record.unkeyed {
         line.literal(key!("unkeyed"), "true");
     }
+    line.optional(key!("hedge"), record.hedge.map(HedgeResult::label));
     line.optional(key!("retry_refused"), record.retry_refused.map(RetryRefused::label));
     if record.timeout_ignored {
         line.literal(key!("timeout_ignored"), "true");
@@ -92,6 +93,7 @@ fn attempt(object: &mut Object<'_>, attempt: &AttemptRecord) {
     match attempt.result {
         AttemptResult::Status(status) => object.number(key!("status"), status.into()),
         AttemptResult::Failed(label) => object.plain(key!("failure"), label),
+        AttemptResult::Overtaken => object.plain(key!("failure"), "overtaken"),
     }
 }
 

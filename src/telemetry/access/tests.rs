@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::pool::{Endpoint, Skipped, SkippedEndpoints};
 use crate::telemetry::record::{
-    AttemptRecord, AttemptResult, ClientAddress, Outcome, Protocol, Record, RequestText, RetryRefused,
-    TextParts, WaitedFor,
+    AttemptRecord, AttemptResult, ClientAddress, HedgeResult, Outcome, Protocol, Record, RequestText,
+    RetryRefused, TextParts, WaitedFor,
 };
 use crate::wait_queue::WaitsFor;
 
@@ -57,12 +57,14 @@ fn full() -> Record {
                 connect: None,
                 first_byte: None,
                 result: AttemptResult::Failed("connect_failed"),
+                beside: false,
             },
             AttemptRecord {
                 endpoint: Endpoint::named("10.0.0.2:3000"),
                 connect: Some(Duration::from_micros(210)),
                 first_byte: Some(Duration::from_micros(3300)),
                 result: AttemptResult::Status(502),
+                beside: false,
             },
         ],
         skipped: Some(Arc::new(SkippedEndpoints {
@@ -76,6 +78,7 @@ fn full() -> Record {
         unkeyed: true,
         sticky: Some("moved"),
         retry_refused: Some(RetryRefused::Budget),
+        hedge: Some(HedgeResult::Won),
         timeout_ignored: true,
         grpc_status: Some(14),
         cause: Some("bad_response"),
@@ -105,6 +108,7 @@ fn minimal() -> Record {
         unkeyed: false,
         sticky: None,
         retry_refused: None,
+        hedge: None,
         timeout_ignored: false,
         grpc_status: None,
         cause: None,
@@ -130,6 +134,7 @@ fn plain() -> Record {
         unkeyed: false,
         sticky: None,
         retry_refused: None,
+        hedge: None,
         timeout_ignored: false,
         grpc_status: None,
         cause: None,
@@ -164,7 +169,7 @@ fn json_has_every_field() {
         r#""attempts":[{"endpoint":"10.0.0.1:3000","failure":"connect_failed"},"#,
         r#"{"endpoint":"10.0.0.2:3000","connect_seconds":0.000210,"first_byte_seconds":0.003300,"status":502}],"#,
         r#""skipped":[{"endpoint":"10.0.0.3:3000","reason":"unhealthy"}],"skipped_others":2,"queued_seconds":0.300000,"waited_seconds":1.200000,"waited_for":["pool","healthy_endpoint"],"#,
-        r#""failed_open":true,"sticky":"moved","unkeyed":true,"retry_refused":"budget","timeout_ignored":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
+        r#""failed_open":true,"sticky":"moved","unkeyed":true,"hedge":"won","retry_refused":"budget","timeout_ignored":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
         r#""duration_seconds":1.203412}"#
     );
     assert_eq!(line(Format::Json, &full()), expected);
@@ -196,7 +201,7 @@ fn text_is_aligned_and_short_when_all_went_well() {
 
 #[test]
 fn text_tells_what_happened() {
-    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s for pool and healthy_endpoint, gRPC status 14, failed open, no key to hash, no retry (budget), timeout asked for ignored, \
+    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s for pool and healthy_endpoint, gRPC status 14, failed open, no key to hash, hedge won, no retry (budget), timeout asked for ignored, \
                 bad_response: invalid status line, skipped 10.0.0.3:3000 (unhealthy) and 2 others";
     let line = line(TEXT, &full());
     assert!(line.ends_with(told), "{line}");

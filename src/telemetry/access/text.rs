@@ -58,6 +58,7 @@ fn route_and_attempts(out: &mut Vec<u8>, record: NamedRecord<'_>) {
             AttemptResult::Failed(label) => drop(write!(out, " {label}")),
             AttemptResult::Status(status) if index < last => drop(write!(out, " {status}")),
             AttemptResult::Status(_) => {}
+            AttemptResult::Overtaken => out.extend_from_slice(b" overtaken"),
         }
     }
 }
@@ -80,6 +81,9 @@ fn details(out: &mut Vec<u8>, record: &Record) {
     }
     if record.unkeyed {
         out.extend_from_slice(b", no key to hash");
+    }
+    if let Some(hedge) = record.hedge {
+        let _ = write!(out, ", hedge {}", hedge.label());
     }
     if let Some(refused) = record.retry_refused {
         let _ = write!(out, ", no retry ({})", refused.label());

@@ -17,7 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use super::exposition::{Exposition, Kind};
 use super::histogram::Histogram;
 use crate::sharded_counter::ShardedCounter;
-use crate::telemetry::record::RetryRefused;
+use crate::telemetry::record::{HedgeResult, RetryRefused};
 
 /// Unknown methods are counted as the last.
 const METHODS: [&str; 10] =
@@ -62,6 +62,7 @@ pub(super) struct PoolSeries {
     pub(super) first_byte: Histogram,
     pub(super) retries: Counters,
     pub(super) retries_refused: Counters,
+    pub(super) hedges: Counters,
 }
 
 /// Why another attempt follows: the failures that may be tried again, and an answer that `retry` names.
@@ -154,6 +155,14 @@ fn encode_pools(out: &mut Exposition, pools: &BTreeMap<&str, &PoolSeries>) {
     for (name, pool) in pools {
         pool.retries_refused.encode(out, &[("pool", name)], "cause");
     }
+    out.metric(
+        "evenkeel_hedges_total",
+        Kind::Counter,
+        "Second attempts that were begun, or were to be begun, beside the first.",
+    );
+    for (name, pool) in pools {
+        pool.hedges.encode(out, &[("pool", name)], "result");
+    }
     out.metric("evenkeel_connect_duration_seconds", Kind::Histogram, "New connections to endpoints.");
     for (name, pool) in pools {
         pool.connect.encode(out, &[("pool", name)]);
@@ -235,6 +244,7 @@ impl PoolSeries {
             name: name.into(),
             retries: Counters::of(RETRY_REASONS),
             retries_refused: Counters::of(RetryRefused::ALL.map(RetryRefused::label)),
+            hedges: Counters::of(HedgeResult::ALL.map(HedgeResult::label)),
             ..PoolSeries::default()
         }
     }

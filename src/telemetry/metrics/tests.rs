@@ -16,7 +16,7 @@ use crate::wait_queue::QueueStatus;
 fn attempt(connect: Option<u64>, result: AttemptResult) -> AttemptRecord {
     let connect = connect.map(Duration::from_micros);
     let endpoint = Endpoint::named("10.0.0.1:3000");
-    AttemptRecord { endpoint, connect, first_byte: Some(Duration::from_millis(3)), result }
+    AttemptRecord { endpoint, connect, first_byte: Some(Duration::from_millis(3)), result, beside: false }
 }
 
 fn asking_with(method: &str) -> RequestText {
@@ -51,6 +51,7 @@ fn record() -> Record {
         unkeyed: false,
         sticky: None,
         retry_refused: None,
+        hedge: None,
         timeout_ignored: false,
         grpc_status: None,
         cause: None,
