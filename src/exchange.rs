@@ -559,6 +559,7 @@ impl Exchange {
         let verdict = match status {
             500.. if !is_expected() => Verdict::Failed(FailureCause::Status(status)),
             429 => Verdict::Throttled,
+            200 if self.grpc.is_some() => Verdict::Begun,
             _ => Verdict::Good,
         };
         open.lease.judged(verdict, took, self.record.text.request_id(), now);

@@ -50,6 +50,12 @@ enum Code {
     Unavailable = 14,
 }
 
+/// Whether a call's status speaks against its endpoint as an HTTP status from 500 does: UNKNOWN, INTERNAL, UNAVAILABLE and
+/// DATA_LOSS. A deadline that is exceeded may be too short a one of the client.
+pub(super) fn is_endpoints_failure(status: u16) -> bool {
+    matches!(status, 2 | 13 | 14 | 15)
+}
+
 /// Whether a request over HTTP/2 is gRPC. gRPC-Web is not: it has its status in the body.
 fn is_grpc(head: &impl RequestHead) -> bool {
     let content_type = head.header(&header::CONTENT_TYPE).unwrap_or_default();

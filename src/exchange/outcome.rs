@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use http::{HeaderValue, header};
 
-use super::grpc::GrpcCall;
+use super::grpc::{self, GrpcCall};
 use super::{Exchange, Failure, LocalReply};
 use crate::pool::{FailureCause, LeaseOutcome, Verdict};
 use crate::telemetry::record::{AttemptResult, NamedRecord, Outcome};
@@ -48,6 +48,7 @@ impl Exchange {
                 open.lease.judged(verdict, took, self.record.text.request_id(), now);
             }
         }
+        self.judge_call(now);
         self.close_attempt(match self.failure {
             None => LeaseOutcome::Answered,
             Some(_) => LeaseOutcome::Abandoned,
@@ -64,6 +65,20 @@ impl Exchange {
         // then.
         self.scope.counters().request_closed(record.outcome);
         record
+    }
+
+    /// Tells the pool how a gRPC call has ended, which its head did not say.
+    fn judge_call(&mut self, now: Instant) {
+        let (None, Some(status), Some(open)) = (self.failure, self.record.grpc_status, &mut self.open) else {
+            return;
+        };
+        if grpc::is_endpoints_failure(status) {
+            let took = now.saturating_duration_since(open.started);
+            let verdict = Verdict::Failed(FailureCause::GrpcStatus(status));
+            open.lease.judged(verdict, took, self.record.text.request_id(), now);
+        } else {
+            open.lease.ended_well();
+        }
     }
 
     fn named_record(&self) -> NamedRecord<'_> {

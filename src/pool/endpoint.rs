@@ -301,13 +301,18 @@ impl Endpoint {
 
     /// Notes how an attempt was judged that took `took` to its answer.
     pub(super) fn judged(&self, verdict: Verdict, took: Duration, request: &str) {
-        if verdict != Verdict::Good {
+        if !matches!(verdict, Verdict::Good | Verdict::Begun) {
             self.count(BAD, 1);
         } else if self.outlier_settings.measures_time.load(Relaxed) {
             self.count(ANSWERED, 1);
             self.count(MICROS, took.as_micros() as u64);
         }
         self.outlier_settings.judged(&self.outliers, verdict, request);
+    }
+
+    /// What has [`Begun`](Verdict::Begun) has ended well.
+    pub(super) fn ended_well(&self) {
+        self.outlier_settings.judged(&self.outliers, Verdict::Good, "");
     }
 
     /// What it has done so far, for outlier detection.

@@ -166,6 +166,11 @@ impl Lease {
         self.probes &= verdict == Verdict::Throttled;
     }
 
+    /// The answer that had begun has ended well.
+    pub fn ended_well(&self) {
+        self.endpoint().ended_well();
+    }
+
     /// The attempt is given up `took` after its begin because another was faster, which says how long the endpoint takes
     /// at least.
     pub fn overtaken(&self, took: Duration, now: Instant) {

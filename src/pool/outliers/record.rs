@@ -17,6 +17,8 @@ const CAUSES_MAX: usize = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Good,
+    /// An answer whose end says whether it is a good one: a gRPC call's.
+    Begun,
     /// It counts against the endpoint's rate of success, and for nothing else: 429.
     Throttled,
     Failed(FailureCause),
@@ -26,6 +28,8 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureCause {
     Status(u16),
+    /// The status of a gRPC call.
+    GrpcStatus(u16),
     /// No answer, or none that is whole: the label of the failure.
     NoAnswer(&'static str),
 }
@@ -88,15 +92,20 @@ impl OutlierRecord {
                 if self.failures_in_row.load(Relaxed) != 0 {
                     self.failures_in_row.store(0, Relaxed);
                 }
-                if self.phase() == Phase::Probing {
-                    self.found_well.store(true, Relaxed);
-                    return Consequence::Judge;
-                }
-                Consequence::None
+                self.has_answered()
             }
+            Verdict::Begun => self.has_answered(),
             Verdict::Throttled => Consequence::None,
             Verdict::Failed(cause) => self.failed(cause, request, limit),
         }
+    }
+
+    fn has_answered(&self) -> Consequence {
+        if self.phase() != Phase::Probing {
+            return Consequence::None;
+        }
+        self.found_well.store(true, Relaxed);
+        Consequence::Judge
     }
 
     #[cold]
@@ -233,6 +242,7 @@ impl fmt::Display for FailureCause {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => status.fmt(out),
+            Self::GrpcStatus(status) => write!(out, "grpc-status {status}"),
             Self::NoAnswer(label) => label.fmt(out),
         }
     }

@@ -239,6 +239,32 @@ fn messages_pass(messages: usize) {
     assert_eq!(proxy.record("/a.B/Stream").number("bytes_in"), 5 * messages as u64);
 }
 
+/// A call that fails is HTTP status 200 and says so at its end; its endpoint is an outlier all the same.
+#[test]
+fn failed_calls_speak_against_their_endpoint() {
+    let answers = |status: &'static str| {
+        Http2Endpoint::scripted(move |mut call| async move {
+            call.body_length().await.unwrap();
+            call.answer_grpc(b"answer", status);
+        })
+    };
+    let (bad, well) = (answers("14"), answers("5"));
+    let proxy = Proxy::to([&bad, &well]).with("protocol: h2").listener("h2c: true").start();
+    runtime().block_on(async {
+        let client = connect(&proxy.address()).await;
+        for _ in 0..40 {
+            end(&client, call("/a.B/C", &[])).await;
+        }
+    });
+    let ejected = proxy.event("an ejection", |event| event.message() == "endpoint is ejected");
+    assert_eq!(ejected.text("endpoint"), bad.to_string());
+    assert!(ejected.text("reason").starts_with("5 failures in a row (grpc-status 14: 5)"), "{ejected:?}");
+    // Some were on their way, but not half of all.
+    let tried = bad.count_of("/a.B/C");
+    assert!((5..12).contains(&tried), "{tried}");
+    assert_eq!(tried + well.count_of("/a.B/C"), 40);
+}
+
 /// The health service decides, by name and as a whole.
 #[test]
 fn the_health_service_is_asked() {
