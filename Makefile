@@ -13,7 +13,8 @@ demo: setup ## build quickly, then balance over three built-in endpoints
 	cargo build --locked
 	@"$${CARGO_TARGET_DIR:-target}/debug/evenkeel" demo $(ARGS)
 
-test: setup ## all that CI runs: format, lints, licences, docs, config files, tests; what failed is said at its end
+test: ## all that CI runs: format, lints, licences, docs, config files, tests; what failed is said at its end
+	@scripts/setup.sh tests
 	@scripts/test.sh
 
 lint: setup ## only the part of `make test` that runs nothing

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building evenkeel needs beside Rust: cmake and a C compiler, for the zlib, zstd and allocator sources
 # that some crates compile. Does nothing, and needs no network, where all of it is there.
+#
+# `setup.sh tests` installs what single tests need as well; where that cannot be had, they are skipped, and say so.
 set -euo pipefail
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -15,22 +17,40 @@ command -v cmake >/dev/null 2>&1 || packages+=(cmake)
 command -v make >/dev/null 2>&1 || packages+=(make)
 if ! command -v cc >/dev/null 2>&1; then packages+=(gcc libc6-dev); fi
 if ! command -v c++ >/dev/null 2>&1; then packages+=(g++); fi
-[ ${#packages[@]} -gt 0 ] || exit 0
-
-if ! command -v apt-get >/dev/null 2>&1; then
-  say "missing: ${packages[*]}. There is no apt-get here: install them with your system's package manager."
-  exit 1
+optional=()
+if [ "${1-}" = tests ]; then
+  command -v valgrind >/dev/null 2>&1 || optional+=(valgrind)
+  command -v strace >/dev/null 2>&1 || optional+=(strace)
+  command -v dnsmasq >/dev/null 2>&1 || optional+=(dnsmasq-base)
 fi
+[ $((${#packages[@]} + ${#optional[@]})) -gt 0 ] || exit 0
+
+# unavailable WHY: ends, unless only tests want it.
+unavailable() {
+  if [ ${#packages[@]} -gt 0 ]; then
+    say "missing: ${packages[*]}. $1"
+    exit 1
+  fi
+  say "missing: ${optional[*]}. $1 Tests that need it are skipped."
+  exit 0
+}
+
+command -v apt-get >/dev/null 2>&1 ||
+  unavailable "There is no apt-get here: install them with your system's package manager."
 
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
-  if ! command -v sudo >/dev/null 2>&1; then
-    say "missing: ${packages[*]}. Not root and no sudo here: ask for 'apt-get install ${packages[*]}'."
-    exit 1
-  fi
+  command -v sudo >/dev/null 2>&1 ||
+    unavailable "Not root and no sudo here: ask for 'apt-get install ${packages[*]} ${optional[*]}'."
   as_root=(sudo)
 fi
 
-say "installing with apt-get: ${packages[*]}"
-"${as_root[@]}" apt-get update -qq
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${packages[@]}" >/dev/null
+install() {
+  [ $# -eq 0 ] ||
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+
+say "installing with apt-get: ${packages[*]} ${optional[*]}"
+"${as_root[@]}" apt-get update -qq || [ ${#packages[@]} -eq 0 ]
+install "${packages[@]}"
+install "${optional[@]}" || say "not to be had: ${optional[*]}. Tests that need it are skipped."
