@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 mod address;
+mod auth;
 mod compile;
 mod decode;
 mod endpoint_list;
@@ -31,6 +32,7 @@ mod write;
 mod tests;
 
 pub use address::endpoint_address;
+pub use auth::{Auth, BasicAuth, ForwardAuth};
 pub use endpoint_list::endpoint_list;
 pub use model::*;
 pub use raw::schema;

@@ -2,6 +2,7 @@
 //!
 //! An engine moves the bytes and asks here what to do. Nothing here knows a socket or a clock: time is an argument.
 
+mod authentication;
 mod backoff;
 mod client_identity;
 mod config_tests;
@@ -46,6 +47,7 @@ pub use local_reply::LocalReply;
 pub use retry::{ATTEMPTS_MAX, Circumstances};
 pub use scope::{OwnListener, RequestScope, ResponseScope};
 
+use crate::auth::Check;
 use crate::config::{self, EndpointProtocol, HostHeader, Listener};
 use crate::pool::authorities::Authorities;
 use crate::pool::{
@@ -57,6 +59,7 @@ use crate::snapshot::Route;
 use crate::telemetry::record::{AttemptResult, Protocol, Record, RequestText, TextParts};
 use crate::tls::TlsInfo;
 use crate::wait_queue::{LimitPermit, WaitsFor};
+use authentication::Authentication;
 use grpc::GrpcCall;
 use hide_endpoint::HideEndpoint;
 use hops::Hops;
@@ -89,6 +92,8 @@ pub struct Exchange {
     route: Option<usize>,
     /// What the route has matched; `None`: the route has no templates.
     matched: Option<Box<Matched>>,
+    /// What the route's authentication has said; `None`: it has none, or is about to be asked.
+    authentication: Option<Box<Authentication>>,
     waiting: Waiting,
     tried: TriedEndpoints,
     /// For a pool that balances by hash; `None`: the request has no key.
@@ -150,6 +155,8 @@ pub enum Admitted {
     Forward,
     /// It is answered here.
     Reply(LocalReply),
+    /// Its route asks who the client is: give the answer to [`Exchange::authenticated`].
+    Authenticate(Box<Check>),
 }
 
 /// What to do next for a request that has no response yet.
@@ -207,6 +214,7 @@ impl Exchange {
             tunnel: false,
             route: None,
             matched: None,
+            authentication: None,
             waiting: Waiting::default(),
             tried: TriedEndpoints::default(),
             hash_key: None,
@@ -258,7 +266,15 @@ impl Exchange {
 
     /// Applies the policies of the route that was found, in their fixed order: when the request has come, and again
     /// when it is routed anew.
-    fn apply_route<H: RequestHead>(&mut self, _head: &H) -> Result<Admitted, Failure> {
+    fn apply_route<H: RequestHead>(&mut self, head: &H) -> Result<Admitted, Failure> {
+        match self.ask_who(head) {
+            Some(check) => Ok(Admitted::Authenticate(check)),
+            None => self.act(head),
+        }
+    }
+
+    /// What follows authentication.
+    fn act<H: RequestHead>(&mut self, _head: &H) -> Result<Admitted, Failure> {
         Ok(Admitted::Forward)
     }
 
@@ -500,6 +516,7 @@ impl Exchange {
         self.set_client_cert_fields(edits);
         edits.set(request_id::NAME, self.record.text.request_id());
         self.hops.set(edits);
+        self.set_identity_fields(edits);
         if let Some(host) = self.host_for_endpoint() {
             edits.set(header::HOST, host);
         }
@@ -593,6 +610,7 @@ impl Exchange {
         if may_name_endpoint {
             self.hide_endpoint().apply(edits, fields);
         }
+        self.set_service_cookies(edits);
         if let Some(cookie) = self.new_cookie(status) {
             edits.append(header::SET_COOKIE, cookie.as_bytes());
         }

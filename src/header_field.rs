@@ -21,15 +21,15 @@ pub const CLAIMS: [&str; 13] = [
 pub const WRITTEN_AFRESH: [&str; 6] =
     ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "x-request-id"];
 
-/// Whether an endpoint may take two field names for the same: without case, and with `_` equal to `-`, because CGI
-/// variables (WSGI, PHP, Rack) use `_` for both.
+/// Whether an endpoint may take two field names for the same: without case, and with `_` and `.` equal to `-`, because
+/// CGI variables (WSGI, PHP, Rack) use `_` for all of them.
 #[inline]
 pub fn same_name(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
 }
 
 const fn fold(byte: u8) -> u8 {
-    if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+    if byte == b'_' || byte == b'.' { b'-' } else { byte.to_ascii_lowercase() }
 }
 
 /// Tells quickly of nearly all names that they are not in a set (a Bloom filter). Names that [`same_name`] takes for the
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn names_are_what_they_are_read_as() {
-        assert!(same_name(b"X_Real-ip", b"x-real-ip") && !same_name(b"x-real-ip", b"xrealip"));
+        assert!(same_name(b"X_Real.ip", b"x-real-ip") && !same_name(b"x-real-ip", b"xrealip"));
         for name in ["Keep_Alive", "HTTP2_Settings", "proxy-connection", "Connection"] {
             assert!(is_connection_specific(name.as_bytes()), "{name}");
         }

@@ -4,6 +4,7 @@
 //! two engines, then `exchange`, and at the bottom the modules that know no socket, no clock and no global.
 
 pub mod admin;
+pub mod auth;
 mod authority;
 pub mod body;
 pub mod cli;
@@ -19,6 +20,7 @@ mod fair_queue;
 mod file;
 pub mod forward;
 mod header_field;
+mod htpasswd;
 pub mod http1;
 mod human;
 pub mod key_file;

@@ -61,6 +61,7 @@ pub use outliers::{FailureCause, Moment, Verdict};
 pub use probe::ProbeResult;
 pub use retry_budget::RetryBudget;
 pub use skipped::{Skipped, SkippedEndpoints};
+pub(crate) use sources::Dns;
 pub use sticky::{StickyTag, Stuck};
 pub use supervisor::{Supervisor, SupervisorHandle};
 pub use tried_endpoints::{ConnectFailure, TriedEndpoints};

@@ -21,6 +21,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::{sleep, timeout};
 
+use crate::auth::Check;
 use crate::exchange::{Admitted, Arrival, Exchange, Failed, Failure, LocalReply, Next};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::record::Protocol;
@@ -67,17 +68,22 @@ impl Hooks {
 
     /// Decides a waiting request anew, if the config in force is newer than its own; `true`: it has done so. A reply of
     /// that config is kept for [`Hooks::answer`].
-    fn decides_anew(&self, session: &Session, state: &mut RequestState) -> Result<bool, Failure> {
+    async fn decides_anew(&self, session: &mut Session, state: &mut RequestState) -> Result<bool, Failure> {
         let in_force =
             ClientConnection::of(session).and_then(|client| self.scopes.of(&client.listener_state));
         let Some(in_force) = in_force else { return Ok(false) };
-        match state.exchange.reroute(in_force, &**session.req_header(), Instant::now())? {
-            None => Ok(false),
-            Some(Admitted::Forward) => Ok(true),
-            Some(Admitted::Reply(reply)) => {
+        let rerouted = state.exchange.reroute(in_force, &**session.req_header(), Instant::now())?;
+        let Some(mut admitted) = rerouted else { return Ok(false) };
+        if let Admitted::Authenticate(check) = admitted {
+            admitted = authenticate(session, state, check).await?;
+        }
+        match admitted {
+            Admitted::Forward => Ok(true),
+            Admitted::Reply(reply) => {
                 state.reply = Some(reply);
                 Err(Failure::Internal)
             }
+            Admitted::Authenticate(_) => Err(Failure::Internal),
         }
     }
 
@@ -92,7 +98,7 @@ impl Hooks {
         loop {
             match state.exchange.next(Instant::now()) {
                 Next::Attempt => return Ok(()),
-                Next::Wait(_, _) if self.decides_anew(session, state)? => {}
+                Next::Wait(_, _) if self.decides_anew(session, state).await? => {}
                 Next::Wait(wait, limit) => tokio::select! {
                     () = wait.over() => {}
                     () = sleep(limit) => {}
@@ -136,7 +142,7 @@ impl Hooks {
             return;
         };
         for (name, value) in reply.headers {
-            let _ = response.insert_header(name, value);
+            let _ = response.append_header(name, value);
         }
         let bodiless = session.req_header().method == http::Method::HEAD || reply.body.is_empty();
         let limit = state.exchange.listener().timeouts.write;
@@ -144,12 +150,33 @@ impl Hooks {
             heads::send(session, Box::new(response), bodiless).await?;
             match bodiless {
                 true => Ok(()),
-                false => session.write_response_body(Some(reply.body.into()), true).await,
+                false => session.write_response_body(Some(reply.body), true).await,
             }
         };
         // On an error the client has gone.
         let _ = timeout(limit, whole).await;
     }
+}
+
+/// Asks who the client is, unless it goes or the request's time is over. Nothing of its body is read meanwhile.
+async fn authenticate(
+    session: &mut Session,
+    state: &mut RequestState,
+    check: Box<Check>,
+) -> Result<Admitted, Failure> {
+    let deadline = state.exchange.deadline();
+    let late = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let answer = tokio::select! {
+        answer = check.answer() => answer,
+        () = late => return Err(Failure::RequestDeadline),
+        () = client_gone(session) => return Err(Failure::ClientGone),
+    };
+    state.exchange.authenticated(&**session.req_header(), answer)
 }
 
 /// Closes the connection after the response to a request whose body is incomplete: the rest would be taken for the next

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderName;
 
+use crate::auth::Gate;
 use crate::config::{
     self, Config, HedgeAfter, Listener, QueueLimits, RequestLimit as ConfigLimit, Retry, RouteLimits,
     RoutePriority, Upgrades,
@@ -52,6 +53,8 @@ pub struct Route {
     pub requests: Option<RouteRequests>,
     /// To the first byte of a response; `None`: nobody asks for them.
     pub response_times: Option<Arc<RecentTimes>>,
+    /// Who may pass; `None`: everybody.
+    pub auth: Option<Arc<Gate>>,
 }
 
 /// A route's limit of requests, and the bounds of their queue.
@@ -100,6 +103,7 @@ impl Snapshot {
         let by_name = by_name(&pools);
         let running_routes = previous.map(Snapshot::routes).unwrap_or_default();
         let (limits, times) = (request_limits(running_routes), response_times(running_routes));
+        let gates = gates(running_routes);
         let routes: Vec<Route> = config
             .routes
             .iter()
@@ -129,6 +133,7 @@ impl Snapshot {
                     }),
                     response_times: asks_for_times
                         .then(|| kept_times().unwrap_or_else(|| Arc::new(RecentTimes::new(Instant::now())))),
+                    auth: route.auth.as_ref().map(|auth| gate(auth, gates.get(&*route.name).copied())),
                 })
             })
             .collect();
@@ -266,6 +271,17 @@ fn request_limits(routes: &[Route]) -> HashMap<&str, &Arc<RequestLimit>> {
 /// By the names of their routes.
 fn response_times(routes: &[Route]) -> HashMap<&str, &Arc<RecentTimes>> {
     routes.iter().filter_map(|route| Some((&*route.name, route.response_times.as_ref()?))).collect()
+}
+
+/// By the names of their routes.
+fn gates(routes: &[Route]) -> HashMap<&str, &Arc<Gate>> {
+    routes.iter().filter_map(|route| Some((&*route.name, route.auth.as_ref()?))).collect()
+}
+
+/// The running gate if its config has not changed, with what it remembers.
+fn gate(config: &Arc<config::Auth>, running: Option<&Arc<Gate>>) -> Arc<Gate> {
+    let running = running.filter(|running| running.config() == config);
+    running.cloned().unwrap_or_else(|| Arc::new(Gate::new(config.clone())))
 }
 
 fn by_name(pools: &[Arc<Pool>]) -> HashMap<&str, &Arc<Pool>> {

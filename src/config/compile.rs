@@ -17,6 +17,7 @@ use crate::config::secret::Secret;
 use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
 
+mod auth;
 mod balance;
 mod config_tests;
 mod limits;
@@ -216,6 +217,7 @@ impl Compiler<'_> {
             retry: RetryOverrides::default(),
             upgrades: Upgrades::default(),
             priority: RoutePriority::default(),
+            auth: None,
             expected_statuses: Vec::new(),
             path_groups: Vec::new(),
         };

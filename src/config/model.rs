@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::auth::Auth;
 use super::secret::Secret;
 use crate::key_file::Key;
 use crate::routing::{PathRules, Regex, RequestHead, RouteMatch};
@@ -309,6 +310,8 @@ pub struct Route {
     pub priority: RoutePriority,
     /// The expressions of its paths whose groups templates of the route name; empty: none does.
     pub path_groups: Vec<Regex>,
+    /// `None`: everybody may pass.
+    pub auth: Option<Arc<Auth>>,
 }
 
 /// Whose requests are served first where requests wait.

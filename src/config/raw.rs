@@ -14,6 +14,7 @@ use super::section::section;
 use crate::routing::EscapedSlashes;
 use crate::wait_queue::Priority;
 
+mod auth;
 mod balance;
 mod matching;
 mod outliers;
@@ -24,6 +25,7 @@ mod socket;
 mod sticky;
 mod tls;
 
+pub(crate) use auth::{AskMethod, AuthForm, BasicSection, ForwardSection};
 pub(crate) use balance::{BalanceForm, BalanceWord, HashForm, HashSection, HashWord, HeaderNameText};
 pub(crate) use matching::{
     MatchSection, PathForm, PathText, RegexText, RouteExpected, ValueForm, header_name,
@@ -38,8 +40,8 @@ pub(crate) use retry::{HedgeForm, HedgeSection, RetryCause, RetrySection, RouteR
 pub(crate) use socket::SocketSection;
 pub(crate) use sticky::StickySection;
 pub(crate) use tls::{
-    CertificateSection, ClientCertificateMode, ClientCertificatesSection, PoolTlsSection, TicketsSection,
-    TlsSection,
+    CertificateSection, ClientCertificateMode, ClientCertificatesSection, FilePath, PoolTlsSection,
+    TicketsSection, TlsSection,
 };
 
 use super::model::LogOutput;
@@ -312,6 +314,8 @@ section! {
         r#match: MatchSection = {};
         /// The pool that gets the requests.
         pool: Name, required "NAME";
+        /// Who may pass: by name and password, or as another service says; `off`: everybody.
+        auth: AuthForm = "off";
         /// How large its requests may be, where that differs from the listener's `limits`, and how many at a time.
         limits: RouteLimitsSection = {};
         /// Whose requests are served first where requests wait, and are shed last: `high`, `normal`, `low`, or

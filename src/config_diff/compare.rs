@@ -88,7 +88,7 @@ fn listener(was: Option<&Listener>, is: &Listener) -> Described {
 
 fn route(was: Option<&Route>, is: &Route) -> Described {
     let keys = was.map(
-        |was| differing!(was, is, Route { matches, action, limits, timeout, timeout_header, retry, upgrades, expected_statuses, priority } but { name, path_groups }, ""),
+        |was| differing!(was, is, Route { matches, action, limits, timeout, timeout_header, retry, upgrades, expected_statuses, priority, auth } but { name, path_groups }, ""),
     );
     let written = |key: String| match key.as_str() {
         "matches" => "match".to_owned(),

@@ -35,6 +35,8 @@ failures! {
     MissingHost => 400, "missing_host", Client;
     /// Plain HTTP where the listener has TLS.
     PlainHttp => 400, "plain_http", Client;
+    /// Its route lets nobody pass without a password, or with this one.
+    Unauthorized => 401, "unauthorized", Client;
     NoRoute => 404, "no_route", Client;
     MethodNotAllowed => 405, "method_not_allowed", Client;
     Misdirected => 421, "misdirected", Client;
@@ -75,6 +77,8 @@ failures! {
     ResponseTimeout => 504, "response_timeout", Endpoint;
     RequestDeadline => 504, "request_deadline", Endpoint;
     ResponseCut => 502, "response_cut", Endpoint;
+    /// Who the client is could not be found out.
+    AuthUnavailable => 503, "auth_unavailable", Proxy;
     /// The request has been forwarded too often: a proxy is its own endpoint.
     Loop => 508, "loop", Proxy;
     Internal => 500, "internal", Proxy;
@@ -167,6 +171,8 @@ impl Failure {
         matches!(
             self,
             Self::NoRoute
+                | Self::Unauthorized
+                | Self::AuthUnavailable
                 | Self::Misdirected
                 | Self::NoHealthyEndpoint
                 | Self::TurnExpired

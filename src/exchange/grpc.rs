@@ -48,6 +48,7 @@ enum Code {
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+    Unauthenticated = 16,
 }
 
 /// Whether a call's status speaks against its endpoint as an HTTP status from 500 does: UNKNOWN, INTERNAL, UNAVAILABLE and
@@ -91,6 +92,7 @@ fn code(failure: Failure) -> Code {
         Failure::BodyTooLarge | Failure::TargetTooLong | Failure::HeadersTooLarge => Code::ResourceExhausted,
         other => match other.status() {
             StatusCode::BAD_REQUEST => Code::Internal,
+            StatusCode::UNAUTHORIZED => Code::Unauthenticated,
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Code::Unimplemented,
             StatusCode::INTERNAL_SERVER_ERROR => Code::Internal,
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
@@ -117,7 +119,7 @@ fn local_reply(failure: Failure, request_id: &str) -> LocalReply {
         (header::SERVER, HeaderValue::from_static(SERVER_NAME)),
     ];
     headers.extend(fields(failure, request_id));
-    LocalReply { status: StatusCode::OK, headers, body: String::new() }
+    LocalReply { status: StatusCode::OK, headers, body: bytes::Bytes::new() }
 }
 
 impl Exchange {

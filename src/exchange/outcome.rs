@@ -26,6 +26,9 @@ impl Exchange {
         }
         let mut reply =
             LocalReply::to(failure, Some(self.record.text.accept()), self.record.text.request_id());
+        if let Some(challenge) = self.challenge().filter(|_| failure == Failure::Unauthorized) {
+            reply.headers.push((header::WWW_AUTHENTICATE, challenge));
+        }
         if let Some(policy) = self.strict_transport().and_then(|policy| HeaderValue::from_str(policy).ok()) {
             reply.headers.push((header::STRICT_TRANSPORT_SECURITY, policy));
         }

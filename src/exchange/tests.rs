@@ -1,5 +1,6 @@
 //! The life of a request without a network: what is tried, how often, and what is written down.
 
+mod authentication;
 mod retries;
 
 use super::*;

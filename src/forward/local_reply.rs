@@ -42,7 +42,7 @@ impl<C: ClientStream> Request<'_, C> {
             reply.onward(head.method(), head.version())
         };
         self.client.send_head(&reply, &Edits::default(), onward);
-        let ending = self.send(&mut ReplyBody { data: body.into(), trailers: HeaderMap::new() }).await;
+        let ending = self.send(&mut ReplyBody { data: body, trailers: HeaderMap::new() }).await;
         self.client.tick();
         ending
     }

@@ -52,8 +52,8 @@ pub fn begin<E: EndpointStream>(
     begun
 }
 
-/// Connects within `limit`, before the request's own deadline, and unless the client goes.
-async fn in_time<T>(
+/// Waits for it within `limit`, before the request's own deadline, and unless the client goes.
+pub(super) async fn in_time<T>(
     client: &mut impl ClientStream,
     connects: impl Future<Output = Result<T, Failed>>,
     limit: Duration,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::attempt::{Answered, Attempt, Sent};
 use super::client_watch::ClientWatch;
 use super::{ClientStream, Ending, open};
+use crate::auth::Check;
 use crate::body::{Backlog, ReadError};
 use crate::endpoint::EndpointStream;
 use crate::endpoint::http1::Http1Endpoint;
@@ -20,6 +21,9 @@ use crate::exchange::{
 use crate::message::{Framing, RequestFields, Version};
 use crate::pool::Wait;
 use crate::telemetry::record::Protocol;
+
+/// Longer than any check of a route's authentication, which have limits of their own.
+const CHECK_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A request that is being served.
 pub(super) struct Request<'a, C> {
@@ -43,12 +47,18 @@ enum Outcome {
 /// Serves a request to its end.
 pub async fn serve(client: &mut impl ClientStream, scope: Arc<RequestScope>) -> Ending {
     let mut request = Request::begin(client, scope);
-    let ending = match request.admit() {
+    let mut admitted = request.admit();
+    if let Ok(Admitted::Authenticate(check)) = admitted {
+        // Boxed to keep the common future small.
+        admitted = Box::pin(request.authenticate(check)).await;
+    }
+    let ending = match admitted {
         Ok(Admitted::Forward) => {
             request.bound_timer();
             request.run_attempts().await
         }
         Ok(Admitted::Reply(reply)) => Box::pin(request.reply(reply)).await,
+        Ok(Admitted::Authenticate(_)) => Box::pin(request.fail(Failure::Internal.into())).await,
         Err(failed) => Box::pin(request.fail(failed)).await,
     };
     request.finish();
@@ -214,11 +224,32 @@ impl<'a, C: ClientStream> Request<'a, C> {
     }
 
     /// Does what a newer config says of a request that waited.
-    async fn go_on(&mut self, admitted: Admitted) -> Result<Option<Ending>, Failed> {
+    async fn go_on(&mut self, mut admitted: Admitted) -> Result<Option<Ending>, Failed> {
+        if let Admitted::Authenticate(check) = admitted {
+            admitted = self.authenticate(check).await?;
+        }
         match admitted {
             Admitted::Forward => self.check_protocols().map(|()| None),
             Admitted::Reply(reply) => Ok(Some(self.reply(reply).await)),
+            Admitted::Authenticate(_) => Err(Failure::Internal.into()),
         }
+    }
+
+    /// Asks who the client is, unless it goes or the request's time is over. Nothing of its body is read meanwhile.
+    async fn authenticate(&mut self, check: Box<Check>) -> Result<Admitted, Failed> {
+        self.bound_timer();
+        self.client.source_idle(Backlog::InMemory);
+        let answered = open::in_time(self.client, async { Ok(check.answer().await) }, CHECK_MAX).await;
+        let answer = answered.map_err(|failed| match failed.failure {
+            Failure::ConnectTimeout => Failed::new(Failure::AuthUnavailable, "it takes too long".to_owned()),
+            Failure::RequestDeadline => Failed::new(Failure::RequestDeadline, "authenticating".to_owned()),
+            _ => failed,
+        })?;
+        let admitted = self.exchange.authenticated(&self.client.request(), answer)?;
+        if let Admitted::Forward = admitted {
+            self.check_protocols()?;
+        }
+        Ok(admitted)
     }
 
     /// Pauses, unless the client goes. By a timer of the runtime: a pause is shorter than the clock's ticks.

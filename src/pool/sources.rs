@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 pub(super) use ask::{Answer, Asker};
+pub(crate) use dns::Dns;
 pub(super) use rounds::Rounds;
 
 use super::live_state::KnownState;

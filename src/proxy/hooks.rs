@@ -17,7 +17,7 @@ use super::client_connection::ClientConnection;
 use super::connection::Connection;
 use super::context::{Context, RequestState};
 use super::watch::{Limit, Watch};
-use super::{Hooks, classify, edits, heads, peer};
+use super::{Hooks, authenticate, classify, edits, heads, peer};
 use crate::client::http2::validate;
 use crate::exchange::{Admitted, Circumstances, Edits, Failed, Failure, ResponseAction};
 use crate::http1::chunked::may_follow;
@@ -55,9 +55,14 @@ impl ProxyHttp for Hooks {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let state = ctx.state()?;
-        match admit(session, state) {
+        let mut admitted = admit(session, state);
+        if let Ok(Admitted::Authenticate(check)) = admitted {
+            admitted = authenticate(session, state, check).await.map_err(Failed::from);
+        }
+        match admitted {
             Ok(Admitted::Forward) => return Ok(false),
             Ok(Admitted::Reply(reply)) => self.reply(session, state, reply).await,
+            Ok(Admitted::Authenticate(_)) => self.answer(session, state, Failure::Internal.into()).await,
             Err(failed) => self.answer(session, state, failed).await,
         }
         Ok(true)

@@ -16,7 +16,7 @@ use super::report::{self, EndpointFacts, EventReport, LoadReport, Report};
 use super::requests::Requests;
 use super::scenario::{FaultKind, Load, REQUESTS_MAX, Scenario, ScenarioError};
 use super::traffic::Traffic;
-use crate::exchange::Admitted;
+use crate::exchange::{Admitted, Failure};
 use crate::pool::status::EndpointState;
 use crate::pool::{Moment, Pool, ProbeKind, ProbeResult};
 use crate::snapshot::Snapshot;
@@ -332,6 +332,7 @@ impl Simulation {
         match admitted {
             Ok(Admitted::Forward) => self.proceed(slot),
             Ok(Admitted::Reply(reply)) => self.end_request(slot, reply.status.as_u16()),
+            Ok(Admitted::Authenticate(_)) => self.fail(slot, Failure::AuthUnavailable),
             Err(failure) => self.fail(slot, failure),
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use http::HeaderName;
 
 use super::scenario::{RequestForm, Scenario, ScenarioError};
+use crate::auth::{Answer, Passed};
 use crate::config::{AccessLog, Limits, Listener, LogOutput};
 use crate::exchange::{Admitted, Arrival, ClientIdentity, Exchange, Failure, RequestScope};
 use crate::http1::head::{Parse, RequestMemory, RequestView};
@@ -94,6 +95,9 @@ impl Traffic {
                 (_, Ok(Admitted::Reply(reply))) => {
                     why = format!("listener {} answers it with {}", listener.name, reply.status);
                 }
+                (_, Ok(Admitted::Authenticate(_))) => {
+                    why = format!("listener {} asks again who the client is", listener.name);
+                }
                 (mut exchange, Err(failure)) => {
                     let detail = exchange.finish(None, 0, now).detail.clone();
                     let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
@@ -129,6 +133,13 @@ impl Traffic {
                 let head = self.heads[index].view();
                 exchange.admit(&head, head.sizes())
             }
+        };
+        let admitted = match admitted {
+            // Here all clients may pass.
+            Ok(Admitted::Authenticate(_)) => {
+                exchange.authenticated(&self.heads[index].view(), Answer::Passed(Passed::default()))
+            }
+            admitted => admitted,
         };
         (exchange, admitted)
     }

@@ -128,6 +128,9 @@ impl Metrics {
         self.shared.series.with(record.listener, route, pool, |requests| {
             requests.count(record.text.method(), record.status, record.duration);
             count_attempts(&requests.pool, &record);
+            if let Some(auth) = &record.auth {
+                requests.authenticated(auth.kind, auth.verdict);
+            }
         });
         if let Some(cause) = record.cause {
             self.shared.failures.add(cause);

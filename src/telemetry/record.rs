@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use smallvec::SmallVec;
 
+use crate::auth::Verdict;
 use crate::pool::{Endpoint, SkippedEndpoints};
 use crate::wait_queue::WaitsFor;
 pub use client::ClientAddress;
@@ -60,6 +61,8 @@ pub struct Record {
     pub hedge: Option<HedgeResult>,
     /// The route's `timeout_header` had a value that cannot be read.
     pub timeout_ignored: bool,
+    /// What the authentication of its route has said; `None`: it has none.
+    pub auth: Option<Box<AuthRecord>>,
     /// The status of a gRPC call.
     pub grpc_status: Option<u16>,
     /// The label of the `Failure` that ended the request; `None`: it ended well.
@@ -79,6 +82,15 @@ pub struct NamedRecord<'a> {
     pub listener: &'a str,
     pub route: Option<&'a str>,
     pub pool: Option<&'a str>,
+}
+
+/// What the authentication of a request's route has said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthRecord {
+    pub kind: &'static str,
+    pub verdict: Verdict,
+    /// Who the client is, or says to be.
+    pub user: Option<Box<str>>,
 }
 
 /// How a request ended, for the request balance.
@@ -179,6 +191,7 @@ impl Record {
             retry_refused: None,
             hedge: None,
             timeout_ignored: false,
+            auth: None,
             grpc_status: None,
             cause: None,
             outcome: Outcome::Answered,

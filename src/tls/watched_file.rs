@@ -20,14 +20,19 @@ impl WatchedFile {
     pub(super) fn read(setting: TlsSetting, path: &Path) -> Result<(Vec<u8>, Self), TlsLoadError> {
         match file::read(path, BYTES_MAX) {
             Ok(content) => {
-                let loaded = hash(&Ok(&content));
-                Ok((content, Self { path: path.to_owned(), loaded }))
+                let file = Self::with(path, &content);
+                Ok((content, file))
             }
             Err(error) => {
                 let message = format!("cannot read {}: {error}", path.display());
                 Err(TlsLoadError::new(setting, message, "name a file that the process may read"))
             }
         }
+    }
+
+    /// A file that has been read.
+    pub fn with(path: &Path, content: &[u8]) -> Self {
+        Self { path: path.to_owned(), loaded: hash(&Ok(content)) }
     }
 
     /// The hash of the content that was loaded.

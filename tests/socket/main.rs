@@ -9,6 +9,7 @@
 mod harness;
 
 mod admin;
+mod auth;
 mod balance;
 mod chaos;
 mod client_faults;

@@ -56,6 +56,7 @@ impl Compiler<'_> {
                 let expected_statuses = self.statuses_expected_of_endpoints(section);
                 let groups = PathGroups::new(&matches.paths, section.r#match.paths.span);
                 let path_groups = groups.into_used();
+                let auth = self.auth(&section.auth);
                 routes.push(Route {
                     name,
                     matches,
@@ -68,6 +69,7 @@ impl Compiler<'_> {
                     expected_statuses,
                     priority,
                     path_groups,
+                    auth,
                 });
                 spans.push(section.name.as_ref().map_or(section.span, |name| name.span));
             }

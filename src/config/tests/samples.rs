@@ -60,7 +60,14 @@ fn the_tests_of_every_sample_pass() {
 const REFERENCE: &str = include_str!("../../../conf/reference.yaml");
 
 /// Keys that the reference shows in a comment, because a file cannot have them beside the others, or without files.
-const IN_COMMENTS: [&str; 37] = [
+const IN_COMMENTS: [&str; 44] = [
+    "AuthSection.basic",
+    "BasicSection.file",
+    "BasicSection.realm",
+    "BasicSection.user_header",
+    "BasicSection.pass_on",
+    "BasicSection.remember",
+    "ForwardSection.tls",
     "PoolSection.sticky",
     "StickySection.cookie",
     "StickySection.key",

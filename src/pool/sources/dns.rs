@@ -59,7 +59,7 @@ pub(super) struct ServiceRecord {
 
 /// Name servers: those of the system, as its files say at the moment, or others.
 #[derive(Debug)]
-pub(super) struct Dns {
+pub(crate) struct Dns {
     /// Empty: the system's.
     servers: Vec<SocketAddr>,
     client: tokio::sync::Mutex<Option<(Instant, Arc<Client>)>>,
@@ -92,12 +92,17 @@ enum NoRecords {
 // === impl Dns ===
 
 impl Dns {
-    pub fn new(servers: &[SocketAddr]) -> Self {
+    pub(crate) fn new(servers: &[SocketAddr]) -> Self {
         Self { servers: servers.to_vec(), client: tokio::sync::Mutex::default() }
     }
 
     /// The addresses of a host; at least one.
-    pub async fn host(&self, host: &str) -> Result<Host, String> {
+    pub(crate) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, String> {
+        self.host(host).await.map(|host| host.addresses)
+    }
+
+    /// The addresses of a host, at least one, and how long they hold.
+    pub(super) async fn host(&self, host: &str) -> Result<Host, String> {
         let client = self.client().await?;
         let name = Name::from_ascii(host).map_err(|error| error.to_string())?;
         if let Some(known) = client.in_hosts_file(&name) {
@@ -108,7 +113,7 @@ impl Dns {
         merged(v4, v6)
     }
 
-    pub async fn service(&self, name: &str) -> Result<Service, String> {
+    pub(super) async fn service(&self, name: &str) -> Result<Service, String> {
         let client = self.client().await?;
         let name = Name::from_ascii(name).map_err(|error| error.to_string())?;
         let (data, ttl) =

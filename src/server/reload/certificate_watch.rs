@@ -94,5 +94,8 @@ fn watched_files(snapshot: &Snapshot) -> Vec<WatchedFile> {
     let of_listeners = snapshot.listeners().iter().filter_map(|listener| listener.tls.as_ref());
     let of_pools = snapshot.pools().iter().filter_map(|pool| pool.config().tls.as_ref());
     let of_listeners = of_listeners.flat_map(|tls| &tls.watched_files);
-    of_listeners.chain(of_pools.flat_map(|tls| &tls.watched_files)).cloned().collect()
+    let of_routes = snapshot.routes().iter().filter_map(|route| route.auth.as_ref());
+    let of_routes = of_routes.flat_map(|gate| gate.config().watched_files());
+    let of_pools = of_pools.flat_map(|tls| &tls.watched_files);
+    of_listeners.chain(of_pools).chain(of_routes).cloned().collect()
 }

@@ -65,6 +65,11 @@ fn outcome(line: &mut Object<'_>, record: &Record) {
     if record.failed_open {
         line.literal(key!("failed_open"), "true");
     }
+    if let Some(auth) = &record.auth {
+        line.plain(key!("auth"), auth.kind);
+        line.plain(key!("auth_verdict"), auth.verdict.label());
+        line.optional(key!("user"), auth.user.as_deref());
+    }
     line.optional(key!("sticky"), record.sticky);
     if record.unkeyed {
         line.literal(key!("unkeyed"), "true");

@@ -9,10 +9,11 @@ use smallvec::{SmallVec, smallvec};
 use tempfile::TempDir;
 
 use super::*;
+use crate::auth::Verdict;
 use crate::pool::{Endpoint, Skipped, SkippedEndpoints};
 use crate::telemetry::record::{
-    AttemptRecord, AttemptResult, ClientAddress, HedgeResult, Outcome, Protocol, Record, RequestText,
-    RetryRefused, TextParts, WaitedFor,
+    AttemptRecord, AttemptResult, AuthRecord, ClientAddress, HedgeResult, Outcome, Protocol, Record,
+    RequestText, RetryRefused, TextParts, WaitedFor,
 };
 use crate::wait_queue::WaitsFor;
 
@@ -80,6 +81,11 @@ fn full() -> Record {
         retry_refused: Some(RetryRefused::Budget),
         hedge: Some(HedgeResult::Won),
         timeout_ignored: true,
+        auth: Some(Box::new(AuthRecord {
+            kind: "basic",
+            verdict: Verdict::Passed,
+            user: Some("bob".into()),
+        })),
         grpc_status: Some(14),
         cause: Some("bad_response"),
         detail: Some("invalid status line".into()),
@@ -110,6 +116,7 @@ fn minimal() -> Record {
         retry_refused: None,
         hedge: None,
         timeout_ignored: false,
+        auth: None,
         grpc_status: None,
         cause: None,
         detail: None,
@@ -136,6 +143,7 @@ fn plain() -> Record {
         retry_refused: None,
         hedge: None,
         timeout_ignored: false,
+        auth: None,
         grpc_status: None,
         cause: None,
         ..record
@@ -169,7 +177,7 @@ fn json_has_every_field() {
         r#""attempts":[{"endpoint":"10.0.0.1:3000","failure":"connect_failed"},"#,
         r#"{"endpoint":"10.0.0.2:3000","connect_seconds":0.000210,"first_byte_seconds":0.003300,"status":502}],"#,
         r#""skipped":[{"endpoint":"10.0.0.3:3000","reason":"unhealthy"}],"skipped_others":2,"queued_seconds":0.300000,"waited_seconds":1.200000,"waited_for":["pool","healthy_endpoint"],"#,
-        r#""failed_open":true,"sticky":"moved","unkeyed":true,"hedge":"won","retry_refused":"budget","timeout_ignored":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
+        r#""failed_open":true,"auth":"basic","auth_verdict":"passed","user":"bob","sticky":"moved","unkeyed":true,"hedge":"won","retry_refused":"budget","timeout_ignored":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
         r#""duration_seconds":1.203412}"#
     );
     assert_eq!(line(Format::Json, &full()), expected);
@@ -201,7 +209,7 @@ fn text_is_aligned_and_short_when_all_went_well() {
 
 #[test]
 fn text_tells_what_happened() {
-    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s for pool and healthy_endpoint, gRPC status 14, failed open, no key to hash, hedge won, no retry (budget), timeout asked for ignored, \
+    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s for pool and healthy_endpoint, basic passed as bob, gRPC status 14, failed open, no key to hash, hedge won, no retry (budget), timeout asked for ignored, \
                 bad_response: invalid status line, skipped 10.0.0.3:3000 (unhealthy) and 2 others";
     let line = line(TEXT, &full());
     assert!(line.ends_with(told), "{line}");
@@ -229,7 +237,7 @@ fn the_status_is_coloured_on_a_terminal() {
 fn combined_is_as_nginx_and_apache_write_it() {
     assert_eq!(
         line(Format::Combined, &full()),
-        r#"203.0.113.9 - - [24/Nov/2026:12:00:01 +0000] "GET /%761/./x?a=b HTTP/1.1" 502 1234 "https://example.com/" "curl/8.5""#
+        r#"203.0.113.9 - bob [24/Nov/2026:12:00:01 +0000] "GET /%761/./x?a=b HTTP/1.1" 502 1234 "https://example.com/" "curl/8.5""#
     );
     assert_eq!(
         line(Format::Combined, &minimal()),
@@ -242,7 +250,7 @@ fn ipv4_clients_of_an_ipv6_listener_are_shown_as_ipv4() {
     let mapped = Ipv4Addr::new(10, 1, 2, 3).to_ipv6_mapped();
     let record = Record { client: ClientAddress::inet((mapped, 5).into()), ..full() };
     assert_eq!(parsed(&record)["client"], "10.1.2.3:5");
-    assert!(line(Format::Combined, &record).starts_with("10.1.2.3 - - "));
+    assert!(line(Format::Combined, &record).starts_with("10.1.2.3 - bob "));
     let record = Record { client: ClientAddress::of_ip(IpAddr::V6(mapped)), ..full() };
     assert_eq!(parsed(&record)["client"], "10.1.2.3");
 }

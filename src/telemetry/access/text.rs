@@ -73,6 +73,13 @@ fn details(out: &mut Vec<u8>, record: &Record) {
             let _ = write!(out, "{}{label}", if index == 0 { " for " } else { " and " });
         }
     }
+    if let Some(auth) = &record.auth {
+        let _ = write!(out, ", {} {}", auth.kind, auth.verdict.label());
+        if let Some(user) = &auth.user {
+            out.extend_from_slice(b" as ");
+            escape::text(out, &**user);
+        }
+    }
     if let Some(status) = record.grpc_status {
         let _ = write!(out, ", gRPC status {status}");
     }

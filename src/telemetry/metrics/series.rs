@@ -6,8 +6,8 @@
 //! names of all configs since the start are the limit.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -16,12 +16,14 @@ use parking_lot::{Mutex, RwLock};
 
 use super::exposition::{Exposition, Kind};
 use super::histogram::Histogram;
+use crate::auth::Verdict;
 use crate::sharded_counter::ShardedCounter;
 use crate::telemetry::record::{HedgeResult, RetryRefused};
 
 /// Unknown methods are counted as the last.
 const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "other"];
+const AUTH_KINDS: [&str; 3] = ["basic", "forward", "jwt"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Series by route. A route has few listeners and pools, so they are searched linearly.
@@ -51,6 +53,8 @@ pub(super) struct RequestSeries {
     counts: ShardedCounter<{ METHODS.len() * CLASSES.len() }>,
     /// Shared with the same route and pool on other listeners.
     duration: Arc<Histogram>,
+    /// By kind of authentication, then by verdict; empty until there is one.
+    auth: OnceLock<Box<ShardedCounter<{ AUTH_KINDS.len() * Verdict::ALL.len() }>>>,
     /// Shared with all series of the pool.
     pub(super) pool: Arc<PoolSeries>,
 }
@@ -129,6 +133,7 @@ impl Series {
         for ((route, pool), duration) in durations {
             duration.encode(out, &[("route", route), ("pool", pool)]);
         }
+        encode_auth(out, &entries);
         let pools: BTreeMap<_, _> = entries
             .iter()
             .filter(|entry| !entry.pool.name.is_empty())
@@ -140,6 +145,19 @@ impl Series {
 
 fn find<'a>(map: &'a ByRoute, listener: &str, route: &str, pool: &str) -> Option<&'a Arc<RequestSeries>> {
     map.get(route)?.iter().find(|entry| *entry.listener == *listener && *entry.pool.name == *pool)
+}
+
+fn encode_auth(out: &mut Exposition, entries: &[&Arc<RequestSeries>]) {
+    let mut verdicts = BTreeMap::new();
+    for entry in entries {
+        for (kind, verdict, count) in entry.auth_verdicts() {
+            *verdicts.entry((&*entry.route, kind, verdict)).or_insert(0) += count;
+        }
+    }
+    out.metric("evenkeel_auth_total", Kind::Counter, "What authentication has said of requests.");
+    for ((route, kind, verdict), count) in verdicts {
+        out.sample(&[("route", route), ("kind", kind), ("verdict", verdict)], count);
+    }
 }
 
 fn encode_pools(out: &mut Exposition, pools: &BTreeMap<&str, &PoolSeries>) {
@@ -191,6 +209,7 @@ impl Registry {
             route: route.clone(),
             counts: Default::default(),
             duration: duration.unwrap_or_default(),
+            auth: OnceLock::new(),
             pool: of_pool.clone(),
         });
         self.by_route.insert(route, known.iter().chain([&added]).cloned().collect());
@@ -206,6 +225,30 @@ impl RequestSeries {
         let class = usize::from(status / 100).clamp(1, CLASSES.len()) - 1;
         self.counts.add(count_index(method, class), 1, Ordering::Relaxed);
         self.duration.observe(duration);
+    }
+
+    pub(super) fn authenticated(&self, kind: &str, verdict: Verdict) {
+        let (Some(row), Some(column)) = (
+            AUTH_KINDS.iter().position(|known| *known == kind),
+            Verdict::ALL.iter().position(|known| *known == verdict),
+        ) else {
+            return;
+        };
+        let counts = self.auth.get_or_init(Box::default);
+        counts.add(row * Verdict::ALL.len() + column, 1, Ordering::Relaxed);
+    }
+
+    /// How often each verdict was given by each kind of authentication; all of a kind that is in use.
+    fn auth_verdicts(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        self.auth.get().into_iter().flat_map(|counts| {
+            AUTH_KINDS.iter().enumerate().flat_map(move |(row, kind)| {
+                let sum = |column| counts.sum(row * Verdict::ALL.len() + column, Ordering::Relaxed);
+                let counts = std::array::from_fn::<_, { Verdict::ALL.len() }, _>(sum);
+                let is_used = counts.iter().any(|count| *count > 0);
+                let verdicts = Verdict::ALL.into_iter().zip(counts).filter(move |_| is_used);
+                verdicts.map(|(verdict, count)| (*kind, verdict.label(), count))
+            })
+        })
     }
 
     fn encode(&self, out: &mut Exposition) {

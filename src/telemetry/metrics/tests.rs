@@ -4,12 +4,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use smallvec::smallvec;
 
 use super::*;
+use crate::auth::Verdict;
 use crate::pool::Endpoint;
 use crate::pool::status::{
     ByHandStatus, EndpointState, EndpointStatus, RetryStatus, RouteStatus, SourceStatus,
 };
 use crate::telemetry::record::{
-    AttemptRecord, ClientAddress, Outcome, Protocol, RequestText, TextParts, WaitedFor,
+    AttemptRecord, AuthRecord, ClientAddress, Outcome, Protocol, RequestText, TextParts, WaitedFor,
 };
 use crate::wait_queue::QueueStatus;
 
@@ -53,6 +54,7 @@ fn record() -> Record {
         retry_refused: None,
         hedge: None,
         timeout_ignored: false,
+        auth: Some(Box::new(AuthRecord { kind: "basic", verdict: Verdict::Passed, user: None })),
         grpc_status: None,
         cause: None,
         outcome: Outcome::Answered,

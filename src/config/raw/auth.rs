@@ -1,0 +1,119 @@
+//! How a route finds out who its clients are.
+
+use serde_json::{Value as Json, json};
+
+use super::balance::HeaderNameText;
+use super::tls::{FilePath, PoolTlsSection};
+use crate::config::address::ListUrlText;
+use crate::config::decode::{Fault, List, OrOff, Scalar, ShortOr, shown};
+use crate::config::scalar::{Flag, NonZeroPeriod, words};
+use crate::config::section::section;
+
+section! {
+    /// Who may pass: one of these keys. It acts after the rate limit and before everything else that the route does.
+    AuthSection "`auth`" {
+        /// Names and passwords (RFC 7617): a file that `htpasswd -B` writes, or `{ file, realm, ... }`.
+        basic: ShortOr<FilePath, BasicSection>, optional;
+        /// Another service is asked about each request: it goes on if the answer is 2xx, and else gets that answer.
+        forward: ForwardSection, optional;
+    }
+}
+
+section! {
+    /// Names and passwords (RFC 7617).
+    BasicSection "`basic`" {
+        /// Lines of NAME:HASH as `htpasswd -B` writes them; bcrypt alone is read. It is read again when it changes.
+        file: FilePath, required "/etc/evenkeel/users";
+        /// What browsers show when they ask for a password.
+        realm: Realm = "restricted";
+        /// The field in which endpoints get the user's name; what clients send in it, or in a name that endpoints may
+        /// take for it, is removed. Default: none.
+        user_header: HeaderNameText, optional;
+        /// Endpoints get `Authorization`, with the password, too.
+        pass_on: Flag = false;
+        /// How long a password that was right is remembered, as a keyed hash in memory; of others each costs a hash
+        /// each time. `off`: not at all.
+        remember: OrOff<NonZeroPeriod> = "5m";
+    }
+}
+
+section! {
+    /// An auth service that is asked about each request.
+    ForwardSection "`forward`" {
+        /// The URL that is asked, with GET and without a body. What cannot be asked within `timeout`, or answers more
+        /// than 64 KiB, lets nothing through: 503.
+        url: ServiceUrl, required "http://127.0.0.1:9091/api/authz/forward-auth";
+        /// `get`, or `same`: that of the request.
+        method: AskMethod = "get";
+        /// The fields of the request that the service gets, beside `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and
+        /// `-For`, which are written afresh.
+        pass: List<HeaderNameText> = ["Accept", "Accept-Language", "Authorization", "Cookie", "User-Agent", "X-Requested-With"];
+        /// The fields of an answer with 2xx that endpoints get; the first one names the user in the log. What clients
+        /// send in them, or in names that endpoints may take for them, is removed in any case.
+        set: List<HeaderNameText> = [];
+        /// For the whole answer.
+        timeout: NonZeroPeriod = "2s";
+        /// TLS with the service, where the URL is one of https. Default: the system's authorities.
+        tls: PoolTlsSection, optional;
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AskMethod {
+    Get,
+    Same,
+}
+
+words!(AskMethod, "a method to ask by" {
+    "get" => AskMethod::Get,
+    "same" => AskMethod::Same,
+});
+
+/// What browsers show with the question for a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Realm(pub(crate) String);
+
+impl Scalar for Realm {
+    const WHAT: &'static str = "a realm";
+    const REMEDY: &'static str =
+        "write a short text of ASCII without quotes and backslashes, such as back office";
+
+    fn parse(text: &str) -> Result<Realm, Fault> {
+        let is_allowed = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        if !text.trim().is_empty() && text.len() <= 100 && text.bytes().all(is_allowed) {
+            return Ok(Realm(text.to_owned()));
+        }
+        Err(Fault::new(format!("`{}` is no realm", shown(text)), Self::REMEDY))
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "examples": ["back office"] })
+    }
+}
+
+/// Where an auth service is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServiceUrl(pub(crate) String);
+
+impl Scalar for ServiceUrl {
+    const WHAT: &'static str = "the URL of an auth service";
+    const REMEDY: &'static str = "write a URL such as http://127.0.0.1:9091/api/authz/forward-auth";
+
+    fn parse(text: &str) -> Result<ServiceUrl, Fault> {
+        match ListUrlText::parse(text) {
+            Ok(url) => Ok(ServiceUrl(url.0)),
+            // It has a user and a password.
+            Err(Fault { remedy, .. }) if remedy != ListUrlText::REMEDY => {
+                Err(Fault::new(Self::fault(text).message, remedy))
+            }
+            Err(_) => Err(Self::fault(text)),
+        }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "pattern": "^https?://", "examples": ["http://127.0.0.1:9091/"] })
+    }
+}
+
+/// `auth`, or none.
+pub(crate) type AuthForm = OrOff<AuthSection>;
