@@ -8,16 +8,18 @@ build() {
   cargo build --workspace --locked --all-targets --quiet
 }
 
-# What sticky.yaml names, everybody makes for themselves.
+# What sticky.yaml and spa.yaml name, everybody makes for themselves.
 config_files() {
-  local file STICKY_KEY
+  local file STICKY_KEY PAGES
   STICKY_KEY=$(mktemp)
-  export STICKY_KEY
+  PAGES=$(mktemp -d)
+  export STICKY_KEY PAGES
+  touch "$PAGES/404.html" "$PAGES/sorry.html"
   printf '%064d\n' 1 >"$STICKY_KEY"
   for file in conf/*.yaml; do
     "${CARGO_TARGET_DIR:-target}/debug/evenkeel" check -c "$file"
   done
-  rm "$STICKY_KEY"
+  rm -r "$STICKY_KEY" "$PAGES"
 }
 
 # A guard that counts by valgrind.

@@ -7,6 +7,7 @@
     deny(clippy::indexing_slicing, clippy::expect_used, clippy::string_slice, clippy::unreachable)
 )]
 
+mod encoder;
 mod http1_reader;
 mod http1_writer;
 mod http2;
@@ -20,6 +21,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+pub use encoder::{BodyEncoder, EncodedBody};
 pub use http1_reader::Http1Reader;
 pub use http1_writer::Http1Writer;
 pub use http2::{Http2Reader, Http2Writer};

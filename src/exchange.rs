@@ -24,6 +24,7 @@ mod outcome;
 mod path;
 mod proxy_claims;
 mod request_id;
+mod response;
 mod retry;
 mod scope;
 mod sticky;
@@ -66,6 +67,8 @@ use hops::Hops;
 use limits::HeadSize;
 use matched::Matched;
 use request_id::RequestId;
+pub use response::NewBody;
+use response::ResponseWishes;
 use retry::{Retries, is_idempotent};
 use scope::Scope;
 use upgrade::Upgrade;
@@ -98,6 +101,8 @@ pub struct Exchange {
     tried: TriedEndpoints,
     /// For a pool that balances by hash; `None`: the request has no key.
     hash_key: Option<u64>,
+    /// For a route that changes responses.
+    wishes: ResponseWishes,
     /// The client's cookie, for a pool that keeps clients at their endpoints; `None`: it has none.
     sticky: Option<StickyTag>,
     retries: Retries,
@@ -188,16 +193,8 @@ impl Exchange {
         let sender =
             RequestSender::new(arrival.identity, arrival.tls_info.is_some(), &listener.trusted_proxies, head);
         let request_id = RequestId::of(head);
-        let text = TextParts {
-            method: head.method().as_bytes(),
-            host: host_to_log(head),
-            target: arrival.target,
-            request_id: request_id.as_bytes(),
-            user_agent: head.header(&header::USER_AGENT).unwrap_or_default(),
-            referer: head.header(&header::REFERER).unwrap_or_default(),
-            accept: head.header(&header::ACCEPT).unwrap_or_default(),
-        };
-        let (client, text) = (sender.client().clone(), RequestText::new(text));
+        let text = request_text(head, arrival.target, &request_id);
+        let client = sender.client().clone();
         let record = Record {
             peer: (sender.client() != sender.peer()).then(|| sender.peer().clone()),
             tls: arrival.tls_info.as_ref().map(|info| info.version),
@@ -218,6 +215,7 @@ impl Exchange {
             waiting: Waiting::default(),
             tried: TriedEndpoints::default(),
             hash_key: None,
+            wishes: ResponseWishes::default(),
             sticky: None,
             retries: Retries::default(),
             body_limit: listener.limits.body_bytes,
@@ -260,6 +258,9 @@ impl Exchange {
             return reply.map(Admitted::Reply);
         }
         self.find_route(head)?;
+        if let Some(reply) = self.answer_preflight() {
+            return Ok(Admitted::Reply(reply));
+        }
         self.retries.left = self.route().map_or(0, |route| route.retry.limit);
         self.apply_route(head)
     }
@@ -296,6 +297,9 @@ impl Exchange {
         self.set_deadline(route, head);
         self.find_hash_key(head);
         self.find_cookie(head);
+        let policy = route.response.as_ref();
+        let wishes = policy.map(|policy| ResponseWishes::of(policy, head, self.record.protocol));
+        self.wishes = wishes.unwrap_or_default();
         self.set_priority(&route.priority, head);
         self.size.fits_route(&route.limits)?;
         self.body_limit = limits::of_body(&route.limits, &self.listener().limits);
@@ -607,8 +611,13 @@ impl Exchange {
         if let Some(policy) = self.strict_transport() {
             edits.set(header::STRICT_TRANSPORT_SECURITY, policy);
         }
+        let policy = self.response_policy().filter(|_| status >= 200);
         if may_name_endpoint {
-            self.hide_endpoint().apply(edits, fields);
+            let cookies = policy.and_then(|policy| policy.cookies.as_ref());
+            self.hide_endpoint(cookies).apply(edits, &fields);
+        }
+        if let Some(policy) = policy {
+            self.policy_edits(policy, &fields, edits);
         }
         self.set_service_cookies(edits);
         if let Some(cookie) = self.new_cookie(status) {
@@ -616,13 +625,17 @@ impl Exchange {
         }
     }
 
-    fn hide_endpoint(&self) -> HideEndpoint<'_, impl Fn() -> Option<Arc<Authorities>>> {
+    fn hide_endpoint<'a>(
+        &'a self,
+        cookies: Option<&'a config::CookieEdits>,
+    ) -> HideEndpoint<'a, impl Fn() -> Option<Arc<Authorities>>> {
         let asked = self.record.text.host();
         HideEndpoint {
             scheme: self.sender.scheme,
             authority: self.sender.host(asked),
             sent_host: self.host_for_endpoint().unwrap_or(asked),
             endpoints: || self.pool().map(|pool| pool.authorities()),
+            cookies,
         }
     }
 
@@ -656,6 +669,18 @@ impl Exchange {
             open.lease.received(bytes as u64);
         }
     }
+}
+
+fn request_text(head: &impl RequestHead, target: &[u8], request_id: &RequestId) -> RequestText {
+    RequestText::new(TextParts {
+        method: head.method().as_bytes(),
+        host: host_to_log(head),
+        target,
+        request_id: request_id.as_bytes(),
+        user_agent: head.header(&header::USER_AGENT).unwrap_or_default(),
+        referer: head.header(&header::REFERER).unwrap_or_default(),
+        accept: head.header(&header::ACCEPT).unwrap_or_default(),
+    })
 }
 
 /// The time that a client asks for in the route's `timeout_header`; `None`: it cannot be read.

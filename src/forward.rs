@@ -16,6 +16,7 @@ mod expectation;
 mod hedge;
 mod local_reply;
 mod min_body_rate;
+mod new_body;
 mod open;
 mod request;
 mod tunnel;

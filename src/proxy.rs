@@ -133,6 +133,7 @@ impl Hooks {
 
     /// Sends a local reply, within `timeouts.write`.
     async fn reply(&self, session: &mut Session, state: &mut RequestState, reply: LocalReply) {
+        let reply = state.exchange.prepare_reply(reply);
         if !session.is_body_done() {
             close_behind(session);
         } else if self.has_to_close(session) {

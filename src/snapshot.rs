@@ -49,6 +49,8 @@ pub struct Route {
     pub path_groups: Vec<Regex>,
     /// It has templates, which need to know what its requests asked for.
     pub has_templates: bool,
+    /// What is done with its responses; `None`: nothing that the config asks for.
+    pub response: Option<Arc<config::ResponsePolicy>>,
     /// The limit of its requests in flight; `None`: there is none.
     pub requests: Option<RouteRequests>,
     /// To the first byte of a response; `None`: nobody asks for them.
@@ -127,6 +129,7 @@ impl Snapshot {
                     priority: route.priority.clone(),
                     path_groups: route.path_groups.clone(),
                     has_templates: route.has_templates(),
+                    response: route.response.clone(),
                     requests: route.limits.requests.map(|requests| RouteRequests {
                         limit: limits.get(&*route.name).map(|limit| Arc::clone(limit)).unwrap_or_default(),
                         queue: requests.queue,

@@ -1,5 +1,6 @@
 //! Bodies between sources and sinks that are ready, wait, break off or are malformed at each step.
 
+mod encoder;
 mod http1;
 mod http2;
 

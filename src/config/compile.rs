@@ -26,6 +26,7 @@ mod outliers;
 mod pools;
 mod queues;
 mod regexes;
+mod response;
 mod retry;
 mod routes;
 mod sticky;
@@ -220,6 +221,7 @@ impl Compiler<'_> {
             auth: None,
             expected_statuses: Vec::new(),
             path_groups: Vec::new(),
+            response: None,
         };
         Some((vec![listener], vec![route], vec![pool]))
     }

@@ -26,6 +26,9 @@ const SECRETS: [&str; 10] = [
     "bearer",
 ];
 
+/// A key of ours that only sounds so: the values below it are paths, domains and flags.
+const COOKIE_EDITS: &str = "response_cookies";
+
 /// Stands for a secret in messages.
 pub(crate) const HIDDEN: &str = "***";
 
@@ -36,6 +39,7 @@ const MASKS: [&str; 4] = ["*", "\u{d7}", "\u{2022}", "\u{1d7ce}"];
 pub(crate) fn is_secret(key: &str) -> bool {
     let letters = letters(key);
     letters.contains(char::is_alphabetic)
+        && key != COOKIE_EDITS
         && (names_a_key(&letters)
             || SECRETS.iter().any(|secret| letters.contains(secret) || suggest::is_slip(&letters, secret)))
 }
@@ -56,6 +60,8 @@ pub(crate) fn is_no_secret(key: &str, value: &str) -> bool {
     match letters(key).as_str() {
         "key" | "keys" => value.starts_with('/'),
         "cookie" => key == "cookie" && !value.contains('='),
+        // Of `cors`.
+        "credentials" => matches!(value, "on" | "off" | "true" | "false"),
         _ => false,
     }
 }

@@ -3,6 +3,8 @@
 //! Only `config::compile` makes a [`Config`]. It reports everything that is wrong with a file, so the rest of the
 //! program checks nothing again.
 
+mod response;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -21,6 +23,10 @@ use crate::routing::{PathRules, Regex, RequestHead, RouteMatch};
 use crate::socket_file::SocketAccess;
 use crate::tls::{ClientTls, ServerTls};
 use crate::wait_queue::Priority;
+pub use response::{
+    Compress, CookieEdits, Cors, CorsHeaders, DomainChange, Encoding, ErrorPage, ErrorPages, MediaPattern,
+    OriginPattern, Origins, PrefixChange, ResponseHeaders, ResponsePolicy,
+};
 
 /// A whole valid config: the input of a snapshot.
 #[derive(Clone)]
@@ -189,6 +195,8 @@ pub struct Listener {
     pub proxy_protocol: ProxyProtocol,
     /// A client that has closed its side of the connection is served on.
     pub half_close: bool,
+    /// The pages of failures whose route has none; `None`: those that evenkeel makes.
+    pub errors: Option<Arc<ErrorPages>>,
     pub paths: PathRules,
     pub limits: Limits,
     pub connections: ConnectionLimits,
@@ -312,6 +320,8 @@ pub struct Route {
     pub path_groups: Vec<Regex>,
     /// `None`: everybody may pass.
     pub auth: Option<Arc<Auth>>,
+    /// What is done with its responses; `None`: nothing that the config asks for.
+    pub response: Option<Arc<ResponsePolicy>>,
 }
 
 /// Whose requests are served first where requests wait.
@@ -360,7 +370,8 @@ pub enum Action {
 impl Route {
     /// Whether it has templates, which need to know what its requests asked for.
     pub fn has_templates(&self) -> bool {
-        !self.path_groups.is_empty()
+        let of_responses = self.response.as_ref().is_some_and(|response| response.headers.has_placeholders());
+        of_responses || !self.path_groups.is_empty()
     }
 
     /// The pool that it forwards to.

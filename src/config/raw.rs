@@ -20,6 +20,7 @@ mod matching;
 mod outliers;
 mod outputs;
 mod pool;
+mod response;
 mod retry;
 mod socket;
 mod sticky;
@@ -35,6 +36,10 @@ pub(crate) use outputs::LevelText;
 pub(crate) use pool::{
     CheckSection, CheckType, EndpointForm, EndpointSection, NoneHealthySection, PoolForm, PoolSection,
     ResolveSection, StatusRange,
+};
+pub(crate) use response::{
+    CompressForm, CompressSection, CorsHeaderText, CorsSection, OriginText, ResponseCookiesSection,
+    ResponseHeadersSection,
 };
 pub(crate) use retry::{HedgeForm, HedgeSection, RetryCause, RetrySection, RouteRetrySection};
 pub(crate) use socket::SocketSection;
@@ -201,6 +206,9 @@ section! {
         /// gone: the request is cancelled, and logged with 499. `true`: it gets its response all the same (RFC 9112,
         /// section 9.6).
         half_close: Flag = false;
+        /// Files by status (404) or class of statuses (5xx): what clients get in the place of evenkeel's own page of
+        /// that status, where the route has none. They are read at the start and at each reload.
+        errors: Named<FilePath> = {};
         /// How paths are brought into the form that routes match and endpoints get.
         paths: PathsSection = {};
         /// How large a request may be, and how many connections are served.
@@ -338,6 +346,23 @@ section! {
         /// Statuses from 500 to 599 that say nothing against an endpoint, single or as ranges: `outliers` does not count
         /// them.
         expected_statuses: List<StatusRange> = [];
+        /// Changes of the header fields of its responses.
+        response_headers: ResponseHeadersSection = {};
+        /// `on`: responses that have no such field of their own get X-Content-Type-Options: nosniff, X-Frame-Options:
+        /// SAMEORIGIN, Referrer-Policy: strict-origin-when-cross-origin, Cross-Origin-Opener-Policy: same-origin and
+        /// Permissions-Policy: camera=(), geolocation=(), microphone=(). `response_headers` comes after it.
+        security_headers: Switch = "off";
+        /// Changes of the cookies that endpoints set.
+        response_cookies: ResponseCookiesSection = {};
+        /// Which pages of other origins may read its responses.
+        cors: OrOff<CorsSection> = "off";
+        /// Files by status (404) or class of statuses (5xx): what clients get in the place of evenkeel's own page of
+        /// that status, before those of the listener. They are read at the start and at each reload.
+        errors: Named<FilePath> = {};
+        /// `on`: responses of endpoints with these statuses get the page of `errors`, too.
+        intercept_errors: Switch = "off";
+        /// What is compressed: `on`, or a section.
+        compress: OrOff<CompressForm> = "off";
     }
 }
 

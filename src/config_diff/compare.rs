@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{ConfigDiff, DiffItem, SetDiff};
-use crate::config::{Admin, Config, EndpointAttributes, EndpointSpec, Listener, Pool, Route, Server};
+use crate::config::{
+    Admin, Config, EndpointAttributes, EndpointSpec, Listener, Pool, ResponsePolicy, Route, Server,
+};
 
 /// The names of the fields that differ, each with `prefix`. Fields after `but` are not compared. The type is
 /// destructured, so that a field which is not listed is a compile error.
@@ -68,7 +70,7 @@ fn set_diff<T>(
 fn listener(was: Option<&Listener>, is: &Listener) -> Described {
     let keys = was.map(|was| {
         differing!(was, is, Listener {
-            address, socket, engine, tls, redirect_https, hsts, h2c, http2, trusted_proxies, proxy_protocol, half_close, paths,
+            address, socket, engine, tls, redirect_https, hsts, h2c, http2, trusted_proxies, proxy_protocol, half_close, errors, paths,
             limits, connections, timeouts
         } but { name }, "")
     });
@@ -88,14 +90,15 @@ fn listener(was: Option<&Listener>, is: &Listener) -> Described {
 
 fn route(was: Option<&Route>, is: &Route) -> Described {
     let keys = was.map(
-        |was| differing!(was, is, Route { matches, action, limits, timeout, timeout_header, retry, upgrades, expected_statuses, priority, auth } but { name, path_groups }, ""),
+        |was| differing!(was, is, Route { matches, action, limits, timeout, timeout_header, retry, upgrades, expected_statuses, priority, auth } but { name, path_groups, response }, ""),
     );
     let written = |key: String| match key.as_str() {
         "matches" => "match".to_owned(),
         "action" => "pool".to_owned(),
         _ => key,
     };
-    let keys = keys.unwrap_or_default().into_iter().map(written).collect();
+    let mut keys: Vec<String> = keys.unwrap_or_default().into_iter().map(written).collect();
+    keys.extend(was.map(|was| response(was, is)).unwrap_or_default());
     let note = match was {
         Some(was) if was.action != is.action => {
             Some(format!("goes to pool {}, not to {}", is.pool(), was.pool()))
@@ -104,6 +107,19 @@ fn route(was: Option<&Route>, is: &Route) -> Described {
         None => Some(format!("to pool {}", is.pool())),
     };
     Described { item: DiffItem { name: is.name.to_string(), note, ..DiffItem::default() }, keys }
+}
+
+/// The keys of a route that are about its responses.
+fn response(was: &Route, is: &Route) -> Vec<String> {
+    let nothing = ResponsePolicy::default();
+    let was = was.response.as_deref().unwrap_or(&nothing);
+    let is = is.response.as_deref().unwrap_or(&nothing);
+    let keys = differing!(was, *is, ResponsePolicy { headers, security_headers, cookies, cors, errors, intercept_errors, compress } but {}, "");
+    let written = |key: String| match key.as_str() {
+        "headers" | "cookies" => format!("response_{key}"),
+        _ => key,
+    };
+    keys.into_iter().map(written).collect()
 }
 
 fn pool(was: Option<&Pool>, is: &Pool) -> Described {

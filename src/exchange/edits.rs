@@ -97,7 +97,12 @@ impl Edits {
 
     /// Adds a field of that name; none if `value` is invalid.
     pub fn append(&mut self, name: HeaderName, value: &[u8]) {
-        if let Some(value) = self.line(&name, |line| line.extend_from_slice(value)) {
+        self.append_with(name, |line| line.extend_from_slice(value));
+    }
+
+    /// As [`Edits::append`], with a value that `write` appends.
+    pub fn append_with(&mut self, name: HeaderName, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(value) = self.line(&name, write) {
             self.lengths |= length_bit(&name);
             self.list.push(Edit { name, change: Change::Append(value) });
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use http::{HeaderName, header};
 
 use super::edits::Edits;
+use super::response::cookies;
 use crate::authority;
+use crate::config::CookieEdits;
 use crate::pool::authorities::Authorities;
 
 /// The names by which the client and the endpoint know this site.
@@ -17,6 +19,8 @@ pub struct HideEndpoint<'a, F> {
     pub sent_host: &'a str,
     /// Every name that the pool's endpoints have. Called only for a field that could contain one.
     pub endpoints: F,
+    /// What the route changes of cookies.
+    pub cookies: Option<&'a CookieEdits>,
 }
 
 /// Whether a field of that name can contain an endpoint's address.
@@ -42,7 +46,12 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
             let values = values(&name);
             replace(edits, name, &values, |value| self.location(value));
         }
-        replace(edits, header::SET_COOKIE, &values(&header::SET_COOKIE), |value| self.cookie(value));
+        replace(edits, header::SET_COOKIE, &values(&header::SET_COOKIE), |value| {
+            let hidden = self.cookie(value);
+            let edited =
+                self.cookies.and_then(|cookies| cookies::edited(cookies, hidden.as_deref().unwrap_or(value)));
+            edited.or(hidden)
+        });
     }
 
     /// The location to send instead; `None`: it stays as it is.
@@ -150,7 +159,7 @@ mod tests {
         );
         let names = Arc::new(Authorities::new([endpoint].iter()));
         let endpoints = move || Some(names.clone());
-        ask(&HideEndpoint { scheme: "http", authority, sent_host, endpoints: &endpoints })
+        ask(&HideEndpoint { scheme: "http", authority, sent_host, endpoints: &endpoints, cookies: None })
     }
 
     #[test]

@@ -60,6 +60,20 @@ impl LocalReply {
         ];
         Self { status, headers, body: body.into() }
     }
+
+    /// The same without a body and what describes it.
+    pub fn without_body(mut self) -> Self {
+        self.headers.retain(|(name, _)| *name != header::CONTENT_TYPE && *name != header::CONTENT_LENGTH);
+        Self { body: Bytes::new(), ..self }
+    }
+
+    /// The same with another page.
+    pub(super) fn with_page(mut self, body: Bytes, content_type: &'static str) -> Self {
+        self.headers.retain(|(name, _)| *name != header::CONTENT_TYPE && *name != header::CONTENT_LENGTH);
+        self.headers.push((header::CONTENT_TYPE, HeaderValue::from_static(content_type)));
+        self.headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
+        Self { body, ..self }
+    }
 }
 
 /// The form with the highest quality in `Accept` (RFC 9110, section 12.5.1), the first of equals; text if none is

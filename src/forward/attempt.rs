@@ -12,6 +12,7 @@ use super::expectation::Expectation;
 use super::hedge::{Hedge, HedgeEvent};
 use super::local_reply::{Continue, PendingBody};
 use super::min_body_rate::MinBodyRate;
+use super::new_body::NewSource;
 use super::request::circumstances;
 use super::{ClientStream, tunnel};
 use crate::body::{ReadError, Transfer, TransferError, WaitsFor};
@@ -86,6 +87,8 @@ pub struct Attempt<'a, C, E: EndpointStream> {
     interim: usize,
     /// A second attempt, under way or due; `None`: there is none.
     hedge: Option<Box<Hedge<E>>>,
+    /// What the client gets in the place of the endpoint's body.
+    new_body: Option<Box<NewSource>>,
 }
 
 impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
@@ -114,6 +117,7 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             client_watch: ClientWatch::default(),
             expectation: Expectation::default(),
             interim: 0,
+            new_body: None,
         }
     }
 
@@ -446,14 +450,16 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             // Boxed to keep the future of other responses small.
             return Box::pin(self.switch_protocols(sent)).await;
         }
-        sent.status = Some(self.status());
-        self.send_head();
+        self.send_head(sent)?;
         let mut download = Transfer::default();
         self.waits = Waits::Nothing;
         let delivered = poll_fn(|context| self.poll_forward_response(context, &mut download)).await;
         self.client.timer().clear();
         self.client.tick();
         sent.bytes = download.delivered;
+        if let Some(body) = &self.new_body {
+            self.exchange.encoded(body.plain_bytes());
+        }
         delivered?;
         self.exchange.grpc_status(self.endpoint.trailers());
         Ok(())
@@ -467,21 +473,31 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
     }
 
     /// Sends the response's head to the client.
-    fn send_head(&mut self) {
+    fn send_head(&mut self, sent: &mut Sent) -> Result<(), Failed> {
         let worker = self.client.worker().clone();
         let mut edits = worker.memory.edits.take();
         let response = self.endpoint.response();
-        let onward = {
+        let (mut onward, is_head) = {
             let head = self.client.request();
-            response.onward(head.method(), head.version())
+            (response.onward(head.method(), head.version()), head.method() == "HEAD")
         };
         self.exchange.grpc_status(response.fields());
         self.exchange.response_edits(response.status(), || response.fields(), &mut edits);
+        let length = onward.length(is_head);
+        if let Some(body) =
+            self.exchange.new_body(response.status(), length, || response.fields(), &mut edits)
+        {
+            let body = Box::new(NewSource::new(body)?);
+            onward = body.onward(onward, is_head);
+            self.new_body = Some(body);
+        }
+        sent.status = Some(response.status());
         self.client.send_head(&response, &edits, onward);
         worker.memory.edits.set(edits);
         drop(response);
         self.endpoint.begin_body();
         self.exchange.release_snapshot();
+        Ok(())
     }
 
     /// The endpoint has agreed to another protocol.
@@ -538,7 +554,11 @@ impl<'a, C: ClientStream, E: EndpointStream> Attempt<'a, C, E> {
             exchange.response_body(bytes);
             Ok(())
         };
-        download.poll(context, endpoint, *client, &mut count).map_err(|error| match error {
+        let moved = match &mut self.new_body {
+            None => download.poll(context, endpoint, *client, &mut count),
+            Some(body) => body.poll(context, download, endpoint, *client, &mut count),
+        };
+        moved.map_err(|error| match error {
             TransferError::Source(ReadError::Cut(reason)) => {
                 let reason = reason.unwrap_or_else(|| "closed in the middle of its body".to_owned());
                 Failed::new(Failure::ResponseCut, reason)

@@ -34,7 +34,7 @@ impl<C: ClientStream> Request<'_, C> {
 
     /// Sends a local reply, within `timeouts.write`. Must not be called after the head of a final response.
     pub(super) async fn reply(&mut self, reply: LocalReply) -> Ending {
-        let LocalReply { status, headers, body } = reply;
+        let LocalReply { status, headers, body } = self.exchange.prepare_reply(reply);
         let reply = ReplyHead { status: status.as_u16(), headers, length: body.len() };
         self.sent.status = Some(reply.status);
         let onward = {

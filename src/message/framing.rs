@@ -39,6 +39,15 @@ pub struct Onward {
 }
 
 impl Onward {
+    /// The length of the body, as far as it is known; that of one which is not sent, in answer to HEAD, too.
+    pub fn length(&self, is_head: bool) -> Option<u64> {
+        match (self.announced, self.body) {
+            (Framing::Length(length), _) => Some(length),
+            (Framing::None, Framing::None) if !is_head => Some(0),
+            _ => None,
+        }
+    }
+
     /// `announced` and `body` are those of the endpoint's response, `client` is the version of the request.
     pub fn new(announced: Framing, body: Framing, status: u16, client: Version) -> Self {
         let suited = |framing| match (framing, client) {

@@ -7,6 +7,7 @@
 //! Every label is bounded: names come from the config, methods from a fixed set, statuses are classes, causes and
 //! reasons are the labels of `exchange`'s failures. Nothing that a client sends becomes a label.
 
+mod compression;
 mod exposition;
 mod histogram;
 pub mod listeners;
@@ -23,6 +24,7 @@ use std::time::SystemTime;
 use super::record::{AttemptResult, NamedRecord, Record};
 use crate::pool::status::{PoolStatus, RouteStatus};
 use crate::tls::CertificateStatus;
+use compression::Compression;
 use listeners::{ByListener, ListenerCounters};
 use request_balance::RequestBalance;
 use series::{Counters, Series};
@@ -82,6 +84,7 @@ struct Shared {
     started: SystemTime,
     series: Series,
     failures: Counters,
+    compression: Compression,
     listeners: ByListener,
     panics: Arc<AtomicU64>,
     reload_successful: AtomicBool,
@@ -104,6 +107,7 @@ impl Metrics {
             started,
             series: Series::default(),
             failures: Counters::default(),
+            compression: Compression::default(),
             listeners: ByListener::default(),
             panics: Arc::default(),
             reload_successful: AtomicBool::new(true),
@@ -132,6 +136,9 @@ impl Metrics {
                 requests.authenticated(auth.kind, auth.verdict);
             }
         });
+        if let Some(encoded) = record.encoded {
+            self.shared.compression.count(encoded, record.bytes_out);
+        }
         if let Some(cause) = record.cause {
             self.shared.failures.add(cause);
         }
@@ -189,6 +196,7 @@ impl Metrics {
         let mut out = exposition::Exposition::default();
         scrape::process(&mut out, &self.shared, scrape);
         self.shared.listeners.encode(&mut out);
+        self.shared.compression.encode(&mut out);
         scrape::certificates(&mut out, scrape.certificates);
         scrape::workers(&mut out, scrape.workers);
         scrape::to_endpoints(&mut out, scrape.to_endpoints);

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use smallvec::SmallVec;
 
 use crate::auth::Verdict;
+use crate::config::Encoding;
 use crate::pool::{Endpoint, SkippedEndpoints};
 use crate::wait_queue::WaitsFor;
 pub use client::ClientAddress;
@@ -55,6 +56,8 @@ pub struct Record {
     pub unkeyed: bool,
     /// What the cookie came to that keeps the client at its endpoint; `None`: its pool has none.
     pub sticky: Option<&'static str>,
+    /// The encoding of a response that was compressed here.
+    pub encoded: Option<Encoded>,
     /// Why no retry followed a failure after which there would have been one.
     pub retry_refused: Option<RetryRefused>,
     /// What came of a second attempt beside the first; `None`: there was none.
@@ -127,6 +130,14 @@ pub enum HedgeResult {
     Refused,
 }
 
+/// A response's body that was compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoded {
+    pub encoding: Encoding,
+    /// Bytes of the endpoint's body that went into it.
+    pub plain_bytes: u64,
+}
+
 /// What a request has waited for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WaitedFor(u8);
@@ -187,6 +198,7 @@ impl Record {
             queued: None,
             failed_open: false,
             unkeyed: false,
+            encoded: None,
             sticky: None,
             retry_refused: None,
             hedge: None,

@@ -25,6 +25,7 @@ mod paths;
 mod proxy_protocol;
 mod refusals;
 mod response_faults;
+mod responses;
 mod retry;
 mod routing;
 mod self_test;

@@ -97,6 +97,7 @@ impl Compiler<'_> {
         self.check_http2(section);
         self.check_engine(section);
         let mut listener = compiled(name, address, section);
+        listener.errors = self.error_pages(&section.errors);
         if let Some(tls) = &section.tls {
             listener.tls = self.tls(tls, listener.http2.is_some());
         }
@@ -213,6 +214,7 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
         redirect_https: section.redirect_https.as_option().and_then(|port| u16::try_from(port.0).ok()),
         hsts: section.hsts.as_option().map(|hsts| strict_transport(hsts).into()),
         half_close: section.half_close.0,
+        errors: None,
         socket: section.socket.as_ref().map_or_else(SocketAccess::default, |socket| SocketAccess {
             mode: socket.mode.as_ref().map(|mode| mode.0),
             owner: socket.owner.as_ref().map(|owner| owner.0),

@@ -54,7 +54,8 @@ impl Compiler<'_> {
                 let upgrades = upgrades(&section.upgrades.value);
                 let priority = priority(&section.priority.value);
                 let expected_statuses = self.statuses_expected_of_endpoints(section);
-                let groups = PathGroups::new(&matches.paths, section.r#match.paths.span);
+                let mut groups = PathGroups::new(&matches.paths, section.r#match.paths.span);
+                let response = self.response_policy(section, listeners, &mut groups);
                 let path_groups = groups.into_used();
                 let auth = self.auth(&section.auth);
                 routes.push(Route {
@@ -70,6 +71,7 @@ impl Compiler<'_> {
                     priority,
                     path_groups,
                     auth,
+                    response,
                 });
                 spans.push(section.name.as_ref().map_or(section.span, |name| name.span));
             }

@@ -44,7 +44,6 @@ impl<'a> PathGroups<'a> {
 
 impl Compiler<'_> {
     /// Compiles a text with placeholders. `None`: it is invalid, which has been reported.
-    #[allow(dead_code, reason = "the keys that take templates come next")]
     pub(super) fn template(
         &mut self,
         text: &str,

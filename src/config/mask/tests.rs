@@ -136,7 +136,11 @@ fn of_our_own_keys_only_secrets_are_masked() {
     let keys = regex::Regex::new(r#""([a-z0-9_]+)":\{"[^{}]*"description"#).expect("a pattern");
     let mut seen = 0;
     for key in keys.captures_iter(&schema).map(|captures| captures[1].to_owned()) {
-        assert_eq!(is_secret(&key), ["token", "key", "keys", "cookie"].contains(&key.as_str()), "{key}");
+        assert_eq!(
+            is_secret(&key),
+            ["token", "key", "keys", "cookie", "credentials"].contains(&key.as_str()),
+            "{key}"
+        );
         seen += 1;
     }
     for key in ["listeners", "pools", "endpoints", "headers", "address", "limits", "timeouts", "key_exchange"]

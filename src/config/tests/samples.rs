@@ -9,11 +9,15 @@ use super::*;
 use crate::config::decode::DiagnosticSink;
 use crate::config::tree::{self, Kind, Node};
 
+/// Those that name files, which everybody makes for themselves.
+const NEED_FILES: [&str; 2] = ["sticky.yaml", "spa.yaml"];
+
 pub(super) fn samples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let is_whole = |path: &PathBuf| {
-        path.extension().is_some_and(|extension| extension == "yaml") && !path.ends_with("sticky.yaml")
+        path.extension().is_some_and(|extension| extension == "yaml")
+            && !NEED_FILES.iter().any(|name| path.ends_with(name))
     };
     entries.filter(is_whole).collect()
 }
@@ -30,6 +34,28 @@ fn the_sample_with_a_key_loads_with_one() {
     let loaded = load(&config).unwrap_or_else(|error| panic!("{error}"));
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     assert!(loaded.config.pools[0].sticky.is_some());
+}
+
+#[test]
+fn the_sample_with_pages_loads_with_them_and_passes_its_tests() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("spa.yaml");
+    for page in ["404.html", "sorry.html"] {
+        std::fs::write(folder.path().join(page), "<h1>a page</h1>").expect("a page");
+    }
+    let text = include_str!("../../../conf/spa.yaml")
+        .replace("${PAGES:-/srv/pages}", &folder.path().display().to_string());
+    std::fs::write(&config, text).expect("a config");
+    let loaded = load(&config).unwrap_or_else(|error| panic!("{error}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    assert_eq!(loaded.config.listeners[0].errors.as_ref().map(|pages| pages.0.len()), Some(1));
+    let router = crate::routing::Router::new(loaded.config.routes.iter().map(|route| &route.matches));
+    for test in &loaded.config.tests {
+        let route = router.find(&test.request).route();
+        let route = route.map(|index| loaded.config.routes[index].name.to_string());
+        assert_eq!(route, test.route, "line {}", test.line);
+    }
+    assert_eq!(loaded.config.tests.len(), 4);
 }
 
 #[test]
@@ -60,7 +86,7 @@ fn the_tests_of_every_sample_pass() {
 const REFERENCE: &str = include_str!("../../../conf/reference.yaml");
 
 /// Keys that the reference shows in a comment, because a file cannot have them beside the others, or without files.
-const IN_COMMENTS: [&str; 44] = [
+const IN_COMMENTS: [&str; 46] = [
     "AuthSection.basic",
     "BasicSection.file",
     "BasicSection.realm",
@@ -68,6 +94,8 @@ const IN_COMMENTS: [&str; 44] = [
     "BasicSection.pass_on",
     "BasicSection.remember",
     "ForwardSection.tls",
+    "ListenerSection.errors",
+    "RouteSection.errors",
     "PoolSection.sticky",
     "StickySection.cookie",
     "StickySection.key",

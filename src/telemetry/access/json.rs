@@ -70,6 +70,10 @@ fn outcome(line: &mut Object<'_>, record: &Record) {
         line.plain(key!("auth_verdict"), auth.verdict.label());
         line.optional(key!("user"), auth.user.as_deref());
     }
+    if let Some(encoded) = record.encoded {
+        line.plain(key!("encoding"), encoded.encoding.as_str());
+        line.number(key!("bytes_plain"), encoded.plain_bytes);
+    }
     line.optional(key!("sticky"), record.sticky);
     if record.unkeyed {
         line.literal(key!("unkeyed"), "true");

@@ -10,9 +10,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::auth::Verdict;
+use crate::config::Encoding;
 use crate::pool::{Endpoint, Skipped, SkippedEndpoints};
 use crate::telemetry::record::{
-    AttemptRecord, AttemptResult, AuthRecord, ClientAddress, HedgeResult, Outcome, Protocol, Record,
+    AttemptRecord, AttemptResult, AuthRecord, ClientAddress, Encoded, HedgeResult, Outcome, Protocol, Record,
     RequestText, RetryRefused, TextParts, WaitedFor,
 };
 use crate::wait_queue::WaitsFor;
@@ -77,6 +78,7 @@ fn full() -> Record {
         queued: Some(Duration::from_millis(300)),
         failed_open: true,
         unkeyed: true,
+        encoded: Some(Encoded { encoding: Encoding::Br, plain_bytes: 9000 }),
         sticky: Some("moved"),
         retry_refused: Some(RetryRefused::Budget),
         hedge: Some(HedgeResult::Won),
@@ -112,6 +114,7 @@ fn minimal() -> Record {
         queued: None,
         failed_open: false,
         unkeyed: false,
+        encoded: None,
         sticky: None,
         retry_refused: None,
         hedge: None,
@@ -139,6 +142,7 @@ fn plain() -> Record {
         queued: None,
         failed_open: false,
         unkeyed: false,
+        encoded: None,
         sticky: None,
         retry_refused: None,
         hedge: None,
@@ -177,7 +181,7 @@ fn json_has_every_field() {
         r#""attempts":[{"endpoint":"10.0.0.1:3000","failure":"connect_failed"},"#,
         r#"{"endpoint":"10.0.0.2:3000","connect_seconds":0.000210,"first_byte_seconds":0.003300,"status":502}],"#,
         r#""skipped":[{"endpoint":"10.0.0.3:3000","reason":"unhealthy"}],"skipped_others":2,"queued_seconds":0.300000,"waited_seconds":1.200000,"waited_for":["pool","healthy_endpoint"],"#,
-        r#""failed_open":true,"auth":"basic","auth_verdict":"passed","user":"bob","sticky":"moved","unkeyed":true,"hedge":"won","retry_refused":"budget","timeout_ignored":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
+        r#""failed_open":true,"auth":"basic","auth_verdict":"passed","user":"bob","encoding":"br","bytes_plain":9000,"sticky":"moved","unkeyed":true,"hedge":"won","retry_refused":"budget","timeout_ignored":true,"grpc_status":14,"cause":"bad_response","detail":"invalid status line","#,
         r#""duration_seconds":1.203412}"#
     );
     assert_eq!(line(Format::Json, &full()), expected);
@@ -209,7 +213,7 @@ fn text_is_aligned_and_short_when_all_went_well() {
 
 #[test]
 fn text_tells_what_happened() {
-    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s for pool and healthy_endpoint, basic passed as bob, gRPC status 14, failed open, no key to hash, hedge won, no retry (budget), timeout asked for ignored, \
+    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s for pool and healthy_endpoint, basic passed as bob, gRPC status 14, failed open, br of 9.0kB, no key to hash, hedge won, no retry (budget), timeout asked for ignored, \
                 bad_response: invalid status line, skipped 10.0.0.3:3000 (unhealthy) and 2 others";
     let line = line(TEXT, &full());
     assert!(line.ends_with(told), "{line}");

@@ -86,6 +86,9 @@ fn details(out: &mut Vec<u8>, record: &Record) {
     if record.failed_open {
         out.extend_from_slice(b", failed open");
     }
+    if let Some(encoded) = record.encoded {
+        let _ = write!(out, ", {} of {}", encoded.encoding.as_str(), human::bytes(encoded.plain_bytes));
+    }
     if record.unkeyed {
         out.extend_from_slice(b", no key to hash");
     }

@@ -50,6 +50,7 @@ fn record() -> Record {
         queued: None,
         failed_open: false,
         unkeyed: false,
+        encoded: None,
         sticky: None,
         retry_refused: None,
         hedge: None,

@@ -182,6 +182,24 @@ impl Client {
         true
     }
 
+    /// A response's chunks, until there is enough of them.
+    #[track_caller]
+    pub fn chunks_until(&mut self, enough: impl Fn(&[u8]) -> bool) {
+        let deadline = Instant::now() + self.patience;
+        self.head(deadline).expect("a head");
+        let mut body = Vec::new();
+        while !enough(&body) {
+            match next_chunk(&self.buffer).expect("a chunk") {
+                Some((length, taken)) => {
+                    let content = taken - length - 2;
+                    body.extend_from_slice(&self.buffer[content..content + length]);
+                    self.buffer.drain(..taken);
+                }
+                None => assert!(matches!(self.more(deadline), Ok(More::Some)), "the response is over"),
+            }
+        }
+    }
+
     /// Everything up to the end of the connection, however it ends.
     pub fn rest(&mut self) -> Vec<u8> {
         let deadline = Instant::now() + self.patience;
