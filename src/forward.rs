@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use crate::body::{BodySink, BodySource};
 use crate::exchange::{ClientIdentity, Edits, Failure, RequestScope};
 use crate::message::{Onward, RequestFields, ResponseHead};
+use crate::net::arrivals::Arrivals;
 use crate::tls::TlsInfo;
 use crate::worker::Worker;
 use crate::worker::deadline::Timer;
@@ -86,6 +87,11 @@ pub trait ClientStream: BodySource + BodySink {
 
     /// Whether the client has gone, even if bytes that it sent before are unread.
     fn has_gone(&self) -> bool;
+
+    /// Tells when to ask; `None`: it cannot be told.
+    fn arrivals(&self) -> Option<Arrivals> {
+        None
+    }
 
     /// Checks whether the client's protocol allows this response; the error is the reason.
     fn judge(&self, response: &impl ResponseHead) -> Result<(), String>;

@@ -6,6 +6,7 @@
     deny(clippy::indexing_slicing, clippy::expect_used, clippy::string_slice, clippy::unreachable)
 )]
 
+pub mod arrivals;
 pub mod buffer;
 pub mod descriptors;
 pub mod socket;

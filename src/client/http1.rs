@@ -16,6 +16,7 @@ use crate::http1::chunked;
 use crate::http1::head::RequestView;
 use crate::http1::write::{self, ResponseForm};
 use crate::message::{Framing, Onward, ResponseHead, Version};
+use crate::net::arrivals::Arrivals;
 use crate::tls::TlsInfo;
 use crate::worker::Worker;
 use crate::worker::deadline::Timer;
@@ -180,6 +181,10 @@ impl ClientStream for Http1Client<'_> {
 
     fn has_gone(&self) -> bool {
         self.connection.has_gone()
+    }
+
+    fn arrivals(&self) -> Option<Arrivals> {
+        Arrivals::of(self.connection.stream.socket()).ok()
     }
 
     fn judge(&self, _response: &impl ResponseHead) -> Result<(), String> {

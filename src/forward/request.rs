@@ -206,7 +206,7 @@ impl<'a, C: ClientStream> Request<'a, C> {
             }
         }
         self.client.source_idle(Backlog::InMemory);
-        let (client, mut watch) = (&mut *self.client, ClientWatch::default());
+        let (client, mut watch) = (&mut *self.client, ClientWatch::at_once());
         client.timer().set(limit);
         let waited = poll_fn(|context| match wait.poll_over(context) {
             Poll::Ready(()) => Poll::Ready(Ok(())),

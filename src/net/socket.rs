@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -97,6 +97,32 @@ impl Socket {
         }];
         // An error means that the kernel has no memory for the question.
         poll(&mut asked, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+    }
+
+    /// Another descriptor of it, registered by itself.
+    pub(super) fn duplicate(&self) -> io::Result<Self> {
+        match &self.kernel {
+            Kernel::Tcp(stream) => Self::accepted(stream.as_fd().try_clone_to_owned()?, false),
+            Kernel::Unix(stream) => Self::accepted(stream.as_fd().try_clone_to_owned()?, true),
+        }
+    }
+
+    /// Ready when something has arrived since it was ready last. For a socket that is never read, because the runtime
+    /// takes it for one that has been.
+    pub(super) fn poll_arrival(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let nothing = || -> io::Result<()> { Err(io::ErrorKind::WouldBlock.into()) };
+        let cleared = match &self.kernel {
+            Kernel::Tcp(stream) => {
+                ready!(stream.poll_read_ready(context))?;
+                stream.try_io(Interest::READABLE, nothing)
+            }
+            Kernel::Unix(stream) => {
+                ready!(stream.poll_read_ready(context))?;
+                stream.try_io(Interest::READABLE, nothing)
+            }
+        };
+        drop(cleared);
+        Poll::Ready(Ok(()))
     }
 
     /// How many unread bytes have arrived.

@@ -168,6 +168,35 @@ fn clients_that_have_gone_take_no_place() {
     assert_eq!(endpoint.count_of("/gone"), 0);
 }
 
+/// A client that has closed its side only, with a body that nobody reads, waits on where that is allowed.
+#[test]
+fn half_a_client_keeps_its_place() {
+    if lacks("a client of HTTP/1.1 that goes while its request waits for room") {
+        return;
+    }
+    let (gate, endpoint) = held();
+    let proxy = Proxy::to([&endpoint])
+        .listener("half_close: true")
+        .with("limits: { requests: 1, wait: 30s, shed: off }")
+        .start();
+    let mut first = sent(&proxy, get("/held"));
+    endpoint.wait_for_requests(1);
+    let post = format!(
+        "POST /half HTTP/1.1\r\nHost: test.example\r\nContent-Length: 100000\r\n\r\n{}",
+        "x".repeat(100_000)
+    );
+    let mut half = sent(&proxy, post);
+    waiting(&proxy, 1);
+    half.half_close();
+    thread::sleep(Duration::from_millis(700));
+    // The worker is free all the time.
+    proxy.admin("/livez").expect(200);
+    waiting(&proxy, 1);
+    gate.open();
+    first.response().expect(200);
+    half.response().expect(200);
+}
+
 /// An endpoint that takes a moment for each request, and the most that it had at a time.
 fn busy(name: &str, highest: Arc<AtomicUsize>) -> (Endpoint, Arc<AtomicUsize>) {
     let (now, most) = (AtomicUsize::new(0), highest.clone());
