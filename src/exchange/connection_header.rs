@@ -3,19 +3,12 @@
 use http::HeaderName;
 
 use super::edits::Edits;
+use crate::header_field::{CLAIMS, WRITTEN_AFRESH, same_name};
 
-/// Fields that `Connection` cannot remove, because the receiver relies on them.
-const PROTECTED: [&str; 9] = [
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "authorization",
-    "cookie",
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-    "forwarded",
-];
+/// Fields that `Connection` cannot remove, because the receiver relies on them; those in which proxies tell endpoints of
+/// clients are added to them.
+const PROTECTED: [&str; 6] =
+    ["host", "content-length", "transfer-encoding", "authorization", "cookie", "x-evenkeel-hops"];
 
 /// Names read from one field: each costs a look at every field of the message. The engines refuse requests with more.
 const NAMES_MAX: usize = 64;
@@ -31,7 +24,8 @@ pub fn remove_named(edits: &mut Edits, connection: &str, upgrade: bool) {
         if is_usual(name) {
             continue;
         }
-        let stays = PROTECTED.iter().any(|protected| protected.eq_ignore_ascii_case(name))
+        let mut protected = PROTECTED.iter().chain(&WRITTEN_AFRESH).chain(&CLAIMS);
+        let stays = protected.any(|protected| same_name(protected.as_bytes(), name.as_bytes()))
             || (upgrade && name.eq_ignore_ascii_case("upgrade"));
         if !stays && let Ok(name) = HeaderName::try_from(name) {
             edits.remove(name);
@@ -60,10 +54,10 @@ mod tests {
 
     #[test]
     fn fields_that_somebody_trusts_stay() {
-        let removed = removed("Authorization, X-Forwarded-For, Host", false);
-        assert!(
-            !removed.iter().any(|name| ["authorization", "x-forwarded-for", "host"].contains(&name.as_str()))
-        );
+        let names =
+            "authorization, x-forwarded-for, host, x_real_ip, x.request.id, client-cert, x-evenkeel-hops";
+        let removed = removed(names, false);
+        assert!(!removed.iter().any(|name| names.contains(name.as_str())), "{removed:?}");
     }
 
     #[test]
