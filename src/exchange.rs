@@ -2,6 +2,7 @@
 //!
 //! An engine moves the bytes and asks here what to do. Nothing here knows a socket or a clock: time is an argument.
 
+mod act;
 mod authentication;
 mod backoff;
 mod client_identity;
@@ -13,6 +14,7 @@ mod failure;
 mod forwarded;
 mod grpc;
 mod hash_key;
+mod header_edits;
 mod hedge;
 mod hide_endpoint;
 mod hops;
@@ -26,7 +28,9 @@ mod proxy_claims;
 mod request_id;
 mod response;
 mod retry;
+mod rewrite;
 mod scope;
+mod split;
 mod sticky;
 #[cfg(test)]
 mod tests;
@@ -56,7 +60,7 @@ use crate::pool::{
     TriedEndpoints, Verdict, Wait,
 };
 use crate::routing::RequestHead;
-use crate::snapshot::Route;
+use crate::snapshot::{Route, Target};
 use crate::telemetry::record::{AttemptResult, Protocol, Record, RequestText, TextParts};
 use crate::tls::TlsInfo;
 use crate::wait_queue::{LimitPermit, WaitsFor};
@@ -93,7 +97,9 @@ pub struct Exchange {
     tunnel: bool,
     /// Index of the decided route in the snapshot.
     route: Option<usize>,
-    /// What the route has matched; `None`: the route has no templates.
+    /// Index of the pool among those of the route.
+    target: usize,
+    /// What the route has matched; `None`: the route has neither templates nor a rewrite.
     matched: Option<Box<Matched>>,
     /// What the route's authentication has said; `None`: it has none, or is about to be asked.
     authentication: Option<Box<Authentication>>,
@@ -210,6 +216,7 @@ impl Exchange {
             grpc: GrpcCall::of(head, arrival.protocol),
             tunnel: false,
             route: None,
+            target: 0,
             matched: None,
             authentication: None,
             waiting: Waiting::default(),
@@ -251,7 +258,7 @@ impl Exchange {
             return Err(Failure::MissingHost);
         }
         self.check_certificate(head.authority())?;
-        if let Some(reply) = self.redirect_to_https() {
+        if let Some(reply) = self.redirect_to_https(head.path()) {
             return reply.map(Admitted::Reply);
         }
         if let Some(reply) = self.check_hops(head) {
@@ -261,7 +268,7 @@ impl Exchange {
         if let Some(reply) = self.answer_preflight() {
             return Ok(Admitted::Reply(reply));
         }
-        self.retries.left = self.route().map_or(0, |route| route.retry.limit);
+        self.retries.left = self.target().map_or(0, |target| target.retry.limit);
         self.apply_route(head)
     }
 
@@ -270,13 +277,8 @@ impl Exchange {
     fn apply_route<H: RequestHead>(&mut self, head: &H) -> Result<Admitted, Failure> {
         match self.ask_who(head) {
             Some(check) => Ok(Admitted::Authenticate(check)),
-            None => self.act(head),
+            None => self.act(),
         }
-    }
-
-    /// What follows authentication.
-    fn act<H: RequestHead>(&mut self, _head: &H) -> Result<Admitted, Failure> {
-        Ok(Admitted::Forward)
     }
 
     /// Finds the route, and checks and applies its limits.
@@ -290,10 +292,14 @@ impl Exchange {
             return Err(Failure::NoRoute);
         };
         self.matched = Matched::of(route, head);
+        self.target = self.find_target(route, head);
         // HTTP/2 has no `Upgrade` (RFC 9113, section 8.6).
-        let may_switch = self.wants_upgrade && route.pool().config().protocol == EndpointProtocol::Http11;
+        let may_switch = self.wants_upgrade
+            && self.pool().is_some_and(|pool| pool.config().protocol == EndpointProtocol::Http11);
         self.upgrade = if may_switch { Upgrade::of(head, &route.upgrades) } else { None };
-        self.retries.repeatable = route.retry.methods.iter().any(|method| method == head.method());
+        self.retries.repeatable = self
+            .target()
+            .is_some_and(|target| target.retry.methods.iter().any(|method| method == head.method()));
         self.set_deadline(route, head);
         self.find_hash_key(head);
         self.find_cookie(head);
@@ -328,11 +334,13 @@ impl Exchange {
         }
         let Scope::Request(scope) = self.scope.clone() else { return Next::Fail(Failure::Internal) };
         let Some(route) = scope.route(self.route) else { return Next::Fail(Failure::NoRoute) };
-        if let Some(pause) = self.pause(route, now) {
+        let Some(target) = route.targets.get(self.target) else { return Next::Fail(Failure::Internal) };
+        let pool = &target.pool;
+        if let Some(pause) = self.pause(target, now) {
             return Next::Pause(pause);
         }
-        let _alone = route.pool().try_alone();
-        let entered = self.enter_route(route, now).and_then(|()| self.enter_pool(route.pool(), now));
+        let _alone = pool.try_alone();
+        let entered = self.enter_route(route, now).and_then(|()| self.enter_pool(pool, now));
         if let Err(next) = entered {
             return next;
         }
@@ -341,13 +349,13 @@ impl Exchange {
             holds: self.holds(),
             admitted: self.waiting.admitted,
         };
-        match route.pool().lease(request) {
+        match pool.lease(request) {
             Leased::Lease { lease, failed_open, tag, skipped } => {
-                self.has_endpoint(route.pool(), now);
+                self.has_endpoint(pool, now);
                 if self.record.attempts.is_empty() {
-                    route.pool().retry_budget().count_first_attempt();
-                    if route.retry.hedge.is_some() {
-                        route.pool().hedge_budget().count_first_attempt();
+                    pool.retry_budget().count_first_attempt();
+                    if target.retry.hedge.is_some() {
+                        pool.hedge_budget().count_first_attempt();
                     }
                 }
                 self.record.failed_open |= failed_open;
@@ -366,14 +374,14 @@ impl Exchange {
             }
             Leased::NoneHealthy { skipped } => {
                 self.record.skipped = skipped;
-                self.wait_for_endpoint(route.pool(), now)
+                self.wait_for_endpoint(pool, now)
             }
             Leased::EndpointsFull => {
                 // All others lack the same.
                 self.waiting.of_pool.take().into_iter().for_each(LimitPermit::give_back_unused);
-                self.wait_for_room_in(route.pool(), WaitsFor::Endpoint, now)
+                self.wait_for_room_in(pool, WaitsFor::Endpoint, now)
             }
-            Leased::Full => self.refused_by(route.pool(), now),
+            Leased::Full => self.refused_by(pool, now),
         }
     }
 
@@ -417,7 +425,7 @@ impl Exchange {
 
     /// What the request still needs once its response is on its way.
     pub fn response_scope(&self) -> Option<&Arc<ResponseScope>> {
-        self.scope.response_scope(self.route)
+        self.scope.response_scope(self.route, self.target)
     }
 
     /// Releases the snapshot and the pool: the response is on its way to the client, so no other attempt can follow.
@@ -431,8 +439,13 @@ impl Exchange {
         self.scope.route(self.route)
     }
 
+    fn target(&self) -> Option<&Target> {
+        self.scope.target(self.route, self.target)
+    }
+
+    /// `None`: the request goes to no pool, or has let go of it.
     pub fn pool(&self) -> Option<&Arc<Pool>> {
-        self.route().map(|route| route.pool())
+        self.target().map(|target| &target.pool)
     }
 
     /// The config of the request's pool; without endpoints after [`Exchange::release_snapshot`].
@@ -494,8 +507,8 @@ impl Exchange {
         let Some(open) = &mut self.open else { return };
         if !reused {
             open.connect = Some(now.saturating_duration_since(open.started));
-            if let Some(route) = self.scope.route(self.route) {
-                route.pool().connected(open.lease.endpoint(), now, time);
+            if let Some(target) = self.scope.target(self.route, self.target) {
+                target.pool.connected(open.lease.endpoint(), now, time);
             }
         }
         self.waiting.place = None;
@@ -524,11 +537,13 @@ impl Exchange {
         if let Some(host) = self.host_for_endpoint() {
             edits.set(header::HOST, host);
         }
+        self.add_route_edits(edits);
     }
 
     /// The `Host` to send to the endpoint; `None`: the client's.
     fn host_for_endpoint(&self) -> Option<&str> {
-        match &self.pool_config()?.host {
+        let of_route = self.route().and_then(|route| route.rewrite.as_ref()?.host.as_ref());
+        match of_route.unwrap_or(&self.pool_config()?.host) {
             // A client of HTTP/1.0 may name the host in the target alone.
             HostHeader::Preserve if self.record.protocol == Protocol::Http10 => {
                 Some(self.record.text.host()).filter(|host| !host.is_empty()).or(self.endpoint_host())
@@ -572,7 +587,8 @@ impl Exchange {
         open.first_byte = Some(took);
         open.result = AttemptResult::Status(status);
         let route = self.scope.route(self.route);
-        if let Some(times) = route.and_then(|route| route.response_times.as_ref()) {
+        let target = self.scope.target(self.route, self.target);
+        if let Some(times) = target.and_then(|target| target.response_times.as_ref()) {
             times.add(took, now);
         }
         let is_expected =

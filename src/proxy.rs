@@ -78,7 +78,7 @@ impl Hooks {
             admitted = authenticate(session, state, check).await?;
         }
         match admitted {
-            Admitted::Forward => Ok(true),
+            Admitted::Forward => hooks::put_new_path(session, state).map(|()| true),
             Admitted::Reply(reply) => {
                 state.reply = Some(reply);
                 Err(Failure::Internal)
@@ -177,7 +177,9 @@ async fn authenticate(
         () = late => return Err(Failure::RequestDeadline),
         () = client_gone(session) => return Err(Failure::ClientGone),
     };
-    state.exchange.authenticated(&**session.req_header(), answer)
+    let admitted = state.exchange.authenticated(answer)?;
+    hooks::put_new_path(session, state)?;
+    Ok(admitted)
 }
 
 /// Closes the connection after the response to a request whose body is incomplete: the rest would be taken for the next

@@ -13,8 +13,8 @@ use http::HeaderName;
 
 use crate::auth::Gate;
 use crate::config::{
-    self, Config, HedgeAfter, Listener, QueueLimits, RequestLimit as ConfigLimit, Retry, RouteLimits,
-    RoutePriority, Upgrades,
+    self, Action, Config, HeaderEdits, HedgeAfter, Listener, QueueLimits, RequestLimit as ConfigLimit, Retry,
+    Rewrite, RouteLimits, RoutePriority, Upgrades,
 };
 use crate::pool::live_state::{KnownState, LiveState};
 use crate::pool::status::{PoolStatus, RouteStatus};
@@ -32,15 +32,19 @@ pub struct Snapshot {
     listeners: Vec<Arc<Listener>>,
 }
 
-/// A route with its pool.
+/// A route with its pools.
 pub struct Route {
     pub name: Arc<str>,
     pub action: Action,
+    /// The pools that its requests may go to, those of a `split` in its order; empty: it answers them itself.
+    pub targets: Box<[Target]>,
+    /// How many targets all routes before it have.
+    pub targets_before: usize,
+    pub rewrite: Option<Arc<Rewrite>>,
+    pub request_headers: Option<Arc<HeaderEdits>>,
     pub limits: RouteLimits,
     pub timeout: Option<Duration>,
     pub timeout_header: Option<HeaderName>,
-    /// What the route and its pool say together.
-    pub retry: Retry,
     pub upgrades: Upgrades,
     /// Statuses from 500 that say nothing against an endpoint.
     pub expected_statuses: Vec<RangeInclusive<u16>>,
@@ -53,8 +57,6 @@ pub struct Route {
     pub response: Option<Arc<config::ResponsePolicy>>,
     /// The limit of its requests in flight; `None`: there is none.
     pub requests: Option<RouteRequests>,
-    /// To the first byte of a response; `None`: nobody asks for them.
-    pub response_times: Option<Arc<RecentTimes>>,
     /// Who may pass; `None`: everybody.
     pub auth: Option<Arc<Gate>>,
 }
@@ -65,17 +67,22 @@ pub struct RouteRequests {
     pub queue: QueueLimits,
 }
 
-/// What a route does with a request.
-pub enum Action {
-    /// Sends it to an endpoint of the pool.
-    Forward(Arc<Pool>),
+/// A pool that a route forwards to.
+pub struct Target {
+    pub pool: Arc<Pool>,
+    /// What the route and the pool say together.
+    pub retry: Retry,
+    /// Of the route's requests to the first byte of a response; `None`: nobody asks for them.
+    pub response_times: Option<Arc<RecentTimes>>,
 }
 
 impl Route {
-    /// The pool that it forwards to.
-    pub fn pool(&self) -> &Arc<Pool> {
-        let Action::Forward(pool) = &self.action;
-        pool
+    /// Whether some of its requests go to the pool of that name.
+    pub fn has_pool(&self, name: &str) -> bool {
+        match &self.action {
+            Action::Split(split) => split.shares.iter().any(|share| &*share.pool == name && share.weight > 0),
+            action => action.pools().any(|pool| &**pool == name),
+        }
     }
 }
 
@@ -106,24 +113,24 @@ impl Snapshot {
         let running_routes = previous.map(Snapshot::routes).unwrap_or_default();
         let (limits, times) = (request_limits(running_routes), response_times(running_routes));
         let gates = gates(running_routes);
+        let mut targets_before = 0;
         let routes: Vec<Route> = config
             .routes
             .iter()
-            .filter_map(|route| {
-                let pool = by_name.get(&**route.pool()).map(|pool| Arc::clone(pool));
-                // `config::compile` refuses routes without a pool.
-                debug_assert!(pool.is_some(), "route {} names an unknown pool", route.name);
-                let pool = pool?;
-                let retry = route.retry.over(&pool.config().retry);
-                let asks_for_times = retry.hedge.is_some_and(|hedge| hedge.after == HedgeAfter::P95);
-                let kept_times = || times.get(&*route.name).map(|times| Arc::clone(times));
-                Some(Route {
+            .map(|route| {
+                let targets = targets(route, &by_name, &times);
+                let before = targets_before;
+                targets_before += targets.len();
+                Route {
                     name: route.name.clone(),
-                    action: Action::Forward(pool.clone()),
+                    action: route.action.clone(),
+                    targets,
+                    targets_before: before,
+                    rewrite: route.rewrite.clone(),
+                    request_headers: route.request_headers.clone(),
                     limits: route.limits,
                     timeout: route.timeout,
                     timeout_header: route.timeout_header.clone(),
-                    retry,
                     upgrades: route.upgrades.clone(),
                     expected_statuses: route.expected_statuses.clone(),
                     priority: route.priority.clone(),
@@ -134,10 +141,8 @@ impl Snapshot {
                         limit: limits.get(&*route.name).map(|limit| Arc::clone(limit)).unwrap_or_default(),
                         queue: requests.queue,
                     }),
-                    response_times: asks_for_times
-                        .then(|| kept_times().unwrap_or_else(|| Arc::new(RecentTimes::new(Instant::now())))),
                     auth: route.auth.as_ref().map(|auth| gate(auth, gates.get(&*route.name).copied())),
-                })
+                }
             })
             .collect();
         Self {
@@ -260,6 +265,27 @@ impl PoolCapacity {
     }
 }
 
+/// The pools that a route's requests may go to.
+fn targets(
+    route: &config::Route,
+    pools: &HashMap<&str, &Arc<Pool>>,
+    times: &ResponseTimes<'_>,
+) -> Box<[Target]> {
+    let target = |name: &Arc<str>| {
+        let pool = pools.get(&**name).map(|pool| Arc::clone(pool));
+        // `config::compile` refuses routes without a pool.
+        debug_assert!(pool.is_some(), "route {} names an unknown pool", route.name);
+        let pool = pool?;
+        let retry = route.retry.over(&pool.config().retry);
+        let asks_for_times = retry.hedge.is_some_and(|hedge| hedge.after == HedgeAfter::P95);
+        let kept = || times.get(&(&*route.name, &**pool.name())).map(|times| Arc::clone(times));
+        let response_times =
+            asks_for_times.then(|| kept().unwrap_or_else(|| Arc::new(RecentTimes::new(Instant::now()))));
+        Some(Target { retry, response_times, pool })
+    };
+    route.pools().filter_map(target).collect()
+}
+
 /// The previous listener if its config has not changed, so that its TLS clients can still resume their sessions.
 fn listener(is: &Listener, previous: Option<&Snapshot>) -> Arc<Listener> {
     let was = previous.and_then(|previous| previous.listener(&is.name)).filter(|was| ***was == *is);
@@ -271,9 +297,16 @@ fn request_limits(routes: &[Route]) -> HashMap<&str, &Arc<RequestLimit>> {
     routes.iter().filter_map(|route| Some((&*route.name, &route.requests.as_ref()?.limit))).collect()
 }
 
-/// By the names of their routes.
-fn response_times(routes: &[Route]) -> HashMap<&str, &Arc<RecentTimes>> {
-    routes.iter().filter_map(|route| Some((&*route.name, route.response_times.as_ref()?))).collect()
+/// By the names of their routes and pools.
+type ResponseTimes<'a> = HashMap<(&'a str, &'a str), &'a Arc<RecentTimes>>;
+
+fn response_times(routes: &[Route]) -> ResponseTimes<'_> {
+    let targets = routes.iter().flat_map(|route| route.targets.iter().map(move |target| (route, target)));
+    targets
+        .filter_map(|(route, target)| {
+            Some(((&*route.name, &**target.pool.name()), target.response_times.as_ref()?))
+        })
+        .collect()
 }
 
 /// By the names of their routes.

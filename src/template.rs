@@ -231,10 +231,14 @@ impl Groups {
         Self { text: text.into(), ranges: ranges.collect() }
     }
 
+    /// Where a group has found something.
+    pub fn range(&self, number: usize) -> Option<Range<usize>> {
+        self.ranges.get(number).and_then(Clone::clone)
+    }
+
     /// What a group has found; empty if it has no part in the match.
     pub fn get(&self, number: usize) -> &str {
-        let range = self.ranges.get(number).and_then(Clone::clone);
-        range.and_then(|range| self.text.get(range)).unwrap_or_default()
+        self.range(number).and_then(|range| self.text.get(range)).unwrap_or_default()
     }
 }
 

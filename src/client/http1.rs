@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::connection::{After, Connection};
 use crate::body::{BodySink, BodySource, Http1Reader, Http1Writer, ReadError};
+use crate::config::HeaderEdits;
 use crate::exchange::{ClientIdentity, Edits, RequestScope};
 use crate::forward::{ClientStream, Ending, Notice};
 use crate::http1::chunked;
@@ -34,6 +35,8 @@ pub struct Http1Client<'a> {
     until_close: bool,
     /// The connection has become a tunnel.
     is_tunnel: bool,
+    /// Whose names are withheld from trailers.
+    withheld: Option<Arc<HeaderEdits>>,
 }
 
 impl<'a> Http1Client<'a> {
@@ -48,6 +51,7 @@ impl<'a> Http1Client<'a> {
             is_suspect: false,
             until_close: false,
             is_tunnel: false,
+            withheld: None,
         }
     }
 
@@ -225,6 +229,10 @@ impl ClientStream for Http1Client<'_> {
         response.status()
     }
 
+    fn withhold_trailers(&mut self, edits: Arc<HeaderEdits>) {
+        self.withheld = Some(edits);
+    }
+
     fn close_behind(&mut self) {
         self.is_suspect = true;
     }
@@ -253,7 +261,9 @@ impl BodySource for Http1Client<'_> {
     }
 
     fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.reader.trailers()
+        self.reader
+            .trailers()
+            .filter(|(name, _)| self.withheld.as_ref().is_none_or(|edits| !edits.replaces(name)))
     }
 }
 

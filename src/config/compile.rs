@@ -17,6 +17,7 @@ use crate::config::secret::Secret;
 use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
 
+mod actions;
 mod auth;
 mod balance;
 mod config_tests;
@@ -28,6 +29,7 @@ mod queues;
 mod regexes;
 mod response;
 mod retry;
+mod rewrite;
 mod routes;
 mod sticky;
 mod templates;
@@ -212,6 +214,8 @@ impl Compiler<'_> {
             name: name.clone(),
             matches: Default::default(),
             action: Action::Forward(name),
+            rewrite: None,
+            request_headers: None,
             limits: RouteLimits::default(),
             timeout: None,
             timeout_header: None,

@@ -100,7 +100,7 @@ const FOREIGN: &[(&str, &str, &str)] = &[
     (
         "a listener",
         "redirect https_redirect redirect_to_https force_https",
-        "write `redirect_https: 443`; this version has no other redirects",
+        "write `redirect_https: 443`; routes have `redirect`, too",
     ),
     (
         "a listener",
@@ -228,19 +228,23 @@ const FOREIGN: &[(&str, &str, &str)] = &[
 const ABSENT: &[(&str, &str)] = &[
     (
         "redirect redirects return",
-        "this version redirects to HTTPS only: `redirect_https: 443` at a listener",
+        "write `redirect: \"https://www.example.com{path}{?query}\"` at a route, or `respond: 404`",
     ),
     (
-        "rewrite rewrites strip_prefix url_rewrite replace_path add_prefix",
-        "this version sends endpoints the client's path",
+        "rewrites strip_prefix url_rewrite replace_path add_prefix",
+        "write `rewrite: { strip_prefix: /api }` at a route",
     ),
     (
         "gzip compress compression encode brotli",
         "this version does not compress; what endpoints compress is passed on",
     ),
     (
-        "request_headers response_headers add_header set_header proxy_set_header header_up",
-        "this version adds no header fields but those in docs/headers.md",
+        "set_header proxy_set_header header_up",
+        "write `request_headers: { set: { X-Name: value } }` at a route",
+    ),
+    (
+        "response_headers add_header",
+        "this version adds no header fields to responses but those in docs/headers.md",
     ),
     (
         "rate_limit rate_limits limit_req ratelimit",
@@ -250,10 +254,7 @@ const ABSENT: &[(&str, &str)] = &[
         "auth basic_auth auth_basic forward_auth jwt allow deny ip_allow",
         "this version lets every client in; `client_certificates` of a listener's `tls` are the exception",
     ),
-    (
-        "cache proxy_cache cors mirror split respond middleware middlewares plugins",
-        "this version has nothing of that kind",
-    ),
+    ("cache proxy_cache cors mirror middleware middlewares plugins", "this version has nothing of that kind"),
     (
         "sticky stickiness session_affinity ip_hash slow_start outlier_detection circuit_breaker",
         "this version has nothing of that kind; endpoints take turns, by their weights",

@@ -12,15 +12,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, header};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
 use super::secret::Secret;
+use crate::header_field::same_name;
 use crate::key_file::Key;
 use crate::routing::{PathRules, Regex, RequestHead, RouteMatch};
 use crate::socket_file::SocketAccess;
+use crate::template::Template;
 use crate::tls::{ClientTls, ServerTls};
 use crate::wait_queue::Priority;
 pub use response::{
@@ -182,8 +185,8 @@ pub struct Listener {
     pub socket: SocketAccess,
     pub engine: Engine,
     pub tls: Option<Arc<ServerTls>>,
-    /// Requests without TLS are redirected to this port of the same host.
-    pub redirect_https: Option<u16>,
+    /// Requests without TLS are redirected.
+    pub redirect_https: Option<HttpsRedirect>,
     /// The value of `Strict-Transport-Security`.
     pub hsts: Option<Arc<str>>,
     /// Also serve HTTP/2 without TLS, by prior knowledge.
@@ -201,6 +204,15 @@ pub struct Listener {
     pub limits: Limits,
     pub connections: ConnectionLimits,
     pub timeouts: ClientTimeouts,
+}
+
+/// The redirect of requests without TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpsRedirect {
+    /// The port of HTTPS at the same host.
+    pub port: u16,
+    /// Paths that are served all the same: prefixes of whole segments, without a slash at their end.
+    pub except: Vec<Box<str>>,
 }
 
 /// The implementation that forwards a listener's requests.
@@ -306,6 +318,9 @@ pub struct Route {
     pub name: Arc<str>,
     pub matches: RouteMatch,
     pub action: Action,
+    pub rewrite: Option<Arc<Rewrite>>,
+    /// `None`: none but those that every request has.
+    pub request_headers: Option<Arc<HeaderEdits>>,
     pub limits: RouteLimits,
     /// From the arrival of a request's head to the last byte of its response; `None`: no limit.
     pub timeout: Option<Duration>,
@@ -365,19 +380,153 @@ impl Upgrades {
 pub enum Action {
     /// Sends it to an endpoint of the pool with this name, one of `Config::pools`.
     Forward(Arc<str>),
+    /// Sends it to one of several pools.
+    Split(Arc<Split>),
+    Redirect(Arc<Redirect>),
+    Respond(Arc<Respond>),
+}
+
+/// Pools that share the requests by weight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// At least one has a weight above 0.
+    pub shares: Vec<SplitShare>,
+    /// What keeps a client at its pool; `None`: each request is drawn anew.
+    pub sticky: Option<HashKey>,
+}
+
+/// One pool's share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SplitShare {
+    pub pool: Arc<str>,
+    pub weight: u32,
+}
+
+/// A redirect of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// An absolute URL, or a path.
+    pub to: Template,
+    pub status: StatusCode,
+}
+
+/// A fixed answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Respond {
+    pub status: StatusCode,
+    /// `None`: the page of the status, if that is an error.
+    pub body: Option<Bytes>,
+    pub content_type: Option<HeaderValue>,
+    pub headers: Vec<(HeaderName, Template)>,
+}
+
+/// What an endpoint gets in the place of the request's path and host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewrite {
+    pub path: Option<PathRewrite>,
+    /// `None`: as the pool says.
+    pub host: Option<HostHeader>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathRewrite {
+    /// `strip` is taken off the path, where that begins with these whole segments, and `add` put before the rest. Both
+    /// without a slash at their end, and may be empty.
+    Prefix { strip: Box<str>, add: Box<str> },
+    /// The whole path.
+    Whole(Template),
+    /// What the expression finds is replaced. It says what its groups have found.
+    Regex { regex: Regex, to: Template },
+}
+
+/// Changes of header fields. A name is in one of the lists only.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HeaderEdits {
+    /// One field in the place of all that endpoints may take for the same.
+    pub set: Vec<(HeaderName, Template)>,
+    /// One more field.
+    pub add: Vec<(HeaderName, Template)>,
+    pub remove: Vec<HeaderName>,
+}
+
+impl HeaderEdits {
+    /// Whether nothing that a client sends under this name may reach an endpoint.
+    pub fn replaces(&self, name: &[u8]) -> bool {
+        let mut names = self.set.iter().map(|(name, _)| name).chain(&self.remove);
+        names.any(|other| same_name(other.as_str().as_bytes(), name))
+    }
+
+    /// Whether a value depends on the request.
+    pub fn has_placeholders(&self) -> bool {
+        self.set.iter().chain(&self.add).any(|(_, value)| value.fixed().is_none())
+    }
+}
+
+impl Split {
+    /// The index of the pool at a place among all requests: `u64::MAX` is behind the last.
+    pub fn at(&self, place: u64) -> usize {
+        let all: u128 = self.shares.iter().map(|share| u128::from(share.weight)).sum();
+        let mut rest = (u128::from(place) * all) >> 64;
+        for (index, share) in self.shares.iter().enumerate() {
+            match rest.checked_sub(u128::from(share.weight)) {
+                Some(left) => rest = left,
+                None => return index,
+            }
+        }
+        0
+    }
+}
+
+impl Action {
+    /// Its key in the file.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Forward(_) => "pool",
+            Self::Split(_) => "split",
+            Self::Redirect(_) => "redirect",
+            Self::Respond(_) => "respond",
+        }
+    }
+
+    /// The pools that it forwards to, in the order of the file.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<str>> {
+        let (one, shares) = match self {
+            Self::Forward(pool) => (Some(pool), &[][..]),
+            Self::Split(split) => (None, &*split.shares),
+            Self::Redirect(_) | Self::Respond(_) => (None, &[][..]),
+        };
+        one.into_iter().chain(shares.iter().map(|share| &share.pool))
+    }
+}
+
+/// In words: `to pool api`, `redirects to https://www.example.com{path}`.
+impl fmt::Display for Action {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forward(pool) => write!(out, "to pool {pool}"),
+            Self::Split(split) => {
+                let shares = split.shares.iter().map(|share| format!("{} ({})", share.pool, share.weight));
+                write!(out, "to pools {}", shares.collect::<Vec<_>>().join(", "))
+            }
+            Self::Redirect(redirect) => write!(out, "redirects to {}", redirect.to),
+            Self::Respond(respond) => write!(out, "answers {}", respond.status.as_u16()),
+        }
+    }
 }
 
 impl Route {
-    /// Whether it has templates, which need to know what its requests asked for.
+    /// Whether it has templates or a rewrite, which need to know what its requests asked for.
     pub fn has_templates(&self) -> bool {
+        let rewrites = self.rewrite.as_ref().is_some_and(|rewrite| rewrite.path.is_some());
+        let edits = self.request_headers.as_ref().is_some_and(|headers| headers.has_placeholders());
         let of_responses = self.response.as_ref().is_some_and(|response| response.headers.has_placeholders());
-        of_responses || !self.path_groups.is_empty()
+        let answers = matches!(self.action, Action::Redirect(_) | Action::Respond(_));
+        rewrites || edits || of_responses || answers || !self.path_groups.is_empty()
     }
 
-    /// The pool that it forwards to.
-    pub fn pool(&self) -> &Arc<str> {
-        let Action::Forward(pool) = &self.action;
-        pool
+    /// The pools that it forwards to.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.action.pools()
     }
 }
 
@@ -850,11 +999,21 @@ pub struct RouteTest {
     pub pool: Option<String>,
     /// Asserts that no route matches.
     pub no_route: bool,
+    /// Of what is answered without an endpoint.
+    pub status: Option<u16>,
+    /// The `Location` of a redirect.
+    pub redirect: Option<String>,
+    /// As the endpoint gets it.
+    pub path: Option<String>,
+    /// Fields of the answer, or as the endpoint gets them; `None`: there is no such field.
+    pub headers: Vec<(HeaderName, Option<String>)>,
 }
 
 #[derive(Debug, Clone)]
 pub struct TestRequest {
     pub method: Method,
+    /// The URL has `https`.
+    pub secure: bool,
     /// Host with port, if written.
     pub authority: String,
     pub path: String,

@@ -8,12 +8,13 @@ use super::model::{
     AccessFormat, AdminListen, EndpointAddress, Engine, EventFormat, ListenAddress, ProxyProtocol,
     StateDirectory,
 };
-use super::scalar::{Count, Flag, Name, Period, ProtocolName, Size, SizeIn, Switch, words};
+use super::scalar::{Count, Flag, Name, Period, ProtocolName, Size, SizeIn, Switch, Text, words};
 use super::secret::Secret;
 use super::section::section;
 use crate::routing::EscapedSlashes;
 use crate::wait_queue::Priority;
 
+mod actions;
 mod auth;
 mod balance;
 mod matching;
@@ -22,10 +23,15 @@ mod outputs;
 mod pool;
 mod response;
 mod retry;
+mod rewrite;
 mod socket;
 mod sticky;
 mod tls;
 
+pub(crate) use actions::{
+    RedirectForm, RedirectHttpsForm, RedirectHttpsSection, RespondForm, RespondSection, SplitForm,
+    SplitPoolSection, TemplateText,
+};
 pub(crate) use auth::{AskMethod, AuthForm, BasicSection, ForwardSection};
 pub(crate) use balance::{BalanceForm, BalanceWord, HashForm, HashSection, HashWord, HeaderNameText};
 pub(crate) use matching::{
@@ -42,6 +48,7 @@ pub(crate) use response::{
     ResponseHeadersSection,
 };
 pub(crate) use retry::{HedgeForm, HedgeSection, RetryCause, RetrySection, RouteRetrySection};
+pub(crate) use rewrite::{RequestHeadersSection, RewriteSection};
 pub(crate) use socket::SocketSection;
 pub(crate) use sticky::StickySection;
 pub(crate) use tls::{
@@ -186,8 +193,9 @@ section! {
         /// TLS with its clients; both HTTP/2 and HTTP/1.1 are offered (ALPN). Default: none.
         tls: TlsSection, optional;
         /// Requests without TLS are answered 308, to the same URL with `https`. The value is the port of HTTPS as
-        /// clients see it, such as 443. `off`: they are served.
-        redirect_https: OrOff<Count<1, 65_535>> = "off";
+        /// clients see it, such as 443, or a section with `port` and `except`. Paths below `/.well-known/acme-challenge`
+        /// are served all the same, unless `except` says otherwise. `off`: all are served.
+        redirect_https: OrOff<RedirectHttpsForm> = "off";
         /// `Strict-Transport-Security` on responses over TLS (RFC 6797), or `off`.
         hsts: OrOff<HstsSection> = "off";
         /// HTTP/2 without TLS, by prior knowledge, beside HTTP/1.1.
@@ -314,16 +322,28 @@ section! {
 }
 
 section! {
-    /// A match, and the pool that gets what it matches.
+    /// A match, and what is done with what it matches.
     RouteSection "a route" {
         /// Its name in logs and tests. Default: `default` if it is the only one.
         name: Name, optional;
         /// What a request must be like. Default: every request matches.
         r#match: MatchSection = {};
-        /// The pool that gets the requests.
-        pool: Name, required "NAME";
         /// Who may pass: by name and password, or as another service says; `off`: everybody.
         auth: AuthForm = "off";
+        /// The pool that gets the requests. A route has one of `pool`, `split`, `redirect` and `respond`.
+        pool: Name, optional;
+        /// Pools that share the requests by weight: `[{ pool: api, weight: 95 }, { pool: canary, weight: 5 }]`, or a
+        /// section with `pools` and `sticky`.
+        split: SplitForm, optional;
+        /// The requests are redirected: a URL or a path with placeholders, such as
+        /// `"https://www.example.com{path}{?query}"`, or a section with `to` and `status`.
+        redirect: RedirectForm, optional;
+        /// The requests are answered here: a status such as 404, or a section.
+        respond: RespondForm, optional;
+        /// What its endpoints get in the place of the request's path and host.
+        rewrite: RewriteSection, optional;
+        /// What is changed of the header fields that its endpoints get.
+        request_headers: RequestHeadersSection, optional;
         /// How large its requests may be, where that differs from the listener's `limits`, and how many at a time.
         limits: RouteLimitsSection = {};
         /// Whose requests are served first where requests wait, and are shed last: `high`, `normal`, `low`, or
@@ -409,24 +429,33 @@ section! {
 }
 
 section! {
-    /// An assertion on routing.
+    /// An assertion on what is done with a request.
     TestSection "a test" {
         /// Method and URL of a request.
         request: RequestText, required "GET http://api.example.com/v1/users";
         /// Header fields of the request.
         headers: Named<HeaderText> = {};
-        /// The decision that is expected.
+        /// What is expected.
         expect: ExpectSection, required "{ route: NAME }";
     }
 }
 
 section! {
-    /// The decision that is expected.
+    /// What is expected: all keys that are written must hold.
     ExpectSection "`expect`" {
         /// The name of the route that matches; `none`: no route does.
         route: RouteExpected, optional;
-        /// The name of the pool that gets the request.
+        /// The name of the pool that gets the request; of a `split`, one with a share.
         pool: Name, optional;
+        /// The status of what is answered without an endpoint: a redirect, a fixed answer, 400 or 404.
+        status: Count<100, 599>, optional;
+        /// The URL of a redirect.
+        redirect: Text, optional;
+        /// The path that the endpoint gets.
+        path: PathText, optional;
+        /// Header fields of the answer, or those that the endpoint gets, beside what evenkeel itself tells it of the client;
+        /// `off`: there is no such field.
+        headers: Named<OrOff<Text>> = {};
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{ConfigDiff, DiffItem, SetDiff};
 use crate::config::{
-    Admin, Config, EndpointAttributes, EndpointSpec, Listener, Pool, ResponsePolicy, Route, Server,
+    Action, Admin, Config, EndpointAttributes, EndpointSpec, Listener, Pool, ResponsePolicy, Route, Server,
 };
 
 /// The names of the fields that differ, each with `prefix`. Fields after `but` are not compared. The type is
@@ -90,21 +90,22 @@ fn listener(was: Option<&Listener>, is: &Listener) -> Described {
 
 fn route(was: Option<&Route>, is: &Route) -> Described {
     let keys = was.map(
-        |was| differing!(was, is, Route { matches, action, limits, timeout, timeout_header, retry, upgrades, expected_statuses, priority, auth } but { name, path_groups, response }, ""),
+        |was| differing!(was, is, Route { matches, action, rewrite, request_headers, limits, timeout, timeout_header, retry, upgrades, expected_statuses, priority, auth } but { name, path_groups, response }, ""),
     );
     let written = |key: String| match key.as_str() {
         "matches" => "match".to_owned(),
-        "action" => "pool".to_owned(),
+        "action" => is.action.key().to_owned(),
         _ => key,
     };
     let mut keys: Vec<String> = keys.unwrap_or_default().into_iter().map(written).collect();
     keys.extend(was.map(|was| response(was, is)).unwrap_or_default());
     let note = match was {
-        Some(was) if was.action != is.action => {
-            Some(format!("goes to pool {}, not to {}", is.pool(), was.pool()))
-        }
+        Some(was) if was.action != is.action => Some(match (&is.action, &was.action) {
+            (Action::Forward(is), Action::Forward(was)) => format!("goes to pool {is}, not to {was}"),
+            (is, was) => format!("{is}; before: {was}"),
+        }),
         Some(_) => None,
-        None => Some(format!("to pool {}", is.pool())),
+        None => Some(is.action.to_string()),
     };
     Described { item: DiffItem { name: is.name.to_string(), note, ..DiffItem::default() }, keys }
 }

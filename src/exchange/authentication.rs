@@ -50,7 +50,7 @@ impl Exchange {
     }
 
     /// Holds the request to the answer to its [`Check`], and says what follows.
-    pub fn authenticated<H: RequestHead>(&mut self, head: &H, answer: Answer) -> Result<Admitted, Failure> {
+    pub fn authenticated(&mut self, answer: Answer) -> Result<Admitted, Failure> {
         let Some(gate) = self.route().and_then(|route| route.auth.clone()) else {
             return Err(Failure::Internal);
         };
@@ -66,7 +66,7 @@ impl Exchange {
         match answer {
             Answer::Passed(passed) => {
                 self.authentication = said(Said::Passed(passed));
-                self.act(head)
+                self.act()
             }
             Answer::Refused { challenge, .. } => {
                 self.authentication = said(Said::Refused(challenge));

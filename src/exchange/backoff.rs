@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Exchange;
 use crate::pool::hash_of_key;
-use crate::snapshot::Route;
+use crate::snapshot::Target;
 
 /// How many times `retry.backoff` a pause may last.
 const FACTOR_MAX: u32 = 10;
@@ -19,15 +19,15 @@ pub(super) struct Backoff {
 
 impl Exchange {
     /// The pause before the next attempt; `None`: there is none, as before an attempt at an untried endpoint.
-    pub(super) fn pause(&mut self, route: &Route, now: Instant) -> Option<Duration> {
-        if !std::mem::take(&mut self.retries.backoff.due) || route.retry.backoff.is_zero() {
+    pub(super) fn pause(&mut self, target: &Target, now: Instant) -> Option<Duration> {
+        if !std::mem::take(&mut self.retries.backoff.due) || target.retry.backoff.is_zero() {
             return None;
         }
-        let (pool, request) = (route.pool(), self.pick_request(now));
+        let (pool, request) = (&target.pool, self.pick_request(now));
         if pool.has_fresh(&request) || !pool.has_another(&request) {
             return None;
         }
-        let pause = pause(route.retry.backoff, self.retries.backoff.pauses, self.record.text.request_id());
+        let pause = pause(target.retry.backoff, self.retries.backoff.pauses, self.record.text.request_id());
         self.retries.backoff.pauses += 1;
         Some(self.deadline.map_or(pause, |deadline| pause.min(deadline.saturating_duration_since(now))))
     }

@@ -1,11 +1,19 @@
-//! Runs the routing tests that a config contains.
+//! Runs the tests that a config contains.
 
 use std::fmt;
 
-use super::{Decision, decide};
-use crate::config::{Config, Listener, LoadError, Loaded, RouteTest};
-use crate::routing::path;
-use crate::snapshot::Snapshot;
+use http::{HeaderName, header};
+
+use super::edits::Edits;
+use super::header_edits::{self, set_forwarded_prefix};
+use super::{Decision, act, decide, rewrite};
+use crate::config::{
+    Action, Config, HostHeader, Listener, LoadError, Loaded, Respond, RouteTest, TestRequest,
+};
+use crate::header_field::same_name;
+use crate::routing::{RequestHead, path};
+use crate::snapshot::{Route, Snapshot};
+use crate::template::{Groups, Values};
 
 /// Runs the config's own tests. Each one that fails is an error at its line and column.
 pub fn run_config_tests(loaded: Loaded) -> Result<Loaded, LoadError> {
@@ -50,25 +58,188 @@ fn failure(snapshot: &Snapshot, listener: &Listener, test: &RouteTest) -> Option
     match path::normalize(&test.request.path, listener.paths) {
         Ok(normal) => request.path = normal.into_owned(),
         Err(_) if test.no_route => return None,
-        Err(fault) => return Some(format!("400, {}", fault.reason())),
+        Err(fault) => {
+            let asserts_no_name = test.route.is_none() && test.pool.is_none() && test.status.is_some();
+            let refused = asserts_no_name && Answer::status_only(400).holds(test);
+            return (!refused).then(|| format!("400, {}", fault.reason()));
+        }
     }
     let decision = decide(snapshot, &request);
-    (!holds(test, &decision)).then(|| decision.to_string())
+    let answer = match decision.route {
+        Some(route) => Answer::of(route, &request, listener),
+        None => Answer::status_only(404),
+    };
+    let passes = names_hold(test, &decision) && answer.holds(test);
+    (!passes).then(|| format!("{decision}{}", answer.told(test)))
 }
 
-fn holds(test: &RouteTest, decision: &Decision<'_>) -> bool {
-    let Some(route) = decision.route else { return test.no_route };
+fn names_hold(test: &RouteTest, decision: &Decision<'_>) -> bool {
+    let named = test.route.is_some() || test.pool.is_some();
+    let Some(route) = decision.route else { return !named };
     let is =
         |expected: &Option<String>, name: &str| expected.as_ref().is_none_or(|expected| expected == name);
-    !test.no_route && is(&test.route, &route.name) && is(&test.pool, route.pool().name())
+    let pool = test.pool.as_ref().is_none_or(|expected| route.has_pool(expected));
+    !test.no_route && is(&test.route, &route.name) && pool
+}
+
+/// What a request comes to, as far as the config alone decides it.
+#[derive(Default)]
+struct Answer {
+    /// Of what is answered here; `None`: an endpoint answers.
+    status: Option<u16>,
+    redirect: Option<String>,
+    /// As the endpoint gets it.
+    path: Option<String>,
+    /// Those of the answer, or those that the endpoint gets.
+    fields: Vec<(HeaderName, String)>,
+}
+
+impl Answer {
+    fn status_only(status: u16) -> Self {
+        Self { status: Some(status), ..Self::default() }
+    }
+
+    fn of(route: &Route, request: &TestRequest, listener: &Listener) -> Self {
+        let groups = route.path_groups.iter().find_map(|regex| regex.groups(&request.path));
+        let values = values(request, groups.as_ref());
+        match &route.action {
+            Action::Redirect(redirect) => match act::location(&redirect.to, &values) {
+                Ok(location) => Self {
+                    status: Some(redirect.status.as_u16()),
+                    redirect: location.to_str().ok().map(str::to_owned),
+                    ..Self::default()
+                },
+                Err(failure) => Self::status_only(failure.status().as_u16()),
+            },
+            Action::Respond(respond) => Self {
+                status: Some(respond.status.as_u16()),
+                fields: fields_of_answer(respond, &values),
+                ..Self::default()
+            },
+            Action::Forward(_) | Action::Split(_) => Self::of_forwarded(route, request, &values, listener),
+        }
+    }
+
+    fn of_forwarded(route: &Route, request: &TestRequest, values: &Values<'_>, listener: &Listener) -> Self {
+        let to = route.rewrite.as_ref().and_then(|rewrite| rewrite.path.as_ref());
+        let rewritten = to.map_or(Ok(None), |to| rewrite::rewritten(to, values, listener.paths));
+        let Ok(rewritten) = rewritten else { return Self::status_only(400) };
+        let mut edits = Edits::default();
+        let stripped = rewritten.as_ref().and_then(|rewritten| rewritten.stripped);
+        stripped.into_iter().for_each(|prefix| set_forwarded_prefix(&mut edits, "", prefix));
+        if let Some(headers) = &route.request_headers {
+            header_edits::apply(headers, values, &mut edits);
+        }
+        let host = route.rewrite.as_ref().and_then(|rewrite| match &rewrite.host {
+            Some(HostHeader::Fixed(host)) => host.to_str().ok(),
+            Some(HostHeader::Preserve | HostHeader::Endpoint) | None => None,
+        });
+        let mut fields = vec![(header::HOST, host.unwrap_or(request.authority()).to_owned())];
+        fields.extend(request.headers.iter().filter_map(|(name, value)| {
+            let bytes = name.as_str().as_bytes();
+            let is_gone = edits.replaced(bytes).any(|other| same_name(other.as_bytes(), bytes));
+            (!is_gone && *name != header::HOST).then(|| (name.clone(), text(value.as_bytes())))
+        }));
+        let added = edits
+            .added()
+            .map(|(name, value)| (name.clone(), text(edits.lines().get(value).unwrap_or_default())));
+        fields.extend(added);
+        let path = rewritten.map_or_else(|| request.path.clone(), |rewritten| rewritten.path);
+        Self { path: Some(path), fields, ..Self::default() }
+    }
+
+    fn holds(&self, test: &RouteTest) -> bool {
+        let is = |expected: &Option<String>, own: &Option<String>| {
+            expected.as_ref().is_none_or(|expected| own.as_ref() == Some(expected))
+        };
+        test.status.is_none_or(|expected| self.status == Some(expected))
+            && is(&test.redirect, &self.redirect)
+            && is(&test.path, &self.path)
+            && test.headers.iter().all(|(name, expected)| self.field(name) == *expected)
+    }
+
+    /// All fields of that name, or that an endpoint may take for it, as one.
+    fn field(&self, name: &HeaderName) -> Option<String> {
+        let is_named = |other: &HeaderName| same_name(other.as_str().as_bytes(), name.as_str().as_bytes());
+        let values = self.fields.iter().filter(|(other, _)| is_named(other)).map(|(_, value)| value.as_str());
+        let values: Vec<&str> = values.collect();
+        (!values.is_empty()).then(|| values.join(", "))
+    }
+
+    /// What is otherwise than the test expects, beside route and pool.
+    fn told(&self, test: &RouteTest) -> String {
+        let mut told = Vec::new();
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
+        if test.status.is_some() {
+            told.push(match self.status {
+                Some(status) => format!("status {status}"),
+                None => "the status is the endpoint's".to_owned(),
+            });
+        }
+        if test.redirect.is_some() {
+            told.push(format!("redirect {}", or_none(&self.redirect)));
+        }
+        if test.path.is_some() {
+            told.push(format!("path {}", or_none(&self.path)));
+        }
+        for (name, _) in &test.headers {
+            told.push(format!("{name}: {}", self.field(name).unwrap_or_else(|| "off".to_owned())));
+        }
+        told.into_iter().map(|one| format!(", {one}")).collect()
+    }
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).into_owned()
+}
+
+/// What placeholders stand for in a test: its client is at 127.0.0.1, and has no certificate.
+fn values<'a>(request: &'a TestRequest, groups: Option<&'a Groups>) -> Values<'a> {
+    Values {
+        client: Some("127.0.0.1"),
+        authority: request.authority(),
+        scheme: if request.secure { "https" } else { "http" },
+        method: request.method.as_str(),
+        path: &request.path,
+        query: request.query.as_deref(),
+        request_id: "test",
+        cert_subject: "",
+        groups,
+    }
+}
+
+fn fields_of_answer(respond: &Respond, values: &Values<'_>) -> Vec<(HeaderName, String)> {
+    let content_type =
+        respond.content_type.as_ref().map(|value| (header::CONTENT_TYPE, text(value.as_bytes())));
+    let written = respond.headers.iter().filter_map(|(name, value)| {
+        let value = act::field_value(value, values).ok()?;
+        Some((name.clone(), text(value.as_bytes())))
+    });
+    content_type.into_iter().chain(written).collect()
 }
 
 fn expected(test: &RouteTest) -> String {
-    match (&test.route, &test.pool) {
-        (Some(route), Some(pool)) => format!("route `{route}` and pool `{pool}`"),
-        (Some(route), None) => format!("route `{route}`"),
-        (None, Some(pool)) => format!("pool `{pool}`"),
-        (None, None) => "no route".to_owned(),
+    let mut parts = match (&test.route, &test.pool) {
+        (Some(route), Some(pool)) => vec![format!("route `{route}` and pool `{pool}`")],
+        (Some(route), None) => vec![format!("route `{route}`")],
+        (None, Some(pool)) => vec![format!("pool `{pool}`")],
+        (None, None) if test.no_route => vec!["no route".to_owned()],
+        (None, None) => Vec::new(),
+    };
+    parts.extend(test.status.map(|status| format!("status {status}")));
+    parts.extend(test.redirect.as_ref().map(|to| format!("redirect {to}")));
+    parts.extend(test.path.as_ref().map(|path| format!("path {path}")));
+    for (name, value) in &test.headers {
+        parts.push(format!("{name}: {}", value.as_deref().unwrap_or("off")));
+    }
+    parts.join(", ")
+}
+
+/// What a route does, as the file says it.
+fn what(route: &Route) -> String {
+    match &route.action {
+        Action::Forward(pool) => format!("pool `{pool}`"),
+        action => action.to_string(),
     }
 }
 
@@ -76,7 +247,7 @@ impl fmt::Display for Decision<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.route {
             Some(route) => {
-                write!(f, "route `{}` and pool `{}` ({})", route.name, route.pool().name(), self.trace)
+                write!(f, "route `{}` and {} ({})", route.name, what(route), self.trace)
             }
             None => write!(f, "no route ({})", self.trace),
         }
@@ -121,6 +292,68 @@ tests:
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn tests_see_answers_and_what_endpoints_get() {
+        let text = |expectation: &str| {
+            format!(
+                r#"
+listeners: [{{ address: ":80" }}]
+routes:
+  - {{ name: www, match: {{ hosts: [www.a.example] }}, redirect: "{{scheme}}://a.example{{path}}{{?query}}" }}
+  - {{ name: down, match: {{ paths: [/down] }}, respond: {{ status: 503, body: x, headers: {{ X-Path: "{{path}}" }} }} }}
+  - name: api
+    match: {{ paths: [/api] }}
+    rewrite: {{ strip_prefix: /api, host: api.internal }}
+    request_headers: {{ set: {{ X-User: "{{client}}" }}, add: {{ X-Via: b }}, remove: [X-Debug] }}
+    split: [{{ pool: w }}, {{ pool: v, weight: 0 }}]
+  - {{ name: cut, match: {{ paths: [/cut] }}, pool: v, rewrite: {{ regex: ^/cut, to: "" }} }}
+pools: {{ w: [10.0.0.1:80], v: [10.0.0.2:80] }}
+tests:
+  - {{ {expectation} }}
+"#
+            )
+        };
+        let told = |expectation: &str| {
+            let loaded = parse_with(&text(expectation), "t.yaml", &|_| None)
+                .unwrap_or_else(|report| panic!("{report}"));
+            match run_config_tests(loaded) {
+                Ok(_) => String::new(),
+                Err(LoadError::Invalid(report)) => report
+                    .problems()
+                    .map(|problem| format!("{}; {}", problem.message, problem.remedy))
+                    .collect(),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        for passes in [
+            "request: GET https://www.a.example/x?y, expect: { status: 308, redirect: 'https://a.example/x?y' }",
+            "request: GET http://b/down/x, expect: { status: 503, headers: { X-Path: /down/x, Content-Type: text/plain; charset=utf-8 } }",
+            "request: GET http://b/api/x, headers: { x_user: me, X.Debug: 1, X-Via: a }, expect: { route: api, pool: w, path: /x, \
+             headers: { X-User: 127.0.0.1, X-Debug: off, X-Via: 'a, b', Host: api.internal, X-Forwarded-Prefix: /api } }",
+            "request: GET http://b/nothing, expect: { status: 404 }",
+            "request: GET http://b/../x, expect: { status: 400 }",
+            "request: GET http://b/cut/x, expect: { path: /x }",
+            "request: GET http://b/cut, expect: { route: cut, status: 400 }",
+        ] {
+            assert_eq!(told(passes), "", "{passes}");
+        }
+        for (fails, why) in [
+            ("request: GET http://b/api, expect: { status: 200 }", "the status is the endpoint's"),
+            ("request: GET http://b/api/y, expect: { path: /api/y }", "path /y"),
+            ("request: GET http://b/api/y, expect: { pool: v }", "to pools w (1), v (0)"),
+            ("request: GET http://b/down, expect: { redirect: /x }", "redirect none"),
+            (
+                "request: GET http://b/api, headers: { X-Debug: 1 }, expect: { headers: { X-Debug: 1 } }",
+                "x-debug: off",
+            ),
+            ("request: GET http://b/../x, expect: { status: 404 }", "400, the path climbs above its root"),
+            ("request: GET http://b/x, expect: { status: 400 }", "status 404"),
+        ] {
+            let told = told(fails);
+            assert!(told.starts_with("a test fails: it expects ") && told.contains(why), "{fails}: {told}");
+        }
     }
 
     #[test]

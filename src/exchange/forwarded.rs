@@ -73,6 +73,11 @@ impl RequestSender {
         self.claims.as_ref().and_then(|claims| claims.host.as_deref()).unwrap_or(authority)
     }
 
+    /// What the trusted proxies in front have stripped of the path; "": nothing.
+    pub fn prefix(&self) -> &str {
+        self.claims.as_ref().map_or("", |claims| &claims.prefix)
+    }
+
     /// Sets the fields that tell the endpoint about the client.
     pub fn set_forwarded_fields(&self, edits: &mut Edits, head: &impl RequestHead) {
         let host = self.host(head.authority());

@@ -20,7 +20,7 @@ impl Exchange {
 }
 
 /// `None`: the request has no such part, or an empty one.
-fn hash_of(by: &HashKey, head: &impl RequestHead, client: &ClientAddress) -> Option<u64> {
+pub(super) fn hash_of(by: &HashKey, head: &impl RequestHead, client: &ClientAddress) -> Option<u64> {
     let of = |part: &[u8]| (!part.is_empty()).then(|| hash_of_key(part));
     match by {
         HashKey::Client => of(client.ip_text()?.as_bytes()),

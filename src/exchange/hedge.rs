@@ -14,8 +14,8 @@ use crate::telemetry::record::{AttemptResult, HedgeResult};
 impl Exchange {
     /// When a second attempt is due beside the one under way; `None`: never. Only for requests without a body.
     pub fn hedge_due(&self) -> Option<Instant> {
-        let route = self.route()?;
-        let hedge = route.retry.hedge.as_ref()?;
+        let target = self.target()?;
+        let hedge = target.retry.hedge.as_ref()?;
         if self.record.hedge.is_some()
             || self.is_upgrade()
             || !matches!(self.record.text.method(), "GET" | "HEAD")
@@ -24,7 +24,7 @@ impl Exchange {
         }
         let after = match hedge.after {
             HedgeAfter::Time(after) => after,
-            HedgeAfter::P95 => route.response_times.as_ref()?.p95()?,
+            HedgeAfter::P95 => target.response_times.as_ref()?.p95()?,
         };
         self.attempt_began()?.checked_add(after)
     }
@@ -32,8 +32,9 @@ impl Exchange {
     /// Begins a second attempt at another endpoint; `false`: there is none, or there were too many. The methods go on
     /// to speak of the first.
     pub fn begin_hedge(&mut self, now: Instant) -> bool {
-        let (Some(route), Some(first)) = (self.scope.route(self.route), &self.open) else { return false };
-        let (pool, hedge) = (route.pool(), route.retry.hedge);
+        let target = self.scope.target(self.route, self.target);
+        let (Some(target), Some(first)) = (target, &self.open) else { return false };
+        let (pool, hedge) = (&target.pool, target.retry.hedge);
         self.tried.add(first.lease.endpoint().clone());
         let pick = PickRequest { may_probe: false, ..self.pick_request(now) };
         let Some(hedge) = hedge.filter(|_| pool.has_fresh(&pick)) else { return false };

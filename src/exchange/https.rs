@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use super::edits::Edits;
 use super::{Exchange, Failure, LocalReply};
 use crate::authority;
+use crate::config::HttpsRedirect;
 
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
@@ -22,16 +23,16 @@ impl Exchange {
     }
 
     /// The redirect to HTTPS, where the listener asks for it and the client has not come by it.
-    pub(super) fn redirect_to_https(&mut self) -> Option<Result<LocalReply, Failure>> {
-        let port = self.listener().redirect_https?;
-        if self.sender.scheme != "http" {
+    pub(super) fn redirect_to_https(&mut self, path: &str) -> Option<Result<LocalReply, Failure>> {
+        let HttpsRedirect { port, except } = self.listener().redirect_https.as_ref()?;
+        if self.sender.scheme != "http" || except.iter().any(|prefix| is_below(path, prefix)) {
             return None;
         }
         let host = self.sender.host(self.record.text.host());
         if host.is_empty() {
             return Some(Err(Failure::MissingHost));
         }
-        let Some(location) = self.https_location(host, port) else { return Some(Err(Failure::BadRequest)) };
+        let Some(location) = self.https_location(host, *port) else { return Some(Err(Failure::BadRequest)) };
         self.record.action = Some("redirect_https");
         let text = &self.record.text;
         let mut reply =
@@ -73,4 +74,9 @@ impl Exchange {
         edits.set(X_CLIENT_CERT_SUBJECT, &client.subject);
         edits.set(X_CLIENT_CERT_FINGERPRINT, &client.fingerprint);
     }
+}
+
+/// Whether the path begins with whole segments.
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

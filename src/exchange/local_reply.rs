@@ -74,6 +74,18 @@ impl LocalReply {
         self.headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
         Self { body, ..self }
     }
+
+    /// Puts a body of the config in the place of the page; `None`: it has no type.
+    pub(super) fn set_body(&mut self, body: Bytes, content_type: Option<HeaderValue>) {
+        let of_page = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CACHE_CONTROL];
+        self.headers.retain(|(name, _)| !of_page.contains(name));
+        // RFC 9110, section 8.6.
+        if !matches!(self.status.as_u16(), 204 | 304) {
+            self.headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
+        }
+        self.headers.extend(content_type.map(|value| (header::CONTENT_TYPE, value)));
+        self.body = body;
+    }
 }
 
 /// The form with the highest quality in `Accept` (RFC 9110, section 12.5.1), the first of equals; text if none is

@@ -29,10 +29,14 @@ impl Exchange {
         if let Some(challenge) = self.challenge().filter(|_| failure == Failure::Unauthorized) {
             reply.headers.push((header::WWW_AUTHENTICATE, challenge));
         }
+        self.add_strict_transport(&mut reply);
+        reply
+    }
+
+    pub(super) fn add_strict_transport(&self, reply: &mut LocalReply) {
         if let Some(policy) = self.strict_transport().and_then(|policy| HeaderValue::from_str(policy).ok()) {
             reply.headers.push((header::STRICT_TRANSPORT_SECURITY, policy));
         }
-        reply
     }
 
     /// Ends the request: writes its record, and returns it.
@@ -85,12 +89,12 @@ impl Exchange {
     }
 
     fn named_record(&self) -> NamedRecord<'_> {
-        let names = self.scope.names(self.route);
+        let names = self.scope.names(self.route, self.target);
         NamedRecord {
             record: &self.record,
             listener: &self.listener().name,
             route: names.map(|(route, _)| route),
-            pool: names.map(|(_, pool)| pool),
+            pool: names.and_then(|(_, pool)| pool),
         }
     }
 

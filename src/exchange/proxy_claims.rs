@@ -10,10 +10,11 @@ use http::{HeaderName, header};
 use ipnet::IpNet;
 
 use crate::authority;
-use crate::routing::RequestHead;
+use crate::routing::{EscapedSlashes, PathRules, RequestHead, path};
 
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct ProxyClaims {
     pub scheme: Option<&'static str>,
     /// Whom the client asked for.
     pub host: Option<String>,
+    /// What the proxies in front have stripped of the path; "": nothing.
+    pub prefix: String,
 }
 
 impl ProxyClaims {
@@ -44,6 +47,7 @@ impl ProxyClaims {
             client: client.and_then(|at| address(chain.get(at)?)),
             scheme: members(head, &X_FORWARDED_PROTO).next().and_then(|name| scheme(&name)),
             host: members(head, &X_FORWARDED_HOST).next().and_then(host),
+            prefix: prefix(head),
             chain,
         }
     }
@@ -59,6 +63,7 @@ impl ProxyClaims {
             client: client.and_then(|at| address(chain.get(at)?)),
             scheme: known.iter().find_map(|element| element.scheme),
             host: known.iter().find_map(|element| element.host.clone()),
+            prefix: prefix(head),
             chain,
         }
     }
@@ -116,6 +121,18 @@ fn scheme(name: &str) -> Option<&'static str> {
         "https" | "wss" => Some("https"),
         "http" | "ws" => Some("http"),
         _ => None,
+    }
+}
+
+/// A path in its normal form, without a slash at its end; "" for anything else.
+fn prefix(head: &impl RequestHead) -> String {
+    let rules = PathRules { merge_slashes: true, escaped_slashes: EscapedSlashes::Refuse };
+    let told =
+        head.header_text(&X_FORWARDED_PREFIX).map(|told| told.trim_end_matches('/')).unwrap_or_default();
+    let is_path = told.starts_with('/') && told.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+    match path::normalize(told, rules) {
+        Ok(normal) if is_path && normal == told => told.to_owned(),
+        Ok(_) | Err(_) => String::new(),
     }
 }
 
@@ -201,7 +218,7 @@ mod tests {
     }
 
     fn told(fields: &[(&str, &str)]) -> (String, Option<String>, Option<&'static str>, Option<String>) {
-        let ProxyClaims { chain, client, scheme, host } = claims(fields);
+        let ProxyClaims { chain, client, scheme, host, prefix: _ } = claims(fields);
         (chain.join(", "), client.map(|ip| ip.to_string()), scheme, host)
     }
 

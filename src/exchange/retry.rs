@@ -79,8 +79,7 @@ impl Exchange {
 
     /// Records the failed connect of the attempt under way, for this request and in the pool.
     fn not_connected(&mut self, failure: Failure, reason: &str, now: Instant) {
-        let (Some(pool), Some(open)) = (self.scope.route(self.route).map(|route| route.pool()), &self.open)
-        else {
+        let (Some(pool), Some(open)) = (self.pool(), &self.open) else {
             return;
         };
         let endpoint = open.lease.endpoint();
@@ -118,8 +117,8 @@ impl Exchange {
         if failure.is_of_connect() {
             return self.may_connect_elsewhere(now);
         }
-        let Some(route) = self.route() else { return false };
-        let on = &route.retry.on;
+        let Some(target) = self.target() else { return false };
+        let on = &target.retry.on;
         let allowed = match failure {
             // The endpoint has not processed the request: any method may be retried.
             Failure::EndpointTls | Failure::StreamRefused => on.connect,
@@ -136,8 +135,8 @@ impl Exchange {
     /// A request that may wait does so once no untried endpoint or no time is left, unless this machine is short of
     /// resources: an endpoint that could be reached would end the wait at once.
     fn may_connect_elsewhere(&mut self, now: Instant) -> bool {
-        let Some(route) = self.scope.route(self.route) else { return false };
-        let (pool, retry) = (route.pool(), &route.retry);
+        let Some(target) = self.scope.target(self.route, self.target) else { return false };
+        let (pool, retry) = (&target.pool, &target.retry);
         if !retry.on.connect || retry.limit == 0 {
             return false;
         }
@@ -168,8 +167,8 @@ impl Exchange {
         circumstances: Circumstances,
         now: Instant,
     ) -> bool {
-        let Some(route) = self.route() else { return false };
-        let may_retry = route.retry.on.statuses.contains(&status)
+        let Some(target) = self.target() else { return false };
+        let may_retry = target.retry.on.statuses.contains(&status)
             && self.retries.left > 0
             && self.retries.repeatable
             && self.may_send_again(circumstances);
@@ -187,8 +186,8 @@ impl Exchange {
 
     /// Takes one of the request's retries, and of its pool's; `false`: there is none, or no endpoint to be tried.
     fn take_retry(&mut self, now: Instant) -> bool {
-        let Some(route) = self.scope.route(self.route) else { return false };
-        let (pool, budget) = (route.pool(), route.retry.budget.as_ref());
+        let Some(target) = self.scope.target(self.route, self.target) else { return false };
+        let (pool, budget) = (&target.pool, target.retry.budget.as_ref());
         let refused = if self.tried.has_deferred(now) && !pool.has_another(&self.pick_request(now)) {
             RetryRefused::RetryAfter
         } else if budget.is_some_and(|budget| !pool.retry_budget().take(budget, now)) {
@@ -204,13 +203,13 @@ impl Exchange {
 
     /// How long the connect of one attempt may take.
     pub fn connect_limit(&self) -> Duration {
-        let Some(route) = self.route() else { return Duration::ZERO };
-        route.retry.connect_limit(route.pool().config().timeouts.connect)
+        let Some(target) = self.target() else { return Duration::ZERO };
+        target.retry.connect_limit(target.pool.config().timeouts.connect)
     }
 
     /// How long one attempt may take to the response's head; `None`: only the pool's timeouts bound it.
     pub fn attempt_timeout(&self) -> Option<Duration> {
-        self.route()?.retry.attempt_timeout
+        self.target()?.retry.attempt_timeout
     }
 
     /// When the attempt under way began.

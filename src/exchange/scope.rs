@@ -3,10 +3,8 @@
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use super::decide;
-use crate::config::{self, EndpointProtocol, Listener};
-use crate::routing::RequestHead;
-use crate::snapshot::{Route, Snapshot};
+use crate::config::{self, Listener};
+use crate::snapshot::{Route, Snapshot, Target};
 use crate::telemetry::WorkerTelemetry;
 use crate::telemetry::metrics::listeners::ListenerCounters;
 
@@ -15,7 +13,7 @@ use crate::telemetry::metrics::listeners::ListenerCounters;
 pub struct RequestScope {
     snapshot: Arc<Snapshot>,
     context: ListenerContext,
-    /// By route index; made for the first request that needs it.
+    /// By target, of all routes; made for the first request that needs it.
     response_scopes: Box<[OnceLock<Arc<ResponseScope>>]>,
 }
 
@@ -67,7 +65,8 @@ impl RequestScope {
         telemetry: Arc<WorkerTelemetry>,
         counters: Arc<ListenerCounters>,
     ) -> Arc<Self> {
-        let response_scopes = snapshot.routes().iter().map(|_| OnceLock::new()).collect();
+        let response_scopes =
+            snapshot.routes().iter().flat_map(|route| &route.targets).map(|_| OnceLock::new()).collect();
         let context = ListenerContext { listener: Arc::new(OwnListener(listener)), telemetry, counters };
         Arc::new(Self { snapshot, context, response_scopes })
     }
@@ -78,12 +77,6 @@ impl RequestScope {
 
     pub fn listener(&self) -> &Arc<OwnListener> {
         &self.context.listener
-    }
-
-    /// Whether a request with that head would go to endpoints that speak HTTP/2.
-    pub fn speaks_http2(&self, head: &impl RequestHead) -> bool {
-        let pool = decide(&self.snapshot, head).pool();
-        pool.is_some_and(|pool| pool.config().protocol == EndpointProtocol::Http2)
     }
 
     /// The route with that index.
@@ -99,13 +92,14 @@ impl RequestScope {
         &self.context.counters
     }
 
-    fn response_scope(&self, index: usize) -> Option<&Arc<ResponseScope>> {
-        let route = self.snapshot.routes().get(index)?;
+    fn response_scope(&self, route: usize, target: usize) -> Option<&Arc<ResponseScope>> {
+        let route = self.snapshot.routes().get(route)?;
+        let pool = &route.targets.get(target)?.pool;
         let make = || {
-            let (name, pool) = (route.name.clone(), route.pool().config_without_endpoints().clone());
+            let (name, pool) = (route.name.clone(), pool.config_without_endpoints().clone());
             Arc::new(ResponseScope { route: name, pool, context: self.context.clone() })
         };
-        Some(self.response_scopes.get(index)?.get_or_init(make))
+        Some(self.response_scopes.get(route.targets_before + target)?.get_or_init(make))
     }
 }
 
@@ -117,10 +111,10 @@ impl ResponseScope {
 }
 
 impl Scope {
-    /// What a request of that route keeps when it releases the snapshot.
-    pub(super) fn response_scope(&self, route: Option<usize>) -> Option<&Arc<ResponseScope>> {
+    /// What a request of that route and target keeps when it releases the snapshot.
+    pub(super) fn response_scope(&self, route: Option<usize>, target: usize) -> Option<&Arc<ResponseScope>> {
         match self {
-            Self::Request(scope) => scope.response_scope(route?),
+            Self::Request(scope) => scope.response_scope(route?, target),
             Self::Response(scope) => Some(scope),
         }
     }
@@ -138,11 +132,20 @@ impl Scope {
         }
     }
 
-    /// The names of the route with that index, and of its pool.
-    pub(super) fn names(&self, index: Option<usize>) -> Option<(&str, &str)> {
+    /// The target of the route with these indexes.
+    pub(super) fn target(&self, route: Option<usize>, target: usize) -> Option<&Target> {
+        self.route(route)?.targets.get(target)
+    }
+
+    /// The names of the route with that index, and of its pool, if it has one.
+    pub(super) fn names(&self, index: Option<usize>, target: usize) -> Option<(&str, Option<&str>)> {
         match self {
-            Self::Request(scope) => scope.route(index).map(|route| (&*route.name, &**route.pool().name())),
-            Self::Response(scope) => Some((&scope.route, &scope.pool.name)),
+            Self::Request(scope) => {
+                let route = scope.route(index)?;
+                let pool = route.targets.get(target).map(|target| &**target.pool.name());
+                Some((&route.name, pool))
+            }
+            Self::Response(scope) => Some((&scope.route, Some(&scope.pool.name))),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::matched::Matched;
 use super::scope::Scope;
 use super::{Admitted, Exchange, Failure, Next, RequestScope};
 use crate::config::{QueueLimits, RoutePriority, WhenNoneHealthy};
@@ -259,7 +260,8 @@ impl Exchange {
     /// Routes a waiting request anew if the snapshot in force is not its own, so that a reload that repairs a pool
     /// helps those that already wait in it. The time waited so far counts.
     ///
-    /// `Some`: the policies of its route say what follows; `None`: it goes on waiting.
+    /// `Some`: the policies of its route say what follows, and [`Exchange::take_new_path`] has its path; `None`: it goes
+    /// on waiting.
     pub fn reroute<H: RequestHead>(
         &mut self,
         scope: Arc<RequestScope>,
@@ -276,6 +278,23 @@ impl Exchange {
         self.scope = Scope::Request(scope);
         self.record.skipped = None;
         self.waiting.connecting = Duration::ZERO;
+        let matched = self.matched.take();
+        let admitted = match &matched {
+            // The head may have another path by now.
+            Some(matched) => self.route_anew(&matched.head(head), before, used)?,
+            None => self.route_anew(head, before, used)?,
+        };
+        self.matched = Matched::after(matched, self.matched.take());
+        Ok(Some(admitted))
+    }
+
+    /// `before` is the pool that it waited for, `used` the number of its retries.
+    fn route_anew<H: RequestHead>(
+        &mut self,
+        head: &H,
+        before: Option<Arc<Pool>>,
+        used: u8,
+    ) -> Result<Admitted, Failure> {
         self.find_route(head)?;
         if !before.zip(self.pool()).is_some_and(|(before, pool)| before.shares_load(pool)) {
             // The new pool has not admitted it.
@@ -283,7 +302,7 @@ impl Exchange {
         }
         self.keep_what_the_route_has();
         self.retries.left = self.retry_limit().saturating_sub(used);
-        self.apply_route(head).map(Some)
+        self.apply_route(head)
     }
 
     /// Gives up a place in the queues of another route or pool, and the permit of another route.
@@ -294,13 +313,14 @@ impl Exchange {
         let requests = route.requests.as_ref();
         let of_route = of_route.filter(|permit| requests.is_some_and(|own| permit.is_of(&own.limit)));
         let place = place.filter(|place| {
-            place.is_of(route.pool().queue()) || requests.is_some_and(|own| place.is_of(own.limit.queue()))
+            self.scope.target(self.route, self.target).is_some_and(|target| place.is_of(target.pool.queue()))
+                || requests.is_some_and(|own| place.is_of(own.limit.queue()))
         });
         (self.waiting.place, self.waiting.of_route) = (place, of_route);
     }
 
     fn retry_limit(&self) -> u8 {
-        self.route().map_or(0, |route| route.retry.limit)
+        self.target().map_or(0, |target| target.retry.limit)
     }
 }
 

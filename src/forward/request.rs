@@ -115,9 +115,26 @@ impl<'a, C: ClientStream> Request<'a, C> {
         };
         self.client.check_body().map_err(|reason| Failed::new(Failure::BadRequest, reason))?;
         if let Admitted::Forward = admitted {
+            self.put_new_path()?;
             self.check_protocols()?;
         }
         Ok(admitted)
+    }
+
+    /// Puts the path there that the endpoint gets, if the route rewrites it, and withholds what the route sets from
+    /// trailers.
+    fn put_new_path(&mut self) -> Result<(), Failed> {
+        if self.client.request().framing() == Framing::Chunked
+            && let Some(edits) = self.exchange.request_headers()
+        {
+            self.client.withhold_trailers(edits.clone());
+        }
+        match self.exchange.take_new_path() {
+            Some(path) if !self.client.set_path(&path) => {
+                Err(Failed::new(Failure::BadRequest, "its rewritten path is no path".to_owned()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses a WebSocket over HTTP/2 that its route does not pass on, or whose endpoints speak HTTP/2, too: they cannot
@@ -229,7 +246,10 @@ impl<'a, C: ClientStream> Request<'a, C> {
             admitted = self.authenticate(check).await?;
         }
         match admitted {
-            Admitted::Forward => self.check_protocols().map(|()| None),
+            Admitted::Forward => {
+                self.put_new_path()?;
+                self.check_protocols().map(|()| None)
+            }
             Admitted::Reply(reply) => Ok(Some(self.reply(reply).await)),
             Admitted::Authenticate(_) => Err(Failure::Internal.into()),
         }
@@ -245,8 +265,9 @@ impl<'a, C: ClientStream> Request<'a, C> {
             Failure::RequestDeadline => Failed::new(Failure::RequestDeadline, "authenticating".to_owned()),
             _ => failed,
         })?;
-        let admitted = self.exchange.authenticated(&self.client.request(), answer)?;
+        let admitted = self.exchange.authenticated(answer)?;
         if let Admitted::Forward = admitted {
+            self.put_new_path()?;
             self.check_protocols()?;
         }
         Ok(admitted)

@@ -374,7 +374,20 @@ fn admit(session: &mut Session, state: &mut RequestState) -> std::result::Result
     }
     let request = session.req_header();
     let fields = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-    Ok(state.exchange.admit(&**request, fields)?)
+    let admitted = state.exchange.admit(&**request, fields)?;
+    put_new_path(session, state)?;
+    Ok(admitted)
+}
+
+/// Puts the path there that the endpoint gets, if the route rewrites it.
+pub(super) fn put_new_path(
+    session: &mut Session,
+    state: &mut RequestState,
+) -> std::result::Result<(), Failure> {
+    match state.exchange.take_new_path() {
+        Some(path) => heads::set_path(session.req_header_mut(), &path).map_err(|_| Failure::BadRequest),
+        None => Ok(()),
+    }
 }
 
 /// Tells the exchange of a failed attempt, and Pingora whether another one may follow.

@@ -13,6 +13,7 @@ fn request(text: &str, headers: &[(&str, &str)]) -> TestRequest {
     let uri: http::Uri = url.parse().unwrap();
     TestRequest {
         method: method.parse().unwrap(),
+        secure: false,
         authority: uri.authority().unwrap().to_string(),
         path: uri.path().to_owned(),
         query: uri.query().map(str::to_owned),
@@ -306,6 +307,7 @@ fn head() -> impl Strategy<Value = TestRequest> {
     let method = prop::sample::select(&[Method::GET, Method::POST, Method::PUT][..]);
     (authority, path, query, headers, method).prop_map(|(authority, path, query, headers, method)| {
         TestRequest {
+            secure: false,
             method,
             authority: authority.into(),
             path: path.into(),

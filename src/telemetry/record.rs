@@ -29,6 +29,8 @@ pub struct Record {
     pub text: RequestText,
     /// The normalized path that was matched and forwarded, where it differs from the one in the target.
     pub path: Option<Box<str>>,
+    /// The path that the endpoint gets, where the route rewrites it.
+    pub rewritten: Option<Box<str>>,
     pub protocol: Protocol,
     /// The TLS version of the client's connection; `None`: no TLS.
     pub tls: Option<&'static str>,
@@ -184,6 +186,7 @@ impl Record {
             peer: None,
             text,
             path: None,
+            rewritten: None,
             protocol,
             tls: None,
             status: 0,

@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod actions;
 mod admin;
 mod auth;
 mod balance;
@@ -30,6 +31,7 @@ mod retry;
 mod routing;
 mod self_test;
 mod service;
+mod shaping;
 mod simulation;
 mod slow_clients;
 mod tls;

@@ -15,6 +15,7 @@ use super::piece::Piece;
 use super::shared::Shared;
 use super::{drain_body, validate};
 use crate::body::{Backlog, BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
+use crate::config::HeaderEdits;
 use crate::exchange::{ClientIdentity, Edits, Failed, Failure, RequestScope};
 use crate::forward::{ClientStream, Ending, Notice};
 use crate::http1::write;
@@ -46,6 +47,8 @@ pub struct Http2Client {
     is_tunnel: bool,
     /// Responses are sent without their body, which the client's window might not allow.
     has_status_only: bool,
+    /// Whose names are withheld from trailers.
+    withheld: Option<Arc<HeaderEdits>>,
 }
 
 impl Http2Client {
@@ -64,6 +67,7 @@ impl Http2Client {
             broken: false,
             is_tunnel: false,
             has_status_only: false,
+            withheld: None,
         }
     }
 
@@ -292,6 +296,10 @@ impl ClientStream for Http2Client {
     }
 
     /// The connection's other requests are not affected.
+    fn withhold_trailers(&mut self, edits: Arc<HeaderEdits>) {
+        self.withheld = Some(edits);
+    }
+
     fn close_behind(&mut self) {}
 }
 
@@ -317,7 +325,9 @@ impl BodySource for Http2Client {
     }
 
     fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.reader.trailers()
+        self.reader
+            .trailers()
+            .filter(|(name, _)| self.withheld.as_ref().is_none_or(|edits| !edits.replaces(name)))
     }
 }
 

@@ -30,7 +30,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn hash_key(&mut self, form: &Spanned<HashForm>) -> Option<HashKey> {
+    pub(super) fn hash_key(&mut self, form: &Spanned<HashForm>) -> Option<HashKey> {
         match &form.value {
             ShortOr::Short(HashWord::Client) => Some(HashKey::Client),
             ShortOr::Short(HashWord::Path) => Some(HashKey::Path),

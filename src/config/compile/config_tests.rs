@@ -2,12 +2,15 @@
 
 use std::collections::HashSet;
 
-use super::Compiler;
+use http::HeaderName;
+
+use super::{Compiler, HeaderField};
 use crate::config::decode::Spanned;
 use crate::config::model::{Pool, Route, RouteTest};
-use crate::config::raw::{FileSection, RouteExpected, TestSection};
+use crate::config::raw::{ExpectSection, FileSection, RouteExpected, TestSection};
 use crate::config::source::Span;
 use crate::config::suggest;
+use crate::header_field::{WRITTEN_AFRESH, same_name};
 
 impl Compiler<'_> {
     pub(super) fn tests(&mut self, file: &FileSection, routes: &[Route], pools: &[Pool]) -> Vec<RouteTest> {
@@ -28,12 +31,11 @@ impl Compiler<'_> {
             Some(RouteExpected::Named(name)) => (Some(name.clone()), false),
         };
         let pool = expect.pool.as_ref().map(|pool| pool.0.clone());
-        if expect.complete && route.is_none() && pool.is_none() && !no_route {
-            self.diagnostics.error(
-                expect.span,
-                "this test expects nothing",
-                "write `route: NAME`, `pool: NAME` or both",
-            );
+        let answer = expect.status.is_some() || expect.redirect.is_some() || expect.path.is_some();
+        let names = route.is_some() || pool.is_some() || no_route;
+        if expect.complete && !names && !answer && expect.headers.entries.is_empty() {
+            let remedy = "write some of `route`, `pool`, `status`, `redirect`, `path` and `headers`";
+            self.diagnostics.error(expect.span, "this test expects nothing", remedy);
         }
         if let (true, Some(written)) = (no_route, &expect.pool) {
             let message = "no route and a pool cannot both be expected";
@@ -50,7 +52,30 @@ impl Compiler<'_> {
         let mut request = request.0.clone();
         let fields = self.header_fields(&test.headers).into_iter();
         request.headers.extend(fields.filter_map(|field| Some((field.name, field.value?.0.clone()))));
-        Some(RouteTest { line, column, request, route, pool, no_route })
+        Some(RouteTest {
+            line,
+            column,
+            request,
+            route,
+            pool,
+            no_route,
+            status: expect.status.as_ref().map(|status| status.0 as u16),
+            redirect: expect.redirect.as_ref().map(|to| to.0.clone()),
+            path: expect.path.as_ref().map(|path| path.0.clone()),
+            headers: self.expected_fields(expect),
+        })
+    }
+
+    fn expected_fields(&mut self, expect: &ExpectSection) -> Vec<(HeaderName, Option<String>)> {
+        let mut fields = Vec::new();
+        for HeaderField { name, key, value } in self.header_fields(&expect.headers) {
+            if WRITTEN_AFRESH.iter().any(|other| same_name(other.as_bytes(), name.as_str().as_bytes())) {
+                let message = format!("no test knows what `{name}` will be");
+                self.diagnostics.error(key, message, "remove it: it depends on the client");
+            }
+            fields.extend(value.map(|value| (name, value.as_option().map(|text| text.0.clone()))));
+        }
+        fields
     }
 
     fn check_exists(&mut self, what: &str, name: &str, span: Span, known: &Names<'_>) {

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Compiler, DEFAULT_NAME};
-use crate::config::decode::{DiagnosticSink, List, OrOff, Spanned, Value};
+use crate::config::decode::{DiagnosticSink, List, OrOff, ShortOr, Spanned, Value};
 use crate::config::model::{
-    ClientTimeouts, ConnectionLimits, Engine, Http2, Limits, ListenAddress, Listener, ProxyProtocol,
+    ClientTimeouts, ConnectionLimits, Engine, Http2, HttpsRedirect, Limits, ListenAddress, Listener,
+    ProxyProtocol,
 };
-use crate::config::raw::{FileSection, HstsSection, ListenerSection};
+use crate::config::raw::{
+    FileSection, HstsSection, ListenerSection, RedirectHttpsForm, RedirectHttpsSection,
+};
 use crate::config::scalar::{Count, Size};
 use crate::config::source::Span;
 use crate::config::tree::{Kind, Node};
@@ -211,7 +214,7 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
         address: address.value.clone(),
         engine: section.engine.value,
         tls: None,
-        redirect_https: section.redirect_https.as_option().and_then(|port| u16::try_from(port.0).ok()),
+        redirect_https: section.redirect_https.as_option().map(https_redirect),
         hsts: section.hsts.as_option().map(|hsts| strict_transport(hsts).into()),
         half_close: section.half_close.0,
         errors: None,
@@ -254,6 +257,18 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
             keep_alive: timeouts.keep_alive.0,
             age: timeouts.age.as_option().map(|age| age.0),
         },
+    }
+}
+
+fn https_redirect(form: &RedirectHttpsForm) -> HttpsRedirect {
+    let default = RedirectHttpsSection::of_nothing();
+    let (port, except) = match form {
+        ShortOr::Short(port) => (port.0, &default.except),
+        ShortOr::Long(section) => (section.port.0, &section.except),
+    };
+    HttpsRedirect {
+        port: u16::try_from(port).unwrap_or(u16::MAX),
+        except: except.iter().map(|path| path.0.strip_suffix('/').unwrap_or(&path.0).into()).collect(),
     }
 }
 

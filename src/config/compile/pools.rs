@@ -15,7 +15,7 @@ use crate::config::model::{
 };
 use crate::config::raw::{
     CheckSection, CheckType, EndpointForm, EndpointSection, FileSection, NoneHealthySection, PoolForm,
-    PoolSection, ResolveSection, StatusRange,
+    PoolSection, ResolveSection, RouteSection, StatusRange,
 };
 use crate::config::scalar::{Name, NonZeroPeriod};
 use crate::config::source::Span;
@@ -24,7 +24,7 @@ use crate::config::tree::{Kind, Node};
 impl Compiler<'_> {
     pub(super) fn pools(&mut self, file: &FileSection) -> Vec<Pool> {
         let Some(pools) = &file.pools else {
-            if file.complete && file.endpoints.is_none() {
+            if file.complete && file.endpoints.is_none() && forwards(file) {
                 let span = file.routes.as_ref().map(|routes| routes.span);
                 let span = span.or(file.listeners.as_ref().map(|list| list.span)).unwrap_or_default();
                 self.diagnostics.error(
@@ -367,7 +367,7 @@ impl Compiler<'_> {
         if self.diagnostics.has_errors() {
             return;
         }
-        let used: HashSet<&str> = routes.iter().map(|route| &**route.pool()).collect();
+        let used: HashSet<&str> = routes.iter().flat_map(Route::pools).map(|pool| &**pool).collect();
         for (key, _) in file.pools.iter().flat_map(|pools| &pools.entries) {
             if !used.contains(key.text.as_str()) {
                 let message = format!("no route sends anything to the pool `{}`", key.text);
@@ -379,6 +379,14 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// Whether a route sends its requests to a pool, or nobody knows.
+fn forwards(file: &FileSection) -> bool {
+    let answers = |route: &RouteSection| route.redirect.is_some() || route.respond.is_some();
+    file.routes
+        .as_ref()
+        .is_none_or(|routes| !routes.is_complete() || !routes.iter().all(|route| answers(route)))
 }
 
 fn a_check(kind: CheckType) -> &'static str {

@@ -1,22 +1,22 @@
 //! Compiles routes, and checks that each has a name, conditions that can hold, and a pool that exists.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use http::header::HOST;
 
+use super::actions::Pools;
 use super::limits::WidestLimits;
 use super::templates::PathGroups;
 use super::{Compiler, DEFAULT_NAME, HeaderField};
 use crate::config::decode::{Named, OneOrList, OrOff, ShortOr, Spanned};
-use crate::config::model::{Action, Listener, Route, RoutePriority, Upgrades};
+use crate::config::model::{Listener, Route, RoutePriority, Upgrades};
 use crate::config::raw::{
     FileSection, MatchSection, PathForm, PathText, PriorityForm, RouteSection, ValueForm,
 };
 use crate::config::scalar::ProtocolName;
 use crate::config::source::Span;
-use crate::config::suggest;
 use crate::routing::{self, HeaderMatch, PathPattern, PathRules, QueryMatch, RouteMatch, ValueMatch};
 
 impl Compiler<'_> {
@@ -35,7 +35,7 @@ impl Compiler<'_> {
         let mut routes = Vec::new();
         let mut spans: Vec<Span> = Vec::new();
         let mut names: HashMap<Arc<str>, Span> = HashMap::new();
-        let pools: HashSet<&str> = pool_names(file).collect();
+        let pools = Pools::of(file);
         let widest = WidestLimits::of(listeners);
         let mut path_rules: Vec<PathRules> = Vec::new();
         for listener in listeners {
@@ -47,14 +47,22 @@ impl Compiler<'_> {
             let name = self.route_name(section, list.length == 1, &mut names);
             let matches = self.matches(&section.r#match);
             self.check_paths(&section.r#match, &path_rules);
-            let pool = self.route_pool(section, &pools, file);
+            let paths = matches.as_ref().map(|matches| matches.paths.clone()).unwrap_or_default();
+            let mut groups = PathGroups::new(&paths, section.r#match.paths.span);
+            let action = self.action(section, &pools, &mut groups);
+            let rewrite =
+                section.rewrite.as_ref().and_then(|written| self.rewrite(written, &mut groups, &path_rules));
+            let strips = section.rewrite.as_ref().is_some_and(|rewrite| rewrite.strip_prefix.is_some());
+            let request_headers = section.request_headers.as_ref();
+            let request_headers =
+                request_headers.and_then(|written| self.request_headers(written, &mut groups, strips));
             let limits = self.route_limits(&section.limits, widest.as_ref());
-            if let (Some(name), Some(matches), Some(action)) = (name, matches, pool.map(Action::Forward)) {
+            if let (Some(name), Some(matches), Some(action)) = (name, matches, action) {
+                self.check_answered_here(section, &action);
                 let timeout = section.timeout.as_option().map(|limit| limit.0);
                 let upgrades = upgrades(&section.upgrades.value);
                 let priority = priority(&section.priority.value);
                 let expected_statuses = self.statuses_expected_of_endpoints(section);
-                let mut groups = PathGroups::new(&matches.paths, section.r#match.paths.span);
                 let response = self.response_policy(section, listeners, &mut groups);
                 let path_groups = groups.into_used();
                 let auth = self.auth(&section.auth);
@@ -62,6 +70,8 @@ impl Compiler<'_> {
                     name,
                     matches,
                     action,
+                    rewrite,
+                    request_headers,
                     limits,
                     timeout,
                     timeout_header: section.timeout_header.as_ref().map(|header| header.0.clone()),
@@ -120,21 +130,6 @@ impl Compiler<'_> {
             }
         }
         Some(name)
-    }
-
-    fn route_pool(
-        &mut self,
-        section: &RouteSection,
-        known: &HashSet<&str>,
-        file: &FileSection,
-    ) -> Option<Arc<str>> {
-        let written = section.pool.as_ref()?;
-        let name = written.0.as_str();
-        if file.pools.is_some() && !known.contains(name) {
-            let remedy = || suggest::remedy(name, pool_names(file), "the pools are");
-            self.diagnostics.error_with(written.span, format!("there is no pool `{name}`"), remedy);
-        }
-        Some(name.into())
     }
 
     fn matches(&mut self, section: &MatchSection) -> Option<RouteMatch> {
@@ -270,7 +265,7 @@ impl Compiler<'_> {
 }
 
 /// In the order of the file.
-fn pool_names(file: &FileSection) -> impl Iterator<Item = &str> + Clone {
+pub(super) fn pool_names(file: &FileSection) -> impl Iterator<Item = &str> + Clone {
     file.pools.iter().flat_map(|pools| &pools.entries).map(|(key, _)| key.text.as_str())
 }
 

@@ -65,6 +65,17 @@ impl Compiler<'_> {
         }
     }
 
+    /// Like [`Compiler::template`], of a text that names groups of `regex`.
+    pub(super) fn template_of(&mut self, text: &str, span: Span, regex: &Regex) -> Option<Template> {
+        match Template::parse(text, |name| regex.group_number(name)) {
+            Ok(template) => Some(template),
+            Err(error) => {
+                self.template_error(text, span, error, &regex.group_names().collect::<Vec<_>>());
+                None
+            }
+        }
+    }
+
     /// None, unless all paths are regular expressions: what a path without groups matches would leave them empty.
     fn path_regexes(&mut self, groups: &PathGroups<'_>) -> Vec<Regex> {
         let texts = groups.paths.iter().map(|path| match path {

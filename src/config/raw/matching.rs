@@ -256,6 +256,7 @@ impl Scalar for RequestText {
         let Some(authority) = uri.authority().filter(|_| scheme_fits) else { return Err(Self::fault(text)) };
         Ok(RequestText(TestRequest {
             method,
+            secure: uri.scheme_str() == Some("https"),
             authority: authority.as_str().to_owned(),
             path: uri.path().to_owned(),
             query: uri.query().map(str::to_owned),

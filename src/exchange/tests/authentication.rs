@@ -36,7 +36,7 @@ fn what_a_client_says_of_its_user_is_replaced() {
     let mut exchange = begin(&snapshot, &head);
     let admitted = exchange.admit(&head, [9].into_iter());
     assert!(matches!(admitted, Ok(Admitted::Authenticate(_))), "{admitted:?}");
-    let admitted = exchange.authenticated(&head, passed("bob"));
+    let admitted = exchange.authenticated(passed("bob"));
     assert!(matches!(admitted, Ok(Admitted::Forward)), "{admitted:?}");
     let edits = edits_of(&exchange, &head);
     assert_eq!(edits.last().map(String::as_str), Some("x-user Append([98, 111, 98])"), "{edits:?}");
@@ -57,7 +57,7 @@ fn a_request_that_is_routed_anew_is_asked_about_anew() {
     let asks = snapshot(ASKS, Some(&open));
     let rerouted = exchange.reroute(scope(&asks), &head, now);
     assert!(matches!(rerouted, Ok(Some(Admitted::Authenticate(_)))), "{rerouted:?}");
-    assert!(matches!(exchange.authenticated(&head, passed("bob")), Ok(Admitted::Forward)));
+    assert!(matches!(exchange.authenticated(passed("bob")), Ok(Admitted::Forward)));
     // The same service has let it pass already; another one has not.
     let same = snapshot(ASKS, Some(&asks));
     let rerouted = exchange.reroute(scope(&same), &head, now);
@@ -66,7 +66,7 @@ fn a_request_that_is_routed_anew_is_asked_about_anew() {
     let other = snapshot(&ASKS.replace(":9/", ":8/"), Some(&same));
     let rerouted = exchange.reroute(scope(&other), &head, now);
     assert!(matches!(rerouted, Ok(Some(Admitted::Authenticate(_)))), "{rerouted:?}");
-    let refused = exchange.authenticated(&head, Answer::Unavailable("x".into()));
+    let refused = exchange.authenticated(Answer::Unavailable("x".into()));
     assert!(matches!(refused, Err(Failure::AuthUnavailable)), "{refused:?}");
     // What an old route knows of the user is no field of a new one.
     let open = snapshot("off", Some(&other));
@@ -84,7 +84,7 @@ fn a_client_that_is_refused_is_challenged() {
     assert!(matches!(exchange.admit(&head, [9].into_iter()), Ok(Admitted::Authenticate(_))));
     let challenge = HeaderValue::from_static("Basic realm=\"x\"");
     let answer = Answer::Refused { verdict: Verdict::Missing, challenge: challenge.clone(), user: None };
-    assert!(matches!(exchange.authenticated(&head, answer), Err(Failure::Unauthorized)));
+    assert!(matches!(exchange.authenticated(answer), Err(Failure::Unauthorized)));
     exchange.failed(Failure::Unauthorized, None);
     let reply = exchange.local_reply(Failure::Unauthorized);
     assert!(reply.headers.contains(&(header::WWW_AUTHENTICATE, challenge)), "{:?}", reply.headers);

@@ -22,6 +22,7 @@ pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>) {
     line.optional(key!("host"), present(text.host));
     line.optional(key!("target"), present(text.target));
     line.optional(key!("path"), record.path.as_deref());
+    line.optional(key!("rewritten"), record.rewritten.as_deref());
     line.plain(key!("protocol"), record.protocol.as_str());
     line.optional(key!("tls"), record.tls);
     line.number(key!("status"), record.status.into());

@@ -45,6 +45,7 @@ fn full() -> Record {
         peer: Some(ClientAddress::inet(([10, 0, 0, 9], 5000).into())),
         text: RequestText::new(PARTS),
         path: Some("/v1/x".into()),
+        rewritten: Some("/x".into()),
         protocol: Protocol::Http11,
         tls: Some("TLSv1.3"),
         status: 502,
@@ -103,6 +104,7 @@ fn minimal() -> Record {
         text: RequestText::default(),
         action: None,
         path: None,
+        rewritten: None,
         tls: None,
         status: 400,
         bytes_in: 0,
@@ -174,7 +176,7 @@ fn parsed(record: &Record) -> Value {
 fn json_has_every_field() {
     let expected = concat!(
         r#"{"time":"2026-11-24T12:00:01.123456Z","listener":"default","client":"203.0.113.9:41000","#,
-        r#""peer":"10.0.0.9:5000","method":"GET","host":"example.com","target":"/%761/./x?a=b","path":"/v1/x","#,
+        r#""peer":"10.0.0.9:5000","method":"GET","host":"example.com","target":"/%761/./x?a=b","path":"/v1/x","rewritten":"/x","#,
         r#""protocol":"HTTP/1.1","tls":"TLSv1.3","status":502,"bytes_in":12,"bytes_out":1234,"#,
         r#""request_id":"0123456789abcdef","user_agent":"curl/8.5","referer":"https://example.com/","#,
         r#""route":"api","pool":"api-v1","generation":3,"action":"redirect_https","#,

@@ -36,6 +36,7 @@ fn record() -> Record {
         peer: None,
         text: asking_with("GET"),
         path: None,
+        rewritten: None,
         protocol: Protocol::Http11,
         tls: None,
         status: 200,

@@ -109,6 +109,11 @@ impl Exchange<'_> {
         self.head.word(0)
     }
 
+    /// The head as it has come.
+    pub fn raw_head(&self) -> &str {
+        &self.head.raw
+    }
+
     pub fn target(&self) -> &str {
         self.head.word(1)
     }
