@@ -12,6 +12,8 @@
 
 mod basic;
 mod forward;
+mod jwt;
+mod key_cache;
 mod remembered;
 mod service_connection;
 
@@ -24,6 +26,7 @@ use crate::config::Auth;
 use crate::routing::RequestHead;
 use basic::{BasicGate, Credentials};
 use forward::{ForwardGate, Subrequest};
+use jwt::JwtGate;
 
 /// The authentication of a route, with what it remembers.
 pub struct Gate {
@@ -34,6 +37,7 @@ pub struct Gate {
 enum Kind {
     Basic(Box<BasicGate>),
     Forward(Box<ForwardGate>),
+    Jwt(JwtGate),
 }
 
 /// What a gate is told of a request beside its head.
@@ -57,6 +61,8 @@ enum Question {
     Basic(Option<Credentials>),
     /// `None`: what the request has cannot be asked about.
     Forward(Option<Box<Subrequest>>),
+    /// The token.
+    Jwt(Option<String>),
 }
 
 /// The answer to a [`Check`].
@@ -108,6 +114,7 @@ impl Gate {
         let kind = match &*config {
             Auth::Basic(basic) => Kind::Basic(Box::new(BasicGate::new(basic))),
             Auth::Forward(forward) => Kind::Forward(Box::new(ForwardGate::new(forward))),
+            Auth::Jwt(jwt) => Kind::Jwt(JwtGate::new(jwt)),
         };
         Self { config, kind }
     }
@@ -117,7 +124,7 @@ impl Gate {
     }
 
     /// The fields that endpoints get of it alone: those of clients are removed, in all forms.
-    pub fn managed(&self) -> &[HeaderName] {
+    pub fn managed(&self) -> impl Iterator<Item = &HeaderName> {
         self.config.managed()
     }
 
@@ -126,6 +133,7 @@ impl Gate {
         match &*self.config {
             Auth::Basic(basic) => basic.pass_on,
             Auth::Forward(_) => true,
+            Auth::Jwt(jwt) => jwt.pass_on,
         }
     }
 
@@ -135,6 +143,7 @@ impl Gate {
             (Kind::Forward(_), Auth::Forward(forward)) => {
                 Question::Forward(Subrequest::new(forward, head, circumstances).map(Box::new))
             }
+            (Kind::Jwt(_), Auth::Jwt(jwt)) => Question::Jwt(jwt::token_of(jwt, head)),
             _ => Question::Basic(Credentials::of(head)),
         };
         Check { gate: self.clone(), question }
@@ -151,6 +160,7 @@ impl Check {
             (Kind::Forward(gate), Auth::Forward(config), Question::Forward(subrequest)) => {
                 gate.answer(config, subrequest).await
             }
+            (Kind::Jwt(gate), Auth::Jwt(config), Question::Jwt(token)) => gate.answer(config, token).await,
             _ => Answer::Unavailable("another kind of authentication was asked for".to_owned()),
         }
     }

@@ -32,7 +32,7 @@ mod write;
 mod tests;
 
 pub use address::endpoint_address;
-pub use auth::{Auth, BasicAuth, ForwardAuth};
+pub use auth::{Auth, BasicAuth, ForwardAuth, JwtAuth, JwtKeys};
 pub use endpoint_list::endpoint_list;
 pub use model::*;
 pub use raw::schema;

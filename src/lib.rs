@@ -23,6 +23,7 @@ mod header_field;
 mod htpasswd;
 pub mod http1;
 mod human;
+mod jwks;
 pub mod key_file;
 pub mod lifecycle;
 pub mod listener_state;

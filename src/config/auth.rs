@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::htpasswd::Users;
+use crate::jwks::KeySet;
 use crate::tls::{ClientTls, WatchedFile};
 
 /// The authentication of a route.
@@ -13,6 +14,7 @@ use crate::tls::{ClientTls, WatchedFile};
 pub enum Auth {
     Basic(BasicAuth),
     Forward(ForwardAuth),
+    Jwt(JwtAuth),
 }
 
 /// Names and passwords (RFC 7617).
@@ -47,12 +49,49 @@ pub struct ForwardAuth {
     pub timeout: Duration,
 }
 
+/// Signed tokens (RFC 7519).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtAuth {
+    pub keys: JwtKeys,
+    /// `None`: any issuer's.
+    pub issuer: Option<Box<str>>,
+    /// One of these; empty: for anybody.
+    pub audience: Vec<Box<str>>,
+    /// How far clocks may differ.
+    pub leeway: Duration,
+    /// The cookie that has the token; `None`: `Authorization` has it.
+    pub cookie: Option<Box<str>>,
+    /// Fields that endpoints get, each with its claim.
+    pub set: Vec<(HeaderName, Box<str>)>,
+    /// The claim that names the user in the log.
+    pub user: Box<str>,
+    /// Endpoints get `Authorization`, too.
+    pub pass_on: bool,
+    pub realm: Box<str>,
+}
+
+/// The public keys of tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwtKeys {
+    File {
+        keys: Arc<KeySet>,
+        file: WatchedFile,
+    },
+    /// `tls`: as in [`ForwardAuth`]. `refresh`: how old they get.
+    Url {
+        url: Box<str>,
+        tls: Option<Arc<ClientTls>>,
+        refresh: Duration,
+    },
+}
+
 impl Auth {
     /// The label of its kind.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Basic(_) => "basic",
             Self::Forward(_) => "forward",
+            Self::Jwt(_) => "jwt",
         }
     }
 
@@ -60,15 +99,21 @@ impl Auth {
     pub fn watched_files(&self) -> &[WatchedFile] {
         match self {
             Self::Basic(basic) => std::slice::from_ref(&basic.file),
-            Self::Forward(forward) => forward.tls.as_ref().map_or(&[], |tls| &tls.watched_files),
+            Self::Forward(ForwardAuth { tls, .. })
+            | Self::Jwt(JwtAuth { keys: JwtKeys::Url { tls, .. }, .. }) => {
+                tls.as_ref().map_or(&[], |tls| &tls.watched_files)
+            }
+            Self::Jwt(JwtAuth { keys: JwtKeys::File { file, .. }, .. }) => std::slice::from_ref(file),
         }
     }
 
     /// The fields that endpoints get of it alone: those of clients are removed.
-    pub fn managed(&self) -> &[HeaderName] {
-        match self {
-            Self::Basic(basic) => basic.user_header.as_slice(),
-            Self::Forward(forward) => &forward.set,
-        }
+    pub fn managed(&self) -> impl Iterator<Item = &HeaderName> {
+        let (named, of_claims) = match self {
+            Self::Basic(basic) => (basic.user_header.as_slice(), &[][..]),
+            Self::Forward(forward) => (&*forward.set, &[][..]),
+            Self::Jwt(jwt) => (&[][..], &*jwt.set),
+        };
+        named.iter().chain(of_claims.iter().map(|(name, _)| name))
     }
 }

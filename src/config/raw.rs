@@ -32,7 +32,7 @@ pub(crate) use actions::{
     RedirectForm, RedirectHttpsForm, RedirectHttpsSection, RespondForm, RespondSection, SplitForm,
     SplitPoolSection, TemplateText,
 };
-pub(crate) use auth::{AskMethod, AuthForm, BasicSection, ForwardSection};
+pub(crate) use auth::{AskMethod, AuthForm, BasicSection, ForwardSection, JwtSection, KeysText};
 pub(crate) use balance::{BalanceForm, BalanceWord, HashForm, HashSection, HashWord, HeaderNameText};
 pub(crate) use matching::{
     MatchSection, PathForm, PathText, RegexText, RouteExpected, ValueForm, header_name,

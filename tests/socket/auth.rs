@@ -4,6 +4,7 @@
 
 mod basic;
 mod forward;
+mod jwt;
 mod recipes;
 
 use base64::Engine as _;

@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::Compiler;
-use crate::config::auth::{Auth, BasicAuth, ForwardAuth};
+use super::{Compiler, HeaderField};
+use crate::config::auth::{Auth, BasicAuth, ForwardAuth, JwtAuth, JwtKeys};
 use crate::config::decode::{List, ShortOr, Spanned};
 use crate::config::model::EndpointProtocol;
-use crate::config::raw::{AskMethod, AuthForm, BasicSection, FilePath, ForwardSection, HeaderNameText};
+use crate::config::raw::{
+    AskMethod, AuthForm, BasicSection, FilePath, ForwardSection, HeaderNameText, JwtSection, KeysText,
+    PoolTlsSection,
+};
 use crate::config::source::Span;
 use crate::header_field::{CLAIMS, WRITTEN_AFRESH, is_connection_specific, is_framing, same_name};
 use crate::htpasswd::Users;
+use crate::jwks::KeySet;
 use crate::tls::WatchedFile;
 use crate::{file, tls};
 
@@ -22,8 +26,8 @@ const FILE_MAX: u64 = 16 << 20;
 impl Compiler<'_> {
     pub(super) fn auth(&mut self, form: &Spanned<AuthForm>) -> Option<Arc<Auth>> {
         let section = form.as_option()?;
-        let auth = match (&section.basic, &section.forward) {
-            (Some(basic), None) => match &basic.value {
+        let auth = match (&section.basic, &section.forward, &section.jwt) {
+            (Some(basic), None, None) => match &basic.value {
                 ShortOr::Short(file) => self.users(file, basic.span).map(|(users, file)| {
                     Auth::Basic(BasicAuth {
                         users,
@@ -36,8 +40,9 @@ impl Compiler<'_> {
                 }),
                 ShortOr::Long(section) => self.basic(section).map(Auth::Basic),
             },
-            (None, Some(forward)) => self.forward(forward).map(Auth::Forward),
-            (None, None) => {
+            (None, Some(forward), None) => self.forward(forward).map(Auth::Forward),
+            (None, None, Some(jwt)) => self.jwt(jwt).map(Auth::Jwt),
+            (None, None, None) => {
                 if section.complete {
                     let remedy = "write `basic: FILE` or `forward: { url: URL }`, or `auth: off`";
                     self.diagnostics.error(form.span, "`auth` says nothing of who may pass", remedy);
@@ -105,17 +110,7 @@ impl Compiler<'_> {
             }
         }
         let url = section.url.as_ref()?;
-        let is_https = url.0.starts_with("https:");
-        let tls = match (&section.tls, is_https) {
-            (Some(tls), false) => {
-                let remedy = "write an URL of https, or remove `tls`";
-                self.diagnostics.error(tls.span, "the URL is one of http, which has no TLS", remedy);
-                None
-            }
-            (Some(tls), true) => Some(self.pool_tls(tls, &[], EndpointProtocol::Http11)?),
-            (None, true) => Some(self.system_tls(url.span)?),
-            (None, false) => None,
-        };
+        let tls = self.tls_with(&url.0, url.span, section.tls.as_ref())?;
         Some(ForwardAuth {
             url: url.0.as_str().into(),
             tls,
@@ -124,6 +119,76 @@ impl Compiler<'_> {
             set,
             timeout: section.timeout.0,
         })
+    }
+
+    fn jwt(&mut self, section: &JwtSection) -> Option<JwtAuth> {
+        let fields = self.header_fields(&section.set);
+        let mut set = Vec::new();
+        for HeaderField { name, key, value } in fields {
+            self.check_managed(&name, key);
+            set.extend(value.map(|claim| (name, claim.0.as_str().into())));
+        }
+        let written = section.jwks.as_ref()?;
+        let keys = match &written.value {
+            KeysText::File(FilePath(path)) => self.keys_of(path, written.span)?,
+            KeysText::Url(url) => JwtKeys::Url {
+                url: url.as_str().into(),
+                tls: self.tls_with(url, written.span, section.tls.as_ref())?,
+                refresh: section.refresh.0,
+            },
+        };
+        let audience = section.audience.iter().flat_map(|list| list.0.iter());
+        Some(JwtAuth {
+            keys,
+            issuer: section.issuer.as_ref().map(|issuer| issuer.0.as_str().into()),
+            audience: audience.map(|audience| audience.0.as_str().into()).collect(),
+            leeway: section.leeway.0,
+            cookie: section.cookie.as_ref().map(|name| name.0.as_str().into()),
+            set,
+            user: section.user.0.as_str().into(),
+            pass_on: section.pass_on.0,
+            realm: section.realm.0.as_str().into(),
+        })
+    }
+
+    fn keys_of(&mut self, path: &std::path::Path, span: Span) -> Option<JwtKeys> {
+        let shown = path.display();
+        let remedy = "write there what the issuer has at its `jwks_uri`";
+        let content = match file::read(path, FILE_MAX) {
+            Ok(content) => content,
+            Err(error) => {
+                self.diagnostics.error(span, format!("cannot read {shown}: {error}"), remedy);
+                return None;
+            }
+        };
+        match KeySet::parse(&content) {
+            Ok(keys) => {
+                Some(JwtKeys::File { keys: Arc::new(keys), file: tls::WatchedFile::with(path, &content) })
+            }
+            Err(what) => {
+                self.diagnostics.error(span, format!("{shown} {what}"), remedy);
+                None
+            }
+        }
+    }
+
+    /// TLS with a service at this URL; the inner `None`: it has none.
+    fn tls_with(
+        &mut self,
+        url: &str,
+        span: Span,
+        section: Option<&Spanned<PoolTlsSection>>,
+    ) -> Option<Option<Arc<tls::ClientTls>>> {
+        match (section, url.starts_with("https:")) {
+            (Some(tls), false) => {
+                let remedy = "write a URL of https, or remove `tls`";
+                self.diagnostics.error(tls.span, "the URL is one of http, which has no TLS", remedy);
+                None
+            }
+            (Some(tls), true) => Some(Some(self.pool_tls(tls, &[], EndpointProtocol::Http11)?)),
+            (None, true) => Some(Some(self.system_tls(span)?)),
+            (None, false) => Some(None),
+        }
     }
 
     /// TLS that trusts the system's authorities.

@@ -3,10 +3,11 @@
 use serde_json::{Value as Json, json};
 
 use super::balance::HeaderNameText;
+use super::sticky::CookieName;
 use super::tls::{FilePath, PoolTlsSection};
 use crate::config::address::ListUrlText;
-use crate::config::decode::{Fault, List, OrOff, Scalar, ShortOr, shown};
-use crate::config::scalar::{Flag, NonZeroPeriod, words};
+use crate::config::decode::{Fault, List, Named, OneOrList, OrOff, Scalar, ShortOr, shown};
+use crate::config::scalar::{Flag, NonZeroPeriod, Period, Text, words};
 use crate::config::section::section;
 
 section! {
@@ -16,6 +17,8 @@ section! {
         basic: ShortOr<FilePath, BasicSection>, optional;
         /// Another service is asked about each request: it goes on if the answer is 2xx, and else gets that answer.
         forward: ForwardSection, optional;
+        /// Signed tokens (JWT, RFC 7519), checked with public keys from a file or a URL.
+        jwt: JwtSection, optional;
     }
 }
 
@@ -55,6 +58,64 @@ section! {
         timeout: NonZeroPeriod = "2s";
         /// TLS with the service, where the URL is one of https. Default: the system's authorities.
         tls: PoolTlsSection, optional;
+    }
+}
+
+section! {
+    /// Signed tokens (RFC 7519), by RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA: the key decides.
+    JwtSection "`jwt`" {
+        /// The public keys (a JWK set, RFC 7517): an absolute path, or a URL of http or https. A file is read again when it
+        /// changes.
+        jwks: KeysText, required "https://login.example.com/.well-known/jwks.json";
+        /// How old keys of a URL get until they are fetched again, in the background.
+        refresh: NonZeroPeriod = "10m";
+        /// TLS with the host of the keys, where the URL is one of https. Default: the system's authorities.
+        tls: PoolTlsSection, optional;
+        /// What tokens must have as `iss`. Default: anything.
+        issuer: Text, optional;
+        /// What tokens must have in `aud`: one of these. Default: anything.
+        audience: OneOrList<Text>, optional;
+        /// How far clocks may differ, for `exp`, which tokens must have, and `nbf`.
+        leeway: Period = "30s";
+        /// The cookie with the token. Default: none; it is in `Authorization: Bearer`.
+        cookie: CookieName, optional;
+        /// Fields that endpoints get, each with the claim that it is made of, such as `sub` or `realm_access.roles`. What
+        /// clients send in them, or in names that endpoints may take for them, is removed in any case.
+        set: Named<Text> = {};
+        /// The claim that names the user in the log.
+        user: Text = "sub";
+        /// Endpoints get `Authorization`, with the token, too.
+        pass_on: Flag = true;
+        /// What clients are told with a 401.
+        realm: Realm = "restricted";
+    }
+}
+
+/// Where public keys are: a file or a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KeysText {
+    File(FilePath),
+    Url(String),
+}
+
+impl Scalar for KeysText {
+    const WHAT: &'static str = "a file or a URL of keys";
+    const REMEDY: &'static str =
+        "write an absolute path, or a URL such as https://login.example.com/jwks.json";
+
+    fn parse(text: &str) -> Result<KeysText, Fault> {
+        match text.starts_with('/') {
+            true => FilePath::parse(text).map(KeysText::File),
+            false => ListUrlText::parse(text).map(|url| KeysText::Url(url.0)).map_err(|fault| {
+                let remedy =
+                    if fault.remedy == ListUrlText::REMEDY { Self::REMEDY.to_owned() } else { fault.remedy };
+                Fault::new(Self::fault(text).message, remedy)
+            }),
+        }
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "pattern": "^(/|https?://)", "examples": ["/etc/evenkeel/jwks.json"] })
     }
 }
 

@@ -84,7 +84,19 @@ fn the_tests_of_every_sample_pass() {
 const REFERENCE: &str = include_str!("../../../conf/reference.yaml");
 
 /// Keys that the reference shows in a comment, because a file cannot have them beside the others, or without files.
-const IN_COMMENTS: [&str; 52] = [
+const IN_COMMENTS: [&str; 64] = [
+    "AuthSection.jwt",
+    "JwtSection.jwks",
+    "JwtSection.refresh",
+    "JwtSection.tls",
+    "JwtSection.issuer",
+    "JwtSection.audience",
+    "JwtSection.leeway",
+    "JwtSection.cookie",
+    "JwtSection.set",
+    "JwtSection.user",
+    "JwtSection.pass_on",
+    "JwtSection.realm",
     "AuthSection.basic",
     "BasicSection.file",
     "BasicSection.realm",
