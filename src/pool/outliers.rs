@@ -26,7 +26,7 @@ use super::{Endpoint, Pool};
 use crate::config::Outliers;
 
 /// The ramp of an endpoint that comes back from an ejection, where the pool has no `slow_start`.
-const RAMP: Duration = Duration::from_secs(10);
+const RAMP: Duration = Duration::from_secs(5);
 
 /// What the endpoints of a pool need to know of its outlier detection, across reloads.
 #[derive(Debug, Default)]

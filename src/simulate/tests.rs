@@ -99,6 +99,28 @@ fn one_slow_endpoint_is_felt_by_round_robin_and_not_by_least_requests() {
     assert!(share_of_first(&time, 4.0, 12.0) < 0.02);
 }
 
+/// Those who meet the slow one get their answer elsewhere; the load that this adds is its share.
+#[test]
+fn a_second_attempt_cuts_the_tail() {
+    let by = |retry: &str| {
+        let slow = fault(scenario::slow("0.1:=5x@2s+10s"));
+        simulate(&format!("balance: random, outliers: off, retry: {{ {retry} }}"), &scenario(14, slow))
+    };
+    let hedged = "hedge: { after: 40ms, share: 30% }";
+    let [alone, hedged] = ["hedge: off", hedged].map(by);
+    let p99 = |report: &Report| worst_p99(report, 4.0, 12.0);
+    assert!(p99(&hedged) < p99(&alone) / 3.0, "{} {}", p99(&hedged), p99(&alone));
+    assert_eq!((hedged.totals.errors, hedged.totals.retries), (0, 0));
+    let attempts = |report: &Report| report.endpoints.iter().map(|endpoint| endpoint.requests).sum::<u64>();
+    assert_eq!(attempts(&alone), alone.totals.requests);
+    let more = attempts(&hedged) as f64 / hedged.totals.requests as f64;
+    assert!((1.05..1.30).contains(&more), "{more}");
+    // The p95 of all is that of the slow one, which is met by a fifth.
+    let of_two_percent = by("hedge: p95");
+    let more = attempts(&of_two_percent) as f64 / of_two_percent.totals.requests as f64;
+    assert!((1.0..1.021).contains(&more), "{more}");
+}
+
 #[test]
 fn one_that_fails_at_once_is_ejected_after_a_handful_of_errors() {
     let fails = || fault(scenario::fail("0.1:=503@2s+10s"));

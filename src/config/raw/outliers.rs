@@ -21,7 +21,7 @@ section! {
         /// The time that `success_rate` and `latency` look back.
         window: NonZeroPeriod = "10s";
         /// How long an ejection lasts, times how often it has happened in a row. After it, one request finds out whether
-        /// the endpoint answers, and its share of the traffic grows over `slow_start`, or 10 s.
+        /// the endpoint answers, and its share of the traffic grows over `slow_start`, or 5 s.
         time: NonZeroPeriod = "10s";
         /// The longest ejection.
         max_time: NonZeroPeriod = "5m";
