@@ -652,6 +652,7 @@ impl Exchange {
             sent_host: self.host_for_endpoint().unwrap_or(asked),
             endpoints: || self.pool().map(|pool| pool.authorities()),
             cookies,
+            prefix: self.prefix_change(),
         }
     }
 

@@ -195,6 +195,7 @@ mod tests {
             let expected = match failure.status().as_u16() {
                 502 | 503 => Code::Unavailable,
                 504 | 408 => Code::DeadlineExceeded,
+                401 => Code::Unauthenticated,
                 404 | 405 => Code::Unimplemented,
                 413 | 414 | 431 => Code::ResourceExhausted,
                 400 | 500 => Code::Internal,

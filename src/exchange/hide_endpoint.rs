@@ -5,9 +5,9 @@ use std::sync::Arc;
 use http::{HeaderName, header};
 
 use super::edits::Edits;
-use super::response::cookies;
+use super::response::{cookies, location};
 use crate::authority;
-use crate::config::CookieEdits;
+use crate::config::{CookieEdits, PrefixChange};
 use crate::pool::authorities::Authorities;
 
 /// The names by which the client and the endpoint know this site.
@@ -21,6 +21,8 @@ pub struct HideEndpoint<'a, F> {
     pub endpoints: F,
     /// What the route changes of cookies.
     pub cookies: Option<&'a CookieEdits>,
+    /// The prefix that the endpoint knows paths by, and the client's; `None`: they are the same.
+    pub prefix: Option<PrefixChange>,
 }
 
 /// Whether a field of that name can contain an endpoint's address.
@@ -44,7 +46,13 @@ impl<F: Fn() -> Option<Arc<Authorities>>> HideEndpoint<'_, F> {
         };
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
             let values = values(&name);
-            replace(edits, name, &values, |value| self.location(value));
+            replace(edits, name, &values, |value| {
+                let hidden = self.location(value);
+                let known = hidden.as_deref().unwrap_or(value);
+                let prefix = self.prefix.as_ref();
+                let moved = prefix.and_then(|prefix| location::with_prefix(known, prefix, self.authority));
+                moved.or(hidden)
+            });
         }
         replace(edits, header::SET_COOKIE, &values(&header::SET_COOKIE), |value| {
             let hidden = self.cookie(value);
@@ -159,7 +167,14 @@ mod tests {
         );
         let names = Arc::new(Authorities::new([endpoint].iter()));
         let endpoints = move || Some(names.clone());
-        ask(&HideEndpoint { scheme: "http", authority, sent_host, endpoints: &endpoints, cookies: None })
+        ask(&HideEndpoint {
+            scheme: "http",
+            authority,
+            sent_host,
+            endpoints: &endpoints,
+            cookies: None,
+            prefix: None,
+        })
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod body;
 pub(super) mod cookies;
 mod cors;
 mod encoding;
+pub(super) mod location;
 
 use http::{HeaderName, HeaderValue, header};
 

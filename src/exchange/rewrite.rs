@@ -4,7 +4,7 @@
 //! takes it for another one than the route that owns it.
 
 use super::{Exchange, Failure};
-use crate::config::PathRewrite;
+use crate::config::{PathRewrite, PrefixChange};
 use crate::routing::{PathRules, path};
 use crate::template::Values;
 
@@ -41,6 +41,17 @@ impl Exchange {
     /// The path that the engine has to put in the place of the matched one before it opens an attempt; `None`: it stays.
     pub fn take_new_path(&mut self) -> Option<String> {
         self.matched.as_mut()?.new_path.take()
+    }
+
+    /// How the endpoint's paths differ from the client's, if by a prefix.
+    pub(super) fn prefix_change(&self) -> Option<PrefixChange> {
+        self.record.rewritten.as_ref()?;
+        match self.route()?.rewrite.as_ref()?.path.as_ref()? {
+            PathRewrite::Prefix { strip, add } => {
+                Some(PrefixChange { from: add.to_string(), to: strip.to_string() })
+            }
+            PathRewrite::Whole(_) | PathRewrite::Regex { .. } => None,
+        }
     }
 
     /// The prefix that `rewrite` has stripped of the path.

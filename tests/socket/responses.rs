@@ -5,3 +5,4 @@ mod cookies;
 mod cors;
 mod errors;
 mod fields;
+mod location;
