@@ -28,8 +28,9 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
+use http::HeaderName;
+
 use crate::body::{BodySink, BodySource};
-use crate::config::HeaderEdits;
 use crate::exchange::{ClientIdentity, Edits, Failure, RequestScope};
 use crate::message::{Onward, RequestFields, ResponseHead};
 use crate::net::arrivals::Arrivals;
@@ -107,9 +108,9 @@ pub trait ClientStream: BodySource + BodySink {
     /// Sends the head of a response by which the stream becomes a tunnel. Returns the status that the client gets.
     fn switch_protocols(&mut self, response: &impl ResponseHead, edits: &Edits) -> u16;
 
-    /// Withholds what the route sets or removes from the trailers of the request, too: some endpoints merge them into its
+    /// Withholds fields that the route manages from the trailers of the request, too: some endpoints merge them into its
     /// header.
-    fn withhold_trailers(&mut self, edits: Arc<HeaderEdits>);
+    fn withhold_trailers(&mut self, names: Box<[HeaderName]>);
 
     /// Closes the connection after this request: the client may be hostile, or its further bytes cannot be parsed.
     fn close_behind(&mut self);

@@ -1,5 +1,7 @@
 //! Compares header fields as endpoints may read them, which is laxer than the grammar.
 
+use http::HeaderName;
+
 /// Fields in which proxies tell endpoints of clients, and which endpoints believe: from strangers they are removed.
 pub const CLAIMS: [&str; 13] = [
     "client-cert",
@@ -26,6 +28,11 @@ pub const WRITTEN_AFRESH: [&str; 6] =
 #[inline]
 pub fn same_name(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
+}
+
+/// Whether an endpoint may take a field's name for one of these.
+pub fn is_one_of(name: &[u8], names: &[HeaderName]) -> bool {
+    names.iter().any(|other| same_name(other.as_str().as_bytes(), name))
 }
 
 const fn fold(byte: u8) -> u8 {

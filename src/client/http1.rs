@@ -7,12 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::HeaderName;
 
 use super::connection::{After, Connection};
 use crate::body::{BodySink, BodySource, Http1Reader, Http1Writer, ReadError};
-use crate::config::HeaderEdits;
 use crate::exchange::{ClientIdentity, Edits, RequestScope};
 use crate::forward::{ClientStream, Ending, Notice};
+use crate::header_field::is_one_of;
 use crate::http1::chunked;
 use crate::http1::head::RequestView;
 use crate::http1::write::{self, ResponseForm};
@@ -35,8 +36,8 @@ pub struct Http1Client<'a> {
     until_close: bool,
     /// The connection has become a tunnel.
     is_tunnel: bool,
-    /// Whose names are withheld from trailers.
-    withheld: Option<Arc<HeaderEdits>>,
+    /// Names that are withheld from trailers.
+    withheld: Box<[HeaderName]>,
 }
 
 impl<'a> Http1Client<'a> {
@@ -51,7 +52,7 @@ impl<'a> Http1Client<'a> {
             is_suspect: false,
             until_close: false,
             is_tunnel: false,
-            withheld: None,
+            withheld: Box::default(),
         }
     }
 
@@ -229,8 +230,8 @@ impl ClientStream for Http1Client<'_> {
         response.status()
     }
 
-    fn withhold_trailers(&mut self, edits: Arc<HeaderEdits>) {
-        self.withheld = Some(edits);
+    fn withhold_trailers(&mut self, names: Box<[HeaderName]>) {
+        self.withheld = names;
     }
 
     fn close_behind(&mut self) {
@@ -261,9 +262,7 @@ impl BodySource for Http1Client<'_> {
     }
 
     fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.reader
-            .trailers()
-            .filter(|(name, _)| self.withheld.as_ref().is_none_or(|edits| !edits.replaces(name)))
+        self.reader.trailers().filter(|(name, _)| !is_one_of(name, &self.withheld))
     }
 }
 

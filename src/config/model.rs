@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
 use super::secret::Secret;
-use crate::header_field::same_name;
 use crate::key_file::Key;
 use crate::routing::{PathRules, Regex, RequestHead, RouteMatch};
 use crate::socket_file::SocketAccess;
@@ -450,10 +449,9 @@ pub struct HeaderEdits {
 }
 
 impl HeaderEdits {
-    /// Whether nothing that a client sends under this name may reach an endpoint.
-    pub fn replaces(&self, name: &[u8]) -> bool {
-        let mut names = self.set.iter().map(|(name, _)| name).chain(&self.remove);
-        names.any(|other| same_name(other.as_str().as_bytes(), name))
+    /// The names under which nothing that a client sends may reach an endpoint.
+    pub fn replaced(&self) -> impl Iterator<Item = &HeaderName> {
+        self.set.iter().map(|(name, _)| name).chain(&self.remove)
     }
 
     /// Whether a value depends on the request.

@@ -1,6 +1,6 @@
 //! What a route changes of the header fields that an endpoint gets.
 
-use std::sync::Arc;
+use http::HeaderName;
 
 use super::edits::Edits;
 use super::proxy_claims::X_FORWARDED_PREFIX;
@@ -10,9 +10,13 @@ use crate::header_field::is_valid_value;
 use crate::template::Values;
 
 impl Exchange {
-    /// What the route changes of the header fields, for the engine to withhold from trailers.
-    pub fn request_headers(&self) -> Option<&Arc<HeaderEdits>> {
-        self.route()?.request_headers.as_ref()
+    /// The names that the engine has to withhold from the request's trailers: those that the route sets or removes, and
+    /// those that its authentication manages.
+    pub fn withheld_names(&self) -> Box<[HeaderName]> {
+        let Some(route) = self.route() else { return Box::default() };
+        let of_auth = route.auth.iter().flat_map(|gate| gate.managed());
+        let of_edits = route.request_headers.iter().flat_map(|headers| headers.replaced());
+        of_auth.chain(of_edits).cloned().collect()
     }
 
     /// Refuses a request whose parts would break the fields that the route makes of them.

@@ -124,10 +124,8 @@ impl<'a, C: ClientStream> Request<'a, C> {
     /// Puts the path there that the endpoint gets, if the route rewrites it, and withholds what the route sets from
     /// trailers.
     fn put_new_path(&mut self) -> Result<(), Failed> {
-        if self.client.request().framing() == Framing::Chunked
-            && let Some(edits) = self.exchange.request_headers()
-        {
-            self.client.withhold_trailers(edits.clone());
+        if self.client.request().framing() == Framing::Chunked {
+            self.client.withhold_trailers(self.exchange.withheld_names());
         }
         match self.exchange.take_new_path() {
             Some(path) if !self.client.set_path(&path) => {

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 
 use super::piece::Piece;
 use super::shared::Shared;
 use super::{drain_body, validate};
 use crate::body::{Backlog, BodySink, BodySource, Http2Reader, Http2Writer, ReadError};
-use crate::config::HeaderEdits;
 use crate::exchange::{ClientIdentity, Edits, Failed, Failure, RequestScope};
 use crate::forward::{ClientStream, Ending, Notice};
+use crate::header_field::is_one_of;
 use crate::http1::write;
 use crate::message::{Framing, Http2Request, Onward, RequestFields, ResponseHead, put_edits};
 use crate::tls::TlsInfo;
@@ -47,8 +47,8 @@ pub struct Http2Client {
     is_tunnel: bool,
     /// Responses are sent without their body, which the client's window might not allow.
     has_status_only: bool,
-    /// Whose names are withheld from trailers.
-    withheld: Option<Arc<HeaderEdits>>,
+    /// Names that are withheld from trailers.
+    withheld: Box<[HeaderName]>,
 }
 
 impl Http2Client {
@@ -67,7 +67,7 @@ impl Http2Client {
             broken: false,
             is_tunnel: false,
             has_status_only: false,
-            withheld: None,
+            withheld: Box::default(),
         }
     }
 
@@ -296,8 +296,8 @@ impl ClientStream for Http2Client {
     }
 
     /// The connection's other requests are not affected.
-    fn withhold_trailers(&mut self, edits: Arc<HeaderEdits>) {
-        self.withheld = Some(edits);
+    fn withhold_trailers(&mut self, names: Box<[HeaderName]>) {
+        self.withheld = names;
     }
 
     fn close_behind(&mut self) {}
@@ -325,9 +325,7 @@ impl BodySource for Http2Client {
     }
 
     fn trailers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.reader
-            .trailers()
-            .filter(|(name, _)| self.withheld.as_ref().is_none_or(|edits| !edits.replaces(name)))
+        self.reader.trailers().filter(|(name, _)| !is_one_of(name, &self.withheld))
     }
 }
 

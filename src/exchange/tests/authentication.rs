@@ -46,6 +46,17 @@ fn what_a_client_says_of_its_user_is_replaced() {
     assert_eq!((auth.kind, auth.verdict, auth.user.as_deref()), ("forward", Verdict::Passed, Some("bob")));
 }
 
+/// Nor may it come in trailers, which some endpoints merge into the header.
+#[test]
+fn what_a_client_says_of_its_user_is_withheld_from_trailers() {
+    let head = head("GET", "/", &[]);
+    let mut exchange = begin(&snapshot(ASKS, None), &head);
+    assert!(exchange.admit(&head, [9].into_iter()).is_ok() && exchange.authenticated(passed("bob")).is_ok());
+    let mut names: Vec<String> = exchange.withheld_names().iter().map(ToString::to_string).collect();
+    names.sort();
+    assert_eq!(names, ["x-groups", "x-user"]);
+}
+
 /// A new config never lets a request pass that its route would have to ask about.
 #[test]
 fn a_request_that_is_routed_anew_is_asked_about_anew() {
