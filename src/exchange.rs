@@ -2,6 +2,7 @@
 //!
 //! An engine moves the bytes and asks here what to do. Nothing here knows a socket or a clock: time is an argument.
 
+mod access;
 mod act;
 mod authentication;
 mod backoff;
@@ -25,6 +26,7 @@ mod matched;
 mod outcome;
 mod path;
 mod proxy_claims;
+mod rate_limit;
 mod request_id;
 mod response;
 mod retry;
@@ -40,7 +42,7 @@ mod waiting;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header;
+use http::{HeaderName, HeaderValue, header};
 
 pub use client_identity::ClientIdentity;
 pub use config_tests::run_config_tests;
@@ -124,6 +126,8 @@ pub struct Exchange {
     size: HeadSize,
     /// The first cause of failure.
     failure: Option<Failure>,
+    /// What a client is told whom a rate limit has refused. Boxed, because few are.
+    limited: Option<Box<[(HeaderName, HeaderValue)]>>,
     /// The record has been written.
     finished: bool,
     record: Record,
@@ -232,6 +236,7 @@ impl Exchange {
             started: arrival.now,
             size: HeadSize::default(),
             failure: None,
+            limited: None,
             finished: false,
             scope: Scope::Request(scope),
             sender,
@@ -254,6 +259,7 @@ impl Exchange {
         }
         self.size = HeadSize::of(self.record.text.parts().target.len(), fields);
         self.size.fits(&self.listener().limits)?;
+        self.check_access_to_listener()?;
         if head.authority().is_empty() && self.record.protocol != Protocol::Http10 {
             return Err(Failure::MissingHost);
         }
@@ -265,6 +271,7 @@ impl Exchange {
             return reply.map(Admitted::Reply);
         }
         self.find_route(head)?;
+        self.limit_rate(head)?;
         if let Some(reply) = self.answer_preflight() {
             return Ok(Admitted::Reply(reply));
         }
@@ -284,7 +291,7 @@ impl Exchange {
     /// Finds the route, and checks and applies its limits.
     fn find_route<H: RequestHead>(&mut self, head: &H) -> Result<(), Failure> {
         let Scope::Request(scope) = self.scope.clone() else { return Err(Failure::Internal) };
-        let decision = decide(scope.snapshot(), head);
+        let decision = decide(scope.snapshot(), head, self.sender.client().ip());
         // First, because an index from the previous snapshot is wrong in this one.
         self.route = decision.trace.route();
         let Some(route) = decision.route else {
@@ -292,6 +299,7 @@ impl Exchange {
             return Err(Failure::NoRoute);
         };
         self.matched = Matched::of(route, head);
+        self.check_access_to(route)?;
         self.target = self.find_target(route, head);
         // HTTP/2 has no `Upgrade` (RFC 9113, section 8.6).
         let may_switch = self.wants_upgrade

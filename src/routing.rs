@@ -8,7 +8,9 @@
 //! 3. a method condition before none;
 //! 4. more header conditions before fewer;
 //! 5. more query conditions before fewer;
-//! 6. the order of the file.
+//! 6. a condition on the client's address before none;
+//! 7. more negated conditions before fewer;
+//! 8. the order of the file.
 //!
 //! Paths are compared in their normal form (see [`path`]), which is also what goes on to the endpoint.
 //!

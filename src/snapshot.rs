@@ -5,6 +5,7 @@
 //! nothing; pools whose definition has not changed are the same pools, and endpoints keep their live state.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,12 +14,13 @@ use http::HeaderName;
 
 use crate::auth::Gate;
 use crate::config::{
-    self, Action, Config, HeaderEdits, HedgeAfter, Listener, QueueLimits, RequestLimit as ConfigLimit, Retry,
-    Rewrite, RouteLimits, RoutePriority, Upgrades,
+    self, Access, Action, Config, HeaderEdits, HedgeAfter, Listener, QueueLimits, RateKey, RateLimit,
+    RequestLimit as ConfigLimit, Retry, Rewrite, RouteLimits, RoutePriority, Upgrades,
 };
 use crate::pool::live_state::{KnownState, LiveState};
-use crate::pool::status::{PoolStatus, RouteStatus};
+use crate::pool::status::{PoolStatus, RateLimitStatus, RouteStatus};
 use crate::pool::{MaxRequests, Pool};
+use crate::rate_limit::RateLimiter;
 use crate::recent_times::RecentTimes;
 use crate::routing::{Regex, RequestHead, RouteOutcome, Router};
 use crate::wait_queue::{RequestLimit, WaitQueue};
@@ -45,6 +47,8 @@ pub struct Route {
     pub limits: RouteLimits,
     pub timeout: Option<Duration>,
     pub timeout_header: Option<HeaderName>,
+    pub access: Access,
+    pub rate_limits: Box<[RouteRateLimit]>,
     pub upgrades: Upgrades,
     /// Statuses from 500 that say nothing against an endpoint.
     pub expected_statuses: Vec<RangeInclusive<u16>>,
@@ -65,6 +69,16 @@ pub struct Route {
 pub struct RouteRequests {
     pub limit: Arc<RequestLimit>,
     pub queue: QueueLimits,
+}
+
+/// A limit of how many requests of a key a route takes in a time.
+pub struct RouteRateLimit {
+    pub config: RateLimit,
+    /// In logs and metrics: the key, and a number where the route has several of it.
+    pub label: Arc<str>,
+    /// What clients are told: without the name of a header or cookie.
+    pub policy: String,
+    pub limiter: Arc<RateLimiter>,
 }
 
 /// A pool that a route forwards to.
@@ -114,6 +128,7 @@ impl Snapshot {
         let (limits, times) = (request_limits(running_routes), response_times(running_routes));
         let gates = gates(running_routes);
         let mut targets_before = 0;
+        let limiters = rate_limiters(running_routes);
         let routes: Vec<Route> = config
             .routes
             .iter()
@@ -131,6 +146,8 @@ impl Snapshot {
                     limits: route.limits,
                     timeout: route.timeout,
                     timeout_header: route.timeout_header.clone(),
+                    access: route.access.clone(),
+                    rate_limits: rate_limits(route, &limiters),
                     upgrades: route.upgrades.clone(),
                     expected_statuses: route.expected_statuses.clone(),
                     priority: route.priority.clone(),
@@ -147,7 +164,7 @@ impl Snapshot {
             .collect();
         Self {
             generation: previous.map_or(1, |previous| previous.generation + 1),
-            router: Router::new(config.routes.iter().map(|route| &route.matches)),
+            router: Router::new(config.routes.iter().map(config::Route::enabled_match)),
             listeners: config.listeners.iter().map(|listener| self::listener(listener, previous)).collect(),
             routes,
             pools,
@@ -217,13 +234,30 @@ impl Snapshot {
     }
 
     /// For `exchange::decide` alone; all others call that.
-    pub fn route(&self, head: &impl RequestHead) -> (Option<&Route>, RouteOutcome) {
-        let outcome = self.router.find(head);
+    pub fn route(&self, head: &impl RequestHead, client: Option<IpAddr>) -> (Option<&Route>, RouteOutcome) {
+        let outcome = self.router.find(head, client);
         (outcome.route().and_then(|index| self.routes.get(index)), outcome)
     }
 
     pub fn status(&self) -> Vec<PoolStatus> {
         self.pools.iter().map(|pool| pool.status()).collect()
+    }
+
+    /// Of all rate limits.
+    pub fn rate_limit_status(&self) -> Vec<RateLimitStatus> {
+        let of_route = |route: &Route| {
+            let name = route.name.clone();
+            let status = move |limit: &RouteRateLimit| RateLimitStatus {
+                route: name.to_string(),
+                limit: limit.label.to_string(),
+                refused: limit.limiter.refused(),
+                would_refuse: limit.limiter.would_refuse(),
+                keys: limit.limiter.keys() as u64,
+                forgotten: limit.limiter.forgotten(),
+            };
+            route.rate_limits.iter().map(status).collect::<Vec<_>>()
+        };
+        self.routes.iter().flat_map(of_route).collect()
     }
 
     /// Of the routes that have a limit of requests.
@@ -318,6 +352,34 @@ fn gates(routes: &[Route]) -> HashMap<&str, &Arc<Gate>> {
 fn gate(config: &Arc<config::Auth>, running: Option<&Arc<Gate>>) -> Arc<Gate> {
     let running = running.filter(|running| running.config() == config);
     running.cloned().unwrap_or_else(|| Arc::new(Gate::new(config.clone())))
+}
+
+/// By the names of their routes and their labels.
+fn rate_limiters(routes: &[Route]) -> HashMap<(&str, &str), &Arc<RateLimiter>> {
+    let limits = routes.iter().flat_map(|route| route.rate_limits.iter().map(move |limit| (route, limit)));
+    limits.map(|(route, limit)| ((&*route.name, &*limit.label), &limit.limiter)).collect()
+}
+
+/// The rate limits of a route. One that was there before, by the same key, goes on with what it has counted, unless it is
+/// to remember more or fewer keys.
+fn rate_limits(
+    route: &config::Route,
+    known: &HashMap<(&str, &str), &Arc<RateLimiter>>,
+) -> Box<[RouteRateLimit]> {
+    let numbered = |name: String, same: usize| if same == 0 { name } else { format!("{name} {}", same + 1) };
+    let limit = |(index, config): (usize, &RateLimit)| {
+        let before = route.rate_limits.iter().take(index);
+        let label =
+            numbered(config.by.to_string(), before.clone().filter(|other| other.by == config.by).count());
+        let kind = config.by.kind();
+        let policy = numbered(kind.to_owned(), before.filter(|other| other.by.kind() == kind).count());
+        let most = (config.by != RateKey::Route).then_some(config.keys);
+        let limiter = known.get(&(&*route.name, &*label)).filter(|limiter| limiter.most() == most);
+        let new = || Arc::new(most.map_or_else(RateLimiter::of_one, RateLimiter::of_keys));
+        let limiter = limiter.map_or_else(new, |limiter| Arc::clone(limiter));
+        RouteRateLimit { config: config.clone(), label: label.into(), policy, limiter }
+    };
+    route.rate_limits.iter().enumerate().map(limit).collect()
 }
 
 fn by_name(pools: &[Arc<Pool>]) -> HashMap<&str, &Arc<Pool>> {

@@ -163,7 +163,7 @@ fn a_route_is_found_as_fast_among_many() {
     };
     grows("finding a route", [100, 10_000], FLAT, make, |(snapshot, requests)| {
         for request in requests {
-            assert!(black_box(snapshot.route(request)).0.is_some());
+            assert!(black_box(snapshot.route(request, None)).0.is_some());
         }
     });
 }

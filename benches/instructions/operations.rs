@@ -100,7 +100,7 @@ fn write_response() -> Box<dyn FnMut()> {
 fn decide_among(routes: usize) -> Box<dyn FnMut()> {
     let (snapshot, read) = (traffic::snapshot(routes), Read::of(PLAIN));
     Box::new(move || {
-        black_box(decide(&snapshot, &read.view()).route.is_some());
+        black_box(decide(&snapshot, &read.view(), None).route.is_some());
     })
 }
 

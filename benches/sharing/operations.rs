@@ -84,7 +84,7 @@ fn decide_route() -> ForWorkers {
     Box::new(move || {
         let (snapshot, read) = (snapshot.clone(), Read::of(PLAIN));
         at_once(move || {
-            black_box(decide(&snapshot, &read.view()).route.is_some());
+            black_box(decide(&snapshot, &read.view(), None).route.is_some());
         })
     })
 }

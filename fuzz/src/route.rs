@@ -87,7 +87,7 @@ fn matched(text: &str) {
     let mut lines = text.split('\n');
     let mut line = || lines.next().unwrap_or("");
     let asked = Asked { method: line(), authority: line(), path: line(), query: lines.next() };
-    let found = ROUTER.find(&asked).route().map_or("", |route| &ROUTES[route].name);
+    let found = ROUTER.find(&asked, None).route().map_or("", |route| &ROUTES[route].name);
     let under = |prefix: &str| {
         asked.path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::pool::status::{PoolStatus, RouteStatus};
+use crate::pool::status::{PoolStatus, RateLimitStatus, RouteStatus};
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::tls::CertificateStatus;
 
@@ -26,6 +26,8 @@ pub struct Status {
     /// Those that have a limit of requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteStatus>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimitStatus>,
     pub pools: Vec<PoolStatus>,
     pub log_dropped: LogDropped,
 }

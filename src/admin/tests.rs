@@ -37,6 +37,7 @@ impl Process for Idle {
             state: ProcessState::Ready,
             listeners: Vec::new(),
             routes: Vec::new(),
+            rate_limits: Vec::new(),
             pools: Vec::new(),
             log_dropped: LogDropped::default(),
         }

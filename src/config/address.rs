@@ -10,6 +10,7 @@ use super::decode::{Fault, Scalar, shown};
 use super::model::{AdminListen, EndpointAddress, ListenAddress};
 use super::write::quoted;
 use crate::authority;
+use crate::networks;
 
 /// Bytes of a unix socket's path that every system takes.
 const UNIX_PATH_MAX: usize = 107;
@@ -144,7 +145,7 @@ impl Scalar for IpNet {
 
     fn parse(text: &str) -> Result<IpNet, Fault> {
         if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(IpNet::from(address));
+            return Ok(IpNet::from(address.to_canonical()));
         }
         let net: IpNet = text.parse().map_err(|_| Self::fault(text))?;
         if net.addr() != net.network() {
@@ -154,7 +155,7 @@ impl Scalar for IpNet {
                 format!("write {} for the network, or {}", net.trunc(), net.addr()),
             ));
         }
-        Ok(net)
+        Ok(networks::canonical(net))
     }
 
     fn scalar_schema() -> Json {

@@ -7,7 +7,7 @@ use http::HeaderName;
 
 use crate::config::decode::{AutoOr, DiagnosticSink, Named, OneOrList, OrOff, Spanned, Value};
 use crate::config::model::{
-    AccessLog, Action, Admin, AdminListen, Config, ListenAddress, Listener, Log, MaxMemory, Pool,
+    Access, AccessLog, Action, Admin, AdminListen, Config, ListenAddress, Listener, Log, MaxMemory, Pool,
     RetryOverrides, Route, RouteLimits, RoutePriority, Server, StateDirectory, Upgrades,
 };
 use crate::config::raw::{AdminSection, FileSection, header_name};
@@ -17,6 +17,7 @@ use crate::config::secret::Secret;
 use crate::config::source::{Source, Span};
 use crate::config::tree::{Kind, Node};
 
+mod access;
 mod actions;
 mod auth;
 mod balance;
@@ -26,6 +27,7 @@ mod listeners;
 mod outliers;
 mod pools;
 mod queues;
+mod rate_limit;
 mod regexes;
 mod response;
 mod retry;
@@ -213,6 +215,9 @@ impl Compiler<'_> {
         let route = Route {
             name: name.clone(),
             matches: Default::default(),
+            enabled: true,
+            access: Access::default(),
+            rate_limits: Arc::new([]),
             action: Action::Forward(name),
             rewrite: None,
             request_headers: None,

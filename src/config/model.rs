@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::auth::Auth;
 use super::secret::Secret;
 use crate::key_file::Key;
+use crate::networks::Networks;
+use crate::rate_limit::Quota;
 use crate::routing::{PathRules, Regex, RequestHead, RouteMatch};
 use crate::socket_file::SocketAccess;
 use crate::template::Template;
@@ -194,6 +196,8 @@ pub struct Listener {
     pub http2: Option<Http2>,
     /// The peers whose `X-Forwarded-*` and `Forwarded` fields and PROXY headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Who may send requests, whatever their route.
+    pub access: Access,
     pub proxy_protocol: ProxyProtocol,
     /// A client that has closed its side of the connection is served on.
     pub half_close: bool,
@@ -316,6 +320,11 @@ pub struct ClientTimeouts {
 pub struct Route {
     pub name: Arc<str>,
     pub matches: RouteMatch,
+    /// `false`: it gets no requests.
+    pub enabled: bool,
+    pub access: Access,
+    /// All of them hold.
+    pub rate_limits: Arc<[RateLimit]>,
     pub action: Action,
     pub rewrite: Option<Arc<Rewrite>>,
     /// `None`: none but those that every request has.
@@ -336,6 +345,61 @@ pub struct Route {
     pub auth: Option<Arc<Auth>>,
     /// What is done with its responses; `None`: nothing that the config asks for.
     pub response: Option<Arc<ResponsePolicy>>,
+}
+
+/// Who may send requests, by the networks of clients. `deny` wins over `allow`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// `None`: everybody.
+    pub allow: Option<Arc<Networks>>,
+    /// `None`: nobody.
+    pub deny: Option<Arc<Networks>>,
+}
+
+/// How many requests of a key a route takes in a time (429 above).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    pub quota: Quota,
+    pub by: RateKey,
+    /// Requests above it are only counted.
+    pub dry_run: bool,
+    /// How many keys are remembered.
+    pub keys: usize,
+}
+
+/// Which requests are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RateKey {
+    /// Those of an IPv4 address or a /64 of IPv6.
+    Client,
+    /// Those with the same value of this field.
+    Header(HeaderName),
+    Cookie(Box<str>),
+    /// All of the route.
+    Route,
+}
+
+impl RateKey {
+    /// The kind of the key: `client`, `header`, `cookie` or `route`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Header(_) => "header",
+            Self::Cookie(_) => "cookie",
+            Self::Route => "route",
+        }
+    }
+}
+
+/// As in the access log: `client`, `header x-api-key`, `cookie session` or `route`.
+impl fmt::Display for RateKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client | Self::Route => out.write_str(self.kind()),
+            Self::Header(name) => write!(out, "header {name}"),
+            Self::Cookie(name) => write!(out, "cookie {name}"),
+        }
+    }
 }
 
 /// Whose requests are served first where requests wait.
@@ -513,6 +577,11 @@ impl fmt::Display for Action {
 }
 
 impl Route {
+    /// What it matches; `None`: nothing, because it is not enabled.
+    pub fn enabled_match(&self) -> Option<&RouteMatch> {
+        self.enabled.then_some(&self.matches)
+    }
+
     /// Whether it has templates or a rewrite, which need to know what its requests asked for.
     pub fn has_templates(&self) -> bool {
         let rewrites = self.rewrite.as_ref().is_some_and(|rewrite| rewrite.path.is_some());
@@ -992,6 +1061,8 @@ pub struct RouteTest {
     pub line: usize,
     pub column: usize,
     pub request: TestRequest,
+    /// The address of its client; `None`: it is in no network.
+    pub client: Option<IpAddr>,
     /// `None`: not asserted.
     pub route: Option<String>,
     pub pool: Option<String>,

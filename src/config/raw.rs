@@ -21,6 +21,7 @@ mod matching;
 mod outliers;
 mod outputs;
 mod pool;
+mod rate_limit;
 mod response;
 mod retry;
 mod rewrite;
@@ -35,7 +36,7 @@ pub(crate) use actions::{
 pub(crate) use auth::{AskMethod, AuthForm, BasicSection, ForwardSection, JwtSection, KeysText};
 pub(crate) use balance::{BalanceForm, BalanceWord, HashForm, HashSection, HashWord, HeaderNameText};
 pub(crate) use matching::{
-    MatchSection, PathForm, PathText, RegexText, RouteExpected, ValueForm, header_name,
+    HostText, MatchSection, NotSection, PathForm, PathText, RegexText, RouteExpected, ValueForm, header_name,
 };
 pub(crate) use outliers::OutliersSection;
 pub(crate) use outputs::LevelText;
@@ -43,6 +44,7 @@ pub(crate) use pool::{
     CheckSection, CheckType, EndpointForm, EndpointSection, NoneHealthySection, PoolForm, PoolSection,
     ResolveSection, StatusRange,
 };
+pub(crate) use rate_limit::{RateKeyForm, RateKeySection, RateKeyWord, RateLimitSection};
 pub(crate) use response::{
     CompressForm, CompressSection, CorsHeaderText, CorsSection, OriginText, ResponseCookiesSection,
     ResponseHeadersSection,
@@ -58,7 +60,7 @@ pub(crate) use tls::{
 
 use super::model::LogOutput;
 use super::scalar::NonZeroPeriod;
-use matching::{HeaderText, RequestText};
+use matching::{ClientText, HeaderText, RequestText};
 
 section! {
     /// The config of evenkeel. Write either `listen` and `endpoints`, or `listeners`, `routes` and `pools`. Durations
@@ -82,7 +84,7 @@ section! {
         listeners: List<ListenerSection>, optional;
         /// Which requests go to which pool. The most specific match wins: an exact host before a wildcard before any
         /// host; then an exact path, the longest prefix, a regular expression, any path; then a method; then more
-        /// headers; then more query parameters; then the order of the file.
+        /// headers; then more query parameters; then `clients`; then more of `not`; then the order of the file.
         routes: List<RouteSection>, optional;
         /// The groups of endpoints, by name. A pool may be a plain list of endpoints.
         pools: Named<ShortOr<List<EndpointForm>, PoolSection>>, optional;
@@ -214,6 +216,10 @@ section! {
         /// gone: the request is cancelled, and logged with 499. `true`: it gets its response all the same (RFC 9112,
         /// section 9.6).
         half_close: Flag = false;
+        /// Networks or addresses of the clients that may send requests, as in a route's `allow`. Default: all.
+        allow: List<ipnet::IpNet>, optional;
+        /// Networks or addresses of clients whose requests are answered 403; it wins over `allow`. Default: none.
+        deny: List<ipnet::IpNet>, optional;
         /// Files by status (404) or class of statuses (5xx): what clients get in the place of evenkeel's own page of
         /// that status, where the route has none. They are read at the start and at each reload.
         errors: Named<FilePath> = {};
@@ -328,6 +334,16 @@ section! {
         name: Name, optional;
         /// What a request must be like. Default: every request matches.
         r#match: MatchSection = {};
+        /// `false`: it is checked, but gets no requests.
+        enabled: Flag = true;
+        /// Networks or addresses of the clients that may send its requests; all others are answered 403. The client is
+        /// who the access log names; its address is believed from `trusted_proxies` only. Default: all.
+        allow: List<ipnet::IpNet>, optional;
+        /// Networks or addresses of clients whose requests are answered 403; it wins over `allow`. Default: none.
+        deny: List<ipnet::IpNet>, optional;
+        /// How many requests of a client, or of another key, it takes in a time; beyond it, 429. A list: all of them hold.
+        /// Default: any number.
+        rate_limit: OneOrList<RateLimitSection>, optional;
         /// Who may pass: by name and password, or as another service says; `off`: everybody.
         auth: AuthForm = "off";
         /// The pool that gets the requests. A route has one of `pool`, `split`, `redirect` and `respond`.
@@ -435,6 +451,8 @@ section! {
         request: RequestText, required "GET http://api.example.com/v1/users";
         /// Header fields of the request.
         headers: Named<HeaderText> = {};
+        /// The address of its client, for `clients`. Default: none, which is in no network.
+        client: ClientText, optional;
         /// What is expected.
         expect: ExpectSection, required "{ route: NAME }";
     }

@@ -44,13 +44,14 @@ impl Regexes {
     /// For the config that follows this one.
     pub(crate) fn after(config: &Config) -> Self {
         let matches = config.routes.iter().map(|route| &route.matches);
+        let matches = matches.flat_map(|matches| [matches].into_iter().chain(&matches.not));
         let known = matches.flat_map(|matches| {
             let paths = matches.paths.iter().filter_map(|path| match path {
                 PathPattern::Regex(regex) => Some(regex),
                 PathPattern::Exact(_) | PathPattern::Prefix(_) => None,
             });
-            let headers = matches.headers.iter().map(|header| &header.value);
-            let values = headers.chain(matches.query.iter().map(|query| &query.value));
+            let headers = matches.headers.iter().flat_map(|header| &header.values);
+            let values = headers.chain(matches.query.iter().flat_map(|query| &query.values));
             paths.chain(values.filter_map(|value| match value {
                 ValueMatch::Regex(regex) => Some(regex),
                 ValueMatch::Exact(_) | ValueMatch::Present => None,
@@ -130,8 +131,8 @@ mod tests {
         let config = crate::config::parse(text, "test").expect("a valid config");
         let (PathPattern::Regex(path), ValueMatch::Regex(header), ValueMatch::Regex(query)) = (
             &config.routes[0].matches.paths[0],
-            &config.routes[0].matches.headers[0].value,
-            &config.routes[1].matches.query[0].value,
+            &config.routes[0].matches.headers[0].values[0],
+            &config.routes[1].matches.query[0].values[0],
         ) else {
             panic!("they are expressions")
         };

@@ -22,6 +22,9 @@ macro_rules! differing {
     }};
 }
 
+/// What the field `access` is in the file.
+const ACCESS: &str = "allow or deny";
+
 pub(super) fn between(old: &Config, new: &Config) -> ConfigDiff {
     ConfigDiff {
         listeners: set_diff(&old.listeners, &new.listeners, |listener| listener.name.to_string(), listener),
@@ -70,13 +73,16 @@ fn set_diff<T>(
 fn listener(was: Option<&Listener>, is: &Listener) -> Described {
     let keys = was.map(|was| {
         differing!(was, is, Listener {
-            address, socket, engine, tls, redirect_https, hsts, h2c, http2, trusted_proxies, proxy_protocol, half_close, errors, paths,
+            address, socket, engine, tls, redirect_https, hsts, h2c, http2, trusted_proxies, access, proxy_protocol, half_close, errors, paths,
             limits, connections, timeouts
         } but { name }, "")
     });
     // In the file, the fields of `connections` are keys of `limits`.
-    let mut keys: Vec<String> =
-        keys.unwrap_or_default().into_iter().map(|key| key.replace("connections", "limits")).collect();
+    let written = |key: String| match key.as_str() {
+        "access" => ACCESS.to_owned(),
+        _ => key.replace("connections", "limits"),
+    };
+    let mut keys: Vec<String> = keys.unwrap_or_default().into_iter().map(written).collect();
     keys.dedup();
     let note = match was {
         Some(was) if was.address != is.address => {
@@ -90,11 +96,13 @@ fn listener(was: Option<&Listener>, is: &Listener) -> Described {
 
 fn route(was: Option<&Route>, is: &Route) -> Described {
     let keys = was.map(
-        |was| differing!(was, is, Route { matches, action, rewrite, request_headers, limits, timeout, timeout_header, retry, upgrades, expected_statuses, priority, auth } but { name, path_groups, response }, ""),
+        |was| differing!(was, is, Route { matches, enabled, access, rate_limits, action, rewrite, request_headers, limits, timeout, timeout_header, retry, upgrades, expected_statuses, priority, auth } but { name, path_groups, response }, ""),
     );
     let written = |key: String| match key.as_str() {
         "matches" => "match".to_owned(),
         "action" => is.action.key().to_owned(),
+        "access" => ACCESS.to_owned(),
+        "rate_limits" => "rate_limit".to_owned(),
         _ => key,
     };
     let mut keys: Vec<String> = keys.unwrap_or_default().into_iter().map(written).collect();

@@ -4,6 +4,7 @@ use std::fmt;
 
 use http::{HeaderName, header};
 
+use super::access::is_denied;
 use super::edits::Edits;
 use super::header_edits::{self, set_forwarded_prefix};
 use super::{Decision, act, decide, rewrite};
@@ -41,11 +42,12 @@ pub fn run_config_tests(loaded: Loaded) -> Result<Loaded, LoadError> {
     }
 }
 
-/// One listener for each distinct setting of `paths`.
+/// One listener for each distinct setting of `paths`, `allow` and `deny`.
 fn different(config: &Config) -> Vec<&Listener> {
     let mut listeners: Vec<&Listener> = Vec::new();
     for listener in &config.listeners {
-        if listeners.iter().all(|other| other.paths != listener.paths) {
+        let is_other = |other: &&Listener| other.paths != listener.paths || other.access != listener.access;
+        if listeners.iter().all(is_other) {
             listeners.push(listener);
         }
     }
@@ -64,8 +66,10 @@ fn failure(snapshot: &Snapshot, listener: &Listener, test: &RouteTest) -> Option
             return (!refused).then(|| format!("400, {}", fault.reason()));
         }
     }
-    let decision = decide(snapshot, &request);
+    let decision = decide(snapshot, &request, test.client);
+    let is_denied = test.client.is_some_and(|client| is_denied(listener, decision.route, client));
     let answer = match decision.route {
+        _ if is_denied => Answer::status_only(403),
         Some(route) => Answer::of(route, &request, listener),
         None => Answer::status_only(404),
     };
@@ -258,6 +262,28 @@ impl fmt::Display for Decision<'_> {
 mod tests {
     use super::*;
     use crate::config::parse_with;
+
+    #[test]
+    fn a_test_may_have_a_client() {
+        let text = "
+listeners: [{ address: \":80\" }]
+routes:
+  - { name: web, pool: w }
+  - { name: office, match: { clients: [10.0.0.0/8] }, pool: w }
+  - { name: off, enabled: false, match: { paths: [/off] }, pool: w }
+pools: { w: [10.0.0.1:80] }
+tests:
+  - { request: GET http://h/, client: 10.1.2.3, expect: { route: office } }
+  - { request: GET http://h/, client: \"::ffff:10.1.2.3\", expect: { route: office } }
+  - { request: GET http://h/, client: 192.0.2.1, expect: { route: web } }
+  - { request: GET http://h/, expect: { route: web } }
+  - { request: GET http://h/off, expect: { route: off } }
+";
+        let loaded = parse_with(text, "t.yaml", &|_| None).unwrap();
+        let Err(LoadError::Invalid(report)) = run_config_tests(loaded) else { panic!("the last fails") };
+        let lines: Vec<usize> = report.problems().map(|problem| problem.line).collect();
+        assert_eq!(lines, [13]);
+    }
 
     #[test]
     fn tests_see_the_paths_that_each_listener_makes() {

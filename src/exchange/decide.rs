@@ -1,5 +1,7 @@
 //! The one decision: which route a request takes, and why. Engines, config tests and logs all use it.
 
+use std::net::IpAddr;
+
 use crate::routing::{RequestHead, RouteOutcome};
 use crate::snapshot::{Route, Snapshot};
 
@@ -11,7 +13,8 @@ pub struct Decision<'a> {
     pub trace: RouteOutcome,
 }
 
-pub fn decide<'a>(snapshot: &'a Snapshot, head: &impl RequestHead) -> Decision<'a> {
-    let (route, trace) = snapshot.route(head);
+/// `client`: the client's address as far as it is trusted; `None`: the client came by a unix socket.
+pub fn decide<'a>(snapshot: &'a Snapshot, head: &impl RequestHead, client: Option<IpAddr>) -> Decision<'a> {
+    let (route, trace) = snapshot.route(head, client);
     Decision { route, trace }
 }

@@ -37,12 +37,16 @@ failures! {
     PlainHttp => 400, "plain_http", Client;
     /// Its route lets nobody pass without a password, or with this one.
     Unauthorized => 401, "unauthorized", Client;
+    /// `allow` or `deny` does not let the client in.
+    Denied => 403, "denied", Client;
     NoRoute => 404, "no_route", Client;
     MethodNotAllowed => 405, "method_not_allowed", Client;
     Misdirected => 421, "misdirected", Client;
     RequestTimeout => 408, "request_timeout", Client;
     BodyTooLarge => 413, "body_too_large", Client;
     TargetTooLong => 414, "target_too_long", Client;
+    /// A rate limit of the route has refused it.
+    RateLimited => 429, "rate_limited", Client;
     HeadersTooLarge => 431, "headers_too_large", Client;
     TooManyConnections => 503, "too_many_connections", Client;
     MemoryShort => 503, "memory_short", Proxy;
@@ -173,6 +177,8 @@ impl Failure {
             Self::NoRoute
                 | Self::Unauthorized
                 | Self::AuthUnavailable
+                | Self::Denied
+                | Self::RateLimited
                 | Self::Misdirected
                 | Self::NoHealthyEndpoint
                 | Self::TurnExpired

@@ -44,6 +44,7 @@ enum Code {
     Cancelled = 1,
     Unknown = 2,
     DeadlineExceeded = 4,
+    PermissionDenied = 7,
     ResourceExhausted = 8,
     Unimplemented = 12,
     Internal = 13,
@@ -89,7 +90,10 @@ fn code(failure: Failure) -> Code {
         | Failure::RequestDeadline
         | Failure::RequestWriteTimeout
         | Failure::RequestTimeout => Code::DeadlineExceeded,
-        Failure::BodyTooLarge | Failure::TargetTooLong | Failure::HeadersTooLarge => Code::ResourceExhausted,
+        Failure::BodyTooLarge | Failure::TargetTooLong | Failure::HeadersTooLarge | Failure::RateLimited => {
+            Code::ResourceExhausted
+        }
+        Failure::Denied => Code::PermissionDenied,
         other => match other.status() {
             StatusCode::BAD_REQUEST => Code::Internal,
             StatusCode::UNAUTHORIZED => Code::Unauthenticated,
@@ -197,7 +201,8 @@ mod tests {
                 504 | 408 => Code::DeadlineExceeded,
                 401 => Code::Unauthenticated,
                 404 | 405 => Code::Unimplemented,
-                413 | 414 | 431 => Code::ResourceExhausted,
+                403 => Code::PermissionDenied,
+                413 | 414 | 429 | 431 => Code::ResourceExhausted,
                 400 | 500 => Code::Internal,
                 499 => Code::Cancelled,
                 _ => Code::Unknown,

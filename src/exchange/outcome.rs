@@ -29,6 +29,9 @@ impl Exchange {
         if let Some(challenge) = self.challenge().filter(|_| failure == Failure::Unauthorized) {
             reply.headers.push((header::WWW_AUTHENTICATE, challenge));
         }
+        if failure == Failure::RateLimited {
+            reply.headers.extend(self.limited.take().into_iter().flatten());
+        }
         self.add_strict_transport(&mut reply);
         reply
     }

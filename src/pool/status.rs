@@ -49,6 +49,22 @@ pub struct RouteStatus {
     pub queue: QueueStatus,
 }
 
+/// A limit of how many requests of a key a route takes in a time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RateLimitStatus {
+    pub route: String,
+    /// The key that it counts by.
+    pub limit: String,
+    /// Requests that were answered 429.
+    pub refused: u64,
+    /// Requests that a dry run would have refused.
+    pub would_refuse: u64,
+    /// Keys that are remembered.
+    pub keys: u64,
+    /// Keys that were forgotten while they counted, because no room was left.
+    pub forgotten: u64,
+}
+
 /// A source of a pool's endpoints, such as a host name, and how fresh its last answer is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SourceStatus {

@@ -7,8 +7,19 @@ use super::matching::{HeaderMatch, QueryMatch, ValueMatch};
 use crate::percent;
 
 pub(super) fn header_holds(condition: &HeaderMatch, head: &impl RequestHead) -> bool {
-    let Some(value) = head.joined(&condition.name) else { return false };
-    match &condition.value {
+    let any = |value: &[u8]| condition.values.iter().any(|wanted| value_holds(wanted, value));
+    let mut fields = head.values(&condition.name);
+    let (Some(first), second) = (fields.next(), fields.next()) else { return false };
+    let Some(second) = second else { return any(first) };
+    any(first)
+        || any(second)
+        || fields.any(any)
+        // An endpoint may read several fields as one.
+        || head.joined(&condition.name).is_some_and(|joined| any(&joined))
+}
+
+fn value_holds(wanted: &ValueMatch, value: &[u8]) -> bool {
+    match wanted {
         ValueMatch::Present => true,
         ValueMatch::Exact(expected) => *value == *expected.as_bytes(),
         ValueMatch::Regex(regex) => regex.is_match(value),
@@ -16,23 +27,25 @@ pub(super) fn header_holds(condition: &HeaderMatch, head: &impl RequestHead) -> 
 }
 
 pub(super) fn query_holds(condition: &QueryMatch, query: Option<&str>) -> bool {
-    let Some(value) = parameter(query, &condition.name) else { return false };
-    match &condition.value {
-        ValueMatch::Present => true,
-        ValueMatch::Exact(expected) => decoded(value).eq(expected.bytes()),
-        ValueMatch::Regex(regex) => regex.is_match(decoded_bytes(value)),
-    }
+    parameters(query, &condition.name).any(|value| {
+        condition.values.iter().any(|wanted| match wanted {
+            ValueMatch::Present => true,
+            ValueMatch::Exact(expected) => decoded(value).eq(expected.bytes()),
+            ValueMatch::Regex(regex) => regex.is_match(decoded_bytes(value)),
+        })
+    })
 }
 
-/// The value of a query parameter, decoded.
+/// The value of the first query parameter of that name, decoded.
 pub fn query_value<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
-    parameter(query, name).map(decoded_bytes)
+    parameters(query, name).next().map(decoded_bytes)
 }
 
-/// The value of a query parameter as sent. The first of the name decides, as most endpoints do it.
-fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
-    let mut parameters = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    parameters.find(|(one, _)| decoded(one).eq(name.bytes())).map(|(_, value)| value)
+/// The values of all query parameters of that name, as sent.
+fn parameters<'a>(query: Option<&'a str>, name: &str) -> impl Iterator<Item = &'a str> {
+    let pairs = query.into_iter().flat_map(|query| query.split('&'));
+    let parameters = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    parameters.filter(move |(one, _)| decoded(one).eq(name.bytes())).map(|(_, value)| value)
 }
 
 /// A name or value of a query, decoded: `%41` is `A`, and `+` is a space. A `%` without two hex digits stays.
@@ -64,7 +77,7 @@ mod tests {
     use super::*;
 
     fn exact(name: &str, value: &str) -> QueryMatch {
-        QueryMatch { name: name.into(), value: ValueMatch::Exact(value.into()) }
+        QueryMatch { name: name.into(), values: vec![ValueMatch::Exact(value.into())] }
     }
 
     #[test]
@@ -75,7 +88,8 @@ mod tests {
             ("x=1&k%20y=a%20b", true),
             ("k%20y=a%2bb", false),
             ("k y=a b&k+y=other", true),
-            ("k+y=other&k+y=a+b", false),
+            ("k+y=other&k+y=a+b", true),
+            ("k+y=other&k+y=others", false),
             ("k+y", false),
             ("", false),
         ] {
@@ -88,14 +102,41 @@ mod tests {
 
     #[test]
     fn presence_and_expressions() {
-        let present = QueryMatch { name: "a".into(), value: ValueMatch::Present };
+        let present = QueryMatch { name: "a".into(), values: vec![ValueMatch::Present] };
         assert!(query_holds(&present, Some("b=1&a")));
         assert!(!query_holds(&present, Some("ab=1")));
         let regex = QueryMatch {
             name: "a".into(),
-            value: ValueMatch::Regex(crate::routing::Regex::new("^é$").unwrap()),
+            values: vec![ValueMatch::Regex(crate::routing::Regex::new("^é$").unwrap())],
         };
         assert!(query_holds(&regex, Some("a=%C3%A9")));
         assert!(!query_holds(&regex, Some("a=%C3")));
+    }
+
+    /// As an allow-list or a `not` must see them: whichever of them an endpoint reads.
+    #[test]
+    fn every_field_of_a_repeated_name_is_seen() {
+        let named = HeaderMatch {
+            name: http::HeaderName::from_static("x-env"),
+            values: vec![ValueMatch::Exact("canary".into()), ValueMatch::Exact("a, b".into())],
+        };
+        for (fields, holds) in [
+            (&["canary"][..], true),
+            (&["stable", "canary"], true),
+            (&["canary", "stable"], true),
+            (&["x", "y", "canary"], true),
+            (&["a", "b"], true),
+            (&["a", "b", "c"], false),
+            (&["canary, stable"], false),
+            (&["Canary"], false),
+            (&[], false),
+        ] {
+            let mut request = http::Request::builder();
+            for value in fields {
+                request = request.header("x-env", *value);
+            }
+            let head = request.body(()).expect("a request").into_parts().0;
+            assert_eq!(header_holds(&named, &head), holds, "{fields:?}");
+        }
     }
 }

@@ -5,8 +5,10 @@ use std::fmt;
 use http::{HeaderName, Method};
 
 use super::regex::Regex;
+use crate::networks::Networks;
 
-/// Conditions that must all hold; within `hosts`, `paths` and `methods` one is enough; an empty list matches all.
+/// Conditions that must all hold; within `hosts`, `paths`, `methods` and `clients` one is enough; an empty list matches
+/// all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RouteMatch {
     pub hosts: Vec<HostPattern>,
@@ -14,6 +16,9 @@ pub struct RouteMatch {
     pub methods: Vec<Method>,
     pub headers: Vec<HeaderMatch>,
     pub query: Vec<QueryMatch>,
+    pub clients: Networks,
+    /// None of these may hold; they have none themselves.
+    pub not: Vec<RouteMatch>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,13 +40,15 @@ pub enum PathPattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderMatch {
     pub name: HeaderName,
-    pub value: ValueMatch,
+    /// One is enough. Never empty.
+    pub values: Vec<ValueMatch>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryMatch {
     pub name: String,
-    pub value: ValueMatch,
+    /// One is enough. Never empty.
+    pub values: Vec<ValueMatch>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -50,6 +57,33 @@ pub enum ValueMatch {
     Regex(Regex),
     /// Any value.
     Present,
+}
+
+impl HostPattern {
+    /// `host`: in the form of `authority::normalize_host`.
+    pub(super) fn holds(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => host == name,
+            Self::Wildcard(parent) => host
+                .strip_suffix(parent.as_str())
+                .and_then(|rest| rest.strip_suffix('.'))
+                .is_some_and(|label| !label.is_empty()),
+        }
+    }
+}
+
+impl PathPattern {
+    pub(super) fn holds(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact,
+            Self::Prefix(prefix) => {
+                let rest = path.strip_prefix(prefix.as_str());
+                // The prefix `/` matches every path.
+                rest.is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
+            }
+            Self::Regex(regex) => regex.is_match(path),
+        }
+    }
 }
 
 /// Omits the value, which may be a token.

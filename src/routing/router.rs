@@ -6,6 +6,7 @@
 //! host has capital letters or is an IPv6 address.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ahash::AHashMap;
 
@@ -14,6 +15,7 @@ use super::field_matchers::{header_holds, query_holds};
 use super::matching::{HeaderMatch, HostPattern, PathPattern, QueryMatch, RouteMatch};
 use super::regex::Regex;
 use crate::authority;
+use crate::networks::Networks;
 
 /// Finds the route of a request; built once per snapshot.
 #[derive(Debug, Default)]
@@ -45,6 +47,22 @@ struct Conditions {
     methods: Vec<http::Method>,
     headers: Vec<HeaderMatch>,
     query: Vec<QueryMatch>,
+    clients: Networks,
+    not: Vec<Negated>,
+}
+
+/// Conditions that must not all hold.
+#[derive(Debug)]
+struct Negated {
+    hosts: Vec<HostPattern>,
+    paths: Vec<PathPattern>,
+    others: Conditions,
+}
+
+/// A request, and the address of its client; `None`: the client came by a unix socket.
+struct Asked<'a, H> {
+    head: &'a H,
+    client: Option<IpAddr>,
 }
 
 /// The route that matched, or the condition at which the nearest one failed.
@@ -72,6 +90,9 @@ pub struct MatchSummary {
     pub method: bool,
     pub headers: u16,
     pub query: u16,
+    pub clients: bool,
+    /// How many conditions are negated.
+    pub not: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,22 +119,24 @@ pub enum Miss {
     Host,
     /// None of this host's routes is for this path.
     Path,
-    /// Routes are for this host and path, but ask for another method, header or query.
+    /// Routes are for this host and path, but ask for something else: a method, header, query or client, or that
+    /// something is not so.
     Conditions,
 }
 
 impl Router {
-    /// Of the conditions of each route, in the order of the config.
-    pub fn new<'a>(routes: impl IntoIterator<Item = &'a RouteMatch>) -> Router {
-        let routes: Vec<&RouteMatch> = routes.into_iter().collect();
+    /// Of the conditions of each route, in the order of the config; `None`: the route matches nothing.
+    pub fn new<'a>(routes: impl IntoIterator<Item = impl Into<Option<&'a RouteMatch>>>) -> Router {
+        let routes: Vec<Option<&RouteMatch>> = routes.into_iter().map(Into::into).collect();
+        let none = RouteMatch::default();
         let mut router = Router {
-            conditions: routes.iter().map(|matches| Conditions::new(matches)).collect(),
+            conditions: routes.iter().map(|matches| Conditions::new(matches.unwrap_or(&none))).collect(),
             ..Router::default()
         };
-        let mut order: Vec<usize> = (0..routes.len()).collect();
-        order.sort_by_key(|route| rank(routes[*route]));
-        for route in order {
-            let matches = routes[route];
+        let mut order: Vec<(usize, &RouteMatch)> =
+            routes.iter().enumerate().filter_map(|(route, matches)| Some((route, (*matches)?))).collect();
+        order.sort_by_key(|(_, matches)| rank(matches));
+        for (route, matches) in order {
             if matches.hosts.is_empty() {
                 router.any_host.add_all(&matches.paths, route);
             }
@@ -134,24 +157,26 @@ impl Router {
         }
     }
 
-    /// The first rule in the order of precedence whose conditions all hold.
-    pub fn find(&self, head: &impl RequestHead) -> RouteOutcome {
+    /// The first rule in the order of precedence whose conditions all hold. `client`: the client's address, if it has
+    /// one.
+    pub fn find(&self, head: &impl RequestHead, client: Option<IpAddr>) -> RouteOutcome {
+        let asked = &Asked { head, client };
         let host = authority::normalize_host(head.authority());
         let mut miss = Miss::Host;
         if let Some(paths) = self.exact_hosts.get(&*host)
-            && let Some(found) = self.find_path(paths, HostKind::Exact, head, &mut miss)
+            && let Some(found) = self.find_path(paths, HostKind::Exact, asked, &mut miss)
         {
             return found;
         }
         for length in &self.wildcard_lengths {
             if let Some(paths) = self.wildcard(&host, *length)
                 && let Some(found) =
-                    self.find_path(paths, HostKind::Wildcard(saturating_u16(*length)), head, &mut miss)
+                    self.find_path(paths, HostKind::Wildcard(saturating_u16(*length)), asked, &mut miss)
             {
                 return found;
             }
         }
-        self.find_path(&self.any_host, HostKind::Any, head, &mut miss).unwrap_or(RouteOutcome::Missed(miss))
+        self.find_path(&self.any_host, HostKind::Any, asked, &mut miss).unwrap_or(RouteOutcome::Missed(miss))
     }
 
     /// The rules of the wildcard of this length that matches the host, which must have a label and a dot before it.
@@ -165,15 +190,15 @@ impl Router {
         &self,
         paths: &Paths,
         host: HostKind,
-        head: &impl RequestHead,
+        asked: &Asked<'_, impl RequestHead>,
         miss: &mut Miss,
     ) -> Option<RouteOutcome> {
         if !paths.is_empty() {
             *miss = Miss::Path.max(*miss);
         }
-        let path = head.path();
+        let path = asked.head.path();
         let mut first_rule =
-            |rules: &[usize], kind: PathKind| self.first_rule(rules, (host, kind), head, miss);
+            |rules: &[usize], kind: PathKind| self.first_rule(rules, (host, kind), asked, miss);
         if let Some(rules) = paths.exact.get(path)
             && let Some(found) = first_rule(rules, PathKind::Exact)
         {
@@ -200,12 +225,12 @@ impl Router {
         &self,
         rules: &[usize],
         (host, path): (HostKind, PathKind),
-        head: &impl RequestHead,
+        asked: &Asked<'_, impl RequestHead>,
         miss: &mut Miss,
     ) -> Option<RouteOutcome> {
         for route in rules {
             let conditions = &self.conditions[*route];
-            if conditions.hold(head) {
+            if conditions.hold(asked) {
                 return Some(RouteOutcome::Matched(*route, conditions.summary(host, path)));
             }
             *miss = Miss::Conditions;
@@ -269,7 +294,9 @@ fn saturating_u16(length: usize) -> u16 {
 /// Precedence among rules of the same host and path. The sort must be stable: ties keep the order of the file.
 pub(super) fn rank(matches: &RouteMatch) -> impl Ord + use<> {
     use std::cmp::Reverse;
-    (Reverse(!matches.methods.is_empty()), Reverse(matches.headers.len()), Reverse(matches.query.len()))
+    let fields = (Reverse(matches.headers.len()), Reverse(matches.query.len()));
+    let more = (Reverse(!matches.clients.is_empty()), Reverse(matches.not.len()));
+    (Reverse(!matches.methods.is_empty()), fields, more)
 }
 
 impl Conditions {
@@ -278,15 +305,20 @@ impl Conditions {
             methods: matches.methods.clone(),
             headers: matches.headers.clone(),
             query: matches.query.clone(),
+            clients: matches.clients.clone(),
+            not: matches.not.iter().map(Negated::new).collect(),
         }
     }
 
-    fn hold(&self, head: &impl RequestHead) -> bool {
+    fn hold(&self, asked: &Asked<'_, impl RequestHead>) -> bool {
+        let head = asked.head;
         let method_holds =
             self.methods.is_empty() || self.methods.iter().any(|method| method.as_str() == head.method());
         method_holds
             && self.headers.iter().all(|header| header_holds(header, head))
             && (self.query.is_empty() || self.query.iter().all(|query| query_holds(query, head.query())))
+            && (self.clients.is_empty() || asked.client.is_some_and(|ip| self.clients.find(ip).is_some()))
+            && (self.not.is_empty() || !self.not.iter().any(|negated| negated.holds(asked)))
     }
 
     fn summary(&self, host: HostKind, path: PathKind) -> MatchSummary {
@@ -296,7 +328,28 @@ impl Conditions {
             method: !self.methods.is_empty(),
             headers: saturating_u16(self.headers.len()),
             query: saturating_u16(self.query.len()),
+            clients: !self.clients.is_empty(),
+            not: saturating_u16(self.not.len()),
         }
+    }
+}
+
+impl Negated {
+    fn new(matches: &RouteMatch) -> Negated {
+        let (hosts, paths) = (matches.hosts.clone(), matches.paths.clone());
+        Negated { hosts, paths, others: Conditions::new(matches) }
+    }
+
+    /// Whether all that is negated holds.
+    fn holds(&self, asked: &Asked<'_, impl RequestHead>) -> bool {
+        let host_holds = || {
+            let host = authority::normalize_host(asked.head.authority());
+            self.hosts.iter().any(|pattern| pattern.holds(&host))
+        };
+        let path_holds = || self.paths.iter().any(|pattern| pattern.holds(asked.head.path()));
+        (self.hosts.is_empty() || host_holds())
+            && (self.paths.is_empty() || path_holds())
+            && self.others.hold(asked)
     }
 }
 
@@ -316,7 +369,11 @@ impl fmt::Display for MatchSummary {
         if self.method {
             f.write_str(", method")?;
         }
-        for (count, what) in [(self.headers, "header"), (self.query, "query parameter")] {
+        let counted = [(self.headers, "header"), (self.query, "query parameter"), (self.not, "negation")];
+        for (index, (count, what)) in counted.into_iter().enumerate() {
+            if index == 2 && self.clients {
+                f.write_str(", client")?;
+            }
             match count {
                 0 => {}
                 1 => write!(f, ", 1 {what}")?,
@@ -341,7 +398,9 @@ impl fmt::Display for Miss {
         f.write_str(match self {
             Miss::Host => "no route is for this host",
             Miss::Path => "no route of this host is for this path",
-            Miss::Conditions => "the routes of this host and path ask for another method, header or query",
+            Miss::Conditions => {
+                "the routes of this host and path ask for another method, header, query or client"
+            }
         })
     }
 }

@@ -10,18 +10,24 @@ use super::router::rank;
 /// A rule is hidden by an earlier rule that holds whenever it does. Rules that are earlier by host or path are more
 /// specific and cannot hide all of it, so only rules of the same host and path are compared. Not detected: a regular
 /// expression that covers another one, and several rules that hide one together.
-pub fn shadowed_routes<'a>(routes: impl IntoIterator<Item = &'a RouteMatch>) -> Vec<(usize, usize)> {
-    let routes: Vec<&RouteMatch> = routes.into_iter().collect();
-    let mut order: Vec<usize> = (0..routes.len()).collect();
-    order.sort_by_key(|route| rank(routes[*route]));
+///
+/// `None`: a route that is not enabled, which hides nothing and is not hidden.
+pub fn shadowed_routes<'a>(
+    routes: impl IntoIterator<Item = impl Into<Option<&'a RouteMatch>>>,
+) -> Vec<(usize, usize)> {
+    let routes: Vec<Option<&RouteMatch>> = routes.into_iter().map(Into::into).collect();
+    let mut order: Vec<(usize, &RouteMatch)> =
+        routes.iter().enumerate().filter_map(|(route, matches)| Some((route, (*matches)?))).collect();
+    order.sort_by_key(|(_, matches)| rank(matches));
     let mut seen: HashMap<(HostKey<'_>, PathKey<'_>), Vec<usize>> = HashMap::new();
     let mut hidden = Vec::new();
-    for route in order {
+    for (route, matches) in order {
         let mut winner = None;
         let mut is_hidden = true;
-        for key in keys(routes[route]) {
+        for key in keys(matches) {
             let rules = seen.entry(key).or_default();
-            match rules.iter().find(|other| covers(routes[**other], routes[route])) {
+            let wins = |other: &&usize| routes[**other].is_some_and(|other| covers(other, matches));
+            match rules.iter().find(wins) {
                 Some(other) if *other != route => winner = winner.or(Some(*other)),
                 Some(_) => {}
                 None => {
@@ -69,17 +75,33 @@ fn path_key(pattern: &PathPattern) -> PathKey<'_> {
     }
 }
 
-/// Whether method, header and query conditions of `a` hold whenever those of `b` do.
+/// Whether all conditions of `a` but those of host and path hold whenever those of `b` do.
 fn covers(a: &RouteMatch, b: &RouteMatch) -> bool {
     let methods = a.methods.is_empty()
         || (!b.methods.is_empty() && b.methods.iter().all(|method| a.methods.contains(method)));
     let header = |wanted: &HeaderMatch| {
-        b.headers.iter().any(|given| given.name == wanted.name && implies(&given.value, &wanted.value))
+        b.headers.iter().any(|given| given.name == wanted.name && imply(&given.values, &wanted.values))
     };
     let query = |wanted: &QueryMatch| {
-        b.query.iter().any(|given| given.name == wanted.name && implies(&given.value, &wanted.value))
+        b.query.iter().any(|given| given.name == wanted.name && imply(&given.values, &wanted.values))
     };
-    methods && a.headers.iter().all(header) && a.query.iter().all(query)
+    let clients = a.clients.is_empty() || (!b.clients.is_empty() && a.clients.cover(&b.clients));
+    // What `a` excludes must be excluded by `b`, too.
+    let not = |excluded: &RouteMatch| b.not.iter().any(|wider| covers_wholly(wider, excluded));
+    methods && a.headers.iter().all(header) && a.query.iter().all(query) && clients && a.not.iter().all(not)
+}
+
+/// Whether `a` holds whenever `b` does, hosts and paths included. Those are compared as they are written.
+fn covers_wholly(a: &RouteMatch, b: &RouteMatch) -> bool {
+    let hosts =
+        a.hosts.is_empty() || (!b.hosts.is_empty() && b.hosts.iter().all(|host| a.hosts.contains(host)));
+    let paths =
+        a.paths.is_empty() || (!b.paths.is_empty() && b.paths.iter().all(|path| a.paths.contains(path)));
+    hosts && paths && covers(a, b)
+}
+
+fn imply(given: &[ValueMatch], wanted: &[ValueMatch]) -> bool {
+    given.iter().all(|given| wanted.iter().any(|wanted| implies(given, wanted)))
 }
 
 fn implies(given: &ValueMatch, wanted: &ValueMatch) -> bool {

@@ -1,12 +1,14 @@
 //! The router against tables, and against a model that tries every rule in order of precedence.
 
 use std::cmp::Reverse;
+use std::net::IpAddr;
 
 use http::{HeaderName, Method};
 use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Route, TestRequest};
+use crate::networks::Networks;
 
 fn request(text: &str, headers: &[(&str, &str)]) -> TestRequest {
     let (method, url) = text.split_once(' ').unwrap();
@@ -31,7 +33,12 @@ fn routes(yaml: &str) -> Vec<Route> {
 }
 
 fn found(routes: &[Route], head: &impl RequestHead) -> String {
-    match Router::new(routes.iter().map(|route| &route.matches)).find(head) {
+    found_of(routes, head, None)
+}
+
+fn found_of(routes: &[Route], head: &impl RequestHead, client: Option<&str>) -> String {
+    let client = client.map(|ip| ip.parse().expect("an address"));
+    match Router::new(routes.iter().map(Route::enabled_match)).find(head, client) {
         RouteOutcome::Matched(index, summary) => format!("{}: {summary}", routes[index].name),
         RouteOutcome::Missed(miss) => miss.to_string(),
     }
@@ -101,12 +108,75 @@ fn a_miss_says_what_came_nearest() {
         ("GET http://a.example.com/v2", "no route of this host is for this path"),
         (
             "POST http://a.example.com/v1",
-            "the routes of this host and path ask for another method, header or query",
+            "the routes of this host and path ask for another method, header, query or client",
         ),
     ] {
         assert_eq!(found(&routes, &request(text, &[])), expected, "{text}");
     }
-    assert_eq!(Router::new([]).find(&request("GET http://a/", &[])), RouteOutcome::Missed(Miss::Host));
+    let none = Router::new([None::<&RouteMatch>]);
+    assert_eq!(none.find(&request("GET http://a/", &[]), None), RouteOutcome::Missed(Miss::Host));
+}
+
+#[test]
+fn clients_and_negations_come_behind_what_the_gateway_api_knows() {
+    let routes = routes(
+        r#"
+  - { name: rest, pool: p }
+  - { name: off, enabled: false, match: { methods: [GET], headers: { X-A: a } }, pool: p }
+  - { name: office, match: { clients: [10.0.0.0/8, "::ffff:192.0.2.0/120", "2001:db8::/32"] }, pool: p }
+  - { name: not-health, match: { not: { paths: [{ exact: /health }], methods: [GET, HEAD] } }, pool: p }
+  - { name: neither, match: { not: [{ paths: [/a] }, { hosts: ["*.b"], query: { q: [x, y] } }] }, pool: p }
+  - { name: both, match: { clients: [10.0.0.0/8], not: { headers: { X-A: { present: true } } } }, pool: p }
+  - { name: query, match: { query: { v: ["2", { regex: "^3" }] } }, pool: p }
+"#,
+    );
+    let a = ("x-a", "a");
+    for (text, client, headers, expected) in [
+        ("GET http://h/", Some("10.1.2.3"), &[][..], "both: any host, any path, client, 1 negation"),
+        ("GET http://h/", Some("10.1.2.3"), &[a], "office: any host, any path, client"),
+        ("GET http://h/", Some("::ffff:10.1.2.3"), &[a], "office: any host, any path, client"),
+        ("GET http://h/", Some("192.0.2.255"), &[a], "office: any host, any path, client"),
+        ("GET http://h/", Some("2001:db8::9"), &[], "office: any host, any path, client"),
+        ("GET http://h/", Some("11.0.0.1"), &[], "neither: any host, any path, 2 negations"),
+        ("GET http://h/", None, &[], "neither: any host, any path, 2 negations"),
+        ("GET http://h/a/b", None, &[], "not-health: any host, any path, 1 negation"),
+        ("GET http://a.b/?q=z&q=y", None, &[], "not-health: any host, any path, 1 negation"),
+        ("GET http://b/?q=y", None, &[], "neither: any host, any path, 2 negations"),
+        ("POST http://a.b/health?q=x", None, &[], "not-health: any host, any path, 1 negation"),
+        ("GET http://a.b/health?q=x", None, &[], "rest: any host, any path"),
+        ("GET http://h/?v=1&v=33", Some("10.1.2.3"), &[], "query: any host, any path, 1 query parameter"),
+        ("GET http://h/?v=23", None, &[], "neither: any host, any path, 2 negations"),
+    ] {
+        assert_eq!(
+            found_of(&routes, &request(text, headers), client),
+            expected,
+            "{text} {client:?} {headers:?}"
+        );
+    }
+}
+
+#[test]
+fn a_route_with_conditions_of_every_kind_is_hidden_by_one_that_asks_for_less() {
+    for (first, second, hidden) in [
+        ("clients: [10.0.0.0/8]", "clients: [10.1.0.0/16, 10.2.0.1]", true),
+        ("clients: [10.1.0.0/16]", "clients: [10.0.0.0/8]", false),
+        ("headers: { X-A: [a, b] }", "headers: { X-A: [b] }", true),
+        ("headers: { X-A: [a] }", "headers: { X-A: [a, b] }", false),
+        ("not: { paths: [/a] }", "not: { paths: [/a] }", true),
+        ("not: { paths: [/a], methods: [GET] }", "not: { paths: [/a, /b] }", true),
+        ("not: { paths: [/a, /b] }", "not: { paths: [/a] }", false),
+        ("not: { clients: [10.1.0.0/16] }", "not: { clients: [10.0.0.0/8] }", true),
+    ] {
+        let text = format!(
+            "[{{ name: a, match: {{ {first} }}, pool: p }}, {{ name: b, match: {{ {second} }}, pool: p }}]"
+        );
+        let text =
+            format!("listeners: [{{ address: ':80' }}]\npools: {{ p: [10.0.0.1:80] }}\nroutes: {text}\n");
+        let report = crate::config::parse(&text, "routes.yaml");
+        assert_eq!(report.is_err(), hidden, "{first} {second}: {report:?}");
+        let off = text.replace("{ name: a,", "{ name: a, enabled: false,");
+        assert!(crate::config::parse(&off, "routes.yaml").is_ok(), "a disabled route hides nothing: {off}");
+    }
 }
 
 #[test]
@@ -166,7 +236,7 @@ fn a_request_s_parts_are_a_head() {
 // === the model ===
 
 /// Every rule of every route, tried in order of precedence. Written from the words, not from the router.
-fn model(routes: &[RouteMatch], head: &TestRequest) -> Option<usize> {
+fn model(routes: &[RouteMatch], head: &TestRequest, client: Option<IpAddr>) -> Option<usize> {
     let mut rules = Vec::new();
     for (index, matches) in routes.iter().enumerate() {
         let hosts: Vec<Option<&HostPattern>> =
@@ -182,14 +252,24 @@ fn model(routes: &[RouteMatch], head: &TestRequest) -> Option<usize> {
     rules.sort_by_key(|(host, path, index)| {
         let matches = &routes[*index];
         let rest = (matches.methods.is_empty(), Reverse(matches.headers.len()), Reverse(matches.query.len()));
-        (host_rank(*host), path_rank(*path), rest, *index)
+        let more = (matches.clients.is_empty(), Reverse(matches.not.len()));
+        (host_rank(*host), path_rank(*path), rest, more, *index)
     });
     let holds = |(host, path, index): &(Option<&HostPattern>, Option<&PathPattern>, usize)| {
         host_matches(*host, &head.authority)
             && path_matches(*path, &head.path)
-            && rest_matches(&routes[*index], head)
+            && rest_matches(&routes[*index], head, client)
+            && !routes[*index].not.iter().any(|negated| all_match(negated, head, client))
     };
     rules.into_iter().find(holds).map(|(_, _, index)| index)
+}
+
+fn all_match(matches: &RouteMatch, head: &TestRequest, client: Option<IpAddr>) -> bool {
+    let hosts = matches.hosts.iter().any(|host| host_matches(Some(host), &head.authority));
+    let paths = matches.paths.iter().any(|path| path_matches(Some(path), &head.path));
+    (matches.hosts.is_empty() || hosts)
+        && (matches.paths.is_empty() || paths)
+        && rest_matches(matches, head, client)
 }
 
 fn host_rank(host: Option<&HostPattern>) -> (u8, Reverse<usize>) {
@@ -231,24 +311,33 @@ fn path_matches(pattern: Option<&PathPattern>, path: &str) -> bool {
     }
 }
 
-fn rest_matches(matches: &RouteMatch, head: &TestRequest) -> bool {
+fn rest_matches(matches: &RouteMatch, head: &TestRequest, client: Option<IpAddr>) -> bool {
     let method = matches.methods.is_empty() || matches.methods.contains(&head.method);
-    let headers =
-        matches.headers.iter().all(|wanted| match (head.header_text(&wanted.name), &wanted.value) {
-            (Some(value), ValueMatch::Exact(exact)) => value == exact,
-            (Some(_), _) => true,
-            (None, _) => false,
-        });
+    let any_of = |wanted: &[ValueMatch], values: &[String]| {
+        values.iter().any(|value| {
+            wanted.iter().any(|wanted| match wanted {
+                ValueMatch::Exact(exact) => value == exact,
+                _ => true,
+            })
+        })
+    };
+    let headers = matches.headers.iter().all(|wanted| {
+        let fields = head.headers.iter().filter(|(name, _)| *name == wanted.name);
+        let mut values: Vec<String> = fields.map(|(_, value)| value.to_str().unwrap().to_owned()).collect();
+        if values.len() > 1 {
+            values.push(values.join(", "));
+        }
+        any_of(&wanted.values, &values)
+    });
     let pairs: Vec<&str> = head.query.iter().flat_map(|query| query.split('&')).collect();
     let query = matches.query.iter().all(|wanted| {
-        let first = pairs.iter().find_map(|pair| pair.strip_prefix(&format!("{}=", wanted.name)));
-        match (first, &wanted.value) {
-            (Some(value), ValueMatch::Exact(exact)) => value == exact,
-            (Some(_), _) => true,
-            (None, _) => false,
-        }
+        let prefix = format!("{}=", wanted.name);
+        let values: Vec<String> =
+            pairs.iter().filter_map(|pair| Some(pair.strip_prefix(&prefix)?.to_owned())).collect();
+        any_of(&wanted.values, &values)
     });
-    method && headers && query
+    let clients = matches.clients.is_empty() || client.is_some_and(|ip| matches.clients.find(ip).is_some());
+    method && headers && query && clients
 }
 
 // === random routes and requests, from few words so that they meet ===
@@ -279,21 +368,43 @@ fn value() -> impl Strategy<Value = ValueMatch> {
     ]
 }
 
+fn values() -> impl Strategy<Value = Vec<ValueMatch>> {
+    prop::collection::vec(value(), 1..3)
+}
+
+fn clients() -> impl Strategy<Value = Networks> {
+    let networks = prop::sample::select(&["10.0.0.0/8", "10.1.0.0/16", "192.0.2.1/32", "2001:db8::/32"][..]);
+    prop::collection::vec(networks.prop_map(|text| text.parse().unwrap()), 0..3)
+        .prop_map(|networks: Vec<ipnet::IpNet>| networks.into_iter().collect())
+}
+
+fn client() -> impl Strategy<Value = Option<IpAddr>> {
+    let texts = vec![None, Some("10.1.2.3"), Some("::ffff:10.9.9.9"), Some("192.0.2.1"), Some("2001:db8::7")];
+    prop::sample::select(texts).prop_map(|text| text.map(|text| text.parse().unwrap()))
+}
+
 fn route() -> impl Strategy<Value = RouteMatch> {
+    let not = prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(conditions(), 1..3)];
+    (conditions(), not).prop_map(|(matches, not)| RouteMatch { not, ..matches })
+}
+
+fn conditions() -> impl Strategy<Value = RouteMatch> {
     let methods = prop::collection::vec(prop::sample::select(&[Method::GET, Method::POST][..]), 0..2);
-    let headers = prop::collection::btree_map(prop::sample::select(&["x-a", "x-b"][..]), value(), 0..3);
-    let query = prop::collection::btree_map(prop::sample::select(&["a", "b"][..]), value(), 0..3);
-    let conditions = (methods, headers, query);
+    let headers = prop::collection::btree_map(prop::sample::select(&["x-a", "x-b"][..]), values(), 0..3);
+    let query = prop::collection::btree_map(prop::sample::select(&["a", "b"][..]), values(), 0..3);
+    let conditions = (methods, headers, query, clients());
     (prop::collection::vec(host(), 0..3), prop::collection::vec(path(), 0..3), conditions).prop_map(
-        |(hosts, paths, (methods, headers, query))| RouteMatch {
+        |(hosts, paths, (methods, headers, query, clients))| RouteMatch {
             hosts,
             paths,
             methods,
             headers: headers
                 .into_iter()
-                .map(|(name, value)| HeaderMatch { name: name.parse().unwrap(), value })
+                .map(|(name, values)| HeaderMatch { name: name.parse().unwrap(), values })
                 .collect(),
-            query: query.into_iter().map(|(name, value)| QueryMatch { name: name.into(), value }).collect(),
+            query: query.into_iter().map(|(name, values)| QueryMatch { name: name.into(), values }).collect(),
+            clients,
+            not: Vec::new(),
         },
     )
 }
@@ -303,7 +414,7 @@ fn head() -> impl Strategy<Value = TestRequest> {
         prop::sample::select(&["a.b", "X.a.B:80", "y.x.a.b.", "z.y.x.a.b", "b", "c", "q.a.b"][..]);
     let path = prop::sample::select(&["/", "/p", "/p/", "/p/q", "/p/q/r", "/pq", "/pq/q", "/r"][..]);
     let query = prop::sample::select(&[None, Some("a=1"), Some("a=2&b=1"), Some("b=2&a=1&a=2")][..]);
-    let headers = prop::collection::btree_map(prop::sample::select(&["x-a", "x-b"][..]), "[12]", 0..3);
+    let headers = prop::collection::vec((prop::sample::select(&["x-a", "x-b"][..]), "[12]"), 0..4);
     let method = prop::sample::select(&[Method::GET, Method::POST, Method::PUT][..]);
     (authority, path, query, headers, method).prop_map(|(authority, path, query, headers, method)| {
         TestRequest {
@@ -326,23 +437,24 @@ proptest! {
     #[test]
     fn the_router_finds_what_the_model_finds(
         routes in prop::collection::vec(route(), 0..8),
-        heads in prop::collection::vec(head(), 1..20),
+        heads in prop::collection::vec((head(), client()), 1..20),
     ) {
         let router = Router::new(&routes);
-        for head in heads {
-            prop_assert_eq!(router.find(&head).route(), model(&routes, &head), "{:?}", head);
+        for (head, client) in heads {
+            let found = router.find(&head, client).route();
+            prop_assert_eq!(found, model(&routes, &head, client), "{:?} {:?}", head, client);
         }
     }
 
     #[test]
     fn an_unreachable_route_is_never_found(
         routes in prop::collection::vec(route(), 0..8),
-        heads in prop::collection::vec(head(), 1..20),
+        heads in prop::collection::vec((head(), client()), 1..20),
     ) {
         let router = Router::new(&routes);
         let hidden = shadowed_routes(&routes);
-        for head in heads {
-            let found = router.find(&head).route();
+        for (head, client) in heads {
+            let found = router.find(&head, client).route();
             prop_assert!(!hidden.iter().any(|(route, _)| Some(*route) == found), "{:?} {:?}", hidden, head);
         }
     }

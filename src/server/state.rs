@@ -83,6 +83,7 @@ impl crate::admin::Process for ServerState {
                 })
                 .collect(),
             routes: snapshot.route_status(),
+            rate_limits: snapshot.rate_limit_status(),
             pools: snapshot.status(),
             log_dropped: LogDropped {
                 access: self.telemetry.access_log.dropped(),
@@ -134,6 +135,7 @@ impl crate::admin::Process for ServerState {
         self.telemetry.metrics.encode(Scrape {
             pools: &pools,
             routes: &routes,
+            rate_limits: &snapshot.rate_limit_status(),
             certificates: &certificates,
             workers: &self.loads.list(),
             confirmation_awaited: self.confirm_deadline.left().is_some(),

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use super::record::{AttemptResult, NamedRecord, Record};
-use crate::pool::status::{PoolStatus, RouteStatus};
+use crate::pool::status::{PoolStatus, RateLimitStatus, RouteStatus};
 use crate::tls::CertificateStatus;
 use compression::Compression;
 use listeners::{ByListener, ListenerCounters};
@@ -41,6 +41,7 @@ pub struct Scrape<'a> {
     pub pools: &'a [PoolStatus],
     /// Those that have a limit of requests.
     pub routes: &'a [RouteStatus],
+    pub rate_limits: &'a [RateLimitStatus],
     /// Each with the name of its listener.
     pub certificates: &'a [(String, CertificateStatus)],
     /// The number of connections of each worker.
@@ -135,6 +136,9 @@ impl Metrics {
             if let Some(auth) = &record.auth {
                 requests.authenticated(auth.kind, auth.verdict);
             }
+            if let Some(refused_by) = record.refused_by {
+                requests.denied.add(refused_by.list());
+            }
         });
         if let Some(encoded) = record.encoded {
             self.shared.compression.count(encoded, record.bytes_out);
@@ -203,6 +207,7 @@ impl Metrics {
         self.shared.series.encode(&mut out);
         scrape::pools(&mut out, scrape.pools);
         scrape::routes(&mut out, scrape.routes);
+        scrape::rate_limits(&mut out, scrape.rate_limits);
         out.finish()
     }
 }

@@ -3,10 +3,12 @@
 mod client;
 mod text;
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::auth::Verdict;
@@ -44,6 +46,12 @@ pub struct Record {
     pub generation: u64,
     /// What was done with the request; `None`: it was forwarded, or refused.
     pub action: Option<&'static str>,
+    /// The list that has refused the client.
+    pub refused_by: Option<RefusedBy>,
+    /// The rate limit that has refused the request.
+    pub limited: Option<Arc<str>>,
+    /// The first rate limit that would have refused the request, had it been no dry run.
+    pub limited_dry_run: Option<Arc<str>>,
     pub attempts: SmallVec<[AttemptRecord; 1]>,
     /// Endpoints that were passed over, and why.
     pub skipped: Option<Arc<SkippedEndpoints>>,
@@ -109,6 +117,21 @@ pub enum Outcome {
     ClientGone,
     /// The response broke off, or there was none.
     Cut,
+}
+
+/// The list that has refused a client. Displays as `route deny 10.0.0.0/8` or `listener allow`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusedBy {
+    pub place: AccessPlace,
+    /// The network of `deny`; `None`: `allow` has none around the client.
+    pub denied: Option<IpNet>,
+}
+
+/// What has lists of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessPlace {
+    Listener,
+    Route,
 }
 
 /// Why there was no retry.
@@ -194,6 +217,9 @@ impl Record {
             bytes_out: 0,
             generation: 0,
             action: None,
+            refused_by: None,
+            limited: None,
+            limited_dry_run: None,
             attempts: SmallVec::new(),
             skipped: None,
             waited: None,
@@ -223,6 +249,36 @@ impl Deref for NamedRecord<'_> {
 
     fn deref(&self) -> &Record {
         self.record
+    }
+}
+
+// === impl RefusedBy ===
+
+impl RefusedBy {
+    /// The list, for metrics.
+    pub fn list(&self) -> &'static str {
+        match (self.place, self.denied) {
+            (AccessPlace::Listener, None) => "listener_allow",
+            (AccessPlace::Listener, Some(_)) => "listener_deny",
+            (AccessPlace::Route, None) => "route_allow",
+            (AccessPlace::Route, Some(_)) => "route_deny",
+        }
+    }
+}
+
+impl fmt::Display for RefusedBy {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match self.place {
+            AccessPlace::Listener => "listener",
+            AccessPlace::Route => "route",
+        };
+        match self.denied {
+            None => write!(out, "{place} allow"),
+            Some(network) if network.prefix_len() == network.max_prefix_len() => {
+                write!(out, "{place} deny {}", network.addr())
+            }
+            Some(network) => write!(out, "{place} deny {network}"),
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod access;
 mod actions;
 mod admin;
 mod auth;
@@ -24,6 +25,7 @@ mod limits;
 mod outliers;
 mod paths;
 mod proxy_protocol;
+mod rate_limits;
 mod refusals;
 mod response_faults;
 mod responses;

@@ -124,6 +124,109 @@ fn methods_headers_and_query() {
     );
 }
 
+/// Row 4 of the public mistakes: no spelling of a path gets around a condition, whatever its kind, or around its negation.
+#[test]
+fn no_spelling_gets_around_a_condition() {
+    let (_endpoints, builder) = routed(
+        &["exact", "prefix", "regex", "outside", "rest"],
+        &[
+            "name: exact, match: { hosts: [e.x], paths: [{ exact: /admin/a }] }, pool: exact",
+            "name: prefix, match: { hosts: [p.x], paths: [/admin] }, pool: prefix",
+            "name: regex, match: { hosts: [r.x], paths: [{ regex: '^/admin(/|$)' }] }, pool: regex",
+            "name: outside, match: { hosts: [n.x], not: { paths: [/admin, { regex: '^/adm.n/a' }] } }, pool: outside",
+            "name: rest, pool: rest",
+        ],
+    );
+    let proxy = builder.start();
+    let spellings = [
+        "/admin/a",
+        "/%61dmin/a",
+        "/admin/%61",
+        "/x/../admin/a",
+        "/x/%2e%2e/admin/a",
+        "//admin//a",
+        "/./%41/../admin/a",
+    ];
+    let cases: Vec<Case> = spellings
+        .into_iter()
+        .flat_map(|path| {
+            [("e.x", "exact"), ("p.x", "prefix"), ("r.x", "regex"), ("n.x", "rest")]
+                .map(|(host, pool)| ("GET", host, path, "", pool))
+        })
+        .collect();
+    holds(&proxy, &cases);
+    // Of paths, case and an escaped slash tell apart; of hosts and header names, case does not.
+    holds(
+        &proxy,
+        &[
+            ("GET", "E.X", "/admin/a", "", "exact"),
+            ("GET", "e.x", "/Admin/a", "", "rest"),
+            ("GET", "p.x", "/admin%2fa", "", "rest"),
+            ("GET", "n.x", "/admin%2Fa", "", "outside"),
+            ("GET", "n.x", "/public", "", "outside"),
+        ],
+    );
+}
+
+/// Several values, several fields and parameters of one name, negations, and a route that is switched off.
+#[test]
+fn any_of_several_values_and_negations() {
+    let (_endpoints, builder) = routed(
+        &["off", "tier", "version", "safe", "rest"],
+        &[
+            "name: off, enabled: false, match: { methods: [GET] }, pool: off",
+            "name: tier, match: { headers: { X-Tier: [gold, { regex: '^plat' }] } }, pool: tier",
+            "name: version, match: { query: { v: ['2', '3'] } }, pool: version",
+            "name: safe, match: { not: [{ headers: { X-Robot: { present: true } } }, { query: { debug: '1' } }] }, pool: safe",
+            "name: rest, pool: rest",
+        ],
+    );
+    holds(
+        &builder.start(),
+        &[
+            ("GET", "x", "/", "", "safe"),
+            ("GET", "x", "/", "X-Tier: gold\r\n", "tier"),
+            ("GET", "x", "/", "X-Tier: platinum\r\n", "tier"),
+            ("GET", "x", "/", "X-Tier: golden\r\n", "safe"),
+            ("GET", "x", "/", "X-Tier: tin\r\nX-Tier: gold\r\n", "tier"),
+            ("GET", "x", "/?v=3", "", "version"),
+            ("GET", "x", "/?v=1&v=2", "", "version"),
+            ("GET", "x", "/?v=1", "", "safe"),
+            ("GET", "x", "/", "x-robot:\r\n", "rest"),
+            ("GET", "x", "/?debug=0&debug=%31", "", "rest"),
+            ("GET", "x", "/?debug=0", "", "safe"),
+        ],
+    );
+}
+
+/// Row 19 of the public mistakes: the client is whom a trusted proxy names, never the leftmost of a field that anybody sends.
+#[test]
+fn clients_are_those_that_are_trusted() {
+    let routes = [
+        "name: office, match: { clients: [10.1.0.0/16, '2001:db8::/32'] }, pool: office",
+        "name: rest, pool: rest",
+    ];
+    let fields = [
+        ("X-Forwarded-For: 10.1.2.3\r\n", "office"),
+        ("X-Forwarded-For: ::ffff:10.1.2.3\r\n", "office"),
+        ("X-Forwarded-For: 2001:db8::1\r\n", "office"),
+        ("X-Forwarded-For: 10.1.2.3, 192.0.2.1\r\n", "rest"),
+        ("X-Forwarded-For: 192.0.2.1, 10.1.2.3\r\n", "office"),
+        ("Forwarded: for=10.1.2.3\r\n", "office"),
+        ("X-Real-IP: 10.1.2.3\r\n", "rest"),
+        ("", "rest"),
+    ];
+    for trusted in [true, false] {
+        let (_endpoints, builder) = routed(&["office", "rest"], &routes);
+        let builder = if trusted { builder.listener("trusted_proxies: [127.0.0.1]") } else { builder };
+        let cases: Vec<Case> = fields
+            .iter()
+            .map(|(field, pool)| ("GET", "x", "/", *field, if trusted { *pool } else { "rest" }))
+            .collect();
+        holds(&builder.start(), &cases);
+    }
+}
+
 /// The host decides before the path, however good the path is.
 #[test]
 fn the_host_decides_first() {

@@ -8,7 +8,7 @@ use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, ProcessState};
 use crate::human;
 use crate::pool::status::{
-    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, RouteStatus, WeightByHand,
+    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, RateLimitStatus, RouteStatus, WeightByHand,
 };
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::terminal::{Painter, TextStyle};
@@ -42,6 +42,7 @@ pub(super) fn render(status: &Status, painter: Painter) -> String {
     let mut out = String::new();
     header(&mut out, status, painter);
     status.routes.iter().for_each(|route| route_line(&mut out, route, painter));
+    status.rate_limits.iter().for_each(|limit| rate_limit_line(&mut out, limit, painter));
     let mut marked = false;
     for pool in &status.pools {
         out.push('\n');
@@ -208,6 +209,24 @@ fn route_line(out: &mut String, route: &RouteStatus, painter: Painter) {
         let _ = write!(out, ", {}", painter.paint(TextStyle::Yellow, waiting));
     }
     queue(out, route.refused, &route.queue, painter);
+    out.push('\n');
+}
+
+/// A line for a rate limit.
+fn rate_limit_line(out: &mut String, limit: &RateLimitStatus, painter: Painter) {
+    let name = painter.paint(TextStyle::Bold, human::safe(&limit.route));
+    let _ = write!(out, "route {name}, rate limit by {}", human::safe(&limit.limit));
+    let _ = write!(out, ", {} keys", human::count(limit.keys));
+    for (count, what) in [
+        (limit.refused, "refused"),
+        (limit.would_refuse, "beyond it let in"),
+        (limit.forgotten, "keys forgotten"),
+    ] {
+        if count > 0 {
+            let text = format!("{} {what}", human::count(count));
+            let _ = write!(out, ", {}", painter.paint(TextStyle::Yellow, text));
+        }
+    }
     out.push('\n');
 }
 

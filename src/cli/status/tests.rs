@@ -2,8 +2,8 @@ use super::table::render;
 use crate::admin::Status;
 use crate::admin::status::{ListenerStatus, LogDropped, ProcessState};
 use crate::pool::status::{
-    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, RetryStatus, RouteStatus, SourceStatus,
-    WeightByHand,
+    ByHandStatus, EndpointState, EndpointStatus, PoolStatus, RateLimitStatus, RetryStatus, RouteStatus,
+    SourceStatus, WeightByHand,
 };
 use crate::telemetry::metrics::request_balance::RequestBalance;
 use crate::terminal::Painter;
@@ -89,6 +89,14 @@ fn status(pools: Vec<PoolStatus>) -> Status {
             refused: 0,
             queue: QueueStatus { waiting: 2, waits: 40, full: 0, expired: 0, shed: 3 },
         }],
+        rate_limits: vec![RateLimitStatus {
+            route: "api".into(),
+            limit: "client".into(),
+            refused: 12,
+            would_refuse: 3,
+            keys: 1234,
+            forgotten: 0,
+        }],
         pools,
         log_dropped: LogDropped::default(),
     }
@@ -119,6 +127,7 @@ config /etc/evenkeel/evenkeel.yaml
 listener default on 0.0.0.0:8080, open connections: 3
   6,010 accepted = 6,000 answered + 4 refused + 3 left by their clients + 1 cut + 2 in flight
 route search, 9 of at most 10 in flight, 2 waiting, 3 shed
+route api, rate limit by client, 1,234 keys, 12 refused, 3 beyond it let in
 
 pool api, round_robin, 2 of 3 healthy, 2 waiting, 1 refused by the full queue, 2 waited in vain, 3 shed, 7 retries refused by the budget
    ENDPOINT       STATE         FOR  WEIGHT  REQUESTS             SHARE  IN FLIGHT     IN   OUT  FAILURES  WHY

@@ -52,7 +52,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn part_name(&mut self, name: &Spanned<Text>) -> Option<String> {
+    pub(super) fn part_name(&mut self, name: &Spanned<Text>) -> Option<String> {
         if name.0.is_empty() {
             self.diagnostics.error(name.span, "the name is empty", "write one, such as session");
             return None;

@@ -56,6 +56,7 @@ impl Compiler<'_> {
             line,
             column,
             request,
+            client: test.client.as_ref().map(|client| client.0),
             route,
             pool,
             no_route,

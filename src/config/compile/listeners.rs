@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Compiler, DEFAULT_NAME};
 use crate::config::decode::{DiagnosticSink, List, OrOff, ShortOr, Spanned, Value};
 use crate::config::model::{
-    ClientTimeouts, ConnectionLimits, Engine, Http2, HttpsRedirect, Limits, ListenAddress, Listener,
+    Access, ClientTimeouts, ConnectionLimits, Engine, Http2, HttpsRedirect, Limits, ListenAddress, Listener,
     ProxyProtocol,
 };
 use crate::config::raw::{
@@ -101,6 +101,7 @@ impl Compiler<'_> {
         self.check_engine(section);
         let mut listener = compiled(name, address, section);
         listener.errors = self.error_pages(&section.errors);
+        listener.access = self.access(section.allow.as_ref(), section.deny.as_ref());
         if let Some(tls) = &section.tls {
             listener.tls = self.tls(tls, listener.http2.is_some());
         }
@@ -229,6 +230,7 @@ fn compiled(name: Arc<str>, address: &Spanned<ListenAddress>, section: &Listener
             stream_window: u32::try_from(http2.stream_window.0).unwrap_or(u32::MAX),
             connection_window: u32::try_from(http2.connection_window.0).unwrap_or(u32::MAX),
         }),
+        access: Access::default(),
         trusted_proxies: section.trusted_proxies.iter().map(|net| net.value).collect(),
         proxy_protocol: match section.proxy_protocol.value {
             OrOff::On(wanted) => wanted,

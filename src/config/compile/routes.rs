@@ -4,16 +4,19 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use http::Method;
 use http::header::HOST;
+use ipnet::IpNet;
 
 use super::actions::Pools;
 use super::limits::WidestLimits;
 use super::templates::PathGroups;
 use super::{Compiler, DEFAULT_NAME, HeaderField};
-use crate::config::decode::{Named, OneOrList, OrOff, ShortOr, Spanned};
+use crate::config::decode::{List, Named, OneOrList, OrOff, ShortOr, Spanned};
 use crate::config::model::{Listener, Route, RoutePriority, Upgrades};
 use crate::config::raw::{
-    FileSection, MatchSection, PathForm, PathText, PriorityForm, RouteSection, ValueForm,
+    FileSection, HostText, MatchSection, NotSection, PathForm, PathText, PriorityForm, RouteSection,
+    ValueForm,
 };
 use crate::config::scalar::ProtocolName;
 use crate::config::source::Span;
@@ -22,11 +25,7 @@ use crate::routing::{self, HeaderMatch, PathPattern, PathRules, QueryMatch, Rout
 impl Compiler<'_> {
     pub(super) fn routes(&mut self, file: &FileSection, listeners: &[Listener]) -> Vec<Route> {
         let Some(list) = &file.routes else {
-            if file.complete && file.listen.is_none() {
-                let span = file.listeners.as_ref().map(|listeners| listeners.span);
-                let span = span.or(file.pools.as_ref().map(|pools| pools.span)).unwrap_or_default();
-                self.diagnostics.error(span, "the file has no routes", "add `routes: [{ pool: NAME }]`");
-            }
+            self.no_routes(file);
             return Vec::new();
         };
         if list.length == 0 {
@@ -46,7 +45,9 @@ impl Compiler<'_> {
         for section in list.iter() {
             let name = self.route_name(section, list.length == 1, &mut names);
             let matches = self.matches(&section.r#match);
-            self.check_paths(&section.r#match, &path_rules);
+            self.check_all_paths(&section.r#match, &path_rules);
+            let access = self.access(section.allow.as_ref(), section.deny.as_ref());
+            let rate_limits = self.rate_limits(section.rate_limit.as_ref());
             let paths = matches.as_ref().map(|matches| matches.paths.clone()).unwrap_or_default();
             let mut groups = PathGroups::new(&paths, section.r#match.paths.span);
             let action = self.action(section, &pools, &mut groups);
@@ -69,6 +70,9 @@ impl Compiler<'_> {
                 routes.push(Route {
                     name,
                     matches,
+                    enabled: section.enabled.0,
+                    access,
+                    rate_limits,
                     action,
                     rewrite,
                     request_headers,
@@ -88,6 +92,14 @@ impl Compiler<'_> {
         }
         self.unreachable_routes(&routes, &spans);
         routes
+    }
+
+    fn no_routes(&mut self, file: &FileSection) {
+        if file.complete && file.listen.is_none() {
+            let span = file.listeners.as_ref().map(|listeners| listeners.span);
+            let span = span.or(file.pools.as_ref().map(|pools| pools.span)).unwrap_or_default();
+            self.diagnostics.error(span, "the file has no routes", "add `routes: [{ pool: NAME }]`");
+        }
     }
 
     fn statuses_expected_of_endpoints(&mut self, section: &RouteSection) -> Vec<RangeInclusive<u16>> {
@@ -133,22 +145,42 @@ impl Compiler<'_> {
     }
 
     fn matches(&mut self, section: &MatchSection) -> Option<RouteMatch> {
-        let paths: Vec<PathPattern> = section.paths.iter().filter_map(|path| self.path(path)).collect();
-        let headers = self.headers(&section.headers);
-        let query = self.query(&section.query);
-        let is_whole = section.complete && paths.len() == section.paths.length;
-        is_whole.then(|| RouteMatch {
+        let mut matches = self.conditions(&section.into());
+        let mut is_whole = section.complete;
+        for excluded in section.not.iter().flat_map(|not| not.0.iter()) {
+            if excluded.complete && Conditions::from(&excluded.value).is_empty() {
+                let message = "this excludes every request";
+                self.diagnostics.error(excluded.span, message, "write what to exclude, or remove `not`");
+            }
+            let negated = self.conditions(&(&excluded.value).into());
+            is_whole &= excluded.complete && negated.paths.len() == excluded.paths.length;
+            matches.not.push(negated);
+        }
+        (is_whole && matches.paths.len() == section.paths.length).then_some(matches)
+    }
+
+    fn conditions(&mut self, section: &Conditions<'_>) -> RouteMatch {
+        RouteMatch {
             hosts: section.hosts.iter().map(|host| host.0.clone()).collect(),
-            paths,
+            paths: section.paths.iter().filter_map(|path| self.path(path)).collect(),
             methods: section.methods.iter().map(|method| method.value.clone()).collect(),
-            headers,
-            query,
-        })
+            headers: self.headers(section.headers),
+            query: self.query(section.query),
+            clients: section.clients.iter().map(|network| network.value).collect(),
+            not: Vec::new(),
+        }
+    }
+
+    fn check_all_paths(&mut self, section: &MatchSection, rules: &[PathRules]) {
+        let excluded = section.not.iter().flat_map(|not| not.0.iter()).map(|not| &not.paths);
+        for paths in excluded.chain([&section.paths]) {
+            self.check_paths(paths, rules);
+        }
     }
 
     /// Refuses paths that are in normal form at no listener, since they would never match.
-    fn check_paths(&mut self, section: &MatchSection, rules: &[PathRules]) {
-        for form in section.paths.iter() {
+    fn check_paths(&mut self, paths: &List<PathForm>, rules: &[PathRules]) {
+        for form in paths.iter() {
             let (path, span) = match &form.value {
                 ShortOr::Short(path) => (Some(path), form.span),
                 ShortOr::Long(section) => match section.exact.as_ref().or(section.prefix.as_ref()) {
@@ -199,27 +231,38 @@ impl Compiler<'_> {
         }
     }
 
-    fn headers(&mut self, named: &Named<ValueForm>) -> Vec<HeaderMatch> {
+    fn headers(&mut self, named: &Named<OneOrList<ValueForm>>) -> Vec<HeaderMatch> {
         let mut compiled = Vec::new();
         for HeaderField { name, key, value } in self.header_fields(named) {
             if name == HOST {
                 self.diagnostics.error(key, "the host is not matched as a header", "write it under `hosts`");
             }
-            if let Some(value) = value.and_then(|form| self.value(form)) {
-                compiled.push(HeaderMatch { name, value });
+            if let Some(values) = value.and_then(|forms| self.values(forms)) {
+                compiled.push(HeaderMatch { name, values });
             }
         }
         compiled
     }
 
-    fn query(&mut self, named: &Named<ValueForm>) -> Vec<QueryMatch> {
+    fn query(&mut self, named: &Named<OneOrList<ValueForm>>) -> Vec<QueryMatch> {
         let mut compiled = Vec::new();
         for (key, form) in &named.entries {
-            if let Some(value) = form.as_ref().and_then(|form| self.value(form)) {
-                compiled.push(QueryMatch { name: key.text.clone(), value });
+            if let Some(values) = form.as_ref().and_then(|forms| self.values(forms)) {
+                compiled.push(QueryMatch { name: key.text.clone(), values });
             }
         }
         compiled
+    }
+
+    /// `None` if there is none, or one is invalid, which has been reported.
+    fn values(&mut self, forms: &Spanned<OneOrList<ValueForm>>) -> Option<Vec<ValueMatch>> {
+        let list = &forms.0;
+        if list.length == 0 {
+            let message = "an empty list of values matches nothing";
+            self.diagnostics.error(forms.span, message, "write a value, or { present: true } for any");
+        }
+        let values: Vec<ValueMatch> = list.iter().filter_map(|form| self.value(form)).collect();
+        (!values.is_empty() && values.len() == list.length).then_some(values)
     }
 
     fn value(&mut self, form: &Spanned<ValueForm>) -> Option<ValueMatch> {
@@ -252,7 +295,7 @@ impl Compiler<'_> {
     }
 
     fn unreachable_routes(&mut self, routes: &[Route], spans: &[Span]) {
-        for (hidden, winner) in routing::shadowed_routes(routes.iter().map(|route| &route.matches)) {
+        for (hidden, winner) in routing::shadowed_routes(routes.iter().map(Route::enabled_match)) {
             let message = format!(
                 "the route `{}` gets no requests: `{}` always wins over it",
                 routes[hidden].name, routes[winner].name
@@ -261,6 +304,37 @@ impl Compiler<'_> {
                 format!("match less in line {}, match more here, or remove it", self.line(spans[winner]));
             self.diagnostics.error(spans[hidden], message, remedy);
         }
+    }
+}
+
+/// What `match` and `not` have in common.
+struct Conditions<'a> {
+    hosts: &'a List<HostText>,
+    paths: &'a List<PathForm>,
+    methods: &'a List<Method>,
+    headers: &'a Named<OneOrList<ValueForm>>,
+    query: &'a Named<OneOrList<ValueForm>>,
+    clients: &'a List<IpNet>,
+}
+
+impl<'a> From<&'a MatchSection> for Conditions<'a> {
+    fn from(section: &'a MatchSection) -> Self {
+        let MatchSection { hosts, paths, methods, headers, query, clients, not: _, complete: _ } = section;
+        Self { hosts, paths, methods, headers, query, clients }
+    }
+}
+
+impl<'a> From<&'a NotSection> for Conditions<'a> {
+    fn from(section: &'a NotSection) -> Self {
+        let NotSection { hosts, paths, methods, headers, query, clients, complete: _ } = section;
+        Self { hosts, paths, methods, headers, query, clients }
+    }
+}
+
+impl Conditions<'_> {
+    fn is_empty(&self) -> bool {
+        let lists = [self.hosts.length, self.paths.length, self.methods.length, self.clients.length];
+        lists.iter().sum::<usize>() + self.headers.entries.len() + self.query.entries.len() == 0
     }
 }
 

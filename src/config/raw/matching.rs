@@ -1,13 +1,14 @@
 //! The values of a route's `match` and of a test.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::{HeaderName, HeaderValue, Method, Uri};
+use ipnet::IpNet;
 use serde_json::{Value as Json, json};
 
 use crate::authority;
 use crate::config::address::is_host_name;
-use crate::config::decode::{Fault, List, Named, Scalar, ShortOr, shown};
+use crate::config::decode::{Fault, List, Named, OneOrList, Scalar, ShortOr, shown};
 use crate::config::model::TestRequest;
 use crate::config::scalar::{Flag, Name, Text};
 use crate::config::section::section;
@@ -15,8 +16,8 @@ use crate::config::suggest;
 use crate::routing::HostPattern;
 
 section! {
-    /// What a request must be like. All the keys that are written must hold; within `hosts`, `paths` and `methods` one
-    /// entry is enough.
+    /// What a request must be like. All the keys that are written must hold; within `hosts`, `paths`, `methods`, `clients`
+    /// and a list of values, one entry is enough.
     MatchSection "`match`" {
         /// `api.example.com`, or `*.example.com` for one label or more before it. Without port; case does not matter.
         hosts: List<HostText> = [];
@@ -27,11 +28,36 @@ section! {
         paths: List<PathForm> = [];
         /// Methods such as GET.
         methods: List<Method> = [];
-        /// Header fields by name: a value, `{ regex: "^[0-9]+$" }` or `{ present: true }`.
-        headers: Named<ValueForm> = {};
-        /// Query parameters by name: a value, `{ regex: "^[0-9]+$" }` or `{ present: true }`. Compared after percent
-        /// escapes and plus signs are decoded; the first parameter of a name counts.
-        query: Named<ValueForm> = {};
+        /// Header fields by name: a value, `{ regex: "^[0-9]+$" }`, `{ present: true }`, or a list of these. Of several
+        /// fields of a name one is enough, or all of them as one value, joined by commas.
+        headers: Named<OneOrList<ValueForm>> = {};
+        /// Query parameters by name: a value, `{ regex: "^[0-9]+$" }`, `{ present: true }`, or a list of these. Compared
+        /// after percent escapes and plus signs are decoded; of several parameters of a name one is enough.
+        query: Named<OneOrList<ValueForm>> = {};
+        /// Networks or addresses of clients: 10.0.0.0/8, 192.0.2.1, fd00::/8. The client is who the access log names;
+        /// its address is believed from `trusted_proxies` only. A client of a unix socket is in no network.
+        clients: List<IpNet> = [];
+        /// What a request must not be like: conditions as above, all of which together exclude it; of a list of such
+        /// conditions, each does.
+        not: OneOrList<NotSection>, optional;
+    }
+}
+
+section! {
+    /// Conditions that a request must not meet all at once.
+    NotSection "`not`" {
+        /// As in `match`.
+        hosts: List<HostText> = [];
+        /// As in `match`.
+        paths: List<PathForm> = [];
+        /// As in `match`.
+        methods: List<Method> = [];
+        /// As in `match`.
+        headers: Named<OneOrList<ValueForm>> = {};
+        /// As in `match`.
+        query: Named<OneOrList<ValueForm>> = {};
+        /// As in `match`.
+        clients: List<IpNet> = [];
     }
 }
 
@@ -207,6 +233,23 @@ pub(crate) fn header_name(text: &str) -> Result<HeaderName, Fault> {
         };
         Fault::new(format!("`{}` is not the name of a header field", shown(text)), remedy)
     })
+}
+
+/// The address of a test's client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClientText(pub(crate) IpAddr);
+
+impl Scalar for ClientText {
+    const WHAT: &'static str = "the address of a client";
+    const REMEDY: &'static str = "write an address without port, such as 10.1.2.3 or 2001:db8::1";
+
+    fn parse(text: &str) -> Result<ClientText, Fault> {
+        text.parse::<IpAddr>().map(|ip| ClientText(ip.to_canonical())).map_err(|_| Self::fault(text))
+    }
+
+    fn scalar_schema() -> Json {
+        json!({ "type": "string", "examples": ["10.1.2.3", "2001:db8::1"] })
+    }
 }
 
 /// The value of a header field.

@@ -289,7 +289,7 @@ pools: { a: [10.0.0.1:3000] }
     assert_eq!(route.matches.hosts, hosts);
     let paths = format!("{:?}", route.matches.paths);
     assert_eq!(paths, r#"[Prefix(""), Prefix("/v1"), Exact("/x/"), Prefix("/y"), Regex(Regex("^/z$"))]"#);
-    let values: Vec<_> = route.matches.headers.iter().map(|header| header.value.clone()).collect();
+    let values: Vec<_> = route.matches.headers.iter().map(|header| header.values[0].clone()).collect();
     assert_eq!(values, ["canary", "7"].map(|value| ValueMatch::Exact(value.into())));
     assert_eq!(route.matches.query[0].name, "V");
 }

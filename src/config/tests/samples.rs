@@ -51,7 +51,7 @@ fn the_sample_with_pages_loads_with_them_and_passes_its_tests() {
     assert_eq!(loaded.config.listeners[0].errors.as_ref().map(|pages| pages.0.len()), Some(1));
     let router = crate::routing::Router::new(loaded.config.routes.iter().map(|route| &route.matches));
     for test in &loaded.config.tests {
-        let route = router.find(&test.request).route();
+        let route = router.find(&test.request, test.client).route();
         let route = route.map(|index| loaded.config.routes[index].name.to_string());
         assert_eq!(route, test.route, "line {}", test.line);
     }

@@ -46,6 +46,11 @@ fn decision(line: &mut Object<'_>, record: NamedRecord<'_>) {
     }
     line.number(key!("generation"), record.generation);
     line.optional(key!("action"), record.action);
+    if let Some(refused_by) = record.refused_by {
+        line.plain(key!("refused_by"), &refused_by.to_string());
+    }
+    line.optional(key!("limited"), record.limited.as_deref());
+    line.optional(key!("limited_dry_run"), record.limited_dry_run.as_deref());
     line.list(key!("attempts"), &record.attempts, attempt);
     if let Some(passed_over) = &record.skipped {
         line.list(key!("skipped"), &passed_over.named, skipped);

@@ -13,8 +13,8 @@ use crate::auth::Verdict;
 use crate::config::Encoding;
 use crate::pool::{Endpoint, Skipped, SkippedEndpoints};
 use crate::telemetry::record::{
-    AttemptRecord, AttemptResult, AuthRecord, ClientAddress, Encoded, HedgeResult, Outcome, Protocol, Record,
-    RequestText, RetryRefused, TextParts, WaitedFor,
+    AccessPlace, AttemptRecord, AttemptResult, AuthRecord, ClientAddress, Encoded, HedgeResult, Outcome,
+    Protocol, Record, RefusedBy, RequestText, RetryRefused, TextParts, WaitedFor,
 };
 use crate::wait_queue::WaitsFor;
 
@@ -54,6 +54,12 @@ fn full() -> Record {
         outcome: Outcome::Cut,
         generation: 3,
         action: Some("redirect_https"),
+        refused_by: Some(RefusedBy {
+            place: AccessPlace::Route,
+            denied: Some("10.0.0.0/8".parse().expect("a network")),
+        }),
+        limited: Some("header x-api-key".into()),
+        limited_dry_run: Some("client 2".into()),
         attempts: smallvec![
             AttemptRecord {
                 endpoint: Endpoint::named("10.0.0.1:3000"),
@@ -103,6 +109,9 @@ fn minimal() -> Record {
         client: ClientAddress::unix(),
         text: RequestText::default(),
         action: None,
+        refused_by: None,
+        limited: None,
+        limited_dry_run: None,
         path: None,
         rewritten: None,
         tls: None,
@@ -138,6 +147,9 @@ fn plain() -> Record {
         text,
         path: None,
         action: None,
+        refused_by: None,
+        limited: None,
+        limited_dry_run: None,
         status: 200,
         waited: None,
         waited_for: WaitedFor::default(),
@@ -180,6 +192,7 @@ fn json_has_every_field() {
         r#""protocol":"HTTP/1.1","tls":"TLSv1.3","status":502,"bytes_in":12,"bytes_out":1234,"#,
         r#""request_id":"0123456789abcdef","user_agent":"curl/8.5","referer":"https://example.com/","#,
         r#""route":"api","pool":"api-v1","generation":3,"action":"redirect_https","#,
+        r#""refused_by":"route deny 10.0.0.0/8","limited":"header x-api-key","limited_dry_run":"client 2","#,
         r#""attempts":[{"endpoint":"10.0.0.1:3000","failure":"connect_failed"},"#,
         r#"{"endpoint":"10.0.0.2:3000","connect_seconds":0.000210,"first_byte_seconds":0.003300,"status":502}],"#,
         r#""skipped":[{"endpoint":"10.0.0.3:3000","reason":"unhealthy"}],"skipped_others":2,"queued_seconds":0.300000,"waited_seconds":1.200000,"waited_for":["pool","healthy_endpoint"],"#,
@@ -215,8 +228,8 @@ fn text_is_aligned_and_short_when_all_went_well() {
 
 #[test]
 fn text_tells_what_happened() {
-    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s for pool and healthy_endpoint, basic passed as bob, gRPC status 14, failed open, br of 9.0kB, no key to hash, hedge won, no retry (budget), timeout asked for ignored, \
-                bad_response: invalid status line, skipped 10.0.0.3:3000 (unhealthy) and 2 others";
+    let told = "1.2s api redirect_https > 10.0.0.1:3000 connect_failed > 10.0.0.2:3000, queued 300ms, waited 1.2s for pool and healthy_endpoint, basic passed as bob, gRPC status 14, failed open, br of 9.0kB, no key to hash, hedge won, no retry (budget), timeout asked for ignored, beyond the limit by client 2, \
+                bad_response by route deny 10.0.0.0/8 by header x-api-key: invalid status line, skipped 10.0.0.3:3000 (unhealthy) and 2 others";
     let line = line(TEXT, &full());
     assert!(line.ends_with(told), "{line}");
 }

@@ -101,8 +101,19 @@ fn details(out: &mut Vec<u8>, record: &Record) {
     if record.timeout_ignored {
         out.extend_from_slice(b", timeout asked for ignored");
     }
+    if let Some(limit) = &record.limited_dry_run {
+        out.extend_from_slice(b", beyond the limit by ");
+        escape::text(out, &**limit);
+    }
     let Some(cause) = record.cause else { return };
     let _ = write!(out, ", {cause}");
+    if let Some(refused_by) = record.refused_by {
+        let _ = write!(out, " by {refused_by}");
+    }
+    if let Some(limit) = &record.limited {
+        out.extend_from_slice(b" by ");
+        escape::text(out, &**limit);
+    }
     if let Some(detail) = &record.detail {
         out.extend_from_slice(b": ");
         escape::text(out, &**detail);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::exposition::{Exposition, Kind};
 use super::{ConnectionsToEndpoints, Scrape, Shared, unix_seconds};
 use crate::part::missing_parts;
-use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus, RouteStatus};
+use crate::pool::status::{EndpointState, EndpointStatus, PoolStatus, RateLimitStatus, RouteStatus};
 use crate::tls::CertificateStatus;
 use crate::wait_queue::QueueStatus;
 
@@ -175,6 +175,31 @@ pub(super) fn routes(out: &mut Exposition, routes: &[RouteStatus]) {
         }
     }
     queues(out, "route", routes.iter().map(|route| (&*route.name, &route.queue)));
+}
+
+pub(super) fn rate_limits(out: &mut Exposition, limits: &[RateLimitStatus]) {
+    out.metric(
+        "evenkeel_rate_limited_total",
+        Kind::Counter,
+        "Requests beyond a rate limit; a dry run lets them in.",
+    );
+    for limit in limits {
+        for (dry_run, count) in [("false", limit.refused), ("true", limit.would_refuse)] {
+            out.sample(&[("route", &limit.route), ("limit", &limit.limit), ("dry_run", dry_run)], count);
+        }
+    }
+    out.metric("evenkeel_rate_limit_keys", Kind::Gauge, "Keys that a rate limit remembers.");
+    for limit in limits {
+        out.sample(&[("route", &limit.route), ("limit", &limit.limit)], limit.keys);
+    }
+    out.metric(
+        "evenkeel_rate_limit_forgotten_total",
+        Kind::Counter,
+        "Keys forgotten while they counted, because no room was left.",
+    );
+    for limit in limits {
+        out.sample(&[("route", &limit.route), ("limit", &limit.limit)], limit.forgotten);
+    }
 }
 
 fn queues<'a>(

@@ -55,6 +55,8 @@ pub(super) struct RequestSeries {
     duration: Arc<Histogram>,
     /// By kind of authentication, then by verdict; empty until there is one.
     auth: OnceLock<Box<ShardedCounter<{ AUTH_KINDS.len() * Verdict::ALL.len() }>>>,
+    /// Requests of clients that may not send them, by the list that says so.
+    pub(super) denied: Counters,
     /// Shared with all series of the pool.
     pub(super) pool: Arc<PoolSeries>,
 }
@@ -122,6 +124,16 @@ impl Series {
         );
         for entry in &entries {
             entry.encode(out);
+        }
+        out.metric(
+            "evenkeel_requests_denied_total",
+            Kind::Counter,
+            "Requests that `allow` or `deny` refused, by list.",
+        );
+        for entry in &entries {
+            let labels =
+                [("listener", &*entry.listener), ("route", &*entry.route), ("pool", &*entry.pool.name)];
+            entry.denied.encode(out, &labels, "list");
         }
         let durations: BTreeMap<_, _> =
             entries.iter().map(|entry| ((&entry.route, &entry.pool.name), &entry.duration)).collect();
@@ -210,6 +222,7 @@ impl Registry {
             counts: Default::default(),
             duration: duration.unwrap_or_default(),
             auth: OnceLock::new(),
+            denied: Counters::default(),
             pool: of_pool.clone(),
         });
         self.by_route.insert(route, known.iter().chain([&added]).cloned().collect());

@@ -7,10 +7,11 @@ use super::*;
 use crate::auth::Verdict;
 use crate::pool::Endpoint;
 use crate::pool::status::{
-    ByHandStatus, EndpointState, EndpointStatus, RetryStatus, RouteStatus, SourceStatus,
+    ByHandStatus, EndpointState, EndpointStatus, RateLimitStatus, RetryStatus, RouteStatus, SourceStatus,
 };
 use crate::telemetry::record::{
-    AttemptRecord, AuthRecord, ClientAddress, Outcome, Protocol, RequestText, TextParts, WaitedFor,
+    AccessPlace, AttemptRecord, AuthRecord, ClientAddress, Outcome, Protocol, RefusedBy, RequestText,
+    TextParts, WaitedFor,
 };
 use crate::wait_queue::QueueStatus;
 
@@ -44,6 +45,9 @@ fn record() -> Record {
         bytes_out: 0,
         generation: 1,
         action: None,
+        refused_by: None,
+        limited: None,
+        limited_dry_run: None,
         attempts: smallvec![attempt(Some(400), AttemptResult::Status(200))],
         skipped: None,
         waited: None,
@@ -130,6 +134,9 @@ fn busy() -> Metrics {
         ..record()
     };
     metrics.request(named(&failed));
+    let denied = RefusedBy { place: AccessPlace::Route, denied: None };
+    let denied = Record { status: 403, refused_by: Some(denied), attempts: smallvec![], ..record() };
+    metrics.request(NamedRecord { route: Some("admin"), ..named(&denied) });
     let connections = metrics.listener(&"default".into());
     drop(connections.connection_accepted());
     // This one stays open.
@@ -138,6 +145,11 @@ fn busy() -> Metrics {
     connections.paused("connections");
     connections.dismissed("connections");
     metrics
+}
+
+fn rate_limits() -> Vec<RateLimitStatus> {
+    let (route, limit) = ("api".into(), "client".into());
+    vec![RateLimitStatus { route, limit, refused: 31, would_refuse: 32, keys: 33, forgotten: 34 }]
 }
 
 fn routes() -> Vec<RouteStatus> {
@@ -154,6 +166,7 @@ fn encode(metrics: &Metrics) -> String {
     metrics.encode(Scrape {
         pools: &pools(),
         routes: &routes(),
+        rate_limits: &rate_limits(),
         certificates: &certificates(),
         workers: &[3, 4],
         confirmation_awaited: false,
@@ -410,6 +423,7 @@ fn a_fresh_process_has_a_valid_scrape() {
     let text = Metrics::new(UNIX_EPOCH).encode(Scrape {
         pools: &[],
         routes: &[],
+        rate_limits: &[],
         certificates: &[],
         workers: &[],
         confirmation_awaited: false,
