@@ -8,10 +8,10 @@ use http::HeaderName;
 use super::{Compiler, HeaderField};
 use crate::config::auth::{Auth, BasicAuth, ForwardAuth, JwtAuth, JwtKeys};
 use crate::config::decode::{List, ShortOr, Spanned};
-use crate::config::model::EndpointProtocol;
+use crate::config::model::{EndpointProtocol, HeaderEdits};
 use crate::config::raw::{
     AskMethod, AuthForm, BasicSection, FilePath, ForwardSection, HeaderNameText, JwtSection, KeysText,
-    PoolTlsSection,
+    PoolTlsSection, RouteSection,
 };
 use crate::config::source::Span;
 use crate::header_field::{CLAIMS, WRITTEN_AFRESH, is_connection_specific, is_framing, same_name};
@@ -24,7 +24,20 @@ use crate::{file, tls};
 const FILE_MAX: u64 = 16 << 20;
 
 impl Compiler<'_> {
-    pub(super) fn auth(&mut self, form: &Spanned<AuthForm>) -> Option<Arc<Auth>> {
+    /// `edits` are those that the route makes itself.
+    pub(super) fn auth(&mut self, route: &RouteSection, edits: Option<&HeaderEdits>) -> Option<Arc<Auth>> {
+        let auth = self.auth_of(&route.auth)?;
+        if let Some((edits, written)) = edits.zip(route.request_headers.as_ref()) {
+            let changed = edits.set.iter().chain(&edits.add).map(|(name, _)| name).chain(&edits.remove);
+            for name in changed.filter(|name| auth.managed().any(|managed| is_same(managed, name))) {
+                let message = format!("`{name}` is what authentication says of the client");
+                self.diagnostics.error(written.span, message, "remove it here, or from `auth`");
+            }
+        }
+        Some(auth)
+    }
+
+    fn auth_of(&mut self, form: &Spanned<AuthForm>) -> Option<Arc<Auth>> {
         let section = form.as_option()?;
         let auth = match (&section.basic, &section.forward, &section.jwt) {
             (Some(basic), None, None) => match &basic.value {

@@ -66,7 +66,7 @@ impl Compiler<'_> {
                 let expected_statuses = self.statuses_expected_of_endpoints(section);
                 let response = self.response_policy(section, listeners, &mut groups);
                 let path_groups = groups.into_used();
-                let auth = self.auth(&section.auth);
+                let auth = self.auth(section, request_headers.as_deref());
                 routes.push(Route {
                     name,
                     matches,
