@@ -96,6 +96,40 @@ fn a_rewrite_leads_to_no_other_route() {
     assert_eq!((record.text("rewritten"), record.text("path")), ("/x", "/api/x"));
 }
 
+/// Row 4: an escape passes no matcher, whatever its kind.
+#[test]
+fn escapes_pass_no_matcher() {
+    let endpoints = ["admin", "web"].map(mirror);
+    let [admin, web] = &endpoints;
+    let proxy = Proxy::config()
+        .routes(&[
+            "name: exact, match: { paths: [{ exact: /e/admin.php }] }, pool: admin",
+            "name: regex, match: { paths: [{ regex: '^/r/[a-z]+[.]php$' }] }, pool: admin",
+            "name: prefix, match: { paths: [/p/admin] }, pool: admin",
+            "name: rest, pool: web",
+        ])
+        .pool("admin", [admin])
+        .pool("web", [web])
+        .start();
+    for (target, name, seen) in [
+        ("/e/admin%2ephp", "admin", "/e/admin.php"),
+        ("/%65/%61dmin%2Ephp", "admin", "/e/admin.php"),
+        ("/x/%2e%2e/e/admin.php", "admin", "/e/admin.php"),
+        ("/r/%61dmin.php", "admin", "/r/admin.php"),
+        ("/r/./admin%2ephp", "admin", "/r/admin.php"),
+        ("/p/%61dmin/x", "admin", "/p/admin/x"),
+        ("/p/x/%2E./admin", "admin", "/p/admin"),
+        // These are other paths, to the router and to the endpoint alike.
+        ("/e/%41dmin.php", "web", "/e/Admin.php"),
+        ("/p%2fadmin", "web", "/p%2Fadmin"),
+        ("/r/%41.php", "web", "/r/A.php"),
+        ("/p/%2561dmin", "web", "/p/%2561dmin"),
+    ] {
+        let got = Got::of(proxy.client().get(target).expect(200).text());
+        assert_eq!((&*got.name, &*got.target), (name, seen), "{target}");
+    }
+}
+
 /// Row 1: expressions that cut a path in its middle make no path that an endpoint reads otherwise.
 #[test]
 fn what_a_rewrite_makes_is_judged_again() {
