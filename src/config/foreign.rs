@@ -224,7 +224,7 @@ const FOREIGN: &[(&str, &str, &str)] = &[
     ("`limits`", "body max_body_size client_max_body_size request_body", "write `body_size: 10MiB`"),
 ];
 
-/// What this version does not do, wherever it is asked for.
+/// What stands at another place, under another name, or is not there, wherever it is asked for.
 const ABSENT: &[(&str, &str)] = &[
     (
         "redirect redirects return",
@@ -234,31 +234,45 @@ const ABSENT: &[(&str, &str)] = &[
         "rewrites strip_prefix url_rewrite replace_path add_prefix",
         "write `rewrite: { strip_prefix: /api }` at a route",
     ),
-    (
-        "gzip compress compression encode brotli",
-        "this version does not compress; what endpoints compress is passed on",
-    ),
+    ("gzip compress compression encode brotli", "write `compress: on` at a route"),
     (
         "set_header proxy_set_header header_up",
         "write `request_headers: { set: { X-Name: value } }` at a route",
     ),
     (
-        "response_headers add_header",
-        "this version adds no header fields to responses but those in docs/headers.md",
+        "response_headers add_header header_down",
+        "write `response_headers: { set: { X-Name: value } }` at a route",
+    ),
+    ("proxy_hide_header hide_header", "write `response_headers: { remove: [X-Name] }` at a route"),
+    (
+        "errors error_page error_pages errorfile",
+        "write `errors: { 5xx: /etc/evenkeel/sorry.html }` at a route or a listener",
+    ),
+    ("rate_limit rate_limits limit_req ratelimit", "write `rate_limit: { rate: 100/s }` at a route"),
+    ("auth basic_auth auth_basic", "write `auth: { basic: /etc/evenkeel/users }` at a route"),
+    (
+        "forward_auth auth_request",
+        "write `auth: { forward: { url: \"http://127.0.0.1:9091/api/authz/forward-auth\" } }` at a route",
     ),
     (
-        "rate_limit rate_limits limit_req ratelimit",
-        "this version has no rate limits; `limits.connections_per_client` of a listener bounds connections",
+        "jwt auth_jwt",
+        "write `auth: { jwt: { jwks: \"https://login.example.com/.well-known/jwks.json\" } }` at a route",
     ),
+    ("allow ip_allow ip_allow_list ip_white_list", "write `allow: [10.0.0.0/8]` at a route or a listener"),
+    ("deny", "write `deny: [192.0.2.0/24]` at a route or a listener"),
+    ("cors", "write `cors: { origins: [https://app.example.com] }` at a route"),
     (
-        "auth basic_auth auth_basic forward_auth jwt allow deny ip_allow",
-        "this version lets every client in; `client_certificates` of a listener's `tls` are the exception",
+        "middleware middlewares",
+        "a route has keys for each of them: auth, rate_limit, rewrite, request_headers, compress and others",
     ),
-    ("cache proxy_cache cors mirror middleware middlewares plugins", "this version has nothing of that kind"),
+    ("cache proxy_cache mirror plugins", "this version has nothing of that kind"),
     (
-        "sticky stickiness session_affinity ip_hash slow_start outlier_detection circuit_breaker",
-        "this version has nothing of that kind; endpoints take turns, by their weights",
+        "sticky stickiness session_affinity",
+        "write `sticky: { cookie: session, key: /etc/evenkeel/sticky.key }` at a pool",
     ),
+    ("ip_hash", "write `balance: { hash: client }` at a pool"),
+    ("slow_start", "write `slow_start: 30s` at a pool"),
+    ("outlier_detection circuit_breaker", "write `outliers: { failures: 5 }` at a pool; it is on by default"),
     (
         "acme letsencrypt auto_https autocert",
         "this version gets no certificates; it loads anew those that another program renews",
