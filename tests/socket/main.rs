@@ -17,6 +17,7 @@ mod chaos;
 mod client_faults;
 mod deadlines;
 mod discovery;
+mod documents;
 mod forwarding;
 mod gone_clients;
 mod headers;
