@@ -80,3 +80,23 @@ fn every_fragment_in_the_tables_is_right_at_its_place() {
         assert!(seen >= 15, "docs/{name} has {seen} fragments");
     }
 }
+
+/// Keys that are only named, such as `tls.min_version`, are keys of the reference.
+#[test]
+fn every_key_that_the_tables_name_is_there() {
+    let reference = include_str!("../../../conf/reference.yaml");
+    let dotted = regex::Regex::new(r"^[a-z_]+(?:\.[a-z_]+)+$").expect("an expression");
+    let mut seen = 0;
+    for (name, document, _) in DOCUMENTS.into_iter().skip(1) {
+        for row in rows(document) {
+            for key in row.here.split('`').skip(1).step_by(2).filter(|code| dotted.is_match(code)) {
+                for word in key.split('.') {
+                    let is_there = reference.contains(&format!(" {word}:"));
+                    assert!(is_there, "docs/{name}:{}: {key}", row.number);
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 15, "only {seen} keys");
+}
