@@ -109,8 +109,8 @@ pub struct Exchange {
     tried: TriedEndpoints,
     /// For a pool that balances by hash; `None`: the request has no key.
     hash_key: Option<u64>,
-    /// For a route that changes responses.
-    wishes: ResponseWishes,
+    /// What the client wants of responses; `None`: its route changes none.
+    wishes: Option<Box<ResponseWishes>>,
     /// The client's cookie, for a pool that keeps clients at their endpoints; `None`: it has none.
     sticky: Option<StickyTag>,
     retries: Retries,
@@ -226,7 +226,7 @@ impl Exchange {
             waiting: Waiting::default(),
             tried: TriedEndpoints::default(),
             hash_key: None,
-            wishes: ResponseWishes::default(),
+            wishes: None,
             sticky: None,
             retries: Retries::default(),
             body_limit: listener.limits.body_bytes,
@@ -313,7 +313,7 @@ impl Exchange {
         self.find_cookie(head);
         let policy = route.response.as_ref();
         let wishes = policy.map(|policy| ResponseWishes::of(policy, head, self.record.protocol));
-        self.wishes = wishes.unwrap_or_default();
+        self.wishes = wishes.map(Box::new);
         self.set_priority(&route.priority, head);
         self.size.fits_route(&route.limits)?;
         self.body_limit = limits::of_body(&route.limits, &self.listener().limits);

@@ -73,7 +73,8 @@ impl Exchange {
             edits.append_with(name.clone(), |out| value.render(&values, out));
         }
         if let Some(cors) = &policy.cors {
-            self.wishes.cors.edits(cors, edits);
+            let unknown = CorsRequest::default();
+            self.wishes.as_ref().map_or(&unknown, |wishes| &wishes.cors).edits(cors, edits);
         }
     }
 

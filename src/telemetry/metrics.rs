@@ -136,7 +136,7 @@ impl Metrics {
             if let Some(auth) = &record.auth {
                 requests.authenticated(auth.kind, auth.verdict);
             }
-            if let Some(refused_by) = record.refused_by {
+            if let Some(refused_by) = &record.refused_by {
                 requests.denied.add(refused_by.list());
             }
         });

@@ -47,7 +47,7 @@ pub struct Record {
     /// What was done with the request; `None`: it was forwarded, or refused.
     pub action: Option<&'static str>,
     /// The list that has refused the client.
-    pub refused_by: Option<RefusedBy>,
+    pub refused_by: Option<Box<RefusedBy>>,
     /// The rate limit that has refused the request.
     pub limited: Option<Arc<str>>,
     /// The first rate limit that would have refused the request, had it been no dry run.

@@ -265,7 +265,7 @@ fn a_cookie_keeps_a_client_at_its_endpoint() {
     }
     assert_eq!(with(&proxy, cookie).text(), home);
     let gone = endpoints.iter_mut().find(|endpoint| endpoint.address() == home_of(&proxy, "/again"));
-    gone.expect("one of them").refuse();
+    gone.expect("one of them").stop();
     let moved = with(&proxy, cookie);
     let new =
         moved.header("set-cookie").expect("another cookie").split("; ").next().expect("a pair").to_owned();

@@ -109,7 +109,8 @@ impl Exchange {
             return Some(NewBody::Page(page.body.clone()));
         }
         let compress = policy.compress.as_ref()?;
-        let (encoding, level) = (self.wishes.encoding, compress.level);
+        let encoding = self.wishes.as_ref().and_then(|wishes| wishes.encoding);
+        let level = compress.level;
         if status == 304 {
             // The client has it compressed, if it was, with a weak tag.
             vary(edits);

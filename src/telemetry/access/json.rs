@@ -46,7 +46,7 @@ fn decision(line: &mut Object<'_>, record: NamedRecord<'_>) {
     }
     line.number(key!("generation"), record.generation);
     line.optional(key!("action"), record.action);
-    if let Some(refused_by) = record.refused_by {
+    if let Some(refused_by) = &record.refused_by {
         line.plain(key!("refused_by"), &refused_by.to_string());
     }
     line.optional(key!("limited"), record.limited.as_deref());

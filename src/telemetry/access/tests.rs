@@ -54,10 +54,10 @@ fn full() -> Record {
         outcome: Outcome::Cut,
         generation: 3,
         action: Some("redirect_https"),
-        refused_by: Some(RefusedBy {
+        refused_by: Some(Box::new(RefusedBy {
             place: AccessPlace::Route,
             denied: Some("10.0.0.0/8".parse().expect("a network")),
-        }),
+        })),
         limited: Some("header x-api-key".into()),
         limited_dry_run: Some("client 2".into()),
         attempts: smallvec![

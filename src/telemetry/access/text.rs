@@ -107,7 +107,7 @@ fn details(out: &mut Vec<u8>, record: &Record) {
     }
     let Some(cause) = record.cause else { return };
     let _ = write!(out, ", {cause}");
-    if let Some(refused_by) = record.refused_by {
+    if let Some(refused_by) = &record.refused_by {
         let _ = write!(out, " by {refused_by}");
     }
     if let Some(limit) = &record.limited {

@@ -135,7 +135,8 @@ fn busy() -> Metrics {
     };
     metrics.request(named(&failed));
     let denied = RefusedBy { place: AccessPlace::Route, denied: None };
-    let denied = Record { status: 403, refused_by: Some(denied), attempts: smallvec![], ..record() };
+    let denied =
+        Record { status: 403, refused_by: Some(Box::new(denied)), attempts: smallvec![], ..record() };
     metrics.request(NamedRecord { route: Some("admin"), ..named(&denied) });
     let connections = metrics.listener(&"default".into());
     drop(connections.connection_accepted());
