@@ -35,8 +35,22 @@ pub fn is_one_of(name: &[u8], names: &[HeaderName]) -> bool {
     names.iter().any(|other| same_name(other.as_str().as_bytes(), name))
 }
 
+/// What each byte of a name is compared as. A table, because every name of every head is compared.
+const FOLDED: [u8; 256] = {
+    let (mut table, mut byte) = ([0; 256], 0);
+    while byte < table.len() {
+        table[byte] = match byte as u8 {
+            b'_' | b'.' => b'-',
+            other => other.to_ascii_lowercase(),
+        };
+        byte += 1;
+    }
+    table
+};
+
+#[inline]
 const fn fold(byte: u8) -> u8 {
-    if byte == b'_' || byte == b'.' { b'-' } else { byte.to_ascii_lowercase() }
+    FOLDED[byte as usize]
 }
 
 /// Tells quickly of nearly all names that they are not in a set (a Bloom filter). Names that [`same_name`] takes for the
