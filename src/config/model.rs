@@ -29,7 +29,7 @@ use crate::tls::{ClientTls, ServerTls};
 use crate::wait_queue::Priority;
 pub use response::{
     Compress, CookieEdits, Cors, CorsHeaders, DomainChange, Encoding, ErrorPage, ErrorPages, MediaPattern,
-    OriginPattern, Origins, PrefixChange, ResponseHeaders, ResponsePolicy,
+    OriginPattern, Origins, PrefixChange, ResponsePolicy,
 };
 
 /// A whole valid config: the input of a snapshot.

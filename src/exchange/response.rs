@@ -9,7 +9,7 @@ pub(super) mod location;
 use http::{HeaderName, HeaderValue, header};
 
 use super::edits::Edits;
-use super::{Exchange, LocalReply};
+use super::{Exchange, LocalReply, header_edits};
 use crate::config::{Encoding, ErrorPage, ResponsePolicy};
 use crate::header_field::same_name;
 use crate::routing::RequestHead;
@@ -62,16 +62,7 @@ impl Exchange {
         if policy.security_headers {
             security_fields(edits, fields());
         }
-        let (headers, values) = (&policy.headers, self.template_values());
-        for name in &headers.remove {
-            edits.remove(name.clone());
-        }
-        for (name, value) in &headers.set {
-            edits.set_with(name.clone(), |out| value.render(&values, out));
-        }
-        for (name, value) in &headers.add {
-            edits.append_with(name.clone(), |out| value.render(&values, out));
-        }
+        header_edits::apply(&policy.headers, &self.template_values(), edits);
         if let Some(cors) = &policy.cors {
             let unknown = CorsRequest::default();
             self.wishes.as_ref().map_or(&unknown, |wishes| &wishes.cors).edits(cors, edits);

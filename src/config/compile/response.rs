@@ -9,8 +9,8 @@ use super::templates::PathGroups;
 use super::{Compiler, HeaderField};
 use crate::config::decode::{DiagnosticSink, Named, ShortOr, Spanned, Value, shown};
 use crate::config::model::{
-    Compress, CookieEdits, Cors, CorsHeaders, DomainChange, Engine, ErrorPage, ErrorPages, Listener, Origins,
-    PrefixChange, ResponseHeaders, ResponsePolicy, SameSite,
+    Compress, CookieEdits, Cors, CorsHeaders, DomainChange, Engine, ErrorPage, ErrorPages, HeaderEdits,
+    Listener, Origins, PrefixChange, ResponsePolicy, SameSite,
 };
 use crate::config::raw::{
     CompressForm, CompressSection, CorsHeaderText, CorsSection, FilePath, HeaderNameText, OriginText,
@@ -114,8 +114,8 @@ impl Compiler<'_> {
         section: &ResponseHeadersSection,
         has_cors: bool,
         groups: &mut PathGroups<'_>,
-    ) -> ResponseHeaders {
-        let mut compiled = ResponseHeaders::default();
+    ) -> HeaderEdits {
+        let mut compiled = HeaderEdits::default();
         for HeaderField { name, key, value } in self.header_fields(&section.set) {
             self.check_response_field(&name, key, has_cors);
             let value = value.and_then(|value| self.template(&value.0, value.span, groups));

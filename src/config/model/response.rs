@@ -8,13 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, Method};
 
-use super::SameSite;
-use crate::template::Template;
+use super::{HeaderEdits, SameSite};
 
 /// Everything that a route changes of responses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ResponsePolicy {
-    pub headers: ResponseHeaders,
+    pub headers: HeaderEdits,
     /// Fields that ask browsers for caution are set where a response has none of its own.
     pub security_headers: bool,
     /// `None`: cookies pass as they are.
@@ -27,14 +26,6 @@ pub struct ResponsePolicy {
     pub intercept_errors: bool,
     /// `None`: nothing is compressed.
     pub compress: Option<Compress>,
-}
-
-/// Changes of a response's fields: removed, then set, then added.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ResponseHeaders {
-    pub remove: Vec<HeaderName>,
-    pub set: Vec<(HeaderName, Template)>,
-    pub add: Vec<(HeaderName, Template)>,
 }
 
 /// Changes of the cookies that endpoints set.
@@ -167,13 +158,6 @@ impl OriginPattern {
                 })
             }
         }
-    }
-}
-
-impl ResponseHeaders {
-    /// Whether a value depends on the request.
-    pub fn has_placeholders(&self) -> bool {
-        self.set.iter().chain(&self.add).any(|(_, value)| value.fixed().is_none())
     }
 }
 
