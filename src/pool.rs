@@ -14,6 +14,7 @@ pub mod connect;
 mod discovery;
 mod endpoint;
 mod health;
+pub(crate) mod http_client;
 mod in_flight_limit;
 mod lease;
 pub mod live_state;

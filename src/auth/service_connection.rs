@@ -1,6 +1,5 @@
 //! Asks an auth service over HTTP/1.1: a bounded number of connections, kept alive, and answers of a bounded size.
 
-use std::net::{IpAddr, SocketAddr};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -10,18 +9,16 @@ use parking_lot::Mutex;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_http::RequestHeader;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::authority;
 use crate::pool::Dns;
-use crate::pool::connect::{TlsTarget, stream_over};
+use crate::pool::connect::TlsTarget;
+use crate::pool::http_client::{self, ask, in_words};
 use crate::tls::ClientTls;
 
 /// The largest answer, head and body together.
 const ANSWER_MAX: usize = 64 << 10;
-/// The most interim responses before a final one.
-const INTERIM_MAX: usize = 20;
 /// The most questions to one service at a time; further ones wait, within their time.
 const OPEN_MAX: usize = 512;
 /// The most connections that are kept, and for how long.
@@ -115,51 +112,17 @@ impl Service {
         }
     }
 
-    /// To the first of its addresses that accepts.
     async fn connect(&self) -> Result<Stream, String> {
-        let addresses = match self.host.parse::<IpAddr>() {
-            Ok(address) => vec![address],
-            Err(_) => {
-                let found = self.dns.addresses(&self.host).await;
-                found.map_err(|reason| format!("{}: {reason}", self.host))?
-            }
-        };
-        let mut last = "it has no address".to_owned();
-        for address in addresses {
-            let address = SocketAddr::new(address, self.port);
-            let opened: std::io::Result<Stream> = async {
-                let socket = TcpStream::connect(address).await?;
-                socket.set_nodelay(true)?;
-                Ok(Box::new(stream_over(socket, self.tls.as_ref()).await?) as Stream)
-            }
-            .await;
-            match opened {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = format!("{address}: {error}"),
-            }
-        }
-        Err(last)
+        let stream = http_client::connect(&self.host, self.port, &self.dns, self.tls.as_ref()).await?;
+        Ok(Box::new(stream))
     }
 }
 
 /// Sends the question, and reads the head of its final answer.
 async fn sent(stream: Stream, request: &RequestHeader) -> Result<HttpSession, String> {
     let mut session = HttpSession::new(stream);
-    session.write_request_header(Box::new(request.clone())).await.map_err(|error| in_words(&error))?;
-    for _ in 0..=INTERIM_MAX {
-        session.read_response().await.map_err(|error| in_words(&error))?;
-        match session.resp_header().map_or(0, |response| response.status.as_u16()) {
-            100 | 102..=199 => {}
-            101 => return Err("it switches protocols, and nobody has asked for it".to_owned()),
-            _ => return Ok(session),
-        }
-    }
-    Err("it sends too many interim responses".to_owned())
-}
-
-fn in_words(error: &pingora_core::Error) -> String {
-    match &error.cause {
-        Some(cause) => cause.to_string(),
-        None => format!("its answer is cut or no HTTP ({})", error.etype.as_str()),
+    match ask(&mut session, request.clone()).await.map_err(|error| in_words(&error))? {
+        101 => Err("it switches protocols, and nobody has asked for it".to_owned()),
+        _ => Ok(session),
     }
 }

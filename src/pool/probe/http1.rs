@@ -4,20 +4,18 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use pingora_core::Result;
 use pingora_core::connectors::l4::Connect;
 use pingora_core::protocols::http::v1::client::HttpSession;
-use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::health_check::HealthCheck;
 
 use super::super::connect::ProbeConnector;
 use super::super::endpoint::Endpoint;
+use super::super::http_client;
 use super::{USER_AGENT, judge};
 use crate::config::{self, CheckKind};
-
-/// The most interim responses before a final one.
-const INTERIM_MAX: usize = 20;
 
 pub(super) struct Http1Check {
     dial: Arc<ProbeConnector>,
@@ -43,15 +41,7 @@ impl Http1Check {
 impl HealthCheck for Http1Check {
     async fn check(&self, target: &Backend) -> Result<()> {
         let mut session = HttpSession::new(Box::new(self.dial.connect(&target.addr).await?));
-        session.write_request_header(Box::new(self.request.clone())).await?;
-        for _ in 0..=INTERIM_MAX {
-            session.read_response().await?;
-            match session.resp_header().map_or(0, |response| response.status.as_u16()) {
-                100 | 102..=199 => {}
-                status => return judge(status, &self.expect),
-            }
-        }
-        Error::e_explain(ErrorType::InvalidHTTPHeader, "too many interim responses")
+        judge(http_client::ask(&mut session, self.request.clone()).await?, &self.expect)
     }
 
     /// `Health` counts.

@@ -1,26 +1,20 @@
 //! Fetches lists of endpoints.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-
 use http::Uri;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use pingora_core::protocols::l4::stream::Stream;
 use pingora_http::RequestHeader;
-use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 
 use super::dns::Dns;
 use super::lists::BYTES_MAX;
 use crate::authority;
 use crate::config::ListUrl;
-use crate::pool::connect::{TlsTarget, stream_over};
+use crate::pool::connect::TlsTarget;
+use crate::pool::http_client::{self, ask, in_words};
 use crate::tls::{ClientSettings, ClientTls};
 
 const USER_AGENT: &str = concat!("evenkeel/", env!("CARGO_PKG_VERSION"), " (endpoint discovery)");
-
-/// The most interim responses before a final one.
-const INTERIM_MAX: usize = 20;
 
 /// The body of the list, as it is. The caller sets a limit of time.
 pub(super) async fn fetch(list: &ListUrl, dns: &Dns) -> Result<Vec<u8>, String> {
@@ -28,15 +22,7 @@ pub(super) async fn fetch(list: &ListUrl, dns: &Dns) -> Result<Vec<u8>, String> 
     let stream = connect(&url, dns).await?;
     let mut session = HttpSession::new(Box::new(stream));
     let request = request(&url, list).ok_or("its URL is invalid")?;
-    session.write_request_header(Box::new(request)).await.map_err(|error| in_words(&error))?;
-    let mut status = 100;
-    for _ in 0..=INTERIM_MAX {
-        session.read_response().await.map_err(|error| in_words(&error))?;
-        status = session.resp_header().map_or(0, |response| response.status.as_u16());
-        if !(100..200).contains(&status) {
-            break;
-        }
-    }
+    let status = ask(&mut session, request).await.map_err(|error| in_words(&error))?;
     match status {
         200 => body(&mut session).await,
         300..400 => {
@@ -70,28 +56,13 @@ fn request(url: &Uri, list: &ListUrl) -> Option<RequestHeader> {
     Some(request)
 }
 
-/// To the first of its addresses that accepts.
 async fn connect(url: &Uri, dns: &Dns) -> Result<Stream, String> {
     let written = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
     let host = authority::host(written).trim_start_matches('[').trim_end_matches(']');
     let is_tls = url.scheme_str() == Some("https");
     let port = url.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-    let addresses = match host.parse::<IpAddr>() {
-        Ok(address) => vec![address],
-        Err(_) => dns.host(host).await.map_err(|reason| format!("{host}: {reason}"))?.addresses,
-    };
     let target = if is_tls { Some(tls_target(written).await?) } else { None };
-    let mut last = "it has no address".to_owned();
-    for address in addresses {
-        let address = SocketAddr::new(address, port);
-        let opened: io::Result<Stream> =
-            async { stream_over(TcpStream::connect(address).await?, target.as_ref()).await }.await;
-        match opened {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = format!("{address}: {error}"),
-        }
-    }
-    Err(last)
+    http_client::connect(host, port, dns, target.as_ref()).await
 }
 
 /// With the system's authorities, which are read anew each time: they are in files.
@@ -101,11 +72,4 @@ async fn tls_target(authority: &str) -> Result<TlsTarget, String> {
     let tls = loaded.map_err(|error| error.message)?;
     let name = tls.name(authority).ok_or("its host is no name that a certificate could have")?;
     Ok(TlsTarget { tls: std::sync::Arc::new(tls), name })
-}
-
-fn in_words(error: &pingora_core::Error) -> String {
-    match &error.cause {
-        Some(cause) => cause.to_string(),
-        None => format!("its answer is cut or no HTTP ({})", error.etype.as_str()),
-    }
 }
