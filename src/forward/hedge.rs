@@ -106,7 +106,11 @@ impl<E: EndpointStream> Hedge<E> {
                     let (status, is_interim) = (response.status(), response.is_interim());
                     drop(response);
                     match status {
-                        _ if is_interim && *interim < INTERIM_MAX => {
+                        _ if is_interim && *interim == INTERIM_MAX => {
+                            let reason = "too many interim responses".to_owned();
+                            return Poll::Ready(Err(Failed::new(Failure::BadResponse, reason)));
+                        }
+                        _ if is_interim => {
                             *interim += 1;
                             endpoint.drop_interim();
                         }

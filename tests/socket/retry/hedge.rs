@@ -228,6 +228,35 @@ fn a_client_that_goes_cancels_both() {
     assert_eq!(proxy.record("/x").cause(), "client_gone");
 }
 
+/// Interim responses of the second attempt are nobody's, and a bounded number.
+#[test]
+fn interim_responses_are_no_answer() {
+    if lacks(ROW) {
+        return;
+    }
+    for (hints, hedge) in [(20, "won"), (30, "failed")] {
+        let slow = for_gets(|exchange| {
+            thread::sleep(Duration::from_millis(600));
+            exchange.answer("slow");
+        });
+        let hinting = for_gets(move |exchange| {
+            for _ in 0..hints {
+                exchange.send("HTTP/1.1 103 Early Hints\r\n\r\n");
+            }
+            exchange.answer("hinting");
+        });
+        let proxy = started(Proxy::to([&slow, &hinting]).with(AT_ONCE));
+        let records: Vec<Record> = (0..2)
+            .map(|count| {
+                proxy.get("/x");
+                proxy.records_of("/x", count + 1).pop().expect("a line")
+            })
+            .collect();
+        let hedged = records.iter().find(|record| record.attempts().len() == 2).expect("one of them");
+        assert_eq!((hedged.status(), hedged.text("hedge")), (200, hedge), "{hints} {hedged:?}");
+    }
+}
+
 /// At most so many of a hundred requests, whatever the endpoints do.
 #[test]
 fn there_are_never_more_than_the_share() {
