@@ -75,7 +75,7 @@ use matched::Matched;
 use request_id::RequestId;
 pub use response::NewBody;
 use response::ResponseWishes;
-use retry::{Retries, is_idempotent};
+use retry::Retries;
 use scope::Scope;
 use upgrade::Upgrade;
 use waiting::Waiting;
@@ -86,7 +86,6 @@ pub struct Exchange {
     sender: RequestSender,
     /// `None`: the client's connection has no TLS.
     tls_info: Option<Arc<TlsInfo>>,
-    idempotent: bool,
     /// The client wants to speak another protocol.
     wants_upgrade: bool,
     /// What it may get of that; `None`: nothing.
@@ -212,7 +211,6 @@ impl Exchange {
             ..Record::new(arrival.time, client, text, arrival.protocol)
         };
         Self {
-            idempotent: is_idempotent(head.method()),
             wants_upgrade: arrival.upgrade,
             upgrade: None,
             hops: Hops::default(),
@@ -398,7 +396,7 @@ impl Exchange {
             tried: &self.tried,
             key: self.hash_key,
             sticky: self.sticky,
-            may_probe: self.idempotent,
+            may_probe: self.may_probe(),
             now,
         }
     }
@@ -579,8 +577,9 @@ impl Exchange {
         }
         self.tunnel = status == 101;
         self.deadline = self.deadline.filter(|_| !self.tunnel);
-        let retry = self.retries_status(status, retry_after, circumstances, now);
-        self.judge_status(status, now);
+        let verdict = self.verdict(status);
+        let retry = self.retries_status(status, retry_after, verdict, circumstances, now);
+        self.judge_status(status, verdict, now);
         if !retry {
             return ResponseAction::Forward;
         }
@@ -589,25 +588,30 @@ impl Exchange {
     }
 
     /// Records the status of the attempt's response, and tells the pool how the endpoint did.
-    fn judge_status(&mut self, status: u16, now: Instant) {
+    fn judge_status(&mut self, status: u16, verdict: Verdict, now: Instant) {
         let Some(open) = &mut self.open else { return };
         let took = now.saturating_duration_since(open.started);
         open.first_byte = Some(took);
         open.result = AttemptResult::Status(status);
-        let route = self.scope.route(self.route);
         let target = self.scope.target(self.route, self.target);
         if let Some(times) = target.and_then(|target| target.response_times.as_ref()) {
             times.add(took, now);
         }
-        let is_expected =
-            || route.is_some_and(|route| route.expected_statuses.iter().any(|range| range.contains(&status)));
-        let verdict = match status {
+        open.lease.judged(verdict, took, self.record.text.request_id(), now);
+    }
+
+    /// What a response's status says of its endpoint.
+    fn verdict(&self, status: u16) -> Verdict {
+        let is_expected = || {
+            let route = self.scope.route(self.route);
+            route.is_some_and(|route| route.expected_statuses.iter().any(|range| range.contains(&status)))
+        };
+        match status {
             500.. if !is_expected() => Verdict::Failed(FailureCause::Status(status)),
             429 => Verdict::Throttled,
             200 if self.grpc.is_some() => Verdict::Begun,
             _ => Verdict::Good,
-        };
-        open.lease.judged(verdict, took, self.record.text.request_id(), now);
+        }
     }
 
     /// Makes the edits that turn the endpoint's head into the one that the client is sent; `fields` gives the names and

@@ -52,6 +52,7 @@ use tokio::sync::Notify;
 
 pub use adjust::{AdjustError, AdjustOrder, Adjusted, PoolChoice, adjust};
 pub use adjustment::EndpointChange;
+pub use balance::MayProbe;
 pub(crate) use balance::chance;
 pub use balance::hash::of_key as hash_of_key;
 pub use endpoint::{Endpoint, EndpointTable, HealthStatus, IdleConnections, Target};
@@ -126,8 +127,7 @@ pub struct PickRequest<'a> {
     pub key: Option<u64>,
     /// What the client's cookie says, for a pool that keeps clients at their endpoints; `None`: it has none.
     pub sticky: Option<StickyTag>,
-    /// The request may be sent to an ejected endpoint whose time is over, to find out how it is: it can be sent again.
-    pub may_probe: bool,
+    pub may_probe: MayProbe,
     pub now: Instant,
 }
 
@@ -604,7 +604,7 @@ impl Pool {
 
 impl PickRequest<'_> {
     fn without_turn(&self) -> PickInput {
-        PickInput { turn: 0, key: self.key, sticky: self.sticky, may_probe: false, now: self.now }
+        PickInput { turn: 0, key: self.key, sticky: self.sticky, may_probe: MayProbe::Never, now: self.now }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use evenkeel::config::{self, Config};
 use evenkeel::config_diff::ConfigDiff;
-use evenkeel::pool::{ConnectFailure, PickRequest, Picked, TriedEndpoints};
+use evenkeel::pool::{ConnectFailure, MayProbe, PickRequest, Picked, TriedEndpoints};
 use evenkeel::snapshot::Snapshot;
 
 const TRIES: usize = 7;
@@ -169,7 +169,13 @@ fn a_route_is_found_as_fast_among_many() {
 }
 
 fn first(tried: &TriedEndpoints) -> PickRequest<'_> {
-    PickRequest { tried, key: None, sticky: None, may_probe: true, now: Instant::now() }
+    PickRequest {
+        tried,
+        key: None,
+        sticky: None,
+        may_probe: MayProbe::AtOnce,
+        now: Instant::now(),
+    }
 }
 
 #[test]

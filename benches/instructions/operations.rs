@@ -10,7 +10,7 @@ use evenkeel::exchange::{Edits, RequestScope, decide};
 use evenkeel::http1::head::{Request, Response};
 use evenkeel::http1::write::{self, Connection, RequestForm, ResponseForm};
 use evenkeel::message::Framing;
-use evenkeel::pool::{PickRequest, Picked, TriedEndpoints};
+use evenkeel::pool::{MayProbe, PickRequest, Picked, TriedEndpoints};
 use evenkeel::telemetry::access;
 use evenkeel::telemetry::metrics::Metrics;
 
@@ -105,7 +105,7 @@ fn decide_among(routes: usize) -> Box<dyn FnMut()> {
 }
 
 fn first(tried: &TriedEndpoints) -> PickRequest<'_> {
-    PickRequest { tried, key: None, sticky: None, may_probe: true, now: Instant::now() }
+    PickRequest { tried, key: None, sticky: None, may_probe: MayProbe::AtOnce, now: Instant::now() }
 }
 
 fn pick(pool: &'static str) -> Box<dyn FnMut()> {

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use evenkeel::config;
 use evenkeel::exchange::decide;
 use evenkeel::listener_state::ListenerState;
-use evenkeel::pool::{Holds, Lease, PickRequest, Picked, Pool, TriedEndpoints};
+use evenkeel::pool::{Holds, Lease, MayProbe, PickRequest, Picked, Pool, TriedEndpoints};
 use evenkeel::snapshot::Snapshot;
 use evenkeel::worker::request_scopes::RequestScopes;
 
@@ -106,7 +106,13 @@ fn pool(endpoints: &str) -> Arc<Pool> {
 }
 
 fn first(tried: &TriedEndpoints) -> PickRequest<'_> {
-    PickRequest { tried, key: None, sticky: None, may_probe: true, now: Instant::now() }
+    PickRequest {
+        tried,
+        key: None,
+        sticky: None,
+        may_probe: MayProbe::AtOnce,
+        now: Instant::now(),
+    }
 }
 
 fn pick_from(pool: Arc<Pool>) -> ForWorkers {

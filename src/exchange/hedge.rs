@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::retry::is_stale;
 use super::{Exchange, Failure, OpenAttempt};
 use crate::config::{self, HedgeAfter};
-use crate::pool::{LeaseOutcome, LeaseRequest, Leased, PickRequest, Pool};
+use crate::pool::{LeaseOutcome, LeaseRequest, Leased, MayProbe, PickRequest, Pool};
 use crate::telemetry::record::{AttemptResult, HedgeResult};
 
 impl Exchange {
@@ -36,7 +36,7 @@ impl Exchange {
         let (Some(target), Some(first)) = (target, &self.open) else { return false };
         let (pool, hedge) = (&target.pool, target.retry.hedge);
         self.tried.add(first.lease.endpoint().clone());
-        let pick = PickRequest { may_probe: false, ..self.pick_request(now) };
+        let pick = PickRequest { may_probe: MayProbe::Never, ..self.pick_request(now) };
         let Some(hedge) = hedge.filter(|_| pool.has_fresh(&pick)) else { return false };
         // Not as one that the pool has admitted: it is one request more.
         let leased = pool.lease(LeaseRequest { pick, holds: self.holds(), admitted: false });
@@ -96,7 +96,7 @@ impl Exchange {
 
     /// The attempt spoken of got a response with a status from 500, and the other goes on: speaks of that.
     pub fn answers_badly_beside(&mut self, status: u16, now: Instant) {
-        self.judge_status(status, now);
+        self.judge_status(status, self.verdict(status), now);
         let Some(open) = &self.open else { return };
         self.tried.add(open.lease.endpoint().clone());
         if open.is_hedge {

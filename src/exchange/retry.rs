@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::{Backoff, retry_after};
 use super::{Exchange, Failure, FailureSide, OpenAttempt};
-use crate::pool::{ConnectFailure, FailureCause, LeaseOutcome, Verdict};
+use crate::pool::{ConnectFailure, FailureCause, LeaseOutcome, MayProbe, Verdict};
 use crate::telemetry::record::{AttemptRecord, AttemptResult, HedgeResult, RetryRefused};
 
 /// What an engine knows of an attempt that failed.
@@ -41,9 +41,15 @@ impl Exchange {
         now: Instant,
     ) -> bool {
         let stale = is_stale(failure, circumstances.reused);
+        let probes = self.probes() && !stale;
         let Some(outcome) = self.record_failure(failure, detail, stale, now) else { return false };
-        let may_retry = self.may_retry(failure, circumstances, stale, now);
-        let retry = may_retry && (stale || failure.is_of_connect() || self.take_retry(now));
+        let retry = match probes && failure.side() == FailureSide::Endpoint && !failure.is_of_connect() {
+            true => self.may_send_elsewhere(circumstances, now),
+            false => {
+                let may_retry = self.may_retry(failure, circumstances, stale, now);
+                may_retry && (stale || failure.is_of_connect() || self.take_retry(now))
+            }
+        };
         self.retries.backoff.due = retry && !stale;
         self.close_attempt(outcome);
         retry
@@ -164,9 +170,14 @@ impl Exchange {
         &mut self,
         status: u16,
         after: Option<&[u8]>,
+        verdict: Verdict,
         circumstances: Circumstances,
         now: Instant,
     ) -> bool {
+        if self.probes() && matches!(verdict, Verdict::Failed(_)) {
+            self.add_tried();
+            return self.may_send_elsewhere(circumstances, now);
+        }
         let Some(target) = self.target() else { return false };
         let may_retry = target.retry.on.statuses.contains(&status)
             && self.retries.left > 0
@@ -182,6 +193,33 @@ impl Exchange {
         let retry = self.take_retry(now);
         self.retries.backoff.due = retry;
         retry
+    }
+
+    /// Whether the request may find out how an ejected endpoint is: at once where it could be sent again, whatever
+    /// comes of it.
+    pub(super) fn may_probe(&self) -> MayProbe {
+        let is_safe = || matches!(self.record.text.method(), "GET" | "HEAD" | "OPTIONS");
+        let at_once = self.retries.left > 0 && self.retries.repeatable && is_safe();
+        if at_once { MayProbe::AtOnce } else { MayProbe::Late }
+    }
+
+    fn probes(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.lease.probes())
+    }
+
+    /// Whether another endpoint may have a request that has found an ejected one failing. It is not the client's to bear
+    /// that this was asked, so it is no retry: neither `retry.on` nor the budget is asked.
+    fn may_send_elsewhere(&mut self, circumstances: Circumstances, now: Instant) -> bool {
+        self.may_probe() == MayProbe::AtOnce
+            && self.may_send_again(circumstances)
+            && self.pool().is_some_and(|pool| pool.has_fresh(&self.pick_request(now)))
+    }
+
+    /// The endpoint of the attempt under way counts as tried.
+    fn add_tried(&mut self) {
+        if let Some(open) = &self.open {
+            self.tried.add(open.lease.endpoint().clone());
+        }
     }
 
     /// Takes one of the request's retries, and of its pool's; `false`: there is none, or no endpoint to be tried.
@@ -233,9 +271,4 @@ impl Exchange {
 /// may be closed: such an attempt counts neither as the endpoint's failure nor as a retry.
 pub(super) fn is_stale(failure: Failure, reused: bool) -> bool {
     reused && matches!(failure, Failure::EndpointReset | Failure::StreamRefused)
-}
-
-/// RFC 9110, section 9.2.2.
-pub(super) fn is_idempotent(method: &str) -> bool {
-    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
 }

@@ -32,9 +32,17 @@ pub(super) struct PickInput {
     pub key: Option<u64>,
     /// What the client's cookie says; `None`: it has none.
     pub sticky: Option<StickyTag>,
-    /// The request may find out how an ejected endpoint is.
-    pub may_probe: bool,
+    pub may_probe: MayProbe,
     pub now: Instant,
+}
+
+/// Whether a request may find out how an ejected endpoint is whose time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MayProbe {
+    Never,
+    /// Where no other does: it cannot be sent again when the endpoint fails.
+    Late,
+    AtOnce,
 }
 
 /// A policy for the endpoints that get the traffic now.

@@ -20,7 +20,7 @@ use super::connect::{Backlog, TlsTarget};
 use super::health::{Health, Thresholds};
 use super::in_flight_limit::InFlightLimit;
 use super::live_state::KnownState;
-use super::outliers::{Counts, Ejection, OutlierRecord, OutlierSettings, Verdict};
+use super::outliers::{Counts, OutlierRecord, OutlierSettings, Verdict};
 use super::probe_schedule::ProbeKind;
 use super::reachability::Reachability;
 use super::retry_budget::RetryBudget;
@@ -239,8 +239,9 @@ impl Endpoint {
                 HealthStatus { state: EndpointState::Unreachable, since: mark.since, reason: mark.reason }
             }
             _ if health.state() != EndpointState::Unhealthy && self.outliers.is_ejected() => {
-                let Ejection { since, reason, .. } = self.outliers.ejection();
-                HealthStatus { state: EndpointState::Ejected, since, reason: reason.into() }
+                let ejection = self.outliers.ejection();
+                let reason = ejection.evidence().into();
+                HealthStatus { state: EndpointState::Ejected, since: ejection.since, reason }
             }
             _ => by_health(),
         }
@@ -307,12 +308,12 @@ impl Endpoint {
             self.count(ANSWERED, 1);
             self.count(MICROS, took.as_micros() as u64);
         }
-        self.outlier_settings.judged(&self.outliers, verdict, request);
+        self.outlier_settings.judged(&self.outliers, verdict, took, request);
     }
 
     /// What has [`Begun`](Verdict::Begun) has ended well.
     pub(super) fn ended_well(&self) {
-        self.outlier_settings.judged(&self.outliers, Verdict::Good, "");
+        self.outlier_settings.judged(&self.outliers, Verdict::Good, Duration::ZERO, "");
     }
 
     /// What it has done so far, for outlier detection.

@@ -131,6 +131,11 @@ impl Lease {
         self.endpoint.as_ref().expect("a lease that has ended is nobody's")
     }
 
+    /// Whether it finds out how an ejected endpoint is, and has not yet.
+    pub fn probes(&self) -> bool {
+        self.probes
+    }
+
     /// Ends it, and returns the endpoint for the record.
     pub fn end(mut self, outcome: LeaseOutcome) -> Arc<Endpoint> {
         if outcome == LeaseOutcome::Failed {

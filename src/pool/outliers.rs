@@ -2,8 +2,8 @@
 //!
 //! Requests note their failures at the endpoint ([`OutlierRecord`]); the pool's supervisor looks at them as soon as one
 //! asks for it, and every second while something fails ([`Detector`]). Where nothing fails, nothing runs. An ejected
-//! endpoint gets no request; when its time is over, one request finds out whether it answers, and it comes back with a
-//! ramp, or is ejected for longer.
+//! endpoint gets no request; when its time is over, one request finds out whether it answers. It comes back with a ramp,
+//! or another request finds out soon: the failed one is sent to another endpoint, so that asking often costs nobody much.
 
 mod detector;
 mod record;
@@ -26,7 +26,12 @@ use super::{Endpoint, Pool};
 use crate::config::Outliers;
 
 /// The ramp of an endpoint that comes back from an ejection, where the pool has no `slow_start`.
-const RAMP: Duration = Duration::from_secs(5);
+const RAMP: Duration = Duration::from_secs(3);
+
+/// After a request has found an ejected endpoint failing, another one finds out after this time, or as many times of what
+/// it took: a request waits for the endpoint in at most a tenth of the time.
+const PROBE_PAUSE: Duration = Duration::from_secs(2);
+const PROBE_PAUSE_TIMES: u32 = 10;
 
 /// What the endpoints of a pool need to know of its outlier detection, across reloads.
 #[derive(Debug, Default)]
@@ -56,8 +61,8 @@ impl OutlierSettings {
     }
 
     /// Notes how an attempt was judged.
-    pub fn judged(&self, record: &OutlierRecord, verdict: Verdict, request: &str) {
-        match record.judged(verdict, request, self.failures.load(Relaxed)) {
+    pub fn judged(&self, record: &OutlierRecord, verdict: Verdict, took: Duration, request: &str) {
+        match record.judged(verdict, took, request, self.failures.load(Relaxed)) {
             Consequence::None => {}
             Consequence::Watch | Consequence::Judge => self.due.notify_one(),
         }
@@ -111,7 +116,10 @@ impl Pool {
                 true
             }
             Phase::Probing if record.failures_in_row() > 0 => {
-                self.eject(config, endpoint, record.evidence(), moment);
+                match record.cheap_probe_took() {
+                    Some(took) => self.prolong(config, endpoint, took, moment.now),
+                    None => self.eject(config, endpoint, record.evidence(), moment),
+                }
                 true
             }
             Phase::Probing => false,
@@ -158,7 +166,21 @@ impl Pool {
         log::warn!(pool, endpoint = label, reason = &*reason, seconds, count; "endpoint is ejected");
         endpoint.count_ejection();
         let until = moment.now + time;
-        record.eject(Ejection { count, until, since: moment.time, reason: reason.into() });
+        record.eject(Ejection { count, until, since: moment.time, reason: reason.into(), failed_probes: 0 });
+    }
+
+    /// Keeps it ejected: the request that was to find out has failed after `took`.
+    fn prolong(&self, config: &Outliers, endpoint: &Endpoint, took: Duration, now: Instant) {
+        let record = endpoint.outliers();
+        let last = record.ejection();
+        let pause = took.saturating_mul(PROBE_PAUSE_TIMES).min(config.max_time).max(PROBE_PAUSE);
+        let (pool, label, reason) = (&*self.config.name, &**endpoint.label(), &*record.evidence());
+        log::debug!(pool, endpoint = label, reason, seconds = pause.as_secs_f64(); "endpoint stays ejected");
+        record.eject(Ejection {
+            until: now + pause,
+            failed_probes: last.failed_probes.saturating_add(1),
+            ..last
+        });
     }
 
     fn next_review(&self, members: &[Member], now: Instant) -> Option<Instant> {

@@ -70,14 +70,15 @@ impl Rotation {
 
     /// An ejected endpoint, if it is this request's to find out how it is.
     fn half_open(&self, input: &PickInput) -> Option<&Member> {
-        if self.candidates().half_open().is_empty() || !input.may_probe {
+        if self.candidates().half_open().is_empty() {
             return None;
         }
         let half_open =
             self.candidates().half_open().iter().filter_map(|index| self.candidates().member(*index));
-        half_open
-            .into_iter()
-            .find(|member| !member.endpoint.is_unreachable() && member.endpoint.outliers().claim())
+        let is_claimed = |member: &Member| {
+            !member.endpoint.is_unreachable() && member.endpoint.outliers().claim(input.may_probe, input.now)
+        };
+        half_open.into_iter().find(|member| is_claimed(member))
     }
 
     /// The endpoint for another attempt of a request: an untried one, if there is one.

@@ -8,7 +8,7 @@ use arc_swap::Guard;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
-use super::balance::{PickInput, hash};
+use super::balance::{MayProbe, PickInput, hash};
 use super::picker::{PickSettings, Picker};
 use super::rotation::Rotation;
 
@@ -35,7 +35,7 @@ impl BackendSelection for Selection {
     fn iter(self: &Arc<Self>, key: &[u8]) -> TryOrder {
         let (rotation, turn) = self.picker.next_turn(false);
         let key = (!key.is_empty()).then(|| hash::of_key(key));
-        let input = PickInput { turn, key, sticky: None, may_probe: false, now: Instant::now() };
+        let input = PickInput { turn, key, sticky: None, may_probe: MayProbe::Never, now: Instant::now() };
         TryOrder { rotation: Guard::into_inner(rotation), input, step: 0 }
     }
 }

@@ -130,7 +130,7 @@ mod tests {
     use crate::pool::adjust::{AdjustOrder, PoolChoice, adjust};
     use crate::pool::adjustment::EndpointChange;
     use crate::pool::tests::{no_wait, pool_config, set};
-    use crate::pool::{PickRequest, Picked, Pool, TriedEndpoints};
+    use crate::pool::{MayProbe, PickRequest, Picked, Pool, TriedEndpoints};
 
     fn sticky(keys: Vec<Key>) -> Sticky {
         let ttl = Some(Duration::from_secs(60));
@@ -147,7 +147,8 @@ mod tests {
 
     /// The endpoint's index, and its tag.
     fn pick(pool: &Pool, sticky: Option<StickyTag>, tried: &TriedEndpoints) -> (usize, StickyTag) {
-        let request = PickRequest { tried, key: None, sticky, may_probe: true, now: Instant::now() };
+        let request =
+            PickRequest { tried, key: None, sticky, may_probe: MayProbe::AtOnce, now: Instant::now() };
         let Picked::Endpoint { endpoint, tag, .. } = pool.pick(&request) else { panic!("there is one") };
         let members = pool.members();
         let index = members.iter().position(|member| Arc::ptr_eq(&member.endpoint, &endpoint));

@@ -111,7 +111,7 @@ pub(super) fn set(pool: &Pool, index: usize, up: bool) {
 
 /// A pick that depends on what was tried alone.
 pub(super) fn first(tried: &TriedEndpoints) -> PickRequest<'_> {
-    PickRequest { tried, key: None, sticky: None, may_probe: true, now: Instant::now() }
+    PickRequest { tried, key: None, sticky: None, may_probe: MayProbe::AtOnce, now: Instant::now() }
 }
 
 fn letter(pool: &Pool, endpoint: &Arc<Endpoint>) -> char {

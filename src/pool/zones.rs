@@ -41,7 +41,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Balance};
     use crate::pool::tests::{no_wait, pool_config, set};
-    use crate::pool::{PickRequest, Picked, Pool, TriedEndpoints};
+    use crate::pool::{MayProbe, PickRequest, Picked, Pool, TriedEndpoints};
 
     /// How many of a thousand requests each endpoint gets; those of zone `a` are this process's own.
     fn counts(balance: Balance, zones: &str, down: &[usize]) -> Vec<usize> {
@@ -54,8 +54,13 @@ mod tests {
         (0..zones.len()).for_each(|index| set(&pool, index, !down.contains(&index)));
         let (tried, mut counts) = (TriedEndpoints::default(), vec![0; zones.len()]);
         for _ in 0..1_000 {
-            let request =
-                PickRequest { tried: &tried, key: None, sticky: None, may_probe: true, now: Instant::now() };
+            let request = PickRequest {
+                tried: &tried,
+                key: None,
+                sticky: None,
+                may_probe: MayProbe::AtOnce,
+                now: Instant::now(),
+            };
             let Picked::Endpoint { endpoint, .. } = pool.pick(&request) else { panic!("there is one") };
             let label = endpoint.label();
             let members = pool.members();

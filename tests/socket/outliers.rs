@@ -35,14 +35,23 @@ fn who_fails_fast_is_out_after_five_and_back_after_its_time() {
     let status = proxy.endpoint_status(failing.address()).expect("a member");
     assert_eq!((status["state"].as_str(), status["ejections"].as_u64()), (Some("ejected"), Some(1)));
     assert_eq!(proxy.metric("evenkeel_endpoint_ejected", &[failing.address()]), 1.0);
-    // It is still bad, so one request finds out, and it is out for twice the time.
+    // It is still bad: one request finds out, and is sent to another endpoint.
     std::thread::sleep(Duration::from_millis(1100));
-    let failed = (0..100).filter(|_| client.get("/").status == 503).count();
-    assert_eq!(failed, 1);
+    let statuses: Vec<u16> = (0..100).map(|_| client.get("/").status).collect();
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    let found_out = proxy.records().into_iter().skip(300).find(|record| record.attempts().len() == 2);
+    assert_eq!(found_out.expect("one was sent again").results(), ["503", "200"]);
+    let status = proxy.endpoint_status(failing.address()).expect("a member");
+    assert!(
+        status["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.ends_with("a request has found it failing since"))
+    );
+    assert_eq!(status["ejections"], 1);
     bad.store(false, Ordering::Relaxed);
     let back = proxy.event_within(4 * SOON, "endpoint is back", |event| {
         // Somebody has to find out.
-        proxy.get("/");
+        assert_eq!(proxy.get("/").status, 200);
         event.message() == "endpoint is back from its ejection"
     });
     assert_eq!(back.text("endpoint"), failing.address());
@@ -71,4 +80,22 @@ fn what_a_route_expects_ejects_nobody_and_resets_do() {
     assert!(ejected.text("reason").contains("(endpoint_reset: 5)"), "{}", ejected.text("reason"));
     assert_eq!(proxy.endpoint_status(expected.address()).expect("a member")["state"], "healthy");
     assert_eq!(proxy.records().last().expect("a line").skipped(resets.address()).as_deref(), Some("ejected"));
+}
+
+/// Nobody asks for it again: where no request comes that can be sent again, any finds out.
+#[test]
+fn a_pool_that_gets_posts_alone_takes_its_endpoint_back() {
+    let bad = Arc::new(AtomicBool::new(true));
+    let (failing, good) = (moody("a", &bad), Endpoint::named("b"));
+    let proxy = Proxy::to([failing.address(), good.address()]).with("outliers: { time: 100ms }").start();
+    let post = || proxy.client().upload("POST", "/", b"order").status;
+    proxy.event_within(SOON, "endpoint is ejected", |event| {
+        post();
+        event.message() == "endpoint is ejected"
+    });
+    bad.store(false, Ordering::Relaxed);
+    proxy.event_within(4 * SOON, "endpoint is back", |event| {
+        post();
+        event.message() == "endpoint is back from its ejection"
+    });
 }

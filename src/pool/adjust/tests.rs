@@ -7,7 +7,7 @@ use crate::config::{self, EndpointAddress};
 use crate::pool::adjustment::EndpointChange::{Drain, ResetWeight, Undrain, Weight};
 use crate::pool::live_state::{KnownState, LiveName, LiveState};
 use crate::pool::tests::{equal, healthy, no_wait, picks, pool_config, set};
-use crate::pool::{Holds, Lease, LeaseOutcome, PickRequest, Picked, TriedEndpoints};
+use crate::pool::{Holds, Lease, LeaseOutcome, MayProbe, PickRequest, Picked, TriedEndpoints};
 
 const A: &str = "127.0.0.1:3000";
 const B: &str = "127.0.0.2:3000";
@@ -43,7 +43,7 @@ fn picked_by(pool: &Pool, key: Option<u64>) -> Picked {
         tried: &TriedEndpoints::default(),
         key,
         sticky: None,
-        may_probe: false,
+        may_probe: MayProbe::Never,
         now: std::time::Instant::now(),
     })
 }

@@ -9,7 +9,7 @@ use super::chance::mix;
 use crate::config::{Balance, HashKey};
 use crate::pool::tests::{no_wait, pool_config, set};
 use crate::pool::{
-    FailureCause, Holds, Lease, LeaseRequest, Leased, PickRequest, Pool, TriedEndpoints, Verdict,
+    FailureCause, Holds, Lease, LeaseRequest, Leased, MayProbe, PickRequest, Pool, TriedEndpoints, Verdict,
 };
 
 fn pool(balance: Balance, weights: &[u16]) -> Arc<Pool> {
@@ -25,7 +25,7 @@ fn by_client() -> Balance {
 }
 
 fn lease_by(pool: &Pool, key: Option<u64>, tried: &TriedEndpoints, now: Instant) -> Option<Lease> {
-    let pick = PickRequest { tried, key, sticky: None, may_probe: true, now };
+    let pick = PickRequest { tried, key, sticky: None, may_probe: MayProbe::AtOnce, now };
     match pool.lease(LeaseRequest { pick, holds: Holds::Connection, admitted: false }) {
         Leased::Lease { lease, .. } => Some(lease),
         _ => None,

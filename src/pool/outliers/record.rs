@@ -8,7 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use crate::pool::balance::MayProbe;
 use crate::pool::live_state::LiveEjection;
+
+/// How long an endpoint waits for a request that can be sent again; then any request finds out.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many different causes of failures in a row are told apart.
 const CAUSES_MAX: usize = 4;
@@ -52,6 +56,8 @@ pub(in crate::pool) struct OutlierRecord {
     ejection: Mutex<Ejection>,
     /// A request has found out, and its answer is not judged yet.
     found_well: AtomicBool,
+    /// The request that finds out cannot be sent again.
+    is_costly: AtomicBool,
 }
 
 /// The failures since the last success.
@@ -59,6 +65,8 @@ pub(in crate::pool) struct OutlierRecord {
 struct Failures {
     causes: SmallVec<[(FailureCause, u32); CAUSES_MAX]>,
     last_request: Box<str>,
+    /// How long the last one took.
+    last_took: Duration,
 }
 
 /// The ejection under way, or the last one.
@@ -69,6 +77,8 @@ pub(in crate::pool) struct Ejection {
     pub until: Instant,
     pub since: SystemTime,
     pub reason: Box<str>,
+    /// The requests that have found out that it still fails.
+    pub failed_probes: u32,
 }
 
 /// Whether the endpoint is ejected.
@@ -86,7 +96,7 @@ pub(in crate::pool) enum Phase {
 
 impl OutlierRecord {
     /// An attempt was judged. `limit`: failures in a row that eject; 0: any number.
-    pub fn judged(&self, verdict: Verdict, request: &str, limit: u32) -> Consequence {
+    pub fn judged(&self, verdict: Verdict, took: Duration, request: &str, limit: u32) -> Consequence {
         match verdict {
             Verdict::Good => {
                 if self.failures_in_row.load(Relaxed) != 0 {
@@ -96,7 +106,7 @@ impl OutlierRecord {
             }
             Verdict::Begun => self.has_answered(),
             Verdict::Throttled => Consequence::None,
-            Verdict::Failed(cause) => self.failed(cause, request, limit),
+            Verdict::Failed(cause) => self.failed(cause, took, request, limit),
         }
     }
 
@@ -109,7 +119,7 @@ impl OutlierRecord {
     }
 
     #[cold]
-    fn failed(&self, cause: FailureCause, request: &str, limit: u32) -> Consequence {
+    fn failed(&self, cause: FailureCause, took: Duration, request: &str, limit: u32) -> Consequence {
         let mut failures = self.failures.lock();
         let before = self.failures_in_row.fetch_add(1, Relaxed);
         if before == 0 {
@@ -120,7 +130,7 @@ impl OutlierRecord {
         } else if failures.causes.len() < CAUSES_MAX {
             failures.causes.push((cause, 1));
         }
-        failures.last_request = request.into();
+        (failures.last_request, failures.last_took) = (request.into(), took);
         let is_probe = self.phase() == Phase::Probing;
         match before {
             _ if is_probe || limit > 0 && before + 1 >= limit => Consequence::Judge,
@@ -195,7 +205,7 @@ impl OutlierRecord {
 
     /// The ejection under way, for a successor.
     pub fn to_live(&self, now: Instant, time: SystemTime) -> Option<LiveEjection> {
-        let Ejection { count, until, since, reason } = self.is_ejected().then(|| self.ejection())?;
+        let Ejection { count, until, since, reason, .. } = self.is_ejected().then(|| self.ejection())?;
         let until = time + until.saturating_duration_since(now);
         Some(LiveEjection { count, until, since, reason: reason.into() })
     }
@@ -204,7 +214,8 @@ impl OutlierRecord {
     pub fn inherit(&self, live: &LiveEjection, now: Instant, time: SystemTime) {
         let left = live.until.duration_since(time).unwrap_or_default();
         let reason = live.reason.as_str().into();
-        self.eject(Ejection { count: live.count, until: now + left, since: live.since, reason });
+        let (count, until, since) = (live.count, now + left, live.since);
+        self.eject(Ejection { count, until, since, reason, failed_probes: 0 });
     }
 
     /// Its time is over.
@@ -219,9 +230,23 @@ impl OutlierRecord {
     }
 
     /// For a request: whether it is the one that finds out. It must say how that ended, or [`Self::give_up`].
-    pub fn claim(&self) -> bool {
+    pub fn claim(&self, may: MayProbe, now: Instant) -> bool {
+        let may_now = match may {
+            MayProbe::Never => false,
+            MayProbe::Late => now >= self.ejection.lock().until + PATIENCE,
+            MayProbe::AtOnce => true,
+        };
         let (from, to) = (Phase::HalfOpen as u8, Phase::Probing as u8);
-        self.phase.compare_exchange(from, to, Relaxed, Relaxed).is_ok()
+        let is_claimed = may_now && self.phase.compare_exchange(from, to, Relaxed, Relaxed).is_ok();
+        if is_claimed {
+            self.is_costly.store(may == MayProbe::Late, Relaxed);
+        }
+        is_claimed
+    }
+
+    /// How long the failed request that was to find out took; `None`: it could not be sent again.
+    pub fn cheap_probe_took(&self) -> Option<Duration> {
+        (!self.is_costly.load(Relaxed)).then(|| self.failures.lock().last_took)
     }
 
     /// The request that was to find out has found nothing: another one may.
@@ -231,10 +256,21 @@ impl OutlierRecord {
     }
 }
 
+impl Ejection {
+    /// Why it is ejected, and that it still must be.
+    pub fn evidence(&self) -> String {
+        match self.failed_probes {
+            0 => self.reason.to_string(),
+            1 => format!("{}; a request has found it failing since", self.reason),
+            count => format!("{}; {count} requests have found it failing since", self.reason),
+        }
+    }
+}
+
 impl Default for Ejection {
     fn default() -> Self {
         let (until, since) = (Instant::now(), SystemTime::UNIX_EPOCH);
-        Self { count: 0, until, since, reason: Box::default() }
+        Self { count: 0, until, since, reason: Box::default(), failed_probes: 0 }
     }
 }
 

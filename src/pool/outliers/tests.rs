@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::*;
 use crate::config;
 use crate::pool::tests::{no_wait, pool_config, set};
-use crate::pool::{Holds, Lease, LeaseRequest, Leased, PickRequest, TriedEndpoints};
+use crate::pool::{Holds, Lease, LeaseRequest, Leased, MayProbe, PickRequest, TriedEndpoints};
 
 const TIME: Duration = Duration::from_secs(10);
 
@@ -34,7 +34,7 @@ fn at(now: Instant) -> Moment {
     Moment { now, time: SystemTime::now(), chance: 1.0 }
 }
 
-fn lease(pool: &Pool, may_probe: bool, now: Instant) -> Lease {
+fn lease(pool: &Pool, may_probe: MayProbe, now: Instant) -> Lease {
     let tried = TriedEndpoints::default();
     let pick = PickRequest { tried: &tried, key: None, sticky: None, may_probe, now };
     match pool.lease(LeaseRequest { pick, holds: Holds::Connection, admitted: false }) {
@@ -48,7 +48,7 @@ fn serve(pool: &Arc<Pool>, requests: usize, now: Instant, fails: impl Fn(usize) 
     let members = pool.members();
     let mut counts = vec![0; members.len()];
     for _ in 0..requests {
-        let mut lease = lease(pool, true, now);
+        let mut lease = lease(pool, MayProbe::AtOnce, now);
         let index = members.iter().position(|member| Arc::ptr_eq(&member.endpoint, lease.endpoint()));
         let index = index.expect("a member");
         counts[index] += 1;
@@ -69,17 +69,49 @@ fn who_fails_is_out_for_its_time_and_longer_the_next_time() {
     assert_eq!((status.state, status.ejections), (EndpointState::Ejected, 1));
     assert_eq!(&*status.reason, "5 failures in a row (503: 5), the last in request r1");
     assert_eq!(serve(&pool, 100, begin + TIME - TICK, bad)[1], 0);
-    // One request finds out, and it is out for twice the time.
-    let second = begin + TIME;
-    pool.review(std::slice::from_ref(&pool), at(second));
-    assert_eq!(serve(&pool, 100, second, bad)[1], 1);
-    assert_eq!(serve(&pool, 100, second + 2 * TIME - TICK, bad)[1], 0);
+    // One request finds out, and the next after a pause; the ejection stays the same one.
+    for failed in 1..=3 {
+        let due = begin + TIME + (failed - 1) * PROBE_PAUSE;
+        pool.review(std::slice::from_ref(&pool), at(due));
+        assert_eq!(serve(&pool, 100, due, bad)[1], 1);
+        assert_eq!(serve(&pool, 100, due + PROBE_PAUSE - TICK, bad)[1], 0);
+    }
+    let status = &pool.status().endpoints[1];
+    assert_eq!(status.ejections, 1);
+    assert!(
+        status.reason.ends_with("in request r1; 3 requests have found it failing since"),
+        "{}",
+        status.reason
+    );
     // Well again: one finds out, and the ramp begins.
-    let third = second + 2 * TIME;
-    pool.review(std::slice::from_ref(&pool), at(third));
-    assert!((1..=2).contains(&serve(&pool, 100, third, |_| false)[1]));
-    assert!((11..=14).contains(&serve(&pool, 100, third + RAMP / 2, |_| false)[1]));
-    assert_eq!(serve(&pool, 100, third + RAMP, |_| false)[1], 25);
+    let back = begin + TIME + 3 * PROBE_PAUSE;
+    pool.review(std::slice::from_ref(&pool), at(back));
+    assert!((1..=2).contains(&serve(&pool, 100, back, |_| false)[1]));
+    assert!((11..=14).contains(&serve(&pool, 100, back + RAMP / 2, |_| false)[1]));
+    assert_eq!(serve(&pool, 100, back + RAMP, |_| false)[1], 25);
+    // Ejected again, it is out for twice the time.
+    let second = back + RAMP;
+    assert_eq!(serve(&pool, 100, second, bad)[1], 5);
+    pool.review(std::slice::from_ref(&pool), at(second + 2 * TIME - TICK));
+    assert_eq!(serve(&pool, 100, second + 2 * TIME - TICK, bad)[1], 0);
+    pool.review(std::slice::from_ref(&pool), at(second + 2 * TIME));
+    assert_eq!(serve(&pool, 100, second + 2 * TIME, bad)[1], 1);
+}
+
+#[test]
+fn requests_seldom_wait_for_who_is_ejected_and_slow() {
+    let (pool, begin) = (pool(2), Instant::now());
+    serve(&pool, 20, begin, |index| index == 0);
+    let due = begin + TIME;
+    pool.review(std::slice::from_ref(&pool), at(due));
+    let silence = Verdict::Failed(FailureCause::NoAnswer("response_timeout"));
+    lease(&pool, MayProbe::AtOnce, due).judged(silence, Duration::from_secs(3), "r2", due);
+    pool.review(std::slice::from_ref(&pool), at(due));
+    let may_find_out = |after: Duration| {
+        pool.review(std::slice::from_ref(&pool), at(due + after));
+        lease(&pool, MayProbe::AtOnce, due + after).probes()
+    };
+    assert!(!may_find_out(Duration::from_secs(29)) && may_find_out(Duration::from_secs(30)));
 }
 
 /// What failed while it was down must not eject it at its first failure after that.
@@ -105,18 +137,29 @@ fn who_was_away_begins_anew() {
 }
 
 #[test]
-fn only_a_request_that_can_be_sent_again_finds_out() {
+fn a_request_that_can_be_sent_again_finds_out_and_any_where_none_comes() {
     let (pool, begin) = (pool(2), Instant::now());
     serve(&pool, 20, begin, |index| index == 0);
-    pool.review(std::slice::from_ref(&pool), at(begin + TIME));
-    let ejected = pool.members()[0].endpoint.clone();
-    let probes = |may_probe| Arc::ptr_eq(lease(&pool, may_probe, begin + TIME).endpoint(), &ejected);
-    assert!(!probes(false) && probes(true));
+    let due = begin + TIME;
+    pool.review(std::slice::from_ref(&pool), at(due));
+    let probes = |may_probe, now| lease(&pool, may_probe, now).probes();
+    assert!(!probes(MayProbe::Late, due) && !probes(MayProbe::Never, due) && probes(MayProbe::AtOnce, due));
     // Nothing has come of it, so another one may; but not two at a time.
-    let finds_out = lease(&pool, true, begin + TIME);
-    assert!(Arc::ptr_eq(finds_out.endpoint(), &ejected) && !probes(true));
+    let finds_out = lease(&pool, MayProbe::AtOnce, due);
+    assert!(finds_out.probes() && !probes(MayProbe::AtOnce, due));
     drop(finds_out);
-    assert!(probes(true));
+    let late = due + Duration::from_secs(2);
+    assert!(!probes(MayProbe::Never, late) && !probes(MayProbe::Late, late - Duration::from_millis(1)));
+    // It cannot be sent again, so that its failure is an ejection more.
+    let mut finds_out = lease(&pool, MayProbe::Late, late);
+    assert!(finds_out.probes());
+    finds_out.judged(Verdict::Failed(FailureCause::Status(503)), Duration::ZERO, "r3", late);
+    pool.review(std::slice::from_ref(&pool), at(late));
+    assert_eq!(pool.status().endpoints[0].ejections, 2);
+    pool.review(std::slice::from_ref(&pool), at(late + 2 * TIME - TICK));
+    assert!(!probes(MayProbe::AtOnce, late + 2 * TIME - TICK));
+    pool.review(std::slice::from_ref(&pool), at(late + 2 * TIME));
+    assert!(probes(MayProbe::AtOnce, late + 2 * TIME));
 }
 
 #[test]
@@ -137,7 +180,7 @@ fn where_nobody_answers_the_network_is_at_fault() {
     let silence = Verdict::Failed(FailureCause::NoAnswer("response_timeout"));
     for _ in 0..20 {
         for pool in &pools {
-            lease(pool, true, now).judged(silence, Duration::ZERO, "r", now);
+            lease(pool, MayProbe::AtOnce, now).judged(silence, Duration::ZERO, "r", now);
             pool.review(&pools, at(now));
         }
     }
@@ -145,7 +188,7 @@ fn where_nobody_answers_the_network_is_at_fault() {
         pools.iter().flat_map(|pool| pool.members()).all(|member| !member.endpoint.outliers().is_ejected())
     );
     // One answers: the others are at fault.
-    let mut well = lease(&pools[0], true, now);
+    let mut well = lease(&pools[0], MayProbe::AtOnce, now);
     well.judged(Verdict::Good, Duration::ZERO, "r", now);
     pools[1].review(&pools, at(now));
     assert!(pools[1].members().iter().any(|member| member.endpoint.outliers().is_ejected()));
