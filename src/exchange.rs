@@ -293,7 +293,7 @@ impl Exchange {
         // First, because an index from the previous snapshot is wrong in this one.
         self.route = decision.trace.route();
         let Some(route) = decision.route else {
-            self.record.detail = Some(decision.trace.to_string().into());
+            self.record.unusual_mut().detail = Some(decision.trace.to_string().into());
             return Err(Failure::NoRoute);
         };
         self.matched = Matched::of(route, head);
@@ -326,7 +326,9 @@ impl Exchange {
     /// The shortest of the route's time, the client's, and that of the client's gRPC call.
     fn set_deadline<H: RequestHead>(&mut self, route: &Route, head: &H) {
         let of_client = route.timeout_header.as_ref().and_then(|name| head.header(name)).map(asked_timeout);
-        self.record.timeout_ignored = of_client == Some(None);
+        if of_client == Some(None) {
+            self.record.unusual_mut().timeout_ignored = true;
+        }
         let of_grpc = self.grpc.as_ref().and_then(GrpcCall::timeout);
         let timeout = route.timeout.into_iter().chain(of_client.flatten()).chain(of_grpc).min();
         self.deadline = timeout.and_then(|timeout| self.started.checked_add(timeout));
@@ -364,9 +366,13 @@ impl Exchange {
                         pool.hedge_budget().count_first_attempt();
                     }
                 }
-                self.record.failed_open |= failed_open;
+                if failed_open {
+                    self.record.unusual_mut().failed_open = true;
+                }
                 self.record.skipped = skipped;
-                self.record.sticky = tag.map(|tag| self.stuck(tag));
+                if let Some(tag) = tag {
+                    self.record.unusual_mut().sticky = Some(self.stuck(tag));
+                }
                 self.open = Some(OpenAttempt {
                     lease,
                     tag,
@@ -482,7 +488,7 @@ impl Exchange {
 
     /// Records how long the request waited for a permit of its worker.
     pub fn record_queue_time(&mut self, queued: Duration) {
-        self.record.queued = Some(queued);
+        self.record.unusual_mut().queued = Some(queued);
     }
 
     /// Whether the attempt under way is the first.

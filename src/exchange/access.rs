@@ -19,7 +19,7 @@ impl Exchange {
 
     fn refuse(&mut self, by: Option<RefusedBy>) -> Result<(), Failure> {
         let Some(by) = by else { return Ok(()) };
-        self.record.refused_by = Some(Box::new(by));
+        self.record.unusual_mut().refused_by = Some(by);
         Err(Failure::Denied)
     }
 }

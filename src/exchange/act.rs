@@ -20,7 +20,7 @@ impl Exchange {
             Action::Redirect(redirect) => ("redirect", self.redirect(redirect)?),
             Action::Respond(respond) => ("respond", self.respond(respond)?),
         };
-        self.record.action = Some(action);
+        self.record.unusual_mut().action = Some(action);
         Ok(Admitted::Reply(reply))
     }
 

@@ -26,13 +26,15 @@ enum Said {
 impl Exchange {
     /// The question whether the request may pass; `None`: its route has none, or the same one has let it pass already.
     pub(super) fn ask_who<H: RequestHead>(&mut self, head: &H) -> Option<Box<Check>> {
-        let has_asked = self.authentication.is_some() || self.record.auth.is_some();
+        let has_asked = self.authentication.is_some() || self.record.unusual().auth.is_some();
         if !has_asked && self.route().is_none_or(|route| route.auth.is_none()) {
             return None;
         }
         let gate = self.route().and_then(|route| route.auth.clone());
         let before = self.authentication.take();
-        self.record.auth = self.record.auth.take().filter(|_| gate.is_some());
+        if let Some(unusual) = self.record.unusual.as_mut().filter(|_| gate.is_none()) {
+            unusual.auth = None;
+        }
         let gate = gate?;
         let is_same = |before: &Authentication| Arc::ptr_eq(&before.gate, &gate);
         if let Some(before) =
@@ -61,7 +63,7 @@ impl Exchange {
             Answer::Unavailable(_) => (Verdict::Unavailable, None),
         };
         let kind = gate.config().kind();
-        self.record.auth = Some(Box::new(AuthRecord { kind, verdict, user }));
+        self.record.unusual_mut().auth = Some(AuthRecord { kind, verdict, user });
         let said = |said| Some(Box::new(Authentication { gate, said }));
         match answer {
             Answer::Passed(passed) => {
@@ -74,11 +76,11 @@ impl Exchange {
             }
             Answer::Answered(reply) => {
                 self.authentication = said(Said::Nothing);
-                self.record.action = Some("auth");
+                self.record.unusual_mut().action = Some("auth");
                 Ok(Admitted::Reply(self.service_reply(reply)))
             }
             Answer::Unavailable(why) => {
-                self.record.detail = Some(why.into());
+                self.record.unusual_mut().detail = Some(why.into());
                 Err(Failure::AuthUnavailable)
             }
         }

@@ -134,20 +134,22 @@ impl Exchange {
         }
         let status = fields.find(|(name, _)| name.eq_ignore_ascii_case(STATUS.as_bytes()));
         let status = status.and_then(|(_, status)| str::from_utf8(status).ok()?.parse().ok());
-        self.record.grpc_status = status.or(self.record.grpc_status);
+        if status.is_some() {
+            self.record.unusual_mut().grpc_status = status;
+        }
     }
 
     /// The trailers that end a gRPC response that has broken off; `None`: the request is not gRPC.
     pub fn grpc_end(&mut self, failure: Failure) -> Option<HeaderMap> {
         self.grpc.as_ref()?;
-        self.record.grpc_status = Some(code(failure) as u16);
+        self.record.unusual_mut().grpc_status = Some(code(failure) as u16);
         let told = fields(failure, self.record.text.request_id());
         Some(told.into_iter().collect())
     }
 
     /// The local reply for the failure of a gRPC request.
     pub(super) fn grpc_local_reply(&mut self, failure: Failure) -> LocalReply {
-        self.record.grpc_status = Some(code(failure) as u16);
+        self.record.unusual_mut().grpc_status = Some(code(failure) as u16);
         if let Some(call) = &mut self.grpc {
             call.answered = true;
         }

@@ -9,13 +9,19 @@ use crate::telemetry::record::ClientAddress;
 impl Exchange {
     /// Finds the request's key for the balance policy. Without one, the line in the log says so.
     pub(super) fn find_hash_key<H: RequestHead>(&mut self, head: &H) {
-        self.record.unkeyed = false;
         let Some(Balance::Hash(by)) = self.pool().map(|pool| &pool.config().balance) else {
             self.hash_key = None;
+            self.set_unkeyed(false);
             return;
         };
         self.hash_key = hash_of(by, head, self.sender.client());
-        self.record.unkeyed = self.hash_key.is_none();
+        self.set_unkeyed(self.hash_key.is_none());
+    }
+
+    fn set_unkeyed(&mut self, unkeyed: bool) {
+        if unkeyed || self.record.unusual.is_some() {
+            self.record.unusual_mut().unkeyed = unkeyed;
+        }
     }
 }
 

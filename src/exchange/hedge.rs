@@ -16,7 +16,7 @@ impl Exchange {
     pub fn hedge_due(&self) -> Option<Instant> {
         let target = self.target()?;
         let hedge = target.retry.hedge.as_ref()?;
-        if self.record.hedge.is_some()
+        if self.record.unusual().hedge.is_some()
             || self.is_upgrade()
             || !matches!(self.record.text.method(), "GET" | "HEAD")
         {
@@ -42,7 +42,7 @@ impl Exchange {
         let leased = pool.lease(LeaseRequest { pick, holds: self.holds(), admitted: false });
         let Leased::Lease { lease, failed_open: false, tag, .. } = leased else { return false };
         if !takes_budget(pool, hedge, now) {
-            self.record.hedge = Some(HedgeResult::Refused);
+            self.record.unusual_mut().hedge = Some(HedgeResult::Refused);
             return false;
         }
         self.other = Some(Box::new(OpenAttempt {
@@ -54,7 +54,7 @@ impl Exchange {
             result: AttemptResult::Failed(Failure::Internal.label()),
             is_hedge: true,
         }));
-        self.record.hedge = Some(HedgeResult::Lost);
+        self.record.unusual_mut().hedge = Some(HedgeResult::Lost);
         true
     }
 
@@ -100,14 +100,14 @@ impl Exchange {
         let Some(open) = &self.open else { return };
         self.tried.add(open.lease.endpoint().clone());
         if open.is_hedge {
-            self.record.hedge = Some(HedgeResult::Failed);
+            self.record.unusual_mut().hedge = Some(HedgeResult::Failed);
         }
         self.give_way(LeaseOutcome::Failed);
     }
 
     fn give_way(&mut self, outcome: LeaseOutcome) {
         if self.open.as_ref().is_some_and(|open| !open.is_hedge) {
-            self.record.hedge = Some(HedgeResult::Won);
+            self.record.unusual_mut().hedge = Some(HedgeResult::Won);
         }
         self.close_attempt(outcome);
         self.open = self.other.take().map(|other| *other);

@@ -53,7 +53,7 @@ impl Exchange {
             (Some(0), _) => return Some(Err(Failure::MethodNotAllowed)),
             _ => return None,
         }
-        self.record.action = Some("max_forwards");
+        self.record.unusual_mut().action = Some("max_forwards");
         let text = &self.record.text;
         Some(Ok(LocalReply::new(StatusCode::OK, None, text.request_id())))
     }

@@ -33,7 +33,7 @@ impl Exchange {
             return Some(Err(Failure::MissingHost));
         }
         let Some(location) = self.https_location(host, *port) else { return Some(Err(Failure::BadRequest)) };
-        self.record.action = Some("redirect_https");
+        self.record.unusual_mut().action = Some("redirect_https");
         let text = &self.record.text;
         let mut reply =
             LocalReply::new(StatusCode::PERMANENT_REDIRECT, Some(text.accept()), text.request_id());

@@ -15,7 +15,9 @@ impl Exchange {
         if self.failure.is_none() {
             self.failure = Some(failure);
             self.record.cause = Some(failure.label());
-            self.record.detail = detail.map(Into::into).or(self.record.detail.take());
+            if let Some(detail) = detail {
+                self.record.unusual_mut().detail = Some(detail.into());
+            }
         }
     }
 
@@ -79,7 +81,9 @@ impl Exchange {
 
     /// Tells the pool how a gRPC call has ended, which its head did not say.
     fn judge_call(&mut self, now: Instant) {
-        let (None, Some(status), Some(open)) = (self.failure, self.record.grpc_status, &mut self.open) else {
+        let (None, Some(status), Some(open)) =
+            (self.failure, self.record.unusual().grpc_status, &mut self.open)
+        else {
             return;
         };
         if grpc::is_endpoints_failure(status) {

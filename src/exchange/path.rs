@@ -20,7 +20,7 @@ impl Exchange {
                 Ok(changes.then(|| normal.into_owned()))
             }
             Err(fault) => {
-                self.record.detail = Some(fault.reason().into());
+                self.record.unusual_mut().detail = Some(fault.reason().into());
                 Err(Failure::BadRequest)
             }
         }

@@ -35,10 +35,10 @@ impl Exchange {
             };
             limit.limiter.count_refused(limit.config.dry_run);
             if limit.config.dry_run {
-                self.record.limited_dry_run.get_or_insert_with(|| limit.label.clone());
+                self.record.unusual_mut().limited_dry_run.get_or_insert_with(|| limit.label.clone());
                 continue;
             }
-            self.record.limited = Some(limit.label.clone());
+            self.record.unusual_mut().limited = Some(limit.label.clone());
             self.limited = Some(fields(&route.rate_limits, limit, too_many.wait).into());
             taken.iter().for_each(|(limit, key)| limit.limiter.give_back(&limit.config.quota, *key, now));
             return Err(Failure::RateLimited);

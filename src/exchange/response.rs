@@ -80,7 +80,7 @@ impl Exchange {
 
     /// Does with a local reply what the route and the listener ask for. An answer of the config stays as that says.
     pub fn prepare_reply(&self, mut reply: LocalReply) -> LocalReply {
-        let page = self.error_page(reply.status.as_u16()).filter(|_| self.record.action.is_none());
+        let page = self.error_page(reply.status.as_u16()).filter(|_| self.record.unusual().action.is_none());
         if let Some(page) = page {
             reply = reply.with_page(page.body.clone(), page.content_type);
         }

@@ -66,7 +66,7 @@ impl Exchange {
         let open = self.open.as_mut()?;
         open.result = AttemptResult::Failed(failure.label());
         if open.is_hedge {
-            self.record.hedge = Some(HedgeResult::Failed);
+            self.record.unusual_mut().hedge = Some(HedgeResult::Failed);
         }
         let is_endpoints = failure.side() == FailureSide::Endpoint && !stale;
         let outcome = if is_endpoints { LeaseOutcome::Failed } else { LeaseOutcome::Abandoned };
@@ -235,7 +235,7 @@ impl Exchange {
             self.retries.left = self.retries.left.saturating_sub(1);
             return true;
         };
-        self.record.retry_refused = Some(refused);
+        self.record.unusual_mut().retry_refused = Some(refused);
         false
     }
 

@@ -18,7 +18,9 @@ pub(super) struct Rewritten<'a> {
 impl Exchange {
     /// Rewrites the path, if the route says so. The engine gets it by [`Exchange::take_new_path`].
     pub(super) fn rewrite(&mut self) -> Result<(), Failure> {
-        self.record.rewritten = None;
+        if let Some(unusual) = &mut self.record.unusual {
+            unusual.rewritten = None;
+        }
         let Some(rewrite) = self.route().and_then(|route| route.rewrite.as_ref()?.path.as_ref()) else {
             return Ok(());
         };
@@ -26,12 +28,12 @@ impl Exchange {
             Ok(None) => return Ok(()),
             Ok(Some(rewritten)) => (rewritten.path, rewritten.stripped.map(Box::from)),
             Err(reason) => {
-                self.record.detail = Some(reason.into());
+                self.record.unusual_mut().detail = Some(reason.into());
                 return Err(Failure::BadRequest);
             }
         };
         let (path, stripped): (String, Option<Box<str>>) = rewritten;
-        self.record.rewritten = Some(path.as_str().into());
+        self.record.unusual_mut().rewritten = Some(path.as_str().into());
         if let Some(matched) = &mut self.matched {
             (matched.new_path, matched.stripped) = (Some(path), stripped);
         }
@@ -45,7 +47,7 @@ impl Exchange {
 
     /// How the endpoint's paths differ from the client's, if by a prefix.
     pub(super) fn prefix_change(&self) -> Option<PrefixChange> {
-        self.record.rewritten.as_ref()?;
+        self.record.unusual().rewritten.as_ref()?;
         match self.route()?.rewrite.as_ref()?.path.as_ref()? {
             PathRewrite::Prefix { strip, add } => {
                 Some(PrefixChange { from: add.to_string(), to: strip.to_string() })

@@ -616,6 +616,6 @@ fn a_path_is_brought_into_form_and_kept_for_the_log() {
     let mut exchange = begin(&snapshot, &head);
     assert_eq!(exchange.normalize_path(&head), Err(Failure::BadRequest));
     exchange.failed(Failure::BadRequest, None);
-    let detail = exchange.finish(None, 0, Instant::now()).detail.clone();
+    let detail = exchange.finish(None, 0, Instant::now()).unusual().detail.clone();
     assert_eq!(detail.as_deref(), Some("the path climbs above its root"));
 }

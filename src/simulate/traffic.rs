@@ -99,7 +99,7 @@ impl Traffic {
                     why = format!("listener {} asks again who the client is", listener.name);
                 }
                 (mut exchange, Err(failure)) => {
-                    let detail = exchange.finish(None, 0, now).detail.clone();
+                    let detail = exchange.finish(None, 0, now).unusual().detail.clone();
                     let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
                     why = format!("listener {} refuses it with {}{detail}", listener.name, failure.label());
                 }

@@ -133,14 +133,11 @@ impl Metrics {
         self.shared.series.with(record.listener, route, pool, |requests| {
             requests.count(record.text.method(), record.status, record.duration);
             count_attempts(&requests.pool, &record);
-            if let Some(auth) = &record.auth {
-                requests.authenticated(auth.kind, auth.verdict);
-            }
-            if let Some(refused_by) = &record.refused_by {
-                requests.denied.add(refused_by.list());
+            if let Some(unusual) = &record.unusual {
+                requests.unusual(unusual);
             }
         });
-        if let Some(encoded) = record.encoded {
+        if let Some(encoded) = record.unusual().encoded {
             self.shared.compression.count(encoded, record.bytes_out);
         }
         if let Some(cause) = record.cause {
@@ -214,12 +211,6 @@ impl Metrics {
 
 /// Counts the attempts of one request in its pool.
 fn count_attempts(pool: &series::PoolSeries, record: &Record) {
-    if let Some(refused) = record.retry_refused {
-        pool.retries_refused.add(refused.label());
-    }
-    if let Some(hedge) = record.hedge {
-        pool.hedges.add(hedge.label());
-    }
     for (index, attempt) in record.attempts.iter().enumerate() {
         if let Some(connect) = attempt.connect {
             pool.connect.observe(connect);

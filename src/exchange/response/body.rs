@@ -129,13 +129,13 @@ impl Exchange {
         edits.set(header::CONTENT_ENCODING, encoding.as_str());
         edits.remove(header::ACCEPT_RANGES);
         weaken_tag(edits, &fields);
-        self.record.encoded = Some(Encoded { encoding, plain_bytes: 0 });
+        self.record.unusual_mut().encoded = Some(Encoded { encoding, plain_bytes: 0 });
         Some(NewBody::Encoded { encoding, level })
     }
 
     /// Records how long a body was before it was compressed.
     pub fn encoded(&mut self, plain_bytes: u64) {
-        if let Some(encoded) = &mut self.record.encoded {
+        if let Some(encoded) = self.record.unusual.as_mut().and_then(|unusual| unusual.encoded.as_mut()) {
             encoded.plain_bytes = plain_bytes;
         }
     }

@@ -105,7 +105,7 @@ impl Exchange {
     /// The answer to a browser that asks whether a page of another origin may send a request.
     pub(in super::super) fn answer_preflight(&mut self) -> Option<LocalReply> {
         self.wishes.as_ref()?.cors.preflight.as_ref()?;
-        self.record.action = Some("cors_preflight");
+        self.record.unusual_mut().action = Some("cors_preflight");
         let text = &self.record.text;
         let reply = LocalReply::new(StatusCode::NO_CONTENT, Some(text.accept()), text.request_id());
         Some(reply.without_body())

@@ -42,7 +42,7 @@ fn what_a_client_says_of_its_user_is_replaced() {
     assert_eq!(edits.last().map(String::as_str), Some("x-user Append([98, 111, 98])"), "{edits:?}");
     assert!(edits.contains(&"x-user Remove".to_owned()) && edits.contains(&"x-groups Remove".to_owned()));
     let record = exchange.finish(Some(200), 0, Instant::now());
-    let auth = record.auth.as_ref().expect("it was asked about");
+    let auth = record.unusual().auth.as_ref().expect("it was asked about");
     assert_eq!((auth.kind, auth.verdict, auth.user.as_deref()), ("forward", Verdict::Passed, Some("bob")));
 }
 
@@ -84,7 +84,7 @@ fn a_request_that_is_routed_anew_is_asked_about_anew() {
     let rerouted = exchange.reroute(scope(&open), &head, now);
     assert!(matches!(rerouted, Ok(Some(Admitted::Forward))), "{rerouted:?}");
     assert!(!edits_of(&exchange, &head).iter().any(|edit| edit.contains("Append")));
-    assert_eq!(exchange.finish(Some(200), 0, now).auth, None);
+    assert_eq!(exchange.finish(Some(200), 0, now).unusual().auth, None);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn retries_are_bounded_by_the_budget_and_the_line_says_so() {
         if responds(&mut exchange, 503, None) == ResponseAction::Forward {
             let record = exchange.finish(Some(503), 0, Instant::now());
             assert_eq!((record.status, record.attempts.len()), (503, 1));
-            assert_eq!(record.retry_refused, Some(RetryRefused::Budget));
+            assert_eq!(record.unusual().retry_refused, Some(RetryRefused::Budget));
             refused += 1;
         }
     }
@@ -46,7 +46,7 @@ fn retries_are_bounded_by_the_budget_and_the_line_says_so() {
     assert!(fails(&mut exchange, Failure::EndpointReset, Circumstances { reused: true, ..FRESH }));
     attempt(&mut exchange);
     assert!(!fails(&mut exchange, Failure::EndpointReset, FRESH));
-    assert_eq!(exchange.record.retry_refused, Some(RetryRefused::Budget));
+    assert_eq!(exchange.record.unusual().retry_refused, Some(RetryRefused::Budget));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn who_asks_to_be_left_alone_is_not_tried_again() {
     attempt(&mut exchange);
     assert_eq!(responds(&mut exchange, 503, Some("60")), ResponseAction::Forward, "nobody is left");
     let record = exchange.finish(Some(503), 0, Instant::now());
-    assert_eq!(record.retry_refused, Some(RetryRefused::RetryAfter));
+    assert_eq!(record.unusual().retry_refused, Some(RetryRefused::RetryAfter));
 
     let mut exchange = admitted(&snapshot, "GET");
     let first = attempt(&mut exchange);
@@ -169,9 +169,9 @@ fn clients_may_ask_for_less_time_than_the_route_has() {
         let exchange = route(&snapshot, &[("x-time", value)]);
         let left = exchange.deadline().map(|deadline| deadline - exchange.started);
         assert_eq!(left, Some(Duration::from_millis(millis)), "{value}");
-        assert_eq!(exchange.record.timeout_ignored, ignored, "{value}");
+        assert_eq!(exchange.record.unusual().timeout_ignored, ignored, "{value}");
     }
     let exchange = route(&snapshot, &[]);
-    assert!(exchange.deadline().is_some() && !exchange.record.timeout_ignored);
+    assert!(exchange.deadline().is_some() && !exchange.record.unusual().timeout_ignored);
     assert!(route(&of_route("timeout: off"), &[("x-time", "1s")]).deadline().is_none());
 }

@@ -27,7 +27,7 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record) {
 
 /// Who the client is; `None` also where the name could be read as more than one field.
 fn user(record: &Record) -> Option<&str> {
-    let auth = record.auth.as_ref().filter(|auth| auth.verdict == Verdict::Passed)?;
+    let auth = record.unusual().auth.as_ref().filter(|auth| auth.verdict == Verdict::Passed)?;
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'[' | b']');
     auth.user.as_deref().filter(|user| !user.is_empty() && user.bytes().all(is_plain))
 }

@@ -3,7 +3,7 @@
 use crate::pool::Skipped;
 use crate::telemetry::json::{Object, key};
 use crate::telemetry::record::{
-    AttemptRecord, AttemptResult, ClientAddress, HedgeResult, NamedRecord, Record, RetryRefused,
+    AttemptRecord, AttemptResult, ClientAddress, HedgeResult, NamedRecord, Record, RetryRefused, Unusual,
 };
 use crate::telemetry::time;
 
@@ -22,7 +22,7 @@ pub(super) fn write(out: &mut Vec<u8>, record: NamedRecord<'_>) {
     line.optional(key!("host"), present(text.host));
     line.optional(key!("target"), present(text.target));
     line.optional(key!("path"), record.path.as_deref());
-    line.optional(key!("rewritten"), record.rewritten.as_deref());
+    line.optional(key!("rewritten"), record.unusual().rewritten.as_deref());
     line.plain(key!("protocol"), record.protocol.as_str());
     line.optional(key!("tls"), record.tls);
     line.number(key!("status"), record.status.into());
@@ -45,12 +45,14 @@ fn decision(line: &mut Object<'_>, record: NamedRecord<'_>) {
         line.plain(key!("pool"), pool);
     }
     line.number(key!("generation"), record.generation);
-    line.optional(key!("action"), record.action);
-    if let Some(refused_by) = &record.refused_by {
-        line.plain(key!("refused_by"), &refused_by.to_string());
+    if let Some(unusual) = &record.unusual {
+        line.optional(key!("action"), unusual.action);
+        if let Some(refused_by) = &unusual.refused_by {
+            line.plain(key!("refused_by"), &refused_by.to_string());
+        }
+        line.optional(key!("limited"), unusual.limited.as_deref());
+        line.optional(key!("limited_dry_run"), unusual.limited_dry_run.as_deref());
     }
-    line.optional(key!("limited"), record.limited.as_deref());
-    line.optional(key!("limited_dry_run"), record.limited_dry_run.as_deref());
     line.list(key!("attempts"), &record.attempts, attempt);
     if let Some(passed_over) = &record.skipped {
         line.list(key!("skipped"), &passed_over.named, skipped);
@@ -61,40 +63,46 @@ fn decision(line: &mut Object<'_>, record: NamedRecord<'_>) {
 }
 
 fn outcome(line: &mut Object<'_>, record: &Record) {
-    if let Some(queued) = record.queued {
+    if let Some(queued) = record.unusual().queued {
         line.seconds(key!("queued_seconds"), queued);
     }
     if let Some(waited) = record.waited {
         line.seconds(key!("waited_seconds"), waited);
+        line.words(key!("waited_for"), record.waited_for.labels());
     }
-    line.words(key!("waited_for"), record.waited_for.labels());
-    if record.failed_open {
+    if let Some(unusual) = &record.unusual {
+        unusual_outcome(line, unusual);
+    }
+    line.optional(key!("cause"), record.cause);
+    line.optional(key!("detail"), record.unusual().detail.as_deref());
+    line.seconds(key!("duration_seconds"), record.duration);
+}
+
+fn unusual_outcome(line: &mut Object<'_>, unusual: &Unusual) {
+    if unusual.failed_open {
         line.literal(key!("failed_open"), "true");
     }
-    if let Some(auth) = &record.auth {
+    if let Some(auth) = &unusual.auth {
         line.plain(key!("auth"), auth.kind);
         line.plain(key!("auth_verdict"), auth.verdict.label());
         line.optional(key!("user"), auth.user.as_deref());
     }
-    if let Some(encoded) = record.encoded {
+    if let Some(encoded) = unusual.encoded {
         line.plain(key!("encoding"), encoded.encoding.as_str());
         line.number(key!("bytes_plain"), encoded.plain_bytes);
     }
-    line.optional(key!("sticky"), record.sticky);
-    if record.unkeyed {
+    line.optional(key!("sticky"), unusual.sticky);
+    if unusual.unkeyed {
         line.literal(key!("unkeyed"), "true");
     }
-    line.optional(key!("hedge"), record.hedge.map(HedgeResult::label));
-    line.optional(key!("retry_refused"), record.retry_refused.map(RetryRefused::label));
-    if record.timeout_ignored {
+    line.optional(key!("hedge"), unusual.hedge.map(HedgeResult::label));
+    line.optional(key!("retry_refused"), unusual.retry_refused.map(RetryRefused::label));
+    if unusual.timeout_ignored {
         line.literal(key!("timeout_ignored"), "true");
     }
-    if let Some(status) = record.grpc_status {
+    if let Some(status) = unusual.grpc_status {
         line.number(key!("grpc_status"), status.into());
     }
-    line.optional(key!("cause"), record.cause);
-    line.optional(key!("detail"), record.detail.as_deref());
-    line.seconds(key!("duration_seconds"), record.duration);
 }
 
 fn attempt(object: &mut Object<'_>, attempt: &AttemptRecord) {

@@ -14,7 +14,7 @@ use crate::config::Encoding;
 use crate::pool::{Endpoint, Skipped, SkippedEndpoints};
 use crate::telemetry::record::{
     AccessPlace, AttemptRecord, AttemptResult, AuthRecord, ClientAddress, Encoded, HedgeResult, Outcome,
-    Protocol, Record, RefusedBy, RequestText, RetryRefused, TextParts, WaitedFor,
+    Protocol, Record, RefusedBy, RequestText, RetryRefused, TextParts, Unusual, WaitedFor,
 };
 use crate::wait_queue::WaitsFor;
 
@@ -45,7 +45,6 @@ fn full() -> Record {
         peer: Some(ClientAddress::inet(([10, 0, 0, 9], 5000).into())),
         text: RequestText::new(PARTS),
         path: Some("/v1/x".into()),
-        rewritten: Some("/x".into()),
         protocol: Protocol::Http11,
         tls: Some("TLSv1.3"),
         status: 502,
@@ -53,13 +52,6 @@ fn full() -> Record {
         bytes_out: 1234,
         outcome: Outcome::Cut,
         generation: 3,
-        action: Some("redirect_https"),
-        refused_by: Some(Box::new(RefusedBy {
-            place: AccessPlace::Route,
-            denied: Some("10.0.0.0/8".parse().expect("a network")),
-        })),
-        limited: Some("header x-api-key".into()),
-        limited_dry_run: Some("client 2".into()),
         attempts: smallvec![
             AttemptRecord {
                 endpoint: Endpoint::named("10.0.0.1:3000"),
@@ -82,23 +74,33 @@ fn full() -> Record {
         })),
         waited: Some(Duration::from_millis(1200)),
         waited_for: waited_for(&[WaitsFor::Pool, WaitsFor::HealthyEndpoint]),
+        cause: Some("bad_response"),
+        duration: Duration::from_micros(1_203_412),
+        unusual: Some(Box::new(all_unusual())),
+    }
+}
+
+fn all_unusual() -> Unusual {
+    Unusual {
+        rewritten: Some("/x".into()),
+        action: Some("redirect_https"),
+        refused_by: Some(RefusedBy {
+            place: AccessPlace::Route,
+            denied: Some("10.0.0.0/8".parse().expect("a network")),
+        }),
+        limited: Some("header x-api-key".into()),
+        limited_dry_run: Some("client 2".into()),
         queued: Some(Duration::from_millis(300)),
         failed_open: true,
         unkeyed: true,
-        encoded: Some(Encoded { encoding: Encoding::Br, plain_bytes: 9000 }),
         sticky: Some("moved"),
+        encoded: Some(Encoded { encoding: Encoding::Br, plain_bytes: 9000 }),
         retry_refused: Some(RetryRefused::Budget),
         hedge: Some(HedgeResult::Won),
         timeout_ignored: true,
-        auth: Some(Box::new(AuthRecord {
-            kind: "basic",
-            verdict: Verdict::Passed,
-            user: Some("bob".into()),
-        })),
+        auth: Some(AuthRecord { kind: "basic", verdict: Verdict::Passed, user: Some("bob".into()) }),
         grpc_status: Some(14),
-        cause: Some("bad_response"),
         detail: Some("invalid status line".into()),
-        duration: Duration::from_micros(1_203_412),
     }
 }
 
@@ -108,12 +110,7 @@ fn minimal() -> Record {
         peer: None,
         client: ClientAddress::unix(),
         text: RequestText::default(),
-        action: None,
-        refused_by: None,
-        limited: None,
-        limited_dry_run: None,
         path: None,
-        rewritten: None,
         tls: None,
         status: 400,
         bytes_in: 0,
@@ -122,19 +119,9 @@ fn minimal() -> Record {
         skipped: None,
         waited: None,
         waited_for: WaitedFor::default(),
-        queued: None,
-        failed_open: false,
-        unkeyed: false,
-        encoded: None,
-        sticky: None,
-        retry_refused: None,
-        hedge: None,
-        timeout_ignored: false,
-        auth: None,
-        grpc_status: None,
         cause: None,
-        detail: None,
         duration: Duration::ZERO,
+        unusual: None,
         ..full()
     }
 }
@@ -146,24 +133,11 @@ fn plain() -> Record {
     Record {
         text,
         path: None,
-        action: None,
-        refused_by: None,
-        limited: None,
-        limited_dry_run: None,
         status: 200,
         waited: None,
         waited_for: WaitedFor::default(),
-        queued: None,
-        failed_open: false,
-        unkeyed: false,
-        encoded: None,
-        sticky: None,
-        retry_refused: None,
-        hedge: None,
-        timeout_ignored: false,
-        auth: None,
-        grpc_status: None,
         cause: None,
+        unusual: None,
         ..record
     }
 }
@@ -236,7 +210,8 @@ fn text_tells_what_happened() {
 
 #[test]
 fn an_action_is_told() {
-    let redirected = Record { action: Some("redirect_https"), attempts: smallvec![], ..plain() };
+    let mut redirected = Record { attempts: smallvec![], ..plain() };
+    redirected.unusual_mut().action = Some("redirect_https");
     assert!(line(TEXT, &redirected).ends_with(" 1.2s - redirect_https"), "{}", line(TEXT, &redirected));
     assert_eq!(parsed(&redirected)["action"], "redirect_https");
 }
@@ -355,6 +330,7 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
 fn hostile(text: &str) -> Record {
     let mut record = full();
     record.attempts[0].endpoint = Endpoint::named(text);
+    record.unusual_mut().detail = Some(text.into());
     Record {
         text: RequestText::new(TextParts {
             method: text.as_bytes(),
@@ -365,7 +341,6 @@ fn hostile(text: &str) -> Record {
             referer: text.as_bytes(),
             accept: text.as_bytes(),
         }),
-        detail: Some(text.into()),
         ..record
     }
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use crate::escape;
 use crate::human;
-use crate::telemetry::record::{AttemptResult, NamedRecord, Record};
+use crate::telemetry::record::{AttemptResult, NamedRecord, Record, Unusual};
 use crate::telemetry::time;
 use crate::terminal::{Painter, TextStyle};
 
@@ -46,7 +46,7 @@ fn route_and_attempts(out: &mut Vec<u8>, record: NamedRecord<'_>) {
         Some(route) => escape::text(out, route),
         None => out.push(b'-'),
     }
-    if let Some(action) = record.action {
+    if let Some(action) = record.unusual().action {
         let _ = write!(out, " {action}");
     }
     // The status of the last attempt is the request's own, which is already in the line.
@@ -64,7 +64,7 @@ fn route_and_attempts(out: &mut Vec<u8>, record: NamedRecord<'_>) {
 }
 
 fn details(out: &mut Vec<u8>, record: &Record) {
-    if let Some(queued) = record.queued {
+    if let Some(queued) = record.unusual().queued {
         let _ = write!(out, ", queued {}", human::fine_duration(queued));
     }
     if let Some(waited) = record.waited {
@@ -73,48 +73,60 @@ fn details(out: &mut Vec<u8>, record: &Record) {
             let _ = write!(out, "{}{label}", if index == 0 { " for " } else { " and " });
         }
     }
-    if let Some(auth) = &record.auth {
+    if let Some(unusual) = &record.unusual {
+        unusual_details(out, unusual);
+    }
+    if let Some(cause) = record.cause {
+        failure(out, record, cause);
+    }
+}
+
+fn unusual_details(out: &mut Vec<u8>, unusual: &Unusual) {
+    if let Some(auth) = &unusual.auth {
         let _ = write!(out, ", {} {}", auth.kind, auth.verdict.label());
         if let Some(user) = &auth.user {
             out.extend_from_slice(b" as ");
             escape::text(out, &**user);
         }
     }
-    if let Some(status) = record.grpc_status {
+    if let Some(status) = unusual.grpc_status {
         let _ = write!(out, ", gRPC status {status}");
     }
-    if record.failed_open {
+    if unusual.failed_open {
         out.extend_from_slice(b", failed open");
     }
-    if let Some(encoded) = record.encoded {
+    if let Some(encoded) = unusual.encoded {
         let _ = write!(out, ", {} of {}", encoded.encoding.as_str(), human::bytes(encoded.plain_bytes));
     }
-    if record.unkeyed {
+    if unusual.unkeyed {
         out.extend_from_slice(b", no key to hash");
     }
-    if let Some(hedge) = record.hedge {
+    if let Some(hedge) = unusual.hedge {
         let _ = write!(out, ", hedge {}", hedge.label());
     }
-    if let Some(refused) = record.retry_refused {
+    if let Some(refused) = unusual.retry_refused {
         let _ = write!(out, ", no retry ({})", refused.label());
     }
-    if record.timeout_ignored {
+    if unusual.timeout_ignored {
         out.extend_from_slice(b", timeout asked for ignored");
     }
-    if let Some(limit) = &record.limited_dry_run {
+    if let Some(limit) = &unusual.limited_dry_run {
         out.extend_from_slice(b", beyond the limit by ");
         escape::text(out, &**limit);
     }
-    let Some(cause) = record.cause else { return };
+}
+
+fn failure(out: &mut Vec<u8>, record: &Record, cause: &str) {
+    let unusual = record.unusual();
     let _ = write!(out, ", {cause}");
-    if let Some(refused_by) = &record.refused_by {
+    if let Some(refused_by) = &unusual.refused_by {
         let _ = write!(out, " by {refused_by}");
     }
-    if let Some(limit) = &record.limited {
+    if let Some(limit) = &unusual.limited {
         out.extend_from_slice(b" by ");
         escape::text(out, &**limit);
     }
-    if let Some(detail) = &record.detail {
+    if let Some(detail) = &unusual.detail {
         out.extend_from_slice(b": ");
         escape::text(out, &**detail);
     }

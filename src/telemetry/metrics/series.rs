@@ -18,7 +18,7 @@ use super::exposition::{Exposition, Kind};
 use super::histogram::Histogram;
 use crate::auth::Verdict;
 use crate::sharded_counter::ShardedCounter;
-use crate::telemetry::record::{HedgeResult, RetryRefused};
+use crate::telemetry::record::{HedgeResult, RetryRefused, Unusual};
 
 /// Unknown methods are counted as the last.
 const METHODS: [&str; 10] =
@@ -240,7 +240,23 @@ impl RequestSeries {
         self.duration.observe(duration);
     }
 
-    pub(super) fn authenticated(&self, kind: &str, verdict: Verdict) {
+    /// Counts what few requests have.
+    pub(super) fn unusual(&self, unusual: &Unusual) {
+        if let Some(auth) = &unusual.auth {
+            self.authenticated(auth.kind, auth.verdict);
+        }
+        if let Some(refused_by) = &unusual.refused_by {
+            self.denied.add(refused_by.list());
+        }
+        if let Some(refused) = unusual.retry_refused {
+            self.pool.retries_refused.add(refused.label());
+        }
+        if let Some(hedge) = unusual.hedge {
+            self.pool.hedges.add(hedge.label());
+        }
+    }
+
+    fn authenticated(&self, kind: &str, verdict: Verdict) {
         let (Some(row), Some(column)) = (
             AUTH_KINDS.iter().position(|known| *known == kind),
             Verdict::ALL.iter().position(|known| *known == verdict),

@@ -31,40 +31,31 @@ fn asking_with(method: &str) -> RequestText {
 }
 
 fn record() -> Record {
+    let mut record = plain();
+    record.unusual_mut().auth = Some(AuthRecord { kind: "basic", verdict: Verdict::Passed, user: None });
+    record
+}
+
+fn plain() -> Record {
     Record {
         time: UNIX_EPOCH,
         client: ClientAddress::unix(),
         peer: None,
         text: asking_with("GET"),
         path: None,
-        rewritten: None,
         protocol: Protocol::Http11,
         tls: None,
         status: 200,
         bytes_in: 0,
         bytes_out: 0,
         generation: 1,
-        action: None,
-        refused_by: None,
-        limited: None,
-        limited_dry_run: None,
         attempts: smallvec![attempt(Some(400), AttemptResult::Status(200))],
         skipped: None,
         waited: None,
         waited_for: WaitedFor::default(),
-        queued: None,
-        failed_open: false,
-        unkeyed: false,
-        encoded: None,
-        sticky: None,
-        retry_refused: None,
-        hedge: None,
-        timeout_ignored: false,
-        auth: Some(Box::new(AuthRecord { kind: "basic", verdict: Verdict::Passed, user: None })),
-        grpc_status: None,
         cause: None,
         outcome: Outcome::Answered,
-        detail: None,
+        unusual: None,
         duration: Duration::from_millis(4),
     }
 }
@@ -135,9 +126,9 @@ fn busy() -> Metrics {
     };
     metrics.request(named(&failed));
     let denied = RefusedBy { place: AccessPlace::Route, denied: None };
-    let denied =
-        Record { status: 403, refused_by: Some(Box::new(denied)), attempts: smallvec![], ..record() };
-    metrics.request(NamedRecord { route: Some("admin"), ..named(&denied) });
+    let mut denied_request = Record { status: 403, attempts: smallvec![], ..record() };
+    denied_request.unusual_mut().refused_by = Some(denied);
+    metrics.request(NamedRecord { route: Some("admin"), ..named(&denied_request) });
     let connections = metrics.listener(&"default".into());
     drop(connections.connection_accepted());
     // This one stays open.
