@@ -169,13 +169,7 @@ fn a_route_is_found_as_fast_among_many() {
 }
 
 fn first(tried: &TriedEndpoints) -> PickRequest<'_> {
-    PickRequest {
-        tried,
-        key: None,
-        sticky: None,
-        may_probe: MayProbe::AtOnce,
-        now: Instant::now(),
-    }
+    PickRequest { tried, key: None, sticky: None, may_probe: MayProbe::AtOnce, now: Instant::now() }
 }
 
 #[test]

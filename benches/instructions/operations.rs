@@ -21,7 +21,7 @@ pub struct Operation {
     pub prepare: fn() -> Box<dyn FnMut()>,
 }
 
-pub const OPERATIONS: [Operation; 17] = [
+pub const OPERATIONS: [Operation; 18] = [
     Operation { name: "read a request's head", prepare: || read_request(PLAIN) },
     Operation { name: "read a browser's head", prepare: || read_request(BROWSER) },
     Operation { name: "read a response's head", prepare: read_response },
@@ -32,6 +32,7 @@ pub const OPERATIONS: [Operation; 17] = [
     Operation { name: "decide, 100 routes", prepare: || decide_among(100) },
     Operation { name: "pick, round robin", prepare: || pick("p") },
     Operation { name: "pick, weights and a backup", prepare: || pick("weighted") },
+    Operation { name: "pick, least requests of 100", prepare: || pick("many") },
     Operation { name: "pick for a retry", prepare: pick_again },
     Operation { name: "edits of a request", prepare: request_edits },
     Operation { name: "life of a request", prepare: life },

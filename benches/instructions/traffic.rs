@@ -49,6 +49,11 @@ pub fn snapshot(routes: usize) -> Arc<Snapshot> {
     }
     text += "  - { name: last, pool: p }\n";
     text += POOLS;
+    let many: Vec<String> = (1..=100).map(|port| format!("'127.0.0.2:{port}'")).collect();
+    text += &format!(
+        "  many: {{ health_check: off, balance: least_requests, endpoints: [{}] }}\n",
+        many.join(", ")
+    );
     let config = config::parse(&text, "benchmark").unwrap_or_else(|report| panic!("{report}"));
     Arc::new(Snapshot::build(config, None))
 }

@@ -106,13 +106,7 @@ fn pool(endpoints: &str) -> Arc<Pool> {
 }
 
 fn first(tried: &TriedEndpoints) -> PickRequest<'_> {
-    PickRequest {
-        tried,
-        key: None,
-        sticky: None,
-        may_probe: MayProbe::AtOnce,
-        now: Instant::now(),
-    }
+    PickRequest { tried, key: None, sticky: None, may_probe: MayProbe::AtOnce, now: Instant::now() }
 }
 
 fn pick_from(pool: Arc<Pool>) -> ForWorkers {

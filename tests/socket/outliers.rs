@@ -79,7 +79,8 @@ fn what_a_route_expects_ejects_nobody_and_resets_do() {
     assert_eq!(ejected.text("endpoint"), resets.address());
     assert!(ejected.text("reason").contains("(endpoint_reset: 5)"), "{}", ejected.text("reason"));
     assert_eq!(proxy.endpoint_status(expected.address()).expect("a member")["state"], "healthy");
-    assert_eq!(proxy.records().last().expect("a line").skipped(resets.address()).as_deref(), Some("ejected"));
+    client.get("/after");
+    assert_eq!(proxy.record("/after").skipped(resets.address()).as_deref(), Some("ejected"));
 }
 
 /// Nobody asks for it again: where no request comes that can be sent again, any finds out.
