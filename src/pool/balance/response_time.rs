@@ -18,7 +18,7 @@ const STARVED: Duration = Duration::from_secs(1);
 
 /// What is left of the average after a faster response of an endpoint that had starved: there is one such response a
 /// second, and by `DECAY` alone its share would be back after ten seconds only.
-const KEPT_AFTER_STARVING: f32 = 0.3;
+const KEPT_AFTER_STARVING: f32 = 0.1;
 
 #[derive(Debug)]
 pub(in crate::pool) struct ResponseTime {
