@@ -39,6 +39,7 @@ mod tests;
 mod upgrade;
 mod waiting;
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -110,6 +111,8 @@ pub struct Exchange {
     hash_key: Option<u64>,
     /// What the client wants of responses; `None`: its route changes none.
     wishes: Option<Box<ResponseWishes>>,
+    /// Where the client was drawn among the pools of its route, if it knows nothing of that yet.
+    new_place: Option<NonZeroU64>,
     /// The client's cookie, for a pool that keeps clients at their endpoints; `None`: it has none.
     sticky: Option<StickyTag>,
     retries: Retries,
@@ -225,6 +228,7 @@ impl Exchange {
             tried: TriedEndpoints::default(),
             hash_key: None,
             wishes: None,
+            new_place: None,
             sticky: None,
             retries: Retries::default(),
             body_limit: listener.limits.body_bytes,
@@ -655,6 +659,9 @@ impl Exchange {
         }
         self.set_service_cookies(edits);
         if let Some(cookie) = self.new_cookie(status) {
+            edits.append(header::SET_COOKIE, cookie.as_bytes());
+        }
+        if let Some(cookie) = self.new_split_cookie(status) {
             edits.append(header::SET_COOKIE, cookie.as_bytes());
         }
     }

@@ -3,6 +3,7 @@
 //! Only `config::compile` makes a [`Config`]. It reports everything that is wrong with a file, so the rest of the
 //! program checks nothing again.
 
+mod cookie;
 mod response;
 
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::socket_file::SocketAccess;
 use crate::template::Template;
 use crate::tls::{ClientTls, ServerTls};
 use crate::wait_queue::Priority;
+pub use cookie::{SameSite, SetCookie};
 pub use response::{
     Compress, CookieEdits, Cors, CorsHeaders, DomainChange, Encoding, ErrorPage, ErrorPages, MediaPattern,
     OriginPattern, Origins, PrefixChange, ResponsePolicy,
@@ -455,7 +457,15 @@ pub struct Split {
     /// At least one has a weight above 0.
     pub shares: Vec<SplitShare>,
     /// What keeps a client at its pool; `None`: each request is drawn anew.
-    pub sticky: Option<HashKey>,
+    pub sticky: Option<SplitSticky>,
+}
+
+/// What keeps a client at one of the pools of a [`Split`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SplitSticky {
+    Key(HashKey),
+    /// A cookie that the first response sets.
+    Cookie(SetCookie),
 }
 
 /// One pool's share.
@@ -681,41 +691,15 @@ pub struct Resolve {
 /// The cookie that keeps a client at its endpoint.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sticky {
-    pub cookie: String,
+    pub cookie: SetCookie,
     /// The first signs, all are understood.
     pub keys: Vec<Key>,
-    /// `None`: until the browser is closed.
-    pub ttl: Option<Duration>,
-    pub path: String,
-    pub same_site: SameSite,
 }
 
 /// Without its keys.
 impl fmt::Debug for Sticky {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Sticky")
-            .field("cookie", &self.cookie)
-            .field("ttl", &self.ttl)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Whether a cookie is sent with requests from other sites.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SameSite {
-    Lax,
-    Strict,
-    None,
-}
-
-impl SameSite {
-    /// As the cookie has it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Lax => "Lax",
-            Self::Strict => "Strict",
-            Self::None => "None",
-        }
+        out.debug_struct("Sticky").field("cookie", &self.cookie).finish_non_exhaustive()
     }
 }
 

@@ -31,7 +31,7 @@ mod tls;
 
 pub(crate) use actions::{
     RedirectForm, RedirectHttpsForm, RedirectHttpsSection, RespondForm, RespondSection, SplitForm,
-    SplitPoolSection, TemplateText,
+    SplitPoolSection, SplitStickyForm, SplitStickySection, TemplateText,
 };
 pub(crate) use auth::{AskMethod, AuthForm, BasicSection, ForwardSection, JwtSection, KeysText};
 pub(crate) use balance::{BalanceForm, BalanceWord, HashForm, HashSection, HashWord, HeaderNameText};

@@ -1,21 +1,36 @@
 //! Which of its pools a route's request goes to.
 
+use std::num::NonZeroU64;
+
 use super::Exchange;
 use super::hash_key::hash_of;
-use crate::config::Action;
+use crate::config::{Action, SplitSticky};
 use crate::pool::hash_of_key;
-use crate::routing::RequestHead;
+use crate::routing::{RequestHead, cookie};
 use crate::snapshot::Route;
 
 impl Exchange {
     /// The index of the pool. A request without key is drawn by its id, so that it stays where it is when it is routed
     /// anew.
-    pub(super) fn find_target<H: RequestHead>(&self, route: &Route, head: &H) -> usize {
+    pub(super) fn find_target<H: RequestHead>(&mut self, route: &Route, head: &H) -> usize {
         let Action::Split(split) = &route.action else { return 0 };
-        let key = split.sticky.as_ref().and_then(|by| hash_of(by, head, self.sender.client()));
-        let drawn = key.unwrap_or_else(|| hash_of_key(self.record.text.request_id().as_bytes()));
-        split.at(scrambled(drawn))
+        let known = match &split.sticky {
+            Some(SplitSticky::Key(by)) => hash_of(by, head, self.sender.client()).map(scrambled),
+            Some(SplitSticky::Cookie(own)) => cookie(head, &own.name).and_then(place_of),
+            None => None,
+        };
+        let drawn = || scrambled(hash_of_key(self.record.text.request_id().as_bytes()));
+        let place = known.unwrap_or_else(drawn);
+        self.new_place = NonZeroU64::new(place).filter(|_| known.is_none());
+        split.at(place)
     }
+}
+
+/// The place that the cookie's value stands for: 16 digits.
+fn place_of(value: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(value).ok().filter(|text| text.len() == 16)?;
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then(|| u64::from_str_radix(text, 16).ok()).flatten()
 }
 
 /// Unlike the hash by which the pool may balance: else the keys of one pool would be those of a few endpoints.

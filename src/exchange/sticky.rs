@@ -1,6 +1,7 @@
-//! The cookie that keeps a client at its endpoint.
+//! Cookies that keep a client at its endpoint, or at one of a route's pools.
 
 use super::Exchange;
+use crate::config::{Action, SplitSticky};
 use crate::pool::{StickyTag, Stuck};
 use crate::routing::{RequestHead, cookie};
 
@@ -8,7 +9,7 @@ impl Exchange {
     /// Finds the client's cookie.
     pub(super) fn find_cookie<H: RequestHead>(&mut self, head: &H) {
         let sticky = self.pool().and_then(|pool| pool.config().sticky.as_ref());
-        self.sticky = sticky.and_then(|sticky| StickyTag::parse(cookie(head, &sticky.cookie)?));
+        self.sticky = sticky.and_then(|sticky| StickyTag::parse(cookie(head, &sticky.cookie.name)?));
     }
 
     /// What the client's cookie came to, where the endpoint with that tag is picked.
@@ -24,8 +25,19 @@ impl Exchange {
     /// The cookie for the client, if it has none or has moved.
     pub(super) fn new_cookie(&self, status: u16) -> Option<String> {
         let tag = self.open.as_ref()?.tag.filter(|tag| self.sticky != Some(*tag))?;
-        let is_interim = status < 200 && status != 101;
-        let sticky = self.pool_config()?.sticky.as_ref().filter(|_| !is_interim)?;
+        let sticky = self.pool_config()?.sticky.as_ref().filter(|_| may_set_cookies(status))?;
         Some(sticky.set_cookie(tag, self.sender.scheme == "https"))
     }
+
+    /// The cookie that keeps the client at the pool it was drawn for, if it has none.
+    pub(super) fn new_split_cookie(&self, status: u16) -> Option<String> {
+        let place = self.new_place.filter(|_| may_set_cookies(status))?;
+        let Action::Split(split) = &self.route()?.action else { return None };
+        let Some(SplitSticky::Cookie(cookie)) = &split.sticky else { return None };
+        Some(cookie.with_value(&format!("{place:016x}"), self.sender.scheme == "https"))
+    }
+}
+
+fn may_set_cookies(status: u16) -> bool {
+    status >= 200 || status == 101
 }

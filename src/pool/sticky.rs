@@ -4,7 +4,6 @@
 //! nothing of the address. Any process with the same keys makes the same, so that nothing has to be shared or kept.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
@@ -108,16 +107,7 @@ pub(super) struct StickyPool {
 impl Sticky {
     /// The value of `Set-Cookie` for an endpoint's tag.
     pub fn set_cookie(&self, tag: StickyTag, secure: bool) -> String {
-        let Self { cookie, path, same_site, .. } = self;
-        let mut text =
-            format!("{cookie}={}; Path={path}; HttpOnly; SameSite={}", tag.text(), same_site.as_str());
-        if let Some(ttl) = self.ttl {
-            let _ = write!(text, "; Max-Age={}", ttl.as_secs());
-        }
-        if secure {
-            text.push_str("; Secure");
-        }
-        text
+        self.cookie.with_value(&tag.text(), secure)
     }
 }
 
@@ -126,7 +116,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::config::{self, SameSite};
+    use crate::config::{self, SameSite, SetCookie};
     use crate::pool::adjust::{AdjustOrder, PoolChoice, adjust};
     use crate::pool::adjustment::EndpointChange;
     use crate::pool::tests::{no_wait, pool_config, set};
@@ -134,7 +124,8 @@ mod tests {
 
     fn sticky(keys: Vec<Key>) -> Sticky {
         let ttl = Some(Duration::from_secs(60));
-        Sticky { cookie: "s".into(), keys, ttl, path: "/".into(), same_site: SameSite::Lax }
+        let cookie = SetCookie { name: "s".into(), ttl, path: "/".into(), same_site: SameSite::Lax };
+        Sticky { cookie, keys }
     }
 
     fn pool(keys: Vec<Key>, weights: &[(u16, bool)]) -> Arc<Pool> {

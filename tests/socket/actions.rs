@@ -199,6 +199,36 @@ fn clients_stay_in_their_pool() {
     );
 }
 
+/// A browser brings the cookie back that its first response has set, and so stays where it was drawn.
+#[test]
+fn a_cookie_keeps_clients_in_their_pool() {
+    let endpoints = ["a", "b"].map(Endpoint::named);
+    let [a, b] = &endpoints;
+    let route = "split: { pools: [{ pool: a }, { pool: b }], sticky: { set_cookie: variant, ttl: 30d } }";
+    let proxy = Proxy::config().routes(&[route]).pool("a", [a]).pool("b", [b]).start();
+    let mut client = proxy.client();
+    let mut get = |fields: &str| {
+        let response = client.request("GET", "/", fields).expect(200);
+        (response.text().to_owned(), response.header("set-cookie").map(str::to_owned))
+    };
+    let mut drawn = Vec::new();
+    for _ in 0..40 {
+        let (pool, cookie) = get("");
+        let (pair, attributes) =
+            cookie.as_deref().and_then(|cookie| cookie.split_once("; ")).expect("a cookie");
+        assert_eq!(attributes, "Path=/; HttpOnly; SameSite=Lax; Max-Age=2592000");
+        for _ in 0..5 {
+            assert_eq!(get(&format!("Cookie: x=1; {pair}\r\n")), (pool.clone(), None));
+        }
+        drawn.push(pool);
+    }
+    assert!(drawn.iter().any(|pool| pool == "a") && drawn.iter().any(|pool| pool == "b"), "{drawn:?}");
+    // What is none of ours is drawn anew.
+    for value in ["", "a", "0123456789abcdeg", "+123456789abcdef", "00112233445566778"] {
+        assert!(get(&format!("Cookie: variant={value}\r\n")).1.is_some(), "{value}");
+    }
+}
+
 /// HTTP to HTTPS, but for the challenges of ACME and what else is excepted.
 #[test]
 fn https_has_exceptions() {

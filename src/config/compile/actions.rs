@@ -7,14 +7,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::balance::hash_word;
 use super::routes::pool_names;
 use super::templates::PathGroups;
 use super::{Compiler, HeaderField};
 use crate::config::decode::{List, Named, ShortOr, Spanned};
-use crate::config::model::{Action, Redirect, Respond, Split, SplitShare};
+use crate::config::model::{Action, Redirect, Respond, SameSite, SetCookie, Split, SplitShare, SplitSticky};
 use crate::config::raw::{
     FileSection, RedirectForm, RespondForm, RespondSection, RouteSection, SplitForm, SplitPoolSection,
-    TemplateText,
+    SplitStickyForm, SplitStickySection, TemplateText,
 };
 use crate::config::scalar::Name;
 use crate::config::source::Span;
@@ -107,7 +108,7 @@ impl Compiler<'_> {
     fn split(&mut self, form: &Spanned<SplitForm>, pools: &Pools<'_>) -> Option<Split> {
         let (list, sticky) = match &form.value {
             ShortOr::Short(list) => (list, None),
-            ShortOr::Long(section) => (&section.pools.as_ref()?.value, section.sticky.as_option()),
+            ShortOr::Long(section) => (&section.pools.as_ref()?.value, Some(&section.sticky)),
         };
         let shares = self.shares(list, pools);
         if list.is_complete() && list.iter().all(|share| share.complete) {
@@ -121,13 +122,35 @@ impl Compiler<'_> {
                 self.diagnostics.error(form.span, message, remedy);
             }
         }
-        let sticky = match sticky {
-            Some(by) => {
-                Some(self.hash_key(&Spanned { span: form.span, written: true, value: by.clone() })?)
-            }
+        let sticky = match sticky.and_then(|sticky| Some((sticky.as_option()?, sticky.span))) {
+            Some((sticky, span)) => Some(self.split_sticky(sticky, span)?),
             None => None,
         };
         Some(Split { shares, sticky })
+    }
+
+    fn split_sticky(&mut self, form: &SplitStickyForm, span: Span) -> Option<SplitSticky> {
+        let section = match form {
+            ShortOr::Short(word) => return Some(SplitSticky::Key(hash_word(*word))),
+            ShortOr::Long(section) => section,
+        };
+        let SplitStickySection { set_cookie, ttl, header, cookie, query, complete } = section;
+        let Some(name) = set_cookie else {
+            if ttl.written {
+                let remedy = "add `set_cookie: NAME`, or remove it";
+                self.diagnostics.error(ttl.span, "`ttl` is that of a cookie that is set here", remedy);
+            }
+            let parts = (header.as_ref(), cookie.as_ref(), query.as_ref());
+            let remedy = "write one of `set_cookie`, `header`, `cookie` and `query`";
+            return self.hash_part(span, parts, *complete, ("`sticky`", remedy)).map(SplitSticky::Key);
+        };
+        if header.is_some() || cookie.is_some() || query.is_some() {
+            let message = "`set_cookie` and another key both say what keeps a client at its pool";
+            self.diagnostics.error(name.span, message, "keep one of them");
+        }
+        let ttl = ttl.as_option().map(|ttl| ttl.0);
+        let (name, path, same_site) = (name.0.clone(), "/".into(), SameSite::Lax);
+        Some(SplitSticky::Cookie(SetCookie { name, ttl, path, same_site }))
     }
 
     fn shares(&mut self, list: &List<SplitPoolSection>, pools: &Pools<'_>) -> Vec<SplitShare> {

@@ -3,8 +3,13 @@
 use super::Compiler;
 use crate::config::decode::{ShortOr, Spanned};
 use crate::config::model::{Balance, HashKey};
-use crate::config::raw::{BalanceForm, BalanceWord, HashForm, HashSection, HashWord};
+use crate::config::raw::{BalanceForm, BalanceWord, HashForm, HashSection, HashWord, HeaderNameText};
 use crate::config::scalar::Text;
+use crate::config::source::Span;
+
+/// A header field, a cookie or a query parameter.
+pub(super) type HashParts<'a> =
+    (Option<&'a Spanned<HeaderNameText>>, Option<&'a Spanned<Text>>, Option<&'a Spanned<Text>>);
 
 impl Compiler<'_> {
     pub(super) fn balance(&mut self, form: &Spanned<BalanceForm>) -> Balance {
@@ -32,21 +37,31 @@ impl Compiler<'_> {
 
     pub(super) fn hash_key(&mut self, form: &Spanned<HashForm>) -> Option<HashKey> {
         match &form.value {
-            ShortOr::Short(HashWord::Client) => Some(HashKey::Client),
-            ShortOr::Short(HashWord::Path) => Some(HashKey::Path),
-            ShortOr::Long(section) => self.hash_part(form, section),
+            ShortOr::Short(word) => Some(hash_word(*word)),
+            ShortOr::Long(HashSection { header, cookie, query, complete }) => {
+                let parts = (header.as_ref(), cookie.as_ref(), query.as_ref());
+                let remedy = "write one of `header`, `cookie` and `query`";
+                self.hash_part(form.span, parts, *complete, ("`hash`", remedy))
+            }
         }
     }
 
-    fn hash_part(&mut self, form: &Spanned<HashForm>, section: &HashSection) -> Option<HashKey> {
-        match (&section.header, &section.cookie, &section.query) {
+    /// `parts` is what is written of a section, of which one must be; `name` is that of the section, `remedy` what to
+    /// write there.
+    pub(super) fn hash_part(
+        &mut self,
+        span: Span,
+        parts: HashParts<'_>,
+        complete: bool,
+        (name, remedy): (&str, &str),
+    ) -> Option<HashKey> {
+        match parts {
             (Some(header), None, None) => Some(HashKey::Header(header.0.clone())),
             (None, Some(cookie), None) => Some(HashKey::Cookie(self.part_name(cookie)?)),
             (None, None, Some(query)) => Some(HashKey::Query(self.part_name(query)?)),
-            _ if !section.complete => None,
+            _ if !complete => None,
             _ => {
-                let remedy = "write one of `header`, `cookie` and `query`";
-                self.diagnostics.error(form.span, "`hash` has exactly one key", remedy);
+                self.diagnostics.error(span, format!("{name} has exactly one key"), remedy);
                 None
             }
         }
@@ -58,5 +73,12 @@ impl Compiler<'_> {
             return None;
         }
         Some(name.0.clone())
+    }
+}
+
+pub(super) fn hash_word(word: HashWord) -> HashKey {
+    match word {
+        HashWord::Client => HashKey::Client,
+        HashWord::Path => HashKey::Path,
     }
 }

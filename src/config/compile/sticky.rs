@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Compiler;
 use crate::config::decode::{OrOff, Spanned};
-use crate::config::model::{Balance, Sticky};
+use crate::config::model::{Balance, SetCookie, Sticky};
 use crate::config::raw::StickySection;
 use crate::{file, key_file};
 
@@ -27,11 +27,13 @@ impl Compiler<'_> {
             self.diagnostics.error(section.path.span, message, "write `path: /`, or another name");
         }
         Some(Arc::new(Sticky {
-            cookie: section.cookie.0.clone(),
+            cookie: SetCookie {
+                name: section.cookie.0.clone(),
+                ttl: section.ttl.as_option().map(|ttl| ttl.0),
+                path: section.path.0.clone(),
+                same_site: section.same_site.value,
+            },
             keys: self.sticky_keys(section)?,
-            ttl: section.ttl.as_option().map(|ttl| ttl.0),
-            path: section.path.0.clone(),
-            same_site: section.same_site.value,
         }))
     }
 

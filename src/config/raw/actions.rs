@@ -3,11 +3,12 @@
 use http::StatusCode;
 use serde_json::{Value as Json, json};
 
-use super::balance::HashForm;
+use super::balance::{HashWord, HeaderNameText};
 use super::matching::{HeaderText, PathText};
+use super::sticky::CookieName;
 use super::tls::FilePath;
 use crate::config::decode::{DiagnosticSink, Fault, List, Named, OrOff, Scalar, ShortOr, Value};
-use crate::config::scalar::{Count, Name, Text};
+use crate::config::scalar::{Count, Name, NonZeroPeriod, Text};
 use crate::config::section::section;
 use crate::config::source::Span;
 use crate::config::tree::{Kind, Node};
@@ -20,10 +21,31 @@ section! {
     SplitSection "`split`" {
         /// The pools with their weights.
         pools: List<SplitPoolSection>, required "[{ pool: api, weight: 95 }, { pool: canary, weight: 5 }]";
-        /// What keeps a client at one of the pools, as the key of `balance: { hash: ... }`: `client` (its address),
-        /// `path`, `{ header: X-User }`, `{ cookie: session }` or `{ query: id }`. The same key finds the same pool in
-        /// every process, and few keys move where weights change. `off`: each request is drawn anew.
-        sticky: OrOff<HashForm> = "off";
+        /// What keeps a client at one of the pools: `{ set_cookie: NAME }`, a cookie of evenkeel's own, or a part of its
+        /// requests: `client` (its address), `path`, `{ header: X-User }`, `{ cookie: session }` or `{ query: id }`. The
+        /// same part finds the same pool in every process, and few clients move where weights change. `off`: each request
+        /// is drawn anew.
+        sticky: OrOff<SplitStickyForm> = "off";
+    }
+}
+
+/// What keeps a client at one of the pools.
+pub(crate) type SplitStickyForm = ShortOr<HashWord, SplitStickySection>;
+
+section! {
+    /// What keeps a client at one of the pools: exactly one of `set_cookie`, `header`, `cookie` and `query`.
+    SplitStickySection "`sticky`" {
+        /// The name of a cookie that the first response sets. It says nothing of pools. Over TLS it is `Secure`, and
+        /// always `HttpOnly` and `SameSite=Lax`.
+        set_cookie: CookieName, optional;
+        /// How long a browser keeps that cookie. `off`: until it is closed.
+        ttl: OrOff<NonZeroPeriod> = "off";
+        /// The value of this header field; several lines are one value.
+        header: HeaderNameText, optional;
+        /// The value of this cookie, which an endpoint sets.
+        cookie: Text, optional;
+        /// The first query parameter of this name, decoded.
+        query: Text, optional;
     }
 }
 
